@@ -1,0 +1,1 @@
+"""First-party plugins; they come in by entry points like everyone's."""

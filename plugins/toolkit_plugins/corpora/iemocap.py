@@ -1,0 +1,120 @@
+"""IEMOCAP from its release, and the synthetic corpus, which has the same shape."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from toolkit.corpus import Corpus, Utterance
+from toolkit.errors import CorpusError
+
+RELEASE = "IEMOCAP_full_release"
+# [6.2901 - 8.2357]<tab>Ses01F_impro01_F000<tab>neu<tab>[2.5000, 2.5000, 2.5000]
+_LINE = re.compile(r"\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(\S+)\s+(\w+)\s+\[\s*([\d.]+),\s*([\d.]+),\s*([\d.]+)\s*\]\s*")
+# Session, who wears the markers (not the speaker!), dialog, the speaker's gender, turn.
+_TURN = re.compile(r"Ses0([1-5])([FM])_(.+)_([FM])([A-Z]*\d+)")
+_TEXT = re.compile(r"(Ses\S+)\s+\[[^\]]*\]:\s*(.*)")
+
+
+class Iemocap(Corpus):
+    """The interactive emotional dyadic motion capture database: ten speakers in five sessions of two.
+
+    Labels are the release's: ang hap exc sad neu fru sur fea dis oth xxx; a recipe's `labels` and `label_map` choose.
+    A speaker is the session and the gender before the turn's number (1M, 1F ... 5F): the letter after the session is
+    who wears the markers.
+
+    Source: Busso et al., IEMOCAP: Interactive emotional dyadic motion capture database, 2008.
+
+    Args:
+        sessions: numbers of the sessions to read; all five have to be there unless this says otherwise.
+    """
+
+    environment = "IEMOCAP_ROOT"
+
+    def __init__(self, *, sessions: list[int] | None = None):
+        self.sessions = sorted(set(sessions)) if sessions is not None else [1, 2, 3, 4, 5]
+        if not self.sessions or not set(self.sessions) <= {1, 2, 3, 4, 5}:
+            raise CorpusError(f"sessions are numbers from 1 to 5, not {sessions}")
+
+    def read(self, folder: Path | None) -> list[Utterance]:
+        """Read the label files; the folder is IEMOCAP_full_release or holds it. Audio is not looked for."""
+        root = self._root(folder)
+        utterances: list[Utterance] = []
+        for session in self.sessions:
+            for file in label_files(root, session):
+                utterances += read_dialog(file, root, session)
+        seen: set[str] = set()
+        for u in utterances:
+            if u.id in seen:
+                raise CorpusError(f"{root}: turn {u.id} is labelled twice")
+            seen.add(u.id)
+        return utterances
+
+    def _root(self, folder: Path | None) -> Path:
+        wanted = [f"Session{session}" for session in self.sessions]
+        if folder is None:
+            raise CorpusError(f"corpus 'iemocap' needs --data_folder or {self.environment}: the folder {RELEASE}")
+        folder = Path(folder).expanduser().absolute()
+        if not folder.is_dir():
+            raise CorpusError(f"No folder {folder}; the folder {RELEASE} with {', '.join(wanted)} is needed")
+        for root in (folder, folder / RELEASE):
+            missing = [name for name in wanted if not (root / name).is_dir()]
+            if not missing:
+                return root
+            if len(missing) < len(wanted):
+                raise CorpusError(
+                    f"{root} lacks {', '.join(missing)}; get the whole release, or read a part of it on purpose with"
+                    " corpus args: {sessions: [...]}"
+                )
+        found = ", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "nothing"
+        raise CorpusError(f"{folder} is not IEMOCAP: it holds {found}; expected {RELEASE} or {', '.join(wanted)}")
+
+
+def label_files(root: Path, session: int) -> list[Path]:
+    """Return the label files of a session's dialogs; subfolders hold single raters' files, dotfiles are no labels."""
+    folder = root / f"Session{session}" / "dialog" / "EmoEvaluation"
+    files = sorted(p for p in folder.glob("*.txt") if not p.name.startswith(".")) if folder.is_dir() else []
+    if not files:
+        raise CorpusError(f"{folder} holds no label files; expected Ses0{session}F_impro01.txt and others")
+    return files
+
+
+def read_dialog(file: Path, root: Path, session: int) -> Iterator[Utterance]:
+    """Read one label file, with the texts of the dialog's transcription where that is there.
+
+    Raises:
+        CorpusError: with file and line, where a label line or a turn's name has another form.
+    """
+    texts = _texts(root / f"Session{session}" / "dialog" / "transcriptions" / file.name)
+    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        if not line.startswith("["):
+            continue  # the first line, raters' lines, empty ones
+        match = _LINE.fullmatch(line)
+        if not match:
+            raise CorpusError(f"{file}:{number}: not a label line: {line[:80]!r}")
+        name, label, valence, activation, dominance = match.groups()
+        turn = _TURN.fullmatch(name)
+        if not turn or int(turn[1]) != session:
+            raise CorpusError(f"{file}:{number}: {name!r} is not a turn of session {session}")
+        gender, dialog = turn[4], name.rpartition("_")[0]
+        yield Utterance(
+            id=name,
+            path=root / f"Session{session}" / "sentences" / "wav" / dialog / f"{name}.wav",
+            label=label,
+            speaker=f"{session}{gender}",
+            gender=gender,
+            session=f"Session{session}",
+            text=texts.get(name),
+            extra={
+                "dialog": dialog,
+                "valence": valence,
+                "activation": activation,
+                "dominance": dominance,
+            },
+        )
+
+
+def _texts(file: Path) -> dict[str, str]:
+    if not file.is_file():
+        return {}
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    return dict(match.groups() for match in map(_TEXT.fullmatch, lines) if match)

@@ -1,0 +1,44 @@
+"""Any corpus, from a manifest."""
+
+from pathlib import Path
+
+from toolkit.corpus import Corpus, Utterance, read_manifest
+from toolkit.errors import CorpusError
+
+
+class Manifest(Corpus):
+    """A CSV or JSON file that lists path and label of every utterance, and what else is known.
+
+    Known columns: id, path, label, start, end, speaker, gender, session, group, split, text.
+
+    Args:
+        path: the manifest; relative to the data folder where there is one, else to the working directory. Without it
+            the data folder is the manifest itself or holds manifest.csv or manifest.json.
+    """
+
+    def __init__(self, *, path: str | None = None):
+        self.path = path
+
+    def read(self, folder: Path | None) -> list[Utterance]:
+        """Read it; see `toolkit.corpus.read_manifest`."""
+        return read_manifest(self.find(folder))
+
+    def find(self, folder: Path | None) -> Path:
+        """Return the manifest's path; CorpusError where there is none."""
+        folder = None if folder is None else Path(folder).expanduser()
+        if self.path is not None:
+            return (folder if folder is not None and folder.is_dir() else Path()) / Path(self.path).expanduser()
+        if folder is None:
+            raise CorpusError(
+                "corpus 'manifest' needs --manifest FILE, args: {path: FILE}, or --data_folder with a manifest.csv"
+            )
+        if not folder.is_dir():
+            return folder
+        for name in ("manifest.csv", "manifest.json"):
+            if (folder / name).is_file():
+                return folder / name
+        found = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in (".csv", ".json"))
+        raise CorpusError(
+            f"{folder} holds no manifest.csv or manifest.json; "
+            + (f"it holds {', '.join(found[:5])}: name one with args: {{path: ...}}" if found else "write one")
+        )

@@ -1,0 +1,34 @@
+"""Declaration of the first-party extractors."""
+
+from toolkit import PluginSpec, hookimpl
+
+
+@hookimpl
+def toolkit_register() -> list[PluginSpec]:
+    """Declare them."""
+    return [
+        PluginSpec(
+            kind="extractor",
+            name="mfcc",
+            target="toolkit_plugins.extractors.mfcc:Mfcc",
+            summary="MFCC through a bidirectional LSTM",
+        ),
+        PluginSpec(
+            kind="extractor",
+            name="spectrogram",
+            target="toolkit_plugins.extractors.spectrogram:Spectrogram",
+            summary="log-spectrogram as an image through AlexNet's convolutions",
+        ),
+        PluginSpec(
+            kind="extractor",
+            name="nlinear",
+            target="toolkit_plugins.extractors.linear_series:NLinear",
+            summary="NLinear along time over log-mel, MFCC or framed waveform",
+        ),
+        PluginSpec(
+            kind="extractor",
+            name="dlinear",
+            target="toolkit_plugins.extractors.linear_series:DLinear",
+            summary="DLinear along time over log-mel, MFCC or framed waveform",
+        ),
+    ]

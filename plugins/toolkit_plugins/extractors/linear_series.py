@@ -1,0 +1,247 @@
+"""Extractors `nlinear` and `dlinear`: linear maps along time, from L frames to P learned steps."""
+
+import inspect
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from toolkit.contracts import Extractor, Seq
+from toolkit_plugins.extractors.augment import Augment
+from toolkit_plugins.extractors.checks import at_least, fraction, one_of
+from toolkit_plugins.extractors.scaling import Standardize
+from toolkit_plugins.extractors.series import Series
+
+
+def along_time(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A linear map along time.
+
+    Args: x [batch, L, channels]; weight [P, L] and bias [P], or one of each per channel: [channels, P, L] and
+        [channels, P].
+    Returns: [batch, P, channels].
+    """
+    if weight.dim() == 2:
+        return functional.linear(x.transpose(1, 2), weight, bias).transpose(1, 2)
+    return torch.einsum("blc,cpl->bpc", x, weight) + bias.t()
+
+
+def nlinear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The map of each channel less its last step, which is added again: nlinear(x + c) = nlinear(x) + c.
+
+    Args: as for `along_time`. The last step is detached.
+    Returns: [batch, P, channels].
+    Source: Zeng et al., Are Transformers Effective for Time Series Forecasting?, AAAI 2023.
+    """
+    last = x[:, -1:].detach()
+    return along_time(x - last, weight, bias) + last
+
+
+def series_decomposition(x: Tensor, kernel: int) -> tuple[Tensor, Tensor]:
+    """A series as what is left of it and its moving average; both ends are repeated so that the length stays.
+
+    Args: x [batch, L, channels]; kernel: width of the average in steps, odd.
+    Returns: seasonal and trend, each [batch, L, channels]; their sum is x.
+    Raises: ValueError for an even kernel.
+    """
+    if kernel < 1 or kernel % 2 == 0:
+        raise ValueError(f"kernel is {kernel}; it has to be odd, so that the average has a middle")
+    ends = kernel // 2
+    padded = torch.cat([x[:, :1].expand(-1, ends, -1), x, x[:, -1:].expand(-1, ends, -1)], dim=1)
+    trend = functional.avg_pool1d(padded.transpose(1, 2), kernel, stride=1).transpose(1, 2)
+    return x - trend, trend
+
+
+def dlinear(
+    x: Tensor,
+    seasonal_weight: Tensor,
+    seasonal_bias: Tensor,
+    trend_weight: Tensor,
+    trend_bias: Tensor,
+    *,
+    kernel: int,
+) -> Tensor:
+    """One map for the trend and one for what is left, added.
+
+    Args: as for `along_time` and `series_decomposition`.
+    Returns: [batch, P, channels].
+    Source: Zeng et al., Are Transformers Effective for Time Series Forecasting?, AAAI 2023.
+    """
+    seasonal, trend = series_decomposition(x, kernel)
+    return along_time(seasonal, seasonal_weight, seasonal_bias) + along_time(trend, trend_weight, trend_bias)
+
+
+class TimeMap(nn.Module):
+    """Weight and bias of a map along time, drawn as nn.Linear draws them.
+
+    Args:
+        length: L, steps in.
+        steps: P, steps out.
+        channels: for one map per channel; None: the channels share one.
+    """
+
+    def __init__(self, length: int, steps: int, channels: int | None):
+        super().__init__()
+        one = () if channels is None else (channels,)
+        bound = length**-0.5
+        self.weight = nn.Parameter(torch.empty(*one, steps, length).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(*one, steps).uniform_(-bound, bound))
+
+
+class NLinear(Extractor):
+    """NLinear along time: every channel of the series, less its last step, through a linear map to P steps.
+
+    Takes one length alone, a segment's; then, if `hidden` is set, a projection of the channels.
+
+    Args:
+        series: log_mel, mfcc, or frames (of the waveform).
+        n_mels: mel bands (log_mel, mfcc).
+        n_mfcc: coefficients (mfcc).
+        n_fft: samples of the Hann window and of the transform (log_mel, mfcc).
+        window: samples of a frame (frames).
+        hop: samples from one frame to the next.
+        preemphasis: coefficient of the high-pass filter before all, 0 for none.
+        reference: what 0 dB is (log_mel): maximum (the segment's own) or one (the recording's level counts).
+        normalize: standardize (each channel to mean 0 and deviation 1 over the training part) or none.
+        steps: P, the steps that come out.
+        individual: one map for each channel instead of one for all.
+        hidden: channels after a projection with ReLU; 0 for none.
+        dropout: after the projection, or on the steps where there is none.
+        time_masks: in training, how many stretches of frames are masked.
+        time_mask_frames: longest of them.
+        channel_masks: in training, how many bands of neighbouring channels are masked.
+        channel_mask_size: widest of them.
+        noise: in training, deviation of Gaussian noise on the normalised series.
+
+    Raises:
+        ValueError: for a value out of range.
+
+    Source: Zeng et al., Are Transformers Effective for Time Series Forecasting?, AAAI 2023.
+    """
+
+    maps = 1
+
+    def __init__(
+        self,
+        *,
+        sample_rate: int = 16_000,
+        segment_samples: int = 48_000,
+        series: Literal["log_mel", "mfcc", "frames"] = "log_mel",
+        n_mels: int = 128,
+        n_mfcc: int = 40,
+        n_fft: int = 2048,
+        window: int = 400,
+        hop: int = 160,
+        preemphasis: float = 0.97,
+        reference: Literal["maximum", "one"] = "maximum",
+        normalize: Literal["standardize", "none"] = "standardize",
+        steps: int = 96,
+        individual: bool = False,
+        hidden: int = 0,
+        dropout: float = 0.0,
+        time_masks: int = 0,
+        time_mask_frames: int = 0,
+        channel_masks: int = 0,
+        channel_mask_size: int = 0,
+        noise: float = 0.0,
+    ):
+        super().__init__()
+        at_least(1, steps=steps)
+        at_least(0, hidden=hidden)
+        fraction(dropout=dropout)
+        one_of(("standardize", "none"), normalize=normalize)
+        self.series = Series(
+            series=series,
+            sample_rate=sample_rate,
+            segment_samples=segment_samples,
+            n_mels=n_mels,
+            n_mfcc=n_mfcc,
+            n_fft=n_fft,
+            window=window,
+            hop=hop,
+            preemphasis=preemphasis,
+            reference=reference,
+        )
+        self.fixed_samples = segment_samples
+        self.front_end_args = self.series.cache_key
+        self.steps = steps
+        self.fits = normalize == "standardize"
+        self.scaler = Standardize(self.series.channels) if self.fits else None
+        self.augment = Augment(
+            time_masks=time_masks,
+            time_mask_frames=time_mask_frames,
+            channel_masks=channel_masks,
+            channel_mask_size=channel_mask_size,
+            noise=noise,
+        )
+        one_each = self.series.channels if individual else None
+        self.linear = nn.ModuleList(TimeMap(self.series.frames, steps, one_each) for _ in range(self.maps))
+        self.projection = nn.Sequential()
+        if hidden:
+            self.projection.extend([nn.Linear(self.series.channels, hidden), nn.ReLU()])
+        self.projection.append(nn.Dropout(dropout))
+        self.channels = hidden or self.series.channels
+
+    def frame_count(self, samples: int) -> int:
+        """P: one length alone is taken."""
+        return self.steps
+
+    def features(self, wave: Seq) -> Seq:
+        """The series of `fixed_samples` samples.
+
+        Args: wave [batch, samples].
+        Returns: [batch, fixed_samples // hop, channels of the series].
+        """
+        return self.series(wave)
+
+    def fit(self, features: Iterable[Seq]) -> None:
+        """Mean and deviation of each channel over the training part (normalize: standardize)."""
+        if self.scaler is not None:
+            self.scaler.fit(features)
+
+    def encode(self, features: Seq) -> Seq:
+        """Normalise, mask (in training), map along time, project.
+
+        Args: features [batch, L, channels of the series].
+        Returns: [batch, P, self.channels].
+        """
+        features = self.series.cut(features)
+        values = features.values if self.scaler is None else self.scaler(features.values)
+        values = self.augment(Seq(values, features.lengths)).values
+        values = self.projection(self.map_time(values))  # [batch, P, channels]
+        return Seq(values, torch.full_like(features.lengths, self.steps))
+
+    def map_time(self, values: Tensor) -> Tensor:
+        """[batch, L, channels] -> [batch, P, channels]."""
+        return nlinear(values, self.linear[0].weight, self.linear[0].bias)
+
+
+class DLinear(NLinear):
+    """DLinear along time: the trend (a moving average) and the rest of every channel, each mapped to P steps.
+
+    Takes one length alone, a segment's; then, if `hidden` is set, a projection of the channels.
+
+    Args:
+        kernel: frames of the moving average, odd.
+
+    Source: Zeng et al., Are Transformers Effective for Time Series Forecasting?, AAAI 2023.
+    """
+
+    maps = 2
+
+    def __init__(self, *, kernel: int = 25, **others):
+        super().__init__(**others)
+        if kernel < 1 or kernel % 2 == 0:
+            raise ValueError(f"kernel is {kernel}; it has to be odd, so that the average has a middle")
+        self.kernel = kernel
+
+    # `others` are NLinear's arguments: said here for whoever reads the signature, as recipes' checks do.
+    __signature__ = inspect.Signature(
+        [*inspect.signature(NLinear).parameters.values(), inspect.signature(__init__).parameters["kernel"]]
+    )
+
+    def map_time(self, values: Tensor) -> Tensor:
+        """[batch, L, channels] -> [batch, P, channels]."""
+        seasonal, trend = self.linear
+        return dlinear(values, seasonal.weight, seasonal.bias, trend.weight, trend.bias, kernel=self.kernel)

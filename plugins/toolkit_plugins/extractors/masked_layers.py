@@ -1,0 +1,83 @@
+"""Layers whose result for a row does not depend on the padding behind it."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from toolkit.contracts import Seq
+
+
+class MaskedConvolutions(nn.Module):
+    """A stack of convolutions along time: Conv1d, LayerNorm over channels, ReLU, dropout.
+
+    Frames beyond a row's length are zeros before each convolution, as they are for a row alone. LayerNorm sees one
+    frame at a time, so that nothing leaks from the padding or from other rows (BatchNorm would let it).
+
+    Args:
+        channels: of the input.
+        sizes: channels of each layer, in order; none: the input is returned.
+        kernel: frames a layer sees, odd.
+        stride: of each layer: n frames become ceil(n / stride).
+        dropout: after each layer.
+    """
+
+    def __init__(
+        self, channels: int, sizes: list[int], *, kernel: int = 5, stride: int = 1, dropout: float = 0.0
+    ):
+        super().__init__()
+        self.stride = stride
+        self.layers = nn.ModuleList()
+        self.norms = nn.ModuleList()
+        for size in sizes:
+            self.layers.append(nn.Conv1d(channels, size, kernel, stride=stride, padding=kernel // 2))
+            self.norms.append(nn.LayerNorm(size))
+            channels = size
+        self.channels = channels
+        self.dropout = nn.Dropout(dropout)
+
+    def frame_count(self, frames: int) -> int:
+        """Frames out for so many frames in."""
+        for _ in self.layers:
+            frames = -(-frames // self.stride)
+        return frames
+
+    def forward(self, frames: Seq) -> Seq:
+        """[batch, time, channels] -> [batch, time', self.channels]."""
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            values = layer(frames.zeroed().values.transpose(1, 2)).transpose(1, 2)
+            lengths = torch.div(frames.lengths + self.stride - 1, self.stride, rounding_mode="floor")
+            frames = Seq(self.dropout(torch.relu(norm(values))), lengths)
+        return frames
+
+
+class BiLstm(nn.Module):
+    """A bidirectional LSTM whose backward direction starts at each row's own last frame.
+
+    Args:
+        channels: of the input.
+        hidden: units of each direction; 2 * hidden channels come out.
+        layers: stacked layers.
+        dropout: between layers (so none with one layer).
+    """
+
+    def __init__(self, channels: int, *, hidden: int, layers: int, dropout: float):
+        super().__init__()
+        self.channels = 2 * hidden
+        self.lstm = nn.LSTM(
+            channels,
+            hidden,
+            layers,
+            batch_first=True,
+            bidirectional=True,
+            dropout=dropout if layers > 1 else 0.0,
+        )
+
+    def forward(self, frames: Seq) -> Seq:
+        """[batch, time, channels] -> [batch, time, 2 * hidden]."""
+        steps = frames.values.shape[1]
+        lengths = frames.lengths.cpu()  # packing wants them there
+        if bool((lengths == steps).all()):
+            return Seq(self.lstm(frames.values)[0], frames.lengths)
+        packed = pack_padded_sequence(frames.zeroed().values, lengths, batch_first=True, enforce_sorted=False)
+        values: Tensor = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=steps)[0]
+        return Seq(values, frames.lengths)

@@ -1,0 +1,167 @@
+"""Extractor `mfcc`: cepstral coefficients through a BiLSTM."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from toolkit.contracts import Extractor, Seq
+from toolkit_plugins.extractors import frontends
+from toolkit_plugins.extractors.augment import Augment
+from toolkit_plugins.extractors.checks import at_least, fraction, one_of
+from toolkit_plugins.extractors.masked_layers import BiLstm, MaskedConvolutions
+from toolkit_plugins.extractors.scaling import Standardize
+
+
+class Mfcc(Extractor):
+    """Mel-frequency cepstral coefficients through a BiLSTM; the defaults are the reference system's.
+
+    Any length of audio; a row's frames do not depend on its padding.
+
+    Args:
+        n_mfcc: coefficients of each frame.
+        n_fft: samples of the Hann window and of the transform.
+        hop: samples from one frame to the next.
+        n_mels: mel bands (HTK scale) under the coefficients.
+        preemphasis: coefficient of the high-pass filter before all, 0 for none.
+        deltas: append slope and slope of the slope: three times the channels.
+        normalize: frame_l2 (each frame to length 1), standardize (each coefficient to mean 0 and deviation 1 over
+            the training part) or none.
+        encoder: bilstm, or none to return the frames themselves (after the convolutions).
+        hidden: units of each direction of the LSTM.
+        layers: layers of the LSTM.
+        dropout: between the LSTM's layers.
+        convolutions: channels of each convolution along time before the encoder; an empty list for none.
+        convolution_kernel: frames a convolution sees, odd.
+        convolution_stride: frames a convolution moves: each divides the frame rate by it.
+        convolution_dropout: after each convolution.
+        time_masks: in training, how many stretches of frames are masked.
+        time_mask_frames: longest of them.
+        coefficient_masks: in training, how many bands of coefficients are masked.
+        coefficient_mask_size: widest of them.
+        noise: in training, deviation of Gaussian noise on the normalised coefficients.
+
+    Raises:
+        ValueError: for a value out of range.
+
+    Source: Zou et al., Speech Emotion Recognition with Co-Attention Based Multi-Level Acoustic Information,
+        ICASSP 2022.
+    """
+
+    def __init__(
+        self,
+        *,
+        sample_rate: int = 16_000,
+        n_mfcc: int = 40,
+        n_fft: int = 2048,
+        hop: int = 160,
+        n_mels: int = 128,
+        preemphasis: float = 0.97,
+        deltas: bool = False,
+        normalize: Literal["frame_l2", "standardize", "none"] = "frame_l2",
+        encoder: Literal["bilstm", "none"] = "bilstm",
+        hidden: int = 256,
+        layers: int = 2,
+        dropout: float = 0.5,
+        convolutions: list[int] = [],  # noqa: B006 - never written to
+        convolution_kernel: int = 5,
+        convolution_stride: int = 1,
+        convolution_dropout: float = 0.0,
+        time_masks: int = 0,
+        time_mask_frames: int = 0,
+        coefficient_masks: int = 0,
+        coefficient_mask_size: int = 0,
+        noise: float = 0.0,
+    ):
+        super().__init__()
+        at_least(1, n_mfcc=n_mfcc, n_fft=n_fft, hop=hop, n_mels=n_mels, hidden=hidden, layers=layers)
+        at_least(1, convolution_stride=convolution_stride, convolution_kernel=convolution_kernel)
+        fraction(preemphasis=preemphasis, dropout=dropout, convolution_dropout=convolution_dropout)
+        one_of(("frame_l2", "standardize", "none"), normalize=normalize)
+        one_of(("bilstm", "none"), encoder=encoder)
+        if n_mfcc > n_mels:
+            raise ValueError(
+                f"n_mfcc is {n_mfcc}; {n_mels} mel bands (n_mels) have no more than {n_mels} coefficients"
+            )
+        if convolution_kernel % 2 == 0:
+            raise ValueError(f"convolution_kernel is {convolution_kernel}; it has to be odd")
+        if any(size < 1 for size in convolutions):
+            raise ValueError(f"convolutions is {convolutions}; every size has to be at least 1")
+        self.hop = hop
+        self.deltas = deltas
+        self.normalize = normalize
+        self.settings = {
+            "sample_rate": sample_rate,
+            "n_mfcc": n_mfcc,
+            "n_fft": n_fft,
+            "hop": hop,
+            "n_mels": n_mels,
+            "preemphasis": preemphasis,
+        }
+        self.front_end_args = {
+            "front_end": "mfcc",
+            "version": frontends.VERSION,
+            "deltas": deltas,
+            **self.settings,
+        }
+        self.fits = normalize == "standardize"
+        channels = n_mfcc * (3 if deltas else 1)
+        self.scaler = Standardize(channels) if self.fits else None
+        self.augment = Augment(
+            time_masks=time_masks,
+            time_mask_frames=time_mask_frames,
+            channel_masks=coefficient_masks,
+            channel_mask_size=coefficient_mask_size,
+            noise=noise,
+        )
+        self.convolutions = MaskedConvolutions(
+            channels,
+            convolutions,
+            kernel=convolution_kernel,
+            stride=convolution_stride,
+            dropout=convolution_dropout,
+        )
+        self.channels = self.convolutions.channels
+        self.encoder: nn.Module = nn.Identity()
+        if encoder == "bilstm":
+            self.encoder = BiLstm(self.channels, hidden=hidden, layers=layers, dropout=dropout)
+            self.channels = self.encoder.channels
+
+    def frame_count(self, samples: int) -> int:
+        """Frames for so many samples, after the convolutions' strides."""
+        return self.convolutions.frame_count(frontends.frame_count(samples, hop=self.hop))
+
+    @torch.no_grad()
+    def features(self, wave: Seq) -> Seq:
+        """Coefficients, with their slopes if asked for.
+
+        Args: wave [batch, samples].
+        Returns: [batch, samples // hop, n_mfcc], or 3 * n_mfcc with `deltas`.
+        """
+        frames = frontends.mfcc(wave, **self.settings)
+        if not self.deltas:
+            return frames
+        slope = frontends.deltas(frames)
+        values = torch.cat([frames.values, slope.values, frontends.deltas(slope).values], dim=2)
+        return Seq(values, frames.lengths)
+
+    def fit(self, features: Iterable[Seq]) -> None:
+        """Mean and deviation of each coefficient over the training part (normalize: standardize)."""
+        if self.scaler is not None:
+            self.scaler.fit(features)
+
+    def encode(self, features: Seq) -> Seq:
+        """Normalise, mask (in training), convolve, and run the LSTM.
+
+        Args: features [batch, time, coefficients].
+        Returns: [batch, frames, self.channels].
+        """
+        values = features.values
+        if self.scaler is not None:
+            values = self.scaler(values)
+        elif self.normalize == "frame_l2":
+            values = functional.normalize(values, dim=2)
+        frames = self.augment(Seq(values, features.lengths))
+        return self.encoder(self.convolutions(frames))

@@ -1,0 +1,174 @@
+"""Extractor `spectrogram`: a log-spectrogram as an image through AlexNet's convolutions."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from toolkit.contracts import Extractor, Seq
+from toolkit_plugins.extractors import alexnet, frontends
+from toolkit_plugins.extractors.augment import Augment
+from toolkit_plugins.extractors.checks import at_least, fraction, one_of
+from toolkit_plugins.extractors.fixed_length import cut_frames, cut_wave
+from toolkit_plugins.extractors.scaling import MinMax
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+
+
+class Spectrogram(Extractor):
+    """A log-spectrogram as an image through AlexNet's convolutions; the defaults are the reference system's.
+
+    Each frequency bin is scaled to [0, 1] on the training part, the image is resized, repeated to three channels
+    and normalised as ImageNet's. The last feature map is averaged to `pool`, and each of its columns is a frame.
+
+    Args:
+        n_fft: samples of the transform.
+        window: samples of the Hamming window.
+        hop: samples from one frame to the next.
+        bins: how many of the lowest frequency bins are kept.
+        preemphasis: coefficient of the high-pass filter before all, 0 for none.
+        image_size: height (frequency) and width (time) of the image in pixels.
+        pool: frequency bands and frames that the last feature map is averaged to.
+        weights: imagenet (torchvision's; random, with a warning, where they cannot be had), random, or the path of a
+            state dict of torchvision's AlexNet (.pth or .safetensors).
+        freeze: keep the convolutions as they are.
+        normalization: batch puts a batch normalisation behind each convolution, to train from random weights.
+        dropout: on the frames that come out.
+        time_masks: in training, how many stretches of the spectrogram's frames are masked.
+        time_mask_frames: longest of them.
+        frequency_masks: in training, how many bands of bins are masked.
+        frequency_mask_bins: widest of them.
+        noise: in training, deviation of Gaussian noise on the scaled spectrogram.
+
+    Raises:
+        ValueError: for a value out of range, or weights that are no AlexNet's.
+
+    Source: Zou et al., Speech Emotion Recognition with Co-Attention Based Multi-Level Acoustic Information,
+        ICASSP 2022; AlexNet: Krizhevsky, One weird trick for parallelizing convolutional neural networks, 2014.
+    """
+
+    def __init__(
+        self,
+        *,
+        segment_samples: int = 48_000,
+        n_fft: int = 800,
+        window: int = 640,
+        hop: int = 160,
+        bins: int = 200,
+        preemphasis: float = 0.97,
+        image_size: list[int] = [256, 384],  # noqa: B006 - never written to
+        pool: list[int] = [6, 6],  # noqa: B006
+        weights: str = "imagenet",
+        freeze: bool = False,
+        normalization: Literal["none", "batch"] = "none",
+        dropout: float = 0.0,
+        time_masks: int = 0,
+        time_mask_frames: int = 0,
+        frequency_masks: int = 0,
+        frequency_mask_bins: int = 0,
+        noise: float = 0.0,
+    ):
+        super().__init__()
+        at_least(1, segment_samples=segment_samples, n_fft=n_fft, window=window, hop=hop, bins=bins)
+        fraction(preemphasis=preemphasis, dropout=dropout)
+        one_of(("none", "batch"), normalization=normalization)
+        if window > n_fft:
+            raise ValueError(f"window is {window}; it cannot be longer than n_fft, {n_fft}")
+        if bins > n_fft // 2 + 1:
+            raise ValueError(f"bins is {bins}; n_fft {n_fft} gives no more than {n_fft // 2 + 1}")
+        if len(image_size) != 2 or min(image_size) < alexnet.SMALLEST_IMAGE:
+            raise ValueError(
+                f"image_size is {image_size}; it is [height, width], each at least {alexnet.SMALLEST_IMAGE}"
+            )
+        height, width = alexnet.map_size(image_size)
+        if len(pool) != 2 or not (1 <= pool[0] <= height and 1 <= pool[1] <= width):
+            raise ValueError(
+                f"pool is {pool}; image_size {image_size} gives maps from [1, 1] to [{height}, {width}]"
+            )
+        self.fixed_samples = segment_samples
+        self.fits = True
+        self.channels = alexnet.CHANNELS * pool[0]
+        self.image_size = tuple(image_size)
+        self.frames = pool[1]
+        self.freeze = freeze
+        self.settings = {
+            "n_fft": n_fft,
+            "window": window,
+            "hop": hop,
+            "bins": bins,
+            "preemphasis": preemphasis,
+        }
+        self.front_end_args = {
+            "front_end": "log_spectrogram",
+            "version": frontends.VERSION,
+            "segment_samples": segment_samples,
+            **self.settings,
+        }
+        self.spectrogram_frames = frontends.frame_count(segment_samples, hop=hop)
+        self.scaler = MinMax(bins, low=frontends.FLOOR_DB, high=0.0)
+        self.augment = Augment(
+            time_masks=time_masks,
+            time_mask_frames=time_mask_frames,
+            channel_masks=frequency_masks,
+            channel_mask_size=frequency_mask_bins,
+            noise=noise,
+        )
+        self.backbone, self.pretrained = alexnet.build(weights, normalization=normalization)
+        self.random_backbone = weights == "imagenet" and self.pretrained is None
+        self.backbone.requires_grad_(not freeze)
+        self.pool = nn.AdaptiveAvgPool2d(tuple(pool))
+        self.dropout = nn.Dropout(dropout)
+
+    def train(self, mode: bool = True) -> "Spectrogram":
+        """As for any module, but a frozen backbone stays in eval() mode (its BatchNorm must not move)."""
+        super().train(mode)
+        if self.freeze:
+            self.backbone.eval()
+        return self
+
+    def frame_count(self, samples: int) -> int:
+        """The columns of `pool`: one length alone is taken."""
+        return self.frames
+
+    @torch.no_grad()
+    def features(self, wave: Seq) -> Seq:
+        """Log-spectrogram of `fixed_samples` samples.
+
+        Args: wave [batch, samples].
+        Returns: [batch, fixed_samples // hop, bins], dB below the row's maximum.
+        """
+        return frontends.log_spectrogram(cut_wave(wave, self.fixed_samples), **self.settings)
+
+    def fit(self, features: Iterable[Seq]) -> None:
+        """The least and the largest value of each bin over the training part."""
+        self.scaler.fit(features)
+
+    def encode(self, features: Seq) -> Seq:
+        """Scale, mask (in training), draw the image, and run the convolutions.
+
+        Args: features [batch, time, bins], dB.
+        Returns: [batch, pool[1], 256 * pool[0]], frame by frame the map's columns.
+        """
+        features = cut_frames(features, self.spectrogram_frames, silence=frontends.FLOOR_DB)
+        scaled = self.augment(Seq(self.scaler(features.values), features.lengths)).values
+        maps = self.pool(self.backbone(image(scaled, self.image_size)))  # [batch, 256, frequency, time]
+        frames = maps.permute(0, 3, 1, 2).flatten(2)  # [batch, time, 256 * frequency]
+        lengths = torch.full_like(features.lengths, self.frames)
+        return Seq(self.dropout(frames), lengths)
+
+
+def image(scaled: Tensor, size: tuple[int, int]) -> Tensor:
+    """A spectrogram as ImageNet's networks want a picture.
+
+    Args: scaled [batch, time, bins], in [0, 1]; size: height and width in pixels.
+    Returns: [batch, 3, height, width]: frequency from top to bottom, three times the same, less ImageNet's mean and
+        divided by its deviation.
+    """
+    picture = scaled.transpose(1, 2)[:, None]  # [batch, 1, bins, time]
+    picture = functional.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True)
+    mean = picture.new_tensor(IMAGENET_MEAN)[:, None, None]
+    deviation = picture.new_tensor(IMAGENET_DEVIATION)[:, None, None]
+    return (picture - mean) / deviation

@@ -1,0 +1,243 @@
+"""wav2vec 2.0, HuBERT and WavLM as a level: fine-tuned, frozen, or frozen but for the top layers."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from toolkit.contracts import Extractor, Seq
+from toolkit_plugins.extractors import frontends
+from toolkit_plugins.extractors import wav2vec2_steps as steps
+from toolkit_plugins.extractors.checks import fraction, one_of
+from toolkit_plugins.extractors.wav2vec2_weights import fingerprint, load
+
+
+class Wav2Vec2(Extractor):
+    """Frames of a self-supervised speech model: one of `hidden_size` channels for each 20 ms.
+
+    Exact under padding: a row of a padded batch comes out as if it had been alone, on base models ("group"
+    normalisation of the first convolution) and large ones ("layer"). Waveforms shorter than 400 samples
+    (25 ms) are lengthened with zeros. What is frozen from below (`tune`, `freeze_convolutions`) belongs to
+    `features`, which can be computed once; frozen parts are deterministic, also in train() mode.
+
+    Args:
+        source: a hub name such as facebook/wav2vec2-base-960h or microsoft/wavlm-base-plus, a folder as
+            written by save_pretrained(), or "random" for random weights.
+        architecture: of a random model; a checkpoint knows its own.
+        config: values that replace those of the checkpoint's config.json (or, for a random model, of
+            transformers' defaults), by transformers' names, such as {attention_dropout: 0.0}.
+        revision: branch, tag or commit on the hub; null is the main branch.
+        tune: "all" layers are trained, none ("frozen"), or the `top` ones.
+        top_layers: how many transformer layers `tune: top` trains.
+        freeze_convolutions: leave the convolutional encoder as it is where tune is "all".
+        layer: what comes out: the "last" layer, or a "weighted" sum of all, the softmax weights learned.
+        normalise: waveforms to zero mean and unit variance first; null asks the checkpoint's
+            preprocessor_config.json.
+        preemphasis: coefficient a of y[t] = x[t] - a x[t-1], before the normalisation; 0 is none.
+        dropout: of hidden states, activations and attention, where trained; null is the checkpoint's.
+        layerdrop: probability of skipping a layer in training.
+        spec_augment: hide spans of frames in training (needs tune: all).
+        mask_time_prob: about the share of frames that `spec_augment` hides.
+        gradient_checkpointing: recompute activations in the backward pass: less memory, a third more time.
+        sample_rate: of the waveforms, in Hz; what the checkpoint was trained on.
+
+    Raises:
+        ValueError: if an argument is out of range or does not go with another.
+        RecipeError: if `source`, `architecture` or `config` cannot be used.
+        PluginError: if the weights cannot be found or read.
+
+    Source: wav2vec 2.0 (Baevski et al., NeurIPS 2020); HuBERT (Hsu et al., 2021); WavLM (Chen et al., 2022);
+        weighted sum as in SUPERB (Yang et al., 2021).
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str = "facebook/wav2vec2-base-960h",
+        architecture: Literal["wav2vec2", "hubert", "wavlm"] = "wav2vec2",
+        config: dict | None = None,
+        revision: str | None = None,
+        tune: Literal["all", "frozen", "top"] = "all",
+        top_layers: int = 0,
+        freeze_convolutions: bool = False,
+        layer: Literal["last", "weighted"] = "last",
+        normalise: bool | None = None,
+        preemphasis: float = 0.0,
+        dropout: float | None = None,
+        layerdrop: float = 0.0,
+        spec_augment: bool = False,
+        mask_time_prob: float = 0.05,
+        gradient_checkpointing: bool = False,
+        sample_rate: int = 16_000,
+    ):
+        super().__init__()
+        one_of(("all", "frozen", "top"), tune=tune)
+        one_of(("last", "weighted"), layer=layer)
+        fraction(layerdrop=layerdrop, mask_time_prob=mask_time_prob, preemphasis=preemphasis)
+        if spec_augment and (tune != "all" or mask_time_prob == 0):
+            raise ValueError(
+                "spec_augment hides frames below the first layer: it needs tune: all and mask_time_prob > 0"
+            )
+        for name in ("mask_time_prob", "mask_feature_prob", "layerdrop"):
+            if name in (config or {}):
+                raise ValueError(
+                    f"config may not hold {name}: masks and layerdrop are arguments of the extractor itself"
+                )
+        # Without a probability transformers makes no masking vector, which nothing would train.
+        settings = dict(config or {}) | {
+            "mask_time_prob": mask_time_prob if spec_augment else 0.0,
+            "mask_feature_prob": 0.0,
+        }
+        if dropout is not None:
+            fraction(dropout=dropout)
+            settings |= dict.fromkeys(("hidden_dropout", "activation_dropout", "attention_dropout"), dropout)
+        loaded = load(source, architecture=architecture, config=settings, revision=revision)
+        if loaded.sample_rate not in (None, sample_rate):
+            raise ValueError(
+                f"{source} wants audio at {loaded.sample_rate} Hz; audio.sample_rate is {sample_rate}"
+            )
+        self.model = loaded.model
+        self.pretrained = loaded.pretrained
+        self.random_backbone = loaded.pretrained is None
+        self.normalise = loaded.normalise if normalise is None else normalise
+        self.preemphasis, self.layerdrop, self.spec_augment = preemphasis, layerdrop, spec_augment
+        self.channels = self.model.config.hidden_size
+        self.minimum_samples = steps.receptive_field(
+            self.model.config.conv_kernel, self.model.config.conv_stride
+        )
+        self._fixed_layers = self._count_fixed_layers(tune, top_layers)
+        self._fixed_convolutions = freeze_convolutions or tune != "all"
+        self.layer_weights = nn.Parameter(torch.zeros(self._layers + 1)) if layer == "weighted" else None
+        if gradient_checkpointing:
+            self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self._frozen = self._frozen_parts()
+        for part in self._frozen:
+            part.requires_grad_(False)
+        self._fingerprint: str | None = None
+        self.register_load_state_dict_post_hook(_forget_fingerprint)
+        self.train()
+
+    @property
+    def _layers(self) -> int:
+        return len(self.model.encoder.layers)
+
+    def _count_fixed_layers(self, tune: str, top_layers: int) -> int | None:
+        """Transformer layers that are frozen, from below; None where the entry to them is trained too."""
+        if tune != "top" and top_layers:
+            raise ValueError(f"top_layers is {top_layers}, which goes with tune: top only; tune is {tune!r}")
+        if tune == "all":
+            return None
+        if tune == "top" and not 1 <= top_layers <= self._layers:
+            raise ValueError(
+                f"top_layers is {top_layers}; this model has {self._layers} layers, so 1 to {self._layers}"
+            )
+        return self._layers - top_layers
+
+    def _frozen_parts(self) -> list[nn.Module]:
+        model, fixed = self.model, self._fixed_layers
+        if fixed is None:
+            return [model.feature_extractor] if self._fixed_convolutions else []
+        if fixed == self._layers:
+            return [model]
+        encoder = model.encoder
+        parts = [model.feature_extractor, model.feature_projection, encoder.pos_conv_embed, encoder.dropout]
+        if not model.config.do_stable_layer_norm:  # otherwise it comes after the last layer
+            parts.append(encoder.layer_norm)
+        return [*parts, *encoder.layers[:fixed]]
+
+    def train(self, mode: bool = True) -> "Wav2Vec2":
+        """As nn.Module's, but frozen parts stay in eval() mode: no dropout, no layerdrop."""
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        return self
+
+    def frame_count(self, samples: int) -> int:
+        """Frames for so many samples: 149 for 48,000."""
+        config = self.model.config
+        return steps.conv_frames(max(samples, self.minimum_samples), config.conv_kernel, config.conv_stride)
+
+    @property
+    def front_end_args(self) -> dict[str, Any]:
+        """All that `features` depends on; of weights the SHA-256, computed when first asked for."""
+        args = {
+            "front_end": "wav2vec2",
+            "normalise": self.normalise,
+            "preemphasis": self.preemphasis,
+            "minimum_samples": self.minimum_samples,
+        }
+        if not self._fixed_convolutions:
+            return args
+        if self._fingerprint is None:
+            frozen = {id(p) for part in self._frozen for p in (*part.parameters(), *part.buffers())}
+            state = {k: v for k, v in self.model.state_dict(keep_vars=True).items() if id(v) in frozen}
+            self._fingerprint = fingerprint(state, self.model.config.to_dict())
+        every = self._fixed_layers is not None and self.layer_weights is not None
+        return args | {"layers": self._fixed_layers, "every_layer": every, "weights": self._fingerprint}
+
+    def features(self, wave: Seq) -> Seq:
+        """The waveform, normalised, through what is frozen of the model.
+
+        Args: wave [batch, samples].
+        Returns: with nothing frozen [batch, samples, 1], lengths in samples; with frozen convolutions
+        [batch, frames, conv_dim]; with frozen layers [batch, frames, hidden_size], or where layers are
+        weighted [batch, frames, states * hidden_size]: what enters the first and leaves each frozen layer.
+        """
+        with torch.no_grad():
+            wave = wave.zeroed()
+            if self.preemphasis:
+                wave = Seq(frontends.pre_emphasis(wave.values, self.preemphasis), wave.lengths).zeroed()
+            if self.normalise:
+                wave = steps.normalise(wave)
+            wave = steps.lengthen(wave, self.minimum_samples)
+            if not self._fixed_convolutions:
+                return Seq(wave.values[:, :, None], wave.lengths)
+            frames = steps.convolve(self.model, wave)
+            if self._fixed_layers is None:
+                return frames
+            states = self._run(steps.embed(self.model, frames), 0, self._fixed_layers)
+            return Seq(
+                torch.cat(states, dim=2) if self.layer_weights is not None else states[-1], frames.lengths
+            )
+
+    def encode(self, features: Seq) -> Seq:
+        """What is left of the model: [batch, frames, hidden_size]."""
+        features = features.zeroed()
+        if self._fixed_layers is not None:
+            states = list(features.values.split(self.channels, dim=2))
+            entry, done = Seq(states.pop(), features.lengths), self._fixed_layers
+        else:
+            if not self._fixed_convolutions:
+                features = steps.convolve(self.model, Seq(features.values[:, :, 0], features.lengths))
+            states, entry, done = [], steps.embed(self.model, features, self._spans(features)), 0
+        states += self._run(entry, done, self._layers, layerdrop=self.layerdrop)
+        if self.layer_weights is None:
+            return Seq(states[-1], entry.lengths)
+        return Seq(_weighted_sum(states, self.layer_weights), entry.lengths)
+
+    def _run(self, entry: Seq, start: int, stop: int, layerdrop: float = 0.0) -> list[Tensor]:
+        return [entry.values, *steps.transform(self.model, entry, start, stop, layerdrop=layerdrop)]
+
+    def _spans(self, frames: Seq) -> Tensor | None:
+        if not (self.spec_augment and self.training):
+            return None
+        config = self.model.config
+        return steps.spec_augment_spans(
+            frames.lengths,
+            frames=frames.values.shape[1],
+            probability=config.mask_time_prob,
+            span=config.mask_time_length,
+            at_least=config.mask_time_min_masks,
+        )
+
+
+def _weighted_sum(states: list[Tensor], weights: Tensor) -> Tensor:
+    """Sum of states [batch, frames, channels], weighted by the softmax of as many weights."""
+    total = torch.zeros_like(states[0])
+    for state, weight in zip(states, weights.softmax(0), strict=True):
+        total = total + weight * state
+    return total
+
+
+def _forget_fingerprint(module: Wav2Vec2, _incompatible_keys: Any) -> None:
+    module._fingerprint = None

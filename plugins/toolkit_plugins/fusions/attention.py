@@ -1,0 +1,90 @@
+"""Learned attention over each level's frames, then over the levels.
+
+Two stages as in Yang et al., "Hierarchical attention networks for document classification", NAACL 2016.
+Deviations: Okabe, Koshinaka, Shinoda, "Attentive statistics pooling for deep speaker embedding",
+Interspeech 2018, arXiv 1803.10963. Several heads: Lin et al., "A structured self-attentive sentence
+embedding", ICLR 2017, arXiv 1703.03130.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from toolkit.contracts import Fusion, LevelShape, Seq
+from toolkit_plugins.fusions.blocks import check_arguments, check_levels, projection, with_covariates
+from toolkit_plugins.fusions.pooling import AttentivePooling
+
+
+class Attention(Fusion):
+    """Attention pools each level's frames; attention over the levels; fused with the covariates.
+
+    Takes any length, exact under padding. With one level that level's weight is 1, and `fused` reads its
+    pooling alone.
+
+    Args:
+        dim: size of every embedding.
+        dropout: probability before each linear layer that makes an embedding.
+        heads: sets of weights over a level's frames; what they find is concatenated before the projection.
+        hidden: size of the hidden layer that scores a frame or a level.
+        statistics: append the attention-weighted standard deviation of a level's frames.
+        normalise: layer norm of what a level's pooling gives, for levels of very different scales.
+
+    Raises:
+        RecipeError: if `dim`, `heads` or `hidden` is below 1 or `dropout` no probability below 1.
+
+    Source: Yang et al., "Hierarchical attention networks for document classification", NAACL 2016; Okabe et
+        al., "Attentive statistics pooling for deep speaker embedding", Interspeech 2018, arXiv 1803.10963.
+    """
+
+    def __init__(
+        self,
+        *,
+        levels: Mapping[str, LevelShape],
+        covariates: Mapping[str, int],
+        dim: int = 128,
+        dropout: float = 0.1,
+        heads: int = 1,
+        hidden: int = 128,
+        statistics: bool = False,
+        normalise: bool = False,
+    ):
+        super().__init__()
+        check_arguments(levels=levels, dropout=dropout, dim=dim, heads=heads, hidden=hidden)
+        self.levels, self.covariates = dict(levels), dict(covariates)
+        self.sizes = {"fused": dim, **dict.fromkeys(levels, dim)}
+        self.pool = nn.ModuleDict(
+            {
+                name: AttentivePooling(channels=shape.channels, hidden=hidden, heads=heads, statistics=statistics)
+                for name, shape in levels.items()
+            }
+        )
+        self.project = nn.ModuleDict(
+            {name: projection(pool.size, dim, dropout=dropout, normalise=normalise) for name, pool in self.pool.items()}
+        )
+        self.score = nn.Sequential(nn.Linear(dim, hidden), nn.Tanh(), nn.Linear(hidden, 1))
+        self.fuse = projection(dim + sum(covariates.values()), dim, dropout=dropout)
+
+    def level_weights(self, embeddings: Tensor) -> Tensor:
+        """The weight of every level: [batch, level, dim] -> [batch, level], summing to 1 over the levels."""
+        return self.score(embeddings).squeeze(2).softmax(dim=1)
+
+    def forward(self, levels: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Fuse.
+
+        Args:
+            levels: name -> [batch, frames, channels].
+            covariates: name -> [batch, size], probabilities.
+
+        Returns:
+            "fused" and every level -> [batch, dim].
+
+        Raises:
+            ShapeError: if a level or a covariate is missing or of another shape, or a length is not in
+                1..frames.
+        """
+        check_levels(levels, self.levels)
+        each = {name: self.project[name](self.pool[name](levels[name])) for name in self.levels}
+        stacked = torch.stack(list(each.values()), dim=1)  # [batch, level, dim]
+        weighted = (self.level_weights(stacked)[:, :, None] * stacked).sum(dim=1)  # [batch, dim]
+        return {"fused": self.fuse(with_covariates([weighted], covariates, self.covariates)), **each}

@@ -1,0 +1,84 @@
+"""What every fusion does around its idea: check what comes in, project, append covariates.
+
+The projection is that of Zou et al., "Speech emotion recognition with co-attention based multi-level acoustic
+information", ICASSP 2022, arXiv 2203.15326: dropout, linear, ReLU. Dropout comes first, so an embedding
+that heads and center loss read is never itself dropped out.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from toolkit.contracts import LevelShape, Seq
+from toolkit.errors import RecipeError, ShapeError, did_you_mean
+
+
+def check_arguments(*, levels: Mapping[str, LevelShape], dropout: float, **at_least_one: int) -> None:
+    """Refuse what no fusion can be built with.
+
+    Args:
+        levels: name -> shape.
+        dropout: probability, 0 <= dropout < 1.
+        at_least_one: whole numbers by the name of their argument.
+
+    Raises:
+        RecipeError: one line that names the argument.
+    """
+    if not levels:
+        raise RecipeError("a fusion needs at least one level, there is none in model.levels")
+    if not 0 <= dropout < 1:
+        raise RecipeError(f"dropout is a probability, at least 0 and below 1, not {dropout}")
+    for name, number in at_least_one.items():
+        if number < 1:
+            raise RecipeError(f"{name} must be at least 1, not {number}")
+
+
+def projection(size: int, dim: int, *, dropout: float, normalise: bool = False) -> nn.Sequential:
+    """[batch, size] -> [batch, dim]: (layer norm,) dropout, linear, ReLU."""
+    norm = [nn.LayerNorm(size)] if normalise else []
+    return nn.Sequential(*norm, nn.Dropout(dropout), nn.Linear(size, dim), nn.ReLU())
+
+
+def check_levels(levels: Mapping[str, Seq], shapes: Mapping[str, LevelShape]) -> None:
+    """Refuse frames that the fusion was not built for (a level missing, other channels).
+
+    Args:
+        levels: name -> [batch, frames, channels].
+        shapes: what the fusion was built for.
+
+    Raises:
+        ShapeError: one line that names the level.
+    """
+    for name, shape in shapes.items():
+        if name not in levels:
+            raise ShapeError(f"level {name!r} is missing; there are {', '.join(map(repr, levels)) or 'none'}")
+        values = levels[name].values
+        if values.dim() != 3 or values.shape[2] != shape.channels:
+            raise ShapeError(
+                f"level {name!r} is {list(values.shape)}, the fusion was built for [batch, frames, {shape.channels}]"
+            )
+
+
+def with_covariates(parts: Iterable[Tensor], covariates: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Tensor:
+    """Concatenate embeddings and covariates.
+
+    Args:
+        parts: each [batch, size].
+        covariates: name -> [batch, size], probabilities.
+        sizes: the covariates that the fusion was built for, in their order.
+
+    Returns:
+        [batch, sum of all sizes].
+
+    Raises:
+        ShapeError: if a covariate is missing or of another size.
+    """
+    given = []
+    for name, size in sizes.items():
+        if name not in covariates:
+            raise ShapeError(f"covariate {name!r} is missing.{did_you_mean(name, covariates)}")
+        if covariates[name].dim() != 2 or covariates[name].shape[1] != size:
+            raise ShapeError(f"covariate {name!r} is {list(covariates[name].shape)}, not [batch, {size}]")
+        given.append(covariates[name])
+    return torch.cat([*parts, *given], dim=1)

@@ -1,0 +1,101 @@
+"""The reference's co-attention: the other levels weigh the frames of one level.
+
+Zou, Si, Chen, Rajan, Chng: "Speech emotion recognition with co-attention based multi-level acoustic
+information", ICASSP 2022, arXiv 2203.15326.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from toolkit.contracts import Fusion, LevelShape, Seq
+from toolkit.errors import RecipeError, did_you_mean
+from toolkit_plugins.fusions.blocks import check_arguments, check_levels, projection, with_covariates
+from toolkit_plugins.fusions.pooling import Flatten, check_frames
+
+
+class CoAttention(Fusion):
+    """The other levels, flattened, weigh the frames of the value level.
+
+    With the other levels S and M and the value level W (of `frames` frames), each arrow being dropout,
+    linear, ReLU:
+
+        S [frames * channels] -> s [dim], M likewise -> m [dim]
+        [s, m] -> weights [frames]                  (ReLU, no softmax: they need not sum to 1)
+        sum of weights * W's frames [channels] -> w [dim]
+        [s, m, w, covariates] -> fused [dim]
+
+    The reference's last two layers, dim -> dim -> classes, are the head `mlp` with `hidden: [dim]` on
+    `fused`. Takes whole segments only; needs at least two levels.
+
+    Args:
+        values: the level whose frames are weighted.
+        dim: size of every embedding.
+        dropout: probability before each linear layer.
+
+    Raises:
+        RecipeError: if there is no level `values` or no other one, `dim` is below 1 or `dropout` no
+            probability below 1.
+
+    Source: Zou et al., "Speech emotion recognition with co-attention based multi-level acoustic information",
+        ICASSP 2022, arXiv 2203.15326.
+    """
+
+    def __init__(
+        self,
+        *,
+        levels: Mapping[str, LevelShape],
+        covariates: Mapping[str, int],
+        segment_samples: int,
+        values: str = "wav2vec2",
+        dim: int = 128,
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        check_arguments(levels=levels, dropout=dropout, dim=dim)
+        if len(levels) < 2:
+            raise RecipeError(
+                f"coattention weighs one level's frames by the other levels, and {next(iter(levels))!r} is "
+                "the only one: add a level, or use the fusion 'concat' or 'attention'"
+            )
+        if values not in levels:
+            raise RecipeError(
+                f"values: no level is called {values!r}.{did_you_mean(values, levels)} "
+                f"The levels are {', '.join(levels)}."
+            )
+        self.values, self.others = values, [name for name in levels if name != values]
+        self.levels, self.covariates = dict(levels), dict(covariates)
+        self.sizes = {"fused": dim, **dict.fromkeys(levels, dim)}
+        self.fixed_samples = segment_samples
+        self.flatten = nn.ModuleDict(
+            {name: Flatten(channels=levels[name].channels, frames=levels[name].frames) for name in self.others}
+        )
+        self.project = nn.ModuleDict(
+            {name: projection(flat.size, dim, dropout=dropout) for name, flat in self.flatten.items()}
+        )
+        self.project[values] = projection(levels[values].channels, dim, dropout=dropout)
+        self.weigh = projection(len(self.others) * dim, levels[values].frames, dropout=dropout)
+        self.fuse = projection(len(levels) * dim + sum(covariates.values()), dim, dropout=dropout)
+
+    def forward(self, levels: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Fuse.
+
+        Args:
+            levels: name -> [batch, frames, channels], with the frames of a whole segment.
+            covariates: name -> [batch, size], probabilities.
+
+        Returns:
+            "fused" and every level -> [batch, dim].
+
+        Raises:
+            ShapeError: if a level or a covariate is missing or of another shape.
+        """
+        check_levels(levels, self.levels)
+        check_frames(levels[self.values], self.levels[self.values].frames)
+        each = {name: self.project[name](self.flatten[name](levels[name])) for name in self.others}
+        weights = self.weigh(torch.cat(list(each.values()), dim=1))  # [batch, frames]
+        weighted = (weights[:, :, None] * levels[self.values].zeroed().values).sum(dim=1)  # [batch, channels]
+        each[self.values] = self.project[self.values](weighted)
+        fused = self.fuse(with_covariates(each.values(), covariates, self.covariates))
+        return {"fused": fused, **{name: each[name] for name in self.levels}}

@@ -1,0 +1,74 @@
+"""Late fusion by concatenation of pooled levels.
+
+The default pooling is that of Snyder, Garcia-Romero, Sell, Povey, Khudanpur, "X-vectors: Robust DNN
+embeddings for speaker recognition", ICASSP 2018.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from torch import Tensor, nn
+
+from toolkit.contracts import Fusion, LevelShape, Seq
+from toolkit_plugins.fusions.blocks import check_arguments, check_levels, projection, with_covariates
+from toolkit_plugins.fusions.pooling import pooling_layer
+
+
+class Concat(Fusion):
+    """Every level pooled over time and projected; all concatenated, with the covariates, and projected again.
+
+    Takes any length, but for the pooling `flatten`, which takes whole segments only.
+
+    Args:
+        dim: size of every embedding.
+        dropout: probability before each linear layer.
+        pooling: what becomes of a level's frames: `statistics` (mean and standard deviation), `mean`,
+            `attention` (a learned weighted mean for each level), `flatten` (all frames side by side).
+        normalise: layer norm of what a level's pooling gives, for levels of very different scales.
+
+    Raises:
+        RecipeError: if `dim` is below 1 or `dropout` no probability below 1.
+
+    Source: Snyder et al., "X-vectors: Robust DNN embeddings for speaker recognition", ICASSP 2018
+        (statistics pooling).
+    """
+
+    def __init__(
+        self,
+        *,
+        levels: Mapping[str, LevelShape],
+        covariates: Mapping[str, int],
+        segment_samples: int,
+        dim: int = 128,
+        dropout: float = 0.1,
+        pooling: Literal["statistics", "mean", "attention", "flatten"] = "statistics",
+        normalise: bool = False,
+    ):
+        super().__init__()
+        check_arguments(levels=levels, dropout=dropout, dim=dim)
+        self.levels, self.covariates = dict(levels), dict(covariates)
+        self.sizes = {"fused": dim, **dict.fromkeys(levels, dim)}
+        self.fixed_samples = segment_samples if pooling == "flatten" else None
+        self.pool = nn.ModuleDict({name: pooling_layer(pooling, shape) for name, shape in levels.items()})
+        self.project = nn.ModuleDict(
+            {name: projection(pool.size, dim, dropout=dropout, normalise=normalise) for name, pool in self.pool.items()}
+        )
+        self.fuse = projection(len(levels) * dim + sum(covariates.values()), dim, dropout=dropout)
+
+    def forward(self, levels: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Fuse.
+
+        Args:
+            levels: name -> [batch, frames, channels].
+            covariates: name -> [batch, size], probabilities.
+
+        Returns:
+            "fused" and every level -> [batch, dim].
+
+        Raises:
+            ShapeError: if a level or a covariate is missing or of another shape, or a length is not in
+                1..frames.
+        """
+        check_levels(levels, self.levels)
+        each = {name: self.project[name](self.pool[name](levels[name])) for name in self.levels}
+        return {"fused": self.fuse(with_covariates(each.values(), covariates, self.covariates)), **each}

@@ -1,0 +1,169 @@
+"""Frames of one level -> one vector: mean, statistics, learned attention, or all frames flattened.
+
+Statistics: Snyder et al., "X-vectors: Robust DNN embeddings for speaker recognition", ICASSP 2018.
+Attention with deviations: Okabe, Koshinaka, Shinoda, "Attentive statistics pooling for deep speaker
+embedding", Interspeech 2018, arXiv 1803.10963. Several heads: Lin et al., "A structured self-attentive
+sentence embedding", ICLR 2017, arXiv 1703.03130.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from toolkit.contracts import LevelShape, Seq
+from toolkit.errors import ShapeError
+from toolkit.pooling import SMALLEST_VARIANCE, check_lengths, mean_pooling, statistics_pooling
+
+
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over the last axis among real positions, exactly 0 elsewhere.
+
+    Args:
+        scores: [batch, heads, time].
+        mask: [batch, time], True where real.
+
+    Returns:
+        [batch, heads, time], at least float32; sums to 1 over time.
+    """
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    return scores.masked_fill(~mask[:, None, :], float("-inf")).softmax(dim=2)
+
+
+def weighted_statistics(frames: Seq, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted mean and standard deviation (Okabe et al., 2018), in float32 also under autocast.
+
+    Args:
+        frames: [batch, time, channels]; lengths in frames.
+        weights: [batch, heads, time], 0 beyond the lengths, summing to 1 over time.
+
+    Returns:
+        Means and standard deviations, both [batch, heads, channels]; a deviation is at least 1e-4.
+    """
+    # A variance does not depend on the origin: one near the frames keeps E[x^2] - E[x]^2 from cancelling.
+    origin = mean_pooling(frames).detach()[:, None, :]  # [batch, 1, channels]
+    with torch.autocast(frames.values.device.type, enabled=False):
+        values = frames.zeroed().values - origin
+        means = weights @ values  # [batch, heads, channels]
+        variances = weights @ values.square() - means.square()
+    return means + origin, variances.clamp(min=SMALLEST_VARIANCE).sqrt()
+
+
+class MeanPooling(nn.Module):
+    """[batch, time, channels] -> means, [batch, channels]."""
+
+    def __init__(self, *, channels: int):
+        super().__init__()
+        self.size = channels
+
+    def forward(self, frames: Seq) -> Tensor:
+        """Mean over real frames."""
+        return mean_pooling(frames)
+
+
+class StatisticsPooling(nn.Module):
+    """[batch, time, channels] -> means and standard deviations, [batch, 2 * channels]."""
+
+    def __init__(self, *, channels: int):
+        super().__init__()
+        self.size = 2 * channels
+
+    def forward(self, frames: Seq) -> Tensor:
+        """Mean and standard deviation over real frames."""
+        return statistics_pooling(frames)
+
+
+class AttentivePooling(nn.Module):
+    """Weighted mean over real frames, the weights learned: softmax over time of v tanh(W x + b).
+
+    Args:
+        channels: size of a frame.
+        hidden: rows of W.
+        heads: so many sets of weights, each over all channels; their means are concatenated.
+        statistics: append the weighted standard deviations.
+
+    Attributes:
+        size: heads * channels, twice that with `statistics`.
+    """
+
+    def __init__(self, *, channels: int, hidden: int = 128, heads: int = 1, statistics: bool = False):
+        super().__init__()
+        self.statistics = statistics
+        self.size = heads * channels * (2 if statistics else 1)
+        self.score = nn.Sequential(nn.Linear(channels, hidden), nn.Tanh(), nn.Linear(hidden, heads))
+
+    def weights(self, frames: Seq) -> Tensor:
+        """The weight of every frame.
+
+        Args:
+            frames: [batch, time, channels]; lengths in frames.
+
+        Returns:
+            [batch, heads, time]; 0 beyond the lengths, sums to 1 over time.
+
+        Raises:
+            ShapeError: if a length is 0 or exceeds time.
+        """
+        check_lengths(frames)
+        scores = self.score(frames.zeroed().values)  # [batch, time, heads]
+        return masked_softmax(scores.transpose(1, 2), frames.mask)
+
+    def forward(self, frames: Seq) -> Tensor:
+        """[batch, time, channels] -> [batch, size]: the means of all heads, then their deviations."""
+        means, deviations = weighted_statistics(frames, self.weights(frames))
+        parts = [means, deviations] if self.statistics else [means]
+        return torch.cat([part.flatten(start_dim=1) for part in parts], dim=1)
+
+
+class Flatten(nn.Module):
+    """[batch, time, channels] -> [batch, time * channels], 0 beyond the lengths; one time only."""
+
+    def __init__(self, *, channels: int, frames: int):
+        super().__init__()
+        self.frames = frames
+        self.size = frames * channels
+
+    def forward(self, frames: Seq) -> Tensor:
+        """All real frames side by side.
+
+        Raises:
+            ShapeError: if the time axis is not `frames` long.
+        """
+        check_frames(frames, self.frames)
+        return frames.zeroed().values.flatten(start_dim=1)
+
+
+def check_frames(frames: Seq, expected: int) -> None:
+    """Refuse another time axis than the one that the layers were built for.
+
+    Args:
+        frames: [batch, time, channels].
+        expected: the only time that fits.
+
+    Raises:
+        ShapeError: if time is not `expected`.
+    """
+    if frames.values.shape[1] != expected:
+        raise ShapeError(
+            f"{frames.values.shape[1]} frames where {expected} are needed: this fusion takes whole segments "
+            "only (`fixed_samples`)"
+        )
+
+
+def pooling_layer(name: str, shape: LevelShape) -> nn.Module:
+    """The pooling of this name for one level; the layer has a `size`.
+
+    Args:
+        name: statistics, mean, attention or flatten.
+        shape: of the level.
+
+    Raises:
+        ValueError: if there is no such pooling.
+    """
+    if name == "statistics":
+        return StatisticsPooling(channels=shape.channels)
+    if name == "mean":
+        return MeanPooling(channels=shape.channels)
+    if name == "attention":
+        return AttentivePooling(channels=shape.channels)
+    if name == "flatten":
+        return Flatten(channels=shape.channels, frames=shape.frames)
+    raise ValueError(f"pooling is statistics, mean, attention or flatten, not {name!r}")

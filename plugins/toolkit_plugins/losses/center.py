@@ -1,0 +1,127 @@
+"""Center loss: pulls embeddings of a class together.
+
+Wen, Zhang, Li, Qiao: "A discriminative feature learning approach for deep face recognition", ECCV 2016.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, distributed
+from torch.nn import functional
+
+from toolkit.contracts import Loss
+from toolkit.errors import RecipeError
+
+
+def class_differences(embeddings: Tensor, targets: Tensor, centers: Tensor) -> Tensor:
+    """Sum of c_j - x_i over the rows i of each class j, and their number.
+
+    Summed over masked rows: on a GPU index_add_ differs from run to run, and a matrix product may round to
+    TF32.
+
+    Args:
+        embeddings: [batch, size].
+        targets: [batch], int64.
+        centers: [classes, size].
+
+    Returns:
+        [classes, size + 1]: the sums, then the number of rows.
+    """
+    rows = torch.cat([centers[targets] - embeddings, torch.ones_like(embeddings[:, :1])], dim=1)
+    members = functional.one_hot(targets, centers.shape[0])  # [batch, classes]
+    return (members[:, :, None] * rows[:, None, :]).sum(dim=0)  # [classes, size + 1]
+
+
+def moved_centers(centers: Tensor, differences: Tensor, *, alpha: float) -> Tensor:
+    """The rule of Wen et al.: c_j - alpha * (sum of c_j - x_i) / (1 + n_j).
+
+    Args:
+        centers: [classes, size].
+        differences: [classes, size + 1], from `class_differences`.
+        alpha: rate.
+
+    Returns:
+        [classes, size].
+    """
+    return centers - alpha * differences[:, :-1] / (1 + differences[:, -1:])
+
+
+class Center(Loss):
+    """Half the squared distance between an embedding and its class's center: 1/2 ||x_i - c_{y_i}||^2.
+
+    Wen et al. sum over the batch (`reduction: sum`). The default, `mean`, is that sum divided by the rows
+    of the batch, so that a loss weight means the same at any batch size; the paper's weight 0.003 belongs
+    to `sum`.
+
+    Centers begin at zero. They follow the rule c_j <- c_j - alpha * sum_i (c_j - x_i) / (1 + n_j), whatever
+    the reduction and the loss's weight, once for each optimizer step taken and over all rows since the one
+    before (accumulated batches count as one, under DDP those of all ranks). No optimizer moves them: they
+    are a buffer, the only state. What waits for the next step is kept outside of the state, since at a
+    step's end there is nothing. In eval() mode nothing moves and nothing waits.
+
+    Args:
+        alpha: rate of the centers, at least 0 and at most 1.
+        reduction: `mean` or `sum` over the rows of the batch.
+
+    Attributes:
+        centers: [classes, size], float32.
+
+    Raises:
+        RecipeError: if `alpha` is out of its range or `reduction` neither.
+
+    Source: Wen et al., "A discriminative feature learning approach for deep face recognition", ECCV 2016.
+    """
+
+    reads = "embedding"
+    centers: Tensor
+
+    def __init__(self, *, size: int, classes: int, alpha: float = 0.5, reduction: Literal["mean", "sum"] = "mean"):
+        super().__init__()
+        if not 0 <= alpha <= 1:
+            raise RecipeError(f"alpha must be at least 0 and at most 1, not {alpha}")
+        if reduction not in ("mean", "sum"):
+            raise RecipeError(f"reduction is mean or sum, not {reduction!r}")
+        self.alpha = alpha
+        self.reduction = reduction
+        self.register_buffer("centers", torch.zeros(classes, size))
+        # A plain attribute and no buffer: DDP would overwrite it with rank 0's before each forward.
+        self._pending: Tensor | None = None
+
+    def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss; in train() mode the rows also wait for `after_step`.
+
+        Args:
+            inputs: [batch, size], an embedding.
+            targets: [batch], int64.
+
+        Returns:
+            Scalar. Its gradient to x_i is x_i - c_{y_i}, divided by batch for `mean`.
+        """
+        inputs = inputs.to(torch.promote_types(inputs.dtype, self.centers.dtype))
+        if self.training:
+            with torch.no_grad():
+                new = class_differences(inputs, targets, self.centers).to(self.centers.dtype)
+                self._pending = new if self._pending is None else self._pending + new
+        summed = (inputs - self.centers[targets]).square().sum() / 2
+        return summed / inputs.shape[0] if self.reduction == "mean" else summed
+
+    @torch.no_grad()
+    def after_step(self, taken: Tensor) -> None:
+        """Move the centers where the step was taken; forget the rows either way. Never waits for the device.
+
+        Under DDP every rank must call it, also one that has seen no row.
+
+        Args:
+            taken: 0-d bool.
+        """
+        pending = self._pending
+        self._pending = None
+        if pending is None:
+            classes, size = self.centers.shape
+            pending = self.centers.new_zeros(classes, size + 1)
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(pending)
+        moved = moved_centers(self.centers, pending, alpha=self.alpha)
+        taken = torch.as_tensor(taken, device=self.centers.device)
+        # A choice and no product: 0 * NaN is NaN.
+        self.centers.copy_(torch.where(taken, moved, self.centers))

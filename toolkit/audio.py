@@ -1,0 +1,200 @@
+"""From an audio file to mono float32 at the system's rate; segments of it.
+
+`decode` and `audio_frames` need no torch, so that a corpus is checked without it; `read_audio` imports it.
+"""
+
+import math
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import soundfile
+
+from toolkit.errors import AudioError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TOLERANCE_S = 0.01  # manifests round times; an end this far beyond the file is the file's end
+_STREAMED = 0x7FFF0000  # data sizes from here on are placeholders of programs that wrote into a pipe
+
+
+class AudioFileError(AudioError):
+    """An AudioError that knows its kind.
+
+    Args:
+        message: one line that names the file.
+        kind: missing, unreadable, truncated, empty, out-of-range or not-finite.
+    """
+
+    def __init__(self, message: str, kind: str):
+        super().__init__(message)
+        self.kind = kind
+
+
+def read_audio(
+    path: str | Path, *, sample_rate: int, start_s: float | None = None, end_s: float | None = None
+) -> "Tensor":
+    """Read a file, or a stretch of it, as the mean of its channels at the system's rate.
+
+    Args:
+        path: any format libsndfile reads.
+        sample_rate: in Hz; other rates are resampled (windowed sinc, torchaudio's defaults).
+        start_s: first moment, in seconds; None is the file's begin.
+        end_s: last moment, in seconds; None is the file's end.
+
+    Returns:
+        [samples], float32.
+
+    Raises:
+        AudioError: if the file is missing, unreadable, truncated or empty, holds NaN or infinite samples, or
+            does not reach from `start_s` to `end_s`.
+    """
+    import torch
+    from torchaudio.functional import resample
+
+    samples, rate = decode(path, start_s=start_s, end_s=end_s)
+    wave = torch.from_numpy(samples.mean(axis=1))
+    return wave if rate == sample_rate else resample(wave, rate, sample_rate)
+
+
+def audio_frames(
+    path: str | Path, *, sample_rate: int, start_s: float | None = None, end_s: float | None = None
+) -> int:
+    """Return how many samples `read_audio` returns for the same arguments, from the file's header alone.
+
+    Raises:
+        AudioError: as `read_audio`, but for what only decoding shows.
+    """
+    with _open(path) as file:
+        start, stop = _stretch(path, file.frames, file.samplerate, start_s, end_s)
+        return resampled_length(stop - start, file.samplerate, sample_rate)
+
+
+def duration_s(path: str | Path) -> float:
+    """Return a file's length in seconds, from its header alone; raises AudioError as `audio_frames`."""
+    with _open(path) as file:
+        return file.frames / file.samplerate
+
+
+def decode(
+    path: str | Path, *, start_s: float | None = None, end_s: float | None = None
+) -> tuple[np.ndarray, int]:
+    """Read a file, or a stretch of it, as it is; arguments and errors as for `read_audio`.
+
+    Returns:
+        [frames, channels], float32, full scale at 1, and the file's rate in Hz.
+    """
+    with _open(path) as file:
+        start, stop = _stretch(path, file.frames, file.samplerate, start_s, end_s)
+        try:
+            file.seek(start)
+            samples = file.read(stop - start, dtype="float32", always_2d=True)
+        except soundfile.SoundFileError as error:
+            raise AudioFileError(
+                f"{path} cannot be decoded to its end: {_cause(error)}", "truncated"
+            ) from None
+        rate = file.samplerate
+    if len(samples) < stop - start:
+        raise AudioFileError(
+            f"{path} is truncated: its header promises {stop} frames,"
+            f" {start + len(samples)} could be decoded; get the file again",
+            "truncated",
+        )
+    if not np.isfinite(samples).all():
+        raise AudioFileError(f"{path} holds NaN or infinite samples", "not-finite")
+    return samples, rate
+
+
+def resampled_length(samples: int, rate: int, new_rate: int) -> int:
+    """Return how many samples torchaudio's resampling makes of `samples`.
+
+    >>> resampled_length(48001, 48000, 16000)
+    16001
+    """
+    common = math.gcd(rate, new_rate)
+    return -(-samples * (new_rate // common) // (rate // common))
+
+
+def cut(samples: int, *, segment_samples: int) -> list[tuple[int, int]]:
+    """Cut into segments without overlap; the last may be shorter.
+
+    Returns:
+        (start, stop) of each, in samples.
+
+    Raises:
+        ValueError: if either number is below 1.
+
+    >>> cut(100, segment_samples=48)
+    [(0, 48), (48, 96), (96, 100)]
+    """
+    if samples < 1 or segment_samples < 1:
+        raise ValueError(f"{samples} samples cannot be cut into segments of {segment_samples}")
+    return [(start, min(start + segment_samples, samples)) for start in range(0, samples, segment_samples)]
+
+
+def _open(path: str | Path) -> soundfile.SoundFile:
+    path = Path(path)
+    try:
+        missing = _shortfall(path)
+        file = soundfile.SoundFile(path)
+    except FileNotFoundError:
+        raise AudioFileError(f"{path} does not exist", "missing") from None
+    except OSError as error:
+        raise AudioFileError(f"{path} cannot be read: {error.strerror or error}", "unreadable") from None
+    except (
+        soundfile.SoundFileError,
+        TypeError,
+    ) as error:  # TypeError: soundfile wants to know the rate of .raw
+        kind = "empty" if path.stat().st_size == 0 else "unreadable"
+        what = "is an empty file" if kind == "empty" else f"is not audio that can be read: {_cause(error)}"
+        raise AudioFileError(f"{path} {what}", kind) from None
+    if missing or not file.frames:
+        file.close()
+    if missing:
+        raise AudioFileError(
+            f"{path} is truncated: {missing} of the bytes that its header promises are not there; "
+            "get the file again",
+            "truncated",
+        )
+    if not file.frames:
+        raise AudioFileError(f"{path} holds no samples", "empty")
+    return file
+
+
+def _shortfall(path: Path) -> int:
+    """Return the bytes that a WAV or AIFF data chunk promises beyond the file's end (libsndfile is mute)."""
+    with path.open("rb") as file:
+        head = file.read(12)
+        form = head[:4], head[8:]
+        if form in ((b"RIFF", b"WAVE"), (b"RIFX", b"WAVE")):
+            number, data = ("<I" if head[:4] == b"RIFF" else ">I"), b"data"
+        elif form in ((b"FORM", b"AIFF"), (b"FORM", b"AIFC")):
+            number, data = ">I", b"SSND"
+        else:
+            return 0
+        while len(chunk := file.read(8)) == 8:
+            length = struct.unpack(number, chunk[4:])[0]
+            if chunk[:4] == data:
+                return 0 if length >= _STREAMED else max(0, file.tell() + length - path.stat().st_size)
+            file.seek(length + length % 2, 1)
+    return 0
+
+
+def _stretch(
+    path: str | Path, frames: int, rate: int, start_s: float | None, end_s: float | None
+) -> tuple[int, int]:
+    start = 0 if start_s is None else round(start_s * rate)
+    stop = frames if end_s is None else round(end_s * rate)
+    if 0 < stop - frames <= TOLERANCE_S * rate:
+        stop = frames
+    if not 0 <= start < stop <= frames:
+        asked = f"{start_s or 0:g} s to {'its end' if end_s is None else f'{end_s:g} s'}"
+        raise AudioFileError(f"{path} lasts {frames / rate:.3f} s: {asked} is not in it", "out-of-range")
+    return start, stop
+
+
+def _cause(error: Exception) -> str:
+    """Libsndfile's own words; the exception's text repeats the path."""
+    return str(getattr(error, "error_string", error)).strip().rstrip(".")

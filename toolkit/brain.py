@@ -1,0 +1,292 @@
+"""The training loop: SpeechBrain's Brain with exact resume, clipping over all groups and skipped non-finite steps."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import speechbrain as sb
+import torch
+from torch import Tensor, nn
+
+from toolkit.checkpoints import AtomicCheckpointer, load_state
+from toolkit.contracts import ModelOutput
+from toolkit.errors import CheckpointError, ToolkitError
+from toolkit.history import History
+from toolkit.metrics import unweighted_accuracy, weighted_accuracy
+from toolkit.model import System
+from toolkit.objective import Objective
+from toolkit.recipe import TrainingSpec
+from toolkit.schedule import learning_rate_factor
+from toolkit.scores import UtteranceMeans
+from toolkit.seeding import seed_all
+from toolkit.segments import Batch, EpochBatches
+
+SKIPS_IN_A_ROW = 20  # optimizer steps in a row with non-finite gradients after which training gives up
+
+
+class Epochs(sb.utils.epoch_loop.EpochCounter):
+    """Counts epochs up to the limit, or until every rule of the history has run out of patience."""
+
+    def __init__(self, limit: int, history: History):
+        super().__init__(limit)
+        self.history = history
+
+    def __next__(self) -> int:
+        if self.history.finished:
+            raise StopIteration
+        return super().__next__()
+
+
+class SystemBrain(sb.Brain):
+    """Trains one system on one fold.
+
+    Every random draw of a step comes from (seed, epoch, step), and all state is in the checkpoints, so that a run
+    killed at any moment and started again ends with the same weights to the bit.
+
+    Args:
+        system: what is trained.
+        objective: what is minimised.
+        training: the recipe's settings.
+        sampler: the training loader's batch sampler.
+        history: rows, stopping rules, counters.
+        checkpointer: where the state goes.
+        seed: the run's.
+        evaluation_parts: "valid" and "test" -> indices of their utterances in the evaluation loader's SegmentSet.
+        references: class index of every utterance of that set: [utterances].
+        predict_from: the head whose output is the answer.
+        on_epoch: called with the history after each epoch, before its checkpoint is saved.
+        on_resume: called with the epoch (from 1) and the number of its batches that are done already.
+        progress: whether to draw progress bars on standard error.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        objective: Objective,
+        *,
+        training: TrainingSpec,
+        sampler: EpochBatches,
+        history: History,
+        checkpointer: AtomicCheckpointer,
+        seed: int,
+        evaluation_parts: Mapping[str, Sequence[int]],
+        references: Sequence[int],
+        predict_from: str,
+        on_epoch: Callable[[History], None],
+        on_resume: Callable[[int, int], None],
+        progress: bool = False,
+    ):
+        super().__init__(
+            modules={"system": system, "objective": objective},
+            run_opts={
+                "device": training.device,
+                "precision": training.precision,
+                "eval_precision": training.precision,
+                "ckpt_interval_minutes": 0 if training.checkpoint_steps else training.checkpoint_minutes,
+                "ckpt_interval_steps": training.checkpoint_steps,
+                "noprogressbar": not progress,
+            },
+            checkpointer=checkpointer,
+        )
+        self.training, self.seed, self.predict_from = training, seed, predict_from
+        self.history, self.train_sampler = history, sampler
+        self.on_epoch, self.on_resume = on_epoch, on_resume
+        self.epochs = Epochs(training.epochs, history)
+        self.parts = {part: np.asarray(indices) for part, indices in evaluation_parts.items()}
+        self.references = np.asarray(references)
+        self.skips_in_a_row = 0
+        checkpointer.add_recoverables({"history": history, "epochs": self.epochs})
+        for name, module in self.modules.items():
+            checkpointer.add_recoverable(name, module)
+
+    @property
+    def system(self) -> System:
+        """The system, outside any wrapper."""
+        return self.raw_modules["system"]
+
+    @property
+    def objective(self) -> Objective:
+        """The objective, outside any wrapper."""
+        return self.raw_modules["objective"]
+
+    # --- optimizer -------------------------------------------------------------------------------------------
+
+    def init_optimizers(self):
+        """AdamW (or what the recipe names) with one parameter group for each part that is trained."""
+        spec = self.training.optimizer
+        groups = []
+        for name, parameters in parameter_groups(self.system, self.objective).items():
+            settings = self.training.groups.get(name)
+            rate = spec.learning_rate if settings is None or settings.learning_rate is None else settings.learning_rate
+            decay = spec.weight_decay if settings is None or settings.weight_decay is None else settings.weight_decay
+            groups.append({"params": parameters, "base_lr": rate, "lr": rate, "weight_decay": decay})
+        optimizer_class = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}[spec.name]
+        self.optimizer = optimizer_class(groups)
+        self.optimizers_dict = {"optimizer": self.optimizer}
+        self.checkpointer.add_recoverable("optimizer", self.optimizer)
+
+    def on_fit_start(self):
+        """Build the optimizer, then continue from the last intact checkpoint if there is one."""
+        self._compile()
+        self._wrap_distributed()
+        self.init_optimizers()
+        if self.checkpointer.recover_if_possible() is not None:
+            self.on_resume(self.epochs.current + 1, self.step)
+
+    def on_evaluate_start(self, max_key: str | None = None, min_key: str | None = None):
+        """Load the weights of the best checkpoint, and nothing of its history.
+
+        Args:
+            max_key: "best_valid" or "best_test", as the protocol rules.
+            min_key: not used.
+        """
+        best = self.checkpointer.find_checkpoint(max_key=max_key)
+        if best is None:
+            raise CheckpointError(
+                f"No intact checkpoint of the best epoch is left in {self.checkpointer.checkpoints_dir}: delete the "
+                "run's folder to train it again."
+            )
+        for name in self.modules:
+            load_state(self.raw_modules[name], best.paramfiles[name])
+
+    # --- a step ----------------------------------------------------------------------------------------------
+
+    def compute_forward(self, batch: Batch, stage: sb.Stage) -> ModelOutput:
+        """Run the system on a batch that is on the device."""
+        return self.modules["system"](batch.wave, batch.covariates)
+
+    def compute_objectives(self, predictions: ModelOutput, batch: Batch, stage: sb.Stage) -> Tensor:
+        """The weighted sum of the losses."""
+        return self.modules["objective"](predictions, batch.targets)[0]
+
+    def fit_batch(self, batch: Batch) -> Tensor:
+        """One batch forward and backward; an optimizer step at the end of each accumulation and of the epoch."""
+        seed_all(self.seed, "step", self.epochs.current, self.step)
+        batch = batch.to(self.device)
+        closes = self.step % self.training.accumulate == 0 or self.step == len(self.train_sampler)
+        with self.no_sync(not closes):
+            with self.training_ctx:
+                loss = self.compute_objectives(self.compute_forward(batch, sb.Stage.TRAIN), batch, sb.Stage.TRAIN)
+            self.scaler.scale(loss / self._batches_in_step()).backward()
+        if closes:
+            self.optimizers_step()
+        return loss.detach().cpu()
+
+    def optimizers_step(self):
+        """Clip over all groups together, then step, unless a gradient is not finite."""
+        self.scaler.unscale_(self.optimizer)
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        limit = self.training.max_grad_norm
+        norm = nn.utils.clip_grad_norm_(parameters, float("inf") if limit is None else limit)
+        taken = torch.isfinite(norm)
+        self._set_learning_rates()
+        if taken or self.scaler.is_enabled():  # the scaler skips such a step itself, and lowers its scale
+            self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.objective.after_step(taken)
+        self.optimizer_step += 1
+        self._count_skip(bool(taken))
+
+    def _set_learning_rates(self):
+        factor = learning_rate_factor(
+            self.optimizer_step,
+            schedule=self.training.schedule,
+            warmup_steps=self.training.warmup_steps,
+            total_steps=self.training.epochs * -(-len(self.train_sampler) // self.training.accumulate),
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+
+    def _batches_in_step(self) -> int:
+        """How many batches the current optimizer step sums over: fewer at the end of an epoch."""
+        accumulate, total = self.training.accumulate, len(self.train_sampler)
+        remainder = total % accumulate
+        return remainder if remainder and self.step > total - remainder else accumulate
+
+    def _count_skip(self, taken: bool):
+        self.skips_in_a_row = 0 if taken else self.skips_in_a_row + 1
+        self.history.skipped_steps += not taken
+        if self.skips_in_a_row >= SKIPS_IN_A_ROW:
+            raise ToolkitError(
+                f"{SKIPS_IN_A_ROW} optimizer steps in a row had gradients that are not finite (epoch "
+                f"{self.epochs.current}, step {self.step}). Lower training.optimizer.learning_rate or "
+                "training.max_grad_norm, add training.warmup_steps, or look for broken audio with toolkit check-data."
+            )
+
+    def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
+        """Only between optimizer steps: gradients are not part of a checkpoint."""
+        if self.step % self.training.accumulate:
+            return False
+        due = super()._should_save_intra_epoch_ckpt(last_ckpt_time, steps_since_ckpt)
+        if due:
+            self.history.seconds_before = time.monotonic() - self.epoch_start
+        return due
+
+    # --- stages ----------------------------------------------------------------------------------------------
+
+    def on_stage_start(self, stage: sb.Stage, epoch: int | None = None):
+        """Begin an epoch (perhaps in its middle) or an evaluation."""
+        if stage == sb.Stage.TRAIN:
+            self.epoch_start = time.monotonic() - self.history.seconds_before
+            self.train_sampler.skip = self.step
+        else:
+            self.scores = {name: UtteranceMeans() for name in self.system.heads}
+            self.embeddings = {name: UtteranceMeans() for name in self.system.fusion.sizes}
+            self.stage_embeddings = stage == sb.Stage.TEST
+
+    def evaluate_batch(self, batch: Batch, stage: sb.Stage) -> Tensor:
+        """Collect the log-probabilities of every head, and the embeddings in the test stage."""
+        batch = batch.to(self.device)
+        with self.evaluation_ctx:
+            output = self.compute_forward(batch, stage)
+            loss = self.compute_objectives(output, batch, stage)
+        utterances, weights = batch.utterances.numpy(), batch.weights.numpy()
+        for name, logits in output.logits.items():
+            self.scores[name].add(utterances, logits.float().log_softmax(-1).cpu().numpy(), weights)
+        if self.stage_embeddings:
+            for name, values in output.embeddings.items():
+                self.embeddings[name].add(utterances, values.float().cpu().numpy(), weights)
+        return loss.detach().cpu()
+
+    def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None):
+        """After an epoch's evaluation: its row, the files that follow from it, its checkpoint."""
+        if stage == sb.Stage.TRAIN:
+            self.train_loss = float(stage_loss)
+        elif stage == sb.Stage.VALID:
+            row = {"epoch": epoch, "train_loss": self.train_loss}
+            means = self.scores[self.predict_from]
+            predicted = np.full(len(self.references), -1)
+            predicted[means.utterances] = means.values.argmax(axis=1)
+            for part in ("valid", "test"):
+                reference, answer = self.references[self.parts[part]], predicted[self.parts[part]]
+                row[f"{part}_wa"] = weighted_accuracy(reference, answer)
+                row[f"{part}_ua"] = unweighted_accuracy(reference, answer)
+            row["seconds"] = time.monotonic() - self.epoch_start
+            self.history.rows.append(row)
+            self.history.seconds_before = 0.0
+            self.on_epoch(self.history)
+            self._save_epoch(epoch)
+
+    def _save_epoch(self, epoch: int):
+        best = {f"best_{rule}": epoch for rule in self.history.rules if self.history.selection(rule).epoch == epoch}
+        self.checkpointer.save_and_keep_only(
+            meta={"epoch": epoch, **best},
+            end_of_epoch=True,
+            num_to_keep=1,
+            importance_keys=[],
+            max_keys=[f"best_{rule}" for rule in self.history.rules],
+        )
+
+
+def parameter_groups(system: System, objective: Objective) -> dict[str, list[nn.Parameter]]:
+    """Parameters that are trained, by part: each level by its name, then covariates, fusion, heads, losses."""
+    parts: dict[str, nn.Module] = dict(system.levels.items())
+    parts |= {
+        "covariates": system.covariates,
+        "fusion": system.fusion,
+        "heads": system.heads,
+        "losses": objective,
+    }
+    groups = {name: [p for p in part.parameters() if p.requires_grad] for name, part in parts.items()}
+    return {name: parameters for name, parameters in groups.items() if parameters}

@@ -1,0 +1,147 @@
+"""Checkpoints that are whole or not there: written aside, hashed, flushed to disk, then renamed."""
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from speechbrain.utils.checkpoints import CKPT_PREFIX, Checkpoint, Checkpointer
+
+from toolkit.errors import CheckpointError
+
+logger = logging.getLogger("toolkit")
+
+PARTIAL = ".partial+"
+HASHES = "hashes.json"
+
+
+def save_state(instance, path) -> None:
+    """Save an object's state_dict (tensors and plain values)."""
+    try:
+        torch.save(instance.state_dict(), path)
+    except RuntimeError as error:  # a write that was cut short comes as an error of torch's zip writer
+        raise OSError(errno.EIO, "the file could not be written to its end; is the disk full?") from error
+
+
+def load_state(instance, path, end_of_epoch=True) -> None:
+    """Load what `save_state` saved; never unpickles code, whatever the environment says."""
+    del end_of_epoch
+    instance.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def damage(folder: Path) -> str | None:
+    """Why a checkpoint's folder cannot be used, or None where every file is there with its hash."""
+    try:
+        hashes = json.loads((folder / HASHES).read_text())
+    except (OSError, ValueError):
+        return f"{HASHES} is missing or unreadable"
+    for name, expected in hashes.items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if file_hash(folder / name) != expected:
+            return f"{name} is not what was saved"
+    return None
+
+
+class AtomicCheckpointer(Checkpointer):
+    """SpeechBrain's Checkpointer with saves that a kill, a crash or a full disk cannot leave half done.
+
+    A save goes into a folder whose name begins with ".partial+", with the SHA-256 of every file beside them; all is
+    flushed to the disk, then the folder is renamed. What is damaged all the same is skipped with a warning.
+    Modules and optimizers are saved by their state_dict and loaded with `weights_only=True`.
+    """
+
+    def __init__(self, checkpoints_dir, recoverables=None):
+        try:
+            super().__init__(checkpoints_dir)
+        except OSError as error:
+            raise CheckpointError(f"Checkpoints cannot be kept in {checkpoints_dir}: {error.strerror}.") from error
+        for name, instance in (recoverables or {}).items():
+            self.add_recoverable(name, instance)
+        for stale in self.checkpoints_dir.glob(PARTIAL + "*"):
+            shutil.rmtree(stale)
+        self._verdicts: dict[Path, str | None] = {}
+
+    def add_recoverable(self, name, obj, custom_load_hook=None, custom_save_hook=None, optional_load=False):
+        """Register an object; one with a state_dict is saved by `save_state` unless hooks are given."""
+        if isinstance(obj, torch.nn.Module | torch.optim.Optimizer | torch.amp.GradScaler):
+            custom_load_hook, custom_save_hook = (
+                custom_load_hook or load_state,
+                custom_save_hook or save_state,
+            )
+        super().add_recoverable(name, obj, custom_load_hook, custom_save_hook, optional_load)
+
+    def save_checkpoint(self, meta=None, end_of_epoch=True, name=None, verbosity=logging.DEBUG):
+        """Save all recoverables, whole or not at all.
+
+        Raises:
+            CheckpointError: if the disk is full or cannot be written; earlier checkpoints stay as they were.
+        """
+        try:
+            partial = super().save_checkpoint(meta or {}, end_of_epoch, name, verbosity)
+            return self._publish(partial)
+        except OSError as error:
+            for stale in self.checkpoints_dir.glob(PARTIAL + "*"):
+                shutil.rmtree(stale, ignore_errors=True)
+            raise CheckpointError(
+                f"No checkpoint could be written to {self.checkpoints_dir}: {error.strerror}. "
+                "Earlier checkpoints are intact: make room and run the same command again, it continues from the last one."
+            ) from error
+
+    def keep_only(self, chosen: Checkpoint) -> None:
+        """Delete every checkpoint but one."""
+        for checkpoint in self.list_checkpoints():
+            if checkpoint.path != chosen.path:
+                shutil.rmtree(checkpoint.path)
+
+    def _publish(self, partial: Checkpoint) -> Checkpoint:
+        files = sorted(path for path in partial.path.iterdir() if path.is_file())
+        hashes = {path.name: file_hash(path) for path in files}
+        (partial.path / HASHES).write_text(json.dumps(hashes, indent=1))
+        for path in [*files, partial.path / HASHES, partial.path]:
+            _flush(path)
+        final = partial.path.with_name(partial.path.name.removeprefix(PARTIAL))
+        partial.path.rename(final)
+        _flush(final.parent)
+        self._verdicts[final] = None
+        return Checkpoint(final, partial.meta, {k: final / p.name for k, p in partial.paramfiles.items()})
+
+    def _new_checkpoint_dirpath(self):
+        taken = {path.name.removeprefix(PARTIAL) for path in self.checkpoints_dir.iterdir()}
+        name = super()._new_checkpoint_dirpath().name.rsplit("+", 1)[0]
+        number = next(n for n in range(len(taken) + 1) if f"{name}+{n:02d}" not in taken)
+        return self.checkpoints_dir / f"{PARTIAL}{name}+{number:02d}"
+
+    def _custom_checkpoint_dirpath(self, name):
+        return self.checkpoints_dir / f"{PARTIAL}{CKPT_PREFIX}+{name}"
+
+    def _list_checkpoint_dirs(self):
+        return [folder for folder in super()._list_checkpoint_dirs() if self._intact(folder)]
+
+    def _intact(self, folder: Path) -> bool:
+        if folder not in self._verdicts:
+            self._verdicts[folder] = damage(folder)
+            if self._verdicts[folder] is not None:
+                logger.warning("Checkpoint %s is skipped: %s.", folder, self._verdicts[folder])
+        return self._verdicts[folder] is None
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,200 @@
+"""What the parts of a system are to each other: Seq, ModelOutput, Extractor, Fusion, Head, Loss.
+
+Arguments of a plugin's constructor come from two places: the recipe's `args`, and the context that the core knows
+(`CONTEXT`). A constructor receives those context arguments that it names; recipes cannot set them.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from toolkit.errors import ShapeError
+
+CONTEXT: Mapping[str, tuple[str, ...]] = {
+    "extractor": ("sample_rate", "segment_samples"),
+    "fusion": ("levels", "covariates", "segment_samples"),
+    "head": ("size", "classes"),
+    "loss": ("size", "classes", "class_counts"),
+    "corpus": (),
+}
+
+
+@dataclass(frozen=True)
+class Seq:
+    """Values along time with the real length of each row; what lies beyond a length is garbage.
+
+    Args:
+        values: [batch, time] (a waveform) or [batch, time, channels].
+        lengths: [batch], int64, in time steps of `values`.
+
+    Raises:
+        ShapeError: if the batch sizes differ or the dtype of `lengths` is no integer. The values of `lengths` are not
+            read (that would wait for the device).
+    """
+
+    values: Tensor
+    lengths: Tensor
+
+    def __post_init__(self):
+        if self.values.dim() not in (2, 3):
+            raise ShapeError(f"Seq values are [batch, time] or [batch, time, channels], not {list(self.values.shape)}")
+        if self.lengths.shape != self.values.shape[:1]:
+            raise ShapeError(
+                f"Seq lengths {list(self.lengths.shape)} do not match a batch of {self.values.shape[0]} rows"
+            )
+        if self.lengths.is_floating_point():
+            raise ShapeError("Seq lengths count time steps: an integer dtype is needed, not " + str(self.lengths.dtype))
+
+    @property
+    def mask(self) -> Tensor:
+        """True where a time step is real: [batch, time]."""
+        steps = torch.arange(self.values.shape[1], device=self.values.device)
+        return steps < self.lengths[:, None]
+
+    def zeroed(self) -> "Seq":
+        """The same with zeros beyond the lengths (NaN there does not survive)."""
+        mask = self.mask if self.values.dim() == 2 else self.mask[:, :, None]
+        return Seq(self.values.masked_fill(~mask, 0), self.lengths)
+
+    def to(self, device: torch.device | str) -> "Seq":
+        """The same on another device."""
+        return Seq(self.values.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True)
+class LevelShape:
+    """What a fusion knows of a level before it sees data.
+
+    Args:
+        channels: size of the last axis of the level's frames.
+        frames: frames of a whole segment (of `segment_samples` samples).
+    """
+
+    channels: int
+    frames: int
+
+
+@dataclass(frozen=True)
+class ModelOutput:
+    """What a system returns for a batch of segments.
+
+    Args:
+        embeddings: name ("fused", then each level) -> [batch, size].
+        logits: head name -> [batch, classes].
+        covariate_logits: name of a predicted covariate -> [batch, classes].
+    """
+
+    embeddings: dict[str, Tensor]
+    logits: dict[str, Tensor]
+    covariate_logits: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Extractor(nn.Module):
+    """Waveform -> frames, in two steps: `features` learns nothing and is cacheable, `encode` learns.
+
+    Subclasses set `channels` and implement `frame_count`, `features` and `encode`; those with something to learn from
+    the training part before training (a scaler) set `fits = True` and implement `fit`, and keep what they find in
+    buffers. Context arguments: sample_rate (Hz), segment_samples.
+
+    Attributes:
+        channels: size of the last axis of what `encode` returns.
+        fixed_samples: the only length in samples that `features` can take, or None for any length; where it is set,
+            the core pads with zeros (silence, which then counts as real) or cuts to it.
+        fits: whether `fit` has to be called before training.
+        front_end_args: all that `features` depends on beside the audio, JSON-able; the key of the feature cache.
+        pretrained: which pre-trained weights are loaded, or None for random ones or where there is nothing to load.
+        random_backbone: True where a backbone that users expect to be pre-trained has random weights.
+    """
+
+    channels: int
+    fixed_samples: int | None = None
+    fits: bool = False
+    front_end_args: Mapping[str, Any] = {}
+    pretrained: str | None = None
+    random_backbone: bool = False
+
+    def frame_count(self, samples: int) -> int:
+        """Frames that `encode` returns for a waveform of so many samples."""
+        raise NotImplementedError
+
+    def features(self, wave: Seq) -> Seq:
+        """Deterministic front end without learned state, also in train() mode.
+
+        Args: wave [batch, samples]; lengths in samples.
+        Returns: [batch, time, channels]; lengths in frames.
+        """
+        raise NotImplementedError
+
+    def fit(self, features: Iterable[Seq]) -> None:
+        """Learn scaling from batches of the training part's features; called once, only where `fits`."""
+
+    def encode(self, features: Seq) -> Seq:
+        """What learns.
+
+        Args: features as `features` returns them.
+        Returns: [batch, frames, channels] with `self.channels` channels; lengths in frames, at least 1.
+        """
+        raise NotImplementedError
+
+    def forward(self, wave: Seq) -> Seq:
+        """`encode(features(wave))`."""
+        return self.encode(self.features(wave))
+
+
+class Fusion(nn.Module):
+    """Frames of all levels -> embeddings: "fused" (reserved) and one for each level.
+
+    Context arguments: levels (name -> LevelShape, in the recipe's order), covariates (name -> size), segment_samples.
+
+    Attributes:
+        sizes: embedding name -> size; holds "fused" and every level.
+        fixed_samples: as for an Extractor.
+    """
+
+    sizes: Mapping[str, int]
+    fixed_samples: int | None = None
+
+    def forward(self, levels: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Fuse.
+
+        Args: levels name -> [batch, frames, channels]; covariates name -> [batch, size], probabilities.
+        Returns: embedding name -> [batch, size].
+        """
+        raise NotImplementedError
+
+
+class Head(nn.Module):
+    """One embedding -> logits of one target. Context arguments: size (of the embedding), classes (their number)."""
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """[batch, size] -> [batch, classes]."""
+        raise NotImplementedError
+
+
+class Loss(nn.Module):
+    """A training loss on a head's logits or on an embedding.
+
+    Context arguments: size (of what it reads), classes (of the target), class_counts (training segments by class).
+
+    Attributes:
+        reads: "logits" (`on` names a head) or "embedding" (`on` names an embedding).
+    """
+
+    reads: str = "logits"
+
+    def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss over the rows.
+
+        Args: inputs [batch, size]; targets [batch], int64, every one a known class.
+        Returns: scalar.
+        """
+        raise NotImplementedError
+
+    def after_step(self, taken: Tensor) -> None:
+        """Called once after each optimizer step, `taken` False (a 0-d bool tensor) where it was skipped.
+
+        A skipped step (non-finite gradients) must leave the state as if its batches had not been seen.
+        """

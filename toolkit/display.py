@@ -1,0 +1,57 @@
+"""What the commands draw for a reader: tables of results and of a corpus; no torch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_results(results: Mapping[str, Any], console: Console) -> None:
+    """A run's test: WA, UA, the row-normalised confusion matrix, and what must be said of them.
+
+    Args:
+        results: the content of results.json.
+        console: where to draw.
+    """
+    part = f"fold {results['fold']} of {results['protocol']}, seed {results['seed']}"
+    synthetic = "synthetic corpus " if results["synthetic"] else ""
+    table = Table(title=f"Test of {results['system']} on {synthetic}{results['corpus']}, {part}")
+    table.add_column("utterances", justify="right")
+    for column in ("WA %", "UA %", "macro F1 %"):
+        table.add_column(column, justify="right")
+    shares = [f"{100 * results[name]:.2f}" for name in ("wa", "ua", "macro_f1")]
+    table.add_row(str(results["n_utterances"]), *shares)
+    console.print(table)
+    console.print(_confusion(results["labels"], results["confusion"]))
+    for stamp in results["stamps"]:
+        console.print(f"NOTE: {stamp}", style="yellow", highlight=False)
+
+
+def _confusion(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Table:
+    table = Table(title="Confusion: of each class (row), the percentage predicted as (column)")
+    table.add_column("")
+    for label in labels:
+        table.add_column(label, justify="right")
+    for label, row in zip(labels, matrix, strict=True):
+        total = sum(row)
+        table.add_row(label, *(f"{100 * count / total:.1f}" if total else "-" for count in row))
+    return table
+
+
+def print_counts(counts: Mapping[str, Mapping[str, int]], console: Console) -> None:
+    """Utterances by speaker and class, with sums.
+
+    Args:
+        counts: speaker -> label -> number.
+        console: where to draw.
+    """
+    labels = list(dict.fromkeys(label for row in counts.values() for label in row))
+    table = Table(title="Utterances by speaker and class", show_footer=True)
+    table.add_column("speaker", footer="all")
+    for label in labels:
+        table.add_column(label, justify="right", footer=str(sum(row.get(label, 0) for row in counts.values())))
+    table.add_column("all", justify="right", footer=str(sum(sum(row.values()) for row in counts.values())))
+    for speaker, row in counts.items():
+        table.add_row(speaker, *(str(row.get(label, 0)) for label in labels), str(sum(row.values())))
+    console.print(table)

@@ -1,0 +1,60 @@
+"""Errors a user can cause: one line that says what was found, where, what is near and what to do.
+
+>>> did_you_mean("mfc", ["mfcc", "spectrogram"])
+" Did you mean 'mfcc'?"
+>>> did_you_mean("zzz", ["mfcc", "spectrogram"])
+''
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class ToolkitError(Exception):
+    """Base of all errors that a user's input can cause; the commands print its text alone, without a traceback."""
+
+
+class PluginError(ToolkitError):
+    """A plugin cannot be listed, chosen, imported or built."""
+
+
+class UnknownPlugin(PluginError):  # noqa: N818 - reads as the sentence it prints
+    """No plugin of this kind has this name."""
+
+
+class AmbiguousPlugin(PluginError):  # noqa: N818
+    """Two distributions declare the same kind and name."""
+
+
+class BrokenPlugin(PluginError):  # noqa: N818
+    """The plugin is declared, but its declaration or its class cannot be imported."""
+
+
+class RecipeError(ToolkitError):
+    """A recipe or an override does not describe a system that can be built."""
+
+
+class CorpusError(ToolkitError):
+    """A corpus folder or a manifest is not what the recipe needs."""
+
+
+class ProtocolError(ToolkitError):
+    """A protocol cannot split this corpus, or would let a speaker into two parts of a split."""
+
+
+class AudioError(ToolkitError):
+    """An audio file is missing, unreadable, truncated or empty."""
+
+
+class ShapeError(ToolkitError, ValueError):
+    """A tensor does not have the shape that the contract states."""
+
+
+class CheckpointError(ToolkitError):
+    """A run's folder or checkpoint cannot be written, read or continued."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the known name nearest to `name`, or "" where none is near."""
+    near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,74 @@
+"""What a training has been through, epoch by epoch, and which epoch a rule picks from it."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from speechbrain.utils.checkpoints import mark_as_loader, mark_as_saver, register_checkpoint_hooks
+
+
+class Selection(NamedTuple):
+    """The epoch a rule picks (from 1; 0 where there is none yet) and whether its patience has passed."""
+
+    epoch: int
+    stopped: bool
+
+
+def select_epoch(scores: Sequence[float], *, patience: int | None, min_epochs: int) -> Selection:
+    """The first epoch with the best score before `patience` epochs have passed without a better one.
+
+    Epochs after the stop do not count, so that a training which goes on for another rule's sake changes nothing.
+    Without a patience nothing stops.
+
+    >>> select_epoch([0.5, 0.7, 0.6, 0.6, 0.9], patience=2, min_epochs=0)
+    Selection(epoch=2, stopped=True)
+    >>> select_epoch([0.5, 0.7, 0.6, 0.6, 0.9], patience=3, min_epochs=0)
+    Selection(epoch=5, stopped=False)
+    >>> select_epoch([0.5, 0.7, 0.6, 0.6, 0.9], patience=2, min_epochs=4)
+    Selection(epoch=5, stopped=False)
+    """
+    best, best_score = 0, float("-inf")
+    for epoch, score in enumerate(scores, start=1):
+        if score > best_score:
+            best, best_score = epoch, score
+        elif patience is not None and epoch - best >= patience and epoch > min_epochs:
+            return Selection(best, True)
+    return Selection(best, False)
+
+
+@register_checkpoint_hooks
+class History:
+    """The rows of epochs.csv and the count of skipped steps; part of every checkpoint.
+
+    Args:
+        rules: parts whose WA + UA rule over the stop, e.g. ("valid",) or ("valid", "test").
+        patience: epochs without a better score after which a rule stops; None: never.
+        min_epochs: epochs before which no rule stops.
+    """
+
+    def __init__(self, rules: Sequence[str], *, patience: int | None, min_epochs: int):
+        self.rules, self.patience, self.min_epochs = tuple(rules), patience, min_epochs
+        self.rows: list[dict[str, Any]] = []
+        self.skipped_steps = 0
+        self.seconds_before = 0.0  # of the epoch under way, spent before it was interrupted
+
+    def selection(self, rule: str) -> Selection:
+        """What `rule` ("valid" or "test") picks from the epochs so far."""
+        scores = [row[f"{rule}_wa"] + row[f"{rule}_ua"] for row in self.rows]
+        return select_epoch(scores, patience=self.patience, min_epochs=self.min_epochs)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the patience of every rule has passed."""
+        return bool(self.rows) and all(self.selection(rule).stopped for rule in self.rules)
+
+    @mark_as_saver
+    def _save(self, path):
+        state = {name: getattr(self, name) for name in ("rows", "skipped_steps", "seconds_before")}
+        Path(path).write_text(json.dumps(state))
+
+    @mark_as_loader
+    def _load(self, path, end_of_epoch):
+        del end_of_epoch
+        vars(self).update(json.loads(Path(path).read_text()))

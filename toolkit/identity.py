@@ -1,0 +1,80 @@
+"""What makes two runs the same: the resolved recipe, the manifest, the code of the plugins; no torch."""
+
+import hashlib
+import importlib.util
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+from toolkit.corpus import Utterance
+from toolkit.recipe import Recipe
+
+# Where a run happens and how it is watched changes nothing that it computes.
+IRRELEVANT = {
+    "": ("output_folder", "data_folder"),
+    "training": ("device", "workers", "checkpoint_minutes", "checkpoint_steps"),
+}
+
+
+def run_hash(recipe: Mapping[str, Any], manifest: Iterable[Mapping[str, Any]], versions: Mapping[str, str]) -> str:
+    """Eight hexadecimal digits that change with whatever can change a run's result.
+
+    Args:
+        recipe: resolved, plain; keys that cannot change a result are left out here.
+        manifest: rows with all that is known of the utterances, their paths relative to the corpus.
+        versions: distribution -> `code_version` of it.
+
+    >>> run_hash({"seed": 1, "output_folder": "a"}, [], {}) == run_hash({"seed": 1, "output_folder": "b"}, [], {})
+    True
+    >>> run_hash({"seed": 1}, [], {}) == run_hash({"seed": 2}, [], {})
+    False
+    """
+    recipe = {key: value for key, value in recipe.items() if key not in IRRELEVANT[""]}
+    if "training" in recipe:
+        recipe["training"] = {k: v for k, v in recipe["training"].items() if k not in IRRELEVANT["training"]}
+    identity = json.dumps([recipe, list(manifest), dict(versions)], sort_keys=True, default=str)
+    return hashlib.sha256(identity.encode()).hexdigest()[:8]
+
+
+def manifest_rows(utterances: Sequence[Utterance]) -> list[dict[str, Any]]:
+    """All that is known of the utterances, their paths relative to the folder that holds all of them."""
+    root = os.path.commonpath([utterance.path.parent for utterance in utterances])
+    return [{**asdict(utterance), "path": os.path.relpath(utterance.path, root)} for utterance in utterances]
+
+
+def used_versions(recipe: Recipe) -> dict[str, str]:
+    """The `code_version` of every distribution whose plugins a recipe uses, and of the toolkit itself."""
+    packages = {"audio-classification-toolkit": {"toolkit"}}
+    for plugin in used_plugins(recipe):
+        packages.setdefault(plugin.distribution, set()).add(plugin.package)
+    return {name: code_version(name, found) for name, found in sorted(packages.items())}
+
+
+def code_version(name: str, packages: Iterable[str]) -> str:
+    """A distribution's version; for an editable install, with a hash of its packages' source behind a "+".
+
+    Args:
+        name: the distribution.
+        packages: importable top-level names whose source counts.
+    """
+    found = distribution(name)
+    origin = json.loads(found.read_text("direct_url.json") or "{}")
+    if not origin.get("dir_info", {}).get("editable"):
+        return found.version
+    digest = hashlib.sha256()
+    for package in sorted(packages):
+        for path in _sources(package):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return f"{found.version}+{digest.hexdigest()[:8]}"
+
+
+def _sources(package: str) -> list[Path]:
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        return []
+    folders = [Path(folder) for folder in spec.submodule_search_locations or []]
+    return sorted(p for f in folders for p in f.rglob("*.py")) or [Path(spec.origin)]

@@ -1,0 +1,79 @@
+"""Statistics over time that the core and the plugins share.
+
+Snyder, Garcia-Romero, Sell, Povey, Khudanpur: "X-vectors: Robust DNN embeddings for speaker recognition",
+ICASSP 2018.
+"""
+
+import torch
+from torch import Tensor
+
+from toolkit.contracts import Seq
+from toolkit.errors import ShapeError
+
+SMALLEST_VARIANCE = 1e-8  # the square root has no gradient at 0
+
+
+def check_lengths(frames: Seq) -> None:
+    """Refuse lengths that nothing can be averaged over, where reading them costs nothing.
+
+    Args:
+        frames: [batch, time, channels] or [batch, time].
+
+    Raises:
+        ShapeError: on the CPU, if a length is below 1 or exceeds time. On an accelerator the lengths are
+            not read, since that would wait for the device: a row without frames comes out as NaN there.
+    """
+    lengths, time = frames.lengths, frames.values.shape[1]
+    if lengths.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    wrong = (lengths < 1) | (lengths > time)
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        raise ShapeError(f"row {row} has length {int(lengths[row])}; pooling needs 1 to {time} (the time axis) frames")
+
+
+def mean_pooling(frames: Seq) -> Tensor:
+    """Mean over real frames.
+
+    Args:
+        frames: [batch, time, channels]; lengths in frames.
+
+    Returns:
+        [batch, channels], at least float32.
+
+    Raises:
+        ShapeError: as `check_lengths`.
+
+    >>> frames = torch.tensor([[[1.0], [3.0], [float("nan")]]])
+    >>> mean_pooling(Seq(frames, torch.tensor([2])))
+    tensor([[2.]])
+    """
+    check_lengths(frames)
+    values = frames.zeroed().values
+    values = values.to(torch.promote_types(values.dtype, torch.float32))
+    return values.sum(dim=1) / frames.mask.sum(dim=1, keepdim=True)
+
+
+def statistics_pooling(frames: Seq) -> Tensor:
+    """Mean and standard deviation over real frames (x-vectors, Snyder et al., 2018).
+
+    The deviation is that of the population (divided by the number of frames) and 1e-4 where it would be
+    less, so that a single frame or a constant channel has a finite gradient.
+
+    Args:
+        frames: [batch, time, channels]; lengths in frames.
+
+    Returns:
+        [batch, 2 * channels], at least float32: means, then standard deviations.
+
+    Raises:
+        ShapeError: as `check_lengths`.
+
+    >>> statistics_pooling(Seq(torch.tensor([[[1.0], [3.0], [99.0]]]), torch.tensor([2])))
+    tensor([[2., 1.]])
+    """
+    means = mean_pooling(frames)
+    # Zeros before the square: the gradient of a NaN's square is NaN, also where it is masked later.
+    centred = frames.zeroed().values - means[:, None, :]
+    variances = mean_pooling(Seq(centred.square(), frames.lengths))
+    return torch.cat([means, variances.clamp(min=SMALLEST_VARIANCE).sqrt()], dim=1)

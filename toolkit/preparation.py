@@ -1,0 +1,148 @@
+"""From a recipe's file and a folder of data to one fold that can be trained; no torch."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit.corpus import Corpus, Utterance, apply_labels
+from toolkit.errors import CorpusError
+from toolkit.protocols import Fold, make_folds, pick_fold
+from toolkit.recipe import Recipe, load_recipe
+from toolkit.registry import build, get_class
+
+SYNTHETIC = "synthetic corpus: the figures say nothing about real speech"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A recipe with the data that it will be used on.
+
+    Args:
+        recipe: checked and resolved.
+        corpus: the plugin that reads it.
+        folder: where the data is; None where the corpus makes its own.
+    """
+
+    recipe: Recipe
+    corpus: Corpus
+    folder: Path | None
+
+    def read(self) -> list[Utterance]:
+        """All utterances of the corpus, with the labels it came with."""
+        return self.corpus.read(self.folder)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """All that a run needs to know before anything heavy is imported.
+
+    Args:
+        source: recipe and data.
+        utterances: those with a label that the recipe uses, in the corpus's order.
+        classes: target or covariate name -> its classes in order; "label" first.
+        fold: the one to train.
+    """
+
+    source: Source
+    utterances: tuple[Utterance, ...]
+    classes: Mapping[str, tuple[str, ...]]
+    fold: Fold
+
+    @property
+    def stamps(self) -> tuple[str, ...]:
+        """What has to be said of every result, before weights are known."""
+        said = [SYNTHETIC] if self.source.corpus.synthetic else []
+        return (*said, self.fold.stamp) if self.fold.stamp else tuple(said)
+
+    def part(self, name: str) -> list[Utterance]:
+        """The utterances of "train", "valid" or "test"."""
+        members = set(getattr(self.fold, name))
+        return [utterance for utterance in self.utterances if utterance.id in members]
+
+    def class_index(self, utterance: Utterance, target: str) -> int:
+        """The index of an utterance's class of a target, -1 where it is not known."""
+        value = column(utterance, target)
+        return -1 if value is None else self.classes[target].index(value)
+
+
+def column(utterance: Utterance, name: str) -> str | None:
+    """What the manifest says of an utterance in a column, further columns included."""
+    value = getattr(utterance, name, None) if name in utterance.__dataclass_fields__ else utterance.extra.get(name)
+    return None if value in (None, "") else str(value)
+
+
+def load_source(
+    recipe: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    data_folder: str | Path | None = None,
+    manifest: str | Path | None = None,
+    search_folder: Path | None = None,
+    trust: bool = False,
+) -> Source:
+    """Read a recipe and decide where its data is.
+
+    The folder is the argument, else the recipe's `data_folder`, else the corpus's environment variable; where there
+    is none, the recipe's `without_data` part replaces what it names.
+
+    Args:
+        recipe: the YAML's path.
+        overrides: "--a.b", "value", ... as on the command line.
+        data_folder: where the corpus is.
+        manifest: a CSV or JSON file to use instead of the recipe's corpus.
+        search_folder: looked in first for the recipe.
+        trust: whether the recipe may run code.
+    """
+    overrides = list(overrides)
+    if manifest is not None:
+        overrides += ["--corpus.plugin", "manifest", "--corpus.args.path", str(Path(manifest).resolve())]
+
+    def load(data_available: bool) -> Recipe:
+        return load_recipe(
+            recipe,
+            overrides=overrides,
+            data_available=data_available,
+            search_folder=search_folder,
+            trust=trust,
+        )
+
+    loaded = load(data_available=True)
+    environment = get_class("corpus", loaded.corpus.plugin).environment
+    folder = data_folder or loaded.data_folder or (os.environ.get(environment) if environment else None)
+    if folder is None and manifest is None:
+        loaded = load(data_available=False)
+    corpus = build("corpus", loaded.corpus.plugin, loaded.corpus.args, {}, where="corpus")
+    return Source(loaded, corpus, None if folder is None else Path(folder))
+
+
+def prepare(source: Source) -> Preparation:
+    """Read the corpus, map its labels, make the folds and choose one.
+
+    Raises:
+        CorpusError, ProtocolError: if that cannot be done; nothing has been written by then.
+    """
+    recipe = source.recipe
+    utterances, labels = apply_labels(source.read(), labels=recipe.labels, label_map=recipe.label_map)
+    folds = make_folds(utterances, recipe.protocol.name, **recipe.protocol.args)
+    return Preparation(
+        source, tuple(utterances), target_classes(recipe, utterances, labels), pick_fold(folds, recipe.fold)
+    )
+
+
+def target_classes(
+    recipe: Recipe, utterances: Sequence[Utterance], labels: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """The classes of every target and covariate: the labels, else what the whole manifest holds, sorted."""
+    names = [head.target for head in recipe.model.heads.values()] + list(recipe.model.covariates)
+    classes = {"label": tuple(labels)}
+    for name in names:
+        if name not in classes:
+            values = {value for u in utterances if (value := column(u, name)) is not None}
+            if len(values) < 2:
+                raise CorpusError(
+                    f"The recipe needs {name!r} of the utterances, and the corpus has "
+                    f"{'only ' + repr(*values) if values else 'no such column'}."
+                )
+            classes[name] = tuple(sorted(values))
+    return classes

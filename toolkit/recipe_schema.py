@@ -1,0 +1,274 @@
+"""The parts of a recipe as frozen values: their keys, types, defaults and the checks that need no plugin.
+
+>>> AudioSpec(sample_rate=16000, segment_seconds=3.0).segment_samples
+48000
+>>> TrainingSpec(epochs=0)
+Traceback (most recent call last):
+    ...
+toolkit.field_checks.BadField: epochs must be at least 1, not 0.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal
+
+from toolkit.field_checks import BadField, at_least, check_name, known
+from toolkit.places import Place
+
+FUSED = "fused"
+EVERY_HEAD = "*"
+GROUPS = ("covariates", "fusion", "heads", "losses")  # parameter groups beside the levels
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartSpec:
+    """A plugin with its arguments; `where` is its place in the recipe, for messages."""
+
+    plugin: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+    where: Place | str = field(default="", compare=False, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusSpec(PartSpec):
+    """Where the utterances come from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelSpec(PartSpec):
+    """An extractor under the name the recipe gives it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionSpec(PartSpec):
+    """What joins the levels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSpec(PartSpec):
+    """A classifier of one target on one embedding ("fused" or a level's name)."""
+
+    on: str = FUSED
+    target: str = "label"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSpec(PartSpec):
+    """A loss on a head's logits or on an embedding.
+
+    Args:
+        on: a head, an embedding, a list of them, or "*" for every head.
+        target: what an embedding's loss compares with; a head's loss takes the head's.
+        weight: factor in the sum, at least 0.
+    """
+
+    on: str | tuple[str, ...]
+    target: str = "label"
+    weight: float = 1.0
+
+    def __post_init__(self):
+        at_least(self, 0, "weight")
+        if not self.on:
+            raise BadField("on", "names nothing; a head, an embedding, a list of them or '*' is needed.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CovariateSpec:
+    """Something known or guessed about an utterance that goes into the fusion.
+
+    Args:
+        source: given (label), guessed by a small head (predicted), or drawn at random (shuffled, the control).
+        level: the level whose frames the small head reads; with `predicted` only.
+        weight: of the small head's cross entropy; with `predicted` only, there 0.1.
+    """
+
+    source: Literal["label", "predicted", "shuffled"]
+    level: str | None = None
+    weight: float | None = None
+    where: Place | str = field(default="", compare=False, repr=False)
+
+    def __post_init__(self):
+        if self.source == "predicted":
+            object.__setattr__(self, "weight", 0.1 if self.weight is None else self.weight)
+            at_least(self, 0, "weight")
+            if self.level is None:
+                raise BadField("level", "is needed with source: predicted; name the level it is predicted from.")
+        for name in ("level", "weight"):
+            if self.source != "predicted" and getattr(self, name) is not None:
+                raise BadField(name, f"goes with source: predicted only, and the source is {self.source}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """What the system consists of."""
+
+    levels: Mapping[str, LevelSpec]
+    covariates: Mapping[str, CovariateSpec] = field(default_factory=dict)
+    fusion: FusionSpec
+    heads: Mapping[str, HeadSpec]
+    losses: Mapping[str, LossSpec]
+
+    def __post_init__(self):
+        for family in ("levels", "heads", "losses"):
+            if not getattr(self, family):
+                raise BadField(family, "is empty; at least one is needed.")
+        for family in ("levels", "covariates", "heads", "losses"):
+            for name in getattr(self, family):
+                check_name(f"{family}.{name}", name, also=(FUSED, *GROUPS) if family == "levels" else ())
+        embeddings = (FUSED, *self.levels)
+        for name, head in self.heads.items():
+            known(f"heads.{name}.on", [head.on], embeddings, "embedding")
+        for name, loss in self.losses.items():
+            if loss.on != EVERY_HEAD:
+                on = [loss.on] if isinstance(loss.on, str) else loss.on
+                known(f"losses.{name}.on", on, (*self.heads, *embeddings), "head or embedding")
+        for name, covariate in self.covariates.items():
+            if covariate.level is not None:
+                known(f"covariates.{name}.level", [covariate.level], self.levels, "level")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolSpec:
+    """How folds are made."""
+
+    name: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+    where: Place | str = field(default="", compare=False, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioSpec:
+    """What a segment is: sample_rate in Hz, segment_seconds, and the weight of an utterance's last, shorter one."""
+
+    sample_rate: int = 16000
+    segment_seconds: float = 3.0
+    tail: Literal["weighted", "equal"] = "weighted"
+
+    def __post_init__(self):
+        at_least(self, 1, "sample_rate")
+        if self.segment_samples < 1:
+            raise BadField("segment_seconds", f"must hold at least one sample, not {self.segment_seconds}.")
+
+    @property
+    def segment_samples(self) -> int:
+        """Samples of a whole segment."""
+        return round(self.segment_seconds * self.sample_rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSpec:
+    """The optimizer and its settings where a group says nothing else."""
+
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    learning_rate: float = 1e-5
+    weight_decay: float = 0.01
+
+    def __post_init__(self):
+        at_least(self, 0, "learning_rate", "weight_decay")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupSpec:
+    """Settings of one parameter group; null is the optimizer's."""
+
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+
+    def __post_init__(self):
+        at_least(self, 0, "learning_rate", "weight_decay")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSpec:
+    """The training loop. Null: patience, no early stopping; max_grad_norm, no clipping; device, cuda where it is."""
+
+    epochs: int = 100
+    min_epochs: int = 5
+    patience: int | None = 8
+    batch_size: int = 64
+    accumulate: int = 1
+    sampler: Literal["shuffle", "balanced"] = "shuffle"
+    optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
+    groups: Mapping[str, GroupSpec] = field(default_factory=dict)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_steps: int = 0
+    max_grad_norm: float | None = 5.0
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    device: str | None = None
+    workers: int = 0
+    checkpoint_minutes: float = 10.0
+    checkpoint_steps: int = 0
+
+    def __post_init__(self):
+        at_least(self, 1, "epochs", "patience", "batch_size", "accumulate")
+        at_least(self, 0, "min_epochs", "warmup_steps", "workers", "checkpoint_minutes", "checkpoint_steps")
+        if self.max_grad_norm is not None and self.max_grad_norm <= 0:
+            raise BadField("max_grad_norm", f"must be above 0, or null for no clipping, not {self.max_grad_norm}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything a recipe says, with its defaults, checked as far as that goes without its plugins."""
+
+    name: str
+    corpus: CorpusSpec
+    data_folder: str | None = None
+    labels: tuple[str, ...] | None = None
+    label_map: Mapping[str, str | None] = field(default_factory=dict)
+    protocol: ProtocolSpec
+    fold: str | int | None = None
+    seed: int = 1
+    output_folder: str = "results"
+    audio: AudioSpec = field(default_factory=AudioSpec)
+    model: ModelSpec
+    predict_from: str | None = None
+    training: TrainingSpec = field(default_factory=TrainingSpec)
+    where: Place | str = field(default="", compare=False, repr=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "fold", None if self.fold is None else str(self.fold))
+        if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", self.name):
+            raise BadField("name", f"{self.name!r} names folders: letters, digits, '_', '-', '+' and '.' only.")
+        at_least(self, 0, "seed")
+        if self.predict_from is None and len(self.model.heads) == 1:
+            object.__setattr__(self, "predict_from", next(iter(self.model.heads)))
+        if self.predict_from is None:
+            raise BadField("predict_from", f"is needed: which of {', '.join(self.model.heads)} gives the answer?")
+        known("predict_from", [self.predict_from], self.model.heads, "head")
+        for name in self.training.groups:
+            known(f"training.groups.{name}", [name], (*self.model.levels, *GROUPS), "parameter group")
+        self._check_labels()
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as plain text, numbers, lists and dicts; what a run's folder keeps."""
+        return _plain(self)
+
+    def hash(self) -> str:
+        """16 hexadecimal digits that follow from all values, whatever the order of their keys.
+
+        Where things lie is left out (`data_folder`, `output_folder`): the same system on the same data has the same
+        hash wherever the data are.
+        """
+        values = {key: value for key, value in self.as_dict().items() if key not in ("data_folder", "output_folder")}
+        text = json.dumps(values, sort_keys=True, ensure_ascii=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _check_labels(self):
+        if self.labels is None:
+            return
+        if len(set(self.labels)) < len(self.labels) or len(self.labels) < 2:
+            raise BadField("labels", f"must be at least two, all different, not {list(self.labels)}.")
+        for old, new in self.label_map.items():
+            if new is not None:
+                known(f"label_map.{old}", [new], self.labels, "label")
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name != "where"}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,107 @@
+"""What a finished run leaves: predictions.csv, embeddings.npz and, last of all, results.json."""
+
+import io
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from toolkit import metrics
+from toolkit.brain import SystemBrain
+from toolkit.corpus import Utterance
+from toolkit.preparation import Preparation
+from toolkit.protocols import selects_on
+from toolkit.run_folder import EMBEDDINGS, PREDICTIONS, RESULTS, RunFolder
+from toolkit.scores import softmax
+
+LIBRARIES = ("torch", "torchaudio", "speechbrain", "transformers", "numpy")
+
+
+def write_results(
+    folder: RunFolder, preparation: Preparation, brain: SystemBrain, *, versions: Mapping[str, str]
+) -> None:
+    """Write what the test stage found.
+
+    Args:
+        folder: the run's.
+        preparation: recipe, corpus and fold.
+        brain: after `evaluate` on the test part, in the order of `preparation.part("test")`.
+        versions: distribution -> version, of those whose plugins were used.
+    """
+    test, recipe = preparation.part("test"), preparation.source.recipe
+    labels = preparation.classes["label"]
+    reference = [u.label for u in test]
+    probabilities = softmax(brain.scores[recipe.predict_from].values)
+    predicted = [labels[index] for index in probabilities.argmax(axis=1)]
+    columns = ("id", "speaker", "reference", "predicted", *(f"p_{label}" for label in labels))
+    folder.write_rows(PREDICTIONS, columns, _predictions(test, predicted, probabilities, labels))
+    folder.write(EMBEDDINGS, _embeddings(folder, test, brain))
+    training = recipe.training
+    folder.write_json(
+        RESULTS,
+        {
+            "system": recipe.name,
+            "corpus": recipe.corpus.plugin,
+            "protocol": preparation.fold.protocol,
+            "fold": preparation.fold.name,
+            "seed": recipe.seed,
+            **metrics.summary(reference, predicted, labels=labels),
+            "heads": _heads(preparation, brain, reference),
+            "epoch": brain.history.selection(selects_on(preparation.fold.protocol)).epoch,
+            "epochs": len(brain.history.rows),
+            "skipped_steps": brain.history.skipped_steps,
+            "synthetic": preparation.source.corpus.synthetic,
+            "pretrained": brain.system.pretrained,
+            "stamps": list(folder.stamps),
+            "parameters": sum(p.numel() for p in brain.system.parameters()),
+            "device": str(brain.device),
+            "precision": training.precision,
+            "versions": {
+                "python": platform.python_version(),
+                **{name: version(name) for name in LIBRARIES},
+                **versions,
+            },
+            "seconds": round(sum(row["seconds"] for row in brain.history.rows), 3),
+        },
+    )
+
+
+def _predictions(
+    test: Sequence[Utterance], predicted: Sequence[str], probabilities: np.ndarray, labels: Sequence[str]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": utterance.id,
+            "speaker": utterance.speaker or "",
+            "reference": utterance.label,
+            "predicted": answer,
+            **{f"p_{label}": repr(float(p)) for label, p in zip(labels, row, strict=True)},
+        }
+        for utterance, answer, row in zip(test, predicted, probabilities, strict=True)
+    ]
+
+
+def _embeddings(folder: RunFolder, test: Sequence[Utterance], brain: SystemBrain) -> bytes:
+    """Ids, reference labels and every embedding [utterances, size], as an .npz archive."""
+    file = io.BytesIO()
+    arrays = {name: means.values.astype(np.float32) for name, means in brain.embeddings.items()}
+    names = {"id": np.array([u.id for u in test]), "reference": np.array([u.label for u in test])}
+    note = {"note": np.array(folder.stamp)} if folder.stamp else {}
+    np.savez_compressed(file, **arrays, **names, **note)
+    return file.getvalue()
+
+
+def _heads(preparation: Preparation, brain: SystemBrain, reference: Sequence[str]) -> dict[str, dict[str, float]]:
+    """WA and UA of every head that predicts the label."""
+    labels, heads = preparation.classes["label"], preparation.source.recipe.model.heads
+    found = {}
+    for name, spec in heads.items():
+        if spec.target == "label":
+            answers = [labels[index] for index in brain.scores[name].values.argmax(axis=1)]
+            found[name] = {
+                "wa": metrics.weighted_accuracy(reference, answers),
+                "ua": metrics.unweighted_accuracy(reference, answers),
+            }
+    return found

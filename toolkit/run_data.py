@@ -1,0 +1,90 @@
+"""The data of one run: segment sets with targets and covariates, loaders over them."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch.utils.data import DataLoader
+
+from toolkit.corpus import Utterance
+from toolkit.covariates import class_index, marginal, shuffled_value
+from toolkit.errors import CorpusError
+from toolkit.preparation import Preparation, column
+from toolkit.segments import EpochBatches, SegmentSet
+
+
+class RunData:
+    """Makes segment sets and loaders of a prepared fold.
+
+    Args:
+        preparation: recipe, utterances, classes and fold.
+        fixed_samples: the only segment length the system can take, or None.
+    """
+
+    def __init__(self, preparation: Preparation, *, fixed_samples: int | None):
+        self.preparation, self.fixed_samples = preparation, fixed_samples
+        self.recipe = preparation.source.recipe
+        fold = preparation.fold
+        evaluated = {*fold.valid, *fold.test}
+        self.evaluated = [u for u in preparation.utterances if u.id in evaluated]
+        self.train = self.segments(preparation.part("train"))
+        self.evaluation = self.segments(self.evaluated)
+        missing = set(range(len(preparation.classes["label"]))) - set(self.train.segment_targets("label").tolist())
+        if missing:
+            names = ", ".join(preparation.classes["label"][index] for index in sorted(missing))
+            raise CorpusError(f"Fold {fold.name!r}: no training utterance has the label {names}.")
+
+    def segments(self, utterances: Sequence[Utterance]) -> SegmentSet:
+        """The segments of some utterances of the corpus."""
+        audio = self.recipe.audio
+        return SegmentSet(
+            utterances,
+            {name: [self.preparation.class_index(u, name) for u in utterances] for name in self.preparation.classes},
+            {name: self._covariate(name, utterances) for name in self._given_covariates()},
+            sample_rate=audio.sample_rate,
+            segment_samples=audio.segment_samples,
+            tail=audio.tail,
+            fixed_samples=self.fixed_samples,
+        )
+
+    def positions(self, part: str) -> list[int]:
+        """Where the utterances of "valid" or "test" stand in `evaluated`."""
+        members = set(getattr(self.preparation.fold, part))
+        return [index for index, utterance in enumerate(self.evaluated) if utterance.id in members]
+
+    def training_batches(self) -> EpochBatches:
+        """The batch sampler of the training part."""
+        training = self.recipe.training
+        return EpochBatches(
+            self.train.segment_targets("label"),
+            batch_size=training.batch_size,
+            seed=self.recipe.seed,
+            sampler=training.sampler,
+        )
+
+    def loader(self, segments: SegmentSet, batches: EpochBatches | None = None) -> DataLoader:
+        """A loader over segments, in order where no batch sampler is given."""
+        training = self.recipe.training
+        order = {"batch_sampler": batches} if batches is not None else {"batch_size": training.batch_size}
+        return DataLoader(segments, collate_fn=segments.collate, num_workers=training.workers, **order)
+
+    def class_counts(self) -> dict[str, list[int]]:
+        """Target -> training segments by class."""
+        return {
+            name: torch.bincount(known[known >= 0], minlength=len(classes)).tolist()
+            for name, classes in self.preparation.classes.items()
+            for known in [self.train.segment_targets(name)]
+        }
+
+    def _given_covariates(self) -> list[str]:
+        return [n for n, spec in self.recipe.model.covariates.items() if spec.source != "predicted"]
+
+    def _covariate(self, name: str, utterances: Sequence[Utterance]) -> list[int]:
+        classes = self.preparation.classes[name]
+        value = self._covariate_value(name)
+        return [class_index(value(u), classes, covariate=name, utterance_id=u.id) for u in utterances]
+
+    def _covariate_value(self, name: str) -> Callable[[Utterance], str | None]:
+        if self.recipe.model.covariates[name].source == "label":
+            return lambda utterance: column(utterance, name)
+        shares = marginal(column(u, name) for u in self.preparation.utterances)
+        return lambda utterance: shuffled_value(utterance.id, self.recipe.seed, shares, name)

@@ -1,0 +1,110 @@
+"""A run's folder: its name, its lock, and its files, each written whole or not at all; no torch."""
+
+import csv
+import fcntl
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from toolkit.errors import CheckpointError
+
+RESULTS = "results.json"
+EPOCHS = "epochs.csv"
+PREDICTIONS = "predictions.csv"
+EMBEDDINGS = "embeddings.npz"
+RECIPE = "recipe.yaml"
+MANIFEST = "manifest.csv"
+CHECKPOINTS = "checkpoints"
+EPOCH_COLUMNS = ("epoch", "train_loss", "valid_wa", "valid_ua", "test_wa", "test_ua", "seconds")
+
+
+class RunFolder:
+    """The folder of one run, made when it is locked.
+
+    Args:
+        path: the folder.
+
+    Attributes:
+        stamps: what must be said of every result of this run; written into every file.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self.stamps: tuple[str, ...] = ()
+
+    @staticmethod
+    def name(*, system: str, protocol: str, fold: str, seed: int, identity: str) -> str:
+        """What the folder is called: system, protocol, fold, seed and the hash of all that can change the result."""
+        return f"{system}-{protocol}-{fold}-seed{seed}-{identity}"
+
+    @property
+    def stamp(self) -> str:
+        """All stamps in one line."""
+        return "; ".join(self.stamps)
+
+    @property
+    def results(self) -> Path:
+        """results.json, written last: where it is, the run is finished."""
+        return self.path / RESULTS
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is finished."""
+        return self.results.is_file()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process.
+
+        Raises:
+            CheckpointError: if another process trains this run, or the folder cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / "lock").open("w")
+        except OSError as error:
+            raise CheckpointError(
+                f"The run's folder {self.path} cannot be written ({error.strerror}): choose another --output_folder."
+            ) from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise CheckpointError(
+                    f"Another process is training this run ({self.path}): wait for it, or choose another "
+                    "--output_folder."
+                ) from error
+            yield
+
+    def write(self, name: str, content: bytes | str) -> Path:
+        """Write a file whole: aside, flushed, then renamed."""
+        data = content.encode() if isinstance(content, str) else content
+        path, partial = self.path / name, self.path / f".{name}.partial"
+        try:
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except OSError as error:
+            raise CheckpointError(
+                f"{path} could not be written ({error.strerror}): make room and run the same command again."
+            ) from error
+        return path
+
+    def write_rows(self, name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Path:
+        """Write a CSV file; a stamped run's has a last column `note`."""
+        text = io.StringIO()
+        fields = [*columns, "note"] if self.stamp else list(columns)
+        writer = csv.DictWriter(text, fields, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, "note": self.stamp} if self.stamp else row for row in rows)
+        return self.write(name, text.getvalue())
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> Path:
+        """Write a JSON file."""
+        return self.write(name, json.dumps(value, indent=2) + "\n")

@@ -1,0 +1,178 @@
+"""Utterances cut into segments, segments put into batches; what is drawn depends on (seed, epoch) alone."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Dataset, Sampler
+
+from toolkit.audio import audio_frames, cut, read_audio
+from toolkit.contracts import Seq
+from toolkit.corpus import Utterance
+from toolkit.errors import RecipeError
+from toolkit.seeding import derive_seed
+
+MIN_SAMPLES = 400  # one analysis window at 16 kHz; a shorter tail is padded with silence up to it
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of an utterance, in samples at the system's rate.
+
+    Args:
+        utterance: the utterance's index in its SegmentSet.
+        start: first sample.
+        stop: one past the last sample.
+    """
+
+    utterance: int
+    start: int
+    stop: int
+
+    @property
+    def samples(self) -> int:
+        """Its real length."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Segments with their targets.
+
+    Args:
+        wave: [batch, samples], lengths in samples.
+        targets: target name -> class indices [batch], int64; -1 where unknown.
+        covariates: covariate name -> class indices [batch], int64; -1 where unknown.
+        utterances: [batch], int64, index into the SegmentSet's utterances.
+        weights: [batch], float32, the segment's weight in its utterance's mean.
+    """
+
+    wave: Seq
+    targets: Mapping[str, Tensor]
+    covariates: Mapping[str, Tensor]
+    utterances: Tensor
+    weights: Tensor
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same on another device (indices and weights of utterances stay where they are)."""
+
+        def moved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
+
+        return Batch(self.wave.to(device), moved(self.targets), moved(self.covariates), self.utterances, self.weights)
+
+
+class SegmentSet(Dataset):
+    """The segments of some utterances, read from their files when asked for.
+
+    Args:
+        utterances: in order; a Batch's `utterances` index this list.
+        targets: target name -> class index of each utterance (-1: unknown).
+        covariates: covariate name -> class index of each utterance.
+        sample_rate: in Hz.
+        segment_samples: longest segment.
+        tail: "weighted" (a segment weighs its real length) or "equal" (every segment weighs the same).
+        fixed_samples: pad every segment with silence to this length, which then counts as real; None: real lengths.
+    """
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        targets: Mapping[str, Sequence[int]],
+        covariates: Mapping[str, Sequence[int]],
+        *,
+        sample_rate: int,
+        segment_samples: int,
+        tail: str = "weighted",
+        fixed_samples: int | None = None,
+    ):
+        self.utterances = list(utterances)
+        self.targets = {name: torch.as_tensor(values) for name, values in targets.items()}
+        self.covariates = {name: torch.as_tensor(values) for name, values in covariates.items()}
+        self.sample_rate = sample_rate
+        self.tail = tail
+        self.fixed_samples = fixed_samples
+        self.segments = [
+            Segment(index, start, stop)
+            for index, utterance in enumerate(self.utterances)
+            for start, stop in cut(self._samples(utterance), segment_samples=segment_samples)
+        ]
+        self._read = lru_cache(maxsize=4)(self._read_utterance)
+
+    def __len__(self) -> int:
+        return len(self.segments)
+
+    def __getitem__(self, index: int) -> tuple[int, Tensor]:
+        segment = self.segments[index]
+        return index, self._read(segment.utterance)[segment.start : segment.stop]
+
+    def collate(self, items: Sequence[tuple[int, Tensor]]) -> Batch:
+        """Pad segments into a Batch: [batch, samples]."""
+        segments = [self.segments[index] for index, _ in items]
+        lengths = torch.tensor([max(len(wave), MIN_SAMPLES) for _, wave in items])
+        width = int(lengths.max()) if self.fixed_samples is None else self.fixed_samples
+        values = pad_sequence([wave for _, wave in items], batch_first=True)
+        values = torch.nn.functional.pad(values, (0, max(width - values.shape[1], 0)))
+        if self.fixed_samples is not None:
+            lengths = torch.full_like(lengths, width)
+        utterances = torch.tensor([segment.utterance for segment in segments])
+        real = torch.tensor([segment.samples for segment in segments], dtype=torch.float32)
+        return Batch(
+            wave=Seq(values, lengths),
+            targets={name: values[utterances] for name, values in self.targets.items()},
+            covariates={name: values[utterances] for name, values in self.covariates.items()},
+            utterances=utterances,
+            weights=real if self.tail == "weighted" else torch.ones_like(real),
+        )
+
+    def segment_targets(self, target: str) -> Tensor:
+        """The class index of every segment: [segments]."""
+        return self.targets[target][torch.tensor([segment.utterance for segment in self.segments])]
+
+    def _samples(self, utterance: Utterance) -> int:
+        return audio_frames(utterance.path, sample_rate=self.sample_rate, start_s=utterance.start, end_s=utterance.end)
+
+    def _read_utterance(self, index: int) -> Tensor:
+        utterance = self.utterances[index]
+        return read_audio(utterance.path, sample_rate=self.sample_rate, start_s=utterance.start, end_s=utterance.end)
+
+
+class EpochBatches(Sampler[list[int]]):
+    """Batches of segment indices, drawn anew each epoch from (seed, epoch) alone.
+
+    `set_epoch` chooses the epoch; `skip` leaves out the first batches of the next pass only (a resumed epoch).
+
+    Args:
+        classes: class index of each segment, [segments].
+        batch_size: segments a batch; the last one may be smaller.
+        seed: the run's.
+        sampler: "shuffle" (every segment once) or "balanced" (drawn with replacement, every class equally likely).
+    """
+
+    def __init__(self, classes: Tensor, *, batch_size: int, seed: int, sampler: str = "shuffle"):
+        if sampler not in ("shuffle", "balanced"):
+            raise RecipeError(f"training.sampler is {sampler!r}: 'shuffle' or 'balanced' is needed")
+        self.classes, self.batch_size, self.seed, self.sampler = classes, batch_size, seed, sampler
+        self.epoch, self.skip = 1, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose batches the next pass gives."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.classes) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "batches", self.epoch))
+        count = len(self.classes)
+        if self.sampler == "shuffle":
+            order = torch.randperm(count, generator=generator)
+        else:
+            weights = 1.0 / torch.bincount(self.classes)[self.classes].double()
+            order = torch.multinomial(weights, count, replacement=True, generator=generator)
+        batches, skip, self.skip = order.split(self.batch_size), self.skip, 0
+        yield from (batch.tolist() for batch in batches[skip:])

@@ -1,0 +1,346 @@
+"""The contract of extractors, property by property."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from toolkit.contracts import Extractor, Seq
+from toolkit.testing import modules
+from toolkit.testing.findings import Finding, Violation, call_with, examine, require
+from toolkit.testing.modules import GARBAGE, require_equal, row
+
+
+@dataclass(frozen=True)
+class ExtractorCase:
+    """An extractor to examine and the waveforms to do it with.
+
+    Args:
+        make: called with the context arguments that it names.
+        sample_rate: context argument, in Hz.
+        segment_samples: context argument.
+        samples: lengths of the waveforms, the longest first.
+        tolerance: relative error that counts as equal.
+    """
+
+    make: Callable[..., Extractor]
+    sample_rate: int
+    segment_samples: int
+    samples: tuple[int, ...]
+    tolerance: float
+
+    def build(self, *, fitted: bool = True) -> Extractor:
+        """A new extractor in eval() mode, fitted where it `fits`."""
+        context = {"sample_rate": self.sample_rate, "segment_samples": self.segment_samples}
+        extractor = call_with(self.make, context)
+        if fitted and extractor.fits:
+            extractor.fit([extractor.features(self.wave(extractor, shift)) for shift in range(2)])
+        return extractor.eval()
+
+    def lengths(self, extractor: Extractor) -> list[int]:
+        """The lengths to try: the core pads to `fixed_samples` where an extractor has them."""
+        if extractor.fixed_samples is None:
+            return list(self.samples)
+        return [extractor.fixed_samples] * 3
+
+    def wave(self, extractor: Extractor, shift: int = 0) -> Seq:
+        """Tones in noise, one row for each of `lengths`, zeros beyond them."""
+        lengths = self.lengths(extractor)
+        generator = torch.Generator().manual_seed(1 + shift)
+        time = torch.arange(max(lengths)) / self.sample_rate  # in seconds
+        pitch = 100 + 150 * torch.rand(len(lengths), 1, generator=generator)  # in Hz
+        tone = torch.sin(2 * torch.pi * pitch * time)
+        noise = torch.randn(len(lengths), max(lengths), generator=generator)
+        return Seq(0.2 * tone + 0.05 * noise, torch.tensor(lengths)).zeroed()
+
+
+def check_extractor(
+    make: Callable[..., Extractor],
+    *,
+    sample_rate: int = 16_000,
+    segment_samples: int = 16_000,
+    samples: Sequence[int] | None = None,
+    tolerance: float = 1e-5,
+) -> list[Finding]:
+    """Examine an extractor.
+
+    Args:
+        make: the class, functools.partial of it with the recipe's arguments, or any function that returns a new
+            one; it is called with those of `sample_rate` and `segment_samples` that it names. Small arguments
+            keep it fast: about twenty extractors are built.
+        sample_rate: in Hz.
+        segment_samples: what a whole segment has.
+        samples: lengths to try in samples; by default a whole segment, parts of it and a single sample.
+        tolerance: relative error that counts as equal.
+
+    Returns:
+        A Finding for each property of `EXTRACTOR_PROPERTIES`.
+    """
+    if samples is None:
+        samples = (segment_samples, segment_samples * 5 // 8 + 7, segment_samples // 4, 399, 1)
+    case = ExtractorCase(
+        make, sample_rate, segment_samples, tuple(sorted(samples, reverse=True)), tolerance
+    )
+    return examine(EXTRACTOR_PROPERTIES, case)
+
+
+def arguments_are_documented(case: ExtractorCase) -> None:
+    """Constructor arguments are keyword-only, annotated and explained in the class's docstring."""
+    modules.require_documented_arguments(case.make, "extractor")
+
+
+def attributes_are_as_declared(case: ExtractorCase) -> None:
+    """`channels`, `fixed_samples`, `fits`, `pretrained` and `random_backbone` have the types of the contract."""
+    extractor = case.build(fitted=False)
+    require(isinstance(extractor, Extractor), f"{type(extractor).__name__} is no toolkit.contracts.Extractor")
+    require(_counts(extractor.channels), f"channels is {extractor.channels!r}, not a positive int")
+    fixed = extractor.fixed_samples
+    require(fixed is None or _counts(fixed), f"fixed_samples is {fixed!r}, not a positive int or None")
+    require(isinstance(extractor.fits, bool), f"fits is {extractor.fits!r}, not a bool")
+    pretrained = extractor.pretrained
+    require(pretrained is None or isinstance(pretrained, str), f"pretrained is {pretrained!r}, not str or None")
+    require(isinstance(extractor.random_backbone, bool), f"random_backbone is {extractor.random_backbone!r}")
+
+
+def shapes_are_as_declared(case: ExtractorCase) -> None:
+    """At several lengths, alone and in a batch: `frame_count` frames, `channels` channels, integer lengths."""
+    extractor = case.build()
+    wave = case.wave(extractor)
+    expected = [extractor.frame_count(n) for n in case.lengths(extractor)]
+    require(all(_counts(n) for n in expected), f"frame_count gives {expected}; it must be a positive int")
+    for index, samples in enumerate(case.lengths(extractor)):
+        _require_shape(extractor, row(wave, index), expected[index : index + 1], f"{samples} samples alone")
+    _require_shape(extractor, wave, expected, f"a batch of {case.lengths(extractor)} samples")
+
+
+def forward_is_encode_of_features(case: ExtractorCase) -> None:
+    """`extractor(wave)` is `encode(features(wave))`."""
+    extractor = case.build()
+    wave = case.wave(extractor)
+    whole, steps = extractor(wave), extractor.encode(extractor.features(wave))
+    require_equal(whole.zeroed().values, steps.zeroed().values, 0, "forward against encode(features)")
+
+
+def garbage_changes_nothing(case: ExtractorCase) -> None:
+    """What lies beyond the lengths changes nothing: NaN, infinity, 1e4; in the waveform and in the features."""
+    extractor = case.build()
+    wave = case.wave(extractor)
+    if extractor.fixed_samples is not None:  # shorter rows are padded by the core, but Seq means what it says
+        wave = Seq(wave.values, wave.lengths - torch.arange(len(wave.lengths)) * (wave.values.shape[1] // 4))
+    clean = extractor.features(wave.zeroed())
+    output = extractor.encode(clean).zeroed().values
+    for garbage in GARBAGE:
+        what = f"{garbage} beyond lengths {wave.lengths.tolist()} of the"
+        found = extractor.features(modules.with_garbage(wave, garbage))
+        _require_rows(found, clean, case.tolerance, f"{what} waveform changes features")
+        found = extractor.encode(modules.with_garbage(clean, garbage))
+        require_equal(found.zeroed().values, output, case.tolerance, f"{what} features changes encode's output")
+
+
+def batch_equals_alone(case: ExtractorCase) -> None:
+    """A row of a batch comes out as it does alone, without padding."""
+    extractor = case.build()
+    wave = case.wave(extractor)
+    features, output = extractor.features(wave), extractor(wave)
+    for index, samples in enumerate(case.lengths(extractor)):
+        alone = row(wave, index)
+        what = f"row {index} ({samples} samples) of a batch of {case.lengths(extractor)} against alone"
+        for name, batched, single in (
+            ("features", features, extractor.features(alone)),
+            ("output", output, extractor(alone)),
+        ):
+            _require_rows(row(batched, index, cut=False), single, case.tolerance, f"{name} of {what}", batched)
+
+
+def features_can_be_padded_anew(case: ExtractorCase) -> None:
+    """Features that were cached, each row cut to its length, encode as before in another batch."""
+    extractor = case.build()
+    features = extractor.features(case.wave(extractor))
+    rows = [row(features, i) for i in range(len(features.lengths))]
+    anew = modules.pad_together(rows[::-1], extra=0 if extractor.fixed_samples else 3, garbage=float("nan"))
+    expected, found = extractor.encode(features), extractor.encode(anew)
+    for index in range(len(rows)):
+        single, other = row(expected, index), row(found, len(rows) - 1 - index)
+        _require_rows(other, single, case.tolerance, f"row {index} of cached features padded anew", expected)
+
+
+def features_are_deterministic(case: ExtractorCase) -> None:
+    """Features are the same to the bit, twice, in train() mode too, also after training forwards."""
+    extractor = case.build()
+    wave = case.wave(extractor)
+    expected = extractor.features(wave).zeroed().values
+    for mode, step in (("eval", extractor.eval), ("train", extractor.train), ("train", extractor.train)):
+        step()
+        found = extractor.features(wave).zeroed().values
+        require(torch.equal(found, expected), f"features in {mode}() mode are not those of before")
+        extractor(wave)
+
+
+def features_learn_nothing(case: ExtractorCase) -> None:
+    """Features carry no gradient and do not move with the parameters that are trained."""
+    extractor = case.build().train()
+    wave = case.wave(extractor)
+    before = extractor.features(wave)
+    require(not before.values.requires_grad, "features require a gradient: what learns belongs into encode")
+    with torch.no_grad():
+        for parameter in extractor.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter))
+    after = extractor.features(wave)
+    require(
+        torch.equal(after.zeroed().values, before.zeroed().values),
+        "features change when trained parameters do: freeze those (requires_grad_(False)) or use them in encode",
+    )
+
+
+def gradients_reach_what_is_trained(case: ExtractorCase) -> None:
+    """Every parameter that requires a gradient gets one, finite and not always zero; no other gets one."""
+    extractor = case.build()
+    modules.require_gradients(extractor, lambda: _random_sum(extractor(case.wave(extractor))))
+
+
+def frozen_is_deterministic_in_training(case: ExtractorCase) -> None:
+    """What is frozen stays so after train(): no dropout, no moving statistics."""
+    extractor = case.build()
+    wave = case.wave(extractor)
+    modules.require_frozen_modules_in_eval(extractor)
+    if not any(p.requires_grad for p in extractor.parameters()) and list(extractor.parameters()):
+        expected = extractor.eval()(wave).zeroed().values
+        for _ in range(2):
+            found = extractor.train()(wave).zeroed().values
+            require(torch.equal(found, expected), "nothing is trained, yet train() mode changes the output")
+
+
+def state_survives_safetensors(case: ExtractorCase) -> None:
+    """A new extractor that loads the state gives the same output; what `fit` found is in the state."""
+    extractor, other = case.build(), case.build(fitted=False)
+    wave = case.wave(extractor)
+    modules.copy_state(extractor, other)
+    for name, one, two in (
+        ("features", extractor.features(wave), other.features(wave)),
+        ("output", extractor(wave), other(wave)),
+    ):
+        require_equal(two.zeroed().values, one.zeroed().values, 0, f"{name} after loading the state")
+    require(
+        dict(other.front_end_args) == dict(extractor.front_end_args),
+        f"front_end_args after loading the state are {other.front_end_args}, not {extractor.front_end_args}",
+    )
+
+
+def front_end_args_identify_features(case: ExtractorCase) -> None:
+    """`front_end_args` can be written as JSON, do not change by use, and where they agree so do features."""
+    one, other = case.build(), case.build()
+    wave = case.wave(one)
+    before = _as_json(one.front_end_args)
+    one.train()(wave)
+    require(_as_json(one.front_end_args) == before, "front_end_args change by use")
+    if _as_json(other.front_end_args) == before:
+        found, expected = other.features(wave).zeroed().values, one.features(wave).zeroed().values
+        require(
+            torch.equal(found, expected),
+            "two extractors with the same front_end_args have different features: a cache would mix them up "
+            "(random weights in features? put a hash of them into front_end_args)",
+        )
+
+
+def silence_is_finite(case: ExtractorCase) -> None:
+    """Digital silence gives finite frames and finite gradients."""
+    extractor = case.build().train()
+    wave = case.wave(extractor)
+    output = extractor(Seq(torch.zeros_like(wave.values), wave.lengths)).zeroed()
+    require(output.values.isfinite().all(), "frames of digital silence are not finite")
+    if output.values.requires_grad:
+        output.values.sum().backward()
+        for name, parameter in extractor.named_parameters():
+            require(parameter.grad is None or parameter.grad.isfinite().all(), f"{name}.grad of silence")
+
+
+def input_is_left_alone(case: ExtractorCase) -> None:
+    """Neither `features` nor `encode` writes into its input."""
+    extractor = case.build().train()
+    wave = case.wave(extractor)
+    values, lengths = wave.values.clone(), wave.lengths.clone()
+    features = extractor.features(wave)
+    require(torch.equal(wave.values, values) and torch.equal(wave.lengths, lengths), "features writes into wave")
+    values, lengths = features.values.clone(), features.lengths.clone()
+    extractor.encode(features)
+    same = torch.equal(features.values, values) and torch.equal(features.lengths, lengths)
+    require(same, "encode writes into the features")
+
+
+def runs_in_bfloat16(case: ExtractorCase) -> None:
+    """Under autocast to bfloat16 (recipes' `precision: bf16`) frames and gradients are finite."""
+    extractor = case.build().train()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = _random_sum(extractor(case.wave(extractor)))
+    require(loss.isfinite(), "frames under autocast to bfloat16 are not finite")
+    if loss.requires_grad:
+        loss.backward()
+        for name, parameter in extractor.named_parameters():
+            require(parameter.grad is None or parameter.grad.isfinite().all(), f"{name}.grad in bfloat16")
+
+
+EXTRACTOR_PROPERTIES = (
+    arguments_are_documented,
+    attributes_are_as_declared,
+    shapes_are_as_declared,
+    forward_is_encode_of_features,
+    garbage_changes_nothing,
+    batch_equals_alone,
+    features_can_be_padded_anew,
+    features_are_deterministic,
+    features_learn_nothing,
+    gradients_reach_what_is_trained,
+    frozen_is_deterministic_in_training,
+    state_survives_safetensors,
+    front_end_args_identify_features,
+    silence_is_finite,
+    input_is_left_alone,
+    runs_in_bfloat16,
+)
+
+
+def _counts(number: Any) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and number > 0
+
+
+def _as_json(args: Any) -> str:
+    try:
+        return json.dumps(dict(args), sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise Violation(f"front_end_args {args!r} cannot be written as JSON: {error}") from error
+
+
+def _random_sum(frames: Seq) -> Tensor:
+    values = frames.zeroed().values.float()
+    return (values * torch.randn(values.shape)).sum()
+
+
+def _require_shape(extractor: Extractor, wave: Seq, frames: list[int], what: str) -> None:
+    features = extractor.features(wave)
+    require(features.values.dim() == 3, f"{what}: features are {list(features.values.shape)}, not 3 axes")
+    for name, seq in (("features", features), ("output", extractor.encode(features))):
+        batch, time = seq.values.shape[:2]
+        require(batch == len(wave.lengths), f"{what}: {name} has {batch} rows")
+        require(seq.lengths.dtype == torch.int64, f"{what}: lengths of {name} are {seq.lengths.dtype}, not int64")
+        low, high = int(seq.lengths.min()), int(seq.lengths.max())
+        require(1 <= low and high <= time, f"{what}: lengths of {name} {low} to {high} do not fit time {time}")
+    output = extractor.encode(features)
+    require(output.lengths.tolist() == frames, f"{what}: lengths {output.lengths.tolist()}, frame_count {frames}")
+    require(output.values.shape[1] == max(frames), f"{what}: time {output.values.shape[1]}, not {max(frames)}")
+    channels = output.values.shape[2]
+    require(channels == extractor.channels, f"{what}: {channels} channels, declared {extractor.channels}")
+    require(output.zeroed().values.isfinite().all(), f"{what}: output is not finite")
+
+
+def _require_rows(found: Seq, expected: Seq, tolerance: float, what: str, batch: Seq | None = None) -> None:
+    """Equal lengths, and equal values up to them; time axes may differ. Tiny rows are judged beside their batch."""
+    same = torch.equal(found.lengths, expected.lengths)
+    require(same, f"{what}: lengths {found.lengths.tolist()} against {expected.lengths.tolist()}")
+    time = int(expected.lengths.max())
+    scale = 0.01 * float(batch.zeroed().values.abs().max()) if batch is not None else 0.0
+    one, two = found.zeroed().values[:, :time], expected.zeroed().values[:, :time]
+    require_equal(one, two, tolerance, what, scale=scale)

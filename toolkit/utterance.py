@@ -1,0 +1,117 @@
+"""An utterance: one labelled stretch of audio; the order of speakers. Imports no torch."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from toolkit.errors import CorpusError
+
+COLUMNS = ("id", "path", "label", "start", "end", "speaker", "gender", "session", "group", "split", "text")
+GENDERS = {"f": "F", "female": "F", "m": "M", "male": "M"}
+_GENDER_ORDER = {"M": 0, "F": 1, None: 2}
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One labelled stretch of audio and what is known about it.
+
+    White space around names is dropped, an empty text is None, `path` becomes absolute, `gender` "F" or "M".
+
+    Args:
+        id: unique in its corpus.
+        path: the audio file.
+        label: the class, as the corpus has it (before a recipe's label_map).
+        start: where it begins in the file, in seconds; None is the file's begin.
+        end: where it ends in the file, in seconds; None is the file's end.
+        speaker: who speaks.
+        gender: of the speaker: f, female, m, male in any case.
+        session: the recording session; `loso` validates with the other speaker of the session.
+        group: the fold's name in protocol `groups`.
+        split: train, valid or test, for protocol `given`.
+        text: what is said.
+        extra: further columns of a manifest, name -> text.
+
+    Raises:
+        CorpusError: if a field has no valid value.
+
+    >>> Utterance(id="a", path="/data/a.wav", label="ang", gender="female").gender
+    'F'
+    """
+
+    id: str
+    path: Path
+    label: str
+    start: float | None = None
+    end: float | None = None
+    speaker: str | None = None
+    gender: str | None = None
+    session: str | None = None
+    group: str | None = None
+    split: str | None = None
+    text: str | None = None
+    extra: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self):
+        for name in ("id", "label", "speaker", "gender", "session", "group", "split"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else str(value).strip() or None)
+        if not self.id or not self.label:
+            raise CorpusError(f"{'label' if self.id else 'id'} is empty; every utterance needs one")
+        if not str(self.path) or str(self.path) != str(self.path).strip():
+            raise CorpusError(f"path {str(self.path)!r} is empty or has white space around it")
+        object.__setattr__(self, "path", Path(self.path).absolute())
+        object.__setattr__(self, "gender", normal_gender(self.gender))
+        object.__setattr__(self, "text", self.text or None)
+        for name in ("start", "end"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise CorpusError(f"{name} is {value}; seconds from the begin of the file are needed")
+        if self.end is not None and self.end <= (self.start or 0):
+            raise CorpusError(f"end {self.end} s is not after start {self.start or 0} s")
+        extra = {str(k).strip(): str(v) for k, v in self.extra.items() if v not in (None, "")}
+        for key in extra:
+            if key in COLUMNS or not key:
+                raise CorpusError(f"extra may not hold {key!r}: " + ("that is a field" if key else "name it"))
+        object.__setattr__(self, "extra", extra)
+
+
+def normal_gender(text: str | None) -> str | None:
+    """Return "F" or "M" for f, female, m, male in any case, None for None or an empty text.
+
+    Raises:
+        CorpusError: for anything else.
+    """
+    if text is None or not text.strip():
+        return None
+    if text.strip().lower() not in GENDERS:
+        raise CorpusError(
+            f"gender {text!r} is not known; known are f, female, m, male (any case) or an empty field"
+        )
+    return GENDERS[text.strip().lower()]
+
+
+def natural_key(text: str) -> tuple:
+    """Return a sort key that reads numbers as numbers.
+
+    >>> sorted(["10", "9", "Session2", "1"], key=natural_key)
+    ['1', '9', '10', 'Session2']
+    """
+    parts = re.split(r"([0-9]+)", text)
+    return (*((0, int(p), "") if i % 2 else (1, 0, p) for i, p in enumerate(parts) if p), (2, 0, text))
+
+
+def speaker_order(utterances: Iterable[Utterance]) -> list[str]:
+    """List the speakers in natural order; where each has one session, by session, then men first: 1M, 1F, 2M.
+
+    Utterances without a speaker are passed over.
+    """
+    of: dict[str, set] = {}
+    for u in utterances:
+        if u.speaker is not None:
+            of.setdefault(u.speaker, set()).add((u.session, u.gender))
+    if any(len(facts) > 1 or next(iter(facts))[0] is None for facts in of.values()):
+        return sorted(of, key=natural_key)
+    facts = {speaker: next(iter(pairs)) for speaker, pairs in of.items()}
+    return sorted(of, key=lambda s: (natural_key(facts[s][0]), _GENDER_ORDER[facts[s][1]], natural_key(s)))
