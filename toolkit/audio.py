@@ -78,9 +78,7 @@ def duration_s(path: str | Path) -> float:
         return file.frames / file.samplerate
 
 
-def decode(
-    path: str | Path, *, start_s: float | None = None, end_s: float | None = None
-) -> tuple[np.ndarray, int]:
+def decode(path: str | Path, *, start_s: float | None = None, end_s: float | None = None) -> tuple[np.ndarray, int]:
     """Read a file, or a stretch of it, as it is; arguments and errors as for `read_audio`.
 
     Returns:
@@ -92,9 +90,7 @@ def decode(
             file.seek(start)
             samples = file.read(stop - start, dtype="float32", always_2d=True)
         except soundfile.SoundFileError as error:
-            raise AudioFileError(
-                f"{path} cannot be decoded to its end: {_cause(error)}", "truncated"
-            ) from None
+            raise AudioFileError(f"{path} cannot be decoded to its end: {_cause(error)}", "truncated") from None
         rate = file.samplerate
     if len(samples) < stop - start:
         raise AudioFileError(
@@ -154,8 +150,7 @@ def _open(path: str | Path) -> soundfile.SoundFile:
         file.close()
     if missing:
         raise AudioFileError(
-            f"{path} is truncated: {missing} of the bytes that its header promises are not there; "
-            "get the file again",
+            f"{path} is truncated: {missing} of the bytes that its header promises are not there; get the file again",
             "truncated",
         )
     if not file.frames:
@@ -182,9 +177,7 @@ def _shortfall(path: Path) -> int:
     return 0
 
 
-def _stretch(
-    path: str | Path, frames: int, rate: int, start_s: float | None, end_s: float | None
-) -> tuple[int, int]:
+def _stretch(path: str | Path, frames: int, rate: int, start_s: float | None, end_s: float | None) -> tuple[int, int]:
     start = 0 if start_s is None else round(start_s * rate)
     stop = frames if end_s is None else round(end_s * rate)
     if 0 < stop - frames <= TOLERANCE_S * rate:

@@ -1,5 +1,6 @@
 """The commands. Thin: each imports what it needs inside itself, so that light commands stay light."""
 
+import json
 import sys
 
 import click
@@ -7,22 +8,153 @@ import click
 from toolkit.errors import ToolkitError
 
 
-class Commands(click.Group):
-    """Prints a user's mistake as one line and exits with 2."""
+class Command(click.Command):
+    """A command that prints a user's mistake as one line and exits with 2."""
 
     def invoke(self, ctx: click.Context):
         """Run the command; a ToolkitError becomes one line on standard error."""
         try:
             return super().invoke(ctx)
         except ToolkitError as error:
-            click.echo(f"toolkit: {error}", err=True)
+            click.echo(f"{ctx.find_root().info_name}: {error}", err=True)
             ctx.exit(2)
+
+
+class Commands(click.Group):
+    """The group of all commands."""
+
+    command_class = Command
 
 
 @click.group(cls=Commands)
 @click.version_option(package_name="audio-classification-toolkit", prog_name="toolkit")
 def main():
     """Audio classification with deep learning from swappable parts."""
+
+
+@main.command("list-plugins")
+@click.option("--kind", help="Only this kind: extractor, fusion, head, loss or corpus.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+@click.option("--refresh", is_flag=True, help="Ask other distributions again; their answers are kept otherwise.")
+def list_plugins_command(kind: str | None, as_json: bool, refresh: bool):
+    """List the plugins of all installed distributions, broken ones with the reason."""
+    from toolkit.registry import discover
+
+    registry = discover(refresh=refresh)
+    infos = registry.list_plugins(kind)
+    if as_json:
+        click.echo(json.dumps([info.as_dict() for info in infos], indent=2))
+    else:
+        from toolkit.plugin_pages import print_table
+
+        print_table(infos)
+    hidden = [info for info in registry.list_plugins() if info.kind is None and info not in infos]
+    if hidden:
+        click.echo(f"{len(hidden)} broken: `toolkit list-plugins` shows what may hold more.", err=True)
+
+
+@main.command("show-plugin")
+@click.argument("words", nargs=-1, required=True, metavar="[KIND] NAME")
+def show_plugin_command(words: tuple[str, ...]):
+    """Show a plugin's arguments with types, defaults and meaning, and the paper it comes from."""
+    from toolkit.registry import context_names, default_registry
+
+    if len(words) > 2:
+        raise click.UsageError("One plugin at a time: [KIND] NAME.")
+    registry = default_registry()
+    kind, name = words if len(words) == 2 else (registry.kind_of(words[0]), words[0])
+    cls = registry.get_class(kind, name)
+
+    from toolkit.plugin_pages import print_page
+
+    print_page(registry.info(kind, name), cls, context_names(kind))
+
+
+def _recipe_options(command):
+    """What every command that reads a recipe and its data takes."""
+    for option in (
+        click.argument("overrides", nargs=-1, type=click.UNPROCESSED, metavar="[--KEY VALUE]..."),
+        click.argument("recipe"),
+        click.option("--data_folder", help="Where the corpus is; else its environment variable."),
+        click.option("--manifest", help="A CSV or JSON manifest to use instead of the recipe's corpus."),
+        click.option("--protocol", help="Replaces protocol.name: loso, session-out, groups, given, ..."),
+        click.option("--trust-recipe", is_flag=True, help="Allow YAML tags that run code."),
+    ):
+        command = option(command)
+    return command
+
+
+def _source(recipe, overrides, *, data_folder, manifest, trust_recipe, search_folder, **shortcuts):
+    """The recipe with its data; shortcuts are options that stand for an override."""
+    from toolkit.preparation import load_source
+
+    tokens = list(overrides)
+    for key, value in shortcuts.items():
+        if value is not None:
+            tokens += [f"--{key.replace('__', '.')}={value}"]
+    return load_source(
+        recipe, tokens, data_folder=data_folder, manifest=manifest, search_folder=search_folder, trust=trust_recipe
+    )
+
+
+@main.command("train", context_settings={"ignore_unknown_options": True})
+@_recipe_options
+@click.option("--fold", help="Which fold to test, by name; the protocol's first where not given.")
+@click.option("--seed", type=int, help="Of the weights, the batches and all random draws.")
+@click.option("--output_folder", help="Where the run's folder goes; results/ where not given.")
+@click.option("--device", help="cpu, cuda, cuda:1, ...; a GPU if there is one where not given.")
+@click.option("--precision", help="fp32, bf16 or fp16.")
+@click.pass_context
+def train(ctx, recipe, overrides, protocol, fold, seed, output_folder, device, precision, **options):
+    """Train the system of RECIPE on one fold, test it, and fill a folder with what was found.
+
+    Any key of the recipe can be replaced, nested ones too: --model.fusion.args.dim 64. An interrupted run goes on where
+    it stopped when the same command is given again. The last line printed is the path of results.json.
+    """
+    shortcuts = {"protocol__name": protocol, "fold": fold, "seed": seed, "output_folder": output_folder}
+    shortcuts |= {"training__device": device, "training__precision": precision}
+    source = _source(recipe, overrides, search_folder=ctx.obj, **options, **shortcuts)
+    from toolkit.preparation import prepare
+
+    preparation = prepare(source)
+    from rich.console import Console
+
+    from toolkit.display import print_results
+    from toolkit.logs import quiet_libraries
+    from toolkit.run import Run
+
+    quiet_libraries()
+    terminal = sys.stderr.isatty()
+    results = Run(preparation, say=lambda line: click.echo(line, err=True), progress=terminal).train()
+    print_results(json.loads(results.read_text()), Console())
+    click.echo(results)
+
+
+@main.command("check-data", context_settings={"ignore_unknown_options": True})
+@_recipe_options
+@click.option("--json", "as_json", is_flag=True, help="Print counts and problems as JSON.")
+@click.pass_context
+def check_data(ctx, recipe, overrides, protocol, as_json, **options):
+    """Count the corpus of RECIPE by speaker and class, and listen to every file.
+
+    Exit code 1 if something would stop a training.
+    """
+    source = _source(recipe, overrides, search_folder=ctx.obj, protocol__name=protocol, **options)
+    from toolkit.corpus_checks import summarise
+    from toolkit.preparation import check_source
+
+    report = check_source(source)
+    if as_json:
+        click.echo(json.dumps(report.as_json(), indent=2))
+    else:
+        from rich.console import Console
+
+        from toolkit.display import print_counts
+
+        print_counts(report.counts, Console())
+        for line in [*report.notes, *summarise(report.problems)]:
+            click.echo(line)
+    ctx.exit(1 if report.stops else 0)
 
 
 if __name__ == "__main__":

@@ -67,9 +67,7 @@ def read_manifest(path: str | Path) -> list[Utterance]:
     """
     path = Path(path).expanduser().absolute()
     if not path.is_file():
-        raise CorpusError(
-            f"No manifest at {path}; a .csv or .json file with columns path and label is needed"
-        )
+        raise CorpusError(f"No manifest at {path}; a .csv or .json file with columns path and label is needed")
     readers = {".csv": _csv_rows, ".json": _json_rows}
     if path.suffix.lower() not in readers:
         raise CorpusError(f"{path}: a manifest ends in .csv or .json, not in {path.suffix or 'nothing'!r}")
@@ -96,9 +94,7 @@ def write_manifest(path: str | Path, utterances: Sequence[Utterance]) -> None:
     path = Path(path).expanduser().absolute()
     twice = [i for i, n in Counter(u.id for u in utterances).items() if n > 1]
     if twice:
-        raise CorpusError(
-            f"{path}: id {twice[0]!r} is on {Counter(u.id for u in utterances)[twice[0]]} utterances"
-        )
+        raise CorpusError(f"{path}: id {twice[0]!r} is on {Counter(u.id for u in utterances)[twice[0]]} utterances")
     rows = [_row(path.parent, u) for u in utterances]
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     if path.suffix.lower() == ".json":
@@ -106,9 +102,7 @@ def write_manifest(path: str | Path, utterances: Sequence[Utterance]) -> None:
     elif path.suffix.lower() == ".csv":
         columns = [*COLUMNS, *dict.fromkeys(key for u in utterances for key in u.extra)]
         # A lone carriage return is not quoted by itself before Python 3.13.
-        quoting = (
-            csv.QUOTE_ALL if any("\r" in str(v) for row in rows for v in row.values()) else csv.QUOTE_MINIMAL
-        )
+        quoting = csv.QUOTE_ALL if any("\r" in str(v) for row in rows for v in row.values()) else csv.QUOTE_MINIMAL
         with partial.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, columns, restval="", quoting=quoting, lineterminator="\n")
             writer.writeheader()
@@ -136,9 +130,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
                 f"{path}:1: columns are separated by commas, not by {';' if ';' in header[0] else 'tabs'}"
             )
         if "" in header:
-            raise CorpusError(
-                f"{path}:1: column {header.index('') + 1} has no name (pandas: to_csv(index=False))"
-            )
+            raise CorpusError(f"{path}:1: column {header.index('') + 1} has no name (pandas: to_csv(index=False))")
         twice = [name for name, n in Counter(header).items() if n > 1]
         if twice:
             raise CorpusError(f"{path}:1: column {twice[0]!r} is there twice")
@@ -159,9 +151,7 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
     decoder = json.JSONDecoder()
     try:
         if not isinstance(json.loads(text), list):
-            raise CorpusError(
-                f'{path}:1: an array of objects is needed: [{{"path": ..., "label": ...}}, ...]'
-            )
+            raise CorpusError(f'{path}:1: an array of objects is needed: [{{"path": ..., "label": ...}}, ...]')
     except json.JSONDecodeError as error:
         raise CorpusError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
     at, line = text.index("[") + 1, 1 + text.count("\n", 0, text.index("["))
@@ -177,9 +167,7 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
             raise CorpusError(f"{path}:{line}: an object is needed, not {text[at:end][:40]}")
         for key, value in row.items():
             if isinstance(value, dict | list):
-                raise CorpusError(
-                    f"{path}:{line}: {key!r} has to be a text or a number, not {json.dumps(value)[:40]}"
-                )
+                raise CorpusError(f"{path}:{line}: {key!r} has to be a text or a number, not {json.dumps(value)[:40]}")
         row = {key.strip(): value for key, value in row.items()}
         _check_columns(f"{path}:{line}", row)
         yield line, {k: v if isinstance(v, str) else json.dumps(v) for k, v in row.items() if v is not None}

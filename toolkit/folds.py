@@ -56,9 +56,7 @@ def pick_fold(folds: Sequence[Fold], name: str | None) -> Fold:
         if name is None or fold.name == str(name):
             return fold
     names = [fold.name for fold in folds]
-    raise ProtocolError(
-        f"No fold is called {name!r}.{did_you_mean(name, names)} Folds are {', '.join(names)}"
-    )
+    raise ProtocolError(f"No fold is called {name!r}.{did_you_mean(name, names)} Folds are {', '.join(names)}")
 
 
 def refuse_shared(fold: Fold, utterances: Mapping[str, Utterance]) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.corpus import Utterance
+from toolkit.declarations import OWN
 from toolkit.recipe import Recipe
+from toolkit.registry import default_registry
 
 # Where a run happens and how it is watched changes nothing that it computes.
 IRRELEVANT = {
@@ -48,9 +50,14 @@ def manifest_rows(utterances: Sequence[Utterance]) -> list[dict[str, Any]]:
 
 def used_versions(recipe: Recipe) -> dict[str, str]:
     """The `code_version` of every distribution whose plugins a recipe uses, and of the toolkit itself."""
-    packages = {"audio-classification-toolkit": {"toolkit"}}
-    for plugin in used_plugins(recipe):
-        packages.setdefault(plugin.distribution, set()).add(plugin.package)
+    model, registry = recipe.model, default_registry()
+    used = [("corpus", recipe.corpus), ("fusion", model.fusion)]
+    families = {"extractor": model.levels, "head": model.heads, "loss": model.losses}
+    used += [(kind, spec) for kind, specs in families.items() for spec in specs.values()]
+    packages = {OWN: {"toolkit"}}
+    for kind, spec in used:
+        candidate = registry.find(kind, spec.plugin, spec.where)
+        packages.setdefault(candidate.declaration.distribution, set()).add(candidate.spec.module.split(".")[0])
     return {name: code_version(name, found) for name, found in sorted(packages.items())}
 
 

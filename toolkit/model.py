@@ -99,7 +99,7 @@ def build_system(recipe: Recipe, classes: Mapping[str, Sequence[str]]) -> System
     segment_samples = recipe.audio.segment_samples
     audio = {"sample_rate": recipe.audio.sample_rate, "segment_samples": segment_samples}
     levels = {
-        name: build("extractor", spec.plugin, spec.args, audio, where=f"model.levels.{name}")
+        name: build("extractor", spec.plugin, spec.args, audio, where=spec.where)
         for name, spec in recipe.model.levels.items()
     }
     sizes = {name: len(classes[name]) for name in recipe.model.covariates}
@@ -109,7 +109,7 @@ def build_system(recipe: Recipe, classes: Mapping[str, Sequence[str]]) -> System
         recipe.model.fusion.plugin,
         recipe.model.fusion.args,
         {"levels": shapes, "covariates": sizes, "segment_samples": segment_samples},
-        where="model.fusion",
+        where=recipe.model.fusion.where,
     )
     predicted = {name: spec for name, spec in recipe.model.covariates.items() if spec.source == "predicted"}
     return System(
@@ -133,7 +133,7 @@ def _build_head(recipe: Recipe, name: str, fusion: Fusion, classes: Mapping[str,
             f"{', '.join(fusion.sizes)}.{did_you_mean(spec.on, fusion.sizes)}"
         )
     context = {"size": fusion.sizes[spec.on], "classes": len(classes[spec.target])}
-    return build("head", spec.plugin, spec.args, context, where=f"model.heads.{name}")
+    return build("head", spec.plugin, spec.args, context, where=spec.where)
 
 
 def _build_covariate(name: str, spec: CovariateSpec, levels: Mapping[str, Extractor], size: int) -> PredictedCovariate:

@@ -132,4 +132,4 @@ def _attach(
     counts = list(class_counts[target])
     size = len(counts) if reads_logits else system.fusion.sizes[place]
     context = {"size": size, "classes": len(counts), "class_counts": counts}
-    return build("loss", spec.plugin, spec.args, context, where=f"model.losses.{name}"), target
+    return build("loss", spec.plugin, spec.args, context, where=spec.where), target

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from toolkit.corpus import Corpus, Utterance, apply_labels
-from toolkit.errors import CorpusError
+from toolkit.corpus_checks import CheckReport, Problem, check_corpus
+from toolkit.errors import CorpusError, ToolkitError
 from toolkit.protocols import Fold, make_folds, pick_fold
 from toolkit.recipe import Recipe, load_recipe
 from toolkit.registry import build, get_class
@@ -74,8 +75,8 @@ def column(utterance: Utterance, name: str) -> str | None:
 
 def load_source(
     recipe: str | Path,
-    *,
     overrides: Sequence[str] = (),
+    *,
     data_folder: str | Path | None = None,
     manifest: str | Path | None = None,
     search_folder: Path | None = None,
@@ -112,22 +113,49 @@ def load_source(
     folder = data_folder or loaded.data_folder or (os.environ.get(environment) if environment else None)
     if folder is None and manifest is None:
         loaded = load(data_available=False)
-    corpus = build("corpus", loaded.corpus.plugin, loaded.corpus.args, {}, where="corpus")
+    corpus = build("corpus", loaded.corpus.plugin, loaded.corpus.args, {}, where=loaded.corpus.where)
     return Source(loaded, corpus, None if folder is None else Path(folder))
 
 
-def prepare(source: Source) -> Preparation:
+def prepare(source: Source, utterances: Sequence[Utterance] | None = None) -> Preparation:
     """Read the corpus, map its labels, make the folds and choose one.
+
+    Args:
+        source: recipe and data.
+        utterances: of the corpus, where they have been read already.
 
     Raises:
         CorpusError, ProtocolError: if that cannot be done; nothing has been written by then.
     """
     recipe = source.recipe
-    utterances, labels = apply_labels(source.read(), labels=recipe.labels, label_map=recipe.label_map)
+    utterances, labels = apply_labels(
+        source.read() if utterances is None else utterances, labels=recipe.labels, label_map=recipe.label_map
+    )
     folds = make_folds(utterances, recipe.protocol.name, **recipe.protocol.args)
     return Preparation(
         source, tuple(utterances), target_classes(recipe, utterances, labels), pick_fold(folds, recipe.fold)
     )
+
+
+def check_source(source: Source) -> CheckReport:
+    """Check a corpus as its recipe will use it: labels, speakers, every audio file, and whether it can be split."""
+    recipe = source.recipe
+    utterances = source.read()
+    report = check_corpus(
+        utterances,
+        labels=recipe.labels,
+        label_map=recipe.label_map,
+        sample_rate=recipe.audio.sample_rate,
+        segment_samples=recipe.audio.segment_samples,
+        covariates=[name for name, spec in recipe.model.covariates.items() if spec.source != "predicted"],
+    )
+    try:
+        prepare(source, utterances)
+    except ToolkitError as error:
+        if not report.stops:
+            problem = Problem("protocol", "error", str(error), recipe.protocol.name)
+            report = replace(report, problems=(problem, *report.problems))
+    return report
 
 
 def target_classes(

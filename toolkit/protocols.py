@@ -13,7 +13,7 @@ from toolkit.corpus import Utterance, natural_key, speaker_order
 from toolkit.errors import ProtocolError, did_you_mean
 from toolkit.folds import PARTS, Fold, pick_fold, refuse_shared
 
-__all__ = ["PARTS", "PROTOCOLS", "Fold", "make_folds", "pick_fold", "refuse_shared", "selects_on"]
+__all__ = ["PARTS", "PROTOCOLS", "Fold", "make_folds", "pick_fold", "refuse_shared", "selects_on", "stopping_rules"]
 
 TEST_EPOCH_STAMP = "loso-test-epoch: the epoch was chosen on the test speaker"
 AS_PUBLISHED_STAMP = (
@@ -65,6 +65,15 @@ def selects_on(name: str) -> str:
     return "test" if name == "loso-test-epoch" else "valid"
 
 
+def stopping_rules(name: str) -> tuple[str, ...]:
+    """Return the parts whose patience has to pass before a training under this protocol stops.
+
+    `loso` and `loso-test-epoch` are read from one training, so it goes on until either would have stopped; each still
+    picks among the epochs up to its own stop only.
+    """
+    return ("valid", "test") if name in ("loso", "loso-test-epoch") else (selects_on(name),)
+
+
 def _loso(utterances: Sequence[Utterance]) -> list[Fold]:
     return _by_partner(utterances, "loso", None)
 
@@ -89,9 +98,7 @@ def _loso_as_published(utterances: Sequence[Utterance]) -> list[Fold]:
 def _session_out(utterances: Sequence[Utterance]) -> list[Fold]:
     _need_speakers(utterances, "session-out")
     if any(u.session is None for u in utterances):
-        raise ProtocolError(
-            "protocol 'session-out' needs a session for every utterance; use 'groups' or 'given'"
-        )
+        raise ProtocolError("protocol 'session-out' needs a session for every utterance; use 'groups' or 'given'")
     return _rotate(utterances, "session-out", "sessions", {u.id: u.session for u in utterances})
 
 
@@ -104,16 +111,13 @@ def _groups(utterances: Sequence[Utterance], k: int | None = None) -> list[Fold]
         return _rotate(utterances, "groups", "groups", {u.id: u.group for u in utterances})
     if named:
         nameless = next(u.id for u in utterances if u.group is None)
-        raise ProtocolError(
-            f"{len(utterances) - named} utterances have no group, {nameless!r} first; fill all or none"
-        )
+        raise ProtocolError(f"{len(utterances) - named} utterances have no group, {nameless!r} first; fill all or none")
     k = 5 if k is None else k
     _need_speakers(utterances, "groups")
     speakers = speaker_order(utterances)
     if not isinstance(k, int) or not 3 <= k <= len(speakers):
         raise ProtocolError(
-            f"protocol 'groups' cannot deal {len(speakers)} speakers into k = {k} groups;"
-            f" k is 3 to {len(speakers)}"
+            f"protocol 'groups' cannot deal {len(speakers)} speakers into k = {k} groups; k is 3 to {len(speakers)}"
         )
     # Men and women alternate in many corpora (RAVDESS): dealt in one row, an even k would part them.
     gender = {u.speaker: u.gender or "" for u in utterances}
@@ -127,9 +131,7 @@ def _given(utterances: Sequence[Utterance]) -> list[Fold]:
     if len(missing) == len(utterances):
         raise ProtocolError("protocol 'given' needs the manifest's column split with train, valid and test")
     if missing:
-        raise ProtocolError(
-            f"{len(missing)} utterances have no split, {missing[0]!r} first; fill all of the column"
-        )
+        raise ProtocolError(f"{len(missing)} utterances have no split, {missing[0]!r} first; fill all of the column")
     counts = Counter(u.split for u in utterances)
     for value in counts:
         if value not in PARTS:
@@ -143,9 +145,7 @@ def _given(utterances: Sequence[Utterance]) -> list[Fold]:
     return [Fold("given", "given", **ids, stamp=_unknown_speakers(utterances))]
 
 
-def _random(
-    utterances: Sequence[Utterance], valid: float = 0.1, test: float = 0.2, seed: int = 1
-) -> list[Fold]:
+def _random(utterances: Sequence[Utterance], valid: float = 0.1, test: float = 0.2, seed: int = 1) -> list[Fold]:
     """Every class is split alike; all utterances of a file stay together."""
     speakers = speaker_order(utterances)
     if speakers:
@@ -154,9 +154,7 @@ def _random(
             " speaker into two parts; use 'groups'"
         )
     if not (0 < valid < 1 and 0 < test < 1 and valid + test < 1):
-        raise ProtocolError(
-            f"protocol 'random': shares valid {valid} and test {test} have to leave some to train"
-        )
+        raise ProtocolError(f"protocol 'random': shares valid {valid} and test {test} have to leave some to train")
     files: dict[str, list[Utterance]] = {}
     for u in sorted(utterances, key=lambda u: u.id):
         files.setdefault(str(u.path), []).append(u)
@@ -216,9 +214,7 @@ def _by_partner(utterances: Sequence[Utterance], protocol: str, stamp: str | Non
                 f" {', '.join(members)}; use 'session-out', 'groups' or 'given'"
             )
     if len(sessions) < 2:
-        raise ProtocolError(
-            f"protocol {protocol!r} needs two sessions or more; there is only {next(iter(sessions))!r}"
-        )
+        raise ProtocolError(f"protocol {protocol!r} needs two sessions or more; there is only {next(iter(sessions))!r}")
     folds = []
     for tested in speakers:
         parts = dict.fromkeys(sessions[session_of[tested]], "valid") | {tested: "test"}
@@ -236,8 +232,7 @@ def _need_speakers(utterances: Sequence[Utterance], protocol: str) -> None:
         )
     if missing:
         raise ProtocolError(
-            f"protocol {protocol!r} needs every speaker; {len(missing)} utterances have none,"
-            f" {missing[0]!r} first"
+            f"protocol {protocol!r} needs every speaker; {len(missing)} utterances have none, {missing[0]!r} first"
         )
 
 

@@ -173,8 +173,7 @@ def _nearby(name: Path, folders: list[Path]) -> str:
         for place in dict.fromkeys((folder / name.parent, folder, folder / "hparams")):
             for file in sorted(place.glob("*.y*ml")) if place.is_dir() else ():
                 files.setdefault(file.resolve(), file)
-    shown = {file.name: str(file) for file in files.values()}
-    near = get_close_matches(name.name if name.suffix else f"{name.name}.yaml", shown, n=1)
-    if near:
+    shown = {file.stem: str(file) for file in files.values()}
+    if near := get_close_matches(name.stem, shown, n=1):
         return f" Did you mean {shown[near[0]]!r}?"
-    return f" There are: {', '.join(sorted(shown))}." if shown else " There is no recipe near."
+    return f" There are: {', '.join(sorted(shown.values()))}." if shown else " There is no recipe near."

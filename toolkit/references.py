@@ -107,7 +107,7 @@ class _Resolver:
             pass
         known = list(value) if isinstance(value, Mapping) else []
         raise RecipeError(
-            f"{reference.mark.exact}: the reference {reference.text!r} finds no {path[depth]!r}."
+            f"{reference.mark.exact}: the reference {reference.text!r} finds nothing."
             f"{did_you_mean(path[depth], known)} It is written like <audio[sample_rate]>."
         )
 

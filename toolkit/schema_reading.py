@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
-from types import NoneType
-from typing import Any, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from toolkit.annotations import Mismatch, check_value, words
 from toolkit.errors import RecipeError, did_you_mean
@@ -60,7 +60,7 @@ def null_is_value(path: Path) -> bool:
         annotation = annotation_at(path)
     except KeyError:
         return False
-    return annotation is not Any and NoneType in get_args(annotation)
+    return NoneType in _members(annotation)
 
 
 def text_is_wanted(path: Path) -> bool:
@@ -69,8 +69,7 @@ def text_is_wanted(path: Path) -> bool:
         annotation = annotation_at(path)
     except KeyError:
         return False
-    members = (annotation, *get_args(annotation))
-    return str in members and not any(get_origin(member) in (list, tuple, dict) for member in members)
+    return str in _members(annotation) and not any(get_origin(member) for member in _members(annotation))
 
 
 def known_paths(tree: Mapping[str, Any]) -> Iterator[str]:
@@ -134,7 +133,7 @@ def _read_dataclass(cls: type, value: Any, place: Place) -> Any:
             raise _unknown(place.child(key), key, cls, ())
     values = {}
     for field in _fields(cls):
-        if tree.get(field.name) is not None or (field.name in tree and NoneType in get_args(types[field.name])):
+        if tree.get(field.name) is not None or (field.name in tree and NoneType in _members(types[field.name])):
             values[field.name] = _read(types[field.name], tree[field.name], place.child(field.name))
         elif _default(field) is MISSING:
             needed = "a mapping" if is_dataclass(types[field.name]) else words(types[field.name])
@@ -169,6 +168,10 @@ def _unmarked(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _unmarked(item) for key, item in value.items()}
     return [_unmarked(item) for item in value] if isinstance(value, list) else value
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
 
 
 def _holds_keys(annotation: Any) -> bool:

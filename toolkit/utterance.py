@@ -86,9 +86,7 @@ def normal_gender(text: str | None) -> str | None:
     if text is None or not text.strip():
         return None
     if text.strip().lower() not in GENDERS:
-        raise CorpusError(
-            f"gender {text!r} is not known; known are f, female, m, male (any case) or an empty field"
-        )
+        raise CorpusError(f"gender {text!r} is not known; known are f, female, m, male (any case) or an empty field")
     return GENDERS[text.strip().lower()]
 
 

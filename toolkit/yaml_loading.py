@@ -27,6 +27,7 @@ CODE = ("!new:", "!apply:", "!applyref:", "!name:", "!module:", CORE + "python/"
 TEXT = tuple(CORE + name for name in ("str", "timestamp", "value"))
 NUMBERS = {CORE + "int": int, CORE + "float": float}
 MOST_NODES = 100_000  # aliases can make a small file enormous
+DEEPEST = 50
 
 
 class Keys(dict):
@@ -174,6 +175,8 @@ class _Reader:
         self.nodes += 1
         if id(node) in parents:
             raise RecipeError(f"{self._mark(node).exact}: an alias refers to what it stands in.")
+        if len(parents) > DEEPEST:
+            raise RecipeError(f"{self._mark(node).exact}: it is nested too deeply.")
         if self.nodes > MOST_NODES:
             raise RecipeError(f"{self._mark(node).exact}: a recipe of more than {MOST_NODES} values is not read.")
         if node.tag.startswith(INCLUDE):
@@ -232,9 +235,7 @@ class _Reader:
             chain = " -> ".join(p.name for p in (*self.including, path.resolve()))
             raise RecipeError(f"{self._mark(node).exact}: a file includes itself: {chain}.")
         if isinstance(node, ScalarNode) and node.value:
-            raise RecipeError(
-                f"{self._mark(node).exact}: after {node.tag} only a mapping of its changed keys may stand."
-            )
+            raise RecipeError(f"{self._mark(node).exact}: after {node.tag} only a mapping of changed keys may stand.")
         if not path.is_file():
             raise RecipeError(f"{self._mark(node).exact}: the included file {path} is not there.")
         document = Document()

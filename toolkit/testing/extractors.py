@@ -81,9 +81,7 @@ def check_extractor(
     """
     if samples is None:
         samples = (segment_samples, segment_samples * 5 // 8 + 7, segment_samples // 4, 399, 1)
-    case = ExtractorCase(
-        make, sample_rate, segment_samples, tuple(sorted(samples, reverse=True)), tolerance
-    )
+    case = ExtractorCase(make, sample_rate, segment_samples, tuple(sorted(samples, reverse=True)), tolerance)
     return examine(EXTRACTOR_PROPERTIES, case)
 
 
@@ -197,9 +195,14 @@ def features_learn_nothing(case: ExtractorCase) -> None:
 
 
 def gradients_reach_what_is_trained(case: ExtractorCase) -> None:
-    """Every parameter that requires a gradient gets one, finite and not always zero; no other gets one."""
-    extractor = case.build()
-    modules.require_gradients(extractor, lambda: _random_sum(extractor(case.wave(extractor))))
+    """Every trained parameter gets a finite gradient, not always zero, with NaN beyond the lengths; no other does."""
+    extractor, nan = case.build(), float("nan")
+
+    def loss() -> Tensor:
+        features = extractor.features(modules.with_garbage(case.wave(extractor), nan))
+        return _random_sum(extractor.encode(modules.with_garbage(features, nan)))
+
+    modules.require_gradients(extractor, loss)
 
 
 def frozen_is_deterministic_in_training(case: ExtractorCase) -> None:
@@ -327,7 +330,7 @@ def _require_shape(extractor: Extractor, wave: Seq, frames: list[int], what: str
         require(batch == len(wave.lengths), f"{what}: {name} has {batch} rows")
         require(seq.lengths.dtype == torch.int64, f"{what}: lengths of {name} are {seq.lengths.dtype}, not int64")
         low, high = int(seq.lengths.min()), int(seq.lengths.max())
-        require(1 <= low and high <= time, f"{what}: lengths of {name} {low} to {high} do not fit time {time}")
+        require(low >= 1 and high <= time, f"{what}: lengths of {name} {low} to {high} do not fit time {time}")
     output = extractor.encode(features)
     require(output.lengths.tolist() == frames, f"{what}: lengths {output.lengths.tolist()}, frame_count {frames}")
     require(output.values.shape[1] == max(frames), f"{what}: time {output.values.shape[1]}, not {max(frames)}")
@@ -341,6 +344,6 @@ def _require_rows(found: Seq, expected: Seq, tolerance: float, what: str, batch:
     same = torch.equal(found.lengths, expected.lengths)
     require(same, f"{what}: lengths {found.lengths.tolist()} against {expected.lengths.tolist()}")
     time = int(expected.lengths.max())
-    scale = 0.01 * float(batch.zeroed().values.abs().max()) if batch is not None else 0.0
+    scale = 0.01 * float(batch.zeroed().values.detach().abs().max()) if batch is not None else 0.0
     one, two = found.zeroed().values[:, :time], expected.zeroed().values[:, :time]
     require_equal(one, two, tolerance, what, scale=scale)

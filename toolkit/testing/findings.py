@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -57,10 +58,20 @@ def examine(properties: Iterable[Callable[[Case], None]], case: Case) -> list[Fi
 def call_with(make: Callable[..., Any], context: Mapping[str, Any]) -> Any:
     """Call `make` with those context arguments that it names, as the core builds plugins.
 
+    A function that takes `**context` gets them all; a class whose constructor does gets what it names, as in the core.
+
     >>> call_with(lambda size: size, {"size": 3, "classes": 4})
     3
     """
     parameters = inspect.signature(make).parameters
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    if takes_any and plugin_class(make) is None:
         return make(**context)
     return make(**{name: value for name, value in context.items() if name in parameters})
+
+
+def plugin_class(make: Callable[..., Any]) -> type | None:
+    """The class behind a factory, or None."""
+    while isinstance(make, partial):
+        make = make.func
+    return make if isinstance(make, type) else None

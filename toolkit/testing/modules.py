@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import safetensors.torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from toolkit.contracts import CONTEXT, Seq
 from toolkit.signatures import read_arguments
-from toolkit.testing.findings import require
+from toolkit.testing.findings import plugin_class, require
 
 GARBAGE = (float("nan"), float("inf"), 1e4)
 TRIALS = 3
@@ -23,13 +22,12 @@ def relative_error(found: Tensor, expected: Tensor, *, scale: float = 0.0) -> fl
     >>> relative_error(torch.tensor([1.0, 4.5]), torch.tensor([1.0, 4.0]))
     0.125
     """
-    require(
-        found.shape == expected.shape, f"shape {list(found.shape)} where {list(expected.shape)} is expected"
-    )
+    require(found.shape == expected.shape, f"shape {list(found.shape)} where {list(expected.shape)} is expected")
     if found.numel() == 0 or torch.equal(found, expected):
         return 0.0
-    difference = float((found.double() - expected.double()).abs().max())
-    largest = max(float(expected.double().abs().max()), scale, 1e-30)
+    found, expected = found.detach().double(), expected.detach().double()
+    difference = float((found - expected).abs().max())
+    largest = max(float(expected.abs().max()), scale, 1e-30)
     return difference / largest if difference == difference else float("inf")
 
 
@@ -98,12 +96,8 @@ def require_gradients(module: nn.Module, loss: Callable[[], Tensor]) -> None:
         value.backward()
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
-                require(
-                    parameter.grad is None or parameter.grad.isfinite().all(), f"{name}.grad is not finite"
-                )
-                reached[name] = reached.get(name, False) or bool(
-                    parameter.grad is not None and parameter.grad.any()
-                )
+                require(parameter.grad is None or parameter.grad.isfinite().all(), f"{name}.grad is not finite")
+                reached[name] = reached.get(name, False) or bool(parameter.grad is not None and parameter.grad.any())
             else:
                 require(parameter.grad is None, f"{name} is frozen and has a gradient")
     lost = [name for name, ok in reached.items() if not ok]
@@ -153,10 +147,3 @@ def require_documented_arguments(make: Callable, kind: str) -> None:
         if not argument.given:
             require(argument.annotation is not Any, f"constructor argument {argument.name!r} has no annotation")
             require(argument.meaning, f"{argument.name!r} is not explained under Args in the class's docstring")
-
-
-def plugin_class(make: Callable) -> type | None:
-    """The class behind a factory, or None."""
-    while isinstance(make, partial):
-        make = make.func
-    return make if isinstance(make, type) else None

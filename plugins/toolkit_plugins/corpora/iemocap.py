@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from toolkit.corpus import Corpus, Utterance
-from toolkit.errors import CorpusError
+from toolkit.errors import CorpusError, RecipeError
 
 RELEASE = "IEMOCAP_full_release"
 # [6.2901 - 8.2357]<tab>Ses01F_impro01_F000<tab>neu<tab>[2.5000, 2.5000, 2.5000]
@@ -33,7 +33,7 @@ class Iemocap(Corpus):
     def __init__(self, *, sessions: list[int] | None = None):
         self.sessions = sorted(set(sessions)) if sessions is not None else [1, 2, 3, 4, 5]
         if not self.sessions or not set(self.sessions) <= {1, 2, 3, 4, 5}:
-            raise CorpusError(f"sessions are numbers from 1 to 5, not {sessions}")
+            raise RecipeError(f"sessions are numbers from 1 to 5, not {sessions}")
 
     def read(self, folder: Path | None) -> list[Utterance]:
         """Read the label files; the folder is IEMOCAP_full_release or holds it. Audio is not looked for."""

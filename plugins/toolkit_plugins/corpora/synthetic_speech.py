@@ -42,7 +42,7 @@ class Voice:
 
 @dataclass(frozen=True)
 class Manner:
-    """How something is said, against the person's resting voice.
+    """How something is said, against the person's resting voice; the defaults are neutral.
 
     Args:
         pitch: of the mean pitch, in semitones.
@@ -56,25 +56,48 @@ class Manner:
         pauses: share of syllables before a pause.
     """
 
-    pitch: float
-    range: float
-    level_db: float
-    rate: float
-    corner_hz: float
-    smile: float
-    breath: float
-    unrest: float
-    pauses: float
+    pitch: float = 0.0
+    range: float = 1.8
+    level_db: float = 0.0
+    rate: float = 4.6
+    corner_hz: float = 700.0
+    smile: float = 1.0
+    breath: float = 1.0
+    unrest: float = 0.01
+    pauses: float = 0.1
 
 
-#                  pitch range level rate corner smile breath unrest pauses
-NEUTRAL = Manner(0.0, 1.8, 0.0, 4.6, 700.0, 1.00, 1.0, 0.010, 0.10)
+NEUTRAL = Manner()
 MANNERS = {
     "neu": NEUTRAL,
-    "ang": Manner(3.5, 2.8, 8.0, 5.2, 2400.0, 1.00, 0.7, 0.030, 0.05),
-    "hap": Manner(5.0, 4.8, 4.5, 5.8, 1100.0, 1.08, 1.5, 0.012, 0.07),
-    "sad": Manner(-1.5, 1.0, -7.0, 3.3, 330.0, 0.97, 3.0, 0.018, 0.20),
-    "fru": Manner(1.5, 2.2, 3.0, 4.4, 1300.0, 1.00, 0.8, 0.020, 0.12),
+    "ang": Manner(
+        pitch=3.5, range=2.8, level_db=8.0, rate=5.2, corner_hz=2400.0, smile=1.0, breath=0.7, unrest=0.03, pauses=0.05
+    ),
+    "hap": Manner(
+        pitch=5.0,
+        range=4.8,
+        level_db=4.5,
+        rate=5.8,
+        corner_hz=1100.0,
+        smile=1.08,
+        breath=1.5,
+        unrest=0.012,
+        pauses=0.07,
+    ),
+    "sad": Manner(
+        pitch=-1.5,
+        range=1.0,
+        level_db=-7.0,
+        rate=3.3,
+        corner_hz=330.0,
+        smile=0.97,
+        breath=3.0,
+        unrest=0.018,
+        pauses=0.2,
+    ),
+    "fru": Manner(
+        pitch=1.5, range=2.2, level_db=3.0, rate=4.4, corner_hz=1300.0, smile=1.0, breath=0.8, unrest=0.02, pauses=0.12
+    ),
 }
 
 
@@ -163,7 +186,7 @@ def _syllables(
     total: int, rate: float, pauses: float, rng: np.random.Generator
 ) -> tuple[list[tuple[int, int]], list[bool]]:
     """Bounds of syllables and pauses in samples, and which of them sound; a little silence at both ends."""
-    edge = int(rng.uniform(0.03, 0.12) * SAMPLE_RATE)
+    edge = min(int(rng.uniform(0.03, 0.12) * SAMPLE_RATE), total // 8)
     at, bounds, sounds = edge, [], []
     while at < total - edge:
         length = int(SAMPLE_RATE / rate * np.exp(rng.normal(0, 0.22)))

@@ -31,4 +31,10 @@ def toolkit_register() -> list[PluginSpec]:
             target="toolkit_plugins.extractors.linear_series:DLinear",
             summary="DLinear along time over log-mel, MFCC or framed waveform",
         ),
+        PluginSpec(
+            kind="extractor",
+            name="wav2vec2",
+            target="toolkit_plugins.extractors.wav2vec2:Wav2Vec2",
+            summary="wav2vec 2.0, HuBERT or WavLM: fine-tuned, frozen or top layers",
+        ),
     ]

@@ -27,8 +27,8 @@ logger = logging.getLogger("toolkit")
 def build(weights: str, *, normalization: str = "none") -> tuple[nn.Sequential, str | None]:
     """AlexNet's `features`: images [batch, 3, height, width] -> [batch, 256, height', width'].
 
-    Args: weights "imagenet", "random" (He's initialisation) or the path of a state dict; normalization "batch"
-        puts BatchNorm2d behind every convolution.
+    Args: weights "imagenet", "random" (He's initialisation) or the path of a state dict; normalization
+        "batch" puts BatchNorm2d behind every convolution.
     Returns: the layers, and which pre-trained weights they hold: None for random ones.
     Raises: ValueError where a file is missing, damaged or holds other weights.
     """
@@ -94,13 +94,8 @@ def _download() -> dict[str, Tensor] | None:
     try:
         # torch writes "Downloading ..." to standard output, which belongs to the commands' results.
         with _timeout(CONNECT_SECONDS), contextlib.redirect_stdout(sys.stderr):
-            return weights.get_state_dict(
-                progress=True, check_hash=True, weights_only=True, map_location="cpu"
-            )
-    except (
-        OSError,
-        RuntimeError,
-    ) as error:  # unreachable, read-only cache, or not the file that was asked for
+            return weights.get_state_dict(progress=True, check_hash=True, weights_only=True, map_location="cpu")
+    except (OSError, RuntimeError) as error:  # unreachable, a cache that is read-only, or another file's hash
         logger.warning(
             "AlexNet's ImageNet weights cannot be had from %s (%s): its weights are RANDOM. "
             "Put the file at %s or name one with `weights: FILE`; `weights: random` says that it is meant.",
@@ -124,22 +119,12 @@ def _timeout(seconds: float) -> Iterator[None]:
 def _read(path: Path, given: str) -> dict[str, Tensor]:
     if not path.is_file():
         near = did_you_mean(given, ("imagenet", "random"))
-        raise ValueError(
-            f"weights is {given!r}; it has to be imagenet, random or a file of weights that exists.{near}"
-        )
+        raise ValueError(f"weights is {given!r}; it has to be imagenet, random or a file of weights that exists.{near}")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        OSError,
-        EOFError,
-        RuntimeError,
-        ValueError,
-        KeyError,
-        pickle.UnpicklingError,
-        SafetensorError,
-    ) as error:
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"weights: {path} is no readable state dict (.pth or .safetensors): {reason}; replace it"
@@ -156,8 +141,7 @@ def _load(layers: nn.Sequential, state: dict[str, Tensor], source: str) -> None:
             raise ValueError(f"weights: {source} has no 'features.{name}': not AlexNet's weights")
         if found.shape != parameter.shape:
             raise ValueError(
-                f"weights: 'features.{name}' in {source} is {list(found.shape)}, "
-                f"AlexNet's is {list(parameter.shape)}"
+                f"weights: 'features.{name}' in {source} is {list(found.shape)}, AlexNet's is {list(parameter.shape)}"
             )
         if not bool(torch.isfinite(found).all()):
             raise ValueError(f"weights: 'features.{name}' in {source} holds values that are not finite")

@@ -1,16 +1,16 @@
-"""Augmentation of features while training: masks along time and channels, and noise."""
+"""Augmentation of features while training: shifts, noise, and masks along time and channels."""
 
 import torch
 from torch import Tensor, nn
 
 from toolkit.contracts import Seq
-from toolkit_plugins.extractors.checks import at_least
+from toolkit_plugins.extractors.checks import at_least, fraction
 
 
 class Augment(nn.Module):
-    """SpecAugment's masks and Gaussian noise, in train() mode only; every row draws its own.
+    """A shift in time, Gaussian noise and SpecAugment's masks, in train() mode only; every row draws its own.
 
-    Draws come from torch's global generator of the CPU: the same seed gives the same masks on any device.
+    Draws come from torch's global generator of the features' device, so that torch.manual_seed decides them.
 
     Args:
         time_masks: how many stretches of frames are masked.
@@ -18,6 +18,8 @@ class Augment(nn.Module):
         channel_masks: how many bands of neighbouring channels are masked.
         channel_mask_size: widest of them, in channels.
         noise: standard deviation of what is added to every value.
+        time_shift: farthest that a row is moved forth or back, as a part of its real frames; what leaves at one end
+            comes in at the other.
         fill: what masked values become.
 
     Source: Park et al., SpecAugment: A Simple Data Augmentation Method for Automatic Speech Recognition,
@@ -32,11 +34,14 @@ class Augment(nn.Module):
         channel_masks: int = 0,
         channel_mask_size: int = 0,
         noise: float = 0.0,
+        time_shift: float = 0.0,
         fill: float = 0.0,
     ):
         super().__init__()
         at_least(0, time_masks=time_masks, time_mask_frames=time_mask_frames)
         at_least(0, channel_masks=channel_masks, channel_mask_size=channel_mask_size, noise=noise)
+        fraction(time_shift=time_shift)
+        self.time_shift = time_shift
         self.time = (time_masks, time_mask_frames)
         self.channel = (channel_masks, channel_mask_size)
         self.noise = noise
@@ -47,9 +52,10 @@ class Augment(nn.Module):
         if not self.training:
             return features
         values, lengths = features.values, features.lengths
+        if self.time_shift:
+            values = shift(values, lengths, self.time_shift)
         if self.noise:
-            noise = torch.randn(values.shape, dtype=torch.float32)
-            values = values + self.noise * noise.to(values)
+            values = values + self.noise * torch.randn_like(values)
         _, steps, channels = values.shape
         if all(self.time):
             masks = random_masks(steps, lengths, *self.time, longest=0.5)  # [batch, time]
@@ -61,13 +67,27 @@ class Augment(nn.Module):
         return Seq(values, lengths)
 
 
+def shift(values: Tensor, lengths: Tensor, farthest: float) -> Tensor:
+    """Roll each row's real frames by a uniform part of its length, from -farthest to +farthest.
+
+    Args: values [batch, time, channels]; lengths [batch]; farthest in [0, 1).
+    Returns: the same shape; frames beyond a length stay.
+    """
+    draws = 2 * torch.rand(lengths.shape[0], device=lengths.device) - 1
+    by = (draws * farthest * lengths).round().long()
+    steps = torch.arange(values.shape[1], device=lengths.device)
+    source = torch.remainder(steps - by[:, None], lengths.clamp_min(1)[:, None])
+    source = torch.where(steps < lengths[:, None], source, steps)  # [batch, time]
+    return values.gather(1, source[:, :, None].expand_as(values))
+
+
 def random_masks(steps: int, lengths: Tensor, count: int, size: int, *, longest: float = 1.0) -> Tensor:
-    """True in `count` stretches a row, each of 0 to `size` steps, anywhere within the row's length (both uniform).
+    """True in `count` stretches a row, of 0 to `size` steps each, anywhere within the row's length.
 
     Args: lengths [batch]; longest: the largest part of a row's length that one stretch may cover.
     Returns: [batch, steps], bool.
     """
-    draws = torch.rand(2, lengths.shape[0], count).to(lengths.device)
+    draws = torch.rand(2, lengths.shape[0], count, device=lengths.device)
     limit = (lengths * longest).floor().clamp_max(size)[:, None]  # [batch, 1]
     width = (draws[0] * (limit + 1)).floor().minimum(limit)  # [batch, count]
     start = (draws[1] * (lengths[:, None] - width + 1)).floor().minimum(lengths[:, None] - width)

@@ -26,8 +26,6 @@ def cut_frames(features: Seq, frames: int, *, silence: float) -> Seq:
     """
     steps = features.values.shape[1]
     if steps < frames:
-        raise ShapeError(
-            f"{steps} frames were given; this extractor takes {frames} and `features` makes no fewer"
-        )
+        raise ShapeError(f"{steps} frames were given; this extractor takes {frames} and `features` makes no fewer")
     values = features.values.masked_fill(~features.mask[:, :, None], silence)
     return Seq(values[:, :frames], features.lengths.new_full(features.lengths.shape, frames))

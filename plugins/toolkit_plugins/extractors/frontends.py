@@ -1,12 +1,12 @@
 """Front ends: waveform -> frames, as pure functions of a batch, on the device of the waveform.
 
-Each takes and returns a Seq: [batch, samples] -> [batch, frames, channels]. A row depends on its own samples alone:
-what lies beyond its length is zeroed first, and the decibel floor is taken from the row's own maximum. A row of n
-samples has n // hop frames (at least 1): frame k is centred at sample k * hop, zeros lie beyond both ends (librosa's
-padding), and the last centred frame is dropped, so that 48,000 samples are 300 frames of 10 ms. That frame does count
-for the maximum, as it does in librosa, the oracle of the tests.
+Each takes and returns a Seq: [batch, samples] -> [batch, frames, channels]. A row depends on its own samples
+alone: what lies beyond its length counts as zeros, and the decibel floor is taken from the row's own maximum. A row
+of n samples has n // hop frames (at least 1): frame k is centred at sample k * hop, zeros lie beyond both ends
+(librosa's padding), and the last centred frame is dropped, so that 48,000 samples are 300 frames of 10 ms. That
+frame does count for the maximum, as it does in librosa, the oracle of the tests.
 
-The transforms are calculated in float64: bins near the floor then agree with librosa's to 1e-4 dB (float32: 3e-3).
+The transforms are calculated in float64, as librosa's: bins near the floor then agree to 1e-4 dB (float32: 3e-3).
 """
 
 import logging
@@ -89,7 +89,7 @@ def log_mel(
     """Power in mel bands, in dB, never more than 80 dB below the row's maximum.
 
     Args: wave [batch, samples]; sample_rate in Hz; n_fft (also the Hann window) and hop in samples; reference
-        "maximum": dB below the row's maximum, the recording's level does not count; "one": dB of the power itself.
+        "maximum" (dB below the row's own, the recording's level does not count) or "one" (dB of the power itself).
     Returns: [batch, frames, n_mels], dB.
     """
 
@@ -157,10 +157,8 @@ def deltas(frames: Seq, *, reach: int = 2) -> Seq:
 
 
 @lru_cache(maxsize=32)
-def mel_filters(
-    sample_rate: int, n_fft: int, n_mels: int, device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    """Triangular filters on the HTK mel scale from 0 Hz to half the sample rate, each of area 1 (librosa's norm).
+def mel_filters(sample_rate: int, n_fft: int, n_mels: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Triangular filters on the HTK mel scale up to half the sample rate, each of area 1 (librosa's norm).
 
     Returns: [n_fft // 2 + 1, n_mels].
     """
@@ -176,7 +174,7 @@ def mel_filters(
         empty = int((filters.amax(dim=0) == 0).sum())
         if empty:
             logging.getLogger("toolkit").warning(
-                "%d of %d mel bands stay empty between the bins of n_fft %d at %d Hz: take fewer n_mels or a larger n_fft",
+                "%d of %d mel bands stay empty between the bins of n_fft %d at %d Hz: fewer n_mels or a larger n_fft",
                 empty,
                 n_mels,
                 n_fft,
@@ -222,7 +220,8 @@ def _analyse(
     transform is float64 always, the power float32 if `single`: enough where nothing is summed over it.
     """
     batch, samples = wave.values.shape
-    device, kept = wave.values.device, wave.values.dtype
+    device = wave.values.device
+    kept = wave.values.dtype if wave.values.dtype == torch.float64 else torch.float32
     dtype = torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs know no float64
     taper = _window(shape, window, n_fft, device, dtype)
     frames = frame_count(samples, hop=hop)
@@ -234,15 +233,16 @@ def _analyse(
     out = torch.empty(0)
     for start in range(0, batch, rows):
         part = slice(start, start + rows)
-        values = Seq(pre_emphasis(wave.values[part].to(dtype), preemphasis), wave.lengths[part]).zeroed().values
+        # Rounded to the waveform's own precision, as whoever filters float32 samples before librosa sees them.
+        values = pre_emphasis(wave.values[part].to(kept), preemphasis).to(dtype)
+        values = Seq(values, wave.lengths[part]).zeroed().values
         framed = functional.pad(values, (left, right)).unfold(1, n_fft, hop)[:, : frames + 1]
         spectrum = torch.fft.rfft(framed * taper)  # [rows, frames + 1, n_fft // 2 + 1]
         if single:
             spectrum = spectrum.to(torch.complex64)
         read_out = read(torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag), real[part])[:, :-1]
         if start == 0:
-            out_dtype = kept if kept == torch.float64 else torch.float32
-            out = read_out.new_empty(batch, *read_out.shape[1:], dtype=out_dtype)
+            out = read_out.new_empty(batch, *read_out.shape[1:], dtype=kept)
         out[part] = read_out
     return Seq(out, real_frames.clamp_min(1)).zeroed()
 

@@ -28,7 +28,7 @@ def along_time(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def nlinear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The map of each channel less its last step, which is added again: nlinear(x + c) = nlinear(x) + c.
+    """A linear map of each channel less its last step, which is added again: what is added to x is added to y.
 
     Args: as for `along_time`. The last step is detached.
     Returns: [batch, P, channels].
@@ -107,12 +107,13 @@ class NLinear(Extractor):
         steps: P, the steps that come out.
         individual: one map for each channel instead of one for all.
         hidden: channels after a projection with ReLU; 0 for none.
-        dropout: after the projection, or on the steps where there is none.
+        dropout: on the steps, before the projection.
         time_masks: in training, how many stretches of frames are masked.
         time_mask_frames: longest of them.
         channel_masks: in training, how many bands of neighbouring channels are masked.
         channel_mask_size: widest of them.
         noise: in training, deviation of Gaussian noise on the normalised series.
+        time_shift: in training, farthest that a segment is moved forth or back, as a part of it; its ends are joined.
 
     Raises:
         ValueError: for a value out of range.
@@ -145,6 +146,7 @@ class NLinear(Extractor):
         channel_masks: int = 0,
         channel_mask_size: int = 0,
         noise: float = 0.0,
+        time_shift: float = 0.0,
     ):
         super().__init__()
         at_least(1, steps=steps)
@@ -174,13 +176,13 @@ class NLinear(Extractor):
             channel_masks=channel_masks,
             channel_mask_size=channel_mask_size,
             noise=noise,
+            time_shift=time_shift,
         )
         one_each = self.series.channels if individual else None
         self.linear = nn.ModuleList(TimeMap(self.series.frames, steps, one_each) for _ in range(self.maps))
-        self.projection = nn.Sequential()
+        self.projection = nn.Sequential(nn.Dropout(dropout))
         if hidden:
             self.projection.extend([nn.Linear(self.series.channels, hidden), nn.ReLU()])
-        self.projection.append(nn.Dropout(dropout))
         self.channels = hidden or self.series.channels
 
     def frame_count(self, samples: int) -> int:

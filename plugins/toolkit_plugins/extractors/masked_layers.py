@@ -10,8 +10,8 @@ from toolkit.contracts import Seq
 class MaskedConvolutions(nn.Module):
     """A stack of convolutions along time: Conv1d, LayerNorm over channels, ReLU, dropout.
 
-    Frames beyond a row's length are zeros before each convolution, as they are for a row alone. LayerNorm sees one
-    frame at a time, so that nothing leaks from the padding or from other rows (BatchNorm would let it).
+    Frames beyond a row's length are zeros before each convolution, as they are for a row alone. LayerNorm sees
+    one frame at a time, so that nothing leaks from the padding or from other rows (BatchNorm would let it).
 
     Args:
         channels: of the input.
@@ -21,9 +21,7 @@ class MaskedConvolutions(nn.Module):
         dropout: after each layer.
     """
 
-    def __init__(
-        self, channels: int, sizes: list[int], *, kernel: int = 5, stride: int = 1, dropout: float = 0.0
-    ):
+    def __init__(self, channels: int, sizes: list[int], *, kernel: int = 5, stride: int = 1, dropout: float = 0.0):
         super().__init__()
         self.stride = stride
         self.layers = nn.ModuleList()

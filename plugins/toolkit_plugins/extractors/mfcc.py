@@ -27,8 +27,8 @@ class Mfcc(Extractor):
         n_mels: mel bands (HTK scale) under the coefficients.
         preemphasis: coefficient of the high-pass filter before all, 0 for none.
         deltas: append slope and slope of the slope: three times the channels.
-        normalize: frame_l2 (each frame to length 1), standardize (each coefficient to mean 0 and deviation 1 over
-            the training part) or none.
+        normalize: frame_l2 (each frame to length 1), standardize (each coefficient to mean 0 and deviation 1
+            over the training part) or none.
         encoder: bilstm, or none to return the frames themselves (after the convolutions).
         hidden: units of each direction of the LSTM.
         layers: layers of the LSTM.
@@ -42,6 +42,7 @@ class Mfcc(Extractor):
         coefficient_masks: in training, how many bands of coefficients are masked.
         coefficient_mask_size: widest of them.
         noise: in training, deviation of Gaussian noise on the normalised coefficients.
+        time_shift: in training, farthest that a segment is moved forth or back, as a part of it; its ends are joined.
 
     Raises:
         ValueError: for a value out of range.
@@ -74,17 +75,17 @@ class Mfcc(Extractor):
         coefficient_masks: int = 0,
         coefficient_mask_size: int = 0,
         noise: float = 0.0,
+        time_shift: float = 0.0,
     ):
         super().__init__()
         at_least(1, n_mfcc=n_mfcc, n_fft=n_fft, hop=hop, n_mels=n_mels, hidden=hidden, layers=layers)
         at_least(1, convolution_stride=convolution_stride, convolution_kernel=convolution_kernel)
+        at_least(0, coefficient_masks=coefficient_masks, coefficient_mask_size=coefficient_mask_size)
         fraction(preemphasis=preemphasis, dropout=dropout, convolution_dropout=convolution_dropout)
         one_of(("frame_l2", "standardize", "none"), normalize=normalize)
         one_of(("bilstm", "none"), encoder=encoder)
         if n_mfcc > n_mels:
-            raise ValueError(
-                f"n_mfcc is {n_mfcc}; {n_mels} mel bands (n_mels) have no more than {n_mels} coefficients"
-            )
+            raise ValueError(f"n_mfcc is {n_mfcc}; {n_mels} mel bands (n_mels) have no more than {n_mels} coefficients")
         if convolution_kernel % 2 == 0:
             raise ValueError(f"convolution_kernel is {convolution_kernel}; it has to be odd")
         if any(size < 1 for size in convolutions):
@@ -115,6 +116,7 @@ class Mfcc(Extractor):
             channel_masks=coefficient_masks,
             channel_mask_size=coefficient_mask_size,
             noise=noise,
+            time_shift=time_shift,
         )
         self.convolutions = MaskedConvolutions(
             channels,

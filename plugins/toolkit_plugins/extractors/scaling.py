@@ -59,8 +59,8 @@ class Standardize(nn.Module):
 class MinMax(nn.Module):
     """Each channel to [0, 1] between the least and the largest real value of the training part.
 
-    Other data may lie outside. A channel that is constant in training becomes 0 there. Before `fit`, `low` to `high`
-    are scaled.
+    Other data may lie outside. A channel that is constant in training becomes 0 there. Before `fit`, `low` to
+    `high` are scaled.
 
     Args:
         channels: size of the last axis.

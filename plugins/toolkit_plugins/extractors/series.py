@@ -50,20 +50,10 @@ class Series(nn.Module):
         super().__init__()
         one_of(SERIES, series=series)
         one_of(("maximum", "one"), reference=reference)
-        at_least(
-            1,
-            segment_samples=segment_samples,
-            n_mels=n_mels,
-            n_mfcc=n_mfcc,
-            n_fft=n_fft,
-            window=window,
-            hop=hop,
-        )
+        at_least(1, segment_samples=segment_samples, n_mels=n_mels, n_mfcc=n_mfcc, n_fft=n_fft, window=window, hop=hop)
         fraction(preemphasis=preemphasis)
         if series == "mfcc" and n_mfcc > n_mels:
-            raise ValueError(
-                f"n_mfcc is {n_mfcc}; {n_mels} mel bands (n_mels) have no more than {n_mels} coefficients"
-            )
+            raise ValueError(f"n_mfcc is {n_mfcc}; {n_mels} mel bands (n_mels) have no more than {n_mels} coefficients")
         self.samples = segment_samples
         self.frames = frontends.frame_count(segment_samples, hop=hop)
         settings: dict[str, Any] = {"hop": hop, "preemphasis": preemphasis}

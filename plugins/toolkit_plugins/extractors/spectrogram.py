@@ -21,8 +21,8 @@ IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 class Spectrogram(Extractor):
     """A log-spectrogram as an image through AlexNet's convolutions; the defaults are the reference system's.
 
-    Each frequency bin is scaled to [0, 1] on the training part, the image is resized, repeated to three channels
-    and normalised as ImageNet's. The last feature map is averaged to `pool`, and each of its columns is a frame.
+    Each frequency bin is scaled to [0, 1] on the training part, the image is resized, repeated to three
+    channels and normalised as ImageNet's. The last feature map is averaged to `pool`; its columns are the frames.
 
     Args:
         n_fft: samples of the transform.
@@ -32,8 +32,8 @@ class Spectrogram(Extractor):
         preemphasis: coefficient of the high-pass filter before all, 0 for none.
         image_size: height (frequency) and width (time) of the image in pixels.
         pool: frequency bands and frames that the last feature map is averaged to.
-        weights: imagenet (torchvision's; random, with a warning, where they cannot be had), random, or the path of a
-            state dict of torchvision's AlexNet (.pth or .safetensors).
+        weights: imagenet (torchvision's; random, with a warning, where they cannot be had), random, or the path
+            of a state dict of torchvision's AlexNet (.pth or .safetensors).
         freeze: keep the convolutions as they are.
         normalization: batch puts a batch normalisation behind each convolution, to train from random weights.
         dropout: on the frames that come out.
@@ -42,12 +42,13 @@ class Spectrogram(Extractor):
         frequency_masks: in training, how many bands of bins are masked.
         frequency_mask_bins: widest of them.
         noise: in training, deviation of Gaussian noise on the scaled spectrogram.
+        time_shift: in training, farthest that a segment is moved forth or back, as a part of it; its ends are joined.
 
     Raises:
         ValueError: for a value out of range, or weights that are no AlexNet's.
 
     Source: Zou et al., Speech Emotion Recognition with Co-Attention Based Multi-Level Acoustic Information,
-        ICASSP 2022; AlexNet: Krizhevsky, One weird trick for parallelizing convolutional neural networks, 2014.
+        ICASSP 2022; Krizhevsky, One weird trick for parallelizing convolutional neural networks, 2014.
     """
 
     def __init__(
@@ -70,9 +71,11 @@ class Spectrogram(Extractor):
         frequency_masks: int = 0,
         frequency_mask_bins: int = 0,
         noise: float = 0.0,
+        time_shift: float = 0.0,
     ):
         super().__init__()
         at_least(1, segment_samples=segment_samples, n_fft=n_fft, window=window, hop=hop, bins=bins)
+        at_least(0, frequency_masks=frequency_masks, frequency_mask_bins=frequency_mask_bins)
         fraction(preemphasis=preemphasis, dropout=dropout)
         one_of(("none", "batch"), normalization=normalization)
         if window > n_fft:
@@ -85,9 +88,7 @@ class Spectrogram(Extractor):
             )
         height, width = alexnet.map_size(image_size)
         if len(pool) != 2 or not (1 <= pool[0] <= height and 1 <= pool[1] <= width):
-            raise ValueError(
-                f"pool is {pool}; image_size {image_size} gives maps from [1, 1] to [{height}, {width}]"
-            )
+            raise ValueError(f"pool is {pool}; image_size {image_size} gives maps from [1, 1] to [{height}, {width}]")
         self.fixed_samples = segment_samples
         self.fits = True
         self.channels = alexnet.CHANNELS * pool[0]
@@ -115,6 +116,7 @@ class Spectrogram(Extractor):
             channel_masks=frequency_masks,
             channel_mask_size=frequency_mask_bins,
             noise=noise,
+            time_shift=time_shift,
         )
         self.backbone, self.pretrained = alexnet.build(weights, normalization=normalization)
         self.random_backbone = weights == "imagenet" and self.pretrained is None
@@ -164,8 +166,8 @@ def image(scaled: Tensor, size: tuple[int, int]) -> Tensor:
     """A spectrogram as ImageNet's networks want a picture.
 
     Args: scaled [batch, time, bins], in [0, 1]; size: height and width in pixels.
-    Returns: [batch, 3, height, width]: frequency from top to bottom, three times the same, less ImageNet's mean and
-        divided by its deviation.
+    Returns: [batch, 3, height, width]: frequency from top to bottom, three times the same but for ImageNet's
+        mean and deviation.
     """
     picture = scaled.transpose(1, 2)[:, None]  # [batch, 1, bins, time]
     picture = functional.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True)

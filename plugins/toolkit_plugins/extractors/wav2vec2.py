@@ -81,7 +81,7 @@ class Wav2Vec2(Extractor):
         for name in ("mask_time_prob", "mask_feature_prob", "layerdrop"):
             if name in (config or {}):
                 raise ValueError(
-                    f"config may not hold {name}: masks and layerdrop are arguments of the extractor itself"
+                    f"config may not hold {name}: spec_augment, mask_time_prob, layerdrop are arguments beside it"
                 )
         # Without a probability transformers makes no masking vector, which nothing would train.
         settings = dict(config or {}) | {
@@ -93,23 +93,19 @@ class Wav2Vec2(Extractor):
             settings |= dict.fromkeys(("hidden_dropout", "activation_dropout", "attention_dropout"), dropout)
         loaded = load(source, architecture=architecture, config=settings, revision=revision)
         if loaded.sample_rate not in (None, sample_rate):
-            raise ValueError(
-                f"{source} wants audio at {loaded.sample_rate} Hz; audio.sample_rate is {sample_rate}"
-            )
+            raise ValueError(f"{source} wants audio at {loaded.sample_rate} Hz; audio.sample_rate is {sample_rate}")
         self.model = loaded.model
         self.pretrained = loaded.pretrained
         self.random_backbone = loaded.pretrained is None
         self.normalise = loaded.normalise if normalise is None else normalise
-        self.preemphasis, self.layerdrop, self.spec_augment = preemphasis, layerdrop, spec_augment
-        self.channels = self.model.config.hidden_size
-        self.minimum_samples = steps.receptive_field(
-            self.model.config.conv_kernel, self.model.config.conv_stride
-        )
+        self.preemphasis, self.spec_augment = preemphasis, spec_augment
+        self._training_args = {"layerdrop": layerdrop, "recompute": gradient_checkpointing}
+        shape = self.model.config
+        self.channels = shape.hidden_size
+        self.minimum_samples = steps.receptive_field(shape.conv_kernel, shape.conv_stride)
         self._fixed_layers = self._count_fixed_layers(tune, top_layers)
         self._fixed_convolutions = freeze_convolutions or tune != "all"
         self.layer_weights = nn.Parameter(torch.zeros(self._layers + 1)) if layer == "weighted" else None
-        if gradient_checkpointing:
-            self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self._frozen = self._frozen_parts()
         for part in self._frozen:
             part.requires_grad_(False)
@@ -196,9 +192,7 @@ class Wav2Vec2(Extractor):
             if self._fixed_layers is None:
                 return frames
             states = self._run(steps.embed(self.model, frames), 0, self._fixed_layers)
-            return Seq(
-                torch.cat(states, dim=2) if self.layer_weights is not None else states[-1], frames.lengths
-            )
+            return Seq(torch.cat(states, dim=2) if self.layer_weights is not None else states[-1], frames.lengths)
 
     def encode(self, features: Seq) -> Seq:
         """What is left of the model: [batch, frames, hidden_size]."""
@@ -210,13 +204,13 @@ class Wav2Vec2(Extractor):
             if not self._fixed_convolutions:
                 features = steps.convolve(self.model, Seq(features.values[:, :, 0], features.lengths))
             states, entry, done = [], steps.embed(self.model, features, self._spans(features)), 0
-        states += self._run(entry, done, self._layers, layerdrop=self.layerdrop)
+        states += self._run(entry, done, self._layers, **self._training_args)
         if self.layer_weights is None:
             return Seq(states[-1], entry.lengths)
         return Seq(_weighted_sum(states, self.layer_weights), entry.lengths)
 
-    def _run(self, entry: Seq, start: int, stop: int, layerdrop: float = 0.0) -> list[Tensor]:
-        return [entry.values, *steps.transform(self.model, entry, start, stop, layerdrop=layerdrop)]
+    def _run(self, entry: Seq, start: int, stop: int, **training: Any) -> list[Tensor]:
+        return [entry.values, *steps.transform(self.model, entry, start, stop, **training)]
 
     def _spans(self, frames: Seq) -> Tensor | None:
         if not (self.spec_augment and self.training):

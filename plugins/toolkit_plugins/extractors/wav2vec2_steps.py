@@ -85,9 +85,9 @@ def masked_group_norm(x: Tensor, lengths: Tensor, norm: nn.GroupNorm) -> Tensor:
 
     centred = x - mean(x)
     scale = (mean(centred.square()) + norm.eps).rsqrt()
-    if norm.affine:
-        return centred * (scale * norm.weight[:, None]) + norm.bias[:, None]
-    return centred * scale
+    if not norm.affine:
+        return centred * scale
+    return torch.addcmul(norm.bias[:, None], centred, scale * norm.weight[:, None])
 
 
 def convolve(model: nn.Module, wave: Seq) -> Seq:
@@ -124,9 +124,7 @@ def embed(model: nn.Module, frames: Seq, spans: Tensor | None = None) -> Seq:
     hidden = _first(model.feature_projection(frames.values))
     if spans is not None:
         hidden = torch.where(spans[:, :, None], model.masked_spec_embed.to(hidden.dtype), hidden)
-    hidden = hidden.masked_fill(
-        ~frames.mask[:, :, None], 0
-    )  # the positional convolution reads beyond the lengths
+    hidden = hidden.masked_fill(~frames.mask[:, :, None], 0)  # the positional convolution reads beyond the lengths
     hidden = hidden + model.encoder.pos_conv_embed(hidden)
     if not model.config.do_stable_layer_norm:
         hidden = model.encoder.layer_norm(hidden)
@@ -134,13 +132,14 @@ def embed(model: nn.Module, frames: Seq, spans: Tensor | None = None) -> Seq:
 
 
 def transform(
-    model: nn.Module, hidden: Seq, start: int, stop: int, *, layerdrop: float = 0.0
+    model: nn.Module, hidden: Seq, start: int, stop: int, *, layerdrop: float = 0.0, recompute: bool = False
 ) -> list[Tensor]:
     """The transformer layers start, ..., stop - 1.
 
     The last of all layers is followed by the final normalisation of models that have one ("stable layer
     norm"), so the states are those of the SUPERB benchmark (Yang et al., 2021). In train() mode a layer is
-    skipped with probability `layerdrop` (Fan et al., 2020).
+    skipped with probability `layerdrop` (Fan et al., 2020); `recompute` keeps no activations for the backward
+    pass (Chen et al., 2016).
 
     Returns: the state after each layer, [batch, frames, hidden_size].
     """
@@ -156,7 +155,9 @@ def transform(
         context = {"attention_mask": mask[:, None, None, :]}
     for index in range(start, stop):
         skipped = model.training and layerdrop > 0 and bool(torch.rand([]) < layerdrop)
-        if not skipped:
+        if not skipped and recompute and model.training and torch.is_grad_enabled():
+            x = checkpoint(_call, layers[index], x, context, use_reentrant=False)
+        elif not skipped:
             x = _call(layers[index], x, context)
         if index + 1 == len(layers) and config.do_stable_layer_norm:
             x = model.encoder.layer_norm(x)
@@ -175,9 +176,7 @@ def _first(output: Tensor | tuple) -> Tensor:
     return output[0] if isinstance(output, tuple) else output
 
 
-def spec_augment_spans(
-    lengths: Tensor, *, frames: int, probability: float, span: int, at_least: int
-) -> Tensor:
+def spec_augment_spans(lengths: Tensor, *, frames: int, probability: float, span: int, at_least: int) -> Tensor:
     """Which frames SpecAugment hides (Park et al., 2019; drawn as in wav2vec 2.0).
 
     Each row gets about `probability * length / span` spans, `at_least` so many, inside its real frames; they

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -78,11 +79,7 @@ def load(source: str, *, architecture: str, config: Mapping[str, Any], revision:
 
 def fingerprint(tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> str:
     """SHA-256 of tensors and of the configuration that says what is done with them."""
-    kept = {
-        k: v
-        for k, v in config.items()
-        if not k.startswith("_") and k not in ("transformers_version", "dtype")
-    }
+    kept = {k: v for k, v in config.items() if not k.startswith("_") and k not in ("transformers_version", "dtype")}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -111,18 +108,19 @@ def _checked(folder: Path, source: str) -> Path:
         (WEIGHTS, "weights (" + " or ".join(WEIGHTS[::2]) + ")"),
     ):
         if not any((folder / name).is_file() for name in names):
-            raise PluginError(
-                f"{source} has no {meaning}: a folder as written by save_pretrained() is needed"
-            )
+            raise PluginError(f"{source} has no {meaning}: a folder as written by save_pretrained() is needed")
     return folder
 
 
 def _cached(source: str, revision: str | None) -> Path | None:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import try_to_load_from_cache
 
+    config = try_to_load_from_cache(source, "config.json", revision=revision)
+    if not isinstance(config, str):
+        return None
     try:
-        return _checked(Path(snapshot_download(source, revision=revision, local_files_only=True)), source)
-    except (OSError, PluginError):  # not there, or not all of it
+        return _checked(Path(config).parent, source)
+    except PluginError:  # a part of it
         return None
 
 
@@ -139,18 +137,17 @@ def _download(source: str, revision: str | None) -> Path:
     patterns = ["config.json", "preprocessor_config.json"]
     try:
         # snapshot_download tries for 23 s where there is no network: ask once before, without retries.
-        get_hf_file_metadata(hf_hub_url(source, "config.json", revision=revision), timeout=PROBE_S)
+        timeout = float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or PROBE_S)
+        get_hf_file_metadata(hf_hub_url(source, "config.json", revision=revision), timeout=timeout)
         for weights in ("model*.safetensors*", "pytorch_model*.bin*"):
             folder = Path(snapshot_download(source, revision=revision, allow_patterns=[*patterns, weights]))
             if any((folder / name).is_file() for name in WEIGHTS):
                 break
     except HfHubHTTPError as error:
-        raise PluginError(
-            f"the hub refuses {source!r}: {_line(error)}; check the name, or {remedy}"
-        ) from error
+        raise PluginError(f"the hub refuses {source!r}: {_line(error)}; check the name, or {remedy}") from error
     except Exception as error:  # the hub's client passes on whatever its HTTP library raises
         raise PluginError(
-            f"{source!r} is not in the hub's local cache and the hub cannot be reached; {remedy}"
+            f"{source!r} is not in the hub's local cache and cannot be fetched ({_line(error)}); {remedy}"
         ) from error
     return _checked(folder, source)
 
@@ -170,9 +167,7 @@ def _read_json(path: Path, source: str) -> dict | None:
 def _random(architecture: str, config: Mapping[str, Any]) -> nn.Module:
     from transformers import AutoModel
 
-    return AutoModel.from_config(
-        _configured(architecture, {}, config), attn_implementation=_attention(architecture)
-    )
+    return AutoModel.from_config(_configured(architecture, {}, config), attn_implementation=_attention(architecture))
 
 
 def _pretrained(folder: Path, source: str, config: Mapping[str, Any]) -> nn.Module:
@@ -199,14 +194,10 @@ def _pretrained(folder: Path, source: str, config: Mapping[str, Any]) -> nn.Modu
         ) from error
     wrong = sorted(str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"])
     if wrong:
-        raise PluginError(
-            f"the weights of {source} do not fit its configuration: {_some(wrong)}; is it `config`?"
-        )
+        raise PluginError(f"the weights of {source} do not fit its configuration: {_some(wrong)}; is it `config`?")
     missing = sorted(info["missing_keys"])
     if len(missing) > len(model.state_dict()) // 2:
-        raise PluginError(
-            f"{source} holds no {settings.model_type} weights: {_some(missing)} and more are missing"
-        )
+        raise PluginError(f"{source} holds no {settings.model_type} weights: {_some(missing)} and more are missing")
     if missing:
         logger.warning("%s lacks %s: random weights take their place", source, _some(missing))
     return model.train()
@@ -220,8 +211,7 @@ def _configured(
 
     if model_type not in ARCHITECTURES:
         raise RecipeError(
-            f"{source or 'architecture'} is of model type {model_type!r}; "
-            f"wav2vec2 takes {', '.join(ARCHITECTURES)}"
+            f"{source or 'architecture'} is of model type {model_type!r}; wav2vec2 takes {', '.join(ARCHITECTURES)}"
         )
     known = set(AutoConfig.for_model(model_type).to_dict())
     for name in config:
@@ -235,9 +225,7 @@ def _configured(
     except Exception as error:
         raise RecipeError(f"config of {source or model_type} cannot be used: {_line(error)}") from error
     if getattr(settings, "conv_pos_batch_norm", False):
-        raise RecipeError(
-            f"{source or 'config'}: conv_pos_batch_norm mixes rows of a batch and is not supported"
-        )
+        raise RecipeError(f"{source or 'config'}: conv_pos_batch_norm mixes rows of a batch and is not supported")
     return settings
 
 

@@ -1,0 +1,240 @@
+import inspect
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional
+
+from toolkit.contracts import Seq
+from toolkit.testing import assert_contract
+from toolkit_plugins.extractors.linear_series import DLinear, NLinear, dlinear, nlinear, series_decomposition
+
+X = torch.tensor([[[1, 10], [2, 8], [4, 9], [7, 5]]], dtype=torch.float64)
+W = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.5, -0.5, 1, 0]], dtype=torch.float64)
+B = torch.tensor([0.05, -0.1], dtype=torch.float64)
+W2 = torch.tensor([[1, 0, 0, 0], [0, 1, 0, 0]], dtype=torch.float64)
+B2 = torch.tensor([0, 1], dtype=torch.float64)
+
+SMALL = {"segment_samples": 8_000, "steps": 12, "n_mels": 20, "n_mfcc": 8, "n_fft": 512, "window": 200}
+MASKS = {
+    "time_masks": 1,
+    "time_mask_frames": 20,
+    "channel_masks": 1,
+    "channel_mask_size": 6,
+    "noise": 0.1,
+    "time_shift": 0.1,
+}
+VARIANTS = {
+    "log_mel": {},
+    "mfcc": {"series": "mfcc", "hidden": 5, "dropout": 0.2},
+    "frames": {"series": "frames", "normalize": "none"},
+    "individual": {"individual": True, "reference": "one"},
+    "masks": MASKS,
+}
+each_variant = pytest.mark.parametrize("args", VARIANTS.values(), ids=VARIANTS)
+each_class = pytest.mark.parametrize("cls", [NLinear, DLinear])
+
+
+def golden(rows) -> torch.Tensor:
+    return torch.tensor([rows], dtype=torch.float64)
+
+
+def waves(*levels: float, samples: int = 8_000) -> Seq:
+    noise = torch.randn(len(levels), samples, generator=torch.Generator().manual_seed(0))
+    rising = torch.linspace(0.01, 1, samples)
+    return Seq(noise * rising * torch.tensor(levels)[:, None], torch.full((len(levels),), samples))
+
+
+def build(cls=NLinear, **args):
+    torch.manual_seed(0)
+    extractor = cls(**{**SMALL, **args})
+    if extractor.fits:
+        extractor.fit([extractor.features(waves(0.1, 0.2, 0.3))])
+    return extractor.eval()
+
+
+def test_nlinear_by_hand():
+    torch.testing.assert_close(nlinear(X, W, B), golden([[4.55, 7.35], [3.4, 9.9]]))
+
+
+def test_nlinear_with_one_map_for_each_channel_by_hand():
+    out = nlinear(X, torch.stack([W, W2]), torch.stack([B, B2]))
+    torch.testing.assert_close(out, golden([[4.55, 10], [3.4, 9]]))
+
+
+def test_the_trend_by_hand():
+    seasonal, trend = series_decomposition(X, 3)
+    torch.testing.assert_close(trend, golden([[4 / 3, 28 / 3], [7 / 3, 9], [13 / 3, 22 / 3], [6, 19 / 3]]))
+    torch.testing.assert_close(seasonal + trend, X)
+    _, trend = series_decomposition(X, 25)
+    torch.testing.assert_close(trend, golden([[3.56, 7.88], [3.8, 7.68], [4.04, 7.48], [4.28, 7.28]]))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "expected"), [(3, [[19 / 12, 553 / 60], [2.9, 12.4]]), (25, [[4.07, 7.75], [4.28, 11]])]
+)
+def test_dlinear_by_hand(kernel, expected):
+    torch.testing.assert_close(dlinear(X, W, B, W2, B2, kernel=kernel), golden(expected))
+
+
+def test_a_trend_of_width_one_is_the_series():
+    seasonal, trend = series_decomposition(X, 1)
+    assert torch.equal(trend, X) and not seasonal.any()
+
+
+@pytest.mark.parametrize("kernel", [0, 2, 24, -1])
+def test_an_even_kernel_is_an_error(kernel):
+    with pytest.raises(ValueError, match=f"kernel is {kernel}; it has to be odd"):
+        series_decomposition(X, kernel)
+    with pytest.raises(ValueError, match=f"kernel is {kernel}; it has to be odd"):
+        DLinear(**SMALL, kernel=kernel)
+
+
+def test_what_is_added_to_the_series_is_added_to_nlinears_answer():
+    x, c = torch.randn(3, 4, 2, dtype=torch.float64), torch.randn(3, 1, 2, dtype=torch.float64)
+    torch.testing.assert_close(nlinear(x + c, W, B), nlinear(x, W, B) + c)
+
+
+def test_nlinears_last_step_carries_no_gradient():
+    x = X.clone().requires_grad_()
+    nlinear(x, W, B)[0, 0, 0].backward()
+    torch.testing.assert_close(x.grad[0, :, 0], W[0])  # (W (x - last) + last): nothing through `last`
+
+
+def test_dlinear_with_equal_weights_is_one_linear_map():
+    x = torch.randn(3, 4, 2, dtype=torch.float64)
+    expected = functional.linear(x.transpose(1, 2), W, B + B2).transpose(1, 2)
+    torch.testing.assert_close(dlinear(x, W, B, W, B2, kernel=3), expected)
+
+
+def test_the_modules_apply_the_functions_to_the_scaled_series():
+    n, d = build(NLinear), build(DLinear, kernel=5)
+    features = n.features(waves(0.2))
+    scaled = n.scaler(features.values)
+    expected = nlinear(scaled, n.linear[0].weight, n.linear[0].bias)
+    torch.testing.assert_close(n.encode(features).values, expected)
+    s, t = d.linear
+    expected = dlinear(scaled, s.weight, s.bias, t.weight, t.bias, kernel=5)
+    torch.testing.assert_close(d.encode(features).values, expected)
+
+
+def test_the_defaults_map_300_frames_of_128_mels_to_96_steps():
+    for cls in (NLinear, DLinear):
+        extractor = cls()
+        out = extractor(waves(0.1, samples=48_000))
+        assert out.values.shape == (1, 96, 128) and out.lengths.tolist() == [96]
+        assert {tuple(m.weight.shape) for m in extractor.linear} == {(96, 300)}
+    assert DLinear().kernel == 25
+    assert DLinear(individual=True).linear[1].weight.shape == (128, 96, 300)
+
+
+@each_class
+@pytest.mark.parametrize("series", ["log_mel", "mfcc", "frames"])
+def test_it_keeps_the_contract_with_all_its_parts(cls, series):
+    small = {**SMALL, **MASKS, "series": series, "individual": True, "hidden": 4, "dropout": 0.2}
+    del small["segment_samples"]
+    assert_contract("extractor", cls, small)
+
+
+@each_class
+@each_variant
+def test_declared_sizes_are_true(cls, args):
+    extractor = build(cls, **args)
+    assert extractor.fixed_samples == 8_000
+    out = extractor(waves(0.1, 0.2))
+    assert out.values.shape == (2, extractor.frame_count(8_000), extractor.channels) == (2, 12, extractor.channels)
+    assert out.lengths.tolist() == [12, 12]
+
+
+@each_class
+@each_variant
+def test_a_row_in_a_batch_equals_the_row_alone(cls, args):
+    extractor, wave = build(cls, **args), waves(0.3, 0.001, 5.0)
+    together = extractor(wave).values
+    for i in range(3):
+        alone = extractor(Seq(wave.values[i : i + 1], wave.lengths[i : i + 1])).values
+        torch.testing.assert_close(together[i], alone[0], rtol=1e-5, atol=1e-5)
+
+
+@each_class
+@each_variant
+def test_shorter_audio_is_filled_with_silence_and_garbage_changes_nothing(cls, args):
+    extractor, wave = build(cls, **args), waves(0.3, 0.2)
+    short = torch.tensor([8_000, 5_000])
+    expected = extractor(Seq(Seq(wave.values, short).zeroed().values, wave.lengths)).values
+    dirty = torch.cat([wave.values, torch.full((2, 300), float("nan"))], dim=1)
+    dirty[1, 5_000:] = float("nan")
+    assert torch.equal(extractor(Seq(dirty, short)).values, expected)
+    features = extractor.features(Seq(dirty, short))
+    longer = functional.pad(features.values, (0, 0, 0, 7), value=float("nan"))
+    assert torch.equal(extractor.encode(Seq(longer, features.lengths)).values, expected)
+
+
+@each_class
+@each_variant
+def test_gradients_reach_every_parameter_and_no_feature(cls, args):
+    extractor = build(cls, **args).train()
+    features = extractor.features(waves(0.2, 0.3))
+    assert not features.values.requires_grad
+    assert torch.equal(features.values, extractor.eval().features(waves(0.2, 0.3)).values)
+    extractor.train().encode(features).values.square().sum().backward()
+    for name, parameter in extractor.named_parameters():
+        assert parameter.grad is not None and bool(parameter.grad.any()), name
+
+
+@each_class
+def test_masks_and_noise_are_for_training_alone(cls):
+    extractor, plain = build(cls, **MASKS), build(cls)(waves(0.2)).values
+    assert torch.equal(extractor(waves(0.2)).values, plain)
+    torch.manual_seed(3)
+    first = extractor.train()(waves(0.2)).values
+    torch.manual_seed(3)
+    assert torch.equal(extractor(waves(0.2)).values, first)
+    assert not torch.equal(first, plain)
+
+
+@each_class
+@each_variant
+def test_state_survives_safetensors(cls, args, tmp_path):
+    extractor = build(cls, **args)
+    save_file(extractor.state_dict(), tmp_path / "state.safetensors")
+    other = cls(**{**SMALL, **args}).eval()
+    other.load_state_dict(load_file(tmp_path / "state.safetensors"))
+    assert torch.equal(other(waves(0.2)).values, extractor(waves(0.2)).values)
+
+
+def test_dlinear_takes_nlinears_arguments_and_a_kernel():
+    n, d = inspect.signature(NLinear).parameters, inspect.signature(DLinear).parameters
+    assert set(d) - set(n) == {"kernel"} and set(n) < set(d)
+    with pytest.raises(TypeError, match="step"):
+        DLinear(**SMALL, step=3)
+
+
+def test_front_end_args_hold_what_the_chosen_series_depends_on():
+    for series in ("log_mel", "mfcc", "frames"):
+        args = build(series=series).front_end_args
+        assert json.loads(json.dumps(args)) == args
+        assert args == build(DLinear, series=series, kernel=3, steps=5, individual=True).front_end_args
+    assert build().front_end_args == build(n_mfcc=7, window=300).front_end_args
+    for changed in ({"n_mels": 21}, {"hop": 200}, {"reference": "one"}, {"n_fft": 600}, {"segment_samples": 9_000}):
+        assert NLinear(**{**SMALL, **changed}).front_end_args != build().front_end_args
+    assert "n_mels" not in build(series="frames").front_end_args
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"series": "logmel"}, r"series is 'logmel'; known: log_mel, mfcc, frames. Did you mean 'log_mel'\?"),
+        ({"normalize": "frame_l2"}, "normalize is 'frame_l2'; known: standardize, none"),
+        ({"reference": "max"}, "reference is 'max'; known: maximum, one"),
+        ({"series": "mfcc", "n_mfcc": 21}, "n_mfcc is 21; 20 mel bands"),
+        ({"steps": 0}, "steps is 0; it has to be at least 1"),
+        ({"hidden": -1}, "hidden is -1"),
+        ({"hop": 0}, "hop is 0"),
+        ({"channel_masks": -1}, "channel_masks is -1"),
+    ],
+)
+def test_bad_arguments_are_refused_by_name(args, message):
+    with pytest.raises(ValueError, match=message):
+        NLinear(**{**SMALL, **args})

@@ -1,0 +1,209 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from toolkit.contracts import Seq
+from toolkit.testing import assert_contract
+from toolkit_plugins.extractors.masked_layers import BiLstm, MaskedConvolutions
+from toolkit_plugins.extractors.mfcc import Mfcc
+
+SMALL = {"n_mfcc": 13, "n_mels": 40, "n_fft": 512, "hidden": 6}
+VARIANTS = {
+    "reference": {},
+    "standardize": {"normalize": "standardize", "deltas": True},
+    "raw": {"normalize": "none", "encoder": "none"},
+    "one layer": {"layers": 1, "normalize": "standardize"},
+    "convolutions": {
+        "convolutions": [7, 5],
+        "convolution_stride": 2,
+        "convolution_dropout": 0.3,
+        "normalize": "standardize",
+    },
+    "convolutions alone": {"convolutions": [7], "encoder": "none", "normalize": "standardize"},
+    "masks": {
+        "time_masks": 2,
+        "time_mask_frames": 9,
+        "coefficient_masks": 1,
+        "coefficient_mask_size": 4,
+        "noise": 0.1,
+        "time_shift": 0.1,
+    },
+}
+each_variant = pytest.mark.parametrize("args", VARIANTS.values(), ids=VARIANTS)
+
+
+def waves(*lengths: int, seed: int = 0) -> Seq:
+    values = 0.1 * torch.randn(len(lengths), max(lengths), generator=torch.Generator().manual_seed(seed))
+    return Seq(values, torch.tensor(lengths)).zeroed()
+
+
+def build(**args) -> Mfcc:
+    torch.manual_seed(0)
+    extractor = Mfcc(**{**SMALL, **args})
+    if extractor.fits:
+        extractor.fit([extractor.features(waves(8_000, 5_000, seed=7))])
+    return extractor.eval()
+
+
+def test_the_defaults_are_the_reference_systems():
+    extractor = Mfcc().eval()
+    out = extractor(waves(48_000))
+    assert out.values.shape == (1, 300, 512)
+    assert extractor.channels == 512 and extractor.frame_count(48_000) == 300
+    assert extractor.fixed_samples is None and extractor.pretrained is None and not extractor.random_backbone
+    lstm = extractor.encoder.lstm
+    assert (lstm.input_size, lstm.hidden_size, lstm.num_layers, lstm.bidirectional) == (40, 256, 2, True)
+    assert lstm.dropout == 0.5
+
+
+def test_it_keeps_the_contract_with_all_its_parts():
+    assert_contract("extractor", Mfcc, {**SMALL, **VARIANTS["convolutions"], **VARIANTS["masks"], "deltas": True})
+
+
+@each_variant
+def test_declared_channels_and_frames_are_true(args):
+    extractor = build(**args)
+    for samples in (400, 8_000, 8_161):
+        out = extractor(waves(samples))
+        assert out.values.shape == (1, extractor.frame_count(samples), extractor.channels)
+        assert out.lengths.tolist() == [extractor.frame_count(samples)]
+
+
+@each_variant
+def test_a_row_in_a_batch_equals_the_row_alone(args):
+    extractor = build(**args)
+    lengths = [8_000, 6_500, 400, 7_999]
+    together = extractor(waves(*lengths))
+    for i, n in enumerate(lengths):
+        alone = extractor(Seq(waves(*lengths).values[i : i + 1, :n], torch.tensor([n])))
+        assert together.lengths[i] == alone.lengths[0]
+        torch.testing.assert_close(together.values[i, : alone.lengths[0]], alone.values[0], rtol=1e-5, atol=1e-5)
+
+
+@each_variant
+def test_what_lies_beyond_a_length_changes_nothing_in_either_step(args):
+    extractor = build(**args)
+    clean = waves(8_000, 5_000)
+    dirty = Seq(clean.values.clone(), clean.lengths)
+    dirty.values[1, 5_000:] = float("nan")
+    expected = extractor(clean).zeroed().values
+    assert torch.equal(extractor(dirty).zeroed().values, expected)
+    features = extractor.features(clean)
+    features.values[1, features.lengths[1] :] = float("nan")
+    assert torch.equal(extractor.encode(features).zeroed().values, expected)
+
+
+@each_variant
+def test_features_are_the_same_in_training_and_carry_no_gradient(args):
+    extractor, wave = build(**args), waves(8_000)
+    expected = extractor.eval().features(wave).values
+    assert torch.equal(extractor.train().features(wave).values, expected)
+    assert not expected.requires_grad
+
+
+@each_variant
+def test_gradients_reach_every_parameter(args):
+    extractor = build(**args).train()
+    parameters = dict(extractor.named_parameters())
+    if not parameters:
+        return
+    extractor(waves(8_000, 5_000)).zeroed().values.square().sum().backward()
+    for name, parameter in parameters.items():
+        assert parameter.grad is not None and bool(parameter.grad.any()), name
+
+
+@each_variant
+def test_state_survives_safetensors(args, tmp_path):
+    extractor = build(**args)
+    save_file(extractor.state_dict(), tmp_path / "state.safetensors")
+    other = Mfcc(**{**SMALL, **args}).eval()
+    other.load_state_dict(load_file(tmp_path / "state.safetensors"))
+    assert torch.equal(other(waves(8_000)).values, extractor(waves(8_000)).values)
+
+
+def test_deltas_triple_the_channels_and_start_with_the_coefficients():
+    plain = build(encoder="none", normalize="none").features(waves(8_000)).values
+    with_deltas = build(encoder="none", normalize="none", deltas=True).features(waves(8_000)).values
+    assert with_deltas.shape == (1, 50, 39)
+    assert torch.equal(with_deltas[:, :, :13], plain)
+
+
+def test_each_frame_gets_length_one():
+    out = build(encoder="none")(waves(8_000)).values
+    torch.testing.assert_close(out.norm(dim=2), torch.ones(1, 50))
+
+
+def test_standardize_is_fitted_on_real_frames_alone():
+    extractor = build(normalize="standardize", encoder="none")
+    features = extractor.features(waves(8_000, 5_000, seed=7))
+    real = extractor.encode(features).values[features.mask]
+    torch.testing.assert_close(real.mean(dim=0), torch.zeros(13), rtol=0, atol=1e-4)
+    torch.testing.assert_close(real.std(dim=0, correction=0), torch.ones(13))
+
+
+def test_only_standardize_asks_to_be_fitted():
+    assert [build(normalize=n).fits for n in ("frame_l2", "standardize", "none")] == [False, True, False]
+
+
+def test_masks_and_noise_are_for_training_alone():
+    extractor, wave = build(encoder="none", normalize="none", **VARIANTS["masks"]), waves(8_000)
+    plain = extractor.features(wave).values
+    assert torch.equal(extractor.eval()(wave).values, plain)
+    torch.manual_seed(3)
+    first = extractor.train()(wave).values
+    torch.manual_seed(3)
+    assert torch.equal(extractor(wave).values, first)
+    assert not torch.equal(first, plain)
+
+
+def test_front_end_args_are_plain_and_name_what_features_depend_on():
+    args = build(hop=200, deltas=True).front_end_args
+    assert json.loads(json.dumps(args)) == args
+    assert args["hop"] == 200 and args["deltas"] is True and args["sample_rate"] == 16_000
+    assert "hidden" not in args
+    assert build().front_end_args == build(hidden=9, normalize="none", time_masks=1).front_end_args
+    for changed in ({"n_mfcc": 12}, {"n_mels": 41}, {"n_fft": 500}, {"preemphasis": 0.5}, {"sample_rate": 8_000}):
+        assert build(**changed).front_end_args != build().front_end_args
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"hop": 0}, "hop is 0; it has to be at least 1"),
+        ({"n_mfcc": 41}, "n_mfcc is 41; 40 mel bands"),
+        ({"dropout": 1.0}, "dropout is 1.0; it has to be at least 0 and less than 1"),
+        ({"preemphasis": -0.1}, "preemphasis is -0.1"),
+        ({"normalize": "standardise"}, "Did you mean 'standardize'?"),
+        ({"encoder": "lstm"}, "encoder is 'lstm'; known: bilstm, none"),
+        ({"convolutions": [8, 0]}, "convolutions is"),
+        ({"convolution_kernel": 4}, "convolution_kernel is 4; it has to be odd"),
+        ({"time_masks": -1}, "time_masks is -1"),
+        ({"coefficient_mask_size": -2}, "coefficient_mask_size is -2"),
+    ],
+)
+def test_bad_arguments_are_refused_by_name(args, message):
+    with pytest.raises(ValueError, match=message.replace("?", r"\?")):
+        Mfcc(**{**SMALL, **args})
+
+
+def test_a_bilstm_without_padding_equals_the_packed_one():
+    torch.manual_seed(0)
+    lstm = BiLstm(5, hidden=4, layers=2, dropout=0.5).eval()
+    frames = torch.randn(3, 9, 5)
+    straight = lstm(Seq(frames, torch.tensor([9, 9, 9]))).values
+    padded = torch.cat([frames, torch.randn(3, 2, 5)], dim=1)
+    packed = lstm(Seq(padded, torch.tensor([9, 9, 9]))).values
+    assert packed.shape == (3, 11, 8)
+    torch.testing.assert_close(packed[:, :9], straight, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_convolutions_declare_their_frames(stride, kernel):
+    stack = MaskedConvolutions(4, [6, 3], kernel=kernel, stride=stride)
+    for frames in range(1, 20):
+        out = stack(Seq(torch.randn(1, frames, 4), torch.tensor([frames])))
+        assert out.values.shape == (1, stack.frame_count(frames), 3)
+        assert out.lengths.tolist() == [stack.frame_count(frames)]

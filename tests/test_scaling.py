@@ -1,0 +1,65 @@
+import pytest
+import torch
+
+from toolkit.contracts import Seq
+from toolkit_plugins.extractors.scaling import MinMax, Standardize
+
+
+def batches(*, rows: int = 12, seed: int = 0) -> tuple[list[Seq], torch.Tensor]:
+    """Batches of three rows with garbage beyond the lengths, and all real frames in one tensor."""
+    generator = torch.Generator().manual_seed(seed)
+    out, real = [], []
+    for _ in range(rows // 3):
+        values = 1_000 + 3 * torch.randn(3, 10, 4, generator=generator)
+        lengths = torch.randint(1, 11, (3,), generator=generator)
+        real += [values[i, : lengths[i]].clone() for i in range(3)]
+        for i in range(3):
+            values[i, lengths[i] :] = float("nan")
+        out.append(Seq(values, lengths))
+    return out, torch.cat(real).double()
+
+
+def test_standardize_finds_mean_and_deviation_of_the_real_frames_batch_by_batch():
+    scaler = Standardize(4)
+    features, real = batches()
+    scaler.fit(iter(features))
+    torch.testing.assert_close(scaler.mean, real.mean(dim=0).float())
+    torch.testing.assert_close(scaler.deviation, real.std(dim=0, correction=0).float())
+    scaled = scaler(real.float())
+    torch.testing.assert_close(scaled.mean(dim=0), torch.zeros(4), rtol=0, atol=1e-3)
+
+
+def test_standardize_by_hand():
+    scaler = Standardize(2)
+    scaler.fit([Seq(torch.tensor([[[1.0, 5.0], [3.0, 5.0]]]), torch.tensor([2]))])
+    assert scaler.mean.tolist() == [2, 5]
+    assert scaler.deviation.tolist() == [1, 1]  # the second channel is constant: it is centred only
+    assert scaler(torch.tensor([4.0, 7.0])).tolist() == [2, 2]
+
+
+def test_a_constant_channel_stays_finite_whatever_its_value():
+    scaler = Standardize(1)
+    scaler.fit([Seq(torch.full((2, 50, 1), value), torch.tensor([50, 30])) for value in (-79.9, -79.9, -79.9)])
+    assert scaler(torch.tensor([-79.9])).abs() < 1e-4
+    assert scaler(torch.tensor([-78.9])).item() == pytest.approx(1, abs=1e-4)
+
+
+def test_min_max_maps_the_real_frames_to_zero_and_one():
+    scaler = MinMax(4)
+    features, real = batches()
+    scaler.fit(iter(features))
+    torch.testing.assert_close(scaler.low, real.amin(dim=0).float())
+    torch.testing.assert_close(scaler.high, real.amax(dim=0).float())
+
+
+def test_min_max_by_hand():
+    scaler = MinMax(2, low=-80, high=0)
+    assert scaler(torch.tensor([-80.0, -20.0])).tolist() == [0, 0.75]
+    scaler.fit([Seq(torch.tensor([[[1.0, 5.0], [3.0, 5.0], [99.0, 99.0]]]), torch.tensor([2]))])
+    assert scaler(torch.tensor([[2.0, 5.0], [4.0, 6.0]])).tolist() == [[0.5, 0], [1.5, 1]]
+
+
+@pytest.mark.parametrize("scaler", [Standardize(4), MinMax(4)])
+def test_an_empty_training_part_is_an_error(scaler):
+    with pytest.raises(ValueError, match="the training part is empty"):
+        scaler.fit([])

@@ -1,0 +1,145 @@
+"""What installed distributions declare in entry-point group "toolkit", each read by itself.
+
+pluggy's own loading lets one failure end it, and says nothing of a misspelt hook or a wrong return type.
+"""
+
+import contextlib
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import Distribution, EntryPoint, distributions
+
+import pluggy
+
+from toolkit import hookspecs
+from toolkit.errors import BrokenPlugin, did_you_mean
+from toolkit.hookspecs import GROUP, PluginSpec
+
+HOOK = "toolkit_register"
+OWN = "audio-classification-toolkit"  # the distribution that holds this module
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """An entry point of one distribution.
+
+    Args:
+        distribution: its name; "?" where its metadata cannot be read.
+        version: its version; "?" as above.
+        name: the entry point's name.
+        module: what the entry point names, "package.module" or "package.module:object".
+        problem: why it cannot be read, "" where it can.
+    """
+
+    distribution: str
+    version: str
+    name: str
+    module: str
+    problem: str = ""
+
+    @property
+    def own(self) -> bool:
+        """Whether it is part of this distribution."""
+        return same_distribution(self.distribution, OWN)
+
+
+def same_distribution(one: str, other: str) -> bool:
+    """Whether two names mean the same distribution (PEP 503).
+
+    >>> same_distribution("My_Dist", "my-dist")
+    True
+    """
+    return _normal(one) == _normal(other)
+
+
+def installed() -> list[Declaration]:
+    """The declarations of all installed distributions; of two with one name, the first on the path counts."""
+    found: dict[str, list[Declaration]] = {}
+    for distribution in distributions():
+        declarations = list(_declarations(distribution))
+        if declarations:
+            found.setdefault(_normal(declarations[0].distribution), declarations)
+    return [declaration for declarations in found.values() for declaration in declarations]
+
+
+def from_entry_points(entry_points: Iterable[EntryPoint]) -> list[Declaration]:
+    """The same for given entry points."""
+    return [
+        Declaration(e.dist.name if e.dist else "?", e.dist.version if e.dist else "?", e.name, e.value)
+        for e in entry_points
+    ]
+
+
+def read_declaration(module: str) -> list[PluginSpec]:
+    """Import a declaration and ask it for its plugins; what it prints goes to standard error.
+
+    Args:
+        module: as in the entry point.
+
+    Raises:
+        BrokenPlugin: if the import or the hook fails, the hook is missing or misspelt, or returns something else.
+    """
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            plugin = EntryPoint(name=module, value=module, group=GROUP).load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin may also exit
+        raise BrokenPlugin(f"importing {module} failed: {reason(error)}") from error
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            return _ask(plugin, module)
+    except (KeyboardInterrupt, BrokenPlugin):
+        raise
+    except BaseException as error:
+        raise BrokenPlugin(f"{HOOK} of {module} failed: {reason(error)}") from error
+
+
+def reason(error: BaseException) -> str:
+    """An exception in one line.
+
+    >>> reason(SystemExit(3))
+    'SystemExit: 3'
+    """
+    text = " ".join(str(error).split())
+    text = text if len(text) <= 300 else text[:297] + "..."
+    return f"{type(error).__name__}: {text}".rstrip(": ")
+
+
+def _ask(plugin: object, module: str) -> list[PluginSpec]:
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    manager.register(plugin, name=module)
+    hooks = manager.get_hookcallers(plugin) or []
+    for hook in hooks:
+        if not hook.has_spec():
+            raise BrokenPlugin(f"{module} implements an unknown hook {hook.name!r}.{did_you_mean(hook.name, [HOOK])}")
+    if not hooks:
+        unmarked = " It is there, but not marked with @toolkit.hookimpl." if hasattr(plugin, HOOK) else ""
+        raise BrokenPlugin(f"{module} has no hook {HOOK}.{unmarked}")
+    results = manager.hook.toolkit_register()
+    specs = results[0] if results else None
+    if not isinstance(specs, (list, tuple)):
+        raise BrokenPlugin(f"{HOOK} of {module} returned a {type(specs).__name__}, not a list of PluginSpec")
+    for spec in specs:
+        if not isinstance(spec, PluginSpec):
+            raise BrokenPlugin(f"{HOOK} of {module} returned a list with a {type(spec).__name__}, not of PluginSpec")
+    return list(specs)
+
+
+def _declarations(distribution: Distribution) -> Iterator[Declaration]:
+    try:
+        if f"[{GROUP}]" not in (distribution.read_text("entry_points.txt") or ""):
+            return
+        name, version = distribution.metadata["Name"] or "?", distribution.version or "?"
+        for entry_point in distribution.entry_points.select(group=GROUP):
+            yield Declaration(name, version, entry_point.name, entry_point.value)
+    except Exception as error:
+        folder = getattr(distribution, "_path", None)
+        name = getattr(folder, "stem", "?").partition("-")[0]
+        yield Declaration(name, "?", GROUP, "", f"its metadata cannot be read: {reason(error)}")
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

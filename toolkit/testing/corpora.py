@@ -1,0 +1,120 @@
+"""The contract of corpora, property by property."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit.corpus import Corpus, Utterance
+from toolkit.errors import ToolkitError
+from toolkit.testing import modules
+from toolkit.testing.findings import Finding, call_with, examine, plugin_class, require
+
+
+@dataclass(frozen=True)
+class CorpusCase:
+    """A corpus to examine.
+
+    Args:
+        make: called without arguments.
+        folder: what `read` is given.
+    """
+
+    make: Callable[..., Corpus]
+    folder: Path | None
+
+    def read(self) -> list[Utterance]:
+        """What a new corpus reads."""
+        return call_with(self.make, {}).read(self.folder)
+
+
+def check_corpus(make: Callable[..., Corpus], *, folder: Path | str | None = None) -> list[Finding]:
+    """Examine a corpus; it is read a few times.
+
+    Args:
+        make: the class, functools.partial of it with the recipe's arguments, or any function that returns one.
+        folder: a data folder that it can read, or None.
+
+    Returns:
+        A Finding for each property of `CORPUS_PROPERTIES`.
+    """
+    return examine(CORPUS_PROPERTIES, CorpusCase(make, Path(folder) if folder is not None else None))
+
+
+def arguments_are_documented(case: CorpusCase) -> None:
+    """Constructor arguments are keyword-only, annotated and explained in the class's docstring."""
+    modules.require_documented_arguments(case.make, "corpus")
+
+
+def attributes_are_as_declared(case: CorpusCase) -> None:
+    """`environment` is the name of an environment variable or None, `synthetic` a bool."""
+    corpus = call_with(case.make, {})
+    require(isinstance(corpus, Corpus), f"{type(corpus).__name__} is no toolkit.corpus.Corpus")
+    name = corpus.environment
+    require(name is None or (isinstance(name, str) and name), f"environment is {name!r}")
+    require(isinstance(corpus.synthetic, bool), f"synthetic is {corpus.synthetic!r}, not a bool")
+
+
+def read_lists_utterances(case: CorpusCase) -> None:
+    """`read` returns a list of Utterance, not empty."""
+    utterances = case.read()
+    require(isinstance(utterances, list), f"read returns {type(utterances).__name__}, not a list")
+    require(utterances, f"read finds no utterance in {case.folder}")
+    odd = [u for u in utterances if not isinstance(u, Utterance)]
+    require(not odd, f"read returns {odd[:1]}, which is no toolkit.corpus.Utterance")
+
+
+def ids_are_unique(case: CorpusCase) -> None:
+    """No two utterances have the same id."""
+    twice = [name for name, count in Counter(u.id for u in case.read()).items() if count > 1]
+    require(not twice, f"ids that occur more than once: {', '.join(twice[:5])}")
+
+
+def reads_are_equal(case: CorpusCase) -> None:
+    """Two reads give the same utterances in the same order."""
+    for index, (one, other) in enumerate(zip(case.read(), case.read(), strict=True)):
+        require(one == other, f"utterance {index} is {one.id!r} once and {other.id!r} then, or differs in a field")
+
+
+def missing_folder_is_one_line(case: CorpusCase) -> None:
+    """A data folder that is not there is a ToolkitError of one line that names it (not asked of synthetic ones)."""
+    corpus = call_with(case.make, {})
+    if case.folder is None or corpus.synthetic:
+        return
+    with tempfile.TemporaryDirectory() as parent:
+        folder = Path(parent) / "not-there"
+        try:
+            corpus.read(folder)
+        except ToolkitError as error:
+            require("\n" not in str(error), f"the error has more than one line: {error}")
+            require(folder.name in str(error), f"the error does not name the folder: {error}")
+        except Exception as error:
+            require(False, f"read({folder}) raises {type(error).__name__}: {error}, not a ToolkitError")
+        else:
+            require(False, f"read({folder}) raises nothing, though there is no such folder")
+
+
+def import_is_light(case: CorpusCase) -> None:
+    """Importing the corpus's module does not import torch."""
+    cls = plugin_class(case.make)
+    if cls is None or cls.__module__ == "__main__":
+        return
+    probe = f"import sys, {cls.__module__}; sys.exit(3 if 'torch' in sys.modules else 0)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", probe], env=environment, capture_output=True, check=False)
+    require(done.returncode != 3, f"importing {cls.__module__} imports torch")
+
+
+CORPUS_PROPERTIES = (
+    arguments_are_documented,
+    attributes_are_as_declared,
+    read_lists_utterances,
+    ids_are_unique,
+    reads_are_equal,
+    missing_folder_is_one_line,
+    import_is_light,
+)
