@@ -68,14 +68,15 @@ def test_show_plugin_prints_arguments_types_defaults_meaning_and_paper():
 
 
 def test_every_first_party_plugin_explains_all_its_arguments():
-    from toolkit.registry import context_names, default_registry
+    from toolkit.hookspecs import CONTEXT
+    from toolkit.registry import default_registry
     from toolkit.signatures import read_arguments
 
     registry = default_registry()
     unexplained = []
     for info in registry.list_plugins():
         if info.distribution == "audio-classification-toolkit":
-            for argument in read_arguments(registry.get_class(info.kind, info.name), context_names(info.kind)):
+            for argument in read_arguments(registry.get_class(info.kind, info.name), CONTEXT[info.kind]):
                 if not argument.given and not (argument.meaning and argument.type):
                     unexplained.append(f"{info.kind} {info.name}: {argument.name}")
     assert unexplained == []

@@ -3,12 +3,12 @@ from collections import Counter
 
 import pytest
 import torch
-from toolkit_plugins.fusions.concat import Concat
 from torch.nn import functional
 
 from toolkit.contracts import LevelShape, Seq
 from toolkit.covariates import PredictedCovariate, class_index, marginal, one_hot, shuffled_value
 from toolkit.errors import CorpusError, ShapeError
+from toolkit_plugins.fusions.concat import Concat
 
 IDS = [f"Ses{n:05d}" for n in range(4000)]
 

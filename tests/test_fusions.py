@@ -2,15 +2,15 @@ import inspect
 
 import pytest
 import torch
+from torch.nn import functional
+
+from toolkit.contracts import CONTEXT, LevelShape, Seq
+from toolkit.errors import RecipeError, ShapeError
 from toolkit_plugins.fusions.attention import Attention
 from toolkit_plugins.fusions.blocks import projection
 from toolkit_plugins.fusions.coattention import CoAttention
 from toolkit_plugins.fusions.concat import Concat
 from toolkit_plugins.heads.mlp import Mlp
-from torch.nn import functional
-
-from toolkit.contracts import CONTEXT, LevelShape, Seq
-from toolkit.errors import RecipeError, ShapeError
 
 SHAPES = {"spectrogram": LevelShape(4, 3), "mfcc": LevelShape(5, 6), "wav2vec2": LevelShape(7, 4)}
 COVARIATES = {"gender": 2}

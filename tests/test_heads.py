@@ -1,9 +1,9 @@
 import pytest
 import torch
-from toolkit_plugins.heads.linear import Linear
-from toolkit_plugins.heads.mlp import Mlp
 
 from toolkit.errors import RecipeError
+from toolkit_plugins.heads.linear import Linear
+from toolkit_plugins.heads.mlp import Mlp
 
 
 def test_linear_is_one_matrix_and_a_bias():

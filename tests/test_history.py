@@ -1,5 +1,6 @@
 """Which epoch a rule picks, and that a training goes on until every rule has run out of patience."""
 
+from toolkit.checkpoints import load_state, save_state
 from toolkit.history import History, Selection, select_epoch
 
 
@@ -35,7 +36,7 @@ def test_a_rule_that_is_not_asked_for_does_not_hold_up_the_stop():
 def test_history_survives_a_checkpoint_exactly(tmp_path):
     history = History(("valid",), patience=1, min_epochs=0)
     history.rows, history.skipped_steps, history.seconds_before = [row(1 / 3, 0.1)], 2, 1.5
-    history._save(tmp_path / "history")
+    save_state(history, tmp_path / "history")
     other = History(("valid",), patience=1, min_epochs=0)
-    other._load(tmp_path / "history", end_of_epoch=True)
+    load_state(other, tmp_path / "history")
     assert (other.rows, other.skipped_steps, other.seconds_before) == (history.rows, 2, 1.5)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
-from toolkit_plugins.losses.center import Center
-from toolkit_plugins.losses.cross_entropy import CrossEntropy, balanced_weights
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.nn import functional
 
 from toolkit.errors import RecipeError
+from toolkit_plugins.losses.center import Center
+from toolkit_plugins.losses.cross_entropy import CrossEntropy, balanced_weights
 
 X = torch.tensor([[1.0, 2.0], [3.0, 0.0], [-1.0, 1.0], [2.0, 2.0]])
 Y = torch.tensor([0, 0, 1, 0])

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from toolkit_plugins.fusions.pooling import AttentivePooling, masked_softmax, weighted_statistics
 
 from toolkit.contracts import Seq
 from toolkit.errors import ShapeError
 from toolkit.pooling import mean_pooling, statistics_pooling
+from toolkit_plugins.fusions.pooling import AttentivePooling, masked_softmax, weighted_statistics
 
 
 def test_statistics_are_means_then_population_deviations():

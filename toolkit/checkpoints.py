@@ -61,7 +61,7 @@ class AtomicCheckpointer(Checkpointer):
 
     A save goes into a folder whose name begins with ".partial+", with the SHA-256 of every file beside them; all is
     flushed to the disk, then the folder is renamed. What is damaged all the same is skipped with a warning.
-    Modules and optimizers are saved by their state_dict and loaded with `weights_only=True`.
+    What has a state_dict is saved by it and loaded with `weights_only=True`.
     """
 
     def __init__(self, checkpoints_dir, recoverables=None):
@@ -77,7 +77,7 @@ class AtomicCheckpointer(Checkpointer):
 
     def add_recoverable(self, name, obj, custom_load_hook=None, custom_save_hook=None, optional_load=False):
         """Register an object; one with a state_dict is saved by `save_state` unless hooks are given."""
-        if isinstance(obj, torch.nn.Module | torch.optim.Optimizer | torch.amp.GradScaler):
+        if hasattr(obj, "state_dict"):
             custom_load_hook, custom_save_hook = (
                 custom_load_hook or load_state,
                 custom_save_hook or save_state,
@@ -98,7 +98,7 @@ class AtomicCheckpointer(Checkpointer):
                 shutil.rmtree(stale, ignore_errors=True)
             raise CheckpointError(
                 f"No checkpoint could be written to {self.checkpoints_dir}: {error.strerror}. "
-                "Earlier checkpoints are intact: make room and run the same command again, it continues from the last one."
+                "Earlier checkpoints are intact: make room and run the same command again to go on."
             ) from error
 
     def keep_only(self, chosen: Checkpoint) -> None:

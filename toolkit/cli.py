@@ -57,7 +57,8 @@ def list_plugins_command(kind: str | None, as_json: bool, refresh: bool):
 @click.argument("words", nargs=-1, required=True, metavar="[KIND] NAME")
 def show_plugin_command(words: tuple[str, ...]):
     """Show a plugin's arguments with types, defaults and meaning, and the paper it comes from."""
-    from toolkit.registry import context_names, default_registry
+    from toolkit.hookspecs import CONTEXT
+    from toolkit.registry import default_registry
 
     if len(words) > 2:
         raise click.UsageError("One plugin at a time: [KIND] NAME.")
@@ -67,7 +68,7 @@ def show_plugin_command(words: tuple[str, ...]):
 
     from toolkit.plugin_pages import print_page
 
-    print_page(registry.info(kind, name), cls, context_names(kind))
+    print_page(registry.info(kind, name), cls, CONTEXT[kind])
 
 
 def _recipe_options(command):

@@ -12,14 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.errors import ShapeError
+from toolkit.hookspecs import CONTEXT
 
-CONTEXT: Mapping[str, tuple[str, ...]] = {
-    "extractor": ("sample_rate", "segment_samples"),
-    "fusion": ("levels", "covariates", "segment_samples"),
-    "head": ("size", "classes"),
-    "loss": ("size", "classes", "class_counts"),
-    "corpus": (),
-}
+__all__ = ["CONTEXT", "Extractor", "Fusion", "Head", "LevelShape", "Loss", "ModelOutput", "Seq"]
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,7 @@
 """What a training has been through, epoch by epoch, and which epoch a rule picks from it."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
-
-from speechbrain.utils.checkpoints import mark_as_loader, mark_as_saver, register_checkpoint_hooks
 
 
 class Selection(NamedTuple):
@@ -37,7 +33,6 @@ def select_epoch(scores: Sequence[float], *, patience: int | None, min_epochs: i
     return Selection(best, False)
 
 
-@register_checkpoint_hooks
 class History:
     """The rows of epochs.csv and the count of skipped steps; part of every checkpoint.
 
@@ -63,12 +58,10 @@ class History:
         """Whether the patience of every rule has passed."""
         return bool(self.rows) and all(self.selection(rule).stopped for rule in self.rules)
 
-    @mark_as_saver
-    def _save(self, path):
-        state = {name: getattr(self, name) for name in ("rows", "skipped_steps", "seconds_before")}
-        Path(path).write_text(json.dumps(state))
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {name: getattr(self, name) for name in ("rows", "skipped_steps", "seconds_before")}
 
-    @mark_as_loader
-    def _load(self, path, end_of_epoch):
-        del end_of_epoch
-        vars(self).update(json.loads(Path(path).read_text()))
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `state_dict` gave."""
+        vars(self).update(state)

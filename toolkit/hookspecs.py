@@ -10,12 +10,22 @@ A distribution names a light module in entry-point group `toolkit`; the module i
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pluggy
 
 GROUP = "toolkit"
 KINDS = ("extractor", "fusion", "head", "loss", "corpus")
+
+# Constructor arguments that the core gives, by kind; a recipe cannot set them.
+CONTEXT: Mapping[str, tuple[str, ...]] = {
+    "extractor": ("sample_rate", "segment_samples"),
+    "fusion": ("levels", "covariates", "segment_samples"),
+    "head": ("size", "classes"),
+    "loss": ("size", "classes", "class_counts"),
+    "corpus": (),
+}
 
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)

@@ -38,7 +38,8 @@ def run_hash(recipe: Mapping[str, Any], manifest: Iterable[Mapping[str, Any]], v
     recipe = {key: value for key, value in recipe.items() if key not in IRRELEVANT[""]}
     if "training" in recipe:
         recipe["training"] = {k: v for k, v in recipe["training"].items() if k not in IRRELEVANT["training"]}
-    identity = json.dumps([recipe, list(manifest), dict(versions)], sort_keys=True, default=str)
+    levels = list(recipe.get("model", {}).get("levels", {}))  # their order decides which weights are drawn first
+    identity = json.dumps([recipe, levels, list(manifest), dict(versions)], sort_keys=True, default=str)
     return hashlib.sha256(identity.encode()).hexdigest()[:8]
 
 

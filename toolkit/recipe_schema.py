@@ -8,8 +8,6 @@ Traceback (most recent call last):
 toolkit.field_checks.BadField: epochs must be at least 1, not 0.
 """
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -245,16 +243,6 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """All of it as plain text, numbers, lists and dicts; what a run's folder keeps."""
         return _plain(self)
-
-    def hash(self) -> str:
-        """16 hexadecimal digits that follow from all values, whatever the order of their keys.
-
-        Where things lie is left out (`data_folder`, `output_folder`): the same system on the same data has the same
-        hash wherever the data are.
-        """
-        values = {key: value for key, value in self.as_dict().items() if key not in ("data_folder", "output_folder")}
-        text = json.dumps(values, sort_keys=True, ensure_ascii=True, allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _check_labels(self):
         if self.labels is None:

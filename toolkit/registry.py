@@ -15,7 +15,7 @@ from typing import Any
 from toolkit.catalogue import Candidate, Catalogue, PluginInfo
 from toolkit.declarations import Declaration, from_entry_points, installed, read_declaration, reason
 from toolkit.errors import BrokenPlugin, PluginError, RecipeError, ToolkitError
-from toolkit.hookspecs import PluginSpec
+from toolkit.hookspecs import CONTEXT, PluginSpec
 from toolkit.places import Place, inside
 from toolkit.probing import probe
 from toolkit.signatures import check_arguments, read_arguments
@@ -25,7 +25,6 @@ __all__ = [
     "Registry",
     "build",
     "check_args",
-    "context_names",
     "default_registry",
     "discover",
     "get_class",
@@ -63,7 +62,7 @@ class Registry(Catalogue):
         candidate = self.find(kind, name, where)
         cls = _import(candidate, where)
         return check_arguments(
-            cls, args or {}, context=context_names(kind), what=f"{kind} {candidate.spec.name!r}", where=where
+            cls, args or {}, context=CONTEXT[kind], what=f"{kind} {candidate.spec.name!r}", where=where
         )
 
     def build(
@@ -89,7 +88,7 @@ class Registry(Catalogue):
         """
         checked = self.check_args(kind, name, args, where=where)
         cls = self.get_class(kind, name, where=where)
-        named = {argument.name for argument in read_arguments(cls, context_names(kind)) if argument.given}
+        named = {argument.name for argument in read_arguments(cls, CONTEXT[kind]) if argument.given}
         given = {key: value for key, value in (context or {}).items() if key in named}
         try:
             return cls(**checked, **given)
@@ -148,15 +147,6 @@ def build(
 ) -> Any:
     """`Registry.build` of this process."""
     return default_registry().build(kind, name, args, context, where=where)
-
-
-def context_names(kind: str) -> tuple[str, ...]:
-    """The arguments that the system gives to plugins of a kind."""
-    if kind == "corpus":
-        return ()  # nothing; and corpora are read without torch, which the contracts import
-    from toolkit.contracts import CONTEXT
-
-    return CONTEXT[kind]
 
 
 def _answer(declaration: Declaration) -> list[PluginSpec] | BrokenPlugin:

@@ -1,0 +1,78 @@
+"""Heads that break the contract, each in one way, beside a good one; for the tests of toolkit.testing."""
+
+import torch
+from torch import nn
+
+from toolkit.contracts import Head
+
+
+class GoodHead(Head):
+    """A linear layer.
+
+    Args:
+        bias: whether it has one.
+    """
+
+    def __init__(self, *, size: int, classes: int, bias: bool = True):
+        super().__init__()
+        self.output = nn.Linear(size, classes, bias=bias)
+
+    def forward(self, embedding):
+        return self.output(embedding)
+
+
+class PositionalHead(GoodHead):
+    def __init__(self, size, classes):
+        super().__init__(size=size, classes=classes)
+
+
+class OneClassTooMany(GoodHead):
+    def __init__(self, *, size, classes):
+        super().__init__(size=size, classes=classes + 1)
+
+
+class NormOverBatch(GoodHead):
+    def forward(self, embedding):
+        return self.output(embedding - embedding.mean(0))
+
+
+class UnusedLayer(GoodHead):
+    def __init__(self, **args):
+        super().__init__(**args)
+        self.unused = nn.Linear(2, 2)
+
+
+class FrozenDropout(GoodHead):
+    def __init__(self, *, size, classes):
+        super().__init__(size=size, classes=classes)
+        self.frozen = nn.Sequential(nn.Linear(size, size), nn.Dropout(0.5)).requires_grad_(False)
+
+    def forward(self, embedding):
+        return self.output(self.frozen(embedding))
+
+
+class HeadWithHiddenState(GoodHead):
+    def __init__(self, **args):
+        super().__init__(**args)
+        self.shift = torch.randn(())
+
+    def forward(self, embedding):
+        return self.output(embedding) + self.shift
+
+
+class WritesIntoEmbedding(GoodHead):
+    def forward(self, embedding):
+        with torch.no_grad():
+            embedding[:, 0] = 0.0
+        return self.output(embedding)
+
+
+HEADS = {
+    "arguments_are_documented": [PositionalHead],
+    "logits_have_the_declared_shape": [OneClassTooMany],
+    "batch_equals_alone": [NormOverBatch],
+    "gradients_reach_what_is_trained": [UnusedLayer],
+    "frozen_is_deterministic_in_training": [FrozenDropout],
+    "state_survives_safetensors": [HeadWithHiddenState],
+    "input_is_left_alone": [WritesIntoEmbedding],
+}

@@ -1,0 +1,87 @@
+"""Every plugin that we declare keeps the contract, with small arguments."""
+
+from importlib import import_module
+
+import pytest
+from wav2vec2_checkpoints import SMALL, STABLE
+
+from toolkit.testing import check_plugin
+from toolkit_plugins.corpora.synthetic import Synthetic
+
+FAMILIES = ("extractors", "fusions", "heads", "losses", "corpora")
+SPECS = [spec for f in FAMILIES for spec in import_module(f"toolkit_plugins.{f}").toolkit_register()]
+
+RANDOM = {"source": "random", "config": SMALL}
+# (kind, name) -> arguments to try, and options of the check; a plugin that is not here is tried with its defaults.
+CASES = {
+    ("extractor", "wav2vec2"): [
+        RANDOM,
+        RANDOM | {"architecture": "wavlm", "layer": "weighted"},
+        RANDOM | {"architecture": "hubert", "tune": "top", "top_layers": 1, "layer": "weighted"},
+        RANDOM | {"architecture": "wavlm", "tune": "top", "top_layers": 3},
+        RANDOM | {"tune": "frozen", "layer": "weighted", "preemphasis": 0.97},
+        RANDOM | {"tune": "frozen", "config": SMALL | STABLE},
+        RANDOM | {"freeze_convolutions": True, "dropout": 0.3, "layerdrop": 0.1},
+        RANDOM | {"spec_augment": True, "gradient_checkpointing": True},
+    ],
+    ("extractor", "mfcc"): [
+        {"hidden": 8, "n_fft": 512, "n_mels": 32, "n_mfcc": 12},
+        {
+            "hidden": 6,
+            "layers": 1,
+            "n_fft": 512,
+            "n_mels": 32,
+            "n_mfcc": 12,
+            "deltas": True,
+            "normalize": "standardize",
+            "convolutions": [6],
+            "convolution_stride": 2,
+            "time_masks": 2,
+            "time_mask_frames": 10,
+            "noise": 0.1,
+        },
+        {"encoder": "none", "normalize": "none", "n_fft": 512, "n_mels": 32, "n_mfcc": 12},
+    ],
+    ("extractor", "spectrogram"): [
+        {"weights": "random", "image_size": [63, 95], "pool": [1, 2]},
+        {"weights": "random", "image_size": [63, 63], "pool": [1, 1], "freeze": True, "noise": 0.1},
+        {"weights": "random", "image_size": [63, 63], "pool": [1, 1], "normalization": "batch", "time_shift": 0.2},
+    ],
+    ("extractor", "nlinear"): [{"steps": 5}, {"steps": 5, "series": "mfcc", "individual": True, "hidden": 4}],
+    ("extractor", "dlinear"): [{"steps": 5}, {"steps": 5, "series": "frames", "hidden": 4}],
+    ("fusion", "coattention"): [{"values": "first"}],
+    ("fusion", "attention"): [{}, {"heads": 2, "statistics": True, "normalise": True}],
+    ("corpus", "synthetic"): [{"utterances_per_speaker": 4, "min_seconds": 0.2, "max_seconds": 0.3}],
+    ("loss", "cross_entropy"): [{}, {"class_weights": "balanced", "label_smoothing": 0.1}],
+}
+
+
+@pytest.fixture(scope="module")
+def data_folder(tmp_path_factory):
+    """A folder in which every corpus finds something of its own."""
+    folder = tmp_path_factory.mktemp("data")
+    release = Synthetic(**CASES["corpus", "synthetic"][0]).prepare(folder)
+    (folder / "IEMOCAP_full_release").symlink_to(release / "IEMOCAP_full_release")
+    (folder / "manifest.csv").write_text("path,label\na.wav,dog\nb.wav,cat\n")
+    (folder / "Actor_12").mkdir()
+    (folder / "Actor_12" / "03-01-05-01-02-01-12.wav").touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("spec", "args"),
+    [
+        pytest.param(spec, args, id=f"{spec.kind}-{spec.name}-{index}")
+        for spec in SPECS
+        for index, args in enumerate(CASES.get((spec.kind, spec.name), [{}]))
+    ],
+)
+def test_a_first_party_plugin_keeps_the_contract(spec, args, request):
+    cls = getattr(import_module(spec.module), spec.attribute)
+    options = {"folder": request.getfixturevalue("data_folder")} if spec.kind == "corpus" else {}
+    findings = check_plugin(spec.kind, cls, args, **options)
+    assert [str(finding) for finding in findings if not finding.holds] == []
+
+
+def test_every_case_is_of_a_declared_plugin():
+    assert set(CASES) <= {(spec.kind, spec.name) for spec in SPECS}
