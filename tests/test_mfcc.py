@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 
 from toolkit.contracts import Seq
 from toolkit.testing import assert_contract
-from toolkit_plugins.extractors.masked_layers import BiLstm, MaskedConvolutions
+from toolkit_plugins.extractors.masked_layers import BiLstm, MaskedBatchNorm, MaskedConvolutions
 from toolkit_plugins.extractors.mfcc import Mfcc
 
 SMALL = {"n_mfcc": 13, "n_mels": 40, "n_fft": 512, "hidden": 6}
@@ -22,6 +22,7 @@ VARIANTS = {
         "normalize": "standardize",
     },
     "convolutions alone": {"convolutions": [7], "encoder": "none", "normalize": "standardize"},
+    "batch norm": {"convolutions": [7, 5], "convolution_norm": "batch", "normalize": "standardize"},
     "masks": {
         "time_masks": 2,
         "time_mask_frames": 9,
@@ -58,8 +59,10 @@ def test_the_defaults_are_the_reference_systems():
     assert lstm.dropout == 0.5
 
 
-def test_it_keeps_the_contract_with_all_its_parts():
-    assert_contract("extractor", Mfcc, {**SMALL, **VARIANTS["convolutions"], **VARIANTS["masks"], "deltas": True})
+@pytest.mark.parametrize("norm", ["layer", "batch"])
+def test_it_keeps_the_contract_with_all_its_parts(norm):
+    parts = {**VARIANTS["convolutions"], **VARIANTS["masks"], "deltas": True, "convolution_norm": norm}
+    assert_contract("extractor", Mfcc, {**SMALL, **parts})
 
 
 @each_variant
@@ -179,6 +182,7 @@ def test_front_end_args_are_plain_and_name_what_features_depend_on():
         ({"encoder": "lstm"}, "encoder is 'lstm'; known: bilstm, none"),
         ({"convolutions": [8, 0]}, "convolutions is"),
         ({"convolution_kernel": 4}, "convolution_kernel is 4; it has to be odd"),
+        ({"convolution_norm": "group"}, "convolution_norm is 'group'; known: layer, batch"),
         ({"time_masks": -1}, "time_masks is -1"),
         ({"coefficient_mask_size": -2}, "coefficient_mask_size is -2"),
     ],
@@ -207,3 +211,21 @@ def test_convolutions_declare_their_frames(stride, kernel):
         out = stack(Seq(torch.randn(1, frames, 4), torch.tensor([frames])))
         assert out.values.shape == (1, stack.frame_count(frames), 3)
         assert out.lengths.tolist() == [stack.frame_count(frames)]
+
+
+def test_batch_norm_trains_on_real_frames_alone():
+    masked, plain = MaskedBatchNorm(3).train(), torch.nn.BatchNorm1d(3).train()
+    frames = 5 + 2 * torch.randn(2, 6, 3)
+    lengths = torch.tensor([6, 4])
+    frames[1, 4:] = float("nan")
+    out = masked(Seq(frames, lengths))
+    expected = plain(torch.cat([frames[0], frames[1, :4]]))
+    torch.testing.assert_close(torch.cat([out[0], out[1, :4]]), expected)
+    torch.testing.assert_close(masked.running_var, plain.running_var)
+    assert not out[1, 4:].any()
+
+
+def test_batch_norm_takes_a_single_frame_in_training():
+    norm = MaskedBatchNorm(3).train()
+    out = norm(Seq(torch.ones(1, 2, 3), torch.tensor([1])))
+    torch.testing.assert_close(out[0, 0], torch.ones(3), rtol=1e-4, atol=0)

@@ -265,7 +265,7 @@ class TestFrontEndArgs:
         variants = [
             {},
             {"preemphasis": 0.97},
-            {"normalise": False},
+            {"normalize": False},
             {"freeze_convolutions": True},
             {"tune": "frozen"},
             {"tune": "frozen", "layer": "weighted"},
@@ -278,7 +278,7 @@ class TestFrontEndArgs:
 class TestFrontEnd:
     def test_preemphasis_comes_before_the_normalisation_and_keeps_the_first_sample(self):
         wave = waves(600, 450)
-        found = random_model(preemphasis=0.5, normalise=False).features(wave).values[0, :3, 0]
+        found = random_model(preemphasis=0.5, normalize=False).features(wave).values[0, :3, 0]
         x = wave.values[0]
         torch.testing.assert_close(found, torch.stack([x[0], x[1] - 0.5 * x[0], x[2] - 0.5 * x[1]]))
 

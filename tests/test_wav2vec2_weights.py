@@ -103,8 +103,8 @@ class TestSources:
 
     def test_the_checkpoint_says_whether_to_normalise(self, folder):
         (folder / "preprocessor_config.json").write_text('{"do_normalize": false, "sampling_rate": 16000}')
-        assert Wav2Vec2(source=str(folder)).normalise is False
-        assert Wav2Vec2(source=str(folder), normalise=True).normalise is True
+        assert Wav2Vec2(source=str(folder)).normalize is False
+        assert Wav2Vec2(source=str(folder), normalize=True).normalize is True
 
     def test_another_sample_rate_than_the_checkpoints_is_refused(self, folder):
         with pytest.raises(ValueError, match=r"wants audio at 16000 Hz; audio\.sample_rate is 8000"):

@@ -95,9 +95,7 @@ class SystemBrain(sb.Brain):
         self.parts = {part: np.asarray(indices) for part, indices in evaluation_parts.items()}
         self.references = np.asarray(references)
         self.skips_in_a_row = 0
-        checkpointer.add_recoverables({"history": history, "epochs": self.epochs})
-        for name, module in self.modules.items():
-            checkpointer.add_recoverable(name, module)
+        checkpointer.add_recoverables({"history": history, "epochs": self.epochs, **self.modules})
 
     @property
     def system(self) -> System:

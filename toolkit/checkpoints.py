@@ -69,8 +69,7 @@ class AtomicCheckpointer(Checkpointer):
             super().__init__(checkpoints_dir)
         except OSError as error:
             raise CheckpointError(f"Checkpoints cannot be kept in {checkpoints_dir}: {error.strerror}.") from error
-        for name, instance in (recoverables or {}).items():
-            self.add_recoverable(name, instance)
+        self.add_recoverables(recoverables or {})
         for stale in self.checkpoints_dir.glob(PARTIAL + "*"):
             shutil.rmtree(stale)
         self._verdicts: dict[Path, str | None] = {}
@@ -83,6 +82,11 @@ class AtomicCheckpointer(Checkpointer):
                 custom_save_hook or save_state,
             )
         super().add_recoverable(name, obj, custom_load_hook, custom_save_hook, optional_load)
+
+    def add_recoverables(self, recoverables):
+        """Register several objects by name."""
+        for name, instance in recoverables.items():
+            self.add_recoverable(name, instance)
 
     def save_checkpoint(self, meta=None, end_of_epoch=True, name=None, verbosity=logging.DEBUG):
         """Save all recoverables, whole or not at all.

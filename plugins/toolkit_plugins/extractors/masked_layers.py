@@ -2,33 +2,70 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from toolkit.contracts import Seq
 
 
-class MaskedConvolutions(nn.Module):
-    """A stack of convolutions along time: Conv1d, LayerNorm over channels, ReLU, dropout.
+class FrameNorm(nn.LayerNorm):
+    """LayerNorm over the channels of each frame: nothing of other frames or rows comes in."""
 
-    Frames beyond a row's length are zeros before each convolution, as they are for a row alone. LayerNorm sees
-    one frame at a time, so that nothing leaks from the padding or from other rows (BatchNorm would let it).
+    def forward(self, frames: Seq) -> Tensor:
+        """[batch, time, channels] -> the same shape."""
+        return super().forward(frames.values)
+
+
+class MaskedBatchNorm(nn.BatchNorm1d):
+    """BatchNorm whose training statistics are those of the real frames alone; in eval() mode rows are independent."""
+
+    def forward(self, frames: Seq) -> Tensor:
+        """[batch, time, channels] -> the same shape, zeros beyond the lengths."""
+        real = frames.values[frames.mask]  # [frames, channels]
+        if len(real) > 1 or not self.training:
+            real = super().forward(real)
+        else:  # a single frame has no deviation
+            real = functional.batch_norm(real, self.running_mean, self.running_var, self.weight, self.bias)
+        out = torch.zeros_like(frames.values, dtype=real.dtype)
+        out[frames.mask] = real
+        return out
+
+
+NORMS = {"layer": FrameNorm, "batch": MaskedBatchNorm}
+
+
+class MaskedConvolutions(nn.Module):
+    """A stack of convolutions along time: Conv1d, normalisation, ReLU, dropout.
+
+    Frames beyond a row's length are zeros before each convolution, as they are for a row alone, and no
+    normalisation sees them.
 
     Args:
         channels: of the input.
         sizes: channels of each layer, in order; none: the input is returned.
         kernel: frames a layer sees, odd.
         stride: of each layer: n frames become ceil(n / stride).
+        norm: layer (over the channels of each frame) or batch (over the real frames of a training batch).
         dropout: after each layer.
     """
 
-    def __init__(self, channels: int, sizes: list[int], *, kernel: int = 5, stride: int = 1, dropout: float = 0.0):
+    def __init__(
+        self,
+        channels: int,
+        sizes: list[int],
+        *,
+        kernel: int = 5,
+        stride: int = 1,
+        norm: str = "layer",
+        dropout: float = 0.0,
+    ):
         super().__init__()
         self.stride = stride
         self.layers = nn.ModuleList()
         self.norms = nn.ModuleList()
         for size in sizes:
             self.layers.append(nn.Conv1d(channels, size, kernel, stride=stride, padding=kernel // 2))
-            self.norms.append(nn.LayerNorm(size))
+            self.norms.append(NORMS[norm](size))
             channels = size
         self.channels = channels
         self.dropout = nn.Dropout(dropout)
@@ -44,7 +81,7 @@ class MaskedConvolutions(nn.Module):
         for layer, norm in zip(self.layers, self.norms, strict=True):
             values = layer(frames.zeroed().values.transpose(1, 2)).transpose(1, 2)
             lengths = torch.div(frames.lengths + self.stride - 1, self.stride, rounding_mode="floor")
-            frames = Seq(self.dropout(torch.relu(norm(values))), lengths)
+            frames = Seq(self.dropout(torch.relu(norm(Seq(values, lengths)))), lengths)
         return frames
 
 

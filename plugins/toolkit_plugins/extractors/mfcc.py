@@ -36,6 +36,8 @@ class Mfcc(Extractor):
         convolutions: channels of each convolution along time before the encoder; an empty list for none.
         convolution_kernel: frames a convolution sees, odd.
         convolution_stride: frames a convolution moves: each divides the frame rate by it.
+        convolution_norm: behind each convolution: layer (each frame by itself) or batch (over the real frames of a
+            training batch; learns faster from random weights, wants batches of more than a few segments).
         convolution_dropout: after each convolution.
         time_masks: in training, how many stretches of frames are masked.
         time_mask_frames: longest of them.
@@ -69,6 +71,7 @@ class Mfcc(Extractor):
         convolutions: list[int] = [],  # noqa: B006 - never written to
         convolution_kernel: int = 5,
         convolution_stride: int = 1,
+        convolution_norm: Literal["layer", "batch"] = "layer",
         convolution_dropout: float = 0.0,
         time_masks: int = 0,
         time_mask_frames: int = 0,
@@ -84,6 +87,7 @@ class Mfcc(Extractor):
         fraction(preemphasis=preemphasis, dropout=dropout, convolution_dropout=convolution_dropout)
         one_of(("frame_l2", "standardize", "none"), normalize=normalize)
         one_of(("bilstm", "none"), encoder=encoder)
+        one_of(("layer", "batch"), convolution_norm=convolution_norm)
         if n_mfcc > n_mels:
             raise ValueError(f"n_mfcc is {n_mfcc}; {n_mels} mel bands (n_mels) have no more than {n_mels} coefficients")
         if convolution_kernel % 2 == 0:
@@ -123,6 +127,7 @@ class Mfcc(Extractor):
             convolutions,
             kernel=convolution_kernel,
             stride=convolution_stride,
+            norm=convolution_norm,
             dropout=convolution_dropout,
         )
         self.channels = self.convolutions.channels

@@ -31,7 +31,7 @@ class Wav2Vec2(Extractor):
         top_layers: how many transformer layers `tune: top` trains.
         freeze_convolutions: leave the convolutional encoder as it is where tune is "all".
         layer: what comes out: the "last" layer, or a "weighted" sum of all, the softmax weights learned.
-        normalise: waveforms to zero mean and unit variance first; null asks the checkpoint's
+        normalize: waveforms to zero mean and unit variance first; null asks the checkpoint's
             preprocessor_config.json.
         preemphasis: coefficient a of y[t] = x[t] - a x[t-1], before the normalisation; 0 is none.
         dropout: of hidden states, activations and attention, where trained; null is the checkpoint's.
@@ -61,7 +61,7 @@ class Wav2Vec2(Extractor):
         top_layers: int = 0,
         freeze_convolutions: bool = False,
         layer: Literal["last", "weighted"] = "last",
-        normalise: bool | None = None,
+        normalize: bool | None = None,
         preemphasis: float = 0.0,
         dropout: float | None = None,
         layerdrop: float = 0.0,
@@ -97,7 +97,7 @@ class Wav2Vec2(Extractor):
         self.model = loaded.model
         self.pretrained = loaded.pretrained
         self.random_backbone = loaded.pretrained is None
-        self.normalise = loaded.normalise if normalise is None else normalise
+        self.normalize = loaded.normalise if normalize is None else normalize
         self.preemphasis, self.spec_augment = preemphasis, spec_augment
         self._training_args = {"layerdrop": layerdrop, "recompute": gradient_checkpointing}
         shape = self.model.config
@@ -158,7 +158,8 @@ class Wav2Vec2(Extractor):
         """All that `features` depends on; of weights the SHA-256, computed when first asked for."""
         args = {
             "front_end": "wav2vec2",
-            "normalise": self.normalise,
+            "version": steps.VERSION,
+            "normalize": self.normalize,
             "preemphasis": self.preemphasis,
             "minimum_samples": self.minimum_samples,
         }
@@ -183,7 +184,7 @@ class Wav2Vec2(Extractor):
             wave = wave.zeroed()
             if self.preemphasis:
                 wave = Seq(frontends.pre_emphasis(wave.values, self.preemphasis), wave.lengths).zeroed()
-            if self.normalise:
+            if self.normalize:
                 wave = steps.normalise(wave)
             wave = steps.lengthen(wave, self.minimum_samples)
             if not self._fixed_convolutions:

@@ -9,6 +9,7 @@ Source: wav2vec 2.0 (Baevski et al., 2020), HuBERT (Hsu et al., 2021), WavLM (Ch
 
 import warnings
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,12 @@ from torch.utils.checkpoint import checkpoint
 
 from toolkit.contracts import Seq
 
+VERSION = 1  # part of every cache key: raise it when the numbers below change
 
-def conv_frames(samples, kernels: Sequence[int], strides: Sequence[int]):
+Count = TypeVar("Count", int, Tensor)
+
+
+def conv_frames(samples: Count, kernels: Sequence[int], strides: Sequence[int]) -> Count:
     """Frames that a stack of convolutions without padding makes of so many samples (int or tensor).
 
     >>> conv_frames(48_000, (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2))
