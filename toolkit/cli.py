@@ -74,8 +74,7 @@ def show_plugin_command(words: tuple[str, ...]):
 def _recipe_options(command):
     """What every command that reads a recipe and its data takes."""
     for option in (
-        click.argument("overrides", nargs=-1, type=click.UNPROCESSED, metavar="[--KEY VALUE]..."),
-        click.argument("recipe"),
+        click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="RECIPE [--KEY VALUE]..."),
         click.option("--data_folder", help="Where the corpus is; else its environment variable."),
         click.option("--manifest", help="A CSV or JSON manifest to use instead of the recipe's corpus."),
         click.option("--protocol", help="Replaces protocol.name: loso, session-out, groups, given, ..."),
@@ -85,11 +84,21 @@ def _recipe_options(command):
     return command
 
 
-def _source(recipe, overrides, *, data_folder, manifest, trust_recipe, search_folder, **shortcuts):
+def _recipe_and_overrides(words):
+    """The recipe is the first word that is neither an override's key nor its value."""
+    value_of_key = False
+    for position, word in enumerate(words):
+        if not value_of_key and not word.startswith("--"):
+            return word, [*words[:position], *words[position + 1 :]]
+        value_of_key = not value_of_key and "=" not in word
+    raise click.UsageError("Missing the recipe: RECIPE [--KEY VALUE]...")
+
+
+def _source(words, *, data_folder, manifest, trust_recipe, search_folder, **shortcuts):
     """The recipe with its data; shortcuts are options that stand for an override."""
     from toolkit.preparation import load_source
 
-    tokens = list(overrides)
+    recipe, tokens = _recipe_and_overrides(words)
     for key, value in shortcuts.items():
         if value is not None:
             tokens += [f"--{key.replace('__', '.')}={value}"]
@@ -106,7 +115,7 @@ def _source(recipe, overrides, *, data_folder, manifest, trust_recipe, search_fo
 @click.option("--device", help="cpu, cuda, cuda:1, ...; a GPU if there is one where not given.")
 @click.option("--precision", help="fp32, bf16 or fp16.")
 @click.pass_context
-def train(ctx, recipe, overrides, protocol, fold, seed, output_folder, device, precision, **options):
+def train(ctx, words, protocol, fold, seed, output_folder, device, precision, **options):
     """Train the system of RECIPE on one fold, test it, and fill a folder with what was found.
 
     Any key of the recipe can be replaced, nested ones too: --model.fusion.args.dim 64. An interrupted run goes on where
@@ -114,7 +123,7 @@ def train(ctx, recipe, overrides, protocol, fold, seed, output_folder, device, p
     """
     shortcuts = {"protocol__name": protocol, "fold": fold, "seed": seed, "output_folder": output_folder}
     shortcuts |= {"training__device": device, "training__precision": precision}
-    source = _source(recipe, overrides, search_folder=ctx.obj, **options, **shortcuts)
+    source = _source(words, search_folder=ctx.obj, **options, **shortcuts)
     from toolkit.preparation import prepare
 
     preparation = prepare(source)
@@ -135,12 +144,12 @@ def train(ctx, recipe, overrides, protocol, fold, seed, output_folder, device, p
 @_recipe_options
 @click.option("--json", "as_json", is_flag=True, help="Print counts and problems as JSON.")
 @click.pass_context
-def check_data(ctx, recipe, overrides, protocol, as_json, **options):
+def check_data(ctx, words, protocol, as_json, **options):
     """Count the corpus of RECIPE by speaker and class, and listen to every file.
 
     Exit code 1 if something would stop a training.
     """
-    source = _source(recipe, overrides, search_folder=ctx.obj, protocol__name=protocol, **options)
+    source = _source(words, search_folder=ctx.obj, protocol__name=protocol, **options)
     from toolkit.corpus_checks import summarise
     from toolkit.preparation import check_source
 
