@@ -63,9 +63,9 @@ def fit(brain: SystemBrain, batch) -> None:
 
 def test_one_clipping_covers_all_groups(make_brain):
     brain, data = make_brain("--training.max_grad_norm=0.001", "--training.optimizer.name=sgd")
-    brain.optimizer.zero_grad = lambda set_to_none: None  # keep the clipped gradients to look at
+    brain.optimizers_dict["optimizer-sgd"].zero_grad = lambda set_to_none: None  # keep the clipped gradients to look at
     fit(brain, batch_of(data, 8))
-    groups = brain.optimizer.param_groups
+    groups = brain.optimizer_groups
     assert len(groups) == 3  # mfcc, fusion, heads
     norms = [sum(p.grad.square().sum() for p in group["params"]) for group in groups]
     assert float(sum(norms)) ** 0.5 == pytest.approx(0.001, rel=1e-3)
@@ -75,9 +75,9 @@ def test_one_clipping_covers_all_groups(make_brain):
 def test_groups_have_their_own_rates_and_warm_up_keeps_the_ratios(make_brain):
     brain, data = make_brain("--training.groups.mfcc={learning_rate: 0.001}", "--training.warmup_steps=4")
     fit(brain, batch_of(data, 4))
-    assert [group["lr"] for group in brain.optimizer.param_groups] == pytest.approx([0.001 / 4, 0.01 / 4, 0.01 / 4])
+    assert [group["lr"] for group in brain.optimizer_groups] == pytest.approx([0.001 / 4, 0.01 / 4, 0.01 / 4])
     fit(brain, batch_of(data, 4))
-    assert [group["lr"] for group in brain.optimizer.param_groups] == pytest.approx([0.001 / 2, 0.01 / 2, 0.01 / 2])
+    assert [group["lr"] for group in brain.optimizer_groups] == pytest.approx([0.001 / 2, 0.01 / 2, 0.01 / 2])
 
 
 def test_accumulated_batches_give_the_gradient_of_their_mean(make_brain):

@@ -56,12 +56,15 @@ def test_saves_within_a_second_are_two_checkpoints(tmp_path):
     assert len(checkpointer.list_checkpoints()) == 2
 
 
-def test_keep_only_leaves_one(tmp_path):
+def test_keep_only_leaves_the_best_and_no_ruins(tmp_path):
     checkpointer = AtomicCheckpointer(tmp_path, {"module": linear(1.0)})
-    first = checkpointer.save_checkpoint()
-    checkpointer.save_checkpoint()
-    checkpointer.keep_only(first)
-    assert [c.path for c in checkpointer.list_checkpoints()] == [first.path]
+    checkpointer.save_checkpoint(meta={"best_valid": 1})
+    best = checkpointer.save_checkpoint(meta={"best_valid": 2})
+    damaged = checkpointer.save_checkpoint()
+    (damaged.path / HASHES).unlink()
+    fresh = AtomicCheckpointer(tmp_path, {"module": linear(1.0)})
+    fresh.keep_only(["best_valid", "best_test"])
+    assert list(tmp_path.iterdir()) == [best.path]
 
 
 def test_code_in_a_checkpoint_is_not_run_even_if_the_environment_allows_it(tmp_path, monkeypatch):

@@ -30,7 +30,7 @@ LIGHT = (
     "toolkit_plugins.heads",
     "toolkit_plugins.losses",
 )
-SPEECHBRAIN = ("toolkit.brain", "toolkit.checkpoints", "toolkit.history")  # history registers what a checkpoint saves
+SPEECHBRAIN = ("toolkit.brain", "toolkit.checkpoints")
 PLUGINS_KNOW = ("toolkit", "toolkit.contracts", "toolkit.errors", "toolkit.pooling")
 CORPORA_KNOW = ("toolkit.corpus",)
 

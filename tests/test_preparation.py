@@ -33,9 +33,9 @@ def test_without_data_the_recipes_small_settings_replace_the_large_ones(tmp_path
 def test_a_manifest_replaces_the_recipes_corpus(tmp_path):
     recipe = write_recipe(tmp_path)
     manifest = tmp_path / "other.csv"
-    manifest.write_text("path,label,split\na.wav,x,train\nb.wav,y,valid\nc.wav,y,test\n")
+    manifest.write_text("path,label,split\na.wav,x,train\nb.wav,y,train\nc.wav,y,valid\nd.wav,y,test\n")
     preparation = prepare(load_source(recipe, ["--protocol.name=given"], manifest=manifest))
-    assert [u.id for u in preparation.part("test")] == ["c"]
+    assert [u.id for u in preparation.part("test")] == ["d"]
     assert preparation.classes["label"] == ("x", "y")
 
 

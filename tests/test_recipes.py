@@ -115,7 +115,8 @@ def test_the_full_system_gives_an_embedding_and_a_head_for_each_level(reference)
     wave = Seq(0.1 * torch.randn(1, 48000), torch.tensor([48000]))
     with torch.no_grad():
         output = system(wave, {"gender": torch.tensor([1])})
-        loss, parts = objective(output, {"label": torch.tensor([2]), "gender": torch.tensor([1])})
+        targets = {"label": torch.tensor([2]), "gender": torch.tensor([1])}
+        loss, parts = objective(output, targets), objective.parts(output, targets)
     assert set(output.logits) == {"emotion", "spectrogram", "mfcc", "wav2vec2"}
     assert all(logits.shape == (1, 4) for logits in output.logits.values())
     assert set(parts) == {f"classification-{head}" for head in output.logits} | {"center"}

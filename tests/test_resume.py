@@ -66,7 +66,7 @@ def run_folder(output: Path) -> Path:
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    for name in ("system", "objective", "optimizer"):
+    for name in ("system", "objective", "optimizer-adamw"):
         (a,), (b,) = one.glob(f"checkpoints/*/{name}.ckpt"), other.glob(f"checkpoints/*/{name}.ckpt")
         assert equal(torch.load(a, weights_only=True), torch.load(b, weights_only=True)), name
     for name in ("predictions.csv", "recipe.yaml", "manifest.csv"):

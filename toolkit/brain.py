@@ -21,6 +21,7 @@ from toolkit.scores import UtteranceMeans
 from toolkit.seeding import seed_all
 from toolkit.segments import Batch, EpochBatches
 
+OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 SKIPS_IN_A_ROW = 20  # optimizer steps in a row with non-finite gradients after which training gives up
 
 
@@ -55,7 +56,7 @@ class SystemBrain(sb.Brain):
         references: class index of every utterance of that set: [utterances].
         predict_from: the head whose output is the answer.
         on_epoch: called with the history after each epoch, before its checkpoint is saved.
-        on_resume: called with the epoch (from 1) and the number of its batches that are done already.
+        on_resume: called with the number of epochs that are done and of batches of the next one.
         progress: whether to draw progress bars on standard error.
     """
 
@@ -110,18 +111,19 @@ class SystemBrain(sb.Brain):
     # --- optimizer -------------------------------------------------------------------------------------------
 
     def init_optimizers(self):
-        """AdamW (or what the recipe names) with one parameter group for each part that is trained."""
-        spec = self.training.optimizer
-        groups = []
+        """A parameter group for each part that is trained, in one optimizer for each kind that the recipe names."""
+        by_kind: dict[str, list[dict]] = {}
         for name, parameters in parameter_groups(self.system, self.objective).items():
-            settings = self.training.groups.get(name)
-            rate = spec.learning_rate if settings is None or settings.learning_rate is None else settings.learning_rate
-            decay = spec.weight_decay if settings is None or settings.weight_decay is None else settings.weight_decay
-            groups.append({"params": parameters, "base_lr": rate, "lr": rate, "weight_decay": decay})
-        optimizer_class = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}[spec.name]
-        self.optimizer = optimizer_class(groups)
-        self.optimizers_dict = {"optimizer": self.optimizer}
-        self.checkpointer.add_recoverable("optimizer", self.optimizer)
+            settings = self.training.group_settings(name)
+            group = {"params": parameters, "base_lr": settings.learning_rate, "lr": settings.learning_rate}
+            by_kind.setdefault(settings.name, []).append({**group, "weight_decay": settings.weight_decay})
+        self.optimizers_dict = {f"optimizer-{kind}": OPTIMIZERS[kind](groups) for kind, groups in by_kind.items()}
+        self.checkpointer.add_recoverables(self.optimizers_dict)
+
+    @property
+    def optimizer_groups(self) -> list[dict]:
+        """The parameter groups of all optimizers."""
+        return [group for optimizer in self.optimizers_dict.values() for group in optimizer.param_groups]
 
     def on_fit_start(self):
         """Build the optimizer, then continue from the last intact checkpoint if there is one."""
@@ -129,7 +131,7 @@ class SystemBrain(sb.Brain):
         self._wrap_distributed()
         self.init_optimizers()
         if self.checkpointer.recover_if_possible() is not None:
-            self.on_resume(self.epochs.current + 1, self.step)
+            self.on_resume(self.epochs.current, self.step)
 
     def on_evaluate_start(self, max_key: str | None = None, min_key: str | None = None):
         """Load the weights of the best checkpoint, and nothing of its history.
@@ -139,10 +141,11 @@ class SystemBrain(sb.Brain):
             min_key: not used.
         """
         best = self.checkpointer.find_checkpoint(max_key=max_key)
-        if best is None:
+        epoch = self.history.selection(max_key.removeprefix("best_")).epoch
+        if best is None or best.meta[max_key] != epoch:
             raise CheckpointError(
-                f"No intact checkpoint of the best epoch is left in {self.checkpointer.checkpoints_dir}: delete the "
-                "run's folder to train it again."
+                f"No intact checkpoint of the best epoch, {epoch}, is left in "
+                f"{self.checkpointer.checkpoints_dir}: delete the run's folder to train it again."
             )
         for name in self.modules:
             load_state(self.raw_modules[name], best.paramfiles[name])
@@ -155,7 +158,7 @@ class SystemBrain(sb.Brain):
 
     def compute_objectives(self, predictions: ModelOutput, batch: Batch, stage: sb.Stage) -> Tensor:
         """The weighted sum of the losses."""
-        return self.modules["objective"](predictions, batch.targets)[0]
+        return self.modules["objective"](predictions, batch.targets)
 
     def fit_batch(self, batch: Batch) -> Tensor:
         """One batch forward and backward; an optimizer step at the end of each accumulation and of the epoch."""
@@ -172,16 +175,18 @@ class SystemBrain(sb.Brain):
 
     def optimizers_step(self):
         """Clip over all groups together, then step, unless a gradient is not finite."""
-        self.scaler.unscale_(self.optimizer)
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for optimizer in self.optimizers_dict.values():
+            self.scaler.unscale_(optimizer)
+        parameters = [p for group in self.optimizer_groups for p in group["params"]]
         limit = self.training.max_grad_norm
         norm = nn.utils.clip_grad_norm_(parameters, float("inf") if limit is None else limit)
         taken = torch.isfinite(norm)
         self._set_learning_rates()
-        if taken or self.scaler.is_enabled():  # the scaler skips such a step itself, and lowers its scale
-            self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers_dict.values():
+            if taken:
+                self.scaler.step(optimizer)
+            optimizer.zero_grad(set_to_none=True)
+        self.scaler.update()  # lowers its scale after a step that was not finite
         self.objective.after_step(taken)
         self.optimizer_step += 1
         self._count_skip(bool(taken))
@@ -193,7 +198,7 @@ class SystemBrain(sb.Brain):
             warmup_steps=self.training.warmup_steps,
             total_steps=self.training.epochs * -(-len(self.train_sampler) // self.training.accumulate),
         )
-        for group in self.optimizer.param_groups:
+        for group in self.optimizer_groups:
             group["lr"] = group["base_lr"] * factor
 
     def _batches_in_step(self) -> int:
@@ -241,7 +246,13 @@ class SystemBrain(sb.Brain):
             loss = self.compute_objectives(output, batch, stage)
         utterances, weights = batch.utterances.numpy(), batch.weights.numpy()
         for name, logits in output.logits.items():
-            self.scores[name].add(utterances, logits.float().log_softmax(-1).cpu().numpy(), weights)
+            scores = logits.float().log_softmax(-1).cpu().numpy()
+            if not np.isfinite(scores).all():
+                raise ToolkitError(
+                    f"Head {name!r} gives scores that are not finite (epochs before: {len(self.history.rows)}): the "
+                    "weights have diverged. Lower training.optimizer.learning_rate, or set training.max_grad_norm."
+                )
+            self.scores[name].add(utterances, scores, weights)
         if self.stage_embeddings:
             for name, values in output.embeddings.items():
                 self.embeddings[name].add(utterances, values.float().cpu().numpy(), weights)

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -105,11 +106,13 @@ class AtomicCheckpointer(Checkpointer):
                 "Earlier checkpoints are intact: make room and run the same command again to go on."
             ) from error
 
-    def keep_only(self, chosen: Checkpoint) -> None:
-        """Delete every checkpoint but one."""
-        for checkpoint in self.list_checkpoints():
-            if checkpoint.path != chosen.path:
-                shutil.rmtree(checkpoint.path)
+    def keep_only(self, max_keys: Iterable[str]) -> None:
+        """Delete everything but the best checkpoint by each of these keys of their meta, damaged ones too."""
+        best = [self.find_checkpoint(max_key=key) for key in max_keys]
+        kept = {checkpoint.path for checkpoint in best if checkpoint is not None}
+        for folder in self.checkpoints_dir.iterdir():
+            if folder not in kept:
+                shutil.rmtree(folder)
 
     def _publish(self, partial: Checkpoint) -> Checkpoint:
         files = sorted(path for path in partial.path.iterdir() if path.is_file())

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from toolkit.audio import MIN_SAMPLES, decode, resampled_length
 from toolkit.corpus import Utterance, natural_key, speaker_order
 from toolkit.errors import AudioError
 from toolkit.labels import label_faults, map_label
 
-MIN_SAMPLES = 400  # one analysis window of 25 ms at 16 kHz
 SILENT_PEAK = 10 ** (-60 / 20)  # full scale is 1
 NO_SPEAKERS = "all"
 NAMELESS = "no speaker"
@@ -101,7 +101,7 @@ def check_corpus(
         label_map: label of the corpus -> class, or None to leave it out.
         sample_rate: the system's, in Hz.
         segment_samples: samples of a segment at that rate.
-        min_samples: the shortest utterance that can be used, at that rate.
+        min_samples: an utterance below it is padded with silence, at that rate.
         covariates: fields that every utterance needs, as "gender".
     """
     mapped = [(u, map_label(str(u.label), {str(k): v for k, v in (label_map or {}).items()})) for u in utterances]
@@ -166,16 +166,15 @@ class _Sound:
 
 
 def _examine(u: Utterance, sample_rate: int, min_samples: int) -> _Sound:
-    from toolkit.audio import decode, resampled_length
-
     try:
         sound, rate = decode(u.path, start_s=u.start, end_s=u.end)
     except AudioError as error:
         return _Sound(Problem(getattr(error, "kind", "unreadable"), "error", str(error), str(u.path)))
     samples = resampled_length(len(sound), rate, sample_rate)
     if samples < min_samples:
-        text = f"{u.path} ({u.id}) has {samples} samples at {sample_rate} Hz, fewer than {min_samples}; leave it out"
-        return _Sound(Problem("too-short", "error", text, str(u.path)))
+        found = f"{samples} samples at {sample_rate} Hz, fewer than {min_samples}"
+        text = f"{u.path} ({u.id}) has {found}; it is padded with silence"
+        return _Sound(Problem("too-short", "warning", text, str(u.path)))
     return _Sound(
         rate=rate,
         channels=sound.shape[1],

@@ -22,13 +22,19 @@ IRRELEVANT = {
 }
 
 
-def run_hash(recipe: Mapping[str, Any], manifest: Iterable[Mapping[str, Any]], versions: Mapping[str, str]) -> str:
+def run_hash(
+    recipe: Mapping[str, Any],
+    manifest: Iterable[Mapping[str, Any]],
+    versions: Mapping[str, str],
+    pretrained: Mapping[str, str | None] | None = None,
+) -> str:
     """Eight hexadecimal digits that change with whatever can change a run's result.
 
     Args:
         recipe: resolved, plain; keys that cannot change a result are left out here.
         manifest: rows with all that is known of the utterances, their paths relative to the corpus.
         versions: distribution -> `code_version` of it.
+        pretrained: level -> the weights it starts from; they may be random today and downloaded tomorrow.
 
     >>> run_hash({"seed": 1, "output_folder": "a"}, [], {}) == run_hash({"seed": 1, "output_folder": "b"}, [], {})
     True
@@ -39,7 +45,9 @@ def run_hash(recipe: Mapping[str, Any], manifest: Iterable[Mapping[str, Any]], v
     if "training" in recipe:
         recipe["training"] = {k: v for k, v in recipe["training"].items() if k not in IRRELEVANT["training"]}
     levels = list(recipe.get("model", {}).get("levels", {}))  # their order decides which weights are drawn first
-    identity = json.dumps([recipe, levels, list(manifest), dict(versions)], sort_keys=True, default=str)
+    identity = json.dumps(
+        [recipe, levels, list(manifest), dict(versions), dict(pretrained or {})], sort_keys=True, default=str
+    )
     return hashlib.sha256(identity.encode()).hexdigest()[:8]
 
 

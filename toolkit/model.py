@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from toolkit.contracts import Extractor, Fusion, Head, LevelShape, ModelOutput, Seq
 from toolkit.covariates import PredictedCovariate, one_hot
 from toolkit.errors import RecipeError, did_you_mean
-from toolkit.recipe import CovariateSpec, Recipe
+from toolkit.recipe import Recipe
 from toolkit.registry import build
 
 
@@ -47,9 +47,16 @@ class System(nn.Module):
 
     @property
     def fixed_samples(self) -> int | None:
-        """The only segment length that some part can take, in samples, or None."""
+        """The only segment length that some part can take, in samples, or None.
+
+        Raises:
+            RecipeError: if two parts can take different lengths only.
+        """
         parts = [*self.levels.values(), self.fusion]
-        return next((part.fixed_samples for part in parts if part.fixed_samples is not None), None)
+        lengths = {part.fixed_samples for part in parts} - {None}
+        if len(lengths) > 1:
+            raise RecipeError(f"The parts of the model take segments of {sorted(lengths)} samples only: one is needed.")
+        return next(iter(lengths), None)
 
     @property
     def pretrained(self) -> dict[str, str | None]:
@@ -119,7 +126,8 @@ def build_system(recipe: Recipe, classes: Mapping[str, Sequence[str]]) -> System
         head_inputs={name: spec.on for name, spec in recipe.model.heads.items()},
         given_covariates={name: size for name, size in sizes.items() if name not in predicted},
         predicted_covariates={
-            name: _build_covariate(name, spec, levels, sizes[name]) for name, spec in predicted.items()
+            name: PredictedCovariate(channels=levels[spec.level].channels, classes=sizes[name])
+            for name, spec in predicted.items()
         },
         covariate_levels={name: spec.level for name, spec in predicted.items()},
     )
@@ -134,12 +142,3 @@ def _build_head(recipe: Recipe, name: str, fusion: Fusion, classes: Mapping[str,
         )
     context = {"size": fusion.sizes[spec.on], "classes": len(classes[spec.target])}
     return build("head", spec.plugin, spec.args, context, where=spec.where)
-
-
-def _build_covariate(name: str, spec: CovariateSpec, levels: Mapping[str, Extractor], size: int) -> PredictedCovariate:
-    if spec.level not in levels:
-        raise RecipeError(
-            f"model.covariates.{name}.level: no level is called {spec.level!r}."
-            f"{did_you_mean(spec.level, levels)} Known: {', '.join(levels)}."
-        )
-    return PredictedCovariate(channels=levels[spec.level].channels, classes=size)

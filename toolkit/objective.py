@@ -3,18 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from toolkit.contracts import Loss, ModelOutput
 from toolkit.errors import RecipeError, did_you_mean
 from toolkit.model import System
-from toolkit.recipe import LossSpec, Recipe
+from toolkit.recipe import EVERY_HEAD, LossSpec, Recipe
 from toolkit.registry import build, get_class
 from toolkit.segments import UNKNOWN
-
-EVERY_HEAD = "*"
 
 
 @dataclass(frozen=True)
@@ -22,13 +19,13 @@ class Term:
     """One loss at one place.
 
     Args:
-        module: its key among the objective's modules.
+        name: of its module, and of its part of the sum.
         on: name of the head or embedding it reads.
         target: name of the target it compares with.
         weight: factor in the sum.
     """
 
-    module: str
+    name: str
     on: str
     target: str
     weight: float
@@ -48,29 +45,31 @@ class Objective(nn.Module):
         self.losses = nn.ModuleDict(losses)
         self.terms = tuple(terms)
         self.covariate_weights = dict(covariate_weights)
+        self.weights = {term.name: term.weight for term in terms}
+        self.weights |= {f"covariate {name}": weight for name, weight in covariate_weights.items()}
 
-    def forward(self, output: ModelOutput, targets: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The sum, and each term's value before its weight.
+    def forward(self, output: ModelOutput, targets: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum.
 
         Args: output of a System; targets name -> class indices [batch], -1 where unknown.
-        Returns: scalar; "loss:place" -> scalar, detached.
+        Returns: scalar.
         """
-        total, values = torch.zeros((), device=next(iter(output.embeddings.values())).device), {}
+        return sum(self.weights[name] * value for name, value in self.parts(output, targets).items())
+
+    def parts(self, output: ModelOutput, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Every loss before its weight: name -> scalar; one whose targets are all unknown is left out."""
+        values = {}
         for term in self.terms:
-            loss = self.losses[term.module]
+            loss = self.losses[term.name]
             inputs = output.logits[term.on] if loss.reads == "logits" else output.embeddings[term.on]
             inputs, known = _known(inputs, targets[term.target])
             if len(known):
-                value = loss(inputs.float(), known)
-                total = total + term.weight * value
-                values[term.module] = value.detach()
-        for name, weight in self.covariate_weights.items():
+                values[term.name] = loss(inputs.float(), known)
+        for name in self.covariate_weights:
             logits, known = _known(output.covariate_logits[name], targets[name])
             if len(known):
-                value = functional.cross_entropy(logits.float(), known)
-                total = total + weight * value
-                values[f"covariate-{name}"] = value.detach()
-        return total, values
+                values[f"covariate {name}"] = functional.cross_entropy(logits.float(), known)
+        return values
 
     def after_step(self, taken: Tensor) -> None:
         """Tell every loss that an optimizer step was taken, or skipped."""
@@ -99,6 +98,8 @@ def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, S
     for name, spec in recipe.model.losses.items():
         for place in _places(spec, recipe):
             key = name if isinstance(spec.on, str) and spec.on != EVERY_HEAD else f"{name}-{place}"
+            if key in losses:
+                raise RecipeError(f"model.losses: two losses would be called {key!r}; give {name!r} another name.")
             losses[key], target = _attach(name, spec, place, recipe, system, class_counts)
             terms.append(Term(key, place, target, spec.weight))
     weights = {n: c.weight for n, c in recipe.model.covariates.items() if c.source == "predicted"}

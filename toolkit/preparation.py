@@ -13,6 +13,7 @@ from toolkit.recipe import Recipe, load_recipe
 from toolkit.registry import build, get_class
 
 SYNTHETIC = "synthetic corpus: the figures say nothing about real speech"
+REDUCED = "small settings (the recipe's without_data) instead of the recipe's own"
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,13 @@ class Source:
         recipe: checked and resolved.
         corpus: the plugin that reads it.
         folder: where the data is; None where the corpus makes its own.
+        reduced: whether the recipe's `without_data` settings replace its own.
     """
 
     recipe: Recipe
     corpus: Corpus
     folder: Path | None
+    reduced: bool = False
 
     def read(self) -> list[Utterance]:
         """All utterances of the corpus, with the labels it came with."""
@@ -54,6 +57,7 @@ class Preparation:
     def stamps(self) -> tuple[str, ...]:
         """What has to be said of every result, before weights are known."""
         said = [SYNTHETIC] if self.source.corpus.synthetic else []
+        said += [REDUCED] if self.source.reduced else []
         return (*said, self.fold.stamp) if self.fold.stamp else tuple(said)
 
     def part(self, name: str) -> list[Utterance]:
@@ -111,10 +115,12 @@ def load_source(
     loaded = load(data_available=True)
     environment = get_class("corpus", loaded.corpus.plugin).environment
     folder = data_folder or loaded.data_folder or (os.environ.get(environment) if environment else None)
+    reduced = False
     if folder is None and manifest is None:
-        loaded = load(data_available=False)
+        full, loaded = loaded, load(data_available=False)
+        reduced = full != loaded
     corpus = build("corpus", loaded.corpus.plugin, loaded.corpus.args, {}, where=loaded.corpus.where)
-    return Source(loaded, corpus, None if folder is None else Path(folder))
+    return Source(loaded, corpus, None if folder is None else Path(folder), reduced)
 
 
 def prepare(source: Source, utterances: Sequence[Utterance] | None = None) -> Preparation:
@@ -132,9 +138,12 @@ def prepare(source: Source, utterances: Sequence[Utterance] | None = None) -> Pr
         source.read() if utterances is None else utterances, labels=recipe.labels, label_map=recipe.label_map
     )
     folds = make_folds(utterances, recipe.protocol.name, **recipe.protocol.args)
-    return Preparation(
-        source, tuple(utterances), target_classes(recipe, utterances, labels), pick_fold(folds, recipe.fold)
-    )
+    fold = pick_fold(folds, recipe.fold)
+    train = set(fold.train)
+    missing = [label for label in labels if label not in {u.label for u in utterances if u.id in train}]
+    if missing:
+        raise CorpusError(f"Fold {fold.name!r}: no training utterance has the label {', '.join(missing)}.")
+    return Preparation(source, tuple(utterances), target_classes(recipe, utterances, labels), fold)
 
 
 def check_source(source: Source) -> CheckReport:
@@ -147,7 +156,7 @@ def check_source(source: Source) -> CheckReport:
         label_map=recipe.label_map,
         sample_rate=recipe.audio.sample_rate,
         segment_samples=recipe.audio.segment_samples,
-        covariates=[name for name, spec in recipe.model.covariates.items() if spec.source != "predicted"],
+        covariates=[name for name, spec in recipe.model.covariates.items() if spec.source == "label"],
     )
     try:
         prepare(source, utterances)
@@ -162,7 +171,8 @@ def target_classes(
     recipe: Recipe, utterances: Sequence[Utterance], labels: Sequence[str]
 ) -> dict[str, tuple[str, ...]]:
     """The classes of every target and covariate: the labels, else what the whole manifest holds, sorted."""
-    names = [head.target for head in recipe.model.heads.values()] + list(recipe.model.covariates)
+    parts = [*recipe.model.heads.values(), *recipe.model.losses.values()]
+    names = [part.target for part in parts] + list(recipe.model.covariates)
     classes = {"label": tuple(labels)}
     for name in names:
         if name not in classes:

@@ -13,7 +13,17 @@ from toolkit.corpus import Utterance, natural_key, speaker_order
 from toolkit.errors import ProtocolError, did_you_mean
 from toolkit.folds import PARTS, Fold, pick_fold, refuse_shared
 
-__all__ = ["PARTS", "PROTOCOLS", "Fold", "make_folds", "pick_fold", "refuse_shared", "selects_on", "stopping_rules"]
+__all__ = [
+    "PARTS",
+    "PROTOCOLS",
+    "Fold",
+    "make_folds",
+    "pick_fold",
+    "refuse_shared",
+    "selects_on",
+    "stopping_rules",
+    "training_protocol",
+]
 
 TEST_EPOCH_STAMP = "loso-test-epoch: the epoch was chosen on the test speaker"
 AS_PUBLISHED_STAMP = (
@@ -71,7 +81,12 @@ def stopping_rules(name: str) -> tuple[str, ...]:
     `loso` and `loso-test-epoch` are read from one training, so it goes on until either would have stopped; each still
     picks among the epochs up to its own stop only.
     """
-    return ("valid", "test") if name in ("loso", "loso-test-epoch") else (selects_on(name),)
+    return ("valid", "test") if training_protocol(name) == "loso" else (selects_on(name),)
+
+
+def training_protocol(name: str) -> str:
+    """Return the protocol whose training this one is read from: `loso-test-epoch` is read from that of `loso`."""
+    return "loso" if name == "loso-test-epoch" else name
 
 
 def _loso(utterances: Sequence[Utterance]) -> list[Fold]:

@@ -10,7 +10,7 @@ toolkit.field_checks.BadField: epochs must be at least 1, not 0.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal
 
 from toolkit.field_checks import BadField, at_least, check_name, known
@@ -19,6 +19,8 @@ from toolkit.places import Place
 FUSED = "fused"
 EVERY_HEAD = "*"
 GROUPS = ("covariates", "fusion", "heads", "losses")  # parameter groups beside the levels
+# Names that are taken where these would stand: parameter groups, arrays of embeddings.npz, the answer itself.
+TAKEN = {"levels": (FUSED, *GROUPS, "id", "reference", "note", "file"), "covariates": ("label", "id", "path")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +117,7 @@ class ModelSpec:
                 raise BadField(family, "is empty; at least one is needed.")
         for family in ("levels", "covariates", "heads", "losses"):
             for name in getattr(self, family):
-                check_name(f"{family}.{name}", name, also=(FUSED, *GROUPS) if family == "levels" else ())
+                check_name(f"{family}.{name}", name, also=TAKEN.get(family, ()))
         embeddings = (FUSED, *self.levels)
         for name, head in self.heads.items():
             known(f"heads.{name}.on", [head.on], embeddings, "embedding")
@@ -126,6 +128,13 @@ class ModelSpec:
         for name, covariate in self.covariates.items():
             if covariate.level is not None:
                 known(f"covariates.{name}.level", [covariate.level], self.levels, "level")
+
+    def is_trained(self, head: str) -> bool:
+        """Whether a loss reads this head."""
+        return any(
+            loss.on == EVERY_HEAD or head in ([loss.on] if isinstance(loss.on, str) else loss.on)
+            for loss in self.losses.values()
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +181,7 @@ class OptimizerSpec:
 class GroupSpec:
     """Settings of one parameter group; null is the optimizer's."""
 
+    name: Literal["adamw", "adam", "sgd"] | None = None
     learning_rate: float | None = None
     weight_decay: float | None = None
 
@@ -206,6 +216,11 @@ class TrainingSpec:
         if self.max_grad_norm is not None and self.max_grad_norm <= 0:
             raise BadField("max_grad_norm", f"must be above 0, or null for no clipping, not {self.max_grad_norm}.")
 
+    def group_settings(self, name: str) -> OptimizerSpec:
+        """What a parameter group is trained with: its own settings, the optimizer's where it has none."""
+        own = self.groups.get(name, GroupSpec())
+        return replace(self.optimizer, **{key: value for key, value in vars(own).items() if value is not None})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -236,6 +251,11 @@ class Recipe:
         if self.predict_from is None:
             raise BadField("predict_from", f"is needed: which of {', '.join(self.model.heads)} gives the answer?")
         known("predict_from", [self.predict_from], self.model.heads, "head")
+        target = self.model.heads[self.predict_from].target
+        if target != "label":
+            raise BadField("predict_from", f"names {self.predict_from!r}, which predicts {target!r} and not the label.")
+        if not self.model.is_trained(self.predict_from):
+            raise BadField("predict_from", f"names {self.predict_from!r}, and no loss in model.losses trains it.")
         for name in self.training.groups:
             known(f"training.groups.{name}", [name], (*self.model.levels, *GROUPS), "parameter group")
         self._check_labels()

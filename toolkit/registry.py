@@ -98,6 +98,8 @@ class Registry(Catalogue):
             place = inside(where, "args", first) if first in checked else inside(where, "args")
             kept = PluginError if isinstance(error, PluginError) else RecipeError
             raise kept(f"{place}: {kind} {name!r}: {text}") from error
+        except Exception as error:
+            raise PluginError(f"{where}: {self.find(kind, name)} cannot be built: {reason(error)}") from error
 
 
 def discover(entry_points: Iterable[EntryPoint] | None = None, *, refresh: bool = False) -> Registry:

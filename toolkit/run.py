@@ -1,5 +1,6 @@
 """A run: one system trained and tested on one fold with one seed, its folder filled."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +16,14 @@ from toolkit.epoch_log import EpochLog
 from toolkit.errors import RecipeError
 from toolkit.history import History
 from toolkit.identity import manifest_rows, run_hash, used_versions
-from toolkit.model import System, build_system
+from toolkit.model import build_system
 from toolkit.objective import Objective, build_objective
 from toolkit.preparation import Preparation
-from toolkit.protocols import selects_on, stopping_rules
+from toolkit.protocols import PROTOCOLS, selects_on, stopping_rules, training_protocol
 from toolkit.recipe import Recipe, dump_recipe
 from toolkit.results import write_results
 from toolkit.run_data import RunData
-from toolkit.run_folder import CHECKPOINTS, MANIFEST, RECIPE, RunFolder
+from toolkit.run_folder import CHECKPOINTS, HISTORY, MANIFEST, RECIPE, RunFolder
 from toolkit.seeding import seed_all
 
 
@@ -37,71 +38,90 @@ class Run:
 
     def __init__(self, preparation: Preparation, *, say: Callable[[str], None] = print, progress: bool = False):
         self.preparation, self.recipe = preparation, preparation.source.recipe
+        self.protocol = preparation.fold.protocol
         self.say, self.progress = say, progress
         self.training = replace(self.recipe.training, device=choose_device(self.recipe))
         self.versions = used_versions(self.recipe)
-        name = RunFolder.name(
-            system=self.recipe.name,
-            protocol=preparation.fold.protocol,
-            fold=preparation.fold.name,
-            seed=self.recipe.seed,
-            identity=run_hash(self.recipe.as_dict(), manifest_rows(preparation.utterances), self.versions),
-        )
-        self.folder = RunFolder(Path(self.recipe.output_folder) / name)
+        seed_all(self.recipe.seed, "weights")
+        self.system = build_system(self.recipe, preparation.classes)
+        self.folder = self._folder(self.protocol)
 
     def train(self) -> Path:
         """Train, test and write the folder; continue an interrupted run; leave a finished one alone.
 
         Returns: the path of results.json.
         """
-        if self.folder.finished:
-            self.say(f"This run is finished, nothing is trained: {self.folder.path}")
-            return self.folder.results
-        with self.folder.locked():
-            self._train()
+        if not self.folder.finished:
+            with self.folder.locked():
+                if not self.folder.finished:  # by a process that held the lock until now
+                    self._train_and_test()
+                    return self.folder.results
+        self.say(f"This run is finished, nothing is trained: {self.folder.path}")
         return self.folder.results
 
-    def _train(self) -> None:
-        seed_all(self.recipe.seed, "weights")
-        system = build_system(self.recipe, self.preparation.classes)
-        data = RunData(self.preparation, fixed_samples=system.fixed_samples)
-        objective = build_objective(self.recipe, system, data.class_counts())
-        self._stamp(system)
-        self._write_inputs()
-        checkpointer = AtomicCheckpointer(self.folder.path / CHECKPOINTS)
-        if checkpointer.find_checkpoint() is None:
-            self._fit_levels(system, data)
-        brain = self._brain(system, objective, data, checkpointer)
-        brain.fit(brain.epochs, data.loader(data.train, brain.train_sampler), data.loader(data.evaluation))
-        best = f"best_{selects_on(self.preparation.fold.protocol)}"
-        test = data.segments(self.preparation.part("test"))
-        brain.evaluate(data.loader(test), max_key=best)
-        write_results(self.folder, self.preparation, brain, versions=self.versions)
-        checkpointer.keep_only(checkpointer.find_checkpoint(max_key=best))
+    def _folder(self, protocol: str) -> RunFolder:
+        recipe = self.recipe.as_dict()
+        recipe["protocol"]["name"] = training_protocol(protocol)
+        rows = manifest_rows(self.preparation.utterances)
+        name = RunFolder.name(
+            system=self.recipe.name,
+            protocol=protocol,
+            fold=self.preparation.fold.name,
+            seed=self.recipe.seed,
+            identity=run_hash(recipe, rows, self.versions, self.system.pretrained),
+        )
+        return RunFolder(Path(self.recipe.output_folder) / name)
 
-    def _fit_levels(self, system: System, data: RunData) -> None:
+    def _train_and_test(self) -> None:
+        data = RunData(self.preparation, fixed_samples=self.system.fixed_samples)
+        objective = build_objective(self.recipe, self.system, data.class_counts())
+        self._stamp()
+        self._write_inputs()
+        trained = self._trained_under_another_name()
+        checkpointer = AtomicCheckpointer((trained or self.folder).path / CHECKPOINTS)
+        if trained is None and checkpointer.find_checkpoint() is None:
+            self._fit_levels(data)
+        brain = self._brain(objective, data, checkpointer)
+        if trained is None:
+            brain.fit(brain.epochs, data.loader(data.train, brain.train_sampler), data.loader(data.evaluation))
+        else:
+            self.say(f"Read from the training of {trained.path}")
+            brain.history.load_state_dict(json.loads((trained.path / HISTORY).read_text()))
+            brain.on_epoch(brain.history)
+        self.folder.write_json(HISTORY, brain.history.state_dict())
+        test = data.segments(self.preparation.part("test"))
+        brain.evaluate(data.loader(test), max_key=f"best_{selects_on(self.protocol)}")
+        write_results(self.folder, self.preparation, brain, versions=self.versions)
+        if trained is None:
+            checkpointer.keep_only([f"best_{rule}" for rule in brain.history.rules])
+
+    def _trained_under_another_name(self) -> RunFolder | None:
+        """The finished run of another protocol with the same training, if it is there with its checkpoints."""
+        for protocol in PROTOCOLS:
+            if protocol != self.protocol and training_protocol(protocol) == training_protocol(self.protocol):
+                other = self._folder(protocol)
+                if other.finished and (other.path / CHECKPOINTS).is_dir():
+                    return other
+        return None
+
+    def _fit_levels(self, data: RunData) -> None:
         """Let the levels that have to learn a scaling from the training part do so, before the first step."""
         loader, console = data.loader(data.train), Console(stderr=True)
-        for name, level in system.levels.items():
+        for name, level in self.system.levels.items():
             if level.fits:
                 batches = track(
                     loader, f"scaling of {name}", console=console, transient=True, disable=not self.progress
                 )
                 level.fit(level.features(batch.wave) for batch in batches)
 
-    def _brain(
-        self, system: System, objective: Objective, data: RunData, checkpointer: AtomicCheckpointer
-    ) -> SystemBrain:
-        fold = self.preparation.fold
+    def _brain(self, objective: Objective, data: RunData, checkpointer: AtomicCheckpointer) -> SystemBrain:
         return SystemBrain(
-            system,
+            self.system,
             objective,
             training=self.training,
             sampler=data.training_batches(),
             history=History(
-                stopping_rules(fold.protocol),
-                patience=self.training.patience,
-                min_epochs=self.training.min_epochs,
+                stopping_rules(self.protocol), patience=self.training.patience, min_epochs=self.training.min_epochs
             ),
             checkpointer=checkpointer,
             seed=self.recipe.seed,
@@ -109,12 +129,16 @@ class Run:
             references=[self.preparation.class_index(u, "label") for u in data.evaluated],
             predict_from=self.recipe.predict_from,
             on_epoch=EpochLog(self.folder, self.say),
-            on_resume=lambda epoch, step: self.say(f"Resumes in epoch {epoch} after step {step}: {self.folder.path}"),
+            on_resume=self._say_where_it_resumes,
             progress=self.progress,
         )
 
-    def _stamp(self, system: System) -> None:
-        random = system.random_backbones
+    def _say_where_it_resumes(self, epochs: int, steps: int) -> None:
+        where = f"in epoch {epochs + 1} after step {steps}" if steps or epochs < self.training.epochs else "at its test"
+        self.say(f"Resumes {where}: {self.folder.path}")
+
+    def _stamp(self) -> None:
+        random = self.system.random_backbones
         said = [f"random weights instead of pre-trained ones: {', '.join(random)}"] if random else []
         self.folder.stamps = (*self.preparation.stamps, *said)
         for stamp in self.folder.stamps:
@@ -134,10 +158,16 @@ def choose_device(recipe: Recipe) -> str:
     Raises:
         RecipeError: if the device is not there, or cannot compute in the recipe's precision.
     """
-    device, precision = recipe.training.device, recipe.training.precision
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if chosen.startswith("cuda") and not torch.cuda.is_available():
-        raise RecipeError(f"training.device is {chosen!r}, and torch finds no GPU here: use --device cpu.")
-    if chosen == "cpu" and precision == "fp16":
+    name, precision = recipe.training.device, recipe.training.precision
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise RecipeError(f"training.device is {name!r}: cpu, cuda, or cuda:1 and so on is needed.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise RecipeError(f"training.device is {name!r}, and torch finds {torch.cuda.device_count()} GPUs here.")
+    if device.type == "cpu" and precision == "fp16":
         raise RecipeError("training.precision is 'fp16', which needs a GPU: use fp32 or bf16 on the CPU.")
-    return chosen
+    return "cpu" if device.type == "cpu" else name

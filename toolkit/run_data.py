@@ -3,13 +3,11 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from torch.utils.data import DataLoader
 
 from toolkit.corpus import Utterance
 from toolkit.covariates import class_index, marginal, shuffled_value
-from toolkit.errors import CorpusError
 from toolkit.preparation import Preparation, column
-from toolkit.segments import EpochBatches, SegmentSet
+from toolkit.segments import EpochBatches, SegmentLoader, SegmentSet
 
 
 class RunData:
@@ -28,10 +26,6 @@ class RunData:
         self.evaluated = [u for u in preparation.utterances if u.id in evaluated]
         self.train = self.segments(preparation.part("train"))
         self.evaluation = self.segments(self.evaluated)
-        missing = set(range(len(preparation.classes["label"]))) - set(self.train.segment_targets("label").tolist())
-        if missing:
-            names = ", ".join(preparation.classes["label"][index] for index in sorted(missing))
-            raise CorpusError(f"Fold {fold.name!r}: no training utterance has the label {names}.")
 
     def segments(self, utterances: Sequence[Utterance]) -> SegmentSet:
         """The segments of some utterances of the corpus."""
@@ -61,11 +55,11 @@ class RunData:
             sampler=training.sampler,
         )
 
-    def loader(self, segments: SegmentSet, batches: EpochBatches | None = None) -> DataLoader:
+    def loader(self, segments: SegmentSet, batches: EpochBatches | None = None) -> SegmentLoader:
         """A loader over segments, in order where no batch sampler is given."""
         training = self.recipe.training
         order = {"batch_sampler": batches} if batches is not None else {"batch_size": training.batch_size}
-        return DataLoader(segments, collate_fn=segments.collate, num_workers=training.workers, **order)
+        return SegmentLoader(segments, collate_fn=segments.collate, num_workers=training.workers, **order)
 
     def class_counts(self) -> dict[str, list[int]]:
         """Target -> training segments by class."""

@@ -5,6 +5,7 @@ import fcntl
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ EMBEDDINGS = "embeddings.npz"
 RECIPE = "recipe.yaml"
 MANIFEST = "manifest.csv"
 CHECKPOINTS = "checkpoints"
+HISTORY = "history.json"
 EPOCH_COLUMNS = ("epoch", "train_loss", "valid_wa", "valid_ua", "test_wa", "test_ua", "seconds")
 
 
@@ -39,6 +41,7 @@ class RunFolder:
     @staticmethod
     def name(*, system: str, protocol: str, fold: str, seed: int, identity: str) -> str:
         """What the folder is called: system, protocol, fold, seed and the hash of all that can change the result."""
+        fold = re.sub(r"[^\w.+-]", "_", fold).lstrip(".")  # a speaker may be called anything
         return f"{system}-{protocol}-{fold}-seed{seed}-{identity}"
 
     @property

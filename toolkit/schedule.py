@@ -2,8 +2,6 @@
 
 import math
 
-SCHEDULES = ("constant", "linear", "cosine")
-
 
 def learning_rate_factor(step: int, *, schedule: str, warmup_steps: int, total_steps: int) -> float:
     """The factor for optimizer step `step` (from 0): a linear warm-up, then constant or a decay towards 0.

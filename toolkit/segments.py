@@ -2,20 +2,18 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from toolkit.audio import audio_frames, cut, read_audio
+from toolkit.audio import MIN_SAMPLES, audio_frames, cut, read_audio
 from toolkit.contracts import Seq
 from toolkit.corpus import Utterance
-from toolkit.errors import RecipeError
+from toolkit.errors import AudioError
 from toolkit.seeding import derive_seed
 
-MIN_SAMPLES = 400  # one analysis window at 16 kHz; a shorter tail is padded with silence up to it
 UNKNOWN = -1
 
 
@@ -76,7 +74,7 @@ class SegmentSet(Dataset):
         sample_rate: in Hz.
         segment_samples: longest segment.
         tail: "weighted" (a segment weighs its real length) or "equal" (every segment weighs the same).
-        fixed_samples: pad every segment with silence to this length, which then counts as real; None: real lengths.
+        fixed_samples: every segment is padded with silence, which counts as real, or cut to it; None: real lengths.
     """
 
     def __init__(
@@ -101,22 +99,29 @@ class SegmentSet(Dataset):
             for index, utterance in enumerate(self.utterances)
             for start, stop in cut(self._samples(utterance), segment_samples=segment_samples)
         ]
-        self._read = lru_cache(maxsize=4)(self._read_utterance)
+        self._last: tuple[int, Tensor] | None = None  # neighbouring segments are of one utterance
 
     def __len__(self) -> int:
         return len(self.segments)
 
-    def __getitem__(self, index: int) -> tuple[int, Tensor]:
+    def __getitem__(self, index: int) -> tuple[int, Tensor | AudioError]:
+        """A segment's index with its samples, or with why they cannot be read: `SegmentLoader` raises that."""
         segment = self.segments[index]
-        return index, self._read(segment.utterance)[segment.start : segment.stop]
+        try:
+            return index, self._read(segment.utterance)[segment.start : segment.stop]
+        except AudioError as error:
+            return index, error
 
-    def collate(self, items: Sequence[tuple[int, Tensor]]) -> Batch:
+    def collate(self, items: Sequence[tuple[int, Tensor | AudioError]]) -> Batch | AudioError:
         """Pad segments into a Batch: [batch, samples]."""
+        for _, wave in items:
+            if isinstance(wave, AudioError):
+                return wave
         segments = [self.segments[index] for index, _ in items]
         lengths = torch.tensor([max(len(wave), MIN_SAMPLES) for _, wave in items])
         width = int(lengths.max()) if self.fixed_samples is None else self.fixed_samples
         values = pad_sequence([wave for _, wave in items], batch_first=True)
-        values = torch.nn.functional.pad(values, (0, max(width - values.shape[1], 0)))
+        values = torch.nn.functional.pad(values, (0, width - values.shape[1]))
         if self.fixed_samples is not None:
             lengths = torch.full_like(lengths, width)
         utterances = torch.tensor([segment.utterance for segment in segments])
@@ -136,9 +141,24 @@ class SegmentSet(Dataset):
     def _samples(self, utterance: Utterance) -> int:
         return audio_frames(utterance.path, sample_rate=self.sample_rate, start_s=utterance.start, end_s=utterance.end)
 
-    def _read_utterance(self, index: int) -> Tensor:
-        utterance = self.utterances[index]
-        return read_audio(utterance.path, sample_rate=self.sample_rate, start_s=utterance.start, end_s=utterance.end)
+    def _read(self, index: int) -> Tensor:
+        if self._last is None or self._last[0] != index:
+            utterance = self.utterances[index]
+            wave = read_audio(
+                utterance.path, sample_rate=self.sample_rate, start_s=utterance.start, end_s=utterance.end
+            )
+            self._last = index, wave
+        return self._last[1]
+
+
+class SegmentLoader(DataLoader):
+    """A DataLoader that raises, in this process, what a worker could not read."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in super().__iter__():
+            if isinstance(batch, AudioError):
+                raise batch
+            yield batch
 
 
 class EpochBatches(Sampler[list[int]]):
@@ -154,8 +174,6 @@ class EpochBatches(Sampler[list[int]]):
     """
 
     def __init__(self, classes: Tensor, *, batch_size: int, seed: int, sampler: str = "shuffle"):
-        if sampler not in ("shuffle", "balanced"):
-            raise RecipeError(f"training.sampler is {sampler!r}: 'shuffle' or 'balanced' is needed")
         self.classes, self.batch_size, self.seed, self.sampler = classes, batch_size, seed, sampler
         self.epoch, self.skip = 1, 0
 

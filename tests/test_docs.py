@@ -1,0 +1,372 @@
+"""What the pages in docs/ show is run, loaded or compared: commands, recipes, the plugin, tables, links."""
+
+import csv
+import json
+import re
+import runpy
+import shlex
+import shutil
+import sys
+from configparser import ConfigParser
+from dataclasses import fields
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from small_system import write_recipe
+from throwaway import install
+
+from toolkit import cli, identity, preparation, protocols
+from toolkit.corpus import Utterance, read_manifest
+from toolkit.model import build_system
+from toolkit.preparation import load_source, prepare
+from toolkit.recipe import CovariateSpec, GroupSpec, Recipe, load_recipe
+from toolkit.registry import default_registry
+from toolkit.run import Run
+from toolkit.run_folder import EPOCH_COLUMNS
+from toolkit.schema_reading import default_at, known_paths
+from toolkit.utterance import COLUMNS
+from toolkit.yaml_loading import read_yaml
+from toolkit_plugins.corpora.ravdess import GROUPS
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+SHOWN = [*PAGES, ROOT / "README.md", *sorted((ROOT / "recipes").glob("*/README.md"))]
+SHELL = ("sh", "bash", "console", "shell")
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    """The fenced blocks of a page in some languages."""
+    found = re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [text for language, text in found if language in languages]
+
+
+def without_fences(page: Path) -> str:
+    """The text of a page without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def named(page: Path, language: str) -> dict[str, str]:
+    """The blocks that say in their first line where they stand: file -> text."""
+    return {text.partition("\n")[0].removeprefix("# "): text for text in blocks(page, language)}
+
+
+def table(page: Path, header: str) -> list[list[str]]:
+    """The rows of the table whose first column is called so, without the marks of code."""
+    lines = page.read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(f"| {header} |"))
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip().replace("`", "") for cell in line.strip("|").split("|")])
+    return rows
+
+
+def command_lines() -> list[tuple[str, str]]:
+    """Page and command, of every toolkit, python and make command in a shell block or in indented code."""
+    found = []
+    for page in SHOWN:
+        indented = re.findall(r"^ {4}(\S.*)$", without_fences(page), re.MULTILINE)
+        for text in [*blocks(page, *SHELL), "\n".join(indented)]:
+            for line in text.replace("\\\n", " ").splitlines():
+                line = line.removeprefix("$ ").strip()
+                if re.match(r"(toolkit|python|make) ", line):
+                    found.append((page.relative_to(ROOT).as_posix(), line))
+    return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def example(tmp_path_factory):
+    """The package of writing-a-plugin.md as it stands, installed for all tests here."""
+    page, folder = DOCS / "writing-a-plugin.md", tmp_path_factory.mktemp("example")
+    project = ConfigParser()
+    project.read_string(named(page, "toml")["pyproject.toml"])
+    name, version = (project["project"][key].strip('"') for key in ("name", "version"))
+    group = {key: value.strip('"') for key, value in project["project.entry-points.toolkit"].items()}
+    (folder / "my_levels").mkdir()
+    entry_points = "\n".join(["[toolkit]", *(f"{key} = {value}" for key, value in group.items())])
+    install(folder, name, "", version=version, entry_points=entry_points, files=named(page, "python"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("IEMOCAP_ROOT", raising=False)
+        patch.delenv("RAVDESS_ROOT", raising=False)
+        patch.chdir(ROOT)
+        default_registry.cache_clear()
+        yield folder
+    default_registry.cache_clear()
+    for module in [m for m in sys.modules if m.split(".")[0] == "my_levels"]:
+        del sys.modules[module]
+
+
+@pytest.fixture(scope="module")
+def recipes(tmp_path_factory) -> Path:
+    """A copy of recipes/ with the recipes that the pages show."""
+    root = tmp_path_factory.mktemp("root")
+    shutil.copytree(ROOT / "recipes", root / "recipes")
+    for page in PAGES:
+        for name, text in named(page, "yaml").items():
+            assert not (root / name).exists(), f"{page.name} would replace {name}"
+            (root / name).write_text(text)
+    return root
+
+
+SHOWN_RECIPES = [(page.name, name) for page in PAGES for name in named(page, "yaml")]
+
+
+def check_arguments(recipe: Recipe) -> None:
+    """All plugins of a recipe are there and take their arguments."""
+    registry, model = default_registry(), recipe.model
+    parts = [("corpus", recipe.corpus), ("fusion", model.fusion)]
+    for kind, specs in (("extractor", model.levels), ("head", model.heads), ("loss", model.losses)):
+        parts += [(kind, spec) for spec in specs.values()]
+    for kind, spec in parts:
+        registry.check_args(kind, spec.plugin, spec.args, where=spec.where)
+
+
+def imagined(recipe: Recipe) -> list[Utterance]:
+    """Utterances with the speakers of the recipe's corpus, for its folds; any corpus for a manifest."""
+    if recipe.corpus.plugin == "ravdess":
+        pairs = [(str(actor), None, str(number)) for number, group in enumerate(GROUPS, 1) for actor in group]
+    else:
+        pairs = [(f"{n}{gender}", f"Session{n}", None) for n in range(1, 6) for gender in "MF"]
+    parts, out = ("train", "valid", "test"), []
+    for index, (speaker, session, group) in enumerate(pairs):
+        known = {"split": parts[index % 3]} if recipe.corpus.plugin == "manifest" else {"group": group}
+        if recipe.protocol.name != "random":
+            known |= {"speaker": speaker, "session": session}
+        out.append(Utterance(id=speaker, path=f"{speaker}.wav", label="a", **known))
+    return out
+
+
+def test_there_are_commands_and_recipes_to_look_at():
+    assert len(command_lines()) > 12 and len(SHOWN_RECIPES) >= 4
+
+
+@pytest.mark.parametrize(("page", "line"), command_lines())
+def test_a_command_on_a_page_is_valid_as_written(page, line, monkeypatch, tmp_path):
+    words = shlex.split(re.sub(r"\$(IEMOCAP|RAVDESS)_ROOT", str(tmp_path), line), comments=True)
+    assert "$" not in " ".join(words)
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        return
+    if words[0] == "python" and words[1] == "-m":
+        words = words[2:]
+    search_folder = None
+    if words[0] == "python":
+        script = ROOT / words[1]
+        assert script.is_file()
+        if not (script.name == "train.py" and script.is_relative_to(ROOT / "recipes")):
+            return
+        search_folder, words = script.parent, ["toolkit", "train", *words[2:]]
+    if words[0] == "toolkit":
+        check_command(words[1:], search_folder, monkeypatch)
+
+
+def check_command(words: list[str], search_folder: Path | None, monkeypatch) -> None:
+    """Options exist; where there is a recipe it loads, with and without data, and has the fold."""
+    command = cli.main.commands[words[0]]
+    if words[0] in ("list-plugins", "show-plugin"):
+        result = CliRunner().invoke(cli.main, words)
+        assert result.exit_code == 0, result.output
+    elif words[0] in ("train", "check-data"):
+        caught = {}
+
+        def load_source(recipe, tokens, **options):
+            caught.update(recipe=recipe, tokens=tokens, **options)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(preparation, "load_source", load_source)
+        result = CliRunner().invoke(command, words[1:], obj=search_folder)
+        assert caught, result.output
+        manifest = caught["manifest"]
+        more = ["--corpus.plugin=manifest", f"--corpus.args.path={manifest}"] if manifest else []
+        for data_available in (True, False):
+            recipe = load_recipe(
+                caught["recipe"],
+                [*caught["tokens"], *more],
+                data_available=data_available,
+                search_folder=caught["search_folder"],
+            )
+            check_arguments(recipe)
+            folds = protocols.make_folds(imagined(recipe), recipe.protocol.name, **recipe.protocol.args)
+            protocols.pick_fold(folds, recipe.fold)
+    else:
+        options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        assert {word.partition("=")[0] for word in words if word.startswith("--")} <= options
+
+
+@pytest.mark.parametrize("page", SHOWN, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_command_in_running_text_exists(page):
+    text = without_fences(page)
+    for words in re.findall(r"`toolkit ([^`]+)`", text):
+        command, *rest = shlex.split(words)
+        assert command in cli.main.commands, words
+        if command == "show-plugin" and rest and rest[-1] != "NAME":
+            assert CliRunner().invoke(cli.main, [command, *rest]).exit_code == 0
+
+
+@pytest.mark.parametrize(("page", "name"), SHOWN_RECIPES)
+def test_a_recipe_on_a_page_loads_with_and_without_data_and_can_be_built(page, name, recipes):
+    assert re.fullmatch(r"recipes/\w+/hparams/\w+\.yaml", name), "its first line says where the file stands"
+    for data_available in (True, False):
+        recipe = load_recipe(recipes / name, data_available=data_available)
+        check_arguments(recipe)
+        assert recipe.name == Path(name).stem
+    system = build_system(recipe, {"label": ("a", "b", "c"), "gender": ("F", "M")})
+    assert set(system.heads) == set(recipe.model.heads)
+
+
+def test_the_page_on_recipes_has_every_key_with_its_default(recipes):
+    tree = read_yaml(recipes / "recipes/ravdess/hparams/complete.yaml")
+
+    def paths(value, path=()):
+        for key, inner in value.items():
+            yield (*path, key), inner
+            if isinstance(inner, dict):
+                yield from paths(inner, (*path, key))
+
+    found = dict(paths(tree))
+    assert {".".join(path) for path in found} == {path for path in known_paths(tree) if path}
+    for path, value in found.items():
+        try:
+            default = default_at(path)
+        except KeyError:
+            continue
+        if path != ("predict_from",):  # the only head, where nothing is said
+            assert value == default, path
+    specs = {"covariates: {}": CovariateSpec, "groups: {}": GroupSpec}
+    for line in blocks(DOCS / "recipes.md", "yaml")[0].splitlines():
+        for start, spec in specs.items():
+            if line.strip().startswith(start):
+                assert all(field.name in line for field in fields(spec) if field.name != "where")
+
+
+def test_what_the_page_on_recipes_says_of_merging_holds(recipes):
+    frozen = load_recipe(recipes / "recipes/iemocap/hparams/mtl_frozen.yaml")
+    assert list(frozen.model.levels) == ["mfcc", "wav2vec2"] and "spectrogram" not in frozen.model.heads
+    assert frozen.model.levels["wav2vec2"].args["tune"] == "frozen"
+    assert frozen.model.levels["wav2vec2"].args["source"] == "facebook/wav2vec2-base-960h"
+    assert frozen.training.groups["fusion"].learning_rate == 1e-4
+    text = "extends: mfcc.yaml\ntraining: {warmup_steps: !ref <training.epochs> * 2}\n"
+    (recipes / "recipes/ravdess/hparams/reference.yaml").write_text(text)
+    found = load_recipe(recipes / "recipes/ravdess/hparams/reference.yaml", ["--training.epochs=7"])
+    assert found.training.warmup_steps == 14
+
+
+def test_the_table_of_protocols_has_all_of_them_and_says_what_chooses_the_epoch():
+    rows = {row[0]: row for row in table(DOCS / "protocols.md", "protocol")}
+    assert list(rows) == list(protocols.PROTOCOLS)
+    for name, row in rows.items():
+        assert row[4].split(",")[0] == protocols.selects_on(name)
+
+
+def test_the_stamps_on_the_page_are_those_that_are_written():
+    said = [row[1] for row in table(DOCS / "protocols.md", "when")]
+    constants = ("TEST_EPOCH", "AS_PUBLISHED", "RANDOM", "UNKNOWN_SPEAKERS")
+    expected = [getattr(protocols, f"{name}_STAMP") for name in constants]
+    assert said[:6] == [*expected, preparation.SYNTHETIC, preparation.REDUCED]
+
+
+def test_the_table_of_columns_has_all_of_them():
+    named_columns = [name for row in table(DOCS / "corpora.md", "column") for name in row[0].split(", ")]
+    assert sorted(named_columns) == sorted(COLUMNS) == sorted({f.name for f in fields(Utterance)} - {"extra"})
+
+
+def test_the_table_of_corpora_has_all_of_them_with_their_variables():
+    registry = default_registry()
+    rows = {row[0]: row[1] for row in table(DOCS / "corpora.md", "corpus")}
+    assert set(rows) == {info.name for info in registry.list_plugins("corpus")}
+    for name, variable in rows.items():
+        assert (registry.get_class("corpus", name).environment or "-") == variable
+
+
+def test_the_groups_of_ravdess_are_those_of_the_page():
+    listed = "; ".join(", ".join(map(str, group)) for group in GROUPS)
+    assert listed in " ".join((DOCS / "corpora.md").read_text().split())
+
+
+def test_the_manifests_on_the_page_are_read(tmp_path):
+    for ending in ("csv", "json"):
+        (text,) = blocks(DOCS / "corpora.md", ending)
+        (tmp_path / f"my.{ending}").write_text(text)
+    rows = read_manifest(tmp_path / "my.csv")
+    assert [u.gender for u in rows] == ["F", "M", "F"] and rows[1].extra == {"weather": "wet"}
+    assert rows[0].path == tmp_path / "clips" / "a1.wav" and rows[2].path == Path("/data/more/c3.wav")
+    (fold,) = protocols.make_folds(rows, "given")
+    assert fold.stamp is None
+    assert [(u.start, u.end) for u in read_manifest(tmp_path / "my.json")] == [(0.5, 2.25), (7.0, 9.5)]
+
+
+def test_a_runs_folder_holds_what_the_page_says(tmp_path):
+    page = DOCS / "run-folder.md"
+    source = load_source(write_recipe(tmp_path), ["--training.epochs=1"])
+    folder = Run(prepare(source), say=lambda line: None).train().parent
+    files = {row[0].rstrip("/") for row in table(page, "file")}
+    assert {path.name for path in folder.iterdir()} | {"tensorboard"} == files
+    keys = [key for row in table(page, "key") for key in row[0].split(", ")]
+    assert sorted(keys) == sorted(json.loads((folder / "results.json").read_text()))
+    text = " ".join(page.read_text().split())
+    assert ", ".join(f"`{column}`" for column in EPOCH_COLUMNS).replace("`epoch`", "`epoch` (from 1)") in text
+    header = next(csv.reader((folder / "predictions.csv").read_text().splitlines()))
+    assert ", ".join(f"`{column}`" for column in header[:4]) in text and header[4].startswith("p_")
+    for keys in identity.IRRELEVANT.values():
+        assert all(f"`{key}`" in text for key in keys)
+    with np.load(folder / "embeddings.npz") as arrays:
+        assert set(arrays) == {"id", "reference", "fused", "mfcc"}
+    again = load_recipe(folder / "recipe.yaml")
+    assert again == source.recipe, "recipe.yaml can be trained like any recipe"
+
+
+def test_the_page_of_commands_is_what_help_prints():
+    script = runpy.run_path(str(DOCS / "generate_cli.py"))
+    assert (DOCS / "cli.md").read_text() == script["page"](), "run: python docs/generate_cli.py"
+
+
+def test_the_example_plugin_is_listed_with_its_distribution():
+    result = CliRunner().invoke(cli.main, ["list-plugins", "--kind", "extractor", "--json"])
+    (info,) = [info for info in json.loads(result.stdout) if info["name"] == "loudness"]
+    assert (info["distribution"], info["version"], info["status"]) == ("my-levels", "1.0", "ok")
+    shown = CliRunner().invoke(cli.main, ["show-plugin", "my-levels:loudness"]).output
+    assert "length of a frame, in seconds." in shown and "Given by the system: sample_rate" in shown
+
+
+def test_the_example_plugins_own_tests_pass(example):
+    space = runpy.run_path(str(example / "test_loudness.py"))
+    tests = [value for name, value in space.items() if name.startswith("test_")]
+    assert len(tests) == 2
+    for test in tests:
+        test()
+
+
+def test_the_files_of_the_example_are_those_that_are_listed():
+    page = DOCS / "writing-a-plugin.md"
+    listed = re.findall(r"^  (\S+)", blocks(page, "text")[0], re.MULTILINE)
+    assert listed == [*named(page, "toml"), *named(page, "python")]
+
+
+@pytest.mark.parametrize("page", SHOWN, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page):
+    for target, anchor in re.findall(r"\]\((?!\w+:)([^)#\s]*)#?([^)\s]*)\)", page.read_text()):
+        file = (page.parent / target).resolve() if target else page
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-")) for heading in headings}
+
+
+def test_the_index_lists_every_page():
+    index = (DOCS / "README.md").read_text()
+    assert [page.name for page in PAGES if page.name != "README.md" and f"({page.name})" not in index] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_has_one_title_and_no_skipped_headings(page):
+    text = without_fences(page)
+    levels = [len(marks) for marks in re.findall(r"^(#+) ", text, re.MULTILINE)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(later - earlier <= 1 for earlier, later in pairwise(levels))
