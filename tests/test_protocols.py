@@ -100,10 +100,15 @@ def test_dealing_keeps_the_genders_together_where_men_and_women_alternate():
         assert sorted(int(i) % 2 for i in fold.test) == [0, 0, 1, 1]
 
 
-@pytest.mark.parametrize("k", [2, 6, 0, "5"])
+@pytest.mark.parametrize("k", [2, 6, 0])
 def test_a_number_of_groups_that_cannot_be_dealt_is_refused(k):
     with pytest.raises(ProtocolError, match=r"cannot deal 5 speakers .* k is 3 to 5"):
         make_folds(plain("abcde"), "groups", k=k)
+
+
+def test_a_protocols_argument_of_another_type_is_refused():
+    with pytest.raises(ProtocolError, match=r"protocol\.args\.k: '5' is text; a whole number or null is needed"):
+        make_folds(corpus(5), "groups", k="5")
 
 
 def test_given_takes_the_column_split():

@@ -16,7 +16,6 @@ from toolkit.errors import AudioError
 if TYPE_CHECKING:
     from torch import Tensor
 
-MIN_SAMPLES = 400  # one analysis window at 16 kHz; what is shorter is padded with silence up to it
 TOLERANCE_S = 0.01  # manifests round times; an end this far beyond the file is the file's end
 _STREAMED = 0x7FFF0000  # data sizes from here on are placeholders of programs that wrote into a pipe
 

@@ -127,16 +127,15 @@ def train(ctx, words, protocol, fold, seed, output_folder, device, precision, **
     from toolkit.preparation import prepare
 
     preparation = prepare(source)
-    from rich.console import Console
-
     from toolkit.display import print_results
     from toolkit.logs import quiet_libraries
     from toolkit.run import Run
+    from toolkit.run_folder import read_results
 
     quiet_libraries()
     terminal = sys.stderr.isatty()
     results = Run(preparation, say=lambda line: click.echo(line, err=True), progress=terminal).train()
-    print_results(json.loads(results.read_text()), Console())
+    print_results(read_results(results))
     click.echo(results)
 
 
@@ -157,11 +156,9 @@ def check_data(ctx, words, protocol, as_json, **options):
     if as_json:
         click.echo(json.dumps(report.as_json(), indent=2))
     else:
-        from rich.console import Console
-
         from toolkit.display import print_counts
 
-        print_counts(report.counts, Console())
+        print_counts(report.counts)
         for line in [*report.notes, *summarise(report.problems)]:
             click.echo(line)
     ctx.exit(1 if report.stops else 0)

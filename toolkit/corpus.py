@@ -92,24 +92,37 @@ def write_manifest(path: str | Path, utterances: Sequence[Utterance]) -> None:
         CorpusError: if the ending is neither, or an id occurs twice.
     """
     path = Path(path).expanduser().absolute()
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    text = manifest_text(utterances, path)
+    try:
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise CorpusError(f"{path} could not be written: {error.strerror}") from error
+
+
+def manifest_text(utterances: Sequence[Utterance], path: Path) -> str:
+    """What `write_manifest` writes to a path: CSV or JSON by its ending, paths relative to its folder."""
     twice = [i for i, n in Counter(u.id for u in utterances).items() if n > 1]
     if twice:
         raise CorpusError(f"{path}: id {twice[0]!r} is on {Counter(u.id for u in utterances)[twice[0]]} utterances")
     rows = [_row(path.parent, u) for u in utterances]
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     if path.suffix.lower() == ".json":
-        partial.write_text(json.dumps(rows, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    elif path.suffix.lower() == ".csv":
-        columns = [*COLUMNS, *dict.fromkeys(key for u in utterances for key in u.extra)]
-        # A lone carriage return is not quoted by itself before Python 3.13.
-        quoting = csv.QUOTE_ALL if any("\r" in str(v) for row in rows for v in row.values()) else csv.QUOTE_MINIMAL
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, columns, restval="", quoting=quoting, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-    else:
+        return json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
+    if path.suffix.lower() != ".csv":
         raise CorpusError(f"{path}: a manifest ends in .csv or .json, not in {path.suffix or 'nothing'!r}")
-    partial.replace(path)
+    columns = [*COLUMNS, *dict.fromkeys(key for u in utterances for key in u.extra)]
+    # A lone carriage return is not quoted by itself before Python 3.13.
+    quoting = csv.QUOTE_ALL if any("\r" in str(v) for row in rows for v in row.values()) else csv.QUOTE_MINIMAL
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, restval="", quoting=quoting, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _row(folder: Path, u: Utterance) -> dict:

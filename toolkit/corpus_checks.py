@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from toolkit.audio import MIN_SAMPLES, decode, resampled_length
 from toolkit.corpus import Utterance, natural_key, speaker_order
 from toolkit.errors import AudioError
 from toolkit.labels import label_faults, map_label
+from toolkit.utterance import MIN_SAMPLES
 
 SILENT_PEAK = 10 ** (-60 / 20)  # full scale is 1
 NO_SPEAKERS = "all"
@@ -166,6 +166,8 @@ class _Sound:
 
 
 def _examine(u: Utterance, sample_rate: int, min_samples: int) -> _Sound:
+    from toolkit.audio import decode, resampled_length
+
     try:
         sound, rate = decode(u.path, start_s=u.start, end_s=u.end)
     except AudioError as error:

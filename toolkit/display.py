@@ -6,17 +6,25 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+WIDTH = 160  # where the output is no terminal: wide enough that rows stay whole and can be searched
 
-def print_results(results: Mapping[str, Any], console: Console) -> None:
+
+def console_for_output() -> Console:
+    """Standard output, as wide as the terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDTH)
+
+
+def print_results(results: Mapping[str, Any]) -> None:
     """A run's test: WA, UA, the row-normalised confusion matrix, and what must be said of them.
 
     Args:
         results: the content of results.json.
-        console: where to draw.
     """
+    console = console_for_output()
     part = f"fold {results['fold']} of {results['protocol']}, seed {results['seed']}"
-    synthetic = "synthetic corpus " if results["synthetic"] else ""
-    table = Table(title=f"Test of {results['system']} on {synthetic}{results['corpus']}, {part}")
+    corpus = results["corpus"] if not results["synthetic"] else "a synthetic corpus"
+    table = Table(title=f"Test of {results['system']} on {corpus}, {part}")
     table.add_column("utterances", justify="right")
     for column in ("WA %", "UA %", "macro F1 %"):
         table.add_column(column, justify="right")
@@ -25,7 +33,7 @@ def print_results(results: Mapping[str, Any], console: Console) -> None:
     console.print(table)
     console.print(_confusion(results["labels"], results["confusion"]))
     for stamp in results["stamps"]:
-        console.print(f"NOTE: {stamp}", style="yellow", highlight=False)
+        console.print(f"NOTE: {stamp}", style="yellow", markup=False, soft_wrap=True)
 
 
 def _confusion(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Table:
@@ -39,19 +47,18 @@ def _confusion(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Table:
     return table
 
 
-def print_counts(counts: Mapping[str, Mapping[str, int]], console: Console) -> None:
+def print_counts(counts: Mapping[str, Mapping[str, int]]) -> None:
     """Utterances by speaker and class, with sums.
 
     Args:
         counts: speaker -> label -> number.
-        console: where to draw.
     """
     labels = list(dict.fromkeys(label for row in counts.values() for label in row))
-    table = Table(title="Utterances by speaker and class", show_footer=True)
+    table = Table(title="Utterances by speaker and class", show_footer=len(counts) > 1)
     table.add_column("speaker", footer="all")
     for label in labels:
         table.add_column(label, justify="right", footer=str(sum(row.get(label, 0) for row in counts.values())))
     table.add_column("all", justify="right", footer=str(sum(sum(row.values()) for row in counts.values())))
     for speaker, row in counts.items():
         table.add_row(speaker, *(str(row.get(label, 0)) for label in labels), str(sum(row.values())))
-    console.print(table)
+    console_for_output().print(table)

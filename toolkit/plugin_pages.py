@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from toolkit.catalogue import PluginInfo
+from toolkit.display import console_for_output
 from toolkit.signatures import REQUIRED, Argument, read_arguments, read_source
-
-WIDTH = 160  # where the output is no terminal: wide enough that rows stay whole and can be searched
 
 
 def print_table(infos: Sequence[PluginInfo]) -> None:
@@ -26,12 +24,12 @@ def print_table(infos: Sequence[PluginInfo]) -> None:
             about.append("\n" if info.summary else "")
             about.append(f"{info.status}: {info.error}", style="red" if info.status == "broken" else "yellow")
         table.add_row(info.kind or "?", Text(info.name), Text(f"{info.distribution} {info.version}"), about)
-    _console().print(table)
+    console_for_output().print(table)
 
 
 def print_page(info: PluginInfo, cls: type, context: Sequence[str]) -> None:
     """A plugin's arguments with types, defaults and meanings, and the paper it comes from."""
-    console, arguments = _console(), read_arguments(cls, context)
+    console, arguments = console_for_output(), read_arguments(cls, context)
     console.print(Text(f"{info.kind} {info.name}", style="bold"), Text(f"from {info.distribution} {info.version}"))
     console.print(Text(info.summary))
     free = [argument for argument in arguments if not argument.given]
@@ -54,8 +52,3 @@ def print_page(info: PluginInfo, cls: type, context: Sequence[str]) -> None:
 
 def _default(argument: Argument) -> str:
     return "required" if argument.default is REQUIRED else repr(argument.default)
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDTH)

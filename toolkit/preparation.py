@@ -1,5 +1,6 @@
 """From a recipe's file and a folder of data to one fold that can be trained; no torch."""
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -101,7 +102,7 @@ def load_source(
     """
     overrides = list(overrides)
     if manifest is not None:
-        overrides += ["--corpus.plugin", "manifest", "--corpus.args.path", str(Path(manifest).resolve())]
+        overrides += ["--corpus.plugin", "manifest", "--corpus.args.path", json.dumps(str(Path(manifest).resolve()))]
 
     def load(data_available: bool) -> Recipe:
         return load_recipe(
@@ -114,7 +115,7 @@ def load_source(
 
     loaded = load(data_available=True)
     environment = get_class("corpus", loaded.corpus.plugin).environment
-    folder = data_folder or loaded.data_folder or (os.environ.get(environment) if environment else None)
+    folder = data_folder or loaded.data_folder or (os.environ.get(environment) or None if environment else None)
     reduced = False
     if folder is None and manifest is None:
         full, loaded = loaded, load(data_available=False)

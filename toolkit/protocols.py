@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+from toolkit.annotations import Mismatch, check_value
 from toolkit.corpus import Utterance, natural_key, speaker_order
 from toolkit.errors import ProtocolError, did_you_mean
 from toolkit.folds import PARTS, Fold, pick_fold, refuse_shared
@@ -58,6 +59,10 @@ def make_folds(utterances: Sequence[Utterance], name: str, **args) -> list[Fold]
                 f"protocol {name!r} takes no {argument!r}; it takes {', '.join(known) or 'no arguments'}."
                 + did_you_mean(argument, known)
             )
+        try:
+            check_value(args[argument], inspect.signature(PROTOCOLS[name]).parameters[argument].annotation)
+        except Mismatch as error:
+            raise ProtocolError(f"protocol.args.{argument}: {error}") from None
     if not utterances:
         raise ProtocolError(f"protocol {name!r} has no utterances to split")
     twice = [i for i, count in Counter(u.id for u in utterances).items() if count > 1]

@@ -11,7 +11,7 @@ from rich.progress import track
 
 from toolkit.brain import SystemBrain
 from toolkit.checkpoints import AtomicCheckpointer
-from toolkit.corpus import write_manifest
+from toolkit.corpus import manifest_text
 from toolkit.epoch_log import EpochLog
 from toolkit.errors import RecipeError
 from toolkit.history import History
@@ -60,7 +60,7 @@ class Run:
         return self.folder.results
 
     def _folder(self, protocol: str) -> RunFolder:
-        recipe = self.recipe.as_dict()
+        recipe = self.recipe.as_dict() | {"fold": self.preparation.fold.name}
         recipe["protocol"]["name"] = training_protocol(protocol)
         rows = manifest_rows(self.preparation.utterances)
         name = RunFolder.name(
@@ -77,31 +77,34 @@ class Run:
         objective = build_objective(self.recipe, self.system, data.class_counts())
         self._stamp()
         self._write_inputs()
-        trained = self._trained_under_another_name()
+        trained = self._folder_that_is_trained()
         checkpointer = AtomicCheckpointer((trained or self.folder).path / CHECKPOINTS)
-        if trained is None and checkpointer.find_checkpoint() is None:
-            self._fit_levels(data)
         brain = self._brain(objective, data, checkpointer)
         if trained is None:
-            brain.fit(brain.epochs, data.loader(data.train, brain.train_sampler), data.loader(data.evaluation))
+            self._fit(brain, data)
         else:
-            self.say(f"Read from the training of {trained.path}")
+            self.say(f"Trained already, only the test is left: {trained.path}")
             brain.history.load_state_dict(json.loads((trained.path / HISTORY).read_text()))
             brain.on_epoch(brain.history)
-        self.folder.write_json(HISTORY, brain.history.state_dict())
         test = data.segments(self.preparation.part("test"))
         brain.evaluate(data.loader(test), max_key=f"best_{selects_on(self.protocol)}")
         write_results(self.folder, self.preparation, brain, versions=self.versions)
-        if trained is None:
-            checkpointer.keep_only([f"best_{rule}" for rule in brain.history.rules])
 
-    def _trained_under_another_name(self) -> RunFolder | None:
-        """The finished run of another protocol with the same training, if it is there with its checkpoints."""
-        for protocol in PROTOCOLS:
-            if protocol != self.protocol and training_protocol(protocol) == training_protocol(self.protocol):
-                other = self._folder(protocol)
-                if other.finished and (other.path / CHECKPOINTS).is_dir():
-                    return other
+    def _fit(self, brain: SystemBrain, data: RunData) -> None:
+        """Train to the end; what is kept of it are its history and the best epoch by each rule."""
+        if brain.checkpointer.find_checkpoint() is None:
+            self._fit_levels(data)
+        brain.fit(brain.epochs, data.loader(data.train, brain.train_sampler), data.loader(data.evaluation))
+        brain.checkpointer.keep_only([f"best_{rule}" for rule in brain.history.rules])
+        self.folder.write_json(HISTORY, brain.history.state_dict())
+
+    def _folder_that_is_trained(self) -> RunFolder | None:
+        """This run's folder, or that of a protocol with the same training, whose training has ended."""
+        for protocol in (self.protocol, *PROTOCOLS):
+            if training_protocol(protocol) == training_protocol(self.protocol):
+                folder = self._folder(protocol)
+                if (folder.path / HISTORY).is_file():
+                    return folder
         return None
 
     def _fit_levels(self, data: RunData) -> None:
@@ -149,7 +152,8 @@ class Run:
         self.folder.write(RECIPE, (f"# NOTE: {stamp}\n" if stamp else "") + dump_recipe(self.recipe))
         note = {"note": stamp} if stamp else {}
         utterances = [replace(u, extra={**u.extra, **note}) for u in self.preparation.utterances]
-        write_manifest(self.folder.path / MANIFEST, utterances)
+        path = (self.folder.path / MANIFEST).absolute()
+        self.folder.write(MANIFEST, manifest_text(utterances, path))
 
 
 def choose_device(recipe: Recipe) -> str:

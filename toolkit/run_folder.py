@@ -111,3 +111,15 @@ class RunFolder:
     def write_json(self, name: str, value: Mapping[str, Any]) -> Path:
         """Write a JSON file."""
         return self.write(name, json.dumps(value, indent=2) + "\n")
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """The content of a run's results.json.
+
+    Raises:
+        CheckpointError: if it is no JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged ({error}): delete it and give the command again.") from None

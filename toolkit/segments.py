@@ -8,11 +8,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from toolkit.audio import MIN_SAMPLES, audio_frames, cut, read_audio
+from toolkit.audio import audio_frames, cut, read_audio
 from toolkit.contracts import Seq
 from toolkit.corpus import Utterance
 from toolkit.errors import AudioError
 from toolkit.seeding import derive_seed
+from toolkit.utterance import MIN_SAMPLES
 
 UNKNOWN = -1
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from toolkit.errors import CorpusError
 
 COLUMNS = ("id", "path", "label", "start", "end", "speaker", "gender", "session", "group", "split", "text")
+MIN_SAMPLES = 400  # one analysis window at 16 kHz; what is shorter is padded with silence up to it
 GENDERS = {"f": "F", "female": "F", "m": "M", "male": "M"}
 _GENDER_ORDER = {"M": 0, "F": 1, None: 2}
 
