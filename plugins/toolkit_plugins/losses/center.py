@@ -50,8 +50,8 @@ class Center(Loss):
     """Half the squared distance between an embedding and its class's center: 1/2 ||x_i - c_{y_i}||^2.
 
     Wen et al. sum over the batch (`reduction: sum`). The default, `mean`, is that sum divided by the rows
-    of the batch, so that a loss weight means the same at any batch size; the paper's weight 0.003 belongs
-    to `sum`.
+    of the batch, so that a loss weight means the same at any batch size. The paper sums the cross entropy
+    too: its weight 0.003 goes with `mean` where, as here, the cross entropy is a mean.
 
     Centers begin at zero. They follow the rule c_j <- c_j - alpha * sum_i (c_j - x_i) / (1 + n_j), whatever
     the reduction and the loss's weight, once for each optimizer step taken and over all rows since the one
