@@ -344,3 +344,14 @@ def test_a_declaration_that_is_interrupted_stops_the_program(tmp_path, monkeypat
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(KeyboardInterrupt):
         read_declaration("interrupted_declaration")
+
+
+def test_a_constructor_that_breaks_names_the_plugin_and_the_cause(monkeypatch):
+    from toolkit_plugins.heads.linear import Linear
+
+    def broken(self, *, size, classes):
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr(Linear, "__init__", broken)
+    with pytest.raises(PluginError, match=r"model\.heads\.x: .*'linear'.*cannot be built: RuntimeError: no such thing"):
+        default_registry().build("head", "linear", {}, {"size": 3, "classes": 2}, where="model.heads.x")

@@ -137,7 +137,6 @@ def test_a_fold_named_like_a_path_stays_in_the_output_folder(recipe):
 
 
 def test_tensorboard_gets_what_epochs_csv_has(recipe):
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     folder = run(recipe)
