@@ -1,10 +1,14 @@
 """The commands as a user types them: where recipes are found, what is printed, how a mistake is told."""
 
 import csv
+import fcntl
 import json
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import numpy as np
@@ -128,3 +132,24 @@ def test_check_data_reads_a_corpus_from_its_folder(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr + done.stdout
     assert "24 utterances" in done.stdout
+
+
+def test_on_a_terminal_a_bar_shows_the_loss_and_the_rate(tmp_path):
+    recipe, (ours, theirs) = write_recipe(tmp_path), pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))  # 24 rows of 120 columns
+    process = subprocess.Popen(
+        [sys.executable, "-m", "toolkit", "train", recipe, "--training.epochs=1"],
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while block := os.read(ours, 4096):
+            shown += block
+    except OSError:  # the end of a pseudo-terminal whose other side is closed
+        pass
+    os.close(ours)
+    assert process.wait() == 0
+    assert b"train_loss=" in shown and (b"it/s" in shown or b"s/it" in shown)
