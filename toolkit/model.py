@@ -77,8 +77,11 @@ class System(nn.Module):
         return self.encode(self.features(wave), covariates)
 
     def features(self, wave: Seq) -> dict[str, Seq]:
-        """What each level's front end makes of the waveform: level -> [batch, time, channels]."""
-        with torch.no_grad():
+        """What each level's front end makes of the waveform: level -> [batch, time, channels].
+
+        Always in full precision, so that features are the same whatever a system is trained in.
+        """
+        with torch.no_grad(), torch.autocast(wave.values.device.type, enabled=False):
             return {name: level.features(wave) for name, level in self.levels.items()}
 
     def encode(self, features: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> ModelOutput:
