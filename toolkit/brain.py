@@ -154,7 +154,7 @@ class SystemBrain(sb.Brain):
 
     def compute_forward(self, batch: Batch, stage: sb.Stage) -> ModelOutput:
         """Run the system on a batch that is on the device."""
-        return self.modules["system"](batch.wave, batch.covariates)
+        return self.modules["system"](batch.inputs, batch.covariates)
 
     def compute_objectives(self, predictions: ModelOutput, batch: Batch, stage: sb.Stage) -> Tensor:
         """The weighted sum of the losses."""

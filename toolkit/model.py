@@ -68,13 +68,14 @@ class System(nn.Module):
         """Levels whose backbone is usually pre-trained, but has random weights here."""
         return [name for name, level in self.levels.items() if level.random_backbone]
 
-    def forward(self, wave: Seq, covariates: Mapping[str, Tensor]) -> ModelOutput:
+    def forward(self, inputs: Seq | Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> ModelOutput:
         """Run a batch of segments.
 
-        Args: wave [batch, samples]; covariates name -> class indices [batch], of those that are given.
+        Args: inputs: the waveform, [batch, samples], or what `features` made of it before; covariates name -> class
+            indices [batch], of those that are given.
         Returns: embeddings and logits, each [batch, size].
         """
-        return self.encode(self.features(wave), covariates)
+        return self.encode(self.features(inputs) if isinstance(inputs, Seq) else inputs, covariates)
 
     def features(self, wave: Seq) -> dict[str, Seq]:
         """What each level's front end makes of the waveform: level -> [batch, time, channels].

@@ -207,12 +207,22 @@ class TrainingSpec:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: str | None = None
     workers: int = 0
+    feature_memory_mb: float = 1000.0
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int = 0
 
     def __post_init__(self):
         at_least(self, 1, "epochs", "patience", "batch_size", "accumulate")
-        at_least(self, 0, "min_epochs", "warmup_steps", "workers", "checkpoint_minutes", "checkpoint_steps")
+        at_least(
+            self,
+            0,
+            "min_epochs",
+            "warmup_steps",
+            "workers",
+            "feature_memory_mb",
+            "checkpoint_minutes",
+            "checkpoint_steps",
+        )
         if self.max_grad_norm is not None and self.max_grad_norm <= 0:
             raise BadField("max_grad_norm", f"must be above 0, or null for no clipping, not {self.max_grad_norm}.")
 

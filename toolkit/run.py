@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.progress import track
 
 from toolkit.brain import SystemBrain
+from toolkit.cache import in_order, keep_features
 from toolkit.checkpoints import AtomicCheckpointer
+from toolkit.contracts import Seq
 from toolkit.corpus import manifest_text
 from toolkit.epoch_log import EpochLog
 from toolkit.errors import RecipeError
@@ -25,6 +27,7 @@ from toolkit.results import write_results
 from toolkit.run_data import RunData
 from toolkit.run_folder import CHECKPOINTS, HISTORY, MANIFEST, RECIPE, RunFolder
 from toolkit.seeding import seed_all
+from toolkit.segments import Batch
 
 
 class Run:
@@ -92,6 +95,13 @@ class Run:
 
     def _fit(self, brain: SystemBrain, data: RunData) -> None:
         """Train to the end; what is kept of it are its history and the best epoch by each rule."""
+        keep_features(
+            self.system,
+            [data.train, data.evaluation],
+            limit_mb=self.training.feature_memory_mb,
+            device=self.training.device,
+            progress=self.progress,
+        )
         if brain.checkpointer.find_checkpoint() is None:
             self._fit_levels(data)
         brain.fit(brain.epochs, data.loader(data.train, brain.train_sampler), data.loader(data.evaluation))
@@ -109,13 +119,22 @@ class Run:
 
     def _fit_levels(self, data: RunData) -> None:
         """Let the levels that have to learn a scaling from the training part do so, before the first step."""
-        loader, console = data.loader(data.train), Console(stderr=True)
         for name, level in self.system.levels.items():
             if level.fits:
                 batches = track(
-                    loader, f"scaling of {name}", console=console, transient=True, disable=not self.progress
+                    in_order(data.train),
+                    f"scaling of {name}",
+                    console=Console(stderr=True),
+                    transient=True,
+                    disable=not self.progress,
                 )
-                level.fit(level.features(batch.wave) for batch in batches)
+                level.fit(self._features(name, batch) for batch in batches)
+
+    def _features(self, level: str, batch: Batch) -> Seq:
+        if batch.features is not None:
+            return batch.features[level]
+        with torch.no_grad():
+            return self.system.levels[level].features(batch.wave.to(self.training.device))
 
     def _brain(self, objective: Objective, data: RunData, checkpointer: AtomicCheckpointer) -> SystemBrain:
         return SystemBrain(

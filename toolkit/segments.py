@@ -1,7 +1,7 @@
 """Utterances cut into segments, segments put into batches; what is drawn depends on (seed, epoch) alone."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -43,18 +43,25 @@ class Batch:
     """Segments with their targets.
 
     Args:
-        wave: [batch, samples], lengths in samples.
+        wave: [batch, samples], lengths in samples; None where features are given.
         targets: target name -> class indices [batch], int64; -1 where unknown.
         covariates: covariate name -> class indices [batch], int64; -1 where unknown.
         utterances: [batch], int64, index into the SegmentSet's utterances.
         weights: [batch], float32, the segment's weight in its utterance's mean.
+        features: level -> what its front end made of the segments before; None where the waveform is given.
     """
 
-    wave: Seq
+    wave: Seq | None
     targets: Mapping[str, Tensor]
     covariates: Mapping[str, Tensor]
     utterances: Tensor
     weights: Tensor
+    features: Mapping[str, Seq] | None = None
+
+    @property
+    def inputs(self) -> Seq | Mapping[str, Seq]:
+        """What a System takes."""
+        return self.wave if self.features is None else self.features
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same on another device (indices and weights of utterances stay where they are)."""
@@ -62,7 +69,18 @@ class Batch:
         def moved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
 
-        return Batch(self.wave.to(device), moved(self.targets), moved(self.covariates), self.utterances, self.weights)
+        return replace(
+            self,
+            wave=None if self.wave is None else self.wave.to(device),
+            targets=moved(self.targets),
+            covariates=moved(self.covariates),
+            features=None if self.features is None else {n: seq.to(device) for n, seq in self.features.items()},
+        )
+
+
+def padded(rows: Sequence[Tensor]) -> Seq:
+    """Rows of any lengths as one Seq, zeros behind them: each [time] or [time, channels]."""
+    return Seq(pad_sequence(list(rows), batch_first=True), torch.tensor([len(row) for row in rows]))
 
 
 class SegmentSet(Dataset):
@@ -100,40 +118,51 @@ class SegmentSet(Dataset):
             for index, utterance in enumerate(self.utterances)
             for start, stop in cut(self._samples(utterance), segment_samples=segment_samples)
         ]
+        self.features: Mapping[str, list[Tensor]] | None = None  # level -> of each segment, once they are computed
         self._last: tuple[int, Tensor] | None = None  # neighbouring segments are of one utterance
 
     def __len__(self) -> int:
         return len(self.segments)
 
-    def __getitem__(self, index: int) -> tuple[int, Tensor | AudioError]:
-        """A segment's index with its samples, or with why they cannot be read: `SegmentLoader` raises that."""
+    def __getitem__(self, index: int) -> tuple[int, Tensor | AudioError | None]:
+        """A segment's index with its samples, or with why they cannot be read: `SegmentLoader` raises that.
+
+        No samples where features are kept.
+        """
+        if self.features is not None:
+            return index, None
         segment = self.segments[index]
         try:
             return index, self._read(segment.utterance)[segment.start : segment.stop]
         except AudioError as error:
             return index, error
 
-    def collate(self, items: Sequence[tuple[int, Tensor | AudioError]]) -> Batch | AudioError:
-        """Pad segments into a Batch: [batch, samples]."""
+    def collate(self, items: Sequence[tuple[int, Tensor | AudioError | None]]) -> Batch | AudioError:
+        """Pad segments, or the features kept of them, into a Batch."""
         for _, wave in items:
             if isinstance(wave, AudioError):
                 return wave
-        segments = [self.segments[index] for index, _ in items]
-        lengths = torch.tensor([max(len(wave), MIN_SAMPLES) for _, wave in items])
-        width = int(lengths.max()) if self.fixed_samples is None else self.fixed_samples
-        values = pad_sequence([wave for _, wave in items], batch_first=True)
-        values = torch.nn.functional.pad(values, (0, width - values.shape[1]))
-        if self.fixed_samples is not None:
-            lengths = torch.full_like(lengths, width)
+        indices, features = [index for index, _ in items], None
+        if self.features is not None:
+            features = {name: padded([rows[index] for index in indices]) for name, rows in self.features.items()}
+        segments = [self.segments[index] for index in indices]
         utterances = torch.tensor([segment.utterance for segment in segments])
         real = torch.tensor([segment.samples for segment in segments], dtype=torch.float32)
         return Batch(
-            wave=Seq(values, lengths),
+            wave=None if features is not None else self._padded_waves([wave for _, wave in items]),
+            features=features,
             targets={name: values[utterances] for name, values in self.targets.items()},
             covariates={name: values[utterances] for name, values in self.covariates.items()},
             utterances=utterances,
             weights=real if self.tail == "weighted" else torch.ones_like(real),
         )
+
+    def _padded_waves(self, waves: Sequence[Tensor]) -> Seq:
+        wave = padded(waves)
+        lengths = wave.lengths.clamp_min(MIN_SAMPLES)
+        width = int(lengths.max()) if self.fixed_samples is None else self.fixed_samples
+        values = torch.nn.functional.pad(wave.values, (0, width - wave.values.shape[1]))
+        return Seq(values, lengths if self.fixed_samples is None else torch.full_like(lengths, width))
 
     def segment_targets(self, target: str) -> Tensor:
         """The class index of every segment: [segments]."""
