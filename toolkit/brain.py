@@ -108,8 +108,6 @@ class SystemBrain(sb.Brain):
         """The objective, outside any wrapper."""
         return self.raw_modules["objective"]
 
-    # --- optimizer -------------------------------------------------------------------------------------------
-
     def init_optimizers(self):
         """A parameter group for each part that is trained, in one optimizer for each kind that the recipe names."""
         by_kind: dict[str, list[dict]] = {}
@@ -149,8 +147,6 @@ class SystemBrain(sb.Brain):
             )
         for name in self.modules:
             load_state(self.raw_modules[name], best.paramfiles[name])
-
-    # --- a step ----------------------------------------------------------------------------------------------
 
     def compute_forward(self, batch: Batch, stage: sb.Stage) -> ModelOutput:
         """Run the system on a batch that is on the device."""
@@ -225,8 +221,6 @@ class SystemBrain(sb.Brain):
         if due:
             self.history.seconds_before = time.monotonic() - self.epoch_start
         return due
-
-    # --- stages ----------------------------------------------------------------------------------------------
 
     def on_stage_start(self, stage: sb.Stage, epoch: int | None = None):
         """Begin an epoch (perhaps in its middle) or an evaluation."""
