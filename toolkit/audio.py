@@ -72,12 +72,6 @@ def audio_frames(
         return resampled_length(stop - start, file.samplerate, sample_rate)
 
 
-def duration_s(path: str | Path) -> float:
-    """Return a file's length in seconds, from its header alone; raises AudioError as `audio_frames`."""
-    with _open(path) as file:
-        return file.frames / file.samplerate
-
-
 def decode(path: str | Path, *, start_s: float | None = None, end_s: float | None = None) -> tuple[np.ndarray, int]:
     """Read a file, or a stretch of it, as it is; arguments and errors as for `read_audio`.
 

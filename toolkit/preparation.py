@@ -141,7 +141,8 @@ def prepare(source: Source, utterances: Sequence[Utterance] | None = None) -> Pr
     folds = make_folds(utterances, recipe.protocol.name, **recipe.protocol.args)
     fold = pick_fold(folds, recipe.fold)
     train = set(fold.train)
-    missing = [label for label in labels if label not in {u.label for u in utterances if u.id in train}]
+    trained = {u.label for u in utterances if u.id in train}
+    missing = [label for label in labels if label not in trained]
     if missing:
         raise CorpusError(f"Fold {fold.name!r}: no training utterance has the label {', '.join(missing)}.")
     return Preparation(source, tuple(utterances), target_classes(recipe, utterances, labels), fold)

@@ -47,6 +47,7 @@ class Run:
         self.versions = used_versions(self.recipe)
         seed_all(self.recipe.seed, "weights")
         self.system = build_system(self.recipe, preparation.classes)
+        self.identity = self._identity()
         self.folder = self._folder(self.protocol)
 
     def train(self) -> Path:
@@ -62,16 +63,20 @@ class Run:
         self.say(f"This run is finished, nothing is trained: {self.folder.path}")
         return self.folder.results
 
-    def _folder(self, protocol: str) -> RunFolder:
+    def _identity(self) -> str:
+        """The hash that this run shares with those of protocols that are read from the same training."""
         recipe = self.recipe.as_dict() | {"fold": self.preparation.fold.name}
-        recipe["protocol"]["name"] = training_protocol(protocol)
+        recipe["protocol"]["name"] = training_protocol(self.protocol)
         rows = manifest_rows(self.preparation.utterances)
+        return run_hash(recipe, rows, self.versions, self.system.pretrained)
+
+    def _folder(self, protocol: str) -> RunFolder:
         name = RunFolder.name(
             system=self.recipe.name,
             protocol=protocol,
             fold=self.preparation.fold.name,
             seed=self.recipe.seed,
-            identity=run_hash(recipe, rows, self.versions, self.system.pretrained),
+            identity=self.identity,
         )
         return RunFolder(Path(self.recipe.output_folder) / name)
 
@@ -110,7 +115,7 @@ class Run:
 
     def _folder_that_is_trained(self) -> RunFolder | None:
         """This run's folder, or that of a protocol with the same training, whose training has ended."""
-        for protocol in (self.protocol, *PROTOCOLS):
+        for protocol in dict.fromkeys((self.protocol, *PROTOCOLS)):
             if training_protocol(protocol) == training_protocol(self.protocol):
                 folder = self._folder(protocol)
                 if (folder.path / HISTORY).is_file():
