@@ -110,7 +110,9 @@ def recipes(tmp_path_factory) -> Path:
     shutil.copytree(ROOT / "recipes", root / "recipes")
     for page in PAGES:
         for name, text in named(page, "yaml").items():
-            assert not (root / name).exists(), f"{page.name} would replace {name}"
+            if (root / name).exists():
+                there = (root / name).read_text()
+                assert text.partition("\n")[2] == there, f"{page.name} shows another {name} than there is"
             (root / name).write_text(text)
     return root
 
@@ -313,7 +315,7 @@ def test_a_runs_folder_holds_what_the_page_says(tmp_path):
     text = " ".join(page.read_text().split())
     assert ", ".join(f"`{column}`" for column in EPOCH_COLUMNS).replace("`epoch`", "`epoch` (from 1)") in text
     header = next(csv.reader((folder / "predictions.csv").read_text().splitlines()))
-    assert ", ".join(f"`{column}`" for column in header[:4]) in text and header[4].startswith("p_")
+    assert ", ".join(f"`{column}`" for column in header[:6]) in text and header[6].startswith("p_")
     for keys in identity.IRRELEVANT.values():
         assert all(f"`{key}`" in text for key in keys)
     with np.load(folder / "embeddings.npz") as arrays:

@@ -64,7 +64,8 @@ def test_a_runs_files_hold_what_the_docs_promise(tmp_path):
     assert set(keys.split()) <= set(results)
     assert (results["fold"], results["synthetic"], results["pretrained"]) == ("S2", False, {"mfcc": None})
     predictions = list(csv.DictReader((folder / "predictions.csv").read_text().splitlines()))
-    assert list(predictions[0]) == ["id", "speaker", "reference", "predicted", "p_noise", "p_tone"]
+    known = ["id", "speaker", "gender", "seconds", "reference", "predicted"]
+    assert list(predictions[0]) == [*known, "p_noise", "p_tone"]
     assert {row["speaker"] for row in predictions} == {"2F", "2M"}
     for row in predictions:
         probabilities = {label: float(row[f"p_{label}"]) for label in ("noise", "tone")}

@@ -72,26 +72,44 @@ def show_plugin_command(words: tuple[str, ...]):
 
 
 def _recipe_options(command):
-    """What every command that reads a recipe and its data takes."""
+    """What every command that reads recipes and their data takes."""
     for option in (
-        click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="RECIPE [--KEY VALUE]..."),
         click.option("--data_folder", help="Where the corpus is; else its environment variable."),
         click.option("--manifest", help="A CSV or JSON manifest to use instead of the recipe's corpus."),
-        click.option("--protocol", help="Replaces protocol.name: loso, session-out, groups, given, ..."),
         click.option("--trust-recipe", is_flag=True, help="Allow YAML tags that run code."),
     ):
         command = option(command)
     return command
 
 
-def _recipe_and_overrides(words):
-    """The recipe is the first word that is neither an override's key nor its value."""
-    value_of_key = False
-    for position, word in enumerate(words):
+def _one_recipe(command):
+    """What the commands on one recipe take."""
+    for option in (
+        click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="RECIPE [--KEY VALUE]..."),
+        click.option("--protocol", help="Replaces protocol.name: loso, session-out, groups, given, ..."),
+    ):
+        command = option(command)
+    return _recipe_options(command)
+
+
+def _recipes_and_overrides(words):
+    """Recipes are the words that are neither an override's key nor its value."""
+    recipes, overrides, value_of_key = [], [], False
+    for word in words:
         if not value_of_key and not word.startswith("--"):
-            return word, [*words[:position], *words[position + 1 :]]
-        value_of_key = not value_of_key and "=" not in word
-    raise click.UsageError("Missing the recipe: RECIPE [--KEY VALUE]...")
+            recipes.append(word)
+        else:
+            overrides.append(word)
+            value_of_key = not value_of_key and "=" not in word
+    if not recipes:
+        raise click.UsageError("Missing the recipe: RECIPE [--KEY VALUE]...")
+    return recipes, overrides
+
+
+def _recipe_and_overrides(words):
+    """The first recipe; further words are left among the overrides, which refuse them by name."""
+    recipes, overrides = _recipes_and_overrides(words)
+    return recipes[0], [*overrides, *recipes[1:]]
 
 
 def _source(words, *, data_folder, manifest, trust_recipe, search_folder, **shortcuts):
@@ -108,7 +126,7 @@ def _source(words, *, data_folder, manifest, trust_recipe, search_folder, **shor
 
 
 @main.command("train", context_settings={"ignore_unknown_options": True})
-@_recipe_options
+@_one_recipe
 @click.option("--fold", help="Which fold to test, by name; the protocol's first where not given.")
 @click.option("--seed", type=int, help="Of the weights, the batches and all random draws.")
 @click.option("--output_folder", help="Where the run's folder goes; results/ where not given.")
@@ -140,7 +158,7 @@ def train(ctx, words, protocol, fold, seed, output_folder, device, precision, **
 
 
 @main.command("check-data", context_settings={"ignore_unknown_options": True})
-@_recipe_options
+@_one_recipe
 @click.option("--json", "as_json", is_flag=True, help="Print counts and problems as JSON.")
 @click.pass_context
 def check_data(ctx, words, protocol, as_json, **options):
@@ -162,6 +180,71 @@ def check_data(ctx, words, protocol, as_json, **options):
         for line in [*report.notes, *summarise(report.problems)]:
             click.echo(line)
     ctx.exit(1 if report.stops else 0)
+
+
+@main.command("experiment", context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="RECIPE... [--KEY VALUE]...")
+@_recipe_options
+@click.option("--folds", default="all", show_default=True, help="Names of folds, as 1M,1F; all takes every one.")
+@click.option("--seeds", default="1", show_default=True, help="As 1,2,3.")
+@click.option("--protocol", help="One or more, as loso,loso-test-epoch; the recipes' own where not given.")
+@click.option("--output", required=True, help="The experiment's folder.")
+@click.option("--jobs", type=click.IntRange(1), help="Trainings at a time on this machine; 1 where not given.")
+@click.option("--gpus", help="One training at a time on each of these GPUs, as 0,1.")
+@click.option("--threads", type=click.IntRange(1), help="Of each training; its share of the cores where not given.")
+@click.option("--scheduler", help="Address of a Dask scheduler, whose workers train instead of this machine.")
+@click.option("--resource", "resources", multiple=True, help="What a training takes of a Dask worker, as GPU=1.")
+def experiment(words, folds, seeds, protocol, output, jobs, gpus, threads, scheduler, resources, **options):
+    """Train every RECIPE on every fold with every seed; do what is missing when given again.
+
+    The first recipe is the baseline. Each system, protocol, fold and seed is a cell with a run of its own. Finished
+    cells are kept, interrupted ones go on where they stopped, failed ones are recorded and tried again next time.
+    `toolkit status DIR` shows how far it is, `toolkit report DIR` what it found. Exit code 1 if a cell failed.
+    """
+    from toolkit.experiment.command import Settings, conduct
+
+    recipes, overrides = _recipes_and_overrides(words)
+    settings = Settings.read(
+        jobs=jobs, gpus=gpus, threads=threads, scheduler=scheduler, resources=resources, overrides=overrides
+    )
+    sources = [_source([recipe, *overrides], search_folder=None, **options) for recipe in recipes]
+    failed = conduct(sources, settings, folds=folds, seeds=seeds, protocols=protocol, output=output)
+    sys.exit(1 if failed else 0)
+
+
+@main.command("status")
+@click.argument("folder", metavar="DIR")
+@click.option("--watch", is_flag=True, help="Show it anew every two seconds, until Ctrl-C.")
+def status(folder: str, watch: bool):
+    """Show how far the experiment in DIR is."""
+    from toolkit.experiment.command import show_status
+
+    show_status(folder, watch=watch)
+
+
+@main.command("report")
+@click.argument("folder", metavar="DIR")
+@click.option("--baseline", help="The system to compare with; the experiment's first where not given.")
+@click.option("--pair", help="Two systems to draw side by side, as ser,mf_mtl_cr.")
+@click.option("--protocol", help="The one whose figures are shown; the experiment's first where not given.")
+@click.option("--tsne-fold", help="The fold whose embeddings are drawn; the first where not given.")
+@click.option("--speakers", help="Test folds whose accuracy is drawn against epochs, as 1M,1F,2M.")
+@click.option("--output", help="Where report.html, tables/ and figures/ go; DIR where not given.")
+def report(folder, baseline, pair, protocol, tsne_fold, speakers, output):
+    """Write report.html, tables and figures of the experiment in DIR."""
+    from toolkit.experiment.outcome import read_experiment
+    from toolkit.report import write_report
+
+    outcome = read_experiment(folder)
+    page = write_report(
+        outcome.with_baseline(baseline) if baseline else outcome,
+        pair=tuple(pair.split(",")) if pair else None,
+        protocol=protocol,
+        tsne_fold=tsne_fold,
+        speakers=tuple(speakers.split(",")) if speakers else None,
+        output=output,
+    )
+    click.echo(page)
 
 
 if __name__ == "__main__":

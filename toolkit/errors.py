@@ -54,6 +54,10 @@ class CheckpointError(ToolkitError):
     """A run's folder or checkpoint cannot be written, read or continued."""
 
 
+class ExperimentError(ToolkitError):
+    """An experiment cannot be planned, run, continued or read."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the known name nearest to `name`, or "" where none is near."""
     near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)

@@ -15,9 +15,9 @@ from toolkit.declarations import OWN
 from toolkit.recipe import Recipe
 from toolkit.registry import default_registry
 
-# Where a run happens and how it is watched changes nothing that it computes.
+# Where a run happens, how it is watched and what others found changes nothing that it computes.
 IRRELEVANT = {
-    "": ("output_folder", "data_folder"),
+    "": ("output_folder", "data_folder", "published"),
     "training": ("device", "workers", "checkpoint_minutes", "checkpoint_steps"),
 }
 

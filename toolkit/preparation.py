@@ -134,18 +134,25 @@ def prepare(source: Source, utterances: Sequence[Utterance] | None = None) -> Pr
     Raises:
         CorpusError, ProtocolError: if that cannot be done; nothing has been written by then.
     """
+    preparations = prepare_folds(source, utterances)
+    fold = pick_fold([preparation.fold for preparation in preparations], source.recipe.fold)
+    preparation = next(p for p in preparations if p.fold is fold)
+    trained = {u.label for u in preparation.part("train")}
+    missing = [label for label in preparation.classes["label"] if label not in trained]
+    if missing:
+        raise CorpusError(f"Fold {fold.name!r}: no training utterance has the label {', '.join(missing)}.")
+    return preparation
+
+
+def prepare_folds(source: Source, utterances: Sequence[Utterance] | None = None) -> list[Preparation]:
+    """Prepare every fold of a recipe's protocol; arguments and errors are those of `prepare`."""
     recipe = source.recipe
     utterances, labels = apply_labels(
         source.read() if utterances is None else utterances, labels=recipe.labels, label_map=recipe.label_map
     )
     folds = make_folds(utterances, recipe.protocol.name, **recipe.protocol.args)
-    fold = pick_fold(folds, recipe.fold)
-    train = set(fold.train)
-    trained = {u.label for u in utterances if u.id in train}
-    missing = [label for label in labels if label not in trained]
-    if missing:
-        raise CorpusError(f"Fold {fold.name!r}: no training utterance has the label {', '.join(missing)}.")
-    return Preparation(source, tuple(utterances), target_classes(recipe, utterances, labels), fold)
+    classes = target_classes(recipe, utterances, labels)
+    return [Preparation(source, tuple(utterances), classes, fold) for fold in folds]
 
 
 def check_source(source: Source) -> CheckReport:

@@ -29,6 +29,7 @@ from toolkit.recipe_schema import (
     ModelSpec,
     OptimizerSpec,
     ProtocolSpec,
+    PublishedSpec,
     Recipe,
     TrainingSpec,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "ModelSpec",
     "OptimizerSpec",
     "ProtocolSpec",
+    "PublishedSpec",
     "Recipe",
     "TrainingSpec",
     "dump_recipe",
@@ -57,6 +59,8 @@ __all__ = [
     "load_recipe",
     "read_recipe_dict",
 ]
+
+OF_ONE_SYSTEM = ("name", "published")  # what a file that extends another one does not inherit
 
 
 def load_recipe(
@@ -146,7 +150,8 @@ def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[P
     if base_name is not None:
         base = _find_base(path, base_name, marks["extends"])
         inherited = _load_tree(base, data_available, trust, (*extending, resolved))
-        inherited.pop("name", None)  # each file has its own name: what it says, else its stem
+        for own in OF_ONE_SYSTEM:
+            inherited.pop(own, None)
         tree = merge(inherited, tree, null_is_value=null_is_value)
     if without_data is not None:
         if not isinstance(without_data, Keys):

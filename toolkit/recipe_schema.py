@@ -233,6 +233,32 @@ class TrainingSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PublishedSpec:
+    """What was published for a system, if anything; reports show it beside what was measured on the same corpus.
+
+    Args:
+        corpus: the plugin of the corpus that the figures are of.
+        wa: weighted accuracy in percent.
+        ua: unweighted accuracy in percent.
+        source: where they stand.
+    """
+
+    corpus: str | None = None
+    wa: float | None = None
+    ua: float | None = None
+    source: str | None = None
+
+    def __post_init__(self):
+        given = {name: value for name in ("wa", "ua") if (value := getattr(self, name)) is not None}
+        for name, value in given.items():
+            if not 1 < value <= 100:
+                raise BadField(name, f"is a percentage, above 1 and at most 100, not {value}.")
+        for name in ("corpus", "source"):
+            if given and not getattr(self, name):
+                raise BadField(name, "is needed beside published figures.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything a recipe says, with its defaults, checked as far as that goes without its plugins."""
 
@@ -249,6 +275,7 @@ class Recipe:
     model: ModelSpec
     predict_from: str | None = None
     training: TrainingSpec = field(default_factory=TrainingSpec)
+    published: PublishedSpec = field(default_factory=PublishedSpec)
     where: Place | str = field(default="", compare=False, repr=False)
 
     def __post_init__(self):

@@ -1,14 +1,19 @@
 """What a finished run leaves: predictions.csv, embeddings.npz and, last of all, results.json."""
 
+import contextlib
 import io
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from toolkit import metrics
+from toolkit.audio import audio_frames
 from toolkit.brain import SystemBrain
 from toolkit.corpus import Utterance
 from toolkit.preparation import Preparation
@@ -35,8 +40,9 @@ def write_results(
     reference = [u.label for u in test]
     probabilities = softmax(brain.scores[recipe.predict_from].values)
     predicted = [labels[index] for index in probabilities.argmax(axis=1)]
-    columns = ("id", "speaker", "reference", "predicted", *(f"p_{label}" for label in labels))
-    folder.write_rows(PREDICTIONS, columns, _predictions(test, predicted, probabilities, labels))
+    seconds = [utterance_seconds(u, sample_rate=recipe.audio.sample_rate) for u in test]
+    columns = ("id", "speaker", "gender", "seconds", "reference", "predicted", *(f"p_{label}" for label in labels))
+    folder.write_rows(PREDICTIONS, columns, _predictions(test, seconds, predicted, probabilities, labels))
     folder.write(EMBEDDINGS, _embeddings(folder, test, brain))
     training = recipe.training
     folder.write_json(
@@ -57,6 +63,8 @@ def write_results(
             "stamps": list(folder.stamps),
             "parameters": sum(p.numel() for p in brain.system.parameters()),
             "device": str(brain.device),
+            "hardware": hardware(brain.device),
+            "threads": torch.get_num_threads(),
             "precision": training.precision,
             "versions": {
                 "python": platform.python_version(),
@@ -68,18 +76,41 @@ def write_results(
     )
 
 
+def utterance_seconds(utterance: Utterance, *, sample_rate: int) -> float:
+    """How long an utterance lasts."""
+    samples = audio_frames(utterance.path, sample_rate=sample_rate, start_s=utterance.start, end_s=utterance.end)
+    return samples / sample_rate
+
+
+def hardware(device: torch.device | str) -> str:
+    """What a device is, in words: the GPU's name, else the processor's with the number of its cores."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name}, {os.cpu_count()} cores"
+
+
 def _predictions(
-    test: Sequence[Utterance], predicted: Sequence[str], probabilities: np.ndarray, labels: Sequence[str]
+    test: Sequence[Utterance],
+    seconds: Sequence[float],
+    predicted: Sequence[str],
+    probabilities: np.ndarray,
+    labels: Sequence[str],
 ) -> list[dict[str, Any]]:
     return [
         {
             "id": utterance.id,
             "speaker": utterance.speaker or "",
+            "gender": utterance.gender or "",
+            "seconds": f"{duration:.3f}",
             "reference": utterance.label,
             "predicted": answer,
             **{f"p_{label}": repr(float(p)) for label, p in zip(labels, row, strict=True)},
         }
-        for utterance, answer, row in zip(test, predicted, probabilities, strict=True)
+        for utterance, duration, answer, row in zip(test, seconds, predicted, probabilities, strict=True)
     ]
 
 

@@ -50,13 +50,14 @@ class Run:
         self.identity = self._identity()
         self.folder = self._folder(self.protocol)
 
-    def train(self) -> Path:
+    def train(self, *, wait: bool = False) -> Path:
         """Train, test and write the folder; continue an interrupted run; leave a finished one alone.
 
+        Args: wait: whether to wait for another process that trains this run, instead of refusing.
         Returns: the path of results.json.
         """
         if not self.folder.finished:
-            with self.folder.locked():
+            with self.folder.locked(wait=wait):
                 if not self.folder.finished:  # by a process that held the lock until now
                     self._train_and_test()
                     return self.folder.results

@@ -60,8 +60,11 @@ class RunFolder:
         return self.results.is_file()
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, *, wait: bool = False) -> Iterator[None]:
         """Hold the run for this process.
+
+        Args:
+            wait: whether to wait for another process that trains this run.
 
         Raises:
             CheckpointError: if another process trains this run, or the folder cannot be made.
@@ -75,7 +78,7 @@ class RunFolder:
             ) from error
         with lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise CheckpointError(
                     f"Another process is training this run ({self.path}): wait for it, or choose another "

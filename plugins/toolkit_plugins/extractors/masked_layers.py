@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from toolkit.contracts import Seq
 
@@ -112,7 +112,15 @@ class BiLstm(nn.Module):
         steps = frames.values.shape[1]
         lengths = frames.lengths.cpu()  # packing wants them there
         if bool((lengths == steps).all()):
-            return Seq(self.lstm(frames.values)[0], frames.lengths)
+            return Seq(self._run(frames.values), frames.lengths)
         packed = pack_padded_sequence(frames.zeroed().values, lengths, batch_first=True, enforce_sorted=False)
-        values: Tensor = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=steps)[0]
+        values: Tensor = pad_packed_sequence(self._run(packed), batch_first=True, total_length=steps)[0]
         return Seq(values, frames.lengths)
+
+    def _run(self, frames: Tensor | PackedSequence) -> Tensor | PackedSequence:
+        """The LSTM; in float32 on processors for which oneDNN has none in bfloat16 (those without AVX-512)."""
+        data = frames if isinstance(frames, Tensor) else frames.data
+        if data.device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            return self.lstm(frames)[0]
+        with torch.autocast("cpu", enabled=False):
+            return self.lstm(frames.float())[0]

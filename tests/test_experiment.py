@@ -1,0 +1,177 @@
+"""`toolkit experiment` and `toolkit status` as they are used: trained once, killed, continued, failing in parts."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from small_system import write_recipe
+
+from toolkit.experiment.outcome import read_experiment
+from toolkit.experiment.plan import read_plan
+from toolkit.experiment.progress import Progress, is_alive
+
+RUN = [sys.executable, "-m", "toolkit"]
+
+
+@pytest.fixture
+def recipes(tmp_path):
+    """Two small systems of one corpus."""
+    first = write_recipe(tmp_path)
+    second = first.with_name("wide.yaml")
+    second.write_text("extends: small.yaml\nmodel: {fusion: {args: {dim: 12}}}\n")
+    return [str(first), str(second)]
+
+
+def start(recipes, folder, *options):
+    command = [*RUN, "experiment", *recipes, "--output", str(folder), "--threads", "1", *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def run(*args):
+    return finish(start(*args))
+
+
+def table(folder):
+    """Everything that a cell's answer consists of."""
+    return {r.folder.name.rsplit("-", 1)[0]: (r.folder / "predictions.csv").read_bytes() for r in runs(folder)}
+
+
+def runs(folder):
+    return read_experiment(folder).runs
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.02)
+
+
+def cell_states(folder):
+    plan = read_plan(folder)
+    return Counter(c.state for c in Progress(folder, plan).cells(alive=True)) if plan else Counter()
+
+
+def running_pids(folder):
+    records = [json.loads(path.read_text()) for path in folder.glob("cells/*.json")]
+    return [record["pid"] for record in records if record["state"] == "running" and record["run"]]
+
+
+def test_all_cells_are_trained_once_and_the_same_command_trains_nothing(recipes, tmp_path):
+    folder = tmp_path / "experiment"
+    code, out, err = run(recipes, folder, "--seeds", "1,2", "--folds", "S1,S3", "--jobs", "2")
+    assert code == 0, err
+    assert "8 cells: small, wide; folds S1, S3 of session-out; seeds 1,2" in err
+    assert "8 of 8 cells done" in out and "[8/8]" in err and "epoch" not in err
+    found = {(r.system, r.fold, r.seed): r.results["n_utterances"] for r in runs(folder)}
+    assert found == {(s, f, seed): 8 for s in ("small", "wide") for f in ("S1", "S3") for seed in (1, 2)}
+    rows = runs(folder)[0].predictions()
+    assert {row["gender"] for row in rows} == {"F", "M"} and {row["seconds"] for row in rows} == {"0.250", "0.400"}
+
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/*")}
+    code, out, err = run(recipes, folder, "--folds", "S1", "--training.checkpoint_minutes", "1")
+    assert code == 0 and "2 of 2 cells done" in out
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/*")} == before, "nothing was trained"
+    assert len(runs(folder)) == 8, "cells of earlier commands are kept"
+
+    code, out, err = run(recipes[:1], folder, "--folds", "S1", "--training.epochs", "1")
+    assert code == 0 and "small: 4 cells with other settings or code are left out" in err
+    assert len(list((folder / "runs").iterdir())) == 9, "a changed setting is a new run"
+
+    shown = subprocess.run([*RUN, "status", str(folder)], capture_output=True, text=True, check=True).stdout
+    assert "5 of 5 cells done" in shown and "No process runs this experiment." in shown
+
+
+def test_a_cell_that_fails_is_recorded_and_the_others_go_on(recipes, tmp_path):
+    folder = tmp_path / "experiment"
+    broken = Path(recipes[0]).with_name("broken.yaml")
+    broken.write_text("extends: small.yaml\nmodel: {levels: {mfcc: {args: {n_mfcc: 99}}}}\n")
+    code, out, err = run([*recipes[:1], str(broken)], folder, "--folds", "S1")
+    assert code == 1 and "1 cells failed" in err and "n_mfcc" in out
+    outcome = read_experiment(folder)
+    assert [r.system for r in outcome.runs] == ["small"]
+    ((name, error),) = outcome.failures.items()
+    assert name.startswith("broken-session-out-S1-seed1-") and "n_mfcc" in error
+    assert "Traceback" not in out + err
+
+
+def test_a_killed_experiment_ends_with_the_table_of_an_undisturbed_one(recipes, tmp_path):
+    options = ("--folds", "S1,S2", "--training.epochs", "12", "--training.checkpoint_steps", "1", "--jobs", "2")
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    assert run(recipes, undisturbed, *options)[0] == 0
+
+    process = start(recipes, killed, *options)
+    wait_for(lambda: any(killed.glob("runs/*/epochs.csv")))
+    workers = running_pids(killed)
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), seconds=20)
+    assert not is_alive(killed) and cell_states(killed)["done"] < 4
+    shown = subprocess.run([*RUN, "status", str(killed)], capture_output=True, text=True, check=True).stdout
+    assert "interrupted: epoch" in shown
+
+    process = start(recipes, killed, *options)
+    wait_for(lambda: any(Path(f"/proc/{pid}").exists() for pid in running_pids(killed)))
+    os.kill(next(pid for pid in running_pids(killed) if Path(f"/proc/{pid}").exists()), signal.SIGKILL)
+    code, _, err = finish(process)
+    assert code == 0, err
+    assert "killed by signal 9" in err
+    assert table(killed) == table(undisturbed) and len(table(killed)) == 4
+    assert any("Resumes in epoch" in path.read_text() for path in killed.glob("cells/*.log"))
+
+
+def test_two_terminals_train_no_cell_twice(recipes, tmp_path):
+    folder = tmp_path / "experiment"
+    processes = [start(recipes, folder, "--folds", "S1,S2") for _ in range(2)]
+    ended = [finish(process) for process in processes]
+    assert [code for code, _, _ in ended] == [0, 0], ended
+    assert sum("Another process runs this experiment" in err for _, _, err in ended) == 1
+    logs = [path.read_text() for path in folder.glob("cells/*.log")]
+    assert [text.count("epoch   1 ") for text in logs] == [1, 1, 1, 1]
+
+
+def test_protocols_of_one_training_are_trained_once(recipes, tmp_path):
+    folder = tmp_path / "experiment"
+    code, out, err = run(recipes[:1], folder, "--protocol", "loso,loso-test-epoch,loso-as-published", "--folds", "1F")
+    assert code == 0, err
+    assert "NOTE: loso-test-epoch: the epoch was chosen on the test speaker (1 cells)" in out
+    logs = {path.name.split("-seed")[0]: path.read_text() for path in folder.glob("cells/*.log")}
+    assert "Trained already" in logs["small-loso-test-epoch-1F"]
+    assert [name for name, text in sorted(logs.items()) if "epoch   1 " in text] == [
+        "small-loso-1F",
+        "small-loso-as-published-1F",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seed", "3"], "--seed is for one run: an experiment takes --seeds."),
+        (["--seeds", "one"], "--seeds is 'one': whole numbers from 0"),
+        (["--folds", "S9"], "has no fold 'S9'"),
+        (["--resource", "GPU=1"], "--resource is for the workers of a Dask cluster"),
+        (["--scheduler", "tcp://x:1", "--jobs", "2"], "--jobs and --gpus are for this machine"),
+        (["--gpus", "0,1", "--jobs", "3"], "--gpus names 2 and --jobs is 3"),
+        (["--training.epoch", "3"], "Did you mean 'training.epochs'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_is_made(recipes, tmp_path, options, message):
+    code, _, err = run(recipes, tmp_path / "experiment", *options)
+    assert code == 2 and message in err and len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "experiment").exists()
+
+
+def test_status_of_a_folder_without_an_experiment_says_so(tmp_path):
+    done = subprocess.run([*RUN, "status", str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 2 and "holds no experiment (experiment.json is missing)" in done.stderr

@@ -1,0 +1,131 @@
+"""How far an experiment is, drawn: live in a terminal, as lines elsewhere, as the table of `toolkit status`."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from toolkit.display import console_for_output
+from toolkit.experiment.progress import CellProgress, seconds_left
+
+STATES = ("done", "running", "interrupted", "failed", "waiting")
+SHOWN = 12  # running cells that the live display has room for
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a reader.
+
+    >>> duration(48), duration(125), duration(7260)
+    ('48 s', '2 min 05 s', '2 h 01 min')
+    """
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def headline(cells: Sequence[CellProgress], *, jobs: int | None = None) -> str:
+    """One line: how many cells are in which state, and how long the rest may take."""
+    counts = Counter(cell.state for cell in cells)
+    parts = [f"{counts['done']} of {len(cells)} cells done"]
+    parts += [f"{counts[state]} {state}" for state in STATES[1:] if counts[state]]
+    left = None if jobs is None else seconds_left(cells, jobs=jobs)
+    if left and counts["done"] < len(cells):
+        parts.append(f"about {duration(left)} left")
+    return ", ".join(parts)
+
+
+def describe(cell: CellProgress) -> str:
+    """One line on a cell."""
+    name = f"{cell.cell.system}  {cell.cell.protocol}  fold {cell.cell.fold}  seed {cell.cell.seed}"
+    if cell.state == "done":
+        ua = "" if cell.ua is None else f"  UA {100 * cell.ua:.1f} %"
+        return f"{name}  done in {duration(cell.seconds)}{ua}"
+    if cell.state == "failed":
+        return f"{name}  failed: {cell.record.error}"
+    if cell.state in ("running", "interrupted"):
+        where = "preparing" if not cell.record.epochs else f"epoch {cell.epoch} of {cell.record.epochs}"
+        return f"{name}  {cell.state}: {where}, {duration(cell.seconds)}"
+    return f"{name}  waiting"
+
+
+class LiveDisplay:
+    """The display of `toolkit experiment`: use as a context manager, call with the cells.
+
+    In a terminal it is drawn anew each time; elsewhere a line is printed for each cell that ends.
+
+    Args:
+        jobs: cells that run at a time, for the time that is left.
+    """
+
+    def __init__(self, *, jobs: int):
+        self.jobs, self.console = jobs, Console(stderr=True, highlight=False)
+        self._live = Live(console=self.console, transient=True, auto_refresh=False)
+        self._seen: set[str] | None = None
+
+    def __enter__(self) -> Callable[[Sequence[CellProgress]], None]:
+        if self.console.is_terminal:
+            self._live.start()
+        return self.show
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._live.stop()
+
+    def show(self, cells: Sequence[CellProgress]) -> None:
+        """Draw."""
+        ended = [cell for cell in cells if cell.state in ("done", "failed")]
+        if self._seen is None:
+            self._seen = {cell.cell.name for cell in ended if cell.state == "done"}
+        for cell in ended:
+            if cell.cell.name not in self._seen:
+                self._seen.add(cell.cell.name)
+                self.console.print(Text(f"[{len(self._seen)}/{len(cells)}] {describe(cell)}"), soft_wrap=True)
+        if self.console.is_terminal:
+            self._live.update(self._picture(cells), refresh=True)
+
+    def _picture(self, cells: Sequence[CellProgress]) -> Group:
+        done = sum(cell.state == "done" for cell in cells)
+        running = [cell for cell in cells if cell.state == "running"]
+        lines = [Text("  " + describe(cell), style="dim", no_wrap=True) for cell in running[:SHOWN]]
+        if len(running) > SHOWN:
+            lines.append(Text(f"  and {len(running) - SHOWN} more", style="dim"))
+        return Group(
+            ProgressBar(total=max(len(cells), 1), completed=done), Text(headline(cells, jobs=self.jobs)), *lines
+        )
+
+
+def print_status(cells: Sequence[CellProgress], *, alive: bool) -> None:
+    """The table of `toolkit status`: cells by system and state, then what is under way and what failed."""
+    console = console_for_output()
+    systems = dict.fromkeys(cell.cell.system for cell in cells)
+    counts = Counter((cell.cell.system, cell.state) for cell in cells)
+    states = [state for state in STATES if state == "done" or any(counts[system, state] for system in systems)]
+    table = Table(title=headline(cells))
+    table.add_column("system")
+    for state in states:
+        table.add_column(state, justify="right")
+    table.add_column("mean UA % so far", justify="right")
+    for system in systems:
+        found = [c.ua for c in cells if c.cell.system == system and c.ua is not None]
+        mean = f"{100 * sum(found) / len(found):.1f}" if found else "-"
+        table.add_row(system, *(str(counts[system, state]) for state in states), mean)
+    console.print(table)
+    for cell in cells:
+        if cell.state in ("running", "interrupted", "failed"):
+            console.print(Text(describe(cell)), soft_wrap=True)
+    print_stamps(cells)
+    console.print("A process runs this experiment." if alive else "No process runs this experiment.")
+
+
+def print_stamps(cells: Sequence[CellProgress]) -> None:
+    """What has to be said of the figures of these cells, and of how many."""
+    counts = Counter(stamp for cell in cells for stamp in cell.stamps)
+    for stamp, count in counts.items():
+        console_for_output().print(Text(f"NOTE: {stamp} ({count} cells)", style="yellow"), soft_wrap=True)

@@ -1,0 +1,146 @@
+"""What an experiment has found so far, read from its folder."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from toolkit.corpus import Utterance, read_manifest
+from toolkit.errors import ExperimentError, did_you_mean
+from toolkit.experiment.cells import Cell, Records
+from toolkit.experiment.plan import PLAN, read_plan
+from toolkit.experiment.tasks import RUNS
+from toolkit.run_folder import EMBEDDINGS, EPOCHS, MANIFEST, PREDICTIONS, RESULTS, read_results
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A finished cell.
+
+    Args:
+        system: the recipe's name.
+        protocol: its name.
+        fold: its name.
+        seed: of the run.
+        folder: the run's.
+        recipe: resolved, plain; of the system, so its fold and seed are not the run's.
+    """
+
+    system: str
+    protocol: str
+    fold: str
+    seed: int
+    folder: Path
+    recipe: Mapping[str, Any]
+
+    @cached_property
+    def results(self) -> Mapping[str, Any]:
+        """The content of results.json."""
+        return read_results(self.folder / RESULTS)
+
+    def predictions(self) -> list[dict[str, str]]:
+        """The rows of predictions.csv."""
+        return _rows(self.folder / PREDICTIONS)
+
+    def epochs(self) -> list[dict[str, float]]:
+        """The rows of epochs.csv, numbers as numbers."""
+        rows = _rows(self.folder / EPOCHS)
+        return [{key: float(value) for key, value in row.items() if key != "note"} for row in rows]
+
+    def embeddings(self) -> dict[str, np.ndarray]:
+        """The arrays of embeddings.npz: name -> [utterances, size]; "id" and "reference" [utterances]."""
+        with np.load(self.folder / EMBEDDINGS) as arrays:
+            return dict(arrays)
+
+    def manifest(self) -> list[Utterance]:
+        """The utterances that the run used, with the paths of their audio."""
+        return read_manifest(self.folder / MANIFEST)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """An experiment with what is finished of it.
+
+    Args:
+        folder: the experiment's.
+        systems: names, in the order of the command.
+        baseline: what the others are compared with.
+        protocols: names, in order.
+        folds: protocol -> names of all planned folds, in order.
+        seeds: all planned ones.
+        labels: the classes in order.
+        planned: every cell.
+        runs: one for each finished cell, in the order of the plan.
+        failures: name of a failed cell -> its error in one line.
+    """
+
+    folder: Path
+    systems: tuple[str, ...]
+    baseline: str
+    protocols: tuple[str, ...]
+    folds: Mapping[str, tuple[str, ...]]
+    seeds: tuple[int, ...]
+    labels: tuple[str, ...]
+    planned: tuple[Cell, ...]
+    runs: tuple[FinishedRun, ...]
+    failures: Mapping[str, str]
+
+    def of(self, system: str, protocol: str) -> list[FinishedRun]:
+        """The finished runs of a system under a protocol."""
+        return [run for run in self.runs if (run.system, run.protocol) == (system, protocol)]
+
+    def with_baseline(self, system: str) -> "Outcome":
+        """The same, compared with another system."""
+        if system not in self.systems:
+            raise ExperimentError(
+                f"No system of this experiment is called {system!r}.{did_you_mean(system, self.systems)} "
+                f"There are {', '.join(self.systems)}."
+            )
+        return replace(self, baseline=system)
+
+
+def read_experiment(folder: Path) -> Outcome:
+    """Read an experiment's folder.
+
+    Raises:
+        ExperimentError: if it holds no experiment, or a damaged one.
+    """
+    folder = Path(folder)
+    plan = read_plan(folder)
+    if plan is None:
+        raise ExperimentError(f"{folder} holds no experiment ({PLAN} is missing): give the --output of one.")
+    records, runs, failures = Records(folder), [], {}
+    for cell in plan.cells:
+        record = records.read(cell)
+        if record is None:
+            continue
+        if record.state == "failed":
+            failures[cell.name] = record.error or ""
+        elif record.state == "done" and record.run and (folder / RUNS / record.run / RESULTS).is_file():
+            recipe = plan.systems[cell.system].recipe
+            runs.append(FinishedRun(*cell.place, folder / RUNS / record.run, recipe))
+    systems = tuple(plan.systems)
+    return Outcome(
+        folder,
+        systems,
+        systems[0],
+        plan.protocols,
+        plan.folds,
+        plan.seeds,
+        plan.labels,
+        plan.cells,
+        tuple(runs),
+        failures,
+    )
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except OSError as error:
+        raise ExperimentError(f"{path} cannot be read ({error.strerror}): delete the run and train it again.") from None
