@@ -98,7 +98,7 @@ def test_a_cell_that_fails_is_recorded_and_the_others_go_on(recipes, tmp_path):
     broken = Path(recipes[0]).with_name("broken.yaml")
     broken.write_text("extends: small.yaml\nmodel: {levels: {mfcc: {args: {n_mfcc: 99}}}}\n")
     code, out, err = run([*recipes[:1], str(broken)], folder, "--folds", "S1")
-    assert code == 1 and "1 cells failed" in err and "n_mfcc" in out
+    assert code == 1 and "Failed: 1." in err and "n_mfcc" in out
     outcome = read_experiment(folder)
     assert [r.system for r in outcome.runs] == ["small"]
     ((name, error),) = outcome.failures.items()
@@ -119,7 +119,7 @@ def test_a_killed_experiment_ends_with_the_table_of_an_undisturbed_one(recipes, 
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), seconds=20)
     assert not is_alive(killed) and cell_states(killed)["done"] < 4
     shown = subprocess.run([*RUN, "status", str(killed)], capture_output=True, text=True, check=True).stdout
-    assert "interrupted: epoch" in shown
+    assert "interrupted: " in shown and " of 12 epochs" in shown
 
     process = start(recipes, killed, *options)
     wait_for(lambda: any(Path(f"/proc/{pid}").exists() for pid in running_pids(killed)))
@@ -145,7 +145,7 @@ def test_protocols_of_one_training_are_trained_once(recipes, tmp_path):
     folder = tmp_path / "experiment"
     code, out, err = run(recipes[:1], folder, "--protocol", "loso,loso-test-epoch,loso-as-published", "--folds", "1F")
     assert code == 0, err
-    assert "NOTE: loso-test-epoch: the epoch was chosen on the test speaker (1 cells)" in out
+    assert "NOTE: loso-test-epoch: the epoch was chosen on the test speaker (1 of 3 cells)" in out
     logs = {path.name.split("-seed")[0]: path.read_text() for path in folder.glob("cells/*.log")}
     assert "Trained already" in logs["small-loso-test-epoch-1F"]
     assert [name for name, text in sorted(logs.items()) if "epoch   1 " in text] == [

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import distribution
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -77,15 +77,15 @@ def code_version(name: str, packages: Iterable[str]) -> str:
         name: the distribution.
         packages: importable top-level names whose source counts.
     """
-    found = distribution(name)
-    origin = json.loads(found.read_text("direct_url.json") or "{}")
-    if not origin.get("dir_info", {}).get("editable"):
-        return found.version
+    # In the folder of its source an editable install is found twice, and only one of the two says that it is one.
+    found = [d.read_text("direct_url.json") for d in distributions(name=name)]
+    if not any(json.loads(origin or "{}").get("dir_info", {}).get("editable") for origin in found):
+        return version(name)
     digest = hashlib.sha256()
     for package in sorted(packages):
         for path in _sources(package):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return f"{found.version}+{digest.hexdigest()[:8]}"
+    return f"{version(name)}+{digest.hexdigest()[:8]}"
 
 
 def _sources(package: str) -> list[Path]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from toolkit.errors import ExperimentError
-from toolkit.experiment.display import LiveDisplay, print_status
+from toolkit.experiment.display import LiveDisplay, print_cells
 from toolkit.experiment.plan import PLAN, read_plan
 from toolkit.experiment.planning import make_plan
 from toolkit.experiment.progress import Progress, is_alive
@@ -110,10 +110,10 @@ def conduct(
         except KeyboardInterrupt:
             say("Stopped. The same command goes on where this one stopped.")
             raise SystemExit(130) from None
-    print_status(cells, alive=False)
+    print_cells(cells)
     failed = sum(cell.state == "failed" for cell in cells)
     if failed:
-        say(f"{failed} cells failed; what they said is in {Path(output) / 'cells'}. The same command tries them again.")
+        say(f"Failed: {failed}. What they said is in {Path(output) / 'cells'}; the same command tries them again.")
     say(f"The report: toolkit report {output}")
     return failed
 
@@ -128,7 +128,8 @@ def show_status(folder: str, *, watch: bool) -> None:
         alive = is_alive(Path(folder))
         if watch:
             click.clear()
-        print_status(progress.cells(alive=alive), alive=alive)
+        print_cells(progress.cells(alive=alive))
+        click.echo("A process runs this experiment." if alive else "No process runs this experiment.")
         if not watch or not alive:
             return
         time.sleep(REFRESH_S)

@@ -51,7 +51,7 @@ def describe(cell: CellProgress) -> str:
     if cell.state == "failed":
         return f"{name}  failed: {cell.record.error}"
     if cell.state in ("running", "interrupted"):
-        where = "preparing" if not cell.record.epochs else f"epoch {cell.epoch} of {cell.record.epochs}"
+        where = "preparing" if not cell.record.epochs else f"{cell.epoch} of {cell.record.epochs} epochs"
         return f"{name}  {cell.state}: {where}, {duration(cell.seconds)}"
     return f"{name}  waiting"
 
@@ -101,7 +101,7 @@ class LiveDisplay:
         )
 
 
-def print_status(cells: Sequence[CellProgress], *, alive: bool) -> None:
+def print_cells(cells: Sequence[CellProgress]) -> None:
     """The table of `toolkit status`: cells by system and state, then what is under way and what failed."""
     console = console_for_output()
     systems = dict.fromkeys(cell.cell.system for cell in cells)
@@ -120,12 +120,5 @@ def print_status(cells: Sequence[CellProgress], *, alive: bool) -> None:
     for cell in cells:
         if cell.state in ("running", "interrupted", "failed"):
             console.print(Text(describe(cell)), soft_wrap=True)
-    print_stamps(cells)
-    console.print("A process runs this experiment." if alive else "No process runs this experiment.")
-
-
-def print_stamps(cells: Sequence[CellProgress]) -> None:
-    """What has to be said of the figures of these cells, and of how many."""
-    counts = Counter(stamp for cell in cells for stamp in cell.stamps)
-    for stamp, count in counts.items():
-        console_for_output().print(Text(f"NOTE: {stamp} ({count} cells)", style="yellow"), soft_wrap=True)
+    for stamp, count in Counter(stamp for cell in cells for stamp in cell.stamps).items():
+        console.print(Text(f"NOTE: {stamp} ({count} of {len(cells)} cells)", style="yellow"), soft_wrap=True)

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+from sklearn.calibration import calibration_curve
+
+from toolkit.calibration import expected_calibration_error, reliability_curve
+from toolkit.errors import ShapeError
+
+
+def pairs(*confidences):
+    """Two classes; the first is predicted so surely."""
+    return np.array([[c, 1 - c] for c in confidences])
+
+
+def draw(seed, *, utterances=500, classes=4, sharpness=1.5):
+    """Probabilities, and true classes drawn from them: calibrated by construction."""
+    generator = np.random.default_rng(seed)
+    scores = np.exp(sharpness * generator.normal(size=(utterances, classes)))
+    probabilities = scores / scores.sum(axis=1, keepdims=True)
+    reference = (generator.random((utterances, 1)) > probabilities.cumsum(axis=1)).sum(axis=1)
+    return probabilities, np.minimum(reference, classes - 1)
+
+
+def test_the_error_by_hand():
+    """In the bin of 0.9: 2 of 4 right at 0.9, off by 0.4; in that of 0.6: 1 of 1 at 0.6, off by 0.4 the other way."""
+    probabilities = pairs(0.9, 0.9, 0.9, 0.9, 0.6)
+    assert expected_calibration_error(probabilities, [0, 0, 1, 1, 0]) == pytest.approx(0.4)
+    assert expected_calibration_error(probabilities, [0, 0, 0, 0, 0]) == pytest.approx((4 * 0.1 + 0.4) / 5)
+
+
+def test_bins_are_cut_at_equal_widths_and_hold_their_upper_bound():
+    """Of four bins 0.75 ends the third, a little more begins the fourth; the first two are empty."""
+    curve = reliability_curve(pairs(0.75, 0.65, 0.76, 1.0), [0, 1, 0, 0], bins=4)
+    assert curve.centre.tolist() == [0.625, 0.875]
+    assert curve.count.tolist() == [2, 2]
+    assert curve.confidence.tolist() == pytest.approx([0.7, 0.88])
+    assert curve.accuracy.tolist() == [0.5, 1.0]
+
+
+@pytest.mark.parametrize("bins", [1, 10, 15])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_the_curve_is_scikit_learns_of_being_right_against_confidence(classes, bins):
+    probabilities, reference = draw(classes, classes=classes)
+    right = probabilities.argmax(axis=1) == reference
+    accuracy, confidence = calibration_curve(right, probabilities.max(axis=1), n_bins=bins)
+    curve = reliability_curve(probabilities, reference, bins=bins)
+    np.testing.assert_allclose(curve.accuracy, accuracy, rtol=1e-12)
+    np.testing.assert_allclose(curve.confidence, confidence, rtol=1e-12)
+    assert curve.count.sum() == 500
+    by_bin = (np.abs(accuracy - confidence) * curve.count).sum() / 500
+    assert expected_calibration_error(probabilities, reference, bins=bins) == pytest.approx(by_bin)
+
+
+def test_a_calibrated_system_has_a_small_error_and_an_overconfident_one_a_large_one():
+    probabilities, reference = draw(0, utterances=20_000)
+    sharper = probabilities**3 / (probabilities**3).sum(axis=1, keepdims=True)
+    assert expected_calibration_error(probabilities, reference) < 0.02
+    assert expected_calibration_error(sharper, reference) > 0.1
+
+
+def test_names_do_as_well_as_columns():
+    probabilities, reference = draw(1)
+    labels = ["ang", "sad", "hap", "neu"]
+    named = [labels[i] for i in reference]
+    by_name = expected_calibration_error(probabilities, named, labels=labels)
+    assert by_name == expected_calibration_error(probabilities, reference)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "reference", "text"),
+    [
+        (np.zeros((0, 2)), [], r"with one utterance at least; not \[0, 2\]"),
+        ([0.5, 0.5], [0, 1], r"\[utterances, classes\]"),
+        (pairs(0.9, 0.8), [0], r"one true label for each utterance is needed, not \[1\] for 2"),
+        ([[0.9, 0.1], [0.9, 0.2]], [0, 0], "row 1 is no probabilities that sum to 1"),
+        ([[1.5, -0.5]], [0], "row 0 is no probabilities"),
+        ([[float("nan"), 1.0]], [0], "row 0 is no probabilities"),
+    ],
+)
+def test_what_is_no_probability_is_an_error(probabilities, reference, text):
+    with pytest.raises(ShapeError, match=text):
+        expected_calibration_error(probabilities, reference)
+
+
+def test_labels_and_bins_are_checked():
+    with pytest.raises(ValueError, match=r"label 'sda' is none of ang, sad\. Did you mean 'sad'"):
+        reliability_curve(pairs(0.9), ["sda"], labels=["ang", "sad"])
+    with pytest.raises(ValueError, match="label 2 is none of 0, 1"):
+        reliability_curve(pairs(0.9), [2])
+    with pytest.raises(ShapeError, match="2 columns need as many different labels"):
+        reliability_curve(pairs(0.9), ["ang"], labels=["ang"])
+    with pytest.raises(ValueError, match="one bin at least, not 0"):
+        reliability_curve(pairs(0.9), [0], bins=0)

@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+from scipy import stats
+from simulated_speakers import confusions_of, draw_pair, draw_system, true_accuracies
+
+from toolkit.confusions import pooled_accuracies, speaker_accuracies
+from toolkit.errors import ShapeError
+from toolkit.intervals import Interval, difference_interval, interval
+
+TEN = draw_system(np.random.default_rng(3), 10)
+OTHER = confusions_of(np.maximum(np.diagonal(TEN, axis1=1, axis2=2) - 5, 0), TEN.sum(axis=2))
+RESAMPLES = 600
+
+
+def percentile(confusions, metric, *, resamples, seed):
+    """The textbook's interval over speakers."""
+    drawn = np.random.default_rng(seed).integers(0, len(confusions), (resamples, len(confusions)))
+    return middle_95(confusions[drawn].sum(axis=1), metric)
+
+
+def over_utterances(confusions, metric, *, resamples, seed):
+    """What most papers' figures stand for: utterances drawn as if each were from a speaker of its own."""
+    generator, pooled = np.random.default_rng(seed), confusions.sum(axis=0)
+    n = int(pooled.sum())
+    return middle_95(generator.multinomial(n, pooled.ravel() / n, size=resamples).reshape(-1, *pooled.shape), metric)
+
+
+def middle_95(pooled, metric):
+    """Of the accuracies of resamples: [resamples, classes, classes]."""
+    return Interval(*np.quantile(speaker_accuracies(pooled, metric), [0.025, 0.975]))
+
+
+def coverage(make_interval, speakers, metric, *, corpora=800):
+    """How often the interval from so many speakers holds the population's accuracy."""
+    generator, truth = np.random.default_rng(1), true_accuracies()[metric]
+    found = [
+        make_interval(draw_system(generator, speakers), metric, resamples=RESAMPLES, seed=corpus)
+        for corpus in range(corpora)
+    ]
+    return np.mean([i.low <= truth <= i.high for i in found])
+
+
+@pytest.mark.parametrize("metric", ["wa", "ua"])
+@pytest.mark.parametrize("speakers", [6, 10, 24])
+def test_of_100_intervals_about_95_hold_the_truth_even_with_few_speakers(speakers, metric):
+    assert 0.92 <= coverage(interval, speakers, metric) <= 0.98
+
+
+@pytest.mark.parametrize("metric", ["wa", "ua"])
+def test_the_plain_percentile_interval_fails_that_check_at_ten_speakers(metric):
+    assert coverage(percentile, 10, metric) < 0.92
+
+
+@pytest.mark.parametrize("metric", ["wa", "ua"])
+def test_drawing_utterances_fails_it_by_far(metric):
+    assert coverage(over_utterances, 10, metric, corpora=400) < 0.75
+
+
+@pytest.mark.parametrize("metric", ["wa", "ua"])
+def test_intervals_of_a_difference_hold_0_as_often_where_there_is_none(metric):
+    generator = np.random.default_rng(2)
+    found = [difference_interval(*draw_pair(generator, 10), metric, resamples=RESAMPLES) for _ in range(800)]
+    assert 0.92 <= np.mean([not i.excludes_zero() for i in found]) <= 0.98
+
+
+@pytest.mark.parametrize("metric", ["wa", "ua"])
+def test_drawing_speakers_one_by_one_gives_the_same_interval(metric):
+    """Against scipy's percentile bootstrap over rows, at the level to which ten speakers are expanded."""
+    tail = stats.norm.cdf(np.sqrt(10 / 9) * stats.t.ppf(0.025, 9))  # about 1 %
+    rows = (np.arange(10),)
+    oracle = stats.bootstrap(
+        rows,
+        lambda speakers: getattr(pooled_accuracies(TEN[speakers]), metric),
+        vectorized=False,
+        confidence_level=1 - 2 * tail,
+        method="percentile",
+        n_resamples=5000,
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    found = interval(TEN, metric)
+    assert (found.low, found.high) == pytest.approx((oracle.low, oracle.high), abs=0.002)
+    assert 0.005 < tail < 0.015
+
+
+def test_ua_of_a_resample_is_over_the_classes_its_speakers_have():
+    """Only one of six speakers has the second class, and has it all wrong: without it UA is 1, with it 0.5."""
+    confusions = np.zeros((6, 2, 2))
+    confusions[:, 0, 0] = 10
+    confusions[0, 1, 0] = 10
+    assert interval(confusions, "ua") == Interval(0.5, 1.0)
+
+
+def test_a_difference_that_every_speaker_shares_is_narrower_than_the_two_accuracies():
+    """Five utterances a class less for all: speakers differ, and differ alike in both systems."""
+    difference = difference_interval(TEN, OTHER, "wa")
+    alone = interval(TEN, "wa")
+    assert difference.high < 0
+    assert difference.high - difference.low < (alone.high - alone.low) / 3
+
+
+def test_swapping_the_systems_turns_the_interval_round():
+    there, back = difference_interval(TEN, OTHER, "ua"), difference_interval(OTHER, TEN, "ua")
+    assert (back.low, back.high) == pytest.approx((-there.high, -there.low))
+
+
+def test_the_mean_over_seeds_and_the_sum_over_seeds_have_one_interval():
+    mean, total = interval(TEN / 3, "ua"), interval(TEN, "ua")
+    assert (mean.low, mean.high) == pytest.approx((total.low, total.high))
+
+
+def test_a_higher_level_is_wider_and_a_seed_repeats_itself():
+    usual, wide = interval(TEN, "wa"), interval(TEN, "wa", level=0.99)
+    assert wide.low < usual.low < usual.high < wide.high
+    assert interval(TEN, "wa") == usual
+    assert interval(TEN, "wa", seed=1) != usual
+    assert interval(TEN, "wa", seed=np.random.default_rng(0)) == usual
+
+
+def test_five_speakers_have_no_interval_and_six_have():
+    assert interval(TEN[:5], "wa") is None
+    assert difference_interval(TEN[:5], OTHER[:5], "wa") is None
+    assert interval(TEN[:6], "wa") is not None
+
+
+def test_an_interval_that_touches_0_does_not_exclude_it():
+    assert not Interval(0.0, 0.1).excludes_zero()
+    assert not Interval(-0.1, 0.0).excludes_zero()
+    assert not Interval(1e-17, 0.1).excludes_zero()  # rounding
+    assert Interval(0.001, 0.1).excludes_zero()
+    assert Interval(-0.1, -0.001).excludes_zero()
+
+
+def test_what_cannot_be_paired_or_drawn_is_an_error():
+    with pytest.raises(ShapeError, match=r"same shape are needed, not \[10, 4, 4\] and \[9, 4, 4\]"):
+        difference_interval(TEN, OTHER[:9], "wa")
+    more = TEN.copy()
+    more[3, 0, 0] += 1
+    with pytest.raises(ShapeError, match="the one in row 3 has other utterances in each"):
+        difference_interval(TEN, more, "wa")
+    with pytest.raises(ValueError, match="Did you mean 'ua'"):
+        interval(TEN, "uar")
+    with pytest.raises(ValueError, match=r"level is a share between 0 and 1, as 0\.95, not 95"):
+        interval(TEN, "wa", level=95)
+    with pytest.raises(ValueError, match="one resample at least, not 0"):
+        interval(TEN, "wa", resamples=0)

@@ -1,0 +1,61 @@
+import subprocess
+import sys
+
+import pytest
+
+from toolkit import statistics
+from toolkit.errors import ShapeError
+from toolkit.statistics import spread
+
+RUNS = [  # fold, seed, wa, ua
+    ("1M", 1, 0.50, 0.40),
+    ("1M", 2, 0.70, 0.60),
+    ("1F", 1, 0.80, 0.70),
+    ("1F", 2, 0.80, 0.70),
+]
+
+
+def test_the_mean_is_over_folds_and_each_spread_over_means():
+    """WA of folds: 0.6 and 0.8; of seeds: 0.65 and 0.75. Two values lie their distance / sqrt(2) apart."""
+    found = spread(RUNS)["wa"]
+    assert found.mean == pytest.approx(0.7)
+    assert found.over_folds == pytest.approx(0.2 / 2**0.5)
+    assert found.over_seeds == pytest.approx(0.1 / 2**0.5)
+    assert (found.n_folds, found.n_seeds) == (2, 2)
+    assert spread(RUNS)["ua"].mean == pytest.approx(0.6)
+
+
+def test_a_fold_with_more_seeds_weighs_no_more():
+    assert spread(RUNS[:3])["wa"].mean == pytest.approx(0.7)
+
+
+def test_one_fold_or_one_seed_has_no_spread():
+    assert spread(RUNS[:2])["wa"].over_folds is None
+    assert spread(RUNS[:2])["wa"].over_seeds == pytest.approx(0.2 / 2**0.5)
+    assert spread([RUNS[0], RUNS[2]])["wa"].over_seeds is None
+
+
+def test_a_seed_that_lacks_a_fold_says_nothing_about_seeds():
+    found = spread([*RUNS, ("1M", 3, 0.1, 0.1)])["wa"]
+    assert found.over_seeds == spread(RUNS)["wa"].over_seeds
+    assert found.n_seeds == 2
+    assert spread(RUNS[:3])["wa"].over_seeds is None
+
+
+def test_no_run_and_one_run_twice_are_errors():
+    with pytest.raises(ShapeError, match="no run to take the mean of"):
+        spread([])
+    with pytest.raises(ValueError, match="fold '1M' with seed 1 occurs twice"):
+        spread([RUNS[0], RUNS[0]])
+    with pytest.raises(ShapeError, match=r"fold '1M' with seed 1 has the accuracies nan and 0\.5"):
+        spread([("1M", 1, float("nan"), 0.5)])
+
+
+def test_everything_that_is_offered_is_there():
+    assert [name for name in statistics.__all__ if not hasattr(statistics, name)] == []
+
+
+def test_statistics_and_calibration_import_neither_torch_nor_scikit_learn():
+    code = "import sys, toolkit.statistics, toolkit.calibration; print({'torch', 'sklearn'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

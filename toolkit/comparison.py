@@ -1,0 +1,148 @@
+"""Systems against a baseline, speaker by speaker, and what may be said of them. Imports no torch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from toolkit.confusions import METRICS, SpeakerConfusions, difference_shares
+from toolkit.errors import ShapeError, did_you_mean
+from toolkit.intervals import NEGLIGIBLE, RESAMPLES, Interval, difference_interval
+from toolkit.paired_tests import holm, sign_flip_test
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One system against the baseline in one metric, over the speakers that both have.
+
+    Args:
+        system: its name.
+        baseline: the other's name.
+        metric: "wa" or "ua".
+        difference: pooled accuracy of the system less the baseline's, in fractions of 1; None without common speakers.
+        interval: 95 % interval of the difference; None below `MIN_SPEAKERS` speakers.
+        p: of the sign-flip test; None below `MIN_SPEAKERS` speakers.
+        p_corrected: the same after Holm's correction over all that is compared together.
+        n_speakers: how many speakers both have.
+    """
+
+    system: str
+    baseline: str
+    metric: str
+    difference: float | None
+    interval: Interval | None
+    p: float | None
+    p_corrected: float | None
+    n_speakers: int
+
+    @property
+    def verdict(self) -> str:
+        """What may be said: "better", "worse", "no difference shown" or "too few speakers".
+
+        The first two only where test and interval both say so; the third does not say that there is no difference.
+        It is worked out from the figures, so that it cannot contradict them.
+        """
+        if self.interval is None or self.p_corrected is None:
+            return "too few speakers"
+        if self.p_corrected >= ALPHA or not self.interval.excludes_zero():
+            return "no difference shown"
+        return "better" if self.interval.low > 0 else "worse"
+
+
+def compare(
+    systems: Mapping[str, SpeakerConfusions],
+    *,
+    baseline: str,
+    metrics: Sequence[str] = METRICS,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> list[Comparison]:
+    """Compare every other system with the baseline, over the speakers that the two have in common.
+
+    The sign-flip test and the interval are both of the pooled difference, so that they speak of one figure. Holm's
+    correction takes in everything that is returned: what is compared together is one family. The least p that n
+    speakers can give is 2 / 2**n, so that six of them (0.031) show nothing once two metrics are compared.
+
+    Args:
+        systems: name -> confusions by speaker, in the order wanted; the baseline's too.
+        baseline: the name of one of them.
+        metrics: "wa", "ua" or both.
+        resamples: of each interval.
+        seed: of the draws.
+
+    Returns:
+        One for each other system and metric, system by system.
+
+    Raises:
+        ShapeError: if two systems have other classes, or other utterances of a common speaker.
+        ValueError: if the baseline is none of the systems, or a metric is unknown.
+
+    >>> right, half = [[2, 0], [0, 2]], [[1, 1], [1, 1]]
+    >>> names = tuple("abcdefgh")
+    >>> weak = SpeakerConfusions(names, ("ang", "sad"), np.array([half] * 8))
+    >>> strong = SpeakerConfusions(names, ("ang", "sad"), np.array([right] * 7 + [half]))
+    >>> found = compare({"weak": weak, "strong": strong}, baseline="weak", metrics=["wa"])[0]
+    >>> found.difference, found.p, found.n_speakers, found.verdict
+    (0.4375, 0.015625, 8, 'better')
+    """
+    if baseline not in systems:
+        raise ValueError(
+            f"no system is called {baseline!r}.{did_you_mean(baseline, systems)} Systems are {', '.join(systems)}"
+        )
+    found = [
+        _compared(name, systems[name], baseline, systems[baseline], metric, resamples, seed)
+        for name in systems
+        if name != baseline
+        for metric in metrics
+    ]
+    corrected = holm([comparison.p for comparison in found])
+    return [replace(comparison, p_corrected=p) for comparison, p in zip(found, corrected, strict=True)]
+
+
+def _compared(
+    name: str,
+    system: SpeakerConfusions,
+    baseline_name: str,
+    baseline: SpeakerConfusions,
+    metric: str,
+    resamples: int,
+    seed: int,
+) -> Comparison:
+    a, b = _common(name, system, baseline_name, baseline)
+    if not len(a):
+        return Comparison(name, baseline_name, metric, None, None, None, None, 0)
+    shares = difference_shares(a, b, metric)
+    shares[np.abs(shares) < NEGLIGIBLE] = 0
+    return Comparison(
+        name,
+        baseline_name,
+        metric,
+        difference=float(shares.sum()),
+        interval=difference_interval(a, b, metric, resamples=resamples, seed=seed),
+        p=sign_flip_test(shares, seed=seed).p,
+        p_corrected=None,
+        n_speakers=len(a),
+    )
+
+
+def _common(
+    name: str, system: SpeakerConfusions, baseline_name: str, baseline: SpeakerConfusions
+) -> tuple[np.ndarray, np.ndarray]:
+    """The baseline's and the system's matrices of the speakers that both have, in the baseline's order."""
+    if system.classes != baseline.classes:
+        raise ShapeError(
+            f"{name!r} has the classes {', '.join(system.classes)} and {baseline_name!r} has"
+            f" {', '.join(baseline.classes)}: only systems with the same classes, in the same order, can be compared"
+        )
+    of_both = set(system.speakers) & set(baseline.speakers)
+    speakers = [speaker for speaker in baseline.speakers if speaker in of_both]
+    a, b = baseline.of(speakers), system.of(speakers)
+    for speaker, of_baseline, of_system in zip(speakers, a.sum(axis=2), b.sum(axis=2), strict=True):
+        if not np.allclose(of_baseline, of_system):
+            raise ShapeError(
+                f"{name!r} and {baseline_name!r} were not tested on the same utterances of speaker {speaker!r}:"
+                f" by class {of_system.tolist()} and {of_baseline.tolist()}"
+            )
+    return a, b

@@ -1,0 +1,130 @@
+"""Intervals of accuracies, by bootstrap over speakers. Imports no torch.
+
+The utterances of one speaker resemble each other, and so do a system's errors on them: an interval that resamples
+utterances holds the truth far less often than it says. So whole speakers are drawn (Field and Welsh, "Bootstrapping
+clustered data", Journal of the Royal Statistical Society B 69, 2007). With ten of them the percentile interval (Efron
+and Tibshirani, "An introduction to the bootstrap", 1993, chapter 13) is still too narrow, so its ends are moved
+outward: the expanded percentile interval of Hesterberg, "What teachers should know about the bootstrap", The American
+Statistician 69, 2015. The tests simulate how often each of the three holds the truth.
+
+What these intervals cannot know: speakers that were tested by one trained system (folds of several speakers) share
+that training's luck, and all folds share most of their training data.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from toolkit.confusions import MIN_SPEAKERS, accuracy, gains_and_totals, hits_and_totals
+
+LEVEL = 0.95
+RESAMPLES = 10_000
+NEGLIGIBLE = 1e-12  # of an accuracy: what is smaller is rounding, not an utterance
+_BLOCK = 1_000  # resamples held in memory at once
+
+
+@dataclass(frozen=True)
+class Interval:
+    """From `low` to `high`, both in fractions of 1."""
+
+    low: float
+    high: float
+
+    def excludes_zero(self) -> bool:
+        """Whether all of it is on one side of 0, by more than rounding."""
+        return self.low > NEGLIGIBLE or self.high < -NEGLIGIBLE
+
+
+def interval(
+    confusions: np.ndarray,
+    metric: str,
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int | np.random.Generator = 0,
+) -> Interval | None:
+    """Where the pooled accuracy over speakers like these lies.
+
+    Args:
+        confusions: [speakers, classes, classes].
+        metric: "wa" or "ua"; in a resample UA is over the classes that its speakers have.
+        level: how often such an interval is to hold the truth, between 0 and 1.
+        resamples: how many times as many speakers are drawn with replacement.
+        seed: of the draws; the same seed gives the same interval.
+
+    Returns:
+        The interval, or None below `MIN_SPEAKERS` speakers.
+
+    Raises:
+        ShapeError: if `confusions` has another shape, is no count, or holds a speaker without utterances.
+        ValueError: if the metric is unknown, or `level` or `resamples` is out of range.
+
+    >>> confusions = np.array([[[8, 2], [3, 7]], [[9, 1], [4, 6]], [[5, 5], [2, 8]]])
+    >>> print(interval(confusions, "wa"))
+    None
+    >>> found = interval(np.concatenate([confusions] * 3), "wa")
+    >>> round(found.low, 2), round(found.high, 2)
+    (0.67, 0.75)
+    """
+    return _interval(*hits_and_totals(confusions), metric, level, resamples, seed)
+
+
+def difference_interval(
+    a: np.ndarray,
+    b: np.ndarray,
+    metric: str,
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int | np.random.Generator = 0,
+) -> Interval | None:
+    """Where the pooled accuracy of `b` less that of `a` lies: each drawn speaker counts in both.
+
+    Args:
+        a: [speakers, classes, classes].
+        b: the same speakers, in the same order, with the same utterances.
+        metric: "wa" or "ua".
+        level: as for `interval`.
+        resamples: as for `interval`.
+        seed: as for `interval`.
+
+    Returns:
+        The interval, or None below `MIN_SPEAKERS` speakers.
+
+    Raises:
+        ShapeError: if the two are not of the same utterances.
+        ValueError: as for `interval`.
+    """
+    return _interval(*gains_and_totals(a, b), metric, level, resamples, seed)
+
+
+def _interval(
+    hits: np.ndarray, totals: np.ndarray, metric: str, level: float, resamples: int, seed: int | np.random.Generator
+) -> Interval | None:
+    """Hits may be differences of hits: accuracies are linear in them."""
+    if not 0 < level < 1:
+        raise ValueError(f"level is a share between 0 and 1, as 0.95, not {level}")
+    if resamples < 1:
+        raise ValueError(f"an interval needs one resample at least, not {resamples}")
+    accuracy(hits, totals, metric)  # an unknown metric is an error with few speakers too
+    n = len(hits)
+    if n < MIN_SPEAKERS:
+        return None
+    generator = np.random.default_rng(seed)
+    found = []
+    for start in range(0, resamples, _BLOCK):
+        size = min(_BLOCK, resamples - start)
+        drawn = generator.multinomial(n, np.full(n, 1 / n), size=size).astype(float)  # [resamples, speakers]
+        found.append(accuracy(drawn @ hits, drawn @ totals, metric))
+    tail = _expanded_tail((1 - level) / 2, n)
+    low, high = np.quantile(np.concatenate(found), [tail, 1 - tail])
+    return Interval(float(low), float(high))
+
+
+def _expanded_tail(tail: float, n: int) -> float:
+    """The share to cut off at each end so that n speakers cover what infinitely many would.
+
+    The bootstrap's spread is too small by sqrt((n - 1) / n), and the normal quantile stands where Student's should.
+    """
+    return float(stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf(tail, n - 1)))

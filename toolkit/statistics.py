@@ -1,0 +1,114 @@
+"""What may be said of results: accuracies with their spread, intervals, paired tests, groups. Imports no torch.
+
+The speaker is the unit: intervals draw speakers, tests pair them, and below `MIN_SPEAKERS` nothing is claimed.
+"""
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolkit.comparison import ALPHA, Comparison, compare
+from toolkit.confusions import (
+    METRICS,
+    MIN_SPEAKERS,
+    Accuracies,
+    SpeakerConfusions,
+    difference_shares,
+    pooled_accuracies,
+    speaker_accuracies,
+    speaker_confusions,
+)
+from toolkit.errors import ShapeError
+from toolkit.grouping import Thirds, by_group, duration_thirds
+from toolkit.intervals import LEVEL, Interval, difference_interval, interval
+from toolkit.paired_tests import SignFlip, holm, sign_flip_test
+
+__all__ = [
+    "ALPHA",
+    "LEVEL",
+    "METRICS",
+    "MIN_SPEAKERS",
+    "Accuracies",
+    "Comparison",
+    "Interval",
+    "SignFlip",
+    "SpeakerConfusions",
+    "Spread",
+    "Thirds",
+    "by_group",
+    "compare",
+    "difference_interval",
+    "difference_shares",
+    "duration_thirds",
+    "holm",
+    "interval",
+    "pooled_accuracies",
+    "sign_flip_test",
+    "speaker_accuracies",
+    "speaker_confusions",
+    "spread",
+]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The mean of an accuracy over folds and how far folds and seeds lie apart.
+
+    Args:
+        mean: over folds, of the means over each fold's seeds.
+        over_folds: standard deviation (n - 1) of those fold means; None with one fold.
+        over_seeds: standard deviation (n - 1) of the seeds' means over folds, of seeds that have every fold; None
+            with fewer than two such seeds.
+        n_folds: how many folds there are.
+        n_seeds: how many seeds have every fold.
+    """
+
+    mean: float
+    over_folds: float | None
+    over_seeds: float | None
+    n_folds: int
+    n_seeds: int
+
+
+def spread(values_by_fold_and_seed: Iterable[tuple[Hashable, Hashable, float, float]]) -> dict[str, Spread]:
+    """Mean over folds, spread over folds, spread over seeds: what most papers print, and no interval.
+
+    A seed that lacks a fold has another mean because the fold is hard or easy: it is left out of the spread over seeds.
+
+    Args:
+        values_by_fold_and_seed: a row (fold, seed, wa, ua) for each run.
+
+    Returns:
+        "wa" and "ua" -> its spread.
+
+    Raises:
+        ShapeError: if there is no row, or an accuracy is no finite number.
+        ValueError: if a fold and seed occur twice.
+
+    >>> found = spread([("1M", 1, 0.5, 0.4), ("1M", 2, 0.7, 0.4), ("1F", 1, 0.8, 0.6)])["wa"]
+    >>> round(found.mean, 2), round(found.over_folds, 2), found.over_seeds, found.n_seeds
+    (0.7, 0.14, None, 1)
+    """
+    of: dict[Hashable, dict[Hashable, tuple[float, float]]] = {}
+    for fold, seed, wa, ua in values_by_fold_and_seed:
+        if seed in of.setdefault(fold, {}):
+            raise ValueError(f"fold {fold!r} with seed {seed!r} occurs twice: one row for each run is needed")
+        if not np.isfinite([wa, ua]).all():
+            raise ShapeError(f"fold {fold!r} with seed {seed!r} has the accuracies {wa} and {ua}, not two numbers")
+        of[fold][seed] = (wa, ua)
+    if not of:
+        raise ShapeError("there is no run to take the mean of")
+    complete = [seed for seed in next(iter(of.values())) if all(seed in runs for runs in of.values())]
+    fold_means = np.array([np.mean(list(runs.values()), axis=0) for runs in of.values()])  # [folds, metrics]
+    seed_means = [np.mean([runs[seed] for runs in of.values()], axis=0) for seed in complete]  # [seeds, metrics]
+    over_folds, over_seeds = _deviation(fold_means), _deviation(seed_means)
+    return {
+        metric: Spread(float(fold_means[:, i].mean()), over_folds[i], over_seeds[i], len(of), len(complete))
+        for i, metric in enumerate(METRICS)
+    }
+
+
+def _deviation(means: np.ndarray | list[np.ndarray]) -> list[float | None]:
+    """Of every metric; None where one value alone cannot say."""
+    return [None] * len(METRICS) if len(means) < 2 else np.std(means, axis=0, ddof=1).tolist()
