@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from toolkit.errors import ExperimentError
-from toolkit.experiment.calls import Answer, answer, deliver, pack
+from toolkit.experiment.calls import Answer, Call, answer, deliver
 from toolkit.experiment.workers import LocalWorkers, cause_of_death
 
 LONG_S = 60  # a test that ends is one in which nothing waited for this
@@ -26,14 +27,14 @@ def nothing_is_left_running():
     assert not [t.name for t in threading.enumerate() if t.name.startswith("lane-")]
 
 
-class Picky(Exception):
+class Picky(Exception):  # noqa: N818
     """Pickle can write it, but cannot make it again from its text alone."""
 
     def __init__(self, found, expected):
         super().__init__(f"{found} is not {expected}")
 
 
-class Whole(ValueError):
+class Whole(ValueError):  # noqa: N818
     """Travels as it is."""
 
 
@@ -146,12 +147,15 @@ def test_what_cannot_be_sent_is_an_exception_and_leaves_the_process_as_it_was():
 
 
 def test_an_answer_that_is_an_exception_is_told_from_a_raised_one():
-    future = Future()
-    deliver(answer(pack(ValueError, "returned")), future)
-    assert isinstance(future.result(), ValueError)
+    call = Call(Future(), ValueError, ("returned",))
+    deliver(answer(call.packed()), call.future)
+    assert isinstance(call.future.result(), ValueError)
+
+
+def test_an_answer_that_cannot_be_read_here_is_an_exception():
     future = Future()
     deliver(Answer(b"no pickle"), future)
-    assert future.exception() is not None
+    assert isinstance(future.exception(), pickle.UnpicklingError)
 
 
 def test_two_lanes_work_at_the_same_time(tmp_path):

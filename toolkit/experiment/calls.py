@@ -1,20 +1,42 @@
 """A call on its way to another process and back, so that nothing in it can break the process or the way; no torch.
 
->>> from concurrent.futures import Future
->>> future = Future()
->>> deliver(answer(pack(divmod, 7, 2)), future)
->>> future.result()
+>>> call = Call(Future(), divmod, (7, 2))
+>>> deliver(answer(call.packed()), call.future)
+>>> call.future.result()
 (3, 1)
 """
 
 import contextlib
 import pickle
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from toolkit.errors import ExperimentError
+
+
+class Call(NamedTuple):
+    """A function to be called elsewhere, and the future of what comes of it."""
+
+    future: Future
+    function: Callable
+    args: tuple = ()
+    kwargs: Mapping[str, Any] = MappingProxyType({})
+
+    def packed(self) -> bytes:
+        """As bytes. The function is sent by its name: the other process imports it.
+
+        Raises:
+            Exception: whatever pickle raises where the function or an argument cannot be sent.
+        """
+        return pickle.dumps((self.function, self.args, dict(self.kwargs)))
+
+    def cancel(self) -> None:
+        """Cancel what has not started, and wake who waits for it."""
+        self.future.cancel()
+        self.future.set_running_or_notify_cancel()
 
 
 class Answer(NamedTuple):
@@ -34,15 +56,6 @@ class Answer(NamedTuple):
 class _Trace(Exception):  # noqa: N818 - never raised: shown as the cause of an exception from another process
     def __str__(self) -> str:
         return f'\n"""\n{self.args[0]}"""'
-
-
-def pack(function: Callable, *args: Any, **kwargs: Any) -> bytes:
-    """A call as bytes. The function is sent by its name: the other process imports it.
-
-    Raises:
-        Exception: whatever pickle raises where the function or an argument cannot be sent.
-    """
-    return pickle.dumps((function, args, kwargs))
 
 
 def answer(packed: bytes) -> Answer:

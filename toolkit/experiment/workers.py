@@ -1,27 +1,29 @@
 """Worker processes on this machine behind the interface of `concurrent.futures`, replaced when they die; no torch."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import SpawnContext
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any
 
 from toolkit.errors import ExperimentError
-from toolkit.experiment.calls import Answer, answer, deliver, pack
+from toolkit.experiment.calls import Answer, Call, answer, deliver
+from toolkit.experiment.stoppable import StoppableExecutor
 
 
-class LocalWorkers(Executor):
+class LocalWorkers(StoppableExecutor):
     """Processes that take tasks in the order of their submission, one at a time each, and stay for the next task.
 
-    A process starts with its first task. One that dies is replaced and does its task again. The processes end with
-    this one, however it ends. Leaving the `with` block waits for all tasks; leaving it by an exception, Ctrl-C's
-    too, is `stop`.
+    A process starts with its first task. One that dies is replaced and does its task again; `stop` kills them all. They
+    end with this process, however it ends. What a task returns should be small: a process that is killed while it
+    writes more than a pipe holds (64 KiB) leaves its lane waiting for the rest.
 
     Args:
         jobs: how many processes.
@@ -48,98 +50,46 @@ class LocalWorkers(Executor):
                 raise ExperimentError(f"{name} is {value}: at least 1 is needed.")
         if gpus and len(gpus) != jobs:
             raise ExperimentError(f"{jobs} jobs were given {len(gpus)} GPUs: each job takes one.")
+        super().__init__()
         self._attempts = attempts
         self._on_death = on_death or (lambda description: None)
-        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
-        self._lock = threading.Lock()
-        self._closed = False
+        self._calls: SimpleQueue[Call | None] = SimpleQueue()
         self._lanes = [_Lane(threads, str(gpus[i]) if gpus else None) for i in range(jobs)]
-        self._feeders = [
-            threading.Thread(target=self._feed, args=(lane,), name=f"lane-{i}", daemon=True)
-            for i, lane in enumerate(self._lanes)
-        ]
-        for feeder in self._feeders:
-            feeder.start()
+        for i, lane in enumerate(self._lanes):
+            self._start(f"lane-{i}", self._feed, lane)
 
-    def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
-        """Put a task last in the queue.
+    def _put(self, call: Call) -> None:
+        self._calls.put(call)
 
-        Args:
-            fn: what the other process can import. What it returns should be small: a process that is killed while it
-                writes more than a pipe holds (64 KiB) leaves its lane waiting for the rest.
-            args: of the function.
-            kwargs: of the function.
+    def _end(self, *, cancel: bool) -> None:
+        with contextlib.suppress(Empty):
+            while cancel:
+                call = self._calls.get_nowait()
+                if call is not None:
+                    call.cancel()
+        for _ in self._lanes:
+            self._calls.put(None)
 
-        Returns:
-            Its future. An exception of the task arrives unchanged, and the task is not tried again. An ExperimentError
-            says that its process died again and again; a CancelledError that it was stopped.
-        """
-        task = _Task(Future(), fn, args, kwargs)
-        with self._lock:
-            if self._closed:
-                raise RuntimeError("cannot schedule new futures after shutdown")
-            self._tasks.put(task)
-        return task.future
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more tasks, and end the processes when the tasks that they have are done.
-
-        Args:
-            wait: whether to return when that is so; interrupted in it, `stop`.
-            cancel_futures: whether to cancel the tasks that have not started.
-        """
-        self._close(cancel=cancel_futures)
-        if wait:
-            try:
-                self._join()
-            except BaseException:
-                self.stop()
-                raise
-
-    def stop(self) -> None:
-        """Kill the processes at once, in the middle of their tasks, and cancel all tasks."""
-        self._close(cancel=True)
+    def _kill(self) -> None:
         for lane in self._lanes:
             lane.kill()
-        self._join()
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> bool:
-        if kind is None:
-            self.shutdown()
-        else:
-            self.stop()
-        return False
-
-    def _close(self, *, cancel: bool) -> None:
-        with self._lock:
-            self._closed = True
-            if cancel:
-                _cancel_all(self._tasks)
-            for _ in self._feeders:
-                self._tasks.put(None)
-
-    def _join(self) -> None:
-        for feeder in self._feeders:
-            if feeder is not threading.current_thread():  # as when a future's callback stops the workers
-                feeder.join()
 
     def _feed(self, lane: "_Lane") -> None:
-        while (task := self._tasks.get()) is not None:
-            if task.future.set_running_or_notify_cancel():
-                self._do(lane, task)
-            del task  # its result is not kept while the next one is waited for
+        while (call := self._calls.get()) is not None:
+            if call.future.set_running_or_notify_cancel():
+                self._do(lane, call)
+            del call  # its result is not kept while the next one is waited for
         lane.close()
 
-    def _do(self, lane: "_Lane", task: "_Task") -> None:
+    def _do(self, lane: "_Lane", call: Call) -> None:
         try:
-            answered = self._ask(lane, task)
+            answered = self._ask(lane, call.packed())
         except BaseException as error:
-            task.future.set_exception(error)
+            call.future.set_exception(error)
         else:
-            deliver(answered, task.future)
+            deliver(answered, call.future)
 
-    def _ask(self, lane: "_Lane", task: "_Task") -> Answer:
-        packed = pack(task.function, *task.args, **task.kwargs)
+    def _ask(self, lane: "_Lane", packed: bytes) -> Answer:
         death = ""
         for start in range(1, self._attempts + 1):
             try:
@@ -157,13 +107,6 @@ class LocalWorkers(Executor):
             f"The worker process died {times} on this cell (last: {death}): take fewer jobs or smaller batches if "
             "memory runs out; run this cell alone to see what else it is."
         )
-
-
-class _Task(NamedTuple):
-    future: Future
-    function: Callable
-    args: tuple
-    kwargs: dict[str, Any]
 
 
 class _Lane:
@@ -263,17 +206,6 @@ def cause_of_death(exit_code: int | None) -> str:
         return "killed by signal 9, which is what the kernel does when memory runs out"
     names = {s.value: s.name for s in signal.Signals}
     return f"killed by signal {-exit_code}, {names.get(-exit_code, 'which has no name')}"
-
-
-def _cancel_all(tasks: "SimpleQueue[_Task | None]") -> None:
-    while True:
-        try:
-            task = tasks.get_nowait()
-        except Empty:
-            return
-        if task is not None:
-            task.future.cancel()
-            task.future.set_running_or_notify_cancel()  # wakes who waits for it
 
 
 def _begin(threads: int, gpu: str | None) -> None:

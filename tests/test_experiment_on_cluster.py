@@ -1,0 +1,74 @@
+"""An experiment on a Dask cluster of two processes, one of which is killed: the table is that of this machine."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from small_system import write_recipe
+
+from toolkit.experiment.cells import Records
+from toolkit.experiment.outcome import read_experiment
+from toolkit.experiment.plan import read_plan
+
+pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """The address of a scheduler with two workers of one thread, which train one cell at a time."""
+    code = """
+import sys
+from distributed import LocalCluster
+if __name__ == "__main__":
+    with LocalCluster(n_workers=2, threads_per_worker=1, resources={"threads": 1}, dashboard_address=None) as cluster:
+        print(cluster.scheduler_address, flush=True)
+        sys.stdin.read()
+"""
+    script = tmp_path / "cluster.py"
+    script.write_text(code)
+    with subprocess.Popen(
+        [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        yield process.stdout.readline().strip()
+        process.stdin.close()
+
+
+def experiment(recipe, folder, *options):
+    command = [sys.executable, "-m", "toolkit", "experiment", str(recipe), "--output", str(folder), *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def running(folder):
+    plan, records = read_plan(folder), Records(folder)
+    found = [records.read(cell) for cell in plan.cells] if plan else []
+    return [record.pid for record in found if record and record.state == "running" and record.epochs]
+
+
+def table(folder):
+    return {(r.system, r.fold): (r.folder / "predictions.csv").read_bytes() for r in read_experiment(folder).runs}
+
+
+def test_the_table_of_a_cluster_with_a_killed_worker_is_that_of_this_machine(tmp_path, cluster):
+    recipe, options = write_recipe(tmp_path), ("--training.epochs", "10", "--training.checkpoint_steps", "1")
+    local, remote = tmp_path / "local", tmp_path / "remote"
+    process = experiment(recipe, local, *options, "--threads", "1")
+    assert process.communicate(timeout=240) and process.returncode == 0
+
+    assert re.match(r"tcp://127\.0\.0\.1:\d+", cluster)
+    process = experiment(recipe, remote, *options, "--scheduler", cluster, "--resource", "threads=1")
+    end = time.monotonic() + 120
+    while len(running(remote)) < 2 or not any(remote.glob("runs/*/epochs.csv")):
+        assert time.monotonic() < end and process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    victim = running(remote)[0]
+    os.kill(victim, signal.SIGKILL)
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert table(remote) == table(local) and len(table(local)) == 3
+    last = {json.loads(path.read_text())["pid"] for path in remote.glob("cells/*.json")}
+    assert victim not in last, "the killed worker's cell was ended by another process"
