@@ -1,0 +1,190 @@
+import numpy as np
+import pytest
+import sklearn.metrics as oracle
+from fake_experiment import LABELS, SER, TEN, FakeExperiment, FakeSystem, paper_experiment
+
+from toolkit.experiment.outcome import read_experiment
+from toolkit.report.breakdowns import duration_table, gender_table, speaker_tables
+from toolkit.report.calibration_table import calibration_table
+from toolkit.report.choices import choose
+from toolkit.report.covariate_tables import covariate_families, covariate_table, covariates
+from toolkit.report.evidence import Evidence
+from toolkit.report.hard_utterances import SHOWN, hard_utterance_table
+from toolkit.report.provenance import facts, systems_table
+from toolkit.report.sections import sections
+
+
+def evidence(folder, experiment):
+    return Evidence(read_experiment(experiment.write(folder)))
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    systems = {"ser": SER, "mf": FakeSystem(covariates={"gender": {"source": "label"}})}
+    return evidence(tmp_path_factory.mktemp("found"), FakeExperiment(systems, seeds=(1, 2)))
+
+
+def scores(found, system, keep):
+    """n, WA and UA of the rows to keep, the mean over both seeds."""
+    values = []
+    for seed in (1, 2):
+        runs = [run for run in found.outcome.of(system, "loso") if run.seed == seed]
+        rows = [row for run in runs for row in run.predictions() if keep(row)]
+        args = ([r["reference"] for r in rows], [r["predicted"] for r in rows])
+        values.append((len(rows), oracle.accuracy_score(*args), oracle.balanced_accuracy_score(*args)))
+    return tuple(np.mean(values, axis=0))
+
+
+def test_gender_has_the_accuracies_of_its_utterances(found):
+    row = gender_table(found, "loso").rows[1]
+    assert (row["F_n"], row["F_wa"], row["F_ua"]) == pytest.approx(scores(found, "mf", lambda r: r["gender"] == "F"))
+    assert row["M_ua"] == pytest.approx(scores(found, "mf", lambda r: r["gender"] == "M")[2])
+
+
+def test_durations_are_cut_into_thirds_of_all_test_utterances(found):
+    table = duration_table(found, "loso")
+    seconds = {row["id"]: float(row["seconds"]) for run in found.outcome.of("ser", "loso") for row in run.predictions()}
+    low, high = np.quantile(list(seconds.values()), [1 / 3, 2 / 3])
+    groups = [column.group for column in table.columns if column.group]
+    assert groups[::3] == [f"up to {low:.2f} s", f"{low:.2f} to {high:.2f} s", f"over {high:.2f} s"]
+    row = table.rows[0]
+    expected = scores(found, "ser", lambda r: low < float(r["seconds"]) <= high)
+    assert (row["middle_n"], row["middle_wa"], row["middle_ua"]) == pytest.approx(expected)
+    assert row["short_n"] + row["middle_n"] + row["long_n"] == len(seconds)
+
+
+def test_speakers_stand_in_the_corpus_order_with_their_own_accuracies(found):
+    (table,) = speaker_tables(found, "loso")
+    assert [row["speaker"] for row in table.rows] == list(TEN)
+    row = table.rows[3]
+    expected = scores(found, "mf", lambda r: r["speaker"] == TEN[3])
+    assert (row["n"], row["wa_mf"], row["ua_mf"]) == pytest.approx(expected)
+
+
+def test_many_systems_get_a_table_of_speakers_for_each_metric(tmp_path):
+    systems = {f"s{number}": FakeSystem() for number in range(7)}
+    found = evidence(tmp_path, FakeExperiment(systems, folds={"1M": ("1M",)}))
+    assert [table.name for table in speaker_tables(found, "loso")] == ["by_speaker_wa", "by_speaker_ua"]
+
+
+def test_what_is_not_known_of_utterances_gives_no_table(tmp_path):
+    folds = {"1": ("1M", "1F")}
+    found = evidence(tmp_path, FakeExperiment({"ser": SER}, folds=folds, named=False, genders=False))
+    assert gender_table(found, "loso") is None and speaker_tables(found, "loso") == []
+
+
+def test_calibration_is_that_of_all_answers(found):
+    row = calibration_table(found, "loso").rows[0]
+    rows = [row for run in found.outcome.of("ser", "loso") for row in run.predictions()]
+    probabilities = np.array([[float(r[f"p_{label}"]) for label in LABELS] for r in rows])
+    confidence = probabilities.max(axis=1)
+    right = np.array([r["predicted"] == r["reference"] for r in rows])
+    places = np.minimum(np.ceil(confidence * 15).astype(int), 15)  # bins (0, 1/15], (1/15, 2/15], ...
+    error = sum(abs(right[places == b].sum() - confidence[places == b].sum()) for b in range(16)) / len(rows)
+    assert row["ece"] == pytest.approx(error) and row["answers"] == len(rows)
+    assert row["wa"] == pytest.approx(right.mean()) and row["confidence"] == pytest.approx(confidence.mean())
+
+
+def test_systems_that_differ_in_a_covariate_alone_are_families(tmp_path):
+    found = evidence(tmp_path, paper_experiment(folds={s: (s,) for s in TEN[:6]}, utterances=8))
+    assert covariates(found) == ["gender"]
+    assert covariate_families(found, "gender") == [
+        {"ser": "without", "mf": "label", "mf_predicted": "predicted", "mf_shuffled": "shuffled"},
+        {"mtl": "without", "mf_mtl": "label"},
+        {"cr": "without", "mf_cr": "label"},
+        {"mtl_cr": "without", "mf_mtl_cr": "label"},
+    ]
+    table = covariate_table(found, "gender", "loso")
+    assert [(row["system"], row["source"], row["against"]) for row in table.rows[:2]] == [
+        ("ser", "without", None), ("mf", "label", "ser")
+    ]  # fmt: skip
+    row = table.rows[1]
+    assert row["ua_difference"] == pytest.approx(row["ua"] - table.rows[0]["ua"])
+    assert all(row["ua_p"] == 1.0 for row in table.rows if row["against"]), "twelve comparisons of six speakers"
+
+
+def test_no_pair_of_systems_that_differ_in_the_covariate_alone_gives_no_table(tmp_path):
+    systems = {"ser": SER, "mf": FakeSystem(covariates={"age": {"source": "label"}}, heads=("emotion", "mfcc"))}
+    found = evidence(tmp_path, FakeExperiment(systems, folds={"1M": ("1M",)}))
+    assert covariates(found) == ["age"] and covariate_table(found, "age", "loso") is None
+
+
+def always_wrong_on(numbers):
+    """Answers with the class after the true one for these utterances of each speaker, else with the true one."""
+
+    def answer(cell, reference):
+        offset = np.isin(np.arange(len(reference)), list(numbers)).astype(int)
+        # The later an utterance, the surer the answer.
+        return np.eye(4)[(reference + offset) % 4] * (1 + np.arange(len(reference)))[:, None]
+
+    return answer
+
+
+def test_utterances_that_all_get_wrong_are_listed_the_surest_errors_first(tmp_path):
+    systems = {"ser": SER, "w2e": FakeSystem(levels=("wav2vec2",))}
+    found = evidence(
+        tmp_path / "e",
+        FakeExperiment(systems, folds={"1M": ("1M",)}, seeds=(1, 2), answer=always_wrong_on({2, 5}), audio=tmp_path),
+    )
+    (tmp_path / "1M_005.wav").write_bytes(b"RIFF")
+    table = hard_utterance_table(found, "loso")
+    assert [row["id"] for row in table.rows] == ["1M_005", "1M_002"]
+    row = table.rows[0]
+    (original,) = [r for r in found.outcome.runs[0].predictions() if r["id"] == "1M_005"]
+    assert row["said_ser"] == row["said_w2e"] == original["predicted"] != row["reference"] == original["reference"]
+    assert row["given"] == pytest.approx(float(original[f"p_{row['reference']}"]))
+    assert row["audio"] == (tmp_path / "1M_005.wav").as_uri() and table.rows[1]["audio"] is None
+    assert table.columns[-1].key == "audio"
+
+
+def test_an_utterance_that_one_seed_of_one_system_gets_right_is_not_hard(tmp_path):
+    def answer(cell, reference):
+        wrong = {0} if (cell.system, cell.seed) == ("w2e", 2) else {0, 1}
+        return always_wrong_on(wrong)(cell, reference)
+
+    systems = {"ser": SER, "w2e": FakeSystem(levels=("wav2vec2",))}
+    experiment = FakeExperiment(systems, folds={"1M": ("1M",)}, seeds=(1, 2), answer=answer)
+    assert [row["id"] for row in hard_utterance_table(evidence(tmp_path, experiment), "loso").rows] == ["1M_000"]
+
+
+def test_an_utterance_that_a_system_was_not_tested_on_is_not_listed(tmp_path):
+    systems = {"ser": SER, "w2e": FakeSystem(levels=("wav2vec2",))}
+    experiment = FakeExperiment(
+        systems,
+        folds={"1M": ("1M",), "1F": ("1F",)},
+        answer=always_wrong_on({0}),
+        left=lambda system, protocol, fold, seed: (system, fold) == ("w2e", "1F"),
+    )
+    table = hard_utterance_table(evidence(tmp_path, experiment), "loso")
+    assert [row["id"] for row in table.rows] == ["1M_000"]
+    assert table.notes[0].startswith(f"1 of the {len(experiment.speaker_utterances('1M'))} utterances")
+
+
+def test_fifty_hard_utterances_are_shown_and_their_number_is_told(tmp_path):
+    experiment = FakeExperiment(
+        {"ser": SER}, folds={s: (s,) for s in TEN[:3]}, answer=always_wrong_on(range(99)), utterances=30
+    )
+    table = hard_utterance_table(evidence(tmp_path, experiment), "loso")
+    assert len(table.rows) > SHOWN == len(table.shown_rows) == 50
+    assert f"{len(table.rows)} of the {len(table.rows)} utterances" in table.notes[0] and "50 of them" in table.notes[0]
+
+
+def test_what_was_run_names_weights_hardware_and_each_training_once(tmp_path):
+    systems = {"ser": SER, "w2e": FakeSystem(levels=("wav2vec2",))}
+    protocols = ("loso", "loso-test-epoch", "loso-as-published")
+    found = evidence(tmp_path, FakeExperiment(systems, protocols=protocols, folds={"1M": ("1M",), "1F": ("1F",)}))
+    said = dict(facts(found))
+    assert said["Training time"] == "12 min 0 s in 8 trainings, all epochs added up"  # 90 s each; two protocols share
+    assert said["Cells"] == "12 of 12 done" and said["Hardware"] == "a processor, 8 cores"
+    assert said["Folds"] == "2 of loso, loso-test-epoch, loso-as-published (1M, 1F)"
+    row = systems_table(found).rows[0]
+    assert row["levels"] == "spectrogram, mfcc, wav2vec2 (facebook/wav2vec2-base-960h)"
+    assert row["epoch"] == 5 and row["parameters"] == 3_000_000
+
+
+def test_one_system_is_reported_without_comparisons(tmp_path):
+    found = evidence(tmp_path, FakeExperiment({"mfcc": FakeSystem(levels=("mfcc",))}, folds={"1M": ("1M",)}))
+    choices = choose(found)
+    assert choices.pair == ("mfcc",)
+    names = [item.name for section in sections(found, choices) for item in section.items]
+    assert "all_systems" in names and not [name for name in names if "differences" in name]

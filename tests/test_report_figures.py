@@ -1,0 +1,149 @@
+import re
+from xml.etree import ElementTree
+
+import matplotlib
+import numpy as np
+import pytest
+
+from toolkit.calibration import reliability_curve
+from toolkit.report.figures import style
+from toolkit.report.figures.confusion import draw_confusions
+from toolkit.report.figures.curves import draw_curves
+from toolkit.report.figures.differences import draw_differences
+from toolkit.report.figures.embedding import draw_embeddings, perplexity, project
+from toolkit.report.figures.files import page_svg, png_bytes, svg_text
+from toolkit.report.figures.reliability import draw_reliability
+from toolkit.statistics import Comparison, Interval
+
+STAMP = "loso-as-published: the test speaker also validated, and the partner of the test speaker was in training"
+LABELS = ("ang", "h$p", "<neu>", 'id="sad"')
+CURVES = {"test speaker 1M": {"ser": [0.3, 0.5, 0.6], "m_f": [0.2, 0.6, 0.7]}}
+
+
+def confusions():
+    return draw_confusions({"ser": np.eye(4) * 3 + 1, "m_f": np.eye(4)}, LABELS, [STAMP])
+
+
+def embeddings():
+    points = {name: np.random.default_rng(0).normal(size=(40, 2)) for name in ("ser", "m_f")}
+    return draw_embeddings(points, np.array(LABELS * 10), LABELS, [STAMP])
+
+
+def curves():
+    return draw_curves(CURVES, metric="ua", systems=["ser", "m_f"], stamps=[STAMP])
+
+
+def reliability():
+    curve = reliability_curve(np.array([[0.75, 0.25], [0.25, 0.75], [0.1, 0.9]]), [0, 0, 1])
+    return draw_reliability({"ser": curve, "m_f": curve}, [STAMP])
+
+
+def differences():
+    found = Interval(0.01, 0.05)
+    shown = [Comparison("m_f", "ser", metric, 0.03, found, 0.002, 0.004, 10) for metric in ("wa", "ua")]
+    hidden = [Comparison("cr", "ser", metric, 0.03, found, 0.04, 0.08, 10) for metric in ("wa", "ua")]
+    few = [Comparison("mtl", "ser", metric, 0.03, None, None, None, 4) for metric in ("wa", "ua")]
+    return draw_differences([*shown, *hidden, *few], [STAMP])
+
+
+ALL = (confusions, embeddings, curves, reliability, differences)
+
+
+def texts(svg):
+    return [element.text for element in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+
+
+@pytest.mark.parametrize("draw", ALL)
+def test_a_figure_has_its_stamp_in_the_image_and_the_same_bytes_each_time(draw):
+    files = []
+    for _ in range(2):
+        with style.styled():
+            figure = draw()
+            files.append((svg_text(figure), png_bytes(figure)))
+    assert files[0] == files[1]
+    svg, png = files[0]
+    said = " ".join(texts(svg))
+    assert f"NOTE: {STAMP}" in re.sub(r"\s+", " ", said) and "m_f" in said
+    assert png.startswith(b"\x89PNG") and b"Software" not in png[:200]
+    assert "<dc:date>" not in svg
+
+
+def test_a_stamp_takes_room_of_its_own():
+    with style.styled():
+        figure = confusions()
+        svg_text(figure)
+        stamp = figure._supxlabel.get_window_extent()
+        assert all(panel.get_tightbbox().y0 >= stamp.y1 for panel in figure.axes)
+
+
+def test_the_users_own_settings_change_nothing_and_are_left_alone():
+    with style.styled():
+        expected = svg_text(curves())
+    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.hashsalt": "mine"}):
+        with style.styled():
+            assert svg_text(curves()) == expected
+        assert matplotlib.rcParams["font.size"] == 30
+
+
+def test_confusions_are_written_in_percent_of_their_row():
+    with style.styled():
+        said = texts(svg_text(draw_confusions({"ser": [[3, 1, 0], [0, 0, 0], [2, 0, 6]]}, ["a", "b", "c"])))
+    assert said.count("75.0") == 2 and said.count("25.0") == 2 and said.count("0.0") == 2
+    assert said.count("\N{EN DASH}") == 3, "a class without utterances"
+
+
+def test_series_differ_in_dash_and_marker_and_not_in_colour_alone():
+    looks = {(style.marker(place), str(style.dash(place))) for place in range(13)}
+    assert len(looks) == 13
+    assert len({(style.colour(place), style.marker(place)) for place in range(13)}) == 13
+    assert len({style.point_colour(place) for place in range(8)}) == 8
+
+
+def test_points_are_filled_only_where_a_difference_is_shown():
+    with style.styled():
+        figure = differences()
+    filled = {}
+    for line in figure.axes[0].lines:
+        if line.get_marker() != "None":
+            filled[int(line.get_ydata()[0])] = line.get_markerfacecolor() != style.PAPER
+    assert filled == {0: True, 1: False, 2: False}
+
+
+def test_curves_are_in_percent_and_each_panel_has_every_system():
+    with style.styled():
+        figure = curves()
+    lines = figure.axes[0].lines
+    assert [line.get_label() for line in lines] == ["ser", "m_f"]
+    np.testing.assert_allclose(lines[0].get_xydata(), [[1, 30], [2, 50], [3, 60]])
+
+
+def test_a_pages_svg_follows_the_page_and_its_text_is_left_alone():
+    with style.styled():
+        page = page_svg(svg_text(confusions()), name="one", label="A &lt;label&gt; \\x")
+    assert page.startswith("<svg ") and 'role="img" aria-label="A &lt;label&gt; \\x"' in page
+    assert 'id="sad"' in page and "currentColor" in page and "var(--heat)" in page
+    tags = re.findall(r"<[^>]+>", page)
+    ids = [found for tag in tags for found in re.findall(r'\bid="([^"]+)"', tag)]
+    assert ids and all(found.startswith("one-") for found in ids)
+    used = [found for tag in tags for found in re.findall(r'(?:href="|url\()#([\w.-]+)', tag)]
+    assert used and set(used) <= set(ids)
+    assert not [tag for tag in tags if style.INK in tag or "font-family" in tag or tag.startswith("<style")]
+
+
+def test_a_projection_is_the_same_each_time_and_keeps_neighbours():
+    rng = np.random.default_rng(1)
+    centres = np.repeat(10 * np.eye(3, 8), 20, axis=0)
+    embeddings = centres + rng.normal(size=(60, 8))
+    points = project(embeddings)
+    np.testing.assert_array_equal(points, project(embeddings))
+    distances = np.linalg.norm(points[:, None] - points[None], axis=2) + np.diag(np.full(60, np.inf))
+    np.testing.assert_array_equal(distances.argmin(axis=1) // 20, np.arange(60) // 20)
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (3, 5), (10, 1)])
+def test_too_little_to_project_is_drawn_as_it_is(shape):
+    assert project(np.ones(shape)).shape == (shape[0], 2)
+
+
+def test_the_perplexity_stays_below_the_number_of_points():
+    assert [perplexity(n) for n in (1000, 91, 31, 4)] == [30, 30, 10, 1]

@@ -1,0 +1,129 @@
+import csv
+import io
+import re
+
+import pytest
+
+from toolkit.report.formats import (
+    AUDIO,
+    COUNT,
+    DASH,
+    INTERVAL,
+    MARKED,
+    MINUS,
+    OVER_FOLDS,
+    P_VALUE,
+    PERCENT,
+    POINTS,
+    POINTS_INTERVAL,
+    TEXT,
+    Marked,
+)
+from toolkit.report.table_files import escape_latex, escape_markdown, to_csv, to_latex, to_markdown
+from toolkit.report.tables import Column, Table
+from toolkit.statistics import Interval, Spread
+
+COLUMNS = [
+    Column("system", "system", MARKED),
+    Column("wa", "pooled", PERCENT, "WA %"),
+    Column("wa_interval", "95 % interval", INTERVAL, "WA %"),
+    Column("n", "n", COUNT),
+    Column("audio", "listen", AUDIO),
+]
+ROWS = [
+    {
+        "system": Marked("mf_mtl", "†"),
+        "wa": 0.70561,
+        "wa_interval": Interval(0.6, 0.8125),
+        "n": 5531,
+        "audio": "file:///x",
+    },
+    {"system": Marked("a|b"), "wa": None, "wa_interval": None, "n": 0, "audio": None},
+]
+STAMPS = ("made up: 50 % & more", "second")
+
+
+def table(**changes):
+    return Table(**{"name": "t", "title": "A_title", "columns": COLUMNS, "rows": ROWS, "stamps": STAMPS, **changes})
+
+
+@pytest.mark.parametrize(
+    ("format", "value", "text", "plain"),
+    [
+        (PERCENT, 1 / 3, "33.33", (1 / 3,)),
+        (POINTS, 0.0124, "+1.24", (0.0124,)),
+        (POINTS, -0.0124, f"{MINUS}1.24", (-0.0124,)),
+        (POINTS, -0.00001, "0.00", (-0.00001,)),
+        (POINTS_INTERVAL, Interval(-0.01, 0.0), f"{MINUS}1.00 to 0.00", (-0.01, 0.0)),
+        (P_VALUE, 0.0004, "< 0.001", (0.0004,)),
+        (P_VALUE, 0.03125, "0.031", (0.03125,)),
+        (OVER_FOLDS, Spread(0.7, 0.05, None, 3, 1), "70.00 ± 5.00", (0.7, 0.05)),
+        (OVER_FOLDS, Spread(0.7, None, None, 1, 1), "70.00", (0.7, None)),
+        (INTERVAL, None, DASH, (None, None)),
+    ],
+)
+def test_a_value_is_rounded_for_a_reader_and_whole_for_a_file(format, value, text, plain):
+    assert format.show(value) == text
+    assert format.plain(value) == plain
+
+
+def test_a_csv_file_has_plain_numbers_in_full_precision_and_the_stamps_in_a_last_column():
+    rows = list(csv.DictReader(io.StringIO(to_csv(table()))))
+    assert list(rows[0]) == ["system", "wa", "wa_interval_low", "wa_interval_high", "n", "note"]
+    note = "made up: 50 % & more; second"
+    assert list(rows[0].values()) == ["mf_mtl", "0.70561", "0.6", "0.8125", "5531", note]
+    assert list(rows[1].values()) == ["a|b", "", "", "", "0", note]
+
+
+def test_without_stamps_there_is_no_note():
+    assert to_csv(table(stamps=())).splitlines()[0].endswith(",n")
+    assert "NOTE" not in to_markdown(table(stamps=())) + to_latex(table(stamps=()))
+
+
+def test_a_markdown_table_has_its_stamps_and_as_many_cells_in_each_row():
+    lines = to_markdown(table()).splitlines()
+    assert lines[0] == r"**A\_title**"
+    assert lines[2] == r"> NOTE: made up: 50 % \& more"
+    cells = [re.split(r"(?<!\\)\|", line) for line in lines if line.startswith("|")]
+    assert [len(row) for row in cells] == [6, 6, 6, 6]
+    assert cells[0] == ["", " system ", " WA % pooled ", " WA % 95 % interval ", " n ", ""]
+    assert cells[2] == ["", r" mf\_mtl † ", " 70.56 ", f" 60.00{DASH}81.25 ", " 5,531 ", ""]
+    assert cells[3] == ["", r" a\|b ", f" {DASH} ", f" {DASH} ", " 0 ", ""]
+
+
+def test_a_latex_table_is_set_with_booktabs_and_its_stamps_are_printed():
+    lines = to_latex(table()).splitlines()
+    assert lines[1] == "% NOTE: made up: 50 % & more"
+    assert "\\begin{tabular}{lrrr}" in lines
+    assert " & \\multicolumn{2}{c}{WA \\%} &  \\\\" in lines
+    assert "\\cmidrule(lr){2-3}" in lines
+    assert "mf\\_mtl \\dag{} & 70.56 & 60.00--81.25 & 5,531 \\\\" in lines
+    assert "\\smallskip\\parbox{\\linewidth}{\\footnotesize NOTE: made up: 50 \\% \\& more}" in lines
+    assert lines.index("\\toprule") < lines.index("\\midrule") < lines.index("\\bottomrule")
+    assert "".join(lines).count("\\begin{") == "".join(lines).count("\\end{") == 2
+
+
+def test_latex_gets_every_special_character_as_text():
+    assert escape_latex(r"\{}$&#%_^~<>|[]") == (
+        r"\textbackslash{}\{\}\$\&\#\%\_\textasciicircum{}\textasciitilde{}\textless{}\textgreater{}\textbar{}{[}{]}"
+    )
+    assert escape_latex(f"a\nb {DASH} {MINUS}1 ±") == r"a b -- $-$1 $\pm$"
+
+
+def test_markdown_gets_every_special_character_as_text():
+    assert escape_markdown("a*b_c`d|e<f>[g](h)\n#") == r"a\*b\_c\`d\|e\<f\>\[g\](h) \#"
+    assert escape_markdown("\\") == "\\\\"
+
+
+def test_a_csv_file_has_all_rows_and_what_is_read_has_as_many_as_are_shown():
+    rows = [{"id": str(number)} for number in range(60)]
+    long = Table("t", "t", [Column("id", "id", TEXT)], rows, shown=50)
+    assert len(to_csv(long).splitlines()) == 61
+    assert to_markdown(long).count("\n| ") == 1 + 1 + 50 and "| 50 |" not in to_markdown(long)
+
+
+def test_a_row_without_a_column_and_two_columns_of_one_key_are_refused():
+    with pytest.raises(ValueError, match="has no 'n'"):
+        table(rows=[dict.fromkeys(("system", "wa", "wa_interval", "audio"))])
+    with pytest.raises(ValueError, match="two columns of one key"):
+        table(columns=[*COLUMNS, COLUMNS[0]])

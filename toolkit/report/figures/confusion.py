@@ -1,0 +1,60 @@
+"""Confusion matrices, normalised by row, side by side."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from toolkit.report.figures.style import HEAT, INK, ON_HEAT, PAPER, new_figure, plain, stamp
+
+BRIGHT_ABOVE = 0.75  # of a row: the cell is so dark that its figure is written in the colour of paper
+
+
+def draw_confusions(matrices: Mapping[str, np.ndarray], labels: Sequence[str], stamps: Sequence[str] = ()) -> Any:
+    """One panel a system; a cell says which percentage of its row's class was taken for its column's.
+
+    Args:
+        matrices: system -> [classes, classes], counts, rows are the reference.
+        labels: the classes, in order.
+        stamps: drawn into the image.
+
+    Returns:
+        A matplotlib figure.
+    """
+    size = len(labels)
+    wide = 9.6 if len(matrices) > 1 else 5.6
+    figure = new_figure(width=wide, height=wide / max(2, len(matrices)) * (0.78 + 0.02 * min(size, 8)) + 0.2)
+    panels = figure.subplots(1, len(matrices), squeeze=False)[0]
+    turned = max(map(len, labels)) * size > 34
+    for panel, (system, matrix) in zip(panels, matrices.items(), strict=True):
+        _draw_cells(panel, np.asarray(matrix, dtype=float), size)
+        panel.set_title(plain(system), pad=8)
+        panel.set_xticks(range(size), [plain(label) for label in labels])
+        panel.tick_params(length=0)
+        if turned:
+            panel.tick_params(axis="x", rotation=40)
+            for tick in panel.get_xticklabels():
+                tick.set(ha="right", rotation_mode="anchor")
+        panel.set_yticks(range(size), [plain(label) for label in labels])
+        panel.set_xlabel("predicted")
+        panel.spines[:].set_visible(False)
+    panels[0].set_ylabel("reference")
+    stamp(figure, stamps)
+    return figure
+
+
+def _draw_cells(panel: Any, matrix: np.ndarray, size: int) -> None:
+    from matplotlib.patches import Rectangle
+
+    totals = matrix.sum(axis=1, keepdims=True)
+    shares = np.divide(matrix, totals, out=np.zeros_like(matrix), where=totals > 0)
+    for row in range(size):
+        for column in range(size):
+            share = shares[row, column]
+            corner = (column - 0.5, row - 0.5)
+            panel.add_patch(Rectangle(corner, 1, 1, facecolor=HEAT, alpha=round(float(share), 4), linewidth=0))
+            panel.add_patch(Rectangle(corner, 1, 1, facecolor="none", edgecolor=PAPER, linewidth=1.5))
+            text = f"{100 * share:.1f}" if totals[row, 0] else "\N{EN DASH}"
+            shade = ON_HEAT if share > BRIGHT_ABOVE else INK
+            panel.text(column, row, text, ha="center", va="center", color=shade, fontsize=9 if size <= 5 else 7.5)
+    panel.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal")

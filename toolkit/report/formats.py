@@ -1,0 +1,118 @@
+"""How values are written: for a reader, and as plain numbers for a CSV file. Light to import.
+
+Accuracies are fractions of 1 everywhere; a reader sees percent, and differences in points. What is not known is an
+en dash for a reader and empty in a CSV file.
+
+>>> PERCENT.show(0.7056), POINTS.show(-0.004), PERCENT.show(None)
+('70.56', '−0.40', '–')
+>>> INTERVAL.show(Interval(0.68914, 0.72196)), INTERVAL.plain(Interval(0.68914, 0.72196))
+('68.91–72.20', (0.68914, 0.72196))
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from toolkit.statistics import Interval, Spread
+
+DASH = UNKNOWN = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+
+
+@dataclass(frozen=True)
+class Format:
+    """How the values of a column are written.
+
+    Args:
+        write: a value that is known -> text for a reader.
+        split: a value that is known -> one plain value for each part.
+        parts: endings of the CSV columns that a value is spread over.
+        numeric: whether it is a figure, which is aligned to the right.
+        wraps: whether a page may break it into lines.
+        page_only: whether files leave it out.
+    """
+
+    write: Callable[[Any], str]
+    split: Callable[[Any], tuple] = lambda value: (value,)
+    parts: tuple[str, ...] = ("",)
+    numeric: bool = True
+    wraps: bool = False
+    page_only: bool = False
+
+    def show(self, value: Any) -> str:
+        """Text for a reader."""
+        return UNKNOWN if value is None else self.write(value)
+
+    def plain(self, value: Any) -> tuple:
+        """One value for each part; None where nothing is known."""
+        return (None,) * len(self.parts) if value is None else self.split(value)
+
+
+class Marked(NamedTuple):
+    """A name with a mark that a note explains."""
+
+    text: str
+    mark: str = ""
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A difference with its sign; what is rounded to 0 has none.
+
+    >>> signed(1.24), signed(-0.1), signed(0.001)
+    ('+1.24', '−0.10', '0.00')
+    """
+    text = f"{value:+.{digits}f}"
+    return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", MINUS)
+
+
+def clock(seconds: float) -> str:
+    """A duration as people say it.
+
+    >>> clock(3.2), clock(605), clock(7384)
+    ('3 s', '10 min 5 s', '2 h 3 min')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _mean_and_sd(value: Spread) -> str:
+    if value.over_folds is None:
+        return f"{100 * value.mean:.2f}"
+    return f"{100 * value.mean:.2f} ± {100 * value.over_folds:.2f}"
+
+
+def _over_seeds(value: Spread) -> str:
+    return UNKNOWN if value.over_seeds is None else f"{100 * value.over_seeds:.2f}"
+
+
+_ENDS = ("_low", "_high")
+
+
+def _ends(value: Interval) -> tuple[float, float]:
+    return value.low, value.high
+
+
+TEXT = Format(str, numeric=False)
+LONG_TEXT = Format(str, numeric=False, wraps=True)
+MARKED = Format(lambda v: f"{v.text} {v.mark}".rstrip(), lambda v: (v.text,), numeric=False)
+COUNT = Format(lambda v: f"{v:,}")
+NUMBER = Format(lambda v: f"{v:.1f}")
+SECONDS = Format(lambda v: f"{v:.2f}")
+CLOCK = Format(clock)
+PERCENT = Format(lambda v: f"{100 * v:.2f}")
+PERCENT_1 = Format(lambda v: f"{100 * v:.1f}")
+INTERVAL = Format(lambda v: f"{100 * v.low:.2f}{DASH}{100 * v.high:.2f}", _ends, _ENDS)
+POINTS = Format(lambda v: signed(100 * v))
+POINTS_INTERVAL = Format(lambda v: f"{signed(100 * v.low)} to {signed(100 * v.high)}", _ends, _ENDS)
+P_VALUE = Format(_p)
+DONE = Format(lambda v: f"{v[0]} of {v[1]}", tuple, ("_done", "_planned"))
+OVER_FOLDS = Format(_mean_and_sd, lambda v: (v.mean, v.over_folds), ("_fold_mean", "_fold_sd"))
+OVER_SEEDS = Format(_over_seeds, lambda v: (v.over_seeds,), ("_seed_sd",))
+AUDIO = Format(str, numeric=False, page_only=True)
