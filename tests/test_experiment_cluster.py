@@ -245,9 +245,7 @@ def test_workers_with_the_same_code_are_taken(cluster):
 
 def test_a_worker_with_other_code_is_named_with_both_values(cluster):
     with (
-        pytest.raises(
-            ExperimentError, match=rf"The worker at \S+ has other code: \d+ there, {os.getpid()} here"
-        ),
+        pytest.raises(ExperimentError, match=rf"The worker at \S+ has other code: \d+ there, {os.getpid()} here"),
         cluster_executor(cluster.scheduler_address, resources=ONE, same=os.getpid),
     ):
         pass

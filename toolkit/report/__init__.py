@@ -78,11 +78,12 @@ def _table_files(table: Table) -> dict[str, bytes]:
 
 def _drawing_files(drawing: Drawing) -> tuple[dict[str, bytes], str]:
     """Its files, and its SVG for the page."""
-    from toolkit.report.figures.files import page_svg, png_bytes, svg_text
+    from toolkit.report.figures.files import lay_out, page_svg, png_bytes, svg_text
     from toolkit.report.figures.style import styled
 
     with styled():
         figure = drawing.draw()
+        lay_out(figure)
         svg, png = svg_text(figure), png_bytes(figure)
     name = f"{FIGURES}/{drawing.name}"
     picture = page_svg(svg, name=drawing.name, label=html.escape(drawing.label))

@@ -24,6 +24,12 @@ _NOT_FOR_PAGES = (
 )
 
 
+def lay_out(figure: Any) -> None:
+    """Place its panels once, the same for every file."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
 def png_bytes(figure: Any) -> bytes:
     """The figure on white."""
     data = io.BytesIO()
