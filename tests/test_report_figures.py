@@ -130,12 +130,14 @@ def test_a_pages_svg_follows_the_page_and_its_text_is_left_alone():
     assert not [tag for tag in tags if style.INK in tag or "font-family" in tag or tag.startswith("<style")]
 
 
-def test_a_projection_is_the_same_each_time_and_keeps_neighbours():
-    rng = np.random.default_rng(1)
-    centres = np.repeat(10 * np.eye(3, 8), 20, axis=0)
-    embeddings = centres + rng.normal(size=(60, 8))
+def test_a_projection_is_the_same_each_time():
+    noise = np.random.default_rng(1).normal(size=(120, 128))  # no direction stands out: any start would do
+    np.testing.assert_array_equal(project(noise), project(noise))
+
+
+def test_a_projection_keeps_neighbours():
+    embeddings = np.repeat(10 * np.eye(3, 8), 20, axis=0) + np.random.default_rng(1).normal(size=(60, 8))
     points = project(embeddings)
-    np.testing.assert_array_equal(points, project(embeddings))
     distances = np.linalg.norm(points[:, None] - points[None], axis=2) + np.diag(np.full(60, np.inf))
     np.testing.assert_array_equal(distances.argmin(axis=1) // 20, np.arange(60) // 20)
 

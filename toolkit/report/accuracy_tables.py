@@ -145,7 +145,7 @@ def comparison_notes(comparisons: Sequence[Comparison]) -> list[str]:
     tests = [c for c in comparisons if c.p is not None]
     notes = [
         "Paired by speaker. p: sign-flip test, after Holm's correction over this table. A system is called better or "
-        f"worse only where p < {ALPHA} and the interval leaves out 0; everything else is within what chance does."
+        f"worse only where p < {ALPHA} and the interval leaves out 0. “No difference shown” does not say it is 0."
     ]
     if any(c.n_speakers < MIN_SPEAKERS for c in comparisons):
         notes.append(f"Too few speakers: below {MIN_SPEAKERS}, there is neither an interval nor a test.")
