@@ -193,13 +193,17 @@ def _connect(address: str) -> "Client":
         raise ExperimentError(
             "A cluster's workers need Dask, which is not installed: pip install 'audio-classification-toolkit[dask]'."
         ) from None
+    client = Client.__new__(Client)  # held for `close`: collected as garbage, one that failed can block the next one
     try:
-        return Client(address, timeout=CONNECT_S, set_as_default=False, name="toolkit-experiment")
+        client.__init__(address, timeout=CONNECT_S, set_as_default=False, name="toolkit-experiment")
     except Exception as error:
+        with contextlib.suppress(Exception):  # it may fail before there is anything to close
+            client.close()
         raise ExperimentError(
             f"No Dask scheduler answers at {address!r} ({_one_line(error)}): start one with `dask scheduler` and give "
             "the address that it prints, as tcp://host:8786."
         ) from error
+    return client
 
 
 def _check_resources(client: "Client", address: str, resources: Mapping[str, float]) -> None:
