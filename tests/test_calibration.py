@@ -36,6 +36,16 @@ def test_bins_are_cut_at_equal_widths_and_hold_their_upper_bound():
     assert curve.accuracy.tolist() == [0.5, 1.0]
 
 
+def test_there_are_fifteen_bins_unless_told_otherwise():
+    """0.7 parts 0.68 and 0.72 and bounds one of ten bins; of fifteen, the bin from 10 / 15 to 11 / 15 holds both.
+
+    The one is right and the other wrong: together off by 0.2, each for itself by 0.32 and 0.72.
+    """
+    probabilities = pairs(0.68, 0.72)
+    assert expected_calibration_error(probabilities, [0, 1]) == pytest.approx(0.2)
+    assert expected_calibration_error(probabilities, [0, 1], bins=10) == pytest.approx((0.32 + 0.72) / 2)
+
+
 @pytest.mark.parametrize("bins", [1, 10, 15])
 @pytest.mark.parametrize("classes", [2, 4])
 def test_the_curve_is_scikit_learns_of_being_right_against_confidence(classes, bins):

@@ -90,6 +90,19 @@ def test_ua_of_a_resample_is_over_the_classes_its_speakers_have():
     assert interval(confusions, "ua") == Interval(0.5, 1.0)
 
 
+def test_as_many_speakers_are_drawn_as_there_are():
+    """One of six equally large speakers is right: a resample's accuracy is a sixth of how often that one is drawn.
+
+    The tail is 0.24 %, and four or more draws of it happen in 0.87 % of resamples, five or more in 0.07 %.
+    """
+    confusions = np.zeros((6, 2, 2))
+    confusions[:, 0, 1] = 10
+    confusions[0, 0] = [10, 0]
+    found = interval(confusions, "wa")
+    assert (found.low, found.high) == pytest.approx((0, 4 / 6))
+    assert stats.binom.sf([3, 4], 6, 1 / 6) == pytest.approx([0.0087, 0.0007], abs=1e-4)
+
+
 def test_a_difference_that_every_speaker_shares_is_narrower_than_the_two_accuracies():
     """Five utterances a class less for all: speakers differ, and differ alike in both systems."""
     difference = difference_interval(TEN, OTHER, "wa")

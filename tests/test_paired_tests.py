@@ -46,6 +46,10 @@ def test_forty_differences_are_still_counted_one_by_one():
     assert sign_flip_test(np.linspace(1, 2, 40)) == SignFlip(2 / 2**40, 40, exact=True)
 
 
+def test_speakers_without_difference_do_not_count_towards_the_forty():
+    assert sign_flip_test([*np.linspace(1, 2, 40), *np.zeros(5)]) == SignFlip(2 / 2**40, 45, exact=True)
+
+
 def test_more_are_drawn_and_drawn_again_alike():
     differences = np.tile([1.0, 1.0, -1.0], 20)  # 40 up and 20 down: |sum| >= 20 of 60 coins
     exact = 2 * stats.binom.sf(39, 60, 0.5)
