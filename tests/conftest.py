@@ -1,9 +1,18 @@
-"""Fixtures of several files: recipes written into a folder."""
+"""Fixtures of several files: recipes written into a folder, a feature cache that is nobody's."""
 
 import pytest
 from recipe_files import BASE
 
 from toolkit.recipe import load_recipe
+
+
+@pytest.fixture(scope="session", autouse=True)
+def feature_cache(tmp_path_factory):
+    """Runs in tests keep their features in a folder of the session; their subprocesses inherit it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOOLKIT_CACHE", str(tmp_path_factory.mktemp("feature-cache")))
+        patch.delenv("TOOLKIT_CACHE_GB", raising=False)
+        yield
 
 
 @pytest.fixture

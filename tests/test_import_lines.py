@@ -22,6 +22,9 @@ LIGHT = (
     "toolkit.protocols",
     "toolkit.recipe",
     "toolkit.registry",
+    "toolkit.cache_command",
+    "toolkit.cache_shards",
+    "toolkit.cache_store",
     "toolkit.plugin_pages",
     "toolkit.report",
     "toolkit.statistics",
@@ -114,8 +117,17 @@ print(json.dumps(found))
     assert json.loads(done.stdout) == {}
 
 
-@pytest.mark.parametrize("arguments", [["list-plugins"], ["list-plugins", "--json"], ["show-plugin", "zzz"]])
-def test_light_commands_import_nothing_heavy(arguments):
+@pytest.mark.parametrize(
+    ("arguments", "module"),
+    [
+        (["list-plugins"], "toolkit.registry"),
+        (["list-plugins", "--json"], "toolkit.registry"),
+        (["show-plugin", "zzz"], "toolkit.registry"),
+        (["cache", "info"], "toolkit.cache_command"),
+        (["cache", "clear", "zzz"], "toolkit.cache_command"),
+    ],
+)
+def test_light_commands_import_nothing_heavy(arguments, module):
     code = f"""
 import sys
 from toolkit.cli import main
@@ -123,7 +135,7 @@ try:
     main({arguments!r})
 except SystemExit:
     pass
-assert "toolkit.registry" in sys.modules
+assert {module!r} in sys.modules
 sys.exit(any(heavy in sys.modules for heavy in {HEAVY!r}))
 """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT).returncode == 0

@@ -1,51 +1,246 @@
-"""What is fixed is computed once: the front ends' features of a run's segments, kept in memory."""
+"""What is fixed is computed once: front ends' features on disk, shared by folds, seeds, systems and processes."""
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
 
+import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from toolkit.cache_shards import Entry, FrontEndFolder, ShardWriter
+from toolkit.cache_store import LIMIT, features_folder, limit_bytes, lock_of, locked, make_room, megabytes
+from toolkit.contracts import Extractor, Seq
+from toolkit.errors import AudioError, CacheError
+from toolkit.front_ends import BATCH_SIZE, DTYPES, features_of, front_end_description, front_end_key, rows_of
 from toolkit.model import System
 from toolkit.segments import SegmentLoader, SegmentSet
 
-BATCH_SIZE = 32  # what the values are computed in; a part of what decides their last bits
+JUDGED = 4  # utterances by which it is judged whether all fit
 
 
-def keep_features(
-    system: System, sets: Sequence[SegmentSet], *, limit_mb: float, device: str, progress: bool = False
-) -> bool:
-    """Compute the features of all segments and keep them in the sets, if they fit.
+class FeatureCache:
+    """The features of one run's segments: mapped from disk where they are there, computed and stored where not.
+
+    An utterance's segments are computed together, without others, so that values do not depend on what is stored.
 
     Args:
-        system: whose levels' front ends are used.
-        sets: what is read for it; all or none of them get features.
-        limit_mb: megabytes that all features together may take.
-        device: where they are computed; they are kept in main memory.
+        system: whose levels' front ends are used, on `device` already.
+        code: level -> versions of the code that its front end consists of.
+        whole: all sets that the run reads; whether they fit is judged by the first utterances.
+        limit_mb: megabytes that the features of `whole` may take on disk; 0 is never.
+        precision: "fp32" or "fp16", in which values are stored; they are rounded to it before their first use.
+        device: where they are computed.
+        say: prints a line for the reader.
         progress: whether to draw a bar on standard error.
-
-    Returns:
-        Whether they fit, judged by the first batch.
     """
-    count = sum(map(len, sets))
-    kept: list[dict[str, list[Tensor]]] = [{name: [] for name in system.levels} for _ in sets]
-    batches = ((index, batch) for index, segments in enumerate(sets) for batch in in_order(segments))
-    total = sum(-(-len(segments) // BATCH_SIZE) for segments in sets)
-    bar = track(batches, "features", total=total, console=Console(stderr=True), transient=True, disable=not progress)
-    for done, (index, batch) in enumerate(bar):
-        features = system.features(batch.wave.to(device))
-        if done == 0:
-            size = sum(seq.values[0].numel() * seq.values.element_size() for seq in features.values())
-            if size * count > limit_mb * 1e6:
-                return False
-        for name, seq in features.items():
-            rows = zip(seq.values.cpu(), seq.lengths.tolist(), strict=True)
-            kept[index][name] += [values[:length].clone() for values, length in rows]
-    for segments, features in zip(sets, kept, strict=True):
-        segments.features = features
-    return True
+
+    def __init__(
+        self,
+        system: System,
+        code: Mapping[str, Mapping[str, str]],
+        whole: Sequence[SegmentSet],
+        *,
+        limit_mb: float,
+        precision: str,
+        device: str,
+        say: Callable[[str], None] = print,
+        progress: bool = False,
+    ):
+        self.system, self.code, self.whole = system, code, whole
+        self.limit_mb, self.precision, self.device = limit_mb, precision, device
+        self.say, self.progress = say, progress
+        self._fits: bool | None = None if limit_mb else False
+        self._waits = False
+        self._contents: dict[Path, str] = {}  # audio file -> hash
+        self._keys: dict[str, str] = {}  # level -> key of its front end
+        self._front_ends: dict[str, _FrontEnd] = {}
+
+    def front_end(self, wave: Seq) -> dict[str, Seq]:
+        """What the levels' front ends make of a batch, computed now and rounded as what is stored."""
+        return features_of(self.system.levels, wave.to(self.device), precision=self.precision)
+
+    def give(self, sets: Sequence[SegmentSet]) -> bool:
+        """Give the sets their features, if the run's fit.
+
+        Returns:
+            Whether they fit; sets stay as they are otherwise.
+
+        Raises:
+            CacheError: if the cache cannot be written. RecipeError: if a value is too large for the precision.
+            AudioError: if a file cannot be read.
+        """
+        if self._fits is None:
+            self._open()
+            first = self._utterances(self.whole[0], JUDGED)
+            self._provide(first)
+            self._judge(first)
+        if not self._fits:
+            return False
+        utterances = [self._utterances(segments) for segments in sets]
+        self._provide([utterance for found in utterances for utterance in found])
+        for segments, found in zip(sets, utterances, strict=True):
+            segments.features = {
+                level: StoredRows(self._front_ends[key].folder.entries[u.key] for u in found)
+                for level, key in self._keys.items()
+            }
+        return True
+
+    def _open(self) -> None:
+        """Find out which front ends there are: levels may share one."""
+        root = features_folder()
+        for level, extractor in self.system.levels.items():
+            description = front_end_description(
+                extractor,
+                level=level,
+                code=self.code[level],
+                sample_rate=self.whole[0].sample_rate,
+                fixed_samples=self.system.fixed_samples,
+                precision=self.precision,
+                device=self.device,
+            )
+            self._keys[level] = key = front_end_key(description)
+            if key not in self._front_ends:
+                self._front_ends[key] = _FrontEnd(level, extractor, FrontEndFolder(root / key, description))
+
+    def _provide(self, utterances: Sequence["_Utterance"]) -> None:
+        """Find or compute the features of some utterances, every front end's."""
+        wanted = {utterance.key: utterance for utterance in utterances}
+        keys = [key for key in sorted(self._front_ends) if self._missing(key, wanted)]  # one order, or two could wait
+        with ExitStack() as locks:
+            for key in keys:
+                locks.enter_context(locked(lock_of(self._front_ends[key].folder.path), say=self._say_that_it_waits))
+            missing = {key: self._missing(key, wanted) for key in keys}  # another process may have computed them
+            for key in keys:
+                self._front_ends[key].folder.clean()
+            if any(missing.values()):
+                self._make_room(missing, wanted)
+                self._compute(missing, wanted)
+
+    def _missing(self, key: str, wanted: Mapping[str, "_Utterance"]) -> set[str]:
+        folder = self._front_ends[key].folder
+        folder.find(wanted, say=self.say)
+        return wanted.keys() - folder.entries.keys()
+
+    def _make_room(self, missing: Mapping[str, set[str]], wanted: Mapping[str, "_Utterance"]) -> None:
+        if self._fits:
+            sizes = (self._front_ends[key].rate * sum(wanted[u].samples for u in some) for key, some in missing.items())
+            keep = [front_end.folder.path for front_end in self._front_ends.values()]
+            make_room(features_folder(), sum(sizes), keep=keep, say=self.say)
+
+    def _compute(self, missing: Mapping[str, set[str]], wanted: Mapping[str, "_Utterance"]) -> None:
+        writers = {key: ShardWriter(self._front_ends[key].folder) for key in missing}
+        todo = [utterance for key, utterance in wanted.items() if any(key in some for some in missing.values())]
+        console = Console(stderr=True)
+        for utterance in track(todo, "features", console=console, transient=True, disable=not self.progress):
+            wave = utterance.segments.waves(utterance.indices).to(self.device)
+            for key, some in missing.items():
+                if utterance.key in some:
+                    front_end = self._front_ends[key]
+                    rows = rows_of(front_end.extractor, wave, level=front_end.level, precision=self.precision)
+                    writers[key].add(utterance.key, rows)
+                    writers[key].flush(full_only=True)
+        for writer in writers.values():
+            writer.flush()
+
+    def _judge(self, first: Sequence["_Utterance"]) -> None:
+        """Decide by some utterances, whose features are there, whether those of the whole run fit."""
+        samples = sum(utterance.samples for utterance in first)
+        size = DTYPES[self.precision].itemsize
+        for front_end in self._front_ends.values():
+            values = sum(front_end.folder.entries[utterance.key].values for utterance in first)
+            front_end.rate = values * size / samples
+        in_all = sum(width for segments in self.whole for width in segments.widths())
+        needed = sum(front_end.rate for front_end in self._front_ends.values()) * in_all
+        self._fits = needed <= self.limit_mb * 1e6
+        if not self._fits:
+            self.say(
+                f"Features are computed anew in each epoch: about {megabytes(needed)}, and training.feature_cache_mb "
+                f"is {self.limit_mb:g}."
+            )
+        elif needed > limit_bytes():
+            raise CacheError(
+                f"The features of this run take about {megabytes(needed)}, and {LIMIT} allows "
+                f"{megabytes(limit_bytes())}: raise it, or give --training.feature_cache_mb 0."
+            )
+
+    def _utterances(self, segments: SegmentSet, limit: int | None = None) -> list["_Utterance"]:
+        """The utterances of a set, with the keys of their entries; the first of them."""
+        widths, found = segments.widths(), []
+        for index, indices in enumerate(segments.by_utterance()[:limit]):
+            utterance = segments.utterances[index]
+            cuts = [(segments.segments[i].start, segments.segments[i].stop) for i in indices]
+            what = [self._content(utterance.path), utterance.start, utterance.end, cuts, [widths[i] for i in indices]]
+            samples = sum(widths[i] for i in indices)
+            found.append(_Utterance(_sha256(json.dumps(what))[:32], segments, indices, samples))
+        return found
+
+    def _content(self, path: Path) -> str:
+        if path not in self._contents:
+            try:
+                with path.open("rb") as file:
+                    self._contents[path] = _file_sha256(file)
+            except OSError as error:
+                raise AudioError(f"{path} cannot be read: {error.strerror or error}") from None
+        return self._contents[path]
+
+    def _say_that_it_waits(self, line: str) -> None:
+        if not self._waits:
+            self.say(line)
+        self._waits = True
 
 
-def in_order(segments: SegmentSet) -> SegmentLoader:
-    """All batches of a set, in the order of its segments."""
-    return SegmentLoader(segments, batch_size=BATCH_SIZE, collate_fn=segments.collate)
+@dataclass
+class _FrontEnd:
+    level: str  # the first of those that have it
+    extractor: Extractor
+    folder: FrontEndFolder
+    rate: float = 0.0  # bytes for each sample of audio
+
+
+@dataclass(frozen=True)
+class _Utterance:
+    key: str
+    segments: SegmentSet
+    indices: Sequence[int]  # of its segments
+    samples: int  # of all of them, as they are padded
+
+
+class StoredRows(Sequence[Tensor]):
+    """The features of segments, one after another: each [frames, channels], float32, a view of a mapped file.
+
+    Args:
+        entries: of the utterances in order.
+    """
+
+    def __init__(self, entries: Iterable[Entry]):
+        self._spans = [(entry.shard, *span, entry.channels) for entry in entries for span in entry.spans()]
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    def __getitem__(self, index: int) -> Tensor:
+        shard, start, frames, channels = self._spans[index]
+        values = shard.values[start : start + frames * channels].reshape(frames, channels)
+        return torch.from_numpy(values).float()
+
+
+def in_order(segments: SegmentSet, front_end: Callable[[Seq], Mapping[str, Seq]] | None = None) -> SegmentLoader:
+    """All batches of a set, in the order of its segments; `front_end` as for a SegmentLoader."""
+    return SegmentLoader(segments, batch_size=BATCH_SIZE, collate_fn=segments.collate, front_end=front_end)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _file_sha256(file: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()

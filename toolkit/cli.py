@@ -247,5 +247,48 @@ def report(folder, baseline, pair, protocol, tsne_fold, speakers, output):
     click.echo(page)
 
 
+@main.group("cache", cls=Commands)
+def cache():
+    """Front ends' features that are kept on disk for all runs: what is there, and deleting it."""
+
+
+@cache.command("info")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def cache_info_command(as_json: bool):
+    """Show the cache's folder, size and limit, and a line for each front end."""
+    from toolkit.cache_command import cache_info, print_cache_info
+
+    if as_json:
+        click.echo(json.dumps(cache_info(), indent=2))
+    else:
+        print_cache_info()
+
+
+@cache.command("clear")
+@click.argument("names", nargs=-1, metavar="[FRONT_END]...")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def cache_clear_command(names: tuple[str, ...], yes: bool):
+    """Delete the features of every FRONT_END, by its name or how that begins; all where none is given.
+
+    Runs that read them at the moment go on. Exit code 1 if one is being computed, which stays.
+    """
+    from toolkit.cache_command import chosen, clear
+    from toolkit.cache_store import features_folder, megabytes
+
+    front_ends = chosen(names)
+    if not front_ends:
+        click.echo(f"Nothing to delete in {features_folder()}.")
+        return
+    if not yes:
+        size = megabytes(sum(stored.bytes for stored in front_ends))
+        listed = ", ".join(stored.path.name for stored in front_ends)
+        click.confirm(f"Delete {size} of {listed} in {features_folder()}?", abort=True)
+    freed, busy = clear(front_ends)
+    click.echo(f"Freed {megabytes(freed)}.")
+    for name in busy:
+        click.echo(f"{name} is being computed by a run and stays.", err=True)
+    sys.exit(1 if busy else 0)
+
+
 if __name__ == "__main__":
     sys.exit(main())

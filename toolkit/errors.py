@@ -54,6 +54,10 @@ class CheckpointError(ToolkitError):
     """A run's folder or checkpoint cannot be written, read or continued."""
 
 
+class CacheError(ToolkitError):
+    """The feature cache on disk cannot be written or read, or may not hold what a run needs."""
+
+
 class ExperimentError(ToolkitError):
     """An experiment cannot be planned, run, continued or read."""
 

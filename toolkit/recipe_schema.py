@@ -207,7 +207,8 @@ class TrainingSpec:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: str | None = None
     workers: int = 0
-    feature_memory_mb: float = 1000.0
+    feature_cache_mb: float = 20000.0
+    feature_precision: Literal["fp32", "fp16"] = "fp32"
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int = 0
 
@@ -219,7 +220,7 @@ class TrainingSpec:
             "min_epochs",
             "warmup_steps",
             "workers",
-            "feature_memory_mb",
+            "feature_cache_mb",
             "checkpoint_minutes",
             "checkpoint_steps",
         )

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,12 +11,13 @@ from rich.console import Console
 from rich.progress import track
 
 from toolkit.brain import SystemBrain
-from toolkit.cache import in_order, keep_features
+from toolkit.cache import FeatureCache, in_order
 from toolkit.checkpoints import AtomicCheckpointer
 from toolkit.contracts import Seq
 from toolkit.corpus import manifest_text
 from toolkit.epoch_log import EpochLog
 from toolkit.errors import RecipeError
+from toolkit.front_ends import code_of_levels, features_of
 from toolkit.history import History
 from toolkit.identity import manifest_rows, run_hash, used_versions
 from toolkit.model import build_system
@@ -27,7 +29,6 @@ from toolkit.results import write_results
 from toolkit.run_data import RunData
 from toolkit.run_folder import CHECKPOINTS, HISTORY, MANIFEST, RECIPE, RunFolder
 from toolkit.seeding import seed_all
-from toolkit.segments import Batch
 
 
 class Run:
@@ -89,25 +90,36 @@ class Run:
         trained = self._folder_that_is_trained()
         checkpointer = AtomicCheckpointer((trained or self.folder).path / CHECKPOINTS)
         brain = self._brain(objective, data, checkpointer)
+        cache = self._feature_cache(data)
         if trained is None:
-            self._fit(brain, data)
+            self._fit(brain, data, cache)
         else:
             self.say(f"Trained already, only the test is left: {trained.path}")
             brain.history.load_state_dict(json.loads((trained.path / HISTORY).read_text()))
             brain.on_epoch(brain.history)
         test = data.segments(self.preparation.part("test"))
+        cache.give([test])
         brain.evaluate(data.loader(test), max_key=f"best_{selects_on(self.protocol)}")
         write_results(self.folder, self.preparation, brain, versions=self.versions)
 
-    def _fit(self, brain: SystemBrain, data: RunData) -> None:
-        """Train to the end; what is kept of it are its history and the best epoch by each rule."""
-        keep_features(
+    def _feature_cache(self, data: RunData) -> FeatureCache:
+        """The cache of this run's features; where they do not fit, the loaders compute them."""
+        cache = FeatureCache(
             self.system,
+            code_of_levels(self.recipe),
             [data.train, data.evaluation],
-            limit_mb=self.training.feature_memory_mb,
+            limit_mb=self.training.feature_cache_mb,
+            precision=self.training.feature_precision,
             device=self.training.device,
+            say=self.say,
             progress=self.progress,
         )
+        data.front_end = cache.front_end
+        return cache
+
+    def _fit(self, brain: SystemBrain, data: RunData, cache: FeatureCache) -> None:
+        """Train to the end; what is kept of it are its history and the best epoch by each rule."""
+        cache.give([data.train, data.evaluation])
         if brain.checkpointer.find_checkpoint() is None:
             self._fit_levels(data)
         brain.fit(brain.epochs, data.loader(data.train, brain.train_sampler), data.loader(data.evaluation))
@@ -128,19 +140,18 @@ class Run:
         for name, level in self.system.levels.items():
             if level.fits:
                 batches = track(
-                    in_order(data.train),
+                    in_order(data.train, partial(self._features, name)),
                     f"scaling of {name}",
                     console=Console(stderr=True),
                     transient=True,
                     disable=not self.progress,
                 )
-                level.fit(self._features(name, batch) for batch in batches)
+                level.fit(batch.features[name] for batch in batches)
 
-    def _features(self, level: str, batch: Batch) -> Seq:
-        if batch.features is not None:
-            return batch.features[level]
-        with torch.no_grad():
-            return self.system.levels[level].features(batch.wave.to(self.training.device))
+    def _features(self, level: str, wave: Seq) -> dict[str, Seq]:
+        """Features of one level, for batches that have none yet."""
+        levels, precision = {level: self.system.levels[level]}, self.training.feature_precision
+        return features_of(levels, wave.to(self.training.device), precision=precision)
 
     def _brain(self, objective: Objective, data: RunData, checkpointer: AtomicCheckpointer) -> SystemBrain:
         return SystemBrain(

@@ -1,9 +1,10 @@
 """The data of one run: segment sets with targets and covariates, loaders over them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
+from toolkit.contracts import Seq
 from toolkit.corpus import Utterance
 from toolkit.covariates import class_index, marginal, shuffled_value
 from toolkit.preparation import Preparation, column
@@ -16,7 +17,12 @@ class RunData:
     Args:
         preparation: recipe, utterances, classes and fold.
         fixed_samples: the only segment length the system can take, or None.
+
+    Attributes:
+        front_end: makes features of batches that have none yet, in the loaders; None leaves that to the system.
     """
+
+    front_end: Callable[[Seq], Mapping[str, Seq]] | None = None
 
     def __init__(self, preparation: Preparation, *, fixed_samples: int | None):
         self.preparation, self.fixed_samples = preparation, fixed_samples
@@ -59,7 +65,8 @@ class RunData:
         """A loader over segments, in order where no batch sampler is given."""
         training = self.recipe.training
         order = {"batch_sampler": batches} if batches is not None else {"batch_size": training.batch_size}
-        return SegmentLoader(segments, collate_fn=segments.collate, num_workers=training.workers, **order)
+        order |= {"num_workers": training.workers, "front_end": self.front_end}
+        return SegmentLoader(segments, collate_fn=segments.collate, **order)
 
     def class_counts(self) -> dict[str, list[int]]:
         """Target -> training segments by class."""

@@ -1,7 +1,9 @@
 """Utterances cut into segments, segments put into batches; what is drawn depends on (seed, epoch) alone."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -118,7 +120,7 @@ class SegmentSet(Dataset):
             for index, utterance in enumerate(self.utterances)
             for start, stop in cut(self._samples(utterance), segment_samples=segment_samples)
         ]
-        self.features: Mapping[str, list[Tensor]] | None = None  # level -> of each segment, once they are computed
+        self.features: Mapping[str, Sequence[Tensor]] | None = None  # level -> of each segment, once they are computed
         self._last: tuple[int, Tensor] | None = None  # neighbouring segments are of one utterance
 
     def __len__(self) -> int:
@@ -131,9 +133,8 @@ class SegmentSet(Dataset):
         """
         if self.features is not None:
             return index, None
-        segment = self.segments[index]
         try:
-            return index, self._read(segment.utterance)[segment.start : segment.stop]
+            return index, self.read(index)
         except AudioError as error:
             return index, error
 
@@ -156,6 +157,35 @@ class SegmentSet(Dataset):
             utterances=utterances,
             weights=real if self.tail == "weighted" else torch.ones_like(real),
         )
+
+    def by_utterance(self) -> list[range]:
+        """The indices of each utterance's segments."""
+        counts = torch.bincount(torch.tensor([segment.utterance for segment in self.segments])).tolist()
+        stops = accumulate(counts)
+        return [range(stop - count, stop) for stop, count in zip(stops, counts, strict=True)]
+
+    def widths(self) -> list[int]:
+        """How many samples a front end is given of each segment as real ones."""
+        if self.fixed_samples is not None:
+            return [self.fixed_samples] * len(self)
+        return [max(segment.samples, MIN_SAMPLES) for segment in self.segments]
+
+    def waves(self, indices: Sequence[int]) -> Seq:
+        """The waveforms of some segments, as a Batch has them: [segments, samples].
+
+        Raises:
+            AudioError: if one cannot be read.
+        """
+        return self._padded_waves([self.read(index) for index in indices])
+
+    def read(self, index: int) -> Tensor:
+        """The samples of a segment: [samples].
+
+        Raises:
+            AudioError: if its file cannot be read.
+        """
+        segment = self.segments[index]
+        return self._read(segment.utterance)[segment.start : segment.stop]
 
     def _padded_waves(self, waves: Sequence[Tensor]) -> Seq:
         wave = padded(waves)
@@ -182,12 +212,23 @@ class SegmentSet(Dataset):
 
 
 class SegmentLoader(DataLoader):
-    """A DataLoader that raises, in this process, what a worker could not read."""
+    """A DataLoader that raises, in this process, what a worker could not read.
+
+    Args:
+        args: as for a DataLoader, and so are `options`.
+        front_end: makes features of a batch's waveforms, in this process; None leaves that to the system.
+    """
+
+    def __init__(self, *args: Any, front_end: Callable[[Seq], Mapping[str, Seq]] | None = None, **options: Any):
+        super().__init__(*args, **options)
+        self.front_end = front_end
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in super().__iter__():
             if isinstance(batch, AudioError):
                 raise batch
+            if self.front_end is not None and batch.wave is not None:
+                batch = replace(batch, wave=None, features=self.front_end(batch.wave))
             yield batch
 
 
