@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
 
-from toolkit.calibration import expected_calibration_error, reliability_curve
 from toolkit.errors import ShapeError
+from toolkit.statistics.calibration import expected_calibration_error, reliability_curve
 
 
 def pairs(*confidences):

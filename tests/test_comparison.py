@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from simulated_speakers import confusions_of, draw_pair
 
-from toolkit.comparison import Comparison, compare
-from toolkit.confusions import SpeakerConfusions, pooled_accuracies
 from toolkit.errors import ShapeError
-from toolkit.intervals import Interval
-from toolkit.paired_tests import holm
+from toolkit.statistics.comparison import Comparison, compare
+from toolkit.statistics.confusions import SpeakerConfusions, pooled_accuracies
+from toolkit.statistics.intervals import Interval
+from toolkit.statistics.paired_tests import holm
 
 CLASSES = ("ang", "sad", "hap", "neu")
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from toolkit import metrics
-from toolkit.confusions import (
+from toolkit.errors import ShapeError
+from toolkit.statistics.confusions import (
     Accuracies,
     SpeakerConfusions,
     difference_shares,
@@ -10,7 +11,6 @@ from toolkit.confusions import (
     speaker_accuracies,
     speaker_confusions,
 )
-from toolkit.errors import ShapeError
 
 CLASSES = ["ang", "sad", "neu"]
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from toolkit import metrics
-from toolkit.confusions import Accuracies
 from toolkit.errors import ShapeError
-from toolkit.grouping import by_group, duration_thirds
+from toolkit.statistics.confusions import Accuracies
+from toolkit.statistics.grouping import by_group, duration_thirds
 
 
 def test_every_group_has_the_accuracies_of_its_own_utterances():

@@ -28,7 +28,6 @@ LIGHT = (
     "toolkit.plugin_pages",
     "toolkit.report",
     "toolkit.statistics",
-    "toolkit.calibration",
     "toolkit.experiment.command",
     "toolkit.experiment.outcome",
     "toolkit.experiment.tasks",

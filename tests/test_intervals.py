@@ -3,9 +3,9 @@ import pytest
 from scipy import stats
 from simulated_speakers import confusions_of, draw_pair, draw_system, true_accuracies
 
-from toolkit.confusions import pooled_accuracies, speaker_accuracies
 from toolkit.errors import ShapeError
-from toolkit.intervals import Interval, difference_interval, interval
+from toolkit.statistics.confusions import pooled_accuracies, speaker_accuracies
+from toolkit.statistics.intervals import Interval, difference_interval, interval
 
 TEN = draw_system(np.random.default_rng(3), 10)
 OTHER = confusions_of(np.maximum(np.diagonal(TEN, axis1=1, axis2=2) - 5, 0), TEN.sum(axis=2))

@@ -5,7 +5,6 @@ import matplotlib
 import numpy as np
 import pytest
 
-from toolkit.calibration import reliability_curve
 from toolkit.report.figures import style
 from toolkit.report.figures.confusion import draw_confusions
 from toolkit.report.figures.curves import draw_curves
@@ -14,6 +13,7 @@ from toolkit.report.figures.embedding import draw_embeddings, perplexity, projec
 from toolkit.report.figures.files import page_svg, png_bytes, svg_text
 from toolkit.report.figures.reliability import draw_reliability
 from toolkit.statistics import Comparison, Interval
+from toolkit.statistics.calibration import reliability_curve
 
 STAMP = "loso-as-published: the test speaker also validated, and the partner of the test speaker was in training"
 LABELS = ("ang", "h$p", "<neu>", 'id="sad"')

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from toolkit.calibration import BINS, ReliabilityCurve, expected_calibration_error, reliability_curve
 from toolkit.report.accuracy_tables import INCOMPLETE, incomplete_note
 from toolkit.report.evidence import Evidence
 from toolkit.report.formats import COUNT, MARKED, PERCENT, Marked
 from toolkit.report.tables import Column, Table
+from toolkit.statistics import BINS, ReliabilityCurve, expected_calibration_error, reliability_curve
 
 
 def calibration_table(evidence: Evidence, protocol: str) -> Table:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from toolkit.calibration import BINS, ReliabilityCurve
 from toolkit.report.figures.style import MUTED, RULE, colour, dash, marker, new_figure, plain, stamp
+from toolkit.statistics import BINS, ReliabilityCurve
 
 
 def draw_reliability(curves: Mapping[str, ReliabilityCurve], stamps: Sequence[str] = ()) -> Any:

@@ -1,54 +1,12 @@
-"""What may be said of results: accuracies with their spread, intervals, paired tests, groups. Imports no torch.
-
-The speaker is the unit: intervals draw speakers, tests pair them, and below `MIN_SPEAKERS` nothing is claimed.
-"""
+"""The mean of an accuracy over folds, and how far folds and seeds lie apart. Imports no torch."""
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.comparison import ALPHA, Comparison, compare
-from toolkit.confusions import (
-    METRICS,
-    MIN_SPEAKERS,
-    Accuracies,
-    SpeakerConfusions,
-    difference_shares,
-    pooled_accuracies,
-    speaker_accuracies,
-    speaker_confusions,
-)
 from toolkit.errors import ShapeError
-from toolkit.grouping import Thirds, by_group, duration_thirds
-from toolkit.intervals import LEVEL, Interval, difference_interval, interval
-from toolkit.paired_tests import SignFlip, holm, sign_flip_test
-
-__all__ = [
-    "ALPHA",
-    "LEVEL",
-    "METRICS",
-    "MIN_SPEAKERS",
-    "Accuracies",
-    "Comparison",
-    "Interval",
-    "SignFlip",
-    "SpeakerConfusions",
-    "Spread",
-    "Thirds",
-    "by_group",
-    "compare",
-    "difference_interval",
-    "difference_shares",
-    "duration_thirds",
-    "holm",
-    "interval",
-    "pooled_accuracies",
-    "sign_flip_test",
-    "speaker_accuracies",
-    "speaker_confusions",
-    "spread",
-]
+from toolkit.statistics.confusions import METRICS
 
 
 @dataclass(frozen=True)

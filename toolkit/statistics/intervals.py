@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from toolkit.confusions import MIN_SPEAKERS, accuracy, gains_and_totals, hits_and_totals
+from toolkit.statistics.confusions import MIN_SPEAKERS, accuracy, gains_and_totals, hits_and_totals
 
 LEVEL = 0.95
 RESAMPLES = 10_000

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.confusions import MIN_SPEAKERS
 from toolkit.errors import ShapeError
+from toolkit.statistics.confusions import MIN_SPEAKERS
 
 EXACT_UP_TO = 40  # differences other than 0; two lists of 2**20 sums are met in the middle
 DRAWS = 99_999

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from toolkit.confusions import METRICS, SpeakerConfusions, difference_shares
 from toolkit.errors import ShapeError, did_you_mean
-from toolkit.intervals import NEGLIGIBLE, RESAMPLES, Interval, difference_interval
-from toolkit.paired_tests import holm, sign_flip_test
+from toolkit.statistics.confusions import METRICS, SpeakerConfusions, difference_shares
+from toolkit.statistics.intervals import NEGLIGIBLE, RESAMPLES, Interval, difference_interval
+from toolkit.statistics.paired_tests import holm, sign_flip_test
 
 ALPHA = 0.05
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.confusions import Accuracies
 from toolkit.errors import ShapeError
 from toolkit.metrics import Labels, unweighted_accuracy, weighted_accuracy
+from toolkit.statistics.confusions import Accuracies
 
 THIRDS = ("short", "middle", "long")
 
