@@ -29,6 +29,10 @@ class SyntheticPerhaps(GoodCorpus):
     synthetic = None
 
 
+class NoLicence(GoodCorpus):
+    licence = ""
+
+
 class Lazy(GoodCorpus):
     def read(self, folder):
         return iter(super().read(folder))
@@ -59,7 +63,7 @@ class SaysNothing(GoodCorpus):
 
 CORPORA = {
     "arguments_are_documented": [PositionalCorpus],
-    "attributes_are_as_declared": [SyntheticPerhaps],
+    "attributes_are_as_declared": [SyntheticPerhaps, NoLicence],
     "read_lists_utterances": [Lazy],
     "ids_are_unique": [SameIdTwice],
     "reads_are_equal": [OtherOrder],

@@ -1,5 +1,8 @@
 """Extractors that break the contract, each in one way, beside a good one; for the tests of toolkit.testing."""
 
+import contextlib
+import socket
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -150,6 +153,25 @@ class ScaleIsNoState(GoodExtractor):
         self.scale = torch.ones(2)
 
 
+class OtherHop(GoodExtractor):
+    def portable_args(self):
+        return {"hop": 2 * self.hop}
+
+
+class AsksTheNetwork(GoodExtractor):
+    """It goes on without an answer, as if nothing had been asked."""
+
+    def __init__(self, **args):
+        super().__init__(**args)
+        with contextlib.suppress(OSError):
+            socket.create_connection(("192.0.2.1", 9), timeout=0.01)  # nobody's address (RFC 5737)
+
+
+class TensorInPortableArgs(GoodExtractor):
+    def portable_args(self):
+        return {"hop": torch.tensor(160)}
+
+
 class TensorInArgs(GoodExtractor):
     def __init__(self, **args):
         super().__init__(**args)
@@ -199,6 +221,7 @@ EXTRACTORS = {
     "gradients_reach_what_is_trained": [DetachedParameter, NanGradients],
     "frozen_is_deterministic_in_training": [ForgetsEval],
     "state_survives_safetensors": [ScaleIsNoState],
+    "portable_args_build_it_again": [OtherHop, AsksTheNetwork, TensorInPortableArgs],
     "front_end_args_identify_features": [TensorInArgs, RandomFrontEnd],
     "silence_is_finite": [LogOfSilence],
     "input_is_left_alone": [WritesIntoWave],

@@ -1,12 +1,18 @@
 """Every plugin that we declare keeps the contract, with small arguments."""
 
+import json
+import shutil
+from functools import partial
 from importlib import import_module
 
 import pytest
-from wav2vec2_checkpoints import SMALL, STABLE
+import torch
+from wav2vec2_checkpoints import CHECKPOINTS, SMALL, STABLE, save_checkpoint
 
+from toolkit.contracts import Seq
 from toolkit.testing import check_plugin
 from toolkit_plugins.corpora.synthetic import Synthetic
+from toolkit_plugins.extractors.wav2vec2 import Wav2Vec2
 
 FAMILIES = ("extractors", "fusions", "heads", "losses", "corpora")
 SPECS = [spec for f in FAMILIES for spec in import_module(f"toolkit_plugins.{f}").toolkit_register()]
@@ -85,3 +91,19 @@ def test_a_first_party_plugin_keeps_the_contract(spec, args, request):
 
 def test_every_case_is_of_a_declared_plugin():
     assert set(CASES) <= {(spec.kind, spec.name) for spec in SPECS}
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_a_checkpoints_extractor_comes_back_from_its_portable_args_without_it(name, tmp_path):
+    """With settings that differ from transformers' defaults, those of the preprocessor too."""
+    folder = save_checkpoint(name, tmp_path / "checkpoint")
+    (folder / "preprocessor_config.json").write_text('{"do_normalize": false}')
+    make = partial(Wav2Vec2, source=str(folder), tune="frozen", layer="weighted", config={"layer_norm_eps": 1e-3})
+    extractor = make()
+    args = json.loads(json.dumps(make.keywords | extractor.portable_args()))
+    shutil.rmtree(folder)
+    again = Wav2Vec2(**args)
+    again.load_state_dict(extractor.state_dict())
+    wave = Seq(torch.randn(2, 4000), torch.tensor([4000, 2500]))
+    assert torch.equal(again.eval()(wave).values, extractor.eval()(wave).values)
+    assert again.front_end_args == extractor.front_end_args

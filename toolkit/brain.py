@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from toolkit.checkpoints import AtomicCheckpointer, load_state
 from toolkit.contracts import ModelOutput
-from toolkit.errors import CheckpointError, ToolkitError
+from toolkit.errors import ToolkitError
 from toolkit.history import History
 from toolkit.metrics import unweighted_accuracy, weighted_accuracy
 from toolkit.model import System
@@ -138,13 +138,7 @@ class SystemBrain(sb.Brain):
             max_key: "best_valid" or "best_test", as the protocol rules.
             min_key: not used.
         """
-        best = self.checkpointer.find_checkpoint(max_key=max_key)
-        epoch = self.history.selection(max_key.removeprefix("best_")).epoch
-        if best is None or best.meta[max_key] != epoch:
-            raise CheckpointError(
-                f"No intact checkpoint of the best epoch, {epoch}, is left in "
-                f"{self.checkpointer.checkpoints_dir}: delete the run's folder to train it again."
-            )
+        best = self.checkpointer.best(max_key, self.history.selection(max_key.removeprefix("best_")).epoch)
         for name in self.modules:
             load_state(self.raw_modules[name], best.paramfiles[name])
 

@@ -106,6 +106,24 @@ class AtomicCheckpointer(Checkpointer):
                 "Earlier checkpoints are intact: make room and run the same command again to go on."
             ) from error
 
+    def best(self, max_key: str, epoch: int) -> Checkpoint:
+        """The checkpoint of the best epoch.
+
+        Args:
+            max_key: "best_valid" or "best_test", the key of its meta that holds the epoch.
+            epoch: the best one by that rule.
+
+        Raises:
+            CheckpointError: if it is not there, or damaged; another epoch's is never taken for it.
+        """
+        found = self.find_checkpoint(max_key=max_key)
+        if found is None or found.meta[max_key] != epoch:
+            raise CheckpointError(
+                f"No intact checkpoint of the best epoch, {epoch}, is left in {self.checkpoints_dir}: delete the run's "
+                "folder to train it again."
+            )
+        return found
+
     def keep_only(self, max_keys: Iterable[str]) -> None:
         """Delete everything but the best checkpoint by each of these keys of their meta, damaged ones too."""
         best = [self.find_checkpoint(max_key=key) for key in max_keys]

@@ -101,6 +101,7 @@ class Extractor(nn.Module):
         fits: whether `fit` has to be called before training.
         front_end_args: all that `features` depends on beside the audio, JSON-able; the key of the feature cache.
         pretrained: which pre-trained weights are loaded, or None for random ones or where there is nothing to load.
+            A bundle sets this and `random_backbone` to what they were in training.
         random_backbone: True where a backbone that users expect to be pre-trained has random weights.
     """
 
@@ -133,6 +134,16 @@ class Extractor(nn.Module):
         Returns: [batch, frames, channels] with `self.channels` channels; lengths in frames, at least 1.
         """
         raise NotImplementedError
+
+    def portable_args(self) -> Mapping[str, Any]:
+        """Arguments that, in place of the recipe's, build the same module from no file and no network.
+
+        Weights are loaded into it afterwards, so they may be random. An extractor that reads a checkpoint returns
+        whatever of it shapes the module; others need no such arguments.
+
+        Returns: argument -> value, JSON-able.
+        """
+        return {}
 
     def forward(self, wave: Seq) -> Seq:
         """`encode(features(wave))`."""

@@ -39,10 +39,14 @@ class Corpus:
     Attributes:
         environment: the environment variable that names the folder where no data folder is given, or None.
         synthetic: True where the audio is made by a program; results say so.
+        description: what is recorded, in a sentence or two: language, speakers, acted or not; None: not known.
+        licence: what the data may be used for, in a sentence or two; None: not known. Model cards quote both.
     """
 
     environment: str | None = None
     synthetic: bool = False
+    description: str | None = None
+    licence: str | None = None
 
     def read(self, folder: Path | None) -> list[Utterance]:
         """List the utterances with the labels of the corpus itself, without opening the audio.

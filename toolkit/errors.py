@@ -58,6 +58,10 @@ class CacheError(ToolkitError):
     """The feature cache on disk cannot be written or read, or may not hold what a run needs."""
 
 
+class BundleError(ToolkitError):
+    """A bundle cannot be written, read or used here."""
+
+
 class ExperimentError(ToolkitError):
     """An experiment cannot be planned, run, continued or read."""
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from toolkit.contracts import Extractor, Fusion, Head, LevelShape, ModelOutput, Seq
 from toolkit.covariates import PredictedCovariate, one_hot
 from toolkit.errors import RecipeError, did_you_mean
-from toolkit.recipe import Recipe
+from toolkit.recipe import Composition
 from toolkit.registry import build
 
 
@@ -97,11 +97,11 @@ class System(nn.Module):
         return ModelOutput(embeddings, logits, covariate_logits)
 
 
-def build_system(recipe: Recipe, classes: Mapping[str, Sequence[str]]) -> System:
+def build_system(recipe: Composition, classes: Mapping[str, Sequence[str]]) -> System:
     """Build the system that a recipe describes, with random initial weights from torch's global generator.
 
     Args:
-        recipe: checked and resolved.
+        recipe: checked and resolved, or what a bundle keeps of it.
         classes: target or covariate name -> its classes in order.
 
     Raises:
@@ -137,7 +137,7 @@ def build_system(recipe: Recipe, classes: Mapping[str, Sequence[str]]) -> System
     )
 
 
-def _build_head(recipe: Recipe, name: str, fusion: Fusion, classes: Mapping[str, Sequence[str]]) -> Head:
+def _build_head(recipe: Composition, name: str, fusion: Fusion, classes: Mapping[str, Sequence[str]]) -> Head:
     spec = recipe.model.heads[name]
     if spec.on not in fusion.sizes:
         raise RecipeError(

@@ -19,6 +19,7 @@ from toolkit.recipe_schema import (
     EVERY_HEAD,
     FUSED,
     AudioSpec,
+    Composition,
     CorpusSpec,
     CovariateSpec,
     FusionSpec,
@@ -34,13 +35,14 @@ from toolkit.recipe_schema import (
     TrainingSpec,
 )
 from toolkit.references import resolve
-from toolkit.schema_reading import FILE_KEYS, check_keys, default_at, null_is_value, read_recipe
+from toolkit.schema_reading import FILE_KEYS, check_keys, default_at, null_is_value, read_plain, read_recipe
 from toolkit.yaml_loading import Keys, read_yaml
 
 __all__ = [
     "EVERY_HEAD",
     "FUSED",
     "AudioSpec",
+    "Composition",
     "CorpusSpec",
     "CovariateSpec",
     "FusionSpec",
@@ -125,15 +127,9 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def read_recipe_dict(values: Mapping[str, Any], *, source: str = "recipe") -> Recipe:
-    """A recipe from what `as_dict` gave (a bundle's JSON, say); `source` names it in messages."""
-
-    def marked(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return Keys({k: marked(v) for k, v in value.items()})
-        return [marked(v) for v in value] if isinstance(value, (list, tuple)) else value
-
+    """A recipe from what `as_dict` gave (an experiment's JSON, say); `source` names it in messages."""
     try:
-        return read_recipe(marked(values))
+        return read_plain(Recipe, values)
     except RecipeError as error:
         raise RecipeError(f"{source}: {error}") from None
 

@@ -11,7 +11,7 @@ toolkit.field_checks.BadField: epochs must be at least 1, not 0.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from toolkit.field_checks import BadField, at_least, check_name, known
 from toolkit.places import Place
@@ -259,6 +259,18 @@ class PublishedSpec:
                 raise BadField(name, "is needed beside published figures.")
 
 
+class Composition(Protocol):
+    """What a system is built from: a recipe, or what a bundle keeps of one."""
+
+    @property
+    def audio(self) -> AudioSpec:
+        """What a segment is."""
+
+    @property
+    def model(self) -> ModelSpec:
+        """What the system consists of."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything a recipe says, with its defaults, checked as far as that goes without its plugins."""
@@ -300,7 +312,7 @@ class Recipe:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as plain text, numbers, lists and dicts; what a run's folder keeps."""
-        return _plain(self)
+        return plain_values(self)
 
     def _check_labels(self):
         if self.labels is None:
@@ -312,9 +324,10 @@ class Recipe:
                 known(f"label_map.{old}", [new], self.labels, "label")
 
 
-def _plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
+    """A schema's dataclass as plain text, numbers, lists and dicts, without places."""
     if is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name != "where"}
+        return {f.name: plain_values(getattr(value, f.name)) for f in fields(value) if f.name != "where"}
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {key: plain_values(item) for key, item in value.items()}
+    return [plain_values(item) for item in value] if isinstance(value, (list, tuple)) else value

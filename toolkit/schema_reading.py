@@ -111,6 +111,15 @@ def read_recipe(tree: Keys) -> Recipe:
     return _read(Recipe, tree, Place("", dict(_marks(tree, ""))))
 
 
+def read_plain(cls: type, values: Any) -> Any:
+    """Make one of the schema's dataclasses, or one like them, of what `plain_values` gave.
+
+    Raises:
+        RecipeError: for the first key or value that does not fit, with its dotted path.
+    """
+    return _read(cls, values, Place(""))
+
+
 def _read(annotation: Any, value: Any, place: Place) -> Any:
     if is_dataclass(annotation):
         return _read_dataclass(annotation, value, place)

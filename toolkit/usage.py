@@ -1,7 +1,7 @@
 """What has to be known of a trained system, beside its weights, to use it on audio; no torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 TAILS = ("weighted", "equal")
 
@@ -28,11 +28,10 @@ class Usage:
     segment_samples: int
     predict_from: str
     tail: str = "weighted"
-    covariates: Mapping[str, tuple[str, ...]] = ()
+    covariates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     stamps: tuple[str, ...] = ()
 
     def __post_init__(self):
-        object.__setattr__(self, "covariates", dict(self.covariates))
         for what, values in {"labels": self.labels, **self.covariates}.items():
             if len(values) < 2 or len(set(values)) < len(values):
                 raise ValueError(f"{what} are {list(values)}; two or more are needed, each once")

@@ -51,12 +51,15 @@ def arguments_are_documented(case: CorpusCase) -> None:
 
 
 def attributes_are_as_declared(case: CorpusCase) -> None:
-    """`environment` is the name of an environment variable or None, `synthetic` a bool."""
+    """`environment` is the name of an environment variable or None, `synthetic` a bool, the texts are text or None."""
     corpus = call_with(case.make, {})
     require(isinstance(corpus, Corpus), f"{type(corpus).__name__} is no toolkit.corpus.Corpus")
     name = corpus.environment
     require(name is None or (isinstance(name, str) and name), f"environment is {name!r}")
     require(isinstance(corpus.synthetic, bool), f"synthetic is {corpus.synthetic!r}, not a bool")
+    for what in ("description", "licence"):
+        text = getattr(corpus, what)
+        require(text is None or (isinstance(text, str) and text.strip()), f"{what} is {text!r}, not text or None")
 
 
 def read_lists_utterances(case: CorpusCase) -> None:

@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from toolkit.contracts import Extractor, Seq
+from toolkit.contracts import CONTEXT, Extractor, Seq
 from toolkit.testing import modules
 from toolkit.testing.extractor_case import ExtractorCase
-from toolkit.testing.findings import Finding, Violation, examine, require
+from toolkit.testing.findings import Finding, Violation, examine, plugin_class, require
 from toolkit.testing.modules import GARBAGE, require_equal, row
 
 
@@ -183,6 +185,32 @@ def state_survives_safetensors(case: ExtractorCase) -> None:
     )
 
 
+def portable_args_build_it_again(case: ExtractorCase) -> None:
+    """Built with `portable_args` in place of the recipe's, without network, it is the same once the state is loaded."""
+    extractor = case.build()
+    portable = extractor.portable_args()
+    try:
+        portable = json.loads(json.dumps(dict(portable), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise Violation(f"portable_args {portable!r} cannot be written as JSON: {error}") from error
+    given = [name for name in portable if name in CONTEXT["extractor"]]
+    require(not given, f"portable_args hold {given}, which the system gives")
+    if plugin_class(case.make) is None:  # what a function makes of further arguments is not known
+        return
+    with modules.watched_network() as attempts:
+        other = replace(case, make=partial(case.make, **portable)).build(fitted=False)
+    require(not attempts, f"built with portable_args {portable}, it asks the network for {attempts[:1]}")
+    modules.copy_state(extractor, other)
+    other.pretrained, other.random_backbone = extractor.pretrained, extractor.random_backbone  # as a bundle does
+    wave = case.wave(extractor)
+    found, expected = other(wave).zeroed().values, extractor(wave).zeroed().values
+    require_equal(found, expected, 0, f"output when built with portable_args {portable}")
+    require(
+        _as_json(other.front_end_args) == _as_json(extractor.front_end_args),
+        f"front_end_args when built with portable_args are {other.front_end_args}, not {extractor.front_end_args}",
+    )
+
+
 def front_end_args_identify_features(case: ExtractorCase) -> None:
     """`front_end_args` can be written as JSON, do not change by use, and where they agree so do features."""
     one, other = case.build(), case.build()
@@ -249,6 +277,7 @@ EXTRACTOR_PROPERTIES = (
     gradients_reach_what_is_trained,
     frozen_is_deterministic_in_training,
     state_survives_safetensors,
+    portable_args_build_it_again,
     front_end_args_identify_features,
     silence_is_finite,
     input_is_left_alone,

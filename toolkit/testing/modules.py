@@ -1,8 +1,11 @@
 """Properties that all plugins with parameters share, and what is needed to state them."""
 
+import contextlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from unittest import mock
 
 import safetensors.torch
 import torch
@@ -66,6 +69,19 @@ def copy_state(source: nn.Module, target: nn.Module) -> None:
     require(not odd, f"state_dict() holds {odd}, which are no tensors: safetensors cannot keep them")
     stored = safetensors.torch.save({name: value.contiguous().clone() for name, value in state.items()})
     target.load_state_dict(safetensors.torch.load(stored))
+
+
+@contextlib.contextmanager
+def watched_network() -> Iterator[list[str]]:
+    """No name is looked up and nothing is connected to inside; yields what was tried."""
+    attempts: list[str] = []
+
+    def refuse(*args: Any, **options: Any):
+        attempts.append(str(next((arg for arg in args if not isinstance(arg, socket.socket)), "an address")))
+        raise OSError("no network while portable_args are tried")
+
+    with mock.patch("socket.getaddrinfo", refuse), mock.patch("socket.socket.connect", refuse):
+        yield attempts
 
 
 def require_same_state(module: nn.Module, before: Mapping[str, Tensor], what: str) -> None:

@@ -29,6 +29,11 @@ class Iemocap(Corpus):
     """
 
     environment = "IEMOCAP_ROOT"
+    description = (
+        "English, spoken by ten actors in five pairs, in scripted scenes and improvisations recorded in a laboratory: "
+        "acted emotion, not everyday speech."
+    )
+    licence = "Given out by USC SAIL under a signed licence, which says what the data may be used for."
 
     def __init__(self, *, sessions: list[int] | None = None):
         self.sessions = sorted(set(sessions)) if sessions is not None else [1, 2, 3, 4, 5]

@@ -27,6 +27,11 @@ class Ravdess(Corpus):
     """
 
     environment = "RAVDESS_ROOT"
+    description = (
+        "English with a North American accent: 24 professional actors speak two sentences in a studio, one emotion at "
+        "a time. Acted emotion, not everyday speech."
+    )
+    licence = "CC BY-NC-SA 4.0: credit is due, commercial use is not allowed, adaptations come under the same licence."
 
     def read(self, folder: Path | None) -> list[Utterance]:
         """List the files below Actor_01 to Actor_24, in the folder or in a folder inside it."""

@@ -32,6 +32,8 @@ class Synthetic(Corpus):
     """
 
     synthetic = True
+    description = "Sounds that a program makes; no one speaks in them."
+    licence = "Made by a program of this toolkit (Apache-2.0): no one's recordings."
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Extractor `spectrogram`: a log-spectrogram as an image through AlexNet's convolutions."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -130,6 +130,10 @@ class Spectrogram(Extractor):
         if self.freeze:
             self.backbone.eval()
         return self
+
+    def portable_args(self) -> dict[str, Any]:
+        """Without a download or a file of weights."""
+        return {"weights": "random"}
 
     def frame_count(self, samples: int) -> int:
         """The columns of `pool`: one length alone is taken."""

@@ -9,7 +9,9 @@ from toolkit.contracts import Extractor, Seq
 from toolkit_plugins.extractors import frontends
 from toolkit_plugins.extractors import wav2vec2_steps as steps
 from toolkit_plugins.extractors.checks import fraction, one_of
-from toolkit_plugins.extractors.wav2vec2_weights import fingerprint, load
+from toolkit_plugins.extractors.wav2vec2_weights import architecture_settings, fingerprint, load
+
+BESIDE_CONFIG = ("mask_time_prob", "mask_feature_prob", "layerdrop")  # settings that are, or follow from, arguments
 
 
 class Wav2Vec2(Extractor):
@@ -78,7 +80,7 @@ class Wav2Vec2(Extractor):
             raise ValueError(
                 "spec_augment hides frames below the first layer: it needs tune: all and mask_time_prob > 0"
             )
-        for name in ("mask_time_prob", "mask_feature_prob", "layerdrop"):
+        for name in BESIDE_CONFIG:
             if name in (config or {}):
                 raise ValueError(
                     f"config may not hold {name}: spec_augment, mask_time_prob, layerdrop are arguments beside it"
@@ -148,6 +150,17 @@ class Wav2Vec2(Extractor):
             part.eval()
         return self
 
+    def portable_args(self) -> dict[str, Any]:
+        """A random model with the whole configuration of this one."""
+        settings = architecture_settings(self.model.config)
+        return {
+            "source": "random",
+            "architecture": self.model.config.model_type,
+            "config": {name: value for name, value in settings.items() if name not in BESIDE_CONFIG},
+            "revision": None,
+            "normalize": self.normalize,
+        }
+
     def frame_count(self, samples: int) -> int:
         """Frames for so many samples: 149 for 48,000."""
         config = self.model.config
@@ -168,7 +181,8 @@ class Wav2Vec2(Extractor):
         if self._fingerprint is None:
             frozen = {id(p) for part in self._frozen for p in (*part.parameters(), *part.buffers())}
             state = {k: v for k, v in self.model.state_dict(keep_vars=True).items() if id(v) in frozen}
-            self._fingerprint = fingerprint(state, self.model.config.to_dict())
+            config = self.model.config
+            self._fingerprint = fingerprint(state, {"model_type": config.model_type, **architecture_settings(config)})
         every = self._fixed_layers is not None and self.layer_weights is not None
         return args | {"layers": self._fixed_layers, "every_layer": every, "weights": self._fingerprint}
 

@@ -79,13 +79,24 @@ def load(source: str, *, architecture: str, config: Mapping[str, Any], revision:
 
 def fingerprint(tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> str:
     """SHA-256 of tensors and of the configuration that says what is done with them."""
-    kept = {k: v for k, v in config.items() if not k.startswith("_") and k not in ("transformers_version", "dtype")}
-    digest = hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def architecture_settings(config: "PreTrainedConfig") -> dict[str, Any]:
+    """The settings that an architecture has of its own: all that shapes its model, and no name of a checkpoint.
+
+    `add_adapter` is left out: it is never set here.
+    """
+    from transformers import PreTrainedConfig
+
+    shared = {*PreTrainedConfig().to_dict(), "add_adapter"}
+    known = set(type(config)().to_dict()) - shared
+    return {name: value for name, value in config.to_dict().items() if name in known}
 
 
 def find_folder(source: str, revision: str | None = None) -> Path:
