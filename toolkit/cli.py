@@ -247,6 +247,22 @@ def report(folder, baseline, pair, protocol, tsne_fold, speakers, output):
     click.echo(page)
 
 
+@main.command("export")
+@click.argument("run", metavar="RUN")
+@click.argument("bundle", metavar="BUNDLE")
+def export(run: str, bundle: str):
+    """Write the trained system of RUN to BUNDLE: a folder, or one file where its name ends in .zip.
+
+    RUN is the folder of a finished run, or its results.json. A bundle holds weights, configuration and a model card,
+    all that is needed to use the system elsewhere, and no code. The last line printed is its path.
+    """
+    from toolkit.bundle import export_bundle
+    from toolkit.logs import quiet_libraries
+
+    quiet_libraries()
+    click.echo(export_bundle(run, bundle, say=lambda line: click.echo(line, err=True)))
+
+
 @main.group("cache", cls=Commands)
 def cache():
     """Front ends' features that are kept on disk for all runs: what is there, and deleting it."""

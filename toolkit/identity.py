@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import distributions, version
@@ -14,6 +15,8 @@ from toolkit.corpus import Utterance
 from toolkit.declarations import OWN
 from toolkit.recipe import Recipe
 from toolkit.registry import default_registry
+
+LIBRARIES = ("torch", "torchaudio", "speechbrain", "transformers", "numpy")
 
 # Where a run happens, how it is watched and what others found changes nothing that it computes.
 IRRELEVANT = {
@@ -68,6 +71,11 @@ def used_versions(recipe: Recipe) -> dict[str, str]:
         candidate = registry.find(kind, spec.plugin, spec.where)
         packages.setdefault(candidate.declaration.distribution, set()).add(candidate.spec.module.split(".")[0])
     return {name: code_version(name, found) for name, found in sorted(packages.items())}
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of Python and of the libraries that results depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
 
 
 def code_version(name: str, packages: Iterable[str]) -> str:

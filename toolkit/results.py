@@ -5,7 +5,6 @@ import io
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,11 @@ from toolkit import metrics
 from toolkit.audio import audio_frames
 from toolkit.brain import SystemBrain
 from toolkit.corpus import Utterance
+from toolkit.identity import library_versions
 from toolkit.preparation import Preparation
 from toolkit.protocols import selects_on
 from toolkit.run_folder import EMBEDDINGS, PREDICTIONS, RESULTS, RunFolder
 from toolkit.scores import softmax
-
-LIBRARIES = ("torch", "torchaudio", "speechbrain", "transformers", "numpy")
 
 
 def write_results(
@@ -66,11 +64,7 @@ def write_results(
             "hardware": hardware(brain.device),
             "threads": torch.get_num_threads(),
             "precision": training.precision,
-            "versions": {
-                "python": platform.python_version(),
-                **{name: version(name) for name in LIBRARIES},
-                **versions,
-            },
+            "versions": library_versions() | dict(versions),
             "seconds": round(sum(row["seconds"] for row in brain.history.rows), 3),
         },
     )

@@ -1,6 +1,7 @@
 """What a plugin's constructor takes: read from its signature and docstring, checked before anything is built."""
 
 import inspect
+import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -92,6 +93,28 @@ def check_arguments(
             needed = f" ({arguments[name].type})" if arguments[name].type else ""
             raise RecipeError(f"{inside(where, 'args')}: {what} needs the argument {name!r}{needed}.")
     return checked
+
+
+def resolved_arguments(cls: type, args: Mapping[str, Any], *, context: Collection[str] = ()) -> dict[str, Any]:
+    """A recipe's arguments with the defaults of those that it leaves out, so that they outlive another default.
+
+    Left out are what the system gives, and defaults that a recipe could not write.
+
+    >>> class Pitch:
+    ...     def __init__(self, *, low: float = 50.0, bands: list[int] = (1, 2), unit: type = float): ...
+    >>> resolved_arguments(Pitch, {"low": 60.0})
+    {'low': 60.0, 'bands': [1, 2]}
+    """
+    defaults = {a.name: a.default for a in read_arguments(cls, context) if not a.given and _can_be_written(a)}
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in (defaults | dict(args)).items()}
+
+
+def _can_be_written(argument: Argument) -> bool:
+    try:
+        check_value(json.loads(json.dumps(argument.default, allow_nan=False)), argument.annotation)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def read_meanings(cls: type) -> dict[str, str]:
