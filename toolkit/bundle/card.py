@@ -3,9 +3,10 @@
 Every figure comes from config.json; a reader who has the card alone has its stamps too.
 """
 
+import shlex
 from collections.abc import Sequence
 
-from toolkit.bundle.config import BundleConfig
+from toolkit.bundle.config import BundleConfig, one_line
 from toolkit.calibration import BINS
 from toolkit.catalogue import join
 from toolkit.declarations import OWN
@@ -38,7 +39,7 @@ def card_text(config: BundleConfig) -> str:
 
 def _use(config: BundleConfig) -> list[str]:
     given = {name: values[0] for name, values in config.covariates.items()}
-    options = "".join(f" --covariate {name}={value}" for name, value in given.items())
+    options = "".join(f" --covariate {shlex.quote(one_line(f'{name}={value}'))}" for name, value in given.items())
     more = f", covariates={given}" if given else ""
     wanted = [f"{escape(name)} ({escape(', '.join(values))})" for name, values in config.covariates.items()]
     guessed = [escape(n) for n, spec in config.model.covariates.items() if spec.source == "predicted"]

@@ -133,11 +133,11 @@ class BundleConfig:
             classes = self.classes[target]
             if len(classes) < 2 or len(set(classes)) < len(classes):
                 raise BadField(f"classes.{target}", "needs two classes or more, each once.")
+        if any(spec.source == "shuffled" for spec in self.model.covariates.values()):
+            raise BadField("model.covariates", "holds one with source: shuffled, which no other audio has.")
         given = {n: self.classes[n] for n, spec in self.model.covariates.items() if spec.source == "label"}
         if dict(self.covariates) != given:
             raise BadField("covariates", f"are not those of model.covariates with their classes: {given}.")
-        if any(spec.source == "shuffled" for spec in self.model.covariates.values()):
-            raise BadField("model.covariates", "holds one with source: shuffled, which no other audio has.")
 
 
 def config_text(config: BundleConfig) -> str:
@@ -222,8 +222,8 @@ def _check_version(values: Mapping[str, Any]) -> None:
 def _difference(expected: Any, found: Any, path: str) -> str:
     """The first path at which two trees of plain values differ, "" where they do not."""
     if isinstance(expected, dict) and isinstance(found, dict):
-        for key, value in expected.items():
-            if where := _difference(value, found.get(key, ...), f"{path}.{key}"):
+        for key in expected | found:
+            if where := _difference(expected.get(key, ...), found.get(key, ...), f"{path}.{key}"):
                 return where
         return ""
     return "" if expected == found else path.lstrip(".")

@@ -15,6 +15,10 @@ from toolkit.report.evidence import Answers, read_answers
 from toolkit.run_folder import CHECKPOINTS, MANIFEST, RECIPE, RESULTS, RunFolder, read_results
 
 NOTE = "note"  # the manifest's column that holds the stamps
+NEEDED = (  # of results.json
+    *("protocol", "fold", "seed", "labels", "epoch", "epochs", "pretrained", "parameters", "precision", "hardware"),
+    *("seconds", "versions", "stamps"),
+)
 
 
 @dataclass(frozen=True)
@@ -70,17 +74,14 @@ def read_trained_run(path: str | Path) -> TrainedRun:
         ToolkitError: if one of its files is damaged.
     """
     folder = run_folder(path)
-    results = read_results(folder / RESULTS)
-    try:
-        fold_name, protocol, seed = results["fold"], results["protocol"], results["seed"]
-        recipe = replace(load_recipe(folder / RECIPE), seed=seed)
-        utterances = tuple(map(_without_note, read_manifest(folder / MANIFEST)))
-        fold = pick_fold(make_folds(utterances, protocol, **recipe.protocol.args), fold_name)
-        classes = target_classes(recipe, utterances, results["labels"])
-        run = FinishedRun(recipe.name, protocol, fold_name, seed, folder, recipe.as_dict())
-        answers = read_answers(run, classes["label"])
-    except (KeyError, TypeError) as error:
-        raise BundleError(f"{folder / RESULTS} is damaged ({error}): delete the run and train it again.") from None
+    results = _read_whole_results(folder / RESULTS)
+    protocol, seed = results["protocol"], results["seed"]
+    recipe = replace(load_recipe(folder / RECIPE), seed=seed)
+    utterances = tuple(map(_without_note, read_manifest(folder / MANIFEST)))
+    fold = pick_fold(make_folds(utterances, protocol, **recipe.protocol.args), results["fold"])
+    classes = target_classes(recipe, utterances, results["labels"])
+    run = FinishedRun(recipe.name, protocol, fold.name, seed, folder, recipe.as_dict())
+    answers = read_answers(run, classes["label"])
     if sorted(answers.id.tolist()) != sorted(fold.test):
         raise BundleError(f"{folder}: its predictions.csv and its manifest.csv are of different runs.")
     return TrainedRun(folder, recipe, results, utterances, classes, fold, answers)
@@ -101,6 +102,14 @@ def run_folder(path: str | Path) -> Path:
             f"The run in {folder} is not finished (it has no {RESULTS}): give the command that trains it again."
         )
     raise BundleError(f"No run at {path}: the folder of a finished run, or its {RESULTS}, is needed.")
+
+
+def _read_whole_results(path: Path) -> Mapping[str, Any]:
+    results = read_results(path)
+    missing = [key for key in NEEDED if not isinstance(results, Mapping) or key not in results]
+    if missing:
+        raise BundleError(f"{path} is damaged (it has no {missing[0]!r}): delete the run and train it again.")
+    return results
 
 
 def _without_note(utterance: Utterance) -> Utterance:

@@ -40,12 +40,12 @@ def load_weights(system: System, data: bytes) -> None:
     expected = system.state_dict()
     if missing := [name for name in expected if name not in found]:
         raise BundleError(f"{WEIGHTS} lacks {_some(missing)}, which the system of its config.json has.")
-    if extra := [name for name in found if name not in expected]:
+    if extra := sorted(set(found) - set(expected)):
         raise BundleError(f"{WEIGHTS} holds {_some(extra)}, which the system of its config.json has not.")
-    for name, tensor in found.items():
-        one, other = _description(tensor), _description(expected[name])
+    for name, tensor in expected.items():
+        one, other = _description(found[name]), _description(tensor)
         if one != other:
-            raise BundleError(f"{WEIGHTS}: {one_line(name)} is {one}; the system of its config.json has {other}.")
+            raise BundleError(f"{WEIGHTS}: {name} is {one}; the system of its config.json has {other}.")
     _refuse_not_finite(found, WEIGHTS)
     system.load_state_dict(found)
 
