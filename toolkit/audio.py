@@ -1,10 +1,12 @@
 """From an audio file to mono float32 at the system's rate; segments of it.
 
-`decode` and `audio_frames` need no torch, so that a corpus is checked without it; `read_audio` imports it.
+`decode`, `opened` and `audio_frames` need no torch, so that a corpus is checked without it; `read_audio` imports it.
 """
 
 import math
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,23 +80,60 @@ def decode(path: str | Path, *, start_s: float | None = None, end_s: float | Non
     Returns:
         [frames, channels], float32, full scale at 1, and the file's rate in Hz.
     """
-    with _open(path) as file:
-        start, stop = _stretch(path, file.frames, file.samplerate, start_s, end_s)
+    with opened(path, start_s=start_s, end_s=end_s) as stretch:
+        return stretch.read(stretch.frames), stretch.rate
+
+
+class AudioStretch:
+    """A file, or a stretch of it, that is read in order, as much at a time as is asked for.
+
+    Args:
+        path: the file's, for messages.
+        file: open.
+        start: first frame of the stretch.
+        stop: one past its last frame.
+
+    Attributes:
+        frames: of the stretch.
+        rate: of the file, in Hz.
+    """
+
+    def __init__(self, path: str | Path, file: soundfile.SoundFile, start: int, stop: int):
+        self.path, self.frames, self.rate = path, stop - start, file.samplerate
+        self._file, self._next, self._stop = file, start, stop
+        self._seeks = True
+
+    def read(self, frames: int) -> np.ndarray:
+        """The next frames, fewer at the end: [frames, channels], float32, full scale at 1.
+
+        Raises:
+            AudioError: if they cannot be decoded, are not there, or hold NaN or infinite samples.
+        """
+        wanted = min(frames, self._stop - self._next)
         try:
-            file.seek(start)
-            samples = file.read(stop - start, dtype="float32", always_2d=True)
+            if self._seeks:
+                self._file.seek(self._next)
+                self._seeks = False
+            samples = self._file.read(wanted, dtype="float32", always_2d=True)
         except soundfile.SoundFileError as error:
-            raise AudioFileError(f"{path} cannot be decoded to its end: {_cause(error)}", "truncated") from None
-        rate = file.samplerate
-    if len(samples) < stop - start:
-        raise AudioFileError(
-            f"{path} is truncated: its header promises {stop} frames,"
-            f" {start + len(samples)} could be decoded; get the file again",
-            "truncated",
-        )
-    if not np.isfinite(samples).all():
-        raise AudioFileError(f"{path} holds NaN or infinite samples", "not-finite")
-    return samples, rate
+            raise AudioFileError(f"{self.path} cannot be decoded to its end: {_cause(error)}", "truncated") from None
+        self._next += len(samples)
+        if len(samples) < wanted:
+            raise AudioFileError(
+                f"{self.path} is truncated: its header promises {self._stop} frames,"
+                f" {self._next} could be decoded; get the file again",
+                "truncated",
+            )
+        if not np.isfinite(samples).all():
+            raise AudioFileError(f"{self.path} holds NaN or infinite samples", "not-finite")
+        return samples
+
+
+@contextmanager
+def opened(path: str | Path, *, start_s: float | None = None, end_s: float | None = None) -> Iterator[AudioStretch]:
+    """Open a file, or a stretch of it, to be read in order; arguments and errors as for `read_audio`."""
+    with _open(path) as file:
+        yield AudioStretch(path, file, *_stretch(path, file.frames, file.samplerate, start_s, end_s))
 
 
 def resampled_length(samples: int, rate: int, new_rate: int) -> int:

@@ -62,6 +62,14 @@ class BundleError(ToolkitError):
     """A bundle cannot be written, read or used here."""
 
 
+class DeviceError(ToolkitError):
+    """Torch finds no such device on this machine."""
+
+
+class PredictionError(ToolkitError):
+    """Audio, a covariate or a label is not what a trained system needs."""
+
+
 class ExperimentError(ToolkitError):
     """An experiment cannot be planned, run, continued or read."""
 

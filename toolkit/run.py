@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.progress import track
 
@@ -15,8 +14,9 @@ from toolkit.cache import FeatureCache, in_order
 from toolkit.checkpoints import AtomicCheckpointer
 from toolkit.contracts import Seq
 from toolkit.corpus import manifest_text
+from toolkit.devices import available_device
 from toolkit.epoch_log import EpochLog
-from toolkit.errors import RecipeError
+from toolkit.errors import DeviceError, RecipeError
 from toolkit.front_ends import code_of_levels, features_of
 from toolkit.history import History
 from toolkit.identity import manifest_rows, run_hash, used_versions
@@ -198,16 +198,11 @@ def choose_device(recipe: Recipe) -> str:
     Raises:
         RecipeError: if the device is not there, or cannot compute in the recipe's precision.
     """
-    name, precision = recipe.training.device, recipe.training.precision
-    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    precision = recipe.training.precision
     try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise RecipeError(f"training.device is {name!r}: cpu, cuda, or cuda:1 and so on is needed.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise RecipeError(f"training.device is {name!r}, and torch finds {torch.cuda.device_count()} GPUs here.")
-    if device.type == "cpu" and precision == "fp16":
+        device = available_device(recipe.training.device, setting="training.device")
+    except DeviceError as error:
+        raise RecipeError(str(error)) from None
+    if device == "cpu" and precision == "fp16":
         raise RecipeError("training.precision is 'fp16', which needs a GPU: use fp32 or bf16 on the CPU.")
-    return "cpu" if device.type == "cpu" else name
+    return device

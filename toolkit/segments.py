@@ -85,6 +85,20 @@ def padded(rows: Sequence[Tensor]) -> Seq:
     return Seq(pad_sequence(list(rows), batch_first=True), torch.tensor([len(row) for row in rows]))
 
 
+def padded_waves(waves: Sequence[Tensor], *, fixed_samples: int | None) -> Seq:
+    """Waveforms of segments as a system takes them, silence behind them: each [samples].
+
+    Args:
+        waves: of any lengths; what is shorter than `MIN_SAMPLES` is as if it had so many.
+        fixed_samples: every one is padded, which counts as real, or cut to it; None: real lengths.
+    """
+    wave = padded(waves)
+    lengths = wave.lengths.clamp_min(MIN_SAMPLES)
+    width = int(lengths.max()) if fixed_samples is None else fixed_samples
+    values = torch.nn.functional.pad(wave.values, (0, width - wave.values.shape[1]))
+    return Seq(values, lengths if fixed_samples is None else torch.full_like(lengths, width))
+
+
 class SegmentSet(Dataset):
     """The segments of some utterances, read from their files when asked for.
 
@@ -150,7 +164,7 @@ class SegmentSet(Dataset):
         utterances = torch.tensor([segment.utterance for segment in segments])
         real = torch.tensor([segment.samples for segment in segments], dtype=torch.float32)
         return Batch(
-            wave=None if features is not None else self._padded_waves([wave for _, wave in items]),
+            wave=None if features is not None else padded_waves([wave for _, wave in items], fixed_samples=self.fixed_samples),
             features=features,
             targets={name: values[utterances] for name, values in self.targets.items()},
             covariates={name: values[utterances] for name, values in self.covariates.items()},
@@ -176,7 +190,7 @@ class SegmentSet(Dataset):
         Raises:
             AudioError: if one cannot be read.
         """
-        return self._padded_waves([self.read(index) for index in indices])
+        return padded_waves([self.read(index) for index in indices], fixed_samples=self.fixed_samples)
 
     def read(self, index: int) -> Tensor:
         """The samples of a segment: [samples].
@@ -186,13 +200,6 @@ class SegmentSet(Dataset):
         """
         segment = self.segments[index]
         return self._read(segment.utterance)[segment.start : segment.stop]
-
-    def _padded_waves(self, waves: Sequence[Tensor]) -> Seq:
-        wave = padded(waves)
-        lengths = wave.lengths.clamp_min(MIN_SAMPLES)
-        width = int(lengths.max()) if self.fixed_samples is None else self.fixed_samples
-        values = torch.nn.functional.pad(wave.values, (0, width - wave.values.shape[1]))
-        return Seq(values, lengths if self.fixed_samples is None else torch.full_like(lengths, width))
 
     def segment_targets(self, target: str) -> Tensor:
         """The class index of every segment: [segments]."""
