@@ -11,7 +11,7 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
 from toolkit.errors import CorpusError, did_you_mean
@@ -22,8 +22,10 @@ __all__ = [
     "Corpus",
     "Utterance",
     "apply_labels",
+    "file_and_times",
     "natural_key",
     "read_manifest",
+    "read_rows",
     "speaker_order",
     "write_manifest",
 ]
@@ -70,8 +72,24 @@ def read_manifest(path: str | Path) -> list[Utterance]:
         CorpusError: one line with file and line number.
     """
     path = Path(path).expanduser().absolute()
+    rows = list(read_rows(path))
+    _fill_ids(path, rows)
+    return [_utterance(path, line, row) for line, row in rows]
+
+
+def read_rows(path: str | Path, *, required: Sequence[str] = REQUIRED) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a manifest as they are written, each with its line number.
+
+    Args:
+        path: a .csv or .json file.
+        required: columns that have to be there; `read_manifest` needs path and label, audio without labels a path.
+
+    Raises:
+        CorpusError: one line with file and line number.
+    """
+    path = Path(path).expanduser().absolute()
     if not path.is_file():
-        raise CorpusError(f"No manifest at {path}; a .csv or .json file with columns path and label is needed")
+        raise CorpusError(f"No manifest at {path}; a .csv or .json file with {_columns(required)} is needed")
     readers = {".csv": _csv_rows, ".json": _json_rows}
     if path.suffix.lower() not in readers:
         raise CorpusError(f"{path}: a manifest ends in .csv or .json, not in {path.suffix or 'nothing'!r}")
@@ -79,11 +97,30 @@ def read_manifest(path: str | Path) -> list[Utterance]:
         text = path.read_bytes().decode("utf-8-sig")
     except (UnicodeDecodeError, OSError) as error:
         raise CorpusError(f"{path}: cannot be read as UTF-8 text: {error}") from None
-    rows = list(readers[path.suffix.lower()](path, text))
-    if not rows:
+    line = None
+    for line, row in readers[path.suffix.lower()](path, text, required):
+        yield line, row
+    if line is None:
         raise CorpusError(f"{path}: holds no utterance")
-    _fill_ids(path, rows)
-    return [_utterance(path, line, row) for line, row in rows]
+
+
+def file_and_times(manifest: Path, row: Mapping[str, str | None]) -> tuple[Path, float | None, float | None]:
+    """The audio file that a row of a manifest names, and where the utterance begins and ends in it, in seconds.
+
+    Raises:
+        CorpusError: if there is no path, or a time is no number.
+    """
+    name = (row.get("path") or "").strip()
+    if not name:
+        raise CorpusError("path is empty")
+    times = []
+    for column in ("start", "end"):
+        text = (row.get(column) or "").strip()
+        try:
+            times.append(float(text) if text else None)
+        except ValueError:
+            raise CorpusError(f"{column} is {text!r}; seconds are needed, as 1.25") from None
+    return manifest.parent / name, times[0], times[1]
 
 
 def write_manifest(path: str | Path, utterances: Sequence[Utterance]) -> None:
@@ -137,7 +174,15 @@ def _row(folder: Path, u: Utterance) -> dict:
     return {**row, **u.extra}
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
+def _columns(names: Sequence[str]) -> str:
+    return f"column{'s' if len(names) > 1 else ''} {' and '.join(names)}"
+
+
+def _keys(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}": ...' for name in names)
+
+
+def _csv_rows(path: Path, text: str, required: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     line = 1
     try:
@@ -151,7 +196,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
         twice = [name for name, n in Counter(header).items() if n > 1]
         if twice:
             raise CorpusError(f"{path}:1: column {twice[0]!r} is there twice")
-        _check_columns(f"{path}:1", header)
+        _check_columns(f"{path}:1", header, required)
         line = reader.line_num + 1
         for cells in reader:
             if any(cell.strip() for cell in cells):
@@ -163,12 +208,12 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
         raise CorpusError(f"{path}:{line}: not CSV: {error}") from None
 
 
-def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
+def _json_rows(path: Path, text: str, required: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Decode the array object by object, to know the line of each."""
     decoder = json.JSONDecoder()
     try:
         if not isinstance(json.loads(text), list):
-            raise CorpusError(f'{path}:1: an array of objects is needed: [{{"path": ..., "label": ...}}, ...]')
+            raise CorpusError(f"{path}:1: an array of objects is needed: [{{{_keys(required)}}}, ...]")
     except json.JSONDecodeError as error:
         raise CorpusError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
     at, line = text.index("[") + 1, 1 + text.count("\n", 0, text.index("["))
@@ -186,13 +231,13 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
             if isinstance(value, dict | list):
                 raise CorpusError(f"{path}:{line}: {key!r} has to be a text or a number, not {json.dumps(value)[:40]}")
         row = {key.strip(): value for key, value in row.items()}
-        _check_columns(f"{path}:{line}", row)
+        _check_columns(f"{path}:{line}", row, required)
         yield line, {k: v if isinstance(v, str) else json.dumps(v) for k, v in row.items() if v is not None}
         line += text.count("\n", at, end)
         at = end
 
 
-def _check_columns(where: str, names: Iterable[str]) -> None:
+def _check_columns(where: str, names: Iterable[str], required: Sequence[str]) -> None:
     """Refuse a missing required column, and an unknown one that looks like a known one that is missing."""
     names = list(names)
     known_missing = [column for column in COLUMNS if column not in names]
@@ -203,7 +248,7 @@ def _check_columns(where: str, names: Iterable[str]) -> None:
             raise CorpusError(
                 f"{where}: unknown column {name!r}. Did you mean {near[0]!r}? Known are {', '.join(COLUMNS)}"
             )
-    for column in REQUIRED:
+    for column in required:
         if column not in names:
             near = did_you_mean(column, unknown).replace("Did you mean", "Is it column")
             raise CorpusError(f"{where}: no column {column!r}; found {', '.join(names) or 'nothing'}.{near}")
@@ -236,16 +281,9 @@ def _fill_ids(path: Path, rows: list[tuple[int, dict[str, str]]]) -> None:
 def _utterance(path: Path, line: int, row: dict[str, str]) -> Utterance:
     values: dict = {column: row.get(column) for column in COLUMNS}
     try:
-        for name in REQUIRED:
-            if not (values[name] or "").strip():
-                raise CorpusError(f"{name} is empty")
-        values["path"] = path.parent / values["path"].strip()
-        for name in ("start", "end"):
-            text = (values[name] or "").strip()
-            try:
-                values[name] = float(text) if text else None
-            except ValueError:
-                raise CorpusError(f"{name} is {text!r}; seconds are needed, as 1.25") from None
+        values["path"], values["start"], values["end"] = file_and_times(path, row)
+        if not (values["label"] or "").strip():
+            raise CorpusError("label is empty")
         return Utterance(**values, extra={name: value for name, value in row.items() if name not in COLUMNS})
     except CorpusError as error:
         raise CorpusError(f"{path}:{line}: {error}") from None
