@@ -8,9 +8,32 @@ Importing this package is light: it holds what a plugin's declaration needs and 
 """
 
 from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolkit.hookspecs import PluginSpec, hookimpl
 
 __version__ = version("audio-classification-toolkit")
 
-__all__ = ["PluginSpec", "__version__", "hookimpl"]
+__all__ = ["PluginSpec", "__version__", "hookimpl", "load"]
+
+if TYPE_CHECKING:
+    from toolkit.predict.model import Model
+
+
+def load(bundle: str | Path, *, device: str | None = None) -> "Model":
+    """Load a trained system from a bundle; torch is imported by then, and not before.
+
+    Args:
+        bundle: a folder or .zip file written by `toolkit export`.
+        device: cpu, cuda, cuda:1, ...; a GPU if there is one where not given.
+
+    Returns:
+        A `toolkit.predict.model.Model`: `predict`, `predict_many`, `embed`.
+
+    Raises:
+        ToolkitError: if the bundle cannot be read, or there is no such device.
+    """
+    from toolkit.predict import loading
+
+    return loading.load(bundle, device=device)

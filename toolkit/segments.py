@@ -157,8 +157,10 @@ class SegmentSet(Dataset):
         for _, wave in items:
             if isinstance(wave, AudioError):
                 return wave
-        indices, features = [index for index, _ in items], None
-        if self.features is not None:
+        indices, wave, features = [index for index, _ in items], None, None
+        if self.features is None:
+            wave = padded_waves([wave for _, wave in items], fixed_samples=self.fixed_samples)
+        else:
             features = {name: padded([rows[index] for index in indices]) for name, rows in self.features.items()}
         segments = [self.segments[index] for index in indices]
         utterances = torch.tensor([segment.utterance for segment in segments])
