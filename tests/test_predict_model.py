@@ -177,7 +177,7 @@ def test_a_broken_file_costs_nothing_but_itself(model, files, tmp_path):
         ]  # fmt: skip
         for place in (0, 3):
             assert np.allclose(vector(results[place][1]), vector(model.predict(order[place])), atol=1e-5)
-    with pytest.raises(AudioError, match="broken.flac cannot be decoded"):
+    with pytest.raises(AudioError, match="cannot be decoded to its end"):
         list(model.predict_many(order))
 
 

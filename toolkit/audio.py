@@ -4,6 +4,7 @@
 """
 
 import math
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -167,7 +168,7 @@ def _open(path: str | Path) -> soundfile.SoundFile:
     path = Path(path)
     try:
         missing = _shortfall(path)
-        file = soundfile.SoundFile(path)
+        file = soundfile.SoundFile(os.fsencode(path))  # names are bytes, which need not be text
     except FileNotFoundError:
         raise AudioFileError(f"{path} does not exist", "missing") from None
     except OSError as error:

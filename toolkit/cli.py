@@ -5,25 +5,8 @@ import sys
 
 import click
 
-from toolkit.errors import ToolkitError
-
-
-class Command(click.Command):
-    """A command that prints a user's mistake as one line and exits with 2."""
-
-    def invoke(self, ctx: click.Context):
-        """Run the command; a ToolkitError becomes one line on standard error."""
-        try:
-            return super().invoke(ctx)
-        except ToolkitError as error:
-            click.echo(f"{ctx.find_root().info_name}: {error}", err=True)
-            ctx.exit(2)
-
-
-class Commands(click.Group):
-    """The group of all commands."""
-
-    command_class = Command
+from toolkit.commands import Commands
+from toolkit.predict.cli import compare_command, evaluate_command, predict_command
 
 
 @click.group(cls=Commands)
@@ -304,6 +287,10 @@ def cache_clear_command(names: tuple[str, ...], yes: bool):
     for name in busy:
         click.echo(f"{name} is being computed by a run and stays.", err=True)
     sys.exit(1 if busy else 0)
+
+
+for command in (predict_command, evaluate_command, compare_command):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

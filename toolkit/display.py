@@ -31,12 +31,13 @@ def print_results(results: Mapping[str, Any]) -> None:
     shares = [f"{100 * results[name]:.2f}" for name in ("wa", "ua", "macro_f1")]
     table.add_row(str(results["n_utterances"]), *shares)
     console.print(table)
-    console.print(_confusion(results["labels"], results["confusion"]))
+    console.print(confusion_table(results["labels"], results["confusion"]))
     for stamp in results["stamps"]:
         console.print(f"NOTE: {stamp}", style="yellow", markup=False, soft_wrap=True)
 
 
-def _confusion(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Table:
+def confusion_table(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Table:
+    """The row-normalised confusion matrix, in percent."""
     table = Table(title="Confusion: of each class (row), the percentage predicted as (column)")
     table.add_column("")
     for label in labels:

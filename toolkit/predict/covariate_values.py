@@ -1,6 +1,6 @@
 """What a trained system has to be told of a recording beside its audio. Imports no torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from toolkit.errors import PredictionError, did_you_mean
@@ -67,9 +67,20 @@ class GivenCovariates:
 
     def check(self, wanted: Mapping[str, Sequence[str]]) -> None:
         """Refuse what a system would refuse of every recording; arguments and errors as for `class_indices`."""
-        _check_names(wanted, {**self.values, **self.columns})
+        self.check_names(wanted)
         missing = {name: values for name, values in wanted.items() if name not in self.columns}
         class_indices(missing, self.values)
+
+    def check_names(self, wanted: Collection[str]) -> None:
+        """Refuse a covariate that is not wanted."""
+        _check_names(wanted, [*self.values, *self.columns])
+
+    def only(self, names: Collection[str]) -> "GivenCovariates":
+        """The same of some covariates."""
+        return GivenCovariates(
+            {name: value for name, value in self.values.items() if name in names},
+            {name: column for name, column in self.columns.items() if name in names},
+        )
 
     def of(self, row: Mapping[str, str | None]) -> dict[str, str]:
         """The values for a recording, with those of its row in a manifest."""
@@ -77,7 +88,7 @@ class GivenCovariates:
         return {**self.values, **{name: value for name, value in found.items() if value}}
 
 
-def _check_names(wanted: Mapping[str, Sequence[str]], given: Mapping[str, object]) -> None:
+def _check_names(wanted: Collection[str], given: Iterable[str]) -> None:
     for name in given:
         if name not in wanted:
             listed = f"it has to be told {', '.join(wanted)}" if wanted else "it has to be told nothing but the audio"

@@ -88,7 +88,10 @@ class Engine:
 
     def _segments(self, tally: Tally) -> Iterator[_Waiting]:
         """Read the segments of a recording, until it fails."""
-        covariates = class_indices(self.usage.covariates, tally.recording.covariates)
+        try:
+            covariates = class_indices(self.usage.covariates, tally.recording.covariates)
+        except PredictionError as error:
+            raise PredictionError(f"{tally.recording.name}: {error}") from None
         for segment in streamed_segments(
             tally.recording, sample_rate=self.usage.sample_rate, segment_samples=self.usage.segment_samples
         ):
