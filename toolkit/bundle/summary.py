@@ -8,13 +8,12 @@ import numpy as np
 
 from toolkit.bundle.trained_run import TrainedRun
 from toolkit.bundle.training import TestSummary, TrainingSummary
-from toolkit.calibration import expected_calibration_error
 from toolkit.folds import PARTS
 from toolkit.identity import manifest_rows
 from toolkit.metrics import summary
 from toolkit.registry import get_class
 from toolkit.report.evidence import Answers
-from toolkit.statistics import METRICS, by_group, interval, speaker_confusions
+from toolkit.statistics import METRICS, by_group, expected_calibration_error, interval, speaker_confusions
 
 
 def summarise(run: TrainedRun, *, random_backbones: tuple[str, ...]) -> TrainingSummary:

@@ -6,11 +6,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from toolkit.confusions import METRICS
 from toolkit.display import confusion_table, console_for_output
 from toolkit.predict.evaluation import Evaluation
 from toolkit.predict.pairing import Pair
 from toolkit.report.formats import INTERVAL, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL
+from toolkit.statistics import METRICS
 
 GENDERS = {"F": "women", "M": "men"}
 

@@ -7,15 +7,21 @@ from functools import cached_property
 from typing import Any
 
 from toolkit import metrics
-from toolkit.calibration import expected_calibration_error
-from toolkit.confusions import METRICS, MIN_SPEAKERS, Accuracies
 from toolkit.corpus import read_manifest
-from toolkit.grouping import by_group
-from toolkit.intervals import LEVEL, Interval, interval
 from toolkit.predict.covariate_values import GivenCovariates
 from toolkit.predict.label_map import map_corpus, read_label_map
 from toolkit.predict.labelled import CorpusAnswers, Settings, answer_corpus
 from toolkit.predict.telling import say_stamps
+from toolkit.statistics import (
+    LEVEL,
+    METRICS,
+    MIN_SPEAKERS,
+    Accuracies,
+    Interval,
+    by_group,
+    expected_calibration_error,
+    interval,
+)
 
 
 @dataclass(frozen=True, eq=False)

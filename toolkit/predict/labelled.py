@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from toolkit.confusions import SpeakerConfusions, speaker_confusions
 from toolkit.errors import PredictionError, ToolkitError
 from toolkit.predict.covariate_values import GivenCovariates, class_indices
 from toolkit.predict.recordings import Recording
 from toolkit.predict.telling import Skipped, progress
 from toolkit.preparation import column
+from toolkit.statistics import SpeakerConfusions, speaker_confusions
 from toolkit.utterance import Utterance
 
 if TYPE_CHECKING:

@@ -6,17 +6,25 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from toolkit.comparison import Comparison, compare
-from toolkit.confusions import METRICS, Accuracies, SpeakerConfusions, pooled_accuracies
 from toolkit.corpus import read_manifest
 from toolkit.errors import PredictionError
-from toolkit.intervals import LEVEL, Interval, interval
 from toolkit.predict.covariate_values import GivenCovariates
 from toolkit.predict.evaluation import ends, nameless_note
 from toolkit.predict.label_map import map_corpus, read_label_map
 from toolkit.predict.labelled import CorpusAnswers, Settings, answer_corpus
 from toolkit.predict.telling import say_stamps
 from toolkit.report.accuracy_tables import comparison_notes
+from toolkit.statistics import (
+    LEVEL,
+    METRICS,
+    Accuracies,
+    Comparison,
+    Interval,
+    SpeakerConfusions,
+    compare,
+    interval,
+    pooled_accuracies,
+)
 
 
 @dataclass(frozen=True, eq=False)
