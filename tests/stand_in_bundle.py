@@ -14,7 +14,7 @@ import torch
 from toolkit.errors import ToolkitError
 
 
-def write_bundle(folder: Path, *, covariate: str = "", seed: int = 0, **usage) -> Path:
+def write_bundle(folder: Path, *, covariate: str = "", seed: int = 6, **usage) -> Path:
     """Describe a system: the small one, perhaps with a covariate `gender`, and what is different in its Usage."""
     folder.mkdir(parents=True)
     (folder / "stand_in.json").write_text(json.dumps({"covariate": covariate, "seed": seed, "usage": usage}))
@@ -34,7 +34,7 @@ def read_bundle(path: str | Path) -> SimpleNamespace:
     system, usage = random_system(Path(path), described["covariate"], **usage)
     torch.manual_seed(described["seed"])
     for parameter in system.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
+        torch.nn.init.normal_(parameter, std=0.5)
     return SimpleNamespace(system=system, usage=usage, config={}, path=Path(path))
 
 

@@ -1,6 +1,7 @@
 """A small system that was trained for real, as a Model, for the tests of prediction."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from small_system import write_recipe
@@ -8,12 +9,16 @@ from small_system import write_recipe
 from toolkit.model import System, build_system
 from toolkit.predict.model import Model
 from toolkit.preparation import Preparation, load_source, prepare
-from toolkit.run import Run
 from toolkit.usage import Usage
 
+if TYPE_CHECKING:
+    from toolkit.run import Run
 
-def train(folder: Path) -> Run:
+
+def train(folder: Path) -> "Run":
     """Train the small system in a folder; its run, with the weights of the best epoch."""
+    from toolkit.run import Run  # SpeechBrain takes seconds, and most tests need none
+
     run = Run(prepare(load_source(write_recipe(folder), ["--training.epochs=2"])), say=lambda line: None)
     run.train()
     return run

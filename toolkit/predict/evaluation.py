@@ -138,5 +138,5 @@ def nameless_note(answers: CorpusAnswers) -> list[str]:
     if not answers.speakers:
         return ["The manifest names no speakers: there are no intervals and no tests."]
     if answers.nameless:
-        return [f"{answers.nameless} utterances have no speaker and count as one speaker's."]
+        return [f"Utterances without a speaker ({answers.nameless}) count as one speaker's."]
     return []

@@ -70,8 +70,9 @@ def map_corpus(
     unknown = [label for label in sorted(counts) if label not in label_map and label not in classes]
     if unknown:
         listed = ", ".join(f"{label!r} ({counts[label]}){did_you_mean(label, classes)}" for label in unknown)
+        what = f"{len(unknown)} labels of the manifest are" if len(unknown) > 1 else "1 label of the manifest is"
         raise PredictionError(
-            f"{len(unknown)} labels of the manifest are none of the system's ({', '.join(classes)}): {listed} Add "
+            f"{what} none of the system's ({', '.join(classes)}): {listed} Add "
             f"--map {unknown[0]}=CLASS to count one as a class, or --map {unknown[0]}= to leave its utterances out"
         )
     mapped = [(u, map_label(u.label, label_map)) for u in utterances]
