@@ -5,7 +5,7 @@ import time
 import pytest
 from throwaway import good, install
 
-from toolkit import PluginSpec, probing
+from toolkit import PluginSpec, catalogue, probing
 from toolkit.catalogue import Catalogue
 from toolkit.declarations import Declaration, read_declaration
 from toolkit.errors import AmbiguousPlugin, BrokenPlugin, PluginError, RecipeError, UnknownPlugin
@@ -58,6 +58,12 @@ def zoo(tmp_path_factory):
         "loud-dist": "print('hello')\n" + good("loss", "loud"),
         "one-dist": good("fusion", "same"),
         "two-dist": good("fusion", "same"),
+        "contract-dist": good("fusion", "same", contract=">=7,<8"),
+        "range-dist": good("head", "ranged", contract="1 to 2"),
+        "number-dist": HEAD + "@hookimpl\ndef toolkit_register():\n    return [PluginSpec('head', 5, 'c:D', 'e')]",
+        "crash-dist": "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
+        "hook-exit-dist": HEAD + "@hookimpl\ndef toolkit_register():\n    raise SystemExit('bye')",
+        "deep-dist": HEAD + "@hookimpl\ndef toolkit_register():\n    return toolkit_register()",
         "twice-dist": good("head", "twice").replace("]\n", "] * 2\n"),
     }
     for name, source in sources.items():
@@ -90,6 +96,11 @@ def info_of(registry, distribution):
         ("unmarked-dist", "not marked with @toolkit.hookimpl"),
         ("empty-dist", "has no hook toolkit_register"),
         ("raise-dist", "RuntimeError: no licence"),
+        ("range-dist", "contract of plugin 'ranged': '1 to 2' is no range of whole numbers, such as '>=1,<2'"),
+        ("number-dist", "name 5 of plugin 5 is no text"),
+        ("crash-dist", "ended the process (exit code -11)"),
+        ("hook-exit-dist", "SystemExit: bye"),
+        ("deep-dist", "RecursionError"),
         ("kind-dist", "kind 'a' of plugin 'b' is none of extractor, fusion, head, loss, corpus"),
         ("metadata-dist", "its metadata cannot be read"),
         ("binary-dist", "its metadata cannot be read: UnicodeDecodeError"),
@@ -113,10 +124,35 @@ def test_a_distribution_may_print_at_import(zoo):
 
 
 def test_one_name_in_two_distributions_is_refused_until_the_distribution_is_named(zoo):
-    assert [info.status for info in zoo.list_plugins() if info.name == "same"] == ["ambiguous", "ambiguous"]
+    statuses = {info.distribution: info.status for info in zoo.list_plugins() if info.name == "same"}
+    assert statuses == {"one-dist": "ambiguous", "two-dist": "ambiguous", "contract-dist": "broken"}
     with pytest.raises(AmbiguousPlugin, match="Write 'one-dist:same' or 'two-dist:same'"):
         zoo.get_class("fusion", "same")
     assert zoo.get_class("fusion", "two_dist:same").__name__ == "Counter"
+
+
+def test_a_plugin_for_another_contract_is_listed_with_what_to_do_and_never_chosen(zoo):
+    (info,) = info_of(zoo, "contract-dist")
+    assert (info.status, info.kind, info.name) == ("broken", "fusion", "same")
+    assert info.error == (
+        "it was written for contract >=7,<8, and this toolkit has contract 1; "
+        "install a contract-dist for contract 1, or a toolkit with contract >=7,<8"
+    )
+    with pytest.raises(
+        BrokenPlugin, match=r"^fusion 'same' from contract-dist 1\.0 cannot be used: it was written for"
+    ):
+        zoo.build("fusion", "contract-dist:same")
+
+
+def test_a_new_contract_leaves_plugins_that_were_written_for_it_or_for_any(monkeypatch):
+    specs = [PluginSpec("loss", f"l{i}", "collections:Counter", "x", c) for i, c in enumerate(("", ">=1", ">=1,<2"))]
+    monkeypatch.setattr(catalogue, "CONTRACT_VERSION", 2)
+    registry = Registry([(Declaration("some-dist", "2.0", "plugins", "some_dist"), specs)])
+    assert [info.status for info in registry.list_plugins("loss")] == ["ok", "ok", "broken"]
+    assert registry.get_class("loss", "l1").__name__ == "Counter"
+    assert registry.kind_of("l2") == "loss"
+    with pytest.raises(BrokenPlugin, match=r"^model\.losses\.x\.plugin: loss 'l2' from .* this toolkit has contract 2"):
+        registry.build("loss", "l2", where="model.losses.x")
 
 
 def test_one_name_twice_in_one_distribution_counts_once(zoo):

@@ -7,7 +7,7 @@ from toolkit import PluginSpec, hookimpl
 
 @hookimpl
 def toolkit_register():
-    return [PluginSpec(kind={kind!r}, name={name!r}, target={target!r}, summary="A throw-away plugin")]
+    return [PluginSpec({kind!r}, {name!r}, {target!r}, "A throw-away plugin", contract={contract!r})]
 """
 
 
@@ -32,6 +32,6 @@ def install(
     return module
 
 
-def good(kind: str, name: str, target: str = "collections:Counter") -> str:
+def good(kind: str, name: str, target: str = "collections:Counter", *, contract: str = "") -> str:
     """A declaration of one plugin that works."""
-    return GOOD.format(kind=kind, name=name, target=target)
+    return GOOD.format(kind=kind, name=name, target=target, contract=contract)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from toolkit.declarations import Declaration, same_distribution
 from toolkit.errors import AmbiguousPlugin, BrokenPlugin, PluginError, UnknownPlugin, did_you_mean
-from toolkit.hookspecs import KINDS, PluginSpec
+from toolkit.hookspecs import CONTRACT_VERSION, KINDS, PluginSpec
 from toolkit.places import Place, inside
 
 LIST = "`toolkit list-plugins` lists all."
@@ -54,6 +54,17 @@ class Candidate:
         """The name that is never ambiguous."""
         return f"{self.declaration.distribution}:{self.spec.name}"
 
+    @property
+    def misfit(self) -> str:
+        """Why it cannot be used with this version of the contract and what to do, "" where it can."""
+        if self.spec.allows(CONTRACT_VERSION):
+            return ""
+        distribution = self.declaration.distribution
+        return (
+            f"it was written for contract {self.spec.contract}, and this toolkit has contract {CONTRACT_VERSION}; "
+            f"install a {distribution} for contract {CONTRACT_VERSION}, or a toolkit with contract {self.spec.contract}"
+        )
+
 
 class Catalogue:
     """The plugins that declarations declare.
@@ -64,6 +75,7 @@ class Catalogue:
 
     def __init__(self, answers: Iterable[tuple[Declaration, list[PluginSpec] | BrokenPlugin]]):
         self._candidates: list[Candidate] = []
+        self._misfits: list[Candidate] = []
         self._broken: list[PluginInfo] = []
         for declaration, answer in answers:
             if isinstance(answer, BrokenPlugin):
@@ -78,7 +90,7 @@ class Catalogue:
         Raises:
             PluginError: if there is no such kind.
         """
-        _check_kind(kind)
+        check_kind(kind)
         infos = [self._info(c) for c in self._candidates if kind in (None, c.spec.kind)]
         infos += [info for info in self._broken if kind in (None, info.kind)]
         order = {known: index for index, known in enumerate(KINDS)}
@@ -115,19 +127,27 @@ class Catalogue:
             PluginError: if there is no such kind.
             UnknownPlugin: says which name is nearest.
             AmbiguousPlugin: says what to write.
+            BrokenPlugin: if it was written for another contract.
         """
-        _check_kind(kind)
-        found = self._called(kind, name)
+        check_kind(kind)
+        found = sorted(self._called(kind, name), key=lambda candidate: candidate.full_name)
         place = f"{inside(where, 'plugin')}: " if where else ""
         if len(found) == 1:
             return found[0]
         if found:
             choices = join((repr(c.full_name) for c in found), word="or")
             raise AmbiguousPlugin(f"{place}{join(str(c) for c in found)} have one name. Write {choices}.")
+        for candidate in self._misfits:
+            if candidate.spec.kind == kind and _is_called(candidate, name):
+                raise BrokenPlugin(f"{place}{candidate} cannot be used: {candidate.misfit}.")
         raise UnknownPlugin(f"{place}{self._unknown(kind, name)}")
 
     def _add(self, declaration: Declaration, spec: PluginSpec) -> None:
         candidate = Candidate(spec, declaration)
+        if candidate.misfit:
+            self._misfits.append(candidate)
+            self._add_broken(declaration, spec.kind, spec.name, spec.summary, candidate.misfit)
+            return
         twice = any(c.spec.kind == spec.kind and c.full_name == candidate.full_name for c in self._candidates)
         if twice:
             error = f"{declaration.distribution} declares it twice; the first declaration counts"
@@ -166,6 +186,7 @@ class Catalogue:
 
     def _kinds_of(self, name: str) -> list[str]:
         kinds = {candidate.spec.kind for candidate in self._candidates if _is_called(candidate, name)}
+        kinds = kinds or {candidate.spec.kind for candidate in self._misfits if _is_called(candidate, name)}
         return [kind for kind in KINDS if kind in kinds]
 
     def _note(self) -> str:
@@ -181,7 +202,8 @@ def _is_called(candidate: Candidate, name: str) -> bool:
     )
 
 
-def _check_kind(kind: str | None) -> None:
+def check_kind(kind: str | None) -> None:
+    """Raise PluginError where there is no such kind; None passes."""
     if kind is not None and kind not in KINDS:
         raise PluginError(
             f"No kind of plugin is called {kind!r}.{did_you_mean(kind, KINDS)} Kinds: {', '.join(KINDS)}."

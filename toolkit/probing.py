@@ -24,7 +24,7 @@ from toolkit.errors import BrokenPlugin
 from toolkit.hookspecs import PluginSpec
 
 LIMIT = "TOOLKIT_PROBE_SECONDS"
-FORMAT = 1
+FORMAT = 2  # of the kept answers: what a PluginSpec holds
 CHILD = """
 import json, sys
 module, answer, sys.path[:] = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])

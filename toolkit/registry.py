@@ -46,7 +46,7 @@ class Registry(Catalogue):
         Raises:
             UnknownPlugin: says which name is nearest.
             AmbiguousPlugin: says what to write.
-            BrokenPlugin: if the class cannot be imported.
+            BrokenPlugin: if it was written for another contract, or the class cannot be imported.
         """
         return _import(self.find(kind, name, where), where)
 
