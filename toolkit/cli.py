@@ -7,6 +7,7 @@ import click
 
 from toolkit.commands import Commands
 from toolkit.predict.cli import compare_command, evaluate_command, predict_command
+from toolkit.plugin_commands import check_plugin, list_plugins, new_plugin, show_plugin
 
 
 @click.group(cls=Commands)
@@ -15,43 +16,8 @@ def main():
     """Audio classification with deep learning from swappable parts."""
 
 
-@main.command("list-plugins")
-@click.option("--kind", help="Only this kind: extractor, fusion, head, loss or corpus.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
-@click.option("--refresh", is_flag=True, help="Ask other distributions again; their answers are kept otherwise.")
-def list_plugins_command(kind: str | None, as_json: bool, refresh: bool):
-    """List the plugins of all installed distributions, broken ones with the reason."""
-    from toolkit.registry import discover
-
-    registry = discover(refresh=refresh)
-    infos = registry.list_plugins(kind)
-    if as_json:
-        click.echo(json.dumps([info.as_dict() for info in infos], indent=2))
-    else:
-        from toolkit.plugin_pages import print_table
-
-        print_table(infos)
-    hidden = [info for info in registry.list_plugins() if info.kind is None and info not in infos]
-    if hidden:
-        click.echo(f"{len(hidden)} broken: `toolkit list-plugins` shows what may hold more.", err=True)
-
-
-@main.command("show-plugin")
-@click.argument("words", nargs=-1, required=True, metavar="[KIND] NAME")
-def show_plugin_command(words: tuple[str, ...]):
-    """Show a plugin's arguments with types, defaults and meaning, and the paper it comes from."""
-    from toolkit.hookspecs import CONTEXT
-    from toolkit.registry import default_registry
-
-    if len(words) > 2:
-        raise click.UsageError("One plugin at a time: [KIND] NAME.")
-    registry = default_registry()
-    kind, name = words if len(words) == 2 else (registry.kind_of(words[0]), words[0])
-    cls = registry.get_class(kind, name)
-
-    from toolkit.plugin_pages import print_page
-
-    print_page(registry.info(kind, name), cls, CONTEXT[kind])
+for plugin_command in (check_plugin, list_plugins, new_plugin, show_plugin):
+    main.add_command(plugin_command)
 
 
 def _recipe_options(command):

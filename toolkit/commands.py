@@ -18,6 +18,6 @@ class Command(click.Command):
 
 
 class Commands(click.Group):
-    """The group of all commands."""
+    """A group of such commands."""
 
     command_class = Command

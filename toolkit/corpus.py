@@ -50,6 +50,12 @@ class Corpus:
     description: str | None = None
     licence: str | None = None
 
+    @classmethod
+    def default_folder(cls) -> Path | None:
+        """The data folder where none is given: what the environment variable names, or None."""
+        named = os.environ.get(cls.environment, "") if cls.environment else ""
+        return Path(named) if named else None
+
     def read(self, folder: Path | None) -> list[Utterance]:
         """List the utterances with the labels of the corpus itself, without opening the audio.
 

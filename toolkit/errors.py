@@ -15,7 +15,7 @@ class ToolkitError(Exception):
 
 
 class PluginError(ToolkitError):
-    """A plugin cannot be listed, chosen, imported or built."""
+    """A plugin cannot be written, listed, chosen, imported, examined or built."""
 
 
 class UnknownPlugin(PluginError):  # noqa: N818 - reads as the sentence it prints

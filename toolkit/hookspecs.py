@@ -8,8 +8,8 @@ A distribution names a light module in entry-point group `toolkit`; the module i
     def toolkit_register():
         return [PluginSpec(kind="extractor", name="pitch", target="my_package.pitch:Pitch", summary="F0 contour")]
 
-What a plugin's class has to do, `toolkit.contracts` and `toolkit.corpus`, is the contract. It has a version, and a plugin
-may say for which ones it was written: `PluginSpec(..., contract=">=1,<2")`.
+What a plugin's class has to do, `toolkit.contracts` and `toolkit.corpus`, is the contract. It has a version, and a
+plugin may say for which ones it was written: `PluginSpec(..., contract=">=1,<2")`.
 """
 
 import operator
@@ -98,7 +98,7 @@ class PluginSpec:
 
 
 def _bounds(contract: str) -> list[tuple[str, int]]:
-    """ ">=1,<2" as [(">=", 1), ("<", 2)]."""
+    """Read ">=1,<2" as [(">=", 1), ("<", 2)]."""
     bounds = []
     for part in contract.split(",") if contract else ():
         match = re.fullmatch(r"\s*(>=|<=|==|>|<)\s*(\d+)\s*", part)

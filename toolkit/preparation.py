@@ -1,7 +1,6 @@
 """From a recipe's file and a folder of data to one fold that can be trained; no torch."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -114,8 +113,7 @@ def load_source(
         )
 
     loaded = load(data_available=True)
-    environment = get_class("corpus", loaded.corpus.plugin).environment
-    folder = data_folder or loaded.data_folder or (os.environ.get(environment) or None if environment else None)
+    folder = data_folder or loaded.data_folder or get_class("corpus", loaded.corpus.plugin).default_folder()
     reduced = False
     if folder is None and manifest is None:
         full, loaded = loaded, load(data_available=False)

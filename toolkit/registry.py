@@ -98,8 +98,9 @@ class Registry(Catalogue):
             place = inside(where, "args", first) if first in checked else inside(where, "args")
             kept = PluginError if isinstance(error, PluginError) else RecipeError
             raise kept(f"{place}: {kind} {name!r}: {text}") from error
-        except Exception as error:
-            raise PluginError(f"{where}: {self.find(kind, name)} cannot be built: {reason(error)}") from error
+        except (Exception, SystemExit) as error:
+            place = f"{where}: " if where else ""
+            raise PluginError(f"{place}{self.find(kind, name)} cannot be built: {reason(error)}") from error
 
 
 def discover(entry_points: Iterable[EntryPoint] | None = None, *, refresh: bool = False) -> Registry:

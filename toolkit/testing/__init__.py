@@ -9,8 +9,8 @@ For a plugin's own tests, one line each:
         assert_contract("extractor", partial(Pitch, low=50.0))
 
 `check_plugin` and the five functions behind it return a `Finding` for each property instead. The properties are the
-functions in `EXTRACTOR_PROPERTIES`, `FUSION_PROPERTIES`, `HEAD_PROPERTIES`, `LOSS_PROPERTIES` and
-`CORPUS_PROPERTIES`; the docstring of each says what it asks for.
+functions in `PROPERTIES`, by kind; the docstring of each says what it asks for. `toolkit check-plugin NAME` examines
+an installed plugin.
 
 >>> from torch import nn
 >>> from toolkit.contracts import Head
@@ -45,6 +45,7 @@ __all__ = [
     "FUSION_PROPERTIES",
     "HEAD_PROPERTIES",
     "LOSS_PROPERTIES",
+    "PROPERTIES",
     "Finding",
     "Violation",
     "assert_contract",
@@ -56,6 +57,13 @@ __all__ = [
     "check_plugin",
 ]
 
+PROPERTIES: Mapping[str, tuple[Callable[..., None], ...]] = {
+    "extractor": EXTRACTOR_PROPERTIES,
+    "fusion": FUSION_PROPERTIES,
+    "head": HEAD_PROPERTIES,
+    "loss": LOSS_PROPERTIES,
+    "corpus": CORPUS_PROPERTIES,
+}
 _CHECKS: Mapping[str, Callable[..., list[Finding]]] = {
     "extractor": check_extractor,
     "fusion": check_fusion,

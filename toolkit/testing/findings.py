@@ -50,7 +50,7 @@ def examine(properties: Iterable[Callable[[Case], None]], case: Case) -> list[Fi
                 findings.append(Finding(each.__name__, True))
             except Violation as violation:
                 findings.append(Finding(each.__name__, False, str(violation)))
-            except Exception as error:  # a plugin may raise anything
+            except (Exception, SystemExit) as error:  # a plugin may raise anything
                 findings.append(Finding(each.__name__, False, f"{type(error).__name__}: {error}"))
     return findings
 
