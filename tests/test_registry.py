@@ -14,7 +14,9 @@ from toolkit.registry import Registry, default_registry, discover, list_plugins
 
 HEAD = "from toolkit import PluginSpec, hookimpl\n"
 PITCH = '''
-class Pitch:
+from toolkit.contracts import Extractor
+
+class Pitch(Extractor):
     """Pitch.
 
     Args:
@@ -23,6 +25,7 @@ class Pitch:
     """
 
     def __init__(self, *, sample_rate: int, low: float, high: float = 400.0, method: str | None = None):
+        super().__init__()
         if high <= low:
             raise ValueError(f"high must be above {low}, not {high}")
         self.sample_rate, self.low, self.high = sample_rate, low, high
@@ -128,7 +131,7 @@ def test_one_name_in_two_distributions_is_refused_until_the_distribution_is_name
     assert statuses == {"one-dist": "ambiguous", "two-dist": "ambiguous", "contract-dist": "broken"}
     with pytest.raises(AmbiguousPlugin, match="Write 'one-dist:same' or 'two-dist:same'"):
         zoo.get_class("fusion", "same")
-    assert zoo.get_class("fusion", "two_dist:same").__name__ == "Counter"
+    assert zoo.get_class("fusion", "two_dist:same").__name__ == "Fusion"
 
 
 def test_a_plugin_for_another_contract_is_listed_with_what_to_do_and_never_chosen(zoo):
@@ -145,11 +148,11 @@ def test_a_plugin_for_another_contract_is_listed_with_what_to_do_and_never_chose
 
 
 def test_a_new_contract_leaves_plugins_that_were_written_for_it_or_for_any(monkeypatch):
-    specs = [PluginSpec("loss", f"l{i}", "collections:Counter", "x", c) for i, c in enumerate(("", ">=1", ">=1,<2"))]
+    specs = [PluginSpec("loss", f"l{i}", "toolkit.contracts:Loss", "x", c) for i, c in enumerate(("", ">=1", ">=1,<2"))]
     monkeypatch.setattr(catalogue, "CONTRACT_VERSION", 2)
     registry = Registry([(Declaration("some-dist", "2.0", "plugins", "some_dist"), specs)])
     assert [info.status for info in registry.list_plugins("loss")] == ["ok", "ok", "broken"]
-    assert registry.get_class("loss", "l1").__name__ == "Counter"
+    assert registry.get_class("loss", "l1").__name__ == "Loss"
     assert registry.kind_of("l2") == "loss"
     with pytest.raises(BrokenPlugin, match=r"^model\.losses\.x\.plugin: loss 'l2' from .* this toolkit has contract 2"):
         registry.build("loss", "l2", where="model.losses.x")
@@ -158,7 +161,7 @@ def test_a_new_contract_leaves_plugins_that_were_written_for_it_or_for_any(monke
 def test_one_name_twice_in_one_distribution_counts_once(zoo):
     assert [info.status for info in info_of(zoo, "twice-dist")] == ["ok", "broken"]
     assert "declares it twice" in info_of(zoo, "twice-dist")[1].error
-    assert zoo.get_class("head", "twice").__name__ == "Counter"
+    assert zoo.get_class("head", "twice").__name__ == "Head"
 
 
 def test_an_unknown_name_gets_the_nearest_and_is_told_what_is_broken(zoo):
@@ -184,6 +187,7 @@ def registry(tmp_path, monkeypatch):
         missing="pitch_for_registry:Pich",
         module="no_such_module_here:X",
         function="os.path:join",
+        counter="collections:Counter",
     )
 
 
@@ -217,6 +221,7 @@ def test_a_place_stands_before_the_message():
         ("missing", "AttributeError"),
         ("module", "ModuleNotFoundError"),
         ("function", "is no class"),
+        ("counter", "collections:Counter is no toolkit.contracts.Extractor"),
     ],
 )
 def test_a_class_that_cannot_be_imported_is_one_line_that_names_its_distribution(registry, name, reason):

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from toolkit.hookspecs import BASES
+
 GOOD = """
 from toolkit import PluginSpec, hookimpl
 
@@ -32,6 +34,6 @@ def install(
     return module
 
 
-def good(kind: str, name: str, target: str = "collections:Counter", *, contract: str = "") -> str:
-    """A declaration of one plugin that works."""
-    return GOOD.format(kind=kind, name=name, target=target, contract=contract)
+def good(kind: str, name: str, target: str = "", *, contract: str = "") -> str:
+    """A declaration of one plugin that works; its class is the contract's own where none is given."""
+    return GOOD.format(kind=kind, name=name, target=target or BASES[kind], contract=contract)

@@ -24,6 +24,15 @@ PLUGIN_NAME = r"[a-z0-9][a-z0-9_-]*"
 KINDS = ("extractor", "fusion", "head", "loss", "corpus")
 CONTRACT_VERSION = 1  # raised when a plugin that kept the contract may break, not when something is added
 
+# What a plugin's class derives from, by kind.
+BASES: Mapping[str, str] = {
+    "extractor": "toolkit.contracts:Extractor",
+    "fusion": "toolkit.contracts:Fusion",
+    "head": "toolkit.contracts:Head",
+    "loss": "toolkit.contracts:Loss",
+    "corpus": "toolkit.corpus:Corpus",
+}
+
 # Constructor arguments that the core gives, by kind; a recipe cannot set them.
 CONTEXT: Mapping[str, tuple[str, ...]] = {
     "extractor": ("sample_rate", "segment_samples"),

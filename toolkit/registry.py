@@ -6,6 +6,7 @@ writes `distribution:name`.
 """
 
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import import_module
@@ -15,7 +16,7 @@ from typing import Any
 from toolkit.catalogue import Candidate, Catalogue, PluginInfo
 from toolkit.declarations import Declaration, from_entry_points, installed, read_declaration, reason
 from toolkit.errors import BrokenPlugin, PluginError, RecipeError, ToolkitError
-from toolkit.hookspecs import CONTEXT, PluginSpec
+from toolkit.hookspecs import BASES, CONTEXT, PluginSpec
 from toolkit.places import Place, inside
 from toolkit.probing import probe
 from toolkit.signatures import check_arguments, read_arguments
@@ -172,4 +173,8 @@ def _import(candidate: Candidate, where: Place | str) -> type:
         raise BrokenPlugin(f"{place}{candidate} cannot be imported ({spec.target}): {reason(error)}") from error
     if not isinstance(found, type):
         raise BrokenPlugin(f"{place}{candidate} cannot be used: {spec.target} is no class.")
+    module, base = BASES[spec.kind].split(":")
+    known = getattr(sys.modules.get(module), base, None)  # whoever derives from it has imported it
+    if known is None or not issubclass(found, known):
+        raise BrokenPlugin(f"{place}{candidate} cannot be used: {spec.target} is no {module}.{base}.")
     return found

@@ -1,0 +1,119 @@
+"""Real commands beside distributions that are broken in every way: all are named, and training goes on."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from small_system import write_recipe
+from throwaway import good, install
+
+HOOK = "from toolkit import PluginSpec, hookimpl\n\n@hookimpl\ndef toolkit_register():\n    "
+BROKEN = {  # distribution -> its declaration, and what is said of it
+    "import-error": ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+    "syntax-error": ("def", "SyntaxError"),
+    "exits": ("raise SystemExit(3)", "SystemExit: 3"),
+    "exits-hard": ("import os; os._exit(0)", "ended the process (exit code 0)"),
+    "crashes": ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "ended the process (exit code -11)"),
+    "hangs": ("import time; time.sleep(60)", "took longer than 6 s"),
+    "hangs-in-its-hook": (HOOK + "while True: pass", "took longer than 6 s"),
+    "raises-in-its-hook": (HOOK + "raise RuntimeError('no licence')", "RuntimeError: no licence"),
+    "returns-a-dict": (HOOK + "return {}", "returned a dict, not a list of PluginSpec"),
+    "returns-names": (HOOK + "return ['mfcc']", "returned a list with a str, not of PluginSpec"),
+    "misspells": (HOOK.replace("register", "registre") + "return []", "Did you mean 'toolkit_register'?"),
+    "of-no-kind": (HOOK + "return [PluginSpec('extracto', 'a', 'b:C', 'd')]", "kind 'extracto' of plugin 'a'"),
+    "of-the-future": (good("extractor", "future", contract=">=99"), "it was written for contract >=99"),
+    "of-another-api": (HOOK + "return [PluginSpec('head', 'a', 'b:C', 'd', colour='red')]", "TypeError"),
+}
+USABLE = '''
+from toolkit_plugins.extractors.mfcc import Mfcc
+
+class Usable(Mfcc):
+    """An extractor that works."""
+'''
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    """A folder with all of them, two of one name, some whose class is broken, and one that works."""
+    folder = tmp_path_factory.mktemp("zoo")
+    for name, (source, _) in BROKEN.items():
+        install(folder, name, source)
+    for name in ("one-of-two", "two-of-two"):
+        install(folder, name, good("extractor", "twin"))
+    install(folder, "works", good("extractor", "usable", "usable_extractor:Usable"))
+    install(folder, "without-class", good("extractor", "absent", "usable_extractor:Absent"))
+    install(folder, "wrong-class", good("extractor", "counter", "collections:Counter"))
+    install(folder, "exits-late", good("extractor", "late", "exits_late:Late"))
+    (folder / "usable_extractor.py").write_text(USABLE)
+    (folder / "exits_late.py").write_text("raise SystemExit('too late')")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def toolkit(zoo, tmp_path_factory):
+    """Run a command beside the zoo, in an empty folder."""
+    place = tmp_path_factory.mktemp("place")
+    cache = {"XDG_CACHE_HOME": str(place / "cache"), "TOOLKIT_PROBE_SECONDS": "6", "OMP_NUM_THREADS": "1"}
+
+    def run(*words):
+        return subprocess.run(
+            [sys.executable, "-m", "toolkit", *map(str, words)],
+            env={**os.environ, "PYTHONPATH": str(zoo), **cache},
+            cwd=place,
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def listed(toolkit):
+    done = toolkit("list-plugins", "--json")
+    assert done.returncode == 0, done.stderr
+    return {info["distribution"]: info for info in json.loads(done.stdout) if info["version"] == "1.0"}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_distribution_is_named_with_its_reason(listed, name):
+    assert listed[name]["status"] == "broken"
+    assert BROKEN[name][1] in listed[name]["error"]
+
+
+def test_the_others_are_listed_as_they_are(listed):
+    assert {name: info["status"] for name, info in listed.items() if name not in BROKEN} == {
+        "one-of-two": "ambiguous",
+        "two-of-two": "ambiguous",
+        "works": "ok",
+        "without-class": "ok",
+        "wrong-class": "ok",
+        "exits-late": "ok",
+    }
+
+
+def test_a_plugin_that_works_trains_beside_them(listed, toolkit, tmp_path):
+    recipe = write_recipe(tmp_path)
+    recipe.write_text(recipe.read_text().replace("plugin: mfcc", "plugin: usable"))
+    done = toolkit("train", recipe, "--training.epochs=1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith("results.json")
+
+
+@pytest.mark.parametrize(
+    ("plugin", "message"),
+    [
+        ("twin", "Write 'one-of-two:twin' or 'two-of-two:twin'."),
+        ("future", "extractor 'future' from of-the-future 1.0 cannot be used: it was written for contract >=99"),
+        ("absent", "extractor 'absent' from without-class 1.0 cannot be imported"),
+        ("counter", "collections:Counter is no toolkit.contracts.Extractor."),
+        ("late", "extractor 'late' from exits-late 1.0 cannot be imported (exits_late:Late): SystemExit: too late"),
+        ("usabel", "No extractor is called 'usabel'. Did you mean 'usable'? Broken, and perhaps where it is declared"),
+    ],
+)
+def test_a_command_on_a_broken_one_says_so_in_one_line(listed, toolkit, plugin, message):
+    done = toolkit("show-plugin", "extractor", plugin)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1 and not done.stdout
