@@ -1,13 +1,14 @@
 """What the pages in docs/ show is run, loaded or compared: commands, recipes, the plugin, tables, links."""
 
 import csv
+import importlib
 import json
 import re
 import runpy
 import shlex
 import shutil
+import subprocess
 import sys
-from configparser import ConfigParser
 from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
@@ -16,17 +17,19 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from small_system import write_recipe
-from throwaway import install
 
 from toolkit import cli, identity, preparation, protocols
 from toolkit.corpus import Utterance, read_manifest
+from toolkit.hookspecs import BASES, CONTEXT, CONTRACT_VERSION, KINDS
 from toolkit.model import build_system
 from toolkit.preparation import load_source, prepare
 from toolkit.recipe import CovariateSpec, GroupSpec, Recipe, load_recipe
 from toolkit.registry import default_registry
 from toolkit.run import Run
 from toolkit.run_folder import EPOCH_COLUMNS
+from toolkit.scaffold import SUMMARIES
 from toolkit.schema_reading import default_at, known_paths
+from toolkit.testing import check_plugin
 from toolkit.utterance import COLUMNS
 from toolkit.yaml_loading import read_yaml
 from toolkit_plugins.corpora.ravdess import GROUPS
@@ -54,9 +57,10 @@ def named(page: Path, language: str) -> dict[str, str]:
     return {text.partition("\n")[0].removeprefix("# "): text for text in blocks(page, language)}
 
 
-def table(page: Path, header: str) -> list[list[str]]:
-    """The rows of the table whose first column is called so, without the marks of code."""
+def table(page: Path, header: str, *, after: str = "") -> list[list[str]]:
+    """The rows of the first table, after some line, whose first column is called so, without the marks of code."""
     lines = page.read_text().splitlines()
+    lines = lines[lines.index(after) :] if after else lines
     start = next(i for i, line in enumerate(lines) if line.startswith(f"| {header} |"))
     rows = []
     for line in lines[start + 2 :]:
@@ -81,25 +85,27 @@ def command_lines() -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module", autouse=True)
 def example(tmp_path_factory):
-    """The package of writing-a-plugin.md as it stands, installed for all tests here."""
-    page, folder = DOCS / "writing-a-plugin.md", tmp_path_factory.mktemp("example")
-    project = ConfigParser()
-    project.read_string(named(page, "toml")["pyproject.toml"])
-    name, version = (project["project"][key].strip('"') for key in ("name", "version"))
-    group = {key: value.strip('"') for key, value in project["project.entry-points.toolkit"].items()}
-    (folder / "my_levels").mkdir()
-    entry_points = "\n".join(["[toolkit]", *(f"{key} = {value}" for key, value in group.items())])
-    install(folder, name, "", version=version, entry_points=entry_points, files=named(page, "python"))
+    """The package of writing-a-plugin.md: begun with its command, filled with its code, installed."""
+    page, parent = DOCS / "writing-a-plugin.md", tmp_path_factory.mktemp("example")
+    folder, installed = parent / "loudness", parent / "installed"
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("IEMOCAP_ROOT", raising=False)
         patch.delenv("RAVDESS_ROOT", raising=False)
+        patch.chdir(parent)
+        (begin,) = [line for where, line in command_lines() if where == f"docs/{page.name}" and "new-plugin" in line]
+        assert CliRunner().invoke(cli.main, shlex.split(begin)[1:]).exit_code == 0
+        for name, text in named(page, "python").items():
+            if name != "loudness/__init__.py":
+                (folder / name).write_text(text)
+        offline = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--quiet"]
+        subprocess.run([sys.executable, "-m", "pip", "install", *offline, "--target", installed, folder], check=True)
+        patch.syspath_prepend(installed)
         patch.chdir(ROOT)
         default_registry.cache_clear()
         yield folder
     default_registry.cache_clear()
-    for module in [m for m in sys.modules if m.split(".")[0] == "my_levels"]:
+    for module in [m for m in sys.modules if m.split(".")[0] == "loudness"]:
         del sys.modules[module]
 
 
@@ -150,7 +156,7 @@ def test_there_are_commands_and_recipes_to_look_at():
 
 
 @pytest.mark.parametrize(("page", "line"), command_lines())
-def test_a_command_on_a_page_is_valid_as_written(page, line, monkeypatch, tmp_path):
+def test_a_command_on_a_page_is_valid_as_written(page, line, monkeypatch, tmp_path, example):
     words = shlex.split(re.sub(r"\$(IEMOCAP|RAVDESS)_ROOT", str(tmp_path), line), comments=True)
     assert "$" not in " ".join(words)
     if words[0] == "make":
@@ -158,7 +164,7 @@ def test_a_command_on_a_page_is_valid_as_written(page, line, monkeypatch, tmp_pa
         return
     if words[0] == "python" and words[1] == "-m":
         words = words[2:]
-    search_folder = None
+    search_folder = example if page == "docs/writing-a-plugin.md" else None
     if words[0] == "python":
         script = ROOT / words[1]
         assert script.is_file()
@@ -172,7 +178,7 @@ def test_a_command_on_a_page_is_valid_as_written(page, line, monkeypatch, tmp_pa
 def check_command(words: list[str], search_folder: Path | None, monkeypatch) -> None:
     """Options exist; where there is a recipe it loads, with and without data, and has the fold."""
     command = cli.main.commands[words[0]]
-    if words[0] in ("list-plugins", "show-plugin"):
+    if words[0] in ("list-plugins", "show-plugin", "check-plugin"):
         result = CliRunner().invoke(cli.main, words)
         assert result.exit_code == 0, result.output
     elif words[0] in ("train", "check-data"):
@@ -332,23 +338,58 @@ def test_the_page_of_commands_is_what_help_prints():
 def test_the_example_plugin_is_listed_with_its_distribution():
     result = CliRunner().invoke(cli.main, ["list-plugins", "--kind", "extractor", "--json"])
     (info,) = [info for info in json.loads(result.stdout) if info["name"] == "loudness"]
-    assert (info["distribution"], info["version"], info["status"]) == ("my-levels", "1.0", "ok")
-    shown = CliRunner().invoke(cli.main, ["show-plugin", "my-levels:loudness"]).output
+    assert (info["distribution"], info["version"], info["status"]) == ("loudness", "0.1.0", "ok")
+    shown = CliRunner().invoke(cli.main, ["show-plugin", "loudness:loudness"]).output
     assert "length of a frame, in seconds." in shown and "Given by the system: sample_rate" in shown
 
 
 def test_the_example_plugins_own_tests_pass(example):
-    space = runpy.run_path(str(example / "test_loudness.py"))
+    space = runpy.run_path(str(example / "tests" / "test_loudness.py"))
     tests = [value for name, value in space.items() if name.startswith("test_")]
     assert len(tests) == 2
     for test in tests:
         test()
 
 
-def test_the_files_of_the_example_are_those_that_are_listed():
+def test_the_example_plugin_trains_with_the_recipe_it_came_with(example, tmp_path):
+    small = [f"--output_folder={tmp_path}", "--training.epochs=1", "--corpus.args.utterances_per_speaker=4"]
+    results = Run(prepare(load_source(example / "loudness.yaml", small)), say=lambda line: None).train()
+    assert json.loads(results.read_text())["system"] == "loudness"
+
+
+def test_the_files_of_the_example_are_those_that_are_listed_and_shown(example):
     page = DOCS / "writing-a-plugin.md"
     listed = re.findall(r"^  (\S+)", blocks(page, "text")[0], re.MULTILINE)
-    assert listed == [*named(page, "toml"), *named(page, "python")]
+    written = [path for path in example.rglob("*") if path.is_file() and not {"build", "__pycache__"} & set(path.parts)]
+    paths = {path.relative_to(example).as_posix() for path in written if ".egg-info" not in str(path)}
+    assert paths == set(listed) >= set(named(page, "python"))
+    declared = named(page, "python")["loudness/__init__.py"].partition("\n")[2]
+    assert declared == (example / "loudness" / "__init__.py").read_text()
+    assert named(page, "toml")["pyproject.toml"].partition("\n")[2] in (example / "pyproject.toml").read_text()
+
+
+def test_what_the_page_shows_of_a_broken_class_is_what_is_found(example):
+    source = (example / "loudness" / "extractor.py").read_text()
+    assert source.count("wave = wave.zeroed()") == 1
+    space = {"__name__": "broken_loudness"}
+    exec(source.replace("wave = wave.zeroed()", "wave = wave"), space)
+    shown = blocks(DOCS / "writing-a-plugin.md", "text")[1].strip()
+    assert shown in [str(finding) for finding in check_plugin("extractor", space["Loudness"])]
+
+
+def test_the_tables_on_writing_plugins_are_those_of_the_contract():
+    page = DOCS / "writing-a-plugin.md"
+    written, asked = table(page, "kind"), table(page, "kind", after="## What each kind has to do")
+    assert dict(written) == SUMMARIES and list(SUMMARIES) == list(KINDS)
+    assert [row[:2] for row in asked] == [[kind, BASES[kind]] for kind in KINDS]
+    for kind, base, methods, attributes, given in asked:
+        module, name = base.split(":")
+        cls = getattr(importlib.import_module(module), name)
+        own = {key for key, value in vars(cls).items() if callable(value) and not key.startswith("_")}
+        assert set(re.findall(r"\w+", methods)) == own - ({"forward"} if kind == "extractor" else set())
+        assert set(re.findall(r"\w+", attributes)) == set(vars(cls).get("__annotations__", {}))
+        assert re.findall(r"\w+", given) == list(CONTEXT[kind])
+    assert f"This toolkit has contract {CONTRACT_VERSION};" in page.read_text()
 
 
 @pytest.mark.parametrize("page", SHOWN, ids=lambda page: page.relative_to(ROOT).as_posix())
