@@ -6,8 +6,8 @@ import sys
 import click
 
 from toolkit.commands import Commands
-from toolkit.predict.cli import compare_command, evaluate_command, predict_command
 from toolkit.plugin_commands import check_plugin, list_plugins, new_plugin, show_plugin
+from toolkit.predict.cli import compare_command, evaluate_command, predict_command
 
 
 @click.group(cls=Commands)
