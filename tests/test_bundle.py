@@ -1,7 +1,9 @@
 """Bundles made of real runs: what comes out of them is what went in, without the run, a network or a checkpoint."""
 
 import csv
+import importlib
 import json
+import logging
 import os
 import shutil
 import socket
@@ -14,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_bundle import edit_config, train, with_gender, with_levels
+from throwaway import good, install
 from torchvision.models import alexnet
 from wav2vec2_checkpoints import SMALL, save_checkpoint
 
@@ -21,6 +24,7 @@ from toolkit.bundle import export_bundle, read_bundle
 from toolkit.corpus import read_manifest
 from toolkit.covariates import class_index
 from toolkit.errors import BundleError, CheckpointError
+from toolkit.registry import default_registry
 from toolkit.scores import UtteranceMeans, softmax
 from toolkit.segments import SegmentLoader, SegmentSet
 from toolkit.usage import Usage
@@ -295,6 +299,34 @@ def test_code_that_changed_since_the_training_is_told(run, tmp_path):
     assert len(said) == 1 and "trained with audio-classification-toolkit 0.0.1, exported with" in said[0]
 
 
+def test_a_plugin_of_another_distribution_is_needed_to_read_it_and_named(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(logging.getLogger("toolkit"), "propagate", True)
+    installed = tmp_path / "installed"
+    target = "broken_extractors:GoodExtractor"  # not broken
+    install(installed, "my-levels", good("extractor", "magnitude", target), version="1.2")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(installed)
+        default_registry.cache_clear()
+        level = with_levels("    wav2vec2: {plugin: magnitude, args: {hop: 80}}")
+        run = train(tmp_path, "--training.epochs=1", change=level)
+        path = export_bundle(run, tmp_path / "b")
+        read = read_bundle(path)
+        assert read.config.distributions["my-levels"] == "1.2" and len(read.config.distributions) == 2
+        assert read.config.model.levels["wav2vec2"].plugin == "my-levels:magnitude"
+        assert np.abs(predictions(path, run) - expected(run, ("noise", "tone"))).max() < 1e-6
+        caplog.clear()
+        (installed / "my_levels-1.2.dist-info").rename(installed / "my_levels-1.3.dist-info")
+        metadata = installed / "my_levels-1.3.dist-info" / "METADATA"
+        metadata.write_text(metadata.read_text().replace("1.2", "1.3"))
+        importlib.invalidate_caches()
+        read_bundle(path)
+        (record,) = caplog.records
+        assert record.message == "small: exported with my-levels 1.2, and 1.3 is installed here."
+    default_registry.cache_clear()
+    with pytest.raises(BundleError, match=r"It needs extractor 'magnitude' of my-levels 1\.2, which is not installed"):
+        read_bundle(path)
+
+
 def test_a_state_that_portable_args_do_not_fit_is_found_before_anything_is_written(run, tmp_path, monkeypatch):
     monkeypatch.setattr(Mfcc, "portable_args", lambda self: {"preemphasis": 0.0})
     with pytest.raises(BundleError, match="does not answer the trial sound"):
@@ -334,7 +366,7 @@ try:
     read_bundle({str(copy)!r})
 except BundleError as error:
     print(error)
-sys.exit("torch" in sys.modules)
+sys.exit("torch" in sys.modules or "scipy" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr

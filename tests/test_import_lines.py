@@ -24,6 +24,7 @@ LIGHT = (
     "toolkit.registry",
     "toolkit.bundle",
     "toolkit.bundle.card",
+    "toolkit.bundle.summary",
     "toolkit.cache_command",
     "toolkit.cache_shards",
     "toolkit.cache_store",

@@ -1,4 +1,7 @@
-"""From a finished run to a bundle."""
+"""From a finished run to a bundle.
+
+Light to import: who only reads bundles pays for no statistics.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -6,11 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.bundle.archive import CARD, WEIGHTS, refuse_existing, write_files
-from toolkit.bundle.card import card_text
 from toolkit.bundle.config import CONFIG, FORMAT_VERSION, BundleConfig, FileFacts, config_text, read_config
 from toolkit.bundle.reading import restore_system
-from toolkit.bundle.summary import summarise
-from toolkit.bundle.trained_run import TrainedRun, read_trained_run
 from toolkit.errors import BundleError
 from toolkit.field_checks import BadField
 from toolkit.hookspecs import CONTEXT
@@ -22,6 +22,7 @@ from toolkit.registry import default_registry
 from toolkit.signatures import resolved_arguments
 
 if TYPE_CHECKING:
+    from toolkit.bundle.trained_run import TrainedRun
     from toolkit.model import System
 
 
@@ -45,6 +46,9 @@ def export_bundle(
         BundleError: if the run is not finished, something is at the target, or the system cannot be given away.
         ToolkitError: if a file of the run is damaged, or its system cannot be built.
     """
+    from toolkit.bundle.card import card_text
+    from toolkit.bundle.trained_run import read_trained_run
+
     target = Path(target).expanduser()
     refuse_existing(target)
     run = read_trained_run(run_folder)
@@ -64,7 +68,7 @@ def export_bundle(
     return target
 
 
-def _refuse_shuffled(run: TrainedRun) -> None:
+def _refuse_shuffled(run: "TrainedRun") -> None:
     for name, spec in run.recipe.model.covariates.items():
         if spec.source == "shuffled":
             raise BundleError(
@@ -73,7 +77,7 @@ def _refuse_shuffled(run: TrainedRun) -> None:
             )
 
 
-def _changed_code(run: TrainedRun) -> list[str]:
+def _changed_code(run: "TrainedRun") -> list[str]:
     trained = run.results["versions"]
     return [
         f"NOTE: trained with {name} {trained.get(name)}, exported with {here}; nothing shows that they compute the same"
@@ -82,7 +86,7 @@ def _changed_code(run: TrainedRun) -> list[str]:
     ]
 
 
-def _trained_system(run: TrainedRun) -> "System":
+def _trained_system(run: "TrainedRun") -> "System":
     """The run's system in eval() mode, as it was when it was tested."""
     import torch
 
@@ -104,8 +108,9 @@ def _trained_system(run: TrainedRun) -> "System":
     return system.eval()
 
 
-def _describe(run: TrainedRun, system: "System", weights: bytes) -> BundleConfig:
+def _describe(run: "TrainedRun", system: "System", weights: bytes) -> BundleConfig:
     """All but the card's facts."""
+    from toolkit.bundle.summary import summarise
     from toolkit.bundle.trial import answer_to_trial
 
     recipe, registry = run.recipe, default_registry()
@@ -133,7 +138,7 @@ def _describe(run: TrainedRun, system: "System", weights: bytes) -> BundleConfig
         raise BundleError(f"{recipe.name} cannot be a bundle: {error}") from None
 
 
-def _random_backbones(run: TrainedRun, system: "System") -> tuple[str, ...]:
+def _random_backbones(run: "TrainedRun", system: "System") -> tuple[str, ...]:
     """Levels that began with random weights, though they are, or may be, pre-trained."""
     return tuple(
         name
