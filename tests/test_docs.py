@@ -15,8 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
+import stand_in_bundle
 from click.testing import CliRunner
 from small_system import write_recipe
+from stand_in_bundle import write_bundle
 
 from toolkit import cli, identity, preparation, protocols
 from toolkit.corpus import Utterance, read_manifest
@@ -328,6 +331,46 @@ def test_a_runs_folder_holds_what_the_page_says(tmp_path):
         assert set(arrays) == {"id", "reference", "fused", "mfcc"}
     again = load_recipe(folder / "recipe.yaml")
     assert again == source.recipe, "recipe.yaml can be trained like any recipe"
+
+
+@pytest.fixture
+def audio_of_the_page_on_predicting(tmp_path, monkeypatch) -> Path:
+    """The bundles and files that the page names, in the working directory."""
+    for name, covariate in (("emotion", ""), ("first", ""), ("second", ""), ("gendered", "{source: label}")):
+        write_bundle(tmp_path / f"{name}.zip", covariate=covariate, labels=["ang", "neu"], seed=len(name))
+    names = ["talk.wav", "interviews/a.flac", "interviews/b.flac", "interviews/c.flac"]
+    (tmp_path / "interviews").mkdir()
+    for number, name in enumerate(names):
+        samples = 0.2 * np.random.default_rng(number).uniform(-1, 1, (20_000 + number, 2))
+        soundfile.write(tmp_path / name, samples, 22_050)
+    rows = zip(names, ("angry", "neutral", "calm", "angry"), "FMFM", strict=True)
+    lines = ["path,label,gender,sex,start,end", *(f"{name},{label},{sex},{sex},,0.5" for name, label, sex in rows)]
+    for name in ("calls.csv", "other.csv"):
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+    monkeypatch.setitem(sys.modules, "toolkit.bundle", stand_in_bundle)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_commands_on_the_page_on_predicting_do_what_they_are_shown_for(audio_of_the_page_on_predicting):
+    shown = [line for page, line in command_lines() if page == "docs/predicting.md"]
+    assert len(shown) == 9 and {shlex.split(line)[1] for line in shown} == {"predict", "evaluate", "compare"}
+    for line in shown:
+        done = CliRunner().invoke(cli.main, shlex.split(line)[1:], catch_exceptions=False)
+        assert (done.exit_code, done.stderr) == (0, ""), line
+        assert done.stdout or "--output" in line
+    answers = audio_of_the_page_on_predicting / "answers.csv"
+    header = answers.read_text().splitlines()[0].split(",")
+    columns = [name for row in table(DOCS / "predicting.md", "column") for name in row[0].split(", ")]
+    assert [name for name in columns if name not in ("p_<label>", "note")] == header[:5]
+    assert header[5:] == ["p_ang", "p_neu"]
+
+
+def test_the_python_on_the_page_on_predicting_runs(audio_of_the_page_on_predicting, capsys):
+    code = "\n".join(blocks(DOCS / "predicting.md", "python"))
+    exec(compile(code, "predicting.md", "exec"), {})
+    said = capsys.readouterr().out
+    assert "0.00 to 0.30 s: " in said and "interviews/c.flac " in said and "fused (8,)" in said
 
 
 def test_the_page_of_commands_is_what_help_prints():
