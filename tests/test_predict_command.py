@@ -159,6 +159,13 @@ def test_paths_are_read_from_standard_input(bundle, folder):
     assert [row["path"] for row in rows(done.stdout)] == names
 
 
+def test_a_line_of_standard_input_that_is_refused_costs_nothing_else(bundle, folder, tmp_path):
+    (tmp_path / "m.csv").write_text("file\na.wav\n")
+    done = run(bundle, "-", "--format", "csv", stdin=f"{tmp_path / 'm.csv'}\n{folder / 'b.wav'}".encode())
+    assert done.exit_code == 1 and len(rows(done.stdout)) == 1
+    assert done.stderr.startswith(f"skipped: {tmp_path / 'm.csv'}:1: no column 'path'")
+
+
 def test_a_name_that_is_no_text_comes_out_as_it_came_in(bundle, folder, tmp_path):
     name = os.fsencode(tmp_path) + b"/caf\xe9, \xff.wav"
     os.link(folder / "b.wav", name)

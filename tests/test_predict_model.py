@@ -93,6 +93,16 @@ def test_a_recordings_answer_is_the_mean_of_its_segments_scores(tmp_path, files,
     assert [(s.start_s, s.end_s) for s in prediction.segments] == [(a / RATE, b / RATE) for a, b in spans]
 
 
+def test_a_system_of_fixed_length_gets_segments_padded_with_silence_that_counts(tmp_path, files):
+    system, usage = random_system(tmp_path)
+    system.fusion.fixed_samples = 4800
+    found = Model(system, usage, device="cpu").predict(files[0])  # of 1600 samples
+    wave = torch.zeros(1, 4800)
+    wave[0, :1600] = read_audio(files[0], sample_rate=RATE)
+    expected = system(Seq(wave, torch.tensor([4800])), {}).logits["emotion"].softmax(-1)[0]
+    assert found.seconds == 0.1 and np.allclose(vector(found), expected.detach(), atol=1e-6)
+
+
 def test_batches_of_any_size_give_what_each_recording_gives_alone(model, files):
     alone = [model.predict(file) for file in files]
     for batch_size in (1, 3, 100):

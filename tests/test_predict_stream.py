@@ -125,6 +125,7 @@ def test_a_sample_that_is_no_number_is_found_wherever_it_is(tmp_path):
         (torch.zeros(100, dtype=torch.int16), ShapeError, "32768"),
         (np.zeros(0, np.float32), AudioError, "no samples"),
         (np.full(100, np.nan), AudioError, "NaN"),
+        (np.full(100, 1e300), AudioError, "infinite"),
     ],
 )
 def test_an_array_that_is_no_audio_is_refused(values, error, message):

@@ -64,9 +64,11 @@ def predict_command(bundle: str, words: tuple[str, ...], **options):
     """
     from toolkit.logs import quiet_libraries
     from toolkit.predict.command import Settings, predict
+    from toolkit.predict.sources import STANDARD_INPUT
 
     quiet_libraries()
-    complete = predict(bundle, words, Settings(**options), lines=sys.stdin.buffer, say=_say)
+    lines = sys.stdin.buffer if STANDARD_INPUT in words else ()
+    complete = predict(bundle, words, Settings(**options), lines=lines, say=_say)
     sys.exit(0 if complete else 1)
 
 

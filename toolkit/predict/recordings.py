@@ -125,8 +125,8 @@ def _mono(values: Any) -> np.ndarray:
             f"samples are floating-point numbers with full scale at 1, not {values.dtype}: divide them by their full "
             "scale (32768 for 16 bits)"
         )
-    if values.ndim == 2:
-        values = values.astype(np.float32).mean(axis=0)
+    with np.errstate(over="ignore"):  # what is infinite then is refused
+        values = values.astype(np.float32)
     if not np.isfinite(values).all():
         raise AudioError("the array holds NaN or infinite samples")
-    return values.astype(np.float32)
+    return values.mean(axis=0) if values.ndim == 2 else values

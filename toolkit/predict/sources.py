@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.corpus import file_and_times, read_rows
-from toolkit.errors import CorpusError, PredictionError, did_you_mean
+from toolkit.errors import CorpusError, PredictionError, ToolkitError, did_you_mean
 from toolkit.predict.covariate_values import GivenCovariates
 from toolkit.predict.recordings import Recording
 
@@ -53,7 +53,8 @@ class Sources:
         dot, are passed over there.
 
         Args:
-            report: told of each folder that cannot be listed or holds no audio.
+            report: told of each folder that cannot be listed or holds no audio, and of each line of standard input that
+                is refused.
         """
         for word in self.words:
             if word != STANDARD_INPUT:
@@ -61,8 +62,7 @@ class Sources:
                 continue
             for line in self.lines:
                 if name := os.fsdecode(line.rstrip(b"\r\n")):
-                    self._check(name)
-                    yield from self._of(name, report)
+                    yield from self._of_line(name, report)
 
     def _check(self, word: str) -> None:
         columns = self.covariates.columns
@@ -82,6 +82,14 @@ class Sources:
                     f"--covariate {name}=@{column}: {word} has no column {column!r}; found {', '.join(known)}."
                     f"{did_you_mean(column, known)}"
                 )
+
+    def _of_line(self, name: str, report: Callable[[str], None]) -> Iterator[Recording]:
+        try:
+            self._check(name)
+        except ToolkitError as error:
+            report(str(error))
+            return
+        yield from self._of(name, report)
 
     def _of(self, word: str, report: Callable[[str], None]) -> Iterator[Recording]:
         given = self.covariates
