@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+EXAMPLES_VENV ?= .venv-examples
 
-.PHONY: train test lint format install clean
+.PHONY: train test examples lint format install clean
 
 train: install
 	$(BIN)/python recipes/iemocap/train.py hparams/mtl_cr.yaml
@@ -13,6 +14,16 @@ train: install
 # One thread a process and one process a core: small systems train no faster on more.
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadscope
+
+# The distributions under examples/, in an environment of their own: openSMILE brings pandas and pyarrow.
+examples: EXAMPLES_PYTHON = $(abspath $(EXAMPLES_VENV))/bin/python
+examples:
+	$(MAKE) install VENV=$(EXAMPLES_VENV)
+	$(EXAMPLES_PYTHON) -m pip install --no-deps resemblyzer==0.1.4
+	for each in examples/*/; do \
+		$(EXAMPLES_PYTHON) -m pip install --editable "$$each[test]" && \
+		(cd $$each && OMP_NUM_THREADS=1 $(EXAMPLES_PYTHON) -m pytest) || exit 1; \
+	done
 
 lint: install
 	$(BIN)/ruff check .
@@ -32,4 +43,4 @@ $(INSTALLED): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(EXAMPLES_VENV) build *.egg-info .pytest_cache .ruff_cache

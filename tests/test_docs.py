@@ -40,7 +40,8 @@ from toolkit_plugins.corpora.ravdess import GROUPS
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
-SHOWN = [*PAGES, ROOT / "README.md", *sorted((ROOT / "recipes").glob("*/README.md"))]
+READMES = [path for folder in ("recipes", "examples") for path in sorted((ROOT / folder).glob("*/README.md"))]
+SHOWN = [*PAGES, ROOT / "README.md", *READMES]
 SHELL = ("sh", "bash", "console", "shell")
 
 

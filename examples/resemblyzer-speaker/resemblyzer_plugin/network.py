@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from resemblyzer_plugin.front_end import MELS
 from toolkit.errors import PluginError
 
-MELS, SIZE, LAYERS = 40, 256, 3
+SIZE, LAYERS = 256, 3  # units of a layer
 INSTALL = "pip install --no-deps resemblyzer==0.1.4"
 
 
@@ -58,7 +59,8 @@ class SpeakerNetwork(nn.Module):
             stored = torch.load(path, map_location="cpu", weights_only=True)["model_state"]
             self.load_state_dict({name: stored[stored_name(name)] for name in self.state_dict()})
         except Exception as error:  # whatever a damaged file raises
-            raise PluginError(f"{path} does not hold the expected weights ({error}): `{INSTALL}`.") from error
+            problem = type(error).__name__
+            raise PluginError(f"{path} does not hold the expected weights ({problem}): `{INSTALL}`.") from error
         self.requires_grad_(False)
 
     def states(self, mels: Tensor, layers: int = LAYERS) -> Tensor:
