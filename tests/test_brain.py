@@ -6,12 +6,13 @@ import pytest
 import torch
 from small_system import write_recipe
 
-from toolkit.brain import SKIPS_IN_A_ROW, SystemBrain, parameter_groups
+from toolkit.brain import SKIPS_IN_A_ROW, SystemBrain
 from toolkit.checkpoints import AtomicCheckpointer
 from toolkit.errors import ToolkitError
 from toolkit.history import History
 from toolkit.model import build_system
 from toolkit.objective import build_objective
+from toolkit.optimizers import parameter_groups
 from toolkit.preparation import load_source, prepare
 from toolkit.run_data import RunData
 from toolkit.seeding import seed_all
@@ -111,6 +112,7 @@ def test_a_step_that_is_not_finite_is_skipped_counted_and_leaves_everything_as_i
     bad = batch_of(data, 4)
     bad.wave.values[0, 100] = float("nan")
     fit(brain, bad)
+    brain.read_log()
     assert brain.history.skipped_steps == 1
     assert all(torch.equal(a, b) for a, b in zip(before, weights(brain), strict=True))
     assert all(torch.equal(value, centers[name]) for name, value in brain.objective.state_dict().items())
@@ -126,6 +128,7 @@ def test_a_training_that_only_skips_gives_up_with_what_to_do(make_brain):
     with pytest.raises(ToolkitError, match=rf"{SKIPS_IN_A_ROW} optimizer steps in a row .*Lower training.optimizer"):
         for _ in range(SKIPS_IN_A_ROW):
             fit(brain, bad)
+        brain.read_log()
 
 
 def test_frozen_parameters_are_in_no_group_and_the_others_in_one(make_brain):

@@ -51,7 +51,7 @@ LIGHT = (
     "toolkit_plugins.losses",
 )
 SPEECHBRAIN = ("toolkit.brain", "toolkit.checkpoints")
-PLUGINS_KNOW = ("toolkit", "toolkit.contracts", "toolkit.errors", "toolkit.pooling")
+PLUGINS_KNOW = ("toolkit", "toolkit.contracts", "toolkit.distributed", "toolkit.errors", "toolkit.pooling")
 CORPORA_KNOW = ("toolkit.corpus",)
 
 

@@ -1,5 +1,6 @@
 """The training loop: SpeechBrain's Brain with exact resume, clipping over all groups and skipped non-finite steps."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,18 +11,22 @@ from torch import Tensor, nn
 
 from toolkit.checkpoints import AtomicCheckpointer, load_state
 from toolkit.contracts import ModelOutput
+from toolkit.distributed import from_first, rank, ranks
 from toolkit.errors import ToolkitError
+from toolkit.evaluation import Evaluation
 from toolkit.history import History
+from toolkit.learner import Learner, SharedLearner
 from toolkit.metrics import unweighted_accuracy, weighted_accuracy
 from toolkit.model import System
 from toolkit.objective import Objective
+from toolkit.optimizers import build_optimizers, parameter_groups, step_where
 from toolkit.recipe import TrainingSpec
 from toolkit.schedule import learning_rate_factor
-from toolkit.scores import UtteranceMeans
 from toolkit.seeding import seed_all
-from toolkit.segments import Batch, EpochBatches
+from toolkit.segments import Batch
+from toolkit.shares import RowShares, unlabelled
+from toolkit.step_log import READ_EVERY, StepLog
 
-OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 SKIPS_IN_A_ROW = 20  # optimizer steps in a row with non-finite gradients after which training gives up
 
 
@@ -41,8 +46,11 @@ class Epochs(sb.utils.epoch_loop.EpochCounter):
 class SystemBrain(sb.Brain):
     """Trains one system on one fold.
 
-    Every random draw of a step comes from (seed, epoch, step), and all state is in the checkpoints, so that a run
+    Every random draw of a step comes from (seed, epoch, step, rank), and all state is in the checkpoints, so that a run
     killed at any moment and started again ends with the same weights to the bit.
+
+    Within a step nothing waits for the device: the device decides whether the step is skipped, and losses and skips are
+    read every few batches.
 
     Args:
         system: what is trained.
@@ -66,7 +74,7 @@ class SystemBrain(sb.Brain):
         objective: Objective,
         *,
         training: TrainingSpec,
-        sampler: EpochBatches,
+        sampler: RowShares,
         history: History,
         checkpointer: AtomicCheckpointer,
         seed: int,
@@ -95,27 +103,24 @@ class SystemBrain(sb.Brain):
         self.epochs = Epochs(training.epochs, history)
         self.parts = {part: np.asarray(indices) for part, indices in evaluation_parts.items()}
         self.references = np.asarray(references)
+        self.learner = SharedLearner(Learner(self.system, self.objective))
+        self.log = StepLog()
         self.skips_in_a_row = 0
         checkpointer.add_recoverables({"history": history, "epochs": self.epochs, **self.modules})
 
     @property
     def system(self) -> System:
         """The system, outside any wrapper."""
-        return self.raw_modules["system"]
+        return self.modules["system"]
 
     @property
     def objective(self) -> Objective:
         """The objective, outside any wrapper."""
-        return self.raw_modules["objective"]
+        return self.modules["objective"]
 
     def init_optimizers(self):
         """A parameter group for each part that is trained, in one optimizer for each kind that the recipe names."""
-        by_kind: dict[str, list[dict]] = {}
-        for name, parameters in parameter_groups(self.system, self.objective).items():
-            settings = self.training.group_settings(name)
-            group = {"params": parameters, "base_lr": settings.learning_rate, "lr": settings.learning_rate}
-            by_kind.setdefault(settings.name, []).append({**group, "weight_decay": settings.weight_decay})
-        self.optimizers_dict = {f"optimizer-{kind}": OPTIMIZERS[kind](groups) for kind, groups in by_kind.items()}
+        self.optimizers_dict = build_optimizers(parameter_groups(self.system, self.objective), self.training)
         self.checkpointer.add_recoverables(self.optimizers_dict)
 
     @property
@@ -125,8 +130,6 @@ class SystemBrain(sb.Brain):
 
     def on_fit_start(self):
         """Build the optimizer, then continue from the last intact checkpoint if there is one."""
-        self._compile()
-        self._wrap_distributed()
         self.init_optimizers()
         if self.checkpointer.recover_if_possible() is not None:
             self.on_resume(self.epochs.current, self.step)
@@ -140,28 +143,30 @@ class SystemBrain(sb.Brain):
         """
         best = self.checkpointer.best(max_key, self.history.selection(max_key.removeprefix("best_")).epoch)
         for name in self.modules:
-            load_state(self.raw_modules[name], best.paramfiles[name])
+            load_state(self.modules[name], best.paramfiles[name])
 
     def compute_forward(self, batch: Batch, stage: sb.Stage) -> ModelOutput:
         """Run the system on a batch that is on the device."""
-        return self.modules["system"](batch.inputs, batch.covariates)
-
-    def compute_objectives(self, predictions: ModelOutput, batch: Batch, stage: sb.Stage) -> Tensor:
-        """The weighted sum of the losses."""
-        return self.modules["objective"](predictions, batch.targets)
+        return self.system(batch.inputs, batch.covariates)
 
     def fit_batch(self, batch: Batch) -> Tensor:
-        """One batch forward and backward; an optimizer step at the end of each accumulation and of the epoch."""
-        seed_all(self.seed, "step", self.epochs.current, self.step)
-        batch = batch.to(self.device)
+        """One batch forward and backward; an optimizer step at the end of each accumulation and of the epoch.
+
+        Returns: its loss, on the device.
+        """
+        if self.train_sampler.is_spare(self.step):
+            batch = unlabelled(batch)
+        on_device = batch.to(self.device)
         closes = self.step % self.training.accumulate == 0 or self.step == len(self.train_sampler)
-        with self.no_sync(not closes):
+        # rank 0 draws what a process alone draws
+        seed_all(self.seed, "step", self.epochs.current, self.step, *([rank()] if rank() else []))
+        with self.learner.no_sync(not closes):
             with self.training_ctx:
-                loss = self.compute_objectives(self.compute_forward(batch, sb.Stage.TRAIN), batch, sb.Stage.TRAIN)
+                loss = self.learner(on_device, batch.targets)
             self.scaler.scale(loss / self._batches_in_step()).backward()
         if closes:
             self.optimizers_step()
-        return loss.detach().cpu()
+        return loss.detach()
 
     def optimizers_step(self):
         """Clip over all groups together, then step, unless a gradient is not finite."""
@@ -173,13 +178,13 @@ class SystemBrain(sb.Brain):
         taken = torch.isfinite(norm)
         self._set_learning_rates()
         for optimizer in self.optimizers_dict.values():
-            if taken:
-                self.scaler.step(optimizer)
+            step_where(optimizer, taken)
             optimizer.zero_grad(set_to_none=True)
         self.scaler.update()  # lowers its scale after a step that was not finite
         self.objective.after_step(taken)
+        self.learner.average_statistics()
         self.optimizer_step += 1
-        self._count_skip(bool(taken))
+        self.log.add_step(taken)
 
     def _set_learning_rates(self):
         factor = learning_rate_factor(
@@ -197,22 +202,48 @@ class SystemBrain(sb.Brain):
         remainder = total % accumulate
         return remainder if remainder and self.step > total - remainder else accumulate
 
-    def _count_skip(self, taken: bool):
-        self.skips_in_a_row = 0 if taken else self.skips_in_a_row + 1
-        self.history.skipped_steps += not taken
-        if self.skips_in_a_row >= SKIPS_IN_A_ROW:
-            raise ToolkitError(
-                f"{SKIPS_IN_A_ROW} optimizer steps in a row had gradients that are not finite (epoch "
-                f"{self.epochs.current}, step {self.step}). Lower training.optimizer.learning_rate or "
-                "training.max_grad_norm, add training.warmup_steps, or look for broken audio with toolkit check-data."
-            )
+    def update_average(self, loss: Tensor | None, avg_loss: float) -> float:
+        """The mean of the epoch's losses that were read so far; `loss` is read later, with others."""
+        if loss is None:  # of an evaluation
+            return avg_loss
+        self.log.add_loss(self.step, loss)
+        if self.log.due:
+            self.read_log()
+        return self.avg_train_loss
+
+    def read_log(self):
+        """Wait for the device, then take into account what the last steps left there.
+
+        Raises:
+            ToolkitError: if too many steps in a row were skipped.
+        """
+        losses, taken = self.log.read()
+        for batch, loss in losses:
+            if math.isfinite(loss):
+                self.avg_train_loss -= self.avg_train_loss / batch
+                self.avg_train_loss += loss / batch
+        for one in taken:
+            self.skips_in_a_row = 0 if one else self.skips_in_a_row + 1
+            self.history.skipped_steps += not one
+            if self.skips_in_a_row >= SKIPS_IN_A_ROW:
+                raise ToolkitError(
+                    f"{SKIPS_IN_A_ROW} optimizer steps in a row had gradients that are not finite (epoch "
+                    f"{self.epochs.current}, by step {self.step}). Lower training.optimizer.learning_rate or training."
+                    "max_grad_norm, add training.warmup_steps, or look for broken audio with toolkit check-data."
+                )
 
     def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
-        """Only between optimizer steps: gradients are not part of a checkpoint."""
+        """Only between optimizer steps: gradients are not part of a checkpoint. Several ranks look at one clock."""
         if self.step % self.training.accumulate:
             return False
-        due = super()._should_save_intra_epoch_ckpt(last_ckpt_time, steps_since_ckpt)
+        if self.training.checkpoint_steps:
+            due = steps_since_ckpt >= self.training.checkpoint_steps
+        elif self.training.checkpoint_minutes and (ranks() == 1 or not self.step % READ_EVERY):
+            due = from_first(lambda: time.time() - last_ckpt_time > 60 * self.training.checkpoint_minutes)
+        else:
+            due = False
         if due:
+            self.read_log()
             self.history.seconds_before = time.monotonic() - self.epoch_start
         return due
 
@@ -222,39 +253,25 @@ class SystemBrain(sb.Brain):
             self.epoch_start = time.monotonic() - self.history.seconds_before
             self.train_sampler.skip = self.step
         else:
-            self.scores = {name: UtteranceMeans() for name in self.system.heads}
-            self.embeddings = {name: UtteranceMeans() for name in self.system.fusion.sizes}
-            self.stage_embeddings = stage == sb.Stage.TEST
+            embeddings = self.system.fusion.sizes if stage == sb.Stage.TEST else ()
+            self.evaluation = Evaluation(self.system.heads, embeddings)
 
-    def evaluate_batch(self, batch: Batch, stage: sb.Stage) -> Tensor:
+    def evaluate_batch(self, batch: Batch, stage: sb.Stage) -> None:
         """Collect the log-probabilities of every head, and the embeddings in the test stage."""
-        batch = batch.to(self.device)
         with self.evaluation_ctx:
-            output = self.compute_forward(batch, stage)
-            loss = self.compute_objectives(output, batch, stage)
-        utterances, weights = batch.utterances.numpy(), batch.weights.numpy()
-        for name, logits in output.logits.items():
-            scores = logits.float().log_softmax(-1).cpu().numpy()
-            if not np.isfinite(scores).all():
-                raise ToolkitError(
-                    f"Head {name!r} gives scores that are not finite (epochs before: {len(self.history.rows)}): the "
-                    "weights have diverged. Lower training.optimizer.learning_rate, or set training.max_grad_norm."
-                )
-            self.scores[name].add(utterances, scores, weights)
-        if self.stage_embeddings:
-            for name, values in output.embeddings.items():
-                self.embeddings[name].add(utterances, values.float().cpu().numpy(), weights)
-        return loss.detach().cpu()
+            output = self.compute_forward(batch.to(self.device), stage)
+        self.evaluation.add(batch, output)
 
     def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None):
         """After an epoch's evaluation: its row, the files that follow from it, its checkpoint."""
         if stage == sb.Stage.TRAIN:
-            self.train_loss = float(stage_loss)
-        elif stage == sb.Stage.VALID:
+            self.read_log()
+            self.train_loss = float(self.avg_train_loss)
+            return
+        self.evaluation.finish()
+        if stage == sb.Stage.VALID:
             row = {"epoch": epoch, "train_loss": self.train_loss}
-            means = self.scores[self.predict_from]
-            predicted = np.full(len(self.references), -1)
-            predicted[means.utterances] = means.values.argmax(axis=1)
+            predicted = self.evaluation.answers(self.predict_from, len(self.references))
             for part in ("valid", "test"):
                 reference, answer = self.references[self.parts[part]], predicted[self.parts[part]]
                 row[f"{part}_wa"] = weighted_accuracy(reference, answer)
@@ -274,16 +291,3 @@ class SystemBrain(sb.Brain):
             importance_keys=[],
             max_keys=[f"best_{rule}" for rule in self.history.rules],
         )
-
-
-def parameter_groups(system: System, objective: Objective) -> dict[str, list[nn.Parameter]]:
-    """Parameters that are trained, by part: each level by its name, then covariates, fusion, heads, losses."""
-    parts: dict[str, nn.Module] = dict(system.levels.items())
-    parts |= {
-        "covariates": system.covariates,
-        "fusion": system.fusion,
-        "heads": system.heads,
-        "losses": objective,
-    }
-    groups = {name: [p for p in part.parameters() if p.requires_grad] for name, part in parts.items()}
-    return {name: parameters for name, parameters in groups.items() if parameters}

@@ -103,6 +103,7 @@ class Extractor(nn.Module):
         pretrained: which pre-trained weights are loaded, or None for random ones or where there is nothing to load.
             A bundle sets this and `random_backbone` to what they were in training.
         random_backbone: True where a backbone that users expect to be pre-trained has random weights.
+        leaves_out: True where a pass in training may leave out parameters that are trained (layerdrop).
     """
 
     channels: int
@@ -111,6 +112,7 @@ class Extractor(nn.Module):
     front_end_args: Mapping[str, Any] = {}
     pretrained: str | None = None
     random_backbone: bool = False
+    leaves_out: bool = False
 
     def frame_count(self, samples: int) -> int:
         """Frames that `encode` returns for a waveform of so many samples."""
@@ -199,8 +201,21 @@ class Loss(nn.Module):
         """
         raise NotImplementedError
 
+    def denominator(self, targets: Tensor) -> Tensor | None:
+        """What `forward` divides the sum over its rows by; the number of rows, where nothing else is said.
+
+        Where several processes train together, each calls `forward` with its share of the batch; the sum of these
+        values weighted by their denominators is the value of the batch. A loss with another one overrides this.
+
+        Args: targets [batch], as `forward` gets them.
+        Returns: 0-d, on their device; None for a loss that is a sum, divided by nothing.
+        """
+        return torch.full((), float(len(targets)), device=targets.device)
+
     def after_step(self, taken: Tensor) -> None:
         """Called once after each optimizer step, `taken` False (a 0-d bool tensor) where it was skipped.
 
-        A skipped step (non-finite gradients) must leave the state as if its batches had not been seen.
+        A skipped step (non-finite gradients) must leave the state as if its batches had not been seen. Where several
+        processes train together all of them call it, also one that has seen no row; state that depends on rows has to
+        be summed over them with `toolkit.distributed.summed`.
         """

@@ -36,7 +36,7 @@ def write_results(
     test, recipe = preparation.part("test"), preparation.source.recipe
     labels = preparation.classes["label"]
     reference = [u.label for u in test]
-    probabilities = softmax(brain.scores[recipe.predict_from].values)
+    probabilities = softmax(brain.evaluation.scores[recipe.predict_from].values)
     predicted = [labels[index] for index in probabilities.argmax(axis=1)]
     seconds = [utterance_seconds(u, sample_rate=recipe.audio.sample_rate) for u in test]
     columns = ("id", "speaker", "gender", "seconds", "reference", "predicted", *(f"p_{label}" for label in labels))
@@ -111,7 +111,7 @@ def _predictions(
 def _embeddings(folder: RunFolder, test: Sequence[Utterance], brain: SystemBrain) -> bytes:
     """Ids, reference labels and every embedding [utterances, size], as an .npz archive."""
     file = io.BytesIO()
-    arrays = {name: means.values.astype(np.float32) for name, means in brain.embeddings.items()}
+    arrays = {name: means.values.astype(np.float32) for name, means in brain.evaluation.embeddings.items()}
     names = {"id": np.array([u.id for u in test]), "reference": np.array([u.label for u in test])}
     note = {"note": np.array(folder.stamp)} if folder.stamp else {}
     np.savez_compressed(file, **arrays, **names, **note)
@@ -124,7 +124,7 @@ def _heads(preparation: Preparation, brain: SystemBrain, reference: Sequence[str
     found = {}
     for name, spec in heads.items():
         if spec.target == "label":
-            answers = [labels[index] for index in brain.scores[name].values.argmax(axis=1)]
+            answers = [labels[index] for index in brain.evaluation.scores[name].values.argmax(axis=1)]
             found[name] = {
                 "wa": metrics.weighted_accuracy(reference, answers),
                 "ua": metrics.unweighted_accuracy(reference, answers),

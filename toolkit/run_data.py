@@ -3,12 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from torch.utils.data import BatchSampler, SequentialSampler
 
 from toolkit.contracts import Seq
 from toolkit.corpus import Utterance
 from toolkit.covariates import class_index, marginal, shuffled_value
+from toolkit.distributed import rank, ranks
 from toolkit.preparation import Preparation, column
 from toolkit.segments import EpochBatches, SegmentLoader, SegmentSet
+from toolkit.shares import BatchShares, RowShares
 
 
 class RunData:
@@ -51,22 +54,30 @@ class RunData:
         members = set(getattr(self.preparation.fold, part))
         return [index for index, utterance in enumerate(self.evaluated) if utterance.id in members]
 
-    def training_batches(self) -> EpochBatches:
-        """The batch sampler of the training part."""
+    def training_batches(self) -> RowShares:
+        """The batch sampler of the training part: this rank's rows of each batch."""
         training = self.recipe.training
-        return EpochBatches(
+        batches = EpochBatches(
             self.train.segment_targets("label"),
             batch_size=training.batch_size,
             seed=self.recipe.seed,
             sampler=training.sampler,
         )
+        return RowShares(batches, rank=rank(), ranks=ranks())
 
-    def loader(self, segments: SegmentSet, batches: EpochBatches | None = None) -> SegmentLoader:
-        """A loader over segments, in order where no batch sampler is given."""
+    def loader(self, segments: SegmentSet, batches: RowShares | None = None) -> SegmentLoader:
+        """A loader over segments, in order where no batch sampler is given; then this rank's batches alone."""
         training = self.recipe.training
-        order = {"batch_sampler": batches} if batches is not None else {"batch_size": training.batch_size}
-        order |= {"num_workers": training.workers, "front_end": self.front_end}
-        return SegmentLoader(segments, collate_fn=segments.collate, **order)
+        if batches is None:
+            in_order = BatchSampler(SequentialSampler(segments), training.batch_size, drop_last=False)
+            batches = BatchShares(in_order, rank=rank(), ranks=ranks())
+        return SegmentLoader(
+            segments,
+            collate_fn=segments.collate,
+            batch_sampler=batches,
+            num_workers=training.workers,
+            front_end=self.front_end,
+        )
 
     def class_counts(self) -> dict[str, list[int]]:
         """Target -> training segments by class."""

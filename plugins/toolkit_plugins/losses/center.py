@@ -6,10 +6,11 @@ Wen, Zhang, Li, Qiao: "A discriminative feature learning approach for deep face 
 from typing import Literal
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.nn import functional
 
 from toolkit.contracts import Loss
+from toolkit.distributed import summed
 from toolkit.errors import RecipeError
 
 
@@ -84,7 +85,7 @@ class Center(Loss):
         self.alpha = alpha
         self.reduction = reduction
         self.register_buffer("centers", torch.zeros(classes, size))
-        # A plain attribute and no buffer: DDP would overwrite it with rank 0's before each forward.
+        # A plain attribute and no buffer: each rank has its own.
         self._pending: Tensor | None = None
 
     def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -105,6 +106,14 @@ class Center(Loss):
         summed = (inputs - self.centers[targets]).square().sum() / 2
         return summed / inputs.shape[0] if self.reduction == "mean" else summed
 
+    def denominator(self, targets: Tensor) -> Tensor | None:
+        """The number of rows; None for `sum`.
+
+        Args:
+            targets: [batch], int64.
+        """
+        return super().denominator(targets) if self.reduction == "mean" else None
+
     @torch.no_grad()
     def after_step(self, taken: Tensor) -> None:
         """Move the centers where the step was taken; forget the rows either way. Never waits for the device.
@@ -119,9 +128,7 @@ class Center(Loss):
         if pending is None:
             classes, size = self.centers.shape
             pending = self.centers.new_zeros(classes, size + 1)
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(pending)
-        moved = moved_centers(self.centers, pending, alpha=self.alpha)
+        moved = moved_centers(self.centers, summed(pending), alpha=self.alpha)
         taken = torch.as_tensor(taken, device=self.centers.device)
         # A choice and no product: 0 * NaN is NaN.
         self.centers.copy_(torch.where(taken, moved, self.centers))

@@ -86,6 +86,14 @@ class CrossEntropy(Loss):
         weight = None if self.class_weights is None else self.class_weights.to(inputs.dtype)
         return functional.cross_entropy(inputs, targets, weight, label_smoothing=self.label_smoothing)
 
+    def denominator(self, targets: Tensor) -> Tensor:
+        """The sum of the rows' class weights.
+
+        Args:
+            targets: [batch], int64.
+        """
+        return super().denominator(targets) if self.class_weights is None else self.class_weights[targets].sum()
+
 
 def _weights(class_weights: str | list[float], classes: int, class_counts: Sequence[int]) -> Tensor | None:
     if class_weights == "none":

@@ -1,0 +1,69 @@
+"""Several processes, called ranks, that train one system together: who this one is, what all of them agree on.
+
+`torchrun` starts them and toolkit.launch brings them together. In a process by itself everything here returns at once,
+so code that uses it needs no second branch. What joins values has to be called by all ranks, in one order.
+
+>>> rank(), ranks(), gathered("mine"), float(summed(torch.tensor(2.0)))
+(0, 1, ['mine'], 2.0)
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed, nn
+
+Value = TypeVar("Value")
+
+
+def ranks() -> int:
+    """How many processes train together."""
+    return distributed.get_world_size() if _together() else 1
+
+
+def rank() -> int:
+    """This process's number, from 0."""
+    return distributed.get_rank() if _together() else 0
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sum of a tensor over all ranks, with the same bits on each; no gradient goes through it.
+
+    Args: values of any shape, the same on all ranks.
+    Returns: the same shape; `values` itself in a process alone.
+    """
+    if ranks() == 1:
+        return values
+    total = values.detach().clone()
+    distributed.all_reduce(total)
+    return total
+
+
+def from_first(make: Callable[[], Value]) -> Value:
+    """What `make` returns on rank 0, where alone it is called; all others wait for it."""
+    if ranks() == 1:
+        return make()
+    values = [make() if rank() == 0 else None]
+    distributed.broadcast_object_list(values, src=0)
+    return values[0]
+
+
+def gathered(value: Any) -> list[Any]:
+    """The values of all ranks, by rank."""
+    if ranks() == 1:
+        return [value]
+    values = [None] * ranks()
+    distributed.all_gather_object(values, value)
+    return values
+
+
+@torch.no_grad()
+def share_state(module: nn.Module) -> None:
+    """Give all ranks the parameters and buffers of rank 0."""
+    if ranks() > 1:
+        for tensor in [*module.parameters(), *module.buffers()]:
+            distributed.broadcast(tensor.data, src=0)
+
+
+def _together() -> bool:
+    return distributed.is_available() and distributed.is_initialized()

@@ -1,0 +1,80 @@
+"""Which rows and batches are whose, where several ranks train together.
+
+A recipe's batch is the batch of all ranks: each takes every n-th row of it. An evaluation's batches stay whole: each
+rank takes every n-th one.
+
+>>> list(BatchShares([[0, 1], [2, 3], [4]], rank=0, ranks=2))
+[[0, 1], [4]]
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+
+import torch
+from torch.utils.data import Sampler
+
+from toolkit.segments import UNKNOWN, Batch, EpochBatches
+
+
+class RowShares(Sampler[list[int]]):
+    """One rank's rows of every training batch.
+
+    A batch with fewer rows than ranks has none for some; these get its first row, which is somebody else's, as a spare
+    that has to count nowhere: a rank without a row could not take part in the step.
+
+    Args:
+        batches: of all ranks.
+        rank: whose rows.
+        ranks: their number; with 1, batches stay as they are.
+    """
+
+    def __init__(self, batches: EpochBatches, *, rank: int, ranks: int):
+        self.batches, self.rank, self.ranks = batches, rank, ranks
+        self.skip = 0
+        self._spares: set[int] = set()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose batches the next pass gives."""
+        self.batches.set_epoch(epoch)
+
+    def is_spare(self, step: int) -> bool:
+        """Whether the row of the epoch's batch `step`, from 1, is a spare; known once that batch was given out."""
+        return step in self._spares
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        first, self.skip = self.skip + 1, 0
+        self.batches.skip = first - 1
+        self._spares = set()
+        for step, batch in enumerate(self.batches, start=first):
+            share = batch[self.rank :: self.ranks]
+            if not share:
+                self._spares.add(step)
+            yield share or batch[:1]
+
+
+class BatchShares(Sampler[list[int]]):
+    """One rank's batches of an evaluation.
+
+    Args:
+        batches: of all ranks.
+        rank: whose batches.
+        ranks: their number.
+    """
+
+    def __init__(self, batches: Iterable[list[int]], *, rank: int, ranks: int):
+        self.batches, self.rank, self.ranks = batches, rank, ranks
+
+    def __len__(self) -> int:
+        return len(range(self.rank, len(self.batches), self.ranks))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return islice(iter(self.batches), self.rank, None, self.ranks)
+
+
+def unlabelled(batch: Batch) -> Batch:
+    """A batch whose rows count in no loss."""
+    return replace(batch, targets={name: torch.full_like(t, UNKNOWN) for name, t in batch.targets.items()})
