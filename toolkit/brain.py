@@ -103,7 +103,7 @@ class SystemBrain(sb.Brain):
         self.epochs = Epochs(training.epochs, history)
         self.parts = {part: np.asarray(indices) for part, indices in evaluation_parts.items()}
         self.references = np.asarray(references)
-        self.learner = SharedLearner(Learner(self.system, self.objective))
+        self.learner = SharedLearner(Learner(self.system, self.objective), sometimes_unknown=sampler.sometimes_unknown)
         self.log = StepLog()
         self.skips_in_a_row = 0
         checkpointer.add_recoverables({"history": history, "epochs": self.epochs, **self.modules})
@@ -154,15 +154,16 @@ class SystemBrain(sb.Brain):
 
         Returns: its loss, on the device.
         """
-        if self.train_sampler.is_spare(self.step):
-            batch = unlabelled(batch)
-        on_device = batch.to(self.device)
+        whole = None
+        if ranks() > 1:
+            whole = self.train_sampler.whole(self.step)
+            batch = batch if self.train_sampler.has_rows(self.step) else unlabelled(batch)
         closes = self.step % self.training.accumulate == 0 or self.step == len(self.train_sampler)
         # rank 0 draws what a process alone draws
         seed_all(self.seed, "step", self.epochs.current, self.step, *([rank()] if rank() else []))
         with self.learner.no_sync(not closes):
             with self.training_ctx:
-                loss = self.learner(on_device, batch.targets)
+                loss = self.learner(batch.to(self.device), batch.targets, whole)
             self.scaler.scale(loss / self._batches_in_step()).backward()
         if closes:
             self.optimizers_step()

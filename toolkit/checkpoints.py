@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from speechbrain.utils.checkpoints import CKPT_PREFIX, Checkpoint, Checkpointer
+from speechbrain.utils.distributed import ddp_barrier, if_main_process, main_process_only
 
 from toolkit.errors import CheckpointError
 
@@ -63,6 +64,9 @@ class AtomicCheckpointer(Checkpointer):
     A save goes into a folder whose name begins with ".partial+", with the SHA-256 of every file beside them; all is
     flushed to the disk, then the folder is renamed. What is damaged all the same is skipped with a warning.
     What has a state_dict is saved by it and loaded with `weights_only=True`.
+
+    Where several ranks train together, rank 0 writes, lists and deletes while the others wait; what it found is what
+    all go by, and each loads for itself.
     """
 
     def __init__(self, checkpoints_dir, recoverables=None):
@@ -71,8 +75,9 @@ class AtomicCheckpointer(Checkpointer):
         except OSError as error:
             raise CheckpointError(f"Checkpoints cannot be kept in {checkpoints_dir}: {error.strerror}.") from error
         self.add_recoverables(recoverables or {})
-        for stale in self.checkpoints_dir.glob(PARTIAL + "*"):
-            shutil.rmtree(stale)
+        if if_main_process():
+            for stale in self.checkpoints_dir.glob(PARTIAL + "*"):
+                shutil.rmtree(stale)
         self._verdicts: dict[Path, str | None] = {}
 
     def add_recoverable(self, name, obj, custom_load_hook=None, custom_save_hook=None, optional_load=False):
@@ -89,6 +94,7 @@ class AtomicCheckpointer(Checkpointer):
         for name, instance in recoverables.items():
             self.add_recoverable(name, instance)
 
+    @main_process_only
     def save_checkpoint(self, meta=None, end_of_epoch=True, name=None, verbosity=logging.DEBUG):
         """Save all recoverables, whole or not at all.
 
@@ -128,9 +134,16 @@ class AtomicCheckpointer(Checkpointer):
         """Delete everything but the best checkpoint by each of these keys of their meta, damaged ones too."""
         best = [self.find_checkpoint(max_key=key) for key in max_keys]
         kept = {checkpoint.path for checkpoint in best if checkpoint is not None}
-        for folder in self.checkpoints_dir.iterdir():
-            if folder not in kept:
-                shutil.rmtree(folder)
+        if if_main_process():
+            for folder in self.checkpoints_dir.iterdir():
+                if folder not in kept:
+                    shutil.rmtree(folder)
+        ddp_barrier()
+
+    @main_process_only
+    def list_checkpoints(self):
+        """All intact checkpoints."""
+        return super().list_checkpoints()
 
     def _publish(self, partial: Checkpoint) -> Checkpoint:
         files = sorted(path for path in partial.path.iterdir() if path.is_file())

@@ -86,24 +86,30 @@ def train(ctx, words, protocol, fold, seed, output_folder, device, precision, **
     """Train the system of RECIPE on one fold, test it, and fill a folder with what was found.
 
     Any key of the recipe can be replaced, nested ones too: --model.fusion.args.dim 64. An interrupted run goes on where
-    it stopped when the same command is given again. The last line printed is the path of results.json.
+    it stopped when the same command is given again. The last line printed is the path of results.json. Under torchrun,
+    its processes train the one system together.
     """
+    from toolkit.launch import together
+
     shortcuts = {"protocol__name": protocol, "fold": fold, "seed": seed, "output_folder": output_folder}
     shortcuts |= {"training__device": device, "training__precision": precision}
-    source = _source(words, search_folder=ctx.obj, **options, **shortcuts)
-    from toolkit.preparation import prepare
+    with together():
+        source = _source(words, search_folder=ctx.obj, **options, **shortcuts)
+        from toolkit.preparation import prepare
 
-    preparation = prepare(source)
-    from toolkit.display import print_results
-    from toolkit.logs import quiet_libraries
-    from toolkit.run import Run
-    from toolkit.run_folder import read_results
+        preparation = prepare(source)
+        from toolkit.display import print_results
+        from toolkit.distributed import rank
+        from toolkit.logs import quiet_libraries
+        from toolkit.run import Run
+        from toolkit.run_folder import read_results
 
-    quiet_libraries()
-    terminal = sys.stderr.isatty()
-    results = Run(preparation, say=lambda line: click.echo(line, err=True), progress=terminal).train()
-    print_results(read_results(results))
-    click.echo(results)
+        quiet_libraries()
+        terminal = sys.stderr.isatty()
+        results = Run(preparation, say=lambda line: click.echo(line, err=True), progress=terminal).train()
+        if rank() == 0:
+            print_results(read_results(results))
+            click.echo(results)
 
 
 @main.command("check-data", context_settings={"ignore_unknown_options": True})

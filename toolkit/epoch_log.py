@@ -29,7 +29,8 @@ class EpochLog:
             f"epoch {row['epoch']:3d}  train loss {row['train_loss']:.4f}  valid WA {row['valid_wa']:.4f} "
             f"UA {row['valid_ua']:.4f}  {row['seconds']:.1f} s{skipped}"
         )
-        self._to_tensorboard(history)
+        if self.folder.writes:
+            self._to_tensorboard(history)
 
     def _to_tensorboard(self, history: History) -> None:
         if self._writer is None:

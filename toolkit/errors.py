@@ -70,6 +70,10 @@ class PredictionError(ToolkitError):
     """Audio, a covariate or a label is not what a trained system needs."""
 
 
+class GroupError(ToolkitError):
+    """Processes that train one system together cannot meet, do not agree, or one of them is gone."""
+
+
 class ExperimentError(ToolkitError):
     """An experiment cannot be planned, run, continued or read."""
 

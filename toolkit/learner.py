@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from inspect import signature
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,11 @@ from toolkit.distributed import gathered, ranks, summed
 from toolkit.model import System
 from toolkit.objective import Objective
 from toolkit.segments import Batch
+
+# Buffers are not broadcast before each batch: those that move are the same on all ranks, or averaged after the step.
+# torch 2.14 has another name for it and warns of the old one.
+NAMES = ("forward_sync_buffers", "broadcast_buffers")
+LEAVE_BUFFERS = {next(n for n in NAMES if n in signature(DistributedDataParallel.__init__).parameters): False}
 
 
 class Learner(nn.Module):
@@ -25,13 +32,14 @@ class Learner(nn.Module):
         super().__init__()
         self.system, self.objective = system, objective
 
-    def forward(self, batch: Batch, targets: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, batch: Batch, targets: Mapping[str, Tensor], whole: Mapping[str, Tensor] | None = None) -> Tensor:
         """The loss.
 
-        Args: batch on the device; targets name -> class indices [batch], on the CPU, where looking at them is free.
+        Args: batch on the device; targets name -> class indices [batch], on the CPU, where looking at them is free;
+            whole: those of all ranks' rows, where several train together.
         Returns: scalar; among several ranks, their mean is the loss of all rows.
         """
-        return self.objective(self.system(batch.inputs, batch.covariates), targets)
+        return self.objective(self.system(batch.inputs, batch.covariates), targets, whole)
 
 
 class SharedLearner:
@@ -42,22 +50,25 @@ class SharedLearner:
 
     Args:
         learner: on its device.
+        sometimes_unknown: whether a batch may hold no known class of some target, so that a loss is left out.
     """
 
-    def __init__(self, learner: Learner):
-        self.learner = learner
+    def __init__(self, learner: Learner, *, sometimes_unknown: bool):
+        self.learner, self.sometimes_unknown = learner, sometimes_unknown
         self._wrapped: nn.Module | None = learner if ranks() == 1 else None
 
-    def __call__(self, batch: Batch, targets: Mapping[str, Tensor]) -> Tensor:
-        """The loss of a batch, as a Learner gives it."""
+    def __call__(self, *batch: Any) -> Tensor:
+        """The loss of a batch; arguments and value are a Learner's."""
         if self._wrapped is None:
-            # Buffers are not broadcast: what moves in training is the same on all ranks, or averaged after the step.
             self._wrapped = DistributedDataParallel(
                 self.learner,
-                broadcast_buffers=False,
-                find_unused_parameters=any(gathered(leaves_out_parameters(self.learner, batch, targets))),
+                **LEAVE_BUFFERS,
+                find_unused_parameters=any(gathered(self._leaves_out_parameters(*batch))),
             )
-        return self._wrapped(batch, targets)
+        return self._wrapped(*batch)
+
+    def _leaves_out_parameters(self, *batch: Any) -> bool:
+        return self.sometimes_unknown or leaves_out_parameters(self.learner, *batch)
 
     def no_sync(self, hold: bool) -> AbstractContextManager:
         """Within this context gradients stay with their rank, if `hold`: a later batch averages them with its own."""
@@ -74,10 +85,12 @@ class SharedLearner:
                 buffer.copy_(mean.view_as(buffer))
 
 
-def leaves_out_parameters(learner: Learner, batch: Batch, targets: Mapping[str, Tensor]) -> bool:
+def leaves_out_parameters(learner: Learner, *batch: Any) -> bool:
     """Whether a step may leave out parameters that are trained: by a look at the graph of a batch, and at what moves.
 
     A level may leave out layers at random, which it says; a loss with parameters may get no row on some rank.
+
+    Args: learner; batch: what it is called with.
     """
     if any(level.leaves_out for level in learner.system.levels.values()):
         return True
@@ -85,7 +98,7 @@ def leaves_out_parameters(learner: Learner, batch: Batch, targets: Mapping[str, 
         return True
     modes = {module: module.training for module in learner.modules()}
     try:
-        reached = _parameters_before(learner.eval()(batch, targets))  # eval(): nothing is remembered of the batch
+        reached = _parameters_before(learner.eval()(*batch))  # eval(): nothing is remembered of the batch
     finally:
         for module, training in modes.items():
             module.training = training

@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from toolkit.contracts import Loss, ModelOutput
-from toolkit.distributed import ranks, summed
+from toolkit.distributed import ranks
 from toolkit.errors import RecipeError, did_you_mean
 from toolkit.model import System
 from toolkit.recipe import EVERY_HEAD, LossSpec, Recipe
@@ -51,56 +50,56 @@ class Objective(nn.Module):
         self.weights = {term.name: term.weight for term in terms}
         self.weights |= {f"covariate {name}": weight for name, weight in covariate_weights.items()}
 
-    def forward(self, output: ModelOutput, targets: Mapping[str, Tensor]) -> Tensor:
+    def forward(
+        self, output: ModelOutput, targets: Mapping[str, Tensor], whole: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
         """The weighted sum.
 
-        Args: output of a System; targets name -> class indices [batch], -1 where unknown.
+        Args: output of a System; targets name -> class indices [batch], -1 where unknown; whole: those of all ranks'
+            rows, where several train together.
         Returns: scalar.
         """
-        return sum(self.weights[name] * value for name, value in self.parts(output, targets).items())
+        return sum(self.weights[name] * value for name, value in self.parts(output, targets, whole).items())
 
-    def parts(self, output: ModelOutput, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def parts(
+        self, output: ModelOutput, targets: Mapping[str, Tensor], whole: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """Every loss before its weight: name -> scalar; one whose targets are all unknown is left out.
 
         Where several ranks train together, a value is this rank's share in that of the whole batch, times the number of
         ranks: the mean over the ranks is the loss of all rows, and the gradients that DDP averages are its gradients.
+        Arguments are those of `forward`.
         """
-        read = {name: _known(*place) for name, place in self._places(output, targets).items()}
-        if ranks() == 1:
-            return {name: self._loss(name)(*rows) for name, rows in read.items() if len(rows[1])}
-        shares = self._shares({name: known for name, (_, known) in read.items()})
-        return {  # of no rows the sum: a zero whose gradient reaches what lies before, for which DDP waits
-            name: self._loss(name)(*rows) * shares[name] if len(rows[1]) else rows[0].sum()
-            for name, rows in read.items()
-        }
+        values = {}
+        for name, (inputs, target) in self._places(output).items():
+            loss = self._loss(name)
+            inputs, known = _known(inputs, targets[target])
+            if whole is None:
+                if len(known):
+                    values[name] = loss(inputs, known)
+            elif len(known):
+                values[name] = loss(inputs, known) * _share(loss, known, whole[target])
+            elif bool((whole[target] != UNKNOWN).any()):
+                values[name] = inputs.sum()  # of no rows: a zero whose gradient DDP waits for
+        return values
 
     def after_step(self, taken: Tensor) -> None:
         """Tell every loss that an optimizer step was taken, or skipped."""
         for loss in self.losses.values():
             loss.after_step(taken)
 
-    def _places(self, output: ModelOutput, targets: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-        """What every loss reads, and what it compares that with: name -> inputs [batch, size], targets [batch]."""
+    def _places(self, output: ModelOutput) -> dict[str, tuple[Tensor, str]]:
+        """What every loss reads, [batch, size], and the target that it compares it with."""
         places = {}
         for term in self.terms:
             found = output.logits if self.losses[term.name].reads == "logits" else output.embeddings
-            places[term.name] = found[term.on], targets[term.target]
+            places[term.name] = found[term.on], term.target
         for name in self.covariate_weights:
-            places[f"covariate {name}"] = output.covariate_logits[name], targets[name]
+            places[f"covariate {name}"] = output.covariate_logits[name], name
         return places
 
     def _loss(self, name: str) -> Loss:
-        return self.losses[name] if name in self.losses else self._covariate_loss  # noqa: SIM401 - no get() there
-
-    def _shares(self, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """By what this rank's values are multiplied: name -> 0-d."""
-        own = {name: self._loss(name).denominator(targets) for name, targets in known.items()}
-        means = [name for name, denominator in own.items() if denominator is not None]
-        if not means:
-            return dict.fromkeys(own, ranks())
-        found = torch.stack([own[name].float() for name in means])  # [losses]
-        shares = ranks() * found / summed(found).clamp_min(torch.finfo(found.dtype).tiny)
-        return dict.fromkeys(own, ranks()) | dict(zip(means, shares.unbind(), strict=True))
+        return self.losses[name] if name in self.losses else self._covariate_loss  # noqa: SIM401 - it has no get()
 
 
 class _CovariateLoss(Loss):
@@ -122,6 +121,14 @@ def _known(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         rows = known.nonzero().squeeze(1)
         inputs, targets = inputs[rows.to(inputs.device, non_blocking=True)], targets[rows]
     return inputs.float(), targets.to(inputs.device, non_blocking=True)
+
+
+def _share(loss: Loss, known: Tensor, whole: Tensor) -> Tensor | int:
+    """What a rank's value is multiplied with: known, of its rows; whole, of all ranks' rows, -1 where unknown."""
+    own = loss.denominator(known)
+    if own is None:
+        return ranks()
+    return ranks() * own / loss.denominator(whole[whole != UNKNOWN].to(known.device, non_blocking=True))
 
 
 def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, Sequence[int]]) -> Objective:

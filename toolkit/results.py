@@ -15,6 +15,7 @@ from toolkit import metrics
 from toolkit.audio import audio_frames
 from toolkit.brain import SystemBrain
 from toolkit.corpus import Utterance
+from toolkit.distributed import ranks
 from toolkit.identity import library_versions
 from toolkit.preparation import Preparation
 from toolkit.protocols import selects_on
@@ -63,6 +64,7 @@ def write_results(
             "device": str(brain.device),
             "hardware": hardware(brain.device),
             "threads": torch.get_num_threads(),
+            "ranks": ranks(),
             "precision": training.precision,
             "versions": library_versions() | dict(versions),
             "seconds": round(sum(row["seconds"] for row in brain.history.rows), 3),

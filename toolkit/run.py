@@ -1,6 +1,7 @@
 """A run: one system trained and tested on one fold with one seed, its folder filled."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -15,8 +16,9 @@ from toolkit.checkpoints import AtomicCheckpointer
 from toolkit.contracts import Seq
 from toolkit.corpus import manifest_text
 from toolkit.devices import available_device
+from toolkit.distributed import from_first, gathered, rank, ranks, share_state
 from toolkit.epoch_log import EpochLog
-from toolkit.errors import DeviceError, RecipeError
+from toolkit.errors import DeviceError, GroupError, RecipeError
 from toolkit.front_ends import code_of_levels, features_of
 from toolkit.history import History
 from toolkit.identity import manifest_rows, run_hash, used_versions
@@ -34,6 +36,8 @@ from toolkit.seeding import seed_all
 class Run:
     """One system, one fold, one seed.
 
+    Where several ranks train it together, rank 0 alone speaks, draws and writes the folder.
+
     Args:
         preparation: recipe, data and fold.
         say: prints a line for the reader.
@@ -43,7 +47,7 @@ class Run:
     def __init__(self, preparation: Preparation, *, say: Callable[[str], None] = print, progress: bool = False):
         self.preparation, self.recipe = preparation, preparation.source.recipe
         self.protocol = preparation.fold.protocol
-        self.say, self.progress = say, progress
+        self.say, self.progress = (say, progress) if rank() == 0 else (_nothing, False)
         self.training = replace(self.recipe.training, device=choose_device(self.recipe))
         self.versions = used_versions(self.recipe)
         seed_all(self.recipe.seed, "weights")
@@ -57,13 +61,28 @@ class Run:
         Args: wait: whether to wait for another process that trains this run, instead of refusing.
         Returns: the path of results.json.
         """
-        if not self.folder.finished:
+        self._agree()
+        if not from_first(lambda: self.folder.finished):
             with self.folder.locked(wait=wait):
-                if not self.folder.finished:  # by a process that held the lock until now
+                if not from_first(lambda: self.folder.finished):  # by a process that held the lock until now
                     self._train_and_test()
                     return self.folder.results
         self.say(f"This run is finished, nothing is trained: {self.folder.path}")
         return self.folder.results
+
+    def _agree(self) -> None:
+        """Make sure that all ranks train the same run.
+
+        Raises:
+            GroupError: if one has other data or code.
+        """
+        names = gathered(self.folder.path.name)
+        other = next((name for name in names if name != names[0]), None)
+        if other is not None:
+            raise GroupError(
+                f"The processes would train different runs, {names[0]} and {other}: all machines need the same recipe, "
+                "data and code."
+            )
 
     def _identity(self) -> str:
         """The hash that this run shares with those of protocols that are read from the same training."""
@@ -80,7 +99,7 @@ class Run:
             seed=self.recipe.seed,
             identity=self.identity,
         )
-        return RunFolder(Path(self.recipe.output_folder) / name)
+        return RunFolder(Path(self.recipe.output_folder) / name, writes=rank() == 0)
 
     def _train_and_test(self) -> None:
         data = RunData(self.preparation, fixed_samples=self.system.fixed_samples)
@@ -121,19 +140,19 @@ class Run:
         """Train to the end; what is kept of it are its history and the best epoch by each rule."""
         cache.give([data.train, data.evaluation])
         if brain.checkpointer.find_checkpoint() is None:
-            self._fit_levels(data)
+            if rank() == 0:
+                self._fit_levels(data)
+            share_state(self.system)
         brain.fit(brain.epochs, data.loader(data.train, brain.train_sampler), data.loader(data.evaluation))
         brain.checkpointer.keep_only([f"best_{rule}" for rule in brain.history.rules])
         self.folder.write_json(HISTORY, brain.history.state_dict())
 
     def _folder_that_is_trained(self) -> RunFolder | None:
         """This run's folder, or that of a protocol with the same training, whose training has ended."""
-        for protocol in dict.fromkeys((self.protocol, *PROTOCOLS)):
-            if training_protocol(protocol) == training_protocol(self.protocol):
-                folder = self._folder(protocol)
-                if (folder.path / HISTORY).is_file():
-                    return folder
-        return None
+        same = [p for p in PROTOCOLS if training_protocol(p) == training_protocol(self.protocol)]
+        folders = [self._folder(protocol) for protocol in dict.fromkeys((self.protocol, *same))]
+        ended = from_first(lambda: [(folder.path / HISTORY).is_file() for folder in folders])
+        return next((folder for folder, is_trained in zip(folders, ended, strict=True) if is_trained), None)
 
     def _fit_levels(self, data: RunData) -> None:
         """Let the levels that have to learn a scaling from the training part do so, before the first step."""
@@ -201,8 +220,14 @@ def choose_device(recipe: Recipe) -> str:
     precision = recipe.training.precision
     try:
         device = available_device(recipe.training.device, setting="training.device")
+        if device == "cuda" and ranks() > 1:
+            device = available_device(f"cuda:{os.environ['LOCAL_RANK']}", setting="a rank's own device")
     except DeviceError as error:
         raise RecipeError(str(error)) from None
     if device == "cpu" and precision == "fp16":
         raise RecipeError("training.precision is 'fp16', which needs a GPU: use fp32 or bf16 on the CPU.")
     return device
+
+
+def _nothing(line: str) -> None:
+    """What ranks other than the first say."""

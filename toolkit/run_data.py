@@ -63,7 +63,8 @@ class RunData:
             seed=self.recipe.seed,
             sampler=training.sampler,
         )
-        return RowShares(batches, rank=rank(), ranks=ranks())
+        targets = {name: self.train.segment_targets(name) for name in self.train.targets}
+        return RowShares(batches, targets, rank=rank(), ranks=ranks())
 
     def loader(self, segments: SegmentSet, batches: RowShares | None = None) -> SegmentLoader:
         """A loader over segments, in order where no batch sampler is given; then this rank's batches alone."""

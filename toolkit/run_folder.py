@@ -29,13 +29,14 @@ class RunFolder:
 
     Args:
         path: the folder.
+        writes: whether this process is the one that writes it; otherwise nothing is locked or written.
 
     Attributes:
         stamps: what must be said of every result of this run; written into every file.
     """
 
-    def __init__(self, path: Path):
-        self.path = Path(path)
+    def __init__(self, path: Path, *, writes: bool = True):
+        self.path, self.writes = Path(path), writes
         self.stamps: tuple[str, ...] = ()
 
     @staticmethod
@@ -69,6 +70,9 @@ class RunFolder:
         Raises:
             CheckpointError: if another process trains this run, or the folder cannot be made.
         """
+        if not self.writes:
+            yield
+            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / "lock").open("w")
@@ -90,6 +94,8 @@ class RunFolder:
         """Write a file whole: aside, flushed, then renamed."""
         data = content.encode() if isinstance(content, str) else content
         path, partial = self.path / name, self.path / f".{name}.partial"
+        if not self.writes:
+            return path
         try:
             with partial.open("wb") as file:
                 file.write(data)

@@ -7,11 +7,12 @@ rank takes every n-th one.
 [[0, 1], [4]]
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
 import torch
+from torch import Tensor
 from torch.utils.data import Sampler
 
 from toolkit.segments import UNKNOWN, Batch, EpochBatches
@@ -25,35 +26,42 @@ class RowShares(Sampler[list[int]]):
 
     Args:
         batches: of all ranks.
+        targets: target name -> class index of each segment, -1 where unknown.
         rank: whose rows.
         ranks: their number; with 1, batches stay as they are.
     """
 
-    def __init__(self, batches: EpochBatches, *, rank: int, ranks: int):
-        self.batches, self.rank, self.ranks = batches, rank, ranks
+    def __init__(self, batches: EpochBatches, targets: Mapping[str, Tensor], *, rank: int, ranks: int):
+        self.batches, self.targets, self.rank, self.ranks = batches, dict(targets), rank, ranks
         self.skip = 0
-        self._spares: set[int] = set()
+        self._given: dict[int, list[int]] = {}
+
+    @property
+    def sometimes_unknown(self) -> bool:
+        """Whether some segment's class of some target is unknown."""
+        return any(bool((classes == UNKNOWN).any()) for classes in self.targets.values())
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose batches the next pass gives."""
         self.batches.set_epoch(epoch)
 
-    def is_spare(self, step: int) -> bool:
-        """Whether the row of the epoch's batch `step`, from 1, is a spare; known once that batch was given out."""
-        return step in self._spares
+    def whole(self, step: int) -> dict[str, Tensor]:
+        """The targets of all rows of the epoch's batch `step`, from 1, whosever they are: name -> [rows]."""
+        return {name: classes[self._given[step]] for name, classes in self.targets.items()}
+
+    def has_rows(self, step: int) -> bool:
+        """Whether this rank has a row in the epoch's batch `step`, or only a spare."""
+        return self.rank < len(self._given[step])
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[list[int]]:
-        first, self.skip = self.skip + 1, 0
-        self.batches.skip = first - 1
-        self._spares = set()
+        self.batches.skip, first, self.skip = self.skip, self.skip + 1, 0
+        self._given = {}
         for step, batch in enumerate(self.batches, start=first):
-            share = batch[self.rank :: self.ranks]
-            if not share:
-                self._spares.add(step)
-            yield share or batch[:1]
+            self._given[step] = batch
+            yield batch[self.rank :: self.ranks] or batch[:1]
 
 
 class BatchShares(Sampler[list[int]]):
@@ -65,7 +73,7 @@ class BatchShares(Sampler[list[int]]):
         ranks: their number.
     """
 
-    def __init__(self, batches: Iterable[list[int]], *, rank: int, ranks: int):
+    def __init__(self, batches: Sequence[list[int]], *, rank: int, ranks: int):
         self.batches, self.rank, self.ranks = batches, rank, ranks
 
     def __len__(self) -> int:

@@ -1,0 +1,74 @@
+"""Bringing together the processes that `torchrun` started; no torch where it did not."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from toolkit.errors import GroupError, ToolkitError
+
+STARTED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
+FAILED = 2  # exit code
+TIMEOUT = timedelta(hours=2)  # for one rank to compute what the others wait for
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Meet the other ranks, and part from them at the end; nothing in a process that was started by itself.
+
+    Raises:
+        ToolkitError: what was raised within, or GroupError if another rank is gone; by the first rank that fails. The
+            others end with the same exit code and say nothing.
+    """
+    if not all(name in os.environ for name in STARTED):
+        yield
+        return
+    import torch
+    from torch import distributed
+
+    try:
+        store, rank, size = next(iter(distributed.rendezvous("env://", timeout=TIMEOUT)))
+    except (RuntimeError, ValueError) as error:
+        raise GroupError(f"The other processes of this training cannot be met: {_first_line(error)}.") from error
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    failures = f"toolkit/failures/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    try:
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
+        yield
+        distributed.destroy_process_group()
+    except ToolkitError:
+        if _is_first(store, failures):
+            raise
+        _end_silently()
+    except RuntimeError as error:
+        if not _says_that_a_rank_is_gone(error):
+            raise
+        if _is_first(store, failures):
+            raise GroupError(
+                f"Another process of this training is gone ({_first_line(error)}): the same command goes on from the "
+                "last checkpoint."
+            ) from error
+        _end_silently()
+
+
+def _is_first(store, key: str) -> bool:
+    """Whether no other rank has failed before this one."""
+    try:
+        return store.add(key, 1) == 1
+    except RuntimeError:  # whoever kept the store is gone
+        return False
+
+
+def _says_that_a_rank_is_gone(error: RuntimeError) -> bool:
+    from torch import distributed
+
+    return isinstance(error, distributed.DistError) or any(word in str(error) for word in ("gloo", "NCCL", "Gloo"))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".")
+
+
+def _end_silently() -> None:
+    sys.exit(FAILED)
