@@ -6,7 +6,16 @@ import socket
 from collections.abc import Callable
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["toolkit.run"])
+PLUGINS = ("extractors.mfcc", "fusions.attention", "heads.linear", "heads.mlp", "losses.center", "losses.cross_entropy")
+CONTEXT.set_forkserver_preload(
+    [
+        "toolkit.run",
+        "toolkit.cli",
+        "torch._dynamo",
+        "torch.utils.tensorboard",
+        *(f"toolkit_plugins.{name}" for name in PLUGINS),
+    ]
+)
 
 
 def on_ranks(target: Callable, *args, ranks: int = 2) -> list[int | None]:

@@ -1,17 +1,14 @@
 """A run killed at any moment and started again ends with the same bits as one that was left alone."""
 
 import json
-import multiprocessing
 import os
 import signal
 from pathlib import Path
 
 import pytest
 import torch
+from several_ranks import CONTEXT
 from small_system import write_recipe
-
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["toolkit.run"])
 
 OVERRIDES = ["--training.checkpoint_steps=2", "--training.accumulate=2", "--training.epochs=3"]
 

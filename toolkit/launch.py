@@ -24,6 +24,8 @@ def together() -> Iterator[None]:
     if not all(name in os.environ for name in STARTED):
         yield
         return
+    # DDP warns, on every rank, where it was right to search for parameters that only some steps leave out
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     import torch
     from torch import distributed
 
