@@ -70,6 +70,14 @@ class Sums(GoodLoss):
         return super().forward(inputs, targets) * len(targets)
 
 
+class WeightedMean(GoodLoss):
+    """Divides by the sum of its rows' weights, and does not say so."""
+
+    def forward(self, inputs, targets):
+        weights = 1.0 + targets
+        return ((inputs - self.centre).square().sum(1) * weights).sum() / weights.sum()
+
+
 class MovesInAnyCase(GoodLoss):
     def after_step(self, taken):
         super().after_step(torch.tensor(True))
@@ -123,6 +131,7 @@ LOSSES = {
     "value_is_a_finite_scalar": [RowLosses, DividesByCount],
     "gradients_reach_what_is_trained": [DetachedLoss],
     "value_is_the_mean_over_rows": [Sums],
+    "denominator_joins_shares": [WeightedMean],
     "skipped_step_leaves_no_trace": [MovesInAnyCase, MultipliesByTaken, KeepsSkippedRows],
     "evaluation_leaves_no_trace": [LearnsInEvaluation],
     "state_survives_safetensors": [CentreIsNoState],

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -207,3 +208,22 @@ def die_on_rank_1(recipe, output):
 
     brain.SystemBrain.optimizers_step = dying
     command(recipe, output)
+
+
+def test_torchrun_trains_one_run_that_rank_0_tells_of(recipe):
+    """The whole command. Genders are not all known, so that some steps leave a head out."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    train_py = Path(__file__).parents[1] / "recipes" / "iemocap" / "train.py"
+    output = recipe.parent / "torchrun"
+    options = ["--training.epochs=1", f"--output_folder={output}"]
+    done = subprocess.run(
+        [*torchrun, train_py, recipe, *options],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("WA %") == 1 and done.stderr.count("epoch   1") == 1
+    assert "arning" not in done.stderr
+    results = Path(done.stdout.splitlines()[-1])
+    assert results.parent.parent == output and json.loads(results.read_text())["ranks"] == 2

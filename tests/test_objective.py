@@ -51,6 +51,31 @@ def test_rows_whose_target_is_unknown_do_not_count(build):
     assert objective.parts(output(2), {"label": torch.tensor([-1, -1])}) == {}
 
 
+def test_the_mean_of_the_ranks_values_is_the_value_of_all_rows(build, monkeypatch):
+    """Weights of classes, a sum, a rank without a known row: each rank has its rows and all ranks' targets."""
+    monkeypatch.setattr("toolkit.objective.ranks", lambda: 2)
+    objective = build(
+        "    ce: {plugin: cross_entropy, on: emotion, args: {class_weights: [1.0, 3.0]}}\n"
+        "    sum: {plugin: center, on: fused, args: {reduction: sum}}\n"
+        "    mean: {plugin: center, on: mfcc, target: gender}"
+    )
+    values = {name: torch.arange(5.0)[:, None].expand(5, size) for name, size in (("fused", 8), ("mfcc", 8))}
+    logits = torch.arange(10.0).reshape(5, 2).cos()
+    targets = {"label": torch.tensor([0, 1, 1, 0, 1]), "gender": torch.tensor([0, -1, 1, -1, 0])}
+
+    def parts(rows, whole=None):
+        output = ModelOutput({name: v[rows] for name, v in values.items()}, {"emotion": logits[rows]})
+        return objective.parts(output, {name: classes[rows] for name, classes in targets.items()}, whole)
+
+    alone = parts(slice(None))
+    shares = [parts(slice(rank, None, 2), targets) for rank in range(2)]
+    assert float(shares[1]["mean"]) == 0.0  # rows 1 and 3: no known gender
+    for name, value in alone.items():
+        assert float(sum(share[name] for share in shares) / 2) == pytest.approx(float(value), rel=1e-6), name
+    nobody = {"label": targets["label"], "gender": torch.full((5,), -1)}
+    assert set(parts(slice(1, None, 2), nobody)) == {"ce", "sum"}
+
+
 def test_a_loss_on_a_target_that_no_head_predicts_has_its_classes(build):
     objective = build(
         "    ce: {plugin: cross_entropy, on: emotion}\n    pull: {plugin: center, on: fused, target: gender}"

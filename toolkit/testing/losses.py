@@ -116,6 +116,22 @@ def value_is_the_mean_over_rows(case: LossCase) -> None:
     require_equal(other, value, case.tolerance, "rows in another order")
 
 
+def denominator_joins_shares(case: LossCase) -> None:
+    """The values of two shares of a batch, weighted by their `denominator`, are the value of the batch."""
+    loss = case.build().eval()
+    inputs, targets = case.batch(loss)
+    some, others = slice(0, ROWS // 3), slice(ROWS // 3, None)
+    shares = [(inputs[part], targets[part]) for part in (some, others)]
+    values = torch.stack([loss(*share).detach() for share in shares])
+    own = [loss.denominator(share[1]) for share in shares]
+    whole = loss(inputs, targets).detach()
+    if any(denominator is None for denominator in own):
+        joined = values.sum()
+    else:
+        joined = (values * torch.stack(own)).sum() / loss.denominator(targets)
+    require_equal(joined, whole, case.tolerance, f"two shares give {float(joined)}, the batch {float(whole)}")
+
+
 def skipped_step_leaves_no_trace(case: LossCase) -> None:
     """After `after_step(False)` all is as if the batches before it (with NaN and infinity) had not been seen."""
     one, other = case.build(), case.build()
@@ -174,6 +190,7 @@ LOSS_PROPERTIES = (
     value_is_a_finite_scalar,
     gradients_reach_what_is_trained,
     value_is_the_mean_over_rows,
+    denominator_joins_shares,
     skipped_step_leaves_no_trace,
     evaluation_leaves_no_trace,
     state_survives_safetensors,
