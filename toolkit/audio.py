@@ -6,8 +6,9 @@
 import math
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,12 @@ class AudioFileError(AudioError):
 
 
 def read_audio(
-    path: str | Path, *, sample_rate: int, start_s: float | None = None, end_s: float | None = None
+    path: str | Path,
+    *,
+    sample_rate: int,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    part: tuple[int, int] | None = None,
 ) -> "Tensor":
     """Read a file, or a stretch of it, as the mean of its channels at the system's rate.
 
@@ -46,6 +52,7 @@ def read_audio(
         sample_rate: in Hz; other rates are resampled (windowed sinc, torchaudio's defaults).
         start_s: first moment, in seconds; None is the file's begin.
         end_s: last moment, in seconds; None is the file's end.
+        part: (start, stop) of what is wanted of the result, in samples; no more is decoded where nothing is resampled.
 
     Returns:
         [samples], float32.
@@ -55,11 +62,15 @@ def read_audio(
             does not reach from `start_s` to `end_s`.
     """
     import torch
-    from torchaudio.functional import resample
 
-    samples, rate = decode(path, start_s=start_s, end_s=end_s)
+    with _open(path) as file:
+        start, stop = _stretch(path, file.frames, file.samplerate, start_s, end_s)
+        if file.samplerate == sample_rate and part is not None:
+            start, stop, part = start + part[0], min(start + part[1], stop), None
+        rate, samples = file.samplerate, AudioStretch(path, file, start, stop).read(stop - start)
     wave = torch.from_numpy(samples.mean(axis=1))
-    return wave if rate == sample_rate else resample(wave, rate, sample_rate)
+    wave = wave if rate == sample_rate else _resampler(rate, sample_rate)(wave)
+    return wave if part is None else wave[part[0] : part[1]]
 
 
 def audio_frames(
@@ -70,9 +81,16 @@ def audio_frames(
     Raises:
         AudioError: as `read_audio`, but for what only decoding shows.
     """
+    return audio_header(path, sample_rate=sample_rate, start_s=start_s, end_s=end_s)[0]
+
+
+def audio_header(
+    path: str | Path, *, sample_rate: int, start_s: float | None = None, end_s: float | None = None
+) -> tuple[int, int]:
+    """Return what `audio_frames` returns, and the file's own rate in Hz."""
     with _open(path) as file:
         start, stop = _stretch(path, file.frames, file.samplerate, start_s, end_s)
-        return resampled_length(stop - start, file.samplerate, sample_rate)
+        return resampled_length(stop - start, file.samplerate, sample_rate), file.samplerate
 
 
 def decode(path: str | Path, *, start_s: float | None = None, end_s: float | None = None) -> tuple[np.ndarray, int]:
@@ -162,6 +180,15 @@ def cut(samples: int, *, segment_samples: int) -> list[tuple[int, int]]:
     if samples < 1 or segment_samples < 1:
         raise ValueError(f"{samples} samples cannot be cut into segments of {segment_samples}")
     return [(start, min(start + segment_samples, samples)) for start in range(0, samples, segment_samples)]
+
+
+@lru_cache(maxsize=16)
+def _resampler(rate: int, new_rate: int) -> "Callable[[Tensor], Tensor]":
+    """The resampling from one rate to another; its filter is made once."""
+    import torch
+    from torchaudio.transforms import Resample
+
+    return Resample(rate, new_rate, dtype=torch.float32)
 
 
 def _open(path: str | Path) -> soundfile.SoundFile:

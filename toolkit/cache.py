@@ -3,16 +3,18 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from toolkit.ahead import ahead
 from toolkit.cache_shards import Entry, FrontEndFolder, ShardWriter
 from toolkit.cache_store import LIMIT, features_folder, limit_bytes, lock_of, locked, make_room, megabytes
 from toolkit.contracts import Extractor, Seq
@@ -21,6 +23,7 @@ from toolkit.front_ends import BATCH_SIZE, DTYPES, features_of, front_end_descri
 from toolkit.model import System
 from toolkit.segments import SegmentLoader, SegmentSet
 
+MOST_THREADS = 16  # more would wait for each other: a part of their work is Python's
 JUDGED = 4  # utterances by which it is judged whether all fit
 
 
@@ -134,19 +137,36 @@ class FeatureCache:
             make_room(features_folder(), sum(sizes), keep=keep, say=self.say)
 
     def _compute(self, missing: Mapping[str, set[str]], wanted: Mapping[str, "_Utterance"]) -> None:
+        """Compute and write what is missing, while threads read further utterances and do what one core does best."""
         writers = {key: ShardWriter(self._front_ends[key].folder) for key in missing}
         todo = [utterance for key, utterance in wanted.items() if any(key in some for some in missing.values())]
+        by_threads = [key for key in missing if self._front_ends[key].is_light and self._on_cpu]
+
+        def rows(utterance: "_Utterance", wave: Seq, keys: Iterable[str]) -> dict[str, list[np.ndarray]]:
+            return {key: self._rows(key, wave) for key in keys if utterance.key in missing[key]}
+
+        def begun(utterance: "_Utterance") -> tuple[Seq, dict[str, list[np.ndarray]]]:
+            wave = utterance.segments.waves(utterance.indices)
+            return wave, rows(utterance, wave, by_threads)
+
+        others = [key for key in missing if key not in by_threads]
         console = Console(stderr=True)
-        for utterance in track(todo, "features", console=console, transient=True, disable=not self.progress):
-            wave = utterance.segments.waves(utterance.indices).to(self.device)
-            for key, some in missing.items():
-                if utterance.key in some:
-                    front_end = self._front_ends[key]
-                    rows = rows_of(front_end.extractor, wave, level=front_end.level, precision=self.precision)
-                    writers[key].add(utterance.key, rows)
+        with closing(ahead(begun, todo, threads=min(MOST_THREADS, torch.get_num_threads()))) as results:
+            bar = track(todo, "features", console=console, transient=True, disable=not self.progress)
+            for utterance, (wave, done) in zip(bar, results, strict=True):
+                for key, segments in (done | rows(utterance, wave.to(self.device), others)).items():
+                    writers[key].add(utterance.key, segments)
                     writers[key].flush(full_only=True)
         for writer in writers.values():
             writer.flush()
+
+    def _rows(self, key: str, wave: Seq) -> list[np.ndarray]:
+        front_end = self._front_ends[key]
+        return rows_of(front_end.extractor, wave, level=front_end.level, precision=self.precision)
+
+    @property
+    def _on_cpu(self) -> bool:
+        return torch.device(self.device).type == "cpu"
 
     def _judge(self, first: Sequence["_Utterance"]) -> None:
         """Decide by some utterances, whose features are there, whether those of the whole run fit."""
@@ -201,6 +221,11 @@ class _FrontEnd:
     extractor: Extractor
     folder: FrontEndFolder
     rate: float = 0.0  # bytes for each sample of audio
+
+    @property
+    def is_light(self) -> bool:
+        """Whether it has no network: then one core a time and utterance is faster than all for each operation."""
+        return self.folder.description["frozen"] is None
 
 
 @dataclass(frozen=True)

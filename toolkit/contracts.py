@@ -119,7 +119,7 @@ class Extractor(nn.Module):
         raise NotImplementedError
 
     def features(self, wave: Seq) -> Seq:
-        """Deterministic front end without learned state, also in train() mode.
+        """Deterministic front end without learned state, also in train() mode; threads may call it at the same time.
 
         Args: wave [batch, samples]; lengths in samples.
         Returns: [batch, time, channels]; lengths in frames.

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from toolkit.audio import audio_frames, cut, read_audio
+from toolkit.audio import audio_header, cut, read_audio
 from toolkit.contracts import Seq
 from toolkit.corpus import Utterance
 from toolkit.errors import AudioError
@@ -129,12 +129,15 @@ class SegmentSet(Dataset):
         self.sample_rate = sample_rate
         self.tail = tail
         self.fixed_samples = fixed_samples
+        headers = [self._header(utterance) for utterance in self.utterances]
         self.segments = [
             Segment(index, start, stop)
-            for index, utterance in enumerate(self.utterances)
-            for start, stop in cut(self._samples(utterance), segment_samples=segment_samples)
+            for index, (samples, _) in enumerate(headers)
+            for start, stop in cut(samples, segment_samples=segment_samples)
         ]
+        self.resampled = frozenset(index for index, (_, rate) in enumerate(headers) if rate != sample_rate)
         self.features: Mapping[str, Sequence[Tensor]] | None = None  # level -> of each segment, once they are computed
+        self.kept: Sequence[Tensor] | None = None  # of each segment [samples, 1], where the waveforms are kept instead
         self._last: tuple[int, Tensor] | None = None  # neighbouring segments are of one utterance
 
     def __len__(self) -> int:
@@ -188,38 +191,47 @@ class SegmentSet(Dataset):
             return [self.fixed_samples] * len(self)
         return [max(segment.samples, MIN_SAMPLES) for segment in self.segments]
 
-    def waves(self, indices: Sequence[int]) -> Seq:
-        """The waveforms of some segments, as a Batch has them: [segments, samples].
+    def waves(self, indices: range) -> Seq:
+        """The waveforms of an utterance's segments, read at once, as a Batch has them: [segments, samples].
+
+        Threads may call it at the same time.
 
         Raises:
-            AudioError: if one cannot be read.
+            AudioError: if its file cannot be read.
         """
-        return padded_waves([self.read(index) for index in indices], fixed_samples=self.fixed_samples)
+        segments = self.segments[indices.start : indices.stop]
+        whole = self._read(segments[0].utterance)
+        waves = [whole[segment.start : segment.stop] for segment in segments]
+        return padded_waves(waves, fixed_samples=self.fixed_samples)
 
     def read(self, index: int) -> Tensor:
-        """The samples of a segment: [samples].
+        """The samples of a segment: [samples]. No more is decoded, but of a file that has to be resampled.
 
         Raises:
             AudioError: if its file cannot be read.
         """
         segment = self.segments[index]
-        return self._read(segment.utterance)[segment.start : segment.stop]
+        if self.kept is not None:
+            return self.kept[index][: segment.samples, 0]
+        part = segment.start, segment.stop
+        if segment.utterance not in self.resampled:
+            return self._read(segment.utterance, part)
+        if self._last is None or self._last[0] != segment.utterance:
+            self._last = segment.utterance, self._read(segment.utterance)
+        return self._last[1][slice(*part)]
 
     def segment_targets(self, target: str) -> Tensor:
         """The class index of every segment: [segments]."""
         return self.targets[target][torch.tensor([segment.utterance for segment in self.segments])]
 
-    def _samples(self, utterance: Utterance) -> int:
-        return audio_frames(utterance.path, sample_rate=self.sample_rate, start_s=utterance.start, end_s=utterance.end)
+    def _header(self, utterance: Utterance) -> tuple[int, int]:
+        return audio_header(utterance.path, sample_rate=self.sample_rate, start_s=utterance.start, end_s=utterance.end)
 
-    def _read(self, index: int) -> Tensor:
-        if self._last is None or self._last[0] != index:
-            utterance = self.utterances[index]
-            wave = read_audio(
-                utterance.path, sample_rate=self.sample_rate, start_s=utterance.start, end_s=utterance.end
-            )
-            self._last = index, wave
-        return self._last[1]
+    def _read(self, index: int, part: tuple[int, int] | None = None) -> Tensor:
+        utterance = self.utterances[index]
+        return read_audio(
+            utterance.path, sample_rate=self.sample_rate, start_s=utterance.start, end_s=utterance.end, part=part
+        )
 
 
 class SegmentLoader(DataLoader):

@@ -7,7 +7,7 @@ of n samples has n // hop frames (at least 1): frame k is centred at sample k * 
 frame does count for the maximum, as it does in librosa, the oracle of the tests.
 
 The transform is calculated in float64, as librosa's: bins near the floor then agree to 1e-4 dB. In float32 its rounding
-is of the frame's loudest bin, and shows in those 80 dB below it (3e-3). Powers are float32: nothing is subtracted from them.
+is a part of the frame's loudest bin, and shows in those 80 dB below it (3e-3). Powers are float32: they are only added.
 """
 
 import logging
@@ -107,7 +107,6 @@ def log_mel(
         "maximum" (dB below the row's own, the recording's level does not count) or "one" (dB of the power itself).
     Returns: [batch, frames, n_mels], dB.
     """
-
     read = partial(_mel_powers, sample_rate=sample_rate, n_fft=n_fft, n_mels=n_mels)
     mels, top = _analyse(wave, read, n_fft=n_fft, window=n_fft, shape="hann", hop=hop, preemphasis=preemphasis)
     db = _relative_db(mels.values, top) if reference == "maximum" else _floored_db(mels.values, top)
@@ -130,7 +129,6 @@ def mfcc(
     Args: as for `log_mel` with reference "one" (only the first coefficient tells the level).
     Returns: [batch, frames, n_mfcc].
     """
-
     read = partial(_mel_powers, sample_rate=sample_rate, n_fft=n_fft, n_mels=n_mels)
     mels, top = _analyse(wave, read, n_fft=n_fft, window=n_fft, shape="hann", hop=hop, preemphasis=preemphasis)
     db = _floored_db(mels.values, top)
