@@ -8,6 +8,7 @@ import soundfile
 import torch
 
 from toolkit.corpus import Utterance
+from toolkit.length_batches import LengthBatches
 from toolkit.segments import MIN_SAMPLES, EpochBatches, SegmentSet
 
 
@@ -90,3 +91,41 @@ def test_balanced_batches_draw_every_class_alike():
     share = classes[torch.tensor(drawn)].float().mean().item()
     assert len(drawn) == 1000
     assert share == pytest.approx(0.5, abs=0.06)  # 4 standard deviations
+
+
+def test_batches_by_length_are_drawn_by_seed_and_epoch_and_resumed_like_others():
+    by_length = LengthBatches(list(range(1, 31)), limit=60, most=8)
+    batches = EpochBatches(torch.zeros(30, dtype=torch.int64), batch_size=4, seed=1, by_length=by_length)
+    first = list(batches)
+    assert len(first) == len(batches) == len(by_length)
+    assert sorted(chain.from_iterable(first)) == list(range(30))
+    batches.set_epoch(2)
+    second = list(batches)
+    assert second != first and len(second) == len(first)
+    batches.skip = 3
+    assert list(batches) == second[3:]
+
+
+def test_a_segment_is_read_without_the_rest_of_its_file(tmp_path, monkeypatch):
+    segments = segment_set(tmp_path, 2500)
+    expected = torch.cat([segments.read(index) for index in range(3)])
+    assert torch.allclose(expected, torch.linspace(0.1, 0.5, 2500), atol=1e-6)
+    read, frames = soundfile.SoundFile.read, []
+
+    def counted(file, count, **options):
+        frames.append(count)
+        return read(file, count, **options)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", counted)
+    assert torch.equal(segments.read(1), expected[1000:2000])
+    assert torch.equal(segments.waves(range(3)).values[2, :500], expected[2000:])
+    assert frames == [1000, 2500]
+
+
+def test_segments_of_a_file_at_another_rate_are_those_of_the_whole(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.sin(np.arange(6000) / 20), 48000, subtype="FLOAT")
+    one = Utterance(id="a", path=tmp_path / "a.wav", label="ang")
+    segments = SegmentSet([one], {"label": [0]}, {}, sample_rate=16000, segment_samples=1000)
+    assert [s.samples for s in segments.segments] == [1000, 1000]
+    together = segments.waves(range(2))
+    assert all(torch.equal(segments.read(index), together.values[index]) for index in range(2))

@@ -191,12 +191,17 @@ class GroupSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSpec:
-    """The training loop. Null: patience, no early stopping; max_grad_norm, no clipping; device, cuda where it is."""
+    """The training loop.
+
+    Null: batch_seconds, batches of batch_size; patience, no early stopping; max_grad_norm, no clipping; device, cuda
+    where it is.
+    """
 
     epochs: int = 100
     min_epochs: int = 5
     patience: int | None = 8
     batch_size: int = 64
+    batch_seconds: float | None = None
     accumulate: int = 1
     sampler: Literal["shuffle", "balanced"] = "shuffle"
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
@@ -224,6 +229,12 @@ class TrainingSpec:
             "checkpoint_minutes",
             "checkpoint_steps",
         )
+        if self.batch_seconds is not None and self.batch_seconds <= 0:
+            raise BadField(
+                "batch_seconds", f"must be above 0, or null for batches of batch_size, not {self.batch_seconds}."
+            )
+        if self.batch_seconds is not None and self.sampler != "shuffle":
+            raise BadField("batch_seconds", f"goes with sampler: shuffle only, and the sampler is {self.sampler}.")
         if self.max_grad_norm is not None and self.max_grad_norm <= 0:
             raise BadField("max_grad_norm", f"must be above 0, or null for no clipping, not {self.max_grad_norm}.")
 

@@ -9,6 +9,8 @@ from toolkit.contracts import Seq
 from toolkit.corpus import Utterance
 from toolkit.covariates import class_index, marginal, shuffled_value
 from toolkit.distributed import rank, ranks
+from toolkit.errors import RecipeError
+from toolkit.length_batches import REACH, LengthBatches
 from toolkit.preparation import Preparation, column
 from toolkit.segments import EpochBatches, SegmentLoader, SegmentSet
 from toolkit.shares import BatchShares, RowShares
@@ -62,16 +64,18 @@ class RunData:
             batch_size=training.batch_size,
             seed=self.recipe.seed,
             sampler=training.sampler,
+            by_length=self._by_length(self.train),
         )
         targets = {name: self.train.segment_targets(name) for name in self.train.targets}
         return RowShares(batches, targets, rank=rank(), ranks=ranks())
 
     def loader(self, segments: SegmentSet, batches: RowShares | None = None) -> SegmentLoader:
-        """A loader over segments, in order where no batch sampler is given; then this rank's batches alone."""
+        """A loader over segments; where no batch sampler is given this rank's batches, in order or from short to long."""
         training = self.recipe.training
         if batches is None:
+            by_length = self._by_length(segments, reach=1.0)
             in_order = BatchSampler(SequentialSampler(segments), training.batch_size, drop_last=False)
-            batches = BatchShares(in_order, rank=rank(), ranks=ranks())
+            batches = BatchShares(by_length.in_order() if by_length else in_order, rank=rank(), ranks=ranks())
         return SegmentLoader(
             segments,
             collate_fn=segments.collate,
@@ -79,6 +83,21 @@ class RunData:
             num_workers=training.workers,
             front_end=self.front_end,
         )
+
+    def _by_length(self, segments: SegmentSet, *, reach: float = REACH) -> LengthBatches | None:
+        """Batches of so many seconds, where the recipe asks for them."""
+        training, rate = self.recipe.training, self.recipe.audio.sample_rate
+        if training.batch_seconds is None:
+            return None
+        widths, limit = segments.widths(), training.batch_seconds * rate
+        longest = max(range(len(widths)), key=widths.__getitem__)
+        if widths[longest] > limit:
+            utterance = segments.utterances[segments.segments[longest].utterance]
+            raise RecipeError(
+                f"training.batch_seconds is {training.batch_seconds:g}, and a segment of {utterance.path} takes "
+                f"{widths[longest] / rate:.2f} s: give at least so many, or shorter audio.segment_seconds."
+            )
+        return LengthBatches(widths, limit=limit, most=training.batch_size, reach=reach)
 
     def class_counts(self) -> dict[str, list[int]]:
         """Target -> training segments by class."""

@@ -14,6 +14,7 @@ from toolkit.audio import audio_header, cut, read_audio
 from toolkit.contracts import Seq
 from toolkit.corpus import Utterance
 from toolkit.errors import AudioError
+from toolkit.length_batches import LengthBatches
 from toolkit.seeding import derive_seed
 from toolkit.utterance import MIN_SAMPLES
 
@@ -265,10 +266,20 @@ class EpochBatches(Sampler[list[int]]):
         batch_size: segments a batch; the last one may be smaller.
         seed: the run's.
         sampler: "shuffle" (every segment once) or "balanced" (drawn with replacement, every class equally likely).
+        by_length: makes batches of like lengths, every segment once; then `batch_size` and `sampler` play no part.
     """
 
-    def __init__(self, classes: Tensor, *, batch_size: int, seed: int, sampler: str = "shuffle"):
+    def __init__(
+        self,
+        classes: Tensor,
+        *,
+        batch_size: int,
+        seed: int,
+        sampler: str = "shuffle",
+        by_length: LengthBatches | None = None,
+    ):
         self.classes, self.batch_size, self.seed, self.sampler = classes, batch_size, seed, sampler
+        self.by_length = by_length
         self.epoch, self.skip = 1, 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -276,15 +287,20 @@ class EpochBatches(Sampler[list[int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.classes) // self.batch_size)
+        return len(self.by_length) if self.by_length is not None else -(-len(self.classes) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
+        skip, self.skip = self.skip, 0
+        yield from self._drawn()[skip:]
+
+    def _drawn(self) -> list[list[int]]:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "batches", self.epoch))
         count = len(self.classes)
+        if self.by_length is not None:
+            return self.by_length.drawn(generator)
         if self.sampler == "shuffle":
             order = torch.randperm(count, generator=generator)
         else:
             weights = 1.0 / torch.bincount(self.classes)[self.classes].double()
             order = torch.multinomial(weights, count, replacement=True, generator=generator)
-        batches, skip, self.skip = order.split(self.batch_size), self.skip, 0
-        yield from (batch.tolist() for batch in batches[skip:])
+        return [batch.tolist() for batch in order.split(self.batch_size)]
