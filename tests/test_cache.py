@@ -323,3 +323,46 @@ def test_an_audio_file_that_is_gone_is_named(recipe):
     (recipe.parent / "corpus" / "3F1.wav").unlink()
     with pytest.raises(AudioError, match=r"3F1\.wav cannot be read: No such file"):
         parts.cache().give(parts.sets)
+
+
+RESAMPLED = ("--audio.sample_rate=8000", "--model.levels.mfcc.args.n_fft=256", "--model.levels.mfcc.args.hop=10")
+
+
+def test_resampled_waveforms_are_kept_where_features_do_not_fit(recipe, monkeypatch):
+    # 55,200 samples of 4 bytes; features take 52 bytes for 10 samples
+    live, parts, again = (Parts(recipe, *RESAMPLED) for _ in range(3))
+    assert not parts.cache(limit_mb=0.25).give(parts.sets)
+    assert parts.said[-1] == "Waveforms at the system's rate are kept instead: about 0.2 MB."
+    assert parts.data.train.features is None and len(parts.data.train.kept) == len(parts.data.train)
+    monkeypatch.setattr("toolkit.segments.read_audio", lambda *args, **options: pytest.fail("decoded"))
+    stored = {front_end.path for front_end in stored_front_ends(features_folder())}
+    assert not again.cache(limit_mb=0.25).give(again.sets)
+    assert {front_end.path for front_end in stored_front_ends(features_folder())} == stored
+    waves = [parts.data.train.read(index) for index in range(len(parts.data.train))]
+    assert all(torch.equal(again.data.train.read(index), wave) for index, wave in enumerate(waves))
+    monkeypatch.undo()
+    assert all(torch.equal(live.data.train.read(index), wave) for index, wave in enumerate(waves))
+
+
+def test_waveforms_at_the_systems_rate_are_read_from_their_files(recipe):
+    parts = Parts(recipe, "--model.levels.mfcc.args.hop=10")
+    assert not parts.cache(limit_mb=0.45).give(parts.sets)
+    assert parts.data.train.kept is None and len(parts.said) == 1
+
+
+def test_threads_compute_the_same_bits_and_what_cannot_be_read_is_one_error(recipe):
+    threads = torch.get_num_threads()
+    one, three = Parts(recipe), Parts(recipe)
+    try:
+        torch.set_num_threads(1)
+        assert one.cache(code="1").give(one.sets)
+        torch.set_num_threads(3)
+        assert three.cache(code="3").give(three.sets)
+        assert torch.get_num_threads() == 3
+        assert same(one.rows(), three.rows()) and len(three.computed) == UTTERANCES
+        (recipe.parent / "corpus" / "2M1.wav").write_bytes(b"RIFF no more")
+        with pytest.raises(AudioError, match=r"2M1\.wav"):
+            three.cache(code="4").give(three.sets)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)

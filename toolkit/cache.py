@@ -18,11 +18,21 @@ from toolkit.ahead import ahead
 from toolkit.cache_shards import Entry, FrontEndFolder, ShardWriter
 from toolkit.cache_store import LIMIT, features_folder, limit_bytes, lock_of, locked, make_room, megabytes
 from toolkit.contracts import Extractor, Seq
+from toolkit.declarations import OWN
 from toolkit.errors import AudioError, CacheError
-from toolkit.front_ends import BATCH_SIZE, DTYPES, features_of, front_end_description, front_end_key, rows_of
+from toolkit.front_ends import (
+    BATCH_SIZE,
+    DTYPES,
+    Waveform,
+    features_of,
+    front_end_description,
+    front_end_key,
+    rows_of,
+)
 from toolkit.model import System
 from toolkit.segments import SegmentLoader, SegmentSet
 
+WAVEFORM = "the waveform"  # no name of a level
 MOST_THREADS = 16  # more would wait for each other: a part of their work is Python's
 JUDGED = 4  # utterances by which it is judged whether all fit
 
@@ -30,7 +40,8 @@ JUDGED = 4  # utterances by which it is judged whether all fit
 class FeatureCache:
     """The features of one run's segments: mapped from disk where they are there, computed and stored where not.
 
-    An utterance's segments are computed together, without others, so that values do not depend on what is stored.
+    An utterance's segments are computed together, without others, so that values do not depend on what is stored. Where
+    features do not fit and files have to be resampled, the waveforms are kept instead, if these fit.
 
     Args:
         system: whose levels' front ends are used, on `device` already.
@@ -83,33 +94,39 @@ class FeatureCache:
             first = self._utterances(self.whole[0], JUDGED)
             self._provide(first)
             self._judge(first)
-        if not self._fits:
+        if not self._keys:
             return False
         utterances = [self._utterances(segments) for segments in sets]
         self._provide([utterance for found in utterances for utterance in found])
         for segments, found in zip(sets, utterances, strict=True):
-            segments.features = {
+            rows = {
                 level: StoredRows(self._front_ends[key].folder.entries[u.key] for u in found)
                 for level, key in self._keys.items()
             }
-        return True
+            segments.kept = rows.pop(WAVEFORM, None)
+            segments.features = rows or None
+        return self._fits
 
     def _open(self) -> None:
         """Find out which front ends there are: levels may share one."""
-        root = features_folder()
         for level, extractor in self.system.levels.items():
-            description = front_end_description(
-                extractor,
-                level=level,
-                code=self.code[level],
-                sample_rate=self.whole[0].sample_rate,
-                fixed_samples=self.system.fixed_samples,
-                precision=self.precision,
-                device=self.device,
-            )
-            self._keys[level] = key = front_end_key(description)
-            if key not in self._front_ends:
-                self._front_ends[key] = _FrontEnd(level, extractor, FrontEndFolder(root / key, description))
+            self._add(level, extractor, self.code[level], self.precision)
+
+    def _add(self, level: str, extractor: Extractor, code: Mapping[str, str], precision: str) -> "_FrontEnd":
+        description = front_end_description(
+            extractor,
+            level=level,
+            code=code,
+            sample_rate=self.whole[0].sample_rate,
+            fixed_samples=self.system.fixed_samples,
+            precision=precision,
+            device=self.device,
+        )
+        self._keys[level] = key = front_end_key(description)
+        if key not in self._front_ends:
+            folder = FrontEndFolder(features_folder() / key, description)
+            self._front_ends[key] = _FrontEnd(level, extractor, folder, precision)
+        return self._front_ends[key]
 
     def _provide(self, utterances: Sequence["_Utterance"]) -> None:
         """Find or compute the features of some utterances, every front end's."""
@@ -131,7 +148,7 @@ class FeatureCache:
         return wanted.keys() - folder.entries.keys()
 
     def _make_room(self, missing: Mapping[str, set[str]], wanted: Mapping[str, "_Utterance"]) -> None:
-        if self._fits:
+        if self._fits is not None:
             sizes = (self._front_ends[key].rate * sum(wanted[u].samples for u in some) for key, some in missing.items())
             keep = [front_end.folder.path for front_end in self._front_ends.values()]
             make_room(features_folder(), sum(sizes), keep=keep, say=self.say)
@@ -162,7 +179,7 @@ class FeatureCache:
 
     def _rows(self, key: str, wave: Seq) -> list[np.ndarray]:
         front_end = self._front_ends[key]
-        return rows_of(front_end.extractor, wave, level=front_end.level, precision=self.precision)
+        return rows_of(front_end.extractor, wave, level=front_end.level, precision=front_end.precision)
 
     @property
     def _on_cpu(self) -> bool:
@@ -183,11 +200,21 @@ class FeatureCache:
                 f"Features are computed anew in each epoch: about {megabytes(needed)}, and training.feature_cache_mb "
                 f"is {self.limit_mb:g}."
             )
+            self._keep_waveforms(in_all)
         elif needed > limit_bytes():
             raise CacheError(
                 f"The features of this run take about {megabytes(needed)}, and {LIMIT} allows "
                 f"{megabytes(limit_bytes())}: raise it, or give --training.feature_cache_mb 0."
             )
+
+    def _keep_waveforms(self, samples: int) -> None:
+        """Keep no features, and waveforms if some would be resampled again and again, where so many samples fit."""
+        self._keys, self._front_ends = {}, {}
+        needed, resampled = samples * DTYPES["fp32"].itemsize, any(segments.resampled for segments in self.whole)
+        if resampled and needed <= min(self.limit_mb * 1e6, limit_bytes()):
+            code = {name: of for code in self.code.values() for name, of in code.items() if name == OWN}
+            self._add(WAVEFORM, Waveform(), code, "fp32").rate = needed / samples
+            self.say(f"Waveforms at the system's rate are kept instead: about {megabytes(needed)}.")
 
     def _utterances(self, segments: SegmentSet, limit: int | None = None) -> list["_Utterance"]:
         """The utterances of a set, with the keys of their entries; the first of them."""
@@ -220,6 +247,7 @@ class _FrontEnd:
     level: str  # the first of those that have it
     extractor: Extractor
     folder: FrontEndFolder
+    precision: str
     rate: float = 0.0  # bytes for each sample of audio
 
     @property

@@ -58,6 +58,10 @@ class Seq:
         """The same on another device."""
         return Seq(self.values.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True))
 
+    def pin_memory(self) -> "Seq":
+        """The same in memory from which a GPU copies while the CPU goes on."""
+        return Seq(self.values.pin_memory(), self.lengths.pin_memory())
+
 
 @dataclass(frozen=True)
 class LevelShape:

@@ -22,6 +22,17 @@ LIBRARIES = ("torch", "torchaudio", "transformers")
 FORMAT = 1
 
 
+class Waveform(Extractor):
+    """The waveform itself as a front end: what is kept where features take too much and reading means resampling."""
+
+    channels = 1
+    front_end_args: Mapping[str, Any] = {"front_end": "waveform"}
+
+    def features(self, wave: Seq) -> Seq:
+        """[batch, samples] -> [batch, samples, 1]."""
+        return Seq(wave.values[:, :, None], wave.lengths)
+
+
 def features_of(levels: Mapping[str, Extractor], wave: Seq, *, precision: str) -> dict[str, Seq]:
     """What front ends make of a batch, computed in full precision and rounded.
 

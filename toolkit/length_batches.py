@@ -49,10 +49,12 @@ class LengthBatches:
         return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
     def _cut(self, keys: Tensor) -> list[list[int]]:
-        return [batch.tolist() for batch in keys.argsort(stable=True).split(self.sizes)] if self.sizes else []
+        return [batch.tolist() for batch in keys.argsort(stable=True).split(self.sizes)]
 
     def _sizes(self, limit: float, most: int) -> list[int]:
         """How many rows each batch has, from the shortest; filled from the longest."""
+        if not len(self.lengths):
+            return []
         longest = (self.lengths.sort().values * self.reach).clamp_max(self.lengths.max()).tolist()
         sizes, stop = [], len(longest)
         while stop:

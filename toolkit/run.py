@@ -102,7 +102,7 @@ class Run:
         return RunFolder(Path(self.recipe.output_folder) / name, writes=rank() == 0)
 
     def _train_and_test(self) -> None:
-        data = RunData(self.preparation, fixed_samples=self.system.fixed_samples)
+        data = RunData(self.preparation, fixed_samples=self.system.fixed_samples, device=self.training.device)
         objective = build_objective(self.recipe, self.system, data.class_counts())
         self._stamp()
         self._write_inputs()

@@ -22,6 +22,7 @@ class RunData:
     Args:
         preparation: recipe, utterances, classes and fold.
         fixed_samples: the only segment length the system can take, or None.
+        device: where batches go.
 
     Attributes:
         front_end: makes features of batches that have none yet, in the loaders; None leaves that to the system.
@@ -29,8 +30,8 @@ class RunData:
 
     front_end: Callable[[Seq], Mapping[str, Seq]] | None = None
 
-    def __init__(self, preparation: Preparation, *, fixed_samples: int | None):
-        self.preparation, self.fixed_samples = preparation, fixed_samples
+    def __init__(self, preparation: Preparation, *, fixed_samples: int | None, device: str = "cpu"):
+        self.preparation, self.fixed_samples, self.device = preparation, fixed_samples, device
         self.recipe = preparation.source.recipe
         fold = preparation.fold
         evaluated = {*fold.valid, *fold.test}
@@ -70,7 +71,7 @@ class RunData:
         return RowShares(batches, targets, rank=rank(), ranks=ranks())
 
     def loader(self, segments: SegmentSet, batches: RowShares | None = None) -> SegmentLoader:
-        """A loader over segments; where no batch sampler is given this rank's batches, in order or from short to long."""
+        """A loader over segments; without a batch sampler, this rank's batches in order or from short to long."""
         training = self.recipe.training
         if batches is None:
             by_length = self._by_length(segments, reach=1.0)
@@ -81,6 +82,8 @@ class RunData:
             collate_fn=segments.collate,
             batch_sampler=batches,
             num_workers=training.workers,
+            persistent_workers=training.workers > 0,
+            pin_memory=torch.device(self.device).type == "cuda",
             front_end=self.front_end,
         )
 

@@ -80,6 +80,20 @@ class Batch:
             features=None if self.features is None else {n: seq.to(device) for n, seq in self.features.items()},
         )
 
+    def pin_memory(self) -> "Batch":
+        """The same in memory from which a GPU copies while the CPU goes on; a DataLoader calls it."""
+
+        def pinned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: tensor.pin_memory() for name, tensor in tensors.items()}
+
+        return replace(
+            self,
+            wave=None if self.wave is None else self.wave.pin_memory(),
+            targets=pinned(self.targets),
+            covariates=pinned(self.covariates),
+            features=None if self.features is None else {n: seq.pin_memory() for n, seq in self.features.items()},
+        )
+
 
 def padded(rows: Sequence[Tensor]) -> Seq:
     """Rows of any lengths as one Seq, zeros behind them: each [time] or [time, channels]."""
