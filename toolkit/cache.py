@@ -15,7 +15,7 @@ from rich.progress import track
 from torch import Tensor
 
 from toolkit.ahead import ahead
-from toolkit.cache_shards import Entry, FrontEndFolder, ShardWriter
+from toolkit.cache_shards import Entry, FrontEndFolder, Shard, ShardWriter
 from toolkit.cache_store import LIMIT, features_folder, limit_bytes, lock_of, locked, make_room, megabytes
 from toolkit.contracts import Extractor, Seq
 from toolkit.declarations import OWN
@@ -272,14 +272,22 @@ class StoredRows(Sequence[Tensor]):
     """
 
     def __init__(self, entries: Iterable[Entry]):
-        self._spans = [(entry.shard, *span, entry.channels) for entry in entries for span in entry.spans()]
+        shards: dict[Path, int] = {}
+        self._shards: list[Shard] = []
+        spans = []
+        for entry in entries:
+            place = shards.setdefault(entry.shard.path, len(shards))
+            if place == len(self._shards):
+                self._shards.append(entry.shard)
+            spans += [(place, *span, entry.channels) for span in entry.spans()]
+        self._spans = np.array(spans, dtype=np.int64).reshape(-1, 4)  # no objects: processes that read share the pages
 
     def __len__(self) -> int:
         return len(self._spans)
 
     def __getitem__(self, index: int) -> Tensor:
-        shard, start, frames, channels = self._spans[index]
-        values = shard.values[start : start + frames * channels].reshape(frames, channels)
+        place, start, frames, channels = self._spans[index].tolist()
+        values = self._shards[place].values[start : start + frames * channels].reshape(frames, channels)
         return torch.from_numpy(values).float()
 
 

@@ -129,18 +129,21 @@ class FrontEndFolder:
         Args: rows: key -> of each segment [frames, channels].
         Raises: CacheError if it cannot be written.
         """
-        flat = np.concatenate([segment.ravel() for segments in rows.values() for segment in segments])
-        entries, offset = {}, 0
+        flat = [np.ascontiguousarray(segment) for segments in rows.values() for segment in segments]
+        entries, offset, checksum = {}, 0, 0
         for key, segments in rows.items():
             entries[key] = [offset, [len(segment) for segment in segments], segments[0].shape[1]]
             offset += sum(segment.size for segment in segments)
-        index = {"entries": entries, "dtype": flat.dtype.str, "values": flat.size, "crc32": zlib.crc32(flat)}
+        for segment in flat:
+            checksum = zlib.crc32(segment, checksum)
+        dtype = flat[0].dtype
+        index = {"entries": entries, "dtype": dtype.str, "values": offset, "crc32": checksum}
         name = uuid.uuid4().hex[:16]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if not (self.path / DESCRIPTION).is_file():
                 _write(self.path / DESCRIPTION, [_json(self.description)])
-            _write(self.path / f"{name}.npy", _array_parts(flat))
+            _write(self.path / f"{name}.npy", [_array_header(dtype, offset), *(segment.data for segment in flat)])
             _write(self.path / f"{name}.json", [_json(index)])
             shard = Shard(self.path / f"{name}.npy")
         except OSError as error:
@@ -200,10 +203,11 @@ def _read_shard(index: Path, wanted: Collection[str]) -> dict[str, Entry]:
     return entries
 
 
-def _array_parts(flat: np.ndarray) -> list[bytes | memoryview]:
+def _array_header(dtype: np.dtype, values: int) -> bytes:
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(flat))
-    return [header.getvalue(), flat.data]
+    what = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (values,)}
+    np.lib.format.write_array_header_1_0(header, what)
+    return header.getvalue()
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

@@ -21,7 +21,7 @@ from toolkit.utterance import MIN_SAMPLES
 UNKNOWN = -1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A stretch of an utterance, in samples at the system's rate.
 
