@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 EXAMPLES_VENV ?= .venv-examples
 
-.PHONY: train test examples lint format install clean
+.PHONY: train test examples bench lint format install clean
 
 train: install
 	$(BIN)/python recipes/iemocap/train.py hparams/mtl_cr.yaml
@@ -24,6 +24,10 @@ examples:
 		$(EXAMPLES_PYTHON) -m pip install --editable "$$each[test]" && \
 		(cd $$each && OMP_NUM_THREADS=1 $(EXAMPLES_PYTHON) -m pytest) || exit 1; \
 	done
+
+# One after another; they want a quiet machine.
+bench: install
+	$(BIN)/python benchmarks/run_all.py
 
 lint: install
 	$(BIN)/ruff check .

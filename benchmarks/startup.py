@@ -1,38 +1,57 @@
-"""How long the light commands take, as a part of what importing SpeechBrain takes."""
+"""How long the light commands take beside what importing SpeechBrain takes."""
 
-import statistics
 import subprocess
 import sys
-import time
+import tempfile
+from pathlib import Path
 
-ROUNDS = 5
-YARDSTICK = [sys.executable, "-c", "import speechbrain"]
-COMMANDS = {
-    "toolkit --help": ["-m", "toolkit", "--help"],
-    "toolkit list-plugins": ["-m", "toolkit", "list-plugins"],
-    "toolkit list-plugins --json": ["-m", "toolkit", "list-plugins", "--json"],
-}
+from measuring import Result, alternate
+from speech import write_corpus
+
+RECIPE = """\
+corpus: {plugin: manifest, args: {path: %s}}
+protocol: {name: session-out}
+model:
+  levels: {mfcc: {plugin: mfcc}}
+  fusion: {plugin: attention}
+  heads: {emotion: {plugin: linear}}
+  losses: {classification: {plugin: cross_entropy, on: "*"}}
+"""
+TOOLKIT = [sys.executable, "-m", "toolkit"]
 
 
-def seconds(command: list[str]) -> float:
-    """Wall-clock seconds of one run."""
-    start = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
-    return time.perf_counter() - start
+def run(command: list[str]) -> None:
+    """One run of a command; `status` of a folder without an experiment ends with 1."""
+    done = subprocess.run(command, capture_output=True)
+    assert done.returncode in (0, 1), done.stderr
 
 
 def main() -> None:
-    """Alternate the commands and print medians and ratios."""
-    times: dict[str, list[float]] = {name: [] for name in ("import speechbrain", *COMMANDS)}
-    for _ in range(ROUNDS):
-        times["import speechbrain"].append(seconds(YARDSTICK))
-        for name, arguments in COMMANDS.items():
-            times[name].append(seconds([sys.executable, *arguments]))
-    yardstick = statistics.median(times["import speechbrain"])
-    print(f"{'command':30s} {'median s':>9s} {'ratio':>6s}")
-    for name, measured in times.items():
-        median = statistics.median(measured)
-        print(f"{name:30s} {median:9.2f} {median / yardstick:6.2f}")
+    """Alternate each command with the import."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_corpus(Path(folder), 40)
+        recipe = Path(folder) / "startup.yaml"
+        recipe.write_text(RECIPE % (Path(folder) / "manifest.csv"))
+        commands = {
+            "toolkit --help": ["--help"],
+            "toolkit list-plugins": ["list-plugins"],
+            "toolkit list-plugins --json": ["list-plugins", "--json"],
+            "toolkit status, of a folder without an experiment": ["status", folder],
+            "toolkit check-data, of 40 files": ["check-data", str(recipe)],
+        }
+        rows = [
+            alternate(
+                lambda arguments=arguments: run([*TOOLKIT, *arguments]),
+                lambda: run([sys.executable, "-c", "import speechbrain"]),
+            ).row(name)
+            for name, arguments in commands.items()
+        ]
+    Result(
+        "startup.py",
+        "Light commands, each in a process of its own.",
+        'Opponent: python -c "import speechbrain", in benchmarks/startup.py.',
+        rows,
+    ).report()
 
 
 if __name__ == "__main__":

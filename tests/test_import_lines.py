@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_system import write_recipe
 
 import toolkit
 
@@ -19,6 +20,8 @@ LIGHT = (
     "toolkit.hookspecs",
     "toolkit.cli",
     "toolkit.corpus",
+    "toolkit.corpus_checks",
+    "toolkit.preparation",
     "toolkit.protocols",
     "toolkit.recipe",
     "toolkit.registry",
@@ -130,6 +133,7 @@ print(json.dumps(found))
 @pytest.mark.parametrize(
     ("arguments", "module"),
     [
+        (["--help"], "toolkit.cli"),
         (["list-plugins"], "toolkit.registry"),
         (["list-plugins", "--json"], "toolkit.registry"),
         (["show-plugin", "zzz"], "toolkit.registry"),
@@ -137,9 +141,13 @@ print(json.dumps(found))
         (["new-plugin", "head", "toolkit"], "toolkit.scaffold"),
         (["cache", "info"], "toolkit.cache_command"),
         (["cache", "clear", "zzz"], "toolkit.cache_command"),
+        (["status", "FOLDER"], "toolkit.experiment.command"),
+        (["check-data", "FOLDER/small.yaml"], "toolkit.corpus_checks"),
     ],
 )
-def test_light_commands_import_nothing_heavy(arguments, module):
+def test_light_commands_import_nothing_heavy(tmp_path, arguments, module):
+    write_recipe(tmp_path)
+    arguments = [argument.replace("FOLDER", str(tmp_path)) for argument in arguments]
     code = f"""
 import sys
 from toolkit.cli import main

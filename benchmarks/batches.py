@@ -1,0 +1,45 @@
+"""Padding and number of batches of whole utterances with IEMOCAP's lengths: by length, and shuffled."""
+
+import torch
+from measuring import Result
+from speech import durations
+
+from toolkit.length_batches import LengthBatches
+
+UTTERANCES, EPOCHS = 5531, 5
+LIMITS_S = (50, 100, 200, 400)
+
+
+def padding(batches: list[list[int]], seconds: list[float]) -> float:
+    """The share of what the batches hold that is padding."""
+    return 1 - sum(seconds) / sum(len(batch) * max(seconds[i] for i in batch) for batch in batches)
+
+
+def main() -> None:
+    """The mean over some epochs, for some limits."""
+    seconds, rows = durations(UTTERANCES).tolist(), []
+    for limit in LIMITS_S:
+        by_length = LengthBatches(seconds, limit=limit, most=UTTERANCES)
+        generator = torch.Generator().manual_seed(0)
+        ours = [padding(by_length.drawn(generator), seconds) for _ in range(EPOCHS)]
+        size = round(UTTERANCES / len(by_length))  # as many batches
+        orders = [torch.randperm(UTTERANCES, generator=generator).split(size) for _ in range(EPOCHS)]
+        theirs = [padding([batch.tolist() for batch in order], seconds) for order in orders]
+        rows.append(
+            {
+                "batch_seconds": str(limit),
+                "batches": str(len(by_length)),
+                "padding, %": f"{100 * sum(ours) / EPOCHS:.1f}",
+                "opponent's padding, %": f"{100 * sum(theirs) / EPOCHS:.1f}",
+            }
+        )
+    Result(
+        "batches.py",
+        f"Padding of {UTTERANCES} whole utterances with IEMOCAP's lengths, mean of {EPOCHS} epochs.",
+        "Opponent: shuffled batches, as many, in benchmarks/batches.py.",
+        rows,
+    ).report()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Run every benchmark, one after another, and write results.md from what each has found."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from measuring import RESULTS, table
+
+FOLDER = Path(__file__).parent
+NO_SCRIPTS = ("measuring.py", "speech.py", "run_all.py")
+HEAD = """\
+# Results of the benchmarks
+
+Written by `make bench`. Contestants alternate within one process run; a ratio is the median over rounds of the opponent's
+time by ours, beside its range. Figures measured beside other load are for a first look alone.
+"""
+
+
+def page(found: list[dict]) -> str:
+    """All results as Markdown."""
+    parts = [HEAD]
+    for result in found:
+        machine = "\n".join(f"- {name}: {value}" for name, value in result["machine"].items())
+        notes = "".join(f"\n{note}\n" for note in result["notes"])
+        parts.append(
+            f"## {result['script']}\n\n{result['question']}\n{result['opponent']}\n\n{table(result['rows'])}\n"
+            f"{notes}\n{machine}\n"
+        )
+    return "\n".join(parts)
+
+
+def main() -> None:
+    """Run those named, or all; scripts that fail are named at the end, and their last results stay."""
+    names = sys.argv[1:] or [path.name for path in sorted(FOLDER.glob("*.py")) if path.name not in NO_SCRIPTS]
+    failed = [name for name in names if subprocess.run([sys.executable, FOLDER / name]).returncode]
+    found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    (FOLDER / "results.md").write_text(page(found))
+    print(f"Written: {FOLDER / 'results.md'}")
+    if failed:
+        sys.exit(f"Failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
