@@ -12,8 +12,8 @@ NO_SCRIPTS = ("measuring.py", "speech.py", "run_all.py")
 HEAD = """\
 # Results of the benchmarks
 
-Written by `make bench`. Contestants alternate within one process run; a ratio is the median over rounds of the opponent's
-time by ours, beside its range. Figures measured beside other load are for a first look alone.
+Written by `make bench`. Contestants alternate within one process run; a ratio is the median over rounds of the
+opponent's time by ours, beside its range. Figures measured beside other load are for a first look alone.
 """
 
 
