@@ -108,7 +108,7 @@ def main() -> None:
         "Opponent: the same system that runs its backbone for every batch (training.feature_cache_mb 0), in "
         "benchmarks/frozen_backbone.py.",
         [row],
-        [*notes, "The cache was filled before; filling it takes about as long as one epoch without it."],
+        [*notes, "The cache was filled before."],
     ).report()
 
 

@@ -35,7 +35,8 @@ def write_corpus(folder: Path, count: int, *, seed: int = 0) -> list[Path]:
         path = folder / f"{number:05d}.wav"
         soundfile.write(path, voice(round(length * RATE), seed=number), RATE)
         speaker = number % 10
-        row = path.name, ["ang", "hap", "neu", "sad"][number // 10 % 4], f"s{speaker}", "FM"[speaker % 2], speaker // 2
+        label = ("ang", "hap", "neu", "sad")[(number + number // 10) % 4]
+        row = path.name, label, f"s{speaker}", "FM"[speaker % 2], speaker // 2
         rows.append(",".join(map(str, row)))
         paths.append(path)
     (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
