@@ -5,6 +5,7 @@ import importlib
 import json
 import logging
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -148,6 +149,16 @@ def test_config_json_says_what_the_run_was(bundle, run):
 def test_the_same_run_makes_the_same_bytes(run, tmp_path):
     one, other = export_bundle(run, tmp_path / "one.zip"), export_bundle(run, tmp_path / "other.ZIP")
     assert one.read_bytes() == other.read_bytes()
+
+
+def test_the_example_of_the_page_runs(run, tmp_path, monkeypatch):
+    page = (ROOT / "docs" / "bundles.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    shutil.copytree(run, tmp_path / re.search(r'export_bundle\("(.*?)"', code)[1])
+    monkeypatch.chdir(tmp_path)
+    space = {}
+    exec(code, space)
+    assert space["bundle"].path == Path("mfcc.zip")
 
 
 def test_a_read_leaves_the_random_state_alone(bundle):

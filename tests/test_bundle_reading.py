@@ -73,6 +73,10 @@ class TestWhatIsNoBundle:
         (tmp_path / "b.zip").write_bytes(data)
         assert "is no bundle" in refusal(tmp_path / "b.zip")
 
+    def test_a_name_that_no_file_can_have(self, tmp_path):
+        with pytest.raises(BundleError, match="File name too long"):
+            read_bundle(tmp_path / ("x" * 300))
+
     @pytest.mark.parametrize("name", FILES)
     def test_a_missing_file_is_named(self, name, bundle, tmp_path):
         files = content(bundle)

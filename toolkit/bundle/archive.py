@@ -82,17 +82,25 @@ def open_files(path: Path) -> Iterator[Read]:
         BundleError: if there is no bundle here. Reading raises it where a file is missing, no plain file, or larger
             than `LARGEST` allows.
     """
-    if path.name == RESULTS or (path / RESULTS).is_file() or (path / RECIPE).is_file():
-        run = path.parent if path.name == RESULTS else path
-        raise BundleError(f"{path} is of a run, not a bundle. `toolkit export {run} BUNDLE` makes one of it.")
-    if path.is_dir():
+    if _is_folder(path):
         yield lambda name: _read_from_folder(path, name)
-    elif path.is_file():
-        with _opened_zip(path) as archive:
-            entries = _checked_entries(path, archive)
-            yield lambda name: _read_from_zip(path, archive, entries, name)
-    else:
-        raise BundleError(f"No bundle at {path}.{_near(path)}")
+        return
+    with _opened_zip(path) as archive:
+        entries = _checked_entries(path, archive)
+        yield lambda name: _read_from_zip(path, archive, entries, name)
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether it is a folder, and not a file; refuses what is neither, and runs."""
+    try:
+        if path.name == RESULTS or (path / RESULTS).is_file() or (path / RECIPE).is_file():
+            run = path.parent if path.name == RESULTS else path
+            raise BundleError(f"{path} is of a run, not a bundle. `toolkit export {run} BUNDLE` makes one of it.")
+        if path.is_dir() or path.is_file():
+            return path.is_dir()
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise BundleError(f"{path} cannot be read: {error.strerror}.") from error
+    raise BundleError(f"No bundle at {path}.{_near(path)}")
 
 
 def _write(path: Path, fill: Callable) -> None:

@@ -61,11 +61,22 @@ def export_bundle(
     system = _trained_system(run)
     weights = weights_of(system)
     config = _describe(run, system, weights)
-    restore_system(read_config(config_text(config).encode()), weights)
+    _try_out(config, weights)
     card = card_text(config).encode()
     config = replace(config, files={**config.files, CARD: FileFacts.of(card)})
     write_files(target, {CONFIG: config_text(config).encode(), WEIGHTS: weights, CARD: card})
     return target
+
+
+def _try_out(config: BundleConfig, weights: bytes) -> None:
+    """Do what a reader does."""
+    try:
+        restore_system(read_config(config_text(config).encode()), weights)
+    except BundleError as error:
+        raise BundleError(
+            f"{config.name} does not come back from what a bundle holds: {error} Do the portable_args of its levels "
+            "build them?"
+        ) from error
 
 
 def _refuse_shuffled(run: "TrainedRun") -> None:
