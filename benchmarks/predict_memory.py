@@ -27,8 +27,11 @@ def write_files(folder: Path, count: int, broken: int = 0) -> list[Path]:
         path = folder / f"{number:04}.{ending}"
         seconds = 0.5 + 7.5 * (number * 37 % 100) / 100
         soundfile.write(path, 0.2 * rng.uniform(-1, 1, (int(seconds * rate), channels)), rate)
-        if broken and number % (count // broken) == 7:
-            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        turn, place = divmod(number, count // broken) if broken else (0, -1)
+        if place == turn % len(KINDS):  # a file of each format in turn
+            whole = path.read_bytes()
+            # An Ogg stream promises no length: half of one is a shorter one.
+            path.write_bytes(b"no audio" if ending == "ogg" else whole[: len(whole) // 2])
             damaged.append(path)
     return damaged
 
