@@ -74,6 +74,10 @@ class GroupError(ToolkitError):
     """Processes that train one system together cannot meet, do not agree, or one of them is gone."""
 
 
+class OnnxError(ToolkitError):
+    """A system cannot be written as an ONNX model that agrees with torch."""
+
+
 class ExperimentError(ToolkitError):
     """An experiment cannot be planned, run, continued or read."""
 

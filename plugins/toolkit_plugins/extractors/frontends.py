@@ -12,7 +12,7 @@ is a part of the frame's loudest bin, and shows in those 80 dB below it (3e-3). 
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial, wraps
 from typing import Any
 
@@ -242,14 +242,21 @@ def _analyse(
     left = n_fft // 2
     right = max(0, frames * hop - left + n_fft - samples)
     framed = functional.pad(values, (left, right)).unfold(1, n_fft, hop)[:, : frames + 1]
-    some = max(1, _CHUNK.get(device.type, _CHUNK_ACCELERATOR) // (len(framed) * n_fft))
-    parts = [read(torch.fft.rfft(part * taper), kept) for part in framed.split(some, dim=1)]
+    parts = [read(torch.fft.rfft(part * taper), kept) for part in _some_frames(framed)]
     powers = torch.cat([power for power, _ in parts], dim=1)[:, :-1]
     loudest = torch.cat([loud for _, loud in parts], dim=1)  # [batch, frames + 1]
     real_frames = torch.div(wave.lengths, hop, rounding_mode="floor")
     beyond = torch.arange(frames + 1, device=device) > real_frames[:, None]
     top = loudest.masked_fill(beyond, 0).amax(dim=1)[:, None, None]
     return Seq(powers, real_frames.clamp_min(1)), top
+
+
+def _some_frames(framed: Tensor) -> Sequence[Tensor]:
+    """Frames [batch, frames, n_fft], some at a time; an exported graph takes any length as a whole."""
+    if torch.compiler.is_exporting():
+        return [framed]
+    batch, _, n_fft = framed.shape
+    return framed.split(max(1, _CHUNK.get(framed.device.type, _CHUNK_ACCELERATOR) // (batch * n_fft)), dim=1)
 
 
 def _mel_powers(

@@ -6,6 +6,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from toolkit.contracts import Seq
+from toolkit_plugins.extractors.onnx_lstm import onnx_lstm
 
 
 class FrameNorm(nn.LayerNorm):
@@ -21,6 +22,9 @@ class MaskedBatchNorm(nn.BatchNorm1d):
 
     def forward(self, frames: Seq) -> Tensor:
         """[batch, time, channels] -> the same shape, zeros beyond the lengths."""
+        if torch.compiler.is_exporting():  # how many frames are real is not known there
+            values = super().forward(frames.values.transpose(1, 2)).transpose(1, 2)
+            return Seq(values, frames.lengths).zeroed().values
         real = frames.values[frames.mask]  # [frames, channels]
         if len(real) > 1 or not self.training:
             real = super().forward(real)
@@ -109,6 +113,8 @@ class BiLstm(nn.Module):
 
     def forward(self, frames: Seq) -> Seq:
         """[batch, time, channels] -> [batch, time, 2 * hidden]."""
+        if torch.onnx.is_in_onnx_export():
+            return onnx_lstm(self.lstm, frames)
         steps = frames.values.shape[1]
         lengths = frames.lengths.cpu()  # packing wants them there
         if bool((lengths == steps).all()):
