@@ -291,6 +291,12 @@ class TestPlugins:
         self.level(bundle, plugin=plugin)
         assert f"model.levels.mfcc.plugin: is {plugin!r}; one of `distributions`" in refusal(bundle)
 
+    def test_a_distribution_without_a_name_is_none(self, bundle):
+        edit_config(bundle, lambda values: values["distributions"].update({"": "1.0"}))
+        read_bundle(bundle)
+        self.level(bundle, plugin=":mfcc")
+        refusal(bundle)
+
     def test_a_module_or_class_is_no_name(self, bundle):
         self.level(bundle, plugin="audio-classification-toolkit:toolkit_plugins.extractors.mfcc:Mfcc")
         refusal(bundle)

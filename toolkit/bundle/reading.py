@@ -1,7 +1,6 @@
 """A bundle in, its system out. Nothing in a bundle is code: it names plugins, and those that are installed are used."""
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -121,8 +120,6 @@ def restore_system(config: BundleConfig, weights: bytes) -> "System":
     with torch.random.fork_rng(devices=[]):  # the random weights that are replaced
         try:
             system = build_system(config, config.classes)
-        except BundleError:
-            raise
         except ToolkitError as error:
             raise BundleError(f"{CONFIG}: {one_line(error)}") from error
     load_weights(system, weights)
@@ -148,9 +145,9 @@ def _changes(config: BundleConfig) -> str:
 def _version(distribution: str) -> str | None:
     try:
         return version(distribution)
-    except PackageNotFoundError:
+    except (PackageNotFoundError, ValueError):  # a bundle may hold any name, an empty one too
         return None
 
 
-def _shares(answer: tuple[float, ...] | Mapping) -> str:
+def _shares(answer: tuple[float, ...]) -> str:
     return " ".join(f"{share:.3f}" for share in answer[:4]) + (" ..." if len(answer) > 4 else "")
