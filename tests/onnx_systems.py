@@ -4,7 +4,7 @@ import torch
 from broken_extractors import GoodExtractor
 from broken_fusions import GoodFusion
 from broken_heads import GoodHead
-from wav2vec2_checkpoints import GROUP, LAYER, STABLE, random_model
+from wav2vec2_checkpoints import LAYER, STABLE, random_model
 
 from toolkit.contracts import LevelShape, Seq
 from toolkit.covariates import PredictedCovariate
@@ -23,6 +23,7 @@ RATE, SEGMENT = 16_000, 4_800
 LABELS = ("angry", "happy", "neutral")
 MELS = {"n_mfcc": 13, "n_fft": 512, "n_mels": 20}
 FIXED = {"segment_samples": SEGMENT}
+ONE_LAYER = {"num_hidden_layers": 1}  # each takes the exporter seconds where the time axis is free
 
 
 def linear(**args):
@@ -43,7 +44,7 @@ SYSTEMS = {
             "mfcc": lambda: Mfcc(
                 **MELS, deltas=True, normalize="standardize", convolutions=[8], convolution_stride=2, hidden=4
             ),
-            "wav2vec2": lambda: random_model(config=GROUP, preemphasis=0.97),
+            "wav2vec2": lambda: random_model(config=ONE_LAYER, preemphasis=0.97),
         },
         "fusion": lambda **context: Attention(**context, dim=8, hidden=8, heads=2, statistics=True, normalise=True),
         "head": mlp,
@@ -52,7 +53,9 @@ SYSTEMS = {
     "wav2vec2 large, weighted, and batch norm, concat, gender predicted": {
         "levels": {
             "mfcc": lambda: Mfcc(**MELS, encoder="none", convolutions=[8, 8], convolution_norm="batch"),
-            "wav2vec2": lambda: random_model(config=STABLE, layer="weighted", normalize=True, freeze_convolutions=True),
+            "wav2vec2": lambda: random_model(
+                config=STABLE | ONE_LAYER, layer="weighted", normalize=True, freeze_convolutions=True
+            ),
         },
         "fusion": concat("statistics", normalise=True),
         "head": linear,
@@ -119,7 +122,7 @@ def build(levels, fusion, head, gender="none"):
     with torch.no_grad():
         for part in (system.fusion, system.heads, system.covariates):
             for parameter in part.parameters():
-                parameter.add_(0.5 * torch.randn_like(parameter))
+                parameter.add_(torch.randn_like(parameter) / parameter.shape[-1] ** 0.5)
         for name, buffer in system.named_buffers():
             if name.endswith(("running_mean", "running_var")):
                 buffer.add_(torch.rand_like(buffer))

@@ -34,7 +34,7 @@ class OnnxReport:
         inputs: their names, in order.
         fixed_samples: the only length of the time axis, or None where any length is taken.
         compared: rows and samples of each batch that was compared.
-        difference: the largest of any log-probability in them.
+        difference: the largest of any log-probability in them, relative to it where it is below -1.
     """
 
     path: Path
@@ -125,7 +125,7 @@ def _parts(system: System, predict_from: str) -> list[Part]:
     ]
 
 
-def _write(part: Part, usage: Usage, path: Path, *, relative: bool = False) -> float:
+def _write(part: Part, usage: Usage, path: Path) -> float:
     """Trace a part, write it and compare it: the largest difference."""
     longest = min(usage.segment_samples * 3 // 4, round(LONGEST_TRACED_S * usage.sample_rate))
     program = trace(part, rows=TRACED_ROWS, samples=part.fixed_samples or longest, output="log_probabilities")
@@ -134,7 +134,7 @@ def _write(part: Part, usage: Usage, path: Path, *, relative: bool = False) -> f
         {key: json.dumps(value) for key, value in _metadata(usage, part.fixed_samples).items()}
     )
     program.save(path)
-    return largest_difference(path, part, _compared(part, usage), relative=relative)
+    return largest_difference(path, part, _compared(part, usage))
 
 
 def _compared(part: Part, usage: Usage) -> list[tuple[int, int]]:
@@ -162,7 +162,7 @@ def _blame(parts: list[Part], usage: Usage, *, otherwise: OnnxError) -> OnnxErro
     with tempfile.TemporaryDirectory() as folder:
         for part in parts:
             try:
-                _write(part, usage, Path(folder) / "part.onnx", relative=True)
+                _write(part, usage, Path(folder) / "part.onnx")
             except NotExportable as error:
                 return OnnxError(_said(part, error))
     return otherwise
