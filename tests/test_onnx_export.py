@@ -75,9 +75,9 @@ def test_any_batch_is_answered_as_by_torch_whatever_lies_behind_its_rows(exporte
         expected = exported.torch(rows, genders[: len(rows)])
         for beyond in (0.0, 1e4, np.nan):
             found = exported.onnx(rows, genders[: len(rows)], beyond=beyond, extra=77)
-            assert found.shape == (len(rows), len(LABELS)) and np.abs(found - expected).max() < 1e-5
+            assert found.shape == (len(rows), len(LABELS)) and np.abs(found - expected).max() < 1e-4
         if len(rows) > 1:
-            assert np.ptp(expected, axis=0).max() > 1e-2, "rows that are all answered alike would show nothing"
+            assert np.ptp(expected, axis=0).max() > 1e-3, "rows that are all answered alike would show nothing"
 
 
 def test_its_inputs_and_axes_are_those_of_the_system(exported):

@@ -10,15 +10,12 @@ import soundfile
 import stand_in_bundle
 from click.testing import CliRunner
 from stand_in_bundle import write_bundle
-from toolkit.calibration import expected_calibration_error
-from toolkit.confusions import speaker_confusions
-from toolkit.intervals import Interval, interval
-from toolkit.paired_tests import holm, sign_flip_test
 
 from toolkit import cli, metrics
 from toolkit.corpus import read_manifest
 from toolkit.predict import loading
 from toolkit.report.formats import INTERVAL
+from toolkit.statistics import Interval, expected_calibration_error, holm, interval, sign_flip_test, speaker_confusions
 
 
 @pytest.fixture(autouse=True)

@@ -205,7 +205,8 @@ def report(folder, baseline, pair, protocol, tsne_fold, speakers, output):
 @main.command("export")
 @click.argument("run", metavar="RUN")
 @click.argument("bundle", metavar="BUNDLE")
-def export(run: str, bundle: str):
+@click.option("--onnx", is_flag=True, help="Add model.onnx, compared with torch before it is kept.")
+def export(run: str, bundle: str, onnx: bool):
     """Write the trained system of RUN to BUNDLE: a folder, or one file where its name ends in .zip.
 
     RUN is the folder of a finished run, or its results.json. A bundle holds weights, configuration and a model card,
@@ -215,7 +216,7 @@ def export(run: str, bundle: str):
     from toolkit.logs import quiet_libraries
 
     quiet_libraries()
-    click.echo(export_bundle(run, bundle, say=lambda line: click.echo(line, err=True)))
+    click.echo(export_bundle(run, bundle, onnx=onnx, say=lambda line: click.echo(line, err=True)))
 
 
 @main.group("cache", cls=Commands)

@@ -87,14 +87,20 @@ class System(nn.Module):
 
     def encode(self, features: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> ModelOutput:
         """From the levels' features to the output."""
+        embeddings, covariate_logits = self.embed(features, covariates)
+        logits = {name: head(embeddings[self.head_inputs[name]]) for name, head in self.heads.items()}
+        return ModelOutput(embeddings, logits, covariate_logits)
+
+    def embed(
+        self, features: Mapping[str, Seq], covariates: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """From the levels' features to the embeddings and the logits of predicted covariates, before any head."""
         frames = {name: level.encode(features[name]) for name, level in self.levels.items()}
         known = {name: one_hot(covariates[name], classes) for name, classes in self.given_covariates.items()}
         covariate_logits = {}
         for name, predict in self.covariates.items():
             known[name], covariate_logits[name] = predict(frames[self.covariate_levels[name]])
-        embeddings = self.fusion(frames, known)
-        logits = {name: head(embeddings[self.head_inputs[name]]) for name, head in self.heads.items()}
-        return ModelOutput(embeddings, logits, covariate_logits)
+        return self.fusion(frames, known), covariate_logits
 
 
 def build_system(recipe: Composition, classes: Mapping[str, Sequence[str]]) -> System:

@@ -113,7 +113,7 @@ def _parts(system: System, predict_from: str) -> list[Part]:
         return Part(system, lambda wave, _: level(wave).zeroed().values, f"level {name!r} ({type(level).__name__})")
 
     def fused(wave: Seq, covariates: Mapping[str, Tensor]) -> Tensor:
-        return system(wave, covariates).embeddings[system.head_inputs[predict_from]]
+        return system.embed(system.features(wave), covariates)[0][system.head_inputs[predict_from]]
 
     def log_probabilities(wave: Seq, covariates: Mapping[str, Tensor]) -> Tensor:
         return system(wave, covariates).logits[predict_from].float().log_softmax(dim=-1)

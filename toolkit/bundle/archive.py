@@ -19,7 +19,8 @@ from toolkit.run_folder import RECIPE, RESULTS
 
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
-LARGEST = {CONFIG: 16 << 20, CARD: 4 << 20, WEIGHTS: 16 << 30}  # bytes
+ONNX = "model.onnx"  # may be there
+LARGEST = {CONFIG: 16 << 20, CARD: 4 << 20, WEIGHTS: 16 << 30, ONNX: 2 << 30}  # bytes
 ZIP = ".zip"
 _DATE = (1980, 1, 1, 0, 0, 0)  # of every entry, so that the same content is the same .zip
 _ENCRYPTED = 1

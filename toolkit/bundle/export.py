@@ -3,12 +3,13 @@
 Light to import: who only reads bundles pays for no statistics.
 """
 
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.bundle.archive import CARD, WEIGHTS, refuse_existing, write_files
+from toolkit.bundle.archive import CARD, ONNX, WEIGHTS, refuse_existing, write_files
 from toolkit.bundle.config import CONFIG, FORMAT_VERSION, BundleConfig, FileFacts, config_text, read_config
 from toolkit.bundle.reading import restore_system
 from toolkit.errors import BundleError
@@ -20,6 +21,7 @@ from toolkit.recipe import ModelSpec
 from toolkit.recipe_schema import PartSpec
 from toolkit.registry import default_registry
 from toolkit.signatures import resolved_arguments
+from toolkit.usage import Usage
 
 if TYPE_CHECKING:
     from toolkit.bundle.trained_run import TrainedRun
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def export_bundle(
-    run_folder: str | Path, target: str | Path, *, say: Callable[[str], None] = lambda line: None
+    run_folder: str | Path, target: str | Path, *, onnx: bool = False, say: Callable[[str], None] = lambda line: None
 ) -> Path:
     """Write the system of a finished run, with the weights of the epoch that was tested.
 
@@ -37,6 +39,7 @@ def export_bundle(
     Args:
         run_folder: the run's folder, or its results.json.
         target: a folder to make, or one file for a name that ends in .zip; must not be there.
+        onnx: whether to add model.onnx, the system as an ONNX model.
         say: prints a line: what has to be said of the results, code that changed since the training.
 
     Returns:
@@ -44,6 +47,7 @@ def export_bundle(
 
     Raises:
         BundleError: if the run is not finished, something is at the target, or the system cannot be given away.
+        OnnxError: if a part of it cannot be exported to ONNX.
         ToolkitError: if a file of the run is damaged, or its system cannot be built.
     """
     from toolkit.bundle.card import card_text
@@ -62,10 +66,19 @@ def export_bundle(
     weights = weights_of(system)
     config = _describe(run, system, weights)
     _try_out(config, weights)
-    card = card_text(config).encode()
-    config = replace(config, files={**config.files, CARD: FileFacts.of(card)})
-    write_files(target, {CONFIG: config_text(config).encode(), WEIGHTS: weights, CARD: card})
+    files = {WEIGHTS: weights, CARD: card_text(config).encode()}
+    if onnx:
+        files[ONNX] = _onnx_model(system, config.usage)
+    config = replace(config, files={name: FileFacts.of(data) for name, data in files.items()})
+    write_files(target, {CONFIG: config_text(config).encode(), **files})
     return target
+
+
+def _onnx_model(system: "System", usage: Usage) -> bytes:
+    from toolkit.onnx_export import export_onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        return export_onnx(system, usage, Path(folder) / ONNX).path.read_bytes()
 
 
 def _try_out(config: BundleConfig, weights: bytes) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from toolkit.confusions import Accuracies
+from toolkit.statistics import Accuracies
 
 
 @dataclass(frozen=True, kw_only=True)

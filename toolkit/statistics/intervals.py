@@ -14,7 +14,6 @@ that training's luck, and all folds share most of their training data.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from toolkit.statistics.confusions import MIN_SPEAKERS, accuracy, gains_and_totals, hits_and_totals
 
@@ -127,4 +126,6 @@ def _expanded_tail(tail: float, n: int) -> float:
 
     The bootstrap's spread is too small by sqrt((n - 1) / n), and the normal quantile stands where Student's should.
     """
+    from scipy import stats  # takes longer to import than all that reads statistics without an interval
+
     return float(stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf(tail, n - 1)))
