@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.checkpoints import AtomicCheckpointer, load_state
-from toolkit.contracts import ModelOutput
 from toolkit.distributed import from_first, rank, ranks
 from toolkit.errors import ToolkitError
 from toolkit.evaluation import Evaluation
@@ -145,10 +144,6 @@ class SystemBrain(sb.Brain):
         for name in self.modules:
             load_state(self.modules[name], best.paramfiles[name])
 
-    def compute_forward(self, batch: Batch, stage: sb.Stage) -> ModelOutput:
-        """Run the system on a batch that is on the device."""
-        return self.system(batch.inputs, batch.covariates)
-
     def fit_batch(self, batch: Batch) -> Tensor:
         """One batch forward and backward; an optimizer step at the end of each accumulation and of the epoch.
 
@@ -164,10 +159,14 @@ class SystemBrain(sb.Brain):
         with self.learner.no_sync(not closes):
             with self.training_ctx:
                 loss = self.learner(batch.to(self.device), batch.targets, whole)
-            self.scaler.scale(loss / self._batches_in_step()).backward()
+            self.backward(loss)
         if closes:
             self.optimizers_step()
         return loss.detach()
+
+    def backward(self, loss: Tensor):
+        """Add a batch's share to the gradients of its optimizer step."""
+        self.scaler.scale(loss / self._batches_in_step()).backward()
 
     def optimizers_step(self):
         """Clip over all groups together, then step, unless a gradient is not finite."""
@@ -235,14 +234,13 @@ class SystemBrain(sb.Brain):
 
     def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
         """Only between optimizer steps: gradients are not part of a checkpoint. Several ranks look at one clock."""
+        due = False
         if self.step % self.training.accumulate:
-            return False
+            return due
         if self.training.checkpoint_steps:
             due = steps_since_ckpt >= self.training.checkpoint_steps
         elif self.training.checkpoint_minutes and (ranks() == 1 or not self.step % READ_EVERY):
             due = from_first(lambda: time.time() - last_ckpt_time > 60 * self.training.checkpoint_minutes)
-        else:
-            due = False
         if due:
             self.read_log()
             self.history.seconds_before = time.monotonic() - self.epoch_start
@@ -259,8 +257,9 @@ class SystemBrain(sb.Brain):
 
     def evaluate_batch(self, batch: Batch, stage: sb.Stage) -> None:
         """Collect the log-probabilities of every head, and the embeddings in the test stage."""
+        on_device = batch.to(self.device)
         with self.evaluation_ctx:
-            output = self.compute_forward(batch.to(self.device), stage)
+            output = self.system(on_device.inputs, on_device.covariates)
         self.evaluation.add(batch, output)
 
     def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None):

@@ -81,8 +81,10 @@ def _source(words, *, data_folder, manifest, trust_recipe, search_folder, **shor
 @click.option("--output_folder", help="Where the run's folder goes; results/ where not given.")
 @click.option("--device", help="cpu, cuda, cuda:1, ...; a GPU if there is one where not given.")
 @click.option("--precision", help="fp32, bf16 or fp16.")
+@click.option("--profile", is_flag=True, help="Print the dearest places of a step; a trace goes into the run's folder.")
+@click.option("--profile-file", help="The same, with the trace in this file.")
 @click.pass_context
-def train(ctx, words, protocol, fold, seed, output_folder, device, precision, **options):
+def train(ctx, words, protocol, fold, seed, output_folder, device, precision, profile, profile_file, **options):
     """Train the system of RECIPE on one fold, test it, and fill a folder with what was found.
 
     Any key of the recipe can be replaced, nested ones too: --model.fusion.args.dim 64. An interrupted run goes on where
@@ -95,21 +97,9 @@ def train(ctx, words, protocol, fold, seed, output_folder, device, precision, **
     shortcuts |= {"training__device": device, "training__precision": precision}
     with together():
         source = _source(words, search_folder=ctx.obj, **options, **shortcuts)
-        from toolkit.preparation import prepare
+        from toolkit.train_command import train
 
-        preparation = prepare(source)
-        from toolkit.display import print_results
-        from toolkit.distributed import rank
-        from toolkit.logs import quiet_libraries
-        from toolkit.run import Run
-        from toolkit.run_folder import read_results
-
-        quiet_libraries()
-        terminal = sys.stderr.isatty()
-        results = Run(preparation, say=lambda line: click.echo(line, err=True), progress=terminal).train()
-        if rank() == 0:
-            print_results(read_results(results))
-            click.echo(results)
+        train(source, profile=profile, profile_file=profile_file)
 
 
 @main.command("check-data", context_settings={"ignore_unknown_options": True})

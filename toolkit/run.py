@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -42,11 +43,19 @@ class Run:
         preparation: recipe, data and fold.
         say: prints a line for the reader.
         progress: whether to draw progress bars on standard error.
+        trace: a file for a profile of some steps, in the run's folder where it is relative; None: no profile.
     """
 
-    def __init__(self, preparation: Preparation, *, say: Callable[[str], None] = print, progress: bool = False):
+    def __init__(
+        self,
+        preparation: Preparation,
+        *,
+        say: Callable[[str], None] = print,
+        progress: bool = False,
+        trace: Path | None = None,
+    ):
         self.preparation, self.recipe = preparation, preparation.source.recipe
-        self.protocol = preparation.fold.protocol
+        self.protocol, self.trace = preparation.fold.protocol, trace
         self.say, self.progress = (say, progress) if rank() == 0 else (_nothing, False)
         self.training = replace(self.recipe.training, device=choose_device(self.recipe))
         self.versions = used_versions(self.recipe)
@@ -143,9 +152,17 @@ class Run:
             if rank() == 0:
                 self._fit_levels(data)
             share_state(self.system)
-        brain.fit(brain.epochs, data.loader(data.train, brain.train_sampler), data.loader(data.evaluation))
+        with self._profiled(brain):
+            brain.fit(brain.epochs, data.loader(data.train, brain.train_sampler), data.loader(data.evaluation))
         brain.checkpointer.keep_only([f"best_{rule}" for rule in brain.history.rules])
         self.folder.write_json(HISTORY, brain.history.state_dict())
+
+    def _profiled(self, brain: SystemBrain) -> AbstractContextManager:
+        if self.trace is None or rank() > 0:
+            return nullcontext()
+        from toolkit.profiling import StepProfile
+
+        return StepProfile(self.folder.path / self.trace, self.say).watch(brain)
 
     def _folder_that_is_trained(self) -> RunFolder | None:
         """This run's folder, or that of a protocol with the same training, whose training has ended."""
