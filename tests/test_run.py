@@ -160,6 +160,15 @@ def test_bf16_trains_on_the_cpu(recipe):
     assert results(folder)["precision"] == "bf16"
 
 
+def test_processes_that_train_together_have_a_gpu_each(recipe, monkeypatch):
+    monkeypatch.setattr("toolkit.run.ranks", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert choose_device(load_source(recipe, ["--training.device=cuda"]).recipe) == "cuda:1"
+    with pytest.raises(RecipeError, match="each has its own; say cuda"):
+        choose_device(load_source(recipe, ["--training.device=cuda:0"]).recipe)
+
+
 @pytest.mark.parametrize(
     ("device", "precision", "message"),
     [

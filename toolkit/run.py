@@ -74,6 +74,10 @@ class Run:
         if not from_first(lambda: self.folder.finished):
             with self.folder.locked(wait=wait):
                 if not from_first(lambda: self.folder.finished):  # by a process that held the lock until now
+                    if not self.folder.path.is_dir():
+                        raise GroupError(
+                            f"Rank {rank()} does not see {self.folder.path}: all machines have to share it."
+                        )
                     self._train_and_test()
                     return self.folder.results
         self.say(f"This run is finished, nothing is trained: {self.folder.path}")
@@ -235,8 +239,11 @@ def choose_device(recipe: Recipe) -> str:
         RecipeError: if the device is not there, or cannot compute in the recipe's precision.
     """
     precision = recipe.training.precision
+    name = recipe.training.device
+    if ranks() > 1 and (name or "").startswith("cuda:"):
+        raise RecipeError(f"training.device is {name!r}: where several processes train, each has its own; say cuda.")
     try:
-        device = available_device(recipe.training.device, setting="training.device")
+        device = available_device(name, setting="training.device")
         if device == "cuda" and ranks() > 1:
             device = available_device(f"cuda:{os.environ['LOCAL_RANK']}", setting="a rank's own device")
     except DeviceError as error:
