@@ -32,7 +32,7 @@ from toolkit.run import Run
 from toolkit.run_folder import EPOCH_COLUMNS
 from toolkit.scaffold import SUMMARIES
 from toolkit.schema_reading import default_at, known_paths
-from toolkit.testing import check_plugin
+from toolkit.testing import assert_contract, check_plugin
 from toolkit.utterance import COLUMNS
 from toolkit.yaml_loading import read_yaml
 from toolkit_plugins.corpora.ravdess import GROUPS
@@ -153,6 +153,13 @@ def imagined(recipe: Recipe) -> list[Utterance]:
             known |= {"speaker": speaker, "session": session}
         out.append(Utterance(id=speaker, path=f"{speaker}.wav", label="a", **known))
     return out
+
+
+def test_the_loss_on_the_page_of_several_processes_keeps_the_contract(tmp_path, monkeypatch):
+    (text,) = named(DOCS / "distributed.md", "python").values()
+    (tmp_path / "weighted_loss_of_the_page.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert_contract("loss", importlib.import_module("weighted_loss_of_the_page").Weighted)
 
 
 def test_there_are_commands_and_recipes_to_look_at():
