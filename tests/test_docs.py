@@ -225,7 +225,7 @@ def test_a_command_in_running_text_exists(page):
     for words in re.findall(r"`toolkit ([^`]+)`", text):
         command, *rest = shlex.split(words)
         assert command in cli.main.commands, words
-        if command == "show-plugin" and rest and rest[-1] != "NAME":
+        if command == "show-plugin" and rest and rest[-1] != "NAME" and "examples" not in page.parts:
             assert CliRunner().invoke(cli.main, [command, *rest]).exit_code == 0
 
 

@@ -45,7 +45,7 @@ def test_a_training_of_too_few_steps_says_so(tmp_path):
 
 def test_a_trace_that_cannot_be_written_is_one_line(tmp_path):
     with pytest.raises(CheckpointError, match=r"trace cannot be written to .*gone"):
-        train(write_recipe(tmp_path), "gone", trace=tmp_path / "gone" / "trace.json")
+        train(write_recipe(tmp_path), "run", trace=tmp_path / "gone" / "trace.json")
 
 
 def test_the_dearest_place_comes_first():

@@ -31,6 +31,7 @@ class StepProfile:
     def __init__(self, path: Path, say: Callable[[str], None]):
         self.path, self.say = path, say
         self._marks: list[tuple[Any, str]] = []
+        self._places = {STEP, WAITING}  # torch puts marks of its own beside these
         self._waiting: record_function | None = None
         self._in_step = self._told = False
 
@@ -41,6 +42,8 @@ class StepProfile:
         Raises:
             CheckpointError: if the trace cannot be written.
         """
+        if not os.access(self.path.parent, os.W_OK | os.X_OK):
+            raise CheckpointError(f"The profile's trace cannot be written to {self.path}: its folder cannot be used.")
         steps = schedule(wait=0, warmup=LEFT_OUT, active=RECORDED, repeat=1)
         try:
             with profile(schedule=steps, on_trace_ready=self._tell) as profiler:
@@ -77,6 +80,7 @@ class StepProfile:
                 return unmarked(*args, **kwargs)
 
         setattr(owner, method, marked)
+        self._places.add(place)
         self._marks.append((owner, method))
 
     def _time_the_waiting(self, brain: SystemBrain, profiler: profile) -> None:
@@ -107,7 +111,7 @@ class StepProfile:
 
     def _tell(self, profiler: profile) -> None:
         """Write the trace, then name the dearest places."""
-        seconds, steps = _seconds(profiler)
+        seconds, steps = self._seconds(profiler)
         if not steps:  # the training ended as the recording began
             return
         self._told = True
@@ -122,6 +126,12 @@ class StepProfile:
             self.say(f"  {place:24s} {1000 * per_step:10.3f} ms  {100 * per_step / total:5.1f} %")
         self.say(f"Trace, for chrome://tracing or ui.perfetto.dev: {self.path}")
 
+    def _seconds(self, profiler: profile) -> tuple[dict[str, float], int]:
+        """Place -> seconds over all recorded steps, of the device where there is one; the number of steps."""
+        marks = [event for event in profiler.key_averages() if event.is_user_annotation and event.key in self._places]
+        seconds = {event.key: max(event.cpu_time_total, event.device_time_total) / 1e6 for event in marks}
+        return seconds, next((event.count for event in marks if event.key == STEP), 0)
+
 
 def places_of(seconds: Mapping[str, float], *, steps: int) -> list[tuple[str, float]]:
     """Places of a step, the dearest first, with their seconds a step.
@@ -135,11 +145,3 @@ def places_of(seconds: Mapping[str, float], *, steps: int) -> list[tuple[str, fl
     """
     found = [(place, time / steps) for place, time in seconds.items() if place != STEP]
     return sorted(found, key=lambda one: -one[1])
-
-
-def _seconds(profiler: profile) -> tuple[dict[str, float], int]:
-    """Mark -> seconds over all recorded steps, of the device where there is one; the number of steps."""
-    marks = [event for event in profiler.key_averages() if event.is_user_annotation]
-    marks = [event for event in marks if not event.key.startswith("ProfilerStep")]
-    seconds = {event.key: max(event.cpu_time_total, event.device_time_total) / 1e6 for event in marks}
-    return seconds, next((event.count for event in marks if event.key == STEP), 0)
