@@ -34,7 +34,7 @@ LIGHT = (
     "toolkit.commands",
     "toolkit.plugin_commands",
     "toolkit.plugin_pages",
-    "toolkit.predict.cli",
+    "toolkit.bundle_commands",
     "toolkit.predict.command",
     "toolkit.predict.evaluation",
     "toolkit.predict.pairing",

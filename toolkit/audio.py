@@ -6,7 +6,7 @@
 import math
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from toolkit.errors import AudioError
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torchaudio.transforms import Resample
 
 TOLERANCE_S = 0.01  # manifests round times; an end this far beyond the file is the file's end
 _STREAMED = 0x7FFF0000  # data sizes from here on are placeholders of programs that wrote into a pipe
@@ -69,7 +70,7 @@ def read_audio(
             start, stop, part = start + part[0], min(start + part[1], stop), None
         rate, samples = file.samplerate, AudioStretch(path, file, start, stop).read(stop - start)
     wave = torch.from_numpy(samples.mean(axis=1))
-    wave = wave if rate == sample_rate else _resampler(rate, sample_rate)(wave)
+    wave = wave if rate == sample_rate else resampler(rate, sample_rate)(wave)
     return wave if part is None else wave[part[0] : part[1]]
 
 
@@ -183,8 +184,8 @@ def cut(samples: int, *, segment_samples: int) -> list[tuple[int, int]]:
 
 
 @lru_cache(maxsize=16)
-def _resampler(rate: int, new_rate: int) -> "Callable[[Tensor], Tensor]":
-    """The resampling from one rate to another; its filter is made once."""
+def resampler(rate: int, new_rate: int) -> "Resample":
+    """The resampling from one rate to another (windowed sinc, torchaudio's defaults, in float32); made once."""
     import torch
     from torchaudio.transforms import Resample
 

@@ -5,9 +5,9 @@ import sys
 
 import click
 
+from toolkit.bundle_commands import compare_command, evaluate_command, export_command, predict_command
 from toolkit.commands import Commands
 from toolkit.plugin_commands import check_plugin, list_plugins, new_plugin, show_plugin
-from toolkit.predict.cli import compare_command, evaluate_command, predict_command
 
 
 @click.group(cls=Commands)
@@ -16,8 +16,10 @@ def main():
     """Audio classification with deep learning from swappable parts."""
 
 
-for plugin_command in (check_plugin, list_plugins, new_plugin, show_plugin):
-    main.add_command(plugin_command)
+for command in (list_plugins, show_plugin, check_plugin, new_plugin):
+    main.add_command(command)
+for command in (export_command, predict_command, evaluate_command, compare_command):
+    main.add_command(command)
 
 
 def _recipe_options(command):
@@ -192,23 +194,6 @@ def report(folder, baseline, pair, protocol, tsne_fold, speakers, output):
     click.echo(page)
 
 
-@main.command("export")
-@click.argument("run", metavar="RUN")
-@click.argument("bundle", metavar="BUNDLE")
-@click.option("--onnx", is_flag=True, help="Add model.onnx, compared with torch before it is kept.")
-def export(run: str, bundle: str, onnx: bool):
-    """Write the trained system of RUN to BUNDLE: a folder, or one file where its name ends in .zip.
-
-    RUN is the folder of a finished run, or its results.json. A bundle holds weights, configuration and a model card,
-    all that is needed to use the system elsewhere, and no code. The last line printed is its path.
-    """
-    from toolkit.bundle import export_bundle
-    from toolkit.logs import quiet_libraries
-
-    quiet_libraries()
-    click.echo(export_bundle(run, bundle, onnx=onnx, say=lambda line: click.echo(line, err=True)))
-
-
 @main.group("cache", cls=Commands)
 def cache():
     """Front ends' features that are kept on disk for all runs: what is there, and deleting it."""
@@ -250,10 +235,6 @@ def cache_clear_command(names: tuple[str, ...], yes: bool):
     for name in busy:
         click.echo(f"{name} is being computed by a run and stays.", err=True)
     sys.exit(1 if busy else 0)
-
-
-for command in (predict_command, evaluate_command, compare_command):
-    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchaudio.transforms import Resample
 
+from toolkit.audio import resampler
 from toolkit.predict.recordings import Frames, Recording, Samples
 
 BLOCK_S = 2.0  # audio that is decoded and resampled at a time
@@ -74,8 +74,7 @@ def waves(frames: Frames, *, sample_rate: int) -> Iterator[Tensor]:
     if old == new:
         yield from _mono_blocks(frames, math.ceil(BLOCK_S * frames.rate))
         return
-    # The kernel's precision is that of torchaudio.functional.resample on float32.
-    resample = Resample(frames.rate, sample_rate, dtype=torch.float32)
+    resample = resampler(frames.rate, sample_rate)
     context = math.ceil(resample.width / old) * old  # input samples, on either side
     block = max(math.ceil(BLOCK_S * frames.rate / old) * old, context)
     before, current = torch.zeros(0), None

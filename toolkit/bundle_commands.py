@@ -1,4 +1,4 @@
-"""The commands that use a bundle. Thin: each imports what it needs inside itself."""
+"""The commands that make and use bundles. Thin: each imports what it needs inside itself."""
 
 import json
 import sys
@@ -43,6 +43,23 @@ def _labelled_options(command):
     ):
         command = option(command)
     return command
+
+
+@click.command("export", cls=Command)
+@click.argument("run", metavar="RUN")
+@click.argument("bundle", metavar="BUNDLE")
+@click.option("--onnx", is_flag=True, help="Add model.onnx, compared with torch before it is kept.")
+def export_command(run: str, bundle: str, onnx: bool):
+    """Write the trained system of RUN to BUNDLE: a folder, or one file where its name ends in .zip.
+
+    RUN is the folder of a finished run, or its results.json. A bundle holds weights, configuration and a model card,
+    all that is needed to use the system elsewhere, and no code. The last line printed is its path.
+    """
+    from toolkit.bundle import export_bundle
+    from toolkit.logs import quiet_libraries
+
+    quiet_libraries()
+    click.echo(export_bundle(run, bundle, onnx=onnx, say=_say))
 
 
 @click.command("predict", cls=Command)
