@@ -1,6 +1,6 @@
 """Peak memory of `toolkit predict`: 10 files, 1000 files of mixed formats with 20 broken ones, one file of an hour.
 
-Checks on the way that 980 files are labelled and 20 are named. Takes the path of a bundle.
+Checks on the way that 980 files are labelled and 20 are named. Takes the path of a bundle, else it trains a small one.
 """
 
 import os
@@ -11,8 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from measuring import Result
+from speech import write_corpus
 
-COMMAND = [sys.executable, "-m", "toolkit", "predict"]
+RECIPE = """\
+corpus: {plugin: manifest, args: {path: %s}}
+protocol: {name: session-out}
+model:
+  levels: {mfcc: {plugin: mfcc, args: {hidden: 32, layers: 1}}}
+  fusion: {plugin: attention, args: {dim: 32}}
+  heads: {emotion: {plugin: linear}}
+  losses: {classification: {plugin: cross_entropy, on: "*"}}
+training: {epochs: 1, device: cpu}
+"""
+TOOLKIT = [sys.executable, "-m", "toolkit"]
 KINDS = [("wav", 16_000, 1), ("flac", 44_100, 2), ("ogg", 22_050, 1), ("mp3", 48_000, 2), ("wav", 8_000, 2)]
 BROKEN = 20
 LONG_S = 3600
@@ -48,7 +60,7 @@ def measure(bundle: str, source: Path) -> tuple[float, int, list[str]]:
     """Peak resident memory in MB, number of rows, and lines about what was skipped."""
     with tempfile.TemporaryFile("w+") as rows, tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
-            [*COMMAND, bundle, str(source), "--format", "csv", "--device", "cpu"], stdout=rows, stderr=said
+            [*TOOLKIT, "predict", bundle, str(source), "--format", "csv", "--device", "cpu"], stdout=rows, stderr=said
         )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -61,23 +73,42 @@ def measure(bundle: str, source: Path) -> tuple[float, int, list[str]]:
         return usage.ru_maxrss / 1024, sum(1 for _ in rows) - 1, skipped
 
 
+def small_bundle(folder: Path) -> str:
+    """A bundle of a system that was trained for an epoch."""
+    write_corpus(folder / "corpus", 40)
+    recipe = folder / "small.yaml"
+    recipe.write_text(RECIPE % (folder / "corpus" / "manifest.csv"))
+    train = [*TOOLKIT, "train", str(recipe), "--output_folder", str(folder / "runs")]
+    results = subprocess.run(train, check=True, capture_output=True, text=True).stdout.split()[-1]
+    subprocess.run([*TOOLKIT, "export", results, str(folder / "bundle")], check=True, capture_output=True)
+    return str(folder / "bundle")
+
+
 def main() -> None:
-    """Print the peaks and their ratios to that of 10 files."""
-    bundle = sys.argv[1]
+    """Peaks and their ratios to that of 10 files."""
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root)
+        bundle = sys.argv[1] if len(sys.argv) > 1 else small_bundle(folder)
         write_files(folder / "10", 10)
         damaged = write_files(folder / "1000", 1000, BROKEN)
         write_long(folder / "long.flac")
-        print(f"{'source':10s} {'peak MB':>8s} {'ratio':>6s} {'labelled':>9s} {'named':>6s}")
-        yardstick = 0.0
-        for name in ("10", "1000", "long.flac"):
+        sources = {"10 files": "10", "1000 files, 20 of them broken": "1000", "an hour in one file": "long.flac"}
+        rows, notes, yardstick = [], [], 0.0
+        for what, name in sources.items():
             peak, labelled, skipped = measure(bundle, folder / name)
             yardstick = yardstick or peak
-            print(f"{name:10s} {peak:8.0f} {peak / yardstick:6.3f} {labelled:9d} {len(skipped):6d}")
+            row = {"source": what, "peak, MB": f"{peak:.0f}", "of that of 10 files": f"{peak / yardstick:.3f}"}
+            rows.append(row | {"labelled": str(labelled), "named": str(len(skipped))})
             if name == "1000":
-                named = all(str(path) in line for path, line in zip(damaged, skipped, strict=True))
-                print("all broken files are named" if named and labelled == 980 else "NOT all are labelled or named")
+                named = len(skipped) == BROKEN and all(str(p) in line for p, line in zip(damaged, skipped, strict=True))
+                notes.append("Every broken file is named." if named else "NOT all broken files are named.")
+    Result(
+        "predict_memory.py",
+        "Peak resident memory of `toolkit predict`, wav, flac, ogg and mp3 in turn.",
+        "Opponent: none; ten files beside the others tell what grows. The code is in benchmarks/predict_memory.py.",
+        rows,
+        notes,
+    ).report()
 
 
 if __name__ == "__main__":
