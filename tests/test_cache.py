@@ -3,19 +3,24 @@
 import errno
 import json
 import pickle
+import re
 
 import pytest
 import soundfile
 import torch
+from broken_extractors import GoodExtractor
 from cached_features import Parts, same
 from small_system import write_recipe
+from throwaway import good, install
 
 from toolkit import cache_shards
 from toolkit.cache import in_order
 from toolkit.cache_store import features_folder, stored_front_ends
 from toolkit.contracts import Extractor, Seq
-from toolkit.errors import AudioError, CacheError, RecipeError
-from toolkit.front_ends import code_of_levels, front_end_description, front_end_key, rounded
+from toolkit.errors import AudioError, CacheError, RecipeError, ShapeError
+from toolkit.front_ends import code_of_levels, front_end_description, front_end_key, rounded, rows_of
+from toolkit.preparation import load_source
+from toolkit.registry import default_registry
 from toolkit.segments import SegmentLoader
 
 UTTERANCES = 24  # three sessions of two speakers with four each
@@ -142,10 +147,37 @@ def test_arguments_that_are_no_json_are_refused_by_level():
 
 
 def test_the_code_of_a_level_is_the_toolkits_and_its_distributions(recipe):
-    from toolkit.preparation import load_source
-
     (code,) = code_of_levels(load_source(recipe).recipe).values()
     assert list(code) == ["audio-classification-toolkit"]
+
+
+def test_all_arguments_of_another_distributions_extractor_count(tmp_path, monkeypatch, recipe):
+    """Its front_end_args may forget one, and features of another value would be taken for this one's."""
+    install(tmp_path / "installed", "my-levels", good("extractor", "magnitude", "broken_extractors:GoodExtractor"))
+    monkeypatch.syspath_prepend(tmp_path / "installed")
+    default_registry.cache_clear()
+    keys = []
+    for hop in (80, 160):
+        text = re.sub(
+            r"mfcc: \{plugin: mfcc.*", f"mfcc: {{plugin: magnitude, args: {{hop: {hop}}}}}", recipe.read_text()
+        )
+        (recipe.parent / "other.yaml").write_text(text)
+        (code,) = code_of_levels(load_source(recipe.parent / "other.yaml").recipe).values()
+        assert list(code) == ["audio-classification-toolkit", "my-levels", "arguments"]
+        keys.append(key(One(), code=code))
+    default_registry.cache_clear()
+    assert keys[0] != keys[1]
+
+
+def test_lengths_beyond_the_features_are_refused(recipe):
+    class Long(GoodExtractor):
+        def features(self, wave):
+            found = super().features(wave)
+            return Seq(found.values, found.lengths + 1)
+
+    wave = Seq(torch.zeros(1, 400), torch.tensor([400]))
+    with pytest.raises(ShapeError, match=r"Level 'x': features have \d+ frames, and their lengths say \d+: mend"):
+        rows_of(Long(), wave, level="x", precision="fp32")
 
 
 def test_what_does_not_fit_is_not_computed(recipe):

@@ -67,7 +67,7 @@ def rows_of(extractor: Extractor, wave: Seq, *, level: str, precision: str) -> l
 
     Args: wave [segments, samples].
     Returns: of each segment [frames, channels].
-    Raises: ShapeError if features have no channels. RecipeError: as `features_of`.
+    Raises: ShapeError if features have no channels, or a length exceeds them. RecipeError: as `features_of`.
     """
     rows: list[np.ndarray] = []
     for start in range(0, len(wave.lengths), BATCH_SIZE):
@@ -79,6 +79,11 @@ def rows_of(extractor: Extractor, wave: Seq, *, level: str, precision: str) -> l
                 "they are, give --training.feature_cache_mb 0."
             )
         values = seq.values.to(DTYPES[precision]).cpu().numpy()
+        if seq.lengths.max() > values.shape[1]:
+            raise ShapeError(
+                f"Level {level!r}: features have {values.shape[1]} frames, and their lengths say "
+                f"{int(seq.lengths.max())}: mend the plugin; `toolkit check-plugin` shows with which input."
+            )
         rows += [row[:length].copy() for row, length in zip(values, seq.lengths.tolist(), strict=True)]
     return rows
 
@@ -143,7 +148,7 @@ def frozen_hash(extractor: Extractor) -> str | None:
 
 
 def code_of_levels(recipe: Recipe) -> dict[str, dict[str, str]]:
-    """Level -> `code_version` of the toolkit and of the distribution that provides its extractor."""
+    """Level -> `code_version` of the toolkit; of another distribution's extractor also that one's and its arguments."""
     own, found = code_version(OWN, ("toolkit", "toolkit_plugins")), {}
     for level, spec in recipe.model.levels.items():
         candidate = default_registry().find("extractor", spec.plugin, spec.where)
@@ -151,4 +156,6 @@ def code_of_levels(recipe: Recipe) -> dict[str, dict[str, str]]:
         found[level] = {OWN: own}
         if not candidate.declaration.own:
             found[level][name] = code_version(name, [candidate.spec.module.split(".")[0]])
+            # Nobody here has checked that its front_end_args hold all that its features depend on.
+            found[level]["arguments"] = json.dumps(dict(spec.args), sort_keys=True)
     return found
