@@ -384,6 +384,13 @@ def test_the_python_on_the_page_on_predicting_runs(audio_of_the_page_on_predicti
     assert "0.00 to 0.30 s: " in said and "interviews/c.flac " in said and "fused (8,)" in said
 
 
+def test_the_python_of_the_tutorial_runs(audio_of_the_page_on_predicting, capsys):
+    write_bundle(audio_of_the_page_on_predicting / "emotions.zip", labels=["ang", "neu"])
+    soundfile.write("clip.mp3", 0.2 * np.random.default_rng(0).uniform(-1, 1, 20_000), 16_000)
+    exec(compile("\n".join(blocks(DOCS / "tutorial.md", "python")), "tutorial.md", "exec"), {})
+    assert re.match(r"(ang|neu) \{'ang': 0\.\d+, 'neu': 0\.\d+\}", capsys.readouterr().out)
+
+
 def test_the_page_of_commands_is_what_help_prints():
     script = runpy.run_path(str(DOCS / "generate_cli.py"))
     assert (DOCS / "cli.md").read_text() == script["page"](), "run: python docs/generate_cli.py"
