@@ -78,7 +78,7 @@ def summarise_test(answers: Answers, labels: tuple[str, ...]) -> TestSummary:
 def weights_name(source: str | None) -> str | None:
     """What is said of pre-trained weights: of a path its last name, since a bundle tells nothing of its maker's disk.
 
-    >>> weights_name("/home/ada/checkpoints/w2v"), weights_name("facebook/wav2vec2-base-960h")
+    >>> weights_name("/data/checkpoints/w2v"), weights_name("facebook/wav2vec2-base-960h")
     ('w2v', 'facebook/wav2vec2-base-960h')
     """
     if source is None:
