@@ -69,7 +69,7 @@ def read_audio(
         if file.samplerate == sample_rate and part is not None:
             start, stop, part = start + part[0], min(start + part[1], stop), None
         rate, samples = file.samplerate, AudioStretch(path, file, start, stop).read(stop - start)
-    wave = torch.from_numpy(samples.mean(axis=1))
+    wave = torch.from_numpy(samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1))
     wave = wave if rate == sample_rate else resampler(rate, sample_rate)(wave)
     return wave if part is None else wave[part[0] : part[1]]
 

@@ -13,7 +13,7 @@ is a part of the frame's loudest bin, and shows in those 80 dB below it (3e-3). 
 import logging
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial, wraps
+from functools import lru_cache, wraps
 from typing import Any
 
 import torch
@@ -81,13 +81,11 @@ def log_spectrogram(
     Returns: [batch, frames, bins], dB.
     """
 
-    def read(spectrum: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        squares = torch.view_as_real(spectrum).to(dtype).square()
-        power = squares[:, :, :, 0] + squares[:, :, :, 1]  # [batch, frames, n_fft // 2 + 1]
-        return power[:, :, :bins], power.amax(dim=2)
-
-    power, top = _analyse(wave, read, n_fft=n_fft, window=window, shape="hamming", hop=hop, preemphasis=preemphasis)
-    return _zeroed(_relative_db(power.values, top), power.lengths)
+    power = _power_spectrum(
+        wave, n_fft=n_fft, window=window, shape="hamming", hop=hop, preemphasis=preemphasis
+    )  # [batch, frames + 1, n_fft // 2 + 1]
+    db = _relative_db(power.values[:, :-1, :bins], _top(power))
+    return _without_last(db, power)
 
 
 @_in_full_precision
@@ -107,10 +105,9 @@ def log_mel(
         "maximum" (dB below the row's own, the recording's level does not count) or "one" (dB of the power itself).
     Returns: [batch, frames, n_mels], dB.
     """
-    read = partial(_mel_powers, sample_rate=sample_rate, n_fft=n_fft, n_mels=n_mels)
-    mels, top = _analyse(wave, read, n_fft=n_fft, window=n_fft, shape="hann", hop=hop, preemphasis=preemphasis)
-    db = _relative_db(mels.values, top) if reference == "maximum" else _floored_db(mels.values, top)
-    return _zeroed(db, mels.lengths)
+    mels = _mel_powers(wave, sample_rate=sample_rate, n_fft=n_fft, hop=hop, n_mels=n_mels, preemphasis=preemphasis)
+    db = (_relative_db if reference == "maximum" else _floored_db)(mels.values[:, :-1], _top(mels))
+    return _without_last(db, mels)
 
 
 @_in_full_precision
@@ -129,11 +126,10 @@ def mfcc(
     Args: as for `log_mel` with reference "one" (only the first coefficient tells the level).
     Returns: [batch, frames, n_mfcc].
     """
-    read = partial(_mel_powers, sample_rate=sample_rate, n_fft=n_fft, n_mels=n_mels)
-    mels, top = _analyse(wave, read, n_fft=n_fft, window=n_fft, shape="hann", hop=hop, preemphasis=preemphasis)
-    db = _floored_db(mels.values, top)
+    mels = _mel_powers(wave, sample_rate=sample_rate, n_fft=n_fft, hop=hop, n_mels=n_mels, preemphasis=preemphasis)
+    db = _floored_db(mels.values[:, :-1], _top(mels))
     transform = cosine_transform(n_mels, n_mfcc, db.device, _widest(db.device))
-    return _zeroed((db.to(transform.dtype) @ transform).to(db.dtype), mels.lengths)
+    return _without_last((db.to(transform.dtype) @ transform).to(db.dtype), mels)
 
 
 def framed_waveform(wave: Seq, *, window: int = 400, hop: int = 160, preemphasis: float = 0.97) -> Seq:
@@ -214,23 +210,10 @@ def _window(shape: str, size: int, n_fft: int, device: torch.device, dtype: torc
         return functional.pad(window, (left, n_fft - size - left)).to(device=device, dtype=dtype)
 
 
-def _analyse(
-    wave: Seq,
-    read: Callable[[Tensor, torch.dtype], tuple[Tensor, Tensor]],
-    *,
-    n_fft: int,
-    window: int,
-    shape: str,
-    hop: int,
-    preemphasis: float,
-) -> tuple[Seq, Tensor]:
-    """What `read` makes of the spectra of centred frames, some frames at a time; the last frame is dropped.
+def _power_spectrum(wave: Seq, *, n_fft: int, window: int, shape: str, hop: int, preemphasis: float) -> Seq:
+    """Power of centred frames, of the waveform's own precision, float32 at least.
 
-    The spectrum is complex128 always, the result has the waveform's own precision, float32 at least.
-
-    Args: read: spectrum [batch, some frames, n_fft // 2 + 1] and a dtype -> powers [batch, some frames, channels] and
-        the largest power of each frame [batch, some frames], of that dtype.
-    Returns: powers [batch, frames, channels], and the largest of each row, the dropped frame's included: [batch, 1, 1].
+    Returns: [batch, frames + 1, n_fft // 2 + 1]; lengths count the last frame, which callers drop.
     """
     samples, device = wave.values.shape[1], wave.values.device
     kept = wave.values.dtype if wave.values.dtype == torch.float64 else torch.float32
@@ -242,13 +225,14 @@ def _analyse(
     left = n_fft // 2
     right = max(0, frames * hop - left + n_fft - samples)
     framed = functional.pad(values, (left, right)).unfold(1, n_fft, hop)[:, : frames + 1]
-    parts = [read(torch.fft.rfft(part * taper), kept) for part in _some_frames(framed)]
-    powers = torch.cat([power for power, _ in parts], dim=1)[:, :-1]
-    loudest = torch.cat([loud for _, loud in parts], dim=1)  # [batch, frames + 1]
-    real_frames = torch.div(wave.lengths, hop, rounding_mode="floor")
-    beyond = torch.arange(frames + 1, device=device) > real_frames[:, None]
-    top = loudest.masked_fill(beyond, 0).amax(dim=1)[:, None, None]
-    return Seq(powers, real_frames.clamp_min(1)), top
+    powers = [_power(torch.fft.rfft(part * taper), kept) for part in _some_frames(framed)]
+    return Seq(torch.cat(powers, dim=1), torch.div(wave.lengths, hop, rounding_mode="floor") + 1)
+
+
+def _power(spectrum: Tensor, dtype: torch.dtype) -> Tensor:
+    """Squared magnitude, real and imaginary parts rounded to `dtype` first."""
+    squares = torch.view_as_real(spectrum).to(dtype).square_()
+    return squares[..., 0] + squares[..., 1]
 
 
 def _some_frames(framed: Tensor) -> Sequence[Tensor]:
@@ -259,14 +243,12 @@ def _some_frames(framed: Tensor) -> Sequence[Tensor]:
     return framed.split(max(1, _CHUNK.get(framed.device.type, _CHUNK_ACCELERATOR) // (batch * n_fft)), dim=1)
 
 
-def _mel_powers(
-    spectrum: Tensor, dtype: torch.dtype, *, sample_rate: int, n_fft: int, n_mels: int
-) -> tuple[Tensor, Tensor]:
-    """Power in mel bands, [batch, frames, n_mels], and the largest of each frame: a `read` of `_analyse`."""
-    squares = torch.view_as_real(spectrum).to(dtype).square().flatten(2)  # [batch, frames, 2 * bins]
-    blocks = _mel_blocks(sample_rate, n_fft, n_mels, spectrum.device, dtype)
-    powers = torch.cat([squares[:, :, first:stop] @ filters for first, stop, filters in blocks], dim=2)
-    return powers, powers.amax(dim=2)
+def _mel_powers(wave: Seq, *, sample_rate: int, n_fft: int, hop: int, n_mels: int, preemphasis: float) -> Seq:
+    """Power in mel bands: [batch, frames + 1, n_mels]."""
+    power = _power_spectrum(wave, n_fft=n_fft, window=n_fft, shape="hann", hop=hop, preemphasis=preemphasis)
+    blocks = _mel_blocks(sample_rate, n_fft, n_mels, power.values.device, power.values.dtype)
+    bands = [power.values[:, :, first:stop] @ filters for first, stop, filters in blocks]
+    return Seq(torch.cat(bands, dim=2), power.lengths)
 
 
 @lru_cache(maxsize=32)
@@ -275,15 +257,14 @@ def _mel_blocks(
 ) -> list[tuple[int, int, Tensor]]:
     """The mel filters, some neighbouring bands at a time, over the bins that these bands reach.
 
-    Returns: first and stop, which count squares of real and imaginary parts by turns, and [stop - first, bands].
+    Returns: the first bin, one past the last, and [stop - first, bands].
     """
     with torch.inference_mode(False):
         whole, blocks = mel_filters(sample_rate, n_fft, n_mels, torch.device("cpu"), dtype), []
         for filters in whole.split(_BANDS if device.type == "cpu" else n_mels, dim=1):
             reached = filters.any(dim=1).nonzero().flatten().tolist() or [0]
             first, stop = reached[0], reached[-1] + 1
-            squares = filters[first:stop].repeat_interleave(2, dim=0).contiguous()
-            blocks.append((2 * first, 2 * stop, squares.to(device)))
+            blocks.append((first, stop, filters[first:stop].contiguous().to(device)))
         return blocks
 
 
@@ -292,28 +273,29 @@ def _widest(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def _zeroed(values: Tensor, lengths: Tensor) -> Seq:
-    """Finite frames with zeros beyond the lengths: a product, which is several times as fast as Seq.zeroed."""
-    return Seq(values * Seq(values, lengths).mask[:, :, None], lengths)
+def _without_last(values: Tensor, power: Seq) -> Seq:
+    """Frames whose lengths are those of `power` less its last frame, at least 1; zeros beyond them."""
+    seq = Seq(values, (power.lengths - 1).clamp_min(1))
+    return Seq(values * seq.mask[:, :, None], seq.lengths)  # several times as fast as Seq.zeroed
 
 
 def _frame_lengths(lengths: Tensor, hop: int) -> Tensor:
     return torch.div(lengths, hop, rounding_mode="floor").clamp_min(1)
 
 
-def _top(power: Tensor, real: Tensor) -> Tensor:
-    """The row's largest value over its real frames: [rows, frames, channels] -> [rows, 1, 1]."""
-    return power.amax(dim=2).masked_fill(~real, 0).amax(dim=1)[:, None, None]
+def _top(power: Seq) -> Tensor:
+    """The row's largest value over its real frames: [batch, 1, 1]."""
+    return power.values.amax(dim=2).masked_fill(~power.mask, 0).amax(dim=1)[:, None, None]
 
 
 def _floored_db(power: Tensor, top: Tensor) -> Tensor:
     """10 log10 of the power, not below 80 dB under `top`."""
-    db = 10.0 * torch.log10(power.clamp_min(SMALLEST_POWER))
-    return torch.maximum(db, 10.0 * torch.log10(top.clamp_min(SMALLEST_POWER)) + FLOOR_DB)
+    db = power.clamp_min(SMALLEST_POWER).log10_().mul_(10.0)
+    return db.clamp_min_(10.0 * torch.log10(top.clamp_min(SMALLEST_POWER)) + FLOOR_DB)
 
 
 def _relative_db(power: Tensor, top: Tensor) -> Tensor:
     """The same less that of `top`: from -80 to 0; -80 where `top` is no sound at all."""
     top_db = 10.0 * torch.log10(top.clamp_min(SMALLEST_POWER))
     top_db = top_db.masked_fill(top <= SMALLEST_POWER, math.inf)
-    return (10.0 * torch.log10(power.clamp_min(SMALLEST_POWER)) - top_db).clamp_min(FLOOR_DB)
+    return power.clamp_min(SMALLEST_POWER).log10_().mul_(10.0).sub_(top_db).clamp_min_(FLOOR_DB)
