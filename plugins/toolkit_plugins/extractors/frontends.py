@@ -24,7 +24,7 @@ from toolkit.contracts import Seq
 
 FLOOR_DB = -80.0
 SMALLEST_POWER = 1e-10  # librosa's amin
-VERSION = 2  # part of every cache key: raise it when the numbers below change
+VERSION = 3  # part of every cache key: raise it when the numbers below change
 
 _WINDOWS = {"hann": torch.hann_window, "hamming": torch.hamming_window}
 # Float64 values of windowed frames at once: what a core's caches hold, 256 MiB on an accelerator.
