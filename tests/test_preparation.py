@@ -30,6 +30,15 @@ def test_without_data_the_recipes_small_settings_replace_the_large_ones(tmp_path
     assert (source.recipe.corpus.plugin, source.recipe.training.epochs) == ("iemocap", 3)
 
 
+def test_a_recipe_with_a_manifest_of_its_own_keeps_its_settings(tmp_path):
+    base = write_recipe(tmp_path)
+    base.write_text(base.read_text() + "without_data: {corpus: {plugin: synthetic}, training: {epochs: 1}}\n")
+    own = tmp_path / "own.yaml"
+    own.write_text(f"extends: {base.name}\ncorpus: {{plugin: manifest, args: {{path: own.csv}}}}\n")
+    source = load_source(own)
+    assert (source.recipe.corpus.plugin, source.recipe.training.epochs, source.reduced) == ("manifest", 3, False)
+
+
 def test_a_manifest_replaces_the_recipes_corpus(tmp_path):
     recipe = write_recipe(tmp_path)
     manifest = tmp_path / "other.csv"

@@ -89,7 +89,7 @@ def load_source(
     """Read a recipe and decide where its data is.
 
     The folder is the argument, else the recipe's `data_folder`, else the corpus's environment variable; where there
-    is none, the recipe's `without_data` part replaces what it names.
+    is none, the recipe's `without_data` part replaces what it names, unless the corpus needs no folder: a manifest.
 
     Args:
         recipe: the YAML's path.
@@ -113,9 +113,10 @@ def load_source(
         )
 
     loaded = load(data_available=True)
-    folder = data_folder or loaded.data_folder or get_class("corpus", loaded.corpus.plugin).default_folder()
+    kind = get_class("corpus", loaded.corpus.plugin)
+    folder = data_folder or loaded.data_folder or kind.default_folder()
     reduced = False
-    if folder is None and manifest is None:
+    if folder is None and (kind.environment is not None or kind.synthetic):
         full, loaded = loaded, load(data_available=False)
         reduced = full != loaded
     corpus = build("corpus", loaded.corpus.plugin, loaded.corpus.args, {}, where=loaded.corpus.where)
