@@ -82,9 +82,11 @@ def compare(recipe: Path, rounds: int) -> tuple[dict[str, str], list[str]]:
     ours, theirs = cached.logits(), live.logits()
     same = int((ours.argmax(1) == theirs.argmax(1)).sum())
     difference = (ours - theirs).abs().max().item()
+    millions = sum(p.numel() for p in cached.system.levels.parameters()) / 1e6
     return row, [
+        f"The backbone has {millions:.0f} million parameters. Features are rounded to half precision in both.",
         f"After {cached.epochs} epochs {same} of {len(ours)} predictions are the same; logits differ by at most "
-        f"{difference:.1e}. Features are rounded to half precision in both."
+        f"{difference:.1e}.",
     ]
 
 
