@@ -31,6 +31,12 @@ from toolkit_plugins.extractors.mfcc import Mfcc
 
 class Usable(Mfcc):
     """An extractor that works."""
+
+class Raises(Mfcc):
+    """An extractor with a bug."""
+
+    def encode(self, features):
+        return {}["no such key"]
 '''
 
 
@@ -43,6 +49,7 @@ def zoo(tmp_path_factory):
     for name in ("one-of-two", "two-of-two"):
         install(folder, name, good("extractor", "twin"))
     install(folder, "works", good("extractor", "usable", "usable_extractor:Usable"))
+    install(folder, "raises", good("extractor", "raises", "usable_extractor:Raises"))
     install(folder, "without-class", good("extractor", "absent", "usable_extractor:Absent"))
     install(folder, "wrong-class", good("extractor", "counter", "collections:Counter"))
     install(folder, "exits-late", good("extractor", "late", "exits_late:Late"))
@@ -87,6 +94,7 @@ def test_the_others_are_listed_as_they_are(listed):
         "one-of-two": "ambiguous",
         "two-of-two": "ambiguous",
         "works": "ok",
+        "raises": "ok",
         "without-class": "ok",
         "wrong-class": "ok",
         "exits-late": "ok",
@@ -99,6 +107,19 @@ def test_a_plugin_that_works_trains_beside_them(listed, toolkit, tmp_path):
     done = toolkit("train", recipe, "--training.epochs=1")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].endswith("results.json")
+
+
+def test_a_bug_in_a_plugin_ends_a_training_with_one_line_that_names_it(listed, toolkit, zoo, tmp_path):
+    recipe = write_recipe(tmp_path)
+    recipe.write_text(recipe.read_text().replace("plugin: mfcc", "plugin: raises"))
+    done = toolkit("train", recipe, "--training.epochs=1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1] == (
+        "python -m toolkit: model.levels.mfcc in small.yaml, line 7: extractor 'raises' from raises 1.0 raised "
+        f"KeyError: 'no such key' ({zoo / 'usable_extractor.py'}, line 11). `toolkit check-plugin extractor "
+        "raises:raises` tries the plugin out. TOOLKIT_DEBUG=1 shows the whole traceback."
+    )
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

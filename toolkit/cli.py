@@ -94,10 +94,11 @@ def train(ctx, words, protocol, fold, seed, output_folder, device, precision, pr
     its processes train the one system together.
     """
     from toolkit.launch import together
+    from toolkit.plugin_failures import plugin_failures
 
     shortcuts = {"protocol__name": protocol, "fold": fold, "seed": seed, "output_folder": output_folder}
     shortcuts |= {"training__device": device, "training__precision": precision}
-    with together():
+    with together(), plugin_failures():
         source = _source(words, search_folder=ctx.obj, **options, **shortcuts)
         from toolkit.train_command import train
 

@@ -30,6 +30,10 @@ class BrokenPlugin(PluginError):  # noqa: N818
     """The plugin is declared, but its declaration or its class cannot be imported."""
 
 
+class FailedPlugin(PluginError):  # noqa: N818
+    """Another distribution's plugin raised something that is no ToolkitError, while it was used."""
+
+
 class RecipeError(ToolkitError):
     """A recipe or an override does not describe a system that can be built."""
 

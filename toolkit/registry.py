@@ -18,6 +18,7 @@ from toolkit.declarations import Declaration, from_entry_points, installed, read
 from toolkit.errors import BrokenPlugin, PluginError, RecipeError, ToolkitError
 from toolkit.hookspecs import BASES, CONTEXT, PluginSpec
 from toolkit.places import Place, inside
+from toolkit.plugin_failures import Origin, remember_origin
 from toolkit.probing import probe
 from toolkit.signatures import check_arguments, read_arguments
 
@@ -88,11 +89,12 @@ class Registry(Catalogue):
             RecipeError: if an argument does not fit, or the constructor refuses its value. PluginError: as `get_class`.
         """
         checked = self.check_args(kind, name, args, where=where)
+        candidate = self.find(kind, name)
         cls = self.get_class(kind, name, where=where)
         named = {argument.name for argument in read_arguments(cls, CONTEXT[kind]) if argument.given}
         given = {key: value for key, value in (context or {}).items() if key in named}
         try:
-            return cls(**checked, **given)
+            plugin = cls(**checked, **given)
         except (ToolkitError, ValueError) as error:
             text = " ".join(str(error).split())
             first = re.match(r"\w*", text)[0]  # a message that begins with an argument's name is about it
@@ -101,7 +103,9 @@ class Registry(Catalogue):
             raise kept(f"{place}: {kind} {name!r}: {text}") from error
         except (Exception, SystemExit) as error:
             place = f"{where}: " if where else ""
-            raise PluginError(f"{place}{self.find(kind, name)} cannot be built: {reason(error)}") from error
+            raise PluginError(f"{place}{candidate} cannot be built: {reason(error)}") from error
+        remember_origin(plugin, Origin(candidate, where))
+        return plugin
 
 
 def discover(entry_points: Iterable[EntryPoint] | None = None, *, refresh: bool = False) -> Registry:

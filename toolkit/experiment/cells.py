@@ -59,7 +59,7 @@ class Record:
         random: whether a backbone that should be pre-trained has random weights; such a cell is looked at again, since
             the weights may be there next time.
         error: one line, of a failed cell.
-        traceback: of a failed cell whose error is not the user's mistake.
+        traceback: of a failed cell whose error is neither the user's mistake nor a plugin's.
         host: name of the machine.
         pid: of the process.
     """

@@ -15,6 +15,7 @@ from toolkit.errors import ToolkitError
 from toolkit.experiment.cells import Cell, Record, Records
 from toolkit.experiment.plan import Plan
 from toolkit.experiment.planning import with_protocol
+from toolkit.plugin_failures import plugin_failures
 from toolkit.preparation import Source, prepare
 from toolkit.protocols import training_protocol
 from toolkit.recipe import read_recipe_dict
@@ -77,12 +78,13 @@ def _run_cell(task: Task, cell: Cell) -> Record:
     log = records.log(cell).open("a", encoding="utf-8", buffering=1)
     with log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         try:
-            run = _prepared_run(task, cell, log)
-            record = record.but(
-                run=run.folder.path.name, epochs=run.training.epochs, random=bool(run.system.random_backbones)
-            )
-            records.write(record)
-            run.train(wait=True)
+            with plugin_failures():
+                run = _prepared_run(task, cell, log)
+                record = record.but(
+                    run=run.folder.path.name, epochs=run.training.epochs, random=bool(run.system.random_backbones)
+                )
+                records.write(record)
+                run.train(wait=True)
             record = record.but(state="done", ended=time.time())
         except Exception as error:
             expected = isinstance(error, ToolkitError)
