@@ -100,7 +100,7 @@ def example(tmp_path_factory):
         (begin,) = [line for where, line in command_lines() if where == f"docs/{page.name}" and "new-plugin" in line]
         assert CliRunner().invoke(cli.main, shlex.split(begin)[1:]).exit_code == 0
         for name, text in named(page, "python").items():
-            if name != "loudness/__init__.py":
+            if name != "src/loudness/__init__.py":
                 (folder / name).write_text(text)
         offline = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--quiet"]
         subprocess.run([sys.executable, "-m", "pip", "install", *offline, "--target", installed, folder], check=True)
@@ -424,13 +424,13 @@ def test_the_files_of_the_example_are_those_that_are_listed_and_shown(example):
     written = [path for path in example.rglob("*") if path.is_file() and not {"build", "__pycache__"} & set(path.parts)]
     paths = {path.relative_to(example).as_posix() for path in written if ".egg-info" not in str(path)}
     assert paths == set(listed) >= set(named(page, "python"))
-    declared = named(page, "python")["loudness/__init__.py"].partition("\n")[2]
-    assert declared == (example / "loudness" / "__init__.py").read_text()
+    declared = named(page, "python")["src/loudness/__init__.py"].partition("\n")[2]
+    assert declared == (example / "src" / "loudness" / "__init__.py").read_text()
     assert named(page, "toml")["pyproject.toml"].partition("\n")[2] in (example / "pyproject.toml").read_text()
 
 
 def test_what_the_page_shows_of_a_broken_class_is_what_is_found(example):
-    source = (example / "loudness" / "extractor.py").read_text()
+    source = (example / "src" / "loudness" / "extractor.py").read_text()
     assert source.count("wave = wave.zeroed()") == 1
     space = {"__name__": "broken_loudness"}
     exec(source.replace("wave = wave.zeroed()", "wave = wave"), space)

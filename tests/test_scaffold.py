@@ -26,6 +26,8 @@ NAMES = {
     "corpus": "folder-per-class",
 }
 
+OFFLINE = ("--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
+
 
 def run(*words, folder, **environment):
     """A real command in a folder outside of the repository."""
@@ -45,9 +47,8 @@ def packages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("packages")
     for kind, name in NAMES.items():
         assert new_plugin(kind, name, "--output", folder / name).exit_code == 0
-    offline = ("--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
     places = [f"./{name}" for name in NAMES.values()]
-    done = run("-m", "pip", "install", *offline, "--target", "installed", *places, folder=folder)
+    done = run("-m", "pip", "install", *OFFLINE, "--target", "installed", *places, folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -86,6 +87,16 @@ def test_their_own_tests_pass(packages):
     done = run(*command, folder=packages, PYTHONPATH=str(packages / "installed"))
     assert done.returncode == 0, done.stdout[-3000:]
     assert " passed" in done.stdout
+
+
+def test_an_editable_package_is_found_from_the_folder_that_holds_it(tmp_path):
+    """There, where `python -m` looks first, its folder has the name of its module."""
+    assert new_plugin("head", "pulse", "--output", tmp_path / "pulse").exit_code == 0
+    done = run("-m", "pip", "install", *OFFLINE, "--prefix", "prefix", "--editable", "./pulse", folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (place,) = (tmp_path / "prefix").rglob("site-packages")
+    code = f"import site; site.addsitedir({str(place)!r}); import pulse; print(pulse.__file__)"
+    assert run("-c", code, folder=tmp_path).stdout.strip() == str(tmp_path / "pulse/src/pulse/__init__.py")
 
 
 def test_the_recipe_of_the_extractor_trains_from_its_own_folder(packages):
@@ -156,9 +167,9 @@ def test_without_output_the_folder_is_called_as_the_plugin(tmp_path, monkeypatch
     assert sorted(path.name for path in tmp_path.iterdir()) == ["focal"]
     assert sorted(path.name for path in (tmp_path / "focal").iterdir()) == [
         "README.md",
-        "focal",
         "focal.yaml",
         "pyproject.toml",
+        "src",
         "tests",
     ]
 
@@ -223,7 +234,9 @@ def test_an_interrupted_writing_leaves_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_class_that_would_hide_what_its_package_imports_is_refused(kind):
     files = Package(kind, "a-plugin").render()
-    nodes = [n for path in (f"a_plugin/{kind}.py", "tests/test_a_plugin.py") for n in ast.walk(ast.parse(files[path]))]
+    nodes = [
+        n for path in (f"src/a_plugin/{kind}.py", "tests/test_a_plugin.py") for n in ast.walk(ast.parse(files[path]))
+    ]
     names = {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
     classes = {name for name in names if name[0].isupper()} - {"APlugin"}
     assert kind.capitalize() in classes

@@ -64,6 +64,11 @@ class Package:
         return self.name.replace("-", "_")
 
     @property
+    def source(self) -> str:
+        """Its folder inside the package's: src/my_prosody."""
+        return f"src/{self.module}"
+
+    @property
     def class_name(self) -> str:
         """The plugin's class: MyProsody."""
         return "".join(word.capitalize() for word in re.split("[-_]", self.name))
@@ -74,17 +79,20 @@ class Package:
         return "an" if self.kind == "extractor" else "a"
 
     def files(self) -> dict[str, str]:
-        """Path inside the package's folder -> template."""
+        """Path inside the package's folder -> template.
+
+        The module lies in src/: the package's folder may have its name, and would hide it beside that folder.
+        """
         found = {
             "pyproject.toml": "package/pyproject.toml.j2",
             "README.md": "package/README.md.j2",
             f"{self.name}.yaml": f"{self.kind}/recipe.yaml.j2",
-            f"{self.module}/__init__.py": "package/declaration.py.j2",
-            f"{self.module}/{self.kind}.py": f"{self.kind}/component.py.j2",
+            f"{self.source}/__init__.py": "package/declaration.py.j2",
+            f"{self.source}/{self.kind}.py": f"{self.kind}/component.py.j2",
             f"tests/test_{self.module}.py": f"{self.kind}/test.py.j2",
         }
         if self.kind == "corpus":
-            found[f"{self.module}/sounds.py"] = "corpus/sounds.py.j2"
+            found[f"{self.source}/sounds.py"] = "corpus/sounds.py.j2"
         return found
 
     def render(self) -> dict[str, str]:
@@ -103,6 +111,7 @@ class Package:
             "kind": self.kind,
             "name": self.name,
             "module": self.module,
+            "source": self.source,
             "class_name": self.class_name,
             "article": self.article,
             "summary": SUMMARIES[self.kind],
@@ -137,7 +146,7 @@ def write_package(catalogue: Catalogue, kind: str, name: str, *, folder: str | P
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
         try:
             for path, text in package.render().items():
-                (partial / path).parent.mkdir(exist_ok=True)
+                (partial / path).parent.mkdir(parents=True, exist_ok=True)
                 (partial / path).write_text(text, encoding="utf-8")
             partial.chmod(0o755)
             partial.rename(folder)
@@ -152,7 +161,7 @@ def next_commands(kind: str, name: str, folder: Path) -> str:
     """What to type next, for a reader."""
     package, place = Package(kind, name), shlex.quote(str(folder))
     data = " --data_folder sounds" if kind == "corpus" else ""
-    source = folder / package.module / f"{kind}.py"
+    source = folder / package.source / f"{kind}.py"
     lines = [
         f"{folder} holds {package.article} {kind} that works as it is. The class is in {source}. Next:",
         "",
