@@ -1,7 +1,9 @@
 """Extractors that break the contract, each in one way, beside a good one; for the tests of toolkit.testing."""
 
 import contextlib
+import inspect
 import socket
+from typing import Literal
 
 import torch
 from torch import nn
@@ -186,6 +188,34 @@ class RandomFrontEnd(GoodExtractor):
         nn.init.normal_(self.frozen[0].weight)
 
 
+class ForgetsHop(GoodExtractor):
+    """An argument that features depend on is not in front_end_args."""
+
+    def __init__(self, **context):
+        super().__init__(**context)
+        self.front_end_args = {"front_end": "good"}
+
+    __signature__ = inspect.signature(GoodExtractor)
+
+
+class ForgetsOneChoice(GoodExtractor):
+    """One of three choices is taken for another.
+
+    Args:
+        level: how the mean magnitude is written.
+    """
+
+    def __init__(self, *, level: Literal["linear", "root", "log"] = "linear"):
+        super().__init__()
+        self.level = level
+        self.front_end_args = {"front_end": "good", "linear": level != "log"}
+
+    def features(self, wave):
+        features = super().features(wave)
+        values = features.values.abs()
+        return Seq({"linear": values, "root": values.sqrt(), "log": values.log1p()}[self.level], features.lengths)
+
+
 class LogOfSilence(GoodExtractor):
     def features(self, wave):
         features = super().features(wave)
@@ -223,6 +253,7 @@ EXTRACTORS = {
     "state_survives_safetensors": [ScaleIsNoState],
     "portable_args_build_it_again": [OtherHop, AsksTheNetwork, TensorInPortableArgs],
     "front_end_args_identify_features": [TensorInArgs, RandomFrontEnd],
+    "front_end_args_tell_arguments_apart": [ForgetsHop, ForgetsOneChoice],
     "silence_is_finite": [LogOfSilence],
     "input_is_left_alone": [WritesIntoWave],
     "runs_in_bfloat16": [Float32Only],

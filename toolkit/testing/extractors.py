@@ -13,6 +13,11 @@ from toolkit.contracts import CONTEXT, Extractor, Seq
 from toolkit.testing import modules
 from toolkit.testing.extractor_case import ExtractorCase
 from toolkit.testing.findings import Finding, Violation, examine, plugin_class, require
+from toolkit.testing.front_end_args import (
+    args_as_json,
+    front_end_args_identify_features,
+    front_end_args_tell_arguments_apart,
+)
 from toolkit.testing.modules import GARBAGE, require_equal, row
 
 
@@ -206,25 +211,9 @@ def portable_args_build_it_again(case: ExtractorCase) -> None:
     found, expected = other(wave).zeroed().values, extractor(wave).zeroed().values
     require_equal(found, expected, 0, f"output when built with portable_args {portable}")
     require(
-        _as_json(other.front_end_args) == _as_json(extractor.front_end_args),
+        args_as_json(other) == args_as_json(extractor),
         f"front_end_args when built with portable_args are {other.front_end_args}, not {extractor.front_end_args}",
     )
-
-
-def front_end_args_identify_features(case: ExtractorCase) -> None:
-    """`front_end_args` can be written as JSON, do not change by use, and where they agree so do features."""
-    one, other = case.build(), case.build()
-    wave = case.wave(one)
-    before = _as_json(one.front_end_args)
-    one.train()(wave)
-    require(_as_json(one.front_end_args) == before, "front_end_args change by use")
-    if _as_json(other.front_end_args) == before:
-        found, expected = other.features(wave).zeroed().values, one.features(wave).zeroed().values
-        require(
-            torch.equal(found, expected),
-            "two extractors with the same front_end_args have different features: a cache would mix them up "
-            "(random weights in features? put a hash of them into front_end_args)",
-        )
 
 
 def silence_is_finite(case: ExtractorCase) -> None:
@@ -279,6 +268,7 @@ EXTRACTOR_PROPERTIES = (
     state_survives_safetensors,
     portable_args_build_it_again,
     front_end_args_identify_features,
+    front_end_args_tell_arguments_apart,
     silence_is_finite,
     input_is_left_alone,
     runs_in_bfloat16,
@@ -287,13 +277,6 @@ EXTRACTOR_PROPERTIES = (
 
 def _counts(number: Any) -> bool:
     return isinstance(number, int) and not isinstance(number, bool) and number > 0
-
-
-def _as_json(args: Any) -> str:
-    try:
-        return json.dumps(dict(args), sort_keys=True)
-    except (TypeError, ValueError) as error:
-        raise Violation(f"front_end_args {args!r} cannot be written as JSON: {error}") from error
 
 
 def _random_sum(frames: Seq) -> Tensor:
