@@ -245,6 +245,13 @@ def test_nothing_to_label_is_an_error(bundle, tmp_path):
     assert run(tmp_path / "no-bundle", TESTS / "no.wav").exit_code == 2
 
 
+def test_paths_none_of_which_is_there_are_one_line_and_no_header(bundle, tmp_path):
+    done = run(bundle, tmp_path / "a.wav", tmp_path / "b")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.endswith(f"There is nothing to label: {tmp_path}/a.wav and {tmp_path}/b cannot be found\n")
+    assert done.stderr.count("\n") == 1
+
+
 def test_an_empty_folder_among_others_is_named(bundle, folder, tmp_path):
     done = run(bundle, tmp_path, folder / "b.wav", "--format", "csv")
     assert done.exit_code == 1 and len(rows(done.stdout)) == 1

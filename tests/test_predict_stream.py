@@ -126,11 +126,17 @@ def test_a_sample_that_is_no_number_is_found_wherever_it_is(tmp_path):
         (np.zeros(0, np.float32), AudioError, "no samples"),
         (np.full(100, np.nan), AudioError, "NaN"),
         (np.full(100, 1e300), AudioError, "infinite"),
+        (np.full(100, 8192.0), AudioError, "samples reach 8192, and full scale is 1: divide them by .*32768"),
+        (np.array([0.0, -100.5]), AudioError, "reach 100.5"),
     ],
 )
 def test_an_array_that_is_no_audio_is_refused(values, error, message):
     with pytest.raises(error, match=message):
         Samples(values, 16_000)
+
+
+def test_a_mix_may_be_above_full_scale():
+    assert Samples(np.array([0.0, 1.5, -100.0]), 16_000).values.tolist() == [0.0, 1.5, -100.0]
 
 
 @pytest.mark.parametrize("rate", [0, -1, 16_000.5, "16000"])

@@ -9,11 +9,12 @@ from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
+from toolkit.catalogue import join
 from toolkit.errors import PredictionError, ToolkitError
 from toolkit.predict.covariate_values import GivenCovariates
 from toolkit.predict.formats import FORMATS, Rows
 from toolkit.predict.recordings import Recording
-from toolkit.predict.sources import Sources
+from toolkit.predict.sources import STANDARD_INPUT, Sources
 from toolkit.predict.telling import Skipped, progress, say_stamps
 
 
@@ -58,6 +59,8 @@ def predict(
     Raises:
         ToolkitError: if the bundle, a manifest or an option is wrong, or there is nothing to label.
     """
+    if not any(word == STANDARD_INPUT or os.path.exists(word) for word in words):  # noqa: PTH110 - no PermissionError
+        raise PredictionError(f"There is nothing to label: {join(words)} cannot be found")
     sources = Sources(words, GivenCovariates.read(settings.covariates), lines)
     skipped = Skipped(say)
     recordings = sources.recordings(skipped)

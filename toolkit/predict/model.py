@@ -57,7 +57,8 @@ class Model:
             covariates: name -> value, of those that the system has to be given.
 
         Raises:
-            AudioError: if the audio cannot be read, is empty or holds NaN. ShapeError: if an array is of another shape.
+            AudioError: if the audio cannot be read, is empty or holds NaN, or an array is far above full scale.
+            ShapeError: if an array is of another shape.
             PredictionError: if the sample rate of an array or a covariate is missing or not known.
         """
         return self._one(_recording(audio, sample_rate, covariates)).prediction(self.labels)

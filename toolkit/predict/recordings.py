@@ -12,6 +12,9 @@ import numpy as np
 from toolkit.audio import opened
 from toolkit.errors import AudioError, PredictionError, ShapeError
 
+DIVIDE = "divide them by their full scale (32768 for 16 bits)"
+LOUDEST = 100.0  # 40 dB above full scale: mixes exceed 1, sometimes by far; samples of 16 bits reach 32768
+
 
 class Frames(Protocol):
     """Audio that is read in order: `toolkit.audio.AudioStretch`, or samples in memory."""
@@ -73,7 +76,7 @@ class Samples:
 
     Raises:
         ShapeError: if the values have another shape or are integers.
-        AudioError: if there are none, or one is NaN or infinite.
+        AudioError: if there are none, or one is NaN, infinite or beyond `LOUDEST`.
         PredictionError: if the sample rate is no whole number above 0.
     """
 
@@ -121,12 +124,11 @@ def _mono(values: Any) -> np.ndarray:
     if values.ndim == 2 and shape[0] > shape[1]:
         raise ShapeError(f"samples are [channels, samples], and {shape} has more channels: transpose it")
     if not np.issubdtype(values.dtype, np.floating):
-        raise ShapeError(
-            f"samples are floating-point numbers with full scale at 1, not {values.dtype}: divide them by their full "
-            "scale (32768 for 16 bits)"
-        )
+        raise ShapeError(f"samples are floating-point numbers with full scale at 1, not {values.dtype}: {DIVIDE}")
     with np.errstate(over="ignore"):  # what is infinite then is refused
         values = values.astype(np.float32)
     if not np.isfinite(values).all():
         raise AudioError("the array holds NaN or infinite samples")
+    if (peak := np.abs(values).max()) > LOUDEST:
+        raise AudioError(f"the array's samples reach {peak:.6g}, and full scale is 1: {DIVIDE}")
     return values.mean(axis=0) if values.ndim == 2 else values
