@@ -106,7 +106,7 @@ def test_cells_with_other_settings_are_never_mixed(small):
     whole, (said,) = merged(first, make_plan([small("a", **{"training.epochs": 4})], folds=("S1",)))
     assert [c.fold for c in whole.cells if c.system == "a"] == ["S1"]
     assert len([c for c in whole.cells if c.system == "b"]) == 3
-    assert said.startswith("a: 3 cells with other settings or code are left out")
+    assert said.startswith("a: the tables leave out 3 cells with other settings or code")
 
 
 def test_an_experiment_on_other_data_needs_another_folder(small):

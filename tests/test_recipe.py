@@ -115,7 +115,7 @@ def test_reserved_names_are_those_that_torch_reserves():
 
 
 def test_a_missing_part_is_named(write):
-    with refused(r"^protocol in \S+ line 1|^protocol: this key is missing; a mapping is needed"):
+    with refused(r"^protocol in x\.yaml: this key is missing; a mapping is needed"):
         load_recipe(write("x.yaml", "corpus: {plugin: iemocap}"))
 
 
@@ -154,6 +154,20 @@ def test_a_recipe_that_is_not_there_is_told_what_is_near(write, tmp_path, monkey
     monkeypatch.chdir(tmp_path / "empty")
     with refused("There is no recipe near"):
         find_recipe("/nowhere/zzz.yaml")
+
+
+def test_what_is_no_recipe_is_named_with_what_is_needed(write, tmp_path):
+    write("empty.yaml", "# nothing yet\n")
+    write("named.yaml", "seed: 3\n")
+    write("README.md", "# Recipes\n")
+    with refused(r"^empty\.yaml is empty: keys such as 'model:' are needed\."):
+        load_recipe(tmp_path / "empty.yaml")
+    with refused(r"^corpus in named\.yaml: this key is missing"):
+        load_recipe(tmp_path / "named.yaml")
+    with refused(r"README\.md is no recipe: those end in \.yaml or \.yml\."):
+        load_recipe(tmp_path / "README.md")
+    with refused(r"is a folder; one recipe is needed\. There are: .*base\.yaml, .*empty\.yaml, .*named\.yaml\.$"):
+        load_recipe(tmp_path)
 
 
 def test_a_written_recipe_reads_as_the_same_recipe(child, write):

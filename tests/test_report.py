@@ -141,7 +141,7 @@ def test_the_same_experiment_gives_the_same_bytes(tmp_path):
 def test_an_experiment_without_a_finished_cell_says_so(tmp_path):
     experiment = FakeExperiment({"ser": SER}, left=lambda *place: True)
     page = write_report(read_experiment(experiment.write(tmp_path))).read_text()
-    assert "there is nothing to show yet" in page and "0 of 10 cells are done" in page
+    assert "there is nothing to show yet" in page and "0 of 10 cells done" in page
 
 
 @pytest.mark.parametrize(

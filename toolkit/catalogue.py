@@ -8,6 +8,7 @@ from toolkit.declarations import Declaration, same_distribution
 from toolkit.errors import AmbiguousPlugin, BrokenPlugin, PluginError, UnknownPlugin, did_you_mean
 from toolkit.hookspecs import CONTRACT_VERSION, KINDS, PluginSpec
 from toolkit.places import Place, inside
+from toolkit.wording import join
 
 LIST = "`toolkit list-plugins` lists all."
 
@@ -208,13 +209,3 @@ def check_kind(kind: str | None) -> None:
         raise PluginError(
             f"No kind of plugin is called {kind!r}.{did_you_mean(kind, KINDS)} Kinds: {', '.join(KINDS)}."
         )
-
-
-def join(words: Iterable[str], word: str = "and") -> str:
-    """Words as a list in a sentence.
-
-    >>> join(["a", "b", "c"])
-    'a, b and c'
-    """
-    *most, last = words
-    return f"{', '.join(most)} {word} {last}" if most else last

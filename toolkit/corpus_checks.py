@@ -12,6 +12,7 @@ from toolkit.corpus import Utterance, natural_key, speaker_order
 from toolkit.errors import AudioError
 from toolkit.labels import label_faults, map_label
 from toolkit.utterance import MIN_SAMPLES
+from toolkit.wording import counted
 
 SILENT_PEAK = 10 ** (-60 / 20)  # full scale is 1
 NO_SPEAKERS = "all"
@@ -69,7 +70,8 @@ class CheckReport:
     def notes(self) -> list[str]:
         """What is no problem, but good to know; one line each."""
         utterances = sum(sum(row.values()) for row in self.counts.values())
-        notes = [f"{utterances} utterances, {self.seconds / 3600:.2f} h could be read, {self.segments} segments"]
+        read = f"{self.seconds / 3600:.2f} h could be read"
+        notes = [f"{counted(utterances, 'utterance')}, {read}, {counted(self.segments, 'segment')}"]
         if self.left_out:
             listed = ", ".join(f"{label} {count}" for label, count in sorted(self.left_out.items()))
             notes.append(f"left out on purpose by label_map: {listed}")
@@ -142,12 +144,12 @@ def _speaker_problems(utterances: Sequence[Utterance], covariates: Sequence[str]
             yield Problem("two-genders", "error", f"speaker {speaker!r} is F and M in different utterances", speaker)
     nameless = [u.id for u in utterances if u.speaker is None]
     if 0 < len(nameless) < len(utterances):
-        text = f"{len(nameless)} utterances have no speaker, {nameless[0]!r} first; most protocols need all"
+        text = f"no speaker of {counted(len(nameless), 'utterance')}, {nameless[0]!r} first; most protocols need all"
         yield Problem("speaker-missing", "warning", text, nameless[0])
     for name in covariates:
         lacking = [u.id for u in utterances if getattr(u, name, None) is None and name not in u.extra]
         if lacking:
-            text = f"the recipe's covariate {name!r} is missing for {len(lacking)} utterances"
+            text = f"the recipe's covariate {name!r} is missing for {counted(len(lacking), 'utterance')}"
             text += f", {lacking[0]!r} first"
             yield Problem(f"{name}-missing", "error", text, lacking[0])
 

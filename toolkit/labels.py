@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from toolkit.errors import CorpusError, did_you_mean
 from toolkit.utterance import Utterance
+from toolkit.wording import counted
 
 
 def map_label(label: str, label_map: Mapping[str, str | None] | None) -> str | None:
@@ -35,7 +36,7 @@ def label_faults(
     for label, count in sorted(mapped.items()):
         if labels is not None and label not in labels and label not in label_map.values():
             text = (
-                f"label {label!r} ({count} utterances) is neither in labels ({', '.join(labels)})"
+                f"label {label!r} ({counted(count, 'utterance')}) is neither in labels ({', '.join(labels)})"
                 " nor in label_map."
                 f"{did_you_mean(label, labels)} Add {{{label}: null}} to label_map to leave it out,"
                 f" or {{{label}: another}} to count it as another"

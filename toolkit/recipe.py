@@ -62,6 +62,7 @@ __all__ = [
     "read_recipe_dict",
 ]
 
+SUFFIXES = (".yaml", ".yml")
 OF_ONE_SYSTEM = ("name", "published")  # what a file that extends another one does not inherit
 
 
@@ -95,21 +96,26 @@ def load_recipe(
     changes = override_tree(overrides, tree, folder=found.parent, trust=trust)
     tree = merge(tree, changes, null_is_value=null_is_value)
     tree.setdefault("name", found.stem)
-    return read_recipe(resolve(tree, default_at))
+    return read_recipe(resolve(tree, default_at), found.name)
 
 
 def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
     """The file that a recipe's name means: in `folder`, else in the working directory; an absolute one as it is.
 
     Raises:
-        RecipeError: if it is in neither; says what is near.
+        RecipeError: if it is in neither or no YAML file; says what is near.
     """
     name = Path(name)
     folders = [Path()] if folder is None else [Path(folder), Path()]
     candidates = list(dict.fromkeys(candidate / name for candidate in folders))  # an absolute name stays as it is
     for candidate in candidates:
         if candidate.is_file():
+            if candidate.suffix not in SUFFIXES:
+                raise RecipeError(f"{candidate} is no recipe: those end in {' or '.join(SUFFIXES)}.")
             return candidate
+    for candidate in candidates:
+        if candidate.is_dir():
+            raise RecipeError(f"{candidate} is a folder; one recipe is needed.{_nearby(Path(), [candidate])}")
     looked = " and ".join(dict.fromkeys(str(candidate.absolute().parent) for candidate in candidates))
     raise RecipeError(f"No recipe {name.name} in {looked}.{_nearby(name, folders)}")
 

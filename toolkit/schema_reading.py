@@ -102,13 +102,13 @@ def check_keys(tree: Keys, path: Path = (), also: tuple[str, ...] = ()) -> None:
             check_keys(value, (*path, key))
 
 
-def read_recipe(tree: Keys) -> Recipe:
-    """Make a Recipe of a resolved tree.
+def read_recipe(tree: Keys, source: str) -> Recipe:
+    """Make a Recipe of a resolved tree; `source` is the file that is named where a key is missing.
 
     Raises:
         RecipeError: for the first key or value that does not fit, with its place.
     """
-    return _read(Recipe, tree, Place("", dict(_marks(tree, ""))))
+    return _read(Recipe, tree, Place("", {"": f"in {source}", **dict(_marks(tree, ""))}))
 
 
 def read_plain(cls: type, values: Any) -> Any:

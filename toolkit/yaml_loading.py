@@ -101,8 +101,10 @@ def _read_file(path: Path, trust: bool, *, document: Document | None, including:
         reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
         raise RecipeError(f"{path} cannot be read: {reason}.") from None
     node = _compose(text, path.name)
+    if node is None:
+        raise RecipeError(f"{path.name} is empty: keys such as 'model:' are needed.")
     reader = _Reader(path.name, path.parent, trust, document=document, including=(*including, path.resolve()))
-    values = Keys() if node is None else reader.read(node)
+    values = reader.read(node)
     if not isinstance(values, Keys):
         raise RecipeError(f"{path.name}: a mapping is needed, with keys such as 'model:'.")
     return values

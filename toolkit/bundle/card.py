@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Sequence
 
 from toolkit.bundle.config import BundleConfig, one_line
-from toolkit.catalogue import join
 from toolkit.declarations import OWN
 from toolkit.protocols import selects_on
 from toolkit.report.breakdowns import GENDERS
@@ -16,6 +15,7 @@ from toolkit.report.table_files import escape_markdown as escape
 from toolkit.report.table_files import to_markdown
 from toolkit.report.tables import Column, Table
 from toolkit.statistics import BINS, MIN_SPEAKERS
+from toolkit.wording import join
 
 
 def card_text(config: BundleConfig) -> str:

@@ -17,6 +17,7 @@ from toolkit.experiment.planning import make_plan
 from toolkit.experiment.progress import Progress, is_alive
 from toolkit.experiment.running import run_experiment
 from toolkit.preparation import Source
+from toolkit.wording import counted
 
 OURS = {"fold": "--folds", "seed": "--seeds", "output_folder": "--output", "protocol.name": "--protocol"}
 REFRESH_S = 2.0
@@ -101,7 +102,8 @@ def conduct(
     def say(line: str) -> None:
         click.echo(line, err=True)
 
-    say(f"{len(plan.cells)} cells: {', '.join(plan.systems)}; folds {_listed_folds(plan.folds)}; seeds {seeds}")
+    cells = counted(len(plan.cells), "cell")
+    say(f"{cells}: {', '.join(plan.systems)}; folds {_listed_folds(plan.folds)}; seeds {seeds}")
     with LiveDisplay(jobs=settings.jobs) as show:
         try:
             cells = run_experiment(

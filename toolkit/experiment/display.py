@@ -12,6 +12,7 @@ from rich.text import Text
 
 from toolkit.display import console_for_output
 from toolkit.experiment.progress import CellProgress, seconds_left
+from toolkit.wording import counted
 
 STATES = ("done", "running", "interrupted", "failed", "waiting")
 SHOWN = 12  # running cells that the live display has room for
@@ -34,7 +35,7 @@ def duration(seconds: float) -> str:
 def headline(cells: Sequence[CellProgress], *, jobs: int | None = None) -> str:
     """One line: how many cells are in which state, and how long the rest may take."""
     counts = Counter(cell.state for cell in cells)
-    parts = [f"{counts['done']} of {len(cells)} cells done"]
+    parts = [f"{counts['done']} of {counted(len(cells), 'cell')} done"]
     parts += [f"{counts[state]} {state}" for state in STATES[1:] if counts[state]]
     left = None if jobs is None else seconds_left(cells, jobs=jobs)
     if left and counts["done"] < len(cells):
@@ -121,4 +122,4 @@ def print_cells(cells: Sequence[CellProgress]) -> None:
         if cell.state in ("running", "interrupted", "failed"):
             console.print(Text(describe(cell)), soft_wrap=True)
     for stamp, count in Counter(stamp for cell in cells for stamp in cell.stamps).items():
-        console.print(Text(f"NOTE: {stamp} ({count} of {len(cells)} cells)", style="yellow"), soft_wrap=True)
+        console.print(Text(f"NOTE: {stamp} ({count} of {counted(len(cells), 'cell')})", style="yellow"), soft_wrap=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from toolkit.errors import ExperimentError
 from toolkit.experiment.cells import Cell
+from toolkit.wording import counted
 
 PLAN = "experiment.json"
 VERSION = 1
@@ -80,7 +81,7 @@ def merged(old: Plan | None, new: Plan) -> tuple[Plan, list[str]]:
         elif cell.place not in places:
             kept.append(cell)
     said = [
-        f"{system}: {count} cells with other settings or code are left out of the tables; their runs stay in runs/"
+        f"{system}: the tables leave out {counted(count, 'cell')} with other settings or code; runs/ keeps what was run"
         for system, count in left.items()
     ]
     folds = {

@@ -9,13 +9,13 @@ from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
-from toolkit.catalogue import join
 from toolkit.errors import PredictionError, ToolkitError
 from toolkit.predict.covariate_values import GivenCovariates
 from toolkit.predict.formats import FORMATS, Rows
 from toolkit.predict.recordings import Recording
 from toolkit.predict.sources import STANDARD_INPUT, Sources
 from toolkit.predict.telling import Skipped, progress, say_stamps
+from toolkit.wording import join
 
 
 @dataclass(frozen=True)

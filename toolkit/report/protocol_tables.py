@@ -10,6 +10,7 @@ from toolkit.report.evidence import Evidence
 from toolkit.report.formats import COUNT, PERCENT, POINTS, POINTS_INTERVAL, TEXT
 from toolkit.report.tables import Column, Table
 from toolkit.statistics import METRICS, Comparison, compare, pooled_accuracies
+from toolkit.wording import counted
 
 
 def protocol_table(evidence: Evidence) -> Table:
@@ -30,7 +31,7 @@ def protocol_table(evidence: Evidence) -> Table:
             row |= {f"{metric}_{protocol}": getattr(pooled, metric, None) for metric in METRICS}
             done, planned = evidence.cells(system, protocol)
             if done < planned:
-                missing.append(f"{system} under {protocol} ({done} of {planned} cells)")
+                missing.append(f"{system} under {protocol} ({done} of {counted(planned, 'cell')})")
         rows.append(row)
     notes = ["Pooled over all test utterances, the mean over seeds."]
     if missing:

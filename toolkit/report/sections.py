@@ -22,6 +22,7 @@ from toolkit.report.protocol_tables import protocol_table, step_table
 from toolkit.report.provenance import facts, missing_table, systems_table
 from toolkit.report.tables import Table
 from toolkit.statistics import MIN_SPEAKERS, Comparison
+from toolkit.wording import counted
 
 TITLES = {"ablation": "Ablation", "single_levels": "Single levels", "all_systems": "All systems"}
 NONE_IS_HARD = "Of the utterances that every system was tested on, each was right at least once."
@@ -62,12 +63,12 @@ def in_short(evidence: Evidence, choices: Choices) -> list[str]:
     done, planned = len(outcome.runs), len(outcome.planned)
     speakers = len(evidence.named_speakers(protocol))
     counts = [
-        _counted(len(outcome.systems), "system"),
+        counted(len(outcome.systems), "system"),
         f"protocol {protocol}",
-        *([_counted(speakers, "test speaker")] if speakers else []),
-        _counted(len(outcome.seeds), "seed"),
+        *([counted(speakers, "test speaker")] if speakers else []),
+        counted(len(outcome.seeds), "seed"),
     ]
-    said = [f"{', '.join(counts)}; {done} of {planned} cells are done."]
+    said = [f"{', '.join(counts)}; {done} of {counted(planned, 'cell')} done."]
     if done < planned:
         said.append("The experiment is not complete: everything below is of the cells that are done.")
     for name, systems in families(evidence).items():
@@ -96,7 +97,7 @@ def _verdicts(evidence: Evidence, comparisons: Sequence[Comparison], protocol: s
             for system, metrics in found.items()
         ]
         texts += [f"{verdict}: {', '.join(names)}"] if names else []
-    return [*texts, f"no difference shown for {_counted(len(quiet), 'system')}"] if quiet else texts
+    return [*texts, f"no difference shown for {counted(len(quiet), 'system')}"] if quiet else texts
 
 
 def _run(evidence: Evidence, choices: Choices) -> Iterator[Section]:
@@ -177,7 +178,3 @@ def _missing(evidence: Evidence, choices: Choices) -> Iterator[Section]:
 
 def _there(items: list) -> tuple:
     return tuple(item for item in items if item is not None)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
