@@ -41,6 +41,7 @@ def test_trusted_code_runs_and_gives_plain_values(child):
         trust=True,
     )
     assert args_of(recipe) == {"dim": 64, "path": "a/child", "size": 3, "pair": [1, 2], "inner": "a/B"}
+    assert args_of(child("model: {fusion: {args: {text: (1)}}}"))["text"] == "(1)", "later recipes are read as ever"
 
 
 def test_trusted_code_that_fails_or_gives_an_object_is_refused(child):

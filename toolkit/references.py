@@ -166,12 +166,15 @@ def run_code(code: Code) -> Any:
         RecipeError: if it fails, or gives what a resolved recipe cannot hold: it must read the same everywhere.
     """
     from hyperpyyaml import load_hyperpyyaml
+    from ruamel.yaml.resolver import implicit_resolvers
 
-    name = code.tag.replace(CORE, "!!")
+    name, known = code.tag.replace(CORE, "!!"), len(implicit_resolvers)
     try:
         value = load_hyperpyyaml(f"value: {_as_yaml(code)}")["value"]
     except Exception as error:
         raise RecipeError(f"{code.mark.exact}: {name} failed: {type(error).__name__}: {error}") from error
+    finally:
+        del implicit_resolvers[known:]  # HyperPyYAML's tuples, which all later files of this process would have too
     return _plain(value, name, code.mark)
 
 
