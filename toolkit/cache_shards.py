@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.errors import CacheError
+from toolkit.flushing import flush
 
 DESCRIPTION = "front-end.json"
 SHARD_BYTES, SHARD_ENTRIES = 64_000_000, 500  # a shard is written when it holds so much: what a kill can cost
@@ -228,8 +229,4 @@ def _write(path: Path, parts: Sequence[bytes | memoryview]) -> None:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the name, too
-    finally:
-        os.close(folder)
+    flush(path.parent)  # the name, too

@@ -4,7 +4,6 @@ import errno
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +13,7 @@ from speechbrain.utils.checkpoints import CKPT_PREFIX, Checkpoint, Checkpointer
 from speechbrain.utils.distributed import ddp_barrier, if_main_process, main_process_only
 
 from toolkit.errors import CheckpointError
+from toolkit.flushing import flush
 
 logger = logging.getLogger("toolkit")
 
@@ -150,10 +150,10 @@ class AtomicCheckpointer(Checkpointer):
         hashes = {path.name: file_hash(path) for path in files}
         (partial.path / HASHES).write_text(json.dumps(hashes, indent=1))
         for path in [*files, partial.path / HASHES, partial.path]:
-            _flush(path)
+            flush(path)
         final = partial.path.with_name(partial.path.name.removeprefix(PARTIAL))
         partial.path.rename(final)
-        _flush(final.parent)
+        flush(final.parent)
         self._verdicts[final] = None
         return Checkpoint(final, partial.meta, {k: final / p.name for k, p in partial.paramfiles.items()})
 
@@ -175,11 +175,3 @@ class AtomicCheckpointer(Checkpointer):
             if self._verdicts[folder] is not None:
                 logger.warning("Checkpoint %s is skipped: %s.", folder, self._verdicts[folder])
         return self._verdicts[folder] is None
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

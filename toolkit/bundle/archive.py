@@ -15,6 +15,7 @@ from pathlib import Path
 
 from toolkit.bundle.config import CONFIG, one_line
 from toolkit.errors import BundleError, did_you_mean
+from toolkit.flushing import flush
 from toolkit.run_folder import RECIPE, RESULTS
 
 WEIGHTS = "model.safetensors"
@@ -54,7 +55,7 @@ def write_files(target: Path, files: Mapping[str, bytes]) -> None:
                 _write(partial / name, lambda file, data=data: file.write(data))
             partial.chmod(0o755)
             partial.rename(target)
-        _sync_folder(target.parent)
+        flush(target.parent)
     except FileExistsError:
         refuse_existing(target)
         raise
@@ -130,14 +131,6 @@ def _publish_file(partial: Path, target: Path) -> None:
         raise
     except OSError:  # a file system without hard links
         partial.rename(target)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read_from_folder(folder: Path, name: str) -> bytes:
