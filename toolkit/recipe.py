@@ -23,19 +23,17 @@ from toolkit.recipe_schema import (
     CorpusSpec,
     CovariateSpec,
     FusionSpec,
-    GroupSpec,
     HeadSpec,
     LevelSpec,
     LossSpec,
     ModelSpec,
-    OptimizerSpec,
     ProtocolSpec,
     PublishedSpec,
     Recipe,
-    TrainingSpec,
 )
 from toolkit.references import resolve
 from toolkit.schema_reading import FILE_KEYS, check_keys, default_at, null_is_value, read_plain, read_recipe
+from toolkit.training_schema import GroupSpec, OptimizerSpec, TrainingSpec
 from toolkit.yaml_loading import Keys, read_yaml
 
 __all__ = [

@@ -1,20 +1,17 @@
 """The contract of extractors, property by property."""
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from toolkit.contracts import CONTEXT, Extractor, Seq
+from toolkit.contracts import Extractor, Seq
 from toolkit.testing import modules
 from toolkit.testing.extractor_case import ExtractorCase
-from toolkit.testing.findings import Finding, Violation, examine, plugin_class, require
+from toolkit.testing.extractor_state import portable_args_build_it_again, state_survives_safetensors
+from toolkit.testing.findings import Finding, examine, require
 from toolkit.testing.front_end_args import (
-    args_as_json,
     front_end_args_identify_features,
     front_end_args_tell_arguments_apart,
 )
@@ -172,48 +169,6 @@ def gradients_reach_what_is_trained(case: ExtractorCase) -> None:
 def frozen_is_deterministic_in_training(case: ExtractorCase) -> None:
     """What is frozen stays in eval() mode after train(): no dropout, no moving statistics."""
     modules.require_frozen_modules_in_eval(case.build())
-
-
-def state_survives_safetensors(case: ExtractorCase) -> None:
-    """A new extractor that loads the state gives the same output; what `fit` found is in the state."""
-    extractor, other = case.build(), case.build(fitted=False)
-    wave = case.wave(extractor)
-    modules.copy_state(extractor, other)
-    for name, one, two in (
-        ("features", extractor.features(wave), other.features(wave)),
-        ("output", extractor(wave), other(wave)),
-    ):
-        require_equal(two.zeroed().values, one.zeroed().values, 0, f"{name} after loading the state")
-    require(
-        dict(other.front_end_args) == dict(extractor.front_end_args),
-        f"front_end_args after loading the state are {other.front_end_args}, not {extractor.front_end_args}",
-    )
-
-
-def portable_args_build_it_again(case: ExtractorCase) -> None:
-    """Built with `portable_args` in place of the recipe's, without network, it is the same once the state is loaded."""
-    extractor = case.build()
-    portable = extractor.portable_args()
-    try:
-        portable = json.loads(json.dumps(dict(portable), allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise Violation(f"portable_args {portable!r} cannot be written as JSON: {error}") from error
-    given = [name for name in portable if name in CONTEXT["extractor"]]
-    require(not given, f"portable_args hold {given}, which the system gives")
-    if plugin_class(case.make) is None:  # what a function makes of further arguments is not known
-        return
-    with modules.watched_network() as attempts:
-        other = replace(case, make=partial(case.make, **portable)).build(fitted=False)
-    require(not attempts, f"built with portable_args {portable}, it asks the network for {attempts[:1]}")
-    modules.copy_state(extractor, other)
-    other.pretrained, other.random_backbone = extractor.pretrained, extractor.random_backbone  # as a bundle does
-    wave = case.wave(extractor)
-    found, expected = other(wave).zeroed().values, extractor(wave).zeroed().values
-    require_equal(found, expected, 0, f"output when built with portable_args {portable}")
-    require(
-        args_as_json(other) == args_as_json(extractor),
-        f"front_end_args when built with portable_args are {other.front_end_args}, not {extractor.front_end_args}",
-    )
 
 
 def silence_is_finite(case: ExtractorCase) -> None:

@@ -1,0 +1,54 @@
+"""The contract of what a bundle carries of an extractor: its state, and how it is built without files."""
+
+import json
+from dataclasses import replace
+from functools import partial
+
+from toolkit.contracts import CONTEXT
+from toolkit.testing import modules
+from toolkit.testing.extractor_case import ExtractorCase
+from toolkit.testing.findings import Violation, plugin_class, require
+from toolkit.testing.front_end_args import args_as_json
+from toolkit.testing.modules import require_equal
+
+
+def state_survives_safetensors(case: ExtractorCase) -> None:
+    """A new extractor that loads the state gives the same output; what `fit` found is in the state."""
+    extractor, other = case.build(), case.build(fitted=False)
+    wave = case.wave(extractor)
+    modules.copy_state(extractor, other)
+    for name, one, two in (
+        ("features", extractor.features(wave), other.features(wave)),
+        ("output", extractor(wave), other(wave)),
+    ):
+        require_equal(two.zeroed().values, one.zeroed().values, 0, f"{name} after loading the state")
+    require(
+        dict(other.front_end_args) == dict(extractor.front_end_args),
+        f"front_end_args after loading the state are {other.front_end_args}, not {extractor.front_end_args}",
+    )
+
+
+def portable_args_build_it_again(case: ExtractorCase) -> None:
+    """Built with `portable_args` in place of the recipe's, without network, it is the same once the state is loaded."""
+    extractor = case.build()
+    portable = extractor.portable_args()
+    try:
+        portable = json.loads(json.dumps(dict(portable), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise Violation(f"portable_args {portable!r} cannot be written as JSON: {error}") from error
+    given = [name for name in portable if name in CONTEXT["extractor"]]
+    require(not given, f"portable_args hold {given}, which the system gives")
+    if plugin_class(case.make) is None:  # what a function makes of further arguments is not known
+        return
+    with modules.watched_network() as attempts:
+        other = replace(case, make=partial(case.make, **portable)).build(fitted=False)
+    require(not attempts, f"built with portable_args {portable}, it asks the network for {attempts[:1]}")
+    modules.copy_state(extractor, other)
+    other.pretrained, other.random_backbone = extractor.pretrained, extractor.random_backbone  # as a bundle does
+    wave = case.wave(extractor)
+    found, expected = other(wave).zeroed().values, extractor(wave).zeroed().values
+    require_equal(found, expected, 0, f"output when built with portable_args {portable}")
+    require(
+        args_as_json(other) == args_as_json(extractor),
+        f"front_end_args when built with portable_args are {other.front_end_args}, not {extractor.front_end_args}",
+    )
