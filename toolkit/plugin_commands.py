@@ -62,7 +62,7 @@ def show_plugin(words: tuple[str, ...]):
 def check_plugin(words: tuple[str, ...], args: str | None, data_folder: str | None, as_json: bool):
     """Try out on an installed plugin everything that its contract asks for.
 
-    Small arguments keep it fast: a plugin is built some twenty times. Exit code 1 if something does not hold.
+    Small arguments keep it fast: a plugin is built dozens of times. Exit code 1 if something does not hold.
     """
     from toolkit.registry import default_registry
 

@@ -59,7 +59,7 @@ def predict(
     Raises:
         ToolkitError: if the bundle, a manifest or an option is wrong, or there is nothing to label.
     """
-    if not any(word == STANDARD_INPUT or os.path.exists(word) for word in words):  # noqa: PTH110 - no PermissionError
+    if not any(word == STANDARD_INPUT or os.path.exists(word) for word in words):  # noqa: PTH110 - Path.exists may raise
         raise PredictionError(f"There is nothing to label: {join(words)} cannot be found")
     sources = Sources(words, GivenCovariates.read(settings.covariates), lines)
     skipped = Skipped(say)

@@ -11,10 +11,7 @@ from toolkit.testing import modules
 from toolkit.testing.extractor_case import ExtractorCase
 from toolkit.testing.extractor_state import portable_args_build_it_again, state_survives_safetensors
 from toolkit.testing.findings import Finding, examine, require
-from toolkit.testing.front_end_args import (
-    front_end_args_identify_features,
-    front_end_args_tell_arguments_apart,
-)
+from toolkit.testing.front_end_args import front_end_args_identify_features, front_end_args_tell_arguments_apart
 from toolkit.testing.modules import GARBAGE, require_equal, row
 
 
@@ -31,7 +28,7 @@ def check_extractor(
     Args:
         make: the class, functools.partial of it with the recipe's arguments, or any function that returns a new
             one; it is called with those of `sample_rate` and `segment_samples` that it names. Small arguments
-            keep it fast: about twenty extractors are built.
+            keep it fast: about twenty extractors are built, and one or two for each argument.
         sample_rate: in Hz.
         segment_samples: what a whole segment has.
         samples: lengths to try in samples; by default a whole segment, parts of it and a single sample.
