@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.checkpoints import AtomicCheckpointer, load_state
+from toolkit.compiling import compile_system
 from toolkit.distributed import from_first, rank, ranks
 from toolkit.errors import ToolkitError
 from toolkit.evaluation import Evaluation
@@ -102,6 +103,8 @@ class SystemBrain(sb.Brain):
         self.epochs = Epochs(training.epochs, history)
         self.parts = {part: np.asarray(indices) for part, indices in evaluation_parts.items()}
         self.references = np.asarray(references)
+        if training.compile:
+            compile_system(self.system)
         self.learner = SharedLearner(Learner(self.system, self.objective), sometimes_unknown=sampler.sometimes_unknown)
         self.log = StepLog()
         self.skips_in_a_row = 0

@@ -24,6 +24,8 @@ class Seq:
     Args:
         values: [batch, time] (a waveform) or [batch, time, channels].
         lengths: [batch], int64, in time steps of `values`.
+        full: True where it is known without a look at `lengths` that every row is as long as the time axis: then nothing
+            has to be masked, and nothing has to wait for the device to tell. False says that it is not known.
 
     Raises:
         ShapeError: if the batch sizes differ or the dtype of `lengths` is no integer. The values of `lengths` are not
@@ -32,6 +34,7 @@ class Seq:
 
     values: Tensor
     lengths: Tensor
+    full: bool = field(default=False, kw_only=True)
 
     def __post_init__(self):
         if self.values.dim() not in (2, 3):
@@ -51,16 +54,19 @@ class Seq:
 
     def zeroed(self) -> "Seq":
         """The same with zeros beyond the lengths (NaN there does not survive)."""
+        if self.full:
+            return self
         mask = self.mask if self.values.dim() == 2 else self.mask[:, :, None]
         return Seq(self.values.masked_fill(~mask, 0), self.lengths)
 
     def to(self, device: torch.device | str) -> "Seq":
         """The same on another device."""
-        return Seq(self.values.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True))
+        values, lengths = (tensor.to(device, non_blocking=True) for tensor in (self.values, self.lengths))
+        return Seq(values, lengths, full=self.full)
 
     def pin_memory(self) -> "Seq":
         """The same in memory from which a GPU copies while the CPU goes on."""
-        return Seq(self.values.pin_memory(), self.lengths.pin_memory())
+        return Seq(self.values.pin_memory(), self.lengths.pin_memory(), full=self.full)
 
 
 @dataclass(frozen=True)

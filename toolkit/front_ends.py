@@ -30,7 +30,7 @@ class Waveform(Extractor):
 
     def features(self, wave: Seq) -> Seq:
         """[batch, samples] -> [batch, samples, 1]."""
-        return Seq(wave.values[:, :, None], wave.lengths)
+        return Seq(wave.values[:, :, None], wave.lengths, full=wave.full)
 
 
 def features_of(levels: Mapping[str, Extractor], wave: Seq, *, precision: str) -> dict[str, Seq]:
@@ -51,7 +51,7 @@ def rounded(features: Seq, *, level: str, precision: str) -> Seq:
     2048.0
     """
     if precision == "fp32":
-        return Seq(features.values.float(), features.lengths)
+        return Seq(features.values.float(), features.lengths, full=features.full)
     values = features.zeroed().values
     stored = values.to(DTYPES[precision])
     if (stored.isinf() & values.isfinite()).any():
@@ -59,7 +59,7 @@ def rounded(features: Seq, *, level: str, precision: str) -> Seq:
             f"training.feature_precision is {precision!r}, and features of level {level!r} reach "
             f"{values[values.isfinite()].abs().max().item():.6g}, above {torch.finfo(stored.dtype).max:g}: use fp32."
         )
-    return Seq(stored.float(), features.lengths)
+    return Seq(stored.float(), features.lengths, full=features.full)
 
 
 def rows_of(extractor: Extractor, wave: Seq, *, level: str, precision: str) -> list[np.ndarray]:
@@ -71,7 +71,8 @@ def rows_of(extractor: Extractor, wave: Seq, *, level: str, precision: str) -> l
     """
     rows: list[np.ndarray] = []
     for start in range(0, len(wave.lengths), BATCH_SIZE):
-        part = Seq(wave.values[start : start + BATCH_SIZE], wave.lengths[start : start + BATCH_SIZE])
+        some = slice(start, start + BATCH_SIZE)
+        part = Seq(wave.values[some], wave.lengths[some], full=wave.full)
         seq = features_of({level: extractor}, part, precision=precision)[level]
         if seq.values.dim() != 3:
             raise ShapeError(

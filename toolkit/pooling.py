@@ -75,5 +75,5 @@ def statistics_pooling(frames: Seq) -> Tensor:
     means = mean_pooling(frames)
     # Zeros before the square: the gradient of a NaN's square is NaN, also where it is masked later.
     centred = frames.zeroed().values - means[:, None, :]
-    variances = mean_pooling(Seq(centred.square(), frames.lengths))
+    variances = mean_pooling(Seq(centred.square(), frames.lengths, full=frames.full))
     return torch.cat([means, variances.clamp(min=SMALLEST_VARIANCE).sqrt()], dim=1)

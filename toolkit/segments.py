@@ -97,7 +97,9 @@ class Batch:
 
 def padded(rows: Sequence[Tensor]) -> Seq:
     """Rows of any lengths as one Seq, zeros behind them: each [time] or [time, channels]."""
-    return Seq(pad_sequence(list(rows), batch_first=True), torch.tensor([len(row) for row in rows]))
+    lengths = [len(row) for row in rows]
+    full = min(lengths) == max(lengths)
+    return Seq(pad_sequence(list(rows), batch_first=True), torch.tensor(lengths), full=full)
 
 
 def padded_waves(waves: Sequence[Tensor], *, fixed_samples: int | None) -> Seq:
@@ -111,7 +113,8 @@ def padded_waves(waves: Sequence[Tensor], *, fixed_samples: int | None) -> Seq:
     lengths = wave.lengths.clamp_min(MIN_SAMPLES)
     width = int(lengths.max()) if fixed_samples is None else fixed_samples
     values = torch.nn.functional.pad(wave.values, (0, width - wave.values.shape[1]))
-    return Seq(values, lengths if fixed_samples is None else torch.full_like(lengths, width))
+    lengths = lengths if fixed_samples is None else torch.full_like(lengths, width)
+    return Seq(values, lengths, full=bool((lengths == width).all()))
 
 
 class SegmentSet(Dataset):

@@ -58,6 +58,7 @@ class TrainingSpec:
     warmup_steps: int = 0
     max_grad_norm: float | None = 5.0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    compile: bool = False
     device: str | None = None
     workers: int = 0
     feature_cache_mb: float = 20000.0

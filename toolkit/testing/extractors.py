@@ -245,6 +245,9 @@ def _require_shape(extractor: Extractor, wave: Seq, frames: list[int], what: str
         require(seq.lengths.dtype == torch.int64, f"{what}: lengths of {name} are {seq.lengths.dtype}, not int64")
         low, high = int(seq.lengths.min()), int(seq.lengths.max())
         require(low >= 1 and high <= time, f"{what}: lengths of {name} {low} to {high} do not fit time {time}")
+        require(
+            not seq.full or low == time, f"{what}: {name} is said to be full, with lengths {low} to {high} of {time}"
+        )
     output = extractor.encode(features)
     require(output.lengths.tolist() == frames, f"{what}: lengths {output.lengths.tolist()}, frame_count {frames}")
     require(output.values.shape[1] == max(frames), f"{what}: time {output.values.shape[1]}, not {max(frames)}")

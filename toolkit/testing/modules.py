@@ -47,10 +47,10 @@ def with_garbage(seq: Seq, garbage: float) -> Seq:
 
 
 def row(seq: Seq, index: int, *, cut: bool = True) -> Seq:
-    """One row alone, without padding; with its padding where `cut` is false."""
+    """One row alone, without padding, which it says; with its padding where `cut` is false."""
     length = int(seq.lengths[index])
     values = seq.values[index : index + 1]
-    return Seq(values[:, :length] if cut else values, seq.lengths[index : index + 1])
+    return Seq(values[:, :length] if cut else values, seq.lengths[index : index + 1], full=cut)
 
 
 def pad_together(rows: Sequence[Seq], *, extra: int = 0, garbage: float = 0.0) -> Seq:

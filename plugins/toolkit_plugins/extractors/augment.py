@@ -64,7 +64,7 @@ class Augment(nn.Module):
             sizes = torch.full_like(lengths, channels)
             masks = random_masks(channels, sizes, *self.channel)  # [batch, channels]
             values = values.masked_fill(masks[:, None, :], self.fill)
-        return Seq(values, lengths)
+        return Seq(values, lengths, full=features.full)
 
 
 def shift(values: Tensor, lengths: Tensor, farthest: float) -> Tensor:

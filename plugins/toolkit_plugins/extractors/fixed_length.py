@@ -14,7 +14,7 @@ def cut_wave(wave: Seq, samples: int) -> Seq:
     """
     values = wave.zeroed().values[:, :samples]
     values = functional.pad(values, (0, samples - values.shape[1]))
-    return Seq(values, wave.lengths.new_full(wave.lengths.shape, samples))
+    return Seq(values, wave.lengths.new_full(wave.lengths.shape, samples), full=True)
 
 
 def cut_frames(features: Seq, frames: int, *, silence: float) -> Seq:
@@ -27,5 +27,7 @@ def cut_frames(features: Seq, frames: int, *, silence: float) -> Seq:
     steps = features.values.shape[1]
     if steps < frames:
         raise ShapeError(f"{steps} frames were given; this extractor takes {frames} and `features` makes no fewer")
-    values = features.values.masked_fill(~features.mask[:, :, None], silence)
-    return Seq(values[:, :frames], features.lengths.new_full(features.lengths.shape, frames))
+    values = features.values
+    if not features.full:
+        values = values.masked_fill(~features.mask[:, :, None], silence)
+    return Seq(values[:, :frames], features.lengths.new_full(features.lengths.shape, frames), full=True)

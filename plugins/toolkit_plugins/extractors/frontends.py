@@ -138,11 +138,11 @@ def framed_waveform(wave: Seq, *, window: int = 400, hop: int = 160, preemphasis
     Returns: [batch, frames, window].
     """
     samples = wave.values.shape[1]
-    values = Seq(pre_emphasis(wave.values, preemphasis), wave.lengths).zeroed().values
+    values = Seq(pre_emphasis(wave.values, preemphasis), wave.lengths, full=wave.full).zeroed().values
     frames = frame_count(samples, hop=hop)
     values = functional.pad(values, (0, max(0, (frames - 1) * hop + window - samples)))
     framed = values.unfold(1, window, hop)[:, :frames]  # [batch, frames, window]
-    return Seq(framed.contiguous(), _frame_lengths(wave.lengths, hop)).zeroed()
+    return Seq(framed.contiguous(), _frame_lengths(wave.lengths, hop), full=wave.full).zeroed()
 
 
 def deltas(frames: Seq, *, reach: int = 2) -> Seq:
@@ -160,7 +160,8 @@ def deltas(frames: Seq, *, reach: int = 2) -> Seq:
         after = torch.minimum(steps + k, last)[:, :, None].expand_as(frames.values)
         before = torch.minimum((steps - k).clamp_min(0), last)[:, :, None].expand_as(frames.values)
         slope += k * (frames.values.gather(1, after) - frames.values.gather(1, before))
-    return Seq(slope / (2 * sum(k * k for k in range(1, reach + 1))), frames.lengths).zeroed()
+    slope = slope / (2 * sum(k * k for k in range(1, reach + 1)))
+    return Seq(slope, frames.lengths, full=frames.full).zeroed()
 
 
 @lru_cache(maxsize=32)
@@ -221,12 +222,14 @@ def _power_spectrum(wave: Seq, *, n_fft: int, window: int, shape: str, hop: int,
     taper = _window(shape, window, n_fft, device, dtype)
     frames = frame_count(samples, hop=hop)
     # Rounded to the waveform's own precision, as whoever filters float32 samples before librosa sees them.
-    values = Seq(pre_emphasis(wave.values.to(kept), preemphasis), wave.lengths).zeroed().values.to(dtype)
+    filtered = Seq(pre_emphasis(wave.values.to(kept), preemphasis), wave.lengths, full=wave.full)
+    values = filtered.zeroed().values.to(dtype)
     left = n_fft // 2
     right = max(0, frames * hop - left + n_fft - samples)
     framed = functional.pad(values, (left, right)).unfold(1, n_fft, hop)[:, : frames + 1]
     powers = [_power(torch.fft.rfft(part * taper), kept) for part in _some_frames(framed)]
-    return Seq(torch.cat(powers, dim=1), torch.div(wave.lengths, hop, rounding_mode="floor") + 1)
+    lengths = torch.div(wave.lengths, hop, rounding_mode="floor") + 1
+    return Seq(torch.cat(powers, dim=1), lengths, full=wave.full and samples >= hop)
 
 
 def _power(spectrum: Tensor, dtype: torch.dtype) -> Tensor:
@@ -248,7 +251,7 @@ def _mel_powers(wave: Seq, *, sample_rate: int, n_fft: int, hop: int, n_mels: in
     power = _power_spectrum(wave, n_fft=n_fft, window=n_fft, shape="hann", hop=hop, preemphasis=preemphasis)
     blocks = _mel_blocks(sample_rate, n_fft, n_mels, power.values.device, power.values.dtype)
     bands = [power.values[:, :, first:stop] @ filters for first, stop, filters in blocks]
-    return Seq(torch.cat(bands, dim=2), power.lengths)
+    return Seq(torch.cat(bands, dim=2), power.lengths, full=power.full)
 
 
 @lru_cache(maxsize=32)
@@ -275,8 +278,10 @@ def _widest(device: torch.device) -> torch.dtype:
 
 def _without_last(values: Tensor, power: Seq) -> Seq:
     """Frames whose lengths are those of `power` less its last frame, at least 1; zeros beyond them."""
-    seq = Seq(values, (power.lengths - 1).clamp_min(1))
-    return Seq(values * seq.mask[:, :, None], seq.lengths)  # several times as fast as Seq.zeroed
+    frames = Seq(values, (power.lengths - 1).clamp_min(1), full=power.full)
+    if frames.full:
+        return frames
+    return Seq(values * frames.mask[:, :, None], frames.lengths)  # several times as fast as Seq.zeroed
 
 
 def _frame_lengths(lengths: Tensor, hop: int) -> Tensor:
@@ -285,7 +290,10 @@ def _frame_lengths(lengths: Tensor, hop: int) -> Tensor:
 
 def _top(power: Seq) -> Tensor:
     """The row's largest value over its real frames: [batch, 1, 1]."""
-    return power.values.amax(dim=2).masked_fill(~power.mask, 0).amax(dim=1)[:, None, None]
+    loudest = power.values.amax(dim=2)
+    if not power.full:
+        loudest = loudest.masked_fill(~power.mask, 0)
+    return loudest.amax(dim=1)[:, None, None]
 
 
 def _floored_db(power: Tensor, top: Tensor) -> Tensor:

@@ -210,9 +210,9 @@ class NLinear(Extractor):
         """
         features = self.series.cut(features)
         values = features.values if self.scaler is None else self.scaler(features.values)
-        values = self.augment(Seq(values, features.lengths)).values
+        values = self.augment(Seq(values, features.lengths, full=True)).values
         values = self.projection(self.map_time(values))  # [batch, P, channels]
-        return Seq(values, torch.full_like(features.lengths, self.steps))
+        return Seq(values, torch.full_like(features.lengths, self.steps), full=True)
 
     def map_time(self, values: Tensor) -> Tensor:
         """[batch, L, channels] -> [batch, P, channels]."""

@@ -25,14 +25,19 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         if torch.compiler.is_exporting():  # how many frames are real is not known there
             values = super().forward(frames.values.transpose(1, 2)).transpose(1, 2)
             return Seq(values, frames.lengths).zeroed().values
-        real = frames.values[frames.mask]  # [frames, channels]
-        if len(real) > 1 or not self.training:
-            real = super().forward(real)
-        else:  # a single frame has no deviation
-            real = functional.batch_norm(real, self.running_mean, self.running_var, self.weight, self.bias)
+        if frames.full:
+            return self._over(frames.values.flatten(0, 1)).view_as(frames.values)
+        real = self._over(frames.values[frames.mask])
         out = torch.zeros_like(frames.values, dtype=real.dtype)
         out[frames.mask] = real
         return out
+
+    def _over(self, real: Tensor) -> Tensor:
+        """[frames, channels] -> the same shape."""
+        if len(real) > 1 or not self.training:
+            return super().forward(real)
+        # a single frame has no deviation
+        return functional.batch_norm(real, self.running_mean, self.running_var, self.weight, self.bias)
 
 
 NORMS = {"layer": FrameNorm, "batch": MaskedBatchNorm}
@@ -85,7 +90,8 @@ class MaskedConvolutions(nn.Module):
         for layer, norm in zip(self.layers, self.norms, strict=True):
             values = layer(frames.zeroed().values.transpose(1, 2)).transpose(1, 2)
             lengths = torch.div(frames.lengths + self.stride - 1, self.stride, rounding_mode="floor")
-            frames = Seq(self.dropout(torch.relu(norm(Seq(values, lengths)))), lengths)
+            values = torch.relu(norm(Seq(values, lengths, full=frames.full)))
+            frames = Seq(self.dropout(values), lengths, full=frames.full)
         return frames
 
 
@@ -116,9 +122,9 @@ class BiLstm(nn.Module):
         if torch.onnx.is_in_onnx_export():
             return onnx_lstm(self.lstm, frames)
         steps = frames.values.shape[1]
-        lengths = frames.lengths.cpu()  # packing wants them there
-        if bool((lengths == steps).all()):
-            return Seq(self._run(frames.values), frames.lengths)
+        lengths = None if frames.full else frames.lengths.cpu()  # packing wants them there: a GPU has to be waited for
+        if lengths is None or bool((lengths == steps).all()):
+            return Seq(self._run(frames.values), frames.lengths, full=frames.full)
         packed = pack_padded_sequence(frames.zeroed().values, lengths, batch_first=True, enforce_sorted=False)
         values: Tensor = pad_packed_sequence(self._run(packed), batch_first=True, total_length=steps)[0]
         return Seq(values, frames.lengths)

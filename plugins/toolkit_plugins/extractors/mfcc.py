@@ -152,7 +152,7 @@ class Mfcc(Extractor):
             return frames
         slope = frontends.deltas(frames)
         values = torch.cat([frames.values, slope.values, frontends.deltas(slope).values], dim=2)
-        return Seq(values, frames.lengths)
+        return Seq(values, frames.lengths, full=frames.full)
 
     def fit(self, features: Iterable[Seq]) -> None:
         """Mean and deviation of each coefficient over the training part (normalize: standardize)."""
@@ -170,5 +170,5 @@ class Mfcc(Extractor):
             values = self.scaler(values)
         elif self.normalize == "frame_l2":
             values = functional.normalize(values, dim=2)
-        frames = self.augment(Seq(values, features.lengths))
+        frames = self.augment(Seq(values, features.lengths, full=features.full))
         return self.encoder(self.convolutions(frames))

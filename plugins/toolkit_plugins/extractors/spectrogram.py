@@ -159,11 +159,11 @@ class Spectrogram(Extractor):
         Returns: [batch, pool[1], 256 * pool[0]], frame by frame the map's columns.
         """
         features = cut_frames(features, self.spectrogram_frames, silence=frontends.FLOOR_DB)
-        scaled = self.augment(Seq(self.scaler(features.values), features.lengths)).values
+        scaled = self.augment(Seq(self.scaler(features.values), features.lengths, full=True)).values
         maps = self.pool(self.backbone(image(scaled, self.image_size)))  # [batch, 256, frequency, time]
         frames = maps.permute(0, 3, 1, 2).flatten(2)  # [batch, time, 256 * frequency]
         lengths = torch.full_like(features.lengths, self.frames)
-        return Seq(self.dropout(frames), lengths)
+        return Seq(self.dropout(frames), lengths, full=True)
 
 
 def image(scaled: Tensor, size: tuple[int, int]) -> Tensor:
@@ -171,10 +171,9 @@ def image(scaled: Tensor, size: tuple[int, int]) -> Tensor:
 
     Args: scaled [batch, time, bins], in [0, 1]; size: height and width in pixels.
     Returns: [batch, 3, height, width]: frequency from top to bottom, three times the same but for ImageNet's
-        mean and deviation.
+        mean and deviation; in memory a pixel's channels are neighbours, as convolutions want it.
     """
     picture = scaled.transpose(1, 2)[:, None]  # [batch, 1, bins, time]
-    picture = functional.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True)
-    mean = picture.new_tensor(IMAGENET_MEAN)[:, None, None]
-    deviation = picture.new_tensor(IMAGENET_DEVIATION)[:, None, None]
-    return (picture - mean) / deviation
+    picture = functional.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True)[:, 0]
+    colours = [(picture - mean) / deviation for mean, deviation in zip(IMAGENET_MEAN, IMAGENET_DEVIATION, strict=True)]
+    return torch.stack(colours, dim=3).permute(0, 3, 1, 2)

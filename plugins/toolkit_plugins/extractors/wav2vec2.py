@@ -198,32 +198,34 @@ class Wav2Vec2(Extractor):
         with torch.no_grad():
             wave = wave.zeroed()
             if self.preemphasis:
-                wave = Seq(frontends.pre_emphasis(wave.values, self.preemphasis), wave.lengths).zeroed()
+                values = frontends.pre_emphasis(wave.values, self.preemphasis)
+                wave = Seq(values, wave.lengths, full=wave.full).zeroed()
             if self.normalize:
                 wave = steps.normalise(wave)
             wave = steps.lengthen(wave, self.minimum_samples)
             if not self._fixed_convolutions:
-                return Seq(wave.values[:, :, None], wave.lengths)
+                return Seq(wave.values[:, :, None], wave.lengths, full=wave.full)
             frames = steps.convolve(self.model, wave)
             if self._fixed_layers is None:
                 return frames
             states = self._run(steps.embed(self.model, frames), 0, self._fixed_layers)
-            return Seq(torch.cat(states, dim=2) if self.layer_weights is not None else states[-1], frames.lengths)
+            values = torch.cat(states, dim=2) if self.layer_weights is not None else states[-1]
+            return Seq(values, frames.lengths, full=frames.full)
 
     def encode(self, features: Seq) -> Seq:
         """What is left of the model: [batch, frames, hidden_size]."""
         features = features.zeroed()
         if self._fixed_layers is not None:
             states = list(features.values.split(self.channels, dim=2))
-            entry, done = Seq(states.pop(), features.lengths), self._fixed_layers
+            entry, done = Seq(states.pop(), features.lengths, full=features.full), self._fixed_layers
         else:
             if not self._fixed_convolutions:
-                features = steps.convolve(self.model, Seq(features.values[:, :, 0], features.lengths))
+                wave = Seq(features.values[:, :, 0], features.lengths, full=features.full)
+                features = steps.convolve(self.model, wave)
             states, entry, done = [], steps.embed(self.model, features, self._spans(features)), 0
         states += self._run(entry, done, self._layers, **self._training_args)
-        if self.layer_weights is None:
-            return Seq(states[-1], entry.lengths)
-        return Seq(_weighted_sum(states, self.layer_weights), entry.lengths)
+        values = states[-1] if self.layer_weights is None else _weighted_sum(states, self.layer_weights)
+        return Seq(values, entry.lengths, full=entry.full)
 
     def _run(self, entry: Seq, start: int, stop: int, **training: Any) -> list[Tensor]:
         return [entry.values, *steps.transform(self.model, entry, start, stop, **training)]

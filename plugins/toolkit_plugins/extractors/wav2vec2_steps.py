@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from toolkit.contracts import Seq
 
-VERSION = 1  # part of every cache key: raise it when the numbers below change
+VERSION = 2  # part of every cache key: raise it when the numbers below change
 
 Count = TypeVar("Count", int, Tensor)
 
@@ -59,7 +59,7 @@ def normalise(wave: Seq) -> Seq:
     values = wave.values.masked_fill(~mask, 0)
     values = (values - values.sum(1, keepdim=True) / count).masked_fill(~mask, 0)
     variance = values.square().sum(1, keepdim=True) / count
-    return Seq(values / (variance + 1e-7).sqrt(), wave.lengths)
+    return Seq(values / (variance + 1e-7).sqrt(), wave.lengths, full=wave.full)
 
 
 def lengthen(wave: Seq, minimum: int) -> Seq:
@@ -69,7 +69,7 @@ def lengthen(wave: Seq, minimum: int) -> Seq:
     """
     missing = minimum - wave.values.shape[1]
     values = F.pad(wave.values, (0, missing)) if missing > 0 else wave.values
-    return Seq(values, wave.lengths.clamp(min=minimum))
+    return Seq(values, wave.lengths.clamp(min=minimum), full=wave.full)
 
 
 def masked_group_norm(x: Tensor, lengths: Tensor, norm: nn.GroupNorm) -> Tensor:
@@ -117,7 +117,7 @@ def convolve(model: nn.Module, wave: Seq) -> Seq:
         x = first(x)
     for layer in others:
         x = layer(x)
-    return Seq(x.transpose(1, 2), conv_frames(wave.lengths, kernels, strides))
+    return Seq(x.transpose(1, 2), conv_frames(wave.lengths, kernels, strides), full=wave.full)
 
 
 def embed(model: nn.Module, frames: Seq, spans: Tensor | None = None) -> Seq:
@@ -129,11 +129,12 @@ def embed(model: nn.Module, frames: Seq, spans: Tensor | None = None) -> Seq:
     hidden = _first(model.feature_projection(frames.values))
     if spans is not None:
         hidden = torch.where(spans[:, :, None], model.masked_spec_embed.to(hidden.dtype), hidden)
-    hidden = hidden.masked_fill(~frames.mask[:, :, None], 0)  # the positional convolution reads beyond the lengths
+    # the positional convolution reads beyond the lengths
+    hidden = Seq(hidden, frames.lengths, full=frames.full).zeroed().values
     hidden = hidden + model.encoder.pos_conv_embed(hidden)
     if not model.config.do_stable_layer_norm:
         hidden = model.encoder.layer_norm(hidden)
-    return Seq(model.encoder.dropout(hidden), frames.lengths)
+    return Seq(model.encoder.dropout(hidden), frames.lengths, full=frames.full)
 
 
 def transform(
@@ -148,16 +149,17 @@ def transform(
 
     Returns: the state after each layer, [batch, frames, hidden_size].
     """
-    layers, config, mask = model.encoder.layers, model.config, hidden.mask
+    layers, config = model.encoder.layers, model.config
     x, states = hidden.values, []
     if start == stop:
         return states
     if config.model_type == "wavlm":
         positions = layers[0].attention.compute_bias(x.shape[1], x.shape[1])  # [heads, frames, frames]
         # wavlm multiplies the bias of each row by a gate
-        context = {"attention_mask": mask, "position_bias": positions.repeat(x.shape[0], 1, 1)}
+        context = {"attention_mask": hidden.mask, "position_bias": positions.repeat(x.shape[0], 1, 1)}
     else:
-        context = {"attention_mask": mask[:, None, None, :]}
+        # without a mask the attention has faster kernels
+        context = {"attention_mask": None if hidden.full else hidden.mask[:, None, None, :]}
     for index in range(start, stop):
         skipped = model.training and layerdrop > 0 and bool(torch.rand([]) < layerdrop)
         if not skipped and recompute and model.training and torch.is_grad_enabled():
@@ -171,6 +173,8 @@ def transform(
 
 
 def _call(layer: nn.Module, x: Tensor, context: dict) -> Tensor:
+    if "position_bias" not in context:
+        return _first(layer(x, **context))
     with warnings.catch_warnings():
         # WavLM hands torch a boolean padding mask beside a float position bias.
         warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask and attn_mask")
@@ -191,7 +195,7 @@ def spec_augment_spans(lengths: Tensor, *, frames: int, probability: float, span
     Returns: [batch, frames], True where a frame is hidden.
     """
     most = max(int(probability * frames / span + 1), at_least)
-    draws = torch.rand(len(lengths), 1 + most).to(lengths.device)  # drawn on the CPU: the same on any device
+    draws = torch.rand(len(lengths), 1 + most).to(lengths.device, non_blocking=True)  # drawn on the CPU: alike on any
     wanted = (probability * lengths / span + draws[:, 0]).long().clamp(min=at_least)
     count = torch.minimum(wanted, lengths // span)  # [batch]
     room = (lengths - span + 1).clamp(min=1)
