@@ -24,8 +24,8 @@ class Seq:
     Args:
         values: [batch, time] (a waveform) or [batch, time, channels].
         lengths: [batch], int64, in time steps of `values`.
-        full: True where it is known without a look at `lengths` that every row is as long as the time axis: then nothing
-            has to be masked, and nothing has to wait for the device to tell. False says that it is not known.
+        full: True where it is known without a look at `lengths` that every row is as long as the time axis: nothing has
+            to be masked then, nor wait until the device tells. False says that it is not known.
 
     Raises:
         ShapeError: if the batch sizes differ or the dtype of `lengths` is no integer. The values of `lengths` are not
