@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -113,15 +113,32 @@ _LOAD = os.getloadavg()[0]  # before a script's own work
 
 
 def machine() -> dict[str, str]:
-    """Processor, cores, versions, and whether something else was running."""
+    """Processor, cores, the GPU if there is one, versions, and whether something else was running."""
     cores = len(os.sched_getaffinity(0))
     disturbed = f"beside other load: load average {_LOAD:.1f} when it began" if QUIET * cores < _LOAD else "quiet"
     return {
         "measured": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, {disturbed}",
         "processor": f"{_processor()}, {cores} cores",
+        **_gpu(),
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "versions": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
+        "versions": ", ".join(f"{name} {_version(name)}" for name in LIBRARIES),
     }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "is not there"
+
+
+def _gpu() -> dict[str, str]:
+    import torch
+
+    if not torch.cuda.is_available():
+        return {}
+    found = torch.cuda.get_device_properties(0)
+    return {"GPU": f"{found.name}, {found.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"}
 
 
 def _processor() -> str:

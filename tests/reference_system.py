@@ -4,20 +4,29 @@ from pathlib import Path
 
 import torch
 
+from toolkit.brain import SystemBrain
+from toolkit.checkpoints import AtomicCheckpointer
 from toolkit.contracts import Seq
+from toolkit.history import History
 from toolkit.learner import Learner
 from toolkit.model import build_system
 from toolkit.objective import build_objective
-from toolkit.recipe import load_recipe
+from toolkit.recipe import Recipe, load_recipe
 from toolkit.seeding import seed_all
-from toolkit.segments import Batch
+from toolkit.segments import Batch, EpochBatches
+from toolkit.shares import RowShares
 
 RECIPES = Path(__file__).parents[1] / "recipes/iemocap/hparams"
 
 
+def reference_recipe(*overrides: str) -> Recipe:
+    """mtl_cr.yaml as it is without data: random weights, few layers."""
+    return load_recipe(RECIPES / "mtl_cr.yaml", overrides, data_available=False)
+
+
 def reference_learner(*overrides: str) -> Learner:
-    """A Learner for mtl_cr.yaml as it is without data: random weights, few layers."""
-    recipe = load_recipe(RECIPES / "mtl_cr.yaml", overrides, data_available=False)
+    """A Learner for it, always with the same weights."""
+    recipe = reference_recipe(*overrides)
     seed_all(1)
     system = build_system(recipe, {"label": recipe.labels})
     return Learner(system, build_objective(recipe, system, {"label": [5, 6, 7, 8]}))
@@ -34,3 +43,27 @@ def reference_batch(rows: int, *, seconds: float = 3.0) -> Batch:
         utterances=torch.arange(rows),
         weights=torch.ones(rows),
     )
+
+
+def reference_brain(folder: Path, *overrides: str) -> SystemBrain:
+    """The training loop for it, ready for a step."""
+    learner, recipe = reference_learner(*overrides), reference_recipe(*overrides)
+    classes = torch.arange(10 * recipe.training.batch_size) % 4
+    batches = EpochBatches(classes, batch_size=recipe.training.batch_size, seed=1)
+    brain = SystemBrain(
+        learner.system,
+        learner.objective,
+        training=recipe.training,
+        sampler=RowShares(batches, {"label": classes}, rank=0, ranks=1),
+        history=History(("valid",), patience=None, min_epochs=0),
+        checkpointer=AtomicCheckpointer(folder),
+        seed=1,
+        evaluation_parts={},
+        references=[],
+        predict_from="emotion",
+        on_epoch=lambda history: None,
+        on_resume=lambda epochs, steps: None,
+    )
+    brain.init_optimizers()
+    brain.modules.train()
+    return brain

@@ -1,0 +1,185 @@
+"""Training steps of the reference system on batches in memory, by the training loop's own step; their operations."""
+
+import tempfile
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from itertools import cycle
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from toolkit.brain import SystemBrain
+from toolkit.checkpoints import AtomicCheckpointer
+from toolkit.compiling import compile_system
+from toolkit.contracts import Seq
+from toolkit.history import History
+from toolkit.learner import Learner
+from toolkit.model import System, build_system
+from toolkit.objective import build_objective
+from toolkit.recipe import Recipe, load_recipe
+from toolkit.seeding import seed_all
+from toolkit.segments import Batch, EpochBatches
+from toolkit.shares import RowShares
+
+RECIPE = Path(__file__).parents[1] / "recipes/iemocap/hparams/mtl_cr.yaml"
+RANDOM = ("--model.levels.spectrogram.args.weights=random", "--model.levels.wav2vec2.args.source=random")
+SMALL = ("--training.batch_size=2",)
+CLASS_COUNTS = [1103, 1636, 1708, 1084]  # IEMOCAP's
+MANY = 100_000  # batches of an epoch that does not end
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to train the reference system.
+
+    Args:
+        overrides: of the recipe, beside random weights.
+        compiled: with training.compile.
+        cached: batches hold the front ends' features.
+        contiguous: the spectrogram's image has its channels one behind the other, not last.
+        fused: the optimizer is as on a GPU.
+        asks: as loops do that wait: lengths are read from the device, and each loss at once.
+    """
+
+    overrides: tuple[str, ...] = ()
+    compiled: bool = False
+    cached: bool = False
+    contiguous: bool = False
+    fused: bool = True
+    asks: bool = False
+
+
+def read_recipe(variant: Variant, *, device: str, tiny: bool) -> Recipe:
+    """mtl_cr.yaml at its full size, or as it is where there is no data, with small batches."""
+    overrides = (*RANDOM, f"--training.device={device}", *variant.overrides)
+    return load_recipe(RECIPE, (*overrides, *SMALL) if tiny else overrides, data_available=not tiny)
+
+
+def build_learner(recipe: Recipe) -> Learner:
+    """The same weights every time; they are drawn once, which takes its time."""
+    key = str(recipe.model)
+    if key not in _drawn:
+        seed_all(1)
+        system = build_system(recipe, {"label": recipe.labels})
+        _drawn[key] = Learner(system, build_objective(recipe, system, {"label": CLASS_COUNTS}))
+    return deepcopy(_drawn[key])
+
+
+_drawn: dict[str, Learner] = {}
+
+
+def noise(recipe: Recipe, *, rows: int, count: int, device: str) -> list[Batch]:
+    """Batches of whole segments in the CPU's memory, pinned for a GPU."""
+    samples, generator = recipe.audio.segment_samples, torch.Generator().manual_seed(0)
+    batches = [
+        Batch(
+            wave=Seq(0.1 * torch.randn(rows, samples, generator=generator), torch.full((rows,), samples), full=True),
+            targets={"label": torch.randint(4, (rows,), generator=generator)},
+            covariates={},
+            utterances=torch.arange(rows),
+            weights=torch.ones(rows),
+        )
+        for _ in range(count)
+    ]
+    return [batch.pin_memory() if device == "cuda" else batch for batch in batches]
+
+
+def with_features(batch: Batch, system: System, device: str) -> Batch:
+    """The same batch as the feature cache gives it."""
+    features = {name: seq.to("cpu") for name, seq in system.features(batch.wave.to(device)).items()}
+    if device == "cuda":
+        torch.cuda.synchronize()
+        features = {name: seq.pin_memory() for name, seq in features.items()}
+    return replace(batch, wave=None, features=features)
+
+
+class Training:
+    """A SystemBrain with batches, step by step.
+
+    Args:
+        variant: how it trains.
+        device: where.
+        tiny: the small system.
+        batches: how many there are, taken in turn.
+    """
+
+    def __init__(self, variant: Variant, *, device: str, tiny: bool = False, batches: int = 4):
+        recipe = read_recipe(variant, device=device, tiny=tiny)
+        self.variant, self.rows = variant, recipe.training.batch_size
+        self._folder = tempfile.TemporaryDirectory()
+        self.brain = _brain(recipe, Path(self._folder.name))
+        if variant.compiled:
+            compile_system(self.brain.system, backend="aot_eager" if tiny else "inductor")
+        if variant.contiguous:
+            backbone = self.brain.system.levels["spectrogram"].backbone
+            backbone.register_forward_pre_hook(lambda module, args: (args[0].contiguous(),))
+        if not variant.fused:
+            self.brain.optimizers_dict = {n: _not_fused(o) for n, o in self.brain.optimizers_dict.items()}
+        made = noise(recipe, rows=self.rows, count=batches, device=device)
+        if variant.asks:
+            made = [replace(b, wave=replace(b.wave, full=False)) for b in made]
+        if variant.cached:
+            made = [with_features(batch, self.brain.system, device) for batch in made]
+        self._batches = cycle(made)
+
+    def step(self) -> Tensor:
+        """One step as the training loop takes it: its loss, on the device."""
+        self.brain.step += 1
+        loss = self.brain.fit_batch(next(self._batches))
+        self.brain.update_average(loss, 0.0)
+        if self.variant.asks:
+            loss.item()
+        return loss
+
+
+def _brain(recipe: Recipe, folder: Path) -> SystemBrain:
+    learner, rows = build_learner(recipe), recipe.training.batch_size
+    classes = torch.arange(rows * MANY) % 4
+    brain = SystemBrain(
+        learner.system,
+        learner.objective,
+        training=recipe.training,
+        sampler=RowShares(EpochBatches(classes, batch_size=rows, seed=1), {"label": classes}, rank=0, ranks=1),
+        history=History(("valid",), patience=None, min_epochs=0),
+        checkpointer=AtomicCheckpointer(folder),
+        seed=1,
+        evaluation_parts={},
+        references=[],
+        predict_from=recipe.predict_from,
+        on_epoch=lambda history: None,
+        on_resume=lambda epochs, steps: None,
+    )
+    brain.init_optimizers()
+    brain.modules.train()
+    return brain
+
+
+def _not_fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    names = ("params", "lr", "base_lr", "weight_decay")
+    return type(optimizer)([{name: group[name] for name in names} for group in optimizer.param_groups])
+
+
+def operations(loss: Callable[[], Tensor]) -> int:
+    """Floating-point operations of a step's matrix products and convolutions: three times those of the forward pass.
+
+    The backward pass has two products for each one; torch's counter takes a grouped convolution's there for a full one.
+    Attention and the LSTM are counted by the products that they consist of, whatever kernels compute them elsewhere.
+    """
+    counter = FlopCounterMode(display=False)
+    with torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH), counter, torch.no_grad():
+        loss()
+    return 3 * counter.get_total_flops()
+
+
+def operations_of(variant: Variant, *, tiny: bool) -> int:
+    """Those of a segment in a step."""
+    recipe = read_recipe(variant, device="cpu", tiny=tiny)
+    learner = build_learner(recipe).train()
+    (batch,) = noise(recipe, rows=1, count=1, device="cpu")
+    if variant.cached:
+        batch = with_features(batch, learner.system, "cpu")
+    return operations(lambda: learner(batch, batch.targets))
