@@ -80,7 +80,6 @@ def log_spectrogram(
     Args: wave [batch, samples]; n_fft, window (Hamming) and hop in samples.
     Returns: [batch, frames, bins], dB.
     """
-
     power = _power_spectrum(
         wave, n_fft=n_fft, window=window, shape="hamming", hop=hop, preemphasis=preemphasis
     )  # [batch, frames + 1, n_fft // 2 + 1]
