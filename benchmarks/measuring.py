@@ -53,12 +53,19 @@ class Timing:
 
 def alternate(ours: Callable[[], Any], theirs: Callable[[], Any], *, rounds: int = ROUNDS) -> Timing:
     """Time two functions by turns, after each ran once; who begins changes from round to round."""
-    times: dict[Callable, list[float]] = {ours: [], theirs: []}
-    ours(), theirs()
+    return Timing(*by_turns(ours, theirs, rounds=rounds))
+
+
+def by_turns(*functions: Callable[[], Any], rounds: int = ROUNDS) -> list[list[float]]:
+    """Seconds of each function in each round, after each ran once; the order is turned round from round to round."""
+    times: list[list[float]] = [[] for _ in functions]
+    for function in functions:
+        function()
     for turn in range(rounds):
-        for function in (ours, theirs) if turn % 2 else (theirs, ours):
-            times[function].append(seconds(function))
-    return Timing(times[ours], times[theirs])
+        order = list(zip(times, functions, strict=True))
+        for found, function in order if turn % 2 else order[::-1]:
+            found.append(seconds(function))
+    return times
 
 
 def seconds(function: Callable[[], Any]) -> float:

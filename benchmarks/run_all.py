@@ -8,7 +8,15 @@ from pathlib import Path
 from measuring import RESULTS, table
 
 FOLDER = Path(__file__).parent
-NO_SCRIPTS = ("measuring.py", "speech.py", "gpu_rounds.py", "plain_system.py", "training_steps.py", "run_all.py")
+NO_SCRIPTS = (
+    "gpu_rounds.py",
+    "measuring.py",
+    "plain_composition.py",
+    "plain_system.py",
+    "run_all.py",
+    "speech.py",
+    "training_steps.py",
+)
 HEAD = """\
 # Results of the benchmarks
 

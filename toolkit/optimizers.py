@@ -30,8 +30,8 @@ def build_optimizers(groups: Mapping[str, Sequence[nn.Parameter]], training: Tra
         settings = training.group_settings(name)
         group = {"params": parameters, "base_lr": settings.learning_rate, "lr": settings.learning_rate}
         by_kind.setdefault(settings.name, []).append({**group, "weight_decay": settings.weight_decay})
-    fused = {"fused": True} if torch.device(training.device).type == "cuda" else {}
-    return {f"optimizer-{kind}": OPTIMIZERS[kind](found, **fused) for kind, found in by_kind.items()}
+    fused = torch.device(training.device).type in ("cpu", "cuda")
+    return {f"optimizer-{kind}": OPTIMIZERS[kind](found, fused=fused) for kind, found in by_kind.items()}
 
 
 def step_where(optimizer: Optimizer, taken: Tensor) -> None:

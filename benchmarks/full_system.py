@@ -1,0 +1,274 @@
+"""A training step of the full multi-level system, and of the same composed plainly in PyTorch: seconds and peak memory.
+
+Ours is SystemBrain.fit with its loaders; the opponent is the plain loop of plain_composition.py over the same batches,
+its inputs in memory, all of it trained. Time is that of an epoch by its steps. Peak memory is that of a process that
+trains an epoch and does nothing else.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from measuring import ROUNDS, Result, Timing, by_turns
+from plain_composition import PlainComposition, Training, peak_megabytes
+from speech import write_corpus
+from torch import Tensor
+
+from toolkit.brain import SystemBrain
+from toolkit.cache import FeatureCache, in_order
+from toolkit.checkpoints import AtomicCheckpointer
+from toolkit.contracts import Seq
+from toolkit.front_ends import code_of_levels
+from toolkit.history import History
+from toolkit.model import System, build_system
+from toolkit.objective import build_objective
+from toolkit.preparation import load_source, prepare
+from toolkit.protocols import stopping_rules
+from toolkit.run_data import RunData
+from toolkit.seeding import seed_all
+from toolkit_plugins.extractors.spectrogram import image
+
+ROOT = Path(__file__).parents[1]
+FOLDER = Path(__file__).parent
+RECIPE = """\
+extends: {base}
+protocol: {{name: session-out}}
+label_map: {{exc: null, fru: null, sur: null, fea: null, dis: null, oth: null, xxx: null}}
+model:
+  levels:
+    spectrogram: {{args: {{weights: random}}}}
+    mfcc: {{args: {{dropout: {lstm_dropout}}}}}
+    wav2vec2: {{args: {{source: random, preemphasis: 0.0, dropout: {dropout}, freeze_convolutions: {frozen}}}}}
+  fusion: {{args: {{dropout: {dropout}}}}}
+  heads: {{{heads}}}
+training: {{device: cpu, batch_size: 4, feature_cache_mb: {cache_mb}}}
+"""
+HEADS = ("emotion", "spectrogram", "mfcc", "wav2vec2")
+CONTESTANTS = {  # name -> what it is, frozen convolutions, features from the cache, the ratio asked for
+    "tuned": ("everything is trained", False, False, 1.05),
+    "frozen": ("wav2vec2's convolutions frozen", True, False, 0.75),
+    "cached": ("wav2vec2's convolutions frozen, features from the cache", True, True, 0.70),
+}
+OPPONENT = "plain"
+INPUTS, MANIFEST = "inputs.pt", "corpus/manifest.csv"
+
+
+def write_recipe(path: Path, contestant: str, *, dropout: bool = True) -> Path:
+    """The recipe mtl_cr.yaml with random weights, as a contestant trains it; dropout: whether it has any."""
+    _, frozen, cached, _ = CONTESTANTS[contestant]
+    fields = {
+        "base": ROOT / "recipes/iemocap/hparams/mtl_cr.yaml",
+        "lstm_dropout": 0.5 if dropout else 0.0,
+        "dropout": 0.1 if dropout else 0.0,
+        "frozen": str(frozen).lower(),
+        "heads": ", ".join(f"{name}: {{args: {{dropout: {0.1 if dropout else 0.0}}}}}" for name in HEADS),
+        "cache_mb": 20000 if cached else 0,
+    }
+    path.write_text(RECIPE.format(**fields))
+    return path
+
+
+class KeptBrain(SystemBrain):
+    """A SystemBrain whose optimizer stays from one fit to the next, and which remembers the losses of the last."""
+
+    def on_fit_start(self):
+        """Begin the training at the first time alone."""
+        self.losses = []
+        if not self.optimizers_dict:
+            super().on_fit_start()
+
+    def fit_batch(self, batch):
+        """A step; on a CPU its loss is there already."""
+        loss = super().fit_batch(batch)
+        self.losses.append(loss.item())
+        return loss
+
+
+class Ours:
+    """The system with its data and brain, as a run has them.
+
+    Args:
+        recipe: of a contestant.
+        manifest: of the corpus.
+        folder: for checkpoints, of which an epoch writes none.
+    """
+
+    def __init__(self, recipe: Path, manifest: Path, folder: Path):
+        preparation = prepare(load_source(recipe, manifest=manifest))
+        self.recipe = preparation.source.recipe
+        training = self.recipe.training
+        seed_all(1, "weights")
+        self.system = build_system(self.recipe, preparation.classes)
+        self.data = RunData(preparation, fixed_samples=self.system.fixed_samples)
+        sets = [self.data.train]
+        cache = FeatureCache(
+            self.system,
+            code_of_levels(self.recipe),
+            sets,
+            limit_mb=training.feature_cache_mb,
+            precision=training.feature_precision,
+            device="cpu",
+        )
+        cache.give(sets)
+        self.data.front_end = cache.front_end
+        self.system.levels["spectrogram"].fit(features["spectrogram"] for features, _ in self.features())
+        self.brain = KeptBrain(
+            self.system,
+            build_objective(self.recipe, self.system, self.data.class_counts()),
+            training=training,
+            sampler=self.data.training_batches(),
+            history=History(stopping_rules("session-out"), patience=None, min_epochs=0),
+            checkpointer=AtomicCheckpointer(folder),
+            seed=1,
+            evaluation_parts={},
+            references=[],
+            predict_from="emotion",
+            on_epoch=lambda history: None,
+            on_resume=lambda epochs, steps: None,
+        )
+        self.loader = self.data.loader(self.data.train, self.brain.train_sampler)
+
+    def epoch(self) -> list[float]:
+        """Train on the batches of the first epoch; returns the losses."""
+        self.brain.fit([1], self.loader)
+        return self.brain.losses
+
+    def features(self) -> Iterator[tuple[dict[str, Seq], Tensor]]:
+        """What the front ends make of the training segments in order, and their labels."""
+        for batch in in_order(self.data.train, self.data.front_end):
+            yield batch.features, batch.targets["label"]
+
+    def plain_inputs(self) -> dict[str, list]:
+        """What the opponent trains on: image, MFCC, waveform and label of every segment, and the batches."""
+        spectrogram = self.system.levels["spectrogram"]
+        rows = [
+            (
+                image(spectrogram.scaler(features["spectrogram"].values), spectrogram.image_size),
+                torch.nn.functional.normalize(features["mfcc"].values, dim=2),
+                features["wav2vec2"].values[:, :, 0],
+                labels,
+            )
+            for features, labels in self.features()
+        ]
+        inputs = [torch.cat(parts).contiguous() for parts in zip(*rows, strict=True)]
+        return {"inputs": inputs, "batches": list(self.data.training_batches())}
+
+
+def plain_state(system: System) -> dict[str, Tensor]:
+    """The weights of ours by the names that they have in the plain composition."""
+    names = {
+        "levels.spectrogram.backbone": "alexnet",
+        "levels.mfcc.encoder.lstm": "lstm",
+        "levels.wav2vec2.model": "wav2vec2",
+        "fusion.project.spectrogram": "spectrogram",
+        "fusion.project.mfcc": "mfcc",
+        "fusion.project.wav2vec2": "frames",
+        "fusion.weigh": "weigh",
+        "fusion.fuse": "fuse",
+        **{f"heads.{name}.layers": f"heads.{name}" for name in HEADS},
+    }
+    state = {}
+    for name, values in system.state_dict().items():
+        for ours, theirs in names.items():
+            if name.startswith(f"{ours}."):
+                state[name.replace(ours, theirs, 1)] = values
+    # Ours flattens the map frame by frame: [time, channel, frequency]; theirs [channel, frequency, time].
+    weight = state["spectrogram.1.weight"]
+    state["spectrogram.1.weight"] = weight.view(-1, 6, 256, 6).permute(0, 2, 3, 1).flatten(1)
+    return state
+
+
+def differences(folder: Path, manifest: Path) -> list[float]:
+    """Of the losses of an epoch, with equal weights and no dropout; leaves the opponent's inputs in the folder."""
+    ours = Ours(write_recipe(folder / "same.yaml", "tuned", dropout=False), manifest, folder / "same")
+    saved = ours.plain_inputs()
+    torch.save(saved, folder / INPUTS)
+    model = PlainComposition(dropout=False)
+    model.load_state_dict(plain_state(ours.system))
+    theirs = Training(saved["inputs"], saved["batches"], model)
+    return [abs(a - b) for a, b in zip(ours.epoch(), theirs.epoch(), strict=True)]
+
+
+def contestant(name: str, folder: Path) -> Ours | Training:
+    """One of the four, as main() has prepared the folder."""
+    if name == OPPONENT:
+        saved = torch.load(folder / INPUTS, weights_only=True)
+        return Training(saved["inputs"], saved["batches"], PlainComposition())
+    return Ours(write_recipe(folder / f"{name}.yaml", name), folder / MANIFEST, folder / name)
+
+
+def peak(name: str, folder: Path) -> float:
+    """Megabytes of a process that trains an epoch; features of the cache are there before."""
+    script = [FOLDER / "plain_composition.py", folder / INPUTS]
+    if name != OPPONENT:
+        script = [__file__, "--contestant", name, "--folder", folder]
+    done = subprocess.run([sys.executable, *script], capture_output=True, text=True, check=True)
+    return float(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Compare all with the opponent, by turns; with --contestant, train one and print its peak memory."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--utterances", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--contestant", choices=CONTESTANTS, help="train this one for an epoch, in this process")
+    parser.add_argument("--folder", type=Path, help="where main() has put its inputs")
+    settings = parser.parse_args()
+    if settings.contestant:
+        contestant(settings.contestant, settings.folder).epoch()
+        print(peak_megabytes())
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ["TOOLKIT_CACHE"] = f"{folder}/cache"
+        write_corpus((folder / MANIFEST).parent, settings.utterances)
+        worst = max(differences(folder, folder / MANIFEST))
+        assert worst < 1e-4, f"not the same mathematics: losses differ by {worst}"
+        names = [*CONTESTANTS, OPPONENT]
+        trainings = {name: contestant(name, folder) for name in names}
+        steps, segments = len(trainings[OPPONENT].loader), len(trainings[OPPONENT].loader.dataset)
+        times = by_turns(*(training.epoch for training in trainings.values()), rounds=settings.rounds)
+        trainings.clear()
+        peaks = {name: peak(name, folder) for name in names}
+    seconds = {name: [time / steps for time in found] for name, found in zip(names, times, strict=True)}
+    Result(
+        "full_system.py",
+        f"A training step of mtl_cr.yaml with random weights, {segments} segments of 3 s in {steps} batches an epoch, "
+        f"float32, {torch.get_num_threads()} threads; loop and loaders included.",
+        "Opponent: a plain composition of torchvision, torch and transformers that trains everything, in "
+        "benchmarks/plain_composition.py.",
+        [row(name, seconds, peaks) for name in CONTESTANTS],
+        [
+            f"With the same weights and no dropout, the losses of {steps} steps differ by at most {worst:.1e}.",
+            "Ratios are ours to the opponent's: below 1 is faster, or less. Its inputs were computed before and are in "
+            "memory; ours are computed from the files in every epoch, but for the last row. Features of that one were "
+            "computed before. Peaks are those of processes that train an epoch, libraries included.",
+        ],
+    ).report()
+
+
+def row(name: str, seconds: dict[str, list[float]], peaks: dict[str, float]) -> dict[str, str]:
+    """Of the table: one of ours beside the opponent."""
+    what, _, _, asked = CONTESTANTS[name]
+    ratios = [1 / ratio for ratio in Timing(seconds[name], seconds[OPPONENT]).ratios][::-1]
+    return {
+        "what": what,
+        "ours, s": f"{statistics.median(seconds[name]):.3g}",
+        "opponent, s": f"{statistics.median(seconds[OPPONENT]):.3g}",
+        "ratio": f"{statistics.median(ratios):.3f}",
+        "range": f"{ratios[0]:.3f} to {ratios[-1]:.3f}",
+        "peak, MB": f"{peaks[name]:.0f}",
+        "opponent's, MB": f"{peaks[OPPONENT]:.0f}",
+        "ratio of peaks": f"{peaks[name] / peaks[OPPONENT]:.3f}",
+        "asked for, of both": f"{asked:.2f}",
+    }
+
+
+if __name__ == "__main__":
+    main()

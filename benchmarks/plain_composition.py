@@ -1,0 +1,114 @@
+"""The multi-level system as a plain script would compose it, the opponent of full_system.py; nothing of the toolkit.
+
+torchvision's AlexNet, nn.LSTM, transformers' Wav2Vec2Model, co-attention (Zou et al., ICASSP 2022), a head on every
+level, center loss (Wen et al., ECCV 2016), AdamW. All of it is trained. Its inputs were computed before and are in
+memory.
+
+    python benchmarks/plain_composition.py INPUTS.pt     # trains an epoch in this process and prints its peak memory
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
+from torchvision.models import alexnet
+from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+LEVELS = ("spectrogram", "mfcc", "wav2vec2")
+CLASSES, DIM = 4, 128
+CENTER_WEIGHT, CENTER_RATE = 0.003, 0.5
+
+
+def layer(size: int, dim: int, dropout: float) -> nn.Sequential:
+    """Dropout, linear, ReLU."""
+    return nn.Sequential(nn.Dropout(dropout), nn.Linear(size, dim), nn.ReLU())
+
+
+class PlainComposition(nn.Module):
+    """Image, MFCC and waveform -> logits of four heads, and the fused embedding.
+
+    Args:
+        dropout: whether there is any: .1 everywhere, .5 in the LSTM.
+    """
+
+    def __init__(self, *, dropout: bool = True):
+        super().__init__()
+        p = 0.1 if dropout else 0.0
+        self.alexnet = alexnet().features
+        self.pool = nn.AdaptiveAvgPool2d(6)
+        self.lstm = nn.LSTM(40, 256, 2, batch_first=True, bidirectional=True, dropout=0.5 if dropout else 0.0)
+        config = Wav2Vec2Config(mask_time_prob=0.0, layerdrop=0.0)
+        config.hidden_dropout = config.activation_dropout = config.attention_dropout = p
+        self.wav2vec2 = Wav2Vec2Model(config)
+        self.spectrogram = layer(256 * 6 * 6, DIM, p)
+        self.mfcc = layer(300 * 512, DIM, p)
+        self.weigh = layer(2 * DIM, 149, p)
+        self.frames = layer(768, DIM, p)
+        self.fuse = layer(3 * DIM, DIM, p)
+        heads = ("emotion", *LEVELS)
+        self.heads = nn.ModuleDict({n: nn.Sequential(*layer(DIM, DIM, p), nn.Linear(DIM, CLASSES)) for n in heads})
+
+    def forward(self, image: Tensor, mfcc: Tensor, wave: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """[batch, 3, 256, 384], [batch, 300, 40], [batch, 48000] -> logits by head, fused [batch, DIM]."""
+        s = self.spectrogram(self.pool(self.alexnet(image)).flatten(1))
+        m = self.mfcc(self.lstm(mfcc)[0].flatten(1))
+        weights = self.weigh(torch.cat([s, m], dim=1))  # [batch, 149]
+        w = self.wav2vec2(wave).last_hidden_state  # [batch, 149, 768]
+        w = self.frames(torch.bmm(weights[:, None], w)[:, 0])
+        fused = self.fuse(torch.cat([s, m, w], dim=1))
+        embeddings = dict(zip(self.heads, (fused, s, m, w), strict=True))
+        return {name: head(embeddings[name]) for name, head in self.heads.items()}, fused
+
+
+class Training:
+    """The plain loop.
+
+    Args:
+        inputs: image, MFCC, waveform, label of every segment.
+        batches: indices of the segments of each batch.
+        model: what is trained.
+    """
+
+    def __init__(self, inputs: list[Tensor], batches: list[list[int]], model: nn.Module):
+        self.loader = DataLoader(TensorDataset(*inputs), batch_sampler=batches)
+        self.model = model
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.01)
+        self.centers = torch.zeros(CLASSES, DIM)
+
+    def epoch(self) -> list[float]:
+        """Train on every batch; returns the losses."""
+        self.model.train()
+        losses = []
+        for image, mfcc, wave, label in self.loader:
+            logits, fused = self.model(image, mfcc, wave)
+            loss = sum(functional.cross_entropy(one, label) for one in logits.values())
+            loss = loss + CENTER_WEIGHT * (fused - self.centers[label]).square().sum() / 2 / len(label)
+            self.optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+            self.optimizer.step()
+            self.move_centers(fused.detach(), label)
+            losses.append(loss.item())
+        return losses
+
+    def move_centers(self, fused: Tensor, label: Tensor) -> None:
+        """The rule of Wen et al."""
+        for c in label.unique():
+            rows = fused[label == c]
+            self.centers[c] -= CENTER_RATE * (self.centers[c] - rows).sum(0) / (1 + len(rows))
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process had: VmHWM of /proc/self/status."""
+    (line,) = [s for s in Path("/proc/self/status").read_text().splitlines() if s.startswith("VmHWM")]
+    return int(line.split()[1]) / 1e3
+
+
+if __name__ == "__main__":
+    saved = torch.load(sys.argv[1], weights_only=True, mmap=True)
+    training = Training(saved["inputs"], saved["batches"], PlainComposition())
+    training.epoch()
+    print(peak_megabytes())
