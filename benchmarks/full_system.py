@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -44,31 +45,61 @@ model:
   levels:
     spectrogram: {{args: {{weights: random}}}}
     mfcc: {{args: {{dropout: {lstm_dropout}}}}}
-    wav2vec2: {{args: {{source: random, preemphasis: 0.0, dropout: {dropout}, freeze_convolutions: {frozen}}}}}
+    wav2vec2:
+      args:
+        source: random
+        dropout: {dropout}
+        freeze_convolutions: {frozen}
+        gradient_checkpointing: {recompute}
   fusion: {{args: {{dropout: {dropout}}}}}
   heads: {{{heads}}}
 training: {{device: cpu, batch_size: 4, feature_cache_mb: {cache_mb}}}
 """
 HEADS = ("emotion", "spectrogram", "mfcc", "wav2vec2")
-CONTESTANTS = {  # name -> what it is, frozen convolutions, features from the cache, the ratio asked for
-    "tuned": ("everything is trained", False, False, 1.05),
-    "frozen": ("wav2vec2's convolutions frozen", True, False, 0.75),
-    "cached": ("wav2vec2's convolutions frozen, features from the cache", True, True, 0.70),
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One way to train the system.
+
+    Args:
+        what: in words.
+        asked: the most that its time and its memory may be of the opponent's.
+        frozen: wav2vec2's convolutions stay as they are.
+        cached: features were computed before.
+        recompute: activations of wav2vec2's layers are computed a second time instead of kept.
+    """
+
+    what: str
+    asked: float
+    frozen: bool = False
+    cached: bool = False
+    recompute: bool = False
+
+
+CONTESTANTS = {
+    "tuned": Contestant("everything trained", 1.05),
+    "frozen": Contestant("convolutions frozen", 0.75, frozen=True),
+    "frozen-recompute": Contestant("convolutions frozen, gradient_checkpointing", 0.75, frozen=True, recompute=True),
+    "cached": Contestant("convolutions frozen, from the cache", 0.70, frozen=True, cached=True),
+    "cached-recompute": Contestant(
+        "convolutions frozen, from the cache, gradient_checkpointing", 0.70, frozen=True, cached=True, recompute=True
+    ),
 }
 OPPONENT = "plain"
 INPUTS, MANIFEST = "inputs.pt", "corpus/manifest.csv"
 
 
-def write_recipe(path: Path, contestant: str, *, dropout: bool = True) -> Path:
+def write_recipe(path: Path, contestant: Contestant, *, dropout: bool = True) -> Path:
     """The recipe mtl_cr.yaml with random weights, as a contestant trains it; dropout: whether it has any."""
-    _, frozen, cached, _ = CONTESTANTS[contestant]
     fields = {
         "base": ROOT / "recipes/iemocap/hparams/mtl_cr.yaml",
         "lstm_dropout": 0.5 if dropout else 0.0,
         "dropout": 0.1 if dropout else 0.0,
-        "frozen": str(frozen).lower(),
+        "frozen": str(contestant.frozen).lower(),
+        "recompute": str(contestant.recompute).lower(),
         "heads": ", ".join(f"{name}: {{args: {{dropout: {0.1 if dropout else 0.0}}}}}" for name in HEADS),
-        "cache_mb": 20000 if cached else 0,
+        "cache_mb": 20000 if contestant.cached else 0,
     }
     path.write_text(RECIPE.format(**fields))
     return path
@@ -186,7 +217,7 @@ def plain_state(system: System) -> dict[str, Tensor]:
 
 def differences(folder: Path, manifest: Path) -> list[float]:
     """Of the losses of an epoch, with equal weights and no dropout; leaves the opponent's inputs in the folder."""
-    ours = Ours(write_recipe(folder / "same.yaml", "tuned", dropout=False), manifest, folder / "same")
+    ours = Ours(write_recipe(folder / "same.yaml", CONTESTANTS["tuned"], dropout=False), manifest, folder / "same")
     saved = ours.plain_inputs()
     torch.save(saved, folder / INPUTS)
     model = PlainComposition(dropout=False)
@@ -195,12 +226,12 @@ def differences(folder: Path, manifest: Path) -> list[float]:
     return [abs(a - b) for a, b in zip(ours.epoch(), theirs.epoch(), strict=True)]
 
 
-def contestant(name: str, folder: Path) -> Ours | Training:
-    """One of the four, as main() has prepared the folder."""
+def training_of(name: str, folder: Path) -> Ours | Training:
+    """A contestant or the opponent, with what main() has put into the folder."""
     if name == OPPONENT:
         saved = torch.load(folder / INPUTS, weights_only=True)
         return Training(saved["inputs"], saved["batches"], PlainComposition())
-    return Ours(write_recipe(folder / f"{name}.yaml", name), folder / MANIFEST, folder / name)
+    return Ours(write_recipe(folder / f"{name}.yaml", CONTESTANTS[name]), folder / MANIFEST, folder / name)
 
 
 def peak(name: str, folder: Path) -> float:
@@ -215,13 +246,13 @@ def peak(name: str, folder: Path) -> float:
 def main() -> None:
     """Compare all with the opponent, by turns; with --contestant, train one and print its peak memory."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--utterances", type=int, default=20)
+    parser.add_argument("--utterances", type=int, default=15, help="15 make three whole batches")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--contestant", choices=CONTESTANTS, help="train this one for an epoch, in this process")
     parser.add_argument("--folder", type=Path, help="where main() has put its inputs")
     settings = parser.parse_args()
     if settings.contestant:
-        contestant(settings.contestant, settings.folder).epoch()
+        training_of(settings.contestant, settings.folder).epoch()
         print(peak_megabytes())
         return
     with tempfile.TemporaryDirectory() as name:
@@ -231,7 +262,7 @@ def main() -> None:
         worst = max(differences(folder, folder / MANIFEST))
         assert worst < 1e-4, f"not the same mathematics: losses differ by {worst}"
         names = [*CONTESTANTS, OPPONENT]
-        trainings = {name: contestant(name, folder) for name in names}
+        trainings = {name: training_of(name, folder) for name in names}
         steps, segments = len(trainings[OPPONENT].loader), len(trainings[OPPONENT].loader.dataset)
         times = by_turns(*(training.epoch for training in trainings.values()), rounds=settings.rounds)
         trainings.clear()
@@ -255,10 +286,9 @@ def main() -> None:
 
 def row(name: str, seconds: dict[str, list[float]], peaks: dict[str, float]) -> dict[str, str]:
     """Of the table: one of ours beside the opponent."""
-    what, _, _, asked = CONTESTANTS[name]
     ratios = [1 / ratio for ratio in Timing(seconds[name], seconds[OPPONENT]).ratios][::-1]
     return {
-        "what": what,
+        "what": CONTESTANTS[name].what,
         "ours, s": f"{statistics.median(seconds[name]):.3g}",
         "opponent, s": f"{statistics.median(seconds[OPPONENT]):.3g}",
         "ratio": f"{statistics.median(ratios):.3f}",
@@ -266,7 +296,7 @@ def row(name: str, seconds: dict[str, list[float]], peaks: dict[str, float]) -> 
         "peak, MB": f"{peaks[name]:.0f}",
         "opponent's, MB": f"{peaks[OPPONENT]:.0f}",
         "ratio of peaks": f"{peaks[name] / peaks[OPPONENT]:.3f}",
-        "asked for, of both": f"{asked:.2f}",
+        "asked for, of both": f"{CONTESTANTS[name].asked:.2f}",
     }
 
 

@@ -1,4 +1,4 @@
-"""A step that the device takes or skips; fused optimizers, as on a GPU, do it alike."""
+"""A step that the device takes or skips; fused optimizers do it alike."""
 
 import pytest
 import torch
@@ -42,7 +42,8 @@ def test_a_step_leaves_no_instruction_for_a_later_one_behind():
     assert not hasattr(optimizer, "found_inf") and not hasattr(optimizer, "grad_scale")
 
 
-def test_optimizers_are_fused_on_a_gpu_alone():
-    training = TrainingSpec(optimizer=OptimizerSpec(name="sgd"), device="cpu")
+@pytest.mark.parametrize("device", ["cpu", "mps"])
+def test_optimizers_are_fused_where_all_kinds_can_be(device):
+    training = TrainingSpec(optimizer=OptimizerSpec(name="sgd"), device=device)
     (optimizer,) = build_optimizers({"heads": [nn.Parameter(torch.zeros(1))]}, training).values()
-    assert not optimizer.param_groups[0]["fused"]
+    assert optimizer.param_groups[0]["fused"] == (device == "cpu")

@@ -16,7 +16,7 @@ OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch
 def build_optimizers(groups: Mapping[str, Sequence[nn.Parameter]], training: TrainingSpec) -> dict[str, Optimizer]:
     """One optimizer for each kind that the recipe names, with a parameter group for each part.
 
-    On a GPU they are fused: all parameters are moved by few kernels, which can leave a step out by themselves.
+    On a CPU or a GPU they are fused: parameters and state are passed over once, and the device can leave a step out.
 
     Args:
         groups: part -> its parameters.
@@ -37,7 +37,7 @@ def build_optimizers(groups: Mapping[str, Sequence[nn.Parameter]], training: Tra
 def step_where(optimizer: Optimizer, taken: Tensor) -> None:
     """Take an optimizer's step where `taken` is True; otherwise leave parameters and state as they are.
 
-    A fused optimizer decides on the device. Others are those of a CPU, which has nothing to wait for.
+    A fused optimizer decides on the device; for another one this looks.
 
     Args: optimizer whose gradients are unscaled; taken 0-d bool.
     """

@@ -187,9 +187,7 @@ class SegmentSet(Dataset):
         utterances = torch.tensor([segment.utterance for segment in segments])
         real = torch.tensor([segment.samples for segment in segments], dtype=torch.float32)
         return Batch(
-            wave=None
-            if features is not None
-            else padded_waves([wave for _, wave in items], fixed_samples=self.fixed_samples),
+            wave=wave,
             features=features,
             targets={name: values[utterances] for name, values in self.targets.items()},
             covariates={name: values[utterances] for name, values in self.covariates.items()},

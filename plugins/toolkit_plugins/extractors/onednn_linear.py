@@ -1,0 +1,65 @@
+"""Linear layers by oneDNN's matrix product, in float32 on CPUs with AVX-512.
+
+torch leaves float32 products to MKL, which uses AVX-512 on Intel's processors alone; oneDNN, which torch has for
+convolutions, does on all. What comes out differs in the last bits.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+_PRODUCT = "_linear_pointwise"  # torch has it for its compiler; without it all stays with MKL
+
+
+class OneDnnLinear(nn.Linear):
+    """An nn.Linear whose products, forward and backward, are oneDNN's where they are the faster ones."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in_features] -> [..., out_features]."""
+        return _Linear.apply(x, self.weight, self.bias) if _applies(x, self.weight) else super().forward(x)
+
+
+def use_onednn(model: nn.Module) -> None:
+    """Make every nn.Linear of a model an `OneDnnLinear`; its parameters stay what they are."""
+    for part in model.modules():
+        if type(part) is nn.Linear:
+            part.__class__ = OneDnnLinear
+
+
+def _applies(x: Tensor, weight: Tensor) -> bool:
+    return (
+        x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and x.numel() > 0
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and torch.backends.mkldnn.is_available()
+        and torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and hasattr(torch.ops.mkldnn, _PRODUCT)
+    )
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The product of rows [rows, in] and weight [out, in]: [rows, out]; strides may be any."""
+    return getattr(torch.ops.mkldnn, _PRODUCT)(x, weight, bias, "none", [], "")
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.has_bias = bias is not None
+        return _product(x.flatten(0, -2), weight, bias).view(*x.shape[:-1], len(weight))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        rows = grad.flatten(0, -2)
+        return (
+            _product(rows, weight.t()).view(x.shape) if ctx.needs_input_grad[0] else None,
+            _product(rows.t(), x.flatten(0, -2).t()) if ctx.needs_input_grad[1] else None,
+            rows.sum(0) if ctx.has_bias and ctx.needs_input_grad[2] else None,
+        )
