@@ -95,11 +95,6 @@ def masked_group_norm(x: Tensor, lengths: Tensor, norm: nn.GroupNorm) -> Tensor:
     return torch.addcmul(norm.bias[:, None], centred, scale * norm.weight[:, None])
 
 
-def _known_full(frames: Seq) -> bool:
-    """Whether every row is full; on an accelerator nobody looks, which would wait for it."""
-    return frames.lengths.device.type == "cpu" and bool((frames.lengths == frames.values.shape[1]).all())
-
-
 def convolve(model: nn.Module, wave: Seq) -> Seq:
     """The convolutional encoder.
 
@@ -112,7 +107,7 @@ def convolve(model: nn.Module, wave: Seq) -> Seq:
     if model.config.feat_extract_norm == "group":
         x = first.conv(x)  # [batch, conv_dim, frames of the first layer]
         args = (x, conv_frames(wave.lengths, kernels[:1], strides[:1]), first.layer_norm)
-        if _known_full(wave):
+        if wave.full:
             x = first.layer_norm(x)
         elif torch.is_grad_enabled() and x.requires_grad:
             # The model's widest activation (1.3 GB for 64 x 3 s): keep x, not the copies made on the way.
