@@ -195,7 +195,8 @@ def plain_state(system: System) -> dict[str, Tensor]:
     """The weights of ours by the names that they have in the plain composition."""
     names = {
         "levels.spectrogram.backbone": "alexnet",
-        "levels.mfcc.encoder.lstm": "lstm",
+        "levels.mfcc.encoder.layers.0": "lstm",
+        "levels.mfcc.encoder.layers.1": "lstm.second",
         "levels.wav2vec2.model": "wav2vec2",
         "fusion.project.spectrogram": "spectrogram",
         "fusion.project.mfcc": "mfcc",
@@ -209,6 +210,8 @@ def plain_state(system: System) -> dict[str, Tensor]:
         for ours, theirs in names.items():
             if name.startswith(f"{ours}."):
                 state[name.replace(ours, theirs, 1)] = values
+    for name in [name for name in state if ".second." in name]:
+        state[name.replace(".second.", ".").replace("_l0", "_l1")] = state.pop(name)
     # Ours flattens the map frame by frame: [time, channel, frequency]; theirs [channel, frequency, time].
     weight = state["spectrogram.1.weight"]
     state["spectrogram.1.weight"] = weight.view(-1, 6, 256, 6).permute(0, 2, 3, 1).flatten(1)

@@ -54,9 +54,9 @@ def test_the_defaults_are_the_reference_systems():
     assert out.values.shape == (1, 300, 512)
     assert extractor.channels == 512 and extractor.frame_count(48_000) == 300
     assert extractor.fixed_samples is None and extractor.pretrained is None and not extractor.random_backbone
-    lstm = extractor.encoder.lstm
-    assert (lstm.input_size, lstm.hidden_size, lstm.num_layers, lstm.bidirectional) == (40, 256, 2, True)
-    assert lstm.dropout == 0.5
+    sizes = [(layer.input_size, layer.hidden_size, layer.bidirectional) for layer in extractor.encoder.layers]
+    assert sizes == [(40, 256, True), (512, 256, True)]
+    assert extractor.encoder.dropout.p == 0.5
 
 
 @pytest.mark.parametrize("norm", ["layer", "batch"])
@@ -201,6 +201,28 @@ def test_a_bilstm_without_padding_equals_the_packed_one():
     packed = lstm(Seq(padded, torch.tensor([9, 9, 9]))).values
     assert packed.shape == (3, 11, 8)
     torch.testing.assert_close(packed[:, :9], straight, rtol=1e-6, atol=1e-6)
+
+
+def test_a_bilstm_is_torchs_of_so_many_layers():
+    lstm = BiLstm(5, hidden=4, layers=2, dropout=0.5).eval()
+    whole = torch.nn.LSTM(5, 4, 2, batch_first=True, bidirectional=True)
+    layers = [layer.state_dict() for layer in lstm.layers]
+    whole.load_state_dict({k.replace("_l0", f"_l{i}"): v for i, state in enumerate(layers) for k, v in state.items()})
+    frames, lengths = torch.randn(3, 9, 5), torch.tensor([9, 4, 7])
+    packed = torch.nn.utils.rnn.pack_padded_sequence(frames, lengths, batch_first=True, enforce_sorted=False)
+    expected, _ = torch.nn.utils.rnn.pad_packed_sequence(whole(packed)[0], batch_first=True)
+    torch.testing.assert_close(lstm(Seq(frames, lengths)).values, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("lengths", [[9, 9, 9], [9, 4, 7]])
+def test_dropout_between_layers_follows_torchs_seed(lengths):
+    lstm, frames = BiLstm(5, hidden=4, layers=2, dropout=0.5), Seq(torch.randn(3, 9, 5), torch.tensor(lengths))
+
+    def drawn(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        return lstm(frames).values
+
+    assert torch.equal(drawn(1), drawn(1)) and not torch.equal(drawn(1), drawn(2))
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])

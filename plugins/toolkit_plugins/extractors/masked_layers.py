@@ -98,6 +98,9 @@ class MaskedConvolutions(nn.Module):
 class BiLstm(nn.Module):
     """A bidirectional LSTM whose backward direction starts at each row's own last frame.
 
+    Each layer is an LSTM by itself: dropout that cuDNN draws between them has a state of its own, which torch neither
+    seeds nor keeps, and waits for the device.
+
     Args:
         channels: of the input.
         hidden: units of each direction; 2 * hidden channels come out.
@@ -108,19 +111,14 @@ class BiLstm(nn.Module):
     def __init__(self, channels: int, *, hidden: int, layers: int, dropout: float):
         super().__init__()
         self.channels = 2 * hidden
-        self.lstm = nn.LSTM(
-            channels,
-            hidden,
-            layers,
-            batch_first=True,
-            bidirectional=True,
-            dropout=dropout if layers > 1 else 0.0,
-        )
+        sizes = [channels, *[2 * hidden] * (layers - 1)]
+        self.layers = nn.ModuleList(nn.LSTM(size, hidden, batch_first=True, bidirectional=True) for size in sizes)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, frames: Seq) -> Seq:
         """[batch, time, channels] -> [batch, time, 2 * hidden]."""
         if torch.onnx.is_in_onnx_export():
-            return onnx_lstm(self.lstm, frames)
+            return onnx_lstm(self.layers, frames)
         steps = frames.values.shape[1]
         lengths = None if frames.full else frames.lengths.cpu()  # packing wants them there: a GPU has to be waited for
         if lengths is None or bool((lengths == steps).all()):
@@ -130,9 +128,20 @@ class BiLstm(nn.Module):
         return Seq(values, frames.lengths)
 
     def _run(self, frames: Tensor | PackedSequence) -> Tensor | PackedSequence:
-        """The LSTM; in float32 on processors for which oneDNN has none in bfloat16 (those without AVX-512)."""
+        """The layers; in float32 on processors for which oneDNN has none in bfloat16 (those without AVX-512)."""
         data = frames if isinstance(frames, Tensor) else frames.data
         if data.device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
-            return self.lstm(frames)[0]
+            return self._stacked(frames)
         with torch.autocast("cpu", enabled=False):
-            return self.lstm(frames.float())[0]
+            return self._stacked(frames.float())
+
+    def _stacked(self, frames: Tensor | PackedSequence) -> Tensor | PackedSequence:
+        first, *others = self.layers
+        frames = first(frames)[0]
+        for layer in others:
+            if isinstance(frames, Tensor):
+                frames = self.dropout(frames)
+            else:
+                frames = frames._replace(data=self.dropout(frames.data))
+            frames = layer(frames)[0]
+        return frames

@@ -6,28 +6,31 @@ torch's, an LSTM would be unrolled, and its time axis be that of the example.
 Source: ONNX's operator LSTM, version 14.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
 from toolkit.contracts import Seq
 
 
-def onnx_lstm(lstm: nn.LSTM, frames: Seq) -> Seq:
-    """What the packed LSTM gives in eval() mode; only within torch.onnx.export().
+def onnx_lstm(layers: Iterable[nn.LSTM], frames: Seq) -> Seq:
+    """What the packed layers give in eval() mode; only within torch.onnx.export().
 
-    Args: lstm: bidirectional, with biases; frames [batch, time, channels].
+    Args: layers: each of one layer, bidirectional, with biases; frames [batch, time, channels].
     Returns: [batch, time, 2 * hidden], zeros beyond the lengths.
     """
     x = frames.zeroed().values.transpose(0, 1)  # [time, batch, channels]
     lengths = frames.lengths.to(torch.int32)
-    for forth, back in zip(lstm.all_weights[::2], lstm.all_weights[1::2], strict=True):
+    for layer in layers:
+        forth, back = layer.all_weights
         inputs, hidden, *biases = (torch.stack([_gates(a), _gates(b)]) for a, b in zip(forth, back, strict=True))
         y = torch.onnx.ops.symbolic(
             "LSTM",
             (x, inputs, hidden, torch.cat(biases, dim=1), lengths),
-            {"direction": "bidirectional", "hidden_size": lstm.hidden_size},
+            {"direction": "bidirectional", "hidden_size": layer.hidden_size},
             dtype=x.dtype,
-            shape=(x.shape[0], 2, x.shape[1], lstm.hidden_size),
+            shape=(x.shape[0], 2, x.shape[1], layer.hidden_size),
             version=14,
         )
         x = y.transpose(1, 2).flatten(2)  # [time, batch, 2 * hidden]
