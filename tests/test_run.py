@@ -2,6 +2,7 @@
 
 import csv
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,12 @@ def test_tensorboard_gets_what_epochs_csv_has(recipe):
     curve = list(csv.DictReader((folder / "epochs.csv").read_text().splitlines()))
     logged = [event.value for event in events.Scalars("valid/ua")]
     assert logged == pytest.approx([float(row["valid_ua"]) for row in curve])
+
+
+def test_a_training_leaves_no_thread_behind(recipe):
+    before = threading.enumerate()
+    run(recipe, "--training.epochs=1", "--training.workers=1")
+    assert threading.enumerate() == before
 
 
 def test_training_goes_on_without_tensorboard(recipe, monkeypatch):

@@ -9,7 +9,7 @@ TENSORBOARD = "tensorboard"
 
 
 class EpochLog:
-    """Called with the history after every epoch.
+    """Called with the history after every epoch; TensorBoard's file is open until its `with` block is left.
 
     Args:
         folder: the run's.
@@ -19,6 +19,13 @@ class EpochLog:
     def __init__(self, folder: RunFolder, say: Callable[[str], None]):
         self.folder, self.say = folder, say
         self._writer = None
+
+    def __enter__(self) -> "EpochLog":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._writer is not None:
+            self._writer.close()  # ends its thread, which lives as long as the process otherwise
 
     def __call__(self, history: History) -> None:
         """Write epochs.csv anew and tell of the last row."""

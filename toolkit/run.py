@@ -121,14 +121,15 @@ class Run:
         self._write_inputs()
         trained = self._folder_that_is_trained()
         checkpointer = AtomicCheckpointer((trained or self.folder).path / CHECKPOINTS)
-        brain = self._brain(objective, data, checkpointer)
-        cache = self._feature_cache(data)
-        if trained is None:
-            self._fit(brain, data, cache)
-        else:
-            self.say(f"Trained already, only the test is left: {trained.path}")
-            brain.history.load_state_dict(json.loads((trained.path / HISTORY).read_text()))
-            brain.on_epoch(brain.history)
+        with EpochLog(self.folder, self.say) as epoch_log:
+            brain = self._brain(objective, data, checkpointer, epoch_log)
+            cache = self._feature_cache(data)
+            if trained is None:
+                self._fit(brain, data, cache)
+            else:
+                self.say(f"Trained already, only the test is left: {trained.path}")
+                brain.history.load_state_dict(json.loads((trained.path / HISTORY).read_text()))
+                brain.on_epoch(brain.history)
         test = data.segments(self.preparation.part("test"))
         cache.give([test])
         brain.evaluate(data.loader(test), max_key=f"best_{selects_on(self.protocol)}")
@@ -193,7 +194,9 @@ class Run:
         levels, precision = {level: self.system.levels[level]}, self.training.feature_precision
         return features_of(levels, wave.to(self.training.device), precision=precision)
 
-    def _brain(self, objective: Objective, data: RunData, checkpointer: AtomicCheckpointer) -> SystemBrain:
+    def _brain(
+        self, objective: Objective, data: RunData, checkpointer: AtomicCheckpointer, epoch_log: EpochLog
+    ) -> SystemBrain:
         return SystemBrain(
             self.system,
             objective,
@@ -207,7 +210,7 @@ class Run:
             evaluation_parts={part: data.positions(part) for part in ("valid", "test")},
             references=[self.preparation.class_index(u, "label") for u in data.evaluated],
             predict_from=self.recipe.predict_from,
-            on_epoch=EpochLog(self.folder, self.say),
+            on_epoch=epoch_log,
             on_resume=self._say_where_it_resumes,
             progress=self.progress,
         )
