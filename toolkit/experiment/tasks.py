@@ -1,6 +1,8 @@
 """What a worker does for an experiment: the runs of cells that are read from one training, and their records."""
 
 import contextlib
+import ctypes
+import gc
 import os
 import platform
 import threading
@@ -68,7 +70,11 @@ def run_task(task: Task) -> list[Record]:
         The last record of each cell.
     """
     with _one_at_a_time:
-        return [_run_cell(task, cell) for cell in task.cells]
+        done = []
+        for cell in task.cells:
+            done.append(_run_cell(task, cell))
+            _release_memory()
+        return done
 
 
 def _run_cell(task: Task, cell: Cell) -> Record:
@@ -115,3 +121,14 @@ def _source(task: Task, cell: Cell) -> Source:
     recipe = replace(recipe, fold=cell.fold, seed=cell.seed, output_folder=str(task.folder / RUNS))
     corpus = build("corpus", recipe.corpus.plugin, recipe.corpus.args, {}, where=recipe.corpus.where)
     return Source(recipe, corpus, None if task.data_folder is None else Path(task.data_folder), task.reduced)
+
+
+def _release_memory() -> None:
+    """Give back what a cell took, weights included.
+
+    A training's objects refer to each other (a Brain and its checkpointer), so they stay until Python looks for such,
+    and what is freed stays with glibc.
+    """
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError):  # of other C libraries
+        ctypes.CDLL(None).malloc_trim(0)
