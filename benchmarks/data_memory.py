@@ -1,24 +1,38 @@
-"""Memory that the data of a run takes: prepared, computed, and read for an epoch, with a small corpus and a large one.
+"""Memory that the data of a run takes: prepared, computed, and trained on for an epoch, with small and large corpora.
 
-Counted is what belongs to the process alone (RssAnon of /proc/self/status), above what it had before any data. Features
-are mapped from disk: their pages are the system's, which takes them back when it needs memory.
+Counted is what belongs to the process and its workers alone (Pss_Anon of /proc/PID/smaps_rollup: what they share is
+counted once), above what the process had before any data. Features are mapped from disk: their pages are the system's,
+which takes them back when it needs memory.
 """
 
 import argparse
+import ctypes
+import gc
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import soundfile
+import torch
 from measuring import Result
 from speech import RATE, durations
 
-SMALL, LARGE = 300, 5531  # utterances
+from toolkit.cache import FeatureCache
+from toolkit.front_ends import code_of_levels
+from toolkit.model import System, build_system
+from toolkit.objective import build_objective
+from toolkit.preparation import load_source, prepare
+from toolkit.run_data import RunData
+from toolkit.segments import Batch
+
+UTTERANCES = (600, 2400, 5531)
 LIMIT_MB = 1000
 RECIPE = """\
 corpus: {plugin: manifest, args: {path: %s}}
@@ -27,7 +41,7 @@ audio: {segment_seconds: 3}
 model:
   levels:
     mfcc: {plugin: mfcc, args: {hidden: 1, layers: 1}}
-    spectrogram: {plugin: spectrogram, args: {weights: random}}
+    spectrogram: {plugin: spectrogram, args: {weights: random, image_size: [64, 96], pool: [1, 2]}}
   fusion: {plugin: concat}
   heads: {emotion: {plugin: linear}}
   losses: {classification: {plugin: cross_entropy, on: "*"}}
@@ -47,94 +61,159 @@ def write_noise(folder: Path, utterances: int) -> Path:
 
 
 def own_megabytes() -> float:
-    """RssAnon of this process."""
-    (line,) = [s for s in Path("/proc/self/status").read_text().splitlines() if s.startswith("RssAnon")]
-    return int(line.split()[1]) / 1e3
+    """Of this process and its workers."""
+    here = Path("/proc/self")
+    children = [pid for file in here.glob("task/*/children") for pid in file.read_text().split()]
+    return sum(map(_megabytes, [here, *(Path("/proc") / pid for pid in children)]))
 
 
-class Peak(threading.Thread):
-    """Watches own_megabytes() while it is entered."""
+def _megabytes(process: Path) -> float:
+    try:
+        lines = (process / "smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
+        return 0.0
+    return sum(int(line.split()[1]) / 1e3 for line in lines if line.startswith("Pss_Anon"))
+
+
+class Peaks:
+    """Measures stages.
+
+    Attributes:
+        found: stage -> megabytes above those at the beginning, at the highest.
+    """
 
     def __init__(self):
-        super().__init__(daemon=True)
-        self.stop, self.megabytes = threading.Event(), 0.0
+        self.before, self.found = own_megabytes(), {}
 
-    def run(self):
-        """Look again and again."""
-        while not self.stop.wait(0.02):
-            self.megabytes = max(self.megabytes, own_megabytes())
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Watch while the block runs."""
+        stop, seen = threading.Event(), [own_megabytes()]
 
-    def __enter__(self) -> "Peak":
-        self.start()
-        return self
+        def watch() -> None:
+            while not stop.wait(0.05):
+                seen.append(own_megabytes())
 
-    def __exit__(self, *error: object):
-        self.stop.set()
-        self.join()
-        self.megabytes = max(self.megabytes, own_megabytes())
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        yield
+        seen.append(own_megabytes())
+        stop.set()
+        thread.join()
+        self.found[name] = max(seen) - self.before
+
+    def held(self, name: str) -> None:
+        """Measure what is still used; what was freed is given back before."""
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+        self.found[name] = own_megabytes() - self.before
+
+
+class Training:
+    """Training steps of one system.
+
+    Args:
+        system: what is trained.
+        data: of a run.
+    """
+
+    def __init__(self, system: System, data: RunData):
+        self.system, self.data = system, data
+        self.objective = build_objective(data.recipe, system, data.class_counts())
+        self.optimizer = torch.optim.AdamW(system.parameters())
+
+    def epoch(self) -> None:
+        """A step with each batch."""
+        seen = 0
+        for batch in self.data.loader(self.data.train, self.data.training_batches()):
+            self.step(batch)
+            seen += len(batch.utterances)
+        assert seen == len(self.data.train)
+
+    def step(self, batch: Batch) -> None:
+        """Forward, backward, and a step of the optimizer."""
+        self.objective(self.system(batch.inputs, batch.covariates), batch.targets).backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
 
 
 def measure(recipe: Path) -> dict[str, float]:
     """In a process of its own: what data takes at each stage."""
-    from toolkit.cache import FeatureCache
-    from toolkit.front_ends import code_of_levels
-    from toolkit.model import build_system
-    from toolkit.preparation import load_source, prepare
-    from toolkit.run_data import RunData
-
     source = load_source(recipe)
     preparation = prepare(source)  # the corpus is read a second time below, which counts
     system = build_system(source.recipe, preparation.classes)
-    fixed, code = system.fixed_samples, code_of_levels(source.recipe)
     del preparation
-    before, found = own_megabytes(), {}
-    with Peak() as peak:
-        data = RunData(prepare(source), fixed_samples=fixed)
-        sets = [data.train, data.evaluation]
-    found["prepared"] = peak.megabytes - before
-    with Peak() as peak:
-        given = FeatureCache(system, code, sets, limit_mb=1e6, precision="fp32", device="cpu").give(sets)
-    assert given
-    found["features computed"] = peak.megabytes - before
-    with Peak() as peak:
-        seen = sum(len(batch.utterances) for batch in data.loader(data.train, data.training_batches()))
-    found["an epoch read"] = peak.megabytes - before
-    assert seen == len(data.train)
-    return {**found, "segments": sum(map(len, sets))}
+    peaks = Peaks()
+    with peaks.stage("prepared"):
+        data = RunData(prepare(source), fixed_samples=system.fixed_samples)
+    sets = [data.train, data.evaluation]
+    with peaks.stage("features computed"):
+        assert _cache(system, data, 1e6).give(sets)
+    peaks.held("held then")
+    training = Training(system, data)
+    with peaks.stage("five steps with a batch"):
+        batch = data.train.collate([data.train[index] for index in range(data.recipe.training.batch_size)])
+        for _ in range(5):
+            training.step(batch)
+    del batch
+    with peaks.stage("epoch with features kept"):
+        training.epoch()
+    for segments in sets:
+        segments.features = None
+    data.front_end = _cache(system, data, 0).front_end
+    with peaks.stage("epoch with nothing kept"):
+        training.epoch()
+    return {**peaks.found, "segments": sum(map(len, sets))}
+
+
+def _cache(system: System, data: RunData, limit_mb: float) -> FeatureCache:
+    code = code_of_levels(data.recipe)
+    sets = [data.train, data.evaluation]
+    return FeatureCache(system, code, sets, limit_mb=limit_mb, precision="fp32", device="cpu")
 
 
 def main() -> None:
-    """Measure both corpora, each in a process."""
+    """Measure each corpus, with and without workers, each in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--utterances", type=int, default=LARGE)
-    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--utterances", type=int, nargs="+", default=UTTERANCES)
+    parser.add_argument("--workers", type=int, nargs="+", default=(0, 2))
     parser.add_argument("--recipe", type=Path, help="measure this one, in this process, and print JSON")
     settings = parser.parse_args()
     if settings.recipe:
         print(json.dumps(measure(settings.recipe)))
         return
     rows = []
-    for utterances in (SMALL, settings.utterances):
+    for utterances in settings.utterances:
         with tempfile.TemporaryDirectory() as folder:
-            recipe = Path(folder) / "memory.yaml"
-            recipe.write_text(RECIPE % (write_noise(Path(folder) / "corpus", utterances), settings.workers))
-            command = [sys.executable, __file__, "--recipe", recipe]
-            environment = os.environ | {"TOOLKIT_CACHE": f"{folder}/cache"}
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-            found = json.loads(done.stdout.splitlines()[-1])
-            rows.append(
-                {"utterances": str(utterances), "segments": str(found.pop("segments"))}
-                | {f"{stage}, MB": f"{megabytes:.0f}" for stage, megabytes in found.items()}
-            )
-    most = max(float(value) for name, value in rows[-1].items() if name.endswith("MB"))
+            manifest = write_noise(Path(folder) / "corpus", utterances)
+            for workers in settings.workers if utterances == max(settings.utterances) else settings.workers[:1]:
+                found = in_process(Path(folder), RECIPE % (manifest, workers))
+                what = {"utterances": utterances, "segments": found.pop("segments"), "workers": workers}
+                rows.append({name: f"{value:.0f}" for name, value in {**what, **found}.items()})
+    most = max(float(value) for row in rows for value in list(row.values())[3:])
     Result(
         "data_memory.py",
-        "Memory of a run's data that is the process's own, at its highest, above what the process had before.",
-        "Opponent: none; the small corpus beside the large one tells what grows. The code is in "
-        "benchmarks/data_memory.py.",
+        "Memory of a run's data that is its processes' own, at its highest, above what they had before, in MB.",
+        "Opponent: none; the corpora beside each other tell what grows. The code is in benchmarks/data_memory.py.",
         rows,
-        [f"The most is {most:.0f} MB, {'below' if most < LIMIT_MB else 'ABOVE'} {LIMIT_MB} MB."],
+        [
+            f"The most is {most:.0f} MB, {'below' if most < LIMIT_MB else 'ABOVE'} {LIMIT_MB} MB.",
+            "'held then' is used once features are there; before, up to 64 MB of each front end wait for the disk.",
+            "An epoch's figure holds what training steps take, which five steps with a batch tell.",
+        ],
     ).report()
+
+
+def in_process(folder: Path, recipe: str) -> dict[str, float]:
+    """Measure in a process of its own, with an empty cache."""
+    path = folder / "memory.yaml"
+    path.write_text(recipe)
+    with tempfile.TemporaryDirectory(dir=folder) as cache:
+        command = [sys.executable, __file__, "--recipe", path]
+        done = subprocess.run(
+            command, env=os.environ | {"TOOLKIT_CACHE": cache}, stdout=subprocess.PIPE, text=True, check=True
+        )
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":

@@ -17,23 +17,23 @@ def durations(count: int, *, seed: int = 0) -> np.ndarray:
     return drawn.clip(0.5, LONGEST_S)
 
 
-def voice(samples: int, *, seed: int = 0) -> np.ndarray:
+def voice(samples: int, *, seed: int = 0, rate: int = RATE) -> np.ndarray:
     """Harmonics of a gliding pitch, fading in and out over noise: [samples], float32."""
     random = np.random.default_rng(seed)
-    t = np.arange(samples) / RATE
-    phase = 2 * np.pi * np.cumsum(random.uniform(90, 220) + 30 * np.sin(2 * np.pi * random.uniform(0.5, 2) * t)) / RATE
+    t = np.arange(samples) / rate
+    phase = 2 * np.pi * np.cumsum(random.uniform(90, 220) + 30 * np.sin(2 * np.pi * random.uniform(0.5, 2) * t)) / rate
     tone = sum(np.sin(k * phase) / k for k in range(1, 20))
     loudness = 0.15 * (0.6 + 0.4 * np.sin(2 * np.pi * random.uniform(1, 4) * t))
     return (tone * loudness + 1e-3 * random.standard_normal(samples)).astype(np.float32)
 
 
-def write_corpus(folder: Path, count: int, *, seed: int = 0) -> list[Path]:
-    """So many 16 kHz WAV files, and manifest.csv with their labels, speakers and sessions."""
+def write_corpus(folder: Path, count: int, *, seed: int = 0, rate: int = RATE, suffix: str = ".wav") -> list[Path]:
+    """So many files, and manifest.csv with their labels, speakers and sessions."""
     folder.mkdir(parents=True, exist_ok=True)
     paths, rows = [], ["path,label,speaker,gender,session"]
     for number, length in enumerate(durations(count, seed=seed)):
-        path = folder / f"{number:05d}.wav"
-        soundfile.write(path, voice(round(length * RATE), seed=number), RATE)
+        path = folder / f"{number:05d}{suffix}"
+        soundfile.write(path, voice(round(length * rate), seed=number, rate=rate), rate)
         speaker = number % 10
         label = ("ang", "hap", "neu", "sad")[(number + number // 10) % 4]
         row = path.name, label, f"s{speaker}", "FM"[speaker % 2], speaker // 2

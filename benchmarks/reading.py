@@ -1,0 +1,218 @@
+"""How long a training loop waits for its loader: files read for every batch, resampled, and what is kept of them."""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import librosa
+import soundfile
+import torch
+from measuring import ROUNDS, Result
+from speech import RATE, write_corpus
+from torch.utils.data import DataLoader, Dataset
+
+from toolkit.cache import FeatureCache
+from toolkit.front_ends import code_of_levels
+from toolkit.model import build_system
+from toolkit.objective import build_objective
+from toolkit.preparation import load_source, prepare
+from toolkit.run_data import RunData
+from toolkit.seeding import seed_all
+from toolkit.segments import Batch, SegmentSet
+
+RECIPE = """\
+corpus: {plugin: manifest, args: {path: %s}}
+protocol: {name: session-out}
+audio: {segment_seconds: 3}
+model:
+  levels:
+    mfcc: {plugin: mfcc, args: {hidden: 64, layers: 1}}
+    spectrogram: {plugin: spectrogram, args: {weights: random, image_size: [96, 144], pool: [2, 3]}}
+  fusion: {plugin: attention, args: {dim: 64}}
+  heads: {emotion: {plugin: linear, on: fused}}
+  losses: {classification: {plugin: cross_entropy, on: "*"}}
+training: {device: cpu, batch_size: 16, workers: %d}
+"""
+NOTHING, WAVEFORMS, FEATURES = "nothing", "waveforms", "features"
+CORPORA = {"16 kHz WAV": (RATE, ".wav"), "44.1 kHz FLAC": (44_100, ".flac")}
+CASES = (  # files, what is kept of them, workers
+    ("16 kHz WAV", NOTHING, 0),
+    ("16 kHz WAV", NOTHING, 1),
+    ("16 kHz WAV", NOTHING, 2),
+    ("16 kHz WAV", FEATURES, 0),
+    ("44.1 kHz FLAC", NOTHING, 0),
+    ("44.1 kHz FLAC", NOTHING, 1),
+    ("44.1 kHz FLAC", NOTHING, 2),
+    ("44.1 kHz FLAC", WAVEFORMS, 0),
+    ("44.1 kHz FLAC", FEATURES, 0),
+)
+
+
+class Plain(Dataset):
+    """The opponent's data: the same segments, each read by librosa when it is asked for."""
+
+    def __init__(self, segments: SegmentSet):
+        self.segments = segments
+
+    def __len__(self) -> int:
+        return len(self.segments)
+
+    def __getitem__(self, index: int) -> tuple[int, torch.Tensor]:
+        segment = self.segments.segments[index]
+        path, seconds = self.segments.utterances[segment.utterance].path, segment.samples / RATE
+        return index, torch.from_numpy(librosa.load(path, sr=RATE, offset=segment.start / RATE, duration=seconds)[0])
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """How an epoch went.
+
+    Args:
+        seconds: it took.
+        waited: of these, for the loader.
+        decoded: seconds of audio that were decoded in this process.
+    """
+
+    seconds: float
+    waited: float
+    decoded: float
+
+
+class Contestant:
+    """A system that is trained on the training part of a corpus.
+
+    Args:
+        manifest: the corpus.
+        kept: what the cache holds of it; it is filled here.
+        workers: processes that read.
+        plain: whether librosa reads.
+    """
+
+    def __init__(self, manifest: Path, kept: str = NOTHING, workers: int = 0, *, plain: bool = False):
+        recipe = manifest.with_name("recipe.yaml")
+        recipe.write_text(RECIPE % (manifest, workers))
+        preparation = prepare(load_source(recipe))
+        seed_all(1, "weights")
+        self.system = build_system(preparation.source.recipe, preparation.classes)
+        data = RunData(preparation, fixed_samples=self.system.fixed_samples)
+        self._keep(data, kept)
+        self.objective = build_objective(preparation.source.recipe, self.system, data.class_counts())
+        self.optimizer = torch.optim.AdamW(self.system.parameters(), lr=1e-4)
+        self.batches, self.audio_s = data.training_batches(), sum(s.samples for s in data.train.segments) / RATE
+        self.loader: Iterable[Batch] = data.loader(data.train, self.batches)
+        if plain:
+            self.loader = DataLoader(Plain(data.train), batch_sampler=self.batches, collate_fn=data.train.collate)
+        self.epochs = 0
+
+    def _keep(self, data: RunData, kept: str) -> None:
+        sets, code = [data.train, data.evaluation], code_of_levels(data.recipe)
+        waveforms_mb = sum(sum(segments.widths()) for segments in sets) * 4 / 1e6  # features take half as much again
+        limit = {NOTHING: 0, WAVEFORMS: 1.1 * waveforms_mb, FEATURES: 1e6}[kept]
+        cache = FeatureCache(
+            self.system, code, sets, limit_mb=limit, precision="fp32", device="cpu", say=lambda line: None
+        )
+        with Decoded() as decoded:
+            cache.give(sets)
+        self.filled = decoded.seconds / sum(s.samples / RATE for segments in sets for s in segments.segments)
+        found = FEATURES if data.train.features else WAVEFORMS if data.train.kept else NOTHING
+        assert found == kept, (found, kept)
+
+    def epoch(self) -> Epoch:
+        """Train for an epoch. The system computes the features that are not kept: what is waited for is reading."""
+        self.epochs += 1
+        self.batches.set_epoch(self.epochs)
+        begin, waited = time.perf_counter(), 0.0
+        with Decoded() as decoded:
+            asked, batches = begin, iter(self.loader)
+            while (batch := next(batches, None)) is not None:
+                waited += time.perf_counter() - asked
+                loss = self.objective(self.system(batch.inputs, batch.covariates), batch.targets)
+                loss.backward()
+                self.optimizer.step()
+                self.optimizer.zero_grad(set_to_none=True)
+                asked = time.perf_counter()
+        return Epoch(time.perf_counter() - begin, waited, decoded.seconds)
+
+
+class Decoded:
+    """Counts the audio that is decoded while it is entered."""
+
+    def __enter__(self) -> "Decoded":
+        self.seconds, self._read = 0.0, soundfile.SoundFile.read
+        soundfile.SoundFile.read = self._counting(self._read)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        soundfile.SoundFile.read = self._read
+
+    def _counting(self, read: Callable) -> Callable:
+        def counting(file: soundfile.SoundFile, *args: object, **options: object) -> object:
+            samples = read(file, *args, **options)
+            self.seconds += len(samples) / file.samplerate
+            return samples
+
+        return counting
+
+
+def row(case: tuple[str, str, int], ours: list[Epoch], theirs: list[Epoch], audio_s: float) -> dict[str, str]:
+    """A row of the table."""
+    files, kept, workers = case
+    shares = sorted(100 * epoch.waited / epoch.seconds for epoch in ours)
+    ratios = sorted(b.seconds / a.seconds for a, b in zip(ours, theirs, strict=True))
+    return {
+        "files": files,
+        "kept": kept,
+        "workers": str(workers),
+        "waits, % of an epoch": f"{statistics.median(shares):.1f} ({shares[0]:.1f} to {shares[-1]:.1f})",
+        "opponent waits, %": f"{statistics.median(100 * epoch.waited / epoch.seconds for epoch in theirs):.1f}",
+        "epoch, s": f"{statistics.median(epoch.seconds for epoch in ours):.2f}",
+        "times as fast": f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})",
+        "decoded in an epoch, times": "in workers" if workers else f"{ours[-1].decoded / audio_s:.2f}",
+    }
+
+
+def main() -> None:
+    """Run all cases by turns."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--utterances", type=int, default=80)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    settings = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["TOOLKIT_CACHE"] = f"{folder}/cache"
+        manifests = {name: Path(folder) / name / "manifest.csv" for name in CORPORA}
+        for name, (rate, suffix) in CORPORA.items():
+            write_corpus(manifests[name].parent, settings.utterances, rate=rate, suffix=suffix)
+        opponents = {name: Contestant(manifest, plain=True) for name, manifest in manifests.items()}
+        contestants = {case: Contestant(manifests[case[0]], *case[1:]) for case in CASES}
+        everyone = {**opponents, **contestants}
+        times: dict[object, list[Epoch]] = {name: [] for name in everyone}
+        for turn in range(settings.rounds + 1):
+            for name, contestant in list(everyone.items())[:: 1 if turn % 2 else -1]:
+                epoch = contestant.epoch()
+                if turn:  # workers begin in the first one
+                    times[name].append(epoch)
+    filled = {kept: contestants["44.1 kHz FLAC", kept, 0].filled for kept in (WAVEFORMS, FEATURES)}
+    audio_s = {name: opponent.audio_s for name, opponent in opponents.items()}
+    Result(
+        "reading.py",
+        f"How much of an epoch a training loop waits for its loader: {next(iter(audio_s.values())):.0f} s of audio in "
+        f"batches of 16 segments of <= 3 s, trained on the CPU with {torch.get_num_threads()} threads.",
+        "Opponent: the same loop over a Dataset that reads each segment with librosa.load, without workers, in "
+        "benchmarks/reading.py.",
+        [row(case, times[case], times[case[0]], audio_s[case[0]]) for case in CASES],
+        [
+            "Workers take cores from the model here. Where nothing is kept of files at another rate, each segment "
+            "resamples its whole file.",
+            f"Before the first epoch, every file is decoded {filled[FEATURES]:.2f} times where features are kept, and "
+            f"{filled[WAVEFORMS]:.2f} times where waveforms are: the first files tell which fit.",
+        ],
+    ).report()
+
+
+if __name__ == "__main__":
+    main()
