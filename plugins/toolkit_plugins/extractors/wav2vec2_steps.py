@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from toolkit.contracts import Seq
-from toolkit_plugins.extractors.fft_convolution import grouped_convolution
 
 VERSION = 2  # part of every cache key: raise it when the numbers below change
 
@@ -134,21 +133,10 @@ def embed(model: nn.Module, frames: Seq, spans: Tensor | None = None) -> Seq:
         hidden = torch.where(spans[:, :, None], model.masked_spec_embed.to(hidden.dtype), hidden)
     # the positional convolution reads beyond the lengths
     hidden = Seq(hidden, frames.lengths, full=frames.full).zeroed().values
-    hidden = hidden + _positions(model.encoder.pos_conv_embed, hidden)
+    hidden = hidden + model.encoder.pos_conv_embed(hidden)
     if not model.config.do_stable_layer_norm:
         hidden = model.encoder.layer_norm(hidden)
     return Seq(model.encoder.dropout(hidden), frames.lengths, full=frames.full)
-
-
-def _positions(module: nn.Module, hidden: Tensor) -> Tensor:
-    """The positional convolution, [batch, frames, hidden_size] -> the same shape; by spectra on a GPU."""
-    if hidden.device.type != "cuda":
-        return module(hidden)
-    x, conv = hidden.transpose(1, 2), module.conv
-    if getattr(module, "batch_norm", None) is not None:  # some HuBERT models have one
-        x = module.batch_norm(x)
-    x = grouped_convolution(x, conv.weight, conv.bias, padding=conv.padding[0], groups=conv.groups)
-    return module.activation(module.padding(x)).transpose(1, 2)
 
 
 def transform(
