@@ -24,7 +24,7 @@ def run_in_child(recipe: Path, output: Path, kill_at: tuple[str, int] | None) ->
         "step": (brain.SystemBrain, "optimizers_step"),
         "evaluation": (brain.SystemBrain, "evaluate_batch"),
         "save": (checkpoints, "save_state"),
-        "flush": (checkpoints, "_flush"),
+        "flush": (checkpoints, "flush"),
         "results": (results, "_heads"),
     }
     if kill_at is not None:
