@@ -4,7 +4,7 @@ torchvision's AlexNet, nn.LSTM, transformers' Wav2Vec2Model, co-attention (Zou e
 level, center loss (Wen et al., ECCV 2016), AdamW. All of it is trained. Its inputs were computed before and are in
 memory.
 
-    python benchmarks/plain_composition.py INPUTS.pt     # trains an epoch in this process and prints its peak memory
+    python benchmarks/plain_composition.py INPUTS.pt     # trains an epoch in this process, prints its peak memory
 """
 
 import sys
@@ -101,14 +101,15 @@ class Training:
             self.centers[c] -= CENTER_RATE * (self.centers[c] - rows).sum(0) / (1 + len(rows))
 
 
-def peak_megabytes() -> float:
-    """The most memory that this process had: VmHWM of /proc/self/status."""
-    (line,) = [s for s in Path("/proc/self/status").read_text().splitlines() if s.startswith("VmHWM")]
+def megabytes(what: str) -> float:
+    """Of this process, from /proc/self/status: VmRSS is what it has, VmHWM the most that it had."""
+    (line,) = [s for s in Path("/proc/self/status").read_text().splitlines() if s.startswith(what)]
     return int(line.split()[1]) / 1e3
 
 
 if __name__ == "__main__":
+    libraries = megabytes("VmRSS")
     saved = torch.load(sys.argv[1], weights_only=True, mmap=True)
     training = Training(saved["inputs"], saved["batches"], PlainComposition())
     training.epoch()
-    print(peak_megabytes())
+    print(megabytes("VmHWM"), libraries)
