@@ -284,8 +284,8 @@ def main() -> None:
             f"With the same weights and no dropout, the losses of {steps} steps differ by at most {worst:.1e}.",
             "Ratios are ours to the opponent's: below 1 is faster, or less. Its inputs were computed before and are in "
             "memory; ours are computed from the files in every epoch, but for those from the cache. Peaks are those "
-            "of processes that train an epoch, libraries included; those above the libraries leave out what a process has "
-            "when all is imported.",
+            "of processes that train an epoch, libraries included; those above the libraries leave out what "
+            "a process has when all is imported.",
         ],
     ).report()
 
