@@ -16,13 +16,14 @@ from toolkit.brain import SystemBrain
 from toolkit.checkpoints import AtomicCheckpointer
 from toolkit.compiling import compile_system
 from toolkit.contracts import Seq
+from toolkit.epoch_batches import EpochBatches
 from toolkit.history import History
 from toolkit.learner import Learner
 from toolkit.model import System, build_system
 from toolkit.objective import build_objective
 from toolkit.recipe import Recipe, load_recipe
 from toolkit.seeding import seed_all
-from toolkit.segments import Batch, EpochBatches
+from toolkit.segments import Batch
 from toolkit.shares import RowShares
 
 RECIPE = Path(__file__).parents[1] / "recipes/iemocap/hparams/mtl_cr.yaml"

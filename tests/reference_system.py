@@ -7,13 +7,14 @@ import torch
 from toolkit.brain import SystemBrain
 from toolkit.checkpoints import AtomicCheckpointer
 from toolkit.contracts import Seq
+from toolkit.epoch_batches import EpochBatches
 from toolkit.history import History
 from toolkit.learner import Learner
 from toolkit.model import build_system
 from toolkit.objective import build_objective
 from toolkit.recipe import Recipe, load_recipe
 from toolkit.seeding import seed_all
-from toolkit.segments import Batch, EpochBatches
+from toolkit.segments import Batch
 from toolkit.shares import RowShares
 
 RECIPES = Path(__file__).parents[1] / "recipes/iemocap/hparams"

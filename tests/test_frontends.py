@@ -11,7 +11,7 @@ import torch
 import torchaudio
 
 from toolkit.contracts import Seq
-from toolkit_plugins.extractors import frontends
+from toolkit_plugins.extractors import filters, frontends
 
 RATE = 16_000
 BESIDE = Path(__file__).parents[2] / "shared" / "data" / "ravdess"
@@ -192,7 +192,7 @@ def test_double_precision_goes_in_and_comes_out():
 
 
 def test_a_tensor_made_in_inference_mode_serves_training_later():
-    frontends.mel_filters.cache_clear()
+    filters.mel_filters.cache_clear()
     with torch.inference_mode():
         frontends.log_mel(seq(voice(1_000)), sample_rate=RATE)
     wave = seq(voice(1_000)).values.requires_grad_()
@@ -224,23 +224,23 @@ def test_deltas_are_torchaudios_for_each_row_alone():
 
 
 def test_mel_filters_are_librosas():
-    found = frontends.mel_filters(RATE, 2048, 128, torch.device("cpu"), torch.float64)
+    found = filters.mel_filters(RATE, 2048, 128, torch.device("cpu"), torch.float64)
     expected = librosa.filters.mel(sr=RATE, n_fft=2048, n_mels=128, htk=True, dtype=np.float64).T
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-12)
 
 
 def test_mel_filters_are_made_once_and_empty_ones_are_reported(caplog):
-    frontends.mel_filters.cache_clear()
+    filters.mel_filters.cache_clear()
     with caplog.at_level(logging.WARNING, logger="toolkit"):
-        first = frontends.mel_filters(RATE, 256, 128, torch.device("cpu"), torch.float32)
-        again = frontends.mel_filters(RATE, 256, 128, torch.device("cpu"), torch.float32)
+        first = filters.mel_filters(RATE, 256, 128, torch.device("cpu"), torch.float32)
+        again = filters.mel_filters(RATE, 256, 128, torch.device("cpu"), torch.float32)
     assert first is again
     assert len(caplog.records) == 1 and "mel bands stay empty" in caplog.text
 
 
 def test_cosine_transform_is_scipys_and_orthonormal():
-    full = frontends.cosine_transform(8, 8, torch.device("cpu"), torch.float64)
+    full = filters.cosine_transform(8, 8, torch.device("cpu"), torch.float64)
     torch.testing.assert_close(full.t() @ full, torch.eye(8, dtype=torch.float64))
     expected = scipy.fftpack.dct(np.eye(8), type=2, norm="ortho", axis=1)[:, :3]
-    kept = frontends.cosine_transform(8, 3, torch.device("cpu"), torch.float64)
+    kept = filters.cosine_transform(8, 3, torch.device("cpu"), torch.float64)
     np.testing.assert_allclose(kept.numpy(), expected, atol=1e-12)

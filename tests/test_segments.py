@@ -8,8 +8,9 @@ import soundfile
 import torch
 
 from toolkit.corpus import Utterance
+from toolkit.epoch_batches import EpochBatches
 from toolkit.length_batches import LengthBatches
-from toolkit.segments import MIN_SAMPLES, EpochBatches, SegmentSet
+from toolkit.segments import MIN_SAMPLES, SegmentSet
 
 
 def utterance(folder, name: str, samples: int) -> Utterance:

@@ -2,7 +2,7 @@
 
 import torch
 
-from toolkit.segments import EpochBatches
+from toolkit.epoch_batches import EpochBatches
 from toolkit.shares import BatchShares, RowShares
 
 CLASSES = torch.tensor([0, 1, 0, 1, 1, 0, 1])

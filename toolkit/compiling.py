@@ -16,8 +16,7 @@ def compile_system(system: System, *, backend: str = "inductor") -> None:
 
     Front ends, heads and losses stay as they are, and so do levels with recurrent layers, which torch.compile leaves
     out, and everything in eval() mode. Where segments have one length, each batch size is compiled by itself, so that
-    what is computed does not depend on which size came first: a resumed run computes what the run before would have.
-    Elsewhere one code serves all lengths.
+    what is computed does not depend on which size came first. Elsewhere one code serves all lengths.
 
     Args:
         system: on its device; changed in place.

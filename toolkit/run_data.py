@@ -9,10 +9,11 @@ from toolkit.contracts import Seq
 from toolkit.corpus import Utterance
 from toolkit.covariates import class_index, marginal, shuffled_value
 from toolkit.distributed import rank, ranks
+from toolkit.epoch_batches import EpochBatches
 from toolkit.errors import RecipeError
 from toolkit.length_batches import REACH, LengthBatches
 from toolkit.preparation import Preparation, column
-from toolkit.segments import EpochBatches, SegmentLoader, SegmentSet
+from toolkit.segments import SegmentLoader, SegmentSet
 from toolkit.shares import BatchShares, RowShares
 
 

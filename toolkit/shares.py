@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from toolkit.segments import UNKNOWN, Batch, EpochBatches
+from toolkit.epoch_batches import EpochBatches
+from toolkit.segments import UNKNOWN, Batch
 
 
 class RowShares(Sampler[list[int]]):

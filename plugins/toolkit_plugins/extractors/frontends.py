@@ -10,10 +10,9 @@ The transform is calculated in float64, as librosa's: bins near the floor then a
 is a part of the frame's loudest bin, and shows in those 80 dB below it (3e-3). Powers are float32: they are only added.
 """
 
-import logging
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache, wraps
+from functools import wraps
 from typing import Any
 
 import torch
@@ -21,16 +20,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from toolkit.contracts import Seq
+from toolkit_plugins.extractors.filters import centred_window, cosine_transform, mel_blocks
 
 FLOOR_DB = -80.0
 SMALLEST_POWER = 1e-10  # librosa's amin
 VERSION = 3  # part of every cache key: raise it when the numbers below change
 
-_WINDOWS = {"hann": torch.hann_window, "hamming": torch.hamming_window}
 # Float64 values of windowed frames at once: what a core's caches hold, 256 MiB on an accelerator.
 _CHUNK = {"cpu": 2**17}
 _CHUNK_ACCELERATOR = 2**25
-_BANDS = 16  # mel bands at a time on a CPU: a band reaches few bins, and a product over all would be of zeros mostly
 
 
 def _in_full_precision(front_end: Callable[..., Seq]) -> Callable[..., Seq]:
@@ -163,53 +161,6 @@ def deltas(frames: Seq, *, reach: int = 2) -> Seq:
     return Seq(slope, frames.lengths, full=frames.full).zeroed()
 
 
-@lru_cache(maxsize=32)
-def mel_filters(sample_rate: int, n_fft: int, n_mels: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Triangular filters on the HTK mel scale up to half the sample rate, each of area 1 (librosa's norm).
-
-    Returns: [n_fft // 2 + 1, n_mels].
-    """
-    with torch.inference_mode(False):
-        top = 2595.0 * math.log10(1.0 + sample_rate / 2 / 700.0)
-        edges = torch.linspace(0, top, n_mels + 2, dtype=torch.float64, device="cpu")
-        edges = 700.0 * (10.0 ** (edges / 2595.0) - 1.0)  # Hz
-        bins = torch.linspace(0, sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64, device="cpu")
-        width = edges.diff()
-        rising = (bins[:, None] - edges[:-2]) / width[:-1]
-        falling = (edges[2:] - bins[:, None]) / width[1:]
-        filters = torch.minimum(rising, falling).clamp_min(0) * (2.0 / (edges[2:] - edges[:-2]))
-        empty = int((filters.amax(dim=0) == 0).sum())
-        if empty:
-            logging.getLogger("toolkit").warning(
-                "%d of %d mel bands stay empty between the bins of n_fft %d at %d Hz: fewer n_mels or a larger n_fft",
-                empty,
-                n_mels,
-                n_fft,
-                sample_rate,
-            )
-        return filters.to(device=device, dtype=dtype)
-
-
-@lru_cache(maxsize=32)
-def cosine_transform(size: int, kept: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Orthonormal DCT-II as a matrix: [size, kept]."""
-    with torch.inference_mode(False):
-        n = torch.arange(size, dtype=torch.float64, device="cpu")
-        k = torch.arange(kept, dtype=torch.float64, device="cpu")
-        matrix = torch.cos(math.pi / size * (n[:, None] + 0.5) * k) * math.sqrt(2.0 / size)
-        matrix[:, 0] /= math.sqrt(2.0)
-        return matrix.to(device=device, dtype=dtype)
-
-
-@lru_cache(maxsize=32)
-def _window(shape: str, size: int, n_fft: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """A window in the middle of n_fft samples: [n_fft]."""
-    with torch.inference_mode(False):
-        window = _WINDOWS[shape](size, dtype=torch.float64, device="cpu")
-        left = (n_fft - size) // 2
-        return functional.pad(window, (left, n_fft - size - left)).to(device=device, dtype=dtype)
-
-
 def _power_spectrum(wave: Seq, *, n_fft: int, window: int, shape: str, hop: int, preemphasis: float) -> Seq:
     """Power of centred frames, of the waveform's own precision, float32 at least.
 
@@ -218,7 +169,7 @@ def _power_spectrum(wave: Seq, *, n_fft: int, window: int, shape: str, hop: int,
     samples, device = wave.values.shape[1], wave.values.device
     kept = wave.values.dtype if wave.values.dtype == torch.float64 else torch.float32
     dtype = _widest(device)
-    taper = _window(shape, window, n_fft, device, dtype)
+    taper = centred_window(shape, window, n_fft, device, dtype)
     frames = frame_count(samples, hop=hop)
     # Rounded to the waveform's own precision, as whoever filters float32 samples before librosa sees them.
     filtered = Seq(pre_emphasis(wave.values.to(kept), preemphasis), wave.lengths, full=wave.full)
@@ -248,26 +199,9 @@ def _some_frames(framed: Tensor) -> Sequence[Tensor]:
 def _mel_powers(wave: Seq, *, sample_rate: int, n_fft: int, hop: int, n_mels: int, preemphasis: float) -> Seq:
     """Power in mel bands: [batch, frames + 1, n_mels]."""
     power = _power_spectrum(wave, n_fft=n_fft, window=n_fft, shape="hann", hop=hop, preemphasis=preemphasis)
-    blocks = _mel_blocks(sample_rate, n_fft, n_mels, power.values.device, power.values.dtype)
+    blocks = mel_blocks(sample_rate, n_fft, n_mels, power.values.device, power.values.dtype)
     bands = [power.values[:, :, first:stop] @ filters for first, stop, filters in blocks]
     return Seq(torch.cat(bands, dim=2), power.lengths, full=power.full)
-
-
-@lru_cache(maxsize=32)
-def _mel_blocks(
-    sample_rate: int, n_fft: int, n_mels: int, device: torch.device, dtype: torch.dtype
-) -> list[tuple[int, int, Tensor]]:
-    """The mel filters, some neighbouring bands at a time, over the bins that these bands reach.
-
-    Returns: the first bin, one past the last, and [stop - first, bands].
-    """
-    with torch.inference_mode(False):
-        whole, blocks = mel_filters(sample_rate, n_fft, n_mels, torch.device("cpu"), dtype), []
-        for filters in whole.split(_BANDS if device.type == "cpu" else n_mels, dim=1):
-            reached = filters.any(dim=1).nonzero().flatten().tolist() or [0]
-            first, stop = reached[0], reached[-1] + 1
-            blocks.append((first, stop, filters[first:stop].contiguous().to(device)))
-        return blocks
 
 
 def _widest(device: torch.device) -> torch.dtype:
