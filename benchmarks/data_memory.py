@@ -6,8 +6,6 @@ which takes them back when it needs memory.
 """
 
 import argparse
-import ctypes
-import gc
 import json
 import os
 import subprocess
@@ -26,6 +24,7 @@ from speech import RATE, durations
 
 from toolkit.cache import FeatureCache
 from toolkit.front_ends import code_of_levels
+from toolkit.memory import give_back
 from toolkit.model import System, build_system
 from toolkit.objective import build_objective
 from toolkit.preparation import load_source, prepare
@@ -104,8 +103,7 @@ class Peaks:
 
     def held(self, name: str) -> None:
         """Measure what is still used; what was freed is given back before."""
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)
+        give_back()
         self.found[name] = own_megabytes() - self.before
 
 

@@ -12,6 +12,7 @@ from toolkit.distributed import rank, ranks
 from toolkit.epoch_batches import EpochBatches
 from toolkit.errors import RecipeError
 from toolkit.length_batches import REACH, LengthBatches
+from toolkit.memory import give_back_large_blocks
 from toolkit.preparation import Preparation, column
 from toolkit.segments import SegmentLoader, SegmentSet
 from toolkit.shares import BatchShares, RowShares
@@ -84,6 +85,7 @@ class RunData:
             batch_sampler=batches,
             num_workers=training.workers,
             persistent_workers=training.workers > 0,
+            worker_init_fn=give_back_large_blocks,
             pin_memory=torch.device(self.device).type == "cuda",
             front_end=self.front_end,
         )

@@ -1,8 +1,6 @@
 """What a worker does for an experiment: the runs of cells that are read from one training, and their records."""
 
 import contextlib
-import ctypes
-import gc
 import os
 import platform
 import threading
@@ -17,6 +15,7 @@ from toolkit.errors import ToolkitError
 from toolkit.experiment.cells import Cell, Record, Records
 from toolkit.experiment.plan import Plan
 from toolkit.experiment.planning import with_protocol
+from toolkit.memory import give_back
 from toolkit.plugin_failures import plugin_failures
 from toolkit.preparation import Source, prepare
 from toolkit.protocols import training_protocol
@@ -73,7 +72,7 @@ def run_task(task: Task) -> list[Record]:
         done = []
         for cell in task.cells:
             done.append(_run_cell(task, cell))
-            _release_memory()
+            give_back()
         return done
 
 
@@ -121,14 +120,3 @@ def _source(task: Task, cell: Cell) -> Source:
     recipe = replace(recipe, fold=cell.fold, seed=cell.seed, output_folder=str(task.folder / RUNS))
     corpus = build("corpus", recipe.corpus.plugin, recipe.corpus.args, {}, where=recipe.corpus.where)
     return Source(recipe, corpus, None if task.data_folder is None else Path(task.data_folder), task.reduced)
-
-
-def _release_memory() -> None:
-    """Give back what a cell took, weights included.
-
-    A training's objects refer to each other (a Brain and its checkpointer), so they stay until Python looks for such,
-    and what is freed stays with glibc.
-    """
-    gc.collect()
-    with contextlib.suppress(AttributeError, OSError):  # of other C libraries
-        ctypes.CDLL(None).malloc_trim(0)
