@@ -9,6 +9,7 @@ import torch
 
 from toolkit import cache_shards
 from toolkit.cache import FeatureCache
+from toolkit.declarations import OWN
 from toolkit.model import build_system
 from toolkit.preparation import load_source, prepare
 from toolkit.run_data import RunData
@@ -39,7 +40,7 @@ class Parts:
     def cache(self, *, limit_mb: float = 10, precision: str = "fp32", code: str = "1") -> FeatureCache:
         return FeatureCache(
             self.system,
-            {level: {"toolkit": code} for level in self.system.levels},
+            {level: {OWN: code} for level in self.system.levels},
             self.sets,
             limit_mb=limit_mb,
             precision=precision,

@@ -331,10 +331,10 @@ def test_shards_without_an_index_and_partial_files_are_deleted(recipe, monkeypat
 
 
 def test_a_full_disk_is_one_line_that_says_what_to_do(recipe, monkeypatch):
-    def full(descriptor):
+    def full(path, target):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache_shards.os, "fsync", full)
+    monkeypatch.setattr(cache_shards.Path, "replace", full)
     parts = Parts(recipe)
     with pytest.raises(
         CacheError, match=r"No space left on device\): make room, set TOOLKIT_CACHE.*_cache_mb 0"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_system import write_recipe
 
-from toolkit import cache, cache_shards
+from toolkit import cache_filling, cache_shards
 from toolkit.cache_store import features_folder, stored_front_ends
 from toolkit.preparation import load_source, prepare
 from toolkit.run import Run
@@ -35,13 +35,13 @@ def recipe(tmp_path):
 @pytest.fixture
 def computed(monkeypatch):
     """Levels, one for each utterance whose features are computed to be stored."""
-    calls, original = [], cache.rows_of
+    calls, original = [], cache_filling.rows_of
 
     def counted(extractor, wave, *, level, precision):
         calls.append(level)
         return original(extractor, wave, level=level, precision=precision)
 
-    monkeypatch.setattr(cache, "rows_of", counted)
+    monkeypatch.setattr(cache_filling, "rows_of", counted)
     return calls
 
 
@@ -77,14 +77,14 @@ def run_and_die(recipe: Path, folder: Path) -> None:
     torch.set_num_threads(1)
     os.environ["TOOLKIT_CACHE"] = str(folder)
     cache_shards.SHARD_ENTRIES = 5
-    original, calls = cache.rows_of, iter(range(1, 100))
+    original, calls = cache_filling.rows_of, iter(range(1, 100))
 
     def dying(*args, **options):
         if next(calls) == 14:
             os.kill(os.getpid(), signal.SIGKILL)
         return original(*args, **options)
 
-    cache.rows_of = dying
+    cache_filling.rows_of = dying
     run(recipe, "killed")
 
 

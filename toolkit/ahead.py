@@ -1,11 +1,14 @@
 """Work that threads do while its results are used, in order."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
+
+from toolkit.forks import wait_for_threads
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
@@ -26,15 +29,21 @@ def ahead(work: Callable[[Item], Result], items: Iterable[Item], *, threads: int
     """
     own = torch.get_num_threads()
     pending: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(threads, "ahead", initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(work, item))
-                if len(pending) > 2 * threads:
-                    yield pending.popleft().result()
-            while pending:
+    begun: list[int] = []
+
+    def begin() -> None:
+        begun.append(threading.get_native_id())
+        torch.set_num_threads(1)
+
+    pool = ThreadPoolExecutor(threads, "ahead", initializer=begin)
+    try:
+        for item in items:
+            pending.append(pool.submit(work, item))
+            if len(pending) > 2 * threads:
                 yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
-            torch.set_num_threads(own)  # what threads set is the default of all that begin later
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(own)  # what threads set is the default of all that begin later
+        wait_for_threads(begun)

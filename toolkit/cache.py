@@ -3,19 +3,16 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
-from toolkit.ahead import ahead
-from toolkit.cache_shards import Entry, FrontEndFolder, Shard, ShardWriter
+from toolkit.cache_filling import CachedFrontEnd, CachedUtterance, Filling
+from toolkit.cache_shards import Entry, FrontEndFolder, Shard
 from toolkit.cache_store import LIMIT, features_folder, limit_bytes, lock_of, locked, make_room, megabytes
 from toolkit.contracts import Extractor, Seq
 from toolkit.declarations import OWN
@@ -27,13 +24,11 @@ from toolkit.front_ends import (
     features_of,
     front_end_description,
     front_end_key,
-    rows_of,
 )
 from toolkit.model import System
 from toolkit.segments import SegmentLoader, SegmentSet
 
 WAVEFORM = "the waveform"  # no name of a level
-MOST_THREADS = 16  # more would wait for each other: a part of their work is Python's
 JUDGED = 4  # utterances by which it is judged whether all fit
 
 
@@ -73,7 +68,7 @@ class FeatureCache:
         self._waits = False
         self._contents: dict[Path, str] = {}  # audio file -> hash
         self._keys: dict[str, str] = {}  # level -> key of its front end
-        self._front_ends: dict[str, _FrontEnd] = {}
+        self._front_ends: dict[str, CachedFrontEnd] = {}
 
     def front_end(self, wave: Seq) -> dict[str, Seq]:
         """What the levels' front ends make of a batch, computed now and rounded as what is stored."""
@@ -112,7 +107,7 @@ class FeatureCache:
         for level, extractor in self.system.levels.items():
             self._add(level, extractor, self.code[level], self.precision)
 
-    def _add(self, level: str, extractor: Extractor, code: Mapping[str, str], precision: str) -> "_FrontEnd":
+    def _add(self, level: str, extractor: Extractor, code: Mapping[str, str], precision: str) -> CachedFrontEnd:
         description = front_end_description(
             extractor,
             level=level,
@@ -125,10 +120,10 @@ class FeatureCache:
         self._keys[level] = key = front_end_key(description)
         if key not in self._front_ends:
             folder = FrontEndFolder(features_folder() / key, description)
-            self._front_ends[key] = _FrontEnd(level, extractor, folder, precision)
+            self._front_ends[key] = CachedFrontEnd(level, extractor, folder, precision)
         return self._front_ends[key]
 
-    def _provide(self, utterances: Sequence["_Utterance"]) -> None:
+    def _provide(self, utterances: Sequence[CachedUtterance]) -> None:
         """Find or compute the features of some utterances, every front end's."""
         wanted = {utterance.key: utterance for utterance in utterances}
         keys = [key for key in sorted(self._front_ends) if self._missing(key, wanted)]  # one order, or two could wait
@@ -140,52 +135,21 @@ class FeatureCache:
                 self._front_ends[key].folder.clean()
             if any(missing.values()):
                 self._make_room(missing, wanted)
-                self._compute(missing, wanted)
+                todo = [utterance for key, utterance in wanted.items() if any(key in some for some in missing.values())]
+                Filling(self._front_ends, missing, todo, device=self.device, progress=self.progress).fill()
 
-    def _missing(self, key: str, wanted: Mapping[str, "_Utterance"]) -> set[str]:
+    def _missing(self, key: str, wanted: Mapping[str, CachedUtterance]) -> set[str]:
         folder = self._front_ends[key].folder
         folder.find(wanted, say=self.say)
         return wanted.keys() - folder.entries.keys()
 
-    def _make_room(self, missing: Mapping[str, set[str]], wanted: Mapping[str, "_Utterance"]) -> None:
+    def _make_room(self, missing: Mapping[str, set[str]], wanted: Mapping[str, CachedUtterance]) -> None:
         if self._fits is not None:
             sizes = (self._front_ends[key].rate * sum(wanted[u].samples for u in some) for key, some in missing.items())
             keep = [front_end.folder.path for front_end in self._front_ends.values()]
             make_room(features_folder(), sum(sizes), keep=keep, say=self.say)
 
-    def _compute(self, missing: Mapping[str, set[str]], wanted: Mapping[str, "_Utterance"]) -> None:
-        """Compute and write what is missing, while threads read further utterances and do what one core does best."""
-        writers = {key: ShardWriter(self._front_ends[key].folder) for key in missing}
-        todo = [utterance for key, utterance in wanted.items() if any(key in some for some in missing.values())]
-        by_threads = [key for key in missing if self._front_ends[key].is_light and self._on_cpu]
-
-        def rows(utterance: "_Utterance", wave: Seq, keys: Iterable[str]) -> dict[str, list[np.ndarray]]:
-            return {key: self._rows(key, wave) for key in keys if utterance.key in missing[key]}
-
-        def begun(utterance: "_Utterance") -> tuple[Seq, dict[str, list[np.ndarray]]]:
-            wave = utterance.segments.waves(utterance.indices)
-            return wave, rows(utterance, wave, by_threads)
-
-        others = [key for key in missing if key not in by_threads]
-        console = Console(stderr=True)
-        with closing(ahead(begun, todo, threads=min(MOST_THREADS, torch.get_num_threads()))) as results:
-            bar = track(todo, "features", console=console, transient=True, disable=not self.progress)
-            for utterance, (wave, done) in zip(bar, results, strict=True):
-                for key, segments in (done | rows(utterance, wave.to(self.device), others)).items():
-                    writers[key].add(utterance.key, segments)
-                    writers[key].flush(full_only=True)
-        for writer in writers.values():
-            writer.flush()
-
-    def _rows(self, key: str, wave: Seq) -> list[np.ndarray]:
-        front_end = self._front_ends[key]
-        return rows_of(front_end.extractor, wave, level=front_end.level, precision=front_end.precision)
-
-    @property
-    def _on_cpu(self) -> bool:
-        return torch.device(self.device).type == "cpu"
-
-    def _judge(self, first: Sequence["_Utterance"]) -> None:
+    def _judge(self, first: Sequence[CachedUtterance]) -> None:
         """Decide by some utterances, whose features are there, whether those of the whole run fit."""
         samples = sum(utterance.samples for utterance in first)
         size = DTYPES[self.precision].itemsize
@@ -216,7 +180,7 @@ class FeatureCache:
             self._add(WAVEFORM, Waveform(), code, "fp32").rate = needed / samples
             self.say(f"Waveforms at the system's rate are kept instead: about {megabytes(needed)}.")
 
-    def _utterances(self, segments: SegmentSet, limit: int | None = None) -> list["_Utterance"]:
+    def _utterances(self, segments: SegmentSet, limit: int | None = None) -> list[CachedUtterance]:
         """The utterances of a set, with the keys of their entries; the first of them."""
         widths, found = segments.widths(), []
         for index, indices in enumerate(segments.by_utterance()[:limit]):
@@ -224,7 +188,7 @@ class FeatureCache:
             cuts = [(segments.segments[i].start, segments.segments[i].stop) for i in indices]
             what = [self._content(utterance.path), utterance.start, utterance.end, cuts, [widths[i] for i in indices]]
             samples = sum(widths[i] for i in indices)
-            found.append(_Utterance(_sha256(json.dumps(what))[:32], segments, indices, samples))
+            found.append(CachedUtterance(_sha256(json.dumps(what))[:32], segments, indices, samples))
         return found
 
     def _content(self, path: Path) -> str:
@@ -240,28 +204,6 @@ class FeatureCache:
         if not self._waits:
             self.say(line)
         self._waits = True
-
-
-@dataclass
-class _FrontEnd:
-    level: str  # the first of those that have it
-    extractor: Extractor
-    folder: FrontEndFolder
-    precision: str
-    rate: float = 0.0  # bytes for each sample of audio
-
-    @property
-    def is_light(self) -> bool:
-        """Whether it has no network: then one core a time and utterance is faster than all for each operation."""
-        return self.folder.description["frozen"] is None
-
-
-@dataclass(frozen=True)
-class _Utterance:
-    key: str
-    segments: SegmentSet
-    indices: Sequence[int]  # of its segments
-    samples: int  # of all of them, as they are padded
 
 
 class StoredRows(Sequence[Tensor]):

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from toolkit.errors import CacheError
-from toolkit.flushing import flush
 
 DESCRIPTION = "front-end.json"
 SHARD_BYTES, SHARD_ENTRIES = 64_000_000, 500  # a shard is written when it holds so much: what a kill can cost
@@ -124,10 +123,11 @@ class FrontEndFolder:
                 delete(file)
         self._damaged.clear()
 
-    def write(self, rows: Mapping[str, Sequence[np.ndarray]]) -> None:
+    def write(self, rows: Mapping[str, Sequence[np.ndarray]]) -> dict[str, Entry]:
         """Write a shard, its index last.
 
         Args: rows: key -> of each segment [frames, channels].
+        Returns: key -> entry.
         Raises: CacheError if it cannot be written.
         """
         flat = [np.ascontiguousarray(segment) for segments in rows.values() for segment in segments]
@@ -149,7 +149,9 @@ class FrontEndFolder:
             shard = Shard(self.path / f"{name}.npy")
         except OSError as error:
             raise CacheError(f"{self.path} could not be written ({error.strerror or error}): {REMEDY}.") from error
-        self.entries |= {key: Entry(shard, at, tuple(frames), size) for key, (at, frames, size) in entries.items()}
+        written = {key: Entry(shard, at, tuple(frames), size) for key, (at, frames, size) in entries.items()}
+        self.entries |= written
+        return written
 
 
 class ShardWriter:
@@ -157,24 +159,26 @@ class ShardWriter:
 
     Args:
         folder: where they go.
+        most: bytes of values from which on a shard is written.
     """
 
-    def __init__(self, folder: FrontEndFolder):
-        self.folder = folder
-        self.rows: dict[str, Sequence[np.ndarray]] = {}
-        self.bytes = 0
+    def __init__(self, folder: FrontEndFolder, *, most: int = SHARD_BYTES):
+        self.folder, self.most = folder, most
+        self._rows: dict[str, Sequence[np.ndarray]] = {}
+        self._bytes = 0
 
-    def add(self, key: str, segments: Sequence[np.ndarray]) -> None:
-        """Take an entry: of each segment [frames, channels]."""
-        self.rows[key] = segments
-        self.bytes += sum(segment.nbytes for segment in segments)
+    def add(self, key: str, segments: Sequence[np.ndarray]) -> dict[str, Entry]:
+        """Take an entry, of each segment [frames, channels]; returns what was written if that filled a shard."""
+        self._rows[key] = segments
+        self._bytes += sum(segment.nbytes for segment in segments)
+        return self.flush() if self._bytes >= self.most or len(self._rows) >= SHARD_ENTRIES else {}
 
-    def flush(self, *, full_only: bool = False) -> None:
-        """Write what was collected, or only do so if that fills a shard."""
-        full = self.bytes >= SHARD_BYTES or len(self.rows) >= SHARD_ENTRIES
-        if self.rows and (full or not full_only):
-            self.folder.write(self.rows)
-            self.rows, self.bytes = {}, 0
+    def flush(self) -> dict[str, Entry]:
+        """Write what was collected, and return it."""
+        if not self._rows:
+            return {}
+        rows, self._rows, self._bytes = self._rows, {}, 0
+        return self.folder.write(rows)
 
 
 def delete(file: Path) -> None:
@@ -216,17 +220,14 @@ def _json(value: Mapping[str, Any]) -> bytes:
 
 
 def _write(path: Path, parts: Sequence[bytes | memoryview]) -> None:
-    """Write a file whole: aside, flushed, then renamed."""
+    """Write a file aside, then rename it. After a power failure it may be damaged, which its readers find."""
     partial = path.with_name(f"{path.name}.partial")
     try:
         with partial.open("wb") as file:
             for part in parts:
                 file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
         partial.replace(path)
     except OSError:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise
-    flush(path.parent)  # the name, too
