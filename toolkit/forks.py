@@ -1,5 +1,6 @@
 """Work that forked processes do, each by itself: where threads would wait for each other's Python."""
 
+import ctypes
 import multiprocessing
 import signal
 import sys
@@ -16,6 +17,7 @@ import torch
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
 PATIENCE_S = 60.0  # without any result
+_END_WITH_PARENT = 1  # Linux's PR_SET_PDEATHSIG
 
 
 def can_fork() -> bool:
@@ -81,6 +83,8 @@ def _serve(
     writer: Connection,
     readers: Sequence[Connection],
 ) -> None:
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent ends its children
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for reader in readers:
