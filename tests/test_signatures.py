@@ -58,8 +58,13 @@ def test_a_docstring_without_args_has_no_meanings():
     assert read_meanings(object) == {}
 
 
-def test_a_module_without_a_constructor_takes_nothing():
+@pytest.mark.parametrize("replaced", [False, True], ids=["as it is", "by torch's compiler"])
+def test_a_module_without_a_constructor_takes_nothing(monkeypatch, replaced):
     from torch import nn
+
+    if replaced:  # as torch.compile does for the rest of the process
+        original = nn.Module.__init__
+        monkeypatch.setattr(nn.Module, "__init__", lambda self, *args, **kwargs: original(self, *args, **kwargs))
 
     class Bare(nn.Module):
         """Takes what Module takes: nothing."""

@@ -177,7 +177,8 @@ def read_source(cls: type) -> str:
 
 
 def _parameters(cls: type) -> list[inspect.Parameter]:
-    if getattr(cls.__init__, "__module__", "").startswith("torch.nn."):
+    constructed_by = next(base for base in cls.__mro__ if "__init__" in vars(base))
+    if constructed_by.__module__.startswith("torch.nn."):
         return []  # a Module without a constructor of its own; torch's says (*args, **kwargs) and takes nothing
     try:
         signature = inspect.signature(cls, eval_str=True)
