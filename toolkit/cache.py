@@ -3,14 +3,14 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from toolkit.ahead import ahead
 from toolkit.cache_filling import CachedFrontEnd, CachedUtterance, Filling
 from toolkit.cache_shards import Entry, FrontEndFolder, Shard
 from toolkit.cache_store import LIMIT, features_folder, limit_bytes, lock_of, locked, make_room, megabytes
@@ -183,22 +183,20 @@ class FeatureCache:
     def _utterances(self, segments: SegmentSet, limit: int | None = None) -> list[CachedUtterance]:
         """The utterances of a set, with the keys of their entries; the first of them."""
         widths, found = segments.widths(), []
+        self._read_contents(utterance.path for utterance in segments.utterances[:limit])
         for index, indices in enumerate(segments.by_utterance()[:limit]):
             utterance = segments.utterances[index]
             cuts = [(segments.segments[i].start, segments.segments[i].stop) for i in indices]
-            what = [self._content(utterance.path), utterance.start, utterance.end, cuts, [widths[i] for i in indices]]
+            what = [self._contents[utterance.path], utterance.start, utterance.end, cuts, [widths[i] for i in indices]]
             samples = sum(widths[i] for i in indices)
             found.append(CachedUtterance(_sha256(json.dumps(what))[:32], segments, indices, samples))
         return found
 
-    def _content(self, path: Path) -> str:
-        if path not in self._contents:
-            try:
-                with path.open("rb") as file:
-                    self._contents[path] = _file_sha256(file)
-            except OSError as error:
-                raise AudioError(f"{path} cannot be read: {error.strerror or error}") from None
-        return self._contents[path]
+    def _read_contents(self, paths: Iterable[Path]) -> None:
+        """Find the hash of each file."""
+        new = [path for path in dict.fromkeys(paths) if path not in self._contents]
+        with closing(ahead(_file_sha256, new, threads=torch.get_num_threads())) as hashes:
+            self._contents |= zip(new, hashes, strict=True)
 
     def _say_that_it_waits(self, line: str) -> None:
         if not self._waits:
@@ -242,8 +240,12 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _file_sha256(file: IO[bytes]) -> str:
+def _file_sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise AudioError(f"{path} cannot be read: {error.strerror or error}") from None
     return digest.hexdigest()
