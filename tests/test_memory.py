@@ -9,17 +9,14 @@ import pytest
 MEGABYTES = 200
 PROGRAM = """
 import numpy, re, sys
-from toolkit.memory import give_back, give_back_large_blocks, keep_freed_blocks
+from toolkit.memory import give_back, give_back_large_blocks
 
 def resident():
     return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1000
 
 if sys.argv[1] == "large blocks":
     give_back_large_blocks()
-if sys.argv[1] == "kept":
-    keep_freed_blocks()
-if sys.argv[1] not in ("fresh", "kept"):
-    numpy.ones(30_000_000, numpy.uint8)  # freed at once: glibc keeps blocks up to this size from now on
+numpy.ones(30_000_000, numpy.uint8)  # freed at once: glibc keeps blocks up to this size from now on
 before = resident()
 blocks = [numpy.ones(4_000_000, numpy.uint8) for _ in range(51)]
 del blocks[:50]
@@ -41,9 +38,3 @@ def test_freed_blocks_stay_with_a_process_unless_it_gives_them_back():
     assert kept("nothing") > 0.9 * MEGABYTES
     assert kept("all") < 0.1 * MEGABYTES
     assert kept("large blocks") < 0.1 * MEGABYTES
-
-
-@glibc
-def test_a_process_that_soon_ends_keeps_blocks_from_the_first():
-    assert kept("fresh") < 0.1 * MEGABYTES
-    assert kept("kept") > 0.9 * MEGABYTES

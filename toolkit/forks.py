@@ -14,8 +14,6 @@ from typing import TypeVar
 
 import torch
 
-from toolkit.memory import keep_freed_blocks
-
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
 PATIENCE_S = 60.0  # without any result
@@ -92,7 +90,6 @@ def _serve(
     for reader in readers:
         reader.close()  # or the parent's end would not be seen
     torch.set_num_threads(1)
-    keep_freed_blocks()
     with suppress(Exception):  # told by whoever does the rest; a closed pipe: nobody is there any more
         for result in work(items):
             writer.send(result)

@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _LARGE = 2**20  # bytes
-_LARGEST = 2**25  # glibc maps larger blocks one by one, whatever is asked for
 
 
 def give_back() -> None:
@@ -26,13 +25,6 @@ def give_back_large_blocks(_worker: int = 0) -> None:
     with _glibc() as libc:
         libc.mallopt(_MMAP_THRESHOLD, _LARGE)
         libc.mallopt(_TRIM_THRESHOLD, _LARGE)
-
-
-def keep_freed_blocks() -> None:
-    """From now on in this process, use freed blocks again without giving them back; for one that soon ends."""
-    with _glibc() as libc:
-        libc.mallopt(_MMAP_THRESHOLD, _LARGEST)
-        libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 @contextmanager
