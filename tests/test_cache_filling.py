@@ -22,7 +22,7 @@ UTTERANCES = 24
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch, tmp_path):
     monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(cache_filling, "FORKED", 8)
+    monkeypatch.setattr(cache_filling, "WORTHWHILE", 4)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -38,7 +38,7 @@ def recipe(tmp_path):
 def expected(recipe, monkeypatch):
     """What one process makes."""
     with monkeypatch.context() as patched:
-        patched.setattr(cache_filling, "FORKED", 1000)
+        patched.setattr(cache_filling, "WORTHWHILE", 1000)
         parts = Parts(recipe)
         assert parts.cache(code="alone").give(parts.sets) and len(parts.computed) == UTTERANCES
         return parts.rows()
@@ -74,6 +74,16 @@ def test_what_a_killed_process_did_not_write_is_computed_here(recipe, expected):
     at_call(parts, 5, lambda: os.kill(os.getpid(), signal.SIGKILL))
     assert parts.cache().give(parts.sets)
     assert same(parts.rows(), expected) and len(parts.computed) == UTTERANCES  # both died before they wrote
+
+
+def test_where_no_process_can_begin_threads_compute(recipe, expected, monkeypatch):
+    def refuse(process):
+        raise OSError(11, "Resource temporarily unavailable")
+
+    parts = Parts(recipe)
+    monkeypatch.setattr("multiprocessing.context.ForkProcess.start", refuse)
+    assert parts.cache().give(parts.sets)
+    assert same(parts.rows(), expected) and len(parts.computed) == UTTERANCES
 
 
 def test_an_error_is_told_once_and_the_rest_is_kept(recipe, expected, capfd):

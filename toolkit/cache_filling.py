@@ -18,8 +18,8 @@ from toolkit.forks import can_fork, forked
 from toolkit.front_ends import rows_of
 from toolkit.segments import SegmentSet
 
-MOST_THREADS = 16  # more would wait for each other: a part of their work is Python's
-FORKED = 64  # utterances from which on processes are worth their beginning
+MOST_CORES = 16  # more threads would wait for each other, more processes write small shards
+WORTHWHILE = 32  # utterances for which a process is worth its beginning
 
 Rows = dict[str, list[np.ndarray]]  # key of a front end -> of each segment [frames, channels]
 Written = dict[str, dict[str, Entry]]  # key of a front end -> key of an utterance -> where its features are
@@ -104,7 +104,8 @@ class Filling:
         self.device, self.progress = device, progress
         on_cpu = torch.device(device).type == "cpu"
         self._light = [key for key, front_end in self.front_ends.items() if on_cpu and front_end.is_light]
-        self._cores = torch.get_num_threads()
+        self._cores = min(MOST_CORES, torch.get_num_threads())
+        self._processes = min(self._cores, len(utterances) // WORTHWHILE)
 
     def fill(self) -> None:
         """Compute and write all that is missing.
@@ -121,9 +122,9 @@ class Filling:
     def _in_processes(self) -> Iterator[int]:
         """Fill what processes can; yields how many utterances were computed."""
         light = len(self._light) == len(self.front_ends) and all(f.is_own for f in self.front_ends.values())
-        if not (light and can_fork() and self._cores > 1 and len(self.utterances) >= FORKED):
+        if not (light and can_fork() and self._processes > 1):
             return
-        with closing(forked(self._share, self.utterances, processes=self._cores)) as results:
+        with closing(forked(self._share, self.utterances, processes=self._processes)) as results:
             for done, written in results:
                 for key, entries in written.items():
                     self.front_ends[key].folder.entries |= entries
@@ -131,7 +132,8 @@ class Filling:
 
     def _share(self, utterances: Sequence[CachedUtterance]) -> Iterator[tuple[int, Written]]:
         """Fill a share, in a process of its own: utterances computed, and what was written with them."""
-        writers = {key: ShardWriter(f.folder, most=SHARD_BYTES // self._cores) for key, f in self.front_ends.items()}
+        most = SHARD_BYTES // self._processes
+        writers = {key: ShardWriter(front_end.folder, most=most) for key, front_end in self.front_ends.items()}
         with suppress(Exception):  # what was computed is written; the rest is done again where errors are told
             for utterance in utterances:
                 rows = self._rows(utterance, utterance.wave(), self._light)
@@ -149,7 +151,7 @@ class Filling:
             return wave, self._rows(utterance, wave, self._light)
 
         try:
-            with closing(ahead(begun, todo, threads=min(MOST_THREADS, self._cores))) as results:
+            with closing(ahead(begun, todo, threads=self._cores)) as results:
                 for utterance, (wave, rows) in zip(todo, results, strict=True):
                     for key, segments in (rows | self._rows(utterance, wave.to(self.device), heavy)).items():
                         writers[key].add(utterance.key, segments)

@@ -30,8 +30,8 @@ def forked(
 ) -> Iterator[Result]:
     """What `work` yields of shares of the items, each share in a process of its own, as it comes.
 
-    A process that fails or is killed ends without a word, its last results missing, and so do all where none has a
-    result for a minute (a library that does not bear to be forked): whoever needs them does what is left
+    A process that fails, is killed or cannot begin ends without a word, its last results missing, and so do all where
+    none has a result for a minute (a library that does not bear to be forked): whoever needs them does what is left
     itself, and meets an error where it can be told. Processes end with this one, and with the iterator.
 
     Args:
@@ -47,11 +47,11 @@ def forked(
             reader, writer = context.Pipe(duplex=False)
             readers.append(reader)
             child = context.Process(target=_serve, args=(work, items[share::processes], writer, readers), daemon=True)
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), suppress(OSError):  # no memory, or too many processes
                 warnings.simplefilter("ignore", DeprecationWarning)  # that other threads run, which torch's do
                 child.start()
+                children.append(child)
             writer.close()  # or the end of the child would not be seen
-            children.append(child)
         while ready := wait(readers, PATIENCE_S) if readers else []:
             for reader in ready:
                 try:
