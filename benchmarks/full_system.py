@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from measuring import ROUNDS, Result, Timing, by_turns
-from plain_composition import PlainComposition, Training, megabytes
+from plain_composition import HEADS, PlainComposition, Training, megabytes, plain_state
 from speech import write_corpus
 from torch import Tensor
 
@@ -27,7 +27,7 @@ from toolkit.checkpoints import AtomicCheckpointer
 from toolkit.contracts import Seq
 from toolkit.front_ends import code_of_levels
 from toolkit.history import History
-from toolkit.model import System, build_system
+from toolkit.model import build_system
 from toolkit.objective import build_objective
 from toolkit.preparation import load_source, prepare
 from toolkit.protocols import stopping_rules
@@ -55,7 +55,6 @@ model:
   heads: {{{heads}}}
 training: {{device: cpu, batch_size: 4, feature_cache_mb: {cache_mb}}}
 """
-HEADS = ("emotion", "spectrogram", "mfcc", "wav2vec2")
 
 
 @dataclass(frozen=True)
@@ -191,40 +190,13 @@ class Ours:
         return {"inputs": inputs, "batches": list(self.data.training_batches())}
 
 
-def plain_state(system: System) -> dict[str, Tensor]:
-    """The weights of ours by the names that they have in the plain composition."""
-    names = {
-        "levels.spectrogram.backbone": "alexnet",
-        "levels.mfcc.encoder.layers.0": "lstm",
-        "levels.mfcc.encoder.layers.1": "lstm.second",
-        "levels.wav2vec2.model": "wav2vec2",
-        "fusion.project.spectrogram": "spectrogram",
-        "fusion.project.mfcc": "mfcc",
-        "fusion.project.wav2vec2": "frames",
-        "fusion.weigh": "weigh",
-        "fusion.fuse": "fuse",
-        **{f"heads.{name}.layers": f"heads.{name}" for name in HEADS},
-    }
-    state = {}
-    for name, values in system.state_dict().items():
-        for ours, theirs in names.items():
-            if name.startswith(f"{ours}."):
-                state[name.replace(ours, theirs, 1)] = values
-    for name in [name for name in state if ".second." in name]:
-        state[name.replace(".second.", ".").replace("_l0", "_l1")] = state.pop(name)
-    # Ours flattens the map frame by frame: [time, channel, frequency]; theirs [channel, frequency, time].
-    weight = state["spectrogram.1.weight"]
-    state["spectrogram.1.weight"] = weight.view(-1, 6, 256, 6).permute(0, 2, 3, 1).flatten(1)
-    return state
-
-
 def differences(folder: Path, manifest: Path) -> list[float]:
     """Of the losses of an epoch, with equal weights and no dropout; leaves the opponent's inputs in the folder."""
     ours = Ours(write_recipe(folder / "same.yaml", CONTESTANTS["tuned"], dropout=False), manifest, folder / "same")
     saved = ours.plain_inputs()
     torch.save(saved, folder / INPUTS)
     model = PlainComposition(dropout=False)
-    model.load_state_dict(plain_state(ours.system))
+    model.load_state_dict(plain_state(ours.system.state_dict()))
     theirs = Training(saved["inputs"], saved["batches"], model)
     return [abs(a - b) for a, b in zip(ours.epoch(), theirs.epoch(), strict=True)]
 

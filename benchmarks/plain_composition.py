@@ -8,6 +8,7 @@ memory.
 """
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from torchvision.models import alexnet
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 LEVELS = ("spectrogram", "mfcc", "wav2vec2")
+HEADS = ("emotion", *LEVELS)
 CLASSES, DIM = 4, 128
 CENTER_WEIGHT, CENTER_RATE = 0.003, 0.5
 
@@ -48,8 +50,7 @@ class PlainComposition(nn.Module):
         self.weigh = layer(2 * DIM, 149, p)
         self.frames = layer(768, DIM, p)
         self.fuse = layer(3 * DIM, DIM, p)
-        heads = ("emotion", *LEVELS)
-        self.heads = nn.ModuleDict({n: nn.Sequential(*layer(DIM, DIM, p), nn.Linear(DIM, CLASSES)) for n in heads})
+        self.heads = nn.ModuleDict({n: nn.Sequential(*layer(DIM, DIM, p), nn.Linear(DIM, CLASSES)) for n in HEADS})
 
     def forward(self, image: Tensor, mfcc: Tensor, wave: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """[batch, 3, 256, 384], [batch, 300, 40], [batch, 48000] -> logits by head, fused [batch, DIM]."""
@@ -61,6 +62,33 @@ class PlainComposition(nn.Module):
         fused = self.fuse(torch.cat([s, m, w], dim=1))
         embeddings = dict(zip(self.heads, (fused, s, m, w), strict=True))
         return {name: head(embeddings[name]) for name, head in self.heads.items()}, fused
+
+
+def plain_state(ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The toolkit's weights by the names that they have in a PlainComposition."""
+    names = {
+        "levels.spectrogram.backbone": "alexnet",
+        "levels.mfcc.encoder.layers.0": "lstm",
+        "levels.mfcc.encoder.layers.1": "lstm.second",
+        "levels.wav2vec2.model": "wav2vec2",
+        "fusion.project.spectrogram": "spectrogram",
+        "fusion.project.mfcc": "mfcc",
+        "fusion.project.wav2vec2": "frames",
+        "fusion.weigh": "weigh",
+        "fusion.fuse": "fuse",
+        **{f"heads.{name}.layers": f"heads.{name}" for name in HEADS},
+    }
+    state = {}
+    for name, values in ours.items():
+        for prefix, plain in names.items():
+            if name.startswith(f"{prefix}."):
+                state[name.replace(prefix, plain, 1)] = values
+    for name in [name for name in state if ".second." in name]:
+        state[name.replace(".second.", ".").replace("_l0", "_l1")] = state.pop(name)
+    # Ours flattens the map frame by frame: [time, channel, frequency]; theirs [channel, frequency, time].
+    weight = state["spectrogram.1.weight"]
+    state["spectrogram.1.weight"] = weight.view(-1, 6, 256, 6).permute(0, 2, 3, 1).flatten(1)
+    return state
 
 
 class Training:

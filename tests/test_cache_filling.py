@@ -9,7 +9,7 @@ import torch
 from cached_features import Parts, same
 from small_system import write_recipe
 
-from toolkit import cache_filling
+from toolkit import cache_filling, cache_shards
 from toolkit.cache import JUDGED
 from toolkit.cache_store import features_folder
 from toolkit.errors import AudioError, CacheError
@@ -86,7 +86,17 @@ def test_where_no_process_can_begin_threads_compute(recipe, expected, monkeypatc
     assert same(parts.rows(), expected) and len(parts.computed) == UTTERANCES
 
 
-def test_an_error_is_told_once_and_the_rest_is_kept(recipe, expected, capfd):
+def test_a_killed_process_loses_its_part_of_500_utterances(recipe, monkeypatch):
+    monkeypatch.setattr(cache_shards, "SHARD_ENTRIES", 2 * 3)
+    parts = Parts(recipe)
+    at_call(parts, 5, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    assert parts.cache().give(parts.sets)
+    assert len(parts.computed) == UTTERANCES - 2 * 3  # each of two had written three before it died
+
+
+@pytest.mark.parametrize("worthwhile", [4, 1000], ids=["processes", "threads"])
+def test_an_error_is_told_once_and_the_rest_is_kept(recipe, expected, capfd, monkeypatch, worthwhile):
+    monkeypatch.setattr(cache_filling, "WORTHWHILE", worthwhile)
     parts = Parts(recipe)
     broken = recipe.parent / "corpus" / "2F3.wav"
     whole = broken.read_bytes()
@@ -97,7 +107,7 @@ def test_an_error_is_told_once_and_the_rest_is_kept(recipe, expected, capfd):
     broken.write_bytes(whole)
     after = Parts(recipe)
     assert after.cache().give(after.sets)
-    assert 0 < len(after.computed) < UTTERANCES // 2 and same(after.rows(), expected)
+    assert 0 < len(after.computed) < UTTERANCES and same(after.rows(), expected)
 
 
 def test_a_full_disk_is_told_here(recipe, monkeypatch):
@@ -114,7 +124,7 @@ def test_a_full_disk_is_told_here(recipe, monkeypatch):
 
 
 def test_processes_hold_together_what_one_would(recipe, monkeypatch):
-    monkeypatch.setattr(cache_filling, "SHARD_BYTES", 2 * 3000)
+    monkeypatch.setattr(cache_shards, "SHARD_BYTES", 2 * 3000)
     parts = Parts(recipe)
     assert parts.cache().give(parts.sets)
     sizes = [file.stat().st_size for file in features_folder().glob("*/*.npy")]

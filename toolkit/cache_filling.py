@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from toolkit.ahead import ahead
-from toolkit.cache_shards import SHARD_BYTES, Entry, FrontEndFolder, ShardWriter
+from toolkit.cache_shards import Entry, FrontEndFolder, ShardWriter
 from toolkit.contracts import Extractor, Seq
 from toolkit.declarations import OWN
 from toolkit.forks import can_fork, forked
@@ -132,8 +132,8 @@ class Filling:
 
     def _share(self, utterances: Sequence[CachedUtterance]) -> Iterator[tuple[int, Written]]:
         """Fill a share, in a process of its own: utterances computed, and what was written with them."""
-        most = SHARD_BYTES // self._processes
-        writers = {key: ShardWriter(front_end.folder, most=most) for key, front_end in self.front_ends.items()}
+        together = self._processes
+        writers = {key: ShardWriter(front_end.folder, writers=together) for key, front_end in self.front_ends.items()}
         with suppress(Exception):  # what was computed is written; the rest is done again where errors are told
             for utterance in utterances:
                 rows = self._rows(utterance, utterance.wave(), self._light)

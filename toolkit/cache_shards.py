@@ -159,11 +159,12 @@ class ShardWriter:
 
     Args:
         folder: where they go.
-        most: bytes of values from which on a shard is written.
+        writers: how many write at the same time; together they hold no more than one would.
     """
 
-    def __init__(self, folder: FrontEndFolder, *, most: int = SHARD_BYTES):
-        self.folder, self.most = folder, most
+    def __init__(self, folder: FrontEndFolder, *, writers: int = 1):
+        self.folder = folder
+        self._most_bytes, self._most_entries = SHARD_BYTES // writers, SHARD_ENTRIES // writers
         self._rows: dict[str, Sequence[np.ndarray]] = {}
         self._bytes = 0
 
@@ -171,7 +172,8 @@ class ShardWriter:
         """Take an entry, of each segment [frames, channels]; returns what was written if that filled a shard."""
         self._rows[key] = segments
         self._bytes += sum(segment.nbytes for segment in segments)
-        return self.flush() if self._bytes >= self.most or len(self._rows) >= SHARD_ENTRIES else {}
+        full = self._bytes >= self._most_bytes or len(self._rows) >= self._most_entries
+        return self.flush() if full else {}
 
     def flush(self) -> dict[str, Entry]:
         """Write what was collected, and return it."""

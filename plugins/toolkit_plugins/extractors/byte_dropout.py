@@ -1,7 +1,7 @@
 """Dropout that draws 16 random bits for each value and keeps one byte of it for the backward pass, on CPUs.
 
 torch's own draws its CPU masks by a generator of Bernoulli numbers and keeps them as floats, which takes three times as
-long; in wav2vec2's layers that was a seventh of a training step (decision 0017).
+long (decision 0017).
 """
 
 from typing import Any
