@@ -4,7 +4,7 @@ import torch
 from measuring import Result
 from speech import durations
 
-from toolkit.length_batches import LengthBatches
+from toolkit.data.batches import LengthBatches
 
 UTTERANCES, EPOCHS = 5531, 5
 LIMITS_S = (50, 100, 200, 400)

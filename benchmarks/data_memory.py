@@ -22,14 +22,14 @@ import torch
 from measuring import Result
 from speech import RATE, durations
 
-from toolkit.cache import FeatureCache
-from toolkit.front_ends import code_of_levels
-from toolkit.memory import give_back
-from toolkit.model import System, build_system
-from toolkit.objective import build_objective
-from toolkit.preparation import load_source, prepare
-from toolkit.run_data import RunData
-from toolkit.segments import Batch
+from toolkit.data.cache.features import FeatureCache
+from toolkit.data.front_ends import code_of_levels
+from toolkit.data.segments import Batch
+from toolkit.hardware import give_back
+from toolkit.model.system import System, build_system
+from toolkit.training.loop.objective import build_objective
+from toolkit.training.preparation import load_source, prepare
+from toolkit.training.run_data import RunData
 
 UTTERANCES = (600, 2400, 5531)
 LIMIT_MB = 1000

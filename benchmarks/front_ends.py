@@ -14,12 +14,12 @@ import torch
 from measuring import ROUNDS, Result, alternate
 from speech import RATE, write_corpus
 
-from toolkit.audio import read_audio
-from toolkit.cache import FeatureCache
+from toolkit.audio.reading import read_audio
 from toolkit.contracts import Extractor, Seq
-from toolkit.front_ends import code_of_levels
-from toolkit.preparation import Preparation, load_source, prepare
-from toolkit.run_data import RunData
+from toolkit.data.cache.features import FeatureCache
+from toolkit.data.front_ends import code_of_levels
+from toolkit.training.preparation import Preparation, load_source, prepare
+from toolkit.training.run_data import RunData
 from toolkit_plugins.extractors import frontends
 
 RECIPE = """\

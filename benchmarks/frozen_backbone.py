@@ -9,13 +9,13 @@ import torch
 from measuring import ROUNDS, Result, alternate
 from speech import write_corpus
 
-from toolkit.cache import FeatureCache
-from toolkit.front_ends import code_of_levels
-from toolkit.model import build_system
-from toolkit.objective import build_objective
-from toolkit.preparation import load_source, prepare
-from toolkit.run_data import RunData
-from toolkit.seeding import seed_all
+from toolkit.data.cache.features import FeatureCache
+from toolkit.data.front_ends import code_of_levels
+from toolkit.data.seeding import seed_all
+from toolkit.model.system import build_system
+from toolkit.training.loop.objective import build_objective
+from toolkit.training.preparation import load_source, prepare
+from toolkit.training.run_data import RunData
 
 ROOT = Path(__file__).parents[1]
 RECIPE = """\

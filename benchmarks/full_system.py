@@ -21,18 +21,18 @@ from plain_composition import HEADS, PlainComposition, Training, megabytes, plai
 from speech import write_corpus
 from torch import Tensor
 
-from toolkit.brain import SystemBrain
-from toolkit.cache import FeatureCache, in_order
-from toolkit.checkpoints import AtomicCheckpointer
 from toolkit.contracts import Seq
-from toolkit.front_ends import code_of_levels
-from toolkit.history import History
-from toolkit.model import build_system
-from toolkit.objective import build_objective
-from toolkit.preparation import load_source, prepare
-from toolkit.protocols import stopping_rules
-from toolkit.run_data import RunData
-from toolkit.seeding import seed_all
+from toolkit.corpus.protocols import stopping_rules
+from toolkit.data.cache.features import FeatureCache, in_order
+from toolkit.data.front_ends import code_of_levels
+from toolkit.data.seeding import seed_all
+from toolkit.model.system import build_system
+from toolkit.training.loop.brain import SystemBrain
+from toolkit.training.loop.checkpoints import AtomicCheckpointer
+from toolkit.training.loop.history import History
+from toolkit.training.loop.objective import build_objective
+from toolkit.training.preparation import load_source, prepare
+from toolkit.training.run_data import RunData
 from toolkit_plugins.extractors.spectrogram import image
 
 ROOT = Path(__file__).parents[1]

@@ -12,19 +12,20 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from toolkit.brain import SystemBrain
-from toolkit.checkpoints import AtomicCheckpointer
-from toolkit.compiling import compile_system
 from toolkit.contracts import Seq
-from toolkit.epoch_batches import EpochBatches
-from toolkit.history import History
-from toolkit.learner import Learner
-from toolkit.model import System, build_system
-from toolkit.objective import build_objective
-from toolkit.recipe import Recipe, load_recipe
-from toolkit.seeding import seed_all
-from toolkit.segments import Batch
-from toolkit.shares import RowShares
+from toolkit.data.batches import EpochBatches
+from toolkit.data.rank_batches import RowShares
+from toolkit.data.seeding import seed_all
+from toolkit.data.segments import Batch
+from toolkit.model.system import System, build_system
+from toolkit.recipe.loading import load_recipe
+from toolkit.recipe.schema import Recipe
+from toolkit.training.loop.brain import SystemBrain
+from toolkit.training.loop.checkpoints import AtomicCheckpointer
+from toolkit.training.loop.compiling import compile_system
+from toolkit.training.loop.history import History
+from toolkit.training.loop.objective import build_objective
+from toolkit.training.loop.train_step import Learner
 
 RECIPE = Path(__file__).parents[1] / "recipes/iemocap/hparams/mtl_cr.yaml"
 RANDOM = ("--model.levels.spectrogram.args.weights=random", "--model.levels.wav2vec2.args.source=random")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from toolkit.cli import main
+from toolkit.cli.main import main
 
 PAGE = Path(__file__).with_name("cli.md")
 WIDTH = 100

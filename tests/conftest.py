@@ -3,7 +3,7 @@
 import pytest
 from recipe_files import BASE
 
-from toolkit.recipe import load_recipe
+from toolkit.recipe.loading import load_recipe
 
 
 @pytest.fixture(scope="session", autouse=True)

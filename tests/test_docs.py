@@ -21,20 +21,23 @@ from click.testing import CliRunner
 from small_system import write_recipe
 from stand_in_bundle import write_bundle
 
-from toolkit import cli, identity, preparation, protocols
-from toolkit.corpus import Utterance, read_manifest
+from toolkit.cli.main import main as cli
+from toolkit.corpus import Utterance, protocols, read_manifest
+from toolkit.corpus.utterance import COLUMNS
 from toolkit.hookspecs import BASES, CONTEXT, CONTRACT_VERSION, KINDS
-from toolkit.model import build_system
-from toolkit.preparation import load_source, prepare
-from toolkit.recipe import CovariateSpec, GroupSpec, Recipe, load_recipe
-from toolkit.registry import default_registry
-from toolkit.run import Run
-from toolkit.run_folder import EPOCH_COLUMNS
-from toolkit.scaffold import SUMMARIES
-from toolkit.schema_reading import default_at, known_paths
+from toolkit.model.system import build_system
+from toolkit.plugins.registry import default_registry
+from toolkit.plugins.scaffold import SUMMARIES
+from toolkit.recipe.loading import load_recipe
+from toolkit.recipe.reading import default_at, known_paths
+from toolkit.recipe.schema import CovariateSpec, Recipe
+from toolkit.recipe.training import GroupSpec
+from toolkit.recipe.yaml_files import read_yaml
 from toolkit.testing import assert_contract, check_plugin
-from toolkit.utterance import COLUMNS
-from toolkit.yaml_loading import read_yaml
+from toolkit.training import identity, preparation
+from toolkit.training.preparation import load_source, prepare
+from toolkit.training.run import Run
+from toolkit.training.run_folder import EPOCH_COLUMNS
 from toolkit_plugins.corpora.ravdess import GROUPS
 
 ROOT = Path(__file__).parents[1]
@@ -98,7 +101,7 @@ def example(tmp_path_factory):
         patch.delenv("RAVDESS_ROOT", raising=False)
         patch.chdir(parent)
         (begin,) = [line for where, line in command_lines() if where == f"docs/{page.name}" and "new-plugin" in line]
-        assert CliRunner().invoke(cli.main, shlex.split(begin)[1:]).exit_code == 0
+        assert CliRunner().invoke(cli, shlex.split(begin)[1:]).exit_code == 0
         for name, text in named(page, "python").items():
             if name != "src/loudness/__init__.py":
                 (folder / name).write_text(text)
@@ -188,9 +191,9 @@ def test_a_command_on_a_page_is_valid_as_written(page, line, monkeypatch, tmp_pa
 
 def check_command(words: list[str], search_folder: Path | None, monkeypatch) -> None:
     """Options exist; where there is a recipe it loads, with and without data, and has the fold."""
-    command = cli.main.commands[words[0]]
+    command = cli.commands[words[0]]
     if words[0] in ("list-plugins", "show-plugin", "check-plugin"):
-        result = CliRunner().invoke(cli.main, words)
+        result = CliRunner().invoke(cli, words)
         assert result.exit_code == 0, result.output
     elif words[0] in ("train", "check-data"):
         caught = {}
@@ -227,9 +230,9 @@ def test_a_command_in_running_text_exists(page):
     text = without_fences(page)
     for words in re.findall(r"`toolkit ([^`]+)`", text):
         command, *rest = shlex.split(words)
-        assert command in cli.main.commands, words
+        assert command in cli.commands, words
         if command == "show-plugin" and rest and rest[-1] != "NAME" and "examples" not in page.parts:
-            assert CliRunner().invoke(cli.main, [command, *rest]).exit_code == 0
+            assert CliRunner().invoke(cli, [command, *rest]).exit_code == 0
 
 
 @pytest.mark.parametrize(("page", "name"), SHOWN_RECIPES)
@@ -358,7 +361,7 @@ def audio_of_the_page_on_predicting(tmp_path, monkeypatch) -> Path:
     lines = ["path,label,gender,sex,start,end", *(f"{name},{label},{sex},{sex},,0.5" for name, label, sex in rows)]
     for name in ("calls.csv", "other.csv"):
         (tmp_path / name).write_text("\n".join(lines) + "\n")
-    monkeypatch.setitem(sys.modules, "toolkit.bundle", stand_in_bundle)
+    monkeypatch.setitem(sys.modules, "toolkit.inference.bundle", stand_in_bundle)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -367,7 +370,7 @@ def test_the_commands_on_the_page_on_predicting_do_what_they_are_shown_for(audio
     shown = [line for page, line in command_lines() if page == "docs/predicting.md"]
     assert len(shown) == 9 and {shlex.split(line)[1] for line in shown} == {"predict", "evaluate", "compare"}
     for line in shown:
-        done = CliRunner().invoke(cli.main, shlex.split(line)[1:], catch_exceptions=False)
+        done = CliRunner().invoke(cli, shlex.split(line)[1:], catch_exceptions=False)
         assert (done.exit_code, done.stderr) == (0, ""), line
         assert done.stdout or "--output" in line
     answers = audio_of_the_page_on_predicting / "answers.csv"
@@ -397,10 +400,10 @@ def test_the_page_of_commands_is_what_help_prints():
 
 
 def test_the_example_plugin_is_listed_with_its_distribution():
-    result = CliRunner().invoke(cli.main, ["list-plugins", "--kind", "extractor", "--json"])
+    result = CliRunner().invoke(cli, ["list-plugins", "--kind", "extractor", "--json"])
     (info,) = [info for info in json.loads(result.stdout) if info["name"] == "loudness"]
     assert (info["distribution"], info["version"], info["status"]) == ("loudness", "0.1.0", "ok")
-    shown = CliRunner().invoke(cli.main, ["show-plugin", "loudness:loudness"]).output
+    shown = CliRunner().invoke(cli, ["show-plugin", "loudness:loudness"]).output
     assert "length of a frame, in seconds." in shown and "Given by the system: sample_rate" in shown
 
 

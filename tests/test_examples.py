@@ -16,9 +16,9 @@ from shutil import copytree, ignore_patterns
 import pytest
 
 from toolkit.errors import PluginError
-from toolkit.model import build_system
-from toolkit.recipe import load_recipe
-from toolkit.registry import default_registry
+from toolkit.model.system import build_system
+from toolkit.plugins.registry import default_registry
+from toolkit.recipe.loading import load_recipe
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = {path.parent.name: path.parent for path in sorted((ROOT / "examples").glob("*/pyproject.toml"))}
@@ -75,8 +75,10 @@ def test_the_examples_are_listed_with_their_distributions(site):
 
 
 def test_listing_them_imports_nothing_heavy(site):
-    code = f"import sys; from toolkit.registry import default_registry as r; r().list_plugins(); import {MODULES[0]}, "
-    code += f"{MODULES[1]}; print([m for m in {HEAVY!r} if m in sys.modules], {MODULES[0]}.__file__)"
+    code = "import sys; from toolkit.plugins.registry import default_registry as r; r().list_plugins(); "
+    code += (
+        f"import {MODULES[0]}, {MODULES[1]}; print([m for m in {HEAVY!r} if m in sys.modules], {MODULES[0]}.__file__)"
+    )
     assert run(site, "-c", code).stdout.startswith(f"[] {site}")
 
 

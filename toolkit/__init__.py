@@ -18,7 +18,7 @@ __version__ = version("audio-classification-toolkit")
 __all__ = ["PluginSpec", "__version__", "hookimpl", "load"]
 
 if TYPE_CHECKING:
-    from toolkit.predict.model import Model
+    from toolkit.inference.predict.model import Model
 
 
 def load(bundle: str | Path, *, device: str | None = None) -> "Model":
@@ -29,11 +29,11 @@ def load(bundle: str | Path, *, device: str | None = None) -> "Model":
         device: cpu, cuda, cuda:1, ...; a GPU if there is one where not given.
 
     Returns:
-        A `toolkit.predict.model.Model`: `predict`, `predict_many`, `embed`.
+        A `toolkit.inference.predict.model.Model`: `predict`, `predict_many`, `embed`.
 
     Raises:
         ToolkitError: if the bundle cannot be read, or there is no such device.
     """
-    from toolkit.predict import loading
+    from toolkit.inference.predict import loading
 
     return loading.load(bundle, device=device)

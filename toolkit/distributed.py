@@ -1,7 +1,7 @@
 """Several processes, called ranks, that train one system together: who this one is, what all of them agree on.
 
-`torchrun` starts them and toolkit.launch brings them together. In a process by itself everything here returns at once,
-so code that uses it needs no second branch. What joins values has to be called by all ranks, in one order.
+`torchrun` starts them and toolkit.training.launch brings them together. In a process by itself everything here
+returns at once, so code that uses it needs no second branch. All ranks have to call what joins values, in one order.
 
 >>> rank(), ranks(), gathered("mine"), float(summed(torch.tensor(2.0)))
 (0, 1, ['mine'], 2.0)

@@ -18,7 +18,7 @@ class Cell:
 
     Args:
         system: the recipe's name.
-        protocol: as in `toolkit.protocols.PROTOCOLS`.
+        protocol: as in `toolkit.corpus.protocols.PROTOCOLS`.
         fold: its name.
         seed: of the run.
         fingerprint: eight hexadecimal digits of all else that can change the result: settings, data, code.

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import click
 
-from toolkit.errors import ExperimentError
+from toolkit.errors import ExperimentError, counted
 from toolkit.experiment.display import LiveDisplay, print_cells
 from toolkit.experiment.plan import PLAN, read_plan
 from toolkit.experiment.planning import make_plan
 from toolkit.experiment.progress import Progress, is_alive
 from toolkit.experiment.running import run_experiment
-from toolkit.preparation import Source
-from toolkit.wording import counted
+from toolkit.training.preparation import Source
 
 OURS = {"fold": "--folds", "seed": "--seeds", "output_folder": "--output", "protocol.name": "--protocol"}
 REFRESH_S = 2.0
@@ -141,8 +140,8 @@ def used_code() -> dict[str, str]:
     """The version of the toolkit's own code and of what computes: the same on all workers, or results would differ."""
     from importlib.metadata import version
 
-    from toolkit.declarations import OWN
-    from toolkit.identity import code_version
+    from toolkit.plugins.declarations import OWN
+    from toolkit.plugins.versions import code_version
 
     return {OWN: code_version(OWN, {"toolkit", "toolkit_plugins"}), "torch": version("torch")}
 

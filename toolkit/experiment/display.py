@@ -10,9 +10,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from toolkit.display import console_for_output
+from toolkit.errors import counted
 from toolkit.experiment.progress import CellProgress, seconds_left
-from toolkit.wording import counted
+from toolkit.terminal import console_for_output
 
 STATES = ("done", "running", "interrupted", "failed", "waiting")
 SHOWN = 12  # running cells that the live display has room for

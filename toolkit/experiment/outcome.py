@@ -14,7 +14,7 @@ from toolkit.errors import ExperimentError, did_you_mean
 from toolkit.experiment.cells import Cell, Records
 from toolkit.experiment.plan import PLAN, read_plan
 from toolkit.experiment.tasks import RUNS
-from toolkit.run_folder import EMBEDDINGS, EPOCHS, MANIFEST, PREDICTIONS, RESULTS, read_results
+from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, MANIFEST, PREDICTIONS, RESULTS, read_results
 
 
 @dataclass(frozen=True)

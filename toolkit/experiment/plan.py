@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from toolkit.errors import ExperimentError
+from toolkit.errors import ExperimentError, counted
 from toolkit.experiment.cells import Cell
-from toolkit.wording import counted
 
 PLAN = "experiment.json"
 VERSION = 1

@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from toolkit.corpus import Utterance
+from toolkit.corpus.labels import apply_labels
+from toolkit.corpus.protocols import PROTOCOLS
 from toolkit.errors import ExperimentError, did_you_mean
 from toolkit.experiment.cells import Cell
 from toolkit.experiment.plan import Plan, PlannedSystem
-from toolkit.identity import manifest_rows, run_hash, used_versions
-from toolkit.labels import apply_labels
-from toolkit.preparation import Preparation, Source, prepare_folds
-from toolkit.protocols import PROTOCOLS
-from toolkit.recipe import ProtocolSpec, Recipe
+from toolkit.plugins.versions import used_versions
+from toolkit.recipe.schema import ProtocolSpec, Recipe
+from toolkit.training.identity import manifest_rows, run_hash
+from toolkit.training.preparation import Preparation, Source, prepare_folds
 
 OF_THE_CELL = ("fold", "seed", "protocol", "output_folder", "data_folder")  # of a recipe, but not of a system
 

@@ -13,7 +13,7 @@ from toolkit.errors import ExperimentError, ToolkitError
 from toolkit.experiment.cells import Cell, Record, Records
 from toolkit.experiment.plan import Plan
 from toolkit.experiment.tasks import RUNS
-from toolkit.run_folder import EPOCHS, RESULTS, read_results
+from toolkit.training.run_folder import EPOCHS, RESULTS, read_results
 
 LOCK = "lock"
 

@@ -11,19 +11,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from toolkit.corpus.protocols import training_protocol
 from toolkit.errors import ToolkitError
 from toolkit.experiment.cells import Cell, Record, Records
 from toolkit.experiment.plan import Plan
 from toolkit.experiment.planning import with_protocol
-from toolkit.memory import give_back
-from toolkit.plugin_failures import plugin_failures
-from toolkit.preparation import Source, prepare
-from toolkit.protocols import training_protocol
-from toolkit.recipe import read_recipe_dict
-from toolkit.registry import build
+from toolkit.plugins.failures import plugin_failures
+from toolkit.plugins.registry import build
+from toolkit.recipe.loading import read_recipe_dict
+from toolkit.training.preparation import Source, prepare
 
 if TYPE_CHECKING:
-    from toolkit.run import Run
+    from toolkit.training.run import Run
 
 RUNS = "runs"
 _one_at_a_time = threading.Lock()  # random states belong to the process: a cluster's worker may have several threads
@@ -68,6 +67,8 @@ def run_task(task: Task) -> list[Record]:
     Returns:
         The last record of each cell.
     """
+    from toolkit.hardware import give_back
+
     with _one_at_a_time:
         done = []
         for cell in task.cells:
@@ -107,8 +108,8 @@ def _run_cell(task: Task, cell: Cell) -> Record:
 def _prepared_run(task: Task, cell: Cell, log: TextIO) -> "Run":
     import torch
 
-    from toolkit.logs import quiet_libraries
-    from toolkit.run import Run
+    from toolkit.terminal import quiet_libraries
+    from toolkit.training.run import Run
 
     quiet_libraries()
     torch.set_num_threads(task.threads)

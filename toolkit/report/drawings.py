@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.protocols import selects_on
+from toolkit.corpus.protocols import selects_on
 from toolkit.report.accuracy_tables import compared
 from toolkit.report.calibration_table import curve
 from toolkit.report.choices import Choices

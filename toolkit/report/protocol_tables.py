@@ -4,13 +4,13 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from toolkit.protocols import PROTOCOLS
+from toolkit.corpus.protocols import PROTOCOLS
+from toolkit.errors import counted
 from toolkit.report.accuracy_tables import GROUPS, common_speakers
 from toolkit.report.evidence import Evidence
 from toolkit.report.formats import COUNT, PERCENT, POINTS, POINTS_INTERVAL, TEXT
 from toolkit.report.tables import Column, Table
 from toolkit.statistics import METRICS, Comparison, compare, pooled_accuracies
-from toolkit.wording import counted
 
 
 def protocol_table(evidence: Evidence) -> Table:

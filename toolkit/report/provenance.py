@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from toolkit.protocols import training_protocol
+from toolkit.corpus.protocols import training_protocol
 from toolkit.report.evidence import Evidence
 from toolkit.report.formats import CLOCK, COUNT, LONG_TEXT, NUMBER, TEXT, clock
 from toolkit.report.tables import Column, Table

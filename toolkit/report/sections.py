@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from toolkit.errors import counted
 from toolkit.report.accuracy_tables import accuracy_table, compared, difference_table, families
 from toolkit.report.breakdowns import duration_table, gender_table, speaker_tables
 from toolkit.report.calibration_table import calibration_table
@@ -22,7 +23,6 @@ from toolkit.report.protocol_tables import protocol_table, step_table
 from toolkit.report.provenance import facts, missing_table, systems_table
 from toolkit.report.tables import Table
 from toolkit.statistics import MIN_SPEAKERS, Comparison
-from toolkit.wording import counted
 
 TITLES = {"ablation": "Ablation", "single_levels": "Single levels", "all_systems": "All systems"}
 NONE_IS_HARD = "Of the utterances that every system was tested on, each was right at least once."

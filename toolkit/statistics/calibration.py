@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolkit.errors import ShapeError, did_you_mean
-from toolkit.metrics import Labels
+from toolkit.statistics.metrics import Labels
 
 BINS = 15  # as in the paper
 _SUM_TOLERANCE = 1e-3  # probabilities may have been written with few digits

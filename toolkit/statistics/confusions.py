@@ -3,7 +3,7 @@
 Everything that is said about a system is computed from `confusions`: [speakers, classes, classes], rows are the
 reference. With several seeds a speaker's matrix is the mean over them, so that pooled accuracies are those of the
 mean seed. Accuracies are fractions of 1. The metric "wa" is the share of right utterances, "ua" the mean recall of
-the classes that occur, as in `toolkit.metrics`.
+the classes that occur, as in `toolkit.statistics.metrics`.
 """
 
 from collections.abc import Hashable, Sequence
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolkit.errors import ShapeError, did_you_mean
-from toolkit.metrics import Labels, confusion_matrix
+from toolkit.statistics.metrics import Labels, confusion_matrix
 
 METRICS = ("wa", "ua")
 MIN_SPEAKERS = 6  # five pairs that all agree still have p = 2 / 32 > 0.05: with fewer nothing can be shown

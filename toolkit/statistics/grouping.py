@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolkit.errors import ShapeError
-from toolkit.metrics import Labels, unweighted_accuracy, weighted_accuracy
 from toolkit.statistics.confusions import Accuracies
+from toolkit.statistics.metrics import Labels, unweighted_accuracy, weighted_accuracy
 
 THIRDS = ("short", "middle", "long")
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from functools import partial
 
-from toolkit.contracts import CONTEXT
+from toolkit.hookspecs import CONTEXT
 from toolkit.testing import modules
 from toolkit.testing.extractor_case import ExtractorCase
 from toolkit.testing.findings import Violation, plugin_class, require

@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import torch
 
 from toolkit.contracts import Extractor
-from toolkit.signatures import read_arguments
+from toolkit.plugins.signatures import read_arguments
 from toolkit.testing.extractor_case import ExtractorCase
 from toolkit.testing.findings import Violation, plugin_class, require
 

@@ -11,8 +11,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from toolkit.contracts import CONTEXT, Seq
-from toolkit.signatures import read_arguments
+from toolkit.contracts import Seq
+from toolkit.hookspecs import CONTEXT
+from toolkit.plugins.signatures import read_arguments
 from toolkit.testing.findings import plugin_class, require
 
 GARBAGE = (float("nan"), float("inf"), 1e4)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from toolkit.contracts import LevelShape, Seq
 from toolkit.errors import ShapeError
-from toolkit.pooling import SMALLEST_VARIANCE, check_lengths, mean_pooling, statistics_pooling
+from toolkit.model.pooling import SMALLEST_VARIANCE, check_lengths, mean_pooling, statistics_pooling
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:

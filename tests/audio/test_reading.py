@@ -1,0 +1,130 @@
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from toolkit.audio.reading import audio_frames, cut, decode, read_audio, resampled_length
+from toolkit.errors import AudioError
+
+
+def tone(samples: int, rate: int = 16000, hz: float = 440.0) -> np.ndarray:
+    return (0.5 * np.sin(2 * np.pi * hz * np.arange(samples) / rate)).astype(np.float32)
+
+
+def kind_of(path, **times) -> str:
+    with pytest.raises(AudioError) as caught:
+        read_audio(path, sample_rate=16000, **times)
+    assert path.name in str(caught.value) and "\n" not in str(caught.value)
+    return caught.value.kind
+
+
+def test_samples_come_back_as_they_were_written(tmp_path):
+    wave = tone(1000)
+    soundfile.write(tmp_path / "a.wav", wave, 16000, subtype="FLOAT")
+    read = read_audio(tmp_path / "a.wav", sample_rate=16000)
+    assert read.dtype == torch.float32 and read.shape == (1000,)
+    assert torch.equal(read, torch.from_numpy(wave))
+
+
+def test_channels_are_averaged(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.tile([[0.5, -0.25]], (800, 1)), 16000, subtype="FLOAT")
+    assert torch.equal(read_audio(tmp_path / "a.wav", sample_rate=16000), torch.full((800,), 0.125))
+
+
+def test_another_rate_is_resampled(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(48000, 48000), 48000, subtype="FLOAT")
+    read = read_audio(tmp_path / "a.wav", sample_rate=16000)
+    assert read.shape == (16000,)
+    assert np.abs(read.numpy() - tone(16000))[100:-100].max() < 2e-3
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000])
+@pytest.mark.parametrize("samples", [401, 4001, 4410])
+def test_the_length_is_known_from_the_header(tmp_path, rate, samples):
+    soundfile.write(tmp_path / "a.wav", tone(samples, rate), rate)
+    read = read_audio(tmp_path / "a.wav", sample_rate=16000)
+    assert audio_frames(tmp_path / "a.wav", sample_rate=16000) == len(read) == resampled_length(samples, rate, 16000)
+
+
+def test_a_stretch_is_read_from_start_to_end(tmp_path):
+    wave = tone(16000)
+    soundfile.write(tmp_path / "a.wav", wave, 16000, subtype="FLOAT")
+    read = read_audio(tmp_path / "a.wav", sample_rate=16000, start_s=0.25, end_s=0.5)
+    assert torch.equal(read, torch.from_numpy(wave[4000:8000]))
+    assert audio_frames(tmp_path / "a.wav", sample_rate=16000, start_s=0.25, end_s=0.5) == 4000
+    assert len(read_audio(tmp_path / "a.wav", sample_rate=16000, start_s=0.75)) == 4000
+
+
+def test_a_stretch_beyond_the_file_is_refused_but_for_rounding(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(16000), 16000)
+    assert kind_of(tmp_path / "a.wav", start_s=0.5, end_s=1.5) == "out-of-range"
+    assert kind_of(tmp_path / "a.wav", start_s=1.0) == "out-of-range"
+    assert kind_of(tmp_path / "a.wav", start_s=0.5, end_s=0.5) == "out-of-range"
+    assert kind_of(tmp_path / "a.wav", start_s=-0.5) == "out-of-range"
+    assert len(read_audio(tmp_path / "a.wav", sample_rate=16000, end_s=1.005)) == 16000
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.aiff", "a.mp3"])
+def test_a_truncated_file_is_refused(tmp_path, name):
+    soundfile.write(tmp_path / name, tone(32000), 16000)
+    whole = (tmp_path / name).read_bytes()
+    assert len(read_audio(tmp_path / name, sample_rate=16000)) == 32000
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    assert kind_of(tmp_path / name) == "truncated"
+
+
+def test_a_wav_that_lacks_its_last_sample_is_truncated_and_the_header_alone_shows_it(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(1000), 16000, subtype="PCM_16")
+    (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:-2])
+    with pytest.raises(AudioError, match="truncated: 2 of the bytes"):
+        audio_frames(tmp_path / "a.wav", sample_rate=16000)
+
+
+def test_a_wav_that_was_written_into_a_pipe_has_no_true_size_and_is_read(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(1000), 16000, subtype="PCM_16")
+    whole = bytearray((tmp_path / "a.wav").read_bytes())
+    at = whole.index(b"data") + 4
+    whole[at : at + 4] = struct.pack("<I", 0xFFFFFFFF)
+    (tmp_path / "a.wav").write_bytes(whole)
+    assert len(read_audio(tmp_path / "a.wav", sample_rate=16000)) == 1000
+
+
+def test_chunks_before_and_after_the_data_do_not_count_as_missing(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(1000), 16000, subtype="PCM_16")
+    whole = (tmp_path / "a.wav").read_bytes()
+    at = whole.index(b"data")
+    odd = b"junk" + struct.pack("<I", 3) + b"abc\0"
+    (tmp_path / "a.wav").write_bytes(whole[:at] + odd + whole[at:] + odd)
+    assert len(decode(tmp_path / "a.wav")[0]) == 1000
+
+
+def test_what_is_no_audio_is_said_to_be_so(tmp_path):
+    (tmp_path / "text.wav").write_text("no audio " * 20)
+    (tmp_path / "nothing.wav").touch()
+    soundfile.write(tmp_path / "none.wav", np.zeros(0), 16000)
+    (tmp_path / "folder.wav").mkdir()
+    assert kind_of(tmp_path / "text.wav") == "unreadable"
+    assert kind_of(tmp_path / "nothing.wav") == "empty"
+    assert kind_of(tmp_path / "none.wav") == "empty"
+    assert kind_of(tmp_path / "folder.wav") == "unreadable"
+    assert kind_of(tmp_path / "missing.wav") == "missing"
+    with pytest.raises(AudioError, match="does not exist"):
+        audio_frames(tmp_path / "missing.wav", sample_rate=16000)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_samples_that_are_no_numbers_are_refused(tmp_path, value):
+    wave = tone(1000)
+    wave[17] = value
+    soundfile.write(tmp_path / "a.wav", wave, 16000, subtype="FLOAT")
+    assert kind_of(tmp_path / "a.wav") == "not-finite"
+
+
+def test_segments_cover_everything_once():
+    assert cut(96000, segment_samples=48000) == [(0, 48000), (48000, 96000)]
+    assert cut(48001, segment_samples=48000) == [(0, 48000), (48000, 48001)]
+    assert cut(5, segment_samples=48000) == [(0, 5)]
+    with pytest.raises(ValueError, match="0 samples"):
+        cut(0, segment_samples=48000)

@@ -1,0 +1,40 @@
+"""A command line that cannot be understood is one line with what is near and where to look."""
+
+import pytest
+from click.testing import CliRunner
+
+from toolkit.cli.main import main
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("predict --fromat csv", "toolkit predict: There is no option '--fromat'. Did you mean '--format'?"),
+        ("predcit", "toolkit: There is no command 'predcit'. Did you mean 'predict'?"),
+        ("--versoin", "toolkit: There is no option '--versoin'. Did you mean '--version'?"),
+        ("cache cler", "toolkit cache: There is no command 'cler'. Did you mean 'clear'?"),
+        ("predict", "toolkit predict: Missing argument 'BUNDLE'."),
+        ("experiment a.yaml", "toolkit experiment: Missing option '--output'."),
+        ("predict a b --format", "toolkit predict: Option '--format' requires an argument."),
+        ("train a.yaml --fold", "toolkit train: Option '--fold' requires an argument."),
+        ("show-plugin a b c", "toolkit show-plugin: One plugin at a time: [KIND] NAME."),
+        ("train --fold=a", "toolkit train: Missing argument 'RECIPE [--KEY VALUE]...'."),
+    ],
+)
+def test_it_is_one_line(words, line):
+    done = CliRunner().invoke(main, words.split(), prog_name="toolkit")
+    command = line.partition(":")[0]
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == f"{line} See `{command} --help`.\n"
+
+
+def test_a_value_that_cannot_be_is_one_line_too():
+    done = CliRunner().invoke(main, ["predict", "a", "b", "--format", "cvs"], prog_name="toolkit")
+    assert done.exit_code == 2 and done.stderr.count("\n") == 1
+    assert "'cvs' is not one of 'table', 'csv', 'jsonl'" in done.stderr
+
+
+@pytest.mark.parametrize("words", [[], ["cache"]])
+def test_a_group_alone_prints_its_help(words):
+    done = CliRunner().invoke(main, words)
+    assert "Commands:" in done.output and "There is no" not in done.output

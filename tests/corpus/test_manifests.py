@@ -1,0 +1,240 @@
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from toolkit.corpus import Utterance, apply_labels, natural_key, read_manifest, speaker_order, write_manifest
+from toolkit.corpus.utterance import normal_gender
+from toolkit.errors import CorpusError
+
+
+def manifest(folder: Path, text: str, name: str = "m.csv") -> Path:
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+def refusal(folder: Path, text: str, name: str = "m.csv") -> str:
+    with pytest.raises(CorpusError) as caught:
+        read_manifest(manifest(folder, text, name))
+    assert "\n" not in str(caught.value)
+    return str(caught.value).replace(str(folder), "")
+
+
+def utterances(*labels: str) -> list[Utterance]:
+    return [Utterance(id=f"u{i}", path=Path(f"/d/{i}.wav"), label=label) for i, label in enumerate(labels)]
+
+
+def test_a_manifest_of_path_and_label_is_enough(tmp_path):
+    (a, b) = read_manifest(manifest(tmp_path, "path,label\nwav/a.wav,dog\n/abs/b.wav,cat\n"))
+    assert (a.id, a.path, a.label) == ("a", tmp_path / "wav/a.wav", "dog")
+    assert b.path == Path("/abs/b.wav")
+    assert (a.speaker, a.start, a.extra) == (None, None, {})
+
+
+def test_all_known_columns_and_further_ones_are_read(tmp_path):
+    header = "id,path,label,start,end,speaker,gender,session,group,split,text,room"
+    (u,) = read_manifest(manifest(tmp_path, header + "\n1,a.wav,x,0.5,2,s,female,S1,g,train,hi,hall\n"))
+    assert (u.start, u.end, u.speaker, u.gender, u.session) == (0.5, 2.0, "s", "F", "S1")
+    assert (u.group, u.split, u.text, u.extra) == ("g", "train", "hi", {"room": "hall"})
+
+
+def test_csv_and_json_hold_the_same(tmp_path):
+    objects = [{"path": "a.wav", "label": "x", "start": 1, "age": 30, "speaker": None}, {"path": "b.wav", "label": 3}]
+    a = read_manifest(manifest(tmp_path, json.dumps(objects), "m.json"))
+    b = read_manifest(manifest(tmp_path, "path,label,start,age\na.wav,x,1,30\nb.wav,3,,\n"))
+    assert a == b
+    assert a[0].extra == {"age": "30"} and a[1].label == "3"
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.json"])
+def test_a_round_trip_is_exact_whatever_the_fields_hold(tmp_path, name):
+    draw = random.Random(7)
+    alphabet = "aä,;\"'\n\r\t \\/{}[]:#é漢\u2028 "
+
+    def text() -> str:
+        return "".join(draw.choices(alphabet, k=draw.randint(1, 12)))
+
+    made = []
+    for i in range(200):
+        start = draw.choice([None, draw.random() * 9])
+        made.append(
+            Utterance(
+                id=f"{i}{text()}",
+                path=draw.choice([tmp_path / "x y", Path("/elsewhere"), tmp_path / ".."]) / f" {i}.wav",
+                label="l" + text(),
+                start=start,
+                end=draw.choice([None, (start or 0) + 1e-3 + draw.random()]),
+                speaker=draw.choice([None, "s" + text()]),
+                gender=draw.choice([None, "F", "male"]),
+                session=draw.choice([None, text()]),
+                text=draw.choice([None, text()]),
+                extra={"lable": text(), "more": draw.choice(["", text()])},
+            )
+        )
+    write_manifest(tmp_path / name, made)
+    assert read_manifest(tmp_path / name) == made
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_paths_inside_the_manifests_folder_are_written_relative_so_that_it_can_move(tmp_path):
+    write_manifest(tmp_path / "m.csv", [Utterance(id="a", path=tmp_path / "wav" / "a.wav", label="x")])
+    assert ",x," in (tmp_path / "m.csv").read_text() and str(tmp_path) not in (tmp_path / "m.csv").read_text()
+
+
+def test_the_default_id_is_the_file_name_and_grows_where_that_is_not_unique(tmp_path):
+    text = "path,label,start,end\na/1.wav,x,,\nb/1.wav,x,,\nc/2.wav,x,,\nd/3.wav,x,0,1\nd/3.wav,x,1,2\n"
+    ids = [u.id for u in read_manifest(manifest(tmp_path, text))]
+    assert ids == ["a/1", "b/1", "2", "d/3@0-1", "d/3@1-2"]
+
+
+def test_the_same_row_twice_is_refused_with_both_lines(tmp_path):
+    assert refusal(tmp_path, "path,label\na.wav,x\nb.wav,x\na.wav,y\n").startswith("/m.csv:4: id 'a@-' is on line 2")
+    assert refusal(tmp_path, "id,path,label\nq,a.wav,x\nq,b.wav,x\n").startswith("/m.csv:3: id 'q' is on line 2")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("path,lable\na.wav,x\n", "/m.csv:1: unknown column 'lable'. Did you mean 'label'?"),
+        ("path,label,speeker\na.wav,x,1\n", "/m.csv:1: unknown column 'speeker'. Did you mean 'speaker'?"),
+        ("Path,label\na.wav,x\n", "Did you mean 'path'?"),
+        ("path,emotion\na.wav,x\n", "no column 'label'; found path, emotion"),
+        ("file,label\na.wav,x\n", "no column 'path'; found file, label"),
+        ("path;label\na.wav;x\n", "separated by commas, not by ;"),
+        (",path,label\n0,a.wav,x\n", "column 1 has no name (pandas"),
+        ("path,label,label\na.wav,x,x\n", "column 'label' is there twice"),
+        ("path,label\na.wav,x\nb.wav\n", "/m.csv:3: 1 fields, but the header has 2"),
+        ("path,label\na.wav,\n", "/m.csv:2: label is empty"),
+        ("path,label\n\n\n ,x\n", "/m.csv:4: path is empty"),
+        ('path,label,text\na.wav,x,"two\nlines"\nb.wav,,\n', "/m.csv:4: label is empty"),
+        ("path,label,gender\na.wav,x,woman\n", "gender 'woman' is not known; known are f, female, m, male"),
+        ("path,label,start\na.wav,x,1s\n", "start is '1s'; seconds are needed"),
+        ("path,label,start,end\na.wav,x,2,1\n", "end 1.0 s is not after start 2.0 s"),
+        ("path,label,start\na.wav,x,-1\n", "start is -1.0"),
+        ("path,label,end\na.wav,x,nan\n", "end is nan"),
+        ("path,label\n", "holds no utterance"),
+        ("", "no column 'path'; found nothing"),
+        ('path,label\n"a.wav,x\n', "not CSV"),
+    ],
+)
+def test_a_wrong_csv_is_one_line_that_says_where_and_what(tmp_path, text, says):
+    assert says in refusal(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            '[\n {"path": "a.wav", "label": "x"},\n {"path": "b.wav", "lable": "x"}\n]',
+            "/m.json:3: unknown column 'lable'",
+        ),
+        ('[\n\n\n {"path": "a.wav"}]', "/m.json:4: no column 'label'"),
+        ('{"path": "a.wav"}', "/m.json:1: an array of objects is needed"),
+        ('[\n{"path": "a.wav", "label": "x"},\n 7]', "/m.json:3: an object is needed, not 7"),
+        ('[{"path": "a.wav", "label": ["x"]}]', "'label' has to be a text or a number"),
+        ('[\n{"path": }]', "/m.json:2: not JSON"),
+        ("[]", "holds no utterance"),
+    ],
+)
+def test_a_wrong_json_is_one_line_that_says_where_and_what(tmp_path, text, says):
+    assert says in refusal(tmp_path, text, "m.json")
+
+
+def test_other_files_are_refused(tmp_path):
+    assert "ends in .csv or .json" in refusal(tmp_path, "path,label\n", "m.xlsx")
+    with pytest.raises(CorpusError, match=r"No manifest at .*nowhere.csv"):
+        read_manifest(tmp_path / "nowhere.csv")
+    (tmp_path / "m.csv").write_bytes("path,label\nä.wav,x\n".encode("latin-1"))
+    with pytest.raises(CorpusError, match="UTF-8"):
+        read_manifest(tmp_path / "m.csv")
+
+
+def test_a_byte_order_mark_as_spreadsheets_write_it_is_no_part_of_the_first_column(tmp_path):
+    (tmp_path / "m.csv").write_bytes(b"\xef\xbb\xbfpath,label\r\na.wav,x\r\n")
+    assert read_manifest(tmp_path / "m.csv")[0].label == "x"
+
+
+def test_writing_refuses_an_id_that_is_there_twice(tmp_path):
+    with pytest.raises(CorpusError, match="id 'u0' is on 2 utterances"):
+        write_manifest(tmp_path / "m.csv", utterances("x") * 2)
+    with pytest.raises(CorpusError, match=r"ends in \.csv or \.json"):
+        write_manifest(tmp_path / "m.txt", utterances("x"))
+
+
+@pytest.mark.parametrize(("written", "means"), [("f", "F"), ("Female", "F"), (" M ", "M"), ("male", "M"), ("", None)])
+def test_genders_are_normalised(written, means):
+    assert normal_gender(written) == means
+
+
+def test_an_utterance_checks_itself():
+    with pytest.raises(CorpusError, match="id is empty"):
+        Utterance(id=" ", path=Path("a"), label="x")
+    with pytest.raises(CorpusError, match="extra may not hold 'label'"):
+        Utterance(id="a", path=Path("a"), label="x", extra={"label": "y"})
+    assert Utterance(id=" a ", path="rel.wav", label="x", speaker=" ").speaker is None
+    assert Utterance(id="a", path="rel.wav", label="x").path == Path.cwd() / "rel.wav"
+    assert len({Utterance(id="a", path="p", label="x", extra={"k": "v"})}) == 1
+
+
+def test_numbers_in_names_sort_as_numbers():
+    assert sorted(["s10", "s9", "b", "10", "9"], key=natural_key) == ["9", "10", "b", "s9", "s10"]
+
+
+def test_speakers_of_sessions_come_by_session_men_first_and_others_in_natural_order():
+    def u(speaker, session=None, gender=None):
+        return Utterance(id=f"{speaker}{session}", path="x", label="l", speaker=speaker, session=session, gender=gender)
+
+    assert speaker_order([u("2F", "S2", "F"), u("1F", "S1", "F"), u("2M", "S2", "M"), u("1M", "S1", "M")]) == [
+        "1M",
+        "1F",
+        "2M",
+        "2F",
+    ]
+    assert speaker_order([u("10", None, "F"), u("9", None, "M"), u("2", None, "F"), u(None)]) == ["2", "9", "10"]
+
+
+def test_labels_are_mapped_left_out_and_kept_in_the_recipes_order():
+    kept, order = apply_labels(
+        utterances("neu", "exc", "fru", "hap", "ang"), ["hap", "neu", "ang"], {"exc": "hap", "fru": None}
+    )
+    assert [u.label for u in kept] == ["neu", "hap", "hap", "ang"]
+    assert [u.id for u in kept] == ["u0", "u1", "u3", "u4"]
+    assert order == ["hap", "neu", "ang"]
+
+
+def test_without_given_labels_the_order_is_sorted():
+    assert apply_labels(utterances("b", "c", "a"))[1] == ["a", "b", "c"]
+
+
+def test_numbers_that_yaml_reads_as_numbers_are_labels_too():
+    kept, order = apply_labels(utterances("1", "2", "3"), [2, 1], {3: 1})
+    assert (order, [u.label for u in kept]) == (["2", "1"], ["1", "2", "1"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "label_map", "says"),
+    [
+        (["ang", "hap"], {}, "label 'angr' (2 utterances) is neither in labels (ang, hap) nor in label_map"),
+        (["ang", "hap"], {}, "Did you mean 'ang'?"),
+        (["ang", "hap"], {}, "Add {angr: null} to label_map to leave it out"),
+        (["ang", "hap", "sad"], {"angr": None}, "class 'sad' has no utterance; the corpus has ang (1), hap (1)"),
+        (["ang", "hap"], {"angr": "agn"}, "label_map sends 'angr' to 'agn', which is not in labels (ang, hap)"),
+        (["ang"], {"angr": None, "hap": "ang"}, "1 classes after label_map (ang)"),
+    ],
+)
+def test_labels_that_nothing_maps_are_named_with_what_to_do(labels, label_map, says):
+    with pytest.raises(CorpusError) as caught:
+        apply_labels(utterances("ang", "hap", "angr", "angr"), labels, label_map)
+    assert says in str(caught.value)
+
+
+def test_corpus_code_imports_no_torch():
+    code = (
+        "import sys, toolkit.corpus, toolkit.corpus.checks, toolkit.corpus.protocols, toolkit_plugins.corpora.iemocap;"
+        "import toolkit_plugins.corpora.ravdess, toolkit_plugins.corpora.manifest, toolkit_plugins.corpora.synthetic;"
+        "print(sorted({'torch', 'soundfile', 'scipy', 'rich'} & set(sys.modules)))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

@@ -1,0 +1,255 @@
+import pytest
+
+from toolkit.corpus import Utterance
+from toolkit.corpus.folds import Fold, pick_fold
+from toolkit.corpus.protocols import PROTOCOLS, make_folds, selects_on
+from toolkit.errors import ProtocolError
+
+
+def corpus(sessions: int = 5, each: int = 3) -> list[Utterance]:
+    """IEMOCAP's shape, women first to see the order made."""
+    return [
+        Utterance(
+            id=f"{s}{g}{i}",
+            path=f"/d/{s}{g}{i}.wav",
+            label="xy"[i % 2],
+            speaker=f"{s}{g}",
+            gender=g,
+            session=f"Session{s}",
+        )
+        for s in range(1, sessions + 1)
+        for g in "FM"
+        for i in range(each)
+    ]
+
+
+def plain(speakers, **fields) -> list[Utterance]:
+    return [Utterance(id=f"u{i}", path=f"/d/{i}.wav", label="x", speaker=s, **fields) for i, s in enumerate(speakers)]
+
+
+def speakers(utterances, ids) -> set:
+    return {u.speaker for u in utterances if u.id in set(ids)}
+
+
+def test_loso_tests_each_speaker_and_validates_with_the_partner():
+    us = corpus()
+    folds = make_folds(us, "loso")
+    assert [f.name for f in folds] == ["1M", "1F", "2M", "2F", "3M", "3F", "4M", "4F", "5M", "5F"]
+    for fold in folds:
+        partner = fold.name[0] + {"M": "F", "F": "M"}[fold.name[1]]
+        assert speakers(us, fold.test) == {fold.name}
+        assert speakers(us, fold.valid) == {partner}
+        assert len(speakers(us, fold.train)) == 8
+        assert len(fold.train) + len(fold.valid) + len(fold.test) == len(us)
+        assert fold.stamp is None
+    assert selects_on("loso") == "valid"
+
+
+def test_loso_test_epoch_is_loso_with_another_choice_and_says_so():
+    us = corpus()
+    for a, b in zip(make_folds(us, "loso"), make_folds(us, "loso-test-epoch"), strict=True):
+        assert (a.name, a.train, a.valid, a.test) == (b.name, b.train, b.valid, b.test)
+        assert "the epoch was chosen on the test speaker" in b.stamp
+    assert selects_on("loso-test-epoch") == "test"
+
+
+def test_loso_as_published_trains_with_the_partner_and_validates_on_the_test_speaker_and_says_so():
+    us = corpus()
+    folds = make_folds(us, "loso-as-published")
+    assert [f.name for f in folds][:3] == ["1M", "1F", "2M"]
+    assert folds[0].valid == folds[0].test
+    assert speakers(us, folds[0].train) == {"1F", "2M", "2F", "3M", "3F", "4M", "4F", "5M", "5F"}
+    assert all("as-published" in f.stamp for f in folds)
+
+
+def test_session_out_tests_one_session_and_validates_with_the_next():
+    us = corpus()
+    folds = make_folds(us, "session-out")
+    assert [f.name for f in folds] == [f"Session{i}" for i in range(1, 6)]
+    assert speakers(us, folds[0].test) == {"1M", "1F"} and speakers(us, folds[0].valid) == {"2M", "2F"}
+    assert speakers(us, folds[4].valid) == {"1M", "1F"} and len(speakers(us, folds[4].train)) == 6
+
+
+def test_every_utterance_is_tested_once_by_the_protocols_that_rotate():
+    us = corpus()
+    for name in ("loso", "loso-test-epoch", "loso-as-published", "session-out", "groups"):
+        tested = [i for fold in make_folds(us, name) for i in fold.test]
+        assert sorted(tested) == sorted(u.id for u in us)
+
+
+def test_groups_of_the_manifest_rotate_in_natural_order():
+    us = [Utterance(id=str(i), path=f"{i}", label="x", speaker=f"s{i}", group=str(g)) for i, g in enumerate([10, 2, 9])]
+    folds = make_folds(us, "groups")
+    assert [(f.name, f.test, f.valid) for f in folds] == [
+        ("2", ("1",), ("2",)),
+        ("9", ("2",), ("0",)),
+        ("10", ("0",), ("1",)),
+    ]
+
+
+def test_without_groups_the_speakers_are_dealt():
+    folds = make_folds(plain(["e", "d", "c", "b", "a", "a"]), "groups", k=3)
+    assert [f.test for f in folds] == [("u1", "u4", "u5"), ("u0", "u3"), ("u2",)]  # a d, b e, c
+
+
+def test_dealing_keeps_the_genders_together_where_men_and_women_alternate():
+    us = [
+        Utterance(id=str(i), path=str(i), label="x", speaker=str(i), gender="FM"[i % 2], session=None)
+        for i in range(24)
+    ]
+    for fold in make_folds(us, "groups", k=6):
+        assert sorted(int(i) % 2 for i in fold.test) == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("k", [2, 6, 0])
+def test_a_number_of_groups_that_cannot_be_dealt_is_refused(k):
+    with pytest.raises(ProtocolError, match=r"cannot deal 5 speakers .* k is 3 to 5"):
+        make_folds(plain("abcde"), "groups", k=k)
+
+
+def test_a_protocols_argument_of_another_type_is_refused():
+    with pytest.raises(ProtocolError, match=r"protocol\.args\.k: '5' is text; a whole number or null is needed"):
+        make_folds(corpus(5), "groups", k="5")
+
+
+def test_given_takes_the_column_split():
+    us = [
+        Utterance(id=str(i), path=str(i), label="x", speaker=str(i), split=s)
+        for i, s in enumerate(["test", "train", "train", "valid"])
+    ]
+    (fold,) = make_folds(us, "given")
+    assert (fold.train, fold.valid, fold.test, fold.stamp) == (("1", "2"), ("3",), ("0",), None)
+
+
+@pytest.mark.parametrize(
+    ("splits", "says"),
+    [
+        ([None, None, None], "needs the manifest's column split"),
+        (["train", None, "test"], "1 utterances have no split, '1' first"),
+        (["train", "dev", "test"], "split 'dev' is not one of train, valid, test. Did you mean 'valid'?"),
+        (["train", "tset", "valid"], "Did you mean 'test'?"),
+        (["train", "train", "test"], r"no utterance has split 'valid'; the column has train \(2\), test \(1\)"),
+    ],
+)
+def test_a_column_split_that_is_no_split_is_refused(splits, says):
+    us = [Utterance(id=str(i), path=str(i), label="x", speaker=str(i), split=s) for i, s in enumerate(splits)]
+    with pytest.raises(ProtocolError, match=says):
+        make_folds(us, "given")
+
+
+def test_a_shared_speaker_is_refused_with_name_and_parts():
+    us = [
+        Utterance(id=str(i), path=str(i), label="x", speaker=s, split=p)
+        for i, (s, p) in enumerate([("anna", "train"), ("ben", "valid"), ("anna", "test")])
+    ]
+    with pytest.raises(ProtocolError, match="speaker 'anna' is in train and in test of fold 'given'"):
+        make_folds(us, "given")
+    us = [Utterance(id=str(i), path=str(i), label="x", speaker="abca"[i], group=str(i)) for i in range(4)]
+    with pytest.raises(ProtocolError, match="speaker 'a' is in "):
+        make_folds(us, "groups")
+
+
+def test_without_speakers_a_file_may_not_be_in_two_parts_and_results_say_that_speakers_are_unknown():
+    us = [Utterance(id=str(i), path="same" if i < 2 else str(i), label="x", group=str(i)) for i in range(4)]
+    with pytest.raises(ProtocolError, match=r"file '.*same' is in "):
+        make_folds(us, "groups")
+    assert all("no speakers" in f.stamp for f in make_folds(us[1:], "groups"))
+
+
+def test_random_is_stratified_seeded_and_stamped():
+    us = [Utterance(id=f"{i:03d}", path=str(i), label="a" if i < 40 else "b") for i in range(60)]
+    (fold,) = make_folds(us, "random", seed=3)
+    assert fold.stamp == "random split: speakers may be shared"
+    label = {u.id: u.label for u in us}
+    assert [sum(label[i] == x for i in part) for part in (fold.train, fold.valid, fold.test) for x in "ab"] == [
+        28,
+        14,
+        4,
+        2,
+        8,
+        4,
+    ]
+    assert make_folds(us[::-1], "random", seed=3)[0].test == fold.test[::-1]
+    assert make_folds(us, "random", seed=4)[0].test != fold.test
+
+
+def test_random_keeps_the_utterances_of_a_file_together():
+    us = [Utterance(id=f"{i:03d}", path=str(i // 4), label="a", start=i % 4, end=i % 4 + 1) for i in range(80)]
+    (fold,) = make_folds(us, "random")
+    files = [{int(i) // 4 for i in part} for part in (fold.train, fold.valid, fold.test)]
+    assert [len(f) for f in files] == [14, 2, 4] and len(set.union(*files)) == 20
+
+
+def test_random_is_refused_where_there_are_speakers_or_too_few_files():
+    with pytest.raises(ProtocolError, match="for corpora without speakers, this one has 10"):
+        make_folds(corpus(), "random")
+    with pytest.raises(ProtocolError, match="class 'x' has 2 files"):
+        make_folds(plain([None, None]), "random")
+    with pytest.raises(ProtocolError, match="have to leave some to train"):
+        make_folds(plain([None] * 9), "random", test=0.9, valid=0.1)
+    (fold,) = make_folds(plain([None] * 3), "random", test=0.6)
+    assert [len(p) for p in (fold.train, fold.valid, fold.test)] == [1, 1, 1]
+
+
+def test_loso_says_what_to_use_where_sessions_have_no_partner():
+    with pytest.raises(ProtocolError, match="'u0' has no session; use 'groups'"):
+        make_folds(plain("abc"), "loso")
+    with pytest.raises(ProtocolError, match="two speakers in each session; 's' has a, b, c"):
+        make_folds(plain("abc", session="s"), "loso")
+    with pytest.raises(ProtocolError, match="two sessions or more"):
+        make_folds(corpus(sessions=1), "loso")
+    us = [*corpus(), Utterance(id="odd", path="odd", label="x", speaker="1M", session="Session2", gender="M")]
+    with pytest.raises(ProtocolError, match="speaker '1M' is in sessions"):
+        make_folds(us, "loso")
+
+
+@pytest.mark.parametrize("name", ["loso", "loso-as-published", "session-out", "groups"])
+def test_a_corpus_without_speakers_is_told_what_it_can_do(name):
+    with pytest.raises(ProtocolError, match=r"needs speakers, and the corpus names none; .*'random'"):
+        make_folds(plain([None, None]), name)
+    with pytest.raises(ProtocolError, match="1 utterances have none, 'u1' first"):
+        make_folds(plain(["a", None]), name)
+
+
+def test_unknown_protocols_arguments_and_folds_are_answered_with_the_nearest():
+    with pytest.raises(ProtocolError, match=r"Did you mean 'loso'?"):
+        make_folds(corpus(), "losso")
+    with pytest.raises(ProtocolError, match=r"takes no 'kk'; it takes k\. Did you mean 'k'?"):
+        make_folds(corpus(), "groups", kk=3)
+    with pytest.raises(ProtocolError, match="takes no 'k'; it takes no arguments"):
+        make_folds(corpus(), "loso", k=3)
+    folds = make_folds(corpus(), "loso")
+    assert pick_fold(folds, None).name == "1M" and pick_fold(folds, "3F").name == "3F"
+    with pytest.raises(ProtocolError, match=r"No fold is called '6F'.*Folds are 1M, 1F"):
+        pick_fold(folds, "6F")
+    with pytest.raises(ProtocolError, match="no utterances"):
+        make_folds([], "loso")
+    with pytest.raises(ProtocolError, match="'1F0' is there twice"):
+        make_folds([*corpus(), *corpus()], "loso")
+
+
+def test_a_fold_checks_itself():
+    with pytest.raises(ProtocolError, match="'a' in train and in test"):
+        Fold("f", "given", ("a", "b"), ("c",), ("a",))
+    with pytest.raises(ProtocolError, match="'c' in valid and in test"):
+        Fold("f", "loso", ("a", "b"), ("c",), ("c",))
+    with pytest.raises(ProtocolError, match="'a' in train and in train"):
+        Fold("f", "given", ("a", "a"), ("b",), ("c",))
+    with pytest.raises(ProtocolError, match="no utterance in part valid"):
+        Fold("f", "given", ("a",), (), ("c",))
+    with pytest.raises(ProtocolError, match="needs a stamp"):
+        Fold("f", "loso-as-published", ("a",), ("c",), ("c",))
+    with pytest.raises(ProtocolError, match="in train and in valid"):
+        Fold("f", "loso-as-published", ("a", "c"), ("c",), ("c",), stamp="s")
+
+
+def test_all_protocols_have_a_name_that_recipes_write():
+    assert list(PROTOCOLS) == [
+        "loso",
+        "loso-test-epoch",
+        "loso-as-published",
+        "session-out",
+        "groups",
+        "given",
+        "random",
+    ]

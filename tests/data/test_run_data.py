@@ -1,0 +1,62 @@
+"""Loaders of a run whose batches are measured in seconds."""
+
+import pytest
+from small_system import write_recipe
+
+from toolkit.errors import RecipeError
+from toolkit.hardware import give_back_large_blocks
+from toolkit.training.preparation import load_source, prepare
+from toolkit.training.run_data import RunData
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    return write_recipe(tmp_path_factory.mktemp("data"))
+
+
+def run_data(recipe, *options: str) -> RunData:
+    return RunData(prepare(load_source(recipe, ["--audio.segment_seconds=1", *options])), fixed_samples=None)
+
+
+def test_whole_utterances_come_in_batches_of_so_many_seconds(recipe):
+    data = run_data(recipe, "--training.batch_seconds=1", "--training.batch_size=3")
+    batches = data.training_batches()
+    loaded = list(data.loader(data.train, batches))
+    # six of 0.25 s in threes, then two of 0.4 s, which are as many as a second holds
+    assert sorted(tuple(batch.wave.values.shape) for batch in loaded) == [(2, 6400), (3, 4000), (3, 4000)]
+    assert len(loaded) == len(batches)
+
+
+def test_an_evaluation_has_every_segment_once_from_short_to_long(recipe):
+    data = run_data(recipe, "--training.batch_seconds=1", "--training.batch_size=3")
+    loaded = list(data.loader(data.evaluation))
+    seen = [index for batch in loaded for index in batch.utterances.tolist()]
+    assert sorted(seen) == list(range(len(data.evaluation.utterances)))
+    widths = [batch.wave.values.shape[1] for batch in loaded]
+    assert widths == sorted(widths)
+
+
+def test_an_utterance_that_is_longer_than_a_batch_is_named(recipe):
+    data = run_data(recipe, "--training.batch_seconds=0.3")
+    with pytest.raises(RecipeError, match=r"batch_seconds is 0\.3, and a segment of .*3\.wav takes 0\.40 s: give"):
+        data.training_batches()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--training.batch_seconds=0"], "batch_seconds.*must be above 0"),
+        (
+            ["--training.batch_seconds=9", "--training.sampler=balanced"],
+            "batch_seconds.*goes with sampler: shuffle only",
+        ),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(recipe, options, message):
+    with pytest.raises(RecipeError, match=message):
+        run_data(recipe, *options)
+
+
+def test_workers_of_a_loader_give_back_what_they_freed(recipe):
+    data = run_data(recipe)
+    assert data.loader(data.train).worker_init_fn is give_back_large_blocks  # what it does: test_memory.py

@@ -1,0 +1,133 @@
+"""Plans: which cells there are, what makes a new one, and what cannot be compared."""
+
+from dataclasses import replace
+
+import pytest
+from small_system import write_corpus, write_recipe
+
+from toolkit.errors import ExperimentError, ProtocolError
+from toolkit.experiment.cells import Cell, Record, Records
+from toolkit.experiment.plan import merged, read_plan, write_plan
+from toolkit.experiment.planning import make_plan
+from toolkit.experiment.tasks import make_tasks
+from toolkit.training.preparation import load_source
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Load the small recipe under another name, with overrides."""
+    recipe = write_recipe(tmp_path)
+
+    def source(name="small", **overrides):
+        return load_source(recipe, [f"--name={name}", *(f"--{key}={value}" for key, value in overrides.items())])
+
+    return source
+
+
+def places(plan):
+    return [(cell.system, cell.fold, cell.seed) for cell in plan.cells]
+
+
+def test_every_system_meets_every_fold_with_every_seed(small):
+    plan = make_plan([small("a"), small("b")], seeds=(1, 2))
+    assert len(plan.cells) == 2 * 3 * 2
+    assert places(plan)[:4] == [("a", "S1", 1), ("b", "S1", 1), ("a", "S2", 1), ("b", "S2", 1)]
+    assert plan.folds == {"session-out": ("S1", "S2", "S3")} and plan.labels == ("noise", "tone")
+
+
+def test_folds_are_taken_in_the_protocols_order(small):
+    assert places(make_plan([small()], folds=("S3", "S1"))) == [("small", "S1", 1), ("small", "S3", 1)]
+
+
+def test_an_unknown_fold_is_named_with_the_nearest(small):
+    with pytest.raises(ExperimentError, match=r"--folds: .* has no fold 'S11'. Did you mean 'S1'\? Folds are S1, S2"):
+        make_plan([small()], folds=("S11",))
+
+
+def test_an_unknown_protocol_is_named_with_the_nearest(small):
+    with pytest.raises(ExperimentError, match=r"--protocol: none is called 'losso'\. Did you mean 'loso'"):
+        make_plan([small()], protocols=("losso",))
+
+
+def test_what_a_protocol_refuses_is_refused_before_anything_is_trained(small):
+    with pytest.raises(ProtocolError, match="needs the manifest's column split"):
+        make_plan([small()], protocols=("given",))
+
+
+def test_a_cell_changes_with_a_setting_and_with_nothing_else(small):
+    (first,) = make_plan([small()], folds=("S1",)).cells
+    (again,) = make_plan([small(output_folder="elsewhere", seed=9)], folds=("S1",)).cells
+    (other,) = make_plan([small(**{"training.epochs": 4})], folds=("S1",)).cells
+    assert again == first
+    assert other.fingerprint != first.fingerprint and other.place == first.place
+
+
+def test_two_recipes_of_one_name_are_refused(small):
+    with pytest.raises(ExperimentError, match="Two recipes are called 'small': write another `name:`"):
+        make_plan([small(), small(**{"training.epochs": 4})])
+
+
+def test_systems_on_other_labels_or_utterances_are_refused(small, tmp_path):
+    with pytest.raises(ExperimentError, match="'a' and 'b' have different labels, noise, tone and tone, noise"):
+        make_plan([small("a"), small("b", labels="[tone, noise]")])
+    more = write_corpus(tmp_path / "more", utterances=6)
+    with pytest.raises(ExperimentError, match="'a' and 'b' use different utterances"):
+        make_plan([small("a"), small("b", **{"corpus.args.path": more})])
+
+
+def test_recipes_of_different_protocols_need_a_choice(small):
+    with pytest.raises(ExperimentError, match="session-out, loso: choose by --protocol"):
+        make_plan([small("a"), small("b", **{"protocol.name": "loso"})])
+
+
+def test_a_plan_comes_back_from_its_file(small, tmp_path):
+    plan = make_plan([small("a"), small("b")], seeds=(1, 2))
+    write_plan(tmp_path, plan)
+    assert read_plan(tmp_path) == plan
+    assert read_plan(tmp_path / "nowhere") is None
+
+
+def test_a_damaged_plan_says_what_to_do(small, tmp_path):
+    write_plan(tmp_path, make_plan([small()]))
+    (tmp_path / "experiment.json").write_text('{"version": 1, "systems": {')
+    with pytest.raises(ExperimentError, match=r"experiment.json is damaged .* finished cells are kept"):
+        read_plan(tmp_path)
+
+
+def test_a_second_command_adds_its_cells(small):
+    first = make_plan([small("a")], folds=("S1",))
+    whole, said = merged(first, make_plan([small("b")], folds=("S1", "S2"), seeds=(2,)))
+    assert [(c.system, c.fold, c.seed) for c in whole.cells] == [("a", "S1", 1), ("b", "S1", 2), ("b", "S2", 2)]
+    assert whole.seeds == (1, 2) and whole.folds == {"session-out": ("S1", "S2")} and not said
+
+
+def test_cells_with_other_settings_are_never_mixed(small):
+    first = make_plan([small("a"), small("b")])
+    whole, (said,) = merged(first, make_plan([small("a", **{"training.epochs": 4})], folds=("S1",)))
+    assert [c.fold for c in whole.cells if c.system == "a"] == ["S1"]
+    assert len([c for c in whole.cells if c.system == "b"]) == 3
+    assert said.startswith("a: the tables leave out 3 cells with other settings or code")
+
+
+def test_an_experiment_on_other_data_needs_another_folder(small):
+    with pytest.raises(ExperimentError, match="choose another --output"):
+        merged(make_plan([small()]), replace(make_plan([small()]), corpus="other"))
+
+
+def test_protocols_that_are_read_from_one_training_are_one_task(small, tmp_path):
+    plan = make_plan([small()], protocols=("loso", "loso-test-epoch", "loso-as-published"), folds=("1F",))
+    tasks = make_tasks(tmp_path, plan, plan.cells, threads=1)
+    assert [[cell.protocol for cell in task.cells] for task in tasks] == [
+        ["loso", "loso-test-epoch"],
+        ["loso-as-published"],
+    ]
+
+
+def test_a_record_comes_back_and_a_damaged_one_counts_as_none(tmp_path):
+    cell, records = Cell("ser", "loso", "a/b", 1, "00000000"), Records(tmp_path)
+    assert records.read(cell) is None
+    record = Record(cell.name, "failed", 1.5, ended=2.5, error="no\nroom")
+    records.write(record)
+    assert records.read(cell) == record and cell.name == "ser-loso-a_b-seed1-00000000"
+    records.log(cell).with_suffix(".json").write_text("{")
+    assert records.read(cell) is None

@@ -1,0 +1,184 @@
+"""config.json of a bundle: what is written is read, and every other value is refused with its key."""
+
+import copy
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from small_bundle import train, with_gender
+
+from toolkit.errors import BundleError
+from toolkit.inference.bundle import export_bundle
+from toolkit.inference.bundle.config import CONFIG, BundleConfig, config_text, read_config
+
+WRONG = (None, True, 7, -1, 0.5, "text", "", [], ["a"], [0.5], {}, {"a": 1})
+# Mappings whose keys are names: with one more or less they speak of another system.
+NAMED = (
+    *(("distributions",), ("exported_with",), ("files",), ("classes",), ("covariates",)),
+    *(("model", family) for family in ("levels", "covariates", "heads", "losses")),
+    *(("training", facts) for facts in ("utterances", "speakers", "versions", "pretrained")),
+    *(("training", "test", figures) for figures in ("recall", "f1", "by_gender")),
+)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory) -> str:
+    """Of a system with a covariate."""
+    folder = tmp_path_factory.mktemp("bundle")
+    run = train(folder, "--training.epochs=1", change=with_gender("label"))
+    return (export_bundle(run, folder / "b") / CONFIG).read_text()
+
+
+@pytest.fixture
+def values(text) -> dict:
+    return json.loads(text)
+
+
+def read(values: object) -> BundleConfig:
+    return read_config(json.dumps(values).encode())
+
+
+def refusal(given: bytes | dict) -> str:
+    with pytest.raises(BundleError) as caught:
+        read_config(given if isinstance(given, bytes) else json.dumps(given).encode())
+    message = str(caught.value)
+    assert message.startswith(CONFIG) and "\n" not in message and len(message) < 600
+    return message
+
+
+def paths(value: object, path: tuple = ()):
+    """Every path in a tree."""
+    if path:
+        yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from paths(inner, (*path, key))
+
+
+def parent(values: dict, path: tuple):
+    for key in path[:-1]:
+        values = values[key]
+    return values
+
+
+def test_what_is_written_is_read(text):
+    config = read_config(text.encode())
+    assert config_text(config) == text
+    assert read_config(config_text(config).encode()) == config
+
+
+def kind(value: object) -> type:
+    """Whole numbers are numbers too; truth values are none."""
+    return float if type(value) is int else type(value)
+
+
+def test_every_field_of_another_type_is_refused(values):
+    tried = 0
+    for path in paths(values):
+        if "args" in path:  # checked when the plugin is known
+            continue
+        for wrong in WRONG:
+            changed = copy.deepcopy(values)
+            found = parent(changed, path)[path[-1]]
+            if kind(wrong) is kind(found):
+                continue
+            parent(changed, path)[path[-1]] = wrong
+            try:
+                read(changed)
+            except BundleError as error:
+                assert "\n" not in str(error)
+                tried += 1
+            else:  # what may be null may hold a value
+                assert (
+                    found is None or (wrong is None and path[:-1] == ("training", "test", "recall")) or path[-1] == "on"
+                )
+    assert tried > 1000
+
+
+def test_every_key_is_needed_and_no_other_is_known(values):
+    for path in paths(values):
+        if "args" in path or path[:-1] in NAMED or not isinstance(path[-1], str):
+            continue
+        for change in ("remove", "rename"):
+            changed = copy.deepcopy(values)
+            value = parent(changed, path).pop(path[-1])
+            if change == "rename":
+                parent(changed, path)["surplus"] = value
+            refusal(changed)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("format_version", 2, "format_version is 2, and audio-classification-toolkit here reads 1. Install"),
+        ("format_version", "1", "format_version is '1'"),
+        ("format_version", True, "format_version is True"),
+        ("predict_from", "emotoin", "names 'emotoin': there is no such head. Did you mean 'emotion'?"),
+        ("classes.label", ["tone"], "classes.label: needs two classes or more"),
+        ("classes.label", ["tone", "tone"], "classes.label: needs two classes or more, each once"),
+        ("classes", {"gender": ["F", "M"]}, "classes: names 'label': there is no such key"),
+        ("covariates", {}, "covariates: are not those of model.covariates"),
+        ("covariates.gender", ["M", "F"], "covariates: are not those of model.covariates"),
+        ("model.covariates.gender.source", "shuffled", "holds one with source: shuffled"),
+        ("model.heads.emotion.target", "gender", "which does not predict the label"),
+        ("model.heads.emotion.on", "fusde", "there is no such embedding. Did you mean 'fused'?"),
+        ("model.levels.mfcc.plugin", "mfcc", "one of `distributions`, ':' and a name is needed"),
+        ("audio.segment_seconds", 1e308, "nested too deep, or too large"),
+        ("audio.segment_seconds", 1e6, "that is no segment"),
+        ("audio.sample_rate", 0, "must be at least 1, not 0"),
+        ("audio.tail", "heavy", "audio.tail"),
+        ("audio.tail", None, "audio.tail: a value is needed, and there is none"),
+        ("trial", [0.5], "holds no 2 probabilities that sum to 1"),
+        ("trial", [0.5, 0.6], "holds no 2 probabilities that sum to 1"),
+        ("files", {"README.md": {"bytes": -1, "sha256": "0" * 64}}, "files.README.md.bytes: must be at least 0"),
+        ("files", {"README.md": {"bytes": 1, "sha256": "0" * 63}}, "files.README.md.sha256: is no SHA-256"),
+        ("training.pretrained", {"mfc": None}, "there is no such level. Did you mean 'mfcc'?"),
+        ("training.random_backbones", ["w"], "there is no such level"),
+    ],
+)
+def test_what_contradicts_itself_is_named(values, path, value, message):
+    *keys, last = path.split(".")
+    tree = values
+    for key in keys:
+        tree = tree[key]
+    tree[last] = value
+    assert message in refusal(values)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"seed": 1,', '"seed": NaN,', "NaN is no finite number"),
+        ('"seed": 1,', '"seed": 1e999,', "1e999 is no finite number"),
+        ('"seed": 1,', '"seed": -Infinity,', "-Infinity is no finite number"),
+        ('"seed": 1,', '"seed": 1, "seed": 2,', "a key is there twice"),
+        ('"seed": 1,', '"seed": ' + "9" * 400 + ".0,", "is no finite number"),
+        ('"seed": 1,', '"seed": 1', "cannot be read as JSON"),
+        ('"seed": 1,', '"seed": ' + "[" * 100_000 + "]" * 100_000 + ",", CONFIG),
+        ('"seed": 1,', '"se\\n\\u001b[2Jed": 1,', "se ?[2Jed: there is no such key"),
+    ],
+)
+def test_json_that_is_none_or_too_much(text, old, new, message):
+    assert old in text
+    assert message in refusal(text.replace(old, new, 1).encode())
+
+
+def test_arguments_nested_without_end_are_one_line(text):
+    deep = '{"a": ' * 3000 + "1" + "}" * 3000
+    refusal(text.replace('"hidden": 4', f'"hidden": {deep}', 1).encode())
+
+
+def test_an_argument_that_json_cannot_hold_is_refused_when_written(text):
+    config = read_config(text.encode())
+    fusion = replace(config.model.fusion, args={"dim": float("inf")})
+    with pytest.raises(BundleError, match="an argument cannot be written"):
+        config_text(replace(config, model=replace(config.model, fusion=fusion)))
+
+
+def test_the_page_names_every_key(values):
+    page = (Path(__file__).parents[3] / "docs" / "bundles.md").read_text()
+    described = [path for path in paths(values) if "args" not in path and path[:-1] not in NAMED]
+    keys = {path[-1] for path in described if isinstance(path[-1], str)}
+    assert len(keys) > 50
+    assert sorted(key for key in keys if f"`{key}`" not in page) == []

@@ -1,0 +1,345 @@
+"""Bundles that are damaged, forged or none at all: one line says so, and nothing in them is believed."""
+
+import json
+import logging
+import os
+import random
+import shutil
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save, save_file
+from small_bundle import edit_config, replace_file, train, zip_of
+from wav2vec2_checkpoints import save_checkpoint
+
+from toolkit.errors import BundleError
+from toolkit.inference.bundle import archive, export_bundle, read_bundle
+
+FILES = ("config.json", "README.md", "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    return train(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def whole(run, tmp_path_factory) -> Path:
+    return export_bundle(run, tmp_path_factory.mktemp("bundle") / "small")
+
+
+@pytest.fixture
+def bundle(whole, tmp_path) -> Path:
+    """A copy to damage."""
+    return Path(shutil.copytree(whole, tmp_path / "given"))
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(BundleError) as caught:
+        read_bundle(path)
+    text = str(caught.value)
+    assert "\n" not in text and len(text) < 800 and str(path) in text
+    return text
+
+
+def content(bundle: Path) -> dict[str, bytes]:
+    return {name: (bundle / name).read_bytes() for name in FILES}
+
+
+class TestWhatIsNoBundle:
+    def test_a_name_that_is_nearly_right_is_put_right(self, bundle):
+        assert "Did you mean 'given'?" in refusal(bundle.with_name("givn"))
+
+    def test_a_run_is_told_how_to_become_one(self, run):
+        for path in (run, run / "results.json"):
+            assert f"`toolkit export {run} BUNDLE` makes one of it" in refusal(path)
+
+    def test_a_file_of_a_bundle_is_not_the_bundle(self, bundle):
+        assert f"Give its folder, {bundle}" in refusal(bundle / "config.json")
+        assert f"Its folder {bundle} may be one" in refusal(bundle / "model.safetensors")
+
+    def test_a_folder_of_something_else_says_what_it_holds(self, tmp_path):
+        (tmp_path / "a.wav").touch()
+        assert "it has no config.json; it holds a.wav" in refusal(tmp_path)
+
+    def test_a_checkpoint_of_transformers(self, tmp_path):
+        assert "has no format_version: it is not a bundle's" in refusal(save_checkpoint("wav2vec2-group", tmp_path))
+
+    @pytest.mark.parametrize("data", [b"", b"PK", b"PK\x03\x04" + bytes(40), b"PK\x05\x06" + bytes(18), b"text"])
+    def test_a_file_of_something_else(self, data, tmp_path):
+        (tmp_path / "b.zip").write_bytes(data)
+        assert "is no bundle" in refusal(tmp_path / "b.zip")
+
+    def test_a_name_that_no_file_can_have(self, tmp_path):
+        with pytest.raises(BundleError, match="File name too long"):
+            read_bundle(tmp_path / ("x" * 300))
+
+    @pytest.mark.parametrize("name", FILES)
+    def test_a_missing_file_is_named(self, name, bundle, tmp_path):
+        files = content(bundle)
+        del files[name]
+        (bundle / name).unlink()
+        assert f"it has no {name}" in refusal(bundle)
+        assert f"it has no {name}" in refusal(zip_of(files, tmp_path / "b.zip"))
+
+
+class TestFolders:
+    def test_other_files_beside_it_are_left_alone(self, bundle):
+        (bundle / "notes.txt").write_text("mine")
+        read_bundle(bundle)
+
+    @pytest.mark.parametrize("name", FILES)
+    def test_links_pipes_and_folders_are_not_followed(self, name, bundle, whole):
+        path = bundle / name
+        path.unlink()
+        path.symlink_to(whole / name)
+        assert f"{path} is no plain file" in refusal(bundle)
+        path.unlink()
+        os.mkfifo(path)
+        assert f"{path} is no plain file" in refusal(bundle)
+        path.unlink()
+        path.mkdir()
+        assert f"{path} is no plain file" in refusal(bundle)
+
+    @pytest.mark.parametrize("name", FILES)
+    def test_a_file_that_is_too_large_is_not_read(self, name, bundle, monkeypatch):
+        monkeypatch.setitem(archive.LARGEST, name, 10)
+        assert f"{name} holds" in refusal(bundle) and "10 are allowed" in refusal(bundle)
+
+    def test_a_changed_card_or_changed_weights_are_told(self, bundle):
+        card = (bundle / "README.md").read_text()
+        (bundle / "README.md").write_text(card.replace("small", "large"))
+        assert "README.md is not the file that was exported (its SHA-256 begins with" in refusal(bundle)
+        (bundle / "README.md").write_text(card + "more")
+        assert "README.md holds" in refusal(bundle)
+
+
+class TestZips:
+    def test_another_zips_content(self, tmp_path):
+        assert "it holds 'a.txt'" in refusal(zip_of({"a.txt": b"a"}, tmp_path / "b.zip"))
+
+    @pytest.mark.parametrize(
+        "name",
+        ["../config.json", "/etc/passwd", "a/../../README.md", "config.json/", "small/config.json", "x\n\x1b[2J"],
+    )
+    def test_names_that_lead_out_of_it(self, name, bundle, tmp_path):
+        path = zip_of(content(bundle) | {name: b"x"}, tmp_path / "b.zip")
+        before = sorted(tmp_path.rglob("*"))
+        assert "is no bundle: it holds" in refusal(path)
+        assert sorted(tmp_path.rglob("*")) == before
+
+    def test_a_link(self, bundle, tmp_path):
+        path = tmp_path / "b.zip"
+        with zipfile.ZipFile(path, "w") as file:
+            entry = zipfile.ZipInfo("config.json")
+            entry.external_attr = 0o120777 << 16
+            file.writestr(entry, "/etc/passwd")
+        assert "config.json is no plain file" in refusal(path)
+
+    def test_an_entry_that_is_there_twice(self, bundle, tmp_path):
+        path = zip_of(content(bundle), tmp_path / "b.zip")
+        with zipfile.ZipFile(path, "a") as file, pytest.warns(UserWarning, match="Duplicate name"):
+            file.writestr("config.json", b"{}")
+        assert "holds 'config.json' twice" in refusal(path)
+
+    def test_a_bomb(self, bundle, tmp_path):
+        files = content(bundle) | {"model.safetensors": bytes(50_000_000)}
+        path = zip_of(files, tmp_path / "b.zip", zipfile.ZIP_DEFLATED)
+        assert path.stat().st_size < 100_000
+        assert "is compressed, and a bundle's files are not" in refusal(path)
+
+    def test_an_encrypted_entry(self, bundle, tmp_path):
+        path = zip_of(content(bundle), tmp_path / "b.zip")
+        data = bytearray(path.read_bytes())
+        data[data.index(b"PK\x01\x02") + 8] |= 1  # the flags of the first entry of the directory
+        path.write_bytes(data)
+        assert "or encrypted" in refusal(path)
+
+    def test_a_size_that_is_a_lie(self, bundle, tmp_path):
+        path = zip_of(content(bundle), tmp_path / "b.zip")
+        data = bytearray(path.read_bytes())
+        at = data.index(b"PK\x01\x02") + 20
+        data[at : at + 8] = struct.pack("<II", 2**31, 2**31)  # both sizes
+        path.write_bytes(data)
+        assert "config.json holds 2,147,483,648 bytes" in refusal(path)
+
+    def test_one_that_ends_too_early_anywhere(self, whole, run, tmp_path):
+        data = export_bundle(run, tmp_path / "whole.zip").read_bytes()
+        path = tmp_path / "b.zip"
+        for stop in range(0, len(data), 211):
+            path.write_bytes(data[:stop])
+            refusal(path)
+
+    def test_a_flipped_byte_is_found_or_harmless(self, whole, run, tmp_path):
+        data = export_bundle(run, tmp_path / "whole.zip").read_bytes()
+        expected, path, found = read_bundle(whole), tmp_path / "b.zip", 0
+        draw = random.Random(0)
+        for _ in range(150):
+            changed = bytearray(data)
+            changed[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+            path.write_bytes(changed)
+            try:
+                read = read_bundle(path)
+            except BundleError as error:
+                found += 1
+                assert "\n" not in str(error)
+            else:
+                assert read.config == expected.config
+                for name, value in expected.system.state_dict().items():
+                    assert torch.equal(read.system.state_dict()[name], value)
+        assert found > 130
+
+
+class TestWeights:
+    def replace(self, bundle, **changes):
+        """Put tensors in the place of others; None leaves one out."""
+        state = load_file(bundle / "model.safetensors") | changes
+        replace_file(bundle, "model.safetensors", save({k: v for k, v in state.items() if v is not None}))
+
+    @pytest.fixture
+    def name(self, bundle):
+        return next(name for name, v in load_file(bundle / "model.safetensors").items() if v.shape == (8,))
+
+    def test_one_is_missing(self, bundle, name):
+        self.replace(bundle, **{name: None})
+        assert f"model.safetensors lacks {name}, which" in refusal(bundle)
+
+    def test_one_too_many(self, bundle):
+        self.replace(bundle, **{"heads.x": torch.zeros(1), "heads.y": torch.zeros(1)})
+        assert "holds heads.x and 1 more, which the system of its config.json has not" in refusal(bundle)
+
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [
+            (torch.zeros(9), r"is float32 [9]; the system of its config.json has float32 [8]"),
+            (torch.zeros(1, 8), r"is float32 [1, 8]"),
+            (torch.zeros(8).half(), r"is float16 [8]; the system of its config.json has float32 [8]"),
+            (torch.zeros(8, dtype=torch.int64), r"is int64 [8]"),
+            (torch.full((8,), float("nan")), "has values that are not finite in"),
+            (torch.full((8,), float("-inf")), "has values that are not finite in"),
+            (torch.full((8,), 1e6), "does not answer the trial sound"),
+        ],
+    )
+    def test_one_is_another(self, bundle, name, value, message):
+        self.replace(bundle, **{name: value})
+        assert message in refusal(bundle)
+
+    def test_a_file_that_ends_too_early_anywhere(self, bundle):
+        data = (bundle / "model.safetensors").read_bytes()
+        for stop in (0, 1, 7, 8, 9, 100, len(data) // 2, len(data) - 1):
+            replace_file(bundle, "model.safetensors", data[:stop])
+            assert "model.safetensors is damaged" in refusal(bundle)
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            b"[]",
+            b"null",
+            b'{"a": 3}',
+            b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}',
+            b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, "b": {"dtype": "F32", "shape": [1], '
+            b'"data_offsets": [0, 4]}}',
+            b'{"a": {"dtype": "PICKLE", "shape": [1], "data_offsets": [0, 4]}}',
+            b'{"a": {"dtype": "F32", "shape": [99999999999999], "data_offsets": [0, 4]}}',
+        ],
+    )
+    def test_a_header_that_lies(self, bundle, header):
+        replace_file(bundle, "model.safetensors", struct.pack("<Q", len(header)) + header + bytes(4))
+        assert "model.safetensors is damaged" in refusal(bundle)
+
+    def test_a_header_that_is_longer_than_the_file(self, bundle):
+        replace_file(bundle, "model.safetensors", struct.pack("<Q", 2**62) + b"{}")
+        assert "model.safetensors is damaged" in refusal(bundle)
+
+    def test_a_pickle_is_not_opened(self, bundle, tmp_path):
+        class Exploit:
+            def __reduce__(self):
+                return os.mkdir, (str(tmp_path / "hacked"),)
+
+        torch.save({"x": Exploit()}, tmp_path / "evil.pt")
+        replace_file(bundle, "model.safetensors", (tmp_path / "evil.pt").read_bytes())
+        refusal(bundle)
+        assert not (tmp_path / "hacked").exists()
+
+    def test_those_of_another_bundle(self, bundle, tmp_path):
+        save_file({"x": torch.zeros(3)}, tmp_path / "other.safetensors")
+        (bundle / "model.safetensors").write_bytes((tmp_path / "other.safetensors").read_bytes())
+        assert "model.safetensors holds" in refusal(bundle)
+
+
+class TestPlugins:
+    def level(self, bundle, **changes):
+        edit_config(bundle, lambda values: values["model"]["levels"]["mfcc"].update(changes))
+
+    def test_a_distribution_that_is_not_installed_is_named(self, bundle):
+        edit_config(bundle, lambda values: values["distributions"].update({"my-levels": "1.0"}))
+        self.level(bundle, plugin="my-levels:loudness")
+        expected = (
+            "It needs extractor 'loudness' of my-levels 1.0, which is not installed here: install it if you trust it."
+        )
+        assert expected in refusal(bundle)
+
+    def test_a_plugin_that_its_distribution_has_not(self, bundle):
+        self.level(bundle, plugin="audio-classification-toolkit:mfc")
+        assert "Did you mean 'audio-classification-toolkit:mfcc'?" in refusal(bundle)
+
+    @pytest.mark.parametrize("plugin", ["mfcc", "os:system", ":mfcc", "audio-classification-toolkit:", "a:b:mfcc"])
+    def test_a_name_that_says_no_distribution_or_another(self, bundle, plugin):
+        self.level(bundle, plugin=plugin)
+        assert f"model.levels.mfcc.plugin: is {plugin!r}; one of `distributions`" in refusal(bundle)
+
+    def test_a_distribution_without_a_name_is_none(self, bundle):
+        edit_config(bundle, lambda values: values["distributions"].update({"": "1.0"}))
+        read_bundle(bundle)
+        self.level(bundle, plugin=":mfcc")
+        refusal(bundle)
+
+    def test_a_module_or_class_is_no_name(self, bundle):
+        self.level(bundle, plugin="audio-classification-toolkit:toolkit_plugins.extractors.mfcc:Mfcc")
+        refusal(bundle)
+
+    def test_arguments_are_checked_as_a_recipes_are(self, bundle):
+        for args, message in (
+            ({"hiden": 4}, "has no argument 'hiden'. Did you mean 'hidden'?"),
+            ({"hidden": "4"}, "'4' is text; a whole number is needed"),
+            ({"hidden": -1}, "hidden is -1"),
+            ({"sample_rate": 8000}, "'sample_rate' is given to extractor 'mfcc' by the system"),
+        ):
+            self.level(bundle, args=args)
+            assert message in refusal(bundle)
+
+    def test_another_version_with_the_same_answer_is_a_warning(self, bundle, caplog, monkeypatch):
+        monkeypatch.setattr(logging.getLogger("toolkit"), "propagate", True)
+        edit_config(bundle, lambda values: values["distributions"].update({"audio-classification-toolkit": "9.0"}))
+        read_bundle(bundle)
+        (message,) = set(caplog.messages)
+        assert "small: exported with audio-classification-toolkit 9.0, and 0.1.0 is installed here" in message
+
+    def test_another_answer_is_refused_whatever_the_version(self, bundle):
+        edit_config(bundle, lambda values: values.update(trial=[0.99, 0.01]))
+        edit_config(bundle, lambda values: values["exported_with"].update({"torch": "1.0"}))
+        text = refusal(bundle)
+        assert "does not answer the trial sound as when it was exported" in text
+        assert "It was exported with torch 1.0." in text
+
+    def test_weights_are_called_what_the_bundle_says(self, bundle):
+        edit_config(bundle, lambda values: values["training"].update(pretrained={"mfcc": "ada/mfcc"}))
+        read = read_bundle(bundle)
+        assert read.system.pretrained == {"mfcc": "ada/mfcc"} and read.system.random_backbones == []
+
+
+def test_config_json_with_a_byte_order_mark_or_other_bytes_is_one_line(bundle):
+    text = (bundle / "config.json").read_bytes()
+    for data in (b"\xef\xbb\xbf" + text, text.decode().encode("utf-16"), b"\xff" + text, text[:-3], b"[]", b"3"):
+        (bundle / "config.json").write_bytes(data)
+        assert "config.json" in refusal(bundle)
+
+
+def test_a_bundle_is_what_its_files_are(whole):
+    """So that a change of the format is seen: the keys, and nothing but these files."""
+    assert sorted(path.name for path in whole.iterdir()) == sorted(FILES)
+    values = json.loads((whole / "config.json").read_text())
+    assert sorted(values["files"]) == ["README.md", "model.safetensors"]

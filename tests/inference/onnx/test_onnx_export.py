@@ -1,0 +1,216 @@
+"""ONNX models of systems: they answer as torch does, say what they are, and what cannot be exported is named."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import soundfile
+import torch
+from broken_extractors import GoodExtractor
+from broken_fusions import GoodFusion
+from broken_heads import GoodHead
+from onnx_systems import LABELS, RATE, SEGMENT, SYSTEMS, build, small, usage
+
+from toolkit import __version__
+from toolkit.contracts import Seq
+from toolkit.corpus.utterance import MIN_SAMPLES
+from toolkit.data.segments import padded
+from toolkit.errors import OnnxError
+from toolkit.inference.onnx import export as onnx_export
+from toolkit.inference.onnx.agreement import TOLERANCE
+from toolkit.inference.onnx.export import export_onnx
+
+PAGE = Path(__file__).parents[3] / "docs" / "onnx.md"
+
+
+class Exported:
+    """A system, and a session that runs the model that was exported of it."""
+
+    def __init__(self, system, path):
+        self.system = system
+        self.report = export_onnx(system, usage(system), path)
+        self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def torch(self, rows, genders):
+        """The answers to segments [samples] of any length, as the core gives them."""
+        lengths = [self.system.fixed_samples or max(len(row), MIN_SAMPLES) for row in rows]
+        rows = [torch.nn.functional.pad(row, (0, n - len(row))) for row, n in zip(rows, lengths, strict=True)]
+        known = dict.fromkeys(self.system.given_covariates, genders)
+        with torch.no_grad():
+            return self.system(padded(rows), known).logits["emotion"].log_softmax(1).numpy()
+
+    def onnx(self, rows, genders, *, beyond=0.0, extra=0):
+        """The answers to the same rows side by side, `beyond` behind each."""
+        width = self.system.fixed_samples or max(len(row) for row in rows) + extra
+        values = np.full((len(rows), width), beyond, np.float32)
+        for target, row in zip(values, rows, strict=True):
+            target[: len(row)] = row
+        inputs = {"waveform": values, "lengths": np.array([len(row) for row in rows])}
+        known = {f"covariate_{name}": genders.numpy() for name in self.system.given_covariates}
+        return self.session.run(None, inputs | known)[0]
+
+
+@pytest.fixture(scope="module", params=SYSTEMS)
+def exported(request, tmp_path_factory):
+    return Exported(build(**SYSTEMS[request.param]), tmp_path_factory.mktemp("onnx") / "model.onnx")
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return Exported(small(), tmp_path_factory.mktemp("onnx") / "model.onnx")
+
+
+def noise(*lengths, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [0.1 * 10 ** -(i % 3) * torch.randn(n, generator=generator) for i, n in enumerate(lengths)]
+
+
+def test_any_batch_is_answered_as_by_torch_whatever_lies_behind_its_rows(exported):
+    genders = torch.tensor([0, 1, -1, 1])
+    for lengths in ((SEGMENT, 3_011, 1_600, 4_001), (1_700, 900), (350,)):
+        rows = [*noise(*lengths[:-1]), torch.zeros(lengths[-1])]  # the last one is silent
+        expected = exported.torch(rows, genders[: len(rows)])
+        for beyond in (0.0, 1e4, np.nan):
+            found = exported.onnx(rows, genders[: len(rows)], beyond=beyond, extra=77)
+            assert found.shape == (len(rows), len(LABELS)) and np.abs(found - expected).max() < 1e-4
+        if len(rows) > 1:
+            assert np.ptp(expected, axis=0).max() > 1e-3, "rows that are all answered alike would show nothing"
+
+
+def test_its_inputs_and_axes_are_those_of_the_system(exported):
+    fixed, given = exported.system.fixed_samples, list(exported.system.given_covariates)
+    found = {x.name: (x.shape, x.type) for x in exported.session.get_inputs()}
+    assert found == {
+        "waveform": (["batch", fixed or "samples"], "tensor(float)"),
+        "lengths": (["batch"], "tensor(int64)"),
+        **{f"covariate_{name}": (["batch"], "tensor(int64)") for name in given},
+    }
+    (output,) = exported.session.get_outputs()
+    assert (output.name, output.shape) == ("log_probabilities", ["batch", len(LABELS)])
+    assert exported.report.inputs == tuple(found) and exported.report.fixed_samples == fixed
+    length = f"of {fixed} samples, no other length" if fixed else "of any length"
+    assert f"segments {length}; inputs waveform, lengths" in str(exported.report)
+
+
+def test_it_holds_what_is_needed_to_use_it_and_no_path_of_this_machine(exported):
+    metadata = exported.session.get_modelmeta().custom_metadata_map
+    assert {key: json.loads(value) for key, value in metadata.items()} == {
+        "labels": list(LABELS),
+        "sample_rate": RATE,
+        "segment_samples": SEGMENT,
+        "fixed_samples": exported.system.fixed_samples,
+        "tail": "weighted",
+        "covariates": {name: ["F", "M"] for name in exported.system.given_covariates},
+        "stamps": ["random weights"],
+        "toolkit_version": __version__,
+    }
+    written = exported.report.path.read_bytes()
+    assert not [
+        place for place in (Path(__file__).parents[3], sys.prefix, torch.__path__[0]) if str(place).encode() in written
+    ]
+    assert [file.name for file in exported.report.path.parent.iterdir()] == ["model.onnx"]
+
+
+def test_it_was_compared_at_other_sizes_than_it_was_traced_at(plain):
+    assert plain.report.compared == ((1, 4_800), (5, 1_601), (3, 200))  # traced: 2 x 3,600
+    assert 0 <= plain.report.difference <= TOLERANCE == 1e-4
+
+
+class BranchesOnLengths(GoodExtractor):
+    def encode(self, features):
+        if bool((features.lengths == features.values.shape[1]).all()):
+            return Seq(self.output(features.values * self.scale), features.lengths)
+        return super().encode(features)
+
+
+class AnswersOtherwise(GoodExtractor):
+    def encode(self, features):
+        output = super().encode(features)
+        return Seq(output.values + (0.1 if torch.compiler.is_exporting() else 0.0), output.lengths)
+
+
+class AiryFusion(GoodFusion):
+    def pool(self, seq):
+        return torch.special.airy_ai(super().pool(seq))
+
+
+class FailsWhileExported(GoodHead):
+    def forward(self, embedding):
+        if torch.compiler.is_exporting():
+            raise RuntimeError("not today\nand not tomorrow")
+        return super().forward(embedding)
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (
+            {"level": BranchesOnLengths},
+            r"The level 'level' \(BranchesOnLengths\) .*: torch's exporter says GuardOnDataDependentSymNode: "
+            r".* \(test_onnx_export.py, line \d+\)\.",
+        ),
+        (
+            {"level": AnswersOtherwise},
+            r"The level 'level' \(AnswersOtherwise\) .*: of a batch of 1 x 4800 samples ONNX Runtime makes other "
+            r"numbers than torch, by [\d.e-]+\.",
+        ),
+        ({"fusion": AiryFusion}, r"The fusion \(AiryFusion\) .*: .* No ONNX function found for .*special_airy_ai.*\."),
+        (
+            {"head": FailsWhileExported},
+            r"The head 'emotion' \(FailsWhileExported\) .*: torch's exporter says RuntimeError: not today "
+            r"\(test_onnx_export.py, line \d+\)\.",
+        ),
+    ],
+    ids=["level branches", "level differs", "fusion unknown", "head raises"],
+)
+def test_what_cannot_be_exported_is_named_with_the_reason_and_leaves_what_was_there(parts, said, tmp_path, capfd):
+    system = small(**parts)
+    (tmp_path / "model.onnx").write_text("the one before")
+    with pytest.raises(OnnxError) as caught:
+        export_onnx(system, usage(system), tmp_path / "model.onnx")
+    assert re.fullmatch(said, str(caught.value))
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"model.onnx": "the one before"}
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_folder_that_is_not_there_is_one_line(plain, tmp_path):
+    path = tmp_path / "none" / "model.onnx"
+    with pytest.raises(OnnxError, match=rf"^{re.escape(str(path))} cannot be written: No such file or directory\.$"):
+        export_onnx(plain.system, usage(plain.system), path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_its_packages_it_says_what_to_install(plain, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    said = (
+        r"^ONNX export needs onnxscript, which is not installed: pip install 'audio-classification-toolkit\[onnx\]'\.$"
+    )
+    with pytest.raises(OnnxError, match=said):
+        export_onnx(plain.system, usage(plain.system), tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_system_that_no_file_can_hold_is_refused_before_it_is_traced(plain, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_export, "LARGEST_GB", 1e-9)
+    with pytest.raises(OnnxError, match="one ONNX file can hold"):
+        export_onnx(plain.system, usage(plain.system), tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_page_shows_how_an_utterance_is_answered(plain, tmp_path, monkeypatch):
+    (code,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "model.onnx").write_bytes(plain.report.path.read_bytes())
+    (wave,) = noise(2 * SEGMENT + 1_900)
+    soundfile.write(tmp_path / "clip.wav", wave.numpy(), RATE, subtype="FLOAT")
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    exec(code, found)
+    segments = [wave[:SEGMENT], wave[SEGMENT : 2 * SEGMENT], wave[2 * SEGMENT :]]
+    scores = plain.torch(segments, torch.zeros(3))
+    mean = np.average(scores.astype(np.float64), axis=0, weights=[len(segment) for segment in segments])
+    expected = np.exp(mean) / np.exp(mean).sum()
+    assert found["probabilities"] == pytest.approx(dict(zip(LABELS, expected, strict=True)), abs=1e-5)

@@ -1,0 +1,145 @@
+"""Recordings read block by block: the same samples as the whole file at once, whatever its rate, format and length."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from toolkit.audio.reading import cut, read_audio
+from toolkit.errors import AudioError, PredictionError, ShapeError
+from toolkit.inference.predict import stream
+from toolkit.inference.predict.recordings import Recording, Samples
+from toolkit.inference.predict.stream import streamed_segments
+
+RATE, SEGMENT = 16_000, 4800
+
+
+def noise(samples: int, channels: int = 1) -> np.ndarray:
+    return (0.3 * np.random.default_rng(samples).uniform(-1, 1, (samples, channels))).astype(np.float32)
+
+
+def write(path, samples: int, rate: int, channels: int = 1) -> Recording:
+    soundfile.write(path, noise(samples, channels), rate)
+    return Recording(path)
+
+
+def segments(recording) -> list:
+    return list(streamed_segments(recording, sample_rate=RATE, segment_samples=SEGMENT))
+
+
+def check_against_the_whole(recording: Recording) -> None:
+    whole = read_audio(recording.path, sample_rate=RATE, start_s=recording.start_s, end_s=recording.end_s)
+    found = segments(recording)
+    assert [(s.start, s.stop) for s in found] == cut(len(whole), segment_samples=SEGMENT)
+    for segment in found:
+        assert segment.wave.dtype == torch.float32
+        assert (segment.wave - whole[segment.start : segment.stop]).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("rate", [8000, 16_000, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("length", [1, 16, 4799, 4800, 4801, 9600, 33_333])
+@pytest.mark.parametrize("block_s", [0.001, 0.1, 2.0])
+def test_segments_hold_the_samples_of_the_whole_file(tmp_path, monkeypatch, rate, length, block_s):
+    """Lengths are around a segment's border after resampling; blocks are smaller and larger than a segment."""
+    monkeypatch.setattr(stream, "BLOCK_S", block_s)
+    check_against_the_whole(write(tmp_path / "a.wav", -(-length * rate // RATE), rate, channels=2))
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3", "aiff"])
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_every_format_is_read_alike_in_blocks_and_as_a_whole(tmp_path, ending, rate):
+    check_against_the_whole(write(tmp_path / f"a.{ending}", 5 * rate + 77, rate, channels=2))
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac"])
+def test_a_stretch_of_a_file_is_read_alike(tmp_path, ending):
+    path = write(tmp_path / f"a.{ending}", 200_000, 44_100).path
+    check_against_the_whole(Recording(path, start_s=0.3, end_s=3.77))
+    check_against_the_whole(Recording(path, start_s=1.5))
+
+
+def test_samples_in_memory_are_cut_like_those_of_a_file(tmp_path):
+    samples = noise(100_000, channels=2)
+    soundfile.write(tmp_path / "a.wav", samples, 44_100, subtype="FLOAT")
+    expected = segments(Recording(tmp_path / "a.wav"))
+    for values in (samples.T, samples.T.astype(np.float64), torch.from_numpy(samples.T), samples.mean(axis=1)):
+        found = segments(Samples(values, 44_100))
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert (one.wave - other.wave).abs().max() < 1e-6
+
+
+def test_no_more_than_a_segment_and_a_block_are_held_of_a_long_file(tmp_path, monkeypatch):
+    """A file of 100 s is read in pieces of 2 s, each when its turn comes."""
+    recording, sizes = write(tmp_path / "a.wav", 100 * 8000, 8000), []
+    read = soundfile.SoundFile.read
+
+    def watched(file, frames, **options):
+        sizes.append(frames)
+        return read(file, frames, **options)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", watched)
+    found = streamed_segments(recording, sample_rate=RATE, segment_samples=48_000)
+    next(found)
+    assert sum(sizes) <= 8000 * (3 + 2 + 2)  # a segment, what is left of the block after it, and the block behind
+    assert sum(segment.stop - segment.start for segment in found) == 1_600_000 - 48_000
+    assert max(sizes) == 16_000 and len(sizes) == 50
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind"),
+    [
+        (lambda path: path.unlink(), "missing"),
+        (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), "truncated"),
+        (lambda path: path.write_bytes(b""), "empty"),
+        (lambda path: path.write_text("no audio " * 20), "unreadable"),
+    ],
+)
+@pytest.mark.parametrize("ending", ["wav", "flac"])
+def test_what_reading_the_whole_refuses_is_refused_alike(tmp_path, damage, kind, ending):
+    recording = write(tmp_path / f"a.{ending}", 100_000, 22_050)
+    damage(recording.path)
+    with pytest.raises(AudioError) as whole:
+        read_audio(recording.path, sample_rate=RATE)
+    with pytest.raises(AudioError) as streamed:
+        segments(recording)
+    assert streamed.value.kind == whole.value.kind == kind
+    assert str(recording.path) in str(streamed.value)
+
+
+def test_a_sample_that_is_no_number_is_found_wherever_it_is(tmp_path):
+    samples = noise(200_000)
+    samples[-3] = np.nan
+    soundfile.write(tmp_path / "a.wav", samples, 16_000, subtype="FLOAT")
+    with pytest.raises(AudioError, match="NaN"):
+        segments(Recording(tmp_path / "a.wav"))
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "message"),
+    [
+        (np.zeros((1, 2, 3), np.float32), ShapeError, r"not \[1, 2, 3\]"),
+        (np.float32(1), ShapeError, r"not \[\]"),
+        (np.zeros((16_000, 2), np.float32), ShapeError, "transpose"),
+        (np.zeros(100, np.int16), ShapeError, "32768"),
+        (torch.zeros(100, dtype=torch.int16), ShapeError, "32768"),
+        (np.zeros(0, np.float32), AudioError, "no samples"),
+        (np.full(100, np.nan), AudioError, "NaN"),
+        (np.full(100, 1e300), AudioError, "infinite"),
+        (np.full(100, 8192.0), AudioError, "samples reach 8192, and full scale is 1: divide them by .*32768"),
+        (np.array([0.0, -100.5]), AudioError, "reach 100.5"),
+    ],
+)
+def test_an_array_that_is_no_audio_is_refused(values, error, message):
+    with pytest.raises(error, match=message):
+        Samples(values, 16_000)
+
+
+def test_a_mix_may_be_above_full_scale():
+    assert Samples(np.array([0.0, 1.5, -100.0]), 16_000).values.tolist() == [0.0, 1.5, -100.0]
+
+
+@pytest.mark.parametrize("rate", [0, -1, 16_000.5, "16000"])
+def test_a_sample_rate_is_a_whole_number(rate):
+    with pytest.raises(PredictionError, match="sample_rate"):
+        Samples(np.zeros(100), rate)

@@ -1,0 +1,109 @@
+"""A bug inside another distribution's plugin is told as one line; our own bugs keep their traceback."""
+
+import re
+import sys
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from toolkit import PluginSpec
+from toolkit.cli.commands import Command
+from toolkit.errors import FailedPlugin, ShapeError
+from toolkit.plugins.declarations import OWN, Declaration
+from toolkit.plugins.failures import plugin_failures
+from toolkit.plugins.registry import Registry
+from toolkit.recipe.locations import Place
+
+SOURCE = """
+from toolkit.contracts import Head
+from toolkit.errors import ShapeError
+from toolkit.model.pooling import mean_pooling
+
+class Stubborn(Head):
+    def forward(self, embedding):
+        raise {what}
+
+class Deaf(Head):
+    def forward(self):
+        return 0
+
+class Misled(Head):
+    def forward(self, embedding):
+        return mean_pooling(embedding)
+
+class Wrapped(Head):
+    def forward(self, embedding):
+        return embedding @ embedding
+"""
+PLACE = Place("model.heads.emotion", {"model.heads": "in ser.yaml, line 7"})
+EMBEDDING = torch.ones(2, 3)
+
+
+@pytest.fixture
+def head(tmp_path, monkeypatch):
+    """Build a head of a distribution; its class is that of a module written for it."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def build(attribute, *, what="ValueError('no', 'way')", distribution="moody"):
+        (tmp_path / "moody_heads.py").write_text(SOURCE.format(what=what))
+        monkeypatch.delitem(sys.modules, "moody_heads", raising=False)
+        spec = PluginSpec("head", "stubborn", f"moody_heads:{attribute}", "A throw-away head")
+        registry = Registry([(Declaration(distribution, "1.0", "plugins", "moody"), [spec])])
+        return registry.build("head", "stubborn", {}, where=PLACE)
+
+    return build
+
+
+def told(head) -> str:
+    with pytest.raises(FailedPlugin) as caught, plugin_failures():
+        torch.nn.Sequential(head)(EMBEDDING)
+    return str(caught.value)
+
+
+def test_the_line_names_place_plugin_error_line_and_what_to_do(head, tmp_path):
+    assert told(head("Stubborn")) == (
+        "model.heads.emotion in ser.yaml, line 7: head 'stubborn' from moody 1.0 raised ValueError: ('no', 'way') "
+        f"({tmp_path / 'moody_heads.py'}, line 8). `toolkit check-plugin head moody:stubborn` tries the plugin out."
+    )
+
+
+def test_a_library_below_it_is_not_named_but_the_plugins_own_line(head):
+    assert re.search(r"raised RuntimeError: .*moody_heads.py, line 20\)", told(head("Wrapped")))
+
+
+def test_a_method_that_takes_something_else_is_named_by_its_class(head):
+    assert "raised TypeError" in told(head("Deaf")) and "(moody_heads:Deaf)" in told(head("Deaf"))
+
+
+def test_a_plugin_that_exits_is_named(head):
+    assert "raised SystemExit: 3" in told(head("Stubborn", what="SystemExit(3)"))
+
+
+@pytest.mark.parametrize("debug", ["", "1"])
+def test_a_command_prints_the_line_and_the_traceback_where_it_is_asked_for(head, monkeypatch, debug):
+    monkeypatch.setenv("TOOLKIT_DEBUG", debug)
+    plugin = head("Stubborn")
+    done = CliRunner().invoke(Command("use", callback=lambda: plugin(EMBEDDING)))
+    if debug:
+        assert isinstance(done.exception.__cause__, ValueError)
+    else:
+        assert done.exit_code == 2 and done.stderr.count("\n") == 1
+        assert done.stderr.endswith("tries the plugin out. TOOLKIT_DEBUG=1 shows the whole traceback.\n")
+
+
+@pytest.mark.parametrize(
+    ("attribute", "options", "error"),
+    [
+        ("Stubborn", {"distribution": OWN}, ValueError),
+        ("Misled", {}, AttributeError),
+        ("Stubborn", {"what": "ShapeError('a user can mend it')"}, ShapeError),
+        ("Stubborn", {"what": "KeyboardInterrupt"}, KeyboardInterrupt),
+    ],
+    ids=["our own plugin", "our code below a plugin", "one line already", "Ctrl-C"],
+)
+def test_other_errors_stay_as_they_are(head, attribute, options, error):
+    plugin = head(attribute, **options)
+    with pytest.raises(error) as caught, plugin_failures():
+        plugin(EMBEDDING)
+    assert type(caught.value) is error

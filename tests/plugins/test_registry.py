@@ -1,0 +1,399 @@
+import importlib.metadata
+import json
+import time
+
+import pytest
+from throwaway import good, install
+
+from toolkit import PluginSpec
+from toolkit.errors import AmbiguousPlugin, BrokenPlugin, PluginError, RecipeError, UnknownPlugin
+from toolkit.plugins import catalogue, probing
+from toolkit.plugins.catalogue import Catalogue
+from toolkit.plugins.declarations import Declaration, read_declaration
+from toolkit.plugins.registry import Registry, default_registry, discover, list_plugins
+from toolkit.recipe.locations import Place
+
+HEAD = "from toolkit import PluginSpec, hookimpl\n"
+PITCH = '''
+from toolkit.contracts import Extractor
+
+class Pitch(Extractor):
+    """Pitch.
+
+    Args:
+        low: lower bound in Hz.
+        high: upper bound in Hz.
+    """
+
+    def __init__(self, *, sample_rate: int, low: float, high: float = 400.0, method: str | None = None):
+        super().__init__()
+        if high <= low:
+            raise ValueError(f"high must be above {low}, not {high}")
+        self.sample_rate, self.low, self.high = sample_rate, low, high
+'''
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A cache folder of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("TOOLKIT_PROBE_SECONDS", raising=False)
+    return tmp_path / "cache" / "audio-classification-toolkit" / "plugins.json"
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    """What is discovered where many distributions are broken, each in another way."""
+    folder = tmp_path_factory.mktemp("zoo")
+    sources = {
+        "fine-dist": good("extractor", "pitch"),
+        "import-error-dist": "import no_such_module",
+        "exit-dist": "raise SystemExit(3)",
+        "hard-exit-dist": "import os; os._exit(7)",
+        "type-dist": HEAD + "@hookimpl\ndef toolkit_register():\n    return {'a': 1}",
+        "none-dist": HEAD + "@hookimpl\ndef toolkit_register():\n    pass",
+        "item-dist": HEAD + "@hookimpl\ndef toolkit_register():\n    return ['mfcc']",
+        "misspelt-dist": HEAD + "@hookimpl\ndef toolkit_registre():\n    return []",
+        "signature-dist": HEAD + "@hookimpl\ndef toolkit_register(config):\n    return []",
+        "unmarked-dist": "def toolkit_register():\n    return []",
+        "empty-dist": "",
+        "raise-dist": HEAD + "@hookimpl\ndef toolkit_register():\n    raise RuntimeError('no\\nlicence')",
+        "kind-dist": HEAD + "@hookimpl\ndef toolkit_register():\n    return [PluginSpec('a', 'b', 'c:D', 'e')]",
+        "loud-dist": "print('hello')\n" + good("loss", "loud"),
+        "one-dist": good("fusion", "same"),
+        "two-dist": good("fusion", "same"),
+        "contract-dist": good("fusion", "same", contract=">=7,<8"),
+        "range-dist": good("head", "ranged", contract="1 to 2"),
+        "number-dist": HEAD + "@hookimpl\ndef toolkit_register():\n    return [PluginSpec('head', 5, 'c:D', 'e')]",
+        "crash-dist": "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
+        "hook-exit-dist": HEAD + "@hookimpl\ndef toolkit_register():\n    raise SystemExit('bye')",
+        "deep-dist": HEAD + "@hookimpl\ndef toolkit_register():\n    return toolkit_register()",
+        "twice-dist": good("head", "twice").replace("]\n", "] * 2\n"),
+    }
+    for name, source in sources.items():
+        install(folder, name, source)
+    install(folder, "metadata-dist", "", entry_points="[toolkit]\nno equals sign\n")
+    install(folder, "binary-dist", "")
+    (folder / "binary_dist-1.0.dist-info" / "entry_points.txt").write_bytes(b"[toolkit]\n\xff\xfe")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.delenv("TOOLKIT_PROBE_SECONDS", raising=False)
+        return discover()  # off the path again: torch itself cannot be imported beside metadata-dist
+
+
+def info_of(registry, distribution):
+    return [info for info in registry.list_plugins() if info.distribution.replace("_", "-") == distribution]
+
+
+@pytest.mark.parametrize(
+    ("distribution", "error"),
+    [
+        ("import-error-dist", "importing import_error_dist_declaration failed: ModuleNotFoundError: No module named"),
+        ("exit-dist", "SystemExit: 3"),
+        ("hard-exit-dist", "ended the process (exit code 7)"),
+        ("type-dist", "returned a dict, not a list of PluginSpec"),
+        ("none-dist", "returned a NoneType, not a list of PluginSpec"),
+        ("item-dist", "returned a list with a str, not of PluginSpec"),
+        ("misspelt-dist", "unknown hook 'toolkit_registre'. Did you mean 'toolkit_register'?"),
+        ("signature-dist", "config"),
+        ("unmarked-dist", "not marked with @toolkit.hookimpl"),
+        ("empty-dist", "has no hook toolkit_register"),
+        ("raise-dist", "RuntimeError: no licence"),
+        ("range-dist", "contract of plugin 'ranged': '1 to 2' is no range of whole numbers, such as '>=1,<2'"),
+        ("number-dist", "name 5 of plugin 5 is no text"),
+        ("crash-dist", "ended the process (exit code -11)"),
+        ("hook-exit-dist", "SystemExit: bye"),
+        ("deep-dist", "RecursionError"),
+        ("kind-dist", "kind 'a' of plugin 'b' is none of extractor, fusion, head, loss, corpus"),
+        ("metadata-dist", "its metadata cannot be read"),
+        ("binary-dist", "its metadata cannot be read: UnicodeDecodeError"),
+    ],
+)
+def test_a_broken_distribution_is_listed_with_its_reason(zoo, distribution, error):
+    (info,) = info_of(zoo, distribution)
+    assert (info.status, info.kind) == ("broken", None)
+    assert error in info.error
+    assert "\n" not in info.error
+
+
+def test_broken_distributions_cost_the_others_nothing(zoo):
+    (info,) = info_of(zoo, "fine-dist")
+    assert (info.kind, info.name, info.version, info.status, info.error) == ("extractor", "pitch", "1.0", "ok", None)
+    assert {"concat", "same"} <= {info.name for info in zoo.list_plugins("fusion")}
+
+
+def test_a_distribution_may_print_at_import(zoo):
+    assert info_of(zoo, "loud-dist")[0].status == "ok"
+
+
+def test_one_name_in_two_distributions_is_refused_until_the_distribution_is_named(zoo):
+    statuses = {info.distribution: info.status for info in zoo.list_plugins() if info.name == "same"}
+    assert statuses == {"one-dist": "ambiguous", "two-dist": "ambiguous", "contract-dist": "broken"}
+    with pytest.raises(AmbiguousPlugin, match="Write 'one-dist:same' or 'two-dist:same'"):
+        zoo.get_class("fusion", "same")
+    assert zoo.get_class("fusion", "two_dist:same").__name__ == "Fusion"
+
+
+def test_a_plugin_for_another_contract_is_listed_with_what_to_do_and_never_chosen(zoo):
+    (info,) = info_of(zoo, "contract-dist")
+    assert (info.status, info.kind, info.name) == ("broken", "fusion", "same")
+    assert info.error == (
+        "it was written for contract >=7,<8, and this toolkit has contract 1; "
+        "install a contract-dist for contract 1, or a toolkit with contract >=7,<8"
+    )
+    with pytest.raises(
+        BrokenPlugin, match=r"^fusion 'same' from contract-dist 1\.0 cannot be used: it was written for"
+    ):
+        zoo.build("fusion", "contract-dist:same")
+
+
+def test_a_new_contract_leaves_plugins_that_were_written_for_it_or_for_any(monkeypatch):
+    specs = [PluginSpec("loss", f"l{i}", "toolkit.contracts:Loss", "x", c) for i, c in enumerate(("", ">=1", ">=1,<2"))]
+    monkeypatch.setattr(catalogue, "CONTRACT_VERSION", 2)
+    registry = Registry([(Declaration("some-dist", "2.0", "plugins", "some_dist"), specs)])
+    assert [info.status for info in registry.list_plugins("loss")] == ["ok", "ok", "broken"]
+    assert registry.get_class("loss", "l1").__name__ == "Loss"
+    assert registry.kind_of("l2") == "loss"
+    with pytest.raises(BrokenPlugin, match=r"^model\.losses\.x\.plugin: loss 'l2' from .* this toolkit has contract 2"):
+        registry.build("loss", "l2", where="model.losses.x")
+
+
+def test_one_name_twice_in_one_distribution_counts_once(zoo):
+    assert [info.status for info in info_of(zoo, "twice-dist")] == ["ok", "broken"]
+    assert "declares it twice" in info_of(zoo, "twice-dist")[1].error
+    assert zoo.get_class("head", "twice").__name__ == "Head"
+
+
+def test_an_unknown_name_gets_the_nearest_and_is_told_what_is_broken(zoo):
+    with pytest.raises(UnknownPlugin, match=r"^No extractor is called 'pich'\. Did you mean 'pitch'\? .*exit-dist"):
+        zoo.get_class("extractor", "pich")
+
+
+def declared(**targets):
+    specs = [PluginSpec("extractor", name, target, "Made for a test") for name, target in targets.items()]
+    return Registry([(Declaration("some-dist", "2.0", "plugins", "some_dist"), specs)])
+
+
+@pytest.fixture
+def registry(tmp_path, monkeypatch):
+    (tmp_path / "pitch_for_registry.py").write_text(PITCH)
+    (tmp_path / "broken_for_registry.py").write_text("raise ImportError('no\\ncompiler')")
+    (tmp_path / "exit_for_registry.py").write_text("raise SystemExit(1)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return declared(
+        pitch="pitch_for_registry:Pitch",
+        broken="broken_for_registry:X",
+        quits="exit_for_registry:X",
+        missing="pitch_for_registry:Pich",
+        module="no_such_module_here:X",
+        function="os.path:join",
+        counter="collections:Counter",
+    )
+
+
+def test_the_message_for_an_unknown_name_is_one_line():
+    with pytest.raises(UnknownPlugin) as error:
+        declared(mfcc="a:B").get_class("extractor", "mfc")
+    expected = "No extractor is called 'mfc'. Did you mean 'mfcc'? `toolkit list-plugins` lists all."
+    assert str(error.value) == expected
+
+
+def test_a_name_of_another_kind_is_pointed_out():
+    with pytest.raises(UnknownPlugin, match="Extractor 'mfcc' is known"):
+        declared(mfcc="a:B").get_class("fusion", "mfcc")
+
+
+def test_an_unknown_kind_gets_the_nearest():
+    with pytest.raises(PluginError, match="Did you mean 'extractor'"):
+        declared().list_plugins("extracto")
+
+
+def test_a_place_stands_before_the_message():
+    with pytest.raises(UnknownPlugin, match=r"^model\.levels\.x\.plugin: No extractor"):
+        declared(mfcc="a:B").get_class("extractor", "mfc", where="model.levels.x")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("broken", "ImportError: no compiler"),
+        ("quits", "SystemExit: 1"),
+        ("missing", "AttributeError"),
+        ("module", "ModuleNotFoundError"),
+        ("function", "is no class"),
+        ("counter", "collections:Counter is no toolkit.contracts.Extractor"),
+    ],
+)
+def test_a_class_that_cannot_be_imported_is_one_line_that_names_its_distribution(registry, name, reason):
+    with pytest.raises(BrokenPlugin, match=r"from some-dist 2\.0") as error:
+        registry.build("extractor", name)
+    assert reason in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_build_gives_the_context_that_the_constructor_names(registry):
+    pitch = registry.build("extractor", "pitch", {"low": 60}, {"sample_rate": 16000, "segment_samples": 48000})
+    assert (pitch.low, pitch.high, pitch.sample_rate) == (60.0, 400.0, 16000)
+    assert isinstance(pitch.low, float)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (
+            {"low": 60, "hihg": 3},
+            r"args\.hihg in ser\.yaml, line 4: extractor 'pitch' has no argument 'hihg'\. .*'high'",
+        ),
+        ({}, r"args in ser\.yaml, line 3: extractor 'pitch' needs the argument 'low' \(float\)"),
+        ({"low": "60"}, r"args\.low in ser\.yaml, line 3: '60' is text; a number is needed"),
+        ({"low": 60, "sample_rate": 8000}, r"args\.sample_rate in .*: 'sample_rate' is given to extractor 'pitch' by"),
+        ({"low": 60, "high": 50}, r"args\.high in .*: extractor 'pitch': high must be above 60\.0, not 50\.0"),
+    ],
+)
+def test_an_argument_that_does_not_fit_is_named_with_its_place(registry, args, message):
+    marks = {"model.levels.p": "in ser.yaml, line 3", "model.levels.p.args.hihg": "in ser.yaml, line 4"}
+    with pytest.raises(RecipeError, match=r"^model\.levels\.p\." + message):
+        registry.build("extractor", "pitch", args, {"sample_rate": 1}, where=Place("model.levels.p", marks))
+
+
+def test_check_args_builds_nothing(registry):
+    assert registry.check_args("extractor", "pitch", {"low": 500, "high": 1}) == {"low": 500.0, "high": 1.0}
+
+
+def test_kind_of_asks_where_a_name_has_several():
+    specs = [PluginSpec(kind, "linear", "a:B", "x") for kind in ("head", "fusion")]
+    catalogue = Catalogue([(Declaration("d", "1", "p", "m"), specs)])
+    with pytest.raises(AmbiguousPlugin, match="fusion and head"):
+        catalogue.kind_of("linear")
+    with pytest.raises(UnknownPlugin, match="Did you mean 'linear'"):
+        catalogue.kind_of("linea")
+
+
+def test_entry_points_can_be_passed_in(tmp_path, monkeypatch, cache):
+    install(tmp_path, "passed-dist", good("extractor", "passed"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    entry_points = importlib.metadata.distribution("passed-dist").entry_points
+    assert [info.name for info in discover(entry_points).list_plugins()] == ["passed"]
+
+
+def test_discovery_happens_once_per_process():
+    assert default_registry() is default_registry()
+    assert list_plugins("loss") == default_registry().list_plugins("loss")
+
+
+def test_our_own_declarations_need_no_subprocess(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a subprocess was started")
+
+    monkeypatch.setattr(probing, "ask_subprocess", refuse)
+    own = importlib.metadata.distribution("audio-classification-toolkit").entry_points.select(group="toolkit")
+    infos = discover(own).list_plugins()
+    assert {info.status for info in infos} == {"ok"}
+    assert {info.kind for info in infos} >= {"extractor", "fusion", "head", "loss", "corpus"}
+
+
+# --- what is kept of a probe -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def probes(monkeypatch):
+    """The modules that were probed in a subprocess."""
+    asked = []
+    ask = probing.ask_subprocess
+    monkeypatch.setattr(probing, "ask_subprocess", lambda module: asked.append(module) or ask(module))
+    return asked
+
+
+def only(distribution):
+    return list(importlib.metadata.distribution(distribution).entry_points)
+
+
+def test_an_answer_is_kept_until_the_source_changes(tmp_path, monkeypatch, cache, probes):
+    module = install(tmp_path, "kept-dist", good("extractor", "before"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for _ in range(2):
+        assert [info.name for info in discover(only("kept-dist")).list_plugins()] == ["before"]
+    assert probes == [module]
+    (tmp_path / f"{module}.py").write_text(good("extractor", "afterwards"))
+    assert [info.name for info in discover(only("kept-dist")).list_plugins()] == ["afterwards"]
+    assert probes == [module, module]
+
+
+def test_an_answer_is_kept_until_something_else_is_installed(tmp_path, monkeypatch, cache, probes):
+    module = install(tmp_path, "needy-dist", "import late_dist_module\n" + good("extractor", "needy"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for _ in range(2):
+        assert [info.status for info in discover(only("needy-dist")).list_plugins()] == ["broken"]
+    install(tmp_path, "late-dist", "", files={"late_dist_module.py": ""})
+    assert [info.status for info in discover(only("needy-dist")).list_plugins()] == ["ok"]
+    assert probes == [module, module]
+
+
+def test_an_answer_is_asked_for_again_at_another_version_and_on_demand(tmp_path, monkeypatch, cache, probes):
+    module = install(tmp_path, "version-dist", good("extractor", "v"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    discover(only("version-dist"))
+    metadata = tmp_path / "version_dist-1.0.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text().replace("1.0", "1.1"))
+    assert discover(only("version-dist")).list_plugins()[0].version == "1.1"
+    discover(only("version-dist"), refresh=True)
+    assert probes == [module] * 3
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"a": 3}', '{"a": {"key": 1}}'])
+def test_a_damaged_cache_file_is_replaced(tmp_path, monkeypatch, cache, damage):
+    monkeypatch.setattr(probing, "ask_subprocess", lambda module: {"specs": []})
+    cache.parent.mkdir(parents=True)
+    cache.write_text(damage)
+    discover([importlib.metadata.EntryPoint("x", "some_module", "toolkit")])
+    assert any(entry.get("answer") == {"specs": []} for entry in json.loads(cache.read_text()).values())
+
+
+def test_a_cache_folder_that_cannot_be_written_costs_nothing(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(probing, "ask_subprocess", lambda module: {"error": "x"})
+    entry_point = importlib.metadata.EntryPoint("x", "some_module", "toolkit")
+    assert [info.status for info in discover([entry_point]).list_plugins()] == ["broken"]
+
+
+def test_a_module_that_hangs_is_asked_once_and_again_when_the_limit_changes(tmp_path, monkeypatch, cache, probes):
+    module = install(tmp_path, "hang-dist", "import time; time.sleep(60)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("TOOLKIT_PROBE_SECONDS", "0.8")
+    for _ in range(2):
+        (info,) = discover(only("hang-dist")).list_plugins()
+        assert (info.status, info.version) == ("broken", "1.0")
+        assert "took longer than 0.8 s (TOOLKIT_PROBE_SECONDS sets the limit)" in info.error
+    assert probes == [module]
+    monkeypatch.setenv("TOOLKIT_PROBE_SECONDS", "0.9")
+    discover(only("hang-dist"))
+    assert probes == [module, module]
+
+
+def test_the_time_limit_holds_for_a_module_that_leaves_children_behind(tmp_path, monkeypatch, cache):
+    child = "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+    module = install(tmp_path, "child-dist", child + "import time; time.sleep(60)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    start = time.monotonic()
+    assert "took longer than 0.8 s" in probing.ask_subprocess(module, limit=0.8)["error"]
+    assert time.monotonic() - start < 10
+
+
+def test_a_declaration_that_is_interrupted_stops_the_program(tmp_path, monkeypatch):
+    (tmp_path / "interrupted_declaration.py").write_text("raise KeyboardInterrupt")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(KeyboardInterrupt):
+        read_declaration("interrupted_declaration")
+
+
+def test_a_constructor_that_breaks_names_the_plugin_and_the_cause(monkeypatch):
+    from toolkit_plugins.heads.linear import Linear
+
+    def broken(self, *, size, classes):
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr(Linear, "__init__", broken)
+    with pytest.raises(PluginError, match=r"model\.heads\.x: .*'linear'.*cannot be built: RuntimeError: no such thing"):
+        default_registry().build("head", "linear", {}, {"size": 3, "classes": 2}, where="model.heads.x")

@@ -1,0 +1,216 @@
+"""What a recipe holds, and how it is found and written."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from recipe_files import BASE, args_of, refused
+
+from toolkit.errors import RecipeError
+from toolkit.recipe.field_checks import RESERVED
+from toolkit.recipe.loading import dump_recipe, find_recipe, load_recipe, read_recipe_dict
+from toolkit.recipe.schema import CovariateSpec, LevelSpec, Recipe
+from toolkit.recipe.training import TrainingSpec
+
+
+def test_a_recipe_is_frozen_values_with_defaults(write):
+    recipe = load_recipe(write("base.yaml", BASE))
+    assert recipe.name == "base"
+    assert recipe.model.levels["mfcc"] == LevelSpec(plugin="mfcc", args={"n_mfcc": 40, "hop": 160})
+    assert (recipe.training.batch_size, recipe.training.optimizer.learning_rate) == (64, 1e-5)
+    assert (recipe.audio.segment_seconds, recipe.audio.segment_samples, recipe.audio.tail) == (3.0, 48000, "weighted")
+    assert recipe.model.losses["classification"].on == "*"
+    assert recipe.labels == ("ang", "hap", "neu", "sad")
+    assert recipe.label_map == {"exc": "hap", "fru": None}
+    assert (recipe.seed, recipe.fold, recipe.output_folder) == (1, None, "results")
+    with pytest.raises(AttributeError):
+        recipe.seed = 2
+
+
+def test_the_only_head_gives_the_answer_and_several_must_be_chosen_from(child):
+    assert child().predict_from == "emotion"
+    with refused(r"^predict_from.*: is needed: which of emotion, mfcc gives the answer\?"):
+        child("model: {heads: {mfcc: {plugin: mlp, on: mfcc}}}")
+
+
+def test_every_value_knows_its_file(child):
+    recipe = child(
+        "training: {epochs: 3}\nmodel:\n  levels:\n    mfcc: {args: {hop: 80}}", "--model.fusion.args.x", "1"
+    )
+    assert str(recipe.where.child("training", "epochs")) == "training.epochs in child.yaml, line 2"
+    level = recipe.model.levels["mfcc"]
+    assert str(level.where.child("args", "hop")) == "model.levels.mfcc.args.hop in child.yaml, line 5"
+    assert str(level.where.child("args", "n_mfcc")) == "model.levels.mfcc.args.n_mfcc in base.yaml, line 8"
+    assert str(recipe.model.fusion.where.child("args", "x")) == "model.fusion.args.x on the command line"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trainin: {}", r"^trainin in child\.yaml, line 2: there is no such key\. Did you mean 'training'\?"),
+        ("training: {epoch: 3}", r"^training\.epoch in child\.yaml, line 2: .* Did you mean 'epochs'\?"),
+        ("training: {groups: {mfcc: {lr: 1}}}", r"^training\.groups\.mfcc\.lr in"),
+        ("model: {levels: {mfcc: {arg: {}}}}", r"^model\.levels\.mfcc\.arg in .* Did you mean 'args'\?"),
+        ("model: {losses: {classification: {wieght: 1}}}", "Did you mean 'weight'"),
+        ("without_data: {training: {epoch: 3}}", r"^training\.epoch in child\.yaml"),
+        (
+            "training: {epochs: many}",
+            r"^training\.epochs in child\.yaml, line 2: 'many' is text; a whole number is needed",
+        ),
+        ("training: {epochs: 3.5}", "3.5 is a number; a whole number"),
+        ("training: {epochs: true}", "a truth value"),
+        ("training: 3", r"^training in child\.yaml, line 2: 3 is a whole number; a mapping is needed"),
+        ("training: {schedule: linar}", "Did you mean 'linear'"),
+        ("model: {fusion: concat}", r"Write \{plugin: concat\}"),
+        ("labels: ang", "a list of texts"),
+        ("labels: [1, 2]", "value 1 of the list: 1 is a whole number; text is needed"),
+        ("labels: [ang]", "at least two"),
+        ("labels: [ang, ang]", "all different"),
+        ("label_map: {exc: hapy}", r"^label_map\.exc in child\.yaml.*Did you mean 'hap'"),
+        ("name: a/b", "names folders"),
+        ("seed: -1", r"seed .* must be at least 0, not -1"),
+        ("audio: {segment_seconds: 0}", "at least one sample"),
+        ("training: {epochs: 0}", r"^training\.epochs in child\.yaml, line 2: must be at least 1, not 0\."),
+        ("training: {max_grad_norm: -1}", "above 0, or null for no clipping"),
+        ("training: {optimizer: {learning_rate: -1}}", r"training\.optimizer\.learning_rate .*at least 0"),
+        ("training: {groups: {mfc: {}}}", r"^training\.groups\.mfc .*no such parameter group\. Did you mean 'mfcc'"),
+        ("predict_from: emotions", "no such head. Did you mean 'emotion'"),
+        ("model: {heads: {emotion: {on: wav2vec}}}", r"^model\.heads\.emotion\.on .*Did you mean 'wav2vec2'"),
+        ("model: {losses: {classification: {on: fuse}}}", "no such head or embedding. Did you mean 'fused'"),
+        ("model: {losses: {classification: {on: [emotion, x]}}}", "names 'x'"),
+        ("model: {losses: {classification: {on: []}}}", "names nothing"),
+        ("model: {levels: {train: {plugin: mfcc}}}", r"model\.levels\.train .*'train' is reserved"),
+        ("model: {levels: {fused: {plugin: mfcc}}}", "reserved"),
+        ("model: {levels: {heads: {plugin: mfcc}}}", "reserved"),
+        ("model: {heads: {keys: {plugin: mlp}}}", "reserved"),
+        ("model: {losses: {forward: {plugin: center, on: fused}}}", "reserved"),
+        ("model: {levels: {a.b: {plugin: mfcc}}}", "is no name"),
+        ("model: {levels: {x: {}}}", r"^model\.levels\.x\.plugin .*: this key is missing; text is needed"),
+        ("model: {losses: null}", r"model\.losses.*missing; a mapping is needed"),
+        ("model: {covariates: {gender: {source: label, level: mfcc}}}", "goes with source: predicted only"),
+        ("model: {covariates: {gender: {source: predicted}}}", r"model\.covariates\.gender\.level .*is needed"),
+        ("model: {covariates: {gender: {source: predicted, level: x}}}", "no such level"),
+        ("model: {covariates: {gender: {source: guessed}}}", "is not one of 'label', 'predicted', 'shuffled'"),
+    ],
+)
+def test_what_does_not_fit_is_one_line_with_key_file_and_line(child, text, message):
+    with refused(message) as error:
+        child(text)
+    assert "\n" not in str(error.value)
+
+
+def test_reserved_names_are_those_that_torch_reserves():
+    # in a process of its own: transformers adds a method to torch's modules when it builds a model
+    code = "import torch; print(*(name for name in dir(torch.nn.ModuleDict()) if not name.startswith('_')))"
+    names = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert "keys" in names and set(names) <= RESERVED
+
+
+def test_a_missing_part_is_named(write):
+    with refused(r"^protocol in x\.yaml: this key is missing; a mapping is needed"):
+        load_recipe(write("x.yaml", "corpus: {plugin: iemocap}"))
+
+
+def test_a_predicted_covariate_has_a_weight_and_the_others_have_none(child):
+    recipe = child("model: {covariates: {gender: {source: predicted, level: wav2vec2}}}")
+    assert recipe.model.covariates["gender"] == CovariateSpec(source="predicted", level="wav2vec2", weight=0.1)
+    assert CovariateSpec(source="label").weight is None
+
+
+def test_a_fold_may_be_written_as_a_number(child):
+    assert child("fold: 1").fold == "1"
+
+
+def test_a_recipe_is_looked_for_beside_the_script_then_in_the_working_directory(write, tmp_path, monkeypatch):
+    beside = write("recipes/hparams/a.yaml", BASE)
+    here = write("work/hparams/a.yaml", BASE)
+    only = write("work/b.yaml", BASE)
+    monkeypatch.chdir(tmp_path / "work")
+    assert find_recipe("hparams/a.yaml", tmp_path / "recipes") == beside
+    assert find_recipe("hparams/a.yaml").resolve() == here
+    assert find_recipe("b.yaml", tmp_path / "recipes").resolve() == only
+    assert find_recipe(beside, tmp_path / "work") == beside
+    assert load_recipe("hparams/a.yaml", search_folder=tmp_path / "recipes").name == "a"
+
+
+def test_a_recipe_that_is_not_there_is_told_what_is_near(write, tmp_path, monkeypatch):
+    write("recipes/hparams/mtl_cr.yaml", BASE)
+    monkeypatch.chdir(tmp_path)
+    with refused(r"^No recipe mtlcr\.yaml in .*recipes.hparams and .*\. Did you mean '.*mtl_cr\.yaml'\?"):
+        find_recipe("hparams/mtlcr.yaml", tmp_path / "recipes")
+    with refused(r"Did you mean '.*hparams.mtl_cr\.yaml'"):
+        find_recipe("mtl_cr", tmp_path / "recipes")
+    with refused(r"There are: .*base\.yaml"):
+        find_recipe("zzz.yaml", tmp_path)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with refused("There is no recipe near"):
+        find_recipe("/nowhere/zzz.yaml")
+
+
+def test_what_is_no_recipe_is_named_with_what_is_needed(write, tmp_path):
+    write("empty.yaml", "# nothing yet\n")
+    write("named.yaml", "seed: 3\n")
+    write("README.md", "# Recipes\n")
+    with refused(r"^empty\.yaml is empty: keys such as 'model:' are needed\."):
+        load_recipe(tmp_path / "empty.yaml")
+    with refused(r"^corpus in named\.yaml: this key is missing"):
+        load_recipe(tmp_path / "named.yaml")
+    with refused(r"README\.md is no recipe: those end in \.yaml or \.yml\."):
+        load_recipe(tmp_path / "README.md")
+    with refused(r"is a folder; one recipe is needed\. There are: .*base\.yaml, .*empty\.yaml, .*named\.yaml\.$"):
+        load_recipe(tmp_path)
+
+
+def test_a_written_recipe_reads_as_the_same_recipe(child, write):
+    odd = [
+        "on",
+        "no",
+        "1e3",
+        "007",
+        "null",
+        "~",
+        "!ref x",
+        "(1,2)",
+        "a: b",
+        "#x",
+        "",
+        "<x>",
+        "2020-01-01",
+        "true",
+        "ä",
+        "=",
+        "<<",
+    ]
+    recipe = child(
+        f"model:\n  covariates: {{gender: {{source: predicted, level: mfcc}}}}\n"
+        f"  losses: {{center: {{plugin: center, on: [fused, mfcc]}}}}\n"
+        f"  fusion: {{args: {{odd: {json.dumps(odd)}, small: 1e-5, none: null, nested: {{a: [1, {{b: 2}}]}}}}}}",
+        "--fold=1F",
+    )
+    text = dump_recipe(recipe)
+    again = load_recipe(write("again/other_name.yaml", text))
+    assert again == recipe
+    assert list(again.model.levels) == ["mfcc", "wav2vec2"]
+    assert dump_recipe(again) == text
+    assert read_recipe_dict(json.loads(json.dumps(recipe.as_dict()))) == recipe
+    assert args_of(again)["odd"] == odd
+
+
+def test_a_resolved_recipe_is_plain(child):
+    def check(value):
+        assert type(value) in (dict, list, str, int, float, bool, type(None))
+        for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            check(inner)
+
+    check(child("", "--model.fusion.args.a", "{b: [1]}").as_dict())
+    check(dict(args_of(child("", "--model.fusion.args.a", "{b: [1]}"))))
+
+
+def test_a_recipe_cannot_be_made_wrong_by_hand():
+    with pytest.raises(ValueError, match="epochs must be at least 1, not 0"):
+        TrainingSpec(epochs=0)
+    with pytest.raises(RecipeError, match=r"^bundle\.json: corpus: this key is missing"):
+        read_recipe_dict({"name": "x"}, source="bundle.json")
+    assert Recipe.__dataclass_params__.frozen

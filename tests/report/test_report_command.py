@@ -1,0 +1,35 @@
+"""`toolkit report` as it is used; what it writes is tested in test_report.py."""
+
+import pytest
+from click.testing import CliRunner
+from fake_experiment import paper_experiment
+
+from toolkit.cli.main import main
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report") / "experiment"
+    paper_experiment(synthetic=True).write(folder)
+    return folder
+
+
+def test_it_prints_the_path_of_the_page_it_wrote(experiment, tmp_path):
+    options = ["--speakers", "1M,1F,2M", "--pair", "ser,mf", "--tsne-fold", "1F", "--output", str(tmp_path)]
+    done = CliRunner().invoke(main, ["report", str(experiment), *options])
+    assert done.exit_code == 0, done.output
+    assert done.output.strip() == str(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "synthetic corpus" in page and list(tmp_path.glob("tables/*.tex")) and list(tmp_path.glob("figures/*.png"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--baseline", "serr"], "No system of this experiment is called 'serr'. Did you mean 'ser'?"),
+        (["--protocol", "losso"], "'losso'"),
+    ],
+)
+def test_what_the_experiment_has_not_is_one_line(experiment, options, message):
+    done = CliRunner().invoke(main, ["report", str(experiment), *options])
+    assert done.exit_code == 2 and message in done.output and len(done.output.strip().splitlines()) == 1

@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+
+from toolkit.errors import ShapeError
+from toolkit.statistics import metrics
+from toolkit.statistics.confusions import (
+    Accuracies,
+    SpeakerConfusions,
+    difference_shares,
+    pooled_accuracies,
+    speaker_accuracies,
+    speaker_confusions,
+)
+
+CLASSES = ["ang", "sad", "neu"]
+
+
+def draw(seed, *, utterances=200, right=0.6):
+    """Speakers, reference and predicted labels; 3F has no "neu"."""
+    generator = np.random.default_rng(seed)
+    speakers = generator.choice(["1M", "1F", "3F"], utterances, p=[0.6, 0.3, 0.1])
+    reference = generator.choice(CLASSES, utterances, p=[0.2, 0.3, 0.5])
+    reference[(speakers == "3F") & (reference == "neu")] = "sad"
+    predicted = np.where(generator.random(utterances) < right, reference, generator.choice(CLASSES, utterances))
+    return speakers, reference, predicted
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pooled_and_by_speaker_they_are_the_accuracies_of_the_metrics(seed):
+    speakers, reference, predicted = draw(seed)
+    found = speaker_confusions(speakers, reference, predicted, classes=CLASSES)
+    wa, ua = metrics.weighted_accuracy(reference, predicted), metrics.unweighted_accuracy(reference, predicted)
+    pooled = pooled_accuracies(found.counts)
+    assert (pooled.wa, pooled.ua, pooled.n) == (pytest.approx(wa), pytest.approx(ua), 200)
+    for metric, oracle in (("wa", metrics.weighted_accuracy), ("ua", metrics.unweighted_accuracy)):
+        expected = [oracle(reference[speakers == s], predicted[speakers == s]) for s in found.speakers]
+        assert speaker_accuracies(found.counts, metric).tolist() == pytest.approx(expected)
+
+
+def test_speakers_come_in_the_order_of_their_first_utterance():
+    found = speaker_confusions(["2M", "1F", "2M"], ["ang"] * 3, ["ang", "sad", "neu"], classes=CLASSES)
+    assert found.speakers == ("2M", "1F")
+    assert found.counts[:, 0].tolist() == [[1, 0, 1], [0, 1, 0]]
+
+
+def test_over_seeds_pooled_accuracies_are_the_mean_of_every_seeds():
+    speakers, reference, first = draw(1)
+    second = np.where(np.arange(200) % 3 == 0, "ang", first)
+    twice = [np.concatenate([x, x]) for x in (speakers, reference)]
+    found = speaker_confusions(
+        *twice, np.concatenate([first, second]), classes=CLASSES, seeds=[1] * 200 + [2] * 200
+    )  # 200 utterances, not 400
+    mean = pooled_accuracies(found.counts)
+    assert mean.n == 200
+    assert mean.wa == pytest.approx(np.mean([metrics.weighted_accuracy(reference, p) for p in (first, second)]))
+    assert mean.ua == pytest.approx(np.mean([metrics.unweighted_accuracy(reference, p) for p in (first, second)]))
+
+
+def test_a_speaker_that_one_seed_lacks_weighs_no_less():
+    """1M has seeds 1 and 2, 1F seed 1 alone: three of four utterances are right in the mean."""
+    found = speaker_confusions(
+        ["1M", "1M", "1F", "1F", "1M", "1M"],
+        ["ang"] * 6,
+        ["ang", "ang", "ang", "ang", "sad", "sad"],
+        classes=CLASSES,
+        seeds=[1, 1, 1, 1, 2, 2],
+    )
+    assert pooled_accuracies(found.counts) == Accuracies(wa=0.75, ua=0.75, n=4)
+
+
+def test_seeds_with_other_utterances_of_a_speaker_have_no_mean():
+    with pytest.raises(ValueError, match=r"'1M' .* by class \[1, 0, 0\] in seed 1, \[0, 1, 0\] in seed 2"):
+        speaker_confusions(["1M", "1M"], ["ang", "sad"], ["ang", "sad"], classes=CLASSES, seeds=[1, 2])
+
+
+@pytest.mark.parametrize("metric", ["wa", "ua"])
+def test_shares_add_up_to_the_pooled_difference(metric):
+    speakers, reference, first = draw(2)
+    second = np.where(np.arange(200) % 5 == 0, reference, first)
+    a, b = (speaker_confusions(speakers, reference, p, classes=CLASSES).counts for p in (first, second))
+    difference = getattr(pooled_accuracies(b), metric) - getattr(pooled_accuracies(a), metric)
+    shares = difference_shares(a, b, metric)
+    assert shares.shape == (3,)
+    assert shares.sum() == pytest.approx(difference)
+
+
+@pytest.mark.parametrize("metric", ["wa", "ua"])
+def test_a_speaker_whose_answers_are_swapped_has_the_opposite_share(metric):
+    speakers, reference, first = draw(2)
+    second = np.where(np.arange(200) % 5 == 0, reference, first)
+    a, b = (speaker_confusions(speakers, reference, p, classes=CLASSES).counts.copy() for p in (first, second))
+    expected = difference_shares(a, b, metric) * [1, -1, 1]
+    a[1], b[1] = b[1].copy(), a[1].copy()
+    assert difference_shares(a, b, metric).tolist() == pytest.approx(expected.tolist())
+
+
+def test_a_share_by_hand():
+    """The first speaker gains 1 of 2 "ang", of 4 in all; the second loses 1 of 5 "sad"; UA halves each."""
+    a = np.array([[[1, 1], [0, 0]], [[2, 0], [0, 5]]])
+    b = np.array([[[2, 0], [0, 0]], [[2, 0], [1, 4]]])
+    assert difference_shares(a, b, "wa").tolist() == pytest.approx([1 / 9, -1 / 9])
+    assert difference_shares(a, b, "ua").tolist() == pytest.approx([1 / 8, -1 / 10])
+
+
+def test_speakers_are_picked_by_name_and_cannot_be_written_over():
+    found = SpeakerConfusions(("1M", "1F"), ("a", "b"), [[[1, 0], [0, 1]], [[2, 0], [0, 2]]])
+    assert found.of(["1F", "1M"])[:, 0, 0].tolist() == [2, 1]
+    with pytest.raises(ValueError, match="read-only"):
+        found.counts[0] = 0
+
+
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        (np.ones((2, 2)), r"\[speakers, classes, classes\], rows the reference; not \[2, 2\]"),
+        (np.ones((2, 2, 3)), r"not \[2, 2, 3\]"),
+        (np.ones((0, 2, 2)), r"not \[0, 2, 2\]"),
+        (-np.ones((1, 2, 2)), "negative"),
+        (np.full((1, 2, 2), np.nan), "not a number"),
+        (np.array([np.ones((2, 2)), np.zeros((2, 2))]), "row 1 of the confusions has no utterance"),
+    ],
+)
+def test_what_is_no_confusion_is_an_error(counts, text):
+    with pytest.raises(ShapeError, match=text):
+        pooled_accuracies(counts)
+    with pytest.raises(ShapeError, match=text):
+        SpeakerConfusions(("1M",), ("a", "b"), counts)
+
+
+def test_names_that_do_not_fit_are_an_error():
+    with pytest.raises(ShapeError, match=r"are \[1, 2, 2\], not \[2, 2, 2\]"):
+        SpeakerConfusions(("1M",), ("a", "b"), np.ones((2, 2, 2)))
+    with pytest.raises(ValueError, match="a speaker occurs twice"):
+        SpeakerConfusions(("1M", "1M"), ("a", "b"), np.ones((2, 2, 2)))
+    with pytest.raises(ValueError, match="a class occurs twice"):
+        SpeakerConfusions(("1M", "1F"), ("a", "a"), np.ones((2, 2, 2)))
+
+
+def test_one_of_each_is_needed_for_every_utterance():
+    with pytest.raises(ShapeError, match="2 utterances have 1 speakers, 1 seeds and 2 predictions"):
+        speaker_confusions(["1M"], ["ang", "sad"], ["ang", "sad"], classes=CLASSES)
+    with pytest.raises(ShapeError, match="0 utterances"):
+        speaker_confusions([], [], [], classes=CLASSES)
+    with pytest.raises(ValueError, match="label 'hap' is none of ang, sad, neu"):
+        speaker_confusions(["1M"], ["hap"], ["ang"], classes=CLASSES)

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+import sklearn.metrics as oracle
+import torch
+
+from toolkit.errors import ShapeError
+from toolkit.statistics import metrics
+
+REFERENCE = ["ang", "ang", "sad", "sad", "sad", "sad", "neu"]
+PREDICTED = ["ang", "sad", "sad", "sad", "sad", "neu", "ang"]
+LABELS = ["neu", "ang", "sad", "hap"]
+
+
+def test_wa_is_the_share_of_right_utterances_and_ua_the_mean_recall():
+    assert metrics.weighted_accuracy(REFERENCE, PREDICTED) == pytest.approx(4 / 7)
+    assert metrics.unweighted_accuracy(REFERENCE, PREDICTED) == pytest.approx((1 / 2 + 3 / 4 + 0) / 3)
+
+
+def test_ua_leaves_out_classes_that_only_the_prediction_holds():
+    assert metrics.unweighted_accuracy(["ang", "ang", "sad"], ["ang", "hap", "sad"]) == 0.75
+
+
+def test_confusion_has_the_reference_in_rows_and_the_given_order():
+    expected = [[0, 1, 0, 0], [0, 1, 1, 0], [1, 0, 3, 0], [0, 0, 0, 0]]
+    assert metrics.confusion_matrix(REFERENCE, PREDICTED, labels=LABELS).tolist() == expected
+
+
+def test_f1_by_hand_and_0_for_a_label_that_never_occurs():
+    f1 = metrics.f1_by_class(REFERENCE, PREDICTED, labels=LABELS)
+    assert f1 == pytest.approx({"neu": 0.0, "ang": 0.5, "sad": 0.75, "hap": 0.0})
+    assert metrics.macro_f1(REFERENCE, PREDICTED) == pytest.approx((0 + 0.5 + 0.75) / 3)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 4, 8])
+@pytest.mark.parametrize("kind", ["text", "numbers", "torch"])
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true:UserWarning")
+@pytest.mark.filterwarnings("ignore:A single label was found:UserWarning")
+def test_all_equal_scikit_learn(classes, kind):
+    generator = np.random.default_rng(classes)
+    reference, predicted = generator.integers(0, classes, (2, 60))
+    reference[reference == classes - 1] = 0  # one class is only ever predicted
+    order = list(range(classes))
+    if kind == "text":
+        reference, predicted, order = ([f"c{i}" for i in x] for x in (reference, predicted, order))
+    expected = {
+        "n_utterances": 60,
+        "wa": oracle.accuracy_score(reference, predicted),
+        "ua": oracle.balanced_accuracy_score(reference, predicted),
+        "macro_f1": oracle.f1_score(reference, predicted, average="macro", zero_division=0),
+        "confusion": oracle.confusion_matrix(reference, predicted, labels=order).tolist(),
+        "f1": oracle.f1_score(reference, predicted, labels=order, average=None, zero_division=0).tolist(),
+    }
+    if kind == "torch":
+        reference, predicted = torch.as_tensor(reference), torch.as_tensor(predicted)
+    found = metrics.summary(reference, predicted, labels=order)
+    found["f1"] = list(found["f1"].values())
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-12, err_msg=name)
+
+
+def test_the_summary_has_no_recall_for_a_class_without_reference():
+    found = metrics.summary(REFERENCE, PREDICTED, labels=LABELS)
+    assert found["recall"] == {"neu": 0.0, "ang": 0.5, "sad": 0.75, "hap": None}
+    assert found["labels"] == LABELS
+
+
+@pytest.mark.parametrize("metric", [metrics.weighted_accuracy, metrics.unweighted_accuracy, metrics.macro_f1])
+def test_nothing_to_score_is_an_error(metric):
+    with pytest.raises(ShapeError, match="no utterance to score"):
+        metric([], [])
+
+
+def test_a_prediction_too_few_is_an_error():
+    with pytest.raises(ShapeError, match=r"one predicted label for each utterance is needed, not \[1\] for \[2\]"):
+        metrics.weighted_accuracy(["ang", "sad"], ["ang"])
+
+
+def test_names_against_numbers_are_an_error():
+    with pytest.raises(ShapeError, match="in the reference and int64 in the prediction"):
+        metrics.weighted_accuracy(["ang", "sad"], [0, 1])
+
+
+def test_a_label_outside_of_the_given_order_is_named():
+    with pytest.raises(ValueError, match=r"label 'angr' is none of ang, sad. Did you mean 'ang'\?"):
+        metrics.confusion_matrix(["ang"], ["angr"], labels=["ang", "sad"])
+
+
+def test_a_label_twice_in_the_order_is_an_error():
+    with pytest.raises(ValueError, match="a label occurs twice"):
+        metrics.confusion_matrix(["ang"], ["ang"], labels=["ang", "sad", "ang"])

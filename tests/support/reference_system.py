@@ -1,0 +1,71 @@
+"""The reference system of recipes/iemocap, in small, with batches that no corpus is needed for."""
+
+from pathlib import Path
+
+import torch
+
+from toolkit.contracts import Seq
+from toolkit.data.batches import EpochBatches
+from toolkit.data.rank_batches import RowShares
+from toolkit.data.seeding import seed_all
+from toolkit.data.segments import Batch
+from toolkit.model.system import build_system
+from toolkit.recipe.loading import load_recipe
+from toolkit.recipe.schema import Recipe
+from toolkit.training.loop.brain import SystemBrain
+from toolkit.training.loop.checkpoints import AtomicCheckpointer
+from toolkit.training.loop.history import History
+from toolkit.training.loop.objective import build_objective
+from toolkit.training.loop.train_step import Learner
+
+RECIPES = Path(__file__).parents[2] / "recipes/iemocap/hparams"
+
+
+def reference_recipe(*overrides: str) -> Recipe:
+    """mtl_cr.yaml as it is without data: random weights, few layers."""
+    return load_recipe(RECIPES / "mtl_cr.yaml", overrides, data_available=False)
+
+
+def reference_learner(*overrides: str) -> Learner:
+    """A Learner for it, always with the same weights."""
+    recipe = reference_recipe(*overrides)
+    seed_all(1)
+    system = build_system(recipe, {"label": recipe.labels})
+    return Learner(system, build_objective(recipe, system, {"label": [5, 6, 7, 8]}))
+
+
+def reference_batch(rows: int, *, seconds: float = 3.0) -> Batch:
+    """Noise of whole segments."""
+    samples = round(seconds * 16000)
+    generator = torch.Generator().manual_seed(rows)
+    return Batch(
+        wave=Seq(torch.randn(rows, samples, generator=generator), torch.full((rows,), samples), full=True),
+        targets={"label": torch.arange(rows) % 4},
+        covariates={},
+        utterances=torch.arange(rows),
+        weights=torch.ones(rows),
+    )
+
+
+def reference_brain(folder: Path, *overrides: str) -> SystemBrain:
+    """The training loop for it, ready for a step."""
+    learner, recipe = reference_learner(*overrides), reference_recipe(*overrides)
+    classes = torch.arange(10 * recipe.training.batch_size) % 4
+    batches = EpochBatches(classes, batch_size=recipe.training.batch_size, seed=1)
+    brain = SystemBrain(
+        learner.system,
+        learner.objective,
+        training=recipe.training,
+        sampler=RowShares(batches, {"label": classes}, rank=0, ranks=1),
+        history=History(("valid",), patience=None, min_epochs=0),
+        checkpointer=AtomicCheckpointer(folder),
+        seed=1,
+        evaluation_parts={},
+        references=[],
+        predict_from="emotion",
+        on_epoch=lambda history: None,
+        on_resume=lambda epochs, steps: None,
+    )
+    brain.init_optimizers()
+    brain.modules.train()
+    return brain

@@ -1,0 +1,56 @@
+"""Small runs to export, and bundles to damage, for the tests of bundles."""
+
+import json
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from small_system import write_recipe
+
+from toolkit.inference.bundle.config import CONFIG, FileFacts
+from toolkit.training.preparation import load_source, prepare
+from toolkit.training.run import Run
+
+
+def train(folder: Path, *overrides: str, change: Callable[[str], str] = str) -> Path:
+    """Train the small system below a folder, its recipe's text changed first; returns the run's folder."""
+    recipe = folder / "small.yaml"
+    if not recipe.exists():
+        write_recipe(folder)
+        recipe.write_text(change(recipe.read_text()))
+    source = load_source(recipe, ["--training.epochs=2", *overrides])
+    return Run(prepare(source), say=lambda line: None).train().parent
+
+
+def with_gender(source: str) -> Callable[[str], str]:
+    """Gives the recipe a gender of this source."""
+    return lambda text: text.replace("  fusion:", f"  covariates:\n    gender: {{source: {source}}}\n  fusion:")
+
+
+def with_levels(levels: str) -> Callable[[str], str]:
+    """Puts other levels in place of mfcc; the first is called wav2vec2."""
+    pattern = re.compile(r"^    mfcc:.*$", re.MULTILINE)
+    return lambda text: pattern.sub(lambda _: levels.rstrip(), text).replace("on: mfcc", "on: wav2vec2")
+
+
+def edit_config(bundle: Path, change: Callable[[dict], object]) -> None:
+    """Change config.json of a bundle's folder."""
+    values = json.loads((bundle / CONFIG).read_text())
+    change(values)
+    (bundle / CONFIG).write_text(json.dumps(values))
+
+
+def replace_file(bundle: Path, name: str, data: bytes) -> None:
+    """Put another file in place of one, and what config.json says of it."""
+    (bundle / name).write_bytes(data)
+    facts = FileFacts.of(data)
+    edit_config(bundle, lambda values: values["files"].update({name: vars(facts)}))
+
+
+def zip_of(files: dict[str, bytes], path: Path, compression: int = zipfile.ZIP_STORED) -> Path:
+    """A .zip with these entries."""
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path

@@ -1,0 +1,140 @@
+"""A training step: one clipping over all groups, accumulation, skipped steps, rates by group."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from small_system import write_recipe
+
+from toolkit.data.seeding import seed_all
+from toolkit.errors import ToolkitError
+from toolkit.model.system import build_system
+from toolkit.training.loop.brain import SKIPS_IN_A_ROW, SystemBrain
+from toolkit.training.loop.checkpoints import AtomicCheckpointer
+from toolkit.training.loop.history import History
+from toolkit.training.loop.objective import build_objective
+from toolkit.training.loop.optimizers import parameter_groups
+from toolkit.training.preparation import load_source, prepare
+from toolkit.training.run_data import RunData
+
+
+@pytest.fixture
+def make_brain(tmp_path):
+    """Build the brain of the small system with some training settings; returns it with its data."""
+    recipe = write_recipe(tmp_path)
+
+    def make(*overrides: str) -> tuple[SystemBrain, RunData]:
+        preparation = prepare(load_source(recipe, list(overrides)))
+        seed_all(1)
+        system = build_system(preparation.source.recipe, preparation.classes)
+        data = RunData(preparation, fixed_samples=system.fixed_samples)
+        brain = SystemBrain(
+            system,
+            build_objective(preparation.source.recipe, system, data.class_counts()),
+            training=replace(preparation.source.recipe.training, device="cpu"),
+            sampler=data.training_batches(),
+            history=History(("valid",), patience=3, min_epochs=0),
+            checkpointer=AtomicCheckpointer(tmp_path / "checkpoints"),
+            seed=1,
+            evaluation_parts={part: data.positions(part) for part in ("valid", "test")},
+            references=[preparation.class_index(u, "label") for u in data.evaluated],
+            predict_from="emotion",
+            on_epoch=lambda history: None,
+            on_resume=lambda epoch, step: None,
+        )
+        brain.init_optimizers()
+        return brain, data
+
+    return make
+
+
+def batch_of(data: RunData, count: int):
+    return data.train.collate([data.train[index] for index in range(count)])
+
+
+def weights(brain: SystemBrain) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in brain.modules.parameters()]
+
+
+def fit(brain: SystemBrain, batch) -> None:
+    brain.modules.train()
+    brain.step += 1
+    brain.fit_batch(batch)
+
+
+def test_one_clipping_covers_all_groups(make_brain):
+    brain, data = make_brain("--training.max_grad_norm=0.001", "--training.optimizer.name=sgd")
+    brain.optimizers_dict["optimizer-sgd"].zero_grad = lambda set_to_none: None  # keep the clipped gradients to look at
+    fit(brain, batch_of(data, 8))
+    groups = brain.optimizer_groups
+    assert len(groups) == 3  # mfcc, fusion, heads
+    norms = [sum(p.grad.square().sum() for p in group["params"]) for group in groups]
+    assert float(sum(norms)) ** 0.5 == pytest.approx(0.001, rel=1e-3)
+    assert all(norm > 0 for norm in norms)
+
+
+def test_groups_have_their_own_rates_and_warm_up_keeps_the_ratios(make_brain):
+    brain, data = make_brain("--training.groups.mfcc={learning_rate: 0.001}", "--training.warmup_steps=4")
+    fit(brain, batch_of(data, 4))
+    assert [group["lr"] for group in brain.optimizer_groups] == pytest.approx([0.001 / 4, 0.01 / 4, 0.01 / 4])
+    fit(brain, batch_of(data, 4))
+    assert [group["lr"] for group in brain.optimizer_groups] == pytest.approx([0.001 / 2, 0.01 / 2, 0.01 / 2])
+
+
+def test_accumulated_batches_give_the_gradient_of_their_mean(make_brain):
+    settings = ("--training.optimizer.name=sgd", "--training.max_grad_norm=null", "--model.fusion.args.dropout=0")
+    settings += ("--model.heads.emotion.args.dropout=0", "--model.losses.center.weight=0")
+    whole, data = make_brain(*settings)
+    fit(whole, batch_of(data, 8))
+    halves, data = make_brain(*settings, "--training.accumulate=2")
+    items = [data.train[index] for index in range(8)]
+    fit(halves, data.train.collate(items[:4]))
+    assert halves.optimizer_step == 0
+    fit(halves, data.train.collate(items[4:]))
+    assert halves.optimizer_step == 1
+    for one, other in zip(weights(whole), weights(halves), strict=True):
+        assert torch.allclose(one, other, atol=1e-7)
+
+
+def test_the_last_batches_of_an_epoch_are_stepped_on_too(make_brain):
+    brain, data = make_brain("--training.accumulate=2")  # 10 segments in batches of 4: 3 batches
+    for _ in range(3):
+        fit(brain, batch_of(data, 4))
+    assert brain.optimizer_step == 2
+    assert brain._batches_in_step() == 1
+
+
+def test_a_step_that_is_not_finite_is_skipped_counted_and_leaves_everything_as_it_was(make_brain):
+    brain, data = make_brain()
+    fit(brain, batch_of(data, 4))
+    before, centers = weights(brain), brain.objective.state_dict()
+    centers = {name: value.clone() for name, value in centers.items()}
+    bad = batch_of(data, 4)
+    bad.wave.values[0, 100] = float("nan")
+    fit(brain, bad)
+    brain.read_log()
+    assert brain.history.skipped_steps == 1
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(brain), strict=True))
+    assert all(torch.equal(value, centers[name]) for name, value in brain.objective.state_dict().items())
+    fit(brain, batch_of(data, 4))
+    assert not all(torch.equal(a, b) for a, b in zip(before, weights(brain), strict=True))
+    assert all(torch.isfinite(value).all() for value in brain.objective.state_dict().values())
+
+
+def test_a_training_that_only_skips_gives_up_with_what_to_do(make_brain):
+    brain, data = make_brain()
+    bad = batch_of(data, 4)
+    bad.wave.values[0, 100] = float("nan")
+    with pytest.raises(ToolkitError, match=rf"{SKIPS_IN_A_ROW} optimizer steps in a row .*Lower training.optimizer"):
+        for _ in range(SKIPS_IN_A_ROW):
+            fit(brain, bad)
+        brain.read_log()
+
+
+def test_frozen_parameters_are_in_no_group_and_the_others_in_one(make_brain):
+    brain, _ = make_brain()
+    brain.system.levels["mfcc"].requires_grad_(False)
+    groups = parameter_groups(brain.system, brain.objective)
+    assert list(groups) == ["fusion", "heads"]
+    grouped = {id(p) for parameters in groups.values() for p in parameters}
+    assert grouped == {id(p) for p in brain.modules.parameters() if p.requires_grad}

@@ -1,0 +1,108 @@
+"""A checkpoint is whole or not there: damaged, half-written and hostile ones, and a full disk."""
+
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+
+from toolkit.training.loop.checkpoints import HASHES, PARTIAL, AtomicCheckpointer, damage
+
+
+def linear(value: float) -> torch.nn.Linear:
+    module = torch.nn.Linear(2, 1, bias=False)
+    torch.nn.init.constant_(module.weight, value)
+    return module
+
+
+def test_the_newest_intact_checkpoint_is_loaded_and_a_damaged_one_named(tmp_path, caplog):
+    module = linear(1.0)
+    checkpointer = AtomicCheckpointer(tmp_path, {"module": module})
+    checkpointer.save_checkpoint()
+    torch.nn.init.constant_(module.weight, 2.0)
+    newest = checkpointer.save_checkpoint()
+    file = newest.paramfiles["module"]
+    file.write_bytes(file.read_bytes()[:-10])
+    fresh = AtomicCheckpointer(tmp_path, {"module": module})
+    torch.nn.init.constant_(module.weight, 9.0)
+    fresh.recover_if_possible()
+    assert module.weight.tolist() == [[1.0, 1.0]]
+    assert "module.ckpt is not what was saved" in caplog.text
+
+
+@pytest.mark.parametrize("lost", ["module.ckpt", HASHES])
+def test_a_checkpoint_that_lacks_a_file_is_damaged(tmp_path, lost):
+    saved = AtomicCheckpointer(tmp_path, {"module": linear(1.0)}).save_checkpoint()
+    assert damage(saved.path) is None
+    (saved.path / lost).unlink()
+    assert "missing" in damage(saved.path)
+
+
+def test_what_a_kill_left_half_written_is_swept_away(tmp_path):
+    half = tmp_path / f"{PARTIAL}CKPT+x"
+    half.mkdir()
+    (half / "CKPT.yaml").write_text("unixtime: 1")
+    checkpointer = AtomicCheckpointer(tmp_path, {"module": linear(1.0)})
+    assert not half.exists()
+    assert checkpointer.find_checkpoint() is None
+
+
+def test_saves_within_a_second_are_two_checkpoints(tmp_path):
+    checkpointer = AtomicCheckpointer(tmp_path, {"module": linear(1.0)})
+    assert checkpointer.save_checkpoint().path != checkpointer.save_checkpoint().path
+    assert len(checkpointer.list_checkpoints()) == 2
+
+
+def test_keep_only_leaves_the_best_and_no_ruins(tmp_path):
+    checkpointer = AtomicCheckpointer(tmp_path, {"module": linear(1.0)})
+    checkpointer.save_checkpoint(meta={"best_valid": 1})
+    best = checkpointer.save_checkpoint(meta={"best_valid": 2})
+    damaged = checkpointer.save_checkpoint()
+    (damaged.path / HASHES).unlink()
+    fresh = AtomicCheckpointer(tmp_path, {"module": linear(1.0)})
+    fresh.keep_only(["best_valid", "best_test"])
+    assert list(tmp_path.iterdir()) == [best.path]
+
+
+def test_code_in_a_checkpoint_is_not_run_even_if_the_environment_allows_it(tmp_path, monkeypatch):
+    class Hostile:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "pwned"),)
+
+    checkpointer = AtomicCheckpointer(tmp_path / "saves", {"module": linear(1.0)})
+    saved = checkpointer.save_checkpoint()
+    torch.save({"weight": Hostile()}, saved.paramfiles["module"])
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    with pytest.raises(pickle.UnpicklingError):
+        checkpointer.load_checkpoint(saved)
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_earlier_checkpoint(tmp_path):
+    """The limit on file size makes the kernel refuse the write, as a full disk does."""
+    script = """
+        import resource, signal, sys, torch
+        from toolkit.training.loop.checkpoints import AtomicCheckpointer
+        from toolkit.errors import CheckpointError
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        checkpointer = AtomicCheckpointer(sys.argv[1], {"module": torch.nn.Linear(500, 500)})
+        checkpointer.save_checkpoint()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+        try:
+            checkpointer.save_checkpoint()
+        except CheckpointError as error:
+            print(error)
+        assert AtomicCheckpointer(sys.argv[1]).find_checkpoint() is not None
+    """
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script), str(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "Earlier checkpoints are intact" in run.stdout and run.stdout.count("\n") == 1
+    assert not list(tmp_path.glob(PARTIAL + "*"))
+    assert len(list(tmp_path.iterdir())) == 1

@@ -1,0 +1,86 @@
+"""training.compile: the same losses, names, evaluation; one line where nothing can be compiled."""
+
+import pytest
+import torch
+from small_system import write_recipe
+
+from toolkit.contracts import Seq
+from toolkit.data.seeding import seed_all
+from toolkit.errors import ToolkitError
+from toolkit.model.system import System, build_system
+from toolkit.recipe.loading import load_recipe
+from toolkit.training.loop.compiling import compile_system
+from toolkit.training.loop.objective import build_objective
+from toolkit.training.loop.train_step import Learner
+
+LEVEL = "--model.levels.mfcc.args={encoder: none, convolutions: [4], n_mfcc: 4, n_mels: 8, n_fft: 512}"
+NO_DROPOUT = ("--model.fusion.args.dropout=0", "--model.heads.emotion.args.dropout=0")
+
+
+@pytest.fixture
+def make_system(tmp_path):
+    recipe = load_recipe(write_recipe(tmp_path), (LEVEL, *NO_DROPOUT))
+
+    def make() -> tuple[System, Learner]:
+        seed_all(1)
+        system = build_system(recipe, {"label": ("noise", "tone")})
+        return system, Learner(system, build_objective(recipe, system, {"label": [4, 4]}))
+
+    return make
+
+
+def wave(rows: int) -> Seq:
+    generator = torch.Generator().manual_seed(rows)
+    return Seq(torch.randn(rows, 4000, generator=generator), torch.full((rows,), 4000), full=True)
+
+
+def losses(system: System, learner: Learner) -> list[float]:
+    optimizer, found = torch.optim.SGD(learner.parameters(), lr=0.1), []
+    for rows in (4, 4, 2):  # the last batch of an epoch is smaller
+        loss = learner.objective(system(wave(rows), {}), {"label": torch.arange(rows) % 2})
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        found.append(loss.item())
+    return found
+
+
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf"
+)  # torch's look at its own inputs
+def test_compiled_parts_have_the_losses_and_the_names_of_the_others(make_system):
+    (system, learner), (plain_system, plain_learner) = make_system(), make_system()
+    compile_system(system, backend="aot_eager")  # what inductor makes of the graphs takes it a minute on a CPU
+    assert losses(system, learner) == pytest.approx(losses(plain_system, plain_learner), rel=1e-5)
+    assert list(learner.state_dict()) == list(plain_learner.state_dict())
+    counters = torch._dynamo.utils.counters
+    assert counters["stats"]["unique_graphs"] >= 2 and not counters["graph_break"]
+
+
+def test_evaluation_and_recurrent_layers_are_not_compiled(make_system):
+    system, _ = make_system()
+
+    def refuse(graph, inputs):
+        raise AssertionError("compiled")
+
+    compile_system(system, backend=refuse)
+    system.eval()(wave(2), {})
+    system.levels["mfcc"].encoder = torch.nn.LSTM(4, 4)
+    encode = type(system.levels["mfcc"]).encode
+    del system.levels["mfcc"].encode
+    compile_system(system, backend=refuse)
+    assert system.levels["mfcc"].encode.__func__ is encode
+
+
+def test_a_machine_that_cannot_compile_is_told_what_to_do(make_system):
+    system, _ = make_system()
+
+    def no_compiler(graph, inputs):
+        raise OSError("no C++ compiler\nand a long story")
+
+    compile_system(system, backend=no_compiler)
+    with pytest.raises(ToolkitError) as caught:
+        system(wave(2), {})
+    told = str(caught.value)
+    assert "\n" not in told and told.startswith("training.compile: torch.compile fails on level 'mfcc' here (")
+    assert "no C++ compiler" in told and told.endswith("Set training.compile to false.")

@@ -1,0 +1,82 @@
+"""No step of the reference system asks the device for a value: on a device without values the question is an error."""
+
+import contextlib
+from dataclasses import replace
+
+import pytest
+import torch
+from reference_system import reference_batch, reference_learner
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from toolkit.contracts import Seq
+from toolkit.data.segments import padded, padded_waves
+
+SECONDS = 0.3
+
+
+class BlockingCopies(TorchDispatchMode):
+    """Collects copies from the CPU to another device that the CPU waits for."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function is torch.ops.aten._to_copy.default and args[0].device.type == "cpu":
+            leaves = torch.device(kwargs.get("device") or "cpu").type != "cpu"
+            self.found += [list(args[0].shape)] if leaves and not kwargs.get("non_blocking") else []
+        return function(*args, **kwargs)
+
+
+@pytest.fixture
+def learner(monkeypatch):
+    """The reference system on the meta device, for which there is no autocast."""
+    monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: contextlib.nullcontext())
+    return reference_learner(f"--audio.segment_seconds={SECONDS}").to("meta")
+
+
+def test_a_step_asks_the_device_for_nothing(learner):
+    batch = reference_batch(3, seconds=SECONDS)
+    learner(batch.to("meta"), batch.targets)  # the first one makes windows and filters, which are kept
+    with BlockingCopies() as copies:
+        loss = learner(batch.to("meta"), batch.targets)
+        loss.backward()
+        learner.objective.after_step(torch.ones((), dtype=torch.bool, device="meta"))
+    assert copies.found == []
+    assert all(parameter.grad is not None for parameter in learner.parameters())
+
+
+def test_the_question_would_be_noticed(learner):
+    batch = reference_batch(3, seconds=SECONDS)
+    unknown = replace(batch, wave=Seq(batch.wave.values, batch.wave.lengths))
+    with pytest.raises(NotImplementedError, match="meta"):  # packing for the LSTM asks for the lengths
+        learner(unknown.to("meta"), batch.targets)
+    with BlockingCopies() as copies:
+        torch.zeros(3).to("meta")
+    assert copies.found == [[3]]
+
+
+def test_batches_say_whether_every_row_is_full():
+    short, long = torch.zeros(400), torch.zeros(1600)
+    assert padded([long, long]).full and not padded([short, long]).full
+    assert padded_waves([long, long], fixed_samples=None).full
+    assert not padded_waves([short, long], fixed_samples=None).full
+    assert padded_waves([short, long], fixed_samples=1600).full  # silence counts as real
+
+
+def test_what_is_known_of_a_seq_goes_where_it_goes():
+    seq = Seq(torch.ones(2, 3), torch.tensor([3, 3]), full=True)
+    assert seq.zeroed() is seq
+    assert seq.to("cpu").full and not Seq(seq.values, seq.lengths).full
+
+
+@pytest.mark.parametrize("level", ["spectrogram", "mfcc", "wav2vec2"])
+def test_levels_pass_on_that_rows_are_full_and_give_the_same_frames(level):
+    extractor = reference_learner(f"--audio.segment_seconds={SECONDS}").system.levels[level].eval()
+    wave = reference_batch(2, seconds=SECONDS).wave
+    features = extractor.features(wave)
+    frames, unknown = extractor.encode(features), extractor(Seq(wave.values, wave.lengths))
+    assert features.full and frames.full
+    assert torch.equal(frames.lengths, unknown.lengths)
+    torch.testing.assert_close(frames.values, unknown.values)

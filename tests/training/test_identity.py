@@ -1,0 +1,63 @@
+"""A run's identity changes with what can change its result, and with nothing else."""
+
+import json
+from pathlib import Path
+
+import pytest
+from throwaway import good, install
+
+from toolkit.corpus import Utterance
+from toolkit.plugins.versions import code_version
+from toolkit.training.identity import manifest_rows, run_hash
+
+RECIPE = {
+    "name": "a",
+    "output_folder": "x",
+    "data_folder": "y",
+    "training": {"epochs": 3, "device": "cpu", "workers": 0},
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"output_folder": "z"},
+        {"data_folder": "z"},
+        {"training": {"epochs": 3, "device": "cuda", "workers": 4}},
+    ],
+)
+def test_where_it_runs_changes_nothing(change):
+    assert run_hash(RECIPE | change, [], {}) == run_hash(RECIPE, [], {})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "rows", "versions"),
+    [
+        (RECIPE | {"training": {"epochs": 4}}, [], {}),
+        (RECIPE, [{"id": "u", "label": "ang"}], {}),
+        (RECIPE, [], {"plugins": "1.0"}),
+    ],
+)
+def test_settings_manifest_and_code_change_it(recipe, rows, versions):
+    assert run_hash(recipe, rows, versions) != run_hash(RECIPE, [], {})
+
+
+def test_a_corpus_that_was_moved_is_the_same_corpus():
+    def rows(root: str) -> list:
+        names = ("S1/a.wav", "S2/b.wav")
+        return manifest_rows([Utterance(id=n, path=Path(root) / n, label="ang") for n in names])
+
+    assert rows("/data/corpus") == rows("/mnt/elsewhere")
+
+
+def test_the_source_of_an_editable_install_counts_also_where_it_is_found_twice(tmp_path, monkeypatch):
+    for folder in ("source", "site"):  # the first has no direct_url.json, as the egg-info beside the source
+        install(tmp_path / folder, "my-dist", good("head", "mine"), files={"mine.py": "x = 1"})
+        monkeypatch.syspath_prepend(tmp_path / folder)
+    assert code_version("my-dist", {"mine"}) == "1.0"
+    (info,) = (tmp_path / "source").glob("*.dist-info")
+    (info / "direct_url.json").write_text(json.dumps({"url": "file:///x", "dir_info": {"editable": True}}))
+    before = code_version("my-dist", {"mine"})
+    (tmp_path / "site" / "mine.py").write_text("x = 2")
+    after = code_version("my-dist", {"mine"})
+    assert before.startswith("1.0+") and after.startswith("1.0+") and before != after

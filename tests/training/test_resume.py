@@ -1,0 +1,129 @@
+"""A run killed at any moment and started again ends with the same bits as one that was left alone."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from several_ranks import CONTEXT
+from small_system import write_recipe
+
+OVERRIDES = ["--training.checkpoint_steps=2", "--training.accumulate=2", "--training.epochs=3"]
+
+
+def run_in_child(recipe: Path, output: Path, kill_at: tuple[str, int] | None) -> None:
+    """Train; where asked, die of SIGKILL when a function is called for the nth time."""
+    from toolkit.training import results
+    from toolkit.training.loop import brain, checkpoints
+    from toolkit.training.preparation import load_source, prepare
+    from toolkit.training.run import Run
+
+    torch.set_num_threads(1)
+    places = {
+        "step": (brain.SystemBrain, "optimizers_step"),
+        "evaluation": (brain.SystemBrain, "evaluate_batch"),
+        "save": (checkpoints, "save_state"),
+        "flush": (checkpoints, "flush"),
+        "results": (results, "_heads"),
+    }
+    if kill_at is not None:
+        owner, name = places[kill_at[0]]
+        original, calls = getattr(owner, name), iter(range(1, 10_000))
+
+        def dying(*args, **kwargs):
+            if next(calls) == kill_at[1]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(*args, **kwargs)
+
+        setattr(owner, name, dying)
+    with (output.parent / f"{output.name}.log").open("a") as log:
+        source = load_source(recipe, [*OVERRIDES, f"--output_folder={output}"])
+        Run(prepare(source), say=lambda line: print(line, file=log, flush=True)).train()
+
+
+def train(recipe: Path, output: Path, kill_at: tuple[str, int] | None = None) -> int | None:
+    process = CONTEXT.Process(target=run_in_child, args=(recipe, output, kill_at))
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("resume")
+    recipe = write_recipe(folder)
+    assert train(recipe, folder / "undisturbed") == 0
+    return recipe, run_folder(folder / "undisturbed")
+
+
+def run_folder(output: Path) -> Path:
+    (results,) = output.glob("*/results.json")
+    return results.parent
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    for name in ("system", "objective", "optimizer-adamw"):
+        (a,), (b,) = one.glob(f"checkpoints/*/{name}.ckpt"), other.glob(f"checkpoints/*/{name}.ckpt")
+        assert equal(torch.load(a, weights_only=True), torch.load(b, weights_only=True)), name
+    for name in ("predictions.csv", "recipe.yaml", "manifest.csv"):
+        assert (one / name).read_text().replace(str(one.parent), "") == (other / name).read_text().replace(
+            str(other.parent), ""
+        )
+    without_seconds = [json.loads((run / "results.json").read_text()) | {"seconds": 0} for run in (one, other)]
+    assert without_seconds[0] == without_seconds[1]
+    curves = [
+        [line.rsplit(",", 1)[0] for line in (run / "epochs.csv").read_text().splitlines()] for run in (one, other)
+    ]
+    assert curves[0] == curves[1]
+
+
+def equal(a, b) -> bool:
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return a == b
+
+
+def test_two_undisturbed_runs_are_equal(undisturbed, tmp_path):
+    recipe, expected = undisturbed
+    assert train(recipe, tmp_path / "again") == 0
+    assert_same_run(run_folder(tmp_path / "again"), expected)
+
+
+@pytest.mark.parametrize(
+    "kills",
+    [
+        [("step", 1)],
+        [("step", 5), ("step", 2)],
+        [("save", 2), ("flush", 3)],
+        [("flush", 8), ("flush", 9)],
+        [("evaluation", 3), ("save", 9)],
+        [("results", 1), ("step", 4)],
+    ],
+    ids=lambda kills: "-then-".join(f"{place}{count}" for place, count in kills),
+)
+def test_a_killed_run_ends_with_the_same_bits(undisturbed, tmp_path, kills):
+    recipe, expected = undisturbed
+    output = tmp_path / "killed"
+    for kill in kills:
+        code = train(recipe, output, kill)
+        assert code in (-signal.SIGKILL, 0)  # a later kill may find the work already done
+    assert code == -signal.SIGKILL or len(kills) > 1
+    assert train(recipe, output) == 0
+    assert_same_run(run_folder(output), expected)
+
+
+def test_a_resumed_run_says_from_where(undisturbed, tmp_path):
+    recipe, _ = undisturbed
+    output = tmp_path / "killed"
+    assert train(recipe, output, ("step", 4)) == -signal.SIGKILL
+    assert train(recipe, output) == 0
+    # 10 segments in batches of 4 are 3 batches and, accumulating 2, 2 steps: the fourth one ends epoch 2
+    assert "Resumes in epoch 2 after step 2" in (tmp_path / "killed.log").read_text()
+    assert train(recipe, output) == 0
+    assert "This run is finished, nothing is trained" in (tmp_path / "killed.log").read_text()

@@ -1,0 +1,192 @@
+"""A run as a whole: one training for two protocols, covariates, workers, what is refused and what is kept."""
+
+import csv
+import json
+import threading
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from small_system import write_recipe
+
+from toolkit.errors import AudioError, CheckpointError, RecipeError, ToolkitError
+from toolkit.training.preparation import load_source, prepare
+from toolkit.training.run import Run, choose_device
+
+
+class Told(list):
+    """Collects what a run says."""
+
+    def __call__(self, line: str) -> None:
+        self.append(line)
+
+
+@pytest.fixture
+def recipe(tmp_path) -> Path:
+    return write_recipe(tmp_path)
+
+
+def run(recipe: Path, *overrides: str, told: Told | None = None) -> Path:
+    """Train; returns the run's folder."""
+    preparation = prepare(load_source(recipe, list(overrides)))
+    return Run(preparation, say=Told() if told is None else told).train().parent
+
+
+def results(folder: Path) -> dict:
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_loso_and_loso_test_epoch_are_read_from_one_training(recipe):
+    honest = run(recipe, "--protocol=loso", "--training.patience=1", "--training.min_epochs=0")
+    told = Told()
+    chosen = run(recipe, "--protocol=loso-test-epoch", "--training.patience=1", "--training.min_epochs=0", told=told)
+    assert any(line.startswith("Trained already, only the test is left") for line in told)
+    assert honest.name.replace("-loso-", "-loso-test-epoch-") == chosen.name
+    curve = list(csv.DictReader((honest / "epochs.csv").read_text().splitlines()))
+    best = max(curve, key=lambda row: float(row["test_wa"]) + float(row["test_ua"]))
+    assert results(chosen)["epoch"] == int(best["epoch"])
+    assert results(chosen)["ua"] == pytest.approx(float(best["test_ua"]))
+    assert "loso-test-epoch: the epoch was chosen on the test speaker" in results(chosen)["stamps"]
+    for name in ("recipe.yaml", "manifest.csv", "epochs.csv", "predictions.csv"):
+        assert "chosen on the test speaker" in (chosen / name).read_text()
+        assert "chosen on the test speaker" not in (honest / name).read_text()
+    assert results(honest)["stamps"] == []
+
+
+def test_the_published_protocol_is_stamped_in_every_file(recipe):
+    folder = run(recipe, "--protocol=loso-as-published", "--training.epochs=1")
+    for name in ("results.json", "recipe.yaml", "manifest.csv", "epochs.csv", "predictions.csv"):
+        assert "the test speaker also validated" in (folder / name).read_text()
+
+
+def test_naming_the_default_fold_is_the_same_run(recipe):
+    first = run(recipe, "--training.epochs=1")
+    told = Told()
+    assert run(recipe, "--training.epochs=1", "--fold=S1", told=told) == first
+    assert told == [f"This run is finished, nothing is trained: {first}"]
+
+
+@pytest.mark.parametrize("source", ["label", "shuffled", "predicted"])
+def test_a_covariate_enters_the_fusion_whatever_its_source(tmp_path, source):
+    recipe = write_recipe(tmp_path)
+    level = ", level: mfcc" if source == "predicted" else ""
+    covariates = f"  covariates:\n    gender: {{source: {source}{level}}}\n"
+    recipe.write_text(recipe.read_text().replace("  fusion:", covariates + "  fusion:"))
+    preparation = prepare(load_source(recipe, ["--training.epochs=1"]))
+    made = Run(preparation, say=Told())
+    assert made.system.fusion.fuse  # built for two more inputs
+    assert results(made.train().parent)["n_utterances"] == 8
+
+
+def test_workers_change_nothing(recipe):
+    alone = run(recipe, "--output_folder", str(recipe.parent / "a"))
+    helped = run(recipe, "--output_folder", str(recipe.parent / "b"), "--training.workers=2")
+    assert alone.name == helped.name
+    assert (alone / "predictions.csv").read_bytes() == (helped / "predictions.csv").read_bytes()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_file_that_breaks_while_training_is_one_line_that_names_it(recipe, workers):
+    broken = recipe.parent / "corpus" / "3F1.wav"
+    data, rate = soundfile.read(broken)
+    made = Run(prepare(load_source(recipe, [f"--training.workers={workers}"])), say=Told())
+    soundfile.write(broken, data, rate)
+    broken.write_bytes(broken.read_bytes()[:-200])
+    with pytest.raises(AudioError, match=r"3F1\.wav") as error:
+        made.train()
+    assert "\n" not in str(error.value)
+
+
+def test_weights_that_diverge_are_not_scored(recipe):
+    settings = ("--training.optimizer={name: sgd, learning_rate: 1e30}", "--training.max_grad_norm=null")
+    with pytest.raises(ToolkitError, match=r"not finite.*Lower training\.optimizer\.learning_rate"):
+        run(recipe, *settings)
+
+
+def test_another_epoch_is_never_tested_in_the_best_ones_place(recipe):
+    folder = run(recipe, "--protocol=loso")
+    (folder / "results.json").unlink()
+    for checkpoint in (folder / "checkpoints").iterdir():
+        if "best_valid" in (checkpoint / "CKPT.yaml").read_text():
+            (checkpoint / "system.ckpt").write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match="No intact checkpoint of the best epoch"):
+        run(recipe, "--protocol=loso")
+
+
+def test_a_lost_results_file_is_made_again_without_training(recipe):
+    folder = run(recipe)
+    before = results(folder)
+    (folder / "results.json").unlink()
+    told = Told()
+    assert results(run(recipe, told=told)) == before
+    assert any(line.startswith("Trained already") for line in told)
+
+
+def test_a_finished_run_keeps_the_checkpoint_of_its_best_epoch_alone(recipe):
+    folder = run(recipe)
+    (kept,) = (folder / "checkpoints").iterdir()
+    assert f"epoch: {results(folder)['epoch']}" in (kept / "CKPT.yaml").read_text()
+
+
+def test_a_fold_named_like_a_path_stays_in_the_output_folder(recipe):
+    manifest = recipe.parent / "corpus" / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace(",S1\n", ",../../S1\n"))
+    folder = run(recipe, "--training.epochs=1", "--fold=../../S1")
+    assert folder.parent == recipe.parent / "results"
+    assert results(folder)["fold"] == "../../S1"
+
+
+def test_tensorboard_gets_what_epochs_csv_has(recipe):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = run(recipe)
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    curve = list(csv.DictReader((folder / "epochs.csv").read_text().splitlines()))
+    logged = [event.value for event in events.Scalars("valid/ua")]
+    assert logged == pytest.approx([float(row["valid_ua"]) for row in curve])
+
+
+def test_a_training_leaves_no_thread_behind(recipe):
+    before = threading.enumerate()
+    run(recipe, "--training.epochs=1", "--training.workers=1")
+    assert threading.enumerate() == before
+
+
+def test_training_goes_on_without_tensorboard(recipe, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    folder = run(recipe, "--training.epochs=1")
+    assert not (folder / "tensorboard").exists()
+
+
+def test_bf16_trains_on_the_cpu(recipe):
+    folder = run(recipe, "--training.precision=bf16", "--training.epochs=1")
+    assert results(folder)["precision"] == "bf16"
+
+
+def test_processes_that_train_together_have_a_gpu_each(recipe, monkeypatch):
+    monkeypatch.setattr("toolkit.training.run.ranks", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert choose_device(load_source(recipe, ["--training.device=cuda"]).recipe) == "cuda:1"
+    with pytest.raises(RecipeError, match="each has its own; say cuda"):
+        choose_device(load_source(recipe, ["--training.device=cuda:0"]).recipe)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "message"),
+    [
+        ("gpu", "fp32", "cpu, cuda, or cuda:1"),
+        ("mps", "fp32", "cpu, cuda, or cuda:1"),
+        ("cuda:7", "fp32", "torch finds 0 GPUs"),
+        ("cpu:0", "fp16", "needs a GPU"),
+    ],
+)
+def test_a_device_that_is_not_there_is_one_line(recipe, device, precision, message, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    source = load_source(recipe, [f"--training.device={device}", f"--training.precision={precision}"])
+    with pytest.raises(RecipeError, match=message):
+        choose_device(source.recipe)

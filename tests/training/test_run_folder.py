@@ -1,0 +1,56 @@
+"""A run's folder: stamps in every file, one process at a time, unwritable places named."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from toolkit.errors import CheckpointError
+from toolkit.training.run_folder import RunFolder
+
+
+def test_the_name_tells_system_protocol_fold_seed_and_identity():
+    name = RunFolder.name(system="ser", protocol="loso", fold="1M", seed=1, identity="0a1b2c3d")
+    assert name == "ser-loso-1M-seed1-0a1b2c3d"
+
+
+def test_a_stamped_run_says_so_in_every_row(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.write_rows("a.csv", ("x",), [{"x": 1}])
+    assert (tmp_path / "a.csv").read_text() == "x\n1\n"
+    folder.stamps = ("synthetic corpus", "random weights")
+    folder.write_rows("a.csv", ("x",), [{"x": 1}])
+    assert (tmp_path / "a.csv").read_text() == "x,note\n1,synthetic corpus; random weights\n"
+
+
+def test_a_second_process_is_refused_while_a_run_is_trained(tmp_path):
+    script = (
+        "import sys; from toolkit.training.run_folder import RunFolder; from toolkit.errors import CheckpointError\n"
+        "try:\n  with RunFolder(sys.argv[1]).locked(): print('locked')\n"
+        "except CheckpointError as error: print(error)"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "run")]
+    with RunFolder(tmp_path / "run").locked():
+        refused = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert refused.startswith("Another process is training this run")
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "locked\n"
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(CheckpointError, match=r"cannot be written .*choose another --output_folder"),
+        RunFolder(tmp_path / "file" / "run").locked(),
+    ):
+        pass
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_full_disk_leaves_the_earlier_file(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.write("results.json", "old")
+    (tmp_path / ".results.json.partial").symlink_to("/dev/full")
+    with pytest.raises(CheckpointError, match=r"results\.json could not be written \(No space left"):
+        folder.write("results.json", "new")
+    assert (tmp_path / "results.json").read_text() == "old"

@@ -1,0 +1,1 @@
+"""Audio: a file or bytes to mono float32 at the system's rate."""

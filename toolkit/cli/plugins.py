@@ -1,0 +1,103 @@
+"""The commands about plugins: which are installed, what one takes, whether one keeps the contract, a new one.
+
+Thin, as in `toolkit.cli.main`: each imports what it needs inside itself.
+"""
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from toolkit.cli.commands import Command
+
+if TYPE_CHECKING:
+    from toolkit.plugins.registry import Registry
+
+ONE_PLUGIN = click.argument("words", nargs=-1, required=True, metavar="[KIND] NAME")
+
+
+@click.command("list-plugins", cls=Command)
+@click.option("--kind", help="Only this kind: extractor, fusion, head, loss or corpus.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+@click.option("--refresh", is_flag=True, help="Ask other distributions again; their answers are kept otherwise.")
+def list_plugins(kind: str | None, as_json: bool, refresh: bool):
+    """List the plugins of all installed distributions, broken ones with the reason."""
+    from toolkit.plugins.registry import discover
+
+    registry = discover(refresh=refresh)
+    infos = registry.list_plugins(kind)
+    if as_json:
+        click.echo(json.dumps([info.as_dict() for info in infos], indent=2))
+    else:
+        from toolkit.cli.plugin_pages import print_table
+
+        print_table(infos)
+    hidden = [info for info in registry.list_plugins() if info.kind is None and info not in infos]
+    if hidden:
+        click.echo(f"{len(hidden)} broken: `toolkit list-plugins` shows what may hold more.", err=True)
+
+
+@click.command("show-plugin", cls=Command)
+@ONE_PLUGIN
+def show_plugin(words: tuple[str, ...]):
+    """Show a plugin's arguments with types, defaults and meaning, and the paper it comes from."""
+    from toolkit.hookspecs import CONTEXT
+    from toolkit.plugins.registry import default_registry
+
+    registry = default_registry()
+    kind, name = _one_plugin(words, registry)
+    cls = registry.get_class(kind, name)
+
+    from toolkit.cli.plugin_pages import print_page
+
+    print_page(registry.info(kind, name), cls, CONTEXT[kind])
+
+
+@click.command("check-plugin", cls=Command)
+@ONE_PLUGIN
+@click.option("--args", metavar="YAML", help="Its arguments, as a recipe's args: '{n_mfcc: 13, hidden: 8}'.")
+@click.option("--data_folder", help="What a corpus reads; else its environment variable.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check_plugin(words: tuple[str, ...], args: str | None, data_folder: str | None, as_json: bool):
+    """Try out on an installed plugin everything that its contract asks for.
+
+    Small arguments keep it fast: a plugin is built dozens of times. Exit code 1 if something does not hold.
+    """
+    from toolkit.plugins.registry import default_registry
+
+    registry = default_registry()
+    kind, name = _one_plugin(words, registry)
+    registry.find(kind, name)
+
+    from toolkit.cli.plugin_check import examine_plugin, print_check, read_args
+
+    check = examine_plugin(registry, kind, name, read_args(args), data_folder=data_folder)
+    if as_json:
+        click.echo(json.dumps(check.as_dict(), indent=2))
+    else:
+        print_check(check)
+    sys.exit(1 if check.broken else 0)
+
+
+@click.command("new-plugin", cls=Command)
+@click.argument("kind")
+@click.argument("name")
+@click.option("--output", metavar="DIR", help="The package's folder; NAME in the working directory where not given.")
+def new_plugin(kind: str, name: str, output: str | None):
+    """Write a package with a plugin that works as it is: an extractor, fusion, head, loss or corpus.
+
+    It holds a small class that keeps the contract, its declaration, tests, a recipe and a README.
+    """
+    from toolkit.plugins.registry import default_registry
+    from toolkit.plugins.scaffold import next_commands, write_package
+
+    folder = write_package(default_registry(), kind, name, folder=output)
+    click.echo(next_commands(kind, name, folder))
+
+
+def _one_plugin(words: tuple[str, ...], registry: "Registry") -> tuple[str, str]:
+    """Kind and name from [KIND] NAME; the kind may be left out where the name has one only."""
+    if len(words) > 2:
+        raise click.UsageError("One plugin at a time: [KIND] NAME.")
+    return (words[0], words[1]) if len(words) == 2 else (registry.kind_of(words[0]), words[0])

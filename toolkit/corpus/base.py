@@ -1,0 +1,41 @@
+"""What a corpus plugin is. Imports no torch."""
+
+import os
+from pathlib import Path
+
+from toolkit.corpus.utterance import Utterance
+
+
+class Corpus:
+    """A kind of corpus on disk; plugins of kind "corpus" subclass it. Must import no torch.
+
+    The constructor takes the recipe's `args` by keyword.
+
+    Attributes:
+        environment: the environment variable that names the folder where no data folder is given, or None.
+        synthetic: True where the audio is made by a program; results say so.
+        description: what is recorded, in a sentence or two: language, speakers, acted or not; None: not known.
+        licence: what the data may be used for, in a sentence or two; None: not known. Model cards quote both.
+    """
+
+    environment: str | None = None
+    synthetic: bool = False
+    description: str | None = None
+    licence: str | None = None
+
+    @classmethod
+    def default_folder(cls) -> Path | None:
+        """The data folder where none is given: what the environment variable names, or None."""
+        named = os.environ.get(cls.environment, "") if cls.environment else ""
+        return Path(named) if named else None
+
+    def read(self, folder: Path | None) -> list[Utterance]:
+        """List the utterances with the labels of the corpus itself, without opening the audio.
+
+        Args:
+            folder: the data folder, or None where none was given.
+
+        Raises:
+            CorpusError: one line that says what was found there and what was expected.
+        """
+        raise NotImplementedError

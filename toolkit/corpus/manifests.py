@@ -1,0 +1,247 @@
+"""Manifests: tables of utterances, read and written. Imports no torch.
+
+A manifest is a CSV file or a JSON array of objects. Required columns are path and label; id, start, end,
+speaker, gender, session, group, split and text are known; further ones are kept in `Utterance.extra`. A
+relative path is relative to the manifest's folder.
+"""
+
+import csv
+import difflib
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
+
+from toolkit.corpus.utterance import COLUMNS, Utterance
+from toolkit.errors import CorpusError, did_you_mean
+
+REQUIRED = ("path", "label")
+
+
+def read_manifest(path: str | Path) -> list[Utterance]:
+    """Read a manifest, .csv or .json; audio files are not opened.
+
+    Where there is no id, the file name without its ending is the id; where that is not unique, the path as it
+    is written, then the path with start and end.
+
+    Raises:
+        CorpusError: one line with file and line number.
+    """
+    path = Path(path).expanduser().absolute()
+    rows = list(read_rows(path))
+    _fill_ids(path, rows)
+    return [_utterance(path, line, row) for line, row in rows]
+
+
+def read_rows(path: str | Path, *, required: Sequence[str] = REQUIRED) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a manifest as they are written, each with its line number.
+
+    Args:
+        path: a .csv or .json file.
+        required: columns that have to be there; `read_manifest` needs path and label, audio without labels a path.
+
+    Raises:
+        CorpusError: one line with file and line number.
+    """
+    path = Path(path).expanduser().absolute()
+    if not path.is_file():
+        raise CorpusError(f"No manifest at {path}; a .csv or .json file with {_columns(required)} is needed")
+    readers = {".csv": _csv_rows, ".json": _json_rows}
+    if path.suffix.lower() not in readers:
+        raise CorpusError(f"{path}: a manifest ends in .csv or .json, not in {path.suffix or 'nothing'!r}")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except (UnicodeDecodeError, OSError) as error:
+        raise CorpusError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    line = None
+    for line, row in readers[path.suffix.lower()](path, text, required):
+        yield line, row
+    if line is None:
+        raise CorpusError(f"{path}: holds no utterance")
+
+
+def file_and_times(manifest: Path, row: Mapping[str, str | None]) -> tuple[Path, float | None, float | None]:
+    """The audio file that a row of a manifest names, and where the utterance begins and ends in it, in seconds.
+
+    Raises:
+        CorpusError: if there is no path, or a time is no number.
+    """
+    name = (row.get("path") or "").strip()
+    if not name:
+        raise CorpusError("path is empty")
+    times = []
+    for column in ("start", "end"):
+        text = (row.get(column) or "").strip()
+        try:
+            times.append(float(text) if text else None)
+        except ValueError:
+            raise CorpusError(f"{column} is {text!r}; seconds are needed, as 1.25") from None
+    return manifest.parent / name, times[0], times[1]
+
+
+def write_manifest(path: str | Path, utterances: Sequence[Utterance]) -> None:
+    """Write a manifest, .csv or .json, that `read_manifest` reads back exactly; what is there is replaced.
+
+    Paths inside the manifest's folder are written relative to it. All known columns are written, empty where
+    unknown.
+
+    Raises:
+        CorpusError: if the ending is neither, or an id occurs twice.
+    """
+    path = Path(path).expanduser().absolute()
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    text = manifest_text(utterances, path)
+    try:
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise CorpusError(f"{path} could not be written: {error.strerror}") from error
+
+
+def manifest_text(utterances: Sequence[Utterance], path: Path) -> str:
+    """What `write_manifest` writes to a path: CSV or JSON by its ending, paths relative to its folder."""
+    twice = [i for i, n in Counter(u.id for u in utterances).items() if n > 1]
+    if twice:
+        raise CorpusError(f"{path}: id {twice[0]!r} is on {Counter(u.id for u in utterances)[twice[0]]} utterances")
+    rows = [_row(path.parent, u) for u in utterances]
+    if path.suffix.lower() == ".json":
+        return json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
+    if path.suffix.lower() != ".csv":
+        raise CorpusError(f"{path}: a manifest ends in .csv or .json, not in {path.suffix or 'nothing'!r}")
+    columns = [*COLUMNS, *dict.fromkeys(key for u in utterances for key in u.extra)]
+    # A lone carriage return is not quoted by itself before Python 3.13.
+    quoting = csv.QUOTE_ALL if any("\r" in str(v) for row in rows for v in row.values()) else csv.QUOTE_MINIMAL
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, restval="", quoting=quoting, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _row(folder: Path, u: Utterance) -> dict:
+    row = {column: getattr(u, column) for column in COLUMNS}
+    row["path"] = u.path.relative_to(folder).as_posix() if u.path.is_relative_to(folder) else str(u.path)
+    if row["path"] != row["path"].strip():
+        row["path"] = f"./{row['path']}"
+    return {**row, **u.extra}
+
+
+def _columns(names: Sequence[str]) -> str:
+    return f"column{'s' if len(names) > 1 else ''} {' and '.join(names)}"
+
+
+def _keys(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}": ...' for name in names)
+
+
+def _csv_rows(path: Path, text: str, required: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    line = 1
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
+            raise CorpusError(
+                f"{path}:1: columns are separated by commas, not by {';' if ';' in header[0] else 'tabs'}"
+            )
+        if "" in header:
+            raise CorpusError(f"{path}:1: column {header.index('') + 1} has no name (pandas: to_csv(index=False))")
+        twice = [name for name, n in Counter(header).items() if n > 1]
+        if twice:
+            raise CorpusError(f"{path}:1: column {twice[0]!r} is there twice")
+        _check_columns(f"{path}:1", header, required)
+        line = reader.line_num + 1
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                if len(cells) != len(header):
+                    raise CorpusError(f"{path}:{line}: {len(cells)} fields, but the header has {len(header)}")
+                yield line, dict(zip(header, cells, strict=True))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise CorpusError(f"{path}:{line}: not CSV: {error}") from None
+
+
+def _json_rows(path: Path, text: str, required: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Decode the array object by object, to know the line of each."""
+    decoder = json.JSONDecoder()
+    try:
+        if not isinstance(json.loads(text), list):
+            raise CorpusError(f"{path}:1: an array of objects is needed: [{{{_keys(required)}}}, ...]")
+    except json.JSONDecodeError as error:
+        raise CorpusError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
+    at, line = text.index("[") + 1, 1 + text.count("\n", 0, text.index("["))
+    while True:
+        begin = at
+        while text[at] in " \t\r\n,":
+            at += 1
+        line += text.count("\n", begin, at)
+        if text[at] == "]":
+            return
+        row, end = decoder.raw_decode(text, at)
+        if not isinstance(row, dict):
+            raise CorpusError(f"{path}:{line}: an object is needed, not {text[at:end][:40]}")
+        for key, value in row.items():
+            if isinstance(value, dict | list):
+                raise CorpusError(f"{path}:{line}: {key!r} has to be a text or a number, not {json.dumps(value)[:40]}")
+        row = {key.strip(): value for key, value in row.items()}
+        _check_columns(f"{path}:{line}", row, required)
+        yield line, {k: v if isinstance(v, str) else json.dumps(v) for k, v in row.items() if v is not None}
+        line += text.count("\n", at, end)
+        at = end
+
+
+def _check_columns(where: str, names: Iterable[str], required: Sequence[str]) -> None:
+    """Refuse a missing required column, and an unknown one that looks like a known one that is missing."""
+    names = list(names)
+    known_missing = [column for column in COLUMNS if column not in names]
+    unknown = [name for name in names if name not in COLUMNS]
+    for name in unknown:
+        near = difflib.get_close_matches(name.lower(), known_missing, n=1, cutoff=0.8)
+        if near:
+            raise CorpusError(
+                f"{where}: unknown column {name!r}. Did you mean {near[0]!r}? Known are {', '.join(COLUMNS)}"
+            )
+    for column in required:
+        if column not in names:
+            near = did_you_mean(column, unknown).replace("Did you mean", "Is it column")
+            raise CorpusError(f"{where}: no column {column!r}; found {', '.join(names) or 'nothing'}.{near}")
+
+
+def _fill_ids(path: Path, rows: list[tuple[int, dict[str, str]]]) -> None:
+    """Give the rows without an id the shortest of three that is unique; refuse what is there twice."""
+
+    def candidates(row: dict[str, str]) -> tuple[str, str, str]:
+        file = PurePath(row.get("path", "").strip())
+        whole = file.with_suffix("").as_posix() if file.name else ""
+        return file.stem, whole, f"{whole}@{row.get('start', '').strip()}-{row.get('end', '').strip()}"
+
+    given = Counter(row["id"].strip() for _, row in rows if row.get("id", "").strip())
+    nameless = [row for _, row in rows if not row.get("id", "").strip()]
+    options = [candidates(row) for row in nameless]
+    seen = [Counter(option[i] for option in options) + given for i in range(3)]
+    for row, option in zip(nameless, options, strict=True):
+        unique = [name for name, count in zip(option, seen, strict=True) if count[name] == 1]
+        row["id"] = unique[0] if unique else option[2]
+    lines: dict[str, int] = {}
+    for line, row in rows:
+        first = lines.setdefault(row["id"].strip(), line)
+        if first != line:
+            raise CorpusError(
+                f"{path}:{line}: id {row['id']!r} is on line {first} already; remove one or give other ids"
+            )
+
+
+def _utterance(path: Path, line: int, row: dict[str, str]) -> Utterance:
+    values: dict = {column: row.get(column) for column in COLUMNS}
+    try:
+        values["path"], values["start"], values["end"] = file_and_times(path, row)
+        if not (values["label"] or "").strip():
+            raise CorpusError("label is empty")
+        return Utterance(**values, extra={name: value for name, value in row.items() if name not in COLUMNS})
+    except CorpusError as error:
+        raise CorpusError(f"{path}:{line}: {error}") from None

@@ -1,0 +1,271 @@
+"""Protocols: who trains, who validates, who tests. Imports no torch.
+
+A split is refused when a speaker is in two parts of it. What a protocol cannot promise is its folds' `stamp`:
+a text for every table, plot and file that comes from them.
+"""
+
+import inspect
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from toolkit.corpus.folds import PARTS, Fold, pick_fold, refuse_shared
+from toolkit.corpus.utterance import Utterance, natural_key, speaker_order
+from toolkit.errors import ProtocolError, did_you_mean
+from toolkit.recipe.type_checks import Mismatch, check_value
+
+__all__ = [
+    "PARTS",
+    "PROTOCOLS",
+    "Fold",
+    "make_folds",
+    "pick_fold",
+    "refuse_shared",
+    "selects_on",
+    "stopping_rules",
+    "training_protocol",
+]
+
+TEST_EPOCH_STAMP = "loso-test-epoch: the epoch was chosen on the test speaker"
+AS_PUBLISHED_STAMP = (
+    "loso-as-published: the test speaker also validated, and the partner of the test speaker was in training"
+)
+RANDOM_STAMP = "random split: speakers may be shared"
+UNKNOWN_SPEAKERS_STAMP = "no speakers in the manifest: whether the parts share one was not checked"
+
+
+def make_folds(utterances: Sequence[Utterance], name: str, **args) -> list[Fold]:
+    """Split a corpus.
+
+    Args:
+        utterances: those that count, with their classes as labels.
+        name: loso, loso-test-epoch, loso-as-published, session-out, groups, given or random.
+        **args: of the protocol: groups takes k; random takes valid, test (shares) and seed.
+
+    Returns:
+        The folds, in order.
+
+    Raises:
+        ProtocolError: if the corpus has not what the protocol needs, or a speaker would be in two parts.
+    """
+    if name not in PROTOCOLS:
+        raise ProtocolError(
+            f"No protocol is called {name!r}.{did_you_mean(name, PROTOCOLS)} Known are {', '.join(PROTOCOLS)}"
+        )
+    known = list(inspect.signature(PROTOCOLS[name]).parameters)[1:]
+    for argument in args:
+        if argument not in known:
+            raise ProtocolError(
+                f"protocol {name!r} takes no {argument!r}; it takes {', '.join(known) or 'no arguments'}."
+                + did_you_mean(argument, known)
+            )
+        try:
+            check_value(args[argument], inspect.signature(PROTOCOLS[name]).parameters[argument].annotation)
+        except Mismatch as error:
+            raise ProtocolError(f"protocol.args.{argument}: {error}") from None
+    if not utterances:
+        raise ProtocolError(f"protocol {name!r} has no utterances to split")
+    twice = [i for i, count in Counter(u.id for u in utterances).items() if count > 1]
+    if twice:
+        raise ProtocolError(f"utterance {twice[0]!r} is there twice; ids have to be unique")
+    folds = PROTOCOLS[name](utterances, **args)
+    of = {u.id: u for u in utterances}
+    for fold in folds:
+        refuse_shared(fold, of)
+    return folds
+
+
+def selects_on(name: str) -> str:
+    """Return the part that chooses the epoch under this protocol: "valid" or "test"."""
+    return "test" if name == "loso-test-epoch" else "valid"
+
+
+def stopping_rules(name: str) -> tuple[str, ...]:
+    """Return the parts whose patience has to pass before a training under this protocol stops.
+
+    `loso` and `loso-test-epoch` are read from one training, so it goes on until either would have stopped; each still
+    picks among the epochs up to its own stop only.
+    """
+    return ("valid", "test") if training_protocol(name) == "loso" else (selects_on(name),)
+
+
+def training_protocol(name: str) -> str:
+    """Return the protocol whose training this one is read from: `loso-test-epoch` is read from that of `loso`."""
+    return "loso" if name == "loso-test-epoch" else name
+
+
+def _loso(utterances: Sequence[Utterance]) -> list[Fold]:
+    return _by_partner(utterances, "loso", None)
+
+
+def _loso_test_epoch(utterances: Sequence[Utterance]) -> list[Fold]:
+    return _by_partner(utterances, "loso-test-epoch", TEST_EPOCH_STAMP)
+
+
+def _loso_as_published(utterances: Sequence[Utterance]) -> list[Fold]:
+    _need_speakers(utterances, "loso-as-published")
+    speakers = speaker_order(utterances)
+    if len(speakers) < 2:
+        raise ProtocolError("protocol 'loso-as-published' needs two speakers or more")
+    ids = {s: tuple(u.id for u in utterances if u.speaker == s) for s in speakers}
+    folds = []
+    for s in speakers:
+        train = tuple(u.id for u in utterances if u.speaker != s)
+        folds.append(Fold(s, "loso-as-published", train, ids[s], ids[s], AS_PUBLISHED_STAMP))
+    return folds
+
+
+def _session_out(utterances: Sequence[Utterance]) -> list[Fold]:
+    _need_speakers(utterances, "session-out")
+    if any(u.session is None for u in utterances):
+        raise ProtocolError("protocol 'session-out' needs a session for every utterance; use 'groups' or 'given'")
+    return _rotate(utterances, "session-out", "sessions", {u.id: u.session for u in utterances})
+
+
+def _groups(utterances: Sequence[Utterance], k: int | None = None) -> list[Fold]:
+    """Column group, else the speakers dealt into k groups (5 unless told), one gender after the other."""
+    named = sum(u.group is not None for u in utterances)
+    if named == len(utterances):
+        if k is not None:
+            raise ProtocolError("protocol 'groups' uses the corpus's own groups: leave k out of its args")
+        return _rotate(utterances, "groups", "groups", {u.id: u.group for u in utterances})
+    if named:
+        nameless = next(u.id for u in utterances if u.group is None)
+        raise ProtocolError(f"{len(utterances) - named} utterances have no group, {nameless!r} first; fill all or none")
+    k = 5 if k is None else k
+    _need_speakers(utterances, "groups")
+    speakers = speaker_order(utterances)
+    if not isinstance(k, int) or not 3 <= k <= len(speakers):
+        raise ProtocolError(
+            f"protocol 'groups' cannot deal {len(speakers)} speakers into k = {k} groups; k is 3 to {len(speakers)}"
+        )
+    # Men and women alternate in many corpora (RAVDESS): dealt in one row, an even k would part them.
+    gender = {u.speaker: u.gender or "" for u in utterances}
+    dealt = sorted(sorted(speakers, key=natural_key), key=lambda s: gender[s])
+    group = {s: str(i % k + 1) for i, s in enumerate(dealt)}
+    return _rotate(utterances, "groups", "groups", {u.id: group[u.speaker] for u in utterances})
+
+
+def _given(utterances: Sequence[Utterance]) -> list[Fold]:
+    missing = [u.id for u in utterances if u.split is None]
+    if len(missing) == len(utterances):
+        raise ProtocolError("protocol 'given' needs the manifest's column split with train, valid and test")
+    if missing:
+        raise ProtocolError(f"{len(missing)} utterances have no split, {missing[0]!r} first; fill all of the column")
+    counts = Counter(u.split for u in utterances)
+    for value in counts:
+        if value not in PARTS:
+            near = " Did you mean 'valid'?" if value.lower() in ("dev", "val") else did_you_mean(value, PARTS)
+            raise ProtocolError(f"split {value!r} is not one of train, valid, test.{near}")
+    for part in PARTS:
+        if not counts[part]:
+            found = ", ".join(f"{value} ({count})" for value, count in counts.items())
+            raise ProtocolError(f"no utterance has split {part!r}; the column has {found}")
+    ids = {part: tuple(u.id for u in utterances if u.split == part) for part in PARTS}
+    return [Fold("given", "given", **ids, stamp=_unknown_speakers(utterances))]
+
+
+def _random(utterances: Sequence[Utterance], valid: float = 0.1, test: float = 0.2, seed: int = 1) -> list[Fold]:
+    """Every class is split alike; all utterances of a file stay together."""
+    speakers = speaker_order(utterances)
+    if speakers:
+        raise ProtocolError(
+            f"protocol 'random' is for corpora without speakers, this one has {len(speakers)}: it would put a"
+            " speaker into two parts; use 'groups'"
+        )
+    if not (0 < valid < 1 and 0 < test < 1 and valid + test < 1):
+        raise ProtocolError(f"protocol 'random': shares valid {valid} and test {test} have to leave some to train")
+    files: dict[str, list[Utterance]] = {}
+    for u in sorted(utterances, key=lambda u: u.id):
+        files.setdefault(str(u.path), []).append(u)
+    by_label: dict[str, list[str]] = {}
+    for path, members in files.items():
+        by_label.setdefault(members[0].label, []).append(path)
+    part_of = {}
+    for label, paths in sorted(by_label.items()):
+        if len(paths) < 3:
+            raise ProtocolError(f"class {label!r} has {len(paths)} files; three parts need three at least")
+        ordered = sorted(paths, key=lambda path: files[path][0].id)
+        random.Random(f"{seed}:{label}").shuffle(ordered)
+        n_test = min(max(1, round(test * len(ordered))), len(ordered) - 2)
+        n_valid = min(max(1, round(valid * len(ordered))), len(ordered) - n_test - 1)
+        for i, path in enumerate(ordered):
+            part_of[path] = "test" if i < n_test else "valid" if i < n_test + n_valid else "train"
+    ids = {part: tuple(u.id for u in utterances if part_of[str(u.path)] == part) for part in PARTS}
+    return [Fold("random", "random", **ids, stamp=RANDOM_STAMP)]
+
+
+def _rotate(utterances: Sequence[Utterance], protocol: str, what: str, of: Mapping[str, str]) -> list[Fold]:
+    """One of `what` tests, the next validates (after the last comes the first), the others train."""
+    names = sorted(set(of.values()), key=natural_key)
+    if len(names) < 3:
+        raise ProtocolError(f"protocol {protocol!r} needs three {what} or more; there are {', '.join(names)}")
+    folds = []
+    for tested, validating in zip(names, [*names[1:], names[0]], strict=True):
+        parts = {tested: "test", validating: "valid"}
+        ids = {part: tuple(i for i, name in of.items() if parts.get(name, "train") == part) for part in PARTS}
+        folds.append(Fold(tested, protocol, **ids, stamp=_unknown_speakers(utterances)))
+    return folds
+
+
+def _by_partner(utterances: Sequence[Utterance], protocol: str, stamp: str | None) -> list[Fold]:
+    """One speaker tests, the other of the session validates, the others train."""
+    _need_speakers(utterances, protocol)
+    sessions: dict[str, list[str]] = {}
+    session_of: dict[str, str] = {}
+    for u in utterances:
+        if u.session is None:
+            raise ProtocolError(
+                f"protocol {protocol!r} validates with the other speaker of the session, but utterance"
+                f" {u.id!r} has no session; use 'groups' (column group, or k deals the speakers) or 'given'"
+            )
+        if session_of.setdefault(u.speaker, u.session) != u.session:
+            raise ProtocolError(
+                f"speaker {u.speaker!r} is in sessions {session_of[u.speaker]!r} and {u.session!r}: there is"
+                f" no one partner for {protocol!r}; use 'groups' or 'given'"
+            )
+    speakers = speaker_order(utterances)
+    for speaker in speakers:
+        sessions.setdefault(session_of[speaker], []).append(speaker)
+    for session, members in sessions.items():
+        if len(members) != 2:
+            raise ProtocolError(
+                f"protocol {protocol!r} needs two speakers in each session; {session!r} has"
+                f" {', '.join(members)}; use 'session-out', 'groups' or 'given'"
+            )
+    if len(sessions) < 2:
+        raise ProtocolError(f"protocol {protocol!r} needs two sessions or more; there is only {next(iter(sessions))!r}")
+    folds = []
+    for tested in speakers:
+        parts = dict.fromkeys(sessions[session_of[tested]], "valid") | {tested: "test"}
+        ids = {p: tuple(u.id for u in utterances if parts.get(u.speaker, "train") == p) for p in PARTS}
+        folds.append(Fold(tested, protocol, **ids, stamp=stamp))
+    return folds
+
+
+def _need_speakers(utterances: Sequence[Utterance], protocol: str) -> None:
+    missing = [u.id for u in utterances if u.speaker is None]
+    if len(missing) == len(utterances):
+        raise ProtocolError(
+            f"protocol {protocol!r} needs speakers, and the corpus names none; fill column speaker, or group"
+            " (for 'groups') or split (for 'given'), or ask for 'random', which every result will say"
+        )
+    if missing:
+        raise ProtocolError(
+            f"protocol {protocol!r} needs every speaker; {len(missing)} utterances have none, {missing[0]!r} first"
+        )
+
+
+def _unknown_speakers(utterances: Sequence[Utterance]) -> str | None:
+    return UNKNOWN_SPEAKERS_STAMP if any(u.speaker is None for u in utterances) else None
+
+
+PROTOCOLS: Mapping[str, Callable[..., list[Fold]]] = {
+    "loso": _loso,
+    "loso-test-epoch": _loso_test_epoch,
+    "loso-as-published": _loso_as_published,
+    "session-out": _session_out,
+    "groups": _groups,
+    "given": _given,
+    "random": _random,
+}

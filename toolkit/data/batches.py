@@ -1,0 +1,117 @@
+"""The batches of each epoch: what is drawn depends on (seed, epoch) alone."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from toolkit.data.seeding import derive_seed
+
+REACH = 1.1  # how much longer than another a row may be whose place it can take
+
+
+class LengthBatches:
+    """Rows sorted by length and cut into batches, whose number and sizes do not depend on what is drawn.
+
+    To draw, each length is multiplied by a random factor of 1 to `reach`, rows are sorted by these, and cut at the same
+    places. The row at a place is then never longer than `reach` times the one that stands there without drawing, which
+    is what the batches' sizes allow for: none is above the limit, whatever is drawn.
+
+    Args:
+        lengths: of each row, 1 or more.
+        limit: what a batch may hold, in the unit of the lengths: rows times the longest of them.
+        most: rows of a batch, at most.
+        reach: 1 draws nothing but the order of the batches.
+
+    Raises:
+        ValueError: if a row is longer than the limit.
+
+    >>> batches = LengthBatches([4, 1, 2, 2, 9], limit=9, most=64, reach=1.0)
+    >>> len(batches), batches.in_order()
+    (3, [[1, 2], [3, 0], [4]])
+    """
+
+    def __init__(self, lengths: Sequence[int], *, limit: float, most: int, reach: float = REACH):
+        self.lengths, self.reach = torch.as_tensor(lengths, dtype=torch.float64), reach
+        if len(self.lengths) and self.lengths.max() > limit:
+            raise ValueError(f"a row of {int(self.lengths.max())} is longer than a whole batch may be, {limit:g}")
+        self.sizes = self._sizes(limit, most)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def in_order(self) -> list[list[int]]:
+        """The batches from the shortest rows to the longest, nothing drawn."""
+        return self._cut(self.lengths)
+
+    def drawn(self, generator: torch.Generator) -> list[list[int]]:
+        """Batches of other neighbours in another order: every row once."""
+        factors = 1 + (self.reach - 1) * torch.rand(len(self.lengths), generator=generator, dtype=torch.float64)
+        batches = self._cut(self.lengths * factors)
+        return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+    def _cut(self, keys: Tensor) -> list[list[int]]:
+        return [batch.tolist() for batch in keys.argsort(stable=True).split(self.sizes)]
+
+    def _sizes(self, limit: float, most: int) -> list[int]:
+        """How many rows each batch has, from the shortest; filled from the longest."""
+        if not len(self.lengths):
+            return []
+        longest = (self.lengths.sort().values * self.reach).clamp_max(self.lengths.max()).tolist()
+        sizes, stop = [], len(longest)
+        while stop:
+            size = min(most, stop, max(1, int(limit // longest[stop - 1])))
+            sizes.append(size)
+            stop -= size
+        return sizes[::-1]
+
+
+class EpochBatches(Sampler[list[int]]):
+    """Batches of segment indices, drawn anew each epoch from (seed, epoch) alone.
+
+    `set_epoch` chooses the epoch; `skip` leaves out the first batches of the next pass only (a resumed epoch).
+
+    Args:
+        classes: class index of each segment, [segments].
+        batch_size: segments a batch; the last one may be smaller.
+        seed: the run's.
+        sampler: "shuffle" (every segment once) or "balanced" (drawn with replacement, every class equally likely).
+        by_length: makes batches of like lengths, every segment once; then `batch_size` and `sampler` play no part.
+    """
+
+    def __init__(
+        self,
+        classes: Tensor,
+        *,
+        batch_size: int,
+        seed: int,
+        sampler: str = "shuffle",
+        by_length: LengthBatches | None = None,
+    ):
+        self.classes, self.batch_size, self.seed, self.sampler = classes, batch_size, seed, sampler
+        self.by_length = by_length
+        self.epoch, self.skip = 1, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose batches the next pass gives."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.by_length) if self.by_length is not None else -(-len(self.classes) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        skip, self.skip = self.skip, 0
+        yield from self._drawn()[skip:]
+
+    def _drawn(self) -> list[list[int]]:
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "batches", self.epoch))
+        count = len(self.classes)
+        if self.by_length is not None:
+            return self.by_length.drawn(generator)
+        if self.sampler == "shuffle":
+            order = torch.randperm(count, generator=generator)
+        else:
+            weights = 1.0 / torch.bincount(self.classes)[self.classes].double()
+            order = torch.multinomial(weights, count, replacement=True, generator=generator)
+        return [batch.tolist() for batch in order.split(self.batch_size)]

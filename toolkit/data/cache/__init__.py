@@ -1,0 +1,1 @@
+"""Features computed once, on disk, for all folds, seeds, systems and processes."""

@@ -1,0 +1,162 @@
+"""Front ends: what the levels make of audio before anything is learned, and what their features depend on."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+
+from toolkit.contracts import Extractor, Seq
+from toolkit.errors import CacheError, RecipeError, ShapeError
+from toolkit.plugins.declarations import OWN
+from toolkit.plugins.registry import default_registry
+from toolkit.plugins.versions import code_version
+from toolkit.recipe.schema import Recipe
+
+BATCH_SIZE = 32  # of an utterance's segments; a part of what decides the last bits of features
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
+LIBRARIES = ("torch", "torchaudio", "transformers")
+FORMAT = 1
+
+
+class Waveform(Extractor):
+    """The waveform itself as a front end: what is kept where features take too much and reading means resampling."""
+
+    channels = 1
+    front_end_args: Mapping[str, Any] = {"front_end": "waveform"}
+
+    def features(self, wave: Seq) -> Seq:
+        """[batch, samples] -> [batch, samples, 1]."""
+        return Seq(wave.values[:, :, None], wave.lengths, full=wave.full)
+
+
+def features_of(levels: Mapping[str, Extractor], wave: Seq, *, precision: str) -> dict[str, Seq]:
+    """What front ends make of a batch, computed in full precision and rounded.
+
+    Args: levels by name; wave [batch, samples]; precision "fp32" or "fp16".
+    Returns: level -> [batch, time, channels], float32.
+    Raises: RecipeError if a value is too large for the precision.
+    """
+    with torch.no_grad(), torch.autocast(wave.values.device.type, enabled=False):
+        return {name: rounded(level.features(wave), level=name, precision=precision) for name, level in levels.items()}
+
+
+def rounded(features: Seq, *, level: str, precision: str) -> Seq:
+    """Features as float32 with the values that a precision has.
+
+    >>> rounded(Seq(torch.tensor([[[2049.0]]]), torch.tensor([1])), level="x", precision="fp16").values.item()
+    2048.0
+    """
+    if precision == "fp32":
+        return Seq(features.values.float(), features.lengths, full=features.full)
+    values = features.zeroed().values
+    stored = values.to(DTYPES[precision])
+    if (stored.isinf() & values.isfinite()).any():
+        raise RecipeError(
+            f"training.feature_precision is {precision!r}, and features of level {level!r} reach "
+            f"{values[values.isfinite()].abs().max().item():.6g}, above {torch.finfo(stored.dtype).max:g}: use fp32."
+        )
+    return Seq(stored.float(), features.lengths, full=features.full)
+
+
+def rows_of(extractor: Extractor, wave: Seq, *, level: str, precision: str) -> list[np.ndarray]:
+    """The features of an utterance's segments as they are stored.
+
+    Args: wave [segments, samples].
+    Returns: of each segment [frames, channels].
+    Raises: ShapeError if features have no channels, or a length exceeds them. RecipeError: as `features_of`.
+    """
+    rows: list[np.ndarray] = []
+    for start in range(0, len(wave.lengths), BATCH_SIZE):
+        some = slice(start, start + BATCH_SIZE)
+        part = Seq(wave.values[some], wave.lengths[some], full=wave.full)
+        seq = features_of({level: extractor}, part, precision=precision)[level]
+        if seq.values.dim() != 3:
+            raise ShapeError(
+                f"Level {level!r}: features are [batch, time, channels], not {list(seq.values.shape)}; to use them as "
+                "they are, give --training.feature_cache_mb 0."
+            )
+        values = seq.values.to(DTYPES[precision]).cpu().numpy()
+        if seq.lengths.max() > values.shape[1]:
+            raise ShapeError(
+                f"Level {level!r}: features have {values.shape[1]} frames, and their lengths say "
+                f"{int(seq.lengths.max())}: mend the plugin; `toolkit check-plugin` shows with which input."
+            )
+        rows += [row[:length].copy() for row, length in zip(values, seq.lengths.tolist(), strict=True)]
+    return rows
+
+
+def front_end_description(
+    extractor: Extractor,
+    *,
+    level: str,
+    code: Mapping[str, str],
+    sample_rate: int,
+    fixed_samples: int | None,
+    precision: str,
+    device: str,
+) -> dict[str, Any]:
+    """All that features depend on beside the audio, for JSON.
+
+    Args:
+        extractor: whose front end it is.
+        level: its name, for messages.
+        code: distribution -> version, of what the front end consists of.
+        sample_rate: in Hz.
+        fixed_samples: what segments are padded to, if anything.
+        precision: of the stored values.
+        device: where they are computed; only its type counts.
+    """
+    cls = type(extractor)
+    try:
+        args = json.loads(json.dumps(dict(extractor.front_end_args)))
+    except (TypeError, ValueError) as error:
+        raise CacheError(
+            f"Level {level!r}: front_end_args cannot be written as JSON ({error}), so its features cannot be kept: "
+            "mend the plugin, or give --training.feature_cache_mb 0."
+        ) from error
+    return {
+        "format": FORMAT,
+        "class": f"{cls.__module__}:{cls.__qualname__}",
+        "code": dict(code),
+        "args": args,
+        "frozen": frozen_hash(extractor),
+        "sample_rate": sample_rate,
+        "fixed_samples": fixed_samples,
+        "precision": precision,
+        "device": torch.device(device).type,
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def front_end_key(description: Mapping[str, Any]) -> str:
+    """The name of a front end's folder: hexadecimal digits of the description's SHA-256."""
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def frozen_hash(extractor: Extractor) -> str | None:
+    """The SHA-256 of the parameters that are not trained, or None where all are."""
+    frozen = [(name, p) for name, p in extractor.named_parameters() if not p.requires_grad]
+    digest = hashlib.sha256()
+    for name, parameter in frozen:
+        values = parameter.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {list(values.shape)}\n".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest() if frozen else None
+
+
+def code_of_levels(recipe: Recipe) -> dict[str, dict[str, str]]:
+    """Level -> `code_version` of the toolkit; of another distribution's extractor also that one's and its arguments."""
+    own, found = code_version(OWN, ("toolkit", "toolkit_plugins")), {}
+    for level, spec in recipe.model.levels.items():
+        candidate = default_registry().find("extractor", spec.plugin, spec.where)
+        name = candidate.declaration.distribution
+        found[level] = {OWN: own}
+        if not candidate.declaration.own:
+            found[level][name] = code_version(name, [candidate.spec.module.split(".")[0]])
+            # Nobody here has checked that its front_end_args hold all that its features depend on.
+            found[level]["arguments"] = json.dumps(dict(spec.args), sort_keys=True)
+    return found

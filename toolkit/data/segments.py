@@ -1,0 +1,269 @@
+"""Utterances cut into segments, segments put into batches."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader, Dataset
+
+from toolkit.audio.reading import audio_header, cut, read_audio
+from toolkit.contracts import Seq
+from toolkit.corpus import Utterance
+from toolkit.corpus.utterance import MIN_SAMPLES
+from toolkit.errors import AudioError
+
+UNKNOWN = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of an utterance, in samples at the system's rate.
+
+    Args:
+        utterance: the utterance's index in its SegmentSet.
+        start: first sample.
+        stop: one past the last sample.
+    """
+
+    utterance: int
+    start: int
+    stop: int
+
+    @property
+    def samples(self) -> int:
+        """Its real length."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Segments with their targets.
+
+    Args:
+        wave: [batch, samples], lengths in samples; None where features are given.
+        targets: target name -> class indices [batch], int64; -1 where unknown.
+        covariates: covariate name -> class indices [batch], int64; -1 where unknown.
+        utterances: [batch], int64, index into the SegmentSet's utterances.
+        weights: [batch], float32, the segment's weight in its utterance's mean.
+        features: level -> what its front end made of the segments before; None where the waveform is given.
+    """
+
+    wave: Seq | None
+    targets: Mapping[str, Tensor]
+    covariates: Mapping[str, Tensor]
+    utterances: Tensor
+    weights: Tensor
+    features: Mapping[str, Seq] | None = None
+
+    @property
+    def inputs(self) -> Seq | Mapping[str, Seq]:
+        """What a System takes."""
+        return self.wave if self.features is None else self.features
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same on another device (indices and weights of utterances stay where they are)."""
+
+        def moved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
+
+        return replace(
+            self,
+            wave=None if self.wave is None else self.wave.to(device),
+            targets=moved(self.targets),
+            covariates=moved(self.covariates),
+            features=None if self.features is None else {n: seq.to(device) for n, seq in self.features.items()},
+        )
+
+    def pin_memory(self) -> "Batch":
+        """The same in memory from which a GPU copies while the CPU goes on; a DataLoader calls it."""
+
+        def pinned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: tensor.pin_memory() for name, tensor in tensors.items()}
+
+        return replace(
+            self,
+            wave=None if self.wave is None else self.wave.pin_memory(),
+            targets=pinned(self.targets),
+            covariates=pinned(self.covariates),
+            features=None if self.features is None else {n: seq.pin_memory() for n, seq in self.features.items()},
+        )
+
+
+def padded(rows: Sequence[Tensor]) -> Seq:
+    """Rows of any lengths as one Seq, zeros behind them: each [time] or [time, channels]."""
+    lengths = [len(row) for row in rows]
+    full = min(lengths) == max(lengths)
+    return Seq(pad_sequence(list(rows), batch_first=True), torch.tensor(lengths), full=full)
+
+
+def padded_waves(waves: Sequence[Tensor], *, fixed_samples: int | None) -> Seq:
+    """Waveforms of segments as a system takes them, silence behind them: each [samples].
+
+    Args:
+        waves: of any lengths; what is shorter than `MIN_SAMPLES` is as if it had so many.
+        fixed_samples: every one is padded, which counts as real, or cut to it; None: real lengths.
+    """
+    wave = padded(waves)
+    lengths = wave.lengths.clamp_min(MIN_SAMPLES)
+    width = int(lengths.max()) if fixed_samples is None else fixed_samples
+    values = torch.nn.functional.pad(wave.values, (0, width - wave.values.shape[1]))
+    lengths = lengths if fixed_samples is None else torch.full_like(lengths, width)
+    return Seq(values, lengths, full=bool((lengths == width).all()))
+
+
+class SegmentSet(Dataset):
+    """The segments of some utterances, read from their files when asked for.
+
+    Args:
+        utterances: in order; a Batch's `utterances` index this list.
+        targets: target name -> class index of each utterance (-1: unknown).
+        covariates: covariate name -> class index of each utterance.
+        sample_rate: in Hz.
+        segment_samples: longest segment.
+        tail: "weighted" (a segment weighs its real length) or "equal" (every segment weighs the same).
+        fixed_samples: every segment is padded with silence, which counts as real, or cut to it; None: real lengths.
+    """
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        targets: Mapping[str, Sequence[int]],
+        covariates: Mapping[str, Sequence[int]],
+        *,
+        sample_rate: int,
+        segment_samples: int,
+        tail: str = "weighted",
+        fixed_samples: int | None = None,
+    ):
+        self.utterances = list(utterances)
+        self.targets = {name: torch.as_tensor(values) for name, values in targets.items()}
+        self.covariates = {name: torch.as_tensor(values) for name, values in covariates.items()}
+        self.sample_rate = sample_rate
+        self.tail = tail
+        self.fixed_samples = fixed_samples
+        headers = [self._header(utterance) for utterance in self.utterances]
+        self.segments = [
+            Segment(index, start, stop)
+            for index, (samples, _) in enumerate(headers)
+            for start, stop in cut(samples, segment_samples=segment_samples)
+        ]
+        self.resampled = frozenset(index for index, (_, rate) in enumerate(headers) if rate != sample_rate)
+        self.features: Mapping[str, Sequence[Tensor]] | None = None  # level -> of each segment, once they are computed
+        self.kept: Sequence[Tensor] | None = None  # of each segment [samples, 1], where the waveforms are kept instead
+        self._last: tuple[int, Tensor] | None = None  # neighbouring segments are of one utterance
+
+    def __len__(self) -> int:
+        return len(self.segments)
+
+    def __getitem__(self, index: int) -> tuple[int, Tensor | AudioError | None]:
+        """A segment's index with its samples, or with why they cannot be read: `SegmentLoader` raises that.
+
+        No samples where features are kept.
+        """
+        if self.features is not None:
+            return index, None
+        try:
+            return index, self.read(index)
+        except AudioError as error:
+            return index, error
+
+    def collate(self, items: Sequence[tuple[int, Tensor | AudioError | None]]) -> Batch | AudioError:
+        """Pad segments, or the features kept of them, into a Batch."""
+        for _, wave in items:
+            if isinstance(wave, AudioError):
+                return wave
+        indices, wave, features = [index for index, _ in items], None, None
+        if self.features is None:
+            wave = padded_waves([wave for _, wave in items], fixed_samples=self.fixed_samples)
+        else:
+            features = {name: padded([rows[index] for index in indices]) for name, rows in self.features.items()}
+        segments = [self.segments[index] for index in indices]
+        utterances = torch.tensor([segment.utterance for segment in segments])
+        real = torch.tensor([segment.samples for segment in segments], dtype=torch.float32)
+        return Batch(
+            wave=wave,
+            features=features,
+            targets={name: values[utterances] for name, values in self.targets.items()},
+            covariates={name: values[utterances] for name, values in self.covariates.items()},
+            utterances=utterances,
+            weights=real if self.tail == "weighted" else torch.ones_like(real),
+        )
+
+    def by_utterance(self) -> list[range]:
+        """The indices of each utterance's segments."""
+        counts = torch.bincount(torch.tensor([segment.utterance for segment in self.segments])).tolist()
+        stops = accumulate(counts)
+        return [range(stop - count, stop) for stop, count in zip(stops, counts, strict=True)]
+
+    def widths(self) -> list[int]:
+        """How many samples a front end is given of each segment as real ones."""
+        if self.fixed_samples is not None:
+            return [self.fixed_samples] * len(self)
+        return [max(segment.samples, MIN_SAMPLES) for segment in self.segments]
+
+    def waves(self, indices: range) -> Seq:
+        """The waveforms of an utterance's segments, read at once, as a Batch has them: [segments, samples].
+
+        Threads may call it at the same time.
+
+        Raises:
+            AudioError: if its file cannot be read.
+        """
+        segments = self.segments[indices.start : indices.stop]
+        whole = self._read(segments[0].utterance)
+        waves = [whole[segment.start : segment.stop] for segment in segments]
+        return padded_waves(waves, fixed_samples=self.fixed_samples)
+
+    def read(self, index: int) -> Tensor:
+        """The samples of a segment: [samples]. No more is decoded, but of a file that has to be resampled.
+
+        Raises:
+            AudioError: if its file cannot be read.
+        """
+        segment = self.segments[index]
+        if self.kept is not None:
+            return self.kept[index][: segment.samples, 0]
+        part = segment.start, segment.stop
+        if segment.utterance not in self.resampled:
+            return self._read(segment.utterance, part)
+        if self._last is None or self._last[0] != segment.utterance:
+            self._last = segment.utterance, self._read(segment.utterance)
+        return self._last[1][slice(*part)]
+
+    def segment_targets(self, target: str) -> Tensor:
+        """The class index of every segment: [segments]."""
+        return self.targets[target][torch.tensor([segment.utterance for segment in self.segments])]
+
+    def _header(self, utterance: Utterance) -> tuple[int, int]:
+        return audio_header(utterance.path, sample_rate=self.sample_rate, start_s=utterance.start, end_s=utterance.end)
+
+    def _read(self, index: int, part: tuple[int, int] | None = None) -> Tensor:
+        utterance = self.utterances[index]
+        return read_audio(
+            utterance.path, sample_rate=self.sample_rate, start_s=utterance.start, end_s=utterance.end, part=part
+        )
+
+
+class SegmentLoader(DataLoader):
+    """A DataLoader that raises, in this process, what a worker could not read.
+
+    Args:
+        args: as for a DataLoader, and so are `options`.
+        front_end: makes features of a batch's waveforms, in this process; None leaves that to the system.
+    """
+
+    def __init__(self, *args: Any, front_end: Callable[[Seq], Mapping[str, Seq]] | None = None, **options: Any):
+        super().__init__(*args, **options)
+        self.front_end = front_end
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in super().__iter__():
+            if isinstance(batch, AudioError):
+                raise batch
+            if self.front_end is not None and batch.wave is not None:
+                batch = replace(batch, wave=None, features=self.front_end(batch.wave))
+            yield batch

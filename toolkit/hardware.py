@@ -1,0 +1,80 @@
+"""The machine that a run has: its devices, what they are called, and the memory that a process gives back."""
+
+import contextlib
+import ctypes
+import gc
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import torch
+
+from toolkit.errors import DeviceError
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+_LARGE = 2**20  # bytes
+
+
+def available_device(name: str | None, *, setting: str) -> str:
+    """Check a device's name.
+
+    Args:
+        name: cpu, cuda, cuda:1, ...; None takes a GPU if there is one.
+        setting: where the name was given, for the error.
+
+    Returns:
+        The name, as torch takes it.
+
+    Raises:
+        DeviceError: if there is no such device.
+
+    >>> available_device("cpu", setting="--device")
+    'cpu'
+    """
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise DeviceError(f"{setting} is {name!r}: cpu, cuda, or cuda:1 and so on is needed.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"{setting} is {name!r}, and torch finds {torch.cuda.device_count()} GPUs here.")
+    return "cpu" if device.type == "cpu" else name
+
+
+def device_name(device: torch.device | str) -> str:
+    """What a device is, in words: the GPU's name, else the processor's with the number of its cores."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def give_back() -> None:
+    """Give back what is not used; objects that refer to each other (a Brain and its checkpointer) included."""
+    gc.collect()
+    with _glibc() as libc:
+        libc.malloc_trim(0)
+
+
+def give_back_large_blocks(_worker: int = 0) -> None:
+    """From now on in this process, give back each block of a megabyte or more when it is freed.
+
+    For a DataLoader's workers (as their `worker_init_fn`): they make batches of many sizes, and the holes between
+    them would add up to several hundred megabytes each. A training would wait for new pages in every step.
+    """
+    with _glibc() as libc:
+        libc.mallopt(_MMAP_THRESHOLD, _LARGE)
+        libc.mallopt(_TRIM_THRESHOLD, _LARGE)
+
+
+@contextmanager
+def _glibc() -> Iterator[ctypes.CDLL]:
+    with suppress(AttributeError, OSError):
+        yield ctypes.CDLL(None)

@@ -1,0 +1,1 @@
+"""A trained system: packed as a bundle, exported to ONNX, applied to recordings."""

@@ -1,0 +1,229 @@
+"""config.json of a bundle: all that is needed to build its system and to use it, as values that check themselves.
+
+No torch: a bundle that cannot be used is refused before anything heavy is imported.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from toolkit.errors import BundleError, RecipeError
+from toolkit.inference.bundle.training import TrainingSummary
+from toolkit.inference.usage import Usage
+from toolkit.plugins.declarations import OWN
+from toolkit.recipe.field_checks import BadField, at_least, known
+from toolkit.recipe.reading import read_plain
+from toolkit.recipe.schema import AudioSpec, ModelSpec, PartSpec, plain_values
+
+FORMAT_VERSION = 1
+CONFIG = "config.json"
+LONGEST_SEGMENT = 2**26  # samples: more than an hour at 16 kHz; what is longer is no segment
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFacts:
+    """What a file of the bundle has to be.
+
+    Args:
+        bytes: its size.
+        sha256: of its bytes, in hexadecimal.
+    """
+
+    bytes: int
+    sha256: str
+
+    def __post_init__(self):
+        at_least(self, 0, "bytes")
+        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise BadField("sha256", "is no SHA-256: 64 hexadecimal digits are needed.")
+
+    @classmethod
+    def of(cls, data: bytes) -> "FileFacts":
+        """The facts of a file with these bytes."""
+        return cls(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleConfig:
+    """What a bundle says of its system.
+
+    Args:
+        format_version: of this file; other versions are refused.
+        name: of the system, as its recipe calls it.
+        distributions: distribution -> version, of those whose plugins the system is built from.
+        audio: sample rate, longest segment and the weight of an utterance's last one.
+        classes: target or covariate -> its classes in order; "label" holds the answers.
+        covariates: name of each covariate that has to be given -> its values.
+        model: as in a recipe; plugins by distribution and name, with all arguments. Losses are kept for the record.
+        predict_from: the head whose output is the answer.
+        training: where the weights come from, and what they scored.
+        trial: the system's answer to the trial sound: a probability for each label.
+        exported_with: library or distribution -> version, when the bundle was written.
+        files: every other file of the bundle -> what it has to be.
+
+    Raises:
+        BadField: if two fields contradict each other.
+    """
+
+    format_version: int
+    name: str
+    distributions: Mapping[str, str]
+    audio: AudioSpec
+    classes: Mapping[str, tuple[str, ...]]
+    covariates: Mapping[str, tuple[str, ...]]
+    model: ModelSpec
+    predict_from: str
+    training: TrainingSummary
+    trial: tuple[float, ...]
+    exported_with: Mapping[str, str]
+    files: Mapping[str, FileFacts]
+
+    def __post_init__(self):
+        if self.format_version != FORMAT_VERSION:
+            raise BadField("format_version", f"is {self.format_version}; {FORMAT_VERSION} is read here.")
+        self._check_model()
+        self._check_classes()
+        if not 1 <= self.audio.segment_samples <= LONGEST_SEGMENT:
+            raise BadField("audio.segment_seconds", f"is {self.audio.segment_seconds}; that is no segment.")
+        if len(self.trial) != len(self.classes["label"]) or not math.isclose(sum(self.trial), 1, abs_tol=1e-3):
+            raise BadField("trial", f"holds no {len(self.classes['label'])} probabilities that sum to 1.")
+        known("training.pretrained", self.training.pretrained, self.model.levels, "level")
+        known("training.random_backbones", self.training.random_backbones, self.model.levels, "level")
+
+    @property
+    def usage(self) -> Usage:
+        """How audio goes in and what comes out."""
+        return Usage(
+            labels=self.classes["label"],
+            sample_rate=self.audio.sample_rate,
+            segment_samples=self.audio.segment_samples,
+            predict_from=self.predict_from,
+            tail=self.audio.tail,
+            covariates=self.covariates,
+            stamps=self.training.stamps,
+        )
+
+    def parts(self) -> Iterator[tuple[str, str, PartSpec]]:
+        """Every plugin that the system is built from: its kind, its place and what the recipe says of it."""
+        for name, level in self.model.levels.items():
+            yield "extractor", f"model.levels.{name}", level
+        yield "fusion", "model.fusion", self.model.fusion
+        for name, head in self.model.heads.items():
+            yield "head", f"model.heads.{name}", head
+
+    def _check_model(self):
+        known("predict_from", [self.predict_from], self.model.heads, "head")
+        if self.model.heads[self.predict_from].target != "label":
+            raise BadField("predict_from", f"names {self.predict_from!r}, which does not predict the label.")
+        for _, place, part in self.parts():
+            distribution, _, name = part.plugin.rpartition(":")
+            if distribution not in self.distributions or not name:
+                raise BadField(
+                    f"{place}.plugin", f"is {part.plugin!r}; one of `distributions`, ':' and a name is needed."
+                )
+
+    def _check_classes(self):
+        targets = ["label", *(head.target for head in self.model.heads.values()), *self.model.covariates]
+        known("classes", targets, self.classes, "key")
+        for target in targets:
+            classes = self.classes[target]
+            if len(classes) < 2 or len(set(classes)) < len(classes):
+                raise BadField(f"classes.{target}", "needs two classes or more, each once.")
+        if any(spec.source == "shuffled" for spec in self.model.covariates.values()):
+            raise BadField("model.covariates", "holds one with source: shuffled, which no other audio has.")
+        given = {n: self.classes[n] for n, spec in self.model.covariates.items() if spec.source == "label"}
+        if dict(self.covariates) != given:
+            raise BadField("covariates", f"are not those of model.covariates with their classes: {given}.")
+
+
+def config_text(config: BundleConfig) -> str:
+    """The file's content.
+
+    Raises:
+        BundleError: if an argument is no number that JSON can hold.
+    """
+    try:
+        return json.dumps(plain_values(config), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise BundleError(f"{config.name}: an argument cannot be written to {CONFIG}: {error}.") from None
+
+
+def read_config(data: bytes) -> BundleConfig:
+    """Read and check the file's content.
+
+    Raises:
+        BundleError: one line, with the key that is wrong.
+    """
+    try:
+        values = _parse(data)
+        _check_version(values)
+        config = read_plain(BundleConfig, values)
+        difference = _difference(plain_values(config), values, "")
+    except RecipeError as error:
+        raise BundleError(f"{CONFIG}: {one_line(error)}") from None
+    except (RecursionError, OverflowError):
+        raise BundleError(f"{CONFIG}: its values are nested too deep, or too large.") from None
+    if difference:  # a key that is missing or null, where a recipe would have its default
+        raise BundleError(f"{CONFIG}: {one_line(difference)}: a value is needed, and there is none.")
+    return config
+
+
+def one_line(text: object) -> str:
+    """Text for a message, whatever the file holds: one line that can be printed, and not too long.
+
+    >>> one_line("a" + chr(10) + "b" + chr(27) + "[2J")
+    'a b?[2J'
+    """
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(str(text).split()))
+    return line if len(line) <= 400 else line[:397] + "..."
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    try:
+        values = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite
+        )
+    except ValueError as error:
+        raise BundleError(f"{CONFIG} cannot be read as JSON: {one_line(error)}; get the bundle again.") from None
+    if not isinstance(values, dict):
+        raise BundleError(f"{CONFIG} holds {type(values).__name__}, not an object: this is no bundle.")
+    return values
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a key is there twice in one object")
+    return values
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is no finite number")
+    return value
+
+
+def _check_version(values: Mapping[str, Any]) -> None:
+    if "format_version" not in values:
+        raise BundleError(f"{CONFIG} has no format_version: it is not a bundle's. `toolkit export` makes bundles.")
+    found = values["format_version"]
+    if type(found) is not int or found != FORMAT_VERSION:
+        raise BundleError(
+            f"{CONFIG}: format_version is {one_line(repr(found))}, and {OWN} here reads {FORMAT_VERSION}. "
+            "Install the version of it that wrote the bundle, or a newer one."
+        )
+
+
+def _difference(expected: Any, found: Any, path: str) -> str:
+    """The first path at which two trees of plain values differ, "" where they do not."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key in expected | found:
+            if where := _difference(expected.get(key, ...), found.get(key, ...), f"{path}.{key}"):
+                return where
+        return ""
+    return "" if expected == found else path.lstrip(".")

@@ -1,0 +1,172 @@
+"""A trained system as one ONNX file, which is compared with torch before it is kept."""
+
+import importlib.util
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+import toolkit
+from toolkit.contracts import Seq
+from toolkit.corpus.utterance import MIN_SAMPLES
+from toolkit.errors import OnnxError
+from toolkit.inference.onnx.agreement import largest_difference
+from toolkit.inference.onnx.graph import NotExportable, Part, flat, trace
+from toolkit.inference.usage import Usage
+from toolkit.model.system import System
+
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+LARGEST_GB = 1.5  # of larger ones the exporter puts the weights into a second file, as a file holds 2 GiB at most
+TRACED_ROWS = 2
+LONGEST_TRACED_S = 2.0  # what is unrolled along time takes its time
+
+
+@dataclass(frozen=True)
+class OnnxReport:
+    """What was written, and how well it agrees with torch.
+
+    Args:
+        path: of the model.
+        inputs: their names, in order.
+        fixed_samples: the only length of the time axis, or None where any length is taken.
+        compared: rows and samples of each batch that was compared.
+        difference: the largest of any log-probability in them, relative to it where it is below -1.
+    """
+
+    path: Path
+    inputs: tuple[str, ...]
+    fixed_samples: int | None
+    compared: tuple[tuple[int, int], ...]
+    difference: float
+
+    def __str__(self) -> str:
+        """Two lines for a terminal."""
+        length = "of any length" if self.fixed_samples is None else f"of {self.fixed_samples} samples, no other length"
+        sizes = ", ".join(f"{rows} x {samples}" for rows, samples in self.compared)
+        return (
+            f"{self.path}: segments {length}; inputs {', '.join(self.inputs)}\n"
+            f"Compared with torch on batches of {sizes} samples: the largest difference is {self.difference:.1e}."
+        )
+
+
+def export_onnx(system: System, usage: Usage, path: Path | str) -> OnnxReport:
+    """Write what a system answers to a batch of segments as an ONNX model, if ONNX Runtime answers the same.
+
+    Inputs: waveform [batch, samples], float32; lengths [batch], int64, in samples; for every covariate that has to be
+    given covariate_NAME [batch], int64, the index of its value or -1 where that is not known. What lies beyond a
+    length is not heard. Output: log_probabilities [batch, classes], float32, of the head `usage.predict_from`.
+
+    Args:
+        system: on the CPU, in eval() mode.
+        usage: what it is used with; becomes the model's metadata.
+        path: of the file; one that is there is replaced, at once and only by a model that was compared.
+
+    Raises:
+        OnnxError: if a package is missing, a part cannot be exported or answers otherwise, or the file cannot be
+            written; nothing is left behind then.
+    """
+    _check_packages()
+    _check_size(system)
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    *parts, answer = _parts(system, usage.predict_from)
+    try:
+        difference = _write(answer, usage, partial)
+        partial.replace(path)
+    except OSError as error:
+        raise OnnxError(f"{path} cannot be written: {error.strerror or error}.") from error
+    except NotExportable as error:
+        raise _blame(parts, usage, otherwise=OnnxError(_said(answer, error))) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    inputs = tuple(flat(answer.batch(1, 1)))
+    return OnnxReport(path, inputs, system.fixed_samples, tuple(_compared(answer, usage)), difference)
+
+
+def _check_packages() -> None:
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise OnnxError(
+            f"ONNX export needs {', '.join(missing)}, which is not installed: "
+            "pip install 'audio-classification-toolkit[onnx]'."
+        )
+
+
+def _check_size(system: System) -> None:
+    tensors = (*system.parameters(), *system.buffers())
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e9
+    if size > LARGEST_GB:
+        raise OnnxError(
+            f"The system's weights are {size:.1f} GB; one ONNX file can hold {LARGEST_GB} GB. A smaller backbone fits."
+        )
+
+
+def _parts(system: System, predict_from: str) -> list[Part]:
+    """The levels, each by itself, then the levels with the fusion, then all up to the answer."""
+
+    def frames_of(name: str) -> Part:
+        level = system.levels[name]
+        return Part(system, lambda wave, _: level(wave).zeroed().values, f"level {name!r} ({type(level).__name__})")
+
+    def fused(wave: Seq, covariates: Mapping[str, Tensor]) -> Tensor:
+        return system.embed(system.features(wave), covariates)[0][system.head_inputs[predict_from]]
+
+    def log_probabilities(wave: Seq, covariates: Mapping[str, Tensor]) -> Tensor:
+        return system(wave, covariates).logits[predict_from].float().log_softmax(dim=-1)
+
+    return [
+        *(frames_of(name) for name in system.levels),
+        Part(system, fused, f"fusion ({type(system.fusion).__name__})"),
+        Part(system, log_probabilities, f"head {predict_from!r} ({type(system.heads[predict_from]).__name__})"),
+    ]
+
+
+def _write(part: Part, usage: Usage, path: Path) -> float:
+    """Trace a part, write it and compare it: the largest difference."""
+    longest = min(usage.segment_samples * 3 // 4, round(LONGEST_TRACED_S * usage.sample_rate))
+    program = trace(part, rows=TRACED_ROWS, samples=part.fixed_samples or longest, output="log_probabilities")
+    program.model.producer_name, program.model.producer_version = toolkit.__name__, toolkit.__version__
+    program.model.metadata_props.update(
+        {key: json.dumps(value) for key, value in _metadata(usage, part.fixed_samples).items()}
+    )
+    program.save(path)
+    return largest_difference(path, part, _compared(part, usage))
+
+
+def _compared(part: Part, usage: Usage) -> list[tuple[int, int]]:
+    """Rows and samples of batches unlike the traced one; the last is shorter than what a system is given."""
+    if part.fixed_samples is not None:
+        return [(1, part.fixed_samples), (5, part.fixed_samples)]
+    return [(1, usage.segment_samples), (5, usage.segment_samples // 3 + 1), (3, MIN_SAMPLES // 2)]
+
+
+def _metadata(usage: Usage, fixed_samples: int | None) -> dict[str, object]:
+    return {
+        "labels": usage.labels,
+        "sample_rate": usage.sample_rate,
+        "segment_samples": usage.segment_samples,
+        "fixed_samples": fixed_samples,
+        "tail": usage.tail,
+        "covariates": usage.covariates,
+        "stamps": usage.stamps,
+        "toolkit_version": toolkit.__version__,
+    }
+
+
+def _blame(parts: list[Part], usage: Usage, *, otherwise: OnnxError) -> OnnxError:
+    """The error that names the first part which cannot be exported by itself, if there is one."""
+    with tempfile.TemporaryDirectory() as folder:
+        for part in parts:
+            try:
+                _write(part, usage, Path(folder) / "part.onnx")
+            except NotExportable as error:
+                return OnnxError(_said(part, error))
+    return otherwise
+
+
+def _said(part: Part, error: NotExportable) -> str:
+    return f"The {part.name} cannot be exported to ONNX: {error}."

@@ -1,0 +1,83 @@
+"""From the labels of another corpus to the classes of a trained system. Imports no torch."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from toolkit.corpus.labels import map_label
+from toolkit.corpus.utterance import Utterance
+from toolkit.errors import PredictionError, did_you_mean
+
+
+@dataclass(frozen=True)
+class MappedCorpus:
+    """Utterances with the system's classes as labels.
+
+    Args:
+        utterances: those that have one, in the manifest's order.
+        left_out: label -> how many utterances were left out on purpose.
+    """
+
+    utterances: tuple[Utterance, ...]
+    left_out: Mapping[str, int]
+
+
+def read_label_map(words: Sequence[str]) -> dict[str, str | None]:
+    """Read LABEL=CLASS pairs, separated by commas; no class leaves the label out.
+
+    Raises:
+        PredictionError: if a pair has no `=` or no label, or maps a label again.
+
+    >>> read_label_map(["angry=ang,calm=", "sadness=sad"])
+    {'angry': 'ang', 'calm': None, 'sadness': 'sad'}
+    """
+    found: dict[str, str | None] = {}
+    for pair in (pair for word in words for pair in word.split(",") if pair.strip()):
+        label, equals, name = (part.strip() for part in pair.partition("="))
+        if not label or not equals:
+            raise PredictionError(f"--map {pair.strip()!r}: LABEL=CLASS is needed, or LABEL= to leave a label out")
+        if label in found:
+            raise PredictionError(f"--map maps {label!r} twice")
+        found[label] = name or None
+    return found
+
+
+def map_corpus(
+    utterances: Sequence[Utterance], classes: Sequence[str], label_map: Mapping[str, str | None]
+) -> MappedCorpus:
+    """Give utterances the classes of a system.
+
+    Args:
+        utterances: with the labels of their corpus.
+        classes: the system's.
+        label_map: label -> class, or None to leave it out; other labels stay.
+
+    Raises:
+        PredictionError: if a label is mapped to no class of the system, or is none itself; all such are listed.
+
+    >>> corpus = [Utterance(id=str(i), path=f"{i}.wav", label=x) for i, x in enumerate(["angry", "sad", "calm"])]
+    >>> mapped = map_corpus(corpus, ["ang", "neu", "sad"], {"angry": "ang", "calm": None})
+    >>> [u.label for u in mapped.utterances], mapped.left_out
+    (['ang', 'sad'], {'calm': 1})
+    """
+    for label, name in label_map.items():
+        if name is not None and name not in classes:
+            raise PredictionError(
+                f"--map sends {label!r} to {name!r}, which the system does not know.{did_you_mean(name, classes)} It "
+                f"knows {', '.join(classes)}"
+            )
+    counts = Counter(u.label for u in utterances)
+    unknown = [label for label in sorted(counts) if label not in label_map and label not in classes]
+    if unknown:
+        listed = ", ".join(f"{label!r} ({counts[label]}){did_you_mean(label, classes)}" for label in unknown)
+        what = f"{len(unknown)} labels of the manifest are" if len(unknown) > 1 else "1 label of the manifest is"
+        raise PredictionError(
+            f"{what} none of the system's ({', '.join(classes)}): {listed} Add "
+            f"--map {unknown[0]}=CLASS to count one as a class, or --map {unknown[0]}= to leave its utterances out"
+        )
+    mapped = [(u, map_label(u.label, label_map)) for u in utterances]
+    kept = tuple(replace(u, label=label) for u, label in mapped if label is not None)
+    if not kept:
+        raise PredictionError("--map leaves out every utterance of the manifest: there is nothing to test")
+    left_out = {label: counts[label] for label, name in label_map.items() if name is None and counts[label]}
+    return MappedCorpus(kept, left_out)

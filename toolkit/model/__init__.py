@@ -1,0 +1,1 @@
+"""The system that a recipe composes: levels, fusion, heads."""

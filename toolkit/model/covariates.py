@@ -1,0 +1,67 @@
+"""Covariates as a fusion reads them: given as one-hot rows, or predicted from the audio.
+
+A predicted covariate needs no label when the system is used. Statistics of frames: Snyder et al., ICASSP 2018.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from toolkit.contracts import Seq
+from toolkit.model.pooling import statistics_pooling
+
+
+def one_hot(indices: Tensor, classes: int) -> Tensor:
+    """A known covariate as probabilities.
+
+    Args:
+        indices: [batch], int64, from `class_index`; negative where the value is not known.
+        classes: their number.
+
+    Returns:
+        [batch, classes], float32; zeros in a row whose value is not known.
+
+    >>> one_hot(torch.tensor([1, -1]), 2)
+    tensor([[0., 1.],
+            [0., 0.]])
+    """
+    return (indices[:, None] == torch.arange(classes, device=indices.device)).float()
+
+
+class PredictedCovariate(nn.Module):
+    """A covariate guessed from a level's frames before the fusion: mean and deviation, then a small head.
+
+    The probabilities are detached, in training too: the fusion cannot bend the guess to its own use, and
+    trains on what it will be given later. The logits carry the gradient of the covariate's own loss.
+
+    Args:
+        channels: of the level's frames.
+        classes: of the covariate.
+        hidden: size of one hidden layer (ReLU), or None for a linear head.
+        dropout: probability before each linear layer.
+
+    Source: statistics pooling of Snyder et al., "X-vectors", ICASSP 2018.
+    """
+
+    def __init__(self, *, channels: int, classes: int, hidden: int | None = None, dropout: float = 0.0):
+        super().__init__()
+        size = 2 * channels
+        layers: list[nn.Module] = []
+        if hidden is not None:
+            layers = [nn.Dropout(dropout), nn.Linear(size, hidden), nn.ReLU()]
+            size = hidden
+        self.head = nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(size, classes))
+
+    def forward(self, level: Seq) -> tuple[Tensor, Tensor]:
+        """Guess.
+
+        Args:
+            level: [batch, frames, channels].
+
+        Returns:
+            Probabilities [batch, classes], detached, summing to 1; logits [batch, classes].
+
+        Raises:
+            ShapeError: if a length is 0 or exceeds frames (on the CPU).
+        """
+        logits = self.head(statistics_pooling(level))
+        return logits.detach().float().softmax(dim=1), logits

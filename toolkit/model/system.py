@@ -1,0 +1,154 @@
+"""A system: levels -> fusion -> heads, built from a checked recipe."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from toolkit.contracts import Extractor, Fusion, Head, LevelShape, ModelOutput, Seq
+from toolkit.errors import RecipeError, did_you_mean
+from toolkit.model.covariates import PredictedCovariate, one_hot
+from toolkit.plugins.registry import build
+from toolkit.recipe.schema import Composition
+
+
+class System(nn.Module):
+    """Levels, covariates, fusion and heads as one module.
+
+    Args:
+        levels: name -> Extractor.
+        fusion: built for these levels.
+        heads: name -> Head.
+        head_inputs: head name -> name of the embedding it reads.
+        given_covariates: name -> number of classes, of those whose values come with the batch.
+        predicted_covariates: name -> the small head that predicts it.
+        covariate_levels: name of a predicted covariate -> level whose frames it reads.
+    """
+
+    def __init__(
+        self,
+        levels: Mapping[str, Extractor],
+        fusion: Fusion,
+        heads: Mapping[str, Head],
+        *,
+        head_inputs: Mapping[str, str],
+        given_covariates: Mapping[str, int],
+        predicted_covariates: Mapping[str, PredictedCovariate],
+        covariate_levels: Mapping[str, str],
+    ):
+        super().__init__()
+        self.levels = nn.ModuleDict(levels)
+        self.covariates = nn.ModuleDict(predicted_covariates)
+        self.fusion = fusion
+        self.heads = nn.ModuleDict(heads)
+        self.head_inputs = dict(head_inputs)
+        self.given_covariates = dict(given_covariates)
+        self.covariate_levels = dict(covariate_levels)
+
+    @property
+    def fixed_samples(self) -> int | None:
+        """The only segment length that some part can take, in samples, or None.
+
+        Raises:
+            RecipeError: if two parts can take different lengths only.
+        """
+        parts = [*self.levels.values(), self.fusion]
+        lengths = {part.fixed_samples for part in parts} - {None}
+        if len(lengths) > 1:
+            raise RecipeError(f"The parts of the model take segments of {sorted(lengths)} samples only: one is needed.")
+        return next(iter(lengths), None)
+
+    @property
+    def pretrained(self) -> dict[str, str | None]:
+        """Level -> which pre-trained weights it started from, or None."""
+        return {name: level.pretrained for name, level in self.levels.items()}
+
+    @property
+    def random_backbones(self) -> list[str]:
+        """Levels whose backbone is usually pre-trained, but has random weights here."""
+        return [name for name, level in self.levels.items() if level.random_backbone]
+
+    def forward(self, inputs: Seq | Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> ModelOutput:
+        """Run a batch of segments.
+
+        Args: inputs: the waveform, [batch, samples], or what `features` made of it before; covariates name -> class
+            indices [batch], of those that are given.
+        Returns: embeddings and logits, each [batch, size].
+        """
+        return self.encode(self.features(inputs) if isinstance(inputs, Seq) else inputs, covariates)
+
+    def features(self, wave: Seq) -> dict[str, Seq]:
+        """What each level's front end makes of the waveform: level -> [batch, time, channels].
+
+        Always in full precision, so that features are the same whatever a system is trained in.
+        """
+        with torch.no_grad(), torch.autocast(wave.values.device.type, enabled=False):
+            return {name: level.features(wave) for name, level in self.levels.items()}
+
+    def encode(self, features: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> ModelOutput:
+        """From the levels' features to the output."""
+        embeddings, covariate_logits = self.embed(features, covariates)
+        logits = {name: head(embeddings[self.head_inputs[name]]) for name, head in self.heads.items()}
+        return ModelOutput(embeddings, logits, covariate_logits)
+
+    def embed(
+        self, features: Mapping[str, Seq], covariates: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """From the levels' features to the embeddings and the logits of predicted covariates, before any head."""
+        frames = {name: level.encode(features[name]) for name, level in self.levels.items()}
+        known = {name: one_hot(covariates[name], classes) for name, classes in self.given_covariates.items()}
+        covariate_logits = {}
+        for name, predict in self.covariates.items():
+            known[name], covariate_logits[name] = predict(frames[self.covariate_levels[name]])
+        return self.fusion(frames, known), covariate_logits
+
+
+def build_system(recipe: Composition, classes: Mapping[str, Sequence[str]]) -> System:
+    """Build the system that a recipe describes, with random initial weights from torch's global generator.
+
+    Args:
+        recipe: checked and resolved, or what a bundle keeps of it.
+        classes: target or covariate name -> its classes in order.
+
+    Raises:
+        RecipeError: if the parts do not fit together; PluginError if one cannot be built.
+    """
+    segment_samples = recipe.audio.segment_samples
+    audio = {"sample_rate": recipe.audio.sample_rate, "segment_samples": segment_samples}
+    levels = {
+        name: build("extractor", spec.plugin, spec.args, audio, where=spec.where)
+        for name, spec in recipe.model.levels.items()
+    }
+    sizes = {name: len(classes[name]) for name in recipe.model.covariates}
+    shapes = {name: LevelShape(level.channels, level.frame_count(segment_samples)) for name, level in levels.items()}
+    fusion = build(
+        "fusion",
+        recipe.model.fusion.plugin,
+        recipe.model.fusion.args,
+        {"levels": shapes, "covariates": sizes, "segment_samples": segment_samples},
+        where=recipe.model.fusion.where,
+    )
+    predicted = {name: spec for name, spec in recipe.model.covariates.items() if spec.source == "predicted"}
+    return System(
+        levels,
+        fusion,
+        {name: _build_head(recipe, name, fusion, classes) for name in recipe.model.heads},
+        head_inputs={name: spec.on for name, spec in recipe.model.heads.items()},
+        given_covariates={name: size for name, size in sizes.items() if name not in predicted},
+        predicted_covariates={
+            name: PredictedCovariate(channels=levels[spec.level].channels, classes=sizes[name])
+            for name, spec in predicted.items()
+        },
+        covariate_levels={name: spec.level for name, spec in predicted.items()},
+    )
+
+
+def _build_head(recipe: Composition, name: str, fusion: Fusion, classes: Mapping[str, Sequence[str]]) -> Head:
+    spec = recipe.model.heads[name]
+    if spec.on not in fusion.sizes:
+        raise RecipeError(
+            f"model.heads.{name}.on: no embedding is called {spec.on!r}; the fusion gives "
+            f"{', '.join(fusion.sizes)}.{did_you_mean(spec.on, fusion.sizes)}"
+        )
+    context = {"size": fusion.sizes[spec.on], "classes": len(classes[spec.target])}
+    return build("head", spec.plugin, spec.args, context, where=spec.where)

@@ -1,0 +1,1 @@
+"""Plugins: declared, listed, checked against their signatures and built."""

@@ -1,0 +1,191 @@
+"""What a plugin's constructor takes: read from its signature and docstring, checked before anything is built."""
+
+import inspect
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from toolkit.errors import RecipeError, did_you_mean
+from toolkit.recipe.locations import Place, inside
+from toolkit.recipe.type_checks import Mismatch, check_value, type_text
+
+REQUIRED = inspect.Parameter.empty
+VARIABLE = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a constructor.
+
+    Args:
+        name: as recipes write it.
+        annotation: its type; typing.Any where there is none.
+        default: REQUIRED where there is none.
+        meaning: from the docstring's Args section, "" where it is not there.
+        given: True for what the system gives (the context), which recipes cannot set.
+    """
+
+    name: str
+    annotation: Any
+    default: Any = REQUIRED
+    meaning: str = ""
+    given: bool = False
+
+    @property
+    def type(self) -> str:
+        """The annotation as one writes it."""
+        return "" if self.annotation is Any else type_text(self.annotation)
+
+
+def read_arguments(cls: type, context: Collection[str] = ()) -> list[Argument]:
+    """The arguments of a class in the order of its signature; `context` names those that the system gives."""
+    meanings = read_meanings(cls)
+    return [
+        Argument(
+            name=parameter.name,
+            annotation=Any if parameter.annotation is REQUIRED else parameter.annotation,
+            default=parameter.default,
+            meaning=meanings.get(parameter.name, ""),
+            given=parameter.name in context,
+        )
+        for parameter in _parameters(cls)
+        if parameter.kind not in VARIABLE
+    ]
+
+
+def check_arguments(
+    cls: type, args: Mapping[str, Any], *, context: Collection[str] = (), what: str, where: Place | str
+) -> dict[str, Any]:
+    """Check a recipe's arguments against a class's signature.
+
+    Args:
+        cls: the plugin's class.
+        args: the recipe's `args`.
+        context: names of the arguments that the system gives.
+        what: the plugin in words, e.g. "extractor 'mfcc'".
+        where: the plugin's place in the recipe; `args` stands inside.
+
+    Returns:
+        The arguments, converted to what the annotations ask for.
+
+    Raises:
+        RecipeError: for an unknown, missing or given argument or a wrong type, with its place.
+    """
+    arguments = {argument.name: argument for argument in read_arguments(cls, context)}
+    free = [name for name, argument in arguments.items() if not argument.given]
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in _parameters(cls))
+    checked = {}
+    for name, value in args.items():
+        place, argument = inside(where, "args", name), arguments.get(name)
+        if name in context:
+            raise RecipeError(f"{place}: {name!r} is given to {what} by the system and cannot be set in a recipe.")
+        if argument is None and not takes_any:
+            takes = f"It takes: {', '.join(free)}." if free else "It takes none."
+            raise RecipeError(f"{place}: {what} has no argument {name!r}.{did_you_mean(name, free)} {takes}")
+        try:
+            checked[name] = value if argument is None else check_value(value, argument.annotation)
+        except Mismatch as error:
+            raise RecipeError(f"{place}: {error}") from None
+    for name in free:
+        if name not in args and arguments[name].default is REQUIRED:
+            needed = f" ({arguments[name].type})" if arguments[name].type else ""
+            raise RecipeError(f"{inside(where, 'args')}: {what} needs the argument {name!r}{needed}.")
+    return checked
+
+
+def resolved_arguments(cls: type, args: Mapping[str, Any], *, context: Collection[str] = ()) -> dict[str, Any]:
+    """A recipe's arguments with the defaults of those that it leaves out, so that they outlive another default.
+
+    Left out are what the system gives, and defaults that a recipe could not write.
+
+    >>> class Pitch:
+    ...     def __init__(self, *, low: float = 50.0, bands: list[int] = (1, 2), unit: type = float): ...
+    >>> resolved_arguments(Pitch, {"low": 60.0})
+    {'low': 60.0, 'bands': [1, 2]}
+    """
+    defaults = {a.name: a.default for a in read_arguments(cls, context) if not a.given and _can_be_written(a)}
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in (defaults | dict(args)).items()}
+
+
+def _can_be_written(argument: Argument) -> bool:
+    try:
+        check_value(json.loads(json.dumps(argument.default, allow_nan=False)), argument.annotation)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def read_meanings(cls: type) -> dict[str, str]:
+    """Argument -> meaning, from the Args sections of a class and its parents, of classes and constructors."""
+    meanings: dict[str, str] = {}
+    for parent in cls.__mro__:
+        for owner in (parent, vars(parent).get("__init__")):
+            if owner is not None and parent is not object:
+                meanings = {**parse_args_section(owner.__doc__ or ""), **meanings}
+    return meanings
+
+
+def parse_args_section(docstring: str) -> dict[str, str]:
+    """Entries of a Google docstring's Args section.
+
+    >>> parse_args_section('''Pitch.
+    ...
+    ...     Args:
+    ...         low: lower bound,
+    ...             in Hz.
+    ...         high (float): upper bound.
+    ...
+    ...     Returns: nothing.
+    ...     ''')
+    {'low': 'lower bound, in Hz.', 'high': 'upper bound.'}
+    """
+    entries: dict[str, str] = {}
+    name, depth, inside_section = "", 0, False
+    for line in inspect.cleandoc(docstring).splitlines():
+        indent = len(line) - len(line.lstrip())
+        if not inside_section:
+            inside_section = line.rstrip() in ("Args:", "Arguments:")
+        elif line.strip() and indent == 0:
+            break
+        elif line.strip():
+            depth = depth or indent
+            match = re.match(r"\*{0,2}(\w+)(?: \([^)]*\))?:\s*(.*)", line.strip()) if indent == depth else None
+            if match:
+                name = match[1]
+                entries[name] = match[2]
+            elif name:
+                entries[name] = f"{entries[name]} {line.strip()}".strip()
+    return entries
+
+
+def read_source(cls: type) -> str:
+    """The paper: what stands after "Source:" in the class's docstring, "" where nothing does.
+
+    >>> class Pitch:
+    ...     '''Pitch.
+    ...
+    ...     Source: Smith, "On pitch",
+    ...         2001.
+    ...     '''
+    >>> read_source(Pitch)
+    'Smith, "On pitch", 2001.'
+    """
+    match = re.search(r"\bSource:\s*(.+?)(?:\n\s*\n|\n\w+:|\Z)", inspect.cleandoc(cls.__doc__ or ""), re.DOTALL)
+    return " ".join(match[1].split()) if match else ""
+
+
+def _parameters(cls: type) -> list[inspect.Parameter]:
+    constructed_by = next(base for base in cls.__mro__ if "__init__" in vars(base))
+    if constructed_by.__module__.startswith("torch.nn."):
+        return []  # a Module without a constructor of its own; torch's says (*args, **kwargs) and takes nothing
+    try:
+        signature = inspect.signature(cls, eval_str=True)
+    except NameError:  # an annotation that only type checkers can resolve
+        signature = inspect.signature(cls)
+    except ValueError:  # a class of C
+        return []
+    return [
+        p if not isinstance(p.annotation, str) else p.replace(annotation=Any) for p in signature.parameters.values()
+    ]

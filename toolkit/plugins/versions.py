@@ -1,0 +1,59 @@
+"""Which code a recipe uses: versions of the distributions and of the libraries, editable ones with a hash; no torch."""
+
+import hashlib
+import importlib.util
+import json
+import platform
+from collections.abc import Iterable
+from importlib.metadata import distributions, version
+from pathlib import Path
+
+from toolkit.plugins.declarations import OWN
+from toolkit.plugins.registry import default_registry
+from toolkit.recipe.schema import Recipe
+
+LIBRARIES = ("torch", "torchaudio", "speechbrain", "transformers", "numpy")
+
+
+def used_versions(recipe: Recipe) -> dict[str, str]:
+    """The `code_version` of every distribution whose plugins a recipe uses, and of the toolkit itself."""
+    model, registry = recipe.model, default_registry()
+    used = [("corpus", recipe.corpus), ("fusion", model.fusion)]
+    families = {"extractor": model.levels, "head": model.heads, "loss": model.losses}
+    used += [(kind, spec) for kind, specs in families.items() for spec in specs.values()]
+    packages = {OWN: {"toolkit"}}
+    for kind, spec in used:
+        candidate = registry.find(kind, spec.plugin, spec.where)
+        packages.setdefault(candidate.declaration.distribution, set()).add(candidate.spec.module.split(".")[0])
+    return {name: code_version(name, found) for name, found in sorted(packages.items())}
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of Python and of the libraries that results depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+
+
+def code_version(name: str, packages: Iterable[str]) -> str:
+    """A distribution's version; for an editable install, with a hash of its packages' source behind a "+".
+
+    Args:
+        name: the distribution.
+        packages: importable top-level names whose source counts.
+    """
+    # In the folder of its source an editable install is found twice, and only one of the two says that it is one.
+    found = [d.read_text("direct_url.json") for d in distributions(name=name)]
+    if not any(json.loads(origin or "{}").get("dir_info", {}).get("editable") for origin in found):
+        return version(name)
+    digest = hashlib.sha256()
+    for package in sorted(packages):
+        for path in _sources(package):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return f"{version(name)}+{digest.hexdigest()[:8]}"
+
+
+def _sources(package: str) -> list[Path]:
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        return []
+    folders = [Path(folder) for folder in spec.submodule_search_locations or []]
+    return sorted(p for f in folders for p in f.rglob("*.py")) or [Path(spec.origin)]

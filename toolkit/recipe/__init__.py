@@ -1,0 +1,1 @@
+"""Recipes: from YAML to a checked, resolved recipe. Imports no torch."""

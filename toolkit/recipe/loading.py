@@ -1,0 +1,184 @@
+"""YAML -> a checked, resolved recipe.
+
+A recipe says only what differs: `extends: ser.yaml` merges onto another file (toolkit.recipe.merging has the rules),
+and `without_data` holds the smaller settings that replace a file's own where there is no corpus. A resolved recipe
+holds everything, extends nothing and reads the same.
+"""
+
+import io
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from toolkit.errors import RecipeError
+from toolkit.recipe.locations import Mark
+from toolkit.recipe.merging import merge
+from toolkit.recipe.overrides import Override, override_tree
+from toolkit.recipe.reading import FILE_KEYS, check_keys, default_at, null_is_value, read_plain, read_recipe
+from toolkit.recipe.references import resolve
+from toolkit.recipe.schema import (
+    EVERY_HEAD,
+    FUSED,
+    AudioSpec,
+    Composition,
+    CorpusSpec,
+    CovariateSpec,
+    FusionSpec,
+    HeadSpec,
+    LevelSpec,
+    LossSpec,
+    ModelSpec,
+    ProtocolSpec,
+    PublishedSpec,
+    Recipe,
+)
+from toolkit.recipe.training import GroupSpec, OptimizerSpec, TrainingSpec
+from toolkit.recipe.yaml_files import Keys, read_yaml
+
+__all__ = [
+    "EVERY_HEAD",
+    "FUSED",
+    "AudioSpec",
+    "Composition",
+    "CorpusSpec",
+    "CovariateSpec",
+    "FusionSpec",
+    "GroupSpec",
+    "HeadSpec",
+    "LevelSpec",
+    "LossSpec",
+    "ModelSpec",
+    "OptimizerSpec",
+    "ProtocolSpec",
+    "PublishedSpec",
+    "Recipe",
+    "TrainingSpec",
+    "dump_recipe",
+    "find_recipe",
+    "load_recipe",
+    "read_recipe_dict",
+]
+
+SUFFIXES = (".yaml", ".yml")
+OF_ONE_SYSTEM = ("name", "published")  # what a file that extends another one does not inherit
+
+
+def load_recipe(
+    path: str | Path,
+    overrides: Iterable[Override | str] = (),
+    *,
+    data_available: bool = True,
+    trust: bool = False,
+    search_folder: Path | None = None,
+) -> Recipe:
+    """Read a recipe with everything it extends, apply overrides, resolve references and check it.
+
+    Whether its plugins exist and take their arguments is checked when they are built.
+
+    Args:
+        path: the recipe; looked for as `find_recipe` does.
+        overrides: (dotted key, text) pairs, or command-line tokens such as "--training.epochs=3".
+        data_available: False merges each file's `without_data` onto the file's own keys.
+        trust: run the tags that run code. Only for files whose author you trust.
+        search_folder: where to look first, e.g. the folder of a recipe's train.py.
+
+    Returns:
+        The recipe, with all defaults.
+
+    Raises:
+        RecipeError: for the first thing that is wrong, with its key and file.
+    """
+    found = find_recipe(path, search_folder)
+    tree = _load_tree(found, data_available, trust, ())
+    changes = override_tree(overrides, tree, folder=found.parent, trust=trust)
+    tree = merge(tree, changes, null_is_value=null_is_value)
+    tree.setdefault("name", found.stem)
+    return read_recipe(resolve(tree, default_at), found.name)
+
+
+def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
+    """The file that a recipe's name means: in `folder`, else in the working directory; an absolute one as it is.
+
+    Raises:
+        RecipeError: if it is in neither or no YAML file; says what is near.
+    """
+    name = Path(name)
+    folders = [Path()] if folder is None else [Path(folder), Path()]
+    candidates = list(dict.fromkeys(candidate / name for candidate in folders))  # an absolute name stays as it is
+    for candidate in candidates:
+        if candidate.is_file():
+            if candidate.suffix not in SUFFIXES:
+                raise RecipeError(f"{candidate} is no recipe: those end in {' or '.join(SUFFIXES)}.")
+            return candidate
+    for candidate in candidates:
+        if candidate.is_dir():
+            raise RecipeError(f"{candidate} is a folder; one recipe is needed.{_nearby(Path(), [candidate])}")
+    looked = " and ".join(dict.fromkeys(str(candidate.absolute().parent) for candidate in candidates))
+    raise RecipeError(f"No recipe {name.name} in {looked}.{_nearby(name, folders)}")
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """A recipe as YAML that needs no other file; `load_recipe` makes the same recipe of it."""
+    from ruamel.yaml import YAML
+
+    yaml, text = YAML(typ="safe", pure=True), io.StringIO()
+    yaml.default_flow_style = False
+    yaml.width = 10_000
+    yaml.representer.sort_base_mapping_type_on_output = False  # levels are fused in the recipe's order
+    yaml.dump(recipe.as_dict(), text)
+    return text.getvalue()
+
+
+def read_recipe_dict(values: Mapping[str, Any], *, source: str = "recipe") -> Recipe:
+    """A recipe from what `as_dict` gave (an experiment's JSON, say); `source` names it in messages."""
+    try:
+        return read_plain(Recipe, values)
+    except RecipeError as error:
+        raise RecipeError(f"{source}: {error}") from None
+
+
+def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[Path, ...]) -> Keys:
+    resolved = path.resolve()
+    if resolved in extending:
+        chain = " -> ".join(p.name for p in (*extending, resolved))
+        raise RecipeError(f"{path.name}: recipes extend each other in a circle: {chain}.")
+    tree = read_yaml(path, trust=trust)
+    check_keys(tree, also=FILE_KEYS)
+    marks = dict(tree.marks)
+    base_name, without_data = tree.pop("extends", None), tree.pop("without_data", None)
+    if base_name is not None:
+        base = _find_base(path, base_name, marks["extends"])
+        inherited = _load_tree(base, data_available, trust, (*extending, resolved))
+        for own in OF_ONE_SYSTEM:
+            inherited.pop(own, None)
+        tree = merge(inherited, tree, null_is_value=null_is_value)
+    if without_data is not None:
+        if not isinstance(without_data, Keys):
+            raise RecipeError(f"without_data {marks['without_data']}: a mapping is needed.")
+        check_keys(without_data)
+        if not data_available:
+            tree = merge(tree, without_data, null_is_value=null_is_value)
+    return tree
+
+
+def _find_base(path: Path, name: Any, mark: Mark) -> Path:
+    if not isinstance(name, str):
+        raise RecipeError(f"extends {mark}: the name of one file is needed, relative to {path.name}.")
+    base = path.parent / name
+    if not base.is_file():
+        raise RecipeError(f"extends {mark}: no file {name} beside {path.name}.{_nearby(Path(name), [path.parent])}")
+    return base
+
+
+def _nearby(name: Path, folders: list[Path]) -> str:
+    """What is near: a file of that name elsewhere under the folders, a name like it, or all there is."""
+    files = {}
+    for folder in folders:
+        for place in dict.fromkeys((folder / name.parent, folder, folder / "hparams")):
+            for file in sorted(place.glob("*.y*ml")) if place.is_dir() else ():
+                files.setdefault(file.resolve(), file)
+    shown = {file.stem: str(file) for file in files.values()}
+    if near := get_close_matches(name.stem, shown, n=1):
+        return f" Did you mean {shown[near[0]]!r}?"
+    return f" There are: {', '.join(sorted(shown.values()))}." if shown else " There is no recipe near."

@@ -1,0 +1,137 @@
+"""Values of a recipe from the command line: `--model.fusion.args.dim 64`, `--training.epochs=3`.
+
+Keys are written in full; one that the recipe cannot hold is refused with the nearest one that it can. Values are YAML
+under the same rules as in files; where text is wanted (a folder, a fold) they are taken as they are written.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from toolkit.errors import RecipeError, did_you_mean
+from toolkit.recipe.locations import COMMAND_LINE
+from toolkit.recipe.reading import FILE_KEYS, annotation_at, known_paths, text_is_wanted
+from toolkit.recipe.yaml_files import Keys, read_text
+
+SHORT = {"protocol": "protocol.name", "device": "training.device", "precision": "training.precision"}
+Override = tuple[str, str]
+
+
+def parse_tokens(tokens: Sequence[str]) -> list[Override]:
+    """Split what a command line holds into (dotted key, text of the value).
+
+    >>> parse_tokens(["--training.epochs=3", "--model.fusion.args.dim", "64"])
+    [('training.epochs', '3'), ('model.fusion.args.dim', '64')]
+
+    Raises:
+        RecipeError: for a value without a key or a key without a value.
+    """
+    pairs, rest = [], list(tokens)
+    while rest:
+        token = rest.pop(0)
+        if not token.startswith("--") or token == "--":
+            hint = f" Write --{token}." if "=" in token and not token.startswith("-") else ""
+            raise RecipeError(f"{token!r} belongs to no option.{hint} Options are written --key VALUE or --key=VALUE.")
+        key, equals, text = token[2:].partition("=")
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise RecipeError(f"--{key} has no value. Write --{key} VALUE, or null for none.")
+            text = rest.pop(0)
+        pairs.append((key, text))
+    return pairs
+
+
+def override_tree(
+    overrides: Iterable[Override | str], tree: Keys, *, folder: Path | None = None, trust: bool = False
+) -> Keys:
+    """Overrides as a tree to merge onto a recipe's.
+
+    Args:
+        overrides: (dotted key, text) pairs, or the tokens of a command line.
+        tree: the recipe they change; which levels, heads and losses there are is read from it.
+        folder: where included files are looked for.
+        trust: whether tags that run code are allowed.
+
+    Returns:
+        The tree; the last of several values for one key holds.
+
+    Raises:
+        RecipeError: for an unknown key, a missing value, or a value that is no YAML.
+    """
+    overrides = list(overrides)
+    tokens = [override for override in overrides if isinstance(override, str)]
+    pairs = [override for override in overrides if not isinstance(override, str)] + parse_tokens(tokens)
+    out = Keys()
+    for key, text in pairs:
+        key = SHORT.get(key, key) if not text.lstrip().startswith("{") else key
+        path = tuple(key.split("."))
+        _check_path(path, tree)
+        value = _value(path, text, folder, trust)
+        _check_inner(path, value, tree)
+        _put(out, path, value)
+    return out
+
+
+def _value(path: tuple[str, ...], text: str, folder: Path | None, trust: bool) -> Any:
+    key = ".".join(path)
+    if not text.strip():
+        raise RecipeError(f"--{key} has no value. Write --{key} VALUE, null for none, or '\"\"' for empty text.")
+    if text_is_wanted(path) and not re.match(r"\s*[!'\"]|\s*(null|~)\s*$", text, re.IGNORECASE):
+        return text
+    try:
+        return read_text(text, folder=folder, trust=trust)
+    except RecipeError as error:
+        raise RecipeError(f"--{key} {error}") from None
+
+
+def _check_inner(path: tuple[str, ...], value: Any, tree: Keys) -> None:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _check_path((*path, key), tree)
+            _check_inner((*path, key), inner, tree)
+
+
+def _check_path(path: tuple[str, ...], tree: Keys) -> None:
+    """Refuse a path that the schema does not know, or below the name of a level, head or loss that is not there."""
+    key = ".".join(path)
+    known: Any = tree
+    if path[0] in FILE_KEYS:
+        raise RecipeError(f"--{key}: {path[0]} stands in recipe files only.")
+    try:
+        annotation_at(path)
+    except KeyError:
+        raise _unknown(key, tree) from None
+    if len(path) > 2 and path[0] == "model" and path[1] in ("levels", "heads", "losses"):
+        for part in path[:2]:
+            known = known.get(part) if isinstance(known, Mapping) else None
+        if not isinstance(known, Mapping) or path[2] not in known:
+            raise _unknown(key, tree, " What is new is added by a recipe with `extends`.")
+
+
+def _unknown(key: str, tree: Keys, hint: str = "") -> RecipeError:
+    paths = [path for path in known_paths(tree) if path]
+    nearest = did_you_mean(key, paths)
+    if not nearest:  # the right last word at the wrong depth, or nearly so
+        last = key.rpartition(".")[2].replace("-", "_")
+        ends: dict[str, str] = {}
+        for path in paths:
+            ends.setdefault(path.rpartition(".")[2], path)
+        word = re.search("'(.+)'", did_you_mean(last, ends))
+        nearest = f" Did you mean {ends[word[1]]!r}?" if word else ""
+    return RecipeError(f"--{key}: a recipe has no such key.{nearest}{hint}")
+
+
+def _put(out: Keys, path: tuple[str, ...], value: Any) -> None:
+    *parents, last = path
+    for part in parents:
+        out.marks[part] = COMMAND_LINE
+        if not isinstance(out.get(part), Keys):
+            out[part] = Keys()
+        out = out[part]
+    out.marks[last] = COMMAND_LINE
+    if isinstance(value, Keys) and isinstance(out.get(last), Keys):
+        for key, inner in value.items():
+            _put(out[last], (key,), inner)
+    else:
+        out[last] = value

@@ -1,0 +1,262 @@
+"""The parts of a recipe as frozen values: their keys, types, defaults and the checks that need no plugin.
+
+>>> AudioSpec(sample_rate=16000, segment_seconds=3.0).segment_samples
+48000
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal, Protocol
+
+from toolkit.recipe.field_checks import BadField, at_least, check_name, known
+from toolkit.recipe.locations import Place
+from toolkit.recipe.training import TrainingSpec
+
+FUSED = "fused"
+EVERY_HEAD = "*"
+GROUPS = ("covariates", "fusion", "heads", "losses")  # parameter groups beside the levels
+# Names that are taken where these would stand: parameter groups, arrays of embeddings.npz, the answer itself.
+TAKEN = {"levels": (FUSED, *GROUPS, "id", "reference", "note", "file"), "covariates": ("label", "id", "path")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartSpec:
+    """A plugin with its arguments; `where` is its place in the recipe, for messages."""
+
+    plugin: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+    where: Place | str = field(default="", compare=False, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusSpec(PartSpec):
+    """Where the utterances come from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelSpec(PartSpec):
+    """An extractor under the name the recipe gives it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionSpec(PartSpec):
+    """What joins the levels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSpec(PartSpec):
+    """A classifier of one target on one embedding ("fused" or a level's name)."""
+
+    on: str = FUSED
+    target: str = "label"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSpec(PartSpec):
+    """A loss on a head's logits or on an embedding.
+
+    Args:
+        on: a head, an embedding, a list of them, or "*" for every head.
+        target: what an embedding's loss compares with; a head's loss takes the head's.
+        weight: factor in the sum, at least 0.
+    """
+
+    on: str | tuple[str, ...]
+    target: str = "label"
+    weight: float = 1.0
+
+    def __post_init__(self):
+        at_least(self, 0, "weight")
+        if not self.on:
+            raise BadField("on", "names nothing; a head, an embedding, a list of them or '*' is needed.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CovariateSpec:
+    """Something known or guessed about an utterance that goes into the fusion.
+
+    Args:
+        source: given (label), guessed by a small head (predicted), or drawn at random (shuffled, the control).
+        level: the level whose frames the small head reads; with `predicted` only.
+        weight: of the small head's cross entropy; with `predicted` only, there 0.1.
+    """
+
+    source: Literal["label", "predicted", "shuffled"]
+    level: str | None = None
+    weight: float | None = None
+    where: Place | str = field(default="", compare=False, repr=False)
+
+    def __post_init__(self):
+        if self.source == "predicted":
+            object.__setattr__(self, "weight", 0.1 if self.weight is None else self.weight)
+            at_least(self, 0, "weight")
+            if self.level is None:
+                raise BadField("level", "is needed with source: predicted; name the level it is predicted from.")
+        for name in ("level", "weight"):
+            if self.source != "predicted" and getattr(self, name) is not None:
+                raise BadField(name, f"goes with source: predicted only, and the source is {self.source}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """What the system consists of."""
+
+    levels: Mapping[str, LevelSpec]
+    covariates: Mapping[str, CovariateSpec] = field(default_factory=dict)
+    fusion: FusionSpec
+    heads: Mapping[str, HeadSpec]
+    losses: Mapping[str, LossSpec]
+
+    def __post_init__(self):
+        for family in ("levels", "heads", "losses"):
+            if not getattr(self, family):
+                raise BadField(family, "is empty; at least one is needed.")
+        for family in ("levels", "covariates", "heads", "losses"):
+            for name in getattr(self, family):
+                check_name(f"{family}.{name}", name, also=TAKEN.get(family, ()))
+        embeddings = (FUSED, *self.levels)
+        for name, head in self.heads.items():
+            known(f"heads.{name}.on", [head.on], embeddings, "embedding")
+        for name, loss in self.losses.items():
+            if loss.on != EVERY_HEAD:
+                on = [loss.on] if isinstance(loss.on, str) else loss.on
+                known(f"losses.{name}.on", on, (*self.heads, *embeddings), "head or embedding")
+        for name, covariate in self.covariates.items():
+            if covariate.level is not None:
+                known(f"covariates.{name}.level", [covariate.level], self.levels, "level")
+
+    def is_trained(self, head: str) -> bool:
+        """Whether a loss reads this head."""
+        return any(
+            loss.on == EVERY_HEAD or head in ([loss.on] if isinstance(loss.on, str) else loss.on)
+            for loss in self.losses.values()
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolSpec:
+    """How folds are made."""
+
+    name: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+    where: Place | str = field(default="", compare=False, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioSpec:
+    """What a segment is: sample_rate in Hz, segment_seconds, and the weight of an utterance's last, shorter one."""
+
+    sample_rate: int = 16000
+    segment_seconds: float = 3.0
+    tail: Literal["weighted", "equal"] = "weighted"
+
+    def __post_init__(self):
+        at_least(self, 1, "sample_rate")
+        if self.segment_samples < 1:
+            raise BadField("segment_seconds", f"must hold at least one sample, not {self.segment_seconds}.")
+
+    @property
+    def segment_samples(self) -> int:
+        """Samples of a whole segment."""
+        return round(self.segment_seconds * self.sample_rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedSpec:
+    """What was published for a system, if anything; reports show it beside what was measured on the same corpus.
+
+    Args:
+        corpus: the plugin of the corpus that the figures are of.
+        wa: weighted accuracy in percent.
+        ua: unweighted accuracy in percent.
+        source: where they stand.
+    """
+
+    corpus: str | None = None
+    wa: float | None = None
+    ua: float | None = None
+    source: str | None = None
+
+    def __post_init__(self):
+        given = {name: value for name in ("wa", "ua") if (value := getattr(self, name)) is not None}
+        for name, value in given.items():
+            if not 1 < value <= 100:
+                raise BadField(name, f"is a percentage, above 1 and at most 100, not {value}.")
+        for name in ("corpus", "source"):
+            if given and not getattr(self, name):
+                raise BadField(name, "is needed beside published figures.")
+
+
+class Composition(Protocol):
+    """What a system is built from: a recipe, or what a bundle keeps of one."""
+
+    @property
+    def audio(self) -> AudioSpec:
+        """What a segment is."""
+
+    @property
+    def model(self) -> ModelSpec:
+        """What the system consists of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything a recipe says, with its defaults, checked as far as that goes without its plugins."""
+
+    name: str
+    corpus: CorpusSpec
+    data_folder: str | None = None
+    labels: tuple[str, ...] | None = None
+    label_map: Mapping[str, str | None] = field(default_factory=dict)
+    protocol: ProtocolSpec
+    fold: str | int | None = None
+    seed: int = 1
+    output_folder: str = "results"
+    audio: AudioSpec = field(default_factory=AudioSpec)
+    model: ModelSpec
+    predict_from: str | None = None
+    training: TrainingSpec = field(default_factory=TrainingSpec)
+    published: PublishedSpec = field(default_factory=PublishedSpec)
+    where: Place | str = field(default="", compare=False, repr=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "fold", None if self.fold is None else str(self.fold))
+        if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", self.name):
+            raise BadField("name", f"{self.name!r} names folders: letters, digits, '_', '-', '+' and '.' only.")
+        at_least(self, 0, "seed")
+        if self.predict_from is None and len(self.model.heads) == 1:
+            object.__setattr__(self, "predict_from", next(iter(self.model.heads)))
+        if self.predict_from is None:
+            raise BadField("predict_from", f"is needed: which of {', '.join(self.model.heads)} gives the answer?")
+        known("predict_from", [self.predict_from], self.model.heads, "head")
+        target = self.model.heads[self.predict_from].target
+        if target != "label":
+            raise BadField("predict_from", f"names {self.predict_from!r}, which predicts {target!r} and not the label.")
+        if not self.model.is_trained(self.predict_from):
+            raise BadField("predict_from", f"names {self.predict_from!r}, and no loss in model.losses trains it.")
+        for name in self.training.groups:
+            known(f"training.groups.{name}", [name], (*self.model.levels, *GROUPS), "parameter group")
+        self._check_labels()
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as plain text, numbers, lists and dicts; what a run's folder keeps."""
+        return plain_values(self)
+
+    def _check_labels(self):
+        if self.labels is None:
+            return
+        if len(set(self.labels)) < len(self.labels) or len(self.labels) < 2:
+            raise BadField("labels", f"must be at least two, all different, not {list(self.labels)}.")
+        for old, new in self.label_map.items():
+            if new is not None:
+                known(f"label_map.{old}", [new], self.labels, "label")
+
+
+def plain_values(value: Any) -> Any:
+    """A schema's dataclass as plain text, numbers, lists and dicts, without places."""
+    if is_dataclass(value):
+        return {f.name: plain_values(getattr(value, f.name)) for f in fields(value) if f.name != "where"}
+    if isinstance(value, Mapping):
+        return {key: plain_values(item) for key, item in value.items()}
+    return [plain_values(item) for item in value] if isinstance(value, (list, tuple)) else value

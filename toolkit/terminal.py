@@ -1,0 +1,46 @@
+"""What a terminal shows: tables as wide as it is, warnings as one line each. No torch."""
+
+import logging
+from collections.abc import Sequence
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+WIDTH = 160  # where the output is no terminal: wide enough that rows stay whole and can be searched
+
+
+def console_for_output() -> Console:
+    """Standard output, as wide as the terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDTH)
+
+
+def confusion_table(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Table:
+    """The row-normalised confusion matrix, in percent."""
+    table = Table(title="Confusion: of each class (row), the percentage predicted as (column)")
+    table.add_column("")
+    for label in labels:
+        table.add_column(label, justify="right")
+    for label, row in zip(labels, matrix, strict=True):
+        total = sum(row)
+        table.add_row(label, *(f"{100 * count / total:.1f}" if total else "-" for count in row))
+    return table
+
+
+class LineHandler(logging.Handler):
+    """Prints each record as one line on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print it."""
+        click.echo(f"{record.levelname}: {record.getMessage()}", err=True)
+
+
+def quiet_libraries() -> None:
+    """Route the `toolkit` logger to standard error; libraries are heard from warnings on."""
+    logger = logging.getLogger("toolkit")
+    if not any(isinstance(handler, LineHandler) for handler in logger.handlers):
+        logger.addHandler(LineHandler())
+    logger.propagate = False
+    for name in ("speechbrain", "transformers"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,53 @@
+"""What is written after every epoch: epochs.csv, a line for the reader, TensorBoard where it is installed."""
+
+from collections.abc import Callable
+
+from toolkit.training.loop.history import History
+from toolkit.training.run_folder import EPOCH_COLUMNS, EPOCHS, RunFolder
+
+TENSORBOARD = "tensorboard"
+
+
+class EpochLog:
+    """Called with the history after every epoch; TensorBoard's file is open until its `with` block is left.
+
+    Args:
+        folder: the run's.
+        say: prints a line for the reader.
+    """
+
+    def __init__(self, folder: RunFolder, say: Callable[[str], None]):
+        self.folder, self.say = folder, say
+        self._writer = None
+
+    def __enter__(self) -> "EpochLog":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._writer is not None:
+            self._writer.close()  # ends its thread, which lives as long as the process otherwise
+
+    def __call__(self, history: History) -> None:
+        """Write epochs.csv anew and tell of the last row."""
+        self.folder.write_rows(EPOCHS, EPOCH_COLUMNS, history.rows)
+        row = history.rows[-1]
+        skipped = f"  skipped steps {history.skipped_steps}" if history.skipped_steps else ""
+        self.say(
+            f"epoch {row['epoch']:3d}  train loss {row['train_loss']:.4f}  valid WA {row['valid_wa']:.4f} "
+            f"UA {row['valid_ua']:.4f}  {row['seconds']:.1f} s{skipped}"
+        )
+        if self.folder.writes:
+            self._to_tensorboard(history)
+
+    def _to_tensorboard(self, history: History) -> None:
+        if self._writer is None:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                return
+            # a resumed run overwrites what an interrupted one wrote after its last checkpoint
+            self._writer = SummaryWriter(str(self.folder.path / TENSORBOARD), purge_step=len(history.rows))
+        row = history.rows[-1]
+        for column in EPOCH_COLUMNS[1:]:
+            self._writer.add_scalar(column.replace("_", "/", 1), row[column], row["epoch"])
+        self._writer.flush()

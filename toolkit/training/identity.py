@@ -1,0 +1,53 @@
+"""What makes two runs the same: the resolved recipe, the manifest, the code of the plugins; no torch."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from toolkit.corpus import Utterance
+
+LIBRARIES = ("torch", "torchaudio", "speechbrain", "transformers", "numpy")
+
+# Where a run happens, how it is watched and what others found changes nothing that it computes.
+IRRELEVANT = {
+    "": ("output_folder", "data_folder", "published"),
+    "training": ("device", "workers", "checkpoint_minutes", "checkpoint_steps"),
+}
+
+
+def run_hash(
+    recipe: Mapping[str, Any],
+    manifest: Iterable[Mapping[str, Any]],
+    versions: Mapping[str, str],
+    pretrained: Mapping[str, str | None] | None = None,
+) -> str:
+    """Eight hexadecimal digits that change with whatever can change a run's result.
+
+    Args:
+        recipe: resolved, plain; keys that cannot change a result are left out here.
+        manifest: rows with all that is known of the utterances, their paths relative to the corpus.
+        versions: distribution -> `code_version` of it.
+        pretrained: level -> the weights it starts from; they may be random today and downloaded tomorrow.
+
+    >>> run_hash({"seed": 1, "output_folder": "a"}, [], {}) == run_hash({"seed": 1, "output_folder": "b"}, [], {})
+    True
+    >>> run_hash({"seed": 1}, [], {}) == run_hash({"seed": 2}, [], {})
+    False
+    """
+    recipe = {key: value for key, value in recipe.items() if key not in IRRELEVANT[""]}
+    if "training" in recipe:
+        recipe["training"] = {k: v for k, v in recipe["training"].items() if k not in IRRELEVANT["training"]}
+    levels = list(recipe.get("model", {}).get("levels", {}))  # their order decides which weights are drawn first
+    identity = json.dumps(
+        [recipe, levels, list(manifest), dict(versions), dict(pretrained or {})], sort_keys=True, default=str
+    )
+    return hashlib.sha256(identity.encode()).hexdigest()[:8]
+
+
+def manifest_rows(utterances: Sequence[Utterance]) -> list[dict[str, Any]]:
+    """All that is known of the utterances, their paths relative to the folder that holds all of them."""
+    root = os.path.commonpath([utterance.path.parent for utterance in utterances])
+    return [{**asdict(utterance), "path": os.path.relpath(utterance.path, root)} for utterance in utterances]

@@ -1,0 +1,295 @@
+"""The training loop: SpeechBrain's Brain with exact resume, clipping over all groups and skipped non-finite steps."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import speechbrain as sb
+import torch
+from torch import Tensor, nn
+
+from toolkit.data.rank_batches import RowShares, unlabelled
+from toolkit.data.seeding import seed_all
+from toolkit.data.segments import Batch
+from toolkit.distributed import from_first, rank, ranks
+from toolkit.errors import ToolkitError
+from toolkit.model.system import System
+from toolkit.recipe.training import TrainingSpec
+from toolkit.statistics.metrics import unweighted_accuracy, weighted_accuracy
+from toolkit.training.loop.checkpoints import AtomicCheckpointer, load_state
+from toolkit.training.loop.compiling import compile_system
+from toolkit.training.loop.evaluation import Evaluation
+from toolkit.training.loop.history import History
+from toolkit.training.loop.objective import Objective
+from toolkit.training.loop.optimizers import build_optimizers, learning_rate_factor, parameter_groups, step_where
+from toolkit.training.loop.step_log import READ_EVERY, StepLog
+from toolkit.training.loop.train_step import Learner, SharedLearner
+
+SKIPS_IN_A_ROW = 20  # optimizer steps in a row with non-finite gradients after which training gives up
+
+
+class Epochs(sb.utils.epoch_loop.EpochCounter):
+    """Counts epochs up to the limit, or until every rule of the history has run out of patience."""
+
+    def __init__(self, limit: int, history: History):
+        super().__init__(limit)
+        self.history = history
+
+    def __next__(self) -> int:
+        if self.history.finished:
+            raise StopIteration
+        return super().__next__()
+
+
+class SystemBrain(sb.Brain):
+    """Trains one system on one fold.
+
+    Every random draw of a step comes from (seed, epoch, step, rank), and all state is in the checkpoints, so that a run
+    killed at any moment and started again ends with the same weights to the bit.
+
+    Within a step nothing waits for the device: the device decides whether the step is skipped, and losses and skips are
+    read every few batches.
+
+    Args:
+        system: what is trained.
+        objective: what is minimised.
+        training: the recipe's settings.
+        sampler: the training loader's batch sampler.
+        history: rows, stopping rules, counters.
+        checkpointer: where the state goes.
+        seed: the run's.
+        evaluation_parts: "valid" and "test" -> indices of their utterances in the evaluation loader's SegmentSet.
+        references: class index of every utterance of that set: [utterances].
+        predict_from: the head whose output is the answer.
+        on_epoch: called with the history after each epoch, before its checkpoint is saved.
+        on_resume: called with the number of epochs that are done and of batches of the next one.
+        progress: whether to draw progress bars on standard error.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        objective: Objective,
+        *,
+        training: TrainingSpec,
+        sampler: RowShares,
+        history: History,
+        checkpointer: AtomicCheckpointer,
+        seed: int,
+        evaluation_parts: Mapping[str, Sequence[int]],
+        references: Sequence[int],
+        predict_from: str,
+        on_epoch: Callable[[History], None],
+        on_resume: Callable[[int, int], None],
+        progress: bool = False,
+    ):
+        super().__init__(
+            modules={"system": system, "objective": objective},
+            run_opts={
+                "device": training.device,
+                "precision": training.precision,
+                "eval_precision": training.precision,
+                "ckpt_interval_minutes": 0 if training.checkpoint_steps else training.checkpoint_minutes,
+                "ckpt_interval_steps": training.checkpoint_steps,
+                "noprogressbar": not progress,
+            },
+            checkpointer=checkpointer,
+        )
+        self.training, self.seed, self.predict_from = training, seed, predict_from
+        self.history, self.train_sampler = history, sampler
+        self.on_epoch, self.on_resume = on_epoch, on_resume
+        self.epochs = Epochs(training.epochs, history)
+        self.parts = {part: np.asarray(indices) for part, indices in evaluation_parts.items()}
+        self.references = np.asarray(references)
+        if training.compile:
+            compile_system(self.system)
+        self.learner = SharedLearner(Learner(self.system, self.objective), sometimes_unknown=sampler.sometimes_unknown)
+        self.log = StepLog()
+        self.skips_in_a_row = 0
+        checkpointer.add_recoverables({"history": history, "epochs": self.epochs, **self.modules})
+
+    @property
+    def system(self) -> System:
+        """The system, outside any wrapper."""
+        return self.modules["system"]
+
+    @property
+    def objective(self) -> Objective:
+        """The objective, outside any wrapper."""
+        return self.modules["objective"]
+
+    def init_optimizers(self):
+        """A parameter group for each part that is trained, in one optimizer for each kind that the recipe names."""
+        self.optimizers_dict = build_optimizers(parameter_groups(self.system, self.objective), self.training)
+        self.checkpointer.add_recoverables(self.optimizers_dict)
+
+    @property
+    def optimizer_groups(self) -> list[dict]:
+        """The parameter groups of all optimizers."""
+        return [group for optimizer in self.optimizers_dict.values() for group in optimizer.param_groups]
+
+    def on_fit_start(self):
+        """Build the optimizer, then continue from the last intact checkpoint if there is one."""
+        self.init_optimizers()
+        if self.checkpointer.recover_if_possible() is not None:
+            self.on_resume(self.epochs.current, self.step)
+
+    def on_evaluate_start(self, max_key: str | None = None, min_key: str | None = None):
+        """Load the weights of the best checkpoint, and nothing of its history.
+
+        Args:
+            max_key: "best_valid" or "best_test", as the protocol rules.
+            min_key: not used.
+        """
+        best = self.checkpointer.best(max_key, self.history.selection(max_key.removeprefix("best_")).epoch)
+        for name in self.modules:
+            load_state(self.modules[name], best.paramfiles[name])
+
+    def fit_batch(self, batch: Batch) -> Tensor:
+        """One batch forward and backward; an optimizer step at the end of each accumulation and of the epoch.
+
+        Returns: its loss, on the device.
+        """
+        whole = None
+        if ranks() > 1:
+            whole = self.train_sampler.whole(self.step)
+            batch = batch if self.train_sampler.has_rows(self.step) else unlabelled(batch)
+        closes = self.step % self.training.accumulate == 0 or self.step == len(self.train_sampler)
+        # rank 0 draws what a process alone draws
+        seed_all(self.seed, "step", self.epochs.current, self.step, *([rank()] if rank() else []))
+        with self.learner.no_sync(not closes):
+            with self.training_ctx:
+                loss = self.learner(batch.to(self.device), batch.targets, whole)
+            self.backward(loss)
+        if closes:
+            self.optimizers_step()
+        return loss.detach()
+
+    def backward(self, loss: Tensor):
+        """Add a batch's share to the gradients of its optimizer step."""
+        self.scaler.scale(loss / self._batches_in_step()).backward()
+
+    def optimizers_step(self):
+        """Clip over all groups together, then step, unless a gradient is not finite."""
+        for optimizer in self.optimizers_dict.values():
+            self.scaler.unscale_(optimizer)
+        parameters = [p for group in self.optimizer_groups for p in group["params"]]
+        limit = self.training.max_grad_norm
+        norm = nn.utils.clip_grad_norm_(parameters, float("inf") if limit is None else limit)
+        taken = torch.isfinite(norm)
+        self._set_learning_rates()
+        for optimizer in self.optimizers_dict.values():
+            step_where(optimizer, taken)
+            optimizer.zero_grad(set_to_none=True)
+        self.scaler.update()  # lowers its scale after a step that was not finite
+        self.objective.after_step(taken)
+        self.learner.average_statistics()
+        self.optimizer_step += 1
+        self.log.add_step(taken)
+
+    def _set_learning_rates(self):
+        factor = learning_rate_factor(
+            self.optimizer_step,
+            schedule=self.training.schedule,
+            warmup_steps=self.training.warmup_steps,
+            total_steps=self.training.epochs * -(-len(self.train_sampler) // self.training.accumulate),
+        )
+        for group in self.optimizer_groups:
+            group["lr"] = group["base_lr"] * factor
+
+    def _batches_in_step(self) -> int:
+        """How many batches the current optimizer step sums over: fewer at the end of an epoch."""
+        accumulate, total = self.training.accumulate, len(self.train_sampler)
+        remainder = total % accumulate
+        return remainder if remainder and self.step > total - remainder else accumulate
+
+    def update_average(self, loss: Tensor | None, avg_loss: float) -> float:
+        """The mean of the epoch's losses that were read so far; `loss` is read later, with others."""
+        if loss is None:  # of an evaluation
+            return avg_loss
+        self.log.add_loss(self.step, loss)
+        if self.log.due:
+            self.read_log()
+        return self.avg_train_loss
+
+    def read_log(self):
+        """Wait for the device, then take into account what the last steps left there.
+
+        Raises:
+            ToolkitError: if too many steps in a row were skipped.
+        """
+        losses, taken = self.log.read()
+        for batch, loss in losses:
+            if math.isfinite(loss):
+                self.avg_train_loss -= self.avg_train_loss / batch
+                self.avg_train_loss += loss / batch
+        for one in taken:
+            self.skips_in_a_row = 0 if one else self.skips_in_a_row + 1
+            self.history.skipped_steps += not one
+            if self.skips_in_a_row >= SKIPS_IN_A_ROW:
+                raise ToolkitError(
+                    f"{SKIPS_IN_A_ROW} optimizer steps in a row had gradients that are not finite (epoch "
+                    f"{self.epochs.current}, by step {self.step}). Lower training.optimizer.learning_rate or training."
+                    "max_grad_norm, add training.warmup_steps, or look for broken audio with toolkit check-data."
+                )
+
+    def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
+        """Only between optimizer steps: gradients are not part of a checkpoint. Several ranks look at one clock."""
+        due = False
+        if self.step % self.training.accumulate:
+            return due
+        if self.training.checkpoint_steps:
+            due = steps_since_ckpt >= self.training.checkpoint_steps
+        elif self.training.checkpoint_minutes and (ranks() == 1 or not self.step % READ_EVERY):
+            due = from_first(lambda: time.time() - last_ckpt_time > 60 * self.training.checkpoint_minutes)
+        if due:
+            self.read_log()
+            self.history.seconds_before = time.monotonic() - self.epoch_start
+        return due
+
+    def on_stage_start(self, stage: sb.Stage, epoch: int | None = None):
+        """Begin an epoch (perhaps in its middle) or an evaluation."""
+        if stage == sb.Stage.TRAIN:
+            self.epoch_start = time.monotonic() - self.history.seconds_before
+            self.train_sampler.skip = self.step
+        else:
+            embeddings = self.system.fusion.sizes if stage == sb.Stage.TEST else ()
+            self.evaluation = Evaluation(self.system.heads, embeddings)
+
+    def evaluate_batch(self, batch: Batch, stage: sb.Stage) -> None:
+        """Collect the log-probabilities of every head, and the embeddings in the test stage."""
+        on_device = batch.to(self.device)
+        with self.evaluation_ctx:
+            output = self.system(on_device.inputs, on_device.covariates)
+        self.evaluation.add(batch, output)
+
+    def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None):
+        """After an epoch's evaluation: its row, the files that follow from it, its checkpoint."""
+        if stage == sb.Stage.TRAIN:
+            self.read_log()
+            self.train_loss = float(self.avg_train_loss)
+            return
+        self.evaluation.finish()
+        if stage == sb.Stage.VALID:
+            row = {"epoch": epoch, "train_loss": self.train_loss}
+            predicted = self.evaluation.answers(self.predict_from, len(self.references))
+            for part in ("valid", "test"):
+                reference, answer = self.references[self.parts[part]], predicted[self.parts[part]]
+                row[f"{part}_wa"] = weighted_accuracy(reference, answer)
+                row[f"{part}_ua"] = unweighted_accuracy(reference, answer)
+            row["seconds"] = time.monotonic() - self.epoch_start
+            self.history.rows.append(row)
+            self.history.seconds_before = 0.0
+            self.on_epoch(self.history)
+            self._save_epoch(epoch)
+
+    def _save_epoch(self, epoch: int):
+        best = {f"best_{rule}": epoch for rule in self.history.rules if self.history.selection(rule).epoch == epoch}
+        self.checkpointer.save_and_keep_only(
+            meta={"epoch": epoch, **best},
+            end_of_epoch=True,
+            num_to_keep=1,
+            importance_keys=[],
+            max_keys=[f"best_{rule}" for rule in self.history.rules],
+        )

@@ -1,0 +1,177 @@
+"""Checkpoints that are whole or not there: written aside, hashed, flushed to disk, then renamed."""
+
+import errno
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from speechbrain.utils.checkpoints import CKPT_PREFIX, Checkpoint, Checkpointer
+from speechbrain.utils.distributed import ddp_barrier, if_main_process, main_process_only
+
+from toolkit.errors import CheckpointError
+from toolkit.files import flush
+
+logger = logging.getLogger("toolkit")
+
+PARTIAL = ".partial+"
+HASHES = "hashes.json"
+
+
+def save_state(instance, path) -> None:
+    """Save an object's state_dict (tensors and plain values)."""
+    try:
+        torch.save(instance.state_dict(), path)
+    except RuntimeError as error:  # a write that was cut short comes as an error of torch's zip writer
+        raise OSError(errno.EIO, "the file could not be written to its end; is the disk full?") from error
+
+
+def load_state(instance, path, end_of_epoch=True) -> None:
+    """Load what `save_state` saved; never unpickles code, whatever the environment says."""
+    del end_of_epoch
+    instance.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def damage(folder: Path) -> str | None:
+    """Why a checkpoint's folder cannot be used, or None where every file is there with its hash."""
+    try:
+        hashes = json.loads((folder / HASHES).read_text())
+    except (OSError, ValueError):
+        return f"{HASHES} is missing or unreadable"
+    for name, expected in hashes.items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if file_hash(folder / name) != expected:
+            return f"{name} is not what was saved"
+    return None
+
+
+class AtomicCheckpointer(Checkpointer):
+    """SpeechBrain's Checkpointer with saves that a kill, a crash or a full disk cannot leave half done.
+
+    A save goes into a folder whose name begins with ".partial+", with the SHA-256 of every file beside them; all is
+    flushed to the disk, then the folder is renamed. What is damaged all the same is skipped with a warning.
+    What has a state_dict is saved by it and loaded with `weights_only=True`.
+
+    Where several ranks train together, rank 0 writes, lists and deletes while the others wait; what it found is what
+    all go by, and each loads for itself.
+    """
+
+    def __init__(self, checkpoints_dir, recoverables=None):
+        try:
+            super().__init__(checkpoints_dir)
+        except OSError as error:
+            raise CheckpointError(f"Checkpoints cannot be kept in {checkpoints_dir}: {error.strerror}.") from error
+        self.add_recoverables(recoverables or {})
+        if if_main_process():
+            for stale in self.checkpoints_dir.glob(PARTIAL + "*"):
+                shutil.rmtree(stale)
+        self._verdicts: dict[Path, str | None] = {}
+
+    def add_recoverable(self, name, obj, custom_load_hook=None, custom_save_hook=None, optional_load=False):
+        """Register an object; one with a state_dict is saved by `save_state` unless hooks are given."""
+        if hasattr(obj, "state_dict"):
+            custom_load_hook, custom_save_hook = (
+                custom_load_hook or load_state,
+                custom_save_hook or save_state,
+            )
+        super().add_recoverable(name, obj, custom_load_hook, custom_save_hook, optional_load)
+
+    def add_recoverables(self, recoverables):
+        """Register several objects by name."""
+        for name, instance in recoverables.items():
+            self.add_recoverable(name, instance)
+
+    @main_process_only
+    def save_checkpoint(self, meta=None, end_of_epoch=True, name=None, verbosity=logging.DEBUG):
+        """Save all recoverables, whole or not at all.
+
+        Raises:
+            CheckpointError: if the disk is full or cannot be written; earlier checkpoints stay as they were.
+        """
+        try:
+            partial = super().save_checkpoint(meta or {}, end_of_epoch, name, verbosity)
+            return self._publish(partial)
+        except OSError as error:
+            for stale in self.checkpoints_dir.glob(PARTIAL + "*"):
+                shutil.rmtree(stale, ignore_errors=True)
+            raise CheckpointError(
+                f"No checkpoint could be written to {self.checkpoints_dir}: {error.strerror}. "
+                "Earlier checkpoints are intact: make room and run the same command again to go on."
+            ) from error
+
+    def best(self, max_key: str, epoch: int) -> Checkpoint:
+        """The checkpoint of the best epoch.
+
+        Args:
+            max_key: "best_valid" or "best_test", the key of its meta that holds the epoch.
+            epoch: the best one by that rule.
+
+        Raises:
+            CheckpointError: if it is not there, or damaged; another epoch's is never taken for it.
+        """
+        found = self.find_checkpoint(max_key=max_key)
+        if found is None or found.meta[max_key] != epoch:
+            raise CheckpointError(
+                f"No intact checkpoint of the best epoch, {epoch}, is left in {self.checkpoints_dir}: delete the run's "
+                "folder to train it again."
+            )
+        return found
+
+    def keep_only(self, max_keys: Iterable[str]) -> None:
+        """Delete everything but the best checkpoint by each of these keys of their meta, damaged ones too."""
+        best = [self.find_checkpoint(max_key=key) for key in max_keys]
+        kept = {checkpoint.path for checkpoint in best if checkpoint is not None}
+        if if_main_process():
+            for folder in self.checkpoints_dir.iterdir():
+                if folder not in kept:
+                    shutil.rmtree(folder)
+        ddp_barrier()
+
+    @main_process_only
+    def list_checkpoints(self):
+        """All intact checkpoints."""
+        return super().list_checkpoints()
+
+    def _publish(self, partial: Checkpoint) -> Checkpoint:
+        files = sorted(path for path in partial.path.iterdir() if path.is_file())
+        hashes = {path.name: file_hash(path) for path in files}
+        (partial.path / HASHES).write_text(json.dumps(hashes, indent=1))
+        for path in [*files, partial.path / HASHES, partial.path]:
+            flush(path)
+        final = partial.path.with_name(partial.path.name.removeprefix(PARTIAL))
+        partial.path.rename(final)
+        flush(final.parent)
+        self._verdicts[final] = None
+        return Checkpoint(final, partial.meta, {k: final / p.name for k, p in partial.paramfiles.items()})
+
+    def _new_checkpoint_dirpath(self):
+        taken = {path.name.removeprefix(PARTIAL) for path in self.checkpoints_dir.iterdir()}
+        name = super()._new_checkpoint_dirpath().name.rsplit("+", 1)[0]
+        number = next(n for n in range(len(taken) + 1) if f"{name}+{n:02d}" not in taken)
+        return self.checkpoints_dir / f"{PARTIAL}{name}+{number:02d}"
+
+    def _custom_checkpoint_dirpath(self, name):
+        return self.checkpoints_dir / f"{PARTIAL}{CKPT_PREFIX}+{name}"
+
+    def _list_checkpoint_dirs(self):
+        return [folder for folder in super()._list_checkpoint_dirs() if self._intact(folder)]
+
+    def _intact(self, folder: Path) -> bool:
+        if folder not in self._verdicts:
+            self._verdicts[folder] = damage(folder)
+            if self._verdicts[folder] is not None:
+                logger.warning("Checkpoint %s is skipped: %s.", folder, self._verdicts[folder])
+        return self._verdicts[folder] is None

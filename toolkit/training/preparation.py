@@ -1,0 +1,196 @@
+"""From a recipe's file and a folder of data to one fold that can be trained; no torch."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from toolkit.corpus import Corpus, Utterance, apply_labels
+from toolkit.corpus.checks import CheckReport, Problem, check_corpus
+from toolkit.corpus.folds import Fold, pick_fold
+from toolkit.corpus.protocols import make_folds
+from toolkit.errors import CorpusError, ToolkitError
+from toolkit.plugins.registry import build, get_class
+from toolkit.recipe.loading import load_recipe
+from toolkit.recipe.schema import Recipe
+
+SYNTHETIC = "synthetic corpus: the figures say nothing about real speech"
+REDUCED = "small settings (the recipe's without_data) instead of the recipe's own"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A recipe with the data that it will be used on.
+
+    Args:
+        recipe: checked and resolved.
+        corpus: the plugin that reads it.
+        folder: where the data is; None where the corpus makes its own.
+        reduced: whether the recipe's `without_data` settings replace its own.
+    """
+
+    recipe: Recipe
+    corpus: Corpus
+    folder: Path | None
+    reduced: bool = False
+
+    def read(self) -> list[Utterance]:
+        """All utterances of the corpus, with the labels it came with."""
+        return self.corpus.read(self.folder)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """All that a run needs to know before anything heavy is imported.
+
+    Args:
+        source: recipe and data.
+        utterances: those with a label that the recipe uses, in the corpus's order.
+        classes: target or covariate name -> its classes in order; "label" first.
+        fold: the one to train.
+    """
+
+    source: Source
+    utterances: tuple[Utterance, ...]
+    classes: Mapping[str, tuple[str, ...]]
+    fold: Fold
+
+    @property
+    def stamps(self) -> tuple[str, ...]:
+        """What has to be said of every result, before weights are known."""
+        said = [SYNTHETIC] if self.source.corpus.synthetic else []
+        said += [REDUCED] if self.source.reduced else []
+        return (*said, self.fold.stamp) if self.fold.stamp else tuple(said)
+
+    def part(self, name: str) -> list[Utterance]:
+        """The utterances of "train", "valid" or "test"."""
+        members = set(getattr(self.fold, name))
+        return [utterance for utterance in self.utterances if utterance.id in members]
+
+    def class_index(self, utterance: Utterance, target: str) -> int:
+        """The index of an utterance's class of a target, -1 where it is not known."""
+        value = column(utterance, target)
+        return -1 if value is None else self.classes[target].index(value)
+
+
+def column(utterance: Utterance, name: str) -> str | None:
+    """What the manifest says of an utterance in a column, further columns included."""
+    value = getattr(utterance, name, None) if name in utterance.__dataclass_fields__ else utterance.extra.get(name)
+    return None if value in (None, "") else str(value)
+
+
+def load_source(
+    recipe: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    data_folder: str | Path | None = None,
+    manifest: str | Path | None = None,
+    search_folder: Path | None = None,
+    trust: bool = False,
+) -> Source:
+    """Read a recipe and decide where its data is.
+
+    The folder is the argument, else the recipe's `data_folder`, else the corpus's environment variable; where there
+    is none, the recipe's `without_data` part replaces what it names, unless the corpus needs no folder: a manifest.
+
+    Args:
+        recipe: the YAML's path.
+        overrides: "--a.b", "value", ... as on the command line.
+        data_folder: where the corpus is.
+        manifest: a CSV or JSON file to use instead of the recipe's corpus.
+        search_folder: looked in first for the recipe.
+        trust: whether the recipe may run code.
+    """
+    overrides = list(overrides)
+    if manifest is not None:
+        overrides += ["--corpus.plugin", "manifest", "--corpus.args.path", json.dumps(str(Path(manifest).resolve()))]
+
+    def load(data_available: bool) -> Recipe:
+        return load_recipe(
+            recipe,
+            overrides=overrides,
+            data_available=data_available,
+            search_folder=search_folder,
+            trust=trust,
+        )
+
+    loaded = load(data_available=True)
+    kind = get_class("corpus", loaded.corpus.plugin)
+    folder = data_folder or loaded.data_folder or kind.default_folder()
+    reduced = False
+    if folder is None and (kind.environment is not None or kind.synthetic):
+        full, loaded = loaded, load(data_available=False)
+        reduced = full != loaded
+    corpus = build("corpus", loaded.corpus.plugin, loaded.corpus.args, {}, where=loaded.corpus.where)
+    return Source(loaded, corpus, None if folder is None else Path(folder), reduced)
+
+
+def prepare(source: Source, utterances: Sequence[Utterance] | None = None) -> Preparation:
+    """Read the corpus, map its labels, make the folds and choose one.
+
+    Args:
+        source: recipe and data.
+        utterances: of the corpus, where they have been read already.
+
+    Raises:
+        CorpusError, ProtocolError: if that cannot be done; nothing has been written by then.
+    """
+    preparations = prepare_folds(source, utterances)
+    fold = pick_fold([preparation.fold for preparation in preparations], source.recipe.fold)
+    preparation = next(p for p in preparations if p.fold is fold)
+    trained = {u.label for u in preparation.part("train")}
+    missing = [label for label in preparation.classes["label"] if label not in trained]
+    if missing:
+        raise CorpusError(f"Fold {fold.name!r}: no training utterance has the label {', '.join(missing)}.")
+    return preparation
+
+
+def prepare_folds(source: Source, utterances: Sequence[Utterance] | None = None) -> list[Preparation]:
+    """Prepare every fold of a recipe's protocol; arguments and errors are those of `prepare`."""
+    recipe = source.recipe
+    utterances, labels = apply_labels(
+        source.read() if utterances is None else utterances, labels=recipe.labels, label_map=recipe.label_map
+    )
+    folds = make_folds(utterances, recipe.protocol.name, **recipe.protocol.args)
+    classes = target_classes(recipe, utterances, labels)
+    return [Preparation(source, tuple(utterances), classes, fold) for fold in folds]
+
+
+def check_source(source: Source) -> CheckReport:
+    """Check a corpus as its recipe will use it: labels, speakers, every audio file, and whether it can be split."""
+    recipe = source.recipe
+    utterances = source.read()
+    report = check_corpus(
+        utterances,
+        labels=recipe.labels,
+        label_map=recipe.label_map,
+        sample_rate=recipe.audio.sample_rate,
+        segment_samples=recipe.audio.segment_samples,
+        covariates=[name for name, spec in recipe.model.covariates.items() if spec.source == "label"],
+    )
+    try:
+        prepare(source, utterances)
+    except ToolkitError as error:
+        if not report.stops:
+            problem = Problem("protocol", "error", str(error), recipe.protocol.name)
+            report = replace(report, problems=(problem, *report.problems))
+    return report
+
+
+def target_classes(
+    recipe: Recipe, utterances: Sequence[Utterance], labels: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """The classes of every target and covariate: the labels, else what the whole manifest holds, sorted."""
+    parts = [*recipe.model.heads.values(), *recipe.model.losses.values()]
+    names = [part.target for part in parts] + list(recipe.model.covariates)
+    classes = {"label": tuple(labels)}
+    for name in names:
+        if name not in classes:
+            values = {value for u in utterances if (value := column(u, name)) is not None}
+            if len(values) < 2:
+                raise CorpusError(
+                    f"The recipe needs {name!r} of the utterances, and the corpus has "
+                    f"{'only ' + repr(*values) if values else 'no such column'}."
+                )
+            classes[name] = tuple(sorted(values))
+    return classes

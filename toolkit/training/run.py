@@ -1,0 +1,262 @@
+"""A run: one system trained and tested on one fold with one seed, its folder filled."""
+
+import json
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from toolkit.contracts import Seq
+from toolkit.corpus.manifests import manifest_text
+from toolkit.corpus.protocols import PROTOCOLS, selects_on, stopping_rules, training_protocol
+from toolkit.data.cache.features import FeatureCache, in_order
+from toolkit.data.front_ends import code_of_levels, features_of
+from toolkit.data.seeding import seed_all
+from toolkit.distributed import from_first, gathered, rank, ranks, share_state
+from toolkit.errors import DeviceError, GroupError, RecipeError
+from toolkit.hardware import available_device
+from toolkit.model.system import build_system
+from toolkit.plugins.versions import used_versions
+from toolkit.recipe.loading import dump_recipe
+from toolkit.recipe.schema import Recipe
+from toolkit.training.epoch_log import EpochLog
+from toolkit.training.identity import manifest_rows, run_hash
+from toolkit.training.loop.brain import SystemBrain
+from toolkit.training.loop.checkpoints import AtomicCheckpointer
+from toolkit.training.loop.history import History
+from toolkit.training.loop.objective import Objective, build_objective
+from toolkit.training.preparation import Preparation
+from toolkit.training.results import write_results
+from toolkit.training.run_data import RunData
+from toolkit.training.run_folder import CHECKPOINTS, HISTORY, MANIFEST, RECIPE, RunFolder
+
+
+class Run:
+    """One system, one fold, one seed.
+
+    Where several ranks train it together, rank 0 alone speaks, draws and writes the folder.
+
+    Args:
+        preparation: recipe, data and fold.
+        say: prints a line for the reader.
+        progress: whether to draw progress bars on standard error.
+        trace: a file for a profile of some steps, in the run's folder where it is relative; None: no profile.
+    """
+
+    def __init__(
+        self,
+        preparation: Preparation,
+        *,
+        say: Callable[[str], None] = print,
+        progress: bool = False,
+        trace: Path | None = None,
+    ):
+        self.preparation, self.recipe = preparation, preparation.source.recipe
+        self.protocol, self.trace = preparation.fold.protocol, trace
+        self.say, self.progress = (say, progress) if rank() == 0 else (_nothing, False)
+        self.training = replace(self.recipe.training, device=choose_device(self.recipe))
+        self.versions = used_versions(self.recipe)
+        seed_all(self.recipe.seed, "weights")
+        self.system = build_system(self.recipe, preparation.classes)
+        self.identity = self._identity()
+        self.folder = self._folder(self.protocol)
+
+    def train(self, *, wait: bool = False) -> Path:
+        """Train, test and write the folder; continue an interrupted run; leave a finished one alone.
+
+        Args: wait: whether to wait for another process that trains this run, instead of refusing.
+        Returns: the path of results.json.
+        """
+        self._agree()
+        if not from_first(lambda: self.folder.finished):
+            with self.folder.locked(wait=wait):
+                if not from_first(lambda: self.folder.finished):  # by a process that held the lock until now
+                    if not self.folder.path.is_dir():
+                        raise GroupError(
+                            f"Rank {rank()} does not see {self.folder.path}: all machines have to share it."
+                        )
+                    self._train_and_test()
+                    return self.folder.results
+        self.say(f"This run is finished, nothing is trained: {self.folder.path}")
+        return self.folder.results
+
+    def _agree(self) -> None:
+        """Make sure that all ranks train the same run.
+
+        Raises:
+            GroupError: if one has other data or code.
+        """
+        names = gathered(self.folder.path.name)
+        other = next((name for name in names if name != names[0]), None)
+        if other is not None:
+            raise GroupError(
+                f"The processes would train different runs, {names[0]} and {other}: all machines need the same recipe, "
+                "data and code."
+            )
+
+    def _identity(self) -> str:
+        """The hash that this run shares with those of protocols that are read from the same training."""
+        recipe = self.recipe.as_dict() | {"fold": self.preparation.fold.name}
+        recipe["protocol"]["name"] = training_protocol(self.protocol)
+        rows = manifest_rows(self.preparation.utterances)
+        return run_hash(recipe, rows, self.versions, self.system.pretrained)
+
+    def _folder(self, protocol: str) -> RunFolder:
+        name = RunFolder.name(
+            system=self.recipe.name,
+            protocol=protocol,
+            fold=self.preparation.fold.name,
+            seed=self.recipe.seed,
+            identity=self.identity,
+        )
+        return RunFolder(Path(self.recipe.output_folder) / name, writes=rank() == 0)
+
+    def _train_and_test(self) -> None:
+        data = RunData(self.preparation, fixed_samples=self.system.fixed_samples, device=self.training.device)
+        objective = build_objective(self.recipe, self.system, data.class_counts())
+        self._stamp()
+        self._write_inputs()
+        trained = self._folder_that_is_trained()
+        checkpointer = AtomicCheckpointer((trained or self.folder).path / CHECKPOINTS)
+        with EpochLog(self.folder, self.say) as epoch_log:
+            brain = self._brain(objective, data, checkpointer, epoch_log)
+            cache = self._feature_cache(data)
+            if trained is None:
+                self._fit(brain, data, cache)
+            else:
+                self.say(f"Trained already, only the test is left: {trained.path}")
+                brain.history.load_state_dict(json.loads((trained.path / HISTORY).read_text()))
+                brain.on_epoch(brain.history)
+        test = data.segments(self.preparation.part("test"))
+        cache.give([test])
+        brain.evaluate(data.loader(test), max_key=f"best_{selects_on(self.protocol)}")
+        write_results(self.folder, self.preparation, brain, versions=self.versions)
+
+    def _feature_cache(self, data: RunData) -> FeatureCache:
+        """The cache of this run's features; where they do not fit, the loaders compute them."""
+        cache = FeatureCache(
+            self.system,
+            code_of_levels(self.recipe),
+            [data.train, data.evaluation],
+            limit_mb=self.training.feature_cache_mb,
+            precision=self.training.feature_precision,
+            device=self.training.device,
+            say=self.say,
+            progress=self.progress,
+        )
+        data.front_end = cache.front_end
+        return cache
+
+    def _fit(self, brain: SystemBrain, data: RunData, cache: FeatureCache) -> None:
+        """Train to the end; what is kept of it are its history and the best epoch by each rule."""
+        cache.give([data.train, data.evaluation])
+        if brain.checkpointer.find_checkpoint() is None:
+            if rank() == 0:
+                self._fit_levels(data)
+            share_state(self.system)
+        with self._profiled(brain):
+            brain.fit(brain.epochs, data.loader(data.train, brain.train_sampler), data.loader(data.evaluation))
+        brain.checkpointer.keep_only([f"best_{rule}" for rule in brain.history.rules])
+        self.folder.write_json(HISTORY, brain.history.state_dict())
+
+    def _profiled(self, brain: SystemBrain) -> AbstractContextManager:
+        if self.trace is None or rank() > 0:
+            return nullcontext()
+        from toolkit.training.loop.profiling import StepProfile
+
+        return StepProfile(self.folder.path / self.trace, self.say).watch(brain)
+
+    def _folder_that_is_trained(self) -> RunFolder | None:
+        """This run's folder, or that of a protocol with the same training, whose training has ended."""
+        same = [p for p in PROTOCOLS if training_protocol(p) == training_protocol(self.protocol)]
+        folders = [self._folder(protocol) for protocol in dict.fromkeys((self.protocol, *same))]
+        ended = from_first(lambda: [(folder.path / HISTORY).is_file() for folder in folders])
+        return next((folder for folder, is_trained in zip(folders, ended, strict=True) if is_trained), None)
+
+    def _fit_levels(self, data: RunData) -> None:
+        """Let the levels that have to learn a scaling from the training part do so, before the first step."""
+        for name, level in self.system.levels.items():
+            if level.fits:
+                batches = track(
+                    in_order(data.train, partial(self._features, name)),
+                    f"scaling of {name}",
+                    console=Console(stderr=True),
+                    transient=True,
+                    disable=not self.progress,
+                )
+                level.fit(batch.features[name] for batch in batches)
+
+    def _features(self, level: str, wave: Seq) -> dict[str, Seq]:
+        """Features of one level, for batches that have none yet."""
+        levels, precision = {level: self.system.levels[level]}, self.training.feature_precision
+        return features_of(levels, wave.to(self.training.device), precision=precision)
+
+    def _brain(
+        self, objective: Objective, data: RunData, checkpointer: AtomicCheckpointer, epoch_log: EpochLog
+    ) -> SystemBrain:
+        return SystemBrain(
+            self.system,
+            objective,
+            training=self.training,
+            sampler=data.training_batches(),
+            history=History(
+                stopping_rules(self.protocol), patience=self.training.patience, min_epochs=self.training.min_epochs
+            ),
+            checkpointer=checkpointer,
+            seed=self.recipe.seed,
+            evaluation_parts={part: data.positions(part) for part in ("valid", "test")},
+            references=[self.preparation.class_index(u, "label") for u in data.evaluated],
+            predict_from=self.recipe.predict_from,
+            on_epoch=epoch_log,
+            on_resume=self._say_where_it_resumes,
+            progress=self.progress,
+        )
+
+    def _say_where_it_resumes(self, epochs: int, steps: int) -> None:
+        where = f"in epoch {epochs + 1} after step {steps}" if steps or epochs < self.training.epochs else "at its test"
+        self.say(f"Resumes {where}: {self.folder.path}")
+
+    def _stamp(self) -> None:
+        random = self.system.random_backbones
+        said = [f"random weights instead of pre-trained ones: {', '.join(random)}"] if random else []
+        self.folder.stamps = (*self.preparation.stamps, *said)
+        for stamp in self.folder.stamps:
+            self.say(f"NOTE: {stamp}")
+
+    def _write_inputs(self) -> None:
+        stamp = self.folder.stamp
+        self.folder.write(RECIPE, (f"# NOTE: {stamp}\n" if stamp else "") + dump_recipe(self.recipe))
+        note = {"note": stamp} if stamp else {}
+        utterances = [replace(u, extra={**u.extra, **note}) for u in self.preparation.utterances]
+        path = (self.folder.path / MANIFEST).absolute()
+        self.folder.write(MANIFEST, manifest_text(utterances, path))
+
+
+def choose_device(recipe: Recipe) -> str:
+    """The recipe's device, else the GPU if there is one.
+
+    Raises:
+        RecipeError: if the device is not there, or cannot compute in the recipe's precision.
+    """
+    precision = recipe.training.precision
+    name = recipe.training.device
+    if ranks() > 1 and (name or "").startswith("cuda:"):
+        raise RecipeError(f"training.device is {name!r}: where several processes train, each has its own; say cuda.")
+    try:
+        device = available_device(name, setting="training.device")
+        if device == "cuda" and ranks() > 1:
+            device = available_device(f"cuda:{os.environ['LOCAL_RANK']}", setting="a rank's own device")
+    except DeviceError as error:
+        raise RecipeError(str(error)) from None
+    if device == "cpu" and precision == "fp16":
+        raise RecipeError("training.precision is 'fp16', which needs a GPU: use fp32 or bf16 on the CPU.")
+    return device
+
+
+def _nothing(line: str) -> None:
+    """What ranks other than the first say."""

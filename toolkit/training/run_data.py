@@ -1,0 +1,127 @@
+"""The data of one run: segment sets with targets and covariates, loaders over them."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch.utils.data import BatchSampler, SequentialSampler
+
+from toolkit.contracts import Seq
+from toolkit.corpus import Utterance
+from toolkit.corpus.covariates import class_index, marginal, shuffled_value
+from toolkit.data.batches import REACH, EpochBatches, LengthBatches
+from toolkit.data.rank_batches import BatchShares, RowShares
+from toolkit.data.segments import SegmentLoader, SegmentSet
+from toolkit.distributed import rank, ranks
+from toolkit.errors import RecipeError
+from toolkit.hardware import give_back_large_blocks
+from toolkit.training.preparation import Preparation, column
+
+
+class RunData:
+    """Makes segment sets and loaders of a prepared fold.
+
+    Args:
+        preparation: recipe, utterances, classes and fold.
+        fixed_samples: the only segment length the system can take, or None.
+        device: where batches go.
+
+    Attributes:
+        front_end: makes features of batches that have none yet, in the loaders; None leaves that to the system.
+    """
+
+    front_end: Callable[[Seq], Mapping[str, Seq]] | None = None
+
+    def __init__(self, preparation: Preparation, *, fixed_samples: int | None, device: str = "cpu"):
+        self.preparation, self.fixed_samples, self.device = preparation, fixed_samples, device
+        self.recipe = preparation.source.recipe
+        fold = preparation.fold
+        evaluated = {*fold.valid, *fold.test}
+        self.evaluated = [u for u in preparation.utterances if u.id in evaluated]
+        self.train = self.segments(preparation.part("train"))
+        self.evaluation = self.segments(self.evaluated)
+
+    def segments(self, utterances: Sequence[Utterance]) -> SegmentSet:
+        """The segments of some utterances of the corpus."""
+        audio = self.recipe.audio
+        return SegmentSet(
+            utterances,
+            {name: [self.preparation.class_index(u, name) for u in utterances] for name in self.preparation.classes},
+            {name: self._covariate(name, utterances) for name in self._given_covariates()},
+            sample_rate=audio.sample_rate,
+            segment_samples=audio.segment_samples,
+            tail=audio.tail,
+            fixed_samples=self.fixed_samples,
+        )
+
+    def positions(self, part: str) -> list[int]:
+        """Where the utterances of "valid" or "test" stand in `evaluated`."""
+        members = set(getattr(self.preparation.fold, part))
+        return [index for index, utterance in enumerate(self.evaluated) if utterance.id in members]
+
+    def training_batches(self) -> RowShares:
+        """The batch sampler of the training part: this rank's rows of each batch."""
+        training = self.recipe.training
+        batches = EpochBatches(
+            self.train.segment_targets("label"),
+            batch_size=training.batch_size,
+            seed=self.recipe.seed,
+            sampler=training.sampler,
+            by_length=self._by_length(self.train),
+        )
+        targets = {name: self.train.segment_targets(name) for name in self.train.targets}
+        return RowShares(batches, targets, rank=rank(), ranks=ranks())
+
+    def loader(self, segments: SegmentSet, batches: RowShares | None = None) -> SegmentLoader:
+        """A loader over segments; without a batch sampler, this rank's batches in order or from short to long."""
+        training = self.recipe.training
+        if batches is None:
+            by_length = self._by_length(segments, reach=1.0)
+            in_order = BatchSampler(SequentialSampler(segments), training.batch_size, drop_last=False)
+            batches = BatchShares(by_length.in_order() if by_length else in_order, rank=rank(), ranks=ranks())
+        return SegmentLoader(
+            segments,
+            collate_fn=segments.collate,
+            batch_sampler=batches,
+            num_workers=training.workers,
+            persistent_workers=training.workers > 0,
+            worker_init_fn=give_back_large_blocks,
+            pin_memory=torch.device(self.device).type == "cuda",
+            front_end=self.front_end,
+        )
+
+    def _by_length(self, segments: SegmentSet, *, reach: float = REACH) -> LengthBatches | None:
+        """Batches of so many seconds, where the recipe asks for them."""
+        training, rate = self.recipe.training, self.recipe.audio.sample_rate
+        if training.batch_seconds is None:
+            return None
+        widths, limit = segments.widths(), training.batch_seconds * rate
+        longest = max(range(len(widths)), key=widths.__getitem__)
+        if widths[longest] > limit:
+            utterance = segments.utterances[segments.segments[longest].utterance]
+            raise RecipeError(
+                f"training.batch_seconds is {training.batch_seconds:g}, and a segment of {utterance.path} takes "
+                f"{widths[longest] / rate:.2f} s: give at least so many, or shorter audio.segment_seconds."
+            )
+        return LengthBatches(widths, limit=limit, most=training.batch_size, reach=reach)
+
+    def class_counts(self) -> dict[str, list[int]]:
+        """Target -> training segments by class."""
+        return {
+            name: torch.bincount(known[known >= 0], minlength=len(classes)).tolist()
+            for name, classes in self.preparation.classes.items()
+            for known in [self.train.segment_targets(name)]
+        }
+
+    def _given_covariates(self) -> list[str]:
+        return [n for n, spec in self.recipe.model.covariates.items() if spec.source != "predicted"]
+
+    def _covariate(self, name: str, utterances: Sequence[Utterance]) -> list[int]:
+        classes = self.preparation.classes[name]
+        value = self._covariate_value(name)
+        return [class_index(value(u), classes, covariate=name, utterance_id=u.id) for u in utterances]
+
+    def _covariate_value(self, name: str) -> Callable[[Utterance], str | None]:
+        if self.recipe.model.covariates[name].source == "label":
+            return lambda utterance: column(utterance, name)
+        shares = marginal(column(u, name) for u in self.preparation.utterances)
+        return lambda utterance: shuffled_value(utterance.id, self.recipe.seed, shares, name)
