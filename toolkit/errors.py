@@ -109,3 +109,21 @@ def counted(number: int, noun: str) -> str:
     ('1 cell', '0 cells')
     """
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def one_line(what: object) -> str:
+    """An exception, or any text, as one line that can be printed and is not too long.
+
+    >>> one_line(ValueError("no more" + chr(10) + "than one"))
+    'ValueError: no more than one'
+    >>> one_line("a" + chr(27) + "[2J")
+    'a?[2J'
+    """
+    try:
+        text = str(what)
+    except Exception:  # an exception of someone's own may fail at this, too
+        text = ""
+    if isinstance(what, BaseException):
+        text = f"{type(what).__name__}: {text}".rstrip(": ")
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    return line if len(line) <= 400 else line[:397] + "..."

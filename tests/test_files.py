@@ -1,0 +1,90 @@
+"""Files are there whole or not at all, whatever happens while they are written."""
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import pytest
+
+from toolkit.errors import CacheError
+from toolkit.files import cache_folder, locked, replacing, sha256, write_whole
+
+REMEDY = "make room"
+
+
+def test_a_file_and_its_folders_are_made_and_replaced(tmp_path):
+    path = tmp_path / "a" / "b.txt"
+    write_whole(path, "one", CacheError, REMEDY)
+    write_whole(path, b"two", CacheError, REMEDY, durable=True)
+    assert path.read_text() == "two" and list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_has_the_rights_that_the_umask_leaves(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_whole(tmp_path / "a", "x", CacheError, REMEDY)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_what_is_raised_meanwhile_leaves_the_old_file(tmp_path, error):
+    path = tmp_path / "a"
+    path.write_text("old")
+    with pytest.raises(error), replacing(path, CacheError, REMEDY) as partial:
+        partial.write_text("new")
+        raise error
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
+    path = tmp_path / "a"
+    message = r"a cannot be written \(No space left on device\): make room\.$"
+    with pytest.raises(CacheError, match=message), replacing(path, CacheError, REMEDY):
+        raise OSError(28, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_a_file_is_one_line(tmp_path):
+    (tmp_path / "a").write_text("")
+    with pytest.raises(CacheError, match=r"Not a directory|File exists"):
+        write_whole(tmp_path / "a" / "b", "x", CacheError, REMEDY)
+
+
+def test_a_lock_is_lost_with_the_process_that_holds_it(tmp_path):
+    path = tmp_path / "lock"
+    code = "import sys, time, pathlib; from toolkit.files import locked\n"
+    code += f"with locked(pathlib.Path({str(path)!r}), wait=True): print('held', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        for shared in (False, True):
+            with locked(path, wait=False, shared=shared) as held:
+                assert not held
+        holder.kill()
+    with locked(path, wait=False) as held:
+        assert held
+
+
+def test_readers_share_a_lock(tmp_path):
+    (tmp_path / "lock").touch()
+    with (
+        locked(tmp_path / "lock", wait=False, shared=True) as one,
+        locked(tmp_path / "lock", wait=False, shared=True) as two,
+    ):
+        assert one and two
+
+
+def test_the_hash_is_that_of_hashlib(tmp_path):
+    data = bytes(range(256)) * 10_000
+    (tmp_path / "a").write_bytes(data)
+    assert sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+def test_the_cache_folder_is_the_users(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "audio-classification-toolkit"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # the specification has such a value ignored
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "audio-classification-toolkit"
