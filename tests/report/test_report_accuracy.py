@@ -4,11 +4,11 @@ import sklearn.metrics as oracle
 from fake_experiment import LABELS, SER, TEN, FakeExperiment, FakeSystem, paper_experiment
 
 from toolkit.experiment.outcome import read_experiment
-from toolkit.report.accuracy_tables import accuracy_table, compared, difference_table, families
 from toolkit.report.choices import choose
 from toolkit.report.evidence import Evidence
-from toolkit.report.protocol_tables import protocol_table, step_table
 from toolkit.report.sections import in_short, sections
+from toolkit.report.tables.accuracy import accuracy_table, compared, difference_table, families
+from toolkit.report.tables.protocols import protocol_table, step_table
 from toolkit.statistics import difference_interval, difference_shares, holm, interval, sign_flip_test
 
 GENDER = {"gender": {"source": "label"}}

@@ -4,14 +4,14 @@ import sklearn.metrics as oracle
 from fake_experiment import LABELS, SER, TEN, FakeExperiment, FakeSystem, paper_experiment
 
 from toolkit.experiment.outcome import read_experiment
-from toolkit.report.breakdowns import duration_table, gender_table, speaker_tables
-from toolkit.report.calibration_table import calibration_table
 from toolkit.report.choices import choose
-from toolkit.report.covariate_tables import covariate_families, covariate_table, covariates
 from toolkit.report.evidence import Evidence
-from toolkit.report.hard_utterances import SHOWN, hard_utterance_table
 from toolkit.report.provenance import facts, systems_table
 from toolkit.report.sections import sections
+from toolkit.report.tables.breakdowns import duration_table, gender_table, speaker_tables
+from toolkit.report.tables.calibration import calibration_table
+from toolkit.report.tables.covariates import covariate_families, covariate_table, covariates
+from toolkit.report.tables.hard_utterances import SHOWN, hard_utterance_table
 
 
 def evidence(folder, experiment):

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from toolkit.report.formats import (
+from toolkit.report.tables.files import escape_latex, escape_markdown, to_csv, to_latex, to_markdown
+from toolkit.report.tables.formats import (
     AUDIO,
     COUNT,
     DASH,
@@ -19,8 +20,7 @@ from toolkit.report.formats import (
     TEXT,
     Marked,
 )
-from toolkit.report.table_files import escape_latex, escape_markdown, to_csv, to_latex, to_markdown
-from toolkit.report.tables import Column, Table
+from toolkit.report.tables.table import Column, Table
 from toolkit.statistics import Interval, Spread
 
 COLUMNS = [

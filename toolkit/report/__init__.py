@@ -15,8 +15,8 @@ from toolkit.report.drawings import Drawing
 from toolkit.report.evidence import Evidence
 from toolkit.report.page import render_page
 from toolkit.report.sections import in_short, sections
-from toolkit.report.table_files import to_csv, to_latex, to_markdown
-from toolkit.report.tables import Table
+from toolkit.report.tables.files import to_csv, to_latex, to_markdown
+from toolkit.report.tables.table import Table
 
 PAGE = "report.html"
 TABLES = "tables"

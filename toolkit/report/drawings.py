@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 
 from toolkit.corpus.protocols import selects_on
-from toolkit.report.accuracy_tables import compared
-from toolkit.report.calibration_table import curve
 from toolkit.report.choices import Choices
 from toolkit.report.evidence import Evidence
 from toolkit.report.figures.confusion import draw_confusions
@@ -16,6 +14,8 @@ from toolkit.report.figures.curves import draw_curves
 from toolkit.report.figures.differences import draw_differences
 from toolkit.report.figures.embedding import draw_embeddings, perplexity, project
 from toolkit.report.figures.reliability import draw_reliability
+from toolkit.report.tables.accuracy import compared
+from toolkit.report.tables.calibration import curve
 
 METRIC_NAMES = {"wa": "WA", "ua": "UA"}
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from toolkit.corpus.protocols import training_protocol
 from toolkit.report.evidence import Evidence
-from toolkit.report.formats import CLOCK, COUNT, LONG_TEXT, NUMBER, TEXT, clock
-from toolkit.report.tables import Column, Table
+from toolkit.report.tables.formats import CLOCK, COUNT, LONG_TEXT, NUMBER, TEXT, clock
+from toolkit.report.tables.table import Column, Table
 
 
 def facts(evidence: Evidence) -> list[tuple[str, str]]:

@@ -4,11 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from toolkit.errors import counted
-from toolkit.report.accuracy_tables import accuracy_table, compared, difference_table, families
-from toolkit.report.breakdowns import duration_table, gender_table, speaker_tables
-from toolkit.report.calibration_table import calibration_table
 from toolkit.report.choices import Choices
-from toolkit.report.covariate_tables import covariate_table, covariates
 from toolkit.report.drawings import (
     Drawing,
     confusion_drawing,
@@ -18,10 +14,14 @@ from toolkit.report.drawings import (
     reliability_drawing,
 )
 from toolkit.report.evidence import Evidence
-from toolkit.report.hard_utterances import hard_utterance_table
-from toolkit.report.protocol_tables import protocol_table, step_table
 from toolkit.report.provenance import facts, missing_table, systems_table
-from toolkit.report.tables import Table
+from toolkit.report.tables.accuracy import accuracy_table, compared, difference_table, families
+from toolkit.report.tables.breakdowns import duration_table, gender_table, speaker_tables
+from toolkit.report.tables.calibration import calibration_table
+from toolkit.report.tables.covariates import covariate_table, covariates
+from toolkit.report.tables.hard_utterances import hard_utterance_table
+from toolkit.report.tables.protocols import protocol_table, step_table
+from toolkit.report.tables.table import Table
 from toolkit.statistics import MIN_SPEAKERS, Comparison
 
 TITLES = {"ablation": "Ablation", "single_levels": "Single levels", "all_systems": "All systems"}

@@ -12,7 +12,7 @@ from toolkit.inference.bundle.card import card_text
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, read_config
 from toolkit.inference.bundle.summary import summarise_test
 from toolkit.report.evidence import Answers
-from toolkit.report.formats import DASH
+from toolkit.report.tables.formats import DASH
 from toolkit.statistics import interval, speaker_confusions
 from toolkit_plugins.corpora.iemocap import Iemocap
 from toolkit_plugins.corpora.ravdess import Ravdess

@@ -14,7 +14,7 @@ from stand_in_bundle import write_bundle
 from toolkit.cli.main import main as cli
 from toolkit.corpus import read_manifest
 from toolkit.inference.predict import loading
-from toolkit.report.formats import INTERVAL
+from toolkit.report.tables.formats import INTERVAL
 from toolkit.statistics import (
     Interval,
     expected_calibration_error,

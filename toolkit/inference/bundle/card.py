@@ -10,11 +10,11 @@ from toolkit.corpus.protocols import selects_on
 from toolkit.errors import join
 from toolkit.inference.bundle.config import BundleConfig, one_line
 from toolkit.plugins.declarations import OWN
-from toolkit.report.breakdowns import GENDERS
-from toolkit.report.formats import COUNT, DASH, PERCENT, clock
-from toolkit.report.table_files import escape_markdown as escape
-from toolkit.report.table_files import to_markdown
-from toolkit.report.tables import Column, Table
+from toolkit.report.tables.breakdowns import GENDERS
+from toolkit.report.tables.files import escape_markdown as escape
+from toolkit.report.tables.files import to_markdown
+from toolkit.report.tables.formats import COUNT, DASH, PERCENT, clock
+from toolkit.report.tables.table import Column, Table
 from toolkit.statistics import BINS, MIN_SPEAKERS
 
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from toolkit.inference.predict.evaluation import Evaluation
 from toolkit.inference.predict.pairing import Pair
-from toolkit.report.formats import INTERVAL, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL
+from toolkit.report.tables.formats import INTERVAL, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL
 from toolkit.statistics import METRICS
 from toolkit.terminal import confusion_table, console_for_output
 

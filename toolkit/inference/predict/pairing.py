@@ -13,7 +13,7 @@ from toolkit.inference.predict.evaluation import ends, nameless_note
 from toolkit.inference.predict.label_map import map_corpus, read_label_map
 from toolkit.inference.predict.labelled import CorpusAnswers, Settings, answer_corpus
 from toolkit.inference.predict.telling import say_stamps
-from toolkit.report.accuracy_tables import comparison_notes
+from toolkit.report.tables.accuracy import comparison_notes
 from toolkit.statistics import (
     LEVEL,
     METRICS,

@@ -6,10 +6,10 @@ from typing import Any
 
 from toolkit.corpus.protocols import PROTOCOLS
 from toolkit.errors import counted
-from toolkit.report.accuracy_tables import GROUPS, common_speakers
 from toolkit.report.evidence import Evidence
-from toolkit.report.formats import COUNT, PERCENT, POINTS, POINTS_INTERVAL, TEXT
-from toolkit.report.tables import Column, Table
+from toolkit.report.tables.accuracy import GROUPS, common_speakers
+from toolkit.report.tables.formats import COUNT, PERCENT, POINTS, POINTS_INTERVAL, TEXT
+from toolkit.report.tables.table import Column, Table
 from toolkit.statistics import METRICS, Comparison, compare, pooled_accuracies
 
 

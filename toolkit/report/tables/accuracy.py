@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from toolkit.report.evidence import Evidence
-from toolkit.report.formats import (
+from toolkit.report.tables.formats import (
     COUNT,
     DONE,
     INTERVAL,
@@ -18,7 +18,7 @@ from toolkit.report.formats import (
     TEXT,
     Marked,
 )
-from toolkit.report.tables import Column, Table
+from toolkit.report.tables.table import Column, Table
 from toolkit.statistics import (
     ALPHA,
     METRICS,

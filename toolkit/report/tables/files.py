@@ -9,7 +9,7 @@ import io
 import re
 from collections.abc import Sequence
 
-from toolkit.report.tables import Column, Table
+from toolkit.report.tables.table import Column, Table
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
 _LATEX = {

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from toolkit.report.formats import TEXT, Format
+from toolkit.report.tables.formats import TEXT, Format
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 
 from toolkit.corpus import Utterance
 from toolkit.report.evidence import Evidence
-from toolkit.report.formats import AUDIO, LONG_TEXT, PERCENT_1, SECONDS, TEXT
-from toolkit.report.tables import Column, Table
+from toolkit.report.tables.formats import AUDIO, LONG_TEXT, PERCENT_1, SECONDS, TEXT
+from toolkit.report.tables.table import Column, Table
 
 SHOWN = 50
 MANY = 6  # systems that fit beside each other

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.report.accuracy_tables import GROUPS, INCOMPLETE, incomplete_note
 from toolkit.report.evidence import Answers, Evidence
-from toolkit.report.formats import COUNT, MARKED, PERCENT_1, TEXT, Marked
-from toolkit.report.tables import Column, Table
+from toolkit.report.tables.accuracy import GROUPS, INCOMPLETE, incomplete_note
+from toolkit.report.tables.formats import COUNT, MARKED, PERCENT_1, TEXT, Marked
+from toolkit.report.tables.table import Column, Table
 from toolkit.statistics import METRICS, duration_thirds, pooled_accuracies
 
 MANY = 6  # systems that fit beside each other twice

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from toolkit.report.accuracy_tables import INCOMPLETE, incomplete_note
 from toolkit.report.evidence import Evidence
-from toolkit.report.formats import COUNT, MARKED, PERCENT, Marked
-from toolkit.report.tables import Column, Table
+from toolkit.report.tables.accuracy import INCOMPLETE, incomplete_note
+from toolkit.report.tables.formats import COUNT, MARKED, PERCENT, Marked
+from toolkit.report.tables.table import Column, Table
 from toolkit.statistics import BINS, ReliabilityCurve, expected_calibration_error, reliability_curve
 
 

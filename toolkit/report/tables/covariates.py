@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from toolkit.report.accuracy_tables import (
+from toolkit.report.evidence import Evidence
+from toolkit.report.tables.accuracy import (
     GROUPS,
     compared,
     comparison_cells,
     comparison_notes,
 )
-from toolkit.report.evidence import Evidence
-from toolkit.report.formats import P_VALUE, PERCENT, POINTS, POINTS_INTERVAL, TEXT
-from toolkit.report.tables import Column, Table
+from toolkit.report.tables.formats import P_VALUE, PERCENT, POINTS, POINTS_INTERVAL, TEXT
+from toolkit.report.tables.table import Column, Table
 from toolkit.statistics import METRICS, holm, pooled_accuracies
 
 WITHOUT = "without"
