@@ -13,7 +13,7 @@ from toolkit.errors import FailedPlugin, ShapeError
 from toolkit.plugins.declarations import OWN, Declaration
 from toolkit.plugins.failures import plugin_failures
 from toolkit.plugins.registry import Registry
-from toolkit.recipe.locations import Place
+from toolkit.recipe.locations import Location, Mark
 
 SOURCE = """
 from toolkit.contracts import Head
@@ -36,7 +36,7 @@ class Wrapped(Head):
     def forward(self, embedding):
         return embedding @ embedding
 """
-PLACE = Place("model.heads.emotion", {"model.heads": "in ser.yaml, line 7"})
+PLACE = Location("model.heads.emotion", Mark("ser.yaml", 7))
 EMBEDDING = torch.ones(2, 3)
 
 

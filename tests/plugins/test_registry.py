@@ -11,7 +11,7 @@ from toolkit.plugins import catalogue, probing
 from toolkit.plugins.catalogue import Catalogue
 from toolkit.plugins.declarations import Declaration, read_declaration
 from toolkit.plugins.registry import Registry, default_registry, discover, list_plugins
-from toolkit.recipe.locations import Place
+from toolkit.recipe.locations import Keys, Location, Mark
 
 HEAD = "from toolkit import PluginSpec, hookimpl\n"
 PITCH = '''
@@ -252,9 +252,10 @@ def test_build_gives_the_context_that_the_constructor_names(registry):
     ],
 )
 def test_an_argument_that_does_not_fit_is_named_with_its_place(registry, args, message):
-    marks = {"model.levels.p": "in ser.yaml, line 3", "model.levels.p.args.hihg": "in ser.yaml, line 4"}
+    keys = Keys({"args": Keys(args, {"hihg": Mark("ser.yaml", 4)})}, {"args": Mark("ser.yaml", 3)})
+    where = Location("model.levels.p", Mark("ser.yaml", 3), keys)
     with pytest.raises(RecipeError, match=r"^model\.levels\.p\." + message):
-        registry.build("extractor", "pitch", args, {"sample_rate": 1}, where=Place("model.levels.p", marks))
+        registry.build("extractor", "pitch", args, {"sample_rate": 1}, where=where)
 
 
 def test_check_args_builds_nothing(registry):

@@ -17,7 +17,8 @@ from toolkit.corpus import Corpus
 from toolkit.errors import PluginError, RecipeError, ToolkitError
 from toolkit.plugins.catalogue import PluginInfo
 from toolkit.plugins.registry import Registry
-from toolkit.recipe.yaml_files import Keys, read_text
+from toolkit.recipe.locations import Keys
+from toolkit.recipe.yaml_files import read_text
 from toolkit.terminal import console_for_output
 from toolkit.testing import PROPERTIES, Finding
 from toolkit.testing import check_plugin as run_suite

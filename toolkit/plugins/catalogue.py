@@ -7,7 +7,7 @@ from typing import Literal
 from toolkit.errors import AmbiguousPlugin, BrokenPlugin, PluginError, UnknownPlugin, did_you_mean, join
 from toolkit.hookspecs import CONTRACT_VERSION, KINDS, PluginSpec
 from toolkit.plugins.declarations import Declaration, same_distribution
-from toolkit.recipe.locations import Place, inside
+from toolkit.recipe.locations import Location, inside
 
 LIST = "`toolkit list-plugins` lists all."
 
@@ -115,7 +115,7 @@ class Catalogue:
         """What is known of a plugin. Raises as `find` does."""
         return self._info(self.find(kind, name))
 
-    def find(self, kind: str, name: str, where: Place | str = "") -> Candidate:
+    def find(self, kind: str, name: str, where: Location | str = "") -> Candidate:
         """The plugin of a kind that a recipe's name means.
 
         Args:

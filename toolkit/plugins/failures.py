@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from toolkit.errors import FailedPlugin, ToolkitError
 from toolkit.plugins.catalogue import Candidate
 from toolkit.plugins.declarations import reason
-from toolkit.recipe.locations import Place
+from toolkit.recipe.locations import Location
 
 OURS = ("toolkit", "toolkit_plugins")
 _ORIGIN = "_toolkit_origin"
@@ -23,7 +23,7 @@ class Origin(NamedTuple):
     """
 
     candidate: Candidate
-    where: Place | str
+    where: Location | str
 
 
 def remember_origin(plugin: Any, origin: Origin) -> None:

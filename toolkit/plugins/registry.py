@@ -20,7 +20,7 @@ from toolkit.plugins.declarations import Declaration, from_entry_points, install
 from toolkit.plugins.failures import Origin, remember_origin
 from toolkit.plugins.probing import probe
 from toolkit.plugins.signatures import check_arguments, read_arguments
-from toolkit.recipe.locations import Place, inside
+from toolkit.recipe.locations import Location, inside
 
 __all__ = [
     "PluginInfo",
@@ -37,7 +37,7 @@ __all__ = [
 class Registry(Catalogue):
     """A catalogue whose plugins can be imported, checked and built."""
 
-    def get_class(self, kind: str, name: str, *, where: Place | str = "") -> type:
+    def get_class(self, kind: str, name: str, *, where: Location | str = "") -> type:
         """Import a plugin's class.
 
         Args:
@@ -52,7 +52,7 @@ class Registry(Catalogue):
         """
         return _import(self.find(kind, name, where), where)
 
-    def check_args(self, kind: str, name: str, args: Mapping[str, Any] | None, *, where: Place | str = "") -> dict:
+    def check_args(self, kind: str, name: str, args: Mapping[str, Any] | None, *, where: Location | str = "") -> dict:
         """Check a recipe's arguments against the class's signature; build nothing.
 
         Returns:
@@ -74,7 +74,7 @@ class Registry(Catalogue):
         args: Mapping[str, Any] | None = None,
         context: Mapping[str, Any] | None = None,
         *,
-        where: Place | str = "",
+        where: Location | str = "",
     ) -> Any:
         """Make an instance of a plugin.
 
@@ -83,7 +83,7 @@ class Registry(Catalogue):
             name: as recipes write it.
             args: the recipe's arguments, checked first.
             context: what the system gives; the constructor gets what it names of it.
-            where: the plugin's place in the recipe: a Place, which knows its file, or a dotted path.
+            where: the plugin's place in the recipe: a Location, which knows its file, or a dotted path.
 
         Raises:
             RecipeError: if an argument does not fit, or the constructor refuses its value. PluginError: as `get_class`.
@@ -135,12 +135,12 @@ def list_plugins(kind: str | None = None) -> list[PluginInfo]:
     return default_registry().list_plugins(kind)
 
 
-def get_class(kind: str, name: str, *, where: Place | str = "") -> type:
+def get_class(kind: str, name: str, *, where: Location | str = "") -> type:
     """`Registry.get_class` of this process."""
     return default_registry().get_class(kind, name, where=where)
 
 
-def check_args(kind: str, name: str, args: Mapping[str, Any] | None, *, where: Place | str = "") -> dict[str, Any]:
+def check_args(kind: str, name: str, args: Mapping[str, Any] | None, *, where: Location | str = "") -> dict[str, Any]:
     """`Registry.check_args` of this process."""
     return default_registry().check_args(kind, name, args, where=where)
 
@@ -151,7 +151,7 @@ def build(
     args: Mapping[str, Any] | None = None,
     context: Mapping[str, Any] | None = None,
     *,
-    where: Place | str = "",
+    where: Location | str = "",
 ) -> Any:
     """`Registry.build` of this process."""
     return default_registry().build(kind, name, args, context, where=where)
@@ -166,7 +166,7 @@ def _answer(declaration: Declaration) -> list[PluginSpec] | BrokenPlugin:
         return error
 
 
-def _import(candidate: Candidate, where: Place | str) -> type:
+def _import(candidate: Candidate, where: Location | str) -> type:
     spec = candidate.spec
     place = f"{inside(where, 'plugin')}: " if where else ""
     try:

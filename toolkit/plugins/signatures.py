@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolkit.errors import RecipeError, did_you_mean
-from toolkit.recipe.locations import Place, inside
+from toolkit.recipe.locations import Location, inside
 from toolkit.recipe.type_checks import Mismatch, check_value, type_text
 
 REQUIRED = inspect.Parameter.empty
@@ -56,7 +56,7 @@ def read_arguments(cls: type, context: Collection[str] = ()) -> list[Argument]:
 
 
 def check_arguments(
-    cls: type, args: Mapping[str, Any], *, context: Collection[str] = (), what: str, where: Place | str
+    cls: type, args: Mapping[str, Any], *, context: Collection[str] = (), what: str, where: Location | str
 ) -> dict[str, Any]:
     """Check a recipe's arguments against a class's signature.
 

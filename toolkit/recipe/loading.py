@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import RecipeError
-from toolkit.recipe.locations import Mark
+from toolkit.recipe.locations import Keys, Mark
 from toolkit.recipe.merging import merge
 from toolkit.recipe.overrides import Override, override_tree
 from toolkit.recipe.reading import FILE_KEYS, check_keys, default_at, null_is_value, read_plain, read_recipe
@@ -34,7 +34,7 @@ from toolkit.recipe.schema import (
     Recipe,
 )
 from toolkit.recipe.training import GroupSpec, OptimizerSpec, TrainingSpec
-from toolkit.recipe.yaml_files import Keys, read_yaml
+from toolkit.recipe.yaml_files import read_yaml
 
 __all__ = [
     "EVERY_HEAD",

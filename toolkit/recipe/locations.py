@@ -1,14 +1,15 @@
 """Where a value of a recipe stands: its dotted path, and the file and line it came from.
 
->>> place = Place("model.fusion", {"model.fusion": "in ser.yaml, line 7"})
->>> str(place.child("args", "dim"))
-'model.fusion.args.dim in ser.yaml, line 7'
->>> str(inside("model.fusion", "args", "dim"))
-'model.fusion.args.dim'
+>>> keys = Keys({"args": Keys({"dim": 64}, {"dim": Mark("ser.yaml", 9)})}, {"args": Mark("ser.yaml", 8)})
+>>> location = Location("model.fusion", Mark("ser.yaml", 7), keys)
+>>> str(location.child("args", "dim")), str(location.child("on"))
+('model.fusion.args.dim in ser.yaml, line 9', 'model.fusion.on in ser.yaml, line 7')
+>>> str(inside("model.fusion", "args"))
+'model.fusion.args'
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Mark:
 
     Args:
         source: the file's name; "" for the command line.
-        line: from 1.
+        line: from 1; 0 for the whole file.
         column: from 1.
     """
 
@@ -26,41 +27,55 @@ class Mark:
     column: int = 0
 
     def __str__(self):
-        return f"in {self.source}, line {self.line}" if self.source else "on the command line"
+        if not self.source:
+            return "on the command line"
+        return f"in {self.source}, line {self.line}" if self.line else f"in {self.source}"
 
     @property
     def exact(self) -> str:
-        """With the column, for what is wrong in the writing itself."""
-        return f"{self.source}, line {self.line}, column {self.column}" if self.source else "on the command line"
+        """With the column, for errors in the YAML itself."""
+        return f"{self.source}, line {self.line}, column {self.column}" if self.source else str(self)
 
 
 COMMAND_LINE = Mark("")
 
 
+class Keys(dict):
+    """A mapping that knows where each of its keys was written: `marks`, key -> Mark."""
+
+    def __init__(self, values=(), marks=None):
+        super().__init__(values)
+        self.marks: dict[str, Mark] = dict(marks or {})
+
+
 @dataclass(frozen=True)
-class Place:
-    """A dotted path that knows which file said what stands there.
+class Location:
+    """A dotted path with the file and line of what stands there.
 
     Args:
-        path: as overrides write it, "" for the whole recipe.
-        marks: dotted path -> "in ser.yaml, line 7"; a path that is missing stands where its nearest parent stands.
+        path: as overrides write it; "" for the whole recipe.
+        mark: its position, where it is known.
+        value: what stands there; Keys know the marks of what they hold.
     """
 
-    path: str
-    marks: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    path: str = ""
+    mark: Mark | None = None
+    value: Any = field(default=None, repr=False, compare=False)
 
-    def child(self, *keys: str) -> "Place":
-        """The place of a key inside."""
-        return Place(".".join(filter(None, [self.path, *keys])), self.marks)
+    def child(self, *keys: str) -> "Location":
+        """The location of a key inside; the mark is that of the nearest parent where the key has none."""
+        location = self
+        for key in keys:
+            value, mark = location.value, location.mark
+            if isinstance(value, Keys):
+                value, mark = value.get(key), value.marks.get(key, mark)
+            location = Location(f"{location.path}.{key}".lstrip("."), mark, value)
+        return location
 
     def __str__(self):
-        parts = self.path.split(".")
-        for length in range(len(parts), -1, -1):
-            if mark := self.marks.get(".".join(parts[:length])):
-                return f"{self.path} {mark}".strip()
-        return self.path
+        return f"{self.path} {self.mark or ''}".strip()
 
 
-def inside(where: "Place | str", *keys: str) -> Place:
-    """The place of a key inside `where`, which may be a plain dotted path."""
-    return (where if isinstance(where, Place) else Place(where)).child(*keys)
+def inside(where: Location | str, *keys: str) -> Location:
+    """The location of a key inside `where`, which may be a plain dotted path."""
+    return (where if isinstance(where, Location) else Location(where)).child(*keys)

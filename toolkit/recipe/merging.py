@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from toolkit.errors import RecipeError, did_you_mean
-from toolkit.recipe.yaml_files import Keys
+from toolkit.recipe.locations import Keys
 
 Path = tuple[str, ...]
 NAMED = tuple(("model", family) for family in ("levels", "covariates", "heads", "losses"))

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import RecipeError, did_you_mean
-from toolkit.recipe.locations import COMMAND_LINE
+from toolkit.recipe.locations import COMMAND_LINE, Keys
 from toolkit.recipe.reading import FILE_KEYS, annotation_at, known_paths, text_is_wanted
-from toolkit.recipe.yaml_files import Keys, read_text
+from toolkit.recipe.yaml_files import read_text
 
 SHORT = {"protocol": "protocol.name", "device": "training.device", "precision": "training.precision"}
 Override = tuple[str, str]

@@ -1,4 +1,4 @@
-"""Trees of values against the recipe's dataclasses: unknown keys, wrong types, places, and the dataclasses made."""
+"""Trees of values against the recipe's dataclasses: unknown keys, wrong types, locations, and the dataclasses made."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -8,10 +8,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from toolkit.errors import RecipeError, did_you_mean
 from toolkit.recipe.field_checks import BadField
-from toolkit.recipe.locations import Place
+from toolkit.recipe.locations import Keys, Location, Mark
 from toolkit.recipe.schema import Recipe
 from toolkit.recipe.type_checks import Mismatch, check_value, words
-from toolkit.recipe.yaml_files import Keys
 
 Path = tuple[str, ...]
 FILE_KEYS = ("extends", "without_data")  # what stands in a file and not in a resolved recipe
@@ -97,7 +96,7 @@ def check_keys(tree: Keys, path: Path = (), also: tuple[str, ...] = ()) -> None:
         if is_dataclass(annotation) and key not in _types(annotation):
             if key in also:
                 continue
-            raise _unknown(Place(".".join((*path, key)), {"": str(tree.marks[key])}), key, annotation, also)
+            raise _unknown(Location(".".join((*path, key)), tree.marks[key]), key, annotation, also)
         if isinstance(value, Keys) and _holds_keys(annotation_at((*path, key))):
             check_keys(value, (*path, key))
 
@@ -106,9 +105,9 @@ def read_recipe(tree: Keys, source: str) -> Recipe:
     """Make a Recipe of a resolved tree; `source` is the file that is named where a key is missing.
 
     Raises:
-        RecipeError: for the first key or value that does not fit, with its place.
+        RecipeError: for the first key or value that does not fit, with its location.
     """
-    return _read(Recipe, tree, Place("", {"": f"in {source}", **dict(_marks(tree, ""))}))
+    return _read(Recipe, tree, Location("", Mark(source), tree))
 
 
 def read_plain(cls: type, values: Any) -> Any:
@@ -117,44 +116,44 @@ def read_plain(cls: type, values: Any) -> Any:
     Raises:
         RecipeError: for the first key or value that does not fit, with its dotted path.
     """
-    return _read(cls, values, Place(""))
+    return _read(cls, values, Location())
 
 
-def _read(annotation: Any, value: Any, place: Place) -> Any:
+def _read(annotation: Any, value: Any, location: Location) -> Any:
     if is_dataclass(annotation):
-        return _read_dataclass(annotation, value, place)
+        return _read_dataclass(annotation, value, location)
     if _holds_keys(annotation):
         inner = get_args(annotation)[1]
-        values = _mapping(value, annotation, place).items()
+        values = _mapping(value, annotation, location).items()
         if not is_dataclass(inner):
-            return {key: _read(inner, item, place.child(key)) for key, item in values}
-        return {key: _read(inner, item, place.child(key)) for key, item in values if item is not None}
+            return {key: _read(inner, item, location.child(key)) for key, item in values}
+        return {key: _read(inner, item, location.child(key)) for key, item in values if item is not None}
     try:
         return check_value(_unmarked(value), annotation)
     except Mismatch as error:
-        raise RecipeError(f"{place}: {error}") from None
+        raise RecipeError(f"{location}: {error}") from None
 
 
-def _read_dataclass(cls: type, value: Any, place: Place) -> Any:
-    tree, types = _mapping(value, cls, place), _types(cls)
+def _read_dataclass(cls: type, value: Any, location: Location) -> Any:
+    tree, types = _mapping(value, cls, location), _types(cls)
     for key in tree:
         if key not in types:
-            raise _unknown(place.child(key), key, cls, ())
+            raise _unknown(location.child(key), key, cls, ())
     values = {}
     for field in _fields(cls):
         if tree.get(field.name) is not None or (field.name in tree and NoneType in _members(types[field.name])):
-            values[field.name] = _read(types[field.name], tree[field.name], place.child(field.name))
+            values[field.name] = _read(types[field.name], tree[field.name], location.child(field.name))
         elif _default(field) is MISSING:
             needed = "a mapping" if is_dataclass(types[field.name]) else words(types[field.name])
-            raise RecipeError(f"{place.child(field.name)}: this key is missing; {needed} is needed.")
-    where = {"where": place} if any(f.name == "where" for f in fields(cls)) else {}
+            raise RecipeError(f"{location.child(field.name)}: this key is missing; {needed} is needed.")
+    where = {"where": location} if any(f.name == "where" for f in fields(cls)) else {}
     try:
         return cls(**values, **where)
     except BadField as error:
-        raise RecipeError(f"{place.child(*error.path.split('.'))}: {error.problem}") from None
+        raise RecipeError(f"{location.child(*error.path.split('.'))}: {error.problem}") from None
 
 
-def _mapping(value: Any, annotation: Any, place: Place) -> Mapping:
+def _mapping(value: Any, annotation: Any, location: Location) -> Mapping:
     if isinstance(value, Mapping):
         return value
     hint = ""
@@ -164,13 +163,13 @@ def _mapping(value: Any, annotation: Any, place: Place) -> Mapping:
     try:
         check_value(value, dict)
     except Mismatch as error:
-        raise RecipeError(f"{place}: {error}{hint}") from None
+        raise RecipeError(f"{location}: {error}{hint}") from None
     return value
 
 
-def _unknown(place: Place, key: str, cls: type, also: tuple[str, ...]) -> RecipeError:
+def _unknown(location: Location, key: str, cls: type, also: tuple[str, ...]) -> RecipeError:
     known = [*_types(cls), *also]
-    return RecipeError(f"{place}: there is no such key.{did_you_mean(key, known)} Known: {', '.join(known)}.")
+    return RecipeError(f"{location}: there is no such key.{did_you_mean(key, known)} Known: {', '.join(known)}.")
 
 
 def _unmarked(value: Any) -> Any:
@@ -199,12 +198,3 @@ def _fields(cls: type) -> list[Field]:
 def _types(cls: type) -> dict[str, Any]:
     hints = get_type_hints(cls)
     return {field.name: hints[field.name] for field in _fields(cls)}
-
-
-def _marks(tree: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
-    for key, value in tree.items():
-        here = f"{path}.{key}".lstrip(".")
-        if isinstance(tree, Keys) and key in tree.marks:
-            yield here, str(tree.marks[key])
-        if isinstance(value, Mapping):
-            yield from _marks(value, here)

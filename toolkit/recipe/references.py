@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import RecipeError, did_you_mean
-from toolkit.recipe.locations import Mark
-from toolkit.recipe.yaml_files import CORE, Code, Keys, Placeholder, Reference
+from toolkit.recipe.locations import Keys, Mark
+from toolkit.recipe.yaml_files import CORE, Code, Placeholder, Reference
 
 POINTER = re.compile(r"<([^<>]+)>")
 OPERATIONS = {

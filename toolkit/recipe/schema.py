@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, Protocol
 
 from toolkit.recipe.field_checks import BadField, at_least, check_name, known
-from toolkit.recipe.locations import Place
+from toolkit.recipe.locations import Location
 from toolkit.recipe.training import TrainingSpec
 
 FUSED = "fused"
@@ -26,7 +26,7 @@ class PartSpec:
 
     plugin: str
     args: Mapping[str, Any] = field(default_factory=dict)
-    where: Place | str = field(default="", compare=False, repr=False)
+    where: Location | str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class CovariateSpec:
     source: Literal["label", "predicted", "shuffled"]
     level: str | None = None
     weight: float | None = None
-    where: Place | str = field(default="", compare=False, repr=False)
+    where: Location | str = field(default="", compare=False, repr=False)
 
     def __post_init__(self):
         if self.source == "predicted":
@@ -140,7 +140,7 @@ class ProtocolSpec:
 
     name: str
     args: Mapping[str, Any] = field(default_factory=dict)
-    where: Place | str = field(default="", compare=False, repr=False)
+    where: Location | str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +218,7 @@ class Recipe:
     predict_from: str | None = None
     training: TrainingSpec = field(default_factory=TrainingSpec)
     published: PublishedSpec = field(default_factory=PublishedSpec)
-    where: Place | str = field(default="", compare=False, repr=False)
+    where: Location | str = field(default="", compare=False, repr=False)
 
     def __post_init__(self):
         object.__setattr__(self, "fold", None if self.fold is None else str(self.fold))

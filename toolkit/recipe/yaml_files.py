@@ -17,7 +17,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from toolkit.errors import RecipeError
-from toolkit.recipe.locations import Mark
+from toolkit.recipe.locations import Keys, Mark
 
 CORE = "tag:yaml.org,2002:"
 REFERENCES = ("!ref", "!copy")
@@ -28,14 +28,6 @@ TEXT = tuple(CORE + name for name in ("str", "timestamp", "value"))
 NUMBERS = {CORE + "int": int, CORE + "float": float}
 MOST_NODES = 100_000  # aliases can make a small file enormous
 DEEPEST = 50
-
-
-class Keys(dict):
-    """A mapping that knows where each of its keys was written: `marks`, key -> Mark."""
-
-    def __init__(self, values=(), marks=None):
-        super().__init__(values)
-        self.marks: dict[str, Mark] = dict(marks or {})
 
 
 @dataclass(eq=False)
