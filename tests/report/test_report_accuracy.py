@@ -79,7 +79,7 @@ def test_intervals_and_tests_are_those_of_the_speakers_confusions(two_seeds):
         assert accuracy[f"{metric}_interval"] == interval(mf, metric)
         assert difference[f"{metric}_interval"] == difference_interval(ser, mf, metric)
         assert difference[f"{metric}_difference"] == pytest.approx(difference_shares(ser, mf, metric).sum())
-    p = holm([sign_flip_test(difference_shares(ser, mf, metric)).p for metric in ("wa", "ua")])
+    p = holm([sign_flip_test(difference_shares(ser, mf, metric)) for metric in ("wa", "ua")])
     assert (difference["wa_p"], difference["ua_p"]) == pytest.approx(tuple(p))
     assert difference["wa_verdict"] == "better" and difference["speakers"] == 10
 

@@ -8,7 +8,7 @@ from toolkit.report.choices import choose
 from toolkit.report.evidence import Evidence
 from toolkit.report.provenance import facts, systems_table
 from toolkit.report.sections import sections
-from toolkit.report.tables.breakdowns import duration_table, gender_table, speaker_tables
+from toolkit.report.tables.breakdowns import duration_table, gender_table, speaker_tables, thirds
 from toolkit.report.tables.calibration import calibration_table
 from toolkit.report.tables.covariates import covariate_families, covariate_table, covariates
 from toolkit.report.tables.hard_utterances import SHOWN, hard_utterance_table
@@ -51,6 +51,11 @@ def test_durations_are_cut_into_thirds_of_all_test_utterances(found):
     expected = scores(found, "ser", lambda r: low < float(r["seconds"]) <= high)
     assert (row["middle_n"], row["middle_wa"], row["middle_ua"]) == pytest.approx(expected)
     assert row["short_n"] + row["middle_n"] + row["long_n"] == len(seconds)
+
+
+def test_utterances_of_one_duration_stay_together():
+    assert set(thirds([3.0] * 9)[0]) == {"short"}
+    assert thirds([1.0, 1.0, 1.0, 2.0])[0] == ["short", "short", "short", "long"]
 
 
 def test_speakers_stand_in_the_corpus_order_with_their_own_accuracies(found):

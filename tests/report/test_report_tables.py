@@ -57,8 +57,8 @@ def table(**changes):
         (POINTS_INTERVAL, Interval(-0.01, 0.0), f"{MINUS}1.00 to 0.00", (-0.01, 0.0)),
         (P_VALUE, 0.0004, "< 0.001", (0.0004,)),
         (P_VALUE, 0.03125, "0.031", (0.03125,)),
-        (OVER_FOLDS, Spread(0.7, 0.05, None, 3, 1), "70.00 ± 5.00", (0.7, 0.05)),
-        (OVER_FOLDS, Spread(0.7, None, None, 1, 1), "70.00", (0.7, None)),
+        (OVER_FOLDS, Spread(0.7, 0.05, None), "70.00 ± 5.00", (0.7, 0.05)),
+        (OVER_FOLDS, Spread(0.7, None, None), "70.00", (0.7, None)),
         (INTERVAL, None, DASH, (None, None)),
     ],
 )

@@ -78,12 +78,12 @@ def test_names_do_as_well_as_columns():
 @pytest.mark.parametrize(
     ("probabilities", "reference", "text"),
     [
-        (np.zeros((0, 2)), [], r"with one utterance at least; not \[0, 2\]"),
+        (np.zeros((0, 2)), [], r"with at least one utterance; not \[0, 2\]"),
         ([0.5, 0.5], [0, 1], r"\[utterances, classes\]"),
         (pairs(0.9, 0.8), [0], r"one true label for each utterance is needed, not \[1\] for 2"),
-        ([[0.9, 0.1], [0.9, 0.2]], [0, 0], "row 1 is no probabilities that sum to 1"),
-        ([[1.5, -0.5]], [0], "row 0 is no probabilities"),
-        ([[float("nan"), 1.0]], [0], "row 0 is no probabilities"),
+        ([[0.9, 0.1], [0.9, 0.2]], [0, 0], "row 1 does not hold probabilities that sum to 1"),
+        ([[1.5, -0.5]], [0], "row 0 does not hold probabilities"),
+        ([[float("nan"), 1.0]], [0], "row 0 does not hold probabilities"),
     ],
 )
 def test_what_is_no_probability_is_an_error(probabilities, reference, text):
@@ -92,11 +92,11 @@ def test_what_is_no_probability_is_an_error(probabilities, reference, text):
 
 
 def test_labels_and_bins_are_checked():
-    with pytest.raises(ValueError, match=r"label 'sda' is none of ang, sad\. Did you mean 'sad'"):
+    with pytest.raises(ValueError, match=r"label 'sda' is not one of ang, sad\. Did you mean 'sad'"):
         reliability_curve(pairs(0.9), ["sda"], labels=["ang", "sad"])
-    with pytest.raises(ValueError, match="label 2 is none of 0, 1"):
+    with pytest.raises(ValueError, match="label 2 is not one of 0, 1"):
         reliability_curve(pairs(0.9), [2])
-    with pytest.raises(ShapeError, match="2 columns need as many different labels"):
+    with pytest.raises(ShapeError, match="2 columns need as many labels"):
         reliability_curve(pairs(0.9), ["ang"], labels=["ang"])
-    with pytest.raises(ValueError, match="one bin at least, not 0"):
+    with pytest.raises(ValueError, match="at least one bin, not 0"):
         reliability_curve(pairs(0.9), [0], bins=0)

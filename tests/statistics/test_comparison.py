@@ -156,5 +156,5 @@ def test_an_unknown_baseline_or_metric_is_an_error_that_names_the_nearest():
     a = system(right(*[5] * 6))
     with pytest.raises(ValueError, match=r"no system is called 'sre'\. Did you mean 'ser'"):
         compare({"ser": a, "mtl": a}, baseline="sre")
-    with pytest.raises(ValueError, match="metric 'f1' is none of wa, ua"):
+    with pytest.raises(ValueError, match="metric 'f1' is not one of wa, ua"):
         compare({"ser": a, "mtl": a}, baseline="ser", metrics=["f1"])

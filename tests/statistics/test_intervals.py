@@ -4,8 +4,9 @@ from scipy import stats
 from simulated_speakers import confusions_of, draw_pair, draw_system, true_accuracies
 
 from toolkit.errors import ShapeError
-from toolkit.statistics.confusions import pooled_accuracies, speaker_accuracies
+from toolkit.statistics.confusions import hits_and_totals, pooled_accuracies
 from toolkit.statistics.intervals import Interval, difference_interval, interval
+from toolkit.statistics.metrics import accuracy
 
 TEN = draw_system(np.random.default_rng(3), 10)
 OTHER = confusions_of(np.maximum(np.diagonal(TEN, axis1=1, axis2=2) - 5, 0), TEN.sum(axis=2))
@@ -27,7 +28,7 @@ def over_utterances(confusions, metric, *, resamples, seed):
 
 def middle_95(pooled, metric):
     """Of the accuracies of resamples: [resamples, classes, classes]."""
-    return Interval(*np.quantile(speaker_accuracies(pooled, metric), [0.025, 0.975]))
+    return Interval(*np.quantile(accuracy(*hits_and_totals(pooled), metric), [0.025, 0.975]))
 
 
 def coverage(make_interval, speakers, metric, *, corpora=800):
@@ -144,15 +145,15 @@ def test_an_interval_that_touches_0_does_not_exclude_it():
 
 
 def test_what_cannot_be_paired_or_drawn_is_an_error():
-    with pytest.raises(ShapeError, match=r"same shape are needed, not \[10, 4, 4\] and \[9, 4, 4\]"):
+    with pytest.raises(ShapeError, match="speakers are paired"):
         difference_interval(TEN, OTHER[:9], "wa")
     more = TEN.copy()
     more[3, 0, 0] += 1
-    with pytest.raises(ShapeError, match="the one in row 3 has other utterances in each"):
+    with pytest.raises(ShapeError, match="the same speakers with the same utterances"):
         difference_interval(TEN, more, "wa")
     with pytest.raises(ValueError, match="Did you mean 'ua'"):
         interval(TEN, "uar")
-    with pytest.raises(ValueError, match=r"level is a share between 0 and 1, as 0\.95, not 95"):
+    with pytest.raises(ValueError, match=r"level is a fraction between 0 and 1, for example 0\.95, not 95"):
         interval(TEN, "wa", level=95)
-    with pytest.raises(ValueError, match="one resample at least, not 0"):
+    with pytest.raises(ValueError, match="at least one resample, not 0"):
         interval(TEN, "wa", resamples=0)

@@ -1,4 +1,4 @@
-"""Calibration: whether a system that is sure to 80 % is right in 80 % of such cases. Imports no torch.
+"""Calibration: whether a system with 80 % confidence is correct in 80 % of such cases.
 
 As in Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017: the confidence is the
 probability of the predicted class, and confidences fall into bins of equal width.
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.errors import ShapeError, did_you_mean
-from toolkit.statistics.metrics import Labels
+from toolkit.errors import ShapeError
+from toolkit.statistics.metrics import Labels, label_indices
 
 BINS = 15  # as in the paper
 _SUM_TOLERANCE = 1e-3  # probabilities may have been written with few digits
@@ -23,7 +23,7 @@ class ReliabilityCurve:
     Args:
         centre: [bins], middle of the bin.
         confidence: [bins], mean confidence in the bin, 0 to 1.
-        accuracy: [bins], share of right utterances in the bin, 0 to 1.
+        accuracy: [bins], fraction of correct utterances in the bin, 0 to 1.
         count: [bins], utterances in the bin.
     """
 
@@ -36,26 +36,26 @@ class ReliabilityCurve:
 def expected_calibration_error(
     probabilities: np.ndarray, reference: Labels, *, labels: Sequence | None = None, bins: int = BINS
 ) -> float:
-    """The mean distance of a bin's accuracy from its confidence, by utterances; 0 is best.
+    """The mean distance between a bin's accuracy and its confidence, weighted by utterances; 0 is best.
 
-    It is never below 0, so that few utterances make it larger than the truth: compare it only between systems with
-    the same utterances. The predictions of several seeds are put one below the other.
+    It is never below 0, so few utterances make it larger than the true error: compare it only between systems that
+    were tested on the same utterances. Predictions of several seeds are concatenated.
 
     Args:
         probabilities: [utterances, classes]; each row sums to 1. The largest is the prediction.
         reference: true class of each utterance: its column, or its name where `labels` are given.
         labels: the name of each column.
-        bins: how many bins there are from 0 to 1; each has its upper bound and not its lower one.
+        bins: number of bins from 0 to 1; a bin includes its upper bound and excludes its lower one.
 
     Returns:
         Between 0 and 1.
 
     Raises:
-        ShapeError: if the rows are no probabilities, or there is not one reference for each.
-        ValueError: if a reference is none of the columns or labels, or `bins` is below 1.
+        ShapeError: if the rows are not probabilities, or there is not one reference for each.
+        ValueError: if a reference is not one of the columns or labels, or `bins` is below 1.
 
     >>> probabilities = np.array([[0.75, 0.25], [0.75, 0.25], [0.0, 1.0], [0.0, 1.0]])
-    >>> expected_calibration_error(probabilities, [0, 1, 1, 1])  # half of the 75 % are right, all of the 100 %
+    >>> expected_calibration_error(probabilities, [0, 1, 1, 1])  # half of the 75 % are correct, all of the 100 %
     0.125
     """
     curve = reliability_curve(probabilities, reference, labels=labels, bins=bins)
@@ -74,15 +74,15 @@ def reliability_curve(
     ([0.75], [0.67], [3])
     """
     if bins < 1:
-        raise ValueError(f"a curve needs one bin at least, not {bins}")
+        raise ValueError(f"a curve needs at least one bin, not {bins}")
     probabilities, column = _checked(probabilities, reference, labels)
     confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == column
+    correct = probabilities.argmax(axis=1) == column
     edges = np.linspace(0, 1, bins + 1)
-    place = np.searchsorted(edges[1:-1], confidence)
-    count = np.bincount(place, minlength=bins)
+    bin_of = np.searchsorted(edges[1:-1], confidence)
+    count = np.bincount(bin_of, minlength=bins)
     filled = count > 0
-    sums = (np.bincount(place, weights=x, minlength=bins)[filled] for x in (confidence, right))
+    sums = (np.bincount(bin_of, weights=x, minlength=bins)[filled] for x in (confidence, correct))
     mean_confidence, accuracy = (x / count[filled] for x in sums)
     return ReliabilityCurve(((edges[:-1] + edges[1:]) / 2)[filled], mean_confidence, accuracy, count[filled])
 
@@ -92,7 +92,7 @@ def _checked(probabilities: np.ndarray, reference: Labels, labels: Sequence | No
     probabilities, reference = np.asarray(probabilities, dtype=float), np.asarray(reference)
     if probabilities.ndim != 2 or not probabilities.size:
         raise ShapeError(
-            f"probabilities are [utterances, classes], with one utterance at least; not {list(probabilities.shape)}"
+            f"probabilities are [utterances, classes], with at least one utterance; not {list(probabilities.shape)}"
         )
     if reference.shape != probabilities.shape[:1]:
         raise ShapeError(
@@ -101,12 +101,8 @@ def _checked(probabilities: np.ndarray, reference: Labels, labels: Sequence | No
     wrong = ~(np.abs(probabilities.sum(axis=1) - 1) <= _SUM_TOLERANCE) | (probabilities < 0).any(axis=1)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise ShapeError(f"row {row} is no probabilities that sum to 1: {probabilities[row].tolist()}")
-    known = list(range(probabilities.shape[1])) if labels is None else list(labels)
-    if len(known) != probabilities.shape[1] or len(set(known)) != len(known):
-        raise ShapeError(f"{probabilities.shape[1]} columns need as many different labels, not {known}")
-    place = {label: column for column, label in enumerate(known)}
-    for label in reference.tolist():
-        if label not in place:
-            raise ValueError(f"label {label!r} is none of {', '.join(map(str, known))}.{did_you_mean(label, known)}")
-    return probabilities, np.array([place[label] for label in reference.tolist()])
+        raise ShapeError(f"row {row} does not hold probabilities that sum to 1: {probabilities[row].tolist()}")
+    labels = range(probabilities.shape[1]) if labels is None else labels
+    if len(labels) != probabilities.shape[1]:
+        raise ShapeError(f"{probabilities.shape[1]} columns need as many labels, not {list(labels)}")
+    return probabilities, label_indices(reference, labels)

@@ -1,4 +1,4 @@
-"""Systems against a baseline, speaker by speaker, and what may be said of them. Imports no torch."""
+"""Systems against a baseline, speaker by speaker, and what the comparison shows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from toolkit.errors import ShapeError, did_you_mean
-from toolkit.statistics.confusions import METRICS, SpeakerConfusions, difference_shares
+from toolkit.statistics.confusions import SpeakerConfusions, difference_shares
 from toolkit.statistics.intervals import NEGLIGIBLE, RESAMPLES, Interval, difference_interval
+from toolkit.statistics.metrics import METRICS
 from toolkit.statistics.paired_tests import holm, sign_flip_test
 
 ALPHA = 0.05
@@ -21,7 +22,7 @@ class Comparison:
         system: its name.
         baseline: the other's name.
         metric: "wa" or "ua".
-        difference: pooled accuracy of the system less the baseline's, in fractions of 1; None without common speakers.
+        difference: pooled accuracy of the system minus the baseline's, in fractions of 1; None without common speakers.
         interval: 95 % interval of the difference; None below `MIN_SPEAKERS` speakers.
         p: of the sign-flip test; None below `MIN_SPEAKERS` speakers.
         p_corrected: the same after Holm's correction over all that is compared together.
@@ -39,10 +40,9 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """What may be said: "better", "worse", "no difference shown" or "too few speakers".
+        """What the comparison shows: "better", "worse", "no difference shown" or "too few speakers".
 
-        The first two only where test and interval both say so; the third does not say that there is no difference.
-        It is worked out from the figures, so that it cannot contradict them.
+        The first two only where test and interval agree; the third does not mean that there is no difference.
         """
         if self.interval is None or self.p_corrected is None:
             return "too few speakers"
@@ -61,12 +61,12 @@ def compare(
 ) -> list[Comparison]:
     """Compare every other system with the baseline, over the speakers that the two have in common.
 
-    The sign-flip test and the interval are both of the pooled difference, so that they speak of one figure. Holm's
-    correction takes in everything that is returned: what is compared together is one family. The least p that n
-    speakers can give is 2 / 2**n, so that six of them (0.031) show nothing once two metrics are compared.
+    Sign-flip test and interval are both of the pooled difference. Holm's correction covers everything that is
+    returned: what is compared together is one family. The smallest p that n speakers can give is 2 / 2**n, so six of
+    them (0.031) show nothing once two metrics are compared.
 
     Args:
-        systems: name -> confusions by speaker, in the order wanted; the baseline's too.
+        systems: name -> confusions by speaker, in the order of the result; the baseline's too.
         baseline: the name of one of them.
         metrics: "wa", "ua" or both.
         resamples: of each interval.
@@ -76,8 +76,8 @@ def compare(
         One for each other system and metric, system by system.
 
     Raises:
-        ShapeError: if two systems have other classes, or other utterances of a common speaker.
-        ValueError: if the baseline is none of the systems, or a metric is unknown.
+        ShapeError: if two systems have different classes, or different utterances of a common speaker.
+        ValueError: if the baseline is not one of the systems, or a metric is unknown.
 
     >>> right, half = [[2, 0], [0, 2]], [[1, 1], [1, 1]]
     >>> names = tuple("abcdefgh")
@@ -91,40 +91,21 @@ def compare(
         raise ValueError(
             f"no system is called {baseline!r}.{did_you_mean(baseline, systems)} Systems are {', '.join(systems)}"
         )
-    found = [
-        _compared(name, systems[name], baseline, systems[baseline], metric, resamples, seed)
-        for name in systems
-        if name != baseline
-        for metric in metrics
-    ]
+    found = []
+    for name in systems:
+        if name == baseline:
+            continue
+        a, b = _common(name, systems[name], baseline, systems[baseline])
+        for metric in metrics:
+            difference = interval = p = None
+            if len(a):
+                shares = difference_shares(a, b, metric)
+                shares[np.abs(shares) < NEGLIGIBLE] = 0
+                difference, p = float(shares.sum()), sign_flip_test(shares, seed=seed)
+                interval = difference_interval(a, b, metric, resamples=resamples, seed=seed)
+            found.append(Comparison(name, baseline, metric, difference, interval, p, None, len(a)))
     corrected = holm([comparison.p for comparison in found])
     return [replace(comparison, p_corrected=p) for comparison, p in zip(found, corrected, strict=True)]
-
-
-def _compared(
-    name: str,
-    system: SpeakerConfusions,
-    baseline_name: str,
-    baseline: SpeakerConfusions,
-    metric: str,
-    resamples: int,
-    seed: int,
-) -> Comparison:
-    a, b = _common(name, system, baseline_name, baseline)
-    if not len(a):
-        return Comparison(name, baseline_name, metric, None, None, None, None, 0)
-    shares = difference_shares(a, b, metric)
-    shares[np.abs(shares) < NEGLIGIBLE] = 0
-    return Comparison(
-        name,
-        baseline_name,
-        metric,
-        difference=float(shares.sum()),
-        interval=difference_interval(a, b, metric, resamples=resamples, seed=seed),
-        p=sign_flip_test(shares, seed=seed).p,
-        p_corrected=None,
-        n_speakers=len(a),
-    )
 
 
 def _common(

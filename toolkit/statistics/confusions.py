@@ -1,9 +1,8 @@
-"""Confusion matrices of speakers, and the accuracies that are read from them. Imports no torch.
+"""Confusion matrices of speakers, and the accuracies that are read from them.
 
-Everything that is said about a system is computed from `confusions`: [speakers, classes, classes], rows are the
-reference. With several seeds a speaker's matrix is the mean over them, so that pooled accuracies are those of the
-mean seed. Accuracies are fractions of 1. The metric "wa" is the share of right utterances, "ua" the mean recall of
-the classes that occur, as in `toolkit.statistics.metrics`.
+All figures of a system are computed from `confusions`: [speakers, classes, classes], rows are the reference. With
+several seeds a speaker's matrix is the mean over them, so that pooled accuracies are those of the mean seed.
+Accuracies are fractions of 1.
 """
 
 from collections.abc import Hashable, Sequence
@@ -11,19 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.errors import ShapeError, did_you_mean
-from toolkit.statistics.metrics import Labels, confusion_matrix
+from toolkit.errors import ShapeError
+from toolkit.statistics.metrics import METRICS, Labels, accuracy, confusion_matrix
 
-METRICS = ("wa", "ua")
 MIN_SPEAKERS = 6  # five pairs that all agree still have p = 2 / 32 > 0.05: with fewer nothing can be shown
 
 
 @dataclass(frozen=True)
 class Accuracies:
-    """What a set of utterances scores.
+    """The accuracies of a set of utterances.
 
     Args:
-        wa: share of right utterances, 0 to 1.
+        wa: fraction of correct utterances, 0 to 1.
         ua: mean recall of the classes that occur, 0 to 1.
         n: utterances.
     """
@@ -35,7 +33,7 @@ class Accuracies:
 
 @dataclass(frozen=True, eq=False)
 class SpeakerConfusions:
-    """One confusion matrix for each speaker.
+    """One confusion matrix for each speaker, or for each of other groups of utterances.
 
     Args:
         speakers: their names.
@@ -43,7 +41,7 @@ class SpeakerConfusions:
         counts: [speakers, classes, classes], rows are the reference; a read-only copy is kept.
 
     Raises:
-        ShapeError: if `counts` has another shape, is no count, or holds a speaker without utterances.
+        ShapeError: if `counts` has another shape, is not a count, or holds a speaker without utterances.
         ValueError: if a speaker or a class occurs twice.
     """
 
@@ -67,6 +65,11 @@ class SpeakerConfusions:
         """Return the matrices of these speakers, in their order: [speakers, classes, classes]."""
         return self.counts[[self.speakers.index(speaker) for speaker in speakers]]
 
+    @property
+    def accuracies(self) -> dict[str, Accuracies]:
+        """WA and UA of each speaker; UA over the classes that the speaker has."""
+        return {name: pooled_accuracies(counts[None]) for name, counts in zip(self.speakers, self.counts, strict=True)}
+
 
 def speaker_confusions(
     speakers: Sequence[str],
@@ -79,7 +82,7 @@ def speaker_confusions(
     """Count by speaker, and take the mean over seeds.
 
     Args:
-        speakers: who speaks each utterance; those without a name are one speaker, as nothing sets them apart.
+        speakers: who speaks each utterance; all without a name count as one speaker.
         reference: true label of each utterance.
         predicted: predicted label of each utterance.
         classes: every label, in the order of rows and columns.
@@ -90,7 +93,7 @@ def speaker_confusions(
 
     Raises:
         ShapeError: if there is no utterance, or not one value of each for every utterance.
-        ValueError: if a label is none of `classes`, or a speaker's utterances are others in another seed.
+        ValueError: if a label is not one of `classes`, or a speaker's utterances differ between seeds.
 
     >>> found = speaker_confusions(
     ...     ["1M", "1M", "1M", "1M"], ["ang", "sad", "ang", "sad"], ["ang", "sad", "ang", "ang"],
@@ -104,7 +107,7 @@ def speaker_confusions(
     if {len(speakers), len(seeds), len(predicted)} != {len(reference)} or not len(reference):
         raise ShapeError(
             f"{len(reference)} utterances have {len(speakers)} speakers, {len(seeds)} seeds and {len(predicted)}"
-            " predictions: one of each is needed for every utterance, and one utterance at least"
+            " predictions: one of each is needed for every utterance, and at least one utterance"
         )
     rows: dict[str, dict[Hashable, list[int]]] = {}
     for row, (speaker, seed) in enumerate(zip(speakers, seeds, strict=True)):
@@ -117,7 +120,7 @@ def speaker_confusions(
         totals = of_speaker.sum(axis=2)
         if (totals != totals[0]).any():
             found = ", ".join(f"{t.tolist()} in seed {s}" for s, t in zip(of_seed, totals, strict=True))
-            raise ValueError(f"speaker {speaker!r} has not the same utterances in every seed: by class {found}")
+            raise ValueError(f"speaker {speaker!r} does not have the same utterances in every seed: by class {found}")
         counts.append(of_speaker.mean(axis=0))
     return SpeakerConfusions(tuple(rows), tuple(map(str, classes)), np.stack(counts))
 
@@ -132,7 +135,7 @@ def pooled_accuracies(confusions: np.ndarray) -> Accuracies:
         The accuracies; UA over the classes that any speaker has.
 
     Raises:
-        ShapeError: if `confusions` has another shape, is no count, or holds a speaker without utterances.
+        ShapeError: if `confusions` has another shape, is not a count, or holds a speaker without utterances.
 
     >>> pooled_accuracies(np.array([[[2, 0], [1, 1]], [[4, 2], [0, 0]]]))
     Accuracies(wa=0.7, ua=0.625, n=10)
@@ -142,22 +145,11 @@ def pooled_accuracies(confusions: np.ndarray) -> Accuracies:
     return Accuracies(wa, ua, round(totals.sum()))
 
 
-def speaker_accuracies(confusions: np.ndarray, metric: str) -> np.ndarray:
-    """The accuracy of every speaker: [speakers]; UA over the classes that the speaker has.
-
-    Args and errors are those of `pooled_accuracies`; ValueError if `metric` is neither "wa" nor "ua".
-
-    >>> speaker_accuracies(np.array([[[2, 0], [1, 1]], [[4, 1], [0, 0]]]), "ua").tolist()
-    [0.75, 0.8]
-    """
-    return accuracy(*hits_and_totals(confusions), metric)
-
-
 def difference_shares(a: np.ndarray, b: np.ndarray, metric: str) -> np.ndarray:
-    """What every speaker adds to the pooled accuracy of `b` less that of `a`.
+    """What every speaker contributes to the pooled accuracy of `b` minus that of `a`.
 
-    Both systems answer for the same utterances, so that the pooled difference, in UA too, is a sum over speakers,
-    and to swap the two systems' answers for one speaker is to change the sign of that speaker's share.
+    Both systems were tested on the same utterances, so the pooled difference, in UA too, is a sum over speakers.
+    Swapping the two systems' answers for one speaker changes the sign of that speaker's share.
 
     Args:
         a: [speakers, classes, classes].
@@ -168,7 +160,7 @@ def difference_shares(a: np.ndarray, b: np.ndarray, metric: str) -> np.ndarray:
         [speakers]; their sum is the pooled difference.
 
     Raises:
-        ShapeError: if the two are not of the same utterances.
+        ShapeError: if the two do not have the same utterances.
         ValueError: if the metric is unknown.
 
     >>> a = np.array([[[2, 0], [1, 1]], [[2, 2], [0, 0]]])
@@ -182,7 +174,7 @@ def difference_shares(a: np.ndarray, b: np.ndarray, metric: str) -> np.ndarray:
 
 
 def hits_and_totals(confusions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Right utterances and all utterances of every speaker by true class, all that accuracies need.
+    """Correct and all utterances of every speaker by true class, which is all that accuracies need.
 
     Args:
         confusions: [speakers, classes, classes].
@@ -191,13 +183,13 @@ def hits_and_totals(confusions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         Two arrays [speakers, classes].
 
     Raises:
-        ShapeError: if `confusions` has another shape, is no count, or holds a speaker without utterances.
+        ShapeError: if `confusions` has another shape, is not a count, or holds a speaker without utterances.
     """
     counts = np.asarray(confusions, dtype=float)
     if counts.ndim != 3 or counts.shape[1] != counts.shape[2] or not counts.size:
         raise ShapeError(f"confusions are [speakers, classes, classes], rows the reference; not {list(counts.shape)}")
     if not np.isfinite(counts).all() or (counts < 0).any():
-        raise ShapeError("confusions hold a number that is no count: negative, infinite or not a number")
+        raise ShapeError("confusions hold a number that is not a count: negative, infinite or not a number")
     totals = counts.sum(axis=2)
     without = np.flatnonzero(totals.sum(axis=1) == 0)
     if without.size:
@@ -206,7 +198,7 @@ def hits_and_totals(confusions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def gains_and_totals(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many more utterances of every speaker and true class `b` has right than `a`, and how many there are.
+    """How many more utterances of every speaker and true class are correct in `b` than in `a`, and how many there are.
 
     Args and errors are those of `difference_shares`.
 
@@ -214,31 +206,9 @@ def gains_and_totals(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarr
         Two arrays [speakers, classes].
     """
     (hits_a, totals_a), (hits_b, totals_b) = hits_and_totals(a), hits_and_totals(b)
-    if totals_a.shape != totals_b.shape:
+    if totals_a.shape != totals_b.shape or not np.allclose(totals_a, totals_b):
         raise ShapeError(
-            f"speakers are paired: confusions of the same shape are needed, not {list(np.shape(a))}"
-            f" and {list(np.shape(b))}"
-        )
-    differing = np.flatnonzero(~np.isclose(totals_a, totals_b).all(axis=1))
-    if differing.size:
-        row = differing[0]
-        raise ShapeError(
-            f"speakers are paired, but the one in row {row} has other utterances in each: by class"
-            f" {totals_a[row].tolist()} and {totals_b[row].tolist()}"
+            "speakers are paired: both systems need the same speakers with the same utterances, not"
+            f" {totals_a.tolist()} and {totals_b.tolist()} utterances by speaker and class"
         )
     return hits_b - hits_a, totals_a
-
-
-def accuracy(hits: np.ndarray, totals: np.ndarray, metric: str) -> np.ndarray:
-    """WA or UA from right and all utterances by true class: [..., classes] -> [...]; linear in `hits`.
-
-    Raises:
-        ValueError: if `metric` is neither "wa" nor "ua".
-    """
-    if metric == "wa":
-        return hits.sum(axis=-1) / totals.sum(axis=-1)
-    if metric == "ua":
-        occurs = totals > 0
-        recall = np.divide(hits, totals, out=np.zeros(hits.shape), where=occurs)
-        return recall.sum(axis=-1) / occurs.sum(axis=-1)
-    raise ValueError(f"metric {metric!r} is none of {', '.join(METRICS)}.{did_you_mean(metric, METRICS)}")

@@ -1,21 +1,22 @@
-"""Intervals of accuracies, by bootstrap over speakers. Imports no torch.
+"""Intervals of accuracies, by bootstrap over speakers.
 
 The utterances of one speaker resemble each other, and so do a system's errors on them: an interval that resamples
-utterances holds the truth far less often than it says. So whole speakers are drawn (Field and Welsh, "Bootstrapping
-clustered data", Journal of the Royal Statistical Society B 69, 2007). With ten of them the percentile interval (Efron
-and Tibshirani, "An introduction to the bootstrap", 1993, chapter 13) is still too narrow, so its ends are moved
-outward: the expanded percentile interval of Hesterberg, "What teachers should know about the bootstrap", The American
-Statistician 69, 2015. The tests simulate how often each of the three holds the truth.
+utterances is far too narrow. So whole speakers are drawn (Field and Welsh, "Bootstrapping clustered data", Journal of
+the Royal Statistical Society B 69, 2007). With ten of them the percentile interval (Efron and Tibshirani, "An
+introduction to the bootstrap", 1993, chapter 13) is still too narrow, so its ends are moved outward: the expanded
+percentile interval of Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69, 2015.
+The tests simulate how often each of the three covers the true accuracy.
 
-What these intervals cannot know: speakers that were tested by one trained system (folds of several speakers) share
-that training's luck, and all folds share most of their training data.
+What these intervals cannot cover: speakers tested by one trained system (folds of several speakers) share that
+training's luck, and all folds share most of their training data.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.statistics.confusions import MIN_SPEAKERS, accuracy, gains_and_totals, hits_and_totals
+from toolkit.statistics.confusions import MIN_SPEAKERS, gains_and_totals, hits_and_totals
+from toolkit.statistics.metrics import accuracy
 
 LEVEL = 0.95
 RESAMPLES = 10_000
@@ -43,20 +44,20 @@ def interval(
     resamples: int = RESAMPLES,
     seed: int | np.random.Generator = 0,
 ) -> Interval | None:
-    """Where the pooled accuracy over speakers like these lies.
+    """An interval for the pooled accuracy over speakers like these.
 
     Args:
         confusions: [speakers, classes, classes].
         metric: "wa" or "ua"; in a resample UA is over the classes that its speakers have.
-        level: how often such an interval is to hold the truth, between 0 and 1.
-        resamples: how many times as many speakers are drawn with replacement.
+        level: how often such an interval covers the true accuracy, between 0 and 1.
+        resamples: how often the speakers are drawn with replacement.
         seed: of the draws; the same seed gives the same interval.
 
     Returns:
         The interval, or None below `MIN_SPEAKERS` speakers.
 
     Raises:
-        ShapeError: if `confusions` has another shape, is no count, or holds a speaker without utterances.
+        ShapeError: if `confusions` has another shape, is not a count, or holds a speaker without utterances.
         ValueError: if the metric is unknown, or `level` or `resamples` is out of range.
 
     >>> confusions = np.array([[[8, 2], [3, 7]], [[9, 1], [4, 6]], [[5, 5], [2, 8]]])
@@ -74,17 +75,15 @@ def difference_interval(
     b: np.ndarray,
     metric: str,
     *,
-    level: float = LEVEL,
     resamples: int = RESAMPLES,
     seed: int | np.random.Generator = 0,
 ) -> Interval | None:
-    """Where the pooled accuracy of `b` less that of `a` lies: each drawn speaker counts in both.
+    """An interval for the pooled accuracy of `b` minus that of `a`: each drawn speaker counts in both.
 
     Args:
         a: [speakers, classes, classes].
         b: the same speakers, in the same order, with the same utterances.
         metric: "wa" or "ua".
-        level: as for `interval`.
         resamples: as for `interval`.
         seed: as for `interval`.
 
@@ -92,20 +91,20 @@ def difference_interval(
         The interval, or None below `MIN_SPEAKERS` speakers.
 
     Raises:
-        ShapeError: if the two are not of the same utterances.
+        ShapeError: if the two do not have the same utterances.
         ValueError: as for `interval`.
     """
-    return _interval(*gains_and_totals(a, b), metric, level, resamples, seed)
+    return _interval(*gains_and_totals(a, b), metric, LEVEL, resamples, seed)
 
 
 def _interval(
     hits: np.ndarray, totals: np.ndarray, metric: str, level: float, resamples: int, seed: int | np.random.Generator
 ) -> Interval | None:
-    """Hits may be differences of hits: accuracies are linear in them."""
+    """Hits may be differences of hits, since accuracies are linear in them."""
     if not 0 < level < 1:
-        raise ValueError(f"level is a share between 0 and 1, as 0.95, not {level}")
+        raise ValueError(f"level is a fraction between 0 and 1, for example 0.95, not {level}")
     if resamples < 1:
-        raise ValueError(f"an interval needs one resample at least, not {resamples}")
+        raise ValueError(f"an interval needs at least one resample, not {resamples}")
     accuracy(hits, totals, metric)  # an unknown metric is an error with few speakers too
     n = len(hits)
     if n < MIN_SPEAKERS:
@@ -122,7 +121,7 @@ def _interval(
 
 
 def _expanded_tail(tail: float, n: int) -> float:
-    """The share to cut off at each end so that n speakers cover what infinitely many would.
+    """The fraction to cut off at each end so that n speakers cover what infinitely many would.
 
     The bootstrap's spread is too small by sqrt((n - 1) / n), and the normal quantile stands where Student's should.
     """

@@ -1,4 +1,4 @@
-"""Weighted and unweighted accuracy, F1 and confusion of labels; pure functions of numpy, light to import.
+"""Weighted and unweighted accuracy, F1 and confusion of labels.
 
 WA and UA as in Schuller, Steidl, Batliner, "The INTERSPEECH 2009 emotion challenge", Interspeech 2009. All
 values are fractions of 1, of utterances and never of segments.
@@ -11,11 +11,35 @@ import numpy as np
 
 from toolkit.errors import ShapeError, did_you_mean
 
+METRICS = ("wa", "ua")
 Labels = Sequence[Hashable] | np.ndarray
 
 
+def accuracy(hits: np.ndarray, totals: np.ndarray, metric: str) -> np.ndarray:
+    """WA or UA from correct and all utterances by true class; linear in `hits`.
+
+    Args:
+        hits: [..., classes].
+        totals: [..., classes].
+        metric: "wa" or "ua"; UA is the mean recall of the classes that occur.
+
+    Returns:
+        [...].
+
+    Raises:
+        ValueError: if the metric is unknown.
+    """
+    if metric == "wa":
+        return hits.sum(axis=-1) / totals.sum(axis=-1)
+    if metric == "ua":
+        occurs = totals > 0
+        recall = np.divide(hits, totals, out=np.zeros(hits.shape), where=occurs)
+        return recall.sum(axis=-1) / occurs.sum(axis=-1)
+    raise ValueError(f"metric {metric!r} is not one of {', '.join(METRICS)}.{did_you_mean(metric, METRICS)}")
+
+
 def weighted_accuracy(reference: Labels, predicted: Labels) -> float:
-    """WA: the share of utterances that are right (scikit-learn's accuracy_score).
+    """WA: the fraction of utterances that are correct (scikit-learn's accuracy_score).
 
     Args:
         reference: true label of each utterance.
@@ -35,7 +59,7 @@ def weighted_accuracy(reference: Labels, predicted: Labels) -> float:
 
 
 def unweighted_accuracy(reference: Labels, predicted: Labels) -> float:
-    """UA: the mean recall of the classes that the reference holds (scikit-learn's balanced_accuracy_score).
+    """UA: the mean recall of the classes in the reference (scikit-learn's balanced_accuracy_score).
 
     Args and errors are those of `weighted_accuracy`.
 
@@ -43,12 +67,12 @@ def unweighted_accuracy(reference: Labels, predicted: Labels) -> float:
     0.75
     """
     reference, predicted = _pair(reference, predicted)
-    right = reference == predicted
-    return float(np.mean([right[reference == label].mean() for label in np.unique(reference)]))
+    correct = reference == predicted
+    return float(np.mean([correct[reference == label].mean() for label in np.unique(reference)]))
 
 
 def confusion_matrix(reference: Labels, predicted: Labels, *, labels: Labels) -> np.ndarray:
-    """How often each label was taken for each.
+    """How often each label was predicted as each.
 
     Args:
         reference: true label of each utterance.
@@ -60,91 +84,65 @@ def confusion_matrix(reference: Labels, predicted: Labels, *, labels: Labels) ->
 
     Raises:
         ShapeError: if there is no utterance, or not one prediction for each.
-        ValueError: if an utterance has a label that `labels` does not hold, or `labels` holds one twice.
+        ValueError: if an utterance has a label that is not in `labels`, or `labels` has one twice.
 
     >>> confusion_matrix(["ang", "sad", "sad"], ["ang", "ang", "sad"], labels=["sad", "ang"])
     array([[1, 1],
            [0, 1]])
     """
     reference, predicted = _pair(reference, predicted)
-    place = {label: index for index, label in enumerate(_listed(labels))}
-    if len(place) != len(labels):
-        raise ValueError(f"a label occurs twice in {_listed(labels)}")
-    unknown = [label for label in [*_listed(reference), *_listed(predicted)] if label not in place]
-    if unknown:
-        raise ValueError(
-            f"label {unknown[0]!r} is none of {', '.join(map(str, place))}.{did_you_mean(unknown[0], place)}"
-        )
-    rows = [place[label] for label in _listed(reference)]
-    columns = [place[label] for label in _listed(predicted)]
-    matrix = np.zeros((len(place), len(place)), dtype=np.int64)
-    np.add.at(matrix, (rows, columns), 1)
+    matrix = np.zeros((len(labels), len(labels)), dtype=np.int64)
+    np.add.at(matrix, (label_indices(reference, labels), label_indices(predicted, labels)), 1)
     return matrix
 
 
-def f1_by_class(reference: Labels, predicted: Labels, *, labels: Labels) -> dict[Any, float]:
-    """F1 of every label: twice the hits, divided by how often it is true plus how often it is predicted.
-
-    Args and errors are those of `confusion_matrix`.
-
-    Returns:
-        Label -> F1, in the order of `labels`; 0 for a label that occurs in neither.
-
-    >>> f1_by_class(["ang", "sad", "sad"], ["ang", "ang", "sad"], labels=["ang", "sad", "neu"])["sad"]
-    0.6666666666666666
-    """
-    matrix = confusion_matrix(reference, predicted, labels=labels)
-    occurrences = matrix.sum(axis=0) + matrix.sum(axis=1)
-    values = 2 * matrix.diagonal() / np.maximum(occurrences, 1)
-    return dict(zip(_listed(labels), values.tolist(), strict=True))
-
-
-def macro_f1(reference: Labels, predicted: Labels) -> float:
-    """The mean F1 of the labels that the reference or the prediction holds (scikit-learn's f1_score, macro).
-
-    Args and errors are those of `weighted_accuracy`.
-
-    >>> macro_f1(["ang", "sad", "sad"], ["ang", "ang", "sad"])
-    0.6666666666666666
-    """
-    reference, predicted = _pair(reference, predicted)
-    present = np.unique(np.concatenate([reference, predicted]))
-    return float(np.mean(list(f1_by_class(reference, predicted, labels=present).values())))
-
-
 def summary(reference: Labels, predicted: Labels, *, labels: Labels) -> dict[str, Any]:
-    """All of it, JSON-able.
+    """All metrics, JSON-able.
 
     Args and errors are those of `confusion_matrix`.
 
     Returns:
-        n_utterances, wa, ua, macro_f1, f1 (label -> F1), recall (label -> recall, None where the reference
-        does not hold it), labels, confusion (rows are the reference).
+        n_utterances, wa, ua, macro_f1 (the mean over the labels that occur in reference or prediction), f1 (label ->
+        F1, 0 for a label that never occurs), recall (label -> recall, None for a label without reference), labels,
+        confusion (rows are the reference).
 
     >>> found = summary(["ang", "sad", "sad"], ["ang", "ang", "sad"], labels=["ang", "sad"])
     >>> found["ua"], found["recall"], found["confusion"]
     (0.75, {'ang': 1.0, 'sad': 0.5}, [[1, 0], [1, 1]])
     """
-    matrix = confusion_matrix(reference, predicted, labels=labels)
-    totals = matrix.sum(axis=1).tolist()
-    hits = matrix.diagonal().tolist()
+    matrix, labels = confusion_matrix(reference, predicted, labels=labels), np.asarray(labels).tolist()
+    hits, totals = matrix.diagonal(), matrix.sum(axis=1)
+    occurrences = matrix.sum(axis=0) + totals
+    f1 = 2 * hits / np.maximum(occurrences, 1)
+    recall = [hit / total if total else None for hit, total in zip(hits.tolist(), totals.tolist(), strict=True)]
     return {
         "n_utterances": int(matrix.sum()),
         "wa": weighted_accuracy(reference, predicted),
         "ua": unweighted_accuracy(reference, predicted),
-        "macro_f1": macro_f1(reference, predicted),
-        "f1": f1_by_class(reference, predicted, labels=labels),
-        "recall": {
-            label: hit / total if total else None
-            for label, hit, total in zip(_listed(labels), hits, totals, strict=True)
-        },
-        "labels": _listed(labels),
+        "macro_f1": float(f1[occurrences > 0].mean()),
+        "f1": dict(zip(labels, f1.tolist(), strict=True)),
+        "recall": dict(zip(labels, recall, strict=True)),
+        "labels": labels,
         "confusion": matrix.tolist(),
     }
 
 
-def _listed(labels: Labels) -> list[Any]:
-    return np.asarray(labels).tolist()
+def label_indices(values: Labels, labels: Labels) -> np.ndarray:
+    """The index of each value among the labels: [values].
+
+    Raises:
+        ValueError: if a value is not one of the labels, or a label occurs twice.
+    """
+    known, values = np.asarray(labels).tolist(), np.asarray(values).tolist()
+    index = {label: i for i, label in enumerate(known)}
+    if len(index) != len(known):
+        raise ValueError(f"a label occurs twice in {known}")
+    unknown = [value for value in values if value not in index]
+    if unknown:
+        raise ValueError(
+            f"label {unknown[0]!r} is not one of {', '.join(map(str, known))}.{did_you_mean(unknown[0], known)}"
+        )
+    return np.array([index[value] for value in values], dtype=np.int64)
 
 
 def _pair(reference: Labels, predicted: Labels) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,6 @@
-"""Tests of paired differences: flips of sign by speaker, and Holm's correction for many of them. Imports no torch."""
+"""Sign-flip tests of paired differences, and Holm's correction for many of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,68 +13,55 @@ _BLOCK = 10_000  # draws held in memory at once
 _ROUNDING = 1e-9  # of the sum of all sizes: sums nearer than this are the same sum
 
 
-@dataclass(frozen=True)
-class SignFlip:
-    """What `sign_flip_test` found.
-
-    Args:
-        p: two-sided; None where there are too few differences.
-        n: differences, those of 0 included.
-        exact: whether all flips were counted; False where they were drawn at random, or nothing was tested.
-    """
-
-    p: float | None
-    n: int
-    exact: bool
-
-
 def sign_flip_test(
     differences: Sequence[float] | np.ndarray, *, draws: int = DRAWS, seed: int | np.random.Generator = 0
-) -> SignFlip:
-    """Whether paired differences are shifted from 0: the permutation test of Fisher, "The design of experiments", 1935.
+) -> float | None:
+    """Return p of a two-sided test whether paired differences are shifted from 0 (Fisher, 1935).
 
     If two systems are equally good, either's answers for a speaker could be the other's, and every choice of signs
-    is as likely as the one seen. p is the share of choices whose sum is as far from 0 as the sum seen, or farther;
-    sums that differ only by rounding are the same.
+    is as likely as the observed one. p is the fraction of choices whose sum is at least as far from 0 as the observed
+    sum; sums that differ only by rounding are equal. All choices are counted where up to `EXACT_UP_TO` differences
+    are not 0, which scipy's permutation_test cannot do beyond some 20.
+
+    Source: Fisher, "The design of experiments", 1935.
 
     Args:
-        differences: one for each speaker; the mean over seeds, as seeds of one speaker are no independent pairs.
-        draws: random choices of signs where more than `EXACT_UP_TO` differences are not 0; p is then
-            (1 + how many reach the sum seen) / (1 + draws) (Phipson and Smyth, 2010).
+        differences: one for each speaker; the mean over seeds, since seeds of one speaker are not independent pairs.
+        draws: random choices of signs beyond `EXACT_UP_TO` differences; p is then (1 + how many reach the observed
+            sum) / (1 + draws) (Phipson and Smyth, 2010).
         seed: of those draws.
 
     Returns:
-        p and how it came about; p is None below `MIN_SPEAKERS` differences.
+        p, or None below `MIN_SPEAKERS` differences.
 
     Raises:
         ShapeError: if the differences are not one row of finite numbers.
 
     >>> sign_flip_test([0.02, 0.01, 0.03, 0.02, 0.01, 0.04])  # two of the 64 choices: all up and all down
-    SignFlip(p=0.03125, n=6, exact=True)
+    0.03125
     """
     differences = np.asarray(differences, dtype=float)
     if differences.ndim != 1 or not np.isfinite(differences).all():
         raise ShapeError(f"one finite difference for each speaker is needed, not {differences.tolist()}")
-    n = len(differences)
-    if n < MIN_SPEAKERS:
-        return SignFlip(None, n, exact=False)
-    moving = differences[differences != 0]  # to flip a 0 changes no sum
+    if len(differences) < MIN_SPEAKERS:
+        return None
+    moving = differences[differences != 0]  # flipping a 0 changes no sum
     threshold = abs(moving.sum()) - _ROUNDING * np.abs(moving).sum()
     if threshold <= 0:
-        return SignFlip(1.0, n, exact=True)
+        return 1.0
     if len(moving) <= EXACT_UP_TO:
-        return SignFlip(_exact_p(moving, threshold), n, exact=True)
-    return SignFlip(_drawn_p(moving, threshold, draws, np.random.default_rng(seed)), n, exact=False)
+        return _exact_p(moving, threshold)
+    return _drawn_p(moving, threshold, draws, np.random.default_rng(seed))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Correct p values for their number: the chance of any false finding among them stays below the level.
+    """Correct p values for their number: the chance of any false positive among them stays below the level.
 
     Source: Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6,
     1979.
 
     Args:
-        p_values: 0 to 1; None where nothing was tested, which counts for nothing.
+        p_values: 0 to 1; None where nothing was tested, which does not count.
 
     Returns:
         The corrected values in the same order, never above 1; None stays None.
@@ -86,19 +72,19 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     >>> holm([0.01, None, 0.04, 0.03])
     [0.03, None, 0.06, 0.06]
     """
-    tested = [(p, place) for place, p in enumerate(p_values) if p is not None]
+    tested = [(p, index) for index, p in enumerate(p_values) if p is not None]
     corrected: list[float | None] = [None] * len(p_values)
     largest = 0.0
-    for rank, (p, place) in enumerate(sorted(tested)):
+    for rank, (p, index) in enumerate(sorted(tested)):
         if not 0 <= p <= 1:
-            raise ValueError(f"a p value lies between 0 and 1, not at {p}")
+            raise ValueError(f"a p value is between 0 and 1, not {p}")
         largest = min(1.0, max(largest, (len(tested) - rank) * float(p)))
-        corrected[place] = largest
+        corrected[index] = largest
     return corrected
 
 
 def _exact_p(differences: np.ndarray, threshold: float) -> float:
-    """The share of signed sums at or beyond +-threshold, which is above 0."""
+    """The fraction of signed sums at or beyond +-threshold, which is above 0."""
     half = len(differences) // 2
     left, right = _signed_sums(differences[:half]), np.sort(_signed_sums(differences[half:]))
     reaching = len(right) - np.searchsorted(right, threshold - left)

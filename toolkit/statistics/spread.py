@@ -1,4 +1,4 @@
-"""The mean of an accuracy over folds, and how far folds and seeds lie apart. Imports no torch."""
+"""The mean of an accuracy over folds, and its deviation over folds and seeds."""
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
@@ -6,33 +6,30 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolkit.errors import ShapeError
-from toolkit.statistics.confusions import METRICS
+from toolkit.statistics.metrics import METRICS
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The mean of an accuracy over folds and how far folds and seeds lie apart.
+    """The mean of an accuracy over folds, and its deviation over folds and seeds.
 
     Args:
         mean: over folds, of the means over each fold's seeds.
         over_folds: standard deviation (n - 1) of those fold means; None with one fold.
         over_seeds: standard deviation (n - 1) of the seeds' means over folds, of seeds that have every fold; None
             with fewer than two such seeds.
-        n_folds: how many folds there are.
-        n_seeds: how many seeds have every fold.
     """
 
     mean: float
     over_folds: float | None
     over_seeds: float | None
-    n_folds: int
-    n_seeds: int
 
 
 def spread(values_by_fold_and_seed: Iterable[tuple[Hashable, Hashable, float, float]]) -> dict[str, Spread]:
-    """Mean over folds, spread over folds, spread over seeds: what most papers print, and no interval.
+    """Mean over folds, spread over folds, spread over seeds: what most papers print; it is not an interval.
 
-    A seed that lacks a fold has another mean because the fold is hard or easy: it is left out of the spread over seeds.
+    A seed that lacks a fold is left out of the spread over seeds: its mean would differ because that fold is hard or
+    easy.
 
     Args:
         values_by_fold_and_seed: a row (fold, seed, wa, ua) for each run.
@@ -41,12 +38,12 @@ def spread(values_by_fold_and_seed: Iterable[tuple[Hashable, Hashable, float, fl
         "wa" and "ua" -> its spread.
 
     Raises:
-        ShapeError: if there is no row, or an accuracy is no finite number.
+        ShapeError: if there is no row, or an accuracy is not a finite number.
         ValueError: if a fold and seed occur twice.
 
     >>> found = spread([("1M", 1, 0.5, 0.4), ("1M", 2, 0.7, 0.4), ("1F", 1, 0.8, 0.6)])["wa"]
-    >>> round(found.mean, 2), round(found.over_folds, 2), found.over_seeds, found.n_seeds
-    (0.7, 0.14, None, 1)
+    >>> round(found.mean, 2), round(found.over_folds, 2), found.over_seeds
+    (0.7, 0.14, None)
     """
     of: dict[Hashable, dict[Hashable, tuple[float, float]]] = {}
     for fold, seed, wa, ua in values_by_fold_and_seed:
@@ -62,11 +59,10 @@ def spread(values_by_fold_and_seed: Iterable[tuple[Hashable, Hashable, float, fl
     seed_means = [np.mean([runs[seed] for runs in of.values()], axis=0) for seed in complete]  # [seeds, metrics]
     over_folds, over_seeds = _deviation(fold_means), _deviation(seed_means)
     return {
-        metric: Spread(float(fold_means[:, i].mean()), over_folds[i], over_seeds[i], len(of), len(complete))
-        for i, metric in enumerate(METRICS)
+        metric: Spread(float(fold_means[:, i].mean()), over_folds[i], over_seeds[i]) for i, metric in enumerate(METRICS)
     }
 
 
 def _deviation(means: np.ndarray | list[np.ndarray]) -> list[float | None]:
-    """Of every metric; None where one value alone cannot say."""
+    """Of every metric; None with one value."""
     return [None] * len(METRICS) if len(means) < 2 else np.std(means, axis=0, ddof=1).tolist()

@@ -11,7 +11,7 @@ from toolkit.inference.bundle.trained_run import TrainedRun
 from toolkit.inference.bundle.training import TestSummary, TrainingSummary
 from toolkit.plugins.registry import get_class
 from toolkit.report.evidence import Answers
-from toolkit.statistics import METRICS, by_group, expected_calibration_error, interval, speaker_confusions
+from toolkit.statistics import METRICS, expected_calibration_error, interval, speaker_confusions
 from toolkit.statistics.metrics import summary
 from toolkit.training.identity import manifest_rows
 
@@ -63,7 +63,9 @@ def summarise_test(answers: Answers, labels: tuple[str, ...]) -> TestSummary:
     known = answers.gender != ""
     by_gender = {}
     if known.any():
-        by_gender = by_group(answers.reference[known], answers.predicted[known], answers.gender[known].tolist())
+        by_gender = speaker_confusions(
+            answers.gender[known].tolist(), answers.reference[known], answers.predicted[known], classes=labels
+        ).accuracies
     return TestSummary(
         **{key: found[key] for key in ("n_utterances", *METRICS, "macro_f1", "recall", "f1")},
         wa_interval=intervals["wa"],

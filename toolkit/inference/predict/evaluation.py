@@ -17,10 +17,10 @@ from toolkit.statistics import (
     MIN_SPEAKERS,
     Accuracies,
     Interval,
-    by_group,
     expected_calibration_error,
     interval,
     metrics,
+    speaker_confusions,
 )
 
 
@@ -57,7 +57,8 @@ class Evaluation:
     def by_gender(self) -> dict[str, Accuracies]:
         """Accuracies of women ("F") and men ("M"), as far as genders are known."""
         genders = [u.gender or "" for u in self.answers.utterances]
-        found = by_group(self.answers.reference, self.answers.predicted, genders)
+        answers = self.answers
+        found = speaker_confusions(genders, answers.reference, answers.predicted, classes=answers.labels).accuracies
         return {gender: found[gender] for gender in sorted(found) if gender}
 
     @property

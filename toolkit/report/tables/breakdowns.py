@@ -9,9 +9,10 @@ from toolkit.report.evidence import Answers, Evidence
 from toolkit.report.tables.accuracy import GROUPS, INCOMPLETE, incomplete_note
 from toolkit.report.tables.formats import COUNT, MARKED, PERCENT_1, TEXT, Marked
 from toolkit.report.tables.table import Column, Table
-from toolkit.statistics import METRICS, duration_thirds, pooled_accuracies
+from toolkit.statistics import METRICS, pooled_accuracies
 
 MANY = 6  # systems that fit beside each other twice
+THIRDS = ("short", "middle", "long")
 GENDERS = {"F": "women", "M": "men"}
 
 
@@ -37,19 +38,34 @@ def duration_table(evidence: Evidence, protocol: str) -> Table | None:
     }
     if not seconds:
         return None
-    thirds = duration_thirds(list(seconds.values()))
-    if len(set(thirds.names)) < 2:
+    names, (low, high) = thirds(list(seconds.values()))
+    if len(set(names)) < 2:
         return None
-    of = dict(zip(seconds, thirds.names, strict=True))
-    low, high = thirds.bounds_s
+    of = dict(zip(seconds, names, strict=True))
     heads = {"short": f"up to {low:.2f} s", "middle": f"{low:.2f} to {high:.2f} s", "long": f"over {high:.2f} s"}
-    heads = {third: head for third, head in heads.items() if third in thirds.names}
+    heads = {third: head for third, head in heads.items() if third in names}
 
-    def names(answers: Answers) -> list[str]:
+    def third(answers: Answers) -> list[str]:
         return [of.get(name, "") for name in answers.id.tolist()]
 
     notes = ["A third of all test utterances each.", *_unknown_note("duration", _any_without(evidence, protocol, of))]
-    return _by_group(evidence, protocol, names, heads, "by_duration", "Accuracy by duration", notes)
+    return _by_group(evidence, protocol, third, heads, "by_duration", "Accuracy by duration", notes)
+
+
+def thirds(seconds: Sequence[float]) -> tuple[list[str], tuple[float, float]]:
+    """Split utterances into three groups of about equal size by their duration; equal durations stay together.
+
+    Args:
+        seconds: duration of each utterance.
+
+    Returns:
+        "short", "middle" or "long" for each utterance, and the two bounds, which belong to the shorter group.
+
+    >>> thirds([1.0, 9.0, 2.0, 4.0, 5.0, 3.0, 7.0])
+    (['short', 'long', 'short', 'middle', 'middle', 'short', 'long'], (3.0, 5.0))
+    """
+    bounds = np.quantile(seconds, [1 / 3, 2 / 3])
+    return [THIRDS[i] for i in np.searchsorted(bounds, seconds)], tuple(bounds.tolist())
 
 
 def speaker_tables(evidence: Evidence, protocol: str) -> list[Table]:
