@@ -139,7 +139,7 @@ def measure(recipe: Path) -> dict[str, float]:
     """In a process of its own: what data takes at each stage."""
     source = load_source(recipe)
     preparation = prepare(source)  # the corpus is read a second time below, which counts
-    system = build_system(source.recipe, preparation.classes)
+    system = build_system(source.recipe, preparation.targets)
     del preparation
     peaks = Peaks()
     with peaks.stage("prepared"):

@@ -41,7 +41,7 @@ class Frozen:
         preparation = prepare(load_source(recipe))
         self.recipe = preparation.source.recipe
         seed_all(1, "weights")
-        self.system = build_system(self.recipe, preparation.classes)
+        self.system = build_system(self.recipe, preparation.targets)
         self.data = RunData(preparation, fixed_samples=self.system.fixed_samples)
         self.objective = build_objective(self.recipe, self.system, self.data.class_counts())
         sets, code = [self.data.train, self.data.evaluation], code_of_levels(self.recipe)

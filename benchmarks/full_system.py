@@ -134,7 +134,7 @@ class Ours:
         self.recipe = preparation.source.recipe
         training = self.recipe.training
         seed_all(1, "weights")
-        self.system = build_system(self.recipe, preparation.classes)
+        self.system = build_system(self.recipe, preparation.targets)
         self.data = RunData(preparation, fixed_samples=self.system.fixed_samples)
         sets = [self.data.train]
         cache = FeatureCache(

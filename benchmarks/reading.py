@@ -98,7 +98,7 @@ class Contestant:
         recipe.write_text(RECIPE % (manifest, workers))
         preparation = prepare(load_source(recipe))
         seed_all(1, "weights")
-        self.system = build_system(preparation.source.recipe, preparation.classes)
+        self.system = build_system(preparation.source.recipe, preparation.targets)
         data = RunData(preparation, fixed_samples=self.system.fixed_samples)
         self._keep(data, kept)
         self.objective = build_objective(preparation.source.recipe, self.system, data.class_counts())

@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from toolkit.contracts import Seq
+from toolkit.corpus.targets import Target
 from toolkit.data.batches import EpochBatches
 from toolkit.data.rank_batches import RowShares
 from toolkit.data.seeding import seed_all
@@ -66,7 +67,7 @@ def build_learner(recipe: Recipe) -> Learner:
     key = str(recipe.model)
     if key not in _drawn:
         seed_all(1)
-        system = build_system(recipe, {"label": recipe.labels})
+        system = build_system(recipe, Target.by_name({"label": recipe.labels}))
         _drawn[key] = Learner(system, build_objective(recipe, system, {"label": CLASS_COUNTS}))
     return deepcopy(_drawn[key])
 
@@ -146,10 +147,11 @@ def _brain(recipe: Recipe, folder: Path) -> SystemBrain:
         learner.objective,
         training=recipe.training,
         sampler=RowShares(EpochBatches(classes, batch_size=rows, seed=1), {"label": classes}, rank=0, ranks=1),
-        history=History(("valid",), patience=None, min_epochs=0),
+        history=History(("valid",), Target("label", recipe.labels), patience=None, min_epochs=0),
         checkpointer=AtomicCheckpointer(folder),
         seed=1,
         evaluation_parts={},
+        targets={},
         references=[],
         predict_from=recipe.predict_from,
         on_epoch=lambda history: None,

@@ -23,6 +23,7 @@ from stand_in_bundle import write_bundle
 
 from toolkit.cli.main import main as cli
 from toolkit.corpus import Utterance, protocols, read_manifest
+from toolkit.corpus.targets import Target
 from toolkit.corpus.utterance import COLUMNS
 from toolkit.hookspecs import BASES, CONTEXT, CONTRACT_VERSION, KINDS
 from toolkit.model.system import build_system
@@ -242,7 +243,7 @@ def test_a_recipe_on_a_page_loads_with_and_without_data_and_can_be_built(page, n
         recipe = load_recipe(recipes / name, data_available=data_available)
         check_arguments(recipe)
         assert recipe.name == Path(name).stem
-    system = build_system(recipe, {"label": ("a", "b", "c"), "gender": ("F", "M")})
+    system = build_system(recipe, Target.by_name({"label": ("a", "b", "c"), "gender": ("F", "M")}))
     assert set(system.heads) == set(recipe.model.heads)
 
 

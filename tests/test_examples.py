@@ -15,6 +15,7 @@ from shutil import copytree, ignore_patterns
 
 import pytest
 
+from toolkit.corpus.targets import Target
 from toolkit.errors import PluginError
 from toolkit.model.system import build_system
 from toolkit.plugins.registry import default_registry
@@ -95,14 +96,16 @@ def test_a_recipe_builds_where_what_it_stands_on_is_installed(path, registry):
     if find_spec(level.plugin) is None:
         pytest.skip(f"{level.plugin} is not installed: `make examples` tests {path.parts[-3]} with it")
     registry.check_args("extractor", level.plugin, level.args, where=level.where)
-    system = build_system(recipe, {"label": tuple("abcdefgh")})
+    system = build_system(recipe, Target.by_name({"label": "abcdefgh"}))
     assert set(system.heads) == {"emotion"}
 
 
 @pytest.mark.skipif(find_spec("resemblyzer") is not None, reason="resemblyzer is installed")
 def test_without_resemblyzer_a_system_is_refused_in_one_line_that_says_what_to_install(registry):
     with pytest.raises(PluginError, match=r"`pip install --no-deps resemblyzer==0\.1\.4`") as caught:
-        build_system(load_recipe(EXAMPLES["resemblyzer-speaker"] / "recipes/speaker.yaml"), {"label": ("a", "b")})
+        build_system(
+            load_recipe(EXAMPLES["resemblyzer-speaker"] / "recipes/speaker.yaml"), Target.by_name({"label": "ab"})
+        )
     assert "\n" not in str(caught.value)
 
 

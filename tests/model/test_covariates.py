@@ -6,7 +6,8 @@ import torch
 from torch.nn import functional
 
 from toolkit.contracts import LevelShape, Seq
-from toolkit.corpus.covariates import class_index, marginal, shuffled_value
+from toolkit.corpus.covariates import known_index, marginal, shuffled_value
+from toolkit.corpus.targets import Target
 from toolkit.errors import CorpusError, ShapeError
 from toolkit.model.covariates import PredictedCovariate, one_hot
 from toolkit_plugins.fusions.concat import Concat
@@ -17,13 +18,13 @@ IDS = [f"Ses{n:05d}" for n in range(4000)]
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (None, "Utterance 'a' has no gender, .* column 'gender', or use a system with `source: predicted`"),
-        ("male", r"Utterance 'a': gender 'male' is none of female, m\. Did you mean 'female'\?"),
+        (None, "Utterance 'a' has no accent, .* column 'accent', or use a system with `source: predicted`"),
+        ("sout", r"accent 'sout' is not one of north, south\. Did you mean 'south'\?"),
     ],
 )
-def test_a_value_that_is_missing_or_unknown_is_named_with_its_utterance(value, message):
+def test_a_value_that_is_missing_or_unknown_is_refused(value, message):
     with pytest.raises(CorpusError, match=message):
-        class_index(value, ("female", "m"), covariate="gender", utterance_id="a")
+        known_index(Target("accent", ("north", "south")), value, "a")
 
 
 def test_the_marginal_counts_known_values_only():

@@ -21,7 +21,7 @@ def build(tmp_path):
         recipe.write_text(text.replace("  fusion:", given))
         preparation = prepare(load_source(recipe, list(overrides)))
         torch.manual_seed(0)
-        return build_system(preparation.source.recipe, preparation.classes).eval()
+        return build_system(preparation.source.recipe, preparation.targets).eval()
 
     return make
 

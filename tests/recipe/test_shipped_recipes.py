@@ -9,6 +9,7 @@ import soundfile
 import torch
 
 from toolkit.contracts import Seq
+from toolkit.corpus.targets import Target
 from toolkit.model.system import build_system
 from toolkit.recipe.loading import load_recipe
 from toolkit.training.loop.objective import build_objective
@@ -102,8 +103,8 @@ def reference():
     """The system of mf_mtl_cr.yaml at full size, with random weights instead of downloaded ones."""
     overrides = ["--model.levels.wav2vec2.args.source=random", "--model.levels.spectrogram.args.weights=random"]
     recipe = load_recipe(RECIPES / "iemocap" / "hparams" / "mf_mtl_cr.yaml", overrides)
-    classes = {"label": ("ang", "hap", "neu", "sad"), "gender": ("F", "M")}
-    system = build_system(recipe, classes)
+    targets = Target.by_name({"label": ("ang", "hap", "neu", "sad"), "gender": ("F", "M")})
+    system = build_system(recipe, targets)
     return system, build_objective(recipe, system, {"label": [1, 1, 1, 1], "gender": [1, 1]})
 
 

@@ -26,7 +26,7 @@ class Parts:
     def __init__(self, recipe: Path, *options: str):
         preparation = prepare(load_source(recipe, list(options)))
         torch.manual_seed(0)
-        self.system = build_system(preparation.source.recipe, preparation.classes).eval()
+        self.system = build_system(preparation.source.recipe, preparation.targets).eval()
         self.data = RunData(preparation, fixed_samples=self.system.fixed_samples)
         self.computed: list[str] = []  # level, once for each call of its front end
         self.said: list[str] = []

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from toolkit.contracts import Seq
+from toolkit.corpus.targets import Target
 from toolkit.data.batches import EpochBatches
 from toolkit.data.rank_batches import RowShares
 from toolkit.data.seeding import seed_all
@@ -30,7 +31,7 @@ def reference_learner(*overrides: str) -> Learner:
     """A Learner for it, always with the same weights."""
     recipe = reference_recipe(*overrides)
     seed_all(1)
-    system = build_system(recipe, {"label": recipe.labels})
+    system = build_system(recipe, Target.by_name({"label": recipe.labels}))
     return Learner(system, build_objective(recipe, system, {"label": [5, 6, 7, 8]}))
 
 
@@ -57,10 +58,11 @@ def reference_brain(folder: Path, *overrides: str) -> SystemBrain:
         learner.objective,
         training=recipe.training,
         sampler=RowShares(batches, {"label": classes}, rank=0, ranks=1),
-        history=History(("valid",), patience=None, min_epochs=0),
+        history=History(("valid",), Target("label", recipe.labels), patience=None, min_epochs=0),
         checkpointer=AtomicCheckpointer(folder),
         seed=1,
         evaluation_parts={},
+        targets={},
         references=[],
         predict_from="emotion",
         on_epoch=lambda history: None,

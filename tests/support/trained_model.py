@@ -32,7 +32,7 @@ def random_system(folder: Path, covariate: str = "", **usage) -> tuple[System, U
         recipe.write_text(text.replace("  fusion:", f"  covariates: {{gender: {covariate}}}\n  fusion:"))
     preparation = prepare(load_source(recipe))
     torch.manual_seed(0)
-    return build_system(preparation.source.recipe, preparation.classes), usage_of(preparation, **usage)
+    return build_system(preparation.source.recipe, preparation.targets), usage_of(preparation, **usage)
 
 
 def random_model(folder: Path, covariate: str = "", **usage) -> Model:
@@ -44,13 +44,13 @@ def usage_of(preparation: Preparation, **replaced) -> Usage:
     """What has to be known to use a system of this preparation."""
     recipe = preparation.source.recipe
     known = {
-        "labels": preparation.classes["label"],
+        "labels": preparation.targets["label"].classes,
         "sample_rate": recipe.audio.sample_rate,
         "segment_samples": recipe.audio.segment_samples,
         "tail": recipe.audio.tail,
         "predict_from": recipe.predict_from,
         "covariates": {
-            name: preparation.classes[name]
+            name: preparation.targets[name].classes
             for name, spec in recipe.model.covariates.items()
             if spec.source != "predicted"
         },

@@ -3,8 +3,9 @@
 import pytest
 from small_system import write_recipe
 
+from toolkit.corpus.targets import Target
 from toolkit.errors import CorpusError, ProtocolError
-from toolkit.training.preparation import check_source, column, load_source, prepare
+from toolkit.training.preparation import check_source, load_source, prepare
 
 
 def test_the_folder_is_the_argument_then_the_recipe_then_the_environment(tmp_path, monkeypatch):
@@ -45,14 +46,14 @@ def test_a_manifest_replaces_the_recipes_corpus(tmp_path):
     manifest.write_text("path,label,split\na.wav,x,train\nb.wav,y,train\nc.wav,y,valid\nd.wav,y,test\n")
     preparation = prepare(load_source(recipe, ["--protocol.name=given"], manifest=manifest))
     assert [u.id for u in preparation.part("test")] == ["d"]
-    assert preparation.classes["label"] == ("x", "y")
+    assert preparation.targets["label"].classes == ("x", "y")
 
 
 def test_targets_beside_the_label_have_the_classes_of_the_whole_manifest(tmp_path):
     overrides = ["--model.heads.level.target=gender"]
     preparation = prepare(load_source(write_recipe(tmp_path), overrides))
-    assert preparation.classes == {"label": ("noise", "tone"), "gender": ("F", "M")}
-    indices = [preparation.class_index(u, "gender") for u in preparation.utterances]
+    assert preparation.targets == Target.by_name({"label": ("noise", "tone"), "gender": ("F", "M")})
+    indices = preparation.targets["gender"].indices(preparation.utterances)
     assert set(indices) == {0, 1}
 
 
@@ -67,7 +68,7 @@ def test_a_column_of_the_manifest_is_found_wherever_it_is_kept(tmp_path):
     manifest.write_text("path,label,speaker,room\na.wav,x,s1,kitchen\nb.wav,y,s2,\n")
     source = load_source(write_recipe(tmp_path), manifest=manifest)
     first, second = source.read()
-    assert (column(first, "speaker"), column(first, "room"), column(second, "room")) == ("s1", "kitchen", None)
+    assert (first.value("speaker"), first.value("room"), second.value("room")) == ("s1", "kitchen", None)
 
 
 def test_a_fold_that_is_not_there_is_named_with_those_that_are(tmp_path):

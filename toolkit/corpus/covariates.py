@@ -6,40 +6,25 @@ multitask" (SER+MF), and its control: values that are shuffled, which shows whet
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from toolkit.errors import CorpusError, did_you_mean
+from toolkit.corpus.targets import UNKNOWN, Target
+from toolkit.errors import CorpusError
 
 
-def class_index(value: str | None, classes: Sequence[str], *, covariate: str, utterance_id: str) -> int:
-    """The place of an utterance's value among the covariate's classes.
-
-    Args:
-        value: the utterance's value.
-        classes: sorted over the whole manifest (never over a fold), or those of a trained system.
-        covariate: the column's name, for the error.
-        utterance_id: for the error.
-
-    Returns:
-        0 to len(classes) - 1.
+def known_index(target: Target, value: str | None, utterance_id: str) -> int:
+    """The index of an utterance's value of a covariate, which a system reads and so has to be known.
 
     Raises:
-        CorpusError: if the value is missing or none of the classes.
-
-    >>> class_index("M", ("F", "M"), covariate="gender", utterance_id="Ses01F_impro01_F000")
-    1
+        CorpusError: if the value is missing or not one of the classes.
     """
-    if value in classes:
-        return list(classes).index(value)
-    if not value:
+    index = target.index(value)
+    if index == UNKNOWN:
         raise CorpusError(
-            f"Utterance {utterance_id!r} has no {covariate}, and the system reads it. Fill the manifest's column "
-            f"{covariate!r}, or use a system with `source: predicted`, which needs none."
+            f"Utterance {utterance_id!r} has no {target.name}, and the system reads it. Fill the manifest's column "
+            f"{target.name!r}, or use a system with `source: predicted`, which needs none."
         )
-    raise CorpusError(
-        f"Utterance {utterance_id!r}: {covariate} {value!r} is none of {', '.join(classes)}."
-        f"{did_you_mean(value, classes)}"
-    )
+    return index
 
 
 def marginal(values: Iterable[str | None]) -> dict[str, int]:

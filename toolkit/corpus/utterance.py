@@ -77,6 +77,11 @@ class Utterance:
                 raise CorpusError(f"extra may not hold {key!r}: " + ("that is a field" if key else "name it"))
         object.__setattr__(self, "extra", extra)
 
+    def value(self, column: str) -> str | None:
+        """What the manifest holds in a column, further columns included; None where that is nothing."""
+        value = getattr(self, column) if column in COLUMNS else self.extra.get(column)
+        return None if value in (None, "") else str(value)
+
 
 def normal_gender(text: str | None) -> str | None:
     """Return "F" or "M" for f, female, m, male in any case, None for None or an empty text.

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from toolkit.corpus.targets import UNKNOWN
 from toolkit.data.batches import EpochBatches
-from toolkit.data.segments import UNKNOWN, Batch
+from toolkit.data.segments import Batch
 
 
 class RowShares(Sampler[list[int]]):
@@ -27,7 +28,7 @@ class RowShares(Sampler[list[int]]):
 
     Args:
         batches: of all ranks.
-        targets: target name -> class index of each segment, -1 where unknown.
+        targets: target name -> class index of each segment, UNKNOWN where it is not known.
         rank: whose rows.
         ranks: their number; with 1, batches stay as they are.
     """

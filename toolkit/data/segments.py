@@ -16,8 +16,6 @@ from toolkit.corpus import Utterance
 from toolkit.corpus.utterance import MIN_SAMPLES
 from toolkit.errors import AudioError
 
-UNKNOWN = -1
-
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -45,8 +43,8 @@ class Batch:
 
     Args:
         wave: [batch, samples], lengths in samples; None where features are given.
-        targets: target name -> class indices [batch], int64; -1 where unknown.
-        covariates: covariate name -> class indices [batch], int64; -1 where unknown.
+        targets: target name -> class indices [batch], int64; UNKNOWN where one is not known.
+        covariates: covariate name -> class indices [batch], int64; UNKNOWN where one is not known.
         utterances: [batch], int64, index into the SegmentSet's utterances.
         weights: [batch], float32, the segment's weight in its utterance's mean.
         features: level -> what its front end made of the segments before; None where the waveform is given.
@@ -120,7 +118,7 @@ class SegmentSet(Dataset):
 
     Args:
         utterances: in order; a Batch's `utterances` index this list.
-        targets: target name -> class index of each utterance (-1: unknown).
+        targets: target name -> class index of each utterance, or UNKNOWN.
         covariates: covariate name -> class index of each utterance.
         sample_rate: in Hz.
         segment_samples: longest segment.

@@ -7,6 +7,7 @@ from dataclasses import replace
 from toolkit.corpus import Utterance
 from toolkit.corpus.labels import apply_labels
 from toolkit.corpus.protocols import PROTOCOLS
+from toolkit.corpus.targets import LABEL
 from toolkit.errors import ExperimentError, did_you_mean
 from toolkit.experiment.cells import Cell
 from toolkit.experiment.plan import Plan, PlannedSystem
@@ -69,7 +70,7 @@ def make_plan(
         tuple(protocols),
         by_protocol,
         tuple(seeds),
-        reference.classes["label"],
+        reference.targets[LABEL].classes,
         _corpus_hash(reference.utterances),
         tuple(cells),
     )
@@ -130,10 +131,11 @@ def _chosen(prepared: Sequence[Preparation], names: Sequence[str] | None) -> tup
 
 def _refuse_other_data(first: Preparation, other: Preparation) -> None:
     names = f"{first.source.recipe.name!r} and {other.source.recipe.name!r}"
-    if first.classes["label"] != other.classes["label"]:
+    one, two = (preparation.targets[LABEL] for preparation in (first, other))
+    if one != two:
         raise ExperimentError(
-            f"Recipes {names} have different labels, {', '.join(first.classes['label'])} and "
-            f"{', '.join(other.classes['label'])}: an experiment compares systems on one task."
+            f"Recipes {names} have different labels, {', '.join(one.classes)} and {', '.join(two.classes)}: an "
+            "experiment compares systems on one task."
         )
     if _corpus_hash(first.utterances) != _corpus_hash(other.utterances):
         raise ExperimentError(

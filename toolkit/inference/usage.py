@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from toolkit.corpus.targets import LABEL, Target
+
 TAILS = ("weighted", "equal")
 
 
@@ -41,3 +43,8 @@ class Usage:
             )
         if self.tail not in TAILS:
             raise ValueError(f"tail is {self.tail!r}; it is one of {', '.join(TAILS)}")
+
+    @property
+    def target(self) -> Target:
+        """What the answer is about."""
+        return Target(LABEL, self.labels)

@@ -14,7 +14,7 @@ def one_hot(indices: Tensor, classes: int) -> Tensor:
     """A known covariate as probabilities.
 
     Args:
-        indices: [batch], int64, from `class_index`; negative where the value is not known.
+        indices: [batch], int64, from a `Target`; UNKNOWN where the value is not known.
         classes: their number.
 
     Returns:

@@ -1,11 +1,12 @@
 """A system: levels -> fusion -> heads, built from a checked recipe."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from toolkit.contracts import Extractor, Fusion, Head, LevelShape, ModelOutput, Seq
+from toolkit.corpus.targets import Target
 from toolkit.errors import RecipeError, did_you_mean
 from toolkit.model.covariates import PredictedCovariate, one_hot
 from toolkit.plugins.registry import build
@@ -103,12 +104,12 @@ class System(nn.Module):
         return self.fusion(frames, known), covariate_logits
 
 
-def build_system(recipe: Composition, classes: Mapping[str, Sequence[str]]) -> System:
+def build_system(recipe: Composition, targets: Mapping[str, Target]) -> System:
     """Build the system that a recipe describes, with random initial weights from torch's global generator.
 
     Args:
         recipe: checked and resolved, or what a bundle keeps of it.
-        classes: target or covariate name -> its classes in order.
+        targets: the heads' targets and the covariates, by name.
 
     Raises:
         RecipeError: if the parts do not fit together; PluginError if one cannot be built.
@@ -119,7 +120,7 @@ def build_system(recipe: Composition, classes: Mapping[str, Sequence[str]]) -> S
         name: build("extractor", spec.plugin, spec.args, audio, where=spec.where)
         for name, spec in recipe.model.levels.items()
     }
-    sizes = {name: len(classes[name]) for name in recipe.model.covariates}
+    sizes = {name: targets[name].size for name in recipe.model.covariates}
     shapes = {name: LevelShape(level.channels, level.frame_count(segment_samples)) for name, level in levels.items()}
     fusion = build(
         "fusion",
@@ -132,7 +133,7 @@ def build_system(recipe: Composition, classes: Mapping[str, Sequence[str]]) -> S
     return System(
         levels,
         fusion,
-        {name: _build_head(recipe, name, fusion, classes) for name in recipe.model.heads},
+        {name: _build_head(recipe, name, fusion, targets) for name in recipe.model.heads},
         head_inputs={name: spec.on for name, spec in recipe.model.heads.items()},
         given_covariates={name: size for name, size in sizes.items() if name not in predicted},
         predicted_covariates={
@@ -143,12 +144,12 @@ def build_system(recipe: Composition, classes: Mapping[str, Sequence[str]]) -> S
     )
 
 
-def _build_head(recipe: Composition, name: str, fusion: Fusion, classes: Mapping[str, Sequence[str]]) -> Head:
+def _build_head(recipe: Composition, name: str, fusion: Fusion, targets: Mapping[str, Target]) -> Head:
     spec = recipe.model.heads[name]
     if spec.on not in fusion.sizes:
         raise RecipeError(
             f"model.heads.{name}.on: no embedding is called {spec.on!r}; the fusion gives "
             f"{', '.join(fusion.sizes)}.{did_you_mean(spec.on, fusion.sizes)}"
         )
-    context = {"size": fusion.sizes[spec.on], "classes": len(classes[spec.target])}
+    context = {"size": fusion.sizes[spec.on], "classes": targets[spec.target].size}
     return build("head", spec.plugin, spec.args, context, where=spec.where)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from toolkit.statistics.metrics import METRICS
 from toolkit.training.loop.history import History
 from toolkit.training.run_folder import EPOCH_COLUMNS, EPOCHS, RunFolder
 
@@ -32,10 +33,9 @@ class EpochLog:
         self.folder.write_rows(EPOCHS, EPOCH_COLUMNS, history.rows)
         row = history.rows[-1]
         skipped = f"  skipped steps {history.skipped_steps}" if history.skipped_steps else ""
-        self.say(
-            f"epoch {row['epoch']:3d}  train loss {row['train_loss']:.4f}  valid WA {row['valid_wa']:.4f} "
-            f"UA {row['valid_ua']:.4f}  {row['seconds']:.1f} s{skipped}"
-        )
+        valid = " ".join(f"{metric.upper()} {row[f'valid_{metric}']:.4f}" for metric in METRICS)
+        loss, seconds = f"train loss {row['train_loss']:.4f}", f"{row['seconds']:.1f} s"
+        self.say(f"epoch {row['epoch']:3d}  {loss}  valid {valid}  {seconds}{skipped}")
         if self.folder.writes:
             self._to_tensorboard(history)
 

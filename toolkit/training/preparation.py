@@ -9,6 +9,7 @@ from toolkit.corpus import Corpus, Utterance, apply_labels
 from toolkit.corpus.checks import CheckReport, Problem, check_corpus
 from toolkit.corpus.folds import Fold, pick_fold
 from toolkit.corpus.protocols import make_folds
+from toolkit.corpus.targets import LABEL, Target
 from toolkit.errors import CorpusError, ToolkitError
 from toolkit.plugins.registry import build, get_class
 from toolkit.recipe.loading import load_recipe
@@ -46,13 +47,13 @@ class Preparation:
     Args:
         source: recipe and data.
         utterances: those with a label that the recipe uses, in the corpus's order.
-        classes: target or covariate name -> its classes in order; "label" first.
+        targets: what can be predicted or used as a covariate, by name; "label" first.
         fold: the one to train.
     """
 
     source: Source
     utterances: tuple[Utterance, ...]
-    classes: Mapping[str, tuple[str, ...]]
+    targets: Mapping[str, Target]
     fold: Fold
 
     @property
@@ -62,21 +63,15 @@ class Preparation:
         said += [REDUCED] if self.source.reduced else []
         return (*said, self.fold.stamp) if self.fold.stamp else tuple(said)
 
+    @property
+    def head_targets(self) -> dict[str, Target]:
+        """Head -> what it predicts."""
+        return {name: self.targets[spec.target] for name, spec in self.source.recipe.model.heads.items()}
+
     def part(self, name: str) -> list[Utterance]:
         """The utterances of "train", "valid" or "test"."""
         members = set(getattr(self.fold, name))
         return [utterance for utterance in self.utterances if utterance.id in members]
-
-    def class_index(self, utterance: Utterance, target: str) -> int:
-        """The index of an utterance's class of a target, -1 where it is not known."""
-        value = column(utterance, target)
-        return -1 if value is None else self.classes[target].index(value)
-
-
-def column(utterance: Utterance, name: str) -> str | None:
-    """What the manifest says of an utterance in a column, further columns included."""
-    value = getattr(utterance, name, None) if name in utterance.__dataclass_fields__ else utterance.extra.get(name)
-    return None if value in (None, "") else str(value)
 
 
 def load_source(
@@ -139,7 +134,7 @@ def prepare(source: Source, utterances: Sequence[Utterance] | None = None) -> Pr
     fold = pick_fold([preparation.fold for preparation in preparations], source.recipe.fold)
     preparation = next(p for p in preparations if p.fold is fold)
     trained = {u.label for u in preparation.part("train")}
-    missing = [label for label in preparation.classes["label"] if label not in trained]
+    missing = [label for label in preparation.targets[LABEL].classes if label not in trained]
     if missing:
         raise CorpusError(f"Fold {fold.name!r}: no training utterance has the label {', '.join(missing)}.")
     return preparation
@@ -152,8 +147,8 @@ def prepare_folds(source: Source, utterances: Sequence[Utterance] | None = None)
         source.read() if utterances is None else utterances, labels=recipe.labels, label_map=recipe.label_map
     )
     folds = make_folds(utterances, recipe.protocol.name, **recipe.protocol.args)
-    classes = target_classes(recipe, utterances, labels)
-    return [Preparation(source, tuple(utterances), classes, fold) for fold in folds]
+    targets = find_targets(recipe, utterances, labels)
+    return [Preparation(source, tuple(utterances), targets, fold) for fold in folds]
 
 
 def check_source(source: Source) -> CheckReport:
@@ -177,20 +172,13 @@ def check_source(source: Source) -> CheckReport:
     return report
 
 
-def target_classes(
-    recipe: Recipe, utterances: Sequence[Utterance], labels: Sequence[str]
-) -> dict[str, tuple[str, ...]]:
-    """The classes of every target and covariate: the labels, else what the whole manifest holds, sorted."""
+def find_targets(recipe: Recipe, utterances: Sequence[Utterance], labels: Sequence[str]) -> dict[str, Target]:
+    """All targets and covariates of a recipe, by name: the label, else those that the whole manifest has.
+
+    Raises:
+        CorpusError: if the manifest does not have one of them.
+    """
     parts = [*recipe.model.heads.values(), *recipe.model.losses.values()]
-    names = [part.target for part in parts] + list(recipe.model.covariates)
-    classes = {"label": tuple(labels)}
-    for name in names:
-        if name not in classes:
-            values = {value for u in utterances if (value := column(u, name)) is not None}
-            if len(values) < 2:
-                raise CorpusError(
-                    f"The recipe needs {name!r} of the utterances, and the corpus has "
-                    f"{'only ' + repr(*values) if values else 'no such column'}."
-                )
-            classes[name] = tuple(sorted(values))
-    return classes
+    names = dict.fromkeys([*(part.target for part in parts), *recipe.model.covariates])
+    others = {name: Target.of_column(name, utterances) for name in names if name != LABEL}
+    return {LABEL: Target(LABEL, tuple(labels)), **others}

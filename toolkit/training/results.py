@@ -10,11 +10,10 @@ import torch
 from toolkit.audio.reading import audio_frames
 from toolkit.corpus import Utterance
 from toolkit.corpus.protocols import selects_on
+from toolkit.corpus.targets import LABEL, Target
 from toolkit.distributed import ranks
 from toolkit.hardware import device_name
 from toolkit.plugins.versions import library_versions
-from toolkit.statistics import metrics
-from toolkit.statistics.utterance_means import softmax
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.preparation import Preparation
 from toolkit.training.run_folder import EMBEDDINGS, PREDICTIONS, RESULTS, RunFolder
@@ -32,13 +31,21 @@ def write_results(
         versions: distribution -> version, of those whose plugins were used.
     """
     test, recipe = preparation.part("test"), preparation.source.recipe
-    labels = preparation.classes["label"]
+    target = preparation.targets[LABEL]
     reference = [u.label for u in test]
-    probabilities = softmax(brain.evaluation.scores[recipe.predict_from].values)
-    predicted = [labels[index] for index in probabilities.argmax(axis=1)]
+    probabilities = target.probabilities(brain.outputs.scores[recipe.predict_from])
+    predicted = target.answers(probabilities)
     seconds = [utterance_seconds(u, sample_rate=recipe.audio.sample_rate) for u in test]
-    columns = ("id", "speaker", "gender", "seconds", "reference", "predicted", *(f"p_{label}" for label in labels))
-    folder.write_rows(PREDICTIONS, columns, _predictions(test, seconds, predicted, probabilities, labels))
+    columns = (
+        "id",
+        "speaker",
+        "gender",
+        "seconds",
+        "reference",
+        "predicted",
+        *(f"p_{label}" for label in target.classes),
+    )
+    folder.write_rows(PREDICTIONS, columns, _predictions(test, seconds, predicted, probabilities, target))
     folder.write(EMBEDDINGS, _embeddings(folder, test, brain))
     training = recipe.training
     folder.write_json(
@@ -49,7 +56,7 @@ def write_results(
             "protocol": preparation.fold.protocol,
             "fold": preparation.fold.name,
             "seed": recipe.seed,
-            **metrics.summary(reference, predicted, labels=labels),
+            **target.summary(reference, predicted),
             "heads": _heads(preparation, brain, reference),
             "epoch": brain.history.selection(selects_on(preparation.fold.protocol)).epoch,
             "epochs": len(brain.history.rows),
@@ -80,7 +87,7 @@ def _predictions(
     seconds: Sequence[float],
     predicted: Sequence[str],
     probabilities: np.ndarray,
-    labels: Sequence[str],
+    target: Target,
 ) -> list[dict[str, Any]]:
     return [
         {
@@ -90,7 +97,7 @@ def _predictions(
             "seconds": f"{duration:.3f}",
             "reference": utterance.label,
             "predicted": answer,
-            **{f"p_{label}": repr(float(p)) for label, p in zip(labels, row, strict=True)},
+            **{f"p_{label}": repr(p) for label, p in target.named(row).items()},
         }
         for utterance, duration, answer, row in zip(test, seconds, predicted, probabilities, strict=True)
     ]
@@ -99,7 +106,7 @@ def _predictions(
 def _embeddings(folder: RunFolder, test: Sequence[Utterance], brain: SystemBrain) -> bytes:
     """Ids, reference labels and every embedding [utterances, size], as an .npz archive."""
     file = io.BytesIO()
-    arrays = {name: means.values.astype(np.float32) for name, means in brain.evaluation.embeddings.items()}
+    arrays = {name: brain.outputs.embeddings[name].astype(np.float32) for name in brain.outputs.embeddings.names}
     names = {"id": np.array([u.id for u in test]), "reference": np.array([u.label for u in test])}
     note = {"note": np.array(folder.stamp)} if folder.stamp else {}
     np.savez_compressed(file, **arrays, **names, **note)
@@ -107,14 +114,11 @@ def _embeddings(folder: RunFolder, test: Sequence[Utterance], brain: SystemBrain
 
 
 def _heads(preparation: Preparation, brain: SystemBrain, reference: Sequence[str]) -> dict[str, dict[str, float]]:
-    """WA and UA of every head that predicts the label."""
-    labels, heads = preparation.classes["label"], preparation.source.recipe.model.heads
-    found = {}
-    for name, spec in heads.items():
-        if spec.target == "label":
-            answers = [labels[index] for index in brain.evaluation.scores[name].values.argmax(axis=1)]
-            found[name] = {
-                "wa": metrics.weighted_accuracy(reference, answers),
-                "ua": metrics.unweighted_accuracy(reference, answers),
-            }
-    return found
+    """The metrics of every head that predicts the label."""
+    target, heads = preparation.targets[LABEL], preparation.source.recipe.model.heads
+    scores = brain.outputs.scores
+    return {
+        name: target.metrics(reference, target.answers(scores[name]))
+        for name, spec in heads.items()
+        if spec.target == LABEL
+    }

@@ -14,6 +14,7 @@ from rich.progress import track
 from toolkit.contracts import Seq
 from toolkit.corpus.manifests import manifest_text
 from toolkit.corpus.protocols import PROTOCOLS, selects_on, stopping_rules, training_protocol
+from toolkit.corpus.targets import LABEL
 from toolkit.data.cache.features import FeatureCache, in_order
 from toolkit.data.front_ends import code_of_levels, features_of
 from toolkit.data.seeding import seed_all
@@ -62,7 +63,7 @@ class Run:
         self.training = replace(self.recipe.training, device=choose_device(self.recipe))
         self.versions = used_versions(self.recipe)
         seed_all(self.recipe.seed, "weights")
-        self.system = build_system(self.recipe, preparation.classes)
+        self.system = build_system(self.recipe, preparation.targets)
         self.identity = self._identity()
         self.folder = self._folder(self.protocol)
 
@@ -205,12 +206,16 @@ class Run:
             training=self.training,
             sampler=data.training_batches(),
             history=History(
-                stopping_rules(self.protocol), patience=self.training.patience, min_epochs=self.training.min_epochs
+                stopping_rules(self.protocol),
+                self.preparation.targets[LABEL],
+                patience=self.training.patience,
+                min_epochs=self.training.min_epochs,
             ),
             checkpointer=checkpointer,
             seed=self.recipe.seed,
             evaluation_parts={part: data.positions(part) for part in ("valid", "test")},
-            references=[self.preparation.class_index(u, "label") for u in data.evaluated],
+            targets=self.preparation.head_targets,
+            references=[u.label for u in data.evaluated],
             predict_from=self.recipe.predict_from,
             on_epoch=epoch_log,
             on_resume=self._say_where_it_resumes,

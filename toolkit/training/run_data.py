@@ -7,14 +7,14 @@ from torch.utils.data import BatchSampler, SequentialSampler
 
 from toolkit.contracts import Seq
 from toolkit.corpus import Utterance
-from toolkit.corpus.covariates import class_index, marginal, shuffled_value
+from toolkit.corpus.covariates import known_index, marginal, shuffled_value
 from toolkit.data.batches import REACH, EpochBatches, LengthBatches
 from toolkit.data.rank_batches import BatchShares, RowShares
 from toolkit.data.segments import SegmentLoader, SegmentSet
 from toolkit.distributed import rank, ranks
 from toolkit.errors import RecipeError
 from toolkit.hardware import give_back_large_blocks
-from toolkit.training.preparation import Preparation, column
+from toolkit.training.preparation import Preparation
 
 
 class RunData:
@@ -45,7 +45,7 @@ class RunData:
         audio = self.recipe.audio
         return SegmentSet(
             utterances,
-            {name: [self.preparation.class_index(u, name) for u in utterances] for name in self.preparation.classes},
+            {name: target.indices(utterances) for name, target in self.preparation.targets.items()},
             {name: self._covariate(name, utterances) for name in self._given_covariates()},
             sample_rate=audio.sample_rate,
             segment_samples=audio.segment_samples,
@@ -106,22 +106,18 @@ class RunData:
 
     def class_counts(self) -> dict[str, list[int]]:
         """Target -> training segments by class."""
-        return {
-            name: torch.bincount(known[known >= 0], minlength=len(classes)).tolist()
-            for name, classes in self.preparation.classes.items()
-            for known in [self.train.segment_targets(name)]
-        }
+        targets = self.preparation.targets.items()
+        return {name: target.counts(self.train.segment_targets(name)) for name, target in targets}
 
     def _given_covariates(self) -> list[str]:
         return [n for n, spec in self.recipe.model.covariates.items() if spec.source != "predicted"]
 
     def _covariate(self, name: str, utterances: Sequence[Utterance]) -> list[int]:
-        classes = self.preparation.classes[name]
-        value = self._covariate_value(name)
-        return [class_index(value(u), classes, covariate=name, utterance_id=u.id) for u in utterances]
+        target, value = self.preparation.targets[name], self._covariate_value(name)
+        return [known_index(target, value(u), u.id) for u in utterances]
 
     def _covariate_value(self, name: str) -> Callable[[Utterance], str | None]:
         if self.recipe.model.covariates[name].source == "label":
-            return lambda utterance: column(utterance, name)
-        shares = marginal(column(u, name) for u in self.preparation.utterances)
+            return lambda utterance: utterance.value(name)
+        shares = marginal(u.value(name) for u in self.preparation.utterances)
         return lambda utterance: shuffled_value(utterance.id, self.recipe.seed, shares, name)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import CheckpointError
+from toolkit.statistics.metrics import METRICS
 
 RESULTS = "results.json"
 EPOCHS = "epochs.csv"
@@ -21,7 +22,8 @@ RECIPE = "recipe.yaml"
 MANIFEST = "manifest.csv"
 CHECKPOINTS = "checkpoints"
 HISTORY = "history.json"
-EPOCH_COLUMNS = ("epoch", "train_loss", "valid_wa", "valid_ua", "test_wa", "test_ua", "seconds")
+EPOCH_METRICS = tuple(f"{part}_{metric}" for part in ("valid", "test") for metric in METRICS)
+EPOCH_COLUMNS = ("epoch", "train_loss", *EPOCH_METRICS, "seconds")
 
 
 class RunFolder:

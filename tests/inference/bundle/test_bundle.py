@@ -22,13 +22,13 @@ from torchvision.models import alexnet
 from wav2vec2_checkpoints import SMALL, save_checkpoint
 
 from toolkit.corpus import read_manifest
-from toolkit.corpus.covariates import class_index
+from toolkit.corpus.targets import Target
 from toolkit.data.segments import SegmentLoader, SegmentSet
 from toolkit.errors import BundleError, CheckpointError
 from toolkit.inference.bundle import export_bundle, read_bundle
 from toolkit.inference.usage import Usage
 from toolkit.plugins.registry import default_registry
-from toolkit.statistics.utterance_means import UtteranceMeans, softmax
+from toolkit.statistics.utterance_means import UtteranceMeans
 from toolkit_plugins.extractors.mfcc import Mfcc
 from toolkit_plugins.extractors.spectrogram import Spectrogram
 from toolkit_plugins.extractors.wav2vec2 import Wav2Vec2
@@ -56,10 +56,7 @@ def predictions(path: Path, run: Path) -> np.ndarray:
     usage = bundle.usage
     of = {utterance.id: utterance for utterance in read_manifest(run / "manifest.csv")}
     utterances = [of[name] for name in wanted]
-    covariates = {
-        name: [class_index(getattr(u, name), values, covariate=name, utterance_id=u.id) for u in utterances]
-        for name, values in usage.covariates.items()
-    }
+    covariates = {name: Target(name, values).indices(utterances) for name, values in usage.covariates.items()}
     segments = SegmentSet(
         utterances,
         {},
@@ -73,8 +70,8 @@ def predictions(path: Path, run: Path) -> np.ndarray:
     with torch.no_grad():
         for batch in SegmentLoader(segments, collate_fn=segments.collate, batch_size=4):
             scores = bundle.system(batch.inputs, batch.covariates).logits[usage.predict_from].log_softmax(-1)
-            means.add(batch.utterances.numpy(), scores.numpy(), batch.weights.numpy())
-    return softmax(means.values)
+            means.add(batch.utterances.numpy(), batch.weights.numpy(), {"scores": scores.numpy()})
+    return Target.probabilities(means["scores"])
 
 
 def expected(run: Path, labels: tuple[str, ...]) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from small_bundle import train
 
+from toolkit.corpus.targets import Target
 from toolkit.inference.bundle import export_bundle
 from toolkit.inference.bundle.card import card_text
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, read_config
@@ -43,12 +44,12 @@ def answers(speakers: int, *, named: bool = True, gender: str | None = None) -> 
 def card(config: BundleConfig, found: Answers | None = None, **training) -> str:
     if found is not None:
         speakers = {"train": 9, "valid": 1, "test": len(set(found.speaker) - {""})}
-        training |= {"test": summarise_test(found, LABELS), "speakers": speakers}
+        training |= {"test": summarise_test(found, Target("label", LABELS)), "speakers": speakers}
     return card_text(replace(config, training=replace(config.training, **training)))
 
 
 def test_the_figures_are_those_of_the_answers():
-    test = summarise_test(answers(2), LABELS)
+    test = summarise_test(answers(2), Target("label", LABELS))
     assert (test.n_utterances, test.wa, test.ua) == (8, 0.75, 0.75)
     assert test.confusion == ((2, 2), (0, 4)) and test.recall == {"noise": 0.5, "tone": 1.0}
     assert test.ece == pytest.approx(0.05) and test.confidence == pytest.approx(0.8)  # 80 % sure, 75 % right

@@ -202,7 +202,7 @@ def test_a_row_without_the_covariate_is_skipped_by_name(gendered, folder, tmp_pa
     [
         ([], "--covariate gender=F (known are F, M) for all of them, or --covariate gender=@column"),
         (["--covariate", "gendre=F"], "Did you mean 'gender'?"),
-        (["--covariate", "gender=X"], "has no value 'X'"),
+        (["--covariate", "gender=X"], "gender 'X' is not one of F, M"),
         (["--covariate", "gender"], "NAME=VALUE"),
         (["--covariate", "gender=F", "--covariate", "gender=M"], "twice"),
         (["--covariate", "gender=@sex"], "reads a column of a manifest"),

@@ -16,12 +16,12 @@ from trained_model import random_model, random_system, train, usage_of
 import toolkit
 from toolkit.audio.reading import cut, read_audio
 from toolkit.contracts import Seq
+from toolkit.corpus.targets import Target
 from toolkit.errors import AudioError, DeviceError, PredictionError, ShapeError
 from toolkit.inference.predict import engine, loading
 from toolkit.inference.predict.model import Model
 from toolkit.inference.predict.predictions import Answer
 from toolkit.inference.predict.recordings import Recording, Samples
-from toolkit.statistics.utterance_means import softmax
 
 RATE = 16_000
 
@@ -86,10 +86,10 @@ def test_a_recordings_answer_is_the_mean_of_its_segments_scores(tmp_path, files,
     rows = [system.eval()(Seq(wave[None, a:b], torch.tensor([b - a])), {}).logits["emotion"][0] for a, b in spans]
     scores = torch.stack(rows).log_softmax(-1).detach().double().numpy()
     weights = [b - a for a, b in spans] if tail == "weighted" else [1] * 4
-    expected = softmax(np.average(scores, axis=0, weights=weights))
+    expected = Target.probabilities(np.average(scores, axis=0, weights=weights))
     prediction = Model(system, usage, device="cpu").predict(files[3])
     assert np.allclose(vector(prediction), expected, atol=1e-6)
-    assert np.allclose([vector(segment) for segment in prediction.segments], softmax(scores), atol=1e-6)
+    assert np.allclose([vector(segment) for segment in prediction.segments], Target.probabilities(scores), atol=1e-6)
     assert [(s.start_s, s.end_s) for s in prediction.segments] == [(a / RATE, b / RATE) for a, b in spans]
 
 
@@ -272,7 +272,7 @@ def test_a_covariate_that_the_system_wants_has_to_be_given_and_moves_the_answer(
     with pytest.raises(PredictionError, match=r"'gender'.*known are F, M.*covariates=") as error:
         model.predict(files[0])
     assert "\n" not in str(error.value)
-    with pytest.raises(PredictionError, match="no value 'X'"):
+    with pytest.raises(PredictionError, match="gender 'X' is not one of F, M"):
         model.predict(files[0], covariates={"gender": "X"})
     mixed = [Recording(files[0], covariates={"gender": g}) for g in "FM"]
     for one, other in zip(model.predict_many(mixed), (women, men), strict=True):

@@ -26,18 +26,19 @@ def make_brain(tmp_path):
     def make(*overrides: str) -> tuple[SystemBrain, RunData]:
         preparation = prepare(load_source(recipe, list(overrides)))
         seed_all(1)
-        system = build_system(preparation.source.recipe, preparation.classes)
+        system = build_system(preparation.source.recipe, preparation.targets)
         data = RunData(preparation, fixed_samples=system.fixed_samples)
         brain = SystemBrain(
             system,
             build_objective(preparation.source.recipe, system, data.class_counts()),
             training=replace(preparation.source.recipe.training, device="cpu"),
             sampler=data.training_batches(),
-            history=History(("valid",), patience=3, min_epochs=0),
+            history=History(("valid",), preparation.targets["label"], patience=3, min_epochs=0),
             checkpointer=AtomicCheckpointer(tmp_path / "checkpoints"),
             seed=1,
             evaluation_parts={part: data.positions(part) for part in ("valid", "test")},
-            references=[preparation.class_index(u, "label") for u in data.evaluated],
+            targets=preparation.head_targets,
+            references=[u.label for u in data.evaluated],
             predict_from="emotion",
             on_epoch=lambda history: None,
             on_resume=lambda epoch, step: None,

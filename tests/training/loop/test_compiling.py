@@ -5,6 +5,7 @@ import torch
 from small_system import write_recipe
 
 from toolkit.contracts import Seq
+from toolkit.corpus.targets import Target
 from toolkit.data.seeding import seed_all
 from toolkit.errors import ToolkitError
 from toolkit.model.system import System, build_system
@@ -23,7 +24,7 @@ def make_system(tmp_path):
 
     def make() -> tuple[System, Learner]:
         seed_all(1)
-        system = build_system(recipe, {"label": ("noise", "tone")})
+        system = build_system(recipe, Target.by_name({"label": ("noise", "tone")}))
         return system, Learner(system, build_objective(recipe, system, {"label": [4, 4]}))
 
     return make

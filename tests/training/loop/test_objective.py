@@ -23,7 +23,7 @@ def build(tmp_path):
         start, end = text.index("  losses:"), text.index("predict_from")
         recipe.write_text(text[:start] + f"  losses:\n{losses}\n" + text[end:])
         preparation = prepare(load_source(recipe))
-        system = build_system(preparation.source.recipe, preparation.classes)
+        system = build_system(preparation.source.recipe, preparation.targets)
         return build_objective(preparation.source.recipe, system, COUNTS)
 
     return make

@@ -22,7 +22,7 @@ def make_learner(tmp_path):
 
     def make(*overrides: str):
         preparation = prepare(load_source(recipe, list(overrides)))
-        system = build_system(preparation.source.recipe, preparation.classes)
+        system = build_system(preparation.source.recipe, preparation.targets)
         data = RunData(preparation, fixed_samples=system.fixed_samples)
         batch = data.train.collate([data.train[index] for index in range(3)])
         learner = Learner(system, build_objective(preparation.source.recipe, system, data.class_counts()))

@@ -122,7 +122,7 @@ def _trained_system(run: "TrainedRun") -> "System":
     max_key = f"best_{selects_on(run.fold.protocol)}"
     best = AtomicCheckpointer(folders[0]).best(max_key, run.results["epoch"])
     with torch.random.fork_rng(devices=[]):
-        system = build_system(run.recipe, run.classes)
+        system = build_system(run.recipe, run.targets)
     try:
         load_state(system, best.paramfiles["system"])
     except RuntimeError as error:
@@ -141,14 +141,15 @@ def _describe(run: "TrainedRun", system: "System", weights: bytes) -> BundleConf
     parts = [model.fusion, *model.levels.values(), *model.heads.values()]
     used = dict.fromkeys(part.plugin.rpartition(":")[0] for part in parts)
     versions = {info.distribution: info.version for info in registry.list_plugins()}
-    given = {name: run.classes[name] for name, spec in recipe.model.covariates.items() if spec.source == "label"}
+    classes = {name: target.classes for name, target in run.targets.items()}
+    given = {name: classes[name] for name, spec in recipe.model.covariates.items() if spec.source == "label"}
     try:
         return BundleConfig(
             format_version=FORMAT_VERSION,
             name=recipe.name,
             distributions={name: versions[name] for name in used},
             audio=recipe.audio,
-            classes=run.classes,
+            classes=classes,
             covariates=given,
             model=model,
             predict_from=recipe.predict_from,

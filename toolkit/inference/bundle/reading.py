@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolkit.corpus.targets import Target
 from toolkit.errors import BundleError, PluginError, ToolkitError, UnknownPlugin
 from toolkit.inference.bundle.archive import CARD, WEIGHTS, Read, open_files
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, FileFacts, one_line, read_config
@@ -119,7 +120,7 @@ def restore_system(config: BundleConfig, weights: bytes) -> "System":
 
     with torch.random.fork_rng(devices=[]):  # the random weights that are replaced
         try:
-            system = build_system(config, config.classes)
+            system = build_system(config, Target.by_name(config.classes))
         except ToolkitError as error:
             raise BundleError(f"{CONFIG}: {one_line(error)}") from error
     load_weights(system, weights)

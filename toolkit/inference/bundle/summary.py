@@ -7,12 +7,12 @@ import re
 import numpy as np
 
 from toolkit.corpus.folds import PARTS
+from toolkit.corpus.targets import LABEL, Target
 from toolkit.inference.bundle.trained_run import TrainedRun
 from toolkit.inference.bundle.training import TestSummary, TrainingSummary
 from toolkit.plugins.registry import get_class
 from toolkit.report.evidence import Answers
 from toolkit.statistics import METRICS, expected_calibration_error, interval, speaker_confusions
-from toolkit.statistics.metrics import summary
 from toolkit.training.identity import manifest_rows
 
 
@@ -45,17 +45,17 @@ def summarise(run: TrainedRun, *, random_backbones: tuple[str, ...]) -> Training
         seconds=results["seconds"],
         versions=results["versions"],
         stamps=tuple(results["stamps"]),
-        test=summarise_test(run.answers, run.classes["label"]),
+        test=summarise_test(run.answers, run.targets[LABEL]),
     )
 
 
-def summarise_test(answers: Answers, labels: tuple[str, ...]) -> TestSummary:
+def summarise_test(answers: Answers, target: Target) -> TestSummary:
     """Accuracies, intervals over speakers, calibration and gender of the test part."""
-    found = summary(answers.reference, answers.predicted, labels=labels)
+    found = target.summary(answers.reference, answers.predicted)
     intervals = dict.fromkeys(METRICS)
     if (answers.speaker != "").all():
         counts = speaker_confusions(
-            answers.speaker.tolist(), answers.reference, answers.predicted, classes=labels
+            answers.speaker.tolist(), answers.reference, answers.predicted, classes=target.classes
         ).counts
         for metric in METRICS:
             if (ends := interval(counts, metric)) is not None:
@@ -64,14 +64,14 @@ def summarise_test(answers: Answers, labels: tuple[str, ...]) -> TestSummary:
     by_gender = {}
     if known.any():
         by_gender = speaker_confusions(
-            answers.gender[known].tolist(), answers.reference[known], answers.predicted[known], classes=labels
+            answers.gender[known].tolist(), answers.reference[known], answers.predicted[known], classes=target.classes
         ).accuracies
     return TestSummary(
         **{key: found[key] for key in ("n_utterances", *METRICS, "macro_f1", "recall", "f1")},
         wa_interval=intervals["wa"],
         ua_interval=intervals["ua"],
         confusion=tuple(map(tuple, found["confusion"])),
-        ece=expected_calibration_error(answers.probabilities, answers.reference, labels=labels),
+        ece=expected_calibration_error(answers.probabilities, answers.reference, labels=target.classes),
         confidence=float(np.mean(answers.probabilities.max(axis=1))),
         by_gender=dict(sorted(by_gender.items())),
     )

@@ -8,12 +8,13 @@ from typing import Any
 from toolkit.corpus import Utterance, read_manifest
 from toolkit.corpus.folds import Fold, pick_fold
 from toolkit.corpus.protocols import PROTOCOLS, make_folds, training_protocol
+from toolkit.corpus.targets import LABEL, Target
 from toolkit.errors import BundleError
 from toolkit.experiment.outcome import FinishedRun
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.schema import Recipe
 from toolkit.report.evidence import Answers, read_answers
-from toolkit.training.preparation import target_classes
+from toolkit.training.preparation import find_targets
 from toolkit.training.run_folder import CHECKPOINTS, MANIFEST, RECIPE, RESULTS, RunFolder, read_results
 
 NOTE = "note"  # the manifest's column that holds the stamps
@@ -32,7 +33,7 @@ class TrainedRun:
         recipe: resolved.
         results: the content of results.json.
         utterances: those that the recipe uses.
-        classes: target or covariate -> its classes in order.
+        targets: of its heads, and its covariates, by name.
         fold: the split that was trained.
         answers: what the system said of the test part.
     """
@@ -41,7 +42,7 @@ class TrainedRun:
     recipe: Recipe
     results: Mapping[str, Any]
     utterances: tuple[Utterance, ...]
-    classes: Mapping[str, tuple[str, ...]]
+    targets: Mapping[str, Target]
     fold: Fold
     answers: Answers
 
@@ -81,12 +82,12 @@ def read_trained_run(path: str | Path) -> TrainedRun:
     recipe = replace(load_recipe(folder / RECIPE), seed=seed)
     utterances = tuple(map(_without_note, read_manifest(folder / MANIFEST)))
     fold = pick_fold(make_folds(utterances, protocol, **recipe.protocol.args), results["fold"])
-    classes = target_classes(recipe, utterances, results["labels"])
+    targets = find_targets(recipe, utterances, results["labels"])
     run = FinishedRun(recipe.name, protocol, fold.name, seed, folder, recipe.as_dict())
-    answers = read_answers(run, classes["label"])
+    answers = read_answers(run, targets[LABEL].classes)
     if sorted(answers.id.tolist()) != sorted(fold.test):
         raise BundleError(f"{folder}: its predictions.csv and its manifest.csv are of different runs.")
-    return TrainedRun(folder, recipe, results, utterances, classes, fold, answers)
+    return TrainedRun(folder, recipe, results, utterances, targets, fold, answers)
 
 
 def run_folder(path: str | Path) -> Path:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from toolkit.contracts import Seq
+from toolkit.corpus.targets import Target
 from toolkit.corpus.utterance import MIN_SAMPLES
 from toolkit.errors import BundleError
 from toolkit.inference.bundle.config import one_line
@@ -59,7 +60,7 @@ def answer_to_trial(system: System, *, audio: AudioSpec, predict_from: str) -> t
         wave = torch.from_numpy(trial_wave(samples, sample_rate=audio.sample_rate))[None]  # [1, samples]
         given = {name: torch.zeros(1, dtype=torch.int64) for name in system.given_covariates}
         output = system(Seq(wave, torch.tensor([samples])), given)
-        return tuple(output.logits[predict_from][0].double().softmax(dim=0).tolist())
+        return tuple(Target.probabilities(Target.scores(output.logits[predict_from][0]).double().numpy()).tolist())
     except Exception as error:  # a plugin's code may raise anything
         raise BundleError(f"The system cannot be run: {one_line(f'{type(error).__name__}: {error}')}") from error
 

@@ -73,7 +73,7 @@ def export_onnx(system: System, usage: Usage, path: Path | str) -> OnnxReport:
     _check_size(system)
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    *parts, answer = _parts(system, usage.predict_from)
+    *parts, answer = _parts(system, usage)
     try:
         difference = _write(answer, usage, partial)
         partial.replace(path)
@@ -105,23 +105,24 @@ def _check_size(system: System) -> None:
         )
 
 
-def _parts(system: System, predict_from: str) -> list[Part]:
+def _parts(system: System, usage: Usage) -> list[Part]:
     """The levels, each by itself, then the levels with the fusion, then all up to the answer."""
+    head = usage.predict_from
 
     def frames_of(name: str) -> Part:
         level = system.levels[name]
         return Part(system, lambda wave, _: level(wave).zeroed().values, f"level {name!r} ({type(level).__name__})")
 
     def fused(wave: Seq, covariates: Mapping[str, Tensor]) -> Tensor:
-        return system.embed(system.features(wave), covariates)[0][system.head_inputs[predict_from]]
+        return system.embed(system.features(wave), covariates)[0][system.head_inputs[head]]
 
     def log_probabilities(wave: Seq, covariates: Mapping[str, Tensor]) -> Tensor:
-        return system(wave, covariates).logits[predict_from].float().log_softmax(dim=-1)
+        return usage.target.scores(system(wave, covariates).logits[head])
 
     return [
         *(frames_of(name) for name in system.levels),
         Part(system, fused, f"fusion ({type(system.fusion).__name__})"),
-        Part(system, log_probabilities, f"head {predict_from!r} ({type(system.heads[predict_from]).__name__})"),
+        Part(system, log_probabilities, f"head {head!r} ({type(system.heads[head]).__name__})"),
     ]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from toolkit.corpus.utterance import GENDERS
+from toolkit.corpus.targets import Target
 from toolkit.errors import PredictionError, did_you_mean
 
 COLUMN = "@"
@@ -26,7 +26,9 @@ def class_indices(wanted: Mapping[str, Sequence[str]], given: Mapping[str, str |
     for name, values in wanted.items():
         if not given.get(name):
             raise PredictionError(f"The system has to be told {name!r} of every recording: {_ways(name, values)}")
-    return {name: list(values).index(_known(name, given[name], values)) for name, values in wanted.items()}
+    return {
+        name: Target(name, tuple(values)).index(given[name], error=PredictionError) for name, values in wanted.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -93,17 +95,6 @@ def _check_names(wanted: Collection[str], given: Iterable[str]) -> None:
         if name not in wanted:
             listed = f"it has to be told {', '.join(wanted)}" if wanted else "it has to be told nothing but the audio"
             raise PredictionError(f"The system knows no covariate {name!r}: {listed}.{did_you_mean(name, wanted)}")
-
-
-def _known(name: str, value: str, values: Sequence[str]) -> str:
-    value = str(value).strip()
-    if value not in values and name == "gender":
-        value = GENDERS.get(value.lower(), value)  # as manifests are read
-    if value not in values:
-        raise PredictionError(
-            f"The covariate {name!r} has no value {value!r}.{did_you_mean(value, values)} Known are {', '.join(values)}"
-        )
-    return value
 
 
 def _ways(name: str, values: Sequence[str]) -> str:

@@ -67,7 +67,7 @@ class Engine:
         undone: deque[Tally] = deque()
         batch: list[_Waiting] = []
         for recording in recordings:
-            tally = Tally(recording, sample_rate=self.usage.sample_rate)
+            tally = Tally(recording, self.usage)
             undone.append(tally)
             try:
                 for waiting in self._segments(tally):
@@ -105,7 +105,7 @@ class Engine:
         if not batch:
             return
         output = self._run(batch)
-        scores = output.logits[self.usage.predict_from].float().log_softmax(-1).cpu().numpy()
+        scores = self.usage.target.scores(output.logits[self.usage.predict_from]).cpu().numpy()
         kept = output.embeddings if embeddings else {}
         embedded = {name: values.float().cpu().numpy() for name, values in kept.items()}
         for row, waiting in enumerate(batch):

@@ -12,7 +12,6 @@ from toolkit.inference.predict.covariate_values import GivenCovariates, class_in
 from toolkit.inference.predict.recordings import Recording
 from toolkit.inference.predict.telling import Skipped, progress
 from toolkit.statistics import SpeakerConfusions, speaker_confusions
-from toolkit.training.preparation import column
 
 if TYPE_CHECKING:
     from toolkit.inference.predict.model import Model
@@ -113,7 +112,7 @@ def answer_corpus(
     """
     given = _with_own_columns(given, model.usage.covariates, utterances)
     recordings = [
-        Recording(u.path, u.start, u.end, given.of({name: column(u, name) for name in given.columns.values()}))
+        Recording(u.path, u.start, u.end, given.of({name: u.value(name) for name in given.columns.values()}))
         for u in utterances
     ]
     results = progress(model.results(recordings, batch_size=batch_size), total=len(recordings), shown=shown)
@@ -135,7 +134,7 @@ def _with_own_columns(
 ) -> GivenCovariates:
     columns = {name: name for name in wanted if name not in given.values} | dict(given.columns)
     for name, of in columns.items():
-        if name in wanted and not any(column(u, of) for u in utterances):
+        if name in wanted and not any(u.value(of) for u in utterances):
             class_indices({name: wanted[name]}, {})  # refused, with what to do
     found = GivenCovariates(given.values, columns)
     found.check(wanted)

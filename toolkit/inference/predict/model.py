@@ -61,7 +61,7 @@ class Model:
             ShapeError: if an array is of another shape.
             PredictionError: if the sample rate of an array or a covariate is missing or not known.
         """
-        return self._one(_recording(audio, sample_rate, covariates)).prediction(self.labels)
+        return self._one(_recording(audio, sample_rate, covariates)).prediction()
 
     def predict_many(
         self, recordings: Iterable[Recording | Samples | str | Path], *, batch_size: int = BATCH_SIZE
@@ -92,7 +92,7 @@ class Model:
             Each recording with its prediction, or with the error.
         """
         for tally in self._engine.tallies(map(_as_recording, recordings), batch_size=batch_size):
-            yield tally.recording, tally.error or tally.prediction(self.labels)
+            yield tally.recording, tally.error or tally.prediction()
 
     def embed(
         self,

@@ -1,14 +1,16 @@
 """What has been computed of one recording, gathered from its segments."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
+from toolkit.corpus.targets import LABEL
 from toolkit.errors import PredictionError, ToolkitError
 from toolkit.inference.predict.predictions import Answer, Prediction
 from toolkit.inference.predict.recordings import Recording, Samples
 from toolkit.inference.predict.stream import StreamedSegment
-from toolkit.statistics.utterance_means import UtteranceMeans, softmax
+from toolkit.inference.usage import Usage
+from toolkit.statistics.utterance_means import UtteranceMeans
 
 _ONE = np.zeros(1, dtype=np.int64)  # a tally is of one utterance
 
@@ -18,7 +20,7 @@ class Tally:
 
     Args:
         recording: the one.
-        sample_rate: of its segments, in Hz.
+        usage: what its segments were cut and computed by.
 
     Attributes:
         waiting: segments that are read and not yet computed.
@@ -26,13 +28,12 @@ class Tally:
         error: why it cannot be labelled.
     """
 
-    def __init__(self, recording: Recording | Samples, *, sample_rate: int):
-        self.recording, self.sample_rate = recording, sample_rate
+    def __init__(self, recording: Recording | Samples, usage: Usage):
+        self.recording, self.sample_rate, self.target = recording, usage.sample_rate, usage.target
         self.waiting, self.read = 0, False
         self.error: ToolkitError | None = None
-        self._scores = UtteranceMeans()
-        self._embeddings: dict[str, UtteranceMeans] = {}
-        self._segments: list[tuple[int, int, np.ndarray]] = []  # start, stop, probabilities
+        self._scores, self._embeddings = UtteranceMeans(), UtteranceMeans()
+        self._segments: list[tuple[int, int, np.ndarray]] = []  # start, stop, scores
 
     @property
     def done(self) -> bool:
@@ -48,30 +49,29 @@ class Tally:
             self.error = PredictionError(f"{self.recording.name}: the system's scores are not finite")
             return
         weights = np.array([weight])
-        self._scores.add(_ONE, scores[None], weights)
-        for name, values in embeddings.items():
-            self._embeddings.setdefault(name, UtteranceMeans()).add(_ONE, values[None], weights)
-        self._segments.append((segment.start, segment.stop, softmax(scores.astype(np.float64))))
+        self._scores.add(_ONE, weights, {LABEL: scores[None]})
+        self._embeddings.add(_ONE, weights, {name: values[None] for name, values in embeddings.items()})
+        self._segments.append((segment.start, segment.stop, scores.astype(np.float64)))
 
-    def prediction(self, labels: Sequence[str]) -> Prediction:
+    def prediction(self) -> Prediction:
         """The answer, once it is done."""
 
-        def named(probabilities: np.ndarray) -> dict[str, float]:
-            return dict(zip(labels, probabilities.tolist(), strict=True))
+        def named(scores: np.ndarray) -> dict[str, float]:
+            return self.target.named(self.target.probabilities(scores))
 
         def seconds(sample: int) -> float:
             return self.recording.offset_s + sample / self.sample_rate
 
         return Prediction(
-            named(softmax(self._scores.values)[0]),
+            named(self._scores[LABEL][0]),
             start_s=seconds(0),
             end_s=seconds(self._segments[-1][1]),
             segments=tuple(
-                Answer(named(probabilities), start_s=seconds(start), end_s=seconds(stop))
-                for start, stop, probabilities in self._segments
+                Answer(named(scores), start_s=seconds(start), end_s=seconds(stop))
+                for start, stop, scores in self._segments
             ),
         )
 
     def embeddings(self) -> dict[str, np.ndarray]:
         """The mean of every embedding, once it is done: [size]."""
-        return {name: means.values[0] for name, means in self._embeddings.items()}
+        return {name: self._embeddings[name][0] for name in self._embeddings.names}

@@ -9,6 +9,7 @@ import speechbrain as sb
 import torch
 from torch import Tensor, nn
 
+from toolkit.corpus.targets import Target
 from toolkit.data.rank_batches import RowShares, unlabelled
 from toolkit.data.seeding import seed_all
 from toolkit.data.segments import Batch
@@ -16,10 +17,9 @@ from toolkit.distributed import from_first, rank, ranks
 from toolkit.errors import ToolkitError
 from toolkit.model.system import System
 from toolkit.recipe.training import TrainingSpec
-from toolkit.statistics.metrics import unweighted_accuracy, weighted_accuracy
 from toolkit.training.loop.checkpoints import AtomicCheckpointer, load_state
 from toolkit.training.loop.compiling import compile_system
-from toolkit.training.loop.evaluation import Evaluation
+from toolkit.training.loop.evaluation import UtteranceOutputs
 from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import Objective
 from toolkit.training.loop.optimizers import build_optimizers, learning_rate_factor, parameter_groups, step_where
@@ -60,7 +60,8 @@ class SystemBrain(sb.Brain):
         checkpointer: where the state goes.
         seed: the run's.
         evaluation_parts: "valid" and "test" -> indices of their utterances in the evaluation loader's SegmentSet.
-        references: class index of every utterance of that set: [utterances].
+        targets: head -> what it predicts.
+        references: the label of every utterance of that set: [utterances].
         predict_from: the head whose output is the answer.
         on_epoch: called with the history after each epoch, before its checkpoint is saved.
         on_resume: called with the number of epochs that are done and of batches of the next one.
@@ -78,7 +79,8 @@ class SystemBrain(sb.Brain):
         checkpointer: AtomicCheckpointer,
         seed: int,
         evaluation_parts: Mapping[str, Sequence[int]],
-        references: Sequence[int],
+        targets: Mapping[str, Target],
+        references: Sequence[str],
         predict_from: str,
         on_epoch: Callable[[History], None],
         on_resume: Callable[[int, int], None],
@@ -101,7 +103,7 @@ class SystemBrain(sb.Brain):
         self.on_epoch, self.on_resume = on_epoch, on_resume
         self.epochs = Epochs(training.epochs, history)
         self.parts = {part: np.asarray(indices) for part, indices in evaluation_parts.items()}
-        self.references = np.asarray(references)
+        self.targets, self.references = dict(targets), np.asarray(references)
         if training.compile:
             compile_system(self.system)
         self.learner = SharedLearner(Learner(self.system, self.objective), sometimes_unknown=sampler.sometimes_unknown)
@@ -255,14 +257,14 @@ class SystemBrain(sb.Brain):
             self.train_sampler.skip = self.step
         else:
             embeddings = self.system.fusion.sizes if stage == sb.Stage.TEST else ()
-            self.evaluation = Evaluation(self.system.heads, embeddings)
+            self.outputs = UtteranceOutputs(self.targets, embeddings)
 
     def evaluate_batch(self, batch: Batch, stage: sb.Stage) -> None:
         """Collect the log-probabilities of every head, and the embeddings in the test stage."""
         on_device = batch.to(self.device)
         with self.evaluation_ctx:
             output = self.system(on_device.inputs, on_device.covariates)
-        self.evaluation.add(batch, output)
+        self.outputs.add(batch, output)
 
     def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None):
         """After an epoch's evaluation: its row, the files that follow from it, its checkpoint."""
@@ -270,14 +272,14 @@ class SystemBrain(sb.Brain):
             self.read_log()
             self.train_loss = float(self.avg_train_loss)
             return
-        self.evaluation.finish()
+        self.outputs.finish()
         if stage == sb.Stage.VALID:
             row = {"epoch": epoch, "train_loss": self.train_loss}
-            predicted = self.evaluation.answers(self.predict_from, len(self.references))
-            for part in ("valid", "test"):
-                reference, answer = self.references[self.parts[part]], predicted[self.parts[part]]
-                row[f"{part}_wa"] = weighted_accuracy(reference, answer)
-                row[f"{part}_ua"] = unweighted_accuracy(reference, answer)
+            target = self.targets[self.predict_from]
+            predicted = np.array(target.answers(self.outputs.scores[self.predict_from]))
+            for part, indices in self.parts.items():
+                found = target.metrics(self.references[indices], predicted[indices])
+                row |= {f"{part}_{metric}": value for metric, value in found.items()}
             row["seconds"] = time.monotonic() - self.epoch_start
             self.history.rows.append(row)
             self.history.seconds_before = 0.0

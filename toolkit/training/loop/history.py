@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from toolkit.corpus.targets import Target
+
 
 class Selection(NamedTuple):
     """The epoch a rule picks (from 1; 0 where there is none yet) and whether its patience has passed."""
@@ -37,20 +39,22 @@ class History:
     """The rows of epochs.csv and the count of skipped steps; part of every checkpoint.
 
     Args:
-        rules: parts whose WA + UA rule over the stop, e.g. ("valid",) or ("valid", "test").
+        rules: parts whose score decides when to stop, such as ("valid",) or ("valid", "test").
+        target: what is predicted; it makes the score of an epoch's metrics.
         patience: epochs without a better score after which a rule stops; None: never.
         min_epochs: epochs before which no rule stops.
     """
 
-    def __init__(self, rules: Sequence[str], *, patience: int | None, min_epochs: int):
-        self.rules, self.patience, self.min_epochs = tuple(rules), patience, min_epochs
+    def __init__(self, rules: Sequence[str], target: Target, *, patience: int | None, min_epochs: int):
+        self.rules, self.target, self.patience, self.min_epochs = tuple(rules), target, patience, min_epochs
         self.rows: list[dict[str, Any]] = []
         self.skipped_steps = 0
         self.seconds_before = 0.0  # of the epoch under way, spent before it was interrupted
 
     def selection(self, rule: str) -> Selection:
         """What `rule` ("valid" or "test") picks from the epochs so far."""
-        scores = [row[f"{rule}_wa"] + row[f"{rule}_ua"] for row in self.rows]
+        metrics = [{name.removeprefix(f"{rule}_"): value for name, value in row.items()} for row in self.rows]
+        scores = [self.target.selection_score(found) for found in metrics]
         return select_epoch(scores, patience=self.patience, min_epochs=self.min_epochs)
 
     @property

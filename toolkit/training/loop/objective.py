@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toolkit.contracts import Loss, ModelOutput
-from toolkit.data.segments import UNKNOWN
+from toolkit.corpus.targets import UNKNOWN
 from toolkit.distributed import ranks
 from toolkit.errors import RecipeError, did_you_mean
 from toolkit.model.system import System
