@@ -25,10 +25,10 @@ from toolkit.cli.main import main as cli
 from toolkit.corpus import Utterance, protocols, read_manifest
 from toolkit.corpus.targets import Target
 from toolkit.corpus.utterance import COLUMNS
-from toolkit.hookspecs import BASES, CONTEXT, CONTRACT_VERSION, KINDS
+from toolkit.hookspecs import CONTRACT_VERSION
 from toolkit.model.system import build_system
-from toolkit.plugins.registry import default_registry
-from toolkit.plugins.scaffold import SUMMARIES
+from toolkit.plugins.kinds import KINDS, parts
+from toolkit.plugins.registry import default_registry, find_part
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.reading import default_at, known_paths
 from toolkit.recipe.schema import CovariateSpec, Recipe
@@ -136,12 +136,8 @@ SHOWN_RECIPES = [(page.name, name) for page in PAGES for name in named(page, "ya
 
 def check_arguments(recipe: Recipe) -> None:
     """All plugins of a recipe are there and take their arguments."""
-    registry, model = default_registry(), recipe.model
-    parts = [("corpus", recipe.corpus), ("fusion", model.fusion)]
-    for kind, specs in (("extractor", model.levels), ("head", model.heads), ("loss", model.losses)):
-        parts += [(kind, spec) for spec in specs.values()]
-    for kind, spec in parts:
-        registry.check_args(kind, spec.plugin, spec.args, where=spec.where)
+    for kind, _, part in parts(recipe):
+        find_part(kind.name, part).check_args(part.args)
 
 
 def imagined(recipe: Recipe) -> list[Utterance]:
@@ -308,7 +304,7 @@ def test_the_table_of_corpora_has_all_of_them_with_their_variables():
     rows = {row[0]: row[1] for row in table(DOCS / "corpora.md", "corpus")}
     assert set(rows) == {info.name for info in registry.list_plugins("corpus")}
     for name, variable in rows.items():
-        assert (registry.get_class("corpus", name).environment or "-") == variable
+        assert (registry.find("corpus", name).load().environment or "-") == variable
 
 
 def test_the_groups_of_ravdess_are_those_of_the_page():
@@ -445,15 +441,15 @@ def test_what_the_page_shows_of_a_broken_class_is_what_is_found(example):
 def test_the_tables_on_writing_plugins_are_those_of_the_contract():
     page = DOCS / "writing-a-plugin.md"
     written, asked = table(page, "kind"), table(page, "kind", after="## What each kind has to do")
-    assert dict(written) == SUMMARIES and list(SUMMARIES) == list(KINDS)
-    assert [row[:2] for row in asked] == [[kind, BASES[kind]] for kind in KINDS]
+    assert [tuple(row) for row in written] == [(kind.name, kind.summary) for kind in KINDS.values()]
+    assert [row[:2] for row in asked] == [[kind.name, kind.base] for kind in KINDS.values()]
     for kind, base, methods, attributes, given in asked:
         module, name = base.split(":")
         cls = getattr(importlib.import_module(module), name)
         own = {key for key, value in vars(cls).items() if callable(value) and not key.startswith("_")}
         assert set(re.findall(r"\w+", methods)) == own - ({"forward"} if kind == "extractor" else set())
         assert set(re.findall(r"\w+", attributes)) == set(vars(cls).get("__annotations__", {}))
-        assert re.findall(r"\w+", given) == list(CONTEXT[kind])
+        assert re.findall(r"\w+", given) == list(KINDS[kind].context)
     assert f"This toolkit has contract {CONTRACT_VERSION};" in page.read_text()
 
 

@@ -95,7 +95,7 @@ def test_a_recipe_builds_where_what_it_stands_on_is_installed(path, registry):
     (level,) = recipe.model.levels.values()
     if find_spec(level.plugin) is None:
         pytest.skip(f"{level.plugin} is not installed: `make examples` tests {path.parts[-3]} with it")
-    registry.check_args("extractor", level.plugin, level.args, where=level.where)
+    registry.find("extractor", level.plugin, level.where).check_args(level.args)
     system = build_system(recipe, Target.by_name({"label": "abcdefgh"}))
     assert set(system.heads) == {"emotion"}
 

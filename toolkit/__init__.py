@@ -3,8 +3,8 @@
 Importing this package is light: it holds what a plugin's declaration needs and nothing that imports torch.
 
 >>> from toolkit import PluginSpec
->>> PluginSpec(kind="extractor", name="pitch", target="my_package.pitch:Pitch", summary="F0 contour").module
-'my_package.pitch'
+>>> PluginSpec(kind="extractor", name="pitch", target="my_package.pitch:Pitch", summary="F0 contour").name
+'pitch'
 """
 
 from importlib.metadata import version

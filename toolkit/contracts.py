@@ -1,7 +1,7 @@
 """What the parts of a system are to each other: Seq, ModelOutput, Extractor, Fusion, Head, Loss.
 
 Arguments of a plugin's constructor come from two places: the recipe's `args`, and the context that the core knows
-(`CONTEXT`). A constructor receives those context arguments that it names; recipes cannot set them.
+(`toolkit.plugins.kinds`). A constructor receives those context arguments that it names; recipes cannot set them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.errors import ShapeError
-from toolkit.hookspecs import CONTEXT
 
-__all__ = ["CONTEXT", "Extractor", "Fusion", "Head", "LevelShape", "Loss", "ModelOutput", "Seq"]
+__all__ = ["Extractor", "Fusion", "Head", "LevelShape", "Loss", "ModelOutput", "Seq"]
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from click.testing import CliRunner
 from toolkit import PluginSpec, testing
 from toolkit.cli.main import main
 from toolkit.cli.plugin_check import SYSTEM, asked_for
-from toolkit.hookspecs import CONTEXT, KINDS
 from toolkit.plugins import registry
 from toolkit.plugins.declarations import Declaration
+from toolkit.plugins.kinds import KINDS
 from toolkit.plugins.registry import Registry
 
 
@@ -187,5 +187,5 @@ def test_a_corpus_that_breaks_is_a_finding(tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_the_system_gives_is_given_and_every_property_says_what_it_asks(kind):
-    assert tuple(SYSTEM[kind]) == CONTEXT[kind]
+    assert tuple(SYSTEM[kind]) == KINDS[kind].context
     assert all(text.endswith(".") for text in asked_for(kind).values())

@@ -68,7 +68,6 @@ def test_show_plugin_prints_arguments_types_defaults_meaning_and_paper():
 
 
 def test_every_first_party_plugin_explains_all_its_arguments():
-    from toolkit.hookspecs import CONTEXT
     from toolkit.plugins.registry import default_registry
     from toolkit.plugins.signatures import read_arguments
 
@@ -76,7 +75,8 @@ def test_every_first_party_plugin_explains_all_its_arguments():
     unexplained = []
     for info in registry.list_plugins():
         if info.distribution == "audio-classification-toolkit":
-            for argument in read_arguments(registry.get_class(info.kind, info.name), CONTEXT[info.kind]):
+            plugin = registry.find(info.kind, info.name)
+            for argument in read_arguments(plugin.load(), plugin.context):
                 if not argument.given and not (argument.meaning and argument.type):
                     unexplained.append(f"{info.kind} {info.name}: {argument.name}")
     assert unexplained == []

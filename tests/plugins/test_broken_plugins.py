@@ -128,7 +128,7 @@ def test_a_bug_in_a_plugin_ends_a_training_with_one_line_that_names_it(listed, t
         ("twin", "Write 'one-of-two:twin' or 'two-of-two:twin'."),
         ("future", "extractor 'future' from of-the-future 1.0 cannot be used: it was written for contract >=99"),
         ("absent", "extractor 'absent' from without-class 1.0 cannot be imported"),
-        ("counter", "collections:Counter is no toolkit.contracts.Extractor."),
+        ("counter", "collections:Counter is not a toolkit.contracts.Extractor."),
         ("late", "extractor 'late' from exits-late 1.0 cannot be imported (exits_late:Late): SystemExit: too late"),
         ("usabel", "No extractor is called 'usabel'. Did you mean 'usable'? Broken, and perhaps where it is declared"),
     ],

@@ -83,7 +83,8 @@ def data_folder(tmp_path_factory):
     ],
 )
 def test_a_first_party_plugin_keeps_the_contract(spec, args, request):
-    cls = getattr(import_module(spec.module), spec.attribute)
+    module, _, attribute = spec.target.partition(":")
+    cls = getattr(import_module(module), attribute)
     options = {"folder": request.getfixturevalue("data_folder")} if spec.kind == "corpus" else {}
     findings = check_plugin(spec.kind, cls, args, **options)
     assert [str(finding) for finding in findings if not finding.holds] == []

@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from toolkit import PluginSpec
 from toolkit.cli.commands import Command
 from toolkit.errors import FailedPlugin, ShapeError
-from toolkit.plugins.declarations import OWN, Declaration
+from toolkit.files import DISTRIBUTION
+from toolkit.plugins.declarations import Declaration
 from toolkit.plugins.failures import plugin_failures
 from toolkit.plugins.registry import Registry
 from toolkit.recipe.locations import Location, Mark
@@ -50,7 +51,7 @@ def head(tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, "moody_heads", raising=False)
         spec = PluginSpec("head", "stubborn", f"moody_heads:{attribute}", "A throw-away head")
         registry = Registry([(Declaration(distribution, "1.0", "plugins", "moody"), [spec])])
-        return registry.build("head", "stubborn", {}, where=PLACE)
+        return registry.find("head", "stubborn", PLACE).build()
 
     return build
 
@@ -95,7 +96,7 @@ def test_a_command_prints_the_line_and_the_traceback_where_it_is_asked_for(head,
 @pytest.mark.parametrize(
     ("attribute", "options", "error"),
     [
-        ("Stubborn", {"distribution": OWN}, ValueError),
+        ("Stubborn", {"distribution": DISTRIBUTION}, ValueError),
         ("Misled", {}, AttributeError),
         ("Stubborn", {"what": "ShapeError('a user can mend it')"}, ShapeError),
         ("Stubborn", {"what": "KeyboardInterrupt"}, KeyboardInterrupt),

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from toolkit.cli.main import main
 from toolkit.errors import PluginError
-from toolkit.hookspecs import KINDS
+from toolkit.plugins.kinds import KINDS
 from toolkit.plugins.registry import default_registry
 from toolkit.plugins.scaffold import Package
 from toolkit.training.preparation import load_source, prepare
@@ -62,13 +62,13 @@ def installed(packages):
         default_registry.cache_clear()
         yield packages
     default_registry.cache_clear()
-    modules = tuple(Package(kind, name).module for kind, name in NAMES.items())
+    modules = tuple(Package(KINDS[kind], name).module for kind, name in NAMES.items())
     for module in [module for module in sys.modules if module.split(".")[0] in modules]:
         del sys.modules[module]
 
 
 def test_there_is_a_package_for_each_kind():
-    assert tuple(NAMES) == KINDS
+    assert list(NAMES) == list(KINDS)
 
 
 def test_the_plugins_are_listed_with_their_distributions(installed):
@@ -179,7 +179,7 @@ def test_without_output_the_folder_is_called_as_the_plugin(tmp_path, monkeypatch
     [("my-prosody", "my_prosody", "MyProsody"), ("x2_vector", "x2_vector", "X2Vector"), ("a", "a", "A")],
 )
 def test_names_are_made_valid(name, module, class_name):
-    package = Package("extractor", name)
+    package = Package(KINDS["extractor"], name)
     assert (package.module, package.class_name) == (module, class_name)
 
 
@@ -212,7 +212,7 @@ def test_a_name_that_cannot_be_is_one_line(words, message, tmp_path, monkeypatch
 def test_a_folder_that_is_there_is_left_alone(tmp_path):
     (tmp_path / "mine").mkdir()
     result = new_plugin("head", "my-head", "--output", tmp_path / "mine")
-    assert result.exit_code == 2 and f"{tmp_path / 'mine'} is there already" in result.stderr
+    assert result.exit_code == 2 and f"{tmp_path / 'mine'} exists already" in result.stderr
     assert list((tmp_path / "mine").iterdir()) == []
 
 
@@ -233,7 +233,7 @@ def test_an_interrupted_writing_leaves_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_class_that_would_hide_what_its_package_imports_is_refused(kind):
-    files = Package(kind, "a-plugin").render()
+    files = Package(KINDS[kind], "a-plugin").render()
     nodes = [
         n for path in (f"src/a_plugin/{kind}.py", "tests/test_a_plugin.py") for n in ast.walk(ast.parse(files[path]))
     ]
@@ -243,4 +243,4 @@ def test_a_class_that_would_hide_what_its_package_imports_is_refused(kind):
     for name in classes:
         words = re.findall("[A-Z][a-z]*", name)
         with pytest.raises(PluginError, match="has a meaning"):
-            Package(kind, "-".join(words).lower())
+            Package(KINDS[kind], "-".join(words).lower()).render()

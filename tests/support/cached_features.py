@@ -9,8 +9,8 @@ import torch
 
 from toolkit.data.cache import shards as cache_shards
 from toolkit.data.cache.features import FeatureCache
+from toolkit.files import DISTRIBUTION
 from toolkit.model.system import build_system
-from toolkit.plugins.declarations import OWN
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run_data import RunData
 
@@ -40,7 +40,7 @@ class Parts:
     def cache(self, *, limit_mb: float = 10, precision: str = "fp32", code: str = "1") -> FeatureCache:
         return FeatureCache(
             self.system,
-            {level: {OWN: code} for level in self.system.levels},
+            {level: {DISTRIBUTION: code} for level in self.system.levels},
             self.sets,
             limit_mb=limit_mb,
             precision=precision,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from toolkit.hookspecs import BASES
+from toolkit.plugins.kinds import KINDS
 
 GOOD = """
 from toolkit import PluginSpec, hookimpl
@@ -36,4 +36,4 @@ def install(
 
 def good(kind: str, name: str, target: str = "", *, contract: str = "") -> str:
     """A declaration of one plugin that works; its class is the contract's own where none is given."""
-    return GOOD.format(kind=kind, name=name, target=target or BASES[kind], contract=contract)
+    return GOOD.format(kind=kind, name=name, target=target or KINDS[kind].base, contract=contract)

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from toolkit.contracts import LevelShape
 from toolkit.corpus import Corpus
-from toolkit.errors import PluginError, RecipeError, ToolkitError
-from toolkit.plugins.catalogue import PluginInfo
-from toolkit.plugins.registry import Registry
+from toolkit.errors import PluginError, RecipeError, ToolkitError, join
+from toolkit.plugins.kinds import KINDS
+from toolkit.plugins.plugin import Plugin
 from toolkit.recipe.locations import Keys
 from toolkit.recipe.yaml_files import read_text
 from toolkit.terminal import console_for_output
@@ -38,12 +38,12 @@ class PluginCheck:
     """What the contract suite found.
 
     Args:
-        info: the plugin.
+        plugin: what was tried.
         args: what its constructor was given.
         findings: one for each property of its kind.
     """
 
-    info: PluginInfo
+    plugin: Plugin
     args: Mapping[str, Any]
     findings: tuple[Finding, ...]
 
@@ -54,21 +54,19 @@ class PluginCheck:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        known = {name: getattr(self.info, name) for name in ("kind", "name", "distribution", "version")}
-        asked = asked_for(self.info.kind)
+        spec, declaration = self.plugin.spec, self.plugin.declaration
+        known = {"kind": spec.kind, "name": spec.name}
+        known |= {"distribution": declaration.distribution, "version": declaration.version}
+        asked = asked_for(spec.kind)
         properties = [{**asdict(finding), "asks": asked[finding.property]} for finding in self.findings]
         return {**known, "args": dict(self.args), "holds": not self.broken, "properties": properties}
 
 
-def examine_plugin(
-    registry: Registry, kind: str, name: str, args: Mapping[str, Any], *, data_folder: str | None = None
-) -> PluginCheck:
+def examine_plugin(plugin: Plugin, args: Mapping[str, Any], *, data_folder: str | None = None) -> PluginCheck:
     """Run the contract suite on a plugin.
 
     Args:
-        registry: where it is declared.
-        kind: one of the kinds.
-        name: as recipes write it.
+        plugin: as it was found.
         args: as a recipe's `args`.
         data_folder: what a corpus reads; else the folder that its environment variable names.
 
@@ -76,17 +74,19 @@ def examine_plugin(
         RecipeError: if an argument does not fit. PluginError: if the plugin cannot be found, imported or built.
         CorpusError: if a corpus cannot read the folder.
     """
-    if data_folder is not None and kind != "corpus":
-        raise PluginError(f"--data_folder is what a corpus reads; {kind} {name!r} reads none.")
-    checked, options = registry.check_args(kind, name, args), {}
+    kind = KINDS[plugin.spec.kind]
+    if data_folder is not None and not kind.reads_folder:
+        readers = join((known.name for known in KINDS.values() if known.reads_folder), word="or")
+        raise PluginError(f"--data_folder is what a {readers} reads; {kind.name} {plugin.spec.name!r} reads none.")
+    checked, options = plugin.check_args(args), {}
     with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is no part of the answer
-        plugin = registry.build(kind, name, args, SYSTEM[kind])
-        if kind == "corpus":
-            folder = data_folder or plugin.default_folder()
+        built = plugin.build(args, SYSTEM[kind.name])
+        if kind.reads_folder:
+            folder = data_folder or built.default_folder()
             options["folder"] = None if folder is None else Path(folder)
-            _read_once(plugin, options["folder"])
-        findings = run_suite(kind, registry.get_class(kind, name), checked, **options)
-    return PluginCheck(registry.info(kind, name), args, tuple(findings))
+            _read_once(built, options["folder"])
+        findings = run_suite(kind.name, plugin.load(), checked, **options)
+    return PluginCheck(plugin, args, tuple(findings))
 
 
 def _read_once(corpus: Corpus, folder: Path | None) -> None:
@@ -124,9 +124,10 @@ def asked_for(kind: str) -> dict[str, str]:
 
 def print_check(check: PluginCheck) -> None:
     """One row a property with what it asks for; what was found stands below where it does not hold."""
-    console, info, asked = console_for_output(), check.info, asked_for(check.info.kind)
+    console, spec = console_for_output(), check.plugin.spec
+    asked = asked_for(spec.kind)
     args = f" with {', '.join(f'{key}={value!r}' for key, value in check.args.items())}" if check.args else ""
-    console.print(Text(f"{info.kind} {info.name} from {info.distribution} {info.version}{args}", style="bold"))
+    console.print(Text(f"{spec.kind} {spec.name} from {check.plugin.release}{args}", style="bold"))
     table = Table(box=box.SIMPLE, header_style="bold")
     table.add_column("holds", no_wrap=True)
     table.add_column("property", no_wrap=True)

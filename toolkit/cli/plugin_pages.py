@@ -6,7 +6,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from toolkit.plugins.catalogue import PluginInfo
+from toolkit.plugins.plugin import Plugin
+from toolkit.plugins.registry import PluginInfo
 from toolkit.plugins.signatures import REQUIRED, Argument, read_arguments, read_source
 from toolkit.terminal import console_for_output
 
@@ -27,11 +28,12 @@ def print_table(infos: Sequence[PluginInfo]) -> None:
     console_for_output().print(table)
 
 
-def print_page(info: PluginInfo, cls: type, context: Sequence[str]) -> None:
+def print_page(plugin: Plugin) -> None:
     """A plugin's arguments with types, defaults and meanings, and the paper it comes from."""
-    console, arguments = console_for_output(), read_arguments(cls, context)
-    console.print(Text(f"{info.kind} {info.name}", style="bold"), Text(f"from {info.distribution} {info.version}"))
-    console.print(Text(info.summary))
+    console, cls, spec = console_for_output(), plugin.load(), plugin.spec
+    arguments = read_arguments(cls, plugin.context)
+    console.print(Text(f"{spec.kind} {spec.name}", style="bold"), Text(f"from {plugin.release}"))
+    console.print(Text(spec.summary))
     free = [argument for argument in arguments if not argument.given]
     if free:
         table = Table(box=box.SIMPLE, header_style="bold")

@@ -12,6 +12,7 @@ import click
 from toolkit.cli.commands import Command
 
 if TYPE_CHECKING:
+    from toolkit.plugins.plugin import Plugin
     from toolkit.plugins.registry import Registry
 
 ONE_PLUGIN = click.argument("words", nargs=-1, required=True, metavar="[KIND] NAME")
@@ -42,16 +43,14 @@ def list_plugins(kind: str | None, as_json: bool, refresh: bool):
 @ONE_PLUGIN
 def show_plugin(words: tuple[str, ...]):
     """Show a plugin's arguments with types, defaults and meaning, and the paper it comes from."""
-    from toolkit.hookspecs import CONTEXT
     from toolkit.plugins.registry import default_registry
 
-    registry = default_registry()
-    kind, name = _one_plugin(words, registry)
-    cls = registry.get_class(kind, name)
+    plugin = _find(words, default_registry())
+    plugin.load()
 
     from toolkit.cli.plugin_pages import print_page
 
-    print_page(registry.info(kind, name), cls, CONTEXT[kind])
+    print_page(plugin)
 
 
 @click.command("check-plugin", cls=Command)
@@ -66,13 +65,11 @@ def check_plugin(words: tuple[str, ...], args: str | None, data_folder: str | No
     """
     from toolkit.plugins.registry import default_registry
 
-    registry = default_registry()
-    kind, name = _one_plugin(words, registry)
-    registry.find(kind, name)
+    plugin = _find(words, default_registry())
 
     from toolkit.cli.plugin_check import examine_plugin, print_check, read_args
 
-    check = examine_plugin(registry, kind, name, read_args(args), data_folder=data_folder)
+    check = examine_plugin(plugin, read_args(args), data_folder=data_folder)
     if as_json:
         click.echo(json.dumps(check.as_dict(), indent=2))
     else:
@@ -92,12 +89,13 @@ def new_plugin(kind: str, name: str, output: str | None):
     from toolkit.plugins.registry import default_registry
     from toolkit.plugins.scaffold import next_commands, write_package
 
-    folder = write_package(default_registry(), kind, name, folder=output)
-    click.echo(next_commands(kind, name, folder))
+    package, folder = write_package(default_registry(), kind, name, folder=output)
+    click.echo(next_commands(package, folder))
 
 
-def _one_plugin(words: tuple[str, ...], registry: "Registry") -> tuple[str, str]:
-    """Kind and name from [KIND] NAME; the kind may be left out where the name has one only."""
+def _find(words: tuple[str, ...], registry: "Registry") -> "Plugin":
+    """The plugin that [KIND] NAME means; the kind may be left out where the name has one only."""
     if len(words) > 2:
         raise click.UsageError("One plugin at a time: [KIND] NAME.")
-    return (words[0], words[1]) if len(words) == 2 else (registry.kind_of(words[0]), words[0])
+    kind = words[0] if len(words) == 2 else registry.kind_of(words[0])
+    return registry.find(kind, words[-1])

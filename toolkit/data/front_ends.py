@@ -11,8 +11,8 @@ import torch
 
 from toolkit.contracts import Extractor, Seq
 from toolkit.errors import CacheError, RecipeError, ShapeError
-from toolkit.plugins.declarations import OWN
-from toolkit.plugins.registry import default_registry
+from toolkit.files import DISTRIBUTION
+from toolkit.plugins.registry import find_part
 from toolkit.plugins.versions import code_version
 from toolkit.recipe.schema import Recipe
 
@@ -150,13 +150,13 @@ def frozen_hash(extractor: Extractor) -> str | None:
 
 def code_of_levels(recipe: Recipe) -> dict[str, dict[str, str]]:
     """Level -> `code_version` of the toolkit; of another distribution's extractor also that one's and its arguments."""
-    own, found = code_version(OWN, ("toolkit", "toolkit_plugins")), {}
+    own, found = code_version(DISTRIBUTION, ("toolkit", "toolkit_plugins")), {}
     for level, spec in recipe.model.levels.items():
-        candidate = default_registry().find("extractor", spec.plugin, spec.where)
-        name = candidate.declaration.distribution
-        found[level] = {OWN: own}
-        if not candidate.declaration.own:
-            found[level][name] = code_version(name, [candidate.spec.module.split(".")[0]])
+        plugin = find_part("extractor", spec)
+        name = plugin.declaration.distribution
+        found[level] = {DISTRIBUTION: own}
+        if not plugin.declaration.own:
+            found[level][name] = code_version(name, [plugin.package])
             # Nobody here has checked that its front_end_args hold all that its features depend on.
             found[level]["arguments"] = json.dumps(dict(spec.args), sort_keys=True)
     return found

@@ -140,10 +140,10 @@ def used_code() -> dict[str, str]:
     """The version of the toolkit's own code and of what computes: the same on all workers, or results would differ."""
     from importlib.metadata import version
 
-    from toolkit.plugins.declarations import OWN
+    from toolkit.files import DISTRIBUTION
     from toolkit.plugins.versions import code_version
 
-    return {OWN: code_version(OWN, {"toolkit", "toolkit_plugins"}), "torch": version("torch")}
+    return {DISTRIBUTION: code_version(DISTRIBUTION, {"toolkit", "toolkit_plugins"}), "torch": version("torch")}
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -119,5 +119,5 @@ def _prepared_run(task: Task, cell: Cell, log: TextIO) -> "Run":
 def _source(task: Task, cell: Cell) -> Source:
     recipe = with_protocol(read_recipe_dict(task.recipe, source=cell.system), cell.protocol)
     recipe = replace(recipe, fold=cell.fold, seed=cell.seed, output_folder=str(task.folder / RUNS))
-    corpus = build("corpus", recipe.corpus.plugin, recipe.corpus.args, {}, where=recipe.corpus.where)
+    corpus = build("corpus", recipe.corpus)
     return Source(recipe, corpus, None if task.data_folder is None else Path(task.data_folder), task.reduced)

@@ -116,19 +116,11 @@ def build_system(recipe: Composition, targets: Mapping[str, Target]) -> System:
     """
     segment_samples = recipe.audio.segment_samples
     audio = {"sample_rate": recipe.audio.sample_rate, "segment_samples": segment_samples}
-    levels = {
-        name: build("extractor", spec.plugin, spec.args, audio, where=spec.where)
-        for name, spec in recipe.model.levels.items()
-    }
+    levels = {name: build("extractor", spec, audio) for name, spec in recipe.model.levels.items()}
     sizes = {name: targets[name].size for name in recipe.model.covariates}
     shapes = {name: LevelShape(level.channels, level.frame_count(segment_samples)) for name, level in levels.items()}
-    fusion = build(
-        "fusion",
-        recipe.model.fusion.plugin,
-        recipe.model.fusion.args,
-        {"levels": shapes, "covariates": sizes, "segment_samples": segment_samples},
-        where=recipe.model.fusion.where,
-    )
+    context = {"levels": shapes, "covariates": sizes, "segment_samples": segment_samples}
+    fusion = build("fusion", recipe.model.fusion, context)
     predicted = {name: spec for name, spec in recipe.model.covariates.items() if spec.source == "predicted"}
     return System(
         levels,
@@ -152,4 +144,4 @@ def _build_head(recipe: Composition, name: str, fusion: Fusion, targets: Mapping
             f"{', '.join(fusion.sizes)}.{did_you_mean(spec.on, fusion.sizes)}"
         )
     context = {"size": fusion.sizes[spec.on], "classes": targets[spec.target].size}
-    return build("head", spec.plugin, spec.args, context, where=spec.where)
+    return build("head", spec, context)

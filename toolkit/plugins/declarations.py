@@ -4,20 +4,20 @@ pluggy's own loading lets one failure end it, and says nothing of a misspelt hoo
 """
 
 import contextlib
-import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint, distributions
 
 import pluggy
+from packaging.utils import canonicalize_name
 
 from toolkit import hookspecs
-from toolkit.errors import BrokenPlugin, did_you_mean
+from toolkit.errors import BrokenPlugin, did_you_mean, one_line
+from toolkit.files import DISTRIBUTION
 from toolkit.hookspecs import GROUP, PluginSpec
 
 HOOK = "toolkit_register"
-OWN = "audio-classification-toolkit"  # the distribution that holds this module
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,16 @@ class Declaration:
     @property
     def own(self) -> bool:
         """Whether it is part of this distribution."""
-        return same_distribution(self.distribution, OWN)
+        return same_distribution(self.distribution, DISTRIBUTION)
 
 
 def same_distribution(one: str, other: str) -> bool:
-    """Whether two names mean the same distribution (PEP 503).
+    """Whether two names mean the same distribution.
 
     >>> same_distribution("My_Dist", "my-dist")
     True
     """
-    return _normal(one) == _normal(other)
+    return canonicalize_name(one) == canonicalize_name(other)
 
 
 def installed() -> list[Declaration]:
@@ -59,7 +59,7 @@ def installed() -> list[Declaration]:
     for distribution in distributions():
         declarations = list(_declarations(distribution))
         if declarations:
-            found.setdefault(_normal(declarations[0].distribution), declarations)
+            found.setdefault(canonicalize_name(declarations[0].distribution), declarations)
     return [declaration for declarations in found.values() for declaration in declarations]
 
 
@@ -80,31 +80,16 @@ def read_declaration(module: str) -> list[PluginSpec]:
     Raises:
         BrokenPlugin: if the import or the hook fails, the hook is missing or misspelt, or returns something else.
     """
+    step = f"importing {module}"
     try:
         with contextlib.redirect_stdout(sys.stderr):
             plugin = EntryPoint(name=module, value=module, group=GROUP).load()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a plugin may also exit
-        raise BrokenPlugin(f"importing {module} failed: {reason(error)}") from error
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
+            step = f"{HOOK} of {module}"
             return _ask(plugin, module)
     except (KeyboardInterrupt, BrokenPlugin):
         raise
-    except BaseException as error:
-        raise BrokenPlugin(f"{HOOK} of {module} failed: {reason(error)}") from error
-
-
-def reason(error: BaseException) -> str:
-    """An exception in one line.
-
-    >>> reason(SystemExit(3))
-    'SystemExit: 3'
-    """
-    text = " ".join(str(error).split())
-    text = text if len(text) <= 300 else text[:297] + "..."
-    return f"{type(error).__name__}: {text}".rstrip(": ")
+    except BaseException as error:  # a plugin may also exit
+        raise BrokenPlugin(f"{step} failed: {one_line(error)}") from error
 
 
 def _ask(plugin: object, module: str) -> list[PluginSpec]:
@@ -138,8 +123,4 @@ def _declarations(distribution: Distribution) -> Iterator[Declaration]:
     except Exception as error:
         folder = getattr(distribution, "_path", None)
         name = getattr(folder, "stem", "?").partition("-")[0]
-        yield Declaration(name, "?", GROUP, "", f"its metadata cannot be read: {reason(error)}")
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+        yield Declaration(name, "?", GROUP, "", f"its metadata cannot be read: {one_line(error)}")

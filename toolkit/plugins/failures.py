@@ -1,35 +1,14 @@
-"""Who is at fault: what another distribution's plugin raises becomes one line that names it, its place and the line."""
+"""Who is at fault: what another distribution's plugin raises becomes one line that names it and its own line."""
 
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from types import FrameType
 
-from toolkit.errors import FailedPlugin, ToolkitError
-from toolkit.plugins.catalogue import Candidate
-from toolkit.plugins.declarations import reason
-from toolkit.recipe.locations import Location
+from toolkit.errors import FailedPlugin, ToolkitError, one_line
+from toolkit.plugins.plugin import ORIGIN, Plugin
 
 OURS = ("toolkit", "toolkit_plugins")
-_ORIGIN = "_toolkit_origin"
-
-
-class Origin(NamedTuple):
-    """Which plugin an object was built from.
-
-    Args:
-        candidate: the plugin.
-        where: what it stands for in the recipe, as model.levels.pitch.
-    """
-
-    candidate: Candidate
-    where: Location | str
-
-
-def remember_origin(plugin: Any, origin: Origin) -> None:
-    """Keep on a plugin of another distribution where it comes from."""
-    if not origin.candidate.declaration.own:
-        vars(plugin)[_ORIGIN] = origin  # past nn.Module's and a frozen dataclass's own __setattr__
 
 
 @contextmanager
@@ -40,41 +19,41 @@ def plugin_failures() -> Iterator[None]:
     ours, and its traceback is kept.
 
     Raises:
-        FailedPlugin: names the plugin, its place in the recipe, the error, and the plugin's line.
+        FailedPlugin: names the plugin, its location in the recipe, the error, and the plugin's line.
     """
     try:
         yield
     except ToolkitError:
         raise
     except (Exception, SystemExit) as error:  # a plugin may also exit
-        told = _told(error)
-        if told is None:
+        line = _blame(error)
+        if line is None:
             raise
-        raise FailedPlugin(told) from error
+        raise FailedPlugin(line) from error
 
 
-def _told(error: BaseException) -> str | None:
+def _blame(error: BaseException) -> str | None:
     """The error in one line, or None where no plugin is at fault."""
     steps = list(traceback.walk_tb(error.__traceback__))
-    found = [(index, origin) for index, (frame, _) in enumerate(steps) if (origin := _origin(frame.f_locals))]
+    found = [(index, plugin) for index, (frame, _) in enumerate(steps) if (plugin := _plugin(frame))]
     if not found:
         return None
-    start, (candidate, where) = found[-1]
-    packages = [(_package(frame), frame.f_code.co_filename, line) for frame, line in steps[start:]]
-    if any(package in OURS for package, _, _ in packages):
+    start, plugin = found[-1]
+    below = [(_package(frame), frame.f_code.co_filename, line) for frame, line in steps[start:]]
+    if any(package in OURS for package, _, _ in below):
         return None
-    own = [f"{file}, line {line}" for package, file, line in packages if package == candidate.spec.module.split(".")[0]]
-    place = f"{where}: " if where else ""
+    own = [f"{file}, line {line}" for package, file, line in below if package == plugin.package]
+    location = f"{plugin.where}: " if plugin.where else ""
     return (
-        f"{place}{candidate} raised {reason(error)} ({own[-1] if own else candidate.spec.target}). "
-        f"`toolkit check-plugin {candidate.spec.kind} {candidate.full_name}` tries the plugin out."
+        f"{location}{plugin} raised {one_line(error)} ({own[-1] if own else plugin.spec.target}). "
+        f"`toolkit check-plugin {plugin.spec.kind} {plugin.full_name}` tries the plugin out."
     )
 
 
-def _origin(names: Any) -> Origin | None:
-    """The origin of the object whose method a frame runs."""
-    return getattr(names.get("self"), "__dict__", {}).get(_ORIGIN)
+def _plugin(frame: FrameType) -> Plugin | None:
+    """The plugin that built the object whose method a frame runs."""
+    return getattr(frame.f_locals.get("self"), "__dict__", {}).get(ORIGIN)
 
 
-def _package(frame: Any) -> str:
+def _package(frame: FrameType) -> str:
     return frame.f_globals.get("__name__", "").partition(".")[0]

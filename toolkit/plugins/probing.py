@@ -19,12 +19,15 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
-from toolkit.errors import BrokenPlugin
+from toolkit.errors import BrokenPlugin, PluginError, one_line
+from toolkit.files import cache_folder, write_whole
 from toolkit.hookspecs import PluginSpec
-from toolkit.plugins.declarations import OWN, Declaration, read_declaration, reason
+from toolkit.plugins.declarations import Declaration, read_declaration
+
+Answer = list[PluginSpec] | BrokenPlugin
 
 LIMIT = "TOOLKIT_PROBE_SECONDS"
-FORMAT = 2  # of the kept answers: what a PluginSpec holds
+FORMAT = 3  # of the kept answers: what a PluginSpec holds
 CHILD = """
 import json, sys
 module, answer, sys.path[:] = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
@@ -33,36 +36,45 @@ write_answer(module, answer)
 """
 
 
-def probe(declarations: Sequence[Declaration], *, refresh: bool = False) -> list[list[PluginSpec] | BrokenPlugin]:
-    """What each declaration declares, or why it is broken.
+def read_declarations(declarations: Sequence[Declaration], *, refresh: bool = False) -> list[Answer]:
+    """What each declaration declares, or why it is broken: our own are read here, others in subprocesses.
 
     Args:
-        declarations: of third-party distributions.
-        refresh: ask again, whatever was kept.
+        declarations: of any distributions.
+        refresh: ask others again, whatever was kept.
 
     Returns:
         One answer for each.
     """
+    others = [d for d in declarations if not d.own and not d.problem]
+    answers = dict(zip(others, _probe(others, refresh=refresh), strict=True))
+    return [answers[d] if d in answers else _read_own(d) for d in declarations]
+
+
+def _read_own(declaration: Declaration) -> Answer:
+    try:
+        return BrokenPlugin(declaration.problem) if declaration.problem else read_declaration(declaration.module)
+    except BrokenPlugin as error:
+        return error
+
+
+def _probe(declarations: Sequence[Declaration], *, refresh: bool) -> list[Answer]:
+    """The kept answers, and those of subprocesses where none is kept."""
     if not declarations:
         return []
     kept, environment = _read_kept(), _environment()
-    names = [f"{sys.prefix} {d.distribution} {d.name}" for d in declarations]
-    keys = [_key(declaration, environment) for declaration in declarations]
-    answers: list[dict | None] = [
-        kept[name]["answer"] if not refresh and kept.get(name, {}).get("key") == key else None
-        for name, key in zip(names, keys, strict=True)
-    ]
-    missing = [index for index, answer in enumerate(answers) if answer is None]
+    names = {d: f"{sys.prefix} {d.distribution} {d.name}" for d in declarations}
+    keys = {d: _key(d, environment) for d in declarations}
+    missing = [d for d in declarations if refresh or kept.get(names[d], {}).get("key") != keys[d]]
     if missing:
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(max_workers=8) as pool:
-            fresh = pool.map(ask_subprocess, [declarations[index].module for index in missing])
-            for index, answer in zip(missing, fresh, strict=True):
-                answers[index] = answer
-                kept[names[index]] = {"key": keys[index], "answer": answer}
-        _write_kept(kept)
-    return [_specs(answer) for answer in answers]
+            for d, answer in zip(missing, pool.map(ask_subprocess, [d.module for d in missing]), strict=True):
+                kept[names[d]] = {"key": keys[d], "answer": answer}
+        with contextlib.suppress(PluginError):  # a folder that cannot be written costs a probe next time and no more
+            write_whole(kept_answers(), json.dumps(kept), PluginError, "make it writable")
+    return [_specs(kept[names[d]]["answer"]) for d in declarations]
 
 
 def time_limit() -> float:
@@ -73,10 +85,9 @@ def time_limit() -> float:
         return 20.0
 
 
-def cache_file() -> Path:
-    """Where answers are kept, in the user's cache folder."""
-    folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(folder) / OWN / "plugins.json"
+def kept_answers() -> Path:
+    """The file of the answers that are kept."""
+    return cache_folder() / "plugins.json"
 
 
 def ask_subprocess(module: str, *, limit: float | None = None) -> dict[str, Any]:
@@ -119,11 +130,11 @@ def write_answer(module: str, path: str) -> None:
     os._exit(0)
 
 
-def _specs(answer: Mapping[str, Any]) -> list[PluginSpec] | BrokenPlugin:
+def _specs(answer: Mapping[str, Any]) -> Answer:
     try:
         return [PluginSpec(**spec) for spec in answer["specs"]] if "specs" in answer else BrokenPlugin(answer["error"])
     except (KeyError, TypeError, ValueError) as error:
-        return BrokenPlugin(f"its kept answer cannot be read: {reason(error)}")
+        return BrokenPlugin(f"its kept answer cannot be read: {one_line(error)}")
 
 
 def _kill(process: subprocess.Popen) -> None:
@@ -175,17 +186,7 @@ def _sources(module: str) -> Iterator[tuple[str, int, int]]:
 
 def _read_kept() -> dict[str, Any]:
     try:
-        kept = json.loads(cache_file().read_text(encoding="utf-8"))
+        kept = json.loads(kept_answers().read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return kept if isinstance(kept, dict) and all(isinstance(entry, dict) for entry in kept.values()) else {}
-
-
-def _write_kept(kept: Mapping[str, Any]) -> None:
-    """Replace the file in one step; a folder that cannot be written costs a probe next time and no more."""
-    path = cache_file()
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-            json.dump(kept, file)
-        Path(file.name).replace(path)

@@ -1,127 +1,177 @@
-"""The plugins of all installed distributions: list them, choose one, build it.
+"""The plugins of all installed distributions: listed, and one found by its kind and name. Imports none of them.
 
-A distribution's declaration is read by itself: a broken one is listed with its reason and costs nothing else. A class
-is imported when it is asked for. Two distributions that declare one kind and name are ambiguous until the recipe
-writes `distribution:name`.
+A distribution's declaration is read by itself: a broken one is listed with its reason and costs nothing else. Two
+distributions that declare one kind and name are ambiguous until the recipe writes `distribution:name`.
 """
 
-import re
-import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import cache
-from importlib import import_module
 from importlib.metadata import EntryPoint
-from typing import Any
+from typing import Any, Literal
 
-from toolkit.errors import BrokenPlugin, PluginError, RecipeError, ToolkitError
-from toolkit.hookspecs import BASES, CONTEXT, PluginSpec
-from toolkit.plugins.catalogue import Candidate, Catalogue, PluginInfo
-from toolkit.plugins.declarations import Declaration, from_entry_points, installed, read_declaration, reason
-from toolkit.plugins.failures import Origin, remember_origin
-from toolkit.plugins.probing import probe
-from toolkit.plugins.signatures import check_arguments, read_arguments
+from toolkit.errors import AmbiguousPlugin, BrokenPlugin, UnknownPlugin, did_you_mean, join
+from toolkit.hookspecs import PluginSpec
+from toolkit.plugins.declarations import Declaration, from_entry_points, installed, same_distribution
+from toolkit.plugins.kinds import KINDS, kind_called
+from toolkit.plugins.plugin import Plugin
+from toolkit.plugins.probing import read_declarations
 from toolkit.recipe.locations import Location, inside
+from toolkit.recipe.schema import PartSpec
 
-__all__ = [
-    "PluginInfo",
-    "Registry",
-    "build",
-    "check_args",
-    "default_registry",
-    "discover",
-    "get_class",
-    "list_plugins",
-]
+LIST = "`toolkit list-plugins` lists all."
 
 
-class Registry(Catalogue):
-    """A catalogue whose plugins can be imported, checked and built."""
+@dataclass(frozen=True)
+class PluginInfo:
+    """What is known of a plugin without importing it.
 
-    def get_class(self, kind: str, name: str, *, where: Location | str = "") -> type:
-        """Import a plugin's class.
+    Args:
+        kind: as declared; None for a broken declaration, which may hold any.
+        name: as recipes write it; a broken declaration has its entry point's name.
+        distribution: where it comes from.
+        version: of that distribution.
+        summary: one line.
+        status: ambiguous where another distribution declares the same kind and name.
+        error: why it is broken or how to choose, None where it is ok.
+    """
+
+    kind: str | None
+    name: str
+    distribution: str
+    version: str
+    summary: str
+    status: Literal["ok", "broken", "ambiguous"]
+    error: str | None = None
+
+    def as_dict(self) -> dict[str, str | None]:
+        """For JSON."""
+        return asdict(self)
+
+
+class Registry:
+    """The plugins that declarations declare.
+
+    Args:
+        answers: each declaration with its plugins, or with the reason why it has none.
+    """
+
+    def __init__(self, answers: Iterable[tuple[Declaration, list[PluginSpec] | BrokenPlugin]]):
+        self._plugins: list[Plugin] = []
+        self._misfits: list[Plugin] = []
+        self._broken: list[PluginInfo] = []
+        for declaration, answer in answers:
+            if isinstance(answer, BrokenPlugin):
+                info = (None, declaration.name, declaration.distribution, declaration.version, "", "broken")
+                self._broken.append(PluginInfo(*info, str(answer)))
+                continue
+            for plugin in (Plugin(spec, declaration) for spec in answer):
+                same = [p for p in self._plugins if (p.spec.kind, p.full_name) == (plugin.spec.kind, plugin.full_name)]
+                twice = f"{declaration.distribution} declares it twice; the first declaration counts" if same else ""
+                if problem := plugin.problem or twice:
+                    self._broken.append(_info(plugin, "broken", problem))
+                if plugin.problem:
+                    self._misfits.append(plugin)
+                elif not same:
+                    self._plugins.append(plugin)
+
+    def list_plugins(self, kind: str | None = None) -> list[PluginInfo]:
+        """All plugins, or those of one kind, by kind and name; broken ones of unknown kind come last.
+
+        Raises:
+            PluginError: if there is no such kind.
+        """
+        if kind is not None:
+            kind_called(kind)
+        infos = [self.info(plugin) for plugin in self._plugins] + self._broken
+        order = {known: index for index, known in enumerate(KINDS)}
+
+        def position(info: PluginInfo) -> tuple[int, str, str]:
+            return order.get(info.kind, len(order)), info.name, info.distribution
+
+        return sorted((info for info in infos if kind in (None, info.kind)), key=position)
+
+    def kind_of(self, name: str) -> str:
+        """The only kind in which a name, or distribution:name, is declared.
+
+        Raises:
+            UnknownPlugin: if there is none; says which name is nearest.
+            AmbiguousPlugin: if there are several.
+        """
+        kinds = self._kinds_of(name)
+        if len(kinds) > 1:
+            raise AmbiguousPlugin(f"{name!r} is the name of {join(kinds)}; say which, for example {kinds[0]} {name}.")
+        if not kinds:
+            near = did_you_mean(name, sorted({plugin.spec.name for plugin in self._plugins}))
+            raise UnknownPlugin(f"No plugin is called {name!r}.{near}{self._note()} {LIST}")
+        return kinds[0]
+
+    def info(self, plugin: Plugin) -> PluginInfo:
+        """What is known of a plugin that was found."""
+        others = self._called(plugin.spec.kind, plugin.spec.name)
+        names = [p.declaration.distribution for p in others if p.declaration != plugin.declaration]
+        if not names:
+            return _info(plugin, "ok", None)
+        return _info(plugin, "ambiguous", f"also declared by {join(dict.fromkeys(names))}; write {plugin.full_name!r}")
+
+    def find(self, kind: str, name: str, where: Location | str = "") -> Plugin:
+        """The plugin of a kind that a recipe's name means.
 
         Args:
             kind: one of the kinds.
             name: as recipes write it, perhaps with "distribution:" before it.
-            where: the plugin's place in the recipe, for messages.
+            where: the plugin's location in the recipe, for messages.
 
         Raises:
+            PluginError: if there is no such kind.
             UnknownPlugin: says which name is nearest.
             AmbiguousPlugin: says what to write.
-            BrokenPlugin: if it was written for another contract, or the class cannot be imported.
+            BrokenPlugin: if it was written for another contract.
         """
-        return _import(self.find(kind, name, where), where)
+        kind_called(kind)
+        found = sorted(self._called(kind, name), key=lambda plugin: plugin.full_name)
+        at = f"{inside(where, 'plugin')}: " if where else ""
+        if len(found) == 1:
+            return replace(found[0], where=where)
+        if found:
+            choices = join((repr(plugin.full_name) for plugin in found), word="or")
+            raise AmbiguousPlugin(f"{at}{join(map(str, found))} have one name. Write {choices}.")
+        for plugin in self._misfits:
+            if plugin.spec.kind == kind and _is_called(plugin, name):
+                raise BrokenPlugin(f"{at}{plugin} cannot be used: {plugin.problem}.")
+        raise UnknownPlugin(f"{at}{self._unknown(kind, name)}")
 
-    def check_args(self, kind: str, name: str, args: Mapping[str, Any] | None, *, where: Location | str = "") -> dict:
-        """Check a recipe's arguments against the class's signature; build nothing.
+    def _called(self, kind: str, name: str) -> list[Plugin]:
+        return [plugin for plugin in self._plugins if plugin.spec.kind == kind and _is_called(plugin, name)]
 
-        Returns:
-            The arguments, as the signature wants them.
+    def _unknown(self, kind: str, name: str) -> str:
+        same_kind = [plugin for plugin in self._plugins if plugin.spec.kind == kind]
+        known = [*(p.spec.name for p in same_kind), *(p.full_name for p in same_kind if ":" in name)]
+        hint = did_you_mean(name, known)
+        if other := self._kinds_of(name):
+            hint = f" {join(other).capitalize()} {name!r} is known."
+        return f"No {kind} is called {name!r}.{hint}{self._note()} {LIST}"
 
-        Raises:
-            RecipeError: with the argument's place. PluginError: as `get_class`.
-        """
-        candidate = self.find(kind, name, where)
-        cls = _import(candidate, where)
-        return check_arguments(
-            cls, args or {}, context=CONTEXT[kind], what=f"{kind} {candidate.spec.name!r}", where=where
-        )
+    def _kinds_of(self, name: str) -> list[str]:
+        kinds = {plugin.spec.kind for plugin in self._plugins if _is_called(plugin, name)}
+        kinds = kinds or {plugin.spec.kind for plugin in self._misfits if _is_called(plugin, name)}
+        return [kind for kind in KINDS if kind in kinds]
 
-    def build(
-        self,
-        kind: str,
-        name: str,
-        args: Mapping[str, Any] | None = None,
-        context: Mapping[str, Any] | None = None,
-        *,
-        where: Location | str = "",
-    ) -> Any:
-        """Make an instance of a plugin.
-
-        Args:
-            kind: one of the kinds.
-            name: as recipes write it.
-            args: the recipe's arguments, checked first.
-            context: what the system gives; the constructor gets what it names of it.
-            where: the plugin's place in the recipe: a Location, which knows its file, or a dotted path.
-
-        Raises:
-            RecipeError: if an argument does not fit, or the constructor refuses its value. PluginError: as `get_class`.
-        """
-        checked = self.check_args(kind, name, args, where=where)
-        candidate = self.find(kind, name)
-        cls = self.get_class(kind, name, where=where)
-        named = {argument.name for argument in read_arguments(cls, CONTEXT[kind]) if argument.given}
-        given = {key: value for key, value in (context or {}).items() if key in named}
-        try:
-            plugin = cls(**checked, **given)
-        except (ToolkitError, ValueError) as error:
-            text = " ".join(str(error).split())
-            first = re.match(r"\w*", text)[0]  # a message that begins with an argument's name is about it
-            place = inside(where, "args", first) if first in checked else inside(where, "args")
-            kept = PluginError if isinstance(error, PluginError) else RecipeError
-            raise kept(f"{place}: {kind} {name!r}: {text}") from error
-        except (Exception, SystemExit) as error:
-            place = f"{where}: " if where else ""
-            raise PluginError(f"{place}{candidate} cannot be built: {reason(error)}") from error
-        remember_origin(plugin, Origin(candidate, where))
-        return plugin
+    def _note(self) -> str:
+        """What is broken may declare what is looked for."""
+        broken = list(dict.fromkeys(info.distribution for info in self._broken if info.kind is None))
+        return f" Broken, and perhaps where it is declared: {join(broken)}." if broken else ""
 
 
 def discover(entry_points: Iterable[EntryPoint] | None = None, *, refresh: bool = False) -> Registry:
-    """Read the declarations of all installed distributions: our own here, those of others in subprocesses.
+    """Read the declarations of all installed distributions; nothing that a plugin does makes this fail.
 
     Args:
         entry_points: read these and no others.
         refresh: ask other distributions again, whatever was kept of their answers.
-
-    Returns:
-        The registry; nothing a plugin does makes this fail.
     """
     declarations = installed() if entry_points is None else from_entry_points(entry_points)
-    third_party = [d for d in declarations if not d.own and not d.problem]
-    answers = dict(zip(third_party, probe(third_party, refresh=refresh), strict=True))
-    return Registry((d, answers[d] if d in answers else _answer(d)) for d in declarations)
+    return Registry(zip(declarations, read_declarations(declarations, refresh=refresh), strict=True))
 
 
 @cache
@@ -130,55 +180,21 @@ def default_registry() -> Registry:
     return discover()
 
 
-def list_plugins(kind: str | None = None) -> list[PluginInfo]:
-    """`Registry.list_plugins` of this process."""
-    return default_registry().list_plugins(kind)
+def find_part(kind: str, part: PartSpec) -> Plugin:
+    """The plugin that a part of a recipe names; errors as for `Registry.find`."""
+    return default_registry().find(kind, part.plugin, part.where)
 
 
-def get_class(kind: str, name: str, *, where: Location | str = "") -> type:
-    """`Registry.get_class` of this process."""
-    return default_registry().get_class(kind, name, where=where)
+def build(kind: str, part: PartSpec, context: Mapping[str, Any] | None = None) -> Any:
+    """Build the plugin that a part of a recipe names, with its arguments; errors as for `Plugin.build`."""
+    return find_part(kind, part).build(part.args, context)
 
 
-def check_args(kind: str, name: str, args: Mapping[str, Any] | None, *, where: Location | str = "") -> dict[str, Any]:
-    """`Registry.check_args` of this process."""
-    return default_registry().check_args(kind, name, args, where=where)
+def _info(plugin: Plugin, status: str, error: str | None) -> PluginInfo:
+    spec, declaration = plugin.spec, plugin.declaration
+    return PluginInfo(spec.kind, spec.name, declaration.distribution, declaration.version, spec.summary, status, error)
 
 
-def build(
-    kind: str,
-    name: str,
-    args: Mapping[str, Any] | None = None,
-    context: Mapping[str, Any] | None = None,
-    *,
-    where: Location | str = "",
-) -> Any:
-    """`Registry.build` of this process."""
-    return default_registry().build(kind, name, args, context, where=where)
-
-
-def _answer(declaration: Declaration) -> list[PluginSpec] | BrokenPlugin:
-    if declaration.problem:
-        return BrokenPlugin(declaration.problem)
-    try:
-        return read_declaration(declaration.module)
-    except BrokenPlugin as error:
-        return error
-
-
-def _import(candidate: Candidate, where: Location | str) -> type:
-    spec = candidate.spec
-    place = f"{inside(where, 'plugin')}: " if where else ""
-    try:
-        found = getattr(import_module(spec.module), spec.attribute)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a plugin may also exit
-        raise BrokenPlugin(f"{place}{candidate} cannot be imported ({spec.target}): {reason(error)}") from error
-    if not isinstance(found, type):
-        raise BrokenPlugin(f"{place}{candidate} cannot be used: {spec.target} is no class.")
-    module, base = BASES[spec.kind].split(":")
-    known = getattr(sys.modules.get(module), base, None)  # whoever derives from it has imported it
-    if known is None or not issubclass(found, known):
-        raise BrokenPlugin(f"{place}{candidate} cannot be used: {spec.target} is no {module}.{base}.")
-    return found
+def _is_called(plugin: Plugin, name: str) -> bool:
+    distribution, colon, short = name.rpartition(":")
+    return plugin.spec.name == short and (not colon or same_distribution(distribution, plugin.declaration.distribution))

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from importlib.metadata import distributions, version
 from pathlib import Path
 
-from toolkit.plugins.declarations import OWN
-from toolkit.plugins.registry import default_registry
+from toolkit.files import DISTRIBUTION
+from toolkit.plugins.kinds import parts
+from toolkit.plugins.registry import find_part
 from toolkit.recipe.schema import Recipe
 
 LIBRARIES = ("torch", "torchaudio", "speechbrain", "transformers", "numpy")
@@ -17,14 +18,10 @@ LIBRARIES = ("torch", "torchaudio", "speechbrain", "transformers", "numpy")
 
 def used_versions(recipe: Recipe) -> dict[str, str]:
     """The `code_version` of every distribution whose plugins a recipe uses, and of the toolkit itself."""
-    model, registry = recipe.model, default_registry()
-    used = [("corpus", recipe.corpus), ("fusion", model.fusion)]
-    families = {"extractor": model.levels, "head": model.heads, "loss": model.losses}
-    used += [(kind, spec) for kind, specs in families.items() for spec in specs.values()]
-    packages = {OWN: {"toolkit"}}
-    for kind, spec in used:
-        candidate = registry.find(kind, spec.plugin, spec.where)
-        packages.setdefault(candidate.declaration.distribution, set()).add(candidate.spec.module.split(".")[0])
+    packages = {DISTRIBUTION: {"toolkit"}}
+    for kind, _, part in parts(recipe):
+        plugin = find_part(kind.name, part)
+        packages.setdefault(plugin.declaration.distribution, set()).add(plugin.package)
     return {name: code_version(name, found) for name, found in sorted(packages.items())}
 
 

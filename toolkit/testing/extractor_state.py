@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from functools import partial
 
-from toolkit.hookspecs import CONTEXT
+from toolkit.plugins.kinds import KINDS
 from toolkit.testing import modules
 from toolkit.testing.extractor_case import ExtractorCase
 from toolkit.testing.findings import Violation, plugin_class, require
@@ -36,7 +36,7 @@ def portable_args_build_it_again(case: ExtractorCase) -> None:
         portable = json.loads(json.dumps(dict(portable), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise Violation(f"portable_args {portable!r} cannot be written as JSON: {error}") from error
-    given = [name for name in portable if name in CONTEXT["extractor"]]
+    given = [name for name in portable if name in KINDS["extractor"].context]
     require(not given, f"portable_args hold {given}, which the system gives")
     if plugin_class(case.make) is None:  # what a function makes of further arguments is not known
         return

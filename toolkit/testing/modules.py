@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.contracts import Seq
-from toolkit.hookspecs import CONTEXT
+from toolkit.plugins.kinds import KINDS
 from toolkit.plugins.signatures import read_arguments
 from toolkit.testing.findings import plugin_class, require
 
@@ -160,7 +160,7 @@ def require_documented_arguments(make: Callable, kind: str) -> None:
             parameter.kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD),
             f"constructor argument {name!r} can be given by position: write it after `*`",
         )
-    for argument in read_arguments(cls, CONTEXT[kind]):
+    for argument in read_arguments(cls, KINDS[kind].context):
         if not argument.given:
             require(argument.annotation is not Any, f"constructor argument {argument.name!r} has no annotation")
             require(argument.meaning, f"{argument.name!r} is not explained under Args in the class's docstring")

@@ -11,7 +11,7 @@ from toolkit.corpus.folds import Fold, pick_fold
 from toolkit.corpus.protocols import make_folds
 from toolkit.corpus.targets import LABEL, Target
 from toolkit.errors import CorpusError, ToolkitError
-from toolkit.plugins.registry import build, get_class
+from toolkit.plugins.registry import build, find_part
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.schema import Recipe
 
@@ -110,13 +110,13 @@ def load_source(
         )
 
     loaded = load(data_available=True)
-    kind = get_class("corpus", loaded.corpus.plugin)
+    kind = find_part("corpus", loaded.corpus).load()
     folder = data_folder or loaded.data_folder or kind.default_folder()
     reduced = False
     if folder is None and (kind.environment is not None or kind.synthetic):
         full, loaded = loaded, load(data_available=False)
         reduced = full != loaded
-    corpus = build("corpus", loaded.corpus.plugin, loaded.corpus.args, {}, where=loaded.corpus.where)
+    corpus = build("corpus", loaded.corpus)
     return Source(loaded, corpus, None if folder is None else Path(folder), reduced)
 
 

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from toolkit.contracts import LevelShape, Seq
 from toolkit.errors import RecipeError, ShapeError
-from toolkit.hookspecs import CONTEXT
+from toolkit.plugins.kinds import KINDS
 from toolkit_plugins.fusions.attention import Attention
 from toolkit_plugins.fusions.blocks import projection
 from toolkit_plugins.fusions.coattention import CoAttention
@@ -76,8 +76,8 @@ def test_a_fusion_gives_fused_and_every_level_in_the_sizes_it_declares(name):
 def test_a_constructor_names_only_context_that_the_core_knows(name):
     kind, args = FUSIONS[name]
     required = [p.name for p in inspect.signature(kind).parameters.values() if p.default is p.empty]
-    assert set(required) <= set(CONTEXT["fusion"])
-    assert not set(args) & set(CONTEXT["fusion"])
+    assert set(required) <= set(KINDS["fusion"].context)
+    assert not set(args) & set(KINDS["fusion"].context)
 
 
 @pytest.mark.parametrize("garbage", [float("nan"), float("inf"), 1e6])

@@ -25,8 +25,8 @@ from toolkit.data.front_ends import (
 )
 from toolkit.data.segments import SegmentLoader, SegmentSet
 from toolkit.errors import AudioError, CacheError
+from toolkit.files import DISTRIBUTION
 from toolkit.model.system import System
-from toolkit.plugins.declarations import OWN
 
 WAVEFORM = "the waveform"  # no name of a level
 JUDGED = 4  # utterances by which it is judged whether all fit
@@ -176,7 +176,7 @@ class FeatureCache:
         self._keys, self._front_ends = {}, {}
         needed, resampled = samples * DTYPES["fp32"].itemsize, any(segments.resampled for segments in self.whole)
         if resampled and needed <= min(self.limit_mb * 1e6, limit_bytes()):
-            code = {name: of for code in self.code.values() for name, of in code.items() if name == OWN}
+            code = {name: of for code in self.code.values() for name, of in code.items() if name == DISTRIBUTION}
             self._add(WAVEFORM, Waveform(), code, "fp32").rate = needed / samples
             self.say(f"Waveforms at the system's rate are kept instead: about {megabytes(needed)}.")
 

@@ -16,7 +16,7 @@ from toolkit.data.cache.shards import Entry, FrontEndFolder, ShardWriter
 from toolkit.data.cache.workers import can_fork, forked
 from toolkit.data.front_ends import rows_of
 from toolkit.data.segments import SegmentSet
-from toolkit.plugins.declarations import OWN
+from toolkit.files import DISTRIBUTION
 
 MOST_CORES = 16  # more threads would wait for each other, more processes write small shards
 WORTHWHILE = 32  # utterances for which a process is worth its beginning
@@ -51,7 +51,7 @@ class CachedFrontEnd:
     @property
     def is_own(self) -> bool:
         """Whether only our code computes it, of which it is known that it may be forked."""
-        return set(self.folder.description["code"]) == {OWN}
+        return set(self.folder.description["code"]) == {DISTRIBUTION}
 
     def rows(self, wave: Seq) -> list[np.ndarray]:
         """The features of an utterance's segments [segments, samples]: of each [frames, channels]."""

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from toolkit.data.cache.shards import DESCRIPTION, REMEDY, delete
 from toolkit.errors import CacheError
-from toolkit.plugins.declarations import OWN
+from toolkit.files import DISTRIBUTION
 
 FOLDER, LIMIT = "TOOLKIT_CACHE", "TOOLKIT_CACHE_GB"
 DEFAULT_LIMIT_GB = 20.0
@@ -20,7 +20,7 @@ DEFAULT_LIMIT_GB = 20.0
 def features_folder() -> Path:
     """Where the front ends' folders are: below $TOOLKIT_CACHE, else in the user's cache folder."""
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get(FOLDER) or user / OWN) / "features"
+    return Path(os.environ.get(FOLDER) or user / DISTRIBUTION) / "features"
 
 
 def limit_bytes() -> float:

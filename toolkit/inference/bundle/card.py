@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from toolkit.corpus.protocols import selects_on
 from toolkit.errors import join
+from toolkit.files import DISTRIBUTION
 from toolkit.inference.bundle.config import BundleConfig, one_line
-from toolkit.plugins.declarations import OWN
 from toolkit.report.tables.breakdowns import GENDERS
 from toolkit.report.tables.files import escape_markdown as escape
 from toolkit.report.tables.files import to_markdown
@@ -23,7 +23,7 @@ def card_text(config: BundleConfig) -> str:
     parts = [
         f"# {escape(config.name)}",
         f"An audio classifier with the answers {escape(', '.join(config.classes['label']))}. Trained and exported with "
-        f"{OWN} {config.exported_with.get(OWN, '')}".rstrip()
+        f"{DISTRIBUTION} {config.exported_with.get(DISTRIBUTION, '')}".rstrip()
         + ".",
         *(f"> NOTE: {escape(stamp)}" for stamp in config.training.stamps),
         *_use(config),

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolkit.errors import BundleError, RecipeError
+from toolkit.files import DISTRIBUTION
 from toolkit.inference.bundle.training import TrainingSummary
 from toolkit.inference.usage import Usage
-from toolkit.plugins.declarations import OWN
+from toolkit.plugins.kinds import parts
 from toolkit.recipe.field_checks import BadField, at_least, known
 from toolkit.recipe.reading import read_plain
 from toolkit.recipe.schema import AudioSpec, ModelSpec, PartSpec, plain_values
@@ -109,11 +110,9 @@ class BundleConfig:
 
     def parts(self) -> Iterator[tuple[str, str, PartSpec]]:
         """Every plugin that the system is built from: its kind, its place and what the recipe says of it."""
-        for name, level in self.model.levels.items():
-            yield "extractor", f"model.levels.{name}", level
-        yield "fusion", "model.fusion", self.model.fusion
-        for name, head in self.model.heads.items():
-            yield "head", f"model.heads.{name}", head
+        for kind, place, part in parts(self):
+            if kind.bundled:
+                yield kind.name, place, part
 
     def _check_model(self):
         known("predict_from", [self.predict_from], self.model.heads, "head")
@@ -214,7 +213,7 @@ def _check_version(values: Mapping[str, Any]) -> None:
     found = values["format_version"]
     if type(found) is not int or found != FORMAT_VERSION:
         raise BundleError(
-            f"{CONFIG}: format_version is {one_line(repr(found))}, and {OWN} here reads {FORMAT_VERSION}. "
+            f"{CONFIG}: format_version is {one_line(repr(found))}, and {DISTRIBUTION} here reads {FORMAT_VERSION}. "
             "Install the version of it that wrote the bundle, or a newer one."
         )
 

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 from toolkit.corpus.protocols import selects_on
 from toolkit.errors import BundleError
-from toolkit.hookspecs import CONTEXT
 from toolkit.inference.bundle.archive import CARD, ONNX, WEIGHTS, refuse_existing, write_files
 from toolkit.inference.bundle.config import CONFIG, FORMAT_VERSION, BundleConfig, FileFacts, config_text, read_config
 from toolkit.inference.bundle.reading import restore_system
 from toolkit.inference.usage import Usage
-from toolkit.plugins.registry import default_registry
+from toolkit.plugins.registry import default_registry, find_part
 from toolkit.plugins.signatures import resolved_arguments
 from toolkit.plugins.versions import library_versions, used_versions
 from toolkit.recipe.field_checks import BadField
@@ -182,7 +181,6 @@ def _portable_model(model: ModelSpec, system: "System") -> ModelSpec:
 
 
 def _portable_part(kind: str, spec: PartSpec, portable: Mapping) -> PartSpec:
-    registry = default_registry()
-    cls = registry.get_class(kind, spec.plugin, where=spec.where)
-    args = resolved_arguments(cls, dict(spec.args) | dict(portable), context=CONTEXT[kind])
-    return replace(spec, plugin=registry.find(kind, spec.plugin).full_name, args=args)
+    plugin = find_part(kind, spec)
+    args = resolved_arguments(plugin.load(), dict(spec.args) | dict(portable), context=plugin.context)
+    return replace(spec, plugin=plugin.full_name, args=args)

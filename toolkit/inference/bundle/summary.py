@@ -10,7 +10,7 @@ from toolkit.corpus.folds import PARTS
 from toolkit.corpus.targets import LABEL, Target
 from toolkit.inference.bundle.trained_run import TrainedRun
 from toolkit.inference.bundle.training import TestSummary, TrainingSummary
-from toolkit.plugins.registry import get_class
+from toolkit.plugins.registry import find_part
 from toolkit.report.evidence import Answers
 from toolkit.statistics import METRICS, expected_calibration_error, interval, speaker_confusions
 from toolkit.training.identity import manifest_rows
@@ -23,7 +23,7 @@ def summarise(run: TrainedRun, *, random_backbones: tuple[str, ...]) -> Training
         run: finished.
         random_backbones: levels that are usually pre-trained and began with random weights.
     """
-    results, corpus = run.results, get_class("corpus", run.recipe.corpus.plugin)
+    results, corpus = run.results, find_part("corpus", run.recipe.corpus).load()
     parts = {part: run.part(part) for part in PARTS}
     return TrainingSummary(
         corpus=run.recipe.corpus.plugin,

@@ -1,4 +1,7 @@
-"""A package for a plugin of one's own, written from templates: `toolkit new-plugin`."""
+"""A package for a plugin of one's own, written from templates: `toolkit new-plugin`.
+
+A kind's folder of templates holds component.py.j2, test.py.j2 and recipe.yaml.j2, and any further modules.
+"""
 
 import contextlib
 import keyword
@@ -13,22 +16,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from toolkit.errors import PluginError
+from toolkit.files import DISTRIBUTION
 from toolkit.hookspecs import CONTRACT_VERSION
-from toolkit.plugins.catalogue import Catalogue, check_kind
-from toolkit.plugins.declarations import OWN
+from toolkit.plugins.kinds import Kind, kind_called
+from toolkit.plugins.registry import Registry
 
 TEMPLATES = Path(__file__).parent / "template"
-SUMMARIES = {
-    "extractor": "Level, zero crossings and spectral centroid of short frames",
-    "fusion": "Mean over time of every level, projected and averaged",
-    "head": "Cosine to a learned direction for each class",
-    "loss": "Focal loss: cross entropy in which easy rows count less",
-    "corpus": "Recordings in one folder for each class",
-}
-# Names that the templates import: a class called so would hide them.
-IMPORTED = ("Corpus", "CorpusError", "Extractor", "Fusion", "Head", "LevelShape", "Loss", "Mapping", "Path", "Seq")
-TAKEN_CLASSES = frozenset({*IMPORTED, "Tensor", "Utterance"})
-TAKEN_MODULES = frozenset({"tests"})
 
 
 @dataclass(frozen=True)
@@ -36,18 +29,17 @@ class Package:
     """The names in a plugin's package.
 
     Args:
-        kind: one of the kinds.
-        name: of the plugin and of the distribution, as "my-prosody".
+        kind: of the plugin.
+        name: of the plugin and of the distribution, for example "my-prosody".
 
     Raises:
-        PluginError: if there is no such kind, or the name cannot name a distribution, a module and a class.
+        PluginError: if the name cannot name a distribution, a module and a class.
     """
 
-    kind: str
+    kind: Kind
     name: str
 
     def __post_init__(self):
-        check_kind(self.kind)
         if not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", self.name):
             near = "-".join(re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", self.name).lower()))
             hint = f" Write {near!r}." if re.match("[a-z]", near) else ""
@@ -55,7 +47,7 @@ class Package:
                 f"A plugin cannot be called {self.name!r}: words of lower case letters and digits, joined by '-', the "
                 f"first character a letter.{hint}"
             )
-        if keyword.iskeyword(self.module) or self.module in TAKEN_MODULES or self.class_name in TAKEN_CLASSES:
+        if keyword.iskeyword(self.module) or self.module == "tests":
             raise PluginError(f"A plugin cannot be called {self.name!r}: the name has a meaning in its package.")
 
     @property
@@ -75,8 +67,8 @@ class Package:
 
     @property
     def article(self) -> str:
-        """Of the kind: a or an."""
-        return "an" if self.kind == "extractor" else "a"
+        """The kind's indefinite article."""
+        return "an" if self.kind.name[0] in "aeiou" else "a"
 
     def files(self) -> dict[str, str]:
         """Path inside the package's folder -> template.
@@ -86,21 +78,27 @@ class Package:
         found = {
             "pyproject.toml": "package/pyproject.toml.j2",
             "README.md": "package/README.md.j2",
-            f"{self.name}.yaml": f"{self.kind}/recipe.yaml.j2",
             f"{self.source}/__init__.py": "package/declaration.py.j2",
-            f"{self.source}/{self.kind}.py": f"{self.kind}/component.py.j2",
-            f"tests/test_{self.module}.py": f"{self.kind}/test.py.j2",
         }
-        if self.kind == "corpus":
-            found[f"{self.source}/sounds.py"] = "corpus/sounds.py.j2"
+        renamed = {
+            "component.py.j2": f"{self.source}/{self.kind.name}.py",
+            "test.py.j2": f"tests/test_{self.module}.py",
+            "recipe.yaml.j2": f"{self.name}.yaml",
+        }
+        for template in sorted((TEMPLATES / self.kind.templates).glob("*.j2")):
+            found[renamed.get(template.name, f"{self.source}/{template.stem}")] = template.name
         return found
 
     def render(self) -> dict[str, str]:
-        """Path inside the package's folder -> content."""
+        """Path inside the package's folder -> content.
+
+        Raises:
+            PluginError: if the class would hide one that its package imports.
+        """
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
         environment = Environment(
-            loader=FileSystemLoader(TEMPLATES, encoding="utf-8"),
+            loader=FileSystemLoader([TEMPLATES / self.kind.templates, TEMPLATES], encoding="utf-8"),
             autoescape=False,  # it is Python, YAML and TOML; all names are checked
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -108,44 +106,53 @@ class Package:
             keep_trailing_newline=True,
         )
         names = {
-            "kind": self.kind,
+            "kind": self.kind.name,
+            "reads_folder": self.kind.reads_folder,
+            "summary": self.kind.summary,
             "name": self.name,
             "module": self.module,
             "source": self.source,
             "class_name": self.class_name,
             "article": self.article,
-            "summary": SUMMARIES[self.kind],
             "contract": f">={CONTRACT_VERSION},<{CONTRACT_VERSION + 1}",
-            "toolkit_version": version(OWN),
+            "toolkit_version": version(DISTRIBUTION),
         }
-        return {path: environment.get_template(template).render(names) for path, template in self.files().items()}
+        content = {path: environment.get_template(template).render(names) for path, template in self.files().items()}
+        imports = re.findall(rf"^from (?!{self.module}\b)\S+ import (.+)$", "\n".join(content.values()), re.MULTILINE)
+        if self.class_name in {name for line in imports for name in line.split(", ")}:
+            raise PluginError(f"A plugin cannot be called {self.name!r}: the name has a meaning in its package.")
+        return content
 
 
-def write_package(catalogue: Catalogue, kind: str, name: str, *, folder: str | Path | None = None) -> Path:
+def write_package(
+    registry: Registry, kind: str, name: str, *, folder: str | Path | None = None
+) -> tuple[Package, Path]:
     """Write a package with a plugin that works as it is.
 
     Args:
-        catalogue: the plugins that there are.
+        registry: the plugins that there are.
         kind: one of the kinds.
         name: of the plugin.
         folder: where to; a folder of that name in the working directory where None.
 
     Returns:
-        The folder. It appears whole or not at all.
+        The package and its folder, which appears whole or not at all.
 
     Raises:
-        PluginError: if the kind or the name is none, the name is taken, or the folder is there or cannot be written.
+        PluginError: if there is no such kind, the name cannot be used or is taken, or the folder exists or cannot be
+            written.
     """
-    package = Package(kind, name)
-    _refuse_taken(catalogue, package)
+    package = Package(kind_called(kind), name)
+    _refuse_taken(registry, package)
     folder = Path(name if folder is None else folder)
     if folder.exists():
-        raise PluginError(f"{folder} is there already; name another folder with --output DIR.")
+        raise PluginError(f"{folder} exists already; name another folder with --output DIR.")
+    content = package.render()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
         try:
-            for path, text in package.render().items():
+            for path, text in content.items():
                 (partial / path).parent.mkdir(parents=True, exist_ok=True)
                 (partial / path).write_text(text, encoding="utf-8")
             partial.chmod(0o755)
@@ -154,20 +161,20 @@ def write_package(catalogue: Catalogue, kind: str, name: str, *, folder: str | P
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise PluginError(f"{folder} cannot be written: {error.strerror or error}.") from None
-    return folder
+    return package, folder
 
 
-def next_commands(kind: str, name: str, folder: Path) -> str:
+def next_commands(package: Package, folder: Path) -> str:
     """What to type next, for a reader."""
-    package, place = Package(kind, name), shlex.quote(str(folder))
-    data = " --data_folder sounds" if kind == "corpus" else ""
-    source = folder / package.source / f"{kind}.py"
+    kind, name = package.kind.name, package.name
+    data = " --data_folder sounds" if package.kind.reads_folder else ""
     lines = [
-        f"{folder} holds {package.article} {kind} that works as it is. The class is in {source}. Next:",
+        f"{folder} holds {package.article} {kind} that works as it is. The class is in "
+        f"{folder / package.source / f'{kind}.py'}. Next:",
         "",
-        f"    cd {place}",
+        f"    cd {shlex.quote(str(folder))}",
         "    python -m pip install --editable '.[test]'",
-        *([f"    python -m {package.module}.sounds sounds"] if kind == "corpus" else []),
+        *([f"    python -m {package.module}.sounds sounds"] if data else []),
         f"    toolkit check-plugin {kind} {name}{data}",
         "    python -m pytest",
         f"    toolkit train {name}.yaml{data}",
@@ -175,10 +182,10 @@ def next_commands(kind: str, name: str, folder: Path) -> str:
     return "\n".join(lines)
 
 
-def _refuse_taken(catalogue: Catalogue, package: Package) -> None:
+def _refuse_taken(registry: Registry, package: Package) -> None:
     """Refuse a name that another plugin of the kind, a distribution or a module has."""
-    kind, name = package.kind, package.name
-    for info in catalogue.list_plugins(kind):
+    kind, name = package.kind.name, package.name
+    for info in registry.list_plugins(kind):
         if info.name == name:
             raise PluginError(
                 f"{info.distribution} {info.version} declares {kind} {name!r} already, and recipes would have to write "

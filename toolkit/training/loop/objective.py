@@ -11,7 +11,7 @@ from toolkit.corpus.targets import UNKNOWN
 from toolkit.distributed import ranks
 from toolkit.errors import RecipeError, did_you_mean
 from toolkit.model.system import System
-from toolkit.plugins.registry import build, get_class
+from toolkit.plugins.registry import find_part
 from toolkit.recipe.schema import EVERY_HEAD, LossSpec, Recipe
 
 
@@ -170,7 +170,8 @@ def _attach(
     class_counts: Mapping[str, Sequence[int]],
 ) -> tuple[Loss, str]:
     """Build one loss for one place; returns it with the name of its target."""
-    reads_logits = get_class("loss", spec.plugin).reads == "logits"
+    plugin = find_part("loss", spec)
+    reads_logits = plugin.load().reads == "logits"
     known = recipe.model.heads if reads_logits else system.fusion.sizes
     if place not in known:
         noun = "a head" if reads_logits else "an embedding"
@@ -182,4 +183,4 @@ def _attach(
     counts = list(class_counts[target])
     size = len(counts) if reads_logits else system.fusion.sizes[place]
     context = {"size": size, "classes": len(counts), "class_counts": counts}
-    return build("loss", spec.plugin, spec.args, context, where=spec.where), target
+    return plugin.build(spec.args, context), target

@@ -1,0 +1,117 @@
+"""What a kind of plugin is: one record each, which all read that list, check, build or write plugins. No torch.
+
+A further kind costs a record here, a folder of templates and a contract suite, beside its base class and its use.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from toolkit.errors import PluginError, did_you_mean
+from toolkit.recipe.schema import PartSpec
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of plugin.
+
+    Args:
+        name: what declarations and commands call it.
+        base: "package.module:Class", from which its plugins derive.
+        context: constructor arguments that the system gives; a recipe cannot set them.
+        recipe: where recipes name its plugins: the dotted path of one, or of a mapping by name.
+        suite: "package.module:Class", a `toolkit.testing.Case` that tries out the contract.
+        summary: of the plugin that `toolkit new-plugin` writes.
+        templates: folder of that plugin's templates, in toolkit/plugins/scaffold/template or absolute.
+        bundled: whether a trained system needs its plugins.
+        reads_folder: whether its plugins read a data folder.
+    """
+
+    name: str
+    base: str
+    context: tuple[str, ...]
+    recipe: str
+    suite: str
+    summary: str
+    templates: str
+    bundled: bool = False
+    reads_folder: bool = False
+
+
+_ALL = (
+    Kind(
+        name="extractor",
+        base="toolkit.contracts:Extractor",
+        context=("sample_rate", "segment_samples"),
+        recipe="model.levels",
+        suite="toolkit.testing.extractors:ExtractorCase",
+        summary="Level, zero crossings and spectral centroid of short frames",
+        templates="extractor",
+        bundled=True,
+    ),
+    Kind(
+        name="fusion",
+        base="toolkit.contracts:Fusion",
+        context=("levels", "covariates", "segment_samples"),
+        recipe="model.fusion",
+        suite="toolkit.testing.fusions:FusionCase",
+        summary="Mean over time of every level, projected and averaged",
+        templates="fusion",
+        bundled=True,
+    ),
+    Kind(
+        name="head",
+        base="toolkit.contracts:Head",
+        context=("size", "classes"),
+        recipe="model.heads",
+        suite="toolkit.testing.heads:HeadCase",
+        summary="Cosine to a learned direction for each class",
+        templates="head",
+        bundled=True,
+    ),
+    Kind(
+        name="loss",
+        base="toolkit.contracts:Loss",
+        context=("size", "classes", "class_counts"),
+        recipe="model.losses",
+        suite="toolkit.testing.losses:LossCase",
+        summary="Focal loss: cross entropy in which easy rows count less",
+        templates="loss",
+    ),
+    Kind(
+        name="corpus",
+        base="toolkit.corpus:Corpus",
+        context=(),
+        recipe="corpus",
+        suite="toolkit.testing.corpora:CorpusCase",
+        summary="Recordings in one folder for each class",
+        templates="corpus",
+        reads_folder=True,
+    ),
+)
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
+
+
+def kind_called(name: str) -> Kind:
+    """The kind of a name.
+
+    Raises:
+        PluginError: if there is none; says which is nearest.
+    """
+    if name not in KINDS:
+        raise PluginError(
+            f"No kind of plugin is called {name!r}.{did_you_mean(name, KINDS)} Kinds: {', '.join(KINDS)}."
+        )
+    return KINDS[name]
+
+
+def parts(recipe: Any) -> Iterator[tuple[Kind, str, PartSpec]]:
+    """Every plugin that a recipe, or the part of one in a bundle, names: its kind, its location, what is said of it."""
+    for kind in KINDS.values():
+        found = recipe
+        for key in kind.recipe.split("."):
+            found = getattr(found, key, None)
+        if isinstance(found, Mapping):
+            yield from ((kind, f"{kind.recipe}.{name}", part) for name, part in found.items())
+        elif found is not None:
+            yield kind, kind.recipe, found

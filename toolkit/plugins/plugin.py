@@ -1,0 +1,136 @@
+"""One plugin that is installed: its class imported, its arguments checked, an instance built."""
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from toolkit.errors import BrokenPlugin, PluginError, RecipeError, ToolkitError, one_line
+from toolkit.hookspecs import CONTRACT_VERSION, PluginSpec
+from toolkit.plugins.declarations import Declaration
+from toolkit.plugins.kinds import KINDS
+from toolkit.plugins.signatures import check_arguments, read_arguments
+from toolkit.recipe.locations import Location, inside
+
+ORIGIN = "_toolkit_origin"  # on what another distribution's plugin built: the Plugin, for messages about it
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plugin with the declaration it stands in.
+
+    Args:
+        spec: what is declared.
+        declaration: the entry point that declares it.
+        where: its location in a recipe, for messages; "" outside of recipes.
+    """
+
+    spec: PluginSpec
+    declaration: Declaration
+    where: Location | str = ""
+
+    def __str__(self):
+        return f"{self.spec.kind} {self.spec.name!r} from {self.release}"
+
+    @property
+    def release(self) -> str:
+        """Its distribution and version."""
+        return f"{self.declaration.distribution} {self.declaration.version}"
+
+    @property
+    def full_name(self) -> str:
+        """The name that is never ambiguous."""
+        return f"{self.declaration.distribution}:{self.spec.name}"
+
+    @property
+    def package(self) -> str:
+        """The importable top-level name that holds the class."""
+        return re.match(r"\w+", self.spec.target)[0]
+
+    @property
+    def context(self) -> tuple[str, ...]:
+        """Constructor arguments that the system gives to those who name them."""
+        return KINDS[self.spec.kind].context
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot be used here and what to do, "" where it can."""
+        kind, contract = self.spec.kind, self.spec.contract
+        if kind not in KINDS:
+            return f"kind {kind!r} of plugin {self.spec.name!r} is not one of {', '.join(KINDS)}"
+        try:
+            if SpecifierSet(contract).contains(str(CONTRACT_VERSION)):
+                return ""
+        except InvalidSpecifier:
+            return f"contract {contract!r} of plugin {self.spec.name!r} is not a range, for example '>=1,<2'"
+        return (
+            f"it was written for contract {contract}, and this toolkit has contract {CONTRACT_VERSION}; install a "
+            f"{self.declaration.distribution} for contract {CONTRACT_VERSION}, or a toolkit with contract {contract}"
+        )
+
+    def load(self) -> type:
+        """Import the class.
+
+        Raises:
+            BrokenPlugin: if it cannot be imported, or is not a class of its kind.
+        """
+        at = f"{inside(self.where, 'plugin')}: " if self.where else ""
+        module, _, attribute = self.spec.target.partition(":")
+        try:
+            found = getattr(import_module(module), attribute)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin may also exit
+            raise BrokenPlugin(f"{at}{self} cannot be imported ({self.spec.target}): {one_line(error)}") from error
+        if not isinstance(found, type):
+            raise BrokenPlugin(f"{at}{self} cannot be used: {self.spec.target} is not a class.")
+        module, _, base = KINDS[self.spec.kind].base.partition(":")
+        known = getattr(sys.modules.get(module), base, None)  # whoever derives from it has imported it
+        if known is None or not issubclass(found, known):
+            raise BrokenPlugin(f"{at}{self} cannot be used: {self.spec.target} is not a {module}.{base}.")
+        return found
+
+    def check_args(self, args: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Check a recipe's arguments against the class's signature; build nothing.
+
+        Returns:
+            The arguments, as the signature wants them.
+
+        Raises:
+            RecipeError: with the argument's location. BrokenPlugin: as `load`.
+        """
+        what = f"{self.spec.kind} {self.spec.name!r}"
+        return check_arguments(self.load(), args or {}, context=self.context, what=what, where=self.where)
+
+    def build(self, args: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None) -> Any:
+        """Make an instance.
+
+        Args:
+            args: the recipe's arguments, checked first.
+            context: what the system gives; the constructor gets what it names of it.
+
+        Raises:
+            RecipeError: if an argument does not fit, or the constructor refuses its value.
+            PluginError: if the class cannot be imported or built.
+        """
+        checked, cls = self.check_args(args), self.load()
+        named = {argument.name for argument in read_arguments(cls, self.context) if argument.given}
+        given = {key: value for key, value in (context or {}).items() if key in named}
+        try:
+            built = cls(**checked, **given)
+        except (ToolkitError, ValueError) as error:
+            text = " ".join(str(error).split())
+            first = re.match(r"\w*", text)[0]  # a message that begins with an argument's name is about it
+            at = inside(self.where, "args", first) if first in checked else inside(self.where, "args")
+            kept = PluginError if isinstance(error, PluginError) else RecipeError
+            raise kept(f"{at}: {self.spec.kind} {self.spec.name!r}: {text}") from error
+        except (Exception, SystemExit) as error:
+            at = f"{self.where}: " if self.where else ""
+            raise PluginError(f"{at}{self} cannot be built: {one_line(error)}") from error
+        if not self.declaration.own:
+            vars(built)[ORIGIN] = self  # past nn.Module's and a frozen dataclass's own __setattr__
+        return built
