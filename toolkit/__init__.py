@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 def load(bundle: str | Path, *, device: str | None = None) -> "Model":
-    """Load a trained system from a bundle; torch is imported by then, and not before.
+    """Load a trained system from a bundle; this imports torch.
 
     Args:
         bundle: a folder or .zip file written by `toolkit export`.
-        device: cpu, cuda, cuda:1, ...; a GPU if there is one where not given.
+        device: cpu, cuda, cuda:1, ...; by default a GPU if there is one.
 
     Returns:
         A `toolkit.inference.predict.model.Model`: `predict`, `predict_many`, `embed`.
@@ -34,6 +34,8 @@ def load(bundle: str | Path, *, device: str | None = None) -> "Model":
     Raises:
         ToolkitError: if the bundle cannot be read, or there is no such device.
     """
-    from toolkit.inference.predict import loading
+    from toolkit.inference.bundle import read_bundle
+    from toolkit.inference.predict.model import Model
 
-    return loading.load(bundle, device=device)
+    found = read_bundle(bundle)
+    return Model(found.system, found.usage, device=device)

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +22,10 @@ def cache_folder() -> Path:
 
 @contextmanager
 def replacing(path: Path, error: type[ToolkitError], remedy: str, *, durable: bool = False) -> Iterator[Path]:
-    """Write a file aside, then put it in the place of `path` in one step; nothing of it is left where that fails.
+    """Write a file or a folder aside, then move it to `path` in one step; nothing of it is left if that fails.
 
     Args:
-        path: of the file; missing folders are made.
+        path: of the file, which is replaced, or of the folder, which must not exist; missing parents are made.
         error: what is raised where it cannot be written.
         remedy: what the reader can do then, as the end of a sentence: "choose another --output".
         durable: wait until the content and the name are on the disk, so that they outlive a power failure.
@@ -47,6 +48,8 @@ def replacing(path: Path, error: type[ToolkitError], remedy: str, *, durable: bo
     except OSError as cause:
         raise error(f"{path} cannot be written ({cause.strerror or cause}): {remedy}.") from cause
     finally:
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
 

@@ -1,10 +1,9 @@
 """What the tests of prediction use in place of bundles: small systems with random weights, made when they are read.
 
-`python tests/stand_in_bundle.py ARGUMENTS` is `toolkit ARGUMENTS` with them.
+`python tests/support/stand_in_bundle.py ARGUMENTS` is `toolkit ARGUMENTS` with them.
 """
 
 import json
-import sys
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,7 +28,7 @@ def read_bundle(path: str | Path) -> SimpleNamespace:
     try:
         described = json.loads((Path(path) / "stand_in.json").read_text())
     except OSError:
-        raise ToolkitError(f"{path} is no bundle") from None
+        raise ToolkitError(f"{path} is not a bundle") from None
     usage = {name: tuple(v) if isinstance(v, list) else v for name, v in described["usage"].items()}
     system, usage = random_system(Path(path), described["covariate"], **usage)
     torch.manual_seed(described["seed"])
@@ -39,7 +38,8 @@ def read_bundle(path: str | Path) -> SimpleNamespace:
 
 
 if __name__ == "__main__":
-    sys.modules["toolkit.inference.bundle"] = sys.modules["__main__"]
+    import toolkit.inference.bundle
     from toolkit.cli.main import main
 
+    toolkit.inference.bundle.read_bundle = read_bundle
     main(prog_name="toolkit")

@@ -13,16 +13,18 @@ def _say(line: str) -> None:
 
 
 def _model_options(command):
-    """What every command that uses a bundle takes."""
+    """The options of every command that uses a bundle."""
     for option in (
-        click.option("--device", help="cpu, cuda, cuda:1, ...; a GPU if there is one where not given."),
-        click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Segments a batch."),
+        click.option("--device", help="cpu, cuda, cuda:1, ...; by default a GPU if there is one."),
+        click.option(
+            "--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Segments in a batch."
+        ),
         click.option(
             "--covariate",
             "covariates",
             multiple=True,
             metavar="NAME=VALUE",
-            help="What the system has to be told, as gender=F; gender=@COLUMN reads it from the manifest.",
+            help="What the system needs beside audio, for example gender=F; gender=@COLUMN reads it from the manifest.",
         ),
     ):
         command = option(command)
@@ -30,7 +32,7 @@ def _model_options(command):
 
 
 def _labelled_options(command):
-    """What the commands on a labelled manifest take."""
+    """The options of the commands on a labelled manifest."""
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
         click.option(
@@ -38,7 +40,7 @@ def _labelled_options(command):
             "label_map",
             multiple=True,
             metavar="LABEL=CLASS,...",
-            help="The system's class for a label of the manifest, as angry=ang; angry= leaves its utterances out.",
+            help="The system's class for a label of the manifest: angry=ang; angry= leaves its utterances out.",
         ),
     ):
         command = option(command)
@@ -64,29 +66,28 @@ def export_command(run: str, bundle: str, onnx: bool):
 
 @click.command("predict", cls=Command)
 @click.argument("bundle", metavar="BUNDLE")
-@click.argument("words", nargs=-1, required=True, metavar="FILE|FOLDER|MANIFEST|-...")
+@click.argument("names", nargs=-1, required=True, metavar="FILE|FOLDER|MANIFEST|-...")
 @click.option(
     "--format", type=click.Choice(["table", "csv", "jsonl"]), default="table", show_default=True, help="Of the rows."
 )
 @click.option("--segments", is_flag=True, help="A row for each segment instead of one for each recording.")
-@click.option("--abstain", type=click.FloatRange(0, 1), help="No label under this confidence, as 0.6.")
-@click.option("--output", help="A file for the rows; standard output where not given.")
+@click.option("--abstain", type=click.FloatRange(0, 1), help="No label below this confidence, for example 0.6.")
+@click.option("--output", help="A file for the rows; by default standard output.")
 @_model_options
-def predict_command(bundle: str, words: tuple[str, ...], **options):
+def predict_command(bundle: str, names: tuple[str, ...], **options):
     """Label audio with the system in BUNDLE.
 
-    Folders are walked for audio files; a manifest (.csv, .json) needs a column path, and start and end are heeded; -
+    Folders are searched for audio files; a manifest (.csv, .json) needs a column path, and may have start and end; -
     reads paths from standard input, one a line. What cannot be read is named on standard error and skipped, and the
     exit code is 1.
     """
-    from toolkit.inference.predict.command import Settings, predict
+    from toolkit.inference.predict.command import predict
     from toolkit.inference.predict.sources import STANDARD_INPUT
     from toolkit.terminal import quiet_libraries
 
     quiet_libraries()
-    lines = sys.stdin.buffer if STANDARD_INPUT in words else ()
-    complete = predict(bundle, words, Settings(**options), lines=lines, say=_say)
-    sys.exit(0 if complete else 1)
+    lines = sys.stdin.buffer if STANDARD_INPUT in names else ()
+    sys.exit(0 if predict(bundle, names, **options, lines=lines, say=_say) else 1)
 
 
 @click.command("evaluate", cls=Command)
@@ -97,22 +98,21 @@ def predict_command(bundle: str, words: tuple[str, ...], **options):
 def evaluate_command(bundle: str, manifest: str, as_json: bool, **options):
     """Test the system in BUNDLE on another corpus: accuracies with intervals over speakers, confusion, calibration.
 
-    MANIFEST (.csv, .json) needs columns path and label; speaker and gender are used where they are there. What cannot
-    be read is named on standard error and left out, and the exit code is 1.
+    MANIFEST (.csv, .json) needs columns path and label; speaker and gender are used if it has them. What cannot be read
+    is named on standard error and left out, and the exit code is 1.
     """
     from toolkit.inference.predict.evaluation import evaluate
-    from toolkit.inference.predict.labelled import Settings
     from toolkit.terminal import quiet_libraries
 
     quiet_libraries()
-    evaluation = evaluate(bundle, manifest, Settings(**options), say=_say)
+    evaluation = evaluate(bundle, manifest, **options, say=_say)
     if as_json:
         click.echo(json.dumps(evaluation.as_dict(), indent=2))
     else:
         from toolkit.inference.predict.display import print_evaluation
 
         print_evaluation(evaluation)
-    sys.exit(1 if evaluation.answers.n_skipped else 0)
+    sys.exit(1 if evaluation.n_skipped else 0)
 
 
 @click.command("compare", cls=Command)
@@ -124,19 +124,18 @@ def evaluate_command(bundle: str, manifest: str, as_json: bool, **options):
 def compare_command(bundle_a: str, bundle_b: str, manifest: str, as_json: bool, **options):
     """Test the systems in BUNDLE_A and BUNDLE_B on the same audio, paired by speaker.
 
-    Differences are those of B less A. MANIFEST (.csv, .json) needs columns path, label and speaker. What cannot be
+    Differences are those of B minus A. MANIFEST (.csv, .json) needs columns path, label and speaker. What cannot be
     read is named on standard error and left out for both, and the exit code is 1.
     """
-    from toolkit.inference.predict.labelled import Settings
-    from toolkit.inference.predict.pairing import compare_bundles
+    from toolkit.inference.predict.comparison import compare_bundles
     from toolkit.terminal import quiet_libraries
 
     quiet_libraries()
-    pair = compare_bundles(bundle_a, bundle_b, manifest, Settings(**options), say=_say)
+    comparison = compare_bundles(bundle_a, bundle_b, manifest, **options, say=_say)
     if as_json:
-        click.echo(json.dumps(pair.as_dict(), indent=2))
+        click.echo(json.dumps(comparison.as_dict(), indent=2))
     else:
-        from toolkit.inference.predict.display import print_pair
+        from toolkit.inference.predict.display import print_comparison
 
-        print_pair(pair)
-    sys.exit(1 if pair.n_skipped else 0)
+        print_comparison(comparison)
+    sys.exit(1 if comparison.n_skipped else 0)

@@ -51,7 +51,7 @@ def rows(run: Path) -> list[dict[str, str]]:
 
 
 def predictions(path: Path, run: Path) -> np.ndarray:
-    """What a bundle's system says of the run's test part, in the order of predictions.csv: [utterances, classes]."""
+    """What a bundle's system predicts for the test part, in the order of predictions.csv: [utterances, classes]."""
     bundle, wanted = read_bundle(path), [row["id"] for row in rows(run)]
     usage = bundle.usage
     of = {utterance.id: utterance for utterance in read_manifest(run / "manifest.csv")}
@@ -101,7 +101,7 @@ def test_a_system_that_reads_a_covariate_and_equal_tails_come_back(tmp_path):
     )
     assert np.abs(predictions(path, run) - expected(run, usage.labels)).max() < 1e-6
     card = (path / "README.md").read_text()
-    assert "--covariate gender=F" in card and "told of every recording: gender (F, M)" in card
+    assert "--covariate gender=F" in card and "It needs with every recording: gender (F, M)" in card
 
 
 def test_a_predicted_covariate_is_not_asked_for(tmp_path):
@@ -112,7 +112,7 @@ def test_a_predicted_covariate_is_not_asked_for(tmp_path):
     assert "It guesses from the audio itself: gender." in (path / "README.md").read_text()
 
 
-def test_a_shuffled_covariate_is_a_control_and_not_given_away(tmp_path):
+def test_a_shuffled_covariate_is_a_control_and_cannot_be_exported(tmp_path):
     run = train(tmp_path, "--training.epochs=1", change=with_gender("shuffled"))
     with pytest.raises(BundleError, match="reads a gender that is shuffled: a control"):
         export_bundle(run, tmp_path / "b")
@@ -176,7 +176,7 @@ def test_what_is_at_the_target_is_left_as_it_is(name, kind, run, tmp_path):
         target.mkdir()
     else:
         target.symlink_to(tmp_path / "nowhere")
-    with pytest.raises(BundleError, match="is there already, and is left as it is"):
+    with pytest.raises(BundleError, match="exists already, and is left as it is"):
         export_bundle(run, target)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert kind != "file" or target.read_text() == "mine"
@@ -219,7 +219,7 @@ def test_files_of_different_runs_are_refused(run, tmp_path):
     copy = Path(shutil.copytree(run, tmp_path / run.name))
     text = (copy / "predictions.csv").read_text().splitlines()
     (copy / "predictions.csv").write_text("\n".join(text[:-1]) + "\n")
-    with pytest.raises(BundleError, match="are of different runs"):
+    with pytest.raises(BundleError, match="belong to different runs"):
         export_bundle(copy, tmp_path / "b")
 
 
@@ -284,7 +284,7 @@ def test_a_bundle_loads_without_the_checkpoints_that_it_began_with(tmp_path, no_
     assert read.system.random_backbones == []
 
 
-def test_random_weights_in_the_place_of_pre_trained_ones_are_told(tmp_path):
+def test_random_weights_in_the_place_of_pre_trained_ones_are_reported(tmp_path):
     level = f"    wav2vec2: {{plugin: wav2vec2, args: {{source: random, config: {json.dumps(SMALL)}}}}}"
     run = train(tmp_path, "--training.epochs=1", change=with_levels(level))
     said = []
@@ -294,10 +294,10 @@ def test_random_weights_in_the_place_of_pre_trained_ones_are_told(tmp_path):
     read = read_bundle(path)
     assert read.usage.stamps == (stamp,) and read.system.random_backbones == ["wav2vec2"]
     card = (path / "README.md").read_text()
-    assert stamp in card and "Random where pre-trained weights are usual: wav2vec2." in card
+    assert stamp in card and "Random weights instead of the usual pre-trained ones: wav2vec2." in card
 
 
-def test_code_that_changed_since_the_training_is_told(run, tmp_path):
+def test_code_that_changed_since_the_training_is_reported(run, tmp_path):
     copy = Path(shutil.copytree(run, tmp_path / run.name))
     results = json.loads((copy / "results.json").read_text())
     results["versions"]["audio-classification-toolkit"] = "0.0.1"
@@ -339,7 +339,9 @@ def test_a_state_that_portable_args_do_not_fit_is_found_before_anything_is_writt
     with pytest.raises(BundleError, match="does not answer the trial sound"):
         export_bundle(run, tmp_path / "b")
     monkeypatch.setattr(Mfcc, "portable_args", lambda self: {"encoder": "none"})
-    with pytest.raises(BundleError, match=r"model\.safetensors holds levels\.mfcc\.\S+ and \d+ more, which the system"):
+    with pytest.raises(
+        BundleError, match=r"model\.safetensors: \S+mfcc\S+ is float32 .*; the system of its config\.json has"
+    ):
         export_bundle(run, tmp_path / "b")
     assert not (tmp_path / "b").exists()
 
@@ -359,7 +361,7 @@ def test_the_command_prints_the_path_and_says_the_stamps(tmp_path):
     assert done.stderr.startswith("NOTE: loso-as-published: the test speaker also validated")
     again = export(run / "results.json", tmp_path / "given.zip")
     assert (again.returncode, again.stdout) == (2, "") and again.stderr.count("\n") == 1
-    assert "is there already" in again.stderr
+    assert "exists already" in again.stderr
 
 
 def test_a_bundle_that_cannot_be_used_is_refused_before_torch_is_imported(bundle, tmp_path):

@@ -11,7 +11,7 @@ from toolkit.corpus.targets import Target
 from toolkit.inference.bundle import export_bundle
 from toolkit.inference.bundle.card import card_text
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, read_config
-from toolkit.inference.bundle.summary import summarise_test
+from toolkit.inference.summary import TestSummary
 from toolkit.report.evidence import Answers
 from toolkit.report.tables.formats import DASH
 from toolkit.statistics import interval, speaker_confusions
@@ -19,6 +19,7 @@ from toolkit_plugins.corpora.iemocap import Iemocap
 from toolkit_plugins.corpora.ravdess import Ravdess
 
 LABELS = ("noise", "tone")
+TARGET = Target("label", LABELS)
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +45,12 @@ def answers(speakers: int, *, named: bool = True, gender: str | None = None) -> 
 def card(config: BundleConfig, found: Answers | None = None, **training) -> str:
     if found is not None:
         speakers = {"train": 9, "valid": 1, "test": len(set(found.speaker) - {""})}
-        training |= {"test": summarise_test(found, Target("label", LABELS)), "speakers": speakers}
+        training |= {"test": TestSummary.of(found, TARGET), "speakers": speakers}
     return card_text(replace(config, training=replace(config.training, **training)))
 
 
 def test_the_figures_are_those_of_the_answers():
-    test = summarise_test(answers(2), Target("label", LABELS))
+    test = TestSummary.of(answers(2), TARGET)
     assert (test.n_utterances, test.wa, test.ua) == (8, 0.75, 0.75)
     assert test.confusion == ((2, 2), (0, 4)) and test.recall == {"noise": 0.5, "tone": 1.0}
     assert test.ece == pytest.approx(0.05) and test.confidence == pytest.approx(0.8)  # 80 % sure, 75 % right
@@ -85,7 +86,7 @@ def test_gender_is_broken_down_where_it_is_known(config):
 def test_a_manifests_licence_is_not_stated(config):
     text = card_text(config)
     assert "Of the data: not stated." in text and "Ask the data's owner before passing it on." in text
-    assert "What is recorded is not stated." in text
+    assert "What is recorded in it is not stated." in text
 
 
 @pytest.mark.parametrize("corpus", [Iemocap, Ravdess])
@@ -102,12 +103,12 @@ def test_stamps_come_before_everything_else(config):
         assert text.index(f"> NOTE: {stamp}") < text.index("## Use")
 
 
-def test_pre_trained_and_random_weights_are_told_apart(config):
+def test_pre_trained_and_random_weights_are_distinguished(config):
     text = card(config, pretrained={"mfcc": "facebook/wav2vec2-base-960h"})
-    assert "Pre-trained weights that it began with: mfcc with facebook/wav2vec2-base-960h." in text
+    assert "Pre-trained weights that it started from: facebook/wav2vec2-base-960h (mfcc)." in text
     assert "So may the licence of the pre-trained weights: facebook/wav2vec2-base-960h." in text
-    assert "Random where pre-trained weights are usual: mfcc." in card(config, random_backbones=("mfcc",))
-    assert "No part of it began pre-trained." in card_text(config)
+    assert "Random weights instead of the usual pre-trained ones: mfcc." in card(config, random_backbones=("mfcc",))
+    assert "No part was pre-trained." in card_text(config)
 
 
 def test_names_from_the_data_cannot_become_markdown(config):

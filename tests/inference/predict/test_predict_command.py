@@ -1,4 +1,4 @@
-"""`toolkit predict` as a user types it: what is read, what is printed where, how a mistake is told."""
+"""`toolkit predict` as a user types it: what is read, what is printed where, how a mistake is reported."""
 
 import csv
 import io
@@ -16,8 +16,8 @@ import stand_in_bundle
 from click.testing import CliRunner
 from stand_in_bundle import write_bundle
 
+import toolkit
 from toolkit.cli.main import main as cli
-from toolkit.inference.predict import loading
 
 SUPPORT = Path(__file__).parents[2] / "support"
 RATE = 16_000
@@ -25,7 +25,7 @@ RATE = 16_000
 
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch):
-    monkeypatch.setitem(sys.modules, "toolkit.inference.bundle", stand_in_bundle)
+    monkeypatch.setattr("toolkit.inference.bundle.read_bundle", stand_in_bundle.read_bundle)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_a_folder_is_walked_in_order_and_a_csv_holds_what_the_model_says(bundle,
     names = ["a.flac", "b.wav", "inner/c.mp3", "z.OGG"]
     assert [row["path"] for row in found] == [str(folder / name) for name in names]
     assert list(found[0]) == ["path", "start", "end", "label", "margin", "p_noise", "p_tone"]
-    model = loading.load(bundle, device="cpu")
+    model = toolkit.load(bundle, device="cpu")
     for row in found:
         alone = model.predict(row["path"])
         assert row["label"] == alone.label
@@ -104,7 +104,7 @@ def test_json_lines_hold_the_same_and_so_does_the_table(bundle, folder):
 def test_segments_have_rows_with_times(bundle, folder):
     found = rows(run(bundle, folder / "b.wav", "--segments", "--format", "csv").stdout)
     assert [(row["start"], row["end"]) for row in found] == [("0.000", "0.300"), ("0.300", "0.600"), ("0.600", "0.700")]
-    expected = loading.load(bundle, device="cpu").predict(folder / "b.wav").segments
+    expected = toolkit.load(bundle, device="cpu").predict(folder / "b.wav").segments
     assert [float(row["p_tone"]) for row in found] == pytest.approx([s.probabilities["tone"] for s in expected])
 
 
@@ -202,7 +202,7 @@ def test_a_row_without_the_covariate_is_skipped_by_name(gendered, folder, tmp_pa
     [
         ([], "--covariate gender=F (known are F, M) for all of them, or --covariate gender=@column"),
         (["--covariate", "gendre=F"], "Did you mean 'gender'?"),
-        (["--covariate", "gender=X"], "gender 'X' is not one of F, M"),
+        (["--covariate", "gender=X"], "'X' is not one of F, M"),
         (["--covariate", "gender"], "NAME=VALUE"),
         (["--covariate", "gender=F", "--covariate", "gender=M"], "twice"),
         (["--covariate", "gender=@sex"], "reads a column of a manifest"),
@@ -272,8 +272,8 @@ def test_rows_go_into_a_file_that_is_there_when_it_is_whole(bundle, folder, tmp_
     done = run(bundle, folder, "--format", "csv", "--output", tmp_path / "out.csv")
     assert (done.exit_code, done.stdout) == (0, "")
     assert (tmp_path / "out.csv").read_text() == expected and list(tmp_path.iterdir()) == [tmp_path / "out.csv"]
-    done = run(bundle, folder, "--output", tmp_path / "none" / "out.csv")
-    assert done.exit_code == 2 and "could not be written: No such file" in done.stderr
+    done = run(bundle, folder, "--output", tmp_path / "out.csv" / "out.csv")
+    assert done.exit_code == 2 and "cannot be written (File exists): choose another --output" in done.stderr
 
 
 def test_sixty_files_of_mixed_formats_with_five_broken_ones_label_fifty_five_and_name_five(bundle, tmp_path):

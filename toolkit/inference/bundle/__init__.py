@@ -1,6 +1,6 @@
-"""Bundles: a trained system with all that is needed to use it, in a folder or one .zip, to give away.
+"""Bundles: a trained system with all that is needed to use it elsewhere, in a folder or one .zip.
 
-Light to import; torch comes in where a system is built.
+Light to import; torch is imported when a system is built.
 """
 
 from toolkit.inference.bundle.config import BundleConfig

@@ -1,19 +1,19 @@
-"""The model card, README.md of a bundle: what the system is, what it was trained on, what it scored; no torch.
+"""The model card, README.md of a bundle: what the system is, its training data, its scores. Imports no torch.
 
-Every figure comes from config.json; a reader who has the card alone has its stamps too.
+Every figure comes from config.json; a reader who has only the card has the stamps too.
 """
 
 import shlex
 from collections.abc import Sequence
 
 from toolkit.corpus.protocols import selects_on
-from toolkit.errors import join
+from toolkit.errors import join, one_line
 from toolkit.files import DISTRIBUTION
-from toolkit.inference.bundle.config import BundleConfig, one_line
+from toolkit.inference.bundle.config import BundleConfig
 from toolkit.report.tables.breakdowns import GENDERS
 from toolkit.report.tables.files import escape_markdown as escape
 from toolkit.report.tables.files import to_markdown
-from toolkit.report.tables.formats import COUNT, DASH, PERCENT, clock
+from toolkit.report.tables.formats import COUNT, DASH, INTERVAL, PERCENT, clock
 from toolkit.report.tables.table import Column, Table
 from toolkit.statistics import BINS, MIN_SPEAKERS
 
@@ -22,7 +22,7 @@ def card_text(config: BundleConfig) -> str:
     """The card of a bundle, in Markdown."""
     parts = [
         f"# {escape(config.name)}",
-        f"An audio classifier with the answers {escape(', '.join(config.classes['label']))}. Trained and exported with "
+        f"An audio classifier with the classes {escape(', '.join(config.classes['label']))}. Trained and exported with "
         f"{DISTRIBUTION} {config.exported_with.get(DISTRIBUTION, '')}".rstrip()
         + ".",
         *(f"> NOTE: {escape(stamp)}" for stamp in config.training.stamps),
@@ -50,15 +50,17 @@ def _use(config: BundleConfig) -> list[str]:
         f'```python\nimport toolkit\n\nmodel = toolkit.load("BUNDLE")\nmodel.predict("recording.wav"{more})\n```',
         f"Audio is read as one channel at {config.audio.sample_rate} Hz and cut into segments of at most "
         f"{config.audio.segment_seconds:g} s; an utterance's answer is the mean over its segments.",
-        *([f"It has to be told of every recording: {join(wanted)}."] if wanted else []),
+        *([f"It needs with every recording: {join(wanted)}."] if wanted else []),
         *([f"It guesses from the audio itself: {join(guessed)}."] if guessed else []),
-        f"It is built from the plugins {', '.join(dict.fromkeys(plugins))} of {join(sources)}, which have to be "
+        f"It is built from the plugins {', '.join(dict.fromkeys(plugins))} of {join(sources)}, which must be "
         "installed. The bundle holds no code.",
     ]
 
 
 def _data(config: BundleConfig) -> list[str]:
     training = config.training
+    pretrained = [f"{escape(name)} ({escape(level)})" for level, name in training.pretrained.items() if name]
+    random = [escape(name) for name in training.random_backbones]
     columns = [Column("part", "part"), Column("utterances", "utterances", COUNT), Column("speakers", "speakers", COUNT)]
     rows = [
         {"part": part, "utterances": number, "speakers": training.speakers.get(part) or None}
@@ -66,18 +68,11 @@ def _data(config: BundleConfig) -> list[str]:
     ]
     return [
         "## Data",
-        f"Corpus: {escape(training.corpus)}. {escape(training.description or 'What is recorded is not stated.')}",
-        _table("data", f"Who trained, who validated, who tested ({DASH}: not known)", columns, rows),
-        _pretrained(config),
+        f"Corpus: {escape(training.corpus)}. {escape(training.description or 'What is recorded in it is not stated.')}",
+        _table("data", f"Utterances and speakers of each part ({DASH}: not known)", columns, rows),
+        (f"Pre-trained weights that it started from: {join(pretrained)}." if pretrained else "No part was pre-trained.")
+        + (f" Random weights instead of the usual pre-trained ones: {join(random)}." if random else ""),
     ]
-
-
-def _pretrained(config: BundleConfig) -> str:
-    training = config.training
-    begun = [f"{escape(level)} with {escape(name)}" for level, name in training.pretrained.items() if name]
-    random = [escape(name) for name in training.random_backbones]
-    text = f"Pre-trained weights that it began with: {join(begun)}." if begun else "No part of it began pre-trained."
-    return text + (f" Random where pre-trained weights are usual: {join(random)}." if random else "")
 
 
 def _protocol(config: BundleConfig) -> list[str]:
@@ -94,14 +89,14 @@ def _protocol(config: BundleConfig) -> list[str]:
 def _results(config: BundleConfig) -> list[str]:
     test, labels = config.training.test, config.classes["label"]
     accuracies = [
-        {"metric": "WA", "value": test.wa, "interval": _ends(test.wa_interval)},
-        {"metric": "UA", "value": test.ua, "interval": _ends(test.ua_interval)},
+        {"metric": "WA", "value": test.wa, "interval": test.interval("wa")},
+        {"metric": "UA", "value": test.ua, "interval": test.interval("ua")},
         {"metric": "macro F1", "value": test.macro_f1, "interval": None},
     ]
-    columns = [Column("metric", "metric"), Column("value", "%", PERCENT), Column("interval", "95 % interval")]
+    columns = [Column("metric", "metric"), Column("value", "%", PERCENT), Column("interval", "95 % interval", INTERVAL)]
     by_class = [Column("class", "class"), Column("recall", "recall %", PERCENT), Column("f1", "F1 %", PERCENT)]
     classes = [{"class": label, "recall": test.recall.get(label), "f1": test.f1.get(label)} for label in labels]
-    taken = [Column("reference", "class"), *(Column(f"as {label}", label, COUNT) for label in labels)]
+    predicted = [Column("reference", "class"), *(Column(f"as {label}", label, COUNT) for label in labels)]
     confusion = [
         {"reference": label, **dict(zip((f"as {label}" for label in labels), row, strict=True))}
         for label, row in zip(labels, test.confusion, strict=True)
@@ -111,16 +106,18 @@ def _results(config: BundleConfig) -> list[str]:
         _table("results", f"{test.n_utterances:,} utterances of the test part", columns, accuracies),
         "WA: the share of utterances that are right. UA: the mean recall of the classes. " + _about_intervals(config),
         _table("classes", "By class", by_class, classes),
-        _table("confusion", "Confusion: of each class (row), how many were taken for (column)", taken, confusion),
+        _table(
+            "confusion", "Confusion: of each class (row), how many were predicted as (column)", predicted, confusion
+        ),
         *_by_gender(config),
-        f"Calibration: expected calibration error {100 * test.ece:.2f} % in {BINS} bins, 0 is best. The answers' mean "
-        f"probability is {100 * test.confidence:.2f} %, and {100 * test.wa:.2f} % of them are right.",
+        f"Calibration: expected calibration error {100 * test.ece:.2f} % in {BINS} bins, 0 is best. Predictions have "
+        f"a mean probability of {100 * test.confidence:.2f} %, and {100 * test.wa:.2f} % of them are right.",
     ]
 
 
 def _about_intervals(config: BundleConfig) -> str:
     if config.training.test.wa_interval is not None:
-        return "Intervals: where the accuracy over speakers like these lies, by a bootstrap over the speakers."
+        return "Intervals: of the accuracy over speakers like these, by a bootstrap over the speakers."
     speakers = config.training.speakers.get("test", 0)
     if speakers == 0:
         return "No interval is given: the speakers are not known."
@@ -150,12 +147,12 @@ def _limits(config: BundleConfig) -> list[str]:
         "\n".join(
             [
                 f"- The figures are of one fold of {escape(training.corpus)} with one seed. Other speakers, languages, "
-                "microphones and rooms were not tried, and accuracy on them may be far lower.",
-                f"- {escape(training.description or 'What was recorded, in which language, is not stated.')}",
+                "microphones and rooms were not tested, and accuracy on them may be far lower.",
+                f"- {escape(training.description or 'What was recorded, and in which language, is not stated.')}",
                 "- It always gives one of its classes, for silence, music and noise too.",
-                "- Its probabilities are not corrected. How far to believe them was measured on the test part alone.",
-                "- It names how something sounds to those who labelled the data. Where the classes are emotions, that "
-                "is not what a person feels, and no ground for a decision about anyone.",
+                "- Its probabilities are not corrected. Their calibration was measured on the test part only.",
+                "- It predicts how a recording sounds to those who labelled the data. If the classes are emotions, "
+                "that is not what a person feels, and not a basis for decisions about anyone.",
             ]
         ),
     ]
@@ -163,20 +160,16 @@ def _limits(config: BundleConfig) -> list[str]:
 
 def _licence(config: BundleConfig) -> list[str]:
     training = config.training
-    begun = [escape(name) for name in training.pretrained.values() if name]
+    pretrained = [escape(name) for name in training.pretrained.values() if name]
     advice = "Ask the data's owner" if training.licence is None else "Read it"
     return [
         "## Licence",
         f"Of the data: {escape(training.licence or 'not stated.')}",
-        "The weights were learnt from these data, and their licence may bind what is done with the model. "
+        "The weights were learned from these data, whose licence may restrict the use of the model. "
         f"{advice} before passing it on."
-        + (f" So may the licence of the pre-trained weights: {join(begun)}." if begun else ""),
+        + (f" So may the licence of the pre-trained weights: {join(pretrained)}." if pretrained else ""),
     ]
 
 
 def _table(name: str, title: str, columns: Sequence[Column], rows: Sequence[dict]) -> str:
     return to_markdown(Table(name, title, columns, rows))
-
-
-def _ends(interval: tuple[float, float] | None) -> str | None:
-    return None if interval is None else f"{100 * interval[0]:.2f}{DASH}{100 * interval[1]:.2f}"

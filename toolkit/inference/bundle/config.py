@@ -1,4 +1,4 @@
-"""config.json of a bundle: all that is needed to build its system and to use it, as values that check themselves.
+"""config.json of a bundle: everything that builds and describes its system, as values that check themselves.
 
 No torch: a bundle that cannot be used is refused before anything heavy is imported.
 """
@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from toolkit.errors import BundleError, RecipeError
+from toolkit.errors import BundleError, RecipeError, one_line
 from toolkit.files import DISTRIBUTION
-from toolkit.inference.bundle.training import TrainingSummary
+from toolkit.inference.summary import TestSummary
 from toolkit.inference.usage import Usage
 from toolkit.plugins.kinds import parts
 from toolkit.recipe.field_checks import BadField, at_least, known
@@ -22,12 +22,12 @@ from toolkit.recipe.schema import AudioSpec, ModelSpec, PartSpec, plain_values
 
 FORMAT_VERSION = 1
 CONFIG = "config.json"
-LONGEST_SEGMENT = 2**26  # samples: more than an hour at 16 kHz; what is longer is no segment
+LONGEST_SEGMENT = 2**26  # samples: more than an hour at 16 kHz
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileFacts:
-    """What a file of the bundle has to be.
+    """By what a file of the bundle is recognised.
 
     Args:
         bytes: its size.
@@ -40,7 +40,7 @@ class FileFacts:
     def __post_init__(self):
         at_least(self, 0, "bytes")
         if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
-            raise BadField("sha256", "is no SHA-256: 64 hexadecimal digits are needed.")
+            raise BadField("sha256", "is not a SHA-256: 64 hexadecimal digits are needed.")
 
     @classmethod
     def of(cls, data: bytes) -> "FileFacts":
@@ -49,22 +49,71 @@ class FileFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BundleConfig:
-    """What a bundle says of its system.
+class TrainingSummary:
+    """The run that made the weights.
 
     Args:
-        format_version: of this file; other versions are refused.
+        corpus: the corpus plugin's name.
+        description: what is recorded in it, or None.
+        licence: what its data may be used for, or None.
+        manifest_sha256: of everything that the corpus knows of the utterances used, the paths relative to its folder.
+        protocol: how the corpus was split.
+        fold: which of the splits.
+        seed: of the run.
+        epoch: the one whose weights these are.
+        epochs: how many were trained.
+        utterances: train, valid, test -> utterances.
+        speakers: train, valid, test -> speakers with a name.
+        pretrained: level -> the pre-trained weights that it started from, or None.
+        random_backbones: levels that are usually pre-trained and started from random weights.
+        parameters: their number, frozen ones included.
+        precision: fp32, bf16 or fp16.
+        hardware: on which it was trained.
+        seconds: of all epochs.
+        versions: library or distribution -> version, in training.
+        stamps: what must be shown beside these figures.
+        test: the result on the test part.
+    """
+
+    corpus: str
+    description: str | None
+    licence: str | None
+    manifest_sha256: str
+    protocol: str
+    fold: str
+    seed: int
+    epoch: int
+    epochs: int
+    utterances: Mapping[str, int]
+    speakers: Mapping[str, int]
+    pretrained: Mapping[str, str | None]
+    random_backbones: tuple[str, ...]
+    parameters: int
+    precision: str
+    hardware: str
+    seconds: float
+    versions: Mapping[str, str]
+    stamps: tuple[str, ...]
+    test: TestSummary
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleConfig:
+    """The content of config.json.
+
+    Args:
+        format_version: of this file; `read_config` refuses other versions.
         name: of the system, as its recipe calls it.
         distributions: distribution -> version, of those whose plugins the system is built from.
-        audio: sample rate, longest segment and the weight of an utterance's last one.
+        audio: sample rate, longest segment, and how segments weigh in an utterance's mean.
         classes: target or covariate -> its classes in order; "label" holds the answers.
-        covariates: name of each covariate that has to be given -> its values.
+        covariates: name of each covariate that is given with every recording -> its values.
         model: as in a recipe; plugins by distribution and name, with all arguments. Losses are kept for the record.
         predict_from: the head whose output is the answer.
         training: where the weights come from, and what they scored.
         trial: the system's answer to the trial sound: a probability for each label.
         exported_with: library or distribution -> version, when the bundle was written.
-        files: every other file of the bundle -> what it has to be.
+        files: every other file of the bundle -> its size and hash.
 
     Raises:
         BadField: if two fields contradict each other.
@@ -84,14 +133,12 @@ class BundleConfig:
     files: Mapping[str, FileFacts]
 
     def __post_init__(self):
-        if self.format_version != FORMAT_VERSION:
-            raise BadField("format_version", f"is {self.format_version}; {FORMAT_VERSION} is read here.")
         self._check_model()
         self._check_classes()
         if not 1 <= self.audio.segment_samples <= LONGEST_SEGMENT:
-            raise BadField("audio.segment_seconds", f"is {self.audio.segment_seconds}; that is no segment.")
+            raise BadField("audio.segment_seconds", f"is {self.audio.segment_seconds}; that is not a segment.")
         if len(self.trial) != len(self.classes["label"]) or not math.isclose(sum(self.trial), 1, abs_tol=1e-3):
-            raise BadField("trial", f"holds no {len(self.classes['label'])} probabilities that sum to 1.")
+            raise BadField("trial", f"is not {len(self.classes['label'])} probabilities that sum to 1.")
         known("training.pretrained", self.training.pretrained, self.model.levels, "level")
         known("training.random_backbones", self.training.random_backbones, self.model.levels, "level")
 
@@ -109,20 +156,20 @@ class BundleConfig:
         )
 
     def parts(self) -> Iterator[tuple[str, str, PartSpec]]:
-        """Every plugin that the system is built from: its kind, its place and what the recipe says of it."""
-        for kind, place, part in parts(self):
+        """Every plugin that the system is built from: its kind, its location and its part of the recipe."""
+        for kind, location, part in parts(self):
             if kind.bundled:
-                yield kind.name, place, part
+                yield kind.name, location, part
 
     def _check_model(self):
         known("predict_from", [self.predict_from], self.model.heads, "head")
         if self.model.heads[self.predict_from].target != "label":
             raise BadField("predict_from", f"names {self.predict_from!r}, which does not predict the label.")
-        for _, place, part in self.parts():
+        for _, location, part in self.parts():
             distribution, _, name = part.plugin.rpartition(":")
             if distribution not in self.distributions or not name:
                 raise BadField(
-                    f"{place}.plugin", f"is {part.plugin!r}; one of `distributions`, ':' and a name is needed."
+                    f"{location}.plugin", f"is {part.plugin!r}; one of `distributions`, ':' and a name is needed."
                 )
 
     def _check_classes(self):
@@ -143,7 +190,7 @@ def config_text(config: BundleConfig) -> str:
     """The file's content.
 
     Raises:
-        BundleError: if an argument is no number that JSON can hold.
+        BundleError: if an argument is a value that JSON cannot hold.
     """
     try:
         return json.dumps(plain_values(config), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -163,22 +210,12 @@ def read_config(data: bytes) -> BundleConfig:
         config = read_plain(BundleConfig, values)
         difference = _difference(plain_values(config), values, "")
     except RecipeError as error:
-        raise BundleError(f"{CONFIG}: {one_line(error)}") from None
+        raise BundleError(f"{CONFIG}: {one_line(str(error))}") from None
     except (RecursionError, OverflowError):
         raise BundleError(f"{CONFIG}: its values are nested too deep, or too large.") from None
     if difference:  # a key that is missing or null, where a recipe would have its default
-        raise BundleError(f"{CONFIG}: {one_line(difference)}: a value is needed, and there is none.")
+        raise BundleError(f"{CONFIG}: {one_line(difference)}: a value is needed here.")
     return config
-
-
-def one_line(text: object) -> str:
-    """Text for a message, whatever the file holds: one line that can be printed, and not too long.
-
-    >>> one_line("a" + chr(10) + "b" + chr(27) + "[2J")
-    'a b?[2J'
-    """
-    line = "".join(c if c.isprintable() else "?" for c in " ".join(str(text).split()))
-    return line if len(line) <= 400 else line[:397] + "..."
 
 
 def _parse(data: bytes) -> dict[str, Any]:
@@ -187,29 +224,29 @@ def _parse(data: bytes) -> dict[str, Any]:
             data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite
         )
     except ValueError as error:
-        raise BundleError(f"{CONFIG} cannot be read as JSON: {one_line(error)}; get the bundle again.") from None
+        raise BundleError(f"{CONFIG} cannot be read as JSON: {one_line(str(error))}; get the bundle again.") from None
     if not isinstance(values, dict):
-        raise BundleError(f"{CONFIG} holds {type(values).__name__}, not an object: this is no bundle.")
+        raise BundleError(f"{CONFIG} holds {type(values).__name__}, not an object: this is not a bundle.")
     return values
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise ValueError("a key is there twice in one object")
+        raise ValueError("a key occurs twice in one object")
     return values
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text[:20]} is no finite number")
+        raise ValueError(f"{text[:20]} is not a finite number")
     return value
 
 
 def _check_version(values: Mapping[str, Any]) -> None:
     if "format_version" not in values:
-        raise BundleError(f"{CONFIG} has no format_version: it is not a bundle's. `toolkit export` makes bundles.")
+        raise BundleError(f"{CONFIG} has no format_version: this is not a bundle. `toolkit export` makes bundles.")
     found = values["format_version"]
     if type(found) is not int or found != FORMAT_VERSION:
         raise BundleError(

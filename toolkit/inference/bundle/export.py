@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.corpus.protocols import selects_on
-from toolkit.errors import BundleError
+from toolkit.errors import BundleError, one_line
 from toolkit.inference.bundle.archive import CARD, ONNX, WEIGHTS, refuse_existing, write_files
 from toolkit.inference.bundle.config import CONFIG, FORMAT_VERSION, BundleConfig, FileFacts, config_text, read_config
 from toolkit.inference.bundle.reading import restore_system
-from toolkit.inference.usage import Usage
 from toolkit.plugins.registry import default_registry, find_part
 from toolkit.plugins.signatures import resolved_arguments
 from toolkit.plugins.versions import library_versions, used_versions
@@ -31,20 +30,20 @@ def export_bundle(
 ) -> Path:
     """Write the system of a finished run, with the weights of the epoch that was tested.
 
-    Before anything is written the bundle is tried out: its system is built as a reader builds it, and has to answer
-    the trial sound as the run's does.
+    Before anything is written the bundle is tested: its system is built as a reader builds it, and has to answer the
+    trial sound as the run's system does.
 
     Args:
         run_folder: the run's folder, or its results.json.
-        target: a folder to make, or one file for a name that ends in .zip; must not be there.
+        target: a folder to make, or one file for a name that ends in .zip; must not exist.
         onnx: whether to add model.onnx, the system as an ONNX model.
-        say: prints a line: what has to be said of the results, code that changed since the training.
+        say: prints a line: the stamps of the results, code that has changed since the training.
 
     Returns:
         The target.
 
     Raises:
-        BundleError: if the run is not finished, something is at the target, or the system cannot be given away.
+        BundleError: if the run is not finished, the target exists, or the system cannot be exported.
         OnnxError: if a part of it cannot be exported to ONNX.
         ToolkitError: if a file of the run is damaged, or its system cannot be built.
     """
@@ -54,58 +53,39 @@ def export_bundle(
     target = Path(target).expanduser()
     refuse_existing(target)
     run = read_trained_run(run_folder)
-    _refuse_shuffled(run)
-    for line in (*(f"NOTE: {stamp}" for stamp in run.results["stamps"]), *_changed_code(run)):
-        say(line)
-
-    from toolkit.inference.bundle.weights import weights_of
-
-    system = _trained_system(run)
-    weights = weights_of(system)
-    config = _describe(run, system, weights)
-    _try_out(config, weights)
-    files = {WEIGHTS: weights, CARD: card_text(config).encode()}
-    if onnx:
-        files[ONNX] = _onnx_model(system, config.usage)
-    config = replace(config, files={name: FileFacts.of(data) for name, data in files.items()})
-    write_files(target, {CONFIG: config_text(config).encode(), **files})
-    return target
-
-
-def _onnx_model(system: "System", usage: Usage) -> bytes:
-    from toolkit.inference.onnx.export import export_onnx
-
-    with tempfile.TemporaryDirectory() as folder:
-        return export_onnx(system, usage, Path(folder) / ONNX).path.read_bytes()
-
-
-def _try_out(config: BundleConfig, weights: bytes) -> None:
-    """Do what a reader does."""
-    try:
-        restore_system(read_config(config_text(config).encode()), weights)
-    except BundleError as error:
-        raise BundleError(
-            f"{config.name} does not come back from what a bundle holds: {error} Do the portable_args of its levels "
-            "build them?"
-        ) from error
-
-
-def _refuse_shuffled(run: "TrainedRun") -> None:
     for name, spec in run.recipe.model.covariates.items():
         if spec.source == "shuffled":
             raise BundleError(
                 f"{run.recipe.name} reads a {name} that is shuffled: a control, whose values are drawn for its own "
-                "corpus and which other audio has not. Export the system with source: label or predicted."
+                "corpus and do not exist for other audio. Export the system with source: label or predicted."
             )
+    for stamp in run.results["stamps"]:
+        say(f"NOTE: {stamp}")
+    for name, here in used_versions(run.recipe).items():
+        if (trained := run.results["versions"].get(name)) != here:
+            say(f"NOTE: trained with {name} {trained}, exported with {here}: they may not compute the same")
 
+    from toolkit.inference.bundle.system import weights_of
 
-def _changed_code(run: "TrainedRun") -> list[str]:
-    trained = run.results["versions"]
-    return [
-        f"NOTE: trained with {name} {trained.get(name)}, exported with {here}; nothing shows that they compute the same"
-        for name, here in used_versions(run.recipe).items()
-        if trained.get(name) != here
-    ]
+    system = _trained_system(run)
+    weights = weights_of(system)
+    config = _describe(run, system, weights)
+    try:
+        restore_system(read_config(config_text(config).encode()), weights)  # as a reader does
+    except BundleError as error:
+        raise BundleError(
+            f"The system cannot be restored from the bundle of {config.name}: {error} Do the portable_args of its "
+            "levels build them?"
+        ) from error
+    files = {WEIGHTS: weights, CARD: card_text(config).encode()}
+    if onnx:
+        from toolkit.inference.onnx.export import export_onnx
+
+        with tempfile.TemporaryDirectory() as folder:
+            files[ONNX] = export_onnx(system, config.usage, Path(folder) / ONNX).path.read_bytes()
+    config = replace(config, files={name: FileFacts.of(data) for name, data in files.items()})
+    write_files(target, {CONFIG: config_text(config).encode(), **files})
+    return target
 
 
 def _trained_system(run: "TrainedRun") -> "System":
@@ -118,69 +98,59 @@ def _trained_system(run: "TrainedRun") -> "System":
     folders = run.checkpoint_folders()
     if not folders:
         raise BundleError(f"{run.folder} has no checkpoints, and nothing else holds its weights: train it again.")
-    max_key = f"best_{selects_on(run.fold.protocol)}"
-    best = AtomicCheckpointer(folders[0]).best(max_key, run.results["epoch"])
+    best = AtomicCheckpointer(folders[0]).best(f"best_{selects_on(run.fold.protocol)}", run.results["epoch"])
     with torch.random.fork_rng(devices=[]):
         system = build_system(run.recipe, run.targets)
     try:
         load_state(system, best.paramfiles["system"])
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise BundleError(f"{best.path}: these weights are of another system ({reason}): train it again.") from error
+        reason = one_line(error)[:200]
+        raise BundleError(f"{best.path}: these weights belong to another system ({reason}): train it again.") from error
     return system.eval()
 
 
 def _describe(run: "TrainedRun", system: "System", weights: bytes) -> BundleConfig:
-    """All but the card's facts."""
-    from toolkit.inference.bundle.summary import summarise
-    from toolkit.inference.bundle.trial import answer_to_trial
+    """The config.json, before the card and the ONNX model are known."""
+    from toolkit.inference.bundle.system import answer_to_trial
 
-    recipe, registry = run.recipe, default_registry()
-    model = _portable_model(recipe.model, system)
-    parts = [model.fusion, *model.levels.values(), *model.heads.values()]
-    used = dict.fromkeys(part.plugin.rpartition(":")[0] for part in parts)
-    versions = {info.distribution: info.version for info in registry.list_plugins()}
+    recipe, pretrained = run.recipe, run.results["pretrained"]
     classes = {name: target.classes for name, target in run.targets.items()}
-    given = {name: classes[name] for name, spec in recipe.model.covariates.items() if spec.source == "label"}
+    model = _portable_model(recipe.model, system)
+    versions = {info.distribution: info.version for info in default_registry().list_plugins()}
+    parts = [model.fusion, *model.levels.values(), *model.heads.values()]
+    used = {name: versions[name] for name in dict.fromkeys(part.plugin.rpartition(":")[0] for part in parts)}
+    random_backbones = tuple(
+        name
+        for name, level in system.levels.items()
+        if pretrained.get(name) is None and (level.random_backbone or level.pretrained)
+    )
     try:
         return BundleConfig(
             format_version=FORMAT_VERSION,
             name=recipe.name,
-            distributions={name: versions[name] for name in used},
+            distributions=used,
             audio=recipe.audio,
             classes=classes,
-            covariates=given,
+            covariates={n: classes[n] for n, spec in recipe.model.covariates.items() if spec.source == "label"},
             model=model,
             predict_from=recipe.predict_from,
-            training=summarise(run, random_backbones=_random_backbones(run, system)),
+            training=run.summary(random_backbones=random_backbones),
             trial=answer_to_trial(system, audio=recipe.audio, predict_from=recipe.predict_from),
-            exported_with=library_versions() | {name: versions[name] for name in used},
+            exported_with=library_versions() | used,
             files={WEIGHTS: FileFacts.of(weights)},
         )
     except BadField as error:
         raise BundleError(f"{recipe.name} cannot be a bundle: {error}") from None
 
 
-def _random_backbones(run: "TrainedRun", system: "System") -> tuple[str, ...]:
-    """Levels that began with random weights, though they are, or may be, pre-trained."""
-    return tuple(
-        name
-        for name, level in system.levels.items()
-        if run.results["pretrained"].get(name) is None and (level.random_backbone or level.pretrained)
-    )
-
-
 def _portable_model(model: ModelSpec, system: "System") -> ModelSpec:
     """The recipe's model with its plugins' full names and all arguments, those of checkpoints replaced."""
-    levels = {
-        name: _portable_part("extractor", spec, system.levels[name].portable_args())
-        for name, spec in model.levels.items()
-    }
-    heads = {name: _portable_part("head", spec, {}) for name, spec in model.heads.items()}
-    return replace(model, levels=levels, fusion=_portable_part("fusion", model.fusion, {}), heads=heads)
 
+    def portable(kind: str, spec: PartSpec, replaced: Mapping) -> PartSpec:
+        plugin = find_part(kind, spec)
+        args = resolved_arguments(plugin.load(), dict(spec.args) | dict(replaced), context=plugin.context)
+        return replace(spec, plugin=plugin.full_name, args=args)
 
-def _portable_part(kind: str, spec: PartSpec, portable: Mapping) -> PartSpec:
-    plugin = find_part(kind, spec)
-    args = resolved_arguments(plugin.load(), dict(spec.args) | dict(portable), context=plugin.context)
-    return replace(spec, plugin=plugin.full_name, args=args)
+    levels = {name: portable("extractor", p, system.levels[name].portable_args()) for name, p in model.levels.items()}
+    heads = {name: portable("head", part, {}) for name, part in model.heads.items()}
+    return replace(model, levels=levels, fusion=portable("fusion", model.fusion, {}), heads=heads)

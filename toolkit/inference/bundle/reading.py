@@ -1,15 +1,16 @@
 """A bundle in, its system out. Nothing in a bundle is code: it names plugins, and those that are installed are used."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.corpus.targets import Target
-from toolkit.errors import BundleError, PluginError, ToolkitError, UnknownPlugin
-from toolkit.inference.bundle.archive import CARD, WEIGHTS, Read, open_files
-from toolkit.inference.bundle.config import CONFIG, BundleConfig, FileFacts, one_line, read_config
+from toolkit.errors import BundleError, PluginError, ToolkitError, UnknownPlugin, one_line
+from toolkit.inference.bundle.archive import CARD, WEIGHTS, read_file
+from toolkit.inference.bundle.config import CONFIG, BundleConfig, FileFacts, read_config
 from toolkit.inference.usage import Usage
 from toolkit.plugins.registry import default_registry
 
@@ -21,11 +22,11 @@ logger = logging.getLogger("toolkit")
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A trained system that somebody gave away.
+    """A trained system that was exported.
 
     Args:
         path: where it was read.
-        config: what it says of itself.
+        config: its config.json.
         system: in eval() mode, on the CPU.
     """
 
@@ -42,34 +43,59 @@ class Bundle:
 def read_bundle(path: str | Path) -> Bundle:
     """Read a bundle: a folder or a .zip.
 
-    No network and no file beside it is used. Another version of a plugin's distribution than the bundle's is a
-    warning, as long as the system answers its trial as before.
+    No network and no file beside it is used. Another version of a plugin's distribution than the bundle's is a warning,
+    as long as the system answers the trial sound as before.
 
     Raises:
         BundleError: one line that says what is wrong with it, or what is not installed.
     """
     path = Path(path).expanduser()
-    with open_files(path) as read:
-        try:
-            config = read_config(read(CONFIG))
-            read_hashed(read, CARD, config)
-            check_plugins(config)
-            system = restore_system(config, read_hashed(read, WEIGHTS, config))
-        except BundleError as error:
-            known = str(error).startswith(str(path))
-            raise BundleError(str(error) if known else f"{path}: {error}") from error.__cause__
+    try:
+        config = read_config(read_file(path, CONFIG))
+        _read_hashed(path, CARD, config)
+        _check_plugins(config)
+        system = restore_system(config, _read_hashed(path, WEIGHTS, config))
+    except BundleError as error:
+        named = str(error).startswith((str(path), "No bundle"))
+        raise BundleError(str(error) if named else f"{path}: {error}") from error.__cause__
     return Bundle(path, config, system)
 
 
-def read_hashed(read: Read, name: str, config: BundleConfig) -> bytes:
-    """A file's bytes.
+def restore_system(config: BundleConfig, weights: bytes) -> "System":
+    """Build the system, in eval() mode, and load its weights.
 
     Raises:
-        BundleError: if they are not those that config.json promises.
+        BundleError: if it cannot be built here, the weights are not its own, or its answer to the trial differs.
     """
+    import torch
+
+    from toolkit.inference.bundle.system import answer_to_trial, differ, load_weights
+    from toolkit.model.system import build_system
+
+    with torch.random.fork_rng(devices=[]):  # the random weights that are replaced
+        try:
+            system = build_system(config, Target.by_name(config.classes))
+        except ToolkitError as error:
+            raise BundleError(f"{CONFIG}: {one_line(str(error))}") from error
+    load_weights(system, weights)
+    for name, level in system.levels.items():
+        level.pretrained = config.training.pretrained.get(name)
+        level.random_backbone = name in config.training.random_backbones
+    answer = answer_to_trial(system.eval(), audio=config.audio, predict_from=config.predict_from)
+    if differ(answer, config.trial):
+        changed = [f"{n} {v}" for n, v in config.exported_with.items() if n != "python" and _installed(n) != v]
+        versions = f"It was exported with {', '.join(changed)}." if changed else "The versions are the same."
+        raise BundleError(
+            f"Its system does not answer the trial sound as when it was exported ({_shown(answer)}, not "
+            f"{_shown(config.trial)}): its plugins or libraries compute something else here. {versions}"
+        )
+    return system
+
+
+def _read_hashed(path: Path, name: str, config: BundleConfig) -> bytes:
     if name not in config.files:
-        raise BundleError(f"{CONFIG} does not say in `files` what {name} has to be.")
-    data = read(name)
+        raise BundleError(f"{CONFIG} does not list {name} in `files`.")
+    data = read_file(path, name)
     expected, found = config.files[name], FileFacts.of(data)
     if expected.bytes != found.bytes:
         raise BundleError(f"{name} holds {found.bytes:,} bytes, not {expected.bytes:,}: get the bundle again.")
@@ -81,74 +107,34 @@ def read_hashed(read: Read, name: str, config: BundleConfig) -> bytes:
     return data
 
 
-def check_plugins(config: BundleConfig) -> None:
-    """Refuse a bundle some of whose plugins are not installed; warn of those that come in another version.
-
-    Raises:
-        BundleError: says what to install.
-    """
-    for kind, place, part in config.parts():
+def _check_plugins(config: BundleConfig) -> None:
+    """Refuse a bundle with plugins that are not installed; warn of those that come in another version."""
+    for kind, location, part in config.parts():
         try:
-            default_registry().find(kind, part.plugin, place)
+            default_registry().find(kind, part.plugin, location)
         except UnknownPlugin as error:
             distribution, _, name = part.plugin.rpartition(":")
             wanted = f"{kind} {name!r} of {distribution} {config.distributions[distribution]}"
             missing = "which is not installed here: install it if you trust it."
-            reason = missing if _version(distribution) is None else one_line(error)
+            reason = missing if _installed(distribution) is None else str(error)
             raise BundleError(one_line(f"It needs {wanted}, {reason}")) from error
         except PluginError as error:
-            raise BundleError(one_line(error)) from error
+            raise BundleError(one_line(str(error))) from error
     for distribution, exported in config.distributions.items():
-        here = _version(distribution)
+        here = _installed(distribution)
         if here not in (exported, None):
             logger.warning(
                 "%s: exported with %s %s, and %s is installed here.", config.name, distribution, exported, here
             )
 
 
-def restore_system(config: BundleConfig, weights: bytes) -> "System":
-    """Build the system and load its weights.
-
-    Raises:
-        BundleError: if it cannot be built here, the weights are not its own, or its answer to the trial differs.
-    """
-    import torch
-
-    from toolkit.inference.bundle.trial import answer_to_trial, differ
-    from toolkit.inference.bundle.weights import load_weights
-    from toolkit.model.system import build_system
-
-    with torch.random.fork_rng(devices=[]):  # the random weights that are replaced
-        try:
-            system = build_system(config, Target.by_name(config.classes))
-        except ToolkitError as error:
-            raise BundleError(f"{CONFIG}: {one_line(error)}") from error
-    load_weights(system, weights)
-    training = config.training
-    for name, level in system.levels.items():
-        level.pretrained = training.pretrained.get(name)
-        level.random_backbone = name in training.random_backbones
-    answer = answer_to_trial(system.eval(), audio=config.audio, predict_from=config.predict_from)
-    if differ(answer, config.trial):
-        raise BundleError(
-            f"Its system does not answer the trial sound as when it was exported ({_shares(answer)}, not "
-            f"{_shares(config.trial)}): its plugins or libraries compute something else here. {_changes(config)}"
-        )
-    return system
-
-
-def _changes(config: BundleConfig) -> str:
-    """Which versions are others than at the export."""
-    changed = [f"{n} {v}" for n, v in config.exported_with.items() if n != "python" and _version(n) != v]
-    return f"It was exported with {', '.join(changed)}." if changed else "The versions are the same: is code changed?"
-
-
-def _version(distribution: str) -> str | None:
+def _installed(distribution: str) -> str | None:
+    """The version that is installed here."""
     try:
         return version(distribution)
     except (PackageNotFoundError, ValueError):  # a bundle may hold any name, an empty one too
         return None
 
 
-def _shares(answer: tuple[float, ...]) -> str:
+def _shown(answer: Sequence[float]) -> str:
     return " ".join(f"{share:.3f}" for share in answer[:4]) + (" ..." if len(answer) > 4 else "")

@@ -2,27 +2,30 @@
 
 import importlib.util
 import json
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 import toolkit
 from toolkit.contracts import Seq
 from toolkit.corpus.utterance import MIN_SAMPLES
 from toolkit.errors import OnnxError
-from toolkit.inference.onnx.agreement import largest_difference
-from toolkit.inference.onnx.graph import NotExportable, Part, flat, trace
+from toolkit.files import replacing
+from toolkit.inference.onnx.graph import NotExportable, Part, model_inputs, reason, trace
 from toolkit.inference.usage import Usage
 from toolkit.model.system import System
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-LARGEST_GB = 1.5  # of larger ones the exporter puts the weights into a second file, as a file holds 2 GiB at most
+LARGEST_GB = 1.5  # of more the exporter puts the weights into a second file, since a file holds 2 GiB at most
 TRACED_ROWS = 2
-LONGEST_TRACED_S = 2.0  # what is unrolled along time takes its time
+LONGEST_TRACED_S = 2.0  # loops over time are unrolled, which takes long
+TOLERANCE = 1e-4
+SILENT = 4  # ONNX Runtime's level for fatal errors alone; others are raised
+OUTPUT = "log_probabilities"
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,9 @@ class OnnxReport:
     Args:
         path: of the model.
         inputs: their names, in order.
-        fixed_samples: the only length of the time axis, or None where any length is taken.
+        fixed_samples: the only length of the time axis, or None if any length is taken.
         compared: rows and samples of each batch that was compared.
-        difference: the largest of any log-probability in them, relative to it where it is below -1.
+        difference: the largest of any log-probability in them, relative to it if it is below -1.
     """
 
     path: Path
@@ -56,35 +59,30 @@ class OnnxReport:
 def export_onnx(system: System, usage: Usage, path: Path | str) -> OnnxReport:
     """Write what a system answers to a batch of segments as an ONNX model, if ONNX Runtime answers the same.
 
-    Inputs: waveform [batch, samples], float32; lengths [batch], int64, in samples; for every covariate that has to be
-    given covariate_NAME [batch], int64, the index of its value or -1 where that is not known. What lies beyond a
-    length is not heard. Output: log_probabilities [batch, classes], float32, of the head `usage.predict_from`.
+    Inputs: waveform [batch, samples], float32; lengths [batch], int64, in samples; for every covariate that is given
+    covariate_NAME [batch], int64, the index of its value or -1 if that is not known. Samples beyond a length are
+    ignored. Output: log_probabilities [batch, classes], float32, of the head `usage.predict_from`.
 
     Args:
         system: on the CPU, in eval() mode.
-        usage: what it is used with; becomes the model's metadata.
-        path: of the file; one that is there is replaced, at once and only by a model that was compared.
+        usage: becomes the model's metadata.
+        path: of the file; an existing one is replaced in one step, and only by a model that was compared.
 
     Raises:
-        OnnxError: if a package is missing, a part cannot be exported or answers otherwise, or the file cannot be
-            written; nothing is left behind then.
+        OnnxError: if a package is missing, a part cannot be exported or answers differently, or the file cannot be
+            written; then nothing is left behind.
     """
     _check_packages()
     _check_size(system)
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     *parts, answer = _parts(system, usage)
     try:
-        difference = _write(answer, usage, partial)
-        partial.replace(path)
-    except OSError as error:
-        raise OnnxError(f"{path} cannot be written: {error.strerror or error}.") from error
+        with replacing(path, OnnxError, "choose another name or make room") as partial:
+            difference = _write(answer, usage, partial)
     except NotExportable as error:
-        raise _blame(parts, usage, otherwise=OnnxError(_said(answer, error))) from error
-    finally:
-        partial.unlink(missing_ok=True)
-    inputs = tuple(flat(answer.batch(1, 1)))
-    return OnnxReport(path, inputs, system.fixed_samples, tuple(_compared(answer, usage)), difference)
+        raise OnnxError(_blame(parts, usage) or _sentence(answer, error)) from error
+    inputs = tuple(model_inputs(answer.example(1, 1)))
+    return OnnxReport(path, inputs, system.fixed_samples, tuple(_sizes(answer, usage)), difference)
 
 
 def _check_packages() -> None:
@@ -106,7 +104,7 @@ def _check_size(system: System) -> None:
 
 
 def _parts(system: System, usage: Usage) -> list[Part]:
-    """The levels, each by itself, then the levels with the fusion, then all up to the answer."""
+    """Each level by itself, then the levels with the fusion, then everything up to the answer."""
     head = usage.predict_from
 
     def frames_of(name: str) -> Part:
@@ -129,45 +127,69 @@ def _parts(system: System, usage: Usage) -> list[Part]:
 def _write(part: Part, usage: Usage, path: Path) -> float:
     """Trace a part, write it and compare it: the largest difference."""
     longest = min(usage.segment_samples * 3 // 4, round(LONGEST_TRACED_S * usage.sample_rate))
-    program = trace(part, rows=TRACED_ROWS, samples=part.fixed_samples or longest, output="log_probabilities")
+    program = trace(part, rows=TRACED_ROWS, samples=part.fixed_samples or longest, output=OUTPUT)
     program.model.producer_name, program.model.producer_version = toolkit.__name__, toolkit.__version__
-    program.model.metadata_props.update(
-        {key: json.dumps(value) for key, value in _metadata(usage, part.fixed_samples).items()}
-    )
-    program.save(path)
-    return largest_difference(path, part, _compared(part, usage))
-
-
-def _compared(part: Part, usage: Usage) -> list[tuple[int, int]]:
-    """Rows and samples of batches unlike the traced one; the last is shorter than what a system is given."""
-    if part.fixed_samples is not None:
-        return [(1, part.fixed_samples), (5, part.fixed_samples)]
-    return [(1, usage.segment_samples), (5, usage.segment_samples // 3 + 1), (3, MIN_SAMPLES // 2)]
-
-
-def _metadata(usage: Usage, fixed_samples: int | None) -> dict[str, object]:
-    return {
+    metadata = {
         "labels": usage.labels,
         "sample_rate": usage.sample_rate,
         "segment_samples": usage.segment_samples,
-        "fixed_samples": fixed_samples,
+        "fixed_samples": part.fixed_samples,
         "tail": usage.tail,
         "covariates": usage.covariates,
         "stamps": usage.stamps,
         "toolkit_version": toolkit.__version__,
     }
+    program.model.metadata_props.update({key: json.dumps(value) for key, value in metadata.items()})
+    program.save(path)
+    return _largest_difference(path, part, _sizes(part, usage))
 
 
-def _blame(parts: list[Part], usage: Usage, *, otherwise: OnnxError) -> OnnxError:
-    """The error that names the first part which cannot be exported by itself, if there is one."""
+def _sizes(part: Part, usage: Usage) -> list[tuple[int, int]]:
+    """Rows and samples of batches that differ from the traced one; the last is shorter than any that a system gets."""
+    if part.fixed_samples is not None:
+        return [(1, part.fixed_samples), (5, part.fixed_samples)]
+    return [(1, usage.segment_samples), (5, usage.segment_samples // 3 + 1), (3, MIN_SAMPLES // 2)]
+
+
+def _largest_difference(path: Path, part: Part, sizes: list[tuple[int, int]]) -> float:
+    """Of any value between ONNX Runtime and torch, relative to it if it is beyond 1; NotExportable above TOLERANCE."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = SILENT
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no base of their own
+        raise NotExportable(f"ONNX Runtime cannot load it: {reason(error)}") from error
+    largest = 0.0
+    for rows, samples in sizes:
+        example = part.example(rows, samples)
+        batch = f"a batch of {rows} x {samples} samples"
+        try:
+            (found,) = session.run(None, {name: tensor.numpy() for name, tensor in model_inputs(example).items()})
+        except Exception as error:  # as above
+            raise NotExportable(f"ONNX Runtime cannot run {batch}: {reason(error)}") from error
+        with torch.no_grad():
+            expected = part(**example)
+        if found.shape != tuple(expected.shape):
+            raise NotExportable(f"for {batch} ONNX Runtime computes {list(found.shape)}, torch {list(expected.shape)}")
+        difference = float(((torch.from_numpy(found) - expected).abs() / expected.abs().clamp_min(1)).max())
+        if not difference <= TOLERANCE:  # NaN does not agree either
+            raise NotExportable(f"for {batch} ONNX Runtime and torch differ by {difference:.2g}")
+        largest = max(largest, difference)
+    return largest
+
+
+def _blame(parts: list[Part], usage: Usage) -> str | None:
+    """Names the first part that cannot be exported by itself, if there is one."""
     with tempfile.TemporaryDirectory() as folder:
         for part in parts:
             try:
                 _write(part, usage, Path(folder) / "part.onnx")
             except NotExportable as error:
-                return OnnxError(_said(part, error))
-    return otherwise
+                return _sentence(part, error)
+    return None
 
 
-def _said(part: Part, error: NotExportable) -> str:
+def _sentence(part: Part, error: NotExportable) -> str:
     return f"The {part.name} cannot be exported to ONNX: {error}."

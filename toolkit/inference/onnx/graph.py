@@ -1,8 +1,7 @@
-"""What of a system is traced for ONNX: a function of waveforms, their lengths and covariates, as an ONNX graph."""
+"""A part of a system as an ONNX graph: a function of waveforms, their lengths and covariates, which is traced."""
 
 import logging
 import os
-import re
 import sys
 import traceback
 import warnings
@@ -17,9 +16,8 @@ from torch.nn import functional
 
 from toolkit.contracts import Seq
 from toolkit.corpus.utterance import MIN_SAMPLES
+from toolkit.errors import one_line
 from toolkit.model.system import System
-
-Batch = Mapping[str, Any]  # waveform, lengths and covariates, as a Part takes them
 
 
 class NotExportable(Exception):  # noqa: N818 - reads as what it says of a part
@@ -27,34 +25,34 @@ class NotExportable(Exception):  # noqa: N818 - reads as what it says of a part
 
 
 class Part(nn.Module):
-    """What is read of a system for a batch of segments, which are prepared as the core prepares them.
+    """A tensor that a system computes from a batch of segments, which are prepared as the core prepares them.
 
     Args:
         system: on the CPU, in eval() mode.
-        read: (waveforms, covariates) -> [batch, ...], one tensor that is computed by the system.
-        name: what to call the part in an error.
+        compute: (waveforms, covariates) -> [batch, ...], one tensor that the system computes.
+        name: of the part, in errors.
     """
 
-    def __init__(self, system: System, read: Callable[[Seq, Mapping[str, Tensor]], Tensor], name: str):
+    def __init__(self, system: System, compute: Callable[[Seq, Mapping[str, Tensor]], Tensor], name: str):
         super().__init__()
-        self.system, self.read, self.name = system, read, name
+        self.system, self.compute, self.name = system, compute, name
         self.fixed_samples = system.fixed_samples
 
     def forward(self, waveform: Tensor, lengths: Tensor, covariates: Mapping[str, Tensor]) -> Tensor:
-        """Zeros beyond the lengths, which count as real up to the least or the only length that a system takes.
+        """Put zeros beyond the lengths; they count as real up to the least or the only length that a system takes.
 
         Args: waveform [batch, samples]; lengths [batch]; covariates name -> class indices [batch].
-        Returns: what is read.
+        Returns: what is computed.
         """
         wave = Seq(waveform, lengths).zeroed()
         if self.fixed_samples is not None:
-            return self.read(Seq(wave.values, torch.full_like(lengths, self.fixed_samples)), covariates)
-        # Always so many more: how many are missing is not known while tracing, and more than are real change nothing.
+            return self.compute(Seq(wave.values, torch.full_like(lengths, self.fixed_samples)), covariates)
+        # Always the same padding: how much is missing is not known while tracing, and surplus zeros change nothing.
         values = functional.pad(wave.values, (0, MIN_SAMPLES))
-        return self.read(Seq(values, lengths.clamp_min(MIN_SAMPLES)), covariates)
+        return self.compute(Seq(values, lengths.clamp_min(MIN_SAMPLES)), covariates)
 
-    def batch(self, rows: int, samples: int) -> Batch:
-        """Noise of different levels and lengths, the second row silent, with other loud noise beyond the lengths."""
+    def example(self, rows: int, samples: int) -> dict[str, Any]:
+        """Arguments of `forward`: noise of different levels and lengths, loud beyond them; the second row is silent."""
         generator = torch.Generator().manual_seed(rows)
         level = torch.logspace(-1, -3, rows)
         level[1:2] = 0
@@ -70,25 +68,25 @@ class Part(nn.Module):
         }
 
 
-def flat(batch: Batch) -> dict[str, Tensor]:
-    """A batch by the names of the model's inputs, in their order."""
-    covariates = {f"covariate_{name}": values for name, values in batch["covariates"].items()}
-    return {"waveform": batch["waveform"], "lengths": batch["lengths"], **covariates}
+def model_inputs(example: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The arguments of a Part by the names of the model's inputs, in their order."""
+    covariates = {f"covariate_{name}": values for name, values in example["covariates"].items()}
+    return {"waveform": example["waveform"], "lengths": example["lengths"], **covariates}
 
 
 def trace(part: Part, *, rows: int, samples: int, output: str) -> torch.onnx.ONNXProgram:
-    """A part as an ONNX graph with a free batch axis and, where the system takes any length, a free time axis.
+    """A part as an ONNX graph with a free batch axis and, if the system takes any length, a free time axis.
 
     Args:
         part: what to trace.
         rows: of the example; 2 or more.
         samples: of the example.
-        output: what to call the graph's output.
+        output: the name of the graph's output.
 
     Raises:
         NotExportable: if the exporter fails.
     """
-    example = part.batch(rows, samples)
+    example = part.example(rows, samples)
     axes = {0: "batch"} if part.fixed_samples is not None else {0: "batch", 1: "samples"}
     shapes = {
         "waveform": axes,
@@ -102,27 +100,27 @@ def trace(part: Part, *, rows: int, samples: int, output: str) -> torch.onnx.ONN
             program = torch.onnx.export(
                 part,
                 kwargs=example,
-                input_names=list(flat(example)),
+                input_names=list(model_inputs(example)),
                 output_names=[output],
                 dynamic_shapes=shapes,
                 dynamo=True,
                 verbose=False,
             )
     except Exception as error:  # the exporter raises anything, and so does a plugin's code below it
-        raise NotExportable(f"torch's exporter says {reason(error)}{_place(part, error)}") from error
+        raise NotExportable(f"torch's exporter says {reason(error)}{_location(part, error)}") from error
     _tidy(program.model.graph, axes)
     return program
 
 
 def reason(error: BaseException) -> str:
-    r"""The first line of what is at the bottom of an error.
+    r"""The first line of the cause at the bottom of an error.
 
     >>> reason(ValueError("no more than one.\nStack trace: ..."))
     'ValueError: no more than one'
     """
     error = _bottom(error)
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()  # without colours
-    return f"{type(error).__name__}: {text.partition(chr(10))[0].rstrip(' .')}" if text else type(error).__name__
+    first = str(error).strip().partition("\n")[0].rstrip(" .")
+    return one_line(f"{type(error).__name__}: {first}" if first else type(error).__name__)
 
 
 def _bottom(error: BaseException) -> BaseException:
@@ -131,8 +129,8 @@ def _bottom(error: BaseException) -> BaseException:
     return error
 
 
-def _place(part: Part, error: BaseException) -> str:
-    """The line of a plugin at which the exporter stopped; nothing where it stopped elsewhere."""
+def _location(part: Part, error: BaseException) -> str:
+    """The line of a plugin at which the exporter stopped, "" if it stopped elsewhere."""
     names = {type(module).__module__ for module in part.modules()}
     plugins = {name for name in names if name.partition(".")[0] not in ("torch", "toolkit")}
     files = {getattr(sys.modules.get(name), "__file__", None) for name in plugins}
@@ -141,7 +139,7 @@ def _place(part: Part, error: BaseException) -> str:
 
 
 def _tidy(graph: Any, axes: Mapping[int, str]) -> None:
-    """Name the axes, and drop notes on this machine's files and sizes that were true of the example alone."""
+    """Name the axes, and drop notes on this machine's files and sizes that were true only of the example."""
     for node in graph.all_nodes():
         node.metadata_props.clear()
         for value in node.outputs:
@@ -157,7 +155,7 @@ def _tidy(graph: Any, axes: Mapping[int, str]) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter's warnings and its dumps of half a graph say nothing to a user; its errors are raised."""
+    """Without the exporter's warnings and its dumps of half a graph, which help no user; its errors are raised."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -1,143 +1,195 @@
 """`toolkit evaluate`: how well a trained system does on another corpus."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from toolkit.corpus import read_manifest
-from toolkit.inference.predict.covariate_values import GivenCovariates
-from toolkit.inference.predict.label_map import map_corpus, read_label_map
-from toolkit.inference.predict.labelled import CorpusAnswers, Settings, answer_corpus
-from toolkit.inference.predict.telling import say_stamps
-from toolkit.statistics import (
-    LEVEL,
-    METRICS,
-    MIN_SPEAKERS,
-    Accuracies,
-    Interval,
-    expected_calibration_error,
-    interval,
-    metrics,
-    speaker_confusions,
-)
+import numpy as np
+
+import toolkit
+from toolkit.corpus import Utterance, read_manifest
+from toolkit.corpus.targets import Target
+from toolkit.errors import PredictionError, ToolkitError
+from toolkit.inference.predict.covariates import GivenCovariates, check_names
+from toolkit.inference.predict.labels import map_corpus, read_label_map
+from toolkit.inference.predict.progress import Skipped, progress
+from toolkit.inference.predict.recordings import Recording
+from toolkit.inference.summary import TestSummary
+from toolkit.report.evidence import Answers
+from toolkit.statistics import LEVEL, METRICS, MIN_SPEAKERS
+
+if TYPE_CHECKING:
+    from toolkit.inference.predict.model import Model
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
+class CorpusEvaluation:
     """A system's answers on a corpus, and what follows from them.
 
     Args:
         bundle: the system's, as it was named.
         manifest: the corpus's, as it was named.
-        answers: what the system said.
+        target: what the system predicts.
+        answers: what the system predicted for the utterances that could be read.
+        n_skipped: how many could not be read.
         left_out: label -> how many utterances were left out on purpose.
-        stamps: what has to be said of every result.
+        stamps: what must be shown beside every result.
     """
 
     bundle: str
     manifest: str
-    answers: CorpusAnswers
+    target: Target
+    answers: Answers
+    n_skipped: int
     left_out: Mapping[str, int]
     stamps: tuple[str, ...]
 
-    @property
-    def summary(self) -> dict[str, Any]:
-        """Accuracies, F1, recall and confusion, as `toolkit.statistics.metrics.summary` has them."""
-        return metrics.summary(self.answers.reference, self.answers.predicted, labels=self.answers.labels)
-
     @cached_property
-    def intervals(self) -> dict[str, Interval | None]:
-        """Of "wa" and "ua", over speakers; None where they are too few."""
-        counts = self.answers.confusions(self.answers.labels).counts
-        return {metric: interval(counts, metric) for metric in METRICS}
-
-    @property
-    def by_gender(self) -> dict[str, Accuracies]:
-        """Accuracies of women ("F") and men ("M"), as far as genders are known."""
-        genders = [u.gender or "" for u in self.answers.utterances]
-        answers = self.answers
-        found = speaker_confusions(genders, answers.reference, answers.predicted, classes=answers.labels).accuracies
-        return {gender: found[gender] for gender in sorted(found) if gender}
-
-    @property
-    def calibration_error(self) -> float:
-        """How far confidences are from accuracies, 0 to 1."""
-        answers = self.answers
-        return expected_calibration_error(answers.probabilities, answers.reference, labels=answers.labels)
+    def summary(self) -> TestSummary:
+        """Accuracies, intervals, confusion and calibration."""
+        return TestSummary.of(self.answers, self.target, all_speakers_known=False)
 
     @property
     def notes(self) -> list[str]:
         """What has to be known to read the figures."""
-        answers, notes = self.answers, []
-        if answers.missing:
-            there = len(answers.labels) - len(answers.missing)
-            classes = f"{there} classes that occur" if there > 1 else "one class that occurs"
-            notes.append(f"No utterance is {' or '.join(answers.missing)}: UA is over the {classes}.")
+        notes, missing = [], missing_classes(self.answers, self.target)
+        if missing:
+            found = len(self.target.classes) - len(missing)
+            classes = f"{found} classes that occur" if found > 1 else "one class that occurs"
+            notes.append(f"No utterance is {' or '.join(missing)}: UA is over the {classes}.")
         if self.left_out:
             listed = ", ".join(f"{label} ({count})" for label, count in self.left_out.items())
-            notes.append(f"Left out, as --map says: {listed}.")
-        if answers.n_skipped:
-            notes.append(f"Not read, and left out: {answers.n_skipped}.")
-        notes += nameless_note(answers)
-        if answers.speakers and None in self.intervals.values():
+            notes.append(f"Left out by --map: {listed}.")
+        if self.n_skipped:
+            notes.append(f"Not read, and left out: {self.n_skipped}.")
+        notes += speaker_notes(self.answers)
+        if named_speakers(self.answers) and self.summary.wa_interval is None:
             notes.append(f"Too few speakers: below {MIN_SPEAKERS}, there is no interval.")
         return notes
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON; accuracies are fractions of 1."""
+        test = self.summary
         return {
             "bundle": self.bundle,
             "manifest": self.manifest,
-            **self.summary,
+            **{key: getattr(test, key) for key in ("n_utterances", *METRICS, "macro_f1", "f1", "recall")},
+            "labels": self.target.classes,
+            "confusion": test.confusion,
             "interval_level": LEVEL,
-            "intervals": {metric: ends(found) for metric, found in self.intervals.items()},
-            "n_speakers": len(self.answers.speakers),
-            "by_gender": {gender: vars(found) for gender, found in self.by_gender.items()},
-            "calibration_error": self.calibration_error,
-            "missing_classes": self.answers.missing,
-            "left_out": dict(self.left_out),
-            "n_skipped": self.answers.n_skipped,
+            "intervals": {metric: getattr(test, f"{metric}_interval") for metric in METRICS},
+            "n_speakers": len(named_speakers(self.answers)),
+            "by_gender": {gender: vars(found) for gender, found in test.by_gender.items()},
+            "calibration_error": test.ece,
+            "missing_classes": missing_classes(self.answers, self.target),
+            "left_out": self.left_out,
+            "n_skipped": self.n_skipped,
             "notes": self.notes,
-            "stamps": list(self.stamps),
+            "stamps": self.stamps,
         }
 
 
-def evaluate(bundle: str, manifest: str, settings: Settings, *, say: Callable[[str], None]) -> Evaluation:
+def evaluate(
+    bundle: str,
+    manifest: str,
+    *,
+    label_map: Sequence[str],
+    covariates: Sequence[str],
+    batch_size: int,
+    device: str | None,
+    say: Callable[[str], None],
+) -> CorpusEvaluation:
     """Test a system on a labelled manifest.
 
     Args:
         bundle: the system's.
         manifest: the corpus's.
-        settings: the options.
+        label_map: LABEL=CLASS pairs.
+        covariates: NAME=VALUE or NAME=@COLUMN; one that is not named is read from the column of its name.
+        batch_size: segments in a batch.
+        device: where the system computes.
         say: prints a line for the reader.
 
     Raises:
-        ToolkitError: if the bundle, the manifest or an option is wrong, or a label is none of the system's.
+        ToolkitError: if the bundle, the manifest or an option is wrong, or a label is not one of the system's classes.
     """
-    label_map, given = read_label_map(settings.label_map), GivenCovariates.read(settings.covariates)
+    pairs, given = read_label_map(label_map), GivenCovariates.read(covariates)
     utterances = read_manifest(manifest)
-    from toolkit.inference.predict import loading
-
-    model = loading.load(bundle, device=settings.device)
-    mapped = map_corpus(utterances, model.labels, label_map)
-    say_stamps(model.usage.stamps, say)
-    answers = answer_corpus(
-        model, mapped.utterances, given, batch_size=settings.batch_size, say=say, shown=sys.stderr.isatty()
-    )
-    return Evaluation(bundle, manifest, answers, mapped.left_out, model.usage.stamps)
-
-
-def ends(found: Interval | None) -> list[float] | None:
-    """An interval for JSON."""
-    return None if found is None else [found.low, found.high]
+    model = toolkit.load(bundle, device=device)
+    utterances, left_out = map_corpus(utterances, model.labels, pairs)
+    check_names(model.usage.covariates, [*given.values, *given.columns])
+    for stamp in model.usage.stamps:
+        say(f"NOTE: {stamp}")
+    answers = answer_corpus(model, utterances, given, batch_size=batch_size, say=say)
+    n_skipped = len(utterances) - len(answers.id)
+    return CorpusEvaluation(bundle, manifest, model.usage.target, answers, n_skipped, left_out, model.usage.stamps)
 
 
-def nameless_note(answers: CorpusAnswers) -> list[str]:
-    """What has to be said where speakers are not known."""
-    if not answers.speakers:
+def answer_corpus(
+    model: "Model",
+    utterances: Sequence[Utterance],
+    given: GivenCovariates,
+    *,
+    batch_size: int,
+    say: Callable[[str], None],
+) -> Answers:
+    """Let a system answer for a corpus; an utterance that cannot be read is reported and left out.
+
+    Args:
+        model: the system.
+        utterances: with the system's classes as labels.
+        given: covariates, of which the system's are used; one that is not given is read from the column of its name.
+        batch_size: segments in a batch.
+        say: prints a line for the reader.
+
+    Raises:
+        PredictionError: if nothing can be read, or a covariate is given for no utterance.
+    """
+    given = _for_system(given, model.usage.covariates, utterances)
+    recordings = [
+        Recording(u.path, u.start, u.end, given.of({name: u.value(name) for name in given.columns.values()}))
+        for u in utterances
+    ]
+    results = model.results(recordings, batch_size=batch_size)
+    results = progress(results, total=len(recordings), shown=sys.stderr.isatty())
+    skipped, rows = Skipped(say), []
+    for u, (_, found) in zip(utterances, results, strict=True):
+        if isinstance(found, ToolkitError):
+            skipped(str(found))
+        else:
+            probabilities = [found.probabilities[label] for label in model.labels]
+            rows.append((u.id, u.speaker or "", u.gender or "", found.seconds, u.label, found.label, probabilities))
+    if not rows:
+        raise PredictionError("No utterance of the manifest could be labelled: there is nothing to test")
+    return Answers(*(np.array(column) for column in zip(*rows, strict=True)))
+
+
+def _for_system(
+    given: GivenCovariates, wanted: Mapping[str, Sequence[str]], utterances: Sequence[Utterance]
+) -> GivenCovariates:
+    """Only what a system needs; a covariate without a value has a column."""
+    values = {name: given.values[name] for name in wanted if name in given.values}
+    columns = {name: given.columns.get(name, name) for name in wanted if name not in values}
+    filled = {name: column for name, column in columns.items() if any(u.value(column) for u in utterances)}
+    GivenCovariates(values, filled).check(wanted)  # of a column without a value, it explains how to give one
+    return GivenCovariates(values, columns)
+
+
+def named_speakers(answers: Answers) -> list[str]:
+    """The speakers with a name, each once."""
+    return [name for name in dict.fromkeys(answers.speaker.tolist()) if name]
+
+
+def missing_classes(answers: Answers, target: Target) -> list[str]:
+    """The classes that no utterance has."""
+    return [label for label in target.classes if label not in answers.reference]
+
+
+def speaker_notes(answers: Answers) -> list[str]:
+    """What has to be known if speakers have no name."""
+    if not named_speakers(answers):
         return ["The manifest names no speakers: there are no intervals and no tests."]
-    if answers.nameless:
-        return [f"Utterances without a speaker ({answers.nameless}) count as one speaker's."]
-    return []
+    nameless = int((answers.speaker == "").sum())
+    return [f"Utterances without a speaker ({nameless}) count as one speaker's."] if nameless else []

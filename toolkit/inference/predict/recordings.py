@@ -1,4 +1,4 @@
-"""What is to be labelled: a file, a stretch of one, or samples in memory."""
+"""What is labelled: a file, a stretch of one, or samples in memory."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,10 +32,10 @@ class Recording:
 
     Args:
         path: the file.
-        start_s: where the stretch begins, in seconds; None is the file's begin.
-        end_s: where it ends, in seconds; None is the file's end.
-        covariates: name -> value, of those that the system has to be given.
-        name: what it is called in results; the path as it is written where not given.
+        start_s: where the stretch begins, in seconds; None is the start of the file.
+        end_s: where it ends, in seconds; None is the end of the file.
+        covariates: name -> value, of those that the system needs.
+        name: what it is called in results; by default the path as it is given.
     """
 
     path: Path
@@ -55,11 +55,7 @@ class Recording:
 
     @contextmanager
     def opened(self) -> Iterator[Frames]:
-        """Open the file.
-
-        Raises:
-            AudioError: as `toolkit.audio.reading.read_audio`.
-        """
+        """Open the file; errors as for `toolkit.audio.reading.read_audio`."""
         with opened(self.path, start_s=self.start_s, end_s=self.end_s) as stretch:
             yield stretch
 
@@ -73,11 +69,12 @@ class Samples:
             [channels, samples]; channels are averaged.
         sample_rate: in Hz.
         covariates: as for a Recording.
+        name: what it is called in errors.
 
     Raises:
         ShapeError: if the values have another shape or are integers.
         AudioError: if there are none, or one is NaN, infinite or beyond `LOUDEST`.
-        PredictionError: if the sample rate is no whole number above 0.
+        PredictionError: if the sample rate is not a whole number above 0.
     """
 
     values: Any
@@ -89,7 +86,7 @@ class Samples:
     def __post_init__(self):
         rate = self.sample_rate
         if not isinstance(rate, Real) or rate != rate // 1 or rate < 1:
-            raise PredictionError(f"sample_rate is {rate!r}; a whole number of Hz is needed, as 16000")
+            raise PredictionError(f"sample_rate is {rate!r}; a whole number of Hz is needed, for example 16000")
         object.__setattr__(self, "sample_rate", int(self.sample_rate))
         object.__setattr__(self, "values", _mono(self.values))
 
@@ -125,7 +122,7 @@ def _mono(values: Any) -> np.ndarray:
         raise ShapeError(f"samples are [channels, samples], and {shape} has more channels: transpose it")
     if not np.issubdtype(values.dtype, np.floating):
         raise ShapeError(f"samples are floating-point numbers with full scale at 1, not {values.dtype}: {DIVIDE}")
-    with np.errstate(over="ignore"):  # what is infinite then is refused
+    with np.errstate(over="ignore"):  # what becomes infinite is refused
         values = values.astype(np.float32)
     if not np.isfinite(values).all():
         raise AudioError("the array holds NaN or infinite samples")

@@ -1,4 +1,4 @@
-"""What the words of a command line mean: files, folders, manifests, standard input. Imports no torch."""
+"""The recordings that a command line names: files, folders, manifests, standard input. Imports no torch."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from toolkit.corpus import file_and_times, read_rows
 from toolkit.errors import CorpusError, PredictionError, ToolkitError, did_you_mean
-from toolkit.inference.predict.covariate_values import GivenCovariates
+from toolkit.inference.predict.covariates import GivenCovariates
 from toolkit.inference.predict.recordings import Recording
 
 AUDIO_SUFFIXES = frozenset(
@@ -22,93 +22,90 @@ class Sources:
     """Where recordings come from.
 
     Args:
-        words: paths of audio files, of folders, of manifests; `-` for standard input, which holds such a path a line.
-        covariates: what is given of all recordings, or by a column of manifests.
+        names: paths of audio files, of folders, of manifests; `-` for standard input, which holds one such path a line.
+        covariates: those of all recordings, or of a column of manifests.
         lines: the lines of standard input, read one by one.
 
     Raises:
         CorpusError: if a manifest cannot be read or has no column path.
-        PredictionError: if a covariate is to be read from a column, and one of the words is no manifest or its manifest
-            has no such column.
+        PredictionError: if a covariate is read from a column, and a source is not a manifest or its manifest has no
+            such column.
     """
 
-    words: Sequence[str]
+    names: Sequence[str]
     covariates: GivenCovariates
     lines: Iterable[bytes] = ()
 
     def __post_init__(self):
-        for word in self.words:
-            if word != STANDARD_INPUT:
-                self._check(word)
+        for name in self.names:
+            if name != STANDARD_INPUT:
+                self._check(name)
 
-    @property
-    def countable(self) -> bool:
-        """Whether all recordings can be found without using them up."""
-        return STANDARD_INPUT not in self.words
+    def count(self) -> int | None:
+        """How many recordings there are; None if they come from standard input, which can be read only once."""
+        if STANDARD_INPUT in self.names:
+            return None
+        return sum(1 for _ in self.recordings(lambda message: None))
 
     def recordings(self, report: Callable[[str], None]) -> Iterator[Recording]:
-        """Find the recordings, in the order of the words; each when it is asked for.
+        """Find the recordings, in the order of the names; each when it is asked for.
 
-        Folders are walked in the order of names. Files whose names have no ending of an audio file, or begin with a
-        dot, are passed over there.
+        Folders are walked in the order of names. Files without an audio file's suffix, and names that begin with a dot,
+        are left out there.
 
         Args:
-            report: told of each folder that cannot be listed or holds no audio, and of each line of standard input that
-                is refused.
+            report: called for each folder that cannot be listed or holds no audio, and for each line of standard input
+                that is refused.
         """
-        for word in self.words:
-            if word != STANDARD_INPUT:
-                yield from self._of(word, report)
+        for name in self.names:
+            if name != STANDARD_INPUT:
+                yield from self._of(name, report)
                 continue
             for line in self.lines:
-                if name := os.fsdecode(line.rstrip(b"\r\n")):
-                    yield from self._of_line(name, report)
+                if path := os.fsdecode(line.rstrip(b"\r\n")):
+                    try:
+                        self._check(path)
+                    except ToolkitError as error:
+                        report(str(error))
+                    else:
+                        yield from self._of(path, report)
 
-    def _check(self, word: str) -> None:
+    def _check(self, name: str) -> None:
         columns = self.covariates.columns
-        if not _is_manifest(word):
-            for name, column in columns.items():
-                raise PredictionError(
-                    f"--covariate {name}=@{column} reads a column of a manifest, and {word} is none (.csv or .json)"
-                )
-            return
         known: dict[str, None] = {}
-        for line, row in read_rows(word, required=["path"]):
-            _recording(Path(word), line, row, self.covariates)
-            known |= dict.fromkeys(row)
-        for name, column in columns.items():
+        if _is_manifest(name):
+            for line, row in read_rows(name, required=["path"]):
+                _recording(Path(name), line, row, self.covariates)
+                known |= dict.fromkeys(row)
+        for covariate, column in columns.items():
+            if not _is_manifest(name):
+                raise PredictionError(
+                    f"--covariate {covariate}=@{column} reads a column of a manifest (.csv or .json); {name} is not one"
+                )
             if column not in known:
                 raise PredictionError(
-                    f"--covariate {name}=@{column}: {word} has no column {column!r}; found {', '.join(known)}."
+                    f"--covariate {covariate}=@{column}: {name} has no column {column!r}; found {', '.join(known)}."
                     f"{did_you_mean(column, known)}"
                 )
 
-    def _of_line(self, name: str, report: Callable[[str], None]) -> Iterator[Recording]:
-        try:
-            self._check(name)
-        except ToolkitError as error:
-            report(str(error))
-            return
-        yield from self._of(name, report)
-
-    def _of(self, word: str, report: Callable[[str], None]) -> Iterator[Recording]:
+    def _of(self, name: str, report: Callable[[str], None]) -> Iterator[Recording]:
         given = self.covariates
-        if _is_manifest(word):
-            for line, row in read_rows(word, required=["path"]):
-                yield _recording(Path(word), line, row, given)
-        elif Path(word).is_dir():
+        if _is_manifest(name):
+            for line, row in read_rows(name, required=["path"]):
+                yield _recording(Path(name), line, row, given)
+        elif Path(name).is_dir():
             found = False
-            for path in _walk(Path(word), report):
+            for path in _walk(Path(name), report):
                 found = True
                 yield Recording(path, covariates=given.of({}))
             if not found:
-                report(f"{word} holds no audio file ({', '.join(sorted(AUDIO_SUFFIXES))})")
+                report(f"{name} holds no audio file ({', '.join(sorted(AUDIO_SUFFIXES))})")
         else:
-            yield Recording(Path(word), covariates=given.of({}), name=word)
+            yield Recording(Path(name), covariates=given.of({}), name=name)
 
 
-def _is_manifest(word: str) -> bool:
-    return Path(word).suffix.lower() in MANIFEST_SUFFIXES and not Path(word).is_dir()
+def _is_manifest(name: str) -> bool:
+    return Path(name).suffix.lower() in MANIFEST_SUFFIXES and not Path(name).is_dir()
 
 
 def _recording(manifest: Path, line: int, row: dict[str, str], given: GivenCovariates) -> Recording:
@@ -120,7 +117,7 @@ def _recording(manifest: Path, line: int, row: dict[str, str], given: GivenCovar
 
 
 def _walk(folder: Path, report: Callable[[str], None]) -> Iterator[Path]:
-    """Audio files below a folder; folders that are links are not followed, as they may lead back."""
+    """Audio files below a folder; linked folders are not followed, since they may lead back."""
     try:
         with os.scandir(folder) as listed:
             entries = sorted(listed, key=lambda entry: entry.name)

@@ -2,28 +2,15 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from toolkit.corpus import Utterance
 from toolkit.corpus.labels import map_label
-from toolkit.corpus.utterance import Utterance
 from toolkit.errors import PredictionError, did_you_mean
 
 
-@dataclass(frozen=True)
-class MappedCorpus:
-    """Utterances with the system's classes as labels.
-
-    Args:
-        utterances: those that have one, in the manifest's order.
-        left_out: label -> how many utterances were left out on purpose.
-    """
-
-    utterances: tuple[Utterance, ...]
-    left_out: Mapping[str, int]
-
-
-def read_label_map(words: Sequence[str]) -> dict[str, str | None]:
-    """Read LABEL=CLASS pairs, separated by commas; no class leaves the label out.
+def read_label_map(options: Sequence[str]) -> dict[str, str | None]:
+    """Read LABEL=CLASS pairs, separated by commas; without a class the label is left out.
 
     Raises:
         PredictionError: if a pair has no `=` or no label, or maps a label again.
@@ -32,7 +19,7 @@ def read_label_map(words: Sequence[str]) -> dict[str, str | None]:
     {'angry': 'ang', 'calm': None, 'sadness': 'sad'}
     """
     found: dict[str, str | None] = {}
-    for pair in (pair for word in words for pair in word.split(",") if pair.strip()):
+    for pair in (pair for option in options for pair in option.split(",") if pair.strip()):
         label, equals, name = (part.strip() for part in pair.partition("="))
         if not label or not equals:
             raise PredictionError(f"--map {pair.strip()!r}: LABEL=CLASS is needed, or LABEL= to leave a label out")
@@ -44,7 +31,7 @@ def read_label_map(words: Sequence[str]) -> dict[str, str | None]:
 
 def map_corpus(
     utterances: Sequence[Utterance], classes: Sequence[str], label_map: Mapping[str, str | None]
-) -> MappedCorpus:
+) -> tuple[list[Utterance], dict[str, int]]:
     """Give utterances the classes of a system.
 
     Args:
@@ -52,12 +39,16 @@ def map_corpus(
         classes: the system's.
         label_map: label -> class, or None to leave it out; other labels stay.
 
+    Returns:
+        The utterances with a class, in order, and how many of each label were left out.
+
     Raises:
-        PredictionError: if a label is mapped to no class of the system, or is none itself; all such are listed.
+        PredictionError: if a label is mapped to a class that the system does not have, or is neither mapped nor a
+            class; all such labels are listed.
 
     >>> corpus = [Utterance(id=str(i), path=f"{i}.wav", label=x) for i, x in enumerate(["angry", "sad", "calm"])]
-    >>> mapped = map_corpus(corpus, ["ang", "neu", "sad"], {"angry": "ang", "calm": None})
-    >>> [u.label for u in mapped.utterances], mapped.left_out
+    >>> mapped, left_out = map_corpus(corpus, ["ang", "neu", "sad"], {"angry": "ang", "calm": None})
+    >>> [u.label for u in mapped], left_out
     (['ang', 'sad'], {'calm': 1})
     """
     for label, name in label_map.items():
@@ -72,12 +63,11 @@ def map_corpus(
         listed = ", ".join(f"{label!r} ({counts[label]}){did_you_mean(label, classes)}" for label in unknown)
         what = f"{len(unknown)} labels of the manifest are" if len(unknown) > 1 else "1 label of the manifest is"
         raise PredictionError(
-            f"{what} none of the system's ({', '.join(classes)}): {listed} Add "
+            f"{what} not among the system's classes ({', '.join(classes)}): {listed} Add "
             f"--map {unknown[0]}=CLASS to count one as a class, or --map {unknown[0]}= to leave its utterances out"
         )
     mapped = [(u, map_label(u.label, label_map)) for u in utterances]
-    kept = tuple(replace(u, label=label) for u, label in mapped if label is not None)
+    kept = [replace(u, label=label) for u, label in mapped if label is not None]
     if not kept:
         raise PredictionError("--map leaves out every utterance of the manifest: there is nothing to test")
-    left_out = {label: counts[label] for label, name in label_map.items() if name is None and counts[label]}
-    return MappedCorpus(kept, left_out)
+    return kept, {label: counts[label] for label, name in label_map.items() if name is None and counts[label]}

@@ -1,0 +1,90 @@
+"""What a trained system needs with a recording beside its audio. Imports no torch."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from toolkit.corpus.targets import Target
+from toolkit.errors import PredictionError, did_you_mean
+
+COLUMN = "@"
+
+
+def class_indices(wanted: Mapping[str, Sequence[str]], given: Mapping[str, str | None]) -> dict[str, int]:
+    """The indices of a recording's values among those that a system knows.
+
+    Args:
+        wanted: covariate -> its values in order.
+        given: covariate -> the recording's value.
+
+    Raises:
+        PredictionError: if one that is wanted is not given, a value is not known, or one is given that is not wanted.
+
+    >>> class_indices({"gender": ("F", "M")}, {"gender": "male"})
+    {'gender': 1}
+    """
+    check_names(wanted, given)
+    for name, values in wanted.items():
+        if not str(given.get(name) or "").strip():
+            raise PredictionError(
+                f"The system needs {name!r} with every recording: --covariate {name}={values[0]} (known are "
+                f"{', '.join(values)}) for all of them, or --covariate {name}=@column for a column of a manifest; in "
+                f"Python covariates={{{name!r}: {values[0]!r}}}"
+            )
+    return {
+        name: Target(name, tuple(values)).index(given[name], error=PredictionError) for name, values in wanted.items()
+    }
+
+
+def check_names(wanted: Iterable[str], given: Iterable[str]) -> None:
+    """Refuse a covariate that a system does not know; errors as for `class_indices`."""
+    wanted = list(wanted)
+    for name in given:
+        if name not in wanted:
+            needed = f"it needs {', '.join(wanted)}" if wanted else "it needs nothing but the audio"
+            raise PredictionError(f"The system knows no covariate {name!r}: {needed}.{did_you_mean(name, wanted)}")
+
+
+@dataclass(frozen=True)
+class GivenCovariates:
+    """The values of `--covariate`: one for all recordings, or the column of a manifest that holds each one's.
+
+    Args:
+        values: covariate -> value.
+        columns: covariate -> column.
+    """
+
+    values: Mapping[str, str]
+    columns: Mapping[str, str]
+
+    @classmethod
+    def read(cls, options: Sequence[str]) -> "GivenCovariates":
+        """Read NAME=VALUE and NAME=@COLUMN.
+
+        Raises:
+            PredictionError: if an option is neither, or names a covariate again.
+
+        >>> GivenCovariates.read(["gender=F", "language=@lang"])
+        GivenCovariates(values={'gender': 'F'}, columns={'language': 'lang'})
+        """
+        found = cls({}, {})
+        for option in options:
+            name, _, value = (part.strip() for part in option.partition("="))
+            if not (name and value.removeprefix(COLUMN)):
+                raise PredictionError(
+                    f"--covariate {option!r}: NAME=VALUE or NAME=@COLUMN is needed, for example gender=F"
+                )
+            if name in found.values or name in found.columns:
+                raise PredictionError(f"--covariate {name} is given twice; once is enough")
+            kind = found.columns if value.startswith(COLUMN) else found.values
+            kind[name] = value.removeprefix(COLUMN)
+        return found
+
+    def check(self, wanted: Mapping[str, Sequence[str]]) -> None:
+        """Refuse what a system would refuse of every recording; arguments and errors as for `class_indices`."""
+        check_names(wanted, self.columns)
+        class_indices({name: values for name, values in wanted.items() if name not in self.columns}, self.values)
+
+    def of(self, row: Mapping[str, str | None]) -> dict[str, str]:
+        """The values for a recording, with those of its row in a manifest."""
+        found = {name: (row.get(column) or "").strip() for name, column in self.columns.items()}
+        return {**self.values, **{name: value for name, value in found.items() if value}}

@@ -1,0 +1,92 @@
+"""How well a system did on labelled utterances: accuracies, intervals, confusion, calibration. Imports no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from toolkit.corpus.targets import Target
+from toolkit.statistics import (
+    METRICS,
+    Accuracies,
+    Interval,
+    SpeakerConfusions,
+    expected_calibration_error,
+    interval,
+    speaker_confusions,
+)
+
+if TYPE_CHECKING:
+    from toolkit.report.evidence import Answers
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestSummary:
+    """The result of a test; accuracies are fractions of 1.
+
+    Args:
+        n_utterances: that were tested.
+        wa: weighted accuracy.
+        ua: unweighted accuracy.
+        macro_f1: mean F1 of the classes.
+        wa_interval: of WA over speakers like these (95 %); None if the speakers are too few or not known.
+        ua_interval: of UA, as above.
+        recall: class -> its recall; None if no utterance has it.
+        f1: class -> F1.
+        confusion: counts; rows are the reference, columns the prediction, in the order of the classes.
+        ece: expected calibration error.
+        confidence: mean probability of the predicted class.
+        by_gender: gender -> accuracies; empty if no gender is known.
+    """
+
+    __test__ = False  # not a test, whatever its name says to pytest
+
+    n_utterances: int
+    wa: float
+    ua: float
+    macro_f1: float
+    wa_interval: tuple[float, float] | None
+    ua_interval: tuple[float, float] | None
+    recall: Mapping[str, float | None]
+    f1: Mapping[str, float]
+    confusion: tuple[tuple[int, ...], ...]
+    ece: float
+    confidence: float
+    by_gender: Mapping[str, Accuracies]
+
+    @classmethod
+    def of(cls, answers: "Answers", target: Target, *, all_speakers_known: bool = True) -> "TestSummary":
+        """Compute it.
+
+        Args:
+            answers: what a system predicted.
+            target: what it predicts, its classes in the order of the probabilities.
+            all_speakers_known: whether an interval needs the speaker of every utterance; otherwise utterances without
+                one count as one speaker's.
+        """
+        found = target.summary(answers.reference, answers.predicted)
+        ends = dict.fromkeys(METRICS)
+        if not all_speakers_known or (answers.speaker != "").all():
+            counts = _confusions(answers.speaker, answers, target).counts
+            for metric in METRICS:
+                if (bounds := interval(counts, metric)) is not None:
+                    ends[metric] = (bounds.low, bounds.high)
+        by_gender = _confusions(answers.gender, answers, target).accuracies
+        return cls(
+            **{key: found[key] for key in ("n_utterances", *METRICS, "macro_f1", "recall", "f1")},
+            **{f"{metric}_interval": ends[metric] for metric in METRICS},
+            confusion=tuple(map(tuple, found["confusion"])),
+            ece=expected_calibration_error(answers.probabilities, answers.reference, labels=target.classes),
+            confidence=float(np.mean(answers.probabilities.max(axis=1))),
+            by_gender={gender: by_gender[gender] for gender in sorted(by_gender) if gender},
+        )
+
+    def interval(self, metric: str) -> Interval | None:
+        """The interval of "wa" or "ua"."""
+        ends = getattr(self, f"{metric}_interval")
+        return None if ends is None else Interval(*ends)
+
+
+def _confusions(groups: np.ndarray, answers: "Answers", target: Target) -> SpeakerConfusions:
+    return speaker_confusions(groups.tolist(), answers.reference, answers.predicted, classes=target.classes)
