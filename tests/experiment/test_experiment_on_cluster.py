@@ -15,8 +15,6 @@ from toolkit.experiment.cells import Records
 from toolkit.experiment.outcome import read_experiment
 from toolkit.experiment.plan import read_plan
 
-pytest.importorskip("distributed", reason="the extra `dask` is not installed")
-
 
 @pytest.fixture
 def cluster(tmp_path):

@@ -24,19 +24,19 @@ def small(tmp_path):
     return source
 
 
-def places(plan):
+def keys(plan):
     return [(cell.system, cell.fold, cell.seed) for cell in plan.cells]
 
 
 def test_every_system_meets_every_fold_with_every_seed(small):
     plan = make_plan([small("a"), small("b")], seeds=(1, 2))
     assert len(plan.cells) == 2 * 3 * 2
-    assert places(plan)[:4] == [("a", "S1", 1), ("b", "S1", 1), ("a", "S2", 1), ("b", "S2", 1)]
+    assert keys(plan)[:4] == [("a", "S1", 1), ("b", "S1", 1), ("a", "S2", 1), ("b", "S2", 1)]
     assert plan.folds == {"session-out": ("S1", "S2", "S3")} and plan.labels == ("noise", "tone")
 
 
 def test_folds_are_taken_in_the_protocols_order(small):
-    assert places(make_plan([small()], folds=("S3", "S1"))) == [("small", "S1", 1), ("small", "S3", 1)]
+    assert keys(make_plan([small()], folds=("S3", "S1"))) == [("small", "S1", 1), ("small", "S3", 1)]
 
 
 def test_an_unknown_fold_is_named_with_the_nearest(small):
@@ -45,7 +45,7 @@ def test_an_unknown_fold_is_named_with_the_nearest(small):
 
 
 def test_an_unknown_protocol_is_named_with_the_nearest(small):
-    with pytest.raises(ExperimentError, match=r"--protocol: none is called 'losso'\. Did you mean 'loso'"):
+    with pytest.raises(ExperimentError, match=r"--protocol: there is no protocol 'losso'\. Did you mean 'loso'"):
         make_plan([small()], protocols=("losso",))
 
 
@@ -59,7 +59,7 @@ def test_a_cell_changes_with_a_setting_and_with_nothing_else(small):
     (again,) = make_plan([small(output_folder="elsewhere", seed=9)], folds=("S1",)).cells
     (other,) = make_plan([small(**{"training.epochs": 4})], folds=("S1",)).cells
     assert again == first
-    assert other.fingerprint != first.fingerprint and other.place == first.place
+    assert other.fingerprint != first.fingerprint and other.key == first.key and other.name != first.name
 
 
 def test_two_recipes_of_one_name_are_refused(small):
@@ -124,10 +124,19 @@ def test_protocols_that_are_read_from_one_training_are_one_task(small, tmp_path)
 
 
 def test_a_record_comes_back_and_a_damaged_one_counts_as_none(tmp_path):
-    cell, records = Cell("ser", "loso", "a/b", 1, "00000000"), Records(tmp_path)
+    cell, records = Cell("ser", "loso", "1M", 1, "00000000"), Records(tmp_path)
     assert records.read(cell) is None
-    record = Record(cell.name, "failed", 1.5, ended=2.5, error="no\nroom")
+    record = Record(cell, "failed", 1.5, ended=2.5, error="no\nroom")
     records.write(record)
-    assert records.read(cell) == record and cell.name == "ser-loso-a_b-seed1-00000000"
-    records.log(cell).with_suffix(".json").write_text("{")
+    assert records.read(cell) == record
+    records.path(cell).write_text("{")
     assert records.read(cell) is None
+
+
+def test_cells_of_folds_with_odd_names_have_files_of_their_own(tmp_path):
+    records = Records(tmp_path)
+    cells = [Cell("ser", "loso", fold, 1, "00000000") for fold in ("a/b", "a_b", "../b", "ä" * 200, "ö" * 200)]
+    for number, cell in enumerate(cells):
+        records.write(Record(cell, "running", float(number)))
+        assert records.log(cell).parent == tmp_path / "cells"
+    assert [records.read(cell).started for cell in cells] == [0, 1, 2, 3, 4]

@@ -6,7 +6,8 @@ import weakref
 import pytest
 from small_system import write_recipe
 
-from toolkit.experiment.cells import Cell
+from toolkit.experiment.cells import Cell, Records
+from toolkit.experiment.plan import PlannedSystem
 from toolkit.experiment.tasks import Task, run_task
 from toolkit.training.preparation import load_source
 from toolkit.training.run import Run
@@ -26,12 +27,11 @@ def test_nothing_of_a_training_stays_in_its_process(tmp_path, monkeypatch, fails
 
     monkeypatch.setattr(Run, "train", train)
     cell = Cell("small", "session-out", "S1", 1, "1a2b3c4d")
-    (tmp_path / "cells").mkdir()
     gc.disable()  # nothing goes by chance
     try:
-        (record,) = run_task(Task(tmp_path, (cell,), recipe.as_dict(), None, False, 1))
+        run_task(Task(tmp_path, (cell,), PlannedSystem("1a2b3c4d", recipe.as_dict(), None, False), 1))
         left = [system() for system in systems]
     finally:
         gc.enable()
-    assert record.state == ("failed" if fails else "done")
+    assert Records(tmp_path).read(cell).state == ("failed" if fails else "done")
     assert left == [None]

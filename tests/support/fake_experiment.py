@@ -83,7 +83,7 @@ class FakeExperiment:
     named: bool = True
     genders: bool = True
     audio: Path = Path("/nowhere")
-    left: Callable[..., bool] = lambda *place: False
+    left: Callable[..., bool] = lambda *key: False
     failed: Mapping[tuple, str] = field(default_factory=dict)
     answer: Callable[..., np.ndarray] | None = None
 
@@ -93,14 +93,14 @@ class FakeExperiment:
         write_plan(folder, plan)
         records = Records(folder)
         for cell in plan.cells:
-            if cell.place in self.failed:
-                error = self.failed[cell.place]
-                records.write(Record(cell.name, "failed", 1.0, 2.0, error=error))
-            elif not self.left(*cell.place):
+            if cell.key in self.failed:
+                error = self.failed[cell.key]
+                records.write(Record(cell, "failed", 1.0, 2.0, error=error))
+            elif not self.left(*cell.key):
                 run = QuickFolder(folder / "runs" / cell.name)
                 run.path.mkdir(parents=True, exist_ok=True)
                 self._write_run(run, cell)
-                records.write(Record(cell.name, "done", 1.0, 61.0, run=cell.name))
+                records.write(Record(cell, "done", 1.0, 61.0, run=cell.name))
         return folder
 
     def speaker_utterances(self, speaker: str) -> list[Utterance]:
@@ -159,7 +159,7 @@ class FakeExperiment:
     def _scores(self, cell: Cell, reference: np.ndarray) -> np.ndarray:
         if self.answer is not None:
             return self.answer(cell, reference)
-        rng = np.random.default_rng(zlib.crc32("/".join(map(str, cell.place)).encode()))
+        rng = np.random.default_rng(zlib.crc32("/".join(map(str, cell.key)).encode()))
         bonus = {"loso-test-epoch": 0.15, "loso-as-published": 0.3}.get(cell.protocol, 0.0)
         scores = rng.normal(size=(len(reference), len(self.labels)))
         scores[np.arange(len(reference)), reference] += self.systems[cell.system].skill + bonus

@@ -133,38 +133,41 @@ def check_data(ctx, words, protocol, as_json, **options):
 @main.command("experiment", context_settings={"ignore_unknown_options": True})
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="RECIPE... [--KEY VALUE]...")
 @_recipe_options
-@click.option("--folds", default="all", show_default=True, help="Names of folds, as 1M,1F; all takes every one.")
-@click.option("--seeds", default="1", show_default=True, help="As 1,2,3.")
-@click.option("--protocol", help="One or more, as loso,loso-test-epoch; the recipes' own where not given.")
+@click.option(
+    "--folds", default="all", show_default=True, help="Names of folds, for example 1M,1F; all takes every one."
+)
+@click.option("--seeds", default="1", show_default=True, help="For example 1,2,3.")
+@click.option("--protocol", help="One or more, for example loso,loso-test-epoch; the recipes' own if not given.")
 @click.option("--output", required=True, help="The experiment's folder.")
-@click.option("--jobs", type=click.IntRange(1), help="Trainings at a time on this machine; 1 where not given.")
-@click.option("--gpus", help="One training at a time on each of these GPUs, as 0,1.")
-@click.option("--threads", type=click.IntRange(1), help="Of each training; its share of the cores where not given.")
+@click.option("--jobs", type=click.IntRange(1), help="Trainings at a time on this machine; 1 if not given.")
+@click.option("--gpus", help="One training at a time on each of these GPUs, for example 0,1.")
+@click.option("--threads", type=click.IntRange(1), help="Of each training; its share of the cores if not given.")
 @click.option("--scheduler", help="Address of a Dask scheduler, whose workers train instead of this machine.")
-@click.option("--resource", "resources", multiple=True, help="What a training takes of a Dask worker, as GPU=1.")
+@click.option(
+    "--resource", "resources", multiple=True, help="What a training takes of a Dask worker, for example GPU=1."
+)
 def experiment(words, folds, seeds, protocol, output, jobs, gpus, threads, scheduler, resources, **options):
-    """Train every RECIPE on every fold with every seed; do what is missing when given again.
+    """Train every RECIPE on every fold with every seed. The same command again runs what is missing.
 
     The first recipe is the baseline. Each system, protocol, fold and seed is a cell with a run of its own. Finished
-    cells are kept, interrupted ones go on where they stopped, failed ones are recorded and tried again next time.
-    `toolkit status DIR` shows how far it is, `toolkit report DIR` what it found. Exit code 1 if a cell failed.
+    cells are kept, interrupted ones continue where they stopped, failed ones are recorded and tried again next time.
+    `toolkit status DIR` shows the progress, `toolkit report DIR` the results. Exit code 1 if a cell failed.
     """
-    from toolkit.experiment.command import Settings, conduct
+    from toolkit.experiment.command import WorkerOptions, conduct, read_amounts, refuse_options_of_one_run
 
     recipes, overrides = _recipes_and_overrides(words)
-    settings = Settings.read(
-        jobs=jobs, gpus=gpus, threads=threads, scheduler=scheduler, resources=resources, overrides=overrides
-    )
+    refuse_options_of_one_run(overrides)
+    workers = WorkerOptions(jobs, tuple(gpus.split(",")) if gpus else (), threads, scheduler, read_amounts(resources))
     sources = [_source([recipe, *overrides], search_folder=None, **options) for recipe in recipes]
-    failed = conduct(sources, settings, folds=folds, seeds=seeds, protocols=protocol, output=output)
+    failed = conduct(sources, workers, folds=folds, seeds=seeds, protocols=protocol, output=output)
     sys.exit(1 if failed else 0)
 
 
 @main.command("status")
 @click.argument("folder", metavar="DIR")
-@click.option("--watch", is_flag=True, help="Show it anew every two seconds, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
 def status(folder: str, watch: bool):
-    """Show how far the experiment in DIR is."""
+    """Show the progress of the experiment in DIR."""
     from toolkit.experiment.command import show_status
 
     show_status(folder, watch=watch)

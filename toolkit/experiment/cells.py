@@ -1,14 +1,16 @@
-"""A cell of an experiment, one system on one fold under one protocol with one seed, and the record of how it went."""
+"""A cell of an experiment, one system on one fold under one protocol with one seed, and the record of its run."""
 
+import hashlib
 import json
-import os
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from toolkit.errors import ExperimentError
+from toolkit.files import write_whole
 
+RUNS = "runs"
 State = Literal["running", "done", "failed"]
 
 
@@ -18,13 +20,13 @@ class Cell:
 
     Args:
         system: the recipe's name.
-        protocol: as in `toolkit.corpus.protocols.PROTOCOLS`.
+        protocol: a name in `toolkit.corpus.protocols.PROTOCOLS`.
         fold: its name.
         seed: of the run.
-        fingerprint: eight hexadecimal digits of all else that can change the result: settings, data, code.
+        fingerprint: eight hexadecimal digits of everything else that can change the result: settings, data, code.
 
-    >>> Cell("ser", "loso", "1M", 1, "1a2b3c4d").name
-    'ser-loso-1M-seed1-1a2b3c4d'
+    >>> Cell("ser", "loso", "a/b", 1, "1a2b3c4d").name
+    'ser-loso-a_b-seed1-fa4820ac'
     """
 
     system: str
@@ -35,36 +37,37 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """What its record is called."""
-        fold = re.sub(r"[^\w.+-]", "_", self.fold).lstrip(".")  # a speaker may be called anything
-        return f"{self.system}-{self.protocol}-{fold}-seed{self.seed}-{self.fingerprint}"
+        """The name of its files: readable, and unique by a hash of all values."""
+        readable = re.sub(r"[^\w.+-]", "_", "-".join(map(str, self.key[:3])), flags=re.ASCII)
+        digest = hashlib.sha256(json.dumps(astuple(self)).encode()).hexdigest()
+        return f"{readable[:150]}-seed{self.seed}-{digest[:8]}"
 
     @property
-    def place(self) -> tuple[str, str, str, int]:
-        """Where it stands in the experiment, whatever its settings."""
+    def key(self) -> tuple[str, str, str, int]:
+        """System, protocol, fold and seed: one cell of a plan, whatever its settings."""
         return self.system, self.protocol, self.fold, self.seed
 
 
 @dataclass(frozen=True)
 class Record:
-    """How a cell went, or goes.
+    """The state of a cell's run.
 
     Args:
-        cell: the cell's name.
-        state: running (or interrupted, where nobody runs it any more), done or failed.
-        started: when it was begun last, in seconds since 1970.
+        cell: the cell.
+        state: running (or interrupted, if no process runs the experiment), done or failed.
+        started: when the cell was last started, in seconds since 1970.
         ended: when it was done or failed.
-        epochs: how many the training may last.
+        epochs: the most epochs that the training may take.
         run: the name of the run's folder, once it is known.
-        random: whether a backbone that should be pre-trained has random weights; such a cell is looked at again, since
-            the weights may be there next time.
+        random: whether a pre-trained backbone has random weights; such a cell is run again by the next command,
+            because the weights may be there then.
         error: one line, of a failed cell.
         traceback: of a failed cell whose error is neither the user's mistake nor a plugin's.
         host: name of the machine.
         pid: of the process.
     """
 
-    cell: str
+    cell: Cell
     state: State
     started: float
     ended: float | None = None
@@ -76,45 +79,42 @@ class Record:
     host: str = ""
     pid: int = 0
 
-    def but(self, **changes: Any) -> "Record":
-        """The same with some values changed."""
-        return replace(self, **changes)
-
 
 class Records:
-    """The records of an experiment, one small file each, replaced whole.
+    """The records of an experiment, one small file for each cell.
 
     Args:
         folder: the experiment's.
     """
 
     def __init__(self, folder: Path):
-        self.folder = Path(folder) / "cells"
+        self.experiment, self.folder = Path(folder), Path(folder) / "cells"
 
     def write(self, record: Record) -> None:
-        """Replace a cell's record.
+        """Write or replace a cell's record.
 
         Raises:
             ExperimentError: if the disk is full or cannot be written.
         """
-        path = self.folder / f"{record.cell}.json"
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(asdict(record), indent=1) + "\n", encoding="utf-8")
-            partial.replace(path)
-        except OSError as error:
-            raise ExperimentError(
-                f"{path} could not be written ({error.strerror}): make room and give the same command again."
-            ) from error
+        text = json.dumps(asdict(record), indent=1) + "\n"
+        write_whole(self.path(record.cell), text, ExperimentError, "make room and give the same command again")
 
     def read(self, cell: Cell) -> Record | None:
-        """A cell's record; None where there is none or it is damaged (the cell is then run again)."""
+        """A cell's record; None if there is none or it is damaged (the cell is then run again)."""
         try:
-            return Record(**json.loads((self.folder / f"{cell.name}.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            values = json.loads(self.path(cell).read_text(encoding="utf-8"))
+            return Record(**values | {"cell": Cell(**values["cell"])})
+        except (OSError, ValueError, TypeError, KeyError):
             return None
 
+    def path(self, cell: Cell) -> Path:
+        """The file of a cell's record."""
+        return self.folder / f"{cell.name}.json"
+
     def log(self, cell: Cell) -> Path:
-        """The file that what a cell's run says goes to."""
+        """The file with everything that a cell's run prints."""
         return self.folder / f"{cell.name}.log"
+
+    def run_folder(self, record: Record) -> Path | None:
+        """The folder of a cell's run, once it is known."""
+        return self.experiment / RUNS / record.run if record.run else None

@@ -1,9 +1,8 @@
-"""The commands `toolkit experiment` and `toolkit status`: what their options mean, and what they print."""
+"""The commands `toolkit experiment` and `toolkit status`: their options, and what they print."""
 
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,81 +11,70 @@ import click
 
 from toolkit.errors import ExperimentError, counted
 from toolkit.experiment.display import LiveDisplay, print_cells
-from toolkit.experiment.plan import PLAN, read_plan
+from toolkit.experiment.engine import Workers, cluster_workers, local_workers
+from toolkit.experiment.plan import existing_plan
 from toolkit.experiment.planning import make_plan
 from toolkit.experiment.progress import Progress, is_alive
 from toolkit.experiment.running import run_experiment
 from toolkit.training.preparation import Source
 
-OURS = {"fold": "--folds", "seed": "--seeds", "output_folder": "--output", "protocol.name": "--protocol"}
+INSTEAD = {"fold": "--folds", "seed": "--seeds", "output_folder": "--output", "protocol.name": "--protocol"}
 REFRESH_S = 2.0
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Where the cells of an experiment are trained.
+class WorkerOptions:
+    """The command's options on where cells are trained; None and empty: not given.
 
     Args:
         jobs: trainings at a time on this machine.
+        gpus: of this machine, one for each job.
         threads: of each training.
-        gpus: of this machine, one for each job; empty where no GPU is given to a job by name.
-        scheduler: address of a Dask scheduler, or None.
+        scheduler: address of a Dask scheduler.
         resources: what a training takes of a Dask worker: name -> amount.
+
+    Raises:
+        ExperimentError: if two options exclude each other.
     """
 
-    jobs: int = 1
-    threads: int = 1
+    jobs: int | None = None
     gpus: tuple[str, ...] = ()
+    threads: int | None = None
     scheduler: str | None = None
     resources: Mapping[str, float] = field(default_factory=dict)
 
-    @classmethod
-    def read(
-        cls,
-        *,
-        jobs: int | None,
-        gpus: str | None,
-        threads: int | None,
-        scheduler: str | None,
-        resources: Sequence[str],
-        overrides: Sequence[str],
-    ) -> "Settings":
-        """Make them of the command's options.
-
-        Raises:
-            ExperimentError: for options that exclude each other or cannot be read.
-        """
-        for word in overrides:
-            key = word.removeprefix("--").partition("=")[0]
-            if word.startswith("--") and key in OURS:
-                raise ExperimentError(f"--{key} is for one run: an experiment takes {OURS[key]}.")
-        given = tuple(gpus.split(",")) if gpus else ()
-        if scheduler is None and resources:
+    def __post_init__(self):
+        if self.scheduler is None and self.resources:
             raise ExperimentError("--resource is for the workers of a Dask cluster: give its --scheduler too.")
-        if scheduler is not None and (jobs or gpus):
+        if self.scheduler is not None and (self.jobs or self.gpus):
             raise ExperimentError("--jobs and --gpus are for this machine; with --scheduler the cluster has workers.")
-        if given and jobs not in (None, len(given)):
-            raise ExperimentError(f"--gpus names {len(given)} and --jobs is {jobs}: each job takes one GPU.")
-        amounts = _amounts(resources)
-        jobs = len(given) or jobs or 1
-        share = max(1, len(os.sched_getaffinity(0)) // jobs) if scheduler is None else int(amounts.get("threads", 1))
-        return cls(jobs, threads or share, given, scheduler, amounts)
+        if self.gpus and self.jobs not in (None, len(self.gpus)):
+            raise ExperimentError(f"--gpus names {len(self.gpus)} and --jobs is {self.jobs}: each job takes one GPU.")
 
-    def executor(self, say: Callable[[str], None]) -> AbstractContextManager[Executor]:
-        """What the cells are submitted to."""
+    @property
+    def at_a_time(self) -> int:
+        """How many cells this machine trains at a time."""
+        return len(self.gpus) or self.jobs or 1
+
+    @property
+    def threads_each(self) -> int:
+        """The threads of each training: as given, else its share of the cores, or what it takes of a Dask worker."""
         if self.scheduler is not None:
-            from toolkit.experiment.cluster import cluster_executor
+            return self.threads or int(self.resources.get("threads", 1))
+        return self.threads or max(1, len(os.sched_getaffinity(0)) // self.at_a_time)
 
-            return cluster_executor(self.scheduler, resources=self.resources, same=used_code)
-        from toolkit.experiment.workers import LocalWorkers
-
-        return LocalWorkers(self.jobs, threads=self.threads, gpus=self.gpus, on_death=say)
+    def workers(self, tasks: int, say: Callable[[str], None]) -> AbstractContextManager[Workers]:
+        """The workers that the tasks are given to."""
+        if self.scheduler is not None:
+            return cluster_workers(self.scheduler, resources=self.resources, same=used_code)
+        jobs = min(self.at_a_time, tasks)
+        return local_workers(jobs, threads=self.threads_each, gpus=self.gpus[:jobs], say=say)
 
 
 def conduct(
-    sources: Sequence[Source], settings: Settings, *, folds: str, seeds: str, protocols: str | None, output: str
+    sources: Sequence[Source], options: WorkerOptions, *, folds: str, seeds: str, protocols: str | None, output: str
 ) -> int:
-    """Plan and run an experiment, and say how it went.
+    """Plan and run an experiment, and print how it went.
 
     Returns:
         How many of its cells failed.
@@ -101,30 +89,32 @@ def conduct(
     def say(line: str) -> None:
         click.echo(line, err=True)
 
-    cells = counted(len(plan.cells), "cell")
-    say(f"{cells}: {', '.join(plan.systems)}; folds {_listed_folds(plan.folds)}; seeds {seeds}")
-    with LiveDisplay(jobs=settings.jobs) as show:
+    listed = "; ".join(f"{', '.join(names)} of {protocol}" for protocol, names in plan.folds.items())
+    say(f"{counted(len(plan.cells), 'cell')}: {', '.join(plan.systems)}; folds {listed}; seeds {seeds}")
+    with LiveDisplay(jobs=options.at_a_time) as show:
         try:
             cells = run_experiment(
-                Path(output), plan, lambda: settings.executor(say), threads=settings.threads, say=say, show=show
+                Path(output),
+                plan,
+                lambda tasks: options.workers(tasks, say),
+                threads=options.threads_each,
+                say=say,
+                show=show,
             )
         except KeyboardInterrupt:
-            say("Stopped. The same command goes on where this one stopped.")
+            say("Stopped. The same command continues where this one stopped.")
             raise SystemExit(130) from None
     print_cells(cells)
     failed = sum(cell.state == "failed" for cell in cells)
     if failed:
-        say(f"Failed: {failed}. What they said is in {Path(output) / 'cells'}; the same command tries them again.")
+        say(f"Failed: {failed}. Their output is in {Path(output) / 'cells'}; the same command tries them again.")
     say(f"The report: toolkit report {output}")
     return failed
 
 
 def show_status(folder: str, *, watch: bool) -> None:
-    """Print how far an experiment is, with `watch` again and again."""
-    plan = read_plan(Path(folder))
-    if plan is None:
-        raise ExperimentError(f"{folder} holds no experiment ({PLAN} is missing): give the --output of one.")
-    progress = Progress(Path(folder), plan)
+    """Print the progress of an experiment, with `watch` again and again."""
+    progress = Progress(Path(folder), existing_plan(Path(folder)))
     while True:
         alive = is_alive(Path(folder))
         if watch:
@@ -136,8 +126,36 @@ def show_status(folder: str, *, watch: bool) -> None:
         time.sleep(REFRESH_S)
 
 
+def refuse_options_of_one_run(overrides: Sequence[str]) -> None:
+    """Refuse overrides of what an experiment varies.
+
+    Raises:
+        ExperimentError: naming the option to use instead.
+    """
+    for word in overrides:
+        key = word.removeprefix("--").partition("=")[0]
+        if word.startswith("--") and key in INSTEAD:
+            raise ExperimentError(f"--{key} is for one run: an experiment takes {INSTEAD[key]}.")
+
+
+def read_amounts(words: Sequence[str]) -> dict[str, float]:
+    """Name and amount of each --resource.
+
+    >>> read_amounts(["GPU=1"])
+    {'GPU': 1.0}
+    """
+    amounts = {}
+    for word in words:
+        name, _, amount = word.partition("=")
+        try:
+            amounts[name] = float(amount)
+        except ValueError:
+            raise ExperimentError(f"--resource {word!r}: a name and an amount are needed, for example GPU=1.") from None
+    return amounts
+
+
 def used_code() -> dict[str, str]:
-    """The version of the toolkit's own code and of what computes: the same on all workers, or results would differ."""
+    """The versions of the toolkit and torch: if they differ between workers, so may the results."""
     from importlib.metadata import version
 
     from toolkit.files import DISTRIBUTION
@@ -152,20 +170,5 @@ def _seeds(text: str) -> tuple[int, ...]:
     except ValueError:
         seeds = (-1,)
     if min(seeds) < 0:
-        raise ExperimentError(f"--seeds is {text!r}: whole numbers from 0 with commas between them, as 1,2,3.")
+        raise ExperimentError(f"--seeds is {text!r}: whole numbers from 0 with commas between them, for example 1,2,3.")
     return seeds
-
-
-def _amounts(words: Sequence[str]) -> dict[str, float]:
-    amounts = {}
-    for word in words:
-        name, _, amount = word.partition("=")
-        try:
-            amounts[name] = float(amount)
-        except ValueError:
-            raise ExperimentError(f"--resource {word!r}: a name and an amount are needed, as GPU=1.") from None
-    return amounts
-
-
-def _listed_folds(folds: Mapping[str, Sequence[str]]) -> str:
-    return "; ".join(f"{', '.join(names)} of {protocol}" for protocol, names in folds.items())

@@ -1,4 +1,4 @@
-"""How far an experiment is, drawn: live in a terminal, as lines elsewhere, as the table of `toolkit status`."""
+"""Shows the progress of an experiment: live in a terminal, as lines elsewhere, as the table of `toolkit status`."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,15 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 from toolkit.errors import counted
+from toolkit.experiment.cells import Cell
 from toolkit.experiment.progress import CellProgress, seconds_left
 from toolkit.terminal import console_for_output
 
 STATES = ("done", "running", "interrupted", "failed", "waiting")
-SHOWN = 12  # running cells that the live display has room for
+SHOWN = 12  # running cells in the live display
 
 
 def duration(seconds: float) -> str:
-    """Seconds for a reader.
+    """Seconds in words.
 
     >>> duration(48), duration(125), duration(7260)
     ('48 s', '2 min 05 s', '2 h 01 min')
@@ -33,7 +34,7 @@ def duration(seconds: float) -> str:
 
 
 def headline(cells: Sequence[CellProgress], *, jobs: int | None = None) -> str:
-    """One line: how many cells are in which state, and how long the rest may take."""
+    """One line: the number of cells in each state, and how long the rest may take."""
     counts = Counter(cell.state for cell in cells)
     parts = [f"{counts['done']} of {counted(len(cells), 'cell')} done"]
     parts += [f"{counts[state]} {state}" for state in STATES[1:] if counts[state]]
@@ -44,8 +45,8 @@ def headline(cells: Sequence[CellProgress], *, jobs: int | None = None) -> str:
 
 
 def describe(cell: CellProgress) -> str:
-    """One line on a cell."""
-    name = f"{cell.cell.system}  {cell.cell.protocol}  fold {cell.cell.fold}  seed {cell.cell.seed}"
+    """One line about a cell."""
+    name = "{}  {}  fold {}  seed {}".format(*cell.cell.key)
     if cell.state == "done":
         ua = "" if cell.ua is None else f"  UA {100 * cell.ua:.1f} %"
         return f"{name}  done in {duration(cell.seconds)}{ua}"
@@ -58,18 +59,18 @@ def describe(cell: CellProgress) -> str:
 
 
 class LiveDisplay:
-    """The display of `toolkit experiment`: use as a context manager, call with the cells.
+    """The display of `toolkit experiment`: a context manager that gives the function to call with the cells.
 
-    In a terminal it is drawn anew each time; elsewhere a line is printed for each cell that ends.
+    A terminal shows a picture that is updated; elsewhere a line is printed for each cell that ends.
 
     Args:
-        jobs: cells that run at a time, for the time that is left.
+        jobs: cells that run at a time, to estimate the time that is left.
     """
 
     def __init__(self, *, jobs: int):
         self.jobs, self.console = jobs, Console(stderr=True, highlight=False)
         self._live = Live(console=self.console, transient=True, auto_refresh=False)
-        self._seen: set[str] | None = None
+        self._seen: set[Cell] | None = None
 
     def __enter__(self) -> Callable[[Sequence[CellProgress]], None]:
         if self.console.is_terminal:
@@ -80,13 +81,13 @@ class LiveDisplay:
         self._live.stop()
 
     def show(self, cells: Sequence[CellProgress]) -> None:
-        """Draw."""
+        """Show the cells."""
         ended = [cell for cell in cells if cell.state in ("done", "failed")]
         if self._seen is None:
-            self._seen = {cell.cell.name for cell in ended if cell.state == "done"}
+            self._seen = {cell.cell for cell in ended if cell.state == "done"}
         for cell in ended:
-            if cell.cell.name not in self._seen:
-                self._seen.add(cell.cell.name)
+            if cell.cell not in self._seen:
+                self._seen.add(cell.cell)
                 self.console.print(Text(f"[{len(self._seen)}/{len(cells)}] {describe(cell)}"), soft_wrap=True)
         if self.console.is_terminal:
             self._live.update(self._picture(cells), refresh=True)
@@ -103,7 +104,7 @@ class LiveDisplay:
 
 
 def print_cells(cells: Sequence[CellProgress]) -> None:
-    """The table of `toolkit status`: cells by system and state, then what is under way and what failed."""
+    """The table of `toolkit status`: cells by system and state, then a line for each cell that runs or failed."""
     console = console_for_output()
     systems = dict.fromkeys(cell.cell.system for cell in cells)
     counts = Counter((cell.cell.system, cell.state) for cell in cells)

@@ -1,4 +1,4 @@
-"""What an experiment has found so far, read from its folder."""
+"""The results of an experiment so far, read from its folder."""
 
 import csv
 from collections.abc import Mapping
@@ -12,8 +12,7 @@ import numpy as np
 from toolkit.corpus import Utterance, read_manifest
 from toolkit.errors import ExperimentError, did_you_mean
 from toolkit.experiment.cells import Cell, Records
-from toolkit.experiment.plan import PLAN, read_plan
-from toolkit.experiment.tasks import RUNS
+from toolkit.experiment.plan import existing_plan
 from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, MANIFEST, PREDICTIONS, RESULTS, read_results
 
 
@@ -27,7 +26,7 @@ class FinishedRun:
         fold: its name.
         seed: of the run.
         folder: the run's.
-        recipe: resolved, plain; of the system, so its fold and seed are not the run's.
+        recipe: the system's, resolved and plain; its fold and seed are not the run's.
     """
 
     system: str
@@ -63,19 +62,19 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class Outcome:
-    """An experiment with what is finished of it.
+    """An experiment with its finished runs.
 
     Args:
         folder: the experiment's.
         systems: names, in the order of the command.
-        baseline: what the others are compared with.
+        baseline: the system that the others are compared with.
         protocols: names, in order.
         folds: protocol -> names of all planned folds, in order.
         seeds: all planned ones.
         labels: the classes in order.
         planned: every cell.
         runs: one for each finished cell, in the order of the plan.
-        failures: name of a failed cell -> its error in one line.
+        failures: system, protocol, fold and seed of a failed cell -> its error in one line.
     """
 
     folder: Path
@@ -87,7 +86,7 @@ class Outcome:
     labels: tuple[str, ...]
     planned: tuple[Cell, ...]
     runs: tuple[FinishedRun, ...]
-    failures: Mapping[str, str]
+    failures: Mapping[tuple[str, str, str, int], str]
 
     def of(self, system: str, protocol: str) -> list[FinishedRun]:
         """The finished runs of a system under a protocol."""
@@ -110,31 +109,28 @@ def read_experiment(folder: Path) -> Outcome:
         ExperimentError: if it holds no experiment, or a damaged one.
     """
     folder = Path(folder)
-    plan = read_plan(folder)
-    if plan is None:
-        raise ExperimentError(f"{folder} holds no experiment ({PLAN} is missing): give the --output of one.")
-    records, runs, failures = Records(folder), [], {}
+    plan, records, runs, failures = existing_plan(folder), Records(folder), [], {}
     for cell in plan.cells:
         record = records.read(cell)
         if record is None:
             continue
+        run = records.run_folder(record)
         if record.state == "failed":
-            failures[cell.name] = record.error or ""
-        elif record.state == "done" and record.run and (folder / RUNS / record.run / RESULTS).is_file():
-            recipe = plan.systems[cell.system].recipe
-            runs.append(FinishedRun(*cell.place, folder / RUNS / record.run, recipe))
+            failures[cell.key] = record.error or ""
+        elif record.state == "done" and run and (run / RESULTS).is_file():
+            runs.append(FinishedRun(*cell.key, run, plan.systems[cell.system].recipe))
     systems = tuple(plan.systems)
     return Outcome(
-        folder,
-        systems,
-        systems[0],
-        plan.protocols,
-        plan.folds,
-        plan.seeds,
-        plan.labels,
-        plan.cells,
-        tuple(runs),
-        failures,
+        folder=folder,
+        systems=systems,
+        baseline=systems[0],
+        protocols=plan.protocols,
+        folds=plan.folds,
+        seeds=plan.seeds,
+        labels=plan.labels,
+        planned=plan.cells,
+        runs=tuple(runs),
+        failures=failures,
     )
 
 

@@ -1,17 +1,20 @@
 """An experiment's plan, its systems and cells, and the file that keeps it."""
 
 import json
-import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from toolkit.errors import ExperimentError, counted
 from toolkit.experiment.cells import Cell
+from toolkit.files import write_whole
 
 PLAN = "experiment.json"
 VERSION = 1
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -19,9 +22,9 @@ class PlannedSystem:
     """A recipe that is part of an experiment.
 
     Args:
-        fingerprint: hash of its settings, its data and the code of its plugins.
+        fingerprint: hash of its settings, its data and its plugins' code.
         recipe: resolved, plain.
-        data_folder: where the corpus is; None where it makes its own.
+        data_folder: where the corpus is; None if it makes its own.
         reduced: whether the recipe's `without_data` settings replace its own.
     """
 
@@ -57,10 +60,10 @@ class Plan:
 def merged(old: Plan | None, new: Plan) -> tuple[Plan, list[str]]:
     """Add a plan to what its folder holds.
 
-    Cells whose system has changed since, in its settings, data or code, are left out: a table never mixes them.
+    Cells whose system has changed since, in its settings, data or code, are left out: no table mixes the two.
 
     Returns:
-        The plan of both, and lines that say what was left out.
+        The plan of both, and a line for each system with cells that were left out.
 
     Raises:
         ExperimentError: if the two are of different data or labels.
@@ -71,41 +74,47 @@ def merged(old: Plan | None, new: Plan) -> tuple[Plan, list[str]]:
         raise ExperimentError(
             "This folder holds an experiment on other utterances or labels: choose another --output for this one."
         )
-    systems = {**old.systems, **new.systems}
-    places = {cell.place for cell in new.cells}
-    kept, left = [], {}
-    for cell in old.cells:
-        if cell.fingerprint != systems[cell.system].fingerprint:
-            left[cell.system] = left.get(cell.system, 0) + 1
-        elif cell.place not in places:
-            kept.append(cell)
-    said = [
-        f"{system}: the tables leave out {counted(count, 'cell')} with other settings or code; runs/ keeps what was run"
-        for system, count in left.items()
+    systems, keys = {**old.systems, **new.systems}, {cell.key for cell in new.cells}
+    changed = [cell.system for cell in old.cells if cell.fingerprint != systems[cell.system].fingerprint]
+    left_out = [
+        f"{system}: the tables leave out {counted(count, 'cell')} with other settings or code; runs/ keeps their runs"
+        for system, count in Counter(changed).items()
     ]
+    kept = [cell for cell in old.cells if cell.system not in changed and cell.key not in keys]
     folds = {
-        protocol: tuple(dict.fromkeys((*old.folds.get(protocol, ()), *new.folds.get(protocol, ()))))
-        for protocol in dict.fromkeys((*old.protocols, *new.protocols))
+        protocol: _union(old.folds.get(protocol, ()), new.folds.get(protocol, ()))
+        for protocol in _union(old.protocols, new.protocols)
     }
-    seeds = tuple(dict.fromkeys((*old.seeds, *new.seeds)))
-    cells = (*kept, *new.cells)
-    return replace(new, systems=systems, protocols=tuple(folds), folds=folds, seeds=seeds, cells=cells), said
+    whole = Plan(
+        systems, tuple(folds), folds, _union(old.seeds, new.seeds), new.labels, new.corpus, (*kept, *new.cells)
+    )
+    return whole, left_out
+
+
+def _union(old: Iterable[T], new: Iterable[T]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys((*old, *new)))
 
 
 def write_plan(folder: Path, plan: Plan) -> None:
     """Write a plan to its folder, whole or not at all."""
-    path = Path(folder) / PLAN
-    partial = path.with_name(f".{PLAN}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps({"version": VERSION, **asdict(plan)}, indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise ExperimentError(f"{path} cannot be written ({error.strerror}): choose another --output.") from error
+    text = json.dumps({"version": VERSION, **asdict(plan)}, indent=1) + "\n"
+    write_whole(Path(folder) / PLAN, text, ExperimentError, "choose another --output")
+
+
+def existing_plan(folder: Path) -> Plan:
+    """The plan that a folder holds.
+
+    Raises:
+        ExperimentError: if it holds none, or `read_plan` raises.
+    """
+    plan = read_plan(folder)
+    if plan is None:
+        raise ExperimentError(f"{folder} holds no experiment ({PLAN} is missing): give the --output of one.")
+    return plan
 
 
 def read_plan(folder: Path) -> Plan | None:
-    """The plan that a folder holds, None where it holds none.
+    """The plan that a folder holds; None if it holds none.
 
     Raises:
         ExperimentError: if it is damaged or of another version.

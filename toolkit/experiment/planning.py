@@ -1,4 +1,4 @@
-"""From recipes, folds and seeds to an experiment's cells; refuses what cannot be compared."""
+"""From recipes, folds and seeds to the cells of an experiment; systems that cannot be compared are refused."""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from toolkit.recipe.schema import ProtocolSpec, Recipe
 from toolkit.training.identity import manifest_rows, run_hash
 from toolkit.training.preparation import Preparation, Source, prepare_folds
 
-OF_THE_CELL = ("fold", "seed", "protocol", "output_folder", "data_folder")  # of a recipe, but not of a system
+NOT_THE_SYSTEMS = ("fold", "seed", "protocol", "output_folder", "data_folder")  # keys of a recipe
 
 
 def make_plan(
@@ -30,13 +30,13 @@ def make_plan(
 
     Args:
         sources: recipes with their data; the first is the baseline.
-        protocols: names; None: the recipes' own, which must then be one.
+        protocols: names; None: the recipes' own, which must then be the same.
         folds: names; None: all of each protocol.
         seeds: of the runs.
 
     Raises:
-        ExperimentError: if two recipes have one name, or are not of the same utterances, labels and protocol.
-        ProtocolError, CorpusError: if a corpus cannot be split, or a fold is not known.
+        ExperimentError: if two recipes have one name, or they do not have the same utterances, labels and protocol.
+        ProtocolError, CorpusError: if a corpus cannot be split, or a fold is unknown.
     """
     names = [source.recipe.name for source in sources]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -46,18 +46,17 @@ def make_plan(
         protocols = tuple(dict.fromkeys(source.recipe.protocol.name for source in sources))
         if len(protocols) > 1:
             raise ExperimentError(f"The recipes' protocols differ, {', '.join(protocols)}: choose by --protocol.")
-    corpora = _Corpora()
-    systems, found = {}, {}
-    reference = None
+    corpora: dict[str, list[Utterance]] = {}
+    systems, by_protocol, first = {}, {}, None
     for source in sources:
-        utterances = corpora.read(source)
+        key = json.dumps([source.recipe.as_dict()["corpus"], str(source.folder)], sort_keys=True)
+        utterances = corpora[key] = corpora.get(key) or source.read()
         systems[source.recipe.name] = _planned(source, utterances)
         for protocol in protocols:
             prepared = _prepared(source, utterances, protocol)
-            reference = reference or prepared[0]
-            _refuse_other_data(reference, prepared[0])
-            found[source.recipe.name, protocol] = _chosen(prepared, folds)
-    by_protocol = {protocol: found[names[0], protocol] for protocol in protocols}
+            first = first or prepared[0]
+            _refuse_other_data(first, prepared[0])
+            by_protocol.setdefault(protocol, _chosen(prepared, folds))
     cells = [
         Cell(name, protocol, fold, seed, systems[name].fingerprint)
         for seed in seeds
@@ -65,35 +64,15 @@ def make_plan(
         for fold in by_protocol[protocol]
         for name in names
     ]
-    return Plan(
-        systems,
-        tuple(protocols),
-        by_protocol,
-        tuple(seeds),
-        reference.targets[LABEL].classes,
-        _corpus_hash(reference.utterances),
-        tuple(cells),
-    )
-
-
-class _Corpora:
-    """Reads each corpus once, however many recipes use it."""
-
-    def __init__(self):
-        self._read: dict[str, list[Utterance]] = {}
-
-    def read(self, source: Source) -> list[Utterance]:
-        key = json.dumps([source.recipe.as_dict()["corpus"], str(source.folder)], sort_keys=True)
-        if key not in self._read:
-            self._read[key] = source.read()
-        return self._read[key]
+    labels, corpus = first.targets[LABEL].classes, _corpus_hash(first.utterances)
+    return Plan(systems, tuple(protocols), by_protocol, tuple(seeds), labels, corpus, tuple(cells))
 
 
 def _planned(source: Source, utterances: Sequence[Utterance]) -> PlannedSystem:
     recipe = source.recipe
     labelled, _ = apply_labels(utterances, labels=recipe.labels, label_map=recipe.label_map)
     plain = recipe.as_dict()
-    settings = {key: value for key, value in plain.items() if key not in OF_THE_CELL}
+    settings = {key: value for key, value in plain.items() if key not in NOT_THE_SYSTEMS}
     settings["protocol_args"] = plain["protocol"]["args"]
     folder = None if source.folder is None else str(source.folder.absolute())
     fingerprint = run_hash(settings, manifest_rows(labelled), used_versions(recipe))
@@ -110,8 +89,8 @@ def with_protocol(recipe: Recipe, name: str) -> Recipe:
 def _prepared(source: Source, utterances: Sequence[Utterance], protocol: str) -> list[Preparation]:
     if protocol not in PROTOCOLS:
         raise ExperimentError(
-            f"--protocol: none is called {protocol!r}.{did_you_mean(protocol, PROTOCOLS)} "
-            f"Known are {', '.join(PROTOCOLS)}."
+            f"--protocol: there is no protocol {protocol!r}.{did_you_mean(protocol, PROTOCOLS)} "
+            f"Protocols are {', '.join(PROTOCOLS)}."
         )
     return prepare_folds(replace(source, recipe=with_protocol(source.recipe, protocol)), utterances)
 

@@ -1,10 +1,9 @@
-"""How far an experiment is, read from its folder: by the process that runs it and by any other."""
+"""The progress of an experiment, read from its folder: by the process that runs it and by any other."""
 
 import csv
-import fcntl
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +11,7 @@ from typing import Literal
 from toolkit.errors import ExperimentError, ToolkitError
 from toolkit.experiment.cells import Cell, Record, Records
 from toolkit.experiment.plan import Plan
-from toolkit.experiment.tasks import RUNS
+from toolkit.files import locked
 from toolkit.training.run_folder import EPOCHS, RESULTS, read_results
 
 LOCK = "lock"
@@ -20,16 +19,16 @@ LOCK = "lock"
 
 @dataclass(frozen=True)
 class CellProgress:
-    """Where a cell stands.
+    """The progress of a cell.
 
     Args:
         cell: which.
-        state: waiting (never begun), running, interrupted, done or failed.
-        record: what is known of it, or None.
+        state: waiting (never started), running, interrupted, done or failed.
+        record: None while it waits.
         epoch: epochs that are done.
-        seconds: since it was begun, or how long it took.
-        ua: of its test, where it is done.
-        stamps: what has to be said of that.
+        seconds: since it was started, or until it ended.
+        ua: of its test, if it is done.
+        stamps: notes that belong to its result.
     """
 
     cell: Cell
@@ -42,7 +41,7 @@ class CellProgress:
 
 
 class Progress:
-    """Reads how far every cell is; what is finished is read once.
+    """Reads the progress of every cell; what is done is read once.
 
     Args:
         folder: the experiment's.
@@ -50,49 +49,36 @@ class Progress:
     """
 
     def __init__(self, folder: Path, plan: Plan):
-        self.folder, self.plan = Path(folder), plan
-        self.records = Records(folder)
-        self._done: dict[str, CellProgress] = {}
+        self.plan, self.records = plan, Records(folder)
+        self._done: dict[Cell, CellProgress] = {}
 
     def cells(self, *, alive: bool) -> list[CellProgress]:
         """Every cell of the plan, in order.
 
         Args:
-            alive: whether a process runs the experiment; where none does, what was begun is interrupted.
+            alive: whether a process runs the experiment; if none does, a cell that was started is interrupted.
         """
-        return [self._cell(cell, alive) for cell in self.plan.cells]
+        return [self._done.get(cell) or self._cell(cell, alive) for cell in self.plan.cells]
 
     def _cell(self, cell: Cell, alive: bool) -> CellProgress:
-        if cell.name in self._done:
-            return self._done[cell.name]
         record = self.records.read(cell)
         if record is None:
             return CellProgress(cell, "waiting")
+        run = self.records.run_folder(record)
         if record.state == "running":
             seconds = time.time() - record.started
-            return CellProgress(cell, "running" if alive else "interrupted", record, self._epochs(record), seconds)
-        results = self.folder / RUNS / record.run / RESULTS if record.run else None
+            return CellProgress(cell, "running" if alive else "interrupted", record, _epochs(run), seconds)
         seconds = (record.ended or record.started) - record.started
         if record.state == "failed":
             return CellProgress(cell, "failed", record, seconds=seconds)
-        if results is None or not results.is_file():
+        if run is None or not (run / RESULTS).is_file():
             return CellProgress(cell, "waiting")  # its run was deleted
-        done = CellProgress(cell, "done", record, record.epochs or 0, seconds, *_ua_and_stamps(results))
-        self._done[cell.name] = done
-        return done
-
-    def _epochs(self, record: Record) -> int:
-        if record.run is None:
-            return 0
-        try:
-            with (self.folder / RUNS / record.run / EPOCHS).open(newline="") as file:
-                return sum(1 for _ in csv.DictReader(file))
-        except OSError:
-            return 0
+        self._done[cell] = CellProgress(cell, "done", record, record.epochs or 0, seconds, *_ua_and_stamps(run))
+        return self._done[cell]
 
 
 def seconds_left(cells: Sequence[CellProgress], *, jobs: int) -> float | None:
-    """How long the rest may take, by what finished cells of the same system took; None where none is finished.
+    """How long the rest may take, judged by finished cells of the same system; None if none is finished.
 
     Args:
         cells: of the whole experiment.
@@ -121,35 +107,37 @@ def held(folder: Path) -> Iterator[bool]:
     Raises:
         ExperimentError: if the folder cannot be written.
     """
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        lock = (Path(folder) / LOCK).open("a")
-    except OSError as error:
-        raise ExperimentError(f"{folder} cannot be written ({error.strerror}): choose another --output.") from error
-    with lock:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            ours = stack.enter_context(locked(Path(folder) / LOCK, wait=False))
+        except OSError as error:
+            raise ExperimentError(f"{folder} cannot be written ({error.strerror}): choose another --output.") from error
+        yield ours
 
 
 def is_alive(folder: Path) -> bool:
     """Whether a process runs the experiment of a folder."""
     try:
-        with (Path(folder) / LOCK).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return False
-    except FileNotFoundError:
-        return False
+        with locked(Path(folder) / LOCK, wait=False, shared=True) as free:
+            return not free
     except OSError:
-        return True
+        return False
 
 
-def _ua_and_stamps(path: Path) -> tuple[float | None, tuple[str, ...]]:
+def _epochs(run: Path | None) -> int:
+    if run is None:
+        return 0
     try:
-        results = read_results(path)
+        with (run / EPOCHS).open(newline="") as file:
+            return sum(1 for _ in csv.DictReader(file))
+    except OSError:
+        return 0
+
+
+def _ua_and_stamps(run: Path) -> tuple[float | None, tuple[str, ...]]:
+    try:
+        results = read_results(run / RESULTS)
         return results["ua"], tuple(results["stamps"])
     except (ToolkitError, KeyError):
         return None, ()

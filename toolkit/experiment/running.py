@@ -1,51 +1,49 @@
-"""Running an experiment: what is missing is submitted to an executor, and watched until all is done."""
+"""Running an experiment: the engine gets what is missing, and the folder is watched until all cells have ended."""
 
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from toolkit.errors import ExperimentError
+from toolkit.errors import ToolkitError, one_line
 from toolkit.experiment.cells import Record, Records
+from toolkit.experiment.engine import Workers
 from toolkit.experiment.plan import Plan, merged, read_plan, write_plan
 from toolkit.experiment.progress import CellProgress, Progress, held
 from toolkit.experiment.tasks import Task, make_tasks, run_task
 
-WATCH_S = 1.0  # between two looks at the folder
-
-Show = Callable[[Sequence[CellProgress]], None]
+LOOK_AGAIN_S = 1.0
 
 
 def run_experiment(
     folder: Path,
     plan: Plan,
-    make_executor: Callable[[], AbstractContextManager[Executor]],
+    start_workers: Callable[[int], AbstractContextManager[Workers]],
     *,
     threads: int,
     say: Callable[[str], None],
-    show: Show,
+    show: Callable[[Sequence[CellProgress]], None],
 ) -> list[CellProgress]:
     """Run the cells of a plan that are not finished.
 
-    One process at a time runs the experiment of a folder. Another one that is started meanwhile shows how far it is,
-    and does what is missing in the end.
+    One process at a time runs the experiment of a folder. A second one waits for it, shows its progress, and then runs
+    what is missing.
 
     Args:
         folder: the experiment's.
-        plan: of this command; cells of earlier commands in the folder are left as they are.
-        make_executor: makes what the tasks are submitted to; its `stop` ends what is running, where it has one.
+        plan: of this command; other cells in the folder are left as they are.
+        start_workers: gets the number of tasks and gives the workers that run them.
         threads: that torch computes with in each task.
         say: prints a line for the reader.
-        show: draws how far the cells of this plan are.
+        show: shows the progress of this plan's cells.
 
     Returns:
         How each cell of this plan ended.
     """
     folder = Path(folder).absolute()
     progress = Progress(folder, plan)
-    with ExitStack() as stack:
-        _wait_for_turn(folder, stack, say, lambda: show(progress.cells(alive=True)))
+    with _turn(folder, say, lambda: show(progress.cells(alive=True))):
         whole, left_out = merged(read_plan(folder), plan)
         for line in left_out:
             say(line)
@@ -53,54 +51,37 @@ def run_experiment(
         missing = [c.cell for c in progress.cells(alive=False) if c.state != "done" or c.record.random]
         tasks = make_tasks(folder, plan, missing, threads=threads)
         if tasks:
-            _run(tasks, make_executor, Records(folder), lambda: show(progress.cells(alive=True)))
+            with start_workers(len(tasks)) as workers:
+                show(progress.cells(alive=True))
+                for ended in workers.run(run_task, tasks):
+                    for task, error in ended:
+                        _record_loss(progress.records, task, error)
+                    show(progress.cells(alive=True))
     return progress.cells(alive=False)
 
 
-def _wait_for_turn(folder: Path, stack: ExitStack, say: Callable[[str], None], show: Callable[[], None]) -> None:
+@contextmanager
+def _turn(folder: Path, say: Callable[[str], None], show: Callable[[], None]) -> Iterator[None]:
+    """Wait until no other process runs the experiment of a folder, and keep others waiting meanwhile."""
     waiting = False
     while True:
-        attempt = ExitStack()
-        if attempt.enter_context(held(folder)):
-            stack.enter_context(attempt)
-            return
-        attempt.close()
+        with held(folder) as ours:
+            if ours:
+                yield
+                return
         if not waiting:
             waiting = True
-            say("Another process runs this experiment. Waiting for it; what it leaves undone is done here.")
+            say("Another process runs this experiment. This one waits, and then runs what is left.")
         show()
-        time.sleep(WATCH_S)
+        time.sleep(LOOK_AGAIN_S)
 
 
-def _run(
-    tasks: Sequence[Task],
-    make_executor: Callable[[], AbstractContextManager[Executor]],
-    records: Records,
-    show: Callable[[], None],
-) -> None:
-    with make_executor() as executor:
-        try:
-            futures = {executor.submit(run_task, task): task for task in tasks}
-            pending = set(futures)
-            while pending:
-                show()
-                done, pending = wait(pending, timeout=WATCH_S, return_when=FIRST_COMPLETED)
-                for future in done:
-                    _record_loss(future, futures[future], records)
-            show()
-        except BaseException:
-            getattr(executor, "stop", lambda: None)()
-            raise
-
-
-def _record_loss(future: Future, task: Task, records: Records) -> None:
-    """Record cells whose worker came to grief; what a cell itself ran into is recorded by the worker."""
-    error = future.exception()
+def _record_loss(records: Records, task: Task, error: Exception | None) -> None:
+    """Record the cells of a task that raised: a worker records the errors of its cells, but not its own death."""
     if error is None:
         return
-    text = str(error) if isinstance(error, ExperimentError) else f"{type(error).__name__}: {error}".partition("\n")[0]
-    now = time.time()
+    text, now = str(error) if isinstance(error, ToolkitError) else one_line(error), time.time()
     for cell in task.cells:
-        record = records.read(cell) or Record(cell.name, "running", now)
+        record = records.read(cell) or Record(cell, "running", now)
         if record.state == "running":
-            records.write(record.but(state="failed", ended=now, error=text))
+            records.write(replace(record, state="failed", ended=now, error=text))

@@ -82,11 +82,11 @@ def missing_table(evidence: Evidence) -> Table | None:
             "protocol": cell.protocol,
             "fold": cell.fold,
             "seed": str(cell.seed),
-            "state": "failed" if cell.name in outcome.failures else "not done",
-            "error": outcome.failures.get(cell.name) or None,
+            "state": "failed" if cell.key in outcome.failures else "not done",
+            "error": outcome.failures.get(cell.key) or None,
         }
         for cell in outcome.planned
-        if cell.place not in done
+        if cell.key not in done
     ]
     if not rows:
         return None

@@ -1,0 +1,286 @@
+"""Dask runs the cells, on worker processes of this machine or on the workers of a cluster. It is imported when used."""
+
+import contextlib
+import importlib.util
+import logging
+import os
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from toolkit.errors import ExperimentError, counted, one_line
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+ATTEMPTS = 3
+CONNECT_S = 10.0
+POLL_S, WATCH_S = 0.05, 1.0
+SILENT = logging.CRITICAL + 1
+SETTINGS = {  # instead of Dask's defaults and the user's Dask configuration, for the workers of this machine
+    "distributed.scheduler.allowed-failures": ATTEMPTS - 1,
+    "distributed.scheduler.worker-saturation": 1.0,  # no worker is given a cell while it runs another
+    "distributed.scheduler.worker-ttl": None,  # a training may hold the interpreter's lock for long
+    "distributed.deploy.lost-worker-timeout": "1 hour",  # a new process may start slowly
+    "distributed.worker.daemon": False,  # a training may start processes that load data
+    "distributed.worker.profile.enabled": False,
+    "distributed.nanny.pre-spawn-environ": {},  # Dask's own makes malloc give back memory in every training step
+}
+
+T = TypeVar("T")
+
+
+class Workers:
+    """The workers of a Dask scheduler.
+
+    Args:
+        client: connected to the scheduler.
+        resources: what a call takes of a worker: name -> amount; if empty, one of its threads.
+    """
+
+    def __init__(self, client: "Client", resources: Mapping[str, float]):
+        self.client, self.resources = client, dict(resources)
+        self._address = client.scheduler.address
+
+    def run(self, function: Callable[[T], Any], arguments: Iterable[T]) -> Iterator[list[tuple[T, Exception | None]]]:
+        """Call a function once for each argument, on as many workers at a time as there are.
+
+        Dask gives all that it has to workers at once, and counts a worker's death against every call that waits there.
+        So a call is submitted only when a worker is free. A call whose worker dies runs again on another one.
+
+        Yields:
+            At least once a second the calls that have ended since: their argument, and what they raised or None.
+        """
+        waiting, running = deque(arguments), {}
+        while waiting or running:
+            free = self._free() - len(running) if waiting else 0
+            for argument in [waiting.popleft() for _ in range(min(free, len(waiting)))]:
+                running[self.client.submit(function, argument, pure=False, resources=self.resources)] = argument
+            until = time.monotonic() + WATCH_S
+            while not (ended := [future for future in running if future.done()]) and time.monotonic() < until:
+                time.sleep(POLL_S)
+            found = [(running.pop(future), self._error(future)) for future in ended]
+            del ended  # Dask keeps what a future returned, and runs it again if it is lost with its worker
+            if self.client.status == "closed":
+                found += [(argument, self._loss()) for argument in waiting]
+                waiting.clear()
+            yield found
+
+    def _free(self) -> int:
+        """How many calls the workers can take at a time."""
+        if self.client.status != "running":
+            return 0
+        try:
+            return sum(_room(worker, self.resources) for worker in _workers(self.client).values())
+        except Exception:  # the connection was lost at this moment: Dask connects again or closes the client
+            return 0
+
+    def _error(self, future: "Future") -> Exception | None:
+        from distributed import KilledWorker
+
+        if future.cancelled():
+            return self._loss()
+        error = future.exception()
+        if isinstance(error, KilledWorker):
+            return ExperimentError(
+                f"{counted(error.allowed_failures + 1, 'worker')} died on this cell, the last one at "
+                f"{error.last_worker.address}: its log may say why. If memory runs out, train fewer cells at a time or "
+                "take smaller batches."
+            )
+        return error
+
+    def _loss(self) -> ExperimentError:
+        return ExperimentError(
+            f"The Dask scheduler at {self._address} was lost during this cell: check that it is running, and give the "
+            "same command again."
+        )
+
+
+@contextlib.contextmanager
+def local_workers(
+    jobs: int, *, threads: int, gpus: Sequence[str] = (), say: Callable[[str], None] = print
+) -> Iterator[Workers]:
+    """Start worker processes on this machine, which train one cell at a time each.
+
+    One that dies is replaced. All end with this process, however it ends; leaving the `with` block kills them.
+
+    Args:
+        jobs: how many processes.
+        threads: that each may compute with (OMP_NUM_THREADS, MKL_NUM_THREADS).
+        gpus: one for each process, as in CUDA_VISIBLE_DEVICES; empty leaves that variable as it is.
+        say: prints a line for the reader.
+    """
+    import dask
+    from distributed import Nanny, Scheduler, SpecCluster
+
+    _silence_dask()
+    common = {"host": "127.0.0.1", "nthreads": 1, "memory_limit": 0, "dashboard": False, "silence_logs": SILENT}
+    specs = {
+        i: {"cls": Nanny, "options": common | {"env": {"CUDA_VISIBLE_DEVICES": gpus[i]} if gpus else {}}}
+        for i in range(jobs)
+    }
+    dashboard = importlib.util.find_spec("bokeh") is not None
+    scheduler = {"host": "127.0.0.1", "dashboard": dashboard, "dashboard_address": "127.0.0.1:0"}
+    numbers = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    with (
+        dask.config.set({**dask.config.merge(*dask.config.defaults), **SETTINGS}),
+        _environment(numbers),
+    ):
+        with _without_ctrl_c():
+            cluster = SpecCluster(workers=specs, scheduler={"cls": Scheduler, "options": scheduler})
+        try:
+            if dashboard:
+                say(f"Dask's dashboard: {cluster.dashboard_link}")
+            with _deaths(say), cluster_workers(cluster.scheduler_address) as workers:
+                yield workers
+        finally:
+            for nanny in cluster.workers.values():
+                nanny.close_gracefully()  # it starts no other process
+                with contextlib.suppress(TypeError, ProcessLookupError):
+                    os.kill(nanny.pid, signal.SIGKILL)
+            cluster.close()
+
+
+@contextlib.contextmanager
+def cluster_workers(
+    address: str, *, resources: Mapping[str, float] | None = None, same: Callable[[], Any] | None = None
+) -> Iterator[Workers]:
+    """Connect to a Dask scheduler; leaving the `with` block removes everything of ours from its queue.
+
+    Dask cannot end a call that is running: it runs to its end there.
+
+    Args:
+        address: of the scheduler, for example tcp://host:8786.
+        resources: what a call takes of a worker: name -> amount; if empty, one of its threads.
+        same: must return the same here and on all workers that are there now, for example the version of the code.
+
+    Raises:
+        ExperimentError: if the scheduler cannot be reached, no worker offers the resources, or a worker is not the
+            same.
+    """
+    resources = resources or {}
+    client = _connect(address)
+    try:
+        _check_resources(client, address, resources)
+        if same is not None:
+            _check_same(client, same)
+        yield Workers(client, resources)
+    finally:
+        client.close()
+
+
+def _connect(address: str) -> "Client":
+    from distributed import Client
+
+    _silence_dask()
+    client = Client.__new__(Client)  # kept for `close`: if one that failed is garbage, collecting it can block the next
+    try:
+        client.__init__(address, timeout=CONNECT_S, set_as_default=False, name="toolkit-experiment")
+    except Exception as error:
+        with contextlib.suppress(Exception):  # it may fail before there is anything to close
+            client.close()
+        raise ExperimentError(
+            f"No Dask scheduler answers at {address!r} ({one_line(error)}): start one with `dask scheduler` and give "
+            "the address that it prints, for example tcp://host:8786."
+        ) from error
+    return client
+
+
+def _check_resources(client: "Client", address: str, resources: Mapping[str, float]) -> None:
+    if any(not amount > 0 for amount in resources.values()):
+        raise ExperimentError(f"A cell takes {_listed(resources)} of a worker: amounts must be above 0.")
+    workers = _workers(client).values()
+    if any(_room(worker, resources) for worker in workers):
+        return
+    start = f"dask worker {address} --nthreads 1" + (f' --resources "{_listed(resources)}"' if resources else "")
+    if not workers:
+        raise ExperimentError(f"The Dask scheduler at {address} has no workers: start some with `{start}`.")
+    offers = Counter(_listed(worker["resources"]) for worker in workers)
+    raise ExperimentError(
+        f"No worker of the Dask scheduler at {address} offers {_listed(resources)}; its workers offer "
+        f"{'; '.join(f'{offer} ({n} of them)' for offer, n in offers.items())}: start some with `{start}`."
+    )
+
+
+def _check_same(client: "Client", same: Callable[[], Any]) -> None:
+    here = same()
+    for worker, there in client.run(same, on_error="return").items():
+        if isinstance(there, BaseException):
+            raise ExperimentError(
+                f"The worker at {worker} does not report the version of its code ({one_line(there)}): install the "
+                "same version of the toolkit there."
+            )
+        if there != here:
+            raise ExperimentError(
+                f"The worker at {worker} has other code: {there} there, {here} here. Install the same version and "
+                "restart the worker."
+            )
+
+
+def _workers(client: "Client") -> Mapping[str, Mapping[str, Any]]:
+    return client.scheduler_info(n_workers=-1)["workers"]
+
+
+def _room(worker: Mapping[str, Any], resources: Mapping[str, float]) -> int:
+    """How many calls a worker can take at a time."""
+    offered = worker["resources"]
+    return min([worker["nthreads"], *(int(offered.get(name, 0) // amount) for name, amount in resources.items())])
+
+
+def _listed(resources: Mapping[str, float]) -> str:
+    return ",".join(f"{name}={amount:g}" for name, amount in resources.items()) or "nothing"
+
+
+class _Deaths(logging.Handler):
+    """Shows the reader what Dask logs when a worker process dies."""
+
+    def __init__(self, say: Callable[[str], None]):
+        super().__init__()
+        self.say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if message.startswith("Worker process"):
+            hint = ", which is what the kernel sends when memory runs out" if message.endswith("signal 9") else ""
+            self.say(f"{message}{hint}. Its cell starts again; after {ATTEMPTS} deaths it has failed.")
+
+
+@contextlib.contextmanager
+def _deaths(say: Callable[[str], None]) -> Iterator[None]:
+    logger, handler = logging.getLogger("distributed.nanny"), _Deaths(say)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+def _silence_dask() -> None:
+    """Print nothing that Dask logs: what the reader needs is said in our words."""
+    for name in ("distributed", "distributed.client", "tornado.application"):
+        for handler in logging.getLogger(name).handlers:
+            handler.setLevel(SILENT)
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for the processes that are started meanwhile; what else changes meanwhile is undone, too."""
+    kept = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(kept)
+
+
+@contextlib.contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Start threads and processes that Ctrl-C does not reach: a terminal sends it to all, and this process decides."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
