@@ -26,7 +26,7 @@ from toolkit.training.loop.checkpoints import AtomicCheckpointer
 from toolkit.training.loop.compiling import compile_system
 from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import build_objective
-from toolkit.training.loop.train_step import Learner
+from toolkit.training.loop.train_step import TrainStep
 
 RECIPE = Path(__file__).parents[1] / "recipes/iemocap/hparams/mtl_cr.yaml"
 RANDOM = ("--model.levels.spectrogram.args.weights=random", "--model.levels.wav2vec2.args.source=random")
@@ -62,17 +62,17 @@ def read_recipe(variant: Variant, *, device: str, tiny: bool) -> Recipe:
     return load_recipe(RECIPE, (*overrides, *SMALL) if tiny else overrides, data_available=not tiny)
 
 
-def build_learner(recipe: Recipe) -> Learner:
+def build_step(recipe: Recipe) -> TrainStep:
     """The same weights every time; they are drawn once, which takes its time."""
     key = str(recipe.model)
     if key not in _drawn:
         seed_all(1)
         system = build_system(recipe, Target.by_name({"label": recipe.labels}))
-        _drawn[key] = Learner(system, build_objective(recipe, system, {"label": CLASS_COUNTS}))
+        _drawn[key] = TrainStep(system, build_objective(recipe, system, {"label": CLASS_COUNTS}))
     return deepcopy(_drawn[key])
 
 
-_drawn: dict[str, Learner] = {}
+_drawn: dict[str, TrainStep] = {}
 
 
 def noise(recipe: Recipe, *, rows: int, count: int, device: str) -> list[Batch]:
@@ -140,11 +140,11 @@ class Training:
 
 
 def _brain(recipe: Recipe, folder: Path) -> SystemBrain:
-    learner, rows = build_learner(recipe), recipe.training.batch_size
+    train_step, rows = build_step(recipe), recipe.training.batch_size
     classes = torch.arange(rows * MANY) % 4
     brain = SystemBrain(
-        learner.system,
-        learner.objective,
+        train_step.system,
+        train_step.objective,
         training=recipe.training,
         sampler=RowShares(EpochBatches(classes, batch_size=rows, seed=1), {"label": classes}, rank=0, ranks=1),
         history=History(("valid",), Target("label", recipe.labels), patience=None, min_epochs=0),
@@ -182,8 +182,8 @@ def operations(loss: Callable[[], Tensor]) -> int:
 def operations_of(variant: Variant, *, tiny: bool) -> int:
     """Those of a segment in a step."""
     recipe = read_recipe(variant, device="cpu", tiny=tiny)
-    learner = build_learner(recipe).train()
+    train_step = build_step(recipe).train()
     (batch,) = noise(recipe, rows=1, count=1, device="cpu")
     if variant.cached:
-        batch = with_features(batch, learner.system, "cpu")
-    return operations(lambda: learner(batch, batch.targets))
+        batch = with_features(batch, train_step.system, "cpu")
+    return operations(lambda: train_step(batch, batch.targets))

@@ -112,7 +112,6 @@ class Extractor(nn.Module):
         pretrained: which pre-trained weights are loaded, or None for random ones or where there is nothing to load.
             A bundle sets this and `random_backbone` to what they were in training.
         random_backbone: True where a backbone that users expect to be pre-trained has random weights.
-        leaves_out: True where a pass in training may leave out parameters that are trained (layerdrop).
     """
 
     channels: int
@@ -121,7 +120,6 @@ class Extractor(nn.Module):
     front_end_args: Mapping[str, Any] = {}
     pretrained: str | None = None
     random_backbone: bool = False
-    leaves_out: bool = False
 
     def frame_count(self, samples: int) -> int:
         """Frames that `encode` returns for a waveform of so many samples."""

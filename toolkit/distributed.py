@@ -65,5 +65,16 @@ def share_state(module: nn.Module) -> None:
             distributed.broadcast(tensor.data, src=0)
 
 
+@torch.no_grad()
+def average_statistics(module: nn.Module) -> None:
+    """Give all ranks the mean of their running statistics: batch normalisation sees the rows of its own rank."""
+    parts = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training]
+    buffers = [b for part in parts if part.track_running_stats for b in (part.running_mean, part.running_var)]
+    if buffers and ranks() > 1:
+        means = summed(torch.cat([buffer.flatten() for buffer in buffers])) / ranks()
+        for buffer, mean in zip(buffers, means.split([b.numel() for b in buffers]), strict=True):
+            buffer.copy_(mean.view_as(buffer))
+
+
 def _together() -> bool:
     return distributed.is_available() and distributed.is_initialized()

@@ -57,13 +57,6 @@ def test_epochs_have_their_own_batches():
     assert list(rows) != first
 
 
-def test_targets_may_be_unknown():
-    batches = EpochBatches(CLASSES, batch_size=3, seed=1)
-    targets = {"label": CLASSES, "gender": torch.tensor([0, 1, -1, 1, 0, 1, 1])}
-    assert RowShares(batches, targets, rank=0, ranks=1).sometimes_unknown
-    assert not shares_of(1)[0].sometimes_unknown
-
-
 def test_every_batch_of_an_evaluation_is_one_ranks():
     batches = [[0, 1], [2, 3], [4, 5], [6, 7], [8]]
     shares = [BatchShares(batches, rank=rank, ranks=3) for rank in range(3)]

@@ -17,7 +17,7 @@ from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.checkpoints import AtomicCheckpointer
 from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import build_objective
-from toolkit.training.loop.train_step import Learner
+from toolkit.training.loop.train_step import TrainStep
 
 RECIPES = Path(__file__).parents[2] / "recipes/iemocap/hparams"
 
@@ -27,12 +27,12 @@ def reference_recipe(*overrides: str) -> Recipe:
     return load_recipe(RECIPES / "mtl_cr.yaml", overrides, data_available=False)
 
 
-def reference_learner(*overrides: str) -> Learner:
-    """A Learner for it, always with the same weights."""
+def reference_step(*overrides: str) -> TrainStep:
+    """A train step for it, always with the same weights."""
     recipe = reference_recipe(*overrides)
     seed_all(1)
     system = build_system(recipe, Target.by_name({"label": recipe.labels}))
-    return Learner(system, build_objective(recipe, system, {"label": [5, 6, 7, 8]}))
+    return TrainStep(system, build_objective(recipe, system, {"label": [5, 6, 7, 8]}))
 
 
 def reference_batch(rows: int, *, seconds: float = 3.0) -> Batch:
@@ -50,12 +50,12 @@ def reference_batch(rows: int, *, seconds: float = 3.0) -> Batch:
 
 def reference_brain(folder: Path, *overrides: str) -> SystemBrain:
     """The training loop for it, ready for a step."""
-    learner, recipe = reference_learner(*overrides), reference_recipe(*overrides)
+    train_step, recipe = reference_step(*overrides), reference_recipe(*overrides)
     classes = torch.arange(10 * recipe.training.batch_size) % 4
     batches = EpochBatches(classes, batch_size=recipe.training.batch_size, seed=1)
     brain = SystemBrain(
-        learner.system,
-        learner.objective,
+        train_step.system,
+        train_step.objective,
         training=recipe.training,
         sampler=RowShares(batches, {"label": classes}, rank=0, ranks=1),
         history=History(("valid",), Target("label", recipe.labels), patience=None, min_epochs=0),

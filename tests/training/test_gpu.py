@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from reference_system import RECIPES, reference_batch, reference_brain, reference_learner
+from reference_system import RECIPES, reference_batch, reference_brain, reference_step
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
@@ -57,10 +57,10 @@ def test_a_step_waits_for_nothing(tmp_path, precision):
 
 
 def test_a_system_gives_the_numbers_of_the_cpu():
-    learner, batch = reference_learner().eval(), reference_batch(4)
+    train_step, batch = reference_step().eval(), reference_batch(4)
     with torch.no_grad():
-        expected = learner.system(batch.inputs, {}).logits
-        found = learner.to("cuda").system(batch.to("cuda").inputs, {}).logits
+        expected = train_step.system(batch.inputs, {}).logits
+        found = train_step.to("cuda").system(batch.to("cuda").inputs, {}).logits
     for head, logits in expected.items():
         torch.testing.assert_close(found[head].cpu(), logits, rtol=1e-3, atol=1e-3)
 

@@ -38,11 +38,6 @@ class RowShares(Sampler[list[int]]):
         self.skip = 0
         self._given: dict[int, list[int]] = {}
 
-    @property
-    def sometimes_unknown(self) -> bool:
-        """Whether some segment's class of some target is unknown."""
-        return any(bool((classes == UNKNOWN).any()) for classes in self.targets.values())
-
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose batches the next pass gives."""
         self.batches.set_epoch(epoch)

@@ -105,7 +105,6 @@ class Wav2Vec2(Extractor):
         self.random_backbone = loaded.pretrained is None
         self.normalize = loaded.normalise if normalize is None else normalize
         self.preemphasis, self.spec_augment = preemphasis, spec_augment
-        self.leaves_out = layerdrop > 0 and tune != "frozen"
         self._training_args = {"layerdrop": layerdrop, "recompute": gradient_checkpointing}
         shape = self.model.config
         self.channels = shape.hidden_size

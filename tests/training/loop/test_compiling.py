@@ -12,7 +12,7 @@ from toolkit.model.system import System, build_system
 from toolkit.recipe.loading import load_recipe
 from toolkit.training.loop.compiling import compile_system
 from toolkit.training.loop.objective import build_objective
-from toolkit.training.loop.train_step import Learner
+from toolkit.training.loop.train_step import TrainStep
 
 LEVEL = "--model.levels.mfcc.args={encoder: none, convolutions: [4], n_mfcc: 4, n_mels: 8, n_fft: 512}"
 NO_DROPOUT = ("--model.fusion.args.dropout=0", "--model.heads.emotion.args.dropout=0")
@@ -22,10 +22,10 @@ NO_DROPOUT = ("--model.fusion.args.dropout=0", "--model.heads.emotion.args.dropo
 def make_system(tmp_path):
     recipe = load_recipe(write_recipe(tmp_path), (LEVEL, *NO_DROPOUT))
 
-    def make() -> tuple[System, Learner]:
+    def make() -> tuple[System, TrainStep]:
         seed_all(1)
         system = build_system(recipe, Target.by_name({"label": ("noise", "tone")}))
-        return system, Learner(system, build_objective(recipe, system, {"label": [4, 4]}))
+        return system, TrainStep(system, build_objective(recipe, system, {"label": [4, 4]}))
 
     return make
 
@@ -35,10 +35,10 @@ def wave(rows: int) -> Seq:
     return Seq(torch.randn(rows, 4000, generator=generator), torch.full((rows,), 4000), full=True)
 
 
-def losses(system: System, learner: Learner) -> list[float]:
-    optimizer, found = torch.optim.SGD(learner.parameters(), lr=0.1), []
+def losses(system: System, train_step: TrainStep) -> list[float]:
+    optimizer, found = torch.optim.SGD(train_step.parameters(), lr=0.1), []
     for rows in (4, 4, 2):  # the last batch of an epoch is smaller
-        loss = learner.objective(system(wave(rows), {}), {"label": torch.arange(rows) % 2})
+        loss = train_step.objective(system(wave(rows), {}), {"label": torch.arange(rows) % 2})
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -50,10 +50,10 @@ def losses(system: System, learner: Learner) -> list[float]:
     "ignore:The .grad attribute of a Tensor that is not a leaf"
 )  # torch's look at its own inputs
 def test_compiled_parts_have_the_losses_and_the_names_of_the_others(make_system):
-    (system, learner), (plain_system, plain_learner) = make_system(), make_system()
+    (system, train_step), (plain_system, plain_step) = make_system(), make_system()
     compile_system(system, backend="aot_eager")  # what inductor makes of the graphs takes it a minute on a CPU
-    assert losses(system, learner) == pytest.approx(losses(plain_system, plain_learner), rel=1e-5)
-    assert list(learner.state_dict()) == list(plain_learner.state_dict())
+    assert losses(system, train_step) == pytest.approx(losses(plain_system, plain_step), rel=1e-5)
+    assert list(train_step.state_dict()) == list(plain_step.state_dict())
     counters = torch._dynamo.utils.counters
     assert counters["stats"]["unique_graphs"] >= 2 and not counters["graph_break"]
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from reference_system import reference_batch, reference_learner
+from reference_system import reference_batch, reference_step
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from toolkit.contracts import Seq
@@ -30,28 +30,28 @@ class BlockingCopies(TorchDispatchMode):
 
 
 @pytest.fixture
-def learner(monkeypatch):
+def train_step(monkeypatch):
     """The reference system on the meta device, for which there is no autocast."""
     monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: contextlib.nullcontext())
-    return reference_learner(f"--audio.segment_seconds={SECONDS}").to("meta")
+    return reference_step(f"--audio.segment_seconds={SECONDS}").to("meta")
 
 
-def test_a_step_asks_the_device_for_nothing(learner):
+def test_a_step_asks_the_device_for_nothing(train_step):
     batch = reference_batch(3, seconds=SECONDS)
-    learner(batch.to("meta"), batch.targets)  # the first one makes windows and filters, which are kept
+    train_step(batch.to("meta"), batch.targets)  # the first one makes windows and filters, which are kept
     with BlockingCopies() as copies:
-        loss = learner(batch.to("meta"), batch.targets)
+        loss = train_step(batch.to("meta"), batch.targets)
         loss.backward()
-        learner.objective.after_step(torch.ones((), dtype=torch.bool, device="meta"))
+        train_step.objective.after_step(torch.ones((), dtype=torch.bool, device="meta"))
     assert copies.found == []
-    assert all(parameter.grad is not None for parameter in learner.parameters())
+    assert all(parameter.grad is not None for parameter in train_step.parameters())
 
 
-def test_the_question_would_be_noticed(learner):
+def test_the_question_would_be_noticed(train_step):
     batch = reference_batch(3, seconds=SECONDS)
     unknown = replace(batch, wave=Seq(batch.wave.values, batch.wave.lengths))
     with pytest.raises(NotImplementedError, match="meta"):  # packing for the LSTM asks for the lengths
-        learner(unknown.to("meta"), batch.targets)
+        train_step(unknown.to("meta"), batch.targets)
     with BlockingCopies() as copies:
         torch.zeros(3).to("meta")
     assert copies.found == [[3]]
@@ -73,7 +73,7 @@ def test_what_is_known_of_a_seq_goes_where_it_goes():
 
 @pytest.mark.parametrize("level", ["spectrogram", "mfcc", "wav2vec2"])
 def test_levels_pass_on_that_rows_are_full_and_give_the_same_frames(level):
-    extractor = reference_learner(f"--audio.segment_seconds={SECONDS}").system.levels[level].eval()
+    extractor = reference_step(f"--audio.segment_seconds={SECONDS}").system.levels[level].eval()
     wave = reference_batch(2, seconds=SECONDS).wave
     features = extractor.features(wave)
     frames, unknown = extractor.encode(features), extractor(Seq(wave.values, wave.lengths))

@@ -8,6 +8,7 @@ from toolkit.contracts import ModelOutput
 from toolkit.errors import RecipeError
 from toolkit.model.system import build_system
 from toolkit.training.loop.objective import build_objective
+from toolkit.training.loop.rank_loss import RankLoss
 from toolkit.training.preparation import load_source, prepare
 
 COUNTS = {"label": [4, 4], "gender": [4, 4]}
@@ -53,7 +54,7 @@ def test_rows_whose_target_is_unknown_do_not_count(build):
 
 def test_the_mean_of_the_ranks_values_is_the_value_of_all_rows(build, monkeypatch):
     """Weights of classes, a sum, a rank without a known row: each rank has its rows and all ranks' targets."""
-    monkeypatch.setattr("toolkit.training.loop.objective.ranks", lambda: 2)
+    monkeypatch.setattr("toolkit.training.loop.rank_loss.ranks", lambda: 2)
     objective = build(
         "    ce: {plugin: cross_entropy, on: emotion, args: {class_weights: [1.0, 3.0]}}\n"
         "    sum: {plugin: center, on: fused, args: {reduction: sum}}\n"
@@ -65,7 +66,8 @@ def test_the_mean_of_the_ranks_values_is_the_value_of_all_rows(build, monkeypatc
 
     def parts(rows, whole=None):
         output = ModelOutput({name: v[rows] for name, v in values.items()}, {"emotion": logits[rows]})
-        return objective.parts(output, {name: classes[rows] for name, classes in targets.items()}, whole)
+        call = None if whole is None else RankLoss(whole)
+        return objective.parts(output, {name: classes[rows] for name, classes in targets.items()}, call)
 
     alone = parts(slice(None))
     shares = [parts(slice(rank, None, 2), targets) for rank in range(2)]

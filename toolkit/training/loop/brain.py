@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import speechbrain as sb
@@ -13,7 +14,7 @@ from toolkit.corpus.targets import Target
 from toolkit.data.rank_batches import RowShares, unlabelled
 from toolkit.data.seeding import seed_all
 from toolkit.data.segments import Batch
-from toolkit.distributed import from_first, rank, ranks
+from toolkit.distributed import average_statistics, from_first, rank, ranks
 from toolkit.errors import ToolkitError
 from toolkit.model.system import System
 from toolkit.recipe.training import TrainingSpec
@@ -24,7 +25,7 @@ from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import Objective
 from toolkit.training.loop.optimizers import build_optimizers, learning_rate_factor, parameter_groups, step_where
 from toolkit.training.loop.step_log import READ_EVERY, StepLog
-from toolkit.training.loop.train_step import Learner, SharedLearner
+from toolkit.training.loop.train_step import TrainStep, on_ranks
 
 SKIPS_IN_A_ROW = 20  # optimizer steps in a row with non-finite gradients after which training gives up
 
@@ -106,7 +107,7 @@ class SystemBrain(sb.Brain):
         self.targets, self.references = dict(targets), np.asarray(references)
         if training.compile:
             compile_system(self.system)
-        self.learner = SharedLearner(Learner(self.system, self.objective), sometimes_unknown=sampler.sometimes_unknown)
+        self.train_step = TrainStep(self.system, self.objective)
         self.log = StepLog()
         self.skips_in_a_row = 0
         checkpointer.add_recoverables({"history": history, "epochs": self.epochs, **self.modules})
@@ -133,6 +134,8 @@ class SystemBrain(sb.Brain):
 
     def on_fit_start(self):
         """Build the optimizer, then continue from the last intact checkpoint if there is one."""
+        if ranks() > 1:
+            self.train_step = on_ranks(self.train_step)
         self.init_optimizers()
         if self.checkpointer.recover_if_possible() is not None:
             self.on_resume(self.epochs.current, self.step)
@@ -160,9 +163,9 @@ class SystemBrain(sb.Brain):
         closes = self.step % self.training.accumulate == 0 or self.step == len(self.train_sampler)
         # rank 0 draws what a process alone draws
         seed_all(self.seed, "step", self.epochs.current, self.step, *([rank()] if rank() else []))
-        with self.learner.no_sync(not closes):
+        with nullcontext() if closes or ranks() == 1 else self.train_step.no_sync():  # gradients stay with their rank
             with self.training_ctx:
-                loss = self.learner(batch.to(self.device), batch.targets, whole)
+                loss = self.train_step(batch.to(self.device), batch.targets, whole)
             self.backward(loss)
         if closes:
             self.optimizers_step()
@@ -186,7 +189,7 @@ class SystemBrain(sb.Brain):
             optimizer.zero_grad(set_to_none=True)
         self.scaler.update()  # lowers its scale after a step that was not finite
         self.objective.after_step(taken)
-        self.learner.average_statistics()
+        average_statistics(self.train_step)
         self.optimizer_step += 1
         self.log.add_step(taken)
 

@@ -1,6 +1,6 @@
 """What a training minimises: the weighted sum of a recipe's losses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -8,26 +8,29 @@ from torch.nn import functional
 
 from toolkit.contracts import Loss, ModelOutput
 from toolkit.corpus.targets import UNKNOWN
-from toolkit.distributed import ranks
 from toolkit.errors import RecipeError, did_you_mean
 from toolkit.model.system import System
 from toolkit.plugins.registry import find_part
 from toolkit.recipe.schema import EVERY_HEAD, LossSpec, Recipe
 
+CallLoss = Callable[[Loss, Tensor, Tensor, str], Tensor | None]
+
 
 @dataclass(frozen=True)
 class Term:
-    """One loss at one place.
+    """One loss of the sum.
 
     Args:
-        name: of its module, and of its part of the sum.
-        on: name of the head or embedding it reads.
-        target: name of the target it compares with.
+        loss: compares what it reads with a target.
+        on: name of the head or embedding that it reads; of the covariate whose logits it reads.
+        reads: the part of a ModelOutput that holds it: "logits", "embeddings" or "covariate_logits".
+        target: name of the target.
         weight: factor in the sum.
     """
 
-    name: str
+    loss: Loss
     on: str
+    reads: str
     target: str
     weight: float
 
@@ -36,73 +39,53 @@ class Objective(nn.Module):
     """The weighted sum of losses; rows whose target is unknown do not count.
 
     Args:
-        losses: key -> Loss.
-        terms: where each is attached.
-        covariate_weights: name of a predicted covariate -> weight of its cross entropy.
+        terms: name -> loss, where it is attached and its weight.
     """
 
-    def __init__(self, losses: Mapping[str, Loss], terms: Sequence[Term], covariate_weights: Mapping[str, float]):
+    def __init__(self, terms: Mapping[str, Term]):
         super().__init__()
-        self.losses = nn.ModuleDict(losses)
-        self.terms = tuple(terms)
-        self.covariate_weights = dict(covariate_weights)
-        self._covariate_loss = _CovariateLoss()
-        self.weights = {term.name: term.weight for term in terms}
-        self.weights |= {f"covariate {name}": weight for name, weight in covariate_weights.items()}
+        self.terms = dict(terms)
+        self.losses = nn.ModuleDict({name: term.loss for name, term in terms.items()})
 
-    def forward(
-        self, output: ModelOutput, targets: Mapping[str, Tensor], whole: Mapping[str, Tensor] | None = None
-    ) -> Tensor:
-        """The weighted sum.
+    def forward(self, output: ModelOutput, targets: Mapping[str, Tensor], call: CallLoss | None = None) -> Tensor:
+        """The weighted sum; arguments are those of `parts`.
 
-        Args: output of a System; targets name -> class indices [batch], -1 where unknown; whole: those of all ranks'
-            rows, where several train together.
         Returns: scalar.
         """
-        return sum(self.weights[name] * value for name, value in self.parts(output, targets, whole).items())
+        return sum(self.terms[name].weight * value for name, value in self.parts(output, targets, call).items())
 
     def parts(
-        self, output: ModelOutput, targets: Mapping[str, Tensor], whole: Mapping[str, Tensor] | None = None
+        self, output: ModelOutput, targets: Mapping[str, Tensor], call: CallLoss | None = None
     ) -> dict[str, Tensor]:
         """Every loss before its weight: name -> scalar; one whose targets are all unknown is left out.
 
-        Where several ranks train together, a value is this rank's share in that of the whole batch, times the number of
-        ranks: the mean over the ranks is the loss of all rows, and the gradients that DDP averages are its gradients.
-        Arguments are those of `forward`.
+        Args: output of a System; targets name -> class indices [batch], UNKNOWN where one is not known; call computes a
+            loss of rows, `plain_loss` if not given.
         """
         values = {}
-        for name, (inputs, target) in self._places(output).items():
-            loss = self._loss(name)
-            inputs, known = _known(inputs, targets[target])
-            if whole is None:
-                if len(known):
-                    values[name] = loss(inputs, known)
-            elif len(known):
-                values[name] = loss(inputs, known) * _share(loss, known, whole[target])
-            elif bool((whole[target] != UNKNOWN).any()):
-                values[name] = inputs.sum()  # of no rows: a zero whose gradient DDP waits for
+        for name, term in self.terms.items():
+            inputs, classes = _known(getattr(output, term.reads)[term.on], targets[term.target])
+            value = (call or plain_loss)(term.loss, inputs, classes, term.target)
+            if value is not None:
+                values[name] = value
         return values
 
     def after_step(self, taken: Tensor) -> None:
-        """Tell every loss that an optimizer step was taken, or skipped."""
+        """Pass on to every loss whether the optimizer step was taken: a 0-d bool."""
         for loss in self.losses.values():
             loss.after_step(taken)
 
-    def _places(self, output: ModelOutput) -> dict[str, tuple[Tensor, str]]:
-        """What every loss reads, [batch, size], and the target that it compares it with."""
-        places = {}
-        for term in self.terms:
-            found = output.logits if self.losses[term.name].reads == "logits" else output.embeddings
-            places[term.name] = found[term.on], term.target
-        for name in self.covariate_weights:
-            places[f"covariate {name}"] = output.covariate_logits[name], name
-        return places
 
-    def _loss(self, name: str) -> Loss:
-        return self.losses[name] if name in self.losses else self._covariate_loss  # noqa: SIM401 - it has no get()
+def plain_loss(loss: Loss, inputs: Tensor, classes: Tensor, target: str) -> Tensor | None:
+    """The loss of rows, None where there are none.
+
+    Args: loss; inputs [rows, size]; classes [rows], all known; target that they are of.
+    """
+    del target
+    return loss(inputs, classes) if len(classes) else None
 
 
-class _CovariateLoss(Loss):
+class CovariateLoss(Loss):
     """Cross entropy of a predicted covariate's logits."""
 
     def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -111,7 +94,7 @@ class _CovariateLoss(Loss):
 
 
 def _known(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows whose target is known; which these are is found where the targets are: on the CPU, nothing has to wait.
+    """The rows whose target is known; found where the targets are, on the CPU, so that nothing waits for the device.
 
     Args: inputs [batch, size]; targets [batch], on any device.
     Returns: [known, size], float32; [known], on the device of the inputs.
@@ -121,14 +104,6 @@ def _known(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         rows = known.nonzero().squeeze(1)
         inputs, targets = inputs[rows.to(inputs.device, non_blocking=True)], targets[rows]
     return inputs.float(), targets.to(inputs.device, non_blocking=True)
-
-
-def _share(loss: Loss, known: Tensor, whole: Tensor) -> Tensor | int:
-    """What a rank's value is multiplied with: known, of its rows; whole, of all ranks' rows, -1 where unknown."""
-    own = loss.denominator(known)
-    if own is None:
-        return ranks()
-    return ranks() * own / loss.denominator(whole[whole != UNKNOWN].to(known.device, non_blocking=True))
 
 
 def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, Sequence[int]]) -> Objective:
@@ -142,45 +117,36 @@ def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, S
     Raises:
         RecipeError: if a loss is attached to something that is not there.
     """
-    losses: dict[str, Loss] = {}
-    terms: list[Term] = []
+    terms: dict[str, Term] = {}
     for name, spec in recipe.model.losses.items():
-        for place in _places(spec, recipe):
-            key = name if isinstance(spec.on, str) and spec.on != EVERY_HEAD else f"{name}-{place}"
-            if key in losses:
+        attached = list(recipe.model.heads) if spec.on == EVERY_HEAD else spec.on
+        for on in [attached] if isinstance(attached, str) else attached:
+            key = name if isinstance(attached, str) else f"{name}-{on}"
+            if key in terms:
                 raise RecipeError(f"model.losses: two losses would be called {key!r}; give {name!r} another name.")
-            losses[key], target = _attach(name, spec, place, recipe, system, class_counts)
-            terms.append(Term(key, place, target, spec.weight))
-    weights = {n: c.weight for n, c in recipe.model.covariates.items() if c.source == "predicted"}
-    return Objective(losses, terms, weights)
+            terms[key] = _term(name, spec, on, recipe, system, class_counts)
+    for name, spec in recipe.model.covariates.items():
+        if spec.source == "predicted":
+            terms[f"covariate {name}"] = Term(CovariateLoss(), name, "covariate_logits", name, spec.weight)
+    return Objective(terms)
 
 
-def _places(spec: LossSpec, recipe: Recipe) -> list[str]:
-    if spec.on == EVERY_HEAD:
-        return list(recipe.model.heads)
-    return [spec.on] if isinstance(spec.on, str) else list(spec.on)
-
-
-def _attach(
-    name: str,
-    spec: LossSpec,
-    place: str,
-    recipe: Recipe,
-    system: System,
-    class_counts: Mapping[str, Sequence[int]],
-) -> tuple[Loss, str]:
-    """Build one loss for one place; returns it with the name of its target."""
+def _term(
+    name: str, spec: LossSpec, on: str, recipe: Recipe, system: System, class_counts: Mapping[str, Sequence[int]]
+) -> Term:
+    """Build one loss for one head or embedding."""
     plugin = find_part("loss", spec)
     reads_logits = plugin.load().reads == "logits"
     known = recipe.model.heads if reads_logits else system.fusion.sizes
-    if place not in known:
+    if on not in known:
         noun = "a head" if reads_logits else "an embedding"
         raise RecipeError(
-            f"model.losses.{name}.on: {spec.plugin!r} reads {noun}, and there is none called {place!r}."
-            f"{did_you_mean(place, known)} Known: {', '.join(known)}."
+            f"model.losses.{name}.on: {spec.plugin!r} reads {noun}, and none is called {on!r}."
+            f"{did_you_mean(on, known)} Known: {', '.join(known)}."
         )
-    target = recipe.model.heads[place].target if reads_logits else spec.target
+    target = recipe.model.heads[on].target if reads_logits else spec.target
     counts = list(class_counts[target])
-    size = len(counts) if reads_logits else system.fusion.sizes[place]
+    size = len(counts) if reads_logits else system.fusion.sizes[on]
     context = {"size": size, "classes": len(counts), "class_counts": counts}
-    return plugin.build(spec.args, context), target
+    part = "logits" if reads_logits else "embeddings"
+    return Term(plugin.build(spec.args, context), on, part, target, spec.weight)
