@@ -6,13 +6,15 @@ import pytest
 from broken_extractors import GoodExtractor
 from click.testing import CliRunner
 
-from toolkit import PluginSpec, testing
+from toolkit import PluginSpec
 from toolkit.cli.main import main
-from toolkit.cli.plugin_check import SYSTEM, asked_for
 from toolkit.plugins import registry
 from toolkit.plugins.declarations import Declaration
 from toolkit.plugins.kinds import KINDS
 from toolkit.plugins.registry import Registry
+from toolkit.testing import suite_of
+
+PROPERTIES = suite_of("extractor").properties
 
 
 class Particular(GoodExtractor):
@@ -97,8 +99,8 @@ def test_a_plugin_that_keeps_its_contract_has_exit_code_0_and_a_row_for_each_pro
     assert result.exit_code == 0
     lines = result.output.splitlines()
     assert lines[0].strip() == "extractor good from some-dist 2.0 with hop=80"
-    assert lines[-1] == f"All {len(testing.EXTRACTOR_PROPERTIES)} hold."
-    for each in testing.EXTRACTOR_PROPERTIES:
+    assert lines[-1] == f"All {len(PROPERTIES)} hold."
+    for each in PROPERTIES:
         assert any(line.split()[:2] == ["yes", each.__name__] for line in lines)
 
 
@@ -109,8 +111,8 @@ def test_what_does_not_hold_is_shown_with_its_input_and_exit_code_1():
     assert "NO garbage_changes_nothing What lies beyond the lengths changes nothing" in text
     assert "found: nan beyond lengths [100, 62, 25, 2, 1] of the features changes encode's output" in text
     assert "yes state_survives_safetensors" in text
-    broken = len(testing.EXTRACTOR_PROPERTIES) - text.count("yes ")
-    assert text.endswith(f"{broken} of {len(testing.EXTRACTOR_PROPERTIES)} properties do not hold.") and broken > 1
+    broken = len(PROPERTIES) - text.count("yes ")
+    assert text.endswith(f"{broken} of {len(PROPERTIES)} properties do not hold.") and broken > 1
 
 
 def test_json_says_the_same():
@@ -153,7 +155,7 @@ def test_a_plugin_that_exits_is_a_finding():
             "args.low: extractor 'particular': low is -1.0; it has to be at least 0",
         ),
         (["particular", "--args", "{low: 2000}"], "from some-dist 2.0 cannot be built: KeyError: 'lost'"),
-        (["particular", "--args", "low"], "--args 'low': a mapping is needed, such as '{hidden: 8}'."),
+        (["particular", "--args", "low"], "--args 'low': a mapping is needed, for example '{hidden: 8}'."),
         (["particular", "--args", "{low: "], "--args on the command line:"),
         (["good", "--args", "{sample_rate: 8000}"], "'sample_rate' is given to extractor 'good' by the system"),
         (["god"], "No plugin is called 'god'. Did you mean 'good'?"),
@@ -187,5 +189,6 @@ def test_a_corpus_that_breaks_is_a_finding(tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_the_system_gives_is_given_and_every_property_says_what_it_asks(kind):
-    assert tuple(SYSTEM[kind]) == KINDS[kind].context
-    assert all(text.endswith(".") for text in asked_for(kind).values())
+    suite = suite_of(kind)
+    assert tuple(suite.case(make=None).context()) == KINDS[kind].context
+    assert all(each.__doc__.endswith(".") for each in suite.properties)

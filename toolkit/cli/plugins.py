@@ -67,9 +67,9 @@ def check_plugin(words: tuple[str, ...], args: str | None, data_folder: str | No
 
     plugin = _find(words, default_registry())
 
-    from toolkit.cli.plugin_check import examine_plugin, print_check, read_args
+    from toolkit.cli.plugin_check import print_check, read_args, try_out
 
-    check = examine_plugin(plugin, read_args(args), data_folder=data_folder)
+    check = try_out(plugin, read_args(args), data_folder=data_folder)
     if as_json:
         click.echo(json.dumps(check.as_dict(), indent=2))
     else:

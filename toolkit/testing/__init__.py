@@ -8,9 +8,8 @@ For a plugin's own tests, one line each:
     def test_pitch_keeps_the_contract():
         assert_contract("extractor", partial(Pitch, low=50.0))
 
-`check_plugin` and the five functions behind it return a `Finding` for each property instead. The properties are the
-functions in `PROPERTIES`, by kind; the docstring of each says what it asks for. `toolkit check-plugin NAME` examines
-an installed plugin.
+`check_plugin` returns a `Finding` for each property instead, which says what it asks for. `toolkit check-plugin NAME`
+examines an installed plugin.
 
 >>> from torch import nn
 >>> from toolkit.contracts import Head
@@ -30,47 +29,25 @@ an installed plugin.
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib import import_module
 from typing import Any
 
-from toolkit.testing.corpora import CORPUS_PROPERTIES, check_corpus
-from toolkit.testing.extractors import EXTRACTOR_PROPERTIES, check_extractor
-from toolkit.testing.findings import Finding, Violation
-from toolkit.testing.fusions import FUSION_PROPERTIES, check_fusion
-from toolkit.testing.heads import HEAD_PROPERTIES, check_head
-from toolkit.testing.losses import LOSS_PROPERTIES, check_loss
+from toolkit.plugins.kinds import KINDS
+from toolkit.testing.case import Case, Finding, Suite, Violation, require
 
-__all__ = [
-    "CORPUS_PROPERTIES",
-    "EXTRACTOR_PROPERTIES",
-    "FUSION_PROPERTIES",
-    "HEAD_PROPERTIES",
-    "LOSS_PROPERTIES",
-    "PROPERTIES",
-    "Finding",
-    "Violation",
-    "assert_contract",
-    "check_corpus",
-    "check_extractor",
-    "check_fusion",
-    "check_head",
-    "check_loss",
-    "check_plugin",
-]
+__all__ = ["Case", "Finding", "Suite", "Violation", "assert_contract", "check_plugin", "require", "suite_of"]
 
-PROPERTIES: Mapping[str, tuple[Callable[..., None], ...]] = {
-    "extractor": EXTRACTOR_PROPERTIES,
-    "fusion": FUSION_PROPERTIES,
-    "head": HEAD_PROPERTIES,
-    "loss": LOSS_PROPERTIES,
-    "corpus": CORPUS_PROPERTIES,
-}
-_CHECKS: Mapping[str, Callable[..., list[Finding]]] = {
-    "extractor": check_extractor,
-    "fusion": check_fusion,
-    "head": check_head,
-    "loss": check_loss,
-    "corpus": check_corpus,
-}
+
+def suite_of(kind: str) -> Suite:
+    """The contract suite of a kind.
+
+    Raises:
+        ValueError: if there is no such kind.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")
+    module, _, name = KINDS[kind].suite.partition(":")
+    return getattr(import_module(module), name)
 
 
 def check_plugin(
@@ -79,11 +56,12 @@ def check_plugin(
     """Examine a plugin of any kind.
 
     Args:
-        kind: extractor, fusion, head, loss or corpus.
+        kind: one of the kinds.
         make: the class, or any function that returns a new plugin; called with `args` and those context arguments
-            (`toolkit.contracts.CONTEXT`) that it names.
+            (`toolkit.plugins.kinds`) that it names.
         args: what a recipe would give.
-        **options: of the kind's own function, such as `samples` of `check_extractor`.
+        **options: further arguments of the kind's case, for example `samples` of
+            `toolkit.testing.extractors.ExtractorCase` or `folder` of `toolkit.testing.corpora.CorpusCase`.
 
     Returns:
         A Finding for each property of the kind.
@@ -91,9 +69,7 @@ def check_plugin(
     Raises:
         ValueError: if there is no such kind.
     """
-    if kind not in _CHECKS:
-        raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(_CHECKS)}")
-    return _CHECKS[kind](partial(make, **args) if args else make, **options)
+    return suite_of(kind).examine(partial(make, **args) if args else make, **options)
 
 
 def assert_contract(kind: str, make: Callable[..., Any], args: Mapping[str, Any] | None = None, **options: Any) -> None:

@@ -5,55 +5,36 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from toolkit.corpus import Corpus, Utterance
 from toolkit.errors import ToolkitError
-from toolkit.testing import modules
-from toolkit.testing.findings import Finding, call_with, examine, plugin_class, require
+from toolkit.testing.case import Case, Suite, plugin_class, require
+from toolkit.testing.modules import arguments_are_documented
 
 
 @dataclass(frozen=True)
-class CorpusCase:
-    """A corpus to examine.
+class CorpusCase(Case):
+    """A corpus to examine; it is read a few times.
 
     Args:
-        make: called without arguments.
-        folder: what `read` is given.
+        folder: a data folder that it can read, or None.
     """
 
-    make: Callable[..., Corpus]
-    folder: Path | None
+    folder: Path | str | None = None
+    kind: ClassVar[str] = "corpus"
 
     def read(self) -> list[Utterance]:
         """What a new corpus reads."""
-        return call_with(self.make, {}).read(self.folder)
-
-
-def check_corpus(make: Callable[..., Corpus], *, folder: Path | str | None = None) -> list[Finding]:
-    """Examine a corpus; it is read a few times.
-
-    Args:
-        make: the class, functools.partial of it with the recipe's arguments, or any function that returns one.
-        folder: a data folder that it can read, or None.
-
-    Returns:
-        A Finding for each property of `CORPUS_PROPERTIES`.
-    """
-    return examine(CORPUS_PROPERTIES, CorpusCase(make, Path(folder) if folder is not None else None))
-
-
-def arguments_are_documented(case: CorpusCase) -> None:
-    """Constructor arguments are keyword-only, annotated and explained in the class's docstring."""
-    modules.require_documented_arguments(case.make, "corpus")
+        return self.build().read(None if self.folder is None else Path(self.folder))
 
 
 def attributes_are_as_declared(case: CorpusCase) -> None:
     """`environment` is the name of an environment variable or None, `synthetic` a bool, the texts are text or None."""
-    corpus = call_with(case.make, {})
-    require(isinstance(corpus, Corpus), f"{type(corpus).__name__} is no toolkit.corpus.Corpus")
+    corpus = case.build()
+    require(isinstance(corpus, Corpus), f"{type(corpus).__name__} is not a toolkit.corpus.Corpus")
     name = corpus.environment
     require(name is None or (isinstance(name, str) and name), f"environment is {name!r}")
     require(isinstance(corpus.synthetic, bool), f"synthetic is {corpus.synthetic!r}, not a bool")
@@ -66,9 +47,9 @@ def read_lists_utterances(case: CorpusCase) -> None:
     """`read` returns a list of Utterance, not empty."""
     utterances = case.read()
     require(isinstance(utterances, list), f"read returns {type(utterances).__name__}, not a list")
-    require(utterances, f"read finds no utterance in {case.folder}")
+    require(utterances, f"read finds no utterances in {case.folder}")
     odd = [u for u in utterances if not isinstance(u, Utterance)]
-    require(not odd, f"read returns {odd[:1]}, which is no toolkit.corpus.Utterance")
+    require(not odd, f"read returns {odd[:1]}, which is not a toolkit.corpus.Utterance")
 
 
 def ids_are_unique(case: CorpusCase) -> None:
@@ -85,7 +66,7 @@ def reads_are_equal(case: CorpusCase) -> None:
 
 def missing_folder_is_one_line(case: CorpusCase) -> None:
     """A data folder that is not there is a ToolkitError of one line that names it (not asked of synthetic ones)."""
-    corpus = call_with(case.make, {})
+    corpus = case.build()
     if case.folder is None or corpus.synthetic:
         return
     with tempfile.TemporaryDirectory() as parent:
@@ -112,12 +93,15 @@ def import_is_light(case: CorpusCase) -> None:
     require(done.returncode != 3, f"importing {cls.__module__} imports torch")
 
 
-CORPUS_PROPERTIES = (
-    arguments_are_documented,
-    attributes_are_as_declared,
-    read_lists_utterances,
-    ids_are_unique,
-    reads_are_equal,
-    missing_folder_is_one_line,
-    import_is_light,
+SUITE = Suite(
+    CorpusCase,
+    (
+        arguments_are_documented,
+        attributes_are_as_declared,
+        read_lists_utterances,
+        ids_are_unique,
+        reads_are_equal,
+        missing_folder_is_one_line,
+        import_is_light,
+    ),
 )

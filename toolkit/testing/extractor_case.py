@@ -1,45 +1,60 @@
 """An extractor under examination and the waveforms it is given."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from toolkit.contracts import Extractor, Seq
-from toolkit.testing.findings import call_with
+from toolkit.testing.modules import ModuleCase
 
 
 @dataclass(frozen=True)
-class ExtractorCase:
-    """An extractor to examine and the waveforms to do it with.
+class ExtractorCase(ModuleCase):
+    """An extractor to examine; about twenty are built, and one or two for each argument: small arguments keep it fast.
 
     Args:
-        make: called with the context arguments that it names.
-        sample_rate: context argument, in Hz.
-        segment_samples: context argument.
-        samples: lengths of the waveforms, the longest first.
-        tolerance: relative error that counts as equal.
+        sample_rate: in Hz.
+        segment_samples: what a whole segment has.
+        samples: lengths to try, in samples; by default a whole segment, parts of it and a single sample.
     """
 
-    make: Callable[..., Extractor]
-    sample_rate: int
-    segment_samples: int
-    samples: tuple[int, ...]
-    tolerance: float
+    sample_rate: int = 16_000
+    segment_samples: int = 16_000
+    samples: Sequence[int] | None = None
+    kind: ClassVar[str] = "extractor"
 
-    def build(self, *, fitted: bool = True) -> Extractor:
+    def context(self) -> dict[str, int]:
+        """See Case."""
+        return {"sample_rate": self.sample_rate, "segment_samples": self.segment_samples}
+
+    def build(self) -> Extractor:
         """A new extractor in eval() mode, fitted where it `fits`."""
-        context = {"sample_rate": self.sample_rate, "segment_samples": self.segment_samples}
-        extractor = call_with(self.make, context)
-        if fitted and extractor.fits:
+        extractor = self.empty()
+        if extractor.fits:
             extractor.fit([extractor.features(self.wave(extractor, shift)) for shift in range(2)])
-        return extractor.eval()
+        return extractor
+
+    def empty(self) -> Extractor:
+        """The same before it is fitted."""
+        return super().build()
+
+    def inputs(self, module: Extractor) -> tuple[Seq]:
+        """A waveform."""
+        return (self.wave(module),)
+
+    def outputs(self, module: Extractor, wave: Seq) -> dict[str, Tensor]:
+        """Features and frames."""
+        return {"features": module.features(wave).zeroed().values, "output": module(wave).zeroed().values}
 
     def lengths(self, extractor: Extractor) -> list[int]:
         """The lengths to try: the core pads to `fixed_samples` where an extractor has them."""
-        if extractor.fixed_samples is None:
-            return list(self.samples)
-        return [extractor.fixed_samples] * 3
+        if extractor.fixed_samples is not None:
+            return [extractor.fixed_samples] * 3
+        whole = self.segment_samples
+        return sorted(self.samples or (whole, whole * 5 // 8 + 7, whole // 4, 399, 1), reverse=True)
 
     def wave(self, extractor: Extractor, shift: int = 0) -> Seq:
         """Tones in noise, one row for each of `lengths`, zeros beyond them."""

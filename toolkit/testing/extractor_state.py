@@ -1,30 +1,30 @@
 """The contract of what a bundle carries of an extractor: its state, and how it is built without files."""
 
+import contextlib
 import json
+import socket
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from typing import Any
+from unittest import mock
 
 from toolkit.plugins.kinds import KINDS
 from toolkit.testing import modules
+from toolkit.testing.case import Violation, plugin_class, require
 from toolkit.testing.extractor_case import ExtractorCase
-from toolkit.testing.findings import Violation, plugin_class, require
 from toolkit.testing.front_end_args import args_as_json
-from toolkit.testing.modules import require_equal
+from toolkit.testing.tensors import copy_state, require_equal
 
 
 def state_survives_safetensors(case: ExtractorCase) -> None:
     """A new extractor that loads the state gives the same output; what `fit` found is in the state."""
-    extractor, other = case.build(), case.build(fitted=False)
-    wave = case.wave(extractor)
-    modules.copy_state(extractor, other)
-    for name, one, two in (
-        ("features", extractor.features(wave), other.features(wave)),
-        ("output", extractor(wave), other(wave)),
-    ):
-        require_equal(two.zeroed().values, one.zeroed().values, 0, f"{name} after loading the state")
+    modules.state_survives_safetensors(case)
+    one, other = case.build(), case.empty()
+    copy_state(one, other)
     require(
-        dict(other.front_end_args) == dict(extractor.front_end_args),
-        f"front_end_args after loading the state are {other.front_end_args}, not {extractor.front_end_args}",
+        dict(other.front_end_args) == dict(one.front_end_args),
+        f"front_end_args after loading the state are {other.front_end_args}, not {one.front_end_args}",
     )
 
 
@@ -40,10 +40,10 @@ def portable_args_build_it_again(case: ExtractorCase) -> None:
     require(not given, f"portable_args hold {given}, which the system gives")
     if plugin_class(case.make) is None:  # what a function makes of further arguments is not known
         return
-    with modules.watched_network() as attempts:
-        other = replace(case, make=partial(case.make, **portable)).build(fitted=False)
+    with watched_network() as attempts:
+        other = replace(case, make=partial(case.make, **portable)).empty()
     require(not attempts, f"built with portable_args {portable}, it asks the network for {attempts[:1]}")
-    modules.copy_state(extractor, other)
+    copy_state(extractor, other)
     other.pretrained, other.random_backbone = extractor.pretrained, extractor.random_backbone  # as a bundle does
     wave = case.wave(extractor)
     found, expected = other(wave).zeroed().values, extractor(wave).zeroed().values
@@ -52,3 +52,16 @@ def portable_args_build_it_again(case: ExtractorCase) -> None:
         args_as_json(other) == args_as_json(extractor),
         f"front_end_args when built with portable_args are {other.front_end_args}, not {extractor.front_end_args}",
     )
+
+
+@contextlib.contextmanager
+def watched_network() -> Iterator[list[str]]:
+    """No name is looked up and nothing is connected to inside; yields what was tried."""
+    attempts: list[str] = []
+
+    def refuse(*args: Any, **options: Any):
+        attempts.append(str(next((arg for arg in args if not isinstance(arg, socket.socket)), "an address")))
+        raise OSError("no network while portable_args are tried")
+
+    with mock.patch("socket.getaddrinfo", refuse), mock.patch("socket.socket.connect", refuse):
+        yield attempts

@@ -1,57 +1,30 @@
 """The contract of extractors, property by property."""
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from toolkit.contracts import Extractor, Seq
-from toolkit.testing import modules
+from toolkit.testing.case import Suite, require
 from toolkit.testing.extractor_case import ExtractorCase
 from toolkit.testing.extractor_state import portable_args_build_it_again, state_survives_safetensors
-from toolkit.testing.findings import Finding, examine, require
 from toolkit.testing.front_end_args import front_end_args_identify_features, front_end_args_tell_arguments_apart
-from toolkit.testing.modules import GARBAGE, require_equal, row
-
-
-def check_extractor(
-    make: Callable[..., Extractor],
-    *,
-    sample_rate: int = 16_000,
-    segment_samples: int = 16_000,
-    samples: Sequence[int] | None = None,
-    tolerance: float = 1e-5,
-) -> list[Finding]:
-    """Examine an extractor.
-
-    Args:
-        make: the class, functools.partial of it with the recipe's arguments, or any function that returns a new
-            one; it is called with those of `sample_rate` and `segment_samples` that it names. Small arguments
-            keep it fast: about twenty extractors are built, and one or two for each argument.
-        sample_rate: in Hz.
-        segment_samples: what a whole segment has.
-        samples: lengths to try in samples; by default a whole segment, parts of it and a single sample.
-        tolerance: relative error that counts as equal.
-
-    Returns:
-        A Finding for each property of `EXTRACTOR_PROPERTIES`.
-    """
-    if samples is None:
-        samples = (segment_samples, segment_samples * 5 // 8 + 7, segment_samples // 4, 399, 1)
-    case = ExtractorCase(make, sample_rate, segment_samples, tuple(sorted(samples, reverse=True)), tolerance)
-    return examine(EXTRACTOR_PROPERTIES, case)
-
-
-def arguments_are_documented(case: ExtractorCase) -> None:
-    """Constructor arguments are keyword-only, annotated and explained in the class's docstring."""
-    modules.require_documented_arguments(case.make, "extractor")
+from toolkit.testing.modules import (
+    arguments_are_documented,
+    frozen_is_deterministic_in_training,
+    require_finite,
+    require_gradients,
+    require_unwritten,
+    runs_in_bfloat16,
+)
+from toolkit.testing.tensors import GARBAGE, pad_together, random_sum, require_equal, row, with_garbage
 
 
 def attributes_are_as_declared(case: ExtractorCase) -> None:
     """`channels`, `fixed_samples`, `fits`, `pretrained` and `random_backbone` have the types of the contract."""
-    extractor = case.build(fitted=False)
-    require(isinstance(extractor, Extractor), f"{type(extractor).__name__} is no toolkit.contracts.Extractor")
+    extractor = case.empty()
+    require(isinstance(extractor, Extractor), f"{type(extractor).__name__} is not a toolkit.contracts.Extractor")
     require(_counts(extractor.channels), f"channels is {extractor.channels!r}, not a positive int")
     fixed = extractor.fixed_samples
     require(fixed is None or _counts(fixed), f"fixed_samples is {fixed!r}, not a positive int or None")
@@ -90,9 +63,9 @@ def garbage_changes_nothing(case: ExtractorCase) -> None:
     output = extractor.encode(clean).zeroed().values
     for garbage in GARBAGE:
         what = f"{garbage} beyond lengths {wave.lengths.tolist()} of the waveform changes features"
-        _require_rows(extractor.features(modules.with_garbage(wave, garbage)), clean, case.tolerance, what)
+        _require_rows(extractor.features(with_garbage(wave, garbage)), clean, case.tolerance, what)
         what = f"{garbage} beyond lengths {clean.lengths.tolist()} of the features changes encode's output"
-        found = extractor.encode(modules.with_garbage(clean, garbage))
+        found = extractor.encode(with_garbage(clean, garbage))
         require_equal(found.zeroed().values, output, case.tolerance, what)
 
 
@@ -116,7 +89,7 @@ def features_can_be_padded_anew(case: ExtractorCase) -> None:
     extractor = case.build()
     features = extractor.features(case.wave(extractor))
     rows = [row(features, i) for i in range(len(features.lengths))]
-    anew = modules.pad_together(rows[::-1], extra=0 if extractor.fixed_samples else 3, garbage=float("nan"))
+    anew = pad_together(rows[::-1], extra=0 if extractor.fixed_samples else 3, garbage=float("nan"))
     expected, found = extractor.encode(features), extractor.encode(anew)
     for index in range(len(rows)):
         single, other = row(expected, index), row(found, len(rows) - 1 - index)
@@ -156,84 +129,57 @@ def gradients_reach_what_is_trained(case: ExtractorCase) -> None:
     """Every trained parameter gets a finite gradient, not always zero, with NaN beyond the lengths; no other does."""
     extractor, nan = case.build(), float("nan")
 
-    def loss() -> Tensor:
-        features = extractor.features(modules.with_garbage(case.wave(extractor), nan))
-        return _random_sum(extractor.encode(modules.with_garbage(features, nan)))
+    def forward() -> tuple[Tensor, dict[str, Tensor]]:
+        features = extractor.features(with_garbage(case.wave(extractor), nan))
+        output = extractor.encode(with_garbage(features, nan))
+        return random_sum({"output": output.zeroed().values}), {}
 
-    modules.require_gradients(extractor, loss)
-
-
-def frozen_is_deterministic_in_training(case: ExtractorCase) -> None:
-    """What is frozen stays in eval() mode after train(): no dropout, no moving statistics."""
-    modules.require_frozen_modules_in_eval(case.build())
+    require_gradients(extractor, forward)
 
 
 def silence_is_finite(case: ExtractorCase) -> None:
     """Digital silence gives finite frames and finite gradients."""
     extractor = case.build().train()
     wave = case.wave(extractor)
-    output = extractor(Seq(torch.zeros_like(wave.values), wave.lengths)).zeroed()
-    require(output.values.isfinite().all(), "frames of digital silence are not finite")
-    if output.values.requires_grad:
-        output.values.sum().backward()
-        for name, parameter in extractor.named_parameters():
-            require(parameter.grad is None or parameter.grad.isfinite().all(), f"{name}.grad of silence")
+    silence = Seq(torch.zeros_like(wave.values), wave.lengths)
+    require_finite(extractor, {"output": extractor(silence).zeroed().values}, "of digital silence")
 
 
 def input_is_left_alone(case: ExtractorCase) -> None:
     """Neither `features` nor `encode` writes into its input."""
     extractor = case.build().train()
     wave = case.wave(extractor)
-    values, lengths = wave.values.clone(), wave.lengths.clone()
-    features = extractor.features(wave)
-    require(torch.equal(wave.values, values) and torch.equal(wave.lengths, lengths), "features writes into wave")
-    values, lengths = features.values.clone(), features.lengths.clone()
-    extractor.encode(features)
-    same = torch.equal(features.values, values) and torch.equal(features.lengths, lengths)
-    require(same, "encode writes into the features")
+    require_unwritten(extractor.features, wave, what="features")
+    require_unwritten(extractor.encode, extractor.features(wave), what="encode")
 
 
-def runs_in_bfloat16(case: ExtractorCase) -> None:
-    """Under autocast to bfloat16 (recipes' `precision: bf16`) frames and gradients are finite."""
-    extractor = case.build().train()
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = _random_sum(extractor(case.wave(extractor)))
-    require(loss.isfinite(), "frames under autocast to bfloat16 are not finite")
-    if loss.requires_grad:
-        loss.backward()
-        for name, parameter in extractor.named_parameters():
-            require(parameter.grad is None or parameter.grad.isfinite().all(), f"{name}.grad in bfloat16")
-
-
-EXTRACTOR_PROPERTIES = (
-    arguments_are_documented,
-    attributes_are_as_declared,
-    shapes_are_as_declared,
-    forward_is_encode_of_features,
-    garbage_changes_nothing,
-    batch_equals_alone,
-    features_can_be_padded_anew,
-    features_are_deterministic,
-    features_learn_nothing,
-    gradients_reach_what_is_trained,
-    frozen_is_deterministic_in_training,
-    state_survives_safetensors,
-    portable_args_build_it_again,
-    front_end_args_identify_features,
-    front_end_args_tell_arguments_apart,
-    silence_is_finite,
-    input_is_left_alone,
-    runs_in_bfloat16,
+SUITE = Suite(
+    ExtractorCase,
+    (
+        arguments_are_documented,
+        attributes_are_as_declared,
+        shapes_are_as_declared,
+        forward_is_encode_of_features,
+        garbage_changes_nothing,
+        batch_equals_alone,
+        features_can_be_padded_anew,
+        features_are_deterministic,
+        features_learn_nothing,
+        gradients_reach_what_is_trained,
+        frozen_is_deterministic_in_training,
+        state_survives_safetensors,
+        portable_args_build_it_again,
+        front_end_args_identify_features,
+        front_end_args_tell_arguments_apart,
+        silence_is_finite,
+        input_is_left_alone,
+        runs_in_bfloat16,
+    ),
 )
 
 
 def _counts(number: Any) -> bool:
     return isinstance(number, int) and not isinstance(number, bool) and number > 0
-
-
-def _random_sum(frames: Seq) -> Tensor:
-    values = frames.zeroed().values.float()
-    return (values * torch.randn(values.shape)).sum()
 
 
 def _require_shape(extractor: Extractor, wave: Seq, frames: list[int], what: str) -> None:

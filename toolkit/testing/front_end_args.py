@@ -10,8 +10,8 @@ import torch
 
 from toolkit.contracts import Extractor
 from toolkit.plugins.signatures import read_arguments
+from toolkit.testing.case import Violation, plugin_class, require
 from toolkit.testing.extractor_case import ExtractorCase
-from toolkit.testing.findings import Violation, plugin_class, require
 
 
 def front_end_args_identify_features(case: ExtractorCase) -> None:
@@ -91,7 +91,7 @@ def args_as_json(extractor: Extractor) -> str:
 def _build(case: ExtractorCase) -> Extractor:
     """With the same random weights as any other of the same shape."""
     torch.manual_seed(0)
-    return case.build(fitted=False)
+    return case.empty()
 
 
 def _with(case: ExtractorCase, name: str, value: Any) -> ExtractorCase:

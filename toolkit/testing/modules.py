@@ -1,132 +1,74 @@
-"""Properties that all plugins with parameters share, and what is needed to state them."""
+"""What all plugins with parameters have in common: a case, and the properties that are asked of each."""
 
-import contextlib
 import inspect
-import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
-from unittest import mock
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from toolkit.contracts import Seq
 from toolkit.plugins.kinds import KINDS
 from toolkit.plugins.signatures import read_arguments
-from toolkit.testing.findings import plugin_class, require
+from toolkit.testing.case import Case, plugin_class, require
+from toolkit.testing.tensors import copy_state, random_sum, require_same, tensors_in
 
-GARBAGE = (float("nan"), float("inf"), 1e4)
 TRIALS = 3
 
 
-def relative_error(found: Tensor, expected: Tensor, *, scale: float = 0.0) -> float:
-    """Largest absolute difference over the largest absolute value that was expected (or `scale`, if larger).
+@dataclass(frozen=True)
+class ModuleCase(Case):
+    """A plugin with parameters.
 
-    >>> relative_error(torch.tensor([1.0, 4.5]), torch.tensor([1.0, 4.0]))
-    0.125
+    Args:
+        tolerance: relative error that counts as equal.
     """
-    require(found.shape == expected.shape, f"shape {list(found.shape)} where {list(expected.shape)} is expected")
-    if found.numel() == 0 or torch.equal(found, expected):
-        return 0.0
-    found, expected = found.detach().double(), expected.detach().double()
-    difference = float((found - expected).abs().max())
-    largest = max(float(expected.abs().max()), scale, 1e-30)
-    return difference / largest if difference == difference else float("inf")
+
+    tolerance: float = 1e-5
+
+    def build(self) -> nn.Module:
+        """A new module in eval() mode."""
+        return super().build().eval()
+
+    def empty(self) -> nn.Module:
+        """A new module that is about to load a state."""
+        return self.build()
+
+    def inputs(self, module: nn.Module) -> tuple:
+        """Random arguments of `outputs`, of several rows."""
+        raise NotImplementedError
+
+    def outputs(self, module: nn.Module, *inputs: Any) -> dict[str, Tensor]:
+        """What the module makes of them: name -> tensor, zeros beyond lengths."""
+        raise NotImplementedError
+
+    def inputs_in_bfloat16(self, module: nn.Module) -> tuple:
+        """The arguments that it gets under autocast."""
+        return self.inputs(module)
 
 
-def require_equal(found: Tensor, expected: Tensor, tolerance: float, what: str, *, scale: float = 0.0):
-    """Raise Violation where the relative error exceeds the tolerance; a NaN is never equal."""
-    error = relative_error(found, expected, scale=scale)
-    require(error <= tolerance, f"{what}: relative error {error:.2g}, allowed {tolerance:g}")
+def arguments_are_documented(case: Case) -> None:
+    """Constructor arguments are keyword-only, annotated and explained in the class's docstring."""
+    cls = plugin_class(case.make)
+    if cls is None or cls.__init__ in (object.__init__, nn.Module.__init__):
+        return  # which arguments a function takes is not known
+    for name, parameter in inspect.signature(cls).parameters.items():
+        require(
+            parameter.kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD),
+            f"constructor argument {name!r} can be given by position: write it after `*`",
+        )
+    for argument in read_arguments(cls, KINDS[case.kind].context):
+        if not argument.given:
+            require(argument.annotation is not Any, f"constructor argument {argument.name!r} has no annotation")
+            require(argument.meaning, f"{argument.name!r} is not explained under Args in the class's docstring")
 
 
-def with_garbage(seq: Seq, garbage: float) -> Seq:
-    """The same with `garbage` beyond the lengths."""
-    mask = seq.mask if seq.values.dim() == 2 else seq.mask[:, :, None]
-    return Seq(seq.values.masked_fill(~mask, garbage), seq.lengths)
-
-
-def row(seq: Seq, index: int, *, cut: bool = True) -> Seq:
-    """One row alone, without padding, which it says; with its padding where `cut` is false."""
-    length = int(seq.lengths[index])
-    values = seq.values[index : index + 1]
-    return Seq(values[:, :length] if cut else values, seq.lengths[index : index + 1], full=cut)
-
-
-def pad_together(rows: Sequence[Seq], *, extra: int = 0, garbage: float = 0.0) -> Seq:
-    """Rows of one each as a batch, padded with `garbage` to the longest and `extra` steps more."""
-    longest = max(int(r.lengths[0]) for r in rows) + extra
-    values = rows[0].values.new_full((len(rows), longest, *rows[0].values.shape[2:]), garbage)
-    for i, r in enumerate(rows):
-        values[i, : int(r.lengths[0])] = r.values[0, : int(r.lengths[0])]
-    return Seq(values, torch.cat([r.lengths for r in rows]))
-
-
-def copy_state(source: nn.Module, target: nn.Module) -> None:
-    """Carry the state over as a bundle does: safetensors bytes, loaded strictly."""
-    state = source.state_dict()
-    odd = [name for name, value in state.items() if not isinstance(value, Tensor)]
-    require(not odd, f"state_dict() holds {odd}, which are no tensors: safetensors cannot keep them")
-    stored = safetensors.torch.save({name: value.contiguous().clone() for name, value in state.items()})
-    target.load_state_dict(safetensors.torch.load(stored))
-
-
-@contextlib.contextmanager
-def watched_network() -> Iterator[list[str]]:
-    """No name is looked up and nothing is connected to inside; yields what was tried."""
-    attempts: list[str] = []
-
-    def refuse(*args: Any, **options: Any):
-        attempts.append(str(next((arg for arg in args if not isinstance(arg, socket.socket)), "an address")))
-        raise OSError("no network while portable_args are tried")
-
-    with mock.patch("socket.getaddrinfo", refuse), mock.patch("socket.socket.connect", refuse):
-        yield attempts
-
-
-def require_same_state(module: nn.Module, before: Mapping[str, Tensor], what: str) -> None:
-    """Raise Violation where a tensor of the state is not, to the bit, what it was."""
-    for name, value in module.state_dict().items():
-        require(torch.equal(value, before[name]), f"{name} {what}")
-
-
-def snapshot(module: nn.Module) -> dict[str, Tensor]:
-    """A copy of the state."""
-    return {name: value.detach().clone() for name, value in module.state_dict().items()}
-
-
-def require_gradients(module: nn.Module, loss: Callable[[], Tensor]) -> None:
-    """Every trained parameter gets a finite gradient that is not zero in all of some trials; no other gets one.
-
-    Args: loss: makes a scalar from random inputs; called a few times in train() mode.
-    """
-    module.train()
-    reached: dict[str, bool] = {}
-    for trial in range(TRIALS):
-        torch.manual_seed(trial)
-        module.zero_grad(set_to_none=True)
-        value = loss()
-        trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
-        if not trained and not value.requires_grad:
-            return
-        value.backward()
-        for name, parameter in module.named_parameters():
-            if parameter.requires_grad:
-                require(parameter.grad is None or parameter.grad.isfinite().all(), f"{name}.grad is not finite")
-                reached[name] = reached.get(name, False) or bool(parameter.grad is not None and parameter.grad.any())
-            else:
-                require(parameter.grad is None, f"{name} is frozen and has a gradient")
-    lost = [name for name, ok in reached.items() if not ok]
-    require(
-        not lost,
-        f"no gradient reaches {', '.join(lost[:5])}{' ...' if len(lost) > 5 else ''}; "
-        "freeze what is not trained (requires_grad_(False)), or leave it out",
-    )
-
-
-def require_frozen_modules_in_eval(module: nn.Module) -> None:
-    """After train(), modules all of whose parameters are frozen hold no active dropout or running statistics."""
+def frozen_is_deterministic_in_training(case: ModuleCase) -> None:
+    """What is frozen stays in eval() mode after train(): no dropout, no moving statistics; eval() is deterministic."""
+    module = case.build()
+    inputs = case.inputs(module)
+    require_same(case.outputs(module, *inputs), case.outputs(module, *inputs), 0, "of a second pass in eval() mode")
     module.train()
     for name, part in module.named_modules():
         parameters = list(part.parameters())
@@ -139,28 +81,91 @@ def require_frozen_modules_in_eval(module: nn.Module) -> None:
                 )
 
 
+def state_survives_safetensors(case: ModuleCase) -> None:
+    """A new plugin that loads the state gives the same output; what `fit` found is in the state."""
+    one, other = case.build(), case.empty()
+    copy_state(one, other)
+    inputs = case.inputs(one)
+    require_same(case.outputs(other, *inputs), case.outputs(one, *inputs), 0, "after loading the state")
+
+
+def input_is_left_alone(case: ModuleCase) -> None:
+    """The plugin does not write into what it is given."""
+    module = case.build().train()
+    require_unwritten(lambda *inputs: case.outputs(module, *inputs), *case.inputs(module))
+
+
+def runs_in_bfloat16(case: ModuleCase) -> None:
+    """Under autocast to bfloat16 (recipes' `precision: bf16`) output and gradients are finite."""
+    module = case.build().train()
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = case.outputs(module, *case.inputs_in_bfloat16(module))
+    require_finite(module, outputs, "under autocast to bfloat16")
+
+
+def require_unwritten(call: Callable[..., Any], *inputs: Any, what: str = "the plugin") -> None:
+    """Raise Violation where a call changes its inputs."""
+    before = [tensor.clone() for tensor in tensors_in(inputs)]
+    call(*inputs)
+    require(all(map(torch.equal, tensors_in(inputs), before)), f"{what} writes into its input")
+
+
+def require_finite(
+    module: nn.Module, outputs: Mapping[str, Tensor], what: str, inputs: Mapping[str, Tensor] | None = None
+) -> None:
+    """Outputs, and the gradients of parameters and `inputs`, are finite."""
+    for name, output in outputs.items():
+        require(output.isfinite().all(), f"{name} {what} is not finite")
+    total = random_sum(outputs)
+    if total.requires_grad:
+        total.backward()
+    for name, tensor in [*module.named_parameters(), *(inputs or {}).items()]:
+        require(tensor.grad is None or tensor.grad.isfinite().all(), f"{name}.grad {what} is not finite")
+
+
+def require_gradients(module: nn.Module, forward: Callable[[], tuple[Tensor, Mapping[str, Tensor | Seq]]]) -> None:
+    """What is trained, and every input, gets a finite gradient that is not always zero; nothing else gets one.
+
+    Args:
+        module: put into train() mode.
+        forward: makes a scalar from random inputs; returns it with those of them that need a gradient, by name.
+            A Seq gets none beyond its lengths. Called a few times.
+    """
+    module.train()
+    reached: dict[str, bool] = {}
+    for trial in range(TRIALS):
+        torch.manual_seed(trial)
+        module.zero_grad(set_to_none=True)
+        total, inputs = forward()
+        if total.requires_grad:
+            total.backward()
+        for name, given in inputs.items():
+            values = given.values if isinstance(given, Seq) else given
+            _note(reached, name, values)
+            if isinstance(given, Seq) and values.grad is not None:
+                require(not values.grad[~given.mask].any(), f"{name} beyond the lengths gets a gradient")
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                _note(reached, name, parameter)
+            else:
+                require(parameter.grad is None, f"{name} is frozen and has a gradient")
+    lost = [name for name, ok in reached.items() if not ok]
+    require(
+        not lost,
+        f"no gradient reaches {', '.join(lost[:5])}{' ...' if len(lost) > 5 else ''}; "
+        "freeze what is not trained (requires_grad_(False)), or leave it out",
+    )
+
+
+def _note(reached: dict[str, bool], name: str, tensor: Tensor) -> None:
+    gradient = tensor.grad
+    require(gradient is None or gradient.isfinite().all(), f"{name}.grad is not finite")
+    reached[name] = reached.get(name, False) or bool(gradient is not None and gradient.any())
+
+
 def _changes_in_training(module: nn.Module) -> bool:
     if isinstance(module, nn.modules.dropout._DropoutNd):
         return module.p > 0
     if isinstance(module, nn.RNNBase):
         return module.dropout > 0
     return isinstance(module, nn.modules.batchnorm._BatchNorm | nn.SyncBatchNorm)
-
-
-def require_documented_arguments(make: Callable, kind: str) -> None:
-    """The class's constructor takes annotated keyword-only arguments, each explained under Args in its docstring.
-
-    Nothing is asked where `make` is no class (nor functools.partial of one).
-    """
-    cls = plugin_class(make)
-    if cls is None or cls.__init__ in (object.__init__, nn.Module.__init__):
-        return
-    for name, parameter in list(inspect.signature(cls).parameters.items()):
-        require(
-            parameter.kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD),
-            f"constructor argument {name!r} can be given by position: write it after `*`",
-        )
-    for argument in read_arguments(cls, KINDS[kind].context):
-        if not argument.given:
-            require(argument.annotation is not Any, f"constructor argument {argument.name!r} has no annotation")
-            require(argument.meaning, f"{argument.name!r} is not explained under Args in the class's docstring")

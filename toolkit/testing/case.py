@@ -1,0 +1,115 @@
+"""A plugin under examination, the suite of properties that its kind asks for, and the findings."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One property of one plugin.
+
+    Args:
+        property: its name.
+        holds: whether the plugin has it.
+        detail: where it does not: what was found, with the input that shows it.
+        asks: what the property asks for.
+    """
+
+    property: str
+    holds: bool
+    detail: str = ""
+    asks: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.property}: {'holds' if self.holds else self.detail}"
+
+
+class Violation(AssertionError):  # noqa: N818 - reads as the sentence it reports
+    """A property does not hold; the text says what was found with which input."""
+
+
+def require(condition: object, detail: str) -> None:
+    """Raise Violation unless the condition is true."""
+    if not condition:
+        raise Violation(detail)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A plugin to examine.
+
+    Args:
+        make: the class, functools.partial of it with the recipe's arguments, or any function that returns a new plugin;
+            called with the context arguments that it names.
+
+    Attributes:
+        kind: the plugin's kind.
+    """
+
+    make: Callable[..., Any]
+    kind: ClassVar[str]
+
+    def context(self) -> dict[str, Any]:
+        """What the system would give: name -> value, for all context arguments of the kind."""
+        return {}
+
+    def build(self) -> Any:
+        """A new plugin."""
+        return call_with(self.make, self.context())
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The contract of a kind: its properties, each a function of a case whose docstring says what it asks for."""
+
+    case: type[Case]
+    properties: tuple[Callable[[Any], None], ...]
+
+    def examine(self, make: Callable[..., Any], **options: Any) -> list[Finding]:
+        """Try each property on a plugin, each from the same random state, which is put back afterwards.
+
+        Args:
+            make: as for the case.
+            **options: further arguments of the case.
+        """
+        case, findings = self.case(make, **options), []
+        for each in self.properties:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                detail = None
+                try:
+                    each(case)
+                except Violation as violation:
+                    detail = str(violation)
+                except (Exception, SystemExit) as error:  # a plugin may raise anything
+                    detail = f"{type(error).__name__}: {error}"
+            asks = " ".join((each.__doc__ or "").split())
+            findings.append(Finding(each.__name__, detail is None, detail or "", asks))
+        return findings
+
+
+def call_with(make: Callable[..., Any], context: Mapping[str, Any]) -> Any:
+    """Call `make` with those context arguments that it names, as the core builds plugins.
+
+    A function that takes `**context` gets them all; a class whose constructor does gets what it names, as in the core.
+
+    >>> call_with(lambda size: size, {"size": 3, "classes": 4})
+    3
+    """
+    parameters = inspect.signature(make).parameters
+    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    if takes_any and plugin_class(make) is None:
+        return make(**context)
+    return make(**{name: value for name, value in context.items() if name in parameters})
+
+
+def plugin_class(make: Callable[..., Any]) -> type | None:
+    """The class behind a factory, or None."""
+    while isinstance(make, partial):
+        make = make.func
+    return make if isinstance(make, type) else None

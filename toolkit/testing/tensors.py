@@ -1,0 +1,93 @@
+"""Sequences and states compared: what the properties are stated with."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from toolkit.contracts import Seq
+from toolkit.testing.case import require
+
+GARBAGE = (float("nan"), float("inf"), 1e4)
+
+
+def relative_error(found: Tensor, expected: Tensor, *, scale: float = 0.0) -> float:
+    """Largest absolute difference over the largest absolute value that was expected (or `scale`, if larger).
+
+    >>> relative_error(torch.tensor([1.0, 4.5]), torch.tensor([1.0, 4.0]))
+    0.125
+    """
+    require(found.shape == expected.shape, f"shape {list(found.shape)} where {list(expected.shape)} is expected")
+    if found.numel() == 0 or torch.equal(found, expected):
+        return 0.0
+    found, expected = found.detach().double(), expected.detach().double()
+    difference = float((found - expected).abs().max())
+    largest = max(float(expected.abs().max()), scale, 1e-30)
+    return difference / largest if difference == difference else float("inf")
+
+
+def require_equal(found: Tensor, expected: Tensor, tolerance: float, what: str, *, scale: float = 0.0) -> None:
+    """Raise Violation where the relative error exceeds the tolerance; a NaN is never equal."""
+    error = relative_error(found, expected, scale=scale)
+    require(error <= tolerance, f"{what}: relative error {error:.2g}, allowed {tolerance:g}")
+
+
+def require_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], tolerance: float, what: str) -> None:
+    """The same for tensors by name."""
+    for name, value in expected.items():
+        require_equal(found[name], value, tolerance, f"{name!r} {what}")
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors in a Tensor, a Seq, or mappings and tuples of those."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Seq):
+        yield from (value.values, value.lengths)
+    else:
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from tensors_in(each)
+
+
+def with_garbage(seq: Seq, garbage: float) -> Seq:
+    """The same with `garbage` beyond the lengths."""
+    mask = seq.mask if seq.values.dim() == 2 else seq.mask[:, :, None]
+    return Seq(seq.values.masked_fill(~mask, garbage), seq.lengths)
+
+
+def row(seq: Seq, index: int, *, cut: bool = True) -> Seq:
+    """One row alone, without padding, which it says; with its padding where `cut` is false."""
+    length = int(seq.lengths[index])
+    values = seq.values[index : index + 1]
+    return Seq(values[:, :length] if cut else values, seq.lengths[index : index + 1], full=cut)
+
+
+def pad_together(rows: Sequence[Seq], *, extra: int = 0, garbage: float = 0.0) -> Seq:
+    """Rows of one each as a batch, padded with `garbage` to the longest and `extra` steps more."""
+    longest = max(int(r.lengths[0]) for r in rows) + extra
+    values = rows[0].values.new_full((len(rows), longest, *rows[0].values.shape[2:]), garbage)
+    for i, r in enumerate(rows):
+        values[i, : int(r.lengths[0])] = r.values[0, : int(r.lengths[0])]
+    return Seq(values, torch.cat([r.lengths for r in rows]))
+
+
+def random_sum(outputs: Mapping[str, Tensor]) -> Tensor:
+    """A scalar on which every value of the outputs has an influence of its own."""
+    return sum((value.float() * torch.randn(value.shape)).sum() for value in outputs.values())
+
+
+def copy_state(source: nn.Module, target: nn.Module) -> None:
+    """Carry the state over as a bundle does: safetensors bytes, loaded strictly."""
+    state = source.state_dict()
+    odd = [name for name, value in state.items() if not isinstance(value, Tensor)]
+    require(not odd, f"state_dict() holds {odd}, which are not tensors: safetensors cannot keep them")
+    stored = safetensors.torch.save({name: value.contiguous().clone() for name, value in state.items()})
+    target.load_state_dict(safetensors.torch.load(stored))
+
+
+def require_same_state(module: nn.Module, before: Mapping[str, Tensor], what: str) -> None:
+    """Raise Violation where a tensor of the state is not, to the bit, what it was."""
+    for name, value in module.state_dict().items():
+        require(torch.equal(value, before[name]), f"{name} {what}")
