@@ -148,7 +148,7 @@ def test_an_experiment_without_a_finished_cell_says_so(tmp_path):
     ("options", "said"),
     [
         ({"pair": ("ser", "mff")}, r"--pair: this experiment has no system 'mff'. Did you mean 'mf'\? It has ser, mf"),
-        ({"pair": ("ser",)}, "--pair takes two systems, as ser,mf; found 1"),
+        ({"pair": ("ser",)}, "--pair takes two systems, for example ser,mf; found 1"),
         ({"pair": ("ser", "mf")}, "--pair: 'mf' has no finished run under loso"),
         ({"protocol": "los"}, r"--protocol: this experiment has no protocol 'los'. Did you mean 'loso'\?"),
         ({"tsne_fold": "9F"}, "--tsne-fold: this experiment has no fold '9F'.* It has 1M, 1F"),

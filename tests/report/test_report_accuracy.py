@@ -6,8 +6,10 @@ from fake_experiment import LABELS, SER, TEN, FakeExperiment, FakeSystem, paper_
 from toolkit.experiment.outcome import read_experiment
 from toolkit.report.choices import choose
 from toolkit.report.evidence import Evidence
-from toolkit.report.sections import in_short, sections
-from toolkit.report.tables.accuracy import accuracy_table, compared, difference_table, families
+from toolkit.report.sections import sections
+from toolkit.report.summary import summarise
+from toolkit.report.tables.accuracy import accuracy_table
+from toolkit.report.tables.differences import compared, difference_table, families
 from toolkit.report.tables.protocols import protocol_table, step_table
 from toolkit.statistics import difference_interval, difference_shares, holm, interval, sign_flip_test
 
@@ -142,7 +144,7 @@ def test_missing_and_failed_cells_are_named_failed_ones_first(incomplete):
     assert len(rows) == 1 + 2 + 10
     assert (rows[0]["state"], rows[0]["fold"], rows[0]["error"]) == ("failed", "3M", "Out of memory on <gpu> & more")
     assert {row["state"] for row in rows[1:]} == {"not done"}
-    assert "The experiment is not complete" in " ".join(in_short(incomplete, choose(incomplete)))
+    assert "The experiment is not complete" in " ".join(summarise(incomplete, "loso"))
 
 
 def test_under_six_speakers_there_is_no_interval_no_test_and_no_verdict(tmp_path):
@@ -154,7 +156,7 @@ def test_under_six_speakers_there_is_no_interval_no_test_and_no_verdict(tmp_path
     assert row["wa_verdict"] == row["ua_verdict"] == "too few speakers"
     assert row["wa_p"] is row["wa_interval"] is None and row["wa_difference"] > 0.3
     assert any("below 6" in note for note in table.notes)
-    short = " ".join(in_short(found, choose(found)))
+    short = " ".join(summarise(found, "loso"))
     assert "too few speakers" in short and "better" not in short
 
 
@@ -173,15 +175,15 @@ def test_speakers_without_names_are_never_counted_as_many(tmp_path):
 def test_nothing_is_called_better_or_worse_that_the_tests_do_not_show(tmp_path):
     systems = {"ser": FakeSystem(), "same": FakeSystem(), "good": FakeSystem(skill=5.0), "bad": FakeSystem(skill=-5.0)}
     found = evidence(tmp_path, FakeExperiment(systems))
-    verdicts = {(c.system, c.metric): c.verdict for c in compared(found, list(systems), "loso")}
+    verdicts = {(c.system, c.metric): c.verdict for c in compared(found.all_of(systems, "loso"))}
     assert set(verdicts.values()) == {"better", "worse", "no difference shown"}
-    (sentence,) = in_short(found, choose(found))[1:]
+    (sentence,) = summarise(found, "loso")[1:]
     assert sentence == (
         "Ablation, against ser: better: good (WA and UA); worse: bad (WA and UA); no difference shown for 1 system."
     )
 
 
-def test_so_many_comparisons_that_no_p_can_be_small_are_said_to_be_that(tmp_path):
+def test_a_note_says_when_there_are_too_many_comparisons_for_a_small_p(tmp_path):
     systems = {f"s{number}": FakeSystem(skill=number) for number in range(3)}
     found = evidence(tmp_path, FakeExperiment(systems, folds={s: (s,) for s in TEN[:6]}))
     notes = difference_table(found, list(systems), "loso", name="t", title="t").notes

@@ -6,12 +6,13 @@ from fake_experiment import LABELS, SER, TEN, FakeExperiment, FakeSystem, paper_
 from toolkit.experiment.outcome import read_experiment
 from toolkit.report.choices import choose
 from toolkit.report.evidence import Evidence
-from toolkit.report.provenance import facts, systems_table
+from toolkit.report.provenance import facts
 from toolkit.report.sections import sections
 from toolkit.report.tables.breakdowns import duration_table, gender_table, speaker_tables, thirds
 from toolkit.report.tables.calibration import calibration_table
 from toolkit.report.tables.covariates import covariate_families, covariate_table, covariates
 from toolkit.report.tables.hard_utterances import SHOWN, hard_utterance_table
+from toolkit.report.tables.systems import systems_table
 
 
 def evidence(folder, experiment):
@@ -165,7 +166,7 @@ def test_an_utterance_that_a_system_was_not_tested_on_is_not_listed(tmp_path):
     assert table.notes[0].startswith(f"1 of the {len(experiment.speaker_utterances('1M'))} utterances")
 
 
-def test_fifty_hard_utterances_are_shown_and_their_number_is_told(tmp_path):
+def test_fifty_hard_utterances_are_shown_and_a_note_has_their_number(tmp_path):
     experiment = FakeExperiment(
         {"ser": SER}, folds={s: (s,) for s in TEN[:3]}, answer=always_wrong_on(range(99)), utterances=30
     )
@@ -179,7 +180,7 @@ def test_what_was_run_names_weights_hardware_and_each_training_once(tmp_path):
     protocols = ("loso", "loso-test-epoch", "loso-as-published")
     found = evidence(tmp_path, FakeExperiment(systems, protocols=protocols, folds={"1M": ("1M",), "1F": ("1F",)}))
     said = dict(facts(found))
-    assert said["Training time"] == "12 min 0 s in 8 trainings, all epochs added up"  # 90 s each; two protocols share
+    assert said["Training time"] == "12 min 0 s in 8 trainings, sum over all epochs"  # 90 s each; two protocols share
     assert said["Cells"] == "12 of 12 done" and said["Hardware"] == "a processor, 8 cores"
     assert said["Folds"] == "2 of loso, loso-test-epoch, loso-as-published (1M, 1F)"
     row = systems_table(found).rows[0]
@@ -190,6 +191,6 @@ def test_what_was_run_names_weights_hardware_and_each_training_once(tmp_path):
 def test_one_system_is_reported_without_comparisons(tmp_path):
     found = evidence(tmp_path, FakeExperiment({"mfcc": FakeSystem(levels=("mfcc",))}, folds={"1M": ("1M",)}))
     choices = choose(found)
-    assert choices.pair == ("mfcc",)
+    assert [system.system for system in choices.pair] == ["mfcc"]
     names = [item.name for section in sections(found, choices) for item in section.items]
     assert "all_systems" in names and not [name for name in names if "differences" in name]

@@ -10,7 +10,7 @@ from toolkit.report.figures.confusion import draw_confusions
 from toolkit.report.figures.curves import draw_curves
 from toolkit.report.figures.differences import draw_differences
 from toolkit.report.figures.embedding import draw_embeddings, perplexity, project
-from toolkit.report.figures.files import page_svg, png_bytes, svg_text
+from toolkit.report.figures.figure import page_svg, png_bytes, svg_text
 from toolkit.report.figures.reliability import draw_reliability
 from toolkit.statistics import Comparison, Interval
 from toolkit.statistics.calibration import reliability_curve
@@ -119,7 +119,7 @@ def test_curves_are_in_percent_and_each_panel_has_every_system():
 
 def test_a_pages_svg_follows_the_page_and_its_text_is_left_alone():
     with style.styled():
-        page = page_svg(svg_text(confusions()), name="one", label="A &lt;label&gt; \\x")
+        page = page_svg(svg_text(confusions()), name="one", alt="A &lt;label&gt; \\x")
     assert page.startswith("<svg ") and 'role="img" aria-label="A &lt;label&gt; \\x"' in page
     assert 'id="sad"' in page and "currentColor" in page and "var(--heat)" in page
     tags = re.findall(r"<[^>]+>", page)

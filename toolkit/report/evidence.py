@@ -1,4 +1,4 @@
-"""What an experiment's finished runs say, read once: answers, confusions, recipes and stamps. Imports no torch."""
+"""The finished runs of an experiment, read once: answers, confusions, recipes and stamps."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from toolkit.corpus import Utterance, speaker_order
 from toolkit.errors import ExperimentError
 from toolkit.experiment.outcome import FinishedRun, Outcome
 from toolkit.experiment.plan import read_plan
-from toolkit.statistics import SpeakerConfusions, Spread, speaker_confusions, spread
+from toolkit.statistics import Accuracies, SpeakerConfusions, Spread, pooled_accuracies, speaker_confusions, spread
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What one run said of its test utterances.
+    """One run's answers for its test utterances.
 
     Args:
         id: [utterances].
@@ -63,8 +63,94 @@ def read_answers(run: FinishedRun, labels: Iterable[str]) -> Answers:
         ) from None
 
 
+class SystemRuns:
+    """A system under one protocol, as far as its cells are done; each file is read once.
+
+    Args:
+        outcome: the experiment.
+        system: the system's name.
+        protocol: the protocol's name.
+        recipe: the system's, resolved.
+
+    Attributes:
+        runs: the finished ones, in the order of the plan.
+        planned: the number of planned cells.
+    """
+
+    def __init__(self, outcome: Outcome, system: str, protocol: str, recipe: Mapping[str, Any]):
+        self.system, self.protocol, self.recipe, self.labels = system, protocol, recipe, outcome.labels
+        self.runs = outcome.of(system, protocol)
+        self.planned = sum((cell.system, cell.protocol) == (system, protocol) for cell in outcome.planned)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every cell is done."""
+        return len(self.runs) == self.planned
+
+    @cached_property
+    def answers(self) -> list[Answers]:
+        """The answers of each run."""
+        return [read_answers(run, self.labels) for run in self.runs]
+
+    @cached_property
+    def reference(self) -> np.ndarray:
+        """True labels of the answers of all runs: [answers]."""
+        return np.concatenate([answers.reference for answers in self.answers])
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        """Probabilities of the answers of all runs: [answers, classes]."""
+        return np.concatenate([answers.probabilities for answers in self.answers])
+
+    @cached_property
+    def confusions(self) -> SpeakerConfusions | None:
+        """Confusions by speaker, the mean over the seeds of each fold; None without a finished run."""
+        return self.confusions_by(lambda answers: answers.speaker)
+
+    def confusions_by(
+        self, group: Callable[[Answers], Iterable[str]], folds: Iterable[str] | None = None
+    ) -> SpeakerConfusions | None:
+        """Confusions by any groups of utterances.
+
+        Args:
+            group: gives the group of each utterance.
+            folds: only these; all where not given.
+        """
+        counts: dict[str, np.ndarray] = {}
+        for fold in dict.fromkeys(run.fold for run in self.runs):
+            if folds is not None and fold not in folds:
+                continue
+            of_fold = [(run.seed, a) for run, a in zip(self.runs, self.answers, strict=True) if run.fold == fold]
+            found = speaker_confusions(
+                np.concatenate([np.asarray(group(a)) for _, a in of_fold]).tolist(),
+                np.concatenate([a.reference for _, a in of_fold]),
+                np.concatenate([a.predicted for _, a in of_fold]),
+                classes=self.labels,
+                seeds=[seed for seed, a in of_fold for _ in a.id],
+            )
+            for name, matrix in zip(found.speakers, found.counts, strict=True):
+                counts[name] = counts[name] + matrix if name in counts else matrix
+        return SpeakerConfusions(tuple(counts), self.labels, np.stack(list(counts.values()))) if counts else None
+
+    @property
+    def pooled(self) -> Accuracies | None:
+        """WA and UA over all test utterances, the mean over seeds; None without a finished run."""
+        return pooled_accuracies(self.confusions.counts) if self.confusions else None
+
+    @property
+    def speakers(self) -> set[str]:
+        """The test speakers that have a name."""
+        return set(self.confusions.speakers) - {""} if self.confusions else set()
+
+    @property
+    def spread(self) -> dict[str, Spread]:
+        """Metric -> mean and deviation over folds and seeds; empty without a finished run."""
+        rows = [(run.fold, run.seed, run.results["wa"], run.results["ua"]) for run in self.runs]
+        return spread(rows) if rows else {}
+
+
 class Evidence:
-    """An experiment's finished runs; each file is read once.
+    """All that a report is made from.
 
     Args:
         outcome: the experiment.
@@ -73,7 +159,7 @@ class Evidence:
     def __init__(self, outcome: Outcome):
         self.outcome = outcome
         self.labels = outcome.labels
-        self._answers: dict[Any, Answers] = {}
+        self._tested: dict[tuple[str, str], SystemRuns] = {}
 
     @cached_property
     def recipes(self) -> Mapping[str, Mapping[str, Any]]:
@@ -86,87 +172,35 @@ class Evidence:
         """The utterances of the experiment by id, from any run: all use the same."""
         return {u.id: u for run in self.outcome.runs[:1] for u in run.manifest()}
 
+    def of(self, system: str, protocol: str) -> SystemRuns:
+        """A system under a protocol."""
+        if (system, protocol) not in self._tested:
+            self._tested[system, protocol] = SystemRuns(self.outcome, system, protocol, self.recipes[system])
+        return self._tested[system, protocol]
+
+    def all_of(self, systems: Iterable[str], protocol: str) -> list[SystemRuns]:
+        """These systems under a protocol."""
+        return [self.of(system, protocol) for system in systems]
+
+    def tested(self, protocol: str) -> list[SystemRuns]:
+        """The systems that have a finished run under a protocol, in order."""
+        return [tested for tested in self.all_of(self.outcome.systems, protocol) if tested.runs]
+
     def levels(self, system: str) -> int:
         """How many levels a system has."""
         return len(self.recipes[system]["model"]["levels"])
 
-    def tested(self, protocol: str) -> list[str]:
-        """Systems with a finished run under a protocol, in order."""
-        return [system for system in self.outcome.systems if self.outcome.of(system, protocol)]
-
-    def cells(self, system: str, protocol: str) -> tuple[int, int]:
-        """How many cells of a system are done, and how many are planned."""
-        planned = sum((cell.system, cell.protocol) == (system, protocol) for cell in self.outcome.planned)
-        return len(self.outcome.of(system, protocol)), planned
-
-    def complete(self, system: str, protocol: str) -> bool:
-        """Whether every cell of a system is done."""
-        done, planned = self.cells(system, protocol)
-        return done == planned
-
-    def answers(self, run: FinishedRun) -> Answers:
-        """What a run said."""
-        key = (run.system, run.protocol, run.fold, run.seed)
-        if key not in self._answers:
-            self._answers[key] = read_answers(run, self.labels)
-        return self._answers[key]
-
-    def all_answers(self, system: str, protocol: str) -> list[Answers]:
-        """What all runs of a system said."""
-        return [self.answers(run) for run in self.outcome.of(system, protocol)]
-
-    def confusions(
-        self,
-        system: str,
-        protocol: str,
-        by: Callable[[Answers], Iterable[str]] = lambda answers: answers.speaker,
-        folds: Iterable[str] | None = None,
-    ) -> SpeakerConfusions | None:
-        """Confusions by speaker, or by any other name of utterances; the mean over the seeds of each fold.
-
-        Args:
-            system: its name.
-            protocol: its name.
-            by: gives a name for each utterance.
-            folds: only these.
-
-        Returns:
-            The names and their confusions; None without a finished run.
-        """
-        runs = self.outcome.of(system, protocol)
-        counts: dict[str, np.ndarray] = {}
-        for fold in dict.fromkeys(run.fold for run in runs):
-            if folds is not None and fold not in folds:
-                continue
-            answers = {run.seed: self.answers(run) for run in runs if run.fold == fold}
-            found = speaker_confusions(
-                np.concatenate([np.asarray(by(a)) for a in answers.values()]).tolist(),
-                np.concatenate([a.reference for a in answers.values()]),
-                np.concatenate([a.predicted for a in answers.values()]),
-                classes=self.labels,
-                seeds=[seed for seed, a in answers.items() for _ in a.id],
-            )
-            for name, matrix in zip(found.speakers, found.counts, strict=True):
-                counts[name] = counts[name] + matrix if name in counts else matrix
-        if not counts:
-            return None
-        return SpeakerConfusions(tuple(counts), self.labels, np.stack(list(counts.values())))
-
-    def spread(self, system: str, protocol: str) -> dict[str, Spread] | None:
-        """Mean and deviation over folds and seeds; None without a finished run."""
-        runs = self.outcome.of(system, protocol)
-        rows = [(run.fold, run.seed, run.results["wa"], run.results["ua"]) for run in runs]
-        return spread(rows) if rows else None
-
-    def stamps(self, systems: Iterable[str] | None = None, protocols: Iterable[str] | None = None) -> tuple[str, ...]:
-        """What has to be said of the figures of these systems under these protocols; of all where not given."""
-        systems = self.outcome.systems if systems is None else tuple(systems)
-        protocols = self.outcome.protocols if protocols is None else tuple(protocols)
-        runs = [run for run in self.outcome.runs if run.system in systems and run.protocol in protocols]
-        return tuple(dict.fromkeys(stamp for run in runs for stamp in run.results["stamps"]))
-
-    def named_speakers(self, protocol: str) -> list[str]:
-        """Names of the speakers that were tested, in the order of the corpus."""
-        runs = [run for run in self.outcome.runs if run.protocol == protocol]
-        tested = {name for run in runs for name in self.answers(run).speaker.tolist()}
+    def speakers(self, protocol: str) -> list[str]:
+        """Names of the test speakers, in the order of the corpus."""
+        tested = {name for of_system in self.tested(protocol) for name in of_system.speakers}
         return [name for name in speaker_order(self.utterances.values()) if name in tested]
+
+    def stamps(self) -> tuple[str, ...]:
+        """The stamps of all runs."""
+        return stamps_of(t for protocol in self.outcome.protocols for t in self.tested(protocol))
+
+
+def stamps_of(tested: Iterable[SystemRuns]) -> tuple[str, ...]:
+    """The notes that everything made from these runs must carry, each once."""
+    runs = (run for of_system in tested for run in of_system.runs)
+    return tuple(dict.fromkeys(stamp for run in runs for stamp in run.results["stamps"]))

@@ -1,4 +1,4 @@
-"""The page: one HTML file that needs nothing else."""
+"""The page: one self-contained HTML file."""
 
 import html
 import re
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from toolkit.report.sections import Section
+from toolkit.report.tables.table import spans
 
 TEMPLATES = Path(__file__).parent / "template"
 
@@ -13,19 +14,19 @@ TEMPLATES = Path(__file__).parent / "template"
 def render_page(
     *,
     title: str,
-    in_short: Sequence[str],
+    summary: Sequence[str],
     stamps: Sequence[str],
     sections: Sequence[Section],
     pictures: Mapping[str, str],
 ) -> str:
-    """Put the page together. All that comes from data is escaped.
+    """Render the page; all that comes from data is escaped.
 
     Args:
         title: of the page.
-        in_short: sentences at its top.
-        stamps: what has to be said of the page as a whole.
+        summary: sentences at its top.
+        stamps: notes on the page as a whole.
         sections: in order.
-        pictures: name of a drawing -> its SVG, as `figures.files.page_svg` makes it.
+        pictures: name of a figure -> its SVG for a page.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -38,10 +39,11 @@ def render_page(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["spans"] = spans
     environment.filters["breakable"] = lambda text: Markup(breakable(text))
     text = environment.get_template("page.html.j2").render(
         title=title,
-        in_short=in_short,
+        summary=summary,
         stamps=stamps,
         sections=sections,
         pictures={name: Markup(svg) for name, svg in pictures.items()},

@@ -16,7 +16,7 @@ from toolkit.inference.predict.evaluation import answer_corpus, missing_classes,
 from toolkit.inference.predict.labels import map_corpus, read_label_map
 from toolkit.inference.summary import TestSummary
 from toolkit.report.evidence import Answers
-from toolkit.report.tables.accuracy import comparison_notes
+from toolkit.report.tables.differences import comparison_notes
 from toolkit.statistics import LEVEL, METRICS, Comparison, compare, speaker_confusions
 
 

@@ -1,1 +1,1 @@
-"""Figures of a report: pure functions from arrays to matplotlib figures, which are imported where one is drawn."""
+"""Figures of a report: one file for each, with the data it is made from and how it is drawn by matplotlib."""

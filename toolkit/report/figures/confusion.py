@@ -5,22 +5,30 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.report.evidence import SystemRuns, stamps_of
+from toolkit.report.figures.figure import Figure, incomplete_sentence, names_of
 from toolkit.report.figures.style import HEAT, INK, ON_HEAT, PAPER, new_figure, plain, stamp
 
 BRIGHT_ABOVE = 0.75  # of a row: the cell is so dark that its figure is written in the colour of paper
 
 
+def confusion_figure(pair: Sequence[SystemRuns]) -> Figure:
+    """The pair's confusion matrices."""
+    labels, stamps = pair[0].labels, stamps_of(pair)
+    matrices = {tested.system: tested.confusions.counts.sum(axis=0) for tested in pair}
+    return Figure(
+        "confusion",
+        f"Confusion of {names_of(pair)}",
+        "Of each class (row), the percentage predicted as each class (column); all test utterances, mean over seeds."
+        + incomplete_sentence(pair),
+        f"Row-normalised confusion matrices of {names_of(pair)}. " + _recalls(matrices, labels),
+        lambda: draw_confusions(matrices, labels, stamps),
+        stamps,
+    )
+
+
 def draw_confusions(matrices: Mapping[str, np.ndarray], labels: Sequence[str], stamps: Sequence[str] = ()) -> Any:
-    """One panel a system; a cell says which percentage of its row's class was taken for its column's.
-
-    Args:
-        matrices: system -> [classes, classes], counts, rows are the reference.
-        labels: the classes, in order.
-        stamps: drawn into the image.
-
-    Returns:
-        A matplotlib figure.
-    """
+    """One panel for each system -> [classes, classes] counts, rows the reference; cells are percent of their row."""
     size = len(labels)
     wide = 9.6 if len(matrices) > 1 else 5.6
     figure = new_figure(width=wide, height=wide / max(2, len(matrices)) * (0.78 + 0.02 * min(size, 8)) + 0.2)
@@ -43,18 +51,28 @@ def draw_confusions(matrices: Mapping[str, np.ndarray], labels: Sequence[str], s
     return figure
 
 
+def _recalls(matrices: Mapping[str, np.ndarray], labels: Sequence[str]) -> str:
+    """Each system's recalls in words."""
+    texts = []
+    for system, matrix in matrices.items():
+        found = zip(labels, matrix.diagonal(), matrix.sum(axis=1), strict=True)
+        recalls = [f"{label} {100 * hits / total:.0f} %" for label, hits, total in found if total]
+        texts.append(f"{system}: {', '.join(recalls)} correct.")
+    return " ".join(texts)
+
+
 def _draw_cells(panel: Any, matrix: np.ndarray, size: int) -> None:
     from matplotlib.patches import Rectangle
 
     totals = matrix.sum(axis=1, keepdims=True)
-    shares = np.divide(matrix, totals, out=np.zeros_like(matrix), where=totals > 0)
+    fractions = np.divide(matrix, totals, out=np.zeros_like(matrix), where=totals > 0)
     for row in range(size):
         for column in range(size):
-            share = shares[row, column]
+            fraction = fractions[row, column]
             corner = (column - 0.5, row - 0.5)
-            panel.add_patch(Rectangle(corner, 1, 1, facecolor=HEAT, alpha=round(float(share), 4), linewidth=0))
+            panel.add_patch(Rectangle(corner, 1, 1, facecolor=HEAT, alpha=round(float(fraction), 4), linewidth=0))
             panel.add_patch(Rectangle(corner, 1, 1, facecolor="none", edgecolor=PAPER, linewidth=1.5))
-            text = f"{100 * share:.1f}" if totals[row, 0] else "\N{EN DASH}"
-            shade = ON_HEAT if share > BRIGHT_ABOVE else INK
+            text = f"{100 * fraction:.1f}" if totals[row, 0] else "\N{EN DASH}"
+            shade = ON_HEAT if fraction > BRIGHT_ABOVE else INK
             panel.text(column, row, text, ha="center", va="center", color=shade, fontsize=9 if size <= 5 else 7.5)
     panel.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal")

@@ -5,26 +5,49 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.corpus.protocols import selects_on
+from toolkit.report.choices import Choices
+from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
+from toolkit.report.figures.figure import Figure
 from toolkit.report.figures.style import colour, dash, marker, new_figure, plain, stamp
 
-NAMES = {"wa": "WA (%)", "ua": "UA (%)"}
 Curve = Sequence[float] | np.ndarray
+
+
+def curve_figure(evidence: Evidence, choices: Choices, metric: str) -> Figure | None:
+    """Accuracy against epoch for the chosen test folds; None where none of them has runs."""
+    protocol, tested = choices.protocol, evidence.tested(choices.protocol)
+    noun = "speaker" if protocol.startswith("loso") else "fold"
+    panels = {}
+    for fold in choices.curves:
+        curves = {system.system: _mean_curve(system, fold, metric) for system in tested}
+        found = {system: values for system, values in curves.items() if values is not None}
+        if found:
+            panels[f"test {noun} {fold}"] = found
+    if not panels:
+        return None
+    systems, stamps, title = [system.system for system in tested], stamps_of(tested), metric.upper()
+    chose = (
+        "The tested epoch was chosen by these curves."
+        if selects_on(protocol) == "test" or protocol == "loso-as-published"
+        else "Nothing was chosen by these curves: the epoch was chosen on the validation part."
+    )
+    seeds = " The mean over seeds, up to the shortest training." if len(evidence.outcome.seeds) > 1 else ""
+    return Figure(
+        f"curves_{metric}",
+        f"{title} against epoch",
+        f"{title} of the test part after each epoch. {chose}{seeds}",
+        f"Line charts of test {title} against epoch, one panel for each of {', '.join(panels)}; "
+        f"lines: {', '.join(systems)}.",
+        lambda: draw_curves(panels, metric=metric, systems=systems, stamps=stamps),
+        stamps,
+    )
 
 
 def draw_curves(
     panels: Mapping[str, Mapping[str, Curve]], *, metric: str, systems: Sequence[str], stamps: Sequence[str] = ()
 ) -> Any:
-    """Draw them on one scale.
-
-    Args:
-        panels: title -> system -> accuracy after each epoch, from epoch 1, in fractions of 1.
-        metric: "wa" or "ua".
-        systems: all of them, in an order that gives each its colour, dash and marker.
-        stamps: drawn into the image.
-
-    Returns:
-        A matplotlib figure.
-    """
+    """One panel for each title -> system -> accuracy after each epoch, in fractions of 1; all on one scale."""
     count = len(panels)
     columns = min(count, 3)
     rows = -(-count // columns)
@@ -33,15 +56,15 @@ def draw_curves(
     handles: dict[str, Any] = {}
     for axis, (title, curves) in zip(axes, panels.items(), strict=False):
         for system, curve in curves.items():
-            place = list(systems).index(system)
+            index = list(systems).index(system)
             epochs = np.arange(1, len(curve) + 1)
             (line,) = axis.plot(
                 epochs,
                 100 * np.asarray(curve),
-                color=colour(place),
-                linestyle=dash(place),
-                marker=marker(place),
-                markevery=(place % max(1, len(curve) // 12), max(1, len(curve) // 12)),
+                color=colour(index),
+                linestyle=dash(index),
+                marker=marker(index),
+                markevery=(index % max(1, len(curve) // 12), max(1, len(curve) // 12)),
                 label=plain(system),
             )
             handles.setdefault(system, line)
@@ -54,8 +77,15 @@ def draw_curves(
     for axis in list(figure.axes)[count:]:
         axis.set_visible(False)
     for axis in figure.axes[::columns]:
-        axis.set_ylabel(NAMES[metric])
+        axis.set_ylabel(f"{metric.upper()} (%)")
     shown = [handles[system] for system in systems if system in handles]
     figure.legend(shown, [line.get_label() for line in shown], loc="outside upper center", ncols=min(len(shown), 5))
     stamp(figure, stamps)
     return figure
+
+
+def _mean_curve(tested: SystemRuns, fold: str, metric: str) -> np.ndarray | None:
+    """Test accuracy after each epoch, the mean over seeds up to the shortest training; None without a run."""
+    curves = [[row[f"test_{metric}"] for row in run.epochs()] for run in tested.runs if run.fold == fold]
+    length = min(map(len, curves), default=0)
+    return np.mean([values[:length] for values in curves], axis=0) if length else None

@@ -3,45 +3,58 @@
 from collections.abc import Sequence
 from typing import Any
 
+from toolkit.report.evidence import SystemRuns, stamps_of
+from toolkit.report.figures.figure import Figure, incomplete_sentence
 from toolkit.report.figures.style import MUTED, PAPER, colour, marker, new_figure, plain, stamp
+from toolkit.report.tables.differences import compared
 from toolkit.statistics import METRICS, Comparison
 
-NAMES = {"wa": "WA, points", "ua": "UA, points"}
+
+def difference_figure(tested: Sequence[SystemRuns], *, name: str) -> Figure | None:
+    """Differences to the first system; None where there is nothing to compare."""
+    found = [c for c in compared(tested) if c.difference is not None]
+    if not found:
+        return None
+    baseline, stamps = tested[0].system, stamps_of(tested)
+    reading = (
+        "Lines: 95 % intervals, paired by speaker, each for itself. Filled points: the verdict is better or worse, "
+        "after the correction for their number; hollow points: no difference is shown."
+        if any(c.interval for c in found)
+        else "Too few speakers for intervals: no difference is shown."
+    )
+    return Figure(
+        name,
+        f"Difference to {baseline}",
+        f"In percentage points. {reading}{incomplete_sentence(tested)}",
+        f"Dot plot of the differences to {baseline} with intervals; the figures are in the table above.",
+        lambda: draw_differences(found, stamps),
+        stamps,
+    )
 
 
 def draw_differences(comparisons: Sequence[Comparison], stamps: Sequence[str] = ()) -> Any:
-    """One panel a metric, one row a system; a line is the 95 % interval, its point the difference.
-
-    Points are filled only where the verdict is that there is a difference.
-
-    Args:
-        comparisons: all with one baseline, and with a difference.
-        stamps: drawn into the image.
-
-    Returns:
-        A matplotlib figure.
-    """
+    """One panel a metric, one row a system: the difference as a point, filled where it is shown, and its interval."""
     systems = list(dict.fromkeys(c.system for c in comparisons))
     figure = new_figure(height=0.3 * len(systems) + 1.1)
     panels = figure.subplots(1, len(METRICS), sharey=True, squeeze=False)[0]
-    for place, (panel, metric) in enumerate(zip(panels, METRICS, strict=True)):
+    for index, (panel, metric) in enumerate(zip(panels, METRICS, strict=True)):
         panel.axvline(0, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
         for comparison in (c for c in comparisons if c.metric == metric):
             row, found = systems.index(comparison.system), comparison.interval
             if found is not None:
-                panel.plot([100 * found.low, 100 * found.high], [row, row], color=colour(place), linewidth=1.8)
+                panel.plot([100 * found.low, 100 * found.high], [row, row], color=colour(index), linewidth=1.8)
             shown = comparison.verdict in ("better", "worse")
             panel.plot(
                 100 * comparison.difference,
                 row,
-                marker=marker(place),
-                color=colour(place),
-                markerfacecolor=colour(place) if shown else PAPER,
+                marker=marker(index),
+                color=colour(index),
+                markerfacecolor=colour(index) if shown else PAPER,
                 markeredgewidth=1.5,
                 markersize=6,
             )
         panel.set_yticks(range(len(systems)), [plain(system) for system in systems])
-        panel.set(xlabel=NAMES[metric], ylim=(len(systems) - 0.5, -0.5))
+        panel.set(xlabel=f"{metric.upper()}, points", ylim=(len(systems) - 0.5, -0.5))
         panel.tick_params(axis="y", length=0)
         panel.spines["left"].set_visible(False)
         panel.grid(axis="x")

@@ -5,10 +5,35 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.report.evidence import SystemRuns
+from toolkit.report.figures.figure import Figure, names_of
 from toolkit.report.figures.style import INK, marker, new_figure, plain, point_colour, stamp
 
 PERPLEXITY = 30.0
 SEED = 0
+
+
+def embedding_figure(pair: Sequence[SystemRuns], cell: tuple[str, int] | None) -> Figure | None:
+    """The pair's fused embeddings of one fold and seed; None where the pair has none in common."""
+    if cell is None:
+        return None
+    fold, seed = cell
+    runs = [run for tested in pair for run in tested.runs if (run.fold, run.seed) == cell]
+    stamps = tuple(dict.fromkeys(stamp for run in runs for stamp in run.results["stamps"]))
+    arrays = {run.system: run.embeddings() for run in runs}
+    reference = next(iter(arrays.values()))["reference"].astype(str)
+    return Figure(
+        "tsne",
+        f"Fused embeddings of {names_of(pair)}",
+        f"t-SNE of the test utterances of fold {fold}, seed {seed} ({len(reference)} utterances), perplexity "
+        f"{perplexity(len(reference)):g}. Each panel is a projection of its own: distances between groups, sizes and "
+        "directions mean nothing.",
+        f"Two-dimensional projections of the fused embeddings of {names_of(pair)}, coloured by class.",
+        lambda: draw_embeddings(
+            {system: project(values["fused"]) for system, values in arrays.items()}, reference, pair[0].labels, stamps
+        ),
+        stamps,
+    )
 
 
 def perplexity(utterances: int) -> float:
@@ -21,14 +46,7 @@ def perplexity(utterances: int) -> float:
 
 
 def project(embeddings: np.ndarray) -> np.ndarray:
-    """Two dimensions that keep neighbours; the same every time.
-
-    Args:
-        embeddings: [utterances, size].
-
-    Returns:
-        [utterances, 2].
-    """
+    """[utterances, size] -> [utterances, 2]: two dimensions that keep neighbours, the same every time."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
@@ -43,28 +61,18 @@ def project(embeddings: np.ndarray) -> np.ndarray:
 def draw_embeddings(
     points: Mapping[str, np.ndarray], reference: Sequence[str], labels: Sequence[str], stamps: Sequence[str] = ()
 ) -> Any:
-    """One panel a system, one colour and marker a class.
-
-    Args:
-        points: system -> [utterances, 2].
-        reference: true class of each utterance.
-        labels: the classes, in order.
-        stamps: drawn into the image.
-
-    Returns:
-        A matplotlib figure.
-    """
+    """One panel for each system -> [utterances, 2], one colour and marker for each class."""
     wide = 9.6 if len(points) > 1 else 5.6
     figure = new_figure(width=wide, height=4.9)
     panels = figure.subplots(1, len(points), squeeze=False)[0]
     reference = np.asarray(reference)
     for panel, (system, values) in zip(panels, points.items(), strict=True):
-        for place, label in enumerate(labels):
+        for index, label in enumerate(labels):
             panel.scatter(
                 *values[reference == label].T,
                 s=20,
-                c=point_colour(place),
-                marker=marker(place),
+                c=point_colour(index),
+                marker=marker(index),
                 label=plain(label),
                 edgecolors=INK,
                 linewidths=0.3,

@@ -3,40 +3,53 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from toolkit.report.evidence import SystemRuns, stamps_of
+from toolkit.report.figures.figure import Figure, incomplete_sentence, names_of
 from toolkit.report.figures.style import MUTED, RULE, colour, dash, marker, new_figure, plain, stamp
-from toolkit.statistics import BINS, ReliabilityCurve
+from toolkit.statistics import BINS, ReliabilityCurve, reliability_curve
+
+
+def reliability_figure(pair: Sequence[SystemRuns]) -> Figure:
+    """The pair's accuracy against confidence, over all test utterances and seeds."""
+    stamps = stamps_of(pair)
+    curves = {
+        tested.system: reliability_curve(tested.probabilities, tested.reference, labels=tested.labels)
+        for tested in pair
+    }
+    return Figure(
+        "reliability",
+        f"Reliability of {names_of(pair)}",
+        "Above: how often answers with a confidence are correct; on the dashed line confidence and accuracy agree, "
+        "below it the system is overconfident. Below: the percentage of answers with that confidence."
+        + incomplete_sentence(pair),
+        f"Reliability curves of {names_of(pair)}, accuracy against confidence.",
+        lambda: draw_reliability(curves, stamps),
+        stamps,
+    )
 
 
 def draw_reliability(curves: Mapping[str, ReliabilityCurve], stamps: Sequence[str] = ()) -> Any:
-    """One panel a system: on the diagonal, systems are as often right as they say; below it, they are too sure.
-
-    Args:
-        curves: system -> its curve.
-        stamps: drawn into the image.
-
-    Returns:
-        A matplotlib figure.
-    """
+    """One panel a system: on the diagonal, confidence and accuracy agree; below it, the system is overconfident."""
     wide = 9.6 if len(curves) > 1 else 5.6
     figure = new_figure(width=wide, height=4.7)
     axes = figure.subplots(2, len(curves), sharex=True, squeeze=False, height_ratios=(4, 1))
-    for place, (system, curve) in enumerate(curves.items()):
-        upper, lower = axes[:, place]
+    for index, (system, curve) in enumerate(curves.items()):
+        upper, lower = axes[:, index]
         upper.plot([0, 100], [0, 100], color=MUTED, linestyle=(0, (2, 2)), linewidth=0.9)
         upper.plot(
             100 * curve.confidence,
             100 * curve.accuracy,
-            color=colour(place),
-            linestyle=dash(place),
-            marker=marker(place),
+            color=colour(index),
+            linestyle=dash(index),
+            marker=marker(index),
             markersize=5,
             clip_on=False,
         )
         upper.set_title(plain(system))
-        upper.set(xlim=(0, 100), ylim=(0, 100), ylabel="right (%)")
+        upper.set(xlim=(0, 100), ylim=(0, 100), ylabel="correct (%)")
         upper.grid()
-        share = 100 * curve.count / curve.count.sum()
-        lower.bar(100 * curve.centre, share, width=92 / BINS, color=RULE, edgecolor=MUTED, linewidth=0.6)
+        percentage = 100 * curve.count / curve.count.sum()
+        lower.bar(100 * curve.centre, percentage, width=92 / BINS, color=RULE, edgecolor=MUTED, linewidth=0.6)
         lower.set(xlabel="confidence (%)", ylabel="answers (%)")
     stamp(figure, stamps)
     return figure

@@ -1,50 +1,35 @@
-"""How far the probabilities can be believed. Imports no torch."""
+"""How reliable the probabilities are."""
 
 import numpy as np
 
-from toolkit.report.evidence import Evidence
-from toolkit.report.tables.accuracy import INCOMPLETE, incomplete_note
-from toolkit.report.tables.formats import COUNT, MARKED, PERCENT, Marked
+from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
+from toolkit.report.tables.columns import SYSTEM, incomplete_note
+from toolkit.report.tables.formats import COUNT, PERCENT
 from toolkit.report.tables.table import Column, Table
-from toolkit.statistics import BINS, ReliabilityCurve, expected_calibration_error, reliability_curve
+from toolkit.statistics import BINS, expected_calibration_error
 
 
 def calibration_table(evidence: Evidence, protocol: str) -> Table:
     """Expected calibration error, mean confidence and accuracy of every system that has runs."""
+    rows = evidence.tested(protocol)
     columns = [
-        Column("system", "system", MARKED),
-        Column("ece", "ECE %", PERCENT),
-        Column("confidence", "mean confidence %", PERCENT),
-        Column("wa", "WA %", PERCENT),
-        Column("answers", "answers", COUNT),
+        SYSTEM,
+        Column("ece", "ECE %", PERCENT, value=_calibration_error),
+        Column("confidence", "mean confidence %", PERCENT, value=lambda t: float(t.probabilities.max(axis=1).mean())),
+        Column("wa", "WA %", PERCENT, value=_accuracy),
+        Column("answers", "answers", COUNT, value=lambda tested: len(tested.reference)),
     ]
-    systems, rows = evidence.tested(protocol), []
-    for system in systems:
-        probabilities, reference = pooled_probabilities(evidence, system, protocol)
-        right = np.array(evidence.labels)[probabilities.argmax(axis=1)] == reference
-        rows.append(
-            {
-                "system": Marked(system, "" if evidence.complete(system, protocol) else INCOMPLETE),
-                "ece": expected_calibration_error(probabilities, reference, labels=evidence.labels),
-                "confidence": float(probabilities.max(axis=1).mean()),
-                "wa": float(right.mean()),
-                "answers": len(reference),
-            }
-        )
     notes = [
-        f"ECE: expected calibration error in {BINS} bins, 0 is best; few answers make it larger than the truth. "
+        f"ECE: expected calibration error in {BINS} bins, 0 is best; few answers make it larger than the true error. "
         "Answers: test utterances of all seeds. Confidence: the probability of the predicted class.",
         *incomplete_note(rows),
     ]
-    return Table("calibration", "Calibration", columns, rows, evidence.stamps(systems, [protocol]), notes)
+    return Table("calibration", "Calibration", columns, rows, stamps_of(rows), notes)
 
 
-def curve(evidence: Evidence, system: str, protocol: str) -> ReliabilityCurve:
-    """Accuracy against confidence of a system, over all test utterances and seeds."""
-    return reliability_curve(*pooled_probabilities(evidence, system, protocol), labels=evidence.labels)
+def _calibration_error(tested: SystemRuns) -> float:
+    return expected_calibration_error(tested.probabilities, tested.reference, labels=tested.labels)
 
 
-def pooled_probabilities(evidence: Evidence, system: str, protocol: str) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities [answers, classes] and true labels [answers] of all runs of a system."""
-    answers = evidence.all_answers(system, protocol)
-    return np.concatenate([a.probabilities for a in answers]), np.concatenate([a.reference for a in answers])
+def _accuracy(tested: SystemRuns) -> float:
+    return float((np.array(tested.labels)[tested.probabilities.argmax(axis=1)] == tested.reference).mean())

@@ -1,24 +1,20 @@
-"""Is a covariate's gain real: the same system without it, with it given, predicted and shuffled. Imports no torch."""
+"""Whether a covariate's gain is real: the same system without it, with it given, predicted and shuffled."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from toolkit.report.evidence import Evidence
-from toolkit.report.tables.accuracy import (
-    GROUPS,
-    compared,
-    comparison_cells,
-    comparison_notes,
-)
-from toolkit.report.tables.formats import P_VALUE, PERCENT, POINTS, POINTS_INTERVAL, TEXT
+from toolkit.report.evidence import Evidence, stamps_of
+from toolkit.report.tables.columns import percent
+from toolkit.report.tables.differences import Difference, by_metric, compared, comparison_notes, difference_columns
+from toolkit.report.tables.formats import PERCENT
 from toolkit.report.tables.table import Column, Table
-from toolkit.statistics import METRICS, holm, pooled_accuracies
+from toolkit.statistics import METRICS, holm
 
 WITHOUT = "without"
 SOURCES = (WITHOUT, "label", "predicted", "shuffled")
-OF_NO_SYSTEM = ("name", "published", "fold", "seed", "protocol", "output_folder", "data_folder")
+NOT_OF_THE_SYSTEM = ("name", "published", "fold", "seed", "protocol", "output_folder", "data_folder")
 
 
 def covariates(evidence: Evidence) -> list[str]:
@@ -35,10 +31,14 @@ def covariate_families(evidence: Evidence, covariate: str) -> list[dict[str, str
     """
     found: dict[str, dict[str, str]] = {}
     for system, recipe in evidence.recipes.items():
-        found.setdefault(_all_but(recipe, covariate), {})[system] = _source(recipe, covariate)
-    families = [family for family in found.values() if len(family) > 1]
-    order = {source: place for place, source in enumerate(SOURCES)}
-    return [dict(sorted(f.items(), key=lambda item: order.get(item[1], len(order)))) for f in families]
+        source = (recipe["model"].get("covariates") or {}).get(covariate, {}).get("source", WITHOUT)
+        found.setdefault(_all_but(recipe, covariate), {})[system] = source
+    order = {source: rank for rank, source in enumerate(SOURCES)}
+    return [
+        dict(sorted(family.items(), key=lambda item: order.get(item[1], len(order))))
+        for family in found.values()
+        if len(family) > 1
+    ]
 
 
 def covariate_table(evidence: Evidence, covariate: str, protocol: str) -> Table | None:
@@ -50,53 +50,41 @@ def covariate_table(evidence: Evidence, covariate: str, protocol: str) -> Table 
     families = covariate_families(evidence, covariate)
     if not families:
         return None
-    found = [c for family in families for c in compared(evidence, list(family), protocol)]
+    found = [c for family in families for c in compared(evidence.all_of(family, protocol))]
     corrected = holm([c.p for c in found])
     found = [replace(c, p_corrected=p) for c, p in zip(found, corrected, strict=True)]
     rows = []
     for family in families:
-        first = next(iter(family))
-        for system, source in family.items():
-            row: dict[str, Any] = {"system": system, "source": source, "against": None if system == first else first}
-            confusions = evidence.confusions(system, protocol)
-            pooled = pooled_accuracies(confusions.counts) if confusions else None
-            of_system = {c.metric: c for c in found if (c.system, c.baseline) == (system, first)}
-            for metric in METRICS:
-                row[metric] = getattr(pooled, metric, None)
-                row |= comparison_cells(of_system.get(metric), metric)
-                if system == first:
-                    row[f"{metric}_verdict"] = None
-            rows.append(row)
-    columns = [Column("system", "system", TEXT), Column("source", covariate, TEXT), Column("against", "against", TEXT)]
+        first, *others = evidence.all_of(family, protocol)
+        of_family = [c for c in found if c.baseline == first.system]
+        rows.append(Difference(first, None, {}))
+        rows += [Difference(other, first, by_metric(of_family, other.system)) for other in others]
+    source = {system: source for family in families for system, source in family.items()}
+    columns = [
+        Column("system", "system", value=lambda row: row.tested.system),
+        Column("source", covariate, value=lambda row: source[row.tested.system]),
+        Column("against", "against", value=lambda row: row.against and row.against.system),
+    ]
     for metric in METRICS:
-        group = GROUPS[metric]
-        columns += [
-            Column(metric, "pooled", PERCENT, group),
-            Column(f"{metric}_difference", "points", POINTS, group),
-            Column(f"{metric}_interval", "95 % interval", POINTS_INTERVAL, group),
-            Column(f"{metric}_p", "p", P_VALUE, group),
-            Column(f"{metric}_verdict", "verdict", TEXT, group),
-        ]
-    systems = [system for family in families for system in family]
+        columns += [_pooled_column(metric), *difference_columns(metric, percent(metric), title="points")]
     notes = [
-        f"Label: the true {covariate} is given, at the test too. Predicted: guessed from the audio. Shuffled: drawn at "
-        "random, the control; a gain that it has too is none of the covariate's.",
+        f"Label: the true {covariate} is given, in the test too. Predicted: predicted from the audio. Shuffled: drawn "
+        "at random, the control; a gain that it shows too does not come from the covariate.",
         *comparison_notes(found),
     ]
-    missing = [system for system in systems if not evidence.complete(system, protocol)]
+    missing = [row.tested.system for row in rows if not row.tested.complete]
     if missing:
         notes.append(f"Not all cells are done of {', '.join(missing)}.")
     title = f"Systems that differ in {covariate} alone"
-    return Table(f"covariate_{covariate}", title, columns, rows, evidence.stamps(systems, [protocol]), notes)
+    return Table(f"covariate_{covariate}", title, columns, rows, stamps_of(row.tested for row in rows), notes)
+
+
+def _pooled_column(metric: str) -> Column:
+    return Column(metric, "pooled", PERCENT, percent(metric), lambda row: getattr(row.tested.pooled, metric, None))
 
 
 def _all_but(recipe: Mapping[str, Any], covariate: str) -> str:
-    """What tells a system from others, but for one covariate."""
+    """All that makes a system, but for one covariate."""
     others = {name: spec for name, spec in (recipe["model"].get("covariates") or {}).items() if name != covariate}
-    rest = {key: value for key, value in recipe.items() if key not in OF_NO_SYSTEM}
+    rest = {key: value for key, value in recipe.items() if key not in NOT_OF_THE_SYSTEM}
     return json.dumps({**rest, "model": {**recipe["model"], "covariates": others}}, sort_keys=True)
-
-
-def _source(recipe: Mapping[str, Any], covariate: str) -> str:
-    spec = (recipe["model"].get("covariates") or {}).get(covariate)
-    return spec["source"] if spec else WITHOUT

@@ -1,75 +1,75 @@
-"""Utterances that every system gets wrong with every seed. Imports no torch."""
+"""Utterances that every system gets wrong with every seed."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from toolkit.corpus import Utterance
-from toolkit.report.evidence import Evidence
-from toolkit.report.tables.formats import AUDIO, LONG_TEXT, PERCENT_1, SECONDS, TEXT
+from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
+from toolkit.report.tables.formats import AUDIO, LONG_TEXT, PERCENT_1, SECONDS
 from toolkit.report.tables.table import Column, Table
 
 SHOWN = 50
-MANY = 6  # systems that fit beside each other
+MAX_SYSTEMS = 6  # that fit beside each other
+
+
+@dataclass
+class AnsweredUtterance:
+    """What all runs predicted for one test utterance.
+
+    Args:
+        id: the utterance's.
+        speaker: "" where there is no name.
+        reference: its true label.
+        seconds: its duration; NaN where it is not known.
+        predicted: system -> the predicted label of each run.
+        given: the probability of the true label, of each run.
+    """
+
+    id: str
+    speaker: str
+    reference: str
+    seconds: float
+    predicted: dict[str, list[str]] = field(default_factory=dict)
+    given: list[float] = field(default_factory=list)
+
+    @property
+    def mean_given(self) -> float:
+        """The mean probability of the true label."""
+        return float(np.mean(self.given))
 
 
 def hard_utterance_table(evidence: Evidence, protocol: str) -> Table:
-    """Utterances that all systems answered, always wrongly; those first whose true class had the least probability.
+    """Utterances that all systems were tested on and always got wrong; lowest probability of the true class first.
 
     Args:
         evidence: the experiment's.
         protocol: the one whose runs count.
     """
-    systems = evidence.tested(protocol)
-    said: dict[str, dict[str, list[str]]] = {}
-    facts: dict[str, tuple] = {}
-    given: dict[str, list[float]] = {}
-    place = {label: column for column, label in enumerate(evidence.labels)}
-    for system in systems:
-        for answers in evidence.all_answers(system, protocol):
-            of_reference = answers.probabilities[np.arange(len(answers.id)), [place[r] for r in answers.reference]]
-            for row, name in enumerate(answers.id.tolist()):
-                said.setdefault(name, {}).setdefault(system, []).append(str(answers.predicted[row]))
-                given.setdefault(name, []).append(float(of_reference[row]))
-                facts[name] = (answers.speaker[row], answers.reference[row], answers.seconds[row])
-    hard = [
-        name
-        for name, by_system in said.items()
-        if len(by_system) == len(systems) and not any(facts[name][1] in answers for answers in by_system.values())
-    ]
-    hard.sort(key=lambda name: (float(np.mean(given[name])), name))
-    rows = []
-    for name in hard:
-        speaker, reference, seconds = facts[name]
-        rows.append(
-            {
-                "id": name,
-                "speaker": str(speaker) or None,
-                "seconds": float(seconds) if seconds > 0 else None,
-                "reference": str(reference),
-                "given": float(np.mean(given[name])),
-                **_answers(said[name], systems),
-                "audio": audio_uri(evidence.utterances.get(name)),
-            }
-        )
+    tested = evidence.tested(protocol)
+    of_all = [u for u in _utterances(tested) if len(u.predicted) == len(tested)]
+    hard = [u for u in of_all if not any(u.reference in predicted for predicted in u.predicted.values())]
+    hard.sort(key=lambda u: (u.mean_given, u.id))
     columns = [
-        Column("id", "utterance"),
-        Column("speaker", "speaker"),
-        Column("seconds", "seconds", SECONDS),
-        Column("reference", "is"),
-        Column("given", "its probability %", PERCENT_1),
-        *_answer_columns(systems),
+        Column("id", "utterance", value=lambda u: u.id),
+        Column("speaker", "speaker", value=lambda u: u.speaker or None),
+        Column("seconds", "seconds", SECONDS, value=lambda u: u.seconds if u.seconds > 0 else None),
+        Column("reference", "is", value=lambda u: u.reference),
+        Column("given", "its probability %", PERCENT_1, value=lambda u: u.mean_given),
+        *_answer_columns([system.system for system in tested]),
     ]
-    if any(row["audio"] for row in rows[:SHOWN]):
-        columns.append(Column("audio", "listen", AUDIO))
-    notes = [_counts_note(len(hard), sum(len(by_system) == len(systems) for by_system in said.values()))]
-    notes.append(
-        "Its probability: what the true class was given, the mean over systems and seeds; the surest errors first."
-    )
+    if any(audio_uri(evidence.utterances.get(u.id)) for u in hard[:SHOWN]):
+        columns.append(Column("audio", "listen", AUDIO, value=lambda u: audio_uri(evidence.utterances.get(u.id))))
+    shown = f"; {SHOWN} of them are shown, all are in tables/hard_utterances.csv" if len(hard) > SHOWN else ""
+    notes = [
+        f"{len(hard):,} of the {len(of_all):,} utterances that every system was tested on{shown}.",
+        "Its probability: that of the true class, the mean over systems and seeds; the most confident errors first.",
+    ]
     title = "Utterances that all systems get wrong with every seed"
-    return Table("hard_utterances", title, columns, rows, evidence.stamps(systems, [protocol]), notes, shown=SHOWN)
+    return Table("hard_utterances", title, columns, hard, stamps_of(tested), notes, shown=SHOWN)
 
 
 def audio_uri(utterance: Utterance | None) -> str | None:
@@ -85,36 +85,40 @@ def audio_uri(utterance: Utterance | None) -> str | None:
     return f"{utterance.path.as_uri()}#t={start or 0:g}" + (f",{end:g}" if end is not None else "")
 
 
-def _counts_note(hard: int, all_of_them: int) -> str:
-    shown = f"; {SHOWN} of them are shown, all are in tables/hard_utterances.csv" if hard > SHOWN else ""
-    return f"{hard:,} of the {all_of_them:,} utterances that every system was tested on{shown}."
+def _utterances(tested: Sequence[SystemRuns]) -> list[AnsweredUtterance]:
+    found: dict[str, AnsweredUtterance] = {}
+    for system in tested:
+        column = {label: index for index, label in enumerate(system.labels)}
+        for a in system.answers:
+            facts = (x.tolist() for x in (a.id, a.speaker, a.reference, a.seconds, a.predicted, a.probabilities))
+            for name, speaker, reference, seconds, predicted, probabilities in zip(*facts, strict=True):
+                u = found.setdefault(name, AnsweredUtterance(name, speaker, reference, seconds))
+                u.predicted.setdefault(system.system, []).append(predicted)
+                u.given.append(probabilities[column[reference]])
+    return list(found.values())
 
 
 def _answer_columns(systems: Sequence[str]) -> list[Column]:
-    if len(systems) > MANY:
-        return [Column("said", "answers", LONG_TEXT)]
-    return [Column(f"said_{system}", system, TEXT, "answers") for system in systems]
+    """A column for each system, or one for all where they are many."""
+
+    def by_answer(u: AnsweredUtterance) -> str:
+        having: dict[str, list[str]] = {}
+        for system in systems:
+            having.setdefault(_counts(u.predicted[system]), []).append(system)
+        return "; ".join(f"{text}: {', '.join(names)}" for text, names in having.items())
+
+    def of_system(system: str) -> Column:
+        return Column(f"said_{system}", system, group="answers", value=lambda u: _counts(u.predicted[system]))
+
+    if len(systems) > MAX_SYSTEMS:
+        return [Column("said", "answers", LONG_TEXT, value=by_answer)]
+    return [of_system(system) for system in systems]
 
 
-def _answers(said: Mapping[str, list[str]], systems: Sequence[str]) -> dict[str, str]:
-    """What each system said: a column each, or one for all where they are many.
+def _counts(answers: list[str]) -> str:
+    """Each answer once, with its number where seeds differ.
 
-    >>> _answers({"a": ["sad"], "b": ["neu"]}, ["a", "b"])
-    {'said_a': 'sad', 'said_b': 'neu'}
-    """
-    found = {system: _counted(said[system]) for system in systems}
-    if len(systems) <= MANY:
-        return {f"said_{system}": text for system, text in found.items()}
-    having: dict[str, list[str]] = {}
-    for system, text in found.items():
-        having.setdefault(text, []).append(system)
-    return {"said": "; ".join(f"{text}: {', '.join(names)}" for text, names in having.items())}
-
-
-def _counted(answers: list[str]) -> str:
-    """What was said, each answer once, with its number where seeds differ.
-
-    >>> _counted(["sad", "sad"]), _counted(["neu", "sad", "neu"])
+    >>> _counts(["sad", "sad"]), _counts(["neu", "sad", "neu"])
     ('sad', 'neu 2, sad 1')
     """
     counts = Counter(answers).most_common()

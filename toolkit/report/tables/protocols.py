@@ -1,77 +1,73 @@
-"""Protocols side by side, and what each step from one to the next is worth. Imports no torch."""
+"""Protocols side by side, and the difference between each and the next."""
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 from toolkit.corpus.protocols import PROTOCOLS
 from toolkit.errors import counted
-from toolkit.report.evidence import Evidence
-from toolkit.report.tables.accuracy import GROUPS, common_speakers
-from toolkit.report.tables.formats import COUNT, PERCENT, POINTS, POINTS_INTERVAL, TEXT
+from toolkit.report.evidence import Evidence, SystemRuns
+from toolkit.report.tables.columns import percent
+from toolkit.report.tables.differences import SPEAKERS, Difference, difference_columns
+from toolkit.report.tables.formats import PERCENT
 from toolkit.report.tables.table import Column, Table
-from toolkit.statistics import METRICS, Comparison, compare, pooled_accuracies
+from toolkit.statistics import METRICS, Comparison, compare
 
 
 def protocol_table(evidence: Evidence) -> Table:
     """WA and UA of every system under every protocol."""
-    protocols = in_order(evidence.outcome.protocols)
-    columns = [Column("system", "system", TEXT)]
-    columns += [
-        Column(f"{metric}_{protocol}", protocol, PERCENT, GROUPS[metric])
-        for metric in METRICS
-        for protocol in protocols
+
+    def accuracy_column(metric: str, protocol: str) -> Column:
+        return Column(
+            f"{metric}_{protocol}",
+            protocol,
+            PERCENT,
+            percent(metric),
+            lambda system: getattr(evidence.of(system, protocol).pooled, metric, None),
+        )
+
+    protocols, systems = in_order(evidence.outcome.protocols), evidence.outcome.systems
+    columns = [Column("system", "system", value=str)]
+    columns += [accuracy_column(metric, protocol) for metric in METRICS for protocol in protocols]
+    missing = [
+        f"{t.system} under {t.protocol} ({len(t.runs)} of {counted(t.planned, 'cell')})"
+        for system in systems
+        for t in (evidence.of(system, protocol) for protocol in protocols)
+        if not t.complete
     ]
-    rows, missing = [], []
-    for system in evidence.outcome.systems:
-        row: dict[str, Any] = {"system": system}
-        for protocol in protocols:
-            confusions = evidence.confusions(system, protocol)
-            pooled = pooled_accuracies(confusions.counts) if confusions else None
-            row |= {f"{metric}_{protocol}": getattr(pooled, metric, None) for metric in METRICS}
-            done, planned = evidence.cells(system, protocol)
-            if done < planned:
-                missing.append(f"{system} under {protocol} ({done} of {counted(planned, 'cell')})")
-        rows.append(row)
     notes = ["Pooled over all test utterances, the mean over seeds."]
     if missing:
         notes.append(f"Not complete: {'; '.join(missing)}.")
-    return Table("protocols", "Systems under each protocol", columns, rows, evidence.stamps(), notes)
+    return Table("protocols", "Systems under each protocol", columns, systems, evidence.stamps(), notes)
 
 
 def step_table(evidence: Evidence) -> Table:
     """The paired difference between each protocol and the next, for every system."""
     steps = list(itertools.pairwise(in_order(evidence.outcome.protocols)))
-    columns = [Column("system", "system", TEXT), Column("step", "step", TEXT)]
+    columns = [
+        Column("system", "system", value=lambda row: row.tested.system),
+        Column("step", "step", value=lambda row: f"{row.against.protocol} → {row.tested.protocol}"),
+    ]
     for metric in METRICS:
-        group = GROUPS[metric].replace(" %", ", points")
-        columns += [
-            Column(f"{metric}_difference", "difference", POINTS, group),
-            Column(f"{metric}_interval", "95 % interval", POINTS_INTERVAL, group),
-        ]
-    columns.append(Column("speakers", "speakers", COUNT))
-    rows = []
-    for system in evidence.outcome.systems:
-        for before, after in steps:
-            found = {c.metric: c for c in _step(evidence, system, before, after)}
-            row: dict[str, Any] = {"system": system, "step": f"{before} → {after}"}
-            for metric in METRICS:
-                row[f"{metric}_difference"] = found[metric].difference if found else None
-                row[f"{metric}_interval"] = found[metric].interval if found else None
-            row["speakers"] = common_speakers(evidence, [system], before, after)
-            rows.append(row)
+        columns += difference_columns(metric, f"{metric.upper()}, points", test=False)
+    columns.append(SPEAKERS)
+    pairs = [
+        (evidence.of(system, before), evidence.of(system, after))
+        for system in evidence.outcome.systems
+        for before, after in steps
+    ]
+    rows = [Difference(after, before, _step(before, after)) for before, after in pairs]
     notes = ["Paired by speaker; intervals are for one step each, not corrected for their number."]
-    return Table("protocol_steps", "What each step is worth", columns, rows, evidence.stamps(), notes)
+    return Table("protocol_steps", "The difference that each step makes", columns, rows, evidence.stamps(), notes)
 
 
 def in_order(protocols: Sequence[str]) -> list[str]:
-    """Protocols from the strictest to what is only asked for to compare with literature."""
+    """Protocols from the strictest to those that only serve comparison with the literature."""
     known = list(PROTOCOLS)
     return sorted(protocols, key=lambda name: known.index(name) if name in known else len(known))
 
 
-def _step(evidence: Evidence, system: str, before: str, after: str) -> list[Comparison]:
-    found = {protocol: evidence.confusions(system, protocol) for protocol in (before, after)}
+def _step(before: SystemRuns, after: SystemRuns) -> dict[str, Comparison]:
+    found = {tested.protocol: tested.confusions for tested in (before, after)}
     if not all(found.values()) or any("" in confusions.speakers for confusions in found.values()):
-        return []
-    return compare(found, baseline=before)
+        return {}
+    return {comparison.metric: comparison for comparison in compare(found, baseline=before.protocol)}

@@ -1,9 +1,9 @@
-"""A table: columns, rows, and what has to be said of it. Light to import."""
+"""What a table is: columns, each with a title, a value and a format; rows; stamps and notes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 from toolkit.report.tables.formats import TEXT, Format
 
@@ -13,28 +13,23 @@ class Column:
     """A column of a table.
 
     Args:
-        key: its name in rows and in CSV files.
-        head: what stands above it.
+        key: its name in CSV files.
+        title: what stands above it.
         format: of its values.
         group: what stands above several neighbouring columns.
+        value: a row of the table -> the column's value; where not given, rows are mappings by key.
     """
 
     key: str
-    head: str
+    title: str
     format: Format = TEXT
     group: str = ""
+    value: Callable[[Any], Any] | None = None
 
     @property
-    def whole_head(self) -> str:
-        """Group and head in one, where there is only one line for both."""
-        return f"{self.group} {self.head}".strip()
-
-
-class Span(NamedTuple):
-    """Neighbouring columns of one group."""
-
-    group: str
-    columns: tuple[Column, ...]
+    def full_title(self) -> str:
+        """Group and title in one line."""
+        return f"{self.group} {self.title}".strip()
 
 
 @dataclass(frozen=True)
@@ -45,8 +40,8 @@ class Table:
         name: of its files, without ending.
         title: what it shows, in one line.
         columns: the first one names the row.
-        rows: values by column key.
-        stamps: what has to be said wherever its figures stand.
+        rows: whatever the columns take their values from; kept as mappings from column key to value.
+        stamps: notes that must be shown wherever its figures are.
         notes: how to read it.
         shown: how many rows a page shows; None: all. A CSV file has all of them.
 
@@ -63,20 +58,18 @@ class Table:
     shown: int | None = None
 
     def __post_init__(self):
-        for name in ("columns", "rows", "stamps", "notes"):
+        for name in ("columns", "stamps", "notes"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         keys = [column.key for column in self.columns]
         if len(set(keys)) < len(keys):
             raise ValueError(f"table {self.name!r} has two columns of one key: {keys}")
-        for row in self.rows:
-            missing = [key for key in keys if key not in row]
-            if missing:
-                raise ValueError(f"a row of table {self.name!r} has no {missing[0]!r}: {dict(row)}")
+        object.__setattr__(self, "rows", tuple(map(self._values, self.rows)))
 
-    @property
-    def spans(self) -> list[Span]:
-        """Its columns by group, in order."""
-        return spans(self.columns)
+    def _values(self, row: Any) -> dict[str, Any]:
+        try:
+            return {c.key: row[c.key] if c.value is None else c.value(row) for c in self.columns}
+        except KeyError as error:
+            raise ValueError(f"a row of table {self.name!r} has no {error}: {row}") from None
 
     @property
     def shown_rows(self) -> tuple[Mapping[str, Any], ...]:
@@ -84,15 +77,15 @@ class Table:
         return self.rows[: self.shown]
 
 
-def spans(columns: Sequence[Column]) -> list[Span]:
-    """Neighbouring columns of one group together; a column without a group is alone.
+def spans(columns: Iterable[Column]) -> list[tuple[str, tuple[Column, ...]]]:
+    """Neighbouring columns of one group together, below its name; a column without a group is alone.
 
     >>> columns = [Column("a", "a"), Column("b", "b", group="WA"), Column("c", "c", group="WA")]
-    >>> [len(span.columns) for span in spans(columns)]
-    [1, 2]
+    >>> [(group, len(members)) for group, members in spans(columns)]
+    [('', 1), ('WA', 2)]
     """
-    found = []
+    found: list[tuple[str, tuple[Column, ...]]] = []
     for group, members in groupby(columns, key=lambda column: column.group):
         members = tuple(members)
-        found += [Span(group, members)] if group else [Span("", (column,)) for column in members]
+        found += [(group, members)] if group else [("", (column,)) for column in members]
     return found

@@ -1,0 +1,116 @@
+"""Differences between systems, paired by speaker: intervals, corrected p and verdicts."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
+from toolkit.report.tables.columns import incomplete_note, marked
+from toolkit.report.tables.formats import COUNT, MARKED, P_VALUE, POINTS, POINTS_INTERVAL, TEXT
+from toolkit.report.tables.table import Column, Table
+from toolkit.statistics import ALPHA, METRICS, MIN_SPEAKERS, Comparison, compare
+
+SPEAKERS = Column("speakers", "speakers", COUNT, value=lambda row: len(row.tested.speakers & row.against.speakers))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row: what is compared.
+
+    Args:
+        tested: a system under a protocol.
+        against: what it is compared with; None where it is the baseline itself.
+        comparisons: metric -> the comparison; empty where there was none.
+    """
+
+    tested: SystemRuns
+    against: SystemRuns | None
+    comparisons: Mapping[str, Comparison]
+
+
+def families(evidence: Evidence) -> dict[str, list[str]]:
+    """The systems that are compared in one table: its name -> systems, the baseline first.
+
+    "ablation" holds systems of several levels, "single_levels" the others beside the baseline; where the baseline has
+    one level, "all_systems" holds all.
+    """
+    outcome = evidence.outcome
+    others = [system for system in outcome.systems if system != outcome.baseline]
+    if evidence.levels(outcome.baseline) == 1:
+        return {"all_systems": [outcome.baseline, *others]}
+    several = [system for system in others if evidence.levels(system) > 1]
+    single = [system for system in others if evidence.levels(system) == 1]
+    found = {"ablation": [outcome.baseline, *several]}
+    return {**found, "single_levels": [outcome.baseline, *single]} if single else found
+
+
+def difference_table(evidence: Evidence, systems: Sequence[str], protocol: str, *, name: str, title: str) -> Table:
+    """Each system's difference to the first one: interval, corrected p and verdict. Args as for `accuracy_table`."""
+    baseline, *others = tested = evidence.all_of(systems, protocol)
+    found = compared(tested)
+    columns = [Column("system", "system", MARKED, value=lambda row: marked(row.tested))]
+    for metric in METRICS:
+        columns += difference_columns(metric, f"{metric.upper()}, points")
+    columns.append(SPEAKERS)
+    rows = [Difference(system, baseline, by_metric(found, system.system)) for system in others]
+    notes = [*comparison_notes(found), *incomplete_note(others)]
+    if not baseline.complete:
+        notes.append(f"Not all cells of {baseline.system}, the baseline, are done.")
+    return Table(name, title, columns, rows, stamps_of(tested), notes)
+
+
+def compared(tested: Sequence[SystemRuns]) -> list[Comparison]:
+    """Every system that has runs against the first one, over common speakers; nothing where the first one has none."""
+    there = [system for system in tested if system.runs]
+    if not there or there[0] is not tested[0]:
+        return []
+    found = {system.system: system.confusions for system in there}
+    if any("" in confusions.speakers for confusions in found.values()):
+        # Speakers without a name are one: only folds that all systems have hold the same of their utterances.
+        folds = set.intersection(*({run.fold for run in system.runs} for system in there))
+        found = {system.system: system.confusions_by(lambda a: a.speaker, folds) for system in there}
+        found = {name: confusions for name, confusions in found.items() if confusions}
+    return compare(found, baseline=tested[0].system) if tested[0].system in found else []
+
+
+def by_metric(comparisons: Iterable[Comparison], system: str) -> dict[str, Comparison]:
+    """The comparisons of one system."""
+    return {comparison.metric: comparison for comparison in comparisons if comparison.system == system}
+
+
+def difference_columns(metric: str, group: str, *, title: str = "difference", test: bool = True) -> list[Column]:
+    """Difference and interval in a metric, and p and verdict where `test`; rows are `Difference`."""
+
+    def of(name: str):
+        return lambda row: getattr(row.comparisons.get(metric), name, None)
+
+    def verdict(row: Difference) -> str | None:
+        comparison = row.comparisons.get(metric)
+        if comparison and comparison.n_speakers:
+            return comparison.verdict
+        return None if row.against is None else "not compared"
+
+    columns = [
+        Column(f"{metric}_difference", title, POINTS, group, of("difference")),
+        Column(f"{metric}_interval", "95 % interval", POINTS_INTERVAL, group, of("interval")),
+    ]
+    if test:
+        columns.append(Column(f"{metric}_p", "p", P_VALUE, group, of("p_corrected")))
+        columns.append(Column(f"{metric}_verdict", "verdict", TEXT, group, verdict))
+    return columns
+
+
+def comparison_notes(comparisons: Sequence[Comparison]) -> list[str]:
+    """How to read differences."""
+    tests = [c for c in comparisons if c.p is not None]
+    notes = [
+        "Paired by speaker. p: sign-flip test, after Holm's correction over this table. A system is called better or "
+        f"worse only where p < {ALPHA} and the interval excludes 0. “No difference shown” does not mean that it is 0."
+    ]
+    if any(c.n_speakers < MIN_SPEAKERS for c in comparisons):
+        notes.append(f"Too few speakers: below {MIN_SPEAKERS}, there is neither an interval nor a test.")
+    if tests and len(tests) * 2 / 2 ** max(c.n_speakers for c in tests) >= ALPHA:
+        notes.append(
+            f"With {max(c.n_speakers for c in tests)} speakers and {len(tests)} comparisons no p can fall below "
+            f"{ALPHA} after the correction, however large a difference is."
+        )
+    return notes
