@@ -105,7 +105,7 @@ def evaluate_command(bundle: str, manifest: str, as_json: bool, **options):
     from toolkit.terminal import quiet_libraries
 
     quiet_libraries()
-    evaluation = evaluate(bundle, manifest, **options, say=_say)
+    (evaluation,) = evaluate([bundle], manifest, **options, say=_say)
     if as_json:
         click.echo(json.dumps(evaluation.as_dict(), indent=2))
     else:
@@ -127,11 +127,14 @@ def compare_command(bundle_a: str, bundle_b: str, manifest: str, as_json: bool, 
     Differences are those of B minus A. MANIFEST (.csv, .json) needs columns path, label and speaker. What cannot be
     read is named on standard error and left out for both, and the exit code is 1.
     """
-    from toolkit.inference.predict.comparison import compare_bundles
+    from toolkit.inference.predict.comparison import SystemComparison
+    from toolkit.inference.predict.evaluation import evaluate
     from toolkit.terminal import quiet_libraries
 
     quiet_libraries()
-    comparison = compare_bundles(bundle_a, bundle_b, manifest, **options, say=_say)
+    if bundle_a == bundle_b:
+        raise click.UsageError(f"{bundle_a} is compared with itself: name two bundles")
+    comparison = SystemComparison.of(evaluate([bundle_a, bundle_b], manifest, **options, say=_say))
     if as_json:
         click.echo(json.dumps(comparison.as_dict(), indent=2))
     else:

@@ -1,20 +1,14 @@
 """`toolkit compare`: two trained systems on the same audio, paired by speaker."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-import toolkit
-from toolkit.corpus import read_manifest
-from toolkit.corpus.targets import Target
 from toolkit.errors import PredictionError
-from toolkit.inference.predict.covariates import GivenCovariates, check_names
-from toolkit.inference.predict.evaluation import answer_corpus, missing_classes, named_speakers, speaker_notes
-from toolkit.inference.predict.labels import map_corpus, read_label_map
-from toolkit.inference.summary import TestSummary
+from toolkit.inference.predict.evaluation import CorpusEvaluation
 from toolkit.report.evidence import Answers
 from toolkit.report.tables.differences import comparison_notes
 from toolkit.statistics import LEVEL, METRICS, Comparison, compare, speaker_confusions
@@ -25,67 +19,57 @@ class SystemComparison:
     """Two systems' answers for the same utterances, and what follows from them.
 
     Args:
-        targets: bundle -> what its system predicts; A first.
-        answers: bundle -> what its system predicted.
+        evaluations: of A, the baseline, and of B.
         n_skipped: how many utterances one of them could not read.
-        stamps: bundle -> what must be shown beside its results.
     """
 
-    targets: Mapping[str, Target]
-    answers: Mapping[str, Answers]
+    evaluations: tuple[CorpusEvaluation, CorpusEvaluation]
     n_skipped: int
-    stamps: Mapping[str, tuple[str, ...]]
 
-    @property
-    def baseline(self) -> str:
-        """The name of A."""
-        return next(iter(self.answers))
+    @classmethod
+    def of(cls, evaluations: Sequence[CorpusEvaluation]) -> "SystemComparison":
+        """Compare two evaluations on one manifest, over the utterances that both systems could read.
 
-    @property
-    def n_speakers(self) -> int:
-        """How many speakers have a name."""
-        return len(named_speakers(self.answers[self.baseline]))
-
-    @cached_property
-    def summaries(self) -> dict[str, TestSummary]:
-        """Bundle -> accuracies and intervals."""
-        return {
-            name: TestSummary.of(answers, self.targets[name], all_speakers_known=False)
-            for name, answers in self.answers.items()
-        }
+        Raises:
+            PredictionError: if there are none.
+        """
+        a, b = (evaluation.answers for evaluation in evaluations)
+        both = np.intersect1d(a.id, b.id)
+        if not len(both):
+            raise PredictionError("No utterance could be labelled by both systems: there is nothing to compare")
+        pair = tuple(replace(e, answers=_rows(e.answers, np.isin(e.answers.id, both))) for e in evaluations)
+        return cls(pair, len(a.id) + evaluations[0].n_skipped - len(both))
 
     @cached_property
     def differences(self) -> list[Comparison]:
         """B minus A in WA and UA."""
-        classes = self.targets[self.baseline].classes
+        a, classes = self.evaluations[0], self.evaluations[0].target.classes
+        found = {e.bundle: e.answers for e in self.evaluations}
         confusions = {
-            name: speaker_confusions(a.speaker.tolist(), a.reference, a.predicted, classes=classes)
-            for name, a in self.answers.items()
+            name: speaker_confusions(answers.speaker.tolist(), answers.reference, answers.predicted, classes=classes)
+            for name, answers in found.items()
         }
-        return compare(confusions, baseline=self.baseline)
-
-    @property
-    def missing(self) -> list[str]:
-        """The classes that no utterance has."""
-        return missing_classes(self.answers[self.baseline], self.targets[self.baseline])
+        return compare(confusions, baseline=a.bundle)
 
     @property
     def notes(self) -> list[str]:
         """What has to be known to read the figures."""
+        a = self.evaluations[0]
         notes = [f"Not read by both, and left out: {self.n_skipped}."] if self.n_skipped else []
-        notes += [f"No utterance is {' or '.join(self.missing)}."] if self.missing else []
-        return [*notes, *speaker_notes(self.answers[self.baseline]), *comparison_notes(self.differences)]
+        notes += [f"No utterance is {' or '.join(a.missing)}."] if a.missing else []
+        return [*notes, *a.speaker_notes, *comparison_notes(self.differences)]
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON; accuracies are fractions of 1, differences are B minus A."""
+        a = self.evaluations[0]
         systems = [
             {
-                "bundle": name,
-                **{metric: getattr(test, metric) for metric in METRICS},
-                "intervals": {metric: getattr(test, f"{metric}_interval") for metric in METRICS},
-                "stamps": self.stamps[name],
+                "bundle": e.bundle,
+                **{metric: getattr(e.summary, metric) for metric in METRICS},
+                "intervals": {metric: getattr(e.summary, f"{metric}_interval") for metric in METRICS},
+                "stamps": e.stamps,
             }
-            for name, test in self.summaries.items()
+            for e in self.evaluations
         ]
         differences = {
             found.metric: {
@@ -101,67 +85,13 @@ class SystemComparison:
             "systems": systems,
             "differences": differences,
             "interval_level": LEVEL,
-            "n_utterances": len(self.answers[self.baseline].id),
-            "n_speakers": self.n_speakers,
+            "n_utterances": len(a.answers.id),
+            "n_speakers": a.n_speakers,
             "n_skipped": self.n_skipped,
-            "missing_classes": self.missing,
+            "missing_classes": a.missing,
             "notes": self.notes,
         }
 
 
-def compare_bundles(
-    a: str,
-    b: str,
-    manifest: str,
-    *,
-    label_map: Sequence[str],
-    covariates: Sequence[str],
-    batch_size: int,
-    device: str | None,
-    say: Callable[[str], None],
-) -> SystemComparison:
-    """Test two systems on a labelled manifest.
-
-    Args:
-        a: the bundle of the baseline.
-        b: the bundle that is compared with it.
-        manifest: the corpus's.
-        label_map: as for `evaluate`, and so are the other options.
-        covariates: a covariate is given to the system that needs it.
-        batch_size: segments in a batch.
-        device: where the systems compute.
-        say: prints a line for the reader.
-
-    Raises:
-        ToolkitError: if a bundle, the manifest or an option is wrong, a label is not one of the systems' classes, or
-            they do not have the same classes.
-    """
-    if a == b:
-        raise PredictionError(f"{a} is compared with itself: name two bundles")
-    pairs, given = read_label_map(label_map), GivenCovariates.read(covariates)
-    utterances = read_manifest(manifest)
-    models = {name: toolkit.load(name, device=device) for name in (a, b)}
-    labels = {name: model.labels for name, model in models.items()}
-    if set(labels[a]) != set(labels[b]):
-        raise PredictionError(
-            f"{a} knows the classes {', '.join(labels[a])} and {b} knows {', '.join(labels[b])}: only systems with the "
-            "same classes can be compared"
-        )
-    check_names([n for model in models.values() for n in model.usage.covariates], [*given.values, *given.columns])
-    utterances, _ = map_corpus(utterances, labels[a], pairs)
-    answers = {}
-    for name, model in models.items():
-        for stamp in model.usage.stamps:
-            say(f"NOTE: {name}: {stamp}")
-        answers[name] = answer_corpus(model, utterances, given, batch_size=batch_size, say=say)
-    both = np.intersect1d(answers[a].id, answers[b].id)
-    if not len(both):
-        raise PredictionError("No utterance could be labelled by both systems: there is nothing to compare")
-    answers = {name: _of(found, np.isin(found.id, both)) for name, found in answers.items()}
-    stamps = {name: model.usage.stamps for name, model in models.items()}
-    targets = {name: model.usage.target for name, model in models.items()}
-    return SystemComparison(targets, answers, len(utterances) - len(both), stamps)
-
-
-def _of(answers: Answers, rows: np.ndarray) -> Answers:
+def _rows(answers: Answers, rows: np.ndarray) -> Answers:
     return Answers(**{name: values[rows] for name, values in vars(answers).items()})

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from toolkit.inference.predict.comparison import SystemComparison
-from toolkit.inference.predict.evaluation import CorpusEvaluation, named_speakers
+from toolkit.inference.predict.evaluation import CorpusEvaluation
 from toolkit.inference.summary import TestSummary
 from toolkit.report.tables.breakdowns import GENDERS
 from toolkit.report.tables.formats import INTERVAL, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL
@@ -23,7 +23,7 @@ def print_evaluation(evaluation: CorpusEvaluation) -> None:
     title = f"{evaluation.bundle} on {evaluation.manifest}"
     table = _table(title, "utterances", "speakers", *ACCURACIES, "macro F1 %", "ECE %")
     cells = [*_accuracies(test), PERCENT.show(test.macro_f1), PERCENT.show(test.ece)]
-    table.add_row(str(test.n_utterances), str(len(named_speakers(evaluation.answers))), *cells)
+    table.add_row(str(test.n_utterances), str(evaluation.n_speakers), *cells)
     console.print(table)
     if test.by_gender:
         table = _table("By gender", "", "utterances", "WA %", "UA %")
@@ -38,15 +38,16 @@ def print_comparison(comparison: SystemComparison) -> None:
     """Accuracies of both with intervals, their differences with interval and test, and how to read them."""
     console = console_for_output()
     table = _table("", "", "utterances", "speakers", *ACCURACIES)
-    for letter, (name, test) in zip("AB", comparison.summaries.items(), strict=True):
-        table.add_row(f"{letter}: {name}", str(test.n_utterances), str(comparison.n_speakers), *_accuracies(test))
+    for letter, e in zip("AB", comparison.evaluations, strict=True):
+        name, n_utterances = f"{letter}: {e.bundle}", str(e.summary.n_utterances)
+        table.add_row(name, n_utterances, str(e.n_speakers), *_accuracies(e.summary))
     console.print(table)
     table = _table("B minus A", "", "points", "95 % interval", "p", "verdict")
     for found in comparison.differences:
         cells = POINTS.show(found.difference), POINTS_INTERVAL.show(found.interval), P_VALUE.show(found.p_corrected)
         table.add_row(found.metric.upper(), *cells, found.verdict)
     console.print(table)
-    stamps = [f"{name}: {stamp}" for name, stamps in comparison.stamps.items() for stamp in stamps]
+    stamps = [f"{e.bundle}: {stamp}" for e in comparison.evaluations for stamp in e.stamps]
     _print_notes(console, comparison.notes, stamps)
 
 

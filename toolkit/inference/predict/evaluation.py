@@ -1,4 +1,4 @@
-"""`toolkit evaluate`: how well a trained system does on another corpus."""
+"""How well trained systems do on another corpus: `toolkit evaluate`, and what `toolkit compare` compares."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ class CorpusEvaluation:
         bundle: the system's, as it was named.
         manifest: the corpus's, as it was named.
         target: what the system predicts.
-        answers: what the system predicted for the utterances that could be read.
+        answers: what it predicted for the utterances that could be read.
         n_skipped: how many could not be read.
         left_out: label -> how many utterances were left out on purpose.
         stamps: what must be shown beside every result.
@@ -52,20 +52,38 @@ class CorpusEvaluation:
         return TestSummary.of(self.answers, self.target, all_speakers_known=False)
 
     @property
+    def n_speakers(self) -> int:
+        """How many speakers have a name."""
+        return len(set(self.answers.speaker) - {""})
+
+    @property
+    def missing(self) -> list[str]:
+        """The classes that no utterance has."""
+        return [label for label in self.target.classes if label not in self.answers.reference]
+
+    @property
+    def speaker_notes(self) -> list[str]:
+        """What has to be known if speakers have no name."""
+        if not self.n_speakers:
+            return ["The manifest names no speakers: there are no intervals and no tests."]
+        nameless = int((self.answers.speaker == "").sum())
+        return [f"Utterances without a speaker ({nameless}) count as one speaker's."] if nameless else []
+
+    @property
     def notes(self) -> list[str]:
         """What has to be known to read the figures."""
-        notes, missing = [], missing_classes(self.answers, self.target)
-        if missing:
-            found = len(self.target.classes) - len(missing)
+        notes = []
+        if self.missing:
+            found = len(self.target.classes) - len(self.missing)
             classes = f"{found} classes that occur" if found > 1 else "one class that occurs"
-            notes.append(f"No utterance is {' or '.join(missing)}: UA is over the {classes}.")
+            notes.append(f"No utterance is {' or '.join(self.missing)}: UA is over the {classes}.")
         if self.left_out:
             listed = ", ".join(f"{label} ({count})" for label, count in self.left_out.items())
             notes.append(f"Left out by --map: {listed}.")
         if self.n_skipped:
             notes.append(f"Not read, and left out: {self.n_skipped}.")
-        notes += speaker_notes(self.answers)
-        if named_speakers(self.answers) and self.summary.wa_interval is None:
+        notes += self.speaker_notes
+        if self.n_speakers and self.summary.wa_interval is None:
             notes.append(f"Too few speakers: below {MIN_SPEAKERS}, there is no interval.")
         return notes
 
@@ -80,10 +98,10 @@ class CorpusEvaluation:
             "confusion": test.confusion,
             "interval_level": LEVEL,
             "intervals": {metric: getattr(test, f"{metric}_interval") for metric in METRICS},
-            "n_speakers": len(named_speakers(self.answers)),
+            "n_speakers": self.n_speakers,
             "by_gender": {gender: vars(found) for gender, found in test.by_gender.items()},
             "calibration_error": test.ece,
-            "missing_classes": missing_classes(self.answers, self.target),
+            "missing_classes": self.missing,
             "left_out": self.left_out,
             "n_skipped": self.n_skipped,
             "notes": self.notes,
@@ -92,7 +110,7 @@ class CorpusEvaluation:
 
 
 def evaluate(
-    bundle: str,
+    bundles: Sequence[str],
     manifest: str,
     *,
     label_map: Sequence[str],
@@ -100,34 +118,48 @@ def evaluate(
     batch_size: int,
     device: str | None,
     say: Callable[[str], None],
-) -> CorpusEvaluation:
-    """Test a system on a labelled manifest.
+) -> list[CorpusEvaluation]:
+    """Test systems on a labelled manifest.
 
     Args:
-        bundle: the system's.
+        bundles: one for each system; several systems must have the same classes.
         manifest: the corpus's.
         label_map: LABEL=CLASS pairs.
         covariates: NAME=VALUE or NAME=@COLUMN; one that is not named is read from the column of its name.
         batch_size: segments in a batch.
-        device: where the system computes.
+        device: where the systems compute.
         say: prints a line for the reader.
 
+    Returns:
+        The evaluation of each system, in order.
+
     Raises:
-        ToolkitError: if the bundle, the manifest or an option is wrong, or a label is not one of the system's classes.
+        ToolkitError: if a bundle, the manifest or an option is wrong, or a label is not one of the classes.
     """
     pairs, given = read_label_map(label_map), GivenCovariates.read(covariates)
     utterances = read_manifest(manifest)
-    model = toolkit.load(bundle, device=device)
-    utterances, left_out = map_corpus(utterances, model.labels, pairs)
-    check_names(model.usage.covariates, [*given.values, *given.columns])
-    for stamp in model.usage.stamps:
-        say(f"NOTE: {stamp}")
-    answers = answer_corpus(model, utterances, given, batch_size=batch_size, say=say)
-    n_skipped = len(utterances) - len(answers.id)
-    return CorpusEvaluation(bundle, manifest, model.usage.target, answers, n_skipped, left_out, model.usage.stamps)
+    models = {bundle: toolkit.load(bundle, device=device) for bundle in bundles}
+    first = models[bundles[0]]
+    for bundle, model in models.items():
+        if set(model.labels) != set(first.labels):
+            raise PredictionError(
+                f"{bundles[0]} knows the classes {', '.join(first.labels)} and {bundle} knows "
+                f"{', '.join(model.labels)}: only systems with the same classes can be compared"
+            )
+    check_names([n for model in models.values() for n in model.usage.covariates], [*given.values, *given.columns])
+    utterances, left_out = map_corpus(utterances, first.labels, pairs)
+    evaluations = []
+    for bundle, model in models.items():
+        usage = model.usage
+        for stamp in usage.stamps:
+            say(f"NOTE: {bundle}: {stamp}" if len(bundles) > 1 else f"NOTE: {stamp}")
+        answers = _answers(model, utterances, given, batch_size=batch_size, say=say)
+        n_skipped = len(utterances) - len(answers.id)
+        evaluations.append(CorpusEvaluation(bundle, manifest, usage.target, answers, n_skipped, left_out, usage.stamps))
+    return evaluations
 
 
-def answer_corpus(
+def _answers(
     model: "Model",
     utterances: Sequence[Utterance],
     given: GivenCovariates,
@@ -135,18 +167,7 @@ def answer_corpus(
     batch_size: int,
     say: Callable[[str], None],
 ) -> Answers:
-    """Let a system answer for a corpus; an utterance that cannot be read is reported and left out.
-
-    Args:
-        model: the system.
-        utterances: with the system's classes as labels.
-        given: covariates, of which the system's are used; one that is not given is read from the column of its name.
-        batch_size: segments in a batch.
-        say: prints a line for the reader.
-
-    Raises:
-        PredictionError: if nothing can be read, or a covariate is given for no utterance.
-    """
+    """What a system predicts for a corpus; an utterance that cannot be read is reported and left out."""
     given = _for_system(given, model.usage.covariates, utterances)
     recordings = [
         Recording(u.path, u.start, u.end, given.of({name: u.value(name) for name in given.columns.values()}))
@@ -175,21 +196,3 @@ def _for_system(
     filled = {name: column for name, column in columns.items() if any(u.value(column) for u in utterances)}
     GivenCovariates(values, filled).check(wanted)  # of a column without a value, it explains how to give one
     return GivenCovariates(values, columns)
-
-
-def named_speakers(answers: Answers) -> list[str]:
-    """The speakers with a name, each once."""
-    return [name for name in dict.fromkeys(answers.speaker.tolist()) if name]
-
-
-def missing_classes(answers: Answers, target: Target) -> list[str]:
-    """The classes that no utterance has."""
-    return [label for label in target.classes if label not in answers.reference]
-
-
-def speaker_notes(answers: Answers) -> list[str]:
-    """What has to be known if speakers have no name."""
-    if not named_speakers(answers):
-        return ["The manifest names no speakers: there are no intervals and no tests."]
-    nameless = int((answers.speaker == "").sum())
-    return [f"Utterances without a speaker ({nameless}) count as one speaker's."] if nameless else []

@@ -1,29 +1,17 @@
-"""What is labelled: a file, a stretch of one, or samples in memory."""
+"""What is labelled: a file, a stretch of one, or samples in memory. Imports no torch."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
-from toolkit.audio.reading import opened
 from toolkit.errors import AudioError, PredictionError, ShapeError
 
 DIVIDE = "divide them by their full scale (32768 for 16 bits)"
 LOUDEST = 100.0  # 40 dB above full scale: mixes exceed 1, sometimes by far; samples of 16 bits reach 32768
-
-
-class Frames(Protocol):
-    """Audio that is read in order: `toolkit.audio.reading.AudioStretch`, or samples in memory."""
-
-    frames: int
-    rate: int
-
-    def read(self, frames: int) -> np.ndarray:
-        """The next frames, fewer at the end: [frames, channels], float32."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +40,6 @@ class Recording:
     def offset_s(self) -> float:
         """Where it begins in the file, in seconds."""
         return self.start_s or 0.0
-
-    @contextmanager
-    def opened(self) -> Iterator[Frames]:
-        """Open the file; errors as for `toolkit.audio.reading.read_audio`."""
-        with opened(self.path, start_s=self.start_s, end_s=self.end_s) as stretch:
-            yield stretch
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,22 +71,6 @@ class Samples:
             raise PredictionError(f"sample_rate is {rate!r}; a whole number of Hz is needed, for example 16000")
         object.__setattr__(self, "sample_rate", int(self.sample_rate))
         object.__setattr__(self, "values", _mono(self.values))
-
-    @contextmanager
-    def opened(self) -> Iterator[Frames]:
-        """Read the samples like a file."""
-        yield _SamplesInOrder(self.values, self.sample_rate)
-
-
-class _SamplesInOrder:
-    def __init__(self, values: np.ndarray, rate: int):
-        self.frames, self.rate = len(values), rate
-        self._values, self._next = values, 0
-
-    def read(self, frames: int) -> np.ndarray:
-        found = self._values[self._next : self._next + frames, None]
-        self._next += len(found)
-        return found
 
 
 def _mono(values: Any) -> np.ndarray:
