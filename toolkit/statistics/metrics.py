@@ -21,7 +21,8 @@ def accuracy(hits: np.ndarray, totals: np.ndarray, metric: str) -> np.ndarray:
     Args:
         hits: [..., classes].
         totals: [..., classes].
-        metric: "wa" or "ua"; UA is the mean recall of the classes that occur.
+        metric: "wa", the fraction of utterances that are correct (scikit-learn's accuracy_score), or "ua", the mean
+            recall of the classes that occur (balanced_accuracy_score).
 
     Returns:
         [...].
@@ -36,39 +37,6 @@ def accuracy(hits: np.ndarray, totals: np.ndarray, metric: str) -> np.ndarray:
         recall = np.divide(hits, totals, out=np.zeros(hits.shape), where=occurs)
         return recall.sum(axis=-1) / occurs.sum(axis=-1)
     raise ValueError(f"metric {metric!r} is not one of {', '.join(METRICS)}.{did_you_mean(metric, METRICS)}")
-
-
-def weighted_accuracy(reference: Labels, predicted: Labels) -> float:
-    """WA: the fraction of utterances that are correct (scikit-learn's accuracy_score).
-
-    Args:
-        reference: true label of each utterance.
-        predicted: predicted label of each utterance.
-
-    Returns:
-        Between 0 and 1.
-
-    Raises:
-        ShapeError: if there is no utterance, or not one prediction for each.
-
-    >>> weighted_accuracy(["ang", "sad", "sad", "sad"], ["ang", "sad", "sad", "ang"])
-    0.75
-    """
-    reference, predicted = _pair(reference, predicted)
-    return float(np.mean(reference == predicted))
-
-
-def unweighted_accuracy(reference: Labels, predicted: Labels) -> float:
-    """UA: the mean recall of the classes in the reference (scikit-learn's balanced_accuracy_score).
-
-    Args and errors are those of `weighted_accuracy`.
-
-    >>> unweighted_accuracy(["ang", "sad", "sad", "sad", "sad"], ["ang", "sad", "sad", "ang", "ang"])
-    0.75
-    """
-    reference, predicted = _pair(reference, predicted)
-    correct = reference == predicted
-    return float(np.mean([correct[reference == label].mean() for label in np.unique(reference)]))
 
 
 def confusion_matrix(reference: Labels, predicted: Labels, *, labels: Labels) -> np.ndarray:
@@ -90,7 +58,13 @@ def confusion_matrix(reference: Labels, predicted: Labels, *, labels: Labels) ->
     array([[1, 1],
            [0, 1]])
     """
-    reference, predicted = _pair(reference, predicted)
+    reference, predicted = np.asarray(reference), np.asarray(predicted)
+    if reference.ndim != 1 or predicted.shape != reference.shape:
+        raise ShapeError(
+            f"one predicted label for each utterance is needed, not {list(predicted.shape)} for {list(reference.shape)}"
+        )
+    if not reference.size:
+        raise ShapeError("there is no utterance to score: the part of the fold, or the predictions file, is empty")
     matrix = np.zeros((len(labels), len(labels)), dtype=np.int64)
     np.add.at(matrix, (label_indices(reference, labels), label_indices(predicted, labels)), 1)
     return matrix
@@ -102,8 +76,8 @@ def summary(reference: Labels, predicted: Labels, *, labels: Labels) -> dict[str
     Args and errors are those of `confusion_matrix`.
 
     Returns:
-        n_utterances, wa, ua, macro_f1 (the mean over the labels that occur in reference or prediction), f1 (label ->
-        F1, 0 for a label that never occurs), recall (label -> recall, None for a label without reference), labels,
+        n_utterances, wa, ua (`accuracy`), macro_f1 (over the labels that occur in reference or prediction), f1 (label
+        -> F1, 0 for a label that never occurs), recall (label -> recall, None for a label without reference), labels,
         confusion (rows are the reference).
 
     >>> found = summary(["ang", "sad", "sad"], ["ang", "ang", "sad"], labels=["ang", "sad"])
@@ -117,8 +91,7 @@ def summary(reference: Labels, predicted: Labels, *, labels: Labels) -> dict[str
     recall = [hit / total if total else None for hit, total in zip(hits.tolist(), totals.tolist(), strict=True)]
     return {
         "n_utterances": int(matrix.sum()),
-        "wa": weighted_accuracy(reference, predicted),
-        "ua": unweighted_accuracy(reference, predicted),
+        **{metric: float(accuracy(hits, totals, metric)) for metric in METRICS},
         "macro_f1": float(f1[occurrences > 0].mean()),
         "f1": dict(zip(labels, f1.tolist(), strict=True)),
         "recall": dict(zip(labels, recall, strict=True)),
@@ -143,16 +116,3 @@ def label_indices(values: Labels, labels: Labels) -> np.ndarray:
             f"label {unknown[0]!r} is not one of {', '.join(map(str, known))}.{did_you_mean(unknown[0], known)}"
         )
     return np.array([index[value] for value in values], dtype=np.int64)
-
-
-def _pair(reference: Labels, predicted: Labels) -> tuple[np.ndarray, np.ndarray]:
-    reference, predicted = np.asarray(reference), np.asarray(predicted)
-    if reference.ndim != 1 or predicted.shape != reference.shape:
-        raise ShapeError(
-            f"one predicted label for each utterance is needed, not {list(predicted.shape)} for {list(reference.shape)}"
-        )
-    if not reference.size:
-        raise ShapeError("there is no utterance to score: the part of the fold, or the predictions file, is empty")
-    if (reference.dtype.kind in "USO") != (predicted.dtype.kind in "USO"):
-        raise ShapeError(f"labels are {reference.dtype} in the reference and {predicted.dtype} in the prediction")
-    return reference, predicted

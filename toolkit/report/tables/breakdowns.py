@@ -129,7 +129,7 @@ def _by_group(
         ]
 
     tested = evidence.tested(protocol)
-    columns = [Column("system", "system", MARKED, value=lambda row: row.system)]
+    columns = [Column("system", "system", MARKED)]
     columns += [column for group_title in titles.items() for column in group_columns(*group_title)]
     rows = [GroupRow(marked(system), system.confusions_by(group).accuracies) for system in tested]
     notes = [*notes, "n: utterances. Groups differ in their speakers and classes too.", *incomplete_note(tested)]

@@ -54,10 +54,10 @@ def hard_utterance_table(evidence: Evidence, protocol: str) -> Table:
     hard = [u for u in of_all if not any(u.reference in predicted for predicted in u.predicted.values())]
     hard.sort(key=lambda u: (u.mean_given, u.id))
     columns = [
-        Column("id", "utterance", value=lambda u: u.id),
+        Column("id", "utterance"),
         Column("speaker", "speaker", value=lambda u: u.speaker or None),
         Column("seconds", "seconds", SECONDS, value=lambda u: u.seconds if u.seconds > 0 else None),
-        Column("reference", "is", value=lambda u: u.reference),
+        Column("reference", "is"),
         Column("given", "its probability %", PERCENT_1, value=lambda u: u.mean_given),
         *_answer_columns([system.system for system in tested]),
     ]

@@ -14,9 +14,7 @@ def missing_table(evidence: Evidence) -> Table | None:
         return None
     missing.sort(key=lambda cell: cell.key not in outcome.failures)
     columns = [
-        Column("system", "system", value=lambda cell: cell.system),
-        Column("protocol", "protocol", value=lambda cell: cell.protocol),
-        Column("fold", "fold", value=lambda cell: cell.fold),
+        *(Column(key, key) for key in ("system", "protocol", "fold")),
         Column("seed", "seed", value=lambda cell: str(cell.seed)),
         Column("state", "state", value=lambda cell: "failed" if cell.key in outcome.failures else "not done"),
         Column("error", "error", LONG_TEXT, value=lambda cell: outcome.failures.get(cell.key) or None),

@@ -17,7 +17,7 @@ class Column:
         title: what stands above it.
         format: of its values.
         group: what stands above several neighbouring columns.
-        value: a row of the table -> the column's value; where not given, rows are mappings by key.
+        value: a row of the table -> the column's value; by default the row's item or attribute called `key`.
     """
 
     key: str
@@ -30,6 +30,12 @@ class Column:
     def full_title(self) -> str:
         """Group and title in one line."""
         return f"{self.group} {self.title}".strip()
+
+    def of(self, row: Any) -> Any:
+        """Its value in a row."""
+        if self.value is not None:
+            return self.value(row)
+        return row[self.key] if isinstance(row, Mapping) else getattr(row, self.key)
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class Table:
 
     def _values(self, row: Any) -> dict[str, Any]:
         try:
-            return {c.key: row[c.key] if c.value is None else c.value(row) for c in self.columns}
+            return {column.key: column.of(row) for column in self.columns}
         except KeyError as error:
             raise ValueError(f"a row of table {self.name!r} has no {error}: {row}") from None
 
