@@ -12,9 +12,9 @@ from toolkit.plugins import registry
 from toolkit.plugins.declarations import Declaration
 from toolkit.plugins.kinds import KINDS
 from toolkit.plugins.registry import Registry
-from toolkit.testing import suite_of
+from toolkit.testing import case_class
 
-PROPERTIES = suite_of("extractor").properties
+PROPERTIES = case_class("extractor").properties()
 
 
 class Particular(GoodExtractor):
@@ -189,6 +189,6 @@ def test_a_corpus_that_breaks_is_a_finding(tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_the_system_gives_is_given_and_every_property_says_what_it_asks(kind):
-    suite = suite_of(kind)
-    assert tuple(suite.case(make=None).context()) == KINDS[kind].context
-    assert all(each.__doc__.endswith(".") for each in suite.properties)
+    case = case_class(kind)(make=None)
+    assert tuple(case.context()) == KINDS[kind].context
+    assert all(each.__doc__.endswith(".") for each in case.properties())

@@ -18,7 +18,7 @@ CORE = '''
 from dataclasses import dataclass
 from typing import ClassVar
 
-from toolkit.testing import Case, Suite, require
+from toolkit.testing import Case, contract, require
 
 
 class Windower:
@@ -32,13 +32,10 @@ class WindowerCase(Case):
     def context(self):
         return {"sample_rate": 8000}
 
-
-def windows_fit(case):
-    """A window is at least a sample."""
-    require(case.build().samples >= 1, "no sample in a window")
-
-
-SUITE = Suite(WindowerCase, (windows_fit,))
+    @contract
+    def windows_fit(self):
+        """A window is at least a sample."""
+        require(self.build().samples >= 1, "no sample in a window")
 '''
 COMPONENT = '''"""{{ summary }}."""
 
@@ -71,7 +68,7 @@ def windower(tmp_path, monkeypatch):
         base="core_of_windowers:Windower",
         context=("sample_rate",),
         recipe="model.windower",
-        suite="core_of_windowers:SUITE",
+        suite="core_of_windowers:WindowerCase",
         summary="Windows of one length",
         templates=str(templates),
     )
@@ -103,7 +100,7 @@ def test_a_sixth_kind_is_written_listed_shown_checked_and_built(windower, tmp_pa
     assert (info["name"], info["status"], info["summary"]) == ("even", "ok", "Windows of one length")
     shown = run("show-plugin", "even").output
     assert "length of a window." in shown and "Given by the system: sample_rate" in shown
-    assert run("check-plugin", "even", "--args", "{seconds: 0.5}").output.endswith("All 1 hold.\n")
+    assert run("check-plugin", "even", "--args", "{seconds: 0.5}").output.endswith("All 2 hold.\n")
     broken = run("check-plugin", "even", "--args", "{seconds: 0.0}")
     assert broken.exit_code == 1 and "found: no sample in a window" in broken.output
 

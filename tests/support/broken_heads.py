@@ -67,6 +67,14 @@ class WritesIntoEmbedding(GoodHead):
         return self.output(embedding)
 
 
+class HeadOfOneBound(GoodHead):
+    """Its logits overflow in bfloat16, where 1 and 1 + 1e-3 are the same."""
+
+    def forward(self, embedding):
+        logits = super().forward(embedding)
+        return logits / (torch.ones_like(logits) * (1 + 1e-3) - 1)
+
+
 HEADS = {
     "arguments_are_documented": [PositionalHead],
     "logits_have_the_declared_shape": [OneClassTooMany],
@@ -75,4 +83,5 @@ HEADS = {
     "frozen_is_deterministic_in_training": [FrozenDropout],
     "state_survives_safetensors": [HeadWithHiddenState],
     "input_is_left_alone": [WritesIntoEmbedding],
+    "runs_in_bfloat16": [HeadOfOneBound],
 }

@@ -19,7 +19,7 @@ from broken_heads import HEADS, GoodHead
 from broken_losses import LOSSES, GoodLoss, KeepsSkippedRows
 
 from toolkit.contracts import LevelShape
-from toolkit.testing import Finding, assert_contract, check_plugin, suite_of
+from toolkit.testing import Finding, assert_contract, case_class, check_plugin
 from toolkit.testing.tensors import relative_error
 
 
@@ -45,7 +45,7 @@ def test_a_good_plugin_has_every_property(kind, tmp_path):
     good = KINDS[kind][0]
     findings = check_plugin(kind, good, **options_for(kind, tmp_path))
     assert [str(finding) for finding in findings if not finding.holds] == []
-    assert [f.property for f in findings] == [each.__name__ for each in suite_of(kind).properties]
+    assert [f.property for f in findings] == [each.__name__ for each in case_class(kind).properties()]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_broken_plugin_is_found(kind, name, make, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_property_has_a_plugin_that_breaks_it(kind):
     tested_below = {"import_is_light"}
-    assert {each.__name__ for each in suite_of(kind).properties} - tested_below == set(KINDS[kind][1])
+    assert {each.__name__ for each in case_class(kind).properties()} - tested_below == set(KINDS[kind][1])
 
 
 def test_a_corpus_whose_module_imports_torch_is_found(tmp_path, monkeypatch):

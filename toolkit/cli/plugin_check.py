@@ -17,7 +17,7 @@ from toolkit.plugins.plugin import Plugin
 from toolkit.recipe.locations import Keys
 from toolkit.recipe.yaml_files import read_text
 from toolkit.terminal import console_for_output
-from toolkit.testing import Finding, check_plugin, suite_of
+from toolkit.testing import Finding, case_class, check_plugin
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def try_out(plugin: Plugin, args: Mapping[str, Any], *, data_folder: str | None 
         raise PluginError(f"--data_folder is what a {readers} reads; {kind.name} {plugin.spec.name!r} reads none.")
     checked, options = plugin.check_args(args), {}
     with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is not part of the answer
-        built = plugin.build(args, suite_of(kind.name).case(plugin.load()).context())
+        built = plugin.build(args, case_class(kind.name)(plugin.load()).context())
         if kind.reads_folder:
             folder = data_folder or built.default_folder()
             options["folder"] = None if folder is None else Path(folder)

@@ -20,7 +20,7 @@ class Kind:
         base: "package.module:Class", from which its plugins derive.
         context: constructor arguments that the system gives; a recipe cannot set them.
         recipe: where recipes name its plugins: the dotted path of one, or of a mapping by name.
-        suite: "package.module:name" of the `toolkit.testing.Suite` that tries out the contract.
+        suite: "package.module:Class", a `toolkit.testing.Case` that tries out the contract.
         summary: of the plugin that `toolkit new-plugin` writes.
         templates: folder of that plugin's templates, in toolkit/plugins/scaffold/template or absolute.
         bundled: whether a trained system needs its plugins.
@@ -44,7 +44,7 @@ _ALL = (
         base="toolkit.contracts:Extractor",
         context=("sample_rate", "segment_samples"),
         recipe="model.levels",
-        suite="toolkit.testing.extractors:SUITE",
+        suite="toolkit.testing.extractors:ExtractorContract",
         summary="Level, zero crossings and spectral centroid of short frames",
         templates="extractor",
         bundled=True,
@@ -54,7 +54,7 @@ _ALL = (
         base="toolkit.contracts:Fusion",
         context=("levels", "covariates", "segment_samples"),
         recipe="model.fusion",
-        suite="toolkit.testing.fusions:SUITE",
+        suite="toolkit.testing.fusions:FusionCase",
         summary="Mean over time of every level, projected and averaged",
         templates="fusion",
         bundled=True,
@@ -64,7 +64,7 @@ _ALL = (
         base="toolkit.contracts:Head",
         context=("size", "classes"),
         recipe="model.heads",
-        suite="toolkit.testing.heads:SUITE",
+        suite="toolkit.testing.heads:HeadCase",
         summary="Cosine to a learned direction for each class",
         templates="head",
         bundled=True,
@@ -74,7 +74,7 @@ _ALL = (
         base="toolkit.contracts:Loss",
         context=("size", "classes", "class_counts"),
         recipe="model.losses",
-        suite="toolkit.testing.losses:SUITE",
+        suite="toolkit.testing.losses:LossCase",
         summary="Focal loss: cross entropy in which easy rows count less",
         templates="loss",
     ),
@@ -83,7 +83,7 @@ _ALL = (
         base="toolkit.corpus:Corpus",
         context=(),
         recipe="corpus",
-        suite="toolkit.testing.corpora:SUITE",
+        suite="toolkit.testing.corpora:CorpusCase",
         summary="Recordings in one folder for each class",
         templates="corpus",
         reads_folder=True,

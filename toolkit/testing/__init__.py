@@ -33,13 +33,13 @@ from importlib import import_module
 from typing import Any
 
 from toolkit.plugins.kinds import KINDS
-from toolkit.testing.case import Case, Finding, Suite, Violation, require
+from toolkit.testing.case import Case, Finding, Violation, contract, require
 
-__all__ = ["Case", "Finding", "Suite", "Violation", "assert_contract", "check_plugin", "require", "suite_of"]
+__all__ = ["Case", "Finding", "Violation", "assert_contract", "case_class", "check_plugin", "contract", "require"]
 
 
-def suite_of(kind: str) -> Suite:
-    """The contract suite of a kind.
+def case_class(kind: str) -> type[Case]:
+    """The class that examines a kind's plugins.
 
     Raises:
         ValueError: if there is no such kind.
@@ -69,7 +69,7 @@ def check_plugin(
     Raises:
         ValueError: if there is no such kind.
     """
-    return suite_of(kind).examine(partial(make, **args) if args else make, **options)
+    return case_class(kind)(partial(make, **args) if args else make, **options).examine()
 
 
 def assert_contract(kind: str, make: Callable[..., Any], args: Mapping[str, Any] | None = None, **options: Any) -> None:

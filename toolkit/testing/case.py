@@ -1,4 +1,4 @@
-"""A plugin under examination, the suite of properties that its kind asks for, and the findings."""
+"""A plugin under examination, the properties that its kind asks for, and the findings."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -7,6 +7,9 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
+
+from toolkit.plugins.kinds import KINDS
+from toolkit.plugins.signatures import read_arguments
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,15 @@ def require(condition: object, detail: str) -> None:
         raise Violation(detail)
 
 
+def contract(function: Callable) -> Callable:
+    """Mark a method of a Case as a property that is asked of the kind; its docstring says what it asks for."""
+    function.is_asked = True
+    return function
+
+
 @dataclass(frozen=True)
 class Case:
-    """A plugin to examine.
+    """A plugin to examine; a kind's own class has a method for each property, marked with `contract`.
 
     Args:
         make: the class, functools.partial of it with the recipe's arguments, or any function that returns a new plugin;
@@ -62,28 +71,22 @@ class Case:
         """A new plugin."""
         return call_with(self.make, self.context())
 
+    @classmethod
+    def properties(cls) -> list[Callable[..., None]]:
+        """What is asked of the kind; a class that sets an inherited property to None does not ask for it."""
+        named = (vars(base).items() for base in reversed(cls.__mro__))
+        names = dict.fromkeys(name for items in named for name, value in items if hasattr(value, "is_asked"))
+        return [getattr(cls, name) for name in names if getattr(cls, name) is not None]
 
-@dataclass(frozen=True)
-class Suite:
-    """The contract of a kind: its properties, each a function of a case whose docstring says what it asks for."""
-
-    case: type[Case]
-    properties: tuple[Callable[[Any], None], ...]
-
-    def examine(self, make: Callable[..., Any], **options: Any) -> list[Finding]:
-        """Try each property on a plugin, each from the same random state, which is put back afterwards.
-
-        Args:
-            make: as for the case.
-            **options: further arguments of the case.
-        """
-        case, findings = self.case(make, **options), []
-        for each in self.properties:
+    def examine(self) -> list[Finding]:
+        """Try each property, each from the same random state, which is put back afterwards."""
+        findings = []
+        for each in self.properties():
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
                 detail = None
                 try:
-                    each(case)
+                    each(self)
                 except Violation as violation:
                     detail = str(violation)
                 except (Exception, SystemExit) as error:  # a plugin may raise anything
@@ -91,6 +94,22 @@ class Suite:
             asks = " ".join((each.__doc__ or "").split())
             findings.append(Finding(each.__name__, detail is None, detail or "", asks))
         return findings
+
+    @contract
+    def arguments_are_documented(self) -> None:
+        """Constructor arguments are keyword-only, annotated and explained in the class's docstring."""
+        cls = plugin_class(self.make)
+        if cls is None or cls.__init__ in (object.__init__, torch.nn.Module.__init__):
+            return  # which arguments a function takes is not known
+        for name, parameter in inspect.signature(cls).parameters.items():
+            require(
+                parameter.kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD),
+                f"constructor argument {name!r} can be given by position: write it after `*`",
+            )
+        for argument in read_arguments(cls, KINDS[self.kind].context):
+            if not argument.given:
+                require(argument.annotation is not Any, f"constructor argument {argument.name!r} has no annotation")
+                require(argument.meaning, f"{argument.name!r} is not explained under Args in the class's docstring")
 
 
 def call_with(make: Callable[..., Any], context: Mapping[str, Any]) -> Any:

@@ -11,8 +11,7 @@ from typing import ClassVar
 
 from toolkit.corpus import Corpus, Utterance
 from toolkit.errors import ToolkitError
-from toolkit.testing.case import Case, Suite, plugin_class, require
-from toolkit.testing.modules import arguments_are_documented
+from toolkit.testing.case import Case, contract, plugin_class, require
 
 
 @dataclass(frozen=True)
@@ -30,78 +29,64 @@ class CorpusCase(Case):
         """What a new corpus reads."""
         return self.build().read(None if self.folder is None else Path(self.folder))
 
+    @contract
+    def attributes_are_as_declared(self) -> None:
+        """`environment` names an environment variable or is None, `synthetic` is a bool, the texts are text or None."""
+        corpus = self.build()
+        require(isinstance(corpus, Corpus), f"{type(corpus).__name__} is not a toolkit.corpus.Corpus")
+        name = corpus.environment
+        require(name is None or (isinstance(name, str) and name), f"environment is {name!r}")
+        require(isinstance(corpus.synthetic, bool), f"synthetic is {corpus.synthetic!r}, not a bool")
+        for what in ("description", "licence"):
+            text = getattr(corpus, what)
+            require(text is None or (isinstance(text, str) and text.strip()), f"{what} is {text!r}, not text or None")
 
-def attributes_are_as_declared(case: CorpusCase) -> None:
-    """`environment` is the name of an environment variable or None, `synthetic` a bool, the texts are text or None."""
-    corpus = case.build()
-    require(isinstance(corpus, Corpus), f"{type(corpus).__name__} is not a toolkit.corpus.Corpus")
-    name = corpus.environment
-    require(name is None or (isinstance(name, str) and name), f"environment is {name!r}")
-    require(isinstance(corpus.synthetic, bool), f"synthetic is {corpus.synthetic!r}, not a bool")
-    for what in ("description", "licence"):
-        text = getattr(corpus, what)
-        require(text is None or (isinstance(text, str) and text.strip()), f"{what} is {text!r}, not text or None")
+    @contract
+    def read_lists_utterances(self) -> None:
+        """`read` returns a list of Utterance, not empty."""
+        utterances = self.read()
+        require(isinstance(utterances, list), f"read returns {type(utterances).__name__}, not a list")
+        require(utterances, f"read finds no utterances in {self.folder}")
+        odd = [u for u in utterances if not isinstance(u, Utterance)]
+        require(not odd, f"read returns {odd[:1]}, which is not a toolkit.corpus.Utterance")
 
+    @contract
+    def ids_are_unique(self) -> None:
+        """No two utterances have the same id."""
+        twice = [name for name, count in Counter(u.id for u in self.read()).items() if count > 1]
+        require(not twice, f"ids that occur more than once: {', '.join(twice[:5])}")
 
-def read_lists_utterances(case: CorpusCase) -> None:
-    """`read` returns a list of Utterance, not empty."""
-    utterances = case.read()
-    require(isinstance(utterances, list), f"read returns {type(utterances).__name__}, not a list")
-    require(utterances, f"read finds no utterances in {case.folder}")
-    odd = [u for u in utterances if not isinstance(u, Utterance)]
-    require(not odd, f"read returns {odd[:1]}, which is not a toolkit.corpus.Utterance")
+    @contract
+    def reads_are_equal(self) -> None:
+        """Two reads give the same utterances in the same order."""
+        for index, (one, other) in enumerate(zip(self.read(), self.read(), strict=True)):
+            require(one == other, f"utterance {index} is {one.id!r} once and {other.id!r} then, or differs in a field")
 
+    @contract
+    def missing_folder_is_one_line(self) -> None:
+        """A data folder that is not there is a ToolkitError of one line that names it (not asked of synthetic ones)."""
+        corpus = self.build()
+        if self.folder is None or corpus.synthetic:
+            return
+        with tempfile.TemporaryDirectory() as parent:
+            folder = Path(parent) / "not-there"
+            try:
+                corpus.read(folder)
+            except ToolkitError as error:
+                require("\n" not in str(error), f"the error has more than one line: {error}")
+                require(folder.name in str(error), f"the error does not name the folder: {error}")
+            except Exception as error:
+                require(False, f"read({folder}) raises {type(error).__name__}: {error}, not a ToolkitError")
+            else:
+                require(False, f"read({folder}) raises nothing, though there is no such folder")
 
-def ids_are_unique(case: CorpusCase) -> None:
-    """No two utterances have the same id."""
-    twice = [name for name, count in Counter(u.id for u in case.read()).items() if count > 1]
-    require(not twice, f"ids that occur more than once: {', '.join(twice[:5])}")
-
-
-def reads_are_equal(case: CorpusCase) -> None:
-    """Two reads give the same utterances in the same order."""
-    for index, (one, other) in enumerate(zip(case.read(), case.read(), strict=True)):
-        require(one == other, f"utterance {index} is {one.id!r} once and {other.id!r} then, or differs in a field")
-
-
-def missing_folder_is_one_line(case: CorpusCase) -> None:
-    """A data folder that is not there is a ToolkitError of one line that names it (not asked of synthetic ones)."""
-    corpus = case.build()
-    if case.folder is None or corpus.synthetic:
-        return
-    with tempfile.TemporaryDirectory() as parent:
-        folder = Path(parent) / "not-there"
-        try:
-            corpus.read(folder)
-        except ToolkitError as error:
-            require("\n" not in str(error), f"the error has more than one line: {error}")
-            require(folder.name in str(error), f"the error does not name the folder: {error}")
-        except Exception as error:
-            require(False, f"read({folder}) raises {type(error).__name__}: {error}, not a ToolkitError")
-        else:
-            require(False, f"read({folder}) raises nothing, though there is no such folder")
-
-
-def import_is_light(case: CorpusCase) -> None:
-    """Importing the corpus's module does not import torch."""
-    cls = plugin_class(case.make)
-    if cls is None or cls.__module__ == "__main__":
-        return
-    probe = f"import sys, {cls.__module__}; sys.exit(3 if 'torch' in sys.modules else 0)"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", probe], env=environment, capture_output=True, check=False)
-    require(done.returncode != 3, f"importing {cls.__module__} imports torch")
-
-
-SUITE = Suite(
-    CorpusCase,
-    (
-        arguments_are_documented,
-        attributes_are_as_declared,
-        read_lists_utterances,
-        ids_are_unique,
-        reads_are_equal,
-        missing_folder_is_one_line,
-        import_is_light,
-    ),
-)
+    @contract
+    def import_is_light(self) -> None:
+        """Importing the corpus's module does not import torch."""
+        cls = plugin_class(self.make)
+        if cls is None or cls.__module__ == "__main__":
+            return
+        probe = f"import sys, {cls.__module__}; sys.exit(3 if 'torch' in sys.modules else 0)"
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run([sys.executable, "-c", probe], env=environment, capture_output=True, check=False)
+        require(done.returncode != 3, f"importing {cls.__module__} imports torch")

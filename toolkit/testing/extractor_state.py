@@ -10,16 +10,16 @@ from typing import Any
 from unittest import mock
 
 from toolkit.plugins.kinds import KINDS
-from toolkit.testing import modules
 from toolkit.testing.case import Violation, plugin_class, require
 from toolkit.testing.extractor_case import ExtractorCase
 from toolkit.testing.front_end_args import args_as_json
+from toolkit.testing.modules import ModuleCase
 from toolkit.testing.tensors import copy_state, require_equal
 
 
 def state_survives_safetensors(case: ExtractorCase) -> None:
     """A new extractor that loads the state gives the same output; what `fit` found is in the state."""
-    modules.state_survives_safetensors(case)
+    ModuleCase.state_survives_safetensors(case)
     one, other = case.build(), case.empty()
     copy_state(one, other)
     require(

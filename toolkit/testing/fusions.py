@@ -8,18 +8,8 @@ import torch
 from torch import Tensor
 
 from toolkit.contracts import Fusion, LevelShape, Seq
-from toolkit.testing.case import Suite, require
-from toolkit.testing.modules import (
-    TRIALS,
-    ModuleCase,
-    arguments_are_documented,
-    frozen_is_deterministic_in_training,
-    input_is_left_alone,
-    require_finite,
-    require_gradients,
-    runs_in_bfloat16,
-    state_survives_safetensors,
-)
+from toolkit.testing.case import contract, require
+from toolkit.testing.modules import TRIALS, ModuleCase, require_finite
 from toolkit.testing.tensors import GARBAGE, random_sum, require_same, row, with_garbage
 
 LEVELS = {"first": LevelShape(channels=6, frames=12), "second": LevelShape(channels=4, frames=9)}
@@ -64,114 +54,88 @@ class FusionCase(ModuleCase):
         """The embeddings."""
         return module(frames, given)
 
-
-def sizes_are_as_declared(case: FusionCase) -> None:
-    """`sizes` holds "fused" and every level, and the embeddings have these names and sizes."""
-    for tried in (case, replace(case, covariates={})):
-        fusion = tried.build()
-        require(isinstance(fusion, Fusion), f"{type(fusion).__name__} is not a toolkit.contracts.Fusion")
-        missing = [name for name in ("fused", *case.levels) if name not in fusion.sizes]
-        require(not missing, f"sizes lacks {missing}; it holds {list(fusion.sizes)}")
-        embeddings = fusion(*tried.inputs())
-        same = set(embeddings) == set(fusion.sizes)
-        require(same, f"embeddings are {sorted(embeddings)}, sizes says {sorted(fusion.sizes)}")
-        for name, size in fusion.sizes.items():
-            found = list(embeddings[name].shape)
-            require(found == [ROWS, size], f"{name} is {found}, declared [{ROWS}, {size}]")
-            require(embeddings[name].isfinite().all(), f"{name} is not finite")
-
-
-def garbage_changes_nothing(case: FusionCase) -> None:
-    """Frames beyond the lengths change nothing: NaN, infinity, 1e4."""
-    fusion, (frames, given) = case.build(), case.inputs()
-    expected = fusion({name: seq.zeroed() for name, seq in frames.items()}, given)
-    for garbage in GARBAGE:
-        for level in frames:
-            dirty = {n: with_garbage(s, garbage) if n == level else s for n, s in frames.items()}
-            what = f"with {garbage} beyond lengths {frames[level].lengths.tolist()} of level {level!r}"
-            require_same(fusion(dirty, given), expected, case.tolerance, what)
-
-
-def batch_equals_alone(case: FusionCase) -> None:
-    """A row of a batch comes out as it does alone, its frames cut to its length (whole where that is fixed)."""
-    fusion, (frames, given) = case.build(), case.inputs()
-    batch = fusion(frames, given)
-    for index in range(ROWS):
-        single = {n: row(s, index, cut=fusion.fixed_samples is None) for n, s in frames.items()}
-        alone = fusion(single, {name: value[index : index + 1] for name, value in given.items()})
-        found = {name: value[index : index + 1] for name, value in batch.items()}
-        lengths = {name: int(seq.lengths[0]) for name, seq in single.items()}
-        require_same(found, alone, case.tolerance, f"of row {index} ({lengths} frames), batch against alone")
-
-
-def permuted_rows_give_permuted_embeddings(case: FusionCase) -> None:
-    """The order of the rows in a batch does not matter."""
-    fusion, (frames, given) = case.build(), case.inputs()
-    order = torch.tensor([3, 0, 4, 2, 1])
-    mixed = {name: Seq(seq.values[order], seq.lengths[order]) for name, seq in frames.items()}
-    found = fusion(mixed, {name: value[order] for name, value in given.items()})
-    expected = {name: value[order] for name, value in fusion(frames, given).items()}
-    require_same(found, expected, case.tolerance, "with rows in another order")
-
-
-def covariates_change_fused(case: FusionCase) -> None:
-    """Every covariate that is given moves "fused"."""
-    fusion, (frames, given) = case.build(), case.inputs()
-    expected = fusion(frames, given)["fused"]
-    for name in given:
-        tries = [fusion(frames, {**given, name: case.inputs()[1][name]})["fused"] for _ in range(TRIALS)]
-        require(any(not torch.equal(t, expected) for t in tries), f"covariate {name!r} does not change 'fused'")
-
-
-def every_level_changes_fused(case: FusionCase) -> None:
-    """Every level moves "fused" and its own embedding."""
-    fusion, (frames, given) = case.build(), case.inputs()
-    expected = fusion(frames, given)
-    for level in frames:
-        tries = [fusion({**frames, level: case.inputs()[0][level]}, given) for _ in range(TRIALS)]
-        for name in ("fused", level):
-            moved = any(not torch.equal(t[name], expected[name]) for t in tries)
-            require(moved, f"other frames of level {level!r} do not change embedding {name!r}")
-
-
-def gradients_reach_what_is_trained(case: FusionCase) -> None:
-    """Every trained parameter and every level's frames get finite gradients, with NaN beyond the lengths too."""
-    fusion = case.build()
-
-    def forward() -> tuple[Tensor, dict[str, Seq]]:
-        frames, given = case.inputs()
+    def trained_pass(self, module: Fusion) -> tuple[Tensor, dict[str, Seq]]:
+        """With NaN beyond the lengths."""
+        frames, given = self.inputs()
         frames = {name: with_garbage(seq, float("nan")) for name, seq in frames.items()}
         for seq in frames.values():
             seq.values.requires_grad_()
-        return random_sum(fusion(frames, given)), {f"level {name!r}": seq for name, seq in frames.items()}
+        return random_sum(module(frames, given)), {f"level {name!r}": seq for name, seq in frames.items()}
 
-    require_gradients(fusion, forward)
+    @contract
+    def sizes_are_as_declared(self) -> None:
+        """`sizes` holds "fused" and every level, and the embeddings have these names and sizes."""
+        for tried in (self, replace(self, covariates={})):
+            fusion = tried.build()
+            require(isinstance(fusion, Fusion), f"{type(fusion).__name__} is not a toolkit.contracts.Fusion")
+            missing = [name for name in ("fused", *self.levels) if name not in fusion.sizes]
+            require(not missing, f"sizes lacks {missing}; it holds {list(fusion.sizes)}")
+            embeddings = fusion(*tried.inputs())
+            same = set(embeddings) == set(fusion.sizes)
+            require(same, f"embeddings are {sorted(embeddings)}, sizes says {sorted(fusion.sizes)}")
+            for name, size in fusion.sizes.items():
+                found = list(embeddings[name].shape)
+                require(found == [ROWS, size], f"{name} is {found}, declared [{ROWS}, {size}]")
+                require(embeddings[name].isfinite().all(), f"{name} is not finite")
 
+    @contract
+    def garbage_changes_nothing(self) -> None:
+        """Frames beyond the lengths change nothing: NaN, infinity, 1e4."""
+        fusion, (frames, given) = self.build(), self.inputs()
+        expected = fusion({name: seq.zeroed() for name, seq in frames.items()}, given)
+        for garbage in GARBAGE:
+            for level in frames:
+                dirty = {n: with_garbage(s, garbage) if n == level else s for n, s in frames.items()}
+                what = f"with {garbage} beyond lengths {frames[level].lengths.tolist()} of level {level!r}"
+                require_same(fusion(dirty, given), expected, self.tolerance, what)
 
-def constant_frames_are_finite(case: FusionCase) -> None:
-    """Frames that are all zero or all alike (silence) give finite embeddings and gradients."""
-    for value in (0.0, 1.0):
-        fusion, (frames, given) = case.build().train(), case.inputs()
-        frames = {n: Seq(torch.full_like(s.values, value).requires_grad_(), s.lengths) for n, s in frames.items()}
-        leaves = {name: seq.values for name, seq in frames.items()}
-        require_finite(fusion, fusion(frames, given), f"for frames that are all {value}", leaves)
+    @contract
+    def batch_equals_alone(self) -> None:
+        """A row of a batch comes out as it does alone, its frames cut to its length (whole where that is fixed)."""
+        fusion, (frames, given) = self.build(), self.inputs()
+        batch = fusion(frames, given)
+        for index in range(ROWS):
+            single = {n: row(s, index, cut=fusion.fixed_samples is None) for n, s in frames.items()}
+            alone = fusion(single, {name: value[index : index + 1] for name, value in given.items()})
+            found = {name: value[index : index + 1] for name, value in batch.items()}
+            lengths = {name: int(seq.lengths[0]) for name, seq in single.items()}
+            require_same(found, alone, self.tolerance, f"of row {index} ({lengths} frames), batch against alone")
 
+    @contract
+    def permuted_rows_give_permuted_embeddings(self) -> None:
+        """The order of the rows in a batch does not matter."""
+        fusion, (frames, given) = self.build(), self.inputs()
+        order = torch.tensor([3, 0, 4, 2, 1])
+        mixed = {name: Seq(seq.values[order], seq.lengths[order]) for name, seq in frames.items()}
+        found = fusion(mixed, {name: value[order] for name, value in given.items()})
+        expected = {name: value[order] for name, value in fusion(frames, given).items()}
+        require_same(found, expected, self.tolerance, "with rows in another order")
 
-SUITE = Suite(
-    FusionCase,
-    (
-        arguments_are_documented,
-        sizes_are_as_declared,
-        garbage_changes_nothing,
-        batch_equals_alone,
-        permuted_rows_give_permuted_embeddings,
-        covariates_change_fused,
-        every_level_changes_fused,
-        gradients_reach_what_is_trained,
-        constant_frames_are_finite,
-        frozen_is_deterministic_in_training,
-        state_survives_safetensors,
-        input_is_left_alone,
-        runs_in_bfloat16,
-    ),
-)
+    @contract
+    def covariates_change_fused(self) -> None:
+        """Every covariate that is given moves "fused"."""
+        fusion, (frames, given) = self.build(), self.inputs()
+        expected = fusion(frames, given)["fused"]
+        for name in given:
+            tries = [fusion(frames, {**given, name: self.inputs()[1][name]})["fused"] for _ in range(TRIALS)]
+            require(any(not torch.equal(t, expected) for t in tries), f"covariate {name!r} does not change 'fused'")
+
+    @contract
+    def every_level_changes_fused(self) -> None:
+        """Every level moves "fused" and its own embedding."""
+        fusion, (frames, given) = self.build(), self.inputs()
+        expected = fusion(frames, given)
+        for level in frames:
+            tries = [fusion({**frames, level: self.inputs()[0][level]}, given) for _ in range(TRIALS)]
+            for name in ("fused", level):
+                moved = any(not torch.equal(t[name], expected[name]) for t in tries)
+                require(moved, f"other frames of level {level!r} do not change embedding {name!r}")
+
+    @contract
+    def constant_frames_are_finite(self) -> None:
+        """Frames that are all zero or all alike (silence) give finite embeddings and gradients."""
+        for value in (0.0, 1.0):
+            fusion, (frames, given) = self.build().train(), self.inputs()
+            frames = {n: Seq(torch.full_like(s.values, value).requires_grad_(), s.lengths) for n, s in frames.items()}
+            leaves = {name: seq.values for name, seq in frames.items()}
+            require_finite(fusion, fusion(frames, given), f"for frames that are all {value}", leaves)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from toolkit.contracts import Loss
-from toolkit.testing.case import Suite, call_with, plugin_class, require
-from toolkit.testing.modules import ModuleCase, arguments_are_documented, input_is_left_alone, require_gradients
+from toolkit.testing.case import call_with, contract, plugin_class, require
+from toolkit.testing.modules import ModuleCase
 from toolkit.testing.tensors import copy_state, require_equal, require_same_state
 
 ROWS = 7
@@ -28,6 +28,8 @@ class LossCase(ModuleCase):
     classes: int = 4
     class_counts: tuple[int, ...] | None = None
     kind: ClassVar[str] = "loss"
+    frozen_is_deterministic_in_training = None  # not asked: losses with frozen modules are unheard of
+    runs_in_bfloat16 = None  # not asked: losses are computed in float32
 
     def context(self) -> dict[str, Any]:
         """See Case."""
@@ -38,9 +40,7 @@ class LossCase(ModuleCase):
     def build(self) -> Loss:
         """A new loss in train() mode."""
         loss = call_with(self.make, self.context())
-        if (
-            plugin_class(self.make) is None and loss.reads == "logits"
-        ):  # only what a function returns says what it reads
+        if plugin_class(self.make) is None and loss.reads == "logits":  # of a function, only its loss says so
             loss = call_with(self.make, {**self.context(), "size": self.classes})
         return loss.train()
 
@@ -53,106 +53,100 @@ class LossCase(ModuleCase):
         """The value."""
         return {"value": module(inputs, targets)}
 
+    def trained_pass(self, module: Loss) -> tuple[Tensor, dict[str, Tensor]]:
+        """The value, and its inputs."""
+        inputs, targets = self.inputs(module)
+        return module(inputs.requires_grad_(), targets), {"the inputs": inputs}
 
-def attributes_are_as_declared(case: LossCase) -> None:
-    """`reads` is "logits" or "embedding", on the class already: the core asks before it builds."""
-    loss = case.build()
-    require(isinstance(loss, Loss), f"{type(loss).__name__} is not a toolkit.contracts.Loss")
-    require(loss.reads in ("logits", "embedding"), f"reads is {loss.reads!r}, not 'logits' or 'embedding'")
-    known = type(loss).reads
-    require(known == loss.reads, f"reads is {known!r} on the class and {loss.reads!r} on what it builds")
+    @contract
+    def attributes_are_as_declared(self) -> None:
+        """`reads` is "logits" or "embedding", on the class already: the core asks before it builds."""
+        loss = self.build()
+        require(isinstance(loss, Loss), f"{type(loss).__name__} is not a toolkit.contracts.Loss")
+        require(loss.reads in ("logits", "embedding"), f"reads is {loss.reads!r}, not 'logits' or 'embedding'")
+        known = type(loss).reads
+        require(known == loss.reads, f"reads is {known!r} on the class and {loss.reads!r} on what it builds")
 
+    @contract
+    def value_is_a_finite_scalar(self) -> None:
+        """A scalar, finite: with every class in the batch, with one class, one row, a class that training lacks."""
+        for counts in (None, (0, *[5] * (self.classes - 1))):
+            loss = replace(self, class_counts=counts).build()
+            inputs, targets = self.inputs(loss)
+            for name, some in (("a batch", slice(None)), ("one row", slice(0, 1)), ("one class", targets == 1)):
+                value = loss(inputs[some], targets[some]).detach()
+                require(value.shape == (), f"{name} gives {list(value.shape)}, not a scalar")
+                require(value.isfinite(), f"{name} gives {float(value)}, class_counts {counts or 'balanced'}")
 
-def value_is_a_finite_scalar(case: LossCase) -> None:
-    """A scalar, finite: with every class in the batch, with one class, one row, a class that training lacks."""
-    for counts in (None, (0, *[5] * (case.classes - 1))):
-        loss = replace(case, class_counts=counts).build()
-        inputs, targets = case.inputs(loss)
-        for name, some in (("a batch", slice(None)), ("one row", slice(0, 1)), ("one class", targets == 1)):
-            value = loss(inputs[some], targets[some]).detach()
-            require(value.shape == (), f"{name} gives {list(value.shape)}, not a scalar")
-            require(value.isfinite(), f"{name} gives {float(value)}, class_counts {counts or 'balanced'}")
+    @contract
+    def value_is_the_mean_over_rows(self) -> None:
+        """Every row twice, or in another order, is the same loss: batch size does not change its scale."""
+        loss = self.build().eval()
+        inputs, targets = self.inputs(loss)
+        value = loss(inputs, targets).detach()
+        twice = loss(torch.cat([inputs, inputs]), torch.cat([targets, targets])).detach()
+        require_equal(twice, value, self.tolerance, f"every row twice gives {float(twice)}, once {float(value)}")
+        other = loss(inputs.flip(0), targets.flip(0))
+        require_equal(other, value, self.tolerance, "rows in another order")
 
+    @contract
+    def denominator_joins_shares(self) -> None:
+        """The values of two shares of a batch, weighted by their `denominator`, are the value of the batch."""
+        loss = self.build().eval()
+        inputs, targets = self.inputs(loss)
+        some, others = slice(0, ROWS // 3), slice(ROWS // 3, None)
+        shares = [(inputs[part], targets[part]) for part in (some, others)]
+        values = torch.stack([loss(*share).detach() for share in shares])
+        own = [loss.denominator(share[1]) for share in shares]
+        whole = loss(inputs, targets).detach()
+        if any(denominator is None for denominator in own):
+            joined = values.sum()
+        else:
+            joined = (values * torch.stack(own)).sum() / loss.denominator(targets)
+        require_equal(joined, whole, self.tolerance, f"two shares give {float(joined)}, the batch {float(whole)}")
 
-def gradients_reach_what_is_trained(case: LossCase) -> None:
-    """The inputs and every trained parameter get a finite gradient."""
-    loss = case.build()
+    @contract
+    def skipped_step_leaves_no_trace(self) -> None:
+        """After `after_step(False)` all is as if the batches before it (with NaN and infinity) had not been seen."""
+        one, other = self.build(), self.build()
+        copy_state(one, other)
+        first, bad, last = (self.inputs(one) for _ in range(3))
+        bad[0][0], bad[0][1] = float("nan"), float("inf")
+        _step(one, first)
+        _step(other, first)
+        before = {name: value.clone() for name, value in one.state_dict().items()}
+        _step(one, bad, taken=False)
+        require_same_state(one, before, "moved in a step that was skipped")
+        _step(one, last)
+        _step(other, last)
+        require_same_state(one, other.state_dict(), "differs after the next step: the skipped batch counts")
+        _require_same_value(one, other, self)
 
-    def forward() -> tuple[Tensor, dict[str, Tensor]]:
-        inputs, targets = case.inputs(loss)
-        return loss(inputs.requires_grad_(), targets), {"the inputs": inputs}
+    @contract
+    def evaluation_leaves_no_trace(self) -> None:
+        """A forward in eval() mode changes neither the state nor what the next step does."""
+        one, other = self.build(), self.build()
+        copy_state(one, other)
+        batch, unseen = self.inputs(one), self.inputs(one)
+        before = {name: value.clone() for name, value in one.state_dict().items()}
+        with torch.no_grad():
+            one.eval()(*unseen)
+        require_same_state(one.train(), before, "moved in eval() mode")
+        _step(one, batch)
+        _step(other, batch)
+        require_same_state(one, other.state_dict(), "differs after a step: rows seen in eval() mode count")
 
-    require_gradients(loss, forward)
-
-
-def value_is_the_mean_over_rows(case: LossCase) -> None:
-    """Every row twice, or in another order, is the same loss: batch size does not change its scale."""
-    loss = case.build().eval()
-    inputs, targets = case.inputs(loss)
-    value = loss(inputs, targets).detach()
-    twice = loss(torch.cat([inputs, inputs]), torch.cat([targets, targets])).detach()
-    require_equal(twice, value, case.tolerance, f"every row twice gives {float(twice)}, once {float(value)}")
-    other = loss(inputs.flip(0), targets.flip(0))
-    require_equal(other, value, case.tolerance, "rows in another order")
-
-
-def denominator_joins_shares(case: LossCase) -> None:
-    """The values of two shares of a batch, weighted by their `denominator`, are the value of the batch."""
-    loss = case.build().eval()
-    inputs, targets = case.inputs(loss)
-    some, others = slice(0, ROWS // 3), slice(ROWS // 3, None)
-    shares = [(inputs[part], targets[part]) for part in (some, others)]
-    values = torch.stack([loss(*share).detach() for share in shares])
-    own = [loss.denominator(share[1]) for share in shares]
-    whole = loss(inputs, targets).detach()
-    if any(denominator is None for denominator in own):
-        joined = values.sum()
-    else:
-        joined = (values * torch.stack(own)).sum() / loss.denominator(targets)
-    require_equal(joined, whole, case.tolerance, f"two shares give {float(joined)}, the batch {float(whole)}")
-
-
-def skipped_step_leaves_no_trace(case: LossCase) -> None:
-    """After `after_step(False)` all is as if the batches before it (with NaN and infinity) had not been seen."""
-    one, other = case.build(), case.build()
-    copy_state(one, other)
-    first, bad, last = (case.inputs(one) for _ in range(3))
-    bad[0][0], bad[0][1] = float("nan"), float("inf")
-    _step(one, first)
-    _step(other, first)
-    before = {name: value.clone() for name, value in one.state_dict().items()}
-    _step(one, bad, taken=False)
-    require_same_state(one, before, "moved in a step that was skipped")
-    _step(one, last)
-    _step(other, last)
-    require_same_state(one, other.state_dict(), "differs after the next step: the skipped batch counts")
-    _require_same_value(one, other, case)
-
-
-def evaluation_leaves_no_trace(case: LossCase) -> None:
-    """A forward in eval() mode changes neither the state nor what the next step does."""
-    one, other = case.build(), case.build()
-    copy_state(one, other)
-    batch, unseen = case.inputs(one), case.inputs(one)
-    before = {name: value.clone() for name, value in one.state_dict().items()}
-    with torch.no_grad():
-        one.eval()(*unseen)
-    require_same_state(one.train(), before, "moved in eval() mode")
-    _step(one, batch)
-    _step(other, batch)
-    require_same_state(one, other.state_dict(), "differs after a step: rows seen in eval() mode count")
-
-
-def state_survives_safetensors(case: LossCase) -> None:
-    """A new loss that loads the state after a step has the same value and takes the same next step."""
-    one, other = case.build(), case.build()
-    _step(one, case.inputs(one))
-    copy_state(one, other)
-    _require_same_value(one, other, case)
-    batch = case.inputs(one)
-    _step(one, batch)
-    _step(other, batch)
-    require_same_state(other, one.state_dict(), "differs one step after loading the state")
+    @contract
+    def state_survives_safetensors(self) -> None:
+        """A new loss that loads the state after a step has the same value and takes the same next step."""
+        one, other = self.build(), self.build()
+        _step(one, self.inputs(one))
+        copy_state(one, other)
+        _require_same_value(one, other, self)
+        batch = self.inputs(one)
+        _step(one, batch)
+        _step(other, batch)
+        require_same_state(other, one.state_dict(), "differs one step after loading the state")
 
 
 def _step(loss: Loss, batch: tuple[Tensor, Tensor], *, taken: bool = True) -> None:
@@ -167,20 +161,3 @@ def _require_same_value(one: Loss, other: Loss, case: LossCase) -> None:
     require_equal(other.eval()(*batch), one.eval()(*batch), 0, "the value of one batch")
     one.train()
     other.train()
-
-
-SUITE = Suite(
-    LossCase,
-    (
-        arguments_are_documented,
-        attributes_are_as_declared,
-        value_is_a_finite_scalar,
-        gradients_reach_what_is_trained,
-        value_is_the_mean_over_rows,
-        denominator_joins_shares,
-        skipped_step_leaves_no_trace,
-        evaluation_leaves_no_trace,
-        state_survives_safetensors,
-        input_is_left_alone,
-    ),
-)

@@ -1,6 +1,5 @@
 """What all plugins with parameters have in common: a case, and the properties that are asked of each."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.contracts import Seq
-from toolkit.plugins.kinds import KINDS
-from toolkit.plugins.signatures import read_arguments
-from toolkit.testing.case import Case, plugin_class, require
+from toolkit.testing.case import Case, contract, require
 from toolkit.testing.tensors import copy_state, random_sum, require_same, tensors_in
 
 TRIALS = 3
@@ -47,60 +44,77 @@ class ModuleCase(Case):
         """The arguments that it gets under autocast."""
         return self.inputs(module)
 
+    def trained_pass(self, module: nn.Module) -> tuple[Tensor, Mapping[str, Tensor | Seq]]:
+        """A scalar from random inputs, and those inputs that need a gradient, by name."""
+        inputs = [tensor.requires_grad_() for tensor in self.inputs(module)]
+        return random_sum(self.outputs(module, *inputs)), {f"input {i}": tensor for i, tensor in enumerate(inputs)}
 
-def arguments_are_documented(case: Case) -> None:
-    """Constructor arguments are keyword-only, annotated and explained in the class's docstring."""
-    cls = plugin_class(case.make)
-    if cls is None or cls.__init__ in (object.__init__, nn.Module.__init__):
-        return  # which arguments a function takes is not known
-    for name, parameter in inspect.signature(cls).parameters.items():
+    @contract
+    def gradients_reach_what_is_trained(self) -> None:
+        """What is trained, and every input, gets a finite gradient that is not always zero; what is frozen gets none."""
+        module = self.build().train()
+        reached: dict[str, bool] = {}
+        for trial in range(TRIALS):
+            torch.manual_seed(trial)
+            module.zero_grad(set_to_none=True)
+            total, inputs = self.trained_pass(module)
+            if total.requires_grad:
+                total.backward()
+            for name, given in inputs.items():
+                values = given.values if isinstance(given, Seq) else given
+                _note(reached, name, values)
+                if isinstance(given, Seq) and values.grad is not None:
+                    require(not values.grad[~given.mask].any(), f"{name} beyond the lengths gets a gradient")
+            for name, parameter in module.named_parameters():
+                if parameter.requires_grad:
+                    _note(reached, name, parameter)
+                else:
+                    require(parameter.grad is None, f"{name} is frozen and has a gradient")
+        lost = [name for name, ok in reached.items() if not ok]
         require(
-            parameter.kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD),
-            f"constructor argument {name!r} can be given by position: write it after `*`",
+            not lost,
+            f"no gradient reaches {', '.join(lost[:5])}{' ...' if len(lost) > 5 else ''}; "
+            "freeze what is not trained (requires_grad_(False)), or leave it out",
         )
-    for argument in read_arguments(cls, KINDS[case.kind].context):
-        if not argument.given:
-            require(argument.annotation is not Any, f"constructor argument {argument.name!r} has no annotation")
-            require(argument.meaning, f"{argument.name!r} is not explained under Args in the class's docstring")
 
+    @contract
+    def frozen_is_deterministic_in_training(self) -> None:
+        """eval() mode is deterministic, and what is frozen stays in it after train(): no dropout, no moving statistics."""
+        module = self.build()
+        inputs = self.inputs(module)
+        require_same(self.outputs(module, *inputs), self.outputs(module, *inputs), 0, "of a second pass in eval() mode")
+        module.train()
+        for name, part in module.named_modules():
+            parameters = list(part.parameters())
+            if parameters and not any(p.requires_grad for p in parameters):
+                for inner_name, inner in part.named_modules(prefix=name):
+                    require(
+                        not (inner.training and _changes_in_training(inner)),
+                        f"{inner_name} ({type(inner).__name__}) of frozen {name or 'plugin'} is in train() mode after "
+                        "train(): override train() and put what is frozen back into eval()",
+                    )
 
-def frozen_is_deterministic_in_training(case: ModuleCase) -> None:
-    """What is frozen stays in eval() mode after train(): no dropout, no moving statistics; eval() is deterministic."""
-    module = case.build()
-    inputs = case.inputs(module)
-    require_same(case.outputs(module, *inputs), case.outputs(module, *inputs), 0, "of a second pass in eval() mode")
-    module.train()
-    for name, part in module.named_modules():
-        parameters = list(part.parameters())
-        if parameters and not any(p.requires_grad for p in parameters):
-            for inner_name, inner in part.named_modules(prefix=name):
-                require(
-                    not (inner.training and _changes_in_training(inner)),
-                    f"{inner_name} ({type(inner).__name__}) of frozen {name or 'plugin'} is in train() mode after "
-                    "train(): override train() and put what is frozen back into eval()",
-                )
+    @contract
+    def state_survives_safetensors(self) -> None:
+        """A new plugin that loads the state gives the same output; what `fit` found is in the state."""
+        one, other = self.build(), self.empty()
+        copy_state(one, other)
+        inputs = self.inputs(one)
+        require_same(self.outputs(other, *inputs), self.outputs(one, *inputs), 0, "after loading the state")
 
+    @contract
+    def input_is_left_alone(self) -> None:
+        """The plugin does not write into what it is given."""
+        module = self.build().train()
+        require_unwritten(lambda *inputs: self.outputs(module, *inputs), *self.inputs(module))
 
-def state_survives_safetensors(case: ModuleCase) -> None:
-    """A new plugin that loads the state gives the same output; what `fit` found is in the state."""
-    one, other = case.build(), case.empty()
-    copy_state(one, other)
-    inputs = case.inputs(one)
-    require_same(case.outputs(other, *inputs), case.outputs(one, *inputs), 0, "after loading the state")
-
-
-def input_is_left_alone(case: ModuleCase) -> None:
-    """The plugin does not write into what it is given."""
-    module = case.build().train()
-    require_unwritten(lambda *inputs: case.outputs(module, *inputs), *case.inputs(module))
-
-
-def runs_in_bfloat16(case: ModuleCase) -> None:
-    """Under autocast to bfloat16 (recipes' `precision: bf16`) output and gradients are finite."""
-    module = case.build().train()
-    with torch.autocast("cpu", torch.bfloat16):
-        outputs = case.outputs(module, *case.inputs_in_bfloat16(module))
-    require_finite(module, outputs, "under autocast to bfloat16")
+    @contract
+    def runs_in_bfloat16(self) -> None:
+        """Under autocast to bfloat16 (recipes' `precision: bf16`) output and gradients are finite."""
+        module = self.build().train()
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs = self.outputs(module, *self.inputs_in_bfloat16(module))
+        require_finite(module, outputs, "under autocast to bfloat16")
 
 
 def require_unwritten(call: Callable[..., Any], *inputs: Any, what: str = "the plugin") -> None:
@@ -121,40 +135,6 @@ def require_finite(
         total.backward()
     for name, tensor in [*module.named_parameters(), *(inputs or {}).items()]:
         require(tensor.grad is None or tensor.grad.isfinite().all(), f"{name}.grad {what} is not finite")
-
-
-def require_gradients(module: nn.Module, forward: Callable[[], tuple[Tensor, Mapping[str, Tensor | Seq]]]) -> None:
-    """What is trained, and every input, gets a finite gradient that is not always zero; nothing else gets one.
-
-    Args:
-        module: put into train() mode.
-        forward: makes a scalar from random inputs; returns it with those of them that need a gradient, by name.
-            A Seq gets none beyond its lengths. Called a few times.
-    """
-    module.train()
-    reached: dict[str, bool] = {}
-    for trial in range(TRIALS):
-        torch.manual_seed(trial)
-        module.zero_grad(set_to_none=True)
-        total, inputs = forward()
-        if total.requires_grad:
-            total.backward()
-        for name, given in inputs.items():
-            values = given.values if isinstance(given, Seq) else given
-            _note(reached, name, values)
-            if isinstance(given, Seq) and values.grad is not None:
-                require(not values.grad[~given.mask].any(), f"{name} beyond the lengths gets a gradient")
-        for name, parameter in module.named_parameters():
-            if parameter.requires_grad:
-                _note(reached, name, parameter)
-            else:
-                require(parameter.grad is None, f"{name} is frozen and has a gradient")
-    lost = [name for name, ok in reached.items() if not ok]
-    require(
-        not lost,
-        f"no gradient reaches {', '.join(lost[:5])}{' ...' if len(lost) > 5 else ''}; "
-        "freeze what is not trained (requires_grad_(False)), or leave it out",
-    )
 
 
 def _note(reached: dict[str, bool], name: str, tensor: Tensor) -> None:
