@@ -51,7 +51,7 @@ class ModuleCase(Case):
 
     @contract
     def gradients_reach_what_is_trained(self) -> None:
-        """What is trained, and every input, gets a finite gradient that is not always zero; what is frozen gets none."""
+        """What is trained, and every input, gets a finite gradient, not always zero; what is frozen gets none."""
         module = self.build().train()
         reached: dict[str, bool] = {}
         for trial in range(TRIALS):
@@ -79,7 +79,7 @@ class ModuleCase(Case):
 
     @contract
     def frozen_is_deterministic_in_training(self) -> None:
-        """eval() mode is deterministic, and what is frozen stays in it after train(): no dropout, no moving statistics."""
+        """eval() mode is deterministic; what is frozen stays in it after train(): no dropout, no moving mean."""
         module = self.build()
         inputs = self.inputs(module)
         require_same(self.outputs(module, *inputs), self.outputs(module, *inputs), 0, "of a second pass in eval() mode")
