@@ -29,6 +29,7 @@ from toolkit.hookspecs import CONTRACT_VERSION
 from toolkit.model.system import build_system
 from toolkit.plugins.kinds import KINDS, parts
 from toolkit.plugins.registry import default_registry, find_part
+from toolkit.plugins.signatures import REQUIRED, read_arguments
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.reading import default_at, known_paths
 from toolkit.recipe.schema import CovariateSpec, Recipe
@@ -36,6 +37,8 @@ from toolkit.recipe.training import GroupSpec
 from toolkit.recipe.yaml_files import read_yaml
 from toolkit.testing import assert_contract, check_plugin
 from toolkit.training import identity, preparation
+from toolkit.training.loop.optimizers import OPTIMIZERS
+from toolkit.training.loop.schedules import GIVEN, SCHEDULES
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
 from toolkit.training.run_folder import EPOCH_COLUMNS
@@ -266,6 +269,17 @@ def test_the_page_on_recipes_has_every_key_with_its_default(recipes):
         for start, spec in specs.items():
             if line.strip().startswith(start):
                 assert all(field.name in line for field in fields(spec) if field.name != "where")
+
+
+def test_the_page_on_recipes_has_every_optimizer_and_schedule_with_its_arguments():
+    page = DOCS / "recipes.md"
+    found = {row[0]: row[1] for row in table(page, "optimizer")}
+    assert found == {name: cls.__name__ for name, cls in OPTIMIZERS.items()}
+    rows = {row[0]: re.findall(r"(\w+)(?: \((\w[\w.]*)\))?", row[1]) for row in table(page, "schedule")}
+    assert list(rows) == list(SCHEDULES)
+    for name, cls in SCHEDULES.items():
+        arguments = [a for a in read_arguments(cls, GIVEN) if not a.given]
+        assert rows[name] == [(a.name, "" if a.default is REQUIRED else f"{a.default:g}") for a in arguments]
 
 
 def test_what_the_page_on_recipes_says_of_merging_holds(recipes):

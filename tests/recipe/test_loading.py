@@ -10,7 +10,7 @@ from recipe_files import BASE, args_of, refused
 from toolkit.errors import RecipeError
 from toolkit.recipe.field_checks import RESERVED
 from toolkit.recipe.loading import dump_recipe, find_recipe, load_recipe, read_recipe_dict
-from toolkit.recipe.schema import CovariateSpec, LevelSpec, Recipe
+from toolkit.recipe.schema import CovariateSpec, HeadSpec, LevelSpec, Recipe
 from toolkit.recipe.training import TrainingSpec
 
 
@@ -62,7 +62,8 @@ def test_every_value_knows_its_file(child):
         ("training: {epochs: true}", "a truth value"),
         ("training: 3", r"^training in child\.yaml, line 2: 3 is a whole number; a mapping is needed"),
         ("training: {schedule: linar}", "Did you mean 'linear'"),
-        ("model: {fusion: concat}", r"Write \{plugin: concat\}"),
+        ("training: {schedule: {name: linear, arg: {}}}", r"^training\.schedule\.arg .*Did you mean 'args'"),
+        ("training: {groups: {mfcc: {name: sdg}}}", r"^training\.groups\.mfcc\.name .*Did you mean 'sgd'"),
         ("labels: ang", "a list of texts"),
         ("labels: [1, 2]", "value 1 of the list: 1 is a whole number; text is needed"),
         ("labels: [ang]", "at least two"),
@@ -110,6 +111,20 @@ def test_reserved_names_are_those_that_torch_reserves():
 def test_a_missing_part_is_named(write):
     with refused(r"^protocol in x\.yaml: this key is missing; a mapping is needed"):
         load_recipe(write("x.yaml", "corpus: {plugin: iemocap}"))
+
+
+def test_a_part_may_be_written_as_its_name_alone(child, write):
+    recipe = child("protocol: groups\ntraining: {schedule: cosine, optimizer: sgd}\nmodel: {heads: {emotion: linear}}")
+    assert (recipe.protocol.name, recipe.training.schedule.name, recipe.training.optimizer.name) == (
+        "groups",
+        "cosine",
+        "sgd",
+    )
+    assert recipe.model.heads["emotion"] == HeadSpec(plugin="linear"), "another plugin's arguments are dropped"
+    assert str(recipe.training.schedule.where.child("name")) == "training.schedule.name in child.yaml, line 3"
+    older = recipe.as_dict()
+    older["training"]["schedule"] = "cosine"
+    assert read_recipe_dict(older) == recipe
 
 
 def test_a_predicted_covariate_has_a_weight_and_the_others_have_none(child):

@@ -85,9 +85,12 @@ def test_overrides_may_be_pairs_and_the_last_one_holds(write):
     assert load_recipe(path, {"seed": "4"}.items()).seed == 4
 
 
-def test_short_names_mean_the_long_ones(child):
+def test_short_names_mean_the_long_ones(child, write):
     recipe = child("", "--protocol", "session-out", "--device=cpu", "--precision", "bf16")
     assert (recipe.protocol.name, recipe.training.device, recipe.training.precision) == ("session-out", "cpu", "bf16")
+    for order in (1, -1):
+        pairs = [("protocol", "groups"), ("protocol.args.k", "3")][::order]
+        assert load_recipe(write("p.yaml", "extends: base.yaml"), pairs).protocol.args == {"k": 3}
 
 
 def test_an_override_of_a_plugin_drops_the_arguments_whatever_the_order(child):
@@ -120,11 +123,11 @@ def test_an_override_with_null_removes_or_sets_null(child):
         (["--batch-size", "3"], r"Did you mean 'training\.batch_size'"),
         (["--training.batch", "3"], r"Did you mean 'training\.batch_size'"),
         (["--tr.epochs", "3"], r"Did you mean 'training\.epochs'"),
-        (["--model.levels.mfc.args.n_mfcc", "3"], r"Did you mean 'model\.levels\.mfcc\.args\.n_mfcc'"),
-        (["--model.heads.emotions.on", "fused"], r"Did you mean 'model\.heads\.emotion\.on'"),
-        (["--model.levels", "{mfc: {plugin: x}}"], r"^--model\.levels\.mfc: "),
+        (["--model.levels.mfc.args.n_mfcc", "3"], r"^model\.levels\.mfc on the .*Did you mean 'mfcc'\? A file"),
+        (["--model.heads.emotions.on", "fused"], "Did you mean 'emotion'"),
+        (["--model.levels", "{mfc: {plugin: x}}"], r"^model\.levels\.mfc on the command line: "),
         (["--model.fusion.arg.dim", "3"], r"Did you mean 'model\.fusion\.args\.dim'"),
-        (["--model.fusion", "{arg: 3}"], r"^--model\.fusion\.arg: "),
+        (["--model.fusion", "{arg: 3}"], r"^model\.fusion\.arg on the command line: .*Did you mean 'args'"),
         (["--training.epochs.x", "3"], r"^--training\.epochs\.x: "),
         (["--data-folder", "x"], "Did you mean 'data_folder'"),
         (["--zzz", "3"], "no such key"),

@@ -15,50 +15,10 @@ from toolkit.errors import RecipeError
 from toolkit.recipe.locations import Keys, Mark
 from toolkit.recipe.merging import merge
 from toolkit.recipe.overrides import Override, override_tree
-from toolkit.recipe.reading import FILE_KEYS, check_keys, default_at, null_is_value, read_plain, read_recipe
+from toolkit.recipe.reading import FILE_KEYS, check_keys, default_at, read_plain, read_recipe
 from toolkit.recipe.references import resolve
-from toolkit.recipe.schema import (
-    EVERY_HEAD,
-    FUSED,
-    AudioSpec,
-    Composition,
-    CorpusSpec,
-    CovariateSpec,
-    FusionSpec,
-    HeadSpec,
-    LevelSpec,
-    LossSpec,
-    ModelSpec,
-    ProtocolSpec,
-    PublishedSpec,
-    Recipe,
-)
-from toolkit.recipe.training import GroupSpec, OptimizerSpec, TrainingSpec
+from toolkit.recipe.schema import Recipe
 from toolkit.recipe.yaml_files import read_yaml
-
-__all__ = [
-    "EVERY_HEAD",
-    "FUSED",
-    "AudioSpec",
-    "Composition",
-    "CorpusSpec",
-    "CovariateSpec",
-    "FusionSpec",
-    "GroupSpec",
-    "HeadSpec",
-    "LevelSpec",
-    "LossSpec",
-    "ModelSpec",
-    "OptimizerSpec",
-    "ProtocolSpec",
-    "PublishedSpec",
-    "Recipe",
-    "TrainingSpec",
-    "dump_recipe",
-    "find_recipe",
-    "load_recipe",
-    "read_recipe_dict",
-]
 
 SUFFIXES = (".yaml", ".yml")
 OF_ONE_SYSTEM = ("name", "published")  # what a file that extends another one does not inherit
@@ -92,7 +52,7 @@ def load_recipe(
     found = find_recipe(path, search_folder)
     tree = _load_tree(found, data_available, trust, ())
     changes = override_tree(overrides, tree, folder=found.parent, trust=trust)
-    tree = merge(tree, changes, null_is_value=null_is_value)
+    tree = merge(tree, changes)
     tree.setdefault("name", found.stem)
     return read_recipe(resolve(tree, default_at), found.name)
 
@@ -152,13 +112,13 @@ def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[P
         inherited = _load_tree(base, data_available, trust, (*extending, resolved))
         for own in OF_ONE_SYSTEM:
             inherited.pop(own, None)
-        tree = merge(inherited, tree, null_is_value=null_is_value)
+        tree = merge(inherited, tree)
     if without_data is not None:
         if not isinstance(without_data, Keys):
             raise RecipeError(f"without_data {marks['without_data']}: a mapping is needed.")
         check_keys(without_data)
         if not data_available:
-            tree = merge(tree, without_data, null_is_value=null_is_value)
+            tree = merge(tree, without_data)
     return tree
 
 

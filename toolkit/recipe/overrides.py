@@ -5,16 +5,16 @@ under the same rules as in files; where text is wanted (a folder, a fold) they a
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from toolkit.errors import RecipeError, did_you_mean
-from toolkit.recipe.locations import COMMAND_LINE, Keys
-from toolkit.recipe.reading import FILE_KEYS, annotation_at, known_paths, text_is_wanted
+from toolkit.errors import RecipeError, did_you_mean, nearest
+from toolkit.recipe.locations import COMMAND_LINE, Keys, Location
+from toolkit.recipe.reading import FILE_KEYS, annotation_at, check_keys, known_paths, spelled_out, text_is_wanted
 from toolkit.recipe.yaml_files import read_text
 
-SHORT = {"protocol": "protocol.name", "device": "training.device", "precision": "training.precision"}
+SHORT = {"device": "training.device", "precision": "training.precision"}
 Override = tuple[str, str]
 
 
@@ -57,19 +57,21 @@ def override_tree(
         The tree; the last of several values for one key holds.
 
     Raises:
-        RecipeError: for an unknown key, a missing value, or a value that is no YAML.
+        RecipeError: for an unknown key, a missing value, or a value that is not YAML.
     """
     overrides = list(overrides)
     tokens = [override for override in overrides if isinstance(override, str)]
     pairs = [override for override in overrides if not isinstance(override, str)] + parse_tokens(tokens)
     out = Keys()
     for key, text in pairs:
-        key = SHORT.get(key, key) if not text.lstrip().startswith("{") else key
-        path = tuple(key.split("."))
-        _check_path(path, tree)
-        value = _value(path, text, folder, trust)
-        _check_inner(path, value, tree)
-        _put(out, path, value)
+        path = tuple(SHORT.get(key, key).split("."))
+        if path[0] in FILE_KEYS:
+            raise RecipeError(f"--{key}: {path[0]} stands in recipe files only.")
+        if annotation_at(path) is None:
+            raise _unknown(key, tree)
+        _put(out, path, spelled_out(_value(path, text, folder, trust), annotation_at(path), COMMAND_LINE))
+    check_keys(out)
+    _check_names(out, tree)
     return out
 
 
@@ -85,41 +87,33 @@ def _value(path: tuple[str, ...], text: str, folder: Path | None, trust: bool) -
         raise RecipeError(f"--{key} {error}") from None
 
 
-def _check_inner(path: tuple[str, ...], value: Any, tree: Keys) -> None:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            _check_path((*path, key), tree)
-            _check_inner((*path, key), inner, tree)
+def _check_names(changes: Keys, tree: Keys) -> None:
+    """Refuse levels, heads and losses that the recipe does not have."""
+    for family in ("levels", "heads", "losses"):
+        known = _at(tree, "model", family)
+        for name in _at(changes, "model", family):
+            if name not in known:
+                location = Location(f"model.{family}.{name}", COMMAND_LINE)
+                hint = did_you_mean(name, known)
+                raise RecipeError(
+                    f"{location}: the recipe has none of this name.{hint} A file that `extends` it can add one."
+                )
 
 
-def _check_path(path: tuple[str, ...], tree: Keys) -> None:
-    """Refuse a path that the schema does not know, or below the name of a level, head or loss that is not there."""
-    key = ".".join(path)
-    known: Any = tree
-    if path[0] in FILE_KEYS:
-        raise RecipeError(f"--{key}: {path[0]} stands in recipe files only.")
-    try:
-        annotation_at(path)
-    except KeyError:
-        raise _unknown(key, tree) from None
-    if len(path) > 2 and path[0] == "model" and path[1] in ("levels", "heads", "losses"):
-        for part in path[:2]:
-            known = known.get(part) if isinstance(known, Mapping) else None
-        if not isinstance(known, Mapping) or path[2] not in known:
-            raise _unknown(key, tree, " What is new is added by a recipe with `extends`.")
+def _at(tree: Keys, *path: str) -> Keys:
+    for part in path:
+        inner = tree.get(part)
+        tree = inner if isinstance(inner, Keys) else Keys()
+    return tree
 
 
-def _unknown(key: str, tree: Keys, hint: str = "") -> RecipeError:
-    paths = [path for path in known_paths(tree) if path]
-    nearest = did_you_mean(key, paths)
-    if not nearest:  # the right last word at the wrong depth, or nearly so
-        last = key.rpartition(".")[2].replace("-", "_")
-        ends: dict[str, str] = {}
-        for path in paths:
-            ends.setdefault(path.rpartition(".")[2], path)
-        word = re.search("'(.+)'", did_you_mean(last, ends))
-        nearest = f" Did you mean {ends[word[1]]!r}?" if word else ""
-    return RecipeError(f"--{key}: a recipe has no such key.{nearest}{hint}")
+def _unknown(key: str, tree: Keys) -> RecipeError:
+    paths = list(known_paths(tree))
+    ends = {path.rpartition(".")[2]: path for path in reversed(paths)}
+    last = key.rpartition(".")[2].replace("-", "_")  # perhaps the right last word at the wrong depth
+    near = nearest(key, paths) or ends.get(nearest(last, ends) or "")
+    hint = f" Did you mean {near!r}?" if near else ""
+    return RecipeError(f"--{key}: a recipe has no such key.{hint}")
 
 
 def _put(out: Keys, path: tuple[str, ...], value: Any) -> None:

@@ -1,162 +1,163 @@
-"""!ref and !copy looked up in the merged recipe, placeholders found unfilled, trusted code run.
+"""!ref, !copy, !PLACEHOLDER and the tags that run code: looked up, filled and run in the merged recipe.
 
 References are looked up after files and overrides are merged, so that a changed value changes what refers to it.
+Arithmetic and trusted code are HyperPyYAML's. The look-up is not: HyperPyYAML's turns `<a.b>` into a call of getattr,
+takes any text with `<` for a reference, and has no end where references lead back to themselves or multiply.
 """
 
-import ast
 import json
 import math
-import operator
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from toolkit.errors import RecipeError, did_you_mean
 from toolkit.recipe.locations import Keys, Mark
-from toolkit.recipe.yaml_files import CORE, Code, Placeholder, Reference
 
+CORE = "tag:yaml.org,2002:"
 POINTER = re.compile(r"<([^<>]+)>")
-OPERATIONS = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.USub: operator.neg,
-    ast.UAdd: operator.pos,
-}
+MOST_VALUES = 100_000  # aliases and references can make a small file enormous
+MOST_TEXT = 10_000  # characters of a text with references
+DEEPEST = 50
 
 
-def resolve(tree: Keys, default: Callable[[tuple[str, ...]], Any]) -> Keys:
+@dataclass(frozen=True)
+class Reference:
+    """`!ref <a[b]> / 2`, not yet looked up."""
+
+    text: str
+    mark: Mark
+
+
+@dataclass(frozen=True)
+class Placeholder:
+    """`!PLACEHOLDER`: to be filled by an extending recipe or an override."""
+
+    mark: Mark
+
+
+@dataclass(frozen=True)
+class Code:
+    """A tag that runs code, in a trusted file: not run yet."""
+
+    tag: str
+    argument: Any
+    mark: Mark
+
+
+def resolve(tree: Keys, default: Callable[[tuple[str, ...]], Any] | None = None) -> Keys:
     """Replace every Reference by what it refers to and every Code by what it gives.
 
     Args:
-        tree: the merged recipe.
+        tree: a merged recipe, or an included file, whose references look into it and whose placeholders stay.
         default: path -> the value that holds where the recipe is silent; raises KeyError where there is none.
 
     Returns:
         Plain values; each mapping still knows where its keys were written.
 
     Raises:
-        RecipeError: for a reference to nothing or to itself, arithmetic that fails, a placeholder that is left.
+        RecipeError: for a reference to nothing or to itself, arithmetic that fails, a placeholder that is left, more
+            than MOST_VALUES values.
     """
     return _Resolver(tree, default).value(tree, ())
 
 
 class _Resolver:
-    def __init__(self, tree: Keys, default: Callable[[tuple[str, ...]], Any]):
+    def __init__(self, tree: Keys, default: Callable[[tuple[str, ...]], Any] | None):
         self.tree, self.default = tree, default
         self.open: list[Reference] = []  # references that are being looked up
+        self.values = 0
 
-    def value(self, value: Any, path: tuple[str, ...]) -> Any:
+    def value(self, value: Any, path: tuple[str, ...], *, in_code: bool = False) -> Any:
+        self.values += 1
+        if self.values > MOST_VALUES:
+            raise RecipeError(f"{'.'.join(path)}: references make more than {MOST_VALUES} values of this recipe.")
         if isinstance(value, Keys):
-            return Keys({key: self.value(v, (*path, key)) for key, v in value.items()}, value.marks)
+            items = {key: self.value(v, (*path, key), in_code=in_code) for key, v in value.items()}
+            return Keys(items, value.marks)
         if isinstance(value, list):
-            return [self.value(v, (*path, str(i))) for i, v in enumerate(value)]
+            return [self.value(v, (*path, str(i)), in_code=in_code) for i, v in enumerate(value)]
         if isinstance(value, Reference):
             return self._reference(value)
-        if isinstance(value, Placeholder):
+        if isinstance(value, Placeholder) and self.default is not None:
             key = ".".join(path)
-            raise RecipeError(f"{key} {value.mark}: this placeholder must be filled, e.g. with --{key} VALUE.")
-        if isinstance(value, Code):
-            return run_code(Code(value.tag, self._argument(value.argument, path), value.mark))
+            raise RecipeError(f"{key} {value.mark}: this placeholder must be filled, for example with --{key} VALUE.")
+        if isinstance(value, Code):  # code in the argument of other code is run with it
+            code = Code(value.tag, self.value(value.argument, path, in_code=True), value.mark)
+            return code if in_code else run_code(code)
         return value
 
-    def _argument(self, value: Any, path: tuple[str, ...]) -> Any:
-        """The argument of trusted code, in which code may stand: run with the outer one."""
-        if isinstance(value, Code):
-            return Code(value.tag, self._argument(value.argument, path), value.mark)
-        if isinstance(value, Keys):
-            return Keys({key: self._argument(v, path) for key, v in value.items()}, value.marks)
-        return [self._argument(v, path) for v in value] if isinstance(value, list) else self.value(value, path)
-
     def _reference(self, reference: Reference) -> Any:
-        if any(reference is other for other in self.open):
-            raise RecipeError(f"{reference.mark.exact}: the reference {reference.text!r} leads back to itself.")
+        if reference in self.open or len(self.open) > DEEPEST:
+            problem = "leads back to itself" if reference in self.open else "goes through too many others"
+            raise RecipeError(f"{reference.mark.exact}: the reference {reference.text!r} {problem}.")
         self.open.append(reference)
-        try:
-            text = reference.text.strip()
-            if whole := POINTER.fullmatch(text):
-                return self._look_up(whole[1], reference)
-            found = {pointer: self._look_up(pointer, reference) for pointer in POINTER.findall(text)}
-            return _fill(text, found, reference.mark)
-        finally:
-            self.open.pop()
+        text = reference.text.strip()
+        if whole := POINTER.fullmatch(text):
+            value = self._look_up(whole[1], reference)
+        else:
+            found = {pointer: self._look_up(pointer, reference) for pointer in set(POINTER.findall(text))}
+            value = _fill(text, found, reference.mark)
+        self.open.pop()
+        return value
 
     def _look_up(self, pointer: str, reference: Reference) -> Any:
         """The value at `a[b]` or `a.b`."""
         path = tuple(part for part in re.split(r"[\[\].]+", pointer.strip()) if part)
-        value = self.tree if reference.document is None else reference.document.tree
-        for depth, part in enumerate(path):
+        value: Any = self.tree
+        for part in path:
             value = self._reference(value) if isinstance(value, Reference) else value
-            if isinstance(value, list) and part.isdecimal() and int(part) < len(value):
-                value = value[int(part)]
-            elif isinstance(value, Mapping) and part in value:
-                value = value[part]
-            else:
-                return self._default(path, depth, value, reference)
+            if not isinstance(value, Mapping) or part not in value:
+                return self._default(path, did_you_mean(part, value if isinstance(value, Mapping) else ()), reference)
+            value = value[part]
         return self.value(value, path)
 
-    def _default(self, path: tuple[str, ...], depth: int, value: Any, reference: Reference) -> Any:
+    def _default(self, path: tuple[str, ...], near: str, reference: Reference) -> Any:
         try:
-            if reference.document is None:
+            if self.default is not None:
                 return self.default(path)
         except KeyError:
             pass
-        known = list(value) if isinstance(value, Mapping) else []
         raise RecipeError(
-            f"{reference.mark.exact}: the reference {reference.text!r} finds nothing."
-            f"{did_you_mean(path[depth], known)} It is written like <audio[sample_rate]>."
+            f"{reference.mark.exact}: the reference {reference.text!r} finds nothing.{near} "
+            "It is written like <audio.sample_rate>."
         )
 
 
 def _fill(text: str, found: Mapping[str, Any], mark: Mark) -> Any:
-    """Text with the values in their places; a number if it is arithmetic on numbers."""
+    """Text with the values in it; a number if it is arithmetic on numbers."""
     for pointer, value in found.items():
-        if value is None or isinstance(value, (Mapping, list)):
-            raise RecipeError(f"{mark.exact}: <{pointer}> is no text and no number and cannot stand in {text!r}.")
-    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in found.values())
+        if not isinstance(value, (str, int, float)):
+            raise RecipeError(f"{mark.exact}: <{pointer}> is not text or a number and cannot stand in {text!r}.")
     plain = {p: str(v).lower() if isinstance(v, bool) else str(v) for p, v in found.items()}
-    if numbers:
-        try:
-            return arithmetic(POINTER.sub(lambda match: f"({plain[match[1]]})", text))
-        except SyntaxError:
-            pass
-        except (ArithmeticError, ValueError) as error:
-            raise RecipeError(f"{mark.exact}: {text!r} cannot be computed: {error}.") from None
-    return POINTER.sub(lambda match: plain[match[1]], text)
+    filled = POINTER.sub(lambda match: plain[match[1]], text)
+    if len(filled) > MOST_TEXT:
+        raise RecipeError(f"{mark.exact}: the references make a text of more than {MOST_TEXT} characters.")
+    if any(isinstance(value, (str, bool)) for value in found.values()):
+        return filled
+    try:
+        value = arithmetic(POINTER.sub(lambda match: f"({plain[match[1]]})", text))
+    except (ArithmeticError, ValueError) as error:
+        raise RecipeError(f"{mark.exact}: {text!r} cannot be computed: {error}.") from None
+    return filled if value is None else value
 
 
-def arithmetic(text: str) -> int | float:
-    """The value of numbers with + - * / // % ** and parentheses; SyntaxError if it is anything else.
+def arithmetic(text: str) -> int | float | None:
+    """The value of numbers with + - * / // % and parentheses; None if it is anything else.
 
-    >>> arithmetic("(16000) * 2 ** -1")
-    8000.0
+    >>> arithmetic("(-16000) * 2 // 3")
+    -10667
     """
-    if len(text) > 1000 or not re.fullmatch(r"[\d\s.eE+\-*/%()_]+", text):
-        raise SyntaxError(text)
-    value = _evaluate(ast.parse(text.strip(), mode="eval").body)
+    if len(text) > 1000 or "**" in text or not re.fullmatch(r"[\d\s.eE+\-*/%()]+", text):
+        return None
+    from hyperpyyaml.core import parse_arithmetic
+
+    value = parse_arithmetic(re.sub(r"(^|\()\s*-", r"\1 0 -", text).strip())  # it knows no -1
     if isinstance(value, float) and not math.isfinite(value):
         raise OverflowError("the result is not finite")
-    return value
-
-
-def _evaluate(node: ast.expr) -> int | float:
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        return node.value
-    if isinstance(node, ast.UnaryOp) and type(node.op) in OPERATIONS:
-        return OPERATIONS[type(node.op)](_evaluate(node.operand))
-    if isinstance(node, ast.BinOp):
-        left, right = _evaluate(node.left), _evaluate(node.right)
-        if type(node.op) in OPERATIONS:
-            return OPERATIONS[type(node.op)](left, right)
-        if isinstance(node.op, ast.Pow):
-            if abs(left) > 1e9 or abs(right) > 100 or (left < 0 and right != int(right)):
-                raise OverflowError("such a power is not computed")
-            return left**right
-    raise SyntaxError("not arithmetic")
+    return None if isinstance(value, str) else value
 
 
 def run_code(code: Code) -> Any:

@@ -8,18 +8,26 @@ toolkit.recipe.field_checks.BadField: epochs must be at least 1, not 0.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from toolkit.recipe.field_checks import BadField, at_least
+from toolkit.recipe.locations import Location
+
+OptimizerName = Literal[
+    "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "nadam", "radam", "rmsprop", "sgd"
+]
+NEED_NO_ARGS = ("constant", "linear", "cosine")  # schedules; the others have no default for one argument
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSpec:
     """The optimizer and its settings where a group says nothing else."""
 
-    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    name: OptimizerName = "adamw"
     learning_rate: float = 1e-5
     weight_decay: float = 0.01
+    args: Mapping[str, Any] = field(default_factory=dict)
+    where: Location | str = field(default="training.optimizer", compare=False, repr=False)
 
     def __post_init__(self):
         at_least(self, 0, "learning_rate", "weight_decay")
@@ -27,14 +35,25 @@ class OptimizerSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupSpec:
-    """Settings of one parameter group; null is the optimizer's."""
+    """Settings of one parameter group; null is the optimizer's. Its `args` are added to those of the same optimizer."""
 
-    name: Literal["adamw", "adam", "sgd"] | None = None
+    name: OptimizerName | None = None
     learning_rate: float | None = None
     weight_decay: float | None = None
+    args: Mapping[str, Any] = field(default_factory=dict)
+    where: Location | str = field(default="training.groups", compare=False, repr=False)
 
     def __post_init__(self):
         at_least(self, 0, "learning_rate", "weight_decay")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleSpec:
+    """How the learning rates change after the warm-up."""
+
+    name: Literal["constant", "linear", "cosine", "step", "exponential", "cosine_restarts"] = "constant"
+    args: Mapping[str, Any] = field(default_factory=dict)
+    where: Location | str = field(default="training.schedule", compare=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +73,7 @@ class TrainingSpec:
     sampler: Literal["shuffle", "balanced"] = "shuffle"
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     groups: Mapping[str, GroupSpec] = field(default_factory=dict)
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
     warmup_steps: int = 0
     max_grad_norm: float | None = 5.0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -87,7 +106,18 @@ class TrainingSpec:
         if self.max_grad_norm is not None and self.max_grad_norm <= 0:
             raise BadField("max_grad_norm", f"must be above 0, or null for no clipping, not {self.max_grad_norm}.")
 
+    @property
+    def has_arguments(self) -> bool:
+        """Whether an optimizer or the schedule is given arguments or needs some; torch knows which it takes."""
+        specs = (self.optimizer, self.schedule, *self.groups.values())
+        return any(spec.args for spec in specs) or self.schedule.name not in NEED_NO_ARGS
+
     def group_settings(self, name: str) -> OptimizerSpec:
         """What a parameter group is trained with: its own settings, the optimizer's where it has none."""
-        own = self.groups.get(name, GroupSpec())
-        return replace(self.optimizer, **{key: value for key, value in vars(own).items() if value is not None})
+        own = self.groups.get(name)
+        if own is None:
+            return self.optimizer
+        values = {key: value for key, value in vars(own).items() if value is not None}
+        if own.name in (None, self.optimizer.name):
+            values["args"] = {**self.optimizer.args, **own.args}
+        return replace(self.optimizer, **values)

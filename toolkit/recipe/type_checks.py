@@ -12,6 +12,7 @@ toolkit.recipe.type_checks.Mismatch: '3' is text; a whole number is needed.
 
 import collections.abc
 import types
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -27,8 +28,10 @@ WORDS = {
     dict: "a mapping",
     Path: "a path",
 }
+UNIONS = (Union, types.UnionType)
 SEQUENCES = (list, tuple, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
 MAPPINGS = (dict, collections.abc.Mapping)
+MANY = {int: "whole numbers", float: "numbers", str: "texts", bool: "true and false"}
 
 
 class Mismatch(ValueError):  # noqa: N818 - reads as the sentence it prints
@@ -47,33 +50,46 @@ def check_value(value: Any, annotation: Any) -> Any:
         The value: int as float where a float is wanted, list as tuple, str as Path.
 
     Raises:
-        Mismatch: if it does not fit. True and false are no numbers.
+        Mismatch: if it does not fit. True and false are not numbers.
     """
-    annotation, origin = _plain(annotation), get_origin(_plain(annotation))
-    if origin in (Union, types.UnionType):
+    annotation, kind = _plain(annotation), _kind(annotation)
+    if kind in UNIONS:
         return _check_union(value, annotation)
-    if origin is Literal:
-        if any(value == choice and type(value) is type(choice) for choice in get_args(annotation)):
-            return value
-        raise _mismatch(value, annotation)
-    if (origin or annotation) in SEQUENCES:
-        return _check_items(value, annotation)
-    if (origin or annotation) in MAPPINGS:
-        return _check_mapping(value, annotation)
-    return _check_scalar(value, annotation)
+    if kind is Literal and any(value == choice and type(value) is type(choice) for choice in get_args(annotation)):
+        return value
+    if kind in SEQUENCES and isinstance(value, (list, tuple)):
+        return _check_items(value, kind, get_args(annotation))
+    if kind in MAPPINGS and isinstance(value, collections.abc.Mapping):
+        key_type, value_type = get_args(annotation) or (Any, Any)
+        return {check_value(key, key_type): _check_inner(item, value_type, f"{key}: ") for key, item in value.items()}
+    if kind is float and type(value) is int:
+        try:
+            return float(value)
+        except OverflowError:
+            raise Mismatch(f"{str(value)[:20]}... is too large for a number.") from None
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if type(value) is kind or kind not in (*WORDS, Literal, *SEQUENCES, *MAPPINGS):
+        return value
+    raise _mismatch(value, annotation)
+
+
+def members(annotation: Any) -> tuple[Any, ...]:
+    """The types of a union, else the one type."""
+    annotation = _plain(annotation)
+    return tuple(map(_plain, get_args(annotation))) if get_origin(annotation) in UNIONS else (annotation,)
 
 
 def words(annotation: Any) -> str:
     """What an annotation asks for, in words."""
-    annotation, origin, inner = _plain(annotation), get_origin(_plain(annotation)), get_args(_plain(annotation))
-    if origin in (Union, types.UnionType):
+    annotation, kind, inner = _plain(annotation), _kind(annotation), get_args(_plain(annotation))
+    if kind in UNIONS:
         return " or ".join(words(member) for member in inner)
-    if origin is Literal:
+    if kind is Literal:
         return "one of " + ", ".join(map(repr, inner)) if len(inner) > 1 else repr(inner[0])
-    if (origin or annotation) in SEQUENCES:
-        many = {int: "whole numbers", float: "numbers", str: "texts", bool: "true and false"}
-        return f"a list of {many[inner[0]]}" if inner and inner[0] in many else "a list"
-    if (origin or annotation) in MAPPINGS:
+    if kind in SEQUENCES:
+        return f"a list of {MANY[inner[0]]}" if inner and inner[0] in MANY else "a list"
+    if kind in MAPPINGS or is_dataclass(annotation):
         return "a mapping"
     return WORDS.get(annotation, type_text(annotation))
 
@@ -81,7 +97,7 @@ def words(annotation: Any) -> str:
 def type_text(annotation: Any) -> str:
     """An annotation as one writes it, without module names."""
     annotation, origin = _plain(annotation), get_origin(_plain(annotation))
-    if origin in (Union, types.UnionType):
+    if origin in UNIONS:
         return " | ".join(type_text(member) for member in get_args(annotation))
     if origin is Literal:
         return " | ".join(map(repr, get_args(annotation)))
@@ -101,65 +117,39 @@ def _plain(annotation: Any) -> Any:
     return _plain(get_args(annotation)[0]) if get_origin(annotation) is Annotated else annotation
 
 
-def _check_scalar(value: Any, annotation: Any) -> Any:
-    if annotation not in WORDS:
-        return value
-    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except OverflowError:
-            raise Mismatch(f"{str(value)[:20]}... is too large for a number.") from None
-    if annotation is Path and isinstance(value, str):
-        return Path(value)
-    if type(value) is annotation:
-        return value
-    raise _mismatch(value, annotation)
+def _kind(annotation: Any) -> Any:
+    """What an annotation is of: list of list[int], Literal of Literal["a"], int of int."""
+    return get_origin(_plain(annotation)) or _plain(annotation)
 
 
 def _check_union(value: Any, annotation: Any) -> Any:
-    members = [_plain(member) for member in get_args(annotation)]
-    if type(value) in members:  # an int stays an int for float | int
+    if type(value) in members(annotation):  # an int stays an int for float | int
         return value
-    for member in members:
+    for member in members(annotation):
         try:
             return check_value(value, member)
         except Mismatch as error:
-            if isinstance(value, list) and (get_origin(member) or member) in SEQUENCES:
+            if isinstance(value, list) and _kind(member) in SEQUENCES:
                 raise error
     raise _mismatch(value, annotation)
 
 
-def _check_items(value: Any, annotation: Any) -> Any:
-    if not isinstance(value, (list, tuple)):
-        raise _mismatch(value, annotation)
-    kind, inner = get_origin(annotation) or annotation, get_args(annotation)
+def _check_items(value: list | tuple, kind: Any, inner: tuple[Any, ...]) -> list | tuple:
     if kind is tuple and inner and inner[-1] is not Ellipsis:
         if len(value) != len(inner):
             raise Mismatch(f"{_short(value)} holds {len(value)} values; {len(inner)} are needed.")
-        items = [_check_item(*item) for item in zip(range(len(value)), value, inner, strict=True)]
     else:
-        items = [_check_item(index, item, inner[0] if inner else Any) for index, item in enumerate(value)]
+        inner = (inner[0] if inner else Any,) * len(value)
+    numbered = enumerate(zip(value, inner, strict=True), start=1)
+    items = [_check_inner(item, one, f"value {number} of the list: ") for number, (item, one) in numbered]
     return tuple(items) if kind is tuple else items
 
 
-def _check_item(index: int, item: Any, annotation: Any) -> Any:
+def _check_inner(item: Any, annotation: Any, which: str) -> Any:
     try:
         return check_value(item, annotation)
     except Mismatch as error:
-        raise Mismatch(f"value {index + 1} of the list: {error}") from None
-
-
-def _check_mapping(value: Any, annotation: Any) -> dict:
-    if not isinstance(value, collections.abc.Mapping):
-        raise _mismatch(value, annotation)
-    key_type, value_type = get_args(annotation) or (Any, Any)
-    out = {}
-    for key, item in value.items():
-        try:
-            out[check_value(key, key_type)] = check_value(item, value_type)
-        except Mismatch as error:
-            raise Mismatch(f"{key}: {error}") from None
-    return out
+        raise Mismatch(f"{which}{error}") from None
 
 
 def _mismatch(value: Any, annotation: Any) -> Mismatch:
@@ -169,15 +159,14 @@ def _mismatch(value: Any, annotation: Any) -> Mismatch:
     needed = words(annotation)
     if value is None:
         return Mismatch(f"null is given; {needed} is needed.{near}")
-    if found == needed or get_origin(_plain(annotation)) is Literal:
+    if found == needed or _kind(annotation) is Literal:
         return Mismatch(f"{_short(value)} is not {needed}.{near}")
     return Mismatch(f"{_short(value)} is {found}; {needed} is needed.{near}")
 
 
 def _choices(annotation: Any) -> list[str]:
-    if get_origin(annotation) is Literal:
-        return list(get_args(annotation))
-    return [c for member in get_args(annotation) for c in _choices(_plain(member)) if isinstance(c, str)]
+    literals = [member for member in members(annotation) if get_origin(member) is Literal]
+    return [choice for literal in literals for choice in get_args(literal) if isinstance(choice, str)]
 
 
 def _short(value: Any) -> str:

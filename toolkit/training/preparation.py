@@ -101,13 +101,18 @@ def load_source(
         overrides += ["--corpus.plugin", "manifest", "--corpus.args.path", json.dumps(str(Path(manifest).resolve()))]
 
     def load(data_available: bool) -> Recipe:
-        return load_recipe(
+        loaded = load_recipe(
             recipe,
             overrides=overrides,
             data_available=data_available,
             search_folder=search_folder,
             trust=trust,
         )
+        if loaded.training.has_arguments:  # only then is torch imported here
+            from toolkit.training.loop.optimizers import check_optimizers
+
+            check_optimizers(loaded.training)
+        return loaded
 
     loaded = load(data_available=True)
     kind = find_part("corpus", loaded.corpus).load()

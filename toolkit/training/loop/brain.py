@@ -23,7 +23,8 @@ from toolkit.training.loop.compiling import compile_system
 from toolkit.training.loop.evaluation import UtteranceOutputs
 from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import Objective
-from toolkit.training.loop.optimizers import build_optimizers, learning_rate_factor, parameter_groups, step_where
+from toolkit.training.loop.optimizers import build_optimizers, parameter_groups, step_where
+from toolkit.training.loop.schedules import Schedule
 from toolkit.training.loop.step_log import READ_EVERY, StepLog
 from toolkit.training.loop.train_step import TrainStep, on_ranks
 
@@ -126,6 +127,8 @@ class SystemBrain(sb.Brain):
         """A parameter group for each part that is trained, in one optimizer for each kind that the recipe names."""
         self.optimizers_dict = build_optimizers(parameter_groups(self.system, self.objective), self.training)
         self.checkpointer.add_recoverables(self.optimizers_dict)
+        steps_per_epoch = -(-len(self.train_sampler) // self.training.accumulate)
+        self.schedule = Schedule(self.training, total_steps=self.training.epochs * steps_per_epoch)
 
     @property
     def optimizer_groups(self) -> list[dict]:
@@ -194,12 +197,7 @@ class SystemBrain(sb.Brain):
         self.log.add_step(taken)
 
     def _set_learning_rates(self):
-        factor = learning_rate_factor(
-            self.optimizer_step,
-            schedule=self.training.schedule,
-            warmup_steps=self.training.warmup_steps,
-            total_steps=self.training.epochs * -(-len(self.train_sampler) // self.training.accumulate),
-        )
+        factor = self.schedule.factor(self.optimizer_step)
         for group in self.optimizer_groups:
             group["lr"] = group["base_lr"] * factor
 

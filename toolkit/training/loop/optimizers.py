@@ -1,23 +1,43 @@
-"""Optimizers of a training, and a step that is taken or skipped without asking the device which."""
+"""Optimizers of a training, and a step that is taken or skipped without waiting for the device."""
 
-import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 from torch.optim import Optimizer
 
+from toolkit.errors import RecipeError, one_line
 from toolkit.model.system import System
-from toolkit.recipe.training import TrainingSpec
+from toolkit.plugins.signatures import check_arguments
+from toolkit.recipe.locations import inside
+from toolkit.recipe.training import OptimizerSpec, TrainingSpec
 from toolkit.training.loop.objective import Objective
+from toolkit.training.loop.schedules import check_schedule
 
-OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+# Those whose skipped steps change nothing and whose saved state continues to the bit; tests try each of them.
+CLASSES = (
+    optim.Adadelta,
+    optim.Adafactor,
+    optim.Adagrad,
+    optim.Adam,
+    optim.Adamax,
+    optim.AdamW,
+    optim.NAdam,
+    optim.RAdam,
+    optim.RMSprop,
+    optim.SGD,
+)
+OPTIMIZERS: dict[str, type[Optimizer]] = {cls.__name__.lower(): cls for cls in CLASSES}
+FUSED = ("adam", "adamw", "sgd")  # on a CPU and on a GPU
+KEYS = {"lr": "learning_rate", "weight_decay": "weight_decay"}  # arguments that are keys beside `args`
+GIVEN = ("params", "foreach", "fused", "capturable", "differentiable")  # arguments that the training loop sets
 
 
 def build_optimizers(groups: Mapping[str, Sequence[nn.Parameter]], training: TrainingSpec) -> dict[str, Optimizer]:
     """One optimizer for each kind that the recipe names, with a parameter group for each part.
 
-    On a CPU or a GPU they are fused: parameters and state are passed over once, and the device can leave a step out.
+    Where they can be, they are fused: parameters and state are passed over once, and the device can skip a step.
 
     Args:
         groups: part -> its parameters.
@@ -25,14 +45,35 @@ def build_optimizers(groups: Mapping[str, Sequence[nn.Parameter]], training: Tra
 
     Returns:
         "optimizer-adamw" and so on -> the optimizer; `base_lr` of a group is its rate before the schedule.
+
+    Raises:
+        RecipeError: if an argument does not fit.
     """
-    by_kind: dict[str, list[dict]] = {}
+    by_kind: dict[str, list[dict[str, Any]]] = {}
     for name, parameters in groups.items():
         settings = training.group_settings(name)
-        group = {"params": parameters, "base_lr": settings.learning_rate, "lr": settings.learning_rate}
-        by_kind.setdefault(settings.name, []).append({**group, "weight_decay": settings.weight_decay})
-    fused = torch.device(training.device).type in ("cpu", "cuda")
-    return {f"optimizer-{kind}": OPTIMIZERS[kind](found, fused=fused) for kind, found in by_kind.items()}
+        group = {"params": parameters, "base_lr": settings.learning_rate, **_options(settings)}
+        by_kind.setdefault(settings.name, []).append(group)
+    device = torch.device(training.device).type
+    return {f"optimizer-{kind}": _build(kind, found, device) for kind, found in by_kind.items()}
+
+
+def check_optimizers(training: TrainingSpec) -> None:
+    """Check the arguments of a recipe's optimizers and of its schedule by a step on a parameter of their own.
+
+    Raises:
+        RecipeError: if an argument does not fit; says where it stands.
+    """
+    for settings in (training.optimizer, *map(training.group_settings, training.groups)):
+        parameter = nn.Parameter(torch.zeros(1))
+        parameter.grad = torch.zeros(1)
+        options = _options(settings)
+        try:
+            OPTIMIZERS[settings.name]([parameter], **options).step()
+        except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+            location = inside(settings.where, "args")
+            raise RecipeError(f"{location}: optimizer {settings.name!r}: {one_line(error)}") from None
+    check_schedule(training)
 
 
 def step_where(optimizer: Optimizer, taken: Tensor) -> None:
@@ -64,17 +105,20 @@ def parameter_groups(system: System, objective: Objective) -> dict[str, list[nn.
     return {name: parameters for name, parameters in groups.items() if parameters}
 
 
-def learning_rate_factor(step: int, *, schedule: str, warmup_steps: int, total_steps: int) -> float:
-    """The factor for optimizer step `step` (from 0): a linear warm-up, then constant or a decay towards 0.
+def _options(settings: OptimizerSpec) -> dict[str, Any]:
+    """A parameter group's options, as torch calls them."""
+    for name in settings.args:
+        if name in KEYS:
+            location = inside(settings.where, "args", name)
+            raise RecipeError(f"{location}: write it beside args: {inside(settings.where, KEYS[name]).path}.")
+    cls, what = OPTIMIZERS[settings.name], f"optimizer {settings.name!r}"
+    args = check_arguments(cls, settings.args, context=(*KEYS, *GIVEN), what=what, where=settings.where)
+    return {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, **args}
 
-    >>> [learning_rate_factor(s, schedule="linear", warmup_steps=2, total_steps=6) for s in range(6)]
-    [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
-    >>> round(learning_rate_factor(4, schedule="cosine", warmup_steps=2, total_steps=6), 6)
-    0.5
-    """
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    if schedule == "constant":
-        return 1.0
-    progress = min((step - warmup_steps) / max(total_steps - warmup_steps, 1), 1.0)
-    return 1.0 - progress if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
+
+def _build(kind: str, groups: Sequence[Mapping[str, Any]], device: str) -> Optimizer:
+    if kind not in FUSED:
+        return OPTIMIZERS[kind](groups)
+    # A fused SGD leaves its momentum uninitialised where its first step is skipped (torch 2.14).
+    fused = device in ("cpu", "cuda") and not any(group.get("momentum") for group in groups)
+    return OPTIMIZERS[kind](groups, fused=fused)

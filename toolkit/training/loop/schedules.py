@@ -1,0 +1,108 @@
+"""Learning-rate schedules: a factor for each optimizer step, by torch's own schedulers.
+
+>>> schedule = Schedule(TrainingSpec(schedule=ScheduleSpec(name="linear"), warmup_steps=2), total_steps=6)
+>>> [schedule.factor(step) for step in range(6)]
+[0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+"""
+
+import math
+
+import torch
+from torch import nn
+from torch.optim import Optimizer, lr_scheduler
+
+from toolkit.errors import RecipeError, one_line
+from toolkit.plugins.signatures import check_arguments
+from toolkit.recipe.locations import inside
+from toolkit.recipe.training import ScheduleSpec, TrainingSpec
+
+GIVEN = ("optimizer", "decay_steps", "last_epoch")  # what the training loop sets
+
+
+class Constant(lr_scheduler.LambdaLR):
+    """The full learning rate to the end."""
+
+    def __init__(self, optimizer: Optimizer):
+        super().__init__(optimizer, lambda step: 1.0)
+
+
+class Linear(lr_scheduler.LambdaLR):
+    """A straight line from 1 to `end` at the end of the training."""
+
+    def __init__(self, optimizer: Optimizer, decay_steps: int, end: float = 0.0):
+        super().__init__(optimizer, lambda step: end + (1.0 - end) * (1.0 - min(step / decay_steps, 1.0)))
+
+
+class Cosine(lr_scheduler.LambdaLR):
+    """Half a cosine from 1 to `end` at the end of the training (Loshchilov and Hutter, 2017, without restarts)."""
+
+    def __init__(self, optimizer: Optimizer, decay_steps: int, end: float = 0.0):
+        super().__init__(
+            optimizer,
+            lambda step: end + (1.0 - end) * 0.5 * (1.0 + math.cos(math.pi * min(step / decay_steps, 1.0))),
+        )
+
+
+SCHEDULES: dict[str, type[lr_scheduler.LRScheduler]] = {
+    "constant": Constant,
+    "linear": Linear,
+    "cosine": Cosine,
+    "step": lr_scheduler.StepLR,
+    "exponential": lr_scheduler.ExponentialLR,
+    "cosine_restarts": lr_scheduler.CosineAnnealingWarmRestarts,
+}
+
+
+class Schedule:
+    """The factor of all learning rates at each optimizer step: a linear warm-up, then the recipe's schedule.
+
+    A scheduler is stepped on a parameter of its own whose learning rate is 1. Its values depend on nothing but the
+    number of the step, so that checkpoints do not hold it: a resumed run steps it to where it was.
+
+    Args:
+        training: the recipe's settings.
+        total_steps: optimizer steps of the whole training, warm-up included.
+
+    Raises:
+        RecipeError: if an argument of the schedule does not fit.
+    """
+
+    def __init__(self, training: TrainingSpec, total_steps: int):
+        self.warmup_steps = training.warmup_steps
+        self._optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(()))], lr=1.0)
+        self._scheduler = _build(training.schedule, self._optimizer, max(total_steps - self.warmup_steps, 1))
+
+    def factor(self, step: int) -> float:
+        """The factor of optimizer step `step`, from 0; steps are asked for in their order."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        while self._scheduler.last_epoch < step - self.warmup_steps:
+            self._optimizer.step()  # without a gradient: torch warns where only the scheduler is stepped
+            self._scheduler.step()
+        return self._optimizer.param_groups[0]["lr"]
+
+
+def check_schedule(training: TrainingSpec) -> None:
+    """Build a recipe's schedule and step it once.
+
+    Raises:
+        RecipeError: if an argument does not fit.
+    """
+    try:
+        Schedule(training, total_steps=training.warmup_steps + 2).factor(training.warmup_steps + 1)
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise _refused(training.schedule, error) from None
+
+
+def _build(spec: ScheduleSpec, optimizer: Optimizer, decay_steps: int) -> lr_scheduler.LRScheduler:
+    cls = SCHEDULES[spec.name]
+    args = check_arguments(cls, spec.args, context=GIVEN, what=f"schedule {spec.name!r}", where=spec.where)
+    given = {"decay_steps": decay_steps} if cls in (Linear, Cosine) else {}
+    try:
+        return cls(optimizer, **given, **args)
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise _refused(spec, error) from None
+
+
+def _refused(spec: ScheduleSpec, error: Exception) -> RecipeError:
+    return RecipeError(f"{inside(spec.where, 'args')}: schedule {spec.name!r}: {one_line(error)}")
