@@ -43,7 +43,7 @@ LIGHT = ("report", "plugins", "corpus", "recipe", "statistics", "terminal", "hoo
 LIGHT_PLUGINS = ("corpora", "extractors", "fusions", "heads", "losses")
 LOOP = "toolkit.training.loop"
 PLUGINS_KNOW = ("toolkit", "toolkit.contracts", "toolkit.distributed", "toolkit.errors", "toolkit.model.pooling")
-CORPORA_KNOW = ("toolkit.corpus",)
+CORPORA_KNOW = ("toolkit.corpus", "toolkit.files")
 
 
 def modules(folder, base):

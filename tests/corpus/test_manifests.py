@@ -105,7 +105,7 @@ def test_the_same_row_twice_is_refused_with_both_lines(tmp_path):
         ("file,label\na.wav,x\n", "no column 'path'; found file, label"),
         ("path;label\na.wav;x\n", "separated by commas, not by ;"),
         (",path,label\n0,a.wav,x\n", "column 1 has no name (pandas"),
-        ("path,label,label\na.wav,x,x\n", "column 'label' is there twice"),
+        ("path,label,label\na.wav,x,x\n", "column 'label' occurs twice"),
         ("path,label\na.wav,x\nb.wav\n", "/m.csv:3: 1 fields, but the header has 2"),
         ("path,label\na.wav,\n", "/m.csv:2: label is empty"),
         ("path,label\n\n\n ,x\n", "/m.csv:4: path is empty"),
@@ -222,7 +222,7 @@ def test_numbers_that_yaml_reads_as_numbers_are_labels_too():
         (["ang", "hap"], {}, "Add {angr: null} to label_map to leave it out"),
         (["ang", "hap", "sad"], {"angr": None}, "class 'sad' has no utterance; the corpus has ang (1), hap (1)"),
         (["ang", "hap"], {"angr": "agn"}, "label_map sends 'angr' to 'agn', which is not in labels (ang, hap)"),
-        (["ang"], {"angr": None, "hap": "ang"}, "1 classes after label_map (ang)"),
+        (["ang"], {"angr": None, "hap": "ang"}, "only 'ang' is left after label_map"),
     ],
 )
 def test_labels_that_nothing_maps_are_named_with_what_to_do(labels, label_map, says):

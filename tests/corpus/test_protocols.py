@@ -125,7 +125,7 @@ def test_given_takes_the_column_split():
     ("splits", "says"),
     [
         ([None, None, None], "needs the manifest's column split"),
-        (["train", None, "test"], "1 utterances have no split, '1' first"),
+        (["train", None, "test"], "the column split is empty for utterance '1'"),
         (["train", "dev", "test"], "split 'dev' is not one of train, valid, test. Did you mean 'valid'?"),
         (["train", "tset", "valid"], "Did you mean 'test'?"),
         (["train", "train", "test"], r"no utterance has split 'valid'; the column has train \(2\), test \(1\)"),
@@ -185,7 +185,7 @@ def test_random_is_refused_where_there_are_speakers_or_too_few_files():
         make_folds(corpus(), "random")
     with pytest.raises(ProtocolError, match="class 'x' has 2 files"):
         make_folds(plain([None, None]), "random")
-    with pytest.raises(ProtocolError, match="have to leave some to train"):
+    with pytest.raises(ProtocolError, match="have to leave a fraction for training"):
         make_folds(plain([None] * 9), "random", test=0.9, valid=0.1)
     (fold,) = make_folds(plain([None] * 3), "random", test=0.6)
     assert [len(p) for p in (fold.train, fold.valid, fold.test)] == [1, 1, 1]
@@ -204,10 +204,10 @@ def test_loso_says_what_to_use_where_sessions_have_no_partner():
 
 
 @pytest.mark.parametrize("name", ["loso", "loso-as-published", "session-out", "groups"])
-def test_a_corpus_without_speakers_is_told_what_it_can_do(name):
+def test_a_corpus_without_speakers_is_refused_with_what_can_be_done(name):
     with pytest.raises(ProtocolError, match=r"needs speakers, and the corpus names none; .*'random'"):
         make_folds(plain([None, None]), name)
-    with pytest.raises(ProtocolError, match="1 utterances have none, 'u1' first"):
+    with pytest.raises(ProtocolError, match="there is none for utterance 'u1'"):
         make_folds(plain(["a", None]), name)
 
 
@@ -224,7 +224,7 @@ def test_unknown_protocols_arguments_and_folds_are_answered_with_the_nearest():
         pick_fold(folds, "6F")
     with pytest.raises(ProtocolError, match="no utterances"):
         make_folds([], "loso")
-    with pytest.raises(ProtocolError, match="'1F0' is there twice"):
+    with pytest.raises(ProtocolError, match="'1F0' occurs twice"):
         make_folds([*corpus(), *corpus()], "loso")
 
 

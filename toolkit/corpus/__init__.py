@@ -1,4 +1,4 @@
-"""Utterances, their labels, manifests and folds: what corpus plugins import. Imports no torch."""
+"""Utterances, their labels, manifests and folds: what corpus plugins import."""
 
 from toolkit.corpus.base import Corpus
 from toolkit.corpus.labels import apply_labels

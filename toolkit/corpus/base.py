@@ -1,4 +1,4 @@
-"""What a corpus plugin is. Imports no torch."""
+"""The base class of corpus plugins."""
 
 import os
 from pathlib import Path
@@ -7,15 +7,15 @@ from toolkit.corpus.utterance import Utterance
 
 
 class Corpus:
-    """A kind of corpus on disk; plugins of kind "corpus" subclass it. Must import no torch.
+    """A kind of corpus on disk; plugins of kind "corpus" subclass it, and must not import torch.
 
     The constructor takes the recipe's `args` by keyword.
 
     Attributes:
         environment: the environment variable that names the folder where no data folder is given, or None.
-        synthetic: True where the audio is made by a program; results say so.
-        description: what is recorded, in a sentence or two: language, speakers, acted or not; None: not known.
-        licence: what the data may be used for, in a sentence or two; None: not known. Model cards quote both.
+        synthetic: True where the audio is generated; every result carries a note then.
+        description: what is recorded, in a sentence or two: language, speakers, acted or not; None if not known.
+        licence: what the data may be used for, in a sentence or two; None if not known. Model cards quote both.
     """
 
     environment: str | None = None
@@ -25,7 +25,7 @@ class Corpus:
 
     @classmethod
     def default_folder(cls) -> Path | None:
-        """The data folder where none is given: what the environment variable names, or None."""
+        """The folder named by the environment variable, or None."""
         named = os.environ.get(cls.environment, "") if cls.environment else ""
         return Path(named) if named else None
 
@@ -36,6 +36,6 @@ class Corpus:
             folder: the data folder, or None where none was given.
 
         Raises:
-            CorpusError: one line that says what was found there and what was expected.
+            CorpusError: if it is not this corpus; one line with what was found and what was expected.
         """
         raise NotImplementedError

@@ -1,15 +1,14 @@
-"""What `toolkit check-data` checks: labels, speakers, genders and every audio file. Imports no torch."""
+"""What `toolkit check-data` checks: labels, speakers, genders and every audio file."""
 
 import hashlib
 import os
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from toolkit.corpus.labels import label_faults, map_label
-from toolkit.corpus.utterance import MIN_SAMPLES, Utterance, natural_key, speaker_order
+from toolkit.corpus.utterance import MIN_SAMPLES, Utterance, counted_ids, natural_key, speaker_order
 from toolkit.errors import AudioError, counted
 
 SILENT_PEAK = 10 ** (-60 / 20)  # full scale is 1
@@ -22,8 +21,8 @@ class Problem:
     """Something wrong with a corpus.
 
     Args:
-        kind: as "missing" or "unmapped-label".
-        severity: "error" would stop training or spoil its result, "warning" would not.
+        kind: for example "missing" or "unmapped-label".
+        severity: "error" where it would stop training or spoil its result, else "warning".
         message: one line that says what was found and what to do.
         where: the file, label or speaker.
 
@@ -43,14 +42,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What was found.
+    """The result of a check.
 
     Args:
         counts: speaker (or "all") -> class -> utterances, both in order; classes without utterances count 0.
         problems: errors first.
         left_out: label of the corpus -> utterances that label_map leaves out on purpose.
-        seconds: audio that could be read, of the utterances that count.
-        segments: segments of it.
+        seconds: of audio that could be read.
+        segments: number of segments in it.
     """
 
     counts: Mapping[str, Mapping[str, int]]
@@ -66,7 +65,7 @@ class CheckReport:
 
     @property
     def notes(self) -> list[str]:
-        """What is no problem, but good to know; one line each."""
+        """Facts that are not problems; one line each."""
         utterances = sum(sum(row.values()) for row in self.counts.values())
         read = f"{self.seconds / 3600:.2f} h could be read"
         notes = [f"{counted(utterances, 'utterance')}, {read}, {counted(self.segments, 'segment')}"]
@@ -93,7 +92,7 @@ def check_corpus(
     min_samples: int = MIN_SAMPLES,
     covariates: Sequence[str] = (),
 ) -> CheckReport:
-    """Check a corpus as its recipe will use it; utterances that label_map leaves out are not looked at.
+    """Check a corpus as its recipe will use it, but for utterances that label_map leaves out.
 
     Args:
         utterances: as the corpus plugin reads them, with the corpus's own labels.
@@ -102,23 +101,22 @@ def check_corpus(
         sample_rate: the system's, in Hz.
         segment_samples: samples of a segment at that rate.
         min_samples: an utterance below it is padded with silence, at that rate.
-        covariates: fields that every utterance needs, as "gender".
+        covariates: columns that every utterance needs, for example "gender".
     """
     mapped = [(u, map_label(str(u.label), {str(k): v for k, v in (label_map or {}).items()})) for u in utterances]
     classes = [str(label) for label in labels] if labels else sorted({label for _, label in mapped} - {None})
     kept = [(u, label) for u, label in mapped if label in classes]
     problems = [Problem(kind, "error", text, at) for kind, text, at in label_faults(utterances, labels, label_map)]
     problems += _speaker_problems([u for u, _ in kept], covariates)
-    heard = _Heard()
-    for u, found in _listen([u for u, _ in kept], sample_rate, min_samples):
-        problems += heard.add(u, found, sample_rate, segment_samples)
-    problems += heard.duplicates()
+    audio = _examine_all([u for u, _ in kept], sample_rate, min_samples)
+    problems += [problem for found in audio for problem in found.problems]
+    problems += _duplicates(audio)
     return CheckReport(
         counts=_counts(kept, classes),
         problems=sorted(dict.fromkeys(problems), key=lambda problem: problem.severity),
         left_out=Counter(u.label for u, label in mapped if label is None),
-        seconds=heard.seconds,
-        segments=heard.segments,
+        seconds=sum(found.seconds for found in audio),
+        segments=sum(-(-found.samples // segment_samples) for found in audio),
     )
 
 
@@ -142,108 +140,83 @@ def _speaker_problems(utterances: Sequence[Utterance], covariates: Sequence[str]
             yield Problem("two-genders", "error", f"speaker {speaker!r} is F and M in different utterances", speaker)
     nameless = [u.id for u in utterances if u.speaker is None]
     if 0 < len(nameless) < len(utterances):
-        text = f"no speaker of {counted(len(nameless), 'utterance')}, {nameless[0]!r} first; most protocols need all"
+        text = f"{counted_ids(nameless)} without a speaker; most protocols need all"
         yield Problem("speaker-missing", "warning", text, nameless[0])
     for name in covariates:
-        lacking = [u.id for u in utterances if getattr(u, name, None) is None and name not in u.extra]
+        lacking = [u.id for u in utterances if u.value(name) is None]
         if lacking:
-            text = f"the recipe's covariate {name!r} is missing for {counted(len(lacking), 'utterance')}"
-            text += f", {lacking[0]!r} first"
+            text = f"the recipe's covariate {name!r} is missing for {counted_ids(lacking)}"
             yield Problem(f"{name}-missing", "error", text, lacking[0])
 
 
 @dataclass(frozen=True)
-class _Sound:
-    """What one utterance's audio is like; `problem` instead where it cannot be read."""
+class _Audio:
+    """The audio of one utterance; nothing but problems where it cannot be read or is too short."""
 
-    problem: Problem | None = None
-    rate: int = 0
-    channels: int = 0
-    samples: int = 0
+    utterance: Utterance
+    problems: tuple[Problem, ...]
     seconds: float = 0.0
-    peak: float = 0.0
-    digest: bytes = b""
+    samples: int = 0
+    digest: bytes | None = None  # None where it is silent, too
 
 
-def _examine(u: Utterance, sample_rate: int, min_samples: int) -> _Sound:
+def _examine(u: Utterance, sample_rate: int, min_samples: int) -> _Audio:
     from toolkit.audio.reading import decode, resampled_length
+
+    def warning(kind: str, text: str) -> Problem:
+        return Problem(kind, "warning", f"{u.path} {text}", str(u.path))
 
     try:
         sound, rate = decode(u.path, start_s=u.start, end_s=u.end)
     except AudioError as error:
-        return _Sound(Problem(getattr(error, "kind", "unreadable"), "error", str(error), str(u.path)))
-    samples = resampled_length(len(sound), rate, sample_rate)
+        return _Audio(u, (Problem(getattr(error, "kind", "unreadable"), "error", str(error), str(u.path)),))
+    samples, channels = resampled_length(len(sound), rate, sample_rate), sound.shape[1]
     if samples < min_samples:
         found = f"{samples} samples at {sample_rate} Hz, fewer than {min_samples}"
-        text = f"{u.path} ({u.id}) has {found}; it is padded with silence"
-        return _Sound(Problem("too-short", "warning", text, str(u.path)))
-    return _Sound(
-        rate=rate,
-        channels=sound.shape[1],
-        samples=samples,
-        seconds=len(sound) / rate,
-        peak=max(float(sound.max()), -float(sound.min())),
-        digest=hashlib.blake2b(sound.tobytes(), digest_size=16).digest(),
-    )
+        return _Audio(u, (warning("too-short", f"({u.id}) has {found}; it is padded with silence"),))
+    silent = max(float(sound.max()), -float(sound.min())) < SILENT_PEAK
+    problems = []
+    if silent:
+        problems.append(warning("silent", f"({u.id}) is silent: no sample is above -60 dB of full scale"))
+    if channels > 1:
+        problems.append(warning("stereo", f"has {channels} channels; their mean is used"))
+    if rate != sample_rate:
+        text = f"is at {rate} Hz; it is resampled to {sample_rate} Hz each time it is read"
+        problems.append(warning("odd-rate", text))
+    digest = None if silent else hashlib.blake2b(sound.tobytes(), digest_size=16).digest()
+    return _Audio(u, tuple(problems), len(sound) / rate, samples, digest)
 
 
-class _Heard:
-    """Sums over the files, and which of them sound the same."""
-
-    def __init__(self):
-        self.seconds = 0.0
-        self.segments = 0
-        self.same: dict[bytes, list[Utterance]] = {}
-
-    def add(self, u: Utterance, found: _Sound, sample_rate: int, segment_samples: int) -> Iterator[Problem]:
-        where = str(u.path)
-        if found.problem:
-            yield found.problem
-            return
-        self.seconds += found.seconds
-        self.segments += -(-found.samples // segment_samples)
-        if found.peak < SILENT_PEAK:
-            text = f"{u.path} ({u.id}) is silent: no sample is above -60 dB of full scale"
-            yield Problem("silent", "warning", text, where)
-        else:
-            self.same.setdefault(found.digest, []).append(u)
-        if found.channels > 1:
-            text = f"{u.path} has {found.channels} channels; their mean is used"
-            yield Problem("stereo", "warning", text, where)
-        if found.rate != sample_rate:
-            text = f"{u.path} is at {found.rate} Hz; it is resampled to {sample_rate} Hz each time it is read"
-            yield Problem("odd-rate", "warning", text, where)
-
-    def duplicates(self) -> Iterator[Problem]:
-        for alike in self.same.values():
-            if len(alike) > 1:
-                labels = sorted({u.label for u in alike})
-                shown = ", ".join(str(u.path) for u in alike[:3]) + (", ..." if len(alike) > 3 else "")
-                text = f"{len(alike)} utterances are the same audio, labelled {', '.join(labels)}: {shown}"
-                yield Problem("duplicate", "warning", text, str(alike[0].path))
-
-
-def _listen(utterances: Sequence[Utterance], sample_rate: int, min_samples: int) -> Iterator[tuple[Utterance, _Sound]]:
-    """Read all audio in a few threads (libsndfile works without the interpreter's lock), in order."""
+def _examine_all(utterances: Sequence[Utterance], sample_rate: int, min_samples: int) -> list[_Audio]:
+    """Read all audio in a few threads (libsndfile releases the interpreter's lock), in order."""
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import track
 
     console = Console(stderr=True)
-    threads = min(8, 2 * (os.cpu_count() or 1))
-    with (
-        Progress(console=console, disable=not sys.stderr.isatty(), transient=True) as progress,
-        ThreadPoolExecutor(threads) as pool,
-    ):
+    with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
         found = pool.map(lambda u: _examine(u, sample_rate, min_samples), utterances)
-        found = progress.track(found, len(utterances), description="audio files")
+        bar = {"console": console, "disable": not console.is_terminal, "transient": True}
         try:
-            yield from zip(utterances, found, strict=True)
+            return list(track(found, "audio files", total=len(utterances), **bar))
         finally:
             pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the files that are left
 
 
+def _duplicates(audio: Sequence[_Audio]) -> Iterator[Problem]:
+    same: dict[bytes, list[Utterance]] = {}
+    for found in audio:
+        if found.digest is not None:
+            same.setdefault(found.digest, []).append(found.utterance)
+    for alike in same.values():
+        if len(alike) > 1:
+            labels = ", ".join(sorted({u.label for u in alike}))
+            shown = ", ".join(str(u.path) for u in alike[:3]) + (", ..." if len(alike) > 3 else "")
+            text = f"{len(alike)} utterances are the same audio, labelled {labels}: {shown}"
+            yield Problem("duplicate", "warning", text, str(alike[0].path))
+
+
 def summarise(problems: Sequence[Problem], *, shown: int = 3) -> list[str]:
-    """Return lines for a terminal: by severity and kind, how many, and the first few messages."""
+    """Lines for a terminal: the number of problems of each severity and kind, and the first few messages."""
     kinds: dict[tuple[str, str], list[Problem]] = {}
     for problem in problems:
         kinds.setdefault((problem.severity, problem.kind), []).append(problem)

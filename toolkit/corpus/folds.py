@@ -1,4 +1,4 @@
-"""A fold: one split, that checks itself. Imports no torch."""
+"""A fold: one split, which checks itself."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ class Fold:
     """One split.
 
     Args:
-        name: who or what tests, as "1M" or "Session1".
+        name: who or what tests, for example "1M" or "Session1".
         protocol: the protocol that made it.
         train: ids of utterances.
         valid: ids; they choose the epoch unless `selects_on(protocol)` says otherwise.
         test: ids.
-        stamp: what every result has to say, or None.
+        stamp: a note that every result has to carry, or None.
 
     Raises:
         ProtocolError: if a part is empty, or an utterance is in two parts or twice in one; only in protocol
@@ -62,7 +62,7 @@ def pick_fold(folds: Sequence[Fold], name: str | None) -> Fold:
 def refuse_shared(fold: Fold, utterances: Mapping[str, Utterance]) -> None:
     """Raise ProtocolError if a speaker (where there is none: a file) is in two parts of a fold.
 
-    A validation part that is the test part (only Fold loso-as-published may have one) counts as one part.
+    A validation part that equals the test part, as in loso-as-published, counts as one part with it.
     """
     part_of: dict[object, str] = {}
     for part in PARTS:
@@ -74,5 +74,5 @@ def refuse_shared(fold: Fold, utterances: Mapping[str, Utterance]) -> None:
             if part_of.setdefault(who, part) != part:
                 raise ProtocolError(
                     f"{who[0]} {who[1]!r} is in {part_of[who]} and in {part} of fold {fold.name!r}"
-                    f" (protocol {fold.protocol!r}): results would be worth nothing"
+                    f" (protocol {fold.protocol!r}): results would be meaningless"
                 )

@@ -1,4 +1,4 @@
-"""From a corpus's labels to a recipe's classes. Imports no torch."""
+"""From a corpus's labels to a recipe's classes."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,8 +47,8 @@ def label_faults(
             faults.append(("empty-class", text + did_you_mean(label, set(mapped) - set(labels)), label))
     classes = labels or sorted(mapped)
     if len(classes) < 2:
-        text = f"{len(classes)} classes after label_map ({', '.join(classes)}): nothing to tell apart"
-        faults.append(("one-class", text, "labels"))
+        found = f"only {classes[0]!r}" if classes else "no class"
+        faults.append(("one-class", f"{found} is left after label_map; a classifier needs two classes", "labels"))
     return faults
 
 

@@ -1,4 +1,4 @@
-"""Manifests: tables of utterances, read and written. Imports no torch.
+"""Manifests: tables of utterances, read and written.
 
 A manifest is a CSV file or a JSON array of objects. Required columns are path and label; id, start, end,
 speaker, gender, session, group, split and text are known; further ones are kept in `Utterance.extra`. A
@@ -9,13 +9,13 @@ import csv
 import difflib
 import io
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
 from toolkit.corpus.utterance import COLUMNS, Utterance
-from toolkit.errors import CorpusError, did_you_mean
+from toolkit.errors import CorpusError, did_you_mean, join
+from toolkit.files import write_whole
 
 REQUIRED = ("path", "label")
 
@@ -36,18 +36,18 @@ def read_manifest(path: str | Path) -> list[Utterance]:
 
 
 def read_rows(path: str | Path, *, required: Sequence[str] = REQUIRED) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a manifest as they are written, each with its line number.
+    """The rows of a manifest as text, each with its line number.
 
     Args:
         path: a .csv or .json file.
-        required: columns that have to be there; `read_manifest` needs path and label, audio without labels a path.
+        required: columns that it must have.
 
     Raises:
         CorpusError: one line with file and line number.
     """
     path = Path(path).expanduser().absolute()
     if not path.is_file():
-        raise CorpusError(f"No manifest at {path}; a .csv or .json file with {_columns(required)} is needed")
+        raise CorpusError(f"No manifest at {path}; a .csv or .json file is needed, with the columns {join(required)}")
     readers = {".csv": _csv_rows, ".json": _json_rows}
     if path.suffix.lower() not in readers:
         raise CorpusError(f"{path}: a manifest ends in .csv or .json, not in {path.suffix or 'nothing'!r}")
@@ -66,7 +66,7 @@ def file_and_times(manifest: Path, row: Mapping[str, str | None]) -> tuple[Path,
     """The audio file that a row of a manifest names, and where the utterance begins and ends in it, in seconds.
 
     Raises:
-        CorpusError: if there is no path, or a time is no number.
+        CorpusError: if there is no path, or a time is not a number.
     """
     name = (row.get("path") or "").strip()
     if not name:
@@ -77,7 +77,7 @@ def file_and_times(manifest: Path, row: Mapping[str, str | None]) -> tuple[Path,
         try:
             times.append(float(text) if text else None)
         except ValueError:
-            raise CorpusError(f"{column} is {text!r}; seconds are needed, as 1.25") from None
+            raise CorpusError(f"{column} is {text!r}; seconds are needed, for example 1.25") from None
     return manifest.parent / name, times[0], times[1]
 
 
@@ -91,24 +91,14 @@ def write_manifest(path: str | Path, utterances: Sequence[Utterance]) -> None:
         CorpusError: if the ending is neither, or an id occurs twice.
     """
     path = Path(path).expanduser().absolute()
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    text = manifest_text(utterances, path)
-    try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise CorpusError(f"{path} could not be written: {error.strerror}") from error
+    write_whole(path, manifest_text(utterances, path), CorpusError, "choose another path", durable=True)
 
 
 def manifest_text(utterances: Sequence[Utterance], path: Path) -> str:
     """What `write_manifest` writes to a path: CSV or JSON by its ending, paths relative to its folder."""
-    twice = [i for i, n in Counter(u.id for u in utterances).items() if n > 1]
-    if twice:
-        raise CorpusError(f"{path}: id {twice[0]!r} is on {Counter(u.id for u in utterances)[twice[0]]} utterances")
+    for i, count in Counter(u.id for u in utterances).most_common(1):
+        if count > 1:
+            raise CorpusError(f"{path}: id {i!r} is on {count} utterances")
     rows = [_row(path.parent, u) for u in utterances]
     if path.suffix.lower() == ".json":
         return json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
@@ -132,14 +122,6 @@ def _row(folder: Path, u: Utterance) -> dict:
     return {**row, **u.extra}
 
 
-def _columns(names: Sequence[str]) -> str:
-    return f"column{'s' if len(names) > 1 else ''} {' and '.join(names)}"
-
-
-def _keys(names: Sequence[str]) -> str:
-    return ", ".join(f'"{name}": ...' for name in names)
-
-
 def _csv_rows(path: Path, text: str, required: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     line = 1
@@ -153,7 +135,7 @@ def _csv_rows(path: Path, text: str, required: Sequence[str]) -> Iterator[tuple[
             raise CorpusError(f"{path}:1: column {header.index('') + 1} has no name (pandas: to_csv(index=False))")
         twice = [name for name, n in Counter(header).items() if n > 1]
         if twice:
-            raise CorpusError(f"{path}:1: column {twice[0]!r} is there twice")
+            raise CorpusError(f"{path}:1: column {twice[0]!r} occurs twice")
         _check_columns(f"{path}:1", header, required)
         line = reader.line_num + 1
         for cells in reader:
@@ -167,11 +149,11 @@ def _csv_rows(path: Path, text: str, required: Sequence[str]) -> Iterator[tuple[
 
 
 def _json_rows(path: Path, text: str, required: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Decode the array object by object, to know the line of each."""
+    """Decode the array object by object, for the line number of each."""
     decoder = json.JSONDecoder()
     try:
         if not isinstance(json.loads(text), list):
-            raise CorpusError(f"{path}:1: an array of objects is needed: [{{{_keys(required)}}}, ...]")
+            raise CorpusError(f"{path}:1: an array of objects is needed, each with {join(required)}")
     except json.JSONDecodeError as error:
         raise CorpusError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
     at, line = text.index("[") + 1, 1 + text.count("\n", 0, text.index("["))
@@ -213,7 +195,7 @@ def _check_columns(where: str, names: Iterable[str], required: Sequence[str]) ->
 
 
 def _fill_ids(path: Path, rows: list[tuple[int, dict[str, str]]]) -> None:
-    """Give the rows without an id the shortest of three that is unique; refuse what is there twice."""
+    """Give the rows without an id the shortest of three names that is unique; refuse an id that occurs twice."""
 
     def candidates(row: dict[str, str]) -> tuple[str, str, str]:
         file = PurePath(row.get("path", "").strip())

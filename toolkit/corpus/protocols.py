@@ -1,7 +1,7 @@
-"""Protocols: who trains, who validates, who tests. Imports no torch.
+"""Protocols: who trains, who validates, who tests.
 
-A split is refused when a speaker is in two parts of it. What a protocol cannot promise is its folds' `stamp`:
-a text for every table, plot and file that comes from them.
+A split is refused when a speaker is in two parts of it. What a protocol cannot guarantee is its folds' `stamp`: a note
+on every table, plot and file that comes from them.
 """
 
 import inspect
@@ -9,22 +9,10 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from toolkit.corpus.folds import PARTS, Fold, pick_fold, refuse_shared
-from toolkit.corpus.utterance import Utterance, natural_key, speaker_order
+from toolkit.corpus.folds import PARTS, Fold, refuse_shared
+from toolkit.corpus.utterance import Utterance, counted_ids, natural_key, speaker_order
 from toolkit.errors import ProtocolError, did_you_mean
 from toolkit.recipe.type_checks import Mismatch, check_value
-
-__all__ = [
-    "PARTS",
-    "PROTOCOLS",
-    "Fold",
-    "make_folds",
-    "pick_fold",
-    "refuse_shared",
-    "selects_on",
-    "stopping_rules",
-    "training_protocol",
-]
 
 TEST_EPOCH_STAMP = "loso-test-epoch: the epoch was chosen on the test speaker"
 AS_PUBLISHED_STAMP = (
@@ -40,34 +28,34 @@ def make_folds(utterances: Sequence[Utterance], name: str, **args) -> list[Fold]
     Args:
         utterances: those that count, with their classes as labels.
         name: loso, loso-test-epoch, loso-as-published, session-out, groups, given or random.
-        **args: of the protocol: groups takes k; random takes valid, test (shares) and seed.
+        **args: of the protocol: groups takes k; random takes valid, test (fractions) and seed.
 
     Returns:
         The folds, in order.
 
     Raises:
-        ProtocolError: if the corpus has not what the protocol needs, or a speaker would be in two parts.
+        ProtocolError: if the corpus lacks what the protocol needs, or a speaker would be in two parts.
     """
     if name not in PROTOCOLS:
         raise ProtocolError(
             f"No protocol is called {name!r}.{did_you_mean(name, PROTOCOLS)} Known are {', '.join(PROTOCOLS)}"
         )
-    known = list(inspect.signature(PROTOCOLS[name]).parameters)[1:]
-    for argument in args:
+    known = dict(list(inspect.signature(PROTOCOLS[name]).parameters.items())[1:])
+    for argument, value in args.items():
         if argument not in known:
             raise ProtocolError(
                 f"protocol {name!r} takes no {argument!r}; it takes {', '.join(known) or 'no arguments'}."
                 + did_you_mean(argument, known)
             )
         try:
-            check_value(args[argument], inspect.signature(PROTOCOLS[name]).parameters[argument].annotation)
+            check_value(value, known[argument].annotation)
         except Mismatch as error:
             raise ProtocolError(f"protocol.args.{argument}: {error}") from None
     if not utterances:
         raise ProtocolError(f"protocol {name!r} has no utterances to split")
     twice = [i for i, count in Counter(u.id for u in utterances).items() if count > 1]
     if twice:
-        raise ProtocolError(f"utterance {twice[0]!r} is there twice; ids have to be unique")
+        raise ProtocolError(f"utterance {twice[0]!r} occurs twice; ids have to be unique")
     folds = PROTOCOLS[name](utterances, **args)
     of = {u.id: u for u in utterances}
     for fold in folds:
@@ -107,11 +95,10 @@ def _loso_as_published(utterances: Sequence[Utterance]) -> list[Fold]:
     speakers = speaker_order(utterances)
     if len(speakers) < 2:
         raise ProtocolError("protocol 'loso-as-published' needs two speakers or more")
-    ids = {s: tuple(u.id for u in utterances if u.speaker == s) for s in speakers}
     folds = []
-    for s in speakers:
-        train = tuple(u.id for u in utterances if u.speaker != s)
-        folds.append(Fold(s, "loso-as-published", train, ids[s], ids[s], AS_PUBLISHED_STAMP))
+    for speaker in speakers:
+        ids = _ids(utterances, lambda u, tested=speaker: "test" if u.speaker == tested else "train")
+        folds.append(Fold(speaker, "loso-as-published", ids["train"], ids["test"], ids["test"], AS_PUBLISHED_STAMP))
     return folds
 
 
@@ -123,15 +110,15 @@ def _session_out(utterances: Sequence[Utterance]) -> list[Fold]:
 
 
 def _groups(utterances: Sequence[Utterance], k: int | None = None) -> list[Fold]:
-    """Column group, else the speakers dealt into k groups (5 unless told), one gender after the other."""
+    """Column group, else the speakers dealt into k groups (5 by default), one gender after the other."""
     named = sum(u.group is not None for u in utterances)
     if named == len(utterances):
         if k is not None:
             raise ProtocolError("protocol 'groups' uses the corpus's own groups: leave k out of its args")
         return _rotate(utterances, "groups", "groups", {u.id: u.group for u in utterances})
     if named:
-        nameless = next(u.id for u in utterances if u.group is None)
-        raise ProtocolError(f"{len(utterances) - named} utterances have no group, {nameless!r} first; fill all or none")
+        missing = counted_ids([u.id for u in utterances if u.group is None])
+        raise ProtocolError(f"the column group is empty for {missing}; fill all or none")
     k = 5 if k is None else k
     _need_speakers(utterances, "groups")
     speakers = speaker_order(utterances)
@@ -151,7 +138,7 @@ def _given(utterances: Sequence[Utterance]) -> list[Fold]:
     if len(missing) == len(utterances):
         raise ProtocolError("protocol 'given' needs the manifest's column split with train, valid and test")
     if missing:
-        raise ProtocolError(f"{len(missing)} utterances have no split, {missing[0]!r} first; fill all of the column")
+        raise ProtocolError(f"the column split is empty for {counted_ids(missing)}; fill all of it")
     counts = Counter(u.split for u in utterances)
     for value in counts:
         if value not in PARTS:
@@ -161,12 +148,11 @@ def _given(utterances: Sequence[Utterance]) -> list[Fold]:
         if not counts[part]:
             found = ", ".join(f"{value} ({count})" for value, count in counts.items())
             raise ProtocolError(f"no utterance has split {part!r}; the column has {found}")
-    ids = {part: tuple(u.id for u in utterances if u.split == part) for part in PARTS}
-    return [Fold("given", "given", **ids, stamp=_unknown_speakers(utterances))]
+    return [Fold("given", "given", **_ids(utterances, lambda u: u.split), stamp=_unknown_speakers(utterances))]
 
 
 def _random(utterances: Sequence[Utterance], valid: float = 0.1, test: float = 0.2, seed: int = 1) -> list[Fold]:
-    """Every class is split alike; all utterances of a file stay together."""
+    """Every class is split in the same proportions; all utterances of a file stay together."""
     speakers = speaker_order(utterances)
     if speakers:
         raise ProtocolError(
@@ -174,7 +160,7 @@ def _random(utterances: Sequence[Utterance], valid: float = 0.1, test: float = 0
             " speaker into two parts; use 'groups'"
         )
     if not (0 < valid < 1 and 0 < test < 1 and valid + test < 1):
-        raise ProtocolError(f"protocol 'random': shares valid {valid} and test {test} have to leave some to train")
+        raise ProtocolError(f"protocol 'random': valid {valid} and test {test} have to leave a fraction for training")
     files: dict[str, list[Utterance]] = {}
     for u in sorted(utterances, key=lambda u: u.id):
         files.setdefault(str(u.path), []).append(u)
@@ -184,15 +170,14 @@ def _random(utterances: Sequence[Utterance], valid: float = 0.1, test: float = 0
     part_of = {}
     for label, paths in sorted(by_label.items()):
         if len(paths) < 3:
-            raise ProtocolError(f"class {label!r} has {len(paths)} files; three parts need three at least")
+            raise ProtocolError(f"class {label!r} has {len(paths)} files; three parts need at least three")
         ordered = sorted(paths, key=lambda path: files[path][0].id)
         random.Random(f"{seed}:{label}").shuffle(ordered)
         n_test = min(max(1, round(test * len(ordered))), len(ordered) - 2)
         n_valid = min(max(1, round(valid * len(ordered))), len(ordered) - n_test - 1)
         for i, path in enumerate(ordered):
             part_of[path] = "test" if i < n_test else "valid" if i < n_test + n_valid else "train"
-    ids = {part: tuple(u.id for u in utterances if part_of[str(u.path)] == part) for part in PARTS}
-    return [Fold("random", "random", **ids, stamp=RANDOM_STAMP)]
+    return [Fold("random", "random", **_ids(utterances, lambda u: part_of[str(u.path)]), stamp=RANDOM_STAMP)]
 
 
 def _rotate(utterances: Sequence[Utterance], protocol: str, what: str, of: Mapping[str, str]) -> list[Fold]:
@@ -203,7 +188,7 @@ def _rotate(utterances: Sequence[Utterance], protocol: str, what: str, of: Mappi
     folds = []
     for tested, validating in zip(names, [*names[1:], names[0]], strict=True):
         parts = {tested: "test", validating: "valid"}
-        ids = {part: tuple(i for i, name in of.items() if parts.get(name, "train") == part) for part in PARTS}
+        ids = _ids(utterances, lambda u, parts=parts: parts.get(of[u.id], "train"))
         folds.append(Fold(tested, protocol, **ids, stamp=_unknown_speakers(utterances)))
     return folds
 
@@ -211,7 +196,6 @@ def _rotate(utterances: Sequence[Utterance], protocol: str, what: str, of: Mappi
 def _by_partner(utterances: Sequence[Utterance], protocol: str, stamp: str | None) -> list[Fold]:
     """One speaker tests, the other of the session validates, the others train."""
     _need_speakers(utterances, protocol)
-    sessions: dict[str, list[str]] = {}
     session_of: dict[str, str] = {}
     for u in utterances:
         if u.session is None:
@@ -225,6 +209,7 @@ def _by_partner(utterances: Sequence[Utterance], protocol: str, stamp: str | Non
                 f" no one partner for {protocol!r}; use 'groups' or 'given'"
             )
     speakers = speaker_order(utterances)
+    sessions: dict[str, list[str]] = {}
     for speaker in speakers:
         sessions.setdefault(session_of[speaker], []).append(speaker)
     for session, members in sessions.items():
@@ -238,9 +223,14 @@ def _by_partner(utterances: Sequence[Utterance], protocol: str, stamp: str | Non
     folds = []
     for tested in speakers:
         parts = dict.fromkeys(sessions[session_of[tested]], "valid") | {tested: "test"}
-        ids = {p: tuple(u.id for u in utterances if parts.get(u.speaker, "train") == p) for p in PARTS}
+        ids = _ids(utterances, lambda u, parts=parts: parts.get(u.speaker, "train"))
         folds.append(Fold(tested, protocol, **ids, stamp=stamp))
     return folds
+
+
+def _ids(utterances: Sequence[Utterance], part_of: Callable[[Utterance], str]) -> dict[str, tuple[str, ...]]:
+    """Part -> ids of its utterances, in order."""
+    return {part: tuple(u.id for u in utterances if part_of(u) == part) for part in PARTS}
 
 
 def _need_speakers(utterances: Sequence[Utterance], protocol: str) -> None:
@@ -248,12 +238,10 @@ def _need_speakers(utterances: Sequence[Utterance], protocol: str) -> None:
     if len(missing) == len(utterances):
         raise ProtocolError(
             f"protocol {protocol!r} needs speakers, and the corpus names none; fill column speaker, or group"
-            " (for 'groups') or split (for 'given'), or ask for 'random', which every result will say"
+            " (for 'groups') or split (for 'given'), or use 'random', which every result will note"
         )
     if missing:
-        raise ProtocolError(
-            f"protocol {protocol!r} needs every speaker; {len(missing)} utterances have none, {missing[0]!r} first"
-        )
+        raise ProtocolError(f"protocol {protocol!r} needs every speaker; there is none for {counted_ids(missing)}")
 
 
 def _unknown_speakers(utterances: Sequence[Utterance]) -> str | None:

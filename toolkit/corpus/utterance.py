@@ -1,12 +1,12 @@
-"""An utterance: one labelled stretch of audio; the order of speakers. Imports no torch."""
+"""An utterance: one labelled stretch of audio; the order of speakers."""
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from toolkit.errors import CorpusError
+from toolkit.errors import CorpusError, counted
 
 COLUMNS = ("id", "path", "label", "start", "end", "speaker", "gender", "session", "group", "split", "text")
 MIN_SAMPLES = 400  # one analysis window at 16 kHz; what is shorter is padded with silence up to it
@@ -16,7 +16,7 @@ _GENDER_ORDER = {"M": 0, "F": 1, None: 2}
 
 @dataclass(frozen=True)
 class Utterance:
-    """One labelled stretch of audio and what is known about it.
+    """One labelled stretch of audio and its metadata.
 
     White space around names is dropped, an empty text is None, `path` becomes absolute, `gender` "F" or "M".
 
@@ -24,8 +24,8 @@ class Utterance:
         id: unique in its corpus.
         path: the audio file.
         label: the class, as the corpus has it (before a recipe's label_map).
-        start: where it begins in the file, in seconds; None is the file's begin.
-        end: where it ends in the file, in seconds; None is the file's end.
+        start: where it begins in the file, in seconds; None is the beginning of the file.
+        end: where it ends in the file, in seconds; None is the end of the file.
         speaker: who speaks.
         gender: of the speaker: f, female, m, male in any case.
         session: the recording session; `loso` validates with the other speaker of the session.
@@ -68,7 +68,7 @@ class Utterance:
         for name in ("start", "end"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
-                raise CorpusError(f"{name} is {value}; seconds from the begin of the file are needed")
+                raise CorpusError(f"{name} is {value}; seconds from the beginning of the file are needed")
         if self.end is not None and self.end <= (self.start or 0):
             raise CorpusError(f"end {self.end} s is not after start {self.start or 0} s")
         extra = {str(k).strip(): str(v) for k, v in self.extra.items() if v not in (None, "")}
@@ -96,6 +96,15 @@ def normal_gender(text: str | None) -> str | None:
     return GENDERS[text.strip().lower()]
 
 
+def counted_ids(ids: Sequence[str]) -> str:
+    """Utterances in a message: how many, and the first.
+
+    >>> counted_ids(["a", "b"])
+    "2 utterances ('a' first)"
+    """
+    return f"{counted(len(ids), 'utterance')} ({ids[0]!r} first)" if len(ids) > 1 else f"utterance {ids[0]!r}"
+
+
 def natural_key(text: str) -> tuple:
     """Return a sort key that reads numbers as numbers.
 
@@ -109,7 +118,7 @@ def natural_key(text: str) -> tuple:
 def speaker_order(utterances: Iterable[Utterance]) -> list[str]:
     """List the speakers in natural order; where each has one session, by session, then men first: 1M, 1F, 2M.
 
-    Utterances without a speaker are passed over.
+    Utterances without a speaker are ignored.
     """
     of: dict[str, set] = {}
     for u in utterances:

@@ -6,7 +6,7 @@ _CORPORA = (
     ("iemocap", "iemocap:Iemocap", "IEMOCAP from its release folder: ten speakers in five sessions"),
     ("ravdess", "ravdess:Ravdess", "RAVDESS, speech part, from the zip's folder or a 16 kHz copy: 24 actors"),
     ("manifest", "manifest:Manifest", "any corpus, from a CSV or JSON file with columns path and label"),
-    ("synthetic", "synthetic:Synthetic", "made by a program, IEMOCAP-shaped, for machines without a corpus"),
+    ("synthetic", "synthetic:Synthetic", "generated, in IEMOCAP's shape, for machines without a corpus"),
 )
 
 

@@ -25,7 +25,7 @@ class Iemocap(Corpus):
     Source: Busso et al., IEMOCAP: Interactive emotional dyadic motion capture database, 2008.
 
     Args:
-        sessions: numbers of the sessions to read; all five have to be there unless this says otherwise.
+        sessions: numbers of the sessions to read; all five by default.
     """
 
     environment = "IEMOCAP_ROOT"
@@ -33,7 +33,7 @@ class Iemocap(Corpus):
         "English, spoken by ten actors in five pairs, in scripted scenes and improvisations recorded in a laboratory: "
         "acted emotion, not everyday speech."
     )
-    licence = "Given out by USC SAIL under a signed licence, which says what the data may be used for."
+    licence = "Distributed by USC SAIL under a signed licence, which states what the data may be used for."
 
     def __init__(self, *, sessions: list[int] | None = None):
         self.sessions = sorted(set(sessions)) if sessions is not None else [1, 2, 3, 4, 5]
@@ -41,7 +41,7 @@ class Iemocap(Corpus):
             raise RecipeError(f"sessions are numbers from 1 to 5, not {sessions}")
 
     def read(self, folder: Path | None) -> list[Utterance]:
-        """Read the label files; the folder is IEMOCAP_full_release or holds it. Audio is not looked for."""
+        """Read the label files; the folder is IEMOCAP_full_release or contains it. Audio files are not checked."""
         root = self._root(folder)
         utterances: list[Utterance] = []
         for session in self.sessions:
@@ -75,7 +75,7 @@ class Iemocap(Corpus):
 
 
 def label_files(root: Path, session: int) -> list[Path]:
-    """Return the label files of a session's dialogs; subfolders hold single raters' files, dotfiles are no labels."""
+    """Return the label files of a session's dialogs; subfolders hold the files of single raters, dotfiles are not labels."""
     folder = root / f"Session{session}" / "dialog" / "EmoEvaluation"
     files = sorted(p for p in folder.glob("*.txt") if not p.name.startswith(".")) if folder.is_dir() else []
     if not files:
@@ -84,10 +84,10 @@ def label_files(root: Path, session: int) -> list[Path]:
 
 
 def read_dialog(file: Path, root: Path, session: int) -> Iterator[Utterance]:
-    """Read one label file, with the texts of the dialog's transcription where that is there.
+    """Read one label file, with the texts of the dialog's transcription where there is one.
 
     Raises:
-        CorpusError: with file and line, where a label line or a turn's name has another form.
+        CorpusError: with file and line, where a label line or a turn's name is malformed.
     """
     texts = _texts(root / f"Session{session}" / "dialog" / "transcriptions" / file.name)
     for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):

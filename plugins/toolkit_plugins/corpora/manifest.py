@@ -7,7 +7,7 @@ from toolkit.errors import CorpusError
 
 
 class Manifest(Corpus):
-    """A CSV or JSON file that lists path and label of every utterance, and what else is known.
+    """A CSV or JSON file with the path and label of every utterance, and further columns.
 
     Known columns: id, path, label, start, end, speaker, gender, session, group, split, text.
 

@@ -21,7 +21,7 @@ class Ravdess(Corpus):
     """The Ryerson audio-visual database of emotional speech and song: 24 actors, 1440 spoken utterances.
 
     Labels: neutral calm happy sad angry fearful disgust surprised. Column group holds EmoBox's six groups of actors.
-    Songs and the sound tracks of videos in the same folders are passed over.
+    Songs and the sound tracks of videos in the same folders are ignored.
 
     Source: Livingstone and Russo, The Ryerson Audio-Visual Database of Emotional Speech and Song (RAVDESS), 2018.
     """
@@ -49,7 +49,7 @@ class Ravdess(Corpus):
             found = ", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "nothing"
             raise CorpusError(
                 f"{folder} is not RAVDESS's speech part: it holds {found}; expected Actor_01 to Actor_24 with files"
-                " as 03-01-05-01-02-01-12.wav"
+                " such as 03-01-05-01-02-01-12.wav"
             )
         for a, b in itertools.pairwise(utterances):
             if a.id == b.id:
@@ -76,7 +76,7 @@ def _utterance(file: Path) -> Utterance | None:
         raise CorpusError(f"{file} is not named as RAVDESS names its files: 03-01-05-01-02-01-12.wav")
     modality, channel, emotion, intensity, statement, repetition, actor = match.groups()
     if file.parent.name != f"Actor_{actor}" or int(actor) not in _GROUP_OF:
-        raise CorpusError(f"{file} says actor {actor} in folder {file.parent.name}")
+        raise CorpusError(f"{file} names actor {actor} but is in folder {file.parent.name}")
     if modality != _AUDIO_ONLY or channel != _SPEECH:
         return None
     return Utterance(

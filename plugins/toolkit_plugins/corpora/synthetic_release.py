@@ -1,18 +1,18 @@
 """Writes a release in IEMOCAP's shape: its folders, label files and file names, ten speakers in five sessions."""
 
-import os
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from toolkit.files import flush
 from toolkit_plugins.corpora.iemocap import RELEASE
 from toolkit_plugins.corpora.synthetic_speech import SAMPLE_RATE, draw_manner, draw_voice, speak
 
-# Shares of the four classes about as in IEMOCAP; hap and exc are one class.
-SHARES = {"neu": 0.28, "ang": 0.24, "sad": 0.24, "hap": 0.12, "exc": 0.12}
+# Fractions of the four classes, about as in IEMOCAP; hap and exc are one class.
+FRACTIONS = {"neu": 0.28, "ang": 0.24, "sad": 0.24, "hap": 0.12, "exc": 0.12}
 LEFT_OUT = ("fru", "xxx")
 RATERS = {"ang": "Anger", "hap": "Happiness", "exc": "Excited", "sad": "Sadness", "fru": "Frustration"}
 VAD = {"ang": (1.8, 4.0, 4.0), "hap": (4.0, 3.5, 3.2), "exc": (4.2, 4.0, 3.4), "sad": (2.0, 2.0, 2.2)}
@@ -22,15 +22,15 @@ DIALOGS = ("impro01", "impro05a", "impro08b", "script01_1", "script01_1b", "scri
 
 @dataclass(frozen=True)
 class Turn:
-    """One utterance to be made.
+    """One utterance to generate.
 
     Args:
         session: 1 to 5.
-        dialog: as "Ses01F_impro01"; F is the marker wearer.
+        dialog: for example "Ses01F_impro01"; F wears the markers.
         gender: the speaker's.
         number: of the speaker's turns in the dialog, from 0.
         label: the release's.
-        key: what its random numbers are drawn from, beside the seed.
+        key: seeds its random numbers, together with the seed.
     """
 
     session: int
@@ -42,7 +42,7 @@ class Turn:
 
     @property
     def name(self) -> str:
-        """As "Ses01F_impro01_M000"."""
+        """For example "Ses01F_impro01_M000"."""
         return f"{self.dialog}_{self.gender}{self.number:03d}"
 
 
@@ -63,10 +63,9 @@ def plan(utterances_per_speaker: int, seed: int) -> list[Turn]:
 
 
 def write_release(
-    folder: Path, *, utterances_per_speaker: int, seed: int, min_seconds: float, max_seconds: float
-) -> Iterator[int]:
-    """Write the release into a folder and have it on disk; yields after each utterance, how many there are in all."""
-    turns = plan(utterances_per_speaker, seed)
+    folder: Path, turns: Sequence[Turn], *, seed: int, min_seconds: float, max_seconds: float, **_: int
+) -> Iterator[Turn]:
+    """Write the release into a folder and flush it to the disk; yields each turn that is written."""
     voices = {
         (session, gender): draw_voice(gender, np.random.default_rng([seed, session, who, 1 << 20]))
         for session in range(1, 6)
@@ -83,31 +82,18 @@ def write_release(
         wav.parent.mkdir(parents=True, exist_ok=True)
         _write_wav(wav, speech)
         written.setdefault(turn.dialog, []).append((turn, seconds))
-        yield len(turns)
+        yield turn
     for dialog, members in written.items():
         file = root / f"Session{members[0][0].session}" / "dialog" / "EmoEvaluation" / f"{dialog}.txt"
         file.parent.mkdir(parents=True, exist_ok=True)
-        _write_synced(file, _label_file(members).encode())
-    for path in sorted(folder.rglob("*")):
-        if path.is_dir():
-            sync_folder(path)
-    sync_folder(folder)
-
-
-def sync_folder(folder: Path) -> None:
-    """Have a folder's entries on disk (where the system can: not on Windows)."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        file.write_text(_label_file(members), encoding="utf-8")
+    for path in (*folder.rglob("*"), folder):
+        flush(path)
 
 
 def _labels(utterances: int) -> list[str]:
-    """Whole numbers next to the shares, at least one of each class, and a tenth more of what is left out."""
-    exact = {label: share * utterances for label, share in SHARES.items()}
+    """Whole numbers near the fractions, at least one of each class, and a tenth more of the labels to leave out."""
+    exact = {label: fraction * utterances for label, fraction in FRACTIONS.items()}
     counts = {label: int(number) for label, number in exact.items()}
     for label in sorted(exact, key=lambda label: counts[label] - exact[label]):
         counts[label] += sum(counts.values()) < utterances
@@ -137,18 +123,8 @@ def _label_file(members: list[tuple[Turn, float]]) -> str:
 
 def _write_wav(path: Path, speech: np.ndarray) -> None:
     """16-bit mono."""
-    with path.open("wb") as file:
-        with wave.open(file, "wb") as out:
-            out.setnchannels(1)
-            out.setsampwidth(2)
-            out.setframerate(SAMPLE_RATE)
-            out.writeframes(np.rint(speech * 32767).astype("<i2").tobytes())
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(SAMPLE_RATE)
+        out.writeframes(np.rint(speech * 32767).astype("<i2").tobytes())
