@@ -75,7 +75,7 @@ class Iemocap(Corpus):
 
 
 def label_files(root: Path, session: int) -> list[Path]:
-    """Return the label files of a session's dialogs; subfolders hold the files of single raters, dotfiles are not labels."""
+    """Return the label files of a session's dialogs; subfolders hold single raters' files, dotfiles are not labels."""
     folder = root / f"Session{session}" / "dialog" / "EmoEvaluation"
     files = sorted(p for p in folder.glob("*.txt") if not p.name.startswith(".")) if folder.is_dir() else []
     if not files:
