@@ -1,57 +1,18 @@
 """The commands that make and use bundles. Thin: each imports what it needs inside itself."""
 
-import json
 import sys
 
 import click
 
 from toolkit.cli.commands import Command
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
-
-
-def _model_options(command):
-    """The options of every command that uses a bundle."""
-    for option in (
-        click.option("--device", help="cpu, cuda, cuda:1, ...; by default a GPU if there is one."),
-        click.option(
-            "--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Segments in a batch."
-        ),
-        click.option(
-            "--covariate",
-            "covariates",
-            multiple=True,
-            metavar="NAME=VALUE",
-            help="What the system needs beside audio, for example gender=F; gender=@COLUMN reads it from the manifest.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def _labelled_options(command):
-    """The options of the commands on a labelled manifest."""
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-        click.option(
-            "--map",
-            "label_map",
-            multiple=True,
-            metavar="LABEL=CLASS,...",
-            help="The system's class for a label of the manifest: angry=ang; angry= leaves its utterances out.",
-        ),
-    ):
-        command = option(command)
-    return command
+from toolkit.cli.options import labelled_options, model_options, say, show
 
 
 @click.command("export", cls=Command)
 @click.argument("run", metavar="RUN")
 @click.argument("bundle", metavar="BUNDLE")
 @click.option("--onnx", is_flag=True, help="Add model.onnx, compared with torch before it is kept.")
-def export_command(run: str, bundle: str, onnx: bool):
+def export(run: str, bundle: str, onnx: bool):
     """Write the trained system of RUN to BUNDLE: a folder, or one file where its name ends in .zip.
 
     RUN is the folder of a finished run, or its results.json. A bundle holds weights, configuration and a model card,
@@ -61,7 +22,7 @@ def export_command(run: str, bundle: str, onnx: bool):
     from toolkit.terminal import quiet_libraries
 
     quiet_libraries()
-    click.echo(export_bundle(run, bundle, onnx=onnx, say=_say))
+    click.echo(export_bundle(run, bundle, onnx=onnx, say=say))
 
 
 @click.command("predict", cls=Command)
@@ -73,45 +34,40 @@ def export_command(run: str, bundle: str, onnx: bool):
 @click.option("--segments", is_flag=True, help="A row for each segment instead of one for each recording.")
 @click.option("--abstain", type=click.FloatRange(0, 1), help="No label below this confidence, for example 0.6.")
 @click.option("--output", help="A file for the rows; by default standard output.")
-@_model_options
-def predict_command(bundle: str, names: tuple[str, ...], **options):
+@model_options
+def predict(bundle: str, names: tuple[str, ...], **options):
     """Label audio with the system in BUNDLE.
 
     Folders are searched for audio files; a manifest (.csv, .json) needs a column path, and may have start and end; -
     reads paths from standard input, one a line. What cannot be read is named on standard error and skipped, and the
     exit code is 1.
     """
-    from toolkit.inference.predict.command import predict
+    from toolkit.inference.predict.command import predict as write_predictions
     from toolkit.inference.predict.sources import STANDARD_INPUT
     from toolkit.terminal import quiet_libraries
 
     quiet_libraries()
     lines = sys.stdin.buffer if STANDARD_INPUT in names else ()
-    sys.exit(0 if predict(bundle, names, **options, lines=lines, say=_say) else 1)
+    sys.exit(0 if write_predictions(bundle, names, **options, lines=lines, say=say) else 1)
 
 
 @click.command("evaluate", cls=Command)
 @click.argument("bundle", metavar="BUNDLE")
 @click.argument("manifest", metavar="MANIFEST")
-@_labelled_options
-@_model_options
-def evaluate_command(bundle: str, manifest: str, as_json: bool, **options):
+@labelled_options
+def evaluate(bundle: str, manifest: str, as_json: bool, **options):
     """Test the system in BUNDLE on another corpus: accuracies with intervals over speakers, confusion, calibration.
 
     MANIFEST (.csv, .json) needs columns path and label; speaker and gender are used if it has them. What cannot be read
     is named on standard error and left out, and the exit code is 1.
     """
-    from toolkit.inference.predict.evaluation import evaluate
+    from toolkit.inference.predict.display import print_evaluation
+    from toolkit.inference.predict.evaluation import evaluate as evaluate_bundles
     from toolkit.terminal import quiet_libraries
 
     quiet_libraries()
-    (evaluation,) = evaluate([bundle], manifest, **options, say=_say)
-    if as_json:
-        click.echo(json.dumps(evaluation.as_dict(), indent=2))
-    else:
-        from toolkit.inference.predict.display import print_evaluation
-
-        print_evaluation(evaluation)
+    (evaluation,) = evaluate_bundles([bundle], manifest, **options, say=say)
+    show(evaluation, print_evaluation, as_json=as_json)
     sys.exit(1 if evaluation.n_skipped else 0)
 
 
@@ -119,26 +75,21 @@ def evaluate_command(bundle: str, manifest: str, as_json: bool, **options):
 @click.argument("bundle_a", metavar="BUNDLE_A")
 @click.argument("bundle_b", metavar="BUNDLE_B")
 @click.argument("manifest", metavar="MANIFEST")
-@_labelled_options
-@_model_options
-def compare_command(bundle_a: str, bundle_b: str, manifest: str, as_json: bool, **options):
+@labelled_options
+def compare(bundle_a: str, bundle_b: str, manifest: str, as_json: bool, **options):
     """Test the systems in BUNDLE_A and BUNDLE_B on the same audio, paired by speaker.
 
     Differences are those of B minus A. MANIFEST (.csv, .json) needs columns path, label and speaker. What cannot be
     read is named on standard error and left out for both, and the exit code is 1.
     """
     from toolkit.inference.predict.comparison import SystemComparison
-    from toolkit.inference.predict.evaluation import evaluate
+    from toolkit.inference.predict.display import print_comparison
+    from toolkit.inference.predict.evaluation import evaluate as evaluate_bundles
     from toolkit.terminal import quiet_libraries
 
     quiet_libraries()
     if bundle_a == bundle_b:
         raise click.UsageError(f"{bundle_a} is compared with itself: name two bundles")
-    comparison = SystemComparison.of(evaluate([bundle_a, bundle_b], manifest, **options, say=_say))
-    if as_json:
-        click.echo(json.dumps(comparison.as_dict(), indent=2))
-    else:
-        from toolkit.inference.predict.display import print_comparison
-
-        print_comparison(comparison)
+    comparison = SystemComparison.of(evaluate_bundles([bundle_a, bundle_b], manifest, **options, say=say))
+    show(comparison, print_comparison, as_json=as_json)
     sys.exit(1 if comparison.n_skipped else 0)

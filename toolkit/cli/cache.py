@@ -1,20 +1,60 @@
 """`toolkit cache`: what the feature cache holds, and deleting from it; no torch."""
 
+import sys
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
+import click
 
-from toolkit.data.cache.store import LIMIT, StoredFrontEnd, features_folder, limit_bytes, megabytes, stored_front_ends
-from toolkit.errors import CacheError, did_you_mean
-from toolkit.terminal import console_for_output
+from toolkit.cli.commands import Commands
+from toolkit.cli.options import as_json, say, show
+
+if TYPE_CHECKING:
+    from toolkit.data.cache.store import StoredFrontEnd
+
+
+@click.group("cache", cls=Commands)
+def cache():
+    """Front ends' features that are kept on disk for all runs: what is there, and deleting it."""
+
+
+@cache.command("info")
+@as_json
+def info(as_json: bool):
+    """Show the cache's folder, size and limit, and a line for each front end."""
+    show(cache_info(), print_cache_info, as_json=as_json)
+
+
+@cache.command("clear")
+@click.argument("names", nargs=-1, metavar="[FRONT_END]...")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def clear(names: tuple[str, ...], yes: bool):
+    """Delete the features of every FRONT_END, by its name or how that begins; all where none is given.
+
+    Runs that read them at the moment go on. Exit code 1 if one is being computed, which stays.
+    """
+    from toolkit.data.cache.store import features_folder, megabytes
+
+    front_ends = chosen(names)
+    if not front_ends:
+        click.echo(f"Nothing to delete in {features_folder()}.")
+        return
+    if not yes:
+        size = megabytes(sum(stored.bytes for stored in front_ends))
+        listed = ", ".join(stored.path.name for stored in front_ends)
+        click.confirm(f"Delete {size} of {listed} in {features_folder()}?", abort=True)
+    removed = {stored.path.name: stored.remove() for stored in front_ends}
+    click.echo(f"Freed {megabytes(sum(stored.bytes for stored in front_ends if removed[stored.path.name]))}.")
+    for name in [name for name, done in removed.items() if not done]:
+        say(f"{name} is being computed by a run and stays.")
+    sys.exit(0 if all(removed.values()) else 1)
 
 
 def cache_info() -> dict[str, Any]:
     """The folder, its size and limit in bytes, and what is known of each front end, the last used first."""
+    from toolkit.data.cache.store import features_folder, limit_bytes, stored_front_ends
+
     root, front_ends = features_folder(), stored_front_ends(features_folder())
     return {
         "folder": str(root),
@@ -33,9 +73,16 @@ def cache_info() -> dict[str, Any]:
     }
 
 
-def print_cache_info() -> None:
+def print_cache_info(info: Mapping[str, Any]) -> None:
     """The same for readers."""
-    console, info = console_for_output(), cache_info()
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from toolkit.data.cache.store import LIMIT, megabytes
+    from toolkit.terminal import console_for_output
+
+    console = console_for_output()
     console.print(Text(f"{info['folder']}: {megabytes(info['bytes'])} of {megabytes(info['limit_bytes'])} ({LIMIT})"))
     if not info["front_ends"]:
         return
@@ -52,12 +99,15 @@ def print_cache_info() -> None:
     console.print(table)
 
 
-def chosen(names: Sequence[str]) -> list[StoredFrontEnd]:
+def chosen(names: Sequence[str]) -> list["StoredFrontEnd"]:
     """The front ends of these names, or of names that begin so; all where no name is given.
 
     Raises:
         CacheError: if there is none of a name.
     """
+    from toolkit.data.cache.store import features_folder, stored_front_ends
+    from toolkit.errors import CacheError, did_you_mean
+
     front_ends = stored_front_ends(features_folder())
     for name in names:
         if not any(stored.path.name.startswith(name) for stored in front_ends):
@@ -67,18 +117,3 @@ def chosen(names: Sequence[str]) -> list[StoredFrontEnd]:
                 "`toolkit cache info` lists them."
             )
     return [stored for stored in front_ends if not names or stored.path.name.startswith(tuple(names))]
-
-
-def clear(front_ends: Sequence[StoredFrontEnd]) -> tuple[int, list[str]]:
-    """Delete front ends.
-
-    Returns:
-        The bytes that were freed, and the names of those that are being computed and therefore stay.
-    """
-    freed, busy = 0, []
-    for stored in front_ends:
-        if stored.remove():
-            freed += stored.bytes
-        else:
-            busy.append(stored.path.name)
-    return freed, busy

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,49 +17,19 @@ from toolkit.plugins.plugin import Plugin
 from toolkit.recipe.locations import Keys
 from toolkit.recipe.yaml_files import read_text
 from toolkit.terminal import console_for_output
-from toolkit.testing import Finding, case_class, check_plugin
+from toolkit.testing import case_class, check_plugin
 
 
-@dataclass(frozen=True)
-class PluginCheck:
-    """What the contract suite found.
-
-    Args:
-        plugin: what was tried.
-        args: what its constructor was given.
-        findings: one for each property of its kind.
-    """
-
-    plugin: Plugin
-    args: Mapping[str, Any]
-    findings: tuple[Finding, ...]
-
-    @property
-    def broken(self) -> int:
-        """How many properties do not hold."""
-        return sum(not finding.holds for finding in self.findings)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        spec, declaration = self.plugin.spec, self.plugin.declaration
-        return {
-            "kind": spec.kind,
-            "name": spec.name,
-            "distribution": declaration.distribution,
-            "version": declaration.version,
-            "args": dict(self.args),
-            "holds": not self.broken,
-            "properties": [asdict(finding) for finding in self.findings],
-        }
-
-
-def try_out(plugin: Plugin, args: Mapping[str, Any], *, data_folder: str | None = None) -> PluginCheck:
+def try_out(plugin: Plugin, args: Mapping[str, Any], *, data_folder: str | None = None) -> dict[str, Any]:
     """Run the contract suite on a plugin.
 
     Args:
         plugin: as it was found.
         args: as a recipe's `args`.
         data_folder: what a corpus reads; else the folder that its environment variable names.
+
+    Returns:
+        JSON-able: the plugin, its arguments, whether all holds, and `properties`, a finding each.
 
     Raises:
         RecipeError: if an argument does not fit. PluginError: if the plugin cannot be imported or built.
@@ -82,7 +52,15 @@ def try_out(plugin: Plugin, args: Mapping[str, Any], *, data_folder: str | None 
             except Exception:
                 pass
         findings = check_plugin(kind.name, plugin.load(), checked, **options)
-    return PluginCheck(plugin, args, tuple(findings))
+    return {
+        "kind": kind.name,
+        "name": plugin.spec.name,
+        "distribution": plugin.declaration.distribution,
+        "version": plugin.declaration.version,
+        "args": dict(args),
+        "holds": all(finding.holds for finding in findings),
+        "properties": [asdict(finding) for finding in findings],
+    }
 
 
 def read_args(text: str | None) -> Mapping[str, Any]:
@@ -103,19 +81,21 @@ def read_args(text: str | None) -> Mapping[str, Any]:
     return args
 
 
-def print_check(check: PluginCheck) -> None:
+def print_check(check: Mapping[str, Any]) -> None:
     """One row a property with what it asks for; what was found stands below where it does not hold."""
-    console, spec, total = console_for_output(), check.plugin.spec, len(check.findings)
-    args = f" with {', '.join(f'{key}={value!r}' for key, value in check.args.items())}" if check.args else ""
-    console.print(Text(f"{spec.kind} {spec.name} from {check.plugin.release}{args}", style="bold"))
+    console, findings = console_for_output(), check["properties"]
+    args = f" with {', '.join(f'{key}={value!r}' for key, value in check['args'].items())}" if check["args"] else ""
+    title = f"{check['kind']} {check['name']} from {check['distribution']} {check['version']}{args}"
+    console.print(Text(title, style="bold"))
     table = Table(box=box.SIMPLE, header_style="bold")
     table.add_column("holds", no_wrap=True)
     table.add_column("property", no_wrap=True)
     table.add_column("what it asks for", overflow="fold")
-    for finding in check.findings:
-        about = Text(finding.asks)
-        if not finding.holds:
-            about.append(f"\nfound: {finding.detail}", style="red")
-        table.add_row("yes" if finding.holds else Text("NO", style="red"), finding.property, about)
+    for finding in findings:
+        about = Text(finding["asks"])
+        if not finding["holds"]:
+            about.append(f"\nfound: {finding['detail']}", style="red")
+        table.add_row("yes" if finding["holds"] else Text("NO", style="red"), finding["property"], about)
     console.print(table)
-    console.print(f"{check.broken} of {total} properties do not hold." if check.broken else f"All {total} hold.")
+    broken, total = sum(not finding["holds"] for finding in findings), len(findings)
+    console.print(f"{broken} of {total} properties do not hold." if broken else f"All {total} hold.")

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 import click
 
 from toolkit.cli.commands import Command
+from toolkit.cli.options import as_json, one_plugin, show
+from toolkit.errors import join
+from toolkit.plugins.kinds import KINDS
 
 if TYPE_CHECKING:
     from toolkit.plugins.plugin import Plugin
     from toolkit.plugins.registry import Registry
 
-ONE_PLUGIN = click.argument("words", nargs=-1, required=True, metavar="[KIND] NAME")
-
 
 @click.command("list-plugins", cls=Command)
-@click.option("--kind", help="Only this kind: extractor, fusion, head, loss or corpus.")
+@click.option("--kind", help=f"Only this kind: {join(KINDS, 'or')}.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 @click.option("--refresh", is_flag=True, help="Ask other distributions again; their answers are kept otherwise.")
 def list_plugins(kind: str | None, as_json: bool, refresh: bool):
@@ -40,7 +41,7 @@ def list_plugins(kind: str | None, as_json: bool, refresh: bool):
 
 
 @click.command("show-plugin", cls=Command)
-@ONE_PLUGIN
+@one_plugin
 def show_plugin(words: tuple[str, ...]):
     """Show a plugin's arguments with types, defaults and meaning, and the paper it comes from."""
     from toolkit.plugins.registry import default_registry
@@ -54,10 +55,10 @@ def show_plugin(words: tuple[str, ...]):
 
 
 @click.command("check-plugin", cls=Command)
-@ONE_PLUGIN
+@one_plugin
 @click.option("--args", metavar="YAML", help="Its arguments, as a recipe's args: '{n_mfcc: 13, hidden: 8}'.")
 @click.option("--data_folder", help="What a corpus reads; else its environment variable.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@as_json
 def check_plugin(words: tuple[str, ...], args: str | None, data_folder: str | None, as_json: bool):
     """Try out on an installed plugin everything that its contract asks for.
 
@@ -70,19 +71,16 @@ def check_plugin(words: tuple[str, ...], args: str | None, data_folder: str | No
     from toolkit.cli.plugin_check import print_check, read_args, try_out
 
     check = try_out(plugin, read_args(args), data_folder=data_folder)
-    if as_json:
-        click.echo(json.dumps(check.as_dict(), indent=2))
-    else:
-        print_check(check)
-    sys.exit(1 if check.broken else 0)
+    show(check, print_check, as_json=as_json)
+    sys.exit(0 if check["holds"] else 1)
 
 
-@click.command("new-plugin", cls=Command)
+@click.command("new-plugin", cls=Command, epilog=f"KIND is {join(KINDS, 'or')}.")
 @click.argument("kind")
 @click.argument("name")
 @click.option("--output", metavar="DIR", help="The package's folder; NAME in the working directory where not given.")
 def new_plugin(kind: str, name: str, output: str | None):
-    """Write a package with a plugin that works as it is: an extractor, fusion, head, loss or corpus.
+    """Write a package with a plugin of KIND that works as it is.
 
     It holds a small class that keeps the contract, its declaration, tests, a recipe and a README.
     """

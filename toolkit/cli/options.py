@@ -1,0 +1,125 @@
+"""Options and arguments that several commands share, and the words of a command line about recipes."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from toolkit.training.preparation import Source
+
+OVERRIDES = {"ignore_unknown_options": True}  # context settings of a command that takes --KEY VALUE of a recipe
+
+
+def _together(*options: Callable) -> Callable:
+    """One decorator for several, whose help stands in this order."""
+
+    def decorate(command: Callable) -> Callable:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+one_folder = click.argument("folder", metavar="DIR")
+one_plugin = click.argument("words", nargs=-1, required=True, metavar="[KIND] NAME")
+recipe_options = _together(
+    click.option("--data_folder", help="The corpus's folder; by default that of its environment variable."),
+    click.option("--manifest", help="A CSV or JSON manifest to use instead of the recipe's corpus."),
+    click.option("--trust-recipe", is_flag=True, help="Allow YAML tags that run code."),
+)
+one_recipe = _together(
+    click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="RECIPE [--KEY VALUE]..."),
+    recipe_options,
+    click.option("--protocol", "protocol__name", help="Replaces protocol.name: loso, session-out, groups, given, ..."),
+)
+several_recipes = _together(
+    click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="RECIPE... [--KEY VALUE]..."),
+    recipe_options,
+)
+model_options = _together(
+    click.option("--device", help="cpu, cuda, cuda:1, ...; by default a GPU if there is one."),
+    click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Segments in a batch."),
+    click.option(
+        "--covariate",
+        "covariates",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="What the system needs beside audio, for example gender=F; gender=@COLUMN reads it from the manifest.",
+    ),
+)
+labelled_options = _together(
+    as_json,
+    click.option(
+        "--map",
+        "label_map",
+        multiple=True,
+        metavar="LABEL=CLASS,...",
+        help="The system's class for a label of the manifest: angry=ang; angry= leaves its utterances out.",
+    ),
+    model_options,
+)
+
+
+def recipes_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split the words; recipes are those that are neither an override's key nor its value."""
+    recipes, overrides, value_of_key = [], [], False
+    for word in words:
+        if not value_of_key and not word.startswith("--"):
+            recipes.append(word)
+        else:
+            overrides.append(word)
+            value_of_key = not value_of_key and "=" not in word
+    if not recipes:
+        raise click.UsageError("Missing the recipe: RECIPE [--KEY VALUE]...")
+    return recipes, overrides
+
+
+def read_source(
+    words: Sequence[str],
+    *,
+    data_folder: str | None,
+    manifest: str | None,
+    trust_recipe: bool,
+    search_folder: Path | None = None,
+    **shortcuts: Any,
+) -> "Source":
+    """The recipe with its data.
+
+    Args:
+        words: the recipe and overrides; further recipes are left among the overrides, which refuse them by name.
+        data_folder: the option.
+        manifest: the option.
+        trust_recipe: the option.
+        search_folder: looked in first for the recipe.
+        **shortcuts: options that stand for an override, with "__" for the dots of its key; None: not given.
+    """
+    from toolkit.training.preparation import load_source
+
+    recipes, overrides = recipes_and_overrides(words)
+    given = [f"--{key.replace('__', '.')}={value}" for key, value in shortcuts.items() if value is not None]
+    return load_source(
+        recipes[0],
+        [*overrides, *recipes[1:], *given],
+        data_folder=data_folder,
+        manifest=manifest,
+        search_folder=search_folder,
+        trust=trust_recipe,
+    )
+
+
+def say(line: str) -> None:
+    """Print a line on standard error, beside the answer on standard output."""
+    click.echo(line, err=True)
+
+
+def show(result: Any, print_page: Callable[[Any], None], *, as_json: bool) -> None:
+    """Print a result as JSON, or as a page for a reader."""
+    if not as_json:
+        print_page(result)
+    else:
+        click.echo(json.dumps(result.as_dict() if hasattr(result, "as_dict") else result, indent=2))
