@@ -11,8 +11,8 @@ import numpy as np
 
 from toolkit.corpus import Utterance, read_manifest
 from toolkit.errors import ExperimentError, did_you_mean
-from toolkit.experiment.cells import Cell, Records
-from toolkit.experiment.plan import existing_plan
+from toolkit.experiment.plan import Plan, existing_plan
+from toolkit.experiment.progress import Progress
 from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, MANIFEST, PREDICTIONS, RESULTS, read_results
 
 
@@ -66,25 +66,15 @@ class Outcome:
 
     Args:
         folder: the experiment's.
-        systems: names, in the order of the command.
+        plan: its systems and cells.
         baseline: the system that the others are compared with.
-        protocols: names, in order.
-        folds: protocol -> names of all planned folds, in order.
-        seeds: all planned ones.
-        labels: the classes in order.
-        planned: every cell.
         runs: one for each finished cell, in the order of the plan.
         failures: system, protocol, fold and seed of a failed cell -> its error in one line.
     """
 
     folder: Path
-    systems: tuple[str, ...]
+    plan: Plan
     baseline: str
-    protocols: tuple[str, ...]
-    folds: Mapping[str, tuple[str, ...]]
-    seeds: tuple[int, ...]
-    labels: tuple[str, ...]
-    planned: tuple[Cell, ...]
     runs: tuple[FinishedRun, ...]
     failures: Mapping[tuple[str, str, str, int], str]
 
@@ -94,10 +84,10 @@ class Outcome:
 
     def with_baseline(self, system: str) -> "Outcome":
         """The same, compared with another system."""
-        if system not in self.systems:
+        if system not in self.plan.systems:
             raise ExperimentError(
-                f"No system of this experiment is called {system!r}.{did_you_mean(system, self.systems)} "
-                f"There are {', '.join(self.systems)}."
+                f"No system of this experiment is called {system!r}.{did_you_mean(system, self.plan.systems)} "
+                f"There are {', '.join(self.plan.systems)}."
             )
         return replace(self, baseline=system)
 
@@ -108,30 +98,16 @@ def read_experiment(folder: Path) -> Outcome:
     Raises:
         ExperimentError: if it holds no experiment, or a damaged one.
     """
-    folder = Path(folder)
-    plan, records, runs, failures = existing_plan(folder), Records(folder), [], {}
-    for cell in plan.cells:
-        record = records.read(cell)
-        if record is None:
-            continue
-        run = records.run_folder(record)
-        if record.state == "failed":
-            failures[cell.key] = record.error or ""
-        elif record.state == "done" and run and (run / RESULTS).is_file():
-            runs.append(FinishedRun(*cell.key, run, plan.systems[cell.system].recipe))
-    systems = tuple(plan.systems)
-    return Outcome(
-        folder=folder,
-        systems=systems,
-        baseline=systems[0],
-        protocols=plan.protocols,
-        folds=plan.folds,
-        seeds=plan.seeds,
-        labels=plan.labels,
-        planned=plan.cells,
-        runs=tuple(runs),
-        failures=failures,
+    folder, plan = Path(folder), existing_plan(folder)
+    progress = Progress(folder, plan)
+    cells = progress.cells(alive=False)
+    runs = tuple(
+        FinishedRun(*cell.cell.key, progress.records.run_folder(cell.record), plan.systems[cell.cell.system].recipe)
+        for cell in cells
+        if cell.state == "done"
     )
+    failures = {cell.cell.key: cell.record.error or "" for cell in cells if cell.state == "failed"}
+    return Outcome(folder, plan, next(iter(plan.systems)), runs, failures)
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

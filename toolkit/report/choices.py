@@ -40,14 +40,14 @@ def choose(
         ExperimentError: if an option names something that the experiment does not have.
     """
     outcome = evidence.outcome
-    protocol = protocol or outcome.protocols[0]
-    _check_known("--protocol", "protocol", [protocol], outcome.protocols)
-    folds = outcome.folds[protocol]
+    protocol = protocol or outcome.plan.protocols[0]
+    _check_known("--protocol", "protocol", [protocol], outcome.plan.protocols)
+    folds = outcome.plan.folds[protocol]
     if pair is not None and len(pair) != 2:
         raise ExperimentError(
-            f"--pair takes two systems, for example {','.join(outcome.systems[:2])}; found {len(pair)}."
+            f"--pair takes two systems, for example {','.join([*outcome.plan.systems][:2])}; found {len(pair)}."
         )
-    _check_known("--pair", "system", pair or (), outcome.systems)
+    _check_known("--pair", "system", pair or (), outcome.plan.systems)
     _check_known("--tsne-fold", "fold", [tsne_fold] if tsne_fold else (), folds)
     _check_known("--speakers", "test fold", speakers or (), folds)
     chosen = tuple(evidence.all_of(dict.fromkeys(pair), protocol)) if pair else _default_pair(evidence, protocol)
@@ -56,7 +56,7 @@ def choose(
             raise ExperimentError(f"--pair: {tested.system!r} has no finished run under {protocol}.")
     cells = [{(run.fold, run.seed) for run in tested.runs} for tested in chosen]
     common = set.intersection(*cells) if cells else set()
-    order = [(fold, seed) for fold in folds for seed in outcome.seeds if (fold, seed) in common]
+    order = [(fold, seed) for fold in folds for seed in outcome.plan.seeds if (fold, seed) in common]
     if tsne_fold:
         order = [cell for cell in order if cell[0] == tsne_fold]
         if not order:

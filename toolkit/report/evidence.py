@@ -10,7 +10,6 @@ import numpy as np
 from toolkit.corpus import Utterance, speaker_order
 from toolkit.errors import ExperimentError
 from toolkit.experiment.outcome import FinishedRun, Outcome
-from toolkit.experiment.plan import read_plan
 from toolkit.statistics import Accuracies, SpeakerConfusions, Spread, pooled_accuracies, speaker_confusions, spread
 
 
@@ -78,9 +77,9 @@ class SystemRuns:
     """
 
     def __init__(self, outcome: Outcome, system: str, protocol: str, recipe: Mapping[str, Any]):
-        self.system, self.protocol, self.recipe, self.labels = system, protocol, recipe, outcome.labels
+        self.system, self.protocol, self.recipe, self.labels = system, protocol, recipe, outcome.plan.labels
         self.runs = outcome.of(system, protocol)
-        self.planned = sum((cell.system, cell.protocol) == (system, protocol) for cell in outcome.planned)
+        self.planned = sum((cell.system, cell.protocol) == (system, protocol) for cell in outcome.plan.cells)
 
     @property
     def complete(self) -> bool:
@@ -158,14 +157,13 @@ class Evidence:
 
     def __init__(self, outcome: Outcome):
         self.outcome = outcome
-        self.labels = outcome.labels
+        self.labels = outcome.plan.labels
         self._tested: dict[tuple[str, str], SystemRuns] = {}
 
     @cached_property
     def recipes(self) -> Mapping[str, Mapping[str, Any]]:
         """System -> its resolved recipe, of systems without a finished run too."""
-        plan = read_plan(self.outcome.folder)
-        return {name: plan.systems[name].recipe for name in self.outcome.systems}
+        return {name: system.recipe for name, system in self.outcome.plan.systems.items()}
 
     @cached_property
     def utterances(self) -> Mapping[str, Utterance]:
@@ -184,7 +182,7 @@ class Evidence:
 
     def tested(self, protocol: str) -> list[SystemRuns]:
         """The systems that have a finished run under a protocol, in order."""
-        return [tested for tested in self.all_of(self.outcome.systems, protocol) if tested.runs]
+        return [tested for tested in self.all_of(self.outcome.plan.systems, protocol) if tested.runs]
 
     def levels(self, system: str) -> int:
         """How many levels a system has."""
@@ -197,7 +195,7 @@ class Evidence:
 
     def stamps(self) -> tuple[str, ...]:
         """The stamps of all runs."""
-        return stamps_of(t for protocol in self.outcome.protocols for t in self.tested(protocol))
+        return stamps_of(t for protocol in self.outcome.plan.protocols for t in self.tested(protocol))
 
 
 def stamps_of(tested: Iterable[SystemRuns]) -> tuple[str, ...]:

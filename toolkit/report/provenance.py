@@ -23,10 +23,10 @@ def facts(evidence: Evidence) -> list[tuple[str, str]]:
     found = {
         "Baseline": outcome.baseline,
         "Corpus": ", ".join(dict.fromkeys(recipe["corpus"]["plugin"] for recipe in evidence.recipes.values())),
-        "Classes": ", ".join(outcome.labels),
-        "Protocols": ", ".join(outcome.protocols),
-        "Folds": "; ".join(_folds(outcome.folds)),
-        "Seeds": ", ".join(map(str, outcome.seeds)),
+        "Classes": ", ".join(outcome.plan.labels),
+        "Protocols": ", ".join(outcome.plan.protocols),
+        "Folds": "; ".join(_folds(outcome.plan.folds)),
+        "Seeds": ", ".join(map(str, outcome.plan.seeds)),
         "Cells": _cells(outcome),
         "Training time": f"{clock(sum(trained.values()))} in {len(trained)} trainings, sum over all epochs",
         "Hardware": _each_once(r.get("hardware") or r["device"] for r in results),
@@ -37,7 +37,7 @@ def facts(evidence: Evidence) -> list[tuple[str, str]]:
 
 
 def _cells(outcome: Outcome) -> str:
-    text = f"{len(outcome.runs)} of {len(outcome.planned)} done"
+    text = f"{len(outcome.runs)} of {len(outcome.plan.cells)} done"
     return f"{text}, {len(outcome.failures)} failed" if outcome.failures else text
 
 

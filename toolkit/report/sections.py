@@ -88,7 +88,7 @@ def _results(evidence: Evidence, protocol: str) -> Iterator[Section]:
                 difference_figure(evidence.all_of(systems, protocol), name=f"{name}_differences"),
             ]
         yield Section(name.replace("_", "-"), title, tuple(items))
-    protocols = evidence.outcome.protocols
+    protocols = evidence.outcome.plan.protocols
     if len(protocols) > 1:
         texts = (STEPS_NOTE,) if any(name.startswith("loso-") for name in protocols) else ()
         yield Section("protocols", "Protocols side by side", (protocol_table(evidence), step_table(evidence)), texts)

@@ -13,12 +13,12 @@ TITLES = {"ablation": "Ablation", "single_levels": "Single levels", "all_systems
 def summarise(evidence: Evidence, protocol: str) -> list[str]:
     """The size of the experiment, and the verdicts of each family of systems."""
     outcome = evidence.outcome
-    done, planned, speakers = len(outcome.runs), len(outcome.planned), len(evidence.speakers(protocol))
+    done, planned, speakers = len(outcome.runs), len(outcome.plan.cells), len(evidence.speakers(protocol))
     counts = [
-        counted(len(outcome.systems), "system"),
+        counted(len(outcome.plan.systems), "system"),
         f"protocol {protocol}",
         *([counted(speakers, "test speaker")] if speakers else []),
-        counted(len(outcome.seeds), "seed"),
+        counted(len(outcome.plan.seeds), "seed"),
     ]
     sentences = [f"{', '.join(counts)}; {done} of {counted(planned, 'cell')} done."]
     if done < planned:

@@ -32,7 +32,7 @@ def curve_figure(evidence: Evidence, choices: Choices, metric: str) -> Figure | 
         if selects_on(protocol) == "test" or protocol == "loso-as-published"
         else "Nothing was chosen by these curves: the epoch was chosen on the validation part."
     )
-    seeds = " The mean over seeds, up to the shortest training." if len(evidence.outcome.seeds) > 1 else ""
+    seeds = " The mean over seeds, up to the shortest training." if len(evidence.outcome.plan.seeds) > 1 else ""
     return Figure(
         f"curves_{metric}",
         f"{title} against epoch",

@@ -34,7 +34,7 @@ def families(evidence: Evidence) -> dict[str, list[str]]:
     one level, "all_systems" holds all.
     """
     outcome = evidence.outcome
-    others = [system for system in outcome.systems if system != outcome.baseline]
+    others = [system for system in outcome.plan.systems if system != outcome.baseline]
     if evidence.levels(outcome.baseline) == 1:
         return {"all_systems": [outcome.baseline, *others]}
     several = [system for system in others if evidence.levels(system) > 1]

@@ -9,7 +9,7 @@ def missing_table(evidence: Evidence) -> Table | None:
     """Cells that failed, then those that are not done; None where all are done."""
     outcome = evidence.outcome
     done = {(run.system, run.protocol, run.fold, run.seed) for run in outcome.runs}
-    missing = [cell for cell in outcome.planned if cell.key not in done]
+    missing = [cell for cell in outcome.plan.cells if cell.key not in done]
     if not missing:
         return None
     missing.sort(key=lambda cell: cell.key not in outcome.failures)

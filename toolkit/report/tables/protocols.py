@@ -25,7 +25,7 @@ def protocol_table(evidence: Evidence) -> Table:
             lambda system: getattr(evidence.of(system, protocol).pooled, metric, None),
         )
 
-    protocols, systems = in_order(evidence.outcome.protocols), evidence.outcome.systems
+    protocols, systems = in_order(evidence.outcome.plan.protocols), evidence.outcome.plan.systems
     columns = [Column("system", "system", value=str)]
     columns += [accuracy_column(metric, protocol) for metric in METRICS for protocol in protocols]
     missing = [
@@ -42,7 +42,7 @@ def protocol_table(evidence: Evidence) -> Table:
 
 def step_table(evidence: Evidence) -> Table:
     """The paired difference between each protocol and the next, for every system."""
-    steps = list(itertools.pairwise(in_order(evidence.outcome.protocols)))
+    steps = list(itertools.pairwise(in_order(evidence.outcome.plan.protocols)))
     columns = [
         Column("system", "system", value=lambda row: row.tested.system),
         Column("step", "step", value=lambda row: f"{row.against.protocol} → {row.tested.protocol}"),
@@ -52,7 +52,7 @@ def step_table(evidence: Evidence) -> Table:
     columns.append(SPEAKERS)
     pairs = [
         (evidence.of(system, before), evidence.of(system, after))
-        for system in evidence.outcome.systems
+        for system in evidence.outcome.plan.systems
         for before, after in steps
     ]
     rows = [Difference(after, before, _step(before, after)) for before, after in pairs]

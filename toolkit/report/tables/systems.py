@@ -13,7 +13,7 @@ def systems_table(evidence: Evidence) -> Table:
     """What each system consists of, with the pre-trained weights of each level."""
     results = {
         system: [run.results for run in evidence.outcome.runs if run.system == system]
-        for system in evidence.outcome.systems
+        for system in evidence.outcome.plan.systems
     }
     seconds: dict[str, list[float]] = {}
     for (system, *_), of_training in training_seconds(evidence).items():
@@ -33,7 +33,7 @@ def systems_table(evidence: Evidence) -> Table:
         Column("epoch", "tested epoch, mean", NUMBER, value=lambda s: _mean([r["epoch"] for r in results[s]])),
         Column("seconds", "time a training", CLOCK, value=lambda s: _mean(seconds.get(s, []))),
     ]
-    return Table("systems", "The systems", columns, evidence.outcome.systems, evidence.stamps())
+    return Table("systems", "The systems", columns, tuple(evidence.outcome.plan.systems), evidence.stamps())
 
 
 def training_seconds(evidence: Evidence) -> dict[tuple, float]:
