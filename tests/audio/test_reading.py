@@ -5,7 +5,7 @@ import pytest
 import soundfile
 import torch
 
-from toolkit.audio.reading import audio_frames, cut, decode, read_audio, resampled_length
+from toolkit.audio.reading import audio_header, cut, decode, read_audio, resampled_length
 from toolkit.errors import AudioError
 
 
@@ -45,7 +45,7 @@ def test_another_rate_is_resampled(tmp_path):
 def test_the_length_is_known_from_the_header(tmp_path, rate, samples):
     soundfile.write(tmp_path / "a.wav", tone(samples, rate), rate)
     read = read_audio(tmp_path / "a.wav", sample_rate=16000)
-    assert audio_frames(tmp_path / "a.wav", sample_rate=16000) == len(read) == resampled_length(samples, rate, 16000)
+    assert audio_header(tmp_path / "a.wav", sample_rate=16000)[0] == len(read) == resampled_length(samples, rate, 16000)
 
 
 def test_a_stretch_is_read_from_start_to_end(tmp_path):
@@ -53,7 +53,7 @@ def test_a_stretch_is_read_from_start_to_end(tmp_path):
     soundfile.write(tmp_path / "a.wav", wave, 16000, subtype="FLOAT")
     read = read_audio(tmp_path / "a.wav", sample_rate=16000, start_s=0.25, end_s=0.5)
     assert torch.equal(read, torch.from_numpy(wave[4000:8000]))
-    assert audio_frames(tmp_path / "a.wav", sample_rate=16000, start_s=0.25, end_s=0.5) == 4000
+    assert audio_header(tmp_path / "a.wav", sample_rate=16000, start_s=0.25, end_s=0.5)[0] == 4000
     assert len(read_audio(tmp_path / "a.wav", sample_rate=16000, start_s=0.75)) == 4000
 
 
@@ -79,7 +79,7 @@ def test_a_wav_that_lacks_its_last_sample_is_truncated_and_the_header_alone_show
     soundfile.write(tmp_path / "a.wav", tone(1000), 16000, subtype="PCM_16")
     (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:-2])
     with pytest.raises(AudioError, match="truncated: 2 of the bytes"):
-        audio_frames(tmp_path / "a.wav", sample_rate=16000)
+        audio_header(tmp_path / "a.wav", sample_rate=16000)
 
 
 def test_a_wav_that_was_written_into_a_pipe_has_no_true_size_and_is_read(tmp_path):
@@ -111,7 +111,7 @@ def test_what_is_no_audio_is_said_to_be_so(tmp_path):
     assert kind_of(tmp_path / "folder.wav") == "unreadable"
     assert kind_of(tmp_path / "missing.wav") == "missing"
     with pytest.raises(AudioError, match="does not exist"):
-        audio_frames(tmp_path / "missing.wav", sample_rate=16000)
+        audio_header(tmp_path / "missing.wav", sample_rate=16000)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

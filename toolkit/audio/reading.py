@@ -1,6 +1,6 @@
-"""From an audio file to mono float32 at the system's rate; segments of it.
+"""From an audio file to mono float32 at the system's rate, and the segments of it.
 
-`decode`, `opened` and `audio_frames` need no torch, so that a corpus is checked without it; `read_audio` imports it.
+Only `read_audio` and `resampler` import torch: a corpus is checked without it.
 """
 
 import math
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torchaudio.transforms import Resample
 
-TOLERANCE_S = 0.01  # manifests round times; an end this far beyond the file is the file's end
-_STREAMED = 0x7FFF0000  # data sizes from here on are placeholders of programs that wrote into a pipe
+TOLERANCE_S = 0.01  # manifests round times: an end so little beyond the file is the end of the file
+_STREAMED = 0x7FFF0000  # larger data sizes are placeholders of programs that wrote to a pipe
 
 
 class AudioFileError(AudioError):
-    """An AudioError that knows its kind.
+    """An AudioError with a kind, for `toolkit check-data`.
 
     Args:
         message: one line that names the file.
@@ -51,9 +51,9 @@ def read_audio(
     Args:
         path: any format libsndfile reads.
         sample_rate: in Hz; other rates are resampled (windowed sinc, torchaudio's defaults).
-        start_s: first moment, in seconds; None is the file's begin.
-        end_s: last moment, in seconds; None is the file's end.
-        part: (start, stop) of what is wanted of the result, in samples; no more is decoded where nothing is resampled.
+        start_s: where to begin, in seconds; None is the beginning of the file.
+        end_s: where to end, in seconds; None is the end of the file.
+        part: (start, stop) of the samples to return; only those are decoded where nothing is resampled.
 
     Returns:
         [samples], float32.
@@ -74,28 +74,21 @@ def read_audio(
     return wave if part is None else wave[part[0] : part[1]]
 
 
-def audio_frames(
-    path: str | Path, *, sample_rate: int, start_s: float | None = None, end_s: float | None = None
-) -> int:
-    """Return how many samples `read_audio` returns for the same arguments, from the file's header alone.
-
-    Raises:
-        AudioError: as `read_audio`, but for what only decoding shows.
-    """
-    return audio_header(path, sample_rate=sample_rate, start_s=start_s, end_s=end_s)[0]
-
-
 def audio_header(
     path: str | Path, *, sample_rate: int, start_s: float | None = None, end_s: float | None = None
 ) -> tuple[int, int]:
-    """Return what `audio_frames` returns, and the file's own rate in Hz."""
+    """Return how many samples `read_audio` returns for the same arguments, and the file's own rate in Hz.
+
+    Raises:
+        AudioError: as `read_audio`, except for errors that only decoding finds.
+    """
     with _open(path) as file:
         start, stop = _stretch(path, file.frames, file.samplerate, start_s, end_s)
         return resampled_length(stop - start, file.samplerate, sample_rate), file.samplerate
 
 
 def decode(path: str | Path, *, start_s: float | None = None, end_s: float | None = None) -> tuple[np.ndarray, int]:
-    """Read a file, or a stretch of it, as it is; arguments and errors as for `read_audio`.
+    """Read a file, or a stretch of it, at its own rate; arguments and errors as for `read_audio`.
 
     Returns:
         [frames, channels], float32, full scale at 1, and the file's rate in Hz.
@@ -105,7 +98,7 @@ def decode(path: str | Path, *, start_s: float | None = None, end_s: float | Non
 
 
 class AudioStretch:
-    """A file, or a stretch of it, that is read in order, as much at a time as is asked for.
+    """A file, or a stretch of it, that is read in order, block by block.
 
     Args:
         path: the file's, for messages.
@@ -127,7 +120,7 @@ class AudioStretch:
         """The next frames, fewer at the end: [frames, channels], float32, full scale at 1.
 
         Raises:
-            AudioError: if they cannot be decoded, are not there, or hold NaN or infinite samples.
+            AudioError: if they cannot be decoded, are missing, or hold NaN or infinite samples.
         """
         wanted = min(frames, self._stop - self._next)
         try:
@@ -185,7 +178,7 @@ def cut(samples: int, *, segment_samples: int) -> list[tuple[int, int]]:
 
 @lru_cache(maxsize=16)
 def resampler(rate: int, new_rate: int) -> "Resample":
-    """The resampling from one rate to another (windowed sinc, torchaudio's defaults, in float32); made once."""
+    """The resampling from one rate to another (windowed sinc, torchaudio's defaults, in float32), cached."""
     import torch
     from torchaudio.transforms import Resample
 
@@ -201,10 +194,7 @@ def _open(path: str | Path) -> soundfile.SoundFile:
         raise AudioFileError(f"{path} does not exist", "missing") from None
     except OSError as error:
         raise AudioFileError(f"{path} cannot be read: {error.strerror or error}", "unreadable") from None
-    except (
-        soundfile.SoundFileError,
-        TypeError,
-    ) as error:  # TypeError: soundfile wants to know the rate of .raw
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: soundfile needs a rate for .raw
         kind = "empty" if path.stat().st_size == 0 else "unreadable"
         what = "is an empty file" if kind == "empty" else f"is not audio that can be read: {_cause(error)}"
         raise AudioFileError(f"{path} {what}", kind) from None
@@ -212,7 +202,7 @@ def _open(path: str | Path) -> soundfile.SoundFile:
         file.close()
     if missing:
         raise AudioFileError(
-            f"{path} is truncated: {missing} of the bytes that its header promises are not there; get the file again",
+            f"{path} is truncated: {missing} of the bytes that its header promises are missing; get the file again",
             "truncated",
         )
     if not file.frames:
@@ -221,7 +211,7 @@ def _open(path: str | Path) -> soundfile.SoundFile:
 
 
 def _shortfall(path: Path) -> int:
-    """Return the bytes that a WAV or AIFF data chunk promises beyond the file's end (libsndfile is mute)."""
+    """Return the bytes that a WAV or AIFF data chunk promises beyond the end of the file (libsndfile ignores it)."""
     with path.open("rb") as file:
         head = file.read(12)
         form = head[:4], head[8:]
@@ -251,5 +241,5 @@ def _stretch(path: str | Path, frames: int, rate: int, start_s: float | None, en
 
 
 def _cause(error: Exception) -> str:
-    """Libsndfile's own words; the exception's text repeats the path."""
+    """Libsndfile's own message; the exception's text repeats the path."""
     return str(getattr(error, "error_string", error)).strip().rstrip(".")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from toolkit.audio.reading import audio_frames
+from toolkit.audio.reading import audio_header
 from toolkit.corpus import Utterance
 from toolkit.corpus.protocols import selects_on
 from toolkit.corpus.targets import LABEL, Target
@@ -78,7 +78,7 @@ def write_results(
 
 def utterance_seconds(utterance: Utterance, *, sample_rate: int) -> float:
     """How long an utterance lasts."""
-    samples = audio_frames(utterance.path, sample_rate=sample_rate, start_s=utterance.start, end_s=utterance.end)
+    samples, _ = audio_header(utterance.path, sample_rate=sample_rate, start_s=utterance.start, end_s=utterance.end)
     return samples / sample_rate
 
 

@@ -76,7 +76,7 @@ def _utterance(file: Path) -> Utterance | None:
         raise CorpusError(f"{file} is not named as RAVDESS names its files: 03-01-05-01-02-01-12.wav")
     modality, channel, emotion, intensity, statement, repetition, actor = match.groups()
     if file.parent.name != f"Actor_{actor}" or int(actor) not in _GROUP_OF:
-        raise CorpusError(f"{file} names actor {actor} but is in folder {file.parent.name}")
+        raise CorpusError(f"{file} is of actor {actor}, in folder {file.parent.name}; actors are 01 to 24")
     if modality != _AUDIO_ONLY or channel != _SPEECH:
         return None
     return Utterance(

@@ -97,8 +97,8 @@ def test_a_wrong_folder_is_one_line_that_says_what_was_found_and_expected(tmp_pa
     [
         ("Actor_01/hello.wav", "hello.wav is not named as RAVDESS names its files"),
         ("Actor_01/03-01-09-01-01-01-01.wav", "is not named as RAVDESS"),
-        ("Actor_01/03-01-01-01-01-01-02.wav", "says actor 02 in folder Actor_01"),
-        ("Actor_25/03-01-01-01-01-01-25.wav", "says actor 25"),
+        ("Actor_01/03-01-01-01-01-01-02.wav", "is of actor 02, in folder Actor_01"),
+        ("Actor_25/03-01-01-01-01-01-25.wav", "is of actor 25"),
         ("Actor_01/01-01-01-01-01-01-01.wav", "is not RAVDESS's speech part: it holds Actor_01"),
     ],
 )
