@@ -1,4 +1,3 @@
-import importlib.metadata
 import json
 import time
 
@@ -8,7 +7,7 @@ from throwaway import good, install
 from toolkit import PluginSpec
 from toolkit.errors import AmbiguousPlugin, BrokenPlugin, PluginError, RecipeError, UnknownPlugin
 from toolkit.plugins import probing
-from toolkit.plugins.declarations import Declaration, read_declaration
+from toolkit.plugins.declarations import Declaration, installed, read_declaration
 from toolkit.plugins.plugin import Plugin
 from toolkit.plugins.registry import Registry, default_registry, discover
 from toolkit.recipe.locations import Keys, Location, Mark
@@ -297,13 +296,6 @@ def test_kind_of_asks_where_a_name_has_several():
         registry.kind_of("linea")
 
 
-def test_entry_points_can_be_passed_in(tmp_path, monkeypatch, cache):
-    install(tmp_path, "passed-dist", good("extractor", "passed"))
-    monkeypatch.syspath_prepend(str(tmp_path))
-    entry_points = importlib.metadata.distribution("passed-dist").entry_points
-    assert [info.name for info in discover(entry_points).list_plugins()] == ["passed"]
-
-
 def test_discovery_happens_once_per_process():
     assert default_registry() is default_registry()
 
@@ -313,8 +305,7 @@ def test_our_own_declarations_need_no_subprocess(monkeypatch):
         raise AssertionError("a subprocess was started")
 
     monkeypatch.setattr(probing, "ask_subprocess", refuse)
-    own = importlib.metadata.distribution("audio-classification-toolkit").entry_points.select(group="toolkit")
-    infos = discover(own).list_plugins()
+    infos = discover(only("audio-classification-toolkit")).list_plugins()
     assert {info.status for info in infos} == {"ok"}
     assert {info.kind for info in infos} >= {"extractor", "fusion", "head", "loss", "corpus"}
 
@@ -332,7 +323,7 @@ def probes(monkeypatch):
 
 
 def only(distribution):
-    return list(importlib.metadata.distribution(distribution).entry_points)
+    return [declaration for declaration in installed() if declaration.distribution == distribution]
 
 
 def test_an_answer_is_kept_until_the_source_changes(tmp_path, monkeypatch, cache, probes):
@@ -372,7 +363,7 @@ def test_a_damaged_cache_file_is_replaced(tmp_path, monkeypatch, cache, damage):
     monkeypatch.setattr(probing, "ask_subprocess", lambda module: {"specs": []})
     cache.parent.mkdir(parents=True)
     cache.write_text(damage)
-    discover([importlib.metadata.EntryPoint("x", "some_module", "toolkit")])
+    discover([Declaration("some-dist", "1.0", "x", "some_module")])
     assert any(entry.get("answer") == {"specs": []} for entry in json.loads(cache.read_text()).values())
 
 
@@ -380,8 +371,8 @@ def test_a_cache_folder_that_cannot_be_written_costs_nothing(tmp_path, monkeypat
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr(probing, "ask_subprocess", lambda module: {"error": "x"})
-    entry_point = importlib.metadata.EntryPoint("x", "some_module", "toolkit")
-    assert [info.status for info in discover([entry_point]).list_plugins()] == ["broken"]
+    declaration = Declaration("some-dist", "1.0", "x", "some_module")
+    assert [info.status for info in discover([declaration]).list_plugins()] == ["broken"]
 
 
 def test_a_module_that_hangs_is_asked_once_and_again_when_the_limit_changes(tmp_path, monkeypatch, cache, probes):

@@ -5,9 +5,11 @@ pluggy's own loading lets one failure end it, and says nothing of a misspelt hoo
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint, distributions
+from importlib.util import find_spec
+from pathlib import Path
 
 import pluggy
 from packaging.utils import canonicalize_name
@@ -39,6 +41,11 @@ class Declaration:
     problem: str = ""
 
     @property
+    def package(self) -> str:
+        """The importable top-level name that holds the module."""
+        return self.module.partition(":")[0].partition(".")[0]
+
+    @property
     def own(self) -> bool:
         """Whether it is part of this distribution."""
         return same_distribution(self.distribution, DISTRIBUTION)
@@ -63,12 +70,17 @@ def installed() -> list[Declaration]:
     return [declaration for declarations in found.values() for declaration in declarations]
 
 
-def from_entry_points(entry_points: Iterable[EntryPoint]) -> list[Declaration]:
-    """The same for given entry points."""
-    return [
-        Declaration(e.dist.name if e.dist else "?", e.dist.version if e.dist else "?", e.name, e.value)
-        for e in entry_points
-    ]
+def source_files(package: str) -> list[Path]:
+    """The Python files of an importable top-level name, which is not imported."""
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        return []
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    found = sorted(file for folder in folders for file in folder.rglob("*.py"))
+    return found or ([Path(spec.origin)] if spec.origin else [])
 
 
 def read_declaration(module: str) -> list[PluginSpec]:

@@ -22,7 +22,7 @@ class Kind:
         recipe: where recipes name its plugins: the dotted path of one, or of a mapping by name.
         suite: "package.module:Class", a `toolkit.testing.Case` that tries out the contract.
         summary: of the plugin that `toolkit new-plugin` writes.
-        templates: folder of that plugin's templates, in toolkit/plugins/scaffold/template or absolute.
+        templates: folder of that plugin's templates; toolkit/plugins/scaffold/template/NAME where "".
         bundled: whether a trained system needs its plugins.
         reads_folder: whether its plugins read a data folder.
     """
@@ -33,7 +33,7 @@ class Kind:
     recipe: str
     suite: str
     summary: str
-    templates: str
+    templates: str = ""
     bundled: bool = False
     reads_folder: bool = False
 
@@ -46,7 +46,6 @@ _ALL = (
         recipe="model.levels",
         suite="toolkit.testing.extractors:ExtractorContract",
         summary="Level, zero crossings and spectral centroid of short frames",
-        templates="extractor",
         bundled=True,
     ),
     Kind(
@@ -56,7 +55,6 @@ _ALL = (
         recipe="model.fusion",
         suite="toolkit.testing.fusions:FusionCase",
         summary="Mean over time of every level, projected and averaged",
-        templates="fusion",
         bundled=True,
     ),
     Kind(
@@ -66,7 +64,6 @@ _ALL = (
         recipe="model.heads",
         suite="toolkit.testing.heads:HeadCase",
         summary="Cosine to a learned direction for each class",
-        templates="head",
         bundled=True,
     ),
     Kind(
@@ -76,7 +73,6 @@ _ALL = (
         recipe="model.losses",
         suite="toolkit.testing.losses:LossCase",
         summary="Focal loss: cross entropy in which easy rows count less",
-        templates="loss",
     ),
     Kind(
         name="corpus",
@@ -85,7 +81,6 @@ _ALL = (
         recipe="corpus",
         suite="toolkit.testing.corpora:CorpusCase",
         summary="Recordings in one folder for each class",
-        templates="corpus",
         reads_folder=True,
     ),
 )

@@ -103,8 +103,7 @@ class Plugin:
         Raises:
             RecipeError: with the argument's location. BrokenPlugin: as `load`.
         """
-        what = f"{self.spec.kind} {self.spec.name!r}"
-        return check_arguments(self.load(), args or {}, context=self.context, what=what, where=self.where)
+        return self._checked(self.load(), args)
 
     def build(self, args: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None) -> Any:
         """Make an instance.
@@ -117,7 +116,8 @@ class Plugin:
             RecipeError: if an argument does not fit, or the constructor refuses its value.
             PluginError: if the class cannot be imported or built.
         """
-        checked, cls = self.check_args(args), self.load()
+        cls = self.load()
+        checked = self._checked(cls, args)
         named = {argument.name for argument in read_arguments(cls, self.context) if argument.given}
         given = {key: value for key, value in (context or {}).items() if key in named}
         try:
@@ -134,3 +134,7 @@ class Plugin:
         if not self.declaration.own:
             vars(built)[ORIGIN] = self  # past nn.Module's and a frozen dataclass's own __setattr__
         return built
+
+    def _checked(self, cls: type, args: Mapping[str, Any] | None) -> dict[str, Any]:
+        what = f"{self.spec.kind} {self.spec.name!r}"
+        return check_arguments(cls, args or {}, context=self.context, what=what, where=self.where)

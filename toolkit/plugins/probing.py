@@ -6,23 +6,21 @@ distribution's version, its source, or what is installed beside it changes.
 
 import contextlib
 import hashlib
-import importlib.util
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
 from toolkit.errors import BrokenPlugin, PluginError, one_line
 from toolkit.files import cache_folder, write_whole
 from toolkit.hookspecs import PluginSpec
-from toolkit.plugins.declarations import Declaration, read_declaration
+from toolkit.plugins.declarations import Declaration, read_declaration, source_files
 
 Answer = list[PluginSpec] | BrokenPlugin
 
@@ -111,8 +109,10 @@ def ask_subprocess(module: str, *, limit: float | None = None) -> dict[str, Any]
             process.wait(limit)
         except subprocess.TimeoutExpired:
             return {"error": f"importing {module} took longer than {limit:g} s ({LIMIT} sets the limit)"}
-        finally:
-            _kill(process)
+        finally:  # with whatever it has started
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         try:
             return json.loads(answer.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -137,51 +137,22 @@ def _specs(answer: Mapping[str, Any]) -> Answer:
         return BrokenPlugin(f"its kept answer cannot be read: {one_line(error)}")
 
 
-def _kill(process: subprocess.Popen) -> None:
-    """End the child with whatever it has started."""
-    with contextlib.suppress(OSError):
-        if hasattr(os, "killpg"):
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
-    process.wait()
-
-
 def _key(declaration: Declaration, environment: Sequence[str]) -> str:
-    parts = [FORMAT, sys.version, time_limit(), asdict(declaration), environment, list(_sources(declaration.module))]
+    states = []
+    for file in source_files(declaration.package):
+        with contextlib.suppress(OSError):
+            states.append((str(file), file.stat().st_size, file.stat().st_mtime_ns))
+    parts = [FORMAT, sys.version, time_limit(), asdict(declaration), environment, states]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _environment() -> list[str]:
-    """What is installed: another distribution can mend or break a plugin's import."""
+    """What is installed: another distribution can repair or break a plugin's import."""
     found = [*sys.path, os.environ.get("PYTHONPATH", "")]
     for entry in sys.path:
         with contextlib.suppress(OSError):
             found += sorted(name for name in os.listdir(entry or ".") if name.endswith((".dist-info", ".egg-info")))  # noqa: PTH208
     return found
-
-
-def _sources(module: str) -> Iterator[tuple[str, int, int]]:
-    """Path, size and time of the declaration's file and of those beside it in its packages; imports nothing."""
-    spec: ModuleSpec | None = None
-    prefix = ""
-    for part in module.partition(":")[0].split("."):
-        prefix = f"{prefix}.{part}".lstrip(".")
-        try:
-            if "." not in prefix:
-                spec = importlib.util.find_spec(prefix)
-            else:
-                spec = PathFinder.find_spec(prefix, spec.submodule_search_locations) if spec else None
-        except (ImportError, ValueError, AttributeError):
-            return
-        if spec is None:
-            return
-        folders = spec.submodule_search_locations
-        files = [file for folder in folders for file in sorted(Path(folder).glob("*.py"))] if folders else []
-        for file in files or ([Path(spec.origin)] if spec.origin else []):
-            with contextlib.suppress(OSError):
-                status = file.stat()
-                yield str(file), status.st_size, status.st_mtime_ns
 
 
 def _read_kept() -> dict[str, Any]:

@@ -4,15 +4,14 @@ A distribution's declaration is read by itself: a broken one is listed with its 
 distributions that declare one kind and name are ambiguous until the recipe writes `distribution:name`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from importlib.metadata import EntryPoint
 from typing import Any, Literal
 
 from toolkit.errors import AmbiguousPlugin, BrokenPlugin, UnknownPlugin, did_you_mean, join
 from toolkit.hookspecs import PluginSpec
-from toolkit.plugins.declarations import Declaration, from_entry_points, installed, same_distribution
+from toolkit.plugins.declarations import Declaration, installed, same_distribution
 from toolkit.plugins.kinds import KINDS, kind_called
 from toolkit.plugins.plugin import Plugin
 from toolkit.plugins.probing import read_declarations
@@ -163,14 +162,14 @@ class Registry:
         return f" Broken, and perhaps where it is declared: {join(broken)}." if broken else ""
 
 
-def discover(entry_points: Iterable[EntryPoint] | None = None, *, refresh: bool = False) -> Registry:
-    """Read the declarations of all installed distributions; nothing that a plugin does makes this fail.
+def discover(declarations: Sequence[Declaration] | None = None, *, refresh: bool = False) -> Registry:
+    """Read what distributions declare; nothing that a plugin does makes this fail.
 
     Args:
-        entry_points: read these and no others.
+        declarations: read these; those of all installed distributions where None.
         refresh: ask other distributions again, whatever was kept of their answers.
     """
-    declarations = installed() if entry_points is None else from_entry_points(entry_points)
+    declarations = installed() if declarations is None else declarations
     return Registry(zip(declarations, read_declarations(declarations, refresh=refresh), strict=True))
 
 

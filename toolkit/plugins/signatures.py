@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+import textwrap
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -141,22 +142,15 @@ def parse_args_section(docstring: str) -> dict[str, str]:
     ...     ''')
     {'low': 'lower bound, in Hz.', 'high': 'upper bound.'}
     """
+    section = re.search(
+        r"^Arg(?:ument)?s:[ ]*\n((?:[ \t].*\n|[ \t]*\n)*)", f"{inspect.cleandoc(docstring)}\n", re.MULTILINE
+    )
     entries: dict[str, str] = {}
-    name, depth, inside_section = "", 0, False
-    for line in inspect.cleandoc(docstring).splitlines():
-        indent = len(line) - len(line.lstrip())
-        if not inside_section:
-            inside_section = line.rstrip() in ("Args:", "Arguments:")
-        elif line.strip() and indent == 0:
-            break
-        elif line.strip():
-            depth = depth or indent
-            match = re.match(r"\*{0,2}(\w+)(?: \([^)]*\))?:\s*(.*)", line.strip()) if indent == depth else None
-            if match:
-                name = match[1]
-                entries[name] = match[2]
-            elif name:
-                entries[name] = f"{entries[name]} {line.strip()}".strip()
+    for line in textwrap.dedent(section[1]).splitlines() if section else ():
+        if match := re.match(r"\*{0,2}(\w+)(?: \([^)]*\))?:\s*(.*)", line):
+            name, entries[match[1]] = match[1], match[2]
+        elif entries and line.strip():
+            entries[name] = f"{entries[name]} {line.strip()}".strip()
     return entries
 
 

@@ -1,14 +1,13 @@
 """Which code a recipe uses: versions of the distributions and of the libraries, editable ones with a hash; no torch."""
 
 import hashlib
-import importlib.util
 import json
 import platform
 from collections.abc import Iterable
 from importlib.metadata import distributions, version
-from pathlib import Path
 
 from toolkit.files import DISTRIBUTION
+from toolkit.plugins.declarations import source_files
 from toolkit.plugins.kinds import parts
 from toolkit.plugins.registry import find_part
 from toolkit.recipe.schema import Recipe
@@ -43,14 +42,6 @@ def code_version(name: str, packages: Iterable[str]) -> str:
         return version(name)
     digest = hashlib.sha256()
     for package in sorted(packages):
-        for path in _sources(package):
+        for path in source_files(package):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return f"{version(name)}+{digest.hexdigest()[:8]}"
-
-
-def _sources(package: str) -> list[Path]:
-    spec = importlib.util.find_spec(package)
-    if spec is None:
-        return []
-    folders = [Path(folder) for folder in spec.submodule_search_locations or []]
-    return sorted(p for f in folders for p in f.rglob("*.py")) or [Path(spec.origin)]

@@ -56,6 +56,11 @@ class Package:
         return self.name.replace("-", "_")
 
     @property
+    def templates(self) -> Path:
+        """The folder of the kind's templates."""
+        return TEMPLATES / (self.kind.templates or self.kind.name)
+
+    @property
     def source(self) -> str:
         """Its folder inside the package's: src/my_prosody."""
         return f"src/{self.module}"
@@ -85,7 +90,7 @@ class Package:
             "test.py.j2": f"tests/test_{self.module}.py",
             "recipe.yaml.j2": f"{self.name}.yaml",
         }
-        for template in sorted((TEMPLATES / self.kind.templates).glob("*.j2")):
+        for template in sorted(self.templates.glob("*.j2")):
             found[renamed.get(template.name, f"{self.source}/{template.stem}")] = template.name
         return found
 
@@ -98,7 +103,7 @@ class Package:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
         environment = Environment(
-            loader=FileSystemLoader([TEMPLATES / self.kind.templates, TEMPLATES], encoding="utf-8"),
+            loader=FileSystemLoader([self.templates, TEMPLATES], encoding="utf-8"),
             autoescape=False,  # it is Python, YAML and TOML; all names are checked
             undefined=StrictUndefined,
             trim_blocks=True,
