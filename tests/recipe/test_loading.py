@@ -10,14 +10,14 @@ from recipe_files import BASE, args_of, refused
 from toolkit.errors import RecipeError
 from toolkit.recipe.field_checks import RESERVED
 from toolkit.recipe.loading import dump_recipe, find_recipe, load_recipe, read_recipe_dict
-from toolkit.recipe.schema import CovariateSpec, HeadSpec, LevelSpec, Recipe
+from toolkit.recipe.schema import CovariateSpec, HeadSpec, PartSpec, Recipe
 from toolkit.recipe.training import TrainingSpec
 
 
 def test_a_recipe_is_frozen_values_with_defaults(write):
     recipe = load_recipe(write("base.yaml", BASE))
     assert recipe.name == "base"
-    assert recipe.model.levels["mfcc"] == LevelSpec(plugin="mfcc", args={"n_mfcc": 40, "hop": 160})
+    assert recipe.model.levels["mfcc"] == PartSpec(plugin="mfcc", args={"n_mfcc": 40, "hop": 160})
     assert (recipe.training.batch_size, recipe.training.optimizer.learning_rate) == (64, 1e-5)
     assert (recipe.audio.segment_seconds, recipe.audio.segment_samples, recipe.audio.tail) == (3.0, 48000, "weighted")
     assert recipe.model.losses["classification"].on == "*"
@@ -109,7 +109,7 @@ def test_reserved_names_are_those_that_torch_reserves():
 
 
 def test_a_missing_part_is_named(write):
-    with refused(r"^protocol in x\.yaml: this key is missing; a mapping is needed"):
+    with refused(r"^protocol\.name in x\.yaml: this key is missing; text is needed"):
         load_recipe(write("x.yaml", "corpus: {plugin: iemocap}"))
 
 
@@ -170,7 +170,7 @@ def test_what_is_no_recipe_is_named_with_what_is_needed(write, tmp_path):
     write("README.md", "# Recipes\n")
     with refused(r"^empty\.yaml is empty: keys such as 'model:' are needed\."):
         load_recipe(tmp_path / "empty.yaml")
-    with refused(r"^corpus in named\.yaml: this key is missing"):
+    with refused(r"^corpus\.plugin in named\.yaml: this key is missing"):
         load_recipe(tmp_path / "named.yaml")
     with refused(r"README\.md is no recipe: those end in \.yaml or \.yml\."):
         load_recipe(tmp_path / "README.md")

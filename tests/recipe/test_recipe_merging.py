@@ -7,7 +7,7 @@ from recipe_files import BASE, args_of, refused
 
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.references import arithmetic
-from toolkit.recipe.schema import CovariateSpec, LevelSpec
+from toolkit.recipe.schema import CovariateSpec, PartSpec
 
 
 def test_a_child_says_only_what_differs(child):
@@ -26,7 +26,7 @@ def test_lists_are_replaced_and_not_joined(child):
 
 def test_null_removes_what_is_inherited(child):
     recipe = child("model: {levels: {wav2vec2: null, mfcc: {args: {hop: null}}}}")
-    assert recipe.model.levels == {"mfcc": LevelSpec(plugin="mfcc", args={"n_mfcc": 40})}
+    assert recipe.model.levels == {"mfcc": PartSpec(plugin="mfcc", args={"n_mfcc": 40})}
 
 
 def test_null_of_a_key_with_a_default_is_the_default(child):

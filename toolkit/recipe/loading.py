@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import RecipeError
-from toolkit.recipe.locations import Keys, Mark
+from toolkit.recipe.locations import Keys, Location, Mark
 from toolkit.recipe.merging import merge
-from toolkit.recipe.overrides import Override, override_tree
-from toolkit.recipe.reading import FILE_KEYS, check_keys, default_at, read_plain, read_recipe
+from toolkit.recipe.overrides import override_tree
+from toolkit.recipe.reading import FILE_KEYS, check_keys, defaults, read_plain
 from toolkit.recipe.references import resolve
 from toolkit.recipe.schema import Recipe
 from toolkit.recipe.yaml_files import read_yaml
@@ -26,7 +26,7 @@ OF_ONE_SYSTEM = ("name", "published")  # what a file that extends another one do
 
 def load_recipe(
     path: str | Path,
-    overrides: Iterable[Override | str] = (),
+    overrides: Iterable[str] = (),
     *,
     data_available: bool = True,
     trust: bool = False,
@@ -38,7 +38,7 @@ def load_recipe(
 
     Args:
         path: the recipe; looked for as `find_recipe` does.
-        overrides: (dotted key, text) pairs, or command-line tokens such as "--training.epochs=3".
+        overrides: command-line tokens such as "--training.epochs=3".
         data_available: False merges each file's `without_data` onto the file's own keys.
         trust: run the tags that run code. Only for files whose author you trust.
         search_folder: where to look first, e.g. the folder of a recipe's train.py.
@@ -54,7 +54,8 @@ def load_recipe(
     changes = override_tree(overrides, tree, folder=found.parent, trust=trust)
     tree = merge(tree, changes)
     tree.setdefault("name", found.stem)
-    return read_recipe(resolve(tree, default_at), found.name)
+    tree = resolve(merge(defaults(), tree))
+    return read_plain(Recipe, tree, Location("", Mark(found.name), tree))
 
 
 def find_recipe(name: str | Path, folder: Path | None = None) -> Path:

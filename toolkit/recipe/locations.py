@@ -34,7 +34,9 @@ class Mark:
     @property
     def exact(self) -> str:
         """With the column, for errors in the YAML itself."""
-        return f"{self.source}, line {self.line}, column {self.column}" if self.source else str(self)
+        if not self.source:
+            return str(self)
+        return f"{self.source}, line {self.line}, column {self.column}" if self.line else self.source
 
 
 COMMAND_LINE = Mark("")

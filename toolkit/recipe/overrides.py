@@ -5,20 +5,20 @@ under the same rules as in files; where text is wanted (a folder, a fold) they a
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from toolkit.errors import RecipeError, did_you_mean, nearest
-from toolkit.recipe.locations import COMMAND_LINE, Keys, Location
+from toolkit.errors import RecipeError, nearest
+from toolkit.recipe.locations import COMMAND_LINE, Keys
 from toolkit.recipe.reading import FILE_KEYS, annotation_at, check_keys, known_paths, spelled_out, text_is_wanted
 from toolkit.recipe.yaml_files import read_text
 
 SHORT = {"device": "training.device", "precision": "training.precision"}
-Override = tuple[str, str]
+PARTS = (("model", "levels"), ("model", "heads"), ("model", "losses"))  # which a file that `extends` adds
 
 
-def parse_tokens(tokens: Sequence[str]) -> list[Override]:
+def parse_tokens(tokens: Iterable[str]) -> list[tuple[str, str]]:
     """Split what a command line holds into (dotted key, text of the value).
 
     >>> parse_tokens(["--training.epochs=3", "--model.fusion.args.dim", "64"])
@@ -42,13 +42,11 @@ def parse_tokens(tokens: Sequence[str]) -> list[Override]:
     return pairs
 
 
-def override_tree(
-    overrides: Iterable[Override | str], tree: Keys, *, folder: Path | None = None, trust: bool = False
-) -> Keys:
+def override_tree(tokens: Iterable[str], tree: Keys, *, folder: Path, trust: bool = False) -> Keys:
     """Overrides as a tree to merge onto a recipe's.
 
     Args:
-        overrides: (dotted key, text) pairs, or the tokens of a command line.
+        tokens: of the command line.
         tree: the recipe they change; which levels, heads and losses there are is read from it.
         folder: where included files are looked for.
         trust: whether tags that run code are allowed.
@@ -59,23 +57,20 @@ def override_tree(
     Raises:
         RecipeError: for an unknown key, a missing value, or a value that is not YAML.
     """
-    overrides = list(overrides)
-    tokens = [override for override in overrides if isinstance(override, str)]
-    pairs = [override for override in overrides if not isinstance(override, str)] + parse_tokens(tokens)
     out = Keys()
-    for key, text in pairs:
+    for key, text in parse_tokens(tokens):
         path = tuple(SHORT.get(key, key).split("."))
         if path[0] in FILE_KEYS:
             raise RecipeError(f"--{key}: {path[0]} stands in recipe files only.")
-        if annotation_at(path) is None:
+        in_part = path[:2] in PARTS and len(path) > 2
+        if annotation_at(path) is None or (in_part and ".".join(path[:3]) not in known_paths(tree)):
             raise _unknown(key, tree)
         _put(out, path, spelled_out(_value(path, text, folder, trust), annotation_at(path), COMMAND_LINE))
     check_keys(out)
-    _check_names(out, tree)
     return out
 
 
-def _value(path: tuple[str, ...], text: str, folder: Path | None, trust: bool) -> Any:
+def _value(path: tuple[str, ...], text: str, folder: Path, trust: bool) -> Any:
     key = ".".join(path)
     if not text.strip():
         raise RecipeError(f"--{key} has no value. Write --{key} VALUE, null for none, or '\"\"' for empty text.")
@@ -85,26 +80,6 @@ def _value(path: tuple[str, ...], text: str, folder: Path | None, trust: bool) -
         return read_text(text, folder=folder, trust=trust)
     except RecipeError as error:
         raise RecipeError(f"--{key} {error}") from None
-
-
-def _check_names(changes: Keys, tree: Keys) -> None:
-    """Refuse levels, heads and losses that the recipe does not have."""
-    for family in ("levels", "heads", "losses"):
-        known = _at(tree, "model", family)
-        for name in _at(changes, "model", family):
-            if name not in known:
-                location = Location(f"model.{family}.{name}", COMMAND_LINE)
-                hint = did_you_mean(name, known)
-                raise RecipeError(
-                    f"{location}: the recipe has none of this name.{hint} A file that `extends` it can add one."
-                )
-
-
-def _at(tree: Keys, *path: str) -> Keys:
-    for part in path:
-        inner = tree.get(part)
-        tree = inner if isinstance(inner, Keys) else Keys()
-    return tree
 
 
 def _unknown(key: str, tree: Keys) -> RecipeError:

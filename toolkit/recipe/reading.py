@@ -14,6 +14,7 @@ from toolkit.recipe.type_checks import Mismatch, check_value, members, words
 
 Path = tuple[str, ...]
 FILE_KEYS = ("extends", "without_data")  # what stands in a file and not in a resolved recipe
+WHOLE = Location()
 IDENTITIES = ("plugin", "name", "source")  # keys that say what a part is
 
 
@@ -30,14 +31,15 @@ def annotation_at(path: Path) -> Any:
     return annotation
 
 
-def default_at(path: Path) -> Any:
-    """The value that holds at a path where a recipe is silent; KeyError where there is none."""
-    value: Any = _defaults(Recipe)
-    for key in path:
-        value = value[key] if isinstance(value, dict) else {}[key]
-    if isinstance(value, dict):
-        raise KeyError(path[-1])
-    return value
+def defaults(cls: type = Recipe) -> Keys:
+    """What holds where a recipe is silent, as a tree."""
+    tree = Keys()
+    for key, (kind, default) in _schema(cls).items():
+        if is_dataclass(kind):
+            tree[key] = defaults(kind)
+        elif default is not MISSING:
+            tree[key] = plain_values(default)
+    return tree
 
 
 def null_is_value(path: Path) -> bool:
@@ -104,22 +106,18 @@ def check_keys(tree: Keys, path: Path = (), also: tuple[str, ...] = ()) -> None:
             check_keys(tree[key], (*path, key))
 
 
-def read_recipe(tree: Keys, source: str) -> Recipe:
-    """Make a Recipe of a resolved tree; `source` is the file that is named where a key is missing.
+def read_plain(cls: type, values: Any, location: Location = WHOLE) -> Any:
+    """Make one of the schema's dataclasses, or one like them, of plain values.
+
+    Args:
+        cls: the dataclass.
+        values: a resolved tree, or what `plain_values` gave.
+        location: of the values, for messages.
 
     Raises:
         RecipeError: for the first key or value that does not fit, with its location.
     """
-    return _read(Recipe, tree, Location("", Mark(source), tree))
-
-
-def read_plain(cls: type, values: Any) -> Any:
-    """Make one of the schema's dataclasses, or one like them, of what `plain_values` gave.
-
-    Raises:
-        RecipeError: for the first key or value that does not fit, with its dotted path.
-    """
-    return _read(cls, values, Location())
+    return _read(cls, values, location)
 
 
 def types_of(cls: type) -> dict[str, Any]:
@@ -176,15 +174,3 @@ def _schema(cls: type) -> dict[str, tuple[Any, Any]]:
         for field in fields(cls)
         if field.name != "where"
     }
-
-
-@cache
-def _defaults(cls: type) -> dict[str, Any]:
-    """What holds where a recipe is silent, as a tree."""
-    tree = {}
-    for key, (kind, default) in _schema(cls).items():
-        if default is not MISSING:
-            tree[key] = plain_values(default)
-        elif is_dataclass(kind):
-            tree[key] = _defaults(kind)
-    return tree

@@ -1,4 +1,4 @@
-"""!ref, !copy, !PLACEHOLDER and the tags that run code: looked up, filled and run in the merged recipe.
+"""!ref, !copy, !PLACEHOLDER and the tags that run code: looked up, refused and run in the merged recipe.
 
 References are looked up after files and overrides are merged, so that a changed value changes what refers to it.
 Arithmetic and trusted code are HyperPyYAML's. The look-up is not: HyperPyYAML's turns `<a.b>` into a call of getattr,
@@ -7,13 +7,13 @@ takes any text with `<` for a reference, and has no end where references lead ba
 
 import json
 import math
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from toolkit.errors import RecipeError, did_you_mean
+from toolkit.errors import RecipeError, did_you_mean, one_line
 from toolkit.recipe.locations import Keys, Mark
 
 CORE = "tag:yaml.org,2002:"
@@ -24,35 +24,25 @@ DEEPEST = 50
 
 
 @dataclass(frozen=True)
-class Reference:
-    """`!ref <a[b]> / 2`, not yet looked up."""
-
-    text: str
-    mark: Mark
-
-
-@dataclass(frozen=True)
-class Placeholder:
-    """`!PLACEHOLDER`: to be filled by an extending recipe or an override."""
-
-    mark: Mark
-
-
-@dataclass(frozen=True)
-class Code:
-    """A tag that runs code, in a trusted file: not run yet."""
+class Tagged:
+    """A value with one of HyperPyYAML's tags, as it is written: nothing is looked up or run yet."""
 
     tag: str
-    argument: Any
+    value: Any
     mark: Mark
 
+    @property
+    def is_reference(self) -> bool:
+        """Whether it is a !ref or !copy, which mean the same here."""
+        return self.tag in ("!ref", "!copy")
 
-def resolve(tree: Keys, default: Callable[[tuple[str, ...]], Any] | None = None) -> Keys:
-    """Replace every Reference by what it refers to and every Code by what it gives.
+
+def resolve(tree: Keys, *, keep_placeholders: bool = False) -> Keys:
+    """Replace every reference by what it refers to, and every tag that runs code by what it gives.
 
     Args:
-        tree: a merged recipe, or an included file, whose references look into it and whose placeholders stay.
-        default: path -> the value that holds where the recipe is silent; raises KeyError where there is none.
+        tree: a merged recipe with its defaults, or an included file, whose references look into it.
+        keep_placeholders: whether another file may still fill them.
 
     Returns:
         Plain values; each mapping still knows where its keys were written.
@@ -61,13 +51,13 @@ def resolve(tree: Keys, default: Callable[[tuple[str, ...]], Any] | None = None)
         RecipeError: for a reference to nothing or to itself, arithmetic that fails, a placeholder that is left, more
             than MOST_VALUES values.
     """
-    return _Resolver(tree, default).value(tree, ())
+    return _Resolver(tree, keep_placeholders).value(tree, ())
 
 
 class _Resolver:
-    def __init__(self, tree: Keys, default: Callable[[tuple[str, ...]], Any] | None):
-        self.tree, self.default = tree, default
-        self.open: list[Reference] = []  # references that are being looked up
+    def __init__(self, tree: Keys, keep_placeholders: bool):
+        self.tree, self.keep_placeholders = tree, keep_placeholders
+        self.open: list[Tagged] = []  # references that are being looked up
         self.values = 0
 
     def value(self, value: Any, path: tuple[str, ...], *, in_code: bool = False) -> Any:
@@ -79,22 +69,22 @@ class _Resolver:
             return Keys(items, value.marks)
         if isinstance(value, list):
             return [self.value(v, (*path, str(i)), in_code=in_code) for i, v in enumerate(value)]
-        if isinstance(value, Reference):
+        if not isinstance(value, Tagged) or (value.tag == "!PLACEHOLDER" and self.keep_placeholders):
+            return value
+        if value.is_reference:
             return self._reference(value)
-        if isinstance(value, Placeholder) and self.default is not None:
+        if value.tag == "!PLACEHOLDER":
             key = ".".join(path)
             raise RecipeError(f"{key} {value.mark}: this placeholder must be filled, for example with --{key} VALUE.")
-        if isinstance(value, Code):  # code in the argument of other code is run with it
-            code = Code(value.tag, self.value(value.argument, path, in_code=True), value.mark)
-            return code if in_code else run_code(code)
-        return value
+        code = Tagged(value.tag, self.value(value.value, path, in_code=True), value.mark)
+        return code if in_code else run_code(code)  # code in the argument of other code is run with it
 
-    def _reference(self, reference: Reference) -> Any:
+    def _reference(self, reference: Tagged) -> Any:
         if reference in self.open or len(self.open) > DEEPEST:
             problem = "leads back to itself" if reference in self.open else "goes through too many others"
-            raise RecipeError(f"{reference.mark.exact}: the reference {reference.text!r} {problem}.")
+            raise RecipeError(f"{reference.mark.exact}: the reference {reference.value!r} {problem}.")
         self.open.append(reference)
-        text = reference.text.strip()
+        text = reference.value.strip()
         if whole := POINTER.fullmatch(text):
             value = self._look_up(whole[1], reference)
         else:
@@ -103,27 +93,20 @@ class _Resolver:
         self.open.pop()
         return value
 
-    def _look_up(self, pointer: str, reference: Reference) -> Any:
+    def _look_up(self, pointer: str, reference: Tagged) -> Any:
         """The value at `a[b]` or `a.b`."""
         path = tuple(part for part in re.split(r"[\[\].]+", pointer.strip()) if part)
         value: Any = self.tree
         for part in path:
-            value = self._reference(value) if isinstance(value, Reference) else value
+            value = self._reference(value) if isinstance(value, Tagged) and value.is_reference else value
             if not isinstance(value, Mapping) or part not in value:
-                return self._default(path, did_you_mean(part, value if isinstance(value, Mapping) else ()), reference)
+                near = did_you_mean(part, value if isinstance(value, Mapping) else ())
+                raise RecipeError(
+                    f"{reference.mark.exact}: the reference {reference.value!r} finds nothing.{near} "
+                    "It is written like <audio.sample_rate>."
+                )
             value = value[part]
         return self.value(value, path)
-
-    def _default(self, path: tuple[str, ...], near: str, reference: Reference) -> Any:
-        try:
-            if self.default is not None:
-                return self.default(path)
-        except KeyError:
-            pass
-        raise RecipeError(
-            f"{reference.mark.exact}: the reference {reference.text!r} finds nothing.{near} "
-            "It is written like <audio.sample_rate>."
-        )
 
 
 def _fill(text: str, found: Mapping[str, Any], mark: Mark) -> Any:
@@ -160,7 +143,7 @@ def arithmetic(text: str) -> int | float | None:
     return None if isinstance(value, str) else value
 
 
-def run_code(code: Code) -> Any:
+def run_code(code: Tagged) -> Any:
     """Run a trusted tag by HyperPyYAML.
 
     Raises:
@@ -173,31 +156,21 @@ def run_code(code: Code) -> Any:
     try:
         value = load_hyperpyyaml(f"value: {_as_yaml(code)}")["value"]
     except Exception as error:
-        raise RecipeError(f"{code.mark.exact}: {name} failed: {type(error).__name__}: {error}") from error
+        raise RecipeError(f"{code.mark.exact}: {name} failed: {one_line(error)}") from error
     finally:
         del implicit_resolvers[known:]  # HyperPyYAML's tuples, which all later files of this process would have too
-    return _plain(value, name, code.mark)
+    try:
+        return json.loads(json.dumps(value, default=os.fspath, allow_nan=False))
+    except (TypeError, ValueError):
+        what = f"{name} gives a {type(value).__name__}"
+        raise RecipeError(f"{code.mark.exact}: {what}; a recipe holds text, numbers, lists and mappings.") from None
 
 
 def _as_yaml(value: Any) -> str:
-    if isinstance(value, Code):
-        return f"!<{value.tag}> {'' if value.argument is None else _as_yaml(value.argument)}"
+    if isinstance(value, Tagged):
+        return f"!<{value.tag}> {'' if value.value is None else _as_yaml(value.value)}"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{json.dumps(key)}: {_as_yaml(v)}" for key, v in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_as_yaml, value)) + "]"
     return json.dumps(value)
-
-
-def _plain(value: Any, name: str, mark: Mark) -> Any:
-    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return Keys({key: _plain(v, name, mark) for key, v in value.items()}, dict.fromkeys(value, mark))
-    if isinstance(value, (list, tuple)):
-        return [_plain(v, name, mark) for v in value]
-    if isinstance(value, Path):
-        return str(value)
-    if value is None or type(value) in (bool, int, float, str):
-        return value
-    raise RecipeError(
-        f"{mark.exact}: {name} gives a {type(value).__name__}; a recipe holds text, numbers, lists and mappings."
-    )

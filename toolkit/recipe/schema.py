@@ -22,26 +22,11 @@ TAKEN = {"levels": (FUSED, *GROUPS, "id", "reference", "note", "file"), "covaria
 
 @dataclass(frozen=True, kw_only=True)
 class PartSpec:
-    """A plugin with its arguments; `where` is its place in the recipe, for messages."""
+    """A plugin with its arguments: the corpus, a level's extractor, the fusion. `where` is for messages."""
 
     plugin: str
     args: Mapping[str, Any] = field(default_factory=dict)
     where: Location | str = field(default="", compare=False, repr=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CorpusSpec(PartSpec):
-    """Where the utterances come from."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LevelSpec(PartSpec):
-    """An extractor under the name the recipe gives it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FusionSpec(PartSpec):
-    """What joins the levels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +87,9 @@ class CovariateSpec:
 class ModelSpec:
     """What the system consists of."""
 
-    levels: Mapping[str, LevelSpec]
+    levels: Mapping[str, PartSpec]
     covariates: Mapping[str, CovariateSpec] = field(default_factory=dict)
-    fusion: FusionSpec
+    fusion: PartSpec
     heads: Mapping[str, HeadSpec]
     losses: Mapping[str, LossSpec]
 
@@ -191,13 +176,8 @@ class PublishedSpec:
 class Composition(Protocol):
     """What a system is built from: a recipe, or what a bundle keeps of one."""
 
-    @property
-    def audio(self) -> AudioSpec:
-        """What a segment is."""
-
-    @property
-    def model(self) -> ModelSpec:
-        """What the system consists of."""
+    audio: AudioSpec
+    model: ModelSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +185,7 @@ class Recipe:
     """Everything a recipe says, with its defaults, checked as far as that goes without its plugins."""
 
     name: str
-    corpus: CorpusSpec
+    corpus: PartSpec
     data_folder: str | None = None
     labels: tuple[str, ...] | None = None
     label_map: Mapping[str, str | None] = field(default_factory=dict)

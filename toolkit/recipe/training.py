@@ -87,24 +87,14 @@ class TrainingSpec:
 
     def __post_init__(self):
         at_least(self, 1, "epochs", "patience", "batch_size", "accumulate")
-        at_least(
-            self,
-            0,
-            "min_epochs",
-            "warmup_steps",
-            "workers",
-            "feature_cache_mb",
-            "checkpoint_minutes",
-            "checkpoint_steps",
-        )
-        if self.batch_seconds is not None and self.batch_seconds <= 0:
-            raise BadField(
-                "batch_seconds", f"must be above 0, or null for batches of batch_size, not {self.batch_seconds}."
-            )
+        at_least(self, 0, "min_epochs", "warmup_steps", "workers")
+        at_least(self, 0, "feature_cache_mb", "checkpoint_minutes", "checkpoint_steps")
+        for name, none in (("batch_seconds", "batches of batch_size"), ("max_grad_norm", "no clipping")):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise BadField(name, f"must be above 0, or null for {none}, not {value}.")
         if self.batch_seconds is not None and self.sampler != "shuffle":
             raise BadField("batch_seconds", f"goes with sampler: shuffle only, and the sampler is {self.sampler}.")
-        if self.max_grad_norm is not None and self.max_grad_norm <= 0:
-            raise BadField("max_grad_norm", f"must be above 0, or null for no clipping, not {self.max_grad_norm}.")
 
     @property
     def has_arguments(self) -> bool:

@@ -15,9 +15,11 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from toolkit.errors import RecipeError
-from toolkit.recipe.locations import Keys, Mark
-from toolkit.recipe.references import CORE, DEEPEST, MOST_VALUES, Code, Placeholder, Reference, resolve
+from toolkit.recipe.locations import COMMAND_LINE, Keys, Mark
+from toolkit.recipe.merging import merge
+from toolkit.recipe.references import CORE, DEEPEST, MOST_VALUES, Tagged, resolve
 
+LOOKED_UP = ("!ref", "!copy", "!PLACEHOLDER")
 INCLUDE = "!include:"
 CODE = ("!new:", "!apply:", "!applyref:", "!name:", "!module:", CORE + "python/")
 TEXT = tuple(CORE + name for name in ("str", "timestamp", "value"))
@@ -29,10 +31,10 @@ def read_yaml(path: Path, *, trust: bool = False) -> Keys:
 
     Args:
         path: the file.
-        trust: whether tags that run code are kept (as Code) and not refused.
+        trust: whether tags that run code are kept (as Tagged) and not refused.
 
     Returns:
-        Plain values, and Reference, Placeholder and Code where such tags stand. Included files are read in.
+        Plain values, and Tagged where the others of these tags stand. Included files are read in.
 
     Raises:
         RecipeError: if the file cannot be read, is not YAML, holds a tag or a key that is not allowed, or
@@ -41,10 +43,10 @@ def read_yaml(path: Path, *, trust: bool = False) -> Keys:
     return _read_file(Path(path), trust, including=())
 
 
-def read_text(text: str, *, source: str = "", folder: Path | None = None, trust: bool = False) -> Any:
-    """Read one value, by the same rules; `source` "" is the command line, includes are relative to `folder`."""
-    node = _compose(text, source)
-    return None if node is None else _Reader(source, folder or Path(), trust, including=()).value(node, ())
+def read_text(text: str, *, folder: Path | None = None, trust: bool = False) -> Any:
+    """Read one value from the command line, by the same rules; included files are relative to `folder`."""
+    node = _compose(text, "")
+    return None if node is None else _Reader("", folder or Path(), trust, including=()).value(node)
 
 
 def _read_file(path: Path, trust: bool, *, including: tuple[Path, ...]) -> Keys:
@@ -56,7 +58,7 @@ def _read_file(path: Path, trust: bool, *, including: tuple[Path, ...]) -> Keys:
     node = _compose(text, path.name)
     if node is None:
         raise RecipeError(f"{path.name} is empty: keys such as 'model:' are needed.")
-    values = _Reader(path.name, path.parent, trust, including=(*including, path.resolve())).value(node, ())
+    values = _Reader(path.name, path.parent, trust, including=(*including, path.resolve())).value(node)
     if not isinstance(values, Keys):
         raise RecipeError(f"{path.name}: a mapping is needed, with keys such as 'model:'.")
     return values
@@ -65,7 +67,7 @@ def _read_file(path: Path, trust: bool, *, including: tuple[Path, ...]) -> Keys:
 def _compose(text: str, source: str) -> Node | None:
     directive = re.search(r"^%YAML\s+(\S+)", text, re.MULTILINE)
     if directive and directive[1] != "1.2":
-        raise RecipeError(f"{source or 'on the command line'}: YAML 1.2 is read here, not {directive[1]}.")
+        raise RecipeError(f"{Mark(source).exact}: YAML 1.2 is read here, not {directive[1]}.")
     try:
         return YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
@@ -75,7 +77,7 @@ def _compose(text: str, source: str) -> Node | None:
         raise RecipeError(f"{mark.exact}: {error.problem or error.context}{hint}.") from None
     except (YAMLError, RecursionError, ValueError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
-        raise RecipeError(f"{source or 'on the command line'}: this is not YAML: {reason}.") from None
+        raise RecipeError(f"{Mark(source).exact}: this is not YAML: {reason}.") from None
 
 
 class _Reader:
@@ -86,53 +88,49 @@ class _Reader:
         self.scalars = YAML(typ="safe", pure=True).constructor
         self.values = 0
 
-    def value(self, node: Node, parents: tuple[int, ...]) -> Any:
-        tag = node.tag
-        self.values += 1
-        if id(node) in parents:
-            raise self._error(node, "an alias refers to what it stands in.")
-        if len(parents) > DEEPEST:
-            raise self._error(node, "it is nested too deeply.")
+    def value(self, node: Node, depth: int = 0) -> Any:
+        tag, self.values = node.tag, self.values + 1
+        if depth > DEEPEST:
+            raise self._error(node, "it is nested too deeply, or an alias refers to what it stands in.")
         if self.values > MOST_VALUES:
             raise self._error(node, f"a recipe of more than {MOST_VALUES} values is not read.")
         if tag.startswith(INCLUDE):
-            return self._include(node, parents)
+            return self._include(node, depth)
         if tag.startswith(CODE):
             self._refuse_code(node)
             empty = isinstance(node, ScalarNode) and not node.value
-            return Code(tag, None if empty else self._content(node, parents), self._mark(node))
-        kinds = {MappingNode: (CORE + "map",), SequenceNode: (CORE + "seq",)}
-        if tag in kinds.get(type(node), (*TEXT, *OTHERS, "!ref", "!copy", "!PLACEHOLDER")):
-            return self._content(node, parents)
-        raise self._unknown_tag(node)
+            return Tagged(tag, None if empty else self._content(node, depth), self._mark(node))
+        if isinstance(node, ScalarNode) and tag in LOOKED_UP:
+            return Tagged(tag, node.value, self._mark(node))
+        if tag in {MappingNode: (CORE + "map",), SequenceNode: (CORE + "seq",)}.get(type(node), (*TEXT, *OTHERS)):
+            return self._content(node, depth)
+        name = tag.replace(CORE, "!!")
+        hint = " Write !include:file.yaml." if name == "!include" else ""
+        known = "!ref, !copy, !include:file.yaml, !PLACEHOLDER"
+        raise self._error(node, f"the tag {name} cannot stand here.{hint} Known: {known}.")
 
-    def _content(self, node: Node, parents: tuple[int, ...]) -> Any:
+    def _content(self, node: Node, depth: int) -> Any:
         if isinstance(node, SequenceNode):
-            return [self.value(child, (*parents, id(node))) for child in node.value]
-        return self._mapping(node, parents) if isinstance(node, MappingNode) else self._scalar(node)
+            return [self.value(child, depth + 1) for child in node.value]
+        return self._mapping(node, depth) if isinstance(node, MappingNode) else self._scalar(node)
 
-    def _mapping(self, node: MappingNode, parents: tuple[int, ...]) -> Keys:
+    def _mapping(self, node: MappingNode, depth: int) -> Keys:
         out = Keys()
         for key_node, value_node in node.value:
             key = key_node.value
             if key_node.tag.startswith(CODE):
                 self._refuse_code(key_node)
-            if key_node.tag == CORE + "merge":
-                raise self._error(key_node, "merge keys are not known here; `extends` merges files.")
             if key_node.tag not in TEXT:
-                shown = f'; write "{key}"' if isinstance(key, str) else ""
-                raise self._error(key_node, f"a key must be text{shown}.")
+                hint = " Merge keys are not known here; `extends` merges files." if key == "<<" else ""
+                shown = f'; write "{key}"' if isinstance(key, str) and not hint else ""
+                raise self._error(key_node, f"a key must be text{shown}.{hint}")
             if key in out:
                 raise self._error(key_node, f"the key {key!r} is here twice (first {out.marks[key]}).")
-            out[key] = self.value(value_node, (*parents, id(node)))
+            out[key] = self.value(value_node, depth + 1)
             out.marks[key] = self._mark(key_node)
         return out
 
     def _scalar(self, node: ScalarNode) -> Any:
-        if node.tag in ("!ref", "!copy"):
-            return Reference(node.value, self._mark(node))
-        if node.tag == "!PLACEHOLDER":
-            return Placeholder(self._mark(node))
         if node.tag not in OTHERS:
             return node.value
         try:
@@ -143,7 +141,7 @@ class _Reader:
             raise self._error(node, f"{node.value} is not finite; a recipe's numbers are.")
         return value
 
-    def _include(self, node: Node, parents: tuple[int, ...]) -> Keys:
+    def _include(self, node: Node, depth: int) -> Keys:
         path = self.folder / node.tag.removeprefix(INCLUDE)
         if path.resolve() in self.including:
             chain = " -> ".join(p.name for p in (*self.including, path.resolve()))
@@ -153,35 +151,17 @@ class _Reader:
         if not path.is_file():
             raise self._error(node, f"the included file {path} is not there.")
         tree = _read_file(path, self.trust, including=self.including)
-        if isinstance(node, MappingNode):
-            _update(tree, self._mapping(node, parents))
-        return resolve(tree)
+        changes = self._mapping(node, depth) if isinstance(node, MappingNode) else Keys()
+        return resolve(merge(tree, changes, (path.name,)), keep_placeholders=True)
 
     def _refuse_code(self, node: Node) -> None:
         if not self.trust:
-            name = node.tag.replace(CORE, "!!")
-            problem = f"the tag {name} runs code, and a recipe only holds values."
+            problem = f"the tag {node.tag.replace(CORE, '!!')} runs code, and a recipe only holds values."
             raise self._error(node, f"{problem} If you trust whoever wrote it, pass --trust-recipe.")
 
-    def _unknown_tag(self, node: Node) -> RecipeError:
-        name = node.tag.replace(CORE, "!!")
-        hint = " Write !include:file.yaml." if name == "!include" else ""
-        known = "!ref, !copy, !include:file.yaml, !PLACEHOLDER"
-        return self._error(node, f"the tag {name} cannot stand here.{hint} Known: {known}.")
-
     def _mark(self, node: Node) -> Mark:
-        if not self.source:
-            return Mark("")
-        return Mark(self.source, node.start_mark.line + 1, node.start_mark.column + 1)
+        start = node.start_mark
+        return Mark(self.source, start.line + 1, start.column + 1) if self.source else COMMAND_LINE
 
     def _error(self, node: Node, problem: str) -> RecipeError:
         return RecipeError(f"{self._mark(node).exact}: {problem}")
-
-
-def _update(tree: Keys, changes: Keys) -> None:
-    """Change an included file's keys; mappings are merged."""
-    for key, value in changes.items():
-        if isinstance(tree.get(key), Keys) and isinstance(value, Keys):
-            _update(tree[key], value)
-        else:
-            tree[key], tree.marks[key] = value, changes.marks[key]
