@@ -150,10 +150,8 @@ def _brain(recipe: Recipe, folder: Path) -> SystemBrain:
         history=History(("valid",), Target("label", recipe.labels), patience=None, min_epochs=0),
         checkpointer=AtomicCheckpointer(folder),
         seed=1,
-        evaluation_parts={},
         targets={},
-        references=[],
-        predict_from=recipe.predict_from,
+        metrics=lambda scores: {},
         on_epoch=lambda history: None,
         on_resume=lambda epochs, steps: None,
     )

@@ -61,10 +61,8 @@ def reference_brain(folder: Path, *overrides: str) -> SystemBrain:
         history=History(("valid",), Target("label", recipe.labels), patience=None, min_epochs=0),
         checkpointer=AtomicCheckpointer(folder),
         seed=1,
-        evaluation_parts={},
         targets={},
-        references=[],
-        predict_from="emotion",
+        metrics=lambda scores: {},
         on_epoch=lambda history: None,
         on_resume=lambda epochs, steps: None,
     )

@@ -52,7 +52,7 @@ def train(recipe: Path, output: Path, overrides: tuple[str, ...], kill_at: dict[
 
     def keeping(log):
         found = read(log)
-        losses.extend(loss for _, loss in found.losses)
+        losses.extend(found[0])
         return found
 
     def dying(self):

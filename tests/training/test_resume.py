@@ -21,15 +21,15 @@ def run_in_child(recipe: Path, output: Path, kill_at: tuple[str, int] | None) ->
     from toolkit.training.run import Run
 
     torch.set_num_threads(1)
-    places = {
+    points = {
         "step": (brain.SystemBrain, "optimizers_step"),
         "evaluation": (brain.SystemBrain, "evaluate_batch"),
         "save": (checkpoints, "save_state"),
         "flush": (checkpoints, "flush"),
-        "results": (results, "_heads"),
+        "results": (results, "library_versions"),  # after the other files
     }
     if kill_at is not None:
-        owner, name = places[kill_at[0]]
+        owner, name = points[kill_at[0]]
         original, calls = getattr(owner, name), iter(range(1, 10_000))
 
         def dying(*args, **kwargs):
@@ -107,7 +107,7 @@ def test_two_undisturbed_runs_are_equal(undisturbed, tmp_path):
         [("evaluation", 3), ("save", 9)],
         [("results", 1), ("step", 4)],
     ],
-    ids=lambda kills: "-then-".join(f"{place}{count}" for place, count in kills),
+    ids=lambda kills: "-then-".join(f"{point}{count}" for point, count in kills),
 )
 def test_a_killed_run_ends_with_the_same_bits(undisturbed, tmp_path, kills):
     recipe, expected = undisturbed

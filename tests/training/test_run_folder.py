@@ -1,5 +1,7 @@
-"""A run's folder: stamps in every file, one process at a time, unwritable places named."""
+"""A run's folder: stamps in every file, one process at a time, what cannot be written is named."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ from toolkit.errors import CheckpointError
 from toolkit.training.run_folder import RunFolder
 
 
-def test_the_name_tells_system_protocol_fold_seed_and_identity():
+def test_the_name_holds_system_protocol_fold_seed_and_identity():
     name = RunFolder.name(system="ser", protocol="loso", fold="1M", seed=1, identity="0a1b2c3d")
     assert name == "ser-loso-1M-seed1-0a1b2c3d"
 
@@ -46,11 +48,20 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
         pass
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
-def test_a_full_disk_leaves_the_earlier_file(tmp_path):
+def test_a_full_disk_leaves_the_earlier_file(tmp_path, monkeypatch):
     folder = RunFolder(tmp_path)
     folder.write("results.json", "old")
-    (tmp_path / ".results.json.partial").symlink_to("/dev/full")
-    with pytest.raises(CheckpointError, match=r"results\.json could not be written \(No space left"):
+
+    def full(path, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(CheckpointError, match=r"results\.json cannot be written \(No space left"):
         folder.write("results.json", "new")
     assert (tmp_path / "results.json").read_text() == "old"
+
+
+def test_what_a_killed_process_left_half_written_is_deleted(tmp_path):
+    (tmp_path / ".results.json.0a1b2c3d.partial").write_text("{")
+    with RunFolder(tmp_path).locked():
+        assert [path.name for path in tmp_path.iterdir()] == ["lock"]

@@ -29,25 +29,21 @@ class EpochLog:
             self._writer.close()  # ends its thread, which lives as long as the process otherwise
 
     def __call__(self, history: History) -> None:
-        """Write epochs.csv anew and tell of the last row."""
+        """Write epochs.csv again, and print its last row."""
         self.folder.write_rows(EPOCHS, EPOCH_COLUMNS, history.rows)
         row = history.rows[-1]
         skipped = f"  skipped steps {history.skipped_steps}" if history.skipped_steps else ""
         valid = " ".join(f"{metric.upper()} {row[f'valid_{metric}']:.4f}" for metric in METRICS)
         loss, seconds = f"train loss {row['train_loss']:.4f}", f"{row['seconds']:.1f} s"
         self.say(f"epoch {row['epoch']:3d}  {loss}  valid {valid}  {seconds}{skipped}")
-        if self.folder.writes:
-            self._to_tensorboard(history)
-
-    def _to_tensorboard(self, history: History) -> None:
-        if self._writer is None:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                return
-            # a resumed run overwrites what an interrupted one wrote after its last checkpoint
+        if not self.folder.writes:
+            return
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return
+        if self._writer is None:  # a resumed run overwrites what an interrupted one wrote after its last checkpoint
             self._writer = SummaryWriter(str(self.folder.path / TENSORBOARD), purge_step=len(history.rows))
-        row = history.rows[-1]
         for column in EPOCH_COLUMNS[1:]:
             self._writer.add_scalar(column.replace("_", "/", 1), row[column], row["epoch"])
         self._writer.flush()

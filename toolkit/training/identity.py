@@ -1,4 +1,4 @@
-"""What makes two runs the same: the resolved recipe, the manifest, the code of the plugins; no torch."""
+"""What makes two runs the same: the resolved recipe, the manifest, the code of the plugins. Imports no torch."""
 
 import hashlib
 import json
@@ -9,9 +9,7 @@ from typing import Any
 
 from toolkit.corpus import Utterance
 
-LIBRARIES = ("torch", "torchaudio", "speechbrain", "transformers", "numpy")
-
-# Where a run happens, how it is watched and what others found changes nothing that it computes.
+# Where a run is computed, how it is saved and what others published does not change its result.
 IRRELEVANT = {
     "": ("output_folder", "data_folder", "published"),
     "training": ("device", "workers", "checkpoint_minutes", "checkpoint_steps"),
@@ -27,7 +25,7 @@ def run_hash(
     """Eight hexadecimal digits that change with whatever can change a run's result.
 
     Args:
-        recipe: resolved, plain; keys that cannot change a result are left out here.
+        recipe: resolved, plain; keys that cannot change a result are left out.
         manifest: rows with all that is known of the utterances, their paths relative to the corpus.
         versions: distribution -> `code_version` of it.
         pretrained: level -> the weights it starts from; they may be random today and downloaded tomorrow.

@@ -1,4 +1,4 @@
-"""Bringing together the processes that `torchrun` started; no torch where it did not."""
+"""Joins the processes that `torchrun` started. Imports no torch in any other process."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from toolkit.errors import GroupError, ToolkitError
+from toolkit.errors import GroupError, ToolkitError, one_line
 
 STARTED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
 FAILED = 2  # exit code
@@ -15,16 +15,16 @@ TIMEOUT = timedelta(hours=2)  # for one rank to compute what the others wait for
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Meet the other ranks, and part from them at the end; nothing in a process that was started by itself.
+    """Join the other ranks, and leave them at the end; does nothing in a process that torchrun did not start.
 
     Raises:
         ToolkitError: what was raised within, or GroupError if another rank is gone; by the first rank that fails. The
-            others end with the same exit code and say nothing.
+            others end with the same exit code and print nothing.
     """
     if not all(name in os.environ for name in STARTED):
         yield
         return
-    # DDP warns, on every rank, where it was right to search for parameters that only some steps leave out
+    # DDP warns, on every rank, after a step that leaves out no parameter
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     import torch
     from torch import distributed
@@ -32,7 +32,7 @@ def together() -> Iterator[None]:
     try:
         store, rank, size = next(iter(distributed.rendezvous("env://", timeout=TIMEOUT)))
     except (RuntimeError, ValueError) as error:
-        raise GroupError(f"The other processes of this training cannot be met: {_first_line(error)}.") from error
+        raise GroupError(f"The other processes of this training cannot be reached: {one_line(error)}.") from error
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     failures = f"toolkit/failures/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
     try:
@@ -42,35 +42,27 @@ def together() -> Iterator[None]:
     except ToolkitError:
         if _is_first(store, failures):
             raise
-        _end_silently()
+        sys.exit(FAILED)
     except RuntimeError as error:
-        if not _says_that_a_rank_is_gone(error):
+        if not _means_that_a_rank_is_gone(error):
             raise
         if _is_first(store, failures):
             raise GroupError(
-                f"Another process of this training is gone ({_first_line(error)}): the same command goes on from the "
+                f"Another process of this training is gone ({one_line(error)}): the same command goes on from the "
                 "last checkpoint."
             ) from error
-        _end_silently()
+        sys.exit(FAILED)
 
 
 def _is_first(store, key: str) -> bool:
     """Whether no other rank has failed before this one."""
     try:
         return store.add(key, 1) == 1
-    except RuntimeError:  # whoever kept the store is gone
+    except RuntimeError:  # the rank that kept the store is gone
         return False
 
 
-def _says_that_a_rank_is_gone(error: RuntimeError) -> bool:
+def _means_that_a_rank_is_gone(error: RuntimeError) -> bool:
     from torch import distributed
 
     return isinstance(error, distributed.DistError) or any(word in str(error) for word in ("gloo", "NCCL", "Gloo"))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".")
-
-
-def _end_silently() -> None:
-    sys.exit(FAILED)

@@ -1,8 +1,7 @@
 """What a finished run leaves: predictions.csv, embeddings.npz and, last of all, results.json."""
 
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -10,7 +9,7 @@ import torch
 from toolkit.audio.reading import audio_header
 from toolkit.corpus import Utterance
 from toolkit.corpus.protocols import selects_on
-from toolkit.corpus.targets import LABEL, Target
+from toolkit.corpus.targets import LABEL
 from toolkit.distributed import ranks
 from toolkit.hardware import device_name
 from toolkit.plugins.versions import library_versions
@@ -22,7 +21,7 @@ from toolkit.training.run_folder import EMBEDDINGS, PREDICTIONS, RESULTS, RunFol
 def write_results(
     folder: RunFolder, preparation: Preparation, brain: SystemBrain, *, versions: Mapping[str, str]
 ) -> None:
-    """Write what the test stage found.
+    """Write what the test stage computed.
 
     Args:
         folder: the run's.
@@ -30,24 +29,31 @@ def write_results(
         brain: after `evaluate` on the test part, in the order of `preparation.part("test")`.
         versions: distribution -> version, of those whose plugins were used.
     """
-    test, recipe = preparation.part("test"), preparation.source.recipe
-    target = preparation.targets[LABEL]
-    reference = [u.label for u in test]
-    probabilities = target.probabilities(brain.outputs.scores[recipe.predict_from])
+    recipe, scores, embeddings = preparation.source.recipe, brain.outputs.scores, brain.outputs.embeddings
+    test, target = preparation.part("test"), preparation.targets[LABEL]
+    reference = [utterance.label for utterance in test]
+    probabilities = target.probabilities(scores[recipe.predict_from])  # [utterances, classes]
     predicted = target.answers(probabilities)
-    seconds = [utterance_seconds(u, sample_rate=recipe.audio.sample_rate) for u in test]
-    columns = (
-        "id",
-        "speaker",
-        "gender",
-        "seconds",
-        "reference",
-        "predicted",
-        *(f"p_{label}" for label in target.classes),
-    )
-    folder.write_rows(PREDICTIONS, columns, _predictions(test, seconds, predicted, probabilities, target))
-    folder.write(EMBEDDINGS, _embeddings(folder, test, brain))
-    training = recipe.training
+    rows = [
+        {
+            "id": utterance.id,
+            "speaker": utterance.speaker or "",
+            "gender": utterance.gender or "",
+            "seconds": f"{utterance_seconds(utterance, sample_rate=recipe.audio.sample_rate):.3f}",
+            "reference": utterance.label,
+            "predicted": answer,
+            **{f"p_{label}": repr(p) for label, p in target.named(row).items()},
+        }
+        for utterance, answer, row in zip(test, predicted, probabilities, strict=True)
+    ]
+    folder.write_rows(PREDICTIONS, list(rows[0]), rows)
+    arrays = {name: embeddings[name].astype(np.float32) for name in embeddings.names}
+    arrays |= {"id": np.array([utterance.id for utterance in test]), "reference": np.array(reference)}
+    arrays |= {"note": np.array(folder.stamp)} if folder.stamp else {}
+    archive = io.BytesIO()
+    np.savez_compressed(archive, **arrays)
+    folder.write(EMBEDDINGS, archive.getvalue())
+    heads = [name for name, spec in recipe.model.heads.items() if spec.target == LABEL]
     folder.write_json(
         RESULTS,
         {
@@ -57,7 +63,7 @@ def write_results(
             "fold": preparation.fold.name,
             "seed": recipe.seed,
             **target.summary(reference, predicted),
-            "heads": _heads(preparation, brain, reference),
+            "heads": {name: target.metrics(reference, target.answers(scores[name])) for name in heads},
             "epoch": brain.history.selection(selects_on(preparation.fold.protocol)).epoch,
             "epochs": len(brain.history.rows),
             "skipped_steps": brain.history.skipped_steps,
@@ -69,7 +75,7 @@ def write_results(
             "hardware": device_name(brain.device),
             "threads": torch.get_num_threads(),
             "ranks": ranks(),
-            "precision": training.precision,
+            "precision": recipe.training.precision,
             "versions": library_versions() | dict(versions),
             "seconds": round(sum(row["seconds"] for row in brain.history.rows), 3),
         },
@@ -80,45 +86,3 @@ def utterance_seconds(utterance: Utterance, *, sample_rate: int) -> float:
     """How long an utterance lasts."""
     samples, _ = audio_header(utterance.path, sample_rate=sample_rate, start_s=utterance.start, end_s=utterance.end)
     return samples / sample_rate
-
-
-def _predictions(
-    test: Sequence[Utterance],
-    seconds: Sequence[float],
-    predicted: Sequence[str],
-    probabilities: np.ndarray,
-    target: Target,
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": utterance.id,
-            "speaker": utterance.speaker or "",
-            "gender": utterance.gender or "",
-            "seconds": f"{duration:.3f}",
-            "reference": utterance.label,
-            "predicted": answer,
-            **{f"p_{label}": repr(p) for label, p in target.named(row).items()},
-        }
-        for utterance, duration, answer, row in zip(test, seconds, predicted, probabilities, strict=True)
-    ]
-
-
-def _embeddings(folder: RunFolder, test: Sequence[Utterance], brain: SystemBrain) -> bytes:
-    """Ids, reference labels and every embedding [utterances, size], as an .npz archive."""
-    file = io.BytesIO()
-    arrays = {name: brain.outputs.embeddings[name].astype(np.float32) for name in brain.outputs.embeddings.names}
-    names = {"id": np.array([u.id for u in test]), "reference": np.array([u.label for u in test])}
-    note = {"note": np.array(folder.stamp)} if folder.stamp else {}
-    np.savez_compressed(file, **arrays, **names, **note)
-    return file.getvalue()
-
-
-def _heads(preparation: Preparation, brain: SystemBrain, reference: Sequence[str]) -> dict[str, dict[str, float]]:
-    """The metrics of every head that predicts the label."""
-    target, heads = preparation.targets[LABEL], preparation.source.recipe.model.heads
-    scores = brain.outputs.scores
-    return {
-        name: target.metrics(reference, target.answers(scores[name]))
-        for name, spec in heads.items()
-        if spec.target == LABEL
-    }

@@ -40,7 +40,7 @@ from toolkit.training.run_folder import CHECKPOINTS, HISTORY, MANIFEST, RECIPE, 
 class Run:
     """One system, one fold, one seed.
 
-    Where several ranks train it together, rank 0 alone speaks, draws and writes the folder.
+    Where several ranks train it together, rank 0 alone prints and writes the folder.
 
     Args:
         preparation: recipe, data and fold.
@@ -59,7 +59,7 @@ class Run:
     ):
         self.preparation, self.recipe = preparation, preparation.source.recipe
         self.protocol, self.trace = preparation.fold.protocol, trace
-        self.say, self.progress = (say, progress) if rank() == 0 else (_nothing, False)
+        self.say, self.progress = (say, progress) if rank() == 0 else (lambda line: None, False)
         self.training = replace(self.recipe.training, device=choose_device(self.recipe))
         self.versions = used_versions(self.recipe)
         seed_all(self.recipe.seed, "weights")
@@ -72,33 +72,27 @@ class Run:
 
         Args: wait: whether to wait for another process that trains this run, instead of refusing.
         Returns: the path of results.json.
-        """
-        self._agree()
-        if not from_first(lambda: self.folder.finished):
-            with self.folder.locked(wait=wait):
-                if not from_first(lambda: self.folder.finished):  # by a process that held the lock until now
-                    if not self.folder.path.is_dir():
-                        raise GroupError(
-                            f"Rank {rank()} does not see {self.folder.path}: all machines have to share it."
-                        )
-                    self._train_and_test()
-                    return self.folder.results
-        self.say(f"This run is finished, nothing is trained: {self.folder.path}")
-        return self.folder.results
-
-    def _agree(self) -> None:
-        """Make sure that all ranks train the same run.
 
         Raises:
-            GroupError: if one has other data or code.
+            GroupError: if the ranks have different data or code, or do not share the folder.
         """
-        names = gathered(self.folder.path.name)
-        other = next((name for name in names if name != names[0]), None)
-        if other is not None:
+        first, *others = gathered(self.folder.path.name)
+        if other := next((name for name in others if name != first), None):
             raise GroupError(
-                f"The processes would train different runs, {names[0]} and {other}: all machines need the same recipe, "
+                f"The processes would train different runs, {first} and {other}: all machines need the same recipe, "
                 "data and code."
             )
+        with nullcontext() if self._finished() else self.folder.locked(wait=wait):
+            if self._finished():  # perhaps by a process that held the lock until now
+                self.say(f"This run is finished, nothing is trained: {self.folder.path}")
+            elif not self.folder.path.is_dir():
+                raise GroupError(f"Rank {rank()} does not see {self.folder.path}: all machines have to share it.")
+            else:
+                self._train_and_test()
+        return self.folder.results
+
+    def _finished(self) -> bool:
+        return from_first(lambda: self.folder.finished)
 
     def _identity(self) -> str:
         """The hash that this run shares with those of protocols that are read from the same training."""
@@ -108,13 +102,8 @@ class Run:
         return run_hash(recipe, rows, self.versions, self.system.pretrained)
 
     def _folder(self, protocol: str) -> RunFolder:
-        name = RunFolder.name(
-            system=self.recipe.name,
-            protocol=protocol,
-            fold=self.preparation.fold.name,
-            seed=self.recipe.seed,
-            identity=self.identity,
-        )
+        fold, seed = self.preparation.fold.name, self.recipe.seed
+        name = RunFolder.name(system=self.recipe.name, protocol=protocol, fold=fold, seed=seed, identity=self.identity)
         return RunFolder(Path(self.recipe.output_folder) / name, writes=rank() == 0)
 
     def _train_and_test(self) -> None:
@@ -213,10 +202,8 @@ class Run:
             ),
             checkpointer=checkpointer,
             seed=self.recipe.seed,
-            evaluation_parts={part: data.positions(part) for part in ("valid", "test")},
             targets=self.preparation.head_targets,
-            references=[u.label for u in data.evaluated],
-            predict_from=self.recipe.predict_from,
+            metrics=data.metrics,
             on_epoch=epoch_log,
             on_resume=self._say_where_it_resumes,
             progress=self.progress,
@@ -261,7 +248,3 @@ def choose_device(recipe: Recipe) -> str:
     if device == "cpu" and precision == "fp16":
         raise RecipeError("training.precision is 'fp16', which needs a GPU: use fp32 or bf16 on the CPU.")
     return device
-
-
-def _nothing(line: str) -> None:
-    """What ranks other than the first say."""

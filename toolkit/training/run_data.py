@@ -8,12 +8,14 @@ from torch.utils.data import BatchSampler, SequentialSampler
 from toolkit.contracts import Seq
 from toolkit.corpus import Utterance
 from toolkit.corpus.covariates import known_index, marginal, shuffled_value
+from toolkit.corpus.targets import LABEL
 from toolkit.data.batches import REACH, EpochBatches, LengthBatches
 from toolkit.data.rank_batches import BatchShares, RowShares
 from toolkit.data.segments import SegmentLoader, SegmentSet
 from toolkit.distributed import rank, ranks
 from toolkit.errors import RecipeError
 from toolkit.hardware import give_back_large_blocks
+from toolkit.statistics.utterance_means import UtteranceMeans
 from toolkit.training.preparation import Preparation
 
 
@@ -46,23 +48,30 @@ class RunData:
         return SegmentSet(
             utterances,
             {name: target.indices(utterances) for name, target in self.preparation.targets.items()},
-            {name: self._covariate(name, utterances) for name in self._given_covariates()},
+            self._covariates(utterances),
             sample_rate=audio.sample_rate,
             segment_samples=audio.segment_samples,
             tail=audio.tail,
             fixed_samples=self.fixed_samples,
         )
 
-    def positions(self, part: str) -> list[int]:
-        """Where the utterances of "valid" or "test" stand in `evaluated`."""
-        members = set(getattr(self.preparation.fold, part))
-        return [index for index, utterance in enumerate(self.evaluated) if utterance.id in members]
+    def metrics(self, scores: UtteranceMeans) -> dict[str, float]:
+        """The metrics of the parts that are evaluated, from the heads' scores: column of epochs.csv -> value."""
+        target = self.preparation.targets[LABEL]
+        answers = target.answers(scores[self.recipe.predict_from])
+        answer_of = {utterance.id: answer for utterance, answer in zip(self.evaluated, answers, strict=True)}
+        found = {}
+        for part in ("valid", "test"):
+            utterances = self.preparation.part(part)
+            metrics = target.metrics([u.label for u in utterances], [answer_of[u.id] for u in utterances])
+            found |= {f"{part}_{metric}": value for metric, value in metrics.items()}
+        return found
 
     def training_batches(self) -> RowShares:
         """The batch sampler of the training part: this rank's rows of each batch."""
         training = self.recipe.training
         batches = EpochBatches(
-            self.train.segment_targets("label"),
+            self.train.segment_targets(LABEL),
             batch_size=training.batch_size,
             seed=self.recipe.seed,
             sampler=training.sampler,
@@ -109,15 +118,17 @@ class RunData:
         targets = self.preparation.targets.items()
         return {name: target.counts(self.train.segment_targets(name)) for name, target in targets}
 
-    def _given_covariates(self) -> list[str]:
-        return [n for n, spec in self.recipe.model.covariates.items() if spec.source != "predicted"]
-
-    def _covariate(self, name: str, utterances: Sequence[Utterance]) -> list[int]:
-        target, value = self.preparation.targets[name], self._covariate_value(name)
-        return [known_index(target, value(u), u.id) for u in utterances]
-
-    def _covariate_value(self, name: str) -> Callable[[Utterance], str | None]:
-        if self.recipe.model.covariates[name].source == "label":
-            return lambda utterance: utterance.value(name)
-        shares = marginal(u.value(name) for u in self.preparation.utterances)
-        return lambda utterance: shuffled_value(utterance.id, self.recipe.seed, shares, name)
+    def _covariates(self, utterances: Sequence[Utterance]) -> dict[str, list[int]]:
+        """Covariate that the system is given -> class index of each utterance."""
+        found = {}
+        for name, spec in self.recipe.model.covariates.items():
+            if spec.source == "label":
+                values = [utterance.value(name) for utterance in utterances]
+            elif spec.source == "shuffled":
+                counts = marginal(utterance.value(name) for utterance in self.preparation.utterances)
+                values = [shuffled_value(utterance.id, self.recipe.seed, counts, name) for utterance in utterances]
+            else:
+                continue
+            target, ids = self.preparation.targets[name], [utterance.id for utterance in utterances]
+            found[name] = [known_index(target, value, id) for value, id in zip(values, ids, strict=True)]
+        return found

@@ -1,17 +1,16 @@
-"""A run's folder: its name, its lock, and its files, each written whole or not at all; no torch."""
+"""A run's folder: its name, its lock, and its files, each written whole or not at all. Imports no torch."""
 
 import csv
-import fcntl
 import io
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from toolkit.errors import CheckpointError
+from toolkit.files import locked, write_whole
 from toolkit.statistics.metrics import METRICS
 
 RESULTS = "results.json"
@@ -34,7 +33,7 @@ class RunFolder:
         writes: whether this process is the one that writes it; otherwise nothing is locked or written.
 
     Attributes:
-        stamps: what must be said of every result of this run; written into every file.
+        stamps: warnings about every result of this run; written into every file.
     """
 
     def __init__(self, path: Path, *, writes: bool = True):
@@ -43,7 +42,7 @@ class RunFolder:
 
     @staticmethod
     def name(*, system: str, protocol: str, fold: str, seed: int, identity: str) -> str:
-        """What the folder is called: system, protocol, fold, seed and the hash of all that can change the result."""
+        """The folder's name: system, protocol, fold, seed and the hash of all that can change the result."""
         fold = re.sub(r"[^\w.+-]", "_", fold).lstrip(".")  # a speaker may be called anything
         return f"{system}-{protocol}-{fold}-seed{seed}-{identity}"
 
@@ -75,60 +74,49 @@ class RunFolder:
         if not self.writes:
             yield
             return
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / "lock").open("w")
-        except OSError as error:
-            raise CheckpointError(
-                f"The run's folder {self.path} cannot be written ({error.strerror}): choose another --output_folder."
-            ) from error
-        with lock:
+        with ExitStack() as stack:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.path.mkdir(parents=True, exist_ok=True)
+                held = stack.enter_context(locked(self.path / "lock", wait=wait))
             except OSError as error:
+                raise CheckpointError(
+                    f"The run's folder {self.path} cannot be written ({error.strerror}): choose another "
+                    "--output_folder."
+                ) from error
+            if not held:
                 raise CheckpointError(
                     f"Another process is training this run ({self.path}): wait for it, or choose another "
                     "--output_folder."
-                ) from error
+                )
+            for partial in self.path.glob(".*.partial"):
+                partial.unlink()  # a killed process left it
             yield
 
-    def write(self, name: str, content: bytes | str) -> Path:
-        """Write a file whole: aside, flushed, then renamed."""
-        data = content.encode() if isinstance(content, str) else content
-        path, partial = self.path / name, self.path / f".{name}.partial"
-        if not self.writes:
-            return path
-        try:
-            with partial.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except OSError as error:
-            raise CheckpointError(
-                f"{path} could not be written ({error.strerror}): make room and run the same command again."
-            ) from error
-        return path
+    def write(self, name: str, content: bytes | str) -> None:
+        """Write a file, whole or not at all, so that it outlives a power failure."""
+        if self.writes:
+            remedy = "make room and give the same command again"
+            write_whole(self.path / name, content, CheckpointError, remedy, durable=True)
 
-    def write_rows(self, name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Path:
+    def write_rows(self, name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
         """Write a CSV file; a stamped run's has a last column `note`."""
         text = io.StringIO()
         fields = [*columns, "note"] if self.stamp else list(columns)
         writer = csv.DictWriter(text, fields, lineterminator="\n")
         writer.writeheader()
         writer.writerows({**row, "note": self.stamp} if self.stamp else row for row in rows)
-        return self.write(name, text.getvalue())
+        self.write(name, text.getvalue())
 
-    def write_json(self, name: str, value: Mapping[str, Any]) -> Path:
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file."""
-        return self.write(name, json.dumps(value, indent=2) + "\n")
+        self.write(name, json.dumps(value, indent=2) + "\n")
 
 
 def read_results(path: Path) -> dict[str, Any]:
     """The content of a run's results.json.
 
     Raises:
-        CheckpointError: if it is no JSON.
+        CheckpointError: if it is not JSON.
     """
     try:
         return json.loads(path.read_text())

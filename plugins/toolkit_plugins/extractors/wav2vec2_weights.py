@@ -36,7 +36,7 @@ logger = logging.getLogger("toolkit")
 
 
 @dataclass(frozen=True)
-class Source:
+class LoadedWeights:
     """A model and what is known of its weights.
 
     Args:
@@ -52,7 +52,7 @@ class Source:
     sample_rate: int | None = None
 
 
-def load(source: str, *, architecture: str, config: Mapping[str, Any], revision: str | None = None) -> Source:
+def load(source: str, *, architecture: str, config: Mapping[str, Any], revision: str | None = None) -> LoadedWeights:
     """Build the model that `source` names.
 
     Args:
@@ -66,10 +66,10 @@ def load(source: str, *, architecture: str, config: Mapping[str, Any], revision:
         PluginError: if the weights cannot be found or read.
     """
     if source == "random":
-        return Source(_random(architecture, config), pretrained=None)
+        return LoadedWeights(_random(architecture, config), pretrained=None)
     folder = find_folder(source, revision)
     settings = _read_json(folder / "preprocessor_config.json", source) or {}
-    return Source(
+    return LoadedWeights(
         _pretrained(folder, source, config),
         pretrained=source if revision is None else f"{source}@{revision}",
         normalise=bool(settings.get("do_normalize", True)),

@@ -36,10 +36,8 @@ def make_brain(tmp_path):
             history=History(("valid",), preparation.targets["label"], patience=3, min_epochs=0),
             checkpointer=AtomicCheckpointer(tmp_path / "checkpoints"),
             seed=1,
-            evaluation_parts={part: data.positions(part) for part in ("valid", "test")},
             targets=preparation.head_targets,
-            references=[u.label for u in data.evaluated],
-            predict_from="emotion",
+            metrics=data.metrics,
             on_epoch=lambda history: None,
             on_resume=lambda epoch, step: None,
         )

@@ -1,4 +1,4 @@
-"""`--profile`: a trace, the dearest places of a step, and the same result as without."""
+"""`--profile`: a trace, the most expensive parts of a step, and the same result as without."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from small_system import write_recipe
 
 from toolkit.errors import CheckpointError
-from toolkit.training.loop.profiling import DEAREST, LEFT_OUT, places_of
+from toolkit.training.loop.profiling import LEFT_OUT, SHOWN, most_expensive
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
 
@@ -19,20 +19,20 @@ def train(recipe: Path, output: str, *overrides: str, trace: Path | None = None)
     return Run(prepare(source), say=said.append, trace=trace).train().parent, said
 
 
-def test_a_profile_has_the_places_of_a_step_and_changes_nothing(tmp_path):
+def test_a_profile_has_the_parts_of_a_step_and_changes_nothing(tmp_path):
     recipe = write_recipe(tmp_path)
     plain, _ = train(recipe, "plain")
     profiled, said = train(recipe, "profiled", trace=Path("profile.json"))
     assert profiled.name == plain.name
     assert (profiled / "predictions.csv").read_bytes() == (plain / "predictions.csv").read_bytes()
     first = next(index for index, line in enumerate(said) if line.startswith("Profile of 5 steps"))
-    rows = [line.rsplit(maxsplit=4) for line in said[first + 1 : first + 1 + DEAREST]]
+    rows = [line.rsplit(maxsplit=4) for line in said[first + 1 : first + 1 + SHOWN]]
     known = {"level mfcc", "fusion", "head emotion", "head level", "losses", "backward", "optimizer"}
-    assert {place.strip() for place, *_ in rows} <= known | {"waiting for a batch"}
+    assert {name.strip() for name, *_ in rows} <= known | {"waiting for a batch"}
     milliseconds = [float(row[1]) for row in rows]
     assert milliseconds == sorted(milliseconds, reverse=True) and milliseconds[-1] > 0
-    assert sum(float(row[3]) for row in rows) <= 100.5  # places of this system are not within each other
-    assert "Trace, for" in said[first + 1 + DEAREST]
+    assert sum(float(row[3]) for row in rows) <= 100.5  # parts of this system do not contain each other
+    assert "Trace, for" in said[first + 1 + SHOWN]
     events = json.loads((profiled / "profile.json").read_text())["traceEvents"]
     assert known <= {event["name"] for event in events}
 
@@ -48,5 +48,5 @@ def test_a_trace_that_cannot_be_written_is_one_line(tmp_path):
         train(write_recipe(tmp_path), "run", trace=tmp_path / "gone" / "trace.json")
 
 
-def test_the_dearest_place_comes_first():
-    assert places_of({"a": 1.0, "step": 9.0, "b": 4.0}, steps=2) == [("b", 2.0), ("a", 0.5)]
+def test_the_most_expensive_part_comes_first():
+    assert most_expensive({"a": 1.0, "step": 9.0, "b": 4.0}) == [("b", 4.0), ("a", 1.0)]

@@ -2,10 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 
-import numpy as np
 import speechbrain as sb
 import torch
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from toolkit.distributed import average_statistics, from_first, rank, ranks
 from toolkit.errors import ToolkitError
 from toolkit.model.system import System
 from toolkit.recipe.training import TrainingSpec
+from toolkit.statistics.utterance_means import UtteranceMeans
 from toolkit.training.loop.checkpoints import AtomicCheckpointer, load_state
 from toolkit.training.loop.compiling import compile_system
 from toolkit.training.loop.evaluation import UtteranceOutputs
@@ -61,10 +61,8 @@ class SystemBrain(sb.Brain):
         history: rows, stopping rules, counters.
         checkpointer: where the state goes.
         seed: the run's.
-        evaluation_parts: "valid" and "test" -> indices of their utterances in the evaluation loader's SegmentSet.
         targets: head -> what it predicts.
-        references: the label of every utterance of that set: [utterances].
-        predict_from: the head whose output is the answer.
+        metrics: makes the metrics of an epoch from the means of the heads' scores: column of the history -> value.
         on_epoch: called with the history after each epoch, before its checkpoint is saved.
         on_resume: called with the number of epochs that are done and of batches of the next one.
         progress: whether to draw progress bars on standard error.
@@ -80,10 +78,8 @@ class SystemBrain(sb.Brain):
         history: History,
         checkpointer: AtomicCheckpointer,
         seed: int,
-        evaluation_parts: Mapping[str, Sequence[int]],
         targets: Mapping[str, Target],
-        references: Sequence[str],
-        predict_from: str,
+        metrics: Callable[[UtteranceMeans], Mapping[str, float]],
         on_epoch: Callable[[History], None],
         on_resume: Callable[[int, int], None],
         progress: bool = False,
@@ -100,28 +96,17 @@ class SystemBrain(sb.Brain):
             },
             checkpointer=checkpointer,
         )
-        self.training, self.seed, self.predict_from = training, seed, predict_from
+        self.system, self.objective = system, objective
+        self.training, self.seed, self.targets, self.metrics = training, seed, targets, metrics
         self.history, self.train_sampler = history, sampler
         self.on_epoch, self.on_resume = on_epoch, on_resume
         self.epochs = Epochs(training.epochs, history)
-        self.parts = {part: np.asarray(indices) for part, indices in evaluation_parts.items()}
-        self.targets, self.references = dict(targets), np.asarray(references)
         if training.compile:
             compile_system(self.system)
         self.train_step = TrainStep(self.system, self.objective)
         self.log = StepLog()
         self.skips_in_a_row = 0
         checkpointer.add_recoverables({"history": history, "epochs": self.epochs, **self.modules})
-
-    @property
-    def system(self) -> System:
-        """The system, outside any wrapper."""
-        return self.modules["system"]
-
-    @property
-    def objective(self) -> Objective:
-        """The objective, outside any wrapper."""
-        return self.modules["objective"]
 
     def init_optimizers(self):
         """A parameter group for each part that is trained, in one optimizer for each kind that the recipe names."""
@@ -211,7 +196,7 @@ class SystemBrain(sb.Brain):
         """The mean of the epoch's losses that were read so far; `loss` is read later, with others."""
         if loss is None:  # of an evaluation
             return avg_loss
-        self.log.add_loss(self.step, loss)
+        self.log.add_loss(loss)
         if self.log.due:
             self.read_log()
         return self.avg_train_loss
@@ -223,7 +208,7 @@ class SystemBrain(sb.Brain):
             ToolkitError: if too many steps in a row were skipped.
         """
         losses, taken = self.log.read()
-        for batch, loss in losses:
+        for batch, loss in enumerate(losses, start=self.step - len(losses) + 1):
             if math.isfinite(loss):
                 self.avg_train_loss -= self.avg_train_loss / batch
                 self.avg_train_loss += loss / batch
@@ -275,14 +260,8 @@ class SystemBrain(sb.Brain):
             return
         self.outputs.finish()
         if stage == sb.Stage.VALID:
-            row = {"epoch": epoch, "train_loss": self.train_loss}
-            target = self.targets[self.predict_from]
-            predicted = np.array(target.answers(self.outputs.scores[self.predict_from]))
-            for part, indices in self.parts.items():
-                found = target.metrics(self.references[indices], predicted[indices])
-                row |= {f"{part}_{metric}": value for metric, value in found.items()}
-            row["seconds"] = time.monotonic() - self.epoch_start
-            self.history.rows.append(row)
+            row = {"epoch": epoch, "train_loss": self.train_loss, **self.metrics(self.outputs.scores)}
+            self.history.rows.append(row | {"seconds": time.monotonic() - self.epoch_start})
             self.history.seconds_before = 0.0
             self.on_epoch(self.history)
             self._save_epoch(epoch)

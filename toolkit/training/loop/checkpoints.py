@@ -1,7 +1,6 @@
-"""Checkpoints that are whole or not there: written aside, hashed, flushed to disk, then renamed."""
+"""Checkpoints that are complete or absent: written aside, hashed, flushed to disk, then renamed."""
 
 import errno
-import hashlib
 import json
 import logging
 import shutil
@@ -9,11 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from speechbrain.utils.checkpoints import CKPT_PREFIX, Checkpoint, Checkpointer
+from speechbrain.utils.checkpoints import Checkpoint, Checkpointer
 from speechbrain.utils.distributed import ddp_barrier, if_main_process, main_process_only
 
 from toolkit.errors import CheckpointError
-from toolkit.files import flush
+from toolkit.files import flush, sha256
 
 logger = logging.getLogger("toolkit")
 
@@ -35,15 +34,6 @@ def load_state(instance, path, end_of_epoch=True) -> None:
     instance.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def damage(folder: Path) -> str | None:
     """Why a checkpoint's folder cannot be used, or None where every file is there with its hash."""
     try:
@@ -53,7 +43,7 @@ def damage(folder: Path) -> str | None:
     for name, expected in hashes.items():
         if not (folder / name).is_file():
             return f"{name} is missing"
-        if file_hash(folder / name) != expected:
+        if sha256(folder / name) != expected:
             return f"{name} is not what was saved"
     return None
 
@@ -62,11 +52,11 @@ class AtomicCheckpointer(Checkpointer):
     """SpeechBrain's Checkpointer with saves that a kill, a crash or a full disk cannot leave half done.
 
     A save goes into a folder whose name begins with ".partial+", with the SHA-256 of every file beside them; all is
-    flushed to the disk, then the folder is renamed. What is damaged all the same is skipped with a warning.
+    flushed to the disk, then the folder is renamed. A damaged checkpoint is skipped with a warning.
     What has a state_dict is saved by it and loaded with `weights_only=True`.
 
-    Where several ranks train together, rank 0 writes, lists and deletes while the others wait; what it found is what
-    all go by, and each loads for itself.
+    Where several ranks train together, rank 0 writes, lists and deletes while the others wait; all use the checkpoint
+    that it found, and each loads for itself.
     """
 
     def __init__(self, checkpoints_dir, recoverables=None):
@@ -76,17 +66,13 @@ class AtomicCheckpointer(Checkpointer):
             raise CheckpointError(f"Checkpoints cannot be kept in {checkpoints_dir}: {error.strerror}.") from error
         self.add_recoverables(recoverables or {})
         if if_main_process():
-            for stale in self.checkpoints_dir.glob(PARTIAL + "*"):
-                shutil.rmtree(stale)
+            self._delete_partial()
         self._verdicts: dict[Path, str | None] = {}
 
     def add_recoverable(self, name, obj, custom_load_hook=None, custom_save_hook=None, optional_load=False):
         """Register an object; one with a state_dict is saved by `save_state` unless hooks are given."""
         if hasattr(obj, "state_dict"):
-            custom_load_hook, custom_save_hook = (
-                custom_load_hook or load_state,
-                custom_save_hook or save_state,
-            )
+            custom_load_hook, custom_save_hook = custom_load_hook or load_state, custom_save_hook or save_state
         super().add_recoverable(name, obj, custom_load_hook, custom_save_hook, optional_load)
 
     def add_recoverables(self, recoverables):
@@ -105,8 +91,7 @@ class AtomicCheckpointer(Checkpointer):
             partial = super().save_checkpoint(meta or {}, end_of_epoch, name, verbosity)
             return self._publish(partial)
         except OSError as error:
-            for stale in self.checkpoints_dir.glob(PARTIAL + "*"):
-                shutil.rmtree(stale, ignore_errors=True)
+            self._delete_partial()
             raise CheckpointError(
                 f"No checkpoint could be written to {self.checkpoints_dir}: {error.strerror}. "
                 "Earlier checkpoints are intact: make room and run the same command again to go on."
@@ -120,7 +105,7 @@ class AtomicCheckpointer(Checkpointer):
             epoch: the best one by that rule.
 
         Raises:
-            CheckpointError: if it is not there, or damaged; another epoch's is never taken for it.
+            CheckpointError: if it is not there, or damaged; another epoch's is never used instead.
         """
         found = self.find_checkpoint(max_key=max_key)
         if found is None or found.meta[max_key] != epoch:
@@ -145,9 +130,13 @@ class AtomicCheckpointer(Checkpointer):
         """All intact checkpoints."""
         return super().list_checkpoints()
 
+    def _delete_partial(self) -> None:
+        for stale in self.checkpoints_dir.glob(PARTIAL + "*"):
+            shutil.rmtree(stale, ignore_errors=True)
+
     def _publish(self, partial: Checkpoint) -> Checkpoint:
         files = sorted(path for path in partial.path.iterdir() if path.is_file())
-        hashes = {path.name: file_hash(path) for path in files}
+        hashes = {path.name: sha256(path) for path in files}
         (partial.path / HASHES).write_text(json.dumps(hashes, indent=1))
         for path in [*files, partial.path / HASHES, partial.path]:
             flush(path)
@@ -158,13 +147,8 @@ class AtomicCheckpointer(Checkpointer):
         return Checkpoint(final, partial.meta, {k: final / p.name for k, p in partial.paramfiles.items()})
 
     def _new_checkpoint_dirpath(self):
-        taken = {path.name.removeprefix(PARTIAL) for path in self.checkpoints_dir.iterdir()}
-        name = super()._new_checkpoint_dirpath().name.rsplit("+", 1)[0]
-        number = next(n for n in range(len(taken) + 1) if f"{name}+{n:02d}" not in taken)
-        return self.checkpoints_dir / f"{PARTIAL}{name}+{number:02d}"
-
-    def _custom_checkpoint_dirpath(self, name):
-        return self.checkpoints_dir / f"{PARTIAL}{CKPT_PREFIX}+{name}"
+        path = super()._new_checkpoint_dirpath()
+        return path.with_name(f"{PARTIAL}{path.name}")
 
     def _list_checkpoint_dirs(self):
         return [folder for folder in super()._list_checkpoint_dirs() if self._intact(folder)]

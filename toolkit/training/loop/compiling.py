@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from toolkit.errors import ToolkitError
+from toolkit.errors import ToolkitError, one_line
 from toolkit.model.system import System
 
 
 def compile_system(system: System, *, backend: str = "inductor") -> None:
     """Let the levels' `encode` and the fusion run as compiled code in training; parameters keep their names.
 
-    Front ends, heads and losses stay as they are, and so do levels with recurrent layers, which torch.compile leaves
-    out, and everything in eval() mode. Where segments have one length, each batch size is compiled by itself, so that
-    what is computed does not depend on which size came first. Elsewhere one code serves all lengths.
+    Front ends, heads and losses are not compiled, nor levels with recurrent layers, which torch.compile leaves out, nor
+    anything in eval() mode. Where segments have one length, each batch size is compiled by itself, so that
+    the result does not depend on which size came first. Elsewhere one code serves all lengths.
 
     Args:
         system: on its device; changed in place.
@@ -44,8 +44,7 @@ def _compiled_in_training(part: nn.Module, function: Callable, name: str, settin
         try:
             return compiled(*args)
         except TorchDynamoException as error:
-            cause = getattr(error, "inner_exception", error)
-            reason = ": ".join([type(cause).__name__, *str(cause).strip().splitlines()[:1]])
+            reason = one_line(getattr(error, "inner_exception", error))
             raise ToolkitError(
                 f"training.compile: torch.compile fails on {name} here ({reason}). Set training.compile to false."
             ) from error

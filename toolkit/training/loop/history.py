@@ -1,4 +1,4 @@
-"""What a training has been through, epoch by epoch, and which epoch a rule picks from it."""
+"""The epochs of a training, and which of them a rule selects."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ from toolkit.corpus.targets import Target
 
 
 class Selection(NamedTuple):
-    """The epoch a rule picks (from 1; 0 where there is none yet) and whether its patience has passed."""
+    """The epoch that a rule selects (from 1; 0 where there is none yet), and whether its patience has passed."""
 
     epoch: int
     stopped: bool
@@ -16,7 +16,7 @@ class Selection(NamedTuple):
 def select_epoch(scores: Sequence[float], *, patience: int | None, min_epochs: int) -> Selection:
     """The first epoch with the best score before `patience` epochs have passed without a better one.
 
-    Epochs after the stop do not count, so that a training which goes on for another rule's sake changes nothing.
+    Epochs after the stop do not count: a training may go on for another rule.
     Without a patience nothing stops.
 
     >>> select_epoch([0.5, 0.7, 0.6, 0.6, 0.9], patience=2, min_epochs=0)
@@ -52,7 +52,7 @@ class History:
         self.seconds_before = 0.0  # of the epoch under way, spent before it was interrupted
 
     def selection(self, rule: str) -> Selection:
-        """What `rule` ("valid" or "test") picks from the epochs so far."""
+        """What `rule` ("valid" or "test") selects from the epochs so far."""
         metrics = [{name.removeprefix(f"{rule}_"): value for name, value in row.items()} for row in self.rows]
         scores = [self.target.selection_score(found) for found in metrics]
         return select_epoch(scores, patience=self.patience, min_epochs=self.min_epochs)
