@@ -18,6 +18,11 @@ LABEL = "label"  # the target whose prediction is the answer
 UNKNOWN = -1  # the index of a value that is not known
 
 
+def known(indices: Any) -> Any:
+    """Where an array or a tensor of indices holds a known class: bool, of the same shape."""
+    return indices != UNKNOWN
+
+
 @dataclass(frozen=True)
 class Target:
     """One class of several, for each utterance: the label, or any other column of the manifest, such as gender.
@@ -89,7 +94,7 @@ class Target:
     def counts(self, indices: Sequence[int]) -> list[int]:
         """How often each class occurs among indices; unknown ones do not count."""
         indices = np.asarray(indices)
-        return np.bincount(indices[indices != UNKNOWN], minlength=self.size).tolist()
+        return np.bincount(indices[known(indices)], minlength=self.size).tolist()
 
     @staticmethod
     def scores(logits: Any) -> Any:

@@ -39,19 +39,18 @@ def together() -> Iterator[None]:
         distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
         yield
         distributed.destroy_process_group()
-    except ToolkitError:
-        if _is_first(store, failures):
+    except (ToolkitError, RuntimeError) as error:
+        gone = _means_that_a_rank_is_gone(error)
+        if not gone and not isinstance(error, ToolkitError):
             raise
-        sys.exit(FAILED)
-    except RuntimeError as error:
-        if not _means_that_a_rank_is_gone(error):
+        if not _is_first(store, failures):
+            sys.exit(FAILED)
+        if not gone:
             raise
-        if _is_first(store, failures):
-            raise GroupError(
-                f"Another process of this training is gone ({one_line(error)}): the same command goes on from the "
-                "last checkpoint."
-            ) from error
-        sys.exit(FAILED)
+        raise GroupError(
+            f"Another process of this training is gone ({one_line(error)}): the same command goes on from the last "
+            "checkpoint."
+        ) from error
 
 
 def _is_first(store, key: str) -> bool:
@@ -62,7 +61,8 @@ def _is_first(store, key: str) -> bool:
         return False
 
 
-def _means_that_a_rank_is_gone(error: RuntimeError) -> bool:
+def _means_that_a_rank_is_gone(error: Exception) -> bool:
     from torch import distributed
 
-    return isinstance(error, distributed.DistError) or any(word in str(error) for word in ("gloo", "NCCL", "Gloo"))
+    backend = isinstance(error, RuntimeError) and any(word in str(error) for word in ("gloo", "NCCL", "Gloo"))
+    return backend or isinstance(error, distributed.DistError)

@@ -1,8 +1,9 @@
-"""From a recipe's file and a folder of data to one fold that can be trained; no torch."""
+"""From a recipe's file and a folder of data to one fold that can be trained. Imports no torch."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from toolkit.corpus import Corpus, Utterance, apply_labels
@@ -42,7 +43,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Preparation:
-    """All that a run needs to know before anything heavy is imported.
+    """All that a run is made from, known before anything heavy is imported.
 
     Args:
         source: recipe and data.
@@ -58,10 +59,13 @@ class Preparation:
 
     @property
     def stamps(self) -> tuple[str, ...]:
-        """What has to be said of every result, before weights are known."""
-        said = [SYNTHETIC] if self.source.corpus.synthetic else []
-        said += [REDUCED] if self.source.reduced else []
-        return (*said, self.fold.stamp) if self.fold.stamp else tuple(said)
+        """Warnings about every result that are known before there are weights."""
+        found = (
+            SYNTHETIC if self.source.corpus.synthetic else "",
+            REDUCED if self.source.reduced else "",
+            self.fold.stamp,
+        )
+        return tuple(stamp for stamp in found if stamp)
 
     @property
     def head_targets(self) -> dict[str, Target]:
@@ -99,28 +103,18 @@ def load_source(
     overrides = list(overrides)
     if manifest is not None:
         overrides += ["--corpus.plugin", "manifest", "--corpus.args.path", json.dumps(str(Path(manifest).resolve()))]
-
-    def load(data_available: bool) -> Recipe:
-        loaded = load_recipe(
-            recipe,
-            overrides=overrides,
-            data_available=data_available,
-            search_folder=search_folder,
-            trust=trust,
-        )
-        if loaded.training.has_arguments:  # only then is torch imported here
-            from toolkit.training.loop.optimizers import check_optimizers
-
-            check_optimizers(loaded.training)
-        return loaded
-
-    loaded = load(data_available=True)
+    load = partial(load_recipe, recipe, overrides, search_folder=search_folder, trust=trust)
+    loaded = load()
     kind = find_part("corpus", loaded.corpus).load()
     folder = data_folder or loaded.data_folder or kind.default_folder()
     reduced = False
     if folder is None and (kind.environment is not None or kind.synthetic):
         full, loaded = loaded, load(data_available=False)
         reduced = full != loaded
+    if loaded.training.has_arguments:  # only then is torch imported here
+        from toolkit.training.loop.optimizers import check_optimizers
+
+        check_optimizers(loaded.training)
     corpus = build("corpus", loaded.corpus)
     return Source(loaded, corpus, None if folder is None else Path(folder), reduced)
 

@@ -7,7 +7,7 @@ from small_system import write_recipe
 from toolkit.contracts import ModelOutput
 from toolkit.errors import RecipeError
 from toolkit.model.system import build_system
-from toolkit.training.loop.objective import build_objective
+from toolkit.training.loop.objective import build_objective, plain_loss
 from toolkit.training.loop.rank_loss import RankLoss
 from toolkit.training.preparation import load_source, prepare
 
@@ -66,7 +66,7 @@ def test_the_mean_of_the_ranks_values_is_the_value_of_all_rows(build, monkeypatc
 
     def parts(rows, whole=None):
         output = ModelOutput({name: v[rows] for name, v in values.items()}, {"emotion": logits[rows]})
-        call = None if whole is None else RankLoss(whole)
+        call = plain_loss if whole is None else RankLoss(whole)
         return objective.parts(output, {name: classes[rows] for name, classes in targets.items()}, call)
 
     alone = parts(slice(None))

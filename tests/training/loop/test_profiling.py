@@ -7,7 +7,7 @@ import pytest
 from small_system import write_recipe
 
 from toolkit.errors import CheckpointError
-from toolkit.training.loop.profiling import LEFT_OUT, SHOWN, most_expensive
+from toolkit.training.loop.profiling import LEFT_OUT, SHOWN
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
 
@@ -46,7 +46,3 @@ def test_a_training_of_too_few_steps_says_so(tmp_path):
 def test_a_trace_that_cannot_be_written_is_one_line(tmp_path):
     with pytest.raises(CheckpointError, match=r"trace cannot be written to .*gone"):
         train(write_recipe(tmp_path), "run", trace=tmp_path / "gone" / "trace.json")
-
-
-def test_the_most_expensive_part_comes_first():
-    assert most_expensive({"a": 1.0, "step": 9.0, "b": 4.0}) == [("b", 4.0), ("a", 1.0)]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toolkit.contracts import Loss, ModelOutput
-from toolkit.corpus.targets import UNKNOWN
+from toolkit.corpus.targets import known
 from toolkit.errors import RecipeError, did_you_mean
 from toolkit.model.system import System
 from toolkit.plugins.registry import find_part
@@ -35,6 +35,15 @@ class Term:
     weight: float
 
 
+def plain_loss(loss: Loss, inputs: Tensor, classes: Tensor, target: str) -> Tensor | None:
+    """The loss of rows, None where there are none.
+
+    Args: loss; inputs [rows, size]; classes [rows], all known; target that they are of.
+    """
+    del target
+    return loss(inputs, classes) if len(classes) else None
+
+
 class Objective(nn.Module):
     """The weighted sum of losses; rows whose target is unknown do not count.
 
@@ -47,7 +56,7 @@ class Objective(nn.Module):
         self.terms = dict(terms)
         self.losses = nn.ModuleDict({name: term.loss for name, term in terms.items()})
 
-    def forward(self, output: ModelOutput, targets: Mapping[str, Tensor], call: CallLoss | None = None) -> Tensor:
+    def forward(self, output: ModelOutput, targets: Mapping[str, Tensor], call: CallLoss = plain_loss) -> Tensor:
         """The weighted sum; arguments are those of `parts`.
 
         Returns: scalar.
@@ -55,17 +64,17 @@ class Objective(nn.Module):
         return sum(self.terms[name].weight * value for name, value in self.parts(output, targets, call).items())
 
     def parts(
-        self, output: ModelOutput, targets: Mapping[str, Tensor], call: CallLoss | None = None
+        self, output: ModelOutput, targets: Mapping[str, Tensor], call: CallLoss = plain_loss
     ) -> dict[str, Tensor]:
         """Every loss before its weight: name -> scalar; one whose targets are all unknown is left out.
 
-        Args: output of a System; targets name -> class indices [batch], UNKNOWN where one is not known; call computes a
-            loss of rows, `plain_loss` if not given.
+        Args: output of a System; targets name -> class indices [batch], UNKNOWN where one is not known; call
+            computes a loss of rows.
         """
         values = {}
         for name, term in self.terms.items():
-            inputs, classes = _known(getattr(output, term.reads)[term.on], targets[term.target])
-            value = (call or plain_loss)(term.loss, inputs, classes, term.target)
+            inputs, classes = _known_rows(getattr(output, term.reads)[term.on], targets[term.target])
+            value = call(term.loss, inputs, classes, term.target)
             if value is not None:
                 values[name] = value
         return values
@@ -76,15 +85,6 @@ class Objective(nn.Module):
             loss.after_step(taken)
 
 
-def plain_loss(loss: Loss, inputs: Tensor, classes: Tensor, target: str) -> Tensor | None:
-    """The loss of rows, None where there are none.
-
-    Args: loss; inputs [rows, size]; classes [rows], all known; target that they are of.
-    """
-    del target
-    return loss(inputs, classes) if len(classes) else None
-
-
 class CovariateLoss(Loss):
     """Cross entropy of a predicted covariate's logits."""
 
@@ -93,15 +93,15 @@ class CovariateLoss(Loss):
         return functional.cross_entropy(inputs, targets)
 
 
-def _known(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def _known_rows(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """The rows whose target is known; found where the targets are, on the CPU, so that nothing waits for the device.
 
     Args: inputs [batch, size]; targets [batch], on any device.
     Returns: [known, size], float32; [known], on the device of the inputs.
     """
-    known = targets != UNKNOWN
-    if not bool(known.all()):
-        rows = known.nonzero().squeeze(1)
+    is_known = known(targets)
+    if not bool(is_known.all()):
+        rows = is_known.nonzero().squeeze(1)
         inputs, targets = inputs[rows.to(inputs.device, non_blocking=True)], targets[rows]
     return inputs.float(), targets.to(inputs.device, non_blocking=True)
 
@@ -137,12 +137,12 @@ def _term(
     """Build one loss for one head or embedding."""
     plugin = find_part("loss", spec)
     reads_logits = plugin.load().reads == "logits"
-    known = recipe.model.heads if reads_logits else system.fusion.sizes
-    if on not in known:
+    choices = recipe.model.heads if reads_logits else system.fusion.sizes
+    if on not in choices:
         noun = "a head" if reads_logits else "an embedding"
         raise RecipeError(
             f"model.losses.{name}.on: {spec.plugin!r} reads {noun}, and none is called {on!r}."
-            f"{did_you_mean(on, known)} Known: {', '.join(known)}."
+            f"{did_you_mean(on, choices)} Known: {', '.join(choices)}."
         )
     target = recipe.model.heads[on].target if reads_logits else spec.target
     counts = list(class_counts[target])

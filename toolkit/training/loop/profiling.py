@@ -1,7 +1,7 @@
 """Where the time of a training step goes: a trace of some steps, and their most expensive parts."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -96,19 +96,9 @@ class StepProfile:
         seconds = {event.key: max(event.cpu_time_total, event.device_time_total) / 1e6 / steps for event in marks}
         total = seconds[STEP] + seconds.get(WAITING, 0.0)
         self.say(f"Profile of {steps} steps of {1000 * total:.3f} ms; the most expensive parts, with what they call:")
-        for name, part in most_expensive(seconds):
-            self.say(f"  {name:24s} {1000 * part:10.3f} ms  {100 * part / total:5.1f} %")
+        for name in sorted(seconds.keys() - {STEP}, key=seconds.__getitem__, reverse=True)[:SHOWN]:
+            self.say(f"  {name:24s} {1000 * seconds[name]:10.3f} ms  {100 * seconds[name] / total:5.1f} %")
         self.say(f"Trace, for chrome://tracing or ui.perfetto.dev: {self.path}")
-
-
-def most_expensive(seconds: Mapping[str, float]) -> list[tuple[str, float]]:
-    """The parts of a step that take most of its time, in order.
-
-    >>> most_expensive({"step": 6.0, "fusion": 2.0, "backward": 3.0, "waiting for a batch": 1.0})
-    [('backward', 3.0), ('fusion', 2.0), ('waiting for a batch', 1.0)]
-    """
-    parts = [(name, part) for name, part in seconds.items() if name != STEP]
-    return sorted(parts, key=lambda one: -one[1])[:SHOWN]
 
 
 def _marked(function: Callable, name: str, brain: SystemBrain) -> Callable:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from toolkit.contracts import Loss
-from toolkit.corpus.targets import UNKNOWN
+from toolkit.corpus.targets import known
 from toolkit.distributed import ranks
 
 
@@ -29,7 +29,7 @@ class RankLoss:
         Returns: scalar; None if no rank has a row.
         """
         of_all = self.targets[target]
-        of_all = of_all[of_all != UNKNOWN]
+        of_all = of_all[known(of_all)]
         if not len(of_all):
             return None
         if not len(classes):

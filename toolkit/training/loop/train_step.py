@@ -8,7 +8,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from toolkit.data.segments import Batch
 from toolkit.model.system import System
-from toolkit.training.loop.objective import Objective
+from toolkit.training.loop.objective import Objective, plain_loss
 from toolkit.training.loop.rank_loss import RankLoss
 
 # Buffers are not broadcast before each batch: those that move are the same on all ranks, or averaged after the step.
@@ -36,7 +36,7 @@ class TrainStep(nn.Module):
             whole: those of all ranks' rows, where several train together.
         Returns: scalar; among several ranks, their mean is the loss of all rows.
         """
-        call = None if whole is None else RankLoss(whole)
+        call = plain_loss if whole is None else RankLoss(whole)
         return self.objective(self.system(batch.inputs, batch.covariates), targets, call)
 
 
