@@ -23,6 +23,7 @@ from stand_in_bundle import write_bundle
 
 from toolkit.cli.main import main as cli
 from toolkit.corpus import Utterance, protocols, read_manifest
+from toolkit.corpus.folds import pick_fold
 from toolkit.corpus.targets import Target
 from toolkit.corpus.utterance import COLUMNS
 from toolkit.hookspecs import CONTRACT_VERSION
@@ -216,7 +217,7 @@ def check_command(words: list[str], search_folder: Path | None, monkeypatch) -> 
             )
             check_arguments(recipe)
             folds = protocols.make_folds(imagined(recipe), recipe.protocol.name, **recipe.protocol.args)
-            protocols.pick_fold(folds, recipe.fold)
+            pick_fold(folds, recipe.fold)
     else:
         options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
         given = {word.partition("=")[0] for word in words if word.startswith("--")}
