@@ -1,7 +1,7 @@
-"""Several processes, called ranks, that train one system together: who this one is, what all of them agree on.
+"""Several processes, called ranks, that train one system together: which one this is, and what they exchange.
 
-`torchrun` starts them and toolkit.training.launch brings them together. In a process by itself everything here
-returns at once, so code that uses it needs no second branch. All ranks have to call what joins values, in one order.
+`torchrun` starts them and toolkit.training.launch joins them. In a single process everything here returns at once, so
+that callers need no second branch. All ranks have to call what exchanges values, in one order.
 
 >>> rank(), ranks(), gathered("mine"), float(summed(torch.tensor(2.0)))
 (0, 1, ['mine'], 2.0)
@@ -30,7 +30,7 @@ def summed(values: Tensor) -> Tensor:
     """The sum of a tensor over all ranks, with the same bits on each; no gradient goes through it.
 
     Args: values of any shape, the same on all ranks.
-    Returns: the same shape; `values` itself in a process alone.
+    Returns: the same shape; `values` itself in a single process.
     """
     if ranks() == 1:
         return values
@@ -40,7 +40,7 @@ def summed(values: Tensor) -> Tensor:
 
 
 def from_first(make: Callable[[], Value]) -> Value:
-    """What `make` returns on rank 0, where alone it is called; all others wait for it."""
+    """What `make` returns on rank 0; it is called only there, and the others wait for it."""
     if ranks() == 1:
         return make()
     values = [make() if rank() == 0 else None]

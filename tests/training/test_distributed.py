@@ -178,7 +178,7 @@ def test_a_mistake_on_any_rank_ends_all_with_one_line(tmp_path):
     assert not [line for line in printed(tmp_path / "out") if "Traceback" in line]
 
 
-def test_a_mistake_that_all_make_is_said_once(tmp_path):
+def test_a_mistake_that_all_make_is_printed_once(tmp_path):
     recipe = write_recipe(tmp_path)
     recipe.write_text(recipe.read_text().replace("mlp", "mpl"))
     assert on_ranks(command, recipe, tmp_path / "out") == [2, 2]
@@ -210,7 +210,7 @@ def die_on_rank_1(recipe, output):
     command(recipe, output)
 
 
-def test_torchrun_trains_one_run_that_rank_0_tells_of(recipe):
+def test_torchrun_trains_one_run_that_rank_0_prints(recipe):
     """The whole command. Genders are not all known, so that some steps leave a head out."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     train_py = Path(__file__).parents[2] / "recipes" / "iemocap" / "train.py"

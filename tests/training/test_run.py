@@ -15,8 +15,8 @@ from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run, choose_device
 
 
-class Told(list):
-    """Collects what a run says."""
+class Lines(list):
+    """Collects the lines that a run prints."""
 
     def __call__(self, line: str) -> None:
         self.append(line)
@@ -27,10 +27,10 @@ def recipe(tmp_path) -> Path:
     return write_recipe(tmp_path)
 
 
-def run(recipe: Path, *overrides: str, told: Told | None = None) -> Path:
+def run(recipe: Path, *overrides: str, lines: Lines | None = None) -> Path:
     """Train; returns the run's folder."""
     preparation = prepare(load_source(recipe, list(overrides)))
-    return Run(preparation, say=Told() if told is None else told).train().parent
+    return Run(preparation, say=Lines() if lines is None else lines).train().parent
 
 
 def results(folder: Path) -> dict:
@@ -39,9 +39,9 @@ def results(folder: Path) -> dict:
 
 def test_loso_and_loso_test_epoch_are_read_from_one_training(recipe):
     honest = run(recipe, "--protocol=loso", "--training.patience=1", "--training.min_epochs=0")
-    told = Told()
-    chosen = run(recipe, "--protocol=loso-test-epoch", "--training.patience=1", "--training.min_epochs=0", told=told)
-    assert any(line.startswith("Trained already, only the test is left") for line in told)
+    lines = Lines()
+    chosen = run(recipe, "--protocol=loso-test-epoch", "--training.patience=1", "--training.min_epochs=0", lines=lines)
+    assert any(line.startswith("Trained already, only the test is left") for line in lines)
     assert honest.name.replace("-loso-", "-loso-test-epoch-") == chosen.name
     curve = list(csv.DictReader((honest / "epochs.csv").read_text().splitlines()))
     best = max(curve, key=lambda row: float(row["test_wa"]) + float(row["test_ua"]))
@@ -62,9 +62,9 @@ def test_the_published_protocol_is_stamped_in_every_file(recipe):
 
 def test_naming_the_default_fold_is_the_same_run(recipe):
     first = run(recipe, "--training.epochs=1")
-    told = Told()
-    assert run(recipe, "--training.epochs=1", "--fold=S1", told=told) == first
-    assert told == [f"This run is finished, nothing is trained: {first}"]
+    lines = Lines()
+    assert run(recipe, "--training.epochs=1", "--fold=S1", lines=lines) == first
+    assert lines == [f"This run is finished, nothing is trained: {first}"]
 
 
 @pytest.mark.parametrize("source", ["label", "shuffled", "predicted"])
@@ -74,7 +74,7 @@ def test_a_covariate_enters_the_fusion_whatever_its_source(tmp_path, source):
     covariates = f"  covariates:\n    gender: {{source: {source}{level}}}\n"
     recipe.write_text(recipe.read_text().replace("  fusion:", covariates + "  fusion:"))
     preparation = prepare(load_source(recipe, ["--training.epochs=1"]))
-    made = Run(preparation, say=Told())
+    made = Run(preparation, say=Lines())
     assert made.system.fusion.fuse  # built for two more inputs
     assert results(made.train().parent)["n_utterances"] == 8
 
@@ -90,7 +90,7 @@ def test_workers_change_nothing(recipe):
 def test_a_file_that_breaks_while_training_is_one_line_that_names_it(recipe, workers):
     broken = recipe.parent / "corpus" / "3F1.wav"
     data, rate = soundfile.read(broken)
-    made = Run(prepare(load_source(recipe, [f"--training.workers={workers}"])), say=Told())
+    made = Run(prepare(load_source(recipe, [f"--training.workers={workers}"])), say=Lines())
     soundfile.write(broken, data, rate)
     broken.write_bytes(broken.read_bytes()[:-200])
     with pytest.raises(AudioError, match=r"3F1\.wav") as error:
@@ -104,7 +104,7 @@ def test_weights_that_diverge_are_not_scored(recipe):
         run(recipe, *settings)
 
 
-def test_another_epoch_is_never_tested_in_the_best_ones_place(recipe):
+def test_another_epoch_is_never_tested_instead_of_the_best(recipe):
     folder = run(recipe, "--protocol=loso")
     (folder / "results.json").unlink()
     for checkpoint in (folder / "checkpoints").iterdir():
@@ -118,9 +118,9 @@ def test_a_lost_results_file_is_made_again_without_training(recipe):
     folder = run(recipe)
     before = results(folder)
     (folder / "results.json").unlink()
-    told = Told()
-    assert results(run(recipe, told=told)) == before
-    assert any(line.startswith("Trained already") for line in told)
+    lines = Lines()
+    assert results(run(recipe, lines=lines)) == before
+    assert any(line.startswith("Trained already") for line in lines)
 
 
 def test_a_finished_run_keeps_the_checkpoint_of_its_best_epoch_alone(recipe):

@@ -17,7 +17,7 @@ def test_the_name_holds_system_protocol_fold_seed_and_identity():
     assert name == "ser-loso-1M-seed1-0a1b2c3d"
 
 
-def test_a_stamped_run_says_so_in_every_row(tmp_path):
+def test_a_stamped_run_has_its_stamp_in_every_row(tmp_path):
     folder = RunFolder(tmp_path)
     folder.write_rows("a.csv", ("x",), [{"x": 1}])
     assert (tmp_path / "a.csv").read_text() == "x\n1\n"

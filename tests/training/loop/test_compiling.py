@@ -73,7 +73,7 @@ def test_evaluation_and_recurrent_layers_are_not_compiled(make_system):
     assert system.levels["mfcc"].encode.__func__ is encode
 
 
-def test_a_machine_that_cannot_compile_is_told_what_to_do(make_system):
+def test_where_nothing_can_be_compiled_the_message_says_what_to_do(make_system):
     system, _ = make_system()
 
     def no_compiler(graph, inputs):
@@ -82,6 +82,6 @@ def test_a_machine_that_cannot_compile_is_told_what_to_do(make_system):
     compile_system(system, backend=no_compiler)
     with pytest.raises(ToolkitError) as caught:
         system(wave(2), {})
-    told = str(caught.value)
-    assert "\n" not in told and told.startswith("training.compile: torch.compile fails on level 'mfcc' here (")
-    assert "no C++ compiler" in told and told.endswith("Set training.compile to false.")
+    message = str(caught.value)
+    assert "\n" not in message and message.startswith("training.compile: torch.compile fails on level 'mfcc' here (")
+    assert "no C++ compiler" in message and message.endswith("Set training.compile to false.")

@@ -1,4 +1,4 @@
-"""Losses at their places: weights, lists of places, unknown targets, names that would clash."""
+"""Losses where they are attached: weights, lists, unknown targets, names that would clash."""
 
 import pytest
 import torch
@@ -70,12 +70,12 @@ def test_the_mean_of_the_ranks_values_is_the_value_of_all_rows(build, monkeypatc
         return objective.parts(output, {name: classes[rows] for name, classes in targets.items()}, call)
 
     alone = parts(slice(None))
-    shares = [parts(slice(rank, None, 2), targets) for rank in range(2)]
-    assert float(shares[1]["mean"]) == 0.0  # rows 1 and 3: no known gender
+    by_rank = [parts(slice(rank, None, 2), targets) for rank in range(2)]
+    assert float(by_rank[1]["mean"]) == 0.0  # rows 1 and 3: no known gender
     for name, value in alone.items():
-        assert float(sum(share[name] for share in shares) / 2) == pytest.approx(float(value), rel=1e-6), name
-    nobody = {"label": targets["label"], "gender": torch.full((5,), -1)}
-    assert set(parts(slice(1, None, 2), nobody)) == {"ce", "sum"}
+        assert float(sum(values[name] for values in by_rank) / 2) == pytest.approx(float(value), rel=1e-6), name
+    unknown = {"label": targets["label"], "gender": torch.full((5,), -1)}
+    assert set(parts(slice(1, None, 2), unknown)) == {"ce", "sum"}
 
 
 def test_a_loss_on_a_target_that_no_head_predicts_has_its_classes(build):

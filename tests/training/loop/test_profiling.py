@@ -13,33 +13,33 @@ from toolkit.training.run import Run
 
 
 def train(recipe: Path, output: str, *overrides: str, trace: Path | None = None) -> tuple[Path, list[str]]:
-    """The run's folder, and what the run said."""
-    said = []
+    """The run's folder, and the lines that the run printed."""
+    lines = []
     source = load_source(recipe, [f"--output_folder={recipe.parent / output}", *overrides])
-    return Run(prepare(source), say=said.append, trace=trace).train().parent, said
+    return Run(prepare(source), say=lines.append, trace=trace).train().parent, lines
 
 
 def test_a_profile_has_the_parts_of_a_step_and_changes_nothing(tmp_path):
     recipe = write_recipe(tmp_path)
     plain, _ = train(recipe, "plain")
-    profiled, said = train(recipe, "profiled", trace=Path("profile.json"))
+    profiled, lines = train(recipe, "profiled", trace=Path("profile.json"))
     assert profiled.name == plain.name
     assert (profiled / "predictions.csv").read_bytes() == (plain / "predictions.csv").read_bytes()
-    first = next(index for index, line in enumerate(said) if line.startswith("Profile of 5 steps"))
-    rows = [line.rsplit(maxsplit=4) for line in said[first + 1 : first + 1 + SHOWN]]
+    first = next(index for index, line in enumerate(lines) if line.startswith("Profile of 5 steps"))
+    rows = [line.rsplit(maxsplit=4) for line in lines[first + 1 : first + 1 + SHOWN]]
     known = {"level mfcc", "fusion", "head emotion", "head level", "losses", "backward", "optimizer"}
     assert {name.strip() for name, *_ in rows} <= known | {"waiting for a batch"}
     milliseconds = [float(row[1]) for row in rows]
     assert milliseconds == sorted(milliseconds, reverse=True) and milliseconds[-1] > 0
     assert sum(float(row[3]) for row in rows) <= 100.5  # parts of this system do not contain each other
-    assert "Trace, for" in said[first + 1 + SHOWN]
+    assert "Trace, for" in lines[first + 1 + SHOWN]
     events = json.loads((profiled / "profile.json").read_text())["traceEvents"]
     assert known <= {event["name"] for event in events}
 
 
 def test_a_training_of_too_few_steps_says_so(tmp_path):
-    folder, said = train(write_recipe(tmp_path), "short", "--training.epochs=1", trace=tmp_path / "trace.json")
-    assert f"Nothing was profiled: {LEFT_OUT} steps are left out, and no more were trained." in said
+    folder, lines = train(write_recipe(tmp_path), "short", "--training.epochs=1", trace=tmp_path / "trace.json")
+    assert f"Nothing was profiled: {LEFT_OUT} steps are left out, and no more were trained." in lines
     assert (folder / "results.json").is_file() and not (tmp_path / "trace.json").exists()
 
 

@@ -132,7 +132,7 @@ class SystemBrain(sb.Brain):
         """Load the weights of the best checkpoint, and nothing of its history.
 
         Args:
-            max_key: "best_valid" or "best_test", as the protocol rules.
+            max_key: "best_valid" or "best_test", by the rule of the protocol.
             min_key: not used.
         """
         best = self.checkpointer.best(max_key, self.history.selection(max_key.removeprefix("best_")).epoch)
@@ -149,7 +149,7 @@ class SystemBrain(sb.Brain):
             whole = self.train_sampler.whole(self.step)
             batch = batch if self.train_sampler.has_rows(self.step) else unlabelled(batch)
         closes = self.step % self.training.accumulate == 0 or self.step == len(self.train_sampler)
-        # rank 0 draws what a process alone draws
+        # rank 0 draws the numbers of a single process
         seed_all(self.seed, "step", self.epochs.current, self.step, *([rank()] if rank() else []))
         with nullcontext() if closes or ranks() == 1 else self.train_step.no_sync():  # gradients stay with their rank
             with self.training_ctx:
@@ -160,7 +160,7 @@ class SystemBrain(sb.Brain):
         return loss.detach()
 
     def backward(self, loss: Tensor):
-        """Add a batch's share to the gradients of its optimizer step."""
+        """Add a batch's part to the gradients of its optimizer step."""
         self.scaler.scale(loss / self._batches_in_step()).backward()
 
     def optimizers_step(self):
@@ -171,7 +171,9 @@ class SystemBrain(sb.Brain):
         limit = self.training.max_grad_norm
         norm = nn.utils.clip_grad_norm_(parameters, float("inf") if limit is None else limit)
         taken = torch.isfinite(norm)
-        self._set_learning_rates()
+        factor = self.schedule.factor(self.optimizer_step)
+        for group in self.optimizer_groups:
+            group["lr"] = group["base_lr"] * factor
         for optimizer in self.optimizers_dict.values():
             step_where(optimizer, taken)
             optimizer.zero_grad(set_to_none=True)
@@ -180,11 +182,6 @@ class SystemBrain(sb.Brain):
         average_statistics(self.train_step)
         self.optimizer_step += 1
         self.log.add_step(taken)
-
-    def _set_learning_rates(self):
-        factor = self.schedule.factor(self.optimizer_step)
-        for group in self.optimizer_groups:
-            group["lr"] = group["base_lr"] * factor
 
     def _batches_in_step(self) -> int:
         """How many batches the current optimizer step sums over: fewer at the end of an epoch."""
@@ -202,7 +199,7 @@ class SystemBrain(sb.Brain):
         return self.avg_train_loss
 
     def read_log(self):
-        """Wait for the device, then take into account what the last steps left there.
+        """Wait for the device, then count the losses and skipped steps that it holds.
 
         Raises:
             ToolkitError: if too many steps in a row were skipped.
@@ -223,7 +220,7 @@ class SystemBrain(sb.Brain):
                 )
 
     def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
-        """Only between optimizer steps: gradients are not part of a checkpoint. Several ranks look at one clock."""
+        """Only between optimizer steps: gradients are not part of a checkpoint. All ranks go by the clock of rank 0."""
         due = False
         if self.step % self.training.accumulate:
             return due

@@ -82,7 +82,7 @@ class AtomicCheckpointer(Checkpointer):
 
     @main_process_only
     def save_checkpoint(self, meta=None, end_of_epoch=True, name=None, verbosity=logging.DEBUG):
-        """Save all recoverables, whole or not at all.
+        """Save all recoverables, or none of them.
 
         Raises:
             CheckpointError: if the disk is full or cannot be written; earlier checkpoints stay as they were.

@@ -31,7 +31,7 @@ class UtteranceOutputs:
     def __init__(self, heads: Mapping[str, Target], embeddings: Iterable[str] = ()):
         self.scores, self.embeddings = UtteranceMeans(), UtteranceMeans()
         self._heads, self._kept = dict(heads), tuple(embeddings)
-        self._pending: list[tuple] = []  # arguments of `_count`
+        self._pending: list[tuple] = []  # what this rank computed and the others do not have
 
     def add(self, batch: Batch, output: ModelOutput) -> None:
         """Take in a batch that this rank computed.
@@ -47,28 +47,18 @@ class UtteranceOutputs:
                     "training.optimizer.learning_rate, or set training.max_grad_norm."
                 )
         embeddings = {name: _array(output.embeddings[name].float()) for name in self._kept}
-        part = batch.utterances.numpy(), batch.weights.numpy(), scores, embeddings
+        self._pending.append((batch.utterances.numpy(), batch.weights.numpy(), scores, embeddings))
         if ranks() == 1:
-            self._count(*part)
-        else:
-            self._pending.append(part)
+            self.finish()
 
     def finish(self) -> None:
         """After the last batch: give every rank the outputs of all."""
         by_rank, self._pending = gathered(self._pending), []
         for part in chain.from_iterable(zip_longest(*by_rank)):  # batch 0 of rank 0, batch 0 of rank 1, ...
             if part is not None:
-                self._count(*part)
-
-    def _count(
-        self,
-        utterances: np.ndarray,
-        weights: np.ndarray,
-        scores: Mapping[str, np.ndarray],
-        embeddings: Mapping[str, np.ndarray],
-    ) -> None:
-        self.scores.add(utterances, weights, scores)
-        self.embeddings.add(utterances, weights, embeddings)
+                utterances, weights, scores, embeddings = part
+                self.scores.add(utterances, weights, scores)
+                self.embeddings.add(utterances, weights, embeddings)
 
 
 def _array(values: Tensor) -> np.ndarray:
