@@ -86,7 +86,7 @@ def test_every_value_knows_its_file(child):
         ("model: {levels: {heads: {plugin: mfcc}}}", "reserved"),
         ("model: {heads: {keys: {plugin: mlp}}}", "reserved"),
         ("model: {losses: {forward: {plugin: center, on: fused}}}", "reserved"),
-        ("model: {levels: {a.b: {plugin: mfcc}}}", "is no name"),
+        ("model: {levels: {a.b: {plugin: mfcc}}}", "is not a name"),
         ("model: {levels: {x: {}}}", r"^model\.levels\.x\.plugin .*: this key is missing; text is needed"),
         ("model: {losses: null}", r"model\.losses.*missing; a mapping is needed"),
         ("model: {covariates: {gender: {source: label, level: mfcc}}}", "goes with source: predicted only"),
@@ -172,7 +172,7 @@ def test_what_is_no_recipe_is_named_with_what_is_needed(write, tmp_path):
         load_recipe(tmp_path / "empty.yaml")
     with refused(r"^corpus\.plugin in named\.yaml: this key is missing"):
         load_recipe(tmp_path / "named.yaml")
-    with refused(r"README\.md is no recipe: those end in \.yaml or \.yml\."):
+    with refused(r"README\.md is not a recipe: those end in \.yaml or \.yml\."):
         load_recipe(tmp_path / "README.md")
     with refused(r"is a folder; one recipe is needed\. There are: .*base\.yaml, .*empty\.yaml, .*named\.yaml\.$"):
         load_recipe(tmp_path)

@@ -41,18 +41,17 @@ def at_least(spec: Any, least: int, *names: str) -> None:
 
 
 def known(path: str, names: Iterable[str], known: Iterable[str], noun: str) -> None:
-    """Refuse names that are none of the known ones."""
+    """Refuse names that are not among the known ones."""
     known = list(dict.fromkeys(known))
     for name in names:
         if name not in known:
-            raise BadField(
-                path, f"names {name!r}: there is no such {noun}.{did_you_mean(name, known)} Known: {', '.join(known)}."
-            )
+            near = did_you_mean(name, known)
+            raise BadField(path, f"names {name!r}: there is no such {noun}.{near} Known: {', '.join(known)}.")
 
 
 def check_name(path: str, name: str, *, also: tuple[str, ...]) -> None:
     """Refuse a name that a module of the system cannot have; `also` are more reserved ones."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-        raise BadField(path, "is no name: letters, digits, '_' and '-' only.")
+        raise BadField(path, "is not a name: letters, digits, '_' and '-' only.")
     if name in RESERVED or name in also:
         raise BadField(path, f"cannot be used: the name {name!r} is reserved.")

@@ -6,12 +6,12 @@ holds everything, extends nothing and reads the same.
 """
 
 import io
+import os
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from toolkit.errors import RecipeError
+from toolkit.errors import RecipeError, nearest
 from toolkit.recipe.locations import Keys, Location, Mark
 from toolkit.recipe.merging import merge
 from toolkit.recipe.overrides import override_tree
@@ -41,7 +41,7 @@ def load_recipe(
         overrides: command-line tokens such as "--training.epochs=3".
         data_available: False merges each file's `without_data` onto the file's own keys.
         trust: run the tags that run code. Only for files whose author you trust.
-        search_folder: where to look first, e.g. the folder of a recipe's train.py.
+        search_folder: where to look first, such as the folder of a recipe's train.py.
 
     Returns:
         The recipe, with all defaults.
@@ -62,7 +62,7 @@ def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
     """The file that a recipe's name means: in `folder`, else in the working directory; an absolute one as it is.
 
     Raises:
-        RecipeError: if it is in neither or no YAML file; says what is near.
+        RecipeError: if it is in neither or not a YAML file; says what is near.
     """
     name = Path(name)
     folders = [Path()] if folder is None else [Path(folder), Path()]
@@ -70,7 +70,7 @@ def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             if candidate.suffix not in SUFFIXES:
-                raise RecipeError(f"{candidate} is no recipe: those end in {' or '.join(SUFFIXES)}.")
+                raise RecipeError(f"{candidate} is not a recipe: those end in {' or '.join(SUFFIXES)}.")
             return candidate
     for candidate in candidates:
         if candidate.is_dir():
@@ -92,7 +92,7 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def read_recipe_dict(values: Mapping[str, Any], *, source: str = "recipe") -> Recipe:
-    """A recipe from what `as_dict` gave (an experiment's JSON, say); `source` names it in messages."""
+    """A recipe from what `as_dict` gave (an experiment's JSON, for example); `source` names it in messages."""
     try:
         return read_plain(Recipe, values)
     except RecipeError as error:
@@ -136,10 +136,10 @@ def _nearby(name: Path, folders: list[Path]) -> str:
     """What is near: a file of that name elsewhere under the folders, a name like it, or all there is."""
     files = {}
     for folder in folders:
-        for place in dict.fromkeys((folder / name.parent, folder, folder / "hparams")):
-            for file in sorted(place.glob("*.y*ml")) if place.is_dir() else ():
-                files.setdefault(file.resolve(), file)
+        for near in (folder / name.parent, folder, folder / "hparams"):
+            for file in sorted(near.glob("*.y*ml")):
+                files.setdefault(os.path.abspath(file), file)  # resolve() fails for a link to itself
     shown = {file.stem: str(file) for file in files.values()}
-    if near := get_close_matches(name.stem, shown, n=1):
-        return f" Did you mean {shown[near[0]]!r}?"
+    if best := nearest(name.stem, shown):
+        return f" Did you mean {shown[best]!r}?"
     return f" There are: {', '.join(sorted(shown.values()))}." if shown else " There is no recipe near."

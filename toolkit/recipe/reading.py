@@ -18,13 +18,24 @@ WHOLE = Location()
 IDENTITIES = ("plugin", "name", "source")  # keys that say what a part is
 
 
+@cache
+def schema_of(cls: type) -> dict[str, tuple[Any, Any]]:
+    """Key -> its type and its default, MISSING where there is none, of one of the schema's dataclasses."""
+    hints, schema = get_type_hints(cls), {}
+    for field in fields(cls):
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        schema[field.name] = hints[field.name], default
+    schema.pop("where", None)
+    return schema
+
+
 def annotation_at(path: Path) -> Any:
     """The type of what stands at a path of a recipe, None if there is no such path; names of levels are all known."""
     annotation: Any = Recipe
     for key in path:
         if is_dataclass(annotation):
-            annotation = types_of(annotation).get(key)
-        elif get_origin(annotation) in (dict, Mapping):
+            annotation = schema_of(annotation).get(key, (None,))[0]
+        elif get_origin(annotation) is Mapping:
             annotation = get_args(annotation)[1]
         elif annotation is not Any:
             return None
@@ -34,7 +45,7 @@ def annotation_at(path: Path) -> Any:
 def defaults(cls: type = Recipe) -> Keys:
     """What holds where a recipe is silent, as a tree."""
     tree = Keys()
-    for key, (kind, default) in _schema(cls).items():
+    for key, (kind, default) in schema_of(cls).items():
         if is_dataclass(kind):
             tree[key] = defaults(kind)
         elif default is not MISSING:
@@ -55,7 +66,7 @@ def text_is_wanted(path: Path) -> bool:
 
 def identity_key(annotation: Any) -> str | None:
     """The key that says what a part of a recipe is, `plugin` for one; None if it is not such a part."""
-    first = next(iter(types_of(annotation))) if is_dataclass(annotation) and annotation is not Recipe else None
+    first = next(iter(schema_of(annotation))) if is_dataclass(annotation) and annotation is not Recipe else None
     return first if first in IDENTITIES else None
 
 
@@ -73,7 +84,7 @@ def known_paths(tree: Mapping[str, Any]) -> Iterator[str]:
             yield path
         inner = value if isinstance(value, Mapping) else {}
         if is_dataclass(annotation):
-            for key, kind in types_of(annotation).items():
+            for key, (kind, _) in schema_of(annotation).items():
                 yield from walk(kind, inner.get(key), f"{path}.{key}".lstrip("."))
         else:
             kind = get_args(annotation)[1] if get_origin(annotation) is Mapping else Any
@@ -96,44 +107,33 @@ def check_keys(tree: Keys, path: Path = (), also: tuple[str, ...] = ()) -> None:
     """
     annotation = annotation_at(path)
     for key, value in tree.items():
-        if is_dataclass(annotation) and key not in types_of(annotation):
-            if key in also:
-                continue
-            raise _unknown(Location(".".join((*path, key)), tree.marks[key]), key, annotation, also)
+        if is_dataclass(annotation):
+            _check_key(key, annotation, Location(".".join((*path, key)), tree.marks[key]), also)
         kind = annotation_at((*path, key))
         tree[key] = spelled_out(value, kind, tree.marks[key])
         if isinstance(tree[key], Keys) and kind is not Any:
             check_keys(tree[key], (*path, key))
 
 
-def read_plain(cls: type, values: Any, location: Location = WHOLE) -> Any:
-    """Make one of the schema's dataclasses, or one like them, of plain values.
+def read_plain(annotation: Any, value: Any, location: Location = WHOLE) -> Any:
+    """Make a dataclass, or another value that an annotation asks for, of plain values.
 
     Args:
-        cls: the dataclass.
-        values: a resolved tree, or what `plain_values` gave.
-        location: of the values, for messages.
+        annotation: one of the schema's dataclasses, one like them, or a type.
+        value: a resolved tree, or what `plain_values` gave.
+        location: of the value, for messages.
 
     Raises:
         RecipeError: for the first key or value that does not fit, with its location.
     """
-    return _read(cls, values, location)
-
-
-def types_of(cls: type) -> dict[str, Any]:
-    """Key -> type, of one of the schema's dataclasses."""
-    return {name: kind for name, (kind, _) in _schema(cls).items()}
-
-
-def _read(annotation: Any, value: Any, location: Location) -> Any:
     value = spelled_out(value, annotation, location.mark)
     try:
         if is_dataclass(annotation):
             return _read_dataclass(annotation, check_value(value, dict), location)
-        if get_origin(annotation) in (dict, Mapping):
-            inner = get_args(annotation)[1]
-            items = check_value(value, dict).items()
-            return {k: _read(inner, v, location.child(k)) for k, v in items if v is not None or not is_dataclass(inner)}
+        if get_origin(annotation) is Mapping:
+            kind = get_args(annotation)[1]
+            items = [(k, v) for k, v in check_value(value, dict).items() if v is not None or not is_dataclass(kind)]
+            return {key: read_plain(kind, inner, location.child(key)) for key, inner in items}
         return check_value(plain_values(value), annotation)
     except Mismatch as error:
         raise RecipeError(f"{location}: {error}") from None
@@ -142,11 +142,10 @@ def _read(annotation: Any, value: Any, location: Location) -> Any:
 def _read_dataclass(cls: type, values: Mapping[str, Any], location: Location) -> Any:
     read: dict[str, Any] = {}
     for key in values:
-        if key not in _schema(cls):
-            raise _unknown(location.child(key), key, cls)
-    for key, (kind, default) in _schema(cls).items():
+        _check_key(key, cls, location.child(key))
+    for key, (kind, default) in schema_of(cls).items():
         if values.get(key) is not None or (key in values and NoneType in members(kind)):
-            read[key] = _read(kind, values[key], location.child(key))
+            read[key] = read_plain(kind, values[key], location.child(key))
         elif default is MISSING:
             raise RecipeError(f"{location.child(key)}: this key is missing; {words(kind)} is needed.")
     if any(field.name == "where" for field in fields(cls)):
@@ -157,20 +156,7 @@ def _read_dataclass(cls: type, values: Mapping[str, Any], location: Location) ->
         raise RecipeError(f"{location.child(*error.path.split('.'))}: {error.problem}") from None
 
 
-def _unknown(location: Location, key: str, cls: type, also: tuple[str, ...] = ()) -> RecipeError:
-    known = [*types_of(cls), *also]
-    return RecipeError(f"{location}: there is no such key.{did_you_mean(key, known)} Known: {', '.join(known)}.")
-
-
-@cache
-def _schema(cls: type) -> dict[str, tuple[Any, Any]]:
-    """Key -> its type and its default, MISSING where there is none."""
-    hints = get_type_hints(cls)
-    return {
-        field.name: (
-            hints[field.name],
-            field.default if field.default_factory is MISSING else field.default_factory(),
-        )
-        for field in fields(cls)
-        if field.name != "where"
-    }
+def _check_key(key: str, cls: type, location: Location, also: tuple[str, ...] = ()) -> None:
+    known = [*schema_of(cls), *also]
+    if key not in known:
+        raise RecipeError(f"{location}: there is no such key.{did_you_mean(key, known)} Known: {', '.join(known)}.")

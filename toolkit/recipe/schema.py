@@ -56,6 +56,11 @@ class LossSpec(PartSpec):
         if not self.on:
             raise BadField("on", "names nothing; a head, an embedding, a list of them or '*' is needed.")
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it reads, as a tuple."""
+        return (self.on,) if isinstance(self.on, str) else self.on
+
 
 @dataclass(frozen=True, kw_only=True)
 class CovariateSpec:
@@ -105,18 +110,14 @@ class ModelSpec:
             known(f"heads.{name}.on", [head.on], embeddings, "embedding")
         for name, loss in self.losses.items():
             if loss.on != EVERY_HEAD:
-                on = [loss.on] if isinstance(loss.on, str) else loss.on
-                known(f"losses.{name}.on", on, (*self.heads, *embeddings), "head or embedding")
+                known(f"losses.{name}.on", loss.names, (*self.heads, *embeddings), "head or embedding")
         for name, covariate in self.covariates.items():
             if covariate.level is not None:
                 known(f"covariates.{name}.level", [covariate.level], self.levels, "level")
 
     def is_trained(self, head: str) -> bool:
         """Whether a loss reads this head."""
-        return any(
-            loss.on == EVERY_HEAD or head in ([loss.on] if isinstance(loss.on, str) else loss.on)
-            for loss in self.losses.values()
-        )
+        return any(loss.on == EVERY_HEAD or head in loss.names for loss in self.losses.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +235,7 @@ class Recipe:
 
 
 def plain_values(value: Any) -> Any:
-    """A schema's dataclass as plain text, numbers, lists and dicts, without places."""
+    """A schema's dataclass as plain text, numbers, lists and dicts, without locations."""
     if is_dataclass(value):
         return {f.name: plain_values(getattr(value, f.name)) for f in fields(value) if f.name != "where"}
     if isinstance(value, Mapping):

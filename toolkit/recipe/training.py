@@ -1,4 +1,4 @@
-"""A recipe's `training` as frozen values, beside `recipe_schema`.
+"""A recipe's `training` as frozen values.
 
 >>> TrainingSpec(epochs=0)
 Traceback (most recent call last):
