@@ -105,7 +105,7 @@ def test_a_tag_that_runs_code_is_refused_and_does_not_run(tmp_path, text):
         deep="y: !include:code.yaml",
     )
     path = write(tmp_path, a=text.format(file=made))
-    with pytest.raises(RecipeError, match=r"runs code.*--trust-recipe|cannot stand here"):
+    with pytest.raises(RecipeError, match=r"runs code.*--trust-recipe|cannot be used here"):
         read_yaml(path)
     assert not made.exists()
 
@@ -138,15 +138,15 @@ def test_a_trusted_file_keeps_its_code_unrun(tmp_path):
         ),
         ("{x: {a: 1, 'a': 2}}", "is here twice"),
         ("a: *b", r"line 1, column 4: found undefined alias"),
-        ("a: &x [*x]", "an alias refers to what it stands in"),
+        ("a: &x [*x]", "an alias refers to a value that it is part of"),
         ("1: a", r'a key must be text; write "1"'),
         ("true: a", r'write "true"'),
         ("null: a", "a key must be text"),
         ("[a]: b", "a key must be text"),
         ("<<: {a: 1}", "Merge keys"),
-        ("a: !foo 1", "the tag !foo cannot stand here"),
-        ("a: !!set {b}", "!!set cannot stand here"),
-        ("a: !!int [1]", "!!int cannot stand here"),
+        ("a: !foo 1", "the tag !foo cannot be used here"),
+        ("a: !!set {b}", "!!set cannot be used here"),
+        ("a: !!int [1]", "!!int cannot be used here"),
         ("a: !!int x", "'x' is not a value of !!int"),
         ("a: !include b.yaml", "Write !include:file"),
         ("a: .inf", "not finite"),

@@ -6,7 +6,6 @@ holds everything, extends nothing and reads the same.
 """
 
 import io
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,7 @@ def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
     """The file that a recipe's name means: in `folder`, else in the working directory; an absolute one as it is.
 
     Raises:
-        RecipeError: if it is in neither or not a YAML file; says what is near.
+        RecipeError: if it is in neither, or is not a YAML file; names the nearest one.
     """
     name = Path(name)
     folders = [Path()] if folder is None else [Path(folder), Path()]
@@ -134,12 +133,11 @@ def _find_base(path: Path, name: Any, mark: Mark) -> Path:
 
 def _nearby(name: Path, folders: list[Path]) -> str:
     """What is near: a file of that name elsewhere under the folders, a name like it, or all there is."""
-    files = {}
+    shown: dict[str, str] = {}
     for folder in folders:
         for near in (folder / name.parent, folder, folder / "hparams"):
             for file in sorted(near.glob("*.y*ml")):
-                files.setdefault(os.path.abspath(file), file)  # resolve() fails for a link to itself
-    shown = {file.stem: str(file) for file in files.values()}
+                shown.setdefault(file.stem, str(file))
     if best := nearest(name.stem, shown):
         return f" Did you mean {shown[best]!r}?"
     return f" There are: {', '.join(sorted(shown.values()))}." if shown else " There is no recipe near."

@@ -1,4 +1,4 @@
-"""Where a value of a recipe stands: its dotted path, and the file and line it came from.
+"""The location of a value in a recipe: its dotted path, and the file and line that it came from.
 
 >>> keys = Keys({"args": Keys({"dim": 64}, {"dim": Mark("ser.yaml", 9)})}, {"args": Mark("ser.yaml", 8)})
 >>> location = Location("model.fusion", Mark("ser.yaml", 7), keys)
@@ -52,12 +52,12 @@ class Keys(dict):
 
 @dataclass(frozen=True)
 class Location:
-    """A dotted path with the file and line of what stands there.
+    """A dotted path with the file and line of its value.
 
     Args:
         path: as overrides write it; "" for the whole recipe.
         mark: its position, where it is known.
-        value: what stands there; Keys know the marks of what they hold.
+        value: the value itself; Keys know the marks of what they hold.
     """
 
     path: str = ""

@@ -1,8 +1,8 @@
 """Deep merge of recipes: `extends`, `without_data` and overrides.
 
-- Mappings are merged key by key; all else, lists too, is replaced.
+- Mappings are merged key by key; everything else, lists included, is replaced.
 - `null` removes an inherited key. Where null is itself a value (`fold`, `training.max_grad_norm`, the entries of
-  `label_map`), it sets null. Where nothing is inherited it stays as it is.
+  `label_map`), it sets null. Where nothing is inherited, it stays null.
 - A changed `plugin` drops the inherited `args`, and so does a changed name of a protocol, an optimizer or a schedule; a
   changed `source` of a covariate drops the inherited `level` and `weight`.
 """
@@ -22,10 +22,10 @@ def merge(base: Keys, child: Keys, path: Path = ()) -> Keys:
     Args:
         base: what is inherited; left as it is.
         child: what differs; left as it is.
-        path: where the two stand in the recipe.
+        path: of both in the recipe.
 
     Returns:
-        A new mapping, the base's keys first; each key remembers the file that had the last word.
+        A new mapping, the base's keys first; the mark of each key is that of the file whose value holds.
 
     Raises:
         RecipeError: if null would remove a level, covariate, head or loss that is not there.
@@ -51,7 +51,7 @@ def merge(base: Keys, child: Keys, path: Path = ()) -> Keys:
 
 
 def _dropped(base: Keys, child: Keys, path: Path) -> tuple[str, ...]:
-    """Keys of the base that mean nothing any more."""
+    """Keys of the base that belong to another plugin or name."""
     annotation = annotation_at(path)
     identity = identity_key(annotation)
     if identity is None or child.get(identity) is None:

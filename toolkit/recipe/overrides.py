@@ -15,7 +15,7 @@ from toolkit.recipe.reading import FILE_KEYS, annotation_at, check_keys, known_p
 from toolkit.recipe.yaml_files import read_text
 
 SHORT = {"device": "training.device", "precision": "training.precision"}
-PARTS = (("model", "levels"), ("model", "heads"), ("model", "losses"))  # which a file that `extends` adds
+PARTS = (("model", "levels"), ("model", "heads"), ("model", "losses"))  # new ones come from a file that `extends`
 
 
 def parse_tokens(tokens: Iterable[str]) -> list[tuple[str, str]]:
@@ -61,7 +61,7 @@ def override_tree(tokens: Iterable[str], tree: Keys, *, folder: Path, trust: boo
     for key, text in parse_tokens(tokens):
         path = tuple(SHORT.get(key, key).split("."))
         if path[0] in FILE_KEYS:
-            raise RecipeError(f"--{key}: {path[0]} stands in recipe files only.")
+            raise RecipeError(f"--{key}: {path[0]} can only be used in recipe files.")
         in_part = path[:2] in PARTS and len(path) > 2
         if annotation_at(path) is None or (in_part and ".".join(path[:3]) not in known_paths(tree)):
             raise _unknown(key, tree)

@@ -13,9 +13,9 @@ from toolkit.recipe.schema import Recipe, plain_values
 from toolkit.recipe.type_checks import Mismatch, check_value, members, words
 
 Path = tuple[str, ...]
-FILE_KEYS = ("extends", "without_data")  # what stands in a file and not in a resolved recipe
+FILE_KEYS = ("extends", "without_data")  # keys of files that a resolved recipe does not have
 WHOLE = Location()
-IDENTITIES = ("plugin", "name", "source")  # keys that say what a part is
+IDENTITIES = ("plugin", "name", "source")  # keys that name what a part is
 
 
 @cache
@@ -30,7 +30,7 @@ def schema_of(cls: type) -> dict[str, tuple[Any, Any]]:
 
 
 def annotation_at(path: Path) -> Any:
-    """The type of what stands at a path of a recipe, None if there is no such path; names of levels are all known."""
+    """The type of the value at a path of a recipe, None if there is no such path; any name of a level is known."""
     annotation: Any = Recipe
     for key in path:
         if is_dataclass(annotation):
@@ -43,7 +43,7 @@ def annotation_at(path: Path) -> Any:
 
 
 def defaults(cls: type = Recipe) -> Keys:
-    """What holds where a recipe is silent, as a tree."""
+    """The values of all keys that a recipe may leave out, as a tree."""
     tree = Keys()
     for key, (kind, default) in schema_of(cls).items():
         if is_dataclass(kind):
@@ -54,7 +54,7 @@ def defaults(cls: type = Recipe) -> Keys:
 
 
 def null_is_value(path: Path) -> bool:
-    """Whether null at a path says something (no clipping, say) and does not remove a key."""
+    """Whether null at a path is a value (for example, no clipping) and does not remove a key."""
     return NoneType in members(annotation_at(path))
 
 
@@ -65,13 +65,13 @@ def text_is_wanted(path: Path) -> bool:
 
 
 def identity_key(annotation: Any) -> str | None:
-    """The key that says what a part of a recipe is, `plugin` for one; None if it is not such a part."""
+    """The key that names what a part of a recipe is, such as `plugin`; None if the annotation is not of a part."""
     first = next(iter(schema_of(annotation))) if is_dataclass(annotation) and annotation is not Recipe else None
     return first if first in IDENTITIES else None
 
 
 def spelled_out(value: Any, annotation: Any, mark: Mark | None) -> Any:
-    """A part that is written as its name alone, `protocol: loso`, as the mapping that it stands for."""
+    """A part that is written as its name alone, such as `protocol: loso`, as a mapping."""
     key = identity_key(annotation) if isinstance(value, str) else None
     return Keys({key: value}, {key: mark}) if key else value
 
@@ -99,7 +99,7 @@ def check_keys(tree: Keys, path: Path = (), also: tuple[str, ...] = ()) -> None:
 
     Args:
         tree: changed in place.
-        path: where it stands in the recipe.
+        path: its path in the recipe.
         also: more keys that the top level may hold.
 
     Raises:

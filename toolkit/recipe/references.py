@@ -2,7 +2,7 @@
 
 References are looked up after files and overrides are merged, so that a changed value changes what refers to it.
 Arithmetic and trusted code are HyperPyYAML's. The look-up is not: HyperPyYAML's turns `<a.b>` into a call of getattr,
-takes any text with `<` for a reference, and has no end where references lead back to themselves or multiply.
+takes any text with `<` for a reference, and does not end where references lead back to themselves or multiply.
 """
 
 import json
@@ -113,7 +113,7 @@ def _fill(text: str, found: Mapping[str, Any], mark: Mark) -> Any:
     """Text with the values in it; a number if it is arithmetic on numbers."""
     for pointer, value in found.items():
         if not isinstance(value, (str, int, float)):
-            raise RecipeError(f"{mark.exact}: <{pointer}> is not text or a number and cannot stand in {text!r}.")
+            raise RecipeError(f"{mark.exact}: <{pointer}> is not text or a number and cannot be part of {text!r}.")
     plain = {p: str(v).lower() if isinstance(v, bool) else str(v) for p, v in found.items()}
     filled = POINTER.sub(lambda match: plain[match[1]], text)
     if len(filled) > MOST_TEXT:

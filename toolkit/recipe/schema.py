@@ -16,7 +16,7 @@ from toolkit.recipe.training import TrainingSpec
 FUSED = "fused"
 EVERY_HEAD = "*"
 GROUPS = ("covariates", "fusion", "heads", "losses")  # parameter groups beside the levels
-# Names that are taken where these would stand: parameter groups, arrays of embeddings.npz, the answer itself.
+# Names that are taken elsewhere: by parameter groups, arrays of embeddings.npz, columns.
 TAKEN = {"levels": (FUSED, *GROUPS, "id", "reference", "note", "file"), "covariates": ("label", "id", "path")}
 
 
@@ -64,10 +64,10 @@ class LossSpec(PartSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class CovariateSpec:
-    """Something known or guessed about an utterance that goes into the fusion.
+    """Something known or predicted about an utterance that the fusion takes.
 
     Args:
-        source: given (label), guessed by a small head (predicted), or drawn at random (shuffled, the control).
+        source: label (given), predicted (by a small head), or shuffled (drawn at random, the control).
         level: the level whose frames the small head reads; with `predicted` only.
         weight: of the small head's cross entropy; with `predicted` only, there 0.1.
     """
@@ -156,7 +156,7 @@ class PublishedSpec:
         corpus: the plugin of the corpus that the figures are of.
         wa: weighted accuracy in percent.
         ua: unweighted accuracy in percent.
-        source: where they stand.
+        source: the publication.
     """
 
     corpus: str | None = None
@@ -183,7 +183,7 @@ class Composition(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything a recipe says, with its defaults, checked as far as that goes without its plugins."""
+    """A whole recipe with its defaults, checked as far as possible without its plugins."""
 
     name: str
     corpus: PartSpec

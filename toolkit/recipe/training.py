@@ -21,7 +21,7 @@ NEED_NO_ARGS = ("constant", "linear", "cosine")  # schedules; the others have no
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSpec:
-    """The optimizer and its settings where a group says nothing else."""
+    """The optimizer and its settings, for all groups that have none of their own."""
 
     name: OptimizerName = "adamw"
     learning_rate: float = 1e-5

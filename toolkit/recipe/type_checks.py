@@ -1,4 +1,4 @@
-"""Values of a recipe against Python's type annotations: what fits, what is converted, how to say what does not.
+"""Values of a recipe checked against Python's type annotations, and converted; annotations in words.
 
 >>> check_value(3, float)
 3.0
@@ -35,7 +35,7 @@ MANY = {int: "whole numbers", float: "numbers", str: "texts", bool: "true and fa
 
 
 class Mismatch(ValueError):  # noqa: N818 - reads as the sentence it prints
-    """A value is not what its annotation asks for; the text says both."""
+    """A value is not what its annotation asks for; the message has both."""
 
 
 def check_value(value: Any, annotation: Any) -> Any:

@@ -34,7 +34,7 @@ def read_yaml(path: Path, *, trust: bool = False) -> Keys:
         trust: whether tags that run code are kept (as Tagged) and not refused.
 
     Returns:
-        Plain values, and Tagged where the others of these tags stand. Included files are read in.
+        Plain values, and Tagged for the other tags. Included files are read in.
 
     Raises:
         RecipeError: if the file cannot be read, is not YAML, holds a tag or a key that is not allowed, or
@@ -91,7 +91,7 @@ class _Reader:
     def value(self, node: Node, depth: int = 0) -> Any:
         tag, self.values = node.tag, self.values + 1
         if depth > DEEPEST:
-            raise self._error(node, "it is nested too deeply, or an alias refers to what it stands in.")
+            raise self._error(node, "it is nested too deeply, or an alias refers to a value that it is part of.")
         if self.values > MOST_VALUES:
             raise self._error(node, f"a recipe of more than {MOST_VALUES} values is not read.")
         if tag.startswith(INCLUDE):
@@ -107,7 +107,7 @@ class _Reader:
         name = tag.replace(CORE, "!!")
         hint = " Write !include:file.yaml." if name == "!include" else ""
         known = "!ref, !copy, !include:file.yaml, !PLACEHOLDER"
-        raise self._error(node, f"the tag {name} cannot stand here.{hint} Known: {known}.")
+        raise self._error(node, f"the tag {name} cannot be used here.{hint} Known: {known}.")
 
     def _content(self, node: Node, depth: int) -> Any:
         if isinstance(node, SequenceNode):
@@ -147,7 +147,7 @@ class _Reader:
             chain = " -> ".join(p.name for p in (*self.including, path.resolve()))
             raise self._error(node, f"a file includes itself: {chain}.")
         if not isinstance(node, MappingNode) and node.value:
-            raise self._error(node, f"after {node.tag} only a mapping of changed keys may stand.")
+            raise self._error(node, f"after {node.tag} only a mapping of changed keys can follow.")
         if not path.is_file():
             raise self._error(node, f"the included file {path} is not there.")
         tree = _read_file(path, self.trust, including=self.including)

@@ -62,7 +62,7 @@ def check_optimizers(training: TrainingSpec) -> None:
     """Check the arguments of a recipe's optimizers and of its schedule by a step on a parameter of their own.
 
     Raises:
-        RecipeError: if an argument does not fit; says where it stands.
+        RecipeError: if an argument does not fit, with its location.
     """
     for settings in (training.optimizer, *map(training.group_settings, training.groups)):
         parameter = nn.Parameter(torch.zeros(1))
@@ -79,7 +79,7 @@ def check_optimizers(training: TrainingSpec) -> None:
 def step_where(optimizer: Optimizer, taken: Tensor) -> None:
     """Take an optimizer's step where `taken` is True; otherwise leave parameters and state as they are.
 
-    A fused optimizer decides on the device; for another one this looks.
+    A fused optimizer decides on the device; for another one this waits for the device.
 
     Args: optimizer whose gradients are unscaled; taken 0-d bool.
     """

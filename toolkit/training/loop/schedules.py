@@ -73,7 +73,7 @@ class Schedule:
         self._scheduler = _build(training.schedule, self._optimizer, max(total_steps - self.warmup_steps, 1))
 
     def factor(self, step: int) -> float:
-        """The factor of optimizer step `step`, from 0; steps are asked for in their order."""
+        """The factor of optimizer step `step`, from 0; call it in the order of the steps."""
         if step < self.warmup_steps:
             return (step + 1) / self.warmup_steps
         while self._scheduler.last_epoch < step - self.warmup_steps:
