@@ -1,8 +1,7 @@
 """Memory that the data of a run takes: prepared, computed, and trained on for an epoch, with small and large corpora.
 
 Counted is what belongs to the process and its workers alone (Pss_Anon of /proc/PID/smaps_rollup: what they share is
-counted once), above what the process had before any data. Features are mapped from disk: their pages are the system's,
-which takes them back when it needs memory.
+counted once), above what the process had before any data. Features are read from disk batch by batch.
 """
 
 import argparse
@@ -113,17 +112,18 @@ class Training:
     Args:
         system: what is trained.
         data: of a run.
+        cache: of its features.
     """
 
-    def __init__(self, system: System, data: RunData):
-        self.system, self.data = system, data
+    def __init__(self, system: System, data: RunData, cache: FeatureCache):
+        self.system, self.data, self.cache = system, data, cache
         self.objective = build_objective(data.recipe, system, data.class_counts())
         self.optimizer = torch.optim.AdamW(system.parameters())
 
     def epoch(self) -> None:
         """A step with each batch."""
         seen = 0
-        for batch in self.data.loader(self.data.train, self.data.training_batches()):
+        for batch in self.data.loader(self.data.train, self.data.training_batches(), cache=self.cache):
             self.step(batch)
             seen += len(batch.utterances)
         assert seen == len(self.data.train)
@@ -146,19 +146,18 @@ def measure(recipe: Path) -> dict[str, float]:
         data = RunData(prepare(source), fixed_samples=system.fixed_samples)
     sets = [data.train, data.evaluation]
     with peaks.stage("features computed"):
-        assert _cache(system, data, 1e6).give(sets)
+        cache = _cache(system, data, 1e6)
+        assert cache.fill(sets)
     peaks.held("held then")
-    training = Training(system, data)
+    training = Training(system, data, cache)
     with peaks.stage("five steps with a batch"):
-        batch = data.train.collate([data.train[index] for index in range(data.recipe.training.batch_size)])
+        batch = next(iter(data.loader(data.train, data.training_batches(), cache=cache)))
         for _ in range(5):
             training.step(batch)
     del batch
     with peaks.stage("epoch with features kept"):
         training.epoch()
-    for segments in sets:
-        segments.features = None
-    data.front_end = _cache(system, data, 0).front_end
+    training.cache = _cache(system, data, 0)
     with peaks.stage("epoch with nothing kept"):
         training.epoch()
     return {**peaks.found, "segments": sum(map(len, sets))}
@@ -196,7 +195,7 @@ def main() -> None:
         rows,
         [
             f"The most is {most:.0f} MB, {'below' if most < LIMIT_MB else 'ABOVE'} {LIMIT_MB} MB.",
-            "'held then' is used once features are there; before, up to 64 MB of each front end wait for the disk.",
+            "'held then' is used once features are there.",
             "An epoch's figure holds what training steps take, which five steps with a batch tell.",
         ],
     ).report()

@@ -4,8 +4,8 @@ import argparse
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import librosa
@@ -15,9 +15,10 @@ from measuring import ROUNDS, Result, alternate
 from speech import RATE, write_corpus
 
 from toolkit.audio.reading import read_audio
-from toolkit.contracts import Extractor, Seq
+from toolkit.contracts import Extractor, Fusion, Seq
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.front_ends import code_of_levels
+from toolkit.model.system import System
 from toolkit.training.preparation import Preparation, load_source, prepare
 from toolkit.training.run_data import RunData
 from toolkit_plugins.extractors import frontends
@@ -78,30 +79,26 @@ CONTESTS = {"log-spectrogram": [LOG_SPECTROGRAM], "MFCC": [MFCC], "both": [LOG_S
 
 def theirs(paths: list[Path], names: list[str]) -> None:
     """What one librosa process does: one file after another, an array on disk for each front end."""
-    with tempfile.TemporaryDirectory() as folder:
-        for path in paths:
-            wave = librosa.load(path, sr=RATE)[0]
-            for name in names:
-                np.save(Path(folder) / f"{path.stem}-{name}", THEIRS[name](wave))
+    folder = Path(tempfile.mkdtemp(dir=paths[0].parent))  # deleted at the end: inodes that just got free are slow
+    for path in paths:
+        wave = librosa.load(path, sr=RATE)[0]
+        for name in names:
+            np.save(folder / f"{path.stem}-{name}", THEIRS[name](wave))
 
 
 def ours(preparation: Preparation, names: list[str]) -> None:
     """What a run does before its first epoch: headers read, files hashed, features into a cache of their own."""
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["TOOLKIT_CACHE"] = folder
-        levels = {name: OURS[name] for name in names}
-        (own,) = code_of_levels(preparation.source.recipe).values()
-        data = RunData(preparation, fixed_samples=None)
-        sets = [data.train, data.evaluation]
-        cache = FeatureCache(
-            SimpleNamespace(levels=levels, fixed_samples=None),
-            dict.fromkeys(levels, own),
-            sets,
-            limit_mb=1e6,
-            precision="fp32",
-            device="cpu",
-        )
-        assert cache.give(sets)
+    os.environ["TOOLKIT_CACHE"] = tempfile.mkdtemp(dir=preparation.utterances[0].path.parent)
+    levels = {name: OURS[name] for name in names}
+    (own,) = code_of_levels(preparation.source.recipe).values()
+    data = RunData(preparation, fixed_samples=None)
+    sets = [data.train, data.evaluation]
+    system = System(
+        levels, Fusion(), {}, head_inputs={}, given_covariates={}, predicted_covariates={}, covariate_levels={}
+    )
+    code = dict.fromkeys(levels, own)
+    with closing(FeatureCache(system, code, sets, limit_mb=1e6, precision="fp32", device="cpu")) as cache:
+        assert cache.fill(sets)
 
 
 def largest_difference(paths: list[Path], name: str) -> float:

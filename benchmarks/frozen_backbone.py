@@ -47,11 +47,11 @@ class Frozen:
         sets, code = [self.data.train, self.data.evaluation], code_of_levels(self.recipe)
         limit = 1e6 if cached else 0
         self.cache = FeatureCache(self.system, code, sets, limit_mb=limit, precision="fp16", device="cpu")
-        assert self.cache.give([self.data.train]) == cached
-        self.data.front_end = self.cache.front_end
+        assert self.cache.kept == cached
         learnt = [p for p in self.system.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(learnt, lr=self.recipe.training.optimizer.learning_rate)
         self.epochs, self.batches = 0, self.data.training_batches()
+        self.loader = self.data.loader(self.data.train, self.batches, cache=self.cache)
 
     def epoch(self) -> None:
         """Train for an epoch, with the random numbers of its own."""
@@ -59,7 +59,7 @@ class Frozen:
         self.batches.set_epoch(self.epochs)
         seed_all(1, self.epochs)
         self.system.train()
-        for batch in self.data.loader(self.data.train, self.batches):
+        for batch in self.loader:
             loss = self.objective(self.system(batch.inputs, batch.covariates), batch.targets)
             loss.backward()
             self.optimizer.step()
@@ -69,7 +69,7 @@ class Frozen:
     def logits(self) -> torch.Tensor:
         """Of all training segments: [segments, classes]."""
         self.system.eval()
-        batches = self.data.loader(self.data.train)
+        batches = self.data.loader(self.data.train, cache=self.cache)
         return torch.cat([self.system(b.inputs, b.covariates).logits["emotion"] for b in batches])
 
 

@@ -23,8 +23,9 @@ from torch import Tensor
 
 from toolkit.contracts import Seq
 from toolkit.corpus.protocols import stopping_rules
-from toolkit.data.cache.features import FeatureCache, in_order
+from toolkit.data.cache.features import FeatureCache
 from toolkit.data.front_ends import code_of_levels
+from toolkit.data.loaders import in_order
 from toolkit.data.seeding import seed_all
 from toolkit.model.system import build_system
 from toolkit.training.loop.brain import SystemBrain
@@ -136,17 +137,14 @@ class Ours:
         seed_all(1, "weights")
         self.system = build_system(self.recipe, preparation.targets)
         self.data = RunData(preparation, fixed_samples=self.system.fixed_samples)
-        sets = [self.data.train]
-        cache = FeatureCache(
+        self.cache = FeatureCache(
             self.system,
             code_of_levels(self.recipe),
-            sets,
+            [self.data.train],
             limit_mb=training.feature_cache_mb,
             precision=training.feature_precision,
             device="cpu",
         )
-        cache.give(sets)
-        self.data.front_end = cache.front_end
         self.system.levels["spectrogram"].fit(features["spectrogram"] for features, _ in self.features())
         self.brain = KeptBrain(
             self.system,
@@ -162,7 +160,7 @@ class Ours:
             on_epoch=lambda history: None,
             on_resume=lambda epochs, steps: None,
         )
-        self.loader = self.data.loader(self.data.train, self.brain.train_sampler)
+        self.loader = self.data.loader(self.data.train, self.brain.train_sampler, cache=self.cache)
 
     def epoch(self) -> list[float]:
         """Train on the batches of the first epoch; returns the losses."""
@@ -171,7 +169,7 @@ class Ours:
 
     def features(self) -> Iterator[tuple[dict[str, Seq], Tensor]]:
         """What the front ends make of the training segments in order, and their labels."""
-        for batch in in_order(self.data.train, self.data.front_end):
+        for batch in in_order(self.data.train, self.cache):
             yield batch.features, batch.targets["label"]
 
     def plain_inputs(self) -> dict[str, list]:

@@ -1,24 +1,26 @@
 """Features on disk: computed once, equal to the bit whatever is stored, judged before they are computed."""
 
 import errno
-import json
+import os
 import pickle
 import re
+import shutil
+from contextlib import closing
 
 import pytest
 import soundfile
 import torch
 from broken_extractors import GoodExtractor
-from cached_features import Parts, same
+from cached_features import Parts, same, stored_files
 from small_system import write_recipe
 from throwaway import good, install
 
 from toolkit.contracts import Extractor, Seq
-from toolkit.data.cache import shards as cache_shards
-from toolkit.data.cache.features import in_order
+from toolkit.data.cache import files as cache_files
 from toolkit.data.cache.store import features_folder, stored_front_ends
 from toolkit.data.front_ends import code_of_levels, front_end_description, front_end_key, rounded, rows_of
-from toolkit.data.segments import SegmentLoader
+from toolkit.data.loaders import SegmentLoader, in_order
+from toolkit.data.segments import SegmentSet
 from toolkit.errors import AudioError, CacheError, RecipeError, ShapeError
 from toolkit.plugins.registry import default_registry
 from toolkit.training.preparation import load_source
@@ -37,21 +39,11 @@ def recipe(tmp_path):
     return write_recipe(tmp_path)
 
 
-def filled(recipe, **options):
-    parts = Parts(recipe)
-    assert parts.cache(**options).give(parts.sets)
-    return parts
-
-
-def shards():
-    return sorted(features_folder().glob("*/*.npy"))
-
-
 def test_stored_features_give_what_the_waveform_gives(recipe):
     parts = Parts(recipe)
     (expected,) = [parts.system(batch.inputs, batch.covariates) for batch in in_order(parts.data.train)]
-    assert parts.cache().give(parts.sets)
-    (batch,) = in_order(parts.data.train)
+    with closing(parts.cache()) as cache:
+        (batch,) = in_order(parts.data.train, cache)
     assert batch.wave is None and batch.features["mfcc"].lengths.max() == 30  # 0.3 s in steps of 10 ms
     found = parts.system(batch.inputs, batch.covariates)
     for name, embedding in expected.embeddings.items():
@@ -59,44 +51,45 @@ def test_stored_features_give_what_the_waveform_gives(recipe):
 
 
 def test_a_second_run_computes_nothing_and_has_the_same_bits(recipe):
-    first, second = filled(recipe), filled(recipe)
+    first, second = Parts(recipe).fill(), Parts(recipe).fill()
     assert (len(first.computed), len(second.computed)) == (UTTERANCES, 0)
     assert same(first.rows(), second.rows()) and len(first.rows()) > UTTERANCES
 
 
 def test_the_audio_is_not_decoded_where_everything_is_stored(recipe, monkeypatch):
-    filled(recipe)
+    Parts(recipe).fill()
     monkeypatch.setattr("toolkit.data.segments.read_audio", lambda *args, **options: pytest.fail("decoded"))
-    filled(recipe)
+    Parts(recipe).fill()
 
 
 def test_a_part_of_the_data_gets_the_same_bits_in_any_order(recipe):
-    whole = filled(recipe).rows()
+    whole = Parts(recipe).fill().rows()
     reordered = Parts(recipe)
     reordered.data.train = reordered.data.segments(reordered.data.train.utterances[::-1])
-    assert reordered.cache(code="2").give([reordered.data.train])
+    with closing(reordered.cache(code="2")) as cache:
+        cache.fill([reordered.data.train])
     assert len(reordered.computed) == len(reordered.data.train.utterances) < UTTERANCES
-    assert reordered.cache(code="2").give(reordered.sets)
+    reordered.fill(code="2")
     assert len(reordered.computed) == UTTERANCES and same(reordered.rows(), whole)
 
 
 def test_levels_with_one_front_end_share_it_and_others_are_completed_alone(recipe):
-    filled(recipe)
+    Parts(recipe).fill()
     level = "mfcc: {plugin: mfcc, args: {n_mfcc: 13, n_fft: 512, n_mels: 20, hidden: 4, layers: 1, normalize: standard"
     more = f"    twin{level[4:]}ize}}}}\n    other{level[4:].replace('13', '12')}ize}}}}\n  fusion:"
     recipe.write_text(recipe.read_text().replace("  fusion:", more, 1))
-    parts = filled(recipe)
+    parts = Parts(recipe).fill()
     assert set(parts.computed) == {"other"} and len(parts.computed) == UTTERANCES
     assert same(parts.rows("twin"), parts.rows("mfcc")) and not same(parts.rows("other"), parts.rows("mfcc"))
     assert len(stored_front_ends(features_folder())) == 2
 
 
 def test_other_audio_under_the_same_name_is_computed_again(recipe):
-    before = filled(recipe).rows()
+    before = Parts(recipe).fill().rows()
     path = recipe.parent / "corpus" / "1F0.wav"
     samples, rate = soundfile.read(path)
     soundfile.write(path, samples * 0.5, rate)
-    parts = filled(recipe)
+    parts = Parts(recipe).fill()
     assert parts.computed == ["mfcc"]
     after = parts.rows()
     assert {key[0] for key in before if not torch.equal(before[key], after[key])} == {"1F0.wav"}
@@ -104,9 +97,9 @@ def test_other_audio_under_the_same_name_is_computed_again(recipe):
 
 @pytest.mark.parametrize("option", ["--audio.segment_seconds=0.2", "--audio.sample_rate=8000"])
 def test_other_segments_are_other_entries(recipe, option):
-    filled(recipe)
-    parts = Parts(recipe, option, "--model.levels.mfcc.args.n_fft=256")
-    assert parts.cache().give(parts.sets) and len(parts.computed) == UTTERANCES
+    Parts(recipe).fill()
+    parts = Parts(recipe, option, "--model.levels.mfcc.args.n_fft=256").fill()
+    assert len(parts.computed) == UTTERANCES
 
 
 class One(Extractor):
@@ -122,9 +115,10 @@ class Two(One):
     pass
 
 
-def key(extractor, **changed):
-    settings = {"code": {"plugins": "1.0"}, "sample_rate": 16000, "fixed_samples": None, "precision": "fp32"}
-    return front_end_key(front_end_description(extractor, level="x", **{**settings, "device": "cpu", **changed}))
+def key(extractor, *, sample_rate=16000, fixed_samples=None, **changed):
+    segments = SegmentSet([], {}, {}, sample_rate=sample_rate, segment_samples=1000, fixed_samples=fixed_samples)
+    settings = {"code": {"plugins": "1.0"}, "precision": "fp32", "device": "cpu", **changed}
+    return front_end_key(front_end_description(extractor, level="x", segments=segments, **settings))
 
 
 def test_what_features_depend_on_makes_another_key():
@@ -177,35 +171,39 @@ def test_lengths_beyond_the_features_are_refused(recipe):
 
     wave = Seq(torch.zeros(1, 400), torch.tensor([400]))
     with pytest.raises(ShapeError, match=r"Level 'x': features have \d+ frames, and their lengths say \d+: mend"):
-        rows_of(Long(), wave, level="x", precision="fp32")
+        rows_of(lambda wave: {"x": Long().features(wave)}, wave, level="x", precision="fp32")
 
 
-def test_what_does_not_fit_is_not_computed(recipe):
+def test_what_does_not_fit_is_computed_for_every_batch(recipe, own_cache):
     parts = Parts(recipe)
     # 24 utterances of at least 0.25 s in steps of 10 ms, of 13 float32: above 31,200 bytes
-    assert not parts.cache(limit_mb=0.03).give(parts.sets)
-    assert parts.data.train.features is None and parts.data.evaluation.features is None
-    assert len(parts.computed) == 4 and "feature_cache_mb is 0.03" in parts.said[0]
-    assert parts.cache(limit_mb=0.05).give(parts.sets)
-    assert len(parts.computed) == UTTERANCES
+    with closing(parts.cache(limit_mb=0.03)) as cache:
+        assert not cache.kept and cache.dataset(parts.data.train) is parts.data.train and cache.fill(parts.sets) == []
+    assert not parts.computed and "feature_cache_mb is 0.03" in parts.said[0] and not own_cache.exists()
+    assert len(parts.fill(limit_mb=0.05).computed) == UTTERANCES
+
+
+def test_the_size_is_known_before_anything_is_computed(recipe):
+    parts = Parts(recipe)
+    stored = sum(values.nbytes for values in parts.fill().rows().values())
+    rounded_down = parts.cache(limit_mb=stored * 0.95 / 1e6), parts.cache(limit_mb=stored * 1.1 / 1e6)
+    assert [cache.kept for cache in rounded_down] == [False, True]
 
 
 def test_a_limit_of_nothing_touches_no_disk(recipe, own_cache):
-    parts = Parts(recipe)
-    assert not parts.cache(limit_mb=0).give(parts.sets)
-    assert not own_cache.exists() and not parts.computed
+    parts = Parts(recipe).fill(limit_mb=0)
+    assert not own_cache.exists() and not parts.computed and not parts.said
 
 
 def test_more_than_the_whole_cache_may_hold_is_refused(recipe, monkeypatch):
     monkeypatch.setenv("TOOLKIT_CACHE_GB", "0.00002")
-    parts = Parts(recipe)
     with pytest.raises(CacheError, match=r"take about 0\.0 MB, and TOOLKIT_CACHE_GB allows .*feature_cache_mb 0"):
-        parts.cache().give(parts.sets)
+        Parts(recipe).fill()
 
 
 def test_half_precision_is_what_rounding_gives_at_first_and_later(recipe):
-    full = filled(recipe).rows()
-    first, second = filled(recipe, precision="fp16"), filled(recipe, precision="fp16")
+    full = Parts(recipe).fill().rows()
+    first, second = Parts(recipe).fill(precision="fp16"), Parts(recipe).fill(precision="fp16")
     assert first.computed and not second.computed
     assert same(first.rows(), second.rows())
     for name, values in full.items():
@@ -214,8 +212,8 @@ def test_half_precision_is_what_rounding_gives_at_first_and_later(recipe):
 
 def test_features_computed_on_the_fly_are_rounded_alike(recipe):
     parts = Parts(recipe)
-    cache = parts.cache(limit_mb=0, precision="fp16")
-    (batch,) = in_order(parts.data.train, cache.front_end)
+    with closing(parts.cache(limit_mb=0, precision="fp16")) as cache:
+        (batch,) = in_order(parts.data.train, cache)
     values = batch.features["mfcc"].values
     assert batch.wave is None and values.dtype == torch.float32 and torch.equal(values, values.half().float())
 
@@ -226,7 +224,7 @@ def test_a_value_that_overflows_is_refused_by_level(recipe):
     features = level.features
     level.features = lambda wave: Seq(features(wave).values * 0 + 70000, features(wave).lengths)
     with pytest.raises(RecipeError, match=r"'fp16', and features of level 'mfcc' reach 70000, above 65504: use fp32\."):
-        parts.cache(precision="fp16").give(parts.sets)
+        parts.fill(precision="fp16")
 
 
 def test_garbage_behind_a_length_does_not_overflow():
@@ -234,64 +232,62 @@ def test_garbage_behind_a_length_does_not_overflow():
     assert rounded(seq, level="x", precision="fp16").values[0, 0] == 1
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_workers_read_the_same_and_an_evicted_file_can_still_be_read(recipe, workers):
-    parts = filled(recipe)
-    expected = parts.rows()
-    for stored in stored_front_ends(features_folder()):
-        assert stored.remove()
-    assert not shards()
+def test_workers_read_the_same(recipe):
+    parts = Parts(recipe).fill()
     train = parts.data.train
-    loader = SegmentLoader(train, batch_size=1, collate_fn=train.collate, num_workers=workers)
-    for segment, batch in zip(train.segments, loader, strict=True):
-        name = train.utterances[segment.utterance].path.name
-        assert torch.equal(batch.features["mfcc"].values[0], expected[name, segment.start])
+    with closing(parts.cache()) as cache:
+        loader = SegmentLoader(train, cache, batch_size=1, num_workers=1)
+        for segment, batch in zip(train.segments, loader, strict=True):
+            name = train.utterances[segment.utterance].path.name
+            assert torch.equal(batch.features["mfcc"].values[0], parts.rows()[name, segment.start])
 
 
-def test_a_process_that_gets_features_maps_the_files_itself(recipe):
-    parts = filled(recipe)
-    data = pickle.dumps(parts.data.train.features["mfcc"])
-    assert len(data) < sum(path.stat().st_size for path in shards()) / 4
-    for rows, expected in zip(pickle.loads(data), parts.data.train.features["mfcc"], strict=True):
-        assert torch.equal(rows, expected)
+def test_a_process_that_starts_afresh_gets_names_of_files_and_no_features(recipe):
+    parts = Parts(recipe)
+    with closing(parts.cache()) as cache:
+        dataset = cache.dataset(parts.data.train)
+        data = pickle.dumps(dataset)
+        assert len(data) < sum(path.stat().st_size for path in stored_files()) / 4
+        assert torch.equal(pickle.loads(data)[0][1]["mfcc"], dataset[0][1]["mfcc"])
 
 
-def test_what_may_not_be_read_is_neither_deleted_nor_passed_over(recipe, monkeypatch):
-    filled(recipe)
+def test_what_may_not_be_read_is_not_passed_over(recipe, monkeypatch):
+    before = Parts(recipe).fill() and stored_files()
 
-    def refuse(path, mode):
+    def refuse(path, framework):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    before = shards()
-    monkeypatch.setattr(cache_shards.np.lib.format, "open_memmap", refuse)
+    monkeypatch.setattr(cache_files, "safe_open", refuse)
     parts = Parts(recipe)
     with pytest.raises(CacheError, match=r"cannot be read \(Permission denied\): make room, set TOOLKIT_CACHE"):
-        parts.cache().give(parts.sets)
-    assert shards() == before and not parts.computed
+        parts.fill()
+    assert stored_files() == before and not parts.computed
 
 
-def test_a_tensor_is_a_view_of_the_file_and_changing_it_does_not_change_the_file(recipe):
-    parts = filled(recipe)
-    before = [path.read_bytes() for path in shards()]
-    parts.data.train.features["mfcc"][0].zero_()
-    assert parts.data.train.features["mfcc"][0].abs().sum() == 0
-    assert [path.read_bytes() for path in shards()] == before
+def test_a_file_that_is_deleted_in_a_run_is_one_line(recipe):
+    parts = Parts(recipe)
+    with closing(parts.cache()) as cache:
+        loader = in_order(parts.data.train, cache)
+        shutil.rmtree(features_folder())
+        with pytest.raises(CacheError, match=r"\.safetensors was there when the run began .*: start the run again"):
+            list(loader)
 
 
 def test_batches_of_stored_features_are_padded_to_the_longest(recipe):
-    data = filled(recipe).data
-    lengths = [len(rows) for rows in data.train.features["mfcc"]]
-    shortest, longest = lengths.index(min(lengths)), lengths.index(max(lengths))
-    batch = data.train.collate([data.train[shortest], data.train[longest]])
-    seq = batch.features["mfcc"]
+    parts = Parts(recipe)
+    with closing(parts.cache()) as cache:
+        train, dataset = parts.data.train, cache.dataset(parts.data.train)
+        lengths = [len(dataset[index][1]["mfcc"]) for index in range(len(dataset))]
+        shortest, longest = lengths.index(min(lengths)), lengths.index(max(lengths))
+        seq = train.collate([dataset[shortest], dataset[longest]]).features["mfcc"]
     assert seq.lengths.tolist() == [min(lengths), max(lengths)]
     assert seq.values[0, min(lengths) :].abs().sum() == 0
 
 
 def test_every_segment_of_a_long_utterance_has_its_features(recipe, monkeypatch):
-    expected = filled(recipe).rows()
+    expected = Parts(recipe).fill().rows()
     monkeypatch.setattr("toolkit.data.front_ends.BATCH_SIZE", 1)
-    parts = filled(recipe, code="2")
+    parts = Parts(recipe).fill(code="2")
     assert len(parts.computed) == len(expected) > UTTERANCES
     assert all(torch.allclose(rows, expected[name], atol=1e-5) for name, rows in parts.rows().items())
 
@@ -299,87 +295,75 @@ def test_every_segment_of_a_long_utterance_has_its_features(recipe, monkeypatch)
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda data, index: data.write_bytes(data.read_bytes()[:-10]),
-        lambda data, index: data.write_bytes(data.read_bytes()[:-10] + b"0123456789"),
-        lambda data, index: data.write_bytes(b""),
-        lambda data, index: index.write_text(index.read_text()[:-20]),
-        lambda data, index: index.write_text("[]"),
-        lambda data, index: index.write_text(index.read_text().replace("[0, [", "[100000, [")),
+        lambda content: content[:-10],
+        lambda content: content[:-10] + b"0123456789",
+        lambda content: b"",
+        lambda content: bytes(len(content)),
+        lambda content: content[:20],
+        lambda content: content.replace(b'"F32"', b'"I32"'),
+        lambda content: content.replace(b"crc32", b"crc99"),
+        lambda content: re.sub(rb'"__metadata__":{[^}]*},', b"", content),
     ],
-    ids=["truncated", "other values", "empty", "index truncated", "index of another kind", "beyond the end"],
+    ids=["truncated", "other values", "empty", "zeros", "in its header", "other kind", "no checksum", "no metadata"],
 )
-def test_a_damaged_shard_is_said_and_computed_again(recipe, monkeypatch, damage):
-    monkeypatch.setattr(cache_shards, "SHARD_ENTRIES", 5)
-    before = filled(recipe).rows()
-    data = max(shards(), key=lambda path: path.stat().st_mtime_ns)
-    lost = len(json.loads(data.with_suffix(".json").read_text())["entries"])
-    damage(data, data.with_suffix(".json"))
-    parts = filled(recipe)
-    assert len(parts.computed) == lost and same(parts.rows(), before)
-    (line,) = [line for line in parts.said if "damaged" in line]
-    assert str(data.with_suffix(".json")) in line and "\n" not in line
-    assert not data.exists() and not filled(recipe).said
+def test_a_damaged_file_is_reported_and_computed_again(recipe, damage):
+    before = Parts(recipe).fill().rows()
+    path = stored_files()[0]
+    path.write_bytes(damage(path.read_bytes()))
+    parts = Parts(recipe).fill()
+    assert len(parts.computed) == 1 and same(parts.rows(), before)
+    (line,) = parts.said
+    assert line.startswith("A file of the feature cache is damaged and computed again:")
+    assert str(path) in line and "\n" not in line
+    assert not Parts(recipe).fill().said
 
 
-def test_shards_without_an_index_and_partial_files_are_deleted(recipe, monkeypatch):
-    filled(recipe)
-    (data,) = [path for path in shards() if path.stat().st_size == max(p.stat().st_size for p in shards())]
-    data.with_suffix(".json").unlink()
-    (data.parent / "x.npy.partial").write_bytes(b"half")
-    parts = filled(recipe)
-    assert parts.computed and not data.exists() and not list(data.parent.glob("*.partial"))
+def test_what_a_killed_process_left_is_deleted_by_the_next_that_writes(recipe):
+    Parts(recipe).fill()
+    last = stored_files()[0]
+    last.unlink()
+    unfinished = last.with_name(f".{last.name}.0123.partial")
+    unfinished.write_bytes(b"half")
+    Parts(recipe).fill()
+    assert last.exists() and not unfinished.exists()
 
 
 def test_a_full_disk_is_one_line_that_says_what_to_do(recipe, monkeypatch):
     def full(path, target):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache_shards.Path, "replace", full)
-    parts = Parts(recipe)
+    monkeypatch.setattr("pathlib.Path.replace", full)
     with pytest.raises(
         CacheError, match=r"No space left on device\): make room, set TOOLKIT_CACHE.*_cache_mb 0"
     ) as error:
-        parts.cache().give(parts.sets)
-    assert "\n" not in str(error.value) and not list(features_folder().glob("*/*.partial"))
+        Parts(recipe).fill()
+    assert "\n" not in str(error.value) and not list(features_folder().glob("*/.*.partial"))
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(recipe, own_cache):
     own_cache.write_text("a file")
-    parts = Parts(recipe)
-    with pytest.raises(CacheError, match="make room, set TOOLKIT_CACHE to a folder elsewhere"):
-        parts.cache().give(parts.sets)
+    with pytest.raises(CacheError, match="make room, set TOOLKIT_CACHE to another folder"):
+        Parts(recipe).fill()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_cache_that_may_only_be_read_is_read(recipe):
+    Parts(recipe).fill()
+    folders = [features_folder(), *features_folder().glob("*/")]
+    try:
+        for folder in folders:
+            folder.chmod(0o500)
+        assert not Parts(recipe).fill().computed
+    finally:
+        for folder in folders:
+            folder.chmod(0o700)
 
 
 def test_an_audio_file_that_is_gone_is_named(recipe):
     parts = Parts(recipe)
     (recipe.parent / "corpus" / "3F1.wav").unlink()
     with pytest.raises(AudioError, match=r"3F1\.wav cannot be read: No such file"):
-        parts.cache().give(parts.sets)
-
-
-RESAMPLED = ("--audio.sample_rate=8000", "--model.levels.mfcc.args.n_fft=256", "--model.levels.mfcc.args.hop=10")
-
-
-def test_resampled_waveforms_are_kept_where_features_do_not_fit(recipe, monkeypatch):
-    # 55,200 samples of 4 bytes; features take 52 bytes for 10 samples
-    live, parts, again = (Parts(recipe, *RESAMPLED) for _ in range(3))
-    assert not parts.cache(limit_mb=0.25).give(parts.sets)
-    assert parts.said[-1] == "Waveforms at the system's rate are kept instead: about 0.2 MB."
-    assert parts.data.train.features is None and len(parts.data.train.kept) == len(parts.data.train)
-    monkeypatch.setattr("toolkit.data.segments.read_audio", lambda *args, **options: pytest.fail("decoded"))
-    stored = {front_end.path for front_end in stored_front_ends(features_folder())}
-    assert not again.cache(limit_mb=0.25).give(again.sets)
-    assert {front_end.path for front_end in stored_front_ends(features_folder())} == stored
-    waves = [parts.data.train.read(index) for index in range(len(parts.data.train))]
-    assert all(torch.equal(again.data.train.read(index), wave) for index, wave in enumerate(waves))
-    monkeypatch.undo()
-    assert all(torch.equal(live.data.train.read(index), wave) for index, wave in enumerate(waves))
-
-
-def test_waveforms_at_the_systems_rate_are_read_from_their_files(recipe):
-    parts = Parts(recipe, "--model.levels.mfcc.args.hop=10")
-    assert not parts.cache(limit_mb=0.45).give(parts.sets)
-    assert parts.data.train.kept is None and len(parts.said) == 1
+        parts.fill()
 
 
 def test_threads_compute_the_same_bits_and_what_cannot_be_read_is_one_error(recipe):
@@ -387,14 +371,24 @@ def test_threads_compute_the_same_bits_and_what_cannot_be_read_is_one_error(reci
     one, three = Parts(recipe), Parts(recipe)
     try:
         torch.set_num_threads(1)
-        assert one.cache(code="1").give(one.sets)
+        one.fill(code="1")
         torch.set_num_threads(3)
-        assert three.cache(code="3").give(three.sets)
+        three.fill(code="3")
         assert torch.get_num_threads() == 3
         assert same(one.rows(), three.rows()) and len(three.computed) == UTTERANCES
         (recipe.parent / "corpus" / "2M1.wav").write_bytes(b"RIFF no more")
         with pytest.raises(AudioError, match=r"2M1\.wav"):
-            three.cache(code="4").give(three.sets)
+            three.fill(code="4")
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(threads)
+
+
+def test_what_was_computed_before_an_error_stays(recipe):
+    broken = recipe.parent / "corpus" / "2F3.wav"
+    whole = broken.read_bytes()
+    soundfile.write(broken, torch.full((4800,), float("nan")).numpy(), 16000, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"2F3.wav holds NaN"):
+        Parts(recipe).fill()
+    broken.write_bytes(whole)
+    assert 0 < len(Parts(recipe).fill().computed) < UTTERANCES

@@ -11,8 +11,7 @@ import pytest
 import torch
 from small_system import write_recipe
 
-from toolkit.data.cache import filling as cache_filling
-from toolkit.data.cache import shards as cache_shards
+from toolkit.data.cache.files import FeatureFiles
 from toolkit.data.cache.store import features_folder, stored_front_ends
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
@@ -35,14 +34,14 @@ def recipe(tmp_path):
 
 @pytest.fixture
 def computed(monkeypatch):
-    """Levels, one for each utterance whose features are computed to be stored."""
-    calls, original = [], cache_filling.rows_of
+    """Front ends, one for each utterance whose features are computed to be stored."""
+    calls, write = [], FeatureFiles.write
 
-    def counted(extractor, wave, *, level, precision):
-        calls.append(level)
-        return original(extractor, wave, level=level, precision=precision)
+    def counted(files, utterance, rows):
+        calls.append(files.folder.name)
+        write(files, utterance, rows)
 
-    monkeypatch.setattr(cache_filling, "rows_of", counted)
+    monkeypatch.setattr(FeatureFiles, "write", counted)
     return calls
 
 
@@ -77,15 +76,14 @@ def test_folds_seeds_and_systems_share_what_is_stored(recipe, computed):
 def run_and_die(recipe: Path, folder: Path) -> None:
     torch.set_num_threads(1)
     os.environ["TOOLKIT_CACHE"] = str(folder)
-    cache_shards.SHARD_ENTRIES = 5
-    original, calls = cache_filling.rows_of, iter(range(1, 100))
+    write, calls = FeatureFiles.write, iter(range(1, 100))
 
-    def dying(*args, **options):
+    def dying(*args):
         if next(calls) == 14:
             os.kill(os.getpid(), signal.SIGKILL)
-        return original(*args, **options)
+        write(*args)
 
-    cache_filling.rows_of = dying
+    FeatureFiles.write = dying
     run(recipe, "killed")
 
 
@@ -98,7 +96,7 @@ def test_a_run_after_one_that_was_killed_half_way_ends_with_the_same_bits(recipe
     assert process.exitcode == -signal.SIGKILL
     computed.clear()
     assert same_results(undisturbed, run(recipe, "b"))
-    assert len(computed) == UTTERANCES - 9  # a shard of the first 4, and one of 5
+    assert len(computed) == UTTERANCES - 13
 
 
 def test_a_test_that_is_read_from_an_earlier_training_does_not_depend_on_the_cache(recipe, computed):
@@ -110,7 +108,7 @@ def test_a_test_that_is_read_from_an_earlier_training_does_not_depend_on_the_cac
     computed.clear()
     run(recipe, "a")
     assert (folder / "predictions.csv").read_bytes() == before
-    assert len(computed) == 4 + 8  # by which it is judged, and the test part
+    assert len(computed) == 8  # the test part
 
 
 def test_without_the_cache_a_run_rounds_alike_and_leaves_nothing(recipe, computed, own_cache):

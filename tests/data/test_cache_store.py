@@ -8,15 +8,15 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
+import torch
 from cached_features import Parts, fill_in_child, same
 from click.testing import CliRunner
 from small_system import write_recipe
 
 from toolkit.cli.main import main
-from toolkit.data.cache.shards import DESCRIPTION, FrontEndFolder
-from toolkit.data.cache.store import features_folder, limit_bytes, lock_of, locked, make_room, stored_front_ends
+from toolkit.data.cache.files import FeatureFiles, read_segment
+from toolkit.data.cache.store import DESCRIPTION, features_folder, limit_bytes, make_room, stored_front_ends
 from toolkit.errors import CacheError
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -35,12 +35,14 @@ def recipe(tmp_path):
     return write_recipe(tmp_path)
 
 
-def store(root: Path, name: str, *, used: float) -> FrontEndFolder:
+def store(root: Path, name: str, *, used: float) -> FeatureFiles:
     """A front end of one utterance of two segments, a little over 4 kB, used so many seconds after 1970."""
-    folder = FrontEndFolder(root / name, {"class": f"some:{name}"})
-    folder.write({"u": [np.ones((300, 2), np.float32), np.full((200, 2), 2, np.float32)]})
-    os.utime(folder.path / DESCRIPTION, (used, used))
-    return folder
+    files = FeatureFiles(root / name, {"class": f"some:{name}"}, say=pytest.fail)
+    with files.filling():
+        files.write("u", [torch.ones(300, 2), torch.full((200, 2), 2.0)])
+    os.utime(files.folder / DESCRIPTION, (used, used))
+    files.close()
+    return files
 
 
 def names(root: Path) -> list[str]:
@@ -66,61 +68,56 @@ def test_the_limit_is_20_gb_unless_told_otherwise(monkeypatch):
 
 def test_what_is_written_is_found_by_another_reader(root):
     store(root, "a", used=1)
-    folder = FrontEndFolder(root / "a", {})
-    folder.find({"u", "v"}, say=pytest.fail)
-    assert list(folder.entries) == ["u"]
-    entry = folder.entries["u"]
-    assert entry.spans() == [(0, 300), (600, 200)] and entry.values == 1000
-    assert entry.shard.values[[0, 599, 600, 999]].tolist() == [1, 1, 2, 2]
+    files = FeatureFiles(root / "a", {}, say=pytest.fail)
+    assert files.holds("u") and not files.holds("v")
+    assert torch.equal(read_segment(files.path("u"), 0), torch.ones(300, 2))
+    assert read_segment(files.path("u"), 1).shape == (200, 2)
 
 
 def test_the_least_recently_used_goes_first_and_what_is_in_use_stays(root, monkeypatch):
     for used, name in enumerate("cab", start=1):
         store(root, name, used=used)
     assert names(root) == ["c", "a", "b"]
-    monkeypatch.setenv("TOOLKIT_CACHE_GB", "0.000014")  # 14 kB, and 12.9 are there
+    monkeypatch.setenv("TOOLKIT_CACHE_GB", "0.000014")  # 14 kB, and nearly 13 are there
     said = []
     make_room(root, 500, keep=[], say=said.append)
     assert names(root) == ["c", "a", "b"] and not said
     make_room(root, 5000, keep=[root / "c"], say=said.append)
-    assert names(root) == ["c", "b"] and said[0].endswith(f"least recently: {root / 'a'} (0.0 MB)")
+    assert names(root) == ["c", "b"] and said[0].endswith(f"least recently used: {root / 'a'} (0.0 MB)")
     make_room(root, 20000, keep=[root / "c"], say=said.append)
     assert names(root) == ["c"] and "all in use; TOOLKIT_CACHE_GB allows 0.0 MB" in said[-1]
 
 
-def test_a_front_end_that_is_computed_at_the_moment_is_not_evicted(root, monkeypatch):
+def test_a_front_end_that_is_in_use_is_not_removed(root, monkeypatch):
     store(root, "a", used=1)
     store(root, "b", used=2)
     monkeypatch.setenv("TOOLKIT_CACHE_GB", "0")
-    with locked(lock_of(root / "a")):
-        make_room(root, 1, keep=[], say=lambda line: None)
+    in_use = FeatureFiles(root / "a", {}, say=pytest.fail)
+    make_room(root, 1, keep=[], say=lambda line: None)
     assert names(root) == ["a"]
+    in_use.close()
+    make_room(root, 1, keep=[], say=lambda line: None)
+    assert names(root) == []
 
 
-def test_a_run_evicts_what_is_old_and_being_used_makes_young(root, recipe, monkeypatch):
-    parts = Parts(recipe)
-    assert parts.cache().give(parts.sets)
+def test_a_run_removes_what_is_old_and_being_used_makes_young(root, recipe, monkeypatch):
+    Parts(recipe).fill()
     (own,) = names(root)
     os.utime(root / own / DESCRIPTION, (1, 1))
     store(root, "old", used=2)
-    again = Parts(recipe)
-    assert again.cache().give(again.sets) and names(root) == ["old", own]
+    Parts(recipe).fill()
+    assert names(root) == ["old", own]
     needed = sum(stored.bytes for stored in stored_front_ends(root)) + 1000
     monkeypatch.setenv("TOOLKIT_CACHE_GB", str(needed / 1e9))
-    other = Parts(recipe)
-    assert other.cache(code="2").give(other.sets)
-    assert "old" not in names(root) and "Evicted from the feature cache" in other.said[0]
+    other = Parts(recipe).fill(code="2")
+    assert "old" not in names(root) and "Removed from the feature cache" in other.said[0]
 
 
-def test_who_finds_the_lock_taken_waits_says_so_once_and_then_finds_everything(root, recipe):
-    first = Parts(recipe)
-    cache = first.cache()
-    cache._open()
-    (key,) = cache._front_ends
-    second = Parts(recipe)
-    with locked(lock_of(root / key)) as held:
-        assert held
-        thread = threading.Thread(target=lambda: second.cache().give(second.sets))
+def test_who_finds_another_process_at_work_waits_says_so_once_and_finds_everything(root, recipe):
+    first, second = Parts(recipe), Parts(recipe)
+    (front_end,) = first.cache()._front_ends.values()
+    with front_end.files.filling():
+        thread = threading.Thread(target=second.fill)
         thread.start()
         for _ in range(500):
             if second.said:
@@ -132,7 +129,8 @@ def test_who_finds_the_lock_taken_waits_says_so_once_and_then_finds_everything(r
         assert not second.computed and thread.is_alive()
     thread.join()
     assert len(second.computed) == UTTERANCES and len(second.said) == 1
-    assert first.cache().give(first.sets) and not first.computed
+    first.fill()
+    assert not first.computed
 
 
 def children(recipe, folder, *, count=1, kill_at=None):
@@ -151,22 +149,17 @@ def test_two_processes_at_once_compute_each_utterance_once(recipe, tmp_path):
     codes, logs = children(recipe, tmp_path / "cache", count=2)
     assert codes == [0, 0]
     assert sum(int(log.read_text().partition("\n")[0]) for log in logs) == UTTERANCES
-    parts = Parts(recipe)
-    assert parts.cache().give(parts.sets) and not parts.computed
+    assert not Parts(recipe).fill().computed
 
 
 @pytest.mark.parametrize("kill_at", [3, 18])
 def test_a_killed_process_leaves_a_cache_that_is_completed_with_the_same_bits(recipe, tmp_path, monkeypatch, kill_at):
     codes, _ = children(recipe, tmp_path / "cache", kill_at=kill_at)
     assert codes == [-signal.SIGKILL]
-    resumed = Parts(recipe)
-    assert resumed.cache().give(resumed.sets)
-    # the first 4 utterances are a shard, then every 5: at the 18th, 4 + 2 * 5 are there
-    assert len(resumed.computed) == UTTERANCES - {3: 0, 18: 14}[kill_at]
+    resumed = Parts(recipe).fill()
+    assert len(resumed.computed) == UTTERANCES - (kill_at - 1)
     monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path / "undisturbed"))
-    fresh = Parts(recipe)
-    assert fresh.cache().give(fresh.sets)
-    assert same(resumed.rows(), fresh.rows())
+    assert same(resumed.rows(), Parts(recipe).fill().rows())
 
 
 def invoke(*words, **options):
@@ -182,7 +175,7 @@ def test_cache_info_shows_what_is_there(root):
     assert text.index("some:bbb") < text.index("some:aaa")
     info = json.loads(invoke("info", "--json").output)
     assert info["folder"] == str(root) and info["limit_bytes"] == 20_000_000_000
-    assert [(row["name"], row["entries"], row["class"]) for row in info["front_ends"]] == [
+    assert [(row["name"], row["utterances"], row["class"]) for row in info["front_ends"]] == [
         ("bbb", 1, "some:bbb"),
         ("aaa", 1, "some:aaa"),
     ]
@@ -206,8 +199,9 @@ def test_cache_clear_refuses_a_name_that_is_not_there(root):
     assert names(root) == ["abcdef"]
 
 
-def test_cache_clear_leaves_what_is_being_computed(root):
+def test_cache_clear_leaves_what_is_in_use(root):
     store(root, "abc", used=1)
-    with locked(lock_of(root / "abc")):
-        done = invoke("clear", "--yes")
-    assert done.exit_code == 1 and "abc is being computed" in done.output and names(root) == ["abc"]
+    in_use = FeatureFiles(root / "abc", {}, say=pytest.fail)
+    done = invoke("clear", "--yes")
+    assert done.exit_code == 1 and "abc is in use" in done.output and names(root) == ["abc"]
+    in_use.close()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from toolkit.data.cache import shards as cache_shards
 from toolkit.data.cache.features import FeatureCache
+from toolkit.data.cache.store import SUFFIX, features_folder
 from toolkit.files import DISTRIBUTION
 from toolkit.model.system import build_system
 from toolkit.training.preparation import load_source, prepare
@@ -16,7 +16,7 @@ from toolkit.training.run_data import RunData
 
 
 class Parts:
-    """The small system, its data, and what is computed and said when they are given features.
+    """The small system, its data, and what is computed and said when features are asked for.
 
     Args:
         recipe: the small one.
@@ -28,7 +28,7 @@ class Parts:
         torch.manual_seed(0)
         self.system = build_system(preparation.source.recipe, preparation.targets).eval()
         self.data = RunData(preparation, fixed_samples=self.system.fixed_samples)
-        self.computed: list[str] = []  # level, once for each call of its front end
+        self.computed: list[str] = []  # level, once for each call of its front end with sound
         self.said: list[str] = []
         for name, level in self.system.levels.items():
             level.features = self._counting(name, level.features)
@@ -48,17 +48,31 @@ class Parts:
             say=self.said.append,
         )
 
+    def fill(self, **options) -> "Parts":
+        """Fill a cache, and close it."""
+        self.rows_by_level = {}
+        cache = self.cache(**options)
+        try:
+            for segments in self.sets:
+                dataset = cache.dataset(segments)
+                for segment, (_, rows) in zip(
+                    segments.segments, map(dataset.__getitem__, range(len(segments))), strict=True
+                ):
+                    key = segments.utterances[segment.utterance].path.name, segment.start
+                    for level, values in rows.items() if isinstance(rows, dict) else ():
+                        self.rows_by_level.setdefault(level, {})[key] = values.clone()
+        finally:
+            cache.close()
+        return self
+
     def rows(self, level: str = "mfcc") -> dict[tuple, torch.Tensor]:
-        """What the sets hold: by file and first sample, of each segment [frames, channels]."""
-        found = {}
-        for segments in self.sets:
-            for segment, values in zip(segments.segments, segments.features[level], strict=True):
-                found[segments.utterances[segment.utterance].path.name, segment.start] = values.clone()
-        return found
+        """What was read after filling: by file and first sample, of each segment [frames, channels]."""
+        return self.rows_by_level[level]
 
     def _counting(self, name, features):
         def counted(wave):
-            self.computed.append(name)
+            if wave.values.any():  # silence is computed for its size
+                self.computed.append(name)
             return features(wave)
 
         return counted
@@ -69,11 +83,15 @@ def same(one: dict, other: dict) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
+def stored_files() -> list[Path]:
+    """The files of all utterances, the last written first."""
+    return sorted(features_folder().glob(f"*/*{SUFFIX}"), key=lambda path: -path.stat().st_mtime_ns)
+
+
 def fill_in_child(recipe: Path, folder: Path, log: Path, barrier=None, kill_at: int | None = None) -> None:
     """Fill a cache, slowly; where asked, begin with others, or die of SIGKILL at the nth utterance."""
     torch.set_num_threads(1)
     os.environ["TOOLKIT_CACHE"] = str(folder)
-    cache_shards.SHARD_ENTRIES = 5
     parts = Parts(recipe)
     features = parts.system.levels["mfcc"].features
 
@@ -86,5 +104,5 @@ def fill_in_child(recipe: Path, folder: Path, log: Path, barrier=None, kill_at: 
     parts.system.levels["mfcc"].features = slow
     if barrier is not None:
         barrier.wait()
-    parts.cache().give(parts.sets)
+    parts.fill()
     log.write_text(f"{len(parts.computed)}\n" + "\n".join(parts.said))

@@ -32,7 +32,7 @@ def info(as_json: bool):
 def clear(names: tuple[str, ...], yes: bool):
     """Delete the features of every FRONT_END, by its name or how that begins; all where none is given.
 
-    Runs that read them at the moment go on. Exit code 1 if one is being computed, which stays.
+    Exit code 1 if a run uses one, which stays.
     """
     from toolkit.data.cache.store import features_folder, megabytes
 
@@ -47,7 +47,7 @@ def clear(names: tuple[str, ...], yes: bool):
     removed = {stored.path.name: stored.remove() for stored in front_ends}
     click.echo(f"Freed {megabytes(sum(stored.bytes for stored in front_ends if removed[stored.path.name]))}.")
     for name in [name for name, done in removed.items() if not done]:
-        say(f"{name} is being computed by a run and stays.")
+        say(f"{name} is in use by a run and stays.")
     sys.exit(0 if all(removed.values()) else 1)
 
 
@@ -63,7 +63,7 @@ def cache_info() -> dict[str, Any]:
         "front_ends": [
             {
                 "name": stored.path.name,
-                "entries": stored.count(),
+                "utterances": stored.utterances,
                 "bytes": stored.bytes,
                 "last_used": stored.last_used,
                 **{key: value for key, value in stored.description().items() if key != "format"},
@@ -89,12 +89,12 @@ def print_cache_info(info: Mapping[str, Any]) -> None:
     table = Table(box=box.SIMPLE, header_style="bold")
     table.add_column("front end", no_wrap=True)
     table.add_column("class", overflow="fold")
-    for header in ("entries", "MB"):
+    for header in ("utterances", "MB"):
         table.add_column(header, justify="right")
     table.add_column("last used", no_wrap=True)
     for row in info["front_ends"]:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["last_used"]))
-        cells = (row["name"], row.get("class", "?"), str(row["entries"]), f"{row['bytes'] / 1e6:.1f}", used)
+        cells = (row["name"], row.get("class", "?"), str(row["utterances"]), f"{row['bytes'] / 1e6:.1f}", used)
         table.add_row(*map(Text, cells))
     console.print(table)
 

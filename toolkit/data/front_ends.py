@@ -2,50 +2,31 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from toolkit.contracts import Extractor, Seq
+from toolkit.data.segments import SegmentSet
 from toolkit.errors import CacheError, RecipeError, ShapeError
 from toolkit.files import DISTRIBUTION
 from toolkit.plugins.registry import find_part
 from toolkit.plugins.versions import code_version
 from toolkit.recipe.schema import Recipe
 
-BATCH_SIZE = 32  # of an utterance's segments; a part of what decides the last bits of features
+BATCH_SIZE = 8  # of an utterance's segments; a part of what decides the last bits of features
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 LIBRARIES = ("torch", "torchaudio", "transformers")
-FORMAT = 1
-
-
-class Waveform(Extractor):
-    """The waveform itself as a front end: what is kept where features take too much and reading means resampling."""
-
-    channels = 1
-    front_end_args: Mapping[str, Any] = {"front_end": "waveform"}
-
-    def features(self, wave: Seq) -> Seq:
-        """[batch, samples] -> [batch, samples, 1]."""
-        return Seq(wave.values[:, :, None], wave.lengths, full=wave.full)
-
-
-def features_of(levels: Mapping[str, Extractor], wave: Seq, *, precision: str) -> dict[str, Seq]:
-    """What front ends make of a batch, computed in full precision and rounded.
-
-    Args: levels by name; wave [batch, samples]; precision "fp32" or "fp16".
-    Returns: level -> [batch, time, channels], float32.
-    Raises: RecipeError if a value is too large for the precision.
-    """
-    with torch.no_grad(), torch.autocast(wave.values.device.type, enabled=False):
-        return {name: rounded(level.features(wave), level=name, precision=precision) for name, level in levels.items()}
+FORMAT = 2
 
 
 def rounded(features: Seq, *, level: str, precision: str) -> Seq:
     """Features as float32 with the values that a precision has.
+
+    Raises: RecipeError if a value is too large for the precision.
 
     >>> rounded(Seq(torch.tensor([[[2049.0]]]), torch.tensor([1])), level="x", precision="fp16").values.item()
     2048.0
@@ -62,30 +43,29 @@ def rounded(features: Seq, *, level: str, precision: str) -> Seq:
     return Seq(stored.float(), features.lengths, full=features.full)
 
 
-def rows_of(extractor: Extractor, wave: Seq, *, level: str, precision: str) -> list[np.ndarray]:
+def rows_of(front_end: Callable[[Seq], Mapping[str, Seq]], wave: Seq, *, level: str, precision: str) -> list[Tensor]:
     """The features of an utterance's segments as they are stored.
 
-    Args: wave [segments, samples].
+    Args: front_end: of the level; wave [segments, samples].
     Returns: of each segment [frames, channels].
-    Raises: ShapeError if features have no channels, or a length exceeds them. RecipeError: as `features_of`.
+    Raises: ShapeError if features have no channels, or a length exceeds them. RecipeError: as `rounded`.
     """
-    rows: list[np.ndarray] = []
+    rows: list[Tensor] = []
     for start in range(0, len(wave.lengths), BATCH_SIZE):
         some = slice(start, start + BATCH_SIZE)
-        part = Seq(wave.values[some], wave.lengths[some], full=wave.full)
-        seq = features_of({level: extractor}, part, precision=precision)[level]
+        seq = front_end(Seq(wave.values[some], wave.lengths[some], full=wave.full))[level]
         if seq.values.dim() != 3:
             raise ShapeError(
                 f"Level {level!r}: features are [batch, time, channels], not {list(seq.values.shape)}; to use them as "
                 "they are, give --training.feature_cache_mb 0."
             )
-        values = seq.values.to(DTYPES[precision]).cpu().numpy()
-        if seq.lengths.max() > values.shape[1]:
+        if seq.lengths.max() > seq.values.shape[1]:
             raise ShapeError(
-                f"Level {level!r}: features have {values.shape[1]} frames, and their lengths say "
+                f"Level {level!r}: features have {seq.values.shape[1]} frames, and their lengths say "
                 f"{int(seq.lengths.max())}: mend the plugin; `toolkit check-plugin` shows with which input."
             )
-        rows += [row[:length].copy() for row, length in zip(values, seq.lengths.tolist(), strict=True)]
+        values = seq.values.to(DTYPES[precision]).cpu()
+        rows += [row[:length].clone() for row, length in zip(values, seq.lengths.tolist(), strict=True)]
     return rows
 
 
@@ -94,8 +74,7 @@ def front_end_description(
     *,
     level: str,
     code: Mapping[str, str],
-    sample_rate: int,
-    fixed_samples: int | None,
+    segments: SegmentSet,
     precision: str,
     device: str,
 ) -> dict[str, Any]:
@@ -105,8 +84,7 @@ def front_end_description(
         extractor: whose front end it is.
         level: its name, for messages.
         code: distribution -> version, of what the front end consists of.
-        sample_rate: in Hz.
-        fixed_samples: what segments are padded to, if anything.
+        segments: whose sample rate and fixed length count.
         precision: of the stored values.
         device: where they are computed; only its type counts.
     """
@@ -124,8 +102,8 @@ def front_end_description(
         "code": dict(code),
         "args": args,
         "frozen": frozen_hash(extractor),
-        "sample_rate": sample_rate,
-        "fixed_samples": fixed_samples,
+        "sample_rate": segments.sample_rate,
+        "fixed_samples": segments.fixed_samples,
         "precision": precision,
         "device": torch.device(device).type,
         "libraries": {name: version(name) for name in LIBRARIES},

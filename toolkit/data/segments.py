@@ -1,20 +1,19 @@
 """Utterances cut into segments, segments put into batches."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from toolkit.audio.reading import audio_header, cut, read_audio
 from toolkit.contracts import Seq
 from toolkit.corpus import Utterance
 from toolkit.corpus.utterance import MIN_SAMPLES
-from toolkit.errors import AudioError
+from toolkit.errors import AudioError, ToolkitError
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,30 +63,24 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same on another device (indices and weights of utterances stay where they are)."""
-
-        def moved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
-
-        return replace(
-            self,
-            wave=None if self.wave is None else self.wave.to(device),
-            targets=moved(self.targets),
-            covariates=moved(self.covariates),
-            features=None if self.features is None else {n: seq.to(device) for n, seq in self.features.items()},
-        )
+        return self._each(lambda values: values.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
         """The same in memory from which a GPU copies while the CPU goes on; a DataLoader calls it."""
+        return self._each(Tensor.pin_memory)
 
-        def pinned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {name: tensor.pin_memory() for name, tensor in tensors.items()}
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The same with every tensor changed that a system or an objective reads."""
+
+        def seq(one: Seq) -> Seq:
+            return Seq(change(one.values), change(one.lengths), full=one.full)
 
         return replace(
             self,
-            wave=None if self.wave is None else self.wave.pin_memory(),
-            targets=pinned(self.targets),
-            covariates=pinned(self.covariates),
-            features=None if self.features is None else {n: seq.pin_memory() for n, seq in self.features.items()},
+            wave=None if self.wave is None else seq(self.wave),
+            targets={name: change(values) for name, values in self.targets.items()},
+            covariates={name: change(values) for name, values in self.covariates.items()},
+            features=None if self.features is None else {name: seq(one) for name, one in self.features.items()},
         )
 
 
@@ -143,50 +136,43 @@ class SegmentSet(Dataset):
         self.sample_rate = sample_rate
         self.tail = tail
         self.fixed_samples = fixed_samples
-        headers = [self._header(utterance) for utterance in self.utterances]
         self.segments = [
             Segment(index, start, stop)
-            for index, (samples, _) in enumerate(headers)
-            for start, stop in cut(samples, segment_samples=segment_samples)
+            for index, utterance in enumerate(self.utterances)
+            for start, stop in cut(self._samples(utterance), segment_samples=segment_samples)
         ]
-        self.resampled = frozenset(index for index, (_, rate) in enumerate(headers) if rate != sample_rate)
-        self.features: Mapping[str, Sequence[Tensor]] | None = None  # level -> of each segment, once they are computed
-        self.kept: Sequence[Tensor] | None = None  # of each segment [samples, 1], where the waveforms are kept instead
-        self._last: tuple[int, Tensor] | None = None  # neighbouring segments are of one utterance
 
     def __len__(self) -> int:
         return len(self.segments)
 
-    def __getitem__(self, index: int) -> tuple[int, Tensor | AudioError | None]:
-        """A segment's index with its samples, or with why they cannot be read: `SegmentLoader` raises that.
-
-        No samples where features are kept.
-        """
-        if self.features is not None:
-            return index, None
+    def __getitem__(self, index: int) -> tuple[int, Tensor | ToolkitError]:
+        """A segment's index with its samples, or with why they cannot be read: `SegmentLoader` raises that."""
         try:
             return index, self.read(index)
         except AudioError as error:
             return index, error
 
-    def collate(self, items: Sequence[tuple[int, Tensor | AudioError | None]]) -> Batch | AudioError:
-        """Pad segments, or the features kept of them, into a Batch."""
-        for _, wave in items:
-            if isinstance(wave, AudioError):
-                return wave
-        indices, wave, features = [index for index, _ in items], None, None
-        if self.features is None:
-            wave = padded_waves([wave for _, wave in items], fixed_samples=self.fixed_samples)
-        else:
-            features = {name: padded([rows[index] for index in indices]) for name, rows in self.features.items()}
+    def collate(
+        self, items: Sequence[tuple[int, Tensor | Mapping[str, Tensor] | ToolkitError]]
+    ) -> Batch | ToolkitError:
+        """Put segments into a Batch, padded.
+
+        Args: items: indices of segments, each with its samples [samples], or with its features, level -> [time,
+            channels].
+        """
+        indices, values = zip(*items, strict=True)
+        for value in values:
+            if isinstance(value, ToolkitError):
+                return value
+        stored = isinstance(values[0], Mapping)
         segments = [self.segments[index] for index in indices]
         utterances = torch.tensor([segment.utterance for segment in segments])
         real = torch.tensor([segment.samples for segment in segments], dtype=torch.float32)
         return Batch(
-            wave=wave,
-            features=features,
-            targets={name: values[utterances] for name, values in self.targets.items()},
-            covariates={name: values[utterances] for name, values in self.covariates.items()},
+            wave=None if stored else padded_waves(values, fixed_samples=self.fixed_samples),
+            features={level: padded([one[level] for one in values]) for level in values[0]} if stored else None,
+            targets={name: indices[utterances] for name, indices in self.targets.items()},
+            covariates={name: indices[utterances] for name, indices in self.covariates.items()},
             utterances=utterances,
             weights=real if self.tail == "weighted" else torch.ones_like(real),
         )
@@ -217,51 +203,22 @@ class SegmentSet(Dataset):
         return padded_waves(waves, fixed_samples=self.fixed_samples)
 
     def read(self, index: int) -> Tensor:
-        """The samples of a segment: [samples]. No more is decoded, but of a file that has to be resampled.
+        """The samples of a segment: [samples]; no more of its file is decoded than they need.
 
         Raises:
             AudioError: if its file cannot be read.
         """
         segment = self.segments[index]
-        if self.kept is not None:
-            return self.kept[index][: segment.samples, 0]
-        part = segment.start, segment.stop
-        if segment.utterance not in self.resampled:
-            return self._read(segment.utterance, part)
-        if self._last is None or self._last[0] != segment.utterance:
-            self._last = segment.utterance, self._read(segment.utterance)
-        return self._last[1][slice(*part)]
+        return self._read(segment.utterance, (segment.start, segment.stop))
 
     def segment_targets(self, target: str) -> Tensor:
         """The class index of every segment: [segments]."""
         return self.targets[target][torch.tensor([segment.utterance for segment in self.segments])]
 
-    def _header(self, utterance: Utterance) -> tuple[int, int]:
-        return audio_header(utterance.path, sample_rate=self.sample_rate, start_s=utterance.start, end_s=utterance.end)
+    def _samples(self, utterance: Utterance) -> int:
+        times = {"start_s": utterance.start, "end_s": utterance.end}
+        return audio_header(utterance.path, sample_rate=self.sample_rate, **times)[0]
 
     def _read(self, index: int, part: tuple[int, int] | None = None) -> Tensor:
-        utterance = self.utterances[index]
-        return read_audio(
-            utterance.path, sample_rate=self.sample_rate, start_s=utterance.start, end_s=utterance.end, part=part
-        )
-
-
-class SegmentLoader(DataLoader):
-    """A DataLoader that raises, in this process, what a worker could not read.
-
-    Args:
-        args: as for a DataLoader, and so are `options`.
-        front_end: makes features of a batch's waveforms, in this process; None leaves that to the system.
-    """
-
-    def __init__(self, *args: Any, front_end: Callable[[Seq], Mapping[str, Seq]] | None = None, **options: Any):
-        super().__init__(*args, **options)
-        self.front_end = front_end
-
-    def __iter__(self) -> Iterator[Batch]:
-        for batch in super().__iter__():
-            if isinstance(batch, AudioError):
-                raise batch
-            if self.front_end is not None and batch.wave is not None:
-                batch = replace(batch, wave=None, features=self.front_end(batch.wave))
-            yield batch
+        one = self.utterances[index]
+        return read_audio(one.path, sample_rate=self.sample_rate, start_s=one.start, end_s=one.end, part=part)

@@ -1,6 +1,6 @@
 """A system: levels -> fusion -> heads, built from a checked recipe."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -78,13 +78,13 @@ class System(nn.Module):
         """
         return self.encode(self.features(inputs) if isinstance(inputs, Seq) else inputs, covariates)
 
-    def features(self, wave: Seq) -> dict[str, Seq]:
-        """What each level's front end makes of the waveform: level -> [batch, time, channels].
+    def features(self, wave: Seq, levels: Collection[str] | None = None) -> dict[str, Seq]:
+        """What the front ends make of the waveform, by default of all levels: level -> [batch, time, channels].
 
         Always in full precision, so that features are the same whatever a system is trained in.
         """
         with torch.no_grad(), torch.autocast(wave.values.device.type, enabled=False):
-            return {name: level.features(wave) for name, level in self.levels.items()}
+            return {name: self.levels[name].features(wave) for name in levels or self.levels}
 
     def encode(self, features: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> ModelOutput:
         """From the levels' features to the output."""

@@ -3,20 +3,19 @@
 import json
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
 
-from toolkit.contracts import Seq
 from toolkit.corpus.manifests import manifest_text
 from toolkit.corpus.protocols import PROTOCOLS, selects_on, stopping_rules, training_protocol
 from toolkit.corpus.targets import LABEL
-from toolkit.data.cache.features import FeatureCache, in_order
-from toolkit.data.front_ends import code_of_levels, features_of
+from toolkit.data.cache.features import FeatureCache
+from toolkit.data.front_ends import code_of_levels
+from toolkit.data.loaders import in_order
 from toolkit.data.seeding import seed_all
 from toolkit.distributed import from_first, gathered, rank, ranks, share_state
 from toolkit.errors import DeviceError, GroupError, RecipeError
@@ -115,21 +114,19 @@ class Run:
         checkpointer = AtomicCheckpointer((trained or self.folder).path / CHECKPOINTS)
         with EpochLog(self.folder, self.say) as epoch_log:
             brain = self._brain(objective, data, checkpointer, epoch_log)
-            cache = self._feature_cache(data)
-            if trained is None:
-                self._fit(brain, data, cache)
-            else:
-                self.say(f"Trained already, only the test is left: {trained.path}")
-                brain.history.load_state_dict(json.loads((trained.path / HISTORY).read_text()))
-                brain.on_epoch(brain.history)
-        test = data.segments(self.preparation.part("test"))
-        cache.give([test])
-        brain.evaluate(data.loader(test), max_key=f"best_{selects_on(self.protocol)}")
+            with closing(self._feature_cache(data)) as cache:
+                if trained is None:
+                    self._fit(brain, data, cache)
+                else:
+                    self.say(f"Trained already, only the test is left: {trained.path}")
+                    brain.history.load_state_dict(json.loads((trained.path / HISTORY).read_text()))
+                    brain.on_epoch(brain.history)
+                test = data.loader(data.segments(self.preparation.part("test")), cache=cache)
+                brain.evaluate(test, max_key=f"best_{selects_on(self.protocol)}")
         write_results(self.folder, self.preparation, brain, versions=self.versions)
 
     def _feature_cache(self, data: RunData) -> FeatureCache:
-        """The cache of this run's features; where they do not fit, the loaders compute them."""
-        cache = FeatureCache(
+        return FeatureCache(
             self.system,
             code_of_levels(self.recipe),
             [data.train, data.evaluation],
@@ -139,18 +136,17 @@ class Run:
             say=self.say,
             progress=self.progress,
         )
-        data.front_end = cache.front_end
-        return cache
 
     def _fit(self, brain: SystemBrain, data: RunData, cache: FeatureCache) -> None:
         """Train to the end; what is kept of it are its history and the best epoch by each rule."""
-        cache.give([data.train, data.evaluation])
+        cache.fill([data.train, data.evaluation])
         if brain.checkpointer.find_checkpoint() is None:
             if rank() == 0:
-                self._fit_levels(data)
+                self._fit_levels(data, cache)
             share_state(self.system)
         with self._profiled(brain):
-            brain.fit(brain.epochs, data.loader(data.train, brain.train_sampler), data.loader(data.evaluation))
+            train = data.loader(data.train, brain.train_sampler, cache=cache)
+            brain.fit(brain.epochs, train, data.loader(data.evaluation, cache=cache))
         brain.checkpointer.keep_only([f"best_{rule}" for rule in brain.history.rules])
         self.folder.write_json(HISTORY, brain.history.state_dict())
 
@@ -168,23 +164,18 @@ class Run:
         ended = from_first(lambda: [(folder.path / HISTORY).is_file() for folder in folders])
         return next((folder for folder, is_trained in zip(folders, ended, strict=True) if is_trained), None)
 
-    def _fit_levels(self, data: RunData) -> None:
+    def _fit_levels(self, data: RunData, cache: FeatureCache) -> None:
         """Let the levels that have to learn a scaling from the training part do so, before the first step."""
         for name, level in self.system.levels.items():
             if level.fits:
                 batches = track(
-                    in_order(data.train, partial(self._features, name)),
+                    in_order(data.train, cache, levels=[name]),
                     f"scaling of {name}",
                     console=Console(stderr=True),
                     transient=True,
                     disable=not self.progress,
                 )
                 level.fit(batch.features[name] for batch in batches)
-
-    def _features(self, level: str, wave: Seq) -> dict[str, Seq]:
-        """Features of one level, for batches that have none yet."""
-        levels, precision = {level: self.system.levels[level]}, self.training.feature_precision
-        return features_of(levels, wave.to(self.training.device), precision=precision)
 
     def _brain(
         self, objective: Objective, data: RunData, checkpointer: AtomicCheckpointer, epoch_log: EpochLog

@@ -1,17 +1,18 @@
 """The data of one run: segment sets with targets and covariates, loaders over them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.utils.data import BatchSampler, SequentialSampler
 
-from toolkit.contracts import Seq
 from toolkit.corpus import Utterance
 from toolkit.corpus.covariates import known_index, marginal, shuffled_value
 from toolkit.corpus.targets import LABEL
 from toolkit.data.batches import REACH, EpochBatches, LengthBatches
+from toolkit.data.cache.features import FeatureCache
+from toolkit.data.loaders import SegmentLoader
 from toolkit.data.rank_batches import BatchShares, RowShares
-from toolkit.data.segments import SegmentLoader, SegmentSet
+from toolkit.data.segments import SegmentSet
 from toolkit.distributed import rank, ranks
 from toolkit.errors import RecipeError
 from toolkit.hardware import give_back_large_blocks
@@ -26,12 +27,7 @@ class RunData:
         preparation: recipe, utterances, classes and fold.
         fixed_samples: the only segment length the system can take, or None.
         device: where batches go.
-
-    Attributes:
-        front_end: makes features of batches that have none yet, in the loaders; None leaves that to the system.
     """
-
-    front_end: Callable[[Seq], Mapping[str, Seq]] | None = None
 
     def __init__(self, preparation: Preparation, *, fixed_samples: int | None, device: str = "cpu"):
         self.preparation, self.fixed_samples, self.device = preparation, fixed_samples, device
@@ -80,8 +76,13 @@ class RunData:
         targets = {name: self.train.segment_targets(name) for name in self.train.targets}
         return RowShares(batches, targets, rank=rank(), ranks=ranks())
 
-    def loader(self, segments: SegmentSet, batches: RowShares | None = None) -> SegmentLoader:
-        """A loader over segments; without a batch sampler, this rank's batches in order or from short to long."""
+    def loader(
+        self, segments: SegmentSet, batches: RowShares | None = None, *, cache: FeatureCache | None = None
+    ) -> SegmentLoader:
+        """A loader over segments; without a batch sampler, this rank's batches in order or from short to long.
+
+        Args: cache: asked for their features; None leaves the front ends to the system.
+        """
         training = self.recipe.training
         if batches is None:
             by_length = self._by_length(segments, reach=1.0)
@@ -89,13 +90,12 @@ class RunData:
             batches = BatchShares(by_length.in_order() if by_length else in_order, rank=rank(), ranks=ranks())
         return SegmentLoader(
             segments,
-            collate_fn=segments.collate,
+            cache,
             batch_sampler=batches,
             num_workers=training.workers,
             persistent_workers=training.workers > 0,
             worker_init_fn=give_back_large_blocks,
             pin_memory=torch.device(self.device).type == "cuda",
-            front_end=self.front_end,
         )
 
     def _by_length(self, segments: SegmentSet, *, reach: float = REACH) -> LengthBatches | None:

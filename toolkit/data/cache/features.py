@@ -1,47 +1,72 @@
-"""What is fixed is computed once: front ends' features on disk, shared by folds, seeds, systems and processes."""
+"""The feature cache of a run: what front ends make of its utterances, read where it is stored, computed where not."""
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
+from threading import Lock
 
-import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor
+from torch.utils.data import Dataset
 
-from toolkit.contracts import Extractor, Seq
-from toolkit.data.cache.ahead import ahead
-from toolkit.data.cache.filling import CachedFrontEnd, CachedUtterance, Filling
-from toolkit.data.cache.shards import Entry, FrontEndFolder, Shard
-from toolkit.data.cache.store import LIMIT, features_folder, limit_bytes, lock_of, locked, make_room, megabytes
-from toolkit.data.front_ends import (
-    BATCH_SIZE,
-    DTYPES,
-    Waveform,
-    features_of,
-    front_end_description,
-    front_end_key,
-)
-from toolkit.data.segments import SegmentLoader, SegmentSet
+from toolkit.contracts import Seq
+from toolkit.data.cache.files import FeatureFiles, read_segment
+from toolkit.data.cache.store import LIMIT, features_folder, limit_bytes, make_room, megabytes
+from toolkit.data.front_ends import front_end_description, front_end_key, rounded, rows_of
+from toolkit.data.segments import SegmentSet
 from toolkit.errors import AudioError, CacheError
-from toolkit.files import DISTRIBUTION
+from toolkit.files import sha256
 from toolkit.model.system import System
 
-WAVEFORM = "the waveform"  # no name of a level
-JUDGED = 4  # utterances by which it is judged whether all fit
+MOST_THREADS = 16  # each holds an utterance with all that a front end makes of it
+
+
+@dataclass(frozen=True)
+class CachedUtterance:
+    """An utterance whose features are stored.
+
+    Args:
+        name: of its files in the cache.
+        segments: the set it belongs to.
+        indices: of its segments.
+        samples: of all of them, padding counted.
+    """
+
+    name: str
+    segments: SegmentSet
+    indices: range
+    samples: int
+
+
+@dataclass(frozen=True, eq=False)
+class CachedFrontEnd:
+    """A front end whose features are stored: the first level that has it, its files, bytes for each sample of audio."""
+
+    level: str
+    files: FeatureFiles
+    bytes_per_sample: float
+
+
+Lacking = list[tuple[CachedUtterance, list[CachedFrontEnd]]]  # utterances, each with the front ends that lack it
 
 
 class FeatureCache:
-    """The features of one run's segments: mapped from disk where they are there, computed and stored where not.
+    """The features of a run's segments: read from disk where they are stored, computed and stored where not.
 
-    An utterance's segments are computed together, without others, so that values do not depend on what is stored. Where
-    features do not fit and files have to be resampled, the waveforms are kept instead, if these fit.
+    The segments of an utterance go through a front end together, without others, so that values do not depend on what
+    is stored. No process removes what an open cache uses.
 
     Args:
         system: whose levels' front ends are used, on `device` already.
         code: level -> versions of the code that its front end consists of.
-        whole: all sets that the run reads; whether they fit is judged by the first utterances.
+        whole: all sets that the run reads.
         limit_mb: megabytes that the features of `whole` may take on disk; 0 is never.
         precision: "fp32" or "fp16", in which values are stored; they are rounded to it before their first use.
         device: where they are computed.
@@ -64,188 +89,182 @@ class FeatureCache:
         self.system, self.code, self.whole = system, code, whole
         self.limit_mb, self.precision, self.device = limit_mb, precision, device
         self.say, self.progress = say, progress
-        self._fits: bool | None = None if limit_mb else False
-        self._waits = False
-        self._contents: dict[Path, str] = {}  # audio file -> hash
-        self._keys: dict[str, str] = {}  # level -> key of its front end
-        self._front_ends: dict[str, CachedFrontEnd] = {}
+        self._contents: dict[Path, str] = {}  # audio file -> SHA-256
+        self._keys: dict[str, str] = {}  # level -> key of its front end: levels may share one
+        # Threads stay until the cache is closed: on its way out a thread may hold a library's lock, and a process that
+        # is forked at that moment would wait for it forever.
+        threads = min(MOST_THREADS, torch.get_num_threads())
+        self._pool = ThreadPoolExecutor(threads, initializer=partial(torch.set_num_threads, 1))
+        self._turn = nullcontext() if torch.device(device).type == "cpu" else Lock()  # a GPU holds one at a time
 
-    def front_end(self, wave: Seq) -> dict[str, Seq]:
-        """What the levels' front ends make of a batch, computed now and rounded as what is stored."""
-        return features_of(self.system.levels, wave.to(self.device), precision=self.precision)
+    def close(self) -> None:
+        """Let other processes remove the features."""
+        self._pool.shutdown(cancel_futures=True)
+        for front_end in vars(self).get("_front_ends", {}).values():
+            front_end.files.close()
 
-    def give(self, sets: Sequence[SegmentSet]) -> bool:
-        """Give the sets their features, if the run's fit.
+    @property
+    def kept(self) -> bool:
+        """Whether features are stored; else they take too much and are computed for every batch."""
+        return bool(self._front_ends)
+
+    def front_end(self, wave: Seq, levels: Collection[str] | None = None) -> dict[str, Seq]:
+        """What the front ends of some levels, by default of all, make of a batch: computed and rounded, not stored."""
+        features = self.system.features(wave.to(self.device), levels)
+        return {level: rounded(seq, level=level, precision=self.precision) for level, seq in features.items()}
+
+    def dataset(self, segments: SegmentSet) -> Dataset:
+        """What a loader reads: the features of segments, computed now where they are not stored.
+
+        Returns: the segments themselves where features are not kept.
+        Raises: as `fill`.
+        """
+        if not self.kept:
+            return segments
+        names = [utterance.name for utterance in self.fill([segments])]
+        files = {level: self._front_ends[key].files for level, key in self._keys.items()}
+        return StoredFeatures(segments, {level: [one.path(name) for name in names] for level, one in files.items()})
+
+    def fill(self, sets: Sequence[SegmentSet]) -> list[CachedUtterance]:
+        """Compute and store what is not stored of some sets, if features are kept.
 
         Returns:
-            Whether they fit; sets stay as they are otherwise.
+            The utterances of the sets, in order.
 
         Raises:
-            CacheError: if the cache cannot be written. RecipeError: if a value is too large for the precision.
-            AudioError: if a file cannot be read.
+            CacheError: if the cache cannot be written, or is too small. RecipeError: if a value is too large for the
+                precision. AudioError: if a file cannot be read.
         """
-        if self._fits is None:
-            self._open()
-            first = self._utterances(self.whole[0], JUDGED)
-            self._provide(first)
-            self._judge(first)
-        if not self._keys:
-            return False
-        utterances = [self._utterances(segments) for segments in sets]
-        self._provide([utterance for found in utterances for utterance in found])
-        for segments, found in zip(sets, utterances, strict=True):
-            rows = {
-                level: StoredRows(self._front_ends[key].folder.entries[u.key] for u in found)
-                for level, key in self._keys.items()
-            }
-            segments.kept = rows.pop(WAVEFORM, None)
-            segments.features = rows or None
-        return self._fits
-
-    def _open(self) -> None:
-        """Find out which front ends there are: levels may share one."""
-        for level, extractor in self.system.levels.items():
-            self._add(level, extractor, self.code[level], self.precision)
-
-    def _add(self, level: str, extractor: Extractor, code: Mapping[str, str], precision: str) -> CachedFrontEnd:
-        description = front_end_description(
-            extractor,
-            level=level,
-            code=code,
-            sample_rate=self.whole[0].sample_rate,
-            fixed_samples=self.system.fixed_samples,
-            precision=precision,
-            device=self.device,
-        )
-        self._keys[level] = key = front_end_key(description)
-        if key not in self._front_ends:
-            folder = FrontEndFolder(features_folder() / key, description)
-            self._front_ends[key] = CachedFrontEnd(level, extractor, folder, precision)
-        return self._front_ends[key]
-
-    def _provide(self, utterances: Sequence[CachedUtterance]) -> None:
-        """Find or compute the features of some utterances, every front end's."""
-        wanted = {utterance.key: utterance for utterance in utterances}
-        keys = [key for key in sorted(self._front_ends) if self._missing(key, wanted)]  # one order, or two could wait
+        if not self.kept:
+            return []
+        utterances = [utterance for segments in sets for utterance in self._utterances(segments)]
+        incomplete = {one for _, front_ends in self._lacking(utterances) for one in front_ends}
         with ExitStack() as locks:
-            for key in keys:
-                locks.enter_context(locked(lock_of(self._front_ends[key].folder.path), say=self._say_that_it_waits))
-            missing = {key: self._missing(key, wanted) for key in keys}  # another process may have computed them
-            for key in keys:
-                self._front_ends[key].folder.clean()
-            if any(missing.values()):
-                self._make_room(missing, wanted)
-                todo = [utterance for key, utterance in wanted.items() if any(key in some for some in missing.values())]
-                Filling(self._front_ends, missing, todo, device=self.device, progress=self.progress).fill()
+            for front_end in sorted(incomplete, key=lambda one: one.files.folder):  # in one order, or two could wait
+                locks.enter_context(front_end.files.filling())
+            if lacking := self._lacking(utterances) if incomplete else []:  # other processes may have filled it
+                self._make_room(sum(u.samples * one.bytes_per_sample for u, some in lacking for one in some))
+                self._compute(lacking)
+        return utterances
 
-    def _missing(self, key: str, wanted: Mapping[str, CachedUtterance]) -> set[str]:
-        folder = self._front_ends[key].folder
-        folder.find(wanted, say=self.say)
-        return wanted.keys() - folder.entries.keys()
+    @cached_property
+    def _front_ends(self) -> dict[str, CachedFrontEnd]:
+        """By key; none where those of the whole run do not fit."""
+        if not self.limit_mb:
+            return {}
+        widths = [width for segments in self.whole for width in segments.widths()]
+        found, needed = {}, 0.0
+        for level, extractor in self.system.levels.items():
+            description = front_end_description(
+                extractor,
+                level=level,
+                code=self.code[level],
+                segments=self.whole[0],
+                precision=self.precision,
+                device=self.device,
+            )
+            self._keys[level] = key = front_end_key(description)
+            if key not in found:
+                rate = self._bytes(level, max(widths)) / max(widths)
+                found[key] = level, description, rate
+                needed += rate * sum(widths)
+        if not self._fits(needed):
+            return {}
+        return {
+            key: CachedFrontEnd(level, FeatureFiles(features_folder() / key, description, say=self.say), rate)
+            for key, (level, description, rate) in found.items()
+        }
 
-    def _make_room(self, missing: Mapping[str, set[str]], wanted: Mapping[str, CachedUtterance]) -> None:
-        if self._fits is not None:
-            sizes = (self._front_ends[key].rate * sum(wanted[u].samples for u in some) for key, some in missing.items())
-            keep = [front_end.folder.path for front_end in self._front_ends.values()]
-            make_room(features_folder(), sum(sizes), keep=keep, say=self.say)
+    def _bytes(self, level: str, samples: int) -> int:
+        """What is stored of a segment of so many samples: of silence, whose values do not matter."""
+        silence = Seq(torch.zeros(1, samples), torch.tensor([samples]), full=True)
+        return sum(row.nbytes for row in self._rows(level, silence))
 
-    def _judge(self, first: Sequence[CachedUtterance]) -> None:
-        """Decide by some utterances, whose features are there, whether those of the whole run fit."""
-        samples = sum(utterance.samples for utterance in first)
-        size = DTYPES[self.precision].itemsize
-        for front_end in self._front_ends.values():
-            values = sum(front_end.folder.entries[utterance.key].values for utterance in first)
-            front_end.rate = values * size / samples
-        in_all = sum(width for segments in self.whole for width in segments.widths())
-        needed = sum(front_end.rate for front_end in self._front_ends.values()) * in_all
-        self._fits = needed <= self.limit_mb * 1e6
-        if not self._fits:
+    def _fits(self, needed: float) -> bool:
+        if needed > self.limit_mb * 1e6:
             self.say(
                 f"Features are computed anew in each epoch: about {megabytes(needed)}, and training.feature_cache_mb "
                 f"is {self.limit_mb:g}."
             )
-            self._keep_waveforms(in_all)
-        elif needed > limit_bytes():
+            return False
+        if needed > limit_bytes():
             raise CacheError(
                 f"The features of this run take about {megabytes(needed)}, and {LIMIT} allows "
                 f"{megabytes(limit_bytes())}: raise it, or give --training.feature_cache_mb 0."
             )
+        return True
 
-    def _keep_waveforms(self, samples: int) -> None:
-        """Keep no features, and waveforms if some would be resampled again and again, where so many samples fit."""
-        self._keys, self._front_ends = {}, {}
-        needed, resampled = samples * DTYPES["fp32"].itemsize, any(segments.resampled for segments in self.whole)
-        if resampled and needed <= min(self.limit_mb * 1e6, limit_bytes()):
-            code = {name: of for code in self.code.values() for name, of in code.items() if name == DISTRIBUTION}
-            self._add(WAVEFORM, Waveform(), code, "fp32").rate = needed / samples
-            self.say(f"Waveforms at the system's rate are kept instead: about {megabytes(needed)}.")
+    def _make_room(self, needed: float) -> None:
+        folders = [front_end.files.folder for front_end in self._front_ends.values()]
+        make_room(features_folder(), needed, keep=folders, say=self.say)
 
-    def _utterances(self, segments: SegmentSet, limit: int | None = None) -> list[CachedUtterance]:
-        """The utterances of a set, with the keys of their entries; the first of them."""
+    def _lacking(self, utterances: Iterable[CachedUtterance]) -> Lacking:
+        unique = {utterance.name: utterance for utterance in utterances}.values()
+        found = ((u, [f for f in self._front_ends.values() if not f.files.holds(u.name)]) for u in unique)
+        return [(utterance, front_ends) for utterance, front_ends in found if front_ends]
+
+    def _compute(self, lacking: Lacking) -> None:
+        """Compute and store: a thread for each utterance, which does not share its operations out among others."""
+
+        def compute(one: tuple[CachedUtterance, list[CachedFrontEnd]]) -> None:
+            utterance, front_ends = one
+            wave = utterance.segments.waves(utterance.indices)
+            for front_end in front_ends:
+                with self._turn:
+                    rows = self._rows(front_end.level, wave)
+                front_end.files.write(utterance.name, rows)
+
+        own, bar = torch.get_num_threads(), {"console": Console(stderr=True), "transient": True}
+        done = self._pool.map(compute, lacking)
+        try:
+            for _ in track(done, "features", total=len(lacking), disable=not self.progress, **bar):
+                pass
+        finally:
+            torch.set_num_threads(own)  # what threads set is the default of all that begin later
+
+    def _rows(self, level: str, wave: Seq) -> list[Tensor]:
+        return rows_of(partial(self.front_end, levels=[level]), wave, level=level, precision=self.precision)
+
+    def _utterances(self, segments: SegmentSet) -> list[CachedUtterance]:
+        """The utterances of a set, named by all that features depend on beside the front end."""
         widths, found = segments.widths(), []
-        self._read_contents(utterance.path for utterance in segments.utterances[:limit])
-        for index, indices in enumerate(segments.by_utterance()[:limit]):
-            utterance = segments.utterances[index]
+        new = list({utterance.path for utterance in segments.utterances} - self._contents.keys())
+        self._contents |= zip(new, self._pool.map(_content, new), strict=True)
+        for utterance, indices in zip(segments.utterances, segments.by_utterance(), strict=True):
             cuts = [(segments.segments[i].start, segments.segments[i].stop) for i in indices]
-            what = [self._contents[utterance.path], utterance.start, utterance.end, cuts, [widths[i] for i in indices]]
-            samples = sum(widths[i] for i in indices)
-            found.append(CachedUtterance(_sha256(json.dumps(what))[:32], segments, indices, samples))
+            padded = [widths[i] for i in indices]
+            what = [self._contents[utterance.path], utterance.start, utterance.end, cuts, padded]
+            name = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
+            found.append(CachedUtterance(name, segments, indices, sum(padded)))
         return found
 
-    def _read_contents(self, paths: Iterable[Path]) -> None:
-        """Find the hash of each file."""
-        new = [path for path in dict.fromkeys(paths) if path not in self._contents]
-        with closing(ahead(_file_sha256, new, threads=torch.get_num_threads())) as hashes:
-            self._contents |= zip(new, hashes, strict=True)
 
-    def _say_that_it_waits(self, line: str) -> None:
-        if not self._waits:
-            self.say(line)
-        self._waits = True
-
-
-class StoredRows(Sequence[Tensor]):
-    """The features of segments, one after another: each [frames, channels], float32, a view of a mapped file.
+class StoredFeatures(Dataset):
+    """The features of segments, read from the cache.
 
     Args:
-        entries: of the utterances in order.
+        segments: whose.
+        files: level -> the file of each utterance.
     """
 
-    def __init__(self, entries: Iterable[Entry]):
-        shards: dict[Path, int] = {}
-        self._shards: list[Shard] = []
-        spans = []
-        for entry in entries:
-            place = shards.setdefault(entry.shard.path, len(shards))
-            if place == len(self._shards):
-                self._shards.append(entry.shard)
-            spans += [(place, *span, entry.channels) for span in entry.spans()]
-        self._spans = np.array(spans, dtype=np.int64).reshape(-1, 4)  # no objects: processes that read share the pages
+    def __init__(self, segments: SegmentSet, files: Mapping[str, Sequence[Path]]):
+        self.files = files
+        self.rows = [(u, number) for u, indices in enumerate(segments.by_utterance()) for number in range(len(indices))]
 
     def __len__(self) -> int:
-        return len(self._spans)
+        return len(self.rows)
 
-    def __getitem__(self, index: int) -> Tensor:
-        place, start, frames, channels = self._spans[index].tolist()
-        values = self._shards[place].values[start : start + frames * channels].reshape(frames, channels)
-        return torch.from_numpy(values).float()
-
-
-def in_order(segments: SegmentSet, front_end: Callable[[Seq], Mapping[str, Seq]] | None = None) -> SegmentLoader:
-    """All batches of a set, in the order of its segments; `front_end` as for a SegmentLoader."""
-    return SegmentLoader(segments, batch_size=BATCH_SIZE, collate_fn=segments.collate, front_end=front_end)
+    def __getitem__(self, index: int) -> tuple[int, dict[str, Tensor] | CacheError]:
+        """A segment's index with its features, level -> [frames, channels], or with why they cannot be read."""
+        utterance, number = self.rows[index]
+        try:
+            return index, {level: read_segment(paths[utterance], number) for level, paths in self.files.items()}
+        except CacheError as error:
+            return index, error
 
 
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
+def _content(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        return sha256(path)
     except OSError as error:
         raise AudioError(f"{path} cannot be read: {error.strerror or error}") from None
-    return digest.hexdigest()

@@ -1,0 +1,125 @@
+"""A front end's features on disk: a safetensors file for each utterance, with a tensor for each of its segments."""
+
+import contextlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from toolkit.data.cache.store import DESCRIPTION, REMEDY, SUFFIX, lock_of
+from toolkit.errors import CacheError, one_line
+from toolkit.files import locked, write_whole
+
+CHECKSUM = "crc32"
+
+
+class FeatureFiles:
+    """The files of one front end. As long as this object lives, no process removes them.
+
+    Args:
+        folder: where they are; it is made when something is written.
+        description: what the front end is, for readers.
+        say: prints a line for the reader.
+    """
+
+    def __init__(self, folder: Path, description: Mapping[str, Any], *, say: Callable[[str], None]):
+        self.folder, self.description, self.say = folder, dict(description), say
+        self._intact: set[str] = set()
+        self._damaged: set[str] = set()
+        self._use = ExitStack()
+        with contextlib.suppress(OSError):  # a folder that may only be read
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock_of(folder).touch()
+            self._use.enter_context(locked(lock_of(folder), wait=True, shared=True))
+        with contextlib.suppress(OSError):  # nothing is there yet, or it may only be read
+            os.utime(folder / DESCRIPTION)
+
+    def path(self, utterance: str) -> Path:
+        """Of the file of an utterance, by its name in the cache."""
+        return self.folder / f"{utterance}{SUFFIX}"
+
+    def holds(self, utterance: str) -> bool:
+        """Whether an utterance is there, intact; a line says where a file is damaged.
+
+        Raises: CacheError if the file may not be read.
+        """
+        if utterance in self._intact:
+            return True
+        path = self.path(utterance)
+        try:
+            with safe_open(path, "pt") as file:
+                rows = [file.get_tensor(str(number)) for number in range(len(file.keys()))]
+                if file.metadata() != {CHECKSUM: _checksum(rows)}:
+                    raise ValueError("its checksum is another")
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise CacheError(f"{path} cannot be read ({error.strerror or error}): {REMEDY}.") from error
+        except (SafetensorError, ValueError) as error:
+            if utterance not in self._damaged:
+                self.say(f"A file of the feature cache is damaged and computed again: {path} ({one_line(error)})")
+            self._damaged.add(utterance)
+            return False
+        self._intact.add(utterance)
+        return True
+
+    def write(self, utterance: str, rows: Sequence[Tensor]) -> None:
+        """Store the features of an utterance's segments, each [frames, channels].
+
+        Raises: CacheError if they cannot be written.
+        """
+        content = save({str(n): row for n, row in enumerate(rows)}, metadata={CHECKSUM: _checksum(rows)})
+        write_whole(self.path(utterance), content, CacheError, REMEDY)
+        self._intact.add(utterance)
+
+    def close(self) -> None:
+        """Let other processes remove the files."""
+        self._use.close()
+
+    @contextmanager
+    def filling(self) -> Iterator[None]:
+        """Be the only process that computes this front end; a line says that another one is waited for.
+
+        Raises: CacheError if the folder cannot be made or locked.
+        """
+        lock = self.folder / "filling"
+        with ExitStack() as stack:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                if not stack.enter_context(locked(lock, wait=False)):
+                    self.say(f"Waits for another process that computes the same features: {self.folder}")
+                    stack.enter_context(locked(lock, wait=True))
+                for unfinished in self.folder.glob(".*.partial"):  # of a process that was killed
+                    unfinished.unlink()
+            except OSError as error:
+                raise CacheError(f"{lock} cannot be locked ({error.strerror or error}): {REMEDY}.") from error
+            if not (self.folder / DESCRIPTION).is_file():
+                write_whole(self.folder / DESCRIPTION, json.dumps(self.description) + "\n", CacheError, REMEDY)
+            yield
+
+
+def read_segment(path: Path, number: int) -> Tensor:
+    """The features of an utterance's segment: [frames, channels], float32.
+
+    Raises: CacheError if the file has gone since the run began.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return file.get_tensor(str(number)).float()
+    except (OSError, SafetensorError) as error:
+        raise CacheError(f"{path} was there when the run began ({one_line(error)}): start the run again.") from None
+
+
+def _checksum(rows: Sequence[Tensor]) -> str:
+    """Of kinds, shapes and values."""
+    checksum = zlib.crc32(str([(row.dtype, row.shape) for row in rows]).encode())
+    for row in rows:
+        checksum = zlib.crc32(row.numpy(), checksum)
+    return f"{checksum:08x}"
