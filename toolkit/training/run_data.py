@@ -1,6 +1,6 @@
 """The data of one run: segment sets with targets and covariates, loaders over them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch.utils.data import BatchSampler, SequentialSampler
