@@ -42,7 +42,6 @@ from toolkit.training.loop.optimizers import OPTIMIZERS
 from toolkit.training.loop.schedules import GIVEN, SCHEDULES
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
-from toolkit.training.run_folder import EPOCH_COLUMNS
 from toolkit_plugins.corpora.ravdess import GROUPS
 
 ROOT = Path(__file__).parents[1]
@@ -344,7 +343,8 @@ def test_a_runs_folder_holds_what_the_page_says(tmp_path):
     keys = [key for row in table(page, "key") for key in row[0].split(", ")]
     assert sorted(keys) == sorted(json.loads((folder / "results.json").read_text()))
     text = " ".join(page.read_text().split())
-    assert ", ".join(f"`{column}`" for column in EPOCH_COLUMNS).replace("`epoch`", "`epoch` (from 1)") in text
+    header = next(csv.reader((folder / "epochs.csv").read_text().splitlines()))
+    assert ", ".join(f"`{column}`" for column in header).replace("`epoch`", "`epoch` (from 1)") in text
     header = next(csv.reader((folder / "predictions.csv").read_text().splitlines()))
     assert ", ".join(f"`{column}`" for column in header[:6]) in text and header[6].startswith("p_")
     for keys in identity.IRRELEVANT.values():

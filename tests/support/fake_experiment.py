@@ -12,12 +12,12 @@ import numpy as np
 from toolkit.corpus import Utterance
 from toolkit.corpus.manifests import manifest_text
 from toolkit.corpus.protocols import AS_PUBLISHED_STAMP, TEST_EPOCH_STAMP
+from toolkit.corpus.targets import Target
 from toolkit.experiment.cells import Cell, Record, Records
 from toolkit.experiment.plan import Plan, PlannedSystem, write_plan
 from toolkit.statistics import metrics
 from toolkit.training.run_folder import (
     EMBEDDINGS,
-    EPOCH_COLUMNS,
     EPOCHS,
     MANIFEST,
     PREDICTIONS,
@@ -170,12 +170,10 @@ class FakeExperiment:
         test = [u for speaker in self.folds[cell.fold] for u in self.speaker_utterances(speaker)]
         reference = np.array([list(self.labels).index(u.label) for u in test])
         scores = self._scores(cell, reference)
-        shares = np.exp(scores - scores.max(axis=1, keepdims=True))
-        probabilities = shares / shares.sum(axis=1, keepdims=True)
+        probabilities = Target.probabilities(scores)
         predicted = [self.labels[i] for i in probabilities.argmax(axis=1)]
         said = [*system.stamps, *([SYNTHETIC] if self.synthetic else [])]
         run.stamps = (*said, *([STAMPS[cell.protocol]] if cell.protocol in STAMPS else []))
-        columns = ("id", "speaker", "gender", "seconds", "reference", "predicted", *(f"p_{x}" for x in self.labels))
         rows = [
             {
                 "id": u.id,
@@ -188,9 +186,9 @@ class FakeExperiment:
             }
             for u, answer, row in zip(test, predicted, probabilities, strict=True)
         ]
-        run.write_rows(PREDICTIONS, columns, rows)
+        run.write_rows(PREDICTIONS, rows)
         summary = metrics.summary([u.label for u in test], predicted, labels=self.labels)
-        run.write_rows(EPOCHS, EPOCH_COLUMNS, [_epoch(e, summary) for e in range(1, EPOCHS_TRAINED + 1)])
+        run.write_rows(EPOCHS, [_epoch(e, summary) for e in range(1, EPOCHS_TRAINED + 1)])
         run.write(RECIPE, "name: unread\n")
         manifest = [u for speakers in self.folds.values() for s in speakers for u in self.speaker_utterances(s)]
         run.write(MANIFEST, manifest_text(manifest, (run.path / MANIFEST).absolute()))

@@ -19,10 +19,10 @@ def test_the_name_holds_system_protocol_fold_seed_and_identity():
 
 def test_a_stamped_run_has_its_stamp_in_every_row(tmp_path):
     folder = RunFolder(tmp_path)
-    folder.write_rows("a.csv", ("x",), [{"x": 1}])
+    folder.write_rows("a.csv", [{"x": 1}])
     assert (tmp_path / "a.csv").read_text() == "x\n1\n"
     folder.stamps = ("synthetic corpus", "random weights")
-    folder.write_rows("a.csv", ("x",), [{"x": 1}])
+    folder.write_rows("a.csv", [{"x": 1}])
     assert (tmp_path / "a.csv").read_text() == "x,note\n1,synthetic corpus; random weights\n"
 
 

@@ -23,6 +23,11 @@ def known(indices: Any) -> Any:
     return indices != UNKNOWN
 
 
+def unknown_like(indices: Any) -> Any:
+    """As many indices, none of which is known."""
+    return indices * 0 + UNKNOWN
+
+
 @dataclass(frozen=True)
 class Target:
     """One class of several, for each utterance: the label, or any other column of the manifest, such as gender.

@@ -11,11 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
-import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from toolkit.corpus.targets import UNKNOWN
+from toolkit.corpus.targets import unknown_like
 from toolkit.data.batches import EpochBatches
 from toolkit.data.segments import Batch
 
@@ -82,4 +81,4 @@ class BatchShares(Sampler[list[int]]):
 
 def unlabelled(batch: Batch) -> Batch:
     """A batch whose rows count in no loss."""
-    return replace(batch, targets={name: torch.full_like(t, UNKNOWN) for name, t in batch.targets.items()})
+    return replace(batch, targets={name: unknown_like(t) for name, t in batch.targets.items()})

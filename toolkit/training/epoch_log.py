@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 
-from toolkit.statistics.metrics import METRICS
 from toolkit.training.loop.history import History
-from toolkit.training.run_folder import EPOCH_COLUMNS, EPOCHS, RunFolder
+from toolkit.training.run_folder import EPOCHS, RunFolder
 
 TENSORBOARD = "tensorboard"
 
@@ -30,10 +29,11 @@ class EpochLog:
 
     def __call__(self, history: History) -> None:
         """Write epochs.csv again, and print its last row."""
-        self.folder.write_rows(EPOCHS, EPOCH_COLUMNS, history.rows)
+        self.folder.write_rows(EPOCHS, history.rows)
         row = history.rows[-1]
         skipped = f"  skipped steps {history.skipped_steps}" if history.skipped_steps else ""
-        valid = " ".join(f"{metric.upper()} {row[f'valid_{metric}']:.4f}" for metric in METRICS)
+        metrics = {column.removeprefix("valid_"): value for column, value in row.items() if column.startswith("valid_")}
+        valid = " ".join(f"{metric.upper()} {value:.4f}" for metric, value in metrics.items())
         loss, seconds = f"train loss {row['train_loss']:.4f}", f"{row['seconds']:.1f} s"
         self.say(f"epoch {row['epoch']:3d}  {loss}  valid {valid}  {seconds}{skipped}")
         if not self.folder.writes:
@@ -44,6 +44,7 @@ class EpochLog:
             return
         if self._writer is None:  # a resumed run overwrites what an interrupted one wrote after its last checkpoint
             self._writer = SummaryWriter(str(self.folder.path / TENSORBOARD), purge_step=len(history.rows))
-        for column in EPOCH_COLUMNS[1:]:
-            self._writer.add_scalar(column.replace("_", "/", 1), row[column], row["epoch"])
+        for column, value in row.items():
+            if column != "epoch":
+                self._writer.add_scalar(column.replace("_", "/", 1), value, row["epoch"])
         self._writer.flush()

@@ -46,7 +46,7 @@ def write_results(
         }
         for utterance, answer, row in zip(test, predicted, probabilities, strict=True)
     ]
-    folder.write_rows(PREDICTIONS, list(rows[0]), rows)
+    folder.write_rows(PREDICTIONS, rows)
     arrays = {name: embeddings[name].astype(np.float32) for name in embeddings.names}
     arrays |= {"id": np.array([utterance.id for utterance in test]), "reference": np.array(reference)}
     arrays |= {"note": np.array(folder.stamp)} if folder.stamp else {}

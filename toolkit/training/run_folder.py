@@ -4,14 +4,13 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from toolkit.errors import CheckpointError
 from toolkit.files import locked, write_whole
-from toolkit.statistics.metrics import METRICS
 
 RESULTS = "results.json"
 EPOCHS = "epochs.csv"
@@ -21,8 +20,6 @@ RECIPE = "recipe.yaml"
 MANIFEST = "manifest.csv"
 CHECKPOINTS = "checkpoints"
 HISTORY = "history.json"
-EPOCH_METRICS = tuple(f"{part}_{metric}" for part in ("valid", "test") for metric in METRICS)
-EPOCH_COLUMNS = ("epoch", "train_loss", *EPOCH_METRICS, "seconds")
 
 
 class RunFolder:
@@ -98,13 +95,13 @@ class RunFolder:
             remedy = "make room and give the same command again"
             write_whole(self.path / name, content, CheckpointError, remedy, durable=True)
 
-    def write_rows(self, name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write a CSV file; a stamped run's has a last column `note`."""
+    def write_rows(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write a CSV file with the columns of its first row; a stamped run's has a last column `note`."""
+        note = {"note": self.stamp} if self.stamp else {}
         text = io.StringIO()
-        fields = [*columns, "note"] if self.stamp else list(columns)
-        writer = csv.DictWriter(text, fields, lineterminator="\n")
+        writer = csv.DictWriter(text, [*rows[0], *note], lineterminator="\n")
         writer.writeheader()
-        writer.writerows({**row, "note": self.stamp} if self.stamp else row for row in rows)
+        writer.writerows({**row, **note} for row in rows)
         self.write(name, text.getvalue())
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
