@@ -1,7 +1,7 @@
-"""What is known about an utterance beside its audio, as class indices: any column of the manifest, gender first.
+"""Covariates: metadata of an utterance as class indices, for example its gender.
 
-The reading of "gender as prior knowledge" in "Multilevel emotion recognition of audio features based on
-multitask" (SER+MF), and its control: values that are shuffled, which shows whether a gain is real.
+"Gender as prior knowledge" in "Multilevel emotion recognition of audio features based on multitask" (SER+MF), and its
+control: shuffled values, which show whether a gain is real.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ def marginal(values: Iterable[str | None]) -> dict[str, int]:
 
 
 def shuffled_value(utterance_id: str, seed: int, marginal: Mapping[str, float], covariate: str = "gender") -> str:
-    """A value that knows nothing of the utterance: drawn from the corpus's marginal, keyed by seed and id.
+    """A value independent of the utterance: drawn from the corpus's marginal, keyed by seed and id.
 
     The same in training, validation and test, on every machine, in any order; no random generator is touched.
 
@@ -69,4 +69,4 @@ def shuffled_value(utterance_id: str, seed: int, marginal: Mapping[str, float], 
         reached += marginal[value]
         if share * total < reached:
             return value
-    return values[-1]  # shares that do not quite sum up
+    return values[-1]  # rounding

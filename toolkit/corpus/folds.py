@@ -17,7 +17,7 @@ class Fold:
         name: who or what tests, for example "1M" or "Session1".
         protocol: the protocol that made it.
         train: ids of utterances.
-        valid: ids; they choose the epoch unless `selects_on(protocol)` says otherwise.
+        valid: ids; they choose the epoch unless `selects_on(protocol)` is "test".
         test: ids.
         stamp: a note that every result has to carry, or None.
 

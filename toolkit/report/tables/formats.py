@@ -1,7 +1,7 @@
-"""How values are written: for a reader, and as plain numbers for a CSV file. Light to import.
+"""Formats of values: as text for a reader, and as plain numbers for a CSV file.
 
-Accuracies are fractions of 1 everywhere; a reader sees percent, and differences in points. What is not known is an
-en dash for a reader and empty in a CSV file.
+Accuracies are fractions of 1; a reader sees percent, and differences in points. A value that is not known is an en
+dash for a reader and empty in a CSV file.
 
 >>> PERCENT.show(0.7056), POINTS.show(-0.004), PERCENT.show(None)
 ('70.56', '−0.40', '–')
@@ -21,13 +21,13 @@ MINUS = "\N{MINUS SIGN}"
 
 @dataclass(frozen=True)
 class Format:
-    """How the values of a column are written.
+    """The format of a column's values.
 
     Args:
-        write: a value that is known -> text for a reader.
-        split: a value that is known -> one plain value for each part.
-        parts: endings of the CSV columns that a value is spread over.
-        numeric: whether it is a figure, which is aligned to the right.
+        write: a known value -> text for a reader.
+        split: a known value -> one plain value for each part.
+        parts: endings of the CSV columns of a value.
+        numeric: whether it is a number, which is aligned to the right.
         wraps: whether a page may break it into lines.
         page_only: whether files leave it out.
     """
@@ -56,7 +56,7 @@ class Marked(NamedTuple):
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """A difference with its sign; what is rounded to 0 has none.
+    """A difference with its sign; a value that rounds to 0 has none.
 
     >>> signed(1.24), signed(-0.1), signed(0.001)
     ('+1.24', '−0.10', '0.00')
@@ -66,7 +66,7 @@ def signed(value: float, digits: int = 2) -> str:
 
 
 def clock(seconds: float) -> str:
-    """A duration as people say it.
+    """A duration in hours, minutes and seconds.
 
     >>> clock(3.2), clock(605), clock(7384)
     ('3 s', '10 min 5 s', '2 h 3 min')
