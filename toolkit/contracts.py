@@ -1,7 +1,7 @@
-"""What the parts of a system are to each other: Seq, ModelOutput, Extractor, Fusion, Head, Loss.
+"""The interfaces between the parts of a system: Seq, ModelOutput, Extractor, Fusion, Head, Loss.
 
-Arguments of a plugin's constructor come from two places: the recipe's `args`, and the context that the core knows
-(`toolkit.plugins.kinds`). A constructor receives those context arguments that it names; recipes cannot set them.
+A plugin's constructor receives the recipe's `args` and those context arguments that it names. The system gives the
+context (`toolkit.plugins.kinds` lists it by kind); recipes cannot set it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,17 +18,17 @@ __all__ = ["Extractor", "Fusion", "Head", "LevelShape", "Loss", "ModelOutput", "
 
 @dataclass(frozen=True)
 class Seq:
-    """Values along time with the real length of each row; what lies beyond a length is garbage.
+    """Values along time with the real length of each row; values beyond a length are garbage.
 
     Args:
         values: [batch, time] (a waveform) or [batch, time, channels].
         lengths: [batch], int64, in time steps of `values`.
-        full: True where it is known without a look at `lengths` that every row is as long as the time axis: nothing has
-            to be masked then, nor wait until the device tells. False says that it is not known.
+        full: True if every row is known to be as long as the time axis: nothing has to be masked, and nothing waits for
+            the device. False: not known.
 
     Raises:
-        ShapeError: if the batch sizes differ or the dtype of `lengths` is no integer. The values of `lengths` are not
-            read (that would wait for the device).
+        ShapeError: if the batch sizes differ or the dtype of `lengths` is not an integer. The values of `lengths`
+            are not read (that would wait for the device).
     """
 
     values: Tensor
@@ -105,13 +105,13 @@ class Extractor(nn.Module):
 
     Attributes:
         channels: size of the last axis of what `encode` returns.
-        fixed_samples: the only length in samples that `features` can take, or None for any length; where it is set,
+        fixed_samples: the only length in samples that `features` can take, or None for any length; if it is set,
             the core pads with zeros (silence, which then counts as real) or cuts to it.
         fits: whether `fit` has to be called before training.
         front_end_args: all that `features` depends on beside the audio, JSON-able; the key of the feature cache.
-        pretrained: which pre-trained weights are loaded, or None for random ones or where there is nothing to load.
+        pretrained: which pre-trained weights are loaded, or None for random ones or if there is nothing to load.
             A bundle sets this and `random_backbone` to what they were in training.
-        random_backbone: True where a backbone that users expect to be pre-trained has random weights.
+        random_backbone: True if a backbone that users expect to be pre-trained has random weights.
     """
 
     channels: int
@@ -122,7 +122,7 @@ class Extractor(nn.Module):
     random_backbone: bool = False
 
     def frame_count(self, samples: int) -> int:
-        """Frames that `encode` returns for a waveform of so many samples."""
+        """Number of frames that `encode` returns for a waveform of `samples` samples."""
         raise NotImplementedError
 
     def features(self, wave: Seq) -> Seq:
@@ -134,7 +134,7 @@ class Extractor(nn.Module):
         raise NotImplementedError
 
     def fit(self, features: Iterable[Seq]) -> None:
-        """Learn scaling from batches of the training part's features; called once, only where `fits`."""
+        """Learn scaling from batches of the training part's features; called once, if `fits`."""
 
     def encode(self, features: Seq) -> Seq:
         """What learns.
@@ -145,10 +145,10 @@ class Extractor(nn.Module):
         raise NotImplementedError
 
     def portable_args(self) -> Mapping[str, Any]:
-        """Arguments that, in place of the recipe's, build the same module from no file and no network.
+        """Arguments that build the same module without files and without a network; they replace the recipe's.
 
-        Weights are loaded into it afterwards, so they may be random. An extractor that reads a checkpoint returns
-        whatever of it shapes the module; others need no such arguments.
+        Weights are loaded afterwards, so they may be random. An extractor that reads a checkpoint returns what it takes
+        from it to build the module; others need no such arguments.
 
         Returns: argument -> value, JSON-able.
         """
@@ -209,10 +209,10 @@ class Loss(nn.Module):
         raise NotImplementedError
 
     def denominator(self, targets: Tensor) -> Tensor | None:
-        """What `forward` divides the sum over its rows by; the number of rows, where nothing else is said.
+        """What `forward` divides the sum over its rows by; by default the number of rows.
 
-        Where several processes train together, each calls `forward` with its share of the batch; the sum of these
-        values weighted by their denominators is the value of the batch. A loss with another one overrides this.
+        When several processes train together, each calls `forward` on its part of the batch; the sum of these values
+        weighted by their denominators is the value of the batch.
 
         Args: targets [batch], as `forward` gets them.
         Returns: 0-d, on their device; None for a loss that is a sum, divided by nothing.
@@ -220,9 +220,9 @@ class Loss(nn.Module):
         return torch.full((), float(len(targets)), device=targets.device)
 
     def after_step(self, taken: Tensor) -> None:
-        """Called once after each optimizer step, `taken` False (a 0-d bool tensor) where it was skipped.
+        """Called once after each optimizer step, `taken` False (a 0-d bool tensor) if it was skipped.
 
-        A skipped step (non-finite gradients) must leave the state as if its batches had not been seen. Where several
-        processes train together all of them call it, also one that has seen no row; state that depends on rows has to
-        be summed over them with `toolkit.distributed.summed`.
+        A skipped step (non-finite gradients) must leave the state as if its batches had not been seen. When several
+        processes train together, each calls it, also one that has seen no row; what depends on rows must be summed over
+        the processes with `toolkit.distributed.summed`.
         """

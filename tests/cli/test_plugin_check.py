@@ -34,7 +34,7 @@ class Particular(GoodExtractor):
 
 
 class Quits(GoodExtractor):
-    """Ends the program where it is asked for features."""
+    """Ends the program when it is asked for features."""
 
     def __init__(self):
         super().__init__()
@@ -161,7 +161,7 @@ def test_a_plugin_that_exits_is_a_finding():
         (["god"], "No plugin is called 'god'. Did you mean 'good'?"),
         (["extracto", "good"], "No kind of plugin is called 'extracto'. Did you mean 'extractor'?"),
         (["good", "--data_folder", "x"], "--data_folder is what a corpus reads; extractor 'good' reads none."),
-        (["files", "--data_folder", "/no/such/place"], "/no/such/place is no folder"),
+        (["files", "--data_folder", "/no/such/folder"], "/no/such/folder is not a folder"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(words, message):
@@ -177,7 +177,7 @@ def test_a_corpus_is_checked_on_its_data_folder_or_what_its_variable_names(tmp_p
     assert check("corpus", "placed").exit_code == 0
     monkeypatch.setenv("PLUGIN_CHECK_ROOT", str(tmp_path / "elsewhere"))
     result = check("corpus", "placed")
-    assert result.exit_code == 2 and f"{tmp_path / 'elsewhere'} is no folder" in result.stderr
+    assert result.exit_code == 2 and f"{tmp_path / 'elsewhere'} is not a folder" in result.stderr
 
 
 def test_a_corpus_that_breaks_is_a_finding(tmp_path):

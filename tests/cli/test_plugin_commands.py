@@ -61,7 +61,7 @@ def test_show_plugin_prints_arguments_types_defaults_meaning_and_paper():
     assert result.exit_code == 0
     assert "label_smoothing   float" in result.output
     assert "'none' | 'balanced' | list[float]" in result.output
-    assert "this share of the target" in result.output
+    assert "fraction of the target" in result.output
     assert "Given by the system: classes, class_counts" in result.output
     assert "Source: Szegedy et al." in result.output
     assert run("show-plugin", "cross_entropy").output == result.output

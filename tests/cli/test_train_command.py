@@ -1,4 +1,4 @@
-"""The commands as a user types them: where recipes are found, what is printed, how a mistake is told."""
+"""The commands as a user types them: where recipes are found, what is printed, how a mistake is reported."""
 
 import csv
 import fcntl
@@ -102,8 +102,8 @@ def test_a_users_mistake_is_one_line_with_what_is_near(arguments, message, cache
     done = run("recipes/iemocap/train.py", *small, *arguments, XDG_CACHE_HOME=cache)
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if not line.startswith("making the")]
-    told = [line for line in lines if line.strip()]
-    assert len(told) == 1 and message in told[0], done.stderr
+    shown = [line for line in lines if line.strip()]
+    assert len(shown) == 1 and message in shown[0], done.stderr
 
 
 def test_ravdess_without_data_says_how_to_name_the_folder():

@@ -10,7 +10,7 @@ from small_system import write_recipe
 from throwaway import good, install
 
 HOOK = "from toolkit import PluginSpec, hookimpl\n\n@hookimpl\ndef toolkit_register():\n    "
-BROKEN = {  # distribution -> its declaration, and what is said of it
+BROKEN = {  # distribution -> its declaration, and the reason that is listed
     "import-error": ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
     "syntax-error": ("def", "SyntaxError"),
     "exits": ("raise SystemExit(3)", "SystemExit: 3"),
@@ -61,14 +61,14 @@ def zoo(tmp_path_factory):
 @pytest.fixture(scope="module")
 def toolkit(zoo, tmp_path_factory):
     """Run a command beside the zoo, in an empty folder."""
-    place = tmp_path_factory.mktemp("place")
-    cache = {"XDG_CACHE_HOME": str(place / "cache"), "TOOLKIT_PROBE_SECONDS": "10", "OMP_NUM_THREADS": "1"}
+    folder = tmp_path_factory.mktemp("elsewhere")
+    cache = {"XDG_CACHE_HOME": str(folder / "cache"), "TOOLKIT_PROBE_SECONDS": "10", "OMP_NUM_THREADS": "1"}
 
     def run(*words):
         return subprocess.run(
             [sys.executable, "-m", "toolkit", *map(str, words)],
             env={**os.environ, "PYTHONPATH": str(zoo), **cache},
-            cwd=place,
+            cwd=folder,
             capture_output=True,
             text=True,
         )
@@ -130,7 +130,7 @@ def test_a_bug_in_a_plugin_ends_a_training_with_one_line_that_names_it(listed, t
         ("absent", "extractor 'absent' from without-class 1.0 cannot be imported"),
         ("counter", "collections:Counter is not a toolkit.contracts.Extractor."),
         ("late", "extractor 'late' from exits-late 1.0 cannot be imported (exits_late:Late): SystemExit: too late"),
-        ("usabel", "No extractor is called 'usabel'. Did you mean 'usable'? Broken, and perhaps where it is declared"),
+        ("usabel", "No extractor is called 'usabel'. Did you mean 'usable'? These are broken and may declare it"),
     ],
 )
 def test_a_command_on_a_broken_one_says_so_in_one_line(listed, toolkit, plugin, message):

@@ -1,4 +1,4 @@
-"""A bug inside another distribution's plugin is told as one line; our own bugs keep their traceback."""
+"""A bug in another distribution's plugin is reported in one line; our own bugs keep their traceback."""
 
 import re
 import sys
@@ -37,7 +37,7 @@ class Wrapped(Head):
     def forward(self, embedding):
         return embedding @ embedding
 """
-PLACE = Location("model.heads.emotion", Mark("ser.yaml", 7))
+LOCATION = Location("model.heads.emotion", Mark("ser.yaml", 7))
 EMBEDDING = torch.ones(2, 3)
 
 
@@ -51,34 +51,34 @@ def head(tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, "moody_heads", raising=False)
         spec = PluginSpec("head", "stubborn", f"moody_heads:{attribute}", "A throw-away head")
         registry = Registry([(Declaration(distribution, "1.0", "plugins", "moody"), [spec])])
-        return registry.find("head", "stubborn", PLACE).build()
+        return registry.find("head", "stubborn", LOCATION).build()
 
     return build
 
 
-def told(head) -> str:
+def reported(head) -> str:
     with pytest.raises(FailedPlugin) as caught, plugin_failures():
         torch.nn.Sequential(head)(EMBEDDING)
     return str(caught.value)
 
 
-def test_the_line_names_place_plugin_error_line_and_what_to_do(head, tmp_path):
-    assert told(head("Stubborn")) == (
+def test_the_line_names_location_plugin_error_line_and_what_to_do(head, tmp_path):
+    assert reported(head("Stubborn")) == (
         "model.heads.emotion in ser.yaml, line 7: head 'stubborn' from moody 1.0 raised ValueError: ('no', 'way') "
         f"({tmp_path / 'moody_heads.py'}, line 8). `toolkit check-plugin head moody:stubborn` tries the plugin out."
     )
 
 
 def test_a_library_below_it_is_not_named_but_the_plugins_own_line(head):
-    assert re.search(r"raised RuntimeError: .*moody_heads.py, line 20\)", told(head("Wrapped")))
+    assert re.search(r"raised RuntimeError: .*moody_heads.py, line 20\)", reported(head("Wrapped")))
 
 
 def test_a_method_that_takes_something_else_is_named_by_its_class(head):
-    assert "raised TypeError" in told(head("Deaf")) and "(moody_heads:Deaf)" in told(head("Deaf"))
+    assert "raised TypeError" in reported(head("Deaf")) and "(moody_heads:Deaf)" in reported(head("Deaf"))
 
 
 def test_a_plugin_that_exits_is_named(head):
-    assert "raised SystemExit: 3" in told(head("Stubborn", what="SystemExit(3)"))
+    assert "raised SystemExit: 3" in reported(head("Stubborn", what="SystemExit(3)"))
 
 
 @pytest.mark.parametrize("debug", ["", "1"])
@@ -98,7 +98,7 @@ def test_a_command_prints_the_line_and_the_traceback_where_it_is_asked_for(head,
     [
         ("Stubborn", {"distribution": DISTRIBUTION}, ValueError),
         ("Misled", {}, AttributeError),
-        ("Stubborn", {"what": "ShapeError('a user can mend it')"}, ShapeError),
+        ("Stubborn", {"what": "ShapeError('a user can repair it')"}, ShapeError),
         ("Stubborn", {"what": "KeyboardInterrupt"}, KeyboardInterrupt),
     ],
     ids=["our own plugin", "our code below a plugin", "one line already", "Ctrl-C"],

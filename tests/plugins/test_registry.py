@@ -142,7 +142,7 @@ def test_a_contract_is_a_range_of_versions(monkeypatch, contract, allowed):
     assert found == allowed
 
 
-def test_broken_distributions_cost_the_others_nothing(zoo):
+def test_beside_broken_distributions_the_others_work(zoo):
     (info,) = info_of(zoo, "fine-dist")
     assert (info.kind, info.name, info.version, info.status, info.error) == ("extractor", "pitch", "1.0", "ok", None)
     assert {"concat", "same"} <= {info.name for info in zoo.list_plugins("fusion")}
@@ -190,7 +190,7 @@ def test_one_name_twice_in_one_distribution_counts_once(zoo):
     assert zoo.find("head", "twice").load().__name__ == "Head"
 
 
-def test_an_unknown_name_gets_the_nearest_and_is_told_what_is_broken(zoo):
+def test_an_unknown_name_gets_the_nearest_and_what_is_broken(zoo):
     with pytest.raises(UnknownPlugin, match=r"^No extractor is called 'pich'\. Did you mean 'pitch'\? .*exit-dist"):
         zoo.find("extractor", "pich").load()
 
@@ -234,7 +234,7 @@ def test_an_unknown_kind_gets_the_nearest():
         declared().list_plugins("extracto")
 
 
-def test_a_place_stands_before_the_message():
+def test_a_location_stands_before_the_message():
     with pytest.raises(UnknownPlugin, match=r"^model\.levels\.x\.plugin: No extractor"):
         declared(mfcc="a:B").find("extractor", "mfc", "model.levels.x")
 
@@ -276,7 +276,7 @@ def test_build_gives_the_context_that_the_constructor_names(registry):
         ({"low": 60, "high": 50}, r"args\.high in .*: extractor 'pitch': high must be above 60\.0, not 50\.0"),
     ],
 )
-def test_an_argument_that_does_not_fit_is_named_with_its_place(registry, args, message):
+def test_an_argument_that_does_not_fit_is_named_with_its_location(registry, args, message):
     keys = Keys({"args": Keys(args, {"hihg": Mark("ser.yaml", 4)})}, {"args": Mark("ser.yaml", 3)})
     where = Location("model.levels.p", Mark("ser.yaml", 3), keys)
     with pytest.raises(RecipeError, match=r"^model\.levels\.p\." + message):

@@ -47,8 +47,8 @@ def packages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("packages")
     for kind, name in NAMES.items():
         assert new_plugin(kind, name, "--output", folder / name).exit_code == 0
-    places = [f"./{name}" for name in NAMES.values()]
-    done = run("-m", "pip", "install", *OFFLINE, "--target", "installed", *places, folder=folder)
+    paths = [f"./{name}" for name in NAMES.values()]
+    done = run("-m", "pip", "install", *OFFLINE, "--target", "installed", *paths, folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -94,18 +94,18 @@ def test_an_editable_package_is_found_from_the_folder_that_holds_it(tmp_path):
     assert new_plugin("head", "pulse", "--output", tmp_path / "pulse").exit_code == 0
     done = run("-m", "pip", "install", *OFFLINE, "--prefix", "prefix", "--editable", "./pulse", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    (place,) = (tmp_path / "prefix").rglob("site-packages")
-    code = f"import site; site.addsitedir({str(place)!r}); import pulse; print(pulse.__file__)"
+    (folder,) = (tmp_path / "prefix").rglob("site-packages")
+    code = f"import site; site.addsitedir({str(folder)!r}); import pulse; print(pulse.__file__)"
     assert run("-c", code, folder=tmp_path).stdout.strip() == str(tmp_path / "pulse/src/pulse/__init__.py")
 
 
 def test_the_recipe_of_the_extractor_trains_from_its_own_folder(packages):
-    place = packages / NAMES["extractor"]
+    own = packages / NAMES["extractor"]
     small = ("--training.epochs=2", "--corpus.args.utterances_per_speaker=4")
-    places = {"PYTHONPATH": str(packages / "installed"), "XDG_CACHE_HOME": str(packages / "cache")}
-    done = run("-m", "toolkit", "train", "my-prosody.yaml", *small, folder=place, **places)
+    paths = {"PYTHONPATH": str(packages / "installed"), "XDG_CACHE_HOME": str(packages / "cache")}
+    done = run("-m", "toolkit", "train", "my-prosody.yaml", *small, folder=own, **paths)
     assert done.returncode == 0, done.stderr
-    results = json.loads((place / done.stdout.splitlines()[-1]).read_text())
+    results = json.loads((own / done.stdout.splitlines()[-1]).read_text())
     assert results["system"] == "my-prosody" and results["synthetic"] is True
     assert results["labels"] == ["ang", "hap", "neu", "sad"] and results["n_utterances"] == 8
 
@@ -161,7 +161,7 @@ def test_the_next_commands_are_printed_and_a_corpus_makes_its_data_first(tmp_pat
     ]
 
 
-def test_without_output_the_folder_is_called_as_the_plugin(tmp_path, monkeypatch):
+def test_without_output_the_folder_has_the_plugins_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert new_plugin("loss", "focal").exit_code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["focal"]
@@ -192,16 +192,16 @@ def test_names_are_made_valid(name, module, class_name):
         (["head", "my head!"], "Write 'my-head'."),
         (["head", "3d"], "the first character a letter."),
         (["head", "a--b"], "Write 'a-b'."),
-        (["head", "lambda"], "'lambda': the name has a meaning in its package."),
-        (["head", "tests"], "'tests': the name has a meaning in its package."),
-        (["corpus", "utterance"], "'utterance': the name has a meaning in its package."),
+        (["head", "lambda"], "'lambda': the name already has a meaning in its package."),
+        (["head", "tests"], "'tests': the name already has a meaning in its package."),
+        (["corpus", "utterance"], "'utterance': the name already has a meaning in its package."),
         (["extractor", "mfcc"], "declares extractor 'mfcc' already"),
         (["head", "scikit-learn"], "is installed, and yours would replace it. Choose another name."),
-        (["head", "json"], "There is a module json already, and yours would hide it."),
+        (["head", "json"], "There is a module json already, and yours would shadow it."),
         (["head", "sklearn"], "There is a module sklearn already"),
     ],
 )
-def test_a_name_that_cannot_be_is_one_line(words, message, tmp_path, monkeypatch):
+def test_a_name_that_cannot_be_used_is_one_line(words, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = new_plugin(*words)
     assert result.exit_code == 2
@@ -209,7 +209,7 @@ def test_a_name_that_cannot_be_is_one_line(words, message, tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_there_is_left_alone(tmp_path):
+def test_a_folder_that_exists_is_left_alone(tmp_path):
     (tmp_path / "mine").mkdir()
     result = new_plugin("head", "my-head", "--output", tmp_path / "mine")
     assert result.exit_code == 2 and f"{tmp_path / 'mine'} exists already" in result.stderr
@@ -232,7 +232,7 @@ def test_an_interrupted_writing_leaves_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_class_that_would_hide_what_its_package_imports_is_refused(kind):
+def test_a_class_that_would_shadow_an_import_of_its_package_is_refused(kind):
     files = Package(KINDS[kind], "a-plugin").render()
     nodes = [
         n for path in (f"src/a_plugin/{kind}.py", "tests/test_a_plugin.py") for n in ast.walk(ast.parse(files[path]))
@@ -242,5 +242,5 @@ def test_a_class_that_would_hide_what_its_package_imports_is_refused(kind):
     assert kind.capitalize() in classes
     for name in classes:
         words = re.findall("[A-Z][a-z]*", name)
-        with pytest.raises(PluginError, match="has a meaning"):
+        with pytest.raises(PluginError, match="already has a meaning"):
             Package(KINDS[kind], "-".join(words).lower()).render()

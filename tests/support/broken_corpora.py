@@ -16,7 +16,7 @@ class GoodCorpus(Corpus):
 
     def read(self, folder):
         if not folder.is_dir():
-            raise CorpusError(f"{folder} is no folder")
+            raise CorpusError(f"{folder} is not a folder")
         return [Utterance(id=name, path=folder / f"{name}.wav", label=self.label) for name in ("a", "b")]
 
 

@@ -187,7 +187,7 @@ class TensorInArgs(GoodExtractor):
 
 
 class RandomFrontEnd(GoodExtractor):
-    """Its features depend on random weights that front_end_args does not tell."""
+    """Its features depend on random weights that are not in front_end_args."""
 
     def __init__(self, **args):
         super().__init__(**args)

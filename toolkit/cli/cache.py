@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @click.group("cache", cls=Commands)
 def cache():
-    """Front ends' features that are kept on disk for all runs: what is there, and deleting it."""
+    """Show or delete the features of front ends that are kept on disk for all runs."""
 
 
 @cache.command("info")
 @as_json
 def info(as_json: bool):
-    """Show the cache's folder, size and limit, and a line for each front end."""
+    """Show the cache's folder, size and limit, and one row for each front end."""
     show(cache_info(), print_cache_info, as_json=as_json)
 
 
@@ -30,7 +30,7 @@ def info(as_json: bool):
 @click.argument("names", nargs=-1, metavar="[FRONT_END]...")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def clear(names: tuple[str, ...], yes: bool):
-    """Delete the features of every FRONT_END, by its name or how that begins; all where none is given.
+    """Delete the features of every FRONT_END, by its name or the beginning of it; all if none is given.
 
     Exit code 1 if a run uses one, which stays.
     """
@@ -100,10 +100,10 @@ def print_cache_info(info: Mapping[str, Any]) -> None:
 
 
 def chosen(names: Sequence[str]) -> list["StoredFrontEnd"]:
-    """The front ends of these names, or of names that begin so; all where no name is given.
+    """The front ends whose names begin with these; all if none is given.
 
     Raises:
-        CacheError: if there is none of a name.
+        CacheError: if a name fits none.
     """
     from toolkit.data.cache.store import features_folder, stored_front_ends
     from toolkit.errors import CacheError, did_you_mean

@@ -9,11 +9,11 @@ import click
 from toolkit.errors import FailedPlugin, ToolkitError, did_you_mean
 from toolkit.plugins.failures import plugin_failures
 
-DEBUG = "TOOLKIT_DEBUG"  # an environment variable, so that torchrun and a recipe's train.py heed it too
+DEBUG = "TOOLKIT_DEBUG"  # an environment variable, so that it works under torchrun and in a recipe's train.py
 
 
 class Misuse(click.ClickException):
-    """A command line that cannot be understood, told in one line; click's own takes four."""
+    """A command line that cannot be understood: one line; click's own error takes four."""
 
     exit_code = 2
 

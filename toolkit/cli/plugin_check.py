@@ -1,4 +1,4 @@
-"""An installed plugin under the contract suite: what holds, and what does not with the input that shows it."""
+"""Check an installed plugin with the contract suite; what does not hold is shown with its input."""
 
 import contextlib
 import sys
@@ -82,7 +82,7 @@ def read_args(text: str | None) -> Mapping[str, Any]:
 
 
 def print_check(check: Mapping[str, Any]) -> None:
-    """One row a property with what it asks for; what was found stands below where it does not hold."""
+    """One row a property with what it asks for; below it what was found if it does not hold."""
     console, findings = console_for_output(), check["properties"]
     args = f" with {', '.join(f'{key}={value!r}' for key, value in check['args'].items())}" if check["args"] else ""
     title = f"{check['kind']} {check['name']} from {check['distribution']} {check['version']}{args}"

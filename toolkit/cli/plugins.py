@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 @click.command("list-plugins", cls=Command)
 @click.option("--kind", help=f"Only this kind: {join(KINDS, 'or')}.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
-@click.option("--refresh", is_flag=True, help="Ask other distributions again; their answers are kept otherwise.")
+@click.option("--refresh", is_flag=True, help="Read other distributions again instead of using kept answers.")
 def list_plugins(kind: str | None, as_json: bool, refresh: bool):
-    """List the plugins of all installed distributions, broken ones with the reason."""
+    """List the plugins of all installed distributions; broken ones with the reason."""
     from toolkit.plugins.registry import discover
 
     registry = discover(refresh=refresh)
@@ -57,12 +57,12 @@ def show_plugin(words: tuple[str, ...]):
 @click.command("check-plugin", cls=Command)
 @one_plugin
 @click.option("--args", metavar="YAML", help="Its arguments, as a recipe's args: '{n_mfcc: 13, hidden: 8}'.")
-@click.option("--data_folder", help="What a corpus reads; else its environment variable.")
+@click.option("--data_folder", help="What a corpus reads; by default the folder of its environment variable.")
 @as_json
 def check_plugin(words: tuple[str, ...], args: str | None, data_folder: str | None, as_json: bool):
-    """Try out on an installed plugin everything that its contract asks for.
+    """Check an installed plugin against everything that its contract asks for.
 
-    Small arguments keep it fast: a plugin is built dozens of times. Exit code 1 if something does not hold.
+    Small arguments keep it fast: a plugin is built dozens of times. Exit code 1 if a property does not hold.
     """
     from toolkit.plugins.registry import default_registry
 
@@ -78,7 +78,7 @@ def check_plugin(words: tuple[str, ...], args: str | None, data_folder: str | No
 @click.command("new-plugin", cls=Command, epilog=f"KIND is {join(KINDS, 'or')}.")
 @click.argument("kind")
 @click.argument("name")
-@click.option("--output", metavar="DIR", help="The package's folder; NAME in the working directory where not given.")
+@click.option("--output", metavar="DIR", help="The package's folder; by default NAME in the working directory.")
 def new_plugin(kind: str, name: str, output: str | None):
     """Write a package with a plugin of KIND that works as it is.
 
@@ -92,7 +92,7 @@ def new_plugin(kind: str, name: str, output: str | None):
 
 
 def _find(words: tuple[str, ...], registry: "Registry") -> "Plugin":
-    """The plugin that [KIND] NAME means; the kind may be left out where the name has one only."""
+    """The plugin that [KIND] NAME means; the kind may be omitted if only one has that name."""
     if len(words) > 2:
         raise click.UsageError("One plugin at a time: [KIND] NAME.")
     kind = words[0] if len(words) == 2 else registry.kind_of(words[0])

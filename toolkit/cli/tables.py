@@ -9,7 +9,7 @@ from toolkit.terminal import confusion_table, console_for_output
 
 
 def print_results(results: Mapping[str, Any]) -> None:
-    """A run's test: WA, UA, the row-normalised confusion matrix, and what must be said of them.
+    """A run's test: WA, UA, the row-normalised confusion matrix, and notes.
 
     Args:
         results: the content of results.json.

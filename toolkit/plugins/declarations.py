@@ -1,6 +1,6 @@
-"""What installed distributions declare in entry-point group "toolkit", each read by itself.
+"""What installed distributions declare in entry-point group "toolkit", each read separately.
 
-pluggy's own loading lets one failure end it, and says nothing of a misspelt hook or a wrong return type.
+pluggy's own loading stops at the first failure and does not report a misspelt hook or a wrong return type.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ class Declaration:
     """An entry point of one distribution.
 
     Args:
-        distribution: its name; "?" where its metadata cannot be read.
+        distribution: its name; "?" if its metadata cannot be read.
         version: its version; "?" as above.
         name: the entry point's name.
         module: what the entry point names, "package.module" or "package.module:object".
-        problem: why it cannot be read, "" where it can.
+        problem: why it cannot be read; "" if it can.
     """
 
     distribution: str
@@ -61,7 +61,7 @@ def same_distribution(one: str, other: str) -> bool:
 
 
 def installed() -> list[Declaration]:
-    """The declarations of all installed distributions; of two with one name, the first on the path counts."""
+    """The declarations of all installed distributions; of two with the same name, the first on the path counts."""
     found: dict[str, list[Declaration]] = {}
     for distribution in distributions():
         declarations = list(_declarations(distribution))
@@ -113,7 +113,7 @@ def _ask(plugin: object, module: str) -> list[PluginSpec]:
         if not hook.has_spec():
             raise BrokenPlugin(f"{module} implements an unknown hook {hook.name!r}.{did_you_mean(hook.name, [HOOK])}")
     if not hooks:
-        unmarked = " It is there, but not marked with @toolkit.hookimpl." if hasattr(plugin, HOOK) else ""
+        unmarked = " The function exists, but is not marked with @toolkit.hookimpl." if hasattr(plugin, HOOK) else ""
         raise BrokenPlugin(f"{module} has no hook {HOOK}.{unmarked}")
     results = manager.hook.toolkit_register()
     specs = results[0] if results else None

@@ -1,4 +1,4 @@
-"""Who is at fault: what another distribution's plugin raises becomes one line that names it and its own line."""
+"""Errors inside another distribution's plugin: one line that names the plugin and the line of its code."""
 
 import traceback
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ OURS = ("toolkit", "toolkit_plugins")
 
 @contextmanager
 def plugin_failures() -> Iterator[None]:
-    """What a plugin raises, whoever called it, becomes a FailedPlugin; our own errors stay as they are.
+    """Turn what a plugin raises into a FailedPlugin; other errors pass unchanged.
 
-    A plugin is at fault where none of our code ran below its own: where it calls ours, and that fails, the bug may be
-    ours, and its traceback is kept.
+    A plugin is at fault if none of our code ran below its own. If it calls ours and that fails, the bug may be ours:
+    the error passes with its traceback.
 
     Raises:
         FailedPlugin: names the plugin, its location in the recipe, the error, and the plugin's line.
@@ -33,7 +33,7 @@ def plugin_failures() -> Iterator[None]:
 
 
 def _blame(error: BaseException) -> str | None:
-    """The error in one line, or None where no plugin is at fault."""
+    """The error in one line; None if no plugin is at fault."""
     steps = list(traceback.walk_tb(error.__traceback__))
     found = [(index, plugin) for index, (frame, _) in enumerate(steps) if (plugin := _plugin(frame))]
     if not found:

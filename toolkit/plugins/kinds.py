@@ -1,6 +1,6 @@
-"""What a kind of plugin is: one record each, which all read that list, check, build or write plugins. No torch.
+"""The kinds of plugin: one record each, read by everything that lists, checks, builds or writes plugins. No torch.
 
-A further kind costs a record here, a folder of templates and a contract suite, beside its base class and its use.
+A new kind needs a record here, a folder of templates and a contract suite, beside its base class and its use.
 """
 
 from collections.abc import Iterator, Mapping
@@ -91,7 +91,7 @@ def kind_called(name: str) -> Kind:
     """The kind of a name.
 
     Raises:
-        PluginError: if there is none; says which is nearest.
+        PluginError: if there is none; names the nearest.
     """
     if name not in KINDS:
         raise PluginError(
@@ -101,7 +101,7 @@ def kind_called(name: str) -> Kind:
 
 
 def parts(recipe: Any) -> Iterator[tuple[Kind, str, PartSpec]]:
-    """Every plugin that a recipe, or the part of one in a bundle, names: its kind, its location, what is said of it."""
+    """Every plugin that a recipe or a bundle's config names: its kind, its location and its part of the recipe."""
     for kind in KINDS.values():
         found = recipe
         for key in kind.recipe.split("."):

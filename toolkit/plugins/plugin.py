@@ -1,4 +1,4 @@
-"""One plugin that is installed: its class imported, its arguments checked, an instance built."""
+"""One installed plugin: import its class, check its arguments, build it."""
 
 import re
 import sys
@@ -21,7 +21,7 @@ ORIGIN = "_toolkit_origin"  # on what another distribution's plugin built: the P
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plugin with the declaration it stands in.
+    """A plugin and the declaration that lists it.
 
     Args:
         spec: what is declared.
@@ -43,7 +43,7 @@ class Plugin:
 
     @property
     def full_name(self) -> str:
-        """The name that is never ambiguous."""
+        """The name that is unambiguous in every installation."""
         return f"{self.declaration.distribution}:{self.spec.name}"
 
     @property
@@ -53,12 +53,12 @@ class Plugin:
 
     @property
     def context(self) -> tuple[str, ...]:
-        """Constructor arguments that the system gives to those who name them."""
+        """Names of the constructor arguments that the system gives."""
         return KINDS[self.spec.kind].context
 
     @property
     def problem(self) -> str:
-        """Why it cannot be used here and what to do, "" where it can."""
+        """Why it cannot be used here and what to do; "" if it can."""
         kind, contract = self.spec.kind, self.spec.contract
         if kind not in KINDS:
             return f"kind {kind!r} of plugin {self.spec.name!r} is not one of {', '.join(KINDS)}"
@@ -110,7 +110,7 @@ class Plugin:
 
         Args:
             args: the recipe's arguments, checked first.
-            context: what the system gives; the constructor gets what it names of it.
+            context: what the system gives; the constructor receives those that it names.
 
         Raises:
             RecipeError: if an argument does not fit, or the constructor refuses its value.

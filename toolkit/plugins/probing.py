@@ -39,7 +39,7 @@ def read_declarations(declarations: Sequence[Declaration], *, refresh: bool = Fa
 
     Args:
         declarations: of any distributions.
-        refresh: ask others again, whatever was kept.
+        refresh: read others again instead of using kept answers.
 
     Returns:
         One answer for each.
@@ -57,7 +57,7 @@ def _read_own(declaration: Declaration) -> Answer:
 
 
 def _probe(declarations: Sequence[Declaration], *, refresh: bool) -> list[Answer]:
-    """The kept answers, and those of subprocesses where none is kept."""
+    """The kept answers; a subprocess gives those that are missing."""
     if not declarations:
         return []
     kept, environment = _read_kept(), _environment()
@@ -70,7 +70,7 @@ def _probe(declarations: Sequence[Declaration], *, refresh: bool) -> list[Answer
         with ThreadPoolExecutor(max_workers=8) as pool:
             for d, answer in zip(missing, pool.map(ask_subprocess, [d.module for d in missing]), strict=True):
                 kept[names[d]] = {"key": keys[d], "answer": answer}
-        with contextlib.suppress(PluginError):  # a folder that cannot be written costs a probe next time and no more
+        with contextlib.suppress(PluginError):  # if it cannot be written, the next process probes again
             write_whole(kept_answers(), json.dumps(kept), PluginError, "make it writable")
     return [_specs(kept[names[d]]["answer"]) for d in declarations]
 

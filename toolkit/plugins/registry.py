@@ -1,7 +1,7 @@
-"""The plugins of all installed distributions: listed, and one found by its kind and name. Imports none of them.
+"""The plugins of all installed distributions: listed, and found by kind and name. Imports none of them.
 
-A distribution's declaration is read by itself: a broken one is listed with its reason and costs nothing else. Two
-distributions that declare one kind and name are ambiguous until the recipe writes `distribution:name`.
+Declarations are read separately: a broken one is listed with its reason and the others work. If two distributions
+declare the same kind and name, a recipe has to write `distribution:name`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,11 +28,11 @@ class PluginInfo:
     Args:
         kind: as declared; None for a broken declaration, which may hold any.
         name: as recipes write it; a broken declaration has its entry point's name.
-        distribution: where it comes from.
+        distribution: that declares it.
         version: of that distribution.
         summary: one line.
-        status: ambiguous where another distribution declares the same kind and name.
-        error: why it is broken or how to choose, None where it is ok.
+        status: ambiguous if another distribution declares the same kind and name.
+        error: why it is broken, or how to choose; None if it is ok.
     """
 
     kind: str | None
@@ -49,10 +49,10 @@ class PluginInfo:
 
 
 class Registry:
-    """The plugins that declarations declare.
+    """The declared plugins.
 
     Args:
-        answers: each declaration with its plugins, or with the reason why it has none.
+        answers: each declaration with its plugins, or with the reason why it is broken.
     """
 
     def __init__(self, answers: Iterable[tuple[Declaration, list[PluginSpec] | BrokenPlugin]]):
@@ -94,7 +94,7 @@ class Registry:
         """The only kind in which a name, or distribution:name, is declared.
 
         Raises:
-            UnknownPlugin: if there is none; says which name is nearest.
+            UnknownPlugin: if there is none; names the nearest.
             AmbiguousPlugin: if there are several.
         """
         kinds = self._kinds_of(name)
@@ -123,8 +123,8 @@ class Registry:
 
         Raises:
             PluginError: if there is no such kind.
-            UnknownPlugin: says which name is nearest.
-            AmbiguousPlugin: says what to write.
+            UnknownPlugin: if there is none; names the nearest.
+            AmbiguousPlugin: if there are several; lists what to write.
             BrokenPlugin: if it was written for another contract.
         """
         kind_called(kind)
@@ -134,7 +134,7 @@ class Registry:
             return replace(found[0], where=where)
         if found:
             choices = join((repr(plugin.full_name) for plugin in found), word="or")
-            raise AmbiguousPlugin(f"{at}{join(map(str, found))} have one name. Write {choices}.")
+            raise AmbiguousPlugin(f"{at}{join(map(str, found))} have the same name. Write {choices}.")
         for plugin in self._misfits:
             if plugin.spec.kind == kind and _is_called(plugin, name):
                 raise BrokenPlugin(f"{at}{plugin} cannot be used: {plugin.problem}.")
@@ -157,17 +157,17 @@ class Registry:
         return [kind for kind in KINDS if kind in kinds]
 
     def _note(self) -> str:
-        """What is broken may declare what is looked for."""
+        """A broken declaration may be the one that is looked for."""
         broken = list(dict.fromkeys(info.distribution for info in self._broken if info.kind is None))
-        return f" Broken, and perhaps where it is declared: {join(broken)}." if broken else ""
+        return f" These are broken and may declare it: {join(broken)}." if broken else ""
 
 
 def discover(declarations: Sequence[Declaration] | None = None, *, refresh: bool = False) -> Registry:
-    """Read what distributions declare; nothing that a plugin does makes this fail.
+    """Read what distributions declare. No plugin can make this fail.
 
     Args:
-        declarations: read these; those of all installed distributions where None.
-        refresh: ask other distributions again, whatever was kept of their answers.
+        declarations: read these; by default those of all installed distributions.
+        refresh: read those of other distributions again instead of using kept answers.
     """
     declarations = installed() if declarations is None else declarations
     return Registry(zip(declarations, read_declarations(declarations, refresh=refresh), strict=True))
@@ -175,7 +175,7 @@ def discover(declarations: Sequence[Declaration] | None = None, *, refresh: bool
 
 @cache
 def default_registry() -> Registry:
-    """The registry of this process, made when it is first asked for."""
+    """The registry of this process, made at the first call."""
     return discover()
 
 

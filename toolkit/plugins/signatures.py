@@ -1,4 +1,4 @@
-"""What a plugin's constructor takes: read from its signature and docstring, checked before anything is built."""
+"""Constructor arguments: read from signature and docstring, checked before anything is built."""
 
 import inspect
 import json
@@ -22,10 +22,10 @@ class Argument:
 
     Args:
         name: as recipes write it.
-        annotation: its type; typing.Any where there is none.
-        default: REQUIRED where there is none.
-        meaning: from the docstring's Args section, "" where it is not there.
-        given: True for what the system gives (the context), which recipes cannot set.
+        annotation: its type; typing.Any if it has none.
+        default: REQUIRED if it has none.
+        meaning: from the docstring's Args section; "" if it is missing there.
+        given: whether the system gives it (context); recipes cannot set it.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Argument:
 
     @property
     def type(self) -> str:
-        """The annotation as one writes it."""
+        """The annotation as it is written in code."""
         return "" if self.annotation is Any else type_text(self.annotation)
 
 
@@ -65,30 +65,30 @@ def check_arguments(
         cls: the plugin's class.
         args: the recipe's `args`.
         context: names of the arguments that the system gives.
-        what: the plugin in words, e.g. "extractor 'mfcc'".
-        where: the plugin's place in the recipe; `args` stands inside.
+        what: the plugin in words, for example "extractor 'mfcc'".
+        where: the plugin's location in the recipe, whose `args` these are.
 
     Returns:
         The arguments, converted to what the annotations ask for.
 
     Raises:
-        RecipeError: for an unknown, missing or given argument or a wrong type, with its place.
+        RecipeError: for an unknown, missing or given argument or a wrong type, with its location.
     """
     arguments = {argument.name: argument for argument in read_arguments(cls, context)}
     free = [name for name, argument in arguments.items() if not argument.given]
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in _parameters(cls))
     checked = {}
     for name, value in args.items():
-        place, argument = inside(where, "args", name), arguments.get(name)
+        location, argument = inside(where, "args", name), arguments.get(name)
         if name in context:
-            raise RecipeError(f"{place}: {name!r} is given to {what} by the system and cannot be set in a recipe.")
+            raise RecipeError(f"{location}: {name!r} is given to {what} by the system and cannot be set in a recipe.")
         if argument is None and not takes_any:
             takes = f"It takes: {', '.join(free)}." if free else "It takes none."
-            raise RecipeError(f"{place}: {what} has no argument {name!r}.{did_you_mean(name, free)} {takes}")
+            raise RecipeError(f"{location}: {what} has no argument {name!r}.{did_you_mean(name, free)} {takes}")
         try:
             checked[name] = value if argument is None else check_value(value, argument.annotation)
         except Mismatch as error:
-            raise RecipeError(f"{place}: {error}") from None
+            raise RecipeError(f"{location}: {error}") from None
     for name in free:
         if name not in args and arguments[name].default is REQUIRED:
             needed = f" ({arguments[name].type})" if arguments[name].type else ""
@@ -97,9 +97,9 @@ def check_arguments(
 
 
 def resolved_arguments(cls: type, args: Mapping[str, Any], *, context: Collection[str] = ()) -> dict[str, Any]:
-    """A recipe's arguments with the defaults of those that it leaves out, so that they outlive another default.
+    """A recipe's arguments completed with defaults, so that a later change of a default does not change the result.
 
-    Left out are what the system gives, and defaults that a recipe could not write.
+    Arguments that the system gives and defaults that YAML cannot express are left out.
 
     >>> class Pitch:
     ...     def __init__(self, *, low: float = 50.0, bands: list[int] = (1, 2), unit: type = float): ...
@@ -155,7 +155,7 @@ def parse_args_section(docstring: str) -> dict[str, str]:
 
 
 def read_source(cls: type) -> str:
-    """The paper: what stands after "Source:" in the class's docstring, "" where nothing does.
+    """The paper: what follows "Source:" in the class's docstring; "" if nothing does.
 
     >>> class Pitch:
     ...     '''Pitch.

@@ -1,4 +1,4 @@
-"""Which code a recipe uses: versions of the distributions and of the libraries, editable ones with a hash; no torch."""
+"""Versions of the distributions and libraries that a recipe uses; a hash of the source for editable ones. No torch."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ def code_version(name: str, packages: Iterable[str]) -> str:
         name: the distribution.
         packages: importable top-level names whose source counts.
     """
-    # In the folder of its source an editable install is found twice, and only one of the two says that it is one.
+    # Inside its source folder an editable install is found twice; only one of the two is marked as editable.
     found = [d.read_text("direct_url.json") for d in distributions(name=name)]
     if not any(json.loads(origin or "{}").get("dir_info", {}).get("editable") for origin in found):
         return version(name)

@@ -1,6 +1,6 @@
-"""The contract suite: what every plugin has to do, tried out on one.
+"""The contract suite: checks what every plugin has to do.
 
-For a plugin's own tests, one line each:
+In a plugin's own tests:
 
     from functools import partial
     from toolkit.testing import assert_contract
@@ -8,8 +8,7 @@ For a plugin's own tests, one line each:
     def test_pitch_keeps_the_contract():
         assert_contract("extractor", partial(Pitch, low=50.0))
 
-`check_plugin` returns a `Finding` for each property instead, which says what it asks for. `toolkit check-plugin NAME`
-examines an installed plugin.
+`check_plugin` returns a `Finding` for each property instead. `toolkit check-plugin NAME` checks an installed plugin.
 
 >>> from torch import nn
 >>> from toolkit.contracts import Head

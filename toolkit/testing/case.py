@@ -19,7 +19,7 @@ class Finding:
     Args:
         property: its name.
         holds: whether the plugin has it.
-        detail: where it does not: what was found, with the input that shows it.
+        detail: if it does not, what was found, with the input that shows it.
         asks: what the property asks for.
     """
 
@@ -43,8 +43,8 @@ def require(condition: object, detail: str) -> None:
 
 
 def contract(function: Callable) -> Callable:
-    """Mark a method of a Case as a property that is asked of the kind; its docstring says what it asks for."""
-    function.is_asked = True
+    """Mark a method of a Case as a property of the contract; its docstring says what it asks for."""
+    function.is_property = True
     return function
 
 
@@ -73,9 +73,9 @@ class Case:
 
     @classmethod
     def properties(cls) -> list[Callable[..., None]]:
-        """What is asked of the kind; a class that sets an inherited property to None does not ask for it."""
+        """The properties that the kind must have; a class drops an inherited one by setting it to None."""
         named = (vars(base).items() for base in reversed(cls.__mro__))
-        names = dict.fromkeys(name for items in named for name, value in items if hasattr(value, "is_asked"))
+        names = dict.fromkeys(name for items in named for name, value in items if hasattr(value, "is_property"))
         return [getattr(cls, name) for name in names if getattr(cls, name) is not None]
 
     def examine(self) -> list[Finding]:

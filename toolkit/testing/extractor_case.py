@@ -31,7 +31,7 @@ class ExtractorCase(ModuleCase):
         return {"sample_rate": self.sample_rate, "segment_samples": self.segment_samples}
 
     def build(self) -> Extractor:
-        """A new extractor in eval() mode, fitted where it `fits`."""
+        """A new extractor in eval() mode, fitted if it `fits`."""
         extractor = self.empty()
         if extractor.fits:
             extractor.fit([extractor.features(self.wave(extractor, shift)) for shift in range(2)])
@@ -50,7 +50,7 @@ class ExtractorCase(ModuleCase):
         return {"features": module.features(wave).zeroed().values, "output": module(wave).zeroed().values}
 
     def lengths(self, extractor: Extractor) -> list[int]:
-        """The lengths to try: the core pads to `fixed_samples` where an extractor has them."""
+        """The lengths to try; `fixed_samples` only, if the extractor has them."""
         if extractor.fixed_samples is not None:
             return [extractor.fixed_samples] * 3
         whole = self.segment_samples

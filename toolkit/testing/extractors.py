@@ -59,7 +59,7 @@ class ExtractorContract(ExtractorCase):
         """What lies beyond the lengths changes nothing: NaN, infinity, 1e4; in the waveform and in the features."""
         extractor = self.build()
         wave = self.wave(extractor)
-        if extractor.fixed_samples is not None:  # shorter rows are padded by the core, but Seq means what it says
+        if extractor.fixed_samples is not None:  # the core pads shorter rows, but lengths must count here too
             wave = Seq(wave.values, wave.lengths - torch.arange(len(wave.lengths)) * (wave.values.shape[1] // 4))
         clean = extractor.features(wave.zeroed())
         output = extractor.encode(clean).zeroed().values
@@ -163,7 +163,7 @@ def _require_shape(extractor: Extractor, wave: Seq, frames: list[int], what: str
         low, high = int(seq.lengths.min()), int(seq.lengths.max())
         require(low >= 1 and high <= time, f"{what}: lengths of {name} {low} to {high} do not fit time {time}")
         require(
-            not seq.full or low == time, f"{what}: {name} is said to be full, with lengths {low} to {high} of {time}"
+            not seq.full or low == time, f"{what}: {name} is marked as full, with lengths {low} to {high} of {time}"
         )
     output = extractor.encode(features)
     require(output.lengths.tolist() == frames, f"{what}: lengths {output.lengths.tolist()}, frame_count {frames}")

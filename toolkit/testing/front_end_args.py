@@ -1,4 +1,4 @@
-"""The contract of `front_end_args`: the feature cache tells features apart by them, so they must say enough."""
+"""The contract of `front_end_args`: the feature cache distinguishes features by them, so they must be complete."""
 
 import json
 from dataclasses import replace
@@ -101,5 +101,5 @@ def _with(case: ExtractorCase, name: str, value: Any) -> ExtractorCase:
 
 
 def _key(extractor: Extractor) -> tuple[int | None, str]:
-    """What the cache tells front ends of one class and sample rate apart by."""
+    """What distinguishes front ends of one class and sample rate in the cache."""
     return extractor.fixed_samples, args_as_json(extractor)

@@ -13,8 +13,8 @@ from toolkit.testing.modules import TRIALS, ModuleCase, require_finite
 from toolkit.testing.tensors import GARBAGE, random_sum, require_same, row, with_garbage
 
 LEVELS = {"first": LevelShape(channels=6, frames=12), "second": LevelShape(channels=4, frames=9)}
-SHARES = (1.0, 0.6, 0.3, 0.0, 1.0)  # of a whole segment, of each row; at least one frame
-ROWS = len(SHARES)
+FRACTIONS = (1.0, 0.6, 0.3, 0.0, 1.0)  # length of each row, of a whole segment; at least one frame
+ROWS = len(FRACTIONS)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class FusionCase(ModuleCase):
         """Random frames of every level, and probabilities of every covariate: name -> [rows, size]."""
         frames = {}
         for name, shape in self.levels.items():
-            lengths = torch.tensor([max(1, round(share * shape.frames)) for share in SHARES])
+            lengths = torch.tensor([max(1, round(fraction * shape.frames)) for fraction in FRACTIONS])
             frames[name] = Seq(torch.randn(ROWS, shape.frames, shape.channels), lengths)
         return frames, {name: torch.randn(ROWS, size).softmax(1) for name, size in self.covariates.items()}
 
@@ -72,7 +72,7 @@ class FusionCase(ModuleCase):
             require(not missing, f"sizes lacks {missing}; it holds {list(fusion.sizes)}")
             embeddings = fusion(*tried.inputs())
             same = set(embeddings) == set(fusion.sizes)
-            require(same, f"embeddings are {sorted(embeddings)}, sizes says {sorted(fusion.sizes)}")
+            require(same, f"embeddings are {sorted(embeddings)}, sizes holds {sorted(fusion.sizes)}")
             for name, size in fusion.sizes.items():
                 found = list(embeddings[name].shape)
                 require(found == [ROWS, size], f"{name} is {found}, declared [{ROWS}, {size}]")
@@ -91,7 +91,7 @@ class FusionCase(ModuleCase):
 
     @contract
     def batch_equals_alone(self) -> None:
-        """A row of a batch comes out as it does alone, its frames cut to its length (whole where that is fixed)."""
+        """A row of a batch comes out as it does alone, its frames cut to its length (uncut if that is fixed)."""
         fusion, (frames, given) = self.build(), self.inputs()
         batch = fusion(frames, given)
         for index in range(ROWS):

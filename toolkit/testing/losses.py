@@ -19,17 +19,18 @@ class LossCase(ModuleCase):
     """A loss to examine.
 
     Args:
-        size: of the embedding, where the loss reads one.
+        size: of the embedding, if the loss reads one.
         classes: their number; the size too of a loss that reads logits.
-        class_counts: training segments by class; about balanced where None.
+        class_counts: training segments by class; by default about balanced.
     """
 
     size: int = 12
     classes: int = 4
     class_counts: tuple[int, ...] | None = None
     kind: ClassVar[str] = "loss"
-    frozen_is_deterministic_in_training = None  # not asked: losses with frozen modules are unheard of
-    runs_in_bfloat16 = None  # not asked: losses are computed in float32
+    # Losses have no frozen modules, and are computed in float32.
+    frozen_is_deterministic_in_training = None
+    runs_in_bfloat16 = None
 
     def context(self) -> dict[str, Any]:
         """See Case."""
@@ -40,7 +41,7 @@ class LossCase(ModuleCase):
     def build(self) -> Loss:
         """A new loss in train() mode."""
         loss = call_with(self.make, self.context())
-        if plugin_class(self.make) is None and loss.reads == "logits":  # of a function, only its loss says so
+        if plugin_class(self.make) is None and loss.reads == "logits":
             loss = call_with(self.make, {**self.context(), "size": self.classes})
         return loss.train()
 

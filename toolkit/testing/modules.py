@@ -1,4 +1,4 @@
-"""What all plugins with parameters have in common: a case, and the properties that are asked of each."""
+"""The contract that all plugins with parameters share."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class ModuleCase(Case):
         return super().build().eval()
 
     def empty(self) -> nn.Module:
-        """A new module that is about to load a state."""
+        """A new module to load a state into."""
         return self.build()
 
     def inputs(self, module: nn.Module) -> tuple:
@@ -118,7 +118,7 @@ class ModuleCase(Case):
 
 
 def require_unwritten(call: Callable[..., Any], *inputs: Any, what: str = "the plugin") -> None:
-    """Raise Violation where a call changes its inputs."""
+    """Raise Violation if a call changes its inputs."""
     before = [tensor.clone() for tensor in tensors_in(inputs)]
     call(*inputs)
     require(all(map(torch.equal, tensors_in(inputs), before)), f"{what} writes into its input")

@@ -1,4 +1,4 @@
-"""Sequences and states compared: what the properties are stated with."""
+"""Compare and vary sequences, outputs and states."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ def relative_error(found: Tensor, expected: Tensor, *, scale: float = 0.0) -> fl
 
 
 def require_equal(found: Tensor, expected: Tensor, tolerance: float, what: str, *, scale: float = 0.0) -> None:
-    """Raise Violation where the relative error exceeds the tolerance; a NaN is never equal."""
+    """Raise Violation if the relative error exceeds the tolerance; NaN is never equal."""
     error = relative_error(found, expected, scale=scale)
     require(error <= tolerance, f"{what}: relative error {error:.2g}, allowed {tolerance:g}")
 
@@ -58,7 +58,7 @@ def with_garbage(seq: Seq, garbage: float) -> Seq:
 
 
 def row(seq: Seq, index: int, *, cut: bool = True) -> Seq:
-    """One row alone, without padding, which it says; with its padding where `cut` is false."""
+    """One row alone: without its padding and marked as full, or with it if `cut` is false."""
     length = int(seq.lengths[index])
     values = seq.values[index : index + 1]
     return Seq(values[:, :length] if cut else values, seq.lengths[index : index + 1], full=cut)
@@ -88,6 +88,6 @@ def copy_state(source: nn.Module, target: nn.Module) -> None:
 
 
 def require_same_state(module: nn.Module, before: Mapping[str, Tensor], what: str) -> None:
-    """Raise Violation where a tensor of the state is not, to the bit, what it was."""
+    """Raise Violation if a tensor of the state differs in a bit from what it was."""
     for name, value in module.state_dict().items():
         require(torch.equal(value, before[name]), f"{name} {what}")

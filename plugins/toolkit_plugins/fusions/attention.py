@@ -31,7 +31,7 @@ class Attention(Fusion):
         normalise: layer norm of what a level's pooling gives, for levels of very different scales.
 
     Raises:
-        RecipeError: if `dim`, `heads` or `hidden` is below 1 or `dropout` no probability below 1.
+        RecipeError: if `dim`, `heads` or `hidden` is below 1 or `dropout` is not a probability below 1.
 
     Source: Yang et al., "Hierarchical attention networks for document classification", NAACL 2016; Okabe et
         al., "Attentive statistics pooling for deep speaker embedding", Interspeech 2018, arXiv 1803.10963.

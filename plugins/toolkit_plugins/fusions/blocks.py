@@ -1,4 +1,4 @@
-"""What every fusion does around its idea: check what comes in, project, append covariates.
+"""What all fusions share: check inputs, project, append covariates.
 
 The projection is that of Zou et al., "Speech emotion recognition with co-attention based multi-level acoustic
 information", ICASSP 2022, arXiv 2203.15326: dropout, linear, ReLU. Dropout comes first, so an embedding
@@ -15,7 +15,7 @@ from toolkit.errors import RecipeError, ShapeError, did_you_mean
 
 
 def check_arguments(*, levels: Mapping[str, LevelShape], dropout: float, **at_least_one: int) -> None:
-    """Refuse what no fusion can be built with.
+    """Refuse arguments that no fusion can be built with.
 
     Args:
         levels: name -> shape.
@@ -26,7 +26,7 @@ def check_arguments(*, levels: Mapping[str, LevelShape], dropout: float, **at_le
         RecipeError: one line that names the argument.
     """
     if not levels:
-        raise RecipeError("a fusion needs at least one level, there is none in model.levels")
+        raise RecipeError("a fusion needs at least one level, and model.levels is empty")
     if not 0 <= dropout < 1:
         raise RecipeError(f"dropout is a probability, at least 0 and below 1, not {dropout}")
     for name, number in at_least_one.items():

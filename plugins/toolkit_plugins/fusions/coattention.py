@@ -21,7 +21,7 @@ class CoAttention(Fusion):
     With the other levels S and M and the value level W (of `frames` frames), each arrow being dropout,
     linear, ReLU:
 
-        S [frames * channels] -> s [dim], M likewise -> m [dim]
+        S [frames * channels] -> s [dim], M -> m [dim]
         [s, m] -> weights [frames]                  (ReLU, no softmax: they need not sum to 1)
         sum of weights * W's frames [channels] -> w [dim]
         [s, m, w, covariates] -> fused [dim]
@@ -35,7 +35,7 @@ class CoAttention(Fusion):
         dropout: probability before each linear layer.
 
     Raises:
-        RecipeError: if there is no level `values` or no other one, `dim` is below 1 or `dropout` no
+        RecipeError: if there is no level `values` or no other level, `dim` is below 1, or `dropout` is not a
             probability below 1.
 
     Source: Zou et al., "Speech emotion recognition with co-attention based multi-level acoustic information",

@@ -27,7 +27,7 @@ class Concat(Fusion):
         normalise: layer norm of what a level's pooling gives, for levels of very different scales.
 
     Raises:
-        RecipeError: if `dim` is below 1 or `dropout` no probability below 1.
+        RecipeError: if `dim` is below 1 or `dropout` is not a probability below 1.
 
     Source: Snyder et al., "X-vectors: Robust DNN embeddings for speaker recognition", ICASSP 2018
         (statistics pooling).

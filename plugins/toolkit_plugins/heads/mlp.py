@@ -20,7 +20,7 @@ class Mlp(Head):
         dropout: probability before each hidden layer.
 
     Raises:
-        RecipeError: if `hidden` is empty or holds a size below 1, or `dropout` is no probability below 1.
+        RecipeError: if `hidden` is empty or holds a size below 1, or `dropout` is not a probability below 1.
 
     Source: Zou et al., "Speech emotion recognition with co-attention based multi-level acoustic information",
         ICASSP 2022, arXiv 2203.15326.

@@ -52,7 +52,7 @@ class Center(Loss):
 
     Wen et al. sum over the batch (`reduction: sum`). The default, `mean`, is that sum divided by the rows
     of the batch, so that a loss weight means the same at any batch size. The paper sums the cross entropy
-    too: its weight 0.003 goes with `mean` where, as here, the cross entropy is a mean.
+    too; where that is a mean, as here, its weight 0.003 goes with `mean`.
 
     Centers begin at zero. They follow the rule c_j <- c_j - alpha * sum_i (c_j - x_i) / (1 + n_j), whatever
     the reduction and the loss's weight, once for each optimizer step taken and over all rows since the one
@@ -68,7 +68,7 @@ class Center(Loss):
         centers: [classes, size], float32.
 
     Raises:
-        RecipeError: if `alpha` is out of its range or `reduction` neither.
+        RecipeError: if `alpha` is out of its range or `reduction` is neither.
 
     Source: Wen et al., "A discriminative feature learning approach for deep face recognition", ECCV 2016.
     """
@@ -85,7 +85,7 @@ class Center(Loss):
         self.alpha = alpha
         self.reduction = reduction
         self.register_buffer("centers", torch.zeros(classes, size))
-        # A plain attribute and no buffer: each rank has its own.
+        # Not a buffer: each rank has its own.
         self._pending: Tensor | None = None
 
     def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ class Center(Loss):
 
     @torch.no_grad()
     def after_step(self, taken: Tensor) -> None:
-        """Move the centers where the step was taken; forget the rows either way. Never waits for the device.
+        """Move the centers if the step was taken, and forget the rows. Never waits for the device.
 
         Under DDP every rank must call it, also one that has seen no row.
 
@@ -130,5 +130,5 @@ class Center(Loss):
             pending = self.centers.new_zeros(classes, size + 1)
         moved = moved_centers(self.centers, summed(pending), alpha=self.alpha)
         taken = torch.as_tensor(taken, device=self.centers.device)
-        # A choice and no product: 0 * NaN is NaN.
+        # torch.where, not a product: 0 * NaN is NaN.
         self.centers.copy_(torch.where(taken, moved, self.centers))

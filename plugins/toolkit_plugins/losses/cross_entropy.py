@@ -44,7 +44,7 @@ class CrossEntropy(Loss):
     Args:
         class_weights: `none`; `balanced` for n / (k * n_c) over the training segments of the fold; or a
             list with one positive number for each class, in the order of the labels.
-        label_smoothing: this share of the target goes to all classes alike, at least 0 and below 1.
+        label_smoothing: fraction of the target that is spread over all classes, at least 0 and below 1.
 
     Raises:
         RecipeError: if the list's length is not the number of classes, a weight is not positive and finite,

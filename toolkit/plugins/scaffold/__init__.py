@@ -1,4 +1,4 @@
-"""A package for a plugin of one's own, written from templates: `toolkit new-plugin`.
+"""Write a package for a new plugin from templates: `toolkit new-plugin`.
 
 A kind's folder of templates holds component.py.j2, test.py.j2 and recipe.yaml.j2, and any further modules.
 """
@@ -48,7 +48,9 @@ class Package:
                 f"first character a letter.{hint}"
             )
         if keyword.iskeyword(self.module) or self.module == "tests":
-            raise PluginError(f"A plugin cannot be called {self.name!r}: the name has a meaning in its package.")
+            raise PluginError(
+                f"A plugin cannot be called {self.name!r}: the name already has a meaning in its package."
+            )
 
     @property
     def module(self) -> str:
@@ -125,7 +127,9 @@ class Package:
         content = {path: environment.get_template(template).render(names) for path, template in self.files().items()}
         imports = re.findall(rf"^from (?!{self.module}\b)\S+ import (.+)$", "\n".join(content.values()), re.MULTILINE)
         if self.class_name in {name for line in imports for name in line.split(", ")}:
-            raise PluginError(f"A plugin cannot be called {self.name!r}: the name has a meaning in its package.")
+            raise PluginError(
+                f"A plugin cannot be called {self.name!r}: the name already has a meaning in its package."
+            )
         return content
 
 
@@ -135,10 +139,10 @@ def write_package(
     """Write a package with a plugin that works as it is.
 
     Args:
-        registry: the plugins that there are.
+        registry: the installed plugins.
         kind: one of the kinds.
         name: of the plugin.
-        folder: where to; a folder of that name in the working directory where None.
+        folder: of the package; by default NAME in the working directory.
 
     Returns:
         The package and its folder, which appears whole or not at all.
@@ -170,7 +174,7 @@ def write_package(
 
 
 def next_commands(package: Package, folder: Path) -> str:
-    """What to type next, for a reader."""
+    """The commands to type next."""
     kind, name = package.kind.name, package.name
     data = " --data_folder sounds" if package.kind.reads_folder else ""
     lines = [
@@ -201,4 +205,6 @@ def _refuse_taken(registry: Registry, package: Package) -> None:
         raise PluginError(f"A distribution {found} is installed, and yours would replace it. Choose another name.")
     spec = find_spec(package.module)
     if package.module in sys.stdlib_module_names or (spec is not None and spec.origin is not None):
-        raise PluginError(f"There is a module {package.module} already, and yours would hide it. Choose another name.")
+        raise PluginError(
+            f"There is a module {package.module} already, and yours would shadow it. Choose another name."
+        )
