@@ -101,7 +101,7 @@ def test_a_system_that_reads_a_covariate_and_equal_tails_come_back(tmp_path):
     )
     assert np.abs(predictions(path, run) - expected(run, usage.labels)).max() < 1e-6
     card = (path / "README.md").read_text()
-    assert "--covariate gender=F" in card and "It needs with every recording: gender (F, M)" in card
+    assert "--covariate gender=F" in card and "Every recording needs its gender (F, M)." in card
 
 
 def test_a_predicted_covariate_is_not_asked_for(tmp_path):
@@ -109,7 +109,7 @@ def test_a_predicted_covariate_is_not_asked_for(tmp_path):
     path = export_bundle(run, tmp_path / "b")
     assert read_bundle(path).usage.covariates == {}
     assert np.abs(predictions(path, run) - expected(run, ("noise", "tone"))).max() < 1e-6
-    assert "It guesses from the audio itself: gender." in (path / "README.md").read_text()
+    assert "The gender is guessed from the audio." in (path / "README.md").read_text()
 
 
 def test_a_shuffled_covariate_is_a_control_and_cannot_be_exported(tmp_path):

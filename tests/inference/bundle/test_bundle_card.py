@@ -106,7 +106,7 @@ def test_stamps_come_before_everything_else(config):
 def test_pre_trained_and_random_weights_are_distinguished(config):
     text = card(config, pretrained={"mfcc": "facebook/wav2vec2-base-960h"})
     assert "Pre-trained weights that it started from: facebook/wav2vec2-base-960h (mfcc)." in text
-    assert "So may the licence of the pre-trained weights: facebook/wav2vec2-base-960h." in text
+    assert "So may the licence of the pre-trained weights: facebook/wav2vec2-base-960h (mfcc)." in text
     assert "Random weights instead of the usual pre-trained ones: mfcc." in card(config, random_backbones=("mfcc",))
     assert "No part was pre-trained." in card_text(config)
 
