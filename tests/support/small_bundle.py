@@ -29,7 +29,7 @@ def with_gender(source: str) -> Callable[[str], str]:
 
 
 def with_levels(levels: str) -> Callable[[str], str]:
-    """Puts other levels in place of mfcc; the first is called wav2vec2."""
+    """Replaces mfcc by other levels; the first is called wav2vec2."""
     pattern = re.compile(r"^    mfcc:.*$", re.MULTILINE)
     return lambda text: pattern.sub(lambda _: levels.rstrip(), text).replace("on: mfcc", "on: wav2vec2")
 
@@ -42,7 +42,7 @@ def edit_config(bundle: Path, change: Callable[[dict], object]) -> None:
 
 
 def replace_file(bundle: Path, name: str, data: bytes) -> None:
-    """Put another file in place of one, and what config.json says of it."""
+    """Replace a file, and its facts in config.json."""
     (bundle / name).write_bytes(data)
     facts = FileFacts.of(data)
     edit_config(bundle, lambda values: values["files"].update({name: vars(facts)}))

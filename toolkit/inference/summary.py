@@ -1,7 +1,7 @@
 """How well a system did on labelled utterances: accuracies, intervals, confusion, calibration. Imports no torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,16 +66,14 @@ class TestSummary:
                 one count as one speaker's.
         """
         found = target.summary(answers.reference, answers.predicted)
-        ends = dict.fromkeys(METRICS)
+        intervals: dict[str, Interval | None] = dict.fromkeys(METRICS)
         if not all_speakers_known or (answers.speaker != "").all():
             counts = _confusions(answers.speaker, answers, target).counts
-            for metric in METRICS:
-                if (bounds := interval(counts, metric)) is not None:
-                    ends[metric] = (bounds.low, bounds.high)
+            intervals = {metric: interval(counts, metric) for metric in METRICS}
         by_gender = _confusions(answers.gender, answers, target).accuracies
         return cls(
             **{key: found[key] for key in ("n_utterances", *METRICS, "macro_f1", "recall", "f1")},
-            **{f"{metric}_interval": ends[metric] for metric in METRICS},
+            **{f"{metric}_interval": ends and astuple(ends) for metric, ends in intervals.items()},
             confusion=tuple(map(tuple, found["confusion"])),
             ece=expected_calibration_error(answers.probabilities, answers.reference, labels=target.classes),
             confidence=float(np.mean(answers.probabilities.max(axis=1))),

@@ -79,7 +79,7 @@ def expected(run: Path, labels: tuple[str, ...]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["given", "given.zip"])
-def test_a_bundles_system_says_of_the_test_part_what_the_run_said(name, run, tmp_path):
+def test_a_bundles_system_predicts_the_test_part_as_the_run_did(name, run, tmp_path):
     path = export_bundle(run, tmp_path / name)
     assert path.is_dir() == (name == "given")
     found = predictions(path, run)
@@ -104,7 +104,7 @@ def test_a_system_that_reads_a_covariate_and_equal_tails_come_back(tmp_path):
     assert "--covariate gender=F" in card and "Every recording needs its gender (F, M)." in card
 
 
-def test_a_predicted_covariate_is_not_asked_for(tmp_path):
+def test_a_predicted_covariate_is_not_given(tmp_path):
     run = train(tmp_path, "--training.epochs=1", change=with_gender("predicted, level: mfcc"))
     path = export_bundle(run, tmp_path / "b")
     assert read_bundle(path).usage.covariates == {}
@@ -284,7 +284,7 @@ def test_a_bundle_loads_without_the_checkpoints_that_it_began_with(tmp_path, no_
     assert read.system.random_backbones == []
 
 
-def test_random_weights_in_the_place_of_pre_trained_ones_are_reported(tmp_path):
+def test_random_weights_instead_of_pre_trained_ones_are_reported(tmp_path):
     level = f"    wav2vec2: {{plugin: wav2vec2, args: {{source: random, config: {json.dumps(SMALL)}}}}}"
     run = train(tmp_path, "--training.epochs=1", change=with_levels(level))
     said = []
@@ -336,7 +336,7 @@ def test_a_plugin_of_another_distribution_is_needed_to_read_it_and_named(tmp_pat
 
 def test_a_state_that_portable_args_do_not_fit_is_found_before_anything_is_written(run, tmp_path, monkeypatch):
     monkeypatch.setattr(Mfcc, "portable_args", lambda self: {"preemphasis": 0.0})
-    with pytest.raises(BundleError, match="does not answer the trial sound"):
+    with pytest.raises(BundleError, match="prediction for the trial sound"):
         export_bundle(run, tmp_path / "b")
     monkeypatch.setattr(Mfcc, "portable_args", lambda self: {"encoder": "none"})
     with pytest.raises(
@@ -346,7 +346,7 @@ def test_a_state_that_portable_args_do_not_fit_is_found_before_anything_is_writt
     assert not (tmp_path / "b").exists()
 
 
-def test_the_command_prints_the_path_and_says_the_stamps(tmp_path):
+def test_the_command_prints_the_path_and_the_stamps(tmp_path):
     run = train(tmp_path, "--protocol=loso-as-published", "--training.epochs=1")
 
     def export(*words):

@@ -1,4 +1,4 @@
-"""The model card: intervals where there are speakers enough, what the corpus says, what nobody knows."""
+"""The model card: intervals if there are enough speakers, what the corpus states, what is not known."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -67,7 +67,7 @@ def test_six_speakers_have_intervals(config):
     assert "by a bootstrap over the speakers" in text
 
 
-def test_fewer_speakers_have_none_and_the_card_says_why(config):
+def test_fewer_speakers_have_no_intervals_and_the_card_gives_the_reason(config):
     text = card(config, answers(5))
     assert f"| WA | 75.00 | {DASH} |" in text
     assert "No interval is given: 5 test speakers are too few, 6 are needed." in text
@@ -90,7 +90,7 @@ def test_a_manifests_licence_is_not_stated(config):
 
 
 @pytest.mark.parametrize("corpus", [Iemocap, Ravdess])
-def test_what_a_corpus_says_of_itself_is_quoted(config, corpus):
+def test_the_description_of_a_corpus_is_quoted(config, corpus):
     text = card(config, description=corpus.description, licence=corpus.licence)
     assert f"Of the data: {corpus.licence}" in text and text.count(corpus.description) == 2
     assert "acted emotion" in text.lower() and "English" in text

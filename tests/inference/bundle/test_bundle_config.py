@@ -13,7 +13,7 @@ from toolkit.inference.bundle import export_bundle
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, config_text, read_config
 
 WRONG = (None, True, 7, -1, 0.5, "text", "", [], ["a"], [0.5], {}, {"a": 1})
-# Mappings whose keys are names: with one more or less they speak of another system.
+# Mappings whose keys are names: with one more or fewer they describe another system.
 NAMED = (
     *(("distributions",), ("exported_with",), ("files",), ("classes",), ("covariates",)),
     *(("model", family) for family in ("levels", "covariates", "heads", "losses")),
@@ -159,7 +159,7 @@ def test_what_contradicts_itself_is_named(values, path, value, message):
         ('"seed": 1,', '"se\\n\\u001b[2Jed": 1,', "se ?[2Jed: there is no such key"),
     ],
 )
-def test_json_that_is_none_or_too_much(text, old, new, message):
+def test_what_is_not_json_or_too_large(text, old, new, message):
     assert old in text
     assert message in refusal(text.replace(old, new, 1).encode())
 

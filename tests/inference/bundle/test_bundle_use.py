@@ -37,7 +37,7 @@ def answers(run):
     return {paths[row["id"]]: row for row in csv.DictReader((run / "predictions.csv").read_text().splitlines())}
 
 
-def test_the_command_says_of_the_test_part_what_the_run_said(bundle, answers):
+def test_the_command_predicts_the_test_part_as_the_run_did(bundle, answers):
     done = CliRunner().invoke(main, ["predict", str(bundle), *answers, "--format", "csv", "--device", "cpu"])
     assert done.exit_code == 0, done.output
     rows = list(csv.DictReader(io.StringIO(done.stdout)))

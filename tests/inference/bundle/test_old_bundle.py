@@ -1,4 +1,4 @@
-"""A bundle that version 0.1.0 wrote, before its modules moved, still loads and answers as it did there."""
+"""A bundle that version 0.1.0 wrote, before its modules moved, still loads and predicts the same."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def test_it_answers_as_when_it_was_written(model, gender, noise):
     assert len(prediction.segments) == 5
 
 
-def test_it_has_the_embeddings_of_then(model):
+def test_it_has_the_same_embeddings_as_when_it_was_written(model):
     embeddings = model.embed(sweep(), sample_rate=16000, covariates={"gender": "F"})
     assert embeddings.keys() == {"fused", "mfcc", "wav2vec2", "nlinear", "dlinear"}
     assert embeddings["fused"] == pytest.approx([0, 0, 0.3069818, 0, 0, 0.0038098, 0.13156375, 0], abs=1e-5)

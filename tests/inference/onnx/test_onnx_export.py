@@ -1,4 +1,4 @@
-"""ONNX models of systems: they answer as torch does, say what they are, and what cannot be exported is named."""
+"""ONNX models of systems: they compute what torch computes, and what cannot be exported is named."""
 
 import json
 import re
@@ -68,7 +68,7 @@ def noise(*lengths, seed=0):
     return [0.1 * 10 ** -(i % 3) * torch.randn(n, generator=generator) for i, n in enumerate(lengths)]
 
 
-def test_any_batch_is_answered_as_by_torch_whatever_lies_behind_its_rows(exported):
+def test_any_batch_is_answered_as_by_torch_whatever_follows_its_real_samples(exported):
     genders = torch.tensor([0, 1, -1, 1])
     for lengths in ((SEGMENT, 3_011, 1_600, 4_001), (1_700, 900), (350,)):
         rows = [*noise(*lengths[:-1]), torch.zeros(lengths[-1])]  # the last one is silent
@@ -109,7 +109,7 @@ def test_it_holds_what_is_needed_to_use_it_and_no_path_of_this_machine(exported)
     }
     written = exported.report.path.read_bytes()
     assert not [
-        place for place in (Path(__file__).parents[3], sys.prefix, torch.__path__[0]) if str(place).encode() in written
+        path for path in (Path(__file__).parents[3], sys.prefix, torch.__path__[0]) if str(path).encode() in written
     ]
     assert [file.name for file in exported.report.path.parent.iterdir()] == ["model.onnx"]
 
@@ -149,7 +149,7 @@ class FailsWhileExported(GoodHead):
     [
         (
             {"level": BranchesOnLengths},
-            r"The level 'level' \(BranchesOnLengths\) .*: torch's exporter says GuardOnDataDependentSymNode: "
+            r"The level 'level' \(BranchesOnLengths\) .*: torch's exporter reports GuardOnDataDependentSymNode: "
             r".* \(test_onnx_export.py, line \d+\)\.",
         ),
         (
@@ -160,7 +160,7 @@ class FailsWhileExported(GoodHead):
         ({"fusion": AiryFusion}, r"The fusion \(AiryFusion\) .*: .* No ONNX function found for .*special_airy_ai.*\."),
         (
             {"head": FailsWhileExported},
-            r"The head 'emotion' \(FailsWhileExported\) .*: torch's exporter says RuntimeError: not today "
+            r"The head 'emotion' \(FailsWhileExported\) .*: torch's exporter reports RuntimeError: not today "
             r"\(test_onnx_export.py, line \d+\)\.",
         ),
     ],
@@ -184,7 +184,7 @@ def test_a_name_that_cannot_be_written_is_one_line(plain, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
-def test_without_its_packages_it_says_what_to_install(plain, tmp_path, monkeypatch):
+def test_missing_packages_are_named_with_the_command_that_installs_them(plain, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     said = (
         r"^ONNX export needs onnxscript, which is not installed: pip install 'audio-classification-toolkit\[onnx\]'\.$"

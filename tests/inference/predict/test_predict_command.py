@@ -67,7 +67,7 @@ def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_a_folder_is_walked_in_order_and_a_csv_holds_what_the_model_says(bundle, folder):
+def test_a_folder_is_searched_in_order_and_a_csv_holds_the_models_predictions(bundle, folder):
     done = run(bundle, folder, "--format", "csv")
     assert (done.exit_code, done.stderr) == (0, "")
     found = rows(done.stdout)
@@ -108,7 +108,7 @@ def test_segments_have_rows_with_times(bundle, folder):
     assert [float(row["p_tone"]) for row in found] == pytest.approx([s.probabilities["tone"] for s in expected])
 
 
-def test_no_label_is_given_under_a_confidence(bundle, folder):
+def test_no_label_is_given_below_a_confidence(bundle, folder):
     plain = rows(run(bundle, folder, "--format", "csv").stdout)
     confidences = [max(float(row["p_noise"]), float(row["p_tone"])) for row in plain]
     limit = sorted(confidences)[2]
@@ -159,14 +159,14 @@ def test_paths_are_read_from_standard_input(bundle, folder):
     assert [row["path"] for row in rows(done.stdout)] == names
 
 
-def test_a_line_of_standard_input_that_is_refused_costs_nothing_else(bundle, folder, tmp_path):
+def test_a_refused_line_of_standard_input_is_skipped_alone(bundle, folder, tmp_path):
     (tmp_path / "m.csv").write_text("file\na.wav\n")
     done = run(bundle, "-", "--format", "csv", stdin=f"{tmp_path / 'm.csv'}\n{folder / 'b.wav'}".encode())
     assert done.exit_code == 1 and len(rows(done.stdout)) == 1
     assert done.stderr.startswith(f"skipped: {tmp_path / 'm.csv'}:1: no column 'path'")
 
 
-def test_a_name_that_is_no_text_comes_out_as_it_came_in(bundle, folder, tmp_path):
+def test_a_name_that_is_not_text_comes_out_as_it_came_in(bundle, folder, tmp_path):
     name = os.fsencode(tmp_path) + b"/caf\xe9, \xff.wav"
     os.link(folder / "b.wav", name)
     for done in (run(bundle, "-", "--format", "csv", stdin=name), run(bundle, tmp_path, "--format", "csv")):
@@ -214,7 +214,7 @@ def test_a_covariate_that_is_missing_or_wrong_is_one_line(gendered, folder, word
     assert message in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_a_column_that_is_not_there_is_said_with_what_is_near(gendered, folder, tmp_path):
+def test_a_missing_column_is_named_with_the_nearest_one(gendered, folder, tmp_path):
     (tmp_path / "m.csv").write_text(f"path,sexes\n{folder}/b.wav,F\n")
     done = run(gendered, tmp_path / "m.csv", "--covariate", "gender=@sex")
     assert done.exit_code == 2 and "no column 'sex'" in done.stderr and "Did you mean 'sexes'?" in done.stderr
@@ -245,7 +245,7 @@ def test_nothing_to_label_is_an_error(bundle, tmp_path):
     assert run(tmp_path / "no-bundle", SUPPORT / "no.wav").exit_code == 2
 
 
-def test_paths_none_of_which_is_there_are_one_line_and_no_header(bundle, tmp_path):
+def test_paths_that_do_not_exist_are_one_line_and_no_header(bundle, tmp_path):
     done = run(bundle, tmp_path / "a.wav", tmp_path / "b")
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.endswith(f"There is nothing to label: {tmp_path}/a.wav and {tmp_path}/b cannot be found\n")
@@ -258,7 +258,7 @@ def test_an_empty_folder_among_others_is_named(bundle, folder, tmp_path):
     assert f"skipped: {tmp_path} holds no audio file" in done.stderr
 
 
-def test_stamps_are_said_once_and_are_in_every_row(tmp_path, folder):
+def test_stamps_are_printed_once_and_are_in_every_row(tmp_path, folder):
     bundle = write_bundle(tmp_path / "stamped", stamps=["synthetic corpus", "random weights"])
     done = run(bundle, folder, "--format", "csv")
     assert done.stderr.splitlines() == ["NOTE: synthetic corpus", "NOTE: random weights"]
@@ -267,7 +267,7 @@ def test_stamps_are_said_once_and_are_in_every_row(tmp_path, folder):
     assert {json.loads(line)["note"] for line in lines} == {"synthetic corpus; random weights"}
 
 
-def test_rows_go_into_a_file_that_is_there_when_it_is_whole(bundle, folder, tmp_path):
+def test_rows_go_to_a_file_that_appears_when_it_is_complete(bundle, folder, tmp_path):
     expected = run(bundle, folder, "--format", "csv").stdout
     done = run(bundle, folder, "--format", "csv", "--output", tmp_path / "out.csv")
     assert (done.exit_code, done.stdout) == (0, "")

@@ -112,7 +112,7 @@ def test_the_page_for_readers_has_the_same_figures(bundle, corpus):
     assert "women" in done.stdout and "Confusion" in done.stdout and "Left out by --map: cough (3)." in done.stdout
 
 
-def test_a_class_that_no_utterance_has_is_said_and_counts_for_nothing(bundle, corpus):
+def test_a_class_without_utterances_is_reported_and_does_not_count(bundle, corpus):
     result = found("evaluate", bundle, corpus, "--map", "hum=tone,hiss=,cough=")
     assert result["missing_classes"] == ["noise"] and result["recall"]["noise"] is None
     assert result["ua"] == result["recall"]["tone"] == result["wa"]
@@ -143,7 +143,7 @@ def test_labels_that_the_system_does_not_know_are_listed_and_nothing_is_guessed(
     assert message in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_a_label_that_is_nearly_a_class_is_said_to_be_so(bundle, corpus, tmp_path):
+def test_a_label_near_a_class_gets_a_suggestion(bundle, corpus, tmp_path):
     (tmp_path / "m.csv").write_text(f"path,label\n{corpus.parent}/0-0.wav,tones\n")
     done = run("evaluate", bundle, tmp_path / "m.csv")
     assert done.exit_code == 2 and "'tones' (1) Did you mean 'tone'? Add --map tones=CLASS" in done.stderr
@@ -156,7 +156,7 @@ def part_of(corpus: Path, path: Path, change) -> Path:
     return path
 
 
-def test_too_few_speakers_have_no_interval_and_it_is_said(bundle, corpus, tmp_path):
+def test_too_few_speakers_have_no_interval_and_a_note(bundle, corpus, tmp_path):
     few = part_of(corpus, tmp_path / "m.csv", lambda lines: lines[:30])
     result = found("evaluate", bundle, few, *MAP)
     assert result["n_speakers"] == 5 and result["intervals"] == {"wa": None, "ua": None}
@@ -216,7 +216,7 @@ def test_two_systems_are_compared_speaker_by_speaker(bundle, other, corpus):
     assert f"{100 * result['systems'][1]['wa']:.2f}" in page and "B minus A" in page and "Holm" in page
 
 
-def test_too_few_speakers_show_nothing(bundle, other, corpus, tmp_path):
+def test_too_few_speakers_have_no_test(bundle, other, corpus, tmp_path):
     few = part_of(corpus, tmp_path / "m.csv", lambda lines: lines[:30])
     result = found("compare", bundle, other, few, *MAP)
     for difference in result["differences"].values():
@@ -232,7 +232,7 @@ def test_systems_with_other_classes_and_one_system_alone_are_not_compared(bundle
     assert done.exit_code == 2 and "compared with itself" in done.stderr
 
 
-def test_a_covariate_goes_to_the_system_that_wants_it(bundle, corpus, tmp_path):
+def test_a_covariate_goes_to_the_system_that_needs_it(bundle, corpus, tmp_path):
     gendered = write_bundle(tmp_path / "gendered", covariate="{source: label}", seed=3)
     result = found("compare", bundle, gendered, corpus, *MAP, "--covariate", "gender=F")
     alone = found("evaluate", gendered, corpus, *MAP, "--covariate", "gender=F")
@@ -241,7 +241,7 @@ def test_a_covariate_goes_to_the_system_that_wants_it(bundle, corpus, tmp_path):
     assert done.exit_code == 2 and "no covariate 'age'" in done.stderr
 
 
-def test_stamps_are_said_and_kept(corpus, bundle, tmp_path):
+def test_stamps_are_printed_and_kept(corpus, bundle, tmp_path):
     stamped = write_bundle(tmp_path / "stamped", seed=3, stamps=["random weights"])
     done = run("evaluate", stamped, corpus, *MAP, "--json")
     assert json.loads(done.stdout)["stamps"] == ["random weights"] and "NOTE: random weights" in done.stderr

@@ -1,4 +1,4 @@
-"""A trained system that is used from Python: what it answers, alone, in batches and in threads."""
+"""A trained system in Python: its predictions alone, in batches and in threads."""
 
 import csv
 import gc
@@ -68,12 +68,12 @@ def test_the_answers_are_those_of_the_runs_predictions(run, model):
 def test_an_embedding_is_that_of_the_runs_archive(run, model):
     utterance = run.preparation.part("test")[3]  # of two segments
     with np.load(run.folder.path / "embeddings.npz") as arrays:
-        place = arrays["id"].tolist().index(utterance.id)
+        row = arrays["id"].tolist().index(utterance.id)
         found = model.embed(utterance.path)
         assert set(found) == {"fused", "mfcc"}
         for name, values in found.items():
             assert values.dtype == np.float32
-            assert np.allclose(values, arrays[name][place], atol=1e-5)
+            assert np.allclose(values, arrays[name][row], atol=1e-5)
 
 
 @pytest.mark.parametrize("tail", ["weighted", "equal"])
@@ -171,7 +171,7 @@ def test_label_margin_and_abstention_by_hand():
     assert Prediction({"a": 0.5, "b": 0.5}, start_s=0.0, end_s=1.0).label == "a"
 
 
-def test_a_broken_file_costs_nothing_but_itself(model, files, tmp_path):
+def test_a_broken_file_fails_alone(model, files, tmp_path):
     """It fails at its end, when segments of it are computed already, or wait in a batch with those of others."""
     whole = files[1].read_bytes()
     broken = tmp_path / "broken.flac"
@@ -184,8 +184,8 @@ def test_a_broken_file_costs_nothing_but_itself(model, files, tmp_path):
         assert [getattr(result, "kind", None) for _, result in results] == [
             None, "truncated", "missing", None, "truncated",
         ]  # fmt: skip
-        for place in (0, 3):
-            assert np.allclose(vector(results[place][1]), vector(model.predict(order[place])), atol=1e-5)
+        for index in (0, 3):
+            assert np.allclose(vector(results[index][1]), vector(model.predict(order[index])), atol=1e-5)
     with pytest.raises(AudioError, match="cannot be decoded to its end"):
         list(model.predict_many(order))
 
@@ -236,7 +236,7 @@ def test_many_failures_in_a_row_do_not_wait_for_a_batch(model, files, tmp_path):
     assert len(asked) <= 11
 
 
-def test_a_recording_whose_scores_are_no_numbers_fails_alone(tmp_path, files):
+def test_a_recording_whose_scores_are_not_finite_fails_alone(tmp_path, files):
     system, usage = random_system(tmp_path)
     forward = system.forward
 
@@ -253,7 +253,7 @@ def test_a_recording_whose_scores_are_no_numbers_fails_alone(tmp_path, files):
     assert np.allclose(vector(first), vector(third)) and np.allclose(vector(first), vector(model.predict(files[0])))
 
 
-def test_what_cannot_be_meant_is_refused(model, files):
+def test_wrong_arguments_are_refused(model, files):
     with pytest.raises(PredictionError, match="leave it out"):
         model.predict(files[0], sample_rate=16_000)
     with pytest.raises(PredictionError, match="sample_rate=16000"):
@@ -264,7 +264,7 @@ def test_what_cannot_be_meant_is_refused(model, files):
         model.predict(files[0], covariates={"gender": "F"})
 
 
-def test_a_covariate_that_the_system_wants_has_to_be_given_and_moves_the_answer(tmp_path, files):
+def test_a_covariate_that_the_system_needs_must_be_given_and_changes_the_prediction(tmp_path, files):
     model = random_model(tmp_path, "{source: label}")
     women, men = (model.predict(files[0], covariates={"gender": value}) for value in ("F", "male"))
     assert not np.allclose(vector(women), vector(men))
@@ -278,7 +278,7 @@ def test_a_covariate_that_the_system_wants_has_to_be_given_and_moves_the_answer(
         assert np.allclose(vector(one), vector(other), atol=1e-6)
 
 
-def test_a_device_that_is_not_there_is_one_line(tmp_path, monkeypatch):
+def test_a_missing_device_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     system, usage = random_system(tmp_path)
     with pytest.raises(DeviceError, match="0 GPUs"):

@@ -47,12 +47,12 @@ def test_segments_hold_the_samples_of_the_whole_file(tmp_path, monkeypatch, rate
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3", "aiff"])
 @pytest.mark.parametrize("rate", [16_000, 44_100])
-def test_every_format_is_read_alike_in_blocks_and_as_a_whole(tmp_path, ending, rate):
+def test_every_format_is_read_in_blocks_as_at_once(tmp_path, ending, rate):
     check_against_the_whole(write(tmp_path / f"a.{ending}", 5 * rate + 77, rate, channels=2))
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac"])
-def test_a_stretch_of_a_file_is_read_alike(tmp_path, ending):
+def test_a_stretch_of_a_file_is_read_in_blocks_as_at_once(tmp_path, ending):
     path = write(tmp_path / f"a.{ending}", 200_000, 44_100).path
     check_against_the_whole(Recording(path, start_s=0.3, end_s=3.77))
     check_against_the_whole(Recording(path, start_s=1.5))
@@ -96,7 +96,7 @@ def test_no_more_than_a_segment_and_a_block_are_held_of_a_long_file(tmp_path, mo
     ],
 )
 @pytest.mark.parametrize("ending", ["wav", "flac"])
-def test_what_reading_the_whole_refuses_is_refused_alike(tmp_path, damage, kind, ending):
+def test_what_reading_at_once_refuses_is_refused_in_blocks(tmp_path, damage, kind, ending):
     recording = write(tmp_path / f"a.{ending}", 100_000, 22_050)
     damage(recording.path)
     with pytest.raises(AudioError) as whole:
@@ -107,7 +107,7 @@ def test_what_reading_the_whole_refuses_is_refused_alike(tmp_path, damage, kind,
     assert str(recording.path) in str(streamed.value)
 
 
-def test_a_sample_that_is_no_number_is_found_wherever_it_is(tmp_path):
+def test_a_sample_that_is_not_a_number_is_found_anywhere(tmp_path):
     samples = noise(200_000)
     samples[-3] = np.nan
     soundfile.write(tmp_path / "a.wav", samples, 16_000, subtype="FLOAT")
@@ -130,7 +130,7 @@ def test_a_sample_that_is_no_number_is_found_wherever_it_is(tmp_path):
         (np.array([0.0, -100.5]), AudioError, "reach 100.5"),
     ],
 )
-def test_an_array_that_is_no_audio_is_refused(values, error, message):
+def test_an_array_that_is_not_audio_is_refused(values, error, message):
     with pytest.raises(error, match=message):
         Samples(values, 16_000)
 

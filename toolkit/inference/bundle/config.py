@@ -111,7 +111,7 @@ class BundleConfig:
         model: as in a recipe; plugins by distribution and name, with all arguments. Losses are kept for the record.
         predict_from: the head whose output is the answer.
         training: where the weights come from, and what they scored.
-        trial: the system's answer to the trial sound: a probability for each label.
+        trial: the system's prediction for the trial sound: a probability for each label.
         exported_with: library or distribution -> version, when the bundle was written.
         files: every other file of the bundle -> its size and hash.
 
@@ -206,7 +206,6 @@ def read_config(data: bytes) -> BundleConfig:
     """
     try:
         values = _parse(data)
-        _check_version(values)
         config = read_plain(BundleConfig, values)
         difference = _difference(plain_values(config), values, "")
     except RecipeError as error:
@@ -225,8 +224,14 @@ def _parse(data: bytes) -> dict[str, Any]:
         )
     except ValueError as error:
         raise BundleError(f"{CONFIG} cannot be read as JSON: {one_line(str(error))}; get the bundle again.") from None
-    if not isinstance(values, dict):
-        raise BundleError(f"{CONFIG} holds {type(values).__name__}, not an object: this is not a bundle.")
+    if not isinstance(values, dict) or "format_version" not in values:
+        raise BundleError(f"{CONFIG} has no format_version: this is not a bundle. `toolkit export` makes bundles.")
+    found = values["format_version"]
+    if type(found) is not int or found != FORMAT_VERSION:
+        raise BundleError(
+            f"{CONFIG}: format_version is {one_line(repr(found))}, and {DISTRIBUTION} here reads {FORMAT_VERSION}. "
+            "Install the version of it that wrote the bundle, or a newer one."
+        )
     return values
 
 
@@ -244,19 +249,8 @@ def _finite(text: str) -> float:
     return value
 
 
-def _check_version(values: Mapping[str, Any]) -> None:
-    if "format_version" not in values:
-        raise BundleError(f"{CONFIG} has no format_version: this is not a bundle. `toolkit export` makes bundles.")
-    found = values["format_version"]
-    if type(found) is not int or found != FORMAT_VERSION:
-        raise BundleError(
-            f"{CONFIG}: format_version is {one_line(repr(found))}, and {DISTRIBUTION} here reads {FORMAT_VERSION}. "
-            "Install the version of it that wrote the bundle, or a newer one."
-        )
-
-
 def _difference(expected: Any, found: Any, path: str) -> str:
-    """The first path at which two trees of plain values differ, "" where they do not."""
+    """The first path at which two trees of plain values differ, "" if they do not."""
     if isinstance(expected, dict) and isinstance(found, dict):
         for key in expected | found:
             if where := _difference(expected.get(key, ...), found.get(key, ...), f"{path}.{key}"):

@@ -30,8 +30,8 @@ def export_bundle(
 ) -> Path:
     """Write the system of a finished run, with the weights of the epoch that was tested.
 
-    Before anything is written the bundle is tested: its system is built as a reader builds it, and has to answer the
-    trial sound as the run's system does.
+    Before anything is written the bundle is tested: its system is built as a reader builds it, and must
+    predict the same for the trial sound as the run's system.
 
     Args:
         run_folder: the run's folder, or its results.json.

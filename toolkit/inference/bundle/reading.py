@@ -44,7 +44,7 @@ def read_bundle(path: str | Path) -> Bundle:
     """Read a bundle: a folder or a .zip.
 
     No network and no file beside it is used. Another version of a plugin's distribution than the bundle's is a warning,
-    as long as the system answers the trial sound as before.
+    as long as the system's prediction for the trial sound is the same.
 
     Raises:
         BundleError: one line that says what is wrong with it, or what is not installed.
@@ -65,11 +65,11 @@ def restore_system(config: BundleConfig, weights: bytes) -> "System":
     """Build the system, in eval() mode, and load its weights.
 
     Raises:
-        BundleError: if it cannot be built here, the weights are not its own, or its answer to the trial differs.
+        BundleError: if it cannot be built here, the weights do not fit, or its prediction for the trial sound differs.
     """
     import torch
 
-    from toolkit.inference.bundle.system import answer_to_trial, differ, load_weights
+    from toolkit.inference.bundle.system import TOLERANCE, answer_to_trial, load_weights
     from toolkit.model.system import build_system
 
     with torch.random.fork_rng(devices=[]):  # the random weights that are replaced
@@ -82,11 +82,11 @@ def restore_system(config: BundleConfig, weights: bytes) -> "System":
         level.pretrained = config.training.pretrained.get(name)
         level.random_backbone = name in config.training.random_backbones
     answer = answer_to_trial(system.eval(), audio=config.audio, predict_from=config.predict_from)
-    if differ(answer, config.trial):
+    if not all(abs(a - b) <= TOLERANCE for a, b in zip(answer, config.trial, strict=True)):  # NaN is refused too
         changed = [f"{n} {v}" for n, v in config.exported_with.items() if n != "python" and _installed(n) != v]
         versions = f"It was exported with {', '.join(changed)}." if changed else "The versions are the same."
         raise BundleError(
-            f"Its system does not answer the trial sound as when it was exported ({_shown(answer)}, not "
+            f"Its system's prediction for the trial sound is not that of the export ({_shown(answer)}, not "
             f"{_shown(config.trial)}): its plugins or libraries compute something else here. {versions}"
         )
     return system
@@ -97,12 +97,10 @@ def _read_hashed(path: Path, name: str, config: BundleConfig) -> bytes:
         raise BundleError(f"{CONFIG} does not list {name} in `files`.")
     data = read_file(path, name)
     expected, found = config.files[name], FileFacts.of(data)
-    if expected.bytes != found.bytes:
-        raise BundleError(f"{name} holds {found.bytes:,} bytes, not {expected.bytes:,}: get the bundle again.")
     if expected != found:
         raise BundleError(
-            f"{name} is not the file that was exported (its SHA-256 begins with {found.sha256[:12]}, not with "
-            f"{expected.sha256[:12]}): get the bundle again."
+            f"{name} is not the file that was exported ({found.bytes:,} bytes, not {expected.bytes:,}; its SHA-256 "
+            f"begins with {found.sha256[:12]}, not with {expected.sha256[:12]}): get the bundle again."
         )
     return data
 

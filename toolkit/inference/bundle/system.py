@@ -1,12 +1,12 @@
-"""A bundle's system: its weights out of and into model.safetensors, and its answer to the trial sound.
+"""A bundle's system: its weights to and from model.safetensors, and its prediction for the trial sound.
 
-The trial sound is made up, the same everywhere, and every bundle holds its system's answer to it. Weights that fit do
-not prove that the code around them is the code they were trained with; the answer nearly does: if a plugin or a library
-computes something else, it differs.
+The trial sound is synthetic and the same everywhere; every bundle holds its system's prediction for it. Weights that
+fit do not prove that the code around them is the code they were trained with. The prediction nearly does: if a plugin
+or a library computes something else, it differs.
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ def load_weights(system: System, data: bytes) -> None:
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise BundleError(f"{WEIGHTS} is damaged ({one_line(error)}): get the bundle again.") from None
     kinds, expected = _kinds(found), _kinds(system.state_dict())
-    for name in expected | kinds:
+    for name in sorted(expected | kinds):
         if kinds.get(name) != expected.get(name):
             raise BundleError(
                 f"{WEIGHTS}: {one_line(name)} is {kinds.get(name, 'missing')}; the system of its config.json has "
@@ -111,8 +111,3 @@ def answer_to_trial(system: System, *, audio: AudioSpec, predict_from: str) -> t
         return tuple(Target.probabilities(Target.scores(logits)[0].double().numpy()).tolist())
     except Exception as error:  # a plugin's code may raise anything
         raise BundleError(f"The system cannot be run: {one_line(error)}") from error
-
-
-def differ(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether two answers to the trial are further apart than rounding."""
-    return not np.allclose(one, other, rtol=0, atol=TOLERANCE)

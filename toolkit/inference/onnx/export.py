@@ -57,7 +57,7 @@ class OnnxReport:
 
 
 def export_onnx(system: System, usage: Usage, path: Path | str) -> OnnxReport:
-    """Write what a system answers to a batch of segments as an ONNX model, if ONNX Runtime answers the same.
+    """Write what a system computes from a batch of segments as an ONNX model, if ONNX Runtime computes the same.
 
     Inputs: waveform [batch, samples], float32; lengths [batch], int64, in samples; for every covariate that is given
     covariate_NAME [batch], int64, the index of its value or -1 if that is not known. Samples beyond a length are
@@ -69,7 +69,7 @@ def export_onnx(system: System, usage: Usage, path: Path | str) -> OnnxReport:
         path: of the file; an existing one is replaced in one step, and only by a model that was compared.
 
     Raises:
-        OnnxError: if a package is missing, a part cannot be exported or answers differently, or the file cannot be
+        OnnxError: if a package is missing, a part cannot be exported or differs from torch, or the file cannot be
             written; then nothing is left behind.
     """
     _check_packages()

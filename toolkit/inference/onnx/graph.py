@@ -20,8 +20,8 @@ from toolkit.errors import one_line
 from toolkit.model.system import System
 
 
-class NotExportable(Exception):  # noqa: N818 - reads as what it says of a part
-    """A part cannot be exported, or its export does not agree with torch; says why."""
+class NotExportable(Exception):  # noqa: N818 - reads as the reason it gives
+    """A part cannot be exported, or its export does not agree with torch; the text is the reason."""
 
 
 class Part(nn.Module):
@@ -107,7 +107,7 @@ def trace(part: Part, *, rows: int, samples: int, output: str) -> torch.onnx.ONN
                 verbose=False,
             )
     except Exception as error:  # the exporter raises anything, and so does a plugin's code below it
-        raise NotExportable(f"torch's exporter says {reason(error)}{_location(part, error)}") from error
+        raise NotExportable(f"torch's exporter reports {reason(error)}{_location(part, error)}") from error
     _tidy(program.model.graph, axes)
     return program
 

@@ -13,7 +13,7 @@ from toolkit.errors import PredictionError, ToolkitError, join
 from toolkit.files import replacing
 from toolkit.inference.predict.covariates import GivenCovariates
 from toolkit.inference.predict.formats import FORMATS
-from toolkit.inference.predict.progress import Skipped, progress
+from toolkit.inference.predict.progress import progress
 from toolkit.inference.predict.sources import STANDARD_INPUT, Sources
 
 
@@ -55,8 +55,14 @@ def predict(
     if not any(name == STANDARD_INPUT or os.path.exists(name) for name in names):  # noqa: PTH110 - Path.exists may raise
         raise PredictionError(f"There is nothing to label: {join(names)} cannot be found")
     sources = Sources(names, GivenCovariates.read(covariates), lines)
-    skipped = Skipped(say)
-    recordings = sources.recordings(skipped)
+    complete = True
+
+    def skip(message: str) -> None:
+        nonlocal complete
+        complete = False
+        say(f"skipped: {message}")
+
+    recordings = sources.recordings(skip)
     first = next(recordings, None)
     if first is None:
         raise PredictionError(f"There is nothing to label in {', '.join(names)}")
@@ -71,12 +77,12 @@ def predict(
         shown = sys.stderr.isatty() and not file.isatty()
         for recording, result in progress(results, total=sources.count() if shown else None, shown=shown):
             if isinstance(result, ToolkitError):
-                skipped(str(result))
+                skip(str(result))
                 continue
             for prediction in result.segments if segments else (result,):
                 rows.write(recording.name, prediction)
             file.flush()
-    return not skipped.count
+    return complete
 
 
 @contextmanager

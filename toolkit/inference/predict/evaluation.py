@@ -14,7 +14,7 @@ from toolkit.corpus.targets import Target
 from toolkit.errors import PredictionError, ToolkitError
 from toolkit.inference.predict.covariates import GivenCovariates, check_names
 from toolkit.inference.predict.labels import map_corpus, read_label_map
-from toolkit.inference.predict.progress import Skipped, progress
+from toolkit.inference.predict.progress import progress
 from toolkit.inference.predict.recordings import Recording
 from toolkit.inference.summary import TestSummary
 from toolkit.report.evidence import Answers
@@ -175,10 +175,10 @@ def _answers(
     ]
     results = model.results(recordings, batch_size=batch_size)
     results = progress(results, total=len(recordings), shown=sys.stderr.isatty())
-    skipped, rows = Skipped(say), []
+    rows = []
     for u, (_, found) in zip(utterances, results, strict=True):
         if isinstance(found, ToolkitError):
-            skipped(str(found))
+            say(f"skipped: {found}")
         else:
             probabilities = [found.probabilities[label] for label in model.labels]
             rows.append((u.id, u.speaker or "", u.gender or "", found.seconds, u.label, found.label, probabilities))

@@ -1,25 +1,9 @@
-"""What is shown while recordings are labelled: what is skipped, and a progress bar. Imports no torch."""
+"""A progress bar while recordings are labelled. Imports no torch."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
-
-
-class Skipped:
-    """Reports what is skipped, and counts it.
-
-    Args:
-        say: prints a line.
-    """
-
-    def __init__(self, say: Callable[[str], None]):
-        self.say, self.count = say, 0
-
-    def __call__(self, message: str) -> None:
-        """Report why something is skipped."""
-        self.count += 1
-        self.say(f"skipped: {message}")
 
 
 def progress(results: Iterable[T], *, total: int | None, shown: bool) -> Iterator[T]:

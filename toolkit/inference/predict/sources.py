@@ -50,8 +50,8 @@ class Sources:
     def recordings(self, report: Callable[[str], None]) -> Iterator[Recording]:
         """Find the recordings, in the order of the names; each when it is asked for.
 
-        Folders are walked in the order of names. Files without an audio file's suffix, and names that begin with a dot,
-        are left out there.
+        Folders are searched in the order of names, without files that lack an audio file's suffix and names that begin
+        with a dot.
 
         Args:
             report: called for each folder that cannot be listed or holds no audio, and for each line of standard input
