@@ -164,6 +164,19 @@ def test_a_recipe_that_is_not_there_is_told_what_is_near(write, tmp_path, monkey
         find_recipe("/nowhere/zzz.yaml")
 
 
+@pytest.mark.parametrize("name", ["x" * 5000 + ".yaml", "x\0.yaml", "\ud800.yaml", "loop.yaml"])
+def test_a_name_that_no_file_can_have_is_refused_in_one_line(child, write, tmp_path, name):
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    with refused(r"^No recipe .* in ") as error:
+        load_recipe(tmp_path / name)
+    str(error.value).encode()
+    with refused(r"^extends in x\.yaml, line 1: no file .* beside x\.yaml"):
+        load_recipe(write("x.yaml", f"extends: {json.dumps(name)}"))
+    if name.isprintable():
+        with refused(r"the included file .* is not there"):
+            child(f"model:\n  fusion:\n    args: !include:{name}")
+
+
 def test_what_is_no_recipe_is_named_with_what_is_needed(write, tmp_path):
     write("empty.yaml", "# nothing yet\n")
     write("named.yaml", "seed: 3\n")

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from toolkit.errors import RecipeError, nearest
+from toolkit.errors import RecipeError, nearest, one_line
 from toolkit.recipe.locations import Keys, Location, Mark
 from toolkit.recipe.merging import merge
 from toolkit.recipe.overrides import override_tree
 from toolkit.recipe.reading import FILE_KEYS, check_keys, defaults, read_plain
 from toolkit.recipe.references import resolve
 from toolkit.recipe.schema import Recipe
-from toolkit.recipe.yaml_files import read_yaml
+from toolkit.recipe.yaml_files import read_yaml, what_is
 
 SUFFIXES = (".yaml", ".yml")
 OF_ONE_SYSTEM = ("name", "published")  # what a file that extends another one does not inherit
@@ -67,15 +67,15 @@ def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
     folders = [Path()] if folder is None else [Path(folder), Path()]
     candidates = list(dict.fromkeys(candidate / name for candidate in folders))  # an absolute name stays as it is
     for candidate in candidates:
-        if candidate.is_file():
+        if what_is(candidate) == "file":
             if candidate.suffix not in SUFFIXES:
                 raise RecipeError(f"{candidate} is not a recipe: those end in {' or '.join(SUFFIXES)}.")
             return candidate
     for candidate in candidates:
-        if candidate.is_dir():
+        if what_is(candidate) == "folder":
             raise RecipeError(f"{candidate} is a folder; one recipe is needed.{_nearby(Path(), [candidate])}")
     looked = " and ".join(dict.fromkeys(str(candidate.absolute().parent) for candidate in candidates))
-    raise RecipeError(f"No recipe {name.name} in {looked}.{_nearby(name, folders)}")
+    raise RecipeError(f"No recipe {one_line(name.name)} in {one_line(looked)}.{_nearby(name, folders)}")
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -126,8 +126,9 @@ def _find_base(path: Path, name: Any, mark: Mark) -> Path:
     if not isinstance(name, str):
         raise RecipeError(f"extends {mark}: the name of one file is needed, relative to {path.name}.")
     base = path.parent / name
-    if not base.is_file():
-        raise RecipeError(f"extends {mark}: no file {name} beside {path.name}.{_nearby(Path(name), [path.parent])}")
+    if what_is(base) != "file":
+        problem = f"no file {one_line(name)} beside {path.name}.{_nearby(Path(name), [path.parent])}"
+        raise RecipeError(f"extends {mark}: {problem}")
     return base
 
 
@@ -136,7 +137,7 @@ def _nearby(name: Path, folders: list[Path]) -> str:
     shown: dict[str, str] = {}
     for folder in folders:
         for near in (folder / name.parent, folder, folder / "hparams"):
-            for file in sorted(near.glob("*.y*ml")):
+            for file in sorted(near.glob("*.y*ml")) if what_is(near) == "folder" else ():
                 shown.setdefault(file.stem, str(file))
     if best := nearest(name.stem, shown):
         return f" Did you mean {shown[best]!r}?"
