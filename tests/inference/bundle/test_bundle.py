@@ -21,14 +21,13 @@ from throwaway import good, install
 from torchvision.models import alexnet
 from wav2vec2_checkpoints import SMALL, save_checkpoint
 
+import toolkit
 from toolkit.corpus import read_manifest
-from toolkit.corpus.targets import Target
-from toolkit.data.segments import SegmentLoader, SegmentSet
 from toolkit.errors import BundleError, CheckpointError
 from toolkit.inference.bundle import export_bundle, read_bundle
+from toolkit.inference.predict.recordings import Recording
 from toolkit.inference.usage import Usage
 from toolkit.plugins.registry import default_registry
-from toolkit.statistics.utterance_means import UtteranceMeans
 from toolkit_plugins.extractors.mfcc import Mfcc
 from toolkit_plugins.extractors.spectrogram import Spectrogram
 from toolkit_plugins.extractors.wav2vec2 import Wav2Vec2
@@ -52,26 +51,12 @@ def rows(run: Path) -> list[dict[str, str]]:
 
 def predictions(path: Path, run: Path) -> np.ndarray:
     """What a bundle's system predicts for the test part, in the order of predictions.csv: [utterances, classes]."""
-    bundle, wanted = read_bundle(path), [row["id"] for row in rows(run)]
-    usage = bundle.usage
-    of = {utterance.id: utterance for utterance in read_manifest(run / "manifest.csv")}
-    utterances = [of[name] for name in wanted]
-    covariates = {name: Target(name, values).indices(utterances) for name, values in usage.covariates.items()}
-    segments = SegmentSet(
-        utterances,
-        {},
-        covariates,
-        sample_rate=usage.sample_rate,
-        segment_samples=usage.segment_samples,
-        tail=usage.tail,
-        fixed_samples=bundle.system.fixed_samples,
-    )
-    means = UtteranceMeans()
-    with torch.no_grad():
-        for batch in SegmentLoader(segments, collate_fn=segments.collate, batch_size=4):
-            scores = bundle.system(batch.inputs, batch.covariates).logits[usage.predict_from].log_softmax(-1)
-            means.add(batch.utterances.numpy(), batch.weights.numpy(), {"scores": scores.numpy()})
-    return Target.probabilities(means["scores"])
+    model, of = toolkit.load(path, device="cpu"), {u.id: u for u in read_manifest(run / "manifest.csv")}
+    utterances = [of[row["id"]] for row in rows(run)]
+    recordings = [
+        Recording(u.path, u.start, u.end, {name: u.value(name) for name in model.usage.covariates}) for u in utterances
+    ]
+    return np.array([list(found.probabilities.values()) for found in model.predict_many(recordings)])
 
 
 def expected(run: Path, labels: tuple[str, ...]) -> np.ndarray:
@@ -114,7 +99,7 @@ def test_a_predicted_covariate_is_not_given(tmp_path):
 
 def test_a_shuffled_covariate_is_a_control_and_cannot_be_exported(tmp_path):
     run = train(tmp_path, "--training.epochs=1", change=with_gender("shuffled"))
-    with pytest.raises(BundleError, match="reads a gender that is shuffled: a control"):
+    with pytest.raises(BundleError, match=r"cannot be a bundle: .*gender\.source is shuffled: such values exist only"):
         export_bundle(run, tmp_path / "b")
     assert not (tmp_path / "b").exists()
 

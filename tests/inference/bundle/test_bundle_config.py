@@ -120,7 +120,7 @@ def test_every_key_is_needed_and_no_other_is_known(values):
         ("classes", {"gender": ["F", "M"]}, "classes: names 'label': there is no such key"),
         ("covariates", {}, "covariates: are not those of model.covariates"),
         ("covariates.gender", ["M", "F"], "covariates: are not those of model.covariates"),
-        ("model.covariates.gender.source", "shuffled", "holds one with source: shuffled"),
+        ("model.covariates.gender.source", "shuffled", "model.covariates.gender.source: is shuffled"),
         ("model.heads.emotion.target", "gender", "which does not predict the label"),
         ("model.heads.emotion.on", "fusde", "there is no such embedding. Did you mean 'fused'?"),
         ("model.levels.mfcc.plugin", "mfcc", "one of `distributions`, ':' and a name is needed"),

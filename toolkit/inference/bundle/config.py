@@ -179,8 +179,12 @@ class BundleConfig:
             classes = self.classes[target]
             if len(classes) < 2 or len(set(classes)) < len(classes):
                 raise BadField(f"classes.{target}", "needs two classes or more, each once.")
-        if any(spec.source == "shuffled" for spec in self.model.covariates.values()):
-            raise BadField("model.covariates", "holds one with source: shuffled, which no other audio has.")
+        for name, spec in self.model.covariates.items():
+            if spec.source == "shuffled":  # a control
+                raise BadField(
+                    f"model.covariates.{name}.source",
+                    "is shuffled: such values exist only for the system's own corpus. Use label or predicted.",
+                )
         given = {n: self.classes[n] for n, spec in self.model.covariates.items() if spec.source == "label"}
         if dict(self.covariates) != given:
             raise BadField("covariates", f"are not those of model.covariates with their classes: {given}.")

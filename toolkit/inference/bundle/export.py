@@ -53,12 +53,6 @@ def export_bundle(
     target = Path(target).expanduser()
     refuse_existing(target)
     run = read_trained_run(run_folder)
-    for name, spec in run.recipe.model.covariates.items():
-        if spec.source == "shuffled":
-            raise BundleError(
-                f"{run.recipe.name} reads a {name} that is shuffled: a control, whose values are drawn for its own "
-                "corpus and do not exist for other audio. Export the system with source: label or predicted."
-            )
     for stamp in run.results["stamps"]:
         say(f"NOTE: {stamp}")
     for name, here in used_versions(run.recipe).items():
