@@ -14,7 +14,15 @@ _PRODUCT = "_linear_pointwise"  # torch has it for its compiler; without it all 
 
 
 class OneDnnLinear(nn.Linear):
-    """An nn.Linear whose products, forward and backward, are oneDNN's where they are the faster ones."""
+    """A linear layer whose products, forward and backward, are oneDNN's where they are the faster ones.
+
+    Args:
+        linear: the layer whose parameters it takes; their names in state dicts stay.
+    """
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__(linear.in_features, linear.out_features, bias=linear.bias is not None, device="meta")
+        self.weight, self.bias = linear.weight, linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in_features] -> [..., out_features]."""
@@ -22,10 +30,11 @@ class OneDnnLinear(nn.Linear):
 
 
 def use_onednn(model: nn.Module) -> None:
-    """Make every nn.Linear of a model an `OneDnnLinear`; its parameters stay what they are."""
-    for part in model.modules():
-        if type(part) is nn.Linear:
-            part.__class__ = OneDnnLinear
+    """Put a `OneDnnLinear` in the place of every nn.Linear within a model, with the same parameters."""
+    for parent in list(model.modules()):
+        for name, part in parent.named_children():
+            if type(part) is nn.Linear:
+                setattr(parent, name, OneDnnLinear(part))
 
 
 def _applies(x: Tensor, weight: Tensor) -> bool:

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from toolkit.contracts import Extractor, Seq
 from toolkit_plugins.extractors import frontends
 from toolkit_plugins.extractors import wav2vec2_steps as steps
-from toolkit_plugins.extractors.byte_dropout import use_byte_dropout
 from toolkit_plugins.extractors.checks import fraction, one_of
 from toolkit_plugins.extractors.onednn_linear import use_onednn
 from toolkit_plugins.extractors.wav2vec2_weights import architecture_settings, fingerprint, load
@@ -100,7 +99,6 @@ class Wav2Vec2(Extractor):
             raise ValueError(f"{source} wants audio at {loaded.sample_rate} Hz; audio.sample_rate is {sample_rate}")
         self.model = loaded.model
         use_onednn(self.model)
-        use_byte_dropout(self.model)
         self.pretrained = loaded.pretrained
         self.random_backbone = loaded.pretrained is None
         self.normalize = loaded.normalise if normalize is None else normalize
