@@ -144,8 +144,3 @@ def test_errors_come_first_and_a_terminal_gets_a_summary(corpus, tmp_path):
     lines = summarise(report.problems)
     assert lines[0] == "error: missing (5)" and lines[4] == "  and 2 more; --json lists all"
     assert lines[5] == "warning: stereo (1)"
-
-
-def test_a_problem_has_one_of_two_severities():
-    with pytest.raises(ValueError, match="neither error nor warning"):
-        Problem("k", "fatal", "m", "w")

@@ -45,7 +45,7 @@ def test_no_run_and_one_run_twice_are_errors():
         spread([])
     with pytest.raises(ValueError, match="fold '1M' with seed 1 occurs twice"):
         spread([RUNS[0], RUNS[0]])
-    with pytest.raises(ShapeError, match=r"fold '1M' with seed 1 has the accuracies nan and 0\.5"):
+    with pytest.raises(ShapeError, match=r"fold '1M' with seed 1 has the accuracies \[nan, 0\.5\]"):
         spread([("1M", 1, float("nan"), 0.5)])
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Literal
 
 from toolkit.corpus.labels import label_faults, map_label
 from toolkit.corpus.utterance import MIN_SAMPLES, Utterance, counted_ids, natural_key, speaker_order
@@ -23,21 +24,14 @@ class Problem:
     Args:
         kind: for example "missing" or "unmapped-label".
         severity: "error" where it would stop training or spoil its result, else "warning".
-        message: one line that says what was found and what to do.
+        message: what was found and what to do, in one line.
         where: the file, label or speaker.
-
-    Raises:
-        ValueError: for another severity.
     """
 
     kind: str
-    severity: str
+    severity: Literal["error", "warning"]
     message: str
     where: str
-
-    def __post_init__(self):
-        if self.severity not in ("error", "warning"):
-            raise ValueError(f"severity {self.severity!r} is neither error nor warning")
 
 
 @dataclass(frozen=True)

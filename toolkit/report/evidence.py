@@ -10,7 +10,15 @@ import numpy as np
 from toolkit.corpus import Utterance, speaker_order
 from toolkit.errors import ExperimentError
 from toolkit.experiment.outcome import FinishedRun, Outcome
-from toolkit.statistics import Accuracies, SpeakerConfusions, Spread, pooled_accuracies, speaker_confusions, spread
+from toolkit.statistics import (
+    METRICS,
+    Accuracies,
+    SpeakerConfusions,
+    Spread,
+    pooled_accuracies,
+    speaker_confusions,
+    spread,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +152,7 @@ class SystemRuns:
     @property
     def spread(self) -> dict[str, Spread]:
         """Metric -> mean and deviation over folds and seeds; empty without a finished run."""
-        rows = [(run.fold, run.seed, run.results["wa"], run.results["ua"]) for run in self.runs]
+        rows = [(run.fold, run.seed, *(run.results[metric] for metric in METRICS)) for run in self.runs]
         return spread(rows) if rows else {}
 
 

@@ -25,17 +25,17 @@ class Spread:
     over_seeds: float | None
 
 
-def spread(values_by_fold_and_seed: Iterable[tuple[Hashable, Hashable, float, float]]) -> dict[str, Spread]:
+def spread(runs: Iterable[tuple[Hashable, Hashable, float, float]]) -> dict[str, Spread]:
     """Mean over folds, spread over folds, spread over seeds: what most papers print; it is not an interval.
 
     A seed that lacks a fold is left out of the spread over seeds: its mean would differ because that fold is hard or
     easy.
 
     Args:
-        values_by_fold_and_seed: a row (fold, seed, wa, ua) for each run.
+        runs: (fold, seed, accuracy in each of `METRICS`) for each run.
 
     Returns:
-        "wa" and "ua" -> its spread.
+        Metric -> its spread.
 
     Raises:
         ShapeError: if there is no row, or an accuracy is not a finite number.
@@ -45,18 +45,18 @@ def spread(values_by_fold_and_seed: Iterable[tuple[Hashable, Hashable, float, fl
     >>> round(found.mean, 2), round(found.over_folds, 2), found.over_seeds
     (0.7, 0.14, None)
     """
-    of: dict[Hashable, dict[Hashable, tuple[float, float]]] = {}
-    for fold, seed, wa, ua in values_by_fold_and_seed:
+    of: dict[Hashable, dict[Hashable, list[float]]] = {}
+    for fold, seed, *accuracies in runs:
         if seed in of.setdefault(fold, {}):
             raise ValueError(f"fold {fold!r} with seed {seed!r} occurs twice: one row for each run is needed")
-        if not np.isfinite([wa, ua]).all():
-            raise ShapeError(f"fold {fold!r} with seed {seed!r} has the accuracies {wa} and {ua}, not two numbers")
-        of[fold][seed] = (wa, ua)
+        if not np.isfinite(accuracies).all():
+            raise ShapeError(f"fold {fold!r} with seed {seed!r} has the accuracies {accuracies}, not numbers")
+        of[fold][seed] = accuracies
     if not of:
         raise ShapeError("there is no run to take the mean of")
-    complete = [seed for seed in next(iter(of.values())) if all(seed in runs for runs in of.values())]
-    fold_means = np.array([np.mean(list(runs.values()), axis=0) for runs in of.values()])  # [folds, metrics]
-    seed_means = [np.mean([runs[seed] for runs in of.values()], axis=0) for seed in complete]  # [seeds, metrics]
+    complete = [seed for seed in next(iter(of.values())) if all(seed in seeds for seeds in of.values())]
+    fold_means = np.array([np.mean(list(seeds.values()), axis=0) for seeds in of.values()])  # [folds, metrics]
+    seed_means = [np.mean([seeds[seed] for seeds in of.values()], axis=0) for seed in complete]  # [seeds, metrics]
     over_folds, over_seeds = _deviation(fold_means), _deviation(seed_means)
     return {
         metric: Spread(float(fold_means[:, i].mean()), over_folds[i], over_seeds[i]) for i, metric in enumerate(METRICS)

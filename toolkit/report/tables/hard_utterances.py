@@ -18,28 +18,19 @@ MAX_SYSTEMS = 6  # that fit beside each other
 
 @dataclass
 class AnsweredUtterance:
-    """What all runs predicted for one test utterance.
-
-    Args:
-        id: the utterance's.
-        speaker: "" where there is no name.
-        reference: its true label.
-        seconds: its duration; NaN where it is not known.
-        predicted: system -> the predicted label of each run.
-        given: the probability of the true label, of each run.
-    """
+    """A test utterance, as in `Answers`, with the label and the true label's probability that each run predicted."""
 
     id: str
     speaker: str
     reference: str
     seconds: float
-    predicted: dict[str, list[str]] = field(default_factory=dict)
-    given: list[float] = field(default_factory=list)
+    predicted: dict[str, list[str]] = field(default_factory=dict)  # by system
+    probabilities: list[float] = field(default_factory=list)
 
     @property
-    def mean_given(self) -> float:
+    def given(self) -> float:
         """The mean probability of the true label."""
-        return float(np.mean(self.given))
+        return float(np.mean(self.probabilities))
 
 
 def hard_utterance_table(evidence: Evidence, protocol: str) -> Table:
@@ -52,13 +43,13 @@ def hard_utterance_table(evidence: Evidence, protocol: str) -> Table:
     tested = evidence.tested(protocol)
     of_all = [u for u in _utterances(tested) if len(u.predicted) == len(tested)]
     hard = [u for u in of_all if not any(u.reference in predicted for predicted in u.predicted.values())]
-    hard.sort(key=lambda u: (u.mean_given, u.id))
+    hard.sort(key=lambda u: (u.given, u.id))
     columns = [
         Column("id", "utterance"),
         Column("speaker", "speaker", value=lambda u: u.speaker or None),
         Column("seconds", "seconds", SECONDS, value=lambda u: u.seconds if u.seconds > 0 else None),
         Column("reference", "is"),
-        Column("given", "its probability %", PERCENT_1, value=lambda u: u.mean_given),
+        Column("given", "its probability %", PERCENT_1),
         *_answer_columns([system.system for system in tested]),
     ]
     if any(audio_uri(evidence.utterances.get(u.id)) for u in hard[:SHOWN]):
@@ -94,7 +85,7 @@ def _utterances(tested: Sequence[SystemRuns]) -> list[AnsweredUtterance]:
             for name, speaker, reference, seconds, predicted, probabilities in zip(*facts, strict=True):
                 u = found.setdefault(name, AnsweredUtterance(name, speaker, reference, seconds))
                 u.predicted.setdefault(system.system, []).append(predicted)
-                u.given.append(probabilities[column[reference]])
+                u.probabilities.append(probabilities[column[reference]])
     return list(found.values())
 
 
