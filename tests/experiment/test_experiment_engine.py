@@ -37,7 +37,7 @@ def local_cluster(n_workers, *, processes=False):
 @pytest.fixture(scope="module")
 def cluster():
     quiet = dask.config.set({"distributed.nanny.pre-spawn-environ": {}})  # it would change this process, too
-    with engine._environment({}), quiet, local_cluster(2, processes=True) as started:
+    with engine._environment(), quiet, local_cluster(2, processes=True) as started:
         yield started
     assert multiprocessing.active_children() == []
 

@@ -11,7 +11,6 @@ from toolkit.errors import ExperimentError
 from toolkit.files import write_whole
 
 RUNS = "runs"
-State = Literal["running", "done", "failed"]
 
 
 @dataclass(frozen=True)
@@ -61,21 +60,19 @@ class Record:
         run: the name of the run's folder, once it is known.
         random: whether a pre-trained backbone has random weights; such a cell is run again by the next command,
             because the weights may be there then.
-        error: one line, of a failed cell.
-        traceback: of a failed cell whose error is neither the user's mistake nor a plugin's.
+        error: one line, of a failed cell; its traceback is in the log.
         host: name of the machine.
         pid: of the process.
     """
 
     cell: Cell
-    state: State
+    state: Literal["running", "done", "failed"]
     started: float
     ended: float | None = None
     epochs: int | None = None
     run: str | None = None
     random: bool = False
     error: str | None = None
-    traceback: str | None = None
     host: str = ""
     pid: int = 0
 

@@ -1,13 +1,13 @@
 """Dask runs the cells, on worker processes of this machine or on the workers of a cluster. It is imported when used."""
 
 import contextlib
-import importlib.util
 import logging
 import os
 import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from toolkit.errors import ExperimentError, counted, one_line
@@ -104,7 +104,8 @@ def local_workers(
 ) -> Iterator[Workers]:
     """Start worker processes on this machine, which train one cell at a time each.
 
-    One that dies is replaced. All end with this process, however it ends; leaving the `with` block kills them.
+    One that dies is replaced. All end with this process, however it ends. Leaving the `with` block by an exception,
+    such as that of Ctrl-C, kills them.
 
     Args:
         jobs: how many processes.
@@ -121,13 +122,10 @@ def local_workers(
         i: {"cls": Nanny, "options": common | {"env": {"CUDA_VISIBLE_DEVICES": gpus[i]} if gpus else {}}}
         for i in range(jobs)
     }
-    dashboard = importlib.util.find_spec("bokeh") is not None
+    dashboard = find_spec("bokeh") is not None
     scheduler = {"host": "127.0.0.1", "dashboard": dashboard, "dashboard_address": "127.0.0.1:0"}
-    numbers = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-    with (
-        dask.config.set({**dask.config.merge(*dask.config.defaults), **SETTINGS}),
-        _environment(numbers),
-    ):
+    settings = {**dask.config.merge(*dask.config.defaults), **SETTINGS}
+    with dask.config.set(settings), _environment(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads)):
         with _without_ctrl_c():
             cluster = SpecCluster(workers=specs, scheduler={"cls": Scheduler, "options": scheduler})
         try:
@@ -135,11 +133,13 @@ def local_workers(
                 say(f"Dask's dashboard: {cluster.dashboard_link}")
             with _deaths(say), cluster_workers(cluster.scheduler_address) as workers:
                 yield workers
-        finally:
+        except BaseException:
             for nanny in cluster.workers.values():
                 nanny.close_gracefully()  # it starts no other process
                 with contextlib.suppress(TypeError, ProcessLookupError):
                     os.kill(nanny.pid, signal.SIGKILL)
+            raise
+        finally:
             cluster.close()
 
 
@@ -233,28 +233,23 @@ def _listed(resources: Mapping[str, float]) -> str:
     return ",".join(f"{name}={amount:g}" for name, amount in resources.items()) or "nothing"
 
 
-class _Deaths(logging.Handler):
-    """Shows the reader what Dask logs when a worker process dies."""
+@contextlib.contextmanager
+def _deaths(say: Callable[[str], None]) -> Iterator[None]:
+    """Show the reader what Dask logs when a worker process dies."""
 
-    def __init__(self, say: Callable[[str], None]):
-        super().__init__()
-        self.say = say
-
-    def emit(self, record: logging.LogRecord) -> None:
+    def show(record: logging.LogRecord) -> bool:
         message = record.getMessage()
         if message.startswith("Worker process"):
             hint = ", which is what the kernel sends when memory runs out" if message.endswith("signal 9") else ""
-            self.say(f"{message}{hint}. Its cell starts again; after {ATTEMPTS} deaths it has failed.")
+            say(f"{message}{hint}. Its cell starts again; after {ATTEMPTS} deaths it has failed.")
+        return True
 
-
-@contextlib.contextmanager
-def _deaths(say: Callable[[str], None]) -> Iterator[None]:
-    logger, handler = logging.getLogger("distributed.nanny"), _Deaths(say)
-    logger.addHandler(handler)
+    logger = logging.getLogger("distributed.nanny")
+    logger.addFilter(show)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
+        logger.removeFilter(show)
 
 
 def _silence_dask() -> None:
@@ -265,10 +260,11 @@ def _silence_dask() -> None:
 
 
 @contextlib.contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set variables for the processes that are started meanwhile; what else changes meanwhile is undone, too."""
+def _environment(**variables: str) -> Iterator[None]:
+    """Set variables for the processes that are started meanwhile; other changes made meanwhile are undone, too."""
     kept = dict(os.environ)
-    os.environ.update(variables)
+    filters = (kept.get("PYTHONWARNINGS"), "ignore:resource_tracker")  # Python warns of semaphores of killed processes
+    os.environ.update(variables, PYTHONWARNINGS=",".join(filter(None, filters)))
     try:
         yield
     finally:

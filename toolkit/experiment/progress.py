@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
 
 from toolkit.errors import ExperimentError, ToolkitError
@@ -90,13 +91,12 @@ def seconds_left(cells: Sequence[CellProgress], *, jobs: int) -> float | None:
             took.setdefault(cell.cell.system, []).append(cell.seconds)
     if not took:
         return None
-    means = {system: sum(values) / len(values) for system, values in took.items()}
-    every = sum(means.values()) / len(means)
+    means = {system: fmean(seconds) for system, seconds in took.items()}
     left = 0.0
     for cell in cells:
         if cell.state not in ("done", "failed"):
             spent = cell.seconds if cell.state == "running" else 0.0
-            left += max(0.0, means.get(cell.cell.system, every) - spent)
+            left += max(0.0, means.get(cell.cell.system, fmean(means.values())) - spent)
     return left / jobs
 
 

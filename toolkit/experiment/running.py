@@ -6,12 +6,11 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from toolkit.errors import ToolkitError, one_line
 from toolkit.experiment.cells import Record, Records
 from toolkit.experiment.engine import Workers
 from toolkit.experiment.plan import Plan, merged, read_plan, write_plan
 from toolkit.experiment.progress import CellProgress, Progress, held
-from toolkit.experiment.tasks import Task, make_tasks, run_task
+from toolkit.experiment.tasks import Task, error_text, make_tasks, run_task
 
 LOOK_AGAIN_S = 1.0
 
@@ -80,8 +79,8 @@ def _record_loss(records: Records, task: Task, error: Exception | None) -> None:
     """Record the cells of a task that raised: a worker records the errors of its cells, but not its own death."""
     if error is None:
         return
-    text, now = str(error) if isinstance(error, ToolkitError) else one_line(error), time.time()
+    now = time.time()
     for cell in task.cells:
         record = records.read(cell) or Record(cell, "running", now)
         if record.state == "running":
-            records.write(replace(record, state="failed", ended=now, error=text))
+            records.write(replace(record, state="failed", ended=now, error=error_text(error)))

@@ -85,15 +85,8 @@ def _run_cell(task: Task, cell: Cell) -> None:
                 run.train(wait=True)
             record = replace(record, state="done", ended=time.time())
         except (Exception, SystemExit) as error:
-            expected = isinstance(error, ToolkitError)
             traceback.print_exc()
-            record = replace(
-                record,
-                state="failed",
-                ended=time.time(),
-                error=str(error) if expected else one_line(error),
-                traceback=None if expected else traceback.format_exc(),
-            )
+            record = replace(record, state="failed", ended=time.time(), error=error_text(error))
         records.write(record)
 
 
@@ -105,12 +98,14 @@ def _prepared_run(task: Task, cell: Cell, log: TextIO) -> "Run":
 
     quiet_libraries()
     torch.set_num_threads(task.threads)
-    return Run(prepare(_source(task, cell)), say=lambda line: print(line, file=log))
-
-
-def _source(task: Task, cell: Cell) -> Source:
-    recipe = with_protocol(read_recipe_dict(task.system.recipe, source=cell.system), cell.protocol)
+    system = task.system
+    recipe = with_protocol(read_recipe_dict(system.recipe, source=cell.system), cell.protocol)
     recipe = replace(recipe, fold=cell.fold, seed=cell.seed, output_folder=str(task.folder / RUNS))
-    corpus = build("corpus", recipe.corpus)
-    folder = task.system.data_folder
-    return Source(recipe, corpus, None if folder is None else Path(folder), task.system.reduced)
+    folder = None if system.data_folder is None else Path(system.data_folder)
+    source = Source(recipe, build("corpus", recipe.corpus), folder, system.reduced)
+    return Run(prepare(source), say=lambda line: print(line, file=log))
+
+
+def error_text(error: BaseException) -> str:
+    """A cell's error in one line: the text alone where a user can do something about it."""
+    return str(error) if isinstance(error, ToolkitError) else one_line(error)
