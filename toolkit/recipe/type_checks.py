@@ -52,15 +52,15 @@ def check_value(value: Any, annotation: Any) -> Any:
     Raises:
         Mismatch: if it does not fit. True and false are not numbers.
     """
-    annotation, kind = _plain(annotation), _kind(annotation)
+    kind, inner = _parts(annotation)
     if kind in UNIONS:
         return _check_union(value, annotation)
-    if kind is Literal and any(value == choice and type(value) is type(choice) for choice in get_args(annotation)):
+    if kind is Literal and any(value == choice and type(value) is type(choice) for choice in inner):
         return value
     if kind in SEQUENCES and isinstance(value, (list, tuple)):
-        return _check_items(value, kind, get_args(annotation))
+        return _check_items(value, kind, inner)
     if kind in MAPPINGS and isinstance(value, collections.abc.Mapping):
-        key_type, value_type = get_args(annotation) or (Any, Any)
+        key_type, value_type = inner or (Any, Any)
         return {check_value(key, key_type): _check_inner(item, value_type, f"{key}: ") for key, item in value.items()}
     if kind is float and type(value) is int:
         try:
@@ -76,50 +76,43 @@ def check_value(value: Any, annotation: Any) -> Any:
 
 def members(annotation: Any) -> tuple[Any, ...]:
     """The types of a union, else the one type."""
-    annotation = _plain(annotation)
-    return tuple(map(_plain, get_args(annotation))) if get_origin(annotation) in UNIONS else (annotation,)
+    kind, inner = _parts(annotation)
+    return inner if kind in UNIONS else (annotation,)
 
 
 def words(annotation: Any) -> str:
     """What an annotation asks for, in words."""
-    annotation, kind, inner = _plain(annotation), _kind(annotation), get_args(_plain(annotation))
+    kind, inner = _parts(annotation)
     if kind in UNIONS:
-        return " or ".join(words(member) for member in inner)
+        return " or ".join(map(words, inner))
     if kind is Literal:
         return "one of " + ", ".join(map(repr, inner)) if len(inner) > 1 else repr(inner[0])
     if kind in SEQUENCES:
         return f"a list of {MANY[inner[0]]}" if inner and inner[0] in MANY else "a list"
-    if kind in MAPPINGS or is_dataclass(annotation):
+    if kind in MAPPINGS or is_dataclass(kind):
         return "a mapping"
-    return WORDS.get(annotation, type_text(annotation))
+    return WORDS.get(kind, type_text(annotation))
 
 
 def type_text(annotation: Any) -> str:
     """An annotation as one writes it, without module names."""
-    annotation, origin = _plain(annotation), get_origin(_plain(annotation))
-    if origin in UNIONS:
-        return " | ".join(type_text(member) for member in get_args(annotation))
-    if origin is Literal:
-        return " | ".join(map(repr, get_args(annotation)))
-    if annotation is type(None):
-        return "None"
-    if annotation is Ellipsis:
-        return "..."
-    if origin is not None:
-        name = getattr(origin, "__name__", str(origin))
-        return f"{name}[{', '.join(type_text(member) for member in get_args(annotation))}]"
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+    kind, inner = _parts(annotation)
+    if kind is Literal:
+        return " | ".join(map(repr, inner))
+    if kind in UNIONS:
+        return " | ".join(map(type_text, inner))
+    if kind is Ellipsis or kind is type(None):
+        return "..." if kind is Ellipsis else "None"
+    name = getattr(kind, "__name__", str(kind).replace("typing.", ""))
+    return f"{name}[{', '.join(map(type_text, inner))}]" if inner else name
 
 
-def _plain(annotation: Any) -> Any:
-    if annotation is None:
-        return type(None)
-    return _plain(get_args(annotation)[0]) if get_origin(annotation) is Annotated else annotation
-
-
-def _kind(annotation: Any) -> Any:
-    """What an annotation is of: list of list[int], Literal of Literal["a"], int of int."""
-    return get_origin(_plain(annotation)) or _plain(annotation)
+def _parts(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    """What an annotation is of, and its arguments: list and (int,) of list[int], int and () of int."""
+    if get_origin(annotation) is Annotated:
+        return _parts(get_args(annotation)[0])
+    annotation = type(None) if annotation is None else annotation
+    return get_origin(annotation) or annotation, get_args(annotation)
 
 
 def _check_union(value: Any, annotation: Any) -> Any:
@@ -129,7 +122,7 @@ def _check_union(value: Any, annotation: Any) -> Any:
         try:
             return check_value(value, member)
         except Mismatch as error:
-            if isinstance(value, list) and _kind(member) in SEQUENCES:
+            if isinstance(value, list) and _parts(member)[0] in SEQUENCES:
                 raise error
     raise _mismatch(value, annotation)
 
@@ -159,7 +152,7 @@ def _mismatch(value: Any, annotation: Any) -> Mismatch:
     needed = words(annotation)
     if value is None:
         return Mismatch(f"null is given; {needed} is needed.{near}")
-    if found == needed or _kind(annotation) is Literal:
+    if found == needed or _parts(annotation)[0] is Literal:
         return Mismatch(f"{_short(value)} is not {needed}.{near}")
     return Mismatch(f"{_short(value)} is {found}; {needed} is needed.{near}")
 
