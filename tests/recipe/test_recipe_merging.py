@@ -191,9 +191,11 @@ def test_a_placeholder_must_be_filled(child, write):
 def test_arithmetic_agrees_with_python():
     generator = random.Random(1)
     for _ in range(200):
-        text = f"({generator.randint(-99, 99)})"
+        text = f"{generator.choice(['', '-', '(-', ' ( -'])}({generator.randint(-99, 99)})"
+        text += ")" * (text.count("(") - text.count(")"))
         for _ in range(4):
-            text = f"({text}) {generator.choice(['+', '-', '*', '/', '//', '%'])} {generator.randint(1, 99) / 4}"
+            text = text if generator.random() < 0.5 else f"({text})"
+            text = f"{text} {generator.choice(['+', '-', '*', '/', '//', '%'])} {generator.randint(1, 99) / 4}"
         assert arithmetic(text) == eval(text)
     others = ("a", "1 if 2 else 3", "().__class__", "1,2", "[1]", "1 == 1", "1" * 2000, "2 ** 3", "'a' * 3", "-" * 999)
     for text in others:

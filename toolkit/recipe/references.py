@@ -137,7 +137,7 @@ def arithmetic(text: str) -> int | float | None:
         return None
     from hyperpyyaml.core import parse_arithmetic
 
-    value = parse_arithmetic(re.sub(r"(^|\()\s*-", r"\1 0 -", text).strip())  # it knows no -1
+    value = parse_arithmetic(re.sub(r"(^|\()\s*-", r"\1(0 - 1) * ", text).strip())  # it does not know -x
     if isinstance(value, float) and not math.isfinite(value):
         raise OverflowError("the result is not finite")
     return None if isinstance(value, str) else value
