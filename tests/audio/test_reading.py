@@ -100,7 +100,7 @@ def test_chunks_before_and_after_the_data_do_not_count_as_missing(tmp_path):
     assert len(decode(tmp_path / "a.wav")[0]) == 1000
 
 
-def test_what_is_no_audio_is_said_to_be_so(tmp_path):
+def test_a_file_that_is_not_audio_is_refused_with_its_kind(tmp_path):
     (tmp_path / "text.wav").write_text("no audio " * 20)
     (tmp_path / "nothing.wav").touch()
     soundfile.write(tmp_path / "none.wav", np.zeros(0), 16000)
@@ -115,7 +115,7 @@ def test_what_is_no_audio_is_said_to_be_so(tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_samples_that_are_no_numbers_are_refused(tmp_path, value):
+def test_samples_that_are_not_numbers_are_refused(tmp_path, value):
     wave = tone(1000)
     wave[17] = value
     soundfile.write(tmp_path / "a.wav", wave, 16000, subtype="FLOAT")

@@ -152,7 +152,7 @@ def test_other_files_are_refused(tmp_path):
         read_manifest(tmp_path / "m.csv")
 
 
-def test_a_byte_order_mark_as_spreadsheets_write_it_is_no_part_of_the_first_column(tmp_path):
+def test_a_byte_order_mark_of_a_spreadsheet_is_not_part_of_the_first_column(tmp_path):
     (tmp_path / "m.csv").write_bytes(b"\xef\xbb\xbfpath,label\r\na.wav,x\r\n")
     assert read_manifest(tmp_path / "m.csv")[0].label == "x"
 

@@ -131,7 +131,7 @@ def test_given_takes_the_column_split():
         (["train", "train", "test"], r"no utterance has split 'valid'; the column has train \(2\), test \(1\)"),
     ],
 )
-def test_a_column_split_that_is_no_split_is_refused(splits, says):
+def test_a_column_split_that_is_not_a_split_is_refused(splits, says):
     us = [Utterance(id=str(i), path=str(i), label="x", speaker=str(i), split=s) for i, s in enumerate(splits)]
     with pytest.raises(ProtocolError, match=says):
         make_folds(us, "given")

@@ -73,7 +73,7 @@ def test_every_table_and_figure_carries_its_stamps(stamped):
     assert all(html.escape(RANDOM) in figure and SYNTHETIC in figure for figure in figures)
 
 
-def test_the_stamp_of_a_protocol_is_on_what_shows_it_and_on_nothing_else(stamped):
+def test_a_protocols_stamp_is_only_on_what_shows_that_protocol(stamped):
     carrying = {path.stem for path in stamped.parent.glob("tables/*.md") if "loso\\-as" in path.read_text()}
     carrying |= {path.stem for path in stamped.parent.glob("tables/*.md") if AS_PUBLISHED_STAMP in path.read_text()}
     assert carrying == {"protocols", "protocol_steps", "systems", "missing_cells"}
@@ -118,7 +118,7 @@ class Page(HTMLParser):
         self.figures += tag == "svg" and bool(attrs.get("aria-label")) and attrs.get("role") == "img"
 
 
-def test_heads_have_a_scope_figures_a_label_anchors_a_place_and_links_a_file(stamped):
+def test_headings_have_a_scope_figures_a_label_anchors_a_target_and_links_a_file(stamped):
     page = Page(stamped.read_text())
     assert len(set(page.ids)) == len(page.ids), "an id is there twice"
     assert page.used <= set(page.ids)
@@ -156,7 +156,7 @@ def test_an_experiment_without_a_finished_cell_says_so(tmp_path):
         ({"speakers": ("1M", "6X")}, "--speakers: this experiment has no test fold '6X'"),
     ],
 )
-def test_what_the_experiment_has_not_is_refused_in_one_line(tmp_path, options, said):
+def test_an_option_that_names_something_unknown_is_refused_in_one_line(tmp_path, options, said):
     experiment = FakeExperiment(
         {"ser": SER, "mf": FakeSystem()},
         folds={"1M": ("1M",), "1F": ("1F",)},

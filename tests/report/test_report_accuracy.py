@@ -11,7 +11,7 @@ from toolkit.report.summary import summarise
 from toolkit.report.tables.accuracy import accuracy_table
 from toolkit.report.tables.differences import compared, difference_table, families
 from toolkit.report.tables.protocols import protocol_table, step_table
-from toolkit.statistics import difference_interval, difference_shares, holm, interval, sign_flip_test
+from toolkit.statistics import difference_by_speaker, difference_interval, holm, interval, sign_flip_test
 
 GENDER = {"gender": {"source": "label"}}
 
@@ -80,8 +80,8 @@ def test_intervals_and_tests_are_those_of_the_speakers_confusions(two_seeds):
     for metric in ("wa", "ua"):
         assert accuracy[f"{metric}_interval"] == interval(mf, metric)
         assert difference[f"{metric}_interval"] == difference_interval(ser, mf, metric)
-        assert difference[f"{metric}_difference"] == pytest.approx(difference_shares(ser, mf, metric).sum())
-    p = holm([sign_flip_test(difference_shares(ser, mf, metric)) for metric in ("wa", "ua")])
+        assert difference[f"{metric}_difference"] == pytest.approx(difference_by_speaker(ser, mf, metric).sum())
+    p = holm([sign_flip_test(difference_by_speaker(ser, mf, metric)) for metric in ("wa", "ua")])
     assert (difference["wa_p"], difference["ua_p"]) == pytest.approx(tuple(p))
     assert difference["wa_verdict"] == "better" and difference["speakers"] == 10
 
@@ -190,7 +190,7 @@ def test_a_note_says_when_there_are_too_many_comparisons_for_a_small_p(tmp_path)
     assert any("With 6 speakers and 4 comparisons no p can fall below 0.05" in note for note in notes)
 
 
-def test_protocols_stand_in_their_order_and_a_step_is_the_paired_difference(tmp_path):
+def test_protocols_are_in_order_and_a_step_is_the_paired_difference(tmp_path):
     protocols = ("loso-as-published", "loso", "loso-test-epoch")
     found = evidence(tmp_path, FakeExperiment({"ser": SER}, protocols=protocols))
     table = protocol_table(found)

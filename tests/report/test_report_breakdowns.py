@@ -59,7 +59,7 @@ def test_utterances_of_one_duration_stay_together():
     assert thirds([1.0, 1.0, 1.0, 2.0])[0] == ["short", "short", "short", "long"]
 
 
-def test_speakers_stand_in_the_corpus_order_with_their_own_accuracies(found):
+def test_speakers_are_in_the_corpus_order_with_their_own_accuracies(found):
     (table,) = speaker_tables(found, "loso")
     assert [row["speaker"] for row in table.rows] == list(TEN)
     row = table.rows[3]

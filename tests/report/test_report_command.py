@@ -30,6 +30,6 @@ def test_it_prints_the_path_of_the_page_it_wrote(experiment, tmp_path):
         (["--protocol", "losso"], "'losso'"),
     ],
 )
-def test_what_the_experiment_has_not_is_one_line(experiment, options, message):
+def test_an_option_that_names_something_unknown_is_one_line(experiment, options, message):
     done = CliRunner().invoke(main, ["report", str(experiment), *options])
     assert done.exit_code == 2 and message in done.output and len(done.output.strip().splitlines()) == 1

@@ -36,7 +36,7 @@ def test_bins_are_cut_at_equal_widths_and_hold_their_upper_bound():
     assert curve.accuracy.tolist() == [0.5, 1.0]
 
 
-def test_there_are_fifteen_bins_unless_told_otherwise():
+def test_there_are_fifteen_bins_by_default():
     """0.7 parts 0.68 and 0.72 and bounds one of ten bins; of fifteen, the bin from 10 / 15 to 11 / 15 holds both.
 
     The one is right and the other wrong: together off by 0.2, each for itself by 0.32 and 0.72.
@@ -86,7 +86,7 @@ def test_names_do_as_well_as_columns():
         ([[float("nan"), 1.0]], [0], "row 0 does not hold probabilities"),
     ],
 )
-def test_what_is_no_probability_is_an_error(probabilities, reference, text):
+def test_rows_that_are_not_probabilities_are_an_error(probabilities, reference, text):
     with pytest.raises(ShapeError, match=text):
         expected_calibration_error(probabilities, reference)
 

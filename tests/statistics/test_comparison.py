@@ -28,7 +28,7 @@ def verdicts(*pairs, **named):
     return [c.verdict for a, b in pairs for c in compare({"a": a, "b": b}, baseline="a", **named)]
 
 
-def test_a_system_that_every_one_of_ten_speakers_prefers_is_better_and_the_other_way_round_worse():
+def test_a_system_that_is_better_for_each_of_ten_speakers_is_better_and_the_reverse_is_worse():
     weak, strong = system(right(*[5, 6] * 5)), system(right(*[7, 9] * 5))
     wa, ua = compare({"weak": weak, "strong": strong}, baseline="weak", resamples=1000)
     assert (wa.system, wa.baseline, wa.metric, ua.metric) == ("strong", "weak", "wa", "ua")
@@ -45,7 +45,7 @@ def test_a_system_is_not_better_than_itself():
         assert found.verdict == "no difference shown"
 
 
-def test_rounding_in_the_mean_over_seeds_is_no_difference():
+def test_rounding_in_the_mean_over_seeds_is_not_a_difference():
     """One more "ang" and one less "sad" of ten cancel; with thirds, of three seeds, some 1e-18 a speaker is left."""
     totals = np.full((8, 4), 10)
     a, b = (confusions_of(np.array([hits] * 8) / 3, totals) for hits in ([1, 7, 5, 5], [4, 4, 5, 5]))
@@ -82,7 +82,7 @@ def test_without_a_common_speaker_there_is_no_difference_to_give():
     assert (found.difference, found.n_speakers, found.verdict) == (None, 0, "too few speakers")
 
 
-def test_speakers_are_paired_by_name_and_not_by_place():
+def test_speakers_are_paired_by_name_and_not_by_position():
     """Put in the other's order, a speaker's 9 of 10 would meet the other system's 1 of 10."""
     hits = [1, 9, 2, 8, 3, 7]
     a, b = system(right(*hits)), system(right(*[h + 1 for h in hits]))
@@ -122,7 +122,7 @@ def test_a_verdict_needs_both_the_corrected_test_and_the_interval(change, verdic
     assert replace(BETTER, **change).verdict == verdict
 
 
-def test_equally_good_systems_are_told_apart_in_at_most_5_of_100_corpora():
+def test_equally_good_systems_differ_in_at_most_5_of_100_corpora():
     """By the test alone at its nominal rate, by the verdict on either of two metrics no more often."""
     generator = np.random.default_rng(5)
     tested, claimed = [], []

@@ -6,7 +6,7 @@ from toolkit.errors import ShapeError
 from toolkit.statistics.confusions import (
     Accuracies,
     SpeakerConfusions,
-    difference_shares,
+    difference_by_speaker,
     pooled_accuracies,
     speaker_confusions,
 )
@@ -79,7 +79,7 @@ def test_shares_add_up_to_the_pooled_difference(metric):
     second = np.where(np.arange(200) % 5 == 0, reference, first)
     a, b = (speaker_confusions(speakers, reference, p, classes=CLASSES).counts for p in (first, second))
     difference = getattr(pooled_accuracies(b), metric) - getattr(pooled_accuracies(a), metric)
-    shares = difference_shares(a, b, metric)
+    shares = difference_by_speaker(a, b, metric)
     assert shares.shape == (3,)
     assert shares.sum() == pytest.approx(difference)
 
@@ -89,17 +89,17 @@ def test_a_speaker_whose_answers_are_swapped_has_the_opposite_share(metric):
     speakers, reference, first = draw(2)
     second = np.where(np.arange(200) % 5 == 0, reference, first)
     a, b = (speaker_confusions(speakers, reference, p, classes=CLASSES).counts.copy() for p in (first, second))
-    expected = difference_shares(a, b, metric) * [1, -1, 1]
+    expected = difference_by_speaker(a, b, metric) * [1, -1, 1]
     a[1], b[1] = b[1].copy(), a[1].copy()
-    assert difference_shares(a, b, metric).tolist() == pytest.approx(expected.tolist())
+    assert difference_by_speaker(a, b, metric).tolist() == pytest.approx(expected.tolist())
 
 
 def test_a_share_by_hand():
     """The first speaker gains 1 of 2 "ang", of 4 in all; the second loses 1 of 5 "sad"; UA halves each."""
     a = np.array([[[1, 1], [0, 0]], [[2, 0], [0, 5]]])
     b = np.array([[[2, 0], [0, 0]], [[2, 0], [1, 4]]])
-    assert difference_shares(a, b, "wa").tolist() == pytest.approx([1 / 9, -1 / 9])
-    assert difference_shares(a, b, "ua").tolist() == pytest.approx([1 / 8, -1 / 10])
+    assert difference_by_speaker(a, b, "wa").tolist() == pytest.approx([1 / 9, -1 / 9])
+    assert difference_by_speaker(a, b, "ua").tolist() == pytest.approx([1 / 8, -1 / 10])
 
 
 def test_speakers_are_picked_by_name_and_cannot_be_written_over():
@@ -120,7 +120,7 @@ def test_speakers_are_picked_by_name_and_cannot_be_written_over():
         (np.array([np.ones((2, 2)), np.zeros((2, 2))]), "row 1 of the confusions has no utterance"),
     ],
 )
-def test_what_is_no_confusion_is_an_error(counts, text):
+def test_arrays_that_are_not_confusions_are_an_error(counts, text):
     with pytest.raises(ShapeError, match=text):
         pooled_accuracies(counts)
     with pytest.raises(ShapeError, match=text):

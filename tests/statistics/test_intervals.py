@@ -53,7 +53,7 @@ def test_the_plain_percentile_interval_fails_that_check_at_ten_speakers(metric):
 
 
 @pytest.mark.parametrize("metric", ["wa", "ua"])
-def test_drawing_utterances_fails_it_by_far(metric):
+def test_drawing_utterances_fails_it_by_a_wide_margin(metric):
     assert coverage(over_utterances, 10, metric, corpora=400) < 0.75
 
 
@@ -112,7 +112,7 @@ def test_a_difference_that_every_speaker_shares_is_narrower_than_the_two_accurac
     assert difference.high - difference.low < (alone.high - alone.low) / 3
 
 
-def test_swapping_the_systems_turns_the_interval_round():
+def test_swapping_the_systems_mirrors_the_interval():
     there, back = difference_interval(TEN, OTHER, "ua"), difference_interval(OTHER, TEN, "ua")
     assert (back.low, back.high) == pytest.approx((-there.high, -there.low))
 

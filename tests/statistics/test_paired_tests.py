@@ -68,7 +68,7 @@ def test_five_speakers_are_too_few():
 
 
 @pytest.mark.parametrize("differences", [[1.0, float("nan"), 1, 1, 1, 1], [[1.0] * 6]])
-def test_what_is_no_row_of_numbers_is_an_error(differences):
+def test_differences_that_are_not_a_row_of_numbers_are_an_error(differences):
     with pytest.raises(ShapeError, match="one finite difference for each speaker is needed"):
         sign_flip_test(differences)
 
@@ -102,6 +102,6 @@ def test_holm_rejects_what_stepping_down_rejects(seed):
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
-def test_what_is_no_p_value_is_an_error(p):
+def test_a_number_that_is_not_a_p_value_is_an_error(p):
     with pytest.raises(ValueError, match="a p value is between 0 and 1, not"):
         holm([0.5, p])

@@ -34,7 +34,7 @@ def test_one_fold_or_one_seed_has_no_spread():
     assert spread([RUNS[0], RUNS[2]])["wa"].over_seeds is None
 
 
-def test_a_seed_that_lacks_a_fold_says_nothing_about_seeds():
+def test_a_seed_that_lacks_a_fold_is_left_out_of_the_spread_over_seeds():
     found = spread([*RUNS, ("1M", 3, 0.1, 0.1)])["wa"]
     assert found.over_seeds == spread(RUNS)["wa"].over_seeds
     assert spread(RUNS[:3])["wa"].over_seeds is None

@@ -9,7 +9,7 @@ from toolkit.statistics.confusions import (
     MIN_SPEAKERS,
     Accuracies,
     SpeakerConfusions,
-    difference_shares,
+    difference_by_speaker,
     pooled_accuracies,
     speaker_confusions,
 )
@@ -31,8 +31,8 @@ __all__ = [
     "SpeakerConfusions",
     "Spread",
     "compare",
+    "difference_by_speaker",
     "difference_interval",
-    "difference_shares",
     "expected_calibration_error",
     "holm",
     "interval",

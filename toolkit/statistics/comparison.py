@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from toolkit.errors import ShapeError, did_you_mean
-from toolkit.statistics.confusions import SpeakerConfusions, difference_shares
+from toolkit.statistics.confusions import SpeakerConfusions, difference_by_speaker
 from toolkit.statistics.intervals import NEGLIGIBLE, RESAMPLES, Interval, difference_interval
 from toolkit.statistics.metrics import METRICS
 from toolkit.statistics.paired_tests import holm, sign_flip_test
@@ -99,9 +99,9 @@ def compare(
         for metric in metrics:
             difference = interval = p = None
             if len(a):
-                shares = difference_shares(a, b, metric)
-                shares[np.abs(shares) < NEGLIGIBLE] = 0
-                difference, p = float(shares.sum()), sign_flip_test(shares, seed=seed)
+                differences = difference_by_speaker(a, b, metric)
+                differences[np.abs(differences) < NEGLIGIBLE] = 0
+                difference, p = float(differences.sum()), sign_flip_test(differences, seed=seed)
                 interval = difference_interval(a, b, metric, resamples=resamples, seed=seed)
             found.append(Comparison(name, baseline, metric, difference, interval, p, None, len(a)))
     corrected = holm([comparison.p for comparison in found])

@@ -145,11 +145,11 @@ def pooled_accuracies(confusions: np.ndarray) -> Accuracies:
     return Accuracies(wa, ua, round(totals.sum()))
 
 
-def difference_shares(a: np.ndarray, b: np.ndarray, metric: str) -> np.ndarray:
+def difference_by_speaker(a: np.ndarray, b: np.ndarray, metric: str) -> np.ndarray:
     """What every speaker contributes to the pooled accuracy of `b` minus that of `a`.
 
     Both systems were tested on the same utterances, so the pooled difference, in UA too, is a sum over speakers.
-    Swapping the two systems' answers for one speaker changes the sign of that speaker's share.
+    Swapping the two systems' answers for one speaker changes the sign of that speaker's contribution.
 
     Args:
         a: [speakers, classes, classes].
@@ -165,25 +165,21 @@ def difference_shares(a: np.ndarray, b: np.ndarray, metric: str) -> np.ndarray:
 
     >>> a = np.array([[[2, 0], [1, 1]], [[2, 2], [0, 0]]])
     >>> b = np.array([[[1, 1], [0, 2]], [[4, 0], [0, 0]]])
-    >>> difference_shares(a, b, "wa").tolist()
+    >>> difference_by_speaker(a, b, "wa").tolist()
     [0.0, 0.25]
     """
     gained, totals = gains_and_totals(a, b)
-    # accuracy() is linear in the hits: a speaker's share is the pooled accuracy with the others' gains left out.
+    # accuracy() is linear in the hits: a speaker's contribution is the pooled accuracy with the others' gains left out.
     return accuracy(gained, np.broadcast_to(totals.sum(axis=0), totals.shape), metric)
 
 
 def hits_and_totals(confusions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Correct and all utterances of every speaker by true class, which is all that accuracies need.
 
-    Args:
-        confusions: [speakers, classes, classes].
+    Args and errors are those of `pooled_accuracies`.
 
     Returns:
         Two arrays [speakers, classes].
-
-    Raises:
-        ShapeError: if `confusions` has another shape, is not a count, or holds a speaker without utterances.
     """
     counts = np.asarray(confusions, dtype=float)
     if counts.ndim != 3 or counts.shape[1] != counts.shape[2] or not counts.size:
@@ -200,7 +196,7 @@ def hits_and_totals(confusions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def gains_and_totals(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How many more utterances of every speaker and true class are correct in `b` than in `a`, and how many there are.
 
-    Args and errors are those of `difference_shares`.
+    Args and errors are those of `difference_by_speaker`.
 
     Returns:
         Two arrays [speakers, classes].

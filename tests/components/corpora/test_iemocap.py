@@ -93,7 +93,7 @@ def test_audio_lies_below_its_session_and_dialog(release, used):
     assert (u.start, u.end, u.text) == (None, None, None)
 
 
-def test_dotfiles_and_single_raters_files_are_no_label_files(everything):
+def test_dotfiles_and_single_raters_files_are_not_label_files(everything):
     assert len({u.id for u in everything}) == len(everything) == 10039
 
 
