@@ -14,7 +14,7 @@ from toolkit.files import replacing
 from toolkit.inference.predict.covariates import GivenCovariates
 from toolkit.inference.predict.formats import FORMATS
 from toolkit.inference.predict.progress import progress
-from toolkit.inference.predict.sources import STANDARD_INPUT, Sources
+from toolkit.inference.predict.sources import STANDARD_INPUT, RecordingSources
 
 
 def predict(
@@ -35,7 +35,7 @@ def predict(
 
     Args:
         bundle: the trained system's.
-        names: as for `Sources`.
+        names: as for `RecordingSources`.
         format: one of `FORMATS`.
         segments: whether every segment has a row, instead of every recording.
         abstain: the confidence below which a prediction has no label.
@@ -54,7 +54,7 @@ def predict(
     """
     if not any(name == STANDARD_INPUT or os.path.exists(name) for name in names):  # noqa: PTH110 - Path.exists may raise
         raise PredictionError(f"There is nothing to label: {join(names)} cannot be found")
-    sources = Sources(names, GivenCovariates.read(covariates), lines)
+    sources = RecordingSources(names, GivenCovariates.read(covariates), lines)
     complete = True
 
     def skip(message: str) -> None:

@@ -18,7 +18,7 @@ STANDARD_INPUT = "-"
 
 
 @dataclass(frozen=True)
-class Sources:
+class RecordingSources:
     """Where recordings come from.
 
     Args:
