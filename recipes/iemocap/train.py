@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from toolkit.cli.main import train
+from toolkit.cli.runs import train
 
 if __name__ == "__main__":
     train.main(prog_name="train.py", obj=Path(__file__).parent)

@@ -111,7 +111,7 @@ def test_the_real_command_lists_broken_hanging_and_ambiguous_distributions(tmp_p
 
     only = command(tmp_path, "list-plugins", "--kind", "loss", "--json")
     assert {info["kind"] for info in json.loads(only.stdout)} == {"loss"}
-    assert "2 broken: `toolkit list-plugins` shows" in only.stderr
+    assert "2 broken: `toolkit list-plugins` lists them" in only.stderr
 
     refused = command(tmp_path, "show-plugin", "manifest")
     assert refused.returncode == 2

@@ -75,10 +75,9 @@ def cache_info() -> dict[str, Any]:
 
 def print_cache_info(info: Mapping[str, Any]) -> None:
     """The same for readers."""
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
+    from toolkit.cli.tables import plain_table
     from toolkit.data.cache.store import LIMIT, megabytes
     from toolkit.terminal import console_for_output
 
@@ -86,12 +85,8 @@ def print_cache_info(info: Mapping[str, Any]) -> None:
     console.print(Text(f"{info['folder']}: {megabytes(info['bytes'])} of {megabytes(info['limit_bytes'])} ({LIMIT})"))
     if not info["front_ends"]:
         return
-    table = Table(box=box.SIMPLE, header_style="bold")
-    table.add_column("front end", no_wrap=True)
-    table.add_column("class", overflow="fold")
-    for header in ("utterances", "MB"):
-        table.add_column(header, justify="right")
-    table.add_column("last used", no_wrap=True)
+    columns = ("front end", "class", "utterances", "MB", "last used")
+    table = plain_table(*columns, folded=("class",), right=("utterances", "MB"))
     for row in info["front_ends"]:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["last_used"]))
         cells = (row["name"], row.get("class", "?"), str(row["utterances"]), f"{row['bytes'] / 1e6:.1f}", used)

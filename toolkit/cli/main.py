@@ -7,9 +7,6 @@ import click
 from toolkit.cli import bundles, experiments, plugins, runs
 from toolkit.cli.cache import cache
 from toolkit.cli.commands import Commands
-from toolkit.cli.runs import train  # a recipe's train.py calls it
-
-__all__ = ["main", "train"]
 
 
 @click.group(cls=Commands)

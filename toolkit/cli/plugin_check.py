@@ -7,16 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
-
 from toolkit.errors import PluginError, RecipeError, ToolkitError, join
 from toolkit.plugins.kinds import KINDS
 from toolkit.plugins.plugin import Plugin
 from toolkit.recipe.locations import Keys
 from toolkit.recipe.yaml_files import read_text
-from toolkit.terminal import console_for_output
 from toolkit.testing import case_class, check_plugin
 
 
@@ -79,23 +74,3 @@ def read_args(text: str | None) -> Mapping[str, Any]:
     if not isinstance(args, Keys):
         raise RecipeError(f"--args {text!r}: a mapping is needed, for example '{{hidden: 8}}'.")
     return args
-
-
-def print_check(check: Mapping[str, Any]) -> None:
-    """One row a property with what it asks for; below it what was found if it does not hold."""
-    console, findings = console_for_output(), check["properties"]
-    args = f" with {', '.join(f'{key}={value!r}' for key, value in check['args'].items())}" if check["args"] else ""
-    title = f"{check['kind']} {check['name']} from {check['distribution']} {check['version']}{args}"
-    console.print(Text(title, style="bold"))
-    table = Table(box=box.SIMPLE, header_style="bold")
-    table.add_column("holds", no_wrap=True)
-    table.add_column("property", no_wrap=True)
-    table.add_column("what it asks for", overflow="fold")
-    for finding in findings:
-        about = Text(finding["asks"])
-        if not finding["holds"]:
-            about.append(f"\nfound: {finding['detail']}", style="red")
-        table.add_row("yes" if finding["holds"] else Text("NO", style="red"), finding["property"], about)
-    console.print(table)
-    broken, total = sum(not finding["holds"] for finding in findings), len(findings)
-    console.print(f"{broken} of {total} properties do not hold." if broken else f"All {total} hold.")

@@ -1,22 +1,19 @@
-"""The commands about plugins: which are installed, what one takes, whether one keeps the contract, a new one.
-
-Thin, as in `toolkit.cli.main`: each imports what it needs inside itself.
-"""
+"""The commands on plugins: list, show, check, write a new one. Each imports what it needs inside itself."""
 
 import json
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
 from toolkit.cli.commands import Command
-from toolkit.cli.options import as_json, one_plugin, show
+from toolkit.cli.options import as_json, one_plugin, say, show
 from toolkit.errors import join
 from toolkit.plugins.kinds import KINDS
 
 if TYPE_CHECKING:
     from toolkit.plugins.plugin import Plugin
-    from toolkit.plugins.registry import Registry
 
 
 @click.command("list-plugins", cls=Command)
@@ -25,33 +22,27 @@ if TYPE_CHECKING:
 @click.option("--refresh", is_flag=True, help="Read other distributions again instead of using kept answers.")
 def list_plugins(kind: str | None, as_json: bool, refresh: bool):
     """List the plugins of all installed distributions; broken ones with the reason."""
+    from toolkit.cli.tables import print_plugins
     from toolkit.plugins.registry import discover
 
     registry = discover(refresh=refresh)
     infos = registry.list_plugins(kind)
     if as_json:
-        click.echo(json.dumps([info.as_dict() for info in infos], indent=2))
+        click.echo(json.dumps([asdict(info) for info in infos], indent=2))
     else:
-        from toolkit.cli.plugin_pages import print_table
-
-        print_table(infos)
+        print_plugins(infos)
     hidden = [info for info in registry.list_plugins() if info.kind is None and info not in infos]
     if hidden:
-        click.echo(f"{len(hidden)} broken: `toolkit list-plugins` shows what may hold more.", err=True)
+        say(f"{len(hidden)} broken: `toolkit list-plugins` lists them; they may declare more.")
 
 
 @click.command("show-plugin", cls=Command)
 @one_plugin
 def show_plugin(words: tuple[str, ...]):
     """Show a plugin's arguments with types, defaults and meaning, and the paper it comes from."""
-    from toolkit.plugins.registry import default_registry
+    from toolkit.cli.tables import print_plugin
 
-    plugin = _find(words, default_registry())
-    plugin.load()
-
-    from toolkit.cli.plugin_pages import print_page
-
-    print_page(plugin)
+    print_plugin(_find(words))
 
 
 @click.command("check-plugin", cls=Command)
@@ -64,11 +55,10 @@ def check_plugin(words: tuple[str, ...], args: str | None, data_folder: str | No
 
     Small arguments keep it fast: a plugin is built dozens of times. Exit code 1 if a property does not hold.
     """
-    from toolkit.plugins.registry import default_registry
+    plugin = _find(words)  # before torch is imported
 
-    plugin = _find(words, default_registry())
-
-    from toolkit.cli.plugin_check import print_check, read_args, try_out
+    from toolkit.cli.plugin_check import read_args, try_out
+    from toolkit.cli.tables import print_check
 
     check = try_out(plugin, read_args(args), data_folder=data_folder)
     show(check, print_check, as_json=as_json)
@@ -91,9 +81,12 @@ def new_plugin(kind: str, name: str, output: str | None):
     click.echo(next_commands(package, folder))
 
 
-def _find(words: tuple[str, ...], registry: "Registry") -> "Plugin":
+def _find(words: tuple[str, ...]) -> "Plugin":
     """The plugin that [KIND] NAME means; the kind may be omitted if only one has that name."""
+    from toolkit.plugins.registry import default_registry
+
     if len(words) > 2:
         raise click.UsageError("One plugin at a time: [KIND] NAME.")
+    registry = default_registry()
     kind = words[0] if len(words) == 2 else registry.kind_of(words[0])
     return registry.find(kind, words[-1])

@@ -1,11 +1,25 @@
-"""Tables of results and of a corpus; no torch."""
+"""Tables that commands print; no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.table import Table
+from rich.text import Text
 
+from toolkit.plugins.plugin import Plugin
+from toolkit.plugins.registry import PluginInfo
+from toolkit.plugins.signatures import REQUIRED, read_arguments, read_source
 from toolkit.terminal import confusion_table, console_for_output
+
+
+def plain_table(*columns: str, folded: Collection[str] = (), right: Collection[str] = ()) -> Table:
+    """A table without lines; columns that are not folded stay on one line."""
+    table = Table(box=box.SIMPLE, header_style="bold")
+    for column in columns:
+        justify = "right" if column in right else "left"
+        table.add_column(column, no_wrap=column not in folded, overflow="fold", justify=justify)
+    return table
 
 
 def print_results(results: Mapping[str, Any]) -> None:
@@ -44,3 +58,54 @@ def print_counts(counts: Mapping[str, Mapping[str, int]]) -> None:
     for speaker, row in counts.items():
         table.add_row(speaker, *(str(row.get(label, 0)) for label in labels), str(sum(row.values())))
     console_for_output().print(table)
+
+
+def print_plugins(infos: Sequence[PluginInfo]) -> None:
+    """One row a plugin: kind, name, distribution and version, summary; what is wrong stands below the summary."""
+    table = plain_table("kind", "name", "from", "what it is", folded=("from", "what it is"))
+    for info in infos:
+        about = Text(info.summary)
+        if info.status != "ok":
+            about.append("\n" if info.summary else "")
+            about.append(f"{info.status}: {info.error}", style="red" if info.status == "broken" else "yellow")
+        table.add_row(info.kind or "?", Text(info.name), Text(f"{info.distribution} {info.version}"), about)
+    console_for_output().print(table)
+
+
+def print_plugin(plugin: Plugin) -> None:
+    """A plugin's arguments with types, defaults and meanings, and the paper it comes from."""
+    console, cls, spec = console_for_output(), plugin.load(), plugin.spec
+    arguments = read_arguments(cls, plugin.context)
+    console.print(Text(f"{spec.kind} {spec.name}", style="bold"), Text(f"from {plugin.release}"))
+    console.print(Text(spec.summary))
+    free = [argument for argument in arguments if not argument.given]
+    if free:
+        table = plain_table("argument", "type", "default", "meaning", folded=("type", "default", "meaning"))
+        for argument in free:
+            default = "required" if argument.default is REQUIRED else repr(argument.default)
+            table.add_row(*map(Text, (argument.name, argument.type, default, argument.meaning)))
+        console.print(table)
+    else:
+        console.print(Text("It takes no arguments."))
+    if given := [argument.name for argument in arguments if argument.given]:
+        console.print(Text(f"Given by the system: {', '.join(given)}"))
+    if source := read_source(cls):
+        console.print(Text(f"Source: {source}"))
+    console.print(Text(f"Class: {cls.__module__}:{cls.__qualname__}"))
+
+
+def print_check(check: Mapping[str, Any]) -> None:
+    """The answer of `try_out`, a row a property; what was found stands below one that does not hold."""
+    console, findings = console_for_output(), check["properties"]
+    args = f" with {', '.join(f'{key}={value!r}' for key, value in check['args'].items())}" if check["args"] else ""
+    title = f"{check['kind']} {check['name']} from {check['distribution']} {check['version']}{args}"
+    console.print(Text(title, style="bold"))
+    table = plain_table("holds", "property", "what it asks for", folded=("what it asks for",))
+    for finding in findings:
+        about = Text(finding["asks"])
+        if not finding["holds"]:
+            about.append(f"\nfound: {finding['detail']}", style="red")
+        table.add_row("yes" if finding["holds"] else Text("NO", style="red"), finding["property"], about)
+    console.print(table)
+    broken, total = sum(not finding["holds"] for finding in findings), len(findings)
+    console.print(f"{broken} of {total} properties do not hold." if broken else f"All {total} hold.")

@@ -22,7 +22,7 @@ from toolkit.files import cache_folder, write_whole
 from toolkit.hookspecs import PluginSpec
 from toolkit.plugins.declarations import Declaration, read_declaration, source_files
 
-Answer = list[PluginSpec] | BrokenPlugin
+Declared = list[PluginSpec] | BrokenPlugin
 
 LIMIT = "TOOLKIT_PROBE_SECONDS"
 FORMAT = 3  # of the kept answers: what a PluginSpec holds
@@ -34,7 +34,7 @@ write_answer(module, answer)
 """
 
 
-def read_declarations(declarations: Sequence[Declaration], *, refresh: bool = False) -> list[Answer]:
+def read_declarations(declarations: Sequence[Declaration], *, refresh: bool = False) -> list[Declared]:
     """What each declaration declares, or why it is broken: our own are read here, others in subprocesses.
 
     Args:
@@ -49,14 +49,14 @@ def read_declarations(declarations: Sequence[Declaration], *, refresh: bool = Fa
     return [answers[d] if d in answers else _read_own(d) for d in declarations]
 
 
-def _read_own(declaration: Declaration) -> Answer:
+def _read_own(declaration: Declaration) -> Declared:
     try:
         return BrokenPlugin(declaration.problem) if declaration.problem else read_declaration(declaration.module)
     except BrokenPlugin as error:
         return error
 
 
-def _probe(declarations: Sequence[Declaration], *, refresh: bool) -> list[Answer]:
+def _probe(declarations: Sequence[Declaration], *, refresh: bool) -> list[Declared]:
     """The kept answers; a subprocess gives those that are missing."""
     if not declarations:
         return []
@@ -130,7 +130,7 @@ def write_answer(module: str, path: str) -> None:
     os._exit(0)
 
 
-def _specs(answer: Mapping[str, Any]) -> Answer:
+def _specs(answer: Mapping[str, Any]) -> Declared:
     try:
         return [PluginSpec(**spec) for spec in answer["specs"]] if "specs" in answer else BrokenPlugin(answer["error"])
     except (KeyError, TypeError, ValueError) as error:

@@ -5,7 +5,7 @@ declare the same kind and name, a recipe has to write `distribution:name`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -42,10 +42,6 @@ class PluginInfo:
     summary: str
     status: Literal["ok", "broken", "ambiguous"]
     error: str | None = None
-
-    def as_dict(self) -> dict[str, str | None]:
-        """For JSON."""
-        return asdict(self)
 
 
 class Registry:

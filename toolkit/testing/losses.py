@@ -113,13 +113,11 @@ class LossCase(ModuleCase):
         copy_state(one, other)
         first, bad, last = (self.inputs(one) for _ in range(3))
         bad[0][0], bad[0][1] = float("nan"), float("inf")
-        _step(one, first)
-        _step(other, first)
+        _step(first, one, other)
         before = {name: value.clone() for name, value in one.state_dict().items()}
-        _step(one, bad, taken=False)
+        _step(bad, one, taken=False)
         require_same_state(one, before, "moved in a step that was skipped")
-        _step(one, last)
-        _step(other, last)
+        _step(last, one, other)
         require_same_state(one, other.state_dict(), "differs after the next step: the skipped batch counts")
         _require_same_value(one, other, self)
 
@@ -133,28 +131,27 @@ class LossCase(ModuleCase):
         with torch.no_grad():
             one.eval()(*unseen)
         require_same_state(one.train(), before, "moved in eval() mode")
-        _step(one, batch)
-        _step(other, batch)
+        _step(batch, one, other)
         require_same_state(one, other.state_dict(), "differs after a step: rows seen in eval() mode count")
 
     @contract
     def state_survives_safetensors(self) -> None:
         """A new loss that loads the state after a step has the same value and takes the same next step."""
         one, other = self.build(), self.build()
-        _step(one, self.inputs(one))
+        _step(self.inputs(one), one)
         copy_state(one, other)
         _require_same_value(one, other, self)
-        batch = self.inputs(one)
-        _step(one, batch)
-        _step(other, batch)
+        _step(self.inputs(one), one, other)
         require_same_state(other, one.state_dict(), "differs one step after loading the state")
 
 
-def _step(loss: Loss, batch: tuple[Tensor, Tensor], *, taken: bool = True) -> None:
+def _step(batch: tuple[Tensor, Tensor], *losses: Loss, taken: bool = True) -> None:
+    """One optimizer step of each loss on the same batch."""
     inputs, targets = batch
-    loss(inputs.clone().requires_grad_(), targets).backward()
-    loss.after_step(torch.tensor(taken))
-    loss.zero_grad(set_to_none=True)
+    for loss in losses:
+        loss(inputs.clone().requires_grad_(), targets).backward()
+        loss.after_step(torch.tensor(taken))
+        loss.zero_grad(set_to_none=True)
 
 
 def _require_same_value(one: Loss, other: Loss, case: LossCase) -> None:
