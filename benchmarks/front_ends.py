@@ -14,7 +14,7 @@ import torch
 from measuring import ROUNDS, Result, alternate
 from speech import RATE, write_corpus
 
-from toolkit.audio.reading import read_audio
+from toolkit.audio.waves import read_audio
 from toolkit.contracts import Extractor, Fusion, Seq
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.front_ends import code_of_levels

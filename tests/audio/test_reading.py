@@ -5,7 +5,8 @@ import pytest
 import soundfile
 import torch
 
-from toolkit.audio.reading import audio_header, cut, decode, read_audio, resampled_length
+from toolkit.audio.reading import audio_header, cut, decode, resampled_length
+from toolkit.audio.waves import read_audio
 from toolkit.errors import AudioError
 
 
@@ -128,3 +129,27 @@ def test_segments_cover_everything_once():
     assert cut(5, segment_samples=48000) == [(0, 5)]
     with pytest.raises(ValueError, match="0 samples"):
         cut(0, segment_samples=48000)
+
+
+@pytest.mark.parametrize("rate", [16_000, 8000, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
+@pytest.mark.parametrize("part", [(0, 1), (0, 4000), (123, 4567), (20_000, 31_999), (31_990, 32_000)])
+def test_a_part_is_that_of_the_whole(tmp_path, rate, ending, part):
+    noise = np.random.default_rng(1).uniform(-0.3, 0.3, (2 * rate + 1, 2))
+    soundfile.write(tmp_path / f"a.{ending}", noise, rate)
+    whole = read_audio(tmp_path / f"a.{ending}", sample_rate=16_000)
+    found = read_audio(tmp_path / f"a.{ending}", sample_rate=16_000, part=part)
+    assert (found - whole[slice(*part)]).abs().max() < 1e-6 and len(found) == part[1] - part[0]
+
+
+def test_a_part_of_a_file_at_another_rate_is_read_without_the_rest(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", np.zeros(44_100 * 20), 44_100)
+    read, sizes = soundfile.SoundFile.read, []
+
+    def watched(file, frames, **options):
+        sizes.append(frames)
+        return read(file, frames, **options)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", watched)
+    assert len(read_audio(tmp_path / "a.wav", sample_rate=16_000, part=(160_000, 176_000))) == 16_000
+    assert 44_100 <= sum(sizes) < 44_100 + 2000

@@ -58,7 +58,7 @@ def test_a_second_run_computes_nothing_and_has_the_same_bits(recipe):
 
 def test_the_audio_is_not_decoded_where_everything_is_stored(recipe, monkeypatch):
     Parts(recipe).fill()
-    monkeypatch.setattr("toolkit.data.segments.read_audio", lambda *args, **options: pytest.fail("decoded"))
+    monkeypatch.setattr("soundfile.SoundFile.read", lambda *args, **options: pytest.fail("decoded"))
     Parts(recipe).fill()
 
 

@@ -119,8 +119,8 @@ def test_a_segment_is_read_without_the_rest_of_its_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(soundfile.SoundFile, "read", counted)
     assert torch.equal(segments.read(1), expected[1000:2000])
-    assert torch.equal(segments.waves(range(3)).values[2, :500], expected[2000:])
-    assert frames == [1000, 2500]
+    assert torch.equal(segments.waves(0).values[2, :500], expected[2000:])
+    assert frames[0] == 1000 and sum(frames) == 3500
 
 
 def test_segments_of_a_file_at_another_rate_are_those_of_the_whole(tmp_path):
@@ -128,5 +128,5 @@ def test_segments_of_a_file_at_another_rate_are_those_of_the_whole(tmp_path):
     one = Utterance(id="a", path=tmp_path / "a.wav", label="ang")
     segments = SegmentSet([one], {"label": [0]}, {}, sample_rate=16000, segment_samples=1000)
     assert [s.samples for s in segments.segments] == [1000, 1000]
-    together = segments.waves(range(2))
-    assert all(torch.equal(segments.read(index), together.values[index]) for index in range(2))
+    together = segments.waves(0)
+    assert all(torch.allclose(segments.read(index), together.values[index], atol=1e-6) for index in range(2))

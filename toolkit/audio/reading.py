@@ -1,25 +1,16 @@
-"""From an audio file to mono float32 at the system's rate, and the segments of it.
-
-Only `read_audio` and `resampler` import torch: a corpus is checked without it.
-"""
+"""Audio files: what their headers say, decoding them, and how their samples are cut into segments; no torch."""
 
 import math
 import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 
 from toolkit.errors import AudioError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from torchaudio.transforms import Resample
 
 TOLERANCE_S = 0.01  # manifests round times: an end so little beyond the file is the end of the file
 _STREAMED = 0x7FFF0000  # larger data sizes are placeholders of programs that wrote to a pipe
@@ -38,49 +29,13 @@ class AudioFileError(AudioError):
         self.kind = kind
 
 
-def read_audio(
-    path: str | Path,
-    *,
-    sample_rate: int,
-    start_s: float | None = None,
-    end_s: float | None = None,
-    part: tuple[int, int] | None = None,
-) -> "Tensor":
-    """Read a file, or a stretch of it, as the mean of its channels at the system's rate.
-
-    Args:
-        path: any format libsndfile reads.
-        sample_rate: in Hz; other rates are resampled (windowed sinc, torchaudio's defaults).
-        start_s: where to begin, in seconds; None is the beginning of the file.
-        end_s: where to end, in seconds; None is the end of the file.
-        part: (start, stop) of the samples to return; only those are decoded where nothing is resampled.
-
-    Returns:
-        [samples], float32.
-
-    Raises:
-        AudioError: if the file is missing, unreadable, truncated or empty, holds NaN or infinite samples, or
-            does not reach from `start_s` to `end_s`.
-    """
-    import torch
-
-    with _open(path) as file:
-        start, stop = _stretch(path, file.frames, file.samplerate, start_s, end_s)
-        if file.samplerate == sample_rate and part is not None:
-            start, stop, part = start + part[0], min(start + part[1], stop), None
-        rate, samples = file.samplerate, AudioStretch(path, file, start, stop).read(stop - start)
-    wave = torch.from_numpy(samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1))
-    wave = wave if rate == sample_rate else resampler(rate, sample_rate)(wave)
-    return wave if part is None else wave[part[0] : part[1]]
-
-
 def audio_header(
     path: str | Path, *, sample_rate: int, start_s: float | None = None, end_s: float | None = None
 ) -> tuple[int, int]:
-    """Return how many samples `read_audio` returns for the same arguments, and the file's own rate in Hz.
+    """Return how many samples `waves.read_audio` returns for the same arguments, and the file's own rate in Hz.
 
     Raises:
-        AudioError: as `read_audio`, except for errors that only decoding finds.
+        AudioError: as `waves.read_audio`, except for errors that only decoding finds.
     """
     with _open(path) as file:
         start, stop = _stretch(path, file.frames, file.samplerate, start_s, end_s)
@@ -88,7 +43,7 @@ def audio_header(
 
 
 def decode(path: str | Path, *, start_s: float | None = None, end_s: float | None = None) -> tuple[np.ndarray, int]:
-    """Read a file, or a stretch of it, at its own rate; arguments and errors as for `read_audio`.
+    """Read a file, or a stretch of it, at its own rate; arguments and errors as for `waves.read_audio`.
 
     Returns:
         [frames, channels], float32, full scale at 1, and the file's rate in Hz.
@@ -115,6 +70,10 @@ class AudioStretch:
         self.path, self.frames, self.rate = path, stop - start, file.samplerate
         self._file, self._next, self._stop = file, start, stop
         self._seeks = True
+
+    def between(self, start: int, stop: int) -> "AudioStretch":
+        """The part from one of its frames to another, or to its end; to be made before anything is read."""
+        return AudioStretch(self.path, self._file, self._next + start, min(self._next + stop, self._stop))
 
     def read(self, frames: int) -> np.ndarray:
         """The next frames, fewer at the end: [frames, channels], float32, full scale at 1.
@@ -144,7 +103,7 @@ class AudioStretch:
 
 @contextmanager
 def opened(path: str | Path, *, start_s: float | None = None, end_s: float | None = None) -> Iterator[AudioStretch]:
-    """Open a file, or a stretch of it, to be read in order; arguments and errors as for `read_audio`."""
+    """Open a file, or a stretch of it, to be read in order; arguments and errors as for `waves.read_audio`."""
     with _open(path) as file:
         yield AudioStretch(path, file, *_stretch(path, file.frames, file.samplerate, start_s, end_s))
 
@@ -174,15 +133,6 @@ def cut(samples: int, *, segment_samples: int) -> list[tuple[int, int]]:
     if samples < 1 or segment_samples < 1:
         raise ValueError(f"{samples} samples cannot be cut into segments of {segment_samples}")
     return [(start, min(start + segment_samples, samples)) for start in range(0, samples, segment_samples)]
-
-
-@lru_cache(maxsize=16)
-def resampler(rate: int, new_rate: int) -> "Resample":
-    """The resampling from one rate to another (windowed sinc, torchaudio's defaults, in float32), cached."""
-    import torch
-    from torchaudio.transforms import Resample
-
-    return Resample(rate, new_rate, dtype=torch.float32)
 
 
 def _open(path: str | Path) -> soundfile.SoundFile:

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from toolkit.audio.reading import audio_header, cut, read_audio
+from toolkit.audio.reading import audio_header, cut, opened
+from toolkit.audio.waves import cut_waves, read_audio, waves
 from toolkit.contracts import Seq
 from toolkit.corpus import Utterance
 from toolkit.corpus.utterance import MIN_SAMPLES
@@ -133,7 +134,7 @@ class SegmentSet(Dataset):
         self.utterances = list(utterances)
         self.targets = {name: torch.as_tensor(values) for name, values in targets.items()}
         self.covariates = {name: torch.as_tensor(values) for name, values in covariates.items()}
-        self.sample_rate = sample_rate
+        self.sample_rate, self.segment_samples = sample_rate, segment_samples
         self.tail = tail
         self.fixed_samples = fixed_samples
         self.segments = [
@@ -189,7 +190,7 @@ class SegmentSet(Dataset):
             return [self.fixed_samples] * len(self)
         return [max(segment.samples, MIN_SAMPLES) for segment in self.segments]
 
-    def waves(self, indices: range) -> Seq:
+    def waves(self, utterance: int) -> Seq:
         """The waveforms of an utterance's segments, read at once, as a Batch has them: [segments, samples].
 
         Threads may call it at the same time.
@@ -197,10 +198,10 @@ class SegmentSet(Dataset):
         Raises:
             AudioError: if its file cannot be read.
         """
-        segments = self.segments[indices.start : indices.stop]
-        whole = self._read(segments[0].utterance)
-        waves = [whole[segment.start : segment.stop] for segment in segments]
-        return padded_waves(waves, fixed_samples=self.fixed_samples)
+        one = self.utterances[utterance]
+        with opened(one.path, start_s=one.start, end_s=one.end) as stretch:
+            segments = list(cut_waves(waves(stretch, self.sample_rate), segment_samples=self.segment_samples))
+        return padded_waves(segments, fixed_samples=self.fixed_samples)
 
     def read(self, index: int) -> Tensor:
         """The samples of a segment: [samples]; no more of its file is decoded than they need.
@@ -209,7 +210,8 @@ class SegmentSet(Dataset):
             AudioError: if its file cannot be read.
         """
         segment = self.segments[index]
-        return self._read(segment.utterance, (segment.start, segment.stop))
+        one, part = self.utterances[segment.utterance], (segment.start, segment.stop)
+        return read_audio(one.path, sample_rate=self.sample_rate, start_s=one.start, end_s=one.end, part=part)
 
     def segment_targets(self, target: str) -> Tensor:
         """The class index of every segment: [segments]."""
@@ -218,7 +220,3 @@ class SegmentSet(Dataset):
     def _samples(self, utterance: Utterance) -> int:
         times = {"start_s": utterance.start, "end_s": utterance.end}
         return audio_header(utterance.path, sample_rate=self.sample_rate, **times)[0]
-
-    def _read(self, index: int, part: tuple[int, int] | None = None) -> Tensor:
-        one = self.utterances[index]
-        return read_audio(one.path, sample_rate=self.sample_rate, start_s=one.start, end_s=one.end, part=part)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from toolkit.audio.reading import read_audio
+from toolkit.audio.waves import read_audio
 from toolkit.corpus.checks import check_corpus
 from toolkit.corpus.protocols import make_folds
 from toolkit.errors import CorpusError

@@ -13,7 +13,8 @@ import soundfile
 import torch
 from trained_model import random_model, random_system, train, usage_of
 
-from toolkit.audio.reading import cut, read_audio
+from toolkit.audio.reading import cut
+from toolkit.audio.waves import read_audio
 from toolkit.contracts import Seq
 from toolkit.corpus.targets import Target
 from toolkit.errors import AudioError, DeviceError, PredictionError, ShapeError

@@ -5,9 +5,10 @@ import pytest
 import soundfile
 import torch
 
-from toolkit.audio.reading import cut, read_audio
+from toolkit.audio import waves as audio_waves
+from toolkit.audio.reading import cut
+from toolkit.audio.waves import read_audio
 from toolkit.errors import AudioError, PredictionError, ShapeError
-from toolkit.inference.predict import stream
 from toolkit.inference.predict.recordings import Recording, Samples
 from toolkit.inference.predict.stream import streamed_segments
 
@@ -41,7 +42,7 @@ def check_against_the_whole(recording: Recording) -> None:
 @pytest.mark.parametrize("block_s", [0.001, 0.1, 2.0])
 def test_segments_hold_the_samples_of_the_whole_file(tmp_path, monkeypatch, rate, length, block_s):
     """Lengths are around a segment's border after resampling; blocks are smaller and larger than a segment."""
-    monkeypatch.setattr(stream, "BLOCK_S", block_s)
+    monkeypatch.setattr(audio_waves, "BLOCK_S", block_s)
     check_against_the_whole(write(tmp_path / "a.wav", -(-length * rate // RATE), rate, channels=2))
 
 
@@ -72,6 +73,7 @@ def test_samples_in_memory_are_cut_like_those_of_a_file(tmp_path):
 def test_no_more_than_a_segment_and_a_block_are_held_of_a_long_file(tmp_path, monkeypatch):
     """A file of 100 s is read in pieces of 2 s, each when its turn comes."""
     recording, sizes = write(tmp_path / "a.wav", 100 * 8000, 8000), []
+    monkeypatch.setattr(audio_waves, "BLOCK_S", 2.0)
     read = soundfile.SoundFile.read
 
     def watched(file, frames, **options):

@@ -35,13 +35,13 @@ class CachedUtterance:
     Args:
         name: of its files in the cache.
         segments: the set it belongs to.
-        indices: of its segments.
-        samples: of all of them, padding counted.
+        index: of the utterance there.
+        samples: of all its segments, padding counted.
     """
 
     name: str
     segments: SegmentSet
-    indices: range
+    index: int
     samples: int
 
 
@@ -208,7 +208,7 @@ class FeatureCache:
 
         def compute(one: tuple[CachedUtterance, list[CachedFrontEnd]]) -> None:
             utterance, front_ends = one
-            wave = utterance.segments.waves(utterance.indices)
+            wave = utterance.segments.waves(utterance.index)
             for front_end in front_ends:
                 with self._turn:
                     rows = self._rows(front_end.level, wave)
@@ -230,12 +230,13 @@ class FeatureCache:
         widths, found = segments.widths(), []
         new = list({utterance.path for utterance in segments.utterances} - self._contents.keys())
         self._contents |= zip(new, self._pool.map(_content, new), strict=True)
-        for utterance, indices in zip(segments.utterances, segments.by_utterance(), strict=True):
+        for index, indices in enumerate(segments.by_utterance()):
+            utterance = segments.utterances[index]
             cuts = [(segments.segments[i].start, segments.segments[i].stop) for i in indices]
             padded = [widths[i] for i in indices]
             what = [self._contents[utterance.path], utterance.start, utterance.end, cuts, padded]
             name = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
-            found.append(CachedUtterance(name, segments, indices, sum(padded)))
+            found.append(CachedUtterance(name, segments, index, sum(padded)))
         return found
 
 
