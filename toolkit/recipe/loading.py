@@ -92,10 +92,7 @@ def dump_recipe(recipe: Recipe) -> str:
 
 def read_recipe_dict(values: Mapping[str, Any], *, source: str = "recipe") -> Recipe:
     """A recipe from what `as_dict` gave (an experiment's JSON, for example); `source` names it in messages."""
-    try:
-        return read_plain(Recipe, values)
-    except RecipeError as error:
-        raise RecipeError(f"{source}: {error}") from None
+    return read_plain(Recipe, values, Location("", Mark(source)))
 
 
 def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[Path, ...]) -> Keys:
