@@ -21,21 +21,21 @@ CURVES = {"test speaker 1M": {"ser": [0.3, 0.5, 0.6], "m_f": [0.2, 0.6, 0.7]}}
 
 
 def confusions():
-    return draw_confusions({"ser": np.eye(4) * 3 + 1, "m_f": np.eye(4)}, LABELS, [STAMP])
+    return draw_confusions({"ser": np.eye(4) * 3 + 1, "m_f": np.eye(4)}, LABELS)
 
 
 def embeddings():
     points = {name: np.random.default_rng(0).normal(size=(40, 2)) for name in ("ser", "m_f")}
-    return draw_embeddings(points, np.array(LABELS * 10), LABELS, [STAMP])
+    return draw_embeddings(points, np.array(LABELS * 10), LABELS)
 
 
 def curves():
-    return draw_curves(CURVES, metric="ua", systems=["ser", "m_f"], stamps=[STAMP])
+    return draw_curves(CURVES, metric="ua", systems=["ser", "m_f"])
 
 
 def reliability():
     curve = reliability_curve(np.array([[0.75, 0.25], [0.25, 0.75], [0.1, 0.9]]), [0, 0, 1])
-    return draw_reliability({"ser": curve, "m_f": curve}, [STAMP])
+    return draw_reliability({"ser": curve, "m_f": curve})
 
 
 def differences():
@@ -43,7 +43,7 @@ def differences():
     shown = [Comparison("m_f", "ser", metric, 0.03, found, 0.002, 0.004, 10) for metric in ("wa", "ua")]
     hidden = [Comparison("cr", "ser", metric, 0.03, found, 0.04, 0.08, 10) for metric in ("wa", "ua")]
     few = [Comparison("mtl", "ser", metric, 0.03, None, None, None, 4) for metric in ("wa", "ua")]
-    return draw_differences([*shown, *hidden, *few], [STAMP])
+    return draw_differences([*shown, *hidden, *few])
 
 
 ALL = (confusions, embeddings, curves, reliability, differences)
@@ -59,6 +59,7 @@ def test_a_figure_has_its_stamp_in_the_image_and_the_same_bytes_each_time(draw):
     for _ in range(2):
         with style.styled():
             figure = draw()
+            style.stamp(figure, [STAMP])
             files.append((svg_text(figure), png_bytes(figure)))
     assert files[0] == files[1]
     svg, png = files[0]
@@ -71,6 +72,7 @@ def test_a_figure_has_its_stamp_in_the_image_and_the_same_bytes_each_time(draw):
 def test_a_stamp_takes_room_of_its_own():
     with style.styled():
         figure = confusions()
+        style.stamp(figure, [STAMP])
         svg_text(figure)
         stamp = figure._supxlabel.get_window_extent()
         assert all(panel.get_tightbbox().y0 >= stamp.y1 for panel in figure.axes)

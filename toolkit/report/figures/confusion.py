@@ -7,14 +7,14 @@ import numpy as np
 
 from toolkit.report.evidence import SystemRuns, stamps_of
 from toolkit.report.figures.figure import Figure, incomplete_sentence, names_of
-from toolkit.report.figures.style import HEAT, INK, ON_HEAT, PAPER, new_figure, plain, stamp
+from toolkit.report.figures.style import HEAT, INK, ON_HEAT, PAPER, new_figure, plain
 
 BRIGHT_ABOVE = 0.75  # of a row: the cell is so dark that its figure is written in the colour of paper
 
 
 def confusion_figure(pair: Sequence[SystemRuns]) -> Figure:
     """The pair's confusion matrices."""
-    labels, stamps = pair[0].labels, stamps_of(pair)
+    labels = pair[0].labels
     matrices = {tested.system: tested.confusions.counts.sum(axis=0) for tested in pair}
     return Figure(
         "confusion",
@@ -22,12 +22,12 @@ def confusion_figure(pair: Sequence[SystemRuns]) -> Figure:
         "Of each class (row), the percentage predicted as each class (column); all test utterances, mean over seeds."
         + incomplete_sentence(pair),
         f"Row-normalised confusion matrices of {names_of(pair)}. " + _recalls(matrices, labels),
-        lambda: draw_confusions(matrices, labels, stamps),
-        stamps,
+        lambda: draw_confusions(matrices, labels),
+        stamps_of(pair),
     )
 
 
-def draw_confusions(matrices: Mapping[str, np.ndarray], labels: Sequence[str], stamps: Sequence[str] = ()) -> Any:
+def draw_confusions(matrices: Mapping[str, np.ndarray], labels: Sequence[str]) -> Any:
     """One panel for each system -> [classes, classes] counts, rows the reference; cells are percent of their row."""
     size = len(labels)
     wide = 9.6 if len(matrices) > 1 else 5.6
@@ -47,7 +47,6 @@ def draw_confusions(matrices: Mapping[str, np.ndarray], labels: Sequence[str], s
         panel.set_xlabel("predicted")
         panel.spines[:].set_visible(False)
     panels[0].set_ylabel("reference")
-    stamp(figure, stamps)
     return figure
 
 

@@ -9,7 +9,7 @@ from toolkit.corpus.protocols import selects_on
 from toolkit.report.choices import Choices
 from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
 from toolkit.report.figures.figure import Figure
-from toolkit.report.figures.style import colour, dash, marker, new_figure, plain, stamp
+from toolkit.report.figures.style import colour, dash, marker, new_figure, plain
 
 Curve = Sequence[float] | np.ndarray
 
@@ -26,7 +26,7 @@ def curve_figure(evidence: Evidence, choices: Choices, metric: str) -> Figure | 
             panels[f"test {noun} {fold}"] = found
     if not panels:
         return None
-    systems, stamps, title = [system.system for system in tested], stamps_of(tested), metric.upper()
+    systems, title = [system.system for system in tested], metric.upper()
     chose = (
         "The tested epoch was chosen by these curves."
         if selects_on(protocol) == "test" or protocol == "loso-as-published"
@@ -39,14 +39,12 @@ def curve_figure(evidence: Evidence, choices: Choices, metric: str) -> Figure | 
         f"{title} of the test part after each epoch. {chose}{seeds}",
         f"Line charts of test {title} against epoch, one panel for each of {', '.join(panels)}; "
         f"lines: {', '.join(systems)}.",
-        lambda: draw_curves(panels, metric=metric, systems=systems, stamps=stamps),
-        stamps,
+        lambda: draw_curves(panels, metric=metric, systems=systems),
+        stamps_of(tested),
     )
 
 
-def draw_curves(
-    panels: Mapping[str, Mapping[str, Curve]], *, metric: str, systems: Sequence[str], stamps: Sequence[str] = ()
-) -> Any:
+def draw_curves(panels: Mapping[str, Mapping[str, Curve]], *, metric: str, systems: Sequence[str]) -> Any:
     """One panel for each title -> system -> accuracy after each epoch, in fractions of 1; all on one scale."""
     count = len(panels)
     columns = min(count, 3)
@@ -80,7 +78,6 @@ def draw_curves(
         axis.set_ylabel(f"{metric.upper()} (%)")
     shown = [handles[system] for system in systems if system in handles]
     figure.legend(shown, [line.get_label() for line in shown], loc="outside upper center", ncols=min(len(shown), 5))
-    stamp(figure, stamps)
     return figure
 
 

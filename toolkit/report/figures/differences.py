@@ -5,7 +5,7 @@ from typing import Any
 
 from toolkit.report.evidence import SystemRuns, stamps_of
 from toolkit.report.figures.figure import Figure, incomplete_sentence
-from toolkit.report.figures.style import MUTED, PAPER, colour, marker, new_figure, plain, stamp
+from toolkit.report.figures.style import MUTED, PAPER, colour, marker, new_figure, plain
 from toolkit.report.tables.differences import compared
 from toolkit.statistics import METRICS, Comparison
 
@@ -15,7 +15,7 @@ def difference_figure(tested: Sequence[SystemRuns], *, name: str) -> Figure | No
     found = [c for c in compared(tested) if c.difference is not None]
     if not found:
         return None
-    baseline, stamps = tested[0].system, stamps_of(tested)
+    baseline = tested[0].system
     reading = (
         "Lines: 95 % intervals, paired by speaker, each for itself. Filled points: the verdict is better or worse, "
         "after the correction for their number; hollow points: no difference is shown."
@@ -27,12 +27,12 @@ def difference_figure(tested: Sequence[SystemRuns], *, name: str) -> Figure | No
         f"Difference to {baseline}",
         f"In percentage points. {reading}{incomplete_sentence(tested)}",
         f"Dot plot of the differences to {baseline} with intervals; the figures are in the table above.",
-        lambda: draw_differences(found, stamps),
-        stamps,
+        lambda: draw_differences(found),
+        stamps_of(tested),
     )
 
 
-def draw_differences(comparisons: Sequence[Comparison], stamps: Sequence[str] = ()) -> Any:
+def draw_differences(comparisons: Sequence[Comparison]) -> Any:
     """One panel a metric, one row a system: the difference as a point, filled where it is shown, and its interval."""
     systems = list(dict.fromkeys(c.system for c in comparisons))
     figure = new_figure(height=0.3 * len(systems) + 1.1)
@@ -58,5 +58,4 @@ def draw_differences(comparisons: Sequence[Comparison], stamps: Sequence[str] = 
         panel.tick_params(axis="y", length=0)
         panel.spines["left"].set_visible(False)
         panel.grid(axis="x")
-    stamp(figure, stamps)
     return figure

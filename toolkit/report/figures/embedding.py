@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.report.evidence import SystemRuns
+from toolkit.report.evidence import SystemRuns, stamps_of
 from toolkit.report.figures.figure import Figure, names_of
-from toolkit.report.figures.style import INK, marker, new_figure, plain, point_colour, stamp
+from toolkit.report.figures.style import INK, marker, new_figure, plain, point_colour
 
 PERPLEXITY = 30.0
 SEED = 0
@@ -19,7 +19,6 @@ def embedding_figure(pair: Sequence[SystemRuns], cell: tuple[str, int] | None) -
         return None
     fold, seed = cell
     runs = [run for tested in pair for run in tested.runs if (run.fold, run.seed) == cell]
-    stamps = tuple(dict.fromkeys(stamp for run in runs for stamp in run.results["stamps"]))
     arrays = {run.system: run.embeddings() for run in runs}
     reference = next(iter(arrays.values()))["reference"].astype(str)
     return Figure(
@@ -30,9 +29,9 @@ def embedding_figure(pair: Sequence[SystemRuns], cell: tuple[str, int] | None) -
         "directions mean nothing.",
         f"Two-dimensional projections of the fused embeddings of {names_of(pair)}, coloured by class.",
         lambda: draw_embeddings(
-            {system: project(values["fused"]) for system, values in arrays.items()}, reference, pair[0].labels, stamps
+            {system: project(values["fused"]) for system, values in arrays.items()}, reference, pair[0].labels
         ),
-        stamps,
+        stamps_of(pair),
     )
 
 
@@ -58,9 +57,7 @@ def project(embeddings: np.ndarray) -> np.ndarray:
         return tsne.fit_transform(points)
 
 
-def draw_embeddings(
-    points: Mapping[str, np.ndarray], reference: Sequence[str], labels: Sequence[str], stamps: Sequence[str] = ()
-) -> Any:
+def draw_embeddings(points: Mapping[str, np.ndarray], reference: Sequence[str], labels: Sequence[str]) -> Any:
     """One panel for each system -> [utterances, 2], one colour and marker for each class."""
     wide = 9.6 if len(points) > 1 else 5.6
     figure = new_figure(width=wide, height=4.9)
@@ -82,5 +79,4 @@ def draw_embeddings(
         panel.spines[:].set_visible(True)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 8), handletextpad=0.2)
-    stamp(figure, stamps)
     return figure

@@ -38,7 +38,7 @@ class Figure:
         title: what it shows, in one line.
         caption: how to read it.
         alt: its content in words, for readers who do not see it.
-        draw: makes the matplotlib figure.
+        draw: makes the matplotlib figure, without its stamps.
         stamps: notes that are drawn into the image.
     """
 
@@ -53,6 +53,7 @@ class Figure:
         """The PNG file, the SVG file, and the SVG for a page."""
         with style.styled():
             drawn = self.draw()
+            style.stamp(drawn, self.stamps)
             drawn.draw_without_rendering()
             drawn.set_layout_engine("none")  # panels stay where they are, the same for every file
             svg, png = svg_text(drawn), png_bytes(drawn)

@@ -5,13 +5,12 @@ from typing import Any
 
 from toolkit.report.evidence import SystemRuns, stamps_of
 from toolkit.report.figures.figure import Figure, incomplete_sentence, names_of
-from toolkit.report.figures.style import MUTED, RULE, colour, dash, marker, new_figure, plain, stamp
+from toolkit.report.figures.style import MUTED, RULE, colour, dash, marker, new_figure, plain
 from toolkit.statistics import BINS, ReliabilityCurve, reliability_curve
 
 
 def reliability_figure(pair: Sequence[SystemRuns]) -> Figure:
     """The pair's accuracy against confidence, over all test utterances and seeds."""
-    stamps = stamps_of(pair)
     curves = {
         tested.system: reliability_curve(tested.probabilities, tested.reference, labels=tested.labels)
         for tested in pair
@@ -23,12 +22,12 @@ def reliability_figure(pair: Sequence[SystemRuns]) -> Figure:
         "below it the system is overconfident. Below: the percentage of answers with that confidence."
         + incomplete_sentence(pair),
         f"Reliability curves of {names_of(pair)}, accuracy against confidence.",
-        lambda: draw_reliability(curves, stamps),
-        stamps,
+        lambda: draw_reliability(curves),
+        stamps_of(pair),
     )
 
 
-def draw_reliability(curves: Mapping[str, ReliabilityCurve], stamps: Sequence[str] = ()) -> Any:
+def draw_reliability(curves: Mapping[str, ReliabilityCurve]) -> Any:
     """One panel a system: on the diagonal, confidence and accuracy agree; below it, the system is overconfident."""
     wide = 9.6 if len(curves) > 1 else 5.6
     figure = new_figure(width=wide, height=4.7)
@@ -51,5 +50,4 @@ def draw_reliability(curves: Mapping[str, ReliabilityCurve], stamps: Sequence[st
         percentage = 100 * curve.count / curve.count.sum()
         lower.bar(100 * curve.centre, percentage, width=92 / BINS, color=RULE, edgecolor=MUTED, linewidth=0.6)
         lower.set(xlabel="confidence (%)", ylabel="answers (%)")
-    stamp(figure, stamps)
     return figure
