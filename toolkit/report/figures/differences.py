@@ -17,7 +17,7 @@ def difference_figure(tested: Sequence[SystemRuns], *, name: str) -> Figure | No
         return None
     baseline = tested[0].system
     reading = (
-        "Lines: 95 % intervals, paired by speaker, each for itself. Filled points: the verdict is better or worse, "
+        "Lines: 95 % intervals, paired by speaker, not corrected. Filled points: the verdict is better or worse, "
         "after the correction for their number; hollow points: no difference is shown."
         if any(c.interval for c in found)
         else "Too few speakers for intervals: no difference is shown."
