@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from toolkit.contracts import Seq
 from toolkit.corpus.targets import Target
 from toolkit.data.batches import EpochBatches
-from toolkit.data.rank_batches import RowShares
+from toolkit.data.rank_batches import RankBatches
 from toolkit.data.seeding import seed_all
 from toolkit.data.segments import Batch
 from toolkit.model.system import System, build_system
@@ -146,7 +146,7 @@ def _brain(recipe: Recipe, folder: Path) -> SystemBrain:
         train_step.system,
         train_step.objective,
         training=recipe.training,
-        sampler=RowShares(EpochBatches(classes, batch_size=rows, seed=1), {"label": classes}, rank=0, ranks=1),
+        sampler=RankBatches(EpochBatches(classes, batch_size=rows, seed=1), {"label": classes}, rank=0, ranks=1),
         history=History(("valid",), Target("label", recipe.labels), patience=None, min_epochs=0),
         checkpointer=AtomicCheckpointer(folder),
         seed=1,

@@ -36,6 +36,18 @@ def test_an_evaluation_has_every_segment_once_from_short_to_long(recipe):
     assert widths == sorted(widths)
 
 
+@pytest.mark.parametrize("options", [(), ("--training.batch_seconds=1",)])
+def test_every_batch_of_an_evaluation_is_read_by_one_rank(recipe, monkeypatch, options):
+    data = run_data(recipe, "--training.batch_size=3", *options)
+    whole = [batch.utterances.tolist() for batch in data.loader(data.evaluation)]
+    monkeypatch.setattr("toolkit.training.run_data.ranks", lambda: 2)
+    read = []
+    for rank in (0, 1):
+        monkeypatch.setattr("toolkit.training.run_data.rank", lambda rank=rank: rank)
+        read.append([batch.utterances.tolist() for batch in data.loader(data.evaluation)])
+    assert read == [whole[0::2], whole[1::2]] and len(whole) > 2
+
+
 def test_an_utterance_that_is_longer_than_a_batch_is_named(recipe):
     data = run_data(recipe, "--training.batch_seconds=0.3")
     with pytest.raises(RecipeError, match=r"batch_seconds is 0\.3, and a segment of .*3\.wav takes 0\.40 s: give"):

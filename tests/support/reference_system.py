@@ -7,7 +7,7 @@ import torch
 from toolkit.contracts import Seq
 from toolkit.corpus.targets import Target
 from toolkit.data.batches import EpochBatches
-from toolkit.data.rank_batches import RowShares
+from toolkit.data.rank_batches import RankBatches
 from toolkit.data.seeding import seed_all
 from toolkit.data.segments import Batch
 from toolkit.model.system import build_system
@@ -57,7 +57,7 @@ def reference_brain(folder: Path, *overrides: str) -> SystemBrain:
         train_step.system,
         train_step.objective,
         training=recipe.training,
-        sampler=RowShares(batches, {"label": classes}, rank=0, ranks=1),
+        sampler=RankBatches(batches, {"label": classes}, rank=0, ranks=1),
         history=History(("valid",), Target("label", recipe.labels), patience=None, min_epochs=0),
         checkpointer=AtomicCheckpointer(folder),
         seed=1,

@@ -1,15 +1,7 @@
-"""Which rows and batches are whose, where several ranks train together.
+"""Training batches of one of several ranks: a recipe's batch is the batch of all, and each takes every n-th row of it."""
 
-A recipe's batch is the batch of all ranks: each takes every n-th row of it. An evaluation's batches stay whole: each
-rank takes every n-th one.
-
->>> list(BatchShares([[0, 1], [2, 3], [4]], rank=0, ranks=2))
-[[0, 1], [4]]
-"""
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import islice
 
 from torch import Tensor
 from torch.utils.data import Sampler
@@ -19,11 +11,11 @@ from toolkit.data.batches import EpochBatches
 from toolkit.data.segments import Batch
 
 
-class RowShares(Sampler[list[int]]):
+class RankBatches(Sampler[list[int]]):
     """One rank's rows of every training batch.
 
-    A batch with fewer rows than ranks has none for some; these get its first row, which is somebody else's, as a spare
-    that has to count nowhere: a rank without a row could not take part in the step.
+    A rank takes part in every step. Where a batch has no row for it, it gets the first row, which is another rank's, as
+    a spare that must not count.
 
     Args:
         batches: of all ranks.
@@ -42,7 +34,7 @@ class RowShares(Sampler[list[int]]):
         self.batches.set_epoch(epoch)
 
     def whole(self, step: int) -> dict[str, Tensor]:
-        """The targets of all rows of the epoch's batch `step`, from 1, whosever they are: name -> [rows]."""
+        """The targets of all rows of the epoch's batch `step`, from 1: name -> [rows]."""
         return {name: classes[self._given[step]] for name, classes in self.targets.items()}
 
     def has_rows(self, step: int) -> bool:
@@ -58,25 +50,6 @@ class RowShares(Sampler[list[int]]):
         for step, batch in enumerate(self.batches, start=first):
             self._given[step] = batch
             yield batch[self.rank :: self.ranks] or batch[:1]
-
-
-class BatchShares(Sampler[list[int]]):
-    """One rank's batches of an evaluation.
-
-    Args:
-        batches: of all ranks.
-        rank: whose batches.
-        ranks: their number.
-    """
-
-    def __init__(self, batches: Sequence[list[int]], *, rank: int, ranks: int):
-        self.batches, self.rank, self.ranks = batches, rank, ranks
-
-    def __len__(self) -> int:
-        return len(range(self.rank, len(self.batches), self.ranks))
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return islice(iter(self.batches), self.rank, None, self.ranks)
 
 
 def unlabelled(batch: Batch) -> Batch:

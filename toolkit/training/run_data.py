@@ -11,7 +11,7 @@ from toolkit.corpus.targets import LABEL
 from toolkit.data.batches import REACH, EpochBatches, LengthBatches
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.loaders import SegmentLoader
-from toolkit.data.rank_batches import BatchShares, RowShares
+from toolkit.data.rank_batches import RankBatches
 from toolkit.data.segments import SegmentSet
 from toolkit.distributed import rank, ranks
 from toolkit.errors import RecipeError
@@ -63,7 +63,7 @@ class RunData:
             found |= {f"{part}_{metric}": value for metric, value in metrics.items()}
         return found
 
-    def training_batches(self) -> RowShares:
+    def training_batches(self) -> RankBatches:
         """The batch sampler of the training part: this rank's rows of each batch."""
         training = self.recipe.training
         batches = EpochBatches(
@@ -74,12 +74,12 @@ class RunData:
             by_length=self._by_length(self.train),
         )
         targets = {name: self.train.segment_targets(name) for name in self.train.targets}
-        return RowShares(batches, targets, rank=rank(), ranks=ranks())
+        return RankBatches(batches, targets, rank=rank(), ranks=ranks())
 
     def loader(
-        self, segments: SegmentSet, batches: RowShares | None = None, *, cache: FeatureCache | None = None
+        self, segments: SegmentSet, batches: RankBatches | None = None, *, cache: FeatureCache | None = None
     ) -> SegmentLoader:
-        """A loader over segments; without a batch sampler, this rank's batches in order or from short to long.
+        """A loader over segments; without a batch sampler, every n-th batch of n ranks, in order or from short to long.
 
         Args: cache: asked for their features; None leaves the front ends to the system.
         """
@@ -87,7 +87,7 @@ class RunData:
         if batches is None:
             by_length = self._by_length(segments, reach=1.0)
             in_order = BatchSampler(SequentialSampler(segments), training.batch_size, drop_last=False)
-            batches = BatchShares(by_length.in_order() if by_length else in_order, rank=rank(), ranks=ranks())
+            batches = list(by_length.in_order() if by_length else in_order)[rank() :: ranks()]
         return SegmentLoader(
             segments,
             cache,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.corpus.targets import Target
-from toolkit.data.rank_batches import RowShares, unlabelled
+from toolkit.data.rank_batches import RankBatches, unlabelled
 from toolkit.data.seeding import seed_all
 from toolkit.data.segments import Batch
 from toolkit.distributed import average_statistics, from_first, rank, ranks
@@ -74,7 +74,7 @@ class SystemBrain(sb.Brain):
         objective: Objective,
         *,
         training: TrainingSpec,
-        sampler: RowShares,
+        sampler: RankBatches,
         history: History,
         checkpointer: AtomicCheckpointer,
         seed: int,
