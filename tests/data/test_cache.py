@@ -170,7 +170,7 @@ def test_lengths_beyond_the_features_are_refused(recipe):
             return Seq(found.values, found.lengths + 1)
 
     wave = Seq(torch.zeros(1, 400), torch.tensor([400]))
-    with pytest.raises(ShapeError, match=r"Level 'x': features have \d+ frames, and their lengths say \d+: mend"):
+    with pytest.raises(ShapeError, match=r"Level 'x': features have \d+ frames, and their lengths say \d+: fix"):
         rows_of(lambda wave: {"x": Long().features(wave)}, wave, level="x", precision="fp32")
 
 

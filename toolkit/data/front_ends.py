@@ -62,7 +62,7 @@ def rows_of(front_end: Callable[[Seq], Mapping[str, Seq]], wave: Seq, *, level: 
         if seq.lengths.max() > seq.values.shape[1]:
             raise ShapeError(
                 f"Level {level!r}: features have {seq.values.shape[1]} frames, and their lengths say "
-                f"{int(seq.lengths.max())}: mend the plugin; `toolkit check-plugin` shows with which input."
+                f"{int(seq.lengths.max())}: fix the plugin; `toolkit check-plugin` shows with which input."
             )
         values = seq.values.to(DTYPES[precision]).cpu()
         rows += [row[:length].clone() for row, length in zip(values, seq.lengths.tolist(), strict=True)]
@@ -94,7 +94,7 @@ def front_end_description(
     except (TypeError, ValueError) as error:
         raise CacheError(
             f"Level {level!r}: front_end_args cannot be written as JSON ({error}), so its features cannot be kept: "
-            "mend the plugin, or give --training.feature_cache_mb 0."
+            "fix the plugin, or give --training.feature_cache_mb 0."
         ) from error
     return {
         "format": FORMAT,

@@ -1,4 +1,4 @@
-"""Training batches of one of several ranks: a recipe's batch is the batch of all, and each takes every n-th row of it."""
+"""Training batches of one of several ranks: a recipe's batch is that of all ranks, each takes every n-th row of it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace

@@ -127,7 +127,7 @@ def _read(path: Path, given: str) -> dict[str, Tensor]:
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
-            f"weights: {path} is no readable state dict (.pth or .safetensors): {reason}; replace it"
+            f"weights: {path} is not a readable state dict (.pth or .safetensors): {reason}; replace it"
         ) from error
 
 

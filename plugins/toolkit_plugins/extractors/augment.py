@@ -13,13 +13,11 @@ class Augment(nn.Module):
     Draws come from torch's global generator of the features' device, so that torch.manual_seed decides them.
 
     Args:
-        time_masks: how many stretches of frames are masked.
-        time_mask_frames: longest of them; no stretch is longer than half of a row's real frames.
-        channel_masks: how many bands of neighbouring channels are masked.
-        channel_mask_size: widest of them, in channels.
+        time: how many stretches of frames are masked, and the longest of them, never more than half of a row's
+            real frames.
+        channels: how many bands of neighbouring channels are masked, and the widest of them.
         noise: standard deviation of what is added to every value.
-        time_shift: farthest that a row is moved forth or back, as a part of its real frames; what leaves at one end
-            comes in at the other.
+        time_shift: largest circular shift in time, as a fraction of a row's real frames.
         fill: what masked values become.
 
     Source: Park et al., SpecAugment: A Simple Data Augmentation Method for Automatic Speech Recognition,
@@ -29,23 +27,18 @@ class Augment(nn.Module):
     def __init__(
         self,
         *,
-        time_masks: int = 0,
-        time_mask_frames: int = 0,
-        channel_masks: int = 0,
-        channel_mask_size: int = 0,
+        time: tuple[int, int] = (0, 0),
+        channels: tuple[int, int] = (0, 0),
         noise: float = 0.0,
         time_shift: float = 0.0,
         fill: float = 0.0,
     ):
         super().__init__()
-        at_least(0, time_masks=time_masks, time_mask_frames=time_mask_frames)
-        at_least(0, channel_masks=channel_masks, channel_mask_size=channel_mask_size, noise=noise)
+        at_least(0, time_masks=time[0], time_mask_frames=time[1], noise=noise)
+        at_least(0, channel_masks=channels[0], channel_mask_size=channels[1])
         fraction(time_shift=time_shift)
-        self.time_shift = time_shift
-        self.time = (time_masks, time_mask_frames)
-        self.channel = (channel_masks, channel_mask_size)
-        self.noise = noise
-        self.fill = fill
+        self.time, self.channels = time, channels
+        self.noise, self.time_shift, self.fill = noise, time_shift, fill
 
     def forward(self, features: Seq) -> Seq:
         """[batch, time, channels] -> the same shape; in eval() mode the very same object."""
@@ -60,9 +53,9 @@ class Augment(nn.Module):
         if all(self.time):
             masks = random_masks(steps, lengths, *self.time, longest=0.5)  # [batch, time]
             values = values.masked_fill(masks[:, :, None], self.fill)
-        if all(self.channel):
+        if all(self.channels):
             sizes = torch.full_like(lengths, channels)
-            masks = random_masks(channels, sizes, *self.channel)  # [batch, channels]
+            masks = random_masks(channels, sizes, *self.channels)  # [batch, channels]
             values = values.masked_fill(masks[:, None, :], self.fill)
         return Seq(values, lengths, full=features.full)
 

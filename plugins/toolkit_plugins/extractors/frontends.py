@@ -236,7 +236,7 @@ def _floored_db(power: Tensor, top: Tensor) -> Tensor:
 
 
 def _relative_db(power: Tensor, top: Tensor) -> Tensor:
-    """The same less that of `top`: from -80 to 0; -80 where `top` is no sound at all."""
+    """The same less that of `top`: from -80 to 0; -80 where `top` is silence."""
     top_db = 10.0 * torch.log10(top.clamp_min(SMALLEST_POWER))
     top_db = top_db.masked_fill(top <= SMALLEST_POWER, math.inf)
     return power.clamp_min(SMALLEST_POWER).log10_().mul_(10.0).sub_(top_db).clamp_min_(FLOOR_DB)

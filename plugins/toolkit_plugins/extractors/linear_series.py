@@ -113,7 +113,7 @@ class NLinear(Extractor):
         channel_masks: in training, how many bands of neighbouring channels are masked.
         channel_mask_size: widest of them.
         noise: in training, deviation of Gaussian noise on the normalised series.
-        time_shift: in training, farthest that a segment is moved forth or back, as a part of it; its ends are joined.
+        time_shift: in training, the largest circular shift in time, as a fraction of the segment.
 
     Raises:
         ValueError: for a value out of range.
@@ -170,14 +170,8 @@ class NLinear(Extractor):
         self.steps = steps
         self.fits = normalize == "standardize"
         self.scaler = Standardize(self.series.channels) if self.fits else None
-        self.augment = Augment(
-            time_masks=time_masks,
-            time_mask_frames=time_mask_frames,
-            channel_masks=channel_masks,
-            channel_mask_size=channel_mask_size,
-            noise=noise,
-            time_shift=time_shift,
-        )
+        time, bands = (time_masks, time_mask_frames), (channel_masks, channel_mask_size)
+        self.augment = Augment(time=time, channels=bands, noise=noise, time_shift=time_shift)
         one_each = self.series.channels if individual else None
         self.linear = nn.ModuleList(TimeMap(self.series.frames, steps, one_each) for _ in range(self.maps))
         self.projection = nn.Sequential(nn.Dropout(dropout))

@@ -44,7 +44,7 @@ class Mfcc(Extractor):
         coefficient_masks: in training, how many bands of coefficients are masked.
         coefficient_mask_size: widest of them.
         noise: in training, deviation of Gaussian noise on the normalised coefficients.
-        time_shift: in training, farthest that a segment is moved forth or back, as a part of it; its ends are joined.
+        time_shift: in training, the largest circular shift in time, as a fraction of the segment.
 
     Raises:
         ValueError: for a value out of range.
@@ -97,31 +97,15 @@ class Mfcc(Extractor):
         self.hop = hop
         self.deltas = deltas
         self.normalize = normalize
-        self.settings = {
-            "sample_rate": sample_rate,
-            "n_mfcc": n_mfcc,
-            "n_fft": n_fft,
-            "hop": hop,
-            "n_mels": n_mels,
-            "preemphasis": preemphasis,
-        }
-        self.front_end_args = {
-            "front_end": "mfcc",
-            "version": frontends.VERSION,
-            "deltas": deltas,
-            **self.settings,
-        }
+        self.settings = {"sample_rate": sample_rate, "n_mfcc": n_mfcc, "n_fft": n_fft, "hop": hop, "n_mels": n_mels}
+        self.settings["preemphasis"] = preemphasis
+        version = {"front_end": "mfcc", "version": frontends.VERSION}
+        self.front_end_args = {**version, "deltas": deltas, **self.settings}
         self.fits = normalize == "standardize"
         channels = n_mfcc * (3 if deltas else 1)
         self.scaler = Standardize(channels) if self.fits else None
-        self.augment = Augment(
-            time_masks=time_masks,
-            time_mask_frames=time_mask_frames,
-            channel_masks=coefficient_masks,
-            channel_mask_size=coefficient_mask_size,
-            noise=noise,
-            time_shift=time_shift,
-        )
+        time, bands = (time_masks, time_mask_frames), (coefficient_masks, coefficient_mask_size)
+        self.augment = Augment(time=time, channels=bands, noise=noise, time_shift=time_shift)
         self.convolutions = MaskedConvolutions(
             channels,
             convolutions,

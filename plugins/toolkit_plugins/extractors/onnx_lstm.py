@@ -23,8 +23,8 @@ def onnx_lstm(layers: Iterable[nn.LSTM], frames: Seq) -> Seq:
     x = frames.zeroed().values.transpose(0, 1)  # [time, batch, channels]
     lengths = frames.lengths.to(torch.int32)
     for layer in layers:
-        forth, back = layer.all_weights
-        inputs, hidden, *biases = (torch.stack([_gates(a), _gates(b)]) for a, b in zip(forth, back, strict=True))
+        forward, backward = layer.all_weights
+        inputs, hidden, *biases = (torch.stack([_gates(a), _gates(b)]) for a, b in zip(forward, backward, strict=True))
         y = torch.onnx.ops.symbolic(
             "LSTM",
             (x, inputs, hidden, torch.cat(biases, dim=1), lengths),

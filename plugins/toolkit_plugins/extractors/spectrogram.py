@@ -42,10 +42,10 @@ class Spectrogram(Extractor):
         frequency_masks: in training, how many bands of bins are masked.
         frequency_mask_bins: widest of them.
         noise: in training, deviation of Gaussian noise on the scaled spectrogram.
-        time_shift: in training, farthest that a segment is moved forth or back, as a part of it; its ends are joined.
+        time_shift: in training, the largest circular shift in time, as a fraction of the segment.
 
     Raises:
-        ValueError: for a value out of range, or weights that are no AlexNet's.
+        ValueError: for a value out of range, or weights of another network.
 
     Source: Zou et al., Speech Emotion Recognition with Co-Attention Based Multi-Level Acoustic Information,
         ICASSP 2022; Krizhevsky, One weird trick for parallelizing convolutional neural networks, 2014.
@@ -95,29 +95,13 @@ class Spectrogram(Extractor):
         self.image_size = tuple(image_size)
         self.frames = pool[1]
         self.freeze = freeze
-        self.settings = {
-            "n_fft": n_fft,
-            "window": window,
-            "hop": hop,
-            "bins": bins,
-            "preemphasis": preemphasis,
-        }
-        self.front_end_args = {
-            "front_end": "log_spectrogram",
-            "version": frontends.VERSION,
-            "segment_samples": segment_samples,
-            **self.settings,
-        }
+        self.settings = {"n_fft": n_fft, "window": window, "hop": hop, "bins": bins, "preemphasis": preemphasis}
+        version = {"front_end": "log_spectrogram", "version": frontends.VERSION}
+        self.front_end_args = {**version, "segment_samples": segment_samples, **self.settings}
         self.spectrogram_frames = frontends.frame_count(segment_samples, hop=hop)
         self.scaler = MinMax(bins, low=frontends.FLOOR_DB, high=0.0)
-        self.augment = Augment(
-            time_masks=time_masks,
-            time_mask_frames=time_mask_frames,
-            channel_masks=frequency_masks,
-            channel_mask_size=frequency_mask_bins,
-            noise=noise,
-            time_shift=time_shift,
-        )
+        time, bands = (time_masks, time_mask_frames), (frequency_masks, frequency_mask_bins)
+        self.augment = Augment(time=time, channels=bands, noise=noise, time_shift=time_shift)
         self.backbone, self.pretrained = alexnet.build(weights, normalization=normalization)
         self.random_backbone = weights == "imagenet" and self.pretrained is None
         self.backbone.requires_grad_(not freeze)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from toolkit.errors import PluginError, RecipeError, did_you_mean
+from toolkit.errors import PluginError, RecipeError, did_you_mean, one_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -106,7 +106,7 @@ def find_folder(source: str, revision: str | None = None) -> Path:
         return _checked(folder, source)
     if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source):
         raise RecipeError(
-            f"source {source!r} is no folder here and no hub name like 'facebook/wav2vec2-base-960h' "
+            f"source {source!r} is neither a folder here nor a hub name like 'facebook/wav2vec2-base-960h' "
             "(source: random needs no weights)"
         )
     cached = _cached(source, revision)
@@ -155,10 +155,10 @@ def _download(source: str, revision: str | None) -> Path:
             if any((folder / name).is_file() for name in WEIGHTS):
                 break
     except HfHubHTTPError as error:
-        raise PluginError(f"the hub refuses {source!r}: {_line(error)}; check the name, or {remedy}") from error
+        raise PluginError(f"the hub refuses {source!r}: {one_line(error)}; check the name, or {remedy}") from error
     except Exception as error:  # the hub's client passes on whatever its HTTP library raises
         raise PluginError(
-            f"{source!r} is not in the hub's local cache and cannot be fetched ({_line(error)}); {remedy}"
+            f"{source!r} is not in the hub's local cache and cannot be fetched ({one_line(error)}); {remedy}"
         ) from error
     return _checked(folder, source)
 
@@ -171,7 +171,7 @@ def _read_json(path: Path, source: str) -> dict | None:
         if not isinstance(content, dict):
             raise ValueError("no JSON object")
     except ValueError as error:
-        raise PluginError(f"{path.name} of {source} cannot be read: {_line(error)}") from error
+        raise PluginError(f"{path.name} of {source} cannot be read: {one_line(error)}") from error
     return content
 
 
@@ -201,7 +201,7 @@ def _pretrained(folder: Path, source: str, config: Mapping[str, Any]) -> nn.Modu
             )
     except Exception as error:  # truncated files raise what safetensors, zipfile, pickle or json please
         raise PluginError(
-            f"the weights of {source} cannot be read, the file may be truncated: {_line(error)}"
+            f"the weights of {source} cannot be read, the file may be truncated: {one_line(error)}"
         ) from error
     wrong = sorted(str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"])
     if wrong:
@@ -234,7 +234,7 @@ def _configured(
     try:
         settings = AutoConfig.for_model(model_type, **values)
     except Exception as error:
-        raise RecipeError(f"config of {source or model_type} cannot be used: {_line(error)}") from error
+        raise RecipeError(f"config of {source or model_type} cannot be used: {one_line(error)}") from error
     if getattr(settings, "conv_pos_batch_norm", False):
         raise RecipeError(f"{source or 'config'}: conv_pos_batch_norm mixes rows of a batch and is not supported")
     return settings
@@ -258,11 +258,6 @@ def _quiet_transformers():
         hf_logging.set_verbosity(level)
         if bar:
             hf_logging.enable_progress_bar()
-
-
-def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return (text[:200] + " ...") if len(text) > 200 else text or type(error).__name__
 
 
 def _some(names: list[str]) -> str:

@@ -11,7 +11,7 @@ def ones(*lengths: int, steps: int = 20, channels: int = 8) -> Seq:
 
 def test_nothing_is_masked_outside_training():
     frames = ones(20, 12)
-    augment = Augment(time_masks=2, time_mask_frames=5, channel_masks=2, channel_mask_size=3, noise=1.0, time_shift=0.5)
+    augment = Augment(time=(2, 5), channels=(2, 3), noise=1.0, time_shift=0.5)
     assert augment.eval()(frames) is frames
 
 
@@ -23,9 +23,7 @@ def test_defaults_change_nothing_in_training_and_draw_nothing():
 
 
 def test_the_seed_decides_and_rows_differ():
-    augment = Augment(
-        time_masks=2, time_mask_frames=6, channel_masks=1, channel_mask_size=4, noise=0.1, time_shift=0.1
-    ).train()
+    augment = Augment(time=(2, 6), channels=(1, 4), noise=0.1, time_shift=0.1).train()
     torch.manual_seed(1)
     first = augment(ones(20, 20)).values
     torch.manual_seed(1)
@@ -36,17 +34,17 @@ def test_the_seed_decides_and_rows_differ():
 
 def test_time_masks_hide_whole_frames_and_channel_masks_whole_channels():
     torch.manual_seed(0)
-    hidden = Augment(time_masks=1, time_mask_frames=9).train()(ones(*[20] * 50)).values == 0
+    hidden = Augment(time=(1, 9)).train()(ones(*[20] * 50)).values == 0
     assert bool((hidden.all(dim=2) == hidden.any(dim=2)).all())
     assert int(hidden.any(dim=2).sum(dim=1).max()) == 9
-    hidden = Augment(channel_masks=1, channel_mask_size=3).train()(ones(*[20] * 50)).values == 0
+    hidden = Augment(channels=(1, 3)).train()(ones(*[20] * 50)).values == 0
     assert bool((hidden.all(dim=1) == hidden.any(dim=1)).all())
     assert int(hidden.any(dim=1).sum(dim=1).max()) == 3
 
 
 def test_masked_values_become_the_fill():
     torch.manual_seed(0)
-    out = Augment(time_masks=1, time_mask_frames=9, fill=-80.0).train()(ones(*[20] * 9)).values
+    out = Augment(time=(1, 9), fill=-80.0).train()(ones(*[20] * 9)).values
     assert set(out.unique().tolist()) == {-80.0, 1.0}
 
 
@@ -90,7 +88,16 @@ def test_a_shift_rolls_the_real_frames_of_each_row_and_no_farther_than_asked():
     assert found == {10: {-3, -2, -1, 0, 1, 2, 3}, 6: {-2, -1, 0, 1, 2}}
 
 
-@pytest.mark.parametrize("name", ["time_masks", "time_mask_frames", "channel_masks", "channel_mask_size", "noise"])
-def test_negative_numbers_are_refused_by_name(name):
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("time_masks", {"time": (-1, 1)}),
+        ("time_mask_frames", {"time": (1, -1)}),
+        ("channel_masks", {"channels": (-1, 1)}),
+        ("channel_mask_size", {"channels": (1, -1)}),
+        ("noise", {"noise": -1}),
+    ],
+)
+def test_negative_numbers_are_refused_by_name(name, settings):
     with pytest.raises(ValueError, match=f"{name} is -1; it has to be at least 0"):
-        Augment(**{name: -1})
+        Augment(**settings)
