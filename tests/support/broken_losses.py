@@ -131,7 +131,7 @@ LOSSES = {
     "value_is_a_finite_scalar": [RowLosses, DividesByCount],
     "gradients_reach_what_is_trained": [DetachedLoss],
     "value_is_the_mean_over_rows": [Sums],
-    "denominator_joins_shares": [WeightedMean],
+    "denominator_joins_parts": [WeightedMean],
     "skipped_step_leaves_no_trace": [MovesInAnyCase, MultipliesByTaken, KeepsSkippedRows],
     "evaluation_leaves_no_trace": [LearnsInEvaluation],
     "state_survives_safetensors": [CentreIsNoState],

@@ -13,15 +13,14 @@ from toolkit.plugins.kinds import KINDS
 from toolkit.testing.case import Violation, plugin_class, require
 from toolkit.testing.extractor_case import ExtractorCase
 from toolkit.testing.front_end_args import args_as_json
-from toolkit.testing.modules import ModuleCase
-from toolkit.testing.tensors import copy_state, require_equal
+from toolkit.testing.tensors import copy_state, require_equal, require_same
 
 
 def state_survives_safetensors(case: ExtractorCase) -> None:
     """A new extractor that loads the state gives the same output; what `fit` found is in the state."""
-    ModuleCase.state_survives_safetensors(case)
-    one, other = case.build(), case.empty()
-    copy_state(one, other)
+    one, other = case.restored()
+    (wave,) = case.inputs(one)
+    require_same(case.outputs(other, wave), case.outputs(one, wave), 0, "after loading the state")
     require(
         dict(other.front_end_args) == dict(one.front_end_args),
         f"front_end_args after loading the state are {other.front_end_args}, not {one.front_end_args}",

@@ -91,20 +91,20 @@ class LossCase(ModuleCase):
         require_equal(other, value, self.tolerance, "rows in another order")
 
     @contract
-    def denominator_joins_shares(self) -> None:
-        """The values of two shares of a batch, weighted by their `denominator`, are the value of the batch."""
+    def denominator_joins_parts(self) -> None:
+        """The values of two parts of a batch, weighted by their `denominator`, are the value of the batch."""
         loss = self.build().eval()
         inputs, targets = self.inputs(loss)
         some, others = slice(0, ROWS // 3), slice(ROWS // 3, None)
-        shares = [(inputs[part], targets[part]) for part in (some, others)]
-        values = torch.stack([loss(*share).detach() for share in shares])
-        own = [loss.denominator(share[1]) for share in shares]
+        parts = [(inputs[some], targets[some]), (inputs[others], targets[others])]
+        values = torch.stack([loss(*part).detach() for part in parts])
+        own = [loss.denominator(part[1]) for part in parts]
         whole = loss(inputs, targets).detach()
         if any(denominator is None for denominator in own):
             joined = values.sum()
         else:
             joined = (values * torch.stack(own)).sum() / loss.denominator(targets)
-        require_equal(joined, whole, self.tolerance, f"two shares give {float(joined)}, the batch {float(whole)}")
+        require_equal(joined, whole, self.tolerance, f"two parts give {float(joined)}, the batch {float(whole)}")
 
     @contract
     def skipped_step_leaves_no_trace(self) -> None:

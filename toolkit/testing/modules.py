@@ -94,11 +94,16 @@ class ModuleCase(Case):
                         "train(): override train() and put what is frozen back into eval()",
                     )
 
+    def restored(self) -> tuple[nn.Module, nn.Module]:
+        """A module, and a new one that loaded its state."""
+        one, other = self.build(), self.empty()
+        copy_state(one, other)
+        return one, other
+
     @contract
     def state_survives_safetensors(self) -> None:
         """A new plugin that loads the state gives the same output; what `fit` found is in the state."""
-        one, other = self.build(), self.empty()
-        copy_state(one, other)
+        one, other = self.restored()
         inputs = self.inputs(one)
         require_same(self.outputs(other, *inputs), self.outputs(one, *inputs), 0, "after loading the state")
 

@@ -36,7 +36,7 @@ class Analysis:
         if sample_rate % 100:
             raise ValueError(
                 f"audio.sample_rate is {sample_rate}; openSMILE's hop of 10 ms wants a whole number of samples, "
-                "so a multiple of 100, such as 16000"
+                "so a multiple of 100, for example 16000"
             )
         self.level, self.sample_rate = level, sample_rate
         self.hop = round(HOP_S * sample_rate)

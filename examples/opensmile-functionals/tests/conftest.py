@@ -5,7 +5,7 @@ import soundfile
 
 @pytest.fixture
 def actors(tmp_path, monkeypatch):
-    """RAVDESS's folders and names, a second of noise in every file; a feature cache that is nobody's."""
+    """RAVDESS's folders and names, a second of noise in every file; a feature cache of its own."""
     monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path / "cache"))
     rng = np.random.default_rng(0)
     for actor in range(1, 25):

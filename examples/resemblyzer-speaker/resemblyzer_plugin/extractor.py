@@ -14,12 +14,12 @@ from toolkit.contracts import Extractor, Seq
 class Resemblyzer(Extractor):
     """The speaker encoder of resemblyzer, frozen: embeddings of windows of 1.6 s, or states of a layer.
 
-    It was trained to tell speakers apart, so its embeddings hold who speaks, and its lower layers more of how. Nothing
+    It was trained to tell speakers apart, so its embeddings encode who speaks, its lower layers more of how. Nothing
     in it is trained here: `features` is all of it, computed once and kept. A row does not depend on its padding.
 
     Args:
         output: embeddings (of windows, as resemblyzer gives them) or states (of `layer`, after each frame of 10 ms).
-        layer: of the three, from below, where the states are taken.
+        layer: which of the three, from below, gives the states.
         step: frames from one window to the next (resemblyzer: 77), or from one state that is kept to the next.
         raise_level: bring segments quieter than -30 dB of full scale to that level first, as in its training.
 

@@ -1,4 +1,4 @@
-"""What the speaker encoder hears: mel power of frames of 25 ms, every 10 ms; and its windows of 1.6 s.
+"""The input of the speaker encoder: mel power of frames of 25 ms, every 10 ms; and its windows of 1.6 s.
 
 The encoder was trained on librosa's mel spectrograms (power, not decibels) of audio at 16 kHz whose level is at least
 -30 dB of full scale.
@@ -18,7 +18,7 @@ LEVEL_DB = -30.0
 
 
 def frame_count(samples: int) -> int:
-    """Frames of so many samples, the first centred at sample 0.
+    """Frames of one length, the first centred at sample 0.
 
     >>> frame_count(1), frame_count(160), frame_count(48_000)
     (1, 2, 301)

@@ -64,7 +64,7 @@ class SpeakerNetwork(nn.Module):
         self.requires_grad_(False)
 
     def states(self, mels: Tensor, layers: int = LAYERS) -> Tensor:
-        """What a layer says after each frame; later frames change nothing.
+        """A layer's output after each frame; later frames change nothing.
 
         Args: mels [batch, time, 40]; layers: how many to go up.
         Returns: [batch, time, 256].

@@ -27,7 +27,7 @@ def speech(seconds, *, level=0.1, seed=0):
 
 @pytest.fixture(scope="module")
 def encoder():
-    """resemblyzer's own encoder; a module without content takes the place of webrtcvad, which it does not use here."""
+    """resemblyzer's own encoder; an empty module replaces webrtcvad, which it does not use here."""
     with pytest.MonkeyPatch.context() as patch, pytest.warns(DeprecationWarning):
         patch.setitem(sys.modules, "webrtcvad", ModuleType("webrtcvad"))
         import resemblyzer
