@@ -37,4 +37,10 @@ def toolkit_register() -> list[PluginSpec]:
             target="toolkit_plugins.extractors.wav2vec2:Wav2Vec2",
             summary="wav2vec 2.0, HuBERT or WavLM: fine-tuned, frozen or top layers",
         ),
+        PluginSpec(
+            kind="extractor",
+            name="whisper",
+            target="toolkit_plugins.extractors.whisper:Whisper",
+            summary="Whisper's encoder: fine-tuned, frozen or top layers",
+        ),
     ]

@@ -68,7 +68,7 @@ def load(source: str, *, architecture: str, config: Mapping[str, Any], revision:
     if source == "random":
         return LoadedWeights(_random(architecture, config), pretrained=None)
     folder = find_folder(source, revision)
-    settings = _read_json(folder / "preprocessor_config.json", source) or {}
+    settings = read_json(folder / "preprocessor_config.json", source) or {}
     return LoadedWeights(
         _pretrained(folder, source, config),
         pretrained=source if revision is None else f"{source}@{revision}",
@@ -163,7 +163,8 @@ def _download(source: str, revision: str | None) -> Path:
     return _checked(folder, source)
 
 
-def _read_json(path: Path, source: str) -> dict | None:
+def read_json(path: Path, source: str) -> dict | None:
+    """The object in a JSON file of a checkpoint; None where there is no such file."""
     if not path.is_file():
         return None
     try:
@@ -184,7 +185,7 @@ def _random(architecture: str, config: Mapping[str, Any]) -> nn.Module:
 def _pretrained(folder: Path, source: str, config: Mapping[str, Any]) -> nn.Module:
     from transformers import AutoModel
 
-    stored = _read_json(folder / "config.json", source) or {}
+    stored = read_json(folder / "config.json", source) or {}
     settings = _configured(stored.get("model_type"), stored, config, source)
     try:
         with _quiet_transformers():

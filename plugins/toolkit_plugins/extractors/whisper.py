@@ -1,0 +1,200 @@
+"""Whisper's encoder as a level: frozen, fine-tuned, or frozen but for the top layers."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from toolkit.contracts import Extractor, Seq
+from toolkit_plugins.extractors import whisper_steps as steps
+from toolkit_plugins.extractors.checks import fraction, one_of
+from toolkit_plugins.extractors.wav2vec2_weights import fingerprint
+from toolkit_plugins.extractors.whisper_weights import encoder_settings, load
+
+
+class Whisper(Extractor):
+    """Frames of Whisper's encoder: one for each 20 ms. The decoder is never loaded.
+
+    Positions and attention are cut to the real length and half a second of silence, so that a short segment costs
+    little; an input of 30 s gives what transformers' encoder gives. Segments of more than 30 s are refused. What is
+    frozen from below (`tune`) belongs to `features`, which can be computed once.
+
+    Args:
+        source: a hub name such as openai/whisper-tiny.en or openai/whisper-large-v3, a folder as written by
+            save_pretrained() (the whole model or the encoder alone), or "random" for random weights.
+        config: values that replace those of the checkpoint's config.json (or, for a random model, of transformers'
+            defaults), by transformers' names, such as {encoder_layers: 2}.
+        revision: branch, tag or commit on the hub; null is the main branch.
+        tune: "all" layers are trained, none ("frozen"), or the `top` ones.
+        top_layers: how many transformer layers `tune: top` trains.
+        layer: what comes out: the "last" layer after its normalisation, the output of one layer by its number (1 is
+            the first), a "weighted" sum of all, the softmax weights learned, or "all" side by side.
+        dropout: of hidden states and attention, where trained.
+        gradient_checkpointing: recompute activations in the backward pass: less memory, a third more time.
+        sample_rate: of the waveforms, in Hz; Whisper takes 16,000.
+        segment_samples: longest segment, in samples.
+
+    Raises:
+        ValueError: if an argument is out of range or does not go with another.
+        RecipeError: if `source` or `config` cannot be used.
+        PluginError: if the weights cannot be found or read.
+
+    Source: Radford et al., "Robust speech recognition via large-scale weak supervision", 2022, arXiv 2212.04356;
+        weighted sum as in SUPERB (Yang et al., 2021).
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str = "openai/whisper-tiny.en",
+        config: dict | None = None,
+        revision: str | None = None,
+        tune: Literal["all", "frozen", "top"] = "frozen",
+        top_layers: int = 0,
+        layer: Literal["last", "weighted", "all"] | int = "all",
+        dropout: float = 0.0,
+        gradient_checkpointing: bool = False,
+        sample_rate: int = 16_000,
+        segment_samples: int = 48_000,
+    ):
+        super().__init__()
+        one_of(("all", "frozen", "top"), tune=tune)
+        fraction(dropout=dropout)
+        if sample_rate != steps.RATE:
+            raise ValueError(f"Whisper takes audio at {steps.RATE} Hz; audio.sample_rate is {sample_rate}")
+        if segment_samples > steps.LONGEST:
+            seconds = segment_samples / steps.RATE
+            raise ValueError(f"Whisper takes 30 s at most; segments have {seconds:g} s: set audio.segment_seconds: 30")
+        loaded = load(source, config=config or {}, dropout=dropout, revision=revision)
+        self.model, self.pretrained = loaded.model, loaded.pretrained
+        self.random_backbone = loaded.pretrained is None
+        self.layer = layer
+        self._keep_what_is_used(layer)
+        self.channels = self.model.config.d_model * (self._layers if layer == "all" else 1)
+        self._recompute = gradient_checkpointing
+        self._fixed_layers = self._count_fixed_layers(tune, top_layers)
+        self.layer_weights = nn.Parameter(torch.zeros(self._layers + 1)) if layer == "weighted" else None
+        self.register_buffer("filters", loaded.filters, persistent=False)
+        self._frozen = self._frozen_parts()
+        for part in self._frozen:
+            part.requires_grad_(False)
+        self._fingerprint: str | None = None
+        self.register_load_state_dict_post_hook(_forget_fingerprint)
+        self.train()
+
+    @property
+    def _layers(self) -> int:
+        return len(self.model.layers)
+
+    def _keep_what_is_used(self, layer: str | int) -> None:
+        """Leave out what comes after the layer that is read."""
+        if isinstance(layer, int):
+            if not 1 <= layer <= self._layers:
+                raise ValueError(f"layer is {layer}; this model has {self._layers} layers, so 1 to {self._layers}")
+            self.model.layers = self.model.layers[:layer]
+        if layer != "last":
+            self.model.layer_norm = nn.Identity()
+
+    def _count_fixed_layers(self, tune: str, top_layers: int) -> int | None:
+        """Transformer layers that are frozen, from below; None where the entry to them is trained too."""
+        if tune != "top" and top_layers:
+            raise ValueError(f"top_layers is {top_layers}, which goes with tune: top only; tune is {tune!r}")
+        if tune == "top" and not 1 <= top_layers <= self._layers:
+            raise ValueError(f"top_layers is {top_layers}; {self._layers} layers are used, so 1 to {self._layers}")
+        return None if tune == "all" else self._layers - top_layers
+
+    def _frozen_parts(self) -> list[nn.Module]:
+        model, fixed = self.model, self._fixed_layers
+        if fixed is None:
+            return [model.embed_positions]
+        if fixed == self._layers:
+            return [model]
+        return [model.conv1, model.conv2, model.embed_positions, *model.layers[:fixed]]
+
+    def train(self, mode: bool = True) -> "Whisper":
+        """As nn.Module's, but frozen parts stay in eval() mode: no dropout."""
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        return self
+
+    def portable_args(self) -> dict[str, Any]:
+        """A random encoder with the configuration of this one."""
+        return {"source": "random", "config": encoder_settings(self.model.config), "revision": None}
+
+    def frame_count(self, samples: int) -> int:
+        """Frames for so many samples: 150 for 48,000."""
+        return steps.frame_count(samples)
+
+    @property
+    def front_end_args(self) -> dict[str, Any]:
+        """All that `features` depends on; of weights the SHA-256, computed when first read."""
+        args = {"front_end": "whisper", "version": steps.VERSION, "bands": self.model.config.num_mel_bins}
+        if self._fixed_layers is None:
+            return args
+        if self._fingerprint is None:
+            frozen = {id(p) for part in self._frozen for p in (*part.parameters(), *part.buffers())}
+            state = {k: v for k, v in self.model.state_dict(keep_vars=True).items() if id(v) in frozen}
+            self._fingerprint = fingerprint(state, encoder_settings(self.model.config))
+        return args | {"layers": self._fixed_layers, "states": list(self._kept_states()), "weights": self._fingerprint}
+
+    def _kept_states(self) -> range:
+        """The frozen states that `features` returns side by side, by the number of their layer; 0 enters the first."""
+        first = {"weighted": 0, "all": min(1, self._fixed_layers)}.get(self.layer, self._fixed_layers)
+        return range(first, self._fixed_layers + 1)
+
+    def features(self, wave: Seq) -> Seq:
+        """The log-mel spectrogram, through what is frozen of the encoder.
+
+        Args: wave [batch, samples].
+        Returns: with nothing frozen [batch, frames, bands], lengths in frames of 10 ms; else [batch, frames,
+        states * channels] in frames of 20 ms: the frozen states that are needed. Half a second of silence follows
+        the audio.
+        """
+        with torch.no_grad():
+            mel = steps.log_mel(wave, self.filters)
+            if self._fixed_layers is None:
+                return mel
+            entry = steps.embed(self.model, mel)
+            states = [entry.values, *steps.transform(self.model, entry, 0, self._fixed_layers)]
+            if self._fixed_layers == self._layers:
+                states[-1] = self.model.layer_norm(states[-1])
+            kept = [states[index] for index in self._kept_states()]
+            return Seq(torch.cat(kept, dim=2), entry.lengths, full=entry.full)
+
+    def encode(self, features: Seq) -> Seq:
+        """From what is frozen to the frames; the silence behind the audio is dropped.
+
+        Args: features as `features` returns them.
+        Returns: [batch, frames, channels].
+        """
+        features = features.zeroed()  # NaN beyond the lengths would reach the gradients
+        if self._fixed_layers is None:
+            entry = steps.embed(self.model, features)
+            states, done = [entry.values], 0
+        else:
+            entry, done = features, self._fixed_layers
+            states = list(features.values.split(self.model.config.d_model, dim=2))
+        start = Seq(states[-1], entry.lengths, full=entry.full)
+        states += steps.transform(self.model, start, done, self._layers, recompute=self._recompute)
+        return _without_silence(Seq(self._chosen(states, done), entry.lengths, full=entry.full))
+
+    def _chosen(self, states: list[Tensor], done: int) -> Tensor:
+        """What comes out, of the states that are there: those before the layer `done`, and all after it."""
+        if self.layer_weights is not None:
+            weights = self.layer_weights.softmax(0)
+            return sum(weight * state for weight, state in zip(weights, states, strict=True))
+        if self.layer == "all":
+            return torch.cat(states[-self._layers :], dim=2)
+        return states[-1] if done == self._layers else self.model.layer_norm(states[-1])
+
+
+def _without_silence(frames: Seq) -> Seq:
+    """Drop the frames of the silence that follows the audio."""
+    kept = max(1, steps.audible(frames.values.shape[1]))
+    lengths = steps.audible(frames.lengths).clamp(min=1)
+    return Seq(frames.values[:, :kept], lengths, full=frames.full)
+
+
+def _forget_fingerprint(module: Whisper, _incompatible_keys: Any) -> None:
+    module._fingerprint = None
