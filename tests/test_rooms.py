@@ -42,7 +42,14 @@ FLOORS = (
 LIGHT = ("report", "plugins", "corpus", "recipe", "statistics", "terminal", "hookspecs", "files", "errors")
 LIGHT_PLUGINS = ("corpora", "extractors", "fusions", "heads", "losses")
 LOOP = "toolkit.training.loop"
-PLUGINS_KNOW = ("toolkit", "toolkit.contracts", "toolkit.distributed", "toolkit.errors", "toolkit.model.pooling")
+PLUGINS_KNOW = (
+    "toolkit",
+    "toolkit.contracts",
+    "toolkit.distributed",
+    "toolkit.errors",
+    "toolkit.model.pooling",
+    "toolkit.model.scaling",
+)
 CORPORA_KNOW = ("toolkit.corpus", "toolkit.files")
 
 

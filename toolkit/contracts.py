@@ -167,10 +167,18 @@ class Fusion(nn.Module):
     Attributes:
         sizes: embedding name -> size; holds "fused" and every level.
         fixed_samples: as for an Extractor.
+        fits: whether `fit` has to be called before training.
     """
 
     sizes: Mapping[str, int]
     fixed_samples: int | None = None
+    fits: bool = False
+
+    def fit(self, levels: Iterable[Mapping[str, Seq]]) -> None:
+        """Learn scaling from batches of all levels' frames over the training part; called once, only where `fits`.
+
+        Args: levels name -> [batch, frames, channels], as the levels encode them before the first step.
+        """
 
     def forward(self, levels: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Fuse.

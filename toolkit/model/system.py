@@ -92,11 +92,15 @@ class System(nn.Module):
         logits = {name: head(embeddings[self.head_inputs[name]]) for name, head in self.heads.items()}
         return ModelOutput(embeddings, logits, covariate_logits)
 
+    def frames(self, features: Mapping[str, Seq]) -> dict[str, Seq]:
+        """What the levels make of their features: level -> [batch, frames, channels]."""
+        return {name: level.encode(features[name]) for name, level in self.levels.items()}
+
     def embed(
         self, features: Mapping[str, Seq], covariates: Mapping[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """From the levels' features to the embeddings and the logits of predicted covariates, before any head."""
-        frames = {name: level.encode(features[name]) for name, level in self.levels.items()}
+        frames = self.frames(features)
         known = {name: one_hot(covariates[name], classes) for name, classes in self.given_covariates.items()}
         covariate_logits = {}
         for name, predict in self.covariates.items():

@@ -2,11 +2,12 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.progress import track
 
@@ -17,6 +18,7 @@ from toolkit.data.cache.features import FeatureCache
 from toolkit.data.front_ends import code_of_levels
 from toolkit.data.loaders import in_order
 from toolkit.data.seeding import seed_all
+from toolkit.data.segments import Batch
 from toolkit.distributed import from_first, gathered, rank, ranks, share_state
 from toolkit.errors import DeviceError, GroupError, RecipeError
 from toolkit.hardware import available_device
@@ -142,7 +144,7 @@ class Run:
         cache.fill([data.train, data.evaluation])
         if brain.checkpointer.find_checkpoint() is None:
             if rank() == 0:
-                self._fit_levels(data, cache)
+                self._fit_scalers(data, cache)
             share_state(self.system)
         with self._profiled(brain):
             train = data.loader(data.train, brain.train_sampler, cache=cache)
@@ -164,18 +166,21 @@ class Run:
         ended = from_first(lambda: [(folder.path / HISTORY).is_file() for folder in folders])
         return next((folder for folder, is_trained in zip(folders, ended, strict=True) if is_trained), None)
 
-    def _fit_levels(self, data: RunData, cache: FeatureCache) -> None:
-        """Let the levels that have to learn a scaling from the training part do so, before the first step."""
+    def _fit_scalers(self, data: RunData, cache: FeatureCache) -> None:
+        """Let levels, then the fusion, learn their scaling from the training part, before the first step."""
         for name, level in self.system.levels.items():
             if level.fits:
-                batches = track(
-                    in_order(data.train, cache, levels=[name]),
-                    f"scaling of {name}",
-                    console=Console(stderr=True),
-                    transient=True,
-                    disable=not self.progress,
-                )
+                batches = self._tracked(in_order(data.train, cache, levels=[name]), f"scaling of {name}")
                 level.fit(batch.features[name] for batch in batches)
+        if self.system.fusion.fits:
+            self.system.eval()
+            with torch.no_grad():
+                batches = self._tracked(in_order(data.train, cache), "scaling of the fusion")
+                self.system.fusion.fit(self.system.frames(batch.features) for batch in batches)
+
+    def _tracked(self, batches: Iterable[Batch], description: str) -> Iterable[Batch]:
+        console = Console(stderr=True)
+        return track(batches, description, console=console, transient=True, disable=not self.progress)
 
     def _brain(
         self, objective: Objective, data: RunData, checkpointer: AtomicCheckpointer, epoch_log: EpochLog

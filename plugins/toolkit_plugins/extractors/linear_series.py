@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toolkit.contracts import Extractor, Seq
+from toolkit.model.scaling import Standardize
 from toolkit_plugins.extractors.augment import Augment
 from toolkit_plugins.extractors.checks import at_least, fraction, one_of
-from toolkit_plugins.extractors.scaling import Standardize
 from toolkit_plugins.extractors.series import Series
 
 

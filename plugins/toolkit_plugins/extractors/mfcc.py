@@ -8,11 +8,11 @@ from torch import nn
 from torch.nn import functional
 
 from toolkit.contracts import Extractor, Seq
+from toolkit.model.scaling import Standardize
 from toolkit_plugins.extractors import frontends
 from toolkit_plugins.extractors.augment import Augment
 from toolkit_plugins.extractors.checks import at_least, fraction, one_of
 from toolkit_plugins.extractors.masked_layers import BiLstm, MaskedConvolutions
-from toolkit_plugins.extractors.scaling import Standardize
 
 
 class Mfcc(Extractor):

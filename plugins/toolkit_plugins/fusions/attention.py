@@ -6,13 +6,20 @@ Interspeech 2018, arXiv 1803.10963. Several heads: Lin et al., "A structured sel
 embedding", ICLR 2017, arXiv 1703.03130.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from toolkit.contracts import Fusion, LevelShape, Seq
-from toolkit_plugins.fusions.blocks import check_arguments, check_levels, projection, with_covariates
+from toolkit_plugins.fusions.blocks import (
+    StandardizedPooling,
+    check_arguments,
+    check_levels,
+    fit_poolings,
+    projection,
+    with_covariates,
+)
 from toolkit_plugins.fusions.pooling import AttentivePooling
 
 
@@ -29,6 +36,8 @@ class Attention(Fusion):
         hidden: size of the hidden layer that scores a frame or a level.
         statistics: append the attention-weighted standard deviation of a level's frames.
         normalise: layer norm of what a level's pooling gives, for levels of very different scales.
+        standardize: each value that a level's pooling gives to mean 0 and deviation 1 over the training part; what a
+            pre-trained level needs.
 
     Raises:
         RecipeError: if `dim`, `heads` or `hidden` is below 1 or `dropout` is not a probability below 1.
@@ -48,6 +57,7 @@ class Attention(Fusion):
         hidden: int = 128,
         statistics: bool = False,
         normalise: bool = False,
+        standardize: bool = False,
     ):
         super().__init__()
         check_arguments(levels=levels, dropout=dropout, dim=dim, heads=heads, hidden=hidden)
@@ -59,6 +69,9 @@ class Attention(Fusion):
                 for name, shape in levels.items()
             }
         )
+        self.fits = standardize
+        if standardize:
+            self.pool = nn.ModuleDict({name: StandardizedPooling(pool) for name, pool in self.pool.items()})
         self.project = nn.ModuleDict(
             {name: projection(pool.size, dim, dropout=dropout, normalise=normalise) for name, pool in self.pool.items()}
         )
@@ -68,6 +81,11 @@ class Attention(Fusion):
     def level_weights(self, embeddings: Tensor) -> Tensor:
         """The weight of every level: [batch, level, dim] -> [batch, level], summing to 1 over the levels."""
         return self.score(embeddings).squeeze(2).softmax(dim=1)
+
+    @torch.no_grad()
+    def fit(self, levels: Iterable[Mapping[str, Seq]]) -> None:
+        """Learn what `standardize` needs."""
+        fit_poolings(self.pool, levels)
 
     def forward(self, levels: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Fuse.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from toolkit.contracts import LevelShape, Seq
 from toolkit.errors import RecipeError, ShapeError, did_you_mean
+from toolkit.model.scaling import Moments, Standardize
 
 
 def check_arguments(*, levels: Mapping[str, LevelShape], dropout: float, **at_least_one: int) -> None:
@@ -38,6 +39,38 @@ def projection(size: int, dim: int, *, dropout: float, normalise: bool = False) 
     """[batch, size] -> [batch, dim]: (layer norm,) dropout, linear, ReLU."""
     norm = [nn.LayerNorm(size)] if normalise else []
     return nn.Sequential(*norm, nn.Dropout(dropout), nn.Linear(size, dim), nn.ReLU())
+
+
+class StandardizedPooling(nn.Module):
+    """A pooling whose values have mean 0 and deviation 1 over the segments of the training part.
+
+    Args:
+        pool: [batch, time, channels] -> [batch, size].
+    """
+
+    def __init__(self, pool: nn.Module):
+        super().__init__()
+        self.pool, self.size = pool, pool.size
+        self.scaler = Standardize(pool.size)
+
+    def forward(self, frames: Seq) -> Tensor:
+        """[batch, time, channels] -> [batch, size]."""
+        return self.scaler(self.pool(frames))
+
+
+def fit_poolings(pools: Mapping[str, nn.Module], levels: Iterable[Mapping[str, Seq]]) -> None:
+    """Let the poolings of all levels learn their means and deviations, in one pass over the training part.
+
+    Args:
+        pools: level -> StandardizedPooling.
+        levels: batches of level -> [batch, frames, channels].
+    """
+    moments = {name: Moments() for name in pools}
+    for frames in levels:
+        for name, pool in pools.items():
+            moments[name].add(pool.pool(frames[name]))
+    for name, pool in pools.items():
+        pool.scaler.set(moments[name])
 
 
 def check_levels(levels: Mapping[str, Seq], shapes: Mapping[str, LevelShape]) -> None:

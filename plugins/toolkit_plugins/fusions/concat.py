@@ -4,13 +4,21 @@ The default pooling is that of Snyder, Garcia-Romero, Sell, Povey, Khudanpur, "X
 embeddings for speaker recognition", ICASSP 2018.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from toolkit.contracts import Fusion, LevelShape, Seq
-from toolkit_plugins.fusions.blocks import check_arguments, check_levels, projection, with_covariates
+from toolkit_plugins.fusions.blocks import (
+    StandardizedPooling,
+    check_arguments,
+    check_levels,
+    fit_poolings,
+    projection,
+    with_covariates,
+)
 from toolkit_plugins.fusions.pooling import pooling_layer
 
 
@@ -25,6 +33,8 @@ class Concat(Fusion):
         pooling: what becomes of a level's frames: `statistics` (mean and standard deviation), `mean`,
             `attention` (a learned weighted mean for each level), `flatten` (all frames side by side).
         normalise: layer norm of what a level's pooling gives, for levels of very different scales.
+        standardize: each value that a level's pooling gives to mean 0 and deviation 1 over the training part; what a
+            pre-trained level needs.
 
     Raises:
         RecipeError: if `dim` is below 1 or `dropout` is not a probability below 1.
@@ -43,6 +53,7 @@ class Concat(Fusion):
         dropout: float = 0.1,
         pooling: Literal["statistics", "mean", "attention", "flatten"] = "statistics",
         normalise: bool = False,
+        standardize: bool = False,
     ):
         super().__init__()
         check_arguments(levels=levels, dropout=dropout, dim=dim)
@@ -50,10 +61,18 @@ class Concat(Fusion):
         self.sizes = {"fused": dim, **dict.fromkeys(levels, dim)}
         self.fixed_samples = segment_samples if pooling == "flatten" else None
         self.pool = nn.ModuleDict({name: pooling_layer(pooling, shape) for name, shape in levels.items()})
+        self.fits = standardize
+        if standardize:
+            self.pool = nn.ModuleDict({name: StandardizedPooling(pool) for name, pool in self.pool.items()})
         self.project = nn.ModuleDict(
             {name: projection(pool.size, dim, dropout=dropout, normalise=normalise) for name, pool in self.pool.items()}
         )
         self.fuse = projection(len(levels) * dim + sum(covariates.values()), dim, dropout=dropout)
+
+    @torch.no_grad()
+    def fit(self, levels: Iterable[Mapping[str, Seq]]) -> None:
+        """Learn what `standardize` needs."""
+        fit_poolings(self.pool, levels)
 
     def forward(self, levels: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Fuse.

@@ -22,10 +22,12 @@ FUSIONS = {
     "concat-attention": (Concat, {"pooling": "attention"}),
     "concat-flatten": (Concat, {"pooling": "flatten"}),
     "concat-normalised": (Concat, {"normalise": True}),
+    "concat-standardized": (Concat, {"standardize": True}),
     "coattention": (CoAttention, {}),
     "attention": (Attention, {}),
     "attention-all": (Attention, {"heads": 2, "statistics": True, "normalise": True}),
 }
+CONTEXT_OF = {Concat: {"segment_samples": 48000}, Attention: {}}
 ANY_LENGTH = [name for name in FUSIONS if name not in ("concat-flatten", "coattention")]
 
 
@@ -299,3 +301,22 @@ def test_frames_and_covariates_that_do_not_fit_are_named(name):
         fusion({**levels, "mfcc": levels["spectrogram"]}, gender(0, 1, 0))
     with pytest.raises(ShapeError, match="level 'mfcc' is missing"):
         fusion({"wav2vec2": levels["wav2vec2"], "spectrogram": levels["spectrogram"]}, gender(0, 1, 0))
+
+
+@pytest.mark.parametrize(("kind", "args"), [(Concat, {}), (Concat, {"pooling": "mean"}), (Attention, {"heads": 2})])
+def test_what_a_pooling_gives_is_standardized_over_the_batches_that_it_was_fitted_on(kind, args):
+    torch.manual_seed(1)
+    fusion = kind(levels=SHAPES, covariates={}, **CONTEXT_OF[kind], dim=8, standardize=True, **args).eval()
+    batches = [batch(seed=seed) for seed in range(4)]
+    before = {name: pool(batches[0][name]) for name, pool in fusion.pool.items()}
+    fusion.fit(with_garbage(levels, float("nan")) for levels in batches)
+    for name, pool in fusion.pool.items():
+        rows = torch.cat([pool(levels[name]) for levels in batches])
+        varies = torch.cat([pool.pool(levels[name]) for levels in batches]).std(dim=0) > 1e-3
+        assert rows.mean(dim=0).abs().max() < 1e-5
+        assert rows.std(dim=0, correction=0)[varies].sub(1).abs().max() < 1e-4
+        assert not torch.equal(before[name], pool(batches[0][name]))
+
+
+def test_a_fusion_without_standardization_has_nothing_to_fit():
+    assert not build("concat").fits and not build("attention").fits and build("concat-standardized").fits

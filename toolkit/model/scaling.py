@@ -8,6 +8,29 @@ from torch import Tensor, nn
 from toolkit.contracts import Seq
 
 
+class Moments:
+    """Mean and sum of squared deviations of rows, batch by batch in float64 (Chan, Golub and LeVeque, 1979).
+
+    >>> moments = Moments()
+    >>> moments.add(torch.tensor([[1.0], [3.0]]))
+    >>> moments.add(torch.tensor([[5.0]]))
+    >>> moments.count, moments.mean.item(), moments.squares.item()
+    (3, 3.0, 8.0)
+    """
+
+    def __init__(self):
+        self.count, self.mean, self.squares = 0, torch.zeros(()), torch.zeros(())
+
+    def add(self, rows: Tensor) -> None:
+        """Take in rows: [rows, channels]."""
+        rows = rows.double()
+        n, mean = len(rows), rows.mean(dim=0)
+        shift, total = mean - self.mean, self.count + n
+        self.squares = self.squares + (rows - mean).square().sum(dim=0) + shift.square() * (self.count * n / total)
+        self.mean = self.mean + shift * (n / total)
+        self.count = total
+
+
 class Standardize(nn.Module):
     """Each channel to mean 0 and deviation 1 over the real frames of the training part.
 
@@ -27,28 +50,28 @@ class Standardize(nn.Module):
 
     @torch.no_grad()
     def fit(self, features: Iterable[Seq]) -> None:
-        """One pass in float64, batch by batch (Chan, Golub and LeVeque, 1979).
+        """Learn from the real frames of batches [batch, time, channels].
 
-        Args: features: batches [batch, time, channels].
-        Raises: ValueError if there is no real frame.
+        Raises:
+            ValueError: if there is no real frame.
         """
-        count, mean, squares = 0, None, None
+        moments = Moments()
         for frames in _real_frames(features):
-            n, m = len(frames), frames.mean(dim=0)
-            s = (frames - m).square().sum(dim=0)
-            if mean is None:
-                count, mean, squares = n, m, s
-                continue
-            shift = m - mean
-            squares = squares + s + shift.square() * (count * n / (count + n))
-            mean = mean + shift * (n / (count + n))
-            count += n
-        if mean is None:
+            moments.add(frames)
+        self.set(moments)
+
+    def set(self, moments: "Moments") -> None:
+        """Take mean and deviation of rows that were counted elsewhere.
+
+        Raises:
+            ValueError: if there were none.
+        """
+        if not moments.count:
             raise ValueError("there is no frame to fit a scaler on: the training part is empty")
-        deviation = (squares / count).sqrt()
+        deviation = (moments.squares / moments.count).sqrt()
         # Rounding leaves a constant channel with a deviation of a few millionths of its mean.
-        constant = deviation <= 1e-6 * mean.abs().clamp_min(1e-6)
-        self.mean.copy_(mean)
+        constant = deviation <= 1e-6 * moments.mean.abs().clamp_min(1e-6)
+        self.mean.copy_(moments.mean)
         self.deviation.copy_(deviation.masked_fill(constant, 1.0))
 
     def forward(self, values: Tensor) -> Tensor:

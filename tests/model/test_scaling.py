@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from toolkit.contracts import Seq
-from toolkit_plugins.extractors.scaling import MinMax, Standardize
+from toolkit.model.scaling import MinMax, Standardize
 
 
 def batches(*, rows: int = 12, seed: int = 0) -> tuple[list[Seq], torch.Tensor]:
