@@ -22,6 +22,7 @@ RAVDESS = sorted((RECIPES / "ravdess" / "hparams").glob("*.yaml"))
 OTHERS = sorted(p for p in RECIPES.glob("*/hparams/*.yaml") if p.parts[-3] not in ("iemocap", "ravdess"))
 CONTROLS = {"mf_predicted", "mf_shuffled"}
 SINGLE = {"w2e", "mfcc", "spectrogram", "nlinear", "dlinear"}
+WHISPER = {"d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 16}
 EIGHT = {"ser", "mf", "mtl", "cr", "mf_mtl", "mf_cr", "mtl_cr", "mf_mtl_cr"}
 
 
@@ -53,7 +54,7 @@ def train(recipe: Path, tmp_path: Path, *overrides: str, **data) -> dict:
 
 def test_all_the_recipes_of_the_paper_are_there():
     assert {path.stem for path in IEMOCAP} == EIGHT | SINGLE | CONTROLS
-    assert {path.stem for path in RAVDESS} == {"mfcc", "spectrogram", "nlinear", "dlinear", "multilevel"}
+    assert {path.stem for path in RAVDESS} == {"mfcc", "spectrogram", "nlinear", "dlinear", "multilevel", "whisper"}
 
 
 def test_the_papers_figures_stand_in_its_recipes_and_are_not_inherited():
@@ -74,7 +75,10 @@ def test_an_iemocap_recipe_trains_without_data_and_says_so(recipe, tmp_path):
 
 @pytest.mark.parametrize("recipe", RAVDESS, ids=lambda path: path.stem)
 def test_a_ravdess_recipe_trains(recipe, tmp_path, actors):
-    results = train(recipe, tmp_path, data_folder=actors)
+    level = load_recipe(recipe).model.levels.get("whisper")
+    random = {"source": "random", "config": WHISPER}
+    overrides = [f"--model.levels.whisper.args.{name}={json.dumps(value)}" for name, value in random.items() if level]
+    results = train(recipe, tmp_path, *overrides, data_folder=actors)
     assert results["n_utterances"] == 32 and results["synthetic"] is False
     assert len(results["labels"]) == 8 and results["protocol"] == "groups" and results["fold"] == "1"
 

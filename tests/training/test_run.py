@@ -79,6 +79,16 @@ def test_a_covariate_enters_the_fusion_whatever_its_source(tmp_path, source):
     assert results(made.train().parent)["n_utterances"] == 8
 
 
+def test_a_fusion_that_standardizes_is_fitted_on_the_training_part(recipe):
+    made = Run(
+        prepare(load_source(recipe, ["--model.fusion.args.standardize=true", "--training.epochs=1"])), say=Lines()
+    )
+    scaler = made.system.fusion.pool["mfcc"].scaler
+    assert scaler.mean.count_nonzero() == 0  # before
+    made.train()
+    assert scaler.mean.count_nonzero() > 0 and scaler.deviation.min() > 0
+
+
 def test_workers_change_nothing(recipe):
     alone = run(recipe, "--output_folder", str(recipe.parent / "a"))
     helped = run(recipe, "--output_folder", str(recipe.parent / "b"), "--training.workers=2")
@@ -151,7 +161,10 @@ def test_tensorboard_gets_what_epochs_csv_has(recipe):
 def test_a_training_leaves_no_thread_behind(recipe):
     before = set(threading.enumerate())
     run(recipe, "--training.epochs=1", "--training.workers=1")
-    assert not [thread for thread in set(threading.enumerate()) - before if "tqdm" not in thread.name]
+    left = [thread for thread in set(threading.enumerate()) - before if "tqdm" not in thread.name]
+    for thread in left:
+        thread.join(30)  # a loader's queue ends a moment after the loader
+    assert not any(thread.is_alive() for thread in left)
 
 
 def test_training_goes_on_without_tensorboard(recipe, monkeypatch):

@@ -10,7 +10,7 @@ from torch import Tensor
 from toolkit.contracts import Fusion, LevelShape, Seq
 from toolkit.testing.case import contract, require
 from toolkit.testing.modules import TRIALS, ModuleCase, require_finite
-from toolkit.testing.tensors import GARBAGE, random_sum, require_same, row, with_garbage
+from toolkit.testing.tensors import GARBAGE, copy_state, random_sum, require_same, row, with_garbage
 
 LEVELS = {"first": LevelShape(channels=6, frames=12), "second": LevelShape(channels=4, frames=9)}
 FRACTIONS = (1.0, 0.6, 0.3, 0.0, 1.0)  # length of each row, of a whole segment; at least one frame
@@ -36,6 +36,17 @@ class FusionCase(ModuleCase):
         """See Case."""
         levels, covariates = dict(self.levels), dict(self.covariates)
         return {"levels": levels, "covariates": covariates, "segment_samples": self.segment_samples}
+
+    def build(self) -> Fusion:
+        """A new fusion in eval() mode, fitted if it `fits`."""
+        fusion = self.empty()
+        if fusion.fits:
+            fusion.fit(self.inputs()[0] for _ in range(2))
+        return fusion
+
+    def empty(self) -> Fusion:
+        """The same before it is fitted."""
+        return super().build()
 
     def inputs(self, module: Fusion | None = None) -> tuple[dict[str, Seq], dict[str, Tensor]]:
         """Random frames of every level, and probabilities of every covariate: name -> [rows, size]."""
@@ -77,6 +88,19 @@ class FusionCase(ModuleCase):
                 found = list(embeddings[name].shape)
                 require(found == [ROWS, size], f"{name} is {found}, declared [{ROWS}, {size}]")
                 require(embeddings[name].isfinite().all(), f"{name} is not finite")
+
+    @contract
+    def fit_looks_at_real_frames_alone(self) -> None:
+        """Where the fusion `fits`, frames beyond the lengths do not change what `fit` learns."""
+        fusions = [self.empty() for _ in range(2)]
+        copy_state(*fusions)
+        if not fusions[0].fits:
+            return
+        frames, given = self.inputs()
+        for fusion, garbage in zip(fusions, (0.0, float("nan")), strict=True):
+            fusion.fit([{name: with_garbage(seq, garbage) for name, seq in frames.items()}])
+        one, other = (fusion(frames, given) for fusion in fusions)
+        require_same(other, one, self.tolerance, "fitted on frames with NaN beyond the lengths, against zeros")
 
     @contract
     def garbage_changes_nothing(self) -> None:
