@@ -1,13 +1,17 @@
-"""What a terminal shows: tables as wide as it is, warnings as one line each. No torch."""
+"""What a terminal shows: tables as wide as it is, progress, warnings as one line each. No torch."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import click
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 WIDTH = 160  # where the output is no terminal: wide enough that rows stay whole and can be searched
+
+T = TypeVar("T")
 
 
 def console_for_output() -> Console:
@@ -26,6 +30,19 @@ def confusion_table(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> T
         total = sum(row)
         table.add_row(label, *(f"{100 * count / total:.1f}" if total else "-" for count in row))
     return table
+
+
+def progress(results: Iterable[T], what: str, *, total: int | None, shown: bool) -> Iterator[T]:
+    """Pass results on, and draw a bar on standard error meanwhile.
+
+    Args:
+        results: what is passed on.
+        what: is done, for example "labelling".
+        total: how many there will be; None if that is not known.
+        shown: whether to draw it.
+    """
+    console = Console(stderr=True)
+    yield from track(results, what, total=total, console=console, transient=True, disable=not shown)
 
 
 class LineHandler(logging.Handler):

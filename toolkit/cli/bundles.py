@@ -43,7 +43,7 @@ def predict(bundle: str, names: tuple[str, ...], **options):
     exit code is 1.
     """
     from toolkit.inference.predict.command import predict as write_predictions
-    from toolkit.inference.predict.sources import STANDARD_INPUT
+    from toolkit.inference.predict.recordings import STANDARD_INPUT
     from toolkit.terminal import quiet_libraries
 
     quiet_libraries()

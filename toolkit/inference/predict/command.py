@@ -12,9 +12,9 @@ import toolkit
 from toolkit.errors import PredictionError, ToolkitError, join
 from toolkit.files import replacing
 from toolkit.inference.predict.covariates import GivenCovariates
-from toolkit.inference.predict.formats import FORMATS
-from toolkit.inference.predict.progress import progress
-from toolkit.inference.predict.sources import STANDARD_INPUT, RecordingSources
+from toolkit.inference.predict.predictions import FORMATS
+from toolkit.inference.predict.recordings import STANDARD_INPUT, RecordingSources
+from toolkit.terminal import progress
 
 
 def predict(
@@ -75,7 +75,7 @@ def predict(
         rows.begin()
         results = model.results(chain([first], recordings), batch_size=batch_size)
         shown = sys.stderr.isatty() and not file.isatty()
-        for recording, result in progress(results, total=sources.count() if shown else None, shown=shown):
+        for recording, result in progress(results, "labelling", total=sources.count() if shown else None, shown=shown):
             if isinstance(result, ToolkitError):
                 skip(str(result))
                 continue

@@ -14,11 +14,11 @@ from toolkit.corpus.targets import Target
 from toolkit.errors import PredictionError, ToolkitError
 from toolkit.inference.predict.covariates import GivenCovariates, check_names
 from toolkit.inference.predict.labels import map_corpus, read_label_map
-from toolkit.inference.predict.progress import progress
 from toolkit.inference.predict.recordings import Recording
 from toolkit.inference.summary import TestSummary
 from toolkit.report.evidence import Answers
 from toolkit.statistics import LEVEL, METRICS, MIN_SPEAKERS
+from toolkit.terminal import progress
 
 if TYPE_CHECKING:
     from toolkit.inference.predict.model import Model
@@ -174,7 +174,7 @@ def _answers(
         for u in utterances
     ]
     results = model.results(recordings, batch_size=batch_size)
-    results = progress(results, total=len(recordings), shown=sys.stderr.isatty())
+    results = progress(results, "labelling", total=len(recordings), shown=sys.stderr.isatty())
     rows = []
     for u, (_, found) in zip(utterances, results, strict=True):
         if isinstance(found, ToolkitError):
