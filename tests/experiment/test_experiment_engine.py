@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -87,9 +88,9 @@ def until(condition, seconds=30):
     return found
 
 
-def meet(place):
+def meet(argument):
     """Return when n threads are here."""
-    folder, n, _ = place
+    folder, n, _ = argument
     (Path(folder) / f"{os.getpid()}-{threading.get_ident()}").touch()
     until(lambda: len(list(Path(folder).iterdir())) == n)
 
@@ -102,13 +103,13 @@ def wait_at_first(folder):
         time.sleep(LONG_S)
 
 
-def wait_long(place):
-    leave_pid(place[0])
+def wait_long(argument):
+    leave_pid(argument[0])
     time.sleep(LONG_S)
 
 
-def wait_a_little(place):
-    leave_pid(place[0])
+def wait_a_little(argument):
+    leave_pid(argument[0])
     time.sleep(2)
 
 
@@ -117,10 +118,10 @@ def die(folder):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_or_leave_pid(place):
-    if place[1] == "die":
+def die_or_leave_pid(argument):
+    if argument[1] == "die":
         os.kill(os.getpid(), signal.SIGKILL)
-    leave_pid(place[0])
+    leave_pid(argument[0])
 
 
 def start_a_process(folder):
@@ -327,8 +328,8 @@ def test_a_killed_process_is_replaced_and_its_call_starts_again_while_the_other_
     ]
 
 
-def _wait_at_first_or_a_little(place):
-    what, folder = place
+def _wait_at_first_or_a_little(argument):
+    what, folder = argument
     return wait_at_first(folder) if what == "first" else wait_a_little([folder])
 
 
@@ -339,6 +340,14 @@ def test_a_call_that_always_kills_its_process_is_given_up_and_the_next_one_runs(
         assert str(error).startswith("3 workers died on this cell, the last one at tcp://127.0.0.1:")
         assert ended(workers, start_a_process, [tmp_path]) == {tmp_path: None}  # a process of its own, as for loading
     assert lines_in(tmp_path) == 4 and len(said) == 3
+
+
+def test_the_address_of_dasks_dashboard_is_shown_where_bokeh_is_installed(monkeypatch):
+    said = []
+    monkeypatch.setattr(engine, "find_spec", {"bokeh": "installed"}.get)
+    with local_workers(1, threads=1, say=said.append) as workers:
+        assert ended(workers, abs, [7]) == {7: None}
+    assert len(said) == 1 and re.fullmatch(r"Dask's dashboard: http://127\.0\.0\.1:\d+/status", said[0])
 
 
 PARENT = """

@@ -141,15 +141,15 @@ class FakeExperiment:
 
     def _plan(self) -> Plan:
         cells = [
-            Cell(name, protocol, fold, seed, f"{place:08x}")
+            Cell(name, protocol, fold, seed, f"{index:08x}")
             for seed in self.seeds
             for protocol in self.protocols
             for fold in self.folds
-            for place, name in enumerate(self.systems)
+            for index, name in enumerate(self.systems)
         ]
         systems = {
-            name: PlannedSystem(f"{place:08x}", self._recipe(name, system), None, False)
-            for place, (name, system) in enumerate(self.systems.items())
+            name: PlannedSystem(f"{index:08x}", self._recipe(name, system), None, False)
+            for index, (name, system) in enumerate(self.systems.items())
         }
         folds = {protocol: tuple(self.folds) for protocol in self.protocols}
         return Plan(

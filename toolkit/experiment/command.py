@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from toolkit.errors import ExperimentError, counted
-from toolkit.experiment.display import LiveDisplay, print_cells
+from toolkit.experiment.display import live_display, print_cells
 from toolkit.experiment.engine import Workers, cluster_workers, local_workers
 from toolkit.experiment.plan import existing_plan
 from toolkit.experiment.planning import make_plan
@@ -91,7 +91,7 @@ def conduct(
 
     listed = "; ".join(f"{', '.join(names)} of {protocol}" for protocol, names in plan.folds.items())
     say(f"{counted(len(plan.cells), 'cell')}: {', '.join(plan.systems)}; folds {listed}; seeds {seeds}")
-    with LiveDisplay(jobs=options.at_a_time) as show:
+    with live_display(jobs=options.at_a_time) as show:
         try:
             cells = run_experiment(
                 Path(output),

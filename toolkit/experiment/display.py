@@ -1,8 +1,8 @@
 """Shows the progress of an experiment: live in a terminal, as lines elsewhere, as the table of `toolkit status`."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from types import TracebackType
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -58,49 +58,41 @@ def describe(cell: CellProgress) -> str:
     return f"{name}  waiting"
 
 
-class LiveDisplay:
-    """The display of `toolkit experiment`: a context manager that gives the function to call with the cells.
+@contextmanager
+def live_display(*, jobs: int) -> Iterator[Callable[[Sequence[CellProgress]], None]]:
+    """Give the function that shows the progress of cells; call it again when there is some.
 
-    A terminal shows a picture that is updated; elsewhere a line is printed for each cell that ends.
+    A terminal shows a list that is updated; elsewhere a line is printed for each cell that ends.
 
     Args:
         jobs: cells that run at a time, to estimate the time that is left.
     """
+    console = Console(stderr=True, highlight=False)
+    seen: set[Cell] | None = None
 
-    def __init__(self, *, jobs: int):
-        self.jobs, self.console = jobs, Console(stderr=True, highlight=False)
-        self._live = Live(console=self.console, transient=True, auto_refresh=False)
-        self._seen: set[Cell] | None = None
-
-    def __enter__(self) -> Callable[[Sequence[CellProgress]], None]:
-        if self.console.is_terminal:
-            self._live.start()
-        return self.show
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._live.stop()
-
-    def show(self, cells: Sequence[CellProgress]) -> None:
-        """Show the cells."""
+    def show(cells: Sequence[CellProgress]) -> None:
+        nonlocal seen
         ended = [cell for cell in cells if cell.state in ("done", "failed")]
-        if self._seen is None:
-            self._seen = {cell.cell for cell in ended if cell.state == "done"}
+        if seen is None:
+            seen = {cell.cell for cell in ended if cell.state == "done"}
         for cell in ended:
-            if cell.cell not in self._seen:
-                self._seen.add(cell.cell)
-                self.console.print(Text(f"[{len(self._seen)}/{len(cells)}] {describe(cell)}"), soft_wrap=True)
-        if self.console.is_terminal:
-            self._live.update(self._picture(cells), refresh=True)
+            if cell.cell not in seen:
+                seen.add(cell.cell)
+                console.print(Text(f"[{len(seen)}/{len(cells)}] {describe(cell)}"), soft_wrap=True)
+        if console.is_terminal:
+            live.update(_live_list(cells, jobs), refresh=True)
 
-    def _picture(self, cells: Sequence[CellProgress]) -> Group:
-        done = sum(cell.state == "done" for cell in cells)
-        running = [cell for cell in cells if cell.state == "running"]
-        lines = [Text("  " + describe(cell), style="dim", no_wrap=True) for cell in running[:SHOWN]]
-        if len(running) > SHOWN:
-            lines.append(Text(f"  and {len(running) - SHOWN} more", style="dim"))
-        return Group(
-            ProgressBar(total=max(len(cells), 1), completed=done), Text(headline(cells, jobs=self.jobs)), *lines
-        )
+    with Live(console=console, transient=True, auto_refresh=False) if console.is_terminal else nullcontext() as live:
+        yield show
+
+
+def _live_list(cells: Sequence[CellProgress], jobs: int) -> Group:
+    done = sum(cell.state == "done" for cell in cells)
+    running = [cell for cell in cells if cell.state == "running"]
+    lines = [Text("  " + describe(cell), style="dim", no_wrap=True) for cell in running[:SHOWN]]
+    if len(running) > SHOWN:
+        lines.append(Text(f"  and {len(running) - SHOWN} more", style="dim"))
+    return Group(ProgressBar(total=max(len(cells), 1), completed=done), Text(headline(cells, jobs=jobs)), *lines)
 
 
 def print_cells(cells: Sequence[CellProgress]) -> None:

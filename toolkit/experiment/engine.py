@@ -235,13 +235,15 @@ def _listed(resources: Mapping[str, float]) -> str:
 
 @contextlib.contextmanager
 def _deaths(say: Callable[[str], None]) -> Iterator[None]:
-    """Show the reader what Dask logs when a worker process dies."""
+    """Show the reader what Dask logs when a worker process dies or cannot be started."""
 
     def show(record: logging.LogRecord) -> bool:
         message = record.getMessage()
         if message.startswith("Worker process"):
             hint = ", which is what the kernel sends when memory runs out" if message.endswith("signal 9") else ""
             say(f"{message}{hint}. Its cell starts again; after {ATTEMPTS} deaths it has failed.")
+        elif record.levelno >= logging.ERROR:
+            say(f"Dask: {one_line(message)}")
         return True
 
     logger = logging.getLogger("distributed.nanny")
