@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from toolkit.corpus.manifests import manifest_text
-from toolkit.corpus.protocols import PROTOCOLS, selects_on, stopping_rules, training_protocol
+from toolkit.corpus.protocols import selects_on, stopping_rules, training_protocol
 from toolkit.corpus.targets import LABEL
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.front_ends import code_of_levels
@@ -35,7 +35,7 @@ from toolkit.training.loop.objective import Objective, build_objective
 from toolkit.training.preparation import Preparation
 from toolkit.training.results import write_results
 from toolkit.training.run_data import RunData
-from toolkit.training.run_folder import CHECKPOINTS, HISTORY, MANIFEST, RECIPE, RunFolder
+from toolkit.training.run_folder import CHECKPOINTS, HISTORY, MANIFEST, RECIPE, RunFolder, folders_with_same_training
 
 
 class Run:
@@ -65,8 +65,14 @@ class Run:
         self.versions = used_versions(self.recipe)
         seed_all(self.recipe.seed, "weights")
         self.system = build_system(self.recipe, preparation.targets)
-        self.identity = self._identity()
-        self.folder = self._folder(self.protocol)
+        name = RunFolder.name(
+            system=self.recipe.name,
+            protocol=self.protocol,
+            fold=preparation.fold.name,
+            seed=self.recipe.seed,
+            identity=self._identity(),
+        )
+        self.folder = RunFolder(Path(self.recipe.output_folder) / name, writes=rank() == 0)
 
     def train(self, *, wait: bool = False) -> Path:
         """Train, test and write the folder; continue an interrupted run; leave a finished one alone.
@@ -102,26 +108,21 @@ class Run:
         rows = manifest_rows(self.preparation.utterances)
         return run_hash(recipe, rows, self.versions, self.system.pretrained)
 
-    def _folder(self, protocol: str) -> RunFolder:
-        fold, seed = self.preparation.fold.name, self.recipe.seed
-        name = RunFolder.name(system=self.recipe.name, protocol=protocol, fold=fold, seed=seed, identity=self.identity)
-        return RunFolder(Path(self.recipe.output_folder) / name, writes=rank() == 0)
-
     def _train_and_test(self) -> None:
         data = RunData(self.preparation, fixed_samples=self.system.fixed_samples, device=self.training.device)
         objective = build_objective(self.recipe, self.system, data.class_counts())
         self._stamp()
         self._write_inputs()
-        trained = self._folder_that_is_trained()
-        checkpointer = AtomicCheckpointer((trained or self.folder).path / CHECKPOINTS)
+        trained = self._trained_folder()
+        checkpointer = AtomicCheckpointer((trained or self.folder.path) / CHECKPOINTS)
         with EpochLog(self.folder, self.say) as epoch_log:
             brain = self._brain(objective, data, checkpointer, epoch_log)
             with closing(self._feature_cache(data)) as cache:
                 if trained is None:
                     self._fit(brain, data, cache)
                 else:
-                    self.say(f"Trained already, only the test is left: {trained.path}")
-                    brain.history.load_state_dict(json.loads((trained.path / HISTORY).read_text()))
+                    self.say(f"Trained already, only the test is left: {trained}")
+                    brain.history.load_state_dict(json.loads((trained / HISTORY).read_text()))
                     brain.on_epoch(brain.history)
                 test = data.loader(data.segments(self.preparation.part("test")), cache=cache)
                 brain.evaluate(test, max_key=f"best_{selects_on(self.protocol)}")
@@ -159,12 +160,11 @@ class Run:
 
         return StepProfile(self.folder.path / self.trace, self.say).watch(brain)
 
-    def _folder_that_is_trained(self) -> RunFolder | None:
-        """This run's folder, or that of a protocol with the same training, whose training has ended."""
-        same = [p for p in PROTOCOLS if training_protocol(p) == training_protocol(self.protocol)]
-        folders = [self._folder(protocol) for protocol in dict.fromkeys((self.protocol, *same))]
-        ended = from_first(lambda: [(folder.path / HISTORY).is_file() for folder in folders])
-        return next((folder for folder, is_trained in zip(folders, ended, strict=True) if is_trained), None)
+    def _trained_folder(self) -> Path | None:
+        """This run's folder, or that of a run with the same training, if the training has ended."""
+        folders = folders_with_same_training(self.folder.path, system=self.recipe.name, protocol=self.protocol)
+        ended = from_first(lambda: [(folder / HISTORY).is_file() for folder in folders])
+        return next((folder for folder, has_ended in zip(folders, ended, strict=True) if has_ended), None)
 
     def _fit_scalers(self, data: RunData, cache: FeatureCache) -> None:
         """Let levels, then the fusion, learn their scaling from the training part, before the first step."""

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from toolkit.corpus.protocols import PROTOCOLS, training_protocol
 from toolkit.errors import CheckpointError
 from toolkit.files import locked, write_whole
 
@@ -107,6 +108,13 @@ class RunFolder:
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file."""
         self.write(name, json.dumps(value, indent=2) + "\n")
+
+
+def folders_with_same_training(folder: Path, *, system: str, protocol: str) -> list[Path]:
+    """A run's folder, then those of runs under other protocols that are read from the same training."""
+    rest = folder.name.removeprefix(f"{system}-{protocol}-")
+    others = [p for p in PROTOCOLS if p != protocol and training_protocol(p) == training_protocol(protocol)]
+    return [folder, *(folder.with_name(f"{system}-{other}-{rest}") for other in others)]
 
 
 def read_results(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from toolkit.corpus import Utterance, read_manifest
 from toolkit.corpus.folds import PARTS, Fold, pick_fold
-from toolkit.corpus.protocols import PROTOCOLS, make_folds, training_protocol
+from toolkit.corpus.protocols import make_folds
 from toolkit.corpus.targets import LABEL, Target
 from toolkit.errors import BundleError
 from toolkit.experiment.outcome import FinishedRun
@@ -21,7 +21,7 @@ from toolkit.recipe.schema import Recipe
 from toolkit.report.evidence import Answers, read_answers
 from toolkit.training.identity import manifest_rows
 from toolkit.training.preparation import find_targets
-from toolkit.training.run_folder import CHECKPOINTS, MANIFEST, RECIPE, RESULTS, RunFolder, read_results
+from toolkit.training.run_folder import CHECKPOINTS, MANIFEST, RECIPE, RESULTS, folders_with_same_training, read_results
 
 NOTE = "note"  # the manifest's column that holds the stamps
 QUOTED = ("epoch", "epochs", "parameters", "precision", "hardware", "seconds", "versions")  # results.json -> the bundle
@@ -52,10 +52,7 @@ class TrainedRun:
 
     def checkpoint_folders(self) -> list[Path]:
         """Where its checkpoints may be: its own folder, else that of a run whose training it was read from."""
-        protocol, identity = self.fold.protocol, self.folder.name.rpartition("-")[2]
-        same = [p for p in PROTOCOLS if training_protocol(p) == training_protocol(protocol) and p != protocol]
-        of_run = {"system": self.recipe.name, "fold": self.fold.name, "seed": self.recipe.seed, "identity": identity}
-        folders = [self.folder, *(self.folder.with_name(RunFolder.name(protocol=p, **of_run)) for p in same)]
+        folders = folders_with_same_training(self.folder, system=self.recipe.name, protocol=self.fold.protocol)
         return [folder / CHECKPOINTS for folder in folders if (folder / CHECKPOINTS).is_dir()]
 
     def summary(self, *, random_backbones: tuple[str, ...]) -> TrainingSummary:
