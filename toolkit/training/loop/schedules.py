@@ -26,14 +26,14 @@ class Constant(lr_scheduler.LambdaLR):
         super().__init__(optimizer, lambda step: 1.0)
 
 
-class Linear(lr_scheduler.LambdaLR):
+class LinearDecay(lr_scheduler.LambdaLR):
     """A straight line from 1 to `end` at the end of the training."""
 
     def __init__(self, optimizer: Optimizer, decay_steps: int, end: float = 0.0):
         super().__init__(optimizer, lambda step: end + (1.0 - end) * (1.0 - min(step / decay_steps, 1.0)))
 
 
-class Cosine(lr_scheduler.LambdaLR):
+class CosineDecay(lr_scheduler.LambdaLR):
     """Half a cosine from 1 to `end` at the end of the training (Loshchilov and Hutter, 2017, without restarts)."""
 
     def __init__(self, optimizer: Optimizer, decay_steps: int, end: float = 0.0):
@@ -45,8 +45,8 @@ class Cosine(lr_scheduler.LambdaLR):
 
 SCHEDULES: dict[str, type[lr_scheduler.LRScheduler]] = {
     "constant": Constant,
-    "linear": Linear,
-    "cosine": Cosine,
+    "linear": LinearDecay,
+    "cosine": CosineDecay,
     "step": lr_scheduler.StepLR,
     "exponential": lr_scheduler.ExponentialLR,
     "cosine_restarts": lr_scheduler.CosineAnnealingWarmRestarts,
@@ -97,7 +97,7 @@ def check_schedule(training: TrainingSpec) -> None:
 def _build(spec: ScheduleSpec, optimizer: Optimizer, decay_steps: int) -> lr_scheduler.LRScheduler:
     cls = SCHEDULES[spec.name]
     args = check_arguments(cls, spec.args, context=GIVEN, what=f"schedule {spec.name!r}", where=spec.where)
-    given = {"decay_steps": decay_steps} if cls in (Linear, Cosine) else {}
+    given = {"decay_steps": decay_steps} if cls in (LinearDecay, CosineDecay) else {}
     try:
         return cls(optimizer, **given, **args)
     except (ArithmeticError, TypeError, ValueError) as error:
