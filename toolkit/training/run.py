@@ -124,8 +124,8 @@ class Run:
                     self.say(f"Trained already, only the test is left: {trained}")
                     brain.history.load_state_dict(json.loads((trained / HISTORY).read_text()))
                     brain.on_epoch(brain.history)
-                test = data.loader(data.segments(self.preparation.part("test")), cache=cache)
-                brain.evaluate(test, max_key=f"best_{selects_on(self.protocol)}")
+                test = data.segments(self.preparation.part("test"))
+                brain.evaluate(data.loader(test, cache=cache), max_key=f"best_{selects_on(self.protocol)}")
         write_results(self.folder, self.preparation, brain, versions=self.versions)
 
     def _feature_cache(self, data: RunData) -> FeatureCache:
