@@ -226,16 +226,16 @@ def test_imagenet_weights_in_torchs_cache_need_no_network(no_network, weights):
 def test_a_damaged_cache_is_an_error_not_random_weights(no_network):
     no_network.mkdir(parents=True)
     (no_network / "alexnet-owt-7be5be79.pth").write_bytes(b"<html>not found</html>")
-    with pytest.raises(ValueError, match=r"alexnet-owt-7be5be79\.pth is no readable state dict"):
+    with pytest.raises(ValueError, match=r"alexnet-owt-7be5be79\.pth is not a readable state dict"):
         Spectrogram(**{**SMALL, "weights": "imagenet"})
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.pth", b"not a file of torch", "is no readable state dict"),
-        ("a.safetensors", b"neither of these", "is no readable state dict"),
-        ("empty.pth", b"", "is no readable state dict"),
+        ("a.pth", b"not a file of torch", "is not a readable state dict"),
+        ("a.safetensors", b"neither of these", "is not a readable state dict"),
+        ("empty.pth", b"", "is not a readable state dict"),
     ],
 )
 def test_a_damaged_file_of_weights_is_an_error(tmp_path, name, content, message):
@@ -266,7 +266,7 @@ def test_a_file_that_would_run_code_is_not_run(tmp_path):
             return Path.touch, (tmp_path / "ran",)
 
     torch.save({"features.0.weight": Trap()}, tmp_path / "trap.pth")
-    with pytest.raises(ValueError, match="is no readable state dict"):
+    with pytest.raises(ValueError, match="is not a readable state dict"):
         Spectrogram(**{**SMALL, "weights": str(tmp_path / "trap.pth")})
     assert not (tmp_path / "ran").exists()
 
