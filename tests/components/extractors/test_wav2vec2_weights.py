@@ -257,5 +257,7 @@ class TestWrongSources:
 
     @pytest.mark.parametrize("source", ["./nothing/here", "wav2vec2", "/no/such/folder", "a/b/c"])
     def test_a_source_that_is_nothing_says_what_it_may_be(self, source):
-        with pytest.raises(RecipeError, match="neither a folder here nor a hub name like 'facebook/wav2vec2-base-960h'"):
+        with pytest.raises(
+            RecipeError, match="neither a folder here nor a hub name like 'facebook/wav2vec2-base-960h'"
+        ):
             Wav2Vec2(source=source)
