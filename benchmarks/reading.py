@@ -38,7 +38,7 @@ model:
   losses: {classification: {plugin: cross_entropy, on: "*"}}
 training: {device: cpu, batch_size: 16, workers: %d}
 """
-NOTHING, WAVEFORMS, FEATURES = "nothing", "waveforms", "features"
+NOTHING, FEATURES = "nothing", "features"
 CORPORA = {"16 kHz WAV": (RATE, ".wav"), "44.1 kHz FLAC": (44_100, ".flac")}
 CASES = (  # files, what is kept of them, workers
     ("16 kHz WAV", NOTHING, 0),
@@ -48,7 +48,6 @@ CASES = (  # files, what is kept of them, workers
     ("44.1 kHz FLAC", NOTHING, 0),
     ("44.1 kHz FLAC", NOTHING, 1),
     ("44.1 kHz FLAC", NOTHING, 2),
-    ("44.1 kHz FLAC", WAVEFORMS, 0),
     ("44.1 kHz FLAC", FEATURES, 0),
 )
 
@@ -104,23 +103,20 @@ class Contestant:
         self.objective = build_objective(preparation.source.recipe, self.system, data.class_counts())
         self.optimizer = torch.optim.AdamW(self.system.parameters(), lr=1e-4)
         self.batches, self.audio_s = data.training_batches(), sum(s.samples for s in data.train.segments) / RATE
-        self.loader: Iterable[Batch] = data.loader(data.train, self.batches)
+        cache = self.cache if self.cache.kept else None
+        self.loader: Iterable[Batch] = data.loader(data.train, self.batches, cache=cache)
         if plain:
             self.loader = DataLoader(Plain(data.train), batch_sampler=self.batches, collate_fn=data.train.collate)
         self.epochs = 0
 
     def _keep(self, data: RunData, kept: str) -> None:
         sets, code = [data.train, data.evaluation], code_of_levels(data.recipe)
-        waveforms_mb = sum(sum(segments.widths()) for segments in sets) * 4 / 1e6  # features take half as much again
-        limit = {NOTHING: 0, WAVEFORMS: 1.1 * waveforms_mb, FEATURES: 1e6}[kept]
-        cache = FeatureCache(
-            self.system, code, sets, limit_mb=limit, precision="fp32", device="cpu", say=lambda line: None
-        )
+        limit = {NOTHING: 0, FEATURES: 1e6}[kept]
+        self.cache = FeatureCache(self.system, code, sets, limit_mb=limit, precision="fp32", device="cpu")
         with Decoded() as decoded:
-            cache.give(sets)
+            self.cache.fill(sets)
         self.filled = decoded.seconds / sum(s.samples / RATE for segments in sets for s in segments.segments)
-        found = FEATURES if data.train.features else WAVEFORMS if data.train.kept else NOTHING
-        assert found == kept, (found, kept)
+        assert self.cache.kept == (kept == FEATURES)
 
     def epoch(self) -> Epoch:
         """Train for an epoch. The system computes the features that are not kept: what is waited for is reading."""
@@ -196,7 +192,7 @@ def main() -> None:
                 epoch = contestant.epoch()
                 if turn:  # workers begin in the first one
                     times[name].append(epoch)
-    filled = {kept: contestants["44.1 kHz FLAC", kept, 0].filled for kept in (WAVEFORMS, FEATURES)}
+    filled = contestants["44.1 kHz FLAC", FEATURES, 0].filled
     audio_s = {name: opponent.audio_s for name, opponent in opponents.items()}
     Result(
         "reading.py",
@@ -206,10 +202,8 @@ def main() -> None:
         "benchmarks/reading.py.",
         [row(case, times[case], times[case[0]], audio_s[case[0]]) for case in CASES],
         [
-            "Workers take cores from the model here. Where nothing is kept of files at another rate, each segment "
-            "resamples its whole file.",
-            f"Before the first epoch, every file is decoded {filled[FEATURES]:.2f} times where features are kept, and "
-            f"{filled[WAVEFORMS]:.2f} times where waveforms are: the first files tell which fit.",
+            "Workers take cores from the model here.",
+            f"Before the first epoch, every file is decoded {filled:.2f} times where features are kept.",
         ],
     ).report()
 
