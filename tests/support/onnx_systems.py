@@ -7,7 +7,7 @@ from broken_heads import GoodHead
 from wav2vec2_checkpoints import LAYER, STABLE, random_model
 
 from toolkit.contracts import LevelShape, Seq
-from toolkit.inference.usage import Usage
+from toolkit.inference.bundle.config import Usage
 from toolkit.model.covariates import PredictedCovariate
 from toolkit.model.system import System
 from toolkit_plugins.extractors.linear_series import DLinear, NLinear

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import torch
 from small_system import write_recipe
 
+from toolkit.inference.bundle.config import Usage
 from toolkit.inference.predict.model import Model
-from toolkit.inference.usage import Usage
 from toolkit.model.system import System, build_system
 from toolkit.training.preparation import Preparation, load_source, prepare
 

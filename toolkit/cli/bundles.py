@@ -18,7 +18,7 @@ def export(run: str, bundle: str, onnx: bool):
     RUN is the folder of a finished run, or its results.json. A bundle holds weights, configuration and a model card,
     all that is needed to use the system elsewhere, and no code. The last line printed is its path.
     """
-    from toolkit.inference.bundle import export_bundle
+    from toolkit.inference.bundle.export import export_bundle
     from toolkit.terminal import quiet_libraries
 
     quiet_libraries()

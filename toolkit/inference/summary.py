@@ -23,21 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TestSummary:
-    """The result of a test; accuracies are fractions of 1.
+    """The result of a test, fractions of 1; docs/bundles.md describes each key.
 
-    Args:
-        n_utterances: that were tested.
-        wa: weighted accuracy.
-        ua: unweighted accuracy.
-        macro_f1: mean F1 of the classes.
-        wa_interval: of WA over speakers like these (95 %); None if the speakers are too few or not known.
-        ua_interval: of UA, as above.
-        recall: class -> its recall; None if no utterance has it.
-        f1: class -> F1.
-        confusion: counts; rows are the reference, columns the prediction, in the order of the classes.
-        ece: expected calibration error.
-        confidence: mean probability of the predicted class.
-        by_gender: gender -> accuracies; empty if no gender is known.
+    Intervals are None if the speakers are too few or not known, a class that no utterance has has no recall.
     """
 
     __test__ = False  # not a test, whatever its name says to pytest
@@ -68,9 +56,9 @@ class TestSummary:
         found = target.summary(answers.reference, answers.predicted)
         intervals: dict[str, Interval | None] = dict.fromkeys(METRICS)
         if not all_speakers_known or (answers.speaker != "").all():
-            counts = _confusions(answers.speaker, answers, target).counts
+            counts = confusions_by(answers.speaker, answers, target).counts
             intervals = {metric: interval(counts, metric) for metric in METRICS}
-        by_gender = _confusions(answers.gender, answers, target).accuracies
+        by_gender = confusions_by(answers.gender, answers, target).accuracies
         return cls(
             **{key: found[key] for key in ("n_utterances", *METRICS, "macro_f1", "recall", "f1")},
             **{f"{metric}_interval": ends and astuple(ends) for metric, ends in intervals.items()},
@@ -86,5 +74,6 @@ class TestSummary:
         return None if ends is None else Interval(*ends)
 
 
-def _confusions(groups: np.ndarray, answers: "Answers", target: Target) -> SpeakerConfusions:
+def confusions_by(groups: np.ndarray, answers: "Answers", target: Target) -> SpeakerConfusions:
+    """The confusions of each group of utterances: groups [utterances]."""
     return speaker_confusions(groups.tolist(), answers.reference, answers.predicted, classes=target.classes)

@@ -24,9 +24,10 @@ from wav2vec2_checkpoints import SMALL, save_checkpoint
 import toolkit
 from toolkit.corpus import read_manifest
 from toolkit.errors import BundleError, CheckpointError
-from toolkit.inference.bundle import export_bundle, read_bundle
+from toolkit.inference.bundle import read_bundle
+from toolkit.inference.bundle.config import Usage
+from toolkit.inference.bundle.export import export_bundle
 from toolkit.inference.predict.recordings import Recording
-from toolkit.inference.usage import Usage
 from toolkit.plugins.registry import default_registry
 from toolkit_plugins.extractors.mfcc import Mfcc
 from toolkit_plugins.extractors.spectrogram import Spectrogram
@@ -97,11 +98,12 @@ def test_a_predicted_covariate_is_not_given(tmp_path):
     assert "The gender is guessed from the audio." in (path / "README.md").read_text()
 
 
-def test_a_shuffled_covariate_is_a_control_and_cannot_be_exported(tmp_path):
-    run = train(tmp_path, "--training.epochs=1", change=with_gender("shuffled"))
+def test_a_shuffled_covariate_is_a_control_and_refused_before_anything_else_is_said(tmp_path):
+    run = train(tmp_path, "--protocol=loso-as-published", "--training.epochs=1", change=with_gender("shuffled"))
+    said = []
     with pytest.raises(BundleError, match=r"cannot be a bundle: .*gender\.source is shuffled: such values exist only"):
-        export_bundle(run, tmp_path / "b")
-    assert not (tmp_path / "b").exists()
+        export_bundle(run, tmp_path / "b", say=said.append)
+    assert not (tmp_path / "b").exists() and not said
 
 
 def test_a_bundle_holds_the_systems_state_and_not_that_of_the_losses(bundle):

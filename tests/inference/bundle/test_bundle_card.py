@@ -8,9 +8,9 @@ import pytest
 from small_bundle import train
 
 from toolkit.corpus.targets import Target
-from toolkit.inference.bundle import export_bundle
 from toolkit.inference.bundle.card import card_text
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, read_config
+from toolkit.inference.bundle.export import export_bundle
 from toolkit.inference.summary import TestSummary
 from toolkit.report.evidence import Answers
 from toolkit.report.tables.formats import DASH

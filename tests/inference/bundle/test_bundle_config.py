@@ -9,8 +9,8 @@ import pytest
 from small_bundle import train, with_gender
 
 from toolkit.errors import BundleError
-from toolkit.inference.bundle import export_bundle
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, config_text, read_config
+from toolkit.inference.bundle.export import export_bundle
 
 WRONG = (None, True, 7, -1, 0.5, "text", "", [], ["a"], [0.5], {}, {"a": 1})
 # Mappings whose keys are names: with one more or fewer they describe another system.

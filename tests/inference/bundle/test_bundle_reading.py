@@ -16,7 +16,8 @@ from small_bundle import edit_config, replace_file, train, zip_of
 from wav2vec2_checkpoints import save_checkpoint
 
 from toolkit.errors import BundleError
-from toolkit.inference.bundle import archive, export_bundle, read_bundle
+from toolkit.inference.bundle import archive, read_bundle
+from toolkit.inference.bundle.export import export_bundle
 
 FILES = ("config.json", "README.md", "model.safetensors")
 

@@ -18,7 +18,7 @@ from toolkit.audio.waves import read_audio
 from toolkit.contracts import Seq
 from toolkit.corpus.targets import Target
 from toolkit.errors import AudioError, DeviceError, PredictionError, ShapeError
-from toolkit.inference.predict import engine
+from toolkit.inference.predict import model as model_module
 from toolkit.inference.predict.model import Model
 from toolkit.inference.predict.predictions import Prediction
 from toolkit.inference.predict.recordings import Recording, Samples
@@ -193,15 +193,15 @@ def test_a_broken_file_fails_alone(model, files, tmp_path):
 
 def test_no_more_waveforms_are_held_than_a_batch_however_many_and_long_the_recordings_are(model, files, monkeypatch):
     alive, most = weakref.WeakSet(), []
-    stream = engine.streamed_segments
+    stream = model_module.segment_waves
 
     def watched(*args, **options):
-        for segment in stream(*args, **options):
-            alive.add(segment)
+        for wave in stream(*args, **options):
+            alive.add(wave)
             most.append(len(alive))
-            yield segment
+            yield wave
 
-    monkeypatch.setattr(engine, "streamed_segments", watched)
+    monkeypatch.setattr(model_module, "segment_waves", watched)
     gc.collect()
     for _ in model.predict_many(files * 5, batch_size=4):
         pass

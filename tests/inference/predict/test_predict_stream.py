@@ -10,7 +10,7 @@ from toolkit.audio.reading import cut
 from toolkit.audio.waves import read_audio
 from toolkit.errors import AudioError, PredictionError, ShapeError
 from toolkit.inference.predict.recordings import Recording, Samples
-from toolkit.inference.predict.stream import streamed_segments
+from toolkit.inference.predict.result import segment_waves
 
 RATE, SEGMENT = 16_000, 4800
 
@@ -25,16 +25,16 @@ def write(path, samples: int, rate: int, channels: int = 1) -> Recording:
 
 
 def segments(recording) -> list:
-    return list(streamed_segments(recording, sample_rate=RATE, segment_samples=SEGMENT))
+    return list(segment_waves(recording, sample_rate=RATE, segment_samples=SEGMENT))
 
 
 def check_against_the_whole(recording: Recording) -> None:
     whole = read_audio(recording.path, sample_rate=RATE, start_s=recording.start_s, end_s=recording.end_s)
     found = segments(recording)
-    assert [(s.start, s.stop) for s in found] == cut(len(whole), segment_samples=SEGMENT)
-    for segment in found:
-        assert segment.wave.dtype == torch.float32
-        assert (segment.wave - whole[segment.start : segment.stop]).abs().max() < 1e-6
+    spans = cut(len(whole), segment_samples=SEGMENT)
+    for wave, (start, stop) in zip(found, spans, strict=True):
+        assert wave.dtype == torch.float32
+        assert len(wave) == stop - start and (wave - whole[start:stop]).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("rate", [8000, 16_000, 22_050, 44_100, 48_000])
@@ -67,7 +67,7 @@ def test_samples_in_memory_are_cut_like_those_of_a_file(tmp_path):
         found = segments(Samples(values, 44_100))
         assert len(found) == len(expected)
         for one, other in zip(found, expected, strict=True):
-            assert (one.wave - other.wave).abs().max() < 1e-6
+            assert (one - other).abs().max() < 1e-6
 
 
 def test_no_more_than_a_segment_and_a_block_are_held_of_a_long_file(tmp_path, monkeypatch):
@@ -81,10 +81,10 @@ def test_no_more_than_a_segment_and_a_block_are_held_of_a_long_file(tmp_path, mo
         return read(file, frames, **options)
 
     monkeypatch.setattr(soundfile.SoundFile, "read", watched)
-    found = streamed_segments(recording, sample_rate=RATE, segment_samples=48_000)
+    found = segment_waves(recording, sample_rate=RATE, segment_samples=48_000)
     next(found)
     assert sum(sizes) <= 8000 * (3 + 2 + 2)  # a segment, what is left of the block after it, and the block behind
-    assert sum(segment.stop - segment.start for segment in found) == 1_600_000 - 48_000
+    assert sum(len(wave) for wave in found) == 1_600_000 - 48_000
     assert max(sizes) == 16_000 and len(sizes) == 50
 
 

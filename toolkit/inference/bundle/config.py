@@ -8,13 +8,13 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from toolkit.corpus.targets import LABEL, Target
 from toolkit.errors import BundleError, RecipeError, one_line
 from toolkit.files import DISTRIBUTION
 from toolkit.inference.summary import TestSummary
-from toolkit.inference.usage import Usage
 from toolkit.plugins.kinds import parts
 from toolkit.recipe.field_checks import BadField, at_least, known
 from toolkit.recipe.reading import read_plain
@@ -25,14 +25,37 @@ CONFIG = "config.json"
 LONGEST_SEGMENT = 2**26  # samples: more than an hour at 16 kHz
 
 
-@dataclass(frozen=True, kw_only=True)
-class FileFacts:
-    """By what a file of the bundle is recognised.
+@dataclass(frozen=True)
+class Usage:
+    """How audio goes into a system and what comes out; `BundleConfig` checks the values.
 
     Args:
-        bytes: its size.
-        sha256: of its bytes, in hexadecimal.
+        labels: the classes that are predicted, in the order of the logits.
+        sample_rate: of the waveforms, in Hz.
+        segment_samples: longest segment.
+        predict_from: the head whose output is the answer.
+        tail: weighted (a segment weighs its real length in an utterance's mean) or equal.
+        covariates: name of each covariate that is given with every recording -> its values in order.
+        stamps: what must be shown beside every result.
     """
+
+    labels: tuple[str, ...]
+    sample_rate: int
+    segment_samples: int
+    predict_from: str
+    tail: str = "weighted"
+    covariates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stamps: tuple[str, ...] = ()
+
+    @property
+    def target(self) -> Target:
+        """What is predicted."""
+        return Target(LABEL, self.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFacts:
+    """By what a file of the bundle is recognised: its size, and the hexadecimal SHA-256 of its bytes."""
 
     bytes: int
     sha256: str
@@ -50,30 +73,7 @@ class FileFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSummary:
-    """The run that made the weights.
-
-    Args:
-        corpus: the corpus plugin's name.
-        description: what is recorded in it, or None.
-        licence: what its data may be used for, or None.
-        manifest_sha256: of everything that the corpus knows of the utterances used, the paths relative to its folder.
-        protocol: how the corpus was split.
-        fold: which of the splits.
-        seed: of the run.
-        epoch: the one whose weights these are.
-        epochs: how many were trained.
-        utterances: train, valid, test -> utterances.
-        speakers: train, valid, test -> speakers with a name.
-        pretrained: level -> the pre-trained weights that it started from, or None.
-        random_backbones: levels that are usually pre-trained and started from random weights.
-        parameters: their number, frozen ones included.
-        precision: fp32, bf16 or fp16.
-        hardware: on which it was trained.
-        seconds: of all epochs.
-        versions: library or distribution -> version, in training.
-        stamps: what must be shown beside these figures.
-        test: the result on the test part.
-    """
+    """The run that made the weights; docs/bundles.md describes each key."""
 
     corpus: str
     description: str | None
@@ -99,21 +99,7 @@ class TrainingSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class BundleConfig:
-    """The content of config.json.
-
-    Args:
-        format_version: of this file; `read_config` refuses other versions.
-        name: of the system, as its recipe calls it.
-        distributions: distribution -> version, of those whose plugins the system is built from.
-        audio: sample rate, longest segment, and how segments weigh in an utterance's mean.
-        classes: target or covariate -> its classes in order; "label" holds the answers.
-        covariates: name of each covariate that is given with every recording -> its values.
-        model: as in a recipe; plugins by distribution and name, with all arguments. Losses are kept for the record.
-        predict_from: the head whose output is the answer.
-        training: where the weights come from, and what they scored.
-        trial: the system's prediction for the trial sound: a probability for each label.
-        exported_with: library or distribution -> version, when the bundle was written.
-        files: every other file of the bundle -> its size and hash.
+    """The content of config.json; docs/bundles.md describes each key.
 
     Raises:
         BadField: if two fields contradict each other.
@@ -179,15 +165,20 @@ class BundleConfig:
             classes = self.classes[target]
             if len(classes) < 2 or len(set(classes)) < len(classes):
                 raise BadField(f"classes.{target}", "needs two classes or more, each once.")
-        for name, spec in self.model.covariates.items():
-            if spec.source == "shuffled":  # a control
-                raise BadField(
-                    f"model.covariates.{name}.source",
-                    "is shuffled: such values exist only for the system's own corpus. Use label or predicted.",
-                )
+        refuse_controls(self.model)
         given = {n: self.classes[n] for n, spec in self.model.covariates.items() if spec.source == "label"}
         if dict(self.covariates) != given:
             raise BadField("covariates", f"are not those of model.covariates with their classes: {given}.")
+
+
+def refuse_controls(model: ModelSpec) -> None:
+    """Refuse a model with a shuffled covariate: BadField names it."""
+    for name, spec in model.covariates.items():
+        if spec.source == "shuffled":
+            raise BadField(
+                f"model.covariates.{name}.source",
+                "is shuffled: such values exist only for the system's own corpus. Use label or predicted.",
+            )
 
 
 def config_text(config: BundleConfig) -> str:

@@ -1,28 +1,142 @@
-"""From a finished run to a bundle.
+"""From a finished run to a bundle; torch is imported when the run has been read."""
 
-Light to import: who only reads bundles pays for no statistics.
-"""
-
+import json
+import re
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from toolkit.corpus.protocols import selects_on
+from toolkit.corpus import Utterance, read_manifest
+from toolkit.corpus.folds import PARTS, Fold, pick_fold
+from toolkit.corpus.protocols import make_folds, selects_on
+from toolkit.corpus.targets import LABEL, Target
 from toolkit.errors import BundleError, one_line
+from toolkit.experiment.outcome import FinishedRun
 from toolkit.inference.bundle.archive import CARD, ONNX, WEIGHTS, refuse_existing, write_files
-from toolkit.inference.bundle.config import CONFIG, FORMAT_VERSION, BundleConfig, FileFacts, config_text, read_config
+from toolkit.inference.bundle.card import card_text
+from toolkit.inference.bundle.config import (
+    CONFIG,
+    FORMAT_VERSION,
+    BundleConfig,
+    FileFacts,
+    TrainingSummary,
+    config_text,
+    read_config,
+    refuse_controls,
+)
 from toolkit.inference.bundle.reading import restore_system
+from toolkit.inference.summary import TestSummary
 from toolkit.plugins.registry import default_registry, find_part
 from toolkit.plugins.signatures import resolved_arguments
 from toolkit.plugins.versions import library_versions, used_versions
 from toolkit.recipe.field_checks import BadField
-from toolkit.recipe.schema import ModelSpec, PartSpec
+from toolkit.recipe.loading import load_recipe
+from toolkit.recipe.schema import ModelSpec, PartSpec, Recipe
+from toolkit.report.evidence import Answers, read_answers
+from toolkit.training.identity import manifest_rows
+from toolkit.training.preparation import find_targets
+from toolkit.training.run_folder import CHECKPOINTS, MANIFEST, RECIPE, RESULTS, folders_with_same_training, read_results
 
 if TYPE_CHECKING:
-    from toolkit.inference.bundle.trained_run import TrainedRun
     from toolkit.model.system import System
+
+NOTE = "note"  # the manifest's column that holds the stamps
+QUOTED = ("epoch", "epochs", "parameters", "precision", "hardware", "seconds", "versions")  # results.json -> the bundle
+NEEDED = ("protocol", "fold", "seed", "labels", "pretrained", "stamps", *QUOTED)  # of results.json
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run, read from its folder.
+
+    Args:
+        targets: of its heads, and its covariates, by name.
+        answers: what the system predicted for the test part.
+    """
+
+    folder: Path
+    recipe: Recipe
+    results: Mapping[str, Any]
+    utterances: tuple[Utterance, ...]
+    targets: Mapping[str, Target]
+    fold: Fold
+    answers: Answers
+
+    def summary(self, *, random_backbones: tuple[str, ...]) -> TrainingSummary:
+        """What a bundle records of the run."""
+        corpus = find_part("corpus", self.recipe.corpus).load()
+        rows = json.dumps(manifest_rows(self.utterances), sort_keys=True, default=str)
+        speakers = {utterance.id: utterance.speaker for utterance in self.utterances}
+        parts = {part: getattr(self.fold, part) for part in PARTS}
+        return TrainingSummary(
+            corpus=self.recipe.corpus.plugin,
+            description=corpus.description,
+            licence=corpus.licence,
+            manifest_sha256=FileFacts.of(rows.encode()).sha256,
+            protocol=self.fold.protocol,
+            fold=self.fold.name,
+            seed=self.recipe.seed,
+            utterances={part: len(ids) for part, ids in parts.items()},
+            speakers={part: len({speakers[name] for name in ids} - {None}) for part, ids in parts.items()},
+            pretrained={name: weights_name(source) for name, source in self.results["pretrained"].items()},
+            random_backbones=random_backbones,
+            stamps=tuple(self.results["stamps"]),
+            test=TestSummary.of(self.answers, self.targets[LABEL]),
+            **{key: self.results[key] for key in QUOTED},
+        )
+
+
+def read_trained_run(path: str | Path) -> TrainedRun:
+    """Read a run.
+
+    Args:
+        path: its folder, or its results.json.
+
+    Raises:
+        BundleError: if there is no run, it is not finished, or its files do not belong together.
+        ToolkitError: if one of its files is damaged.
+    """
+    path = Path(path).expanduser()
+    folder = path.parent if path.name == RESULTS else path
+    if not (folder / RESULTS).is_file():
+        if (folder / RECIPE).is_file():
+            raise BundleError(
+                f"The run in {folder} is not finished (it has no {RESULTS}): give the command that trains it again."
+            )
+        raise BundleError(f"No run at {path}: the folder of a finished run, or its {RESULTS}, is needed.")
+    results = read_results(folder / RESULTS)
+    if missing := [key for key in NEEDED if not isinstance(results, Mapping) or key not in results]:
+        raise BundleError(
+            f"{folder / RESULTS} is damaged (it has no {missing[0]!r}): delete the run and train it again."
+        )
+    protocol, seed = results["protocol"], results["seed"]
+    recipe = replace(load_recipe(folder / RECIPE), seed=seed)
+    utterances = tuple(map(_without_note, read_manifest(folder / MANIFEST)))
+    fold = pick_fold(make_folds(utterances, protocol, **recipe.protocol.args), results["fold"])
+    targets = find_targets(recipe, utterances, results["labels"])
+    run = FinishedRun(recipe.name, protocol, fold.name, seed, folder, recipe.as_dict())
+    answers = read_answers(run, targets[LABEL].classes)
+    if sorted(answers.id.tolist()) != sorted(fold.test):
+        raise BundleError(f"{folder}: its predictions.csv and its manifest.csv belong to different runs.")
+    return TrainedRun(folder, recipe, results, utterances, targets, fold, answers)
+
+
+def weights_name(source: str | None) -> str | None:
+    """How pre-trained weights are named: a path by its last part, since a bundle shows nothing of its maker's disk.
+
+    >>> weights_name("/data/checkpoints/w2v"), weights_name("facebook/wav2vec2-base-960h")
+    ('w2v', 'facebook/wav2vec2-base-960h')
+    """
+    if source is None:
+        return None
+    is_path = re.match(r"[/~.\\]|\w:[/\\]", source) or source.count("/") > 1
+    return re.split(r"[/\\]", source.rstrip("/\\"))[-1] if is_path else source
+
+
+def _without_note(utterance: Utterance) -> Utterance:
+    return replace(utterance, extra={key: value for key, value in utterance.extra.items() if key != NOTE})
 
 
 def export_bundle(
@@ -47,18 +161,18 @@ def export_bundle(
         OnnxError: if a part of it cannot be exported to ONNX.
         ToolkitError: if a file of the run is damaged, or its system cannot be built.
     """
-    from toolkit.inference.bundle.card import card_text
-    from toolkit.inference.bundle.trained_run import read_trained_run
-
     target = Path(target).expanduser()
     refuse_existing(target)
     run = read_trained_run(run_folder)
+    try:
+        refuse_controls(run.recipe.model)
+    except BadField as error:
+        raise BundleError(f"{run.recipe.name} cannot be a bundle: {error}") from None
     for stamp in run.results["stamps"]:
         say(f"NOTE: {stamp}")
     for name, here in used_versions(run.recipe).items():
         if (trained := run.results["versions"].get(name)) != here:
             say(f"NOTE: trained with {name} {trained}, exported with {here}: they may not compute the same")
-
     from toolkit.inference.bundle.system import weights_of
 
     system = _trained_system(run)
@@ -82,14 +196,15 @@ def export_bundle(
     return target
 
 
-def _trained_system(run: "TrainedRun") -> "System":
+def _trained_system(run: TrainedRun) -> "System":
     """The run's system in eval() mode, as it was when it was tested."""
     import torch
 
     from toolkit.model.system import build_system
     from toolkit.training.loop.checkpoints import AtomicCheckpointer, load_state
 
-    folders = run.checkpoint_folders()
+    same_training = folders_with_same_training(run.folder, system=run.recipe.name, protocol=run.fold.protocol)
+    folders = [folder / CHECKPOINTS for folder in same_training if (folder / CHECKPOINTS).is_dir()]
     if not folders:
         raise BundleError(f"{run.folder} has no checkpoints, and nothing else holds its weights: train it again.")
     best = AtomicCheckpointer(folders[0]).best(f"best_{selects_on(run.fold.protocol)}", run.results["epoch"])
@@ -103,7 +218,7 @@ def _trained_system(run: "TrainedRun") -> "System":
     return system.eval()
 
 
-def _describe(run: "TrainedRun", system: "System", weights: bytes) -> BundleConfig:
+def _describe(run: TrainedRun, system: "System", weights: bytes) -> BundleConfig:
     """The config.json, before the card and the ONNX model are known."""
     from toolkit.inference.bundle.system import answer_to_trial
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from toolkit.corpus.targets import Target
 from toolkit.errors import BundleError, PluginError, ToolkitError, UnknownPlugin, one_line
 from toolkit.inference.bundle.archive import CARD, WEIGHTS, read_file
-from toolkit.inference.bundle.config import CONFIG, BundleConfig, FileFacts, read_config
-from toolkit.inference.usage import Usage
+from toolkit.inference.bundle.config import CONFIG, BundleConfig, FileFacts, Usage, read_config
 from toolkit.plugins.registry import default_registry
 
 if TYPE_CHECKING:
@@ -22,13 +21,7 @@ logger = logging.getLogger("toolkit")
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A trained system that was exported.
-
-    Args:
-        path: where it was read.
-        config: its config.json.
-        system: in eval() mode, on the CPU.
-    """
+    """A trained system that was exported, in eval() mode and on the CPU."""
 
     path: Path
     config: BundleConfig

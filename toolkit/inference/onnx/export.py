@@ -15,17 +15,15 @@ from toolkit.contracts import Seq
 from toolkit.corpus.utterance import MIN_SAMPLES
 from toolkit.errors import OnnxError
 from toolkit.files import replacing
+from toolkit.inference.bundle.config import Usage
 from toolkit.inference.onnx.graph import NotExportable, Part, model_inputs, reason, trace
-from toolkit.inference.usage import Usage
 from toolkit.model.system import System
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 LARGEST_GB = 1.5  # of more the exporter puts the weights into a second file, since a file holds 2 GiB at most
-TRACED_ROWS = 2
 LONGEST_TRACED_S = 2.0  # loops over time are unrolled, which takes long
 TOLERANCE = 1e-4
 SILENT = 4  # ONNX Runtime's level for fatal errors alone; others are raised
-OUTPUT = "log_probabilities"
 
 
 @dataclass(frozen=True)
@@ -33,8 +31,6 @@ class OnnxReport:
     """What was written, and how well it agrees with torch.
 
     Args:
-        path: of the model.
-        inputs: their names, in order.
         fixed_samples: the only length of the time axis, or None if any length is taken.
         compared: rows and samples of each batch that was compared.
         difference: the largest of any log-probability in them, relative to it if it is below -1.
@@ -72,8 +68,7 @@ def export_onnx(system: System, usage: Usage, path: Path | str) -> OnnxReport:
         OnnxError: if a package is missing, a part cannot be exported or differs from torch, or the file cannot be
             written; then nothing is left behind.
     """
-    _check_packages()
-    _check_size(system)
+    _check(system)
     path = Path(path)
     *parts, answer = _parts(system, usage)
     try:
@@ -85,16 +80,14 @@ def export_onnx(system: System, usage: Usage, path: Path | str) -> OnnxReport:
     return OnnxReport(path, inputs, system.fixed_samples, tuple(_sizes(answer, usage)), difference)
 
 
-def _check_packages() -> None:
+def _check(system: System) -> None:
+    """Refuse to export without the packages, or a system that one file cannot hold."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise OnnxError(
             f"ONNX export needs {', '.join(missing)}, which is not installed: "
             "pip install 'audio-classification-toolkit[onnx]'."
         )
-
-
-def _check_size(system: System) -> None:
     tensors = (*system.parameters(), *system.buffers())
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e9
     if size > LARGEST_GB:
@@ -127,7 +120,7 @@ def _parts(system: System, usage: Usage) -> list[Part]:
 def _write(part: Part, usage: Usage, path: Path) -> float:
     """Trace a part, write it and compare it: the largest difference."""
     longest = min(usage.segment_samples * 3 // 4, round(LONGEST_TRACED_S * usage.sample_rate))
-    program = trace(part, rows=TRACED_ROWS, samples=part.fixed_samples or longest, output=OUTPUT)
+    program = trace(part, samples=part.fixed_samples or longest)
     program.model.producer_name, program.model.producer_version = toolkit.__name__, toolkit.__version__
     metadata = {
         "labels": usage.labels,

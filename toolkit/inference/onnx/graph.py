@@ -19,6 +19,9 @@ from toolkit.corpus.utterance import MIN_SAMPLES
 from toolkit.errors import one_line
 from toolkit.model.system import System
 
+OUTPUT = "log_probabilities"
+TRACED_ROWS = 2  # a batch axis of one row would be fixed
+
 
 class NotExportable(Exception):  # noqa: N818 - reads as the reason it gives
     """A part cannot be exported, or its export does not agree with torch; the text is the reason."""
@@ -74,19 +77,13 @@ def model_inputs(example: Mapping[str, Any]) -> dict[str, Tensor]:
     return {"waveform": example["waveform"], "lengths": example["lengths"], **covariates}
 
 
-def trace(part: Part, *, rows: int, samples: int, output: str) -> torch.onnx.ONNXProgram:
+def trace(part: Part, *, samples: int) -> torch.onnx.ONNXProgram:
     """A part as an ONNX graph with a free batch axis and, if the system takes any length, a free time axis.
-
-    Args:
-        part: what to trace.
-        rows: of the example; 2 or more.
-        samples: of the example.
-        output: the name of the graph's output.
 
     Raises:
         NotExportable: if the exporter fails.
     """
-    example = part.example(rows, samples)
+    example = part.example(TRACED_ROWS, samples)
     axes = {0: "batch"} if part.fixed_samples is not None else {0: "batch", 1: "samples"}
     shapes = {
         "waveform": axes,
@@ -101,7 +98,7 @@ def trace(part: Part, *, rows: int, samples: int, output: str) -> torch.onnx.ONN
                 part,
                 kwargs=example,
                 input_names=list(model_inputs(example)),
-                output_names=[output],
+                output_names=[OUTPUT],
                 dynamic_shapes=shapes,
                 dynamo=True,
                 verbose=False,

@@ -31,20 +31,7 @@ def predict(
     lines: Iterable[bytes],
     say: Callable[[str], None],
 ) -> bool:
-    """Label what is named.
-
-    Args:
-        bundle: the trained system's.
-        names: as for `RecordingSources`.
-        format: one of `FORMATS`.
-        segments: whether every segment has a row, instead of every recording.
-        abstain: the confidence below which a prediction has no label.
-        output: a file for the rows; None is standard output.
-        batch_size: segments in a batch.
-        device: where the system computes.
-        covariates: NAME=VALUE or NAME=@COLUMN.
-        lines: of standard input.
-        say: prints a line for the reader.
+    """Label what is named, with the options of `toolkit predict`; `lines` are those of standard input.
 
     Returns:
         Whether everything was labelled.
@@ -71,8 +58,7 @@ def predict(
     for stamp in model.usage.stamps:
         say(f"NOTE: {stamp}")
     with _opened(output) as file:
-        rows = FORMATS[format](file, model.labels, abstain=abstain, note="; ".join(model.usage.stamps))
-        rows.begin()
+        write = FORMATS[format](file, model.labels, "; ".join(model.usage.stamps))
         results = model.results(chain([first], recordings), batch_size=batch_size)
         shown = sys.stderr.isatty() and not file.isatty()
         for recording, result in progress(results, "labelling", total=sources.count() if shown else None, shown=shown):
@@ -80,7 +66,7 @@ def predict(
                 skip(str(result))
                 continue
             for prediction in result.segments if segments else (result,):
-                rows.write(recording.name, prediction)
+                write(recording.name, prediction.label_above(abstain or 0.0), prediction)
             file.flush()
     return complete
 

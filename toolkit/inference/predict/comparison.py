@@ -9,9 +9,10 @@ import numpy as np
 
 from toolkit.errors import PredictionError
 from toolkit.inference.predict.evaluation import CorpusEvaluation
+from toolkit.inference.summary import confusions_by
 from toolkit.report.evidence import Answers
 from toolkit.report.tables.differences import comparison_notes
-from toolkit.statistics import LEVEL, METRICS, Comparison, compare, speaker_confusions
+from toolkit.statistics import LEVEL, METRICS, Comparison, compare
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +44,8 @@ class SystemComparison:
     @cached_property
     def differences(self) -> list[Comparison]:
         """B minus A in WA and UA."""
-        a, classes = self.evaluations[0], self.evaluations[0].target.classes
-        found = {e.bundle: e.answers for e in self.evaluations}
-        confusions = {
-            name: speaker_confusions(answers.speaker.tolist(), answers.reference, answers.predicted, classes=classes)
-            for name, answers in found.items()
-        }
+        a = self.evaluations[0]
+        confusions = {e.bundle: confusions_by(e.answers.speaker, e.answers, a.target) for e in self.evaluations}
         return compare(confusions, baseline=a.bundle)
 
     @property

@@ -46,12 +46,7 @@ def check_names(wanted: Iterable[str], given: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class GivenCovariates:
-    """The values of `--covariate`: one for all recordings, or the column of a manifest that holds each one's.
-
-    Args:
-        values: covariate -> value.
-        columns: covariate -> column.
-    """
+    """Of `--covariate`: values for all recordings, and columns of a manifest that hold each one's, by covariate."""
 
     values: Mapping[str, str]
     columns: Mapping[str, str]

@@ -1,19 +1,27 @@
 """A trained system in use: audio in, predictions out."""
 
 import os
+import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from toolkit.data.segments import padded_waves
 from toolkit.errors import PredictionError, ToolkitError
 from toolkit.hardware import available_device
-from toolkit.inference.predict.engine import BATCH_SIZE, Engine, RecordingResult
+from toolkit.inference.bundle.config import Usage
+from toolkit.inference.predict.covariates import class_indices
 from toolkit.inference.predict.predictions import Prediction
 from toolkit.inference.predict.recordings import Recording, Samples
-from toolkit.inference.usage import Usage
+from toolkit.inference.predict.result import RecordingResult, segment_waves
 from toolkit.model.system import System
+
+BATCH_SIZE = 16
 
 
 class Model:
@@ -33,7 +41,8 @@ class Model:
     def __init__(self, system: System, usage: Usage, *, device: str | None = None):
         self.usage = usage
         self.device = available_device(device, setting="device")
-        self._engine = Engine(system, usage, self.device)
+        self._system = system.eval().to(self.device)
+        self._lock = threading.Lock()  # a plugin may keep something of a call on itself
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -87,7 +96,7 @@ class Model:
             Each recording with its prediction, or with the error.
         """
         inputs = (r if isinstance(r, Recording | Samples) else Recording(r) for r in recordings)
-        for result in self._engine.results(inputs, batch_size=batch_size):
+        for result in self._results(inputs, batch_size=batch_size):
             yield result.recording, result.error or result.prediction()
 
     def embed(
@@ -118,7 +127,74 @@ class Model:
             raise PredictionError("The sample rate of an array is needed, in Hz: for example sample_rate=16000")
         else:
             recording = Samples(audio, sample_rate, covariates or {})
-        (result,) = self._engine.results([recording], embeddings=embeddings)
+        (result,) = self._results([recording], batch_size=BATCH_SIZE, embeddings=embeddings)
         if result.error is not None:
             raise result.error
         return result
+
+    def _results(
+        self, recordings: Iterable[Recording | Samples], *, batch_size: int, embeddings: bool = False
+    ) -> Iterator[RecordingResult]:
+        """Compute recordings, segments of several of them in one batch; each result when it is done, in order.
+
+        No more than `batch_size` segments are held, however many or long the recordings are.
+        """
+        if batch_size < 1:
+            raise PredictionError(f"batch_size is {batch_size}; a batch holds at least one segment")
+        undone: deque[RecordingResult] = deque()
+        batch: list[tuple[RecordingResult, Tensor]] = []
+        for recording in recordings:
+            result = RecordingResult(recording, self.usage)
+            undone.append(result)
+            try:
+                for wave in self._segments(result):
+                    batch.append((result, wave))
+                    if len(batch) == batch_size:
+                        self._compute(batch, embeddings)
+                        yield from _done(undone)
+            except ToolkitError as error:
+                result.error = error
+            if result.error is not None:
+                batch = [(other, wave) for other, wave in batch if other is not result]
+            result.read = True
+            if len(undone) > batch_size:  # failed ones behind one that waits for its batch to be full
+                self._compute(batch, embeddings)
+            yield from _done(undone)
+        self._compute(batch, embeddings)
+        yield from _done(undone)
+
+    def _segments(self, result: RecordingResult) -> Iterator[Tensor]:
+        """Read the segments of a recording, until it fails."""
+        recording, usage = result.recording, self.usage
+        try:
+            result.covariates = class_indices(usage.covariates, recording.covariates)
+        except PredictionError as error:
+            raise PredictionError(f"{recording.name}: {error}") from None
+        for wave in segment_waves(recording, sample_rate=usage.sample_rate, segment_samples=usage.segment_samples):
+            result.waiting += 1
+            yield wave
+            if result.error is not None:
+                return
+
+    def _compute(self, batch: list[tuple[RecordingResult, Tensor]], embeddings: bool) -> None:
+        """Run the system on a batch, add its output to the results, and empty the batch."""
+        if not batch:
+            return
+        waves = padded_waves([wave for _, wave in batch], fixed_samples=self._system.fixed_samples)
+        covariates = {
+            name: torch.tensor([result.covariates[name] for result, _ in batch], device=self.device)
+            for name in self.usage.covariates
+        }
+        with self._lock, torch.no_grad():
+            output = self._system(waves.to(self.device), covariates)
+        scores = self.usage.target.scores(output.logits[self.usage.predict_from]).cpu().numpy()
+        kept = output.embeddings if embeddings else {}
+        embedded = {name: values.float().cpu().numpy() for name, values in kept.items()}
+        for row, (result, wave) in enumerate(batch):
+            result.add(len(wave), scores[row], {name: values[row] for name, values in embedded.items()})
+        batch.clear()
+
+
+def _done(undone: deque[RecordingResult]) -> Iterator[RecordingResult]:
+    while undone and undone[0].done:
+        yield undone.popleft()

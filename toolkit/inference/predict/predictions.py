@@ -6,7 +6,7 @@ may be any number of them.
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -75,82 +75,61 @@ class Prediction:
         return self.label if self.confidence >= confidence else None
 
 
-class Rows:
-    """Writes predictions into a file.
-
-    Args:
-        file: what is written to.
-        labels: the system's classes, in order.
-        abstain: the confidence below which a prediction has no label; None gives every one its label.
-        note: what must be shown beside every result.
-    """
-
-    def __init__(self, file: TextIO, labels: Sequence[str], *, abstain: float | None = None, note: str = ""):
-        self.file, self.labels, self.abstain, self.note = file, labels, abstain, note
-
-    def begin(self) -> None:
-        """Write what comes before the rows."""
-
-    def write(self, name: str, found: Prediction) -> None:
-        """Write a row: what is labelled, and its prediction."""
-        raise NotImplementedError
-
-    def label(self, found: Prediction) -> str | None:
-        """The label, or None if the system abstains."""
-        return found.label if self.abstain is None else found.label_above(self.abstain)
+Writer = Callable[
+    [str, str | None, Prediction], None
+]  # writes a row: what is labelled, its label if any, its prediction
 
 
-class TableRows(Rows):
+def table_rows(file: TextIO, labels: Sequence[str], note: str) -> Writer:
     """Columns for a reader; the path, which may be long, comes last."""
+    widths = {label: max(len("0.000"), len(label)) for label in labels}
+    label_width = max(len("label"), *map(len, labels))
 
-    def begin(self) -> None:
-        """Write the header."""
-        self._widths = {label: max(len("0.000"), len(label)) for label in self.labels}
-        self._label_width = max(len("label"), *map(len, self.labels))
-        labels = [f"{label:>{width}}" for label, width in self._widths.items()]
-        self._line("start s", "  end s", f"{'label':<{self._label_width}}", *labels, "margin", "path")
+    def line(*cells: str) -> None:
+        file.write("  ".join(cells) + "\n")
 
-    def write(self, name: str, found: Prediction) -> None:
-        """Write a row."""
-        label = self.label(found) or NO_LABEL
-        cells = [f"{found.start_s:7.2f}", f"{found.end_s:7.2f}", f"{label:<{self._label_width}}"]
-        cells += [f"{found.probabilities[label]:>{width}.3f}" for label, width in self._widths.items()]
-        self._line(*cells, f"{found.margin:6.3f}", name)
+    def write(name: str, label: str | None, found: Prediction) -> None:
+        cells = [f"{found.start_s:7.2f}", f"{found.end_s:7.2f}", f"{label or NO_LABEL:<{label_width}}"]
+        cells += [f"{found.probabilities[known]:>{width}.3f}" for known, width in widths.items()]
+        line(*cells, f"{found.margin:6.3f}", name)
 
-    def _line(self, *cells: str) -> None:
-        self.file.write("  ".join(cells) + "\n")
+    heads = [f"{label:>{width}}" for label, width in widths.items()]
+    line("start s", "  end s", f"{'label':<{label_width}}", *heads, "margin", "path")
+    return write
 
 
-class CsvRows(Rows):
+def csv_rows(file: TextIO, labels: Sequence[str], note: str) -> Writer:
     """Columns path, start, end, label, margin, p_<label> of every class; note if there is one."""
+    row_writer, last = csv.writer(file, lineterminator="\n"), [note] if note else []
 
-    def begin(self) -> None:
-        """Write the header."""
-        self._writer = csv.writer(self.file, lineterminator="\n")
-        columns = ["path", "start", "end", "label", "margin", *(f"p_{label}" for label in self.labels)]
-        self._writer.writerow([*columns, "note"] if self.note else columns)
+    def write(name: str, label: str | None, found: Prediction) -> None:
+        row = [name, f"{found.start_s:.3f}", f"{found.end_s:.3f}", label or "", repr(found.margin)]
+        row_writer.writerow([*row, *(repr(found.probabilities[known]) for known in labels), *last])
 
-    def write(self, name: str, found: Prediction) -> None:
-        """Write a row."""
-        row = [name, f"{found.start_s:.3f}", f"{found.end_s:.3f}", self.label(found) or "", repr(found.margin)]
-        row += [repr(found.probabilities[label]) for label in self.labels]
-        self._writer.writerow([*row, self.note] if self.note else row)
+    heads = ["path", "start", "end", "label", "margin", *(f"p_{label}" for label in labels)]
+    row_writer.writerow([*heads, "note"] if note else heads)
+    return write
 
 
-class JsonRows(Rows):
+def json_rows(file: TextIO, labels: Sequence[str], note: str) -> Writer:
     """A JSON object a line: path, start, end, label, margin, probabilities; note if there is one."""
 
-    def write(self, name: str, found: Prediction) -> None:
-        """Write a line."""
+    def write(name: str, label: str | None, found: Prediction) -> None:
         row = {
             "path": name,
             "start": round(found.start_s, 3),
             "end": round(found.end_s, 3),
-            "label": self.label(found),
+            "label": label,
             "margin": found.margin,
             "probabilities": dict(found.probabilities),
         }
-        self.file.write(json.dumps({**row, "note": self.note} if self.note else row, ensure_ascii=False) + "\n")
+        file.write(json.dumps({**row, "note": note} if note else row, ensure_ascii=False) + "\n")
+
+    return write
 
 
-FORMATS: dict[str, type[Rows]] = {"table": TableRows, "csv": CsvRows, "jsonl": JsonRows}
+FORMATS: dict[str, Callable[[TextIO, Sequence[str], str], Writer]] = {
+    "table": table_rows,
+    "csv": csv_rows,
+    "jsonl": json_rows,
+}

@@ -1,0 +1,96 @@
+"""From a recording to its segments, block by block in constant memory, and from their scores to a prediction."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from toolkit.audio.reading import opened
+from toolkit.audio.waves import cut_waves, resampler, waves
+from toolkit.corpus.targets import LABEL
+from toolkit.errors import PredictionError, ToolkitError
+from toolkit.inference.bundle.config import Usage
+from toolkit.inference.predict.predictions import Prediction
+from toolkit.inference.predict.recordings import Recording, Samples
+from toolkit.statistics.utterance_means import UtteranceMeans
+
+_ONE = np.zeros(1, dtype=np.int64)  # the index of the only recording in its UtteranceMeans
+
+
+def segment_waves(recording: Recording | Samples, *, sample_rate: int, segment_samples: int) -> Iterator[Tensor]:
+    """Cut a recording into segments without overlap, the last one perhaps shorter.
+
+    Args:
+        recording: what is read.
+        sample_rate: of the segments, in Hz.
+        segment_samples: longest segment.
+
+    Yields:
+        The mean of the channels: [samples], float32.
+
+    Raises:
+        AudioError: as `toolkit.audio.waves.read_audio`; what only decoding shows, after the segments before it.
+    """
+    return cut_waves(_blocks(recording, sample_rate), segment_samples=segment_samples)
+
+
+def _blocks(recording: Recording | Samples, sample_rate: int) -> Iterator[Tensor]:
+    if isinstance(recording, Samples):
+        wave, rate = torch.from_numpy(recording.values), recording.sample_rate
+        yield wave if rate == sample_rate else resampler(rate, sample_rate)(wave)
+        return
+    with opened(recording.path, start_s=recording.start_s, end_s=recording.end_s) as stretch:
+        yield from waves(stretch, sample_rate)
+
+
+class RecordingResult:
+    """What has been computed of one recording so far.
+
+    Attributes:
+        covariates: name -> class index, once they have been checked.
+        waiting: segments that are read and not yet computed.
+        read: whether the last segment has been read.
+        error: why it cannot be labelled.
+    """
+
+    def __init__(self, recording: Recording | Samples, usage: Usage):
+        self.recording, self._usage = recording, usage
+        self.covariates: dict[str, int] = {}
+        self.waiting, self.read = 0, False
+        self.error: ToolkitError | None = None
+        self._scores, self._embeddings = UtteranceMeans(), UtteranceMeans()
+        self._segments: list[tuple[int, int, np.ndarray]] = []  # start, stop, scores
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more is to come."""
+        return self.error is not None or (self.read and not self.waiting)
+
+    def add(self, samples: int, scores: np.ndarray, embeddings: Mapping[str, np.ndarray]) -> None:
+        """Add the next segment: its length, log-probabilities [classes], embeddings name -> [size]."""
+        self.waiting -= 1
+        if not np.isfinite(scores).all():
+            self.error = PredictionError(f"{self.recording.name}: the system's scores are not finite")
+            return
+        weights = np.array([samples if self._usage.tail == "weighted" else 1])
+        self._scores.add(_ONE, weights, {LABEL: scores[None]})
+        self._embeddings.add(_ONE, weights, {name: values[None] for name, values in embeddings.items()})
+        start = self._segments[-1][1] if self._segments else 0
+        self._segments.append((start, start + samples, scores.astype(np.float64)))
+
+    def prediction(self) -> Prediction:
+        """The prediction, once it is done."""
+
+        def predicted(start: int, stop: int, scores: np.ndarray, segments: tuple[Prediction, ...] = ()) -> Prediction:
+            target, rate = self._usage.target, self._usage.sample_rate
+            start_s, end_s = (self.recording.offset_s + sample / rate for sample in (start, stop))
+            probabilities = target.named(target.probabilities(scores))
+            return Prediction(probabilities, start_s=start_s, end_s=end_s, segments=segments)
+
+        segments = tuple(predicted(*segment) for segment in self._segments)
+        return predicted(0, self._segments[-1][1], self._scores[LABEL][0], segments)
+
+    def embeddings(self) -> dict[str, np.ndarray]:
+        """The mean of every embedding, once it is done: [size], float32."""
+        return {name: self._embeddings[name][0].astype(np.float32) for name in self._embeddings.names}
