@@ -1,23 +1,23 @@
 """YAML -> a checked, resolved recipe.
 
-A recipe says only what differs: `extends: ser.yaml` merges onto another file (toolkit.recipe.merging has the rules),
+A recipe says only what differs: `extends: ser.yaml` merges onto another file (toolkit.recipe.reading has the rules),
 and `without_data` holds the smaller settings that replace a file's own where there is no corpus. A resolved recipe
 holds everything, extends nothing and reads the same.
 """
 
 import io
 from collections.abc import Iterable, Mapping
+from os.path import isdir, isfile
 from pathlib import Path
 from typing import Any
 
 from toolkit.errors import RecipeError, nearest, one_line
 from toolkit.recipe.locations import Keys, Location, Mark
-from toolkit.recipe.merging import merge
 from toolkit.recipe.overrides import override_tree
-from toolkit.recipe.reading import FILE_KEYS, check_keys, defaults, read_plain
+from toolkit.recipe.reading import defaults, merge, read_plain
 from toolkit.recipe.references import resolve
 from toolkit.recipe.schema import Recipe
-from toolkit.recipe.yaml_files import read_yaml, what_is
+from toolkit.recipe.yaml_files import read_yaml
 
 SUFFIXES = (".yaml", ".yml")
 OF_ONE_SYSTEM = ("name", "published")  # what a file that extends another one does not inherit
@@ -50,8 +50,7 @@ def load_recipe(
     """
     found = find_recipe(path, search_folder)
     tree = _load_tree(found, data_available, trust, ())
-    changes = override_tree(overrides, tree, folder=found.parent, trust=trust)
-    tree = merge(tree, changes)
+    tree = merge(tree, override_tree(overrides, tree, folder=found.parent, trust=trust))
     tree.setdefault("name", found.stem)
     tree = resolve(merge(defaults(), tree))
     return read_plain(Recipe, tree, Location("", Mark(found.name), tree))
@@ -67,12 +66,12 @@ def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
     folders = [Path()] if folder is None else [Path(folder), Path()]
     candidates = list(dict.fromkeys(candidate / name for candidate in folders))  # an absolute name stays as it is
     for candidate in candidates:
-        if what_is(candidate) == "file":
+        if isfile(candidate):
             if candidate.suffix not in SUFFIXES:
                 raise RecipeError(f"{candidate} is not a recipe: those end in {' or '.join(SUFFIXES)}.")
             return candidate
     for candidate in candidates:
-        if what_is(candidate) == "folder":
+        if isdir(candidate):
             raise RecipeError(f"{candidate} is a folder; one recipe is needed.{_nearby(Path(), [candidate])}")
     looked = " and ".join(dict.fromkeys(str(candidate.absolute().parent) for candidate in candidates))
     raise RecipeError(f"No recipe {one_line(name.name)} in {one_line(looked)}.{_nearby(name, folders)}")
@@ -101,29 +100,27 @@ def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[P
         chain = " -> ".join(p.name for p in (*extending, resolved))
         raise RecipeError(f"{path.name}: recipes extend each other in a circle: {chain}.")
     tree = read_yaml(path, trust=trust)
-    check_keys(tree, also=FILE_KEYS)
-    marks = dict(tree.marks)
     base_name, without_data = tree.pop("extends", None), tree.pop("without_data", None)
+    inherited = Keys()
     if base_name is not None:
-        base = _find_base(path, base_name, marks["extends"])
+        base = _find_base(path, base_name, tree.marks["extends"])
         inherited = _load_tree(base, data_available, trust, (*extending, resolved))
         for own in OF_ONE_SYSTEM:
             inherited.pop(own, None)
-        tree = merge(inherited, tree)
-    if without_data is not None:
-        if not isinstance(without_data, Keys):
-            raise RecipeError(f"without_data {marks['without_data']}: a mapping is needed.")
-        check_keys(without_data)
-        if not data_available:
-            tree = merge(tree, without_data)
-    return tree
+    tree = merge(inherited, tree)
+    if without_data is None:
+        return tree
+    if not isinstance(without_data, Keys):
+        raise RecipeError(f"without_data {tree.marks['without_data']}: a mapping is needed.")
+    small = merge(tree, without_data)  # its keys are checked with data, too
+    return tree if data_available else small
 
 
 def _find_base(path: Path, name: Any, mark: Mark) -> Path:
     if not isinstance(name, str):
         raise RecipeError(f"extends {mark}: the name of one file is needed, relative to {path.name}.")
     base = path.parent / name
-    if what_is(base) != "file":
+    if not isfile(base):
         problem = f"no file {one_line(name)} beside {path.name}.{_nearby(Path(name), [path.parent])}"
         raise RecipeError(f"extends {mark}: {problem}")
     return base
@@ -134,7 +131,7 @@ def _nearby(name: Path, folders: list[Path]) -> str:
     shown: dict[str, str] = {}
     for folder in folders:
         for near in (folder / name.parent, folder, folder / "hparams"):
-            for file in sorted(near.glob("*.y*ml")) if what_is(near) == "folder" else ():
+            for file in sorted(near.glob("*.y*ml")) if isdir(near) else ():
                 shown.setdefault(file.stem, str(file))
     if best := nearest(name.stem, shown):
         return f" Did you mean {shown[best]!r}?"

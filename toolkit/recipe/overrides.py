@@ -7,26 +7,20 @@ under the same rules as in files; where text is wanted (a folder, a fold) they a
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from toolkit.errors import RecipeError, nearest
 from toolkit.recipe.locations import COMMAND_LINE, Keys
-from toolkit.recipe.reading import FILE_KEYS, annotation_at, check_keys, known_paths, spelled_out, text_is_wanted
+from toolkit.recipe.reading import FILE_KEYS, annotation_at, known_paths, spelled_out
+from toolkit.recipe.type_checks import members
 from toolkit.recipe.yaml_files import read_text
 
 SHORT = {"device": "training.device", "precision": "training.precision"}
 PARTS = (("model", "levels"), ("model", "heads"), ("model", "losses"))  # new ones come from a file that `extends`
 
 
-def parse_tokens(tokens: Iterable[str]) -> list[tuple[str, str]]:
-    """Split what a command line holds into (dotted key, text of the value).
-
-    >>> parse_tokens(["--training.epochs=3", "--model.fusion.args.dim", "64"])
-    [('training.epochs', '3'), ('model.fusion.args.dim', '64')]
-
-    Raises:
-        RecipeError: for a value without a key or a key without a value.
-    """
+def _pairs(tokens: Iterable[str]) -> list[tuple[str, str]]:
+    """What a command line holds as (dotted key, text of the value)."""
     pairs, rest = [], list(tokens)
     while rest:
         token = rest.pop(0)
@@ -58,15 +52,17 @@ def override_tree(tokens: Iterable[str], tree: Keys, *, folder: Path, trust: boo
         RecipeError: for an unknown key, a missing value, or a value that is not YAML.
     """
     out = Keys()
-    for key, text in parse_tokens(tokens):
+    for key, text in _pairs(tokens):
         path = tuple(SHORT.get(key, key).split("."))
         if path[0] in FILE_KEYS:
             raise RecipeError(f"--{key}: {path[0]} can only be used in recipe files.")
         in_part = path[:2] in PARTS and len(path) > 2
         if annotation_at(path) is None or (in_part and ".".join(path[:3]) not in known_paths(tree)):
             raise _unknown(key, tree)
-        _put(out, path, spelled_out(_value(path, text, folder, trust), annotation_at(path), COMMAND_LINE))
-    check_keys(out)
+        value = spelled_out(_value(path, text, folder, trust), annotation_at(path), COMMAND_LINE)
+        for part in reversed(path):
+            value = Keys({part: value}, {part: COMMAND_LINE})
+        _update(out, value)
     return out
 
 
@@ -74,7 +70,9 @@ def _value(path: tuple[str, ...], text: str, folder: Path, trust: bool) -> Any:
     key = ".".join(path)
     if not text.strip():
         raise RecipeError(f"--{key} has no value. Write --{key} VALUE, null for none, or '\"\"' for empty text.")
-    if text_is_wanted(path) and not re.match(r"\s*[!'\"]|\s*(null|~)\s*$", text, re.IGNORECASE):
+    kinds = members(annotation_at(path))
+    text_is_wanted = str in kinds and not any(get_origin(kind) for kind in kinds)
+    if text_is_wanted and not re.match(r"\s*[!'\"]|\s*(null|~)\s*$", text, re.IGNORECASE):
         return text
     try:
         return read_text(text, folder=folder, trust=trust)
@@ -91,16 +89,11 @@ def _unknown(key: str, tree: Keys) -> RecipeError:
     return RecipeError(f"--{key}: a recipe has no such key.{hint}")
 
 
-def _put(out: Keys, path: tuple[str, ...], value: Any) -> None:
-    *parents, last = path
-    for part in parents:
-        out.marks[part] = COMMAND_LINE
-        if not isinstance(out.get(part), Keys):
-            out[part] = Keys()
-        out = out[part]
-    out.marks[last] = COMMAND_LINE
-    if isinstance(value, Keys) and isinstance(out.get(last), Keys):
-        for key, inner in value.items():
-            _put(out[last], (key,), inner)
-    else:
-        out[last] = value
+def _update(out: Keys, changes: Keys) -> None:
+    """Put the changes on top; null stays, since what it removes is elsewhere."""
+    for key, value in changes.items():
+        out.marks[key] = changes.marks[key]
+        if isinstance(value, Keys) and isinstance(out.get(key), Keys):
+            _update(out[key], value)
+        else:
+            out[key] = value

@@ -1,4 +1,13 @@
-"""Trees of values against the recipe's dataclasses: unknown keys, wrong types, defaults, and the dataclasses made."""
+"""Trees of values and the recipe's dataclasses: merged by their types, checked, and made.
+
+How `merge` puts the keys of a file that extends another one, of `without_data` or of overrides on top of what is there:
+
+- Mappings are merged key by key; everything else, lists included, is replaced.
+- `null` removes an inherited key. Where null is itself a value (`fold`, `training.max_grad_norm`, the entries of
+  `label_map`), it sets null. Where nothing is inherited, it stays null.
+- A changed `plugin` drops the inherited `args`, and so does a changed name of a protocol, an optimizer or a schedule; a
+  changed `source` of a covariate drops the inherited `level` and `weight`.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -53,18 +62,7 @@ def defaults(cls: type = Recipe) -> Keys:
     return tree
 
 
-def null_is_value(path: Path) -> bool:
-    """Whether null at a path is a value (for example, no clipping) and does not remove a key."""
-    return NoneType in members(annotation_at(path))
-
-
-def text_is_wanted(path: Path) -> bool:
-    """Whether text, and not a list or mapping, is wanted at a path."""
-    kinds = members(annotation_at(path))
-    return str in kinds and not any(get_origin(kind) for kind in kinds)
-
-
-def identity_key(annotation: Any) -> str | None:
+def _identity_key(annotation: Any) -> str | None:
     """The key that names what a part of a recipe is, such as `plugin`; None if the annotation is not of a part."""
     first = next(iter(schema_of(annotation))) if is_dataclass(annotation) and annotation is not Recipe else None
     return first if first in IDENTITIES else None
@@ -72,7 +70,7 @@ def identity_key(annotation: Any) -> str | None:
 
 def spelled_out(value: Any, annotation: Any, mark: Mark | None) -> Any:
     """A part that is written as its name alone, such as `protocol: loso`, as a mapping."""
-    key = identity_key(annotation) if isinstance(value, str) else None
+    key = _identity_key(annotation) if isinstance(value, str) else None
     return Keys({key: value}, {key: mark}) if key else value
 
 
@@ -94,25 +92,47 @@ def known_paths(tree: Mapping[str, Any]) -> Iterator[str]:
     return walk(Recipe, tree, "")
 
 
-def check_keys(tree: Keys, path: Path = (), also: tuple[str, ...] = ()) -> None:
-    """Refuse unknown keys at any depth, and spell out parts that are written as a name.
-
-    Args:
-        tree: changed in place.
-        path: its path in the recipe.
-        also: more keys that the top level may hold.
+def merge(base: Keys, child: Keys, path: Path = ()) -> Keys:
+    """The child's keys on top of the base's, in a new mapping; the mark of each key is that of the value that holds.
 
     Raises:
-        RecipeError: for the first unknown key.
+        RecipeError: for an unknown key of the child, and if null would remove a level, covariate, head or loss that is
+            not there.
     """
     annotation = annotation_at(path)
-    for key, value in tree.items():
+    out = Keys(base, {**base.marks, **child.marks})
+    for dependent in _dropped(base, child, annotation):
+        out.pop(dependent, None)
+    for key, value in child.items():
+        here, mark = (*path, key), child.marks.get(key)
+        kind = annotation_at(here)
         if is_dataclass(annotation):
-            _check_key(key, annotation, Location(".".join((*path, key)), tree.marks[key]), also)
-        kind = annotation_at((*path, key))
-        tree[key] = spelled_out(value, kind, tree.marks[key])
-        if isinstance(tree[key], Keys) and kind is not Any:
-            check_keys(tree[key], (*path, key))
+            _check_key(key, annotation, Location(".".join(here), mark))
+        value = spelled_out(value, kind, mark)
+        if isinstance(value, Keys):
+            inherited = out.get(key)
+            out[key] = merge(inherited if isinstance(inherited, Keys) else Keys(), value, here)
+        elif value is not None or NoneType in members(kind):
+            out[key] = value
+        elif key in out:
+            del out[key]
+        elif is_dataclass(kind) and get_origin(annotation) is Mapping:
+            problem = f"null removes, but nothing of this name is inherited.{did_you_mean(key, out)}"
+            raise RecipeError(f"{Location('.'.join(here), mark)}: {problem}")
+        else:
+            out[key] = None
+    return out
+
+
+def _dropped(base: Keys, child: Keys, annotation: Any) -> tuple[str, ...]:
+    """Keys of the base that belong to another plugin or name."""
+    identity = _identity_key(annotation)
+    new = child.get(identity)
+    default = getattr(annotation, identity or "", None)  # a field's default is an attribute of its class
+    old = base.get(identity, default)
+    if None in (identity, old, new) or old == new:
+        return ()
+    return ("level", "weight") if identity == "source" else ("args",)
 
 
 def read_plain(annotation: Any, value: Any, location: Location = WHOLE) -> Any:
@@ -156,7 +176,7 @@ def _read_dataclass(cls: type, values: Mapping[str, Any], location: Location) ->
         raise RecipeError(f"{location.child(*error.path.split('.'))}: {error.problem}") from None
 
 
-def _check_key(key: str, cls: type, location: Location, also: tuple[str, ...] = ()) -> None:
-    known = [*schema_of(cls), *also]
-    if key not in known:
+def _check_key(key: str, cls: type, location: Location) -> None:
+    if key not in schema_of(cls):
+        known = [*schema_of(cls), *(FILE_KEYS if cls is Recipe and key not in FILE_KEYS else ())]
         raise RecipeError(f"{location}: there is no such key.{did_you_mean(key, known)} Known: {', '.join(known)}.")

@@ -7,6 +7,7 @@ is a number, `no` and `on` are text.
 
 import math
 import re
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from toolkit.errors import RecipeError, one_line
 from toolkit.recipe.locations import COMMAND_LINE, Keys, Mark
-from toolkit.recipe.merging import merge
+from toolkit.recipe.reading import merge
 from toolkit.recipe.references import CORE, DEEPEST, MOST_VALUES, Tagged, resolve
 
 LOOKED_UP = ("!ref", "!copy", "!PLACEHOLDER")
@@ -47,14 +48,6 @@ def read_text(text: str, *, folder: Path | None = None, trust: bool = False) -> 
     """Read one value from the command line, by the same rules; included files are relative to `folder`."""
     node = _compose(text, "")
     return None if node is None else _Reader("", folder or Path(), trust, including=()).value(node)
-
-
-def what_is(path: Path) -> str:
-    """The kind of a path: "file" or "folder", "" for a path that is neither, or that no file can have."""
-    try:
-        return "file" if path.is_file() else "folder" if path.is_dir() else ""
-    except OSError:  # a name that is too long
-        return ""
 
 
 def _read_file(path: Path, trust: bool, *, including: tuple[Path, ...]) -> Keys:
@@ -153,7 +146,7 @@ class _Reader:
         path = self.folder / node.tag.removeprefix(INCLUDE)
         if not isinstance(node, MappingNode) and node.value:
             raise self._error(node, f"only a mapping of changed keys can follow {node.tag}.")
-        if what_is(path) != "file":
+        if not isfile(path):
             raise self._error(node, f"the included file {one_line(path)} is not there.")
         if path.resolve() in self.including:
             chain = " -> ".join(p.name for p in (*self.including, path.resolve()))
