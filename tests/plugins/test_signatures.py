@@ -12,7 +12,7 @@ from toolkit.plugins.signatures import (
     read_meanings,
     read_source,
 )
-from toolkit.recipe.type_checks import Mismatch, check_value, type_text
+from toolkit.recipe.checks import Mismatch, check_value, type_text
 
 
 class Parent:

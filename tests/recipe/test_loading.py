@@ -8,9 +8,8 @@ import pytest
 from recipe_files import BASE, args_of, refused
 
 from toolkit.errors import RecipeError
-from toolkit.recipe.field_checks import RESERVED
 from toolkit.recipe.loading import dump_recipe, find_recipe, load_recipe, read_recipe_dict
-from toolkit.recipe.schema import CovariateSpec, HeadSpec, PartSpec, Recipe
+from toolkit.recipe.schema import RESERVED, CovariateSpec, HeadSpec, PartSpec, Recipe
 from toolkit.recipe.training import TrainingSpec
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from toolkit.corpus.folds import PARTS, Fold, refuse_shared
 from toolkit.corpus.utterance import Utterance, counted_ids, natural_key, speaker_order
 from toolkit.errors import ProtocolError, did_you_mean
-from toolkit.recipe.type_checks import Mismatch, check_value
+from toolkit.recipe.checks import Mismatch, check_value
 
 TEST_EPOCH_STAMP = "loso-test-epoch: the epoch was chosen on the test speaker"
 AS_PUBLISHED_STAMP = (

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolkit.errors import RecipeError, did_you_mean
+from toolkit.recipe.checks import Mismatch, check_value, type_text
 from toolkit.recipe.locations import Location, inside
-from toolkit.recipe.type_checks import Mismatch, check_value, type_text
 
 REQUIRED = inspect.Parameter.empty
 VARIABLE = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)

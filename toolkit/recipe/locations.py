@@ -29,14 +29,12 @@ class Mark:
     def __str__(self):
         if not self.source:
             return "on the command line"
-        return f"in {self.source}, line {self.line}" if self.line else f"in {self.source}"
+        return f"in {self.source}" + (f", line {self.line}" if self.line else "")
 
     @property
     def exact(self) -> str:
         """With the column, for errors in the YAML itself."""
-        if not self.source:
-            return str(self)
-        return f"{self.source}, line {self.line}, column {self.column}" if self.line else self.source
+        return str(self).removeprefix("in ") + (f", column {self.column}" if self.line else "")
 
 
 COMMAND_LINE = Mark("")

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, get_origin
 
 from toolkit.errors import RecipeError, nearest
+from toolkit.recipe.checks import members
 from toolkit.recipe.locations import COMMAND_LINE, Keys
 from toolkit.recipe.reading import FILE_KEYS, annotation_at, known_paths, spelled_out
-from toolkit.recipe.type_checks import members
 from toolkit.recipe.yaml_files import read_text
 
 SHORT = {"device": "training.device", "precision": "training.precision"}

@@ -16,10 +16,9 @@ from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from toolkit.errors import RecipeError, did_you_mean
-from toolkit.recipe.field_checks import BadField
+from toolkit.recipe.checks import BadField, Mismatch, check_value, members, words
 from toolkit.recipe.locations import Keys, Location, Mark
 from toolkit.recipe.schema import Recipe, plain_values
-from toolkit.recipe.type_checks import Mismatch, check_value, members, words
 
 Path = tuple[str, ...]
 FILE_KEYS = ("extends", "without_data")  # keys of files that a resolved recipe does not have

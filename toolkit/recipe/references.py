@@ -25,16 +25,11 @@ DEEPEST = 50
 
 @dataclass(frozen=True)
 class Tagged:
-    """A value with one of HyperPyYAML's tags, as it is written: nothing is looked up or run yet."""
+    """A value with one of HyperPyYAML's tags, before anything is looked up or run; !copy is read as !ref."""
 
     tag: str
     value: Any
     mark: Mark
-
-    @property
-    def is_reference(self) -> bool:
-        """Whether it is a !ref or !copy, which mean the same here."""
-        return self.tag in ("!ref", "!copy")
 
 
 def resolve(tree: Keys, *, keep_placeholders: bool = False) -> Keys:
@@ -71,7 +66,7 @@ class _Resolver:
             return [self.value(v, (*path, str(i)), in_code=in_code) for i, v in enumerate(value)]
         if not isinstance(value, Tagged) or (value.tag == "!PLACEHOLDER" and self.keep_placeholders):
             return value
-        if value.is_reference:
+        if value.tag == "!ref":
             return self._reference(value)
         if value.tag == "!PLACEHOLDER":
             key = ".".join(path)
@@ -98,7 +93,7 @@ class _Resolver:
         path = tuple(part for part in re.split(r"[\[\].]+", pointer.strip()) if part)
         value: Any = self.tree
         for part in path:
-            value = self._reference(value) if isinstance(value, Tagged) and value.is_reference else value
+            value = self._reference(value) if isinstance(value, Tagged) and value.tag == "!ref" else value
             if not isinstance(value, Mapping) or part not in value:
                 near = did_you_mean(part, value if isinstance(value, Mapping) else ())
                 raise RecipeError(

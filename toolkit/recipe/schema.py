@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, Protocol
 
-from toolkit.recipe.field_checks import BadField, at_least, check_name, known
+from toolkit.recipe.checks import BadField, at_least, known
 from toolkit.recipe.locations import Location
 from toolkit.recipe.training import TrainingSpec
 
@@ -18,6 +18,17 @@ EVERY_HEAD = "*"
 GROUPS = ("covariates", "fusion", "heads", "losses")  # parameter groups beside the levels
 # Names that are taken elsewhere: by parameter groups, arrays of embeddings.npz, columns.
 TAKEN = {"levels": (FUSED, *GROUPS, "id", "reference", "note", "file"), "covariates": ("label", "id", "path")}
+# What torch.nn.ModuleDict keeps for itself; written out, since recipes are checked without torch.
+MODULE_DICT = """
+    T_destination add_module apply bfloat16 buffers call_super_init children clear compile cpu cuda double dump_patches
+    eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu items keys
+    load_state_dict modules mtia named_buffers named_children named_modules named_parameters parameters pop
+    register_backward_hook register_buffer register_forward_hook register_forward_pre_hook register_full_backward_hook
+    register_full_backward_pre_hook register_load_state_dict_post_hook register_load_state_dict_pre_hook
+    register_module register_parameter register_state_dict_post_hook register_state_dict_pre_hook requires_grad_
+    set_extra_state set_submodule share_memory state_dict to to_empty train training type update values xpu zero_grad
+"""
+RESERVED = frozenset(MODULE_DICT.split())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +86,6 @@ class CovariateSpec:
     source: Literal["label", "predicted", "shuffled"]
     level: str | None = None
     weight: float | None = None
-    where: Location | str = field(default="", compare=False, repr=False)
 
     def __post_init__(self):
         if self.source == "predicted":
@@ -104,7 +114,10 @@ class ModelSpec:
                 raise BadField(family, "is empty; at least one is needed.")
         for family in ("levels", "covariates", "heads", "losses"):
             for name in getattr(self, family):
-                check_name(f"{family}.{name}", name, also=TAKEN.get(family, ()))
+                if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+                    raise BadField(f"{family}.{name}", "is not a name: letters, digits, '_' and '-' only.")
+                if name in RESERVED or name in TAKEN.get(family, ()):
+                    raise BadField(f"{family}.{name}", f"cannot be used: the name {name!r} is reserved.")
         embeddings = (FUSED, *self.levels)
         for name, head in self.heads.items():
             known(f"heads.{name}.on", [head.on], embeddings, "embedding")
@@ -115,10 +128,6 @@ class ModelSpec:
             if covariate.level is not None:
                 known(f"covariates.{name}.level", [covariate.level], self.levels, "level")
 
-    def is_trained(self, head: str) -> bool:
-        """Whether a loss reads this head."""
-        return any(loss.on == EVERY_HEAD or head in loss.names for loss in self.losses.values())
-
 
 @dataclass(frozen=True, kw_only=True)
 class ProtocolSpec:
@@ -126,7 +135,6 @@ class ProtocolSpec:
 
     name: str
     args: Mapping[str, Any] = field(default_factory=dict)
-    where: Location | str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,24 +222,19 @@ class Recipe:
         target = self.model.heads[self.predict_from].target
         if target != "label":
             raise BadField("predict_from", f"names {self.predict_from!r}, which predicts {target!r} and not the label.")
-        if not self.model.is_trained(self.predict_from):
+        if not any(loss.on == EVERY_HEAD or self.predict_from in loss.names for loss in self.model.losses.values()):
             raise BadField("predict_from", f"names {self.predict_from!r}, and no loss in model.losses trains it.")
         for name in self.training.groups:
             known(f"training.groups.{name}", [name], (*self.model.levels, *GROUPS), "parameter group")
-        self._check_labels()
+        if self.labels is not None:
+            if len(set(self.labels)) < len(self.labels) or len(self.labels) < 2:
+                raise BadField("labels", f"must be at least two, all different, not {list(self.labels)}.")
+            for old, new in self.label_map.items():
+                known(f"label_map.{old}", [] if new is None else [new], self.labels, "label")
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as plain text, numbers, lists and dicts; what a run's folder keeps."""
         return plain_values(self)
-
-    def _check_labels(self):
-        if self.labels is None:
-            return
-        if len(set(self.labels)) < len(self.labels) or len(self.labels) < 2:
-            raise BadField("labels", f"must be at least two, all different, not {list(self.labels)}.")
-        for old, new in self.label_map.items():
-            if new is not None:
-                known(f"label_map.{old}", [new], self.labels, "label")
 
 
 def plain_values(value: Any) -> Any:

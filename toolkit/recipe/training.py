@@ -3,14 +3,14 @@
 >>> TrainingSpec(epochs=0)
 Traceback (most recent call last):
     ...
-toolkit.recipe.field_checks.BadField: epochs must be at least 1, not 0.
+toolkit.recipe.checks.BadField: epochs must be at least 1, not 0.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from toolkit.recipe.field_checks import BadField, at_least
+from toolkit.recipe.checks import BadField, at_least
 from toolkit.recipe.locations import Location
 
 OptimizerName = Literal[

@@ -27,30 +27,20 @@ TEXT = tuple(CORE + name for name in ("str", "timestamp", "value"))
 OTHERS = tuple(CORE + name for name in ("int", "float", "bool", "null"))
 
 
-def read_yaml(path: Path, *, trust: bool = False) -> Keys:
-    """Read a file that holds a mapping.
+def read_yaml(path: Path, *, trust: bool = False, including: tuple[Path, ...] = ()) -> Keys:
+    """Read a file that holds a mapping, and the files that it includes.
 
     Args:
         path: the file.
         trust: whether tags that run code are kept (as Tagged) and not refused.
+        including: the files that include this one.
 
     Returns:
-        Plain values, and Tagged for the other tags. Included files are read in.
+        Plain values, and Tagged for the other tags.
 
     Raises:
-        RecipeError: if the file cannot be read, is not YAML, holds a tag or a key that is not allowed, or
-            includes itself.
+        RecipeError: if the file cannot be read, is not YAML, or holds a tag or a key that is not allowed.
     """
-    return _read_file(Path(path), trust, including=())
-
-
-def read_text(text: str, *, folder: Path | None = None, trust: bool = False) -> Any:
-    """Read one value from the command line, by the same rules; included files are relative to `folder`."""
-    node = _compose(text, "")
-    return None if node is None else _Reader("", folder or Path(), trust, including=()).value(node)
-
-
-def _read_file(path: Path, trust: bool, *, including: tuple[Path, ...]) -> Keys:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -63,6 +53,12 @@ def _read_file(path: Path, trust: bool, *, including: tuple[Path, ...]) -> Keys:
     if not isinstance(values, Keys):
         raise RecipeError(f"{path.name}: a mapping is needed, with keys such as 'model:'.")
     return values
+
+
+def read_text(text: str, *, folder: Path | None = None, trust: bool = False) -> Any:
+    """Read one value from the command line, by the same rules; included files are relative to `folder`."""
+    node = _compose(text, "")
+    return None if node is None else _Reader("", folder or Path(), trust, including=()).value(node)
 
 
 def _compose(text: str, source: str) -> Node | None:
@@ -102,7 +98,7 @@ class _Reader:
             empty = isinstance(node, ScalarNode) and not node.value
             return Tagged(tag, None if empty else self._content(node, depth), self._mark(node))
         if isinstance(node, ScalarNode) and tag in LOOKED_UP:
-            return Tagged(tag, node.value, self._mark(node))
+            return Tagged(tag.replace("copy", "ref"), node.value, self._mark(node))
         if tag in {MappingNode: (CORE + "map",), SequenceNode: (CORE + "seq",)}.get(type(node), (*TEXT, *OTHERS)):
             return self._content(node, depth)
         name = tag.replace(CORE, "!!")
@@ -151,7 +147,7 @@ class _Reader:
         if path.resolve() in self.including:
             chain = " -> ".join(p.name for p in (*self.including, path.resolve()))
             raise self._error(node, f"a file includes itself: {chain}.")
-        tree = _read_file(path, self.trust, including=self.including)
+        tree = read_yaml(path, trust=self.trust, including=self.including)
         changes = self._mapping(node, depth) if isinstance(node, MappingNode) else Keys()
         return resolve(merge(tree, changes, (path.name,)), keep_placeholders=True)
 

@@ -16,7 +16,7 @@ from toolkit.errors import BundleError, RecipeError, one_line
 from toolkit.files import DISTRIBUTION
 from toolkit.inference.summary import TestSummary
 from toolkit.plugins.kinds import parts
-from toolkit.recipe.field_checks import BadField, at_least, known
+from toolkit.recipe.checks import BadField, at_least, known
 from toolkit.recipe.reading import read_plain
 from toolkit.recipe.schema import AudioSpec, ModelSpec, PartSpec, plain_values
 

@@ -31,7 +31,7 @@ from toolkit.inference.summary import TestSummary
 from toolkit.plugins.registry import default_registry, find_part
 from toolkit.plugins.signatures import resolved_arguments
 from toolkit.plugins.versions import library_versions, used_versions
-from toolkit.recipe.field_checks import BadField
+from toolkit.recipe.checks import BadField
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.schema import ModelSpec, PartSpec, Recipe
 from toolkit.report.evidence import Answers, read_answers

@@ -1,17 +1,18 @@
-"""Values of a recipe checked against Python's type annotations, and converted; annotations in words.
+"""Values of a recipe checked against Python's type annotations, and converted; annotations in words; ranges of fields.
 
 >>> check_value(3, float)
 3.0
 >>> check_value("3", int)
 Traceback (most recent call last):
     ...
-toolkit.recipe.type_checks.Mismatch: '3' is text; a whole number is needed.
+toolkit.recipe.checks.Mismatch: '3' is text; a whole number is needed.
 >>> type_text(int | None)
 'int | None'
 """
 
 import collections.abc
 import types
+from collections.abc import Iterable
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -36,6 +37,36 @@ MANY = {int: "whole numbers", float: "numbers", str: "texts", bool: "true and fa
 
 class Mismatch(ValueError):  # noqa: N818 - reads as the sentence it prints
     """A value is not what its annotation asks for; the message has both."""
+
+
+class BadField(ValueError):  # noqa: N818 - reads as the sentence it prints
+    """A field's value is out of its range or does not fit the others.
+
+    Args:
+        path: the field, dotted.
+        problem: what follows its name in the message.
+    """
+
+    def __init__(self, path: str, problem: str):
+        super().__init__(f"{path} {problem}")
+        self.path, self.problem = path, problem
+
+
+def at_least(spec: Any, least: int, *names: str) -> None:
+    """Refuse fields below `least`; None passes."""
+    for name in names:
+        value = getattr(spec, name)
+        if value is not None and value < least:
+            raise BadField(name, f"must be at least {least}, not {value}.")
+
+
+def known(path: str, names: Iterable[str], known: Iterable[str], noun: str) -> None:
+    """Refuse names that are not among the known ones."""
+    known = list(dict.fromkeys(known))
+    for name in names:
+        if name not in known:
+            near = did_you_mean(name, known)
+            raise BadField(path, f"names {name!r}: there is no such {noun}.{near} Known: {', '.join(known)}.")
 
 
 def check_value(value: Any, annotation: Any) -> Any:
@@ -148,18 +179,14 @@ def _check_inner(item: Any, annotation: Any, which: str) -> Any:
 def _mismatch(value: Any, annotation: Any) -> Mismatch:
     kinds = [kind for kind in WORDS if kind is not Path and isinstance(value, kind)]
     found = ("a truth value" if kinds[0] is bool else WORDS[kinds[0]]) if kinds else "not plain"
-    near = did_you_mean(value, _choices(annotation)) if isinstance(value, str) else ""
+    choices = [choice for member in members(annotation) if get_origin(member) is Literal for choice in get_args(member)]
+    near = did_you_mean(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else ""
     needed = words(annotation)
     if value is None:
         return Mismatch(f"null is given; {needed} is needed.{near}")
     if found == needed or _parts(annotation)[0] is Literal:
         return Mismatch(f"{_short(value)} is not {needed}.{near}")
     return Mismatch(f"{_short(value)} is {found}; {needed} is needed.{near}")
-
-
-def _choices(annotation: Any) -> list[str]:
-    literals = [member for member in members(annotation) if get_origin(member) is Literal]
-    return [choice for literal in literals for choice in get_args(literal) if isinstance(choice, str)]
 
 
 def _short(value: Any) -> str:
