@@ -23,10 +23,9 @@ from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.schema import Recipe
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.checkpoints import AtomicCheckpointer
-from toolkit.training.loop.compiling import compile_system
 from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import build_objective
-from toolkit.training.loop.train_step import TrainStep
+from toolkit.training.loop.train_step import TrainStep, compile_system
 
 RECIPE = Path(__file__).parents[1] / "recipes/iemocap/hparams/mtl_cr.yaml"
 RANDOM = ("--model.levels.spectrogram.args.weights=random", "--model.levels.wav2vec2.args.source=random")

@@ -41,26 +41,25 @@ def write_uneven_recipe(folder: Path) -> Path:
 
 def train(recipe: Path, output: Path, overrides: tuple[str, ...], kill_at: dict[int, int] | None = None) -> None:
     """Train; by rank, die of SIGKILL at the nth optimizer step. Keeps the losses of all batches."""
-    from toolkit.distributed import rank
+    from toolkit.distributed import rank, ranks, summed
     from toolkit.training.launch import together
     from toolkit.training.loop import brain
-    from toolkit.training.loop.step_log import StepLog
     from toolkit.training.preparation import load_source, prepare
     from toolkit.training.run import Run
 
-    losses, read, step, calls = [], StepLog.read, brain.SystemBrain.optimizers_step, iter(range(1, 10_000))
+    losses, step, calls = [], brain.SystemBrain.optimizers_step, iter(range(1, 10_000))
 
-    def keeping(log):
-        found = read(log)
-        losses.extend(found[0])
-        return found
+    def keeping(values):
+        total = summed(values)
+        losses.extend((total / ranks()).tolist())
+        return total
 
     def dying(self):
         if next(calls) == (kill_at or {}).get(rank()):
             os.kill(os.getpid(), signal.SIGKILL)
         step(self)
 
-    StepLog.read, brain.SystemBrain.optimizers_step = keeping, dying
+    brain.summed, brain.SystemBrain.optimizers_step = keeping, dying
     with together(), (output.parent / f"{output.name}.log").open("a") as log:
         source = load_source(recipe, [*overrides, f"--output_folder={output}"])
         folder = Run(prepare(source), say=lambda line: print(line, file=log, flush=True)).train().parent

@@ -149,7 +149,7 @@ class Run:
             share_state(self.system)
         with self._profiled(brain):
             train = data.loader(data.train, brain.train_sampler, cache=cache)
-            brain.fit(brain.epochs, train, data.loader(data.evaluation, cache=cache))
+            brain.fit(brain.history.epochs(self.training.epochs), train, data.loader(data.evaluation, cache=cache))
         brain.checkpointer.keep_only([f"best_{rule}" for rule in brain.history.rules])
         self.folder.write_json(HISTORY, brain.history.state_dict())
 

@@ -9,7 +9,7 @@ from small_system import write_recipe
 from toolkit.data.seeding import seed_all
 from toolkit.errors import ToolkitError
 from toolkit.model.system import build_system
-from toolkit.training.loop.brain import SKIPS_IN_A_ROW, SystemBrain
+from toolkit.training.loop.brain import READ_EVERY, SKIPS_IN_A_ROW, SystemBrain
 from toolkit.training.loop.checkpoints import AtomicCheckpointer
 from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import build_objective
@@ -128,6 +128,15 @@ def test_a_training_that_only_skips_gives_up_with_what_to_do(make_brain):
         for _ in range(SKIPS_IN_A_ROW):
             fit(brain, bad)
         brain.read_log()
+
+
+def test_losses_are_read_together_and_their_mean_is_that_of_the_epoch(make_brain):
+    brain, _ = make_brain()
+    for brain.step in range(1, READ_EVERY + 1):
+        assert brain.avg_train_loss == 0.0
+        brain.avg_train_loss = brain.update_average(torch.tensor(float(brain.step)), brain.avg_train_loss)
+    assert brain.avg_train_loss == pytest.approx((READ_EVERY + 1) / 2)
+    assert not brain.losses
 
 
 def test_frozen_parameters_are_in_no_group_and_the_others_in_one(make_brain):

@@ -7,8 +7,7 @@ from small_system import write_recipe
 from toolkit.contracts import ModelOutput
 from toolkit.errors import RecipeError
 from toolkit.model.system import build_system
-from toolkit.training.loop.objective import build_objective, plain_loss
-from toolkit.training.loop.rank_loss import RankLoss
+from toolkit.training.loop.objective import build_objective
 from toolkit.training.preparation import load_source, prepare
 
 COUNTS = {"label": [4, 4], "gender": [4, 4]}
@@ -54,7 +53,7 @@ def test_rows_whose_target_is_unknown_do_not_count(build):
 
 def test_the_mean_of_the_ranks_values_is_the_value_of_all_rows(build, monkeypatch):
     """Weights of classes, a sum, a rank without a known row: each rank has its rows and all ranks' targets."""
-    monkeypatch.setattr("toolkit.training.loop.rank_loss.ranks", lambda: 2)
+    monkeypatch.setattr("toolkit.training.loop.objective.ranks", lambda: 2)
     objective = build(
         "    ce: {plugin: cross_entropy, on: emotion, args: {class_weights: [1.0, 3.0]}}\n"
         "    sum: {plugin: center, on: fused, args: {reduction: sum}}\n"
@@ -66,8 +65,7 @@ def test_the_mean_of_the_ranks_values_is_the_value_of_all_rows(build, monkeypatc
 
     def parts(rows, whole=None):
         output = ModelOutput({name: v[rows] for name, v in values.items()}, {"emotion": logits[rows]})
-        call = plain_loss if whole is None else RankLoss(whole)
-        return objective.parts(output, {name: classes[rows] for name, classes in targets.items()}, call)
+        return objective.parts(output, {name: classes[rows] for name, classes in targets.items()}, whole)
 
     alone = parts(slice(None))
     by_rank = [parts(slice(rank, None, 2), targets) for rank in range(2)]

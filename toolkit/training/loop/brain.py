@@ -13,35 +13,21 @@ from toolkit.corpus.targets import Target
 from toolkit.data.rank_batches import RankBatches, unlabelled
 from toolkit.data.seeding import seed_all
 from toolkit.data.segments import Batch
-from toolkit.distributed import average_statistics, from_first, rank, ranks
+from toolkit.distributed import average_statistics, from_first, rank, ranks, summed
 from toolkit.errors import ToolkitError
 from toolkit.model.system import System
 from toolkit.recipe.training import TrainingSpec
 from toolkit.statistics.utterance_means import UtteranceMeans
 from toolkit.training.loop.checkpoints import AtomicCheckpointer, load_state
-from toolkit.training.loop.compiling import compile_system
 from toolkit.training.loop.evaluation import UtteranceOutputs
 from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import Objective
 from toolkit.training.loop.optimizers import build_optimizers, parameter_groups, step_where
 from toolkit.training.loop.schedules import Schedule
-from toolkit.training.loop.step_log import READ_EVERY, StepLog
-from toolkit.training.loop.train_step import TrainStep, on_ranks
+from toolkit.training.loop.train_step import TrainStep, compile_system, on_ranks
 
+READ_EVERY = 20  # batches
 SKIPS_IN_A_ROW = 20  # optimizer steps in a row with non-finite gradients after which training gives up
-
-
-class Epochs(sb.utils.epoch_loop.EpochCounter):
-    """Counts epochs up to the limit, or until every rule of the history has run out of patience."""
-
-    def __init__(self, limit: int, history: History):
-        super().__init__(limit)
-        self.history = history
-
-    def __next__(self) -> int:
-        if self.history.finished:
-            raise StopIteration
-        return super().__next__()
 
 
 class SystemBrain(sb.Brain):
@@ -100,13 +86,13 @@ class SystemBrain(sb.Brain):
         self.training, self.seed, self.targets, self.metrics = training, seed, targets, metrics
         self.history, self.train_sampler = history, sampler
         self.on_epoch, self.on_resume = on_epoch, on_resume
-        self.epochs = Epochs(training.epochs, history)
         if training.compile:
             compile_system(self.system)
         self.train_step = TrainStep(self.system, self.objective)
-        self.log = StepLog()
         self.skips_in_a_row = 0
-        checkpointer.add_recoverables({"history": history, "epochs": self.epochs, **self.modules})
+        self.losses: list[Tensor] = []  # of batches, and whether optimizer steps were taken: not read from the device
+        self.taken: list[Tensor] = []
+        checkpointer.add_recoverables({"history": history, **self.modules})
 
     def init_optimizers(self):
         """A parameter group for each part that is trained, in one optimizer for each kind that the recipe names."""
@@ -126,7 +112,7 @@ class SystemBrain(sb.Brain):
             self.train_step = on_ranks(self.train_step)
         self.init_optimizers()
         if self.checkpointer.recover_if_possible() is not None:
-            self.on_resume(self.epochs.current, self.step)
+            self.on_resume(len(self.history.rows), self.step)
 
     def on_evaluate_start(self, max_key: str | None = None, min_key: str | None = None):
         """Load the weights of the best checkpoint, and nothing of its history.
@@ -150,7 +136,7 @@ class SystemBrain(sb.Brain):
             batch = batch if self.train_sampler.has_rows(self.step) else unlabelled(batch)
         closes = self.step % self.training.accumulate == 0 or self.step == len(self.train_sampler)
         # rank 0 draws the numbers of a single process
-        seed_all(self.seed, "step", self.epochs.current, self.step, *([rank()] if rank() else []))
+        seed_all(self.seed, "step", self.history.epoch, self.step, *([rank()] if rank() else []))
         with nullcontext() if closes or ranks() == 1 else self.train_step.no_sync():  # gradients stay with their rank
             with self.training_ctx:
                 loss = self.train_step(batch.to(self.device), batch.targets, whole)
@@ -181,7 +167,7 @@ class SystemBrain(sb.Brain):
         self.objective.after_step(taken)
         average_statistics(self.train_step)
         self.optimizer_step += 1
-        self.log.add_step(taken)
+        self.taken.append(taken)
 
     def _batches_in_step(self) -> int:
         """How many batches the current optimizer step sums over: fewer at the end of an epoch."""
@@ -193,8 +179,8 @@ class SystemBrain(sb.Brain):
         """The mean of the epoch's losses that were read so far; `loss` is read later, with others."""
         if loss is None:  # of an evaluation
             return avg_loss
-        self.log.add_loss(loss)
-        if self.log.due:
+        self.losses.append(loss)
+        if len(self.losses) >= READ_EVERY:
             self.read_log()
         return self.avg_train_loss
 
@@ -204,18 +190,20 @@ class SystemBrain(sb.Brain):
         Raises:
             ToolkitError: if too many steps in a row were skipped.
         """
-        losses, taken = self.log.read()
-        for batch, loss in enumerate(losses, start=self.step - len(losses) + 1):
+        losses, taken = self.losses, self.taken
+        self.losses, self.taken = [], []
+        means = (summed(torch.stack(losses).double()) / ranks()).tolist() if losses else []  # over the ranks
+        for batch, loss in enumerate(means, start=self.step - len(means) + 1):
             if math.isfinite(loss):
                 self.avg_train_loss -= self.avg_train_loss / batch
                 self.avg_train_loss += loss / batch
-        for one in taken:
+        for one in torch.stack(taken).tolist() if taken else []:
             self.skips_in_a_row = 0 if one else self.skips_in_a_row + 1
             self.history.skipped_steps += not one
             if self.skips_in_a_row >= SKIPS_IN_A_ROW:
                 raise ToolkitError(
                     f"{SKIPS_IN_A_ROW} optimizer steps in a row had gradients that are not finite (epoch "
-                    f"{self.epochs.current}, by step {self.step}). Lower training.optimizer.learning_rate or training."
+                    f"{self.history.epoch}, by step {self.step}). Lower training.optimizer.learning_rate or training."
                     "max_grad_norm, add training.warmup_steps, or look for broken audio with toolkit check-data."
                 )
 

@@ -1,6 +1,6 @@
 """The epochs of a training, and which of them a rule selects."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from toolkit.corpus.targets import Target
@@ -50,6 +50,16 @@ class History:
         self.rows: list[dict[str, Any]] = []
         self.skipped_steps = 0
         self.seconds_before = 0.0  # of the epoch under way, spent before it was interrupted
+
+    @property
+    def epoch(self) -> int:
+        """The epoch under way, from 1."""
+        return len(self.rows) + 1
+
+    def epochs(self, limit: int) -> Iterator[int]:
+        """The epochs to train: up to the limit, or until the patience of every rule has passed."""
+        while self.epoch <= limit and not self.finished:
+            yield self.epoch
 
     def selection(self, rule: str) -> Selection:
         """What `rule` ("valid" or "test") selects from the epochs so far."""

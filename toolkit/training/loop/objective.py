@@ -1,6 +1,6 @@
 """What a training minimises: the weighted sum of a recipe's losses."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -8,12 +8,11 @@ from torch.nn import functional
 
 from toolkit.contracts import Loss, ModelOutput
 from toolkit.corpus.targets import known
+from toolkit.distributed import ranks
 from toolkit.errors import RecipeError, did_you_mean
 from toolkit.model.system import System
 from toolkit.plugins.registry import find_part
 from toolkit.recipe.schema import EVERY_HEAD, LossSpec, Recipe
-
-CallLoss = Callable[[Loss, Tensor, Tensor, str], Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -35,15 +34,6 @@ class Term:
     weight: float
 
 
-def plain_loss(loss: Loss, inputs: Tensor, classes: Tensor, target: str) -> Tensor | None:
-    """The loss of rows, None where there are none.
-
-    Args: loss; inputs [rows, size]; classes [rows], all known; target that they are of.
-    """
-    del target
-    return loss(inputs, classes) if len(classes) else None
-
-
 class Objective(nn.Module):
     """The weighted sum of losses; rows whose target is unknown do not count.
 
@@ -56,25 +46,30 @@ class Objective(nn.Module):
         self.terms = dict(terms)
         self.losses = nn.ModuleDict({name: term.loss for name, term in terms.items()})
 
-    def forward(self, output: ModelOutput, targets: Mapping[str, Tensor], call: CallLoss = plain_loss) -> Tensor:
+    def forward(
+        self, output: ModelOutput, targets: Mapping[str, Tensor], whole: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
         """The weighted sum; arguments are those of `parts`.
 
         Returns: scalar.
         """
-        return sum(self.terms[name].weight * value for name, value in self.parts(output, targets, call).items())
+        return sum(self.terms[name].weight * value for name, value in self.parts(output, targets, whole).items())
 
     def parts(
-        self, output: ModelOutput, targets: Mapping[str, Tensor], call: CallLoss = plain_loss
+        self, output: ModelOutput, targets: Mapping[str, Tensor], whole: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
         """Every loss before its weight: name -> scalar; one whose targets are all unknown is left out.
 
-        Args: output of a System; targets name -> class indices [batch], UNKNOWN where one is not known; call
-            computes a loss of rows.
+        Args: output of a System; targets name -> class indices [batch], UNKNOWN where one is not known; whole: those of
+            all ranks' rows, where several train together.
         """
         values = {}
         for name, term in self.terms.items():
             inputs, classes = _known_rows(getattr(output, term.reads)[term.on], targets[term.target])
-            value = call(term.loss, inputs, classes, term.target)
+            if whole is None:
+                value = term.loss(inputs, classes) if len(classes) else None
+            else:
+                value = _loss_on_rank(term.loss, inputs, classes, whole[term.target])
             if value is not None:
                 values[name] = value
         return values
@@ -104,6 +99,27 @@ def _known_rows(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         rows = is_known.nonzero().squeeze(1)
         inputs, targets = inputs[rows.to(inputs.device, non_blocking=True)], targets[rows]
     return inputs.float(), targets.to(inputs.device, non_blocking=True)
+
+
+def _loss_on_rank(loss: Loss, inputs: Tensor, classes: Tensor, of_all: Tensor) -> Tensor | None:
+    """What a loss counts for on one of several ranks, so that the ranks' mean is the loss of all rows.
+
+    A loss divides the sum over its rows by a denominator, D. A rank's value times D(its rows) is its sum; that of all
+    ranks divided by D(all rows) is the loss of all. DistributedDataParallel takes the mean of gradients, so that each
+    value is also multiplied by the number of ranks.
+
+    Args: loss; inputs [rows, size]; classes [rows], all known; of_all: those of all ranks' rows, on the CPU.
+    Returns: scalar; None if no rank has a row whose class is known.
+    """
+    of_all = of_all[known(of_all)]
+    if not len(of_all):
+        return None
+    if not len(classes):
+        return inputs.sum()  # of no rows: a zero whose gradient DDP waits for
+    own = loss.denominator(classes)
+    if own is None:  # the loss is a sum
+        return loss(inputs, classes) * ranks()
+    return loss(inputs, classes) * (ranks() * own / loss.denominator(of_all.to(own.device, non_blocking=True)))
 
 
 def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, Sequence[int]]) -> Objective:
