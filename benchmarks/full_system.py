@@ -30,7 +30,6 @@ from toolkit.data.seeding import seed_all
 from toolkit.model.system import build_system
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.checkpoints import AtomicCheckpointer
-from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import build_objective
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run_data import RunData
@@ -151,12 +150,11 @@ class Ours:
             build_objective(self.recipe, self.system, self.data.class_counts()),
             training=training,
             sampler=self.data.training_batches(),
-            history=History(stopping_rules("session-out"), patience=None, min_epochs=0),
+            rules=stopping_rules("session-out"),
             checkpointer=AtomicCheckpointer(folder),
             seed=1,
-            evaluation_parts={},
-            references=[],
-            predict_from="emotion",
+            targets={},
+            metrics=lambda scores: {},
             on_epoch=lambda history: None,
             on_resume=lambda epochs, steps: None,
         )

@@ -23,7 +23,6 @@ from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.schema import Recipe
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.checkpoints import AtomicCheckpointer
-from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import build_objective
 from toolkit.training.loop.train_step import TrainStep, compile_system
 
@@ -146,7 +145,7 @@ def _brain(recipe: Recipe, folder: Path) -> SystemBrain:
         train_step.objective,
         training=recipe.training,
         sampler=RankBatches(EpochBatches(classes, batch_size=rows, seed=1), {"label": classes}, rank=0, ranks=1),
-        history=History(("valid",), Target("label", recipe.labels), patience=None, min_epochs=0),
+        rules=("valid",),
         checkpointer=AtomicCheckpointer(folder),
         seed=1,
         targets={},

@@ -15,7 +15,6 @@ from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.schema import Recipe
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.checkpoints import AtomicCheckpointer
-from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import build_objective
 from toolkit.training.loop.train_step import TrainStep
 
@@ -58,7 +57,7 @@ def reference_brain(folder: Path, *overrides: str) -> SystemBrain:
         train_step.objective,
         training=recipe.training,
         sampler=RankBatches(batches, {"label": classes}, rank=0, ranks=1),
-        history=History(("valid",), Target("label", recipe.labels), patience=None, min_epochs=0),
+        rules=("valid",),
         checkpointer=AtomicCheckpointer(folder),
         seed=1,
         targets={},

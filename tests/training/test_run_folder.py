@@ -13,7 +13,7 @@ from toolkit.training.run_folder import RunFolder
 
 
 def test_the_name_holds_system_protocol_fold_seed_and_identity():
-    name = RunFolder.name(system="ser", protocol="loso", fold="1M", seed=1, identity="0a1b2c3d")
+    name = RunFolder.name("ser", "loso", "1M", 1, "0a1b2c3d")
     assert name == "ser-loso-1M-seed1-0a1b2c3d"
 
 

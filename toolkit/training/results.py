@@ -1,7 +1,7 @@
-"""What a finished run leaves: predictions.csv, embeddings.npz and, last of all, results.json."""
+"""What a run writes: epochs.csv after every epoch; predictions.csv, embeddings.npz and, last of all, results.json."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -14,8 +14,49 @@ from toolkit.distributed import ranks
 from toolkit.hardware import device_name
 from toolkit.plugins.versions import library_versions
 from toolkit.training.loop.brain import SystemBrain
+from toolkit.training.loop.history import History
 from toolkit.training.preparation import Preparation
-from toolkit.training.run_folder import EMBEDDINGS, PREDICTIONS, RESULTS, RunFolder
+from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, PREDICTIONS, RESULTS, RunFolder
+
+
+class EpochLog:
+    """Called with the history after every epoch; TensorBoard's file is open until `close`.
+
+    Args:
+        folder: the run's.
+        say: prints a line for the reader.
+    """
+
+    def __init__(self, folder: RunFolder, say: Callable[[str], None]):
+        self.folder, self.say = folder, say
+        self._writer = None
+
+    def close(self) -> None:
+        """End TensorBoard's thread, which lives as long as the process otherwise."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def __call__(self, history: History) -> None:
+        """Write epochs.csv again, and print its last row."""
+        self.folder.write_rows(EPOCHS, history.rows)
+        row = history.rows[-1]
+        skipped = f"  skipped steps {history.skipped_steps}" if history.skipped_steps else ""
+        metrics = {column.removeprefix("valid_"): value for column, value in row.items() if column.startswith("valid_")}
+        valid = " ".join(f"{metric.upper()} {value:.4f}" for metric, value in metrics.items())
+        loss, seconds = f"train loss {row['train_loss']:.4f}", f"{row['seconds']:.1f} s"
+        self.say(f"epoch {row['epoch']:3d}  {loss}  valid {valid}  {seconds}{skipped}")
+        if not self.folder.writes:
+            return
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return
+        if self._writer is None:  # a resumed run overwrites what an interrupted one wrote after its last checkpoint
+            self._writer = SummaryWriter(str(self.folder.path / "tensorboard"), purge_step=len(history.rows))
+        for column, value in row.items():
+            if column != "epoch":
+                self._writer.add_scalar(column.replace("_", "/", 1), value, row["epoch"])
+        self._writer.flush()
 
 
 def write_results(
@@ -30,7 +71,7 @@ def write_results(
         versions: distribution -> version, of those whose plugins were used.
     """
     recipe, scores, embeddings = preparation.source.recipe, brain.outputs.scores, brain.outputs.embeddings
-    test, target = preparation.part("test"), preparation.targets[LABEL]
+    test, target, rate = preparation.part("test"), preparation.targets[LABEL], recipe.audio.sample_rate
     reference = [utterance.label for utterance in test]
     probabilities = target.probabilities(scores[recipe.predict_from])  # [utterances, classes]
     predicted = target.answers(probabilities)
@@ -39,7 +80,7 @@ def write_results(
             "id": utterance.id,
             "speaker": utterance.speaker or "",
             "gender": utterance.gender or "",
-            "seconds": f"{utterance_seconds(utterance, sample_rate=recipe.audio.sample_rate):.3f}",
+            "seconds": f"{_samples(utterance, rate) / rate:.3f}",
             "reference": utterance.label,
             "predicted": answer,
             **{f"p_{label}": repr(p) for label, p in target.named(row).items()},
@@ -82,7 +123,5 @@ def write_results(
     )
 
 
-def utterance_seconds(utterance: Utterance, *, sample_rate: int) -> float:
-    """How long an utterance lasts."""
-    samples, _ = audio_header(utterance.path, sample_rate=sample_rate, start_s=utterance.start, end_s=utterance.end)
-    return samples / sample_rate
+def _samples(utterance: Utterance, rate: int) -> int:
+    return audio_header(utterance.path, sample_rate=rate, start_s=utterance.start, end_s=utterance.end)[0]

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from rich.progress import track
 
 from toolkit.corpus.manifests import manifest_text
 from toolkit.corpus.protocols import selects_on, stopping_rules, training_protocol
-from toolkit.corpus.targets import LABEL
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.front_ends import code_of_levels
 from toolkit.data.loaders import in_order
@@ -26,14 +25,12 @@ from toolkit.model.system import build_system
 from toolkit.plugins.versions import used_versions
 from toolkit.recipe.loading import dump_recipe
 from toolkit.recipe.schema import Recipe
-from toolkit.training.epoch_log import EpochLog
 from toolkit.training.identity import manifest_rows, run_hash
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.checkpoints import AtomicCheckpointer
-from toolkit.training.loop.history import History
-from toolkit.training.loop.objective import Objective, build_objective
+from toolkit.training.loop.objective import build_objective
 from toolkit.training.preparation import Preparation
-from toolkit.training.results import write_results
+from toolkit.training.results import EpochLog, write_results
 from toolkit.training.run_data import RunData
 from toolkit.training.run_folder import CHECKPOINTS, HISTORY, MANIFEST, RECIPE, RunFolder, folders_with_same_training
 
@@ -65,13 +62,10 @@ class Run:
         self.versions = used_versions(self.recipe)
         seed_all(self.recipe.seed, "weights")
         self.system = build_system(self.recipe, preparation.targets)
-        name = RunFolder.name(
-            system=self.recipe.name,
-            protocol=self.protocol,
-            fold=preparation.fold.name,
-            seed=self.recipe.seed,
-            identity=self._identity(),
-        )
+        plain = self.recipe.as_dict() | {"fold": preparation.fold.name}
+        plain["protocol"]["name"] = training_protocol(self.protocol)  # protocols that share a training share the hash
+        identity = run_hash(plain, manifest_rows(preparation.utterances), self.versions, self.system.pretrained)
+        name = RunFolder.name(self.recipe.name, self.protocol, preparation.fold.name, self.recipe.seed, identity)
         self.folder = RunFolder(Path(self.recipe.output_folder) / name, writes=rank() == 0)
 
     def train(self, *, wait: bool = False) -> Path:
@@ -89,8 +83,9 @@ class Run:
                 f"The processes would train different runs, {first} and {other}: all machines need the same recipe, "
                 "data and code."
             )
-        with nullcontext() if self._finished() else self.folder.locked(wait=wait):
-            if self._finished():  # perhaps by a process that held the lock until now
+        finished = self.folder.results.is_file
+        with nullcontext() if from_first(finished) else self.folder.locked(wait=wait):
+            if from_first(finished):  # perhaps by a process that held the lock until now
                 self.say(f"This run is finished, nothing is trained: {self.folder.path}")
             elif not self.folder.path.is_dir():
                 raise GroupError(f"Rank {rank()} does not see {self.folder.path}: all machines have to share it.")
@@ -98,34 +93,20 @@ class Run:
                 self._train_and_test()
         return self.folder.results
 
-    def _finished(self) -> bool:
-        return from_first(lambda: self.folder.finished)
-
-    def _identity(self) -> str:
-        """The hash that this run shares with those of protocols that are read from the same training."""
-        recipe = self.recipe.as_dict() | {"fold": self.preparation.fold.name}
-        recipe["protocol"]["name"] = training_protocol(self.protocol)
-        rows = manifest_rows(self.preparation.utterances)
-        return run_hash(recipe, rows, self.versions, self.system.pretrained)
-
     def _train_and_test(self) -> None:
         data = RunData(self.preparation, fixed_samples=self.system.fixed_samples, device=self.training.device)
-        objective = build_objective(self.recipe, self.system, data.class_counts())
-        self._stamp()
-        self._write_inputs()
         trained = self._trained_folder()
-        checkpointer = AtomicCheckpointer((trained or self.folder.path) / CHECKPOINTS)
-        with EpochLog(self.folder, self.say) as epoch_log:
-            brain = self._brain(objective, data, checkpointer, epoch_log)
-            with closing(self._feature_cache(data)) as cache:
-                if trained is None:
-                    self._fit(brain, data, cache)
-                else:
-                    self.say(f"Trained already, only the test is left: {trained}")
-                    brain.history.load_state_dict(json.loads((trained / HISTORY).read_text()))
-                    brain.on_epoch(brain.history)
-                test = data.segments(self.preparation.part("test"))
-                brain.evaluate(data.loader(test, cache=cache), max_key=f"best_{selects_on(self.protocol)}")
+        with closing(EpochLog(self.folder, self.say)) as epoch_log, closing(self._feature_cache(data)) as cache:
+            brain = self._brain(data, (trained or self.folder.path) / CHECKPOINTS, epoch_log)
+            self._write_inputs()
+            if trained is None:
+                self._fit(brain, data, cache)
+            else:
+                self.say(f"Trained already, only the test is left: {trained}")
+                brain.history.load_state_dict(json.loads((trained / HISTORY).read_text()))
+                epoch_log(brain.history)
+            test = data.segments(self.preparation.part("test"))
+            brain.evaluate(data.loader(test, cache=cache), max_key=f"best_{selects_on(self.protocol)}")
         write_results(self.folder, self.preparation, brain, versions=self.versions)
 
     def _feature_cache(self, data: RunData) -> FeatureCache:
@@ -147,18 +128,16 @@ class Run:
             if rank() == 0:
                 self._fit_scalers(data, cache)
             share_state(self.system)
-        with self._profiled(brain):
-            train = data.loader(data.train, brain.train_sampler, cache=cache)
-            brain.fit(brain.history.epochs(self.training.epochs), train, data.loader(data.evaluation, cache=cache))
+        profiling = nullcontext()
+        if self.trace is not None and rank() == 0:
+            from toolkit.training.loop.profiling import profiled_steps
+
+            profiling = profiled_steps(brain, self.folder.path / self.trace, self.say)
+        train = data.loader(data.train, brain.train_sampler, cache=cache)
+        with profiling:
+            brain.fit(brain.history.epochs(), train, data.loader(data.evaluation, cache=cache))
         brain.checkpointer.keep_only([f"best_{rule}" for rule in brain.history.rules])
         self.folder.write_json(HISTORY, brain.history.state_dict())
-
-    def _profiled(self, brain: SystemBrain) -> AbstractContextManager:
-        if self.trace is None or rank() > 0:
-            return nullcontext()
-        from toolkit.training.loop.profiling import StepProfile
-
-        return StepProfile(self.folder.path / self.trace, self.say).watch(brain)
 
     def _trained_folder(self) -> Path | None:
         """This run's folder, or that of a run with the same training, if the training has ended."""
@@ -182,21 +161,14 @@ class Run:
         console = Console(stderr=True)
         return track(batches, description, console=console, transient=True, disable=not self.progress)
 
-    def _brain(
-        self, objective: Objective, data: RunData, checkpointer: AtomicCheckpointer, epoch_log: EpochLog
-    ) -> SystemBrain:
+    def _brain(self, data: RunData, checkpoints: Path, epoch_log: EpochLog) -> SystemBrain:
         return SystemBrain(
             self.system,
-            objective,
+            build_objective(self.recipe, self.system, data.class_counts()),
             training=self.training,
             sampler=data.training_batches(),
-            history=History(
-                stopping_rules(self.protocol),
-                self.preparation.targets[LABEL],
-                patience=self.training.patience,
-                min_epochs=self.training.min_epochs,
-            ),
-            checkpointer=checkpointer,
+            rules=stopping_rules(self.protocol),
+            checkpointer=AtomicCheckpointer(checkpoints),
             seed=self.recipe.seed,
             targets=self.preparation.head_targets,
             metrics=data.metrics,
@@ -209,14 +181,13 @@ class Run:
         where = f"in epoch {epochs + 1} after step {steps}" if steps or epochs < self.training.epochs else "at its test"
         self.say(f"Resumes {where}: {self.folder.path}")
 
-    def _stamp(self) -> None:
+    def _write_inputs(self) -> None:
+        """Print the stamps; write the recipe and the manifest."""
         random = self.system.random_backbones
         said = [f"random weights instead of pre-trained ones: {', '.join(random)}"] if random else []
         self.folder.stamps = (*self.preparation.stamps, *said)
         for stamp in self.folder.stamps:
             self.say(f"NOTE: {stamp}")
-
-    def _write_inputs(self) -> None:
         stamp = self.folder.stamp
         self.folder.write(RECIPE, (f"# NOTE: {stamp}\n" if stamp else "") + dump_recipe(self.recipe))
         note = {"note": stamp} if stamp else {}

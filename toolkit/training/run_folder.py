@@ -39,7 +39,7 @@ class RunFolder:
         self.stamps: tuple[str, ...] = ()
 
     @staticmethod
-    def name(*, system: str, protocol: str, fold: str, seed: int, identity: str) -> str:
+    def name(system: str, protocol: str, fold: str, seed: int, identity: str) -> str:
         """The folder's name: system, protocol, fold, seed and the hash of all that can change the result."""
         fold = re.sub(r"[^\w.+-]", "_", fold).lstrip(".")  # a speaker may be called anything
         return f"{system}-{protocol}-{fold}-seed{seed}-{identity}"
@@ -54,11 +54,6 @@ class RunFolder:
         """results.json, written last: where it is, the run is finished."""
         return self.path / RESULTS
 
-    @property
-    def finished(self) -> bool:
-        """Whether the run is finished."""
-        return self.results.is_file()
-
     @contextmanager
     def locked(self, *, wait: bool = False) -> Iterator[None]:
         """Hold the run for this process.
@@ -72,20 +67,16 @@ class RunFolder:
         if not self.writes:
             yield
             return
+        remedy = "choose another --output_folder."
         with ExitStack() as stack:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
                 held = stack.enter_context(locked(self.path / "lock", wait=wait))
             except OSError as error:
-                raise CheckpointError(
-                    f"The run's folder {self.path} cannot be written ({error.strerror}): choose another "
-                    "--output_folder."
-                ) from error
+                reason = f"The run's folder {self.path} cannot be written ({error.strerror})"
+                raise CheckpointError(f"{reason}: {remedy}") from error
             if not held:
-                raise CheckpointError(
-                    f"Another process is training this run ({self.path}): wait for it, or choose another "
-                    "--output_folder."
-                )
+                raise CheckpointError(f"Another process is training this run ({self.path}): wait for it, or {remedy}")
             for partial in self.path.glob(".*.partial"):
                 partial.unlink()  # a killed process left it
             yield

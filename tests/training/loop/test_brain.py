@@ -11,7 +11,6 @@ from toolkit.errors import ToolkitError
 from toolkit.model.system import build_system
 from toolkit.training.loop.brain import READ_EVERY, SKIPS_IN_A_ROW, SystemBrain
 from toolkit.training.loop.checkpoints import AtomicCheckpointer
-from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import build_objective
 from toolkit.training.loop.optimizers import parameter_groups
 from toolkit.training.preparation import load_source, prepare
@@ -33,7 +32,7 @@ def make_brain(tmp_path):
             build_objective(preparation.source.recipe, system, data.class_counts()),
             training=replace(preparation.source.recipe.training, device="cpu"),
             sampler=data.training_batches(),
-            history=History(("valid",), preparation.targets["label"], patience=3, min_epochs=0),
+            rules=("valid",),
             checkpointer=AtomicCheckpointer(tmp_path / "checkpoints"),
             seed=1,
             targets=preparation.head_targets,

@@ -1,10 +1,8 @@
 """Which epoch a rule picks, and that a training goes on until every rule has run out of patience."""
 
-from toolkit.corpus.targets import Target
+from toolkit.recipe.training import TrainingSpec
 from toolkit.training.loop.checkpoints import load_state, save_state
 from toolkit.training.loop.history import History, Selection, select_epoch
-
-LABEL = Target("label", ("noise", "tone"))
 
 
 def row(valid: float, test: float) -> dict:
@@ -20,7 +18,7 @@ def test_no_epoch_is_picked_before_the_first():
 
 
 def test_a_better_epoch_after_the_stop_does_not_count():
-    history = History(("valid", "test"), LABEL, patience=2, min_epochs=0)
+    history = History(("valid", "test"), TrainingSpec(patience=2, min_epochs=0))
     # the validation rule stops at epoch 3 with epoch 1; the test rule still improves until epoch 4
     history.rows = [row(0.9, 0.1), row(0.5, 0.2), row(0.5, 0.3), row(1.0, 0.4)]
     assert history.selection("valid") == Selection(1, True)
@@ -31,15 +29,15 @@ def test_a_better_epoch_after_the_stop_does_not_count():
 
 
 def test_a_rule_that_is_not_asked_for_does_not_hold_up_the_stop():
-    history = History(("valid",), LABEL, patience=1, min_epochs=0)
+    history = History(("valid",), TrainingSpec(patience=1, min_epochs=0))
     history.rows = [row(0.9, 0.1), row(0.5, 0.2)]
     assert history.finished
 
 
 def test_history_survives_a_checkpoint_exactly(tmp_path):
-    history = History(("valid",), LABEL, patience=1, min_epochs=0)
+    history = History(("valid",), TrainingSpec(patience=1, min_epochs=0))
     history.rows, history.skipped_steps, history.seconds_before = [row(1 / 3, 0.1)], 2, 1.5
     save_state(history, tmp_path / "history")
-    other = History(("valid",), LABEL, patience=1, min_epochs=0)
+    other = History(("valid",), TrainingSpec(patience=1, min_epochs=0))
     load_state(other, tmp_path / "history")
     assert (other.rows, other.skipped_steps, other.seconds_before) == (history.rows, 2, 1.5)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 
 import speechbrain as sb
@@ -44,7 +44,7 @@ class SystemBrain(sb.Brain):
         objective: what is minimised.
         training: the recipe's settings.
         sampler: the training loader's batch sampler.
-        history: rows, stopping rules, counters.
+        rules: parts whose score decides when to stop, such as ("valid",) or ("valid", "test").
         checkpointer: where the state goes.
         seed: the run's.
         targets: head -> what it predicts.
@@ -61,7 +61,7 @@ class SystemBrain(sb.Brain):
         *,
         training: TrainingSpec,
         sampler: RankBatches,
-        history: History,
+        rules: Sequence[str],
         checkpointer: AtomicCheckpointer,
         seed: int,
         targets: Mapping[str, Target],
@@ -84,7 +84,7 @@ class SystemBrain(sb.Brain):
         )
         self.system, self.objective = system, objective
         self.training, self.seed, self.targets, self.metrics = training, seed, targets, metrics
-        self.history, self.train_sampler = history, sampler
+        self.history, self.train_sampler = History(rules, training), sampler
         self.on_epoch, self.on_resume = on_epoch, on_resume
         if training.compile:
             compile_system(self.system)
@@ -92,7 +92,7 @@ class SystemBrain(sb.Brain):
         self.skips_in_a_row = 0
         self.losses: list[Tensor] = []  # of batches, and whether optimizer steps were taken: not read from the device
         self.taken: list[Tensor] = []
-        checkpointer.add_recoverables({"history": history, **self.modules})
+        checkpointer.add_recoverables({"history": self.history, **self.modules})
 
     def init_optimizers(self):
         """A parameter group for each part that is trained, in one optimizer for each kind that the recipe names."""
@@ -249,14 +249,7 @@ class SystemBrain(sb.Brain):
             self.history.rows.append(row | {"seconds": time.monotonic() - self.epoch_start})
             self.history.seconds_before = 0.0
             self.on_epoch(self.history)
-            self._save_epoch(epoch)
-
-    def _save_epoch(self, epoch: int):
-        best = {f"best_{rule}": epoch for rule in self.history.rules if self.history.selection(rule).epoch == epoch}
-        self.checkpointer.save_and_keep_only(
-            meta={"epoch": epoch, **best},
-            end_of_epoch=True,
-            num_to_keep=1,
-            importance_keys=[],
-            max_keys=[f"best_{rule}" for rule in self.history.rules],
-        )
+            rules = self.history.rules
+            best = {f"best_{rule}": epoch for rule in rules if self.history.selection(rule).epoch == epoch}
+            keys = [f"best_{rule}" for rule in rules]
+            self.checkpointer.save_and_keep_only({"epoch": epoch, **best}, importance_keys=[], max_keys=keys)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from toolkit.corpus.targets import Target
+from toolkit.recipe.training import TrainingSpec
 
 
 class Selection(NamedTuple):
@@ -39,14 +40,12 @@ class History:
     """The rows of epochs.csv and the count of skipped steps; part of every checkpoint.
 
     Args:
-        rules: parts whose score decides when to stop, such as ("valid",) or ("valid", "test").
-        target: what is predicted; it makes the score of an epoch's metrics.
-        patience: epochs without a better score after which a rule stops; None: never.
-        min_epochs: epochs before which no rule stops.
+        rules: parts whose score decides when to stop.
+        training: the recipe's settings.
     """
 
-    def __init__(self, rules: Sequence[str], target: Target, *, patience: int | None, min_epochs: int):
-        self.rules, self.target, self.patience, self.min_epochs = tuple(rules), target, patience, min_epochs
+    def __init__(self, rules: Sequence[str], training: TrainingSpec):
+        self.rules, self.training = tuple(rules), training
         self.rows: list[dict[str, Any]] = []
         self.skipped_steps = 0
         self.seconds_before = 0.0  # of the epoch under way, spent before it was interrupted
@@ -56,16 +55,16 @@ class History:
         """The epoch under way, from 1."""
         return len(self.rows) + 1
 
-    def epochs(self, limit: int) -> Iterator[int]:
-        """The epochs to train: up to the limit, or until the patience of every rule has passed."""
-        while self.epoch <= limit and not self.finished:
+    def epochs(self) -> Iterator[int]:
+        """The epochs to train: those of the recipe, or until the patience of every rule has passed."""
+        while self.epoch <= self.training.epochs and not self.finished:
             yield self.epoch
 
     def selection(self, rule: str) -> Selection:
         """What `rule` ("valid" or "test") selects from the epochs so far."""
         metrics = [{name.removeprefix(f"{rule}_"): value for name, value in row.items()} for row in self.rows]
-        scores = [self.target.selection_score(found) for found in metrics]
-        return select_epoch(scores, patience=self.patience, min_epochs=self.min_epochs)
+        scores = [Target.selection_score(found) for found in metrics]
+        return select_epoch(scores, patience=self.training.patience, min_epochs=self.training.min_epochs)
 
     @property
     def finished(self) -> bool:

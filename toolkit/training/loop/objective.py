@@ -14,6 +14,8 @@ from toolkit.model.system import System
 from toolkit.plugins.registry import find_part
 from toolkit.recipe.schema import EVERY_HEAD, LossSpec, Recipe
 
+Targets = Mapping[str, Tensor]  # name -> class indices [batch], UNKNOWN where one is not known; on the CPU
+
 
 @dataclass(frozen=True)
 class Term:
@@ -46,22 +48,17 @@ class Objective(nn.Module):
         self.terms = dict(terms)
         self.losses = nn.ModuleDict({name: term.loss for name, term in terms.items()})
 
-    def forward(
-        self, output: ModelOutput, targets: Mapping[str, Tensor], whole: Mapping[str, Tensor] | None = None
-    ) -> Tensor:
+    def forward(self, output: ModelOutput, targets: Targets, whole: Targets | None = None) -> Tensor:
         """The weighted sum; arguments are those of `parts`.
 
         Returns: scalar.
         """
         return sum(self.terms[name].weight * value for name, value in self.parts(output, targets, whole).items())
 
-    def parts(
-        self, output: ModelOutput, targets: Mapping[str, Tensor], whole: Mapping[str, Tensor] | None = None
-    ) -> dict[str, Tensor]:
+    def parts(self, output: ModelOutput, targets: Targets, whole: Targets | None = None) -> dict[str, Tensor]:
         """Every loss before its weight: name -> scalar; one whose targets are all unknown is left out.
 
-        Args: output of a System; targets name -> class indices [batch], UNKNOWN where one is not known; whole: those of
-            all ranks' rows, where several train together.
+        Args: output of a System; targets of its rows; whole: those of all ranks' rows, where several train together.
         """
         values = {}
         for name, term in self.terms.items():

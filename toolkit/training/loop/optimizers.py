@@ -1,7 +1,8 @@
 """Optimizers of a training, and a step that is taken or skipped without waiting for the device."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn, optim
@@ -11,24 +12,13 @@ from toolkit.errors import RecipeError, one_line
 from toolkit.model.system import System
 from toolkit.plugins.signatures import check_arguments
 from toolkit.recipe.locations import inside
-from toolkit.recipe.training import OptimizerSpec, TrainingSpec
+from toolkit.recipe.training import OptimizerName, OptimizerSpec, ScheduleSpec, TrainingSpec
 from toolkit.training.loop.objective import Objective
-from toolkit.training.loop.schedules import check_schedule
+from toolkit.training.loop.schedules import Schedule
 
 # Those whose skipped steps change nothing and whose saved state continues to the bit; tests try each of them.
-CLASSES = (
-    optim.Adadelta,
-    optim.Adafactor,
-    optim.Adagrad,
-    optim.Adam,
-    optim.Adamax,
-    optim.AdamW,
-    optim.NAdam,
-    optim.RAdam,
-    optim.RMSprop,
-    optim.SGD,
-)
-OPTIMIZERS: dict[str, type[Optimizer]] = {cls.__name__.lower(): cls for cls in CLASSES}
+CLASSES = {cls.__name__.lower(): cls for cls in vars(optim).values() if isinstance(cls, type)}
+OPTIMIZERS: dict[str, type[Optimizer]] = {name: CLASSES[name] for name in get_args(OptimizerName)}
 FUSED = ("adam", "adamw", "sgd")  # on a CPU and on a GPU
 KEYS = {"lr": "learning_rate", "weight_decay": "weight_decay"}  # arguments that are keys beside `args`
 GIVEN = ("params", "foreach", "fused", "capturable", "differentiable")  # arguments that the training loop sets
@@ -68,12 +58,19 @@ def check_optimizers(training: TrainingSpec) -> None:
         parameter = nn.Parameter(torch.zeros(1))
         parameter.grad = torch.zeros(1)
         options = _options(settings)
-        try:
+        with _refused("optimizer", settings):
             OPTIMIZERS[settings.name]([parameter], **options).step()
-        except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
-            location = inside(settings.where, "args")
-            raise RecipeError(f"{location}: optimizer {settings.name!r}: {one_line(error)}") from None
-    check_schedule(training)
+    with _refused("schedule", training.schedule):
+        Schedule(training, total_steps=training.warmup_steps + 2).factor(training.warmup_steps + 1)
+
+
+@contextmanager
+def _refused(noun: str, spec: OptimizerSpec | ScheduleSpec) -> Iterator[None]:
+    """Turn torch's error into one with the location of the arguments."""
+    try:
+        yield
+    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        raise RecipeError(f"{inside(spec.where, 'args')}: {noun} {spec.name!r}: {one_line(error)}") from None
 
 
 def step_where(optimizer: Optimizer, taken: Tensor) -> None:
@@ -94,13 +91,8 @@ def step_where(optimizer: Optimizer, taken: Tensor) -> None:
 
 def parameter_groups(system: System, objective: Objective) -> dict[str, list[nn.Parameter]]:
     """Parameters that are trained, by part: each level by its name, then covariates, fusion, heads, losses."""
-    parts: dict[str, nn.Module] = dict(system.levels.items())
-    parts |= {
-        "covariates": system.covariates,
-        "fusion": system.fusion,
-        "heads": system.heads,
-        "losses": objective,
-    }
+    parts: dict[str, nn.Module] = {**system.levels, "covariates": system.covariates, "fusion": system.fusion}
+    parts |= {"heads": system.heads, "losses": objective}
     groups = {name: [p for p in part.parameters() if p.requires_grad] for name, part in parts.items()}
     return {name: parameters for name, parameters in groups.items() if parameters}
 

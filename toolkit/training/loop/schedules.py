@@ -1,5 +1,6 @@
 """Learning-rate schedules: a factor for each optimizer step, by torch's own schedulers.
 
+>>> from toolkit.recipe.training import ScheduleSpec
 >>> schedule = Schedule(TrainingSpec(schedule=ScheduleSpec(name="linear"), warmup_steps=2), total_steps=6)
 >>> [schedule.factor(step) for step in range(6)]
 [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
@@ -11,10 +12,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 
-from toolkit.errors import RecipeError, one_line
 from toolkit.plugins.signatures import check_arguments
-from toolkit.recipe.locations import inside
-from toolkit.recipe.training import ScheduleSpec, TrainingSpec
+from toolkit.recipe.training import TrainingSpec
 
 GIVEN = ("optimizer", "decay_steps", "last_epoch")  # what the training loop sets
 
@@ -64,13 +63,17 @@ class Schedule:
         total_steps: optimizer steps of the whole training, warm-up included.
 
     Raises:
-        RecipeError: if an argument of the schedule does not fit.
+        RecipeError: if the schedule does not take an argument; torch's errors for a value that it refuses.
     """
 
     def __init__(self, training: TrainingSpec, total_steps: int):
-        self.warmup_steps = training.warmup_steps
+        spec, self.warmup_steps = training.schedule, training.warmup_steps
+        cls = SCHEDULES[spec.name]
+        args = check_arguments(cls, spec.args, context=GIVEN, what=f"schedule {spec.name!r}", where=spec.where)
+        if cls in (LinearDecay, CosineDecay):
+            args["decay_steps"] = max(total_steps - self.warmup_steps, 1)
         self._optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(()))], lr=1.0)
-        self._scheduler = _build(training.schedule, self._optimizer, max(total_steps - self.warmup_steps, 1))
+        self._scheduler = cls(self._optimizer, **args)
 
     def factor(self, step: int) -> float:
         """The factor of optimizer step `step`, from 0; call it in the order of the steps."""
@@ -80,29 +83,3 @@ class Schedule:
             self._optimizer.step()  # without a gradient: torch warns where only the scheduler is stepped
             self._scheduler.step()
         return self._optimizer.param_groups[0]["lr"]
-
-
-def check_schedule(training: TrainingSpec) -> None:
-    """Build a recipe's schedule and step it once.
-
-    Raises:
-        RecipeError: if an argument does not fit.
-    """
-    try:
-        Schedule(training, total_steps=training.warmup_steps + 2).factor(training.warmup_steps + 1)
-    except (ArithmeticError, TypeError, ValueError) as error:
-        raise _refused(training.schedule, error) from None
-
-
-def _build(spec: ScheduleSpec, optimizer: Optimizer, decay_steps: int) -> lr_scheduler.LRScheduler:
-    cls = SCHEDULES[spec.name]
-    args = check_arguments(cls, spec.args, context=GIVEN, what=f"schedule {spec.name!r}", where=spec.where)
-    given = {"decay_steps": decay_steps} if cls in (LinearDecay, CosineDecay) else {}
-    try:
-        return cls(optimizer, **given, **args)
-    except (ArithmeticError, TypeError, ValueError) as error:
-        raise _refused(spec, error) from None
-
-
-def _refused(spec: ScheduleSpec, error: Exception) -> RecipeError:
-    return RecipeError(f"{inside(spec.where, 'args')}: schedule {spec.name!r}: {one_line(error)}")

@@ -1,6 +1,6 @@
 """What a training step computes: a system with its objective as one module; for several ranks, and compiled."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import wraps
 from inspect import signature
 from typing import Any
@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from toolkit.data.segments import Batch
 from toolkit.errors import ToolkitError, one_line
 from toolkit.model.system import System
-from toolkit.training.loop.objective import Objective
+from toolkit.training.loop.objective import Objective, Targets
 
 # Buffers are not broadcast before each batch: those that move are the same on all ranks, or averaged after the step.
 # torch 2.14 has another name for it and warns of the old one.
@@ -23,20 +23,18 @@ LEAVE_BUFFERS = {next(n for n in NAMES if n in signature(DistributedDataParallel
 class TrainStep(nn.Module):
     """A batch -> its loss.
 
-    Args:
-        system: what is trained.
-        objective: what is minimised.
+    Args: system, which is trained; objective, which is minimised.
     """
 
     def __init__(self, system: System, objective: Objective):
         super().__init__()
         self.system, self.objective = system, objective
 
-    def forward(self, batch: Batch, targets: Mapping[str, Tensor], whole: Mapping[str, Tensor] | None = None) -> Tensor:
+    def forward(self, batch: Batch, targets: Targets, whole: Targets | None = None) -> Tensor:
         """The loss.
 
-        Args: batch on the device; targets name -> class indices [batch], on the CPU, where looking at them is free;
-            whole: those of all ranks' rows, where several train together.
+        Args: batch on the device; its targets on the CPU, where looking at them is free; whole: those of all ranks'
+            rows, where several train together.
         Returns: scalar; among several ranks, their mean is the loss of all rows.
         """
         return self.objective(self.system(batch.inputs, batch.covariates), targets, whole)
