@@ -38,8 +38,7 @@ from toolkit.recipe.training import GroupSpec
 from toolkit.recipe.yaml_files import read_yaml
 from toolkit.testing import assert_contract, check_plugin
 from toolkit.training import identity, preparation
-from toolkit.training.loop.optimizers import OPTIMIZERS
-from toolkit.training.loop.schedules import GIVEN, SCHEDULES
+from toolkit.training.loop.optimizers import OPTIMIZERS, SCHEDULE_GIVEN, SCHEDULES
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
 from toolkit_plugins.corpora.ravdess import GROUPS
@@ -274,7 +273,7 @@ def test_the_page_on_recipes_has_every_optimizer_and_schedule_with_its_arguments
     rows = {row[0]: re.findall(r"(\w+)(?: \((\w[\w.]*)\))?", row[1]) for row in table(page, "schedule")}
     assert list(rows) == list(SCHEDULES)
     for name, cls in SCHEDULES.items():
-        arguments = [a for a in read_arguments(cls, GIVEN) if not a.given]
+        arguments = [a for a in read_arguments(cls, SCHEDULE_GIVEN) if not a.given]
         assert rows[name] == [(a.name, "" if a.default is REQUIRED else f"{a.default:g}") for a in arguments]
 
 

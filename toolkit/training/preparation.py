@@ -67,11 +67,6 @@ class Preparation:
         )
         return tuple(stamp for stamp in found if stamp)
 
-    @property
-    def head_targets(self) -> dict[str, Target]:
-        """Head -> what it predicts."""
-        return {name: self.targets[spec.target] for name, spec in self.source.recipe.model.heads.items()}
-
     def part(self, name: str) -> list[Utterance]:
         """The utterances of "train", "valid" or "test"."""
         members = set(getattr(self.fold, name))

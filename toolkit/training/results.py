@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from toolkit.audio.reading import audio_header
-from toolkit.corpus import Utterance
 from toolkit.corpus.protocols import selects_on
 from toolkit.corpus.targets import LABEL
 from toolkit.distributed import ranks
@@ -20,12 +19,7 @@ from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, PREDICTIONS, RESULTS
 
 
 class EpochLog:
-    """Called with the history after every epoch; TensorBoard's file is open until `close`.
-
-    Args:
-        folder: the run's.
-        say: prints a line for the reader.
-    """
+    """Called with the history after every epoch; TensorBoard's file is open until `close`."""
 
     def __init__(self, folder: RunFolder, say: Callable[[str], None]):
         self.folder, self.say = folder, say
@@ -41,8 +35,8 @@ class EpochLog:
         self.folder.write_rows(EPOCHS, history.rows)
         row = history.rows[-1]
         skipped = f"  skipped steps {history.skipped_steps}" if history.skipped_steps else ""
-        metrics = {column.removeprefix("valid_"): value for column, value in row.items() if column.startswith("valid_")}
-        valid = " ".join(f"{metric.upper()} {value:.4f}" for metric, value in metrics.items())
+        names = [column for column in row if column.startswith("valid_")]
+        valid = " ".join(f"{name.removeprefix('valid_').upper()} {row[name]:.4f}" for name in names)
         loss, seconds = f"train loss {row['train_loss']:.4f}", f"{row['seconds']:.1f} s"
         self.say(f"epoch {row['epoch']:3d}  {loss}  valid {valid}  {seconds}{skipped}")
         if not self.folder.writes:
@@ -62,30 +56,27 @@ class EpochLog:
 def write_results(
     folder: RunFolder, preparation: Preparation, brain: SystemBrain, *, versions: Mapping[str, str]
 ) -> None:
-    """Write what the test stage computed.
+    """Write what `brain.evaluate` computed on the test part, in the order of `preparation.part("test")`.
 
-    Args:
-        folder: the run's.
-        preparation: recipe, corpus and fold.
-        brain: after `evaluate` on the test part, in the order of `preparation.part("test")`.
-        versions: distribution -> version, of those whose plugins were used.
+    Args: folder of the run; preparation; brain; versions of the distributions whose plugins were used.
     """
     recipe, scores, embeddings = preparation.source.recipe, brain.outputs.scores, brain.outputs.embeddings
     test, target, rate = preparation.part("test"), preparation.targets[LABEL], recipe.audio.sample_rate
     reference = [utterance.label for utterance in test]
     probabilities = target.probabilities(scores[recipe.predict_from])  # [utterances, classes]
     predicted = target.answers(probabilities)
+    headers = [audio_header(u.path, sample_rate=rate, start_s=u.start, end_s=u.end) for u in test]
     rows = [
         {
             "id": utterance.id,
             "speaker": utterance.speaker or "",
             "gender": utterance.gender or "",
-            "seconds": f"{_samples(utterance, rate) / rate:.3f}",
+            "seconds": f"{samples / rate:.3f}",
             "reference": utterance.label,
             "predicted": answer,
             **{f"p_{label}": repr(p) for label, p in target.named(row).items()},
         }
-        for utterance, answer, row in zip(test, predicted, probabilities, strict=True)
+        for utterance, (samples, _), answer, row in zip(test, headers, predicted, probabilities, strict=True)
     ]
     folder.write_rows(PREDICTIONS, rows)
     arrays = {name: embeddings[name].astype(np.float32) for name in embeddings.names}
@@ -121,7 +112,3 @@ def write_results(
             "seconds": round(sum(row["seconds"] for row in brain.history.rows), 3),
         },
     )
-
-
-def _samples(utterance: Utterance, rate: int) -> int:
-    return audio_header(utterance.path, sample_rate=rate, start_s=utterance.start, end_s=utterance.end)[0]

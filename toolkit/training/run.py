@@ -32,7 +32,15 @@ from toolkit.training.loop.objective import build_objective
 from toolkit.training.preparation import Preparation
 from toolkit.training.results import EpochLog, write_results
 from toolkit.training.run_data import RunData
-from toolkit.training.run_folder import CHECKPOINTS, HISTORY, MANIFEST, RECIPE, RunFolder, folders_with_same_training
+from toolkit.training.run_folder import (
+    CHECKPOINTS,
+    HISTORY,
+    MANIFEST,
+    RECIPE,
+    RESULTS,
+    RunFolder,
+    folders_with_same_training,
+)
 
 
 class Run:
@@ -83,15 +91,15 @@ class Run:
                 f"The processes would train different runs, {first} and {other}: all machines need the same recipe, "
                 "data and code."
             )
-        finished = self.folder.results.is_file
-        with nullcontext() if from_first(finished) else self.folder.locked(wait=wait):
-            if from_first(finished):  # perhaps by a process that held the lock until now
+        results = self.folder.path / RESULTS
+        with nullcontext() if from_first(results.is_file) else self.folder.locked(wait=wait):
+            if from_first(results.is_file):  # perhaps by a process that held the lock until now
                 self.say(f"This run is finished, nothing is trained: {self.folder.path}")
             elif not self.folder.path.is_dir():
                 raise GroupError(f"Rank {rank()} does not see {self.folder.path}: all machines have to share it.")
             else:
                 self._train_and_test()
-        return self.folder.results
+        return results
 
     def _train_and_test(self) -> None:
         data = RunData(self.preparation, fixed_samples=self.system.fixed_samples, device=self.training.device)
@@ -170,7 +178,7 @@ class Run:
             rules=stopping_rules(self.protocol),
             checkpointer=AtomicCheckpointer(checkpoints),
             seed=self.recipe.seed,
-            targets=self.preparation.head_targets,
+            targets={name: self.preparation.targets[spec.target] for name, spec in self.recipe.model.heads.items()},
             metrics=data.metrics,
             on_epoch=epoch_log,
             on_resume=self._say_where_it_resumes,
@@ -202,7 +210,6 @@ def choose_device(recipe: Recipe) -> str:
     Raises:
         RecipeError: if the device is not there, or cannot compute in the recipe's precision.
     """
-    precision = recipe.training.precision
     name = recipe.training.device
     if ranks() > 1 and (name or "").startswith("cuda:"):
         raise RecipeError(f"training.device is {name!r}: where several processes train, each has its own; say cuda.")
@@ -212,6 +219,6 @@ def choose_device(recipe: Recipe) -> str:
             device = available_device(f"cuda:{os.environ['LOCAL_RANK']}", setting="a rank's own device")
     except DeviceError as error:
         raise RecipeError(str(error)) from None
-    if device == "cpu" and precision == "fp16":
+    if device == "cpu" and recipe.training.precision == "fp16":
         raise RecipeError("training.precision is 'fp16', which needs a GPU: use fp32 or bf16 on the CPU.")
     return device

@@ -32,11 +32,9 @@ class RunData:
     def __init__(self, preparation: Preparation, *, fixed_samples: int | None, device: str = "cpu"):
         self.preparation, self.fixed_samples, self.device = preparation, fixed_samples, device
         self.recipe = preparation.source.recipe
-        fold = preparation.fold
-        evaluated = {*fold.valid, *fold.test}
-        self.evaluated = [u for u in preparation.utterances if u.id in evaluated]
+        evaluated = {*preparation.fold.valid, *preparation.fold.test}
         self.train = self.segments(preparation.part("train"))
-        self.evaluation = self.segments(self.evaluated)
+        self.evaluation = self.segments([u for u in preparation.utterances if u.id in evaluated])
 
     def segments(self, utterances: Sequence[Utterance]) -> SegmentSet:
         """The segments of some utterances of the corpus."""
@@ -55,7 +53,7 @@ class RunData:
         """The metrics of the parts that are evaluated, from the heads' scores: column of epochs.csv -> value."""
         target = self.preparation.targets[LABEL]
         answers = target.answers(scores[self.recipe.predict_from])
-        answer_of = {utterance.id: answer for utterance, answer in zip(self.evaluated, answers, strict=True)}
+        answer_of = dict(zip([u.id for u in self.evaluation.utterances], answers, strict=True))
         found = {}
         for part in ("valid", "test"):
             utterances = self.preparation.part(part)
@@ -123,12 +121,12 @@ class RunData:
         found = {}
         for name, spec in self.recipe.model.covariates.items():
             if spec.source == "label":
-                values = [utterance.value(name) for utterance in utterances]
+                values = [u.value(name) for u in utterances]
             elif spec.source == "shuffled":
-                counts = marginal(utterance.value(name) for utterance in self.preparation.utterances)
-                values = [shuffled_value(utterance.id, self.recipe.seed, counts, name) for utterance in utterances]
+                counts = marginal(u.value(name) for u in self.preparation.utterances)
+                values = [shuffled_value(u.id, self.recipe.seed, counts, name) for u in utterances]
             else:
                 continue
-            target, ids = self.preparation.targets[name], [utterance.id for utterance in utterances]
-            found[name] = [known_index(target, value, id) for value, id in zip(values, ids, strict=True)]
+            target = self.preparation.targets[name]
+            found[name] = [known_index(target, value, u.id) for u, value in zip(utterances, values, strict=True)]
         return found

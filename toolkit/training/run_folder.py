@@ -13,7 +13,7 @@ from toolkit.corpus.protocols import PROTOCOLS, training_protocol
 from toolkit.errors import CheckpointError
 from toolkit.files import locked, write_whole
 
-RESULTS = "results.json"
+RESULTS = "results.json"  # written last: where it is, the run is finished
 EPOCHS = "epochs.csv"
 PREDICTIONS = "predictions.csv"
 EMBEDDINGS = "embeddings.npz"
@@ -49,11 +49,6 @@ class RunFolder:
         """All stamps in one line."""
         return "; ".join(self.stamps)
 
-    @property
-    def results(self) -> Path:
-        """results.json, written last: where it is, the run is finished."""
-        return self.path / RESULTS
-
     @contextmanager
     def locked(self, *, wait: bool = False) -> Iterator[None]:
         """Hold the run for this process.
@@ -84,8 +79,7 @@ class RunFolder:
     def write(self, name: str, content: bytes | str) -> None:
         """Write a file, whole or not at all, so that it outlives a power failure."""
         if self.writes:
-            remedy = "make room and give the same command again"
-            write_whole(self.path / name, content, CheckpointError, remedy, durable=True)
+            write_whole(self.path / name, content, CheckpointError, "make room and run the command again", durable=True)
 
     def write_rows(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write a CSV file with the columns of its first row; a stamped run's has a last column `note`."""

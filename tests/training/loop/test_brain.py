@@ -35,7 +35,7 @@ def make_brain(tmp_path):
             rules=("valid",),
             checkpointer=AtomicCheckpointer(tmp_path / "checkpoints"),
             seed=1,
-            targets=preparation.head_targets,
+            targets={},
             metrics=data.metrics,
             on_epoch=lambda history: None,
             on_resume=lambda epoch, step: None,

@@ -3,7 +3,7 @@
 import pytest
 
 from toolkit.recipe.training import ScheduleSpec, TrainingSpec
-from toolkit.training.loop.schedules import SCHEDULES, Schedule
+from toolkit.training.loop.optimizers import SCHEDULES, Schedule
 
 NEEDED = {"step": {"step_size": 2}, "exponential": {"gamma": 0.5}, "cosine_restarts": {"T_0": 2}}
 

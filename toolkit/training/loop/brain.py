@@ -22,8 +22,7 @@ from toolkit.training.loop.checkpoints import AtomicCheckpointer, load_state
 from toolkit.training.loop.evaluation import UtteranceOutputs
 from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import Objective
-from toolkit.training.loop.optimizers import build_optimizers, parameter_groups, step_where
-from toolkit.training.loop.schedules import Schedule
+from toolkit.training.loop.optimizers import Schedule, build_optimizers, parameter_groups, step_where
 from toolkit.training.loop.train_step import TrainStep, compile_system, on_ranks
 
 READ_EVERY = 20  # batches
@@ -40,9 +39,8 @@ class SystemBrain(sb.Brain):
     read every few batches.
 
     Args:
-        system: what is trained.
-        objective: what is minimised.
-        training: the recipe's settings.
+        system, objective: what is trained, and what is minimised.
+        training: the recipe's settings, with the device.
         sampler: the training loader's batch sampler.
         rules: parts whose score decides when to stop, such as ("valid",) or ("valid", "test").
         checkpointer: where the state goes.
@@ -76,8 +74,6 @@ class SystemBrain(sb.Brain):
                 "device": training.device,
                 "precision": training.precision,
                 "eval_precision": training.precision,
-                "ckpt_interval_minutes": 0 if training.checkpoint_steps else training.checkpoint_minutes,
-                "ckpt_interval_steps": training.checkpoint_steps,
                 "noprogressbar": not progress,
             },
             checkpointer=checkpointer,
@@ -115,12 +111,7 @@ class SystemBrain(sb.Brain):
             self.on_resume(len(self.history.rows), self.step)
 
     def on_evaluate_start(self, max_key: str | None = None, min_key: str | None = None):
-        """Load the weights of the best checkpoint, and nothing of its history.
-
-        Args:
-            max_key: "best_valid" or "best_test", by the rule of the protocol.
-            min_key: not used.
-        """
+        """Load the weights of the best checkpoint by `max_key`, "best_valid" or "best_test"; nothing of its history."""
         best = self.checkpointer.best(max_key, self.history.selection(max_key.removeprefix("best_")).epoch)
         for name in self.modules:
             load_state(self.modules[name], best.paramfiles[name])
@@ -171,9 +162,9 @@ class SystemBrain(sb.Brain):
 
     def _batches_in_step(self) -> int:
         """How many batches the current optimizer step sums over: fewer at the end of an epoch."""
-        accumulate, total = self.training.accumulate, len(self.train_sampler)
-        remainder = total % accumulate
-        return remainder if remainder and self.step > total - remainder else accumulate
+        accumulate = self.training.accumulate
+        before = (self.step - 1) // accumulate * accumulate  # batches of the epoch's earlier steps
+        return min(accumulate, len(self.train_sampler) - before)
 
     def update_average(self, loss: Tensor | None, avg_loss: float) -> float:
         """The mean of the epoch's losses that were read so far; `loss` is read later, with others."""

@@ -100,9 +100,7 @@ class AtomicCheckpointer(Checkpointer):
     def best(self, max_key: str, epoch: int) -> Checkpoint:
         """The checkpoint of the best epoch.
 
-        Args:
-            max_key: "best_valid" or "best_test", the key of its meta that holds the epoch.
-            epoch: the best one by that rule.
+        Args: max_key, "best_valid" or "best_test": the key of its meta that holds the epoch; epoch, from 1.
 
         Raises:
             CheckpointError: if it is not there, or damaged; another epoch's is never used instead.

@@ -15,17 +15,11 @@ from toolkit.statistics.utterance_means import UtteranceMeans
 
 
 class UtteranceOutputs:
-    """Collects the outputs of all batches; each rank adds every n-th one, and `finish` joins them.
+    """The means of each head's `scores` and of `embeddings`; each rank adds every n-th batch, and `finish` joins them.
 
     Segments are added up in the order of the batches, whichever rank computed them: the means are those of one process.
 
-    Args:
-        heads: head -> its target.
-        embeddings: names of the embeddings that are kept.
-
-    Attributes:
-        scores: means of each head's scores.
-        embeddings: means of each embedding.
+    Args: heads, by name, with their targets; embeddings, the names of those that are kept.
     """
 
     def __init__(self, heads: Mapping[str, Target], embeddings: Iterable[str] = ()):

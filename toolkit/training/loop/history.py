@@ -39,9 +39,7 @@ def select_epoch(scores: Sequence[float], *, patience: int | None, min_epochs: i
 class History:
     """The rows of epochs.csv and the count of skipped steps; part of every checkpoint.
 
-    Args:
-        rules: parts whose score decides when to stop.
-        training: the recipe's settings.
+    Args: rules, parts whose score decides when to stop; training, the recipe's settings.
     """
 
     def __init__(self, rules: Sequence[str], training: TrainingSpec):

@@ -49,10 +49,7 @@ class Objective(nn.Module):
         self.losses = nn.ModuleDict({name: term.loss for name, term in terms.items()})
 
     def forward(self, output: ModelOutput, targets: Targets, whole: Targets | None = None) -> Tensor:
-        """The weighted sum; arguments are those of `parts`.
-
-        Returns: scalar.
-        """
+        """The weighted sum, a scalar; arguments are those of `parts`."""
         return sum(self.terms[name].weight * value for name, value in self.parts(output, targets, whole).items())
 
     def parts(self, output: ModelOutput, targets: Targets, whole: Targets | None = None) -> dict[str, Tensor]:

@@ -1,12 +1,19 @@
-"""Optimizers of a training, and a step that is taken or skipped without waiting for the device."""
+"""Optimizers and learning-rate schedules, and a step that is taken or skipped without waiting for the device.
 
+>>> from toolkit.recipe.training import ScheduleSpec
+>>> schedule = Schedule(TrainingSpec(schedule=ScheduleSpec(name="linear"), warmup_steps=2), total_steps=6)
+>>> [schedule.factor(step) for step in range(6)]
+[0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+"""
+
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn, optim
-from torch.optim import Optimizer
+from torch.optim import Optimizer, lr_scheduler
 
 from toolkit.errors import RecipeError, one_line
 from toolkit.model.system import System
@@ -14,14 +21,15 @@ from toolkit.plugins.signatures import check_arguments
 from toolkit.recipe.locations import inside
 from toolkit.recipe.training import OptimizerName, OptimizerSpec, ScheduleSpec, TrainingSpec
 from toolkit.training.loop.objective import Objective
-from toolkit.training.loop.schedules import Schedule
 
 # Those whose skipped steps change nothing and whose saved state continues to the bit; tests try each of them.
 CLASSES = {cls.__name__.lower(): cls for cls in vars(optim).values() if isinstance(cls, type)}
 OPTIMIZERS: dict[str, type[Optimizer]] = {name: CLASSES[name] for name in get_args(OptimizerName)}
 FUSED = ("adam", "adamw", "sgd")  # on a CPU and on a GPU
 KEYS = {"lr": "learning_rate", "weight_decay": "weight_decay"}  # arguments that are keys beside `args`
-GIVEN = ("params", "foreach", "fused", "capturable", "differentiable")  # arguments that the training loop sets
+# Arguments that the training loop sets.
+OPTIMIZER_GIVEN = ("params", "foreach", "fused", "capturable", "differentiable")
+SCHEDULE_GIVEN = ("optimizer", "decay_steps", "last_epoch")
 
 
 def build_optimizers(groups: Mapping[str, Sequence[nn.Parameter]], training: TrainingSpec) -> dict[str, Optimizer]:
@@ -29,12 +37,8 @@ def build_optimizers(groups: Mapping[str, Sequence[nn.Parameter]], training: Tra
 
     Where they can be, they are fused: parameters and state are passed over once, and the device can skip a step.
 
-    Args:
-        groups: part -> its parameters.
-        training: the recipe's settings, with the device.
-
-    Returns:
-        "optimizer-adamw" and so on -> the optimizer; `base_lr` of a group is its rate before the schedule.
+    Args: groups, part -> its parameters; training, the recipe's settings, with the device.
+    Returns: "optimizer-adamw" and so on -> the optimizer; `base_lr` of a group is its rate before the schedule.
 
     Raises:
         RecipeError: if an argument does not fit.
@@ -46,31 +50,6 @@ def build_optimizers(groups: Mapping[str, Sequence[nn.Parameter]], training: Tra
         by_kind.setdefault(settings.name, []).append(group)
     device = torch.device(training.device).type
     return {f"optimizer-{kind}": _build(kind, found, device) for kind, found in by_kind.items()}
-
-
-def check_optimizers(training: TrainingSpec) -> None:
-    """Check the arguments of a recipe's optimizers and of its schedule by a step on a parameter of their own.
-
-    Raises:
-        RecipeError: if an argument does not fit, with its location.
-    """
-    for settings in (training.optimizer, *map(training.group_settings, training.groups)):
-        parameter = nn.Parameter(torch.zeros(1))
-        parameter.grad = torch.zeros(1)
-        options = _options(settings)
-        with _refused("optimizer", settings):
-            OPTIMIZERS[settings.name]([parameter], **options).step()
-    with _refused("schedule", training.schedule):
-        Schedule(training, total_steps=training.warmup_steps + 2).factor(training.warmup_steps + 1)
-
-
-@contextmanager
-def _refused(noun: str, spec: OptimizerSpec | ScheduleSpec) -> Iterator[None]:
-    """Turn torch's error into one with the location of the arguments."""
-    try:
-        yield
-    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
-        raise RecipeError(f"{inside(spec.where, 'args')}: {noun} {spec.name!r}: {one_line(error)}") from None
 
 
 def step_where(optimizer: Optimizer, taken: Tensor) -> None:
@@ -104,7 +83,7 @@ def _options(settings: OptimizerSpec) -> dict[str, Any]:
             location = inside(settings.where, "args", name)
             raise RecipeError(f"{location}: write it beside args: {inside(settings.where, KEYS[name]).path}.")
     cls, what = OPTIMIZERS[settings.name], f"optimizer {settings.name!r}"
-    args = check_arguments(cls, settings.args, context=(*KEYS, *GIVEN), what=what, where=settings.where)
+    args = check_arguments(cls, settings.args, context=(*KEYS, *OPTIMIZER_GIVEN), what=what, where=settings.where)
     return {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, **args}
 
 
@@ -114,3 +93,95 @@ def _build(kind: str, groups: Sequence[Mapping[str, Any]], device: str) -> Optim
     # A fused SGD leaves its momentum uninitialised where its first step is skipped (torch 2.14).
     fused = device in ("cpu", "cuda") and not any(group.get("momentum") for group in groups)
     return OPTIMIZERS[kind](groups, fused=fused)
+
+
+class Constant(lr_scheduler.LambdaLR):
+    """The full learning rate to the end."""
+
+    def __init__(self, optimizer: Optimizer):
+        super().__init__(optimizer, lambda step: 1.0)
+
+
+class LinearDecay(lr_scheduler.LambdaLR):
+    """A straight line from 1 to `end` at the end of the training."""
+
+    def __init__(self, optimizer: Optimizer, decay_steps: int, end: float = 0.0):
+        super().__init__(optimizer, lambda step: end + (1.0 - end) * (1.0 - min(step / decay_steps, 1.0)))
+
+
+class CosineDecay(lr_scheduler.LambdaLR):
+    """Half a cosine from 1 to `end` at the end of the training (Loshchilov and Hutter, 2017, without restarts)."""
+
+    def __init__(self, optimizer: Optimizer, decay_steps: int, end: float = 0.0):
+        super().__init__(
+            optimizer,
+            lambda step: end + (1.0 - end) * 0.5 * (1.0 + math.cos(math.pi * min(step / decay_steps, 1.0))),
+        )
+
+
+SCHEDULES: dict[str, type[lr_scheduler.LRScheduler]] = {
+    "constant": Constant,
+    "linear": LinearDecay,
+    "cosine": CosineDecay,
+    "step": lr_scheduler.StepLR,
+    "exponential": lr_scheduler.ExponentialLR,
+    "cosine_restarts": lr_scheduler.CosineAnnealingWarmRestarts,
+}
+
+
+class Schedule:
+    """The factor of all learning rates at each optimizer step: a linear warm-up, then the recipe's schedule.
+
+    A scheduler is stepped on a parameter of its own whose learning rate is 1. Its values depend on nothing but the
+    number of the step, so that checkpoints do not hold it: a resumed run steps it to where it was.
+
+    Args:
+        training: the recipe's settings.
+        total_steps: optimizer steps of the whole training, warm-up included.
+
+    Raises:
+        RecipeError: if the schedule does not take an argument; torch's errors for a value that it refuses.
+    """
+
+    def __init__(self, training: TrainingSpec, total_steps: int):
+        spec, self.warmup_steps = training.schedule, training.warmup_steps
+        cls = SCHEDULES[spec.name]
+        args = check_arguments(cls, spec.args, context=SCHEDULE_GIVEN, what=f"schedule {spec.name!r}", where=spec.where)
+        if cls in (LinearDecay, CosineDecay):
+            args["decay_steps"] = max(total_steps - self.warmup_steps, 1)
+        self._optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(()))], lr=1.0)
+        self._scheduler = cls(self._optimizer, **args)
+
+    def factor(self, step: int) -> float:
+        """The factor of optimizer step `step`, from 0; call it in the order of the steps."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        while self._scheduler.last_epoch < step - self.warmup_steps:
+            self._optimizer.step()  # without a gradient: torch warns where only the scheduler is stepped
+            self._scheduler.step()
+        return self._optimizer.param_groups[0]["lr"]
+
+
+def check_optimizers(training: TrainingSpec) -> None:
+    """Check the arguments of a recipe's optimizers and of its schedule by a step on a parameter of their own.
+
+    Raises:
+        RecipeError: if an argument does not fit, with its location.
+    """
+    for settings in (training.optimizer, *map(training.group_settings, training.groups)):
+        parameter = nn.Parameter(torch.zeros(1))
+        parameter.grad = torch.zeros(1)
+        options = _options(settings)
+        with _refused("optimizer", settings):
+            OPTIMIZERS[settings.name]([parameter], **options).step()
+    with _refused("schedule", training.schedule):
+        Schedule(training, total_steps=training.warmup_steps + 2).factor(training.warmup_steps + 1)
+
+
+@contextmanager
+def _refused(noun: str, spec: OptimizerSpec | ScheduleSpec) -> Iterator[None]:
+    """Turn torch's error into one with the location of the arguments."""
+    try:
+        yield
+    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        raise RecipeError(f"{inside(spec.where, 'args')}: {noun} {spec.name!r}: {one_line(error)}") from None

@@ -49,10 +49,9 @@ def _mark_parts(brain: SystemBrain) -> set[str]:
     parts = {f"front end of {name}": (level, "features") for name, level in system.levels.items()}
     parts |= {f"level {name}": (level, "encode") for name, level in system.levels.items()}
     parts |= {f"covariate {name}": (predict, "forward") for name, predict in system.covariates.items()}
-    parts |= {"fusion": (system.fusion, "forward")}
     parts |= {f"head {name}": (head, "forward") for name, head in system.heads.items()}
-    parts |= {"losses": (brain.objective, "forward"), "backward": (brain, "backward")}
-    parts |= {"optimizer": (brain, "optimizers_step"), STEP: (brain, "fit_batch")}
+    parts |= {"fusion": (system.fusion, "forward"), "losses": (brain.objective, "forward")}
+    parts |= {"backward": (brain, "backward"), "optimizer": (brain, "optimizers_step"), STEP: (brain, "fit_batch")}
     for name, (owner, method) in parts.items():
         setattr(owner, method, _marked(getattr(owner, method), name, brain))
     return {*parts, WAITING}

@@ -21,10 +21,7 @@ LEAVE_BUFFERS = {next(n for n in NAMES if n in signature(DistributedDataParallel
 
 
 class TrainStep(nn.Module):
-    """A batch -> its loss.
-
-    Args: system, which is trained; objective, which is minimised.
-    """
+    """A batch -> its loss, by a system that is trained and an objective that is minimised."""
 
     def __init__(self, system: System, objective: Objective):
         super().__init__()
@@ -56,9 +53,7 @@ def compile_system(system: System, *, backend: str = "inductor") -> None:
     anything in eval() mode. Where segments have one length, each batch size is compiled by itself, so that
     the result does not depend on which size came first. Elsewhere one code serves all lengths.
 
-    Args:
-        system: on its device; changed in place.
-        backend: torch.compile's.
+    Args: system, on its device; changed in place. backend: torch.compile's.
     """
     settings = {"dynamic": system.fixed_samples is None, "backend": backend}
     if backend == "inductor" and "deterministic" in torch._inductor.list_options():
