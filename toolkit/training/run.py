@@ -32,15 +32,7 @@ from toolkit.training.loop.objective import build_objective
 from toolkit.training.preparation import Preparation
 from toolkit.training.results import EpochLog, write_results
 from toolkit.training.run_data import RunData
-from toolkit.training.run_folder import (
-    CHECKPOINTS,
-    HISTORY,
-    MANIFEST,
-    RECIPE,
-    RESULTS,
-    RunFolder,
-    folders_with_same_training,
-)
+from toolkit.training.run_folder import CHECKPOINTS, HISTORY, MANIFEST, RECIPE, RunFolder, folders_with_same_training
 
 
 class Run:
@@ -91,15 +83,15 @@ class Run:
                 f"The processes would train different runs, {first} and {other}: all machines need the same recipe, "
                 "data and code."
             )
-        results = self.folder.path / RESULTS
-        with nullcontext() if from_first(results.is_file) else self.folder.locked(wait=wait):
-            if from_first(results.is_file):  # perhaps by a process that held the lock until now
+        finished = self.folder.results.is_file
+        with nullcontext() if from_first(finished) else self.folder.locked(wait=wait):
+            if from_first(finished):  # perhaps by a process that held the lock until now
                 self.say(f"This run is finished, nothing is trained: {self.folder.path}")
             elif not self.folder.path.is_dir():
                 raise GroupError(f"Rank {rank()} does not see {self.folder.path}: all machines have to share it.")
             else:
                 self._train_and_test()
-        return results
+        return self.folder.results
 
     def _train_and_test(self) -> None:
         data = RunData(self.preparation, fixed_samples=self.system.fixed_samples, device=self.training.device)

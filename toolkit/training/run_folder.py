@@ -13,7 +13,7 @@ from toolkit.corpus.protocols import PROTOCOLS, training_protocol
 from toolkit.errors import CheckpointError
 from toolkit.files import locked, write_whole
 
-RESULTS = "results.json"  # written last: where it is, the run is finished
+RESULTS = "results.json"
 EPOCHS = "epochs.csv"
 PREDICTIONS = "predictions.csv"
 EMBEDDINGS = "embeddings.npz"
@@ -43,6 +43,11 @@ class RunFolder:
         """The folder's name: system, protocol, fold, seed and the hash of all that can change the result."""
         fold = re.sub(r"[^\w.+-]", "_", fold).lstrip(".")  # a speaker may be called anything
         return f"{system}-{protocol}-{fold}-seed{seed}-{identity}"
+
+    @property
+    def results(self) -> Path:
+        """results.json, written last: where it is, the run is finished."""
+        return self.path / RESULTS
 
     @property
     def stamp(self) -> str:

@@ -135,7 +135,7 @@ def test_losses_are_read_together_and_their_mean_is_that_of_the_epoch(make_brain
         assert brain.avg_train_loss == 0.0
         brain.avg_train_loss = brain.update_average(torch.tensor(float(brain.step)), brain.avg_train_loss)
     assert brain.avg_train_loss == pytest.approx((READ_EVERY + 1) / 2)
-    assert not brain.losses
+    assert not brain.unread_losses
 
 
 def test_frozen_parameters_are_in_no_group_and_the_others_in_one(make_brain):

@@ -86,8 +86,8 @@ class SystemBrain(sb.Brain):
             compile_system(self.system)
         self.train_step = TrainStep(self.system, self.objective)
         self.skips_in_a_row = 0
-        self.losses: list[Tensor] = []  # of batches, and whether optimizer steps were taken: not read from the device
-        self.taken: list[Tensor] = []
+        self.unread_losses: list[Tensor] = []  # of batches, on the device
+        self.unread_steps: list[Tensor] = []  # whether optimizer steps were taken
         checkpointer.add_recoverables({"history": self.history, **self.modules})
 
     def init_optimizers(self):
@@ -158,7 +158,7 @@ class SystemBrain(sb.Brain):
         self.objective.after_step(taken)
         average_statistics(self.train_step)
         self.optimizer_step += 1
-        self.taken.append(taken)
+        self.unread_steps.append(taken)
 
     def _batches_in_step(self) -> int:
         """How many batches the current optimizer step sums over: fewer at the end of an epoch."""
@@ -170,8 +170,8 @@ class SystemBrain(sb.Brain):
         """The mean of the epoch's losses that were read so far; `loss` is read later, with others."""
         if loss is None:  # of an evaluation
             return avg_loss
-        self.losses.append(loss)
-        if len(self.losses) >= READ_EVERY:
+        self.unread_losses.append(loss)
+        if len(self.unread_losses) >= READ_EVERY:
             self.read_log()
         return self.avg_train_loss
 
@@ -181,8 +181,8 @@ class SystemBrain(sb.Brain):
         Raises:
             ToolkitError: if too many steps in a row were skipped.
         """
-        losses, taken = self.losses, self.taken
-        self.losses, self.taken = [], []
+        losses, taken = self.unread_losses, self.unread_steps
+        self.unread_losses, self.unread_steps = [], []
         means = (summed(torch.stack(losses).double()) / ranks()).tolist() if losses else []  # over the ranks
         for batch, loss in enumerate(means, start=self.step - len(means) + 1):
             if math.isfinite(loss):
