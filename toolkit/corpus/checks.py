@@ -2,13 +2,14 @@
 
 import hashlib
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
 
-from toolkit.corpus.labels import label_faults, map_label
+from toolkit.corpus.labels import label_faults
 from toolkit.corpus.utterance import MIN_SAMPLES, Utterance, counted_ids, natural_key, speaker_order
 from toolkit.errors import AudioError, counted
 
@@ -83,7 +84,6 @@ def check_corpus(
     label_map: Mapping[str, str | None] | None,
     sample_rate: int,
     segment_samples: int,
-    min_samples: int = MIN_SAMPLES,
     covariates: Sequence[str] = (),
 ) -> CheckReport:
     """Check a corpus as its recipe will use it, but for utterances that label_map leaves out.
@@ -94,15 +94,14 @@ def check_corpus(
         label_map: label of the corpus -> class, or None to leave it out.
         sample_rate: the system's, in Hz.
         segment_samples: samples of a segment at that rate.
-        min_samples: an utterance below it is padded with silence, at that rate.
         covariates: columns that every utterance needs, for example "gender".
     """
-    mapped = [(u, map_label(str(u.label), {str(k): v for k, v in (label_map or {}).items()})) for u in utterances]
-    classes = [str(label) for label in labels] if labels else sorted({label for _, label in mapped} - {None})
+    mapped = [(u, (label_map or {}).get(u.label, u.label)) for u in utterances]
+    classes = list(labels) if labels else sorted({label for _, label in mapped} - {None})
     kept = [(u, label) for u, label in mapped if label in classes]
     problems = [Problem(kind, "error", text, at) for kind, text, at in label_faults(utterances, labels, label_map)]
     problems += _speaker_problems([u for u, _ in kept], covariates)
-    audio = _examine_all([u for u, _ in kept], sample_rate, min_samples)
+    audio = _examine_all([u for u, _ in kept], sample_rate)
     problems += [problem for found in audio for problem in found.problems]
     problems += _duplicates(audio)
     return CheckReport(
@@ -154,7 +153,7 @@ class _Audio:
     digest: bytes | None = None  # None where it is silent, too
 
 
-def _examine(u: Utterance, sample_rate: int, min_samples: int) -> _Audio:
+def _examine(u: Utterance, sample_rate: int) -> _Audio:
     from toolkit.audio.reading import decode, resampled_length
 
     def warning(kind: str, text: str) -> Problem:
@@ -165,8 +164,8 @@ def _examine(u: Utterance, sample_rate: int, min_samples: int) -> _Audio:
     except AudioError as error:
         return _Audio(u, (Problem(getattr(error, "kind", "unreadable"), "error", str(error), str(u.path)),))
     samples, channels = resampled_length(len(sound), rate, sample_rate), sound.shape[1]
-    if samples < min_samples:
-        found = f"{samples} samples at {sample_rate} Hz, fewer than {min_samples}"
+    if samples < MIN_SAMPLES:
+        found = f"{samples} samples at {sample_rate} Hz, fewer than {MIN_SAMPLES}"
         return _Audio(u, (warning("too-short", f"({u.id}) has {found}; it is padded with silence"),))
     silent = max(float(sound.max()), -float(sound.min())) < SILENT_PEAK
     problems = []
@@ -181,17 +180,14 @@ def _examine(u: Utterance, sample_rate: int, min_samples: int) -> _Audio:
     return _Audio(u, tuple(problems), len(sound) / rate, samples, digest)
 
 
-def _examine_all(utterances: Sequence[Utterance], sample_rate: int, min_samples: int) -> list[_Audio]:
+def _examine_all(utterances: Sequence[Utterance], sample_rate: int) -> list[_Audio]:
     """Read all audio in a few threads (libsndfile releases the interpreter's lock), in order."""
-    from rich.console import Console
-    from rich.progress import track
+    from toolkit.terminal import progress
 
-    console = Console(stderr=True)
     with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
-        found = pool.map(lambda u: _examine(u, sample_rate, min_samples), utterances)
-        bar = {"console": console, "disable": not console.is_terminal, "transient": True}
+        found = pool.map(lambda u: _examine(u, sample_rate), utterances)
         try:
-            return list(track(found, "audio files", total=len(utterances), **bar))
+            return list(progress(found, "audio files", total=len(utterances), shown=sys.stderr.isatty()))
         finally:
             pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the files that are left
 

@@ -8,14 +8,6 @@ from toolkit.corpus.utterance import Utterance
 from toolkit.errors import CorpusError, counted, did_you_mean
 
 
-def map_label(label: str, label_map: Mapping[str, str | None] | None) -> str | None:
-    """Return what `label_map` makes of a label; None where it is left out on purpose."""
-    if label_map and label in label_map:
-        mapped = label_map[label]
-        return None if mapped is None else str(mapped)
-    return label
-
-
 def label_faults(
     utterances: Iterable[Utterance], labels: Sequence[str] | None, label_map: Mapping[str, str | None] | None
 ) -> list[tuple[str, str, str]]:
@@ -24,8 +16,8 @@ def label_faults(
     Returns:
         (kind, message, label) for each; kinds: "unmapped-label", "label-map", "empty-class", "one-class".
     """
-    labels, label_map = _as_text(labels, label_map)
-    mapped = Counter(map_label(u.label, label_map) for u in utterances)
+    label_map = label_map or {}
+    mapped = Counter(label_map.get(u.label, u.label) for u in utterances)
     mapped.pop(None, None)
     faults = []
     for source, target in label_map.items():
@@ -43,7 +35,8 @@ def label_faults(
             faults.append(("unmapped-label", text, label))
     for label in labels or ():
         if not mapped[label]:
-            text = f"class {label!r} has no utterance; the corpus has {_listed(mapped) or 'none at all'}"
+            found = ", ".join(f"{label} ({count})" for label, count in sorted(mapped.items()) if count)
+            text = f"class {label!r} has no utterance; the corpus has {found or 'none at all'}"
             faults.append(("empty-class", text + did_you_mean(label, set(mapped) - set(labels)), label))
     classes = labels or sorted(mapped)
     if len(classes) < 2:
@@ -78,20 +71,6 @@ def apply_labels(
     faults = label_faults(utterances, labels, label_map)
     if faults:
         raise CorpusError("; ".join(message for _, message, _ in faults))
-    labels, label_map = _as_text(labels, label_map)
-    kept = []
-    for u in utterances:
-        label = map_label(u.label, label_map)
-        if label is not None:
-            kept.append(u if label == u.label else replace(u, label=label))
-    return kept, labels if labels is not None else sorted({u.label for u in kept})
-
-
-def _as_text(labels, label_map) -> tuple[list[str] | None, dict[str, str | None]]:
-    """YAML may hold numbers as labels; everything else compares text."""
-    mapping = {str(k): None if v is None else str(v) for k, v in (label_map or {}).items()}
-    return None if labels is None else [str(label) for label in labels], mapping
-
-
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{label} ({count})" for label, count in sorted(counts.items()) if count)
+    mapped = [(u, (label_map or {}).get(u.label, u.label)) for u in utterances]
+    kept = [u if label == u.label else replace(u, label=label) for u, label in mapped if label is not None]
+    return kept, sorted({u.label for u in kept}) if labels is None else list(labels)

@@ -8,6 +8,7 @@ import inspect
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from toolkit.corpus.folds import PARTS, Fold, refuse_shared
 from toolkit.corpus.utterance import Utterance, counted_ids, natural_key, speaker_order
@@ -82,14 +83,6 @@ def training_protocol(name: str) -> str:
     return "loso" if name == "loso-test-epoch" else name
 
 
-def _loso(utterances: Sequence[Utterance]) -> list[Fold]:
-    return _by_partner(utterances, "loso", None)
-
-
-def _loso_test_epoch(utterances: Sequence[Utterance]) -> list[Fold]:
-    return _by_partner(utterances, "loso-test-epoch", TEST_EPOCH_STAMP)
-
-
 def _loso_as_published(utterances: Sequence[Utterance]) -> list[Fold]:
     _need_speakers(utterances, "loso-as-published")
     speakers = speaker_order(utterances)
@@ -122,7 +115,7 @@ def _groups(utterances: Sequence[Utterance], k: int | None = None) -> list[Fold]
     k = 5 if k is None else k
     _need_speakers(utterances, "groups")
     speakers = speaker_order(utterances)
-    if not isinstance(k, int) or not 3 <= k <= len(speakers):
+    if not 3 <= k <= len(speakers):
         raise ProtocolError(
             f"protocol 'groups' cannot deal {len(speakers)} speakers into k = {k} groups; k is 3 to {len(speakers)}"
         )
@@ -161,23 +154,20 @@ def _random(utterances: Sequence[Utterance], valid: float = 0.1, test: float = 0
         )
     if not (0 < valid < 1 and 0 < test < 1 and valid + test < 1):
         raise ProtocolError(f"protocol 'random': valid {valid} and test {test} have to leave a fraction for training")
-    files: dict[str, list[Utterance]] = {}
+    label_of: dict[Path, str] = {}  # file -> the label of its first utterance
     for u in sorted(utterances, key=lambda u: u.id):
-        files.setdefault(str(u.path), []).append(u)
-    by_label: dict[str, list[str]] = {}
-    for path, members in files.items():
-        by_label.setdefault(members[0].label, []).append(path)
+        label_of.setdefault(u.path, u.label)
     part_of = {}
-    for label, paths in sorted(by_label.items()):
+    for label in sorted(set(label_of.values())):
+        paths = [path for path in label_of if label_of[path] == label]
         if len(paths) < 3:
             raise ProtocolError(f"class {label!r} has {len(paths)} files; three parts need at least three")
-        ordered = sorted(paths, key=lambda path: files[path][0].id)
-        random.Random(f"{seed}:{label}").shuffle(ordered)
-        n_test = min(max(1, round(test * len(ordered))), len(ordered) - 2)
-        n_valid = min(max(1, round(valid * len(ordered))), len(ordered) - n_test - 1)
-        for i, path in enumerate(ordered):
+        random.Random(f"{seed}:{label}").shuffle(paths)
+        n_test = min(max(1, round(test * len(paths))), len(paths) - 2)
+        n_valid = min(max(1, round(valid * len(paths))), len(paths) - n_test - 1)
+        for i, path in enumerate(paths):
             part_of[path] = "test" if i < n_test else "valid" if i < n_test + n_valid else "train"
-    return [Fold("random", "random", **_ids(utterances, lambda u: part_of[str(u.path)]), stamp=RANDOM_STAMP)]
+    return [Fold("random", "random", **_ids(utterances, lambda u: part_of[u.path]), stamp=RANDOM_STAMP)]
 
 
 def _rotate(utterances: Sequence[Utterance], protocol: str, what: str, of: Mapping[str, str]) -> list[Fold]:
@@ -249,8 +239,8 @@ def _unknown_speakers(utterances: Sequence[Utterance]) -> str | None:
 
 
 PROTOCOLS: Mapping[str, Callable[..., list[Fold]]] = {
-    "loso": _loso,
-    "loso-test-epoch": _loso_test_epoch,
+    "loso": lambda utterances: _by_partner(utterances, "loso", None),
+    "loso-test-epoch": lambda utterances: _by_partner(utterances, "loso-test-epoch", TEST_EPOCH_STAMP),
     "loso-as-published": _loso_as_published,
     "session-out": _session_out,
     "groups": _groups,

@@ -1,9 +1,11 @@
-"""What a head predicts: for each utterance, one of several classes. Imports no torch.
+"""What a head predicts, or a fusion takes as a covariate: for each utterance, one of several classes. No torch.
 
 What would differ for another kind of target (a number, several classes at once) is asked of a `Target`: which values
 there are, what a head's output means, which metrics fit, and which score selects the epoch.
 """
 
+import hashlib
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,16 +18,6 @@ from toolkit.statistics.metrics import METRICS, Labels, summary
 
 LABEL = "label"  # the target whose prediction is the answer
 UNKNOWN = -1  # the index of a value that is not known
-
-
-def known(indices: Any) -> Any:
-    """Where an array or a tensor of indices holds a known class: bool, of the same shape."""
-    return indices != UNKNOWN
-
-
-def unknown_like(indices: Any) -> Any:
-    """As many indices, none of which is known."""
-    return indices * 0 + UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -70,11 +62,6 @@ class Target:
         """Targets from their classes: name -> Target."""
         return {name: Target(name, tuple(values)) for name, values in classes.items()}
 
-    @property
-    def size(self) -> int:
-        """How many outputs a head needs."""
-        return len(self.classes)
-
     def index(self, value: str | None, *, error: type[ToolkitError] = CorpusError) -> int:
         """The index of a value's class, UNKNOWN for None or an empty text.
 
@@ -92,6 +79,20 @@ class Target:
             )
         return self.classes.index(value)
 
+    def known_index(self, value: str | None, utterance_id: str) -> int:
+        """The index of an utterance's value of a covariate, which a system reads and so has to be known.
+
+        Raises:
+            CorpusError: if the value is missing or not one of the classes.
+        """
+        index = self.index(value)
+        if index == UNKNOWN:
+            raise CorpusError(
+                f"Utterance {utterance_id!r} has no {self.name}, and the system reads it. Fill the manifest's column "
+                f"{self.name!r}, or use a system with `source: predicted`, which needs none."
+            )
+        return index
+
     def indices(self, utterances: Iterable[Utterance]) -> list[int]:
         """The index of each utterance's class, UNKNOWN where it is not known."""
         return [self.index(utterance.value(self.name)) for utterance in utterances]
@@ -99,7 +100,7 @@ class Target:
     def counts(self, indices: Sequence[int]) -> list[int]:
         """How often each class occurs among indices; unknown ones do not count."""
         indices = np.asarray(indices)
-        return np.bincount(indices[known(indices)], minlength=self.size).tolist()
+        return np.bincount(indices[indices != UNKNOWN], minlength=len(self.classes)).tolist()
 
     @staticmethod
     def scores(logits: Any) -> Any:
@@ -137,3 +138,32 @@ class Target:
     def selection_score(found: Mapping[str, float]) -> float:
         """What selects the epoch, higher is better: WA + UA, of what `metrics` returns."""
         return sum(found[name] for name in METRICS)
+
+
+def shuffled_value(utterance_id: str, seed: int, counts: Mapping[str, int], covariate: str = "gender") -> str:
+    """The control of a covariate: a value independent of the utterance, drawn from the corpus's marginal.
+
+    It is keyed by seed and id, so it is the same in training, validation and test, on every machine, in any order; no
+    random generator is touched. Shows whether a gain of "gender as prior knowledge" (SER+MF, "Multilevel emotion
+    recognition of audio features based on multitask") is real.
+
+    Args:
+        utterance_id: the key within the corpus.
+        seed: of the run.
+        counts: value -> how often it occurs in the corpus.
+        covariate: its name; two covariates of one system are drawn independently.
+
+    Raises:
+        CorpusError: if no value occurs.
+
+    >>> shuffled_value("Ses01F_impro01_F000", 1, {"F": 2, "M": 3})
+    'M'
+    """
+    total = sum(counts.values())
+    if not total:
+        raise CorpusError(f"The covariate {covariate!r} cannot be drawn from the counts {dict(counts)}.")
+    key = "\0".join((covariate, str(seed), utterance_id)).encode()
+    share = int.from_bytes(hashlib.sha256(key).digest()[:6], "big") / 2**48  # in [0, 1)
+    values = sorted(counts)
+    reached = itertools.accumulate(counts[value] for value in values)
+    return next(value for value, limit in zip(values, reached, strict=True) if share * total < limit)

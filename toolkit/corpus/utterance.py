@@ -63,7 +63,10 @@ class Utterance:
         if not str(self.path) or str(self.path) != str(self.path).strip():
             raise CorpusError(f"path {str(self.path)!r} is empty or has white space around it")
         object.__setattr__(self, "path", Path(self.path).absolute())
-        object.__setattr__(self, "gender", normal_gender(self.gender))
+        if self.gender and self.gender.lower() not in GENDERS:
+            known = "f, female, m, male (any case) or an empty field"
+            raise CorpusError(f"gender {self.gender!r} is not known; known are {known}")
+        object.__setattr__(self, "gender", self.gender and GENDERS[self.gender.lower()])
         object.__setattr__(self, "text", self.text or None)
         for name in ("start", "end"):
             value = getattr(self, name)
@@ -81,19 +84,6 @@ class Utterance:
         """What the manifest holds in a column, further columns included; None where that is nothing."""
         value = getattr(self, column) if column in COLUMNS else self.extra.get(column)
         return None if value in (None, "") else str(value)
-
-
-def normal_gender(text: str | None) -> str | None:
-    """Return "F" or "M" for f, female, m, male in any case, None for None or an empty text.
-
-    Raises:
-        CorpusError: for anything else.
-    """
-    if text is None or not text.strip():
-        return None
-    if text.strip().lower() not in GENDERS:
-        raise CorpusError(f"gender {text!r} is not known; known are f, female, m, male (any case) or an empty field")
-    return GENDERS[text.strip().lower()]
 
 
 def counted_ids(ids: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from toolkit.corpus.targets import unknown_like
+from toolkit.corpus.targets import UNKNOWN
 from toolkit.data.batches import EpochBatches
 from toolkit.data.segments import Batch
 
@@ -54,4 +54,4 @@ class RankBatches(Sampler[list[int]]):
 
 def unlabelled(batch: Batch) -> Batch:
     """A batch whose rows count in no loss."""
-    return replace(batch, targets={name: unknown_like(t) for name, t in batch.targets.items()})
+    return replace(batch, targets={name: t.new_full(t.shape, UNKNOWN) for name, t in batch.targets.items()})

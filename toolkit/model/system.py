@@ -121,7 +121,7 @@ def build_system(recipe: Composition, targets: Mapping[str, Target]) -> System:
     segment_samples = recipe.audio.segment_samples
     audio = {"sample_rate": recipe.audio.sample_rate, "segment_samples": segment_samples}
     levels = {name: build("extractor", spec, audio) for name, spec in recipe.model.levels.items()}
-    sizes = {name: targets[name].size for name in recipe.model.covariates}
+    sizes = {name: len(targets[name].classes) for name in recipe.model.covariates}
     shapes = {name: LevelShape(level.channels, level.frame_count(segment_samples)) for name, level in levels.items()}
     context = {"levels": shapes, "covariates": sizes, "segment_samples": segment_samples}
     fusion = build("fusion", recipe.model.fusion, context)
@@ -147,5 +147,5 @@ def _build_head(recipe: Composition, name: str, fusion: Fusion, targets: Mapping
             f"model.heads.{name}.on: no embedding is called {spec.on!r}; the fusion gives "
             f"{', '.join(fusion.sizes)}.{did_you_mean(spec.on, fusion.sizes)}"
         )
-    context = {"size": fusion.sizes[spec.on], "classes": targets[spec.target].size}
+    context = {"size": fusion.sizes[spec.on], "classes": len(targets[spec.target].classes)}
     return build("head", spec, context)

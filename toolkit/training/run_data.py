@@ -1,13 +1,13 @@
 """The data of one run: segment sets with targets and covariates, loaders over them."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
 from torch.utils.data import BatchSampler, SequentialSampler
 
 from toolkit.corpus import Utterance
-from toolkit.corpus.covariates import known_index, marginal, shuffled_value
-from toolkit.corpus.targets import LABEL
+from toolkit.corpus.targets import LABEL, shuffled_value
 from toolkit.data.batches import REACH, EpochBatches, LengthBatches
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.loaders import SegmentLoader
@@ -123,10 +123,10 @@ class RunData:
             if spec.source == "label":
                 values = [u.value(name) for u in utterances]
             elif spec.source == "shuffled":
-                counts = marginal(u.value(name) for u in self.preparation.utterances)
+                counts = Counter(value for u in self.preparation.utterances if (value := u.value(name)) is not None)
                 values = [shuffled_value(u.id, self.recipe.seed, counts, name) for u in utterances]
             else:
                 continue
             target = self.preparation.targets[name]
-            found[name] = [known_index(target, value, u.id) for u, value in zip(utterances, values, strict=True)]
+            found[name] = [target.known_index(value, u.id) for u, value in zip(utterances, values, strict=True)]
         return found

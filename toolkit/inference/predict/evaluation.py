@@ -11,7 +11,6 @@ import numpy as np
 
 import toolkit
 from toolkit.corpus import Utterance, read_manifest
-from toolkit.corpus.labels import map_label
 from toolkit.corpus.targets import Target
 from toolkit.errors import PredictionError, ToolkitError, did_you_mean
 from toolkit.inference.predict.covariates import GivenCovariates, check_names
@@ -242,7 +241,7 @@ def map_corpus(
             f"{what} not among the system's classes ({', '.join(classes)}): {listed} Add "
             f"--map {unknown[0]}=CLASS to count one as a class, or --map {unknown[0]}= to leave its utterances out"
         )
-    mapped = [(u, map_label(u.label, label_map)) for u in utterances]
+    mapped = [(u, label_map.get(u.label, u.label)) for u in utterances]
     kept = [replace(u, label=label) for u, label in mapped if label is not None]
     if not kept:
         raise PredictionError("--map leaves out every utterance of the manifest: there is nothing to test")

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toolkit.contracts import Loss, ModelOutput
-from toolkit.corpus.targets import known
+from toolkit.corpus.targets import UNKNOWN
 from toolkit.distributed import ranks
 from toolkit.errors import RecipeError, did_you_mean
 from toolkit.model.system import System
@@ -88,7 +88,7 @@ def _known_rows(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     Args: inputs [batch, size]; targets [batch], on any device.
     Returns: [known, size], float32; [known], on the device of the inputs.
     """
-    is_known = known(targets)
+    is_known = targets != UNKNOWN
     if not bool(is_known.all()):
         rows = is_known.nonzero().squeeze(1)
         inputs, targets = inputs[rows.to(inputs.device, non_blocking=True)], targets[rows]
@@ -105,7 +105,7 @@ def _loss_on_rank(loss: Loss, inputs: Tensor, classes: Tensor, of_all: Tensor) -
     Args: loss; inputs [rows, size]; classes [rows], all known; of_all: those of all ranks' rows, on the CPU.
     Returns: scalar; None if no rank has a row whose class is known.
     """
-    of_all = of_all[known(of_all)]
+    of_all = of_all[of_all != UNKNOWN]
     if not len(of_all):
         return None
     if not len(classes):
