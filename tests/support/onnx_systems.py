@@ -10,6 +10,7 @@ from toolkit.contracts import LevelShape, Seq
 from toolkit.inference.bundle.config import Usage
 from toolkit.model.covariates import PredictedCovariate
 from toolkit.model.system import System
+from toolkit.recipe.schema import AudioSpec
 from toolkit_plugins.extractors.linear_series import DLinear, NLinear
 from toolkit_plugins.extractors.mfcc import Mfcc
 from toolkit_plugins.extractors.spectrogram import Spectrogram
@@ -137,4 +138,10 @@ def small(level=GoodExtractor, fusion=GoodFusion, head=GoodHead):
 def usage(system):
     """How such a system is used."""
     covariates = dict.fromkeys(system.given_covariates, ("F", "M"))
-    return Usage(LABELS, RATE, SEGMENT, "emotion", covariates=covariates, stamps=("random weights",))
+    return Usage(
+        LABELS,
+        AudioSpec(sample_rate=RATE, segment_seconds=SEGMENT / RATE),
+        "emotion",
+        covariates=covariates,
+        stamps=("random weights",),
+    )

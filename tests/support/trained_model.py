@@ -45,9 +45,7 @@ def usage_of(preparation: Preparation, **replaced) -> Usage:
     recipe = preparation.source.recipe
     known = {
         "labels": preparation.targets["label"].classes,
-        "sample_rate": recipe.audio.sample_rate,
-        "segment_samples": recipe.audio.segment_samples,
-        "tail": recipe.audio.tail,
+        "audio": recipe.audio,
         "predict_from": recipe.predict_from,
         "covariates": {
             name: preparation.targets[name].classes

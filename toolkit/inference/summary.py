@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class TestSummary:
     """The result of a test, fractions of 1; docs/bundles.md describes each key.
 
-    Intervals are None if the speakers are too few or not known, a class that no utterance has has no recall.
+    Intervals are None if the speakers are too few or not known, a class without utterances has no recall.
     """
 
     __test__ = False  # not a test, whatever its name says to pytest

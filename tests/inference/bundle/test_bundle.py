@@ -29,6 +29,7 @@ from toolkit.inference.bundle.config import Usage
 from toolkit.inference.bundle.export import export_bundle
 from toolkit.inference.predict.recordings import Recording
 from toolkit.plugins.registry import default_registry
+from toolkit.recipe.schema import AudioSpec
 from toolkit_plugins.extractors.mfcc import Mfcc
 from toolkit_plugins.extractors.spectrogram import Spectrogram
 from toolkit_plugins.extractors.wav2vec2 import Wav2Vec2
@@ -79,10 +80,8 @@ def test_a_system_that_reads_a_covariate_and_equal_tails_come_back(tmp_path):
     usage = read_bundle(path).usage
     assert usage == Usage(
         labels=("noise", "tone"),
-        sample_rate=16000,
-        segment_samples=4800,
+        audio=AudioSpec(sample_rate=16000, segment_seconds=0.3, tail="equal"),
         predict_from="emotion",
-        tail="equal",
         covariates={"gender": ("F", "M")},
     )
     assert np.abs(predictions(path, run) - expected(run, usage.labels)).max() < 1e-6

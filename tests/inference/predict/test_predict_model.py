@@ -22,6 +22,7 @@ from toolkit.inference.predict import model as model_module
 from toolkit.inference.predict.model import Model
 from toolkit.inference.predict.predictions import Prediction
 from toolkit.inference.predict.recordings import Recording, Samples
+from toolkit.recipe.schema import AudioSpec
 
 RATE = 16_000
 
@@ -80,7 +81,7 @@ def test_an_embedding_is_that_of_the_runs_archive(run, model):
 @pytest.mark.parametrize("tail", ["weighted", "equal"])
 def test_a_recordings_answer_is_the_mean_of_its_segments_scores(tmp_path, files, tail):
     """By hand: 1 s in segments of 0.3, 0.3, 0.3 and 0.1 s."""
-    system, usage = random_system(tmp_path, tail=tail)
+    system, usage = random_system(tmp_path, audio=AudioSpec(segment_seconds=0.3, tail=tail))
     wave = read_audio(files[3], sample_rate=RATE)
     spans = cut(len(wave), segment_samples=4800)
     rows = [system.eval()(Seq(wave[None, a:b], torch.tensor([b - a])), {}).logits["emotion"][0] for a, b in spans]

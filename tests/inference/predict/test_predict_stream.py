@@ -11,6 +11,7 @@ from toolkit.audio.waves import read_audio
 from toolkit.errors import AudioError, PredictionError, ShapeError
 from toolkit.inference.predict.recordings import Recording, Samples
 from toolkit.inference.predict.result import segment_waves
+from toolkit.recipe.schema import AudioSpec
 
 RATE, SEGMENT = 16_000, 4800
 
@@ -25,7 +26,7 @@ def write(path, samples: int, rate: int, channels: int = 1) -> Recording:
 
 
 def segments(recording) -> list:
-    return list(segment_waves(recording, sample_rate=RATE, segment_samples=SEGMENT))
+    return list(segment_waves(recording, AudioSpec(sample_rate=RATE, segment_seconds=SEGMENT / RATE)))
 
 
 def check_against_the_whole(recording: Recording) -> None:
@@ -81,7 +82,7 @@ def test_no_more_than_a_segment_and_a_block_are_held_of_a_long_file(tmp_path, mo
         return read(file, frames, **options)
 
     monkeypatch.setattr(soundfile.SoundFile, "read", watched)
-    found = segment_waves(recording, sample_rate=RATE, segment_samples=48_000)
+    found = segment_waves(recording, AudioSpec(sample_rate=RATE, segment_seconds=3.0))
     next(found)
     assert sum(sizes) <= 8000 * (3 + 2 + 2)  # a segment, what is left of the block after it, and the block behind
     assert sum(len(wave) for wave in found) == 1_600_000 - 48_000

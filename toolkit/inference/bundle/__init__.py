@@ -3,7 +3,6 @@
 Light to import; torch is imported when a system is built.
 """
 
-from toolkit.inference.bundle.config import BundleConfig
-from toolkit.inference.bundle.reading import Bundle, read_bundle
+from toolkit.inference.bundle.reading import read_bundle
 
-__all__ = ["Bundle", "BundleConfig", "read_bundle"]
+__all__ = ["read_bundle"]

@@ -25,11 +25,7 @@ _REMEDY = "`toolkit export RUN BUNDLE` makes bundles"
 
 
 def write_files(target: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder, or one file for a name that ends in .zip.
-
-    Args:
-        target: must not exist.
-        files: name -> content.
+    """Write files, name -> content, into a new folder, or into one file for a name that ends in .zip.
 
     Raises:
         BundleError: if the target exists or cannot be written; then nothing is left behind.

@@ -31,19 +31,15 @@ class Usage:
 
     Args:
         labels: the classes that are predicted, in the order of the logits.
-        sample_rate: of the waveforms, in Hz.
-        segment_samples: longest segment.
+        audio: sample rate, longest segment, and how segments weigh in an utterance's mean.
         predict_from: the head whose output is the answer.
-        tail: weighted (a segment weighs its real length in an utterance's mean) or equal.
         covariates: name of each covariate that is given with every recording -> its values in order.
         stamps: what must be shown beside every result.
     """
 
     labels: tuple[str, ...]
-    sample_rate: int
-    segment_samples: int
+    audio: AudioSpec
     predict_from: str
-    tail: str = "weighted"
     covariates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     stamps: tuple[str, ...] = ()
 
@@ -121,7 +117,7 @@ class BundleConfig:
     def __post_init__(self):
         self._check_model()
         self._check_classes()
-        if not 1 <= self.audio.segment_samples <= LONGEST_SEGMENT:
+        if self.audio.segment_samples > LONGEST_SEGMENT:
             raise BadField("audio.segment_seconds", f"is {self.audio.segment_seconds}; that is not a segment.")
         if len(self.trial) != len(self.classes["label"]) or not math.isclose(sum(self.trial), 1, abs_tol=1e-3):
             raise BadField("trial", f"is not {len(self.classes['label'])} probabilities that sum to 1.")
@@ -133,10 +129,8 @@ class BundleConfig:
         """How audio goes in and what comes out."""
         return Usage(
             labels=self.classes["label"],
-            sample_rate=self.audio.sample_rate,
-            segment_samples=self.audio.segment_samples,
+            audio=self.audio,
             predict_from=self.predict_from,
-            tail=self.audio.tail,
             covariates=self.covariates,
             stamps=self.training.stamps,
         )

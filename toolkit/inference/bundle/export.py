@@ -5,6 +5,7 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from toolkit.inference.bundle.config import (
 )
 from toolkit.inference.bundle.reading import restore_system
 from toolkit.inference.summary import TestSummary
-from toolkit.plugins.registry import default_registry, find_part
+from toolkit.plugins.registry import find_part
 from toolkit.plugins.signatures import resolved_arguments
 from toolkit.plugins.versions import library_versions, used_versions
 from toolkit.recipe.checks import BadField
@@ -89,10 +90,7 @@ class TrainedRun:
 
 
 def read_trained_run(path: str | Path) -> TrainedRun:
-    """Read a run.
-
-    Args:
-        path: its folder, or its results.json.
+    """Read a run from its folder, or its results.json.
 
     Raises:
         BundleError: if there is no run, it is not finished, or its files do not belong together.
@@ -225,9 +223,8 @@ def _describe(run: TrainedRun, system: "System", weights: bytes) -> BundleConfig
     recipe, pretrained = run.recipe, run.results["pretrained"]
     classes = {name: target.classes for name, target in run.targets.items()}
     model = _portable_model(recipe.model, system)
-    versions = {info.distribution: info.version for info in default_registry().list_plugins()}
     parts = [model.fusion, *model.levels.values(), *model.heads.values()]
-    used = {name: versions[name] for name in dict.fromkeys(part.plugin.rpartition(":")[0] for part in parts)}
+    used = {name: version(name) for name in dict.fromkeys(part.plugin.rpartition(":")[0] for part in parts)}
     random_backbones = tuple(
         name
         for name, level in system.levels.items()

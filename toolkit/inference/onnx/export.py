@@ -119,15 +119,15 @@ def _parts(system: System, usage: Usage) -> list[Part]:
 
 def _write(part: Part, usage: Usage, path: Path) -> float:
     """Trace a part, write it and compare it: the largest difference."""
-    longest = min(usage.segment_samples * 3 // 4, round(LONGEST_TRACED_S * usage.sample_rate))
+    longest = min(usage.audio.segment_samples * 3 // 4, round(LONGEST_TRACED_S * usage.audio.sample_rate))
     program = trace(part, samples=part.fixed_samples or longest)
     program.model.producer_name, program.model.producer_version = toolkit.__name__, toolkit.__version__
     metadata = {
         "labels": usage.labels,
-        "sample_rate": usage.sample_rate,
-        "segment_samples": usage.segment_samples,
+        "sample_rate": usage.audio.sample_rate,
+        "segment_samples": usage.audio.segment_samples,
         "fixed_samples": part.fixed_samples,
-        "tail": usage.tail,
+        "tail": usage.audio.tail,
         "covariates": usage.covariates,
         "stamps": usage.stamps,
         "toolkit_version": toolkit.__version__,
@@ -141,7 +141,7 @@ def _sizes(part: Part, usage: Usage) -> list[tuple[int, int]]:
     """Rows and samples of batches that differ from the traced one; the last is shorter than any that a system gets."""
     if part.fixed_samples is not None:
         return [(1, part.fixed_samples), (5, part.fixed_samples)]
-    return [(1, usage.segment_samples), (5, usage.segment_samples // 3 + 1), (3, MIN_SAMPLES // 2)]
+    return [(1, usage.audio.segment_samples), (5, usage.audio.segment_samples // 3 + 1), (3, MIN_SAMPLES // 2)]
 
 
 def _largest_difference(path: Path, part: Part, sizes: list[tuple[int, int]]) -> float:

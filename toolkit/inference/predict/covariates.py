@@ -10,11 +10,7 @@ COLUMN = "@"
 
 
 def class_indices(wanted: Mapping[str, Sequence[str]], given: Mapping[str, str | None]) -> dict[str, int]:
-    """The indices of a recording's values among those that a system knows.
-
-    Args:
-        wanted: covariate -> its values in order.
-        given: covariate -> the recording's value.
+    """The indices of a recording's values (`given`) among those that a system knows (`wanted`), by covariate.
 
     Raises:
         PredictionError: if one that is wanted is not given, a value is not known, or one is given that is not wanted.

@@ -207,12 +207,7 @@ def read_label_map(options: Sequence[str]) -> dict[str, str | None]:
 def map_corpus(
     utterances: Sequence[Utterance], classes: Sequence[str], label_map: Mapping[str, str | None]
 ) -> tuple[list[Utterance], dict[str, int]]:
-    """Give utterances the classes of a system.
-
-    Args:
-        utterances: with the labels of their corpus.
-        classes: the system's.
-        label_map: label -> class, or None to leave it out; other labels stay.
+    """Give utterances the classes of a system; labels that `label_map` does not hold stay.
 
     Returns:
         The utterances with a class, in order, and how many of each label were left out.

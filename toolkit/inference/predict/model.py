@@ -165,12 +165,12 @@ class Model:
 
     def _segments(self, result: RecordingResult) -> Iterator[Tensor]:
         """Read the segments of a recording, until it fails."""
-        recording, usage = result.recording, self.usage
+        recording = result.recording
         try:
-            result.covariates = class_indices(usage.covariates, recording.covariates)
+            result.covariates = class_indices(self.usage.covariates, recording.covariates)
         except PredictionError as error:
             raise PredictionError(f"{recording.name}: {error}") from None
-        for wave in segment_waves(recording, sample_rate=usage.sample_rate, segment_samples=usage.segment_samples):
+        for wave in segment_waves(recording, self.usage.audio):
             result.waiting += 1
             yield wave
             if result.error is not None:

@@ -44,11 +44,6 @@ class Recording:
         object.__setattr__(self, "name", self.name or str(self.path))
         object.__setattr__(self, "path", Path(self.path))
 
-    @property
-    def offset_s(self) -> float:
-        """Where it begins in the file, in seconds."""
-        return self.start_s or 0.0
-
 
 @dataclass(frozen=True, eq=False)
 class Samples:
@@ -71,7 +66,7 @@ class Samples:
     sample_rate: int
     covariates: Mapping[str, str] = field(default_factory=dict)
     name: str = "the array"
-    offset_s: ClassVar[float] = 0.0
+    start_s: ClassVar[None] = None
 
     def __post_init__(self):
         rate = self.sample_rate
@@ -138,8 +133,7 @@ class RecordingSources:
         columns = self.covariates.columns
         known: dict[str, None] = {}
         if _is_manifest(name):
-            for line, row in read_rows(name, required=["path"]):
-                _recording(Path(name), line, row, self.covariates)
+            for row, _ in self._manifest(Path(name)):
                 known |= dict.fromkeys(row)
         for covariate, column in columns.items():
             if not _is_manifest(name):
@@ -155,8 +149,7 @@ class RecordingSources:
     def _of(self, name: str, report: Callable[[str], None]) -> Iterator[Recording]:
         given = self.covariates
         if _is_manifest(name):
-            for line, row in read_rows(name, required=["path"]):
-                yield _recording(Path(name), line, row, given)
+            yield from (recording for _, recording in self._manifest(Path(name)))
         elif Path(name).is_dir():
             found = False
             for path in _walk(Path(name), report):
@@ -167,17 +160,18 @@ class RecordingSources:
         else:
             yield Recording(Path(name), covariates=given.of({}), name=name)
 
+    def _manifest(self, path: Path) -> Iterator[tuple[dict[str, str], Recording]]:
+        """Each row of a manifest with its recording."""
+        for line, row in read_rows(path, required=["path"]):
+            try:
+                file, start_s, end_s = file_and_times(path, row)
+            except CorpusError as error:
+                raise CorpusError(f"{path}:{line}: {error}") from None
+            yield row, Recording(file, start_s, end_s, self.covariates.of(row))
+
 
 def _is_manifest(name: str) -> bool:
     return Path(name).suffix.lower() in MANIFEST_SUFFIXES and not Path(name).is_dir()
-
-
-def _recording(manifest: Path, line: int, row: dict[str, str], given: GivenCovariates) -> Recording:
-    try:
-        path, start_s, end_s = file_and_times(manifest, row)
-    except CorpusError as error:
-        raise CorpusError(f"{manifest}:{line}: {error}") from None
-    return Recording(path, start_s, end_s, given.of(row))
 
 
 def _walk(folder: Path, report: Callable[[str], None]) -> Iterator[Path]:

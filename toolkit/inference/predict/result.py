@@ -13,18 +13,14 @@ from toolkit.errors import PredictionError, ToolkitError
 from toolkit.inference.bundle.config import Usage
 from toolkit.inference.predict.predictions import Prediction
 from toolkit.inference.predict.recordings import Recording, Samples
+from toolkit.recipe.schema import AudioSpec
 from toolkit.statistics.utterance_means import UtteranceMeans
 
 _ONE = np.zeros(1, dtype=np.int64)  # the index of the only recording in its UtteranceMeans
 
 
-def segment_waves(recording: Recording | Samples, *, sample_rate: int, segment_samples: int) -> Iterator[Tensor]:
+def segment_waves(recording: Recording | Samples, audio: AudioSpec) -> Iterator[Tensor]:
     """Cut a recording into segments without overlap, the last one perhaps shorter.
-
-    Args:
-        recording: what is read.
-        sample_rate: of the segments, in Hz.
-        segment_samples: longest segment.
 
     Yields:
         The mean of the channels: [samples], float32.
@@ -32,7 +28,7 @@ def segment_waves(recording: Recording | Samples, *, sample_rate: int, segment_s
     Raises:
         AudioError: as `toolkit.audio.waves.read_audio`; what only decoding shows, after the segments before it.
     """
-    return cut_waves(_blocks(recording, sample_rate), segment_samples=segment_samples)
+    return cut_waves(_blocks(recording, audio.sample_rate), segment_samples=audio.segment_samples)
 
 
 def _blocks(recording: Recording | Samples, sample_rate: int) -> Iterator[Tensor]:
@@ -73,7 +69,7 @@ class RecordingResult:
         if not np.isfinite(scores).all():
             self.error = PredictionError(f"{self.recording.name}: the system's scores are not finite")
             return
-        weights = np.array([samples if self._usage.tail == "weighted" else 1])
+        weights = np.array([samples if self._usage.audio.tail == "weighted" else 1])
         self._scores.add(_ONE, weights, {LABEL: scores[None]})
         self._embeddings.add(_ONE, weights, {name: values[None] for name, values in embeddings.items()})
         start = self._segments[-1][1] if self._segments else 0
@@ -83,8 +79,8 @@ class RecordingResult:
         """The prediction, once it is done."""
 
         def predicted(start: int, stop: int, scores: np.ndarray, segments: tuple[Prediction, ...] = ()) -> Prediction:
-            target, rate = self._usage.target, self._usage.sample_rate
-            start_s, end_s = (self.recording.offset_s + sample / rate for sample in (start, stop))
+            target, rate = self._usage.target, self._usage.audio.sample_rate
+            start_s, end_s = ((self.recording.start_s or 0.0) + sample / rate for sample in (start, stop))
             probabilities = target.named(target.probabilities(scores))
             return Prediction(probabilities, start_s=start_s, end_s=end_s, segments=segments)
 
