@@ -171,6 +171,7 @@ def export_bundle(
     for name, here in used_versions(run.recipe).items():
         if (trained := run.results["versions"].get(name)) != here:
             say(f"NOTE: trained with {name} {trained}, exported with {here}: they may not compute the same")
+
     from toolkit.inference.bundle.system import weights_of
 
     system = _trained_system(run)
