@@ -115,12 +115,11 @@ def check_corpus(
 
 def _counts(kept: Sequence[tuple[Utterance, str]], classes: Sequence[str]) -> dict[str, dict[str, int]]:
     speakers = speaker_order(u for u, _ in kept)
-    nameless = NAMELESS if speakers else NO_SPEAKERS
-    counts = {speaker: dict.fromkeys(classes, 0) for speaker in speakers}
-    for u, label in kept:
-        row = counts.setdefault(u.speaker or nameless, dict.fromkeys(classes, 0))
-        row[label] += 1
-    return counts
+    counts = Counter((u.speaker, label) for u, label in kept)
+    if any(speaker is None for speaker, _ in counts):
+        speakers.append(None)
+    nameless = NAMELESS if speakers[1:] else NO_SPEAKERS
+    return {who or nameless: {label: counts[who, label] for label in classes} for who in speakers}
 
 
 def _speaker_problems(utterances: Sequence[Utterance], covariates: Sequence[str]) -> Iterator[Problem]:

@@ -72,7 +72,5 @@ def refuse_shared(fold: Fold, utterances: Mapping[str, Utterance]) -> None:
             u = utterances[i]
             who = ("speaker", u.speaker) if u.speaker is not None else ("file", str(u.path))
             if part_of.setdefault(who, part) != part:
-                raise ProtocolError(
-                    f"{who[0]} {who[1]!r} is in {part_of[who]} and in {part} of fold {fold.name!r}"
-                    f" (protocol {fold.protocol!r}): results would be meaningless"
-                )
+                found = f"{who[0]} {who[1]!r} is in {part_of[who]} and in {part} of fold {fold.name!r}"
+                raise ProtocolError(f"{found} (protocol {fold.protocol!r}): results would be meaningless")

@@ -26,12 +26,9 @@ def label_faults(
             faults.append(("label-map", text + did_you_mean(target, labels), source))
     for label, count in sorted(mapped.items()):
         if labels is not None and label not in labels and label not in label_map.values():
-            text = (
-                f"label {label!r} ({counted(count, 'utterance')}) is neither in labels ({', '.join(labels)})"
-                " nor in label_map."
-                f"{did_you_mean(label, labels)} Add {{{label}: null}} to label_map to leave it out,"
-                f" or {{{label}: another}} to count it as another"
-            )
+            found = f"label {label!r} ({counted(count, 'utterance')}) is neither in labels ({', '.join(labels)})"
+            remedy = f"Add {{{label}: null}} to label_map to leave it out, or {{{label}: another}} to count it as that"
+            text = f"{found} nor in label_map.{did_you_mean(label, labels)} {remedy}"
             faults.append(("unmapped-label", text, label))
     for label in labels or ():
         if not mapped[label]:

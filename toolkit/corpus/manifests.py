@@ -9,6 +9,7 @@ import csv
 import difflib
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
@@ -18,6 +19,7 @@ from toolkit.errors import CorpusError, did_you_mean, join
 from toolkit.files import write_whole
 
 REQUIRED = ("path", "label")
+BETWEEN_OBJECTS = re.compile(r"[\s,]*")
 
 
 def read_manifest(path: str | Path) -> list[Utterance]:
@@ -36,15 +38,7 @@ def read_manifest(path: str | Path) -> list[Utterance]:
 
 
 def read_rows(path: str | Path, *, required: Sequence[str] = REQUIRED) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a manifest as text, each with its line number.
-
-    Args:
-        path: a .csv or .json file.
-        required: columns that it must have.
-
-    Raises:
-        CorpusError: one line with file and line number.
-    """
+    """The rows of a manifest as text, each with its line number; errors as for `read_manifest`."""
     path = Path(path).expanduser().absolute()
     if not path.is_file():
         raise CorpusError(f"No manifest at {path}; a .csv or .json file is needed, with the columns {join(required)}")
@@ -84,8 +78,7 @@ def file_and_times(manifest: Path, row: Mapping[str, str | None]) -> tuple[Path,
 def write_manifest(path: str | Path, utterances: Sequence[Utterance]) -> None:
     """Write a manifest, .csv or .json, that `read_manifest` reads back exactly; what is there is replaced.
 
-    Paths inside the manifest's folder are written relative to it. All known columns are written, empty where
-    unknown.
+    Paths inside the manifest's folder are relative to it; the known columns are all there, empty where unknown.
 
     Raises:
         CorpusError: if the ending is neither, or an id occurs twice.
@@ -128,9 +121,7 @@ def _csv_rows(path: Path, text: str, required: Sequence[str]) -> Iterator[tuple[
     try:
         header = [name.strip() for name in next(reader, [])]
         if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
-            raise CorpusError(
-                f"{path}:1: columns are separated by commas, not by {';' if ';' in header[0] else 'tabs'}"
-            )
+            raise CorpusError(f"{path}:1: columns are separated by commas, not by ; or tabs")
         if "" in header:
             raise CorpusError(f"{path}:1: column {header.index('') + 1} has no name (pandas: to_csv(index=False))")
         twice = [name for name, n in Counter(header).items() if n > 1]
@@ -156,14 +147,9 @@ def _json_rows(path: Path, text: str, required: Sequence[str]) -> Iterator[tuple
             raise CorpusError(f"{path}:1: an array of objects is needed, each with {join(required)}")
     except json.JSONDecodeError as error:
         raise CorpusError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
-    at, line = text.index("[") + 1, 1 + text.count("\n", 0, text.index("["))
-    while True:
-        begin = at
-        while text[at] in " \t\r\n,":
-            at += 1
-        line += text.count("\n", begin, at)
-        if text[at] == "]":
-            return
+    line, counted, end = 1, 0, text.index("[") + 1
+    while text[at := BETWEEN_OBJECTS.match(text, end).end()] != "]":
+        line, counted = line + text.count("\n", counted, at), at
         row, end = decoder.raw_decode(text, at)
         if not isinstance(row, dict):
             raise CorpusError(f"{path}:{line}: an object is needed, not {text[at:end][:40]}")
@@ -173,8 +159,6 @@ def _json_rows(path: Path, text: str, required: Sequence[str]) -> Iterator[tuple
         row = {key.strip(): value for key, value in row.items()}
         _check_columns(f"{path}:{line}", row, required)
         yield line, {k: v if isinstance(v, str) else json.dumps(v) for k, v in row.items() if v is not None}
-        line += text.count("\n", at, end)
-        at = end
 
 
 def _check_columns(where: str, names: Iterable[str], required: Sequence[str]) -> None:
@@ -185,9 +169,8 @@ def _check_columns(where: str, names: Iterable[str], required: Sequence[str]) ->
     for name in unknown:
         near = difflib.get_close_matches(name.lower(), known_missing, n=1, cutoff=0.8)
         if near:
-            raise CorpusError(
-                f"{where}: unknown column {name!r}. Did you mean {near[0]!r}? Known are {', '.join(COLUMNS)}"
-            )
+            known = ", ".join(COLUMNS)
+            raise CorpusError(f"{where}: unknown column {name!r}. Did you mean {near[0]!r}? Known are {known}")
     for column in required:
         if column not in names:
             near = did_you_mean(column, unknown).replace("Did you mean", "Is it column")
@@ -213,9 +196,7 @@ def _fill_ids(path: Path, rows: list[tuple[int, dict[str, str]]]) -> None:
     for line, row in rows:
         first = lines.setdefault(row["id"].strip(), line)
         if first != line:
-            raise CorpusError(
-                f"{path}:{line}: id {row['id']!r} is on line {first} already; remove one or give other ids"
-            )
+            raise CorpusError(f"{path}:{line}: id {row['id']!r} is on line {first} already; remove it or give others")
 
 
 def _utterance(path: Path, line: int, row: dict[str, str]) -> Utterance:

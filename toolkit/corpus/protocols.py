@@ -24,30 +24,24 @@ UNKNOWN_SPEAKERS_STAMP = "no speakers in the manifest: whether the parts share o
 
 
 def make_folds(utterances: Sequence[Utterance], name: str, **args) -> list[Fold]:
-    """Split a corpus.
+    """Split a corpus into the folds of a protocol, in order.
 
     Args:
         utterances: those that count, with their classes as labels.
-        name: loso, loso-test-epoch, loso-as-published, session-out, groups, given or random.
+        name: one of PROTOCOLS.
         **args: of the protocol: groups takes k; random takes valid, test (fractions) and seed.
-
-    Returns:
-        The folds, in order.
 
     Raises:
         ProtocolError: if the corpus lacks what the protocol needs, or a speaker would be in two parts.
     """
     if name not in PROTOCOLS:
-        raise ProtocolError(
-            f"No protocol is called {name!r}.{did_you_mean(name, PROTOCOLS)} Known are {', '.join(PROTOCOLS)}"
-        )
+        known = ", ".join(PROTOCOLS)
+        raise ProtocolError(f"No protocol is called {name!r}.{did_you_mean(name, PROTOCOLS)} Known are {known}")
     known = dict(list(inspect.signature(PROTOCOLS[name]).parameters.items())[1:])
     for argument, value in args.items():
         if argument not in known:
-            raise ProtocolError(
-                f"protocol {name!r} takes no {argument!r}; it takes {', '.join(known) or 'no arguments'}."
-                + did_you_mean(argument, known)
-            )
+            found = f"protocol {name!r} takes no {argument!r}; it takes {', '.join(known) or 'no arguments'}"
+            raise ProtocolError(f"{found}.{did_you_mean(argument, known)}")
         try:
             check_value(value, known[argument].annotation)
         except Mismatch as error:
@@ -72,8 +66,7 @@ def selects_on(name: str) -> str:
 def stopping_rules(name: str) -> tuple[str, ...]:
     """Return the parts whose patience has to pass before a training under this protocol stops.
 
-    `loso` and `loso-test-epoch` are read from one training, so it goes on until either would have stopped; each still
-    picks among the epochs up to its own stop only.
+    `loso` and `loso-test-epoch` are read from one training; each picks among the epochs up to its own stop only.
     """
     return ("valid", "test") if training_protocol(name) == "loso" else (selects_on(name),)
 
@@ -116,9 +109,8 @@ def _groups(utterances: Sequence[Utterance], k: int | None = None) -> list[Fold]
     _need_speakers(utterances, "groups")
     speakers = speaker_order(utterances)
     if not 3 <= k <= len(speakers):
-        raise ProtocolError(
-            f"protocol 'groups' cannot deal {len(speakers)} speakers into k = {k} groups; k is 3 to {len(speakers)}"
-        )
+        found = f"protocol 'groups' cannot deal {len(speakers)} speakers into k = {k} groups"
+        raise ProtocolError(f"{found}; k is 3 to {len(speakers)}")
     # Men and women alternate in many corpora (RAVDESS): dealt in one row, an even k would part them.
     gender = {u.speaker: u.gender or "" for u in utterances}
     dealt = sorted(sorted(speakers, key=natural_key), key=lambda s: gender[s])
@@ -148,10 +140,8 @@ def _random(utterances: Sequence[Utterance], valid: float = 0.1, test: float = 0
     """Every class is split in the same proportions; all utterances of a file stay together."""
     speakers = speaker_order(utterances)
     if speakers:
-        raise ProtocolError(
-            f"protocol 'random' is for corpora without speakers, this one has {len(speakers)}: it would put a"
-            " speaker into two parts; use 'groups'"
-        )
+        found = f"protocol 'random' is for corpora without speakers, this one has {len(speakers)}"
+        raise ProtocolError(f"{found}: it would put a speaker into two parts; use 'groups'")
     if not (0 < valid < 1 and 0 < test < 1 and valid + test < 1):
         raise ProtocolError(f"protocol 'random': valid {valid} and test {test} have to leave a fraction for training")
     label_of: dict[Path, str] = {}  # file -> the label of its first utterance
@@ -189,25 +179,20 @@ def _by_partner(utterances: Sequence[Utterance], protocol: str, stamp: str | Non
     session_of: dict[str, str] = {}
     for u in utterances:
         if u.session is None:
-            raise ProtocolError(
-                f"protocol {protocol!r} validates with the other speaker of the session, but utterance"
-                f" {u.id!r} has no session; use 'groups' (column group, or k deals the speakers) or 'given'"
-            )
+            need = f"protocol {protocol!r} validates with the other speaker of the session"
+            remedy = "use 'groups' (column group, or k deals the speakers) or 'given'"
+            raise ProtocolError(f"{need}, but utterance {u.id!r} has no session; {remedy}")
         if session_of.setdefault(u.speaker, u.session) != u.session:
-            raise ProtocolError(
-                f"speaker {u.speaker!r} is in sessions {session_of[u.speaker]!r} and {u.session!r}: there is"
-                f" no one partner for {protocol!r}; use 'groups' or 'given'"
-            )
+            found = f"speaker {u.speaker!r} is in sessions {session_of[u.speaker]!r} and {u.session!r}"
+            raise ProtocolError(f"{found}: there is no one partner for {protocol!r}; use 'groups' or 'given'")
     speakers = speaker_order(utterances)
     sessions: dict[str, list[str]] = {}
     for speaker in speakers:
         sessions.setdefault(session_of[speaker], []).append(speaker)
     for session, members in sessions.items():
         if len(members) != 2:
-            raise ProtocolError(
-                f"protocol {protocol!r} needs two speakers in each session; {session!r} has"
-                f" {', '.join(members)}; use 'session-out', 'groups' or 'given'"
-            )
+            found = f"protocol {protocol!r} needs two speakers in each session; {session!r} has {', '.join(members)}"
+            raise ProtocolError(f"{found}; use 'session-out', 'groups' or 'given'")
     if len(sessions) < 2:
         raise ProtocolError(f"protocol {protocol!r} needs two sessions or more; there is only {next(iter(sessions))!r}")
     folds = []

@@ -24,8 +24,6 @@ UNKNOWN = -1  # the index of a value that is not known
 class Target:
     """One class of several, for each utterance: the label, or any other column of the manifest, such as gender.
 
-    Covariates are described in the same way.
-
     Args:
         name: "label", or the column's.
         classes: in the order of a head's outputs.
@@ -42,11 +40,7 @@ class Target:
 
     @classmethod
     def of_column(cls, name: str, utterances: Iterable[Utterance]) -> "Target":
-        """The target whose classes are the sorted values of a column.
-
-        Args:
-            name: the column's.
-            utterances: the whole manifest, never a fold.
+        """The target whose classes are the sorted values of a column of the whole manifest, never of a fold.
 
         Raises:
             CorpusError: if there are fewer than two values.
@@ -74,9 +68,8 @@ class Target:
         if value not in self.classes and self.name == "gender":
             value = GENDERS.get(value.lower(), value)  # as manifests are read
         if value not in self.classes:
-            raise error(
-                f"{self.name} {value!r} is not one of {', '.join(self.classes)}.{did_you_mean(value, self.classes)}"
-            )
+            near = did_you_mean(value, self.classes)
+            raise error(f"{self.name} {value!r} is not one of {', '.join(self.classes)}.{near}")
         return self.classes.index(value)
 
     def known_index(self, value: str | None, utterance_id: str) -> int:

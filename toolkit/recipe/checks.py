@@ -40,12 +40,7 @@ class Mismatch(ValueError):  # noqa: N818 - reads as the sentence it prints
 
 
 class BadField(ValueError):  # noqa: N818 - reads as the sentence it prints
-    """A field's value is out of its range or does not fit the others.
-
-    Args:
-        path: the field, dotted.
-        problem: what follows its name in the message.
-    """
+    """A field (its dotted path) is out of its range or does not fit the others; `problem` follows it in the message."""
 
     def __init__(self, path: str, problem: str):
         super().__init__(f"{path} {problem}")
@@ -74,8 +69,7 @@ def check_value(value: Any, annotation: Any) -> Any:
 
     Args:
         value: None, bool, int, float, str, list or dict.
-        annotation: a plain type, a union, Literal, list[...], tuple[...], dict[...] or Path. What is not known here
-            (a class of the plugin's own) is not checked.
+        annotation: a plain type, a union, Literal, list[...], tuple[...], dict[...] or Path; others are not checked.
 
     Returns:
         The value: int as float where a float is wanted, list as tuple, str as Path.

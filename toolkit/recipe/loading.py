@@ -31,9 +31,7 @@ def load_recipe(
     trust: bool = False,
     search_folder: Path | None = None,
 ) -> Recipe:
-    """Read a recipe with everything it extends, apply overrides, resolve references and check it.
-
-    Whether its plugins exist and take their arguments is checked when they are built.
+    """Read a recipe with all that it extends, and check it; its plugins are checked when they are built.
 
     Args:
         path: the recipe; looked for as `find_recipe` does.
@@ -41,9 +39,6 @@ def load_recipe(
         data_available: False merges each file's `without_data` onto the file's own keys.
         trust: run the tags that run code. Only for files whose author you trust.
         search_folder: where to look first, such as the folder of a recipe's train.py.
-
-    Returns:
-        The recipe, with all defaults.
 
     Raises:
         RecipeError: for the first thing that is wrong, with its key and file.
@@ -103,7 +98,13 @@ def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[P
     base_name, without_data = tree.pop("extends", None), tree.pop("without_data", None)
     inherited = Keys()
     if base_name is not None:
-        base = _find_base(path, base_name, tree.marks["extends"])
+        where = f"extends {tree.marks['extends']}"
+        if not isinstance(base_name, str):
+            raise RecipeError(f"{where}: the name of one file is needed, relative to {path.name}.")
+        base = path.parent / base_name
+        if not isfile(base):
+            near = _nearby(Path(base_name), [path.parent])
+            raise RecipeError(f"{where}: no file {one_line(base_name)} beside {path.name}.{near}")
         inherited = _load_tree(base, data_available, trust, (*extending, resolved))
         for own in OF_ONE_SYSTEM:
             inherited.pop(own, None)
@@ -114,16 +115,6 @@ def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[P
         raise RecipeError(f"without_data {tree.marks['without_data']}: a mapping is needed.")
     small = merge(tree, without_data)  # its keys are checked with data, too
     return tree if data_available else small
-
-
-def _find_base(path: Path, name: Any, mark: Mark) -> Path:
-    if not isinstance(name, str):
-        raise RecipeError(f"extends {mark}: the name of one file is needed, relative to {path.name}.")
-    base = path.parent / name
-    if not isfile(base):
-        problem = f"no file {one_line(name)} beside {path.name}.{_nearby(Path(name), [path.parent])}"
-        raise RecipeError(f"extends {mark}: {problem}")
-    return base
 
 
 def _nearby(name: Path, folders: list[Path]) -> str:

@@ -37,16 +37,13 @@ def _pairs(tokens: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def override_tree(tokens: Iterable[str], tree: Keys, *, folder: Path, trust: bool = False) -> Keys:
-    """Overrides as a tree to merge onto a recipe's.
+    """Overrides as a tree to merge onto a recipe's; the last of several values for one key holds.
 
     Args:
         tokens: of the command line.
         tree: the recipe they change; which levels, heads and losses there are is read from it.
         folder: where included files are looked for.
         trust: whether tags that run code are allowed.
-
-    Returns:
-        The tree; the last of several values for one key holds.
 
     Raises:
         RecipeError: for an unknown key, a missing value, or a value that is not YAML.
@@ -58,7 +55,11 @@ def override_tree(tokens: Iterable[str], tree: Keys, *, folder: Path, trust: boo
             raise RecipeError(f"--{key}: {path[0]} can only be used in recipe files.")
         in_part = path[:2] in PARTS and len(path) > 2
         if annotation_at(path) is None or (in_part and ".".join(path[:3]) not in known_paths(tree)):
-            raise _unknown(key, tree)
+            paths = list(known_paths(tree))
+            ends = {path.rpartition(".")[2]: path for path in reversed(paths)}
+            last = key.rpartition(".")[2].replace("-", "_")  # perhaps the right last word at the wrong depth
+            near = nearest(key, paths) or ends.get(nearest(last, ends) or "")
+            raise RecipeError(f"--{key}: a recipe has no such key." + (f" Did you mean {near!r}?" if near else ""))
         value = spelled_out(_value(path, text, folder, trust), annotation_at(path), COMMAND_LINE)
         for part in reversed(path):
             value = Keys({part: value}, {part: COMMAND_LINE})
@@ -78,15 +79,6 @@ def _value(path: tuple[str, ...], text: str, folder: Path, trust: bool) -> Any:
         return read_text(text, folder=folder, trust=trust)
     except RecipeError as error:
         raise RecipeError(f"--{key} {error}") from None
-
-
-def _unknown(key: str, tree: Keys) -> RecipeError:
-    paths = list(known_paths(tree))
-    ends = {path.rpartition(".")[2]: path for path in reversed(paths)}
-    last = key.rpartition(".")[2].replace("-", "_")  # perhaps the right last word at the wrong depth
-    near = nearest(key, paths) or ends.get(nearest(last, ends) or "")
-    hint = f" Did you mean {near!r}?" if near else ""
-    return RecipeError(f"--{key}: a recipe has no such key.{hint}")
 
 
 def _update(out: Keys, changes: Keys) -> None:

@@ -73,22 +73,13 @@ def spelled_out(value: Any, annotation: Any, mark: Mark | None) -> Any:
     return Keys({key: value}, {key: mark}) if key else value
 
 
-def known_paths(tree: Mapping[str, Any]) -> Iterator[str]:
+def known_paths(tree: Any, path: Path = ()) -> Iterator[str]:
     """Every dotted path that the schema knows in a recipe, with the names of its levels, heads and losses."""
-
-    def walk(annotation: Any, value: Any, path: str) -> Iterator[str]:
-        if path:
-            yield path
-        inner = value if isinstance(value, Mapping) else {}
-        if is_dataclass(annotation):
-            for key, (kind, _) in schema_of(annotation).items():
-                yield from walk(kind, inner.get(key), f"{path}.{key}".lstrip("."))
-        else:
-            kind = get_args(annotation)[1] if get_origin(annotation) is Mapping else Any
-            for key in inner:
-                yield from walk(kind, inner[key], f"{path}.{key}")
-
-    return walk(Recipe, tree, "")
+    annotation, tree = annotation_at(path), tree if isinstance(tree, Mapping) else {}
+    for key in schema_of(annotation) if is_dataclass(annotation) else tree:
+        here = (*path, key)
+        yield ".".join(here)
+        yield from known_paths(tree.get(key), here)
 
 
 def merge(base: Keys, child: Keys, path: Path = ()) -> Keys:
@@ -135,12 +126,7 @@ def _dropped(base: Keys, child: Keys, annotation: Any) -> tuple[str, ...]:
 
 
 def read_plain(annotation: Any, value: Any, location: Location = WHOLE) -> Any:
-    """Make a dataclass, or another value that an annotation asks for, of plain values.
-
-    Args:
-        annotation: one of the schema's dataclasses, one like them, or a type.
-        value: a resolved tree, or what `plain_values` gave.
-        location: of the value, for messages.
+    """Make a dataclass, or another value that an annotation asks for, of a resolved tree or other plain values.
 
     Raises:
         RecipeError: for the first key or value that does not fit, with its location.

@@ -33,14 +33,11 @@ class Tagged:
 
 
 def resolve(tree: Keys, *, keep_placeholders: bool = False) -> Keys:
-    """Replace every reference by what it refers to, and every tag that runs code by what it gives.
+    """Replace every reference by what it refers to in the tree, and every tag that runs code by what it gives.
 
     Args:
-        tree: a merged recipe with its defaults, or an included file, whose references look into it.
+        tree: a merged recipe with its defaults, or an included file.
         keep_placeholders: whether another file may still fill them.
-
-    Returns:
-        Plain values; each mapping still knows where its keys were written.
 
     Raises:
         RecipeError: for a reference to nothing or to itself, arithmetic that fails, a placeholder that is left, more

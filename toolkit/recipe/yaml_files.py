@@ -28,15 +28,12 @@ OTHERS = tuple(CORE + name for name in ("int", "float", "bool", "null"))
 
 
 def read_yaml(path: Path, *, trust: bool = False, including: tuple[Path, ...] = ()) -> Keys:
-    """Read a file that holds a mapping, and the files that it includes.
+    """Read a file that holds a mapping, as plain values and Tagged.
 
     Args:
-        path: the file.
-        trust: whether tags that run code are kept (as Tagged) and not refused.
+        path: the file; those that it includes are read in.
+        trust: whether tags that run code are kept and not refused.
         including: the files that include this one.
-
-    Returns:
-        Plain values, and Tagged for the other tags.
 
     Raises:
         RecipeError: if the file cannot be read, is not YAML, or holds a tag or a key that is not allowed.
