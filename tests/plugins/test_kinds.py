@@ -59,10 +59,9 @@ def windower(tmp_path, monkeypatch):
     """A sixth kind."""
     (tmp_path / "core_of_windowers.py").write_text(CORE)
     templates = tmp_path / "templates"
-    templates.mkdir()
-    (templates / "component.py.j2").write_text(COMPONENT)
-    (templates / "test.py.j2").write_text("from {{ module }}.windower import {{ class_name }}\n")
-    (templates / "recipe.yaml.j2").write_text("windower: {plugin: {{ name }}}\n")
+    (templates / "src/MODULE").mkdir(parents=True)
+    (templates / "src/MODULE/windower.py.j2").write_text(COMPONENT)
+    (templates / "NAME.yaml.j2").write_text("windower: {plugin: {{ name }}}\n")
     kind = Kind(
         name="windower",
         base="core_of_windowers:Windower",

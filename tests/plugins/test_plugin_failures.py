@@ -12,7 +12,7 @@ from toolkit.cli.commands import Command
 from toolkit.errors import FailedPlugin, ShapeError
 from toolkit.files import DISTRIBUTION
 from toolkit.plugins.declarations import Declaration
-from toolkit.plugins.failures import plugin_failures
+from toolkit.plugins.plugin import plugin_failures
 from toolkit.plugins.registry import Registry
 from toolkit.recipe.locations import Location, Mark
 

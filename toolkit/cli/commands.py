@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import click
 
 from toolkit.errors import FailedPlugin, ToolkitError, did_you_mean
-from toolkit.plugins.failures import plugin_failures
+from toolkit.plugins.plugin import plugin_failures
 
 DEBUG = "TOOLKIT_DEBUG"  # an environment variable, so that it works under torchrun and in a recipe's train.py
 

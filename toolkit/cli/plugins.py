@@ -75,10 +75,9 @@ def new_plugin(kind: str, name: str, output: str | None):
     It holds a small class that keeps the contract, its declaration, tests, a recipe and a README.
     """
     from toolkit.plugins.registry import default_registry
-    from toolkit.plugins.scaffold import next_commands, write_package
+    from toolkit.plugins.scaffold import write_package
 
-    package, folder = write_package(default_registry(), kind, name, folder=output)
-    click.echo(next_commands(package, folder))
+    click.echo(write_package(default_registry(), kind, name, folder=output))
 
 
 def _find(words: tuple[str, ...]) -> "Plugin":

@@ -31,7 +31,7 @@ def train(ctx, words, profile, profile_file, **options):
     an interrupted run. The last line printed is the path of results.json. Under torchrun, its processes train the one
     system together.
     """
-    from toolkit.plugins.failures import plugin_failures
+    from toolkit.plugins.plugin import plugin_failures
     from toolkit.training.launch import together
 
     with together(), plugin_failures():

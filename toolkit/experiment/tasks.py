@@ -16,7 +16,7 @@ from toolkit.errors import ToolkitError, one_line
 from toolkit.experiment.cells import RUNS, Cell, Record, Records
 from toolkit.experiment.plan import Plan, PlannedSystem
 from toolkit.experiment.planning import with_protocol
-from toolkit.plugins.failures import plugin_failures
+from toolkit.plugins.plugin import plugin_failures
 from toolkit.plugins.registry import build
 from toolkit.recipe.loading import read_recipe_dict
 from toolkit.training.preparation import Source, prepare

@@ -1,15 +1,18 @@
-"""One installed plugin: import its class, check its arguments, build it."""
+"""One installed plugin: import its class, check its arguments, build it, name it where it fails."""
 
 import re
 import sys
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from types import FrameType
 from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from toolkit.errors import BrokenPlugin, PluginError, RecipeError, ToolkitError, one_line
+from toolkit.errors import BrokenPlugin, FailedPlugin, PluginError, RecipeError, ToolkitError, one_line
 from toolkit.hookspecs import CONTRACT_VERSION, PluginSpec
 from toolkit.plugins.declarations import Declaration
 from toolkit.plugins.kinds import KINDS
@@ -17,6 +20,7 @@ from toolkit.plugins.signatures import check_arguments, read_arguments
 from toolkit.recipe.locations import Location, inside
 
 ORIGIN = "_toolkit_origin"  # on what another distribution's plugin built: the Plugin, for messages about it
+OURS = ("toolkit", "toolkit_plugins")
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,8 @@ class Plugin:
         Raises:
             RecipeError: with the argument's location. BrokenPlugin: as `load`.
         """
-        return self._checked(self.load(), args)
+        what = f"{self.spec.kind} {self.spec.name!r}"
+        return check_arguments(self.load(), args or {}, context=self.context, what=what, where=self.where)
 
     def build(self, args: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None) -> Any:
         """Make an instance.
@@ -116,8 +121,7 @@ class Plugin:
             RecipeError: if an argument does not fit, or the constructor refuses its value.
             PluginError: if the class cannot be imported or built.
         """
-        cls = self.load()
-        checked = self._checked(cls, args)
+        cls, checked = self.load(), self.check_args(args)
         named = {argument.name for argument in read_arguments(cls, self.context) if argument.given}
         given = {key: value for key, value in (context or {}).items() if key in named}
         try:
@@ -135,6 +139,50 @@ class Plugin:
             vars(built)[ORIGIN] = self  # past nn.Module's and a frozen dataclass's own __setattr__
         return built
 
-    def _checked(self, cls: type, args: Mapping[str, Any] | None) -> dict[str, Any]:
-        what = f"{self.spec.kind} {self.spec.name!r}"
-        return check_arguments(cls, args or {}, context=self.context, what=what, where=self.where)
+
+@contextmanager
+def plugin_failures() -> Iterator[None]:
+    """Turn what a plugin raises into a FailedPlugin; other errors pass unchanged.
+
+    A plugin is at fault if none of our code ran below its own. If it calls ours and that fails, the bug may be ours:
+    the error passes with its traceback.
+
+    Raises:
+        FailedPlugin: names the plugin, its location in the recipe, the error, and the plugin's line.
+    """
+    try:
+        yield
+    except ToolkitError:
+        raise
+    except (Exception, SystemExit) as error:  # a plugin may also exit
+        line = _blame(error)
+        if line is None:
+            raise
+        raise FailedPlugin(line) from error
+
+
+def _blame(error: BaseException) -> str | None:
+    """The error in one line; None if no plugin is at fault."""
+    steps = list(traceback.walk_tb(error.__traceback__))
+    found = [(index, plugin) for index, (frame, _) in enumerate(steps) if (plugin := _plugin(frame))]
+    if not found:
+        return None
+    start, plugin = found[-1]
+    below = [(_package(frame), frame.f_code.co_filename, line) for frame, line in steps[start:]]
+    if any(package in OURS for package, _, _ in below):
+        return None
+    own = [f"{file}, line {line}" for package, file, line in below if package == plugin.package]
+    location = f"{plugin.where}: " if plugin.where else ""
+    return (
+        f"{location}{plugin} raised {one_line(error)} ({own[-1] if own else plugin.spec.target}). "
+        f"`toolkit check-plugin {plugin.spec.kind} {plugin.full_name}` tries the plugin out."
+    )
+
+
+def _plugin(frame: FrameType) -> Plugin | None:
+    """The plugin that built the object whose method a frame runs."""
+    return getattr(frame.f_locals.get("self"), "__dict__", {}).get(ORIGIN)
+
+
+def _package(frame: FrameType) -> str:
+    return frame.f_globals.get("__name__", "").partition(".")[0]

@@ -8,11 +8,10 @@ import contextlib
 import hashlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -45,22 +44,30 @@ def read_declarations(declarations: Sequence[Declaration], *, refresh: bool = Fa
         One answer for each.
     """
     others = [d for d in declarations if not d.own and not d.problem]
-    answers = dict(zip(others, _probe(others, refresh=refresh), strict=True))
-    return [answers[d] if d in answers else _read_own(d) for d in declarations]
+    answers = _probe(others, refresh=refresh) if others else {}
+    found: list[Declared] = []
+    for declaration in declarations:
+        try:
+            if declaration.problem:
+                raise BrokenPlugin(declaration.problem)
+            known = declaration in answers
+            found.append(_specs(answers[declaration]) if known else read_declaration(declaration.module))
+        except BrokenPlugin as error:
+            found.append(error)
+    return found
 
 
-def _read_own(declaration: Declaration) -> Declared:
-    try:
-        return BrokenPlugin(declaration.problem) if declaration.problem else read_declaration(declaration.module)
-    except BrokenPlugin as error:
-        return error
-
-
-def _probe(declarations: Sequence[Declaration], *, refresh: bool) -> list[Declared]:
+def _probe(declarations: Sequence[Declaration], *, refresh: bool) -> dict[Declaration, dict[str, Any]]:
     """The kept answers; a subprocess gives those that are missing."""
-    if not declarations:
-        return []
-    kept, environment = _read_kept(), _environment()
+    file = cache_folder() / "plugins.json"
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        kept = {}
+    kept = kept if isinstance(kept, dict) else {}
+    # What is installed counts: another distribution can repair or break a plugin's import.
+    installed = [str(path) for folder in sys.path for path in sorted(Path(folder).glob("*.*-info"))]
+    environment = [sys.version, *sys.path, os.environ.get("PYTHONPATH", ""), *installed]
     names = {d: f"{sys.prefix} {d.distribution} {d.name}" for d in declarations}
     keys = {d: _key(d, environment) for d in declarations}
     missing = [d for d in declarations if refresh or kept.get(names[d], {}).get("key") != keys[d]]
@@ -71,52 +78,46 @@ def _probe(declarations: Sequence[Declaration], *, refresh: bool) -> list[Declar
             for d, answer in zip(missing, pool.map(ask_subprocess, [d.module for d in missing]), strict=True):
                 kept[names[d]] = {"key": keys[d], "answer": answer}
         with contextlib.suppress(PluginError):  # if it cannot be written, the next process probes again
-            write_whole(kept_answers(), json.dumps(kept), PluginError, "make it writable")
-    return [_specs(kept[names[d]]["answer"]) for d in declarations]
+            write_whole(file, json.dumps(kept), PluginError, "make it writable")
+    return {d: kept[names[d]].get("answer") for d in declarations}
 
 
-def time_limit() -> float:
-    """Seconds that a declaration may take to import: TOOLKIT_PROBE_SECONDS, else 20."""
+def _key(declaration: Declaration, environment: Sequence[str]) -> str:
+    """Changes with whatever can change the answer."""
+    files = [(file, file.stat()) for file in source_files(declaration.package) if file.is_file()]
+    states = [(str(file), state.st_size, state.st_mtime_ns) for file, state in files]
+    parts = [FORMAT, _time_limit(), asdict(declaration), environment, states]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _time_limit() -> float:
+    """Seconds that a declaration may take to import."""
     try:
         return float(os.environ[LIMIT])
     except (KeyError, ValueError):
         return 20.0
 
 
-def kept_answers() -> Path:
-    """The file of the answers that are kept."""
-    return cache_folder() / "plugins.json"
-
-
-def ask_subprocess(module: str, *, limit: float | None = None) -> dict[str, Any]:
-    """Read a declaration in a subprocess.
+def ask_subprocess(module: str) -> dict[str, Any]:
+    """Read a declaration in a subprocess, for at most TOOLKIT_PROBE_SECONDS (20).
 
     Returns:
         {"specs": [...]} or {"error": "..."}.
     """
-    limit = time_limit() if limit is None else limit
+    limit = _time_limit()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         answer = Path(folder) / "answer.json"
+        command = [sys.executable, "-c", CHILD, module, str(answer), json.dumps(sys.path)]
         # No pipes: a child of the plugin could hold them open beyond the end.
-        process = subprocess.Popen(
-            [sys.executable, "-c", CHILD, module, str(answer), json.dumps(sys.path)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
         try:
-            process.wait(limit)
+            code = subprocess.run(command, **streams, timeout=limit, check=False).returncode
         except subprocess.TimeoutExpired:
             return {"error": f"importing {module} took longer than {limit:g} s ({LIMIT} sets the limit)"}
-        finally:  # with whatever it has started
-            with contextlib.suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
         try:
             return json.loads(answer.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return {"error": f"importing {module} ended the process (exit code {process.returncode})"}
+            return {"error": f"importing {module} ended the process (exit code {code})"}
 
 
 def write_answer(module: str, path: str) -> None:
@@ -125,39 +126,15 @@ def write_answer(module: str, path: str) -> None:
         answer: dict[str, Any] = {"specs": [asdict(spec) for spec in read_declaration(module)]}
     except BrokenPlugin as error:
         answer = {"error": str(error)}
-    Path(path + ".partial").write_text(json.dumps(answer), encoding="utf-8")
-    Path(path + ".partial").replace(path)
+    Path(path).write_text(json.dumps(answer), encoding="utf-8")
     os._exit(0)
 
 
-def _specs(answer: Mapping[str, Any]) -> Declared:
+def _specs(answer: Any) -> list[PluginSpec]:
     try:
-        return [PluginSpec(**spec) for spec in answer["specs"]] if "specs" in answer else BrokenPlugin(answer["error"])
+        if "specs" in answer:
+            return [PluginSpec(**spec) for spec in answer["specs"]]
+        reason = answer["error"]
     except (KeyError, TypeError, ValueError) as error:
-        return BrokenPlugin(f"its kept answer cannot be read: {one_line(error)}")
-
-
-def _key(declaration: Declaration, environment: Sequence[str]) -> str:
-    states = []
-    for file in source_files(declaration.package):
-        with contextlib.suppress(OSError):
-            states.append((str(file), file.stat().st_size, file.stat().st_mtime_ns))
-    parts = [FORMAT, sys.version, time_limit(), asdict(declaration), environment, states]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _environment() -> list[str]:
-    """What is installed: another distribution can repair or break a plugin's import."""
-    found = [*sys.path, os.environ.get("PYTHONPATH", "")]
-    for entry in sys.path:
-        with contextlib.suppress(OSError):
-            found += sorted(name for name in os.listdir(entry or ".") if name.endswith((".dist-info", ".egg-info")))  # noqa: PTH208
-    return found
-
-
-def _read_kept() -> dict[str, Any]:
-    try:
-        kept = json.loads(kept_answers().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return kept if isinstance(kept, dict) and all(isinstance(entry, dict) for entry in kept.values()) else {}
+        reason = f"its kept answer cannot be read: {one_line(error)}"
+    raise BrokenPlugin(reason)

@@ -1,22 +1,21 @@
 """Write a package for a new plugin from templates: `toolkit new-plugin`.
 
-A kind's folder of templates holds component.py.j2, test.py.j2 and recipe.yaml.j2, and any further modules.
+Each file of template/package and of the kind's own folder becomes one of the package; in the names of files, MODULE and
+NAME stand for those of the plugin.
 """
 
 import contextlib
 import keyword
 import re
 import shlex
-import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 from toolkit.errors import PluginError
-from toolkit.files import DISTRIBUTION
+from toolkit.files import DISTRIBUTION, replacing
 from toolkit.hookspecs import CONTRACT_VERSION
 from toolkit.plugins.kinds import Kind, kind_called
 from toolkit.plugins.registry import Registry
@@ -58,46 +57,14 @@ class Package:
         return self.name.replace("-", "_")
 
     @property
-    def templates(self) -> Path:
-        """The folder of the kind's templates."""
-        return TEMPLATES / (self.kind.templates or self.kind.name)
-
-    @property
-    def source(self) -> str:
-        """Its folder inside the package's: src/my_prosody."""
-        return f"src/{self.module}"
-
-    @property
     def class_name(self) -> str:
         """The plugin's class: MyProsody."""
         return "".join(word.capitalize() for word in re.split("[-_]", self.name))
 
-    @property
-    def article(self) -> str:
-        """The kind's indefinite article."""
-        return "an" if self.kind.name[0] in "aeiou" else "a"
-
-    def files(self) -> dict[str, str]:
-        """Path inside the package's folder -> template.
-
-        The module lies in src/: the package's folder may have its name, and would hide it beside that folder.
-        """
-        found = {
-            "pyproject.toml": "package/pyproject.toml.j2",
-            "README.md": "package/README.md.j2",
-            f"{self.source}/__init__.py": "package/declaration.py.j2",
-        }
-        renamed = {
-            "component.py.j2": f"{self.source}/{self.kind.name}.py",
-            "test.py.j2": f"tests/test_{self.module}.py",
-            "recipe.yaml.j2": f"{self.name}.yaml",
-        }
-        for template in sorted(self.templates.glob("*.j2")):
-            found[renamed.get(template.name, f"{self.source}/{template.stem}")] = template.name
-        return found
-
     def render(self) -> dict[str, str]:
         """Path inside the package's folder -> content.
+
+        The module lies in src/: the package's folder may have its name, and would hide it beside that folder.
 
         Raises:
             PluginError: if the class would hide one that its package imports.
@@ -105,7 +72,7 @@ class Package:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
         environment = Environment(
-            loader=FileSystemLoader([self.templates, TEMPLATES], encoding="utf-8"),
+            loader=FileSystemLoader(TEMPLATES, encoding="utf-8"),
             autoescape=False,  # it is Python, YAML and TOML; all names are checked
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -118,13 +85,16 @@ class Package:
             "summary": self.kind.summary,
             "name": self.name,
             "module": self.module,
-            "source": self.source,
             "class_name": self.class_name,
-            "article": self.article,
             "contract": f">={CONTRACT_VERSION},<{CONTRACT_VERSION + 1}",
             "toolkit_version": version(DISTRIBUTION),
         }
-        content = {path: environment.get_template(template).render(names) for path, template in self.files().items()}
+        content = {}
+        for folder in (TEMPLATES / "package", TEMPLATES / (self.kind.templates or self.kind.name)):
+            for file in sorted(folder.rglob("*.j2")):
+                path = str(file.relative_to(folder).with_suffix("")).replace("MODULE", self.module)
+                template = environment.from_string(file.read_text(encoding="utf-8"))
+                content[path.replace("NAME", self.name)] = template.render(names)
         imports = re.findall(rf"^from (?!{self.module}\b)\S+ import (.+)$", "\n".join(content.values()), re.MULTILINE)
         if self.class_name in {name for line in imports for name in line.split(", ")}:
             raise PluginError(
@@ -133,19 +103,17 @@ class Package:
         return content
 
 
-def write_package(
-    registry: Registry, kind: str, name: str, *, folder: str | Path | None = None
-) -> tuple[Package, Path]:
+def write_package(registry: Registry, kind: str, name: str, *, folder: str | Path | None = None) -> str:
     """Write a package with a plugin that works as it is.
 
     Args:
         registry: the installed plugins.
         kind: one of the kinds.
         name: of the plugin.
-        folder: of the package; by default NAME in the working directory.
+        folder: of the package, which appears whole or not at all; by default NAME in the working directory.
 
     Returns:
-        The package and its folder, which appears whole or not at all.
+        What was written, and the commands to type next.
 
     Raises:
         PluginError: if there is no such kind, the name cannot be used or is taken, or the folder exists or cannot be
@@ -157,29 +125,14 @@ def write_package(
     if folder.exists():
         raise PluginError(f"{folder} exists already; name another folder with --output DIR.")
     content = package.render()
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
-        try:
-            for path, text in content.items():
-                (partial / path).parent.mkdir(parents=True, exist_ok=True)
-                (partial / path).write_text(text, encoding="utf-8")
-            partial.chmod(0o755)
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        raise PluginError(f"{folder} cannot be written: {error.strerror or error}.") from None
-    return package, folder
-
-
-def next_commands(package: Package, folder: Path) -> str:
-    """The commands to type next."""
-    kind, name = package.kind.name, package.name
+    with replacing(folder, PluginError, "name another folder with --output DIR") as partial:
+        for path, text in content.items():
+            (partial / path).parent.mkdir(parents=True, exist_ok=True)
+            (partial / path).write_text(text, encoding="utf-8")
     data = " --data_folder sounds" if package.kind.reads_folder else ""
     lines = [
-        f"{folder} holds {package.article} {kind} that works as it is. The class is in "
-        f"{folder / package.source / f'{kind}.py'}. Next:",
+        f"{folder} holds {kind} {name!r}, which works as it is. The class is in "
+        f"{folder / 'src' / package.module / f'{kind}.py'}. Next:",
         "",
         f"    cd {shlex.quote(str(folder))}",
         "    python -m pip install --editable '.[test]'",
