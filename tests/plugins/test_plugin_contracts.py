@@ -18,6 +18,7 @@ FAMILIES = ("extractors", "fusions", "heads", "losses", "corpora")
 SPECS = [spec for f in FAMILIES for spec in import_module(f"toolkit_plugins.{f}").toolkit_register()]
 
 RANDOM = {"source": "random", "config": SMALL}
+SMALL_WHISPER = {"d_model": 16, "encoder_layers": 3, "encoder_attention_heads": 2, "encoder_ffn_dim": 24}
 # (kind, name) -> arguments to try, and options of the check; a plugin that is not here is tried with its defaults.
 CASES = {
     ("extractor", "wav2vec2"): [
@@ -30,6 +31,7 @@ CASES = {
         RANDOM | {"freeze_convolutions": True, "dropout": 0.3, "layerdrop": 0.1},
         RANDOM | {"spec_augment": True, "gradient_checkpointing": True},
     ],
+    ("extractor", "whisper"): [{"source": "random", "config": SMALL_WHISPER}],
     ("extractor", "mfcc"): [
         {"hidden": 8, "n_fft": 512, "n_mels": 32, "n_mfcc": 12},
         {

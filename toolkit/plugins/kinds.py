@@ -44,7 +44,7 @@ _ALL = (
         base="toolkit.contracts:Extractor",
         context=("sample_rate", "segment_samples"),
         recipe="model.levels",
-        suite="toolkit.testing.extractors:ExtractorContract",
+        suite="toolkit.testing.extractors:ExtractorCase",
         summary="Level, zero crossings and spectral centroid of short frames",
         bundled=True,
     ),

@@ -26,15 +26,141 @@ In a plugin's own tests:
 ['gradients_reach_what_is_trained']
 """
 
+import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
+
+import torch
 
 from toolkit.plugins.kinds import KINDS
-from toolkit.testing.case import Case, Finding, Violation, contract, require
+from toolkit.plugins.signatures import read_arguments
 
 __all__ = ["Case", "Finding", "Violation", "assert_contract", "case_class", "check_plugin", "contract", "require"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One property of one plugin.
+
+    Args:
+        property: its name.
+        holds: whether the plugin has it.
+        detail: if it does not, what was found, with the input that shows it.
+        asks: what the property asks for.
+    """
+
+    property: str
+    holds: bool
+    detail: str = ""
+    asks: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.property}: {'holds' if self.holds else self.detail}"
+
+
+class Violation(AssertionError):  # noqa: N818 - reads as the sentence it reports
+    """A property does not hold; the text says what was found with which input."""
+
+
+def require(condition: object, detail: str) -> None:
+    """Raise Violation unless the condition is true."""
+    if not condition:
+        raise Violation(detail)
+
+
+def contract(function: Callable) -> Callable:
+    """Mark a method of a Case as a property of the contract; its docstring says what it asks for."""
+    function.is_property = True
+    return function
+
+
+@dataclass(frozen=True)
+class Case:
+    """A plugin to examine; a kind's own class has a method for each property, marked with `contract`.
+
+    Args:
+        make: the class, functools.partial of it with the recipe's arguments, or any function that returns a new plugin;
+            called with the context arguments that it names.
+
+    Attributes:
+        kind: the plugin's kind.
+    """
+
+    make: Callable[..., Any]
+    kind: ClassVar[str]
+
+    def context(self) -> dict[str, Any]:
+        """What the system would give: name -> value, for all context arguments of the kind."""
+        return {}
+
+    def build(self) -> Any:
+        """A new plugin."""
+        return call_with(self.make, self.context())
+
+    @classmethod
+    def properties(cls) -> list[Callable[..., None]]:
+        """The properties that the kind must have; a class drops an inherited one by setting it to None."""
+        named = (vars(base).items() for base in reversed(cls.__mro__))
+        names = dict.fromkeys(name for items in named for name, value in items if hasattr(value, "is_property"))
+        return [getattr(cls, name) for name in names if getattr(cls, name) is not None]
+
+    def examine(self) -> list[Finding]:
+        """Try each property, each from the same random state, which is put back afterwards."""
+        findings = []
+        for each in self.properties():
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                detail = None
+                try:
+                    each(self)
+                except Violation as violation:
+                    detail = str(violation)
+                except (Exception, SystemExit) as error:  # a plugin may raise anything
+                    detail = f"{type(error).__name__}: {error}"
+            asks = " ".join((each.__doc__ or "").split())
+            findings.append(Finding(each.__name__, detail is None, detail or "", asks))
+        return findings
+
+    @contract
+    def arguments_are_documented(self) -> None:
+        """Constructor arguments are keyword-only, annotated and explained in the class's docstring."""
+        cls = plugin_class(self.make)
+        if cls is None or cls.__init__ in (object.__init__, torch.nn.Module.__init__):
+            return  # which arguments a function takes is not known
+        for name, parameter in inspect.signature(cls).parameters.items():
+            require(
+                parameter.kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD),
+                f"constructor argument {name!r} can be given by position: write it after `*`",
+            )
+        for argument in read_arguments(cls, KINDS[self.kind].context):
+            if not argument.given:
+                require(argument.annotation is not Any, f"constructor argument {argument.name!r} has no annotation")
+                require(argument.meaning, f"{argument.name!r} is not explained under Args in the class's docstring")
+
+
+def call_with(make: Callable[..., Any], context: Mapping[str, Any]) -> Any:
+    """Call `make` with those context arguments that it names, as the core builds plugins.
+
+    A function that takes `**context` gets them all; a class whose constructor does gets what it names, as in the core.
+
+    >>> call_with(lambda size: size, {"size": 3, "classes": 4})
+    3
+    """
+    parameters = inspect.signature(make).parameters
+    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    if takes_any and plugin_class(make) is None:
+        return make(**context)
+    return make(**{name: value for name, value in context.items() if name in parameters})
+
+
+def plugin_class(make: Callable[..., Any]) -> type | None:
+    """The class behind a factory, or None."""
+    while isinstance(make, partial):
+        make = make.func
+    return make if isinstance(make, type) else None
 
 
 def case_class(kind: str) -> type[Case]:

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from toolkit.corpus import Corpus, Utterance
 from toolkit.errors import ToolkitError
-from toolkit.testing.case import Case, contract, plugin_class, require
+from toolkit.testing import Case, contract, plugin_class, require
 
 
 @dataclass(frozen=True)

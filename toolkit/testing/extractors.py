@@ -1,26 +1,26 @@
 """The contract of extractors, property by property."""
 
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
 
 from toolkit.contracts import Extractor, Seq
-from toolkit.testing.case import contract, require
-from toolkit.testing.extractor_case import ExtractorCase
-from toolkit.testing.extractor_state import portable_args_build_it_again, state_survives_safetensors
-from toolkit.testing.front_end_args import front_end_args_identify_features, front_end_args_tell_arguments_apart
+from toolkit.testing import Violation, contract, plugin_class, require
+from toolkit.testing.front_ends import FrontEndCase, args_as_json
 from toolkit.testing.modules import require_finite, require_unwritten
-from toolkit.testing.tensors import GARBAGE, pad_together, random_sum, require_equal, row, with_garbage
+from toolkit.testing.tensors import GARBAGE, copy_state, pad_together, random_sum, require_equal, row, with_garbage
 
 
-class ExtractorContract(ExtractorCase):
-    """What is asked of an extractor."""
-
-    state_survives_safetensors = contract(state_survives_safetensors)
-    portable_args_build_it_again = contract(portable_args_build_it_again)
-    front_end_args_identify_features = contract(front_end_args_identify_features)
-    front_end_args_tell_arguments_apart = contract(front_end_args_tell_arguments_apart)
+class ExtractorCase(FrontEndCase):
+    """An extractor to examine; arguments as for `FrontEndCase`."""
 
     @contract
     def attributes_are_as_declared(self) -> None:
@@ -148,6 +148,32 @@ class ExtractorContract(ExtractorCase):
         require_unwritten(extractor.features, wave, what="features")
         require_unwritten(extractor.encode, extractor.features(wave), what="encode")
 
+    def require_alike(self, found: Extractor, expected: Extractor, what: str) -> None:
+        """The same features and output, and the same `front_end_args`."""
+        super().require_alike(found, expected, what)
+        same = args_as_json(found) == args_as_json(expected)
+        require(same, f"front_end_args {what} are {found.front_end_args}, not {expected.front_end_args}")
+
+    @contract
+    def portable_args_build_it_again(self) -> None:
+        """Built with `portable_args` for the recipe's, without network, it is the same once the state is loaded."""
+        extractor = self.build()
+        portable = extractor.portable_args()
+        try:
+            portable = json.loads(json.dumps(dict(portable), allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise Violation(f"portable_args {portable!r} cannot be written as JSON: {error}") from error
+        given = [name for name in portable if name in self.context()]
+        require(not given, f"portable_args hold {given}, which the system gives")
+        if plugin_class(self.make) is None:  # what a function makes of further arguments is not known
+            return
+        with _watched_network() as attempts:
+            other = replace(self, make=partial(self.make, **portable)).empty()
+        require(not attempts, f"built with portable_args {portable}, it asks the network for {attempts[:1]}")
+        copy_state(extractor, other)
+        other.pretrained, other.random_backbone = extractor.pretrained, extractor.random_backbone  # as a bundle does
+        self.require_alike(other, extractor, f"when built with portable_args {portable}")
+
 
 def _counts(number: Any) -> bool:
     return isinstance(number, int) and not isinstance(number, bool) and number > 0
@@ -181,3 +207,16 @@ def _require_rows(found: Seq, expected: Seq, tolerance: float, what: str, batch:
     scale = 0.01 * float(batch.zeroed().values.detach().abs().max()) if batch is not None else 0.0
     one, two = found.zeroed().values[:, :time], expected.zeroed().values[:, :time]
     require_equal(one, two, tolerance, what, scale=scale)
+
+
+@contextlib.contextmanager
+def _watched_network() -> Iterator[list[str]]:
+    """No name is looked up and nothing is connected to inside; yields what was tried."""
+    attempts: list[str] = []
+
+    def refuse(*args: Any, **options: Any):
+        attempts.append(str(next((arg for arg in args if not isinstance(arg, socket.socket)), "an address")))
+        raise OSError("no network while portable_args are tried")
+
+    with mock.patch("socket.getaddrinfo", refuse), mock.patch("socket.socket.connect", refuse):
+        yield attempts

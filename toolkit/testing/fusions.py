@@ -1,6 +1,6 @@
 """The contract of fusions, property by property."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from toolkit.contracts import Fusion, LevelShape, Seq
-from toolkit.testing.case import contract, require
+from toolkit.testing import contract, require
 from toolkit.testing.modules import TRIALS, ModuleCase, require_finite
 from toolkit.testing.tensors import GARBAGE, copy_state, random_sum, require_same, row, with_garbage
 
@@ -37,16 +37,9 @@ class FusionCase(ModuleCase):
         levels, covariates = dict(self.levels), dict(self.covariates)
         return {"levels": levels, "covariates": covariates, "segment_samples": self.segment_samples}
 
-    def build(self) -> Fusion:
-        """A new fusion in eval() mode, fitted if it `fits`."""
-        fusion = self.empty()
-        if fusion.fits:
-            fusion.fit(self.inputs()[0] for _ in range(2))
-        return fusion
-
-    def empty(self) -> Fusion:
-        """The same before it is fitted."""
-        return super().build()
+    def training_part(self, module: Fusion) -> Iterator[dict[str, Seq]]:
+        """Frames of two batches."""
+        return (self.inputs()[0] for _ in range(2))
 
     def inputs(self, module: Fusion | None = None) -> tuple[dict[str, Seq], dict[str, Tensor]]:
         """Random frames of every level, and probabilities of every covariate: name -> [rows, size]."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from toolkit.contracts import Head
-from toolkit.testing.case import contract, require
+from toolkit.testing import contract, require
 from toolkit.testing.modules import ModuleCase
 from toolkit.testing.tensors import require_equal
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from toolkit.contracts import Loss
-from toolkit.testing.case import call_with, contract, plugin_class, require
+from toolkit.testing import call_with, contract, plugin_class, require
 from toolkit.testing.modules import ModuleCase
 from toolkit.testing.tensors import copy_state, require_equal, require_same_state
 

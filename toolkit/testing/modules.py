@@ -1,6 +1,6 @@
 """The contract that all plugins with parameters share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.contracts import Seq
-from toolkit.testing.case import Case, contract, require
+from toolkit.testing import Case, contract, require
 from toolkit.testing.tensors import copy_state, random_sum, require_same, tensors_in
 
 TRIALS = 3
@@ -25,12 +25,19 @@ class ModuleCase(Case):
     tolerance: float = 1e-5
 
     def build(self) -> nn.Module:
-        """A new module in eval() mode."""
-        return super().build().eval()
+        """A new module in eval() mode, fitted if it `fits`."""
+        module = self.empty()
+        if getattr(module, "fits", False):
+            module.fit(self.training_part(module))
+        return module
 
     def empty(self) -> nn.Module:
-        """A new module to load a state into."""
-        return self.build()
+        """A new module in eval() mode that is not fitted, to load a state into."""
+        return super().build().eval()
+
+    def training_part(self, module: nn.Module) -> Iterable:
+        """What `fit` reads."""
+        raise NotImplementedError
 
     def inputs(self, module: nn.Module) -> tuple:
         """Random arguments of `outputs`, of several rows."""
@@ -81,8 +88,7 @@ class ModuleCase(Case):
     def frozen_is_deterministic_in_training(self) -> None:
         """eval() mode is deterministic; what is frozen stays in it after train(): no dropout, no moving mean."""
         module = self.build()
-        inputs = self.inputs(module)
-        require_same(self.outputs(module, *inputs), self.outputs(module, *inputs), 0, "of a second pass in eval() mode")
+        self.require_alike(module, module, "of a second pass in eval() mode")
         module.train()
         for name, part in module.named_modules():
             parameters = list(part.parameters())
@@ -94,18 +100,17 @@ class ModuleCase(Case):
                         "train(): override train() and put what is frozen back into eval()",
                     )
 
-    def restored(self) -> tuple[nn.Module, nn.Module]:
-        """A module, and a new one that loaded its state."""
-        one, other = self.build(), self.empty()
-        copy_state(one, other)
-        return one, other
+    def require_alike(self, found: nn.Module, expected: nn.Module, what: str) -> None:
+        """Raise Violation unless both do the same, to the bit."""
+        inputs = self.inputs(expected)
+        require_same(self.outputs(found, *inputs), self.outputs(expected, *inputs), 0, what)
 
     @contract
     def state_survives_safetensors(self) -> None:
         """A new plugin that loads the state gives the same output; what `fit` found is in the state."""
-        one, other = self.restored()
-        inputs = self.inputs(one)
-        require_same(self.outputs(other, *inputs), self.outputs(one, *inputs), 0, "after loading the state")
+        one, other = self.build(), self.empty()
+        copy_state(one, other)
+        self.require_alike(other, one, "after loading the state")
 
     @contract
     def input_is_left_alone(self) -> None:

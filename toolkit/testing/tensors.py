@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.contracts import Seq
-from toolkit.testing.case import require
+from toolkit.testing import require
 
 GARBAGE = (float("nan"), float("inf"), 1e4)
 
