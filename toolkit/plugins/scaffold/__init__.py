@@ -131,7 +131,7 @@ def write_package(registry: Registry, kind: str, name: str, *, folder: str | Pat
             (partial / path).write_text(text, encoding="utf-8")
     data = " --data_folder sounds" if package.kind.reads_folder else ""
     lines = [
-        f"{folder} holds {kind} {name!r}, which works as it is. The class is in "
+        f"{folder} holds the {kind} {name!r}, which works as it is. The class is in "
         f"{folder / 'src' / package.module / f'{kind}.py'}. Next:",
         "",
         f"    cd {shlex.quote(str(folder))}",
