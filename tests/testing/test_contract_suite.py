@@ -19,8 +19,8 @@ from broken_heads import HEADS, GoodHead
 from broken_losses import LOSSES, GoodLoss, KeepsSkippedRows
 
 from toolkit.contracts import LevelShape
-from toolkit.testing import Finding, assert_contract, case_class, check_plugin
-from toolkit.testing.tensors import relative_error
+from toolkit.testing import Finding, Violation, assert_contract, case_class, check_plugin
+from toolkit.testing.tensors import require_equal
 
 
 def broken(kind, make, **options):
@@ -162,8 +162,11 @@ def test_the_random_state_is_put_back():
     assert torch.equal(torch.rand(2), expected)
 
 
-def test_relative_error_of_nan_is_infinite():
-    assert relative_error(torch.tensor([float("nan")]), torch.tensor([1.0])) == float("inf")
+@pytest.mark.parametrize(("found", "error"), [(4.5, "relative error 0.12"), (float("nan"), "relative error nan")])
+def test_nan_is_never_equal(found, error):
+    require_equal(torch.tensor([1.0, 4.0]), torch.tensor([1.0, 4.0]), 0, "two")
+    with pytest.raises(Violation, match=error):
+        require_equal(torch.tensor([1.0, found]), torch.tensor([1.0, 4.0]), 0.1, "two")
 
 
 def test_a_missing_data_folder_is_not_asked_of_a_corpus_without_one():

@@ -1,4 +1,4 @@
-"""The commands that make and use bundles. Thin: each imports what it needs inside itself."""
+"""The commands that make and use bundles. Each imports what is heavy inside itself."""
 
 import sys
 
@@ -6,6 +6,7 @@ import click
 
 from toolkit.cli.commands import Command
 from toolkit.cli.options import labelled_options, model_options, say, show
+from toolkit.terminal import quiet_libraries
 
 
 @click.command("export", cls=Command)
@@ -19,7 +20,6 @@ def export(run: str, bundle: str, onnx: bool):
     all that is needed to use the system elsewhere, and no code. The last line printed is its path.
     """
     from toolkit.inference.bundle.export import export_bundle
-    from toolkit.terminal import quiet_libraries
 
     quiet_libraries()
     click.echo(export_bundle(run, bundle, onnx=onnx, say=say))
@@ -44,7 +44,6 @@ def predict(bundle: str, names: tuple[str, ...], **options):
     """
     from toolkit.inference.predict.command import predict as write_predictions
     from toolkit.inference.predict.recordings import STANDARD_INPUT
-    from toolkit.terminal import quiet_libraries
 
     quiet_libraries()
     lines = sys.stdin.buffer if STANDARD_INPUT in names else ()
@@ -63,7 +62,6 @@ def evaluate(bundle: str, manifest: str, as_json: bool, **options):
     """
     from toolkit.inference.predict.display import print_evaluation
     from toolkit.inference.predict.evaluation import evaluate as evaluate_bundles
-    from toolkit.terminal import quiet_libraries
 
     quiet_libraries()
     (evaluation,) = evaluate_bundles([bundle], manifest, **options, say=say)
@@ -85,7 +83,6 @@ def compare(bundle_a: str, bundle_b: str, manifest: str, as_json: bool, **option
     from toolkit.inference.predict.comparison import SystemComparison
     from toolkit.inference.predict.display import print_comparison
     from toolkit.inference.predict.evaluation import evaluate as evaluate_bundles
-    from toolkit.terminal import quiet_libraries
 
     quiet_libraries()
     if bundle_a == bundle_b:

@@ -2,16 +2,18 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import click
+from rich.text import Text
 
 from toolkit.cli.commands import Commands
 from toolkit.cli.options import as_json, say, show
-
-if TYPE_CHECKING:
-    from toolkit.data.cache.store import StoredFrontEnd
+from toolkit.cli.tables import plain_table
+from toolkit.data.cache.store import LIMIT, features_folder, limit_bytes, megabytes, stored_front_ends
+from toolkit.errors import CacheError, did_you_mean
+from toolkit.terminal import console_for_output
 
 
 @click.group("cache", cls=Commands)
@@ -34,16 +36,20 @@ def clear(names: tuple[str, ...], yes: bool):
 
     Exit code 1 if a run uses one, which stays.
     """
-    from toolkit.data.cache.store import features_folder, megabytes
-
-    front_ends = chosen(names)
+    folder = features_folder()
+    stored_here = stored_front_ends(folder)
+    for name in names:
+        if not any(stored.path.name.startswith(name) for stored in stored_here):
+            near = did_you_mean(name, [stored.path.name for stored in stored_here])
+            raise CacheError(f"No front end in {folder} is called {name!r}.{near} `toolkit cache info` lists them.")
+    front_ends = [stored for stored in stored_here if stored.path.name.startswith(names or "")]
     if not front_ends:
-        click.echo(f"Nothing to delete in {features_folder()}.")
+        click.echo(f"Nothing to delete in {folder}.")
         return
     if not yes:
         size = megabytes(sum(stored.bytes for stored in front_ends))
         listed = ", ".join(stored.path.name for stored in front_ends)
-        click.confirm(f"Delete {size} of {listed} in {features_folder()}?", abort=True)
+        click.confirm(f"Delete {size} of {listed} in {folder}?", abort=True)
     removed = {stored.path.name: stored.remove() for stored in front_ends}
     click.echo(f"Freed {megabytes(sum(stored.bytes for stored in front_ends if removed[stored.path.name]))}.")
     for name in [name for name, done in removed.items() if not done]:
@@ -53,11 +59,9 @@ def clear(names: tuple[str, ...], yes: bool):
 
 def cache_info() -> dict[str, Any]:
     """The folder, its size and limit in bytes, and what is known of each front end, the last used first."""
-    from toolkit.data.cache.store import features_folder, limit_bytes, stored_front_ends
-
-    root, front_ends = features_folder(), stored_front_ends(features_folder())
+    front_ends = stored_front_ends(features_folder())
     return {
-        "folder": str(root),
+        "folder": str(features_folder()),
         "bytes": sum(stored.bytes for stored in front_ends),
         "limit_bytes": round(limit_bytes()),
         "front_ends": [
@@ -75,12 +79,6 @@ def cache_info() -> dict[str, Any]:
 
 def print_cache_info(info: Mapping[str, Any]) -> None:
     """The same for readers."""
-    from rich.text import Text
-
-    from toolkit.cli.tables import plain_table
-    from toolkit.data.cache.store import LIMIT, megabytes
-    from toolkit.terminal import console_for_output
-
     console = console_for_output()
     console.print(Text(f"{info['folder']}: {megabytes(info['bytes'])} of {megabytes(info['limit_bytes'])} ({LIMIT})"))
     if not info["front_ends"]:
@@ -92,23 +90,3 @@ def print_cache_info(info: Mapping[str, Any]) -> None:
         cells = (row["name"], row.get("class", "?"), str(row["utterances"]), f"{row['bytes'] / 1e6:.1f}", used)
         table.add_row(*map(Text, cells))
     console.print(table)
-
-
-def chosen(names: Sequence[str]) -> list["StoredFrontEnd"]:
-    """The front ends whose names begin with these; all if none is given.
-
-    Raises:
-        CacheError: if a name fits none.
-    """
-    from toolkit.data.cache.store import features_folder, stored_front_ends
-    from toolkit.errors import CacheError, did_you_mean
-
-    front_ends = stored_front_ends(features_folder())
-    for name in names:
-        if not any(stored.path.name.startswith(name) for stored in front_ends):
-            known = [stored.path.name for stored in front_ends]
-            raise CacheError(
-                f"No front end in {features_folder()} is called {name!r}.{did_you_mean(name, known)} "
-                "`toolkit cache info` lists them."
-            )
-    return [stored for stored in front_ends if not names or stored.path.name.startswith(tuple(names))]

@@ -1,4 +1,4 @@
-"""The commands on experiments: run one, show its progress, report it. Each imports what it needs inside itself."""
+"""The commands on experiments: run one, show its progress, report it. Each imports what is heavy inside itself."""
 
 import sys
 

@@ -90,13 +90,8 @@ def read_source(
 ) -> "Source":
     """The recipe with its data.
 
-    Args:
-        words: the recipe and overrides; further recipes are left among the overrides, which refuse them by name.
-        data_folder: the option.
-        manifest: the option.
-        trust_recipe: the option.
-        search_folder: looked in first for the recipe.
-        **shortcuts: options that stand for an override, with "__" for the dots of its key; None: not given.
+    Recipes after the first are left among the overrides, which refuse them by name. `search_folder` is looked in first
+    for the recipe. `shortcuts` are options that stand for an override, with "__" for the dots of its key.
     """
     from toolkit.training.preparation import load_source
 

@@ -1,19 +1,23 @@
-"""The commands on plugins: list, show, check, write a new one. Each imports what it needs inside itself."""
+"""The commands on plugins: list, show, check, write a new one."""
 
+import contextlib
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import click
 
 from toolkit.cli.commands import Command
 from toolkit.cli.options import as_json, one_plugin, say, show
-from toolkit.errors import join
+from toolkit.cli.tables import print_check, print_plugin, print_plugins
+from toolkit.errors import PluginError, RecipeError, ToolkitError, join
+from toolkit.plugins import registry
 from toolkit.plugins.kinds import KINDS
-
-if TYPE_CHECKING:
-    from toolkit.plugins.plugin import Plugin
+from toolkit.plugins.plugin import Plugin
+from toolkit.recipe.locations import Keys
 
 
 @click.command("list-plugins", cls=Command)
@@ -22,16 +26,13 @@ if TYPE_CHECKING:
 @click.option("--refresh", is_flag=True, help="Read other distributions again instead of using kept answers.")
 def list_plugins(kind: str | None, as_json: bool, refresh: bool):
     """List the plugins of all installed distributions; broken ones with the reason."""
-    from toolkit.cli.tables import print_plugins
-    from toolkit.plugins.registry import discover
-
-    registry = discover(refresh=refresh)
-    infos = registry.list_plugins(kind)
+    found = registry.discover(refresh=refresh)
+    infos = found.list_plugins(kind)
     if as_json:
         click.echo(json.dumps([asdict(info) for info in infos], indent=2))
     else:
         print_plugins(infos)
-    hidden = [info for info in registry.list_plugins() if info.kind is None and info not in infos]
+    hidden = [info for info in found.list_plugins() if info.kind is None and info not in infos]
     if hidden:
         say(f"{len(hidden)} broken: `toolkit list-plugins` lists them; they may declare more.")
 
@@ -40,8 +41,6 @@ def list_plugins(kind: str | None, as_json: bool, refresh: bool):
 @one_plugin
 def show_plugin(words: tuple[str, ...]):
     """Show a plugin's arguments with types, defaults and meaning, and the paper it comes from."""
-    from toolkit.cli.tables import print_plugin
-
     print_plugin(_find(words))
 
 
@@ -56,11 +55,7 @@ def check_plugin(words: tuple[str, ...], args: str | None, data_folder: str | No
     Small arguments keep it fast: a plugin is built dozens of times. Exit code 1 if a property does not hold.
     """
     plugin = _find(words)  # before torch is imported
-
-    from toolkit.cli.plugin_check import read_args, try_out
-    from toolkit.cli.tables import print_check
-
-    check = try_out(plugin, read_args(args), data_folder=data_folder)
+    check = _try_out(plugin, _read_args(args), data_folder)
     show(check, print_check, as_json=as_json)
     sys.exit(0 if check["holds"] else 1)
 
@@ -74,18 +69,60 @@ def new_plugin(kind: str, name: str, output: str | None):
 
     It holds a small class that keeps the contract, its declaration, tests, a recipe and a README.
     """
-    from toolkit.plugins.registry import default_registry
     from toolkit.plugins.scaffold import write_package
 
-    click.echo(write_package(default_registry(), kind, name, folder=output))
+    click.echo(write_package(registry.default_registry(), kind, name, folder=output))
 
 
-def _find(words: tuple[str, ...]) -> "Plugin":
+def _find(words: tuple[str, ...]) -> Plugin:
     """The plugin that [KIND] NAME means; the kind may be omitted if only one has that name."""
-    from toolkit.plugins.registry import default_registry
-
     if len(words) > 2:
         raise click.UsageError("One plugin at a time: [KIND] NAME.")
-    registry = default_registry()
-    kind = words[0] if len(words) == 2 else registry.kind_of(words[0])
-    return registry.find(kind, words[-1])
+    known = registry.default_registry()
+    kind = words[0] if len(words) == 2 else known.kind_of(words[0])
+    return known.find(kind, words[-1])
+
+
+def _try_out(plugin: Plugin, args: Mapping[str, Any], data_folder: str | None) -> dict[str, Any]:
+    """Run the contract suite: the plugin, its arguments, whether all holds, and `properties`, a finding each."""
+    from toolkit.testing import case_class, check_plugin
+
+    kind = KINDS[plugin.spec.kind]
+    if data_folder is not None and not kind.reads_folder:
+        readers = join((known.name for known in KINDS.values() if known.reads_folder), word="or")
+        raise PluginError(f"--data_folder is what a {readers} reads; {kind.name} {plugin.spec.name!r} reads none.")
+    checked, options = plugin.check_args(args), {}
+    with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is not part of the answer
+        built = plugin.build(args, case_class(kind.name)(plugin.load()).context())
+        if kind.reads_folder:
+            folder = data_folder or built.default_folder()
+            options["folder"] = None if folder is None else Path(folder)
+            try:  # the plugin may refuse the folder; what else may go wrong, the suite finds
+                built.read(options["folder"])
+            except ToolkitError:
+                raise
+            except Exception:
+                pass
+        findings = check_plugin(kind.name, plugin.load(), checked, **options)
+    return {
+        "kind": kind.name,
+        "name": plugin.spec.name,
+        "distribution": plugin.declaration.distribution,
+        "version": plugin.declaration.version,
+        "args": dict(args),
+        "holds": all(finding.holds for finding in findings),
+        "properties": [asdict(finding) for finding in findings],
+    }
+
+
+def _read_args(text: str | None) -> Mapping[str, Any]:
+    """Arguments, YAML as in recipes."""
+    from toolkit.recipe.yaml_files import read_text
+
+    try:
+        args = Keys() if text is None else read_text(text)
+    except RecipeError as error:
+        raise RecipeError(f"--args {error}") from None
+    if not isinstance(args, Keys):
+        raise RecipeError(f"--args {text!r}: a mapping is needed, for example '{{hidden: 8}}'.")
+    return args

@@ -1,4 +1,4 @@
-"""The commands on one recipe: train it, check its data. Each imports what it needs inside itself."""
+"""The commands on one recipe: train it, check its data. Each imports what is heavy inside itself."""
 
 import json
 import sys
@@ -8,6 +8,9 @@ import click
 
 from toolkit.cli.commands import Command
 from toolkit.cli.options import OVERRIDES, one_recipe, read_source, say
+from toolkit.cli.tables import print_counts, print_results
+from toolkit.plugins.plugin import plugin_failures
+from toolkit.terminal import quiet_libraries
 
 PROFILE = "profile.json"  # in the run's folder
 
@@ -31,16 +34,13 @@ def train(ctx, words, profile, profile_file, **options):
     an interrupted run. The last line printed is the path of results.json. Under torchrun, its processes train the one
     system together.
     """
-    from toolkit.plugins.plugin import plugin_failures
     from toolkit.training.launch import together
 
     with together(), plugin_failures():
         source = read_source(words, search_folder=ctx.obj, **options)
         trace = _trace(profile_file) if profile_file is not None else Path(PROFILE) if profile else None
 
-        from toolkit.cli.tables import print_results
         from toolkit.distributed import rank
-        from toolkit.terminal import quiet_libraries
         from toolkit.training.preparation import prepare
         from toolkit.training.run import Run
         from toolkit.training.run_folder import read_results
@@ -63,7 +63,7 @@ def check_data(ctx, words, as_json, **options):
     Exit code 1 if something would stop a training.
     """
     source = read_source(words, search_folder=ctx.obj, **options)
-    from toolkit.cli.tables import print_counts
+
     from toolkit.corpus.checks import summarise
     from toolkit.training.preparation import check_source
 

@@ -23,17 +23,12 @@ def plain_table(*columns: str, folded: Collection[str] = (), right: Collection[s
 
 
 def print_results(results: Mapping[str, Any]) -> None:
-    """A run's test: WA, UA, the row-normalised confusion matrix, and notes.
-
-    Args:
-        results: the content of results.json.
-    """
+    """What results.json says of a run's test: WA, UA, the row-normalised confusion matrix, and notes."""
     console = console_for_output()
     part = f"fold {results['fold']} of {results['protocol']}, seed {results['seed']}"
     corpus = results["corpus"] if not results["synthetic"] else "a synthetic corpus"
     table = Table(title=f"Test of {results['system']} on {corpus}, {part}")
-    table.add_column("utterances", justify="right")
-    for column in ("WA %", "UA %", "macro F1 %"):
+    for column in ("utterances", "WA %", "UA %", "macro F1 %"):
         table.add_column(column, justify="right")
     shares = [f"{100 * results[name]:.2f}" for name in ("wa", "ua", "macro_f1")]
     table.add_row(str(results["n_utterances"]), *shares)
@@ -44,11 +39,7 @@ def print_results(results: Mapping[str, Any]) -> None:
 
 
 def print_counts(counts: Mapping[str, Mapping[str, int]]) -> None:
-    """Utterances by speaker and class, with sums.
-
-    Args:
-        counts: speaker -> label -> number.
-    """
+    """Utterances by speaker and class, with sums; `counts` is speaker -> label -> number."""
     labels = list(dict.fromkeys(label for row in counts.values() for label in row))
     table = Table(title="Utterances by speaker and class", show_footer=len(counts) > 1)
     table.add_column("speaker", footer="all")

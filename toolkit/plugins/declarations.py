@@ -72,10 +72,9 @@ def installed() -> list[Declaration]:
 
 def source_files(package: str) -> list[Path]:
     """The Python files of an importable top-level name, which is not imported."""
-    try:
+    spec = None
+    with contextlib.suppress(ImportError, ValueError):
         spec = find_spec(package)
-    except (ImportError, ValueError):
-        spec = None
     if spec is None:
         return []
     folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
@@ -119,9 +118,9 @@ def _ask(plugin: object, module: str) -> list[PluginSpec]:
     specs = results[0] if results else None
     if not isinstance(specs, (list, tuple)):
         raise BrokenPlugin(f"{HOOK} of {module} returned a {type(specs).__name__}, not a list of PluginSpec")
-    for spec in specs:
-        if not isinstance(spec, PluginSpec):
-            raise BrokenPlugin(f"{HOOK} of {module} returned a list with a {type(spec).__name__}, not of PluginSpec")
+    odd = [type(spec).__name__ for spec in specs if not isinstance(spec, PluginSpec)]
+    if odd:
+        raise BrokenPlugin(f"{HOOK} of {module} returned a list with a {odd[0]}, not of PluginSpec")
     return list(specs)
 
 

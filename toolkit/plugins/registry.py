@@ -53,7 +53,7 @@ class Registry:
 
     def __init__(self, answers: Iterable[tuple[Declaration, list[PluginSpec] | BrokenPlugin]]):
         self._plugins: list[Plugin] = []
-        self._misfits: list[Plugin] = []
+        self._misfits: list[tuple[Plugin, str]] = []  # with the reason why it cannot be used
         self._broken: list[PluginInfo] = []
         for declaration, answer in answers:
             if isinstance(answer, BrokenPlugin):
@@ -61,13 +61,12 @@ class Registry:
                 self._broken.append(PluginInfo(*info, str(answer)))
                 continue
             for plugin in (Plugin(spec, declaration) for spec in answer):
-                same = [p for p in self._plugins if (p.spec.kind, p.full_name) == (plugin.spec.kind, plugin.full_name)]
-                twice = f"{declaration.distribution} declares it twice; the first declaration counts" if same else ""
-                if problem := plugin.problem or twice:
-                    self._broken.append(_info(plugin, "broken", problem))
-                if plugin.problem:
-                    self._misfits.append(plugin)
-                elif not same:
+                problem = plugin.problem
+                if any((p.spec.kind, p.full_name) == (plugin.spec.kind, plugin.full_name) for p in self._plugins):
+                    problem = problem or f"{declaration.distribution} declares it twice; the first declaration counts"
+                if problem:
+                    self._misfits.append((plugin, problem))
+                else:
                     self._plugins.append(plugin)
 
     def list_plugins(self, kind: str | None = None) -> list[PluginInfo]:
@@ -78,7 +77,12 @@ class Registry:
         """
         if kind is not None:
             kind_called(kind)
-        infos = [self.info(plugin) for plugin in self._plugins] + self._broken
+        infos = self._broken + [_info(plugin, "broken", problem) for plugin, problem in self._misfits]
+        for plugin in self._plugins:
+            others = self._called(plugin.spec.kind, plugin.spec.name)
+            names = dict.fromkeys(p.declaration.distribution for p in others if p.declaration != plugin.declaration)
+            hint = f"also declared by {join(names)}; write {plugin.full_name!r}" if names else None
+            infos.append(_info(plugin, "ambiguous" if names else "ok", hint))
         order = {known: index for index, known in enumerate(KINDS)}
 
         def position(info: PluginInfo) -> tuple[int, str, str]:
@@ -100,14 +104,6 @@ class Registry:
             near = did_you_mean(name, sorted({plugin.spec.name for plugin in self._plugins}))
             raise UnknownPlugin(f"No plugin is called {name!r}.{near}{self._note()} {LIST}")
         return kinds[0]
-
-    def info(self, plugin: Plugin) -> PluginInfo:
-        """What is known of a plugin that was found."""
-        others = self._called(plugin.spec.kind, plugin.spec.name)
-        names = [p.declaration.distribution for p in others if p.declaration != plugin.declaration]
-        if not names:
-            return _info(plugin, "ok", None)
-        return _info(plugin, "ambiguous", f"also declared by {join(dict.fromkeys(names))}; write {plugin.full_name!r}")
 
     def find(self, kind: str, name: str, where: Location | str = "") -> Plugin:
         """The plugin of a kind that a recipe's name means.
@@ -131,9 +127,9 @@ class Registry:
         if found:
             choices = join((repr(plugin.full_name) for plugin in found), word="or")
             raise AmbiguousPlugin(f"{at}{join(map(str, found))} have the same name. Write {choices}.")
-        for plugin in self._misfits:
+        for plugin, problem in self._misfits:
             if plugin.spec.kind == kind and _is_called(plugin, name):
-                raise BrokenPlugin(f"{at}{plugin} cannot be used: {plugin.problem}.")
+                raise BrokenPlugin(f"{at}{plugin} cannot be used: {problem}.")
         raise UnknownPlugin(f"{at}{self._unknown(kind, name)}")
 
     def _called(self, kind: str, name: str) -> list[Plugin]:
@@ -148,8 +144,9 @@ class Registry:
         return f"No {kind} is called {name!r}.{hint}{self._note()} {LIST}"
 
     def _kinds_of(self, name: str) -> list[str]:
+        misfits = [plugin for plugin, _ in self._misfits]
         kinds = {plugin.spec.kind for plugin in self._plugins if _is_called(plugin, name)}
-        kinds = kinds or {plugin.spec.kind for plugin in self._misfits if _is_called(plugin, name)}
+        kinds = kinds or {plugin.spec.kind for plugin in misfits if _is_called(plugin, name)}
         return [kind for kind in KINDS if kind in kinds]
 
     def _note(self) -> str:

@@ -121,10 +121,9 @@ def _can_be_written(argument: Argument) -> bool:
 def read_meanings(cls: type) -> dict[str, str]:
     """Argument -> meaning, from the Args sections of a class and its parents, of classes and constructors."""
     meanings: dict[str, str] = {}
-    for parent in cls.__mro__:
+    for parent in cls.__mro__[:-1]:  # without object
         for owner in (parent, vars(parent).get("__init__")):
-            if owner is not None and parent is not object:
-                meanings = {**parse_args_section(owner.__doc__ or ""), **meanings}
+            meanings = parse_args_section(getattr(owner, "__doc__", None) or "") | meanings
     return meanings
 
 

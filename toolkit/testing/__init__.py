@@ -28,6 +28,7 @@ In a plugin's own tests:
 
 import inspect
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -93,8 +94,8 @@ class Case:
     kind: ClassVar[str]
 
     def context(self) -> dict[str, Any]:
-        """What the system would give: name -> value, for all context arguments of the kind."""
-        return {}
+        """What the system would give, name -> value: the attributes that the kind's context arguments name."""
+        return {name: copy(getattr(self, name)) for name in KINDS[self.kind].context}
 
     def build(self) -> Any:
         """A new plugin."""

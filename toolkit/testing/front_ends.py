@@ -34,10 +34,6 @@ class FrontEndCase(ModuleCase):
     samples: Sequence[int] | None = None
     kind: ClassVar[str] = "extractor"
 
-    def context(self) -> dict[str, int]:
-        """See Case."""
-        return {"sample_rate": self.sample_rate, "segment_samples": self.segment_samples}
-
     def training_part(self, module: Extractor) -> list[Seq]:
         """Features of two batches."""
         return [module.features(self.wave(module, shift)) for shift in range(2)]
@@ -135,16 +131,11 @@ def other_values(value: Any, annotation: Any) -> list[Any]:
 
 
 def args_as_json(extractor: Extractor) -> str:
-    """An extractor's front_end_args as they are compared.
-
-    Raises:
-        Violation: if they cannot be written.
-    """
-    args = extractor.front_end_args
+    """An extractor's front_end_args as they are compared; Violation if they cannot be written."""
     try:
-        return json.dumps(dict(args), sort_keys=True)
+        return json.dumps(dict(extractor.front_end_args), sort_keys=True)
     except (TypeError, ValueError) as error:
-        raise Violation(f"front_end_args {args!r} cannot be written as JSON: {error}") from error
+        raise Violation(f"front_end_args {extractor.front_end_args!r} cannot be written as JSON: {error}") from error
 
 
 def _same(found: Seq, expected: Seq) -> bool:

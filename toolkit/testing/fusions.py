@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -32,11 +32,6 @@ class FusionCase(ModuleCase):
     segment_samples: int = 16_000
     kind: ClassVar[str] = "fusion"
 
-    def context(self) -> dict[str, Any]:
-        """See Case."""
-        levels, covariates = dict(self.levels), dict(self.covariates)
-        return {"levels": levels, "covariates": covariates, "segment_samples": self.segment_samples}
-
     def training_part(self, module: Fusion) -> Iterator[dict[str, Seq]]:
         """Frames of two batches."""
         return (self.inputs()[0] for _ in range(2))
@@ -53,10 +48,6 @@ class FusionCase(ModuleCase):
         """The same with frames as extractors give them under autocast."""
         frames, given = self.inputs()
         return {name: Seq(seq.values.bfloat16(), seq.lengths) for name, seq in frames.items()}, given
-
-    def outputs(self, module: Fusion, frames: Mapping[str, Seq], given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """The embeddings."""
-        return module(frames, given)
 
     def trained_pass(self, module: Fusion) -> tuple[Tensor, dict[str, Seq]]:
         """With NaN beyond the lengths."""

@@ -27,17 +27,9 @@ class HeadCase(ModuleCase):
     classes: int = 4
     kind: ClassVar[str] = "head"
 
-    def context(self) -> dict[str, int]:
-        """See Case."""
-        return {"size": self.size, "classes": self.classes}
-
     def inputs(self, module: Head) -> tuple[Tensor]:
         """An embedding: [rows, size]."""
         return (torch.randn(ROWS, self.size),)
-
-    def outputs(self, module: Head, embedding: Tensor) -> dict[str, Tensor]:
-        """The logits."""
-        return {"logits": module(embedding)}
 
     @contract
     def logits_have_the_declared_shape(self) -> None:

@@ -33,7 +33,7 @@ class LossCase(ModuleCase):
     runs_in_bfloat16 = None
 
     def context(self) -> dict[str, Any]:
-        """See Case."""
+        """The size is that of what the loss reads."""
         counts = self.class_counts or [10 + 3 * c for c in range(self.classes)]
         size = self.classes if getattr(plugin_class(self.make), "reads", None) == "logits" else self.size
         return {"size": size, "classes": self.classes, "class_counts": list(counts)}
@@ -50,14 +50,17 @@ class LossCase(ModuleCase):
         size = self.classes if module.reads == "logits" else self.size
         return torch.randn(ROWS, size), torch.arange(ROWS) % self.classes
 
-    def outputs(self, module: Loss, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """The value."""
-        return {"value": module(inputs, targets)}
+    def require_alike(self, found: Loss, expected: Loss, what: str) -> None:
+        """The same value in eval() mode."""
+        super().require_alike(found.eval(), expected.eval(), what)
+        found.train()
+        expected.train()
 
-    def trained_pass(self, module: Loss) -> tuple[Tensor, dict[str, Tensor]]:
-        """The value, and its inputs."""
-        inputs, targets = self.inputs(module)
-        return module(inputs.requires_grad_(), targets), {"the inputs": inputs}
+    def _pair(self) -> tuple[Loss, Loss]:
+        """Two losses in the same state."""
+        one, other = self.build(), self.build()
+        copy_state(one, other)
+        return one, other
 
     @contract
     def attributes_are_as_declared(self) -> None:
@@ -109,8 +112,7 @@ class LossCase(ModuleCase):
     @contract
     def skipped_step_leaves_no_trace(self) -> None:
         """After `after_step(False)` all is as if the batches before it (with NaN and infinity) had not been seen."""
-        one, other = self.build(), self.build()
-        copy_state(one, other)
+        one, other = self._pair()
         first, bad, last = (self.inputs(one) for _ in range(3))
         bad[0][0], bad[0][1] = float("nan"), float("inf")
         _step(first, one, other)
@@ -119,13 +121,12 @@ class LossCase(ModuleCase):
         require_same_state(one, before, "moved in a step that was skipped")
         _step(last, one, other)
         require_same_state(one, other.state_dict(), "differs after the next step: the skipped batch counts")
-        _require_same_value(one, other, self)
+        self.require_alike(other, one, "of one batch")
 
     @contract
     def evaluation_leaves_no_trace(self) -> None:
         """A forward in eval() mode changes neither the state nor what the next step does."""
-        one, other = self.build(), self.build()
-        copy_state(one, other)
+        one, other = self._pair()
         batch, unseen = self.inputs(one), self.inputs(one)
         before = {name: value.clone() for name, value in one.state_dict().items()}
         with torch.no_grad():
@@ -140,7 +141,7 @@ class LossCase(ModuleCase):
         one, other = self.build(), self.build()
         _step(self.inputs(one), one)
         copy_state(one, other)
-        _require_same_value(one, other, self)
+        self.require_alike(other, one, "of one batch")
         _step(self.inputs(one), one, other)
         require_same_state(other, one.state_dict(), "differs one step after loading the state")
 
@@ -152,10 +153,3 @@ def _step(batch: tuple[Tensor, Tensor], *losses: Loss, taken: bool = True) -> No
         loss(inputs.clone().requires_grad_(), targets).backward()
         loss.after_step(torch.tensor(taken))
         loss.zero_grad(set_to_none=True)
-
-
-def _require_same_value(one: Loss, other: Loss, case: LossCase) -> None:
-    batch = case.inputs(one)
-    require_equal(other.eval()(*batch), one.eval()(*batch), 0, "the value of one batch")
-    one.train()
-    other.train()

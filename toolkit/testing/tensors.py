@@ -13,24 +13,22 @@ from toolkit.testing import require
 GARBAGE = (float("nan"), float("inf"), 1e4)
 
 
-def relative_error(found: Tensor, expected: Tensor, *, scale: float = 0.0) -> float:
-    """Largest absolute difference over the largest absolute value that was expected (or `scale`, if larger).
-
-    >>> relative_error(torch.tensor([1.0, 4.5]), torch.tensor([1.0, 4.0]))
-    0.125
-    """
-    require(found.shape == expected.shape, f"shape {list(found.shape)} where {list(expected.shape)} is expected")
-    if found.numel() == 0 or torch.equal(found, expected):
-        return 0.0
-    found, expected = found.detach().double(), expected.detach().double()
-    difference = float((found - expected).abs().max())
-    largest = max(float(expected.abs().max()), scale, 1e-30)
-    return difference / largest if difference == difference else float("inf")
-
-
 def require_equal(found: Tensor, expected: Tensor, tolerance: float, what: str, *, scale: float = 0.0) -> None:
-    """Raise Violation if the relative error exceeds the tolerance; NaN is never equal."""
-    error = relative_error(found, expected, scale=scale)
+    """Raise Violation if the shapes differ, or the relative error exceeds the tolerance; NaN is never equal.
+
+    Args:
+        found: a tensor.
+        expected: another.
+        tolerance: of the largest absolute difference over the largest absolute value that was expected.
+        what: what is compared, for the message.
+        scale: what counts as the largest value if no value is larger.
+    """
+    same = found.shape == expected.shape
+    require(same, f"{what}: shape {list(found.shape)} where {list(expected.shape)} is expected")
+    if found.numel() == 0 or torch.equal(found, expected):
+        return
+    found, expected = found.detach().double(), expected.detach().double()
+    error = float((found - expected).abs().max()) / max(float(expected.abs().max()), scale, 1e-30)
     require(error <= tolerance, f"{what}: relative error {error:.2g}, allowed {tolerance:g}")
 
 
