@@ -1,6 +1,7 @@
 """A further kind of plugin costs a record, a folder of templates and a contract suite."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 from throwaway import install
 
 from toolkit.cli.main import main
+from toolkit.plugins import scaffold
 from toolkit.plugins.kinds import KINDS, Kind, parts
 from toolkit.plugins.registry import default_registry, find_part
 from toolkit.recipe.loading import load_recipe
@@ -58,10 +60,10 @@ class {{ class_name }}(Windower):
 def windower(tmp_path, monkeypatch):
     """A sixth kind."""
     (tmp_path / "core_of_windowers.py").write_text(CORE)
-    templates = tmp_path / "templates"
-    (templates / "src/MODULE").mkdir(parents=True)
-    (templates / "src/MODULE/windower.py.j2").write_text(COMPONENT)
-    (templates / "NAME.yaml.j2").write_text("windower: {plugin: {{ name }}}\n")
+    templates = shutil.copytree(scaffold.TEMPLATES, tmp_path / "templates")
+    (templates / "windower/src/MODULE").mkdir(parents=True)
+    (templates / "windower/src/MODULE/windower.py.j2").write_text(COMPONENT)
+    (templates / "windower/NAME.yaml.j2").write_text("windower: {plugin: {{ name }}}\n")
     kind = Kind(
         name="windower",
         base="core_of_windowers:Windower",
@@ -69,8 +71,8 @@ def windower(tmp_path, monkeypatch):
         recipe="model.windower",
         suite="core_of_windowers:WindowerCase",
         summary="Windows of one length",
-        templates=str(templates),
     )
+    monkeypatch.setattr(scaffold, "TEMPLATES", templates)
     monkeypatch.setitem(KINDS, kind.name, kind)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

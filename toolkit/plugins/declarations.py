@@ -48,16 +48,7 @@ class Declaration:
     @property
     def own(self) -> bool:
         """Whether it is part of this distribution."""
-        return same_distribution(self.distribution, DISTRIBUTION)
-
-
-def same_distribution(one: str, other: str) -> bool:
-    """Whether two names mean the same distribution.
-
-    >>> same_distribution("My_Dist", "my-dist")
-    True
-    """
-    return canonicalize_name(one) == canonicalize_name(other)
+        return canonicalize_name(self.distribution) == DISTRIBUTION
 
 
 def installed() -> list[Declaration]:

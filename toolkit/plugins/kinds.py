@@ -22,7 +22,6 @@ class Kind:
         recipe: where recipes name its plugins: the dotted path of one, or of a mapping by name.
         suite: "package.module:Class", a `toolkit.testing.Case` that tries out the contract.
         summary: of the plugin that `toolkit new-plugin` writes.
-        templates: folder of that plugin's templates; toolkit/plugins/scaffold/template/NAME where "".
         bundled: whether a trained system needs its plugins.
         reads_folder: whether its plugins read a data folder.
     """
@@ -33,7 +32,6 @@ class Kind:
     recipe: str
     suite: str
     summary: str
-    templates: str = ""
     bundled: bool = False
     reads_folder: bool = False
 

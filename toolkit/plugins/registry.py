@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
+from packaging.utils import canonicalize_name
+
 from toolkit.errors import AmbiguousPlugin, BrokenPlugin, UnknownPlugin, did_you_mean, join
 from toolkit.hookspecs import PluginSpec
-from toolkit.plugins.declarations import Declaration, installed, same_distribution
+from toolkit.plugins.declarations import Declaration, installed
 from toolkit.plugins.kinds import KINDS, kind_called
 from toolkit.plugins.plugin import Plugin
 from toolkit.plugins.probing import read_declarations
@@ -77,12 +79,13 @@ class Registry:
         """
         if kind is not None:
             kind_called(kind)
-        infos = self._broken + [_info(plugin, "broken", problem) for plugin, problem in self._misfits]
+        infos = []
         for plugin in self._plugins:
             others = self._called(plugin.spec.kind, plugin.spec.name)
             names = dict.fromkeys(p.declaration.distribution for p in others if p.declaration != plugin.declaration)
             hint = f"also declared by {join(names)}; write {plugin.full_name!r}" if names else None
             infos.append(_info(plugin, "ambiguous" if names else "ok", hint))
+        infos += [_info(plugin, "broken", problem) for plugin, problem in self._misfits] + self._broken
         order = {known: index for index, known in enumerate(KINDS)}
 
         def position(info: PluginInfo) -> tuple[int, str, str]:
@@ -188,5 +191,6 @@ def _info(plugin: Plugin, status: str, error: str | None) -> PluginInfo:
 
 
 def _is_called(plugin: Plugin, name: str) -> bool:
-    distribution, colon, short = name.rpartition(":")
-    return plugin.spec.name == short and (not colon or same_distribution(distribution, plugin.declaration.distribution))
+    distribution, _, short = name.rpartition(":")
+    found = canonicalize_name(plugin.declaration.distribution)
+    return plugin.spec.name == short and canonicalize_name(distribution) in ("", found)

@@ -11,12 +11,14 @@ from unittest import mock
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
 
 from toolkit.contracts import Extractor, Seq
 from toolkit.testing import Violation, contract, plugin_class, require
 from toolkit.testing.front_ends import FrontEndCase, args_as_json
 from toolkit.testing.modules import require_finite, require_unwritten
-from toolkit.testing.tensors import GARBAGE, copy_state, pad_together, random_sum, require_equal, row, with_garbage
+from toolkit.testing.tensors import GARBAGE, copy_state, random_sum, require_equal, row, with_garbage
 
 
 class ExtractorCase(FrontEndCase):
@@ -91,7 +93,9 @@ class ExtractorCase(FrontEndCase):
         extractor = self.build()
         features = extractor.features(self.wave(extractor))
         rows = [row(features, i) for i in range(len(features.lengths))]
-        anew = pad_together(rows[::-1], extra=0 if extractor.fixed_samples else 3, garbage=float("nan"))
+        padded = pad_sequence([r.values[0] for r in rows[::-1]], batch_first=True, padding_value=float("nan"))
+        padded = pad(padded, (0, 0, 0, 0 if extractor.fixed_samples else 3), value=float("nan"))
+        anew = Seq(padded, features.lengths.flip(0))
         expected, found = extractor.encode(features), extractor.encode(anew)
         for index in range(len(rows)):
             single, other = row(expected, index), row(found, len(rows) - 1 - index)
@@ -181,21 +185,18 @@ def _counts(number: Any) -> bool:
 
 def _require_shape(extractor: Extractor, wave: Seq, frames: list[int], what: str) -> None:
     features = extractor.features(wave)
-    require(features.values.dim() == 3, f"{what}: features are {list(features.values.shape)}, not 3 axes")
-    for name, seq in (("features", features), ("output", extractor.encode(features))):
-        batch, time = seq.values.shape[:2]
-        require(batch == len(wave.lengths), f"{what}: {name} has {batch} rows")
-        require(seq.lengths.dtype == torch.int64, f"{what}: lengths of {name} are {seq.lengths.dtype}, not int64")
-        low, high = int(seq.lengths.min()), int(seq.lengths.max())
-        require(low >= 1 and high <= time, f"{what}: lengths of {name} {low} to {high} do not fit time {time}")
-        require(
-            not seq.full or low == time, f"{what}: {name} is marked as full, with lengths {low} to {high} of {time}"
-        )
     output = extractor.encode(features)
+    for name, seq in (("features", features), ("output", output)):
+        shape = list(seq.values.shape)
+        fits = len(shape) == 3 and shape[0] == len(frames)
+        require(fits, f"{what}: the shape of {name} is {shape}, not [{len(frames)}, time, channels]")
+        require(seq.lengths.dtype == torch.int64, f"{what}: lengths of {name} are {seq.lengths.dtype}, not int64")
+        low, high, marked = int(seq.lengths.min()), int(seq.lengths.max()), "; it is marked as full" if seq.full else ""
+        fits = low >= 1 and high <= shape[1] and (low == shape[1] or not seq.full)
+        require(fits, f"{what}: lengths of {name}, {low} to {high}, do not fit time {shape[1]}{marked}")
     require(output.lengths.tolist() == frames, f"{what}: lengths {output.lengths.tolist()}, frame_count {frames}")
-    require(output.values.shape[1] == max(frames), f"{what}: time {output.values.shape[1]}, not {max(frames)}")
-    channels = output.values.shape[2]
-    require(channels == extractor.channels, f"{what}: {channels} channels, declared {extractor.channels}")
+    shape, declared = list(output.values.shape), [len(frames), max(frames), extractor.channels]
+    require(shape == declared, f"{what}: the shape of output is {shape}, declared {declared}")
     require(output.zeroed().values.isfinite().all(), f"{what}: output is not finite")
 
 

@@ -1,6 +1,6 @@
 """Compare and vary sequences, outputs and states."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import safetensors.torch
@@ -60,15 +60,6 @@ def row(seq: Seq, index: int, *, cut: bool = True) -> Seq:
     length = int(seq.lengths[index])
     values = seq.values[index : index + 1]
     return Seq(values[:, :length] if cut else values, seq.lengths[index : index + 1], full=cut)
-
-
-def pad_together(rows: Sequence[Seq], *, extra: int = 0, garbage: float = 0.0) -> Seq:
-    """Rows of one each as a batch, padded with `garbage` to the longest and `extra` steps more."""
-    longest = max(int(r.lengths[0]) for r in rows) + extra
-    values = rows[0].values.new_full((len(rows), longest, *rows[0].values.shape[2:]), garbage)
-    for i, r in enumerate(rows):
-        values[i, : int(r.lengths[0])] = r.values[0, : int(r.lengths[0])]
-    return Seq(values, torch.cat([r.lengths for r in rows]))
 
 
 def random_sum(outputs: Mapping[str, Tensor]) -> Tensor:

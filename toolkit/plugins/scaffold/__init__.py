@@ -90,7 +90,7 @@ class Package:
             "toolkit_version": version(DISTRIBUTION),
         }
         content = {}
-        for folder in (TEMPLATES / "package", TEMPLATES / (self.kind.templates or self.kind.name)):
+        for folder in (TEMPLATES / "package", TEMPLATES / self.kind.name):
             for file in sorted(folder.rglob("*.j2")):
                 path = str(file.relative_to(folder).with_suffix("")).replace("MODULE", self.module)
                 template = environment.from_string(file.read_text(encoding="utf-8"))
