@@ -19,6 +19,7 @@ from broken_heads import HEADS, GoodHead
 from broken_losses import LOSSES, GoodLoss, KeepsSkippedRows
 
 from toolkit.contracts import LevelShape
+from toolkit.errors import PluginError
 from toolkit.testing import Finding, Violation, assert_contract, case_class, check_plugin
 from toolkit.testing.tensors import require_equal
 
@@ -150,7 +151,7 @@ def test_arguments_of_a_recipe_are_passed_on():
 
 
 def test_an_unknown_kind_is_refused():
-    with pytest.raises(ValueError, match="kind is 'extractors'; it must be one of extractor, fusion, head"):
+    with pytest.raises(PluginError, match=r"No kind of plugin is called 'extractors'\. Did you mean 'extractor'\?"):
         check_plugin("extractors", GoodExtractor)
 
 

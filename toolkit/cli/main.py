@@ -1,7 +1,5 @@
 """`toolkit` and its commands."""
 
-import sys
-
 import click
 
 from toolkit.cli import bundles, experiments, plugins, runs
@@ -20,7 +18,3 @@ for module in (bundles, experiments, plugins, runs):
         if isinstance(command, click.Command):
             main.add_command(command)
 main.add_command(cache)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -36,7 +36,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from toolkit.plugins.kinds import KINDS
+from toolkit.plugins.kinds import KINDS, kind_called
 from toolkit.plugins.signatures import read_arguments
 
 __all__ = ["Case", "Finding", "Violation", "assert_contract", "case_class", "check_plugin", "contract", "require"]
@@ -168,11 +168,9 @@ def case_class(kind: str) -> type[Case]:
     """The class that examines a kind's plugins.
 
     Raises:
-        ValueError: if there is no such kind.
+        PluginError: if there is no such kind; names the nearest.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")
-    module, _, name = KINDS[kind].suite.partition(":")
+    module, _, name = kind_called(kind).suite.partition(":")
     return getattr(import_module(module), name)
 
 
@@ -193,7 +191,7 @@ def check_plugin(
         A Finding for each property of the kind.
 
     Raises:
-        ValueError: if there is no such kind.
+        PluginError: if there is no such kind.
     """
     return case_class(kind)(partial(make, **args) if args else make, **options).examine()
 

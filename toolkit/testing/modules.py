@@ -69,16 +69,16 @@ class ModuleCase(Case):
             total, inputs = self.trained_pass(module)
             if total.requires_grad:
                 total.backward()
+            tensors = dict(module.named_parameters())
             for name, given in inputs.items():
-                values = given.values if isinstance(given, Seq) else given
-                _note(reached, name, values)
-                if isinstance(given, Seq) and values.grad is not None:
-                    require(not values.grad[~given.mask].any(), f"{name} beyond the lengths gets a gradient")
-            for name, parameter in module.named_parameters():
-                if parameter.requires_grad:
-                    _note(reached, name, parameter)
-                else:
-                    require(parameter.grad is None, f"{name} is frozen and has a gradient")
+                tensors[name] = given.values if isinstance(given, Seq) else given
+                if isinstance(given, Seq) and given.values.grad is not None:
+                    require(not given.values.grad[~given.mask].any(), f"{name} beyond the lengths gets a gradient")
+            for name, tensor in tensors.items():
+                gradient, frozen = tensor.grad, not tensor.requires_grad
+                require(gradient is None or not frozen, f"{name} is frozen and has a gradient")
+                require(gradient is None or gradient.isfinite().all(), f"{name}.grad is not finite")
+                reached[name] = reached.get(name, frozen) or (gradient is not None and bool(gradient.any()))
         lost = [name for name, ok in reached.items() if not ok]
         require(
             not lost,
@@ -147,12 +147,6 @@ def require_finite(
         total.backward()
     for name, tensor in [*module.named_parameters(), *(inputs or {}).items()]:
         require(tensor.grad is None or tensor.grad.isfinite().all(), f"{name}.grad {what} is not finite")
-
-
-def _note(reached: dict[str, bool], name: str, tensor: Tensor) -> None:
-    gradient = tensor.grad
-    require(gradient is None or gradient.isfinite().all(), f"{name}.grad is not finite")
-    reached[name] = reached.get(name, False) or bool(gradient is not None and gradient.any())
 
 
 def _changes_in_training(module: nn.Module) -> bool:

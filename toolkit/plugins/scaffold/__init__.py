@@ -46,10 +46,6 @@ class Package:
                 f"A plugin cannot be called {self.name!r}: words of lower case letters and digits, joined by '-', the "
                 f"first character a letter.{hint}"
             )
-        if keyword.iskeyword(self.module) or self.module == "tests":
-            raise PluginError(
-                f"A plugin cannot be called {self.name!r}: the name already has a meaning in its package."
-            )
 
     @property
     def module(self) -> str:
@@ -67,7 +63,7 @@ class Package:
         The module lies in src/: the package's folder may have its name, and would hide it beside that folder.
 
         Raises:
-            PluginError: if the class would hide one that its package imports.
+            PluginError: if the module or the class has the name of something else in the package.
         """
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -96,7 +92,8 @@ class Package:
                 template = environment.from_string(file.read_text(encoding="utf-8"))
                 content[path.replace("NAME", self.name)] = template.render(names)
         imports = re.findall(rf"^from (?!{self.module}\b)\S+ import (.+)$", "\n".join(content.values()), re.MULTILINE)
-        if self.class_name in {name for line in imports for name in line.split(", ")}:
+        imported = {name for line in imports for name in line.split(", ")}
+        if self.class_name in imported or self.module == "tests" or keyword.iskeyword(self.module):
             raise PluginError(
                 f"A plugin cannot be called {self.name!r}: the name already has a meaning in its package."
             )
