@@ -111,13 +111,13 @@ def ask_subprocess(module: str) -> dict[str, Any]:
         # No pipes: a child of the plugin could hold them open beyond the end.
         streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
         try:
-            code = subprocess.run(command, **streams, timeout=limit, check=False).returncode
+            done = subprocess.run(command, **streams, timeout=limit, start_new_session=True, check=False)
         except subprocess.TimeoutExpired:
             return {"error": f"importing {module} took longer than {limit:g} s ({LIMIT} sets the limit)"}
         try:
             return json.loads(answer.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return {"error": f"importing {module} ended the process (exit code {code})"}
+            return {"error": f"importing {module} ended the process (exit code {done.returncode})"}
 
 
 def write_answer(module: str, path: str) -> None:
