@@ -1,5 +1,6 @@
 """Compare and vary sequences, outputs and states."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,7 +29,8 @@ def require_equal(found: Tensor, expected: Tensor, tolerance: float, what: str, 
     if found.numel() == 0 or torch.equal(found, expected):
         return
     found, expected = found.detach().double(), expected.detach().double()
-    error = float((found - expected).abs().max()) / max(float(expected.abs().max()), scale, 1e-30)
+    difference = (found - expected).abs().nan_to_num(nan=math.inf, posinf=math.inf).max()
+    error = float(difference) / max(float(expected.abs().max()), scale, 1e-30)
     require(error <= tolerance, f"{what}: relative error {error:.2g}, allowed {tolerance:g}")
 
 
