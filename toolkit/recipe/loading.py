@@ -1,26 +1,32 @@
-"""YAML -> a checked, resolved recipe.
+"""YAML files and overrides -> a checked, resolved recipe, which holds everything, extends nothing and reads the same.
 
 A recipe says only what differs: `extends: ser.yaml` merges onto another file (toolkit.recipe.reading has the rules),
-and `without_data` holds the smaller settings that replace a file's own where there is no corpus. A resolved recipe
-holds everything, extends nothing and reads the same.
+and `without_data` holds the smaller settings that replace a file's own where there is no corpus.
+
+Overrides are `--model.fusion.args.dim 64` or `--training.epochs=3`, keys in full; one that the recipe cannot hold is
+refused with the nearest one that it can. Values are YAML under the same rules as in files; where text is wanted (a
+folder, a fold) they are taken as they are written. The last of several values for one key holds.
 """
 
 import io
+import re
 from collections.abc import Iterable, Mapping
 from os.path import isdir, isfile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from toolkit.errors import RecipeError, nearest, one_line
-from toolkit.recipe.locations import Keys, Location, Mark
-from toolkit.recipe.overrides import override_tree
-from toolkit.recipe.reading import defaults, merge, read_plain
+from toolkit.recipe.checks import members
+from toolkit.recipe.locations import COMMAND_LINE, Keys, Location, Mark
+from toolkit.recipe.reading import FILE_KEYS, annotation_at, defaults, known_paths, merge, read_plain, spelled_out
 from toolkit.recipe.references import resolve
 from toolkit.recipe.schema import Recipe
-from toolkit.recipe.yaml_files import read_yaml
+from toolkit.recipe.yaml_files import read_text, read_yaml
 
 SUFFIXES = (".yaml", ".yml")
 OF_ONE_SYSTEM = ("name", "published")  # what a file that extends another one does not inherit
+SHORT = {"device": "training.device", "precision": "training.precision"}
+PARTS = (("model", "levels"), ("model", "heads"), ("model", "losses"))  # new ones come from a file that `extends`
 
 
 def load_recipe(
@@ -45,7 +51,7 @@ def load_recipe(
     """
     found = find_recipe(path, search_folder)
     tree = _load_tree(found, data_available, trust, ())
-    tree = merge(tree, override_tree(overrides, tree, folder=found.parent, trust=trust))
+    tree = merge(tree, _override_tree(overrides, tree, found.parent, trust))
     tree.setdefault("name", found.stem)
     tree = resolve(merge(defaults(), tree))
     return read_plain(Recipe, tree, Location("", Mark(found.name), tree))
@@ -127,3 +133,65 @@ def _nearby(name: Path, folders: list[Path]) -> str:
     if best := nearest(name.stem, shown):
         return f" Did you mean {shown[best]!r}?"
     return f" There are: {', '.join(sorted(shown.values()))}." if shown else " There is no recipe near."
+
+
+def _override_tree(tokens: Iterable[str], tree: Keys, folder: Path, trust: bool) -> Keys:
+    """Overrides as a tree to merge onto a recipe's, whose levels, heads and losses they can change."""
+    out = Keys()
+    for key, text in _pairs(tokens):
+        path = tuple(SHORT.get(key, key).split("."))
+        if path[0] in FILE_KEYS:
+            raise RecipeError(f"--{key}: {path[0]} can only be used in recipe files.")
+        in_part = path[:2] in PARTS and len(path) > 2
+        if annotation_at(path) is None or (in_part and ".".join(path[:3]) not in known_paths(tree)):
+            paths = list(known_paths(tree))
+            ends = {path.rpartition(".")[2]: path for path in reversed(paths)}
+            last = key.rpartition(".")[2].replace("-", "_")  # perhaps the right last word at the wrong depth
+            near = nearest(key, paths) or ends.get(nearest(last, ends) or "")
+            raise RecipeError(f"--{key}: a recipe has no such key." + (f" Did you mean {near!r}?" if near else ""))
+        value = spelled_out(_override_value(path, text, folder, trust), annotation_at(path), COMMAND_LINE)
+        for part in reversed(path):
+            value = Keys({part: value}, {part: COMMAND_LINE})
+        _update(out, value)
+    return out
+
+
+def _pairs(tokens: Iterable[str]) -> list[tuple[str, str]]:
+    """What a command line holds as (dotted key, text of the value)."""
+    pairs, rest = [], list(tokens)
+    while rest:
+        token = rest.pop(0)
+        if not token.startswith("--") or token == "--":
+            hint = f" Write --{token}." if "=" in token and not token.startswith("-") else ""
+            raise RecipeError(f"{token!r} belongs to no option.{hint} Options are written --key VALUE or --key=VALUE.")
+        key, equals, text = token[2:].partition("=")
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise RecipeError(f"--{key} has no value. Write --{key} VALUE, or null for none.")
+            text = rest.pop(0)
+        pairs.append((key, text))
+    return pairs
+
+
+def _override_value(path: tuple[str, ...], text: str, folder: Path, trust: bool) -> Any:
+    key = ".".join(path)
+    if not text.strip():
+        raise RecipeError(f"--{key} has no value. Write --{key} VALUE, null for none, or '\"\"' for empty text.")
+    kinds = members(annotation_at(path))
+    text_is_wanted = str in kinds and not any(get_origin(kind) for kind in kinds)
+    if text_is_wanted and not re.match(r"\s*[!'\"]|\s*(null|~)\s*$", text, re.IGNORECASE):
+        return text
+    try:
+        return read_text(text, folder=folder, trust=trust)
+    except RecipeError as error:
+        raise RecipeError(f"--{key} {error}") from None
+
+
+def _update(out: Keys, changes: Keys) -> None:
+    """Put the changes on top; null stays, since what it removes is elsewhere."""
+    for key, value in changes.items():
+        out.marks[key] = changes.marks[key]
+        if isinstance(value, Keys) and isinstance(out.get(key), Keys):
+            _update(out[key], value)
+        else:
+            out[key] = value

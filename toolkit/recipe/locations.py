@@ -14,13 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Mark:
-    """A position in a recipe file, or the command line.
-
-    Args:
-        source: the file's name; "" for the command line.
-        line: from 1; 0 for the whole file.
-        column: from 1.
-    """
+    """A position in a recipe file, counted from 1, or the whole file (line 0), or the command line (source "")."""
 
     source: str
     line: int = 0
@@ -50,13 +44,7 @@ class Keys(dict):
 
 @dataclass(frozen=True)
 class Location:
-    """A dotted path with the file and line of its value.
-
-    Args:
-        path: as overrides write it; "" for the whole recipe.
-        mark: its position, where it is known.
-        value: the value itself; Keys know the marks of what they hold.
-    """
+    """A dotted path ("" for the whole recipe) with the position of its value and the value itself, where known."""
 
     path: str = ""
     mark: Mark | None = None
