@@ -76,9 +76,6 @@ def source_files(package: str) -> list[Path]:
 def read_declaration(module: str) -> list[PluginSpec]:
     """Import a declaration and ask it for its plugins; what it prints goes to standard error.
 
-    Args:
-        module: as in the entry point.
-
     Raises:
         BrokenPlugin: if the import or the hook fails, the hook is missing or misspelt, or returns something else.
     """

@@ -36,12 +36,7 @@ write_answer(module, answer)
 def read_declarations(declarations: Sequence[Declaration], *, refresh: bool = False) -> list[Declared]:
     """What each declaration declares, or why it is broken: our own are read here, others in subprocesses.
 
-    Args:
-        declarations: of any distributions.
-        refresh: read others again instead of using kept answers.
-
-    Returns:
-        One answer for each.
+    `refresh` reads others again instead of using kept answers.
     """
     others = [d for d in declarations if not d.own and not d.problem]
     answers = _probe(others, refresh=refresh) if others else {}
@@ -99,11 +94,7 @@ def _time_limit() -> float:
 
 
 def ask_subprocess(module: str) -> dict[str, Any]:
-    """Read a declaration in a subprocess, for at most TOOLKIT_PROBE_SECONDS (20).
-
-    Returns:
-        {"specs": [...]} or {"error": "..."}.
-    """
+    """Read a declaration in a subprocess, within the time limit: {"specs": [...]} or {"error": "..."}."""
     limit = _time_limit()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         answer = Path(folder) / "answer.json"

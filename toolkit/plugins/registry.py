@@ -87,11 +87,8 @@ class Registry:
             infos.append(_info(plugin, "ambiguous" if names else "ok", hint))
         infos += [_info(plugin, "broken", problem) for plugin, problem in self._misfits] + self._broken
         order = {known: index for index, known in enumerate(KINDS)}
-
-        def position(info: PluginInfo) -> tuple[int, str, str]:
-            return order.get(info.kind, len(order)), info.name, info.distribution
-
-        return sorted((info for info in infos if kind in (None, info.kind)), key=position)
+        infos.sort(key=lambda info: (order.get(info.kind, len(order)), info.name, info.distribution))
+        return [info for info in infos if kind in (None, info.kind)]
 
     def kind_of(self, name: str) -> str:
         """The only kind in which a name, or distribution:name, is declared.
@@ -133,18 +130,15 @@ class Registry:
         for plugin, problem in self._misfits:
             if plugin.spec.kind == kind and _is_called(plugin, name):
                 raise BrokenPlugin(f"{at}{plugin} cannot be used: {problem}.")
-        raise UnknownPlugin(f"{at}{self._unknown(kind, name)}")
-
-    def _called(self, kind: str, name: str) -> list[Plugin]:
-        return [plugin for plugin in self._plugins if plugin.spec.kind == kind and _is_called(plugin, name)]
-
-    def _unknown(self, kind: str, name: str) -> str:
         same_kind = [plugin for plugin in self._plugins if plugin.spec.kind == kind]
         known = [*(p.spec.name for p in same_kind), *(p.full_name for p in same_kind if ":" in name)]
         hint = did_you_mean(name, known)
         if other := self._kinds_of(name):
             hint = f" {join(other).capitalize()} {name!r} is known."
-        return f"No {kind} is called {name!r}.{hint}{self._note()} {LIST}"
+        raise UnknownPlugin(f"{at}No {kind} is called {name!r}.{hint}{self._note()} {LIST}")
+
+    def _called(self, kind: str, name: str) -> list[Plugin]:
+        return [plugin for plugin in self._plugins if plugin.spec.kind == kind and _is_called(plugin, name)]
 
     def _kinds_of(self, name: str) -> list[str]:
         misfits = [plugin for plugin, _ in self._misfits]
@@ -154,7 +148,7 @@ class Registry:
 
     def _note(self) -> str:
         """A broken declaration may be the one that is looked for."""
-        broken = list(dict.fromkeys(info.distribution for info in self._broken if info.kind is None))
+        broken = dict.fromkeys(info.distribution for info in self._broken)
         return f" These are broken and may declare it: {join(broken)}." if broken else ""
 
 
