@@ -6,10 +6,10 @@ from fake_experiment import LABELS, SER, TEN, FakeExperiment, FakeSystem, paper_
 from toolkit.experiment.outcome import read_experiment
 from toolkit.report.choices import choose
 from toolkit.report.evidence import Evidence
-from toolkit.report.sections import sections
-from toolkit.report.summary import summarise
+from toolkit.report.sections import sections, summarise
 from toolkit.report.tables.accuracy import accuracy_table
 from toolkit.report.tables.differences import compared, difference_table, families
+from toolkit.report.tables.formats import SYSTEM_NAME
 from toolkit.report.tables.protocols import protocol_table, step_table
 from toolkit.statistics import difference_by_speaker, difference_interval, holm, interval, sign_flip_test
 
@@ -21,7 +21,7 @@ def evidence(folder, experiment):
 
 
 def by_system(table):
-    return {row["system"] if isinstance(row["system"], str) else row["system"].text: row for row in table.rows}
+    return {row["system"] if isinstance(row["system"], str) else row["system"].system: row for row in table.rows}
 
 
 def rows_of(found, system, protocol="loso", seed=None):
@@ -124,7 +124,7 @@ def incomplete(tmp_path_factory):
 def test_a_system_with_missing_cells_is_marked_and_compared_over_common_speakers(incomplete):
     table = difference_table(incomplete, ["ser", "mf"], "loso", name="t", title="t")
     (row,) = table.rows
-    assert row["system"] == ("mf", "†") and row["speakers"] == 7
+    assert SYSTEM_NAME.show(row["system"]) == "mf †" and row["speakers"] == 7
     assert any(note.startswith("†") for note in table.notes)
     assert "Not all cells of ser, the baseline, are done." in table.notes
     row = by_system(accuracy_table(incomplete, ["ser", "mf"], "loso", name="t", title="t"))["mf"]

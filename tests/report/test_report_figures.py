@@ -10,7 +10,7 @@ from toolkit.report.figures.confusion import draw_confusions
 from toolkit.report.figures.curves import draw_curves
 from toolkit.report.figures.differences import draw_differences
 from toolkit.report.figures.embedding import draw_embeddings, perplexity, project
-from toolkit.report.figures.figure import page_svg, png_bytes, svg_text
+from toolkit.report.figures.figure import page_svg, saved
 from toolkit.report.figures.reliability import draw_reliability
 from toolkit.statistics import Comparison, Interval
 from toolkit.statistics.calibration import reliability_curve
@@ -49,6 +49,10 @@ def differences():
 ALL = (confusions, embeddings, curves, reliability, differences)
 
 
+def svg_text(figure):
+    return saved(figure, "svg").decode()
+
+
 def texts(svg):
     return [element.text for element in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
 
@@ -60,7 +64,7 @@ def test_a_figure_has_its_stamp_in_the_image_and_the_same_bytes_each_time(draw):
         with style.styled():
             figure = draw()
             style.stamp(figure, [STAMP])
-            files.append((svg_text(figure), png_bytes(figure)))
+            files.append((svg_text(figure), saved(figure, "png")))
     assert files[0] == files[1]
     svg, png = files[0]
     said = " ".join(texts(svg))
@@ -95,10 +99,10 @@ def test_confusions_are_written_in_percent_of_their_row():
 
 
 def test_series_differ_in_dash_and_marker_and_not_in_colour_alone():
-    looks = {(style.marker(place), str(style.dash(place))) for place in range(13)}
-    assert len(looks) == 13
-    assert len({(style.colour(place), style.marker(place)) for place in range(13)}) == 13
-    assert len({style.point_colour(place) for place in range(8)}) == 8
+    looks = [style.series(index) for index in range(13)]
+    assert len({(look["marker"], str(look["linestyle"])) for look in looks}) == 13
+    assert len({(look["color"], look["marker"]) for look in looks}) == 13
+    assert len({style.points(index)["color"] for index in range(8)}) == 8
 
 
 def test_points_are_filled_only_where_a_difference_is_shown():

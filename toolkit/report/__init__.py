@@ -3,21 +3,23 @@
 Everything on the page comes from the runs' files. The same experiment always gives the same bytes.
 """
 
-from collections.abc import Sequence
+import html
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from toolkit.errors import ExperimentError
 from toolkit.experiment.outcome import Outcome
 from toolkit.files import write_whole
 from toolkit.report.choices import choose
 from toolkit.report.evidence import Evidence
-from toolkit.report.page import render_page
-from toolkit.report.sections import sections
-from toolkit.report.summary import summarise
+from toolkit.report.sections import sections, summarise
 from toolkit.report.tables.files import to_csv, to_latex, to_markdown
-from toolkit.report.tables.table import Table
+from toolkit.report.tables.table import Table, spans
 
 PAGE = "report.html"
+TEMPLATES = Path(__file__).parent / "template"
 
 
 def write_report(
@@ -58,14 +60,42 @@ def write_report(
         else:
             png, svg, pictures[item.name] = item.render()
             files |= {f"figures/{item.name}.png": png, f"figures/{item.name}.svg": svg}
-    files[PAGE] = render_page(  # the last: where it is new, all files are
+    files[PAGE] = _page(  # the last: where it is new, all files are
         title=f"Experiment {outcome.folder.resolve().name}",
         summary=summarise(evidence, choices.protocol),
         stamps=evidence.stamps(),
         sections=parts,
-        pictures=pictures,
+        pictures=pictures,  # name of a figure -> its SVG for a page
     )
     folder = Path(outcome.folder if output is None else output)
     for name, content in files.items():
         write_whole(folder / name, content, ExperimentError, "choose another --output")
     return folder / PAGE
+
+
+def _page(*, pictures: Mapping[str, str], **values: Any) -> str:
+    """One self-contained HTML file; all that comes from data is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES, encoding="utf-8"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(spans=spans, breakable=lambda text: Markup(_breakable(text)))
+    pictures = {name: Markup(svg) for name, svg in pictures.items()}
+    text = environment.get_template("page.html.j2").render(pictures=pictures, **values)
+    return re.sub(r"\n\s*\n+", "\n", text).lstrip()
+
+
+def _breakable(text: str) -> str:
+    """A name as HTML that may be broken after its underscores and plus signs.
+
+    >>> _breakable("mf_mtl<b>")
+    'mf_<wbr>mtl&lt;b&gt;'
+    """
+    return re.sub(r"(?<=[_+])(?=\w)", "<wbr>", html.escape(text))

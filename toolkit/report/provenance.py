@@ -1,14 +1,15 @@
-"""What was run, where and with what."""
+"""What was run, where and with what: facts, the systems, and the cells that are missing."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from toolkit.corpus.protocols import training_protocol
 from toolkit.errors import counted
 from toolkit.experiment.outcome import Outcome
 from toolkit.report.evidence import Evidence
-from toolkit.report.tables.formats import clock
-from toolkit.report.tables.systems import training_seconds
+from toolkit.report.tables.formats import CLOCK, COUNT, LONG_TEXT, NUMBER, clock
+from toolkit.report.tables.table import Column, Table
 
 
 def facts(evidence: Evidence) -> list[tuple[str, str]]:
@@ -34,6 +35,80 @@ def facts(evidence: Evidence) -> list[tuple[str, str]]:
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }
     return [(name, text) for name, text in found.items() if text]
+
+
+def systems_table(evidence: Evidence) -> Table:
+    """What each system consists of, with the pre-trained weights of each level."""
+    results = {
+        system: [run.results for run in evidence.outcome.runs if run.system == system]
+        for system in evidence.outcome.plan.systems
+    }
+    seconds: dict[str, list[float]] = {}
+    for (system, *_), of_training in training_seconds(evidence).items():
+        seconds.setdefault(system, []).append(of_training)
+
+    def model(system: str) -> Mapping[str, Any]:
+        return evidence.recipes[system]["model"]
+
+    columns = [
+        Column("system", "system", value=str),
+        Column("levels", "levels (weights)", LONG_TEXT, value=lambda s: _levels(model(s), results[s])),
+        Column("fusion", "fusion", value=lambda s: model(s)["fusion"]["plugin"]),
+        Column("covariates", "covariates", LONG_TEXT, value=lambda s: _covariates(model(s)) or None),
+        Column("heads", "heads", LONG_TEXT, value=lambda s: ", ".join(model(s)["heads"])),
+        Column("losses", "losses", LONG_TEXT, value=lambda s: _losses(model(s))),
+        Column("parameters", "parameters", COUNT, value=lambda s: results[s][0]["parameters"] if results[s] else None),
+        Column("epoch", "tested epoch, mean", NUMBER, value=lambda s: _mean([r["epoch"] for r in results[s]])),
+        Column("seconds", "time a training", CLOCK, value=lambda s: _mean(seconds.get(s, []))),
+    ]
+    return Table("systems", "The systems", columns, tuple(evidence.outcome.plan.systems), evidence.stamps())
+
+
+def missing_table(evidence: Evidence) -> Table | None:
+    """Cells that failed, then those that are not done; None where all are done."""
+    outcome = evidence.outcome
+    done = {(run.system, run.protocol, run.fold, run.seed) for run in outcome.runs}
+    missing = [cell for cell in outcome.plan.cells if cell.key not in done]
+    if not missing:
+        return None
+    missing.sort(key=lambda cell: cell.key not in outcome.failures)
+    columns = [
+        *(Column(key, key) for key in ("system", "protocol", "fold")),
+        Column("seed", "seed", value=lambda cell: str(cell.seed)),
+        Column("state", "state", value=lambda cell: "failed" if cell.key in outcome.failures else "not done"),
+        Column("error", "error", LONG_TEXT, value=lambda cell: outcome.failures.get(cell.key) or None),
+    ]
+    return Table("missing_cells", "Cells that failed or are not done", columns, missing, evidence.stamps(), shown=100)
+
+
+def training_seconds(evidence: Evidence) -> dict[tuple, float]:
+    """Seconds of each training, by (system, protocol, fold, seed); protocols that share a training count it once."""
+    return {
+        (run.system, training_protocol(run.protocol), run.fold, run.seed): run.results["seconds"]
+        for run in evidence.outcome.runs
+    }
+
+
+def _levels(model: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
+    texts = []
+    for level in model["levels"]:
+        weights = dict.fromkeys(str(r["pretrained"].get(level) or "") for r in results)
+        known = f" ({', '.join(weight or 'none' for weight in weights)})" if any(weights) else ""
+        texts.append(f"{level}{known}")
+    return ", ".join(texts)
+
+
+def _covariates(model: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} ({spec['source']})" for name, spec in (model.get("covariates") or {}).items())
+
+
+def _losses(model: Mapping[str, Any]) -> str:
+    weights = {name: spec.get("weight", 1.0) for name, spec in model["losses"].items()}
+    return ", ".join(name if weight == 1 else f"{name} ({weight:g})" for name, weight in weights.items())
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def _cells(outcome: Outcome) -> str:

@@ -1,8 +1,9 @@
-"""The sections of a report, in order."""
+"""What a report says: its summary, and its sections in order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from toolkit.errors import counted
 from toolkit.report.choices import Choices
 from toolkit.report.evidence import Evidence
 from toolkit.report.figures.confusion import confusion_figure
@@ -11,20 +12,17 @@ from toolkit.report.figures.differences import difference_figure
 from toolkit.report.figures.embedding import embedding_figure
 from toolkit.report.figures.figure import Figure
 from toolkit.report.figures.reliability import reliability_figure
-from toolkit.report.provenance import facts
-from toolkit.report.summary import TITLES
-from toolkit.report.tables.accuracy import accuracy_table
+from toolkit.report.provenance import facts, missing_table, systems_table
+from toolkit.report.tables.accuracy import accuracy_table, calibration_table
 from toolkit.report.tables.breakdowns import duration_table, gender_table, speaker_tables
-from toolkit.report.tables.calibration import calibration_table
 from toolkit.report.tables.covariates import covariate_table, covariates
-from toolkit.report.tables.differences import difference_table, families
+from toolkit.report.tables.differences import compared, difference_table, families
 from toolkit.report.tables.hard_utterances import hard_utterance_table
-from toolkit.report.tables.missing_cells import missing_table
 from toolkit.report.tables.protocols import protocol_table, step_table
-from toolkit.report.tables.systems import systems_table
 from toolkit.report.tables.table import Table
-from toolkit.statistics import METRICS
+from toolkit.statistics import METRICS, MIN_SPEAKERS, Comparison
 
+TITLES = {"ablation": "Ablation", "single_levels": "Single levels", "all_systems": "All systems"}
 NONE_IS_HARD = "Every utterance that all systems were tested on was classified correctly at least once."
 AUDIO_NOTE = (
     "The players read the audio files from this machine. The page itself holds no audio, since a corpus's licence "
@@ -61,6 +59,31 @@ class Section:
     def empty(self) -> bool:
         """Whether it shows nothing."""
         return not (self.items or self.texts or self.facts)
+
+
+def summarise(evidence: Evidence, protocol: str) -> list[str]:
+    """The size of the experiment and each family's verdicts, in sentences that claim no more than the tests show."""
+    outcome = evidence.outcome
+    done, planned, speakers = len(outcome.runs), len(outcome.plan.cells), len(evidence.speakers(protocol))
+    counts = [
+        counted(len(outcome.plan.systems), "system"),
+        f"protocol {protocol}",
+        *([counted(speakers, "test speaker")] if speakers else []),
+        counted(len(outcome.plan.seeds), "seed"),
+    ]
+    sentences = [f"{', '.join(counts)}; {done} of {counted(planned, 'cell')} done."]
+    if done < planned:
+        sentences.append("The experiment is not complete: all figures below are of the cells that are done.")
+    for name, systems in families(evidence).items():
+        found = compared(evidence.all_of(systems, protocol))
+        if not found:
+            continue
+        if all(c.verdict == "too few speakers" for c in found):
+            verdicts = f"too few speakers to compare anything (below {MIN_SPEAKERS})"
+        else:
+            verdicts = "; ".join(_verdicts(evidence, found, protocol))
+        sentences.append(f"{TITLES[name]}, against {systems[0]}: {verdicts}.")
+    return sentences
 
 
 def sections(evidence: Evidence, choices: Choices) -> list[Section]:
@@ -112,3 +135,20 @@ def _details(evidence: Evidence, choices: Choices) -> Iterator[Section]:
     if not table.rows:
         table, texts = None, (NONE_IS_HARD,)
     yield Section("hard-utterances", "What all systems get wrong", (table,), texts)
+
+
+def _verdicts(evidence: Evidence, comparisons: Sequence[Comparison], protocol: str) -> list[str]:
+    """The systems that are better or worse, with the metrics, and the number of those without any difference."""
+    texts, without = [], {c.system for c in comparisons}
+    for verdict in ("better", "worse"):
+        found: dict[str, list[str]] = {}
+        for c in comparisons:
+            if c.verdict == verdict:
+                found.setdefault(c.system, []).append(c.metric.upper())
+        without -= set(found)
+        names = []
+        for system, metrics in found.items():
+            missing = "" if evidence.of(system, protocol).complete else ", cells missing"
+            names.append(f"{system} ({' and '.join(metrics)}{missing})")
+        texts += [f"{verdict}: {', '.join(names)}"] if names else []
+    return [*texts, f"no difference shown for {counted(len(without), 'system')}"] if without else texts

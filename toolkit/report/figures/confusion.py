@@ -7,7 +7,7 @@ import numpy as np
 
 from toolkit.report.evidence import SystemRuns, stamps_of
 from toolkit.report.figures.figure import Figure, incomplete_sentence, names_of
-from toolkit.report.figures.style import HEAT, INK, ON_HEAT, PAPER, new_figure, plain
+from toolkit.report.figures.style import HEAT, INK, NARROW, ON_HEAT, PAPER, WIDTH, new_figure
 
 BRIGHT_ABOVE = 0.75  # of a row: the cell is so dark that its figure is written in the colour of paper
 
@@ -30,20 +30,17 @@ def confusion_figure(pair: Sequence[SystemRuns]) -> Figure:
 def draw_confusions(matrices: Mapping[str, np.ndarray], labels: Sequence[str]) -> Any:
     """One panel for each system -> [classes, classes] counts, rows the reference; cells are percent of their row."""
     size = len(labels)
-    wide = 9.6 if len(matrices) > 1 else 5.6
-    figure = new_figure(width=wide, height=wide / max(2, len(matrices)) * (0.78 + 0.02 * min(size, 8)) + 0.2)
+    wide = (WIDTH if len(matrices) > 1 else NARROW) / max(2, len(matrices))
+    figure = new_figure(panels=len(matrices), height=wide * (0.78 + 0.02 * min(size, 8)) + 0.2)
     panels = figure.subplots(1, len(matrices), squeeze=False)[0]
-    turned = max(map(len, labels)) * size > 34
+    long = max(map(len, labels)) * size > 34
+    turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if long else {}
     for panel, (system, matrix) in zip(panels, matrices.items(), strict=True):
         _draw_cells(panel, np.asarray(matrix, dtype=float), size)
-        panel.set_title(plain(system), pad=8)
-        panel.set_xticks(range(size), [plain(label) for label in labels])
+        panel.set_title(system, pad=8)
+        panel.set_xticks(range(size), labels, **turned)
+        panel.set_yticks(range(size), labels)
         panel.tick_params(length=0)
-        if turned:
-            panel.tick_params(axis="x", rotation=40)
-            for tick in panel.get_xticklabels():
-                tick.set(ha="right", rotation_mode="anchor")
-        panel.set_yticks(range(size), [plain(label) for label in labels])
         panel.set_xlabel("predicted")
         panel.spines[:].set_visible(False)
     panels[0].set_ylabel("reference")

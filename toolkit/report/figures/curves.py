@@ -9,7 +9,7 @@ from toolkit.corpus.protocols import selects_on
 from toolkit.report.choices import Choices
 from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
 from toolkit.report.figures.figure import Figure
-from toolkit.report.figures.style import colour, dash, marker, new_figure, plain
+from toolkit.report.figures.style import new_figure, series
 
 Curve = Sequence[float] | np.ndarray
 
@@ -49,25 +49,17 @@ def draw_curves(panels: Mapping[str, Mapping[str, Curve]], *, metric: str, syste
     count = len(panels)
     columns = min(count, 3)
     rows = -(-count // columns)
-    figure = new_figure(width=9.6 if columns > 1 else 6.4, height=2.9 * rows + 0.6)
+    figure = new_figure(panels=columns, height=2.9 * rows + 0.6)
     axes = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
     handles: dict[str, Any] = {}
     for axis, (title, curves) in zip(axes, panels.items(), strict=False):
         for system, curve in curves.items():
             index = list(systems).index(system)
             epochs = np.arange(1, len(curve) + 1)
-            (line,) = axis.plot(
-                epochs,
-                100 * np.asarray(curve),
-                color=colour(index),
-                linestyle=dash(index),
-                marker=marker(index),
-                markevery=(index % max(1, len(curve) // 12), max(1, len(curve) // 12)),
-                label=plain(system),
-            )
-            handles.setdefault(system, line)
-        axis.set_title(plain(title))
-        axis.set_xlabel("epoch")
+            step = max(1, len(curve) // 12)  # epochs from marker to marker
+            look = {**series(index), "markevery": (index % step, step)}
+            (handles[system],) = axis.plot(epochs, 100 * np.asarray(curve), label=system, **look)
+        axis.set_title(title)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(axis="y")
         axis.label_outer(remove_inner_ticks=False)

@@ -5,7 +5,7 @@ from typing import Any
 
 from toolkit.report.evidence import SystemRuns, stamps_of
 from toolkit.report.figures.figure import Figure, incomplete_sentence
-from toolkit.report.figures.style import MUTED, PAPER, colour, marker, new_figure, plain
+from toolkit.report.figures.style import MUTED, PAPER, new_figure, points
 from toolkit.report.tables.differences import compared
 from toolkit.statistics import METRICS, Comparison
 
@@ -40,20 +40,13 @@ def draw_differences(comparisons: Sequence[Comparison]) -> Any:
     for index, (panel, metric) in enumerate(zip(panels, METRICS, strict=True)):
         panel.axvline(0, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
         for comparison in (c for c in comparisons if c.metric == metric):
-            row, found = systems.index(comparison.system), comparison.interval
+            row, found, look = systems.index(comparison.system), comparison.interval, points(index)
             if found is not None:
-                panel.plot([100 * found.low, 100 * found.high], [row, row], color=colour(index), linewidth=1.8)
-            shown = comparison.verdict in ("better", "worse")
-            panel.plot(
-                100 * comparison.difference,
-                row,
-                marker=marker(index),
-                color=colour(index),
-                markerfacecolor=colour(index) if shown else PAPER,
-                markeredgewidth=1.5,
-                markersize=6,
-            )
-        panel.set_yticks(range(len(systems)), [plain(system) for system in systems])
+                panel.plot([100 * found.low, 100 * found.high], [row, row], color=look["color"], linewidth=1.8)
+            if comparison.verdict not in ("better", "worse"):
+                look = {**look, "markerfacecolor": PAPER}
+            panel.plot(100 * comparison.difference, row, **look, markeredgewidth=1.5, markersize=6)
+        panel.set_yticks(range(len(systems)), systems)
         panel.set(xlabel=f"{metric.upper()}, points", ylim=(len(systems) - 0.5, -0.5))
         panel.tick_params(axis="y", length=0)
         panel.spines["left"].set_visible(False)

@@ -7,7 +7,7 @@ import numpy as np
 
 from toolkit.report.evidence import SystemRuns, stamps_of
 from toolkit.report.figures.figure import Figure, names_of
-from toolkit.report.figures.style import INK, marker, new_figure, plain, point_colour
+from toolkit.report.figures.style import INK, new_figure, points
 
 PERPLEXITY = 30.0
 SEED = 0
@@ -57,24 +57,16 @@ def project(embeddings: np.ndarray) -> np.ndarray:
         return tsne.fit_transform(points)
 
 
-def draw_embeddings(points: Mapping[str, np.ndarray], reference: Sequence[str], labels: Sequence[str]) -> Any:
+def draw_embeddings(projections: Mapping[str, np.ndarray], reference: Sequence[str], labels: Sequence[str]) -> Any:
     """One panel for each system -> [utterances, 2], one colour and marker for each class."""
-    wide = 9.6 if len(points) > 1 else 5.6
-    figure = new_figure(width=wide, height=4.9)
-    panels = figure.subplots(1, len(points), squeeze=False)[0]
+    figure = new_figure(panels=len(projections), height=4.9)
+    panels = figure.subplots(1, len(projections), squeeze=False)[0]
     reference = np.asarray(reference)
-    for panel, (system, values) in zip(panels, points.items(), strict=True):
+    for panel, (system, values) in zip(panels, projections.items(), strict=True):
         for index, label in enumerate(labels):
-            panel.scatter(
-                *values[reference == label].T,
-                s=20,
-                c=point_colour(index),
-                marker=marker(index),
-                label=plain(label),
-                edgecolors=INK,
-                linewidths=0.3,
-            )
-        panel.set_title(plain(system))
+            chosen = values[reference == label]
+            panel.scatter(*chosen.T, s=20, **points(index), label=label, edgecolors=INK, linewidths=0.3)
+        panel.set_title(system)
         panel.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
         panel.spines[:].set_visible(True)
     handles, names = panels[0].get_legend_handles_labels()

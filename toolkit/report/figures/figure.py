@@ -56,8 +56,8 @@ class Figure:
             style.stamp(drawn, self.stamps)
             drawn.draw_without_rendering()
             drawn.set_layout_engine("none")  # panels stay where they are, the same for every file
-            svg, png = svg_text(drawn), png_bytes(drawn)
-        return png, svg.encode(), page_svg(svg, name=self.name, alt=html.escape(self.alt))
+            svg, png = saved(drawn, "svg"), saved(drawn, "png")
+        return png, svg, page_svg(svg.decode(), name=self.name, alt=html.escape(self.alt))
 
 
 def names_of(tested: Sequence[SystemRuns]) -> str:
@@ -71,17 +71,10 @@ def incomplete_sentence(tested: Sequence[SystemRuns]) -> str:
     return f" Not all cells are done of {names_of(missing)}." if missing else ""
 
 
-def png_bytes(drawn: Any) -> bytes:
-    """The figure on white."""
-    data = io.BytesIO()
-    drawn.savefig(data, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-    return data.getvalue()
-
-
-def svg_text(drawn: Any) -> str:
-    """The figure on white, for printing; its text is text."""
-    data = io.StringIO()
-    drawn.savefig(data, format="svg", metadata={"Date": None, "Creator": None})
+def saved(drawn: Any, kind: str) -> bytes:
+    """A "png" or "svg" file of the figure, on white, with nothing in it that differs each time."""
+    data, unwanted = io.BytesIO(), {"png": ("Software",), "svg": ("Date", "Creator")}
+    drawn.savefig(data, format=kind, dpi=DOTS_PER_INCH, metadata=dict.fromkeys(unwanted[kind]))
     return data.getvalue()
 
 

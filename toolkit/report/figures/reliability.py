@@ -5,7 +5,7 @@ from typing import Any
 
 from toolkit.report.evidence import SystemRuns, stamps_of
 from toolkit.report.figures.figure import Figure, incomplete_sentence, names_of
-from toolkit.report.figures.style import MUTED, RULE, colour, dash, marker, new_figure, plain
+from toolkit.report.figures.style import MUTED, RULE, new_figure, series
 from toolkit.statistics import BINS, ReliabilityCurve, reliability_curve
 
 
@@ -29,22 +29,13 @@ def reliability_figure(pair: Sequence[SystemRuns]) -> Figure:
 
 def draw_reliability(curves: Mapping[str, ReliabilityCurve]) -> Any:
     """One panel a system: on the diagonal, confidence and accuracy agree; below it, the system is overconfident."""
-    wide = 9.6 if len(curves) > 1 else 5.6
-    figure = new_figure(width=wide, height=4.7)
+    figure = new_figure(panels=len(curves), height=4.7)
     axes = figure.subplots(2, len(curves), sharex=True, squeeze=False, height_ratios=(4, 1))
     for index, (system, curve) in enumerate(curves.items()):
         upper, lower = axes[:, index]
         upper.plot([0, 100], [0, 100], color=MUTED, linestyle=(0, (2, 2)), linewidth=0.9)
-        upper.plot(
-            100 * curve.confidence,
-            100 * curve.accuracy,
-            color=colour(index),
-            linestyle=dash(index),
-            marker=marker(index),
-            markersize=5,
-            clip_on=False,
-        )
-        upper.set_title(plain(system))
+        upper.plot(100 * curve.confidence, 100 * curve.accuracy, **series(index), markersize=5, clip_on=False)
+        upper.set_title(system)
         upper.set(xlim=(0, 100), ylim=(0, 100), ylabel="correct (%)")
         upper.grid()
         percentage = 100 * curve.count / curve.count.sum()

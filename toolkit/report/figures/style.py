@@ -6,8 +6,8 @@ by its own, so that they follow a light or dark scheme.
 """
 
 import textwrap
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -22,48 +22,37 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK
 YELLOW = "#F0E442"  # for points with an edge only: a line of it is hardly visible on white
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h", "*")
 DASHES = ("-", (0, (5, 2)), (0, (1.2, 1.2)), (0, (6, 2, 1.2, 2)), (0, (3, 1.5)))
-WIDTH = 9.6  # inches
+WIDTH, NARROW = 9.6, 5.6  # inches, of several panels and of one
 _STAMP_CHARACTERS_PER_INCH = 15
 
 
-@contextmanager
-def styled() -> Iterator[None]:
+def styled() -> AbstractContextManager:
     """Within it, new figures look alike, whatever the user's own settings are."""
     import matplotlib.style
 
-    with matplotlib.style.context(STYLE_SHEET, after_reset=True):
-        yield
+    return matplotlib.style.context(STYLE_SHEET, after_reset=True)
 
 
-def new_figure(*, height: float, width: float = WIDTH) -> Any:
-    """An empty figure, in inches, that belongs to no window."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def new_figure(*, height: float, panels: int = 2) -> Any:
+    """An empty figure for so many panels beside each other, `height` in inches, that belongs to no window."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06, wspace=0.04, hspace=0.04)
-    return figure
+    return Figure(figsize=(WIDTH if panels > 1 else NARROW, height))
 
 
-def colour(index: int) -> str:
-    """The colour of a series."""
-    return COLOURS[index % len(COLOURS)]
+def series(index: int) -> dict[str, Any]:
+    """The colour, dash and marker of a line."""
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "linestyle": DASHES[index % len(DASHES)],
+        "marker": MARKERS[index % len(MARKERS)],
+    }
 
 
-def point_colour(index: int) -> str:
-    """The colour of the points of a class, which have an edge."""
-    return (*COLOURS, YELLOW)[index % (len(COLOURS) + 1)]
-
-
-def marker(index: int) -> str:
-    """The marker of a series."""
-    return MARKERS[index % len(MARKERS)]
-
-
-def dash(index: int) -> Any:
-    """The dash of a series."""
-    return DASHES[index % len(DASHES)]
+def points(index: int) -> dict[str, Any]:
+    """The colour and marker of the points of a class, which have an edge."""
+    colours = (*COLOURS, YELLOW)
+    return {"color": colours[index % len(colours)], "marker": MARKERS[index % len(MARKERS)]}
 
 
 def stamp(figure: Any, stamps: Sequence[str]) -> None:
@@ -71,10 +60,4 @@ def stamp(figure: Any, stamps: Sequence[str]) -> None:
     if stamps:
         wide = round(figure.get_figwidth() * _STAMP_CHARACTERS_PER_INCH)
         lines = [line for note in stamps for line in textwrap.wrap(f"NOTE: {note}", wide, subsequent_indent="  ")]
-        text = "\n".join(line.replace("$", r"\$") for line in lines)
-        figure.supxlabel(text, x=0.008, ha="left", fontsize=7.5, fontweight="bold", color=INK)
-
-
-def plain(text: str) -> str:
-    """Text that matplotlib draws as it is: a dollar sign begins a formula otherwise."""
-    return str(text).replace("$", r"\$")
+        figure.supxlabel("\n".join(lines), x=0.008, ha="left", fontsize=7.5, fontweight="bold", color=INK)

@@ -1,12 +1,13 @@
-"""The accuracies of systems: one row a system. A further column is one entry of `accuracy_table`'s columns."""
+"""The accuracies of systems, and how reliable their probabilities are: one row a system."""
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
-from toolkit.report.tables.columns import SYSTEM, incomplete_note, percent
 from toolkit.report.tables.formats import COUNT, DONE, INTERVAL, OVER_FOLDS, OVER_SEEDS, PERCENT
-from toolkit.report.tables.table import Column, Table
-from toolkit.statistics import METRICS, interval
+from toolkit.report.tables.table import SYSTEM, Column, Table, incomplete_note, percent
+from toolkit.statistics import BINS, METRICS, expected_calibration_error, interval
 
 
 def accuracy_table(evidence: Evidence, systems: Sequence[str], protocol: str, *, name: str, title: str) -> Table:
@@ -22,9 +23,7 @@ def accuracy_table(evidence: Evidence, systems: Sequence[str], protocol: str, *,
     rows = evidence.all_of(systems, protocol)
     columns = [SYSTEM]
     for metric in METRICS:
-        columns += _metric_columns(metric)
-        if any(metric in published(row) for row in rows):
-            columns.append(_published_column(metric))
+        columns += _metric_columns(metric, published=any(metric in _published(row) for row in rows))
     columns += [
         Column("speakers", "speakers", COUNT, value=lambda row: len(row.speakers)),
         Column("cells", "cells", DONE, value=lambda row: (len(row.runs), row.planned)),
@@ -35,13 +34,39 @@ def accuracy_table(evidence: Evidence, systems: Sequence[str], protocol: str, *,
     ]
     if len(systems) > 1:
         notes[0] += f" {systems[0]} is the baseline."
-    sources = dict.fromkeys(published(row)["source"] for row in rows if published(row))
+    sources = dict.fromkeys(_published(row)["source"] for row in rows if _published(row))
     if sources:
         notes.append(f"Published: {'; '.join(sources)}; their protocol may differ from ours.")
     return Table(name, title, columns, rows, stamps_of(rows), [*notes, *incomplete_note(rows)])
 
 
-def published(tested: SystemRuns) -> dict:
+def calibration_table(evidence: Evidence, protocol: str) -> Table:
+    """Expected calibration error, mean confidence and accuracy of every system that has runs."""
+    rows = evidence.tested(protocol)
+    columns = [
+        SYSTEM,
+        Column("ece", "ECE %", PERCENT, value=_calibration_error),
+        Column("confidence", "mean confidence %", PERCENT, value=lambda t: float(t.probabilities.max(axis=1).mean())),
+        Column("wa", "WA %", PERCENT, value=_accuracy),
+        Column("answers", "answers", COUNT, value=lambda tested: len(tested.reference)),
+    ]
+    notes = [
+        f"ECE: expected calibration error in {BINS} bins, 0 is best; few answers make it larger than the true error. "
+        "Answers: test utterances of all seeds. Confidence: the probability of the predicted class.",
+        *incomplete_note(rows),
+    ]
+    return Table("calibration", "Calibration", columns, rows, stamps_of(rows), notes)
+
+
+def _calibration_error(tested: SystemRuns) -> float:
+    return expected_calibration_error(tested.probabilities, tested.reference, labels=tested.labels)
+
+
+def _accuracy(tested: SystemRuns) -> float:
+    return float((np.array(tested.labels)[tested.probabilities.argmax(axis=1)] == tested.reference).mean())
+
+
+def _published(tested: SystemRuns) -> dict:
     """Published accuracies on the corpus of the runs, in fractions of 1, and their `source`; {} without any."""
     figures = tested.recipe.get("published") or {}
     results = [run.results for run in tested.runs]
@@ -51,18 +76,18 @@ def published(tested: SystemRuns) -> dict:
     return {**found, "source": figures["source"]} if found else {}
 
 
-def _metric_columns(metric: str) -> list[Column]:
+def _metric_columns(metric: str, *, published: bool) -> list[Column]:
     def interval_of(row: SystemRuns):
         return interval(row.confusions.counts, metric) if row.confusions else None
 
     group = percent(metric)
-    return [
+    columns = [
         Column(metric, "pooled", PERCENT, group, lambda row: getattr(row.pooled, metric, None)),
         Column(f"{metric}_interval", "95 % interval", INTERVAL, group, interval_of),
         Column(f"{metric}_folds", "folds", OVER_FOLDS, group, lambda row: row.spread.get(metric)),
         Column(f"{metric}_seeds", "seeds ±", OVER_SEEDS, group, lambda row: row.spread.get(metric)),
     ]
-
-
-def _published_column(metric: str) -> Column:
-    return Column(f"{metric}_published", "published", PERCENT, percent(metric), lambda row: published(row).get(metric))
+    if published:
+        value = lambda row: _published(row).get(metric)  # noqa: E731
+        columns.append(Column(f"{metric}_published", "published", PERCENT, group, value))
+    return columns

@@ -1,26 +1,17 @@
 """Accuracy by gender, by duration and by speaker."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from toolkit.report.evidence import Answers, Evidence, stamps_of
-from toolkit.report.tables.columns import incomplete_note, marked, percent
-from toolkit.report.tables.formats import COUNT, MARKED, PERCENT_1, Marked
-from toolkit.report.tables.table import Column, Table
-from toolkit.statistics import METRICS, Accuracies
+from toolkit.report.tables.formats import COUNT, PERCENT_1, SYSTEM_NAME
+from toolkit.report.tables.table import Column, Table, incomplete_note, percent
+from toolkit.statistics import METRICS
 
 MAX_SYSTEMS = 6  # that fit beside each other twice
 THIRDS = ("short", "middle", "long")
 GENDERS = {"F": "women", "M": "men"}
-
-
-class GroupRow(NamedTuple):
-    """A system, and its accuracies by group."""
-
-    system: Marked
-    groups: Mapping[str, Accuracies]
 
 
 def gender_table(evidence: Evidence, protocol: str) -> Table | None:
@@ -121,7 +112,7 @@ def _by_group(
 
     def group_columns(group: str, title: str) -> list[Column]:
         def of(name: str, default: int | None = None):
-            return lambda row: getattr(row.groups.get(group), name, default)
+            return lambda row: getattr(row[1].get(group), name, default)
 
         return [
             Column(f"{group}_n", "n", COUNT, title, of("n", 0)),
@@ -129,9 +120,9 @@ def _by_group(
         ]
 
     tested = evidence.tested(protocol)
-    columns = [Column("system", "system", MARKED)]
+    columns = [Column("system", "system", SYSTEM_NAME, value=lambda row: row[0])]
     columns += [column for group_title in titles.items() for column in group_columns(*group_title)]
-    rows = [GroupRow(marked(system), system.confusions_by(group).accuracies) for system in tested]
+    rows = [(system, system.confusions_by(group).accuracies) for system in tested]
     notes = [*notes, "n: utterances. Groups differ in their speakers and classes too.", *incomplete_note(tested)]
     return Table(name, title, columns, rows, stamps_of(tested), notes)
 

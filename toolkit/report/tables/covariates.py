@@ -6,10 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from toolkit.report.evidence import Evidence, stamps_of
-from toolkit.report.tables.columns import percent
 from toolkit.report.tables.differences import Difference, by_metric, compared, comparison_notes, difference_columns
 from toolkit.report.tables.formats import PERCENT
-from toolkit.report.tables.table import Column, Table
+from toolkit.report.tables.table import Column, Table, percent
 from toolkit.statistics import METRICS, holm
 
 WITHOUT = "without"

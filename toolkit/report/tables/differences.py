@@ -4,9 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
-from toolkit.report.tables.columns import incomplete_note, marked
-from toolkit.report.tables.formats import COUNT, MARKED, P_VALUE, POINTS, POINTS_INTERVAL, TEXT
-from toolkit.report.tables.table import Column, Table
+from toolkit.report.tables.formats import COUNT, P_VALUE, POINTS, POINTS_INTERVAL, SYSTEM_NAME, TEXT
+from toolkit.report.tables.table import Column, Table, incomplete_note
 from toolkit.statistics import ALPHA, METRICS, MIN_SPEAKERS, Comparison, compare
 
 SPEAKERS = Column("speakers", "speakers", COUNT, value=lambda row: len(row.tested.speakers & row.against.speakers))
@@ -47,7 +46,7 @@ def difference_table(evidence: Evidence, systems: Sequence[str], protocol: str, 
     """Each system's difference to the first one: interval, corrected p and verdict. Args as for `accuracy_table`."""
     baseline, *others = tested = evidence.all_of(systems, protocol)
     found = compared(tested)
-    columns = [Column("system", "system", MARKED, value=lambda row: marked(row.tested))]
+    columns = [Column("system", "system", SYSTEM_NAME, value=lambda row: row.tested)]
     for metric in METRICS:
         columns += difference_columns(metric, f"{metric.upper()}, points")
     columns.append(SPEAKERS)

@@ -5,18 +5,20 @@ dash for a reader and empty in a CSV file.
 
 >>> PERCENT.show(0.7056), POINTS.show(-0.004), PERCENT.show(None)
 ('70.56', '−0.40', '–')
+>>> from toolkit.statistics import Interval
 >>> INTERVAL.show(Interval(0.68914, 0.72196)), INTERVAL.plain(Interval(0.68914, 0.72196))
 ('68.91–72.20', (0.68914, 0.72196))
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import astuple, dataclass
+from typing import Any
 
-from toolkit.statistics import Interval, Spread
+from toolkit.statistics import Spread
 
-DASH = UNKNOWN = "\N{EN DASH}"
+DASH = "\N{EN DASH}"  # what is not known
 MINUS = "\N{MINUS SIGN}"
+INCOMPLETE = "†"
 
 
 @dataclass(frozen=True)
@@ -41,18 +43,11 @@ class Format:
 
     def show(self, value: Any) -> str:
         """Text for a reader."""
-        return UNKNOWN if value is None else self.write(value)
+        return DASH if value is None else self.write(value)
 
     def plain(self, value: Any) -> tuple:
         """One value for each part; None where nothing is known."""
         return (None,) * len(self.parts) if value is None else self.split(value)
-
-
-class Marked(NamedTuple):
-    """A name with a mark that a note explains."""
-
-    text: str
-    mark: str = ""
 
 
 def signed(value: float, digits: int = 2) -> str:
@@ -78,41 +73,27 @@ def clock(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
 def _mean_and_sd(value: Spread) -> str:
-    if value.over_folds is None:
-        return f"{100 * value.mean:.2f}"
-    return f"{100 * value.mean:.2f} ± {100 * value.over_folds:.2f}"
-
-
-def _over_seeds(value: Spread) -> str:
-    return UNKNOWN if value.over_seeds is None else f"{100 * value.over_seeds:.2f}"
+    return f"{100 * value.mean:.2f}" + ("" if value.over_folds is None else f" ± {100 * value.over_folds:.2f}")
 
 
 _ENDS = ("_low", "_high")
-
-
-def _ends(value: Interval) -> tuple[float, float]:
-    return value.low, value.high
-
-
 TEXT = Format(str, numeric=False)
 LONG_TEXT = Format(str, numeric=False, wraps=True)
-MARKED = Format(lambda v: f"{v.text} {v.mark}".rstrip(), lambda v: (v.text,), numeric=False)
+SYSTEM_NAME = Format(
+    lambda v: v.system if v.complete else f"{v.system} {INCOMPLETE}", lambda v: (v.system,), numeric=False
+)  # of `SystemRuns`
 COUNT = Format(lambda v: f"{v:,}")
 NUMBER = Format(lambda v: f"{v:.1f}")
 SECONDS = Format(lambda v: f"{v:.2f}")
 CLOCK = Format(clock)
 PERCENT = Format(lambda v: f"{100 * v:.2f}")
 PERCENT_1 = Format(lambda v: f"{100 * v:.1f}")
-INTERVAL = Format(lambda v: f"{100 * v.low:.2f}{DASH}{100 * v.high:.2f}", _ends, _ENDS)
+INTERVAL = Format(lambda v: f"{100 * v.low:.2f}{DASH}{100 * v.high:.2f}", astuple, _ENDS)
 POINTS = Format(lambda v: signed(100 * v))
-POINTS_INTERVAL = Format(lambda v: f"{signed(100 * v.low)} to {signed(100 * v.high)}", _ends, _ENDS)
-P_VALUE = Format(_p)
+POINTS_INTERVAL = Format(lambda v: f"{signed(100 * v.low)} to {signed(100 * v.high)}", astuple, _ENDS)
+P_VALUE = Format(lambda v: "< 0.001" if v < 0.001 else f"{v:.3f}")
 DONE = Format(lambda v: f"{v[0]} of {v[1]}", tuple, ("_done", "_planned"))
 OVER_FOLDS = Format(_mean_and_sd, lambda v: (v.mean, v.over_folds), ("_fold_mean", "_fold_sd"))
-OVER_SEEDS = Format(_over_seeds, lambda v: (v.over_seeds,), ("_seed_sd",))
+OVER_SEEDS = Format(lambda v: PERCENT.show(v.over_seeds), lambda v: (v.over_seeds,), ("_seed_sd",))
 AUDIO = Format(str, numeric=False, page_only=True)

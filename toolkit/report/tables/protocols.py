@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from toolkit.corpus.protocols import PROTOCOLS
 from toolkit.errors import counted
 from toolkit.report.evidence import Evidence, SystemRuns
-from toolkit.report.tables.columns import percent
 from toolkit.report.tables.differences import SPEAKERS, Difference, difference_columns
 from toolkit.report.tables.formats import PERCENT
-from toolkit.report.tables.table import Column, Table
+from toolkit.report.tables.table import Column, Table, percent
 from toolkit.statistics import METRICS, Comparison, compare
 
 

@@ -1,11 +1,12 @@
-"""What a table is: columns, each with a title, a value and a format; rows; stamps and notes."""
+"""What a table is: columns, each with a title, a value and a format; rows; stamps and notes; what tables share."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from toolkit.report.tables.formats import TEXT, Format
+from toolkit.report.evidence import SystemRuns
+from toolkit.report.tables.formats import INCOMPLETE, SYSTEM_NAME, TEXT, Format
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,6 @@ class Table:
         stamps: notes that must be shown wherever its figures are.
         notes: how to read it.
         shown: how many rows a page shows; None: all. A CSV file has all of them.
-
-    Raises:
-        ValueError: if a row lacks a column, or two columns have one key.
     """
 
     name: str
@@ -66,21 +64,32 @@ class Table:
     def __post_init__(self):
         for name in ("columns", "stamps", "notes"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        keys = [column.key for column in self.columns]
-        if len(set(keys)) < len(keys):
-            raise ValueError(f"table {self.name!r} has two columns of one key: {keys}")
-        object.__setattr__(self, "rows", tuple(map(self._values, self.rows)))
-
-    def _values(self, row: Any) -> dict[str, Any]:
-        try:
-            return {column.key: column.of(row) for column in self.columns}
-        except KeyError as error:
-            raise ValueError(f"a row of table {self.name!r} has no {error}: {row}") from None
+        rows = tuple({column.key: column.of(row) for column in self.columns} for row in self.rows)
+        object.__setattr__(self, "rows", rows)
 
     @property
     def shown_rows(self) -> tuple[Mapping[str, Any], ...]:
         """The rows that a page shows."""
         return self.rows[: self.shown]
+
+
+SYSTEM = Column("system", "system", SYSTEM_NAME, value=lambda tested: tested)
+
+
+def percent(metric: str) -> str:
+    """The title of a metric's figures in percent.
+
+    >>> percent("wa")
+    'WA %'
+    """
+    return f"{metric.upper()} %"
+
+
+def incomplete_note(rows: Sequence[SystemRuns]) -> list[str]:
+    """The meaning of the mark, where a row has it."""
+    if all(row.complete for row in rows):
+        return []
+    return [f"{INCOMPLETE} Not all cells are done: accuracies of what is there, differences over common speakers."]
 
 
 def spans(columns: Iterable[Column]) -> list[tuple[str, tuple[Column, ...]]]:
