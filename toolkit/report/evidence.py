@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -45,11 +45,7 @@ class Answers:
 
 
 def read_answers(run: FinishedRun, labels: Iterable[str]) -> Answers:
-    """Read a run's predictions.csv.
-
-    Args:
-        run: a finished one.
-        labels: the classes, in the order of the columns of `probabilities`.
+    """Read the predictions.csv of a run that predicts these labels.
 
     Raises:
         ExperimentError: if it is damaged.
@@ -73,19 +69,15 @@ def read_answers(run: FinishedRun, labels: Iterable[str]) -> Answers:
 class SystemRuns:
     """A system under one protocol, as far as its cells are done; each file is read once.
 
-    Args:
-        outcome: the experiment.
-        system: the system's name.
-        protocol: the protocol's name.
-        recipe: the system's, resolved.
-
     Attributes:
+        recipe: the system's, resolved.
         runs: the finished ones, in the order of the plan.
         planned: the number of planned cells.
     """
 
-    def __init__(self, outcome: Outcome, system: str, protocol: str, recipe: Mapping[str, Any]):
-        self.system, self.protocol, self.recipe, self.labels = system, protocol, recipe, outcome.plan.labels
+    def __init__(self, outcome: Outcome, system: str, protocol: str):
+        self.system, self.protocol, self.labels = system, protocol, outcome.plan.labels
+        self.recipe = outcome.plan.systems[system].recipe
         self.runs = outcome.of(system, protocol)
         self.planned = sum((cell.system, cell.protocol) == (system, protocol) for cell in outcome.plan.cells)
 
@@ -124,9 +116,7 @@ class SystemRuns:
             folds: only these; all where not given.
         """
         counts: dict[str, np.ndarray] = {}
-        for fold in dict.fromkeys(run.fold for run in self.runs):
-            if folds is not None and fold not in folds:
-                continue
+        for fold in dict.fromkeys(run.fold for run in self.runs if folds is None or run.fold in folds):
             of_fold = [(run.seed, a) for run, a in zip(self.runs, self.answers, strict=True) if run.fold == fold]
             found = speaker_confusions(
                 np.concatenate([np.asarray(group(a)) for _, a in of_fold]).tolist(),
@@ -157,16 +147,11 @@ class SystemRuns:
 
 
 class Evidence:
-    """All that a report is made from.
-
-    Args:
-        outcome: the experiment.
-    """
+    """All that a report is made from."""
 
     def __init__(self, outcome: Outcome):
         self.outcome = outcome
-        self.labels = outcome.plan.labels
-        self._tested: dict[tuple[str, str], SystemRuns] = {}
+        self.of = cache(partial(SystemRuns, outcome))  # (system, protocol) -> the system under the protocol
 
     @cached_property
     def recipes(self) -> Mapping[str, Mapping[str, Any]]:
@@ -177,12 +162,6 @@ class Evidence:
     def utterances(self) -> Mapping[str, Utterance]:
         """The utterances of the experiment by id, from any run: all use the same."""
         return {u.id: u for run in self.outcome.runs[:1] for u in run.manifest()}
-
-    def of(self, system: str, protocol: str) -> SystemRuns:
-        """A system under a protocol."""
-        if (system, protocol) not in self._tested:
-            self._tested[system, protocol] = SystemRuns(self.outcome, system, protocol, self.recipes[system])
-        return self._tested[system, protocol]
 
     def all_of(self, systems: Iterable[str], protocol: str) -> list[SystemRuns]:
         """These systems under a protocol."""

@@ -6,7 +6,6 @@ from typing import Any
 
 from toolkit.corpus.protocols import training_protocol
 from toolkit.errors import counted
-from toolkit.experiment.outcome import Outcome
 from toolkit.report.evidence import Evidence
 from toolkit.report.tables.formats import CLOCK, COUNT, LONG_TEXT, NUMBER, clock
 from toolkit.report.tables.table import Column, Table
@@ -21,6 +20,7 @@ def facts(evidence: Evidence) -> list[tuple[str, str]]:
         name: _each_once(r["versions"].get(name, "none") for r in results)
         for name in dict.fromkeys(name for r in results for name in r["versions"])
     }
+    failed = f", {len(outcome.failures)} failed" if outcome.failures else ""
     found = {
         "Baseline": outcome.baseline,
         "Corpus": ", ".join(dict.fromkeys(recipe["corpus"]["plugin"] for recipe in evidence.recipes.values())),
@@ -28,7 +28,7 @@ def facts(evidence: Evidence) -> list[tuple[str, str]]:
         "Protocols": ", ".join(outcome.plan.protocols),
         "Folds": "; ".join(_folds(outcome.plan.folds)),
         "Seeds": ", ".join(map(str, outcome.plan.seeds)),
-        "Cells": _cells(outcome),
+        "Cells": f"{len(outcome.runs)} of {len(outcome.plan.cells)} done{failed}",
         "Training time": f"{clock(sum(trained.values()))} in {len(trained)} trainings, sum over all epochs",
         "Hardware": _each_once(r.get("hardware") or r["device"] for r in results),
         "Computing": _each_once(map(_computing, results)),
@@ -109,11 +109,6 @@ def _losses(model: Mapping[str, Any]) -> str:
 
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-def _cells(outcome: Outcome) -> str:
-    text = f"{len(outcome.runs)} of {len(outcome.plan.cells)} done"
-    return f"{text}, {len(outcome.failures)} failed" if outcome.failures else text
 
 
 def _folds(folds: Mapping[str, Sequence[str]]) -> list[str]:

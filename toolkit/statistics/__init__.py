@@ -9,14 +9,12 @@ from toolkit.statistics.confusions import (
     MIN_SPEAKERS,
     Accuracies,
     SpeakerConfusions,
-    difference_by_speaker,
     pooled_accuracies,
     speaker_confusions,
 )
-from toolkit.statistics.intervals import LEVEL, Interval, difference_interval, interval
-from toolkit.statistics.metrics import METRICS
-from toolkit.statistics.paired_tests import holm, sign_flip_test
-from toolkit.statistics.spread import Spread, spread
+from toolkit.statistics.intervals import LEVEL, Interval, interval
+from toolkit.statistics.metrics import METRICS, Spread, spread
+from toolkit.statistics.paired_tests import holm
 
 __all__ = [
     "ALPHA",
@@ -31,14 +29,11 @@ __all__ = [
     "SpeakerConfusions",
     "Spread",
     "compare",
-    "difference_by_speaker",
-    "difference_interval",
     "expected_calibration_error",
     "holm",
     "interval",
     "pooled_accuracies",
     "reliability_curve",
-    "sign_flip_test",
     "speaker_confusions",
     "spread",
 ]

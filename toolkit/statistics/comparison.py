@@ -57,7 +57,6 @@ def compare(
     baseline: str,
     metrics: Sequence[str] = METRICS,
     resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> list[Comparison]:
     """Compare every other system with the baseline, over the speakers that the two have in common.
 
@@ -70,7 +69,6 @@ def compare(
         baseline: the name of one of them.
         metrics: "wa", "ua" or both.
         resamples: of each interval.
-        seed: of the draws.
 
     Returns:
         One for each other system and metric, system by system.
@@ -101,8 +99,8 @@ def compare(
             if len(a):
                 differences = difference_by_speaker(a, b, metric)
                 differences[np.abs(differences) < NEGLIGIBLE] = 0
-                difference, p = float(differences.sum()), sign_flip_test(differences, seed=seed)
-                interval = difference_interval(a, b, metric, resamples=resamples, seed=seed)
+                difference, p = float(differences.sum()), sign_flip_test(differences)
+                interval = difference_interval(a, b, metric, resamples=resamples)
             found.append(Comparison(name, baseline, metric, difference, interval, p, None, len(a)))
     corrected = holm([comparison.p for comparison in found])
     return [replace(comparison, p_corrected=p) for comparison, p in zip(found, corrected, strict=True)]

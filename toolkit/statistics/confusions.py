@@ -38,28 +38,12 @@ class SpeakerConfusions:
     Args:
         speakers: their names.
         classes: in the order of rows and columns.
-        counts: [speakers, classes, classes], rows are the reference; a read-only copy is kept.
-
-    Raises:
-        ShapeError: if `counts` has another shape, is not a count, or holds a speaker without utterances.
-        ValueError: if a speaker or a class occurs twice.
+        counts: [speakers, classes, classes], rows are the reference.
     """
 
     speakers: tuple[str, ...]
     classes: tuple[str, ...]
     counts: np.ndarray
-
-    def __post_init__(self):
-        for noun, names in (("speaker", self.speakers), ("class", self.classes)):
-            if len(set(names)) != len(names):
-                raise ValueError(f"a {noun} occurs twice in {list(names)}")
-        counts = np.array(self.counts, dtype=float)
-        hits_and_totals(counts)
-        expected = [len(self.speakers), len(self.classes), len(self.classes)]
-        if list(counts.shape) != expected:
-            raise ShapeError(f"confusions of these speakers and classes are {expected}, not {list(counts.shape)}")
-        counts.setflags(write=False)
-        object.__setattr__(self, "counts", counts)
 
     def of(self, speakers: Sequence[str]) -> np.ndarray:
         """Return the matrices of these speakers, in their order: [speakers, classes, classes]."""

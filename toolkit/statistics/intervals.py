@@ -18,7 +18,7 @@ import numpy as np
 from toolkit.statistics.confusions import MIN_SPEAKERS, gains_and_totals, hits_and_totals
 from toolkit.statistics.metrics import accuracy
 
-LEVEL = 0.95
+LEVEL = 0.95  # how often an interval covers the true accuracy
 RESAMPLES = 10_000
 NEGLIGIBLE = 1e-12  # of an accuracy: what is smaller is rounding, not an utterance
 _BLOCK = 1_000  # resamples held in memory at once
@@ -36,20 +36,12 @@ class Interval:
         return self.low > NEGLIGIBLE or self.high < -NEGLIGIBLE
 
 
-def interval(
-    confusions: np.ndarray,
-    metric: str,
-    *,
-    level: float = LEVEL,
-    resamples: int = RESAMPLES,
-    seed: int | np.random.Generator = 0,
-) -> Interval | None:
-    """An interval for the pooled accuracy over speakers like these.
+def interval(confusions: np.ndarray, metric: str, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval | None:
+    """A 95 % interval for the pooled accuracy over speakers like these.
 
     Args:
         confusions: [speakers, classes, classes].
         metric: "wa" or "ua"; in a resample UA is over the classes that its speakers have.
-        level: how often such an interval covers the true accuracy, between 0 and 1.
         resamples: how often the speakers are drawn with replacement.
         seed: of the draws; the same seed gives the same interval.
 
@@ -58,7 +50,7 @@ def interval(
 
     Raises:
         ShapeError: if `confusions` has another shape, is not a count, or holds a speaker without utterances.
-        ValueError: if the metric is unknown, or `level` or `resamples` is out of range.
+        ValueError: if the metric is unknown, or `resamples` is below 1.
 
     >>> confusions = np.array([[[8, 2], [3, 7]], [[9, 1], [4, 6]], [[5, 5], [2, 8]]])
     >>> print(interval(confusions, "wa"))
@@ -67,25 +59,17 @@ def interval(
     >>> round(found.low, 2), round(found.high, 2)
     (0.67, 0.75)
     """
-    return _interval(*hits_and_totals(confusions), metric, level, resamples, seed)
+    return _interval(*hits_and_totals(confusions), metric, resamples, seed)
 
 
-def difference_interval(
-    a: np.ndarray,
-    b: np.ndarray,
-    metric: str,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int | np.random.Generator = 0,
-) -> Interval | None:
-    """An interval for the pooled accuracy of `b` minus that of `a`: each drawn speaker counts in both.
+def difference_interval(a: np.ndarray, b: np.ndarray, metric: str, *, resamples: int = RESAMPLES) -> Interval | None:
+    """A 95 % interval for the pooled accuracy of `b` minus that of `a`: each drawn speaker counts in both.
 
     Args:
         a: [speakers, classes, classes].
         b: the same speakers, in the same order, with the same utterances.
         metric: "wa" or "ua".
         resamples: as for `interval`.
-        seed: as for `interval`.
 
     Returns:
         The interval, or None below `MIN_SPEAKERS` speakers.
@@ -94,15 +78,11 @@ def difference_interval(
         ShapeError: if the two do not have the same utterances.
         ValueError: as for `interval`.
     """
-    return _interval(*gains_and_totals(a, b), metric, LEVEL, resamples, seed)
+    return _interval(*gains_and_totals(a, b), metric, resamples)
 
 
-def _interval(
-    hits: np.ndarray, totals: np.ndarray, metric: str, level: float, resamples: int, seed: int | np.random.Generator
-) -> Interval | None:
+def _interval(hits: np.ndarray, totals: np.ndarray, metric: str, resamples: int, seed: int = 0) -> Interval | None:
     """Hits may be differences of hits, since accuracies are linear in them."""
-    if not 0 < level < 1:
-        raise ValueError(f"level is a fraction between 0 and 1, for example 0.95, not {level}")
     if resamples < 1:
         raise ValueError(f"an interval needs at least one resample, not {resamples}")
     accuracy(hits, totals, metric)  # an unknown metric is an error with few speakers too
@@ -115,7 +95,7 @@ def _interval(
         size = min(_BLOCK, resamples - start)
         drawn = generator.multinomial(n, np.full(n, 1 / n), size=size).astype(float)  # [resamples, speakers]
         found.append(accuracy(drawn @ hits, drawn @ totals, metric))
-    tail = _expanded_tail((1 - level) / 2, n)
+    tail = _expanded_tail((1 - LEVEL) / 2, n)
     low, high = np.quantile(np.concatenate(found), [tail, 1 - tail])
     return Interval(float(low), float(high))
 

@@ -13,9 +13,7 @@ _BLOCK = 10_000  # draws held in memory at once
 _ROUNDING = 1e-9  # of the sum of all sizes: sums nearer than this are the same sum
 
 
-def sign_flip_test(
-    differences: Sequence[float] | np.ndarray, *, draws: int = DRAWS, seed: int | np.random.Generator = 0
-) -> float | None:
+def sign_flip_test(differences: Sequence[float] | np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> float | None:
     """Return p of a two-sided test whether paired differences are shifted from 0 (Fisher, 1935).
 
     If two systems are equally good, either's answers for a speaker could be the other's, and every choice of signs

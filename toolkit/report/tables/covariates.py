@@ -32,9 +32,8 @@ def covariate_families(evidence: Evidence, covariate: str) -> list[dict[str, str
     for system, recipe in evidence.recipes.items():
         source = (recipe["model"].get("covariates") or {}).get(covariate, {}).get("source", WITHOUT)
         found.setdefault(_all_but(recipe, covariate), {})[system] = source
-    order = {source: rank for rank, source in enumerate(SOURCES)}
     return [
-        dict(sorted(family.items(), key=lambda item: order.get(item[1], len(order))))
+        dict(sorted(family.items(), key=lambda item: SOURCES.index(item[1])))
         for family in found.values()
         if len(family) > 1
     ]
@@ -65,7 +64,9 @@ def covariate_table(evidence: Evidence, covariate: str, protocol: str) -> Table 
         Column("against", "against", value=lambda row: row.against and row.against.system),
     ]
     for metric in METRICS:
-        columns += [_pooled_column(metric), *difference_columns(metric, percent(metric), title="points")]
+        pooled = lambda row, metric=metric: getattr(row.tested.pooled, metric, None)  # noqa: E731
+        columns.append(Column(metric, "pooled", PERCENT, percent(metric), pooled))
+        columns += difference_columns(metric, percent(metric), title="points")
     notes = [
         f"Label: the true {covariate} is given, in the test too. Predicted: predicted from the audio. Shuffled: drawn "
         "at random, the control; a gain that it shows too does not come from the covariate.",
@@ -76,10 +77,6 @@ def covariate_table(evidence: Evidence, covariate: str, protocol: str) -> Table 
         notes.append(f"Not all cells are done of {', '.join(missing)}.")
     title = f"Systems that differ in {covariate} alone"
     return Table(f"covariate_{covariate}", title, columns, rows, stamps_of(row.tested for row in rows), notes)
-
-
-def _pooled_column(metric: str) -> Column:
-    return Column(metric, "pooled", PERCENT, percent(metric), lambda row: getattr(row.tested.pooled, metric, None))
 
 
 def _all_but(recipe: Mapping[str, Any], covariate: str) -> str:

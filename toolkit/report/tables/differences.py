@@ -36,8 +36,8 @@ def families(evidence: Evidence) -> dict[str, list[str]]:
     others = [system for system in outcome.plan.systems if system != outcome.baseline]
     if evidence.levels(outcome.baseline) == 1:
         return {"all_systems": [outcome.baseline, *others]}
-    several = [system for system in others if evidence.levels(system) > 1]
     single = [system for system in others if evidence.levels(system) == 1]
+    several = [system for system in others if system not in single]
     found = {"ablation": [outcome.baseline, *several]}
     return {**found, "single_levels": [outcome.baseline, *single]} if single else found
 

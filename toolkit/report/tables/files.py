@@ -45,7 +45,7 @@ def to_markdown(table: Table) -> str:
     lines = [f"**{escape_markdown(table.title)}**", ""]
     for stamp in table.stamps:
         lines += [f"> NOTE: {escape_markdown(stamp)}", ""]
-    lines.append(_markdown_row(column.full_title for column in columns))
+    lines.append(_markdown_row(f"{column.group} {column.title}".strip() for column in columns))
     lines.append("|" + "|".join(" ---: " if column.format.numeric else " --- " for column in columns) + "|")
     lines += [_markdown_row(column.format.show(row[column.key]) for column in columns) for row in table.shown_rows]
     for note in table.notes:

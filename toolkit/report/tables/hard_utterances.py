@@ -34,12 +34,7 @@ class AnsweredUtterance:
 
 
 def hard_utterance_table(evidence: Evidence, protocol: str) -> Table:
-    """Utterances that all systems were tested on and always got wrong; lowest probability of the true class first.
-
-    Args:
-        evidence: the experiment's.
-        protocol: the one whose runs count.
-    """
+    """Utterances that all systems were tested on and always got wrong; lowest probability of the true class first."""
     tested = evidence.tested(protocol)
     of_all = [u for u in _utterances(tested) if len(u.predicted) == len(tested)]
     hard = [u for u in of_all if not any(u.reference in predicted for predicted in u.predicted.values())]
@@ -70,10 +65,9 @@ def audio_uri(utterance: Utterance | None) -> str | None:
     """
     if utterance is None or not Path(utterance.path).is_file():
         return None
-    start, end = utterance.start, utterance.end
-    if start is None and end is None:
-        return utterance.path.as_uri()
-    return f"{utterance.path.as_uri()}#t={start or 0:g}" + (f",{end:g}" if end is not None else "")
+    start, end = f"{utterance.start or 0:g}", "" if utterance.end is None else f",{utterance.end:g}"
+    part = "" if utterance.start is None and utterance.end is None else f"#t={start}{end}"
+    return utterance.path.as_uri() + part
 
 
 def _utterances(tested: Sequence[SystemRuns]) -> list[AnsweredUtterance]:
@@ -98,12 +92,12 @@ def _answer_columns(systems: Sequence[str]) -> list[Column]:
             having.setdefault(_counts(u.predicted[system]), []).append(system)
         return "; ".join(f"{text}: {', '.join(names)}" for text, names in having.items())
 
-    def of_system(system: str) -> Column:
-        return Column(f"said_{system}", system, group="answers", value=lambda u: _counts(u.predicted[system]))
-
     if len(systems) > MAX_SYSTEMS:
         return [Column("said", "answers", LONG_TEXT, value=by_answer)]
-    return [of_system(system) for system in systems]
+    return [
+        Column(f"said_{system}", system, group="answers", value=lambda u, system=system: _counts(u.predicted[system]))
+        for system in systems
+    ]
 
 
 def _counts(answers: list[str]) -> str:

@@ -1,7 +1,6 @@
 """Protocols side by side, and the difference between each and the next."""
 
 import itertools
-from collections.abc import Sequence
 
 from toolkit.corpus.protocols import PROTOCOLS
 from toolkit.errors import counted
@@ -16,15 +15,10 @@ def protocol_table(evidence: Evidence) -> Table:
     """WA and UA of every system under every protocol."""
 
     def accuracy_column(metric: str, protocol: str) -> Column:
-        return Column(
-            f"{metric}_{protocol}",
-            protocol,
-            PERCENT,
-            percent(metric),
-            lambda system: getattr(evidence.of(system, protocol).pooled, metric, None),
-        )
+        value = lambda system: getattr(evidence.of(system, protocol).pooled, metric, None)  # noqa: E731
+        return Column(f"{metric}_{protocol}", protocol, PERCENT, percent(metric), value)
 
-    protocols, systems = in_order(evidence.outcome.plan.protocols), evidence.outcome.plan.systems
+    protocols, systems = _in_order(evidence), evidence.outcome.plan.systems
     columns = [Column("system", "system", value=str)]
     columns += [accuracy_column(metric, protocol) for metric in METRICS for protocol in protocols]
     missing = [
@@ -41,7 +35,7 @@ def protocol_table(evidence: Evidence) -> Table:
 
 def step_table(evidence: Evidence) -> Table:
     """The paired difference between each protocol and the next, for every system."""
-    steps = list(itertools.pairwise(in_order(evidence.outcome.plan.protocols)))
+    steps = list(itertools.pairwise(_in_order(evidence)))
     columns = [
         Column("system", "system", value=lambda row: row.tested.system),
         Column("step", "step", value=lambda row: f"{row.against.protocol} → {row.tested.protocol}"),
@@ -59,10 +53,9 @@ def step_table(evidence: Evidence) -> Table:
     return Table("protocol_steps", "The difference that each step makes", columns, rows, evidence.stamps(), notes)
 
 
-def in_order(protocols: Sequence[str]) -> list[str]:
-    """Protocols from the strictest to those that only serve comparison with the literature."""
-    known = list(PROTOCOLS)
-    return sorted(protocols, key=lambda name: known.index(name) if name in known else len(known))
+def _in_order(evidence: Evidence) -> list[str]:
+    """The protocols from the strictest to those that only serve comparison with the literature."""
+    return sorted(evidence.outcome.plan.protocols, key=list(PROTOCOLS).index)
 
 
 def _step(before: SystemRuns, after: SystemRuns) -> dict[str, Comparison]:

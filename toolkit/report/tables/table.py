@@ -27,11 +27,6 @@ class Column:
     group: str = ""
     value: Callable[[Any], Any] | None = None
 
-    @property
-    def full_title(self) -> str:
-        """Group and title in one line."""
-        return f"{self.group} {self.title}".strip()
-
     def of(self, row: Any) -> Any:
         """Its value in a row."""
         if self.value is not None:
@@ -77,11 +72,7 @@ SYSTEM = Column("system", "system", SYSTEM_NAME, value=lambda tested: tested)
 
 
 def percent(metric: str) -> str:
-    """The title of a metric's figures in percent.
-
-    >>> percent("wa")
-    'WA %'
-    """
+    """The title of a metric's figures in percent."""
     return f"{metric.upper()} %"
 
 
