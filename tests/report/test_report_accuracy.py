@@ -4,9 +4,8 @@ import sklearn.metrics as oracle
 from fake_experiment import LABELS, SER, TEN, FakeExperiment, FakeSystem, paper_experiment
 
 from toolkit.experiment.outcome import read_experiment
-from toolkit.report.choices import choose
 from toolkit.report.evidence import Evidence
-from toolkit.report.sections import sections, summarise
+from toolkit.report.sections import choose, sections, summarise
 from toolkit.report.tables.accuracy import accuracy_table
 from toolkit.report.tables.differences import compared, difference_table, families
 from toolkit.report.tables.formats import SYSTEM_NAME

@@ -4,10 +4,9 @@ import sklearn.metrics as oracle
 from fake_experiment import LABELS, SER, TEN, FakeExperiment, FakeSystem, paper_experiment
 
 from toolkit.experiment.outcome import read_experiment
-from toolkit.report.choices import choose
 from toolkit.report.evidence import Evidence
 from toolkit.report.provenance import facts, systems_table
-from toolkit.report.sections import sections
+from toolkit.report.sections import choose, sections
 from toolkit.report.tables.accuracy import calibration_table
 from toolkit.report.tables.breakdowns import duration_table, gender_table, speaker_tables, thirds
 from toolkit.report.tables.covariates import covariate_families, covariate_table, covariates

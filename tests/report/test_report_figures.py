@@ -5,12 +5,11 @@ import matplotlib
 import numpy as np
 import pytest
 
-from toolkit.report.figures import style
 from toolkit.report.figures.confusion import draw_confusions
 from toolkit.report.figures.curves import draw_curves
 from toolkit.report.figures.differences import draw_differences
 from toolkit.report.figures.embedding import draw_embeddings, perplexity, project
-from toolkit.report.figures.figure import page_svg, saved
+from toolkit.report.figures.figure import INK, PAPER, page_svg, points, saved, series, stamp, styled
 from toolkit.report.figures.reliability import draw_reliability
 from toolkit.statistics import Comparison, Interval
 from toolkit.statistics.calibration import reliability_curve
@@ -61,9 +60,9 @@ def texts(svg):
 def test_a_figure_has_its_stamp_in_the_image_and_the_same_bytes_each_time(draw):
     files = []
     for _ in range(2):
-        with style.styled():
+        with styled():
             figure = draw()
-            style.stamp(figure, [STAMP])
+            stamp(figure, [STAMP])
             files.append((svg_text(figure), saved(figure, "png")))
     assert files[0] == files[1]
     svg, png = files[0]
@@ -74,49 +73,49 @@ def test_a_figure_has_its_stamp_in_the_image_and_the_same_bytes_each_time(draw):
 
 
 def test_a_stamp_takes_room_of_its_own():
-    with style.styled():
+    with styled():
         figure = confusions()
-        style.stamp(figure, [STAMP])
+        stamp(figure, [STAMP])
         svg_text(figure)
-        stamp = figure._supxlabel.get_window_extent()
-        assert all(panel.get_tightbbox().y0 >= stamp.y1 for panel in figure.axes)
+        drawn = figure._supxlabel.get_window_extent()
+        assert all(panel.get_tightbbox().y0 >= drawn.y1 for panel in figure.axes)
 
 
 def test_the_users_own_settings_change_nothing_and_are_left_alone():
-    with style.styled():
+    with styled():
         expected = svg_text(curves())
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.hashsalt": "mine"}):
-        with style.styled():
+        with styled():
             assert svg_text(curves()) == expected
         assert matplotlib.rcParams["font.size"] == 30
 
 
 def test_confusions_are_written_in_percent_of_their_row():
-    with style.styled():
+    with styled():
         said = texts(svg_text(draw_confusions({"ser": [[3, 1, 0], [0, 0, 0], [2, 0, 6]]}, ["a", "b", "c"])))
     assert said.count("75.0") == 2 and said.count("25.0") == 2 and said.count("0.0") == 2
     assert said.count("\N{EN DASH}") == 3, "a class without utterances"
 
 
 def test_series_differ_in_dash_and_marker_and_not_in_colour_alone():
-    looks = [style.series(index) for index in range(13)]
+    looks = [series(index) for index in range(13)]
     assert len({(look["marker"], str(look["linestyle"])) for look in looks}) == 13
     assert len({(look["color"], look["marker"]) for look in looks}) == 13
-    assert len({style.points(index)["color"] for index in range(8)}) == 8
+    assert len({points(index)["color"] for index in range(8)}) == 8
 
 
 def test_points_are_filled_only_where_a_difference_is_shown():
-    with style.styled():
+    with styled():
         figure = differences()
     filled = {}
     for line in figure.axes[0].lines:
         if line.get_marker() != "None":
-            filled[int(line.get_ydata()[0])] = line.get_markerfacecolor() != style.PAPER
+            filled[int(line.get_ydata()[0])] = line.get_markerfacecolor() != PAPER
     assert filled == {0: True, 1: False, 2: False}
 
 
 def test_curves_are_in_percent_and_each_panel_has_every_system():
-    with style.styled():
+    with styled():
         figure = curves()
     lines = figure.axes[0].lines
     assert [line.get_label() for line in lines] == ["ser", "m_f"]
@@ -124,7 +123,7 @@ def test_curves_are_in_percent_and_each_panel_has_every_system():
 
 
 def test_a_pages_svg_follows_the_page_and_its_text_is_left_alone():
-    with style.styled():
+    with styled():
         page = page_svg(svg_text(confusions()), name="one", alt="A &lt;label&gt; \\x")
     assert page.startswith("<svg ") and 'role="img" aria-label="A &lt;label&gt; \\x"' in page
     assert 'id="sad"' in page and "currentColor" in page and "var(--heat)" in page
@@ -133,7 +132,7 @@ def test_a_pages_svg_follows_the_page_and_its_text_is_left_alone():
     assert ids and all(found.startswith("one-") for found in ids)
     used = [found for tag in tags for found in re.findall(r'(?:href="|url\()#([\w.-]+)', tag)]
     assert used and set(used) <= set(ids)
-    assert not [tag for tag in tags if style.INK in tag or "font-family" in tag or tag.startswith("<style")]
+    assert not [tag for tag in tags if INK in tag or "font-family" in tag or tag.startswith("<style")]
 
 
 def test_a_projection_is_the_same_each_time():

@@ -12,9 +12,8 @@ from typing import Any
 from toolkit.errors import ExperimentError
 from toolkit.experiment.outcome import Outcome
 from toolkit.files import write_whole
-from toolkit.report.choices import choose
 from toolkit.report.evidence import Evidence
-from toolkit.report.sections import sections, summarise
+from toolkit.report.sections import choose, sections, summarise
 from toolkit.report.tables.files import to_csv, to_latex, to_markdown
 from toolkit.report.tables.table import Table, spans
 

@@ -1,11 +1,10 @@
-"""What a report says: its summary, and its sections in order."""
+"""What a report shows: its choices, its summary, and its sections in order."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from toolkit.errors import counted
-from toolkit.report.choices import Choices
-from toolkit.report.evidence import Evidence
+from toolkit.errors import ExperimentError, counted, did_you_mean, join
+from toolkit.report.evidence import Evidence, SystemRuns
 from toolkit.report.figures.confusion import confusion_figure
 from toolkit.report.figures.curves import curve_figure
 from toolkit.report.figures.differences import difference_figure
@@ -23,6 +22,7 @@ from toolkit.report.tables.table import Table
 from toolkit.statistics import METRICS, MIN_SPEAKERS, Comparison
 
 TITLES = {"ablation": "Ablation", "single_levels": "Single levels", "all_systems": "All systems"}
+CURVES = 3  # test folds whose curves are drawn where none are named
 NONE_IS_HARD = "Every utterance that all systems were tested on was classified correctly at least once."
 AUDIO_NOTE = (
     "The players read the audio files from this machine. The page itself holds no audio, since a corpus's licence "
@@ -32,6 +32,23 @@ STEPS_NOTE = (
     "loso-test-epoch differs from loso only in that the epoch is chosen on the test speaker; in loso-as-published the "
     "test speaker also validates and its partner trains. A step is the difference that this alone makes."
 )
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What is shown where there is a choice; never chosen by a test result.
+
+    Args:
+        protocol: the one whose figures are shown.
+        pair: systems drawn side by side: two, or one where no other has runs.
+        embedded: the fold and seed whose embeddings are drawn; None where no fold has runs of the whole pair.
+        curves: test folds whose accuracy is drawn against epochs.
+    """
+
+    protocol: str
+    pair: tuple[SystemRuns, ...]
+    embedded: tuple[str, int] | None
+    curves: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -59,6 +76,45 @@ class Section:
     def empty(self) -> bool:
         """Whether it shows nothing."""
         return not (self.items or self.texts or self.facts)
+
+
+def choose(
+    evidence: Evidence,
+    *,
+    protocol: str | None = None,
+    pair: Sequence[str] | None = None,
+    tsne_fold: str | None = None,
+    speakers: Sequence[str] | None = None,
+) -> Choices:
+    """Take the options; by default the first protocol, the baseline and the system with most parts, the first folds.
+
+    Raises:
+        ExperimentError: if an option names something that the experiment does not have.
+    """
+    outcome = evidence.outcome
+    protocol = protocol or outcome.plan.protocols[0]
+    _check_known("--protocol", "protocol", [protocol], outcome.plan.protocols)
+    folds = outcome.plan.folds[protocol]
+    if pair is not None and len(pair) != 2:
+        raise ExperimentError(
+            f"--pair takes two systems, for example {','.join([*outcome.plan.systems][:2])}; found {len(pair)}."
+        )
+    _check_known("--pair", "system", pair or (), outcome.plan.systems)
+    _check_known("--tsne-fold", "fold", [tsne_fold] if tsne_fold else (), folds)
+    _check_known("--speakers", "test fold", speakers or (), folds)
+    chosen = tuple(evidence.all_of(dict.fromkeys(pair), protocol)) if pair else _default_pair(evidence, protocol)
+    for tested in chosen:
+        if not tested.runs:
+            raise ExperimentError(f"--pair: {tested.system!r} has no finished run under {protocol}.")
+    cells = [{(run.fold, run.seed) for run in tested.runs} for tested in chosen]
+    common = set.intersection(*cells) if cells else set()
+    order = [(fold, seed) for fold in folds for seed in outcome.plan.seeds if (fold, seed) in common]
+    if tsne_fold:
+        order = [cell for cell in order if cell[0] == tsne_fold]
+        if not order:
+            names = join(tested.system for tested in chosen)
+            raise ExperimentError(f"--tsne-fold: {names} have no finished run of one seed on {tsne_fold!r}.")
+    return Choices(protocol, chosen, order[0] if order else None, tuple(speakers or folds[:CURVES]))
 
 
 def summarise(evidence: Evidence, protocol: str) -> list[str]:
@@ -124,7 +180,7 @@ def _details(evidence: Evidence, choices: Choices) -> Iterator[Section]:
     protocol = choices.protocol
     yield Section("confusion", "Confusion", (confusion_figure(choices.pair),))
     yield Section("embeddings", "Embeddings", (embedding_figure(choices.pair, choices.embedded),))
-    curves = (curve_figure(evidence, choices, metric) for metric in METRICS)
+    curves = (curve_figure(evidence, protocol, choices.curves, metric) for metric in METRICS)
     yield Section("curves", "Accuracy against epoch", tuple(curves))
     tables = (gender_table(evidence, protocol), duration_table(evidence, protocol), *speaker_tables(evidence, protocol))
     yield Section("breakdowns", "By gender, duration and speaker", tables)
@@ -152,3 +208,23 @@ def _verdicts(evidence: Evidence, comparisons: Sequence[Comparison], protocol: s
             names.append(f"{system} ({' and '.join(metrics)}{missing})")
         texts += [f"{verdict}: {', '.join(names)}"] if names else []
     return [*texts, f"no difference shown for {counted(len(without), 'system')}"] if without else texts
+
+
+def _default_pair(evidence: Evidence, protocol: str) -> tuple[SystemRuns, ...]:
+    """The baseline, or the first system that has runs, and of the others the last with the most parts."""
+
+    def parts(tested: SystemRuns) -> int:
+        model = tested.recipe["model"]
+        return sum(len(model.get(kind) or {}) for kind in ("levels", "covariates", "heads", "losses"))
+
+    there = sorted(evidence.tested(protocol), key=lambda tested: tested.system != evidence.outcome.baseline)
+    return (there[0], max(reversed(there[1:]), key=parts)) if len(there) > 1 else tuple(there)
+
+
+def _check_known(option: str, noun: str, names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ExperimentError(
+                f"{option}: this experiment has no {noun} {name!r}.{did_you_mean(name, known)} "
+                f"It has {', '.join(known)}."
+            )

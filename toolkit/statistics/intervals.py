@@ -49,7 +49,7 @@ def interval(confusions: np.ndarray, metric: str, *, resamples: int = RESAMPLES,
         The interval, or None below `MIN_SPEAKERS` speakers.
 
     Raises:
-        ShapeError: if `confusions` has another shape, is not a count, or holds a speaker without utterances.
+        ShapeError: if `confusions` has another shape.
         ValueError: if the metric is unknown, or `resamples` is below 1.
 
     >>> confusions = np.array([[[8, 2], [3, 7]], [[9, 1], [4, 6]], [[5, 5], [2, 8]]])
@@ -75,7 +75,6 @@ def difference_interval(a: np.ndarray, b: np.ndarray, metric: str, *, resamples:
         The interval, or None below `MIN_SPEAKERS` speakers.
 
     Raises:
-        ShapeError: if the two do not have the same utterances.
         ValueError: as for `interval`.
     """
     return _interval(*gains_and_totals(a, b), metric, resamples)

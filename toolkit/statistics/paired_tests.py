@@ -13,21 +13,20 @@ _BLOCK = 10_000  # draws held in memory at once
 _ROUNDING = 1e-9  # of the sum of all sizes: sums nearer than this are the same sum
 
 
-def sign_flip_test(differences: Sequence[float] | np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> float | None:
-    """Return p of a two-sided test whether paired differences are shifted from 0 (Fisher, 1935).
+def sign_flip_test(differences: Sequence[float] | np.ndarray, *, seed: int = 0) -> float | None:
+    """Return p of a two-sided test whether paired differences are shifted from 0.
 
     If two systems are equally good, either's answers for a speaker could be the other's, and every choice of signs
     is as likely as the observed one. p is the fraction of choices whose sum is at least as far from 0 as the observed
     sum; sums that differ only by rounding are equal. All choices are counted where up to `EXACT_UP_TO` differences
-    are not 0, which scipy's permutation_test cannot do beyond some 20.
+    are not 0, which scipy's permutation_test cannot do beyond some 20. With more, `DRAWS` choices are drawn and p is
+    (1 + how many reach the observed sum) / (1 + `DRAWS`) (Phipson and Smyth, 2010).
 
     Source: Fisher, "The design of experiments", 1935.
 
     Args:
         differences: one for each speaker; the mean over seeds, since seeds of one speaker are not independent pairs.
-        draws: random choices of signs beyond `EXACT_UP_TO` differences; p is then (1 + how many reach the observed
-            sum) / (1 + draws) (Phipson and Smyth, 2010).
-        seed: of those draws.
+        seed: of the draws.
 
     Returns:
         p, or None below `MIN_SPEAKERS` differences.
@@ -49,7 +48,7 @@ def sign_flip_test(differences: Sequence[float] | np.ndarray, *, draws: int = DR
         return 1.0
     if len(moving) <= EXACT_UP_TO:
         return _exact_p(moving, threshold)
-    return _drawn_p(moving, threshold, draws, np.random.default_rng(seed))
+    return _drawn_p(moving, threshold, np.random.default_rng(seed))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -97,9 +96,9 @@ def _signed_sums(differences: np.ndarray) -> np.ndarray:
     return sums
 
 
-def _drawn_p(differences: np.ndarray, threshold: float, draws: int, generator: np.random.Generator) -> float:
+def _drawn_p(differences: np.ndarray, threshold: float, generator: np.random.Generator) -> float:
     reaching = 0
-    for start in range(0, draws, _BLOCK):
-        signs = 2.0 * generator.integers(0, 2, (min(_BLOCK, draws - start), len(differences)), dtype=np.int8) - 1
+    for start in range(0, DRAWS, _BLOCK):
+        signs = 2.0 * generator.integers(0, 2, (min(_BLOCK, DRAWS - start), len(differences)), dtype=np.int8) - 1
         reaching += int((np.abs(signs @ differences) >= threshold).sum())
-    return (1 + reaching) / (1 + draws)
+    return (1 + reaching) / (1 + DRAWS)

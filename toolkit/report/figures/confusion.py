@@ -6,8 +6,18 @@ from typing import Any
 import numpy as np
 
 from toolkit.report.evidence import SystemRuns, stamps_of
-from toolkit.report.figures.figure import Figure, incomplete_sentence, names_of
-from toolkit.report.figures.style import HEAT, INK, NARROW, ON_HEAT, PAPER, WIDTH, new_figure
+from toolkit.report.figures.figure import (
+    HEAT,
+    INK,
+    NARROW,
+    ON_HEAT,
+    PAPER,
+    WIDTH,
+    Figure,
+    incomplete_sentence,
+    names_of,
+    new_figure,
+)
 
 BRIGHT_ABOVE = 0.75  # of a row: the cell is so dark that its figure is written in the colour of paper
 

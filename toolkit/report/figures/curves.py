@@ -6,20 +6,18 @@ from typing import Any
 import numpy as np
 
 from toolkit.corpus.protocols import selects_on
-from toolkit.report.choices import Choices
 from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
-from toolkit.report.figures.figure import Figure
-from toolkit.report.figures.style import new_figure, series
+from toolkit.report.figures.figure import Figure, new_figure, series
 
 Curve = Sequence[float] | np.ndarray
 
 
-def curve_figure(evidence: Evidence, choices: Choices, metric: str) -> Figure | None:
-    """Accuracy against epoch for the chosen test folds; None where none of them has runs."""
-    protocol, tested = choices.protocol, evidence.tested(choices.protocol)
+def curve_figure(evidence: Evidence, protocol: str, folds: Sequence[str], metric: str) -> Figure | None:
+    """Accuracy against epoch for some test folds; None where none of them has runs."""
+    tested = evidence.tested(protocol)
     noun = "speaker" if protocol.startswith("loso") else "fold"
     panels = {}
-    for fold in choices.curves:
+    for fold in folds:
         curves = {system.system: _mean_curve(system, fold, metric) for system in tested}
         found = {system: values for system, values in curves.items() if values is not None}
         if found:

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from toolkit.report.evidence import SystemRuns, stamps_of
-from toolkit.report.figures.figure import Figure, incomplete_sentence
-from toolkit.report.figures.style import MUTED, PAPER, new_figure, points
+from toolkit.report.figures.figure import MUTED, PAPER, Figure, incomplete_sentence, new_figure, points
 from toolkit.report.tables.differences import compared
 from toolkit.statistics import METRICS, Comparison
 

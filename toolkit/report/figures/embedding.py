@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.report.evidence import SystemRuns, stamps_of
-from toolkit.report.figures.figure import Figure, names_of
-from toolkit.report.figures.style import INK, new_figure, points
+from toolkit.report.figures.figure import INK, Figure, names_of, new_figure, points
 
 PERPLEXITY = 30.0
 SEED = 0

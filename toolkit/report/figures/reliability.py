@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from toolkit.report.evidence import SystemRuns, stamps_of
-from toolkit.report.figures.figure import Figure, incomplete_sentence, names_of
-from toolkit.report.figures.style import MUTED, RULE, new_figure, series
+from toolkit.report.figures.figure import MUTED, RULE, Figure, incomplete_sentence, names_of, new_figure, series
 from toolkit.statistics import BINS, ReliabilityCurve, reliability_curve
 
 
