@@ -6,10 +6,9 @@ import pytest
 from simulated_speakers import confusions_of, draw_pair
 
 from toolkit.errors import ShapeError
-from toolkit.statistics.comparison import Comparison, compare
+from toolkit.statistics.comparison import Comparison, compare, holm
 from toolkit.statistics.confusions import SpeakerConfusions, pooled_accuracies
 from toolkit.statistics.intervals import Interval
-from toolkit.statistics.paired_tests import holm
 
 CLASSES = ("ang", "sad", "hap", "neu")
 

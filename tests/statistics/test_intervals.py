@@ -139,8 +139,6 @@ def test_an_interval_that_touches_0_does_not_exclude_it():
     assert Interval(-0.1, -0.001).excludes_zero()
 
 
-def test_what_cannot_be_drawn_is_an_error():
+def test_an_unknown_metric_is_an_error():
     with pytest.raises(ValueError, match="Did you mean 'ua'"):
         interval(TEN, "uar")
-    with pytest.raises(ValueError, match="at least one resample, not 0"):
-        interval(TEN, "wa", resamples=0)

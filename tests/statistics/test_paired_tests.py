@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from toolkit.errors import ShapeError
-from toolkit.statistics.paired_tests import holm, sign_flip_test
+from toolkit.statistics.comparison import holm, sign_flip_test
 
 
 def test_six_speakers_all_better_are_two_of_64_choices():

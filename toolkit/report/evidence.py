@@ -109,12 +109,7 @@ class SystemRuns:
     def confusions_by(
         self, group: Callable[[Answers], Iterable[str]], folds: Iterable[str] | None = None
     ) -> SpeakerConfusions | None:
-        """Confusions by any groups of utterances.
-
-        Args:
-            group: gives the group of each utterance.
-            folds: only these; all where not given.
-        """
+        """Confusions by the groups that `group` gives the utterances, of all folds or of some."""
         counts: dict[str, np.ndarray] = {}
         for fold in dict.fromkeys(run.fold for run in self.runs if folds is None or run.fold in folds):
             of_fold = [(run.seed, a) for run, a in zip(self.runs, self.answers, strict=True) if run.fold == fold]
@@ -170,10 +165,6 @@ class Evidence:
     def tested(self, protocol: str) -> list[SystemRuns]:
         """The systems that have a finished run under a protocol, in order."""
         return [tested for tested in self.all_of(self.outcome.plan.systems, protocol) if tested.runs]
-
-    def levels(self, system: str) -> int:
-        """How many levels a system has."""
-        return len(self.recipes[system]["model"]["levels"])
 
     def speakers(self, protocol: str) -> list[str]:
         """Names of the test speakers, in the order of the corpus."""

@@ -15,7 +15,7 @@ def facts(evidence: Evidence) -> list[tuple[str, str]]:
     """What was run, as pairs of a name and a text."""
     outcome = evidence.outcome
     results = [run.results for run in outcome.runs]
-    trained = training_seconds(evidence)
+    trained = _training_seconds(evidence)
     versions = {
         name: _each_once(r["versions"].get(name, "none") for r in results)
         for name in dict.fromkeys(name for r in results for name in r["versions"])
@@ -44,7 +44,7 @@ def systems_table(evidence: Evidence) -> Table:
         for system in evidence.outcome.plan.systems
     }
     seconds: dict[str, list[float]] = {}
-    for (system, *_), of_training in training_seconds(evidence).items():
+    for (system, *_), of_training in _training_seconds(evidence).items():
         seconds.setdefault(system, []).append(of_training)
 
     def model(system: str) -> Mapping[str, Any]:
@@ -81,7 +81,7 @@ def missing_table(evidence: Evidence) -> Table | None:
     return Table("missing_cells", "Cells that failed or are not done", columns, missing, evidence.stamps(), shown=100)
 
 
-def training_seconds(evidence: Evidence) -> dict[tuple, float]:
+def _training_seconds(evidence: Evidence) -> dict[tuple, float]:
     """Seconds of each training, by (system, protocol, fold, seed); protocols that share a training count it once."""
     return {
         (run.system, training_protocol(run.protocol), run.fold, run.seed): run.results["seconds"]

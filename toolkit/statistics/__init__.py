@@ -4,7 +4,7 @@ The speaker is the unit: intervals draw speakers, tests pair them, and below `MI
 """
 
 from toolkit.statistics.calibration import BINS, ReliabilityCurve, expected_calibration_error, reliability_curve
-from toolkit.statistics.comparison import ALPHA, Comparison, compare
+from toolkit.statistics.comparison import ALPHA, Comparison, compare, holm
 from toolkit.statistics.confusions import (
     MIN_SPEAKERS,
     Accuracies,
@@ -14,7 +14,6 @@ from toolkit.statistics.confusions import (
 )
 from toolkit.statistics.intervals import LEVEL, Interval, interval
 from toolkit.statistics.metrics import METRICS, Spread, spread
-from toolkit.statistics.paired_tests import holm
 
 __all__ = [
     "ALPHA",

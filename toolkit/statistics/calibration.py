@@ -52,7 +52,7 @@ def expected_calibration_error(
 
     Raises:
         ShapeError: if the rows are not probabilities, or there is not one reference for each.
-        ValueError: if a reference is not one of the columns or labels, or `bins` is below 1.
+        ValueError: if a reference is not one of the columns or labels.
 
     >>> probabilities = np.array([[0.75, 0.25], [0.75, 0.25], [0.0, 1.0], [0.0, 1.0]])
     >>> expected_calibration_error(probabilities, [0, 1, 1, 1])  # half of the 75 % are correct, all of the 100 %
@@ -73,8 +73,6 @@ def reliability_curve(
     >>> curve.centre.tolist(), curve.accuracy.round(2).tolist(), curve.count.tolist()
     ([0.75], [0.67], [3])
     """
-    if bins < 1:
-        raise ValueError(f"a curve needs at least one bin, not {bins}")
     probabilities, column = _checked(probabilities, reference, labels)
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == column

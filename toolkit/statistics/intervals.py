@@ -50,7 +50,7 @@ def interval(confusions: np.ndarray, metric: str, *, resamples: int = RESAMPLES,
 
     Raises:
         ShapeError: if `confusions` has another shape.
-        ValueError: if the metric is unknown, or `resamples` is below 1.
+        ValueError: if the metric is unknown.
 
     >>> confusions = np.array([[[8, 2], [3, 7]], [[9, 1], [4, 6]], [[5, 5], [2, 8]]])
     >>> print(interval(confusions, "wa"))
@@ -82,8 +82,6 @@ def difference_interval(a: np.ndarray, b: np.ndarray, metric: str, *, resamples:
 
 def _interval(hits: np.ndarray, totals: np.ndarray, metric: str, resamples: int, seed: int = 0) -> Interval | None:
     """Hits may be differences of hits, since accuracies are linear in them."""
-    if resamples < 1:
-        raise ValueError(f"an interval needs at least one resample, not {resamples}")
     accuracy(hits, totals, metric)  # an unknown metric is an error with few speakers too
     n = len(hits)
     if n < MIN_SPEAKERS:

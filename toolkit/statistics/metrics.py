@@ -142,13 +142,13 @@ def spread(runs: Iterable[tuple[Hashable, Hashable, float, float]]) -> dict[str,
     easy.
 
     Args:
-        runs: (fold, seed, accuracy in each of `METRICS`) for each run.
+        runs: (fold, seed, accuracy in each of `METRICS`) for each run; at least one.
 
     Returns:
         Metric -> its spread.
 
     Raises:
-        ShapeError: if there is no row, or an accuracy is not a finite number.
+        ShapeError: if an accuracy is not a finite number.
         ValueError: if a fold and seed occur twice.
 
     >>> found = spread([("1M", 1, 0.5, 0.4), ("1M", 2, 0.7, 0.4), ("1F", 1, 0.8, 0.6)])["wa"]
@@ -162,8 +162,6 @@ def spread(runs: Iterable[tuple[Hashable, Hashable, float, float]]) -> dict[str,
         if not np.isfinite(accuracies).all():
             raise ShapeError(f"fold {fold!r} with seed {seed!r} has the accuracies {accuracies}, not numbers")
         of[fold][seed] = accuracies
-    if not of:
-        raise ShapeError("there is no run to take the mean of")
     complete = [seed for seed in next(iter(of.values())) if all(seed in seeds for seeds in of.values())]
     fold_means = np.array([np.mean(list(seeds.values()), axis=0) for seeds in of.values()])  # [folds, metrics]
     seed_means = [np.mean([seeds[seed] for seeds in of.values()], axis=0) for seed in complete]  # [seeds, metrics]

@@ -6,18 +6,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.report.evidence import SystemRuns, stamps_of
-from toolkit.report.figures.figure import (
-    HEAT,
-    INK,
-    NARROW,
-    ON_HEAT,
-    PAPER,
-    WIDTH,
-    Figure,
-    incomplete_sentence,
-    names_of,
-    new_figure,
-)
+from toolkit.report.figures.figure import HEAT, INK, ON_HEAT, PAPER, Figure, incomplete_sentence, names_of, new_figure
 
 BRIGHT_ABOVE = 0.75  # of a row: the cell is so dark that its figure is written in the colour of paper
 
@@ -40,7 +29,7 @@ def confusion_figure(pair: Sequence[SystemRuns]) -> Figure:
 def draw_confusions(matrices: Mapping[str, np.ndarray], labels: Sequence[str]) -> Any:
     """One panel for each system -> [classes, classes] counts, rows the reference; cells are percent of their row."""
     size = len(labels)
-    wide = (WIDTH if len(matrices) > 1 else NARROW) / max(2, len(matrices))
+    wide = 4.8 if len(matrices) > 1 else 2.8  # inches for each panel
     figure = new_figure(panels=len(matrices), height=wide * (0.78 + 0.02 * min(size, 8)) + 0.2)
     panels = figure.subplots(1, len(matrices), squeeze=False)[0]
     long = max(map(len, labels)) * size > 34
@@ -76,8 +65,8 @@ def _draw_cells(panel: Any, matrix: np.ndarray, size: int) -> None:
         for column in range(size):
             fraction = fractions[row, column]
             corner = (column - 0.5, row - 0.5)
-            panel.add_patch(Rectangle(corner, 1, 1, facecolor=HEAT, alpha=round(float(fraction), 4), linewidth=0))
-            panel.add_patch(Rectangle(corner, 1, 1, facecolor="none", edgecolor=PAPER, linewidth=1.5))
+            fill = (HEAT, round(float(fraction), 4))
+            panel.add_patch(Rectangle(corner, 1, 1, facecolor=fill, edgecolor=PAPER, linewidth=1.5))
             text = f"{100 * fraction:.1f}" if totals[row, 0] else "\N{EN DASH}"
             shade = ON_HEAT if fraction > BRIGHT_ABOVE else INK
             panel.text(column, row, text, ha="center", va="center", color=shade, fontsize=9 if size <= 5 else 7.5)

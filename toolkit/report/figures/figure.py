@@ -138,10 +138,7 @@ def saved(drawn: Any, kind: str) -> bytes:
 def page_svg(svg: str, *, name: str, alt: str) -> str:
     """An SVG file as part of a page: as wide as the page allows, in the page's colours and fonts.
 
-    Args:
-        svg: the file's text.
-        name: unique in the page; begins all ids.
-        alt: the content in words; must be escaped.
+    All ids begin with the name, which is unique in the page; `alt` is the content in words, escaped already.
     """
     body = svg[svg.index("<svg") :]
     for unwanted in _NOT_FOR_PAGES:

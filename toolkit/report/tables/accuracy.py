@@ -13,12 +13,7 @@ from toolkit.statistics import BINS, METRICS, expected_calibration_error, interv
 def accuracy_table(evidence: Evidence, systems: Sequence[str], protocol: str, *, name: str, title: str) -> Table:
     """WA and UA of each system: pooled with interval, mean over folds, deviation over seeds, and what was published.
 
-    Args:
-        evidence: the experiment's.
-        systems: its rows; the first is the baseline.
-        protocol: the one whose runs count.
-        name: of the table's files.
-        title: of the table.
+    The systems are its rows; the first is the baseline.
     """
     rows = evidence.all_of(systems, protocol)
     columns = [SYSTEM]

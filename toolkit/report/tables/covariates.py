@@ -23,11 +23,7 @@ def covariates(evidence: Evidence) -> list[str]:
 
 
 def covariate_families(evidence: Evidence, covariate: str) -> list[dict[str, str]]:
-    """Systems that differ in one covariate alone.
-
-    Returns:
-        For each family of two or more: system -> the covariate's source, in the order of `SOURCES`.
-    """
+    """Systems that differ in one covariate alone: system -> its source, in the order of `SOURCES`, for each family."""
     found: dict[str, dict[str, str]] = {}
     for system, recipe in evidence.recipes.items():
         source = (recipe["model"].get("covariates") or {}).get(covariate, {}).get("source", WITHOUT)
@@ -40,11 +36,7 @@ def covariate_families(evidence: Evidence, covariate: str) -> list[dict[str, str
 
 
 def covariate_table(evidence: Evidence, covariate: str, protocol: str) -> Table | None:
-    """The systems of all families of a covariate; each is compared with the first of its family.
-
-    Returns:
-        The table, or None where no two systems differ in the covariate alone.
-    """
+    """All families of a covariate, each system compared with the first of its family; None without a family."""
     families = covariate_families(evidence, covariate)
     if not families:
         return None

@@ -1,11 +1,14 @@
-"""Differences between systems, paired by speaker: intervals, corrected p and verdicts."""
+"""Differences between systems and between protocols, paired by speaker: intervals, corrected p and verdicts."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from toolkit.corpus.protocols import PROTOCOLS
+from toolkit.errors import counted
 from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
-from toolkit.report.tables.formats import COUNT, P_VALUE, POINTS, POINTS_INTERVAL, SYSTEM_NAME, TEXT
-from toolkit.report.tables.table import Column, Table, incomplete_note
+from toolkit.report.tables.formats import COUNT, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL, SYSTEM_NAME, TEXT
+from toolkit.report.tables.table import Column, Table, incomplete_note, percent
 from toolkit.statistics import ALPHA, METRICS, MIN_SPEAKERS, Comparison, compare
 
 SPEAKERS = Column("speakers", "speakers", COUNT, value=lambda row: len(row.tested.speakers & row.against.speakers))
@@ -34,16 +37,17 @@ def families(evidence: Evidence) -> dict[str, list[str]]:
     """
     outcome = evidence.outcome
     others = [system for system in outcome.plan.systems if system != outcome.baseline]
-    if evidence.levels(outcome.baseline) == 1:
+    levels = {system: len(recipe["model"]["levels"]) for system, recipe in evidence.recipes.items()}
+    if levels[outcome.baseline] == 1:
         return {"all_systems": [outcome.baseline, *others]}
-    single = [system for system in others if evidence.levels(system) == 1]
-    several = [system for system in others if system not in single]
+    single = [system for system in others if levels[system] == 1]
+    several = [system for system in others if levels[system] > 1]
     found = {"ablation": [outcome.baseline, *several]}
     return {**found, "single_levels": [outcome.baseline, *single]} if single else found
 
 
 def difference_table(evidence: Evidence, systems: Sequence[str], protocol: str, *, name: str, title: str) -> Table:
-    """Each system's difference to the first one: interval, corrected p and verdict. Args as for `accuracy_table`."""
+    """Each system's difference to the first one: interval, corrected p and verdict."""
     baseline, *others = tested = evidence.all_of(systems, protocol)
     found = compared(tested)
     columns = [Column("system", "system", SYSTEM_NAME, value=lambda row: row.tested)]
@@ -55,6 +59,48 @@ def difference_table(evidence: Evidence, systems: Sequence[str], protocol: str, 
     if not baseline.complete:
         notes.append(f"Not all cells of {baseline.system}, the baseline, are done.")
     return Table(name, title, columns, rows, stamps_of(tested), notes)
+
+
+def protocol_table(evidence: Evidence) -> Table:
+    """WA and UA of every system under every protocol."""
+
+    def accuracy_column(metric: str, protocol: str) -> Column:
+        value = lambda system: getattr(evidence.of(system, protocol).pooled, metric, None)  # noqa: E731
+        return Column(f"{metric}_{protocol}", protocol, PERCENT, percent(metric), value)
+
+    protocols, systems = _in_order(evidence), evidence.outcome.plan.systems
+    columns = [Column("system", "system", value=str)]
+    columns += [accuracy_column(metric, protocol) for metric in METRICS for protocol in protocols]
+    missing = [
+        f"{t.system} under {t.protocol} ({len(t.runs)} of {counted(t.planned, 'cell')})"
+        for system in systems
+        for t in (evidence.of(system, protocol) for protocol in protocols)
+        if not t.complete
+    ]
+    notes = ["Pooled over all test utterances, the mean over seeds."]
+    if missing:
+        notes.append(f"Not complete: {'; '.join(missing)}.")
+    return Table("protocols", "Systems under each protocol", columns, systems, evidence.stamps(), notes)
+
+
+def step_table(evidence: Evidence) -> Table:
+    """The paired difference between each protocol and the next, for every system."""
+    steps = list(itertools.pairwise(_in_order(evidence)))
+    columns = [
+        Column("system", "system", value=lambda row: row.tested.system),
+        Column("step", "step", value=lambda row: f"{row.against.protocol} → {row.tested.protocol}"),
+    ]
+    for metric in METRICS:
+        columns += difference_columns(metric, f"{metric.upper()}, points", test=False)
+    columns.append(SPEAKERS)
+    pairs = [
+        (evidence.of(system, before), evidence.of(system, after))
+        for system in evidence.outcome.plan.systems
+        for before, after in steps
+    ]
+    rows = [Difference(after, before, _step(before, after)) for before, after in pairs]
+    notes = ["Paired by speaker; intervals are for one step each, not corrected for their number."]
+    return Table("protocol_steps", "The difference that each step makes", columns, rows, evidence.stamps(), notes)
 
 
 def compared(tested: Sequence[SystemRuns]) -> list[Comparison]:
@@ -113,3 +159,15 @@ def comparison_notes(comparisons: Sequence[Comparison]) -> list[str]:
             f"{ALPHA} after the correction, however large a difference is."
         )
     return notes
+
+
+def _in_order(evidence: Evidence) -> list[str]:
+    """The protocols from the strictest to those that only serve comparison with the literature."""
+    return sorted(evidence.outcome.plan.protocols, key=list(PROTOCOLS).index)
+
+
+def _step(before: SystemRuns, after: SystemRuns) -> dict[str, Comparison]:
+    found = {tested.protocol: tested.confusions for tested in (before, after)}
+    if not all(found.values()) or any("" in confusions.speakers for confusions in found.values()):
+        return {}
+    return {comparison.metric: comparison for comparison in compare(found, baseline=before.protocol)}
