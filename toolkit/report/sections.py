@@ -71,11 +71,6 @@ class Section:
     def __post_init__(self):
         object.__setattr__(self, "items", tuple(item for item in self.items if item is not None))
 
-    @property
-    def empty(self) -> bool:
-        """Whether it shows nothing."""
-        return not (self.items or self.texts or self.facts)
-
 
 def choose(
     evidence: Evidence,
@@ -152,7 +147,7 @@ def sections(evidence: Evidence, choices: Choices) -> list[Section]:
     missing = missing_table(evidence)
     texts = () if missing else ("None: every planned cell is done.",)
     found.append(Section("missing", "Failed and missing cells", (missing,), texts))
-    return [section for section in found if not section.empty]
+    return [section for section in found if section.items or section.texts or section.facts]
 
 
 def _results(evidence: Evidence, protocol: str) -> Iterator[Section]:

@@ -21,9 +21,9 @@ from toolkit.statistics import (
     holm,
     interval,
     metrics,
-    sign_flip_test,
     speaker_confusions,
 )
+from toolkit.statistics.comparison import sign_flip_test
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,7 @@ def confusion_figure(pair: Sequence[SystemRuns]) -> Figure:
 def draw_confusions(matrices: Mapping[str, np.ndarray], labels: Sequence[str]) -> Any:
     """One panel for each system -> [classes, classes] counts, rows the reference; cells are percent of their row."""
     size = len(labels)
-    wide = 4.8 if len(matrices) > 1 else 2.8  # inches for each panel
+    wide = 4.8 if len(matrices) > 1 else 2.8  # half the figure's width, in inches
     figure = new_figure(panels=len(matrices), height=wide * (0.78 + 0.02 * min(size, 8)) + 0.2)
     panels = figure.subplots(1, len(matrices), squeeze=False)[0]
     long = max(map(len, labels)) * size > 34
