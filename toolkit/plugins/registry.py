@@ -185,6 +185,6 @@ def _info(plugin: Plugin, status: str, error: str | None) -> PluginInfo:
 
 
 def _is_called(plugin: Plugin, name: str) -> bool:
-    distribution, _, short = name.rpartition(":")
+    distribution, colon, short = name.rpartition(":")
     found = canonicalize_name(plugin.declaration.distribution)
-    return plugin.spec.name == short and canonicalize_name(distribution) in ("", found)
+    return plugin.spec.name == short and (not colon or canonicalize_name(distribution) == found)
