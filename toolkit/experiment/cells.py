@@ -78,11 +78,7 @@ class Record:
 
 
 class Records:
-    """The records of an experiment, one small file for each cell.
-
-    Args:
-        folder: the experiment's.
-    """
+    """The records in an experiment's folder, one small file for each cell."""
 
     def __init__(self, folder: Path):
         self.experiment, self.folder = Path(folder), Path(folder) / "cells"

@@ -126,8 +126,12 @@ def local_workers(
     scheduler = {"host": "127.0.0.1", "dashboard": dashboard, "dashboard_address": "127.0.0.1:0"}
     settings = {**dask.config.merge(*dask.config.defaults), **SETTINGS}
     with dask.config.set(settings), _environment(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads)):
-        with _without_ctrl_c():
+        # A terminal sends Ctrl-C to all processes: what starts here does not get it, and this process decides
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
             cluster = SpecCluster(workers=specs, scheduler={"cls": Scheduler, "options": scheduler})
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         try:
             if dashboard:
                 say(f"Dask's dashboard: {cluster.dashboard_link}")
@@ -272,13 +276,3 @@ def _environment(**variables: str) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(kept)
-
-
-@contextlib.contextmanager
-def _without_ctrl_c() -> Iterator[None]:
-    """Start threads and processes that Ctrl-C does not reach: a terminal sends it to all, and this process decides."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

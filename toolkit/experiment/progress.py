@@ -2,14 +2,13 @@
 
 import csv
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
-from toolkit.errors import ExperimentError, ToolkitError
+from toolkit.errors import ToolkitError
 from toolkit.experiment.cells import Cell, Record, Records
 from toolkit.experiment.plan import Plan
 from toolkit.files import locked
@@ -42,23 +41,14 @@ class CellProgress:
 
 
 class Progress:
-    """Reads the progress of every cell; what is done is read once.
-
-    Args:
-        folder: the experiment's.
-        plan: its cells.
-    """
+    """Reads the progress of a plan's cells from the experiment's folder; what is done is read once."""
 
     def __init__(self, folder: Path, plan: Plan):
         self.plan, self.records = plan, Records(folder)
         self._done: dict[Cell, CellProgress] = {}
 
     def cells(self, *, alive: bool) -> list[CellProgress]:
-        """Every cell of the plan, in order.
-
-        Args:
-            alive: whether a process runs the experiment; if none does, a cell that was started is interrupted.
-        """
+        """The plan's cells in order; unless a process runs them (`alive`), those that were started are interrupted."""
         return [self._done.get(cell) or self._cell(cell, alive) for cell in self.plan.cells]
 
     def _cell(self, cell: Cell, alive: bool) -> CellProgress:
@@ -67,8 +57,8 @@ class Progress:
             return CellProgress(cell, "waiting")
         run = self.records.run_folder(record)
         if record.state == "running":
-            seconds = time.time() - record.started
-            return CellProgress(cell, "running" if alive else "interrupted", record, _epochs(run), seconds)
+            state, epoch = "running" if alive else "interrupted", _epochs(run) if run else 0
+            return CellProgress(cell, state, record, epoch, time.time() - record.started)
         seconds = (record.ended or record.started) - record.started
         if record.state == "failed":
             return CellProgress(cell, "failed", record, seconds=seconds)
@@ -79,12 +69,7 @@ class Progress:
 
 
 def seconds_left(cells: Sequence[CellProgress], *, jobs: int) -> float | None:
-    """How long the rest may take, judged by finished cells of the same system; None if none is finished.
-
-    Args:
-        cells: of the whole experiment.
-        jobs: cells that run at a time.
-    """
+    """How long the rest may take, judged by finished cells of the same system; None if none is finished."""
     took: dict[str, list[float]] = {}
     for cell in cells:
         if cell.state == "done" and cell.seconds > 0:
@@ -100,22 +85,6 @@ def seconds_left(cells: Sequence[CellProgress], *, jobs: int) -> float | None:
     return left / jobs
 
 
-@contextmanager
-def held(folder: Path) -> Iterator[bool]:
-    """Try to become the process that runs an experiment; gives whether that worked.
-
-    Raises:
-        ExperimentError: if the folder cannot be written.
-    """
-    with ExitStack() as stack:
-        try:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            ours = stack.enter_context(locked(Path(folder) / LOCK, wait=False))
-        except OSError as error:
-            raise ExperimentError(f"{folder} cannot be written ({error.strerror}): choose another --output.") from error
-        yield ours
-
-
 def is_alive(folder: Path) -> bool:
     """Whether a process runs the experiment of a folder."""
     try:
@@ -125,9 +94,7 @@ def is_alive(folder: Path) -> bool:
         return False
 
 
-def _epochs(run: Path | None) -> int:
-    if run is None:
-        return 0
+def _epochs(run: Path) -> int:
     try:
         with (run / EPOCHS).open(newline="") as file:
             return sum(1 for _ in csv.DictReader(file))

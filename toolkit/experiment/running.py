@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from toolkit.errors import ExperimentError
 from toolkit.experiment.cells import Record, Records
 from toolkit.experiment.engine import Workers
 from toolkit.experiment.plan import Plan, merged, read_plan, write_plan
-from toolkit.experiment.progress import CellProgress, Progress, held
+from toolkit.experiment.progress import LOCK, CellProgress, Progress
 from toolkit.experiment.tasks import Task, error_text, make_tasks, run_task
+from toolkit.files import locked
 
 LOOK_AGAIN_S = 1.0
 
@@ -39,6 +41,9 @@ def run_experiment(
 
     Returns:
         How each cell of this plan ended.
+
+    Raises:
+        ExperimentError: if the folder cannot be written, holds an experiment on other data, or a damaged one.
     """
     folder = Path(folder).absolute()
     progress = Progress(folder, plan)
@@ -64,7 +69,13 @@ def _turn(folder: Path, say: Callable[[str], None], show: Callable[[], None]) ->
     """Wait until no other process runs the experiment of a folder, and keep others waiting meanwhile."""
     waiting = False
     while True:
-        with held(folder) as ours:
+        with ExitStack() as stack:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                ours = stack.enter_context(locked(folder / LOCK, wait=False))
+            except OSError as error:
+                reason = f"{folder} cannot be written ({error.strerror})"
+                raise ExperimentError(f"{reason}: choose another --output.") from error
             if ours:
                 yield
                 return
