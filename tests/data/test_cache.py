@@ -227,6 +227,18 @@ def test_a_value_that_overflows_is_refused_by_level(recipe):
         parts.fill(precision="fp16")
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_features_whose_channels_come_first_in_memory_are_stored(tmp_path, precision):
+    """As convolutions leave them."""
+    values = torch.arange(12.0).view(1, 3, 4).transpose(1, 2)
+    wave = Seq(torch.zeros(1, 400), torch.tensor([400]))
+    features = {"x": Seq(values, torch.tensor([4]))}
+    rows = rows_of(lambda wave: features, wave, level="x", precision=precision)
+    with closing(cache_files.FeatureFiles(tmp_path / "key", {}, say=print)) as files:
+        files.write("utterance", rows)
+        assert torch.equal(cache_files.read_segment(files.path("utterance"), 0), values[0])
+
+
 def test_garbage_behind_a_length_does_not_overflow():
     seq = Seq(torch.tensor([[[1.0], [1e9]]]), torch.tensor([1]))
     assert rounded(seq, level="x", precision="fp16").values[0, 0] == 1

@@ -65,7 +65,8 @@ def rows_of(front_end: Callable[[Seq], Mapping[str, Seq]], wave: Seq, *, level: 
                 f"{int(seq.lengths.max())}: fix the plugin; `toolkit check-plugin` shows with which input."
             )
         values = seq.values.to(DTYPES[precision]).cpu()
-        rows += [row[:length].clone() for row, length in zip(values, seq.lengths.tolist(), strict=True)]
+        for row, length in zip(values, seq.lengths.tolist(), strict=True):
+            rows.append(row[:length].clone(memory_format=torch.contiguous_format))
     return rows
 
 
