@@ -20,8 +20,8 @@ NO_SCRIPTS = (
 HEAD = """\
 # Results of the benchmarks
 
-Written by `make bench`. Contestants alternate within one process run; a ratio is the median over rounds of the
-opponent's time by ours, beside its range. Figures measured beside other load are for a first look alone.
+Written by `make bench`. Contestants alternate within one run. A ratio is the median over rounds of the opponent's time
+divided by ours, with its range. Figures measured under other load serve for orientation only.
 """
 
 
