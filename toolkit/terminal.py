@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-WIDTH = 160  # where the output is no terminal: wide enough that rows stay whole and can be searched
+WIDTH = 160  # where the output is not a terminal: wide enough to keep rows whole for a search
 
 T = TypeVar("T")
 

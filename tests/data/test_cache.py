@@ -133,7 +133,7 @@ def test_what_features_depend_on_makes_another_key():
     assert len({key(one), *changed, key(again)}) == 9
 
 
-def test_arguments_that_are_no_json_are_refused_by_level():
+def test_arguments_that_are_not_json_are_refused_by_level():
     one = One()
     one.front_end_args = {"a": object()}
     with pytest.raises(CacheError, match="Level 'x': front_end_args cannot be written as JSON"):

@@ -1,21 +1,23 @@
 """wav2vec 2.0, HuBERT and WavLM as a level: fine-tuned, frozen, or frozen but for the top layers."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from toolkit.contracts import Extractor, Seq
+from toolkit.contracts import Seq
 from toolkit_plugins.extractors import frontends
 from toolkit_plugins.extractors import wav2vec2_steps as steps
 from toolkit_plugins.extractors.checks import fraction, one_of
+from toolkit_plugins.extractors.encoder import EncoderExtractor, weighted_sum
 from toolkit_plugins.extractors.onednn_linear import use_onednn
-from toolkit_plugins.extractors.wav2vec2_weights import architecture_settings, fingerprint, load
+from toolkit_plugins.extractors.wav2vec2_weights import architecture_settings, load
 
 BESIDE_CONFIG = ("mask_time_prob", "mask_feature_prob", "layerdrop")  # settings that are, or follow from, arguments
 
 
-class Wav2Vec2(Extractor):
+class Wav2Vec2(EncoderExtractor):
     """Frames of a self-supervised speech model: one of `hidden_size` channels for each 20 ms.
 
     Exact under padding: a row of a padded batch comes out as if it had been alone, on base models ("group"
@@ -107,50 +109,27 @@ class Wav2Vec2(Extractor):
         shape = self.model.config
         self.channels = shape.hidden_size
         self.minimum_samples = steps.receptive_field(shape.conv_kernel, shape.conv_stride)
-        self._fixed_layers = self._count_fixed_layers(tune, top_layers)
+        self._fixed_layers = self.count_fixed_layers(tune, top_layers)
         self._fixed_convolutions = freeze_convolutions or tune != "all"
-        self.layer_weights = nn.Parameter(torch.zeros(self._layers + 1)) if layer == "weighted" else None
-        self._frozen = self._frozen_parts()
-        for part in self._frozen:
-            part.requires_grad_(False)
-        self._fingerprint: str | None = None
-        self.register_load_state_dict_post_hook(_forget_fingerprint)
-        self.train()
+        self.layer_weights = nn.Parameter(torch.zeros(len(self.layers) + 1)) if layer == "weighted" else None
+        self.freeze(self._frozen_parts())
 
     @property
-    def _layers(self) -> int:
-        return len(self.model.encoder.layers)
-
-    def _count_fixed_layers(self, tune: str, top_layers: int) -> int | None:
-        """Transformer layers that are frozen, from below; None where the entry to them is trained too."""
-        if tune != "top" and top_layers:
-            raise ValueError(f"top_layers is {top_layers}, which goes with tune: top only; tune is {tune!r}")
-        if tune == "all":
-            return None
-        if tune == "top" and not 1 <= top_layers <= self._layers:
-            raise ValueError(
-                f"top_layers is {top_layers}; this model has {self._layers} layers, so 1 to {self._layers}"
-            )
-        return self._layers - top_layers
+    def layers(self) -> Sequence[nn.Module]:
+        """The transformer layers, from below."""
+        return self.model.encoder.layers
 
     def _frozen_parts(self) -> list[nn.Module]:
         model, fixed = self.model, self._fixed_layers
         if fixed is None:
             return [model.feature_extractor] if self._fixed_convolutions else []
-        if fixed == self._layers:
+        if fixed == len(self.layers):
             return [model]
         encoder = model.encoder
         parts = [model.feature_extractor, model.feature_projection, encoder.pos_conv_embed, encoder.dropout]
         if not model.config.do_stable_layer_norm:  # otherwise it comes after the last layer
             parts.append(encoder.layer_norm)
         return [*parts, *encoder.layers[:fixed]]
-
-    def train(self, mode: bool = True) -> "Wav2Vec2":
-        """As nn.Module's, but frozen parts stay in eval() mode: no dropout, no layerdrop."""
-        super().train(mode)
-        for part in self._frozen:
-            part.eval()
-        return self
 
     def portable_args(self) -> dict[str, Any]:
         """A random model with the whole configuration of this one."""
@@ -180,13 +159,10 @@ class Wav2Vec2(Extractor):
         }
         if not self._fixed_convolutions:
             return args
-        if self._fingerprint is None:
-            frozen = {id(p) for part in self._frozen for p in (*part.parameters(), *part.buffers())}
-            state = {k: v for k, v in self.model.state_dict(keep_vars=True).items() if id(v) in frozen}
-            config = self.model.config
-            self._fingerprint = fingerprint(state, {"model_type": config.model_type, **architecture_settings(config)})
+        config = self.model.config
+        weights = self.frozen_fingerprint({"model_type": config.model_type, **architecture_settings(config)})
         every = self._fixed_layers is not None and self.layer_weights is not None
-        return args | {"layers": self._fixed_layers, "every_layer": every, "weights": self._fingerprint}
+        return args | {"layers": self._fixed_layers, "every_layer": every, "weights": weights}
 
     def features(self, wave: Seq) -> Seq:
         """The waveform, normalised, through what is frozen of the model.
@@ -224,8 +200,8 @@ class Wav2Vec2(Extractor):
                 wave = Seq(features.values[:, :, 0], features.lengths, full=features.full)
                 features = steps.convolve(self.model, wave)
             states, entry, done = [], steps.embed(self.model, features, self._spans(features)), 0
-        states += self._run(entry, done, self._layers, **self._training_args)
-        values = states[-1] if self.layer_weights is None else _weighted_sum(states, self.layer_weights)
+        states += self._run(entry, done, len(self.layers), **self._training_args)
+        values = states[-1] if self.layer_weights is None else weighted_sum(states, self.layer_weights)
         return Seq(values, entry.lengths, full=entry.full)
 
     def _run(self, entry: Seq, start: int, stop: int, **training: Any) -> list[Tensor]:
@@ -242,15 +218,3 @@ class Wav2Vec2(Extractor):
             span=config.mask_time_length,
             at_least=config.mask_time_min_masks,
         )
-
-
-def _weighted_sum(states: list[Tensor], weights: Tensor) -> Tensor:
-    """Sum of states [batch, frames, channels], weighted by the softmax of as many weights."""
-    total = torch.zeros_like(states[0])
-    for state, weight in zip(states, weights.softmax(0), strict=True):
-        total = total + weight * state
-    return total
-
-
-def _forget_fingerprint(module: Wav2Vec2, _incompatible_keys: Any) -> None:
-    module._fingerprint = None

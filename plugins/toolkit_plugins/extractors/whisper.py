@@ -1,18 +1,19 @@
 """Whisper's encoder as a level: frozen, fine-tuned, or frozen but for the top layers."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from toolkit.contracts import Extractor, Seq
+from toolkit.contracts import Seq
 from toolkit_plugins.extractors import whisper_steps as steps
 from toolkit_plugins.extractors.checks import fraction, one_of
-from toolkit_plugins.extractors.wav2vec2_weights import fingerprint
+from toolkit_plugins.extractors.encoder import EncoderExtractor, weighted_sum
 from toolkit_plugins.extractors.whisper_weights import encoder_settings, load
 
 
-class Whisper(Extractor):
+class Whisper(EncoderExtractor):
     """Frames of Whisper's encoder: one for each 20 ms. The decoder is never loaded.
 
     Positions and attention are cut to the real length and half a second of silence, so that a short segment costs
@@ -29,7 +30,7 @@ class Whisper(Extractor):
         top_layers: how many transformer layers `tune: top` trains.
         layer: what comes out: the "last" layer after its normalisation, the output of one layer by its number (1 is
             the first), a "weighted" sum of all, the softmax weights learned, or "all" side by side.
-        dropout: of hidden states and attention, where trained.
+        dropout: of hidden states, activations and attention, where trained.
         gradient_checkpointing: recompute activations in the backward pass: less memory, a third more time.
         sample_rate: of the waveforms, in Hz; Whisper takes 16,000.
         segment_samples: longest segment, in samples.
@@ -70,53 +71,35 @@ class Whisper(Extractor):
         self.random_backbone = loaded.pretrained is None
         self.layer = layer
         self._keep_what_is_used(layer)
-        self.channels = self.model.config.d_model * (self._layers if layer == "all" else 1)
+        self.channels = self.model.config.d_model * (len(self.layers) if layer == "all" else 1)
         self._recompute = gradient_checkpointing
-        self._fixed_layers = self._count_fixed_layers(tune, top_layers)
-        self.layer_weights = nn.Parameter(torch.zeros(self._layers + 1)) if layer == "weighted" else None
+        self._fixed_layers = self.count_fixed_layers(tune, top_layers)
+        self.layer_weights = nn.Parameter(torch.zeros(len(self.layers) + 1)) if layer == "weighted" else None
         self.register_buffer("filters", loaded.filters, persistent=False)
-        self._frozen = self._frozen_parts()
-        for part in self._frozen:
-            part.requires_grad_(False)
-        self._fingerprint: str | None = None
-        self.register_load_state_dict_post_hook(_forget_fingerprint)
-        self.train()
+        self.freeze(self._frozen_parts())
 
     @property
-    def _layers(self) -> int:
-        return len(self.model.layers)
+    def layers(self) -> Sequence[nn.Module]:
+        """The transformer layers, from below."""
+        return self.model.layers
 
     def _keep_what_is_used(self, layer: str | int) -> None:
         """Leave out what comes after the layer that is read."""
         if isinstance(layer, int):
-            if not 1 <= layer <= self._layers:
-                raise ValueError(f"layer is {layer}; this model has {self._layers} layers, so 1 to {self._layers}")
+            count = len(self.layers)
+            if not 1 <= layer <= count:
+                raise ValueError(f"layer is {layer}; this model has {count} layers, so 1 to {count}")
             self.model.layers = self.model.layers[:layer]
         if layer != "last":
             self.model.layer_norm = nn.Identity()
-
-    def _count_fixed_layers(self, tune: str, top_layers: int) -> int | None:
-        """Transformer layers that are frozen, from below; None where the entry to them is trained too."""
-        if tune != "top" and top_layers:
-            raise ValueError(f"top_layers is {top_layers}, which goes with tune: top only; tune is {tune!r}")
-        if tune == "top" and not 1 <= top_layers <= self._layers:
-            raise ValueError(f"top_layers is {top_layers}; {self._layers} layers are used, so 1 to {self._layers}")
-        return None if tune == "all" else self._layers - top_layers
 
     def _frozen_parts(self) -> list[nn.Module]:
         model, fixed = self.model, self._fixed_layers
         if fixed is None:
             return [model.embed_positions]
-        if fixed == self._layers:
+        if fixed == len(self.layers):
             return [model]
         return [model.conv1, model.conv2, model.embed_positions, *model.layers[:fixed]]
-
-    def train(self, mode: bool = True) -> "Whisper":
-        """As nn.Module's, but frozen parts stay in eval() mode: no dropout."""
-        super().train(mode)
-        for part in self._frozen:
-            part.eval()
-        return self
 
     def portable_args(self) -> dict[str, Any]:
         """A random encoder with the configuration of this one."""
@@ -132,11 +115,8 @@ class Whisper(Extractor):
         args = {"front_end": "whisper", "version": steps.VERSION, "bands": self.model.config.num_mel_bins}
         if self._fixed_layers is None:
             return args
-        if self._fingerprint is None:
-            frozen = {id(p) for part in self._frozen for p in (*part.parameters(), *part.buffers())}
-            state = {k: v for k, v in self.model.state_dict(keep_vars=True).items() if id(v) in frozen}
-            self._fingerprint = fingerprint(state, encoder_settings(self.model.config))
-        return args | {"layers": self._fixed_layers, "states": list(self._kept_states()), "weights": self._fingerprint}
+        states, weights = list(self._kept_states()), self.frozen_fingerprint(encoder_settings(self.model.config))
+        return args | {"layers": self._fixed_layers, "states": states, "weights": weights}
 
     def _kept_states(self) -> range:
         """The frozen states that `features` returns side by side, by the number of their layer; 0 enters the first."""
@@ -157,7 +137,7 @@ class Whisper(Extractor):
                 return mel
             entry = steps.embed(self.model, mel)
             states = [entry.values, *steps.transform(self.model, entry, 0, self._fixed_layers)]
-            if self._fixed_layers == self._layers:
+            if self._fixed_layers == len(self.layers):
                 states[-1] = self.model.layer_norm(states[-1])
             kept = [states[index] for index in self._kept_states()]
             return Seq(torch.cat(kept, dim=2), entry.lengths, full=entry.full)
@@ -176,17 +156,16 @@ class Whisper(Extractor):
             entry, done = features, self._fixed_layers
             states = list(features.values.split(self.model.config.d_model, dim=2))
         start = Seq(states[-1], entry.lengths, full=entry.full)
-        states += steps.transform(self.model, start, done, self._layers, recompute=self._recompute)
+        states += steps.transform(self.model, start, done, len(self.layers), recompute=self._recompute)
         return _without_silence(Seq(self._chosen(states, done), entry.lengths, full=entry.full))
 
     def _chosen(self, states: list[Tensor], done: int) -> Tensor:
         """What comes out, of the states that are there: those before the layer `done`, and all after it."""
         if self.layer_weights is not None:
-            weights = self.layer_weights.softmax(0)
-            return sum(weight * state for weight, state in zip(weights, states, strict=True))
+            return weighted_sum(states, self.layer_weights)
         if self.layer == "all":
-            return torch.cat(states[-self._layers :], dim=2)
-        return states[-1] if done == self._layers else self.model.layer_norm(states[-1])
+            return torch.cat(states[-len(self.layers) :], dim=2)
+        return states[-1] if done == len(self.layers) else self.model.layer_norm(states[-1])
 
 
 def _without_silence(frames: Seq) -> Seq:
@@ -194,7 +173,3 @@ def _without_silence(frames: Seq) -> Seq:
     kept = max(1, steps.audible(frames.values.shape[1]))
     lengths = steps.audible(frames.lengths).clamp(min=1)
     return Seq(frames.values[:, :kept], lengths, full=frames.full)
-
-
-def _forget_fingerprint(module: Whisper, _incompatible_keys: Any) -> None:
-    module._fingerprint = None

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from toolkit.errors import PluginError, RecipeError, did_you_mean
+from toolkit.errors import PluginError, RecipeError, did_you_mean, one_line
 from toolkit_plugins.extractors import whisper_steps as steps
 from toolkit_plugins.extractors.wav2vec2_weights import find_folder, read_json
 
@@ -90,7 +90,7 @@ def _built(
         settings = WhisperConfig(**values, attn_implementation="sdpa")
         model = WhisperEncoder(settings).float()
     except Exception as error:  # transformers raises what it pleases
-        raise RecipeError(f"{where}: Whisper's encoder cannot be built of {values}: {error}") from error
+        raise RecipeError(f"{where}: Whisper's encoder cannot be built of {values}: {one_line(error)}") from error
     filters = mel_filter_bank(steps.N_FFT // 2 + 1, settings.num_mel_bins, 0.0, 8000.0, steps.RATE, "slaney", "slaney")
     return LoadedEncoder(model, pretrained, torch.from_numpy(filters).float())
 
@@ -110,7 +110,9 @@ def _encoder_tensors(folder: Path, source: str) -> dict[str, Tensor]:
             with safe_open(file, framework="pt") as stored:
                 tensors |= {name: stored.get_tensor(name) for name in stored.keys() if not _decoders(name)}  # noqa: SIM118 - not a dict
     except Exception as error:  # truncated files raise what safetensors, zipfile or pickle please
-        raise PluginError(f"the weights of {source} cannot be read, the file may be truncated: {error}") from error
+        raise PluginError(
+            f"the weights of {source} cannot be read, the file may be truncated: {one_line(error)}"
+        ) from error
     prefix = next(prefix for prefix in PREFIXES if prefix == "" or any(name.startswith(prefix) for name in tensors))
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 

@@ -289,8 +289,8 @@ class TestArguments:
         [
             ({"tune": "last"}, "tune is 'last'; known: all, frozen, top"),
             ({"layer": "first"}, "layer is 'first'"),
-            ({"tune": "top"}, "top_layers is 0; this model has 3 layers, so 1 to 3"),
-            ({"tune": "top", "top_layers": 4}, "top_layers is 4; this model has 3 layers"),
+            ({"tune": "top"}, "top_layers is 0; 3 layers are used, so 1 to 3"),
+            ({"tune": "top", "top_layers": 4}, "top_layers is 4; 3 layers are used"),
             ({"top_layers": 2}, "goes with tune: top only"),
             ({"layerdrop": 1.0}, "layerdrop is 1.0"),
             ({"dropout": -0.1}, "dropout is -0.1"),
