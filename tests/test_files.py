@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from toolkit.errors import CacheError
-from toolkit.files import cache_folder, locked, replacing, sha256, write_whole
+from toolkit.files import cache_folder, locked, parse_json, read_json, replacing, sha256, write_whole
 
 REMEDY = "make room"
 
@@ -88,3 +88,42 @@ def test_the_cache_folder_is_the_users(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # the specification has such a value ignored
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache" / "audio-classification-toolkit"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[" * 10_000 + "]" * 10_000, "nested too deeply"),
+        ("[" * 200_000, "nested too deeply"),
+        ('{"a": ' * 150 + "1" + "}" * 150, "nested too deeply"),
+        ("[" + "9" * 5000 + "]", "99999999999999999999... is too large"),
+        ("-" + "9" * 20, "is too large"),
+        (b"\xff{}", "utf-8"),
+        ("{", "Expecting property name"),
+        ("", "Expecting value"),
+    ],
+)
+def test_json_that_cannot_be_read_says_why_in_one_line(text, reason):
+    with pytest.raises(ValueError, match=reason) as caught:
+        parse_json(text)
+    assert len(str(caught.value)) < 200
+
+
+def test_json_is_read():
+    assert parse_json('[[{"a": [1.5, null]}]]') == [[{"a": [1.5, None]}]]
+    assert parse_json('{"a": -9223372036854775807, "b": 1e308, "a": 2}') == {"a": 2, "b": 1e308}
+    with pytest.raises(ValueError, match="twice"):
+        parse_json('{"a": 1, "a": 1}', strict=True)
+
+
+def test_a_json_file_without_an_object_is_named(tmp_path):
+    path = tmp_path / "a.json"
+    with pytest.raises(FileNotFoundError):
+        read_json(path, CacheError, REMEDY)
+    path.write_text("[]")
+    with pytest.raises(CacheError, match=r"a.json is damaged \(it holds no object\): make room\.$"):
+        read_json(path, CacheError, REMEDY)
+    with pytest.raises(CacheError, match=r"is damaged \(Is a directory\)"):
+        read_json(tmp_path, CacheError, REMEDY)
+    path.write_text('{"a": 1}')
+    assert read_json(path, CacheError, REMEDY) == {"a": 1}

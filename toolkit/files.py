@@ -1,17 +1,22 @@
-"""Files: written whole or not at all, locked, hashed; and the folder of what can be made again."""
+"""Files: written whole or not at all, locked, hashed; JSON that anyone wrote; the folder of what can be made again."""
 
 import contextlib
 import hashlib
+import json
+import math
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from toolkit.errors import ToolkitError
+from toolkit.errors import ToolkitError, one_line
 
 DISTRIBUTION = "audio-classification-toolkit"
+DEEPEST = 100  # values within each other in JSON
+LONGEST = 19  # digits of a whole number in JSON
 
 
 def cache_folder() -> Path:
@@ -108,3 +113,74 @@ def sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
+    """The value of a JSON text, whoever wrote it.
+
+    Args:
+        text: as bytes, UTF-8.
+        strict: refuse numbers that are not finite, and keys that an object holds twice.
+
+    Raises:
+        ValueError: what is wrong, in one line; also if it is nested deeper than `DEEPEST` or a whole number has more
+            than `LONGEST` digits.
+
+    >>> parse_json("[1, 1e999]", strict=True)
+    Traceback (most recent call last):
+    ValueError: 1e999 is not a finite number
+    """
+    hooks = {"object_pairs_hook": _unique, "parse_constant": _finite, "parse_float": _finite} if strict else {}
+    try:
+        text = text.decode("utf-8") if isinstance(text, bytes) else text
+        level = [value := json.loads(text, parse_int=_whole, **hooks)]
+        for _ in range(DEEPEST):
+            inner = [v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)]
+            level = [item for items in inner for item in items]
+        if not level:
+            return value
+    except RecursionError:
+        pass
+    raise ValueError("its values are nested too deeply")
+
+
+def read_json(path: Path, error: type[ToolkitError], remedy: str) -> dict[str, Any]:
+    """The object in a JSON file that `parse_json` can read.
+
+    Args:
+        path: of the file.
+        error: what is raised where it is damaged.
+        remedy: what the reader can do then, as the end of a sentence: "delete it and give the command again".
+
+    Raises:
+        FileNotFoundError: if there is none. ToolkitError: `error`, in one line, for anything else that is wrong.
+    """
+    try:
+        if isinstance(value := parse_json(path.read_bytes()), dict):
+            return value
+        reason = "it holds no object"
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as cause:
+        reason = one_line(getattr(cause, "strerror", None) or str(cause))
+    raise error(f"{path} is damaged ({reason}): {remedy}.")
+
+
+def _whole(text: str) -> int:
+    if len(text) > LONGEST + text.startswith("-"):
+        raise ValueError(f"{text[:20]}... is too large")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is not a finite number")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a key occurs twice in one object")
+    return values

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from toolkit.errors import ExperimentError
-from toolkit.files import write_whole
+from toolkit.files import parse_json, write_whole
 
 RUNS = "runs"
 
@@ -95,7 +95,7 @@ class Records:
     def read(self, cell: Cell) -> Record | None:
         """A cell's record; None if there is none or it is damaged (the cell is then run again)."""
         try:
-            values = json.loads(self.path(cell).read_text(encoding="utf-8"))
+            values = parse_json(self.path(cell).read_bytes())
             return Record(**values | {"cell": Cell(**values["cell"])})
         except (OSError, ValueError, TypeError, KeyError):
             return None

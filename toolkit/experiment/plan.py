@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from toolkit.errors import ExperimentError, counted
+from toolkit.errors import ExperimentError, counted, one_line
 from toolkit.experiment.cells import Cell
-from toolkit.files import write_whole
+from toolkit.files import read_json, write_whole
 
 PLAN = "experiment.json"
 VERSION = 1
@@ -119,9 +119,9 @@ def read_plan(folder: Path) -> Plan | None:
     Raises:
         ExperimentError: if it is damaged or of another version.
     """
-    path = Path(folder) / PLAN
+    path, remedy = Path(folder) / PLAN, "delete it and give the command again; finished cells are kept"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path, ExperimentError, remedy)
         version = values.pop("version")
         if version != VERSION:
             raise ExperimentError(f"{path} is of version {version}; this toolkit reads version {VERSION}.")
@@ -137,6 +137,4 @@ def read_plan(folder: Path) -> Plan | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ExperimentError(
-            f"{path} is damaged ({error}): delete it and give the command again; finished cells are kept."
-        ) from None
+        raise ExperimentError(f"{path} is damaged ({one_line(error)}): {remedy}.") from None

@@ -11,7 +11,7 @@ from typing import Any
 
 from toolkit.corpus.protocols import PROTOCOLS, training_protocol
 from toolkit.errors import CheckpointError
-from toolkit.files import locked, write_whole
+from toolkit.files import locked, read_json, write_whole
 
 RESULTS = "results.json"
 EPOCHS = "epochs.csv"
@@ -111,9 +111,6 @@ def read_results(path: Path) -> dict[str, Any]:
     """The content of a run's results.json.
 
     Raises:
-        CheckpointError: if it is not JSON.
+        CheckpointError: if it is not a JSON object.
     """
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise CheckpointError(f"{path} is damaged ({error}): delete it and give the command again.") from None
+    return read_json(path, CheckpointError, "delete it and give the command again")

@@ -13,7 +13,7 @@ from typing import Any
 
 from toolkit.corpus.targets import LABEL, Target
 from toolkit.errors import BundleError, RecipeError, one_line
-from toolkit.files import DISTRIBUTION
+from toolkit.files import DISTRIBUTION, parse_json
 from toolkit.inference.summary import TestSummary
 from toolkit.plugins.kinds import parts
 from toolkit.recipe.checks import BadField, at_least, known
@@ -208,9 +208,7 @@ def read_config(data: bytes) -> BundleConfig:
 
 def _parse(data: bytes) -> dict[str, Any]:
     try:
-        values = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite
-        )
+        values = parse_json(data, strict=True)
     except ValueError as error:
         raise BundleError(f"{CONFIG} cannot be read as JSON: {one_line(str(error))}; get the bundle again.") from None
     if not isinstance(values, dict) or "format_version" not in values:
@@ -222,20 +220,6 @@ def _parse(data: bytes) -> dict[str, Any]:
             "Install the version of it that wrote the bundle, or a newer one."
         )
     return values
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        raise ValueError("a key occurs twice in one object")
-    return values
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text[:20]} is not a finite number")
-    return value
 
 
 def _difference(expected: Any, found: Any, path: str) -> str:
