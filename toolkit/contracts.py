@@ -109,6 +109,8 @@ class Extractor(nn.Module):
             the core pads with zeros (silence, which then counts as real) or cuts to it.
         fits: whether `fit` has to be called before training.
         front_end_args: all that `features` depends on beside the audio, JSON-able; the key of the feature cache.
+        standalone_args: of the class: each argument that can name something outside (a file, a folder, a hub name, a
+            download) -> the value that names nothing. A bundle that holds another value is refused before it is built.
         pretrained: which pre-trained weights are loaded, or None for random ones or if there is nothing to load.
             A bundle sets this and `random_backbone` to what they were in training.
         random_backbone: True if a backbone that users expect to be pre-trained has random weights.
@@ -118,6 +120,7 @@ class Extractor(nn.Module):
     fixed_samples: int | None = None
     fits: bool = False
     front_end_args: Mapping[str, Any] = {}
+    standalone_args: Mapping[str, Any] = {}
     pretrained: str | None = None
     random_backbone: bool = False
 
@@ -147,12 +150,12 @@ class Extractor(nn.Module):
     def portable_args(self) -> Mapping[str, Any]:
         """Arguments that build the same module without files and without a network; they replace the recipe's.
 
-        Weights are loaded afterwards, so they may be random. An extractor that reads a checkpoint returns what it takes
-        from it to build the module; others need no such arguments.
+        Weights are loaded afterwards, so they may be random. An extractor that reads a checkpoint adds what it takes
+        from it to build the module.
 
-        Returns: argument -> value, JSON-able.
+        Returns: argument -> value, JSON-able; by default `standalone_args`, which it must hold.
         """
-        return {}
+        return self.standalone_args
 
     def forward(self, wave: Seq) -> Seq:
         """`encode(features(wave))`."""

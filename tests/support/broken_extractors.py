@@ -3,7 +3,8 @@
 import contextlib
 import inspect
 import socket
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -180,6 +181,13 @@ class TensorInPortableArgs(GoodExtractor):
         return {"hop": torch.tensor(160)}
 
 
+class ForgetsStandaloneArgs(GoodExtractor):
+    standalone_args: Mapping[str, Any] = {"hop": 160}
+
+    def portable_args(self):
+        return {}
+
+
 class TensorInArgs(GoodExtractor):
     def __init__(self, **args):
         super().__init__(**args)
@@ -257,7 +265,7 @@ EXTRACTORS = {
     "gradients_reach_what_is_trained": [DetachedParameter, NanGradients],
     "frozen_is_deterministic_in_training": [ForgetsEval],
     "state_survives_safetensors": [ScaleIsNoState],
-    "portable_args_build_it_again": [OtherHop, AsksTheNetwork, TensorInPortableArgs],
+    "portable_args_build_it_again": [OtherHop, AsksTheNetwork, TensorInPortableArgs, ForgetsStandaloneArgs],
     "front_end_args_identify_features": [TensorInArgs, RandomFrontEnd],
     "front_end_args_tell_arguments_apart": [ForgetsHop, ForgetsOneChoice],
     "silence_is_finite": [LogOfSilence],

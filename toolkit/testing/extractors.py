@@ -167,6 +167,8 @@ class ExtractorCase(FrontEndCase):
             portable = json.loads(json.dumps(dict(portable), allow_nan=False))
         except (TypeError, ValueError) as error:
             raise Violation(f"portable_args {portable!r} cannot be written as JSON: {error}") from error
+        lost = [name for name, value in extractor.standalone_args.items() if portable.get(name, ...) != value]
+        require(not lost, f"portable_args lack the standalone_args {lost}")
         given = [name for name in portable if name in self.context()]
         require(not given, f"portable_args hold {given}, which the system gives")
         if plugin_class(self.make) is None:  # what a function makes of further arguments is not known

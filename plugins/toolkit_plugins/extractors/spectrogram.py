@@ -1,6 +1,6 @@
 """Extractor `spectrogram`: a log-spectrogram as an image through AlexNet's convolutions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -50,6 +50,8 @@ class Spectrogram(Extractor):
     Source: Zou et al., Speech Emotion Recognition with Co-Attention Based Multi-Level Acoustic Information,
         ICASSP 2022; Krizhevsky, One weird trick for parallelizing convolutional neural networks, 2014.
     """
+
+    standalone_args: Mapping[str, Any] = {"weights": "random"}
 
     def __init__(
         self,
@@ -114,10 +116,6 @@ class Spectrogram(Extractor):
         if self.freeze:
             self.backbone.eval()
         return self
-
-    def portable_args(self) -> dict[str, Any]:
-        """Without a download or a file of weights."""
-        return {"weights": "random"}
 
     def frame_count(self, samples: int) -> int:
         """The columns of `pool`: one length alone is taken."""

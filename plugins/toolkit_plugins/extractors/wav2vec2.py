@@ -1,6 +1,6 @@
 """wav2vec 2.0, HuBERT and WavLM as a level: fine-tuned, frozen, or frozen but for the top layers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -54,6 +54,8 @@ class Wav2Vec2(EncoderExtractor):
     Source: wav2vec 2.0 (Baevski et al., NeurIPS 2020); HuBERT (Hsu et al., 2021); WavLM (Chen et al., 2022);
         weighted sum as in SUPERB (Yang et al., 2021).
     """
+
+    standalone_args: Mapping[str, Any] = {"source": "random", "revision": None}
 
     def __init__(
         self,
@@ -135,10 +137,9 @@ class Wav2Vec2(EncoderExtractor):
         """A random model with the whole configuration of this one."""
         settings = architecture_settings(self.model.config)
         return {
-            "source": "random",
+            **self.standalone_args,
             "architecture": self.model.config.model_type,
             "config": {name: value for name, value in settings.items() if name not in BESIDE_CONFIG},
-            "revision": None,
             "normalize": self.normalize,
         }
 

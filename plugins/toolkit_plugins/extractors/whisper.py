@@ -1,6 +1,6 @@
 """Whisper's encoder as a level: frozen, fine-tuned, or frozen but for the top layers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -43,6 +43,8 @@ class Whisper(EncoderExtractor):
     Source: Radford et al., "Robust speech recognition via large-scale weak supervision", 2022, arXiv 2212.04356;
         weighted sum as in SUPERB (Yang et al., 2021).
     """
+
+    standalone_args: Mapping[str, Any] = {"source": "random", "revision": None}
 
     def __init__(
         self,
@@ -103,7 +105,7 @@ class Whisper(EncoderExtractor):
 
     def portable_args(self) -> dict[str, Any]:
         """A random encoder with the configuration of this one."""
-        return {"source": "random", "config": encoder_settings(self.model.config), "revision": None}
+        return {**self.standalone_args, "config": encoder_settings(self.model.config)}
 
     def frame_count(self, samples: int) -> int:
         """Frames for so many samples: 150 for 48,000."""

@@ -67,6 +67,7 @@ def restore_system(config: BundleConfig, weights: bytes) -> "System":
 
     with torch.random.fork_rng(devices=[]):  # the random weights that are replaced
         try:
+            _refuse_outside(config)
             system = build_system(config, Target.by_name(config.classes))
         except ToolkitError as error:
             raise BundleError(f"{CONFIG}: {one_line(str(error))}") from error
@@ -117,6 +118,18 @@ def _check_plugins(config: BundleConfig) -> None:
             logger.warning(
                 "%s: exported with %s %s, and %s is installed here.", config.name, distribution, exported, here
             )
+
+
+def _refuse_outside(config: BundleConfig) -> None:
+    """Refuse arguments that name a file, a folder, a hub name or a download, before anything looks for it."""
+    for kind, location, part in config.parts():
+        plugin = default_registry().find(kind, part.plugin, location)
+        for name, alone in getattr(plugin.load(), "standalone_args", {}).items():
+            if (found := part.args.get(name, ...)) != alone:
+                shown = "missing" if found is ... else repr(found)
+                raise BundleError(
+                    f"{location}.args.{name} is {shown}: {alone!r} is needed, a bundle is used by itself."
+                )
 
 
 def _installed(distribution: str) -> str | None:
