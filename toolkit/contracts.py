@@ -129,7 +129,7 @@ class Extractor(nn.Module):
         raise NotImplementedError
 
     def features(self, wave: Seq) -> Seq:
-        """Deterministic front end without learned state, also in train() mode; threads may call it at the same time.
+        """Deterministic front end without learned state, also in train() mode; it may run in a forked process.
 
         Args: wave [batch, samples]; lengths in samples.
         Returns: [batch, time, channels]; lengths in frames.

@@ -2,8 +2,7 @@
 
 import torch
 
-from toolkit.data.batches import EpochBatches
-from toolkit.data.rank_batches import RankBatches
+from toolkit.data.batches import EpochBatches, RankBatches
 
 CLASSES = torch.tensor([0, 1, 0, 1, 1, 0, 1])
 

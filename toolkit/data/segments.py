@@ -13,6 +13,7 @@ from toolkit.audio.reading import audio_header, cut, opened
 from toolkit.audio.waves import cut_waves, read_audio, waves
 from toolkit.contracts import Seq
 from toolkit.corpus import Utterance
+from toolkit.corpus.targets import UNKNOWN
 from toolkit.corpus.utterance import MIN_SAMPLES
 from toolkit.errors import AudioError, ToolkitError
 
@@ -69,6 +70,10 @@ class Batch:
     def pin_memory(self) -> "Batch":
         """The same in memory from which a GPU copies while the CPU goes on; a DataLoader calls it."""
         return self._each(Tensor.pin_memory)
+
+    def unlabelled(self) -> "Batch":
+        """The same, where no row counts in a loss."""
+        return replace(self, targets={name: torch.full_like(t, UNKNOWN) for name, t in self.targets.items()})
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """The same with every tensor changed that a system or an objective reads."""

@@ -8,10 +8,9 @@ from torch.utils.data import BatchSampler, SequentialSampler
 
 from toolkit.corpus import Utterance
 from toolkit.corpus.targets import LABEL, shuffled_value
-from toolkit.data.batches import REACH, EpochBatches, LengthBatches
+from toolkit.data.batches import REACH, EpochBatches, LengthBatches, RankBatches
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.loaders import SegmentLoader
-from toolkit.data.rank_batches import RankBatches
 from toolkit.data.segments import SegmentSet
 from toolkit.distributed import rank, ranks
 from toolkit.errors import RecipeError

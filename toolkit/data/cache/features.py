@@ -3,58 +3,23 @@
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from contextlib import ExitStack
 from functools import cached_property, partial
 from pathlib import Path
-from threading import Lock
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from toolkit.contracts import Seq
 from toolkit.data.cache.files import FeatureFiles, read_segment
+from toolkit.data.cache.missing import CachedFrontEnd, CachedUtterance, Lacking, Missing
 from toolkit.data.cache.store import LIMIT, features_folder, limit_bytes, make_room, megabytes
 from toolkit.data.front_ends import front_end_description, front_end_key, rounded, rows_of
 from toolkit.data.segments import SegmentSet
 from toolkit.errors import AudioError, CacheError
 from toolkit.files import sha256
 from toolkit.model.system import System
-
-MOST_THREADS = 16  # each holds an utterance with all that a front end makes of it
-
-
-@dataclass(frozen=True)
-class CachedUtterance:
-    """An utterance whose features are stored.
-
-    Args:
-        name: of its files in the cache.
-        segments: the set it belongs to.
-        index: of the utterance there.
-        samples: of all its segments, padding counted.
-    """
-
-    name: str
-    segments: SegmentSet
-    index: int
-    samples: int
-
-
-@dataclass(frozen=True, eq=False)
-class CachedFrontEnd:
-    """A front end whose features are stored: the first level that has it, its files, bytes for each sample of audio."""
-
-    level: str
-    files: FeatureFiles
-    bytes_per_sample: float
-
-
-Lacking = list[tuple[CachedUtterance, list[CachedFrontEnd]]]  # utterances, each with the front ends that lack it
 
 
 class FeatureCache:
@@ -91,15 +56,9 @@ class FeatureCache:
         self.say, self.progress = say, progress
         self._contents: dict[Path, str] = {}  # audio file -> SHA-256
         self._keys: dict[str, str] = {}  # level -> key of its front end: levels may share one
-        # Threads stay until the cache is closed: on its way out a thread may hold a library's lock, and a process that
-        # is forked at that moment would wait for it forever.
-        threads = min(MOST_THREADS, torch.get_num_threads())
-        self._pool = ThreadPoolExecutor(threads, initializer=partial(torch.set_num_threads, 1))
-        self._turn = nullcontext() if torch.device(device).type == "cpu" else Lock()  # a GPU holds one at a time
 
     def close(self) -> None:
         """Let other processes remove the features."""
-        self._pool.shutdown(cancel_futures=True)
         for front_end in vars(self).get("_front_ends", {}).values():
             front_end.files.close()
 
@@ -144,7 +103,7 @@ class FeatureCache:
                 locks.enter_context(front_end.files.filling())
             if lacking := self._lacking(utterances) if incomplete else []:  # other processes may have filled it
                 self._make_room(sum(u.samples * one.bytes_per_sample for u, some in lacking for one in some))
-                self._compute(lacking)
+                Missing(lacking, self._rows, device=self.device).compute(progress=self.progress)
         return utterances
 
     @cached_property
@@ -203,35 +162,16 @@ class FeatureCache:
         found = ((u, [f for f in self._front_ends.values() if not f.files.holds(u.name)]) for u in unique)
         return [(utterance, front_ends) for utterance, front_ends in found if front_ends]
 
-    def _compute(self, lacking: Lacking) -> None:
-        """Compute and store: a thread for each utterance, which does not share its operations out among others."""
-
-        def compute(one: tuple[CachedUtterance, list[CachedFrontEnd]]) -> None:
-            utterance, front_ends = one
-            wave = utterance.segments.waves(utterance.index)
-            for front_end in front_ends:
-                with self._turn:
-                    rows = self._rows(front_end.level, wave)
-                front_end.files.write(utterance.name, rows)
-
-        own, bar = torch.get_num_threads(), {"console": Console(stderr=True), "transient": True}
-        done = self._pool.map(compute, lacking)
-        try:
-            for _ in track(done, "features", total=len(lacking), disable=not self.progress, **bar):
-                pass
-        finally:
-            torch.set_num_threads(own)  # what threads set is the default of all that begin later
-
     def _rows(self, level: str, wave: Seq) -> list[Tensor]:
         return rows_of(partial(self.front_end, levels=[level]), wave, level=level, precision=self.precision)
 
     def _utterances(self, segments: SegmentSet) -> list[CachedUtterance]:
         """The utterances of a set, named by all that features depend on beside the front end."""
         widths, found = segments.widths(), []
-        new = list({utterance.path for utterance in segments.utterances} - self._contents.keys())
-        self._contents |= zip(new, self._pool.map(_content, new), strict=True)
         for index, indices in enumerate(segments.by_utterance()):
             utterance = segments.utterances[index]
+            if utterance.path not in self._contents:
+                self._contents[utterance.path] = _content(utterance.path)
             cuts = [(segments.segments[i].start, segments.segments[i].stop) for i in indices]
             padded = [widths[i] for i in indices]
             what = [self._contents[utterance.path], utterance.start, utterance.end, cuts, padded]

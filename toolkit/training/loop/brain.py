@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.corpus.targets import Target
-from toolkit.data.rank_batches import RankBatches, unlabelled
+from toolkit.data.batches import RankBatches
 from toolkit.data.seeding import seed_all
 from toolkit.data.segments import Batch
 from toolkit.distributed import average_statistics, from_first, rank, ranks, summed
@@ -124,7 +124,7 @@ class SystemBrain(sb.Brain):
         whole = None
         if ranks() > 1:
             whole = self.train_sampler.whole(self.step)
-            batch = batch if self.train_sampler.has_rows(self.step) else unlabelled(batch)
+            batch = batch if self.train_sampler.has_rows(self.step) else batch.unlabelled()
         closes = self.step % self.training.accumulate == 0 or self.step == len(self.train_sampler)
         # rank 0 draws the numbers of a single process
         seed_all(self.seed, "step", self.history.epoch, self.step, *([rank()] if rank() else []))

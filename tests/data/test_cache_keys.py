@@ -1,0 +1,81 @@
+"""What features depend on is in the name of their folder."""
+
+import re
+
+import pytest
+import torch
+from small_system import write_recipe
+from throwaway import good, install
+
+from toolkit.contracts import Extractor
+from toolkit.data.front_ends import code_of_levels, front_end_description, front_end_key
+from toolkit.data.segments import SegmentSet
+from toolkit.errors import CacheError
+from toolkit.plugins.registry import default_registry
+from toolkit.training.preparation import load_source
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    return write_recipe(tmp_path)
+
+
+class One(Extractor):
+    channels = 1
+    front_end_args: dict = {"a": 1}  # noqa: RUF012
+
+    def __init__(self):
+        super().__init__()
+        self.frozen = torch.nn.Linear(2, 2).requires_grad_(False)
+
+
+class Two(One):
+    pass
+
+
+def key(extractor, *, sample_rate=16000, fixed_samples=None, **changed):
+    segments = SegmentSet([], {}, {}, sample_rate=sample_rate, segment_samples=1000, fixed_samples=fixed_samples)
+    settings = {"code": {"plugins": "1.0"}, "precision": "fp32", "device": "cpu", **changed}
+    return front_end_key(front_end_description(extractor, level="x", segments=segments, **settings))
+
+
+def test_what_features_depend_on_makes_another_key():
+    torch.manual_seed(0)
+    one, again, two = One(), One(), Two()
+    again.load_state_dict(one.state_dict())
+    two.load_state_dict(one.state_dict())
+    assert key(one) == key(again) and key(one, device="cuda:0") == key(one, device="cuda:1")
+    changed = [key(two), key(One()), key(one, code={"plugins": "1.1"}), key(one, sample_rate=8000)]
+    changed += [key(one, fixed_samples=48000), key(one, precision="fp16"), key(one, device="cuda")]
+    again.front_end_args = {"a": 2}
+    assert len({key(one), *changed, key(again)}) == 9
+
+
+def test_arguments_that_are_not_json_are_refused_by_level():
+    one = One()
+    one.front_end_args = {"a": object()}
+    with pytest.raises(CacheError, match="Level 'x': front_end_args cannot be written as JSON"):
+        key(one)
+
+
+def test_the_code_of_a_level_is_the_toolkits_and_its_distributions(recipe):
+    (code,) = code_of_levels(load_source(recipe).recipe).values()
+    assert list(code) == ["audio-classification-toolkit"]
+
+
+def test_all_arguments_of_another_distributions_extractor_count(tmp_path, monkeypatch, recipe):
+    """Its front_end_args may forget one, and features of another value would be taken for this one's."""
+    install(tmp_path / "installed", "my-levels", good("extractor", "magnitude", "broken_extractors:GoodExtractor"))
+    monkeypatch.syspath_prepend(tmp_path / "installed")
+    default_registry.cache_clear()
+    keys = []
+    for hop in (80, 160):
+        text = re.sub(
+            r"mfcc: \{plugin: mfcc.*", f"mfcc: {{plugin: magnitude, args: {{hop: {hop}}}}}", recipe.read_text()
+        )
+        (recipe.parent / "other.yaml").write_text(text)
+        (code,) = code_of_levels(load_source(recipe.parent / "other.yaml").recipe).values()
+        assert list(code) == ["audio-classification-toolkit", "my-levels", "arguments"]
+        keys.append(key(One(), code=code))
+    default_registry.cache_clear()
+    assert keys[0] != keys[1]

@@ -1,0 +1,111 @@
+"""Workers that compute features: the same bits, errors of one line, and nothing that stays when a process is killed."""
+
+import multiprocessing
+import os
+import signal
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import torch
+from cached_features import Parts, same, stored_files
+from small_system import write_recipe
+
+from toolkit.data.cache import missing
+from toolkit.errors import AudioError, CacheError
+
+pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core has one process")
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["toolkit.training.run"])
+UTTERANCES = 24
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path / "cache"))
+    return write_recipe(tmp_path)
+
+
+@pytest.fixture
+def workers(monkeypatch):
+    """As many as the process has threads, two, also for few utterances."""
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(missing, "LEAST_UTTERANCES", 2)
+    torch.set_num_threads(2)
+    yield
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(threads)
+
+
+def test_workers_compute_the_same_bits_and_draw_nothing(recipe, request):
+    here = Parts(recipe).fill(code="1")
+    request.getfixturevalue("workers")
+    there, before = Parts(recipe), torch.get_rng_state()
+    there.fill(code="2")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert len(here.computed) == UTTERANCES and not there.computed and same(here.rows(), there.rows())
+
+
+def test_for_a_gpu_workers_read_and_the_process_itself_computes(recipe, workers):
+    parts = Parts(recipe)
+    with closing(parts.cache()) as cache:
+        lacking = cache._lacking(utterance for segments in parts.sets for utterance in cache._utterances(segments))
+        work = missing.Missing(lacking, cache._rows, device="cuda")
+        assert work._loader().num_workers == 2
+        work.compute(progress=False)
+        assert len(parts.computed) == UTTERANCES == len(stored_files()) and not cache._lacking(u for u, _ in lacking)
+
+
+def test_what_a_worker_cannot_read_is_the_error_that_one_process_raises(recipe, workers):
+    (recipe.parent / "corpus" / "2M1.wav").write_bytes(b"RIFF no more")
+    with pytest.raises(AudioError, match=r"^/\S*2M1\.wav is not audio that can be read"):
+        Parts(recipe).fill()
+
+
+def test_a_killed_worker_is_one_line_and_the_rest_is_computed_later(recipe, workers):
+    parts, main = Parts(recipe), os.getpid()
+    features = parts.system.levels["mfcc"].features
+
+    def killed(wave):
+        if os.getpid() != main and len(parts.computed) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return features(wave)
+
+    parts.system.levels["mfcc"].features = killed
+    with pytest.raises(CacheError, match=r"^A process that computes features was ended \(.*\): start the run again"):
+        parts.fill()
+    assert 3 <= len(stored_files()) < UTTERANCES
+    parts.system.levels["mfcc"].features = features
+    assert len(parts.fill().rows()) > UTTERANCES
+
+
+def fill_and_hang(recipe: Path, cache: Path, begun: Path) -> None:
+    os.environ["TOOLKIT_CACHE"] = str(cache)
+    torch.set_num_threads(2)
+    parts = Parts(recipe)
+
+    def hanging(wave):
+        if wave.values.any():
+            (begun / str(os.getpid())).touch()
+            time.sleep(60)
+        return features(wave)
+
+    features, parts.system.levels["mfcc"].features = parts.system.levels["mfcc"].features, hanging
+    missing.LEAST_UTTERANCES = 2
+    parts.fill()
+
+
+def test_workers_end_with_a_process_that_is_killed_and_leave_no_lock(recipe, tmp_path):
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    process = CONTEXT.Process(target=fill_and_hang, args=(recipe, tmp_path / "cache", begun))
+    process.start()
+    deadline = time.monotonic() + 30
+    while len(pids := list(begun.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert len(pids) == 2 and str(process.pid) not in {path.name for path in pids}
+    process.kill()
+    process.join()
+    after = Parts(recipe).fill()
+    assert len(after.computed) == UTTERANCES and not after.said

@@ -1,0 +1,128 @@
+"""Features that are not stored yet: computed and stored, in forked workers where that is faster."""
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from toolkit.contracts import Seq
+from toolkit.data.cache.files import FeatureFiles
+from toolkit.data.segments import SegmentSet
+from toolkit.errors import CacheError, ToolkitError, one_line
+from toolkit.hardware import end_with_parent
+
+MOST_WORKERS = 16  # each holds an utterance with all that a front end makes of it
+LEAST_UTTERANCES = 16  # of a worker: starting it takes longer than it saves with less
+AT_ONCE = 4  # utterances that a worker is given: each of its answers costs a tenth of a millisecond
+
+
+@dataclass(frozen=True)
+class CachedUtterance:
+    """An utterance whose features are stored.
+
+    Args:
+        name: of its files in the cache.
+        segments: the set it belongs to.
+        index: of the utterance there.
+        samples: of all its segments, padding counted.
+    """
+
+    name: str
+    segments: SegmentSet
+    index: int
+    samples: int
+
+
+@dataclass(frozen=True, eq=False)
+class CachedFrontEnd:
+    """A front end whose features are stored: the first level that has it, its files, bytes for each sample of audio."""
+
+    level: str
+    files: FeatureFiles
+    bytes_per_sample: float
+
+
+Lacking = list[tuple[CachedUtterance, list[CachedFrontEnd]]]  # utterances, each with the front ends that lack it
+
+
+class Missing(Dataset):
+    """What is not stored. An item is computed and stored by the process that asks for it; for a GPU it is only read.
+
+    Args:
+        lacking: what.
+        rows: from a level and an utterance's segments [segments, samples] to what is stored of each.
+        device: where features are computed.
+    """
+
+    def __init__(self, lacking: Lacking, rows: Callable[[str, Seq], list[Tensor]], *, device: str):
+        self.lacking, self.rows = lacking, rows
+        self.on_cpu = torch.device(device).type == "cpu"
+
+    def __len__(self) -> int:
+        return len(self.lacking)
+
+    def __getitem__(self, index: int) -> Seq | ToolkitError | None:
+        utterance = self.lacking[index][0]
+        try:
+            wave = utterance.segments.waves(utterance.index)
+            return self._store(index, wave) if self.on_cpu else wave
+        except ToolkitError as error:
+            return error
+
+    def compute(self, *, progress: bool) -> None:
+        """Compute and store all of it, with one thread in each process, so that bits do not depend on where.
+
+        Raises:
+            CacheError: if a worker is killed. ToolkitError: the first one of an utterance, in their order.
+        """
+        found, threads = (
+            iter(self._loader()),
+            torch.get_num_threads(),
+        )  # workers are forked before the bar's thread begins
+        bar = {"console": Console(stderr=True), "transient": True, "disable": not progress}
+        try:
+            torch.set_num_threads(1)
+            for index, one in enumerate(track(chain.from_iterable(found), "features", total=len(self), **bar)):
+                if isinstance(one, ToolkitError):
+                    raise one
+                if one is not None:
+                    self._store(index, one)
+                utterance, front_ends = self.lacking[index]
+                for front_end in front_ends:
+                    front_end.files.intact.add(utterance.name)
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            raise CacheError(
+                f"A process that computes features was ended ({one_line(str(error))}): start the run again, which "
+                "computes the rest; if memory is short, OMP_NUM_THREADS=1 computes in one process."
+            ) from None
+        finally:
+            torch.set_num_threads(threads)
+
+    def _store(self, index: int, wave: Seq) -> None:
+        utterance, front_ends = self.lacking[index]
+        for front_end in front_ends:
+            front_end.files.write(utterance.name, self.rows(front_end.level, wave))
+
+    def _loader(self) -> DataLoader:
+        """Of all items, in order; without workers where few would have something to do, or forking is not allowed."""
+        forks = sys.platform == "linux" and not multiprocessing.current_process().daemon
+        cores = min(torch.get_num_threads(), len(os.sched_getaffinity(0))) if forks else 1
+        workers = min(MOST_WORKERS, cores, len(self) // LEAST_UTTERANCES)
+        options = {"num_workers": workers, "multiprocessing_context": "fork", "worker_init_fn": end_with_parent}
+        return DataLoader(
+            self,
+            batch_size=AT_ONCE,
+            collate_fn=list,
+            generator=torch.Generator(),  # else it draws from the run's
+            **(options if workers > 1 else {}),
+        )
