@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from small_system import write_recipe
 
-from toolkit.experiment.outcome import read_experiment
 from toolkit.experiment.plan import read_plan
 from toolkit.experiment.progress import Progress, is_alive
+from toolkit.report.evidence import Evidence, read_csv
 
 RUN = [sys.executable, "-m", "toolkit"]
 
@@ -48,7 +48,7 @@ def table(folder):
 
 
 def runs(folder):
-    return read_experiment(folder).runs
+    return Evidence(folder).runs
 
 
 def wait_for(condition, seconds=120):
@@ -74,9 +74,9 @@ def test_all_cells_are_trained_once_and_the_same_command_trains_nothing(recipes,
     assert code == 0, err
     assert "8 cells: small, wide; folds S1, S3 of session-out; seeds 1,2" in err
     assert "8 of 8 cells done" in out and "[8/8]" in err and "epoch" not in err
-    found = {(r.system, r.fold, r.seed): r.results["n_utterances"] for r in runs(folder)}
+    found = {(r.cell.system, r.cell.fold, r.cell.seed): r.results["n_utterances"] for r in runs(folder)}
     assert found == {(s, f, seed): 8 for s in ("small", "wide") for f in ("S1", "S3") for seed in (1, 2)}
-    rows = runs(folder)[0].predictions()
+    rows = read_csv(runs(folder)[0].folder / "predictions.csv")
     assert {row["gender"] for row in rows} == {"F", "M"} and {row["seconds"] for row in rows} == {"0.250", "0.400"}
 
     before = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/*")}
@@ -99,9 +99,9 @@ def test_a_cell_that_fails_is_recorded_and_the_others_go_on(recipes, tmp_path):
     broken.write_text("extends: small.yaml\nmodel: {levels: {mfcc: {args: {n_mfcc: 99}}}}\n")
     code, out, err = run([*recipes[:1], str(broken)], folder, "--folds", "S1")
     assert code == 1 and "Failed: 1." in err and "n_mfcc" in out
-    outcome = read_experiment(folder)
-    assert [r.system for r in outcome.runs] == ["small"]
-    ((cell, error),) = outcome.failures.items()
+    found = Evidence(folder)
+    assert [r.cell.system for r in found.runs] == ["small"]
+    ((cell, error),) = found.failures.items()
     assert cell == ("broken", "session-out", "S1", 1) and "n_mfcc" in error
     assert "Traceback" not in out + err
 

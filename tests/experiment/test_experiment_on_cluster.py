@@ -12,8 +12,8 @@ import pytest
 from small_system import write_recipe
 
 from toolkit.experiment.cells import Records
-from toolkit.experiment.outcome import read_experiment
 from toolkit.experiment.plan import read_plan
+from toolkit.report.evidence import Evidence
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def running(folder):
 
 
 def table(folder):
-    return {(r.system, r.fold): (r.folder / "predictions.csv").read_bytes() for r in read_experiment(folder).runs}
+    return {(r.cell.system, r.cell.fold): (r.folder / "predictions.csv").read_bytes() for r in Evidence(folder).runs}
 
 
 def test_the_table_of_a_cluster_with_a_killed_worker_is_that_of_this_machine(tmp_path, cluster):

@@ -1,5 +1,6 @@
 """Plans: which cells there are, what makes a new one, and what cannot be compared."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -84,6 +85,9 @@ def test_a_plan_comes_back_from_its_file(small, tmp_path):
     plan = make_plan([small("a"), small("b")], seeds=(1, 2))
     write_plan(tmp_path, plan)
     assert read_plan(tmp_path) == plan
+    file = tmp_path / "experiment.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "protocols": ["session-out"]}))
+    assert read_plan(tmp_path) == plan, "as files of version 0.1 name the protocols twice"
     assert read_plan(tmp_path / "nowhere") is None
 
 

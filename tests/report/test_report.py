@@ -15,8 +15,8 @@ from fake_experiment import SER, SYNTHETIC, TEN, FakeExperiment, FakeSystem
 
 from toolkit.corpus.protocols import AS_PUBLISHED_STAMP
 from toolkit.errors import ExperimentError
-from toolkit.experiment.outcome import read_experiment
 from toolkit.report import write_report
+from toolkit.report.evidence import Evidence
 
 RANDOM = "random weights instead of pre-trained ones: <wav2vec2>"
 LABELS = ("a$b", "<script>c</script>", "d_e%", "f|g")
@@ -45,7 +45,7 @@ def stamped(tmp_path_factory):
     experiment.write(folder)
     for utterance in experiment.speaker_utterances("1F"):
         utterance.path.write_bytes(b"RIFF")
-    return write_report(read_experiment(folder))
+    return write_report(folder)
 
 
 def test_every_table_and_figure_carries_its_stamps(stamped):
@@ -137,7 +137,7 @@ def test_the_same_experiment_gives_the_same_bytes(tmp_path):
     folder = FakeExperiment({"ser": SER}, folds={"1M": ("1M",)}).write(tmp_path / "experiment")
     found = []
     for output in ("first", "second"):
-        page = write_report(read_experiment(folder), output=str(tmp_path / output))
+        page = write_report(folder, output=str(tmp_path / output))
         files = sorted(path for path in page.parent.rglob("*") if path.is_file())
         found.append({path.relative_to(page.parent): path.read_bytes() for path in files})
     assert found[0] == found[1] and len(found[0]) > 25
@@ -146,7 +146,7 @@ def test_the_same_experiment_gives_the_same_bytes(tmp_path):
 
 def test_an_experiment_without_a_finished_cell_says_so(tmp_path):
     experiment = FakeExperiment({"ser": SER}, left=lambda *place: True)
-    page = write_report(read_experiment(experiment.write(tmp_path))).read_text()
+    page = write_report(experiment.write(tmp_path)).read_text()
     assert "there is nothing to show yet" in page and "0 of 10 cells done" in page
 
 
@@ -169,16 +169,16 @@ def test_an_option_that_names_something_unknown_is_refused_in_one_line(tmp_path,
         left=lambda system, protocol, fold, seed: system == "mf" or fold == "1F",
     )
     with pytest.raises(ExperimentError, match=said) as caught:
-        write_report(read_experiment(experiment.write(tmp_path)), **options)
+        write_report(experiment.write(tmp_path), **options)
     assert "\n" not in str(caught.value) and not (tmp_path / "report.html").exists()
 
 
 def test_damaged_predictions_are_named(tmp_path):
     folder = FakeExperiment({"ser": SER}, folds={"1M": ("1M",)}).write(tmp_path)
-    (run,) = read_experiment(folder).runs
+    (run,) = Evidence(folder).runs
     (run.folder / "predictions.csv").write_text("id,speaker\n1,2\n")
     with pytest.raises(ExperimentError, match=r"predictions.csv is damaged .* delete the run and train it again"):
-        write_report(read_experiment(folder))
+        write_report(folder)
 
 
 LOOK = """\

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 import sklearn.metrics as oracle
-from fake_experiment import LABELS, SER, TEN, FakeExperiment, FakeSystem, paper_experiment
+from fake_experiment import LABELS, SER, TEN, FakeExperiment, FakeSystem, paper_experiment, predictions
 
-from toolkit.experiment.outcome import read_experiment
 from toolkit.report.evidence import Evidence
 from toolkit.report.sections import choose, sections, summarise
 from toolkit.report.tables.accuracy import accuracy_table
@@ -18,7 +17,7 @@ GENDER = {"gender": {"source": "label"}}
 
 
 def evidence(folder, experiment):
-    return Evidence(read_experiment(experiment.write(folder)))
+    return Evidence(experiment.write(folder))
 
 
 def by_system(table):
@@ -26,7 +25,7 @@ def by_system(table):
 
 
 def rows_of(found, system, protocol="loso", seed=None):
-    return [row for run in found.outcome.of(system, protocol) if seed in (None, run.seed) for row in run.predictions()]
+    return [row for run in found.of(system, protocol).runs if seed in (None, run.cell.seed) for row in predictions(run)]
 
 
 def matrices(found, system, speakers):
@@ -64,10 +63,10 @@ def test_pooled_accuracies_are_the_mean_over_seeds_of_scikit_learns(two_seeds):
 def test_folds_and_seeds_have_the_deviations_of_their_means(two_seeds):
     row = by_system(accuracy_table(two_seeds, ["ser"], "loso", name="t", title="t"))["ser"]
     folds = {}
-    for run in two_seeds.outcome.of("ser", "loso"):
-        rows = run.predictions()
+    for run in two_seeds.of("ser", "loso").runs:
+        rows = predictions(run)
         right = oracle.accuracy_score([r["reference"] for r in rows], [r["predicted"] for r in rows])
-        folds.setdefault(run.fold, {})[run.seed] = right
+        folds.setdefault(run.cell.fold, {})[run.cell.seed] = right
     values = np.array([[of[1], of[2]] for of in folds.values()])  # [folds, seeds]
     assert row["wa_folds"].mean == pytest.approx(values.mean())
     assert row["wa_folds"].over_folds == pytest.approx(values.mean(axis=1).std(ddof=1))
@@ -93,7 +92,7 @@ def test_multi_level_systems_are_one_family_and_single_levels_another_beside_the
         "ablation": ["ser", "mf", "mtl", "cr", "mf_mtl", "mf_cr", "mtl_cr", "mf_mtl_cr", "mf_predicted", "mf_shuffled"],
         "single_levels": ["ser", "w2e", "mfcc", "nlinear"],
     }
-    alone = Evidence(found.outcome.with_baseline("mfcc"))
+    alone = Evidence(found.folder, "mfcc")
     assert list(families(alone)) == ["all_systems"]
     assert families(alone)["all_systems"][:2] == ["mfcc", "ser"] and len(families(alone)["all_systems"]) == 13
 

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 import sklearn.metrics as oracle
-from fake_experiment import LABELS, SER, TEN, FakeExperiment, FakeSystem, paper_experiment
+from fake_experiment import LABELS, SER, TEN, FakeExperiment, FakeSystem, paper_experiment, predictions
 
-from toolkit.experiment.outcome import read_experiment
 from toolkit.report.evidence import Evidence
 from toolkit.report.provenance import facts, systems_table
 from toolkit.report.sections import choose, sections
@@ -14,7 +13,7 @@ from toolkit.report.tables.hard_utterances import SHOWN, hard_utterance_table
 
 
 def evidence(folder, experiment):
-    return Evidence(read_experiment(experiment.write(folder)))
+    return Evidence(experiment.write(folder))
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +26,8 @@ def scores(found, system, keep):
     """n, WA and UA of the rows to keep, the mean over both seeds."""
     values = []
     for seed in (1, 2):
-        runs = [run for run in found.outcome.of(system, "loso") if run.seed == seed]
-        rows = [row for run in runs for row in run.predictions() if keep(row)]
+        runs = [run for run in found.of(system, "loso").runs if run.cell.seed == seed]
+        rows = [row for run in runs for row in predictions(run) if keep(row)]
         args = ([r["reference"] for r in rows], [r["predicted"] for r in rows])
         values.append((len(rows), oracle.accuracy_score(*args), oracle.balanced_accuracy_score(*args)))
     return tuple(np.mean(values, axis=0))
@@ -42,7 +41,7 @@ def test_gender_has_the_accuracies_of_its_utterances(found):
 
 def test_durations_are_cut_into_thirds_of_all_test_utterances(found):
     table = duration_table(found, "loso")
-    seconds = {row["id"]: float(row["seconds"]) for run in found.outcome.of("ser", "loso") for row in run.predictions()}
+    seconds = {row["id"]: float(row["seconds"]) for run in found.of("ser", "loso").runs for row in predictions(run)}
     low, high = np.quantile(list(seconds.values()), [1 / 3, 2 / 3])
     groups = [column.group for column in table.columns if column.group]
     assert groups[::3] == [f"up to {low:.2f} s", f"{low:.2f} to {high:.2f} s", f"over {high:.2f} s"]
@@ -79,7 +78,7 @@ def test_what_is_not_known_of_utterances_gives_no_table(tmp_path):
 
 def test_calibration_is_that_of_all_answers(found):
     row = calibration_table(found, "loso").rows[0]
-    rows = [row for run in found.outcome.of("ser", "loso") for row in run.predictions()]
+    rows = [row for run in found.of("ser", "loso").runs for row in predictions(run)]
     probabilities = np.array([[float(r[f"p_{label}"]) for label in LABELS] for r in rows])
     confidence = probabilities.max(axis=1)
     right = np.array([r["predicted"] == r["reference"] for r in rows])
@@ -134,7 +133,7 @@ def test_utterances_that_all_get_wrong_are_listed_the_surest_errors_first(tmp_pa
     table = hard_utterance_table(found, "loso")
     assert [row["id"] for row in table.rows] == ["1M_005", "1M_002"]
     row = table.rows[0]
-    (original,) = [r for r in found.outcome.runs[0].predictions() if r["id"] == "1M_005"]
+    (original,) = [r for r in predictions(found.runs[0]) if r["id"] == "1M_005"]
     assert row["said_ser"] == row["said_w2e"] == original["predicted"] != row["reference"] == original["reference"]
     assert row["given"] == pytest.approx(float(original[f"p_{row['reference']}"]))
     assert row["audio"] == (tmp_path / "1M_005.wav").as_uri() and table.rows[1]["audio"] is None

@@ -15,6 +15,7 @@ from toolkit.corpus.protocols import AS_PUBLISHED_STAMP, TEST_EPOCH_STAMP
 from toolkit.corpus.targets import Target
 from toolkit.experiment.cells import Cell, Record, Records
 from toolkit.experiment.plan import Plan, PlannedSystem, write_plan
+from toolkit.report.evidence import FinishedRun, read_csv
 from toolkit.statistics import metrics
 from toolkit.training.run_folder import (
     EMBEDDINGS,
@@ -152,9 +153,7 @@ class FakeExperiment:
             for index, (name, system) in enumerate(self.systems.items())
         }
         folds = {protocol: tuple(self.folds) for protocol in self.protocols}
-        return Plan(
-            systems, tuple(self.protocols), folds, tuple(self.seeds), tuple(self.labels), "c0ffee00", tuple(cells)
-        )
+        return Plan(systems, folds, tuple(self.seeds), tuple(self.labels), "c0ffee00", tuple(cells))
 
     def _scores(self, cell: Cell, reference: np.ndarray) -> np.ndarray:
         if self.answer is not None:
@@ -224,6 +223,11 @@ def _epoch(epoch: int, summary: Mapping[str, Any]) -> dict[str, Any]:
     share = 1 - 0.6 * (1 - epoch / EPOCHS_TRAINED)
     scores = {f"{part}_{m}": summary[m] * share for part in ("valid", "test") for m in ("wa", "ua")}
     return {"epoch": epoch, "train_loss": 2 - share, **scores, "seconds": 15.0}
+
+
+def predictions(run: FinishedRun) -> list[dict[str, str]]:
+    """The rows of a run's predictions.csv."""
+    return read_csv(run.folder / PREDICTIONS)
 
 
 def paper_experiment(**changes: Any) -> FakeExperiment:

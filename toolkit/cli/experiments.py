@@ -58,14 +58,11 @@ def status(folder: str, watch: bool):
 @click.option("--tsne-fold", help="The fold whose embeddings are drawn; by default the first.")
 @click.option("--speakers", help="Test folds whose accuracy is drawn against epochs, for example 1M,1F,2M.")
 @click.option("--output", help="Where report.html, tables/ and figures/ go; by default DIR.")
-def report(folder, baseline, pair, speakers, **options):
+def report(folder, pair, speakers, **options):
     """Write report.html, tables and figures of the experiment in DIR."""
-    from toolkit.experiment.outcome import read_experiment
     from toolkit.report import write_report
 
-    outcome = read_experiment(folder)
-    outcome = outcome.with_baseline(baseline) if baseline else outcome
-    click.echo(write_report(outcome, pair=_names(pair), speakers=_names(speakers), **options))
+    click.echo(write_report(folder, pair=_names(pair), speakers=_names(speakers), **options))
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

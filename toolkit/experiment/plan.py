@@ -40,8 +40,7 @@ class Plan:
 
     Args:
         systems: name -> its recipe; the first one is the baseline.
-        protocols: names, in order.
-        folds: protocol -> names of the planned folds, in the protocol's order.
+        folds: protocol, in order -> names of the planned folds, in the protocol's order.
         seeds: in order.
         labels: the classes, the same for all systems.
         corpus: hash of ids, labels and speakers, the same for all systems.
@@ -49,7 +48,6 @@ class Plan:
     """
 
     systems: Mapping[str, PlannedSystem]
-    protocols: tuple[str, ...]
     folds: Mapping[str, tuple[str, ...]]
     seeds: tuple[int, ...]
     labels: tuple[str, ...]
@@ -81,14 +79,9 @@ def merged(old: Plan | None, new: Plan) -> tuple[Plan, list[str]]:
         for system, count in Counter(changed).items()
     ]
     kept = [cell for cell in old.cells if cell.system not in changed and cell.key not in keys]
-    folds = {
-        protocol: _union(old.folds.get(protocol, ()), new.folds.get(protocol, ()))
-        for protocol in _union(old.protocols, new.protocols)
-    }
-    whole = Plan(
-        systems, tuple(folds), folds, _union(old.seeds, new.seeds), new.labels, new.corpus, (*kept, *new.cells)
-    )
-    return whole, left_out
+    folds = {name: _union(old.folds.get(name, ()), new.folds.get(name, ())) for name in _union(old.folds, new.folds)}
+    seeds = _union(old.seeds, new.seeds)
+    return Plan(systems, folds, seeds, new.labels, new.corpus, (*kept, *new.cells)), left_out
 
 
 def _union(old: Iterable[T], new: Iterable[T]) -> tuple[T, ...]:
@@ -127,7 +120,6 @@ def read_plan(folder: Path) -> Plan | None:
             raise ExperimentError(f"{path} is of version {version}; this toolkit reads version {VERSION}.")
         return Plan(
             systems={name: PlannedSystem(**system) for name, system in values["systems"].items()},
-            protocols=tuple(values["protocols"]),
             folds={protocol: tuple(folds) for protocol, folds in values["folds"].items()},
             seeds=tuple(values["seeds"]),
             labels=tuple(values["labels"]),

@@ -65,7 +65,7 @@ def make_plan(
         for name in names
     ]
     labels, corpus = first.targets[LABEL].classes, _corpus_hash(first.utterances)
-    return Plan(systems, tuple(protocols), by_protocol, tuple(seeds), labels, corpus, tuple(cells))
+    return Plan(systems, by_protocol, tuple(seeds), labels, corpus, tuple(cells))
 
 
 def _planned(source: Source, utterances: Sequence[Utterance]) -> PlannedSystem:

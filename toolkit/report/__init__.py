@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import ExperimentError
-from toolkit.experiment.outcome import Outcome
 from toolkit.files import write_whole
 from toolkit.report.evidence import Evidence
 from toolkit.report.sections import choose, sections, summarise
@@ -22,8 +21,9 @@ TEMPLATES = Path(__file__).parent / "template"
 
 
 def write_report(
-    outcome: Outcome,
+    folder: str | Path,
     *,
+    baseline: str | None = None,
     pair: Sequence[str] | None = None,
     protocol: str | None = None,
     tsne_fold: str | None = None,
@@ -33,7 +33,8 @@ def write_report(
     """Write report.html, tables/ (Markdown, CSV, LaTeX) and figures/ (PNG, SVG).
 
     Args:
-        outcome: the experiment, finished or not.
+        folder: the experiment's, finished or not.
+        baseline: the system to compare with; by default the experiment's first.
         pair: two systems to draw side by side; by default the baseline and the system with the most parts.
         protocol: the one whose figures are shown; by default the experiment's first.
         tsne_fold: the fold whose embeddings are drawn; by default the first that the pair has.
@@ -44,10 +45,10 @@ def write_report(
         The path of report.html.
 
     Raises:
-        ExperimentError: if an option names something that the experiment does not have, or the folder cannot be
-            written.
+        ExperimentError: if there is no experiment, an option names something that it does not have, or a file cannot
+            be written.
     """
-    evidence = Evidence(outcome)
+    evidence = Evidence(folder, baseline)
     choices = choose(evidence, protocol=protocol, pair=pair, tsne_fold=tsne_fold, speakers=speakers)
     parts = sections(evidence, choices)
     files: dict[str, bytes | str] = {}
@@ -60,16 +61,16 @@ def write_report(
             png, svg, pictures[item.name] = item.render()
             files |= {f"figures/{item.name}.png": png, f"figures/{item.name}.svg": svg}
     files[PAGE] = _page(  # the last: where it is new, all files are
-        title=f"Experiment {outcome.folder.resolve().name}",
+        title=f"Experiment {evidence.folder.resolve().name}",
         summary=summarise(evidence, choices.protocol),
         stamps=evidence.stamps(),
         sections=parts,
         pictures=pictures,  # name of a figure -> its SVG for a page
     )
-    folder = Path(outcome.folder if output is None else output)
+    target = Path(folder if output is None else output)
     for name, content in files.items():
-        write_whole(folder / name, content, ExperimentError, "choose another --output")
-    return folder / PAGE
+        write_whole(target / name, content, ExperimentError, "choose another --output")
+    return target / PAGE
 
 
 def _page(*, pictures: Mapping[str, str], **values: Any) -> str:

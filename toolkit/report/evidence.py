@@ -1,15 +1,19 @@
-"""The finished runs of an experiment, read once: answers, confusions, recipes and stamps."""
+"""An experiment's folder, read once: its plan, finished runs, answers, confusions, recipes and stamps."""
 
+import csv
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from toolkit.corpus import Utterance, speaker_order
-from toolkit.errors import ExperimentError
-from toolkit.experiment.outcome import FinishedRun, Outcome
+from toolkit.corpus import Utterance, read_manifest, speaker_order
+from toolkit.errors import ExperimentError, did_you_mean
+from toolkit.experiment.cells import Cell
+from toolkit.experiment.plan import existing_plan
+from toolkit.experiment.progress import Progress
 from toolkit.statistics import (
     METRICS,
     Accuracies,
@@ -19,6 +23,30 @@ from toolkit.statistics import (
     speaker_confusions,
     spread,
 )
+from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, MANIFEST, PREDICTIONS, RESULTS, read_results
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A cell that is done, and the folder of its run."""
+
+    cell: Cell
+    folder: Path
+
+    @cached_property
+    def results(self) -> Mapping[str, Any]:
+        """The content of results.json."""
+        return read_results(self.folder / RESULTS)
+
+    def epochs(self) -> list[dict[str, float]]:
+        """The rows of epochs.csv, numbers as numbers."""
+        rows = read_csv(self.folder / EPOCHS)
+        return [{key: float(value) for key, value in row.items() if key != "note"} for row in rows]
+
+    def embeddings(self) -> dict[str, np.ndarray]:
+        """The arrays of embeddings.npz: name -> [utterances, size]; "id" and "reference" [utterances]."""
+        with np.load(self.folder / EMBEDDINGS) as arrays:
+            return dict(arrays)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +72,26 @@ class Answers:
     probabilities: np.ndarray
 
 
-def read_answers(run: FinishedRun, labels: Iterable[str]) -> Answers:
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a run's file.
+
+    Raises:
+        ExperimentError: if it cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except OSError as error:
+        raise ExperimentError(f"{path} cannot be read ({error.strerror}): delete the run and train it again.") from None
+
+
+def read_answers(folder: Path, labels: Iterable[str]) -> Answers:
     """Read the predictions.csv of a run that predicts these labels.
 
     Raises:
         ExperimentError: if it is damaged.
     """
-    rows = run.predictions()
+    rows = read_csv(folder / PREDICTIONS)
     try:
         if not rows:
             raise ValueError("no rows")
@@ -62,7 +103,7 @@ def read_answers(run: FinishedRun, labels: Iterable[str]) -> Answers:
         )
     except (KeyError, ValueError, TypeError) as error:
         raise ExperimentError(
-            f"{run.folder}: predictions.csv is damaged ({error}): delete the run and train it again."
+            f"{folder}: predictions.csv is damaged ({error}): delete the run and train it again."
         ) from None
 
 
@@ -75,11 +116,11 @@ class SystemRuns:
         planned: the number of planned cells.
     """
 
-    def __init__(self, outcome: Outcome, system: str, protocol: str):
-        self.system, self.protocol, self.labels = system, protocol, outcome.plan.labels
-        self.recipe = outcome.plan.systems[system].recipe
-        self.runs = outcome.of(system, protocol)
-        self.planned = sum((cell.system, cell.protocol) == (system, protocol) for cell in outcome.plan.cells)
+    def __init__(self, evidence: "Evidence", system: str, protocol: str):
+        self.system, self.protocol, self.labels = system, protocol, evidence.plan.labels
+        self.recipe = evidence.recipes[system]
+        self.runs = [run for run in evidence.runs if run.cell.key[:2] == (system, protocol)]
+        self.planned = sum(cell.key[:2] == (system, protocol) for cell in evidence.plan.cells)
 
     @property
     def complete(self) -> bool:
@@ -89,7 +130,7 @@ class SystemRuns:
     @cached_property
     def answers(self) -> list[Answers]:
         """The answers of each run."""
-        return [read_answers(run, self.labels) for run in self.runs]
+        return [read_answers(run.folder, self.labels) for run in self.runs]
 
     @cached_property
     def reference(self) -> np.ndarray:
@@ -111,8 +152,10 @@ class SystemRuns:
     ) -> SpeakerConfusions | None:
         """Confusions by the groups that `group` gives the utterances, of all folds or of some."""
         counts: dict[str, np.ndarray] = {}
-        for fold in dict.fromkeys(run.fold for run in self.runs if folds is None or run.fold in folds):
-            of_fold = [(run.seed, a) for run, a in zip(self.runs, self.answers, strict=True) if run.fold == fold]
+        for fold in dict.fromkeys(run.cell.fold for run in self.runs if folds is None or run.cell.fold in folds):
+            of_fold = [
+                (run.cell.seed, a) for run, a in zip(self.runs, self.answers, strict=True) if run.cell.fold == fold
+            ]
             found = speaker_confusions(
                 np.concatenate([np.asarray(group(a)) for _, a in of_fold]).tolist(),
                 np.concatenate([a.reference for _, a in of_fold]),
@@ -137,26 +180,47 @@ class SystemRuns:
     @property
     def spread(self) -> dict[str, Spread]:
         """Metric -> mean and deviation over folds and seeds; empty without a finished run."""
-        rows = [(run.fold, run.seed, *(run.results[metric] for metric in METRICS)) for run in self.runs]
+        rows = [(run.cell.fold, run.cell.seed, *(run.results[metric] for metric in METRICS)) for run in self.runs]
         return spread(rows) if rows else {}
 
 
 class Evidence:
-    """All that a report is made from."""
+    """All that a report is made from.
 
-    def __init__(self, outcome: Outcome):
-        self.outcome = outcome
-        self.of = cache(partial(SystemRuns, outcome))  # (system, protocol) -> the system under the protocol
+    Args:
+        folder: the experiment's.
+        baseline: the system that the others are compared with; by default the first.
 
-    @cached_property
-    def recipes(self) -> Mapping[str, Mapping[str, Any]]:
-        """System -> its resolved recipe, of systems without a finished run too."""
-        return {name: system.recipe for name, system in self.outcome.plan.systems.items()}
+    Attributes:
+        plan: the experiment's systems and cells.
+        protocols: its protocols, in order.
+        runs: those of finished cells, in the order of the plan.
+        failures: system, protocol, fold and seed of a failed cell -> its error in one line.
+
+    Raises:
+        ExperimentError: if the folder holds no experiment or a damaged one, or no system has the baseline's name.
+    """
+
+    def __init__(self, folder: str | Path, baseline: str | None = None):
+        self.folder, self.plan = Path(folder), existing_plan(Path(folder))
+        self.protocols, self.baseline = tuple(self.plan.folds), baseline or next(iter(self.plan.systems))
+        if self.baseline not in self.plan.systems:
+            raise ExperimentError(
+                f"No system of this experiment is called {baseline!r}.{did_you_mean(baseline, self.plan.systems)} "
+                f"There are {', '.join(self.plan.systems)}."
+            )
+        progress = Progress(self.folder, self.plan)
+        cells = progress.cells(alive=False)
+        done = (c for c in cells if c.state == "done")
+        self.runs = [FinishedRun(c.cell, progress.records.run_folder(c.record)) for c in done]
+        self.failures = {c.cell.key: c.record.error or "" for c in cells if c.state == "failed"}
+        self.recipes = {name: system.recipe for name, system in self.plan.systems.items()}  # resolved
+        self.of = cache(partial(SystemRuns, self))  # (system, protocol) -> the system under the protocol
 
     @cached_property
     def utterances(self) -> Mapping[str, Utterance]:
         """The utterances of the experiment by id, from any run: all use the same."""
-        return {u.id: u for run in self.outcome.runs[:1] for u in run.manifest()}
+        return {u.id: u for run in self.runs[:1] for u in read_manifest(run.folder / MANIFEST)}
 
     def all_of(self, systems: Iterable[str], protocol: str) -> list[SystemRuns]:
         """These systems under a protocol."""
@@ -164,7 +228,7 @@ class Evidence:
 
     def tested(self, protocol: str) -> list[SystemRuns]:
         """The systems that have a finished run under a protocol, in order."""
-        return [tested for tested in self.all_of(self.outcome.plan.systems, protocol) if tested.runs]
+        return [tested for tested in self.all_of(self.plan.systems, protocol) if tested.runs]
 
     def speakers(self, protocol: str) -> list[str]:
         """Names of the test speakers, in the order of the corpus."""
@@ -173,7 +237,7 @@ class Evidence:
 
     def stamps(self) -> tuple[str, ...]:
         """The stamps of all runs."""
-        return stamps_of(t for protocol in self.outcome.plan.protocols for t in self.tested(protocol))
+        return stamps_of(t for protocol in self.protocols for t in self.tested(protocol))
 
 
 def stamps_of(tested: Iterable[SystemRuns]) -> tuple[str, ...]:

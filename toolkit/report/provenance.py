@@ -13,22 +13,21 @@ from toolkit.report.tables.table import Column, Table
 
 def facts(evidence: Evidence) -> list[tuple[str, str]]:
     """What was run, as pairs of a name and a text."""
-    outcome = evidence.outcome
-    results = [run.results for run in outcome.runs]
+    results = [run.results for run in evidence.runs]
     trained = _training_seconds(evidence)
     versions = {
         name: _each_once(r["versions"].get(name, "none") for r in results)
         for name in dict.fromkeys(name for r in results for name in r["versions"])
     }
-    failed = f", {len(outcome.failures)} failed" if outcome.failures else ""
+    failed = f", {len(evidence.failures)} failed" if evidence.failures else ""
     found = {
-        "Baseline": outcome.baseline,
+        "Baseline": evidence.baseline,
         "Corpus": ", ".join(dict.fromkeys(recipe["corpus"]["plugin"] for recipe in evidence.recipes.values())),
-        "Classes": ", ".join(outcome.plan.labels),
-        "Protocols": ", ".join(outcome.plan.protocols),
-        "Folds": "; ".join(_folds(outcome.plan.folds)),
-        "Seeds": ", ".join(map(str, outcome.plan.seeds)),
-        "Cells": f"{len(outcome.runs)} of {len(outcome.plan.cells)} done{failed}",
+        "Classes": ", ".join(evidence.plan.labels),
+        "Protocols": ", ".join(evidence.protocols),
+        "Folds": "; ".join(_folds(evidence.plan.folds)),
+        "Seeds": ", ".join(map(str, evidence.plan.seeds)),
+        "Cells": f"{len(evidence.runs)} of {len(evidence.plan.cells)} done{failed}",
         "Training time": f"{clock(sum(trained.values()))} in {len(trained)} trainings, sum over all epochs",
         "Hardware": _each_once(r.get("hardware") or r["device"] for r in results),
         "Computing": _each_once(map(_computing, results)),
@@ -40,8 +39,7 @@ def facts(evidence: Evidence) -> list[tuple[str, str]]:
 def systems_table(evidence: Evidence) -> Table:
     """What each system consists of, with the pre-trained weights of each level."""
     results = {
-        system: [run.results for run in evidence.outcome.runs if run.system == system]
-        for system in evidence.outcome.plan.systems
+        system: [run.results for run in evidence.runs if run.cell.system == system] for system in evidence.plan.systems
     }
     seconds: dict[str, list[float]] = {}
     for (system, *_), of_training in _training_seconds(evidence).items():
@@ -61,22 +59,21 @@ def systems_table(evidence: Evidence) -> Table:
         Column("epoch", "tested epoch, mean", NUMBER, value=lambda s: _mean([r["epoch"] for r in results[s]])),
         Column("seconds", "time a training", CLOCK, value=lambda s: _mean(seconds.get(s, []))),
     ]
-    return Table("systems", "The systems", columns, tuple(evidence.outcome.plan.systems), evidence.stamps())
+    return Table("systems", "The systems", columns, tuple(evidence.plan.systems), evidence.stamps())
 
 
 def missing_table(evidence: Evidence) -> Table | None:
     """Cells that failed, then those that are not done; None where all are done."""
-    outcome = evidence.outcome
-    done = {(run.system, run.protocol, run.fold, run.seed) for run in outcome.runs}
-    missing = [cell for cell in outcome.plan.cells if cell.key not in done]
+    done = {run.cell.key for run in evidence.runs}
+    missing = [cell for cell in evidence.plan.cells if cell.key not in done]
     if not missing:
         return None
-    missing.sort(key=lambda cell: cell.key not in outcome.failures)
+    missing.sort(key=lambda cell: cell.key not in evidence.failures)
     columns = [
         *(Column(key, key) for key in ("system", "protocol", "fold")),
         Column("seed", "seed", value=lambda cell: str(cell.seed)),
-        Column("state", "state", value=lambda cell: "failed" if cell.key in outcome.failures else "not done"),
-        Column("error", "error", LONG_TEXT, value=lambda cell: outcome.failures.get(cell.key) or None),
+        Column("state", "state", value=lambda cell: "failed" if cell.key in evidence.failures else "not done"),
+        Column("error", "error", LONG_TEXT, value=lambda cell: evidence.failures.get(cell.key) or None),
     ]
     return Table("missing_cells", "Cells that failed or are not done", columns, missing, evidence.stamps(), shown=100)
 
@@ -84,8 +81,8 @@ def missing_table(evidence: Evidence) -> Table | None:
 def _training_seconds(evidence: Evidence) -> dict[tuple, float]:
     """Seconds of each training, by (system, protocol, fold, seed); protocols that share a training count it once."""
     return {
-        (run.system, training_protocol(run.protocol), run.fold, run.seed): run.results["seconds"]
-        for run in evidence.outcome.runs
+        (run.cell.system, training_protocol(run.cell.protocol), run.cell.fold, run.cell.seed): run.results["seconds"]
+        for run in evidence.runs
     }
 
 

@@ -85,24 +85,23 @@ def choose(
     Raises:
         ExperimentError: if an option names something that the experiment does not have.
     """
-    outcome = evidence.outcome
-    protocol = protocol or outcome.plan.protocols[0]
-    _check_known("--protocol", "protocol", [protocol], outcome.plan.protocols)
-    folds = outcome.plan.folds[protocol]
+    protocol = protocol or evidence.protocols[0]
+    _check_known("--protocol", "protocol", [protocol], evidence.protocols)
+    folds = evidence.plan.folds[protocol]
     if pair is not None and len(pair) != 2:
         raise ExperimentError(
-            f"--pair takes two systems, for example {','.join([*outcome.plan.systems][:2])}; found {len(pair)}."
+            f"--pair takes two systems, for example {','.join([*evidence.plan.systems][:2])}; found {len(pair)}."
         )
-    _check_known("--pair", "system", pair or (), outcome.plan.systems)
+    _check_known("--pair", "system", pair or (), evidence.plan.systems)
     _check_known("--tsne-fold", "fold", [tsne_fold] if tsne_fold else (), folds)
     _check_known("--speakers", "test fold", speakers or (), folds)
     chosen = tuple(evidence.all_of(dict.fromkeys(pair), protocol)) if pair else _default_pair(evidence, protocol)
     for tested in chosen:
         if not tested.runs:
             raise ExperimentError(f"--pair: {tested.system!r} has no finished run under {protocol}.")
-    cells = [{(run.fold, run.seed) for run in tested.runs} for tested in chosen]
+    cells = [{(run.cell.fold, run.cell.seed) for run in tested.runs} for tested in chosen]
     common = set.intersection(*cells) if cells else set()
-    order = [(fold, seed) for fold in folds for seed in outcome.plan.seeds if (fold, seed) in common]
+    order = [(fold, seed) for fold in folds for seed in evidence.plan.seeds if (fold, seed) in common]
     if tsne_fold:
         order = [cell for cell in order if cell[0] == tsne_fold]
         if not order:
@@ -113,13 +112,12 @@ def choose(
 
 def summarise(evidence: Evidence, protocol: str) -> list[str]:
     """The size of the experiment and each family's verdicts, in sentences that claim no more than the tests show."""
-    outcome = evidence.outcome
-    done, planned, speakers = len(outcome.runs), len(outcome.plan.cells), len(evidence.speakers(protocol))
+    done, planned, speakers = len(evidence.runs), len(evidence.plan.cells), len(evidence.speakers(protocol))
     counts = [
-        counted(len(outcome.plan.systems), "system"),
+        counted(len(evidence.plan.systems), "system"),
         f"protocol {protocol}",
         *([counted(speakers, "test speaker")] if speakers else []),
-        counted(len(outcome.plan.seeds), "seed"),
+        counted(len(evidence.plan.seeds), "seed"),
     ]
     sentences = [f"{', '.join(counts)}; {done} of {counted(planned, 'cell')} done."]
     if done < planned:
@@ -161,7 +159,7 @@ def _results(evidence: Evidence, protocol: str) -> Iterator[Section]:
                 difference_figure(evidence.all_of(systems, protocol), name=f"{name}_differences"),
             ]
         yield Section(name.replace("_", "-"), title, tuple(items))
-    protocols = evidence.outcome.plan.protocols
+    protocols = evidence.protocols
     if len(protocols) > 1:
         texts = (STEPS_NOTE,) if any(name.startswith("loso-") for name in protocols) else ()
         yield Section("protocols", "Protocols side by side", (protocol_table(evidence), step_table(evidence)), texts)
@@ -211,7 +209,7 @@ def _default_pair(evidence: Evidence, protocol: str) -> tuple[SystemRuns, ...]:
         model = tested.recipe["model"]
         return sum(len(model.get(kind) or {}) for kind in ("levels", "covariates", "heads", "losses"))
 
-    there = sorted(evidence.tested(protocol), key=lambda tested: tested.system != evidence.outcome.baseline)
+    there = sorted(evidence.tested(protocol), key=lambda tested: tested.system != evidence.baseline)
     return (there[0], max(reversed(there[1:]), key=parts)) if len(there) > 1 else tuple(there)
 
 

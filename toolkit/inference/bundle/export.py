@@ -14,7 +14,6 @@ from toolkit.corpus.folds import PARTS, Fold, pick_fold
 from toolkit.corpus.protocols import make_folds, selects_on
 from toolkit.corpus.targets import LABEL, Target
 from toolkit.errors import BundleError, one_line
-from toolkit.experiment.outcome import FinishedRun
 from toolkit.inference.bundle.archive import CARD, ONNX, WEIGHTS, refuse_existing, write_files
 from toolkit.inference.bundle.card import card_text
 from toolkit.inference.bundle.config import (
@@ -114,8 +113,7 @@ def read_trained_run(path: str | Path) -> TrainedRun:
     utterances = tuple(map(_without_note, read_manifest(folder / MANIFEST)))
     fold = pick_fold(make_folds(utterances, protocol, **recipe.protocol.args), results["fold"])
     targets = find_targets(recipe, utterances, results["labels"])
-    run = FinishedRun(recipe.name, protocol, fold.name, seed, folder, recipe.as_dict())
-    answers = read_answers(run, targets[LABEL].classes)
+    answers = read_answers(folder, targets[LABEL].classes)
     if sorted(answers.id.tolist()) != sorted(fold.test):
         raise BundleError(f"{folder}: its predictions.csv and its manifest.csv belong to different runs.")
     return TrainedRun(folder, recipe, results, utterances, targets, fold, answers)

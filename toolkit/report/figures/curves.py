@@ -30,7 +30,7 @@ def curve_figure(evidence: Evidence, protocol: str, folds: Sequence[str], metric
         if selects_on(protocol) == "test" or protocol == "loso-as-published"
         else "Nothing was chosen by these curves: the epoch was chosen on the validation part."
     )
-    seeds = " The mean over seeds, up to the shortest training." if len(evidence.outcome.plan.seeds) > 1 else ""
+    seeds = " The mean over seeds, up to the shortest training." if len(evidence.plan.seeds) > 1 else ""
     return Figure(
         f"curves_{metric}",
         f"{title} against epoch",
@@ -73,6 +73,6 @@ def draw_curves(panels: Mapping[str, Mapping[str, Curve]], *, metric: str, syste
 
 def _mean_curve(tested: SystemRuns, fold: str, metric: str) -> np.ndarray | None:
     """Test accuracy after each epoch, the mean over seeds up to the shortest training; None without a run."""
-    curves = [[row[f"test_{metric}"] for row in run.epochs()] for run in tested.runs if run.fold == fold]
+    curves = [[row[f"test_{metric}"] for row in run.epochs()] for run in tested.runs if run.cell.fold == fold]
     length = min(map(len, curves), default=0)
     return np.mean([values[:length] for values in curves], axis=0) if length else None

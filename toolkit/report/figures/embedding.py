@@ -17,8 +17,8 @@ def embedding_figure(pair: Sequence[SystemRuns], cell: tuple[str, int] | None) -
     if cell is None:
         return None
     fold, seed = cell
-    runs = [run for tested in pair for run in tested.runs if (run.fold, run.seed) == cell]
-    arrays = {run.system: run.embeddings() for run in runs}
+    runs = [run for tested in pair for run in tested.runs if (run.cell.fold, run.cell.seed) == cell]
+    arrays = {run.cell.system: run.embeddings() for run in runs}
     reference = next(iter(arrays.values()))["reference"].astype(str)
     return Figure(
         "tsne",

@@ -35,15 +35,14 @@ def families(evidence: Evidence) -> dict[str, list[str]]:
     "ablation" holds systems of several levels, "single_levels" the others beside the baseline; where the baseline has
     one level, "all_systems" holds all.
     """
-    outcome = evidence.outcome
-    others = [system for system in outcome.plan.systems if system != outcome.baseline]
+    others = [system for system in evidence.plan.systems if system != evidence.baseline]
     levels = {system: len(recipe["model"]["levels"]) for system, recipe in evidence.recipes.items()}
-    if levels[outcome.baseline] == 1:
-        return {"all_systems": [outcome.baseline, *others]}
+    if levels[evidence.baseline] == 1:
+        return {"all_systems": [evidence.baseline, *others]}
     single = [system for system in others if levels[system] == 1]
     several = [system for system in others if levels[system] > 1]
-    found = {"ablation": [outcome.baseline, *several]}
-    return {**found, "single_levels": [outcome.baseline, *single]} if single else found
+    found = {"ablation": [evidence.baseline, *several]}
+    return {**found, "single_levels": [evidence.baseline, *single]} if single else found
 
 
 def difference_table(evidence: Evidence, systems: Sequence[str], protocol: str, *, name: str, title: str) -> Table:
@@ -68,7 +67,7 @@ def protocol_table(evidence: Evidence) -> Table:
         value = lambda system: getattr(evidence.of(system, protocol).pooled, metric, None)  # noqa: E731
         return Column(f"{metric}_{protocol}", protocol, PERCENT, percent(metric), value)
 
-    protocols, systems = _in_order(evidence), evidence.outcome.plan.systems
+    protocols, systems = _in_order(evidence), evidence.plan.systems
     columns = [Column("system", "system", value=str)]
     columns += [accuracy_column(metric, protocol) for metric in METRICS for protocol in protocols]
     missing = [
@@ -95,7 +94,7 @@ def step_table(evidence: Evidence) -> Table:
     columns.append(SPEAKERS)
     pairs = [
         (evidence.of(system, before), evidence.of(system, after))
-        for system in evidence.outcome.plan.systems
+        for system in evidence.plan.systems
         for before, after in steps
     ]
     rows = [Difference(after, before, _step(before, after)) for before, after in pairs]
@@ -111,7 +110,7 @@ def compared(tested: Sequence[SystemRuns]) -> list[Comparison]:
     found = {system.system: system.confusions for system in there}
     if any("" in confusions.speakers for confusions in found.values()):
         # Speakers without a name are one: only folds that all systems have hold the same of their utterances.
-        folds = set.intersection(*({run.fold for run in system.runs} for system in there))
+        folds = set.intersection(*({run.cell.fold for run in system.runs} for system in there))
         found = {system.system: system.confusions_by(lambda a: a.speaker, folds) for system in there}
         found = {name: confusions for name, confusions in found.items() if confusions}
     return compare(found, baseline=tested[0].system) if tested[0].system in found else []
@@ -163,7 +162,7 @@ def comparison_notes(comparisons: Sequence[Comparison]) -> list[str]:
 
 def _in_order(evidence: Evidence) -> list[str]:
     """The protocols from the strictest to those that only serve comparison with the literature."""
-    return sorted(evidence.outcome.plan.protocols, key=list(PROTOCOLS).index)
+    return sorted(evidence.protocols, key=list(PROTOCOLS).index)
 
 
 def _step(before: SystemRuns, after: SystemRuns) -> dict[str, Comparison]:
