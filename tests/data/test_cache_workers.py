@@ -106,6 +106,6 @@ def test_workers_end_with_a_process_that_is_killed_and_leave_no_lock(recipe, tmp
         time.sleep(0.02)
     assert len(pids) == 2 and str(process.pid) not in {path.name for path in pids}
     process.kill()
-    process.join()
-    after = Parts(recipe).fill()
-    assert len(after.computed) == UTTERANCES and not after.said
+    killed = time.monotonic()
+    assert len(Parts(recipe).fill().computed) == UTTERANCES
+    assert time.monotonic() - killed < 40  # of the 60 that they would have held the lock
