@@ -131,5 +131,11 @@ def one_line(what: object) -> str:
         text = ""
     if isinstance(what, BaseException):
         text = f"{type(what).__name__}: {text}".rstrip(": ")
-    line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    line = printable(text)
     return line if len(line) <= 400 else line[:397] + "..."
+
+
+def printable(text: str) -> str:
+    """Text in one line, without what a terminal obeys or no file can hold, and cut if it would fill a screen."""
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    return line if len(line) <= 2000 else f"{line[:1500]} ... {line[-400:]}"

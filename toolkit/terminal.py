@@ -8,16 +8,35 @@ import click
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
+
+from toolkit.errors import printable
 
 WIDTH = 160  # where the output is not a terminal: wide enough to keep rows whole for a search
 
 T = TypeVar("T")
 
 
+class PlainConsole(Console):
+    """A console on which text is text, wherever it comes from: neither markup nor what a terminal obeys."""
+
+    def __init__(self, **options):
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options) -> Text:
+        """Rich calls this for each text of a line, a table's cell or a title."""
+        return super().render_str(printable(text), **options)
+
+
 def console_for_output() -> Console:
     """Standard output, as wide as the terminal."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDTH)
+    console = PlainConsole()
+    return console if console.is_terminal else PlainConsole(width=WIDTH)
+
+
+def say(line: str) -> None:
+    """Print a line on standard error, beside the answer on standard output."""
+    click.echo(printable(line), err=True)
 
 
 def confusion_table(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Table:
@@ -41,7 +60,7 @@ def progress(results: Iterable[T], what: str, *, total: int | None, shown: bool)
         total: how many there will be; None if that is not known.
         shown: whether to draw it.
     """
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     yield from track(results, what, total=total, console=console, transient=True, disable=not shown)
 
 
@@ -50,7 +69,7 @@ class LineHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print it."""
-        click.echo(f"{record.levelname}: {record.getMessage()}", err=True)
+        say(f"{record.levelname}: {record.getMessage()}")
 
 
 def quiet_libraries() -> None:

@@ -5,8 +5,8 @@ import sys
 import click
 
 from toolkit.cli.commands import Command
-from toolkit.cli.options import labelled_options, model_options, say, show
-from toolkit.terminal import quiet_libraries
+from toolkit.cli.options import labelled_options, model_options, show
+from toolkit.terminal import quiet_libraries, say
 
 
 @click.command("export", cls=Command)

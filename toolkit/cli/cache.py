@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
-from rich.text import Text
 
 from toolkit.cli.commands import Commands
-from toolkit.cli.options import as_json, say, show
+from toolkit.cli.options import as_json, show
 from toolkit.cli.tables import plain_table
 from toolkit.data.cache.store import LIMIT, features_folder, limit_bytes, megabytes, stored_front_ends
 from toolkit.errors import CacheError, did_you_mean
-from toolkit.terminal import console_for_output
+from toolkit.terminal import console_for_output, say
 
 
 @click.group("cache", cls=Commands)
@@ -80,7 +79,7 @@ def cache_info() -> dict[str, Any]:
 def print_cache_info(info: Mapping[str, Any]) -> None:
     """The same for readers."""
     console = console_for_output()
-    console.print(Text(f"{info['folder']}: {megabytes(info['bytes'])} of {megabytes(info['limit_bytes'])} ({LIMIT})"))
+    console.print(f"{info['folder']}: {megabytes(info['bytes'])} of {megabytes(info['limit_bytes'])} ({LIMIT})")
     if not info["front_ends"]:
         return
     columns = ("front end", "class", "utterances", "MB", "last used")
@@ -88,5 +87,5 @@ def print_cache_info(info: Mapping[str, Any]) -> None:
     for row in info["front_ends"]:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["last_used"]))
         cells = (row["name"], row.get("class", "?"), str(row["utterances"]), f"{row['bytes'] / 1e6:.1f}", used)
-        table.add_row(*map(Text, cells))
+        table.add_row(*cells)
     console.print(table)

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 
 import click
 
-from toolkit.errors import FailedPlugin, ToolkitError, did_you_mean
+from toolkit.errors import FailedPlugin, ToolkitError, did_you_mean, printable
 from toolkit.plugins.plugin import plugin_failures
+from toolkit.terminal import say
 
 DEBUG = "TOOLKIT_DEBUG"  # an environment variable, so that it works under torchrun and in a recipe's train.py
 
@@ -19,7 +20,7 @@ class Misuse(click.ClickException):
 
     def show(self, file=None) -> None:
         """Print the line on standard error."""
-        click.echo(self.message, file=file, err=True)
+        click.echo(printable(self.message), file=file, err=True)
 
 
 @contextmanager
@@ -54,7 +55,7 @@ class Command(click.Command):
             if os.environ.get(DEBUG):
                 raise
             hint = f" {DEBUG}=1 shows the whole traceback." if isinstance(error, FailedPlugin) else ""
-            click.echo(f"{ctx.find_root().info_name}: {error}{hint}", err=True)
+            say(f"{ctx.find_root().info_name}: {error}{hint}")
             ctx.exit(2)
 
 

@@ -107,11 +107,6 @@ def read_source(
     )
 
 
-def say(line: str) -> None:
-    """Print a line on standard error, beside the answer on standard output."""
-    click.echo(line, err=True)
-
-
 def show(result: Any, print_page: Callable[[Any], None], *, as_json: bool) -> None:
     """Print a result as JSON, or as a page for a reader."""
     if not as_json:

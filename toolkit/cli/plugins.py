@@ -11,13 +11,14 @@ from typing import Any
 import click
 
 from toolkit.cli.commands import Command
-from toolkit.cli.options import as_json, one_plugin, say, show
+from toolkit.cli.options import as_json, one_plugin, show
 from toolkit.cli.tables import print_check, print_plugin, print_plugins
 from toolkit.errors import PluginError, RecipeError, ToolkitError, join
 from toolkit.plugins import registry
 from toolkit.plugins.kinds import KINDS
 from toolkit.plugins.plugin import Plugin
 from toolkit.recipe.locations import Keys
+from toolkit.terminal import say
 
 
 @click.command("list-plugins", cls=Command)

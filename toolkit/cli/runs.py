@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from toolkit.cli.commands import Command
-from toolkit.cli.options import OVERRIDES, one_recipe, read_source, say
+from toolkit.cli.options import OVERRIDES, one_recipe, read_source
 from toolkit.cli.tables import print_counts, print_results
+from toolkit.errors import printable
 from toolkit.plugins.plugin import plugin_failures
-from toolkit.terminal import quiet_libraries
+from toolkit.terminal import quiet_libraries, say
 
 PROFILE = "profile.json"  # in the run's folder
 
@@ -73,7 +74,7 @@ def check_data(ctx, words, as_json, **options):
     else:
         print_counts(report.counts)
         for line in [*report.notes, *summarise(report.problems)]:
-            click.echo(line)
+            click.echo(printable(line))
     ctx.exit(1 if report.stops else 0)
 
 

@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from toolkit.errors import printable
 from toolkit.plugins.plugin import Plugin
 from toolkit.plugins.registry import PluginInfo
 from toolkit.plugins.signatures import REQUIRED, read_arguments, read_source
@@ -35,7 +36,7 @@ def print_results(results: Mapping[str, Any]) -> None:
     console.print(table)
     console.print(confusion_table(results["labels"], results["confusion"]))
     for stamp in results["stamps"]:
-        console.print(f"NOTE: {stamp}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"NOTE: {stamp}", style="yellow", soft_wrap=True)
 
 
 def print_counts(counts: Mapping[str, Mapping[str, int]]) -> None:
@@ -55,11 +56,13 @@ def print_plugins(infos: Sequence[PluginInfo]) -> None:
     """One row a plugin: kind, name, distribution and version, summary; what is wrong stands below the summary."""
     table = plain_table("kind", "name", "from", "what it is", folded=("from", "what it is"))
     for info in infos:
-        about = Text(info.summary)
+        about = Text(printable(info.summary))
         if info.status != "ok":
             about.append("\n" if info.summary else "")
-            about.append(f"{info.status}: {info.error}", style="red" if info.status == "broken" else "yellow")
-        table.add_row(info.kind or "?", Text(info.name), Text(f"{info.distribution} {info.version}"), about)
+            about.append(
+                printable(f"{info.status}: {info.error}"), style="red" if info.status == "broken" else "yellow"
+            )
+        table.add_row(info.kind or "?", info.name, f"{info.distribution} {info.version}", about)
     console_for_output().print(table)
 
 
@@ -67,22 +70,22 @@ def print_plugin(plugin: Plugin) -> None:
     """A plugin's arguments with types, defaults and meanings, and the paper it comes from."""
     console, cls, spec = console_for_output(), plugin.load(), plugin.spec
     arguments = read_arguments(cls, plugin.context)
-    console.print(Text(f"{spec.kind} {spec.name}", style="bold"), Text(f"from {plugin.release}"))
-    console.print(Text(spec.summary))
+    console.print(Text(f"{spec.kind} {spec.name}", style="bold"), f"from {plugin.release}")
+    console.print(spec.summary)
     free = [argument for argument in arguments if not argument.given]
     if free:
         table = plain_table("argument", "type", "default", "meaning", folded=("type", "default", "meaning"))
         for argument in free:
             default = "required" if argument.default is REQUIRED else repr(argument.default)
-            table.add_row(*map(Text, (argument.name, argument.type, default, argument.meaning)))
+            table.add_row(argument.name, argument.type, default, argument.meaning)
         console.print(table)
     else:
-        console.print(Text("It takes no arguments."))
+        console.print("It takes no arguments.")
     if given := [argument.name for argument in arguments if argument.given]:
-        console.print(Text(f"Given by the system: {', '.join(given)}"))
+        console.print(f"Given by the system: {', '.join(given)}")
     if source := read_source(cls):
-        console.print(Text(f"Source: {source}"))
-    console.print(Text(f"Class: {cls.__module__}:{cls.__qualname__}"))
+        console.print(f"Source: {source}")
+    console.print(f"Class: {cls.__module__}:{cls.__qualname__}")
 
 
 def print_check(check: Mapping[str, Any]) -> None:
@@ -90,12 +93,12 @@ def print_check(check: Mapping[str, Any]) -> None:
     console, findings = console_for_output(), check["properties"]
     args = f" with {', '.join(f'{key}={value!r}' for key, value in check['args'].items())}" if check["args"] else ""
     title = f"{check['kind']} {check['name']} from {check['distribution']} {check['version']}{args}"
-    console.print(Text(title, style="bold"))
+    console.print(title, style="bold")
     table = plain_table("holds", "property", "what it asks for", folded=("what it asks for",))
     for finding in findings:
         about = Text(finding["asks"])
         if not finding["holds"]:
-            about.append(f"\nfound: {finding['detail']}", style="red")
+            about.append("\n").append(printable(f"found: {finding['detail']}"), style="red")
         table.add_row("yes" if finding["holds"] else Text("NO", style="red"), finding["property"], about)
     console.print(table)
     broken, total = sum(not finding["holds"] for finding in findings), len(findings)

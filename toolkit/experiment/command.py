@@ -16,6 +16,7 @@ from toolkit.experiment.plan import existing_plan
 from toolkit.experiment.planning import make_plan
 from toolkit.experiment.progress import Progress, is_alive
 from toolkit.experiment.running import run_experiment
+from toolkit.terminal import say
 from toolkit.training.preparation import Source
 
 INSTEAD = {"fold": "--folds", "seed": "--seeds", "output_folder": "--output", "protocol.name": "--protocol"}
@@ -85,9 +86,6 @@ def conduct(
         folds=None if folds == "all" else folds.split(","),
         seeds=_seeds(seeds),
     )
-
-    def say(line: str) -> None:
-        click.echo(line, err=True)
 
     listed = "; ".join(f"{', '.join(names)} of {protocol}" for protocol, names in plan.folds.items())
     say(f"{counted(len(plan.cells), 'cell')}: {', '.join(plan.systems)}; folds {listed}; seeds {seeds}")

@@ -4,16 +4,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from toolkit.errors import counted
+from toolkit.errors import counted, printable
 from toolkit.experiment.cells import Cell
 from toolkit.experiment.progress import CellProgress, seconds_left
-from toolkit.terminal import console_for_output
+from toolkit.terminal import PlainConsole, console_for_output
 
 STATES = ("done", "running", "interrupted", "failed", "waiting")
 SHOWN = 12  # running cells in the live display
@@ -67,7 +67,7 @@ def live_display(*, jobs: int) -> Iterator[Callable[[Sequence[CellProgress]], No
     Args:
         jobs: cells that run at a time, to estimate the time that is left.
     """
-    console = Console(stderr=True, highlight=False)
+    console = PlainConsole(stderr=True)
     seen: set[Cell] | None = None
 
     def show(cells: Sequence[CellProgress]) -> None:
@@ -78,7 +78,7 @@ def live_display(*, jobs: int) -> Iterator[Callable[[Sequence[CellProgress]], No
         for cell in ended:
             if cell.cell not in seen:
                 seen.add(cell.cell)
-                console.print(Text(f"[{len(seen)}/{len(cells)}] {describe(cell)}"), soft_wrap=True)
+                console.print(f"[{len(seen)}/{len(cells)}] {describe(cell)}", soft_wrap=True)
         if console.is_terminal:
             live.update(_live_list(cells, jobs), refresh=True)
 
@@ -89,7 +89,7 @@ def live_display(*, jobs: int) -> Iterator[Callable[[Sequence[CellProgress]], No
 def _live_list(cells: Sequence[CellProgress], jobs: int) -> Group:
     done = sum(cell.state == "done" for cell in cells)
     running = [cell for cell in cells if cell.state == "running"]
-    lines = [Text("  " + describe(cell), style="dim", no_wrap=True) for cell in running[:SHOWN]]
+    lines = [Text("  " + printable(describe(cell)), style="dim", no_wrap=True) for cell in running[:SHOWN]]
     if len(running) > SHOWN:
         lines.append(Text(f"  and {len(running) - SHOWN} more", style="dim"))
     return Group(ProgressBar(total=max(len(cells), 1), completed=done), Text(headline(cells, jobs=jobs)), *lines)
@@ -113,6 +113,6 @@ def print_cells(cells: Sequence[CellProgress]) -> None:
     console.print(table)
     for cell in cells:
         if cell.state in ("running", "interrupted", "failed"):
-            console.print(Text(describe(cell)), soft_wrap=True)
+            console.print(describe(cell), soft_wrap=True)
     for stamp, count in Counter(stamp for cell in cells for stamp in cell.stamps).items():
-        console.print(Text(f"NOTE: {stamp} ({count} of {counted(len(cells), 'cell')})", style="yellow"), soft_wrap=True)
+        console.print(f"NOTE: {stamp} ({count} of {counted(len(cells), 'cell')})", style="yellow", soft_wrap=True)

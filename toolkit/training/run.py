@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.progress import track
 
 from toolkit.corpus.manifests import manifest_text
@@ -25,6 +24,7 @@ from toolkit.model.system import build_system
 from toolkit.plugins.versions import used_versions
 from toolkit.recipe.loading import dump_recipe
 from toolkit.recipe.schema import Recipe
+from toolkit.terminal import PlainConsole
 from toolkit.training.identity import manifest_rows, run_hash
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.checkpoints import AtomicCheckpointer
@@ -158,7 +158,7 @@ class Run:
                 self.system.fusion.fit(self.system.frames(batch.features) for batch in batches)
 
     def _tracked(self, batches: Iterable[Batch], description: str) -> Iterable[Batch]:
-        console = Console(stderr=True)
+        console = PlainConsole(stderr=True)
         return track(batches, description, console=console, transient=True, disable=not self.progress)
 
     def _brain(self, data: RunData, checkpoints: Path, epoch_log: EpochLog) -> SystemBrain:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from toolkit.inference.predict.comparison import SystemComparison
 from toolkit.inference.predict.evaluation import CorpusEvaluation
@@ -65,6 +64,6 @@ def _table(title: str, *columns: str) -> Table:
 
 def _print_notes(console: Console, notes: Sequence[str], stamps: Sequence[str]) -> None:
     for note in notes:
-        console.print(Text(note), soft_wrap=True)
+        console.print(note, soft_wrap=True)
     for stamp in stamps:
-        console.print(Text(f"NOTE: {stamp}", style="yellow"), soft_wrap=True)
+        console.print(f"NOTE: {stamp}", style="yellow", soft_wrap=True)

@@ -6,6 +6,7 @@ may be any number of them.
 
 import csv
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
@@ -13,6 +14,7 @@ from typing import TextIO
 from toolkit.errors import ShapeError
 
 NO_LABEL = "-"  # in a table
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # what a terminal obeys
 _SUM_TOLERANCE = 1e-6
 
 
@@ -86,7 +88,7 @@ def table_rows(file: TextIO, labels: Sequence[str], note: str) -> Writer:
     label_width = max(len("label"), *map(len, labels))
 
     def line(*cells: str) -> None:
-        file.write("  ".join(cells) + "\n")
+        file.write(CONTROLS.sub("?", "  ".join(cells)) + "\n")
 
     def write(name: str, label: str | None, found: Prediction) -> None:
         cells = [f"{found.start_s:7.2f}", f"{found.end_s:7.2f}", f"{label or NO_LABEL:<{label_width}}"]

@@ -1,0 +1,58 @@
+"""Text of users, corpora, plugins and bundles is printed as it is, never obeyed."""
+
+import io
+
+import pytest
+
+from toolkit.cli.commands import Misuse
+from toolkit.cli.tables import print_counts, print_results
+from toolkit.experiment.cells import Cell, Record
+from toolkit.experiment.display import live_display, print_cells
+from toolkit.experiment.progress import CellProgress
+from toolkit.inference.predict.predictions import Prediction, table_rows
+from toolkit.terminal import say
+
+HOSTILE = {"[laughter]": "[laughter]", "[/x]": "[/x]", ":smile:": ":smile:", "\x1b[31mred\x07": "?[31mred?"}
+
+
+def results(name: str) -> dict:
+    """What results.json says of a test."""
+    shares = {"wa": 1.0, "ua": 1.0, "macro_f1": 1.0, "n_utterances": 2, "confusion": [[1, 0], [0, 1]]}
+    where = {"system": "ser", "protocol": "loso", "seed": 1, "synthetic": False, "corpus": "manifest"}
+    return {**shares, **where, "fold": name, "labels": [name, "sad"], "stamps": [name]}
+
+
+def cell(name: str) -> CellProgress:
+    """A cell that failed, whose fold and error hold a name."""
+    failed = Cell("ser", "loso", name, 1, "1a2b3c4d")
+    return CellProgress(failed, "failed", Record(failed, "failed", 0.0, error=f"no {name}"), stamps=(name,))
+
+
+def live(name: str) -> None:
+    with live_display(jobs=1) as show:
+        show([cell(name)])
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        lambda name: print_results(results(name)),
+        lambda name: print_counts({name: {name: 1, "sad": 2}}),
+        lambda name: print_cells([cell(name)]),
+        live,
+        lambda name: say(f"NOTE: {name}"),
+        lambda name: Misuse(name).show(),
+    ],
+)
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_is_neither_markup_nor_a_terminals_escape(capsys, printed, name):
+    printed(name)
+    out = "".join(capsys.readouterr())
+    assert HOSTILE[name] in out and "\x1b" not in out and "\x07" not in out
+
+
+def test_the_table_of_predictions_holds_no_escape():
+    file = io.StringIO()
+    write = table_rows(file, ["\x1b[31mred", "sad"], "")
+    write("a\x07.wav", "\x1b[31mred", Prediction({"\x1b[31mred": 0.75, "sad": 0.25}, start_s=0.0, end_s=1.0))
+    assert "?[31mred" in file.getvalue() and "\x1b" not in file.getvalue() and "a?.wav" in file.getvalue()
