@@ -28,11 +28,8 @@ def load(bundle: str | Path, *, device: str | None = None) -> "Model":
         bundle: a folder or .zip file written by `toolkit export`.
         device: cpu, cuda, cuda:1, ...; by default a GPU if there is one.
 
-    Returns:
-        A `toolkit.inference.predict.model.Model`: `predict`, `predict_many`, `embed`.
-
-    Raises:
-        ToolkitError: if the bundle cannot be read, or there is no such device.
+    Returns: a `toolkit.inference.predict.model.Model`: `predict`, `predict_many`, `embed`.
+    Raises: ToolkitError if the bundle cannot be read, or there is no such device.
     """
     from toolkit.inference.bundle import read_bundle
     from toolkit.inference.predict.model import Model

@@ -26,9 +26,8 @@ class Seq:
         full: True if every row is known to be as long as the time axis: nothing has to be masked, and nothing waits for
             the device. False: not known.
 
-    Raises:
-        ShapeError: if the batch sizes differ or the dtype of `lengths` is not an integer. The values of `lengths`
-            are not read (that would wait for the device).
+    Raises: ShapeError if the batch sizes differ or the dtype of `lengths` is not an integer. The values of `lengths`
+        are not read (that would wait for the device).
     """
 
     values: Tensor

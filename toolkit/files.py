@@ -35,11 +35,8 @@ def replacing(path: Path, error: type[ToolkitError], remedy: str, *, durable: bo
         remedy: what the reader can do then, as the end of a sentence: "choose another --output".
         durable: wait until the content and the name are on the disk, so that they outlive a power failure.
 
-    Yields:
-        The path to write to, in the same folder.
-
-    Raises:
-        ToolkitError: `error`, in place of an OSError.
+    Yields: the path to write to, in the same folder.
+    Raises: ToolkitError: `error`, in place of an OSError.
     """
     partial = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.partial")
     try:
@@ -85,11 +82,8 @@ def locked(path: Path, *, wait: bool, shared: bool = False) -> Iterator[bool]:
         wait: whether to wait for another process that holds it.
         shared: whether others may hold a shared lock meanwhile.
 
-    Yields:
-        Whether the lock is held.
-
-    Raises:
-        OSError: if the file cannot be opened or locked.
+    Yields: whether the lock is held.
+    Raises: OSError if the file cannot be opened or locked.
     """
     import fcntl
 
@@ -122,9 +116,8 @@ def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
         text: as bytes, UTF-8.
         strict: refuse numbers that are not finite, and keys that an object holds twice.
 
-    Raises:
-        ValueError: what is wrong, in one line; also if it is nested deeper than `DEEPEST` or a whole number has more
-            than `LONGEST` digits.
+    Raises: ValueError: what is wrong, in one line; also if it is nested deeper than `DEEPEST` or a whole number has
+        more than `LONGEST` digits.
 
     >>> parse_json("[1, 1e999]", strict=True)
     Traceback (most recent call last):
@@ -152,8 +145,7 @@ def read_json(path: Path, error: type[ToolkitError], remedy: str) -> dict[str, A
         error: what is raised where it is damaged.
         remedy: what the reader can do then, as the end of a sentence: "delete it and give the command again".
 
-    Raises:
-        FileNotFoundError: if there is none. ToolkitError: `error`, in one line, for anything else that is wrong.
+    Raises: FileNotFoundError if there is none. ToolkitError: `error`, in one line, for anything else that is wrong.
     """
     try:
         if isinstance(value := parse_json(path.read_bytes()), dict):

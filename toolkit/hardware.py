@@ -26,11 +26,8 @@ def available_device(name: str | None, *, setting: str) -> str:
         name: cpu, cuda, cuda:1, ...; None takes a GPU if there is one.
         setting: where the name was given, for the error.
 
-    Returns:
-        The name, as torch takes it.
-
-    Raises:
-        DeviceError: if there is no such device.
+    Returns: the name, as torch takes it.
+    Raises: DeviceError if there is no such device.
 
     >>> available_device("cpu", setting="--device")
     'cpu'

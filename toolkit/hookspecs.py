@@ -41,8 +41,7 @@ class PluginSpec:
         summary: one line for `toolkit list-plugins`.
         contract: the versions of the contract that it was written for, for example ">=1,<2"; "" is any.
 
-    Raises:
-        ValueError: if a field does not have this form.
+    Raises: ValueError if a field does not have this form.
     """
 
     kind: str

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from toolkit.contracts import Seq
-from toolkit.model.scaling import MinMax, Standardize
+from toolkit.model.scaling import Standardize
 
 
 def batches(*, rows: int = 12, seed: int = 0) -> tuple[list[Seq], torch.Tensor]:
@@ -44,22 +44,6 @@ def test_a_constant_channel_stays_finite_whatever_its_value():
     assert scaler(torch.tensor([-78.9])).item() == pytest.approx(1, abs=1e-4)
 
 
-def test_min_max_maps_the_real_frames_to_zero_and_one():
-    scaler = MinMax(4)
-    features, real = batches()
-    scaler.fit(iter(features))
-    torch.testing.assert_close(scaler.low, real.amin(dim=0).float())
-    torch.testing.assert_close(scaler.high, real.amax(dim=0).float())
-
-
-def test_min_max_by_hand():
-    scaler = MinMax(2, low=-80, high=0)
-    assert scaler(torch.tensor([-80.0, -20.0])).tolist() == [0, 0.75]
-    scaler.fit([Seq(torch.tensor([[[1.0, 5.0], [3.0, 5.0], [99.0, 99.0]]]), torch.tensor([2]))])
-    assert scaler(torch.tensor([[2.0, 5.0], [4.0, 6.0]])).tolist() == [[0.5, 0], [1.5, 1]]
-
-
-@pytest.mark.parametrize("scaler", [Standardize(4), MinMax(4)])
-def test_an_empty_training_part_is_an_error(scaler):
+def test_an_empty_training_part_is_an_error():
     with pytest.raises(ValueError, match="the training part is empty"):
-        scaler.fit([])
+        Standardize(4).fit([])

@@ -8,10 +8,9 @@ from toolkit.report.sections import choose, sections, summarise
 from toolkit.report.tables.accuracy import accuracy_table
 from toolkit.report.tables.differences import compared, difference_table, families, protocol_table, step_table
 from toolkit.report.tables.formats import SYSTEM_NAME
-from toolkit.statistics import holm, interval
-from toolkit.statistics.comparison import sign_flip_test
+from toolkit.statistics.comparison import holm, sign_flip_test
 from toolkit.statistics.confusions import difference_by_speaker
-from toolkit.statistics.intervals import difference_interval
+from toolkit.statistics.intervals import difference_interval, interval
 
 GENDER = {"gender": {"source": "label"}}
 

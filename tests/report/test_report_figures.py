@@ -11,8 +11,9 @@ from toolkit.report.figures.differences import draw_differences
 from toolkit.report.figures.embedding import draw_embeddings, perplexity, project
 from toolkit.report.figures.figure import INK, PAPER, page_svg, points, saved, series, stamp, styled
 from toolkit.report.figures.reliability import draw_reliability
-from toolkit.statistics import Comparison, Interval
 from toolkit.statistics.calibration import reliability_curve
+from toolkit.statistics.comparison import Comparison
+from toolkit.statistics.intervals import Interval
 
 STAMP = "loso-as-published: the test speaker also validated, and the partner of the test speaker was in training"
 LABELS = ("ang", "h$p", "<neu>", 'id="sad"')

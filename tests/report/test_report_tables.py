@@ -21,7 +21,8 @@ from toolkit.report.tables.formats import (
     TEXT,
 )
 from toolkit.report.tables.table import Column, Table
-from toolkit.statistics import Interval, Spread
+from toolkit.statistics.intervals import Interval
+from toolkit.statistics.metrics import Spread
 
 COLUMNS = [
     Column("system", "system", SYSTEM_NAME),

@@ -86,8 +86,7 @@ class Records:
     def write(self, record: Record) -> None:
         """Write or replace a cell's record.
 
-        Raises:
-            ExperimentError: if the disk is full or cannot be written.
+        Raises: ExperimentError if the disk is full or cannot be written.
         """
         text = json.dumps(asdict(record), indent=1) + "\n"
         write_whole(self.path(record.cell), text, ExperimentError, "make room and give the same command again")

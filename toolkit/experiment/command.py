@@ -1,26 +1,29 @@
-"""The commands `toolkit experiment` and `toolkit status`: their options, and what they print."""
+"""The commands `toolkit experiment` and `toolkit status`: their options, what they do and print."""
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
 
 from toolkit.errors import ExperimentError, counted
+from toolkit.experiment.cells import Record, Records
 from toolkit.experiment.display import live_display, print_cells
 from toolkit.experiment.engine import Workers, cluster_workers, local_workers
-from toolkit.experiment.plan import existing_plan
+from toolkit.experiment.plan import Plan, existing_plan, merged, read_plan, write_plan
 from toolkit.experiment.planning import make_plan
-from toolkit.experiment.progress import Progress, is_alive
-from toolkit.experiment.running import run_experiment
+from toolkit.experiment.progress import LOCK, CellProgress, Progress, is_alive
+from toolkit.experiment.tasks import Task, error_text, make_tasks, run_task
+from toolkit.files import locked
 from toolkit.terminal import say
 from toolkit.training.preparation import Source
 
 INSTEAD = {"fold": "--folds", "seed": "--seeds", "output_folder": "--output", "protocol.name": "--protocol"}
 REFRESH_S = 2.0
+LOOK_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,7 @@ class WorkerOptions:
         scheduler: address of a Dask scheduler.
         resources: what a training takes of a Dask worker: name -> amount.
 
-    Raises:
-        ExperimentError: if two options exclude each other.
+    Raises: ExperimentError if two options exclude each other.
     """
 
     jobs: int | None = None
@@ -64,7 +66,7 @@ class WorkerOptions:
             return self.threads or int(self.resources.get("threads", 1))
         return self.threads or max(1, len(os.sched_getaffinity(0)) // self.at_a_time)
 
-    def workers(self, tasks: int, say: Callable[[str], None]) -> AbstractContextManager[Workers]:
+    def workers(self, tasks: int) -> AbstractContextManager[Workers]:
         """The workers that the tasks are given to."""
         if self.scheduler is not None:
             return cluster_workers(self.scheduler, resources=self.resources, same=used_code)
@@ -77,8 +79,11 @@ def conduct(
 ) -> int:
     """Plan and run an experiment, and print how it went.
 
-    Returns:
-        How many of its cells failed.
+    One process at a time runs the experiment of a folder. A second one waits for it, shows its progress, and then runs
+    what is missing. Cells of other commands in the folder are left as they are.
+
+    Returns: how many of its cells failed.
+    Raises: ExperimentError if the folder cannot be written, holds an experiment on other data, or a damaged one.
     """
     plan = make_plan(
         sources,
@@ -86,28 +91,79 @@ def conduct(
         folds=None if folds == "all" else folds.split(","),
         seeds=_seeds(seeds),
     )
-
     listed = "; ".join(f"{', '.join(names)} of {protocol}" for protocol, names in plan.folds.items())
     say(f"{counted(len(plan.cells), 'cell')}: {', '.join(plan.systems)}; folds {listed}; seeds {seeds}")
+    folder = Path(output).absolute()
+    progress = Progress(folder, plan)
     with live_display(jobs=options.at_a_time) as show:
         try:
-            cells = run_experiment(
-                Path(output),
-                plan,
-                lambda tasks: options.workers(tasks, say),
-                threads=options.threads_each,
-                say=say,
-                show=show,
-            )
+            with _turn(folder, lambda: show(progress.cells(alive=True))):
+                _run_missing(folder, plan, progress, options, show)
         except KeyboardInterrupt:
             say("Stopped. The same command continues where this one stopped.")
             raise SystemExit(130) from None
+    cells = progress.cells(alive=False)
     print_cells(cells)
     failed = sum(cell.state == "failed" for cell in cells)
     if failed:
         say(f"Failed: {failed}. Their output is in {Path(output) / 'cells'}; the same command tries them again.")
     say(f"The report: toolkit report {output}")
     return failed
+
+
+def _run_missing(
+    folder: Path,
+    plan: Plan,
+    progress: Progress,
+    options: WorkerOptions,
+    show: Callable[[Sequence[CellProgress]], None],
+) -> None:
+    whole, left_out = merged(read_plan(folder), plan)
+    for line in left_out:
+        say(line)
+    write_plan(folder, whole)
+    missing = [c.cell for c in progress.cells(alive=False) if c.state != "done" or c.record.random]
+    tasks = make_tasks(folder, plan, missing, threads=options.threads_each)
+    if not tasks:
+        return
+    with options.workers(len(tasks)) as workers:
+        show(progress.cells(alive=True))
+        for ended in workers.run(run_task, tasks):
+            for task, error in ended:
+                if error is not None:
+                    _record_loss(progress.records, task, error)
+            show(progress.cells(alive=True))
+
+
+@contextmanager
+def _turn(folder: Path, show: Callable[[], None]) -> Iterator[None]:
+    """Wait until no other process runs the experiment of a folder, and keep others waiting meanwhile."""
+    waiting = False
+    while True:
+        with ExitStack() as stack:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                ours = stack.enter_context(locked(folder / LOCK, wait=False))
+            except OSError as error:
+                reason = f"{folder} cannot be written ({error.strerror})"
+                raise ExperimentError(f"{reason}: choose another --output.") from error
+            if ours:
+                yield
+                return
+        if not waiting:
+            waiting = True
+            say("Another process runs this experiment. This one waits, and then runs what is left.")
+        show()
+        time.sleep(LOOK_AGAIN_S)
+
+
+def _record_loss(records: Records, task: Task, error: Exception) -> None:
+    """Record the cells of a task that raised: a worker records the errors of its cells, but not its own death."""
+    now = time.time()
+    for cell in task.cells:
+        record = records.read(cell) or Record(cell, "running", now)
+        if record.state == "running":
+            records.write(replace(record, state="failed", ended=now, error=error_text(error)))
 
 
 def show_status(folder: str, *, watch: bool) -> None:
@@ -127,8 +183,7 @@ def show_status(folder: str, *, watch: bool) -> None:
 def refuse_options_of_one_run(overrides: Sequence[str]) -> None:
     """Refuse overrides of what an experiment varies.
 
-    Raises:
-        ExperimentError: naming the option to use instead.
+    Raises: ExperimentError: naming the option to use instead.
     """
     for word in overrides:
         key = word.removeprefix("--").partition("=")[0]

@@ -64,8 +64,7 @@ def live_display(*, jobs: int) -> Iterator[Callable[[Sequence[CellProgress]], No
 
     A terminal shows a list that is updated; elsewhere a line is printed for each cell that ends.
 
-    Args:
-        jobs: cells that run at a time, to estimate the time that is left.
+    Args: jobs: cells that run at a time, to estimate the time that is left.
     """
     console = PlainConsole(stderr=True)
     seen: set[Cell] | None = None

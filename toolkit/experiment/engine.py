@@ -50,8 +50,7 @@ class Workers:
         Dask gives all that it has to workers at once, and counts a worker's death against every call that waits there.
         So a call is submitted only when a worker is free. A call whose worker dies runs again on another one.
 
-        Yields:
-            At least once a second the calls that have ended since: their argument, and what they raised or None.
+        Yields: at least once a second the calls that have ended since: their argument, and what they raised or None.
         """
         waiting, running = deque(arguments), {}
         while waiting or running:
@@ -160,9 +159,8 @@ def cluster_workers(
         resources: what a call takes of a worker: name -> amount; if empty, one of its threads.
         same: must return the same here and on all workers that are there now, for example the version of the code.
 
-    Raises:
-        ExperimentError: if the scheduler cannot be reached, no worker offers the resources, or a worker is not the
-            same.
+    Raises: ExperimentError if the scheduler cannot be reached, no worker offers the resources, or a worker is not the
+        same.
     """
     resources = resources or {}
     client = _connect(address)

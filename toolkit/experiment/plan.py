@@ -60,11 +60,8 @@ def merged(old: Plan | None, new: Plan) -> tuple[Plan, list[str]]:
 
     Cells whose system has changed since, in its settings, data or code, are left out: no table mixes the two.
 
-    Returns:
-        The plan of both, and a line for each system with cells that were left out.
-
-    Raises:
-        ExperimentError: if the two are of different data or labels.
+    Returns: the plan of both, and a line for each system with cells that were left out.
+    Raises: ExperimentError if the two are of different data or labels.
     """
     if old is None:
         return new, []
@@ -97,8 +94,7 @@ def write_plan(folder: Path, plan: Plan) -> None:
 def existing_plan(folder: Path) -> Plan:
     """The plan that a folder holds.
 
-    Raises:
-        ExperimentError: if it holds none, or `read_plan` raises.
+    Raises: ExperimentError if it holds none, or `read_plan` raises.
     """
     plan = read_plan(folder)
     if plan is None:
@@ -109,8 +105,7 @@ def existing_plan(folder: Path) -> Plan:
 def read_plan(folder: Path) -> Plan | None:
     """The plan that a folder holds; None if it holds none.
 
-    Raises:
-        ExperimentError: if it is damaged or of another version.
+    Raises: ExperimentError if it is damaged or of another version.
     """
     path, remedy = Path(folder) / PLAN, "delete it and give the command again; finished cells are kept"
     try:

@@ -53,7 +53,12 @@ def make_plan(
         utterances = corpora[key] = corpora.get(key) or source.read()
         systems[source.recipe.name] = _planned(source, utterances)
         for protocol in protocols:
-            prepared = _prepared(source, utterances, protocol)
+            if protocol not in PROTOCOLS:
+                raise ExperimentError(
+                    f"--protocol: there is no protocol {protocol!r}.{did_you_mean(protocol, PROTOCOLS)} "
+                    f"Protocols are {', '.join(PROTOCOLS)}."
+                )
+            prepared = prepare_folds(replace(source, recipe=with_protocol(source.recipe, protocol)), utterances)
             first = first or prepared[0]
             _refuse_other_data(first, prepared[0])
             by_protocol.setdefault(protocol, _chosen(prepared, folds))
@@ -86,26 +91,15 @@ def with_protocol(recipe: Recipe, name: str) -> Recipe:
     return replace(recipe, protocol=ProtocolSpec(name=name))
 
 
-def _prepared(source: Source, utterances: Sequence[Utterance], protocol: str) -> list[Preparation]:
-    if protocol not in PROTOCOLS:
-        raise ExperimentError(
-            f"--protocol: there is no protocol {protocol!r}.{did_you_mean(protocol, PROTOCOLS)} "
-            f"Protocols are {', '.join(PROTOCOLS)}."
-        )
-    return prepare_folds(replace(source, recipe=with_protocol(source.recipe, protocol)), utterances)
-
-
 def _chosen(prepared: Sequence[Preparation], names: Sequence[str] | None) -> tuple[str, ...]:
     known = [preparation.fold.name for preparation in prepared]
-    if names is None:
-        return tuple(known)
-    for name in names:
+    for name in names or ():
         if name not in known:
             raise ExperimentError(
                 f"--folds: protocol {prepared[0].fold.protocol!r} has no fold {name!r}.{did_you_mean(name, known)} "
                 f"Folds are {', '.join(known)}; all takes every one."
             )
-    return tuple(name for name in known if name in names)
+    return tuple(name for name in known if names is None or name in names)
 
 
 def _refuse_other_data(first: Preparation, other: Preparation) -> None:

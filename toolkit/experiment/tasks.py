@@ -55,8 +55,7 @@ def make_tasks(folder: Path, plan: Plan, cells: Iterable[Cell], *, threads: int)
 def run_task(task: Task) -> None:
     """Train and test each cell that is not finished; one that fails is recorded with its error, and the next one runs.
 
-    Raises:
-        ExperimentError: if a record cannot be written.
+    Raises: ExperimentError if a record cannot be written.
     """
     from toolkit.hardware import give_back
 

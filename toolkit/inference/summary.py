@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from toolkit.corpus.targets import Target
-from toolkit.statistics import (
-    METRICS,
-    Accuracies,
-    Interval,
-    SpeakerConfusions,
-    expected_calibration_error,
-    interval,
-    speaker_confusions,
-)
+from toolkit.statistics.calibration import expected_calibration_error
+from toolkit.statistics.confusions import Accuracies, SpeakerConfusions, speaker_confusions
+from toolkit.statistics.intervals import Interval, interval
+from toolkit.statistics.metrics import METRICS
 
 if TYPE_CHECKING:
     from toolkit.report.evidence import Answers

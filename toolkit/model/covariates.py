@@ -17,8 +17,7 @@ def one_hot(indices: Tensor, classes: int) -> Tensor:
         indices: [batch], int64, from a `Target`; UNKNOWN where the value is not known.
         classes: their number.
 
-    Returns:
-        [batch, classes], float32; zeros in a row whose value is not known.
+    Returns: [batch, classes], float32; zeros in a row whose value is not known.
 
     >>> one_hot(torch.tensor([1, -1]), 2)
     tensor([[0., 1.],
@@ -54,14 +53,9 @@ class PredictedCovariate(nn.Module):
     def forward(self, level: Seq) -> tuple[Tensor, Tensor]:
         """Guess.
 
-        Args:
-            level: [batch, frames, channels].
-
-        Returns:
-            Probabilities [batch, classes], detached, summing to 1; logits [batch, classes].
-
-        Raises:
-            ShapeError: if a length is 0 or exceeds frames (on the CPU).
+        Args: level: [batch, frames, channels].
+        Returns: probabilities [batch, classes], detached, summing to 1; logits [batch, classes].
+        Raises: ShapeError if a length is 0 or exceeds frames (on the CPU).
         """
         logits = self.head(statistics_pooling(level))
         return logits.detach().float().softmax(dim=1), logits

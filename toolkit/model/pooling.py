@@ -16,12 +16,9 @@ SMALLEST_VARIANCE = 1e-8  # the square root has no gradient at 0
 def check_lengths(frames: Seq) -> None:
     """Refuse lengths that nothing can be averaged over, where reading them costs nothing.
 
-    Args:
-        frames: [batch, time, channels] or [batch, time].
-
-    Raises:
-        ShapeError: on the CPU, if a length is below 1 or exceeds time. On an accelerator the lengths are
-            not read, since that would wait for the device: a row without frames comes out as NaN there.
+    Args: frames: [batch, time, channels] or [batch, time].
+    Raises: ShapeError: on the CPU, if a length is below 1 or exceeds time. On an accelerator the lengths are not read,
+        since that would wait for the device: a row without frames comes out as NaN there.
     """
     lengths, time = frames.lengths, frames.values.shape[1]
     if lengths.device.type != "cpu" or torch.compiler.is_compiling():
@@ -35,14 +32,9 @@ def check_lengths(frames: Seq) -> None:
 def mean_pooling(frames: Seq) -> Tensor:
     """Mean over real frames.
 
-    Args:
-        frames: [batch, time, channels]; lengths in frames.
-
-    Returns:
-        [batch, channels], at least float32.
-
-    Raises:
-        ShapeError: as `check_lengths`.
+    Args: frames: [batch, time, channels]; lengths in frames.
+    Returns: [batch, channels], at least float32.
+    Raises: ShapeError as `check_lengths`.
 
     >>> frames = torch.tensor([[[1.0], [3.0], [float("nan")]]])
     >>> mean_pooling(Seq(frames, torch.tensor([2])))
@@ -60,14 +52,9 @@ def statistics_pooling(frames: Seq) -> Tensor:
     The deviation is that of the population (divided by the number of frames) and 1e-4 where it would be
     less, so that a single frame or a constant channel has a finite gradient.
 
-    Args:
-        frames: [batch, time, channels]; lengths in frames.
-
-    Returns:
-        [batch, 2 * channels], at least float32: means, then standard deviations.
-
-    Raises:
-        ShapeError: as `check_lengths`.
+    Args: frames: [batch, time, channels]; lengths in frames.
+    Returns: [batch, 2 * channels], at least float32: means, then standard deviations.
+    Raises: ShapeError as `check_lengths`.
 
     >>> statistics_pooling(Seq(torch.tensor([[[1.0], [3.0], [99.0]]]), torch.tensor([2])))
     tensor([[2., 1.]])

@@ -1,4 +1,4 @@
-"""Scalers that are fitted on the training part: on real frames alone; what they find is kept in buffers."""
+"""A scaler that is fitted on the training part: on real frames alone; what it finds is kept in buffers."""
 
 from collections.abc import Iterable
 
@@ -52,19 +52,17 @@ class Standardize(nn.Module):
     def fit(self, features: Iterable[Seq]) -> None:
         """Learn from the real frames of batches [batch, time, channels].
 
-        Raises:
-            ValueError: if there is no real frame.
+        Raises: ValueError if there is no real frame.
         """
         moments = Moments()
-        for frames in _real_frames(features):
+        for frames in real_frames(features):
             moments.add(frames)
         self.set(moments)
 
-    def set(self, moments: "Moments") -> None:
+    def set(self, moments: Moments) -> None:
         """Take mean and deviation of rows that were counted elsewhere.
 
-        Raises:
-            ValueError: if there were none.
+        Raises: ValueError if there were none.
         """
         if not moments.count:
             raise ValueError("there is no frame to fit a scaler on: the training part is empty")
@@ -79,49 +77,7 @@ class Standardize(nn.Module):
         return (values - self.mean) / self.deviation
 
 
-class MinMax(nn.Module):
-    """Each channel to [0, 1] between the least and the largest real value of the training part.
-
-    Other data may lie outside. A channel that is constant in training becomes 0 there. Before `fit`, `low` to
-    `high` are scaled.
-
-    Args:
-        channels: size of the last axis.
-        low: what 0 means before `fit`.
-        high: what 1 means before `fit`.
-    """
-
-    low: Tensor
-    high: Tensor
-
-    def __init__(self, channels: int, *, low: float = 0.0, high: float = 1.0):
-        super().__init__()
-        self.register_buffer("low", torch.full((channels,), float(low)))
-        self.register_buffer("high", torch.full((channels,), float(high)))
-
-    @torch.no_grad()
-    def fit(self, features: Iterable[Seq]) -> None:
-        """One pass over the batches.
-
-        Args: features: batches [batch, time, channels].
-        Raises: ValueError if there is no real frame.
-        """
-        low = high = None
-        for frames in _real_frames(features):
-            least, most = frames.amin(dim=0), frames.amax(dim=0)
-            low = least if low is None else torch.minimum(low, least)
-            high = most if high is None else torch.maximum(high, most)
-        if low is None:
-            raise ValueError("there is no frame to fit a scaler on: the training part is empty")
-        self.low.copy_(low)
-        self.high.copy_(torch.where(high > low, high, low + 1.0))
-
-    def forward(self, values: Tensor) -> Tensor:
-        """[..., channels] -> the same shape."""
-        return (values - self.low) / (self.high - self.low)
-
-
-def _real_frames(features: Iterable[Seq]) -> Iterable[Tensor]:
+def real_frames(features: Iterable[Seq]) -> Iterable[Tensor]:
     """The real frames of each batch, [frames, channels], in float64 on the CPU."""
     for batch in features:
         frames = batch.values[batch.mask].cpu().double()

@@ -50,8 +50,7 @@ class System(nn.Module):
     def fixed_samples(self) -> int | None:
         """The only segment length that some part can take, in samples, or None.
 
-        Raises:
-            RecipeError: if two parts can take different lengths only.
+        Raises: RecipeError if two parts can take different lengths only.
         """
         parts = [*self.levels.values(), self.fusion]
         lengths = {part.fixed_samples for part in parts} - {None}
@@ -115,8 +114,7 @@ def build_system(recipe: Composition, targets: Mapping[str, Target]) -> System:
         recipe: checked and resolved, or what a bundle keeps of it.
         targets: the heads' targets and the covariates, by name.
 
-    Raises:
-        RecipeError: if the parts do not fit together; PluginError if one cannot be built.
+    Raises: RecipeError if the parts do not fit together; PluginError if one cannot be built.
     """
     segment_samples = recipe.audio.segment_samples
     audio = {"sample_rate": recipe.audio.sample_rate, "segment_samples": segment_samples}

@@ -41,12 +41,9 @@ def write_report(
         speakers: test folds whose accuracy is drawn against epochs; by default the first three.
         output: the folder; by default the experiment's.
 
-    Returns:
-        The path of report.html.
-
-    Raises:
-        ExperimentError: if there is no experiment, an option names something that it does not have, or a file cannot
-            be written.
+    Returns: the path of report.html.
+    Raises: ExperimentError if there is no experiment, an option names something that it does not have, or a file cannot
+        be written.
     """
     evidence = Evidence(folder, baseline)
     choices = choose(evidence, protocol=protocol, pair=pair, tsne_fold=tsne_fold, speakers=speakers)

@@ -14,15 +14,8 @@ from toolkit.errors import ExperimentError, did_you_mean
 from toolkit.experiment.cells import Cell
 from toolkit.experiment.plan import existing_plan
 from toolkit.experiment.progress import Progress
-from toolkit.statistics import (
-    METRICS,
-    Accuracies,
-    SpeakerConfusions,
-    Spread,
-    pooled_accuracies,
-    speaker_confusions,
-    spread,
-)
+from toolkit.statistics.confusions import Accuracies, SpeakerConfusions, pooled_accuracies, speaker_confusions
+from toolkit.statistics.metrics import METRICS, Spread, spread
 from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, MANIFEST, PREDICTIONS, RESULTS, read_results
 
 
@@ -75,8 +68,7 @@ class Answers:
 def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a run's file.
 
-    Raises:
-        ExperimentError: if it cannot be read.
+    Raises: ExperimentError if it cannot be read.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -88,8 +80,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 def read_answers(folder: Path, labels: Iterable[str]) -> Answers:
     """Read the predictions.csv of a run that predicts these labels.
 
-    Raises:
-        ExperimentError: if it is damaged.
+    Raises: ExperimentError if it is damaged.
     """
     rows = read_csv(folder / PREDICTIONS)
     try:
@@ -197,8 +188,7 @@ class Evidence:
         runs: those of finished cells, in the order of the plan.
         failures: system, protocol, fold and seed of a failed cell -> its error in one line.
 
-    Raises:
-        ExperimentError: if the folder holds no experiment or a damaged one, or no system has the baseline's name.
+    Raises: ExperimentError if the folder holds no experiment or a damaged one, or no system has the baseline's name.
     """
 
     def __init__(self, folder: str | Path, baseline: str | None = None):

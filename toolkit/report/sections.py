@@ -18,7 +18,9 @@ from toolkit.report.tables.covariates import covariate_table, covariates
 from toolkit.report.tables.differences import compared, difference_table, families, protocol_table, step_table
 from toolkit.report.tables.hard_utterances import hard_utterance_table
 from toolkit.report.tables.table import Table
-from toolkit.statistics import METRICS, MIN_SPEAKERS, Comparison
+from toolkit.statistics.comparison import Comparison
+from toolkit.statistics.confusions import MIN_SPEAKERS
+from toolkit.statistics.metrics import METRICS
 
 TITLES = {"ablation": "Ablation", "single_levels": "Single levels", "all_systems": "All systems"}
 CURVES = 3  # test folds whose curves are drawn where none are named
@@ -82,8 +84,7 @@ def choose(
 ) -> Choices:
     """Take the options; by default the first protocol, the baseline and the system with most parts, the first folds.
 
-    Raises:
-        ExperimentError: if an option names something that the experiment does not have.
+    Raises: ExperimentError if an option names something that the experiment does not have.
     """
     protocol = protocol or evidence.protocols[0]
     _check_known("--protocol", "protocol", [protocol], evidence.protocols)

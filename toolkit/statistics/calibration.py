@@ -47,8 +47,7 @@ def expected_calibration_error(
         labels: the name of each column.
         bins: number of bins from 0 to 1; a bin includes its upper bound and excludes its lower one.
 
-    Returns:
-        Between 0 and 1.
+    Returns: between 0 and 1.
 
     Raises:
         ShapeError: if the rows are not probabilities, or there is not one reference for each.

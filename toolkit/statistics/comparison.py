@@ -73,8 +73,7 @@ def compare(
         metrics: "wa", "ua" or both.
         resamples: of each interval.
 
-    Returns:
-        One for each other system and metric, system by system.
+    Returns: one for each other system and metric, system by system.
 
     Raises:
         ShapeError: if two systems have different classes, or different utterances of a common speaker.
@@ -124,11 +123,8 @@ def sign_flip_test(differences: Sequence[float] | np.ndarray, *, seed: int = 0) 
         differences: one for each speaker; the mean over seeds, since seeds of one speaker are not independent pairs.
         seed: of the draws.
 
-    Returns:
-        p, or None below `MIN_SPEAKERS` differences.
-
-    Raises:
-        ShapeError: if the differences are not one row of finite numbers.
+    Returns: p, or None below `MIN_SPEAKERS` differences.
+    Raises: ShapeError if the differences are not one row of finite numbers.
 
     >>> sign_flip_test([0.02, 0.01, 0.03, 0.02, 0.01, 0.04])  # two of the 64 choices: all up and all down
     0.03125
@@ -153,14 +149,9 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     Source: Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6,
     1979.
 
-    Args:
-        p_values: 0 to 1; None where nothing was tested, which does not count.
-
-    Returns:
-        The corrected values in the same order, never above 1; None stays None.
-
-    Raises:
-        ValueError: if a value is not between 0 and 1.
+    Args: p_values: 0 to 1; None where nothing was tested, which does not count.
+    Returns: the corrected values in the same order, never above 1; None stays None.
+    Raises: ValueError if a value is not between 0 and 1.
 
     >>> holm([0.01, None, 0.04, 0.03])
     [0.03, None, 0.06, 0.06]

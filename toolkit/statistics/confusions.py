@@ -72,8 +72,7 @@ def speaker_confusions(
         classes: every label, in the order of rows and columns.
         seeds: the seed of the run that each row is from; None where all are from one.
 
-    Returns:
-        Speakers in the order in which they first occur; a speaker's matrix is the mean over the seeds it has.
+    Returns: speakers in the order in which they first occur; a speaker's matrix is the mean over the seeds it has.
 
     Raises:
         ShapeError: if there is no utterance, or not one value of each for every utterance.
@@ -112,14 +111,9 @@ def speaker_confusions(
 def pooled_accuracies(confusions: np.ndarray) -> Accuracies:
     """WA and UA of all speakers' utterances together: of the sum of their matrices.
 
-    Args:
-        confusions: [speakers, classes, classes].
-
-    Returns:
-        The accuracies; UA over the classes that any speaker has.
-
-    Raises:
-        ShapeError: if `confusions` has another shape.
+    Args: confusions: [speakers, classes, classes].
+    Returns: the accuracies; UA over the classes that any speaker has.
+    Raises: ShapeError if `confusions` has another shape.
 
     >>> pooled_accuracies(np.array([[[2, 0], [1, 1]], [[4, 2], [0, 0]]]))
     Accuracies(wa=0.7, ua=0.625, n=10)
@@ -140,11 +134,8 @@ def difference_by_speaker(a: np.ndarray, b: np.ndarray, metric: str) -> np.ndarr
         b: the same speakers, with the same utterances.
         metric: "wa" or "ua".
 
-    Returns:
-        [speakers]; their sum is the pooled difference.
-
-    Raises:
-        ValueError: if the metric is unknown.
+    Returns: [speakers]; their sum is the pooled difference.
+    Raises: ValueError if the metric is unknown.
 
     >>> a = np.array([[[2, 0], [1, 1]], [[2, 2], [0, 0]]])
     >>> b = np.array([[[1, 1], [0, 2]], [[4, 0], [0, 0]]])
@@ -161,8 +152,7 @@ def hits_and_totals(confusions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Args and errors are those of `pooled_accuracies`.
 
-    Returns:
-        Two arrays [speakers, classes].
+    Returns: two arrays [speakers, classes].
     """
     counts = np.asarray(confusions, dtype=float)
     if counts.ndim != 3 or counts.shape[1] != counts.shape[2] or not counts.size:
@@ -175,8 +165,7 @@ def gains_and_totals(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
     Args and errors are those of `difference_by_speaker`.
 
-    Returns:
-        Two arrays [speakers, classes].
+    Returns: two arrays [speakers, classes].
     """
     hits, totals = hits_and_totals(a)
     return hits_and_totals(b)[0] - hits, totals

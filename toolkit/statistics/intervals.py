@@ -45,8 +45,7 @@ def interval(confusions: np.ndarray, metric: str, *, resamples: int = RESAMPLES,
         resamples: how often the speakers are drawn with replacement.
         seed: of the draws; the same seed gives the same interval.
 
-    Returns:
-        The interval, or None below `MIN_SPEAKERS` speakers.
+    Returns: the interval, or None below `MIN_SPEAKERS` speakers.
 
     Raises:
         ShapeError: if `confusions` has another shape.
@@ -71,11 +70,8 @@ def difference_interval(a: np.ndarray, b: np.ndarray, metric: str, *, resamples:
         metric: "wa" or "ua".
         resamples: as for `interval`.
 
-    Returns:
-        The interval, or None below `MIN_SPEAKERS` speakers.
-
-    Raises:
-        ValueError: as for `interval`.
+    Returns: the interval, or None below `MIN_SPEAKERS` speakers.
+    Raises: ValueError as for `interval`.
     """
     return _interval(*gains_and_totals(a, b), metric, resamples)
 

@@ -25,11 +25,8 @@ def accuracy(hits: np.ndarray, totals: np.ndarray, metric: str) -> np.ndarray:
         metric: "wa", the fraction of utterances that are correct (scikit-learn's accuracy_score), or "ua", the mean
             recall of the classes that occur (balanced_accuracy_score).
 
-    Returns:
-        [...].
-
-    Raises:
-        ValueError: if the metric is unknown.
+    Returns: [...].
+    Raises: ValueError if the metric is unknown.
     """
     if metric == "wa":
         return hits.sum(axis=-1) / totals.sum(axis=-1)
@@ -48,8 +45,7 @@ def confusion_matrix(reference: Labels, predicted: Labels, *, labels: Labels) ->
         predicted: predicted label of each utterance.
         labels: every label, in the order of rows and columns.
 
-    Returns:
-        [labels, labels], int64; rows are the reference, columns the prediction.
+    Returns: [labels, labels], int64; rows are the reference, columns the prediction.
 
     Raises:
         ShapeError: if there is no utterance, or not one prediction for each.
@@ -104,8 +100,7 @@ def summary(reference: Labels, predicted: Labels, *, labels: Labels) -> dict[str
 def label_indices(values: Labels, labels: Labels) -> np.ndarray:
     """The index of each value among the labels: [values].
 
-    Raises:
-        ValueError: if a value is not one of the labels, or a label occurs twice.
+    Raises: ValueError if a value is not one of the labels, or a label occurs twice.
     """
     known, values = np.asarray(labels).tolist(), np.asarray(values).tolist()
     index = {label: i for i, label in enumerate(known)}
@@ -141,11 +136,8 @@ def spread(runs: Iterable[tuple[Hashable, Hashable, float, float]]) -> dict[str,
     A seed that lacks a fold is left out of the spread over seeds: its mean would differ because that fold is hard or
     easy.
 
-    Args:
-        runs: (fold, seed, accuracy in each of `METRICS`) for each run; at least one.
-
-    Returns:
-        Metric -> its spread.
+    Args: runs: (fold, seed, accuracy in each of `METRICS`) for each run; at least one.
+    Returns: metric -> its spread.
 
     Raises:
         ShapeError: if an accuracy is not a finite number.

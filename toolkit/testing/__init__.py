@@ -167,8 +167,7 @@ def plugin_class(make: Callable[..., Any]) -> type | None:
 def case_class(kind: str) -> type[Case]:
     """The class that examines a kind's plugins.
 
-    Raises:
-        PluginError: if there is no such kind; names the nearest.
+    Raises: PluginError if there is no such kind; names the nearest.
     """
     module, _, name = kind_called(kind).suite.partition(":")
     return getattr(import_module(module), name)
@@ -187,11 +186,8 @@ def check_plugin(
         **options: further arguments of the kind's case, for example `samples` of
             `toolkit.testing.extractors.ExtractorCase` or `folder` of `toolkit.testing.corpora.CorpusCase`.
 
-    Returns:
-        A Finding for each property of the kind.
-
-    Raises:
-        PluginError: if there is no such kind.
+    Returns: a Finding for each property of the kind.
+    Raises: PluginError if there is no such kind.
     """
     return case_class(kind)(partial(make, **args) if args else make, **options).examine()
 

@@ -17,9 +17,8 @@ TIMEOUT = timedelta(hours=2)  # for one rank to compute what the others wait for
 def together() -> Iterator[None]:
     """Join the other ranks, and leave them at the end; does nothing in a process that torchrun did not start.
 
-    Raises:
-        ToolkitError: what was raised within, or GroupError if another rank is gone; by the first rank that fails. The
-            others end with the same exit code and print nothing.
+    Raises: ToolkitError: what was raised within, or GroupError if another rank is gone; by the first rank that fails.
+        The others end with the same exit code and print nothing.
     """
     if not all(name in os.environ for name in STARTED):
         yield

@@ -121,8 +121,7 @@ def prepare(source: Source, utterances: Sequence[Utterance] | None = None) -> Pr
         source: recipe and data.
         utterances: of the corpus, where they have been read already.
 
-    Raises:
-        CorpusError, ProtocolError: if that cannot be done; nothing has been written by then.
+    Raises: CorpusError, ProtocolError if that cannot be done; nothing has been written by then.
     """
     preparations = prepare_folds(source, utterances)
     fold = pick_fold([preparation.fold for preparation in preparations], source.recipe.fold)
@@ -169,8 +168,7 @@ def check_source(source: Source) -> CheckReport:
 def find_targets(recipe: Recipe, utterances: Sequence[Utterance], labels: Sequence[str]) -> dict[str, Target]:
     """All targets and covariates of a recipe, by name: the label, else those that the whole manifest has.
 
-    Raises:
-        CorpusError: if the manifest does not have one of them.
+    Raises: CorpusError if the manifest does not have one of them.
     """
     parts = [*recipe.model.heads.values(), *recipe.model.losses.values()]
     names = dict.fromkeys([*(part.target for part in parts), *recipe.model.covariates])

@@ -74,8 +74,7 @@ class Run:
         Args: wait: whether to wait for another process that trains this run, instead of refusing.
         Returns: the path of results.json.
 
-        Raises:
-            GroupError: if the ranks have different data or code, or do not share the folder.
+        Raises: GroupError if the ranks have different data or code, or do not share the folder.
         """
         first, *others = gathered(self.folder.path.name)
         if other := next((name for name in others if name != first), None):
@@ -199,8 +198,7 @@ class Run:
 def choose_device(recipe: Recipe) -> str:
     """The recipe's device, else the GPU if there is one.
 
-    Raises:
-        RecipeError: if the device is not there, or cannot compute in the recipe's precision.
+    Raises: RecipeError if the device is not there, or cannot compute in the recipe's precision.
     """
     name = recipe.training.device
     if ranks() > 1 and (name or "").startswith("cuda:"):

@@ -58,11 +58,8 @@ class RunFolder:
     def locked(self, *, wait: bool = False) -> Iterator[None]:
         """Hold the run for this process.
 
-        Args:
-            wait: whether to wait for another process that trains this run.
-
-        Raises:
-            CheckpointError: if another process trains this run, or the folder cannot be made.
+        Args: wait: whether to wait for another process that trains this run.
+        Raises: CheckpointError if another process trains this run, or the folder cannot be made.
         """
         if not self.writes:
             yield
@@ -110,7 +107,6 @@ def folders_with_same_training(folder: Path, *, system: str, protocol: str) -> l
 def read_results(path: Path) -> dict[str, Any]:
     """The content of a run's results.json.
 
-    Raises:
-        CheckpointError: if it is not a JSON object.
+    Raises: CheckpointError if it is not a JSON object.
     """
     return read_json(path, CheckpointError, "delete it and give the command again")

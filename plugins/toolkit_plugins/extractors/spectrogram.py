@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toolkit.contracts import Extractor, Seq
-from toolkit.model.scaling import MinMax
 from toolkit_plugins.extractors import alexnet, frontends
 from toolkit_plugins.extractors.augment import Augment
 from toolkit_plugins.extractors.checks import at_least, fraction, one_of
 from toolkit_plugins.extractors.fixed_length import cut_frames, cut_wave
+from toolkit_plugins.extractors.min_max import MinMax
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)

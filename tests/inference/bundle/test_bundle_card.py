@@ -14,7 +14,8 @@ from toolkit.inference.bundle.export import export_bundle
 from toolkit.inference.summary import TestSummary
 from toolkit.report.evidence import Answers
 from toolkit.report.tables.formats import DASH
-from toolkit.statistics import interval, speaker_confusions
+from toolkit.statistics.confusions import speaker_confusions
+from toolkit.statistics.intervals import interval
 from toolkit_plugins.corpora.iemocap import Iemocap
 from toolkit_plugins.corpora.ravdess import Ravdess
 

@@ -15,15 +15,11 @@ import toolkit
 from toolkit.cli.main import main as cli
 from toolkit.corpus import read_manifest
 from toolkit.report.tables.formats import INTERVAL
-from toolkit.statistics import (
-    Interval,
-    expected_calibration_error,
-    holm,
-    interval,
-    metrics,
-    speaker_confusions,
-)
-from toolkit.statistics.comparison import sign_flip_test
+from toolkit.statistics import metrics
+from toolkit.statistics.calibration import expected_calibration_error
+from toolkit.statistics.comparison import holm, sign_flip_test
+from toolkit.statistics.confusions import speaker_confusions
+from toolkit.statistics.intervals import Interval, interval
 
 
 @pytest.fixture(autouse=True)

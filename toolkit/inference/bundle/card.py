@@ -13,7 +13,9 @@ from toolkit.inference.bundle.config import BundleConfig
 from toolkit.report.tables.breakdowns import GENDERS
 from toolkit.report.tables.files import escape_markdown
 from toolkit.report.tables.formats import COUNT, INTERVAL, PERCENT, clock
-from toolkit.statistics import BINS, METRICS, MIN_SPEAKERS
+from toolkit.statistics.calibration import BINS
+from toolkit.statistics.confusions import MIN_SPEAKERS
+from toolkit.statistics.metrics import METRICS
 
 
 class _Markdown(str):

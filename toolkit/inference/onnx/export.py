@@ -64,9 +64,8 @@ def export_onnx(system: System, usage: Usage, path: Path | str) -> OnnxReport:
         usage: becomes the model's metadata.
         path: of the file; an existing one is replaced in one step, and only by a model that was compared.
 
-    Raises:
-        OnnxError: if a package is missing, a part cannot be exported or differs from torch, or the file cannot be
-            written; then nothing is left behind.
+    Raises: OnnxError if a package is missing, a part cannot be exported or differs from torch, or the file cannot be
+        written; then nothing is left behind.
     """
     _check(system)
     path = Path(path)

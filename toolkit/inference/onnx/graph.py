@@ -80,8 +80,7 @@ def model_inputs(example: Mapping[str, Any]) -> dict[str, Tensor]:
 def trace(part: Part, *, samples: int) -> torch.onnx.ONNXProgram:
     """A part as an ONNX graph with a free batch axis and, if the system takes any length, a free time axis.
 
-    Raises:
-        NotExportable: if the exporter fails.
+    Raises: NotExportable if the exporter fails.
     """
     example = part.example(TRACED_ROWS, samples)
     axes = {0: "batch"} if part.fixed_samples is not None else {0: "batch", 1: "samples"}

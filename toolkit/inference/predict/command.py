@@ -33,11 +33,8 @@ def predict(
 ) -> bool:
     """Label what is named, with the options of `toolkit predict`; `lines` are those of standard input.
 
-    Returns:
-        Whether everything was labelled.
-
-    Raises:
-        ToolkitError: if the bundle, a manifest or an option is wrong, or there is nothing to label.
+    Returns: whether everything was labelled.
+    Raises: ToolkitError if the bundle, a manifest or an option is wrong, or there is nothing to label.
     """
     if not any(name == STANDARD_INPUT or os.path.exists(name) for name in names):  # noqa: PTH110 - Path.exists may raise
         raise PredictionError(f"There is nothing to label: {join(names)} cannot be found")

@@ -12,7 +12,9 @@ from toolkit.inference.predict.evaluation import CorpusEvaluation
 from toolkit.inference.summary import confusions_by
 from toolkit.report.evidence import Answers
 from toolkit.report.tables.differences import comparison_notes
-from toolkit.statistics import LEVEL, METRICS, Comparison, compare
+from toolkit.statistics.comparison import Comparison, compare
+from toolkit.statistics.intervals import LEVEL
+from toolkit.statistics.metrics import METRICS
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +33,7 @@ class SystemComparison:
     def of(cls, evaluations: Sequence[CorpusEvaluation]) -> "SystemComparison":
         """Compare two evaluations on one manifest, over the utterances that both systems could read.
 
-        Raises:
-            PredictionError: if there are none.
+        Raises: PredictionError if there are none.
         """
         a, b = (evaluation.answers for evaluation in evaluations)
         both = np.intersect1d(a.id, b.id)

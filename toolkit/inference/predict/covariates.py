@@ -12,8 +12,8 @@ COLUMN = "@"
 def class_indices(wanted: Mapping[str, Sequence[str]], given: Mapping[str, str | None]) -> dict[str, int]:
     """The indices of a recording's values (`given`) among those that a system knows (`wanted`), by covariate.
 
-    Raises:
-        PredictionError: if one that is wanted is not given, a value is not known, or one is given that is not wanted.
+    Raises: PredictionError if one that is wanted is not given, a value is not known, or one is given that is not
+        wanted.
 
     >>> class_indices({"gender": ("F", "M")}, {"gender": "male"})
     {'gender': 1}
@@ -51,8 +51,7 @@ class GivenCovariates:
     def read(cls, options: Sequence[str]) -> "GivenCovariates":
         """Read NAME=VALUE and NAME=@COLUMN.
 
-        Raises:
-            PredictionError: if an option is neither, or names a covariate again.
+        Raises: PredictionError if an option is neither, or names a covariate again.
 
         >>> GivenCovariates.read(["gender=F", "language=@lang"])
         GivenCovariates(values={'gender': 'F'}, columns={'language': 'lang'})

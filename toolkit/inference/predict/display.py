@@ -10,7 +10,7 @@ from toolkit.inference.predict.evaluation import CorpusEvaluation
 from toolkit.inference.summary import TestSummary
 from toolkit.report.tables.breakdowns import GENDERS
 from toolkit.report.tables.formats import INTERVAL, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL
-from toolkit.statistics import METRICS
+from toolkit.statistics.metrics import METRICS
 from toolkit.terminal import confusion_table, console_for_output
 
 ACCURACIES = ("WA %", "95 % interval", "UA %", "95 % interval")

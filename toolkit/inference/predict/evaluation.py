@@ -17,7 +17,9 @@ from toolkit.inference.predict.covariates import GivenCovariates, check_names
 from toolkit.inference.predict.recordings import Recording
 from toolkit.inference.summary import TestSummary
 from toolkit.report.evidence import Answers
-from toolkit.statistics import LEVEL, METRICS, MIN_SPEAKERS
+from toolkit.statistics.confusions import MIN_SPEAKERS
+from toolkit.statistics.intervals import LEVEL
+from toolkit.statistics.metrics import METRICS
 from toolkit.terminal import progress
 
 if TYPE_CHECKING:
@@ -119,8 +121,7 @@ def evaluate(
 
     A covariate that no option names is read from the column of its name.
 
-    Raises:
-        ToolkitError: if a bundle, the manifest or an option is wrong, or a label is not one of the classes.
+    Raises: ToolkitError if a bundle, the manifest or an option is wrong, or a label is not one of the classes.
     """
     pairs, given = read_label_map(label_map), GivenCovariates.read(covariates)
     utterances = read_manifest(manifest)
@@ -187,8 +188,7 @@ def _for_system(
 def read_label_map(options: Sequence[str]) -> dict[str, str | None]:
     """Read LABEL=CLASS pairs, separated by commas; without a class the label is left out.
 
-    Raises:
-        PredictionError: if a pair has no `=` or no label, or maps a label again.
+    Raises: PredictionError if a pair has no `=` or no label, or maps a label again.
 
     >>> read_label_map(["angry=ang,calm=", "sadness=sad"])
     {'angry': 'ang', 'calm': None, 'sadness': 'sad'}
@@ -209,12 +209,9 @@ def map_corpus(
 ) -> tuple[list[Utterance], dict[str, int]]:
     """Give utterances the classes of a system; labels that `label_map` does not hold stay.
 
-    Returns:
-        The utterances with a class, in order, and how many of each label were left out.
-
-    Raises:
-        PredictionError: if a label is mapped to a class that the system does not have, or is neither mapped nor a
-            class; all such labels are listed.
+    Returns: the utterances with a class, in order, and how many of each label were left out.
+    Raises: PredictionError if a label is mapped to a class that the system does not have, or is neither mapped nor a
+        class; all such labels are listed.
 
     >>> corpus = [Utterance(id=str(i), path=f"{i}.wav", label=x) for i, x in enumerate(["angry", "sad", "calm"])]
     >>> mapped, left_out = map_corpus(corpus, ["ang", "neu", "sad"], {"angry": "ang", "calm": None})

@@ -34,8 +34,7 @@ class Model:
         usage: how audio goes in and what comes out.
         device: cpu, cuda, cuda:1, ...; by default a GPU if there is one.
 
-    Raises:
-        DeviceError: if there is no such device.
+    Raises: DeviceError if there is no such device.
     """
 
     def __init__(self, system: System, usage: Usage, *, device: str | None = None):
@@ -76,11 +75,8 @@ class Model:
             recordings: each is read when its turn comes; they may be endless.
             batch_size: segments in a batch; no more audio than that is held.
 
-        Yields:
-            A prediction for each, in order.
-
-        Raises:
-            ToolkitError: as `predict`, at the first recording that cannot be labelled.
+        Yields: a prediction for each, in order.
+        Raises: ToolkitError as `predict`, at the first recording that cannot be labelled.
         """
         for _, result in self.results(recordings, batch_size=batch_size):
             if isinstance(result, ToolkitError):
@@ -92,8 +88,7 @@ class Model:
     ) -> Iterator[tuple[Recording | Samples, Prediction | ToolkitError]]:
         """The same as `predict_many`, but it goes on after recordings that cannot be labelled.
 
-        Yields:
-            Each recording with its prediction, or with the error.
+        Yields: each recording with its prediction, or with the error.
         """
         inputs = (r if isinstance(r, Recording | Samples) else Recording(r) for r in recordings)
         for result in self._results(inputs, batch_size=batch_size):
@@ -106,8 +101,7 @@ class Model:
 
         Args and errors are those of `predict`.
 
-        Returns:
-            "fused" and each level -> [size], float32.
+        Returns: "fused" and each level -> [size], float32.
         """
         return self._result(audio, sample_rate, covariates, embeddings=True).embeddings()
 

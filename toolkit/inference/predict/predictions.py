@@ -29,9 +29,8 @@ class Prediction:
         segments: of a recording, the prediction for each segment, in order. The recording's probabilities are the
             softmax of the mean of the segments' log-probabilities, weighted as in training.
 
-    Raises:
-        ShapeError: if there are fewer than two classes, the probabilities do not sum to 1, or the end is not after
-            the start.
+    Raises: ShapeError if there are fewer than two classes, the probabilities do not sum to 1, or the end is not after
+        the start.
 
     >>> prediction = Prediction({"ang": 0.25, "neu": 0.65, "sad": 0.10}, start_s=0.0, end_s=2.5)
     >>> prediction.label, round(prediction.margin, 2), prediction.seconds

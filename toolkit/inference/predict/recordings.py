@@ -112,9 +112,8 @@ class RecordingSources:
         Folders are searched in the order of names, without files that lack an audio file's suffix and names that begin
         with a dot.
 
-        Args:
-            report: called for each folder that cannot be listed or holds no audio, and for each line of standard input
-                that is refused.
+        Args: report: called for each folder that cannot be listed or holds no audio, and for each line of standard
+            input that is refused.
         """
         for name in self.names:
             if name != STANDARD_INPUT:

@@ -22,11 +22,8 @@ _ONE = np.zeros(1, dtype=np.int64)  # the index of the only recording in its Utt
 def segment_waves(recording: Recording | Samples, audio: AudioSpec) -> Iterator[Tensor]:
     """Cut a recording into segments without overlap, the last one perhaps shorter.
 
-    Yields:
-        The mean of the channels: [samples], float32.
-
-    Raises:
-        AudioError: as `toolkit.audio.waves.read_audio`; what only decoding shows, after the segments before it.
+    Yields: the mean of the channels: [samples], float32.
+    Raises: AudioError as `toolkit.audio.waves.read_audio`; what only decoding shows, after the segments before it.
     """
     return cut_waves(_blocks(recording, audio.sample_rate), segment_samples=audio.segment_samples)
 

@@ -6,7 +6,8 @@ from typing import Any
 from toolkit.report.evidence import SystemRuns, stamps_of
 from toolkit.report.figures.figure import MUTED, PAPER, Figure, incomplete_sentence, new_figure, points
 from toolkit.report.tables.differences import compared
-from toolkit.statistics import METRICS, Comparison
+from toolkit.statistics.comparison import Comparison
+from toolkit.statistics.metrics import METRICS
 
 
 def difference_figure(tested: Sequence[SystemRuns], *, name: str) -> Figure | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from toolkit.report.evidence import SystemRuns, stamps_of
 from toolkit.report.figures.figure import MUTED, RULE, Figure, incomplete_sentence, names_of, new_figure, series
-from toolkit.statistics import BINS, ReliabilityCurve, reliability_curve
+from toolkit.statistics.calibration import BINS, ReliabilityCurve, reliability_curve
 
 
 def reliability_figure(pair: Sequence[SystemRuns]) -> Figure:

@@ -7,7 +7,9 @@ import numpy as np
 from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
 from toolkit.report.tables.formats import COUNT, DONE, INTERVAL, OVER_FOLDS, OVER_SEEDS, PERCENT
 from toolkit.report.tables.table import SYSTEM, Column, Table, incomplete_note, percent
-from toolkit.statistics import BINS, METRICS, expected_calibration_error, interval
+from toolkit.statistics.calibration import BINS, expected_calibration_error
+from toolkit.statistics.intervals import interval
+from toolkit.statistics.metrics import METRICS
 
 
 def accuracy_table(evidence: Evidence, systems: Sequence[str], protocol: str, *, name: str, title: str) -> Table:

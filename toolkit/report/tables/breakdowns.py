@@ -7,7 +7,7 @@ import numpy as np
 from toolkit.report.evidence import Answers, Evidence, stamps_of
 from toolkit.report.tables.formats import COUNT, PERCENT_1, SYSTEM_NAME
 from toolkit.report.tables.table import Column, Table, incomplete_note, percent
-from toolkit.statistics import METRICS
+from toolkit.statistics.metrics import METRICS
 
 MAX_SYSTEMS = 6  # that fit beside each other twice
 THIRDS = ("short", "middle", "long")
@@ -54,11 +54,8 @@ def duration_table(evidence: Evidence, protocol: str) -> Table | None:
 def thirds(seconds: Sequence[float]) -> tuple[list[str], tuple[float, float]]:
     """Split utterances into three groups of about equal size by their duration; equal durations stay together.
 
-    Args:
-        seconds: duration of each utterance.
-
-    Returns:
-        "short", "middle" or "long" for each utterance, and the two bounds, which belong to the shorter group.
+    Args: seconds: duration of each utterance.
+    Returns: "short", "middle" or "long" for each utterance, and the two bounds, which belong to the shorter group.
 
     >>> thirds([1.0, 9.0, 2.0, 4.0, 5.0, 3.0, 7.0])
     (['short', 'long', 'short', 'middle', 'middle', 'short', 'long'], (3.0, 5.0))

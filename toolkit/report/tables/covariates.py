@@ -9,7 +9,8 @@ from toolkit.report.evidence import Evidence, stamps_of
 from toolkit.report.tables.differences import Difference, by_metric, compared, comparison_notes, difference_columns
 from toolkit.report.tables.formats import PERCENT
 from toolkit.report.tables.table import Column, Table, percent
-from toolkit.statistics import METRICS, holm
+from toolkit.statistics.comparison import holm
+from toolkit.statistics.metrics import METRICS
 
 WITHOUT = "without"
 SOURCES = (WITHOUT, "label", "predicted", "shuffled")

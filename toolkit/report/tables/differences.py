@@ -9,7 +9,9 @@ from toolkit.errors import counted
 from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
 from toolkit.report.tables.formats import COUNT, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL, SYSTEM_NAME, TEXT
 from toolkit.report.tables.table import Column, Table, incomplete_note, percent
-from toolkit.statistics import ALPHA, METRICS, MIN_SPEAKERS, Comparison, compare
+from toolkit.statistics.comparison import ALPHA, Comparison, compare
+from toolkit.statistics.confusions import MIN_SPEAKERS
+from toolkit.statistics.metrics import METRICS
 
 SPEAKERS = Column("speakers", "speakers", COUNT, value=lambda row: len(row.tested.speakers & row.against.speakers))
 

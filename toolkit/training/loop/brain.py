@@ -178,8 +178,7 @@ class SystemBrain(sb.Brain):
     def read_log(self):
         """Wait for the device, then count the losses and skipped steps that it holds.
 
-        Raises:
-            ToolkitError: if too many steps in a row were skipped.
+        Raises: ToolkitError if too many steps in a row were skipped.
         """
         losses, taken = self.unread_losses, self.unread_steps
         self.unread_losses, self.unread_steps = [], []

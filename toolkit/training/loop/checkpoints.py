@@ -84,8 +84,7 @@ class AtomicCheckpointer(Checkpointer):
     def save_checkpoint(self, meta=None, end_of_epoch=True, name=None, verbosity=logging.DEBUG):
         """Save all recoverables, or none of them.
 
-        Raises:
-            CheckpointError: if the disk is full or cannot be written; earlier checkpoints stay as they were.
+        Raises: CheckpointError if the disk is full or cannot be written; earlier checkpoints stay as they were.
         """
         try:
             partial = super().save_checkpoint(meta or {}, end_of_epoch, name, verbosity)
@@ -102,8 +101,7 @@ class AtomicCheckpointer(Checkpointer):
 
         Args: max_key, "best_valid" or "best_test": the key of its meta that holds the epoch; epoch, from 1.
 
-        Raises:
-            CheckpointError: if it is not there, or damaged; another epoch's is never used instead.
+        Raises: CheckpointError if it is not there, or damaged; another epoch's is never used instead.
         """
         found = self.find_checkpoint(max_key=max_key)
         if found is None or found.meta[max_key] != epoch:

@@ -30,8 +30,7 @@ class UtteranceOutputs:
     def add(self, batch: Batch, output: ModelOutput) -> None:
         """Take in a batch that this rank computed.
 
-        Raises:
-            ToolkitError: if a head's scores are not finite.
+        Raises: ToolkitError if a head's scores are not finite.
         """
         scores = {name: _array(target.scores(output.logits[name])) for name, target in self._heads.items()}
         for name, values in scores.items():

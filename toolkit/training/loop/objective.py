@@ -124,8 +124,7 @@ def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, S
         system: what they are attached to.
         class_counts: target name -> training segments by class.
 
-    Raises:
-        RecipeError: if a loss is attached to something that is not there.
+    Raises: RecipeError if a loss is attached to something that is not there.
     """
     terms: dict[str, Term] = {}
     for name, spec in recipe.model.losses.items():

@@ -40,8 +40,7 @@ def build_optimizers(groups: Mapping[str, Sequence[nn.Parameter]], training: Tra
     Args: groups, part -> its parameters; training, the recipe's settings, with the device.
     Returns: "optimizer-adamw" and so on -> the optimizer; `base_lr` of a group is its rate before the schedule.
 
-    Raises:
-        RecipeError: if an argument does not fit.
+    Raises: RecipeError if an argument does not fit.
     """
     by_kind: dict[str, list[dict[str, Any]]] = {}
     for name, parameters in groups.items():
@@ -139,8 +138,7 @@ class Schedule:
         training: the recipe's settings.
         total_steps: optimizer steps of the whole training, warm-up included.
 
-    Raises:
-        RecipeError: if the schedule does not take an argument; torch's errors for a value that it refuses.
+    Raises: RecipeError if the schedule does not take an argument; torch's errors for a value that it refuses.
     """
 
     def __init__(self, training: TrainingSpec, total_steps: int):
@@ -165,8 +163,7 @@ class Schedule:
 def check_optimizers(training: TrainingSpec) -> None:
     """Check the arguments of a recipe's optimizers and of its schedule by a step on a parameter of their own.
 
-    Raises:
-        RecipeError: if an argument does not fit, with its location.
+    Raises: RecipeError if an argument does not fit, with its location.
     """
     for settings in (training.optimizer, *map(training.group_settings, training.groups)):
         parameter = nn.Parameter(torch.zeros(1))

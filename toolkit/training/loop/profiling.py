@@ -29,8 +29,7 @@ def profiled_steps(brain: SystemBrain, path: Path, say: Callable[[str], None]) -
         path: of the trace, in Chrome's format; compressed where it ends in .gz.
         say: prints a line for the reader.
 
-    Raises:
-        CheckpointError: if the trace cannot be written.
+    Raises: CheckpointError if the trace cannot be written.
     """
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise CheckpointError(f"The profile's trace cannot be written to {path}: its folder cannot be used.")

@@ -1,0 +1,49 @@
+"""Scaling between the least and the largest value of the training part."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from toolkit.contracts import Seq
+from toolkit.model.scaling import real_frames
+
+
+class MinMax(nn.Module):
+    """Each channel to [0, 1] between the least and the largest real value of the training part.
+
+    Other data may lie outside. A channel that is constant in training becomes 0 there. Before `fit`, `low` to
+    `high` are scaled.
+
+    Args:
+        channels: size of the last axis.
+        low: what 0 means before `fit`.
+        high: what 1 means before `fit`.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, channels: int, *, low: float = 0.0, high: float = 1.0):
+        super().__init__()
+        self.register_buffer("low", torch.full((channels,), float(low)))
+        self.register_buffer("high", torch.full((channels,), float(high)))
+
+    @torch.no_grad()
+    def fit(self, features: Iterable[Seq]) -> None:
+        """One pass over the batches.
+
+        Args: features: batches [batch, time, channels].
+        Raises: ValueError if there is no real frame.
+        """
+        bounds = [torch.stack([frames.amin(dim=0), frames.amax(dim=0)]) for frames in real_frames(features)]
+        if not bounds:
+            raise ValueError("there is no frame to fit a scaler on: the training part is empty")
+        lows, highs = torch.stack(bounds, dim=1)  # [batches, channels] each
+        low, high = lows.amin(dim=0), highs.amax(dim=0)
+        self.low.copy_(low)
+        self.high.copy_(torch.where(high > low, high, low + 1.0))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """[..., channels] -> the same shape."""
+        return (values - self.low) / (self.high - self.low)
