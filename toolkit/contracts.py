@@ -138,6 +138,12 @@ class Extractor(nn.Module):
     def fit(self, features: Iterable[Seq]) -> None:
         """Learn scaling from batches of the training part's features; called once, if `fits`."""
 
+    def set_frozen(self, frozen: bool) -> None:
+        """Freeze the pre-trained weights, which then belong to `features`, or let them be trained as built.
+
+        `training.probe` trains the rest of a system while they are frozen. Does nothing where none are pre-trained.
+        """
+
     def encode(self, features: Seq) -> Seq:
         """What learns.
 

@@ -29,6 +29,22 @@ training:
   optimizer: {learning_rate: 0.01}
 """
 
+PROBED = """\
+extends: small.yaml
+model:
+  levels:
+    mfcc: null
+    whisper:
+      plugin: whisper
+      args:
+        source: random
+        tune: all
+        config: {d_model: 8, encoder_layers: 2, encoder_attention_heads: 2, encoder_ffn_dim: 8}
+  fusion: {plugin: concat, args: {pooling: statistics, standardize: true, dim: 8}}
+  heads: {level: {on: whisper}}
+training: {probe: {epochs: 2, learning_rate: 0.02}}
+"""
+
 
 def write_corpus(folder: Path, *, sessions: int = 3, utterances: int = 4) -> Path:
     """Tones (high) and noise (low) of two speakers a session; returns the manifest's path."""

@@ -1,5 +1,6 @@
 """A run killed at any moment and started again ends with the same bits as one that was left alone."""
 
+import csv
 import json
 import os
 import signal
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from several_ranks import CONTEXT
-from small_system import write_recipe
+from small_system import PROBED, write_recipe
 
 OVERRIDES = ["--training.checkpoint_steps=2", "--training.accumulate=2", "--training.epochs=3"]
 
@@ -74,11 +75,13 @@ def assert_same_run(one: Path, other: Path) -> None:
             str(other.parent), ""
         )
     without_seconds = [json.loads((run / "results.json").read_text()) | {"seconds": 0} for run in (one, other)]
+    for found in without_seconds:
+        found["probe"] = found["probe"] and found["probe"] | {"seconds": 0}
     assert without_seconds[0] == without_seconds[1]
-    curves = [
-        [line.rsplit(",", 1)[0] for line in (run / "epochs.csv").read_text().splitlines()] for run in (one, other)
-    ]
-    assert curves[0] == curves[1]
+    for path in one.glob("*.csv"):
+        rows = [list(csv.DictReader((run / path.name).read_text().splitlines())) for run in (one, other)]
+        without_seconds = [[row | {"seconds": 0} for row in found] for found in rows]
+        assert path.name == "manifest.csv" or without_seconds[0] == without_seconds[1]
 
 
 def equal(a, b) -> bool:
@@ -132,6 +135,24 @@ def test_a_killed_run_with_other_optimizers_and_a_schedule_ends_with_the_same_bi
     assert train(mixed, tmp_path / "killed", ("step", 4)) == -signal.SIGKILL
     assert train(mixed, tmp_path / "killed") == 0
     assert_same_run(run_folder(tmp_path / "killed"), run_folder(tmp_path / "undisturbed"))
+
+
+@pytest.mark.parametrize("kill", [("step", 3), ("evaluation", 4), ("step", 6)], ids=lambda kill: f"{kill[0]}{kill[1]}")
+def test_a_run_of_two_phases_is_resumed_in_either(probed, tmp_path, kill):
+    recipe, expected = probed
+    assert train(recipe, tmp_path / "killed", kill) == -signal.SIGKILL
+    assert train(recipe, tmp_path / "killed") == 0
+    assert_same_run(run_folder(tmp_path / "killed"), expected)
+
+
+@pytest.fixture(scope="module")
+def probed(tmp_path_factory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("probed")
+    write_recipe(folder)
+    recipe = folder / "probed.yaml"
+    recipe.write_text(PROBED)
+    assert train(recipe, folder / "undisturbed") == 0
+    return recipe, run_folder(folder / "undisturbed")
 
 
 def test_a_resumed_run_says_from_where(undisturbed, tmp_path):

@@ -57,6 +57,23 @@ class ScheduleSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProbeSpec:
+    """A first phase with pre-trained weights frozen: so many epochs, 0 for none; no early stop without patience.
+
+    The rest of the training starts from its best epoch (Kumar et al., ICLR 2022).
+    """
+
+    epochs: int = 0
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    patience: int | None = None
+
+    def __post_init__(self):
+        at_least(self, 0, "epochs", "learning_rate", "weight_decay")
+        at_least(self, 1, "patience")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingSpec:
     """The training loop.
 
@@ -64,6 +81,7 @@ class TrainingSpec:
     where it is.
     """
 
+    probe: ProbeSpec = field(default_factory=ProbeSpec)
     epochs: int = 100
     min_epochs: int = 5
     patience: int | None = 8
@@ -101,6 +119,14 @@ class TrainingSpec:
         """Whether an optimizer or the schedule is given arguments or needs some; torch knows which it takes."""
         specs = (self.optimizer, self.schedule, *self.groups.values())
         return any(spec.args for spec in specs) or self.schedule.name not in NEED_NO_ARGS
+
+    @property
+    def of_probe(self) -> "TrainingSpec":
+        """What the probe is trained with: its own settings, and the training's where it has none; no groups."""
+        probe = self.probe
+        rates = {"learning_rate": probe.learning_rate, "weight_decay": probe.weight_decay}
+        own = {"epochs": probe.epochs, "patience": probe.patience, "optimizer": replace(self.optimizer, **rates)}
+        return replace(self, **own, probe=ProbeSpec(), min_epochs=0, groups={}, warmup_steps=0, compile=False)
 
     def group_settings(self, name: str) -> OptimizerSpec:
         """What a parameter group is trained with: its own settings, the optimizer's where it has none."""

@@ -19,10 +19,13 @@ from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, PREDICTIONS, RESULTS
 
 
 class EpochLog:
-    """Called with the history after every epoch; TensorBoard's file is open until `close`."""
+    """Called with the history after every epoch; TensorBoard's file is open until `close`.
 
-    def __init__(self, folder: RunFolder, say: Callable[[str], None]):
-        self.folder, self.say = folder, say
+    Args: folder; say prints a line; phase: "probe" has a file, lines and scalars of its own.
+    """
+
+    def __init__(self, folder: RunFolder, say: Callable[[str], None], phase: str = ""):
+        self.folder, self.say, self.phase = folder, say, phase
         self._writer = None
 
     def close(self) -> None:
@@ -31,14 +34,15 @@ class EpochLog:
             self._writer.close()
 
     def __call__(self, history: History) -> None:
-        """Write epochs.csv again, and print its last row."""
-        self.folder.write_rows(EPOCHS, history.rows)
+        """Write epochs.csv (of the probe probe.csv) again, and print its last row."""
+        self.folder.write_rows(f"{self.phase}.csv" if self.phase else EPOCHS, history.rows)
         row = history.rows[-1]
         skipped = f"  skipped steps {history.skipped_steps}" if history.skipped_steps else ""
         names = [column for column in row if column.startswith("valid_")]
         valid = " ".join(f"{name.removeprefix('valid_').upper()} {row[name]:.4f}" for name in names)
+        epoch = f"{self.phase} epoch {row['epoch']:3d}".lstrip()
         loss, seconds = f"train loss {row['train_loss']:.4f}", f"{row['seconds']:.1f} s"
-        self.say(f"epoch {row['epoch']:3d}  {loss}  valid {valid}  {seconds}{skipped}")
+        self.say(f"{epoch}  {loss}  valid {valid}  {seconds}{skipped}")
         if not self.folder.writes:
             return
         try:
@@ -46,7 +50,9 @@ class EpochLog:
         except ImportError:
             return
         if self._writer is None:  # a resumed run overwrites what an interrupted one wrote after its last checkpoint
-            self._writer = SummaryWriter(str(self.folder.path / "tensorboard"), purge_step=len(history.rows))
+            self._writer = SummaryWriter(
+                str(self.folder.path / "tensorboard" / self.phase), purge_step=len(history.rows)
+            )
         for column, value in row.items():
             if column != "epoch":
                 self._writer.add_scalar(column.replace("_", "/", 1), value, row["epoch"])
@@ -98,6 +104,7 @@ def write_results(
             "heads": {name: target.metrics(reference, target.answers(scores[name])) for name in heads},
             "epoch": brain.history.selection(selects_on(preparation.fold.protocol)).epoch,
             "epochs": len(brain.history.rows),
+            "probe": brain.history.probe,
             "skipped_steps": brain.history.skipped_steps,
             "synthetic": preparation.source.corpus.synthetic,
             "pretrained": brain.system.pretrained,
@@ -109,6 +116,6 @@ def write_results(
             "ranks": ranks(),
             "precision": recipe.training.precision,
             "versions": library_versions() | dict(versions),
-            "seconds": round(sum(row["seconds"] for row in brain.history.rows), 3),
+            "seconds": brain.history.seconds,
         },
     )

@@ -2,10 +2,12 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.progress import track
@@ -20,19 +22,28 @@ from toolkit.data.segments import Batch
 from toolkit.distributed import from_first, gathered, rank, ranks, share_state
 from toolkit.errors import DeviceError, GroupError, RecipeError
 from toolkit.hardware import available_device
-from toolkit.model.system import build_system
+from toolkit.model.system import System, build_system
 from toolkit.plugins.versions import used_versions
 from toolkit.recipe.loading import dump_recipe
 from toolkit.recipe.schema import Recipe
+from toolkit.recipe.training import TrainingSpec
 from toolkit.terminal import PlainConsole
 from toolkit.training.identity import manifest_rows, run_hash
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.checkpoints import AtomicCheckpointer
-from toolkit.training.loop.objective import build_objective
+from toolkit.training.loop.objective import Objective, build_objective
 from toolkit.training.preparation import Preparation
 from toolkit.training.results import EpochLog, write_results
 from toolkit.training.run_data import RunData
-from toolkit.training.run_folder import CHECKPOINTS, HISTORY, MANIFEST, RECIPE, RunFolder, folders_with_same_training
+from toolkit.training.run_folder import (
+    CHECKPOINTS,
+    HISTORY,
+    MANIFEST,
+    PROBE,
+    RECIPE,
+    RunFolder,
+    folders_with_same_training,
+)
 
 
 class Run:
@@ -95,11 +106,16 @@ class Run:
     def _train_and_test(self) -> None:
         data = RunData(self.preparation, fixed_samples=self.system.fixed_samples, device=self.training.device)
         trained = self._trained_folder()
+        self._write_inputs()
+        objective = build_objective(self.recipe, self.system, data.class_counts())
+        probe = self._probe(data, objective) if trained is None and self.training.probe.epochs else None
         with closing(EpochLog(self.folder, self.say)) as epoch_log, closing(self._feature_cache(data)) as cache:
-            brain = self._brain(data, (trained or self.folder.path) / CHECKPOINTS, epoch_log)
-            self._write_inputs()
+            checkpoints = (trained or self.folder.path) / CHECKPOINTS
+            rules = stopping_rules(self.protocol)
+            brain = self._brain(self.training, data, objective, checkpoints, rules, epoch_log)
+            brain.history.probe = probe
             if trained is None:
-                self._fit(brain, data, cache)
+                self._fit(brain, data, cache, HISTORY)
             else:
                 self.say(f"Trained already, only the test is left: {trained}")
                 brain.history.load_state_dict(json.loads((trained / HISTORY).read_text()))
@@ -120,10 +136,40 @@ class Run:
             progress=self.progress,
         )
 
-    def _fit(self, brain: SystemBrain, data: RunData, cache: FeatureCache) -> None:
-        """Train to the end; what is kept of it are its history and the best epoch by each rule."""
+    def _probe(self, data: RunData, objective: Objective) -> dict[str, Any]:
+        """Train with the pre-trained weights frozen; leave the system and the objective as its best epoch left them.
+
+        Returns: the probe's best epoch, how many there were, and their seconds.
+
+        Raises:
+            RecipeError: if nothing is frozen that would be trained otherwise.
+        """
+        trainable = _count_trainable(self.system)
+        for level in self.system.levels.values():
+            level.set_frozen(True)
+        if _count_trainable(self.system) == trainable:
+            raise RecipeError(
+                "training.probe trains with pre-trained weights frozen, and no level here trains any: give one "
+                "`tune: all`, or leave training.probe out."
+            )
+        settings, rule, history = self.training.of_probe, stopping_rules(self.protocol)[0], f"{PROBE}.json"
+        with closing(EpochLog(self.folder, self.say, PROBE)) as epoch_log, closing(self._feature_cache(data)) as cache:
+            brain = self._brain(settings, data, objective, self.folder.path / PROBE, [rule], epoch_log)
+            if from_first((self.folder.path / history).is_file):
+                brain.history.load_state_dict(json.loads((self.folder.path / history).read_text()))
+            else:
+                self._fit(brain, data, cache, history)
+            brain.on_evaluate_start(max_key=f"best_{rule}")
+        for level in self.system.levels.values():
+            level.set_frozen(False)
+        best = brain.history.selection(rule).epoch
+        self.say(f"The probe ends; training goes on from its epoch {best}.")
+        return {"epoch": best, "epochs": len(brain.history.rows), "seconds": brain.history.seconds}
+
+    def _fit(self, brain: SystemBrain, data: RunData, cache: FeatureCache, history: str) -> None:
+        """Train to the end; what is kept of it are its history, in a file, and the best epoch by each rule."""
         cache.fill([data.train, data.evaluation])
-        if brain.checkpointer.find_checkpoint() is None:
+        if brain.history.probe is None and brain.checkpointer.find_checkpoint() is None:
             if rank() == 0:
                 self._fit_scalers(data, cache)
             share_state(self.system)
@@ -136,7 +182,7 @@ class Run:
         with profiling:
             brain.fit(brain.history.epochs(), train, data.loader(data.evaluation, cache=cache))
         brain.checkpointer.keep_only([f"best_{rule}" for rule in brain.history.rules])
-        self.folder.write_json(HISTORY, brain.history.state_dict())
+        self.folder.write_json(history, brain.history.state_dict())
 
     def _trained_folder(self) -> Path | None:
         """This run's folder, or that of a run with the same training, if the training has ended."""
@@ -160,24 +206,32 @@ class Run:
         console = PlainConsole(stderr=True)
         return track(batches, description, console=console, transient=True, disable=not self.progress)
 
-    def _brain(self, data: RunData, checkpoints: Path, epoch_log: EpochLog) -> SystemBrain:
+    def _brain(
+        self,
+        training: TrainingSpec,
+        data: RunData,
+        objective: Objective,
+        checkpoints: Path,
+        rules: Sequence[str],
+        epoch_log: EpochLog,
+    ) -> SystemBrain:
         return SystemBrain(
             self.system,
-            build_objective(self.recipe, self.system, data.class_counts()),
-            training=self.training,
+            objective,
+            training=training,
             sampler=data.training_batches(),
-            rules=stopping_rules(self.protocol),
+            rules=rules,
             checkpointer=AtomicCheckpointer(checkpoints),
             seed=self.recipe.seed,
             targets={name: self.preparation.targets[spec.target] for name, spec in self.recipe.model.heads.items()},
             metrics=data.metrics,
             on_epoch=epoch_log,
-            on_resume=self._say_where_it_resumes,
+            on_resume=partial(self._say_where_it_resumes, training.epochs),
             progress=self.progress,
         )
 
-    def _say_where_it_resumes(self, epochs: int, steps: int) -> None:
-        where = f"in epoch {epochs + 1} after step {steps}" if steps or epochs < self.training.epochs else "at its test"
+    def _say_where_it_resumes(self, of: int, epochs: int, steps: int) -> None:
+        where = f"in epoch {epochs + 1} after step {steps}" if steps or epochs < of else "at its test"
         self.say(f"Resumes {where}: {self.folder.path}")
 
     def _write_inputs(self) -> None:
@@ -193,6 +247,10 @@ class Run:
         utterances = [replace(u, extra={**u.extra, **note}) for u in self.preparation.utterances]
         path = (self.folder.path / MANIFEST).absolute()
         self.folder.write(MANIFEST, manifest_text(utterances, path))
+
+
+def _count_trainable(system: System) -> int:
+    return sum(p.numel() for p in system.parameters() if p.requires_grad)
 
 
 def choose_device(recipe: Recipe) -> str:

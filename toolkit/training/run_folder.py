@@ -21,6 +21,7 @@ RECIPE = "recipe.yaml"
 MANIFEST = "manifest.csv"
 CHECKPOINTS = "checkpoints"
 HISTORY = "history.json"
+PROBE = "probe"  # its checkpoints; its history is probe.json
 
 
 class RunFolder:

@@ -12,19 +12,28 @@ from toolkit_plugins.extractors.wav2vec2_weights import fingerprint
 class EncoderExtractor(Extractor):
     """An extractor whose `model` is a transformer encoder, frozen from below.
 
-    Subclasses call `freeze` once the model is complete, and implement `layers`.
+    Subclasses call `tune` once the model is complete, and implement `layers` and `frozen_parts`.
     """
 
     model: nn.Module
     layer_weights: nn.Parameter | None
+
+    def __init__(self):
+        super().__init__()
+        self._fingerprint: str | None = None
+        self.register_load_state_dict_post_hook(_forget_fingerprint)
 
     @property
     def layers(self) -> Sequence[nn.Module]:
         """The transformer layers, from below."""
         raise NotImplementedError
 
-    def count_fixed_layers(self, tune: str, top_layers: int) -> int | None:
-        """How many transformer layers are frozen, from below; None if the input to them is trained too.
+    def frozen_parts(self) -> list[nn.Module]:
+        """What is frozen where `_fixed_layers` layers are, from below; None: the input to them is trained too."""
+        raise NotImplementedError
+
+    def tune(self, tune: str, top_layers: int) -> None:
+        """Train all layers, none ("frozen"), or the `top` ones, once the model is complete.
 
         Raises:
             ValueError: if `top_layers` does not go with `tune` or with the number of layers.
@@ -34,15 +43,17 @@ class EncoderExtractor(Extractor):
         count = len(self.layers)
         if tune == "top" and not 1 <= top_layers <= count:
             raise ValueError(f"top_layers is {top_layers}; {count} layers are used, so 1 to {count}")
-        return None if tune == "all" else count - top_layers
+        self._fixed_by_recipe = None if tune == "all" else count - top_layers
+        self.set_frozen(False)
 
-    def freeze(self, parts: Sequence[nn.Module]) -> None:
-        """Train none of these parts, and keep them in eval() mode."""
-        self._frozen = list(parts)
+    def set_frozen(self, frozen: bool) -> None:
+        """Freeze the whole encoder, which then belongs to `features`; or what the recipe freezes."""
+        self._fixed_layers = len(self.layers) if frozen else self._fixed_by_recipe
+        self._fingerprint = None
+        self.model.requires_grad_(True)
+        self._frozen = self.frozen_parts()
         for part in self._frozen:
             part.requires_grad_(False)
-        self._fingerprint: str | None = None
-        self.register_load_state_dict_post_hook(_forget_fingerprint)
         self.train()
 
     def train(self, mode: bool = True) -> "EncoderExtractor":

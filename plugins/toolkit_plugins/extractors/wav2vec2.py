@@ -111,17 +111,21 @@ class Wav2Vec2(EncoderExtractor):
         shape = self.model.config
         self.channels = shape.hidden_size
         self.minimum_samples = steps.receptive_field(shape.conv_kernel, shape.conv_stride)
-        self._fixed_layers = self.count_fixed_layers(tune, top_layers)
-        self._fixed_convolutions = freeze_convolutions or tune != "all"
+        self._freeze_convolutions = freeze_convolutions
         self.layer_weights = nn.Parameter(torch.zeros(len(self.layers) + 1)) if layer == "weighted" else None
-        self.freeze(self._frozen_parts())
+        self.tune(tune, top_layers)
 
     @property
     def layers(self) -> Sequence[nn.Module]:
         """The transformer layers, from below."""
         return self.model.encoder.layers
 
-    def _frozen_parts(self) -> list[nn.Module]:
+    @property
+    def _fixed_convolutions(self) -> bool:
+        return self._freeze_convolutions or self._fixed_layers is not None
+
+    def frozen_parts(self) -> list[nn.Module]:
+        """What is frozen, from below."""
         model, fixed = self.model, self._fixed_layers
         if fixed is None:
             return [model.feature_extractor] if self._fixed_convolutions else []

@@ -75,10 +75,9 @@ class Whisper(EncoderExtractor):
         self._keep_what_is_used(layer)
         self.channels = self.model.config.d_model * (len(self.layers) if layer == "all" else 1)
         self._recompute = gradient_checkpointing
-        self._fixed_layers = self.count_fixed_layers(tune, top_layers)
         self.layer_weights = nn.Parameter(torch.zeros(len(self.layers) + 1)) if layer == "weighted" else None
         self.register_buffer("filters", loaded.filters, persistent=False)
-        self.freeze(self._frozen_parts())
+        self.tune(tune, top_layers)
 
     @property
     def layers(self) -> Sequence[nn.Module]:
@@ -95,7 +94,8 @@ class Whisper(EncoderExtractor):
         if layer != "last":
             self.model.layer_norm = nn.Identity()
 
-    def _frozen_parts(self) -> list[nn.Module]:
+    def frozen_parts(self) -> list[nn.Module]:
+        """What is frozen: the positions always."""
         model, fixed = self.model, self._fixed_layers
         if fixed is None:
             return [model.embed_positions]

@@ -46,6 +46,7 @@ class History:
         self.rules, self.training = tuple(rules), training
         self.rows: list[dict[str, Any]] = []
         self.skipped_steps = 0
+        self.probe: dict[str, Any] | None = None  # how the probe before this training ended
         self.seconds_before = 0.0  # of the epoch under way, spent before it was interrupted
 
     @property
@@ -65,13 +66,18 @@ class History:
         return select_epoch(scores, patience=self.training.patience, min_epochs=self.training.min_epochs)
 
     @property
+    def seconds(self) -> float:
+        """Of all epochs, those of the probe included."""
+        return round(sum(row["seconds"] for row in self.rows) + (self.probe or {"seconds": 0})["seconds"], 3)
+
+    @property
     def finished(self) -> bool:
         """Whether the patience of every rule has passed."""
         return bool(self.rows) and all(self.selection(rule).stopped for rule in self.rules)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {name: getattr(self, name) for name in ("rows", "skipped_steps", "seconds_before")}
+        return {name: getattr(self, name) for name in ("rows", "probe", "skipped_steps", "seconds_before")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what `state_dict` gave."""
