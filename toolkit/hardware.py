@@ -22,10 +22,7 @@ _SIGNAL_AT_PARENTS_END = 1  # Linux's PR_SET_PDEATHSIG
 def available_device(name: str | None, *, setting: str) -> str:
     """Check a device's name.
 
-    Args:
-        name: cpu, cuda, cuda:1, ...; None takes a GPU if there is one.
-        setting: where the name was given, for the error.
-
+    Args: name: cpu, cuda, cuda:1, ..., None for a GPU if there is one; setting: where it was given, for the error.
     Returns: the name, as torch takes it.
     Raises: DeviceError if there is no such device.
 

@@ -1,4 +1,4 @@
-"""What a terminal shows: tables as wide as it is, progress, warnings as one line each. No torch."""
+"""What a terminal shows: tables as wide as it is, progress, durations, warnings as one line each. No torch."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -39,6 +39,19 @@ def say(line: str) -> None:
     click.echo(printable(line), err=True)
 
 
+def clock(seconds: float) -> str:
+    """A duration in hours, minutes and seconds.
+
+    >>> clock(3.2), clock(605), clock(7384)
+    ('3 s', '10 min 5 s', '2 h 3 min')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 def confusion_table(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Table:
     """The row-normalised confusion matrix, in percent."""
     table = Table(title="Confusion: of each class (row), the percentage predicted as (column)")
@@ -52,13 +65,9 @@ def confusion_table(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> T
 
 
 def progress(results: Iterable[T], what: str, *, total: int | None, shown: bool) -> Iterator[T]:
-    """Pass results on, and draw a bar on standard error meanwhile.
+    """Pass results on, and draw a bar on standard error meanwhile, if it is to be shown.
 
-    Args:
-        results: what is passed on.
-        what: is done, for example "labelling".
-        total: how many there will be; None if that is not known.
-        shown: whether to draw it.
+    Args: results; what: is done, for example "labelling"; total: how many there will be, None if that is not known.
     """
     console = PlainConsole(stderr=True)
     yield from track(results, what, total=total, console=console, transient=True, disable=not shown)

@@ -46,10 +46,7 @@ class Corpus:
     def read(self, folder: Path | None) -> list[Utterance]:
         """List the utterances with the labels of the corpus itself, without opening the audio.
 
-        Args:
-            folder: the data folder, or None where none was given.
-
-        Raises:
-            CorpusError: if it is not this corpus; one line with what was found and what was expected.
+        Args: folder: the data folder, or None where none was given.
+        Raises: CorpusError if it is not this corpus; one line with what was found and what was expected.
         """
         raise NotImplementedError

@@ -21,9 +21,8 @@ class Fold:
         test: ids.
         stamp: a note that every result has to carry, or None.
 
-    Raises:
-        ProtocolError: if a part is empty, or an utterance is in two parts or twice in one; only in protocol
-            loso-as-published may `valid` equal `test`.
+    Raises: ProtocolError if a part is empty, or an utterance is in two parts or twice in one; only in protocol
+        loso-as-published may `valid` equal `test`.
     """
 
     name: str

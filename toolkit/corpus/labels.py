@@ -13,8 +13,7 @@ def label_faults(
 ) -> list[tuple[str, str, str]]:
     """List what is wrong between a corpus's labels and a recipe's `labels` and `label_map`.
 
-    Returns:
-        (kind, message, label) for each; kinds: "unmapped-label", "label-map", "empty-class", "one-class".
+    Returns: (kind, message, label) for each; kinds: "unmapped-label", "label-map", "empty-class", "one-class".
     """
     label_map = label_map or {}
     mapped = Counter(label_map.get(u.label, u.label) for u in utterances)
@@ -54,11 +53,8 @@ def apply_labels(
         labels: the classes in order; None for all that is left, sorted.
         label_map: label of the corpus -> class, or None to leave it out.
 
-    Returns:
-        The utterances kept, with their class as label, and the classes in order.
-
-    Raises:
-        CorpusError: if a label is neither a class nor mapped, or a class has no utterance.
+    Returns: the utterances kept, with their class as label, and the classes in order.
+    Raises: CorpusError if a label is neither a class nor mapped, or a class has no utterance.
 
     >>> ex = [Utterance(id=str(i), path=f"{i}.wav", label=x) for i, x in enumerate(["exc", "sad", "fru"])]
     >>> kept, order = apply_labels(ex, label_map={"exc": "hap", "fru": None})

@@ -28,8 +28,7 @@ def read_manifest(path: str | Path) -> list[Utterance]:
     Where there is no id, the file name without its ending is the id; where that is not unique, the path as it
     is written, then the path with start and end.
 
-    Raises:
-        CorpusError: one line with file and line number.
+    Raises: CorpusError: one line with file and line number.
     """
     path = Path(path).expanduser().absolute()
     rows = list(read_rows(path))
@@ -59,8 +58,7 @@ def read_rows(path: str | Path, *, required: Sequence[str] = REQUIRED) -> Iterat
 def file_and_times(manifest: Path, row: Mapping[str, str | None]) -> tuple[Path, float | None, float | None]:
     """The audio file that a row of a manifest names, and where the utterance begins and ends in it, in seconds.
 
-    Raises:
-        CorpusError: if there is no path, or a time is not a number.
+    Raises: CorpusError if there is no path, or a time is not a number.
     """
     name = (row.get("path") or "").strip()
     if not name:
@@ -80,8 +78,7 @@ def write_manifest(path: str | Path, utterances: Sequence[Utterance]) -> None:
 
     Paths inside the manifest's folder are relative to it; the known columns are all there, empty where unknown.
 
-    Raises:
-        CorpusError: if the ending is neither, or an id occurs twice.
+    Raises: CorpusError if the ending is neither, or an id occurs twice.
     """
     path = Path(path).expanduser().absolute()
     write_whole(path, manifest_text(utterances, path), CorpusError, "choose another path", durable=True)

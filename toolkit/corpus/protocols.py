@@ -31,8 +31,7 @@ def make_folds(utterances: Sequence[Utterance], name: str, **args) -> list[Fold]
         name: one of PROTOCOLS.
         **args: of the protocol: groups takes k; random takes valid, test (fractions) and seed.
 
-    Raises:
-        ProtocolError: if the corpus lacks what the protocol needs, or a speaker would be in two parts.
+    Raises: ProtocolError if the corpus lacks what the protocol needs, or a speaker would be in two parts.
     """
     if name not in PROTOCOLS:
         known = ", ".join(PROTOCOLS)

@@ -42,8 +42,7 @@ class Target:
     def of_column(cls, name: str, utterances: Iterable[Utterance]) -> "Target":
         """The target whose classes are the sorted values of a column of the whole manifest, never of a fold.
 
-        Raises:
-            CorpusError: if there are fewer than two values.
+        Raises: CorpusError if there are fewer than two values.
         """
         values = {value for utterance in utterances if (value := utterance.value(name)) is not None}
         if len(values) < 2:
@@ -59,8 +58,7 @@ class Target:
     def index(self, value: str | None, *, error: type[ToolkitError] = CorpusError) -> int:
         """The index of a value's class, UNKNOWN for None or an empty text.
 
-        Raises:
-            ToolkitError: `error`, if the value is not one of the classes.
+        Raises: ToolkitError: `error`, if the value is not one of the classes.
         """
         value = "" if value is None else str(value).strip()
         if not value:
@@ -75,8 +73,7 @@ class Target:
     def known_index(self, value: str | None, utterance_id: str) -> int:
         """The index of an utterance's value of a covariate, which a system reads and so has to be known.
 
-        Raises:
-            CorpusError: if the value is missing or not one of the classes.
+        Raises: CorpusError if the value is missing or not one of the classes.
         """
         index = self.index(value)
         if index == UNKNOWN:
@@ -146,8 +143,7 @@ def shuffled_value(utterance_id: str, seed: int, counts: Mapping[str, int], cova
         counts: value -> how often it occurs in the corpus.
         covariate: its name; two covariates of one system are drawn independently.
 
-    Raises:
-        CorpusError: if no value occurs.
+    Raises: CorpusError if no value occurs.
 
     >>> shuffled_value("Ses01F_impro01_F000", 1, {"F": 2, "M": 3})
     'M'

@@ -34,8 +34,7 @@ class Utterance:
         text: what is said.
         extra: further columns of a manifest, name -> text.
 
-    Raises:
-        CorpusError: if a field has no valid value.
+    Raises: CorpusError if a field has no valid value.
 
     >>> Utterance(id="a", path="/data/a.wav", label="ang", gender="female").gender
     'F'

@@ -20,8 +20,6 @@ class Cell:
     Args:
         system: the recipe's name.
         protocol: a name in `toolkit.corpus.protocols.PROTOCOLS`.
-        fold: its name.
-        seed: of the run.
         fingerprint: eight hexadecimal digits of everything else that can change the result: settings, data, code.
 
     >>> Cell("ser", "loso", "a/b", 1, "1a2b3c4d").name
@@ -52,7 +50,6 @@ class Record:
     """The state of a cell's run.
 
     Args:
-        cell: the cell.
         state: running (or interrupted, if no process runs the experiment), done or failed.
         started: when the cell was last started, in seconds since 1970.
         ended: when it was done or failed.
@@ -61,8 +58,6 @@ class Record:
         random: whether a pre-trained backbone has random weights; such a cell is run again by the next command,
             because the weights may be there then.
         error: one line, of a failed cell; its traceback is in the log.
-        host: name of the machine.
-        pid: of the process.
     """
 
     cell: Cell

@@ -33,7 +33,6 @@ class WorkerOptions:
     Args:
         jobs: trainings at a time on this machine.
         gpus: of this machine, one for each job.
-        threads: of each training.
         scheduler: address of a Dask scheduler.
         resources: what a training takes of a Dask worker: name -> amount.
 

@@ -13,24 +13,10 @@ from rich.text import Text
 from toolkit.errors import counted, printable
 from toolkit.experiment.cells import Cell
 from toolkit.experiment.progress import CellProgress, seconds_left
-from toolkit.terminal import PlainConsole, console_for_output
+from toolkit.terminal import PlainConsole, clock, console_for_output
 
 STATES = ("done", "running", "interrupted", "failed", "waiting")
 SHOWN = 12  # running cells in the live display
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words.
-
-    >>> duration(48), duration(125), duration(7260)
-    ('48 s', '2 min 05 s', '2 h 01 min')
-    """
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60:02d} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
 
 
 def headline(cells: Sequence[CellProgress], *, jobs: int | None = None) -> str:
@@ -40,7 +26,7 @@ def headline(cells: Sequence[CellProgress], *, jobs: int | None = None) -> str:
     parts += [f"{counts[state]} {state}" for state in STATES[1:] if counts[state]]
     left = None if jobs is None else seconds_left(cells, jobs=jobs)
     if left and counts["done"] < len(cells):
-        parts.append(f"about {duration(left)} left")
+        parts.append(f"about {clock(left)} left")
     return ", ".join(parts)
 
 
@@ -49,12 +35,12 @@ def describe(cell: CellProgress) -> str:
     name = "{}  {}  fold {}  seed {}".format(*cell.cell.key)
     if cell.state == "done":
         ua = "" if cell.ua is None else f"  UA {100 * cell.ua:.1f} %"
-        return f"{name}  done in {duration(cell.seconds)}{ua}"
+        return f"{name}  done in {clock(cell.seconds)}{ua}"
     if cell.state == "failed":
         return f"{name}  failed: {cell.record.error}"
     if cell.state in ("running", "interrupted"):
         where = "preparing" if not cell.record.epochs else f"{cell.epoch} of {cell.record.epochs} epochs"
-        return f"{name}  {cell.state}: {where}, {duration(cell.seconds)}"
+        return f"{name}  {cell.state}: {where}, {clock(cell.seconds)}"
     return f"{name}  waiting"
 
 

@@ -41,10 +41,8 @@ class Plan:
     Args:
         systems: name -> its recipe; the first one is the baseline.
         folds: protocol, in order -> names of the planned folds, in the protocol's order.
-        seeds: in order.
         labels: the classes, the same for all systems.
         corpus: hash of ids, labels and speakers, the same for all systems.
-        cells: every one.
     """
 
     systems: Mapping[str, PlannedSystem]

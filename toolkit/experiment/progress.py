@@ -22,7 +22,6 @@ class CellProgress:
     """The progress of a cell.
 
     Args:
-        cell: which.
         state: waiting (never started), running, interrupted, done or failed.
         record: None while it waits.
         epoch: epochs that are done.

@@ -32,9 +32,7 @@ class Task:
     """Cells that share one training.
 
     Args:
-        folder: the experiment's.
         cells: of one system, fold and seed; the first one trains.
-        system: theirs.
         threads: that torch computes with.
     """
 

@@ -27,8 +27,7 @@ class Declaration:
     """An entry point of one distribution.
 
     Args:
-        distribution: its name; "?" if its metadata cannot be read.
-        version: its version; "?" as above.
+        distribution: its name; "?", as its version, if its metadata cannot be read.
         name: the entry point's name.
         module: what the entry point names, "package.module" or "package.module:object".
         problem: why it cannot be read; "" if it can.
@@ -76,8 +75,7 @@ def source_files(package: str) -> list[Path]:
 def read_declaration(module: str) -> list[PluginSpec]:
     """Import a declaration and ask it for its plugins; what it prints goes to standard error.
 
-    Raises:
-        BrokenPlugin: if the import or the hook fails, the hook is missing or misspelt, or returns something else.
+    Raises: BrokenPlugin if the import or the hook fails, the hook is missing or misspelt, or returns something else.
     """
     step = f"importing {module}"
     try:

@@ -88,8 +88,7 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 def kind_called(name: str) -> Kind:
     """The kind of a name.
 
-    Raises:
-        PluginError: if there is none; names the nearest.
+    Raises: PluginError if there is none; names the nearest.
     """
     if name not in KINDS:
         raise PluginError(

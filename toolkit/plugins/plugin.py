@@ -28,7 +28,6 @@ class Plugin:
     """A plugin and the declaration that lists it.
 
     Args:
-        spec: what is declared.
         declaration: the entry point that declares it.
         where: its location in a recipe, for messages; "" outside of recipes.
     """
@@ -79,8 +78,7 @@ class Plugin:
     def load(self) -> type:
         """Import the class.
 
-        Raises:
-            BrokenPlugin: if it cannot be imported, or is not a class of its kind.
+        Raises: BrokenPlugin if it cannot be imported, or is not a class of its kind.
         """
         at = f"{inside(self.where, 'plugin')}: " if self.where else ""
         module, _, attribute = self.spec.target.partition(":")
@@ -101,11 +99,8 @@ class Plugin:
     def check_args(self, args: Mapping[str, Any] | None) -> dict[str, Any]:
         """Check a recipe's arguments against the class's signature; build nothing.
 
-        Returns:
-            The arguments, as the signature wants them.
-
-        Raises:
-            RecipeError: with the argument's location. BrokenPlugin: as `load`.
+        Returns: the arguments, as the signature wants them.
+        Raises: RecipeError: with the argument's location. BrokenPlugin: as `load`.
         """
         what = f"{self.spec.kind} {self.spec.name!r}"
         return check_arguments(self.load(), args or {}, context=self.context, what=what, where=self.where)
@@ -147,8 +142,7 @@ def plugin_failures() -> Iterator[None]:
     A plugin is at fault if none of our code ran below its own. If it calls ours and that fails, the bug may be ours:
     the error passes with its traceback.
 
-    Raises:
-        FailedPlugin: names the plugin, its location in the recipe, the error, and the plugin's line.
+    Raises: FailedPlugin: names the plugin, its location in the recipe, the error, and the plugin's line.
     """
     try:
         yield

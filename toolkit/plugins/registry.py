@@ -30,9 +30,6 @@ class PluginInfo:
     Args:
         kind: as declared; None for a broken declaration, which may hold any.
         name: as recipes write it; a broken declaration has its entry point's name.
-        distribution: that declares it.
-        version: of that distribution.
-        summary: one line.
         status: ambiguous if another distribution declares the same kind and name.
         error: why it is broken, or how to choose; None if it is ok.
     """
@@ -74,8 +71,7 @@ class Registry:
     def list_plugins(self, kind: str | None = None) -> list[PluginInfo]:
         """All plugins, or those of one kind, by kind and name; broken ones of unknown kind come last.
 
-        Raises:
-            PluginError: if there is no such kind.
+        Raises: PluginError if there is no such kind.
         """
         if kind is not None:
             kind_called(kind)

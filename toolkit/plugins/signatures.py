@@ -68,11 +68,8 @@ def check_arguments(
         what: the plugin in words, for example "extractor 'mfcc'".
         where: the plugin's location in the recipe, whose `args` these are.
 
-    Returns:
-        The arguments, converted to what the annotations ask for.
-
-    Raises:
-        RecipeError: for an unknown, missing or given argument or a wrong type, with its location.
+    Returns: the arguments, converted to what the annotations ask for.
+    Raises: RecipeError for an unknown, missing or given argument or a wrong type, with its location.
     """
     arguments = {argument.name: argument for argument in read_arguments(cls, context)}
     free = [name for name, argument in arguments.items() if not argument.given]

@@ -44,15 +44,13 @@ class FinishedRun:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """One run's answers for its test utterances.
+    """One run's answers for its test utterances, arrays [utterances].
 
     Args:
-        id: [utterances].
-        speaker: [utterances]; "" where there is no name.
-        gender: [utterances]; "" where it is not known.
-        seconds: [utterances], duration; NaN where it is not known.
-        reference: [utterances], true labels.
-        predicted: [utterances].
+        speaker: "" where there is no name.
+        gender: "" where it is not known.
+        seconds: duration; NaN where it is not known.
+        reference: true labels.
         probabilities: [utterances, classes].
     """
 
@@ -184,7 +182,6 @@ class Evidence:
 
     Attributes:
         plan: the experiment's systems and cells.
-        protocols: its protocols, in order.
         runs: those of finished cells, in the order of the plan.
         failures: system, protocol, fold and seed of a failed cell -> its error in one line.
 

@@ -7,8 +7,9 @@ from typing import Any
 from toolkit.corpus.protocols import training_protocol
 from toolkit.errors import counted
 from toolkit.report.evidence import Evidence
-from toolkit.report.tables.formats import CLOCK, COUNT, LONG_TEXT, NUMBER, clock
+from toolkit.report.tables.formats import CLOCK, COUNT, LONG_TEXT, NUMBER
 from toolkit.report.tables.table import Column, Table
+from toolkit.terminal import clock
 
 
 def facts(evidence: Evidence) -> list[tuple[str, str]]:

@@ -57,8 +57,6 @@ class Section:
     """A part of the page.
 
     Args:
-        id: its anchor.
-        title: its heading.
         items: tables and figures, in order; None is left out.
         texts: paragraphs before them.
         facts: pairs of a name and a text.

@@ -22,8 +22,6 @@ class Comparison:
     """One system against the baseline in one metric, over the speakers that both have.
 
     Args:
-        system: its name.
-        baseline: the other's name.
         metric: "wa" or "ua".
         difference: pooled accuracy of the system minus the baseline's, in fractions of 1; None without common speakers.
         interval: 95 % interval of the difference; None below `MIN_SPEAKERS` speakers.

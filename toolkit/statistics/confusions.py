@@ -36,7 +36,6 @@ class SpeakerConfusions:
     """One confusion matrix for each speaker, or for each of other groups of utterances.
 
     Args:
-        speakers: their names.
         classes: in the order of rows and columns.
         counts: [speakers, classes, classes], rows are the reference.
     """
@@ -129,11 +128,7 @@ def difference_by_speaker(a: np.ndarray, b: np.ndarray, metric: str) -> np.ndarr
     Both systems were tested on the same utterances, so the pooled difference, in UA too, is a sum over speakers.
     Swapping the two systems' answers for one speaker changes the sign of that speaker's contribution.
 
-    Args:
-        a: [speakers, classes, classes].
-        b: the same speakers, with the same utterances.
-        metric: "wa" or "ua".
-
+    Args: a: [speakers, classes, classes]; b: the same speakers, with the same utterances; metric: "wa" or "ua".
     Returns: [speakers]; their sum is the pooled difference.
     Raises: ValueError if the metric is unknown.
 

@@ -64,12 +64,8 @@ def interval(confusions: np.ndarray, metric: str, *, resamples: int = RESAMPLES,
 def difference_interval(a: np.ndarray, b: np.ndarray, metric: str, *, resamples: int = RESAMPLES) -> Interval | None:
     """A 95 % interval for the pooled accuracy of `b` minus that of `a`: each drawn speaker counts in both.
 
-    Args:
-        a: [speakers, classes, classes].
-        b: the same speakers, in the same order, with the same utterances.
-        metric: "wa" or "ua".
+    Args: a: [speakers, classes, classes]; b: the same speakers in the same order, with the same utterances; metric and
         resamples: as for `interval`.
-
     Returns: the interval, or None below `MIN_SPEAKERS` speakers.
     Raises: ValueError as for `interval`.
     """

@@ -47,10 +47,7 @@ class Finding:
     """One property of one plugin.
 
     Args:
-        property: its name.
-        holds: whether the plugin has it.
         detail: if it does not, what was found, with the input that shows it.
-        asks: what the property asks for.
     """
 
     property: str

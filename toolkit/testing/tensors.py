@@ -17,12 +17,8 @@ GARBAGE = (float("nan"), float("inf"), 1e4)
 def require_equal(found: Tensor, expected: Tensor, tolerance: float, what: str, *, scale: float = 0.0) -> None:
     """Raise Violation if the shapes differ, or the relative error exceeds the tolerance; NaN is never equal.
 
-    Args:
-        found: a tensor.
-        expected: another.
-        tolerance: of the largest absolute difference over the largest absolute value that was expected.
-        what: what is compared, for the message.
-        scale: what counts as the largest value if no value is larger.
+    The error is the largest absolute difference over the largest absolute value expected, or over `scale` if that is
+    larger.
     """
     same = found.shape == expected.shape
     require(same, f"{what}: shape {list(found.shape)} where {list(expected.shape)} is expected")

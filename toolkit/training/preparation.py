@@ -46,10 +46,8 @@ class Preparation:
     """All that a run is made from, known before anything heavy is imported.
 
     Args:
-        source: recipe and data.
         utterances: those with a label that the recipe uses, in the corpus's order.
         targets: what can be predicted or used as a covariate, by name; "label" first.
-        fold: the one to train.
     """
 
     source: Source
@@ -115,11 +113,7 @@ def load_source(
 
 
 def prepare(source: Source, utterances: Sequence[Utterance] | None = None) -> Preparation:
-    """Read the corpus, map its labels, make the folds and choose one.
-
-    Args:
-        source: recipe and data.
-        utterances: of the corpus, where they have been read already.
+    """Read the corpus (where its utterances are not given), map its labels, make the folds and choose one.
 
     Raises: CorpusError, ProtocolError if that cannot be done; nothing has been written by then.
     """

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import track
 
 from toolkit.corpus.manifests import manifest_text
 from toolkit.corpus.protocols import selects_on, stopping_rules, training_protocol
@@ -18,7 +17,6 @@ from toolkit.data.cache.features import FeatureCache
 from toolkit.data.front_ends import code_of_levels
 from toolkit.data.loaders import in_order
 from toolkit.data.seeding import seed_all
-from toolkit.data.segments import Batch
 from toolkit.distributed import from_first, gathered, rank, ranks, share_state
 from toolkit.errors import DeviceError, GroupError, RecipeError
 from toolkit.hardware import available_device
@@ -27,7 +25,7 @@ from toolkit.plugins.versions import used_versions
 from toolkit.recipe.loading import dump_recipe
 from toolkit.recipe.schema import Recipe
 from toolkit.recipe.training import TrainingSpec
-from toolkit.terminal import PlainConsole
+from toolkit.terminal import progress
 from toolkit.training.identity import manifest_rows, run_hash
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.checkpoints import AtomicCheckpointer
@@ -52,7 +50,6 @@ class Run:
     Where several ranks train it together, rank 0 alone prints and writes the folder.
 
     Args:
-        preparation: recipe, data and fold.
         say: prints a line for the reader.
         progress: whether to draw progress bars on standard error.
         trace: a file for a profile of some steps, in the run's folder where it is relative; None: no profile.
@@ -194,17 +191,15 @@ class Run:
         """Let levels, then the fusion, learn their scaling from the training part, before the first step."""
         for name, level in self.system.levels.items():
             if level.fits:
-                batches = self._tracked(in_order(data.train, cache, levels=[name]), f"scaling of {name}")
+                batches = in_order(data.train, cache, levels=[name])
+                batches = progress(batches, f"scaling of {name}", total=None, shown=self.progress)
                 level.fit(batch.features[name] for batch in batches)
         if self.system.fusion.fits:
             self.system.eval()
             with torch.no_grad():
-                batches = self._tracked(in_order(data.train, cache), "scaling of the fusion")
+                batches = in_order(data.train, cache)
+                batches = progress(batches, "scaling of the fusion", total=None, shown=self.progress)
                 self.system.fusion.fit(self.system.frames(batch.features) for batch in batches)
-
-    def _tracked(self, batches: Iterable[Batch], description: str) -> Iterable[Batch]:
-        console = PlainConsole(stderr=True)
-        return track(batches, description, console=console, transient=True, disable=not self.progress)
 
     def _brain(
         self,

@@ -28,7 +28,6 @@ class RunFolder:
     """The folder of one run, made when it is locked.
 
     Args:
-        path: the folder.
         writes: whether this process is the one that writes it; otherwise nothing is locked or written.
 
     Attributes:

@@ -12,10 +12,11 @@ from toolkit.files import DISTRIBUTION
 from toolkit.inference.bundle.config import BundleConfig
 from toolkit.report.tables.breakdowns import GENDERS
 from toolkit.report.tables.files import escape_markdown
-from toolkit.report.tables.formats import COUNT, INTERVAL, PERCENT, clock
+from toolkit.report.tables.formats import COUNT, INTERVAL, PERCENT
 from toolkit.statistics.calibration import BINS
 from toolkit.statistics.confusions import MIN_SPEAKERS
 from toolkit.statistics.metrics import METRICS
+from toolkit.terminal import clock
 
 
 class _Markdown(str):

@@ -27,7 +27,6 @@ class Recording:
     """An audio file, or a stretch of it.
 
     Args:
-        path: the file.
         start_s: where the stretch begins, in seconds; None is the start of the file.
         end_s: where it ends, in seconds; None is the end of the file.
         covariates: name -> value, of those that the system needs.
@@ -53,7 +52,6 @@ class Samples:
         values: a numpy array or torch tensor of floating-point numbers, full scale at 1: [samples] or
             [channels, samples]; channels are averaged.
         sample_rate: in Hz.
-        covariates: as for a Recording.
         name: what it is called in errors.
 
     Raises:

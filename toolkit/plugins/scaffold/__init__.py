@@ -28,11 +28,9 @@ class Package:
     """The names in a plugin's package.
 
     Args:
-        kind: of the plugin.
         name: of the plugin and of the distribution, for example "my-prosody".
 
-    Raises:
-        PluginError: if the name cannot name a distribution, a module and a class.
+    Raises: PluginError if the name cannot name a distribution, a module and a class.
     """
 
     kind: Kind
@@ -62,8 +60,7 @@ class Package:
 
         The module lies in src/: the package's folder may have its name, and would hide it beside that folder.
 
-        Raises:
-            PluginError: if the module or the class has the name of something else in the package.
+        Raises: PluginError if the module or the class has the name of something else in the package.
         """
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -103,18 +100,12 @@ class Package:
 def write_package(registry: Registry, kind: str, name: str, *, folder: str | Path | None = None) -> str:
     """Write a package with a plugin that works as it is.
 
-    Args:
-        registry: the installed plugins.
-        kind: one of the kinds.
-        name: of the plugin.
-        folder: of the package, which appears whole or not at all; by default NAME in the working directory.
+    The folder appears whole or not at all; by default it is NAME in the working directory.
 
-    Returns:
-        What was written, and the commands to type next.
+    Returns: what was written, and the commands to type next.
 
-    Raises:
-        PluginError: if there is no such kind, the name cannot be used or is taken, or the folder exists or cannot be
-            written.
+    Raises: PluginError if there is no such kind, the name cannot be used or is taken, or the folder exists or cannot be
+        written.
     """
     package = Package(kind_called(kind), name)
     _refuse_taken(registry, package)

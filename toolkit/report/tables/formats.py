@@ -15,6 +15,7 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from toolkit.statistics.metrics import Spread
+from toolkit.terminal import clock
 
 DASH = "\N{EN DASH}"  # what is not known
 MINUS = "\N{MINUS SIGN}"
@@ -58,19 +59,6 @@ def signed(value: float, digits: int = 2) -> str:
     """
     text = f"{value:+.{digits}f}"
     return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", MINUS)
-
-
-def clock(seconds: float) -> str:
-    """A duration in hours, minutes and seconds.
-
-    >>> clock(3.2), clock(605), clock(7384)
-    ('3 s', '10 min 5 s', '2 h 3 min')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours:,} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _mean_and_sd(value: Spread) -> str:

@@ -39,12 +39,9 @@ class SystemBrain(sb.Brain):
     read every few batches.
 
     Args:
-        system, objective: what is trained, and what is minimised.
         training: the recipe's settings, with the device.
         sampler: the training loader's batch sampler.
         rules: parts whose score decides when to stop, such as ("valid",) or ("valid", "test").
-        checkpointer: where the state goes.
-        seed: the run's.
         targets: head -> what it predicts.
         metrics: makes the metrics of an epoch from the means of the heads' scores: column of the history -> value.
         on_epoch: called with the history after each epoch, before its checkpoint is saved.

@@ -25,8 +25,6 @@ class Term:
         loss: compares what it reads with a target.
         on: name of the head or embedding that it reads; of the covariate whose logits it reads.
         reads: the part of a ModelOutput that holds it: "logits", "embeddings" or "covariate_logits".
-        target: name of the target.
-        weight: factor in the sum.
     """
 
     loss: Loss
@@ -117,12 +115,7 @@ def _loss_on_rank(loss: Loss, inputs: Tensor, classes: Tensor, of_all: Tensor) -
 
 
 def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, Sequence[int]]) -> Objective:
-    """Build and attach a recipe's losses.
-
-    Args:
-        recipe: checked and resolved.
-        system: what they are attached to.
-        class_counts: target name -> training segments by class.
+    """Build a recipe's losses, attached to a system; `class_counts` is target -> training segments by class.
 
     Raises: RecipeError if a loss is attached to something that is not there.
     """
