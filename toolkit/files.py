@@ -10,9 +10,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolkit.errors import ToolkitError, one_line
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 DISTRIBUTION = "audio-classification-toolkit"
 DEEPEST = 100  # values within each other in JSON
@@ -62,6 +65,15 @@ def write_whole(
     """Write a file as `replacing` does; text as UTF-8."""
     with replacing(path, error, remedy, durable=durable) as partial:
         partial.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+def templates(folder: Path, **options: Any) -> "Environment":
+    """The templates of a folder: a name that is not given is an error, and blocks leave no lines of their own."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    layout = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+    loader = FileSystemLoader(folder, encoding="utf-8")
+    return Environment(loader=loader, undefined=StrictUndefined, **layout, **options)
 
 
 def flush(path: Path) -> None:

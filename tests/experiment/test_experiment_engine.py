@@ -1,27 +1,35 @@
-"""Dask's workers, of this machine and of a cluster: what comes back, what a death costs, and that nothing is left."""
+"""The workers of a Dask cluster: what comes back, what a death costs, and that nothing is left."""
 
 import multiprocessing
 import os
-import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import dask
 import distributed
 import pytest
+from worker_calls import (
+    Call,
+    Whole,
+    die_or_leave_pid,
+    ended,
+    fail,
+    leave_pid,
+    lines_in,
+    meet,
+    pids_in,
+    until,
+    wait_a_little,
+    wait_at_first,
+)
 
 from toolkit.errors import ExperimentError
 from toolkit.experiment import engine
-from toolkit.experiment.engine import cluster_workers, local_workers
+from toolkit.experiment.engine import cluster_workers
 
 ONE = {"cell": 1}
-LONG_S = 60  # a test that ends is one in which nothing waited for this
-OOM = ", which is what the kernel sends when memory runs out"
 
 
 def local_cluster(n_workers, *, processes=False):
@@ -50,104 +58,6 @@ def workers(cluster):
     with cluster_workers(cluster.scheduler_address, resources=ONE) as connected:
         yield connected
     until(lambda: not cluster.scheduler.tasks)  # nothing of ours is left there
-
-
-def ended(workers, function, arguments):
-    """Argument -> what its call raised or None, in the order of their ends."""
-    return {argument: error for some in workers.run(function, arguments) for argument, error in some}
-
-
-class Whole(ValueError):  # noqa: N818
-    """Comes back as it is."""
-
-
-def leave_pid(folder):
-    """Leave a line in a file of this process."""
-    with (Path(folder) / str(os.getpid())).open("a") as lines:
-        lines.write("here\n")
-
-
-def fail(folder):
-    leave_pid(folder)
-    raise Whole("the text")
-
-
-def pids_in(folder):
-    return [int(path.name) for path in Path(folder).iterdir()]
-
-
-def lines_in(folder):
-    return sum(len(path.read_text().splitlines()) for path in Path(folder).iterdir())
-
-
-def until(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
-    return found
-
-
-def meet(argument):
-    """Return when n threads are here."""
-    folder, n, _ = argument
-    (Path(folder) / f"{os.getpid()}-{threading.get_ident()}").touch()
-    until(lambda: len(list(Path(folder).iterdir())) == n)
-
-
-def wait_at_first(folder):
-    """Take long unless another process was here before."""
-    earlier = list(Path(folder).iterdir())
-    leave_pid(folder)
-    if not earlier:
-        time.sleep(LONG_S)
-
-
-def wait_long(argument):
-    leave_pid(argument[0])
-    time.sleep(LONG_S)
-
-
-def wait_a_little(argument):
-    leave_pid(argument[0])
-    time.sleep(2)
-
-
-def die(folder):
-    leave_pid(folder)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def die_or_leave_pid(argument):
-    if argument[1] == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
-    leave_pid(argument[0])
-
-
-def start_a_process(folder):
-    process = multiprocessing.get_context("spawn").Process(target=leave_pid, args=(folder,))
-    process.start()
-    process.join()
-
-
-def write_environment(folder):
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "MALLOC_TRIM_THRESHOLD_")
-    (Path(folder) / str(os.getpid())).write_text(" ".join(str(os.environ.get(name)) for name in names))
-    until(lambda: len(pids_in(folder)) == 2)
-
-
-class Call(str):
-    """An argument that is unequal to others of the same text."""
-
-    __eq__, __hash__ = object.__eq__, object.__hash__
-
-
-def runs(pid):
-    """Whether a process exists and is not a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_every_call_ends_once_and_one_that_raises_is_not_tried_again(workers, tmp_path):
@@ -298,125 +208,3 @@ def test_a_worker_that_does_not_report_its_code_is_named(cluster):
         cluster_workers(cluster.scheduler_address, resources=ONE, same=code_that_workers_do_not_have),
     ):
         pass
-
-
-@pytest.mark.parametrize("gpus", [("5", "GPU-8f"), ()])
-def test_each_process_has_its_threads_and_its_gpu_and_this_one_stays_as_it_was(tmp_path, monkeypatch, gpus):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,7")
-    before, children = dict(os.environ), set(multiprocessing.active_children())
-    with local_workers(2, threads=3, gpus=gpus) as workers:
-        ended(workers, write_environment, [Call(tmp_path) for _ in range(2)])
-    seen = [path.read_text() for path in tmp_path.iterdir()]
-    assert sorted(seen) == sorted(f"3 3 {gpu} None" for gpu in gpus or ("2,7", "2,7"))
-    assert dict(os.environ) == before
-    assert set(multiprocessing.active_children()) <= children
-
-
-def test_a_killed_process_is_replaced_and_its_call_starts_again_while_the_other_goes_on(tmp_path):
-    said, first, other = [], tmp_path / "first", tmp_path / "other"
-    first.mkdir()
-    other.mkdir()
-    with local_workers(2, threads=1, say=said.append) as workers:
-        results = workers.run(_wait_at_first_or_a_little, [("first", first), ("little", other)])
-        until(lambda: next(results) == [] and pids_in(first) and pids_in(other))
-        [victim] = pids_in(first)
-        os.kill(victim, signal.SIGKILL)
-        assert {error for some in results for _, error in some} == {None}
-        assert len(pids_in(other)) == 1 and lines_in(first) == 2
-    assert said == [
-        f"Worker process {victim} was killed by signal 9{OOM}. Its cell starts again; after 3 deaths it has failed."
-    ]
-
-
-def _wait_at_first_or_a_little(argument):
-    what, folder = argument
-    return wait_at_first(folder) if what == "first" else wait_a_little([folder])
-
-
-def test_a_call_that_always_kills_its_process_is_given_up_and_the_next_one_runs(tmp_path):
-    said = []
-    with local_workers(1, threads=1, say=said.append) as workers:
-        (error,) = ended(workers, die, [tmp_path]).values()
-        assert str(error).startswith("3 workers died on this cell, the last one at tcp://127.0.0.1:")
-        assert ended(workers, start_a_process, [tmp_path]) == {tmp_path: None}  # a process of its own, as for loading
-    assert lines_in(tmp_path) == 4 and len(said) == 3
-
-
-def test_the_address_of_dasks_dashboard_is_shown_where_bokeh_is_installed(monkeypatch):
-    said = []
-    monkeypatch.setattr(engine, "find_spec", {"bokeh": "installed"}.get)
-    with local_workers(1, threads=1, say=said.append) as workers:
-        assert ended(workers, abs, [7]) == {7: None}
-    assert len(said) == 1 and re.fullmatch(r"Dask's dashboard: http://127\.0\.0\.1:\d+/status", said[0])
-
-
-PARENT = """
-import sys
-sys.path.insert(0, {tests!r})
-from test_experiment_engine import wait_long
-from toolkit.experiment.engine import local_workers
-if __name__ == "__main__":
-    with local_workers(2, threads=1) as workers:
-        for _ in workers.run(wait_long, [({folder!r}, i) for i in range(3)]):
-            pass
-"""
-
-
-@pytest.fixture
-def parent(tmp_path):
-    """Another Python whose two workers are in the middle of a call, and their pids."""
-    code = PARENT.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", code],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        text=True,
-    )
-    try:
-        yield process, until(lambda: len(pids_in(tmp_path)) == 2 and pids_in(tmp_path))
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def test_workers_end_in_the_middle_of_a_call_when_the_parent_is_killed(parent):
-    process, pids = parent
-    assert all(runs(p) for p in pids)
-    process.kill()
-    until(lambda: not any(runs(p) for p in pids), seconds=10)
-
-
-def test_ctrl_c_reaches_all_and_only_the_parent_prints(parent):
-    process, pids = parent
-    os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=20)
-    until(lambda: not any(runs(p) for p in pids), seconds=2)
-    assert out == "" and err.count("Traceback") == 1 and err.endswith("KeyboardInterrupt\n")
-
-
-def test_the_users_dask_settings_are_ignored_and_nothing_is_written_here(tmp_path):
-    """Preloads that fail, a short life for workers, a scheduler's address: all for other clusters of this user."""
-    (tmp_path / "dask.yaml").write_text(
-        "scheduler-address: tcp://127.0.0.1:1\n"
-        "distributed: {scheduler: {allowed-failures: 0}, worker: {preload: [none.such], lifetime: {duration: 1s}}}\n"
-    )
-    here = tmp_path / "here"
-    here.mkdir()
-    code = (
-        "import sys; from toolkit.experiment.engine import local_workers\n"
-        "if __name__ == '__main__':\n"
-        "    with local_workers(1, threads=1) as workers:\n"
-        "        print(list(workers.run(eval, [\"__import__('time').sleep(2) or 1 / ('torch' not in "
-        "__import__('sys').modules)\"])))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=here,
-        env=os.environ | {"DASK_CONFIG": str(tmp_path), "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True"},
-    )
-    assert done.stderr == "" and done.stdout.rstrip().endswith("None)]]")
-    assert list(here.iterdir()) == []

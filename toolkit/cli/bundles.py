@@ -47,7 +47,7 @@ def predict(bundle: str, names: tuple[str, ...], **options):
 
     quiet_libraries()
     lines = sys.stdin.buffer if STANDARD_INPUT in names else ()
-    sys.exit(0 if write_predictions(bundle, names, **options, lines=lines, say=say) else 1)
+    sys.exit(0 if write_predictions(bundle, names, **options, lines=lines) else 1)
 
 
 @click.command("evaluate", cls=Command)
@@ -64,7 +64,7 @@ def evaluate(bundle: str, manifest: str, as_json: bool, **options):
     from toolkit.inference.predict.evaluation import evaluate as evaluate_bundles
 
     quiet_libraries()
-    (evaluation,) = evaluate_bundles([bundle], manifest, **options, say=say)
+    (evaluation,) = evaluate_bundles([bundle], manifest, **options)
     show(evaluation, print_evaluation, as_json=as_json)
     sys.exit(1 if evaluation.n_skipped else 0)
 
@@ -87,6 +87,6 @@ def compare(bundle_a: str, bundle_b: str, manifest: str, as_json: bool, **option
     quiet_libraries()
     if bundle_a == bundle_b:
         raise click.UsageError(f"{bundle_a} is compared with itself: name two bundles")
-    comparison = SystemComparison.of(evaluate_bundles([bundle_a, bundle_b], manifest, **options, say=say))
+    comparison = SystemComparison.of(evaluate_bundles([bundle_a, bundle_b], manifest, **options))
     show(comparison, print_comparison, as_json=as_json)
     sys.exit(1 if comparison.n_skipped else 0)

@@ -70,7 +70,7 @@ class WorkerOptions:
         if self.scheduler is not None:
             return cluster_workers(self.scheduler, resources=self.resources, same=used_code)
         jobs = min(self.at_a_time, tasks)
-        return local_workers(jobs, threads=self.threads_each, gpus=self.gpus[:jobs], say=say)
+        return local_workers(jobs, threads=self.threads_each, gpus=self.gpus[:jobs])
 
 
 def conduct(

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from toolkit.errors import ExperimentError, counted, one_line
+from toolkit.terminal import say
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -98,9 +99,7 @@ class Workers:
 
 
 @contextlib.contextmanager
-def local_workers(
-    jobs: int, *, threads: int, gpus: Sequence[str] = (), say: Callable[[str], None] = print
-) -> Iterator[Workers]:
+def local_workers(jobs: int, *, threads: int, gpus: Sequence[str] = ()) -> Iterator[Workers]:
     """Start worker processes on this machine, which train one cell at a time each.
 
     One that dies is replaced. All end with this process, however it ends. Leaving the `with` block by an exception,
@@ -110,7 +109,6 @@ def local_workers(
         jobs: how many processes.
         threads: that each may compute with (OMP_NUM_THREADS, MKL_NUM_THREADS).
         gpus: one for each process, as in CUDA_VISIBLE_DEVICES; empty leaves that variable as it is.
-        say: prints a line for the reader.
     """
     import dask
     from distributed import Nanny, Scheduler, SpecCluster
@@ -134,7 +132,7 @@ def local_workers(
         try:
             if dashboard:
                 say(f"Dask's dashboard: {cluster.dashboard_link}")
-            with _deaths(say), cluster_workers(cluster.scheduler_address) as workers:
+            with _deaths(), cluster_workers(cluster.scheduler_address) as workers:
                 yield workers
         except BaseException:
             for nanny in cluster.workers.values():
@@ -236,7 +234,7 @@ def _listed(resources: Mapping[str, float]) -> str:
 
 
 @contextlib.contextmanager
-def _deaths(say: Callable[[str], None]) -> Iterator[None]:
+def _deaths() -> Iterator[None]:
     """Show the reader what Dask logs when a worker process dies or cannot be started."""
 
     def show(record: logging.LogRecord) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import ExperimentError
-from toolkit.files import write_whole
+from toolkit.files import templates, write_whole
 from toolkit.report.evidence import Evidence
 from toolkit.report.sections import choose, sections, summarise
 from toolkit.report.tables.files import to_csv, to_latex, to_markdown
@@ -72,17 +72,9 @@ def write_report(
 
 def _page(*, pictures: Mapping[str, str], **values: Any) -> str:
     """One self-contained HTML file; all that comes from data is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES, encoding="utf-8"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = templates(TEMPLATES, autoescape=True)
     environment.filters.update(spans=spans, breakable=lambda text: Markup(_breakable(text)))
     pictures = {name: Markup(svg) for name, svg in pictures.items()}
     text = environment.get_template("page.html.j2").render(pictures=pictures, **values)

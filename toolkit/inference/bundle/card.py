@@ -8,7 +8,7 @@ from pathlib import Path
 
 from toolkit.corpus.protocols import selects_on
 from toolkit.errors import join, one_line
-from toolkit.files import DISTRIBUTION
+from toolkit.files import DISTRIBUTION, templates
 from toolkit.inference.bundle.config import BundleConfig
 from toolkit.report.tables.breakdowns import GENDERS
 from toolkit.report.tables.files import escape_markdown
@@ -25,15 +25,9 @@ class _Markdown(str):
 
 def card_text(config: BundleConfig) -> str:
     """The card of a bundle, in Markdown."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
+    environment = templates(
+        Path(__file__).parent,
         finalize=lambda value: value if isinstance(value, _Markdown) else escape_markdown(value),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
     )
     environment.filters.update(words=join, clock=clock, count=COUNT.show, percent=PERCENT.show, interval=INTERVAL.show)
     training, test = config.training, config.training.test

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -14,7 +14,7 @@ from toolkit.files import replacing
 from toolkit.inference.predict.covariates import GivenCovariates
 from toolkit.inference.predict.predictions import FORMATS
 from toolkit.inference.predict.recordings import STANDARD_INPUT, RecordingSources
-from toolkit.terminal import progress
+from toolkit.terminal import progress, say
 
 
 def predict(
@@ -29,7 +29,6 @@ def predict(
     device: str | None,
     covariates: Sequence[str],
     lines: Iterable[bytes],
-    say: Callable[[str], None],
 ) -> bool:
     """Label what is named, with the options of `toolkit predict`; `lines` are those of standard input.
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from toolkit.report.evidence import Answers
 from toolkit.statistics.confusions import MIN_SPEAKERS
 from toolkit.statistics.intervals import LEVEL
 from toolkit.statistics.metrics import METRICS
-from toolkit.terminal import progress
+from toolkit.terminal import progress, say
 
 if TYPE_CHECKING:
     from toolkit.inference.predict.model import Model
@@ -115,7 +115,6 @@ def evaluate(
     covariates: Sequence[str],
     batch_size: int,
     device: str | None,
-    say: Callable[[str], None],
 ) -> list[CorpusEvaluation]:
     """Test systems with the same classes on a labelled manifest, with the options of `toolkit compare`.
 
@@ -140,7 +139,7 @@ def evaluate(
         usage = model.usage
         for stamp in usage.stamps:
             say(f"NOTE: {bundle}: {stamp}" if len(bundles) > 1 else f"NOTE: {stamp}")
-        answers = _answers(model, utterances, given, batch_size=batch_size, say=say)
+        answers = _answers(model, utterances, given, batch_size=batch_size)
         n_skipped = len(utterances) - len(answers.id)
         evaluations.append(CorpusEvaluation(bundle, manifest, usage.target, answers, n_skipped, left_out, usage.stamps))
     return evaluations
@@ -152,7 +151,6 @@ def _answers(
     given: GivenCovariates,
     *,
     batch_size: int,
-    say: Callable[[str], None],
 ) -> Answers:
     """What a system predicts for a corpus; an utterance that cannot be read is reported and left out."""
     given = _for_system(given, model.usage.covariates, utterances)

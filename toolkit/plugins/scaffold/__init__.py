@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from toolkit.errors import PluginError
-from toolkit.files import DISTRIBUTION, replacing
+from toolkit.files import DISTRIBUTION, replacing, templates
 from toolkit.hookspecs import CONTRACT_VERSION
 from toolkit.plugins.kinds import Kind, kind_called
 from toolkit.plugins.registry import Registry
@@ -62,16 +62,7 @@ class Package:
 
         Raises: PluginError if the module or the class has the name of something else in the package.
         """
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-        environment = Environment(
-            loader=FileSystemLoader(TEMPLATES, encoding="utf-8"),
-            autoescape=False,  # it is Python, YAML and TOML; all names are checked
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
+        environment = templates(TEMPLATES)  # of Python, YAML and TOML, where nothing is escaped; all names are checked
         names = {
             "kind": self.kind.name,
             "reads_folder": self.kind.reads_folder,
