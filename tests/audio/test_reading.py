@@ -5,7 +5,7 @@ import pytest
 import soundfile
 import torch
 
-from toolkit.audio.reading import audio_header, cut, decode, resampled_length
+from toolkit.audio.reading import audio_header, cut, resampled_length
 from toolkit.audio.waves import read_audio
 from toolkit.errors import AudioError
 
@@ -98,7 +98,7 @@ def test_chunks_before_and_after_the_data_do_not_count_as_missing(tmp_path):
     at = whole.index(b"data")
     odd = b"junk" + struct.pack("<I", 3) + b"abc\0"
     (tmp_path / "a.wav").write_bytes(whole[:at] + odd + whole[at:] + odd)
-    assert len(decode(tmp_path / "a.wav")[0]) == 1000
+    assert len(read_audio(tmp_path / "a.wav", sample_rate=16000)) == 1000
 
 
 def test_a_file_that_is_not_audio_is_refused_with_its_kind(tmp_path):
@@ -152,4 +152,4 @@ def test_a_part_of_a_file_at_another_rate_is_read_without_the_rest(tmp_path, mon
 
     monkeypatch.setattr(soundfile.SoundFile, "read", watched)
     assert len(read_audio(tmp_path / "a.wav", sample_rate=16_000, part=(160_000, 176_000))) == 16_000
-    assert 44_100 <= sum(sizes) < 44_100 + 2000
+    assert 44_100 <= sum(sizes) < 44_100 + 2500

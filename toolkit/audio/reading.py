@@ -1,32 +1,66 @@
-"""Audio files: what their headers say, decoding them, and how their samples are cut into segments; no torch."""
+"""Audio files: how long they are, decoding them block by block, and how samples are cut into segments; no torch."""
 
-import math
 import os
-import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from toolkit.errors import AudioError
+from toolkit.audio import ffmpeg
+from toolkit.audio.faults import AudioFileError, check_samples
 
 TOLERANCE_S = 0.01  # manifests round times: an end so little beyond the file is the end of the file
+BLOCK_S = 10.0  # audio that is decoded at a time; the result does not depend on it
+BLOCK_VALUES = 1 << 20  # no more than that, whatever a header says of rate and channels
 _STREAMED = 0x7FFF0000  # larger data sizes are placeholders of programs that wrote to a pipe
+_UNKNOWN = 2**63 - 1  # libsndfile's number of frames where the header has none
+_SEEKS_WRONGLY = ("DWVW", "OPUS")
+_NO_FILE = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+# What libsndfile's log says of a file that is cut: of its data, or of all of it, which may be wrong by a few bytes.
+_CUT = re.compile(r"^ *(data|SSND|BODY|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.M)
+_NO_CHUNK = re.compile(r"Unknown chunk marker \(\w+\) at position (\d+)")
+_NIST_FRAMES = re.compile(rb"sample_count -i (\d+)")
+_NOT_RECOGNISED = (1, 4)  # libsndfile's codes for formats and encodings that it does not know
 
 
-class AudioFileError(AudioError):
-    """An AudioError with a kind, for `toolkit check-data`.
+@dataclass(frozen=True)
+class AudioStretch:
+    """A file, or a stretch of it.
 
     Args:
-        message: one line that names the file.
-        kind: missing, unreadable, truncated, empty, out-of-range or not-finite.
+        path: the file's.
+        start: its first frame.
+        frames: how many there are.
+        rate: of the file, in Hz.
+        decode: (path, start, frames) -> blocks from there on.
     """
 
-    def __init__(self, message: str, kind: str = "unreadable"):  # one argument is what unpickling gives
-        super().__init__(message)
-        self.kind = kind
+    path: Path
+    start: int
+    frames: int
+    rate: int
+    decode: Callable[[Path, int, int], Iterator[np.ndarray]]
+
+    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+        """Its frames from one to another, or to its end, in order: each [frames, channels], float32, full scale at 1.
+
+        Raises:
+            AudioError: if they cannot be decoded, are missing, or hold NaN, infinite or unscaled samples.
+        """
+        missing = min(stop or self.frames, self.frames) - start
+        for block in self.decode(self.path, self.start + start, missing):
+            block = block[:missing]
+            check_samples(block, self.path)
+            missing -= len(block)
+            yield block
+            if not missing:
+                return
+        raise _truncated(self.path, f"{missing} of the frames that its header promises could not be decoded")
 
 
 def audio_header(
@@ -37,85 +71,39 @@ def audio_header(
     Raises:
         AudioError: as `waves.read_audio`, except for errors that only decoding finds.
     """
-    with _open(path) as file:
-        start, stop = _stretch(path, file.frames, file.samplerate, start_s, end_s)
-        return resampled_length(stop - start, file.samplerate, sample_rate), file.samplerate
+    found = stretch(path, start_s=start_s, end_s=end_s)
+    return resampled_length(found.frames, found.rate, sample_rate), found.rate
 
 
-def decode(path: str | Path, *, start_s: float | None = None, end_s: float | None = None) -> tuple[np.ndarray, int]:
-    """Read a file, or a stretch of it, at its own rate; arguments and errors as for `waves.read_audio`.
-
-    Returns:
-        [frames, channels], float32, full scale at 1, and the file's rate in Hz.
-    """
-    with opened(path, start_s=start_s, end_s=end_s) as stretch:
-        return stretch.read(stretch.frames), stretch.rate
-
-
-class AudioStretch:
-    """A file, or a stretch of it, that is read in order, block by block.
-
-    Args:
-        path: the file's, for messages.
-        file: open.
-        start: first frame of the stretch.
-        stop: one past its last frame.
-
-    Attributes:
-        frames: of the stretch.
-        rate: of the file, in Hz.
-    """
-
-    def __init__(self, path: str | Path, file: soundfile.SoundFile, start: int, stop: int):
-        self.path, self.frames, self.rate = path, stop - start, file.samplerate
-        self._file, self._next, self._stop = file, start, stop
-        self._seeks = True
-
-    def between(self, start: int, stop: int) -> "AudioStretch":
-        """The part from one of its frames to another, or to its end; to be made before anything is read."""
-        return AudioStretch(self.path, self._file, self._next + start, min(self._next + stop, self._stop))
-
-    def read(self, frames: int) -> np.ndarray:
-        """The next frames, fewer at the end: [frames, channels], float32, full scale at 1.
-
-        Raises:
-            AudioError: if they cannot be decoded, are missing, or hold NaN or infinite samples.
-        """
-        wanted = min(frames, self._stop - self._next)
-        try:
-            if self._seeks:
-                self._file.seek(self._next)
-                self._seeks = False
-            samples = self._file.read(wanted, dtype="float32", always_2d=True)
-        except soundfile.SoundFileError as error:
-            raise AudioFileError(f"{self.path} cannot be decoded to its end: {_cause(error)}", "truncated") from None
-        self._next += len(samples)
-        if len(samples) < wanted:
-            raise AudioFileError(
-                f"{self.path} is truncated: its header promises {self._stop} frames,"
-                f" {self._next} could be decoded; get the file again",
-                "truncated",
-            )
-        if not np.isfinite(samples).all():
-            raise AudioFileError(f"{self.path} holds NaN or infinite samples", "not-finite")
-        return samples
-
-
-@contextmanager
-def opened(path: str | Path, *, start_s: float | None = None, end_s: float | None = None) -> Iterator[AudioStretch]:
-    """Open a file, or a stretch of it, to be read in order; arguments and errors as for `waves.read_audio`."""
-    with _open(path) as file:
-        yield AudioStretch(path, file, *_stretch(path, file.frames, file.samplerate, start_s, end_s))
+def stretch(path: str | Path, *, start_s: float | None = None, end_s: float | None = None) -> AudioStretch:
+    """A file, or a stretch of it, to be read in order; arguments and errors as for `waves.read_audio`."""
+    path = Path(path)
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            what = _NO_FILE.get(stat.S_IFMT(found.st_mode), "a device")
+            raise AudioFileError(f"{path} is {what}, not an audio file")
+        frames, rate, decode = _examined(path, found.st_size, found.st_mtime_ns)
+    except FileNotFoundError:
+        raise AudioFileError(f"{path} does not exist", "missing") from None
+    except (OSError, ValueError) as error:  # ValueError: no file can have such a name
+        raise AudioFileError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    start, stop = 0 if start_s is None else start_s * rate, frames if end_s is None else end_s * rate
+    if 0 < stop - frames <= TOLERANCE_S * rate:
+        stop = frames
+    if not 0 <= start < stop <= frames or round(start) == round(stop):
+        asked = f"{start_s or 0:g} s to {'its end' if end_s is None else f'{end_s:g} s'}"
+        raise AudioFileError(f"{path} lasts {frames / rate:.3f} s: {asked} is not in it", "out-of-range")
+    return AudioStretch(path, round(start), round(stop) - round(start), rate, decode)
 
 
 def resampled_length(samples: int, rate: int, new_rate: int) -> int:
-    """Return how many samples torchaudio's resampling makes of `samples`.
+    """Return how many samples `waves.resampled` makes of `samples`.
 
     >>> resampled_length(48001, 48000, 16000)
     16001
     """
-    common = math.gcd(rate, new_rate)
-    return -(-samples * (new_rate // common) // (rate // common))
+    return -(-samples * new_rate // rate)
 
 
 def cut(samples: int, *, segment_samples: int) -> list[tuple[int, int]]:
@@ -135,59 +123,76 @@ def cut(samples: int, *, segment_samples: int) -> list[tuple[int, int]]:
     return [(start, min(start + segment_samples, samples)) for start in range(0, samples, segment_samples)]
 
 
-def _open(path: str | Path) -> soundfile.SoundFile:
-    path = Path(path)
-    try:
-        missing = _shortfall(path)
-        file = soundfile.SoundFile(os.fsencode(path))  # names are bytes, which need not be text
-    except FileNotFoundError:
-        raise AudioFileError(f"{path} does not exist", "missing") from None
-    except OSError as error:
-        raise AudioFileError(f"{path} cannot be read: {error.strerror or error}", "unreadable") from None
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: soundfile needs a rate for .raw
-        kind = "empty" if path.stat().st_size == 0 else "unreadable"
-        what = "is an empty file" if kind == "empty" else f"is not audio that can be read: {_cause(error)}"
-        raise AudioFileError(f"{path} {what}", kind) from None
-    if missing or not file.frames:
-        file.close()
-    if missing:
-        raise AudioFileError(
-            f"{path} is truncated: {missing} of the bytes that its header promises are missing; get the file again",
-            "truncated",
-        )
-    if not file.frames:
-        raise AudioFileError(f"{path} holds no samples", "empty")
-    return file
-
-
-def _shortfall(path: Path) -> int:
-    """Return the bytes that a WAV or AIFF data chunk promises beyond the end of the file (libsndfile ignores it)."""
+@lru_cache(maxsize=1 << 16)
+def _examined(path: Path, size: int, changed_ns: int) -> tuple[int, int, Callable]:
+    """How many frames a file has, their rate, and what decodes it; a file that has changed is examined again."""
+    if not size:
+        raise AudioFileError(f"{path} is an empty file", "empty")
     with path.open("rb") as file:
-        head = file.read(12)
-        form = head[:4], head[8:]
-        if form in ((b"RIFF", b"WAVE"), (b"RIFX", b"WAVE")):
-            number, data = ("<I" if head[:4] == b"RIFF" else ">I"), b"data"
-        elif form in ((b"FORM", b"AIFF"), (b"FORM", b"AIFC")):
-            number, data = ">I", b"SSND"
-        else:
-            return 0
-        while len(chunk := file.read(8)) == 8:
-            length = struct.unpack(number, chunk[4:])[0]
-            if chunk[:4] == data:
-                return 0 if length >= _STREAMED else max(0, file.tell() + length - path.stat().st_size)
-            file.seek(length + length % 2, 1)
-    return 0
+        head = file.read(2)
+    if head == b"ID" or (head[0] == 0xFF and head[1:] >= b"\xe0"):
+        return *ffmpeg.length(path), ffmpeg.blocks  # an MP3: libsndfile believes what it says of its length
+    try:
+        with soundfile.SoundFile(os.fsencode(path)) as file:  # names are bytes, which need not be text
+            if _holds_its_frames(path, file):
+                return file.frames, file.samplerate, _sndfile_blocks
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: soundfile needs a rate for .raw
+        if getattr(error, "code", 1) not in _NOT_RECOGNISED:
+            raise AudioFileError(f"{path} is damaged or truncated: {_cause(error)}; get the file again") from None
+    return *ffmpeg.length(path), ffmpeg.blocks
 
 
-def _stretch(path: str | Path, frames: int, rate: int, start_s: float | None, end_s: float | None) -> tuple[int, int]:
-    start = 0 if start_s is None else round(start_s * rate)
-    stop = frames if end_s is None else round(end_s * rate)
-    if 0 < stop - frames <= TOLERANCE_S * rate:
-        stop = frames
-    if not 0 <= start < stop <= frames:
-        asked = f"{start_s or 0:g} s to {'its end' if end_s is None else f'{end_s:g} s'}"
-        raise AudioFileError(f"{path} lasts {frames / rate:.3f} s: {asked} is not in it", "out-of-range")
-    return start, stop
+def _holds_its_frames(path: Path, file: soundfile.SoundFile) -> bool:
+    """Whether libsndfile's number of frames is that of the file.
+
+    Raises:
+        AudioFileError: if there are fewer, or the file was not finished.
+    """
+    log, frames, size = file.extra_info, file.frames, path.stat().st_size
+    for name, promised, there in _CUT.findall(log):
+        whole = name.lower().startswith("riff")
+        missing = int(promised) - int(there)
+        if (8 if whole else 0) < missing and (whole or int(promised) < _STREAMED):
+            raise _truncated(path, f"{missing} of the bytes that its header promises are missing")
+    if frames and (junk := _NO_CHUNK.search(log)) and size - int(junk[1]) > size / 10:
+        raise _truncated(path, f"its header promises {frames} frames, and its data goes on behind them")
+    if "lacks an end-of-stream bit" in log:
+        raise _truncated(path, "its last page is missing")
+    if file.format == "NIST":
+        with path.open("rb") as text:
+            promised = _NIST_FRAMES.search(text.read(1024))
+        if promised and int(promised[1]) > frames:
+            raise _truncated(path, f"its header promises {int(promised[1])} frames, {frames} are there")
+    if file.format == "OGG":
+        with path.open("rb") as pages:  # a page with bit 2 begins a stream, and libsndfile reads the first
+            return sum(block.count(b"OggS\0\2") for block in iter(lambda: pages.read(1 << 20), b"")) == 1
+    if file.format == "FLAC" and frames != _UNKNOWN:
+        found = ffmpeg.flac_length(path, frames)
+        if found < frames:
+            raise _truncated(path, f"its header promises {frames} frames, {found} are there")
+        return found == frames
+    return 0 < frames < _UNKNOWN and not file.subtype.startswith("MPEG")
+
+
+def _sndfile_blocks(path: Path, start: int, frames: int) -> Iterator[np.ndarray]:
+    try:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
+            size = max(1, min(int(BLOCK_S * file.samplerate), BLOCK_VALUES // file.channels))
+            if start and file.seekable() and not file.subtype.startswith(_SEEKS_WRONGLY):
+                file.seek(start)
+                start = 0
+            file.seekable = lambda: False  # soundfile seeks after every read otherwise, which some encodings cannot
+            while start:
+                start -= len(file.read(min(size, start), dtype="float32", always_2d=True)) or start
+            while len(block := file.read(min(size, frames), dtype="float32", always_2d=True)):
+                frames -= len(block)
+                yield block
+    except soundfile.SoundFileError as error:
+        raise AudioFileError(f"{path} cannot be decoded to its end: {_cause(error)}", "truncated") from None
+
+
+def _truncated(path: Path, why: str) -> AudioFileError:
+    return AudioFileError(f"{path} is truncated: {why}; get the file again", "truncated")
 
 
 def _cause(error: Exception) -> str:

@@ -46,7 +46,9 @@ def predict(bundle: str, names: tuple[str, ...], **options):
     from toolkit.inference.predict.recordings import STANDARD_INPUT
 
     quiet_libraries()
-    lines = sys.stdin.buffer if STANDARD_INPUT in names else ()
+    lines = ()
+    if STANDARD_INPUT in names and sys.stdin is not None:
+        lines = iter(lambda: sys.stdin.buffer.readline(1 << 16), b"")
     sys.exit(0 if write_predictions(bundle, names, **options, lines=lines) else 1)
 
 

@@ -8,7 +8,7 @@ import click
 
 from toolkit.errors import FailedPlugin, ToolkitError, did_you_mean, printable
 from toolkit.plugins.plugin import plugin_failures
-from toolkit.terminal import say
+from toolkit.terminal import print_all_characters, say
 
 DEBUG = "TOOLKIT_DEBUG"  # an environment variable, so that it works under torchrun and in a recipe's train.py
 
@@ -48,6 +48,7 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context):
         """Run the command; a ToolkitError becomes one line on standard error, unless TOOLKIT_DEBUG is set."""
+        print_all_characters()
         try:
             with _misuse_in_one_line(ctx), plugin_failures():
                 return super().invoke(ctx)

@@ -103,7 +103,7 @@ def check_corpus(
     problems += _speaker_problems([u for u, _ in kept], covariates)
     audio = _examine_all([u for u, _ in kept], sample_rate)
     problems += [problem for found in audio for problem in found.problems]
-    problems += _duplicates(audio)
+    problems += [*_other_rates(audio, sample_rate), *_duplicates(audio)]
     return CheckReport(
         counts=_counts(kept, classes),
         problems=sorted(dict.fromkeys(problems), key=lambda problem: problem.severity),
@@ -149,34 +149,35 @@ class _Audio:
     problems: tuple[Problem, ...]
     seconds: float = 0.0
     samples: int = 0
+    rate: int = 0
     digest: bytes | None = None  # None where it is silent, too
 
 
 def _examine(u: Utterance, sample_rate: int) -> _Audio:
-    from toolkit.audio.reading import decode, resampled_length
+    from toolkit.audio.reading import resampled_length, stretch
 
     def warning(kind: str, text: str) -> Problem:
         return Problem(kind, "warning", f"{u.path} {text}", str(u.path))
 
+    digest, peak, channels = hashlib.blake2b(digest_size=16), 0.0, 1
     try:
-        sound, rate = decode(u.path, start_s=u.start, end_s=u.end)
+        sound = stretch(u.path, start_s=u.start, end_s=u.end)
+        for block in sound.blocks():
+            digest.update(block)
+            peak, channels = max(peak, float(block.max()), -float(block.min())), block.shape[1]
     except AudioError as error:
         return _Audio(u, (Problem(getattr(error, "kind", "unreadable"), "error", str(error), str(u.path)),))
-    samples, channels = resampled_length(len(sound), rate, sample_rate), sound.shape[1]
+    samples = resampled_length(sound.frames, sound.rate, sample_rate)
     if samples < MIN_SAMPLES:
         found = f"{samples} samples at {sample_rate} Hz, fewer than {MIN_SAMPLES}"
         return _Audio(u, (warning("too-short", f"({u.id}) has {found}; it is padded with silence"),))
-    silent = max(float(sound.max()), -float(sound.min())) < SILENT_PEAK
     problems = []
-    if silent:
+    if peak < SILENT_PEAK:
         problems.append(warning("silent", f"({u.id}) is silent: no sample is above -60 dB of full scale"))
     if channels > 1:
         problems.append(warning("stereo", f"has {channels} channels; their mean is used"))
-    if rate != sample_rate:
-        text = f"is at {rate} Hz; it is resampled to {sample_rate} Hz each time it is read"
-        problems.append(warning("odd-rate", text))
-    digest = None if silent else hashlib.blake2b(sound.tobytes(), digest_size=16).digest()
-    return _Audio(u, tuple(problems), len(sound) / rate, samples, digest)
+    found = None if peak < SILENT_PEAK else digest.digest()
+    return _Audio(u, tuple(problems), sound.frames / sound.rate, samples, sound.rate, found)
 
 
 def _examine_all(utterances: Sequence[Utterance], sample_rate: int) -> list[_Audio]:
@@ -189,6 +190,16 @@ def _examine_all(utterances: Sequence[Utterance], sample_rate: int) -> list[_Aud
             return list(progress(found, "audio files", total=len(utterances), shown=sys.stderr.isatty()))
         finally:
             pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the files that are left
+
+
+def _other_rates(audio: Sequence[_Audio], sample_rate: int) -> Iterator[Problem]:
+    paths: dict[int, list[str]] = {}
+    for found in audio:
+        if found.rate not in (0, sample_rate):
+            paths.setdefault(found.rate, []).append(str(found.utterance.path))
+    for rate, at in sorted(paths.items()):
+        text = f"{counted(len(at), 'utterance')} at {rate} Hz ({at[0]} first), resampled to {sample_rate} Hz when read"
+        yield Problem("odd-rate", "warning", text, at[0])
 
 
 def _duplicates(audio: Sequence[_Audio]) -> Iterator[Problem]:

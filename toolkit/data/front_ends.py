@@ -19,7 +19,7 @@ from toolkit.recipe.schema import Recipe
 
 BATCH_SIZE = 8  # of an utterance's segments; a part of what decides the last bits of features
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
-LIBRARIES = ("torch", "torchaudio", "transformers")
+LIBRARIES = ("torch", "torchaudio", "transformers", "soundfile", "soxr")
 FORMAT = 2
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from toolkit.audio.reading import audio_header, cut, opened
+from toolkit.audio.reading import audio_header, cut, stretch
 from toolkit.audio.waves import cut_waves, read_audio, waves
 from toolkit.contracts import Seq
 from toolkit.corpus import Utterance
@@ -204,8 +204,8 @@ class SegmentSet(Dataset):
             AudioError: if its file cannot be read.
         """
         one = self.utterances[utterance]
-        with opened(one.path, start_s=one.start, end_s=one.end) as stretch:
-            segments = list(cut_waves(waves(stretch, self.sample_rate), segment_samples=self.segment_samples))
+        wave = waves(stretch(one.path, start_s=one.start, end_s=one.end), self.sample_rate)
+        segments = list(cut_waves(wave, segment_samples=self.segment_samples))
         return padded_waves(segments, fixed_samples=self.fixed_samples)
 
     def read(self, index: int) -> Tensor:

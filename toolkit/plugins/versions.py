@@ -12,7 +12,7 @@ from toolkit.plugins.kinds import parts
 from toolkit.plugins.registry import find_part
 from toolkit.recipe.schema import Recipe
 
-LIBRARIES = ("torch", "torchaudio", "speechbrain", "transformers", "numpy")
+LIBRARIES = ("torch", "torchaudio", "speechbrain", "transformers", "numpy", "soundfile", "soxr")
 
 
 def used_versions(recipe: Recipe) -> dict[str, str]:

@@ -87,11 +87,12 @@ def read_dialog(file: Path, root: Path, session: int) -> Iterator[Utterance]:
     """Read one label file, with the texts of the dialog's transcription where there is one.
 
     Raises:
-        CorpusError: with file and line, where a label line or a turn's name is malformed.
+        CorpusError: with file and line, where a label line or a turn's name is malformed; if there is no label line.
     """
     texts = _texts(root / f"Session{session}" / "dialog" / "transcriptions" / file.name)
-    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        if not line.startswith("["):
+    empty = True
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
+        if not line.lstrip().startswith("["):
             continue  # the first line, raters' lines, empty ones
         match = _LINE.fullmatch(line)
         if not match:
@@ -100,6 +101,7 @@ def read_dialog(file: Path, root: Path, session: int) -> Iterator[Utterance]:
         turn = _TURN.fullmatch(name)
         if not turn or int(turn[1]) != session:
             raise CorpusError(f"{file}:{number}: {name!r} is not a turn of session {session}")
+        empty = False
         gender, dialog = turn[4], name.rpartition("_")[0]
         yield Utterance(
             id=name,
@@ -116,6 +118,8 @@ def read_dialog(file: Path, root: Path, session: int) -> Iterator[Utterance]:
                 "dominance": dominance,
             },
         )
+    if empty:
+        raise CorpusError(f"{file} holds no label line, such as [6.29 - 8.23] {file.stem}_F000 neu [2.5, 2.5, 2.5]")
 
 
 def _texts(file: Path) -> dict[str, str]:

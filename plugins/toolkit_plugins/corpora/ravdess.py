@@ -53,17 +53,14 @@ class Ravdess(Corpus):
             )
         for a, b in itertools.pairwise(utterances):
             if a.id == b.id:
-                raise CorpusError(f"{folder} holds {a.id}.wav twice: {a.path} and {b.path}; name one of the folders")
+                raise CorpusError(f"{folder} holds {a.id}.wav twice: {a.path} and {b.path}; keep one of the folders")
         return utterances
 
 
 def _actors(folder: Path) -> list[Path]:
-    """The actors' folders here, else one level down (Audio_Speech_Actors_01-24, beside the songs' folder)."""
-    for pattern in ("Actor_[0-9][0-9]", "*/Actor_[0-9][0-9]"):
-        found = sorted(p for p in folder.glob(pattern) if p.is_dir())
-        if found:
-            return found
-    return [folder] if re.fullmatch(r"Actor_\d\d", folder.name) else []
+    """The actors' folders here and one level down (Audio_Speech_Actors_01-24, beside the songs' folder)."""
+    found = [p for pattern in ("Actor_[0-9][0-9]", "*/Actor_[0-9][0-9]") for p in folder.glob(pattern) if p.is_dir()]
+    return found or ([folder] if re.fullmatch(r"Actor_\d\d", folder.name) else [])
 
 
 def _is_wav(file: Path) -> bool:

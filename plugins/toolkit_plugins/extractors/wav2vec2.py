@@ -37,7 +37,7 @@ class Wav2Vec2(EncoderExtractor):
         freeze_convolutions: leave the convolutional encoder as it is where tune is "all".
         layer: what comes out: the "last" layer, or a "weighted" sum of all, the softmax weights learned.
         normalize: waveforms to zero mean and unit variance first; null asks the checkpoint's
-            preprocessor_config.json.
+            preprocessor_config.json or processor_config.json.
         preemphasis: coefficient a of y[t] = x[t] - a x[t-1], before the normalisation; 0 is none.
         dropout: of hidden states, activations and attention, where trained; null is the checkpoint's.
         layerdrop: probability of skipping a layer in training.

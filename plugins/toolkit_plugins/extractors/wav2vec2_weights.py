@@ -68,7 +68,9 @@ def load(source: str, *, architecture: str, config: Mapping[str, Any], revision:
     if source == "random":
         return LoadedWeights(_random(architecture, config), pretrained=None)
     folder = find_folder(source, revision)
-    settings = read_json(folder / "preprocessor_config.json", source) or {}
+    settings = read_json(folder / "preprocessor_config.json", source)
+    if settings is None:  # transformers 5 writes a processor into one file
+        settings = (read_json(folder / "processor_config.json", source) or {}).get("feature_extractor") or {}
     return LoadedWeights(
         _pretrained(folder, source, config),
         pretrained=source if revision is None else f"{source}@{revision}",
@@ -145,7 +147,7 @@ def _download(source: str, revision: str | None) -> Path:
     )
     if is_offline_mode():
         raise PluginError(f"{source!r} is not in the hub's local cache and HF_HUB_OFFLINE is set; {remedy}")
-    patterns = ["config.json", "preprocessor_config.json"]
+    patterns = ["config.json", "preprocessor_config.json", "processor_config.json"]
     try:
         # snapshot_download tries for 23 s where there is no network: ask once before, without retries.
         timeout = float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or PROBE_S)

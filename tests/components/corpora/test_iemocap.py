@@ -145,6 +145,27 @@ def test_a_damaged_label_file_is_one_line_with_file_and_line_number(tmp_path, li
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda text: text.encode("utf-16"), "holds no label line"),
+        (lambda text: text.replace("[6", "  [6").encode(), ":3: not a label line"),
+        (lambda text: b"% nothing\n", "holds no label line"),
+        (lambda text: b"", "holds no label line"),
+    ],
+)
+def test_a_label_file_from_which_nothing_or_not_all_is_read_is_named(tmp_path, change, says):
+    corpus = small_release(tmp_path, "[6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5000, 2.5000, 2.5000]\n")
+    file = dialog_folder(tmp_path) / "Ses01F_impro01.txt"
+    assert len(corpus.read(tmp_path)) == 1
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert len(corpus.read(tmp_path)) == 1
+    file.write_bytes(change(file.read_text(encoding="utf-8-sig")))
+    with pytest.raises(CorpusError, match=says) as caught:
+        corpus.read(tmp_path)
+    assert str(file) in str(caught.value)
+
+
 def test_a_wrong_folder_is_answered_with_what_was_found_and_expected(tmp_path):
     with pytest.raises(CorpusError, match="needs --data_folder or IEMOCAP_ROOT"):
         Iemocap().read(None)

@@ -69,7 +69,8 @@ def rows(text: str) -> list[dict[str, str]]:
 
 def test_a_folder_is_searched_in_order_and_a_csv_holds_the_models_predictions(bundle, folder):
     done = run(bundle, folder, "--format", "csv")
-    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.exit_code == 0
+    assert done.stderr == f"NOTE: 1 file in {folder} passed over, not audio by name: .txt (1)\n"
     found = rows(done.stdout)
     names = ["a.flac", "b.wav", "inner/c.mp3", "z.OGG"]
     assert [row["path"] for row in found] == [str(folder / name) for name in names]
@@ -260,7 +261,7 @@ def test_an_empty_folder_among_others_is_named(bundle, folder, tmp_path):
 
 def test_stamps_are_printed_once_and_are_in_every_row(tmp_path, folder):
     bundle = write_bundle(tmp_path / "stamped", stamps=["synthetic corpus", "random weights"])
-    done = run(bundle, folder, "--format", "csv")
+    done = run(bundle, folder / "b.wav", folder / "z.OGG", "--format", "csv")
     assert done.stderr.splitlines() == ["NOTE: synthetic corpus", "NOTE: random weights"]
     assert {row["note"] for row in rows(done.stdout)} == {"synthetic corpus; random weights"}
     lines = run(bundle, folder, "--format", "jsonl").stdout.splitlines()

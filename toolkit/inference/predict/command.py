@@ -13,7 +13,7 @@ from toolkit.errors import PredictionError, ToolkitError, join
 from toolkit.files import replacing
 from toolkit.inference.predict.covariates import GivenCovariates
 from toolkit.inference.predict.predictions import FORMATS
-from toolkit.inference.predict.recordings import STANDARD_INPUT, RecordingSources
+from toolkit.inference.predict.recordings import AUDIO_SUFFIXES, STANDARD_INPUT, RecordingSources
 from toolkit.terminal import progress, say
 
 
@@ -45,7 +45,7 @@ def predict(
         complete = False
         say(f"skipped: {message}")
 
-    recordings = sources.recordings(skip)
+    recordings = sources.recordings(skip, lambda message: say(f"NOTE: {message}"))
     first = next(recordings, None)
     if first is None:
         raise PredictionError(f"There is nothing to label in {', '.join(names)}")
@@ -59,7 +59,8 @@ def predict(
         shown = sys.stderr.isatty() and not file.isatty()
         for recording, result in progress(results, "labelling", total=sources.count() if shown else None, shown=shown):
             if isinstance(result, ToolkitError):
-                skip(str(result))
+                known = getattr(result, "kind", "") != "unreadable" or recording.path.suffix.lower() in AUDIO_SUFFIXES
+                skip(f"{result}{recording.where}" + ("" if known else ". Manifests end in .csv or .json"))
                 continue
             for prediction in result.segments if segments else (result,):
                 write(recording.name, prediction.label_above(abstain or 0.0), prediction)
@@ -71,7 +72,6 @@ def predict(
 def _opened(output: str | None) -> Iterator[TextIO]:
     """Standard output, or a file that appears when it is whole; file names are bytes, and come out as they came in."""
     if output is None:
-        sys.stdout.reconfigure(errors="surrogateescape")
         yield sys.stdout
         sys.stdout.flush()
         return

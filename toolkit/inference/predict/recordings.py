@@ -1,6 +1,8 @@
 """What is labelled: a file, a stretch of one, samples in memory; what a command line names. Imports no torch."""
 
 import os
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
@@ -9,17 +11,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from toolkit.audio.faults import DIVIDE, check_samples
 from toolkit.corpus import file_and_times, read_rows
-from toolkit.errors import AudioError, CorpusError, PredictionError, ShapeError, ToolkitError, did_you_mean
+from toolkit.errors import AudioError, CorpusError, PredictionError, ShapeError, ToolkitError, counted, did_you_mean
 from toolkit.inference.predict.covariates import GivenCovariates
 
-DIVIDE = "divide them by their full scale (32768 for 16 bits)"
-LOUDEST = 100.0  # 40 dB above full scale: mixes exceed 1, sometimes by far; samples of 16 bits reach 32768
 AUDIO_SUFFIXES = frozenset(
-    {".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".w64", ".wav"}
+    {".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".flac", ".m4a", ".mka", ".mkv"}
+    | {".mov", ".mp2", ".mp3", ".mp4", ".mpeg", ".nist", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".sph", ".tta"}
+    | {".w64", ".wav", ".webm", ".wma", ".wv"}
 )
 MANIFEST_SUFFIXES = frozenset({".csv", ".json"})
 STANDARD_INPUT = "-"
+_LATEST_S = 1e9
+_BINARY = re.compile(rb"[\0-\x08\x0e-\x1f]")
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Recording:
         end_s: where it ends, in seconds; None is the end of the file.
         covariates: name -> value, of those that the system needs.
         name: what it is called in results; by default the path as it is given.
+        where: of a manifest's row, what comes behind an error: " (calls.csv:2)".
     """
 
     path: Path
@@ -38,6 +44,7 @@ class Recording:
     end_s: float | None = None
     covariates: Mapping[str, str] = field(default_factory=dict)
     name: str = ""
+    where: str = ""
 
     def __post_init__(self):
         object.__setattr__(self, "name", self.name or str(self.path))
@@ -56,7 +63,7 @@ class Samples:
 
     Raises:
         ShapeError: if the values have another shape or are integers.
-        AudioError: if there are none, or one is NaN, infinite or beyond `LOUDEST`.
+        AudioError: if there are none, or one is NaN, infinite or far beyond full scale.
         PredictionError: if the sample rate is not a whole number above 0.
     """
 
@@ -65,6 +72,7 @@ class Samples:
     covariates: Mapping[str, str] = field(default_factory=dict)
     name: str = "the array"
     start_s: ClassVar[None] = None
+    where: ClassVar[str] = ""
 
     def __post_init__(self):
         rate = self.sample_rate
@@ -72,6 +80,11 @@ class Samples:
             raise PredictionError(f"sample_rate is {rate!r}; a whole number of Hz is needed, for example 16000")
         object.__setattr__(self, "sample_rate", int(self.sample_rate))
         object.__setattr__(self, "values", _mono(self.values))
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The samples, ten seconds at a time."""
+        size = 10 * self.sample_rate
+        return (self.values[start : start + size] for start in range(0, len(self.values), size))
 
 
 @dataclass(frozen=True)
@@ -102,35 +115,44 @@ class RecordingSources:
         """How many recordings there are; None if they come from standard input, which can be read only once."""
         if STANDARD_INPUT in self.names:
             return None
-        return sum(1 for _ in self.recordings(lambda message: None))
+        return sum(1 for _ in self.recordings(_ignore, _ignore))
 
-    def recordings(self, report: Callable[[str], None]) -> Iterator[Recording]:
+    def recordings(self, report: Callable[[str], None], note: Callable[[str], None]) -> Iterator[Recording]:
         """Find the recordings, in the order of the names; each when it is asked for.
 
         Folders are searched in the order of names, without files that lack an audio file's suffix and names that begin
         with a dot.
 
-        Args: report: called for each folder that cannot be listed or holds no audio, and for each line of standard
-            input that is refused.
+        Args:
+            report: called for each folder that cannot be listed or holds no audio, each row of a manifest with an
+                impossible time, and each line of standard input that is refused.
+            note: called for each folder with files that are passed over.
+
+        Raises:
+            PredictionError: if standard input is not text.
         """
         for name in self.names:
             if name != STANDARD_INPUT:
-                yield from self._of(name, report)
+                yield from self._of(name, report, note)
                 continue
             for line in self.lines:
+                if _BINARY.search(line):
+                    raise PredictionError(
+                        "Standard input is not a list of paths, one a line: save audio to a file, and name the file"
+                    )
                 if path := os.fsdecode(line.rstrip(b"\r\n")):
                     try:
                         self._check(path)
                     except ToolkitError as error:
                         report(str(error))
                     else:
-                        yield from self._of(path, report)
+                        yield from self._of(path, report, note)
 
     def _check(self, name: str) -> None:
         columns = self.covariates.columns
         known: dict[str, None] = {}
         if _is_manifest(name):
-            for row, _ in self._manifest(Path(name)):
+            for row, _ in self._manifest(Path(name), _ignore):
                 known |= dict.fromkeys(row)
         for covariate, column in columns.items():
             if not _is_manifest(name):
@@ -143,36 +165,51 @@ class RecordingSources:
                     f"{did_you_mean(column, known)}"
                 )
 
-    def _of(self, name: str, report: Callable[[str], None]) -> Iterator[Recording]:
+    def _of(self, name: str, report: Callable[[str], None], note: Callable[[str], None]) -> Iterator[Recording]:
         given = self.covariates
         if _is_manifest(name):
-            yield from (recording for _, recording in self._manifest(Path(name)))
-        elif Path(name).is_dir():
-            found = False
+            yield from (recording for _, recording in self._manifest(Path(name), report))
+        elif os.path.isdir(name):  # noqa: PTH112 - Path.is_dir may raise
+            found, others = False, Counter()
             for path in _walk(Path(name), report):
-                found = True
-                yield Recording(path, covariates=given.of({}))
+                if path.suffix.lower() in AUDIO_SUFFIXES:
+                    found = True
+                    yield Recording(path, covariates=given.of({}))
+                else:
+                    others[path.suffix.lower() or "no ending"] += 1
+            if others:
+                kinds = ", ".join(f"{suffix} ({count})" for suffix, count in others.most_common(5))
+                note(f"{counted(others.total(), 'file')} in {name} passed over, not audio by name: {kinds}")
             if not found:
                 report(f"{name} holds no audio file ({', '.join(sorted(AUDIO_SUFFIXES))})")
         else:
             yield Recording(Path(name), covariates=given.of({}), name=name)
 
-    def _manifest(self, path: Path) -> Iterator[tuple[dict[str, str], Recording]]:
+    def _manifest(self, path: Path, report: Callable[[str], None]) -> Iterator[tuple[dict[str, str], Recording]]:
         """Each row of a manifest with its recording."""
         for line, row in read_rows(path, required=["path"]):
             try:
                 file, start_s, end_s = file_and_times(path, row)
             except CorpusError as error:
                 raise CorpusError(f"{path}:{line}: {error}") from None
-            yield row, Recording(file, start_s, end_s, self.covariates.of(row))
+            for column, seconds in (("start", start_s), ("end", end_s)):
+                if seconds is not None and not 0 <= seconds <= _LATEST_S:
+                    report(f"{path}:{line}: {column} is {row[column]}; seconds from the file's beginning are needed")
+                    break
+            else:
+                yield row, Recording(file, start_s, end_s, self.covariates.of(row), where=f" ({path}:{line})")
+
+
+def _ignore(message: str) -> None:
+    pass
 
 
 def _is_manifest(name: str) -> bool:
-    return Path(name).suffix.lower() in MANIFEST_SUFFIXES and not Path(name).is_dir()
+    return Path(name).suffix.lower() in MANIFEST_SUFFIXES and not os.path.isdir(name)  # noqa: PTH112
 
 
 def _walk(folder: Path, report: Callable[[str], None]) -> Iterator[Path]:
-    """Audio files below a folder; linked folders are not followed, since they may lead back."""
+    """The files below a folder; linked folders are not followed, since they may lead back."""
     try:
         with os.scandir(folder) as listed:
             entries = sorted(listed, key=lambda entry: entry.name)
@@ -184,7 +221,7 @@ def _walk(folder: Path, report: Callable[[str], None]) -> Iterator[Path]:
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(folder / entry.name, report)
-        elif Path(entry.name).suffix.lower() in AUDIO_SUFFIXES and not entry.is_dir():
+        elif not entry.is_dir():
             yield folder / entry.name
 
 
@@ -205,8 +242,5 @@ def _mono(values: Any) -> np.ndarray:
         raise ShapeError(f"samples are floating-point numbers with full scale at 1, not {values.dtype}: {DIVIDE}")
     with np.errstate(over="ignore"):  # what becomes infinite is refused
         values = values.astype(np.float32)
-    if not np.isfinite(values).all():
-        raise AudioError("the array holds NaN or infinite samples")
-    if (peak := np.abs(values).max()) > LOUDEST:
-        raise AudioError(f"the array's samples reach {peak:.6g}, and full scale is 1: {DIVIDE}")
+    check_samples(values, "the array")
     return values.mean(axis=0) if values.ndim == 2 else values

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toolkit.audio.reading import opened
-from toolkit.audio.waves import cut_waves, resampler, waves
+from toolkit.audio.reading import stretch
+from toolkit.audio.waves import cut_waves, resampled, waves
 from toolkit.corpus.targets import LABEL
 from toolkit.errors import PredictionError, ToolkitError
 from toolkit.inference.bundle.config import Usage
@@ -25,16 +25,12 @@ def segment_waves(recording: Recording | Samples, audio: AudioSpec) -> Iterator[
     Yields: the mean of the channels: [samples], float32.
     Raises: AudioError as `toolkit.audio.waves.read_audio`; what only decoding shows, after the segments before it.
     """
-    return cut_waves(_blocks(recording, audio.sample_rate), segment_samples=audio.segment_samples)
-
-
-def _blocks(recording: Recording | Samples, sample_rate: int) -> Iterator[Tensor]:
     if isinstance(recording, Samples):
-        wave, rate = torch.from_numpy(recording.values), recording.sample_rate
-        yield wave if rate == sample_rate else resampler(rate, sample_rate)(wave)
-        return
-    with opened(recording.path, start_s=recording.start_s, end_s=recording.end_s) as stretch:
-        yield from waves(stretch, sample_rate)
+        blocks = map(torch.from_numpy, resampled(recording.blocks(), recording.sample_rate, audio.sample_rate))
+    else:
+        file = stretch(recording.path, start_s=recording.start_s, end_s=recording.end_s)
+        blocks = waves(file, audio.sample_rate)
+    return cut_waves(blocks, segment_samples=audio.segment_samples)
 
 
 class RecordingResult:

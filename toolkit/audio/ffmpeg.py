@@ -1,0 +1,134 @@
+"""What libsndfile cannot read, or reads wrongly, is decoded by ffmpeg (PyAV), in order from the beginning."""
+
+import re
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from toolkit.audio.faults import AudioFileError
+
+if TYPE_CHECKING:
+    from av import AudioStream, Packet
+
+# None that names other files or addresses, as playlists do.
+FORMATS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,w64,wav,wv"
+PREROLL = 16  # packets of an MP3 that may hold bits of the next one
+TOLERANCE_S = 0.2  # headers count in packets
+_MP3_PACKETS = re.compile(rb"(?:Xing|Info)\0\0\0[^\0](.{4})", re.S)
+
+
+def length(path: Path) -> tuple[int, int]:
+    """How many frames can be decoded, and their rate in Hz.
+
+    Raises:
+        AudioFileError: if there are none, they cannot be decoded, or the header promises more.
+    """
+    with _opened(path) as stream:
+        rate, packets = stream.codec_context.sample_rate, stream.container.demux(stream)
+        if _is_mp3(stream):
+            lengths = [_mp3_frames(packet, stream) for packet in packets if packet.size]
+            frames, cut = sum(lengths), len(lengths) + 1 < _promised_packets(path)
+        else:
+            frames = sum(frame.samples for packet in packets for frame in packet.decode())
+            cut = frames / rate + TOLERANCE_S < _promised_s(stream)
+        if not frames:
+            raise AudioFileError(f"{path} holds no samples", "empty")
+        if cut:
+            found = f"its header promises more than the {frames / rate:.3f} s that are there; get the file again"
+            raise AudioFileError(f"{path} is truncated: {found}", "truncated")
+        return frames, rate
+
+
+def flac_length(path: Path, promised: int) -> int:
+    """How many frames a FLAC has whose header promises some: what lies around that end is looked at, not decoded."""
+    with _opened(path) as stream:
+        stream.container.seek(max(0, promised - stream.codec_context.sample_rate), stream=stream)
+        first, frames = None, 0
+        for packet in stream.container.demux(stream):
+            if packet.pts is not None:
+                first = packet.pts if first is None else first
+                frames += packet.duration
+        return (first or 0) + frames
+
+
+def blocks(path: Path, start: int, frames: int) -> Iterator[np.ndarray]:
+    """All frames from `start` on, in blocks of a second or of `frames`: [frames, channels], float32."""
+    with _opened(path) as stream:
+        from av import AudioResampler
+
+        convert, at, held = AudioResampler(format="flt"), 0, []
+        size, skips = min(frames, stream.codec_context.sample_rate), _is_mp3(stream)
+        for packet in stream.container.demux(stream):
+            if skips:
+                known = _mp3_frames(packet, stream)
+                skips = at + known * PREROLL < start
+                if skips:
+                    at += known
+                    continue
+            for decoded in packet.decode():
+                for frame in convert.resample(decoded):
+                    held.append(frame.to_ndarray().reshape(frame.samples, -1)[max(0, start - at) :])
+                    at += frame.samples
+            if sum(map(len, held)) >= size:
+                yield np.concatenate(held)
+                held = []
+        if sum(map(len, held)):
+            yield np.concatenate(held)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator["AudioStream"]:
+    try:
+        import av
+    except ImportError:
+        raise AudioFileError(f"{path} cannot be read without PyAV: pip install av") from None
+    try:
+        with path.open("rb") as file:
+            try:
+                container = av.open(file, options={"format_whitelist": FORMATS}, metadata_errors="ignore")
+            except av.FFmpegError as error:
+                hint = "if a player plays it, convert it to WAV or FLAC"
+                raise AudioFileError(f"{path} is not audio that can be read ({error.strerror}); {hint}") from None
+            with container:
+                if not (container.streams.audio and container.streams.audio[0].codec_context.sample_rate):
+                    raise AudioFileError(f"{path} holds no audio")
+                yield container.streams.audio[0]
+    except av.FFmpegError as error:
+        raise AudioFileError(f"{path} cannot be decoded to its end: {error.strerror}", "truncated") from None
+    except ValueError:  # of AudioResampler
+        raise AudioFileError(f"{path} changes its sample rate or channels on the way; split it there") from None
+
+
+def _is_mp3(stream: "AudioStream") -> bool:
+    return stream.container.format.name == "mp3" and stream.codec_context.name.startswith("mp3")
+
+
+def _mp3_frames(packet: "Packet", stream: "AudioStream") -> int:
+    """How many frames a packet is decoded to; of an MP3, without decoding it."""
+    frames = round((packet.duration or 0) * float(stream.time_base) * stream.codec_context.sample_rate)
+    for data in packet.iter_sidedata():
+        if data.data_type == "skip_samples":
+            frames -= sum(struct.unpack_from("<II", bytes(data)))
+    return frames
+
+
+def _promised_packets(path: Path) -> int:
+    """What the first packet of an MP3 says of the others; 0 where it does not."""
+    with path.open("rb") as file:
+        head = file.read(10)
+        if head.startswith(b"ID3"):  # its size is in bytes of 7 bits
+            file.seek(sum(byte << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)), 1)
+        found = _MP3_PACKETS.search(file.read(500))
+    return int.from_bytes(found[1]) if found else 0
+
+
+def _promised_s(stream: "AudioStream") -> float:
+    """How long the header says the audio is; 0 where it does not, and ffmpeg guesses from the bit rate."""
+    container, name = stream.container, stream.container.format.name
+    if not (name.startswith("mov") or (name.startswith(("matroska", "asf")) and len(container.streams) == 1)):
+        return 0.0
+    return float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1e6
