@@ -31,7 +31,7 @@ class BrokenPlugin(PluginError):  # noqa: N818
 
 
 class FailedPlugin(PluginError):  # noqa: N818
-    """Another distribution's plugin raised something that is no ToolkitError, while it was used."""
+    """Another distribution's plugin raised something that is not a ToolkitError, while it was used."""
 
 
 class RecipeError(ToolkitError):

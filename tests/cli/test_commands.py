@@ -9,10 +9,10 @@ from toolkit.cli.main import main
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ("predict --fromat csv", "toolkit predict: There is no option '--fromat'. Did you mean '--format'?"),
-        ("predcit", "toolkit: There is no command 'predcit'. Did you mean 'predict'?"),
-        ("--versoin", "toolkit: There is no option '--versoin'. Did you mean '--version'?"),
-        ("cache cler", "toolkit cache: There is no command 'cler'. Did you mean 'clear'?"),
+        ("predict --fromat csv", "toolkit predict: No option is called '--fromat'. Did you mean '--format'?"),
+        ("predcit", "toolkit: No command is called 'predcit'. Did you mean 'predict'?"),
+        ("--versoin", "toolkit: No option is called '--versoin'. Did you mean '--version'?"),
+        ("cache cler", "toolkit cache: No command is called 'cler'. Did you mean 'clear'?"),
         ("predict", "toolkit predict: Missing argument 'BUNDLE'."),
         ("experiment a.yaml", "toolkit experiment: Missing option '--output'."),
         ("predict a b --format", "toolkit predict: Option '--format' requires an argument."),

@@ -46,7 +46,7 @@ def test_an_unknown_fold_is_named_with_the_nearest(small):
 
 
 def test_an_unknown_protocol_is_named_with_the_nearest(small):
-    with pytest.raises(ExperimentError, match=r"--protocol: there is no protocol 'losso'\. Did you mean 'loso'"):
+    with pytest.raises(ExperimentError, match=r"--protocol: no protocol is called 'losso'\. Did you mean 'loso'"):
         make_plan([small()], protocols=("losso",))
 
 

@@ -33,7 +33,7 @@ def _misuse_in_one_line(ctx: click.Context) -> Iterator[None]:
         text = " ".join(error.format_message().split())
         if isinstance(error, click.NoSuchOption):
             options = [option for parameter in ctx.command.get_params(ctx) for option in parameter.opts]
-            text = f"There is no option {error.option_name!r}.{did_you_mean(error.option_name, options)}"
+            text = f"No option is called {error.option_name!r}.{did_you_mean(error.option_name, options)}"
         end = "" if text.endswith((".", "?")) else "."
         raise Misuse(f"{ctx.command_path}: {text}{end} See `{ctx.command_path} --help`.") from error
 
@@ -75,5 +75,5 @@ class Commands(click.Group):
         with _misuse_in_one_line(ctx):
             if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
                 near = did_you_mean(args[0], self.list_commands(ctx))
-                raise click.UsageError(f"There is no command {args[0]!r}.{near}")
+                raise click.UsageError(f"No command is called {args[0]!r}.{near}")
             return super().resolve_command(ctx, args)

@@ -83,5 +83,5 @@ def _trace(profile_file: str) -> Path:
 
     trace = Path(profile_file).absolute()
     if not trace.parent.is_dir():
-        raise RecipeError(f"--profile-file {profile_file}: there is no folder {trace.parent}.")
+        raise RecipeError(f"--profile-file {profile_file}: the folder {trace.parent} does not exist.")
     return trace

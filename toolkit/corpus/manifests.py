@@ -25,7 +25,7 @@ BETWEEN_OBJECTS = re.compile(r"[\s,]*")
 def read_manifest(path: str | Path) -> list[Utterance]:
     """Read a manifest, .csv or .json; audio files are not opened.
 
-    Where there is no id, the file name without its ending is the id; where that is not unique, the path as it
+    Without an id, the file name without its ending is the id; where that is not unique, the path as it
     is written, then the path with start and end.
 
     Raises: CorpusError: one line with file and line number.
@@ -58,7 +58,7 @@ def read_rows(path: str | Path, *, required: Sequence[str] = REQUIRED) -> Iterat
 def file_and_times(manifest: Path, row: Mapping[str, str | None]) -> tuple[Path, float | None, float | None]:
     """The audio file that a row of a manifest names, and where the utterance begins and ends in it, in seconds.
 
-    Raises: CorpusError if there is no path, or a time is not a number.
+    Raises: CorpusError if the path is missing, or a time is not a number.
     """
     name = (row.get("path") or "").strip()
     if not name:

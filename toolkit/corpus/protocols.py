@@ -183,7 +183,7 @@ def _by_partner(utterances: Sequence[Utterance], protocol: str, stamp: str | Non
             raise ProtocolError(f"{need}, but utterance {u.id!r} has no session; {remedy}")
         if session_of.setdefault(u.speaker, u.session) != u.session:
             found = f"speaker {u.speaker!r} is in sessions {session_of[u.speaker]!r} and {u.session!r}"
-            raise ProtocolError(f"{found}: there is no one partner for {protocol!r}; use 'groups' or 'given'")
+            raise ProtocolError(f"{found}: {protocol!r} needs one partner for each; use 'groups' or 'given'")
     speakers = speaker_order(utterances)
     sessions: dict[str, list[str]] = {}
     for speaker in speakers:

@@ -55,7 +55,7 @@ def make_plan(
         for protocol in protocols:
             if protocol not in PROTOCOLS:
                 raise ExperimentError(
-                    f"--protocol: there is no protocol {protocol!r}.{did_you_mean(protocol, PROTOCOLS)} "
+                    f"--protocol: no protocol is called {protocol!r}.{did_you_mean(protocol, PROTOCOLS)} "
                     f"Protocols are {', '.join(PROTOCOLS)}."
                 )
             prepared = prepare_folds(replace(source, recipe=with_protocol(source.recipe, protocol)), utterances)

@@ -52,7 +52,7 @@ class Standardize(nn.Module):
     def fit(self, features: Iterable[Seq]) -> None:
         """Learn from the real frames of batches [batch, time, channels].
 
-        Raises: ValueError if there is no real frame.
+        Raises: ValueError if no batch has a real frame.
         """
         moments = Moments()
         for frames in real_frames(features):
@@ -65,7 +65,7 @@ class Standardize(nn.Module):
         Raises: ValueError if there were none.
         """
         if not moments.count:
-            raise ValueError("there is no frame to fit a scaler on: the training part is empty")
+            raise ValueError("a scaler needs a frame to be fitted on: the training part is empty")
         deviation = (moments.squares / moments.count).sqrt()
         # Rounding leaves a constant channel with a deviation of a few millionths of its mean.
         constant = deviation <= 1e-6 * moments.mean.abs().clamp_min(1e-6)

@@ -1,7 +1,7 @@
 """YAML files and overrides -> a checked, resolved recipe, which holds everything, extends nothing and reads the same.
 
 A recipe says only what differs: `extends: ser.yaml` merges onto another file (toolkit.recipe.reading has the rules),
-and `without_data` holds the smaller settings that replace a file's own where there is no corpus.
+and `without_data` holds the smaller settings that replace a file's own where the corpus is missing.
 
 Overrides are `--model.fusion.args.dim 64` or `--training.epochs=3`, keys in full; one that the recipe cannot hold is
 refused with the nearest one that it can. Values are YAML under the same rules as in files; where text is wanted (a

@@ -47,7 +47,7 @@ class Answers:
     """One run's answers for its test utterances, arrays [utterances].
 
     Args:
-        speaker: "" where there is no name.
+        speaker: "" where the name is missing.
         gender: "" where it is not known.
         seconds: duration; NaN where it is not known.
         reference: true labels.

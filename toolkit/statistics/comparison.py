@@ -43,7 +43,7 @@ class Comparison:
     def verdict(self) -> str:
         """What the comparison shows: "better", "worse", "no difference shown" or "too few speakers".
 
-        The first two only where test and interval agree; the third does not mean that there is no difference.
+        The first two only where test and interval agree; the third does not mean that the two are equal.
         """
         if self.interval is None or self.p_corrected is None:
             return "too few speakers"

@@ -48,7 +48,7 @@ def confusion_matrix(reference: Labels, predicted: Labels, *, labels: Labels) ->
     Returns: [labels, labels], int64; rows are the reference, columns the prediction.
 
     Raises:
-        ShapeError: if there is no utterance, or not one prediction for each.
+        ShapeError: if no utterance is given, or not one prediction for each.
         ValueError: if an utterance has a label that is not in `labels`, or `labels` has one twice.
 
     >>> confusion_matrix(["ang", "sad", "sad"], ["ang", "ang", "sad"], labels=["sad", "ang"])
@@ -61,7 +61,7 @@ def confusion_matrix(reference: Labels, predicted: Labels, *, labels: Labels) ->
             f"one predicted label for each utterance is needed, not {list(predicted.shape)} for {list(reference.shape)}"
         )
     if not reference.size:
-        raise ShapeError("there is no utterance to score: the part of the fold, or the predictions file, is empty")
+        raise ShapeError("no utterance to score: the part of the fold, or the predictions file, is empty")
     matrix = np.zeros((len(labels), len(labels)), dtype=np.int64)
     np.add.at(matrix, (label_indices(reference, labels), label_indices(predicted, labels)), 1)
     return matrix

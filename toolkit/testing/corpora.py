@@ -78,7 +78,7 @@ class CorpusCase(Case):
             except Exception as error:
                 require(False, f"read({folder}) raises {type(error).__name__}: {error}, not a ToolkitError")
             else:
-                require(False, f"read({folder}) raises nothing, though there is no such folder")
+                require(False, f"read({folder}) raises nothing, though the folder does not exist")
 
     @contract
     def import_is_light(self) -> None:

@@ -34,11 +34,11 @@ class MinMax(nn.Module):
         """One pass over the batches.
 
         Args: features: batches [batch, time, channels].
-        Raises: ValueError if there is no real frame.
+        Raises: ValueError if no batch has a real frame.
         """
         bounds = [torch.stack([frames.amin(dim=0), frames.amax(dim=0)]) for frames in real_frames(features)]
         if not bounds:
-            raise ValueError("there is no frame to fit a scaler on: the training part is empty")
+            raise ValueError("a scaler needs a frame to be fitted on: the training part is empty")
         lows, highs = torch.stack(bounds, dim=1)  # [batches, channels] each
         low, high = lows.amin(dim=0), highs.amax(dim=0)
         self.low.copy_(low)

@@ -149,7 +149,7 @@ def _download(source: str, revision: str | None) -> Path:
         raise PluginError(f"{source!r} is not in the hub's local cache and HF_HUB_OFFLINE is set; {remedy}")
     patterns = ["config.json", "preprocessor_config.json", "processor_config.json"]
     try:
-        # snapshot_download tries for 23 s where there is no network: ask once before, without retries.
+        # snapshot_download tries for 23 s without a network: ask once before, without retries.
         timeout = float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or PROBE_S)
         get_hf_file_metadata(hf_hub_url(source, "config.json", revision=revision), timeout=timeout)
         for weights in ("model*.safetensors*", "pytorch_model*.bin*"):
@@ -166,7 +166,7 @@ def _download(source: str, revision: str | None) -> Path:
 
 
 def read_json(path: Path, source: str) -> dict | None:
-    """The object in a JSON file of a checkpoint; None where there is no such file."""
+    """The object in a JSON file of a checkpoint; None where the file is missing."""
     if not path.is_file():
         return None
     try:

@@ -35,7 +35,7 @@ class CoAttention(Fusion):
         dropout: probability before each linear layer.
 
     Raises:
-        RecipeError: if there is no level `values` or no other level, `dim` is below 1, or `dropout` is not a
+        RecipeError: if the level `values` or a second level is missing, `dim` is below 1, or `dropout` is not a
             probability below 1.
 
     Source: Zou et al., "Speech emotion recognition with co-attention based multi-level acoustic information",

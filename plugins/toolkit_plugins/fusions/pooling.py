@@ -156,7 +156,7 @@ def pooling_layer(name: str, shape: LevelShape) -> nn.Module:
         shape: of the level.
 
     Raises:
-        ValueError: if there is no such pooling.
+        ValueError: if no pooling has this name.
     """
     if name == "statistics":
         return StatisticsPooling(channels=shape.channels)

@@ -156,7 +156,7 @@ def test_too_few_speakers_have_no_interval_and_a_note(bundle, corpus, tmp_path):
     few = part_of(corpus, tmp_path / "m.csv", lambda lines: lines[:30])
     result = found("evaluate", bundle, few, *MAP)
     assert result["n_speakers"] == 5 and result["intervals"] == {"wa": None, "ua": None}
-    assert "Too few speakers: below 6, there is no interval." in result["notes"]
+    assert "Too few speakers: an interval needs at least 6." in result["notes"]
     nobody = part_of(corpus, tmp_path / "m.csv", lambda lines: [",".join([*x.split(",")[:2], "", ""]) for x in lines])
     result = found("evaluate", bundle, nobody, *MAP)
     assert result["n_speakers"] == 0 and result["intervals"]["ua"] is None and result["by_gender"] == {}

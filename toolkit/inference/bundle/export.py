@@ -92,7 +92,7 @@ def read_trained_run(path: str | Path) -> TrainedRun:
     """Read a run from its folder, or its results.json.
 
     Raises:
-        BundleError: if there is no run, it is not finished, or its files do not belong together.
+        BundleError: if the run does not exist or is not finished, or its files do not belong together.
         ToolkitError: if one of its files is damaged.
     """
     path = Path(path).expanduser()

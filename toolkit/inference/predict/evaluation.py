@@ -63,7 +63,7 @@ class CorpusEvaluation:
     def speaker_notes(self) -> list[str]:
         """What has to be known if speakers have no name."""
         if not self.n_speakers:
-            return ["The manifest names no speakers: there are no intervals and no tests."]
+            return ["The manifest names no speakers: intervals and tests need them."]
         nameless = int((self.answers.speaker == "").sum())
         return [f"Utterances without a speaker ({nameless}) count as one speaker's."] if nameless else []
 
@@ -82,7 +82,7 @@ class CorpusEvaluation:
             notes.append(f"Not read, and left out: {self.n_skipped}.")
         notes += self.speaker_notes
         if self.n_speakers and self.summary.wa_interval is None:
-            notes.append(f"Too few speakers: below {MIN_SPEAKERS}, there is no interval.")
+            notes.append(f"Too few speakers: an interval needs at least {MIN_SPEAKERS}.")
         return notes
 
     def as_dict(self) -> dict[str, Any]:

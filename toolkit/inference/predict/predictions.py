@@ -48,7 +48,7 @@ class Prediction:
         if len(self.probabilities) < 2 or not abs(sum(self.probabilities.values()) - 1) <= _SUM_TOLERANCE:
             raise ShapeError(f"probabilities of two or more classes sum to 1; these do not: {dict(self.probabilities)}")
         if not self.start_s < self.end_s:
-            raise ShapeError(f"from {self.start_s} s to {self.end_s} s there is no audio")
+            raise ShapeError(f"from {self.start_s} s to {self.end_s} s is not a stretch of audio")
 
     @property
     def label(self) -> str:
