@@ -42,8 +42,8 @@ def write_report(
         output: the folder; by default the experiment's.
 
     Returns: the path of report.html.
-    Raises: ExperimentError if the folder holds no experiment, an option names something that it does not have, or a file
-        cannot be written.
+    Raises: ExperimentError if the folder holds no experiment, an option names something that it does not have, or a
+        file cannot be written.
     """
     evidence = Evidence(folder, baseline)
     choices = choose(evidence, protocol=protocol, pair=pair, tsne_fold=tsne_fold, speakers=speakers)
