@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import time
 from contextlib import closing
@@ -11,9 +12,11 @@ import pytest
 import torch
 from cached_features import Parts, same, stored_files
 from small_system import write_recipe
+from throwaway import good, install
 
 from toolkit.data.cache import missing
-from toolkit.errors import AudioError, CacheError
+from toolkit.errors import AudioError, CacheError, FailedPlugin
+from toolkit.plugins.registry import default_registry
 
 pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core has one process")
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -61,6 +64,27 @@ def test_what_a_worker_cannot_read_is_the_error_that_one_process_raises(recipe, 
     (recipe.parent / "corpus" / "2M1.wav").write_bytes(b"RIFF no more")
     with pytest.raises(AudioError, match=r"^/\S*2M1\.wav is not audio that can be read"):
         Parts(recipe).fill()
+
+
+MOODY = """
+from broken_extractors import GoodExtractor
+
+class Moody(GoodExtractor):
+    def features(self, wave):
+        if wave.values.any():
+            raise ValueError("no sound")
+        return super().features(wave)
+"""
+
+
+def test_a_bug_of_a_plugin_is_reported_as_its_own(recipe, workers, tmp_path, monkeypatch):
+    install(tmp_path, "my-levels", good("extractor", "moody", "moody:Moody"), files={"moody.py": MOODY})
+    monkeypatch.syspath_prepend(tmp_path)
+    default_registry.cache_clear()
+    recipe.write_text(re.sub(r"mfcc: \{plugin: mfcc.*", "mfcc: {plugin: moody}", recipe.read_text()))
+    with pytest.raises(FailedPlugin, match=r"extractor 'moody' from my-levels 1.0 raised ValueError: no sound"):
+        Parts(recipe).fill()
+    default_registry.cache_clear()
 
 
 def test_a_killed_worker_is_one_line_and_the_rest_is_computed_later(recipe, workers):

@@ -18,6 +18,7 @@ from toolkit.data.cache.files import FeatureFiles
 from toolkit.data.segments import SegmentSet
 from toolkit.errors import CacheError, ToolkitError, one_line
 from toolkit.hardware import end_with_parent
+from toolkit.plugins.plugin import plugin_failures
 
 MOST_WORKERS = 16  # each holds an utterance with all that a front end makes of it
 LEAST_UTTERANCES = 16  # of a worker: starting it takes longer than it saves with less
@@ -72,8 +73,9 @@ class Missing(Dataset):
     def __getitem__(self, index: int) -> Seq | ToolkitError | None:
         utterance = self.lacking[index][0]
         try:
-            wave = utterance.segments.waves(utterance.index)
-            return self._store(index, wave) if self.on_cpu else wave
+            with plugin_failures():  # while the traceback is here
+                wave = utterance.segments.waves(utterance.index)
+                return self._store(index, wave) if self.on_cpu else wave
         except ToolkitError as error:
             return error
 
