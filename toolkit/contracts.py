@@ -152,6 +152,9 @@ class Extractor(nn.Module):
         """
         raise NotImplementedError
 
+    def merge(self) -> None:
+        """Fold what only training needs, such as adapters, into the weights; called once, before a bundle is made."""
+
     def portable_args(self) -> Mapping[str, Any]:
         """Arguments that build the same module without files and without a network; they replace the recipe's.
 

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from toolkit.contracts import Extractor
+from toolkit_plugins.extractors.lora import MARK, add_adapters, merge_adapters
 from toolkit_plugins.extractors.wav2vec2_weights import fingerprint
 
 
@@ -21,6 +22,7 @@ class EncoderExtractor(Extractor):
     def __init__(self):
         super().__init__()
         self._fingerprint: str | None = None
+        self._merged: dict[str, Any] = {}
         self.register_load_state_dict_post_hook(_forget_fingerprint)
 
     @property
@@ -32,29 +34,50 @@ class EncoderExtractor(Extractor):
         """What is frozen where `_fixed_layers` layers are, from below; None: the input to them is trained too."""
         raise NotImplementedError
 
-    def tune(self, tune: str, top_layers: int) -> None:
-        """Train all layers, none ("frozen"), or the `top` ones, once the model is complete.
+    def linear_layers(self) -> list[str]:
+        """Names of the linear layers within a transformer layer that can have an adapter."""
+        names = [name for name, part in self.layers[0].named_modules() if isinstance(part, nn.Linear)]
+        return list(dict.fromkeys(name.rpartition(".")[2] for name in names))
+
+    def tune(self, tune: str, top_layers: int, *, rank: int, alpha: float, targets: Sequence[str] | None) -> None:
+        """Train all layers, none ("frozen"), the `top` ones, or adapters ("lora"), once the model is complete.
 
         Raises:
             ValueError: if `top_layers` does not go with `tune` or with the number of layers.
+            As `add_adapters`.
         """
         if tune != "top" and top_layers:
             raise ValueError(f"top_layers is {top_layers}, which goes with tune: top only; tune is {tune!r}")
         count = len(self.layers)
         if tune == "top" and not 1 <= top_layers <= count:
             raise ValueError(f"top_layers is {top_layers}; {count} layers are used, so 1 to {count}")
-        self._fixed_by_recipe = None if tune == "all" else count - top_layers
+        self._adapted = tune == "lora"
+        if self._adapted:
+            known = self.linear_layers()
+            add_adapters(self.layers, rank=rank, alpha=alpha, targets=targets, known=known)
+        self._fixed_by_recipe = {"all": None, "lora": 0}.get(tune, count - top_layers)
         self.set_frozen(False)
 
     def set_frozen(self, frozen: bool) -> None:
         """Freeze the whole encoder, which then belongs to `features`; or what the recipe freezes."""
         self._fixed_layers = len(self.layers) if frozen else self._fixed_by_recipe
         self._fingerprint = None
-        self.model.requires_grad_(True)
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(MARK in name or not self._adapted)
         self._frozen = self.frozen_parts()
         for part in self._frozen:
             part.requires_grad_(False)
         self.train()
+
+    def merge(self) -> None:
+        """Merge the adapters into the weights, which are then all there is."""
+        if self._adapted:
+            merge_adapters(self.model)
+            self._adapted, self._fingerprint, self._merged = False, None, {"tune": "all"}
+
+    def portable_args(self) -> dict[str, Any]:
+        """Of merged adapters nothing is left to build."""
+        return {**self.standalone_args, **self._merged}
 
     def train(self, mode: bool = True) -> "EncoderExtractor":
         """As nn.Module's, but frozen parts stay in eval() mode: no dropout, no layerdrop."""

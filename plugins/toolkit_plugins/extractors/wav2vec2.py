@@ -32,8 +32,12 @@ class Wav2Vec2(EncoderExtractor):
         config: values that replace those of the checkpoint's config.json (or, for a random model, of
             transformers' defaults), by transformers' names, such as {attention_dropout: 0.0}.
         revision: branch, tag or commit on the hub; null is the main branch.
-        tune: "all" layers are trained, none ("frozen"), or the `top` ones.
+        tune: "all" layers are trained, none ("frozen"), the `top` ones, or adapters beside their linear layers ("lora",
+            which needs peft).
         top_layers: how many transformer layers `tune: top` trains.
+        lora_rank: of each adapter's two matrices.
+        lora_alpha: the output of an adapter is multiplied by lora_alpha / lora_rank.
+        lora_targets: names of the linear layers of a transformer layer that have an adapter; null: all of them.
         freeze_convolutions: leave the convolutional encoder as it is where tune is "all".
         layer: what comes out: the "last" layer, or a "weighted" sum of all, the softmax weights learned.
         normalize: waveforms to zero mean and unit variance first; null asks the checkpoint's
@@ -52,7 +56,7 @@ class Wav2Vec2(EncoderExtractor):
         PluginError: if the weights cannot be found or read.
 
     Source: wav2vec 2.0 (Baevski et al., NeurIPS 2020); HuBERT (Hsu et al., 2021); WavLM (Chen et al., 2022);
-        weighted sum as in SUPERB (Yang et al., 2021).
+        weighted sum as in SUPERB (Yang et al., 2021); adapters: LoRA (Hu et al., ICLR 2022).
     """
 
     standalone_args: Mapping[str, Any] = {"source": "random", "revision": None}
@@ -64,8 +68,11 @@ class Wav2Vec2(EncoderExtractor):
         architecture: Literal["wav2vec2", "hubert", "wavlm"] = "wav2vec2",
         config: dict | None = None,
         revision: str | None = None,
-        tune: Literal["all", "frozen", "top"] = "all",
+        tune: Literal["all", "frozen", "top", "lora"] = "all",
         top_layers: int = 0,
+        lora_rank: int = 8,
+        lora_alpha: float = 16.0,
+        lora_targets: list[str] | None = None,
         freeze_convolutions: bool = False,
         layer: Literal["last", "weighted"] = "last",
         normalize: bool | None = None,
@@ -78,7 +85,7 @@ class Wav2Vec2(EncoderExtractor):
         sample_rate: int = 16_000,
     ):
         super().__init__()
-        one_of(("all", "frozen", "top"), tune=tune)
+        one_of(("all", "frozen", "top", "lora"), tune=tune)
         one_of(("last", "weighted"), layer=layer)
         fraction(layerdrop=layerdrop, mask_time_prob=mask_time_prob, preemphasis=preemphasis)
         if spec_augment and (tune != "all" or mask_time_prob == 0):
@@ -113,7 +120,7 @@ class Wav2Vec2(EncoderExtractor):
         self.minimum_samples = steps.receptive_field(shape.conv_kernel, shape.conv_stride)
         self._freeze_convolutions = freeze_convolutions
         self.layer_weights = nn.Parameter(torch.zeros(len(self.layers) + 1)) if layer == "weighted" else None
-        self.tune(tune, top_layers)
+        self.tune(tune, top_layers, rank=lora_rank, alpha=lora_alpha, targets=lora_targets)
 
     @property
     def layers(self) -> Sequence[nn.Module]:
@@ -123,6 +130,12 @@ class Wav2Vec2(EncoderExtractor):
     @property
     def _fixed_convolutions(self) -> bool:
         return self._freeze_convolutions or self._fixed_layers is not None
+
+    def linear_layers(self) -> list[str]:
+        """As the base class says; WavLM's attention reads the weights of its own past any adapter."""
+        wavlm = self.model.config.model_type == "wavlm"
+        past = [name for name, _ in self.layers[0].attention.named_children()] if wavlm else []
+        return [name for name in super().linear_layers() if name not in past]
 
     def frozen_parts(self) -> list[nn.Module]:
         """What is frozen, from below."""
@@ -141,7 +154,7 @@ class Wav2Vec2(EncoderExtractor):
         """A random model with the whole configuration of this one."""
         settings = architecture_settings(self.model.config)
         return {
-            **self.standalone_args,
+            **super().portable_args(),
             "architecture": self.model.config.model_type,
             "config": {name: value for name, value in settings.items() if name not in BESIDE_CONFIG},
             "normalize": self.normalize,

@@ -26,8 +26,12 @@ class Whisper(EncoderExtractor):
         config: values that replace those of the checkpoint's config.json (or, for a random model, of transformers'
             defaults), by transformers' names, such as {encoder_layers: 2}.
         revision: branch, tag or commit on the hub; null is the main branch.
-        tune: "all" layers are trained, none ("frozen"), or the `top` ones.
+        tune: "all" layers are trained, none ("frozen"), the `top` ones, or adapters beside their linear layers ("lora",
+            which needs peft).
         top_layers: how many transformer layers `tune: top` trains.
+        lora_rank: of each adapter's two matrices.
+        lora_alpha: the output of an adapter is multiplied by lora_alpha / lora_rank.
+        lora_targets: names of the linear layers of a transformer layer that have an adapter; null: all of them.
         layer: what comes out: the "last" layer after its normalisation, the output of one layer by its number (1 is
             the first), a "weighted" sum of all, the softmax weights learned, or "all" side by side.
         dropout: of hidden states, activations and attention, where trained.
@@ -41,7 +45,7 @@ class Whisper(EncoderExtractor):
         PluginError: if the weights cannot be found or read.
 
     Source: Radford et al., "Robust speech recognition via large-scale weak supervision", 2022, arXiv 2212.04356;
-        weighted sum as in SUPERB (Yang et al., 2021).
+        weighted sum as in SUPERB (Yang et al., 2021); adapters: LoRA (Hu et al., ICLR 2022).
     """
 
     standalone_args: Mapping[str, Any] = {"source": "random", "revision": None}
@@ -52,8 +56,11 @@ class Whisper(EncoderExtractor):
         source: str = "openai/whisper-tiny.en",
         config: dict | None = None,
         revision: str | None = None,
-        tune: Literal["all", "frozen", "top"] = "frozen",
+        tune: Literal["all", "frozen", "top", "lora"] = "frozen",
         top_layers: int = 0,
+        lora_rank: int = 8,
+        lora_alpha: float = 16.0,
+        lora_targets: list[str] | None = None,
         layer: Literal["last", "weighted", "all"] | int = "all",
         dropout: float = 0.0,
         gradient_checkpointing: bool = False,
@@ -61,7 +68,7 @@ class Whisper(EncoderExtractor):
         segment_samples: int = 48_000,
     ):
         super().__init__()
-        one_of(("all", "frozen", "top"), tune=tune)
+        one_of(("all", "frozen", "top", "lora"), tune=tune)
         fraction(dropout=dropout)
         if sample_rate != steps.RATE:
             raise ValueError(f"Whisper takes audio at {steps.RATE} Hz; audio.sample_rate is {sample_rate}")
@@ -77,7 +84,7 @@ class Whisper(EncoderExtractor):
         self._recompute = gradient_checkpointing
         self.layer_weights = nn.Parameter(torch.zeros(len(self.layers) + 1)) if layer == "weighted" else None
         self.register_buffer("filters", loaded.filters, persistent=False)
-        self.tune(tune, top_layers)
+        self.tune(tune, top_layers, rank=lora_rank, alpha=lora_alpha, targets=lora_targets)
 
     @property
     def layers(self) -> Sequence[nn.Module]:
@@ -105,7 +112,7 @@ class Whisper(EncoderExtractor):
 
     def portable_args(self) -> dict[str, Any]:
         """A random encoder with the configuration of this one."""
-        return {**self.standalone_args, "config": encoder_settings(self.model.config)}
+        return {**super().portable_args(), "config": encoder_settings(self.model.config)}
 
     def frame_count(self, samples: int) -> int:
         """Frames for so many samples: 150 for 48,000."""

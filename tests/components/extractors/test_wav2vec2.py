@@ -32,6 +32,23 @@ def error_of(found, expected):
     return float((found - expected).abs().max() / expected.abs().max())
 
 
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_every_adapter_learns_and_is_merged(folders, name):
+    """WavLM's attention reads its weights past an adapter, so that it has none there."""
+    level, wave = Wav2Vec2(source=str(folders[name]), tune="lora", lora_rank=2).eval(), waves(4000, 3000)
+    level(wave).values.square().sum().backward()
+    adapters = {key: p for key, p in level.named_parameters() if "lora_B" in key}
+    assert len(adapters) == len(level.layers) * (2 if "wavlm" in name else 6)
+    assert all(p.grad is not None and p.grad.count_nonzero() for p in adapters.values())
+    with torch.no_grad():
+        for parameter in adapters.values():
+            parameter.add_(0.1)
+        adapted = level(wave).values
+        level.merge()
+        assert not any("lora" in key for key in level.state_dict())
+        assert error_of(level(wave).values, adapted) < 1e-5
+
+
 class TestExactUnderPadding:
     @pytest.mark.parametrize("name", CHECKPOINTS)
     @torch.no_grad()
@@ -134,6 +151,7 @@ class TestWeightedLayers:
             {"tune": "frozen"},
             {"tune": "top", "top_layers": 1},
             {"tune": "top", "top_layers": 3},
+            {"tune": "lora", "lora_rank": 2},
             {"freeze_convolutions": True},
             {"gradient_checkpointing": True},
         ):

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,41 @@ def test_an_input_of_30_s_gives_what_transformers_gives(checkpoint, samples):
         for tune in ("all", "frozen"):
             found = Whisper(source=str(checkpoint), layer=layer, tune=tune).eval()(wave)
             assert found.lengths.tolist() == [1500] and error_of(found.values, expected) < 1e-4
+
+
+@pytest.mark.parametrize("layer", ["last", "all", "weighted", 2])
+def test_adapters_change_nothing_at_first_and_are_merged_without_a_trace(layer, monkeypatch):
+    wave = waves(4000, 3000)
+    plain, level = random_model(layer=layer).eval(), random_model(layer=layer, tune="lora", lora_rank=2).eval()
+    with torch.no_grad():
+        expected = plain(wave).values
+        assert error_of(level(wave).values, expected) < 1e-5
+    trained = {name for name, p in level.named_parameters() if p.requires_grad}
+    layers = 2 if layer == 2 else 3
+    assert len([name for name in trained if "lora_" in name]) == layers * 6 * 2  # six linear layers, two matrices each
+    assert trained - {"layer_weights"} == {name for name in trained if "lora_" in name}
+    assert level.features(wave).values.shape[2] == 16  # what enters the first layer is all that is cached
+    with torch.no_grad():
+        for name, parameter in level.named_parameters():
+            parameter.add_(0.1 if "lora_B" in name else 0.0)
+        adapted = level(wave).values
+        level.merge()
+        monkeypatch.setitem(sys.modules, "peft", None)  # an import of it fails
+        args = {"layer": layer, "tune": "lora", "lora_rank": 2, "config": SMALL} | level.portable_args()
+        again = Whisper(**args).eval()
+        again.load_state_dict(level.state_dict())
+        assert error_of(adapted, expected) > 1e-3
+        assert error_of(again(wave).values, adapted) < 1e-5 and error_of(level(wave).values, adapted) < 1e-5
+
+
+def test_what_is_wrong_with_adapters_is_one_line(monkeypatch):
+    with pytest.raises(RecipeError, match="no linear layer 'q_pro' can have an adapter here"):
+        random_model(tune="lora", lora_targets=["q_pro"])
+    with pytest.raises(ValueError, match="lora_rank is at least 1"):
+        random_model(tune="lora", lora_rank=0)
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(PluginError, match=re.escape("pip install 'audio-classification-toolkit[lora]'")):
+        random_model(tune="lora")
 
 
 @torch.no_grad()

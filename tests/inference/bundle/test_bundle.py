@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_bundle import edit_config, train, with_gender, with_levels
+from small_system import PROBED, write_recipe
 from throwaway import good, install
 from torchvision.models import alexnet
 from wav2vec2_checkpoints import SMALL, save_checkpoint
@@ -30,6 +31,8 @@ from toolkit.inference.bundle.export import export_bundle
 from toolkit.inference.predict.recordings import Recording
 from toolkit.plugins.registry import default_registry
 from toolkit.recipe.schema import AudioSpec
+from toolkit.training.preparation import load_source, prepare
+from toolkit.training.run import Run
 from toolkit_plugins.extractors.mfcc import Mfcc
 from toolkit_plugins.extractors.spectrogram import Spectrogram
 from toolkit_plugins.extractors.wav2vec2 import Wav2Vec2
@@ -330,6 +333,19 @@ def test_a_state_that_portable_args_do_not_fit_is_found_before_anything_is_writt
     ):
         export_bundle(run, tmp_path / "b")
     assert not (tmp_path / "b").exists()
+
+
+def test_adapters_are_merged_so_that_a_bundle_needs_no_peft(tmp_path, monkeypatch):
+    write_recipe(tmp_path)
+    recipe = tmp_path / "adapted.yaml"
+    recipe.write_text(PROBED.replace("tune: all", "tune: lora\n        lora_rank: 2"))
+    source = load_source(recipe, ["--training.epochs=1", "--training.probe.epochs=0"])
+    run = Run(prepare(source), say=lambda line: None).train().parent
+    path = export_bundle(run, tmp_path / "bundle")
+    assert not any("lora" in name for name in load_file(path / "model.safetensors"))
+    monkeypatch.setitem(sys.modules, "peft", None)  # an import of it fails
+    expected = [[float(row[f"p_{label}"]) for label in ("noise", "tone")] for row in rows(run)]
+    np.testing.assert_allclose(predictions(path, run), expected, atol=1e-5)
 
 
 def test_the_command_prints_the_path_and_the_stamps(tmp_path):

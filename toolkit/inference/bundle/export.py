@@ -212,6 +212,8 @@ def _trained_system(run: TrainedRun) -> "System":
     except RuntimeError as error:
         reason = one_line(error)[:200]
         raise BundleError(f"{best.path}: these weights belong to another system ({reason}): train it again.") from error
+    for level in system.levels.values():
+        level.merge()
     return system.eval()
 
 

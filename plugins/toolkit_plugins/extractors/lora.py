@@ -1,0 +1,58 @@
+"""Low-rank adapters beside the linear layers of a transformer, by the peft library.
+
+Source: Hu et al., "LoRA: Low-rank adaptation of large language models", ICLR 2022, arXiv 2106.09685.
+"""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from toolkit.errors import PluginError, RecipeError, did_you_mean
+
+MARK = "lora_"  # in the name of every parameter of an adapter
+
+
+def add_adapters(
+    layers: nn.Module, *, rank: int, alpha: float, targets: Sequence[str] | None, known: Sequence[str]
+) -> None:
+    """Put an adapter beside linear layers; at first it changes nothing.
+
+    Args:
+        layers: where they are, changed in place.
+        rank: of an adapter's two matrices.
+        alpha: an adapter's output is multiplied by alpha / rank.
+        targets: names of linear layers; None: all that are known.
+        known: names of the linear layers that can have one.
+
+    Raises:
+        ValueError: if the rank or alpha is out of range.
+        RecipeError: for an unknown target.
+        PluginError: if peft is not installed.
+    """
+    if rank < 1 or alpha <= 0:
+        raise ValueError(f"lora_rank is at least 1 and lora_alpha above 0, not {rank} and {alpha}")
+    if targets is not None and not targets:
+        raise RecipeError(f"lora_targets is empty; null means all: {', '.join(known)}")
+    for name in targets or ():
+        if name not in known:
+            raise RecipeError(
+                f"lora_targets: no linear layer {name!r} can have an adapter here.{did_you_mean(name, known)} Known: "
+                f"{', '.join(known)}"
+            )
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError:
+        raise PluginError(
+            "tune: lora needs peft, which is not installed: pip install 'audio-classification-toolkit[lora]'"
+        ) from None
+    chosen = list(targets or known)
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=chosen), layers)
+
+
+def merge_adapters(model: nn.Module) -> None:
+    """Add what each adapter has learned to the weights of its linear layer, and remove it."""
+    for parent in list(model.modules()):
+        for name, part in list(parent.named_children()):
+            if hasattr(part, "get_base_layer"):
+                part.merge()
+                setattr(parent, name, part.get_base_layer())
