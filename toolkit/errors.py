@@ -47,7 +47,11 @@ class ProtocolError(ToolkitError):
 
 
 class AudioError(ToolkitError):
-    """An audio file is missing, unreadable, truncated or empty."""
+    """Audio cannot be used; `kind` is missing, unreadable, truncated, empty, out-of-range, not-finite or scale."""
+
+    def __init__(self, message: str, kind: str = "unreadable"):  # one argument is what unpickling gives
+        super().__init__(message)
+        self.kind = kind
 
 
 class ShapeError(ToolkitError, ValueError):

@@ -1,8 +1,6 @@
 """What a terminal shows: tables as wide as it is, progress, durations, warnings as one line each. No torch."""
 
-import codecs
 import logging
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
@@ -73,19 +71,6 @@ def progress(results: Iterable[T], what: str, *, total: int | None, shown: bool)
     """
     console = PlainConsole(stderr=True)
     yield from track(results, what, total=total, console=console, transient=True, disable=not shown)
-
-
-def _printable(error: UnicodeEncodeError) -> tuple[bytes, int]:
-    bad = (ord(c) for c in error.object[error.start : error.end])
-    return b"".join(bytes([c - 0xDC00]) if 0xDC80 <= c < 0xDD00 else b"?" for c in bad), error.end
-
-
-def print_all_characters() -> None:
-    """Let standard streams print ? for what their encoding lacks, and names of files, which are bytes, as they are."""
-    codecs.register_error("printable", _printable)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="printable")
 
 
 class LineHandler(logging.Handler):

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 import torch
 
-from toolkit.audio.reading import audio_header, cut, resampled_length
+from toolkit.audio.reading import cut, resampled_length, stretch
 from toolkit.audio.waves import read_audio
 from toolkit.errors import AudioError
 
@@ -46,7 +46,7 @@ def test_another_rate_is_resampled(tmp_path):
 def test_the_length_is_known_from_the_header(tmp_path, rate, samples):
     soundfile.write(tmp_path / "a.wav", tone(samples, rate), rate)
     read = read_audio(tmp_path / "a.wav", sample_rate=16000)
-    assert audio_header(tmp_path / "a.wav", sample_rate=16000)[0] == len(read) == resampled_length(samples, rate, 16000)
+    assert stretch(tmp_path / "a.wav").samples(16000) == len(read) == resampled_length(samples, rate, 16000)
 
 
 def test_a_stretch_is_read_from_start_to_end(tmp_path):
@@ -54,7 +54,7 @@ def test_a_stretch_is_read_from_start_to_end(tmp_path):
     soundfile.write(tmp_path / "a.wav", wave, 16000, subtype="FLOAT")
     read = read_audio(tmp_path / "a.wav", sample_rate=16000, start_s=0.25, end_s=0.5)
     assert torch.equal(read, torch.from_numpy(wave[4000:8000]))
-    assert audio_header(tmp_path / "a.wav", sample_rate=16000, start_s=0.25, end_s=0.5)[0] == 4000
+    assert stretch(tmp_path / "a.wav", start_s=0.25, end_s=0.5).samples(16000) == 4000
     assert len(read_audio(tmp_path / "a.wav", sample_rate=16000, start_s=0.75)) == 4000
 
 
@@ -80,7 +80,7 @@ def test_a_wav_that_lacks_its_last_sample_is_truncated_and_the_header_alone_show
     soundfile.write(tmp_path / "a.wav", tone(1000), 16000, subtype="PCM_16")
     (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:-2])
     with pytest.raises(AudioError, match="truncated: 2 of the bytes"):
-        audio_header(tmp_path / "a.wav", sample_rate=16000)
+        stretch(tmp_path / "a.wav")
 
 
 def test_a_wav_that_was_written_into_a_pipe_has_no_true_size_and_is_read(tmp_path):
@@ -112,7 +112,7 @@ def test_a_file_that_is_not_audio_is_refused_with_its_kind(tmp_path):
     assert kind_of(tmp_path / "folder.wav") == "unreadable"
     assert kind_of(tmp_path / "missing.wav") == "missing"
     with pytest.raises(AudioError, match="does not exist"):
-        audio_header(tmp_path / "missing.wav", sample_rate=16000)
+        stretch(tmp_path / "missing.wav")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

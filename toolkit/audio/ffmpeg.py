@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from toolkit.audio.faults import AudioFileError
+from toolkit.errors import AudioError
 
 if TYPE_CHECKING:
     from av import AudioStream, Packet
@@ -22,11 +22,7 @@ _MP3_PACKETS = re.compile(rb"(?:Xing|Info)\0\0\0[^\0](.{4})", re.S)
 
 
 def length(path: Path) -> tuple[int, int]:
-    """How many frames can be decoded, and their rate in Hz.
-
-    Raises:
-        AudioFileError: if there are none, they cannot be decoded, or the header promises more.
-    """
+    """How many frames can be decoded, and their rate in Hz; an AudioError if the header promises more."""
     with _opened(path) as stream:
         rate, packets = stream.codec_context.sample_rate, stream.container.demux(stream)
         if _is_mp3(stream):
@@ -36,10 +32,10 @@ def length(path: Path) -> tuple[int, int]:
             frames = sum(frame.samples for packet in packets for frame in packet.decode())
             cut = frames / rate + TOLERANCE_S < _promised_s(stream)
         if not frames:
-            raise AudioFileError(f"{path} holds no samples", "empty")
+            raise AudioError(f"{path} holds no samples", "empty")
         if cut:
             found = f"its header promises more than the {frames / rate:.3f} s that are there; get the file again"
-            raise AudioFileError(f"{path} is truncated: {found}", "truncated")
+            raise AudioError(f"{path} is truncated: {found}", "truncated")
         return frames, rate
 
 
@@ -85,22 +81,22 @@ def _opened(path: Path) -> Iterator["AudioStream"]:
     try:
         import av
     except ImportError:
-        raise AudioFileError(f"{path} cannot be read without PyAV: pip install av") from None
+        raise AudioError(f"{path} cannot be read without PyAV: pip install av") from None
     try:
         with path.open("rb") as file:
             try:
                 container = av.open(file, options={"format_whitelist": FORMATS}, metadata_errors="ignore")
             except av.FFmpegError as error:
                 hint = "if a player plays it, convert it to WAV or FLAC"
-                raise AudioFileError(f"{path} is not audio that can be read ({error.strerror}); {hint}") from None
+                raise AudioError(f"{path} is not audio that can be read ({error.strerror}); {hint}") from None
             with container:
                 if not (container.streams.audio and container.streams.audio[0].codec_context.sample_rate):
-                    raise AudioFileError(f"{path} holds no audio")
+                    raise AudioError(f"{path} holds no audio")
                 yield container.streams.audio[0]
     except av.FFmpegError as error:
-        raise AudioFileError(f"{path} cannot be decoded to its end: {error.strerror}", "truncated") from None
+        raise AudioError(f"{path} cannot be decoded to its end: {error.strerror}", "truncated") from None
     except ValueError:  # of AudioResampler
-        raise AudioFileError(f"{path} changes its sample rate or channels on the way; split it there") from None
+        raise AudioError(f"{path} changes its sample rate or channels on the way; split it there") from None
 
 
 def _is_mp3(stream: "AudioStream") -> bool:

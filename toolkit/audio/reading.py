@@ -12,8 +12,10 @@ import numpy as np
 import soundfile
 
 from toolkit.audio import ffmpeg
-from toolkit.audio.faults import AudioFileError, check_samples
+from toolkit.errors import AudioError
 
+DIVIDE = "divide them by their full scale (32768 for 16 bits)"
+LOUDEST = 100.0  # 40 dB above full scale: mixes exceed 1, sometimes by far; samples of 16 bits reach 32768
 TOLERANCE_S = 0.01  # manifests round times: an end so little beyond the file is the end of the file
 BLOCK_S = 10.0  # audio that is decoded at a time; the result does not depend on it
 BLOCK_VALUES = 1 << 20  # no more than that, whatever a header says of rate and channels
@@ -30,21 +32,17 @@ _NOT_RECOGNISED = (1, 4)  # libsndfile's codes for formats and encodings that it
 
 @dataclass(frozen=True)
 class AudioStretch:
-    """A file, or a stretch of it.
-
-    Args:
-        path: the file's.
-        start: its first frame.
-        frames: how many there are.
-        rate: of the file, in Hz.
-        decode: (path, start, frames) -> blocks from there on.
-    """
+    """A file, or `frames` of it from `start` on, with its rate in Hz and what decodes it: (path, start, frames)."""
 
     path: Path
     start: int
     frames: int
     rate: int
     decode: Callable[[Path, int, int], Iterator[np.ndarray]]
+
+    def samples(self, sample_rate: int) -> int:
+        """How many samples `waves` makes of it at a rate."""
+        return resampled_length(self.frames, self.rate, sample_rate)
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
         """Its frames from one to another, or to its end, in order: each [frames, channels], float32, full scale at 1.
@@ -63,16 +61,13 @@ class AudioStretch:
         raise _truncated(self.path, f"{missing} of the frames that its header promises could not be decoded")
 
 
-def audio_header(
-    path: str | Path, *, sample_rate: int, start_s: float | None = None, end_s: float | None = None
-) -> tuple[int, int]:
-    """Return how many samples `waves.read_audio` returns for the same arguments, and the file's own rate in Hz.
-
-    Raises:
-        AudioError: as `waves.read_audio`, except for errors that only decoding finds.
-    """
-    found = stretch(path, start_s=start_s, end_s=end_s)
-    return resampled_length(found.frames, found.rate, sample_rate), found.rate
+def check_samples(samples: np.ndarray, name: object) -> None:
+    """Refuse NaN, infinite samples and those beyond `LOUDEST`, with an AudioError that names the file or array."""
+    peak = max(samples.max(), -samples.min())
+    if not np.isfinite(peak):
+        raise AudioError(f"{name} holds NaN or infinite samples", "not-finite")
+    if peak > LOUDEST:
+        raise AudioError(f"{name}: samples reach {peak:.6g}, and full scale is 1: {DIVIDE}", "scale")
 
 
 def stretch(path: str | Path, *, start_s: float | None = None, end_s: float | None = None) -> AudioStretch:
@@ -82,18 +77,18 @@ def stretch(path: str | Path, *, start_s: float | None = None, end_s: float | No
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             what = _NO_FILE.get(stat.S_IFMT(found.st_mode), "a device")
-            raise AudioFileError(f"{path} is {what}, not an audio file")
+            raise AudioError(f"{path} is {what}, not an audio file")
         frames, rate, decode = _examined(path, found.st_size, found.st_mtime_ns)
     except FileNotFoundError:
-        raise AudioFileError(f"{path} does not exist", "missing") from None
+        raise AudioError(f"{path} does not exist", "missing") from None
     except (OSError, ValueError) as error:  # ValueError: no file can have such a name
-        raise AudioFileError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise AudioError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     start, stop = 0 if start_s is None else start_s * rate, frames if end_s is None else end_s * rate
     if 0 < stop - frames <= TOLERANCE_S * rate:
         stop = frames
     if not 0 <= start < stop <= frames or round(start) == round(stop):
         asked = f"{start_s or 0:g} s to {'its end' if end_s is None else f'{end_s:g} s'}"
-        raise AudioFileError(f"{path} lasts {frames / rate:.3f} s: {asked} is not in it", "out-of-range")
+        raise AudioError(f"{path} lasts {frames / rate:.3f} s: {asked} is not in it", "out-of-range")
     return AudioStretch(path, round(start), round(stop) - round(start), rate, decode)
 
 
@@ -107,13 +102,7 @@ def resampled_length(samples: int, rate: int, new_rate: int) -> int:
 
 
 def cut(samples: int, *, segment_samples: int) -> list[tuple[int, int]]:
-    """Cut into segments without overlap; the last may be shorter.
-
-    Returns:
-        (start, stop) of each, in samples.
-
-    Raises:
-        ValueError: if either number is below 1.
+    """(start, stop) of segments without overlap; the last may be shorter. ValueError if a number is below 1.
 
     >>> cut(100, segment_samples=48)
     [(0, 48), (48, 96), (96, 100)]
@@ -127,7 +116,7 @@ def cut(samples: int, *, segment_samples: int) -> list[tuple[int, int]]:
 def _examined(path: Path, size: int, changed_ns: int) -> tuple[int, int, Callable]:
     """How many frames a file has, their rate, and what decodes it; a file that has changed is examined again."""
     if not size:
-        raise AudioFileError(f"{path} is an empty file", "empty")
+        raise AudioError(f"{path} is an empty file", "empty")
     with path.open("rb") as file:
         head = file.read(2)
     if head == b"ID" or (head[0] == 0xFF and head[1:] >= b"\xe0"):
@@ -136,18 +125,14 @@ def _examined(path: Path, size: int, changed_ns: int) -> tuple[int, int, Callabl
         with soundfile.SoundFile(os.fsencode(path)) as file:  # names are bytes, which need not be text
             if _holds_its_frames(path, file):
                 return file.frames, file.samplerate, _sndfile_blocks
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: soundfile needs a rate for .raw
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: soundfile needs a rate for .raw
         if getattr(error, "code", 1) not in _NOT_RECOGNISED:
-            raise AudioFileError(f"{path} is damaged or truncated: {_cause(error)}; get the file again") from None
+            raise AudioError(f"{path} is damaged or truncated: {_cause(error)}; get the file again") from None
     return *ffmpeg.length(path), ffmpeg.blocks
 
 
 def _holds_its_frames(path: Path, file: soundfile.SoundFile) -> bool:
-    """Whether libsndfile's number of frames is that of the file.
-
-    Raises:
-        AudioFileError: if there are fewer, or the file was not finished.
-    """
+    """Whether libsndfile's number of frames is that of the file; an AudioError if the file is cut or unfinished."""
     log, frames, size = file.extra_info, file.frames, path.stat().st_size
     for name, promised, there in _CUT.findall(log):
         whole = name.lower().startswith("riff")
@@ -187,14 +172,13 @@ def _sndfile_blocks(path: Path, start: int, frames: int) -> Iterator[np.ndarray]
             while len(block := file.read(min(size, frames), dtype="float32", always_2d=True)):
                 frames -= len(block)
                 yield block
-    except soundfile.SoundFileError as error:
-        raise AudioFileError(f"{path} cannot be decoded to its end: {_cause(error)}", "truncated") from None
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{path} cannot be decoded to its end: {_cause(error)}", "truncated") from None
 
 
-def _truncated(path: Path, why: str) -> AudioFileError:
-    return AudioFileError(f"{path} is truncated: {why}; get the file again", "truncated")
+def _truncated(path: Path, why: str) -> AudioError:
+    return AudioError(f"{path} is truncated: {why}; get the file again", "truncated")
 
 
-def _cause(error: Exception) -> str:
-    """Libsndfile's own message; the exception's text repeats the path."""
-    return str(getattr(error, "error_string", error)).strip().rstrip(".")
+def _cause(error: soundfile.LibsndfileError) -> str:
+    return error.error_string.strip().rstrip(".")  # the exception's text repeats the path

@@ -1,6 +1,8 @@
 """Commands that print a user's mistake as one line."""
 
+import codecs
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,7 +10,7 @@ import click
 
 from toolkit.errors import FailedPlugin, ToolkitError, did_you_mean, printable
 from toolkit.plugins.plugin import plugin_failures
-from toolkit.terminal import print_all_characters, say
+from toolkit.terminal import say
 
 DEBUG = "TOOLKIT_DEBUG"  # an environment variable, so that it works under torchrun and in a recipe's train.py
 
@@ -48,7 +50,9 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context):
         """Run the command; a ToolkitError becomes one line on standard error, unless TOOLKIT_DEBUG is set."""
-        print_all_characters()
+        if hasattr(sys.stdout, "reconfigure"):  # names of files are bytes, and a console may lack a label's characters
+            utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+            sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "replace")
         try:
             with _misuse_in_one_line(ctx), plugin_failures():
                 return super().invoke(ctx)

@@ -154,7 +154,7 @@ class _Audio:
 
 
 def _examine(u: Utterance, sample_rate: int) -> _Audio:
-    from toolkit.audio.reading import resampled_length, stretch
+    from toolkit.audio.reading import stretch
 
     def warning(kind: str, text: str) -> Problem:
         return Problem(kind, "warning", f"{u.path} {text}", str(u.path))
@@ -166,8 +166,8 @@ def _examine(u: Utterance, sample_rate: int) -> _Audio:
             digest.update(block)
             peak, channels = max(peak, float(block.max()), -float(block.min())), block.shape[1]
     except AudioError as error:
-        return _Audio(u, (Problem(getattr(error, "kind", "unreadable"), "error", str(error), str(u.path)),))
-    samples = resampled_length(sound.frames, sound.rate, sample_rate)
+        return _Audio(u, (Problem(error.kind, "error", str(error), str(u.path)),))
+    samples = sound.samples(sample_rate)
     if samples < MIN_SAMPLES:
         found = f"{samples} samples at {sample_rate} Hz, fewer than {MIN_SAMPLES}"
         return _Audio(u, (warning("too-short", f"({u.id}) has {found}; it is padded with silence"),))

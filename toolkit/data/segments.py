@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from toolkit.audio.reading import audio_header, cut, stretch
+from toolkit.audio.reading import cut, stretch
 from toolkit.audio.waves import cut_waves, read_audio, waves
 from toolkit.contracts import Seq
 from toolkit.corpus import Utterance
@@ -223,5 +223,5 @@ class SegmentSet(Dataset):
         return self.targets[target][torch.tensor([segment.utterance for segment in self.segments])]
 
     def _samples(self, utterance: Utterance) -> int:
-        times = {"start_s": utterance.start, "end_s": utterance.end}
-        return audio_header(utterance.path, sample_rate=self.sample_rate, **times)[0]
+        file = stretch(utterance.path, start_s=utterance.start, end_s=utterance.end)
+        return file.samples(self.sample_rate)

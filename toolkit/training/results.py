@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
-from toolkit.audio.reading import audio_header
+from toolkit.audio.reading import stretch
 from toolkit.corpus.protocols import selects_on
 from toolkit.corpus.targets import LABEL
 from toolkit.distributed import ranks
@@ -71,7 +71,7 @@ def write_results(
     reference = [utterance.label for utterance in test]
     probabilities = target.probabilities(scores[recipe.predict_from])  # [utterances, classes]
     predicted = target.answers(probabilities)
-    headers = [audio_header(u.path, sample_rate=rate, start_s=u.start, end_s=u.end) for u in test]
+    lengths = [stretch(u.path, start_s=u.start, end_s=u.end).samples(rate) for u in test]
     rows = [
         {
             "id": utterance.id,
@@ -82,7 +82,7 @@ def write_results(
             "predicted": answer,
             **{f"p_{label}": repr(p) for label, p in target.named(row).items()},
         }
-        for utterance, (samples, _), answer, row in zip(test, headers, predicted, probabilities, strict=True)
+        for utterance, samples, answer, row in zip(test, lengths, predicted, probabilities, strict=True)
     ]
     folder.write_rows(PREDICTIONS, rows)
     arrays = {name: embeddings[name].astype(np.float32) for name in embeddings.names}

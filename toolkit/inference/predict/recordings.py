@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from toolkit.audio.faults import DIVIDE, check_samples
+from toolkit.audio.reading import DIVIDE, check_samples
 from toolkit.corpus import file_and_times, read_rows
 from toolkit.errors import AudioError, CorpusError, PredictionError, ShapeError, ToolkitError, counted, did_you_mean
 from toolkit.inference.predict.covariates import GivenCovariates
