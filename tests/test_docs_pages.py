@@ -28,7 +28,7 @@ from toolkit.plugins.registry import default_registry
 from toolkit.plugins.signatures import REQUIRED, read_arguments
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.reading import defaults, known_paths
-from toolkit.recipe.schema import CovariateSpec
+from toolkit.recipe.schema import AugmentationSpec, CovariateSpec
 from toolkit.recipe.training import GroupSpec
 from toolkit.recipe.yaml_files import read_yaml
 from toolkit.testing import assert_contract
@@ -65,7 +65,7 @@ def test_the_page_on_recipes_has_every_key_with_its_default(recipes):
     for path, default in paths(defaults()):
         if path != ("predict_from",) and not (isinstance(default, dict) and default):
             assert found[path] == default, path
-    specs = {"covariates: {}": CovariateSpec, "groups: {}": GroupSpec}
+    specs = {"covariates: {}": CovariateSpec, "groups: {}": GroupSpec, "augmentations: {}": AugmentationSpec}
     for line in blocks(DOCS / "recipes.md", "yaml")[0].splitlines():
         for start, spec in specs.items():
             if line.strip().startswith(start):

@@ -40,7 +40,7 @@ FLOORS = (
     "errors",
 )
 LIGHT = ("report", "plugins", "corpus", "recipe", "statistics", "terminal", "hookspecs", "files", "errors")
-LIGHT_PLUGINS = ("corpora", "extractors", "fusions", "heads", "losses")
+LIGHT_PLUGINS = ("augmentations", "corpora", "extractors", "fusions", "heads", "losses")
 LOOP = "toolkit.training.loop"
 PLUGINS_KNOW = (
     "toolkit",
@@ -50,7 +50,10 @@ PLUGINS_KNOW = (
     "toolkit.model.pooling",
     "toolkit.model.scaling",
 )
-CORPORA_KNOW = ("toolkit.corpus", "toolkit.files")
+FAMILIES_KNOW = {
+    "toolkit_plugins.corpora": ("toolkit.corpus", "toolkit.files"),
+    "toolkit_plugins.augmentations": ("toolkit.audio.reading", "toolkit.audio.waves"),
+}
 
 
 def modules(folder, base):
@@ -209,7 +212,7 @@ def test_recipes_import_no_plugins(name):
 @pytest.mark.parametrize("name", FIRST_PARTY)
 def test_plugins_know_the_contracts_and_their_own_family(name):
     family = ".".join(name.split(".")[:2])
-    core = (*PLUGINS_KNOW, *(CORPORA_KNOW if family == "toolkit_plugins.corpora" else ()))
+    core = (*PLUGINS_KNOW, *FAMILIES_KNOW.get(family, ()))
     for imported in imports(FIRST_PARTY[name]):
         module = imported if imported in CORE or imported in FIRST_PARTY else imported.rpartition(".")[0]
         if top(imported) == "toolkit":

@@ -1,4 +1,4 @@
-"""The interfaces between the parts of a system: Seq, ModelOutput, Extractor, Fusion, Head, Loss.
+"""The interfaces between the parts of a system, and the values that they exchange.
 
 A plugin's constructor receives the recipe's `args` and those context arguments that it names. The system gives the
 context (`toolkit.plugins.kinds` lists it by kind); recipes cannot set it.
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from toolkit.errors import ShapeError
 
-__all__ = ["Extractor", "Fusion", "Head", "LevelShape", "Loss", "ModelOutput", "Seq"]
+__all__ = ["Augmentation", "Extractor", "Fusion", "Head", "LevelShape", "Loss", "Mix", "ModelOutput", "Seq"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,21 @@ class ModelOutput:
     embeddings: dict[str, Tensor]
     logits: dict[str, Tensor]
     covariate_logits: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How the rows of a batch were mixed: row i is `share` of itself and the rest of row `partners[i]`.
+
+    Args: partners [batch], int64, on the CPU, a permutation; share above 0, at most 1.
+    """
+
+    partners: Tensor
+    share: float
+
+    def of(self, values: Tensor) -> Tensor:
+        """Values [batch, size] in these shares: [batch, size]."""
+        return self.share * values + (1 - self.share) * values[self.partners.to(values.device)]
 
 
 class Extractor(nn.Module):
@@ -227,6 +242,10 @@ class Loss(nn.Module):
         """
         raise NotImplementedError
 
+    def of_shares(self, inputs: Tensor, targets: Tensor, share: float) -> Tensor:
+        """`forward` of rows of which a share is their target's (`Mix`); what a loss keeps of them counts as much."""
+        return self(inputs, targets)
+
     def denominator(self, targets: Tensor) -> Tensor | None:
         """What `forward` divides the sum over its rows by; by default the number of rows.
 
@@ -245,3 +264,37 @@ class Loss(nn.Module):
         processes train together, each calls it, also one that has seen no row; what depends on rows must be summed over
         the processes with `toolkit.distributed.summed`.
         """
+
+
+class Augmentation:
+    """A random change of what a system is trained on; validation, test and prediction never see it.
+
+    Random numbers come from the generator alone, so that a resumed run draws them again; the core draws whether a row
+    or batch is changed at all (the recipe's `p`). Context arguments: sample_rate (Hz), segment_samples.
+
+    Attributes:
+        reads: "wave" or "features" (of one level), for `change`, or "batch" (the features of all levels), for `mix`.
+        fits: whether `fit` has to be called first; of those that read features.
+    """
+
+    reads: str = "wave"
+    fits: bool = False
+
+    def fit(self, features: Iterable[Seq]) -> None:
+        """Learn what a level's features look like from batches of the training part [batch, time, channels]."""
+
+    def change(self, values: Tensor, generator: torch.Generator) -> Tensor:
+        """One row, changed; the row given is left as it is.
+
+        Args: values [samples], or [time, channels] of features on any device: all real; generator on the CPU.
+        Returns: a waveform of any length from 1 (the core cuts it to a segment's), or features of the same shape.
+        """
+        raise NotImplementedError
+
+    def mix(self, features: Mapping[str, Seq], generator: torch.Generator) -> tuple[Mapping[str, Seq], Mix]:
+        """Rows of a batch mixed with each other, and how: losses and covariates are mixed in the same shares.
+
+        Args: features level -> [batch, time, channels]; generator on the CPU.
+        Returns: the same levels, shapes and lengths; the shares.
+        """
+        raise NotImplementedError

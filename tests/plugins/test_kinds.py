@@ -110,7 +110,9 @@ def test_a_sixth_kind_is_written_listed_shown_checked_and_built(windower, tmp_pa
 
 
 def test_the_parts_of_a_recipe_are_found_by_kind():
-    recipe = load_recipe(Path(__file__).parents[2] / "recipes/iemocap/hparams/mtl_cr.yaml", data_available=True)
+    recipe = load_recipe(
+        Path(__file__).parents[2] / "recipes/iemocap/hparams/mtl_cr.yaml", ["--augmentations.noise=noise"]
+    )
     found = [(kind.name, location) for kind, location, _ in parts(recipe)]
     assert found[:3] == [("extractor", f"model.levels.{name}") for name in recipe.model.levels]
     assert ("fusion", "model.fusion") in found and found[-1] == ("corpus", "corpus")

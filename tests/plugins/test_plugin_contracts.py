@@ -14,7 +14,7 @@ from toolkit.testing import check_plugin
 from toolkit_plugins.corpora.synthetic import Synthetic
 from toolkit_plugins.extractors.wav2vec2 import Wav2Vec2
 
-FAMILIES = ("extractors", "fusions", "heads", "losses", "corpora")
+FAMILIES = ("extractors", "fusions", "heads", "losses", "augmentations", "corpora")
 SPECS = [spec for f in FAMILIES for spec in import_module(f"toolkit_plugins.{f}").toolkit_register()]
 
 RANDOM = {"source": "random", "config": SMALL}

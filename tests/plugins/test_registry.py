@@ -107,7 +107,7 @@ def test_a_broken_distribution_is_listed_with_its_reason(zoo, distribution, erro
     ("distribution", "name", "error"),
     [
         ("range-dist", "ranged", "contract '1 to 2' of plugin 'ranged' is not a range, for example '>=1,<2'"),
-        ("kind-dist", "b", "kind 'a' of plugin 'b' is not one of extractor, fusion, head, loss, corpus"),
+        ("kind-dist", "b", "kind 'a' of plugin 'b' is not one of extractor, fusion, head, loss, augmentation, corpus"),
     ],
 )
 def test_a_plugin_of_unknown_kind_or_contract_is_broken_alone(zoo, distribution, name, error):

@@ -23,6 +23,7 @@ NAMES = {
     "fusion": "mean-of-levels",
     "head": "cosine",
     "loss": "focal_loss",
+    "augmentation": "clipping",
     "corpus": "folder-per-class",
 }
 
@@ -43,7 +44,7 @@ def new_plugin(*words):
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory):
-    """A folder with a package of each kind, as it is written, all five installed into its folder `installed`."""
+    """A folder with a package of each kind, as it is written, all installed into its folder `installed`."""
     folder = tmp_path_factory.mktemp("packages")
     for kind, name in NAMES.items():
         assert new_plugin(kind, name, "--output", folder / name).exit_code == 0

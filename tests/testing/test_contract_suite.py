@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from broken_augmentations import AUGMENTATIONS, GoodAugmentation
 from broken_corpora import CORPORA, GoodCorpus
 from broken_extractors import (
     EXTRACTORS,
@@ -33,6 +34,7 @@ KINDS = {
     "fusion": (GoodFusion, FUSIONS),
     "head": (GoodHead, HEADS),
     "loss": (GoodLoss, LOSSES),
+    "augmentation": (GoodAugmentation, AUGMENTATIONS),
     "corpus": (GoodCorpus, CORPORA),
 }
 

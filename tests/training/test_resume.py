@@ -14,7 +14,7 @@ from small_system import PROBED, write_recipe
 OVERRIDES = ["--training.checkpoint_steps=2", "--training.accumulate=2", "--training.epochs=3"]
 
 
-def run_in_child(recipe: Path, output: Path, kill_at: tuple[str, int] | None) -> None:
+def run_in_child(recipe: Path, output: Path, kill_at: tuple[str, int] | None, workers: int) -> None:
     """Train; where asked, die of SIGKILL when a function is called for the nth time."""
     from toolkit.training import results
     from toolkit.training.loop import brain, checkpoints
@@ -40,12 +40,12 @@ def run_in_child(recipe: Path, output: Path, kill_at: tuple[str, int] | None) ->
 
         setattr(owner, name, dying)
     with (output.parent / f"{output.name}.log").open("a") as log:
-        source = load_source(recipe, [*OVERRIDES, f"--output_folder={output}"])
+        source = load_source(recipe, [*OVERRIDES, f"--output_folder={output}", f"--training.workers={workers}"])
         Run(prepare(source), say=lambda line: print(line, file=log, flush=True)).train()
 
 
-def train(recipe: Path, output: Path, kill_at: tuple[str, int] | None = None) -> int | None:
-    process = CONTEXT.Process(target=run_in_child, args=(recipe, output, kill_at))
+def train(recipe: Path, output: Path, kill_at: tuple[str, int] | None = None, *, workers: int = 0) -> int | None:
+    process = CONTEXT.Process(target=run_in_child, args=(recipe, output, kill_at, workers))
     process.start()
     process.join()
     return process.exitcode
@@ -71,9 +71,8 @@ def assert_same_run(one: Path, other: Path) -> None:
     for name in names:
         assert equal(*(torch.load(files[name], weights_only=True) for files in found)), name
     for name in ("predictions.csv", "recipe.yaml", "manifest.csv"):
-        assert (one / name).read_text().replace(str(one.parent), "") == (other / name).read_text().replace(
-            str(other.parent), ""
-        )
+        texts = [(run / name).read_text().replace(str(run.parent), "") for run in (one, other)]
+        assert texts[0].replace("workers: 1", "workers: 0") == texts[1].replace("workers: 1", "workers: 0")
     without_seconds = [json.loads((run / "results.json").read_text()) | {"seconds": 0} for run in (one, other)]
     for found in without_seconds:
         found["probe"] = found["probe"] and found["probe"] | {"seconds": 0}
@@ -153,6 +152,19 @@ def probed(tmp_path_factory) -> tuple[Path, Path]:
     recipe.write_text(PROBED)
     assert train(recipe, folder / "undisturbed") == 0
     return recipe, run_folder(folder / "undisturbed")
+
+
+def test_a_killed_run_with_augmentations_ends_with_the_same_bits_as_one_with_workers(tmp_path):
+    write_recipe(tmp_path)
+    augmented = tmp_path / "augmented.yaml"
+    augmented.write_text(
+        "extends: small.yaml\naugmentations:\n  noise: {plugin: noise, p: 0.5}\n"
+        "  mask: {plugin: time_mask, p: 0.9, args: {frames: 9}}\n  mixup: {plugin: mixup, p: 0.7}\n"
+    )
+    assert train(augmented, tmp_path / "undisturbed", workers=1) == 0
+    assert train(augmented, tmp_path / "killed", ("step", 4)) == -signal.SIGKILL
+    assert train(augmented, tmp_path / "killed") == 0
+    assert_same_run(run_folder(tmp_path / "killed"), run_folder(tmp_path / "undisturbed"))
 
 
 def test_a_resumed_run_says_from_where(undisturbed, tmp_path):

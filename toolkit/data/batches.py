@@ -117,7 +117,24 @@ class EpochBatches(Sampler[list[int]]):
         return [batch.tolist() for batch in order.split(self.batch_size)]
 
 
-class RankBatches(Sampler[list[int]]):
+class Draw(int):
+    """The index of a segment that also knows where it was drawn: what its random numbers are keyed by.
+
+    Attributes:
+        place: epoch, step and row in the batch of all ranks.
+    """
+
+    place: tuple[int, int, int]
+
+    @classmethod
+    def at(cls, index: int, *place: int) -> "Draw":
+        """A segment at a place."""
+        draw = cls(index)
+        draw.place = place
+        return draw
+
+
+class RankBatches(Sampler[list[Draw]]):
     """One rank's rows of every training batch.
 
     A rank takes part in every step. Where a batch has no row for it, it gets the first row, which is another rank's, as
@@ -150,9 +167,10 @@ class RankBatches(Sampler[list[int]]):
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[Draw]]:
         self.batches.skip, first, self.skip = self.skip, self.skip + 1, 0
         self._given = {}
         for step, batch in enumerate(self.batches, start=first):
             self._given[step] = batch
-            yield batch[self.rank :: self.ranks] or batch[:1]
+            rows = [Draw.at(index, self.batches.epoch, step, row) for row, index in enumerate(batch)]
+            yield rows[self.rank :: self.ranks] or rows[:1]

@@ -1,11 +1,11 @@
 """Batches of segments, with the features that a cache keeps or makes of them."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import replace
 from typing import Any
 
 from torch.utils.data import DataLoader
 
+from toolkit.data.augmentation import Augmentations
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.segments import Batch, SegmentSet
 from toolkit.errors import ToolkitError
@@ -20,6 +20,7 @@ class SegmentLoader(DataLoader):
         segments: whose batches.
         cache: asked for their features; None leaves the front ends to the system.
         levels: whose features are computed where they are not kept; None: all.
+        augmentations: of a training part, with a cache.
         options: as for a DataLoader.
     """
 
@@ -29,18 +30,23 @@ class SegmentLoader(DataLoader):
         cache: FeatureCache | None = None,
         *,
         levels: Collection[str] | None = None,
+        augmentations: Augmentations | None = None,
         **options: Any,
     ):
-        super().__init__(cache.dataset(segments) if cache else segments, collate_fn=segments.collate, **options)
-        self.cache, self.levels = cache, levels
+        if augmentations is not None and augmentations.waves:
+            dataset = augmentations.segments(segments, cache)
+        else:
+            dataset = cache.dataset(segments, levels) if cache else segments
+        super().__init__(dataset, collate_fn=segments.collate, **options)
+        self.cache, self.levels, self.augmentations = cache, levels, augmentations
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in super().__iter__():
             if isinstance(batch, ToolkitError):
                 raise batch
-            if self.cache is not None and batch.wave is not None:
-                batch = replace(batch, wave=None, features=self.cache.front_end(batch.wave, self.levels))
-            yield batch
+            if self.cache is not None:
+                batch = self.cache.completed(batch, self.levels)
+            yield batch if self.augmentations is None else self.augmentations.change(batch)
 
 
 def in_order(segments: SegmentSet, cache: FeatureCache | None = None, **options: Any) -> SegmentLoader:

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from toolkit.audio.reading import cut, stretch
 from toolkit.audio.waves import cut_waves, read_audio, waves
-from toolkit.contracts import Seq
+from toolkit.contracts import Mix, Seq
 from toolkit.corpus import Utterance
 from toolkit.corpus.targets import UNKNOWN
 from toolkit.corpus.utterance import MIN_SAMPLES
@@ -48,7 +48,10 @@ class Batch:
         covariates: covariate name -> class indices [batch], int64; UNKNOWN where one is not known.
         utterances: [batch], int64, index into the SegmentSet's utterances.
         weights: [batch], float32, the segment's weight in its utterance's mean.
-        features: level -> what its front end made of the segments before; None where the waveform is given.
+        features: level -> what its front end made of the segments before; levels -> the waveform that their front ends
+            are still to be given. None where all are given the same waveform.
+        draws: [batch], which segments these are; in training each is a `Draw`.
+        mix: how rows were mixed with each other; None: they were not.
     """
 
     wave: Seq | None
@@ -56,7 +59,9 @@ class Batch:
     covariates: Mapping[str, Tensor]
     utterances: Tensor
     weights: Tensor
-    features: Mapping[str, Seq] | None = None
+    features: Mapping[str | tuple[str, ...], Seq] | None = None
+    draws: Sequence[int] = ()
+    mix: Mix | None = None
 
     @property
     def inputs(self) -> Seq | Mapping[str, Seq]:
@@ -159,12 +164,12 @@ class SegmentSet(Dataset):
             return index, error
 
     def collate(
-        self, items: Sequence[tuple[int, Tensor | Mapping[str, Tensor] | ToolkitError]]
+        self, items: Sequence[tuple[int, Tensor | Mapping[str | tuple[str, ...], Tensor] | ToolkitError]]
     ) -> Batch | ToolkitError:
         """Put segments into a Batch, padded.
 
         Args: items: indices of segments, each with its samples [samples], or with its features, level -> [time,
-            channels].
+            channels], and the samples of other levels, levels -> [samples].
         """
         indices, values = zip(*items, strict=True)
         for value in values:
@@ -176,12 +181,16 @@ class SegmentSet(Dataset):
         real = torch.tensor([segment.samples for segment in segments], dtype=torch.float32)
         return Batch(
             wave=None if stored else padded_waves(values, fixed_samples=self.fixed_samples),
-            features={level: padded([one[level] for one in values]) for level in values[0]} if stored else None,
+            features={key: self._padded(key, [one[key] for one in values]) for key in values[0]} if stored else None,
             targets={name: indices[utterances] for name, indices in self.targets.items()},
             covariates={name: indices[utterances] for name, indices in self.covariates.items()},
             utterances=utterances,
             weights=real if self.tail == "weighted" else torch.ones_like(real),
+            draws=indices,
         )
+
+    def _padded(self, key: str | tuple[str, ...], rows: Sequence[Tensor]) -> Seq:
+        return padded(rows) if isinstance(key, str) else padded_waves(rows, fixed_samples=self.fixed_samples)
 
     def by_utterance(self) -> list[range]:
         """The indices of each utterance's segments."""

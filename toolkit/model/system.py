@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, nn
 
-from toolkit.contracts import Extractor, Fusion, Head, LevelShape, ModelOutput, Seq
+from toolkit.contracts import Extractor, Fusion, Head, LevelShape, Mix, ModelOutput, Seq
 from toolkit.corpus.targets import Target
 from toolkit.errors import RecipeError, did_you_mean
 from toolkit.model.covariates import PredictedCovariate, one_hot
@@ -68,14 +68,16 @@ class System(nn.Module):
         """Levels whose backbone is usually pre-trained, but has random weights here."""
         return [name for name, level in self.levels.items() if level.random_backbone]
 
-    def forward(self, inputs: Seq | Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> ModelOutput:
+    def forward(
+        self, inputs: Seq | Mapping[str, Seq], covariates: Mapping[str, Tensor], mix: Mix | None = None
+    ) -> ModelOutput:
         """Run a batch of segments.
 
         Args: inputs: the waveform, [batch, samples], or what `features` made of it before; covariates name -> class
-            indices [batch], of those that are given.
+            indices [batch], of those that are given; mix: how rows of the inputs are mixed.
         Returns: embeddings and logits, each [batch, size].
         """
-        return self.encode(self.features(inputs) if isinstance(inputs, Seq) else inputs, covariates)
+        return self.encode(self.features(inputs) if isinstance(inputs, Seq) else inputs, covariates, mix)
 
     def features(self, wave: Seq, levels: Collection[str] | None = None) -> dict[str, Seq]:
         """What the front ends make of the waveform, by default of all levels: level -> [batch, time, channels].
@@ -85,9 +87,11 @@ class System(nn.Module):
         with torch.no_grad(), torch.autocast(wave.values.device.type, enabled=False):
             return {name: self.levels[name].features(wave) for name in levels or self.levels}
 
-    def encode(self, features: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> ModelOutput:
+    def encode(
+        self, features: Mapping[str, Seq], covariates: Mapping[str, Tensor], mix: Mix | None = None
+    ) -> ModelOutput:
         """From the levels' features to the output."""
-        embeddings, covariate_logits = self.embed(features, covariates)
+        embeddings, covariate_logits = self.embed(features, covariates, mix)
         logits = {name: head(embeddings[self.head_inputs[name]]) for name, head in self.heads.items()}
         return ModelOutput(embeddings, logits, covariate_logits)
 
@@ -96,11 +100,12 @@ class System(nn.Module):
         return {name: level.encode(features[name]) for name, level in self.levels.items()}
 
     def embed(
-        self, features: Mapping[str, Seq], covariates: Mapping[str, Tensor]
+        self, features: Mapping[str, Seq], covariates: Mapping[str, Tensor], mix: Mix | None = None
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """From the levels' features to the embeddings and the logits of predicted covariates, before any head."""
         frames = self.frames(features)
         known = {name: one_hot(covariates[name], classes) for name, classes in self.given_covariates.items()}
+        known = known if mix is None else {name: mix.of(values) for name, values in known.items()}
         covariate_logits = {}
         for name, predict in self.covariates.items():
             known[name], covariate_logits[name] = predict(frames[self.covariate_levels[name]])

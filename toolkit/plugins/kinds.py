@@ -73,6 +73,14 @@ _ALL = (
         summary="Focal loss: cross entropy in which easy rows count less",
     ),
     Kind(
+        name="augmentation",
+        base="toolkit.contracts:Augmentation",
+        context=("sample_rate", "segment_samples"),
+        recipe="augmentations",
+        suite="toolkit.testing.augmentations:AugmentationCase",
+        summary="Clipping: the loudest samples of a recording cut off",
+    ),
+    Kind(
         name="corpus",
         base="toolkit.corpus:Corpus",
         context=(),

@@ -5,7 +5,7 @@
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, Protocol
 
@@ -74,6 +74,34 @@ class LossSpec(PartSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AugmentationSpec(PartSpec):
+    """A random change of the training part.
+
+    Args:
+        p: the probability that a segment (or, of those that mix rows, a batch) is changed.
+        on: the level or levels whose waveform or features are changed; null is all.
+    """
+
+    p: float = 1.0
+    on: str | tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        if not 0 <= self.p <= 1:
+            raise BadField("p", f"is a probability, from 0 to 1, not {self.p}.")
+        if self.on is not None and not self.on:
+            raise BadField("on", "names nothing; a level, a list of them, or null for all is needed.")
+
+    def levels(self, known: Iterable[str]) -> tuple[str, ...]:
+        """Those of the known levels that it acts on, in their order."""
+        return tuple(level for level in known if self.on is None or level in self.names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The levels that are named."""
+        return (self.on,) if isinstance(self.on, str) else self.on or ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class CovariateSpec:
     """Something known or predicted about an utterance that the fusion takes.
 
@@ -114,8 +142,7 @@ class ModelSpec:
                 raise BadField(family, "is empty; at least one is needed.")
         for family in ("levels", "covariates", "heads", "losses"):
             for name in getattr(self, family):
-                if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-                    raise BadField(f"{family}.{name}", "is not a name: letters, digits, '_' and '-' only.")
+                _check_name(family, name)
                 if name in RESERVED or name in TAKEN.get(family, ()):
                     raise BadField(f"{family}.{name}", f"cannot be used: the name {name!r} is reserved.")
         embeddings = (FUSED, *self.levels)
@@ -127,6 +154,11 @@ class ModelSpec:
         for name, covariate in self.covariates.items():
             if covariate.level is not None:
                 known(f"covariates.{name}.level", [covariate.level], self.levels, "level")
+
+
+def _check_name(family: str, name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise BadField(f"{family}.{name}", "is not a name: letters, digits, '_' and '-' only.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +237,7 @@ class Recipe:
     audio: AudioSpec = field(default_factory=AudioSpec)
     model: ModelSpec
     predict_from: str | None = None
+    augmentations: Mapping[str, AugmentationSpec] = field(default_factory=dict)
     training: TrainingSpec = field(default_factory=TrainingSpec)
     published: PublishedSpec = field(default_factory=PublishedSpec)
     where: Location | str = field(default="", compare=False, repr=False)
@@ -224,6 +257,9 @@ class Recipe:
             raise BadField("predict_from", f"names {self.predict_from!r}, which predicts {target!r} and not the label.")
         if not any(loss.on == EVERY_HEAD or self.predict_from in loss.names for loss in self.model.losses.values()):
             raise BadField("predict_from", f"names {self.predict_from!r}, and no loss in model.losses trains it.")
+        for name, augmentation in self.augmentations.items():
+            _check_name("augmentations", name)
+            known(f"augmentations.{name}.on", augmentation.names, self.model.levels, "level")
         for name in self.training.groups:
             known(f"training.groups.{name}", [name], (*self.model.levels, *GROUPS), "parameter group")
         if self.labels is not None:

@@ -39,8 +39,9 @@ def run_hash(
     if "training" in recipe:
         recipe["training"] = {k: v for k, v in recipe["training"].items() if k not in IRRELEVANT["training"]}
     levels = list(recipe.get("model", {}).get("levels", {}))  # their order decides which weights are drawn first
+    ordered = [*levels, *recipe.get("augmentations", {})]
     identity = json.dumps(
-        [recipe, levels, list(manifest), dict(versions), dict(pretrained or {})], sort_keys=True, default=str
+        [recipe, ordered, list(manifest), dict(versions), dict(pretrained or {})], sort_keys=True, default=str
     )
     return hashlib.sha256(identity.encode()).hexdigest()[:8]
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -13,6 +13,7 @@ import torch
 
 from toolkit.corpus.manifests import manifest_text
 from toolkit.corpus.protocols import selects_on, stopping_rules, training_protocol
+from toolkit.data.augmentation import Augmentations, build_augmentations, say_cost
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.front_ends import code_of_levels
 from toolkit.data.loaders import in_order
@@ -43,6 +44,8 @@ from toolkit.training.run_folder import (
     folders_with_same_training,
 )
 
+MOST_FITTED = 1024  # segments that an augmentation of features sees first
+
 
 class Run:
     """One system, one fold, one seed.
@@ -70,6 +73,7 @@ class Run:
         self.versions = used_versions(self.recipe)
         seed_all(self.recipe.seed, "weights")
         self.system = build_system(self.recipe, preparation.targets)
+        self.augmentations = build_augmentations(self.recipe)
         plain = self.recipe.as_dict() | {"fold": preparation.fold.name}
         plain["protocol"]["name"] = training_protocol(self.protocol)  # protocols that share a training share the hash
         identity = run_hash(plain, manifest_rows(preparation.utterances), self.versions, self.system.pretrained)
@@ -106,13 +110,17 @@ class Run:
         self._write_inputs()
         objective = build_objective(self.recipe, self.system, data.class_counts())
         probe = self._probe(data, objective) if trained is None and self.training.probe.epochs else None
-        with closing(EpochLog(self.folder, self.say)) as epoch_log, closing(self._feature_cache(data)) as cache:
+        augmented = self._levels_without_clean_features()
+        with (
+            closing(EpochLog(self.folder, self.say)) as epoch_log,
+            closing(self._feature_cache(data, augmented)) as cache,
+        ):
             checkpoints = (trained or self.folder.path) / CHECKPOINTS
             rules = stopping_rules(self.protocol)
             brain = self._brain(self.training, data, objective, checkpoints, rules, epoch_log)
             brain.history.probe = probe
             if trained is None:
-                self._fit(brain, data, cache, HISTORY)
+                self._fit(brain, data, cache, HISTORY, self.augmentations)
             else:
                 self.say(f"Trained already, only the test is left: {trained}")
                 brain.history.load_state_dict(json.loads((trained / HISTORY).read_text()))
@@ -121,7 +129,7 @@ class Run:
             brain.evaluate(data.loader(test, cache=cache), max_key=f"best_{selects_on(self.protocol)}")
         write_results(self.folder, self.preparation, brain, versions=self.versions)
 
-    def _feature_cache(self, data: RunData) -> FeatureCache:
+    def _feature_cache(self, data: RunData, augmented: Collection[str] = ()) -> FeatureCache:
         return FeatureCache(
             self.system,
             code_of_levels(self.recipe),
@@ -129,12 +137,13 @@ class Run:
             limit_mb=self.training.feature_cache_mb,
             precision=self.training.feature_precision,
             device=self.training.device,
+            augmented=augmented,
             say=self.say,
             progress=self.progress,
         )
 
     def _probe(self, data: RunData, objective: Objective) -> dict[str, Any]:
-        """Train with the pre-trained weights frozen; leave the system and the objective as its best epoch left them.
+        """Train with the pre-trained weights frozen and nothing augmented; leave all as its best epoch left it.
 
         Returns: the probe's best epoch, how many there were, and their seconds.
 
@@ -163,23 +172,41 @@ class Run:
         self.say(f"The probe ends; training goes on from its epoch {best}.")
         return {"epoch": best, "epochs": len(brain.history.rows), "seconds": brain.history.seconds}
 
-    def _fit(self, brain: SystemBrain, data: RunData, cache: FeatureCache, history: str) -> None:
+    def _fit(
+        self,
+        brain: SystemBrain,
+        data: RunData,
+        cache: FeatureCache,
+        history: str,
+        augmentations: Augmentations | None = None,
+    ) -> None:
         """Train to the end; what is kept of it are its history, in a file, and the best epoch by each rule."""
-        cache.fill([data.train, data.evaluation])
+        cache.fill([data.evaluation] if augmentations and augmentations.waves else [data.train, data.evaluation])
         if brain.history.probe is None and brain.checkpointer.find_checkpoint() is None:
             if rank() == 0:
                 self._fit_scalers(data, cache)
             share_state(self.system)
+        for step in augmentations.fitted if augmentations else ():
+            name, some = step.levels[0], range(0, len(data.train), -(-len(data.train) // MOST_FITTED))
+            step.augmentation.fit(b.features[name] for b in in_order(data.train, cache, levels=[name], sampler=some))
+        if augmentations and augmentations.waves:
+            say_cost(augmentations, data.train, cache, self.say)
         profiling = nullcontext()
         if self.trace is not None and rank() == 0:
             from toolkit.training.loop.profiling import profiled_steps
 
             profiling = profiled_steps(brain, self.folder.path / self.trace, self.say)
-        train = data.loader(data.train, brain.train_sampler, cache=cache)
+        train = data.loader(data.train, brain.train_sampler, cache=cache, augmentations=augmentations)
         with profiling:
             brain.fit(brain.history.epochs(), train, data.loader(data.evaluation, cache=cache))
         brain.checkpointer.keep_only([f"best_{rule}" for rule in brain.history.rules])
         self.folder.write_json(history, brain.history.state_dict())
+
+    def _levels_without_clean_features(self) -> set[str]:
+        """Levels that read augmented waveforms, and of which nothing is fitted on the waveforms as they are."""
+        fitted = {level for step in self.augmentations.fitted for level in step.levels}
+        fitted |= {n for n, level in self.system.levels.items() if level.fits or self.system.fusion.fits}
+        return set(self.augmentations.changed_levels) - fitted
 
     def _trained_folder(self) -> Path | None:
         """This run's folder, or that of a run with the same training, if the training has ended."""

@@ -8,6 +8,7 @@ from torch.utils.data import BatchSampler, SequentialSampler
 
 from toolkit.corpus import Utterance
 from toolkit.corpus.targets import LABEL, shuffled_value
+from toolkit.data.augmentation import Augmentations
 from toolkit.data.batches import REACH, EpochBatches, LengthBatches, RankBatches
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.loaders import SegmentLoader
@@ -74,11 +75,16 @@ class RunData:
         return RankBatches(batches, targets, rank=rank(), ranks=ranks())
 
     def loader(
-        self, segments: SegmentSet, batches: RankBatches | None = None, *, cache: FeatureCache | None = None
+        self,
+        segments: SegmentSet,
+        batches: RankBatches | None = None,
+        *,
+        cache: FeatureCache | None = None,
+        augmentations: Augmentations | None = None,
     ) -> SegmentLoader:
         """A loader over segments; without a batch sampler, every n-th batch of n ranks, in order or from short to long.
 
-        Args: cache: asked for their features; None leaves the front ends to the system.
+        Args: cache: asked for their features; None leaves the front ends to the system; augmentations: of training.
         """
         training = self.recipe.training
         if batches is None:
@@ -88,6 +94,7 @@ class RunData:
         return SegmentLoader(
             segments,
             cache,
+            augmentations=augmentations,
             batch_sampler=batches,
             num_workers=training.workers,
             persistent_workers=training.workers > 0,

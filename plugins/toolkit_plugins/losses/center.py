@@ -89,11 +89,16 @@ class Center(Loss):
         self._pending: Tensor | None = None
 
     def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """The loss; in train() mode the rows also wait for `after_step`.
+        """`of_shares` of whole rows."""
+        return self.of_shares(inputs, targets, 1.0)
+
+    def of_shares(self, inputs: Tensor, targets: Tensor, share: float) -> Tensor:
+        """The loss; in train() mode the rows also wait for `after_step`, where each counts as `share` of a row.
 
         Args:
             inputs: [batch, size], an embedding.
             targets: [batch], int64.
+            share: of each row, that belongs to its target (mixup).
 
         Returns:
             Scalar. Its gradient to x_i is x_i - c_{y_i}, divided by batch for `mean`.
@@ -101,7 +106,7 @@ class Center(Loss):
         inputs = inputs.to(torch.promote_types(inputs.dtype, self.centers.dtype))
         if self.training:
             with torch.no_grad():
-                new = class_differences(inputs, targets, self.centers).to(self.centers.dtype)
+                new = class_differences(inputs, targets, self.centers).to(self.centers.dtype) * share
                 self._pending = new if self._pending is None else self._pending + new
         summed = (inputs - self.centers[targets]).square().sum() / 2
         return summed / inputs.shape[0] if self.reduction == "mean" else summed

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from collections import ChainMap
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from toolkit.data.cache.files import FeatureFiles, read_segment
 from toolkit.data.cache.missing import CachedFrontEnd, CachedUtterance, Lacking, Missing
 from toolkit.data.cache.store import LIMIT, features_folder, limit_bytes, make_room, megabytes
 from toolkit.data.front_ends import front_end_description, front_end_key, rounded, rows_of
-from toolkit.data.segments import SegmentSet
+from toolkit.data.segments import Batch, SegmentSet
 from toolkit.errors import AudioError, CacheError
 from toolkit.files import sha256
 from toolkit.model.system import System
@@ -31,7 +33,8 @@ class FeatureCache:
     Args:
         system: whose levels' front ends are used, on `device` already.
         code: level -> versions of the code that its front end consists of.
-        whole: all sets that the run reads.
+        whole: all sets that the run reads, the training part first.
+        augmented: levels of which no features of the training part are stored, since its waveforms are augmented.
         limit_mb: megabytes that the features of `whole` may take on disk; 0 is never.
         precision: "fp32" or "fp16", in which values are stored; they are rounded to it before their first use.
         device: where they are computed.
@@ -48,10 +51,11 @@ class FeatureCache:
         limit_mb: float,
         precision: str,
         device: str,
+        augmented: Collection[str] = (),
         say: Callable[[str], None] = print,
         progress: bool = False,
     ):
-        self.system, self.code, self.whole = system, code, whole
+        self.system, self.code, self.whole, self.augmented = system, code, whole, augmented
         self.limit_mb, self.precision, self.device = limit_mb, precision, device
         self.say, self.progress = say, progress
         self._contents: dict[Path, str] = {}  # audio file -> SHA-256
@@ -72,20 +76,31 @@ class FeatureCache:
         features = self.system.features(wave.to(self.device), levels)
         return {level: rounded(seq, level=level, precision=self.precision) for level, seq in features.items()}
 
-    def dataset(self, segments: SegmentSet) -> Dataset:
-        """What a loader reads: the features of segments, computed now where they are not stored.
+    def completed(self, batch: Batch, levels: Collection[str] | None = None) -> Batch:
+        """A batch with the features of all levels that it holds waveforms of; where all share one, of `levels`."""
+        features = batch.features or {}
+        given = {key: seq for key, seq in features.items() if not isinstance(key, str)}
+        given |= {} if batch.wave is None else {levels and tuple(levels): batch.wave}
+        if not given:
+            return batch
+        computed = [self.front_end(wave, some) for some, wave in given.items()]
+        stored = {level: seq for level, seq in features.items() if isinstance(level, str)}
+        return replace(batch, wave=None, features=dict(ChainMap(stored, *computed)))
+
+    def dataset(self, segments: SegmentSet, levels: Collection[str] | None = None) -> Dataset:
+        """What a loader reads: the features of segments, by default of all levels, computed now where not stored.
 
         Returns: the segments themselves where features are not kept.
         Raises: as `fill`.
         """
         if not self.kept:
             return segments
-        names = [utterance.name for utterance in self.fill([segments])]
-        files = {level: self._front_ends[key].files for level, key in self._keys.items()}
+        names = [utterance.name for utterance in self.fill([segments], levels)]
+        files = {level: self._front_ends[self._keys[level]].files for level in levels or self._keys}
         return StoredFeatures(segments, {level: [one.path(name) for name in names] for level, one in files.items()})
 
-    def fill(self, sets: Sequence[SegmentSet]) -> list[CachedUtterance]:
-        """Compute and store what is not stored of some sets, if features are kept.
+    def fill(self, sets: Sequence[SegmentSet], levels: Collection[str] | None = None) -> list[CachedUtterance]:
+        """Compute and store what is not stored of some sets, by default for all levels, if features are kept.
 
         Returns:
             The utterances of the sets, in order.
@@ -97,11 +112,11 @@ class FeatureCache:
         if not self.kept:
             return []
         utterances = [utterance for segments in sets for utterance in self._utterances(segments)]
-        incomplete = {one for _, front_ends in self._lacking(utterances) for one in front_ends}
+        incomplete = {one for _, front_ends in self._lacking(utterances, levels) for one in front_ends}
         with ExitStack() as locks:
             for front_end in sorted(incomplete, key=lambda one: one.files.folder):  # in one order, or two could wait
                 locks.enter_context(front_end.files.filling())
-            if lacking := self._lacking(utterances) if incomplete else []:  # other processes may have filled it
+            if lacking := self._lacking(utterances, levels) if incomplete else []:  # other processes may have filled it
                 self._make_room(sum(u.samples * one.bytes_per_sample for u, some in lacking for one in some))
                 Missing(lacking, self._rows, device=self.device).compute(progress=self.progress)
         return utterances
@@ -111,8 +126,9 @@ class FeatureCache:
         """By key; none where those of the whole run do not fit."""
         if not self.limit_mb:
             return {}
-        widths = [width for segments in self.whole for width in segments.widths()]
-        found, needed = {}, 0.0
+        trained, *others = [segments.widths() for segments in self.whole]
+        widths, longest = sum(map(sum, others)), max(map(max, [trained, *others]))
+        found, needed = {}, {}
         for level, extractor in self.system.levels.items():
             description = front_end_description(
                 extractor,
@@ -124,10 +140,10 @@ class FeatureCache:
             )
             self._keys[level] = key = front_end_key(description)
             if key not in found:
-                rate = self._bytes(level, max(widths)) / max(widths)
-                found[key] = level, description, rate
-                needed += rate * sum(widths)
-        if not self._fits(needed):
+                found[key] = level, description, self._bytes(level, longest) / longest
+            samples = widths + (0 if level in self.augmented else sum(trained))
+            needed[key] = max(needed.get(key, 0), found[key][2] * samples)
+        if not self._fits(sum(needed.values())):
             return {}
         return {
             key: CachedFrontEnd(level, FeatureFiles(features_folder() / key, description, say=self.say), rate)
@@ -157,9 +173,11 @@ class FeatureCache:
         folders = [front_end.files.folder for front_end in self._front_ends.values()]
         make_room(features_folder(), needed, keep=folders, say=self.say)
 
-    def _lacking(self, utterances: Iterable[CachedUtterance]) -> Lacking:
+    def _lacking(self, utterances: Iterable[CachedUtterance], levels: Collection[str] | None = None) -> Lacking:
         unique = {utterance.name: utterance for utterance in utterances}.values()
-        found = ((u, [f for f in self._front_ends.values() if not f.files.holds(u.name)]) for u in unique)
+        keys = {self._keys[level] for level in levels or self._keys} if self._front_ends else set()
+        wanted = [front_end for key, front_end in self._front_ends.items() if key in keys]
+        found = ((u, [f for f in wanted if not f.files.holds(u.name)]) for u in unique)
         return [(utterance, front_ends) for utterance, front_ends in found if front_ends]
 
     def _rows(self, level: str, wave: Seq) -> list[Tensor]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toolkit.contracts import Loss, ModelOutput
+from toolkit.contracts import Loss, Mix, ModelOutput
 from toolkit.corpus.targets import UNKNOWN
 from toolkit.distributed import ranks
 from toolkit.errors import RecipeError, did_you_mean
@@ -46,30 +46,43 @@ class Objective(nn.Module):
         self.terms = dict(terms)
         self.losses = nn.ModuleDict({name: term.loss for name, term in terms.items()})
 
-    def forward(self, output: ModelOutput, targets: Targets, whole: Targets | None = None) -> Tensor:
+    def forward(
+        self, output: ModelOutput, targets: Targets, whole: Targets | None = None, mix: Mix | None = None
+    ) -> Tensor:
         """The weighted sum, a scalar; arguments are those of `parts`."""
-        return sum(self.terms[name].weight * value for name, value in self.parts(output, targets, whole).items())
+        return sum(self.terms[name].weight * value for name, value in self.parts(output, targets, whole, mix).items())
 
-    def parts(self, output: ModelOutput, targets: Targets, whole: Targets | None = None) -> dict[str, Tensor]:
+    def parts(
+        self, output: ModelOutput, targets: Targets, whole: Targets | None = None, mix: Mix | None = None
+    ) -> dict[str, Tensor]:
         """Every loss before its weight: name -> scalar; one whose targets are all unknown is left out.
 
-        Args: output of a System; targets of its rows; whole: those of all ranks' rows, where several train together.
+        Where rows are mixed, a loss is that with the rows' own targets and that with their partners', in their shares.
+        Partners are a permutation, so that both have the same denominator: class weights count as they should.
+
+        Args: output of a System; targets of its rows; whole: those of all ranks' rows, where several train together;
+            mix: how the rows are mixed.
         """
         values = {}
         for name, term in self.terms.items():
-            inputs, classes = _known_rows(getattr(output, term.reads)[term.on], targets[term.target])
-            if whole is None:
-                value = term.loss(inputs, classes) if len(classes) else None
-            else:
-                value = _loss_on_rank(term.loss, inputs, classes, whole[term.target])
-            if value is not None:
-                values[name] = value
+            inputs, own = getattr(output, term.reads)[term.on], targets[term.target]
+            shares = [(own, 1.0)] if mix is None else [(own, mix.share), (own[mix.partners], 1 - mix.share)]
+            found = [(share, _value(term, inputs, part, whole, share)) for part, share in shares]
+            if found[0][1] is not None:  # a permutation leaves none unknown where one is known
+                values[name] = sum(share * value for share, value in found)
         return values
 
     def after_step(self, taken: Tensor) -> None:
         """Pass on to every loss whether the optimizer step was taken: a 0-d bool."""
         for loss in self.losses.values():
             loss.after_step(taken)
+
+
+def _value(term: Term, inputs: Tensor, targets: Tensor, whole: Targets | None, share: float) -> Tensor | None:
+    inputs, classes = _known_rows(inputs, targets)
+    if whole is not None:
+        return _loss_on_rank(term.loss, inputs, classes, whole[term.target], share)
+    return term.loss.of_shares(inputs, classes, share) if len(classes) else None
 
 
 class CovariateLoss(Loss):
@@ -93,14 +106,15 @@ def _known_rows(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return inputs.float(), targets.to(inputs.device, non_blocking=True)
 
 
-def _loss_on_rank(loss: Loss, inputs: Tensor, classes: Tensor, of_all: Tensor) -> Tensor | None:
+def _loss_on_rank(loss: Loss, inputs: Tensor, classes: Tensor, of_all: Tensor, share: float) -> Tensor | None:
     """What a loss counts for on one of several ranks, so that the ranks' mean is the loss of all rows.
 
     A loss divides the sum over its rows by a denominator, D. A rank's value times D(its rows) is its sum; that of all
     ranks divided by D(all rows) is the loss of all. DistributedDataParallel takes the mean of gradients, so that each
     value is also multiplied by the number of ranks.
 
-    Args: loss; inputs [rows, size]; classes [rows], all known; of_all: those of all ranks' rows, on the CPU.
+    Args: loss; inputs [rows, size]; classes [rows], all known; of_all: those of all ranks' rows, on the CPU; share: of
+        each row, that this is.
     Returns: scalar; None if no rank has a row whose class is known.
     """
     of_all = of_all[of_all != UNKNOWN]
@@ -110,8 +124,10 @@ def _loss_on_rank(loss: Loss, inputs: Tensor, classes: Tensor, of_all: Tensor) -
         return inputs.sum()  # of no rows: a zero whose gradient DDP waits for
     own = loss.denominator(classes)
     if own is None:  # the loss is a sum
-        return loss(inputs, classes) * ranks()
-    return loss(inputs, classes) * (ranks() * own / loss.denominator(of_all.to(own.device, non_blocking=True)))
+        return loss.of_shares(inputs, classes, share) * ranks()
+    return loss.of_shares(inputs, classes, share) * (
+        ranks() * own / loss.denominator(of_all.to(own.device, non_blocking=True))
+    )
 
 
 def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, Sequence[int]]) -> Objective:

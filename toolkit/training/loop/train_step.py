@@ -34,7 +34,7 @@ class TrainStep(nn.Module):
             rows, where several train together.
         Returns: scalar; among several ranks, their mean is the loss of all rows.
         """
-        return self.objective(self.system(batch.inputs, batch.covariates), targets, whole)
+        return self.objective(self.system(batch.inputs, batch.covariates, batch.mix), targets, whole, batch.mix)
 
 
 def on_ranks(step: TrainStep) -> DistributedDataParallel:

@@ -1,0 +1,46 @@
+"""What augmentations draw, and how their arguments are checked."""
+
+import torch
+from torch import Tensor
+
+Range = tuple[float, float]  # least and most
+
+
+def uniform(between: Range, generator: torch.Generator) -> float:
+    """A number between two."""
+    low, high = between
+    return low + (high - low) * float(torch.rand((), generator=generator))
+
+
+def whole(most: int, generator: torch.Generator) -> int:
+    """A whole number from 0 to `most`."""
+    return int(torch.randint(most + 1, (), generator=generator))
+
+
+def check_range(*, least: float | None = None, most: float | None = None, **ranges: Range) -> None:
+    """Raise ValueError for the first range that is upside down or leaves its limits.
+
+    >>> check_range(snr_db=(20.0, 5.0))
+    Traceback (most recent call last):
+    ValueError: snr_db is [20, 5]; the first number must not be above the second
+    """
+    for name, (low, high) in ranges.items():
+        found = f"{name} is [{low:g}, {high:g}]"
+        if not low <= high:
+            raise ValueError(f"{found}; the first number must not be above the second")
+        if least is not None and low < least:
+            raise ValueError(f"{found}; neither may be below {least:g}")
+        if most is not None and high > most:
+            raise ValueError(f"{found}; neither may be above {most:g}")
+
+
+def check_least(least: float, **values: float) -> None:
+    """Raise ValueError for the first value below `least`."""
+    for name, value in values.items():
+        if not value >= least:
+            raise ValueError(f"{name} is {value:g}; it has to be at least {least:g}")
+
+
+def power(wave: Tensor) -> Tensor:
+    """The mean square of samples: 0-d."""
+    return wave.square().mean()

@@ -1,0 +1,104 @@
+"""Masks on features: stretches of frames, or bands of neighbouring channels (SpecAugment)."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from toolkit.contracts import Augmentation, Seq
+from toolkit.model.scaling import Standardize
+from toolkit_plugins.augmentations.draws import check_least, whole
+
+
+def masked(values: Tensor, start: int, stop: int, fill: Tensor, *, axis: int) -> Tensor:
+    """Features with a stretch of an axis replaced.
+
+    Args: values [time, channels]; start and stop on axis 0 (time) or 1 (channels); fill [channels], or 0-d.
+    Returns: the same shape.
+    """
+    steps = torch.arange(values.shape[axis], device=values.device)
+    inside = (steps >= start) & (steps < stop)
+    return torch.where(inside[:, None] if axis == 0 else inside, fill.to(values), values)
+
+
+class OnLevel(Augmentation):
+    """An augmentation of features that knows mean and deviation of each channel over the training part."""
+
+    reads = "features"
+    fits = True
+
+    def __init__(self):
+        self.mean, self.deviation = torch.zeros(()), torch.ones(())
+
+    def fit(self, features: Iterable[Seq]) -> None:
+        """Mean and deviation of each channel."""
+        scaler = None
+        batches = iter(features)
+        first = next(batches)
+        scaler = Standardize(first.values.shape[2])
+        scaler.fit([first, *batches])
+        self.mean, self.deviation = scaler.mean, scaler.deviation
+
+
+class Mask(OnLevel):
+    """Masks along one axis: what `time_mask` and `freq_mask` share."""
+
+    axis: int
+    longest: float = 1.0  # part of the axis that a mask may cover
+
+    def __init__(self, masks: int, size: int, fill: str):
+        super().__init__()
+        check_least(1, masks=masks)
+        self.masks, self.size, self.fill = masks, size, fill
+        self.fits = fill == "mean"
+
+    def change(self, values: Tensor, generator: torch.Generator) -> Tensor:
+        """[time, channels] -> the same shape."""
+        length = values.shape[self.axis]
+        fill = self.mean if self.fill == "mean" else values.min()
+        for _ in range(self.masks):
+            size = whole(min(self.size, int(length * self.longest)), generator)
+            start = whole(length - size, generator)
+            values = masked(values, start, start + size, fill, axis=self.axis)
+        return values
+
+
+class TimeMask(Mask):
+    """Stretches of frames replaced by the mean of the training part: of 0 to `frames` frames, anywhere.
+
+    Args:
+        masks: how many stretches.
+        frames: longest of them, never more than half of the segment.
+        fill: mean (each channel's over the training part) or minimum (the segment's least value: silence of a
+            spectrogram in dB).
+
+    Source: Park et al., SpecAugment: A Simple Data Augmentation Method for Automatic Speech Recognition,
+        Interspeech 2019.
+    """
+
+    axis, longest = 0, 0.5
+
+    def __init__(self, *, masks: int = 2, frames: int = 40, fill: Literal["mean", "minimum"] = "mean"):
+        check_least(1, frames=frames)
+        super().__init__(masks, frames, fill)
+
+
+class FreqMask(Mask):
+    """Bands of neighbouring channels replaced by their means of the training part: of 0 to `channels`, anywhere.
+
+    Args:
+        masks: how many bands.
+        channels: widest of them.
+        fill: mean (each channel's over the training part) or minimum (the segment's least value: silence of a
+            spectrogram in dB).
+
+    Source: Park et al., SpecAugment: A Simple Data Augmentation Method for Automatic Speech Recognition,
+        Interspeech 2019.
+    """
+
+    axis = 1
+
+    def __init__(self, *, masks: int = 2, channels: int = 8, fill: Literal["mean", "minimum"] = "mean"):
+        check_least(1, channels=channels)
+        super().__init__(masks, channels, fill)

@@ -1,0 +1,54 @@
+"""Augmentation `mixup`: rows of a batch mixed in pairs, with their targets."""
+
+from collections.abc import Mapping
+
+import torch
+
+from toolkit.contracts import Augmentation, Mix, Seq
+from toolkit_plugins.augmentations.draws import check_least
+
+
+def mixed(seq: Seq, mix: Mix) -> Seq:
+    """Each row in its share with its partner; it stays as it is where the partner has ended.
+
+    Args: seq [batch, time, channels].
+    Returns: the same shape and lengths.
+    """
+    partners = mix.partners.to(seq.values.device)
+    both = seq.values * mix.share + seq.values[partners] * (1 - mix.share)
+    if seq.full:
+        return Seq(both, seq.lengths, full=True)
+    real = seq.mask & seq.mask[partners]
+    return Seq(torch.where(real[:, :, None], both, seq.values), seq.lengths)
+
+
+class Mixup(Augmentation):
+    """Every row of a batch mixed with another one, in shares from Beta(alpha, alpha), the larger share its own.
+
+    All levels are mixed alike, in their features, and so are covariates that are given. Losses take both targets in
+    these shares.
+
+    Args:
+        alpha: above 0; small values mix little, 1 draws shares uniformly.
+
+    Source: Zhang et al., mixup: Beyond Empirical Risk Minimization, ICLR 2018.
+    """
+
+    reads = "batch"
+
+    def __init__(self, *, alpha: float = 0.3):
+        check_least(1e-3, alpha=alpha)
+        self.alpha = alpha
+
+    def mix(self, features: Mapping[str, Seq], generator: torch.Generator) -> tuple[Mapping[str, Seq], Mix]:
+        """Level -> [batch, time, channels], mixed; the shares."""
+        rows = len(next(iter(features.values())).lengths)
+        one, other = _gamma(self.alpha, generator), _gamma(self.alpha, generator)
+        share = one / (one + other) if one + other else 1.0
+        mix = Mix(torch.randperm(rows, generator=generator), max(share, 1 - share))
+        return {level: mixed(seq, mix) for level, seq in features.items()}, mix
+
+
+def _gamma(alpha: float, generator: torch.Generator) -> float:
+    """A draw from Gamma(alpha, 1): Beta(a, a) is one of two over their sum."""
+    return float(torch._standard_gamma(torch.tensor(alpha, dtype=torch.float64), generator=generator))

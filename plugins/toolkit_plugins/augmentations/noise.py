@@ -1,0 +1,65 @@
+"""Augmentation `noise`: white or coloured noise, or that of recordings, at a signal-to-noise ratio."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torchaudio.functional import add_noise
+
+from toolkit.contracts import Augmentation
+from toolkit_plugins.augmentations.draws import Range, check_range, uniform
+from toolkit_plugins.augmentations.recordings import Recordings
+
+COLOURS = {"white": 0.0, "pink": 1.0, "brown": 2.0}  # exponent of 1/f in power
+
+
+def coloured_noise(samples: int, exponent: float, generator: torch.Generator) -> Tensor:
+    """Gaussian noise whose power falls with frequency as 1/f ** exponent, without a constant: [samples]."""
+    white = torch.randn(samples, generator=generator)
+    if exponent == 0 or samples < 2:
+        return white
+    spectrum = torch.fft.rfft(white)
+    factors = torch.arange(len(spectrum)).clamp_min(1) ** (-exponent / 2)
+    factors[0] = 0
+    return torch.fft.irfft(spectrum * factors, n=samples)
+
+
+def noisy(wave: Tensor, noise: Tensor, snr_db: float) -> Tensor:
+    """A waveform with noise of the same length that has `snr_db` less power: [samples]. Silent noise adds nothing."""
+    if not bool(noise.any()):
+        return wave
+    return add_noise(wave, noise, torch.tensor(snr_db))
+
+
+class Noise(Augmentation):
+    """Noise over the whole recording, at a ratio of powers that is drawn uniformly in dB.
+
+    Args:
+        snr_db: least and most signal-to-noise ratio, in dB.
+        colour: white, pink (1/f) or brown (1/f²); random draws an exponent from 0 to 2.
+        folder: recordings of noise, searched with its subfolders, instead of a colour: a stretch of one of them that is
+            drawn, repeated where it is shorter.
+
+    Raises:
+        ValueError: if the folder holds no recording.
+    """
+
+    def __init__(
+        self,
+        *,
+        sample_rate: int = 16_000,
+        snr_db: Range = (5.0, 25.0),
+        colour: Literal["white", "pink", "brown", "random"] = "random",
+        folder: str | None = None,
+    ):
+        check_range(snr_db=snr_db)
+        self.snr_db, self.colour = snr_db, colour
+        self.recordings = None if folder is None else Recordings(folder, sample_rate)
+
+    def change(self, values: Tensor, generator: torch.Generator) -> Tensor:
+        """[samples] -> [samples]."""
+        snr_db = uniform(self.snr_db, generator)
+        if self.recordings is not None:
+            return noisy(values, self.recordings.stretch(len(values), generator), snr_db)
+        exponent = uniform((0.0, 2.0), generator) if self.colour == "random" else COLOURS[self.colour]
+        return noisy(values, coloured_noise(len(values), exponent, generator), snr_db)

@@ -1,0 +1,51 @@
+"""Recordings in a folder: noise, impulse responses."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from toolkit.audio.reading import audio_header
+from toolkit.audio.waves import read_audio
+from toolkit_plugins.augmentations.draws import whole
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
+
+
+class Recordings:
+    """The recordings below a folder, in the order of their paths; hidden files are left out.
+
+    Args:
+        folder: searched with its subfolders.
+        sample_rate: at which they are read, in Hz.
+
+    Raises:
+        ValueError: if there is none.
+    """
+
+    def __init__(self, folder: str, sample_rate: int):
+        root, self.sample_rate = Path(folder).expanduser(), sample_rate
+        if not root.is_dir():
+            raise ValueError(f"folder is {folder!r}, and there is no such folder")
+        files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
+        self.files = [path for path in files if not path.name.startswith(".")]
+        if not self.files:
+            raise ValueError(f"folder is {folder!r}, which holds no recording ({', '.join(SUFFIXES)})")
+
+    def drawn(self, generator: torch.Generator) -> Path:
+        """One of them."""
+        return self.files[whole(len(self.files) - 1, generator)]
+
+    def stretch(self, samples: int, generator: torch.Generator) -> Tensor:
+        """So many samples of one of them, from anywhere in it; repeated where it is shorter: [samples]."""
+        path = self.drawn(generator)
+        length = _length(path, self.sample_rate)
+        start = whole(max(0, length - samples), generator)
+        part = read_audio(path, sample_rate=self.sample_rate, part=(start, min(length, start + samples)))
+        return part.repeat(-(-samples // len(part)))[:samples]
+
+
+@lru_cache(maxsize=65_536)
+def _length(path: Path, sample_rate: int) -> int:
+    return audio_header(path, sample_rate=sample_rate)[0]

@@ -1,0 +1,192 @@
+"""Augmentation of the training part: who is changed, what it depends on, and what is left alone."""
+
+from collections import Counter
+
+import pytest
+import torch
+from small_system import write_recipe
+
+from toolkit.contracts import Augmentation, Mix, Seq
+from toolkit.data.augmentation import Augmentations, Step, build_augmentations
+from toolkit.data.batches import Draw
+from toolkit.data.cache.features import StoredFeatures
+from toolkit.data.loaders import in_order
+from toolkit.data.segments import Batch
+from toolkit.errors import ShapeError, ToolkitError
+from toolkit.training.preparation import load_source, prepare
+from toolkit.training.run import Run
+from toolkit.training.run_data import RunData
+
+TWO_LEVELS = """extends: small.yaml
+model:
+  levels:
+    other: {plugin: mfcc, args: {n_mfcc: 5, n_fft: 512, n_mels: 20, encoder: none, normalize: none}}
+augmentations:
+"""
+
+
+class Adds(Augmentation):
+    """Adds a whole number that is drawn."""
+
+    def __init__(self, reads="wave", most=1000):
+        self.reads, self.most = reads, most
+
+    def change(self, values, generator):
+        return values + int(torch.randint(1, self.most, (), generator=generator))
+
+
+class Swaps(Augmentation):
+    reads = "batch"
+
+    def mix(self, features, generator):
+        return features, Mix(torch.tensor([1, 0]), 0.75)
+
+
+def of(*augmentations, p=1.0, seed=1, samples=10):
+    steps = [Step(f"a{i}", one, p, ("x",)) for i, one in enumerate(augmentations)]
+    return Augmentations(steps, seed=seed, segment_samples=samples)
+
+
+def batch_of(lengths, places):
+    features = {"x": Seq(torch.zeros(len(lengths), max(lengths), 1), torch.tensor(lengths))}
+    rows = torch.arange(len(lengths))
+    draws = tuple(Draw.at(i, *place) for i, place in enumerate(places))
+    return Batch(None, {}, {}, rows, rows.float(), features, draws)
+
+
+def change(augmentations, lengths=(4, 2), places=((1, 1, 0), (1, 1, 1))):
+    return augmentations.change(batch_of(lengths, places)).features["x"].values[:, :, 0]
+
+
+def test_every_row_draws_for_its_place_and_padding_stays():
+    values = change(of(Adds("features")))
+    assert len(values[0].unique()) == 1 and values[0, 0] > 0
+    assert values[1, :2].tolist() == [values[1, 0]] * 2 and values[1, 2:].tolist() == [0, 0]
+    assert values[0, 0] != values[1, 0]
+
+
+def test_a_row_is_the_same_in_another_batch_and_differs_in_another_place_and_with_another_seed():
+    first = change(of(Adds("features")))[1, 0]
+    assert change(of(Adds("features")), (3, 2, 1), ((1, 1, 5), (1, 1, 1), (9, 9, 9)))[1, 0] == first
+    others = [change(of(Adds("features")), (1,), [place])[0, 0] for place in ((2, 1, 1), (1, 2, 1), (1, 1, 2))]
+    assert len({float(first), *map(float, others), float(change(of(Adds("features"), seed=2))[1, 0])}) == 5
+
+
+def test_one_more_augmentation_leaves_the_draws_of_the_others():
+    alone = change(of(Adds("features")))
+    more = of(Adds("features"), Adds("features"))
+    second = change(Augmentations(more.others[1:], seed=1, segment_samples=10))
+    assert torch.equal(change(more), alone + second)
+
+
+@pytest.mark.parametrize(("p", "low", "high"), [(0.0, 0, 0), (1.0, 400, 400), (0.25, 75, 125)])
+def test_p_is_how_often_a_row_is_changed(p, low, high):
+    values = change(of(Adds("features"), p=p), (1,) * 400, [(1, 1, row) for row in range(400)])
+    assert low <= int((values > 0).sum()) <= high
+
+
+def test_a_waveform_is_cut_to_a_segment_and_has_to_stay_one():
+    longer = type("Longer", (Adds,), {"change": lambda self, values, generator: torch.cat([values, values])})
+    draw, wave = Draw.at(0, 1, 1, 0), torch.arange(8.0)
+    augmentations = of(longer())
+    assert augmentations.wave(wave, augmentations.waves, draw).tolist() == [*range(8), 0, 1]
+    empty = type("Empty", (Adds,), {"change": lambda self, values, generator: values[:0]})
+    augmentations = of(empty())
+    with pytest.raises(ShapeError, match=r"augmentations.a0 returns \[0\], not \[samples\]"):
+        augmentations.wave(wave, augmentations.waves, draw)
+    with pytest.raises(ShapeError, match=r"augmentations.a0 makes \[0, 1\] of features \[4, 1\]"):
+        change(of(type("Empty", (Adds,), {"change": lambda self, values, generator: values[:0]})("features")))
+
+
+def test_one_augmentation_at_most_mixes_a_batch():
+    mixed = of(Swaps(), Swaps()).change(batch_of((4, 2), ((1, 1, 0), (1, 1, 1))))
+    assert mixed.mix.share == 0.75
+
+
+def prepared(tmp_path, augmentations, *overrides):
+    write_recipe(tmp_path)
+    (tmp_path / "augmented.yaml").write_text(TWO_LEVELS + augmentations)
+    return prepare(load_source(tmp_path / "augmented.yaml", [*overrides]))
+
+
+def run_of(preparation, lines=None):
+    run = Run(preparation, say=[].append if lines is None else lines.append)
+    data = RunData(preparation, fixed_samples=run.system.fixed_samples)
+    return run, data, run._feature_cache(data)
+
+
+def test_a_waveform_augmentation_changes_the_levels_it_names_and_the_others_read_stored_features(tmp_path):
+    run, data, cache = run_of(prepared(tmp_path, "  quiet: {plugin: gain, on: other, args: {db: [-20, -20]}}\n"))
+    (clean,) = in_order(data.train, cache)
+    batches = data.training_batches()
+    loader = data.loader(data.train, batches, cache=cache, augmentations=run.augmentations)
+    assert loader.dataset.groups.keys() == {("other",)} and isinstance(loader.dataset.stored, StoredFeatures)
+    for batch in loader:
+        for row, index in enumerate(batch.draws):
+            wave = 0.1 * data.train.read(index)
+            quiet = cache.front_end(Seq(wave[None], torch.tensor([len(wave)])))["other"].values[0]
+            length = len(quiet)
+            found = {level: seq.values[row, :length] for level, seq in batch.features.items()}
+            assert torch.equal(found["mfcc"], clean.features["mfcc"].values[index, :length])
+            assert torch.allclose(found["other"], quiet, atol=1e-3)
+
+
+def test_a_run_stores_no_training_features_that_it_does_not_read_and_says_what_that_costs(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path / "cache"))
+    lines = []
+    run, _, _ = run_of(prepared(tmp_path, "  quiet: {plugin: gain, on: other}\n", "--training.epochs=1"), lines)
+    run.train()
+    stored = Counter(file.parent for file in (tmp_path / "cache").rglob("*.safetensors"))
+    assert sorted(stored.values()) == [16, 24]  # validation and test of `other`, all of `mfcc`
+    assert any(line.startswith("Waveforms are augmented (quiet): the training features of other") for line in lines)
+
+
+def test_what_is_computed_live_is_what_would_be_stored(tmp_path):
+    run, data, cache = run_of(prepared(tmp_path, "  same: {plugin: gain, args: {db: [0, 0]}}\n"))
+    loader = data.loader(data.train, data.training_batches(), cache=cache, augmentations=run.augmentations)
+    (clean,) = in_order(data.train, cache)
+    for batch in loader:
+        for row, index in enumerate(batch.draws):
+            length = int(clean.features["mfcc"].lengths[index])
+            for level in ("mfcc", "other"):
+                found, expected = (b.features[level].values[i, :length] for b, i in ((batch, row), (clean, index)))
+                assert torch.allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("  loud: {plugin: gain, p: 1.5}", "augmentations.loud.p in augmented.yaml, line 6: is a probability, from 0"),
+        ("  loud: {plugin: gian}", "augmentations.loud.plugin in augmented.yaml, line 6: No augmentation is called"),
+        ("  loud: {plugin: gain, on: mfc}", "names 'mfc': there is no such level. Did you mean 'mfcc'?"),
+        ("  loud: {plugin: gain, on: []}", "augmentations.loud.on in augmented.yaml, line 6: names nothing"),
+        ("  loud: {plugin: gain, args: {dbs: [1, 2]}}", "has no argument 'dbs'. Did you mean 'db'?"),
+        ("  loud: {plugin: gain, args: {db: [2, 1]}}", "db is [2, 1]; the first number must not be above the second"),
+        ("  mixup: {plugin: mixup, on: mfcc}", "augmentations.mixup.on in augmented.yaml, line 6: 'mixup' mixes"),
+        ("  a.b: gain", "augmentations.a.b in augmented.yaml, line 5: is not a name"),
+        ("  noise: {plugin: noise, args: {folder: nowhere}}", "folder is 'nowhere', and there is no such folder"),
+        ("  noise: null", "augmentations.noise in augmented.yaml, line 6: null removes, but nothing of this name"),
+    ],
+)
+def test_a_mistake_is_one_line_with_its_key(tmp_path, text, message):
+    with pytest.raises(ToolkitError) as raised:
+        build_augmentations(prepared(tmp_path, text).source.recipe)
+    assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_recipe_that_extends_another_adds_to_its_augmentations_and_removes_them(tmp_path):
+    prepared(tmp_path, "  loud: gain\n  noise: {plugin: noise, p: 0.5, args: {snr_db: [5, 10]}}\n")
+    (tmp_path / "child.yaml").write_text(
+        "extends: augmented.yaml\naugmentations: {loud: null, noise: {p: 0.1}, mixup: mixup}\n"
+    )
+    augmentations = load_source(tmp_path / "child.yaml").recipe.augmentations
+    assert [(name, spec.p) for name, spec in augmentations.items()] == [("noise", 0.1), ("mixup", 1.0)]
+    assert augmentations["noise"].args == {"snr_db": [5, 10]}
+
+
+def test_the_order_of_augmentations_is_part_of_a_runs_name(tmp_path):
+    names = {
+        run_of(prepared(tmp_path, text))[0].folder.path.name
+        for text in ("  a: gain\n  b: noise", "  b: noise\n  a: gain")
+    }
+    assert len(names) == 2

@@ -1,0 +1,197 @@
+"""Augmentation of a training part: waveforms where they are read, features and batches before each step.
+
+What is drawn for a segment depends on the seed, the augmentation's name, and the segment's place (epoch, step, row)
+alone: not on workers, ranks, other augmentations, or where a run was resumed.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from toolkit.contracts import Augmentation, Seq
+from toolkit.data.batches import Draw
+from toolkit.data.cache.features import FeatureCache
+from toolkit.data.seeding import derive_seed
+from toolkit.data.segments import Batch, SegmentSet
+from toolkit.errors import RecipeError, ShapeError, ToolkitError
+from toolkit.plugins.plugin import plugin_failures
+from toolkit.plugins.registry import build
+from toolkit.recipe.locations import inside
+from toolkit.recipe.schema import Recipe
+
+TIMED = 8  # segments
+
+
+@dataclass(frozen=True)
+class Step:
+    """An augmentation in its place.
+
+    Args:
+        name: the recipe's.
+        augmentation: built; one of its own for each level whose features it changes.
+        p: probability that a row, or a batch, is changed.
+        levels: on which it acts.
+    """
+
+    name: str
+    augmentation: Augmentation
+    p: float
+    levels: tuple[str, ...]
+
+
+class Augmentations:
+    """A recipe's augmentations in order: those of waveforms first, as they come before any feature.
+
+    Args:
+        steps: in order.
+        seed: the run's.
+        segment_samples: longest waveform that a level is given.
+    """
+
+    def __init__(self, steps: Iterable[Step], *, seed: int, segment_samples: int):
+        acting = [step for step in steps if step.p]
+        self.seed, self.segment_samples = seed, segment_samples
+        self.waves = [step for step in acting if step.augmentation.reads == "wave"]
+        self.others = [step for step in acting if step.augmentation.reads != "wave"]
+
+    @property
+    def changed_levels(self) -> list[str]:
+        """Levels whose front ends get augmented waveforms."""
+        return list(dict.fromkeys(level for step in self.waves for level in step.levels))
+
+    @property
+    def fitted(self) -> list[Step]:
+        """Those that have to see features of the training part first, each of one level."""
+        return [step for step in self.others if step.augmentation.fits]
+
+    def segments(self, segments: SegmentSet, cache: FeatureCache) -> "AugmentedSegments":
+        """What a loader reads of a training part where waveforms are augmented."""
+        rest = [level for level in cache.system.levels if level not in self.changed_levels]
+        stored = cache.dataset(segments, rest) if rest and cache.kept else None
+        return AugmentedSegments(segments, self, self.changed_levels if stored else cache.system.levels, stored)
+
+    def wave(self, wave: Tensor, steps: Sequence[Step], draw: Draw) -> Tensor:
+        """A segment after some steps: [samples] -> [samples], not longer than a segment."""
+        for step in steps:
+            wave = self._row(step, wave, draw)
+            if wave.dim() != 1 or not len(wave):
+                raise ShapeError(f"augmentations.{step.name} returns {list(wave.shape)}, not [samples].")
+        return wave[: self.segment_samples]
+
+    def change(self, batch: Batch) -> Batch:
+        """Features of a batch after all steps that read features or batches."""
+        features, mix = batch.features, None
+        with plugin_failures():
+            for step in self.others:
+                if step.augmentation.reads == "features":
+                    features = {**features, step.levels[0]: self._rows(step, features[step.levels[0]], batch.draws)}
+                elif mix is None:  # one at most mixes a batch
+                    generator = self._generator(step, batch.draws[0])
+                    if _happens(step, generator):
+                        features, mix = step.augmentation.mix(features, generator)
+        return replace(batch, features=features, mix=mix)
+
+    def _rows(self, step: Step, seq: Seq, draws: Sequence[Draw]) -> Seq:
+        """Each real row changed for itself; what lies beyond the lengths stays."""
+        values = seq.values.clone()
+        for row, (draw, length) in enumerate(zip(draws, seq.lengths.tolist(), strict=True)):
+            changed = self._row(step, seq.values[row, :length], draw)
+            if changed.shape != values[row, :length].shape:
+                found, given = list(changed.shape), list(values[row, :length].shape)
+                raise ShapeError(f"augmentations.{step.name} makes {found} of features {given}: shapes have to stay.")
+            values[row, :length] = changed
+        return Seq(values, seq.lengths, full=seq.full)
+
+    def _row(self, step: Step, values: Tensor, draw: Draw) -> Tensor:
+        generator = self._generator(step, draw)
+        return step.augmentation.change(values, generator) if _happens(step, generator) else values
+
+    def _generator(self, step: Step, draw: Draw) -> torch.Generator:
+        key = (step.name, *step.levels) if step.augmentation.reads == "features" else (step.name,)
+        return torch.Generator().manual_seed(derive_seed(self.seed, "augmentation", *key, *draw.place))
+
+
+class AugmentedSegments(Dataset):
+    """Segments with an augmented waveform for some levels, and the stored features of the others.
+
+    Args:
+        segments: read from their files.
+        augmentations: whose steps on waveforms are taken.
+        levels: that get waveforms.
+        stored: the features of all other levels; None where there is no other level.
+    """
+
+    def __init__(
+        self, segments: SegmentSet, augmentations: Augmentations, levels: Iterable[str], stored: Dataset | None
+    ):
+        self.read, self.augmentations, self.stored = segments.read, augmentations, stored
+        by_steps: dict[tuple[str, ...], list[str]] = {}
+        steps = {level: [step for step in augmentations.waves if level in step.levels] for level in levels}
+        for level, own in steps.items():
+            by_steps.setdefault(tuple(step.name for step in own), []).append(level)
+        # levels that get the same waveform -> its steps
+        self.groups = {tuple(alike): steps[alike[0]] for alike in by_steps.values()}
+        self.count = len(segments)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, draw: Draw) -> tuple[Draw, Mapping[str | tuple[str, ...], Tensor] | ToolkitError]:
+        """A segment's values by level, or by levels where they are a waveform; or why it cannot be read or changed."""
+        try:
+            with plugin_failures():
+                wave = self.read(draw)
+                values = {key: self.augmentations.wave(wave, steps, draw) for key, steps in self.groups.items()}
+        except ToolkitError as error:
+            return draw, error
+        kept = {} if self.stored is None else self.stored[draw][1]
+        return draw, kept if isinstance(kept, ToolkitError) else values | kept
+
+
+def _happens(step: Step, generator: torch.Generator) -> bool:
+    return step.p == 1 or float(torch.rand((), generator=generator)) < step.p
+
+
+def build_augmentations(recipe: Recipe) -> Augmentations:
+    """Build a recipe's augmentations.
+
+    Raises:
+        RecipeError: if one that mixes batches is to act on one level; PluginError if one cannot be built.
+    """
+    context = {"sample_rate": recipe.audio.sample_rate, "segment_samples": recipe.audio.segment_samples}
+    steps = []
+    for name, spec in recipe.augmentations.items():
+        levels = spec.levels(recipe.model.levels)
+        first = build("augmentation", spec, context)
+        if first.reads == "batch" and spec.on is not None:
+            problem = f"{spec.plugin!r} mixes the rows of a batch on all levels: leave `on` out."
+            raise RecipeError(f"{inside(spec.where, 'on')}: {problem}")
+        if first.reads == "features":
+            steps += [Step(name, build("augmentation", spec, context), spec.p, (level,)) for level in levels]
+        else:
+            steps.append(Step(name, first, spec.p, levels))
+    return Augmentations(steps, seed=recipe.seed, segment_samples=recipe.audio.segment_samples)
+
+
+def say_cost(augmentations: Augmentations, segments: SegmentSet, cache: FeatureCache, say: Callable[[str], None]):
+    """Say how long an epoch takes because waveforms are augmented: some segments are read, changed and computed."""
+    dataset = augmentations.segments(segments, cache)
+    chosen = [Draw.at(index, 0, 0, index) for index in range(0, len(dataset), -(-len(dataset) // TIMED))]
+    started = time.perf_counter()
+    batch = segments.collate([dataset[draw] for draw in chosen])
+    read = time.perf_counter()
+    if isinstance(batch, Batch):
+        cache.completed(batch)
+    times = len(dataset) / len(chosen)
+    changing, computing = (read - started) * times, (time.perf_counter() - read) * times
+    names, levels = (
+        ", ".join(found) for found in ([s.name for s in augmentations.waves], augmentations.changed_levels)
+    )
+    say(
+        f"Waveforms are augmented ({names}): the training features of {levels} are computed anew in each epoch, in "
+        f"about {changing + computing:.2g} s ({changing:.2g} s to read and change, {computing:.2g} s for front ends)."
+    )

@@ -1,0 +1,158 @@
+"""The contract of augmentations, property by property."""
+
+import pickle
+import random
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from toolkit.contracts import Augmentation, Mix, Seq
+from toolkit.testing import Case, contract, require
+from toolkit.testing.modules import require_unwritten
+from toolkit.testing.tensors import GARBAGE, require_equal, tensors_in, with_garbage
+
+SEEDS = range(4)  # of generators: what is drawn decides what goes wrong
+
+
+@dataclass(frozen=True)
+class AugmentationCase(Case):
+    """An augmentation to examine.
+
+    Args:
+        sample_rate: in Hz.
+        segment_samples: what a whole segment has.
+        channels: of features.
+    """
+
+    sample_rate: int = 16_000
+    segment_samples: int = 8_000
+    channels: int = 20
+    kind: ClassVar[str] = "augmentation"
+
+    def build(self) -> Augmentation:
+        """A new augmentation, fitted if it `fits`."""
+        augmentation = super().build()
+        if augmentation.fits:
+            augmentation.fit([self._features((30, 20)), self._features((25,))])
+        return augmentation
+
+    def inputs(self, augmentation: Augmentation) -> list[Any]:
+        """Rows to change, from a whole segment to the least, silence among them; or one batch of two levels."""
+        if augmentation.reads == "batch":
+            return [{"one": self._features((30, 12, 1, 30)), "other": self._features((9, 4, 1, 9))}]
+        if augmentation.reads == "features":
+            rows = [self._features((length,)).values[0] for length in (30, 7, 1)]
+            return [*rows, torch.zeros(30, self.channels)]
+        tone = 0.3 * torch.sin(torch.arange(self.segment_samples) * 0.1)
+        waves = [tone[:length] + 0.01 * torch.randn(length) for length in (self.segment_samples, 1_001, 16, 1)]
+        return [*waves, torch.zeros(1_000)]
+
+    def outputs(self, augmentation: Augmentation, given: Any, seed: int) -> Any:
+        """What a generator of that seed makes of one of the inputs: a tensor, or features with their Mix."""
+        call = augmentation.mix if augmentation.reads == "batch" else augmentation.change
+        return call(given, torch.Generator().manual_seed(seed))
+
+    @contract
+    def attributes_are_as_declared(self) -> None:
+        """`reads` is "wave", "features" or "batch"; only what reads features `fits`."""
+        augmentation = super().build()
+        require(isinstance(augmentation, Augmentation), f"{type(augmentation).__name__} is not an Augmentation")
+        reads, fits = augmentation.reads, augmentation.fits
+        require(reads in ("wave", "features", "batch"), f"reads is {reads!r}, not 'wave', 'features' or 'batch'")
+        require(isinstance(fits, bool), f"fits is {fits!r}, not a bool")
+        require(not fits or reads == "features", f"fits is True, and what is read is {reads!r}")
+
+    @contract
+    def lengths_are_true(self) -> None:
+        """A waveform stays one of at least a sample; features keep shape, a batch its levels and lengths too."""
+        augmentation = self.build()
+        for given, seed in self._trials(augmentation):
+            made = self.outputs(augmentation, given, seed)
+            if augmentation.reads == "wave":
+                require(made.dim() == 1 and len(made), f"{len(given)} samples become {list(made.shape)}")
+            elif augmentation.reads == "features":
+                require(made.shape == given.shape, f"features {list(given.shape)} become {list(made.shape)}")
+            else:
+                _require_mixed(given, *made)
+
+    @contract
+    def values_are_finite(self) -> None:
+        """Finite values of the same dtype come out, of silence and of one sample too."""
+        augmentation = self.build()
+        for given, seed in self._trials(augmentation):
+            made = self.outputs(augmentation, given, seed)
+            for tensor in _values(made):
+                require(tensor.dtype == torch.float32, f"float32 becomes {tensor.dtype}")
+                require(tensor.isfinite().all(), f"not finite, of {[list(t.shape) for t in _values(given)]}")
+
+    @contract
+    def generator_decides(self) -> None:
+        """The same generator gives the same to the bit, whatever came before; no other random numbers are drawn."""
+        augmentation = self.build()
+        trials = list(self._trials(augmentation))
+        before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+        first = [_copies(self.outputs(augmentation, given, seed)) for given, seed in trials]
+        again = [_copies(self.outputs(augmentation, given, seed)) for given, seed in reversed(trials)]
+        for one, other in zip(first, reversed(again), strict=True):
+            for found, expected in zip(other, one, strict=True):
+                require_equal(found, expected, 0, "the same generator, a second time")
+        after = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+        require(torch.equal(before[0], after[0]) and before[1:] == after[1:], "draws from a global generator")
+
+    @contract
+    def input_is_left_alone(self) -> None:
+        """The augmentation does not write into what it is given."""
+        augmentation = self.build()
+        for given, seed in self._trials(augmentation):
+            require_unwritten(lambda values, seed=seed: self.outputs(augmentation, values, seed), given)
+
+    @contract
+    def padding_changes_nothing(self) -> None:
+        """What lies beyond the lengths of a batch does not reach its real frames."""
+        augmentation = self.build()
+        for given, seed in self._trials(augmentation) if augmentation.reads == "batch" else ():
+            expected, _ = self.outputs(augmentation, given, seed)
+            for garbage in GARBAGE:
+                dirty = {level: with_garbage(seq, garbage) for level, seq in given.items()}
+                found, _ = self.outputs(augmentation, dirty, seed)
+                for level, seq in expected.items():
+                    require_equal(found[level].zeroed().values, seq.zeroed().values, 0, f"{garbage} beyond the lengths")
+
+    @contract
+    def workers_get_a_copy(self) -> None:
+        """A pickled copy, as a loader's worker has it, does the same."""
+        augmentation = self.build()
+        copy = pickle.loads(pickle.dumps(augmentation))
+        given = self.inputs(augmentation)[0]
+        pairs = (tensors_in(_values(self.outputs(one, given, 0))) for one in (copy, augmentation))
+        for found, expected in zip(*pairs, strict=True):
+            require_equal(found, expected, 0, "of a pickled copy")
+
+    def _features(self, lengths: tuple[int, ...]) -> Seq:
+        return Seq(torch.randn(len(lengths), max(lengths), self.channels), torch.tensor(lengths)).zeroed()
+
+    def _trials(self, augmentation: Augmentation):
+        return [(given, seed) for given in self.inputs(augmentation) for seed in SEEDS]
+
+
+def _values(made: Any) -> list[torch.Tensor]:
+    """The tensors of values in inputs or outputs."""
+    made = made[0] if isinstance(made, tuple) else made
+    return [made] if isinstance(made, torch.Tensor) else [seq.values for seq in made.values()]
+
+
+def _copies(made: Any) -> list[torch.Tensor]:
+    return [tensor.clone() for tensor in _values(made)]
+
+
+def _require_mixed(given: dict[str, Seq], features: dict[str, Seq], mix: Mix) -> None:
+    require(list(features) == list(given), f"levels {list(given)} become {list(features)}")
+    for level, seq in given.items():
+        found = features[level]
+        same = found.values.shape == seq.values.shape and torch.equal(found.lengths, seq.lengths)
+        require(same, f"level {level!r}: {list(seq.values.shape)} becomes {list(found.values.shape)}, or other lengths")
+    rows = len(next(iter(given.values())).lengths)
+    require(sorted(mix.partners.tolist()) == list(range(rows)), f"partners {mix.partners.tolist()} are no permutation")
+    require(0 < mix.share <= 1, f"share is {mix.share}, not above 0 and at most 1")
