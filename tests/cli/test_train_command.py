@@ -13,7 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from small_system import write_corpus, write_recipe
+
+from toolkit.cli.main import main
+from toolkit.cli.runs import train
 
 ROOT = Path(__file__).parents[2]
 TRAIN = ROOT / "recipes" / "iemocap" / "train.py"
@@ -30,12 +34,27 @@ def run(*command: object, cwd: Path = ROOT, **environment: str) -> subprocess.Co
     )
 
 
+def in_this_process(*words: object) -> Result:
+    return CliRunner().invoke(main, list(map(str, words)), prog_name="toolkit")
+
+
+def train_py(folder: Path, *words: object) -> Result:
+    """What train.py of a folder does: see `test_train_py_runs_from_the_root...`."""
+    return CliRunner().invoke(train, list(map(str, words)), prog_name="train.py", obj=folder)
+
+
+@pytest.fixture(autouse=True)
+def no_corpora(monkeypatch):
+    for name in ("IEMOCAP_ROOT", "RAVDESS_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory) -> str:
     return str(tmp_path_factory.mktemp("cache"))
 
 
-def test_train_py_runs_from_the_root_prints_a_table_and_ends_with_the_path(tmp_path, cache):
+def test_train_py_runs_from_the_root_prints_a_table_and_ends_with_the_path(tmp_path, cache, monkeypatch):
     """Also from the recipe's folder and with an absolute path: there the run is found finished."""
     small = ["--corpus.args.utterances_per_speaker", "4", "--training.epochs=1", "--output_folder", tmp_path]
     first = run("recipes/iemocap/train.py", "hparams/mfcc.yaml", *small, XDG_CACHE_HOME=cache)
@@ -48,16 +67,18 @@ def test_train_py_runs_from_the_root_prints_a_table_and_ends_with_the_path(tmp_p
     assert results.name == "results.json" and results.parent.parent == tmp_path
     for name in ("recipe.yaml", "manifest.csv", "epochs.csv", "predictions.csv", "results.json"):
         assert "synthetic corpus" in (results.parent / name).read_text(), name
+    monkeypatch.setenv("XDG_CACHE_HOME", cache)
     for where, recipe in ((TRAIN.parent, "hparams/mfcc.yaml"), (tmp_path, TRAIN.parent / "hparams" / "mfcc.yaml")):
-        again = run(TRAIN, recipe, *small, cwd=where, XDG_CACHE_HOME=cache)
-        assert again.returncode == 0, again.stderr
+        monkeypatch.chdir(where)
+        again = train_py(TRAIN.parent, recipe, *small)
+        assert again.exit_code == 0, again.stderr
         assert "This run is finished, nothing is trained" in again.stderr
         assert Path(again.stdout.splitlines()[-1]) == results
 
 
 def test_a_runs_files_hold_what_the_docs_promise(tmp_path):
-    done = run("-m", "toolkit", "train", write_recipe(tmp_path), "--fold", "S2")
-    assert done.returncode == 0, done.stderr
+    done = in_this_process("train", write_recipe(tmp_path), "--fold", "S2")
+    assert done.exit_code == 0, done.stderr
     folder = Path(done.stdout.splitlines()[-1]).parent
     results = json.loads((folder / "results.json").read_text())
     keys = "system corpus protocol fold seed wa ua labels confusion n_utterances synthetic pretrained versions seconds"
@@ -97,41 +118,40 @@ def test_a_runs_files_hold_what_the_docs_promise(tmp_path):
     ],
     ids=lambda value: " ".join(value[1:2]) if isinstance(value, list) else "",
 )
-def test_a_users_mistake_is_one_line_with_what_is_near(arguments, message, cache):
+def test_a_users_mistake_is_one_line_with_what_is_near(arguments, message, cache, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", cache)
     small = [] if "--data_folder" in arguments else ["--corpus.args.utterances_per_speaker=4"]
-    done = run("recipes/iemocap/train.py", *small, *arguments, XDG_CACHE_HOME=cache)
-    assert done.returncode == 2
+    done = train_py(TRAIN.parent, *small, *arguments)
+    assert done.exit_code == 2
     lines = [line for line in done.stderr.splitlines() if not line.startswith("making the")]
     shown = [line for line in lines if line.strip()]
     assert len(shown) == 1 and message in shown[0], done.stderr
 
 
 def test_ravdess_without_data_says_how_to_name_the_folder():
-    done = run("recipes/ravdess/train.py", "hparams/mfcc.yaml")
-    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    done = train_py(ROOT / "recipes" / "ravdess", "hparams/mfcc.yaml")
+    assert done.exit_code == 2 and done.stderr.count("\n") == 1
     assert "--data_folder" in done.stderr and "RAVDESS_ROOT" in done.stderr
 
 
 def test_check_data_counts_and_exits_1_when_training_would_stop(tmp_path):
     recipe = write_recipe(tmp_path)
-    fine = run("-m", "toolkit", "check-data", recipe, "--json")
-    assert fine.returncode == 0, fine.stderr
+    fine = in_this_process("check-data", recipe, "--json")
+    assert fine.exit_code == 0, fine.stderr
     found = json.loads(fine.stdout)
     assert found["counts"]["1M"] == {"noise": 2, "tone": 2}
     assert [p for p in found["problems"] if p["severity"] == "error"] == []
     (tmp_path / "corpus" / "1M0.wav").write_bytes(b"RIFF")
-    broken = run("-m", "toolkit", "check-data", recipe, "--json")
-    assert broken.returncode == 1
+    broken = in_this_process("check-data", recipe, "--json")
+    assert broken.exit_code == 1
     assert any("1M0.wav" in p["message"] + p["where"] for p in json.loads(broken.stdout)["problems"])
 
 
 def test_check_data_reads_a_corpus_from_its_folder(tmp_path):
     write_corpus(tmp_path)
-    done = run(
-        "-m", "toolkit", "check-data", "recipes/sounds/hparams/mfcc.yaml", "--data_folder", tmp_path,
-        "--protocol", "session-out",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr + done.stdout
+    recipe = ROOT / "recipes/sounds/hparams/mfcc.yaml"
+    done = in_this_process("check-data", recipe, "--data_folder", tmp_path, "--protocol", "session-out")
+    assert done.exit_code == 0, done.stderr + done.stdout
     assert "24 utterances" in done.stdout
 
 

@@ -10,8 +10,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from small_system import write_recipe
 
+from toolkit.cli.main import main
 from toolkit.experiment.plan import read_plan
 from toolkit.experiment.progress import Progress, is_alive
 from toolkit.report.evidence import Evidence, read_csv
@@ -40,6 +42,10 @@ def finish(process):
 
 def run(*args):
     return finish(start(*args))
+
+
+def status(folder):
+    return CliRunner().invoke(main, ["status", str(folder)])
 
 
 def table(folder):
@@ -89,7 +95,7 @@ def test_all_cells_are_trained_once_and_the_same_command_trains_nothing(recipes,
     assert code == 0 and "small: the tables leave out 4 cells with other settings or code" in err
     assert len(list((folder / "runs").iterdir())) == 9, "a changed setting is a new run"
 
-    shown = subprocess.run([*RUN, "status", str(folder)], capture_output=True, text=True, check=True).stdout
+    shown = status(folder).stdout
     assert "5 of 5 cells done" in shown and "No process runs this experiment." in shown
 
 
@@ -118,7 +124,7 @@ def test_a_killed_experiment_ends_with_the_table_of_an_undisturbed_one(recipes, 
     process.communicate()
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), seconds=20)
     assert not is_alive(killed) and cell_states(killed)["done"] < 4
-    shown = subprocess.run([*RUN, "status", str(killed)], capture_output=True, text=True, check=True).stdout
+    shown = status(killed).stdout
     assert "interrupted: " in shown and " of 12 epochs" in shown
 
     process = start(recipes, killed, *options)
@@ -167,11 +173,11 @@ def test_protocols_of_one_training_are_trained_once(recipes, tmp_path):
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_made(recipes, tmp_path, options, message):
-    code, _, err = run(recipes, tmp_path / "experiment", *options)
-    assert code == 2 and message in err and len(err.strip().splitlines()) == 1
+    done = CliRunner().invoke(main, ["experiment", *recipes, "--output", str(tmp_path / "experiment"), *options])
+    assert done.exit_code == 2 and message in done.stderr and len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "experiment").exists()
 
 
 def test_status_of_a_folder_without_an_experiment_says_so(tmp_path):
-    done = subprocess.run([*RUN, "status", str(tmp_path)], capture_output=True, text=True)
-    assert done.returncode == 2 and "holds no experiment (experiment.json is missing)" in done.stderr
+    done = status(tmp_path)
+    assert done.exit_code == 2 and "holds no experiment (experiment.json is missing)" in done.stderr
