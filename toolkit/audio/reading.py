@@ -47,8 +47,7 @@ class AudioStretch:
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
         """Its frames from one to another, or to its end, in order: each [frames, channels], float32, full scale at 1.
 
-        Raises:
-            AudioError: if they cannot be decoded, are missing, or hold NaN, infinite or unscaled samples.
+        Raises: AudioError if they cannot be decoded, are missing, or hold NaN, infinite or unscaled samples.
         """
         missing = min(stop or self.frames, self.frames) - start
         for block in self.decode(self.path, self.start + start, missing):

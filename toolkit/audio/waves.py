@@ -34,12 +34,9 @@ def read_audio(
         end_s: where to end, in seconds; None is the end of the file.
         part: (start, stop) of the samples to return; no more is decoded than they need.
 
-    Returns:
-        [samples], float32.
-
-    Raises:
-        AudioError: if the file is missing, unreadable, truncated or empty, holds NaN, infinite or unscaled samples, or
-            does not reach from `start_s` to `end_s`.
+    Returns: [samples], float32.
+    Raises: AudioError if the file is missing, unreadable, truncated or empty, holds NaN, infinite or unscaled samples,
+        or does not reach from `start_s` to `end_s`.
     """
     file = stretch(path, start_s=start_s, end_s=end_s)
     if part is None:

@@ -159,8 +159,7 @@ def _happens(step: Step, generator: torch.Generator) -> bool:
 def build_augmentations(recipe: Recipe) -> Augmentations:
     """Build a recipe's augmentations.
 
-    Raises:
-        RecipeError: if one that mixes batches is to act on one level; PluginError if one cannot be built.
+    Raises: RecipeError if one that mixes batches is to act on one level; PluginError if one cannot be built.
     """
     context = {"sample_rate": recipe.audio.sample_rate, "segment_samples": recipe.audio.segment_samples}
     steps = []

@@ -24,8 +24,7 @@ class LengthBatches:
         most: rows of a batch, at most.
         reach: 1 draws nothing but the order of the batches.
 
-    Raises:
-        ValueError: if a row is longer than the limit.
+    Raises: ValueError if a row is longer than the limit.
 
     >>> batches = LengthBatches([4, 1, 2, 2, 9], limit=9, most=64, reach=1.0)
     >>> len(batches), batches.in_order()

@@ -209,8 +209,7 @@ class SegmentSet(Dataset):
 
         Threads may call it at the same time.
 
-        Raises:
-            AudioError: if its file cannot be read.
+        Raises: AudioError if its file cannot be read.
         """
         one = self.utterances[utterance]
         wave = waves(stretch(one.path, start_s=one.start, end_s=one.end), self.sample_rate)
@@ -220,8 +219,7 @@ class SegmentSet(Dataset):
     def read(self, index: int) -> Tensor:
         """The samples of a segment: [samples]; no more of its file is decoded than they need.
 
-        Raises:
-            AudioError: if its file cannot be read.
+        Raises: AudioError if its file cannot be read.
         """
         segment = self.segments[index]
         one, part = self.utterances[segment.utterance], (segment.start, segment.stop)

@@ -71,11 +71,8 @@ def check_value(value: Any, annotation: Any) -> Any:
         value: None, bool, int, float, str, list or dict.
         annotation: a plain type, a union, Literal, list[...], tuple[...], dict[...] or Path; others are not checked.
 
-    Returns:
-        The value: int as float where a float is wanted, list as tuple, str as Path.
-
-    Raises:
-        Mismatch: if it does not fit. True and false are not numbers.
+    Returns: the value: int as float where a float is wanted, list as tuple, str as Path.
+    Raises: Mismatch if it does not fit. True and false are not numbers.
     """
     kind, inner = _parts(annotation)
     if kind in UNIONS:

@@ -46,8 +46,7 @@ def load_recipe(
         trust: run the tags that run code. Only for files whose author you trust.
         search_folder: where to look first, such as the folder of a recipe's train.py.
 
-    Raises:
-        RecipeError: for the first thing that is wrong, with its key and file.
+    Raises: RecipeError for the first thing that is wrong, with its key and file.
     """
     found = find_recipe(path, search_folder)
     tree = _load_tree(found, data_available, trust, ())
@@ -60,8 +59,7 @@ def load_recipe(
 def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
     """The file that a recipe's name means: in `folder`, else in the working directory; an absolute one as it is.
 
-    Raises:
-        RecipeError: if it is in neither, or is not a YAML file; names the nearest one.
+    Raises: RecipeError if it is in neither, or is not a YAML file; names the nearest one.
     """
     name = Path(name)
     folders = [Path()] if folder is None else [Path(folder), Path()]

@@ -85,9 +85,8 @@ def known_paths(tree: Any, path: Path = ()) -> Iterator[str]:
 def merge(base: Keys, child: Keys, path: Path = ()) -> Keys:
     """The child's keys on top of the base's, in a new mapping; the mark of each key is that of the value that holds.
 
-    Raises:
-        RecipeError: for an unknown key of the child, and if null would remove a level, covariate, head or loss that is
-            not there.
+    Raises: RecipeError for an unknown key of the child, and if null would remove a level, covariate, head or loss that
+        is not there.
     """
     annotation = annotation_at(path)
     out = Keys(base, {**base.marks, **child.marks})
@@ -128,8 +127,7 @@ def _dropped(base: Keys, child: Keys, annotation: Any) -> tuple[str, ...]:
 def read_plain(annotation: Any, value: Any, location: Location = WHOLE) -> Any:
     """Make a dataclass, or another value that an annotation asks for, of a resolved tree or other plain values.
 
-    Raises:
-        RecipeError: for the first key or value that does not fit, with its location.
+    Raises: RecipeError for the first key or value that does not fit, with its location.
     """
     value = spelled_out(value, annotation, location.mark)
     try:

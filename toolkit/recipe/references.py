@@ -39,9 +39,8 @@ def resolve(tree: Keys, *, keep_placeholders: bool = False) -> Keys:
         tree: a merged recipe with its defaults, or an included file.
         keep_placeholders: whether another file may still fill them.
 
-    Raises:
-        RecipeError: for a reference to nothing or to itself, arithmetic that fails, a placeholder that is left, more
-            than MOST_VALUES values.
+    Raises: RecipeError for a reference to nothing or to itself, arithmetic that fails, a placeholder that is left, more
+        than MOST_VALUES values.
     """
     return _Resolver(tree, keep_placeholders).value(tree, ())
 
@@ -138,8 +137,7 @@ def arithmetic(text: str) -> int | float | None:
 def run_code(code: Tagged) -> Any:
     """Run a trusted tag by HyperPyYAML.
 
-    Raises:
-        RecipeError: if it fails, or gives what a resolved recipe cannot hold: it must read the same everywhere.
+    Raises: RecipeError if it fails, or gives what a resolved recipe cannot hold: it must read the same everywhere.
     """
     from hyperpyyaml import load_hyperpyyaml
     from ruamel.yaml.resolver import implicit_resolvers

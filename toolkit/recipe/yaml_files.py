@@ -35,8 +35,7 @@ def read_yaml(path: Path, *, trust: bool = False, including: tuple[Path, ...] = 
         trust: whether tags that run code are kept and not refused.
         including: the files that include this one.
 
-    Raises:
-        RecipeError: if the file cannot be read, is not YAML, or holds a tag or a key that is not allowed.
+    Raises: RecipeError if the file cannot be read, is not YAML, or holds a tag or a key that is not allowed.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")

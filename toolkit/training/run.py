@@ -147,8 +147,7 @@ class Run:
 
         Returns: the probe's best epoch, how many there were, and their seconds.
 
-        Raises:
-            RecipeError: if nothing is frozen that would be trained otherwise.
+        Raises: RecipeError if nothing is frozen that would be trained otherwise.
         """
         trainable = _count_trainable(self.system)
         for level in self.system.levels.values():

@@ -102,12 +102,9 @@ class FeatureCache:
     def fill(self, sets: Sequence[SegmentSet], levels: Collection[str] | None = None) -> list[CachedUtterance]:
         """Compute and store what is not stored of some sets, by default for all levels, if features are kept.
 
-        Returns:
-            The utterances of the sets, in order.
-
-        Raises:
-            CacheError: if the cache cannot be written, or is too small. RecipeError: if a value is too large for the
-                precision. AudioError: if a file cannot be read.
+        Returns: the utterances of the sets, in order.
+        Raises: CacheError if the cache cannot be written, or is too small. RecipeError: if a value is too large for the
+            precision. AudioError: if a file cannot be read.
         """
         if not self.kept:
             return []

@@ -82,8 +82,7 @@ class Missing(Dataset):
     def compute(self, *, progress: bool) -> None:
         """Compute and store all of it, with one thread in each process, so that bits do not depend on where.
 
-        Raises:
-            CacheError: if a worker is killed. ToolkitError: the first one of an utterance, in their order.
+        Raises: CacheError if a worker is killed. ToolkitError: the first one of an utterance, in their order.
         """
         found, threads = (
             iter(self._loader()),

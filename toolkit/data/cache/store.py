@@ -30,8 +30,7 @@ def features_folder() -> Path:
 def limit_bytes() -> float:
     """What all front ends together may take, in bytes: $TOOLKIT_CACHE_GB, else 20 GB.
 
-    Raises:
-        CacheError: if the variable does not hold a number.
+    Raises: CacheError if the variable does not hold a number.
     """
     text = os.environ.get(LIMIT) or str(DEFAULT_LIMIT_GB)
     try:

@@ -27,8 +27,7 @@ _REMEDY = "`toolkit export RUN BUNDLE` makes bundles"
 def write_files(target: Path, files: Mapping[str, bytes]) -> None:
     """Write files, name -> content, into a new folder, or into one file for a name that ends in .zip.
 
-    Raises:
-        BundleError: if the target exists or cannot be written; then nothing is left behind.
+    Raises: BundleError if the target exists or cannot be written; then nothing is left behind.
     """
     refuse_existing(target)
     with replacing(target, BundleError, "make room or choose another name", durable=True) as partial:
@@ -55,9 +54,8 @@ def refuse_existing(target: Path) -> None:
 def read_file(path: Path, name: str) -> bytes:
     """Read one file of a bundle, by its name.
 
-    Raises:
-        BundleError: if there is no bundle here, or the file is missing, is not a plain file, or is larger than
-            `LARGEST` allows.
+    Raises: BundleError if there is no bundle here, or the file is missing, is not a plain file, or is larger than
+        `LARGEST` allows.
     """
     try:
         if path.name == RESULTS or (path / RESULTS).is_file() or (path / RECIPE).is_file():

@@ -97,8 +97,7 @@ class TrainingSummary:
 class BundleConfig:
     """The content of config.json; docs/bundles.md describes each key.
 
-    Raises:
-        BadField: if two fields contradict each other.
+    Raises: BadField if two fields contradict each other.
     """
 
     format_version: int
@@ -178,8 +177,7 @@ def refuse_controls(model: ModelSpec) -> None:
 def config_text(config: BundleConfig) -> str:
     """The file's content.
 
-    Raises:
-        BundleError: if an argument is a value that JSON cannot hold.
+    Raises: BundleError if an argument is a value that JSON cannot hold.
     """
     try:
         return json.dumps(plain_values(config), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -190,8 +188,7 @@ def config_text(config: BundleConfig) -> str:
 def read_config(data: bytes) -> BundleConfig:
     """Read and check the file's content.
 
-    Raises:
-        BundleError: one line, with the key that is wrong.
+    Raises: BundleError: one line, with the key that is wrong.
     """
     try:
         values = _parse(data)

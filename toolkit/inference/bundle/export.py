@@ -149,8 +149,7 @@ def export_bundle(
         onnx: whether to add model.onnx, the system as an ONNX model.
         say: prints a line: the stamps of the results, code that has changed since the training.
 
-    Returns:
-        The target.
+    Returns: the target.
 
     Raises:
         BundleError: if the run is not finished, the target exists, or the system cannot be exported.

@@ -39,8 +39,7 @@ def read_bundle(path: str | Path) -> Bundle:
     No network and no file beside it is used. Another version of a plugin's distribution than the bundle's is a warning,
     as long as the system's prediction for the trial sound is the same.
 
-    Raises:
-        BundleError: one line that says what is wrong with it, or what is not installed.
+    Raises: BundleError: one line that says what is wrong with it, or what is not installed.
     """
     path = Path(path).expanduser()
     try:
@@ -57,8 +56,8 @@ def read_bundle(path: str | Path) -> Bundle:
 def restore_system(config: BundleConfig, weights: bytes) -> "System":
     """Build the system, in eval() mode, and load its weights.
 
-    Raises:
-        BundleError: if it cannot be built here, the weights do not fit, or its prediction for the trial sound differs.
+    Raises: BundleError if it cannot be built here, the weights do not fit, or its prediction for the trial sound
+        differs.
     """
     import torch
 

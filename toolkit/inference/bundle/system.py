@@ -28,8 +28,7 @@ TOLERANCE = 1e-3  # of a probability: processors and libraries round differently
 def weights_of(system: System) -> bytes:
     """A system's parameters and buffers as the bytes of a safetensors file.
 
-    Raises:
-        BundleError: if a part of the state is not a tensor, or not finite.
+    Raises: BundleError if a part of the state is not a tensor, or not finite.
     """
     state = system.state_dict()
     if odd := [name for name, value in state.items() if not isinstance(value, Tensor)]:
@@ -41,8 +40,7 @@ def weights_of(system: System) -> bytes:
 def load_weights(system: System, data: bytes) -> None:
     """Load the state of a safetensors file into a system; all of it has to fit, by name, shape and dtype.
 
-    Raises:
-        BundleError: if the file is damaged, or does not hold exactly this system's state; the system is as before.
+    Raises: BundleError if the file is damaged, or does not hold exactly this system's state; the system is as before.
     """
     try:
         found = load(data)
@@ -76,8 +74,7 @@ def trial_wave(samples: int, *, sample_rate: int) -> np.ndarray:
         samples: how many.
         sample_rate: in Hz.
 
-    Returns:
-        [samples], float32.
+    Returns: [samples], float32.
 
     >>> [f"{value:.4f}" for value in trial_wave(3, sample_rate=16000)]
     ['-0.0073', '0.0451', '0.0754']
@@ -100,8 +97,7 @@ def answer_to_trial(system: System, *, audio: AudioSpec, predict_from: str) -> t
         audio: sample rate and longest segment.
         predict_from: the head that answers.
 
-    Raises:
-        BundleError: if the system cannot be run.
+    Raises: BundleError if the system cannot be run.
     """
     try:
         samples = system.fixed_samples or max(audio.segment_samples, MIN_SAMPLES)

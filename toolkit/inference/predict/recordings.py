@@ -128,8 +128,7 @@ class RecordingSources:
                 impossible time, and each line of standard input that is refused.
             note: called for each folder with files that are passed over.
 
-        Raises:
-            PredictionError: if standard input is not text.
+        Raises: PredictionError if standard input is not text.
         """
         for name in self.names:
             if name != STANDARD_INPUT:
