@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from toolkit.audio.reading import audio_header
+from toolkit.audio.reading import stretch
 from toolkit.audio.waves import read_audio
 from toolkit_plugins.augmentations.draws import whole
 
@@ -48,4 +48,4 @@ class Recordings:
 
 @lru_cache(maxsize=65_536)
 def _length(path: Path, sample_rate: int) -> int:
-    return audio_header(path, sample_rate=sample_rate)[0]
+    return stretch(path).samples(sample_rate)
