@@ -66,7 +66,7 @@ def run_folder(output: Path) -> Path:
 
 def assert_same_run(one: Path, other: Path) -> None:
     found = [{path.name: path for path in run.glob("checkpoints/*/*.ckpt")} for run in (one, other)]
-    names = [name for name in found[0] if name.startswith(("system", "objective", "optimizer-"))]
+    names = [name for name in found[0] if name.startswith(("system", "live", "average", "objective", "optimizer-"))]
     assert len(names) >= 3 and found[0].keys() == found[1].keys()
     for name in names:
         assert equal(*(torch.load(files[name], weights_only=True) for files in found)), name
@@ -122,13 +122,13 @@ def test_a_killed_run_ends_with_the_same_bits(undisturbed, tmp_path, kills):
     assert_same_run(run_folder(output), expected)
 
 
-def test_a_killed_run_with_other_optimizers_and_a_schedule_ends_with_the_same_bits(tmp_path):
+def test_a_killed_run_with_other_optimizers_a_schedule_and_an_average_ends_with_the_same_bits(tmp_path):
     recipe = write_recipe(tmp_path)
     mixed = tmp_path / "mixed.yaml"
     mixed.write_text(
         "extends: small.yaml\ntraining:\n  optimizer: {name: sgd, args: {momentum: 0.9}}\n"
         "  groups: {mfcc: {name: radam}, heads: {name: rmsprop, args: {centered: true}}}\n"
-        "  schedule: {name: cosine_restarts, args: {T_0: 2}}\n"
+        "  schedule: {name: cosine_restarts, args: {T_0: 2}}\n  average: {name: ema, start: 2}\n"
     )
     assert recipe.name == "small.yaml" and train(mixed, tmp_path / "undisturbed") == 0
     assert train(mixed, tmp_path / "killed", ("step", 4)) == -signal.SIGKILL

@@ -117,6 +117,21 @@ def test_a_probe_of_nothing_pre_trained_is_one_line(recipe):
         run(recipe, "--training.probe.epochs=2")
 
 
+def test_averaged_weights_are_validated_tested_and_kept(recipe):
+    lines = Lines()
+    made = Run(prepare(load_source(recipe, ["--training.average=swa", "--training.epochs=2"])), say=lines)
+    folder = made.train().parent
+    assert "Validation and test use averaged weights: swa." in lines and results(folder)["average"] == "swa"
+    plain = run(recipe, "--training.epochs=2")
+    rows = [list(csv.DictReader((path / "epochs.csv").read_text().splitlines())) for path in (folder, plain)]
+    assert [row["train_loss"] for row in rows[0]] == [row["train_loss"] for row in rows[1]]  # the training is the same
+    chosen = 1 if results(folder)["epoch"] == 1 else 2
+    (best,) = folder.glob("checkpoints/*")
+    kept, live = (torch.load(best / f"{name}.ckpt", weights_only=True) for name in ("system", "live"))
+    name = "heads.level.output.weight"
+    assert torch.equal(kept[name], live[name]) == (chosen == 1)  # of one epoch there is nothing to average
+
+
 def test_workers_change_nothing(recipe):
     alone = run(recipe, "--output_folder", str(recipe.parent / "a"))
     helped = run(recipe, "--output_folder", str(recipe.parent / "b"), "--training.workers=2")

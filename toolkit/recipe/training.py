@@ -57,6 +57,20 @@ class ScheduleSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AverageSpec:
+    """Which average of the weights is validated and tested; `start`: the first epoch that counts."""
+
+    name: Literal["none", "ema", "swa"] = "none"
+    decay: float = 0.99
+    start: int = 1
+
+    def __post_init__(self):
+        at_least(self, 1, "start")
+        if not 0 <= self.decay < 1:
+            raise BadField("decay", f"must be at least 0 and below 1, not {self.decay}.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProbeSpec:
     """A first phase with pre-trained weights frozen: so many epochs, 0 for none; no early stop without patience.
 
@@ -94,6 +108,7 @@ class TrainingSpec:
     schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
     warmup_steps: int = 0
     max_grad_norm: float | None = 5.0
+    average: AverageSpec = field(default_factory=AverageSpec)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     compile: bool = False
     device: str | None = None
@@ -126,7 +141,8 @@ class TrainingSpec:
         probe = self.probe
         rates = {"learning_rate": probe.learning_rate, "weight_decay": probe.weight_decay}
         own = {"epochs": probe.epochs, "patience": probe.patience, "optimizer": replace(self.optimizer, **rates)}
-        return replace(self, **own, probe=ProbeSpec(), min_epochs=0, groups={}, warmup_steps=0, compile=False)
+        own |= {"probe": ProbeSpec(), "average": AverageSpec(), "groups": {}}
+        return replace(self, **own, min_epochs=0, warmup_steps=0, compile=False)
 
     def group_settings(self, name: str) -> OptimizerSpec:
         """What a parameter group is trained with: its own settings, the optimizer's where it has none."""

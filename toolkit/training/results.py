@@ -105,6 +105,7 @@ def write_results(
             "epoch": brain.history.selection(selects_on(preparation.fold.protocol)).epoch,
             "epochs": len(brain.history.rows),
             "probe": brain.history.probe,
+            "average": recipe.training.average.name,
             "skipped_steps": brain.history.skipped_steps,
             "synthetic": preparation.source.corpus.synthetic,
             "pretrained": brain.system.pretrained,

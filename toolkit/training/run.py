@@ -262,6 +262,8 @@ class Run:
         self.folder.stamps = (*self.preparation.stamps, *said)
         for stamp in self.folder.stamps:
             self.say(f"NOTE: {stamp}")
+        if (average := self.training.average.name) != "none":
+            self.say(f"Validation and test use averaged weights: {average}.")
         stamp = self.folder.stamp
         self.folder.write(RECIPE, (f"# NOTE: {stamp}\n" if stamp else "") + dump_recipe(self.recipe))
         note = {"note": stamp} if stamp else {}

@@ -18,6 +18,7 @@ from toolkit.errors import ToolkitError
 from toolkit.model.system import System
 from toolkit.recipe.training import TrainingSpec
 from toolkit.statistics.utterance_means import UtteranceMeans
+from toolkit.training.loop.average import Average
 from toolkit.training.loop.checkpoints import AtomicCheckpointer, load_state
 from toolkit.training.loop.evaluation import UtteranceOutputs
 from toolkit.training.loop.history import History
@@ -79,13 +80,18 @@ class SystemBrain(sb.Brain):
         self.training, self.seed, self.targets, self.metrics = training, seed, targets, metrics
         self.history, self.train_sampler = History(rules, training), sampler
         self.on_epoch, self.on_resume = on_epoch, on_resume
-        if training.compile:
-            compile_system(self.system)
-        self.train_step = TrainStep(self.system, self.objective)
         self.skips_in_a_row = 0
         self.unread_losses: list[Tensor] = []  # of batches, on the device
         self.unread_steps: list[Tensor] = []  # whether optimizer steps were taken
-        checkpointer.add_recoverables({"history": self.history, **self.modules})
+        self.average = None if training.average.name == "none" else Average(system, training.average)
+        self.tested = system if self.average is None else self.average.module
+        self.evaluated = {"system": self.tested, "objective": objective}
+        checkpointer.add_recoverables({"history": self.history, **self.evaluated})
+        if self.average is not None:
+            checkpointer.add_recoverables({"live": system, "average": self.average})
+        if training.compile:
+            compile_system(self.system)
+        self.train_step = TrainStep(self.system, self.objective)
 
     def init_optimizers(self):
         """A parameter group for each part that is trained, in one optimizer for each kind that the recipe names."""
@@ -110,8 +116,8 @@ class SystemBrain(sb.Brain):
     def on_evaluate_start(self, max_key: str | None = None, min_key: str | None = None):
         """Load the weights of the best checkpoint by `max_key`, "best_valid" or "best_test"; nothing of its history."""
         best = self.checkpointer.best(max_key, self.history.selection(max_key.removeprefix("best_")).epoch)
-        for name in self.modules:
-            load_state(self.modules[name], best.paramfiles[name])
+        for name, part in self.evaluated.items():
+            load_state(part, best.paramfiles[name])
 
     def fit_batch(self, batch: Batch) -> Tensor:
         """One batch forward and backward; an optimizer step at the end of each accumulation and of the epoch.
@@ -155,6 +161,8 @@ class SystemBrain(sb.Brain):
         self.objective.after_step(taken)
         average_statistics(self.train_step)
         self.optimizer_step += 1
+        if self.training.average.name == "ema":
+            self.average.add(self.history.epoch)
         self.unread_steps.append(taken)
 
     def _batches_in_step(self) -> int:
@@ -221,7 +229,7 @@ class SystemBrain(sb.Brain):
         """Collect the log-probabilities of every head, and the embeddings in the test stage."""
         on_device = batch.to(self.device)
         with self.evaluation_ctx:
-            output = self.system(on_device.inputs, on_device.covariates)
+            output = self.tested(on_device.inputs, on_device.covariates)
         self.outputs.add(batch, output)
 
     def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None):
@@ -229,6 +237,8 @@ class SystemBrain(sb.Brain):
         if stage == sb.Stage.TRAIN:
             self.read_log()
             self.train_loss = float(self.avg_train_loss)
+            if self.training.average.name == "swa":
+                self.average.add(epoch)
             return
         self.outputs.finish()
         if stage == sb.Stage.VALID:
