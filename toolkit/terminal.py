@@ -52,12 +52,18 @@ def clock(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
+def table_of(name: str, *figures: str, title: str | None = None) -> Table:
+    """A table whose first column is a name; further ones are figures."""
+    table = Table(title=title)
+    table.add_column(name, overflow="fold")
+    for column in figures:
+        table.add_column(column, justify="right", overflow="fold")
+    return table
+
+
 def confusion_table(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Table:
     """The row-normalised confusion matrix, in percent."""
-    table = Table(title="Confusion: of each class (row), the percentage predicted as (column)")
-    table.add_column("")
-    for label in labels:
-        table.add_column(label, justify="right")
+    table = table_of("", *labels, title="Confusion: of each class (row), the percentage predicted as (column)")
     for label, row in zip(labels, matrix, strict=True):
         total = sum(row)
         table.add_row(label, *(f"{100 * count / total:.1f}" if total else "-" for count in row))

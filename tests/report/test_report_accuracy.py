@@ -10,7 +10,7 @@ from toolkit.report.tables.differences import compared, difference_table, famili
 from toolkit.report.tables.formats import SYSTEM_NAME
 from toolkit.statistics.comparison import holm, sign_flip_test
 from toolkit.statistics.confusions import difference_by_speaker
-from toolkit.statistics.intervals import difference_interval, interval
+from toolkit.statistics.intervals import interval
 
 GENDER = {"gender": {"source": "label"}}
 
@@ -78,7 +78,7 @@ def test_intervals_and_tests_are_those_of_the_speakers_confusions(two_seeds):
     difference = by_system(difference_table(two_seeds, ["ser", "mf"], "loso", name="t", title="t"))["mf"]
     for metric in ("wa", "ua"):
         assert accuracy[f"{metric}_interval"] == interval(mf, metric)
-        assert difference[f"{metric}_interval"] == difference_interval(ser, mf, metric)
+        assert difference[f"{metric}_interval"] == interval(mf, metric, minus=ser)
         assert difference[f"{metric}_difference"] == pytest.approx(difference_by_speaker(ser, mf, metric).sum())
     p = holm([sign_flip_test(difference_by_speaker(ser, mf, metric)) for metric in ("wa", "ua")])
     assert (difference["wa_p"], difference["ua_p"]) == pytest.approx(tuple(p))

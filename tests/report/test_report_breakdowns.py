@@ -8,7 +8,7 @@ from toolkit.report.provenance import facts, systems_table
 from toolkit.report.sections import choose, sections
 from toolkit.report.tables.accuracy import calibration_table
 from toolkit.report.tables.breakdowns import duration_table, gender_table, speaker_tables, thirds
-from toolkit.report.tables.covariates import covariate_families, covariate_table, covariates
+from toolkit.report.tables.differences import covariate_families, covariate_table, covariates
 from toolkit.report.tables.hard_utterances import SHOWN, hard_utterance_table
 
 

@@ -4,7 +4,7 @@ from scipy import stats
 from simulated_speakers import confusions_of, draw_pair, draw_system, true_accuracies
 
 from toolkit.statistics.confusions import hits_and_totals, pooled_accuracies
-from toolkit.statistics.intervals import Interval, difference_interval, interval
+from toolkit.statistics.intervals import Interval, interval
 from toolkit.statistics.metrics import accuracy
 
 TEN = draw_system(np.random.default_rng(3), 10)
@@ -59,7 +59,8 @@ def test_drawing_utterances_fails_it_by_a_wide_margin(metric):
 @pytest.mark.parametrize("metric", ["wa", "ua"])
 def test_intervals_of_a_difference_hold_0_as_often_where_there_is_none(metric):
     generator = np.random.default_rng(2)
-    found = [difference_interval(*draw_pair(generator, 10), metric, resamples=RESAMPLES) for _ in range(800)]
+    pairs = [draw_pair(generator, 10) for _ in range(800)]
+    found = [interval(b, metric, minus=a, resamples=RESAMPLES) for a, b in pairs]
     assert 0.92 <= np.mean([not i.excludes_zero() for i in found]) <= 0.98
 
 
@@ -105,14 +106,14 @@ def test_as_many_speakers_are_drawn_as_there_are():
 
 def test_a_difference_that_every_speaker_shares_is_narrower_than_the_two_accuracies():
     """Five utterances a class less for all: speakers differ, and differ alike in both systems."""
-    difference = difference_interval(TEN, OTHER, "wa")
+    difference = interval(OTHER, "wa", minus=TEN)
     alone = interval(TEN, "wa")
     assert difference.high < 0
     assert difference.high - difference.low < (alone.high - alone.low) / 3
 
 
 def test_swapping_the_systems_mirrors_the_interval():
-    there, back = difference_interval(TEN, OTHER, "ua"), difference_interval(OTHER, TEN, "ua")
+    there, back = interval(OTHER, "ua", minus=TEN), interval(TEN, "ua", minus=OTHER)
     assert (back.low, back.high) == pytest.approx((-there.high, -there.low))
 
 
@@ -127,7 +128,7 @@ def test_a_seed_repeats_itself():
 
 def test_five_speakers_have_no_interval_and_six_have():
     assert interval(TEN[:5], "wa") is None
-    assert difference_interval(TEN[:5], OTHER[:5], "wa") is None
+    assert interval(OTHER[:5], "wa", minus=TEN[:5]) is None
     assert interval(TEN[:6], "wa") is not None
 
 

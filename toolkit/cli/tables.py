@@ -11,7 +11,7 @@ from toolkit.errors import printable
 from toolkit.plugins.plugin import Plugin
 from toolkit.plugins.registry import PluginInfo
 from toolkit.plugins.signatures import REQUIRED, read_arguments, read_source
-from toolkit.terminal import confusion_table, console_for_output
+from toolkit.terminal import confusion_table, console_for_output, table_of
 
 
 def plain_table(*columns: str, folded: Collection[str] = (), right: Collection[str] = ()) -> Table:
@@ -28,9 +28,8 @@ def print_results(results: Mapping[str, Any]) -> None:
     console = console_for_output()
     part = f"fold {results['fold']} of {results['protocol']}, seed {results['seed']}"
     corpus = results["corpus"] if not results["synthetic"] else "a synthetic corpus"
-    table = Table(title=f"Test of {results['system']} on {corpus}, {part}")
-    for column in ("utterances", "WA %", "UA %", "macro F1 %"):
-        table.add_column(column, justify="right")
+    columns = "utterances", "WA %", "UA %", "macro F1 %"
+    table = table_of(*columns, title=f"Test of {results['system']} on {corpus}, {part}")
     shares = [f"{100 * results[name]:.2f}" for name in ("wa", "ua", "macro_f1")]
     table.add_row(str(results["n_utterances"]), *shares)
     console.print(table)

@@ -7,13 +7,12 @@ from contextlib import contextmanager, nullcontext
 from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
 from toolkit.errors import counted, printable
 from toolkit.experiment.cells import Cell
 from toolkit.experiment.progress import CellProgress, seconds_left
-from toolkit.terminal import PlainConsole, clock, console_for_output
+from toolkit.terminal import PlainConsole, clock, console_for_output, table_of
 
 STATES = ("done", "running", "interrupted", "failed", "waiting")
 SHOWN = 12  # running cells in the live display
@@ -86,11 +85,7 @@ def print_cells(cells: Sequence[CellProgress]) -> None:
     systems = dict.fromkeys(cell.cell.system for cell in cells)
     counts = Counter((cell.cell.system, cell.state) for cell in cells)
     states = [state for state in STATES if state == "done" or any(counts[system, state] for system in systems)]
-    table = Table(title=headline(cells))
-    table.add_column("system")
-    for state in states:
-        table.add_column(state, justify="right")
-    table.add_column("mean UA % so far", justify="right")
+    table = table_of("system", *states, "mean UA % so far", title=headline(cells))
     for system in systems:
         found = [c.ua for c in cells if c.cell.system == system and c.ua is not None]
         mean = f"{100 * sum(found) / len(found):.1f}" if found else "-"

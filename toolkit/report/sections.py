@@ -14,8 +14,15 @@ from toolkit.report.figures.reliability import reliability_figure
 from toolkit.report.provenance import facts, missing_table, systems_table
 from toolkit.report.tables.accuracy import accuracy_table, calibration_table
 from toolkit.report.tables.breakdowns import duration_table, gender_table, speaker_tables
-from toolkit.report.tables.covariates import covariate_table, covariates
-from toolkit.report.tables.differences import compared, difference_table, families, protocol_table, step_table
+from toolkit.report.tables.differences import (
+    compared,
+    covariate_table,
+    covariates,
+    difference_table,
+    families,
+    protocol_table,
+    step_table,
+)
 from toolkit.report.tables.hard_utterances import hard_utterance_table
 from toolkit.report.tables.table import Table
 from toolkit.statistics.comparison import Comparison

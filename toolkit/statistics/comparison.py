@@ -7,7 +7,7 @@ import numpy as np
 
 from toolkit.errors import ShapeError, did_you_mean
 from toolkit.statistics.confusions import MIN_SPEAKERS, SpeakerConfusions, difference_by_speaker
-from toolkit.statistics.intervals import NEGLIGIBLE, RESAMPLES, Interval, difference_interval
+from toolkit.statistics.intervals import NEGLIGIBLE, RESAMPLES, Interval, interval
 from toolkit.statistics.metrics import METRICS
 
 ALPHA = 0.05
@@ -95,13 +95,13 @@ def compare(
             continue
         a, b = _common(name, systems[name], baseline, systems[baseline])
         for metric in metrics:
-            difference = interval = p = None
+            difference = ends = p = None
             if len(a):
                 differences = difference_by_speaker(a, b, metric)
                 differences[np.abs(differences) < NEGLIGIBLE] = 0
                 difference, p = float(differences.sum()), sign_flip_test(differences)
-                interval = difference_interval(a, b, metric, resamples=resamples)
-            found.append(Comparison(name, baseline, metric, difference, interval, p, None, len(a)))
+                ends = interval(b, metric, minus=a, resamples=resamples)
+            found.append(Comparison(name, baseline, metric, difference, ends, p, None, len(a)))
     corrected = holm([comparison.p for comparison in found])
     return [replace(comparison, p_corrected=p) for comparison, p in zip(found, corrected, strict=True)]
 

@@ -36,11 +36,20 @@ class Interval:
         return self.low > NEGLIGIBLE or self.high < -NEGLIGIBLE
 
 
-def interval(confusions: np.ndarray, metric: str, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval | None:
-    """A 95 % interval for the pooled accuracy over speakers like these.
+def interval(
+    confusions: np.ndarray,
+    metric: str,
+    *,
+    minus: np.ndarray | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval | None:
+    """A 95 % interval for the pooled accuracy over speakers like these, or for its difference to that of `minus`.
 
     Args:
         confusions: [speakers, classes, classes].
+        minus: of another system, the same speakers in the same order, with the same utterances; each drawn speaker
+            counts in both.
         metric: "wa" or "ua"; in a resample UA is over the classes that its speakers have.
         resamples: how often the speakers are drawn with replacement.
         seed: of the draws; the same seed gives the same interval.
@@ -58,22 +67,8 @@ def interval(confusions: np.ndarray, metric: str, *, resamples: int = RESAMPLES,
     >>> round(found.low, 2), round(found.high, 2)
     (0.67, 0.75)
     """
-    return _interval(*hits_and_totals(confusions), metric, resamples, seed)
-
-
-def difference_interval(a: np.ndarray, b: np.ndarray, metric: str, *, resamples: int = RESAMPLES) -> Interval | None:
-    """A 95 % interval for the pooled accuracy of `b` minus that of `a`: each drawn speaker counts in both.
-
-    Args: a: [speakers, classes, classes]; b: the same speakers in the same order, with the same utterances; metric and
-        resamples: as for `interval`.
-    Returns: the interval, or None below `MIN_SPEAKERS` speakers.
-    Raises: ValueError as for `interval`.
-    """
-    return _interval(*gains_and_totals(a, b), metric, resamples)
-
-
-def _interval(hits: np.ndarray, totals: np.ndarray, metric: str, resamples: int, seed: int = 0) -> Interval | None:
-    """Hits may be differences of hits, since accuracies are linear in them."""
+    # Hits may be differences of hits, since accuracies are linear in them.
+    hits, totals = hits_and_totals(confusions) if minus is None else gains_and_totals(minus, confusions)
     accuracy(hits, totals, metric)  # an unknown metric is an error with few speakers too
     n = len(hits)
     if n < MIN_SPEAKERS:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
 
 from toolkit.inference.predict.comparison import SystemComparison
 from toolkit.inference.predict.evaluation import CorpusEvaluation
@@ -11,7 +10,7 @@ from toolkit.inference.summary import TestSummary
 from toolkit.report.tables.breakdowns import GENDERS
 from toolkit.report.tables.formats import INTERVAL, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL
 from toolkit.statistics.metrics import METRICS
-from toolkit.terminal import confusion_table, console_for_output
+from toolkit.terminal import confusion_table, console_for_output, table_of
 
 ACCURACIES = ("WA %", "95 % interval", "UA %", "95 % interval")
 
@@ -20,12 +19,12 @@ def print_evaluation(evaluation: CorpusEvaluation) -> None:
     """Accuracies with intervals, by gender, confusion, and what has to be known to read them."""
     console, test = console_for_output(), evaluation.summary
     title = f"{evaluation.bundle} on {evaluation.manifest}"
-    table = _table(title, "utterances", "speakers", *ACCURACIES, "macro F1 %", "ECE %")
+    table = table_of("utterances", "speakers", *ACCURACIES, "macro F1 %", "ECE %", title=title)
     cells = [*_accuracies(test), PERCENT.show(test.macro_f1), PERCENT.show(test.ece)]
     table.add_row(str(test.n_utterances), str(evaluation.n_speakers), *cells)
     console.print(table)
     if test.by_gender:
-        table = _table("By gender", "", "utterances", "WA %", "UA %")
+        table = table_of("", "utterances", "WA %", "UA %", title="By gender")
         for gender, found in test.by_gender.items():
             table.add_row(GENDERS[gender], str(found.n), PERCENT.show(found.wa), PERCENT.show(found.ua))
         console.print(table)
@@ -36,12 +35,12 @@ def print_evaluation(evaluation: CorpusEvaluation) -> None:
 def print_comparison(comparison: SystemComparison) -> None:
     """Accuracies of both with intervals, their differences with interval and test, and how to read them."""
     console = console_for_output()
-    table = _table("", "", "utterances", "speakers", *ACCURACIES)
+    table = table_of("", "utterances", "speakers", *ACCURACIES)
     for letter, e in zip("AB", comparison.evaluations, strict=True):
         name, n_utterances = f"{letter}: {e.bundle}", str(e.summary.n_utterances)
         table.add_row(name, n_utterances, str(e.n_speakers), *_accuracies(e.summary))
     console.print(table)
-    table = _table("B minus A", "", "points", "95 % interval", "p", "verdict")
+    table = table_of("", "points", "95 % interval", "p", "verdict", title="B minus A")
     for found in comparison.differences:
         cells = POINTS.show(found.difference), POINTS_INTERVAL.show(found.interval), P_VALUE.show(found.p_corrected)
         table.add_row(found.metric.upper(), *cells, found.verdict)
@@ -52,14 +51,6 @@ def print_comparison(comparison: SystemComparison) -> None:
 
 def _accuracies(test: TestSummary) -> list[str]:
     return [t for m in METRICS for t in (PERCENT.show(getattr(test, m)), INTERVAL.show(test.interval(m)))]
-
-
-def _table(title: str, *columns: str) -> Table:
-    """The first column is a name, further ones are figures."""
-    table = Table(title=title or None)
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left", overflow="fold")
-    return table
 
 
 def _print_notes(console: Console, notes: Sequence[str], stamps: Sequence[str]) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from itertools import chain, zip_longest
 
 import numpy as np
-from torch import Tensor
 
 from toolkit.contracts import ModelOutput
 from toolkit.corpus.targets import Target
@@ -32,14 +31,14 @@ class UtteranceOutputs:
 
         Raises: ToolkitError if a head's scores are not finite.
         """
-        scores = {name: _array(target.scores(output.logits[name])) for name, target in self._heads.items()}
+        scores = {name: target.scores(output.logits[name]).cpu().numpy() for name, target in self._heads.items()}
         for name, values in scores.items():
             if not np.isfinite(values).all():
                 raise ToolkitError(
                     f"Head {name!r} gives scores that are not finite: the weights have diverged. Lower "
                     "training.optimizer.learning_rate, or set training.max_grad_norm."
                 )
-        embeddings = {name: _array(output.embeddings[name].float()) for name in self._kept}
+        embeddings = {name: output.embeddings[name].float().cpu().numpy() for name in self._kept}
         self._pending.append((batch.utterances.numpy(), batch.weights.numpy(), scores, embeddings))
         if ranks() == 1:
             self.finish()
@@ -52,7 +51,3 @@ class UtteranceOutputs:
                 utterances, weights, scores, embeddings = part
                 self.scores.add(utterances, weights, scores)
                 self.embeddings.add(utterances, weights, embeddings)
-
-
-def _array(values: Tensor) -> np.ndarray:
-    return values.cpu().numpy()
