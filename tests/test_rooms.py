@@ -171,7 +171,6 @@ LIGHT_COMMANDS = [
     (["cache", "info"], "toolkit.cli.cache"),
     (["cache", "clear", "zzz"], "toolkit.cli.cache"),
     (["status", "FOLDER"], "toolkit.experiment.command"),
-    (["check-data", "FOLDER/small.yaml"], "toolkit.corpus.checks"),
 ]
 
 

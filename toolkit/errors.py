@@ -112,6 +112,16 @@ def join(words: Iterable[str], word: str = "and") -> str:
     return f"{', '.join(most)} {word} {last}" if most else last
 
 
+def listed(names: Iterable[str], most: int = 10) -> str:
+    """Names in a message, cut where there are many.
+
+    >>> listed(["a", "b", "c"], most=2), listed(["a", "b"])
+    ('a, b, ... (3 in all)', 'a, b')
+    """
+    names = list(names)
+    return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
+
+
 def counted(number: int, noun: str) -> str:
     """A number with its noun, in the plural where that is due.
 

@@ -124,7 +124,7 @@ def test_given_takes_the_column_split():
 @pytest.mark.parametrize(
     ("splits", "says"),
     [
-        ([None, None, None], "needs the manifest's column split"),
+        ([None, None, None], "column split .* use 'groups' .* or 'random'"),
         (["train", None, "test"], "the column split is empty for utterance '1'"),
         (["train", "dev", "test"], "split 'dev' is not one of train, valid, test. Did you mean 'valid'?"),
         (["train", "tset", "valid"], "Did you mean 'test'?"),

@@ -51,7 +51,7 @@ def test_an_unknown_protocol_is_named_with_the_nearest(small):
 
 
 def test_what_a_protocol_refuses_is_refused_before_anything_is_trained(small):
-    with pytest.raises(ProtocolError, match="needs the manifest's column split"):
+    with pytest.raises(ProtocolError, match="needs the column split"):
         make_plan([small()], protocols=("given",))
 
 

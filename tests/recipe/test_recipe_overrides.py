@@ -125,6 +125,7 @@ def test_an_override_with_null_removes_or_sets_null(child):
         (["--model.fusion", "{arg: 3}"], r"^model\.fusion\.arg on the command line: .*Did you mean 'args'"),
         (["--training.epochs.x", "3"], r"^--training\.epochs\.x: "),
         (["--data-folder", "x"], "Did you mean 'data_folder'"),
+        (["--training.optimizer.lr", "1"], r"Did you mean 'training\.optimizer\.learning_rate'"),
         (["--zzz", "3"], "no such key"),
         (["--extends", "x"], "can only be used in recipe files"),
         (["--without_data.seed", "3"], "can only be used in recipe files"),

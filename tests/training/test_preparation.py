@@ -5,17 +5,23 @@ from small_system import write_recipe
 
 from toolkit.corpus.targets import Target
 from toolkit.errors import CorpusError, ProtocolError
-from toolkit.training.preparation import check_source, load_source, prepare
+from toolkit.training.preparation import SHARED_AUDIO, check_source, load_source, prepare
+from toolkit.training.run import Run
 
 
 def test_the_folder_is_the_argument_then_the_recipe_then_the_environment(tmp_path, monkeypatch):
     recipe = tmp_path / "r.yaml"
     text = write_recipe(tmp_path).read_text()
     start = text.index("protocol:")
-    recipe.write_text("corpus: {plugin: iemocap}\ndata_folder: /of/recipe\n" + text[start:])
+    of_recipe, of_argument = tmp_path / "of_recipe", tmp_path / "of_argument"
+    recipe.write_text(f"corpus: {{plugin: iemocap}}\ndata_folder: {of_recipe}\n" + text[start:])
     monkeypatch.setenv("IEMOCAP_ROOT", "/of/environment")
-    assert str(load_source(recipe, data_folder="/of/argument").folder) == "/of/argument"
-    assert str(load_source(recipe).folder) == "/of/recipe"
+    with pytest.raises(CorpusError, match=f"There is no data folder {of_recipe}"):
+        load_source(recipe)
+    of_recipe.mkdir()
+    of_argument.mkdir()
+    assert load_source(recipe, data_folder=of_argument).folder == of_argument
+    assert load_source(recipe).folder == of_recipe
     assert str(load_source(recipe, ["--data_folder=null"]).folder) == "/of/environment"
 
 
@@ -81,3 +87,75 @@ def test_the_check_finds_a_corpus_that_cannot_be_split(tmp_path):
     assert report.stops
     assert [problem.kind for problem in report.problems] == ["protocol"]
     assert not check_source(load_source(write_recipe(tmp_path, sessions=3))).stops
+
+
+def with_column(tmp_path, column, values):
+    """A recipe whose manifest has another column, filled in turn."""
+    recipe = write_recipe(tmp_path)
+    manifest = tmp_path / "corpus" / "manifest.csv"
+    header, *rows = manifest.read_text().splitlines()
+    rows = [f"{row},{values[i % len(values)]}" for i, row in enumerate(rows)]
+    manifest.write_text("\n".join([f"{header},{column}", *rows]) + "\n")
+    return recipe
+
+
+@pytest.mark.parametrize("values", [("0.2", "0.9"), ("1.5", "2", "x"), [str(n) for n in range(21)]])
+def test_a_target_of_numbers_has_to_be_asked_for(tmp_path, values):
+    recipe, head = with_column(tmp_path, "valence", values), "--model.heads.level.target=valence"
+    with pytest.raises(CorpusError, match=r"'valence' holds numbers .* give --numbers_as_classes valence"):
+        prepare(load_source(recipe, [head]))
+    asked = prepare(load_source(recipe, [head, "--numbers_as_classes", "valence"]))
+    assert asked.targets["valence"].classes == tuple(sorted(values)) and not asked.doubts
+
+
+def test_a_few_whole_numbers_are_classes_and_a_note_says_so(tmp_path):
+    recipe = with_column(tmp_path, "code", ["0", "7", "3"])
+    preparation = prepare(load_source(recipe, ["--model.heads.level.target=code"]))
+    assert preparation.targets["code"].classes == ("0", "3", "7")
+    ((kind, message, where),) = preparation.doubts
+    assert (kind, where) == ("numbers", "code") and "each is a class by itself" in message
+
+
+def test_labels_that_are_numbers_may_be_listed(tmp_path):
+    recipe = write_recipe(tmp_path)
+    manifest = tmp_path / "corpus" / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace(",tone,", ",0.2,").replace(",noise,", ",0.9,"))
+    with pytest.raises(CorpusError, match="'label' holds numbers"):
+        prepare(load_source(recipe))
+    assert prepare(load_source(recipe, ["--labels", "['0.2', '0.9']"])).targets["label"].classes == ("0.2", "0.9")
+
+
+def test_one_person_under_two_spellings_is_refused_until_the_recipe_joins_or_parts_them(tmp_path):
+    recipe = write_recipe(tmp_path)
+    manifest = tmp_path / "corpus" / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace(",1F,F,", ",2f,F,"))  # S1's woman is S2's
+    with pytest.raises(ProtocolError, match=r"speakers '2F' in valid and '2f' in test .* differ only in case"):
+        prepare(load_source(recipe))
+    with pytest.raises(ProtocolError, match="speaker '2F' is in"):
+        prepare(load_source(recipe, ["--normalize"]))
+    assert len(prepare(load_source(recipe, ["--normalize", "false"])).utterances) == 24
+
+
+def test_the_check_finds_what_would_stop_a_training_of_the_recipe(tmp_path):
+    recipe = write_recipe(tmp_path)
+    assert not check_source(load_source(recipe)).stops
+    for override, says in [
+        ("--model.levels.mfcc.plugin=mfc", "Did you mean 'mfcc'"),
+        ("--model.levels.mfcc.args.n_mfc=3", "n_mfc"),
+        ("--model.levels.mfcc.args.n_mfcc=-1", "n_mfcc"),
+        ("--model.losses.center.on=emotion", "reads an embedding"),
+    ]:
+        (problem,) = check_source(load_source(recipe, [override])).problems
+        assert problem.severity == "error" and says in problem.message
+
+
+def test_the_same_audio_in_two_parts_stops_the_check_and_the_training(tmp_path):
+    recipe, corpus = write_recipe(tmp_path), tmp_path / "corpus"
+    (corpus / "2M1.wav").write_bytes((corpus / "1F1.wav").read_bytes())
+    (problem,) = [p for p in check_source(load_source(recipe)).problems if p.severity == "error"]
+    assert problem.kind == "shared-audio" and "1F1.wav" in problem.message and "2M1.wav" in problem.message
+    preparation = prepare(load_source(recipe))
+    with pytest.raises(CorpusError, match=r"2M1.wav \(speaker '2M'\) in valid and .*1F1.wav \(speaker '1F'\) in test"):
+        Run(preparation, say=lambda line: None).train()
+    allowed = load_source(recipe, ["--shared_audio", "allow"])
+    assert not check_source(allowed).stops and prepare(allowed).stamps == (SHARED_AUDIO,)

@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
 
+from toolkit.corpus.folds import Fold
 from toolkit.corpus.labels import label_faults
 from toolkit.corpus.utterance import MIN_SAMPLES, Utterance, counted_ids, natural_key, speaker_order
-from toolkit.errors import AudioError, counted
+from toolkit.errors import AudioError, CorpusError, counted
 
 SILENT_PEAK = 10 ** (-60 / 20)  # full scale is 1
 NO_SPEAKERS = "all"
@@ -85,6 +86,7 @@ def check_corpus(
     sample_rate: int,
     segment_samples: int,
     covariates: Sequence[str] = (),
+    folds: Sequence[Fold] = (),
 ) -> CheckReport:
     """Check a corpus as its recipe will use it, but for utterances that label_map leaves out.
 
@@ -95,6 +97,7 @@ def check_corpus(
         sample_rate: the system's, in Hz.
         segment_samples: samples of a segment at that rate.
         covariates: columns that every utterance needs, for example "gender".
+        folds: in which the same audio may not be in two parts.
     """
     mapped = [(u, (label_map or {}).get(u.label, u.label)) for u in utterances]
     classes = list(labels) if labels else sorted({label for _, label in mapped} - {None})
@@ -103,7 +106,7 @@ def check_corpus(
     problems += _speaker_problems([u for u, _ in kept], covariates)
     audio = _examine_all([u for u, _ in kept], sample_rate)
     problems += [problem for found in audio for problem in found.problems]
-    problems += [*_other_rates(audio, sample_rate), *_duplicates(audio)]
+    problems += [*_other_rates(audio, sample_rate), *_duplicates(audio, folds)]
     return CheckReport(
         counts=_counts(kept, classes),
         problems=sorted(dict.fromkeys(problems), key=lambda problem: problem.severity),
@@ -202,17 +205,49 @@ def _other_rates(audio: Sequence[_Audio], sample_rate: int) -> Iterator[Problem]
         yield Problem("odd-rate", "warning", text, at[0])
 
 
-def _duplicates(audio: Sequence[_Audio]) -> Iterator[Problem]:
+def refuse_shared_audio(fold: Fold, utterances: Sequence[Utterance], sample_rate: int) -> None:
+    """Raise CorpusError if the same audio is in two parts of a fold; only files of one length are read.
+
+    Args: fold: the one that is trained; utterances: of the corpus; sample_rate: the system's, in Hz.
+    """
+    from toolkit.audio.reading import stretch
+
+    part_of, lengths = fold.part_of, {}
+    for u in (u for u in utterances if u.id in part_of):
+        sound = stretch(u.path, start_s=u.start, end_s=u.end)
+        lengths.setdefault((sound.frames, sound.rate), []).append(u)
+    read = [u for alike in lengths.values() if len({part_of[u.id] for u in alike}) > 1 for u in alike]
+    for problem in _duplicates(_examine_all(read, sample_rate), [fold]):
+        if problem.severity == "error":
+            raise CorpusError(problem.message)
+
+
+def _duplicates(audio: Sequence[_Audio], folds: Sequence[Fold]) -> Iterator[Problem]:
     same: dict[bytes, list[Utterance]] = {}
     for found in audio:
         if found.digest is not None:
             same.setdefault(found.digest, []).append(found.utterance)
+    parts = [(fold.name, fold.part_of) for fold in folds]
     for alike in same.values():
-        if len(alike) > 1:
+        if len(alike) > 1 and (text := _parted(alike, parts)):
+            yield Problem("shared-audio", "error", text, str(alike[0].path))
+        elif len(alike) > 1:
             labels = ", ".join(sorted({u.label for u in alike}))
             shown = ", ".join(str(u.path) for u in alike[:3]) + (", ..." if len(alike) > 3 else "")
             text = f"{len(alike)} utterances are the same audio, labelled {labels}: {shown}"
             yield Problem("duplicate", "warning", text, str(alike[0].path))
+
+
+def _parted(alike: Sequence[Utterance], parts: Sequence[tuple[str, Mapping[str, str]]]) -> str | None:
+    """Which two utterances of the same audio are in two parts of the first such fold, in words."""
+    for fold, part_of in parts:
+        one, *others = {part_of[u.id]: u for u in reversed(alike) if u.id in part_of}.items() or [None]
+        if others:
+            shown = " and ".join(
+                f"{u.path}{f' (speaker {u.speaker!r})' if u.speaker else ''} in {part}" for part, u in (one, others[0])
+            )
+            return f"the same audio is in two parts of fold {fold!r}: {shown}; remove one, or give --shared_audio allow"
+    return None
 
 
 def summarise(problems: Sequence[Problem], *, shown: int = 3) -> list[str]:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from toolkit.corpus.alike import ALIKE, REMEDY, plain_name
 from toolkit.corpus.utterance import Utterance
-from toolkit.errors import ProtocolError, did_you_mean
+from toolkit.errors import ProtocolError, did_you_mean, listed
 
 PARTS = ("train", "valid", "test")
 
@@ -32,6 +33,11 @@ class Fold:
     test: tuple[str, ...]
     stamp: str | None = None
 
+    @property
+    def part_of(self) -> dict[str, str]:
+        """Id -> its part; one that validates and tests, as in loso-as-published, tests."""
+        return {i: part for part in PARTS for i in getattr(self, part)}
+
     def __post_init__(self):
         where = f"fold {self.name!r} of protocol {self.protocol!r}"
         part_of: dict[str, str] = {}
@@ -55,21 +61,26 @@ def pick_fold(folds: Sequence[Fold], name: str | None) -> Fold:
         if name is None or fold.name == str(name):
             return fold
     names = [fold.name for fold in folds]
-    raise ProtocolError(f"No fold is called {name!r}.{did_you_mean(name, names)} Folds are {', '.join(names)}")
+    raise ProtocolError(f"No fold is called {name!r}.{did_you_mean(name, names)} Folds are {listed(names)}")
 
 
-def refuse_shared(fold: Fold, utterances: Mapping[str, Utterance]) -> None:
+def refuse_shared(fold: Fold, utterances: Mapping[str, Utterance], *, alike: bool = False) -> None:
     """Raise ProtocolError if a speaker (where there is none: a file) is in two parts of a fold.
 
-    A validation part that equals the test part, as in loso-as-published, counts as one part with it.
+    Args:
+        fold: which.
+        utterances: by id.
+        alike: whether speakers whose names are `alike` count as one.
     """
-    part_of: dict[object, str] = {}
-    for part in PARTS:
-        if part == "test" and set(fold.test) == set(fold.valid):
+    first: dict[object, tuple[str, str]] = {}
+    for i, part in fold.part_of.items():
+        u = utterances[i]
+        kind, name = ("file", str(u.path)) if u.speaker is None else ("speaker", u.speaker)
+        there, other = first.setdefault((kind, plain_name(name) if alike and kind == "speaker" else name), (part, name))
+        if there == part:
             continue
-        for i in getattr(fold, part):
-            u = utterances[i]
-            who = ("speaker", u.speaker) if u.speaker is not None else ("file", str(u.path))
-            if part_of.setdefault(who, part) != part:
-                found = f"{who[0]} {who[1]!r} is in {part_of[who]} and in {part} of fold {fold.name!r}"
-                raise ProtocolError(f"{found} (protocol {fold.protocol!r}): results would be meaningless")
+        of_fold = f"of fold {fold.name!r} (protocol {fold.protocol!r})"
+        if other != name:
+            found = f"speakers {other!r} in {there} and {name!r} in {part} {of_fold} {ALIKE}"
+            raise ProtocolError(f"{found}: one person would be in two parts. {REMEDY}")
+        raise ProtocolError(f"{kind} {name!r} is in {there} and in {part} {of_fold}: results would be meaningless")

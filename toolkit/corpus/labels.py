@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from toolkit.corpus.utterance import Utterance
-from toolkit.errors import CorpusError, counted, did_you_mean
+from toolkit.errors import CorpusError, counted, did_you_mean, listed
 
 
 def label_faults(
@@ -21,17 +21,17 @@ def label_faults(
     faults = []
     for source, target in label_map.items():
         if labels is not None and target is not None and target not in labels:
-            text = f"label_map sends {source!r} to {target!r}, which is not in labels ({', '.join(labels)})."
+            text = f"label_map sends {source!r} to {target!r}, which is not in labels ({listed(labels)})."
             faults.append(("label-map", text + did_you_mean(target, labels), source))
     for label, count in sorted(mapped.items()):
         if labels is not None and label not in labels and label not in label_map.values():
-            found = f"label {label!r} ({counted(count, 'utterance')}) is neither in labels ({', '.join(labels)})"
+            found = f"label {label!r} ({counted(count, 'utterance')}) is neither in labels ({listed(labels)})"
             remedy = f"Add {{{label}: null}} to label_map to leave it out, or {{{label}: another}} to count it as that"
             text = f"{found} nor in label_map.{did_you_mean(label, labels)} {remedy}"
             faults.append(("unmapped-label", text, label))
     for label in labels or ():
         if not mapped[label]:
-            found = ", ".join(f"{label} ({count})" for label, count in sorted(mapped.items()) if count)
+            found = listed(f"{label} ({count})" for label, count in sorted(mapped.items()) if count)
             text = f"class {label!r} has no utterance; the corpus has {found or 'none at all'}"
             faults.append(("empty-class", text + did_you_mean(label, set(mapped) - set(labels)), label))
     classes = labels or sorted(mapped)
@@ -63,7 +63,8 @@ def apply_labels(
     """
     faults = label_faults(utterances, labels, label_map)
     if faults:
-        raise CorpusError("; ".join(message for _, message, _ in faults))
+        more = f"; and {len(faults) - 10} more" if len(faults) > 10 else ""
+        raise CorpusError("; ".join(message for _, message, _ in faults[:10]) + more)
     mapped = [(u, (label_map or {}).get(u.label, u.label)) for u in utterances]
     kept = [u if label == u.label else replace(u, label=label) for u, label in mapped if label is not None]
     return kept, sorted({u.label for u in kept}) if labels is None else list(labels)

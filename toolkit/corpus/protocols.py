@@ -12,7 +12,7 @@ from pathlib import Path
 
 from toolkit.corpus.folds import PARTS, Fold, refuse_shared
 from toolkit.corpus.utterance import Utterance, counted_ids, natural_key, speaker_order
-from toolkit.errors import ProtocolError, did_you_mean
+from toolkit.errors import ProtocolError, did_you_mean, listed
 from toolkit.recipe.checks import Mismatch, check_value
 
 TEST_EPOCH_STAMP = "loso-test-epoch: the epoch was chosen on the test speaker"
@@ -120,7 +120,10 @@ def _groups(utterances: Sequence[Utterance], k: int | None = None) -> list[Fold]
 def _given(utterances: Sequence[Utterance]) -> list[Fold]:
     missing = [u.id for u in utterances if u.split is None]
     if len(missing) == len(utterances):
-        raise ProtocolError("protocol 'given' needs the manifest's column split with train, valid and test")
+        raise ProtocolError(
+            "protocol 'given' needs the column split with train, valid and test; without it, use 'groups' (column "
+            "group, or k deals the speakers), or 'random' where there are no speakers"
+        )
     if missing:
         raise ProtocolError(f"the column split is empty for {counted_ids(missing)}; fill all of it")
     counts = Counter(u.split for u in utterances)
@@ -130,7 +133,7 @@ def _given(utterances: Sequence[Utterance]) -> list[Fold]:
             raise ProtocolError(f"split {value!r} is not one of train, valid, test.{near}")
     for part in PARTS:
         if not counts[part]:
-            found = ", ".join(f"{value} ({count})" for value, count in counts.items())
+            found = listed(f"{value} ({count})" for value, count in counts.items())
             raise ProtocolError(f"no utterance has split {part!r}; the column has {found}")
     return [Fold("given", "given", **_ids(utterances, lambda u: u.split), stamp=_unknown_speakers(utterances))]
 
@@ -163,7 +166,7 @@ def _rotate(utterances: Sequence[Utterance], protocol: str, what: str, of: Mappi
     """One of `what` tests, the next validates (after the last comes the first), the others train."""
     names = sorted(set(of.values()), key=natural_key)
     if len(names) < 3:
-        raise ProtocolError(f"protocol {protocol!r} needs three {what} or more; there are {', '.join(names)}")
+        raise ProtocolError(f"protocol {protocol!r} needs three {what} or more; there are {listed(names)}")
     folds = []
     for tested, validating in zip(names, [*names[1:], names[0]], strict=True):
         parts = {tested: "test", validating: "valid"}
@@ -190,7 +193,7 @@ def _by_partner(utterances: Sequence[Utterance], protocol: str, stamp: str | Non
         sessions.setdefault(session_of[speaker], []).append(speaker)
     for session, members in sessions.items():
         if len(members) != 2:
-            found = f"protocol {protocol!r} needs two speakers in each session; {session!r} has {', '.join(members)}"
+            found = f"protocol {protocol!r} needs two speakers in each session; {session!r} has {listed(members)}"
             raise ProtocolError(f"{found}; use 'session-out', 'groups' or 'given'")
     if len(sessions) < 2:
         raise ProtocolError(f"protocol {protocol!r} needs two sessions or more; there is only {next(iter(sessions))!r}")

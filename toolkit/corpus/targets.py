@@ -6,6 +6,7 @@ there are, what a head's output means, which metrics fit, and which score select
 
 import hashlib
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from toolkit.corpus.utterance import GENDERS, Utterance
-from toolkit.errors import CorpusError, ToolkitError, did_you_mean
+from toolkit.errors import CorpusError, ToolkitError, did_you_mean, listed
 from toolkit.statistics.metrics import METRICS, Labels, summary
 
+MOST_CODES = 20  # so many whole numbers can be codes of classes; more are a quantity
+NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
 LABEL = "label"  # the target whose prediction is the answer
 UNKNOWN = -1  # the index of a value that is not known
 
@@ -50,6 +53,23 @@ class Target:
             raise CorpusError(f"The recipe needs {name!r} of the utterances, and the corpus has {found}.")
         return cls(name, tuple(sorted(values)))
 
+    def about_numbers(self, *, asked: bool) -> str | None:
+        """A note if the classes are whole numbers, which may be codes; None where they are names, or are `asked` for.
+
+        Raises:
+            CorpusError: if most are numbers that look like a quantity: fractions, or more than MOST_CODES.
+        """
+        numbers = [value for value in self.classes if NUMBER.fullmatch(value)]
+        if asked or 2 * len(numbers) <= len(self.classes):
+            return None
+        found = f"{self.name!r} holds numbers ({listed(numbers, 5)})"
+        if len(numbers) <= MOST_CODES and all(float(n.replace(",", ".")).is_integer() for n in numbers):
+            return f"{found}: each is a class by itself, their order means nothing"
+        raise CorpusError(
+            f"{found}, and systems here predict classes: give --numbers_as_classes {self.name} to make each a class by "
+            "itself, or put names of classes into another column"
+        )
+
     @staticmethod
     def by_name(classes: Mapping[str, Sequence[str]]) -> "dict[str, Target]":
         """Targets from their classes: name -> Target."""
@@ -67,7 +87,7 @@ class Target:
             value = GENDERS.get(value.lower(), value)  # as manifests are read
         if value not in self.classes:
             near = did_you_mean(value, self.classes)
-            raise error(f"{self.name} {value!r} is not one of {', '.join(self.classes)}.{near}")
+            raise error(f"{self.name} {value!r} is not one of {listed(self.classes)}.{near}")
         return self.classes.index(value)
 
     def known_index(self, value: str | None, utterance_id: str) -> int:

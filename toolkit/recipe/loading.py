@@ -145,7 +145,8 @@ def _override_tree(tokens: Iterable[str], tree: Keys, folder: Path, trust: bool)
             paths = list(known_paths(tree))
             ends = {path.rpartition(".")[2]: path for path in reversed(paths)}
             last = key.rpartition(".")[2].replace("-", "_")  # perhaps the right last word at the wrong depth
-            near = nearest(key, paths) or ends.get(nearest(last, ends) or "")
+            initials = {"".join(word[0] for word in end.split("_")): path for end, path in ends.items() if "_" in end}
+            near = initials.get(last) or ends.get(key) or nearest(key, paths) or ends.get(nearest(last, ends) or "")
             raise RecipeError(f"--{key}: a recipe has no such key." + (f" Did you mean {near!r}?" if near else ""))
         value = spelled_out(_override_value(path, text, folder, trust), annotation_at(path), COMMAND_LINE)
         for part in reversed(path):
@@ -164,9 +165,12 @@ def _pairs(tokens: Iterable[str]) -> list[tuple[str, str]]:
             raise RecipeError(f"{token!r} belongs to no option.{hint} Options are written --key VALUE or --key=VALUE.")
         key, equals, text = token[2:].partition("=")
         if not equals:
-            if not rest or rest[0].startswith("--"):
+            if rest and not rest[0].startswith("--"):
+                text = rest.pop(0)
+            elif bool in members(annotation_at(tuple(key.split(".")))):
+                text = "true"
+            else:
                 raise RecipeError(f"--{key} has no value. Write --{key} VALUE, or null for none.")
-            text = rest.pop(0)
         pairs.append((key, text))
     return pairs
 

@@ -230,6 +230,9 @@ class Recipe:
     data_folder: str | None = None
     labels: tuple[str, ...] | None = None
     label_map: Mapping[str, str | None] = field(default_factory=dict)
+    normalize: bool | None = None
+    numbers_as_classes: str | tuple[str, ...] = ()
+    shared_audio: Literal["refuse", "allow"] = "refuse"
     protocol: ProtocolSpec
     fold: str | int | None = None
     seed: int = 1
@@ -246,6 +249,8 @@ class Recipe:
         object.__setattr__(self, "fold", None if self.fold is None else str(self.fold))
         if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", self.name):
             raise BadField("name", f"{self.name!r} names folders: letters, digits, '_', '-', '+' and '.' only.")
+        if isinstance(self.numbers_as_classes, str):
+            object.__setattr__(self, "numbers_as_classes", (self.numbers_as_classes,))
         at_least(self, 0, "seed")
         if self.predict_from is None and len(self.model.heads) == 1:
             object.__setattr__(self, "predict_from", next(iter(self.model.heads)))

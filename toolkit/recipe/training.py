@@ -95,7 +95,6 @@ class TrainingSpec:
     where it is.
     """
 
-    probe: ProbeSpec = field(default_factory=ProbeSpec)
     epochs: int = 100
     min_epochs: int = 5
     patience: int | None = 8
@@ -117,6 +116,7 @@ class TrainingSpec:
     feature_precision: Literal["fp32", "fp16"] = "fp32"
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int = 0
+    probe: ProbeSpec = field(default_factory=ProbeSpec)
 
     def __post_init__(self):
         at_least(self, 1, "epochs", "patience", "batch_size", "accumulate")

@@ -1,22 +1,26 @@
 """From a recipe's file and a folder of data to one fold that can be trained. Imports no torch."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from toolkit.corpus import Corpus, Utterance, apply_labels
+from toolkit.corpus.alike import alike_names, join_names
 from toolkit.corpus.checks import CheckReport, Problem, check_corpus
-from toolkit.corpus.folds import Fold, pick_fold
+from toolkit.corpus.folds import Fold, pick_fold, refuse_shared
 from toolkit.corpus.protocols import make_folds
 from toolkit.corpus.targets import LABEL, Target
 from toolkit.errors import CorpusError, ToolkitError
+from toolkit.plugins.kinds import parts
 from toolkit.plugins.registry import build, find_part
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.schema import Recipe
 
 SYNTHETIC = "synthetic corpus: the figures say nothing about real speech"
+SHARED_AUDIO = "shared_audio: allow: the same audio may be in two parts of the split"
 REDUCED = "small settings (the recipe's without_data) instead of the recipe's own"
 
 
@@ -37,8 +41,11 @@ class Source:
     reduced: bool = False
 
     def read(self) -> list[Utterance]:
-        """All utterances of the corpus, with the labels it came with."""
-        return self.corpus.read(self.folder)
+        """All utterances of the corpus, with its own labels; names that are alike joined if the recipe says so."""
+        utterances, recipe = self.corpus.read(self.folder), self.recipe
+        if not recipe.normalize:
+            return utterances
+        return join_names(utterances, names_of(recipe), [*recipe.label_map, *(recipe.labels or ())])
 
 
 @dataclass(frozen=True)
@@ -61,9 +68,18 @@ class Preparation:
         found = (
             SYNTHETIC if self.source.corpus.synthetic else "",
             REDUCED if self.source.reduced else "",
+            SHARED_AUDIO if self.source.recipe.shared_audio == "allow" else "",
             self.fold.stamp,
         )
         return tuple(stamp for stamp in found if stamp)
+
+    @property
+    def doubts(self) -> list[tuple[str, str, str]]:
+        """(kind, message, where) of what may be meant or not, and stops no training."""
+        recipe = self.source.recipe
+        doubts = alike_names(self.utterances, names_of(recipe)) if recipe.normalize is None else []
+        notes = {name: about_numbers(recipe, target) for name, target in self.targets.items()}
+        return doubts + [("numbers", note, name) for name, note in notes.items() if note]
 
     def part(self, name: str) -> list[Utterance]:
         """The utterances of "train", "valid" or "test"."""
@@ -99,7 +115,10 @@ def load_source(
     load = partial(load_recipe, recipe, overrides, search_folder=search_folder, trust=trust)
     loaded = load()
     kind = find_part("corpus", loaded.corpus).load()
-    folder = data_folder or loaded.data_folder or kind.default_folder()
+    folder = data_folder or loaded.data_folder
+    if folder is not None and not os.path.exists(os.path.expanduser(folder)):  # noqa: PTH110, PTH111 - never raises
+        raise CorpusError(f"There is no data folder {folder}.")
+    folder = folder or kind.default_folder()
     reduced = False
     if folder is None and (kind.environment is not None or kind.synthetic):
         full, loaded = loaded, load(data_available=False)
@@ -134,14 +153,31 @@ def prepare_folds(source: Source, utterances: Sequence[Utterance] | None = None)
         source.read() if utterances is None else utterances, labels=recipe.labels, label_map=recipe.label_map
     )
     folds = make_folds(utterances, recipe.protocol.name, **recipe.protocol.args)
+    if recipe.normalize is None:
+        by_id = {u.id: u for u in utterances}
+        for fold in folds:
+            refuse_shared(fold, by_id, alike=True)
     targets = find_targets(recipe, utterances, labels)
     return [Preparation(source, tuple(utterances), targets, fold) for fold in folds]
 
 
 def check_source(source: Source) -> CheckReport:
-    """Check a corpus as its recipe will use it: labels, speakers, every audio file, and whether it can be split."""
-    recipe = source.recipe
-    utterances = source.read()
+    """Check a recipe's plugins with their arguments, and its corpus as it will be used: names, folds, every file."""
+    recipe, utterances, found = source.recipe, source.read(), []
+    preparation, folds = None, []
+    try:
+        for kind, _, part in parts(recipe):
+            find_part(kind.name, part).check_args(part.args)
+    except ToolkitError as error:
+        found.append(Problem("recipe", "error", str(error), recipe.name))
+    try:
+        folds = [preparation.fold for preparation in prepare_folds(source, utterances)]
+        preparation = prepare(source, utterances)
+        found += [Problem(kind, "warning", message, where) for kind, message, where in preparation.doubts]
+    except ToolkitError as error:
+        found.append(Problem("protocol", "error", str(error), recipe.protocol.name))
+    if preparation and not any(problem.kind == "recipe" for problem in found):
+        found += _building_problems(preparation)
     report = check_corpus(
         utterances,
         labels=recipe.labels,
@@ -149,14 +185,38 @@ def check_source(source: Source) -> CheckReport:
         sample_rate=recipe.audio.sample_rate,
         segment_samples=recipe.audio.segment_samples,
         covariates=[name for name, spec in recipe.model.covariates.items() if spec.source == "label"],
+        folds=folds if recipe.shared_audio == "refuse" else (),
     )
+    known = [problem.message for problem in report.problems]
+    found = [problem for problem in found if problem.message.split("; ")[0] not in known]
+    problems = sorted([*found, *report.problems], key=lambda problem: problem.severity)
+    return replace(report, problems=problems)
+
+
+def _building_problems(preparation: Preparation) -> list[Problem]:
+    """What only shows when the system and its losses are built."""
+    from toolkit.model.system import build_system
+    from toolkit.training.loop.objective import build_objective
+
+    recipe, targets = preparation.source.recipe, preparation.targets
+    counts = {name: [1] * len(target.classes) for name, target in targets.items()}
     try:
-        prepare(source, utterances)
+        build_objective(recipe, build_system(recipe, targets), counts)
     except ToolkitError as error:
-        if not report.stops:
-            problem = Problem("protocol", "error", str(error), recipe.protocol.name)
-            report = replace(report, problems=(problem, *report.problems))
-    return report
+        return [Problem("recipe", "error", str(error), recipe.name)]
+    return []
+
+
+def names_of(recipe: Recipe) -> list[str]:
+    """The columns whose values are names: of people, of groups, of classes."""
+    heads = [part.target for part in recipe.model.heads.values()]
+    return list(dict.fromkeys([LABEL, "speaker", "session", "group", *heads, *recipe.model.covariates]))
+
+
+def about_numbers(recipe: Recipe, target: Target) -> str | None:
+    """As `Target.about_numbers`; classes that are listed in the recipe are asked for."""
+    listed = target.name == LABEL and recipe.labels is not None
+    return target.about_numbers(asked=listed or target.name in recipe.numbers_as_classes)
 
 
 def find_targets(recipe: Recipe, utterances: Sequence[Utterance], labels: Sequence[str]) -> dict[str, Target]:
@@ -167,4 +227,7 @@ def find_targets(recipe: Recipe, utterances: Sequence[Utterance], labels: Sequen
     parts = [*recipe.model.heads.values(), *recipe.model.losses.values()]
     names = dict.fromkeys([*(part.target for part in parts), *recipe.model.covariates])
     others = {name: Target.of_column(name, utterances) for name in names if name != LABEL}
-    return {LABEL: Target(LABEL, tuple(labels)), **others}
+    targets = {LABEL: Target(LABEL, tuple(labels)), **others}
+    for target in targets.values():
+        about_numbers(recipe, target)
+    return targets

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from toolkit.corpus.checks import refuse_shared_audio
 from toolkit.corpus.manifests import manifest_text
 from toolkit.corpus.protocols import selects_on, stopping_rules, training_protocol
 from toolkit.data.augmentation import Augmentations, build_augmentations, say_cost
@@ -107,6 +108,8 @@ class Run:
     def _train_and_test(self) -> None:
         data = RunData(self.preparation, fixed_samples=self.system.fixed_samples, device=self.training.device)
         trained = self._trained_folder()
+        if trained is None and self.recipe.shared_audio == "refuse":
+            refuse_shared_audio(self.preparation.fold, self.preparation.utterances, self.recipe.audio.sample_rate)
         self._write_inputs()
         objective = build_objective(self.recipe, self.system, data.class_counts())
         probe = self._probe(data, objective) if trained is None and self.training.probe.epochs else None
@@ -264,6 +267,8 @@ class Run:
             self.say(f"NOTE: {stamp}")
         if (average := self.training.average.name) != "none":
             self.say(f"Validation and test use averaged weights: {average}.")
+        for _, message, _ in self.preparation.doubts:
+            self.say(f"WARNING: {message}")
         stamp = self.folder.stamp
         self.folder.write(RECIPE, (f"# NOTE: {stamp}\n" if stamp else "") + dump_recipe(self.recipe))
         note = {"note": stamp} if stamp else {}
