@@ -124,9 +124,7 @@ def sha256(path: Path) -> str:
 def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
     """The value of a JSON text, whoever wrote it.
 
-    Args:
-        text: as bytes, UTF-8.
-        strict: refuse numbers that are not finite, and keys that an object holds twice.
+    Args: text: as bytes, UTF-8; strict: refuse numbers that are not finite, and keys that an object holds twice.
 
     Raises: ValueError: what is wrong, in one line; also if it is nested deeper than `DEEPEST` or a whole number has
         more than `LONGEST` digits.

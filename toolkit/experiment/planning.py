@@ -34,9 +34,8 @@ def make_plan(
         folds: names; None: all of each protocol.
         seeds: of the runs.
 
-    Raises:
-        ExperimentError: if two recipes have one name, or they do not have the same utterances, labels and protocol.
-        ProtocolError, CorpusError: if a corpus cannot be split, or a fold is unknown.
+    Raises: ExperimentError if two recipes have one name, or they do not have the same utterances, labels and protocol;
+        ProtocolError, CorpusError if a corpus cannot be split, or a fold is unknown.
     """
     names = [source.recipe.name for source in sources]
     twice = next((name for name in names if names.count(name) > 1), None)

@@ -112,9 +112,8 @@ class Plugin:
             args: the recipe's arguments, checked first.
             context: what the system gives; the constructor receives those that it names.
 
-        Raises:
-            RecipeError: if an argument does not fit, or the constructor refuses its value.
-            PluginError: if the class cannot be imported or built.
+        Raises: RecipeError if an argument does not fit, or the constructor refuses its value; PluginError if the class
+            cannot be imported or built.
         """
         cls, checked = self.load(), self.check_args(args)
         named = {argument.name for argument in read_arguments(cls, self.context) if argument.given}

@@ -32,9 +32,7 @@ def library_versions() -> dict[str, str]:
 def code_version(name: str, packages: Iterable[str]) -> str:
     """A distribution's version; for an editable install, with a hash of its packages' source behind a "+".
 
-    Args:
-        name: the distribution.
-        packages: importable top-level names whose source counts.
+    Args: name: the distribution; packages: importable top-level names whose source counts.
     """
     # Inside its source folder an editable install is found twice; only one of the two is marked as editable.
     found = [d.read_text("direct_url.json") for d in distributions(name=name)]

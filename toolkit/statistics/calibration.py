@@ -49,9 +49,8 @@ def expected_calibration_error(
 
     Returns: between 0 and 1.
 
-    Raises:
-        ShapeError: if the rows are not probabilities, or there is not one reference for each.
-        ValueError: if a reference is not one of the columns or labels.
+    Raises: ShapeError if the rows are not probabilities, or there is not one reference for each; ValueError if a
+        reference is not one of the columns or labels.
 
     >>> probabilities = np.array([[0.75, 0.25], [0.75, 0.25], [0.0, 1.0], [0.0, 1.0]])
     >>> expected_calibration_error(probabilities, [0, 1, 1, 1])  # half of the 75 % are correct, all of the 100 %

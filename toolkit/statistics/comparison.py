@@ -73,9 +73,8 @@ def compare(
 
     Returns: one for each other system and metric, system by system.
 
-    Raises:
-        ShapeError: if two systems have different classes, or different utterances of a common speaker.
-        ValueError: if the baseline is not one of the systems, or a metric is unknown.
+    Raises: ShapeError if two systems have different classes, or different utterances of a common speaker; ValueError if
+        the baseline is not one of the systems, or a metric is unknown.
 
     >>> right, half = [[2, 0], [0, 2]], [[1, 1], [1, 1]]
     >>> names = tuple("abcdefgh")

@@ -73,9 +73,8 @@ def speaker_confusions(
 
     Returns: speakers in the order in which they first occur; a speaker's matrix is the mean over the seeds it has.
 
-    Raises:
-        ShapeError: if no utterance is given, or not one value of each for every one.
-        ValueError: if a label is not one of `classes`, or a speaker's utterances differ between seeds.
+    Raises: ShapeError if no utterance is given, or not one value of each for every one; ValueError if a label is not
+        one of `classes`, or a speaker's utterances differ between seeds.
 
     >>> found = speaker_confusions(
     ...     ["1M", "1M", "1M", "1M"], ["ang", "sad", "ang", "sad"], ["ang", "sad", "ang", "ang"],

@@ -56,9 +56,7 @@ def interval(
 
     Returns: the interval, or None below `MIN_SPEAKERS` speakers.
 
-    Raises:
-        ShapeError: if `confusions` has another shape.
-        ValueError: if the metric is unknown.
+    Raises: ShapeError if `confusions` has another shape; ValueError if the metric is unknown.
 
     >>> confusions = np.array([[[8, 2], [3, 7]], [[9, 1], [4, 6]], [[5, 5], [2, 8]]])
     >>> print(interval(confusions, "wa"))

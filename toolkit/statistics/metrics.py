@@ -47,9 +47,8 @@ def confusion_matrix(reference: Labels, predicted: Labels, *, labels: Labels) ->
 
     Returns: [labels, labels], int64; rows are the reference, columns the prediction.
 
-    Raises:
-        ShapeError: if no utterance is given, or not one prediction for each.
-        ValueError: if an utterance has a label that is not in `labels`, or `labels` has one twice.
+    Raises: ShapeError if no utterance is given, or not one prediction for each; ValueError if an utterance has a label
+        that is not in `labels`, or `labels` has one twice.
 
     >>> confusion_matrix(["ang", "sad", "sad"], ["ang", "ang", "sad"], labels=["sad", "ang"])
     array([[1, 1],
@@ -139,9 +138,7 @@ def spread(runs: Iterable[tuple[Hashable, Hashable, float, float]]) -> dict[str,
     Args: runs: (fold, seed, accuracy in each of `METRICS`) for each run; at least one.
     Returns: metric -> its spread.
 
-    Raises:
-        ShapeError: if an accuracy is not a finite number.
-        ValueError: if a fold and seed occur twice.
+    Raises: ShapeError if an accuracy is not a finite number; ValueError if a fold and seed occur twice.
 
     >>> found = spread([("1M", 1, 0.5, 0.4), ("1M", 2, 0.7, 0.4), ("1F", 1, 0.8, 0.6)])["wa"]
     >>> round(found.mean, 2), round(found.over_folds, 2), found.over_seeds

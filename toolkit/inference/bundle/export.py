@@ -91,9 +91,8 @@ class TrainedRun:
 def read_trained_run(path: str | Path) -> TrainedRun:
     """Read a run from its folder, or its results.json.
 
-    Raises:
-        BundleError: if the run does not exist or is not finished, or its files do not belong together.
-        ToolkitError: if one of its files is damaged.
+    Raises: BundleError if the run does not exist or is not finished, or its files do not belong together; ToolkitError
+        if one of its files is damaged.
     """
     path = Path(path).expanduser()
     folder = path.parent if path.name == RESULTS else path

@@ -70,9 +70,7 @@ def _refuse_not_finite(state: Mapping[str, Tensor], what: str) -> None:
 def trial_wave(samples: int, *, sample_rate: int) -> np.ndarray:
     """A voice-like sound in noise: harmonics that rise and pulse.
 
-    Args:
-        samples: how many.
-        sample_rate: in Hz.
+    Args: samples: how many; sample_rate: in Hz.
 
     Returns: [samples], float32.
 
@@ -92,10 +90,7 @@ def trial_wave(samples: int, *, sample_rate: int) -> np.ndarray:
 def answer_to_trial(system: System, *, audio: AudioSpec, predict_from: str) -> tuple[float, ...]:
     """The probabilities of the labels for one segment of the trial sound, with the first value of each covariate.
 
-    Args:
-        system: in eval() mode.
-        audio: sample rate and longest segment.
-        predict_from: the head that answers.
+    Args: system: in eval() mode; audio: sample rate and longest segment; predict_from: the head that answers.
 
     Raises: BundleError if the system cannot be run.
     """

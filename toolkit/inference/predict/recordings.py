@@ -61,10 +61,8 @@ class Samples:
         sample_rate: in Hz.
         name: what it is called in errors.
 
-    Raises:
-        ShapeError: if the values have another shape or are integers.
-        AudioError: if there are none, or one is NaN, infinite or far beyond full scale.
-        PredictionError: if the sample rate is not a whole number above 0.
+    Raises: ShapeError if the values have another shape or are integers; AudioError if there are none, or one is NaN,
+        infinite or far beyond full scale; PredictionError if the sample rate is not a whole number above 0.
     """
 
     values: Any
@@ -96,10 +94,8 @@ class RecordingSources:
         covariates: those of all recordings, or of a column of manifests.
         lines: the lines of standard input, read one by one.
 
-    Raises:
-        CorpusError: if a manifest cannot be read or has no column path.
-        PredictionError: if a covariate is read from a column, and a source is not a manifest or its manifest has no
-            such column.
+    Raises: CorpusError if a manifest cannot be read or has no column path; PredictionError if a covariate is read from
+        a column, and a source is not a manifest or its manifest has no such column.
     """
 
     names: Sequence[str]
