@@ -68,19 +68,19 @@ def test_one_hot_has_a_row_of_zeros_where_the_value_is_not_known():
     assert torch.equal(one_hot(torch.tensor([1, -1, 0]), 2), expected)
 
 
-@pytest.mark.parametrize("hidden", [None, 6])
-def test_a_predicted_covariate_gives_probabilities_and_their_logits(hidden):
+def test_a_predicted_covariate_gives_probabilities_and_their_logits():
     torch.manual_seed(0)
-    predict = PredictedCovariate(channels=4, classes=2, hidden=hidden)
+    predict = PredictedCovariate(channels=4, classes=2)
     probabilities, logits = predict(Seq(torch.randn(3, 5, 4), torch.tensor([5, 1, 2])))
     torch.testing.assert_close(probabilities, logits.softmax(dim=1))
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(3))
 
 
-def test_a_linear_predicted_covariate_reads_mean_and_deviation():
+def test_a_predicted_covariate_reads_mean_and_deviation():
     predict = PredictedCovariate(channels=1, classes=2)
     frames = Seq(torch.tensor([[[1.0], [3.0], [float("nan")]]]), torch.tensor([2]))
-    linear = predict.head[-1]
+    linear = predict.head[1]
+    assert list(predict.state_dict()) == ["head.1.weight", "head.1.bias"], "as in the bundles that there are"
     torch.testing.assert_close(predict(frames)[1], torch.tensor([[2.0, 1.0]]) @ linear.weight.T + linear.bias)
 
 

@@ -27,28 +27,17 @@ def one_hot(indices: Tensor, classes: int) -> Tensor:
 
 
 class PredictedCovariate(nn.Module):
-    """A covariate guessed from a level's frames before the fusion: mean and deviation, then a small head.
+    """A covariate guessed from a level's frames before the fusion: mean and deviation, then a linear head.
 
     The probabilities are detached, in training too: the fusion cannot bend the guess to its own use, and
     trains on what it will be given later. The logits carry the gradient of the covariate's own loss.
 
-    Args:
-        channels: of the level's frames.
-        classes: of the covariate.
-        hidden: size of one hidden layer (ReLU), or None for a linear head.
-        dropout: probability before each linear layer.
-
     Source: statistics pooling of Snyder et al., "X-vectors", ICASSP 2018.
     """
 
-    def __init__(self, *, channels: int, classes: int, hidden: int | None = None, dropout: float = 0.0):
+    def __init__(self, *, channels: int, classes: int):
         super().__init__()
-        size = 2 * channels
-        layers: list[nn.Module] = []
-        if hidden is not None:
-            layers = [nn.Dropout(dropout), nn.Linear(size, hidden), nn.ReLU()]
-            size = hidden
-        self.head = nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(size, classes))
+        self.head = nn.Sequential(nn.Identity(), nn.Linear(2 * channels, classes))  # bundles call its weights head.1
 
     def forward(self, level: Seq) -> tuple[Tensor, Tensor]:
         """Guess.
