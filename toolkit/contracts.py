@@ -4,7 +4,7 @@ A plugin's constructor receives the recipe's `args` and those context arguments 
 context (`toolkit.plugins.kinds` lists it by kind); recipes cannot set it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -166,6 +166,10 @@ class Extractor(nn.Module):
         Returns: [batch, frames, channels] with `self.channels` channels; lengths in frames, at least 1.
         """
         raise NotImplementedError
+
+    def layer_parameters(self) -> Sequence[Sequence[nn.Parameter]]:
+        """Pre-trained weights by layer, from the input on, for `layer_decay`; those of none are left out."""
+        return ()
 
     def merge(self) -> None:
         """Fold what only training needs, such as adapters, into the weights; called once, before a bundle is made."""

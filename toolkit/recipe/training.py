@@ -35,16 +35,22 @@ class OptimizerSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupSpec:
-    """Settings of one parameter group; null is the optimizer's. Its `args` are added to those of the same optimizer."""
+    """Settings of one parameter group; null is the optimizer's. Its `args` are added to those of the same optimizer.
+
+    `layer_decay`: each layer of pre-trained weights has the learning rate of the one above it times this.
+    """
 
     name: OptimizerName | None = None
     learning_rate: float | None = None
     weight_decay: float | None = None
+    layer_decay: float = 1.0
     args: Mapping[str, Any] = field(default_factory=dict)
     where: Location | str = field(default="training.groups", compare=False, repr=False)
 
     def __post_init__(self):
         at_least(self, 0, "learning_rate", "weight_decay")
+        if not 0 < self.layer_decay <= 1:
+            raise BadField("layer_decay", f"must be above 0 and at most 1, not {self.layer_decay}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +155,7 @@ class TrainingSpec:
         own = self.groups.get(name)
         if own is None:
             return self.optimizer
-        values = {key: value for key, value in vars(own).items() if value is not None}
+        values = {key: value for key, value in vars(own).items() if value is not None and key != "layer_decay"}
         if own.name in (None, self.optimizer.name):
             values["args"] = {**self.optimizer.args, **own.args}
         return replace(self.optimizer, **values)

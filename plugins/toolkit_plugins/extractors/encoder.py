@@ -13,7 +13,7 @@ from toolkit_plugins.extractors.wav2vec2_weights import fingerprint
 class EncoderExtractor(Extractor):
     """An extractor whose `model` is a transformer encoder, frozen from below.
 
-    Subclasses call `tune` once the model is complete, and implement `layers` and `frozen_parts`.
+    Subclasses call `tune` once the model is complete, and implement `layers`, `entrance` and `never_trained`.
     """
 
     model: nn.Module
@@ -30,9 +30,20 @@ class EncoderExtractor(Extractor):
         """The transformer layers, from below."""
         raise NotImplementedError
 
-    def frozen_parts(self) -> list[nn.Module]:
-        """What is frozen where `_fixed_layers` layers are, from below; None: the input to them is trained too."""
+    @property
+    def entrance(self) -> list[nn.Module]:
+        """What comes before the layers."""
         raise NotImplementedError
+
+    @property
+    def never_trained(self) -> list[nn.Module]:
+        """What is frozen even where all layers are trained."""
+        raise NotImplementedError
+
+    def layer_parameters(self) -> list[list[nn.Parameter]]:
+        """The weights by layer, what comes before the first one first."""
+        below = [parameter for part in self.entrance for parameter in part.parameters()]
+        return [below, *(list(layer.parameters()) for layer in self.layers)]
 
     def linear_layers(self) -> list[str]:
         """Names of the linear layers within a transformer layer that can have an adapter."""
@@ -64,7 +75,12 @@ class EncoderExtractor(Extractor):
         self._fingerprint = None
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(MARK in name or not self._adapted)
-        self._frozen = self.frozen_parts()
+        if self._fixed_layers is None:
+            self._frozen = self.never_trained
+        elif self._fixed_layers == len(self.layers):
+            self._frozen = [self.model]
+        else:
+            self._frozen = [*self.entrance, *self.layers[: self._fixed_layers]]
         for part in self._frozen:
             part.requires_grad_(False)
         self.train()

@@ -137,18 +137,18 @@ class Wav2Vec2(EncoderExtractor):
         past = [name for name, _ in self.layers[0].attention.named_children()] if wavlm else []
         return [name for name in super().linear_layers() if name not in past]
 
-    def frozen_parts(self) -> list[nn.Module]:
-        """What is frozen, from below."""
-        model, fixed = self.model, self._fixed_layers
-        if fixed is None:
-            return [model.feature_extractor] if self._fixed_convolutions else []
-        if fixed == len(self.layers):
-            return [model]
-        encoder = model.encoder
+    @property
+    def entrance(self) -> list[nn.Module]:
+        """The convolutions, the projection and the positions."""
+        model, encoder = self.model, self.model.encoder
         parts = [model.feature_extractor, model.feature_projection, encoder.pos_conv_embed, encoder.dropout]
-        if not model.config.do_stable_layer_norm:  # otherwise it comes after the last layer
-            parts.append(encoder.layer_norm)
-        return [*parts, *encoder.layers[:fixed]]
+        # the norm of "stable" models comes after the last layer
+        return parts if model.config.do_stable_layer_norm else [*parts, encoder.layer_norm]
+
+    @property
+    def never_trained(self) -> list[nn.Module]:
+        """The convolutions, where the recipe says so."""
+        return [self.model.feature_extractor] if self._freeze_convolutions else []
 
     def portable_args(self) -> dict[str, Any]:
         """A random model with the whole configuration of this one."""

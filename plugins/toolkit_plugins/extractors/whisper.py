@@ -101,14 +101,15 @@ class Whisper(EncoderExtractor):
         if layer != "last":
             self.model.layer_norm = nn.Identity()
 
-    def frozen_parts(self) -> list[nn.Module]:
-        """What is frozen: the positions always."""
-        model, fixed = self.model, self._fixed_layers
-        if fixed is None:
-            return [model.embed_positions]
-        if fixed == len(self.layers):
-            return [model]
-        return [model.conv1, model.conv2, model.embed_positions, *model.layers[:fixed]]
+    @property
+    def entrance(self) -> list[nn.Module]:
+        """The convolutions and the positions."""
+        return [self.model.conv1, self.model.conv2, self.model.embed_positions]
+
+    @property
+    def never_trained(self) -> list[nn.Module]:
+        """The positions: they are sines."""
+        return [self.model.embed_positions]
 
     def portable_args(self) -> dict[str, Any]:
         """A random encoder with the configuration of this one."""

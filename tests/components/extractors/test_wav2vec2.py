@@ -49,6 +49,17 @@ def test_every_adapter_learns_and_is_merged(folders, name):
         assert error_of(level(wave).values, adapted) < 1e-5
 
 
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_the_layers_with_the_input_to_them_are_all_but_what_follows(folders, name):
+    level = Wav2Vec2(source=str(folders[name]), layer="weighted")
+    layers = level.layer_parameters()
+    assert len(layers) == 1 + len(level.layers)
+    inside = {id(p) for layer in layers for p in layer}
+    outside = {key for key, p in level.named_parameters() if id(p) not in inside}
+    norm = {"model.encoder.layer_norm.weight", "model.encoder.layer_norm.bias"}
+    assert outside == {"layer_weights"} | (norm if level.model.config.do_stable_layer_norm else set())
+
+
 class TestExactUnderPadding:
     @pytest.mark.parametrize("name", CHECKPOINTS)
     @torch.no_grad()

@@ -113,6 +113,17 @@ def test_a_group_adds_its_arguments_to_those_of_the_same_optimizer():
     assert optimizers["optimizer-adam"].param_groups[0]["betas"] == (0.5, 0.6)
 
 
+def test_the_rate_decays_from_the_top_layer_down():
+    training = TrainingSpec(device="cpu", groups={"whisper": GroupSpec(learning_rate=0.8, layer_decay=0.5)})
+    below, first, top, norm = (nn.Parameter(torch.ones(1)) for _ in range(4))
+    groups, layers = {"whisper": [below, first, top, norm]}, {"whisper": [[below], [first], [top]]}
+    (optimizer,) = build_optimizers(groups, training, layers).values()
+    found = [(group["base_lr"], [id(p) for p in group["params"]]) for group in optimizer.param_groups]
+    assert found == [(0.8, [id(top), id(norm)]), (0.4, [id(first)]), (0.2, [id(below)])]
+    with pytest.raises(RecipeError, match="whisper has no layers of pre-trained weights"):
+        build_optimizers(groups, training, {})
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [

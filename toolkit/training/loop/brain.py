@@ -95,7 +95,9 @@ class SystemBrain(sb.Brain):
 
     def init_optimizers(self):
         """A parameter group for each part that is trained, in one optimizer for each kind that the recipe names."""
-        self.optimizers_dict = build_optimizers(parameter_groups(self.system, self.objective), self.training)
+        groups = parameter_groups(self.system, self.objective)
+        layers = {name: level.layer_parameters() for name, level in self.system.levels.items()}
+        self.optimizers_dict = build_optimizers(groups, self.training, layers)
         self.checkpointer.add_recoverables(self.optimizers_dict)
         steps_per_epoch = -(-len(self.train_sampler) // self.training.accumulate)
         self.schedule = Schedule(self.training, total_steps=self.training.epochs * steps_per_epoch)

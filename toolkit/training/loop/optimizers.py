@@ -32,12 +32,17 @@ OPTIMIZER_GIVEN = ("params", "foreach", "fused", "capturable", "differentiable")
 SCHEDULE_GIVEN = ("optimizer", "decay_steps", "last_epoch")
 
 
-def build_optimizers(groups: Mapping[str, Sequence[nn.Parameter]], training: TrainingSpec) -> dict[str, Optimizer]:
-    """One optimizer for each kind that the recipe names, with a parameter group for each part.
+def build_optimizers(
+    groups: Mapping[str, Sequence[nn.Parameter]],
+    training: TrainingSpec,
+    layers: Mapping[str, Sequence[Sequence[nn.Parameter]]] | None = None,
+) -> dict[str, Optimizer]:
+    """One optimizer for each kind that the recipe names, with a parameter group for each part, or each of its layers.
 
     Where they can be, they are fused: parameters and state are passed over once, and the device can skip a step.
 
-    Args: groups, part -> its parameters; training, the recipe's settings, with the device.
+    Args: groups, part -> its parameters; training, the recipe's settings, with the device; layers, level -> parameters
+        by layer, from the input on, of those that have a `layer_decay`.
     Returns: "optimizer-adamw" and so on -> the optimizer; `base_lr` of a group is its rate before the schedule.
 
     Raises: RecipeError if an argument does not fit.
@@ -45,8 +50,9 @@ def build_optimizers(groups: Mapping[str, Sequence[nn.Parameter]], training: Tra
     by_kind: dict[str, list[dict[str, Any]]] = {}
     for name, parameters in groups.items():
         settings = training.group_settings(name)
-        group = {"params": parameters, "base_lr": settings.learning_rate, **_options(settings)}
-        by_kind.setdefault(settings.name, []).append(group)
+        options, found = _options(settings), by_kind.setdefault(settings.name, [])
+        for factor, some in _by_layer(name, parameters, training, (layers or {}).get(name, ())):
+            found.append({"params": some, "base_lr": settings.learning_rate * factor, **options})
     device = torch.device(training.device).type
     return {f"optimizer-{kind}": _build(kind, found, device) for kind, found in by_kind.items()}
 
@@ -73,6 +79,22 @@ def parameter_groups(system: System, objective: Objective) -> dict[str, list[nn.
     parts |= {"heads": system.heads, "losses": objective}
     groups = {name: [p for p in part.parameters() if p.requires_grad] for name, part in parts.items()}
     return {name: parameters for name, parameters in groups.items() if parameters}
+
+
+def _by_layer(
+    name: str, parameters: Sequence[nn.Parameter], training: TrainingSpec, layers: Sequence[Sequence[nn.Parameter]]
+) -> list[tuple[float, list[nn.Parameter]]]:
+    """Parameters with the factor of their learning rate: 1 for the top layer and what is in none."""
+    decay = training.groups[name].layer_decay if name in training.groups else 1.0
+    if decay == 1.0:
+        return [(1.0, list(parameters))]
+    if not layers:
+        raise RecipeError(f"training.groups.{name}.layer_decay: {name} has no layers of pre-trained weights.")
+    depth = {id(p): d for d, layer in enumerate(reversed(layers)) for p in layer}
+    found: dict[int, list[nn.Parameter]] = {}
+    for parameter in parameters:
+        found.setdefault(depth.get(id(parameter), 0), []).append(parameter)
+    return [(decay**d, some) for d, some in sorted(found.items())]
 
 
 def _options(settings: OptimizerSpec) -> dict[str, Any]:
