@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from toolkit.contracts import Seq
 from toolkit.corpus.targets import Target
-from toolkit.data.batches import EpochBatches, RankBatches
+from toolkit.data.batches import EpochBatches
 from toolkit.data.seeding import seed_all
 from toolkit.data.segments import Batch
 from toolkit.model.system import System, build_system
@@ -143,7 +143,7 @@ def _brain(recipe: Recipe, folder: Path) -> SystemBrain:
         train_step.system,
         train_step.objective,
         training=recipe.training,
-        sampler=RankBatches(EpochBatches(classes, batch_size=rows, seed=1), {"label": classes}, rank=0, ranks=1),
+        sampler=EpochBatches(classes, batch_size=rows, seed=1, targets={"label": classes}),
         rules=("valid",),
         checkpointer=AtomicCheckpointer(folder),
         seed=1,

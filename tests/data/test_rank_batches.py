@@ -2,16 +2,16 @@
 
 import torch
 
-from toolkit.data.batches import EpochBatches, RankBatches
+from toolkit.data.batches import EpochBatches
 
 CLASSES = torch.tensor([0, 1, 0, 1, 1, 0, 1])
 
 
-def batches_of(ranks: int) -> list[RankBatches]:
+def batches_of(ranks: int) -> list[EpochBatches]:
     """Seven segments in batches of three: three, three and one."""
+    targets = {"label": CLASSES}
     return [
-        RankBatches(EpochBatches(CLASSES, batch_size=3, seed=1), {"label": CLASSES}, rank=rank, ranks=ranks)
-        for rank in range(ranks)
+        EpochBatches(CLASSES, batch_size=3, seed=1, targets=targets, rank=rank, ranks=ranks) for rank in range(ranks)
     ]
 
 

@@ -6,7 +6,7 @@ import torch
 
 from toolkit.contracts import Seq
 from toolkit.corpus.targets import Target
-from toolkit.data.batches import EpochBatches, RankBatches
+from toolkit.data.batches import EpochBatches
 from toolkit.data.seeding import seed_all
 from toolkit.data.segments import Batch
 from toolkit.model.system import build_system
@@ -50,12 +50,11 @@ def reference_brain(folder: Path, *overrides: str) -> SystemBrain:
     """The training loop for it, ready for a step."""
     train_step, recipe = reference_step(*overrides), reference_recipe(*overrides)
     classes = torch.arange(10 * recipe.training.batch_size) % 4
-    batches = EpochBatches(classes, batch_size=recipe.training.batch_size, seed=1)
     brain = SystemBrain(
         train_step.system,
         train_step.objective,
         training=recipe.training,
-        sampler=RankBatches(batches, {"label": classes}, rank=0, ranks=1),
+        sampler=EpochBatches(classes, batch_size=recipe.training.batch_size, seed=1, targets={"label": classes}),
         rules=("valid",),
         checkpointer=AtomicCheckpointer(folder),
         seed=1,

@@ -66,56 +66,6 @@ class LengthBatches:
         return sizes[::-1]
 
 
-class EpochBatches(Sampler[list[int]]):
-    """Batches of segment indices, drawn anew each epoch from (seed, epoch) alone.
-
-    `set_epoch` chooses the epoch; `skip` leaves out the first batches of the next pass only (a resumed epoch).
-
-    Args:
-        classes: class index of each segment, [segments].
-        batch_size: segments a batch; the last one may be smaller.
-        seed: the run's.
-        sampler: "shuffle" (every segment once) or "balanced" (drawn with replacement, every class equally likely).
-        by_length: makes batches of like lengths, every segment once; then `batch_size` and `sampler` play no part.
-    """
-
-    def __init__(
-        self,
-        classes: Tensor,
-        *,
-        batch_size: int,
-        seed: int,
-        sampler: str = "shuffle",
-        by_length: LengthBatches | None = None,
-    ):
-        self.classes, self.batch_size, self.seed, self.sampler = classes, batch_size, seed, sampler
-        self.by_length = by_length
-        self.epoch, self.skip = 1, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose batches the next pass gives."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.by_length) if self.by_length is not None else -(-len(self.classes) // self.batch_size)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        skip, self.skip = self.skip, 0
-        yield from self._drawn()[skip:]
-
-    def _drawn(self) -> list[list[int]]:
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "batches", self.epoch))
-        count = len(self.classes)
-        if self.by_length is not None:
-            return self.by_length.drawn(generator)
-        if self.sampler == "shuffle":
-            order = torch.randperm(count, generator=generator)
-        else:
-            weights = 1.0 / torch.bincount(self.classes)[self.classes].double()
-            order = torch.multinomial(weights, count, replacement=True, generator=generator)
-        return [batch.tolist() for batch in order.split(self.batch_size)]
-
-
 class Draw(int):
     """The index of a segment that also knows where it was drawn: what its random numbers are keyed by.
 
@@ -133,43 +83,70 @@ class Draw(int):
         return draw
 
 
-class RankBatches(Sampler[list[Draw]]):
-    """One rank's rows of every training batch.
+class EpochBatches(Sampler[list[Draw]]):
+    """One rank's rows of the training batches, which are drawn anew each epoch from (seed, epoch) alone.
 
-    A rank takes part in every step. Where a batch has no row for it, it gets the first row, which is another rank's, as
-    a spare that must not count.
+    `set_epoch` chooses the epoch; `skip` leaves out the first batches of the next pass only (a resumed epoch). A rank
+    takes part in every step. Where a batch has no row for it, it gets the first one, another rank's, as a spare that
+    must not count.
 
     Args:
-        batches: of all ranks.
-        targets: target name -> class index of each segment, UNKNOWN where it is not known.
+        classes: class index of each segment, [segments].
+        batch_size: segments a batch, of all ranks; the last one may be smaller.
+        seed: the run's.
+        sampler: "shuffle" (every segment once) or "balanced" (drawn with replacement, every class equally likely).
+        by_length: makes batches of like lengths, every segment once; then `batch_size` and `sampler` play no part.
+        targets: target name -> class index of each segment, UNKNOWN where it is not known; for `whole`.
         rank: whose rows.
-        ranks: their number; with 1, batches stay as they are.
+        ranks: their number.
     """
 
-    def __init__(self, batches: EpochBatches, targets: Mapping[str, Tensor], *, rank: int, ranks: int):
-        self.batches, self.targets, self.rank, self.ranks = batches, dict(targets), rank, ranks
-        self.skip = 0
-        self._given: dict[int, list[int]] = {}
+    def __init__(
+        self,
+        classes: Tensor,
+        *,
+        batch_size: int,
+        seed: int,
+        sampler: str = "shuffle",
+        by_length: LengthBatches | None = None,
+        targets: Mapping[str, Tensor] | None = None,
+        rank: int = 0,
+        ranks: int = 1,
+    ):
+        self.classes, self.batch_size, self.seed, self.sampler = classes, batch_size, seed, sampler
+        self.by_length, self.targets, self.rank, self.ranks = by_length, dict(targets or {}), rank, ranks
+        self.epoch, self.skip = 1, 0
+        self._batches: list[list[int]] = []  # of the epoch, all ranks' rows
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose batches the next pass gives."""
-        self.batches.set_epoch(epoch)
+        self.epoch = epoch
 
     def whole(self, step: int) -> dict[str, Tensor]:
         """The targets of all rows of the epoch's batch `step`, from 1: name -> [rows]."""
-        return {name: classes[self._given[step]] for name, classes in self.targets.items()}
+        return {name: classes[self._batches[step - 1]] for name, classes in self.targets.items()}
 
     def has_rows(self, step: int) -> bool:
         """Whether this rank has a row in the epoch's batch `step`, or only a spare."""
-        return self.rank < len(self._given[step])
+        return self.rank < len(self._batches[step - 1])
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return len(self.by_length) if self.by_length is not None else -(-len(self.classes) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        self.batches.skip, first, self.skip = self.skip, self.skip + 1, 0
-        self._given = {}
-        for step, batch in enumerate(self.batches, start=first):
-            self._given[step] = batch
-            rows = [Draw.at(index, self.batches.epoch, step, row) for row, index in enumerate(batch)]
+        skip, self.skip, self._batches = self.skip, 0, self._drawn()
+        for step, batch in enumerate(self._batches[skip:], start=skip + 1):
+            rows = [Draw.at(index, self.epoch, step, row) for row, index in enumerate(batch)]
             yield rows[self.rank :: self.ranks] or rows[:1]
+
+    def _drawn(self) -> list[list[int]]:
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "batches", self.epoch))
+        count = len(self.classes)
+        if self.by_length is not None:
+            return self.by_length.drawn(generator)
+        if self.sampler == "shuffle":
+            order = torch.randperm(count, generator=generator)
+        else:
+            weights = 1.0 / torch.bincount(self.classes)[self.classes].double()
+            order = torch.multinomial(weights, count, replacement=True, generator=generator)
+        return [batch.tolist() for batch in order.split(self.batch_size)]

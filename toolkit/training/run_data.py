@@ -9,7 +9,7 @@ from torch.utils.data import BatchSampler, SequentialSampler
 from toolkit.corpus import Utterance
 from toolkit.corpus.targets import LABEL, shuffled_value
 from toolkit.data.augmentation import Augmentations
-from toolkit.data.batches import REACH, EpochBatches, LengthBatches, RankBatches
+from toolkit.data.batches import REACH, EpochBatches, LengthBatches
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.loaders import SegmentLoader
 from toolkit.data.segments import SegmentSet
@@ -61,23 +61,25 @@ class RunData:
             found |= {f"{part}_{metric}": value for metric, value in metrics.items()}
         return found
 
-    def training_batches(self) -> RankBatches:
+    def training_batches(self) -> EpochBatches:
         """The batch sampler of the training part: this rank's rows of each batch."""
         training = self.recipe.training
-        batches = EpochBatches(
-            self.train.segment_targets(LABEL),
+        targets = {name: self.train.segment_targets(name) for name in self.train.targets}
+        return EpochBatches(
+            targets[LABEL],
             batch_size=training.batch_size,
             seed=self.recipe.seed,
             sampler=training.sampler,
             by_length=self._by_length(self.train),
+            targets=targets,
+            rank=rank(),
+            ranks=ranks(),
         )
-        targets = {name: self.train.segment_targets(name) for name in self.train.targets}
-        return RankBatches(batches, targets, rank=rank(), ranks=ranks())
 
     def loader(
         self,
         segments: SegmentSet,
-        batches: RankBatches | None = None,
+        batches: EpochBatches | None = None,
         *,
         cache: FeatureCache | None = None,
         augmentations: Augmentations | None = None,

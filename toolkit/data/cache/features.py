@@ -114,7 +114,9 @@ class FeatureCache:
             for front_end in sorted(incomplete, key=lambda one: one.files.folder):  # in one order, or two could wait
                 locks.enter_context(front_end.files.filling())
             if lacking := self._lacking(utterances, levels) if incomplete else []:  # other processes may have filled it
-                self._make_room(sum(u.samples * one.bytes_per_sample for u, some in lacking for one in some))
+                needed = sum(u.samples * one.bytes_per_sample for u, some in lacking for one in some)
+                folders = [front_end.files.folder for front_end in self._front_ends.values()]
+                make_room(features_folder(), needed, keep=folders, say=self.say)
                 Missing(lacking, self._rows, device=self.device).compute(progress=self.progress)
         return utterances
 
@@ -165,10 +167,6 @@ class FeatureCache:
                 f"{megabytes(limit_bytes())}: raise it, or give --training.feature_cache_mb 0."
             )
         return True
-
-    def _make_room(self, needed: float) -> None:
-        folders = [front_end.files.folder for front_end in self._front_ends.values()]
-        make_room(features_folder(), needed, keep=folders, say=self.say)
 
     def _lacking(self, utterances: Iterable[CachedUtterance], levels: Collection[str] | None = None) -> Lacking:
         unique = {utterance.name: utterance for utterance in utterances}.values()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.corpus.targets import Target
-from toolkit.data.batches import RankBatches
+from toolkit.data.batches import EpochBatches
 from toolkit.data.seeding import seed_all
 from toolkit.data.segments import Batch
 from toolkit.distributed import average_statistics, from_first, rank, ranks, summed
@@ -56,7 +56,7 @@ class SystemBrain(sb.Brain):
         objective: Objective,
         *,
         training: TrainingSpec,
-        sampler: RankBatches,
+        sampler: EpochBatches,
         rules: Sequence[str],
         checkpointer: AtomicCheckpointer,
         seed: int,
