@@ -23,25 +23,26 @@ _MP3_PACKETS = re.compile(rb"(?:Xing|Info)\0\0\0[^\0](.{4})", re.S)
 
 def length(path: Path) -> tuple[int, int]:
     """How many frames can be decoded, and their rate in Hz; an AudioError if the header promises more."""
-    with _opened(path) as stream:
+    with _opened(path) as (stream, is_mp3):
         rate, packets = stream.codec_context.sample_rate, stream.container.demux(stream)
-        if _is_mp3(stream):
-            lengths = [_mp3_frames(packet, stream) for packet in packets if packet.size]
-            frames, cut = sum(lengths), len(lengths) + 1 < _promised_packets(path)
+        if is_mp3:
+            found = [(_mp3_frames(packet, stream), packet.pos) for packet in packets if packet.size]
+            frames = sum(length for length, _ in found)
+            cut = bool(found) and len(found) + 1 < _promised_packets(path, found[0][1])
         else:
             frames = sum(frame.samples for packet in packets for frame in packet.decode())
             cut = frames / rate + TOLERANCE_S < _promised_s(stream)
         if not frames:
             raise AudioError(f"{path} holds no samples", "empty")
         if cut:
-            found = f"its header promises more than the {frames / rate:.3f} s that are there; get the file again"
-            raise AudioError(f"{path} is truncated: {found}", "truncated")
+            why = f"its header promises more than the {frames / rate:.3f} s that are there; get the file again"
+            raise AudioError(f"{path} is truncated: {why}", "truncated")
         return frames, rate
 
 
 def flac_length(path: Path, promised: int) -> int:
     """How many frames a FLAC has whose header promises some: what lies around that end is looked at, not decoded."""
-    with _opened(path) as stream:
+    with _opened(path) as (stream, _):
         stream.container.seek(max(0, promised - stream.codec_context.sample_rate), stream=stream)
         first, frames = None, 0
         for packet in stream.container.demux(stream):
@@ -53,11 +54,11 @@ def flac_length(path: Path, promised: int) -> int:
 
 def blocks(path: Path, start: int, frames: int) -> Iterator[np.ndarray]:
     """All frames from `start` on, in blocks of a second or of `frames`: [frames, channels], float32."""
-    with _opened(path) as stream:
+    with _opened(path) as (stream, skips):
         from av import AudioResampler
 
         convert, at, held = AudioResampler(format="flt"), 0, []
-        size, skips = min(frames, stream.codec_context.sample_rate), _is_mp3(stream)
+        size = min(frames, stream.codec_context.sample_rate)
         for packet in stream.container.demux(stream):
             if skips:
                 known = _mp3_frames(packet, stream)
@@ -77,7 +78,8 @@ def blocks(path: Path, start: int, frames: int) -> Iterator[np.ndarray]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator["AudioStream"]:
+def _opened(path: Path) -> Iterator[tuple["AudioStream", bool]]:
+    """The stream, and whether it is an MP3."""
     try:
         import av
     except ImportError:
@@ -92,19 +94,16 @@ def _opened(path: Path) -> Iterator["AudioStream"]:
             with container:
                 if not (container.streams.audio and container.streams.audio[0].codec_context.sample_rate):
                     raise AudioError(f"{path} holds no audio")
-                yield container.streams.audio[0]
+                stream = container.streams.audio[0]
+                yield stream, container.format.name == "mp3" and stream.codec_context.name.startswith("mp3")
     except av.FFmpegError as error:
         raise AudioError(f"{path} cannot be decoded to its end: {error.strerror}", "truncated") from None
     except ValueError:  # of AudioResampler
         raise AudioError(f"{path} changes its sample rate or channels on the way; split it there") from None
 
 
-def _is_mp3(stream: "AudioStream") -> bool:
-    return stream.container.format.name == "mp3" and stream.codec_context.name.startswith("mp3")
-
-
 def _mp3_frames(packet: "Packet", stream: "AudioStream") -> int:
-    """How many frames a packet is decoded to; of an MP3, without decoding it."""
+    """How many frames a packet is decoded to."""
     frames = round((packet.duration or 0) * float(stream.time_base) * stream.codec_context.sample_rate)
     for data in packet.iter_sidedata():
         if data.data_type == "skip_samples":
@@ -112,13 +111,11 @@ def _mp3_frames(packet: "Packet", stream: "AudioStream") -> int:
     return frames
 
 
-def _promised_packets(path: Path) -> int:
-    """What the first packet of an MP3 says of the others; 0 where it does not."""
+def _promised_packets(path: Path, start: int) -> int:
+    """What the packet before the audio of an MP3 says of the others; 0 where there is none."""
     with path.open("rb") as file:
-        head = file.read(10)
-        if head.startswith(b"ID3"):  # its size is in bytes of 7 bits
-            file.seek(sum(byte << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)), 1)
-        found = _MP3_PACKETS.search(file.read(500))
+        file.seek(max(0, start - 1500))
+        found = _MP3_PACKETS.search(file.read(min(start, 1500)))
     return int.from_bytes(found[1]) if found else 0
 
 

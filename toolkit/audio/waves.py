@@ -30,8 +30,8 @@ def read_audio(
     Args:
         path: any format that libsndfile or ffmpeg reads.
         sample_rate: in Hz; other rates are resampled (soxr, high quality).
-        start_s: where to begin, in seconds; None is the beginning of the file.
-        end_s: where to end, in seconds; None is the end of the file.
+        start_s: in seconds; None is the beginning of the file.
+        end_s: in seconds; None is its end.
         part: (start, stop) of the samples to return; no more is decoded than they need.
 
     Returns: [samples], float32.

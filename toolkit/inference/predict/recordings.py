@@ -16,13 +16,14 @@ from toolkit.corpus import file_and_times, read_rows
 from toolkit.errors import AudioError, CorpusError, PredictionError, ShapeError, ToolkitError, counted, did_you_mean
 from toolkit.inference.predict.covariates import GivenCovariates
 
-AUDIO_SUFFIXES = frozenset(
-    {".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".flac", ".m4a", ".mka", ".mkv"}
-    | {".mov", ".mp2", ".mp3", ".mp4", ".mpeg", ".nist", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".sph", ".tta"}
-    | {".w64", ".wav", ".webm", ".wma", ".wv"}
+_SUFFIXES = (
+    "3gp aac ac3 aif aifc aiff amr ape au caf flac m4a mka mkv mov mp2 mp3 mp4 mpeg nist oga ogg opus rf64 snd sph tta "
+    "w64 wav webm wma wv"
 )
+AUDIO_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
 MANIFEST_SUFFIXES = frozenset({".csv", ".json"})
 STANDARD_INPUT = "-"
+Report = Callable[[str], object]
 _LATEST_S = 1e9
 _BINARY = re.compile(rb"[\0-\x08\x0e-\x1f]")
 
@@ -79,23 +80,13 @@ class Samples:
         object.__setattr__(self, "sample_rate", int(self.sample_rate))
         object.__setattr__(self, "values", _mono(self.values))
 
-    def blocks(self) -> Iterator[np.ndarray]:
-        """The samples, ten seconds at a time."""
-        size = 10 * self.sample_rate
-        return (self.values[start : start + size] for start in range(0, len(self.values), size))
-
 
 @dataclass(frozen=True)
 class RecordingSources:
     """Where recordings come from.
 
-    Args:
-        names: paths of audio files, of folders, of manifests; `-` for standard input, which holds one such path a line.
-        covariates: those of all recordings, or of a column of manifests.
-        lines: the lines of standard input, read one by one.
-
-    Raises: CorpusError if a manifest cannot be read or has no column path; PredictionError if a covariate is read from
-        a column, and a source is not a manifest or its manifest has no such column.
+    Args: names: paths of files, folders and manifests; `-` for standard input, whose `lines` each are such a path.
+    Raises: CorpusError, PredictionError: if a manifest cannot be read, or lacks a column that is needed.
     """
 
     names: Sequence[str]
@@ -111,20 +102,14 @@ class RecordingSources:
         """How many recordings there are; None if they come from standard input, which can be read only once."""
         if STANDARD_INPUT in self.names:
             return None
-        return sum(1 for _ in self.recordings(_ignore, _ignore))
+        return sum(1 for _ in self.recordings())
 
-    def recordings(self, report: Callable[[str], None], note: Callable[[str], None]) -> Iterator[Recording]:
-        """Find the recordings, in the order of the names; each when it is asked for.
+    def recordings(self, report: Report = str, note: Report = str) -> Iterator[Recording]:
+        """Find the recordings, in the order of the names, each when it is asked for; not those that begin with a dot.
 
-        Folders are searched in the order of names, without files that lack an audio file's suffix and names that begin
-        with a dot.
-
-        Args:
-            report: called for each folder that cannot be listed or holds no audio, each row of a manifest with an
-                impossible time, and each line of standard input that is refused.
-            note: called for each folder with files that are passed over.
-
-        Raises: PredictionError if standard input is not text.
+        Args: report: called for each folder, row of a manifest and line of standard input that cannot be used.
+            note: called for each folder with files that are passed over, since their names do not end as audio does.
+        Raises: PredictionError: if standard input is not text.
         """
         for name in self.names:
             if name != STANDARD_INPUT:
@@ -147,7 +132,7 @@ class RecordingSources:
         columns = self.covariates.columns
         known: dict[str, None] = {}
         if _is_manifest(name):
-            for row, _ in self._manifest(Path(name), _ignore):
+            for row, _ in self._manifest(Path(name), str):
                 known |= dict.fromkeys(row)
         for covariate, column in columns.items():
             if not _is_manifest(name):
@@ -160,7 +145,7 @@ class RecordingSources:
                     f"{did_you_mean(column, known)}"
                 )
 
-    def _of(self, name: str, report: Callable[[str], None], note: Callable[[str], None]) -> Iterator[Recording]:
+    def _of(self, name: str, report: Report, note: Report) -> Iterator[Recording]:
         given = self.covariates
         if _is_manifest(name):
             yield from (recording for _, recording in self._manifest(Path(name), report))
@@ -180,30 +165,25 @@ class RecordingSources:
         else:
             yield Recording(Path(name), covariates=given.of({}), name=name)
 
-    def _manifest(self, path: Path, report: Callable[[str], None]) -> Iterator[tuple[dict[str, str], Recording]]:
+    def _manifest(self, path: Path, report: Report) -> Iterator[tuple[dict[str, str], Recording]]:
         """Each row of a manifest with its recording."""
         for line, row in read_rows(path, required=["path"]):
             try:
                 file, start_s, end_s = file_and_times(path, row)
             except CorpusError as error:
                 raise CorpusError(f"{path}:{line}: {error}") from None
-            for column, seconds in (("start", start_s), ("end", end_s)):
-                if seconds is not None and not 0 <= seconds <= _LATEST_S:
-                    report(f"{path}:{line}: {column} is {row[column]}; seconds from the file's beginning are needed")
-                    break
+            bad = [c for c, s in (("start", start_s), ("end", end_s)) if s is not None and not 0 <= s <= _LATEST_S]
+            if bad:
+                report(f"{path}:{line}: {bad[0]} is {row[bad[0]]}; seconds from the file's beginning are needed")
             else:
                 yield row, Recording(file, start_s, end_s, self.covariates.of(row), where=f" ({path}:{line})")
-
-
-def _ignore(message: str) -> None:
-    pass
 
 
 def _is_manifest(name: str) -> bool:
     return Path(name).suffix.lower() in MANIFEST_SUFFIXES and not os.path.isdir(name)  # noqa: PTH112
 
 
-def _walk(folder: Path, report: Callable[[str], None]) -> Iterator[Path]:
+def _walk(folder: Path, report: Report) -> Iterator[Path]:
     """The files below a folder; linked folders are not followed, since they may lead back."""
     try:
         with os.scandir(folder) as listed:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toolkit.audio.reading import stretch
+from toolkit.audio.reading import BLOCK_VALUES, stretch
 from toolkit.audio.waves import cut_waves, resampled, waves
 from toolkit.corpus.targets import LABEL
 from toolkit.errors import PredictionError, ToolkitError
@@ -26,7 +26,8 @@ def segment_waves(recording: Recording | Samples, audio: AudioSpec) -> Iterator[
     Raises: AudioError as `toolkit.audio.waves.read_audio`; what only decoding shows, after the segments before it.
     """
     if isinstance(recording, Samples):
-        blocks = map(torch.from_numpy, resampled(recording.blocks(), recording.sample_rate, audio.sample_rate))
+        pieces = np.array_split(recording.values, len(recording.values) // BLOCK_VALUES + 1)
+        blocks = map(torch.from_numpy, resampled(pieces, recording.sample_rate, audio.sample_rate))
     else:
         file = stretch(recording.path, start_s=recording.start_s, end_s=recording.end_s)
         blocks = waves(file, audio.sample_rate)
