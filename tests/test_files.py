@@ -8,7 +8,18 @@ import sys
 import pytest
 
 from toolkit.errors import CacheError
-from toolkit.files import cache_folder, locked, parse_json, read_json, replacing, sha256, write_whole
+from toolkit.files import (
+    cache_folder,
+    from_cell,
+    locked,
+    parse_json,
+    read_json,
+    replacing,
+    resolved,
+    sha256,
+    to_cell,
+    write_whole,
+)
 
 REMEDY = "make room"
 
@@ -127,3 +138,40 @@ def test_a_json_file_without_an_object_is_named(tmp_path):
         read_json(tmp_path, CacheError, REMEDY)
     path.write_text('{"a": 1}')
     assert read_json(path, CacheError, REMEDY) == {"a": 1}
+
+
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path):
+    (tmp_path / "link").symlink_to("there")
+    write_whole(tmp_path / "link", "new", CacheError, REMEDY)
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "there").read_text() == "new"
+    assert {path.name for path in tmp_path.iterdir()} == {"link", "there"}
+
+
+def test_a_device_and_a_fifo_are_written_to_and_stay(tmp_path):
+    (tmp_path / "null").symlink_to("/dev/null")
+    write_whole(tmp_path / "null", "x", CacheError, REMEDY, durable=True)
+    assert (tmp_path / "null").is_char_device()
+    (tmp_path / "full").symlink_to("/dev/full")
+    with pytest.raises(CacheError, match=r"full cannot be written \(No space left on device\)"):
+        write_whole(tmp_path / "full", "x", CacheError, REMEDY)
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(tmp_path / "pipe", "hello", CacheError, REMEDY)
+    assert os.read(reader, 10) == b"hello" and (tmp_path / "pipe").is_fifo()
+    os.close(reader)
+
+
+@pytest.mark.parametrize("name", ["loop", "loop/x", "n" * 5000, "a\0b", "\udcff"])
+def test_every_name_is_resolved_as_far_as_it_goes(tmp_path, name):
+    (tmp_path / "loop").symlink_to("loop")
+    assert resolved(tmp_path / name).is_absolute()
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+49 30 1234 x", "-x", "@home", "\tx", "\rx"])
+def test_what_a_spreadsheet_would_compute_is_text_in_a_cell(text):
+    assert to_cell(text) == f"'{text}" and from_cell(to_cell(text)) == text
+
+
+@pytest.mark.parametrize("value", ["-0.5", -0.5, "+1e-3", "", "a=b", "'quoted'", None])
+def test_numbers_and_other_text_stay_as_they_are(value):
+    assert to_cell(value) == value

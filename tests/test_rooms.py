@@ -221,3 +221,11 @@ def test_plugins_know_the_contracts_and_their_own_family(name):
             assert module in core
         elif top(imported) == "toolkit_plugins":
             assert f"{module}.".startswith(f"{family}.")
+
+
+@pytest.mark.parametrize("name", [*CORE, *FIRST_PARTY])
+def test_whether_a_file_is_there_is_asked_in_a_way_that_never_raises(name):
+    """os.path.isfile is false where Path.is_file raises: for loops of links, long names, NUL."""
+    nodes = ast.walk(ast.parse((CORE.get(name) or FIRST_PARTY[name]).read_text(encoding="utf-8")))
+    called = [node.func.attr for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    assert not {"is_file", "resolve"}.intersection(called)

@@ -10,7 +10,7 @@ from toolkit.experiment.cells import Cell, Record
 from toolkit.experiment.display import live_display, print_cells
 from toolkit.experiment.progress import CellProgress
 from toolkit.inference.predict.predictions import Prediction, table_rows
-from toolkit.terminal import say
+from toolkit.terminal import progress, say
 
 HOSTILE = {"[laughter]": "[laughter]", "[/x]": "[/x]", ":smile:": ":smile:", "\x1b[31mred\x07": "?[31mred?"}
 
@@ -56,3 +56,11 @@ def test_the_table_of_predictions_holds_no_escape():
     write = table_rows(file, ["\x1b[31mred", "sad"], "")
     write("a\x07.wav", "\x1b[31mred", Prediction({"\x1b[31mred": 0.75, "sad": 0.25}, start_s=0.0, end_s=1.0))
     assert "?[31mred" in file.getvalue() and "\x1b" not in file.getvalue() and "a?.wav" in file.getvalue()
+
+
+def test_where_no_bar_is_drawn_a_line_comes_at_least_every_30_s(monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr("toolkit.terminal.time.monotonic", lambda: clock[0])
+    for letter in progress("abcdef", "labelling", total=6, shown=False):
+        clock[0] += 12.0 if letter < "f" else 0.0
+    assert capsys.readouterr().err == "labelling: 3 of 6\n"

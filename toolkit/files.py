@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 DISTRIBUTION = "audio-classification-toolkit"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what the cells begin with that a spreadsheet computes
 DEEPEST = 100  # values within each other in JSON
 LONGEST = 19  # digits of a whole number in JSON
 
@@ -28,9 +29,19 @@ def cache_folder() -> Path:
     return (named if named.is_absolute() else Path.home() / ".cache") / DISTRIBUTION
 
 
+def resolved(path: str | Path) -> Path:
+    """A path without links and dots, as far as there are any; unlike Path.resolve, for every name and every loop."""
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError:  # no file's name holds a NUL
+        return Path(path).absolute()
+
+
 @contextmanager
 def replacing(path: Path, error: type[ToolkitError], remedy: str, *, durable: bool = False) -> Iterator[Path]:
     """Write a file or a folder aside, then move it to `path` in one step; nothing of it is left if that fails.
+
+    A device or a FIFO is written to as it is. A link stays, and what it leads to is replaced.
 
     Args:
         path: of the file, which is replaced, or of the folder, which must not exist; missing parents are made.
@@ -41,22 +52,24 @@ def replacing(path: Path, error: type[ToolkitError], remedy: str, *, durable: bo
     Yields: the path to write to, in the same folder.
     Raises: ToolkitError: `error`, in place of an OSError.
     """
-    partial = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.partial")
+    target = resolved(path) if os.path.islink(path) else path
+    stream = os.path.exists(target) and not os.path.isfile(target) and not os.path.isdir(target)
+    partial = target if stream else target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        if durable:
+        if durable and not stream:
             flush(partial)
-        partial.replace(path)
+        if not stream:
+            partial.replace(target)
         if durable:
-            flush(path.parent)
+            flush(target.parent)
     except OSError as cause:
         raise error(f"{path} cannot be written ({cause.strerror or cause}): {remedy}.") from cause
     finally:
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+        if not stream:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(partial) if os.path.isdir(partial) else partial.unlink(missing_ok=True)
 
 
 def write_whole(
@@ -119,6 +132,24 @@ def sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def to_cell(value: Any) -> Any:
+    """A cell of a CSV file that people open: text that a spreadsheet would compute gets an apostrophe before it.
+
+    >>> to_cell("=1+1"), to_cell("-0.5"), from_cell(to_cell("@home"))
+    ("'=1+1", '-0.5', '@home')
+    """
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return f"'{value}" if str(value)[:1] in FORMULA else value
+    return value
+
+
+def from_cell(text: str) -> str:
+    """The text that `to_cell` made a cell of."""
+    return text[1:] if text[:1] == "'" and text[1:2] in FORMULA else text
 
 
 def parse_json(text: str | bytes, *, strict: bool = False) -> Any:

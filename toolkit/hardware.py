@@ -16,6 +16,7 @@ from toolkit.errors import DeviceError
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _LARGE = 2**20  # bytes
+SMALL = 2_000_000  # parameters
 _SIGNAL_AT_PARENTS_END = 1  # Linux's PR_SET_PDEATHSIG
 
 
@@ -50,6 +51,12 @@ def device_name(device: torch.device | str) -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
     return f"{name}, {os.cpu_count()} cores"
+
+
+def take_threads(parameters: int) -> None:
+    """Let torch train a small system with one thread: more wait for each other longer than they compute."""
+    if "OMP_NUM_THREADS" not in os.environ and parameters < SMALL:
+        torch.set_num_threads(1)
 
 
 def give_back() -> None:

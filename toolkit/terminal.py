@@ -1,7 +1,9 @@
 """What a terminal shows: tables as wide as it is, progress, durations, warnings as one line each. No torch."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import click
@@ -12,6 +14,7 @@ from rich.text import Text
 
 from toolkit.errors import printable
 
+EVERY_S = 30.0
 WIDTH = 160  # where the output is not a terminal: wide enough to keep rows whole for a search
 
 T = TypeVar("T")
@@ -71,12 +74,34 @@ def confusion_table(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> T
 
 
 def progress(results: Iterable[T], what: str, *, total: int | None, shown: bool) -> Iterator[T]:
-    """Pass results on, and draw a bar on standard error meanwhile, if it is to be shown.
+    """Pass results on, and draw a bar on standard error meanwhile, or print a line now and then where that is a file.
 
     Args: results; what: is done, for example "labelling"; total: how many there will be, None if that is not known.
     """
-    console = PlainConsole(stderr=True)
-    yield from track(results, what, total=total, console=console, transient=True, disable=not shown)
+    if shown:
+        yield from track(results, what, total=total, console=PlainConsole(stderr=True), transient=True)
+        return
+    pulse = Pulse(lambda line: sys.stderr.isatty() or say(line))
+    for number, result in enumerate(results, start=1):
+        yield result
+        pulse(f"{what}: {number}" + ("" if total is None else f" of {total}"))
+
+
+class Pulse:
+    """Says how far something is, at most every 30 s: who reads a file sees that it goes on.
+
+    Args:
+        say: prints a line.
+    """
+
+    def __init__(self, say: Callable[[str], object]):
+        self.say, self.due = say, time.monotonic() + EVERY_S
+
+    def __call__(self, line: str) -> None:
+        """Print it if one is due."""
+        if time.monotonic() >= self.due:
+            self.due = time.monotonic() + EVERY_S
+            self.say(line)
 
 
 class LineHandler(logging.Handler):

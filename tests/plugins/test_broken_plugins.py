@@ -115,9 +115,9 @@ def test_a_bug_in_a_plugin_ends_a_training_with_one_line_that_names_it(listed, t
     done = toolkit("train", recipe, "--training.epochs=1")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[-1] == (
-        "python -m toolkit: model.levels.mfcc in small.yaml, line 7: extractor 'raises' from raises 1.0 raised "
-        f"KeyError: 'no such key' ({zoo / 'usable_extractor.py'}, line 11). `toolkit check-plugin extractor "
-        "raises:raises` tries the plugin out. TOOLKIT_DEBUG=1 shows the whole traceback."
+        "python -m toolkit: model.levels.mfcc in small.yaml, line 7: extractor 'raises' from raises 1.0: `encode` "
+        f"raised KeyError: 'no such key' ({zoo / 'usable_extractor.py'}, line 11). `toolkit check-plugin extractor "
+        "raises:raises` tries the plugin out. --traceback shows the whole traceback."
     )
     assert "Traceback" not in done.stderr
 

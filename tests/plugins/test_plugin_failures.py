@@ -33,6 +33,17 @@ class Misled(Head):
     def forward(self, embedding):
         return mean_pooling(embedding)
 
+class Lazy(Head):
+    pass
+
+class Strange(BaseException):
+    def __str__(self):
+        raise KeyError(self)
+
+class Odd(Head):
+    def forward(self, embedding):
+        raise Strange
+
 class Wrapped(Head):
     def forward(self, embedding):
         return embedding @ embedding
@@ -64,17 +75,30 @@ def reported(head) -> str:
 
 def test_the_line_names_location_plugin_error_line_and_what_to_do(head, tmp_path):
     assert reported(head("Stubborn")) == (
-        "model.heads.emotion in ser.yaml, line 7: head 'stubborn' from moody 1.0 raised ValueError: ('no', 'way') "
+        "model.heads.emotion in ser.yaml, line 7: head 'stubborn' from moody 1.0: `forward` raised ValueError: "
+        "('no', 'way') "
         f"({tmp_path / 'moody_heads.py'}, line 8). `toolkit check-plugin head moody:stubborn` tries the plugin out."
     )
 
 
 def test_a_library_below_it_is_not_named_but_the_plugins_own_line(head):
-    assert re.search(r"raised RuntimeError: .*moody_heads.py, line 20\)", reported(head("Wrapped")))
+    assert re.search(r"raised RuntimeError: .*moody_heads.py, line 31\)", reported(head("Wrapped")))
 
 
 def test_a_method_that_takes_something_else_is_named_by_its_class(head):
     assert "raised TypeError" in reported(head("Deaf")) and "(moody_heads:Deaf)" in reported(head("Deaf"))
+
+
+def test_our_code_that_a_plugin_called_is_no_excuse(head):
+    assert re.search(r"`forward` raised AttributeError: .*moody_heads.py, line 16\)", reported(head("Misled")))
+
+
+def test_a_method_that_is_missing_is_named(head):
+    assert "head 'stubborn' from moody 1.0 has no `forward`, which its contract asks for." in reported(head("Lazy"))
+
+
+def test_an_exception_that_nobody_catches_and_nobody_can_read_is_one_line(head):
+    assert "`forward` raised Strange (" in reported(head("Odd"))
 
 
 def test_a_plugin_that_exits_is_named(head):
@@ -90,18 +114,17 @@ def test_a_command_prints_the_line_and_the_traceback_where_it_is_asked_for(head,
         assert isinstance(done.exception.__cause__, ValueError)
     else:
         assert done.exit_code == 2 and done.stderr.count("\n") == 1
-        assert done.stderr.endswith("tries the plugin out. TOOLKIT_DEBUG=1 shows the whole traceback.\n")
+        assert done.stderr.endswith("tries the plugin out. --traceback shows the whole traceback.\n")
 
 
 @pytest.mark.parametrize(
     ("attribute", "options", "error"),
     [
         ("Stubborn", {"distribution": DISTRIBUTION}, ValueError),
-        ("Misled", {}, AttributeError),
         ("Stubborn", {"what": "ShapeError('a user can repair it')"}, ShapeError),
         ("Stubborn", {"what": "KeyboardInterrupt"}, KeyboardInterrupt),
     ],
-    ids=["our own plugin", "our code below a plugin", "one line already", "Ctrl-C"],
+    ids=["our own plugin", "one line already", "Ctrl-C"],
 )
 def test_other_errors_stay_as_they_are(head, attribute, options, error):
     plugin = head(attribute, **options)

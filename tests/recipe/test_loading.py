@@ -241,3 +241,16 @@ def test_a_recipe_cannot_be_made_wrong_by_hand():
     with pytest.raises(RecipeError, match=r"^corpus in bundle\.json: this key is missing; a mapping is needed"):
         read_recipe_dict({"name": "x"}, source="bundle.json")
     assert Recipe.__dataclass_params__.frozen
+
+
+@pytest.mark.parametrize(
+    "text", ['output_folder: "a\\0b"', 'labels: [ang, "\\udcff"]', 'model: {fusion: {args: {x: "\\0"}}}']
+)
+def test_text_that_no_file_can_hold_is_refused(child, text):
+    with refused("holds a NUL or half a character, which no file can hold"):
+        child(text)
+
+
+def test_a_whole_number_of_400_digits_is_refused(child):
+    with refused(r"^training in child\.yaml, line 2: epochs: 1{20}\.\.\. is too large for a number"):
+        child(f"training: {{epochs: {'1' * 400}}}")

@@ -1,7 +1,8 @@
 """Commands that print a user's mistake as one line."""
 
 import codecs
-import os
+import contextlib
+import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,9 @@ from toolkit.errors import FailedPlugin, ToolkitError, did_you_mean, printable
 from toolkit.plugins.plugin import plugin_failures
 from toolkit.terminal import say
 
-DEBUG = "TOOLKIT_DEBUG"  # an environment variable, so that it works under torchrun and in a recipe's train.py
+DEBUG = "TOOLKIT_DEBUG"  # what --traceback does, under torchrun and in workers too
+INTERRUPTED, READER_GONE = 128 + 2, 128 + 13  # exit codes, as of a process that SIGINT or SIGPIPE ends
+RESUMED = ("train", "experiment")  # commands that go on where they were interrupted
 
 
 class Misuse(click.ClickException):
@@ -26,42 +29,71 @@ class Misuse(click.ClickException):
 
 
 @contextmanager
-def _misuse_in_one_line(ctx: click.Context) -> Iterator[None]:
+def _in_one_line(ctx: click.Context, *, traceback: bool = False) -> Iterator[None]:
+    """End the command with one line on standard error, or none, for all that is not a bug of ours."""
     try:
         yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError:  # `toolkit` alone prints its help
         raise
     except click.UsageError as error:
-        text = " ".join(error.format_message().split())
+        text = printable(error.format_message())
         if isinstance(error, click.NoSuchOption):
             options = [option for parameter in ctx.command.get_params(ctx) for option in parameter.opts]
-            text = f"No option is called {error.option_name!r}.{did_you_mean(error.option_name, options)}"
+            text = printable(f"No option is called {error.option_name!r}.{did_you_mean(error.option_name, options)}")
         end = "" if text.endswith((".", "?")) else "."
         raise Misuse(f"{ctx.command_path}: {text}{end} See `{ctx.command_path} --help`.") from error
+    except (KeyboardInterrupt, click.Abort) as error:
+        if not isinstance(error, KeyboardInterrupt) and not isinstance(error.__context__, KeyboardInterrupt):
+            raise  # the answer to a question was no
+        again = " The same command continues where this one stopped." if ctx.command.name in RESUMED else ""
+        _end(ctx, f"Stopped.{again}", INTERRUPTED)
+    except ToolkitError as error:
+        if traceback:
+            raise
+        hint = " --traceback shows the whole traceback." if isinstance(error, FailedPlugin) else ""
+        _end(ctx, f"{error}{hint}", 2)
+    except BrokenPipeError:  # whoever read the output has gone away
+        _end(ctx, "", READER_GONE)
+    except OSError as error:
+        if traceback:
+            raise
+        what = f"{error.filename}: " if error.filename else "The output cannot be written: "
+        _end(ctx, f"{what}{error.strerror or error}", 2)
+
+
+def _end(ctx: click.Context, text: str, code: int) -> None:
+    with contextlib.suppress(OSError):  # nobody reads standard error either
+        if text:
+            say(f"{ctx.find_root().info_name}: {text}")
+    try:
+        sys.stdout.flush()
+    except (OSError, AttributeError):
+        sys.stdout = io.StringIO()  # Python's own flush at the end would fail, too
+    ctx.exit(code)
 
 
 class Command(click.Command):
     """A command that prints a user's mistake, and a plugin's, as one line and exits with 2."""
 
+    def __init__(self, *args, params: list[click.Parameter] | None = None, **kwargs):
+        shown = "Show the whole traceback of an error."
+        traceback = click.Option(["--traceback"], is_flag=True, envvar=DEBUG, help=shown)
+        super().__init__(*args, params=[*(params or ()), traceback], **kwargs)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command line; a mistake in it becomes one line on standard error."""
-        with _misuse_in_one_line(ctx):
+        with _in_one_line(ctx):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context):
-        """Run the command; a ToolkitError becomes one line on standard error, unless TOOLKIT_DEBUG is set."""
+        """Run the command; a mistake, or what the machine refuses, becomes one line without --traceback."""
         if hasattr(sys.stdout, "reconfigure"):  # names of files are bytes, and a console may lack a label's characters
             utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
             sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "replace")
-        try:
-            with _misuse_in_one_line(ctx), plugin_failures():
-                return super().invoke(ctx)
-        except ToolkitError as error:
-            if os.environ.get(DEBUG):
-                raise
-            hint = f" {DEBUG}=1 shows the whole traceback." if isinstance(error, FailedPlugin) else ""
-            say(f"{ctx.find_root().info_name}: {error}{hint}")
-            ctx.exit(2)
+        with _in_one_line(ctx, traceback=ctx.params.pop("traceback")), plugin_failures():
+            return super().invoke(ctx)
 
 
 class Commands(click.Group):
@@ -71,12 +103,12 @@ class Commands(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As for a command."""
-        with _misuse_in_one_line(ctx):
+        with _in_one_line(ctx):
             return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: click.Context, args: list[str]):
         """Find the command that is named."""
-        with _misuse_in_one_line(ctx):
+        with _in_one_line(ctx):
             if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
                 near = did_you_mean(args[0], self.list_commands(ctx))
                 raise click.UsageError(f"No command is called {args[0]!r}.{near}")

@@ -1,6 +1,8 @@
 """The commands on one recipe: train it, check its data. Each imports what is heavy inside itself."""
 
 import json
+import os
+import stat
 import sys
 from pathlib import Path
 
@@ -82,6 +84,12 @@ def _trace(profile_file: str) -> Path:
     from toolkit.errors import RecipeError
 
     trace = Path(profile_file).absolute()
-    if not trace.parent.is_dir():
+    if not os.path.isdir(trace.parent):
         raise RecipeError(f"--profile-file {profile_file}: the folder {trace.parent} does not exist.")
+    try:
+        fits = stat.S_ISREG(trace.stat().st_mode)
+    except (OSError, ValueError) as error:
+        fits = isinstance(error, FileNotFoundError)
+    if not fits:
+        raise RecipeError(f"--profile-file {profile_file}: a trace cannot be written to what has this name.")
     return trace

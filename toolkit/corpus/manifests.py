@@ -9,6 +9,7 @@ import csv
 import difflib
 import io
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,9 +17,10 @@ from pathlib import Path, PurePath
 
 from toolkit.corpus.utterance import COLUMNS, Utterance
 from toolkit.errors import CorpusError, did_you_mean, join
-from toolkit.files import write_whole
+from toolkit.files import parse_json, write_whole
 
 REQUIRED = ("path", "label")
+LATEST_S = 1e9  # no recording lasts for thirty years
 BETWEEN_OBJECTS = re.compile(r"[\s,]*")
 
 
@@ -30,7 +32,7 @@ def read_manifest(path: str | Path) -> list[Utterance]:
 
     Raises: CorpusError: one line with file and line number.
     """
-    path = Path(path).expanduser().absolute()
+    path = Path(os.path.expanduser(path)).absolute()
     rows = list(read_rows(path))
     _fill_ids(path, rows)
     return [_utterance(path, line, row) for line, row in rows]
@@ -38,8 +40,8 @@ def read_manifest(path: str | Path) -> list[Utterance]:
 
 def read_rows(path: str | Path, *, required: Sequence[str] = REQUIRED) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows of a manifest as text, each with its line number; errors as for `read_manifest`."""
-    path = Path(path).expanduser().absolute()
-    if not path.is_file():
+    path = Path(os.path.expanduser(path)).absolute()
+    if not os.path.isfile(path):
         raise CorpusError(f"No manifest at {path}; a .csv or .json file is needed, with the columns {join(required)}")
     readers = {".csv": _csv_rows, ".json": _json_rows}
     if path.suffix.lower() not in readers:
@@ -61,13 +63,15 @@ def file_and_times(manifest: Path, row: Mapping[str, str | None]) -> tuple[Path,
     Raises: CorpusError if the path is missing, or a time is not a number.
     """
     name = (row.get("path") or "").strip()
-    if not name:
-        raise CorpusError("path is empty")
+    if not name or "\0" in name:
+        raise CorpusError("path holds a NUL" if name else "path is empty")
     times = []
     for column in ("start", "end"):
         text = (row.get(column) or "").strip()
         try:
             times.append(float(text) if text else None)
+            if text and abs(times[-1]) > LATEST_S:
+                raise ValueError
         except ValueError:
             raise CorpusError(f"{column} is {text!r}; seconds are needed, for example 1.25") from None
     return manifest.parent / name, times[0], times[1]
@@ -80,7 +84,7 @@ def write_manifest(path: str | Path, utterances: Sequence[Utterance]) -> None:
 
     Raises: CorpusError if the ending is neither, or an id occurs twice.
     """
-    path = Path(path).expanduser().absolute()
+    path = Path(os.path.expanduser(path)).absolute()
     write_whole(path, manifest_text(utterances, path), CorpusError, "choose another path", durable=True)
 
 
@@ -140,10 +144,15 @@ def _json_rows(path: Path, text: str, required: Sequence[str]) -> Iterator[tuple
     """Decode the array object by object, for the line number of each."""
     decoder = json.JSONDecoder()
     try:
-        if not isinstance(json.loads(text), list):
+        if not isinstance(value := parse_json(text), list):
             raise CorpusError(f"{path}:1: an array of objects is needed, each with {join(required)}")
+        json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise CorpusError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
+    except UnicodeEncodeError:
+        raise CorpusError(f"{path}: it holds a character that is not Unicode, a lone surrogate") from None
+    except ValueError as error:
+        raise CorpusError(f"{path}: {error}") from None
     line, counted, end = 1, 0, text.index("[") + 1
     while text[at := BETWEEN_OBJECTS.match(text, end).end()] != "]":
         line, counted = line + text.count("\n", counted, at), at

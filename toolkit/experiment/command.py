@@ -60,10 +60,10 @@ class WorkerOptions:
 
     @property
     def threads_each(self) -> int:
-        """The threads of each training: as given, else its share of the cores, or what it takes of a Dask worker."""
+        """The threads of each training: --threads, else OMP_NUM_THREADS, else its share; of a worker, what it takes."""
         if self.scheduler is not None:
             return self.threads or int(self.resources.get("threads", 1))
-        return self.threads or max(1, len(os.sched_getaffinity(0)) // self.at_a_time)
+        return self.threads or _given_threads() or max(1, len(os.sched_getaffinity(0)) // self.at_a_time)
 
     def workers(self, tasks: int) -> AbstractContextManager[Workers]:
         """The workers that the tasks are given to."""
@@ -94,13 +94,8 @@ def conduct(
     say(f"{counted(len(plan.cells), 'cell')}: {', '.join(plan.systems)}; folds {listed}; seeds {seeds}")
     folder = Path(output).absolute()
     progress = Progress(folder, plan)
-    with live_display(jobs=options.at_a_time) as show:
-        try:
-            with _turn(folder, lambda: show(progress.cells(alive=True))):
-                _run_missing(folder, plan, progress, options, show)
-        except KeyboardInterrupt:
-            say("Stopped. The same command continues where this one stopped.")
-            raise SystemExit(130) from None
+    with live_display(jobs=options.at_a_time) as show, _turn(folder, lambda: show(progress.cells(alive=True))):
+        _run_missing(folder, plan, progress, options, show)
     cells = progress.cells(alive=False)
     print_cells(cells)
     failed = sum(cell.state == "failed" for cell in cells)
@@ -214,6 +209,11 @@ def used_code() -> dict[str, str]:
     from toolkit.plugins.versions import code_version
 
     return {DISTRIBUTION: code_version(DISTRIBUTION, {"toolkit", "toolkit_plugins"}), "torch": version("torch")}
+
+
+def _given_threads() -> int:
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return int(first) if first.isdecimal() else 0
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """The progress of an experiment, read from its folder: by the process that runs it and by any other."""
 
 import csv
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ class Progress:
         seconds = (record.ended or record.started) - record.started
         if record.state == "failed":
             return CellProgress(cell, "failed", record, seconds=seconds)
-        if run is None or not (run / RESULTS).is_file():
+        if run is None or not os.path.isfile(run / RESULTS):
             return CellProgress(cell, "waiting")  # its run was deleted
         self._done[cell] = CellProgress(cell, "done", record, record.epochs or 0, seconds, *_ua_and_stamps(run))
         return self._done[cell]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from toolkit.contracts import Extractor, Fusion, Head, LevelShape, Mix, ModelOutput, Seq
 from toolkit.corpus.targets import Target
 from toolkit.errors import RecipeError, did_you_mean
+from toolkit.model.boundary import checked, checked_embeddings, declared
 from toolkit.model.covariates import PredictedCovariate, one_hot
 from toolkit.plugins.registry import build
 from toolkit.recipe.schema import Composition
@@ -45,6 +46,7 @@ class System(nn.Module):
         self.head_inputs = dict(head_inputs)
         self.given_covariates = dict(given_covariates)
         self.covariate_levels = dict(covariate_levels)
+        self.classes: dict[str, int] = {}  # of each head, where they are known
 
     @property
     def fixed_samples(self) -> int | None:
@@ -85,7 +87,10 @@ class System(nn.Module):
         Always in full precision, so that features are the same whatever a system is trained in.
         """
         with torch.no_grad(), torch.autocast(wave.values.device.type, enabled=False):
-            return {name: self.levels[name].features(wave) for name in levels or self.levels}
+            made = {name: self.levels[name].features(wave) for name in levels or self.levels}
+        for name, seq in made.items():
+            checked(self.levels[name], "features", seq, (len(wave.lengths), None, None))
+        return made
 
     def encode(
         self, features: Mapping[str, Seq], covariates: Mapping[str, Tensor], mix: Mix | None = None
@@ -93,11 +98,17 @@ class System(nn.Module):
         """From the levels' features to the output."""
         embeddings, covariate_logits = self.embed(features, covariates, mix)
         logits = {name: head(embeddings[self.head_inputs[name]]) for name, head in self.heads.items()}
+        for name, head in self.heads.items():
+            rows = len(embeddings[self.head_inputs[name]])
+            checked(head, "forward", logits[name], (rows, self.classes.get(name)))
         return ModelOutput(embeddings, logits, covariate_logits)
 
     def frames(self, features: Mapping[str, Seq]) -> dict[str, Seq]:
         """What the levels make of their features: level -> [batch, frames, channels]."""
-        return {name: level.encode(features[name]) for name, level in self.levels.items()}
+        frames = {name: level.encode(features[name]) for name, level in self.levels.items()}
+        for name, level in self.levels.items():
+            checked(level, "encode", frames[name], (len(features[name].lengths), None, level.channels))
+        return frames
 
     def embed(
         self, features: Mapping[str, Seq], covariates: Mapping[str, Tensor], mix: Mix | None = None
@@ -109,7 +120,8 @@ class System(nn.Module):
         covariate_logits = {}
         for name, predict in self.covariates.items():
             known[name], covariate_logits[name] = predict(frames[self.covariate_levels[name]])
-        return self.fusion(frames, known), covariate_logits
+        rows = len(next(iter(frames.values())).lengths)
+        return checked_embeddings(self.fusion, self.fusion(frames, known), rows=rows), covariate_logits
 
 
 def build_system(recipe: Composition, targets: Mapping[str, Target]) -> System:
@@ -125,11 +137,19 @@ def build_system(recipe: Composition, targets: Mapping[str, Target]) -> System:
     audio = {"sample_rate": recipe.audio.sample_rate, "segment_samples": segment_samples}
     levels = {name: build("extractor", spec, audio) for name, spec in recipe.model.levels.items()}
     sizes = {name: len(targets[name].classes) for name in recipe.model.covariates}
-    shapes = {name: LevelShape(level.channels, level.frame_count(segment_samples)) for name, level in levels.items()}
+    shapes = {
+        name: LevelShape(
+            declared(level, "channels", getattr(level, "channels", None)),
+            declared(level, "frame_count", level.frame_count(segment_samples)),
+        )
+        for name, level in levels.items()
+    }
     context = {"levels": shapes, "covariates": sizes, "segment_samples": segment_samples}
     fusion = build("fusion", recipe.model.fusion, context)
+    for name in ("fused", *levels):
+        declared(fusion, f"sizes[{name!r}]", dict(getattr(fusion, "sizes", {})).get(name))
     predicted = {name: spec for name, spec in recipe.model.covariates.items() if spec.source == "predicted"}
-    return System(
+    system = System(
         levels,
         fusion,
         {name: _build_head(recipe, name, fusion, targets) for name in recipe.model.heads},
@@ -141,6 +161,8 @@ def build_system(recipe: Composition, targets: Mapping[str, Target]) -> System:
         },
         covariate_levels={name: spec.level for name, spec in predicted.items()},
     )
+    system.classes = {name: len(targets[spec.target].classes) for name, spec in recipe.model.heads.items()}
+    return system
 
 
 def _build_head(recipe: Composition, name: str, fusion: Fusion, targets: Mapping[str, Target]) -> Head:

@@ -12,7 +12,7 @@ from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from toolkit.errors import BrokenPlugin, FailedPlugin, PluginError, RecipeError, ToolkitError, one_line
+from toolkit.errors import BrokenPlugin, FailedPlugin, PluginError, RecipeError, ShapeError, ToolkitError, one_line
 from toolkit.hookspecs import CONTRACT_VERSION, PluginSpec
 from toolkit.plugins.declarations import Declaration
 from toolkit.plugins.kinds import KINDS
@@ -134,21 +134,50 @@ class Plugin:
         return built
 
 
+def require_rule(part: Any, member: str, holds: bool, rule: str, found: Any) -> None:
+    """Raise FailedPlugin unless what a plugin's method returned, or its attribute, keeps the contract's rule."""
+    if holds:
+        return
+    plugin = vars(part).get(ORIGIN)
+    shown = found if isinstance(found, str) else described(found)
+    raise FailedPlugin(
+        f"{_named(plugin) if plugin else type(part).__name__}: `{member}` must give {rule}, and gave {shown}."
+        f"{_try_out(plugin) if plugin else ''}"
+    )
+
+
+def described(value: Any) -> str:
+    """A value that breaks a rule: its type, and its shape and dtype where it has them."""
+    value = getattr(value, "values", value) if type(value).__name__ == "Seq" else value
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return one_line(f"a {type(value).__name__} {list(shape)} of {getattr(value, 'dtype', '?')}")
+    return "None" if value is None else one_line(f"a {type(value).__name__}: {value!r}")[:120]
+
+
+def _named(plugin: Plugin) -> str:
+    return f"{plugin.where}: {plugin}" if plugin.where else str(plugin)
+
+
+def _try_out(plugin: Plugin) -> str:
+    return f" `toolkit check-plugin {plugin.spec.kind} {plugin.full_name}` tries the plugin out."
+
+
 @contextmanager
 def plugin_failures() -> Iterator[None]:
     """Turn what a plugin raises into a FailedPlugin; other errors pass unchanged.
 
-    A plugin is at fault if none of our code ran below its own. If it calls ours and that fails, the bug may be ours:
-    the error passes with its traceback.
+    A plugin is named where one of its methods ran, also where it called ours and that failed. What it says itself by a
+    ToolkitError, other than that a shape does not fit, is for the user and passes.
 
-    Raises: FailedPlugin: names the plugin, its location in the recipe, the error, and the plugin's line.
+    Raises: FailedPlugin: names the plugin, its location in the recipe, its method, the error, and the plugin's line.
     """
     try:
         yield
-    except ToolkitError:
+    except KeyboardInterrupt:
         raise
-    except (Exception, SystemExit) as error:  # a plugin may also exit
-        line = _blame(error)
+    except BaseException as error:  # a plugin may also exit
+        line = None if isinstance(error, ToolkitError) and not isinstance(error, ShapeError) else _blame(error)
         if line is None:
             raise
         raise FailedPlugin(line) from error
@@ -158,17 +187,18 @@ def _blame(error: BaseException) -> str | None:
     """The error in one line; None if no plugin is at fault."""
     steps = list(traceback.walk_tb(error.__traceback__))
     found = [(index, plugin) for index, (frame, _) in enumerate(steps) if (plugin := _plugin(frame))]
-    if not found:
+    if not found or (isinstance(error, ShapeError) and _package(steps[-1][0]) not in OURS):
         return None
-    start, plugin = found[-1]
-    below = [(_package(frame), frame.f_code.co_filename, line) for frame, line in steps[start:]]
-    if any(package in OURS for package, _, _ in below):
-        return None
-    own = [f"{file}, line {line}" for package, file, line in below if package == plugin.package]
-    location = f"{plugin.where}: " if plugin.where else ""
+    plugin = found[-1][1]
+    start = next(index for index, other in found if other is plugin)
+    below = [(_package(frame), frame.f_code, line) for frame, line in steps[start:]]
+    method = next((code.co_name for package, code, _ in below if package == plugin.package), "forward")
+    if isinstance(error, NotImplementedError) and below[-1][0] in OURS:
+        return f"{_named(plugin)} has no `{below[-1][1].co_name}`, which its contract asks for.{_try_out(plugin)}"
+    own = [f"{code.co_filename}, line {line}" for package, code, line in below if package == plugin.package]
     return (
-        f"{location}{plugin} raised {one_line(error)} ({own[-1] if own else plugin.spec.target}). "
-        f"`toolkit check-plugin {plugin.spec.kind} {plugin.full_name}` tries the plugin out."
+        f"{_named(plugin)}: `{method}` raised {one_line(error)} ({own[-1] if own else plugin.spec.target})."
+        f"{_try_out(plugin)}"
     )
 
 

@@ -79,7 +79,7 @@ def _probe(declarations: Sequence[Declaration], *, refresh: bool) -> dict[Declar
 
 def _key(declaration: Declaration, environment: Sequence[str]) -> str:
     """Changes with whatever can change the answer."""
-    files = [(file, file.stat()) for file in source_files(declaration.package) if file.is_file()]
+    files = [(file, file.stat()) for file in source_files(declaration.package) if os.path.isfile(file)]
     states = [(str(file), state.st_size, state.st_mtime_ns) for file, state in files]
     parts = [FORMAT, _time_limit(), asdict(declaration), environment, states]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

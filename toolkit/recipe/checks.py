@@ -11,6 +11,7 @@ toolkit.recipe.checks.Mismatch: '3' is text; a whole number is needed.
 """
 
 import collections.abc
+import re
 import types
 from collections.abc import Iterable
 from dataclasses import is_dataclass
@@ -29,6 +30,8 @@ WORDS = {
     dict: "a mapping",
     Path: "a path",
 }
+LARGEST = 2**63 - 1
+UNWRITABLE = re.compile("[\\0\\ud800-\\udfff]")
 UNIONS = (Union, types.UnionType)
 SEQUENCES = (list, tuple, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
 MAPPINGS = (dict, collections.abc.Mapping)
@@ -75,6 +78,10 @@ def check_value(value: Any, annotation: Any) -> Any:
     Raises: Mismatch if it does not fit. True and false are not numbers.
     """
     kind, inner = _parts(annotation)
+    if isinstance(value, str) and UNWRITABLE.search(value):
+        raise Mismatch(f"{_short(value)} holds a NUL or half a character, which no file can hold.")
+    if type(value) is int and abs(value) > LARGEST:
+        raise Mismatch(f"{str(value)[:20]}... is too large for a number.")
     if kind in UNIONS:
         return _check_union(value, annotation)
     if kind is Literal and any(value == choice and type(value) is type(choice) for choice in inner):
@@ -85,10 +92,7 @@ def check_value(value: Any, annotation: Any) -> Any:
         key_type, value_type = inner or (Any, Any)
         return {check_value(key, key_type): _check_inner(item, value_type, f"{key}: ") for key, item in value.items()}
     if kind is float and type(value) is int:
-        try:
-            return float(value)
-        except OverflowError:
-            raise Mismatch(f"{str(value)[:20]}... is too large for a number.") from None
+        return float(value)
     if kind is Path and isinstance(value, str):
         return Path(value)
     if type(value) is kind or kind not in (*WORDS, Literal, *SEQUENCES, *MAPPINGS):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, get_origin
 
 from toolkit.errors import RecipeError, nearest, one_line
+from toolkit.files import resolved
 from toolkit.recipe.checks import members
 from toolkit.recipe.locations import COMMAND_LINE, Keys, Location, Mark
 from toolkit.recipe.reading import FILE_KEYS, annotation_at, defaults, known_paths, merge, read_plain, spelled_out
@@ -94,9 +95,9 @@ def read_recipe_dict(values: Mapping[str, Any], *, source: str = "recipe") -> Re
 
 
 def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[Path, ...]) -> Keys:
-    resolved = path.resolve()
-    if resolved in extending:
-        chain = " -> ".join(p.name for p in (*extending, resolved))
+    found = resolved(path)
+    if found in extending:
+        chain = " -> ".join(p.name for p in (*extending, found))
         raise RecipeError(f"{path.name}: recipes extend each other in a circle: {chain}.")
     tree = read_yaml(path, trust=trust)
     base_name, without_data = tree.pop("extends", None), tree.pop("without_data", None)
@@ -109,7 +110,7 @@ def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[P
         if not isfile(base):
             near = _nearby(Path(base_name), [path.parent])
             raise RecipeError(f"{where}: no file {one_line(base_name)} beside {path.name}.{near}")
-        inherited = _load_tree(base, data_available, trust, (*extending, resolved))
+        inherited = _load_tree(base, data_available, trust, (*extending, found))
         for own in OF_ONE_SYSTEM:
             inherited.pop(own, None)
     tree = merge(inherited, tree)

@@ -16,6 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from toolkit.errors import RecipeError, one_line
+from toolkit.files import resolved
 from toolkit.recipe.locations import COMMAND_LINE, Keys, Mark
 from toolkit.recipe.reading import merge
 from toolkit.recipe.references import CORE, DEEPEST, MOST_VALUES, Tagged, resolve
@@ -45,7 +46,7 @@ def read_yaml(path: Path, *, trust: bool = False, including: tuple[Path, ...] = 
     node = _compose(text, path.name)
     if node is None:
         raise RecipeError(f"{path.name} is empty: keys such as 'model:' are needed.")
-    values = _Reader(path.name, path.parent, trust, including=(*including, path.resolve())).value(node)
+    values = _Reader(path.name, path.parent, trust, including=(*including, resolved(path))).value(node)
     if not isinstance(values, Keys):
         raise RecipeError(f"{path.name}: a mapping is needed, with keys such as 'model:'.")
     return values
@@ -140,8 +141,8 @@ class _Reader:
             raise self._error(node, f"only a mapping of changed keys can follow {node.tag}.")
         if not isfile(path):
             raise self._error(node, f"the included file {one_line(path)} is not there.")
-        if path.resolve() in self.including:
-            chain = " -> ".join(p.name for p in (*self.including, path.resolve()))
+        if resolved(path) in self.including:
+            chain = " -> ".join(p.name for p in (*self.including, resolved(path)))
             raise self._error(node, f"a file includes itself: {chain}.")
         tree = read_yaml(path, trust=self.trust, including=self.including)
         changes = self._mapping(node, depth) if isinstance(node, MappingNode) else Keys()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import ExperimentError
-from toolkit.files import templates, write_whole
+from toolkit.files import resolved, templates, write_whole
 from toolkit.report.evidence import Evidence
 from toolkit.report.sections import choose, sections, summarise
 from toolkit.report.tables.files import to_csv, to_latex, to_markdown
@@ -58,7 +58,7 @@ def write_report(
             png, svg, pictures[item.name] = item.render()
             files |= {f"figures/{item.name}.png": png, f"figures/{item.name}.svg": svg}
     files[PAGE] = _page(  # the last: where it is new, all files are
-        title=f"Experiment {evidence.folder.resolve().name}",
+        title=f"Experiment {resolved(evidence.folder).name}",
         summary=summarise(evidence, choices.protocol),
         stamps=evidence.stamps(),
         sections=parts,

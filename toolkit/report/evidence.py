@@ -14,6 +14,7 @@ from toolkit.errors import ExperimentError, did_you_mean
 from toolkit.experiment.cells import Cell
 from toolkit.experiment.plan import existing_plan
 from toolkit.experiment.progress import Progress
+from toolkit.files import from_cell
 from toolkit.statistics.confusions import Accuracies, SpeakerConfusions, pooled_accuracies, speaker_confusions
 from toolkit.statistics.metrics import METRICS, Spread, spread
 from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, MANIFEST, PREDICTIONS, RESULTS, read_results
@@ -70,7 +71,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+            return [{key: from_cell(text or "") for key, text in row.items()} for row in csv.DictReader(file)]
     except OSError as error:
         raise ExperimentError(f"{path} cannot be read ({error.strerror}): delete the run and train it again.") from None
 

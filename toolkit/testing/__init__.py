@@ -32,10 +32,12 @@ from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from traceback import walk_tb
 from typing import Any, ClassVar
 
 import torch
 
+from toolkit.errors import one_line
 from toolkit.plugins.kinds import KINDS, kind_called
 from toolkit.plugins.signatures import read_arguments
 
@@ -116,8 +118,12 @@ class Case:
                     each(self)
                 except Violation as violation:
                     detail = str(violation)
-                except (Exception, SystemExit) as error:  # a plugin may raise anything
-                    detail = f"{type(error).__name__}: {error}"
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:  # a plugin may raise anything
+                    detail = one_line(error)
+                    if isinstance(error, NotImplementedError):
+                        detail = f"it has no `{list(walk_tb(error.__traceback__))[-1][0].f_code.co_name}`"
             asks = " ".join((each.__doc__ or "").split())
             findings.append(Finding(each.__name__, detail is None, detail or "", asks))
         return findings

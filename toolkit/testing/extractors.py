@@ -18,7 +18,7 @@ from toolkit.contracts import Extractor, Seq
 from toolkit.testing import Violation, contract, plugin_class, require
 from toolkit.testing.front_ends import FrontEndCase, args_as_json
 from toolkit.testing.modules import require_finite, require_unwritten
-from toolkit.testing.tensors import GARBAGE, copy_state, random_sum, require_equal, row, with_garbage
+from toolkit.testing.tensors import GARBAGE, copy_state, random_sum, require_equal, require_floats, row, with_garbage
 
 
 class ExtractorCase(FrontEndCase):
@@ -187,7 +187,9 @@ def _counts(number: Any) -> bool:
 
 def _require_shape(extractor: Extractor, wave: Seq, frames: list[int], what: str) -> None:
     features = extractor.features(wave)
+    require_floats("features", features)
     output = extractor.encode(features)
+    require_floats("encode", output)
     for name, seq in (("features", features), ("output", output)):
         shape = list(seq.values.shape)
         fits = len(shape) == 3 and shape[0] == len(frames)

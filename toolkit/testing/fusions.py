@@ -8,11 +8,16 @@ import torch
 from torch import Tensor
 
 from toolkit.contracts import Fusion, LevelShape, Seq
+from toolkit.plugins.plugin import described
 from toolkit.testing import contract, require
 from toolkit.testing.modules import TRIALS, ModuleCase, require_finite
-from toolkit.testing.tensors import GARBAGE, copy_state, random_sum, require_same, row, with_garbage
+from toolkit.testing.tensors import GARBAGE, copy_state, random_sum, require_floats, require_same, row, with_garbage
 
-LEVELS = {"first": LevelShape(channels=6, frames=12), "second": LevelShape(channels=4, frames=9)}
+LEVELS = {  # by the names that recipes give, since an argument may name one
+    "spectrogram": LevelShape(channels=5, frames=7),
+    "mfcc": LevelShape(channels=4, frames=9),
+    "wav2vec2": LevelShape(channels=6, frames=12),
+}
 FRACTIONS = (1.0, 0.6, 0.3, 0.0, 1.0)  # length of each row, of a whole segment; at least one frame
 ROWS = len(FRACTIONS)
 
@@ -66,9 +71,11 @@ class FusionCase(ModuleCase):
             missing = [name for name in ("fused", *self.levels) if name not in fusion.sizes]
             require(not missing, f"sizes lacks {missing}; it holds {list(fusion.sizes)}")
             embeddings = fusion(*tried.inputs())
+            require(isinstance(embeddings, Mapping), f"`forward` must return a dict, and gave {described(embeddings)}")
             same = set(embeddings) == set(fusion.sizes)
             require(same, f"embeddings are {sorted(embeddings)}, sizes holds {sorted(fusion.sizes)}")
             for name, size in fusion.sizes.items():
+                require_floats("forward", embeddings[name])
                 found = list(embeddings[name].shape)
                 require(found == [ROWS, size], f"{name} is {found}, declared [{ROWS}, {size}]")
                 require(embeddings[name].isfinite().all(), f"{name} is not finite")

@@ -9,7 +9,7 @@ from torch import Tensor
 from toolkit.contracts import Head
 from toolkit.testing import contract, require
 from toolkit.testing.modules import ModuleCase
-from toolkit.testing.tensors import require_equal
+from toolkit.testing.tensors import require_equal, require_floats
 
 ROWS = 5
 
@@ -39,6 +39,7 @@ class HeadCase(ModuleCase):
             require(isinstance(head, Head), f"{type(head).__name__} is not a toolkit.contracts.Head")
             for rows in (ROWS, 1):
                 logits = head(torch.randn(rows, size))
+                require_floats("forward", logits)
                 found = list(logits.shape)
                 require(found == [rows, classes], f"[{rows}, {size}] gives {found}, not [{rows}, {classes}]")
                 require(logits.isfinite().all(), f"logits of [{rows}, {size}] are not finite")

@@ -9,7 +9,7 @@ from torch import Tensor
 from toolkit.contracts import Loss
 from toolkit.testing import call_with, contract, plugin_class, require
 from toolkit.testing.modules import ModuleCase
-from toolkit.testing.tensors import copy_state, require_equal, require_same_state
+from toolkit.testing.tensors import copy_state, require_equal, require_floats, require_same_state
 
 ROWS = 7
 
@@ -78,7 +78,8 @@ class LossCase(ModuleCase):
             loss = replace(self, class_counts=counts).build()
             inputs, targets = self.inputs(loss)
             for name, some in (("a batch", slice(None)), ("one row", slice(0, 1)), ("one class", targets == 1)):
-                value = loss(inputs[some], targets[some]).detach()
+                value = loss(inputs[some], targets[some])
+                require_floats("forward", value)
                 require(value.shape == (), f"{name} gives {list(value.shape)}, not a scalar")
                 require(value.isfinite(), f"{name} gives {float(value)}, class_counts {counts or 'balanced'}")
 

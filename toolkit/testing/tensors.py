@@ -9,9 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.contracts import Seq
+from toolkit.plugins.plugin import described
 from toolkit.testing import require
 
+FLOATS = (torch.float32, torch.bfloat16, torch.float16)  # what frames, embeddings, logits and losses are
 GARBAGE = (float("nan"), float("inf"), 1e4)
+
+
+def require_floats(method: str, found: Any) -> None:
+    """Raise Violation unless a method returned a Tensor, or a Seq, of a type that models compute with."""
+    values = found.values if isinstance(found, Seq) else found
+    holds = isinstance(values, Tensor) and values.dtype in FLOATS
+    require(holds, f"`{method}` must return {FLOATS[0]}, and gave {described(found)}")
 
 
 def require_equal(found: Tensor, expected: Tensor, tolerance: float, what: str, *, scale: float = 0.0) -> None:

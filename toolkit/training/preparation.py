@@ -14,7 +14,9 @@ from toolkit.corpus.folds import Fold, pick_fold, refuse_shared
 from toolkit.corpus.protocols import make_folds
 from toolkit.corpus.targets import LABEL, Target
 from toolkit.errors import CorpusError, ToolkitError
+from toolkit.files import resolved
 from toolkit.plugins.kinds import parts
+from toolkit.plugins.plugin import require_rule
 from toolkit.plugins.registry import build, find_part
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.schema import Recipe
@@ -43,6 +45,8 @@ class Source:
     def read(self) -> list[Utterance]:
         """All utterances of the corpus, with its own labels; names that are alike joined if the recipe says so."""
         utterances, recipe = self.corpus.read(self.folder), self.recipe
+        holds = isinstance(utterances, list) and all(isinstance(each, Utterance) for each in utterances)
+        require_rule(self.corpus, "read", holds, "a list of Utterance", utterances)
         if not recipe.normalize:
             return utterances
         return join_names(utterances, names_of(recipe), [*recipe.label_map, *(recipe.labels or ())])
@@ -111,12 +115,12 @@ def load_source(
     """
     overrides = list(overrides)
     if manifest is not None:
-        overrides += ["--corpus.plugin", "manifest", "--corpus.args.path", json.dumps(str(Path(manifest).resolve()))]
+        overrides += ["--corpus.plugin", "manifest", "--corpus.args.path", json.dumps(str(resolved(manifest)))]
     load = partial(load_recipe, recipe, overrides, search_folder=search_folder, trust=trust)
     loaded = load()
     kind = find_part("corpus", loaded.corpus).load()
     folder = data_folder or loaded.data_folder
-    if folder is not None and not os.path.exists(os.path.expanduser(folder)):  # noqa: PTH110, PTH111 - never raises
+    if folder is not None and not os.path.exists(os.path.expanduser(folder)):
         raise CorpusError(f"There is no data folder {folder}.")
     folder = folder or kind.default_folder()
     reduced = False

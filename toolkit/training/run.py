@@ -27,7 +27,7 @@ from toolkit.plugins.versions import used_versions
 from toolkit.recipe.loading import dump_recipe
 from toolkit.recipe.schema import Recipe
 from toolkit.recipe.training import TrainingSpec
-from toolkit.terminal import progress
+from toolkit.terminal import Pulse, progress
 from toolkit.training.identity import manifest_rows, run_hash
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.checkpoints import AtomicCheckpointer
@@ -99,7 +99,7 @@ class Run:
         with nullcontext() if from_first(finished) else self.folder.locked(wait=wait):
             if from_first(finished):  # perhaps by a process that held the lock until now
                 self.say(f"This run is finished, nothing is trained: {self.folder.path}")
-            elif not self.folder.path.is_dir():
+            elif not os.path.isdir(self.folder.path):
                 raise GroupError(f"Rank {rank()} does not see {self.folder.path}: all machines have to share it.")
             else:
                 self._train_and_test()
@@ -213,7 +213,7 @@ class Run:
     def _trained_folder(self) -> Path | None:
         """This run's folder, or that of a run with the same training, if the training has ended."""
         folders = folders_with_same_training(self.folder.path, system=self.recipe.name, protocol=self.protocol)
-        ended = from_first(lambda: [(folder / HISTORY).is_file() for folder in folders])
+        ended = from_first(lambda: [os.path.isfile(folder / HISTORY) for folder in folders])
         return next((folder for folder, has_ended in zip(folders, ended, strict=True) if has_ended), None)
 
     def _fit_scalers(self, data: RunData, cache: FeatureCache) -> None:
@@ -226,8 +226,7 @@ class Run:
         if self.system.fusion.fits:
             self.system.eval()
             with torch.no_grad():
-                batches = in_order(data.train, cache)
-                batches = progress(batches, "scaling of the fusion", total=None, shown=self.progress)
+                batches = progress(in_order(data.train, cache), "fusion's scaling", total=None, shown=self.progress)
                 self.system.fusion.fit(self.system.frames(batch.features) for batch in batches)
 
     def _brain(
@@ -252,6 +251,7 @@ class Run:
             on_epoch=epoch_log,
             on_resume=partial(self._say_where_it_resumes, training.epochs),
             progress=self.progress,
+            pulse=Pulse(lambda line: self.progress or self.say(line)),
         )
 
     def _say_where_it_resumes(self, of: int, epochs: int, steps: int) -> None:

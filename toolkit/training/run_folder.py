@@ -11,7 +11,7 @@ from typing import Any
 
 from toolkit.corpus.protocols import PROTOCOLS, training_protocol
 from toolkit.errors import CheckpointError
-from toolkit.files import locked, read_json, write_whole
+from toolkit.files import locked, read_json, to_cell, write_whole
 
 RESULTS = "results.json"
 EPOCHS = "epochs.csv"
@@ -89,7 +89,7 @@ class RunFolder:
         text = io.StringIO()
         writer = csv.DictWriter(text, [*rows[0], *note], lineterminator="\n")
         writer.writeheader()
-        writer.writerows({**row, **note} for row in rows)
+        writer.writerows({key: to_cell(value) for key, value in {**row, **note}.items()} for row in rows)
         self.write(name, text.getvalue())
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:

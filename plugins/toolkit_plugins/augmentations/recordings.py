@@ -1,5 +1,6 @@
 """Recordings in a folder: noise, impulse responses."""
 
+import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class Recordings:
 
     def __init__(self, folder: str, sample_rate: int):
         root, self.sample_rate = Path(folder).expanduser(), sample_rate
-        if not root.is_dir():
+        if not os.path.isdir(root):
             raise ValueError(f"folder is {folder!r}, and there is no such folder")
         files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
         self.files = [path for path in files if not path.name.startswith(".")]

@@ -1,5 +1,6 @@
 """IEMOCAP from its release, and the synthetic corpus, which has the same shape."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,11 +59,11 @@ class Iemocap(Corpus):
         wanted = [f"Session{session}" for session in self.sessions]
         if folder is None:
             raise CorpusError(f"corpus 'iemocap' needs --data_folder or {self.environment}: the folder {RELEASE}")
-        folder = Path(folder).expanduser().absolute()
-        if not folder.is_dir():
+        folder = Path(os.path.expanduser(folder)).absolute()
+        if not os.path.isdir(folder):
             raise CorpusError(f"No folder {folder}; the folder {RELEASE} with {', '.join(wanted)} is needed")
         for root in (folder, folder / RELEASE):
-            missing = [name for name in wanted if not (root / name).is_dir()]
+            missing = [name for name in wanted if not os.path.isdir(root / name)]
             if not missing:
                 return root
             if len(missing) < len(wanted):
@@ -77,7 +78,7 @@ class Iemocap(Corpus):
 def label_files(root: Path, session: int) -> list[Path]:
     """Return the label files of a session's dialogs; subfolders hold single raters' files, dotfiles are not labels."""
     folder = root / f"Session{session}" / "dialog" / "EmoEvaluation"
-    files = sorted(p for p in folder.glob("*.txt") if not p.name.startswith(".")) if folder.is_dir() else []
+    files = sorted(p for p in folder.glob("*.txt") if not p.name.startswith(".")) if os.path.isdir(folder) else []
     if not files:
         raise CorpusError(f"{folder} holds no label files; expected Ses0{session}F_impro01.txt and others")
     return files
@@ -123,7 +124,7 @@ def read_dialog(file: Path, root: Path, session: int) -> Iterator[Utterance]:
 
 
 def _texts(file: Path) -> dict[str, str]:
-    if not file.is_file():
+    if not os.path.isfile(file):
         return {}
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     return dict(match.groups() for match in map(_TEXT.fullmatch, lines) if match)

@@ -1,5 +1,6 @@
 """Any corpus, from a manifest."""
 
+import os
 from pathlib import Path
 
 from toolkit.corpus import Corpus, Utterance, read_manifest
@@ -25,17 +26,19 @@ class Manifest(Corpus):
 
     def find(self, folder: Path | None) -> Path:
         """Return the manifest's path; CorpusError where there is none."""
-        folder = None if folder is None else Path(folder).expanduser()
+        folder = None if folder is None else Path(os.path.expanduser(folder))
         if self.path is not None:
-            return (folder if folder is not None and folder.is_dir() else Path()) / Path(self.path).expanduser()
+            return (folder if folder is not None and os.path.isdir(folder) else Path()) / Path(
+                os.path.expanduser(self.path)
+            )
         if folder is None:
             raise CorpusError(
                 "corpus 'manifest' needs --manifest FILE, args: {path: FILE}, or --data_folder with a manifest.csv"
             )
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             return folder
         for name in ("manifest.csv", "manifest.json"):
-            if (folder / name).is_file():
+            if os.path.isfile(folder / name):
                 return folder / name
         found = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in (".csv", ".json"))
         raise CorpusError(

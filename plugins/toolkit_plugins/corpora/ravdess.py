@@ -1,6 +1,7 @@
 """RAVDESS, speech part: from the original zip's folder (48 kHz, some files stereo) or a copy at another rate."""
 
 import itertools
+import os
 import re
 from pathlib import Path
 
@@ -37,8 +38,8 @@ class Ravdess(Corpus):
         """List the files below Actor_01 to Actor_24, in the folder or in a folder inside it."""
         if folder is None:
             raise CorpusError(f"corpus 'ravdess' needs --data_folder or {self.environment}: the folder of Actor_01")
-        folder = Path(folder).expanduser().absolute()
-        if not folder.is_dir():
+        folder = Path(os.path.expanduser(folder)).absolute()
+        if not os.path.isdir(folder):
             raise CorpusError(f"No folder {folder}; the folder that holds Actor_01 to Actor_24 is needed")
         files = sorted(
             (file for actor in _actors(folder) for file in actor.iterdir() if _is_wav(file)),
@@ -59,7 +60,9 @@ class Ravdess(Corpus):
 
 def _actors(folder: Path) -> list[Path]:
     """The actors' folders here and one level down (Audio_Speech_Actors_01-24, beside the songs' folder)."""
-    found = [p for pattern in ("Actor_[0-9][0-9]", "*/Actor_[0-9][0-9]") for p in folder.glob(pattern) if p.is_dir()]
+    found = [
+        p for pattern in ("Actor_[0-9][0-9]", "*/Actor_[0-9][0-9]") for p in folder.glob(pattern) if os.path.isdir(p)
+    ]
     return found or ([folder] if re.fullmatch(r"Actor_\d\d", folder.name) else [])
 
 

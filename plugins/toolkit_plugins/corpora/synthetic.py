@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -67,13 +68,13 @@ class Synthetic(Corpus):
         Raises:
             CorpusError: if it cannot be written.
         """
-        path = (cache_folder() if folder is None else Path(folder).expanduser().absolute()) / self.name()
-        if path.is_dir():
+        path = (cache_folder() if folder is None else Path(os.path.expanduser(folder)).absolute()) / self.name()
+        if os.path.isdir(path):
             return path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with locked(path.with_name(f".{path.name}.lock"), wait=True):
-                if not path.is_dir():
+                if not os.path.isdir(path):
                     self._generate(path)
         except OSError as error:
             raise CorpusError(

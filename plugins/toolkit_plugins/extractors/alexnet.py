@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import logging
+import os
 import pickle
 import socket
 import sys
@@ -40,7 +41,7 @@ def build(weights: str, *, normalization: str = "none") -> tuple[nn.Sequential, 
             _load(layers, state, "torchvision's ImageNet weights")
             pretrained = f"torchvision {AlexNet_Weights.IMAGENET1K_V1}"
     elif weights != "random":
-        path = Path(weights).expanduser()
+        path = Path(os.path.expanduser(weights))
         _load(layers, _read(path, weights), str(path))
         pretrained = f"{path.name} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
     if normalization == "batch":
@@ -89,7 +90,7 @@ def _download() -> dict[str, Tensor] | None:
     """The weights from torchvision's cache or server; None, after a warning, where it cannot be reached."""
     weights = AlexNet_Weights.IMAGENET1K_V1
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
-    if cached.exists():
+    if os.path.exists(cached):
         return _read(cached, str(cached))
     try:
         # torch writes "Downloading ..." to standard output, which belongs to the commands' results.
@@ -117,7 +118,7 @@ def _timeout(seconds: float) -> Iterator[None]:
 
 
 def _read(path: Path, given: str) -> dict[str, Tensor]:
-    if not path.is_file():
+    if not os.path.isfile(path):
         near = did_you_mean(given, ("imagenet", "random"))
         raise ValueError(f"weights is {given!r}; it has to be imagenet, random or a file of weights that exists.{near}")
     try:

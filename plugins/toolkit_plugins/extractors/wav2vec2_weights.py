@@ -103,8 +103,8 @@ def architecture_settings(config: "PreTrainedConfig") -> dict[str, Any]:
 
 def find_folder(source: str, revision: str | None = None) -> Path:
     """The folder that holds `source`: itself, the hub's local cache, or a fresh download."""
-    folder = Path(source).expanduser()
-    if folder.is_dir():
+    folder = Path(os.path.expanduser(source))
+    if os.path.isdir(folder):
         return _checked(folder, source)
     if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source):
         raise RecipeError(
@@ -120,7 +120,7 @@ def _checked(folder: Path, source: str) -> Path:
         (("config.json",), "config.json"),
         (WEIGHTS, "weights (" + " or ".join(WEIGHTS[::2]) + ")"),
     ):
-        if not any((folder / name).is_file() for name in names):
+        if not any(os.path.isfile(folder / name) for name in names):
             raise PluginError(f"{source} has no {meaning}: a folder as written by save_pretrained() is needed")
     return folder
 
@@ -154,7 +154,7 @@ def _download(source: str, revision: str | None) -> Path:
         get_hf_file_metadata(hf_hub_url(source, "config.json", revision=revision), timeout=timeout)
         for weights in ("model*.safetensors*", "pytorch_model*.bin*"):
             folder = Path(snapshot_download(source, revision=revision, allow_patterns=[*patterns, weights]))
-            if any((folder / name).is_file() for name in WEIGHTS):
+            if any(os.path.isfile(folder / name) for name in WEIGHTS):
                 break
     except HfHubHTTPError as error:
         raise PluginError(f"the hub refuses {source!r}: {one_line(error)}; check the name, or {remedy}") from error
@@ -167,7 +167,7 @@ def _download(source: str, revision: str | None) -> Path:
 
 def read_json(path: Path, source: str) -> dict | None:
     """The object in a JSON file of a checkpoint; None where the file is missing."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

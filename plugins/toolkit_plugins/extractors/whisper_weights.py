@@ -1,6 +1,7 @@
 """Whisper's encoder from random weights, a local folder, the hub's local cache or the hub; the decoder is left out."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,9 +120,9 @@ def _encoder_tensors(folder: Path, source: str) -> dict[str, Tensor]:
 
 def _files(folder: Path) -> list[Path]:
     for single in ("model.safetensors", "pytorch_model.bin"):
-        if (folder / single).is_file():
+        if os.path.isfile(folder / single):
             return [folder / single]
-        if (folder / f"{single}.index.json").is_file():
+        if os.path.isfile(folder / f"{single}.index.json"):
             index = json.loads((folder / f"{single}.index.json").read_text(encoding="utf-8"))
             return sorted({folder / file for name, file in index["weight_map"].items() if not _decoders(name)})
     return []

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 import torch
@@ -106,3 +107,29 @@ def test_a_full_disk_is_one_line_and_leaves_the_earlier_checkpoint(tmp_path):
     assert "Earlier checkpoints are intact" in run.stdout and run.stdout.count("\n") == 1
     assert not list(tmp_path.glob(PARTIAL + "*"))
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_clock_that_is_set_back_does_not_change_which_checkpoint_is_the_last(tmp_path, monkeypatch):
+    checkpointer = AtomicCheckpointer(tmp_path, {"module": linear(1.0)})
+    checkpointer.save_checkpoint({"epoch": 1})
+    yesterday = time.time() - 86_400
+    monkeypatch.setattr(time, "time", lambda: yesterday)
+    checkpointer.save_checkpoint({"epoch": 2})
+    fresh = AtomicCheckpointer(tmp_path, {"module": linear(1.0)})
+    assert fresh.find_checkpoint().meta["epoch"] == 2
+    fresh.save_checkpoint({"epoch": 3})
+    assert fresh.find_checkpoint().meta["epoch"] == 3
+
+
+def test_other_files_in_the_folder_are_left_alone(tmp_path):
+    checkpointer = AtomicCheckpointer(tmp_path, {"module": linear(1.0)})
+    saved = checkpointer.save_checkpoint({"best": 1})
+    checkpointer.save_checkpoint()
+    for name in (".DS_Store", ".nfs0001", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "loop").symlink_to("loop")
+    fresh = AtomicCheckpointer(tmp_path, {"module": linear(1.0)})
+    assert fresh.recover_if_possible() is not None
+    fresh.keep_only(["best"])
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {saved.path.name, ".DS_Store", ".nfs0001", "notes.txt", "loop"}

@@ -101,7 +101,7 @@ class FeatureFiles:
                     unfinished.unlink()
             except OSError as error:
                 raise CacheError(f"{lock} cannot be locked ({error.strerror or error}): {REMEDY}.") from error
-            if not (self.folder / DESCRIPTION).is_file():
+            if not os.path.isfile(self.folder / DESCRIPTION):
                 write_whole(self.folder / DESCRIPTION, json.dumps(self.description) + "\n", CacheError, REMEDY)
             yield
 

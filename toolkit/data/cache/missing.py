@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from itertools import chain
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -19,6 +17,7 @@ from toolkit.data.segments import SegmentSet
 from toolkit.errors import CacheError, ToolkitError, one_line
 from toolkit.hardware import end_with_parent
 from toolkit.plugins.plugin import plugin_failures
+from toolkit.terminal import progress as bar
 
 MOST_WORKERS = 16  # each holds an utterance with all that a front end makes of it
 LEAST_UTTERANCES = 16  # of a worker: starting it takes longer than it saves with less
@@ -88,10 +87,9 @@ class Missing(Dataset):
             iter(self._loader()),
             torch.get_num_threads(),
         )  # workers are forked before the bar's thread begins
-        bar = {"console": Console(stderr=True), "transient": True, "disable": not progress}
         try:
             torch.set_num_threads(1)
-            for index, one in enumerate(track(chain.from_iterable(found), "features", total=len(self), **bar)):
+            for index, one in enumerate(bar(chain.from_iterable(found), "features", total=len(self), shown=progress)):
                 if isinstance(one, ToolkitError):
                     raise one
                 if one is not None:

@@ -83,9 +83,9 @@ def stored_front_ends(root: Path) -> list[StoredFrontEnd]:
     found = []
     for path in root.glob("*/"):
         with contextlib.suppress(OSError):  # it may be deleted meanwhile
-            if path.is_dir():
+            if os.path.isdir(path):
                 known = path / DESCRIPTION
-                used = (known if known.exists() else path).stat().st_mtime
+                used = (known if os.path.exists(known) else path).stat().st_mtime
                 sizes = {file.name: file.stat().st_size for file in os.scandir(path)}
                 utterances = sum(name.endswith(SUFFIX) for name in sizes)
                 found.append(StoredFrontEnd(path, sum(sizes.values()), utterances, used))

@@ -58,14 +58,14 @@ def read_file(path: Path, name: str) -> bytes:
         `LARGEST` allows.
     """
     try:
-        if path.name == RESULTS or (path / RESULTS).is_file() or (path / RECIPE).is_file():
+        if path.name == RESULTS or any(os.path.isfile(path / name) for name in (RESULTS, RECIPE)):
             run = path.parent if path.name == RESULTS else path
             raise BundleError(f"{path} is a run, not a bundle. `toolkit export {run} BUNDLE` makes a bundle of it.")
-        if path.is_dir():
+        if os.path.isdir(path):
             return _read_from_folder(path, name)
-        if path.is_file():
+        if os.path.isfile(path):
             return _read_from_zip(path, name)
-        near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else [])
+        near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()] if os.path.isdir(path.parent) else [])
     except OSError as error:  # a name that is too long, a folder without permission
         raise BundleError(f"{path} cannot be read: {error.strerror}.") from error
     raise BundleError(f"No bundle at {path}.{near}")
@@ -87,7 +87,7 @@ def _read_from_zip(path: Path, name: str) -> bytes:
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OverflowError) as error:
-        hint = f" Give its folder, {path.parent}." if (path.parent / CONFIG).is_file() else ""
+        hint = f" Give its folder, {path.parent}." if os.path.isfile(path.parent / CONFIG) else ""
         raise BundleError(f"{path} is not a bundle: a folder or a .zip is needed ({one_line(error)}).{hint}") from None
     with archive:
         entries = _checked_entries(path, archive)

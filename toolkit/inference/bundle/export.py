@@ -1,6 +1,7 @@
 """From a finished run to a bundle; torch is imported when the run has been read."""
 
 import json
+import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
@@ -94,10 +95,10 @@ def read_trained_run(path: str | Path) -> TrainedRun:
     Raises: BundleError if the run does not exist or is not finished, or its files do not belong together; ToolkitError
         if one of its files is damaged.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     folder = path.parent if path.name == RESULTS else path
-    if not (folder / RESULTS).is_file():
-        if (folder / RECIPE).is_file():
+    if not os.path.isfile(folder / RESULTS):
+        if os.path.isfile(folder / RECIPE):
             raise BundleError(
                 f"The run in {folder} is not finished (it has no {RESULTS}): give the command that trains it again."
             )
@@ -155,7 +156,7 @@ def export_bundle(
         OnnxError: if a part of it cannot be exported to ONNX.
         ToolkitError: if a file of the run is damaged, or its system cannot be built.
     """
-    target = Path(target).expanduser()
+    target = Path(os.path.expanduser(target))
     refuse_existing(target)
     run = read_trained_run(run_folder)
     try:
@@ -199,7 +200,7 @@ def _trained_system(run: TrainedRun) -> "System":
     from toolkit.training.loop.checkpoints import AtomicCheckpointer, load_state
 
     same_training = folders_with_same_training(run.folder, system=run.recipe.name, protocol=run.fold.protocol)
-    folders = [folder / CHECKPOINTS for folder in same_training if (folder / CHECKPOINTS).is_dir()]
+    folders = [folder / CHECKPOINTS for folder in same_training if os.path.isdir(folder / CHECKPOINTS)]
     if not folders:
         raise BundleError(f"{run.folder} has no checkpoints, and nothing else holds its weights: train it again.")
     best = AtomicCheckpointer(folders[0]).best(f"best_{selects_on(run.fold.protocol)}", run.results["epoch"])

@@ -1,6 +1,7 @@
 """A bundle in, its system out. Nothing in a bundle is code: it names plugins, and those that are installed are used."""
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -41,7 +42,7 @@ def read_bundle(path: str | Path) -> Bundle:
 
     Raises: BundleError: one line that says what is wrong with it, or what is not installed.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     try:
         config = read_config(read_file(path, CONFIG))
         _read_hashed(path, CARD, config)

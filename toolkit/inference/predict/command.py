@@ -35,7 +35,7 @@ def predict(
     Returns: whether everything was labelled.
     Raises: ToolkitError if the bundle, a manifest or an option is wrong, or there is nothing to label.
     """
-    if not any(name == STANDARD_INPUT or os.path.exists(name) for name in names):  # noqa: PTH110 - Path.exists may raise
+    if not any(name == STANDARD_INPUT or os.path.exists(name) for name in names):
         raise PredictionError(f"There is nothing to label: {join(names)} cannot be found")
     sources = RecordingSources(names, GivenCovariates.read(covariates), lines)
     complete = True
@@ -72,6 +72,8 @@ def predict(
 def _opened(output: str | None) -> Iterator[TextIO]:
     """Standard output, or a file that appears when it is whole; file names are bytes, and come out as they came in."""
     if output is None:
+        if sys.stdout is None:
+            raise PredictionError("Standard output is closed: give a file by --output")
         yield sys.stdout
         sys.stdout.flush()
         return

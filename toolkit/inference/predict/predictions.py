@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from toolkit.errors import ShapeError
+from toolkit.files import to_cell
 
 NO_LABEL = "-"  # in a table
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # what a terminal obeys
@@ -104,7 +105,7 @@ def csv_rows(file: TextIO, labels: Sequence[str], note: str) -> Writer:
     row_writer, last = csv.writer(file, lineterminator="\n"), [note] if note else []
 
     def write(name: str, label: str | None, found: Prediction) -> None:
-        row = [name, f"{found.start_s:.3f}", f"{found.end_s:.3f}", label or "", repr(found.margin)]
+        row = [to_cell(name), f"{found.start_s:.3f}", f"{found.end_s:.3f}", to_cell(label or ""), repr(found.margin)]
         row_writer.writerow([*row, *(repr(found.probabilities[known]) for known in labels), *last])
 
     heads = ["path", "start", "end", "label", "margin", *(f"p_{label}" for label in labels)]

@@ -129,6 +129,8 @@ class RecordingSources:
                         yield from self._of(path, report, note)
 
     def _check(self, name: str) -> None:
+        if "\0" in name:
+            raise PredictionError(f"{name!r} cannot be the name of a file")
         columns = self.covariates.columns
         known: dict[str, None] = {}
         if _is_manifest(name):
@@ -149,7 +151,7 @@ class RecordingSources:
         given = self.covariates
         if _is_manifest(name):
             yield from (recording for _, recording in self._manifest(Path(name), report))
-        elif os.path.isdir(name):  # noqa: PTH112 - Path.is_dir may raise
+        elif os.path.isdir(name):
             found, others = False, Counter()
             for path in _walk(Path(name), report):
                 if path.suffix.lower() in AUDIO_SUFFIXES:
@@ -180,7 +182,7 @@ class RecordingSources:
 
 
 def _is_manifest(name: str) -> bool:
-    return Path(name).suffix.lower() in MANIFEST_SUFFIXES and not os.path.isdir(name)  # noqa: PTH112
+    return Path(name).suffix.lower() in MANIFEST_SUFFIXES and not os.path.isdir(name)
 
 
 def _walk(folder: Path, report: Report) -> Iterator[Path]:
@@ -196,7 +198,7 @@ def _walk(folder: Path, report: Report) -> Iterator[Path]:
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(folder / entry.name, report)
-        elif not entry.is_dir():
+        elif not os.path.isdir(folder / entry.name):
             yield folder / entry.name
 
 

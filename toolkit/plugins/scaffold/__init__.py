@@ -6,6 +6,7 @@ NAME stand for those of the plugin.
 
 import contextlib
 import keyword
+import os
 import re
 import shlex
 import sys
@@ -101,7 +102,7 @@ def write_package(registry: Registry, kind: str, name: str, *, folder: str | Pat
     package = Package(kind_called(kind), name)
     _refuse_taken(registry, package)
     folder = Path(name if folder is None else folder)
-    if folder.exists():
+    if os.path.exists(folder):
         raise PluginError(f"{folder} exists already; name another folder with --output DIR.")
     content = package.render()
     with replacing(folder, PluginError, "name another folder with --output DIR") as partial:

@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Sequence
 
+from toolkit.files import to_cell
 from toolkit.report.tables.table import Column, Table, spans
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
@@ -63,7 +64,7 @@ def to_csv(table: Table) -> str:
     writer.writerow([*head, "note"] if note else head)
     for row in table.rows:
         values = [value for column in columns for value in column.format.plain(row[column.key])]
-        writer.writerow(["" if value is None else value for value in values] + note)
+        writer.writerow(["" if value is None else to_cell(value) for value in values] + note)
     return text.getvalue()
 
 

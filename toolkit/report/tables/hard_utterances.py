@@ -1,9 +1,9 @@
 """Utterances that every system gets wrong with every seed."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -62,7 +62,7 @@ def audio_uri(utterance: Utterance | None) -> str | None:
 
     A part of a file is a media fragment, `#t=start,end` in seconds.
     """
-    if utterance is None or not Path(utterance.path).is_file():
+    if utterance is None or not os.path.isfile(utterance.path):
         return None
     start, end = f"{utterance.start or 0:g}", "" if utterance.end is None else f",{utterance.end:g}"
     part = "" if utterance.start is None and utterance.end is None else f"#t={start}{end}"

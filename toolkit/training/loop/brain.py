@@ -15,6 +15,7 @@ from toolkit.data.seeding import seed_all
 from toolkit.data.segments import Batch
 from toolkit.distributed import average_statistics, from_first, rank, ranks, summed
 from toolkit.errors import ToolkitError
+from toolkit.hardware import take_threads
 from toolkit.model.system import System
 from toolkit.recipe.training import TrainingSpec
 from toolkit.statistics.utterance_means import UtteranceMeans
@@ -48,6 +49,7 @@ class SystemBrain(sb.Brain):
         on_epoch: called with the history after each epoch, before its checkpoint is saved.
         on_resume: called with the number of epochs that are done and of batches of the next one.
         progress: whether to draw progress bars on standard error.
+        pulse: called with the progress of an epoch after every batch.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class SystemBrain(sb.Brain):
         on_epoch: Callable[[History], None],
         on_resume: Callable[[int, int], None],
         progress: bool = False,
+        pulse: Callable[[str], None] = lambda line: None,
     ):
         super().__init__(
             modules={"system": system, "objective": objective},
@@ -79,7 +82,7 @@ class SystemBrain(sb.Brain):
         self.system, self.objective = system, objective
         self.training, self.seed, self.targets, self.metrics = training, seed, targets, metrics
         self.history, self.train_sampler = History(rules, training), sampler
-        self.on_epoch, self.on_resume = on_epoch, on_resume
+        self.on_epoch, self.on_resume, self.pulse = on_epoch, on_resume, pulse
         self.skips_in_a_row = 0
         self.unread_losses: list[Tensor] = []  # of batches, on the device
         self.unread_steps: list[Tensor] = []  # whether optimizer steps were taken
@@ -111,6 +114,7 @@ class SystemBrain(sb.Brain):
         """Build the optimizer, then continue from the last intact checkpoint if there is one."""
         if ranks() > 1:
             self.train_step = on_ranks(self.train_step)
+        take_threads(sum(p.numel() for p in self.system.parameters()))
         self.init_optimizers()
         if self.checkpointer.recover_if_possible() is not None:
             self.on_resume(len(self.history.rows), self.step)
@@ -139,6 +143,7 @@ class SystemBrain(sb.Brain):
             self.backward(loss)
         if closes:
             self.optimizers_step()
+        self.pulse(f"epoch {self.history.epoch}, step {self.step} of {len(self.train_sampler)}")
         return loss.detach()
 
     def backward(self, loss: Tensor):
@@ -212,7 +217,7 @@ class SystemBrain(sb.Brain):
         if self.training.checkpoint_steps:
             due = steps_since_ckpt >= self.training.checkpoint_steps
         elif self.training.checkpoint_minutes and (ranks() == 1 or not self.step % READ_EVERY):
-            due = from_first(lambda: time.time() - last_ckpt_time > 60 * self.training.checkpoint_minutes)
+            due = from_first(lambda: abs(time.time() - last_ckpt_time) > 60 * self.training.checkpoint_minutes)
         if due:
             self.read_log()
             self.history.seconds_before = time.monotonic() - self.epoch_start
@@ -233,6 +238,7 @@ class SystemBrain(sb.Brain):
         with self.evaluation_ctx:
             output = self.tested(on_device.inputs, on_device.covariates)
         self.outputs.add(batch, output)
+        self.pulse(f"epoch {self.history.epoch}, evaluation")
 
     def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None):
         """After an epoch's evaluation: its row, the files that follow from it, its checkpoint."""

@@ -3,16 +3,18 @@
 import errno
 import json
 import logging
+import os
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from speechbrain.utils.checkpoints import Checkpoint, Checkpointer
+from speechbrain.utils.checkpoints import CKPT_PREFIX, Checkpoint, Checkpointer
 from speechbrain.utils.distributed import ddp_barrier, if_main_process, main_process_only
 
 from toolkit.errors import CheckpointError
-from toolkit.files import flush, sha256
+from toolkit.files import flush, parse_json, sha256
 
 logger = logging.getLogger("toolkit")
 
@@ -37,11 +39,11 @@ def load_state(instance, path, end_of_epoch=True) -> None:
 def damage(folder: Path) -> str | None:
     """Why a checkpoint's folder cannot be used, or None where every file is there with its hash."""
     try:
-        hashes = json.loads((folder / HASHES).read_text())
-    except (OSError, ValueError):
+        hashes = dict(parse_json((folder / HASHES).read_bytes()))
+    except (OSError, ValueError, TypeError):
         return f"{HASHES} is missing or unreadable"
     for name, expected in hashes.items():
-        if not (folder / name).is_file():
+        if not os.path.isfile(folder / name):
             return f"{name} is missing"
         if sha256(folder / name) != expected:
             return f"{name} is not what was saved"
@@ -87,7 +89,10 @@ class AtomicCheckpointer(Checkpointer):
         Raises: CheckpointError if the disk is full or cannot be written; earlier checkpoints stay as they were.
         """
         try:
-            partial = super().save_checkpoint(meta or {}, end_of_epoch, name, verbosity)
+            # SpeechBrain takes the greatest "unixtime" for the last one, and a clock may be set back.
+            last = max((checkpoint.meta["unixtime"] for checkpoint in super().list_checkpoints()), default=0)
+            meta = {"unixtime": max(time.time(), last + 1), **(meta or {})}
+            partial = super().save_checkpoint(meta, end_of_epoch, name, verbosity)
             return self._publish(partial)
         except OSError as error:
             self._delete_partial()
@@ -112,13 +117,12 @@ class AtomicCheckpointer(Checkpointer):
         return found
 
     def keep_only(self, max_keys: Iterable[str]) -> None:
-        """Delete everything but the best checkpoint by each of these keys of their meta, damaged ones too."""
+        """Delete all checkpoints but the best by each of these keys of their meta, damaged ones too."""
         best = [self.find_checkpoint(max_key=key) for key in max_keys]
         kept = {checkpoint.path for checkpoint in best if checkpoint is not None}
         if if_main_process():
-            for folder in self.checkpoints_dir.iterdir():
-                if folder not in kept:
-                    shutil.rmtree(folder)
+            for folder in {*self.checkpoints_dir.glob(CKPT_PREFIX + "+*/")} - kept:  # what else is there is not ours
+                shutil.rmtree(folder, ignore_errors=True)
         ddp_barrier()
 
     @main_process_only
@@ -131,7 +135,7 @@ class AtomicCheckpointer(Checkpointer):
             shutil.rmtree(stale, ignore_errors=True)
 
     def _publish(self, partial: Checkpoint) -> Checkpoint:
-        files = sorted(path for path in partial.path.iterdir() if path.is_file())
+        files = sorted(path for path in partial.path.iterdir() if os.path.isfile(path))
         hashes = {path.name: sha256(path) for path in files}
         (partial.path / HASHES).write_text(json.dumps(hashes, indent=1))
         for path in [*files, partial.path / HASHES, partial.path]:

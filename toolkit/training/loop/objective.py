@@ -10,6 +10,7 @@ from toolkit.contracts import Loss, Mix, ModelOutput
 from toolkit.corpus.targets import UNKNOWN
 from toolkit.distributed import ranks
 from toolkit.errors import RecipeError, did_you_mean
+from toolkit.model.boundary import checked
 from toolkit.model.system import System
 from toolkit.plugins.registry import find_part
 from toolkit.recipe.schema import EVERY_HEAD, LossSpec, Recipe
@@ -82,7 +83,7 @@ def _value(term: Term, inputs: Tensor, targets: Tensor, whole: Targets | None, s
     inputs, classes = _known_rows(inputs, targets)
     if whole is not None:
         return _loss_on_rank(term.loss, inputs, classes, whole[term.target], share)
-    return term.loss.of_shares(inputs, classes, share) if len(classes) else None
+    return _checked(term.loss, inputs, classes, share) if len(classes) else None
 
 
 class CovariateLoss(Loss):
@@ -124,10 +125,13 @@ def _loss_on_rank(loss: Loss, inputs: Tensor, classes: Tensor, of_all: Tensor, s
         return inputs.sum()  # of no rows: a zero whose gradient DDP waits for
     own = loss.denominator(classes)
     if own is None:  # the loss is a sum
-        return loss.of_shares(inputs, classes, share) * ranks()
-    return loss.of_shares(inputs, classes, share) * (
-        ranks() * own / loss.denominator(of_all.to(own.device, non_blocking=True))
-    )
+        return _checked(loss, inputs, classes, share) * ranks()
+    factor = ranks() * own / loss.denominator(of_all.to(own.device, non_blocking=True))
+    return _checked(loss, inputs, classes, share) * factor
+
+
+def _checked(loss: Loss, inputs: Tensor, classes: Tensor, share: float) -> Tensor:
+    return checked(loss, "forward", loss.of_shares(inputs, classes, share), ())
 
 
 def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, Sequence[int]]) -> Objective:

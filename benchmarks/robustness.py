@@ -1,0 +1,44 @@
+"""The whole robustness campaign in one process: every command with inputs that are wrong (docs/robustness.md).
+
+python benchmarks/robustness.py            # all of it, a line for each fault, a summary
+python benchmarks/robustness.py report     # the cases whose description has this word
+"""
+
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+
+from campaign import peak_bytes, run_case, workspace
+from campaign_inputs import cases
+
+
+def main(words: list[str]) -> int:
+    """Run the cases; returns how many have a fault."""
+    with tempfile.TemporaryDirectory(prefix="campaign-") as folder:
+        os.environ.update(TOOLKIT_CACHE=f"{folder}/cache", XDG_CACHE_HOME=f"{folder}/xdg")
+        work = workspace(Path(folder) / "work")
+        wanted = [case for case in cases() if all(word in case.about for word in words)]
+        start, outcomes = time.monotonic(), []
+        for number, case in enumerate(wanted):
+            outcome = run_case(case, work, number)
+            outcomes.append(outcome)
+            if outcome.fault:
+                print(f"FAULT {outcome.about[:150]!r}: {outcome.fault}")
+            elif words:
+                print(f"{outcome.seconds:.2f} s  {outcome.about[:100]!r}: {outcome.line}")
+        seconds = time.monotonic() - start
+    faults = Counter(outcome.fault.partition(":")[0] for outcome in outcomes if outcome.fault)
+    for outcome in sorted(outcomes, key=lambda outcome: -outcome.seconds)[:5]:
+        print(f"slowest: {outcome.seconds:.2f} s  {outcome.about[:150]!r}")
+    used = f"{seconds:.0f} s, peak memory {peak_bytes() / 1e6:.0f} MB"
+    print(f"{len(outcomes)} inputs in {used}, faults: {dict(faults) or 'none'}")
+    return sum(faults.values())
+
+
+if __name__ == "__main__":
+    sys.exit(1 if main(sys.argv[1:]) else 0)

@@ -1,0 +1,52 @@
+"""What plugins declare and return, checked where it enters the core: a plugin's bug is named with method and rule.
+
+Types and shapes are checked at every call, which waits for no device; that all is finite, at the first call of another
+distribution's plugin.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from toolkit.contracts import Fusion, Seq
+from toolkit.plugins.plugin import ORIGIN, require_rule
+from toolkit.testing.tensors import FLOATS
+
+SEEN = "_toolkit_seen"  # on a plugin: its methods that have returned finite values once
+
+
+def checked(part: nn.Module, method: str, value: Any, shape: Sequence[int | None], *, name: str = "") -> Any:
+    """What a plugin's method returned, if the contract allows it: a tensor, or a Seq where the shape has three sizes.
+
+    Args: part; method; value; shape: a size, or None for any; name: of an embedding.
+    """
+    sizes = ", ".join("any" if size is None else str(size) for size in shape)
+    kind = "Seq, with int64 lengths," if len(shape) == 3 else "tensor"
+    rule = f"{name and f'{name!r} as '}a floating-point {kind} of shape [{sizes}]"
+    found = value.values if isinstance(value, Seq) else value
+    holds = (
+        isinstance(value, Seq if len(shape) == 3 else Tensor) and found.dtype in FLOATS and found.dim() == len(shape)
+    )
+    holds = holds and all(size in (None, there) for size, there in zip(shape, found.shape, strict=True))
+    holds = holds and (found is value or value.lengths.dtype == torch.int64)
+    require_rule(part, method, holds, rule, value)
+    seen = vars(part).setdefault(SEEN, set()) if ORIGIN in vars(part) else {(method, name)}
+    if (method, name) not in seen and not torch.compiler.is_compiling():
+        seen.add((method, name))
+        real = found if found is value else value.zeroed().values
+        require_rule(part, method, bool(real.isfinite().all()), "finite values", "NaN or infinity")
+    return value
+
+
+def checked_embeddings(fusion: Fusion, value: Any, *, rows: int) -> dict[str, Tensor]:
+    """What a fusion returned: every embedding of `sizes`."""
+    require_rule(fusion, "forward", isinstance(value, Mapping), f"a dict of {', '.join(fusion.sizes)}", value)
+    return {n: checked(fusion, "forward", value.get(n), (rows, size), name=n) for n, size in fusion.sizes.items()}
+
+
+def declared(part: nn.Module, member: str, value: Any) -> int:
+    """A size that a plugin declares."""
+    require_rule(part, member, type(value) is int and value > 0, "a whole number above 0", value)
+    return value
