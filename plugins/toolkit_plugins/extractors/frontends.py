@@ -51,6 +51,25 @@ def frame_count(samples: int, *, hop: int) -> int:
     return max(1, samples // hop)
 
 
+def normalise(seq: Seq) -> Seq:
+    """Mean 0 and variance 1 over the real steps of each row and channel; zeros beyond them.
+
+    Of a waveform as transformers' Wav2Vec2FeatureExtractor: (x - mean) / sqrt(variance + 1e-7), and digital silence
+    stays zero; of frames, cepstral mean and variance normalisation (Viikki and Laurila, 1998).
+
+    Args: seq [batch, time] or [batch, time, channels].
+    Returns: the same shape and lengths.
+    """
+    beyond = ~seq.mask
+    count = seq.lengths.clamp(min=1)[:, None]
+    if seq.values.dim() == 3:
+        beyond, count = beyond[:, :, None], count[:, :, None]
+    values = seq.values.masked_fill(beyond, 0)
+    values = (values - values.sum(1, keepdim=True) / count).masked_fill(beyond, 0)
+    variance = values.square().sum(1, keepdim=True) / count
+    return Seq(values / (variance + 1e-7).sqrt(), seq.lengths, full=seq.full)
+
+
 def pre_emphasis(wave: Tensor, coefficient: float) -> Tensor:
     """First-order high-pass filter: y[0] = x[0], y[n] = x[n] - coefficient * x[n - 1].
 

@@ -28,7 +28,8 @@ class Mfcc(Extractor):
         preemphasis: coefficient of the high-pass filter before all, 0 for none.
         deltas: append slope and slope of the slope: three times the channels.
         normalize: frame_l2 (each frame to length 1), standardize (each coefficient to mean 0 and deviation 1
-            over the training part) or none.
+            over the training part), utterance (the same over each segment by itself, which takes out its channel and
+            its speaker's mean voice) or none.
         encoder: bilstm, or none to return the frames themselves (after the convolutions).
         hidden: units of each direction of the LSTM.
         layers: layers of the LSTM.
@@ -63,7 +64,7 @@ class Mfcc(Extractor):
         n_mels: int = 128,
         preemphasis: float = 0.97,
         deltas: bool = False,
-        normalize: Literal["frame_l2", "standardize", "none"] = "frame_l2",
+        normalize: Literal["frame_l2", "standardize", "utterance", "none"] = "frame_l2",
         encoder: Literal["bilstm", "none"] = "bilstm",
         hidden: int = 256,
         layers: int = 2,
@@ -85,7 +86,7 @@ class Mfcc(Extractor):
         at_least(1, convolution_stride=convolution_stride, convolution_kernel=convolution_kernel)
         at_least(0, coefficient_masks=coefficient_masks, coefficient_mask_size=coefficient_mask_size)
         fraction(preemphasis=preemphasis, dropout=dropout, convolution_dropout=convolution_dropout)
-        one_of(("frame_l2", "standardize", "none"), normalize=normalize)
+        one_of(("frame_l2", "standardize", "utterance", "none"), normalize=normalize)
         one_of(("bilstm", "none"), encoder=encoder)
         one_of(("layer", "batch"), convolution_norm=convolution_norm)
         if n_mfcc > n_mels:
@@ -149,6 +150,8 @@ class Mfcc(Extractor):
         Args: features [batch, time, coefficients].
         Returns: [batch, frames, self.channels].
         """
+        if self.normalize == "utterance":
+            features = frontends.normalise(features)
         values = features.values
         if self.scaler is not None:
             values = self.scaler(values)

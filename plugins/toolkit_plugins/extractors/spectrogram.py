@@ -21,8 +21,8 @@ IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 class Spectrogram(Extractor):
     """A log-spectrogram as an image through AlexNet's convolutions; the defaults are the reference system's.
 
-    Each frequency bin is scaled to [0, 1] on the training part, the image is resized, repeated to three
-    channels and normalised as ImageNet's. The last feature map is averaged to `pool`; its columns are the frames.
+    Each frequency bin is scaled (`normalize`), the image is resized, repeated to three channels and normalised as
+    ImageNet's. The last feature map is averaged to `pool`; its columns are the frames.
 
     Args:
         n_fft: samples of the transform.
@@ -30,6 +30,8 @@ class Spectrogram(Extractor):
         hop: samples from one frame to the next.
         bins: how many of the lowest frequency bins are kept.
         preemphasis: coefficient of the high-pass filter before all, 0 for none.
+        normalize: min_max (each bin to [0, 1] on the training part) or utterance (each bin to mean 0.5 and deviation
+            1 / 6 over each segment by itself, which takes out its channel).
         image_size: height (frequency) and width (time) of the image in pixels.
         pool: frequency bands and frames that the last feature map is averaged to.
         weights: imagenet (torchvision's; random, with a warning, where they cannot be had), random, or the path
@@ -62,6 +64,7 @@ class Spectrogram(Extractor):
         hop: int = 160,
         bins: int = 200,
         preemphasis: float = 0.97,
+        normalize: Literal["min_max", "utterance"] = "min_max",
         image_size: list[int] = [256, 384],  # noqa: B006 - never written to
         pool: list[int] = [6, 6],  # noqa: B006
         weights: str = "imagenet",
@@ -80,6 +83,7 @@ class Spectrogram(Extractor):
         at_least(0, frequency_masks=frequency_masks, frequency_mask_bins=frequency_mask_bins)
         fraction(preemphasis=preemphasis, dropout=dropout)
         one_of(("none", "batch"), normalization=normalization)
+        one_of(("min_max", "utterance"), normalize=normalize)
         if window > n_fft:
             raise ValueError(f"window is {window}; it cannot be longer than n_fft, {n_fft}")
         if bins > n_fft // 2 + 1:
@@ -92,7 +96,7 @@ class Spectrogram(Extractor):
         if len(pool) != 2 or not (1 <= pool[0] <= height and 1 <= pool[1] <= width):
             raise ValueError(f"pool is {pool}; image_size {image_size} gives maps from [1, 1] to [{height}, {width}]")
         self.fixed_samples = segment_samples
-        self.fits = True
+        self.fits = normalize == "min_max"
         self.channels = alexnet.CHANNELS * pool[0]
         self.image_size = tuple(image_size)
         self.frames = pool[1]
@@ -101,7 +105,7 @@ class Spectrogram(Extractor):
         version = {"front_end": "log_spectrogram", "version": frontends.VERSION}
         self.front_end_args = {**version, "segment_samples": segment_samples, **self.settings}
         self.spectrogram_frames = frontends.frame_count(segment_samples, hop=hop)
-        self.scaler = MinMax(bins, low=frontends.FLOOR_DB, high=0.0)
+        self.scaler = MinMax(bins, low=frontends.FLOOR_DB, high=0.0) if self.fits else None
         time, bands = (time_masks, time_mask_frames), (frequency_masks, frequency_mask_bins)
         self.augment = Augment(time=time, channels=bands, noise=noise, time_shift=time_shift)
         self.backbone, self.pretrained = alexnet.build(weights, normalization=normalization)
@@ -131,8 +135,9 @@ class Spectrogram(Extractor):
         return frontends.log_spectrogram(cut_wave(wave, self.fixed_samples), **self.settings)
 
     def fit(self, features: Iterable[Seq]) -> None:
-        """The least and the largest value of each bin over the training part."""
-        self.scaler.fit(features)
+        """The least and the largest value of each bin over the training part (normalize: min_max)."""
+        if self.scaler is not None:
+            self.scaler.fit(features)
 
     def encode(self, features: Seq) -> Seq:
         """Scale, mask (in training), draw the image, and run the convolutions.
@@ -141,7 +146,11 @@ class Spectrogram(Extractor):
         Returns: [batch, pool[1], 256 * pool[0]], frame by frame the map's columns.
         """
         features = cut_frames(features, self.spectrogram_frames, silence=frontends.FLOOR_DB)
-        scaled = self.augment(Seq(self.scaler(features.values), features.lengths, full=True)).values
+        if self.scaler is not None:
+            scaled = self.scaler(features.values)
+        else:
+            scaled = 0.5 + frontends.normalise(features).values / 6
+        scaled = self.augment(Seq(scaled, features.lengths, full=True)).values
         maps = self.pool(self.backbone(image(scaled, self.image_size)))  # [batch, 256, frequency, time]
         frames = maps.permute(0, 3, 1, 2).flatten(2)  # [batch, time, 256 * frequency]
         lengths = torch.full_like(features.lengths, self.frames)

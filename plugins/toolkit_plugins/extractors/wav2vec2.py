@@ -196,7 +196,7 @@ class Wav2Vec2(EncoderExtractor):
                 values = frontends.pre_emphasis(wave.values, self.preemphasis)
                 wave = Seq(values, wave.lengths, full=wave.full).zeroed()
             if self.normalize:
-                wave = steps.normalise(wave)
+                wave = frontends.normalise(wave)
             wave = steps.lengthen(wave, self.minimum_samples)
             if not self._fixed_convolutions:
                 return Seq(wave.values[:, :, None], wave.lengths, full=wave.full)

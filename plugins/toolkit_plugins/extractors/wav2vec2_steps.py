@@ -46,22 +46,6 @@ def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
     return samples
 
 
-def normalise(wave: Seq) -> Seq:
-    """Zero mean and unit variance over the real samples of each row; zeros beyond them.
-
-    As transformers' Wav2Vec2FeatureExtractor: (x - mean) / sqrt(variance + 1e-7). Digital silence stays zero.
-
-    Args: wave [batch, samples].
-    Returns: the same shape and lengths.
-    """
-    mask = wave.mask
-    count = wave.lengths.clamp(min=1)[:, None]
-    values = wave.values.masked_fill(~mask, 0)
-    values = (values - values.sum(1, keepdim=True) / count).masked_fill(~mask, 0)
-    variance = values.square().sum(1, keepdim=True) / count
-    return Seq(values / (variance + 1e-7).sqrt(), wave.lengths, full=wave.full)
-
-
 def lengthen(wave: Seq, minimum: int) -> Seq:
     """Count zeros as real up to `minimum` samples, so that the shortest row makes a frame.
 

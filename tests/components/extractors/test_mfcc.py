@@ -14,6 +14,7 @@ VARIANTS = {
     "reference": {},
     "standardize": {"normalize": "standardize", "deltas": True},
     "raw": {"normalize": "none", "encoder": "none"},
+    "utterance": {"normalize": "utterance"},
     "one layer": {"layers": 1, "normalize": "standardize"},
     "convolutions": {
         "convolutions": [7, 5],
@@ -146,8 +147,19 @@ def test_standardize_is_fitted_on_real_frames_alone():
     torch.testing.assert_close(real.std(dim=0, correction=0), torch.ones(13))
 
 
+def test_utterance_normalises_each_segment_by_itself_and_takes_out_its_channel():
+    extractor = build(normalize="utterance", encoder="none")
+    features = extractor.features(waves(8_000, 5_000, seed=7))
+    out = extractor.encode(features).values
+    for row, length in zip(out, features.lengths.tolist(), strict=True):
+        torch.testing.assert_close(row[:length].mean(dim=0), torch.zeros(13), rtol=0, atol=1e-4)
+        torch.testing.assert_close(row[:length].std(dim=0, correction=0), torch.ones(13), rtol=1e-4, atol=0)
+    filtered = Seq(2 * features.values + torch.arange(13.0), features.lengths)  # a channel adds to cepstra
+    torch.testing.assert_close(extractor.encode(filtered).values, out, rtol=1e-3, atol=1e-3)
+
+
 def test_only_standardize_asks_to_be_fitted():
-    assert [build(normalize=n).fits for n in ("frame_l2", "standardize", "none")] == [False, True, False]
+    assert [build(normalize=n).fits for n in ("frame_l2", "standardize", "utterance")] == [False, True, False]
 
 
 def test_masks_and_noise_are_for_training_alone():

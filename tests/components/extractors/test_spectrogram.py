@@ -24,7 +24,11 @@ MASKS = {
     "noise": 0.1,
     "time_shift": 0.1,
 }
-VARIANTS = {"plain": {}, "batch": {"normalization": "batch"}, "masks": {**MASKS, "dropout": 0.5}}
+VARIANTS = {
+    "plain": {},
+    "batch": {"normalization": "batch", "normalize": "utterance"},
+    "masks": {**MASKS, "dropout": 0.5},
+}
 each_variant = pytest.mark.parametrize("args", VARIANTS.values(), ids=VARIANTS)
 
 

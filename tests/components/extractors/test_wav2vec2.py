@@ -7,6 +7,7 @@ from transformers import Wav2Vec2FeatureExtractor
 from wav2vec2_checkpoints import CHECKPOINTS, STABLE, random_model, save_checkpoint
 
 from toolkit.contracts import Seq
+from toolkit_plugins.extractors import frontends
 from toolkit_plugins.extractors import wav2vec2_steps as steps
 from toolkit_plugins.extractors.wav2vec2 import Wav2Vec2
 
@@ -90,7 +91,7 @@ class TestExactUnderPadding:
 
     def test_normalisation_is_the_one_of_transformers_feature_extractor(self):
         wave = waves(900, 500, 77)
-        found = steps.normalise(wave)
+        found = frontends.normalise(wave)
         for index, length in enumerate(wave.lengths.tolist()):
             signal = wave.values[index, :length].numpy()
             expected = Wav2Vec2FeatureExtractor()(signal, sampling_rate=16_000).input_values[0]
@@ -145,7 +146,7 @@ class TestWeightedLayers:
         extractor = Wav2Vec2(source=str(folders[name]), layer="weighted").eval()
         oracle = CHECKPOINTS[name][0].from_pretrained(folders[name]).eval()
         wave = waves(4000)
-        output = oracle(steps.normalise(wave).values, output_hidden_states=True)
+        output = oracle(frontends.normalise(wave).values, output_hidden_states=True)
         states = [*output.hidden_states[:-1], output.last_hidden_state]
         assert len(states) == 4
         torch.testing.assert_close(extractor(wave).values, sum(states) / 4, rtol=1e-4, atol=1e-5)
@@ -231,7 +232,7 @@ class TestWhatIsTrained:
 
     def test_layerdrop_skips_layers_in_training_only(self):
         extractor = random_model(layerdrop=0.999, layer="weighted", dropout=0.0)
-        wave = steps.lengthen(steps.normalise(waves(4000)), 400)
+        wave = steps.lengthen(frontends.normalise(waves(4000)), 400)
         entry = steps.embed(extractor.model, steps.convolve(extractor.model, wave))
         torch.manual_seed(0)
         states = steps.transform(extractor.train().model, entry, 0, 3, layerdrop=0.999)
