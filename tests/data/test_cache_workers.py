@@ -1,5 +1,6 @@
 """Workers that compute features: the same bits, errors of one line, and nothing that stays when a process is killed."""
 
+import errno
 import multiprocessing
 import os
 import re
@@ -50,12 +51,20 @@ def test_workers_compute_the_same_bits_and_draw_nothing(recipe, request):
     assert len(here.computed) == UTTERANCES and not there.computed and same(here.rows(), there.rows())
 
 
+def test_where_no_process_may_begin_the_runs_own_computes(recipe, workers, monkeypatch):
+    def refuse():
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    assert len(Parts(recipe).fill().computed) == UTTERANCES
+
+
 def test_for_a_gpu_workers_read_and_the_process_itself_computes(recipe, workers):
     parts = Parts(recipe)
     with closing(parts.cache()) as cache:
         lacking = cache._lacking(utterance for segments in parts.sets for utterance in cache._utterances(segments))
         work = missing.Missing(lacking, cache._rows, device="cuda")
-        assert work._loader().num_workers == 2
+        assert work._workers() == 2
         work.compute(progress=False)
         assert len(parts.computed) == UTTERANCES == len(stored_files()) and not cache._lacking(u for u, _ in lacking)
 

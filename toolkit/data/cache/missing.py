@@ -83,10 +83,11 @@ class Missing(Dataset):
 
         Raises: CacheError if a worker is killed. ToolkitError: the first one of an utterance, in their order.
         """
-        found, threads = (
-            iter(self._loader()),
-            torch.get_num_threads(),
-        )  # workers are forked before the bar's thread begins
+        threads = torch.get_num_threads()
+        try:
+            found = iter(self._loader(self._workers()))  # forked before the bar's thread begins
+        except OSError:  # a limit of processes or of memory
+            found = iter(self._loader(0))
         try:
             torch.set_num_threads(1)
             for index, one in enumerate(bar(chain.from_iterable(found), "features", total=len(self), shown=progress)):
@@ -112,16 +113,15 @@ class Missing(Dataset):
         for front_end in front_ends:
             front_end.files.write(utterance.name, self.rows(front_end.level, wave))
 
-    def _loader(self) -> DataLoader:
-        """Of all items, in order; without workers where few would have something to do, or forking is not allowed."""
-        forks = sys.platform == "linux" and not multiprocessing.current_process().daemon
-        cores = min(torch.get_num_threads(), len(os.sched_getaffinity(0))) if forks else 1
-        workers = min(MOST_WORKERS, cores, len(self) // LEAST_UTTERANCES)
-        options = {"num_workers": workers, "multiprocessing_context": "fork", "worker_init_fn": end_with_parent}
-        return DataLoader(
-            self,
-            batch_size=AT_ONCE,
-            collate_fn=list,
-            generator=torch.Generator(),  # else it draws from the run's
-            **(options if workers > 1 else {}),
-        )
+    def _workers(self) -> int:
+        """How many are worth it; none where few utterances are missing, or forking is not allowed."""
+        if sys.platform != "linux" or multiprocessing.current_process().daemon:
+            return 0
+        most = min(MOST_WORKERS, torch.get_num_threads(), len(os.sched_getaffinity(0)), len(self) // LEAST_UTTERANCES)
+        return most if most > 1 else 0
+
+    def _loader(self, workers: int) -> DataLoader:
+        """Of all items, in order."""
+        forks = {"multiprocessing_context": "fork", "worker_init_fn": end_with_parent} if workers else {}
+        generator = torch.Generator()  # else it draws from the run's
+        return DataLoader(self, batch_size=AT_ONCE, collate_fn=list, generator=generator, num_workers=workers, **forks)
