@@ -80,6 +80,16 @@ def wav_sizes(riff, data):
     return make
 
 
+def aiff_size(data):
+    def make(path):
+        content = written(path)
+        at = content.index(b"SSND") + 4
+        content[at : at + 4] = struct.pack(">I", data)
+        path.write_bytes(content)
+
+    return make
+
+
 def twice(**how):
     return lambda path: path.write_bytes(written(path, **how) * 2)
 
@@ -138,6 +148,9 @@ CASES = {
     "unfinished.wav": (wav_sizes(0, 0), lasting(2)),
     "piped.wav": (wav_sizes(0xFFFFFFFF, 0xFFFFFFFF), lasting(2)),
     "third.wav": (wav_sizes(64_036, 20_000), "truncated"),
+    "third.aiff": (aiff_size(20_008), "truncated"),
+    "junk.rf64": (lambda path: path.write_bytes(written(path, format="RF64") + b"\1" * 99), lasting(2)),
+    "junk.wav": (lambda path: path.write_bytes(written(path) + b"\1" * 99), lasting(2)),
     "twice.wav": (twice(), "unreadable"),
     "chained.ogg": (chained, lasting(3, 0.05)),
     "int16_scale.wav": (plain(scale=32768, subtype="FLOAT"), "scale"),

@@ -25,7 +25,7 @@ _SEEKS_WRONGLY = ("DWVW", "OPUS")
 _NO_FILE = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
 # What libsndfile's log says of a file that is cut: of its data, or of all of it, which may be wrong by a few bytes.
 _CUT = re.compile(r"^ *(data|SSND|BODY|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.M)
-_NO_CHUNK = re.compile(r"Unknown chunk marker \(\w+\) at position (\d+)")
+_NO_CHUNK = re.compile(r"Unknown chunk marker(?: \(\w+\))? at position (0x[0-9A-F]+|\d+)")
 _NIST_FRAMES = re.compile(rb"sample_count -i (\d+)")
 _NOT_RECOGNISED = (1, 4)  # libsndfile's codes for formats and encodings that it does not know
 
@@ -138,7 +138,7 @@ def _holds_its_frames(path: Path, file: soundfile.SoundFile) -> bool:
         missing = int(promised) - int(there)
         if (8 if whole else 0) < missing and (whole or int(promised) < _STREAMED):
             raise _truncated(path, f"{missing} of the bytes that its header promises are missing")
-    if frames and (junk := _NO_CHUNK.search(log)) and size - int(junk[1]) > size / 10:
+    if frames and (junk := _NO_CHUNK.search(log)) and size - int(junk[1], 0) > size / 10:
         raise _truncated(path, f"its header promises {frames} frames, and its data goes on behind them")
     if "lacks an end-of-stream bit" in log:
         raise _truncated(path, "its last page is missing")
