@@ -11,9 +11,10 @@ EXAMPLES_VENV ?= .venv-examples
 train: install
 	$(BIN)/python recipes/iemocap/train.py hparams/mtl_cr.yaml
 
-# One thread a process and one process a core: small systems train no faster on more.
+# One thread a process and one process a core: small systems train no faster on more. In the order of the files: xdist
+# would begin with those of many tests and end with those of few, which here are the long ones (experiments, clusters).
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadscope --no-loadscope-reorder
 
 # The distributions under examples/, in an environment of their own: openSMILE brings pandas and pyarrow.
 examples: EXAMPLES_PYTHON = $(abspath $(EXAMPLES_VENV))/bin/python
