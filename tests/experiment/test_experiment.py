@@ -169,6 +169,7 @@ def test_protocols_of_one_training_are_trained_once(recipes, tmp_path):
         (["--resource", "GPU=1"], "--resource is for the workers of a Dask cluster"),
         (["--scheduler", "tcp://x:1", "--jobs", "2"], "--jobs and --gpus are for this machine"),
         (["--gpus", "0,1", "--jobs", "3"], "--gpus names 2 and --jobs is 3"),
+        (["--gpus", "7,x"], "--gpus: this machine has no GPU '"),
         (["--training.epoch", "3"], "Did you mean 'training.epochs'"),
     ],
 )

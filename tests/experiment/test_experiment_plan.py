@@ -9,8 +9,9 @@ from small_system import write_corpus, write_recipe
 from toolkit.errors import ExperimentError, ProtocolError
 from toolkit.experiment.cells import Cell, Record, Records
 from toolkit.experiment.plan import merged, read_plan, write_plan
-from toolkit.experiment.planning import make_plan
-from toolkit.experiment.tasks import make_tasks
+from toolkit.experiment.planning import make_plan, with_protocol
+from toolkit.experiment.tasks import make_tasks, run_task
+from toolkit.report.evidence import Evidence
 from toolkit.training.preparation import load_source
 
 
@@ -76,6 +77,25 @@ def test_systems_on_other_labels_or_utterances_are_refused(small, tmp_path):
         make_plan([small("a"), small("b", **{"corpus.args.path": more})])
 
 
+def test_an_argument_of_the_protocol_holds_for_every_recipe(small):
+    a, b = (
+        small("a", **{"protocol.args": "{k: 3}"}),
+        small("b", **{"protocol.name": "given", "protocol.args": "{k: 3}"}),
+    )
+    assert make_plan([a, b], protocols=("groups",)).folds == {"groups": ("1", "2", "3")}
+    assert with_protocol(b.recipe, "groups").protocol.args == {"k": 3}
+    with pytest.raises(ExperimentError, match=r"protocol\.args\.kk: no protocol of groups takes it"):
+        make_plan([small(**{"protocol.args": "{kk: 3}"})], protocols=("groups",))
+
+
+def test_systems_with_other_folds_are_refused_in_one_command_and_in_two(small):
+    three, five = (small(f"k{k}", **{"protocol.name": "groups", "protocol.args": f"{{k: {k}}}"}) for k in (3, 5))
+    with pytest.raises(ExperimentError, match="'k3' and 'k5' have different folds of protocol 'groups'"):
+        make_plan([three, five])
+    with pytest.raises(ExperimentError, match="holds other folds of 'groups'"):
+        merged(make_plan([three]), make_plan([five]))
+
+
 def test_recipes_of_different_protocols_need_a_choice(small):
     with pytest.raises(ExperimentError, match="session-out, loso: choose by --protocol"):
         make_plan([small("a"), small("b", **{"protocol.name": "loso"})])
@@ -135,6 +155,30 @@ def test_a_record_comes_back_and_a_damaged_one_counts_as_none(tmp_path):
     assert records.read(cell) == record
     records.path(cell).write_text("{")
     assert records.read(cell) is None
+
+
+def test_folds_whose_names_become_alike_are_trained_recorded_and_reported_each_by_itself(tmp_path):
+    recipe = write_recipe(tmp_path)
+    manifest, short = tmp_path / "corpus" / "manifest.csv", {"model.levels.mfcc.args.hidden": 2, "training.epochs": 1}
+    odd = {"1F": "a b", "1M": "a_b", "2F": ".c", "2M": "c", "3F": "x/y", "3M": "x:y"}
+    text = manifest.read_text()
+    for plain, name in odd.items():
+        text = text.replace(f",{plain},", f",{name},")
+    manifest.write_text(text)
+    plan = make_plan([load_source(recipe, ["--protocol.name=loso", *(f"--{k}={v}" for k, v in short.items())])])
+    folder = tmp_path / "experiment"
+    folder.mkdir()
+    write_plan(folder, plan)
+    for task in make_tasks(folder, plan, plan.cells, threads=1):
+        run_task(task)
+    found = Evidence(folder)
+    assert len({run.folder for run in found.runs}) == len(list(folder.glob("cells/*.json"))) == 6
+    assert [run.results["fold"] for run in found.runs] == [run.cell.fold for run in found.runs]
+    tested = found.of("small", "loso")
+    assert {run.cell.fold: set(answers.speaker) for run, answers in zip(tested.runs, tested.answers, strict=True)} == {
+        name: {name} for name in odd.values()
+    }
+    assert tested.confusions.counts.sum() == 24
 
 
 def test_cells_of_folds_with_odd_names_have_files_of_their_own(tmp_path):

@@ -144,10 +144,19 @@ def test_the_same_experiment_gives_the_same_bytes(tmp_path):
     assert not (folder / "report.html").exists()
 
 
-def test_an_experiment_without_a_finished_cell_says_so(tmp_path):
+def test_an_experiment_without_a_finished_cell_is_one_line(tmp_path):
     experiment = FakeExperiment({"ser": SER}, left=lambda *place: True)
-    page = write_report(experiment.write(tmp_path)).read_text()
-    assert "there is nothing to show yet" in page and "0 of 10 cells done" in page
+    with pytest.raises(ExperimentError, match="no cell is done"):
+        write_report(experiment.write(tmp_path))
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_systems_that_were_tested_on_other_utterances_of_a_fold_are_not_compared(tmp_path):
+    folder = FakeExperiment({"ser": SER, "mf": SER}, folds={"1M": ("1M",)}, utterances=8).write(tmp_path)
+    predictions = next(path for path in folder.glob("runs/mf-*/predictions.csv"))
+    predictions.write_text("".join(predictions.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(ExperimentError, match="different utterances in fold '1M'"):
+        write_report(folder)
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ def test_under_six_speakers_there_is_no_interval_no_test_and_no_verdict(tmp_path
     assert by_system(accuracy_table(found, ["ser", "mf"], "loso", name="t", title="t"))["mf"]["wa_interval"] is None
     table = difference_table(found, ["ser", "mf"], "loso", name="t", title="t")
     (row,) = table.rows
-    assert row["wa_verdict"] == row["ua_verdict"] == "too few speakers"
+    assert row["wa_verdict"] == row["ua_verdict"] == "too few speakers to tell"
     assert row["wa_p"] is row["wa_interval"] is None and row["wa_difference"] > 0.3
     assert any("below 6" in note for note in table.notes)
     short = " ".join(summarise(found, "loso"))
@@ -168,7 +168,7 @@ def test_speakers_without_names_are_never_counted_as_many(tmp_path):
         FakeExperiment(systems, folds=folds, named=False, left=lambda s, p, fold, seed: (s, fold) in gaps),
     )
     (row,) = difference_table(found, ["ser", "mf"], "loso", name="t", title="t").rows
-    assert row["speakers"] == 0 and row["wa_verdict"] == "too few speakers"
+    assert row["speakers"] == 0 and row["wa_verdict"] == "too few speakers to tell"
 
 
 def test_nothing_is_called_better_or_worse_that_the_tests_do_not_show(tmp_path):
@@ -186,7 +186,8 @@ def test_a_note_says_when_there_are_too_many_comparisons_for_a_small_p(tmp_path)
     systems = {f"s{number}": FakeSystem(skill=number) for number in range(3)}
     found = evidence(tmp_path, FakeExperiment(systems, folds={s: (s,) for s in TEN[:6]}))
     notes = difference_table(found, list(systems), "loso", name="t", title="t").notes
-    assert any("With 6 speakers and 4 comparisons no p can fall below 0.05" in note for note in notes)
+    assert any("with 6 speakers and 4 comparisons no p can fall below 0.05" in note for note in notes)
+    assert summarise(found, "loso")[1] == "Ablation, against s0: too few speakers to tell for 2 systems."
 
 
 def test_protocols_are_in_order_and_a_step_is_the_paired_difference(tmp_path):

@@ -101,9 +101,12 @@ def test_systems_that_differ_in_a_covariate_alone_are_families(tmp_path):
     assert [(row["system"], row["source"], row["against"]) for row in table.rows[:2]] == [
         ("ser", "without", None), ("mf", "label", "ser")
     ]  # fmt: skip
+    last = table.rows[4]  # the first family has a label and its control, which are compared with each other
+    assert (last["system"], last["against"]) == ("mf", "mf_shuffled")
+    assert last["ua_difference"] == pytest.approx(table.rows[1]["ua"] - table.rows[3]["ua"])
     row = table.rows[1]
     assert row["ua_difference"] == pytest.approx(row["ua"] - table.rows[0]["ua"])
-    assert all(row["ua_p"] == 1.0 for row in table.rows if row["against"]), "twelve comparisons of six speakers"
+    assert all(row["ua_p"] == 1.0 for row in table.rows if row["against"]), "fourteen comparisons of six speakers"
 
 
 def test_no_pair_of_systems_that_differ_in_the_covariate_alone_gives_no_table(tmp_path):

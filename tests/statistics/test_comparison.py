@@ -56,14 +56,16 @@ def test_six_speakers_that_all_agree_are_enough_for_one_metric_and_not_for_two()
     """p is 2 / 64 = 0.031 at the least, and Holm doubles it."""
     pair = system(right(5, 5, 5, 5, 5, 5)), system(right(6, 7, 8, 6, 7, 8))
     assert verdicts(pair, metrics=["wa"]) == ["better"]
-    assert verdicts(pair) == ["no difference shown"] * 2
+    assert verdicts(pair) == ["too few speakers to tell"] * 2
+    seven = system(right(5, 5, 5, 5, 5, 5, 5)), system(right(6, 7, 8, 6, 7, 8, 5))
+    assert verdicts(seven) == ["no difference shown"] * 2, "2 * 2 / 128 = 0.031 could have been reached"
 
 
 def test_five_speakers_get_a_difference_and_no_verdict():
     found = compare({"a": system(right(*[1] * 5)), "b": system(right(*[10] * 5))}, baseline="a")[0]
     assert found.difference == pytest.approx(0.9)
     assert (found.interval, found.p, found.p_corrected, found.n_speakers) == (None, None, None, 5)
-    assert found.verdict == "too few speakers"
+    assert found.verdict == "too few speakers to tell"
 
 
 def test_only_the_speakers_that_both_have_are_compared():
@@ -78,7 +80,7 @@ def test_only_the_speakers_that_both_have_are_compared():
 
 def test_without_a_common_speaker_there_is_no_difference_to_give():
     found = compare({"a": system(right(5, 5)), "b": system(right(5, 5), first=2)}, baseline="a")[0]
-    assert (found.difference, found.n_speakers, found.verdict) == (None, 0, "too few speakers")
+    assert (found.difference, found.n_speakers, found.verdict) == (None, 0, "too few speakers to tell")
 
 
 def test_speakers_are_paired_by_name_and_not_by_position():
@@ -114,7 +116,7 @@ BETTER = Comparison("b", "a", "wa", 0.05, Interval(0.01, 0.09), 0.004, 0.02, 10)
         ({"interval": Interval(0.0, 0.09)}, "no difference shown"),
         ({"p_corrected": 0.05}, "no difference shown"),
         ({"p_corrected": 0.06, "p": 0.004}, "no difference shown"),
-        ({"interval": None, "p": None, "p_corrected": None, "n_speakers": 5}, "too few speakers"),
+        ({"interval": None, "p": None, "p_corrected": None, "n_speakers": 5}, "too few speakers to tell"),
     ],
 )
 def test_a_verdict_needs_both_the_corrected_test_and_the_interval(change, verdict):

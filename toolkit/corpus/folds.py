@@ -1,5 +1,7 @@
 """A fold: one split, which checks itself."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +34,12 @@ class Fold:
     valid: tuple[str, ...]
     test: tuple[str, ...]
     stamp: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """A hash of who is in which part."""
+        parts = [sorted(getattr(self, part)) for part in PARTS]
+        return hashlib.sha256(json.dumps([self.name, *parts]).encode()).hexdigest()[:16]
 
     @property
     def part_of(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from toolkit.corpus.folds import PARTS, Fold, refuse_shared
 from toolkit.corpus.utterance import Utterance, counted_ids, natural_key, speaker_order
@@ -36,13 +37,13 @@ def make_folds(utterances: Sequence[Utterance], name: str, **args) -> list[Fold]
     if name not in PROTOCOLS:
         known = ", ".join(PROTOCOLS)
         raise ProtocolError(f"No protocol is called {name!r}.{did_you_mean(name, PROTOCOLS)} Known are {known}")
-    known = dict(list(inspect.signature(PROTOCOLS[name]).parameters.items())[1:])
+    known = arguments_of(name)
     for argument, value in args.items():
         if argument not in known:
             found = f"protocol {name!r} takes no {argument!r}; it takes {', '.join(known) or 'no arguments'}"
             raise ProtocolError(f"{found}.{did_you_mean(argument, known)}")
         try:
-            check_value(value, known[argument].annotation)
+            check_value(value, known[argument])
         except Mismatch as error:
             raise ProtocolError(f"protocol.args.{argument}: {error}") from None
     if not utterances:
@@ -55,6 +56,12 @@ def make_folds(utterances: Sequence[Utterance], name: str, **args) -> list[Fold]
     for fold in folds:
         refuse_shared(fold, of)
     return folds
+
+
+def arguments_of(name: str) -> dict[str, Any]:
+    """The arguments that a protocol takes: name -> type."""
+    parameters = list(inspect.signature(PROTOCOLS[name]).parameters.values())
+    return {parameter.name: parameter.annotation for parameter in parameters[1:]}
 
 
 def selects_on(name: str) -> str:

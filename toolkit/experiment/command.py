@@ -52,6 +52,8 @@ class WorkerOptions:
             raise ExperimentError("--jobs and --gpus are for this machine; with --scheduler the cluster has workers.")
         if self.gpus and self.jobs not in (None, len(self.gpus)):
             raise ExperimentError(f"--gpus names {len(self.gpus)} and --jobs is {self.jobs}: each job takes one GPU.")
+        if self.gpus:
+            _check_gpus(self.gpus)
 
     @property
     def at_a_time(self) -> int:
@@ -199,6 +201,17 @@ def read_amounts(words: Sequence[str]) -> dict[str, float]:
         except ValueError:
             raise ExperimentError(f"--resource {word!r}: a name and an amount are needed, for example GPU=1.") from None
     return amounts
+
+
+def _check_gpus(names: Sequence[str]) -> None:
+    """Refuse GPUs that torch does not find here: it would train on the CPU without a word."""
+    import torch
+
+    here = os.environ.get("CUDA_VISIBLE_DEVICES")
+    known = here.split(",") if here else [str(number) for number in range(torch.cuda.device_count())]
+    for name in names:
+        if name not in known and not (torch.cuda.device_count() and name.startswith(("GPU-", "MIG-"))):
+            raise ExperimentError(f"--gpus: this machine has no GPU {name!r}; it has {', '.join(known) or 'none'}.")
 
 
 def used_code() -> dict[str, str]:

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,6 +43,7 @@ class Plan:
         folds: protocol, in order -> names of the planned folds, in the protocol's order.
         labels: the classes, the same for all systems.
         corpus: hash of ids, labels and speakers, the same for all systems.
+        splits: protocol -> hash of who is in which part of all its folds, the same for all systems.
     """
 
     systems: Mapping[str, PlannedSystem]
@@ -51,6 +52,7 @@ class Plan:
     labels: tuple[str, ...]
     corpus: str
     cells: tuple[Cell, ...]
+    splits: Mapping[str, str] = field(default_factory=dict)
 
 
 def merged(old: Plan | None, new: Plan) -> tuple[Plan, list[str]]:
@@ -67,6 +69,9 @@ def merged(old: Plan | None, new: Plan) -> tuple[Plan, list[str]]:
         raise ExperimentError(
             "This folder holds an experiment on other utterances or labels: choose another --output for this one."
         )
+    for protocol in old.splits.keys() & new.splits.keys():
+        if old.splits[protocol] != new.splits[protocol]:
+            raise ExperimentError(f"This folder holds other folds of {protocol!r}: choose another --output for these.")
     systems, keys = {**old.systems, **new.systems}, {cell.key for cell in new.cells}
     changed = [cell.system for cell in old.cells if cell.fingerprint != systems[cell.system].fingerprint]
     left_out = [
@@ -76,7 +81,8 @@ def merged(old: Plan | None, new: Plan) -> tuple[Plan, list[str]]:
     kept = [cell for cell in old.cells if cell.system not in changed and cell.key not in keys]
     folds = {name: _union(old.folds.get(name, ()), new.folds.get(name, ())) for name in _union(old.folds, new.folds)}
     seeds = _union(old.seeds, new.seeds)
-    return Plan(systems, folds, seeds, new.labels, new.corpus, (*kept, *new.cells)), left_out
+    splits = {**old.splits, **new.splits}
+    return Plan(systems, folds, seeds, new.labels, new.corpus, (*kept, *new.cells), splits), left_out
 
 
 def _union(old: Iterable[T], new: Iterable[T]) -> tuple[T, ...]:
@@ -118,6 +124,7 @@ def read_plan(folder: Path) -> Plan | None:
             labels=tuple(values["labels"]),
             corpus=values["corpus"],
             cells=tuple(Cell(**cell) for cell in values["cells"]),
+            splits=dict(values.get("splits", {})),
         )
     except FileNotFoundError:
         return None

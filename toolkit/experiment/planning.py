@@ -1,14 +1,15 @@
 """From recipes, folds and seeds to the cells of an experiment; systems that cannot be compared are refused."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
 
 from toolkit.corpus import Utterance
 from toolkit.corpus.labels import apply_labels
-from toolkit.corpus.protocols import PROTOCOLS
+from toolkit.corpus.protocols import PROTOCOLS, arguments_of
 from toolkit.corpus.targets import LABEL
-from toolkit.errors import ExperimentError, did_you_mean
+from toolkit.errors import ExperimentError, did_you_mean, listed
 from toolkit.experiment.cells import Cell
 from toolkit.experiment.plan import Plan, PlannedSystem
 from toolkit.plugins.versions import used_versions
@@ -46,11 +47,16 @@ def make_plan(
         if len(protocols) > 1:
             raise ExperimentError(f"The recipes' protocols differ, {', '.join(protocols)}: choose by --protocol.")
     corpora: dict[str, list[Utterance]] = {}
-    systems, by_protocol, first = {}, {}, None
+    systems, by_protocol, splits, first = {}, {}, {}, None
     for source in sources:
-        key = json.dumps([source.recipe.as_dict()["corpus"], str(source.folder)], sort_keys=True)
+        joined = [source.recipe.as_dict()[key] for key in ("labels", "label_map")] if source.recipe.normalize else None
+        key = json.dumps([source.recipe.as_dict()["corpus"], str(source.folder), joined], sort_keys=True)
         utterances = corpora[key] = corpora.get(key) or source.read()
         systems[source.recipe.name] = _planned(source, utterances)
+        own = source.recipe.protocol
+        taken = {argument for name in {own.name, *protocols} & PROTOCOLS.keys() for argument in arguments_of(name)}
+        if unknown := [argument for argument in own.args if argument not in taken]:
+            raise ExperimentError(f"protocol.args.{unknown[0]}: no protocol of {', '.join(protocols)} takes it.")
         for protocol in protocols:
             if protocol not in PROTOCOLS:
                 raise ExperimentError(
@@ -60,6 +66,12 @@ def make_plan(
             prepared = prepare_folds(replace(source, recipe=with_protocol(source.recipe, protocol)), utterances)
             first = first or prepared[0]
             _refuse_other_data(first, prepared[0])
+            split = hashlib.sha256("".join(preparation.fold.digest for preparation in prepared).encode()).hexdigest()
+            if splits.setdefault(protocol, split) != split:
+                raise ExperimentError(
+                    f"Recipes {names[0]!r} and {source.recipe.name!r} have different folds of protocol {protocol!r}, "
+                    "and an experiment compares systems on the same: give all the same arguments by --protocol.args."
+                )
             by_protocol.setdefault(protocol, _chosen(prepared, folds))
     cells = [
         Cell(name, protocol, fold, seed, systems[name].fingerprint)
@@ -69,7 +81,7 @@ def make_plan(
         for name in names
     ]
     labels, corpus = first.targets[LABEL].classes, _corpus_hash(first.utterances)
-    return Plan(systems, by_protocol, tuple(seeds), labels, corpus, tuple(cells))
+    return Plan(systems, by_protocol, tuple(seeds), labels, corpus, tuple(cells), splits)
 
 
 def _planned(source: Source, utterances: Sequence[Utterance]) -> PlannedSystem:
@@ -84,10 +96,11 @@ def _planned(source: Source, utterances: Sequence[Utterance]) -> PlannedSystem:
 
 
 def with_protocol(recipe: Recipe, name: str) -> Recipe:
-    """The recipe under a protocol; its arguments are kept only for the protocol that they belong to."""
+    """The recipe under a protocol, with those of its arguments that the protocol takes."""
     if recipe.protocol.name == name:
         return recipe
-    return replace(recipe, protocol=ProtocolSpec(name=name))
+    args = {key: value for key, value in recipe.protocol.args.items() if key in arguments_of(name)}
+    return replace(recipe, protocol=ProtocolSpec(name=name, args=args))
 
 
 def _chosen(prepared: Sequence[Preparation], names: Sequence[str] | None) -> tuple[str, ...]:
@@ -96,7 +109,7 @@ def _chosen(prepared: Sequence[Preparation], names: Sequence[str] | None) -> tup
         if name not in known:
             raise ExperimentError(
                 f"--folds: protocol {prepared[0].fold.protocol!r} has no fold {name!r}.{did_you_mean(name, known)} "
-                f"Folds are {', '.join(known)}; all takes every one."
+                f"Folds are {listed(known)}; all takes every one."
             )
     return tuple(name for name in known if names is None or name in names)
 
@@ -106,7 +119,7 @@ def _refuse_other_data(first: Preparation, other: Preparation) -> None:
     one, two = (preparation.targets[LABEL] for preparation in (first, other))
     if one != two:
         raise ExperimentError(
-            f"Recipes {names} have different labels, {', '.join(one.classes)} and {', '.join(two.classes)}: an "
+            f"Recipes {names} have different labels, {listed(one.classes)} and {listed(two.classes)}: an "
             "experiment compares systems on one task."
         )
     if _corpus_hash(first.utterances) != _corpus_hash(other.utterances):

@@ -46,6 +46,9 @@ def write_report(
         file cannot be written.
     """
     evidence = Evidence(folder, baseline)
+    if not evidence.runs:
+        raise ExperimentError(f"{folder}: no cell is done, so there is nothing to report. `toolkit status` shows why.")
+    evidence.check_splits()
     choices = choose(evidence, protocol=protocol, pair=pair, tsne_fold=tsne_fold, speakers=speakers)
     parts = sections(evidence, choices)
     files: dict[str, bytes | str] = {}

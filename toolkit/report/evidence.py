@@ -205,6 +205,19 @@ class Evidence:
         self.recipes = {name: system.recipe for name, system in self.plan.systems.items()}  # resolved
         self.of = cache(partial(SystemRuns, self))  # (system, protocol) -> the system under the protocol
 
+    def check_splits(self) -> None:
+        """Refuse runs that differ in who trained or who was tested on a fold; ExperimentError names two of them."""
+        first: dict[tuple, tuple] = {}
+        for tested in (tested for protocol in self.protocols for tested in self.tested(protocol)):
+            for run, answers in zip(tested.runs, tested.answers, strict=True):
+                found = run.results.get("split"), frozenset(answers.id.tolist()), run.folder
+                other = first.setdefault((tested.protocol, run.cell.fold), found)
+                if found[:2] != other[:2]:
+                    raise ExperimentError(
+                        f"{other[2]} and {run.folder} have different utterances in fold {run.cell.fold!r}: a report "
+                        "compares systems on the same folds. Train one of the two again, in an experiment of its own."
+                    )
+
     @cached_property
     def utterances(self) -> Mapping[str, Utterance]:
         """The utterances of the experiment by id, from any run: all use the same."""

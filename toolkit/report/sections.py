@@ -25,8 +25,7 @@ from toolkit.report.tables.differences import (
 )
 from toolkit.report.tables.hard_utterances import hard_utterance_table
 from toolkit.report.tables.table import Table
-from toolkit.statistics.comparison import Comparison
-from toolkit.statistics.confusions import MIN_SPEAKERS
+from toolkit.statistics.comparison import TOO_FEW, Comparison
 from toolkit.statistics.metrics import METRICS
 
 TITLES = {"ablation": "Ablation", "single_levels": "Single levels", "all_systems": "All systems"}
@@ -132,11 +131,8 @@ def summarise(evidence: Evidence, protocol: str) -> list[str]:
         found = compared(evidence.all_of(systems, protocol))
         if not found:
             continue
-        if all(c.verdict == "too few speakers" for c in found):
-            verdicts = f"too few speakers to compare anything (below {MIN_SPEAKERS})"
-        else:
-            verdicts = "; ".join(_verdicts(evidence, found, protocol))
-        sentences.append(f"{TITLES[name]}, against {systems[0]}: {verdicts}.")
+        verdicts = _verdicts(evidence, found, protocol)
+        sentences.append(f"{TITLES[name]}, against {systems[0]}: {'; '.join(verdicts)}.")
     return sentences
 
 
@@ -205,7 +201,10 @@ def _verdicts(evidence: Evidence, comparisons: Sequence[Comparison], protocol: s
             missing = "" if evidence.of(system, protocol).complete else ", cells missing"
             names.append(f"{system} ({' and '.join(metrics)}{missing})")
         texts += [f"{verdict}: {', '.join(names)}"] if names else []
-    return [*texts, f"no difference shown for {counted(len(without), 'system')}"] if without else texts
+    few = {c.system for c in comparisons if c.verdict == TOO_FEW} & without
+    for verdict, systems in (("no difference shown", without - few), (TOO_FEW, few)):
+        texts += [f"{verdict} for {counted(len(systems), 'system')}"] if systems else []
+    return texts
 
 
 def _default_pair(evidence: Evidence, protocol: str) -> tuple[SystemRuns, ...]:

@@ -11,6 +11,7 @@ from toolkit.statistics.intervals import NEGLIGIBLE, RESAMPLES, Interval, interv
 from toolkit.statistics.metrics import METRICS
 
 ALPHA = 0.05
+TOO_FEW = "too few speakers to tell"
 EXACT_UP_TO = 40  # differences other than 0; two lists of 2**20 sums are met in the middle
 DRAWS = 99_999
 _BLOCK = 10_000  # draws held in memory at once
@@ -28,6 +29,7 @@ class Comparison:
         p: of the sign-flip test; None below `MIN_SPEAKERS` speakers.
         p_corrected: the same after Holm's correction over all that is compared together.
         n_speakers: how many speakers both have.
+        least_p: the smallest corrected p that so many speakers can give, however large the difference is.
     """
 
     system: str
@@ -38,15 +40,16 @@ class Comparison:
     p: float | None
     p_corrected: float | None
     n_speakers: int
+    least_p: float | None = None
 
     @property
     def verdict(self) -> str:
-        """What the comparison shows: "better", "worse", "no difference shown" or "too few speakers".
+        """What the comparison shows: "better", "worse", "no difference shown" or "too few speakers to tell".
 
         The first two only where test and interval agree; the third does not mean that the two are equal.
         """
-        if self.interval is None or self.p_corrected is None:
-            return "too few speakers"
+        if self.interval is None or self.p_corrected is None or (self.least_p or 0.0) >= ALPHA:
+            return TOO_FEW
         if self.p_corrected >= ALPHA or not self.interval.excludes_zero():
             return "no difference shown"
         return "better" if self.interval.low > 0 else "worse"
@@ -101,8 +104,7 @@ def compare(
                 difference, p = float(differences.sum()), sign_flip_test(differences)
                 ends = interval(b, metric, minus=a, resamples=resamples)
             found.append(Comparison(name, baseline, metric, difference, ends, p, None, len(a)))
-    corrected = holm([comparison.p for comparison in found])
-    return [replace(comparison, p_corrected=p) for comparison, p in zip(found, corrected, strict=True)]
+    return corrected(found)
 
 
 def sign_flip_test(differences: Sequence[float] | np.ndarray, *, seed: int = 0) -> float | None:
@@ -138,6 +140,15 @@ def sign_flip_test(differences: Sequence[float] | np.ndarray, *, seed: int = 0) 
     if len(moving) <= EXACT_UP_TO:
         return _exact_p(moving, threshold)
     return _drawn_p(moving, threshold, np.random.default_rng(seed))
+
+
+def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Comparisons with Holm's correction over all of them, of p and of the smallest p that their speakers can give."""
+    tested = [c.p is not None for c in comparisons]
+    least = [2 / 2**c.n_speakers if c.n_speakers <= EXACT_UP_TO else 1 / (1 + DRAWS) for c in comparisons]
+    least = holm([p if known else None for p, known in zip(least, tested, strict=True)])
+    both = zip(comparisons, holm([c.p for c in comparisons]), least, strict=True)
+    return [replace(c, p_corrected=p, least_p=smallest) for c, p, smallest in both]
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -99,6 +99,7 @@ def write_results(
             "corpus": recipe.corpus.plugin,
             "protocol": preparation.fold.protocol,
             "fold": preparation.fold.name,
+            "split": preparation.fold.digest,
             "seed": recipe.seed,
             **target.summary(reference, predicted),
             "heads": {name: target.metrics(reference, target.answers(scores[name])) for name in heads},

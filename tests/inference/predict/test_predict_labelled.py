@@ -216,7 +216,11 @@ def test_too_few_speakers_have_no_test(bundle, other, corpus, tmp_path):
     few = part_of(corpus, tmp_path / "m.csv", lambda lines: lines[:30])
     result = found("compare", bundle, other, few, *MAP)
     for difference in result["differences"].values():
-        assert (difference["p"], difference["interval"], difference["verdict"]) == (None, None, "too few speakers")
+        assert (difference["p"], difference["interval"], difference["verdict"]) == (
+            None,
+            None,
+            "too few speakers to tell",
+        )
     assert any("Too few speakers" in note for note in result["notes"])
 
 

@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from toolkit.corpus.protocols import PROTOCOLS
@@ -11,7 +11,7 @@ from toolkit.errors import counted
 from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
 from toolkit.report.tables.formats import COUNT, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL, SYSTEM_NAME, TEXT
 from toolkit.report.tables.table import Column, Table, incomplete_note, percent
-from toolkit.statistics.comparison import ALPHA, Comparison, compare, holm
+from toolkit.statistics.comparison import ALPHA, Comparison, compare, corrected
 from toolkit.statistics.confusions import MIN_SPEAKERS
 from toolkit.statistics.metrics import METRICS
 
@@ -135,14 +135,19 @@ def covariate_table(evidence: Evidence, covariate: str, protocol: str) -> Table 
     if not families:
         return None
     found = [c for family in families for c in compared(evidence.all_of(family, protocol))]
-    corrected = holm([c.p for c in found])
-    found = [replace(c, p_corrected=p) for c, p in zip(found, corrected, strict=True)]
+    pairs = [pair for family in families if (pair := _label_and_control(family))]
+    found += [c for pair in pairs for c in compared(evidence.all_of(pair, protocol))]
+    found = corrected(found)
     rows = []
     for family in families:
         first, *others = evidence.all_of(family, protocol)
         of_family = [c for c in found if c.baseline == first.system]
         rows.append(Difference(first, None, {}))
         rows += [Difference(other, first, by_metric(of_family, other.system)) for other in others]
+        if pair := _label_and_control(family):
+            control, label = evidence.all_of(pair, protocol)
+            of_pair = [c for c in found if c.baseline == control.system]
+            rows.append(Difference(label, control, by_metric(of_pair, label.system)))
     source = {system: source for family in families for system, source in family.items()}
     columns = [
         Column("system", "system", value=lambda row: row.tested.system),
@@ -154,8 +159,10 @@ def covariate_table(evidence: Evidence, covariate: str, protocol: str) -> Table 
         columns.append(Column(metric, "pooled", PERCENT, percent(metric), pooled))
         columns += difference_columns(metric, percent(metric), title="points")
     notes = [
-        f"Label: the true {covariate} is given, in the test too. Predicted: predicted from the audio. Shuffled: drawn "
-        "at random, the control; a gain that it shows too does not come from the covariate.",
+        f"Label: the true {covariate} is given, in the test too. Predicted: predicted from the audio by a small head, "
+        f"whose {covariate} loss also trains the level that it reads, so that a gain may come from this second task. "
+        "Shuffled: drawn at random, the control. Label against shuffled tests the covariate itself; that one of them "
+        "differs from the first system and the other does not is not a test.",
         *comparison_notes(found),
     ]
     missing = [row.tested.system for row in rows if not row.tested.complete]
@@ -163,6 +170,12 @@ def covariate_table(evidence: Evidence, covariate: str, protocol: str) -> Table 
         notes.append(f"Not all cells are done of {', '.join(missing)}.")
     title = f"Systems that differ in {covariate} alone"
     return Table(f"covariate_{covariate}", title, columns, rows, stamps_of(row.tested for row in rows), notes)
+
+
+def _label_and_control(family: Mapping[str, str]) -> list[str]:
+    """The system with the shuffled covariate, then the one with the label; empty unless the family has both."""
+    of_source = {source: system for system, source in reversed(family.items())}
+    return [of_source["shuffled"], of_source["label"]] if {"shuffled", "label"} <= of_source.keys() else []
 
 
 def _all_but(recipe: Mapping[str, Any], covariate: str) -> str:
@@ -221,10 +234,10 @@ def comparison_notes(comparisons: Sequence[Comparison]) -> list[str]:
         f"worse only where p < {ALPHA} and the interval excludes 0. “No difference shown” does not mean that it is 0."
     ]
     if any(c.n_speakers < MIN_SPEAKERS for c in comparisons):
-        notes.append(f"Too few speakers: below {MIN_SPEAKERS}, there is neither an interval nor a test.")
-    if tests and len(tests) * 2 / 2 ** max(c.n_speakers for c in tests) >= ALPHA:
+        notes.append(f"Too few speakers to tell: below {MIN_SPEAKERS}, there is neither an interval nor a test.")
+    if few := [c.n_speakers for c in tests if (c.least_p or 0.0) >= ALPHA]:
         notes.append(
-            f"With {max(c.n_speakers for c in tests)} speakers and {len(tests)} comparisons no p can fall below "
+            f"Too few speakers to tell: with {max(few)} speakers and {len(tests)} comparisons no p can fall below "
             f"{ALPHA} after the correction, however large a difference is."
         )
     return notes
