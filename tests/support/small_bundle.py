@@ -8,7 +8,7 @@ from pathlib import Path
 
 from small_system import write_recipe
 
-from toolkit.inference.bundle.config import CONFIG, FileFacts
+from toolkit.inference.bundle.config import CONFIG, FileFacts, own_sha256
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
 
@@ -38,7 +38,12 @@ def edit_config(bundle: Path, change: Callable[[dict], object]) -> None:
     """Change config.json of a bundle's folder."""
     values = json.loads((bundle / CONFIG).read_text())
     change(values)
-    (bundle / CONFIG).write_text(json.dumps(values))
+    (bundle / CONFIG).write_text(json.dumps(signed(values)))
+
+
+def signed(values: dict) -> dict:
+    """The content of config.json with its own hash, where its format has one."""
+    return values if values.get("format_version") == 1 else values | {"sha256": own_sha256(values)}
 
 
 def replace_file(bundle: Path, name: str, data: bytes) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from toolkit.contracts import Extractor, Fusion, Head, LevelShape, Mix, ModelOutput, Seq
 from toolkit.corpus.targets import Target
 from toolkit.errors import RecipeError, did_you_mean
+from toolkit.model.allowance import Allowance
 from toolkit.model.boundary import checked, checked_embeddings, declared
 from toolkit.model.covariates import PredictedCovariate, one_hot
 from toolkit.plugins.registry import build
@@ -124,15 +125,21 @@ class System(nn.Module):
         return checked_embeddings(self.fusion, self.fusion(frames, known), rows=rows), covariate_logits
 
 
-def build_system(recipe: Composition, targets: Mapping[str, Target]) -> System:
+def build_system(recipe: Composition, targets: Mapping[str, Target], *, allowance: Allowance | None = None) -> System:
     """Build the system that a recipe describes, with random initial weights from torch's global generator.
 
     Args:
         recipe: checked and resolved, or what a bundle keeps of it.
         targets: the heads' targets and the covariates, by name.
+        allowance: the memory that it may take; None: all that the machine has.
 
     Raises: RecipeError if the parts do not fit together; PluginError if one cannot be built.
     """
+    with allowance or Allowance.of_machine():
+        return _build_system(recipe, targets)
+
+
+def _build_system(recipe: Composition, targets: Mapping[str, Target]) -> System:
     segment_samples = recipe.audio.segment_samples
     audio = {"sample_rate": recipe.audio.sample_rate, "segment_samples": segment_samples}
     levels = {name: build("extractor", spec, audio) for name, spec in recipe.model.levels.items()}

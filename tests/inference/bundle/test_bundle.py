@@ -368,7 +368,7 @@ def test_the_command_prints_the_path_and_the_stamps(tmp_path):
 
 def test_a_bundle_that_cannot_be_used_is_refused_before_torch_is_imported(bundle, tmp_path):
     copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
-    edit_config(copy, lambda values: values.update(format_version=2))
+    edit_config(copy, lambda values: values.update(format_version=3))
     code = f"""
 import sys
 from toolkit.inference.bundle import read_bundle
@@ -381,4 +381,4 @@ sys.exit("torch" in sys.modules or "scipy" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    assert "format_version is 2" in done.stdout
+    assert "format_version is 3" in done.stdout

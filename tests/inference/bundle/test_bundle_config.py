@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_bundle import train, with_gender
+from small_bundle import signed, train, with_gender
 
 from toolkit.errors import BundleError
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, config_text, read_config
@@ -32,16 +32,16 @@ def text(tmp_path_factory) -> str:
 
 @pytest.fixture
 def values(text) -> dict:
-    return json.loads(text)
+    return {key: value for key, value in json.loads(text).items() if key != "sha256"}
 
 
 def read(values: object) -> BundleConfig:
-    return read_config(json.dumps(values).encode())
+    return read_config(json.dumps(signed(values)).encode())
 
 
 def refusal(given: bytes | dict) -> str:
     with pytest.raises(BundleError) as caught:
-        read_config(given if isinstance(given, bytes) else json.dumps(given).encode())
+        read_config(given if isinstance(given, bytes) else json.dumps(signed(given)).encode())
     message = str(caught.value)
     assert message.startswith(CONFIG) and "\n" not in message and len(message) < 600
     return message
@@ -111,7 +111,7 @@ def test_every_key_is_needed_and_no_other_is_known(values):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("format_version", 2, "format_version is 2, and audio-classification-toolkit here reads 1. Install"),
+        ("format_version", 3, "format_version is 3, and audio-classification-toolkit here reads 1 and 2. Install"),
         ("format_version", "1", "format_version is '1'"),
         ("format_version", True, "format_version is True"),
         ("predict_from", "emotoin", "names 'emotoin': there is no such head. Did you mean 'emotion'?"),
@@ -162,6 +162,15 @@ def test_what_contradicts_itself_is_named(values, path, value, message):
 def test_what_is_not_json_or_too_large(text, old, new, message):
     assert old in text
     assert message in refusal(text.replace(old, new, 1).encode())
+
+
+def test_a_change_anywhere_is_seen(text, values):
+    swapped = json.loads(text)
+    swapped["classes"]["label"].reverse()
+    for changed in (swapped, values, values | {"sha256": None}, values | {"sha256": "0" * 64}):
+        with pytest.raises(BundleError, match=r"config\.json is not the file that was exported"):
+            read_config(json.dumps(changed).encode())
+    assert config_text(read(values)) == text
 
 
 def test_arguments_nested_without_end_are_one_line(text):

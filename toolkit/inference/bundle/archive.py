@@ -7,8 +7,10 @@ not compressed, so that no archive holds more than its size shows.
 import os
 import stat
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from toolkit.errors import BundleError, did_you_mean, one_line
 from toolkit.files import flush, replacing
@@ -18,9 +20,11 @@ from toolkit.training.run_folder import RECIPE, RESULTS
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
 ONNX = "model.onnx"  # optional
-LARGEST = {CONFIG: 16 << 20, CARD: 4 << 20, WEIGHTS: 16 << 30, ONNX: 2 << 30}  # bytes
+LARGEST = {CONFIG: 4 << 20, CARD: 4 << 20, WEIGHTS: 16 << 30, ONNX: 2 << 30}  # bytes
 _DATE = (1980, 1, 1, 0, 0, 0)  # of every entry, so that the same content is the same .zip
 _ENCRYPTED = 1
+_LARGE = 64 << 20  # bytes
+_DAMAGE = (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OverflowError)
 _REMEDY = "`toolkit export RUN BUNDLE` makes bundles"
 
 
@@ -51,53 +55,72 @@ def refuse_existing(target: Path) -> None:
         raise BundleError(f"{target} exists already, and is left as it is: choose another name or move it away.")
 
 
-def read_file(path: Path, name: str) -> bytes:
-    """Read one file of a bundle, by its name.
+@contextmanager
+def open_file(path: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
+    """Open one file of a bundle, by its name.
 
-    Raises: BundleError if there is no bundle here, or the file is missing, is not a plain file, or is larger than
+    Yields:
+        The file and its size; a ValueError that reading it raises is damage.
+
+    Raises: BundleError if there is no bundle here, or the file is missing, damaged, not a plain file, or larger than
         `LARGEST` allows.
     """
+    if name not in LARGEST:
+        raise BundleError(f"{CONFIG} lists {one_line(name)[:80]!r} in `files`, which is not a bundle's.")
     try:
         if path.name == RESULTS or any(os.path.isfile(path / name) for name in (RESULTS, RECIPE)):
             run = path.parent if path.name == RESULTS else path
             raise BundleError(f"{path} is a run, not a bundle. `toolkit export {run} BUNDLE` makes a bundle of it.")
-        if os.path.isdir(path):
-            return _read_from_folder(path, name)
-        if os.path.isfile(path):
-            return _read_from_zip(path, name)
-        near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()] if os.path.isdir(path.parent) else [])
+        opened = _open_in_folder if os.path.isdir(path) else _open_in_zip if os.path.isfile(path) else None
+        near = [] if opened or not os.path.isdir(path.parent) else [p.name for p in path.parent.iterdir()]
     except OSError as error:  # a name that is too long, a folder without permission
         raise BundleError(f"{path} cannot be read: {error.strerror}.") from error
-    raise BundleError(f"No bundle at {path}.{near}")
+    if opened is None:
+        raise BundleError(f"No bundle at {path}.{did_you_mean(path.name, near)}")
+    with ExitStack() as stack:
+        try:
+            file, size = opened(path, name, stack)
+            if size > LARGEST[name]:
+                raise BundleError(f"{path}: {name} holds {size:,} bytes; {LARGEST[name]:,} are allowed.")
+            yield file, size
+        except (*_DAMAGE, OSError) as error:
+            raise BundleError(f"{path}: {name} is damaged ({one_line(error)}): get the bundle again.") from None
 
 
-def _read_from_folder(folder: Path, name: str) -> bytes:
+def read_file(path: Path, name: str) -> bytes:
+    """The content of one file of a bundle; errors as for `open_file`."""
+    with open_file(path, name) as (file, _):
+        return file.read()
+
+
+def _open_in_folder(folder: Path, name: str, stack: ExitStack) -> tuple[BinaryIO, int]:
     path = folder / name
     if not os.path.lexists(path):
         found = ", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "nothing"
         raise BundleError(f"{folder} is not a bundle: it has no {name}; it holds {one_line(found)}. {_REMEDY}.")
-    facts = path.lstat()
-    if not stat.S_ISREG(facts.st_mode):  # a link may lead anywhere, a pipe never ends
+    if not stat.S_ISREG(path.lstat().st_mode):  # a link may lead anywhere, a pipe never ends
         raise BundleError(f"{path} is not a plain file: put the file itself in its place.")
-    _check_size(folder, name, facts.st_size)
-    return path.read_bytes()
+    _refuse_holes(path)
+    return stack.enter_context(path.open("rb")), path.stat().st_size
 
 
-def _read_from_zip(path: Path, name: str) -> bytes:
+def _open_in_zip(path: Path, name: str, stack: ExitStack) -> tuple[BinaryIO, int]:
+    _refuse_holes(path)
     try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OverflowError) as error:
-        hint = f" Give its folder, {path.parent}." if os.path.isfile(path.parent / CONFIG) else ""
+        opened = _open_in_folder if os.path.isdir(path) else _open_in_zip if os.path.isfile(path) else None
+        near = [] if opened or not os.path.isdir(path.parent) else [p.name for p in path.parent.iterdir()]
         raise BundleError(f"{path} is not a bundle: a folder or a .zip is needed ({one_line(error)}).{hint}") from None
-    with archive:
-        entries = _checked_entries(path, archive)
-        if name not in entries:
-            raise BundleError(f"{path} is not a bundle: it has no {name}. {_REMEDY}.")
-        _check_size(path, name, entries[name].file_size)
-        try:
-            return archive.read(entries[name])
-        except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
-            raise BundleError(f"{path}: {name} is damaged ({one_line(error)}): get the bundle again.") from None
+    entries = _checked_entries(path, archive)
+    if name not in entries:
+        raise BundleError(f"{path} is not a bundle: it has no {name}. {_REMEDY}.")
+    return stack.enter_context(archive.open(entries[name])), entries[name].file_size
+
+
+def _refuse_holes(path: Path) -> None:
+    """Refuse a file of gigabytes that takes next to nothing on the disk; 0 blocks: the disk does not tell."""
+    facts = path.stat()
+    if facts.st_size > _LARGE and 0 < facts.st_blocks * 512 < facts.st_size // 8:
+        raise BundleError(f"{path} consists mostly of holes: its {facts.st_size:,} bytes are not on the disk.")
 
 
 def _checked_entries(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -120,8 +143,3 @@ def _checked_entries(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.
             )
         entries[name] = entry
     return entries
-
-
-def _check_size(path: Path, name: str, size: int) -> None:
-    if size > LARGEST[name]:
-        raise BundleError(f"{path}: {name} holds {size:,} bytes; {LARGEST[name]:,} are allowed.")

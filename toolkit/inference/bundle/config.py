@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from toolkit.corpus.targets import LABEL, Target
-from toolkit.errors import BundleError, RecipeError, one_line
+from toolkit.errors import BundleError, RecipeError, join, one_line
 from toolkit.files import DISTRIBUTION, parse_json
 from toolkit.inference.summary import TestSummary
 from toolkit.plugins.kinds import parts
@@ -20,7 +20,8 @@ from toolkit.recipe.checks import BadField, at_least, known
 from toolkit.recipe.reading import read_plain
 from toolkit.recipe.schema import AudioSpec, ModelSpec, PartSpec, plain_values
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READS = (1, 2)  # 1 has no sha256 of its own
 CONFIG = "config.json"
 LONGEST_SEGMENT = 2**26  # samples: more than an hour at 16 kHz
 
@@ -179,10 +180,17 @@ def config_text(config: BundleConfig) -> str:
 
     Raises: BundleError if an argument is a value that JSON cannot hold.
     """
+    values = plain_values(config)
     try:
-        return json.dumps(plain_values(config), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        own = {"sha256": own_sha256(values)} if config.format_version > 1 else {}
+        return json.dumps(values | own, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise BundleError(f"{config.name}: an argument cannot be written to {CONFIG}: {error}.") from None
+
+
+def own_sha256(values: Mapping[str, Any]) -> str:
+    """The SHA-256 of what config.json holds beside it, in any layout; the order counts."""
+    return hashlib.sha256(json.dumps({k: v for k, v in values.items() if k != "sha256"}).encode()).hexdigest()
 
 
 def read_config(data: bytes) -> BundleConfig:
@@ -192,6 +200,7 @@ def read_config(data: bytes) -> BundleConfig:
     """
     try:
         values = _parse(data)
+        own = values.pop("sha256", None) if values["format_version"] > 1 else None
         config = read_plain(BundleConfig, values)
         difference = _difference(plain_values(config), values, "")
     except RecipeError as error:
@@ -200,6 +209,8 @@ def read_config(data: bytes) -> BundleConfig:
         raise BundleError(f"{CONFIG}: its values are nested too deep, or too large.") from None
     if difference:  # a key that is missing or null, where a recipe would have its default
         raise BundleError(f"{CONFIG}: {one_line(difference)}: a value is needed here.")
+    if config.format_version > 1 and own != own_sha256(values):
+        raise BundleError(f"{CONFIG} is not the file that was exported (its content has another sha256): get it again.")
     return config
 
 
@@ -211,9 +222,10 @@ def _parse(data: bytes) -> dict[str, Any]:
     if not isinstance(values, dict) or "format_version" not in values:
         raise BundleError(f"{CONFIG} has no format_version: this is not a bundle. `toolkit export` makes bundles.")
     found = values["format_version"]
-    if type(found) is not int or found != FORMAT_VERSION:
+    if type(found) is not int or found not in READS:
         raise BundleError(
-            f"{CONFIG}: format_version is {one_line(repr(found))}, and {DISTRIBUTION} here reads {FORMAT_VERSION}. "
+            f"{CONFIG}: format_version is {one_line(repr(found))}, and {DISTRIBUTION} here reads "
+            f"{join(map(str, READS))}. "
             "Install the version of it that wrote the bundle, or a newer one."
         )
     return values

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,7 +176,7 @@ def export_bundle(
     weights = weights_of(system)
     config = _describe(run, system, weights)
     try:
-        restore_system(read_config(config_text(config).encode()), weights)  # as a reader does
+        restore_system(read_config(config_text(config).encode()), BytesIO(weights), len(weights))  # as a reader does
     except BundleError as error:
         raise BundleError(
             f"The system cannot be restored from the bundle of {config.name}: {error} Do the portable_args of its "

@@ -6,16 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from toolkit.corpus.targets import Target
 from toolkit.errors import BundleError, PluginError, ToolkitError, UnknownPlugin, one_line
-from toolkit.inference.bundle.archive import CARD, WEIGHTS, read_file
-from toolkit.inference.bundle.config import CONFIG, BundleConfig, FileFacts, Usage, read_config
+from toolkit.files import sha256_of
+from toolkit.inference.bundle.archive import CARD, WEIGHTS, open_file, read_file
+from toolkit.inference.bundle.config import CONFIG, BundleConfig, Usage, read_config
 from toolkit.plugins.registry import default_registry
 
 if TYPE_CHECKING:
     from toolkit.model.system import System
+
+TABLES = 256 << 20  # bytes that building a system may take beside its weights, for what is computed
+FEW = 1000  # tensors that it may make beside its weights
 
 logger = logging.getLogger("toolkit")
 
@@ -45,33 +49,44 @@ def read_bundle(path: str | Path) -> Bundle:
     path = Path(os.path.expanduser(path))
     try:
         config = read_config(read_file(path, CONFIG))
-        _read_hashed(path, CARD, config)
+        for name in [CARD, *(name for name in config.files if name not in (CARD, WEIGHTS))]:
+            with open_file(path, name) as (file, size):
+                _check_file(name, config, size, sha256_of(file))
         _check_plugins(config)
-        system = restore_system(config, _read_hashed(path, WEIGHTS, config))
+        with open_file(path, WEIGHTS) as (file, size):
+            system = restore_system(config, file, size)
     except BundleError as error:
         named = str(error).startswith((str(path), "No bundle"))
         raise BundleError(str(error) if named else f"{path}: {error}") from error.__cause__
     return Bundle(path, config, system)
 
 
-def restore_system(config: BundleConfig, weights: bytes) -> "System":
-    """Build the system, in eval() mode, and load its weights.
+def restore_system(config: BundleConfig, file: BinaryIO, size: int) -> "System":
+    """Build the system, in eval() mode, and load its weights from a file of this size.
+
+    What is built may take no more memory than the weights, and something for tables that are none; that its tensors are
+    those of the file is known before they are read.
 
     Raises: BundleError if it cannot be built here, the weights do not fit, or its prediction for the trial sound
         differs.
     """
     import torch
 
-    from toolkit.inference.bundle.system import TOLERANCE, answer_to_trial, load_weights
+    from toolkit.inference.bundle.system import TOLERANCE, WeightsFile, answer_to_trial, load_weights
+    from toolkit.model.allowance import Allowance
     from toolkit.model.system import build_system
 
+    _check_file(WEIGHTS, config, size)
+    weights = WeightsFile(file, size)
+    allowance = Allowance(2 * size + TABLES, tensors=20 * len(weights.kinds) + FEW, draw=False)
     with torch.random.fork_rng(devices=[]):  # the random weights that are replaced
         try:
             _refuse_outside(config)
-            system = build_system(config, Target.by_name(config.classes))
+            system = build_system(config, Target.by_name(config.classes), allowance=allowance)
         except ToolkitError as error:
             raise BundleError(f"{CONFIG}: {one_line(str(error))}") from error
     load_weights(system, weights)
+    _check_file(WEIGHTS, config, size, weights.sha256)
     for name, level in system.levels.items():
         level.pretrained = config.training.pretrained.get(name)
         level.random_backbone = name in config.training.random_backbones
@@ -86,17 +101,17 @@ def restore_system(config: BundleConfig, weights: bytes) -> "System":
     return system
 
 
-def _read_hashed(path: Path, name: str, config: BundleConfig) -> bytes:
-    if name not in config.files:
+def _check_file(name: str, config: BundleConfig, size: int, sha256: str | None = None) -> None:
+    """Refuse another size, or another hash where that is known, than config.json says."""
+    expected = config.files.get(name)
+    if expected is None:
         raise BundleError(f"{CONFIG} does not list {name} in `files`.")
-    data = read_file(path, name)
-    expected, found = config.files[name], FileFacts.of(data)
-    if expected != found:
+    if (size, sha256 or expected.sha256) != (expected.bytes, expected.sha256):
+        hashes = f"; its SHA-256 begins with {sha256[:12]}, not with {expected.sha256[:12]}" if sha256 else ""
         raise BundleError(
-            f"{name} is not the file that was exported ({found.bytes:,} bytes, not {expected.bytes:,}; its SHA-256 "
-            f"begins with {found.sha256[:12]}, not with {expected.sha256[:12]}): get the bundle again."
+            f"{name} is not the file that was exported ({size:,} bytes, not {expected.bytes:,}{hashes}): get the "
+            "bundle again."
         )
-    return data
 
 
 def _check_plugins(config: BundleConfig) -> None:

@@ -1,0 +1,85 @@
+"""A bound on the memory and the time of building or running a system, asked before each of torch's operators."""
+
+import os
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from toolkit.errors import RecipeError
+
+MOST_TENSORS = 50_000  # that building a system makes: fifty times those of large encoders
+_SMALL = 2**14  # values: operators on fewer cannot make much, and their shapes are not asked for
+_DRAWS = (torch.ops.aten.normal_.default, torch.ops.aten.uniform_.default)
+
+
+class Allowance(TorchDispatchMode):
+    """While it is entered, an operator whose result would be larger than what is left is refused and not run.
+
+    Args:
+        bytes: of all new tensors together, or of each where they are not counted.
+        tensors: how many new ones; None: they are not counted.
+        seconds: after which no further operator is run.
+        draw: whether random weights are drawn; otherwise they stay what the memory held, for others that are loaded.
+
+    Raises:
+        RecipeError: in place of the operator that is refused.
+    """
+
+    def __init__(
+        self, bytes: float, *, tensors: int | None = MOST_TENSORS, seconds: float = float("inf"), draw: bool = True
+    ):
+        super().__init__()
+        self.bytes, self.tensors, self.seconds, self.draw = bytes, tensors, seconds, draw
+        self.left = bytes
+        self.end = time.monotonic() + seconds
+
+    @classmethod
+    def of_machine(cls) -> "Allowance":
+        """All memory that the machine has."""
+        return cls(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _DRAWS and not self.draw:
+            return args[0]
+        if time.monotonic() > self.end:
+            raise RecipeError(f"it takes more than {self.seconds:g} s")
+        if any(value.alias_info for value in func._schema.returns):  # a view, or written in place
+            return func(*args, **kwargs)
+        size = _size(func, args, kwargs)
+        self._spend(size or 0)
+        out = func(*args, **kwargs)
+        if size is None:
+            self._spend(_bytes(out))
+        return out
+
+    def _spend(self, size: int) -> None:
+        if size > self.left:
+            raise RecipeError(f"it asks for more than {self.bytes / 2**20:,.0f} MiB of memory")
+        if size and self.tensors is not None:
+            self.left, self.tensors = self.left - size, self.tensors - 1
+            if self.tensors < 0:
+                raise RecipeError("it consists of too many tensors")
+
+
+def _size(func: Any, args: tuple, kwargs: dict) -> int | None:
+    """Bytes of an operator's result, from the shapes of what it is given; None if they are not known before."""
+    given = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+    made = any(argument.name == "device" for argument in func._schema.arguments)
+    if not made and sum(value.numel() for value in given) < _SMALL:
+        return None
+    if str(kwargs.get("device")) == "meta":
+        return 0
+    try:
+        args, kwargs = tree_map_only(Tensor, lambda value: value.to("meta"), (args, kwargs))
+        return _bytes(func(*args, **(kwargs | {"device": "meta"} if made else kwargs)), "meta")
+    except Exception:  # not every operator knows its shapes without values
+        return None
+
+
+def _bytes(out: Any, device: str = "cpu") -> int:
+    return sum(value.nbytes for value in tree_leaves(out) if isinstance(value, Tensor) and value.device.type == device)
