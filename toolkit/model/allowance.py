@@ -1,5 +1,6 @@
 """A bound on the memory and the time of building or running a system, asked before each of torch's operators."""
 
+import math
 import os
 import time
 from typing import Any
@@ -12,7 +13,8 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from toolkit.errors import RecipeError
 
 MOST_TENSORS = 50_000  # that building a system makes: fifty times those of large encoders
-_SMALL = 2**14  # values: operators on fewer cannot make much, and their shapes are not asked for
+_FEW = 2**20  # product of the numbers that an operator is given: below it a result is about as large as its tensors
+_PRODUCTS = ("mm", "bmm", "addmm", "baddbmm")
 _DRAWS = (torch.ops.aten.normal_.default, torch.ops.aten.uniform_.default)
 
 
@@ -42,6 +44,10 @@ class Allowance(TorchDispatchMode):
         """All memory that the machine has."""
         return cls(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # torch would import its compiler, which takes seconds, for what is never compiled
+
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
         if func in _DRAWS and not self.draw:
@@ -67,13 +73,24 @@ class Allowance(TorchDispatchMode):
 
 
 def _size(func: Any, args: tuple, kwargs: dict) -> int | None:
-    """Bytes of an operator's result, from the shapes of what it is given; None if they are not known before."""
-    given = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+    """Bytes of an operator's result, from the shapes of what it is given; None if they are not known before.
+
+    Torch would tell for every operator, but imports its compiler for some: products and sums are calculated here.
+    """
+    values = tree_leaves((args, kwargs))
+    given = [value for value in values if isinstance(value, Tensor)]
     made = any(argument.name == "device" for argument in func._schema.arguments)
-    if not made and sum(value.numel() for value in given) < _SMALL:
-        return None
-    if str(kwargs.get("device")) == "meta":
+    if made and str(kwargs.get("device")) == "meta":
         return 0
+    width = max((value.element_size() for value in given), default=8)
+    name = func.overloadpacket.__name__
+    if name in _PRODUCTS:
+        left, right = given[-2:]
+        return left.numel() // max(1, left.shape[-1]) * right.shape[-1] * width
+    if torch.Tag.pointwise in func.tags:
+        return math.prod(torch.broadcast_shapes(*(value.shape for value in given))) * width
+    if not made and name != "convolution" and math.prod(abs(v) or 1 for v in values if type(v) is int) < _FEW:
+        return None
     try:
         args, kwargs = tree_map_only(Tensor, lambda value: value.to("meta"), (args, kwargs))
         return _bytes(func(*args, **(kwargs | {"device": "meta"} if made else kwargs)), "meta")

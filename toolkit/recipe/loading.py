@@ -20,7 +20,7 @@ from toolkit.files import resolved
 from toolkit.recipe.checks import members
 from toolkit.recipe.locations import COMMAND_LINE, Keys, Location, Mark
 from toolkit.recipe.reading import FILE_KEYS, annotation_at, defaults, known_paths, merge, read_plain, spelled_out
-from toolkit.recipe.references import resolve
+from toolkit.recipe.references import DEEPEST, resolve
 from toolkit.recipe.schema import Recipe
 from toolkit.recipe.yaml_files import read_text, read_yaml
 
@@ -96,9 +96,10 @@ def read_recipe_dict(values: Mapping[str, Any], *, source: str = "recipe") -> Re
 
 def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[Path, ...]) -> Keys:
     found = resolved(path)
-    if found in extending:
-        chain = " -> ".join(p.name for p in (*extending, found))
-        raise RecipeError(f"{path.name}: recipes extend each other in a circle: {chain}.")
+    if found in extending or len(extending) > DEEPEST:
+        chain = one_line(" -> ".join(p.name for p in (*extending, found)))
+        how = "in a circle" if found in extending else "too often"
+        raise RecipeError(f"{path.name}: recipes extend each other {how}: {chain}.")
     tree = read_yaml(path, trust=trust)
     base_name, without_data = tree.pop("extends", None), tree.pop("without_data", None)
     inherited = Keys()
@@ -141,6 +142,8 @@ def _override_tree(tokens: Iterable[str], tree: Keys, folder: Path, trust: bool)
         path = tuple(SHORT.get(key, key).split("."))
         if path[0] in FILE_KEYS:
             raise RecipeError(f"--{key}: {path[0]} can only be used in recipe files.")
+        if len(path) > DEEPEST:
+            raise RecipeError(f"--{one_line(key)}: a recipe has no such key.")
         in_part = path[:2] in PARTS and len(path) > 2
         if annotation_at(path) is None or (in_part and ".".join(path[:3]) not in known_paths(tree)):
             paths = list(known_paths(tree))

@@ -9,10 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, Protocol
 
-from toolkit.recipe.checks import BadField, at_least, known
+from toolkit.recipe.checks import BadField, at_least, at_most, known
 from toolkit.recipe.locations import Location
 from toolkit.recipe.training import TrainingSpec
 
+HIGHEST_RATE = 768_000  # Hz
+LONGEST_SEGMENT = 2**22  # samples: four minutes at 16 kHz
+MOST_PARTS = 100  # of each kind in a system
 FUSED = "fused"
 EVERY_HEAD = "*"
 GROUPS = ("covariates", "fusion", "heads", "losses")  # parameter groups beside the levels
@@ -141,6 +144,8 @@ class ModelSpec:
             if not getattr(self, family):
                 raise BadField(family, "is empty; at least one is needed.")
         for family in ("levels", "covariates", "heads", "losses"):
+            if len(getattr(self, family)) > MOST_PARTS:
+                raise BadField(family, f"has {len(getattr(self, family))} entries; {MOST_PARTS} are allowed.")
             for name in getattr(self, family):
                 _check_name(family, name)
                 if name in RESERVED or name in TAKEN.get(family, ()):
@@ -179,6 +184,10 @@ class AudioSpec:
 
     def __post_init__(self):
         at_least(self, 1, "sample_rate")
+        at_most(self, HIGHEST_RATE, "sample_rate")
+        if self.segment_seconds * self.sample_rate > LONGEST_SEGMENT:
+            most = f"{LONGEST_SEGMENT / self.sample_rate:.4g} at {self.sample_rate} Hz"
+            raise BadField("segment_seconds", f"must be at most {most}, not {self.segment_seconds}.")
         if self.segment_samples < 1:
             raise BadField("segment_seconds", f"must hold at least one sample, not {self.segment_seconds}.")
 

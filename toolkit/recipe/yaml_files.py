@@ -7,6 +7,7 @@ is a number, `no` and `on` are text.
 
 import math
 import re
+from itertools import accumulate
 from os.path import isfile
 from pathlib import Path
 from typing import Any
@@ -16,25 +17,30 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from toolkit.errors import RecipeError, one_line
-from toolkit.files import resolved
+from toolkit.files import LONGEST, resolved
 from toolkit.recipe.locations import COMMAND_LINE, Keys, Mark
 from toolkit.recipe.reading import merge
 from toolkit.recipe.references import CORE, DEEPEST, MOST_VALUES, Tagged, resolve
 
 LOOKED_UP = ("!ref", "!copy", "!PLACEHOLDER")
 INCLUDE = "!include:"
+MOST_FILES = 100  # that a recipe includes
+LONGEST_TEXT = 2**20  # characters of a file
 CODE = ("!new:", "!apply:", "!applyref:", "!name:", "!module:", CORE + "python/")
 TEXT = tuple(CORE + name for name in ("str", "timestamp", "value"))
 OTHERS = tuple(CORE + name for name in ("int", "float", "bool", "null"))
 
 
-def read_yaml(path: Path, *, trust: bool = False, including: tuple[Path, ...] = ()) -> Keys:
+def read_yaml(
+    path: Path, *, trust: bool = False, including: tuple[Path, ...] = (), included: list[Path] | None = None
+) -> Keys:
     """Read a file that holds a mapping, as plain values and Tagged.
 
     Args:
         path: the file; those that it includes are read in.
         trust: whether tags that run code are kept and not refused.
         including: the files that include this one.
+        included: all that were read before, each as often as it was.
 
     Raises: RecipeError if the file cannot be read, is not YAML, or holds a tag or a key that is not allowed.
     """
@@ -43,10 +49,13 @@ def read_yaml(path: Path, *, trust: bool = False, including: tuple[Path, ...] = 
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise RecipeError(f"{path} cannot be read: {reason}.") from None
+    if len(text) > LONGEST_TEXT:
+        raise RecipeError(f"{path.name} has {len(text):,} characters; a recipe has at most {LONGEST_TEXT:,}.")
     node = _compose(text, path.name)
     if node is None:
         raise RecipeError(f"{path.name} is empty: keys such as 'model:' are needed.")
-    values = _Reader(path.name, path.parent, trust, including=(*including, resolved(path))).value(node)
+    chain, included = (*including, resolved(path)), [] if included is None else included
+    values = _Reader(path.name, path.parent, trust, including=chain, included=included).value(node)
     if not isinstance(values, Keys):
         raise RecipeError(f"{path.name}: a mapping is needed, with keys such as 'model:'.")
     return values
@@ -55,14 +64,17 @@ def read_yaml(path: Path, *, trust: bool = False, including: tuple[Path, ...] = 
 def read_text(text: str, *, folder: Path | None = None, trust: bool = False) -> Any:
     """Read one value from the command line, by the same rules; included files are relative to `folder`."""
     node = _compose(text, "")
-    return None if node is None else _Reader("", folder or Path(), trust, including=()).value(node)
+    return None if node is None else _Reader("", folder or Path(), trust, including=(), included=[]).value(node)
 
 
 def _compose(text: str, source: str) -> Node | None:
     directive = re.search(r"^%YAML\s+(\S+)", text, re.MULTILINE)
     if directive and directive[1] != "1.2":
         raise RecipeError(f"{Mark(source).exact}: YAML 1.2 is read here, not {directive[1]}.")
+    depths = accumulate(1 if bracket in "[{" else -1 for bracket in re.findall(r"[\[\]{}]", text))
     try:
+        if max(depths, default=0) > 10 * DEEPEST:
+            raise RecursionError
         return YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
         found = error.problem_mark or error.context_mark
@@ -77,8 +89,9 @@ def _compose(text: str, source: str) -> Node | None:
 class _Reader:
     """Makes values of the nodes of one file."""
 
-    def __init__(self, source: str, folder: Path, trust: bool, *, including: tuple[Path, ...]):
-        self.source, self.folder, self.trust, self.including = source, folder, trust, including
+    def __init__(self, source: str, folder: Path, trust: bool, *, including: tuple[Path, ...], included: list[Path]):
+        self.source, self.folder, self.trust = source, folder, trust
+        self.including, self.included = including, included
         self.scalars = YAML(typ="safe", pure=True).constructor
         self.values = 0
 
@@ -130,9 +143,12 @@ class _Reader:
         try:
             value = self.scalars.construct_object(node)
         except (ValueError, LookupError):
-            raise self._error(node, f"{node.value!r} is not a value of {node.tag.replace(CORE, '!!')}.") from None
+            shown, kind = one_line(node.value)[:40], node.tag.replace(CORE, "!!")
+            raise self._error(node, f"{shown!r} is not a value of {kind}.") from None
         if isinstance(value, float) and not math.isfinite(value):
-            raise self._error(node, f"{node.value} is not finite; a recipe's numbers are.")
+            raise self._error(node, f"{one_line(node.value)[:40]} is not finite; a recipe's numbers are.")
+        if isinstance(value, int) and abs(value) >= 10**LONGEST:
+            raise self._error(node, f"{one_line(node.value)[:20]}... is too large: {LONGEST} digits are read.")
         return value
 
     def _include(self, node: Node, depth: int) -> Keys:
@@ -144,7 +160,10 @@ class _Reader:
         if resolved(path) in self.including:
             chain = " -> ".join(p.name for p in (*self.including, resolved(path)))
             raise self._error(node, f"a file includes itself: {chain}.")
-        tree = read_yaml(path, trust=self.trust, including=self.including)
+        self.included.append(path)
+        if len(self.included) > MOST_FILES:
+            raise self._error(node, f"a recipe that includes more than {MOST_FILES} files is not read.")
+        tree = read_yaml(path, trust=self.trust, including=self.including, included=self.included)
         changes = self._mapping(node, depth) if isinstance(node, MappingNode) else Keys()
         return resolve(merge(tree, changes, (path.name,)), keep_placeholders=True)
 

@@ -2,17 +2,38 @@
 
 from toolkit.errors import did_you_mean
 
+LARGEST = {
+    **dict.fromkeys(("n_fft", "window", "hop"), 2**16),  # samples: 4 s at 16 kHz
+    **{"bins": 2**15 + 1, "n_mels": 1024, "n_mfcc": 1024, "image_size": 2048, "hidden": 2**14, "layers": 64},
+    "segment_samples": 2**22,
+}
+LARGEST_OF_OTHERS = 2**20
+MOST_OVERLAP = 64  # frames that a sample is part of
+
 
 def at_least(minimum: float, **values: float) -> None:
-    """Raise ValueError for the first value below `minimum`.
+    """Raise ValueError for the first value below `minimum`, or larger than anyone needs (`LARGEST`, by its name).
 
     >>> at_least(1, hop=0)
     Traceback (most recent call last):
     ValueError: hop is 0; it has to be at least 1
+    >>> at_least(1, n_fft=10**9)
+    Traceback (most recent call last):
+    ValueError: n_fft is 1000000000; it has to be at most 65536
     """
     for name, value in values.items():
+        most = LARGEST.get(name, LARGEST_OF_OTHERS)
         if not value >= minimum:
             raise ValueError(f"{name} is {value}; it has to be at least {minimum}")
+        if value > most:
+            raise ValueError(f"{name} is {value}; it has to be at most {most}")
+
+
+def overlap(hop: int, **window: int) -> None:
+    """Raise ValueError where frames overlap so much that they multiply the audio; `window`: its name and samples."""
+    for name, samples in window.items():
+        if samples > MOST_OVERLAP * hop:
+            raise ValueError(f"hop is {hop}; it has to be at least {-(-samples // MOST_OVERLAP)} with {name} {samples}")
 
 
 def fraction(**values: float) -> None:

@@ -228,7 +228,8 @@ class DLinear(NLinear):
 
     def __init__(self, *, kernel: int = 25, **others):
         super().__init__(**others)
-        if kernel < 1 or kernel % 2 == 0:
+        at_least(1, kernel=kernel)
+        if kernel % 2 == 0:
             raise ValueError(f"kernel is {kernel}; it has to be odd, so that the average has a middle")
         self.kernel = kernel
 

@@ -11,7 +11,7 @@ from toolkit.contracts import Extractor, Seq
 from toolkit.model.scaling import Standardize
 from toolkit_plugins.extractors import frontends
 from toolkit_plugins.extractors.augment import Augment
-from toolkit_plugins.extractors.checks import at_least, fraction, one_of
+from toolkit_plugins.extractors.checks import at_least, fraction, one_of, overlap
 from toolkit_plugins.extractors.masked_layers import BiLstm, MaskedConvolutions
 
 
@@ -83,6 +83,7 @@ class Mfcc(Extractor):
     ):
         super().__init__()
         at_least(1, n_mfcc=n_mfcc, n_fft=n_fft, hop=hop, n_mels=n_mels, hidden=hidden, layers=layers)
+        overlap(hop, n_fft=n_fft)
         at_least(1, convolution_stride=convolution_stride, convolution_kernel=convolution_kernel)
         at_least(0, coefficient_masks=coefficient_masks, coefficient_mask_size=coefficient_mask_size)
         fraction(preemphasis=preemphasis, dropout=dropout, convolution_dropout=convolution_dropout)

@@ -8,7 +8,7 @@ from torch import nn
 
 from toolkit.contracts import Seq
 from toolkit_plugins.extractors import frontends
-from toolkit_plugins.extractors.checks import at_least, fraction, one_of
+from toolkit_plugins.extractors.checks import at_least, fraction, one_of, overlap
 from toolkit_plugins.extractors.fixed_length import cut_frames, cut_wave
 
 SERIES = ("log_mel", "mfcc", "frames")
@@ -51,6 +51,7 @@ class Series(nn.Module):
         one_of(SERIES, series=series)
         one_of(("maximum", "one"), reference=reference)
         at_least(1, segment_samples=segment_samples, n_mels=n_mels, n_mfcc=n_mfcc, n_fft=n_fft, window=window, hop=hop)
+        overlap(hop, n_fft=n_fft) if series != "frames" else overlap(hop, window=window)
         fraction(preemphasis=preemphasis)
         if series == "mfcc" and n_mfcc > n_mels:
             raise ValueError(f"n_mfcc is {n_mfcc}; {n_mels} mel bands (n_mels) have no more than {n_mels} coefficients")

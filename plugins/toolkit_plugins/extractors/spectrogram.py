@@ -10,7 +10,7 @@ from torch.nn import functional
 from toolkit.contracts import Extractor, Seq
 from toolkit_plugins.extractors import alexnet, frontends
 from toolkit_plugins.extractors.augment import Augment
-from toolkit_plugins.extractors.checks import at_least, fraction, one_of
+from toolkit_plugins.extractors.checks import at_least, fraction, one_of, overlap
 from toolkit_plugins.extractors.fixed_length import cut_frames, cut_wave
 from toolkit_plugins.extractors.min_max import MinMax
 
@@ -80,6 +80,7 @@ class Spectrogram(Extractor):
     ):
         super().__init__()
         at_least(1, segment_samples=segment_samples, n_fft=n_fft, window=window, hop=hop, bins=bins)
+        overlap(hop, n_fft=n_fft)
         at_least(0, frequency_masks=frequency_masks, frequency_mask_bins=frequency_mask_bins)
         fraction(preemphasis=preemphasis, dropout=dropout)
         one_of(("none", "batch"), normalization=normalization)
@@ -92,6 +93,7 @@ class Spectrogram(Extractor):
             raise ValueError(
                 f"image_size is {image_size}; it is [height, width], each at least {alexnet.SMALLEST_IMAGE}"
             )
+        at_least(1, image_size=max(image_size))
         height, width = alexnet.map_size(image_size)
         if len(pool) != 2 or not (1 <= pool[0] <= height and 1 <= pool[1] <= width):
             raise ValueError(f"pool is {pool}; image_size {image_size} gives maps from [1, 1] to [{height}, {width}]")

@@ -4,14 +4,22 @@ import builtins
 import io
 import json
 import os
+import re
 import socket
+import struct
+import time
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save
+from small_bundle import edit_config, replace_file, zip_of
 
 from toolkit.errors import BundleError
-from toolkit.inference.bundle import read_bundle
+from toolkit.inference.bundle import archive as archive_module
+from toolkit.inference.bundle import read_bundle, system
 
 OLD = Path(__file__).parents[2] / "data" / "bundle-0.1.0.zip"  # mfcc, wav2vec2, nlinear, dlinear
 
@@ -26,16 +34,28 @@ def bundle(tmp_path) -> Path:
 
 def edit(bundle: Path, path: str, value: object) -> None:
     """Set the value at a dotted path of config.json; ... removes it."""
-    values = json.loads((bundle / "config.json").read_text())
-    *keys, last = path.split(".")
-    tree = values
-    for key in keys:
-        tree = tree[key]
-    if value is ...:
-        del tree[last]
-    else:
-        tree[last] = value
-    (bundle / "config.json").write_text(json.dumps(values))
+
+    def change(tree: dict) -> None:
+        *keys, last = path.split(".")
+        for key in keys:
+            tree = tree[key]
+        tree.pop(last, None) if value is ... else tree.update({last: value})
+
+    edit_config(bundle, change)
+
+
+@contextmanager
+def little() -> Iterator[None]:
+    """Little memory and little time."""
+
+    def resident(what: str) -> int:
+        return int(re.search(rf"{what}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
+
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before, start = resident("VmRSS"), time.process_time()
+    yield
+    assert resident("VmHWM") - before < 200_000, "kB"
+    assert time.process_time() - start < 8, "s"
 
 
 def refusal(bundle: Path) -> str:
@@ -89,3 +109,118 @@ def test_nothing_that_a_bundle_names_is_followed(path, value, bundle, tmp_path, 
         monkeypatch.setattr(owner, name, watched(getattr(owner, name)))
     assert "a bundle is used by itself" in refusal(bundle)
     assert touched == []
+
+
+MFCC = "model.levels.mfcc.args"
+W2V2 = "model.levels.wav2vec2.args.config"
+MANY = {f"m{i}": {"plugin": "audio-classification-toolkit:mfcc", "args": {}} for i in range(2000)}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (f"{MFCC}.n_fft", 10**9, "args.n_fft: extractor 'mfcc': n_fft is 1000000000; it has to be at most 65536"),
+        (f"{MFCC}.hop", 10**9, "hop is 1000000000; it has to be at most"),
+        (f"{MFCC}.hop", 1, "hop is 1; it has to be at least 8 with n_fft 512"),
+        (f"{MFCC}.n_mels", 10**6, "n_mels is 1000000; it has to be at most 1024"),
+        (f"{MFCC}.layers", 10**6, "layers is 1000000; it has to be at most 64"),
+        (f"{MFCC}.layers", 10**18, "layers is"),
+        (f"{MFCC}.layers", 10**20, "is too large"),
+        (f"{MFCC}.hidden", 10**6, "hidden is 1000000; it has to be at most"),
+        (f"{MFCC}.hidden", 8000, "extractor 'mfcc': it asks for more than 256 MiB of memory"),
+        (f"{MFCC}.hidden", 2000, "has float32 [8, 4000]"),
+        (f"{MFCC}.convolutions", [1] * 100_000, "it consists of too many tensors"),
+        (f"{MFCC}.convolutions", [10**6, 10**6], "it asks for more than 256 MiB of memory"),
+        (f"{W2V2}.hidden_size", 10**6, "it asks for more than 256 MiB of memory"),
+        (f"{W2V2}.num_hidden_layers", 10**6, "it consists of too many tensors"),
+        (f"{W2V2}.num_conv_pos_embeddings", 10**9, "it asks for more than 256 MiB of memory"),
+        (f"{W2V2}.intermediate_size", 10**9, "it asks for more than 256 MiB of memory"),
+        (f"{W2V2}.conv_dim", [10**5] * 7, "it asks for more than 256 MiB of memory"),
+        ("model.levels.nlinear.args.steps", 10**6, "float32 [1000000]"),
+        ("model.levels.dlinear.args.kernel", 10**9 + 1, "kernel is 1000000001; it has to be at most"),
+        ("model.fusion.args.dim", 10**6, "it asks for more than 256 MiB of memory"),
+        ("model.levels", MANY, "model.levels: has 2000 entries; 100 are allowed"),
+        ("audio.sample_rate", 2**26, "audio.sample_rate: must be at most 768,000"),
+        ("audio.sample_rate", 15_485_863, "audio.sample_rate: must be at most 768,000"),
+        ("audio.segment_seconds", 10**5, "audio.segment_seconds: must be at most 262.1 at 16000 Hz"),
+        ("audio.segment_seconds", 1e308, "audio.segment_seconds: must be at most"),
+        ("audio.segment_seconds", 250, "model.safetensors"),
+        ("name", "x" * 5_000_000, "config.json holds"),
+        ("files.nothing", {"bytes": 1, "sha256": "0" * 64}, "config.json lists 'nothing' in `files`"),
+    ],
+)
+def test_huge_sizes(path, value, message, bundle):
+    edit(bundle, path, value)
+    with little():
+        assert message in refusal(bundle)
+
+
+@pytest.mark.parametrize(("digits", "nested"), [(5000, 0), (1, 10_000), (1, 500_000)])
+def test_numbers_of_many_digits_and_deep_nesting(digits, nested, bundle):
+    text = (bundle / "config.json").read_text()
+    value = "[" * nested + "9" * digits + "]" * nested
+    (bundle / "config.json").write_text(re.sub(r'"epoch": \d+', lambda _: f'"epoch": {value}', text))
+    with little():
+        assert "config.json cannot be read as JSON" in refusal(bundle)
+
+
+@pytest.mark.parametrize(("bound", "message"), [("LARGEST_TENSOR", "more than 0 MiB"), ("TRIAL_SECONDS", "than 0 s")])
+def test_what_the_trial_takes_is_bounded_too(bound, message, bundle, monkeypatch):
+    """Strides and numbers of heads, for example, are in no weights."""
+    monkeypatch.setattr(system, bound, 0)
+    assert "The system cannot be run: it " in refusal(bundle) and message in refusal(bundle)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+def test_gigabytes_of_holes(packed, bundle, tmp_path, monkeypatch):
+    """Six GB of one tensor that take 4 kB on the disk; where a disk does not tell, the header is read and no more."""
+    entry = {"dtype": "F32", "shape": [1_500_000_000], "data_offsets": [0, 6_000_000_000]}
+    text = json.dumps({"a": entry}).encode()
+    header = struct.pack("<Q", len(text)) + text
+    size = len(header) + 6_000_000_000
+    edit(bundle, "files", {**files_of(bundle), "model.safetensors": {"bytes": size, "sha256": "0" * 64}})
+    given = bundle
+    if packed:
+        content = {name: (bundle / name).read_bytes() for name in ("config.json", "README.md")}
+        given = zip_of(content | {"model.safetensors": header}, tmp_path / "b.zip")
+        with zipfile.ZipFile(given, "a") as archive:  # its directory says that the last entry is longer
+            entry = archive.getinfo("model.safetensors")
+            entry.file_size = entry.compress_size = size
+            archive.start_dir = entry.header_offset + 30 + len(entry.filename) + size
+            archive._didModify = True
+    else:
+        (bundle / "model.safetensors").write_bytes(header)
+        os.truncate(bundle / "model.safetensors", size)
+    with little():
+        assert "consists mostly of holes" in refusal(given)
+    monkeypatch.setattr(archive_module, "_refuse_holes", lambda path: None)
+    with little():
+        assert "model.safetensors: a is float32 [1500000000]; the system of its config.json has no" in refusal(given)
+
+
+def files_of(bundle: Path) -> dict:
+    return json.loads((bundle / "config.json").read_text())["files"]
+
+
+def test_weights_of_which_half_is_missing_or_more_is_there(bundle):
+    state = load_file(bundle / "model.safetensors")
+    name = max(state, key=lambda name: state[name].numel())
+    replace_file(bundle, "model.safetensors", save({**state, name: state[name][:1]}))
+    with little():
+        assert f"model.safetensors: {name} is float32 [1" in refusal(bundle)
+
+
+@pytest.mark.parametrize("name", ["config.json", "README.md", "model.safetensors"])
+def test_every_member_is_hashed(name, bundle, tmp_path):
+    """A byte that leaves each as valid as it was; config.json, as a newer version writes it."""
+    edit(bundle, "format_version", 2)
+    read_bundle(bundle)
+    data = (bundle / name).read_bytes()
+    if name == "config.json":
+        values = json.loads(data)
+        values["classes"]["label"].reverse()
+        changed = json.dumps(values).encode()
+    else:
+        changed = data[:-1] + bytes([data[-1] ^ 1])
+    (bundle / name).write_bytes(changed)
+    assert f"{name} is not the file that was exported" in refusal(bundle)

@@ -107,8 +107,9 @@ def _open_in_folder(folder: Path, name: str, stack: ExitStack) -> tuple[BinaryIO
 def _open_in_zip(path: Path, name: str, stack: ExitStack) -> tuple[BinaryIO, int]:
     _refuse_holes(path)
     try:
-        opened = _open_in_folder if os.path.isdir(path) else _open_in_zip if os.path.isfile(path) else None
-        near = [] if opened or not os.path.isdir(path.parent) else [p.name for p in path.parent.iterdir()]
+        archive = stack.enter_context(zipfile.ZipFile(path))
+    except _DAMAGE as error:
+        hint = f" Give its folder, {path.parent}." if os.path.isfile(path.parent / CONFIG) else ""
         raise BundleError(f"{path} is not a bundle: a folder or a .zip is needed ({one_line(error)}).{hint}") from None
     entries = _checked_entries(path, archive)
     if name not in entries:

@@ -23,7 +23,6 @@ from toolkit.recipe.schema import AudioSpec, ModelSpec, PartSpec, plain_values
 FORMAT_VERSION = 2
 READS = (1, 2)  # 1 has no sha256 of its own
 CONFIG = "config.json"
-LONGEST_SEGMENT = 2**26  # samples: more than an hour at 16 kHz
 
 
 @dataclass(frozen=True)
@@ -117,8 +116,6 @@ class BundleConfig:
     def __post_init__(self):
         self._check_model()
         self._check_classes()
-        if self.audio.segment_samples > LONGEST_SEGMENT:
-            raise BadField("audio.segment_seconds", f"is {self.audio.segment_seconds}; that is not a segment.")
         if len(self.trial) != len(self.classes["label"]) or not math.isclose(sum(self.trial), 1, abs_tol=1e-3):
             raise BadField("trial", f"is not {len(self.classes['label'])} probabilities that sum to 1.")
         known("training.pretrained", self.training.pretrained, self.model.levels, "level")
@@ -205,8 +202,6 @@ def read_config(data: bytes) -> BundleConfig:
         difference = _difference(plain_values(config), values, "")
     except RecipeError as error:
         raise BundleError(f"{CONFIG}: {one_line(str(error))}") from None
-    except (RecursionError, OverflowError):
-        raise BundleError(f"{CONFIG}: its values are nested too deep, or too large.") from None
     if difference:  # a key that is missing or null, where a recipe would have its default
         raise BundleError(f"{CONFIG}: {one_line(difference)}: a value is needed here.")
     if config.format_version > 1 and own != own_sha256(values):

@@ -1,0 +1,59 @@
+"""What an operator would allocate is known, and refused, before it runs."""
+
+import pytest
+import torch
+from torch import nn
+
+from toolkit.errors import RecipeError
+from toolkit.model.allowance import Allowance
+
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.Linear(10**6, 10**6),
+        lambda: nn.Embedding(10**9, 64),
+        lambda: torch.randn(10**10),
+        lambda: torch.arange(10**11),
+        lambda: torch.hann_window(10**11),
+        lambda: torch.empty_like(torch.empty(10**10, device="meta"), device="cpu"),
+        lambda: torch.ones(10**5)[:, None] * torch.ones(10**5),
+        lambda: torch.ones(10**5)[:, None] @ torch.ones(1, 10**5),
+        lambda: torch.ones(20_000)[None].expand(10**6, -1).contiguous(),
+        lambda: nn.functional.pad(torch.ones(20_000), (0, 10**10)),
+    ],
+)
+def test_more_bytes_than_allowed(make):
+    with pytest.raises(RecipeError, match="it asks for more than 8 MiB"), Allowance(8 * MIB):
+        make()
+
+
+def test_tensors_are_counted_and_summed_up():
+    with pytest.raises(RecipeError, match="too many tensors"), Allowance(MIB, tensors=40):
+        nn.LSTM(2, 2, num_layers=10**6)
+    with Allowance(MIB, tensors=2):
+        torch.zeros(MIB // 8), torch.zeros(MIB // 8)
+    with pytest.raises(RecipeError, match="more than 1 MiB"), Allowance(MIB, tensors=3):
+        torch.zeros(MIB // 8), torch.zeros(MIB // 8), torch.zeros(1)
+    with Allowance(MIB, tensors=None):
+        torch.zeros(MIB // 4), torch.zeros(MIB // 4)
+
+
+def test_time_ends():
+    with pytest.raises(RecipeError, match="takes more than 0 s"), Allowance(MIB, seconds=0):
+        torch.zeros(1)
+
+
+def test_weights_are_as_without_it_unless_they_are_not_drawn():
+    torch.manual_seed(3)
+    expected = nn.LSTM(3, 4, bidirectional=True)
+    torch.manual_seed(3)
+    with Allowance(MIB):
+        found = nn.LSTM(3, 4, bidirectional=True)
+    assert all(torch.equal(a, b) for a, b in zip(expected.parameters(), found.parameters(), strict=True))
+    state = torch.get_rng_state()
+    with Allowance(MIB, draw=False):
+        nn.Linear(3, 4)
+    assert torch.equal(state, torch.get_rng_state())
