@@ -228,9 +228,9 @@ class DLinear(NLinear):
 
     def __init__(self, *, kernel: int = 25, **others):
         super().__init__(**others)
-        at_least(1, kernel=kernel)
-        if kernel % 2 == 0:
+        if kernel < 1 or kernel % 2 == 0:
             raise ValueError(f"kernel is {kernel}; it has to be odd, so that the average has a middle")
+        at_least(1, kernel=kernel)
         self.kernel = kernel
 
     # `others` are NLinear's arguments: said here for whoever reads the signature, as recipes' checks do.
