@@ -123,8 +123,7 @@ class Extractor(nn.Module):
             the core pads with zeros (silence, which then counts as real) or cuts to it.
         fits: whether `fit` has to be called before training.
         front_end_args: all that `features` depends on beside the audio, JSON-able; the key of the feature cache.
-        standalone_args: of the class: each argument that can name something outside (a file, a folder, a hub name, a
-            download) -> the value that names nothing. A bundle that holds another value is refused before it is built.
+        standalone_args: argument that can name a file, folder or download -> what names none, as bundles demand.
         pretrained: which pre-trained weights are loaded, or None for random ones or if there is nothing to load.
             A bundle sets this and `random_backbone` to what they were in training.
         random_backbone: True if a backbone that users expect to be pre-trained has random weights.
@@ -175,12 +174,9 @@ class Extractor(nn.Module):
         """Fold what only training needs, such as adapters, into the weights; called once, before a bundle is made."""
 
     def portable_args(self) -> Mapping[str, Any]:
-        """Arguments that build the same module without files and without a network; they replace the recipe's.
+        """`standalone_args` and what else builds the same module without a checkpoint: argument -> value, JSON-able.
 
-        Weights are loaded afterwards, so they may be random. An extractor that reads a checkpoint adds what it takes
-        from it to build the module.
-
-        Returns: argument -> value, JSON-able; by default `standalone_args`, which it must hold.
+        They replace the recipe's in a bundle, whose weights are loaded afterwards.
         """
         return self.standalone_args
 
