@@ -26,8 +26,7 @@ class Seq:
         full: True if every row is known to be as long as the time axis: nothing has to be masked, and nothing waits for
             the device. False: not known.
 
-    Raises: ShapeError if the batch sizes differ or the dtype of `lengths` is not an integer. The values of `lengths`
-        are not read (that would wait for the device).
+    Raises: ShapeError if batch sizes differ or `lengths` is not of an integer dtype; its values are not read.
     """
 
     values: Tensor
@@ -69,12 +68,7 @@ class Seq:
 
 @dataclass(frozen=True)
 class LevelShape:
-    """What a fusion knows of a level before it sees data.
-
-    Args:
-        channels: size of the last axis of the level's frames.
-        frames: frames of a whole segment (of `segment_samples` samples).
-    """
+    """A level before a fusion sees data: size of its frames' last axis, and frames of a whole segment."""
 
     channels: int
     frames: int
@@ -201,22 +195,23 @@ class Fusion(nn.Module):
     fits: bool = False
 
     def fit(self, levels: Iterable[Mapping[str, Seq]]) -> None:
-        """Learn scaling from batches of all levels' frames over the training part; called once, only where `fits`.
-
-        Args: levels name -> [batch, frames, channels], as the levels encode them before the first step.
-        """
+        """Learn scaling from batches of the training part (level -> [batch, frames, channels]); once, if `fits`."""
 
     def forward(self, levels: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Fuse.
-
-        Args: levels name -> [batch, frames, channels]; covariates name -> [batch, size], probabilities.
-        Returns: embedding name -> [batch, size].
-        """
+        """Embeddings [batch, size] of levels [batch, frames, channels] and covariates (probabilities [batch, size])."""
         raise NotImplementedError
 
 
 class Head(nn.Module):
-    """One embedding -> logits of one target. Context arguments: size (of the embedding), classes (their number)."""
+    """One embedding -> logits of one target. Context arguments: size (of the embedding), classes (their number).
+
+    One that `fits` is fitted before training, and epoch 0 validates it.
+    """
+
+    fits: bool = False
+
+    def fit(self, embeddings: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Learn from batches of the training part: embedding [batch, size] and classes [batch], every one known."""
 
     def forward(self, embedding: Tensor) -> Tensor:
         """[batch, size] -> [batch, classes]."""
@@ -249,8 +244,7 @@ class Loss(nn.Module):
     def denominator(self, targets: Tensor) -> Tensor | None:
         """What `forward` divides the sum over its rows by; by default the number of rows.
 
-        When several processes train together, each calls `forward` on its part of the batch; the sum of these values
-        weighted by their denominators is the value of the batch.
+        Several processes call `forward` on a part of the batch each; the batch's value is their sum by denominators.
 
         Args: targets [batch], as `forward` gets them.
         Returns: 0-d, on their device; None for a loss that is a sum, divided by nothing.

@@ -71,7 +71,7 @@ def test_every_value_knows_its_file(child):
         ("name: a/b", "names folders"),
         ("seed: -1", r"seed .* must be at least 0, not -1"),
         ("audio: {segment_seconds: 0}", "at least one sample"),
-        ("training: {epochs: 0}", r"^training\.epochs in child\.yaml, line 2: must be at least 1, not 0\."),
+        ("training: {epochs: -1}", r"^training\.epochs in child\.yaml, line 2: must be at least 0, not -1\."),
         ("training: {max_grad_norm: -1}", "above 0, or null for no clipping"),
         ("training: {optimizer: {learning_rate: -1}}", r"training\.optimizer\.learning_rate .*at least 0"),
         ("training: {groups: {mfc: {}}}", r"^training\.groups\.mfc .*no such parameter group\. Did you mean 'mfcc'"),

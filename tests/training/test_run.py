@@ -62,6 +62,33 @@ def test_the_published_protocol_is_stamped_in_every_file(recipe):
         assert "the test speaker also validated" in (folder / name).read_text()
 
 
+FITTED = """\
+extends: small.yaml
+model:
+  fusion: {plugin: concat, args: {pooling: statistics, standardize: true, project: false}}
+  heads: {emotion: {plugin: discriminant, on: fused}, level: null}
+  losses: {center: null}
+training: {epochs: 0}
+"""
+
+
+@pytest.mark.parametrize(("epochs", "average"), [(0, "none"), (2, "none"), (1, "ema")])
+def test_epoch_0_is_a_fitted_head_before_the_first_step(recipe, epochs, average):
+    recipe = recipe.with_name("fitted.yaml")
+    recipe.write_text(FITTED)
+    folder = run(recipe, f"--training.epochs={epochs}", f"--training.average.name={average}")
+    rows = list(csv.DictReader((folder / "epochs.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == [str(epoch) for epoch in range(epochs + 1)]
+    assert rows[0]["train_loss"] == "" and all(float(row["train_loss"]) >= 0 for row in rows[1:])
+    assert results(folder)["epoch"] in range(epochs + 1) and results(folder)["epochs"] == epochs + 1
+    assert float(rows[0]["valid_ua"]) == 1.0  # tones and noise are told apart without a step
+
+
+def test_no_epochs_without_a_fitted_head_are_refused(recipe):
+    with pytest.raises(RecipeError, match=r"training\.epochs is 0, which trains nothing"):
+        run(recipe, "--training.epochs=0")
+
+
 def test_naming_the_default_fold_is_the_same_run(recipe):
     first = run(recipe, "--training.epochs=1")
     lines = Lines()

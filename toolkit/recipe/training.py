@@ -1,9 +1,9 @@
 """A recipe's `training` as frozen values.
 
->>> TrainingSpec(epochs=0)
+>>> TrainingSpec(batch_size=0)
 Traceback (most recent call last):
     ...
-toolkit.recipe.checks.BadField: epochs must be at least 1, not 0.
+toolkit.recipe.checks.BadField: batch_size must be at least 1, not 0.
 """
 
 from collections.abc import Mapping
@@ -125,8 +125,8 @@ class TrainingSpec:
     probe: ProbeSpec = field(default_factory=ProbeSpec)
 
     def __post_init__(self):
-        at_least(self, 1, "epochs", "patience", "batch_size", "accumulate")
-        at_least(self, 0, "min_epochs", "warmup_steps", "workers")
+        at_least(self, 1, "patience", "batch_size", "accumulate")
+        at_least(self, 0, "epochs", "min_epochs", "warmup_steps", "workers")
         at_least(self, 0, "feature_cache_mb", "checkpoint_minutes", "checkpoint_steps")
         for name, none in (("batch_seconds", "batches of batch_size"), ("max_grad_norm", "no clipping")):
             value = getattr(self, name)

@@ -41,8 +41,8 @@ class EpochLog:
         names = [column for column in row if column.startswith("valid_")]
         valid = " ".join(f"{name.removeprefix('valid_').upper()} {row[name]:.4f}" for name in names)
         epoch = f"{self.phase} epoch {row['epoch']:3d}".lstrip()
-        loss, seconds = f"train loss {row['train_loss']:.4f}", f"{row['seconds']:.1f} s"
-        self.say(f"{epoch}  {loss}  valid {valid}  {seconds}{skipped}")
+        loss = "fitted" if row["train_loss"] is None else f"train loss {row['train_loss']:.4f}"
+        self.say(f"{epoch}  {loss}  valid {valid}  {row['seconds']:.1f} s{skipped}")
         if not self.folder.writes:
             return
         try:
@@ -54,7 +54,7 @@ class EpochLog:
                 str(self.folder.path / "tensorboard" / self.phase), purge_step=len(history.rows)
             )
         for column, value in row.items():
-            if column != "epoch":
+            if column != "epoch" and value is not None:
                 self._writer.add_scalar(column.replace("_", "/", 1), value, row["epoch"])
         self._writer.flush()
 

@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from toolkit.corpus.checks import refuse_shared_audio
 from toolkit.corpus.manifests import manifest_text
 from toolkit.corpus.protocols import selects_on, stopping_rules, training_protocol
@@ -27,7 +25,8 @@ from toolkit.plugins.versions import used_versions
 from toolkit.recipe.loading import dump_recipe
 from toolkit.recipe.schema import Recipe
 from toolkit.recipe.training import TrainingSpec
-from toolkit.terminal import Pulse, progress
+from toolkit.terminal import Pulse
+from toolkit.training.fitting import fit_parts
 from toolkit.training.identity import manifest_rows, run_hash
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.checkpoints import AtomicCheckpointer
@@ -75,6 +74,8 @@ class Run:
         seed_all(self.recipe.seed, "weights")
         self.system = build_system(self.recipe, preparation.targets)
         self.augmentations = build_augmentations(self.recipe)
+        if not self.training.epochs and not any(head.fits for head in self.system.heads.values()):
+            raise RecipeError("training.epochs is 0, which trains nothing: it goes with a fitted head (discriminant).")
         plain = self.recipe.as_dict() | {"fold": preparation.fold.name}
         plain["protocol"]["name"] = training_protocol(self.protocol)  # protocols that share a training share the hash
         identity = run_hash(plain, manifest_rows(preparation.utterances), self.versions, self.system.pretrained)
@@ -186,7 +187,7 @@ class Run:
         cache.fill([data.evaluation] if augmentations and augmentations.waves else [data.train, data.evaluation])
         if brain.history.probe is None and brain.checkpointer.find_checkpoint() is None:
             if rank() == 0:
-                self._fit_scalers(data, cache)
+                fit_parts(self.system, self.recipe, data.train, cache, shown=self.progress)
             share_state(self.system)
         for step in augmentations.fitted if augmentations else ():
             name, some = step.levels[0], range(0, len(data.train), -(-len(data.train) // MOST_FITTED))
@@ -215,19 +216,6 @@ class Run:
         folders = folders_with_same_training(self.folder.path, system=self.recipe.name, protocol=self.protocol)
         ended = from_first(lambda: [os.path.isfile(folder / HISTORY) for folder in folders])
         return next((folder for folder, has_ended in zip(folders, ended, strict=True) if has_ended), None)
-
-    def _fit_scalers(self, data: RunData, cache: FeatureCache) -> None:
-        """Let levels, then the fusion, learn their scaling from the training part, before the first step."""
-        for name, level in self.system.levels.items():
-            if level.fits:
-                batches = in_order(data.train, cache, levels=[name])
-                batches = progress(batches, f"scaling of {name}", total=None, shown=self.progress)
-                level.fit(batch.features[name] for batch in batches)
-        if self.system.fusion.fits:
-            self.system.eval()
-            with torch.no_grad():
-                batches = progress(in_order(data.train, cache), "fusion's scaling", total=None, shown=self.progress)
-                self.system.fusion.fit(self.system.frames(batch.features) for batch in batches)
 
     def _brain(
         self,

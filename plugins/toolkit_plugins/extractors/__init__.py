@@ -21,6 +21,12 @@ def toolkit_register() -> list[PluginSpec]:
         ),
         PluginSpec(
             kind="extractor",
+            name="functionals",
+            target="toolkit_plugins.extractors.functionals:Functionals",
+            summary="statistics of spectral and prosodic descriptors, nothing learned (Eyben et al., 2010)",
+        ),
+        PluginSpec(
+            kind="extractor",
             name="nlinear",
             target="toolkit_plugins.extractors.linear_series:NLinear",
             summary="NLinear along time over log-mel, MFCC or framed waveform",

@@ -25,16 +25,20 @@ from toolkit_plugins.fusions.pooling import pooling_layer
 class Concat(Fusion):
     """Every level pooled over time and projected; all concatenated, with the covariates, and projected again.
 
+    Without projections (`project: false`) an embedding is what the pooling gives, and nothing is learned but its scale:
+    what a head that is fitted in closed form needs.
+
     Takes any length, but for the pooling `flatten`, which takes whole segments only.
 
     Args:
-        dim: size of every embedding.
+        dim: size of every embedding, where it is projected.
         dropout: probability before each linear layer.
         pooling: what becomes of a level's frames: `statistics` (mean and standard deviation), `mean`,
             `attention` (a learned weighted mean for each level), `flatten` (all frames side by side).
         normalise: layer norm of what a level's pooling gives, for levels of very different scales.
         standardize: each value that a level's pooling gives to mean 0 and deviation 1 over the training part; what a
             pre-trained level needs.
+        project: whether embeddings are projected.
 
     Raises:
         RecipeError: if `dim` is below 1 or `dropout` is not a probability below 1.
@@ -54,20 +58,24 @@ class Concat(Fusion):
         pooling: Literal["statistics", "mean", "attention", "flatten"] = "statistics",
         normalise: bool = False,
         standardize: bool = False,
+        project: bool = True,
     ):
         super().__init__()
         check_arguments(levels=levels, dropout=dropout, dim=dim)
         self.levels, self.covariates = dict(levels), dict(covariates)
-        self.sizes = {"fused": dim, **dict.fromkeys(levels, dim)}
         self.fixed_samples = segment_samples if pooling == "flatten" else None
         self.pool = nn.ModuleDict({name: pooling_layer(pooling, shape) for name, shape in levels.items()})
         self.fits = standardize
         if standardize:
             self.pool = nn.ModuleDict({name: StandardizedPooling(pool) for name, pool in self.pool.items()})
-        self.project = nn.ModuleDict(
-            {name: projection(pool.size, dim, dropout=dropout, normalise=normalise) for name, pool in self.pool.items()}
-        )
-        self.fuse = projection(len(levels) * dim + sum(covariates.values()), dim, dropout=dropout)
+        sizes = {name: pool.size for name, pool in self.pool.items()}
+        self.project = nn.ModuleDict({name: nn.Identity() for name in levels})
+        self.fuse = nn.Identity()
+        if project:
+            layers = {name: projection(n, dim, dropout=dropout, normalise=normalise) for name, n in sizes.items()}
+            self.project, sizes = nn.ModuleDict(layers), dict.fromkeys(levels, dim)
+            self.fuse = projection(len(levels) * dim + sum(covariates.values()), dim, dropout=dropout)
+        self.sizes = {"fused": dim if project else sum([*sizes.values(), *covariates.values()]), **sizes}
 
     @torch.no_grad()
     def fit(self, levels: Iterable[Mapping[str, Seq]]) -> None:

@@ -15,6 +15,12 @@ def toolkit_register() -> list[PluginSpec]:
         ),
         PluginSpec(
             kind="head",
+            name="discriminant",
+            target="toolkit_plugins.heads.discriminant:Discriminant",
+            summary="Linear discriminant analysis, fitted before training (Friedman, 1989)",
+        ),
+        PluginSpec(
+            kind="head",
             name="mlp",
             target="toolkit_plugins.heads.mlp:Mlp",
             summary="Hidden layers with dropout and ReLU, then a linear layer (Zou et al., 2022)",

@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from toolkit.contracts import LevelShape, Seq
 from toolkit.errors import RecipeError, ShapeError
+from toolkit.model.pooling import statistics_pooling
 from toolkit.plugins.kinds import KINDS
 from toolkit_plugins.fusions.attention import Attention
 from toolkit_plugins.fusions.blocks import projection
@@ -320,3 +321,15 @@ def test_what_a_pooling_gives_is_standardized_over_the_batches_that_it_was_fitte
 
 def test_a_fusion_without_standardization_has_nothing_to_fit():
     assert not build("concat").fits and not build("attention").fits and build("concat-standardized").fits
+
+
+def test_without_projections_an_embedding_is_the_pooling_and_fused_is_all_of_them():
+    fusion, levels = Concat(levels=SHAPES, covariates={"gender": 2}, segment_samples=1, project=False), batch()
+    found = fusion(levels, gender(0, 1, 0))
+    assert not list(fusion.parameters())
+    assert {name: found[name].shape[1] for name in found} == dict(fusion.sizes)
+    for name in SHAPES:
+        torch.testing.assert_close(found[name], statistics_pooling(levels[name]))
+    torch.testing.assert_close(
+        found["fused"], torch.cat([*(found[n] for n in SHAPES), gender(0, 1, 0)["gender"]], dim=1)
+    )

@@ -1,7 +1,10 @@
 import pytest
 import torch
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from toolkit.errors import RecipeError
+from toolkit.testing import assert_contract
+from toolkit_plugins.heads.discriminant import Discriminant, discriminant
 from toolkit_plugins.heads.linear import Linear
 from toolkit_plugins.heads.mlp import Mlp
 
@@ -44,3 +47,50 @@ def test_mlp_refuses_hidden_layers_without_a_size(hidden):
 def test_mlp_refuses_a_dropout_of_everything():
     with pytest.raises(RecipeError, match="dropout is a probability"):
         Mlp(size=6, classes=4, dropout=1.0)
+
+
+def draws(rows: int, size: int, classes: int = 3, *, apart: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gaussian rows whose first value has the class as its mean."""
+    generator = torch.Generator().manual_seed(0)
+    values, targets = torch.randn(rows, size, generator=generator).double(), torch.arange(rows) % classes
+    values[:, 0] += apart * targets
+    return values, targets
+
+
+@pytest.mark.parametrize(("rows", "size"), [(60, 10), (30, 50)], ids=["more rows", "more values"])
+def test_the_discriminant_is_scikit_learns_with_a_shrunken_covariance(rows, size):
+    values, targets = draws(rows, size)
+    weight, bias = discriminant(values, targets, 3, 0.4)
+    oracle = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.4, priors=[1 / 3] * 3).fit(values, targets)
+    expected = torch.from_numpy(oracle.predict_log_proba(values))
+    torch.testing.assert_close((values @ weight.T + bias).log_softmax(1), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_fitted_discriminant_is_as_sure_as_it_is_right_on_rows_that_it_has_not_seen():
+    values, targets = draws(2060, 50, apart=0.8)
+    head = Discriminant(size=50, classes=3, shrinkage=0.1).eval()
+    head.fit([(values[:60].float(), targets[:60])])
+    logits = head(values[60:].float())
+    right = (logits.argmax(1) == targets[60:]).float().mean()
+    sure = logits.softmax(1).amax(1).mean()
+    weight, bias = discriminant(values[:60], targets[:60], 3, 0.1)
+    before = (values[60:] @ weight.T + bias).softmax(1).amax(1).mean()
+    assert abs(sure - right) < 0.07 < before - right
+
+
+def test_a_class_that_is_not_in_the_training_part_is_never_predicted():
+    values, targets = draws(40, 6, 2)
+    head = Discriminant(size=6, classes=3)
+    head.fit([(values.float(), targets)])
+    assert head(values.float() * 100)[:, 2].eq(head.output.bias[2]).all() and head.output.bias[2] < -50
+    assert head.output.weight[2].eq(0).all()
+
+
+def test_the_discriminant_keeps_the_contract():
+    assert_contract("head", Discriminant, {"dropout": 0.1})
+
+
+@pytest.mark.parametrize(("args", "message"), [({"shrinkage": 0.0}, "shrinkage"), ({"dropout": 1.0}, "dropout")])
+def test_the_discriminant_refuses_arguments_out_of_range(args, message):
+    with pytest.raises(RecipeError, match=message):
+        Discriminant(size=3, classes=2, **args)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from toolkit.corpus.targets import Target
 from toolkit.data.batches import EpochBatches
+from toolkit.data.loaders import SegmentLoader
 from toolkit.data.seeding import seed_all
 from toolkit.data.segments import Batch
 from toolkit.distributed import average_statistics, from_first, rank, ranks, summed
@@ -81,7 +82,8 @@ class SystemBrain(sb.Brain):
         )
         self.system, self.objective = system, objective
         self.training, self.seed, self.targets, self.metrics = training, seed, targets, metrics
-        self.history, self.train_sampler = History(rules, training), sampler
+        fitted = any(head.fits for head in system.heads.values())
+        self.history, self.train_sampler = History(rules, training, first=0 if fitted else 1), sampler
         self.on_epoch, self.on_resume, self.pulse = on_epoch, on_resume, pulse
         self.skips_in_a_row = 0
         self.unread_losses: list[Tensor] = []  # of batches, on the device
@@ -117,13 +119,22 @@ class SystemBrain(sb.Brain):
         take_threads(sum(p.numel() for p in self.system.parameters()))
         self.init_optimizers()
         if self.checkpointer.recover_if_possible() is not None:
-            self.on_resume(len(self.history.rows), self.step)
+            self.on_resume(self.history.epoch - 1, self.step)
 
     def on_evaluate_start(self, max_key: str | None = None, min_key: str | None = None):
         """Load the weights of the best checkpoint by `max_key`, "best_valid" or "best_test"; nothing of its history."""
         best = self.checkpointer.best(max_key, self.history.selection(max_key.removeprefix("best_")).epoch)
         for name, part in self.evaluated.items():
             load_state(part, best.paramfiles[name])
+
+    def _fit_train(self, train_set: SegmentLoader, epoch: int, enable: bool):
+        """Epoch 0 takes no step."""
+        if epoch:
+            super()._fit_train(train_set, epoch, enable)
+            return
+        self.epoch_start, self.train_loss = time.monotonic(), None
+        if self.average is not None:
+            self.average.add(epoch)
 
     def fit_batch(self, batch: Batch) -> Tensor:
         """One batch forward and backward; an optimizer step at the end of each accumulation and of the epoch.

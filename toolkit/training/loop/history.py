@@ -8,14 +8,16 @@ from toolkit.recipe.training import TrainingSpec
 
 
 class Selection(NamedTuple):
-    """The epoch that a rule selects (from 1; 0 where there is none yet), and whether its patience has passed."""
+    """The epoch that a rule selects (without any, one before the first), and whether its patience has passed."""
 
     epoch: int
     stopped: bool
 
 
-def select_epoch(scores: Sequence[float], *, patience: int | None, min_epochs: int) -> Selection:
+def select_epoch(scores: Sequence[float], *, patience: int | None, min_epochs: int, first: int = 1) -> Selection:
     """The first epoch with the best score before `patience` epochs have passed without a better one.
+
+    Args: scores of the epochs from `first` on; patience and min_epochs, the recipe's.
 
     Epochs after the stop do not count: a training may go on for another rule.
     Without a patience nothing stops.
@@ -27,8 +29,8 @@ def select_epoch(scores: Sequence[float], *, patience: int | None, min_epochs: i
     >>> select_epoch([0.5, 0.7, 0.6, 0.6, 0.9], patience=2, min_epochs=4)
     Selection(epoch=5, stopped=False)
     """
-    best, best_score = 0, float("-inf")
-    for epoch, score in enumerate(scores, start=1):
+    best, best_score = first - 1, float("-inf")
+    for epoch, score in enumerate(scores, start=first):
         if score > best_score:
             best, best_score = epoch, score
         elif patience is not None and epoch - best >= patience and epoch > min_epochs:
@@ -39,11 +41,12 @@ def select_epoch(scores: Sequence[float], *, patience: int | None, min_epochs: i
 class History:
     """The rows of epochs.csv and the count of skipped steps; part of every checkpoint.
 
-    Args: rules, parts whose score decides when to stop; training, the recipe's settings.
+    Args: rules, parts whose score decides when to stop; training, the recipe's settings; first, number of the first
+        epoch: 0 where a fitted system is validated before it is trained.
     """
 
-    def __init__(self, rules: Sequence[str], training: TrainingSpec):
-        self.rules, self.training = tuple(rules), training
+    def __init__(self, rules: Sequence[str], training: TrainingSpec, *, first: int = 1):
+        self.rules, self.training, self.first = tuple(rules), training, first
         self.rows: list[dict[str, Any]] = []
         self.skipped_steps = 0
         self.probe: dict[str, Any] | None = None  # how the probe before this training ended
@@ -51,8 +54,8 @@ class History:
 
     @property
     def epoch(self) -> int:
-        """The epoch under way, from 1."""
-        return len(self.rows) + 1
+        """The epoch under way."""
+        return self.first + len(self.rows)
 
     def epochs(self) -> Iterator[int]:
         """The epochs to train: those of the recipe, or until the patience of every rule has passed."""
@@ -63,7 +66,8 @@ class History:
         """What `rule` ("valid" or "test") selects from the epochs so far."""
         metrics = [{name.removeprefix(f"{rule}_"): value for name, value in row.items()} for row in self.rows]
         scores = [Target.selection_score(found) for found in metrics]
-        return select_epoch(scores, patience=self.training.patience, min_epochs=self.training.min_epochs)
+        training = self.training
+        return select_epoch(scores, patience=training.patience, min_epochs=training.min_epochs, first=self.first)
 
     @property
     def seconds(self) -> float:

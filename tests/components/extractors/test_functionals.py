@@ -1,0 +1,75 @@
+import math
+
+import pytest
+import torch
+
+from toolkit.contracts import Seq
+from toolkit.testing import assert_contract
+from toolkit_plugins.extractors.descriptors import descriptors, interpolated
+from toolkit_plugins.extractors.functionals import QUANTILES, Functionals, statistics
+
+SETTINGS = {"sample_rate": 16_000, "n_mels": 40, "n_mfcc": 13}
+ENERGY, CENTROID, SPREAD, MEDIAN, FLUX, PITCH, VOICING = 53, 54, 55, 57, 60, 61, 62
+
+
+def tone(hertz: float, samples: int = 8_000) -> torch.Tensor:
+    return 0.3 * torch.sin(2 * math.pi * hertz * torch.arange(samples) / 16_000)
+
+
+def described(wave: torch.Tensor) -> torch.Tensor:
+    """[samples] -> [frames, descriptors]."""
+    return descriptors(Seq(wave[None], torch.tensor([len(wave)])), **SETTINGS).values[0]
+
+
+def test_it_keeps_the_contract():
+    assert_contract("extractor", Functionals, {"n_mels": 20, "n_mfcc": 8})
+
+
+def test_statistics_are_those_of_torch_over_real_frames():
+    values = torch.randn(2, 9, 3, generator=torch.Generator().manual_seed(0))
+    found = statistics(Seq(values, torch.tensor([9, 4])))
+    for row, length in enumerate((9, 4)):
+        real = values[row, :length]
+        quantiles = torch.quantile(real, torch.tensor(QUANTILES), dim=0).flatten()
+        expected = torch.cat([real.mean(0), real.std(0, correction=0), quantiles])
+        torch.testing.assert_close(found[row], expected)
+
+
+@pytest.mark.parametrize("hertz", [110, 220, 400])
+def test_the_pitch_of_a_tone_is_its_frequency(hertz):
+    frames = described(tone(hertz))[5:-5]
+    assert 2 ** frames[:, PITCH].median() == pytest.approx(hertz, rel=0.02)
+    assert frames[:, VOICING].min() > 0.9
+
+
+def test_a_high_tone_has_its_centroid_and_median_there_and_a_constant_spectrum():
+    frames = described(tone(3_000))[5:-5]
+    assert frames[:, CENTROID].mean() == pytest.approx(3.0, abs=0.1)
+    assert frames[:, MEDIAN].mean() == pytest.approx(3.0, abs=0.1)
+    assert frames[:, FLUX].max() < 0.02 and frames[:, SPREAD].mean() < 0.5
+
+
+def test_noise_is_less_voiced_and_wider_than_a_tone():
+    noise = 0.1 * torch.randn(8_000, generator=torch.Generator().manual_seed(0))
+    assert described(noise)[:, VOICING].mean() < 0.5 < described(tone(200))[:, VOICING].mean()
+    assert described(noise)[:, SPREAD].mean() > 2
+
+
+def test_pitch_is_interpolated_where_nothing_is_voiced():
+    known = torch.tensor([[0, 1, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0]]).bool()
+    found = interpolated(torch.tensor([[9.0, 1.0, 9.0, 9.0, 4.0, 9.0], [9.0] * 6]), known)
+    assert found[0].tolist() == [1, 1, 2, 3, 4, 4]
+    assert found[1].tolist() == pytest.approx([math.log2(math.sqrt(60 * 500))] * 6)
+
+
+def test_silence_is_finite_and_loudness_does_not_matter():
+    extractor = Functionals(**SETTINGS)
+    assert extractor(Seq(torch.zeros(1, 4_000), torch.tensor([4_000]))).values.isfinite().all()
+    wave = tone(150) + 0.05 * torch.randn(8_000, generator=torch.Generator().manual_seed(1))
+    loud, soft = (extractor(Seq(w[None], torch.tensor([8_000]))).values for w in (wave, 0.1 * wave))
+    torch.testing.assert_close(soft, loud, rtol=1e-3, atol=1e-3)
+
+
+def test_more_coefficients_than_bands_are_refused():
+    with pytest.raises(ValueError, match="n_mfcc is 30; 20 mel bands"):
+        Functionals(n_mels=20, n_mfcc=30)

@@ -1,0 +1,46 @@
+"""What a system learns from the training part before the first step."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from toolkit.corpus.targets import UNKNOWN
+from toolkit.data.cache.features import FeatureCache
+from toolkit.data.loaders import in_order
+from toolkit.data.segments import Batch, SegmentSet
+from toolkit.model.system import System
+from toolkit.recipe.schema import Recipe
+from toolkit.terminal import progress
+
+
+@torch.no_grad()
+def fit_parts(system: System, recipe: Recipe, segments: SegmentSet, cache: FeatureCache, *, shown: bool) -> None:
+    """Let levels, then the fusion, then heads learn what they can, in a pass over the segments for each.
+
+    Args: system, on its device; the recipe it was built from; segments of the training part; shown: whether
+        progress is shown.
+    """
+    device = next(iter(system.state_dict().values())).device
+
+    def batches(what: str, levels: list[str] | None = None) -> Iterable[Batch]:
+        for batch in progress(in_order(segments, cache, levels=levels), what, total=None, shown=shown):
+            yield batch.to(device)
+
+    system.eval()
+    for name, level in system.levels.items():
+        if level.fits:
+            level.fit(batch.features[name] for batch in batches(f"scaling of {name}", [name]))
+    if system.fusion.fits:
+        system.fusion.fit(system.frames(batch.features) for batch in batches("scaling of the fusion"))
+    for name, head in system.heads.items():
+        if head.fits:
+            target, embedding = recipe.model.heads[name].target, system.head_inputs[name]
+            head.fit(_known(system, batch, target, embedding) for batch in batches(f"fit of head {name}"))
+
+
+def _known(system: System, batch: Batch, target: str, embedding: str) -> tuple[Tensor, Tensor]:
+    """The rows of an embedding whose class is known, and their classes."""
+    embeddings, _ = system.embed(batch.features, batch.covariates)
+    known = batch.targets[target] != UNKNOWN
+    return embeddings[embedding][known], batch.targets[target][known]
