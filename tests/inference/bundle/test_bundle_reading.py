@@ -74,8 +74,8 @@ class TestWhatIsNoBundle:
         (tmp_path / "b.zip").write_bytes(data)
         assert "is not a bundle" in refusal(tmp_path / "b.zip")
 
+    def test_a_name_that_no_file_can_have(self, tmp_path):
         with pytest.raises(BundleError, match="No bundle at"):
-        with pytest.raises(BundleError, match="File name too long"):
             read_bundle(tmp_path / ("x" * 300))
 
     @pytest.mark.parametrize("name", FILES)
