@@ -10,6 +10,7 @@ from toolkit.contracts import Seq
 from toolkit_plugins.extractors import whisper_steps as steps
 from toolkit_plugins.extractors.checks import fraction, one_of
 from toolkit_plugins.extractors.encoder import EncoderExtractor, weighted_sum
+from toolkit_plugins.extractors.onednn_linear import use_onednn
 from toolkit_plugins.extractors.whisper_weights import encoder_settings, load
 
 
@@ -77,6 +78,7 @@ class Whisper(EncoderExtractor):
             raise ValueError(f"Whisper takes 30 s at most; segments have {seconds:g} s: set audio.segment_seconds: 30")
         loaded = load(source, config=config or {}, dropout=dropout, revision=revision)
         self.model, self.pretrained = loaded.model, loaded.pretrained
+        use_onednn(self.model)
         self.random_backbone = loaded.pretrained is None
         self.layer = layer
         self._keep_what_is_used(layer)

@@ -227,4 +227,6 @@ def test_real_weights_give_what_transformers_gives():
     wave = waves(480_000)
     inputs = WhisperFeatureExtractor()(wave.values[0].numpy(), sampling_rate=16_000, return_tensors="pt")
     found = Whisper(source=str(TINY), layer="last").eval()(wave).values
-    assert error_of(found, oracle(inputs.input_features).last_hidden_state) < 1e-4
+    own = oracle(inputs.input_features).last_hidden_state
+    exact = oracle.double()(inputs.input_features.double()).last_hidden_state
+    assert error_of(found, exact) < 2 * error_of(own, exact)  # float32 by another library: as near to float64 as theirs
