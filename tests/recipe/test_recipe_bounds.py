@@ -1,0 +1,67 @@
+"""What a recipe may ask for is bounded, and said in one line with its key."""
+
+import pytest
+
+from toolkit.errors import RecipeError
+from toolkit.plugins.registry import find_part
+from toolkit.recipe.loading import load_recipe
+
+
+def refusal(load, *args) -> str:
+    with pytest.raises(RecipeError) as caught:
+        load(*args)
+    text = str(caught.value)
+    assert "\n" not in text and len(text) < 600
+    return text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("audio: {sample_rate: 67108864}", "audio.sample_rate in child.yaml, line 2: must be at most 768,000"),
+        ("audio: {sample_rate: 15485863}", "must be at most 768,000, not 15,485,863"),
+        ("audio: {segment_seconds: 1e308}", "audio.segment_seconds in child.yaml, line 2: must be at most 262.1"),
+        (f"seed: {'9' * 5000}", "child.yaml, line 2, column 7: '99"),
+        (f"seed: 0x{'f' * 5000}", "is too large: 19 digits are read"),
+        ("training: " + "[" * 10_000 + "]" * 10_000, "nested too deeply"),
+        ("training: " + "{a: " * 200 + "1" + "}" * 200, "nested too deeply"),
+        ("#" * 2_000_000, "a recipe has at most 1,048,576"),
+        ("model: {heads: {" + ", ".join(f"h{i}: {{plugin: linear}}" for i in range(101)) + "}}", "100 are allowed"),
+    ],
+)
+def test_numbers_sizes_and_depth(text, message, child):
+    assert message in refusal(child, text)
+
+
+def test_keys_of_overrides(child):
+    assert "a recipe has no such key" in refusal(child, "", f"--training.optimizer.args.{'.'.join('x' * 5000)}=1")
+
+
+def test_files_that_include_each_other_ten_times(child, write):
+    write("inc0.yaml", "a: 1")
+    for number in range(1, 9):
+        write(f"inc{number}.yaml", "".join(f"k{i}: !include:inc{number - 1}.yaml\n" for i in range(10)))
+    message = refusal(child, "model:\n  fusion:\n    args:\n      x: !include:inc8.yaml\n")
+    assert "a recipe that includes more than 100 files is not read" in message
+
+
+def test_a_long_chain_of_extends(child, write):
+    for number in range(60):
+        write(f"e{number}.yaml", f"extends: e{number + 1}.yaml\n")
+    assert "recipes extend each other too often" in refusal(load_recipe, write("start.yaml", "extends: e0.yaml\n"))
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (
+            "{n_fft: 1000000000}",
+            "model.levels.x.args.n_fft in child.yaml, line 2: extractor 'mfcc': n_fft is",
+        ),
+        ("{layers: 1000000}", "model.levels.x.args.layers in child.yaml, line 2: extractor 'mfcc': layers is"),
+        ("{hop: 1}", "hop is 1; it has to be at least 32 with n_fft 2048"),
+    ],
+)
+def test_arguments_of_a_front_end(args, message, child):
+    recipe = child(f"model: {{levels: {{x: {{plugin: mfcc, args: {args}}}}}}}")
+    assert message in refusal(find_part("extractor", recipe.model.levels["x"]).build, recipe.model.levels["x"].args)
