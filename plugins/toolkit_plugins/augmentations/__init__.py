@@ -2,11 +2,20 @@
 
 from toolkit import PluginSpec, hookimpl
 
-SUMMARIES = {
+PLUGINS = {
     "gain": ("gain:Gain", "Waveform: louder or softer"),
     "noise": ("noise:Noise", "Waveform: white or coloured noise, or recordings of it, at a signal-to-noise ratio"),
+    "reverb": ("reverb:Reverb", "Waveform: a room, simulated or from recorded impulse responses"),
+    "speed": ("speed:Speed", "Waveform: faster or slower, pitch and formants with it"),
+    "pitch": ("speed:Pitch", "Waveform: higher or lower at the same speed"),
+    "vtlp": ("vtlp:Vtlp", "Waveform: another vocal tract length, formants move and the pitch stays"),
+    "telephone": ("telephone:Telephone", "Waveform: 300 to 3400 Hz, 8 kHz, 8 bits by mu-law"),
+    "crop": ("crop:Crop", "Waveform: a stretch of it"),
+    "shift": ("shift:Shift", "Waveform: rolled along time"),
     "time_mask": ("masks:TimeMask", "Features: stretches of frames masked (SpecAugment)"),
     "freq_mask": ("masks:FreqMask", "Features: bands of channels masked (SpecAugment)"),
+    "feature_noise": ("feature_noise:FeatureNoise", "Features: Gaussian noise"),
+    "frame_shift": ("shift:FrameShift", "Features: rolled along time"),
     "mixup": ("mixup:Mixup", "Batch: rows mixed in pairs, with their targets"),
 }
 
@@ -16,5 +25,5 @@ def toolkit_register() -> list[PluginSpec]:
     """Declare them."""
     return [
         PluginSpec(kind="augmentation", name=name, target=f"toolkit_plugins.augmentations.{target}", summary=summary)
-        for name, (target, summary) in SUMMARIES.items()
+        for name, (target, summary) in PLUGINS.items()
     ]

@@ -33,7 +33,6 @@ class OnLevel(Augmentation):
 
     def fit(self, features: Iterable[Seq]) -> None:
         """Mean and deviation of each channel."""
-        scaler = None
         batches = iter(features)
         first = next(batches)
         scaler = Standardize(first.values.shape[2])

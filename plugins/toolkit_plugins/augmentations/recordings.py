@@ -46,6 +46,11 @@ class Recordings:
         part = read_audio(path, sample_rate=self.sample_rate, part=(start, min(length, start + samples)))
         return part.repeat(-(-samples // len(part)))[:samples]
 
+    def beginning(self, most: int, generator: torch.Generator) -> Tensor:
+        """The first samples of one of them, at most so many: [samples]."""
+        path = self.drawn(generator)
+        return read_audio(path, sample_rate=self.sample_rate, part=(0, min(most, _length(path, self.sample_rate))))
+
 
 @lru_cache(maxsize=65_536)
 def _length(path: Path, sample_rate: int) -> int:

@@ -1,0 +1,25 @@
+"""Augmentation `feature_noise`: Gaussian noise on features."""
+
+import torch
+from torch import Tensor
+
+from toolkit_plugins.augmentations.draws import check_least
+from toolkit_plugins.augmentations.masks import OnLevel
+
+
+class FeatureNoise(OnLevel):
+    """Gaussian noise on every value of a level's features, in each channel by its deviation over the training part.
+
+    Args:
+        deviation: of the noise, as a part of the channel's own.
+    """
+
+    def __init__(self, *, deviation: float = 0.2):
+        super().__init__()
+        check_least(0, deviation=deviation)
+        self.part = deviation
+
+    def change(self, values: Tensor, generator: torch.Generator) -> Tensor:
+        """[time, channels] -> the same shape."""
+        noise = torch.randn(values.shape, generator=generator).to(values)
+        return values + self.part * self.deviation.to(values) * noise

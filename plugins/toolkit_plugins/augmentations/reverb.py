@@ -1,0 +1,71 @@
+"""Augmentation `reverb`: a room, from a recorded impulse response or a simulated one."""
+
+import torch
+from scipy.signal import fftconvolve
+from torch import Tensor
+
+from toolkit.contracts import Augmentation
+from toolkit_plugins.augmentations.draws import Range, check_range, power, uniform
+from toolkit_plugins.augmentations.recordings import Recordings
+
+
+def reverberated(wave: Tensor, response: Tensor) -> Tensor:
+    """A waveform in a room, as long and with as much power as before; the direct sound stays where it was.
+
+    Args: wave [samples]; response [taps] of the room, whose largest value is the direct sound.
+    Returns: [samples].
+    """
+    direct = int(response.abs().argmax())
+    wet = torch.from_numpy(fftconvolve(wave.numpy(), response.numpy()))[direct : direct + len(wave)]
+    return wet * (power(wave) / power(wet).clamp_min(1e-12)).sqrt()
+
+
+def simulated_response(seconds: float, direct_db: float, *, sample_rate: int, generator: torch.Generator) -> Tensor:
+    """A direct sound, and behind it noise that decays by 60 dB in so many seconds: [taps].
+
+    Args: seconds: the reverberation time (RT60); direct_db: power of the direct sound over that of the rest.
+    Source: Moorer, "About this reverberation business", Computer Music Journal 3, 1979.
+    """
+    time = torch.arange(max(2, round(seconds * sample_rate))) / sample_rate
+    tail = torch.randn(len(time), generator=generator) * 10 ** (-3 * time / seconds)
+    tail[0] = 0
+    response = tail / tail.square().sum().sqrt() * 10 ** (-direct_db / 20)
+    response[0] = max(1.0, float(response.abs().max()))
+    return response
+
+
+class Reverb(Augmentation):
+    """A room around the recording; it keeps its length, its power, and the position of its direct sound.
+
+    Args:
+        seconds: least and most reverberation time (RT60) of a simulated room.
+        direct_db: least and most power of the direct sound over that of all reflections, in dB, of a simulated room.
+        folder: recorded impulse responses, searched with its subfolders, instead of simulated ones; two seconds of each
+            are used at most.
+
+    Raises:
+        ValueError: if the folder holds no recording.
+
+    Source: Moorer, "About this reverberation business", Computer Music Journal 3, 1979 (decaying noise).
+    """
+
+    def __init__(
+        self,
+        *,
+        sample_rate: int = 16_000,
+        seconds: Range = (0.2, 0.8),
+        direct_db: Range = (0.0, 12.0),
+        folder: str | None = None,
+    ):
+        check_range(least=0.01, most=10, seconds=seconds)
+        check_range(direct_db=direct_db)
+        self.sample_rate, self.seconds, self.direct_db = sample_rate, seconds, direct_db
+        self.recordings = None if folder is None else Recordings(folder, sample_rate)
+
+    def change(self, values: Tensor, generator: torch.Generator) -> Tensor:
+        """[samples] -> [samples]."""
+        if self.recordings is not None:
+            return reverberated(values, self.recordings.beginning(2 * self.sample_rate, generator))
+        seconds, direct_db = uniform(self.seconds, generator), uniform(self.direct_db, generator)
+        rate = self.sample_rate
+        return reverberated(values, simulated_response(seconds, direct_db, sample_rate=rate, generator=generator))

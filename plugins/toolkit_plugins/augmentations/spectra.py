@@ -1,0 +1,17 @@
+"""The short-time spectrum of a waveform, and the waveform of one."""
+
+import torch
+from torch import Tensor
+
+WINDOW, HOP = 512, 128  # samples; a quarter, so that frames overlap enough to be changed one by one
+
+
+def spectrum(wave: Tensor) -> Tensor:
+    """[samples] -> [bins, frames], complex; zeros lie beyond both ends."""
+    window = torch.hann_window(WINDOW)
+    return torch.stft(wave, WINDOW, HOP, window=window, pad_mode="constant", return_complex=True)
+
+
+def from_spectrum(frames: Tensor, samples: int) -> Tensor:
+    """[bins, frames] -> [samples]."""
+    return torch.istft(frames, WINDOW, HOP, window=torch.hann_window(WINDOW), length=samples)
