@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -174,3 +175,19 @@ def test_a_value_that_does_not_fit_is_shown_with_what_is_needed(value, annotatio
 )
 def test_types_are_written_as_in_source(annotation, text):
     assert type_text(annotation) == text
+
+
+def test_a_retired_argument_is_refused_with_what_to_write_instead():
+    class Masked:
+        """Masks.
+
+        Args:
+            size: of frames.
+        """
+
+        retired: Mapping[str, str] = {"noise": "`augmentations`"}
+
+        def __init__(self, *, size: int = 1): ...
+
+    with pytest.raises(RecipeError, match="does not take 'noise' any more: write `augmentations`"):
+        check_arguments(Masked, {"noise": 0.1}, what="extractor 'masked'", where="model.levels.x")

@@ -79,6 +79,8 @@ def check_arguments(
         location, argument = inside(where, "args", name), arguments.get(name)
         if name in context:
             raise RecipeError(f"{location}: {name!r} is given to {what} by the system and cannot be set in a recipe.")
+        if name in getattr(cls, "retired", {}):
+            raise RecipeError(f"{location}: {what} does not take {name!r} any more: write {cls.retired[name]}.")
         if argument is None and not takes_any:
             takes = f"It takes: {', '.join(free)}." if free else "It takes none."
             raise RecipeError(f"{location}: {what} has no argument {name!r}.{did_you_mean(name, free)} {takes}")

@@ -7,7 +7,7 @@ from torch.nn import functional
 from torchaudio.functional import phase_vocoder
 
 from toolkit.contracts import Augmentation
-from toolkit_plugins.augmentations.draws import Range, check_range, uniform
+from toolkit_plugins.augmentations.draws import Range, check_range, power, uniform
 from toolkit_plugins.augmentations.spectra import HOP, from_spectrum, spectrum
 
 
@@ -25,10 +25,11 @@ def stretched(wave: Tensor, factor: float, samples: int) -> Tensor:
 
 
 def higher(wave: Tensor, semitones: float) -> Tensor:
-    """A waveform so many semitones higher, its formants too, at the same speed: [samples] -> [samples]."""
+    """A waveform so many semitones higher, its formants too, at the same speed and power: [samples] -> [samples]."""
     factor = 2 ** (semitones / 12)
     played = faster(wave, factor)
-    return stretched(functional.pad(played, (0, max(0, HOP - len(played)))), 1 / factor, len(wave))
+    moved = stretched(functional.pad(played, (0, max(0, HOP - len(played)))), 1 / factor, len(wave))
+    return moved * (power(wave) / power(moved).clamp_min(1e-12)).sqrt()
 
 
 class Speed(Augmentation):

@@ -8,7 +8,7 @@ from toolkit_plugins.augmentations.draws import Range, check_range, uniform
 from toolkit_plugins.augmentations.spectra import WINDOW, from_spectrum, spectrum
 
 BOUNDARY_HZ = 4_800.0  # below it frequencies are multiplied; above, they run straight to half the sample rate
-ENVELOPE_S = 0.002  # longest quefrency of the envelope: below the period of any voice
+ENVELOPE_S = 0.003  # longest quefrency of the envelope: below the period of nearly any voice
 
 
 def source_frequencies(frequencies: Tensor, alpha: float, half_rate: float) -> Tensor:
@@ -26,7 +26,7 @@ def source_frequencies(frequencies: Tensor, alpha: float, half_rate: float) -> T
 def warped(wave: Tensor, alpha: float, *, sample_rate: int) -> Tensor:
     """A waveform with its spectral envelope stretched along frequency by `alpha`; harmonics stay: [samples].
 
-    The envelope is the cepstrum's first 2 ms. Source: Jaitly and Hinton, "Vocal tract length perturbation (VTLP)
+    The envelope is the cepstrum's first 3 ms. Source: Jaitly and Hinton, "Vocal tract length perturbation (VTLP)
     improves speech recognition", ICML workshop 2013, which warps a filter bank.
     """
     frames = spectrum(wave)  # [bins, frames]

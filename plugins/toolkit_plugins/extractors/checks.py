@@ -53,3 +53,15 @@ def one_of(known: tuple[str, ...], **values: str) -> None:
     for name, value in values.items():
         if value not in known:
             raise ValueError(f"{name} is {value!r}; known: {', '.join(known)}.{did_you_mean(value, known)}")
+
+
+def retired_masks(masks: str, size: str) -> dict[str, str]:
+    """Arguments that extractors had for augmentation -> what a recipe says instead; two go by several names."""
+    instead = {
+        ("time_masks", "time_mask_frames"): "time_mask, args: {masks: 2, frames: 40}",
+        (masks, size): "freq_mask, args: {masks: 2, channels: 8}",
+        ("noise",): "feature_noise, args: {deviation: 0.2}",
+        ("time_shift",): "frame_shift, args: {most: 0.1}",
+    }
+    written = "`augmentations: {{NAME: {{plugin: {}, on: LEVEL}}}}` beside `model`"
+    return {name: written.format(text) for names, text in instead.items() for name in names}

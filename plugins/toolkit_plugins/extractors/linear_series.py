@@ -10,8 +10,7 @@ from torch.nn import functional
 
 from toolkit.contracts import Extractor, Seq
 from toolkit.model.scaling import Standardize
-from toolkit_plugins.extractors.augment import Augment
-from toolkit_plugins.extractors.checks import at_least, fraction, one_of
+from toolkit_plugins.extractors.checks import at_least, fraction, one_of, retired_masks
 from toolkit_plugins.extractors.series import Series
 
 
@@ -108,12 +107,6 @@ class NLinear(Extractor):
         individual: one map for each channel instead of one for all.
         hidden: channels after a projection with ReLU; 0 for none.
         dropout: on the steps, before the projection.
-        time_masks: in training, how many stretches of frames are masked.
-        time_mask_frames: longest of them.
-        channel_masks: in training, how many bands of neighbouring channels are masked.
-        channel_mask_size: widest of them.
-        noise: in training, deviation of Gaussian noise on the normalised series.
-        time_shift: in training, the largest circular shift in time, as a fraction of the segment.
 
     Raises:
         ValueError: for a value out of range.
@@ -122,6 +115,7 @@ class NLinear(Extractor):
     """
 
     maps = 1
+    retired = retired_masks("channel_masks", "channel_mask_size")
 
     def __init__(
         self,
@@ -141,12 +135,6 @@ class NLinear(Extractor):
         individual: bool = False,
         hidden: int = 0,
         dropout: float = 0.0,
-        time_masks: int = 0,
-        time_mask_frames: int = 0,
-        channel_masks: int = 0,
-        channel_mask_size: int = 0,
-        noise: float = 0.0,
-        time_shift: float = 0.0,
     ):
         super().__init__()
         at_least(1, steps=steps)
@@ -170,8 +158,6 @@ class NLinear(Extractor):
         self.steps = steps
         self.fits = normalize == "standardize"
         self.scaler = Standardize(self.series.channels) if self.fits else None
-        time, bands = (time_masks, time_mask_frames), (channel_masks, channel_mask_size)
-        self.augment = Augment(time=time, channels=bands, noise=noise, time_shift=time_shift)
         one_each = self.series.channels if individual else None
         self.linear = nn.ModuleList(TimeMap(self.series.frames, steps, one_each) for _ in range(self.maps))
         self.projection = nn.Sequential(nn.Dropout(dropout))
@@ -197,14 +183,13 @@ class NLinear(Extractor):
             self.scaler.fit(features)
 
     def encode(self, features: Seq) -> Seq:
-        """Normalise, mask (in training), map along time, project.
+        """Normalise, map along time, project.
 
         Args: features [batch, L, channels of the series].
         Returns: [batch, P, self.channels].
         """
         features = self.series.cut(features)
         values = features.values if self.scaler is None else self.scaler(features.values)
-        values = self.augment(Seq(values, features.lengths, full=True)).values
         values = self.projection(self.map_time(values))  # [batch, P, channels]
         return Seq(values, torch.full_like(features.lengths, self.steps), full=True)
 

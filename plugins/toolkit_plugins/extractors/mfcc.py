@@ -10,8 +10,7 @@ from torch.nn import functional
 from toolkit.contracts import Extractor, Seq
 from toolkit.model.scaling import Standardize
 from toolkit_plugins.extractors import frontends
-from toolkit_plugins.extractors.augment import Augment
-from toolkit_plugins.extractors.checks import at_least, fraction, one_of, overlap
+from toolkit_plugins.extractors.checks import at_least, fraction, one_of, overlap, retired_masks
 from toolkit_plugins.extractors.masked_layers import BiLstm, MaskedConvolutions
 
 
@@ -40,12 +39,6 @@ class Mfcc(Extractor):
         convolution_norm: behind each convolution: layer (each frame by itself) or batch (over the real frames of a
             training batch; learns faster from random weights, wants batches of more than a few segments).
         convolution_dropout: after each convolution.
-        time_masks: in training, how many stretches of frames are masked.
-        time_mask_frames: longest of them.
-        coefficient_masks: in training, how many bands of coefficients are masked.
-        coefficient_mask_size: widest of them.
-        noise: in training, deviation of Gaussian noise on the normalised coefficients.
-        time_shift: in training, the largest circular shift in time, as a fraction of the segment.
 
     Raises:
         ValueError: for a value out of range.
@@ -53,6 +46,8 @@ class Mfcc(Extractor):
     Source: Zou et al., Speech Emotion Recognition with Co-Attention Based Multi-Level Acoustic Information,
         ICASSP 2022.
     """
+
+    retired = retired_masks("coefficient_masks", "coefficient_mask_size")
 
     def __init__(
         self,
@@ -74,18 +69,11 @@ class Mfcc(Extractor):
         convolution_stride: int = 1,
         convolution_norm: Literal["layer", "batch"] = "layer",
         convolution_dropout: float = 0.0,
-        time_masks: int = 0,
-        time_mask_frames: int = 0,
-        coefficient_masks: int = 0,
-        coefficient_mask_size: int = 0,
-        noise: float = 0.0,
-        time_shift: float = 0.0,
     ):
         super().__init__()
         at_least(1, n_mfcc=n_mfcc, n_fft=n_fft, hop=hop, n_mels=n_mels, hidden=hidden, layers=layers)
         overlap(hop, n_fft=n_fft)
         at_least(1, convolution_stride=convolution_stride, convolution_kernel=convolution_kernel)
-        at_least(0, coefficient_masks=coefficient_masks, coefficient_mask_size=coefficient_mask_size)
         fraction(preemphasis=preemphasis, dropout=dropout, convolution_dropout=convolution_dropout)
         one_of(("frame_l2", "standardize", "utterance", "none"), normalize=normalize)
         one_of(("bilstm", "none"), encoder=encoder)
@@ -106,8 +94,6 @@ class Mfcc(Extractor):
         self.fits = normalize == "standardize"
         channels = n_mfcc * (3 if deltas else 1)
         self.scaler = Standardize(channels) if self.fits else None
-        time, bands = (time_masks, time_mask_frames), (coefficient_masks, coefficient_mask_size)
-        self.augment = Augment(time=time, channels=bands, noise=noise, time_shift=time_shift)
         self.convolutions = MaskedConvolutions(
             channels,
             convolutions,
@@ -146,7 +132,7 @@ class Mfcc(Extractor):
             self.scaler.fit(features)
 
     def encode(self, features: Seq) -> Seq:
-        """Normalise, mask (in training), convolve, and run the LSTM.
+        """Normalise, convolve, and run the LSTM.
 
         Args: features [batch, time, coefficients].
         Returns: [batch, frames, self.channels].
@@ -158,5 +144,4 @@ class Mfcc(Extractor):
             values = self.scaler(values)
         elif self.normalize == "frame_l2":
             values = functional.normalize(values, dim=2)
-        frames = self.augment(Seq(values, features.lengths, full=features.full))
-        return self.encoder(self.convolutions(frames))
+        return self.encoder(self.convolutions(Seq(values, features.lengths, full=features.full)))

@@ -9,8 +9,7 @@ from torch.nn import functional
 
 from toolkit.contracts import Extractor, Seq
 from toolkit_plugins.extractors import alexnet, frontends
-from toolkit_plugins.extractors.augment import Augment
-from toolkit_plugins.extractors.checks import at_least, fraction, one_of, overlap
+from toolkit_plugins.extractors.checks import at_least, fraction, one_of, overlap, retired_masks
 from toolkit_plugins.extractors.fixed_length import cut_frames, cut_wave
 from toolkit_plugins.extractors.min_max import MinMax
 
@@ -39,12 +38,6 @@ class Spectrogram(Extractor):
         freeze: keep the convolutions as they are.
         normalization: batch puts a batch normalisation behind each convolution, to train from random weights.
         dropout: on the frames that come out.
-        time_masks: in training, how many stretches of the spectrogram's frames are masked.
-        time_mask_frames: longest of them.
-        frequency_masks: in training, how many bands of bins are masked.
-        frequency_mask_bins: widest of them.
-        noise: in training, deviation of Gaussian noise on the scaled spectrogram.
-        time_shift: in training, the largest circular shift in time, as a fraction of the segment.
 
     Raises:
         ValueError: for a value out of range, or weights of another network.
@@ -54,6 +47,8 @@ class Spectrogram(Extractor):
     """
 
     standalone_args: Mapping[str, Any] = {"weights": "random"}
+
+    retired = retired_masks("frequency_masks", "frequency_mask_bins")
 
     def __init__(
         self,
@@ -71,17 +66,10 @@ class Spectrogram(Extractor):
         freeze: bool = False,
         normalization: Literal["none", "batch"] = "none",
         dropout: float = 0.0,
-        time_masks: int = 0,
-        time_mask_frames: int = 0,
-        frequency_masks: int = 0,
-        frequency_mask_bins: int = 0,
-        noise: float = 0.0,
-        time_shift: float = 0.0,
     ):
         super().__init__()
         at_least(1, segment_samples=segment_samples, n_fft=n_fft, window=window, hop=hop, bins=bins)
         overlap(hop, n_fft=n_fft)
-        at_least(0, frequency_masks=frequency_masks, frequency_mask_bins=frequency_mask_bins)
         fraction(preemphasis=preemphasis, dropout=dropout)
         one_of(("none", "batch"), normalization=normalization)
         one_of(("min_max", "utterance"), normalize=normalize)
@@ -108,8 +96,6 @@ class Spectrogram(Extractor):
         self.front_end_args = {**version, "segment_samples": segment_samples, **self.settings}
         self.spectrogram_frames = frontends.frame_count(segment_samples, hop=hop)
         self.scaler = MinMax(bins, low=frontends.FLOOR_DB, high=0.0) if self.fits else None
-        time, bands = (time_masks, time_mask_frames), (frequency_masks, frequency_mask_bins)
-        self.augment = Augment(time=time, channels=bands, noise=noise, time_shift=time_shift)
         self.backbone, self.pretrained = alexnet.build(weights, normalization=normalization)
         self.random_backbone = weights == "imagenet" and self.pretrained is None
         self.backbone.requires_grad_(not freeze)
@@ -142,7 +128,7 @@ class Spectrogram(Extractor):
             self.scaler.fit(features)
 
     def encode(self, features: Seq) -> Seq:
-        """Scale, mask (in training), draw the image, and run the convolutions.
+        """Scale, draw the image, and run the convolutions.
 
         Args: features [batch, time, bins], dB.
         Returns: [batch, pool[1], 256 * pool[0]], frame by frame the map's columns.
@@ -152,7 +138,6 @@ class Spectrogram(Extractor):
             scaled = self.scaler(features.values)
         else:
             scaled = 0.5 + frontends.normalise(features).values / 6
-        scaled = self.augment(Seq(scaled, features.lengths, full=True)).values
         maps = self.pool(self.backbone(image(scaled, self.image_size)))  # [batch, 256, frequency, time]
         frames = maps.permute(0, 3, 1, 2).flatten(2)  # [batch, time, 256 * frequency]
         lengths = torch.full_like(features.lengths, self.frames)

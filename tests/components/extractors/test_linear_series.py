@@ -17,20 +17,11 @@ W2 = torch.tensor([[1, 0, 0, 0], [0, 1, 0, 0]], dtype=torch.float64)
 B2 = torch.tensor([0, 1], dtype=torch.float64)
 
 SMALL = {"segment_samples": 8_000, "steps": 12, "n_mels": 20, "n_mfcc": 8, "n_fft": 512, "window": 200}
-MASKS = {
-    "time_masks": 1,
-    "time_mask_frames": 20,
-    "channel_masks": 1,
-    "channel_mask_size": 6,
-    "noise": 0.1,
-    "time_shift": 0.1,
-}
 VARIANTS = {
     "log_mel": {},
     "mfcc": {"series": "mfcc", "hidden": 5, "dropout": 0.2},
     "frames": {"series": "frames", "normalize": "none"},
     "individual": {"individual": True, "reference": "one"},
-    "masks": MASKS,
 }
 each_variant = pytest.mark.parametrize("args", VARIANTS.values(), ids=VARIANTS)
 each_class = pytest.mark.parametrize("cls", [NLinear, DLinear])
@@ -132,7 +123,7 @@ def test_the_defaults_map_300_frames_of_128_mels_to_96_steps():
 @each_class
 @pytest.mark.parametrize("series", ["log_mel", "mfcc", "frames"])
 def test_it_keeps_the_contract_with_all_its_parts(cls, series):
-    small = {**SMALL, **MASKS, "series": series, "individual": True, "hidden": 4, "dropout": 0.2}
+    small = {**SMALL, "series": series, "individual": True, "hidden": 4, "dropout": 0.2}
     del small["segment_samples"]
     assert_contract("extractor", cls, small)
 
@@ -184,17 +175,6 @@ def test_gradients_reach_every_parameter_and_no_feature(cls, args):
 
 
 @each_class
-def test_masks_and_noise_are_for_training_alone(cls):
-    extractor, plain = build(cls, **MASKS), build(cls)(waves(0.2)).values
-    assert torch.equal(extractor(waves(0.2)).values, plain)
-    torch.manual_seed(3)
-    first = extractor.train()(waves(0.2)).values
-    torch.manual_seed(3)
-    assert torch.equal(extractor(waves(0.2)).values, first)
-    assert not torch.equal(first, plain)
-
-
-@each_class
 @each_variant
 def test_state_survives_safetensors(cls, args, tmp_path):
     extractor = build(cls, **args)
@@ -232,7 +212,6 @@ def test_front_end_args_hold_what_the_chosen_series_depends_on():
         ({"steps": 0}, "steps is 0; it has to be at least 1"),
         ({"hidden": -1}, "hidden is -1"),
         ({"hop": 0}, "hop is 0"),
-        ({"channel_masks": -1}, "channel_masks is -1"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(args, message):

@@ -24,14 +24,6 @@ VARIANTS = {
     },
     "convolutions alone": {"convolutions": [7], "encoder": "none", "normalize": "standardize"},
     "batch norm": {"convolutions": [7, 5], "convolution_norm": "batch", "normalize": "standardize"},
-    "masks": {
-        "time_masks": 2,
-        "time_mask_frames": 9,
-        "coefficient_masks": 1,
-        "coefficient_mask_size": 4,
-        "noise": 0.1,
-        "time_shift": 0.1,
-    },
 }
 each_variant = pytest.mark.parametrize("args", VARIANTS.values(), ids=VARIANTS)
 
@@ -62,7 +54,7 @@ def test_the_defaults_are_the_reference_systems():
 
 @pytest.mark.parametrize("norm", ["layer", "batch"])
 def test_it_keeps_the_contract_with_all_its_parts(norm):
-    parts = {**VARIANTS["convolutions"], **VARIANTS["masks"], "deltas": True, "convolution_norm": norm}
+    parts = {**VARIANTS["convolutions"], "deltas": True, "convolution_norm": norm}
     assert_contract("extractor", Mfcc, {**SMALL, **parts})
 
 
@@ -162,23 +154,12 @@ def test_only_standardize_asks_to_be_fitted():
     assert [build(normalize=n).fits for n in ("frame_l2", "standardize", "utterance")] == [False, True, False]
 
 
-def test_masks_and_noise_are_for_training_alone():
-    extractor, wave = build(encoder="none", normalize="none", **VARIANTS["masks"]), waves(8_000)
-    plain = extractor.features(wave).values
-    assert torch.equal(extractor.eval()(wave).values, plain)
-    torch.manual_seed(3)
-    first = extractor.train()(wave).values
-    torch.manual_seed(3)
-    assert torch.equal(extractor(wave).values, first)
-    assert not torch.equal(first, plain)
-
-
 def test_front_end_args_are_plain_and_name_what_features_depend_on():
     args = build(hop=200, deltas=True).front_end_args
     assert json.loads(json.dumps(args)) == args
     assert args["hop"] == 200 and args["deltas"] is True and args["sample_rate"] == 16_000
     assert "hidden" not in args
-    assert build().front_end_args == build(hidden=9, normalize="none", time_masks=1).front_end_args
+    assert build().front_end_args == build(hidden=9, normalize="none").front_end_args
     for changed in ({"n_mfcc": 12}, {"n_mels": 41}, {"n_fft": 500}, {"preemphasis": 0.5}, {"sample_rate": 8_000}):
         assert build(**changed).front_end_args != build().front_end_args
 
@@ -195,8 +176,6 @@ def test_front_end_args_are_plain_and_name_what_features_depend_on():
         ({"convolutions": [8, 0]}, "convolutions is"),
         ({"convolution_kernel": 4}, "convolution_kernel is 4; it has to be odd"),
         ({"convolution_norm": "group"}, "convolution_norm is 'group'; known: layer, batch"),
-        ({"time_masks": -1}, "time_masks is -1"),
-        ({"coefficient_mask_size": -2}, "coefficient_mask_size is -2"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(args, message):

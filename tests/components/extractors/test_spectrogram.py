@@ -16,18 +16,10 @@ from toolkit_plugins.extractors import alexnet
 from toolkit_plugins.extractors.spectrogram import Spectrogram, image
 
 SMALL = {"weights": "random", "segment_samples": 16_000, "image_size": [63, 95], "pool": [1, 2]}
-MASKS = {
-    "time_masks": 1,
-    "time_mask_frames": 40,
-    "frequency_masks": 1,
-    "frequency_mask_bins": 40,
-    "noise": 0.1,
-    "time_shift": 0.1,
-}
 VARIANTS = {
     "plain": {},
     "batch": {"normalization": "batch", "normalize": "utterance"},
-    "masks": {**MASKS, "dropout": 0.5},
+    "dropout": {"dropout": 0.5},
 }
 each_variant = pytest.mark.parametrize("args", VARIANTS.values(), ids=VARIANTS)
 
@@ -78,7 +70,7 @@ def test_the_defaults_are_the_reference_systems():
 
 def test_it_keeps_the_contract_with_all_its_parts():
     small = {"weights": "random", "image_size": [63, 63], "pool": [1, 1]}
-    assert_contract("extractor", Spectrogram, {**small, **MASKS, "normalization": "batch", "dropout": 0.2})
+    assert_contract("extractor", Spectrogram, {**small, "normalization": "batch", "dropout": 0.2})
 
 
 def test_the_layers_are_torchvisions_alexnet():
@@ -176,17 +168,6 @@ def test_frozen_convolutions_stay_as_they_are_in_training(normalization):
     assert not [p for p in extractor.parameters() if p.requires_grad]
 
 
-def test_masks_and_noise_are_for_training_alone():
-    extractor = build(**MASKS)
-    expected = build()(waves(0.2)).values
-    assert torch.equal(extractor(waves(0.2)).values, expected)
-    torch.manual_seed(3)
-    first = extractor.train()(waves(0.2)).values
-    torch.manual_seed(3)
-    assert torch.equal(extractor(waves(0.2)).values, first)
-    assert not torch.equal(first, expected)
-
-
 @each_variant
 def test_state_survives_safetensors(args, tmp_path):
     extractor = build(**args)
@@ -278,7 +259,7 @@ def test_a_file_that_would_run_code_is_not_run(tmp_path):
 def test_front_end_args_are_plain_and_name_what_features_depend_on():
     args = build().front_end_args
     assert json.loads(json.dumps(args)) == args
-    assert build(pool=[1, 1], image_size=[64, 64], freeze=True, noise=0.1).front_end_args == args
+    assert build(pool=[1, 1], image_size=[64, 64], freeze=True).front_end_args == args
     for changed in ({"n_fft": 900}, {"window": 600}, {"hop": 200}, {"bins": 100}, {"segment_samples": 8_000}):
         assert Spectrogram(**{**SMALL, **changed}).front_end_args != args
 
@@ -296,7 +277,6 @@ def test_front_end_args_are_plain_and_name_what_features_depend_on():
         ({"normalization": "layer"}, "normalization is 'layer'; known: none, batch"),
         ({"dropout": 2}, "dropout is 2"),
         ({"hop": 0}, "hop is 0; it has to be at least 1"),
-        ({"frequency_masks": -1}, "frequency_masks is -1"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(args, message):

@@ -139,6 +139,8 @@ def _refuse_outside(config: BundleConfig) -> None:
     """Refuse arguments that name a file, a folder, a hub name or a download, before anything looks for it."""
     for kind, location, part in config.parts():
         plugin = default_registry().find(kind, part.plugin, location)
+        for name in getattr(plugin.load(), "retired", ()):
+            part.args.pop(name, None)  # of training alone
         for name, alone in getattr(plugin.load(), "standalone_args", {}).items():
             if (found := part.args.get(name, ...)) != alone:
                 shown = "missing" if found is ... else repr(found)
