@@ -37,11 +37,9 @@ class Seq:
         if self.values.dim() not in (2, 3):
             raise ShapeError(f"Seq values are [batch, time] or [batch, time, channels], not {list(self.values.shape)}")
         if self.lengths.shape != self.values.shape[:1]:
-            raise ShapeError(
-                f"Seq lengths {list(self.lengths.shape)} do not match a batch of {self.values.shape[0]} rows"
-            )
+            raise ShapeError(f"Seq lengths {list(self.lengths.shape)} do not match {self.values.shape[0]} rows")
         if self.lengths.is_floating_point():
-            raise ShapeError("Seq lengths count time steps: an integer dtype is needed, not " + str(self.lengths.dtype))
+            raise ShapeError(f"Seq lengths count time steps: an integer dtype is needed, not {self.lengths.dtype}")
 
     @property
     def mask(self) -> Tensor:
@@ -91,13 +89,10 @@ class ModelOutput:
 
 @dataclass(frozen=True)
 class Mix:
-    """How the rows of a batch were mixed: row i is `share` of itself and the rest of row `partners[i]`.
+    """How the rows of a batch were mixed: row i is `share` of itself and the rest of row `partners[i]`."""
 
-    Args: partners [batch], int64, on the CPU, a permutation; share above 0, at most 1.
-    """
-
-    partners: Tensor
-    share: float
+    partners: Tensor  # [batch], int64, on the CPU; a permutation
+    share: float  # above 0, at most 1
 
     def of(self, values: Tensor) -> Tensor:
         """Values [batch, size] in these shares: [batch, size]."""
@@ -275,7 +270,7 @@ class Augmentation:
     fits: bool = False
 
     def fit(self, features: Iterable[Seq]) -> None:
-        """Learn what a level's features look like from batches of the training part [batch, time, channels]."""
+        """Learn from batches of a level's training features [batch, time, channels]."""
 
     def change(self, values: Tensor, generator: torch.Generator) -> Tensor:
         """One row, changed; the row given is left as it is.
