@@ -264,14 +264,14 @@ def test_without_pyav_a_line_says_how_to_get_it(tmp_path, monkeypatch):
         read_audio(tmp_path / "a.m4a", sample_rate=RATE)
 
 
-@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e308", "-1"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e308", "-1", "soon"])
 @pytest.mark.parametrize("column", ["start", "end"])
 def test_a_row_with_an_impossible_time_is_named_and_the_others_are_labelled(tmp_path, predict, column, value):
     written(tmp_path / "a.wav")
     (tmp_path / "m.csv").write_text(f"path,{column}\na.wav,1\na.wav,{value}\na.wav,1.5\n")
     done = predict(tmp_path / "m.csv")
     assert done.exit_code == 1 and done.stdout.count("a.wav") == 2
-    assert f"m.csv:3: {column} is {value}; seconds" in done.stderr and done.stderr.count("\n") == 1
+    assert f"m.csv:3: {column} is {value!r}; seconds" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_row_whose_audio_cannot_be_read_is_named_with_its_line(tmp_path, predict):

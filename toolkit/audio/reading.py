@@ -4,6 +4,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -50,13 +51,14 @@ class AudioStretch:
         Raises: AudioError if they cannot be decoded, are missing, or hold NaN, infinite or unscaled samples.
         """
         missing = min(stop or self.frames, self.frames) - start
-        for block in self.decode(self.path, self.start + start, missing):
-            block = block[:missing]
-            check_samples(block, self.path)
-            missing -= len(block)
-            yield block
-            if not missing:
-                return
+        with closing(self.decode(self.path, self.start + start, missing)) as decoded:
+            for block in decoded:
+                block = block[:missing]
+                check_samples(block, self.path)
+                missing -= len(block)
+                yield block
+                if not missing:
+                    return
         raise _truncated(self.path, f"{missing} of the frames that its header promises could not be decoded")
 
 

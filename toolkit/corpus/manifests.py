@@ -70,7 +70,7 @@ def file_and_times(manifest: Path, row: Mapping[str, str | None]) -> tuple[Path,
         text = (row.get(column) or "").strip()
         try:
             times.append(float(text) if text else None)
-            if text and abs(times[-1]) > LATEST_S:
+            if text and not 0 <= times[-1] <= LATEST_S:
                 raise ValueError
         except ValueError:
             raise CorpusError(f"{column} is {text!r}; seconds are needed, for example 1.25") from None

@@ -225,8 +225,6 @@ def test_a_missing_column_is_named_with_the_nearest_one(gendered, folder, tmp_pa
     ("text", "message"),
     [
         ("file,label\na.wav,x\n", "m.csv:1: no column 'path'"),
-        ("path,start\na.wav,soon\n", "m.csv:2: start is 'soon'"),
-        ("path,start\n,1\n", "m.csv:2: path is empty"),
         ("path\n", "holds no utterance"),
     ],
 )
@@ -309,7 +307,7 @@ def test_rows_come_while_paths_are_still_written_and_a_closed_pipe_ends_it_quiet
     process.stdin.write(f"{folder / 'b.wav'}\n".encode() * 100)
     process.stdin.close()
     assert process.stderr.read() == b""
-    assert process.wait(60) == 1
+    assert process.wait(60) == 141
     process.stderr.close()
 
 

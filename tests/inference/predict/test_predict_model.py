@@ -162,7 +162,7 @@ def test_a_prediction_is_typed_frozen_and_consistent(model, files):
         prediction.start_s = 1.0
     with pytest.raises(ShapeError, match="sum to 1"):
         replace(prediction, probabilities={"noise": 0.7, "tone": 0.7})
-    with pytest.raises(ShapeError, match="no audio"):
+    with pytest.raises(ShapeError, match="not a stretch of audio"):
         replace(prediction, end_s=0.0)
 
 
