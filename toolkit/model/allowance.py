@@ -12,7 +12,8 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from toolkit.errors import RecipeError
 
-MOST_TENSORS = 50_000  # that building a system makes: fifty times those of large encoders
+MACHINE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # bytes of memory
+MOST_TENSORS = 20_000  # that building a system makes: twenty times those of large encoders
 _FEW = 2**20  # product of the numbers that an operator is given: below it a result is about as large as its tensors
 _PRODUCTS = ("mm", "bmm", "addmm", "baddbmm")
 _DRAWS = (torch.ops.aten.normal_.default, torch.ops.aten.uniform_.default)
@@ -27,22 +28,15 @@ class Allowance(TorchDispatchMode):
         seconds: after which no further operator is run.
         draw: whether random weights are drawn; otherwise they stay what the memory held, for others that are loaded.
 
-    Raises:
-        RecipeError: in place of the operator that is refused.
+    Raises: RecipeError in place of the operator that is refused.
     """
 
     def __init__(
-        self, bytes: float, *, tensors: int | None = MOST_TENSORS, seconds: float = float("inf"), draw: bool = True
+        self, bytes: int = MACHINE, *, tensors: int | None = MOST_TENSORS, seconds: float = math.inf, draw: bool = True
     ):
         super().__init__()
         self.bytes, self.tensors, self.seconds, self.draw = bytes, tensors, seconds, draw
-        self.left = bytes
-        self.end = time.monotonic() + seconds
-
-    @classmethod
-    def of_machine(cls) -> "Allowance":
-        """All memory that the machine has."""
-        return cls(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        self.left, self.end = bytes, time.monotonic() + seconds
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:

@@ -135,7 +135,7 @@ def build_system(recipe: Composition, targets: Mapping[str, Target], *, allowanc
 
     Raises: RecipeError if the parts do not fit together; PluginError if one cannot be built.
     """
-    with allowance or Allowance.of_machine():
+    with allowance or Allowance():
         return _build_system(recipe, targets)
 
 

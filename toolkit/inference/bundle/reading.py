@@ -73,12 +73,13 @@ def restore_system(config: BundleConfig, file: BinaryIO, size: int) -> "System":
     import torch
 
     from toolkit.inference.bundle.system import TOLERANCE, WeightsFile, answer_to_trial, load_weights
-    from toolkit.model.allowance import Allowance
+    from toolkit.model.allowance import MOST_TENSORS, Allowance
     from toolkit.model.system import build_system
 
     _check_file(WEIGHTS, config, size)
     weights = WeightsFile(file, size)
-    allowance = Allowance(2 * size + TABLES, tensors=20 * len(weights.kinds) + FEW, draw=False)
+    tensors = min(20 * len(weights.kinds) + FEW, MOST_TENSORS)
+    allowance = Allowance(2 * size + TABLES, tensors=tensors, draw=False)
     with torch.random.fork_rng(devices=[]):  # the random weights that are replaced
         try:
             _refuse_outside(config)
@@ -86,7 +87,7 @@ def restore_system(config: BundleConfig, file: BinaryIO, size: int) -> "System":
         except ToolkitError as error:
             raise BundleError(f"{CONFIG}: {one_line(str(error))}") from error
     load_weights(system, weights)
-    _check_file(WEIGHTS, config, size, weights.sha256)
+    _check_file(WEIGHTS, config, size, weights.digest.hexdigest())
     for name, level in system.levels.items():
         level.pretrained = config.training.pretrained.get(name)
         level.random_backbone = name in config.training.random_backbones

@@ -49,22 +49,13 @@ def weights_of(system: System) -> bytes:
 
 
 class WeightsFile:
-    """A safetensors file, read from its beginning to its end: its header here, its tensors by `load_weights`.
+    """A safetensors file of `size` bytes, read once: its header (`kinds`: name -> dtype and shape), then its tensors.
 
-    Args:
-        file: at its beginning.
-        size: of the file, in bytes.
-
-    Attributes:
-        size: of the file, in bytes.
-        kinds: name of each tensor -> its dtype and shape, in the file's order.
-
-    Raises:
-        ValueError: if it is not such a file.
+    Raises: ValueError if it is not such a file.
     """
 
     def __init__(self, file: BinaryIO, size: int):
-        self._file, self._digest, self.size = file, hashlib.sha256(), size
+        self._file, self.digest = file, hashlib.sha256()
         length = int.from_bytes(self._read(min(size, 8)), "little")
         if length > min(size, LARGEST_HEADER):
             raise ValueError(f"its header has {length} bytes")
@@ -83,11 +74,6 @@ class WeightsFile:
         if end != size - 8 - length:
             raise ValueError("its tensors are not all of it")
 
-    @property
-    def sha256(self) -> str:
-        """Of what was read."""
-        return self._digest.hexdigest()
-
     def read(self) -> dict[str, Tensor]:
         """The tensors."""
         found = {}
@@ -100,7 +86,7 @@ class WeightsFile:
         data = bytearray(count)
         if self._file.readinto(data) != count:
             raise ValueError("it ends too early")
-        self._digest.update(data)
+        self.digest.update(data)
         return data
 
 
