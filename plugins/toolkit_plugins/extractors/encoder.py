@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from toolkit.contracts import Extractor
 from toolkit_plugins.extractors.lora import MARK, add_adapters, merge_adapters
-from toolkit_plugins.extractors.wav2vec2_weights import fingerprint
+from toolkit_plugins.extractors.sources import fingerprint
 
 
 class EncoderExtractor(Extractor):

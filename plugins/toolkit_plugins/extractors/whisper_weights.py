@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from toolkit.errors import PluginError, RecipeError, did_you_mean, one_line
 from toolkit_plugins.extractors import whisper_steps as steps
-from toolkit_plugins.extractors.wav2vec2_weights import find_folder, read_json
+from toolkit_plugins.extractors.sources import find_folder, named, read_json
 
 # What shapes the encoder; the rest of a WhisperConfig is about the decoder and about text.
 SHAPE = (
@@ -64,8 +64,7 @@ def load(source: str, *, config: Mapping[str, Any], dropout: float, revision: st
         raise RecipeError(
             f"{source} is of model type {stored.get('model_type')!r}; the extractor whisper takes whisper"
         )
-    name = source if revision is None else f"{source}@{revision}"
-    loaded = _built(stored, config, dropout, source, name)
+    loaded = _built(stored, config, dropout, source, named(source, revision))
     _fill(loaded.model, _encoder_tensors(folder, source), source)
     return loaded
 

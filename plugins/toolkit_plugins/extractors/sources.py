@@ -1,0 +1,116 @@
+"""Where the weights of a pre-trained encoder come from: a local folder, the hub's local cache or the hub.
+
+Whatever is wrong with the source is one line that says what to do. Folders are read without network.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from toolkit.errors import PluginError, RecipeError, one_line
+
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+PROBE_S = 5.0
+
+
+def find_folder(source: str, revision: str | None = None) -> Path:
+    """The folder that holds `source`: itself, the hub's local cache, or a fresh download."""
+    folder = Path(os.path.expanduser(source))
+    if os.path.isdir(folder):
+        return _checked(folder, source)
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source):
+        raise RecipeError(
+            f"source {source!r} is neither a folder here nor a hub name like 'facebook/wav2vec2-base-960h' "
+            "(source: random needs no weights)"
+        )
+    cached = _cached(source, revision)
+    return cached if cached is not None else _download(source, revision)
+
+
+def _checked(folder: Path, source: str) -> Path:
+    for names, meaning in (
+        (("config.json",), "config.json"),
+        (WEIGHTS, "weights (" + " or ".join(WEIGHTS[::2]) + ")"),
+    ):
+        if not any(os.path.isfile(folder / name) for name in names):
+            raise PluginError(f"{source} has no {meaning}: a folder as written by save_pretrained() is needed")
+    return folder
+
+
+def _cached(source: str, revision: str | None) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(source, "config.json", revision=revision)
+    if not isinstance(config, str):
+        return None
+    try:
+        return _checked(Path(config).parent, source)
+    except PluginError:  # a part of it
+        return None
+
+
+def _download(source: str, revision: str | None) -> Path:
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, is_offline_mode, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    remedy = (
+        f"on a machine with network run `hf download {source} --local-dir DIR`, copy DIR here and set "
+        "source: DIR (source: random needs no weights)"
+    )
+    if is_offline_mode():
+        raise PluginError(f"{source!r} is not in the hub's local cache and HF_HUB_OFFLINE is set; {remedy}")
+    patterns = ["config.json", "preprocessor_config.json", "processor_config.json"]
+    try:
+        # snapshot_download tries for 23 s without a network: ask once before, without retries.
+        timeout = float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or PROBE_S)
+        get_hf_file_metadata(hf_hub_url(source, "config.json", revision=revision), timeout=timeout)
+        for weights in ("model*.safetensors*", "pytorch_model*.bin*"):
+            folder = Path(snapshot_download(source, revision=revision, allow_patterns=[*patterns, weights]))
+            if any(os.path.isfile(folder / name) for name in WEIGHTS):
+                break
+    except HfHubHTTPError as error:
+        raise PluginError(f"the hub refuses {source!r}: {one_line(error)}; check the name, or {remedy}") from error
+    except Exception as error:  # the hub's client passes on whatever its HTTP library raises
+        raise PluginError(
+            f"{source!r} is not in the hub's local cache and cannot be fetched ({one_line(error)}); {remedy}"
+        ) from error
+    return _checked(folder, source)
+
+
+def read_json(path: Path, source: str) -> dict | None:
+    """The object in a JSON file of a checkpoint; None where the file is missing."""
+    if not os.path.isfile(path):
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("no JSON object")
+    except ValueError as error:
+        raise PluginError(f"{path.name} of {source} cannot be read: {one_line(error)}") from error
+    return content
+
+
+def named(source: str, revision: str | None) -> str:
+    """What a run says of its weights."""
+    return source if revision is None else f"{source}@{revision}"
+
+
+def fingerprint(tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> str:
+    """SHA-256 of tensors and of the configuration that says what is done with them."""
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
