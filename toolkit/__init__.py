@@ -35,4 +35,4 @@ def load(bundle: str | Path, *, device: str | None = None) -> "Model":
     from toolkit.inference.predict.model import Model
 
     found = read_bundle(bundle)
-    return Model(found.system, found.usage, device=device)
+    return Model(found.system, found.usage, device=device, seen=found.seen)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import torch
 
 from toolkit.errors import ToolkitError
+from toolkit.inference.bundle.seen import Seen
 
 
 def write_bundle(folder: Path, *, covariate: str = "", seed: int = 6, **usage) -> Path:
@@ -34,7 +35,7 @@ def read_bundle(path: str | Path) -> SimpleNamespace:
     torch.manual_seed(described["seed"])
     for parameter in system.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    return SimpleNamespace(system=system, usage=usage, config={}, path=Path(path))
+    return SimpleNamespace(system=system, usage=usage, config={}, path=Path(path), seen=Seen())
 
 
 if __name__ == "__main__":

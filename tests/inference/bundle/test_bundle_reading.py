@@ -19,7 +19,7 @@ from toolkit.errors import BundleError
 from toolkit.inference.bundle import archive, read_bundle
 from toolkit.inference.bundle.export import export_bundle
 
-FILES = ("config.json", "README.md", "model.safetensors")
+FILES = ("config.json", "README.md", "model.safetensors", "seen.json")
 
 
 @pytest.fixture(scope="module")
@@ -344,4 +344,4 @@ def test_a_bundle_is_what_its_files_are(whole):
     """So that a change of the format is seen: the keys, and nothing but these files."""
     assert sorted(path.name for path in whole.iterdir()) == sorted(FILES)
     values = json.loads((whole / "config.json").read_text())
-    assert sorted(values["files"]) == ["README.md", "model.safetensors"]
+    assert sorted(values["files"]) == ["README.md", "model.safetensors", "seen.json"]

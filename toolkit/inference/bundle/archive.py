@@ -15,12 +15,13 @@ from typing import BinaryIO
 from toolkit.errors import BundleError, did_you_mean, one_line
 from toolkit.files import flush, replacing
 from toolkit.inference.bundle.config import CONFIG
+from toolkit.inference.bundle.seen import SEEN
 from toolkit.training.run_folder import RECIPE, RESULTS
 
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
 ONNX = "model.onnx"  # optional
-LARGEST = {CONFIG: 4 << 20, CARD: 4 << 20, WEIGHTS: 16 << 30, ONNX: 2 << 30}  # bytes
+LARGEST = {CONFIG: 4 << 20, CARD: 4 << 20, WEIGHTS: 16 << 30, ONNX: 2 << 30, SEEN: 64 << 20}  # bytes
 _DATE = (1980, 1, 1, 0, 0, 0)  # of every entry, so that the same content is the same .zip
 _ENCRYPTED = 1
 _LARGE = 64 << 20  # bytes

@@ -35,6 +35,7 @@ class Usage:
         predict_from: the head whose output is the answer.
         covariates: name of each covariate that is given with every recording -> its values in order.
         stamps: what must be shown beside every result.
+        weights: by which those of the bundle are recognised.
     """
 
     labels: tuple[str, ...]
@@ -42,6 +43,7 @@ class Usage:
     predict_from: str
     covariates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     stamps: tuple[str, ...] = ()
+    weights: str = field(default="", compare=False)
 
     @property
     def target(self) -> Target:
@@ -130,6 +132,7 @@ class BundleConfig:
             predict_from=self.predict_from,
             covariates=self.covariates,
             stamps=self.training.stamps,
+            weights="".join(facts.sha256 for name, facts in self.files.items() if name.endswith(".safetensors")),
         )
 
     def parts(self) -> Iterator[tuple[str, str, PartSpec]]:

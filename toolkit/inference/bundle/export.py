@@ -29,6 +29,7 @@ from toolkit.inference.bundle.config import (
     refuse_controls,
 )
 from toolkit.inference.bundle.reading import restore_system
+from toolkit.inference.bundle.seen import SEEN, Seen
 from toolkit.inference.summary import TestSummary
 from toolkit.plugins.registry import find_part
 from toolkit.plugins.signatures import resolved_arguments
@@ -182,7 +183,9 @@ def export_bundle(
             f"The system cannot be restored from the bundle of {config.name}: {error} Do the portable_args of its "
             "levels build them?"
         ) from error
-    files = {WEIGHTS: weights, CARD: card_text(config).encode()}
+    trained = {*run.fold.train, *run.fold.valid}
+    seen = Seen.of([utterance for utterance in run.utterances if utterance.id in trained])
+    files = {WEIGHTS: weights, CARD: card_text(config).encode(), SEEN: seen.data()}
     if onnx:
         from toolkit.inference.onnx.export import export_onnx
 

@@ -13,6 +13,7 @@ from toolkit.errors import BundleError, PluginError, ToolkitError, UnknownPlugin
 from toolkit.files import sha256_of
 from toolkit.inference.bundle.archive import CARD, WEIGHTS, open_file, read_file
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, Usage, read_config
+from toolkit.inference.bundle.seen import SEEN, UNSEEN, Seen
 from toolkit.plugins.registry import default_registry
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Bundle:
     path: Path
     config: BundleConfig
     system: "System"
+    seen: Seen = UNSEEN
 
     @property
     def usage(self) -> Usage:
@@ -53,12 +55,13 @@ def read_bundle(path: str | Path) -> Bundle:
             with open_file(path, name) as (file, size):
                 _check_file(name, config, size, sha256_of(file))
         _check_plugins(config)
+        seen = Seen.read(read_file(path, SEEN)) if SEEN in config.files else UNSEEN
         with open_file(path, WEIGHTS) as (file, size):
             system = restore_system(config, file, size)
     except BundleError as error:
         named = str(error).startswith((str(path), "No bundle"))
         raise BundleError(str(error) if named else f"{path}: {error}") from error.__cause__
-    return Bundle(path, config, system)
+    return Bundle(path, config, system, seen)
 
 
 def restore_system(config: BundleConfig, file: BinaryIO, size: int) -> "System":

@@ -12,7 +12,7 @@ import numpy as np
 import toolkit
 from toolkit.corpus import Utterance, read_manifest
 from toolkit.corpus.targets import Target
-from toolkit.errors import PredictionError, ToolkitError, did_you_mean
+from toolkit.errors import PredictionError, ToolkitError, did_you_mean, listed
 from toolkit.inference.predict.covariates import GivenCovariates, check_names
 from toolkit.inference.predict.recordings import Recording
 from toolkit.inference.summary import TestSummary
@@ -76,8 +76,8 @@ class CorpusEvaluation:
             classes = f"{found} classes that occur" if found > 1 else "one class that occurs"
             notes.append(f"No utterance is {' or '.join(self.missing)}: UA is over the {classes}.")
         if self.left_out:
-            listed = ", ".join(f"{label} ({count})" for label, count in self.left_out.items())
-            notes.append(f"Left out by --map: {listed}.")
+            left_out = listed(f"{label} ({count})" for label, count in self.left_out.items())
+            notes.append(f"Left out by --map: {left_out}.")
         if self.n_skipped:
             notes.append(f"Not read, and left out: {self.n_skipped}.")
         notes += self.speaker_notes
@@ -127,21 +127,24 @@ def evaluate(
     models = {bundle: toolkit.load(bundle, device=device) for bundle in bundles}
     first = models[bundles[0]]
     for bundle, model in models.items():
+        if model is not first and model.usage.weights and model.usage.weights == first.usage.weights:
+            raise PredictionError(f"{bundles[0]} and {bundle} hold the same system: name two bundles")
         if set(model.labels) != set(first.labels):
             raise PredictionError(
-                f"{bundles[0]} knows the classes {', '.join(first.labels)} and {bundle} knows "
-                f"{', '.join(model.labels)}: only systems with the same classes can be compared"
+                f"{bundles[0]} knows the classes {listed(first.labels)} and {bundle} knows "
+                f"{listed(model.labels)}: only systems with the same classes can be compared"
             )
     check_names([n for model in models.values() for n in model.usage.covariates], [*given.values, *given.columns])
     utterances, left_out = map_corpus(utterances, first.labels, pairs)
     evaluations = []
     for bundle, model in models.items():
         usage = model.usage
-        for stamp in usage.stamps:
+        stamps = (*usage.stamps, *model.seen.stamps(utterances))
+        for stamp in stamps:
             say(f"NOTE: {bundle}: {stamp}" if len(bundles) > 1 else f"NOTE: {stamp}")
         answers = _answers(model, utterances, given, batch_size=batch_size)
         n_skipped = len(utterances) - len(answers.id)
-        evaluations.append(CorpusEvaluation(bundle, manifest, usage.target, answers, n_skipped, left_out, usage.stamps))
+        evaluations.append(CorpusEvaluation(bundle, manifest, usage.target, answers, n_skipped, left_out, stamps))
     return evaluations
 
 
@@ -220,15 +223,15 @@ def map_corpus(
         if name is not None and name not in classes:
             raise PredictionError(
                 f"--map sends {label!r} to {name!r}, which the system does not know.{did_you_mean(name, classes)} It "
-                f"knows {', '.join(classes)}"
+                f"knows {listed(classes)}"
             )
     counts = Counter(u.label for u in utterances)
     unknown = [label for label in sorted(counts) if label not in label_map and label not in classes]
     if unknown:
-        listed = ", ".join(f"{label!r} ({counts[label]}){did_you_mean(label, classes)}" for label in unknown)
+        shown = listed(f"{label!r} ({counts[label]}){did_you_mean(label, classes)}" for label in unknown)
         what = f"{len(unknown)} labels of the manifest are" if len(unknown) > 1 else "1 label of the manifest is"
         raise PredictionError(
-            f"{what} not among the system's classes ({', '.join(classes)}): {listed} Add "
+            f"{what} not among the system's classes ({listed(classes)}): {shown} Add "
             f"--map {unknown[0]}=CLASS to count one as a class, or --map {unknown[0]}= to leave its utterances out"
         )
     mapped = [(u, label_map.get(u.label, u.label)) for u in utterances]

@@ -15,6 +15,7 @@ from toolkit.data.segments import padded_waves
 from toolkit.errors import PredictionError, ToolkitError
 from toolkit.hardware import available_device
 from toolkit.inference.bundle.config import Usage
+from toolkit.inference.bundle.seen import UNSEEN, Seen
 from toolkit.inference.predict.covariates import class_indices
 from toolkit.inference.predict.predictions import Prediction
 from toolkit.inference.predict.recordings import Recording, Samples
@@ -33,12 +34,13 @@ class Model:
         system: with its weights; it is put into evaluation mode and onto the device.
         usage: how audio goes in and what comes out.
         device: cpu, cuda, cuda:1, ...; by default a GPU if there is one.
+        seen: what trained it, as far as its bundle says.
 
     Raises: DeviceError if there is no such device.
     """
 
-    def __init__(self, system: System, usage: Usage, *, device: str | None = None):
-        self.usage = usage
+    def __init__(self, system: System, usage: Usage, *, device: str | None = None, seen: Seen = UNSEEN):
+        self.usage, self.seen = usage, seen
         self.device = available_device(device, setting="device")
         self._system = system.eval().to(self.device)
         self._lock = threading.Lock()  # a plugin may keep something of a call on itself

@@ -1,0 +1,39 @@
+"""What trained a bundle is recognised in a test of it, and nothing else is."""
+
+import pytest
+
+from toolkit.corpus import Utterance
+from toolkit.errors import BundleError
+from toolkit.inference.bundle.seen import Seen
+
+
+def utterances(folder, **contents):
+    """One of each speaker, with a file of this content."""
+    for name, content in contents.items():
+        (folder / f"{name}.wav").write_bytes(content)
+    return [Utterance(id=name, path=folder / f"{name}.wav", label="x", speaker=name) for name in contents]
+
+
+def test_speakers_and_audio_of_the_training_are_counted_in_a_test(tmp_path):
+    trained = utterances(tmp_path, anna=b"1", bob=b"2")
+    seen = Seen.read(Seen.of(trained).data())
+    assert seen == Seen.of(trained) and all(len(name) == 12 for name in seen.speakers | seen.audio)
+    (tmp_path / "test").mkdir()
+    tested = utterances(tmp_path / "test", Anna=b"3", carl=b"2", dora=b"4")
+    assert seen.stamps(tested) == ("trained on part of this test: 1 of 3 speakers, by name, 1 of 3 utterances",)
+    assert seen.stamps(tested[2:]) == ()
+
+
+def test_a_stretch_is_another_recording_than_its_file_and_missing_audio_is_left_out(tmp_path):
+    (whole,) = utterances(tmp_path, anna=b"1")
+    part = Utterance(id="p", path=whole.path, label="x", speaker="eve", start=1.0)
+    gone = Utterance(id="g", path=tmp_path / "gone.wav", label="x")
+    seen = Seen.of([part, gone])
+    assert len(seen.audio) == 1 and seen.stamps([whole, gone]) == ()
+
+
+def test_a_bundle_without_hashes_says_nothing_and_damaged_ones_are_refused(tmp_path):
+    assert Seen().stamps(utterances(tmp_path, anna=b"1")) == ()
+    for data in (b"[]", b"{", b'{"speakers": 3, "audio": []}', b'{"speakers": []}'):
+        with pytest.raises(BundleError, match=r"seen\.json"):
+            Seen.read(data)

@@ -1,0 +1,79 @@
+"""Hashes of the speakers and the audio that trained a bundle's system, so that a test on them can say so."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from toolkit.corpus import Utterance
+from toolkit.corpus.alike import plain_name
+from toolkit.errors import BundleError
+from toolkit.files import parse_json, sha256
+
+SEEN = "seen.json"  # of a bundle; those of version 0.1 have none
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What trained a system, or chose its epoch; empty where it is not known.
+
+    Args:
+        speakers: hash of each speaker's name.
+        audio: hash of each utterance's file with its start and end.
+    """
+
+    speakers: frozenset[str] = frozenset()
+    audio: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, utterances: Sequence[Utterance]) -> "Seen":
+        """From the utterances; audio that is not there any more is left out."""
+        return cls(frozenset(_speakers(utterances)), frozenset(filter(None, _audio(utterances))))
+
+    @classmethod
+    def read(cls, data: bytes) -> "Seen":
+        """From the file's content; BundleError if it is damaged."""
+        try:
+            values = parse_json(data)
+            return cls(frozenset(map(str, values["speakers"])), frozenset(map(str, values["audio"])))
+        except (ValueError, KeyError, TypeError):
+            raise BundleError(f"{SEEN} does not list speakers and audio: get the bundle again.") from None
+
+    def data(self) -> bytes:
+        """The file's content."""
+        return json.dumps({"speakers": sorted(self.speakers), "audio": sorted(self.audio)}).encode()
+
+    def stamps(self, tested: Sequence[Utterance]) -> tuple[str, ...]:
+        """One line if speakers or audio of a test are among them, else none."""
+        speakers, found = _speakers(tested), []
+        if common := self.speakers & speakers:
+            found.append(f"{len(common)} of {len(speakers)} speakers, by name")
+        if self.audio and (count := sum(name in self.audio for name in _audio(tested))):
+            found.append(f"{count} of {len(tested)} utterances")
+        return (f"trained on part of this test: {', '.join(found)}",) if found else ()
+
+
+UNSEEN = Seen()
+
+
+def _speakers(utterances: Iterable[Utterance]) -> set[str]:
+    return {_hash("speaker", plain_name(u.speaker)) for u in utterances if u.speaker}
+
+
+def _audio(utterances: Iterable[Utterance]) -> Iterable[str | None]:
+    content = cache(_content)
+    for u in utterances:
+        yield (found := content(u.path)) and _hash("audio", found, u.start, u.end)
+
+
+def _content(path: Path) -> str | None:
+    try:
+        return sha256(path) if path.is_file() else None
+    except (OSError, ValueError):
+        return None
+
+
+def _hash(*values: object) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:12]
