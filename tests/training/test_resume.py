@@ -14,14 +14,15 @@ from small_system import PROBED, write_recipe
 OVERRIDES = ["--training.checkpoint_steps=2", "--training.accumulate=2", "--training.epochs=3"]
 
 
-def run_in_child(recipe: Path, output: Path, kill_at: tuple[str, int] | None, workers: int) -> None:
+def run_in_child(recipe: Path, output: Path, kill_at: tuple[str, int] | None, workers: int, threads: int) -> None:
     """Train; where asked, die of SIGKILL when a function is called for the nth time."""
     from toolkit.training import results
     from toolkit.training.loop import brain, checkpoints
     from toolkit.training.preparation import load_source, prepare
     from toolkit.training.run import Run
 
-    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    torch.set_num_threads(threads)
     points = {
         "step": (brain.SystemBrain, "optimizers_step"),
         "evaluation": (brain.SystemBrain, "evaluate_batch"),
@@ -44,8 +45,8 @@ def run_in_child(recipe: Path, output: Path, kill_at: tuple[str, int] | None, wo
         Run(prepare(source), say=lambda line: print(line, file=log, flush=True)).train()
 
 
-def train(recipe: Path, output: Path, kill_at: tuple[str, int] | None = None, *, workers: int = 0) -> int | None:
-    process = CONTEXT.Process(target=run_in_child, args=(recipe, output, kill_at, workers))
+def train(recipe: Path, output: Path, kill_at: tuple[str, int] | None = None, *, workers=0, threads=1) -> int | None:
+    process = CONTEXT.Process(target=run_in_child, args=(recipe, output, kill_at, workers, threads))
     process.start()
     process.join()
     return process.exitcode
@@ -167,12 +168,13 @@ def test_a_killed_run_with_augmentations_ends_with_the_same_bits_as_one_with_wor
     assert_same_run(run_folder(tmp_path / "killed"), run_folder(tmp_path / "undisturbed"))
 
 
-def test_a_resumed_run_says_from_where(undisturbed, tmp_path):
-    recipe, _ = undisturbed
+def test_a_resumed_run_says_from_where_and_keeps_its_number_of_threads(undisturbed, tmp_path):
+    recipe, expected = undisturbed
     output = tmp_path / "killed"
     assert train(recipe, output, ("step", 4)) == -signal.SIGKILL
-    assert train(recipe, output) == 0
+    assert train(recipe, output, threads=2) == 0
+    assert_same_run(run_folder(output), expected)  # its threads, too
     # 10 segments in batches of 4 are 3 batches and, accumulating 2, 2 steps: the fourth one ends epoch 2
-    assert "Resumes in epoch 2 after step 2" in (tmp_path / "killed.log").read_text()
+    assert "Resumes in epoch 2 after step 2, with 1 thread as before" in (tmp_path / "killed.log").read_text()
     assert train(recipe, output) == 0
     assert "This run is finished, nothing is trained" in (tmp_path / "killed.log").read_text()

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from toolkit.corpus.checks import refuse_shared_audio
 from toolkit.corpus.manifests import manifest_text
 from toolkit.corpus.protocols import selects_on, stopping_rules, training_protocol
@@ -18,7 +20,7 @@ from toolkit.data.front_ends import code_of_levels
 from toolkit.data.loaders import in_order
 from toolkit.data.seeding import seed_all
 from toolkit.distributed import from_first, gathered, rank, ranks, share_state
-from toolkit.errors import DeviceError, GroupError, RecipeError
+from toolkit.errors import DeviceError, GroupError, RecipeError, counted
 from toolkit.hardware import available_device
 from toolkit.model.system import System, build_system
 from toolkit.plugins.versions import used_versions
@@ -244,7 +246,7 @@ class Run:
 
     def _say_where_it_resumes(self, of: int, epochs: int, steps: int) -> None:
         where = f"in epoch {epochs + 1} after step {steps}" if steps or epochs < of else "at its test"
-        self.say(f"Resumes {where}: {self.folder.path}")
+        self.say(f"Resumes {where}, with {counted(torch.get_num_threads(), 'thread')} as before: {self.folder.path}")
 
     def _write_inputs(self) -> None:
         """Print the stamps; write the recipe and the manifest."""

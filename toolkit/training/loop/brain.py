@@ -118,7 +118,9 @@ class SystemBrain(sb.Brain):
             self.train_step = on_ranks(self.train_step)
         take_threads(sum(p.numel() for p in self.system.parameters()))
         self.init_optimizers()
+        self.history.threads = torch.get_num_threads()
         if self.checkpointer.recover_if_possible() is not None:
+            torch.set_num_threads(self.history.threads)
             self.on_resume(self.history.epoch - 1, self.step)
 
     def on_evaluate_start(self, max_key: str | None = None, min_key: str | None = None):

@@ -50,6 +50,7 @@ class History:
         self.rows: list[dict[str, Any]] = []
         self.skipped_steps = 0
         self.probe: dict[str, Any] | None = None  # how the probe before this training ended
+        self.threads: int | None = None  # that torch began with: another number changes the last bits of sums
         self.seconds_before = 0.0  # of the epoch under way, spent before it was interrupted
 
     @property
@@ -81,7 +82,7 @@ class History:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {name: getattr(self, name) for name in ("rows", "probe", "skipped_steps", "seconds_before")}
+        return {name: getattr(self, name) for name in ("rows", "probe", "skipped_steps", "seconds_before", "threads")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what `state_dict` gave."""
