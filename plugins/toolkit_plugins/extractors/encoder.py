@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from toolkit.contracts import Extractor
+from toolkit_plugins.extractors.checks import one_of
 from toolkit_plugins.extractors.lora import MARK, add_adapters, merge_adapters
 from toolkit_plugins.extractors.sources import fingerprint
 
@@ -17,6 +18,7 @@ class EncoderExtractor(Extractor):
     """
 
     model: nn.Module
+    layer: str | int
     layer_weights: nn.Parameter | None
 
     def __init__(self):
@@ -44,6 +46,23 @@ class EncoderExtractor(Extractor):
         """The weights by layer, what comes before the first one first."""
         below = [parameter for part in self.entrance for parameter in part.parameters()]
         return [below, *(list(layer.parameters()) for layer in self.layers)]
+
+    def check_layer(self, layer: str | int) -> None:
+        """Refuse the number of a layer that is not there.
+
+        Raises:
+            ValueError: if there is no such layer.
+        """
+        count = len(self.layers)
+        if isinstance(layer, str):
+            one_of(("last", "weighted", "all"), layer=layer)
+        elif not 1 <= layer <= count:
+            raise ValueError(f"layer is {layer}; this model has {count} layers, so 1 to {count}")
+
+    def kept_states(self) -> range:
+        """The frozen states that `features` returns side by side, by the number of their layer; 0 enters the first."""
+        first = {"weighted": 0, "all": min(1, self._fixed_layers)}.get(self.layer, self._fixed_layers)
+        return range(first, self._fixed_layers + 1)
 
     def linear_layers(self) -> list[str]:
         """Names of the linear layers within a transformer layer that can have an adapter."""

@@ -39,7 +39,8 @@ class Wav2Vec2(EncoderExtractor):
         lora_alpha: the output of an adapter is multiplied by lora_alpha / lora_rank.
         lora_targets: names of the linear layers of a transformer layer that have an adapter; null: all of them.
         freeze_convolutions: leave the convolutional encoder as it is where tune is "all".
-        layer: what comes out: the "last" layer, or a "weighted" sum of all, the softmax weights learned.
+        layer: what comes out: the "last" layer, the output of one layer by its number (1 is the first), a "weighted"
+            sum of all, the softmax weights learned, or "all" side by side.
         normalize: waveforms to zero mean and unit variance first; null asks the checkpoint's
             preprocessor_config.json or processor_config.json.
         preemphasis: coefficient a of y[t] = x[t] - a x[t-1], before the normalisation; 0 is none.
@@ -74,7 +75,7 @@ class Wav2Vec2(EncoderExtractor):
         lora_alpha: float = 16.0,
         lora_targets: list[str] | None = None,
         freeze_convolutions: bool = False,
-        layer: Literal["last", "weighted"] = "last",
+        layer: Literal["last", "weighted", "all"] | int = "last",
         normalize: bool | None = None,
         preemphasis: float = 0.0,
         dropout: float | None = None,
@@ -86,7 +87,6 @@ class Wav2Vec2(EncoderExtractor):
     ):
         super().__init__()
         one_of(("all", "frozen", "top", "lora"), tune=tune)
-        one_of(("last", "weighted"), layer=layer)
         fraction(layerdrop=layerdrop, mask_time_prob=mask_time_prob, preemphasis=preemphasis)
         if spec_augment and (tune != "all" or mask_time_prob == 0):
             raise ValueError(
@@ -116,11 +116,22 @@ class Wav2Vec2(EncoderExtractor):
         self.preemphasis, self.spec_augment = preemphasis, spec_augment
         self._training_args = {"layerdrop": layerdrop, "recompute": gradient_checkpointing}
         shape = self.model.config
-        self.channels = shape.hidden_size
+        self.layer = layer
+        self._keep_what_is_used(layer)
+        self.channels = shape.hidden_size * (len(self.layers) if layer == "all" else 1)
         self.minimum_samples = steps.receptive_field(shape.conv_kernel, shape.conv_stride)
         self._freeze_convolutions = freeze_convolutions
         self.layer_weights = nn.Parameter(torch.zeros(len(self.layers) + 1)) if layer == "weighted" else None
         self.tune(tune, top_layers, rank=lora_rank, alpha=lora_alpha, targets=lora_targets)
+
+    def _keep_what_is_used(self, layer: str | int) -> None:
+        """Leave out what comes after the layer that is read."""
+        self.check_layer(layer)
+        encoder = self.model.encoder
+        if isinstance(layer, int) and layer < len(self.layers):
+            encoder.layers = encoder.layers[:layer]
+            if self.model.config.do_stable_layer_norm:  # its norm comes after the last layer
+                encoder.layer_norm = nn.Identity()
 
     @property
     def layers(self) -> Sequence[nn.Module]:
@@ -179,16 +190,16 @@ class Wav2Vec2(EncoderExtractor):
             return args
         config = self.model.config
         weights = self.frozen_fingerprint({"model_type": config.model_type, **architecture_settings(config)})
-        every = self._fixed_layers is not None and self.layer_weights is not None
-        return args | {"layers": self._fixed_layers, "every_layer": every, "weights": weights}
+        states = None if self._fixed_layers is None else list(self.kept_states())
+        return args | {"layers": self._fixed_layers, "states": states, "weights": weights}
 
     def features(self, wave: Seq) -> Seq:
         """The waveform, normalised, through what is frozen of the model.
 
         Args: wave [batch, samples].
         Returns: with nothing frozen [batch, samples, 1], lengths in samples; with frozen convolutions
-        [batch, frames, conv_dim]; with frozen layers [batch, frames, hidden_size], or where layers are
-        weighted [batch, frames, states * hidden_size]: what enters the first and leaves each frozen layer.
+        [batch, frames, conv_dim]; with frozen layers [batch, frames, states * hidden_size]: the frozen states
+        that are needed.
         """
         with torch.no_grad():
             wave = wave.zeroed()
@@ -204,14 +215,14 @@ class Wav2Vec2(EncoderExtractor):
             if self._fixed_layers is None:
                 return frames
             states = self._run(steps.embed(self.model, frames), 0, self._fixed_layers)
-            values = torch.cat(states, dim=2) if self.layer_weights is not None else states[-1]
+            values = torch.cat([states[index] for index in self.kept_states()], dim=2)
             return Seq(values, frames.lengths, full=frames.full)
 
     def encode(self, features: Seq) -> Seq:
-        """What is left of the model: [batch, frames, hidden_size]."""
+        """What is left of the model: [batch, frames, channels]."""
         features = features.zeroed()
         if self._fixed_layers is not None:
-            states = list(features.values.split(self.channels, dim=2))
+            states = list(features.values.split(self.model.config.hidden_size, dim=2))
             entry, done = Seq(states.pop(), features.lengths, full=features.full), self._fixed_layers
         else:
             if not self._fixed_convolutions:
@@ -219,7 +230,10 @@ class Wav2Vec2(EncoderExtractor):
                 features = steps.convolve(self.model, wave)
             states, entry, done = [], steps.embed(self.model, features, self._spans(features)), 0
         states += self._run(entry, done, len(self.layers), **self._training_args)
-        values = states[-1] if self.layer_weights is None else weighted_sum(states, self.layer_weights)
+        if self.layer_weights is not None:
+            values = weighted_sum(states, self.layer_weights)
+        else:
+            values = torch.cat(states[-len(self.layers) :], dim=2) if self.layer == "all" else states[-1]
         return Seq(values, entry.lengths, full=entry.full)
 
     def _run(self, entry: Seq, start: int, stop: int, **training: Any) -> list[Tensor]:

@@ -95,10 +95,8 @@ class Whisper(EncoderExtractor):
 
     def _keep_what_is_used(self, layer: str | int) -> None:
         """Leave out what comes after the layer that is read."""
+        self.check_layer(layer)
         if isinstance(layer, int):
-            count = len(self.layers)
-            if not 1 <= layer <= count:
-                raise ValueError(f"layer is {layer}; this model has {count} layers, so 1 to {count}")
             self.model.layers = self.model.layers[:layer]
         if layer != "last":
             self.model.layer_norm = nn.Identity()
@@ -127,13 +125,8 @@ class Whisper(EncoderExtractor):
         args = {"front_end": "whisper", "version": steps.VERSION, "bands": self.model.config.num_mel_bins}
         if self._fixed_layers is None:
             return args
-        states, weights = list(self._kept_states()), self.frozen_fingerprint(encoder_settings(self.model.config))
+        states, weights = list(self.kept_states()), self.frozen_fingerprint(encoder_settings(self.model.config))
         return args | {"layers": self._fixed_layers, "states": states, "weights": weights}
-
-    def _kept_states(self) -> range:
-        """The frozen states that `features` returns side by side, by the number of their layer; 0 enters the first."""
-        first = {"weighted": 0, "all": min(1, self._fixed_layers)}.get(self.layer, self._fixed_layers)
-        return range(first, self._fixed_layers + 1)
 
     def features(self, wave: Seq) -> Seq:
         """The log-mel spectrogram, through what is frozen of the encoder.
@@ -151,7 +144,7 @@ class Whisper(EncoderExtractor):
             states = [entry.values, *steps.transform(self.model, entry, 0, self._fixed_layers)]
             if self._fixed_layers == len(self.layers):
                 states[-1] = self.model.layer_norm(states[-1])
-            kept = [states[index] for index in self._kept_states()]
+            kept = [states[index] for index in self.kept_states()]
             return Seq(torch.cat(kept, dim=2), entry.lengths, full=entry.full)
 
     def encode(self, features: Seq) -> Seq:

@@ -153,8 +153,22 @@ class TestWeightedLayers:
         extractor.layer_weights.copy_(torch.tensor([0.0, 0.0, 0.0, 50.0]))
         torch.testing.assert_close(extractor(wave).values, states[-1], rtol=1e-4, atol=1e-5)
 
+    @pytest.mark.parametrize("name", CHECKPOINTS)
+    @torch.no_grad()
+    def test_all_and_a_number_are_transformers_own_states(self, folders, name):
+        oracle = CHECKPOINTS[name][0].from_pretrained(folders[name]).eval()
+        wave = waves(4000)
+        normal = frontends.normalise(wave).values
+        output = oracle(normal, output_hidden_states=True)
+        states = [*output.hidden_states[1:-1], output.last_hidden_state]
+        found = Wav2Vec2(source=str(folders[name]), layer="all").eval()(wave).values
+        assert error_of(found, torch.cat(states, dim=2)) < 1e-4
+        for tune in ("frozen", "lora", "all"):
+            second = Wav2Vec2(source=str(folders[name]), layer=2, tune=tune).eval()
+            assert len(second.layers) == 2 and error_of(second(wave).values, states[1]) < 1e-4
+
     @pytest.mark.parametrize("name", ["wav2vec2-group", "hubert-stable", "wavlm-group"])
-    @pytest.mark.parametrize("layer", ["last", "weighted"])
+    @pytest.mark.parametrize("layer", ["last", "weighted", "all", 3])
     @torch.no_grad()
     def test_what_is_tuned_does_not_change_the_output(self, folders, name, layer):
         source, wave = str(folders[name]), waves(4000, 2500)
