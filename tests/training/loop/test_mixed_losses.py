@@ -3,9 +3,9 @@
 import pytest
 import torch
 from torch.nn import functional
+from trained_model import random_system
 
 from toolkit.contracts import Mix, ModelOutput, Seq
-from toolkit.model.system import System
 from toolkit.training.loop.objective import Objective, Term
 from toolkit_plugins.losses.center import Center
 from toolkit_plugins.losses.cross_entropy import CrossEntropy
@@ -58,16 +58,10 @@ def test_a_row_whose_class_or_whose_partners_class_is_unknown_counts_as_far_as_i
     assert float(found) == pytest.approx(float(0.75 * own + 0.25 * partners), abs=1e-6)
 
 
-def test_covariates_that_are_given_are_mixed_too():
-    seen = {}
-
-    class Fusion(torch.nn.Module):
-        def forward(self, frames, covariates):
-            seen.update(covariates)
-            return {"fused": torch.zeros(3, 1)}
-
-    nothing = {"levels": {}, "heads": {}, "head_inputs": {}, "predicted_covariates": {}, "covariate_levels": {}}
-    system = System(fusion=Fusion(), given_covariates={"gender": 2}, **nothing)
-    empty: dict[str, Seq] = {}
-    system(empty, {"gender": torch.tensor([0, 1, -1])}, MIX)
-    assert seen["gender"].tolist() == [[0.75, 0.0], [0.25, 0.75], [0.0, 0.25]]
+def test_covariates_that_are_given_are_mixed_too(tmp_path):
+    system, _ = random_system(tmp_path, "{source: label}")
+    seen = []
+    system.fusion.register_forward_pre_hook(lambda fusion, given: seen.append(given[1]["gender"]))
+    wave = Seq(torch.randn(3, 4000), torch.full((3,), 4000), full=True)
+    system(wave, {"gender": torch.tensor([0, 1, -1])}, MIX)
+    assert seen[0].tolist() == [[0.75, 0.0], [0.25, 0.75], [0.0, 0.25]]
