@@ -39,7 +39,7 @@ def console_for_output() -> Console:
 
 def say(line: str) -> None:
     """Print a line on standard error, beside the answer on standard output."""
-    click.echo(printable(line), err=True)
+    click.echo(line if line.isprintable() else printable(line), err=True)
 
 
 def clock(seconds: float) -> str:

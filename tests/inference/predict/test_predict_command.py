@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import soundfile
@@ -17,6 +18,7 @@ from click.testing import CliRunner
 from stand_in_bundle import write_bundle
 
 import toolkit
+from toolkit.cli.bundles import Share
 from toolkit.cli.main import main as cli
 
 SUPPORT = Path(__file__).parents[2] / "support"
@@ -326,3 +328,9 @@ def test_a_bar_is_drawn_on_a_terminal_and_rows_do_not_pass_through_it(bundle, fo
     assert process.wait(60) == 0
     assert len(rows(output.decode())) == 4
     assert b"labelling" in drawn and b"b.wav" not in drawn
+
+
+@pytest.mark.parametrize("share", ["nan", "NaN", "-0.1", "1.5", "inf"])
+def test_a_confidence_that_is_not_a_share_is_refused(share):
+    with pytest.raises(click.BadParameter, match="not in the range"):
+        Share().convert(share, None, None)
