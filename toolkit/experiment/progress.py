@@ -98,7 +98,7 @@ def _epochs(run: Path) -> int:
     try:
         with (run / EPOCHS).open(newline="") as file:
             return sum(1 for _ in csv.DictReader(file))
-    except OSError:
+    except (OSError, ValueError, csv.Error):
         return 0
 
 

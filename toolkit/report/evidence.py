@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.corpus import Utterance, read_manifest, speaker_order
-from toolkit.errors import ExperimentError, did_you_mean
+from toolkit.errors import ExperimentError, did_you_mean, one_line
 from toolkit.experiment.cells import Cell
 from toolkit.experiment.plan import existing_plan
 from toolkit.experiment.progress import Progress
@@ -72,8 +72,9 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return [{key: from_cell(text or "") for key, text in row.items()} for row in csv.DictReader(file)]
-    except OSError as error:
-        raise ExperimentError(f"{path} cannot be read ({error.strerror}): delete the run and train it again.") from None
+    except (OSError, ValueError, csv.Error, AttributeError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise ExperimentError(f"{path} cannot be read ({reason}): delete the run and train it again.") from None
 
 
 def read_answers(folder: Path, labels: Iterable[str]) -> Answers:

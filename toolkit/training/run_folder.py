@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.corpus.protocols import PROTOCOLS, training_protocol
-from toolkit.errors import CheckpointError
+from toolkit.errors import CheckpointError, one_line
 from toolkit.files import locked, read_json, to_cell, write_whole
+from toolkit.recipe.checks import Mismatch, check_value
 
 RESULTS = "results.json"
 EPOCHS = "epochs.csv"
@@ -21,6 +22,12 @@ RECIPE = "recipe.yaml"
 MANIFEST = "manifest.csv"
 CHECKPOINTS = "checkpoints"
 HISTORY = "history.json"
+RESULT_TYPES = {  # of what is read again from results.json
+    **dict.fromkeys(("protocol", "fold", "precision", "hardware"), str),
+    **dict.fromkeys(("seed", "epoch", "epochs", "parameters"), int),
+    **{"labels": list[str], "stamps": list[str], "pretrained": dict[str, str | None], "versions": dict[str, str]},
+    **dict.fromkeys(("seconds", "ua"), float),
+}
 PROBE = "probe"  # its checkpoints; its history is probe.json
 
 
@@ -107,6 +114,13 @@ def folders_with_same_training(folder: Path, *, system: str, protocol: str) -> l
 def read_results(path: Path) -> dict[str, Any]:
     """The content of a run's results.json.
 
-    Raises: CheckpointError if it is not a JSON object.
+    Raises: CheckpointError if it is not a JSON object, or one of `RESULT_TYPES` is another value's.
     """
-    return read_json(path, CheckpointError, "delete it and give the command again")
+    remedy = "delete it and give the command again"
+    results = read_json(path, CheckpointError, remedy)
+    for key in RESULT_TYPES.keys() & results.keys():
+        try:
+            check_value(results[key], RESULT_TYPES[key])
+        except Mismatch as error:
+            raise CheckpointError(f"{path} is damaged ({key}: {one_line(str(error))}): {remedy}.") from None
+    return results

@@ -40,14 +40,21 @@ from toolkit.recipe.schema import ModelSpec, PartSpec, Recipe
 from toolkit.report.evidence import Answers, read_answers
 from toolkit.training.identity import manifest_rows
 from toolkit.training.preparation import find_targets
-from toolkit.training.run_folder import CHECKPOINTS, MANIFEST, RECIPE, RESULTS, folders_with_same_training, read_results
+from toolkit.training.run_folder import (
+    CHECKPOINTS,
+    MANIFEST,
+    RECIPE,
+    RESULT_TYPES,
+    RESULTS,
+    folders_with_same_training,
+    read_results,
+)
 
 if TYPE_CHECKING:
     from toolkit.model.system import System
 
 NOTE = "note"  # the manifest's column that holds the stamps
 QUOTED = ("epoch", "epochs", "parameters", "precision", "hardware", "seconds", "versions")  # results.json -> the bundle
-NEEDED = ("protocol", "fold", "seed", "labels", "pretrained", "stamps", *QUOTED)  # of results.json
 
 
 @dataclass(frozen=True)
@@ -106,12 +113,15 @@ def read_trained_run(path: str | Path) -> TrainedRun:
             )
         raise BundleError(f"No run at {path}: the folder of a finished run, or its {RESULTS}, is needed.")
     results = read_results(folder / RESULTS)
-    if missing := [key for key in NEEDED if not isinstance(results, Mapping) or key not in results]:
+    if missing := [key for key in RESULT_TYPES if key not in results]:
         raise BundleError(
             f"{folder / RESULTS} is damaged (it has no {missing[0]!r}): delete the run and train it again."
         )
     protocol, seed = results["protocol"], results["seed"]
-    recipe = replace(load_recipe(folder / RECIPE), seed=seed)
+    try:
+        recipe = replace(load_recipe(folder / RECIPE), seed=seed)
+    except BadField as error:
+        raise BundleError(f"{folder / RESULTS} is damaged ({error}): delete the run and train it again.") from None
     utterances = tuple(map(_without_note, read_manifest(folder / MANIFEST)))
     fold = pick_fold(make_folds(utterances, protocol, **recipe.protocol.args), results["fold"])
     targets = find_targets(recipe, utterances, results["labels"])
