@@ -23,7 +23,7 @@ def main(words: list[str]) -> int:
         os.environ.update(TOOLKIT_CACHE=f"{folder}/cache", XDG_CACHE_HOME=f"{folder}/xdg")
         work = workspace(Path(folder) / "work")
         wanted = [case for case in cases() if all(word in case.about for word in words)]
-        start, outcomes = time.monotonic(), []
+        start, computed, outcomes = time.monotonic(), time.process_time(), []
         for number, case in enumerate(wanted):
             outcome = run_case(case, work, number)
             outcomes.append(outcome)
@@ -31,11 +31,11 @@ def main(words: list[str]) -> int:
                 print(f"FAULT {outcome.about[:150]!r}: {outcome.fault}")
             elif words:
                 print(f"{outcome.seconds:.2f} s  {outcome.about[:100]!r}: {outcome.line}")
-        seconds = time.monotonic() - start
+        seconds, computed = time.monotonic() - start, time.process_time() - computed
     faults = Counter(outcome.fault.partition(":")[0] for outcome in outcomes if outcome.fault)
     for outcome in sorted(outcomes, key=lambda outcome: -outcome.seconds)[:5]:
         print(f"slowest: {outcome.seconds:.2f} s  {outcome.about[:150]!r}")
-    used = f"{seconds:.0f} s, peak memory {peak_bytes() / 1e6:.0f} MB"
+    used = f"{seconds:.0f} s ({computed:.0f} s of CPU), peak memory {peak_bytes() / 1e6:.0f} MB"
     print(f"{len(outcomes)} inputs in {used}, faults: {dict(faults) or 'none'}")
     return sum(faults.values())
 

@@ -7,7 +7,7 @@ import pytest
 from campaign import run_case, workspace
 from campaign_inputs import cases
 
-EVERY = 1 if os.environ.get("TOOLKIT_CAMPAIGN") else 29  # a prime, so that the sample goes through commands and inputs
+EVERY = 1 if os.environ.get("TOOLKIT_CAMPAIGN") else 61  # a prime, so that the sample goes through commands and inputs
 
 
 @pytest.fixture(scope="module")

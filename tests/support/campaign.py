@@ -20,7 +20,7 @@ from small_system import write_recipe
 
 from toolkit.cli.main import main
 
-HANGS_AFTER_S = 10.0
+HANGS_AFTER_S = 30.0
 LONGEST_LINE = 2000  # characters
 
 

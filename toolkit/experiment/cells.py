@@ -7,8 +7,9 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Literal
 
-from toolkit.errors import ExperimentError
+from toolkit.errors import ExperimentError, RecipeError
 from toolkit.files import parse_json, write_whole
+from toolkit.recipe.reading import read_plain
 
 RUNS = "runs"
 
@@ -90,8 +91,8 @@ class Records:
         """A cell's record; None if there is none or it is damaged (the cell is then run again)."""
         try:
             values = parse_json(self.path(cell).read_bytes())
-            return Record(**values | {"cell": Cell(**values["cell"])})
-        except (OSError, ValueError, TypeError, KeyError):
+            return read_plain(Record, values)
+        except (OSError, ValueError, RecipeError):
             return None
 
     def path(self, cell: Cell) -> Path:

@@ -3,13 +3,14 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from toolkit.errors import ExperimentError, counted, one_line
+from toolkit.errors import ExperimentError, RecipeError, counted, one_line
 from toolkit.experiment.cells import Cell
 from toolkit.files import read_json, write_whole
+from toolkit.recipe.reading import read_plain
 
 PLAN = "experiment.json"
 VERSION = 1
@@ -117,16 +118,13 @@ def read_plan(folder: Path) -> Plan | None:
         version = values.pop("version")
         if version != VERSION:
             raise ExperimentError(f"{path} is of version {version}; this toolkit reads version {VERSION}.")
-        return Plan(
-            systems={name: PlannedSystem(**system) for name, system in values["systems"].items()},
-            folds={protocol: tuple(folds) for protocol, folds in values["folds"].items()},
-            seeds=tuple(values["seeds"]),
-            labels=tuple(values["labels"]),
-            corpus=values["corpus"],
-            cells=tuple(Cell(**cell) for cell in values["cells"]),
-            splits=dict(values.get("splits", {})),
-        )
+        plan = read_plain(Plan, {key: value for key, value in values.items() if key in Plan.__dataclass_fields__})
+        plan = replace(plan, cells=tuple(read_plain(Cell, cell) for cell in plan.cells))
+        for cell in plan.cells:
+            if cell.system not in plan.systems or cell.fold not in plan.folds.get(cell.protocol, ()):
+                raise ValueError(f"{cell.name} is not of its systems and folds")
+        return plan
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ExperimentError(f"{path} is damaged ({one_line(error)}): {remedy}.") from None
+    except (OSError, ValueError, KeyError, RecipeError) as error:
+        raise ExperimentError(f"{path} is damaged ({one_line(str(error))}): {remedy}.") from None

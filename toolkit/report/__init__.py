@@ -50,6 +50,11 @@ def write_report(
         raise ExperimentError(f"{folder}: no cell is done, so there is nothing to report. `toolkit status` shows why.")
     evidence.check_splits()
     choices = choose(evidence, protocol=protocol, pair=pair, tsne_fold=tsne_fold, speakers=speakers)
+    target = Path(folder if output is None else output)
+    try:
+        target.mkdir(parents=True, exist_ok=True)  # refused before all is computed
+    except OSError as error:
+        raise ExperimentError(f"{target} cannot be written ({error.strerror}): choose another --output.") from None
     parts = sections(evidence, choices)
     files: dict[str, bytes | str] = {}
     pictures: dict[str, str] = {}
@@ -67,7 +72,6 @@ def write_report(
         sections=parts,
         pictures=pictures,  # name of a figure -> its SVG for a page
     )
-    target = Path(folder if output is None else output)
     for name, content in files.items():
         write_whole(target / name, content, ExperimentError, "choose another --output")
     return target / PAGE

@@ -86,6 +86,8 @@ def read_answers(folder: Path, labels: Iterable[str]) -> Answers:
     try:
         if not rows:
             raise ValueError("no rows")
+        if odd := {row[name] for row in rows for name in ("reference", "predicted")} - set(labels):
+            raise ValueError(f"{min(odd)!r} is not one of its labels")
         return Answers(
             *(np.array([row.get(name) or "" for row in rows]) for name in ("id", "speaker", "gender")),
             np.array([float(row.get("seconds") or "nan") for row in rows]),

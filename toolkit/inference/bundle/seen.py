@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -70,7 +71,7 @@ def _audio(utterances: Iterable[Utterance]) -> Iterable[str | None]:
 
 def _content(path: Path) -> str | None:
     try:
-        return sha256(path) if path.is_file() else None
+        return sha256(path) if os.path.isfile(path) else None
     except (OSError, ValueError):
         return None
 
