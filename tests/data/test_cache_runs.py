@@ -60,10 +60,11 @@ def same_results(one: Path, other: Path) -> bool:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_the_second_run_computes_nothing_and_ends_with_the_same_bits(recipe, computed, monkeypatch, precision):
-    first = run(recipe, "a", f"--training.feature_precision={precision}")
+    first = run(recipe, "a", f"--training.feature_precision={precision}", "--shared_audio=allow")
     assert len(computed) == UTTERANCES
     monkeypatch.setattr("soundfile.SoundFile.read", lambda *args, **options: pytest.fail("decoded"))
-    second = run(recipe, "b", f"--training.feature_precision={precision}", "--training.workers=1")
+    options = ("--training.workers=1", "--shared_audio=allow")
+    second = run(recipe, "b", f"--training.feature_precision={precision}", *options)
     assert len(computed) == UTTERANCES and same_results(first, second)
 
 

@@ -91,7 +91,9 @@ def test_a_bug_of_a_plugin_is_reported_as_its_own(recipe, workers, tmp_path, mon
     monkeypatch.syspath_prepend(tmp_path)
     default_registry.cache_clear()
     recipe.write_text(re.sub(r"mfcc: \{plugin: mfcc.*", "mfcc: {plugin: moody}", recipe.read_text()))
-    with pytest.raises(FailedPlugin, match=r"extractor 'moody' from my-levels 1.0 raised ValueError: no sound"):
+    with pytest.raises(
+        FailedPlugin, match=r"extractor 'moody' from my-levels 1.0: `features` raised ValueError: no sound"
+    ):
         Parts(recipe).fill()
     default_registry.cache_clear()
 

@@ -54,7 +54,6 @@ CASES = {
     ],
     ("extractor", "nlinear"): [{"steps": 5}, {"steps": 5, "series": "mfcc", "individual": True, "hidden": 4}],
     ("extractor", "dlinear"): [{"steps": 5}, {"steps": 5, "series": "frames", "hidden": 4}],
-    ("fusion", "coattention"): [{"values": "first"}],
     ("fusion", "attention"): [{}, {"heads": 2, "statistics": True, "normalise": True}],
     ("corpus", "synthetic"): [{"utterances_per_speaker": 4, "min_seconds": 0.2, "max_seconds": 0.3}],
     ("loss", "cross_entropy"): [{}, {"class_weights": "balanced", "label_smoothing": 0.1}],

@@ -236,8 +236,8 @@ def test_a_resolved_recipe_is_plain(child):
 
 
 def test_a_recipe_cannot_be_made_wrong_by_hand():
-    with pytest.raises(ValueError, match="epochs must be at least 1, not 0"):
-        TrainingSpec(epochs=0)
+    with pytest.raises(ValueError, match="batch_size must be at least 1, not 0"):
+        TrainingSpec(batch_size=0)
     with pytest.raises(RecipeError, match=r"^corpus in bundle\.json: this key is missing; a mapping is needed"):
         read_recipe_dict({"name": "x"}, source="bundle.json")
     assert Recipe.__dataclass_params__.frozen

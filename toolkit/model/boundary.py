@@ -22,6 +22,8 @@ def checked(part: nn.Module, method: str, value: Any, shape: Sequence[int | None
 
     Args: part; method; value; shape: a size, or None for any; name: of an embedding.
     """
+    if torch.compiler.is_exporting():  # a size that is compared would become a constant of the graph
+        return value
     sizes = ", ".join("any" if size is None else str(size) for size in shape)
     kind = "Seq, with int64 lengths," if len(shape) == 3 else "tensor"
     rule = f"{name and f'{name!r} as '}a floating-point {kind} of shape [{sizes}]"

@@ -90,7 +90,7 @@ class System(nn.Module):
         with torch.no_grad(), torch.autocast(wave.values.device.type, enabled=False):
             made = {name: self.levels[name].features(wave) for name in levels or self.levels}
         for name, seq in made.items():
-            checked(self.levels[name], "features", seq, (len(wave.lengths), None, None))
+            checked(self.levels[name], "features", seq, (wave.lengths.shape[0], None, None))
         return made
 
     def encode(
@@ -100,7 +100,7 @@ class System(nn.Module):
         embeddings, covariate_logits = self.embed(features, covariates, mix)
         logits = {name: head(embeddings[self.head_inputs[name]]) for name, head in self.heads.items()}
         for name, head in self.heads.items():
-            rows = len(embeddings[self.head_inputs[name]])
+            rows = embeddings[self.head_inputs[name]].shape[0]
             checked(head, "forward", logits[name], (rows, self.classes.get(name)))
         return ModelOutput(embeddings, logits, covariate_logits)
 
@@ -108,7 +108,7 @@ class System(nn.Module):
         """What the levels make of their features: level -> [batch, frames, channels]."""
         frames = {name: level.encode(features[name]) for name, level in self.levels.items()}
         for name, level in self.levels.items():
-            checked(level, "encode", frames[name], (len(features[name].lengths), None, level.channels))
+            checked(level, "encode", frames[name], (features[name].lengths.shape[0], None, level.channels))
         return frames
 
     def embed(
@@ -121,7 +121,7 @@ class System(nn.Module):
         covariate_logits = {}
         for name, predict in self.covariates.items():
             known[name], covariate_logits[name] = predict(frames[self.covariate_levels[name]])
-        rows = len(next(iter(frames.values())).lengths)
+        rows = next(iter(frames.values())).lengths.shape[0]
         return checked_embeddings(self.fusion, self.fusion(frames, known), rows=rows), covariate_logits
 
 

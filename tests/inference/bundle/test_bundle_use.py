@@ -75,7 +75,7 @@ def test_its_onnx_model_answers_as_its_system(bundle, tmp_path):
     with zipfile.ZipFile(bundle) as archive:
         session = onnxruntime.InferenceSession(archive.read("model.onnx"))
     files = read_bundle(bundle).config.files
-    assert set(files) == {"model.safetensors", "README.md", "model.onnx"}
+    assert set(files) == {"model.safetensors", "README.md", "seen.json", "model.onnx"}
     wave = 0.1 * np.random.default_rng(0).standard_normal((2, 4000)).astype(np.float32)
     (scores,) = session.run(None, {"waveform": wave, "lengths": np.array([4000, 4000])})
     model = toolkit.load(bundle, device="cpu")
