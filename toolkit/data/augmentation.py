@@ -26,15 +26,11 @@ from toolkit.recipe.schema import Recipe
 TIMED = 8  # segments
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
-    """An augmentation in its place.
+    """An augmentation in its place, one of its own for each level whose features it changes.
 
-    Args:
-        name: the recipe's.
-        augmentation: built; one of its own for each level whose features it changes.
-        p: probability that a row, or a batch, is changed.
-        levels: on which it acts.
+    Args: name: the recipe's; p: probability that a row, or a batch, is changed; levels: on which it acts.
     """
 
     name: str
@@ -46,10 +42,7 @@ class Step:
 class Augmentations:
     """A recipe's augmentations in order: those of waveforms first, as they come before any feature.
 
-    Args:
-        steps: in order.
-        seed: the run's.
-        segment_samples: longest waveform that a level is given.
+    Args: steps; seed: the run's; segment_samples: longest waveform that a level is given.
     """
 
     def __init__(self, steps: Iterable[Step], *, seed: int, segment_samples: int):
@@ -116,25 +109,16 @@ class Augmentations:
 
 
 class AugmentedSegments(Dataset):
-    """Segments with an augmented waveform for some levels, and the stored features of the others.
-
-    Args:
-        segments: read from their files.
-        augmentations: whose steps on waveforms are taken.
-        levels: that get waveforms.
-        stored: the features of all other levels; None where there is no other level.
-    """
+    """Segments with an augmented waveform for some `levels`, and the `stored` features of the others, if any."""
 
     def __init__(
         self, segments: SegmentSet, augmentations: Augmentations, levels: Iterable[str], stored: Dataset | None
     ):
         self.read, self.augmentations, self.stored = segments.read, augmentations, stored
-        by_steps: dict[tuple[str, ...], list[str]] = {}
-        steps = {level: [step for step in augmentations.waves if level in step.levels] for level in levels}
-        for level, own in steps.items():
-            by_steps.setdefault(tuple(step.name for step in own), []).append(level)
-        # levels that get the same waveform -> its steps
-        self.groups = {tuple(alike): steps[alike[0]] for alike in by_steps.values()}
+        by_steps: dict[tuple[Step, ...], list[str]] = {}
+        for level in levels:
+            by_steps.setdefault(tuple(s for s in augmentations.waves if level in s.levels), []).append(level)
+        self.groups = {tuple(alike): steps for steps, alike in by_steps.items()}  # those who share a waveform
         self.count = len(segments)
 
     def __len__(self) -> int:
@@ -157,10 +141,7 @@ def _happens(step: Step, generator: torch.Generator) -> bool:
 
 
 def build_augmentations(recipe: Recipe) -> Augmentations:
-    """Build a recipe's augmentations.
-
-    Raises: RecipeError if one that mixes batches is to act on one level; PluginError if one cannot be built.
-    """
+    """Build a recipe's. Raises: RecipeError if one that mixes batches is to act on one level; PluginError: `build`."""
     context = {"sample_rate": recipe.audio.sample_rate, "segment_samples": recipe.audio.segment_samples}
     steps = []
     for name, spec in recipe.augmentations.items():
@@ -169,10 +150,9 @@ def build_augmentations(recipe: Recipe) -> Augmentations:
         if first.reads == "batch" and spec.on is not None:
             problem = f"{spec.plugin!r} mixes the rows of a batch on all levels: leave `on` out."
             raise RecipeError(f"{inside(spec.where, 'on')}: {problem}")
-        if first.reads == "features":
-            steps += [Step(name, build("augmentation", spec, context), spec.p, (level,)) for level in levels]
-        else:
-            steps.append(Step(name, first, spec.p, levels))
+        apart = [(level,) for level in levels] if first.reads == "features" else [levels]
+        built = [first, *(build("augmentation", spec, context) for _ in apart[1:])]
+        steps += [Step(name, one, spec.p, some) for one, some in zip(built, apart, strict=True)]
     return Augmentations(steps, seed=recipe.seed, segment_samples=recipe.audio.segment_samples)
 
 
@@ -187,9 +167,7 @@ def say_cost(augmentations: Augmentations, segments: SegmentSet, cache: FeatureC
         cache.completed(batch)
     times = len(dataset) / len(chosen)
     changing, computing = (read - started) * times, (time.perf_counter() - read) * times
-    names, levels = (
-        ", ".join(found) for found in ([s.name for s in augmentations.waves], augmentations.changed_levels)
-    )
+    names, levels = ", ".join(step.name for step in augmentations.waves), ", ".join(augmentations.changed_levels)
     say(
         f"Waveforms are augmented ({names}): the training features of {levels} are computed anew in each epoch, in "
         f"about {changing + computing:.2g} s ({changing:.2g} s to read and change, {computing:.2g} s for front ends)."

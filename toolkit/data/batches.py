@@ -18,12 +18,8 @@ class LengthBatches:
     places. The row at a place is then never longer than `reach` times the one that stands there without drawing, which
     is what the batches' sizes allow for: none is above the limit, whatever is drawn.
 
-    Args:
-        lengths: of each row, 1 or more.
-        limit: what a batch may hold, in the unit of the lengths: rows times the longest of them.
-        most: rows of a batch, at most.
+    Args: lengths of the rows, 1 or more; limit: of a batch's rows times the longest of them; most: rows of a batch;
         reach: 1 draws nothing but the order of the batches.
-
     Raises: ValueError if a row is longer than the limit.
 
     >>> batches = LengthBatches([4, 1, 2, 2, 9], limit=9, most=64, reach=1.0)
@@ -67,13 +63,9 @@ class LengthBatches:
 
 
 class Draw(int):
-    """The index of a segment that also knows where it was drawn: what its random numbers are keyed by.
+    """The index of a segment that also knows where it was drawn: what its random numbers are keyed by."""
 
-    Attributes:
-        place: epoch, step and row in the batch of all ranks.
-    """
-
-    place: tuple[int, int, int]
+    place: tuple[int, int, int]  # epoch, step and row in the batch of all ranks
 
     @classmethod
     def at(cls, index: int, *place: int) -> "Draw":

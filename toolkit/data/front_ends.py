@@ -71,25 +71,13 @@ def rows_of(front_end: Callable[[Seq], Mapping[str, Seq]], wave: Seq, *, level: 
 
 
 def front_end_description(
-    extractor: Extractor,
-    *,
-    level: str,
-    code: Mapping[str, str],
-    segments: SegmentSet,
-    precision: str,
-    device: str,
+    extractor: Extractor, *, level: str, code: Mapping[str, str], segments: SegmentSet, precision: str, device: str
 ) -> dict[str, Any]:
     """All that features depend on beside the audio, for JSON.
 
-    Args:
-        extractor: whose front end it is.
-        level: its name, for messages.
-        code: distribution -> version, of what the front end consists of.
-        segments: whose sample rate and fixed length count.
-        precision: of the stored values.
-        device: where they are computed; only its type counts.
+    Args: extractor; level, for messages; code: distribution -> version, of what the front end consists of; segments,
+        whose sample rate and fixed length count; precision of the stored values; device, whose type counts.
     """
-    cls = type(extractor)
     try:
         args = json.loads(json.dumps(dict(extractor.front_end_args)))
     except (TypeError, ValueError) as error:
@@ -99,10 +87,10 @@ def front_end_description(
         ) from error
     return {
         "format": FORMAT,
-        "class": f"{cls.__module__}:{cls.__qualname__}",
+        "class": f"{type(extractor).__module__}:{type(extractor).__qualname__}",
         "code": dict(code),
         "args": args,
-        "frozen": frozen_hash(extractor),
+        "frozen": _frozen_hash(extractor),
         "sample_rate": segments.sample_rate,
         "fixed_samples": segments.fixed_samples,
         "precision": precision,
@@ -116,7 +104,7 @@ def front_end_key(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def frozen_hash(extractor: Extractor) -> str | None:
+def _frozen_hash(extractor: Extractor) -> str | None:
     """The SHA-256 of the parameters that are not trained, or None where all are."""
     frozen = [(name, p) for name, p in extractor.named_parameters() if not p.requires_grad]
     digest = hashlib.sha256()

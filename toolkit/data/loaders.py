@@ -16,12 +16,8 @@ BATCH_SIZE = 32
 class SegmentLoader(DataLoader):
     """A DataLoader that raises, in this process, what a worker could not read.
 
-    Args:
-        segments: whose batches.
-        cache: asked for their features; None leaves the front ends to the system.
-        levels: whose features are computed where they are not kept; None: all.
-        augmentations: of a training part, with a cache.
-        options: as for a DataLoader.
+    Args: segments; cache: asked for features; None leaves the front ends to the system; levels: whose features are
+        computed where they are not kept; None: all; augmentations: of a training part; options: a DataLoader's.
     """
 
     def __init__(

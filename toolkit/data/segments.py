@@ -20,13 +20,7 @@ from toolkit.errors import AudioError, ToolkitError
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of an utterance, in samples at the system's rate.
-
-    Args:
-        utterance: the utterance's index in its SegmentSet.
-        start: first sample.
-        stop: one past the last sample.
-    """
+    """Samples `start` to `stop`, at the system's rate, of an utterance by its index in a SegmentSet."""
 
     utterance: int
     start: int
@@ -105,9 +99,8 @@ def padded(rows: Sequence[Tensor]) -> Seq:
 def padded_waves(waves: Sequence[Tensor], *, fixed_samples: int | None) -> Seq:
     """Waveforms of segments as a system takes them, silence behind them: each [samples].
 
-    Args:
-        waves: of any lengths; what is shorter than `MIN_SAMPLES` is as if it had so many.
-        fixed_samples: every one is padded, which counts as real, or cut to it; None: real lengths.
+    Args: waves: of any lengths; what is shorter than `MIN_SAMPLES` is as if it had so many; fixed_samples: every one is
+        padded, which counts as real, or cut to it; None: real lengths.
     """
     wave = padded(waves)
     lengths = wave.lengths.clamp_min(MIN_SAMPLES)
@@ -122,9 +115,7 @@ class SegmentSet(Dataset):
 
     Args:
         utterances: in order; a Batch's `utterances` index this list.
-        targets: target name -> class index of each utterance, or UNKNOWN.
-        covariates: covariate name -> class index of each utterance.
-        sample_rate: in Hz.
+        targets: target name -> class index of each utterance, or UNKNOWN; covariates likewise.
         segment_samples: longest segment.
         tail: "weighted" (a segment weighs its real length) or "equal" (every segment weighs the same).
         fixed_samples: every segment is padded with silence, which counts as real, or cut to it; None: real lengths.
@@ -145,12 +136,12 @@ class SegmentSet(Dataset):
         self.targets = {name: torch.as_tensor(values) for name, values in targets.items()}
         self.covariates = {name: torch.as_tensor(values) for name, values in covariates.items()}
         self.sample_rate, self.segment_samples = sample_rate, segment_samples
-        self.tail = tail
-        self.fixed_samples = fixed_samples
+        self.tail, self.fixed_samples = tail, fixed_samples
+        files = [stretch(one.path, start_s=one.start, end_s=one.end) for one in self.utterances]
         self.segments = [
             Segment(index, start, stop)
-            for index, utterance in enumerate(self.utterances)
-            for start, stop in cut(self._samples(utterance), segment_samples=segment_samples)
+            for index, file in enumerate(files)
+            for start, stop in cut(file.samples(sample_rate), segment_samples=segment_samples)
         ]
 
     def __len__(self) -> int:
@@ -172,9 +163,8 @@ class SegmentSet(Dataset):
             channels], and the samples of other levels, levels -> [samples].
         """
         indices, values = zip(*items, strict=True)
-        for value in values:
-            if isinstance(value, ToolkitError):
-                return value
+        if error := next((value for value in values if isinstance(value, ToolkitError)), None):
+            return error
         stored = isinstance(values[0], Mapping)
         segments = [self.segments[index] for index in indices]
         utterances = torch.tensor([segment.utterance for segment in segments])
@@ -207,8 +197,6 @@ class SegmentSet(Dataset):
     def waves(self, utterance: int) -> Seq:
         """The waveforms of an utterance's segments, read at once, as a Batch has them: [segments, samples].
 
-        Threads may call it at the same time.
-
         Raises: AudioError if its file cannot be read.
         """
         one = self.utterances[utterance]
@@ -228,7 +216,3 @@ class SegmentSet(Dataset):
     def segment_targets(self, target: str) -> Tensor:
         """The class index of every segment: [segments]."""
         return self.targets[target][torch.tensor([segment.utterance for segment in self.segments])]
-
-    def _samples(self, utterance: Utterance) -> int:
-        file = stretch(utterance.path, start_s=utterance.start, end_s=utterance.end)
-        return file.samples(self.sample_rate)

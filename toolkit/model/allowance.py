@@ -22,12 +22,9 @@ _DRAWS = (torch.ops.aten.normal_.default, torch.ops.aten.uniform_.default)
 class Allowance(TorchDispatchMode):
     """While it is entered, an operator whose result would be larger than what is left is refused and not run.
 
-    Args:
-        bytes: of all new tensors together, or of each where they are not counted.
-        tensors: how many new ones; None: they are not counted.
-        seconds: after which no further operator is run.
-        draw: whether random weights are drawn; otherwise they stay what the memory held, for others that are loaded.
-
+    Args: bytes of all new tensors together, or of each where they are not counted; tensors: how many new ones; None:
+        they are not counted; seconds after which no operator is run; draw: whether random weights are drawn; otherwise
+        they stay what the memory held, for others that are loaded.
     Raises: RecipeError in place of the operator that is refused.
     """
 

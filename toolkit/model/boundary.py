@@ -25,12 +25,10 @@ def checked(part: nn.Module, method: str, value: Any, shape: Sequence[int | None
     if torch.compiler.is_exporting():  # a size that is compared would become a constant of the graph
         return value
     sizes = ", ".join("any" if size is None else str(size) for size in shape)
-    kind = "Seq, with int64 lengths," if len(shape) == 3 else "tensor"
+    cls, kind = (Seq, "Seq, with int64 lengths,") if len(shape) == 3 else (Tensor, "tensor")
     rule = f"{name and f'{name!r} as '}a floating-point {kind} of shape [{sizes}]"
     found = value.values if isinstance(value, Seq) else value
-    holds = (
-        isinstance(value, Seq if len(shape) == 3 else Tensor) and found.dtype in FLOATS and found.dim() == len(shape)
-    )
+    holds = isinstance(value, cls) and found.dtype in FLOATS and found.dim() == len(shape)
     holds = holds and all(size in (None, there) for size, there in zip(shape, found.shape, strict=True))
     holds = holds and (found is value or value.lengths.dtype == torch.int64)
     require_rule(part, method, holds, rule, value)

@@ -13,11 +13,8 @@ from toolkit.model.pooling import statistics_pooling
 def one_hot(indices: Tensor, classes: int) -> Tensor:
     """A known covariate as probabilities.
 
-    Args:
-        indices: [batch], int64, from a `Target`; UNKNOWN where the value is not known.
-        classes: their number.
-
-    Returns: [batch, classes], float32; zeros in a row whose value is not known.
+    Args: indices: [batch], int64, from a `Target`; classes: their number.
+    Returns: [batch, classes], float32; zeros in a row whose value is UNKNOWN.
 
     >>> one_hot(torch.tensor([1, -1]), 2)
     tensor([[0., 1.],
@@ -31,8 +28,6 @@ class PredictedCovariate(nn.Module):
 
     The probabilities are detached, in training too: the fusion cannot bend the guess to its own use, and
     trains on what it will be given later. The logits carry the gradient of the covariate's own loss.
-
-    Source: statistics pooling of Snyder et al., "X-vectors", ICASSP 2018.
     """
 
     def __init__(self, *, channels: int, classes: int):
@@ -40,9 +35,8 @@ class PredictedCovariate(nn.Module):
         self.head = nn.Sequential(nn.Identity(), nn.Linear(2 * channels, classes))  # bundles call its weights head.1
 
     def forward(self, level: Seq) -> tuple[Tensor, Tensor]:
-        """Guess.
+        """Guess from frames [batch, frames, channels].
 
-        Args: level: [batch, frames, channels].
         Returns: probabilities [batch, classes], detached, summing to 1; logits [batch, classes].
         Raises: ShapeError if a length is 0 or exceeds frames (on the CPU).
         """

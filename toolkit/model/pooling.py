@@ -32,9 +32,8 @@ def check_lengths(frames: Seq) -> None:
 def mean_pooling(frames: Seq) -> Tensor:
     """Mean over real frames.
 
-    Args: frames: [batch, time, channels]; lengths in frames.
+    Args: frames: [batch, time, channels]; lengths as `check_lengths` wants them.
     Returns: [batch, channels], at least float32.
-    Raises: ShapeError as `check_lengths`.
 
     >>> frames = torch.tensor([[[1.0], [3.0], [float("nan")]]])
     >>> mean_pooling(Seq(frames, torch.tensor([2])))
@@ -52,9 +51,8 @@ def statistics_pooling(frames: Seq) -> Tensor:
     The deviation is that of the population (divided by the number of frames) and 1e-4 where it would be
     less, so that a single frame or a constant channel has a finite gradient.
 
-    Args: frames: [batch, time, channels]; lengths in frames.
+    Args: frames, as for `mean_pooling`.
     Returns: [batch, 2 * channels], at least float32: means, then standard deviations.
-    Raises: ShapeError as `check_lengths`.
 
     >>> statistics_pooling(Seq(torch.tensor([[[1.0], [3.0], [99.0]]]), torch.tensor([2])))
     tensor([[2., 1.]])

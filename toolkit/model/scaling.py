@@ -32,12 +32,9 @@ class Moments:
 
 
 class Standardize(nn.Module):
-    """Each channel to mean 0 and deviation 1 over the real frames of the training part.
+    """Each of `channels` to mean 0 and deviation 1 over the real frames of the training part.
 
     A channel that is constant there is only centred. Before `fit` it changes nothing.
-
-    Args:
-        channels: size of the last axis.
     """
 
     mean: Tensor
@@ -50,20 +47,14 @@ class Standardize(nn.Module):
 
     @torch.no_grad()
     def fit(self, features: Iterable[Seq]) -> None:
-        """Learn from the real frames of batches [batch, time, channels].
-
-        Raises: ValueError if no batch has a real frame.
-        """
+        """Learn from the real frames of batches [batch, time, channels]. Raises: ValueError if there are none."""
         moments = Moments()
         for frames in real_frames(features):
             moments.add(frames)
         self.set(moments)
 
     def set(self, moments: Moments) -> None:
-        """Take mean and deviation of rows that were counted elsewhere.
-
-        Raises: ValueError if there were none.
-        """
+        """Take mean and deviation of rows that were counted elsewhere. Raises: ValueError if there were none."""
         if not moments.count:
             raise ValueError("a scaler needs a frame to be fitted on: the training part is empty")
         deviation = (moments.squares / moments.count).sqrt()

@@ -18,14 +18,8 @@ from toolkit.recipe.schema import Composition
 class System(nn.Module):
     """Levels, covariates, fusion and heads as one module.
 
-    Args:
-        levels: name -> Extractor.
-        fusion: built for these levels.
-        heads: name -> Head.
-        head_inputs: head name -> name of the embedding it reads.
-        given_covariates: name -> number of classes, of those whose values come with the batch.
-        predicted_covariates: name -> the small head that predicts it.
-        covariate_levels: name of a predicted covariate -> level whose frames it reads.
+    Args: head_inputs: head -> the embedding it reads; given_covariates: name -> number of classes, of those whose
+        values come with the batch; covariate_levels: name of a predicted covariate -> level whose frames it reads.
     """
 
     def __init__(
@@ -40,12 +34,9 @@ class System(nn.Module):
         covariate_levels: Mapping[str, str],
     ):
         super().__init__()
-        self.levels = nn.ModuleDict(levels)
-        self.covariates = nn.ModuleDict(predicted_covariates)
-        self.fusion = fusion
-        self.heads = nn.ModuleDict(heads)
-        self.head_inputs = dict(head_inputs)
-        self.given_covariates = dict(given_covariates)
+        self.levels, self.covariates = nn.ModuleDict(levels), nn.ModuleDict(predicted_covariates)
+        self.fusion, self.heads = fusion, nn.ModuleDict(heads)
+        self.head_inputs, self.given_covariates = dict(head_inputs), dict(given_covariates)
         self.covariate_levels = dict(covariate_levels)
         self.classes: dict[str, int] = {}  # of each head, where they are known
 
@@ -55,8 +46,7 @@ class System(nn.Module):
 
         Raises: RecipeError if two parts can take different lengths only.
         """
-        parts = [*self.levels.values(), self.fusion]
-        lengths = {part.fixed_samples for part in parts} - {None}
+        lengths = {part.fixed_samples for part in (*self.levels.values(), self.fusion)} - {None}
         if len(lengths) > 1:
             raise RecipeError(f"The parts of the model take segments of {sorted(lengths)} samples only: one is needed.")
         return next(iter(lengths), None)
@@ -128,11 +118,7 @@ class System(nn.Module):
 def build_system(recipe: Composition, targets: Mapping[str, Target], *, allowance: Allowance | None = None) -> System:
     """Build the system that a recipe describes, with random initial weights from torch's global generator.
 
-    Args:
-        recipe: checked and resolved, or what a bundle keeps of it.
-        targets: the heads' targets and the covariates, by name.
-        allowance: the memory that it may take; None: all that the machine has.
-
+    Args: targets: the heads' and the covariates', by name; allowance of memory; None: all that the machine has.
     Raises: RecipeError if the parts do not fit together; PluginError if one cannot be built.
     """
     with allowance or Allowance():

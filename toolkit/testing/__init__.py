@@ -46,11 +46,7 @@ __all__ = ["Case", "Finding", "Violation", "assert_contract", "case_class", "che
 
 @dataclass(frozen=True)
 class Finding:
-    """One property of one plugin.
-
-    Args:
-        detail: if it does not, what was found, with the input that shows it.
-    """
+    """One property of one plugin; where it does not hold, `detail` is what was found, with the input that shows it."""
 
     property: str
     holds: bool
@@ -84,9 +80,6 @@ class Case:
     Args:
         make: the class, functools.partial of it with the recipe's arguments, or any function that returns a new plugin;
             called with the context arguments that it names.
-
-    Attributes:
-        kind: the plugin's kind.
     """
 
     make: Callable[..., Any]
@@ -168,10 +161,7 @@ def plugin_class(make: Callable[..., Any]) -> type | None:
 
 
 def case_class(kind: str) -> type[Case]:
-    """The class that examines a kind's plugins.
-
-    Raises: PluginError if there is no such kind; names the nearest.
-    """
+    """The class that examines a kind's plugins. Raises: PluginError if there is no such kind."""
     module, _, name = kind_called(kind).suite.partition(":")
     return getattr(import_module(module), name)
 

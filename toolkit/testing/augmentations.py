@@ -91,7 +91,7 @@ class AugmentationCase(Case):
     def generator_decides(self) -> None:
         """The same generator gives the same to the bit, whatever came before; no other random numbers are drawn."""
         augmentation = self.build()
-        trials = list(self._trials(augmentation))
+        trials = self._trials(augmentation)
         before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
         first = [_copies(self.outputs(augmentation, given, seed)) for given, seed in trials]
         again = [_copies(self.outputs(augmentation, given, seed)) for given, seed in reversed(trials)]
@@ -133,7 +133,7 @@ class AugmentationCase(Case):
     def _features(self, lengths: tuple[int, ...]) -> Seq:
         return Seq(torch.randn(len(lengths), max(lengths), self.channels), torch.tensor(lengths)).zeroed()
 
-    def _trials(self, augmentation: Augmentation):
+    def _trials(self, augmentation: Augmentation) -> list[tuple[Any, int]]:
         return [(given, seed) for given in self.inputs(augmentation) for seed in SEEDS]
 
 

@@ -16,11 +16,7 @@ from toolkit.testing import Case, contract, plugin_class, require
 
 @dataclass(frozen=True)
 class CorpusCase(Case):
-    """A corpus to examine; it is read a few times.
-
-    Args:
-        folder: a data folder that it can read, or None.
-    """
+    """A corpus to examine, with a data folder that it can read, or None; it is read a few times."""
 
     folder: Path | str | None = None
     kind: ClassVar[str] = "corpus"

@@ -81,10 +81,8 @@ class ExtractorCase(FrontEndCase):
         for index, samples in enumerate(self.lengths(extractor)):
             alone = row(wave, index)
             what = f"row {index} ({samples} samples) of a batch of {self.lengths(extractor)} against alone"
-            for name, batched, single in (
-                ("features", features, extractor.features(alone)),
-                ("output", output, extractor(alone)),
-            ):
+            pairs = (("features", features, extractor.features(alone)), ("output", output, extractor(alone)))
+            for name, batched, single in pairs:
                 _require_rows(row(batched, index, cut=False), single, self.tolerance, f"{name} of {what}", batched)
 
     @contract
@@ -107,10 +105,10 @@ class ExtractorCase(FrontEndCase):
         extractor = self.build()
         wave = self.wave(extractor)
         expected = extractor.features(wave).zeroed().values
-        for mode, step in (("eval", extractor.eval), ("train", extractor.train), ("train", extractor.train)):
+        for step in (extractor.eval, extractor.train, extractor.train):
             step()
             found = extractor.features(wave).zeroed().values
-            require(torch.equal(found, expected), f"features in {mode}() mode are not those of before")
+            require(torch.equal(found, expected), f"features in {step.__name__}() mode are not those of before")
             extractor(wave)
 
     @contract

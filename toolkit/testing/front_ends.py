@@ -23,10 +23,7 @@ from toolkit.testing.modules import ModuleCase
 class FrontEndCase(ModuleCase):
     """An extractor to examine; about twenty are built, and one or two for each argument: small arguments keep it fast.
 
-    Args:
-        sample_rate: in Hz.
-        segment_samples: what a whole segment has.
-        samples: lengths to try, in samples; by default a whole segment, parts of it and a single sample.
+    Args: samples: lengths to try; by default a whole segment, parts of it and a single sample.
     """
 
     sample_rate: int = 16_000
@@ -79,8 +76,7 @@ class FrontEndCase(ModuleCase):
     @contract
     def front_end_args_tell_arguments_apart(self) -> None:
         """An argument that changes features changes `front_end_args` too; each is tried with other values by itself."""
-        cls = plugin_class(self.make)
-        if cls is None:  # which arguments a function takes is not known
+        if (cls := plugin_class(self.make)) is None:  # which arguments a function takes is not known
             return
         given = {**getattr(self.make, "keywords", {}), "segment_samples": self.segment_samples}
         one = self._seeded()

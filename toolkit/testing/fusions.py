@@ -24,13 +24,7 @@ ROWS = len(FRACTIONS)
 
 @dataclass(frozen=True)
 class FusionCase(ModuleCase):
-    """A fusion to examine.
-
-    Args:
-        levels: name -> shape of the levels to fuse.
-        covariates: name -> size; the fusion is also tried without any.
-        segment_samples: what a whole segment has.
-    """
+    """A fusion to examine, for `levels` and `covariates` (name -> size); it is also tried without any covariate."""
 
     levels: Mapping[str, LevelShape] = field(default_factory=lambda: LEVELS)
     covariates: Mapping[str, int] = field(default_factory=lambda: {"gender": 2})

@@ -16,12 +16,7 @@ ROWS = 5
 
 @dataclass(frozen=True)
 class HeadCase(ModuleCase):
-    """A head to examine.
-
-    Args:
-        size: of the embedding.
-        classes: their number.
-    """
+    """A head to examine, for an embedding of a size and a number of classes."""
 
     size: int = 12
     classes: int = 4

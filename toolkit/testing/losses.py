@@ -18,10 +18,7 @@ ROWS = 7
 class LossCase(ModuleCase):
     """A loss to examine.
 
-    Args:
-        size: of the embedding, if the loss reads one.
-        classes: their number; the size too of a loss that reads logits.
-        class_counts: training segments by class; by default about balanced.
+    Args: size: of the embedding, if it reads one; that of logits is `classes`; class_counts: by default about balanced.
     """
 
     size: int = 12
@@ -99,8 +96,7 @@ class LossCase(ModuleCase):
         """The values of two parts of a batch, weighted by their `denominator`, are the value of the batch."""
         loss = self.build().eval()
         inputs, targets = self.inputs(loss)
-        some, others = slice(0, ROWS // 3), slice(ROWS // 3, None)
-        parts = [(inputs[some], targets[some]), (inputs[others], targets[others])]
+        parts = [(inputs[some], targets[some]) for some in (slice(0, ROWS // 3), slice(ROWS // 3, None))]
         values = torch.stack([loss(*part).detach() for part in parts])
         own = [loss.denominator(part[1]) for part in parts]
         whole = loss(inputs, targets).detach()

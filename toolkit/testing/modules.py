@@ -16,11 +16,7 @@ TRIALS = 3
 
 @dataclass(frozen=True)
 class ModuleCase(Case):
-    """A plugin with parameters.
-
-    Args:
-        tolerance: relative error that counts as equal.
-    """
+    """A plugin with parameters; `tolerance` is the relative error that counts as equal."""
 
     tolerance: float = 1e-5
 

@@ -16,11 +16,7 @@ from toolkit.terminal import progress
 
 @torch.no_grad()
 def fit_parts(system: System, recipe: Recipe, segments: SegmentSet, cache: FeatureCache, *, shown: bool) -> None:
-    """Let levels, then the fusion, then heads learn what they can, in a pass over the segments for each.
-
-    Args: system, on its device; the recipe it was built from; segments of the training part; shown: whether
-        progress is shown.
-    """
+    """Let levels, then the fusion, then heads learn what they can, in a pass over the training segments for each."""
     device = next(iter(system.state_dict().values())).device
 
     def batches(what: str, levels: list[str] | None = None) -> Iterable[Batch]:
@@ -35,12 +31,12 @@ def fit_parts(system: System, recipe: Recipe, segments: SegmentSet, cache: Featu
         system.fusion.fit(system.frames(batch.features) for batch in batches("scaling of the fusion"))
     for name, head in system.heads.items():
         if head.fits:
-            target, embedding = recipe.model.heads[name].target, system.head_inputs[name]
-            head.fit(_known(system, batch, target, embedding) for batch in batches(f"fit of head {name}"))
+            head.fit(_known(system, batch, recipe, name) for batch in batches(f"fit of head {name}"))
 
 
-def _known(system: System, batch: Batch, target: str, embedding: str) -> tuple[Tensor, Tensor]:
-    """The rows of an embedding whose class is known, and their classes."""
+def _known(system: System, batch: Batch, recipe: Recipe, head: str) -> tuple[Tensor, Tensor]:
+    """The rows of a head's embedding whose class is known, and their classes."""
     embeddings, _ = system.embed(batch.features, batch.covariates)
-    known = batch.targets[target] != UNKNOWN
-    return embeddings[embedding][known], batch.targets[target][known]
+    classes = batch.targets[recipe.model.heads[head].target]
+    known = classes != UNKNOWN
+    return embeddings[system.head_inputs[head]][known], classes[known]

@@ -24,10 +24,7 @@ def run_hash(
 ) -> str:
     """Eight hexadecimal digits that change with whatever can change a run's result.
 
-    Args:
-        recipe: resolved, plain; keys that cannot change a result are left out.
-        manifest: rows with all that is known of the utterances, their paths relative to the corpus.
-        versions: distribution -> `code_version` of it.
+    Args: recipe: resolved, plain; manifest: of `manifest_rows`; versions: distribution -> `code_version` of it;
         pretrained: level -> the weights it starts from; they may be random today and downloaded tomorrow.
 
     >>> run_hash({"seed": 1, "output_folder": "a"}, [], {}) == run_hash({"seed": 1, "output_folder": "b"}, [], {})

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,13 +29,9 @@ REDUCED = "small settings (the recipe's without_data) instead of the recipe's ow
 
 @dataclass(frozen=True)
 class Source:
-    """A recipe with the data that it will be used on.
+    """A checked recipe with the data that it will be used on; folder is None where the corpus makes its own.
 
-    Args:
-        recipe: checked and resolved.
-        corpus: the plugin that reads it.
-        folder: where the data is; None where the corpus makes its own.
-        reduced: whether the recipe's `without_data` settings replace its own.
+    Args: reduced: whether the recipe's `without_data` settings replace its own.
     """
 
     recipe: Recipe
@@ -56,9 +53,8 @@ class Source:
 class Preparation:
     """All that a run is made from, known before anything heavy is imported.
 
-    Args:
-        utterances: those with a label that the recipe uses, in the corpus's order.
-        targets: what can be predicted or used as a covariate, by name; "label" first.
+    Args: utterances: those with a label that the recipe uses, in the corpus's order; targets: what can be predicted or
+        used as a covariate, by name; "label" first.
     """
 
     source: Source
@@ -69,13 +65,9 @@ class Preparation:
     @property
     def stamps(self) -> tuple[str, ...]:
         """Warnings about every result that are known before there are weights."""
-        found = (
-            SYNTHETIC if self.source.corpus.synthetic else "",
-            REDUCED if self.source.reduced else "",
-            SHARED_AUDIO if self.source.recipe.shared_audio == "allow" else "",
-            self.fold.stamp,
-        )
-        return tuple(stamp for stamp in found if stamp)
+        found = {SYNTHETIC: self.source.corpus.synthetic, REDUCED: self.source.reduced}
+        found |= {SHARED_AUDIO: self.source.recipe.shared_audio == "allow", self.fold.stamp: self.fold.stamp}
+        return tuple(stamp for stamp, holds in found.items() if holds)
 
     @property
     def doubts(self) -> list[tuple[str, str, str]]:
@@ -105,13 +97,9 @@ def load_source(
     The folder is the argument, else the recipe's `data_folder`, else the corpus's environment variable; where there
     is none, the recipe's `without_data` part replaces what it names, unless the corpus needs no folder: a manifest.
 
-    Args:
-        recipe: the YAML's path.
-        overrides: "--a.b", "value", ... as on the command line.
-        data_folder: where the corpus is.
-        manifest: a CSV or JSON file to use instead of the recipe's corpus.
-        search_folder: looked in first for the recipe.
-        trust: whether the recipe may run code.
+    Args: recipe: the YAML's path; overrides: "--a.b", "value", ... as in a command; manifest: a CSV or JSON file to
+        use instead of the recipe's corpus; search_folder: looked in first for the recipe; trust: whether the recipe
+        may run code.
     """
     overrides = list(overrides)
     if manifest is not None:
@@ -123,16 +111,15 @@ def load_source(
     if folder is not None and not os.path.exists(os.path.expanduser(folder)):
         raise CorpusError(f"There is no data folder {folder}.")
     folder = folder or kind.default_folder()
-    reduced = False
+    full = loaded
     if folder is None and (kind.environment is not None or kind.synthetic):
-        full, loaded = loaded, load(data_available=False)
-        reduced = full != loaded
+        loaded = load(data_available=False)
     if loaded.training.has_arguments:  # only then is torch imported here
         from toolkit.training.loop.optimizers import check_optimizers
 
         check_optimizers(loaded.training)
     corpus = build("corpus", loaded.corpus)
-    return Source(loaded, corpus, None if folder is None else Path(folder), reduced)
+    return Source(loaded, corpus, None if folder is None else Path(folder), reduced=full != loaded)
 
 
 def prepare(source: Source, utterances: Sequence[Utterance] | None = None) -> Preparation:
@@ -167,21 +154,30 @@ def prepare_folds(source: Source, utterances: Sequence[Utterance] | None = None)
 
 def check_source(source: Source) -> CheckReport:
     """Check a recipe's plugins with their arguments, and its corpus as it will be used: names, folds, every file."""
-    recipe, utterances, found = source.recipe, source.read(), []
-    preparation, folds = None, []
-    try:
+    recipe, utterances, found, folds = source.recipe, source.read(), [], []
+
+    @contextmanager
+    def noted(kind: str, where: str) -> Iterator[None]:
+        try:
+            yield
+        except ToolkitError as error:
+            found.append(Problem(kind, "error", str(error), where))
+
+    with noted("recipe", recipe.name):
         for kind, _, part in parts(recipe):
             find_part(kind.name, part).check_args(part.args)
-    except ToolkitError as error:
-        found.append(Problem("recipe", "error", str(error), recipe.name))
-    try:
+    with noted("protocol", recipe.protocol.name):
         folds = [preparation.fold for preparation in prepare_folds(source, utterances)]
         preparation = prepare(source, utterances)
+        buildable = not found
         found += [Problem(kind, "warning", message, where) for kind, message, where in preparation.doubts]
-    except ToolkitError as error:
-        found.append(Problem("protocol", "error", str(error), recipe.protocol.name))
-    if preparation and not any(problem.kind == "recipe" for problem in found):
-        found += _building_problems(preparation)
+        if buildable:
+            with noted("recipe", recipe.name):  # what only shows when the system and its losses are built
+                from toolkit.model.system import build_system
+                from toolkit.training.loop.objective import build_objective
+
+                counts = {name: [1] * len(target.classes) for name, target in preparation.targets.items()}
+                build_objective(recipe, build_system(recipe, preparation.targets), counts)
     report = check_corpus(
         utterances,
         labels=recipe.labels,
@@ -197,20 +193,6 @@ def check_source(source: Source) -> CheckReport:
     return replace(report, problems=problems)
 
 
-def _building_problems(preparation: Preparation) -> list[Problem]:
-    """What only shows when the system and its losses are built."""
-    from toolkit.model.system import build_system
-    from toolkit.training.loop.objective import build_objective
-
-    recipe, targets = preparation.source.recipe, preparation.targets
-    counts = {name: [1] * len(target.classes) for name, target in targets.items()}
-    try:
-        build_objective(recipe, build_system(recipe, targets), counts)
-    except ToolkitError as error:
-        return [Problem("recipe", "error", str(error), recipe.name)]
-    return []
-
-
 def names_of(recipe: Recipe) -> list[str]:
     """The columns whose values are names: of people, of groups, of classes."""
     heads = [part.target for part in recipe.model.heads.values()]
@@ -224,10 +206,7 @@ def about_numbers(recipe: Recipe, target: Target) -> str | None:
 
 
 def find_targets(recipe: Recipe, utterances: Sequence[Utterance], labels: Sequence[str]) -> dict[str, Target]:
-    """All targets and covariates of a recipe, by name: the label, else those that the whole manifest has.
-
-    Raises: CorpusError if the manifest does not have one of them.
-    """
+    """All targets and covariates by name. Raises: CorpusError if the whole manifest does not have one of them."""
     parts = [*recipe.model.heads.values(), *recipe.model.losses.values()]
     names = dict.fromkeys([*(part.target for part in parts), *recipe.model.covariates])
     others = {name: Target.of_column(name, utterances) for name in names if name != LABEL}

@@ -19,10 +19,7 @@ from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, PREDICTIONS, RESULTS
 
 
 class EpochLog:
-    """Called with the history after every epoch; TensorBoard's file is open until `close`.
-
-    Args: folder; say prints a line; phase: "probe" has a file, lines and scalars of its own.
-    """
+    """Called with the history after every epoch; of the phase "probe", what it writes and says is apart."""
 
     def __init__(self, folder: RunFolder, say: Callable[[str], None], phase: str = ""):
         self.folder, self.say, self.phase = folder, say, phase
@@ -62,10 +59,7 @@ class EpochLog:
 def write_results(
     folder: RunFolder, preparation: Preparation, brain: SystemBrain, *, versions: Mapping[str, str]
 ) -> None:
-    """Write what `brain.evaluate` computed on the test part, in the order of `preparation.part("test")`.
-
-    Args: folder of the run; preparation; brain; versions of the distributions whose plugins were used.
-    """
+    """Write what `brain.evaluate` computed on the test part, and the versions of the distributions that were used."""
     recipe, scores, embeddings = preparation.source.recipe, brain.outputs.scores, brain.outputs.embeddings
     test, target, rate = preparation.part("test"), preparation.targets[LABEL], recipe.audio.sample_rate
     reference = [utterance.label for utterance in test]

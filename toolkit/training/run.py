@@ -2,10 +2,9 @@
 
 import json
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from contextlib import closing, nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from toolkit.data.seeding import seed_all
 from toolkit.distributed import from_first, gathered, rank, ranks, share_state
 from toolkit.errors import DeviceError, GroupError, RecipeError, counted
 from toolkit.hardware import available_device
-from toolkit.model.system import System, build_system
+from toolkit.model.system import build_system
 from toolkit.plugins.versions import used_versions
 from toolkit.recipe.loading import dump_recipe
 from toolkit.recipe.schema import Recipe
@@ -50,14 +49,10 @@ MOST_FITTED = 1024  # segments that an augmentation of features sees first
 
 
 class Run:
-    """One system, one fold, one seed.
+    """One system, one fold, one seed; where several ranks train it together, rank 0 alone prints and writes the folder.
 
-    Where several ranks train it together, rank 0 alone prints and writes the folder.
-
-    Args:
-        say: prints a line for the reader.
-        progress: whether to draw progress bars on standard error.
-        trace: a file for a profile of some steps, in the run's folder where it is relative; None: no profile.
+    Args: say prints a line; progress: whether to draw bars on standard error; trace: a file for a profile of some
+        steps, in the run's folder where it is relative; None: no profile.
     """
 
     def __init__(
@@ -116,21 +111,21 @@ class Run:
         self._write_inputs()
         objective = build_objective(self.recipe, self.system, data.class_counts())
         probe = self._probe(data, objective) if trained is None and self.training.probe.epochs else None
-        augmented = self._levels_without_clean_features()
-        with (
-            closing(EpochLog(self.folder, self.say)) as epoch_log,
-            closing(self._feature_cache(data, augmented)) as cache,
-        ):
+        # features of waveforms as they are stay where something is fitted on them
+        fitted = {level for step in self.augmentations.fitted for level in step.levels}
+        fitted |= {n for n, level in self.system.levels.items() if level.fits or self.system.fusion.fits}
+        augmented = set(self.augmentations.changed_levels) - fitted
+        with closing(EpochLog(self.folder, self.say)) as log, closing(self._feature_cache(data, augmented)) as cache:
             checkpoints = (trained or self.folder.path) / CHECKPOINTS
             rules = stopping_rules(self.protocol)
-            brain = self._brain(self.training, data, objective, checkpoints, rules, epoch_log)
+            brain = self._brain(self.training, data, objective, checkpoints, rules, log)
             brain.history.probe = probe
             if trained is None:
                 self._fit(brain, data, cache, HISTORY, self.augmentations)
             else:
                 self.say(f"Trained already, only the test is left: {trained}")
                 brain.history.load_state_dict(json.loads((trained / HISTORY).read_text()))
-                epoch_log(brain.history)
+                log(brain.history)
             test = data.segments(self.preparation.part("test"))
             brain.evaluate(data.loader(test, cache=cache), max_key=f"best_{selects_on(self.protocol)}")
         write_results(self.folder, self.preparation, brain, versions=self.versions)
@@ -149,27 +144,23 @@ class Run:
         )
 
     def _probe(self, data: RunData, objective: Objective) -> dict[str, Any]:
-        """Train with the pre-trained weights frozen and nothing augmented; leave all as its best epoch left it.
-
-        Returns: the probe's best epoch, how many there were, and their seconds.
-
-        Raises: RecipeError if nothing is frozen that would be trained otherwise.
-        """
-        trainable = _count_trainable(self.system)
+        """Train with pre-trained weights frozen and nothing augmented; leave all as its best epoch left it."""
+        trainable = [p.requires_grad for p in self.system.parameters()]
         for level in self.system.levels.values():
             level.set_frozen(True)
-        if _count_trainable(self.system) == trainable:
+        if trainable == [p.requires_grad for p in self.system.parameters()]:
             raise RecipeError(
                 "training.probe trains with pre-trained weights frozen, and no level here trains any: give one "
                 "`tune: all`, or leave training.probe out."
             )
         settings, rule, history = self.training.of_probe, stopping_rules(self.protocol)[0], f"{PROBE}.json"
-        with closing(EpochLog(self.folder, self.say, PROBE)) as epoch_log, closing(self._feature_cache(data)) as cache:
-            brain = self._brain(settings, data, objective, self.folder.path / PROBE, [rule], epoch_log)
+        nothing = Augmentations((), seed=self.recipe.seed, segment_samples=self.recipe.audio.segment_samples)
+        with closing(EpochLog(self.folder, self.say, PROBE)) as log, closing(self._feature_cache(data)) as cache:
+            brain = self._brain(settings, data, objective, self.folder.path / PROBE, [rule], log)
             if from_first((self.folder.path / history).is_file):
                 brain.history.load_state_dict(json.loads((self.folder.path / history).read_text()))
             else:
-                self._fit(brain, data, cache, history)
+                self._fit(brain, data, cache, history, nothing)
             brain.on_evaluate_start(max_key=f"best_{rule}")
         for level in self.system.levels.values():
             level.set_frozen(False)
@@ -178,23 +169,18 @@ class Run:
         return {"epoch": best, "epochs": len(brain.history.rows), "seconds": brain.history.seconds}
 
     def _fit(
-        self,
-        brain: SystemBrain,
-        data: RunData,
-        cache: FeatureCache,
-        history: str,
-        augmentations: Augmentations | None = None,
+        self, brain: SystemBrain, data: RunData, cache: FeatureCache, history: str, augmentations: Augmentations
     ) -> None:
         """Train to the end; what is kept of it are its history, in a file, and the best epoch by each rule."""
-        cache.fill([data.evaluation] if augmentations and augmentations.waves else [data.train, data.evaluation])
+        cache.fill([data.evaluation] if augmentations.waves else [data.train, data.evaluation])
         if brain.history.probe is None and brain.checkpointer.find_checkpoint() is None:
             if rank() == 0:
                 fit_parts(self.system, self.recipe, data.train, cache, shown=self.progress)
             share_state(self.system)
-        for step in augmentations.fitted if augmentations else ():
+        for step in augmentations.fitted:
             name, some = step.levels[0], range(0, len(data.train), -(-len(data.train) // MOST_FITTED))
             step.augmentation.fit(b.features[name] for b in in_order(data.train, cache, levels=[name], sampler=some))
-        if augmentations and augmentations.waves:
+        if augmentations.waves:
             say_cost(augmentations, data.train, cache, self.say)
         profiling = nullcontext()
         if self.trace is not None and rank() == 0:
@@ -207,12 +193,6 @@ class Run:
         brain.checkpointer.keep_only([f"best_{rule}" for rule in brain.history.rules])
         self.folder.write_json(history, brain.history.state_dict())
 
-    def _levels_without_clean_features(self) -> set[str]:
-        """Levels that read augmented waveforms, and of which nothing is fitted on the waveforms as they are."""
-        fitted = {level for step in self.augmentations.fitted for level in step.levels}
-        fitted |= {n for n, level in self.system.levels.items() if level.fits or self.system.fusion.fits}
-        return set(self.augmentations.changed_levels) - fitted
-
     def _trained_folder(self) -> Path | None:
         """This run's folder, or that of a run with the same training, if the training has ended."""
         folders = folders_with_same_training(self.folder.path, system=self.recipe.name, protocol=self.protocol)
@@ -220,33 +200,28 @@ class Run:
         return next((folder for folder, has_ended in zip(folders, ended, strict=True) if has_ended), None)
 
     def _brain(
-        self,
-        training: TrainingSpec,
-        data: RunData,
-        objective: Objective,
-        checkpoints: Path,
-        rules: Sequence[str],
-        epoch_log: EpochLog,
+        self, training: TrainingSpec, data: RunData, objective: Objective, path: Path, rules: list[str], log: EpochLog
     ) -> SystemBrain:
+        def say_where(epochs: int, steps: int) -> None:
+            where = f"in epoch {epochs + 1} after step {steps}" if steps or epochs < training.epochs else "at its test"
+            threads = counted(torch.get_num_threads(), "thread")
+            self.say(f"Resumes {where}, with {threads} as before: {self.folder.path}")
+
         return SystemBrain(
             self.system,
             objective,
             training=training,
             sampler=data.training_batches(),
             rules=rules,
-            checkpointer=AtomicCheckpointer(checkpoints),
+            checkpointer=AtomicCheckpointer(path),
             seed=self.recipe.seed,
             targets={name: self.preparation.targets[spec.target] for name, spec in self.recipe.model.heads.items()},
             metrics=data.metrics,
-            on_epoch=epoch_log,
-            on_resume=partial(self._say_where_it_resumes, training.epochs),
+            on_epoch=log,
+            on_resume=say_where,
             progress=self.progress,
             pulse=Pulse(lambda line: self.progress or self.say(line)),
         )
-
-    def _say_where_it_resumes(self, of: int, epochs: int, steps: int) -> None:
-        where = f"in epoch {epochs + 1} after step {steps}" if steps or epochs < of else "at its test"
-        self.say(f"Resumes {where}, with {counted(torch.get_num_threads(), 'thread')} as before: {self.folder.path}")
 
     def _write_inputs(self) -> None:
         """Print the stamps; write the recipe and the manifest."""
@@ -265,10 +240,6 @@ class Run:
         utterances = [replace(u, extra={**u.extra, **note}) for u in self.preparation.utterances]
         path = (self.folder.path / MANIFEST).absolute()
         self.folder.write(MANIFEST, manifest_text(utterances, path))
-
-
-def _count_trainable(system: System) -> int:
-    return sum(p.numel() for p in system.parameters() if p.requires_grad)
 
 
 def choose_device(recipe: Recipe) -> str:

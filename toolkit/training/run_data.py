@@ -21,13 +21,7 @@ from toolkit.training.preparation import Preparation
 
 
 class RunData:
-    """Makes segment sets and loaders of a prepared fold.
-
-    Args:
-        preparation: recipe, utterances, classes and fold.
-        fixed_samples: the only segment length the system can take, or None.
-        device: where batches go.
-    """
+    """Makes segment sets and loaders of a prepared fold, for a device and a system's `fixed_samples`."""
 
     def __init__(self, preparation: Preparation, *, fixed_samples: int | None, device: str = "cpu"):
         self.preparation, self.fixed_samples, self.device = preparation, fixed_samples, device
@@ -84,10 +78,7 @@ class RunData:
         cache: FeatureCache | None = None,
         augmentations: Augmentations | None = None,
     ) -> SegmentLoader:
-        """A loader over segments; without a batch sampler, every n-th batch of n ranks, in order or from short to long.
-
-        Args: cache: asked for their features; None leaves the front ends to the system; augmentations: of training.
-        """
+        """A SegmentLoader; without a batch sampler, every n-th batch of n ranks, in order or from short to long."""
         training = self.recipe.training
         if batches is None:
             by_length = self._by_length(segments, reach=1.0)

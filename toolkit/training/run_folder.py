@@ -32,18 +32,11 @@ PROBE = "probe"  # its checkpoints; its history is probe.json
 
 
 class RunFolder:
-    """The folder of one run, made when it is locked.
-
-    Args:
-        writes: whether this process is the one that writes it; otherwise nothing is locked or written.
-
-    Attributes:
-        stamps: warnings about every result of this run; written into every file.
-    """
+    """The folder of one run, made when it is locked; nothing is locked or written by a process that does not write."""
 
     def __init__(self, path: Path, *, writes: bool = True):
         self.path, self.writes = Path(path), writes
-        self.stamps: tuple[str, ...] = ()
+        self.stamps: tuple[str, ...] = ()  # warnings about every result, written into every file
 
     @staticmethod
     def name(system: str, protocol: str, fold: str, seed: int, identity: str) -> str:
@@ -63,11 +56,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self, *, wait: bool = False) -> Iterator[None]:
-        """Hold the run for this process.
-
-        Args: wait: whether to wait for another process that trains this run.
-        Raises: CheckpointError if another process trains this run, or the folder cannot be made.
-        """
+        """Hold the run. Raises: CheckpointError if another process does, unless `wait`, or the folder is not usable."""
         if not self.writes:
             yield
             return
@@ -112,10 +101,7 @@ def folders_with_same_training(folder: Path, *, system: str, protocol: str) -> l
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """The content of a run's results.json.
-
-    Raises: CheckpointError if it is not a JSON object, or one of `RESULT_TYPES` is another value's.
-    """
+    """The content of a run's results.json. Raises: CheckpointError if it is not a JSON object of `RESULT_TYPES`."""
     remedy = "delete it and give the command again"
     results = read_json(path, CheckpointError, remedy)
     for key in RESULT_TYPES.keys() & results.keys():

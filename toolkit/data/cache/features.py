@@ -31,15 +31,12 @@ class FeatureCache:
     is stored. No process removes what an open cache uses.
 
     Args:
-        system: whose levels' front ends are used, on `device` already.
+        system: on `device` already.
         code: level -> versions of the code that its front end consists of.
         whole: all sets that the run reads, the training part first.
         augmented: levels of which no features of the training part are stored, since its waveforms are augmented.
         limit_mb: megabytes that the features of `whole` may take on disk; 0 is never.
         precision: "fp32" or "fp16", in which values are stored; they are rounded to it before their first use.
-        device: where they are computed.
-        say: prints a line for the reader.
-        progress: whether to draw a bar on standard error.
     """
 
     def __init__(
@@ -127,19 +124,15 @@ class FeatureCache:
             return {}
         trained, *others = [segments.widths() for segments in self.whole]
         widths, longest = sum(map(sum, others)), max(map(max, [trained, *others]))
+        silence = Seq(torch.zeros(1, longest), torch.tensor([longest]), full=True)  # values do not matter
         found, needed = {}, {}
         for level, extractor in self.system.levels.items():
-            description = front_end_description(
-                extractor,
-                level=level,
-                code=self.code[level],
-                segments=self.whole[0],
-                precision=self.precision,
-                device=self.device,
-            )
+            settings = {"segments": self.whole[0], "precision": self.precision, "device": self.device}
+            description = front_end_description(extractor, level=level, code=self.code[level], **settings)
             self._keys[level] = key = front_end_key(description)
             if key not in found:
-                found[key] = level, description, self._bytes(level, longest) / longest
+                stored = sum(row.nbytes for row in self._rows(level, silence))
+                found[key] = level, description, stored / longest
             samples = widths + (0 if level in self.augmented else sum(trained))
             needed[key] = max(needed.get(key, 0), found[key][2] * samples)
         if not self._fits(sum(needed.values())):
@@ -148,11 +141,6 @@ class FeatureCache:
             key: CachedFrontEnd(level, FeatureFiles(features_folder() / key, description, say=self.say), rate)
             for key, (level, description, rate) in found.items()
         }
-
-    def _bytes(self, level: str, samples: int) -> int:
-        """What is stored of a segment of so many samples: of silence, whose values do not matter."""
-        silence = Seq(torch.zeros(1, samples), torch.tensor([samples]), full=True)
-        return sum(row.nbytes for row in self._rows(level, silence))
 
     def _fits(self, needed: float) -> bool:
         if needed > self.limit_mb * 1e6:
@@ -183,8 +171,11 @@ class FeatureCache:
         widths, found = segments.widths(), []
         for index, indices in enumerate(segments.by_utterance()):
             utterance = segments.utterances[index]
-            if utterance.path not in self._contents:
-                self._contents[utterance.path] = _content(utterance.path)
+            try:
+                if utterance.path not in self._contents:
+                    self._contents[utterance.path] = sha256(utterance.path)
+            except OSError as error:
+                raise AudioError(f"{utterance.path} cannot be read: {error.strerror or error}") from None
             cuts = [(segments.segments[i].start, segments.segments[i].stop) for i in indices]
             padded = [widths[i] for i in indices]
             what = [self._contents[utterance.path], utterance.start, utterance.end, cuts, padded]
@@ -194,12 +185,7 @@ class FeatureCache:
 
 
 class StoredFeatures(Dataset):
-    """The features of segments, read from the cache.
-
-    Args:
-        segments: whose.
-        files: level -> the file of each utterance.
-    """
+    """The features of segments, read from the cache; files: level -> that of each utterance."""
 
     def __init__(self, segments: SegmentSet, files: Mapping[str, Sequence[Path]]):
         self.files = files
@@ -215,10 +201,3 @@ class StoredFeatures(Dataset):
             return index, {level: read_segment(paths[utterance], number) for level, paths in self.files.items()}
         except CacheError as error:
             return index, error
-
-
-def _content(path: Path) -> str:
-    try:
-        return sha256(path)
-    except OSError as error:
-        raise AudioError(f"{path} cannot be read: {error.strerror or error}") from None

@@ -23,13 +23,7 @@ KINDS = {"F32": torch.float32, "F16": torch.float16}
 
 
 class FeatureFiles:
-    """The files of one front end. As long as this object lives, no process removes them.
-
-    Args:
-        folder: where they are; it is made when something is written.
-        description: what the front end is, for readers.
-        say: prints a line for the reader.
-    """
+    """The files of one front end, in a folder that is made when needed; until `close`, no process removes it."""
 
     def __init__(self, folder: Path, description: Mapping[str, Any], *, say: Callable[[str], None]):
         self.folder, self.description, self.say = folder, dict(description), say

@@ -26,14 +26,7 @@ AT_ONCE = 4  # utterances that a worker is given: each of its answers costs a te
 
 @dataclass(frozen=True)
 class CachedUtterance:
-    """An utterance whose features are stored.
-
-    Args:
-        name: of its files in the cache.
-        segments: the set it belongs to.
-        index: of the utterance there.
-        samples: of all its segments, padding counted.
-    """
+    """An utterance whose features are stored: its name in the cache, its place in a set, its samples with padding."""
 
     name: str
     segments: SegmentSet
@@ -56,10 +49,7 @@ Lacking = list[tuple[CachedUtterance, list[CachedFrontEnd]]]  # utterances, each
 class Missing(Dataset):
     """What is not stored. An item is computed and stored by the process that asks for it; for a GPU it is only read.
 
-    Args:
-        lacking: what.
-        rows: from a level and an utterance's segments [segments, samples] to what is stored of each.
-        device: where features are computed.
+    Args: lacking; rows: from a level and an utterance's segments [segments, samples] to what is stored of each; device.
     """
 
     def __init__(self, lacking: Lacking, rows: Callable[[str, Seq], list[Tensor]], *, device: str):

@@ -17,7 +17,6 @@ from toolkit.errors import CacheError
 from toolkit.files import cache_folder, locked
 
 FOLDER, LIMIT = "TOOLKIT_CACHE", "TOOLKIT_CACHE_GB"
-DEFAULT_LIMIT_GB = 20.0
 DESCRIPTION, SUFFIX = "front-end.json", ".safetensors"
 REMEDY = "make room, set TOOLKIT_CACHE to another folder, or give --training.feature_cache_mb 0"
 
@@ -32,7 +31,7 @@ def limit_bytes() -> float:
 
     Raises: CacheError if the variable does not hold a number.
     """
-    text = os.environ.get(LIMIT) or str(DEFAULT_LIMIT_GB)
+    text = os.environ.get(LIMIT) or "20"
     try:
         limit = float(text)
     except ValueError:
@@ -93,14 +92,7 @@ def stored_front_ends(root: Path) -> list[StoredFrontEnd]:
 
 
 def make_room(root: Path, needed: float, *, keep: Collection[Path], say: Callable[[str], None]) -> None:
-    """Remove the least recently used front ends until so many bytes fit under the limit.
-
-    Args:
-        root: the folder of all front ends.
-        needed: bytes that are about to be written.
-        keep: folders that stay.
-        say: prints a line about each one removed, and where the rest is above the limit nevertheless.
-    """
+    """Remove the least recently used front ends but `keep` until `needed` bytes fit under the limit; say which ones."""
     limit, stored = limit_bytes(), stored_front_ends(root)
     total = needed + sum(front_end.bytes for front_end in stored)
     for front_end in stored:

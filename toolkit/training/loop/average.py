@@ -16,15 +16,11 @@ class Average:
     running statistics, are those of the last step.
 
     Args: live, the module that is trained; spec, the recipe's settings.
-
-    Attributes:
-        module: a copy with the averaged weights, in eval() mode.
-        count: steps or epochs in the average.
     """
 
     def __init__(self, live: nn.Module, spec: AverageSpec):
-        self.live, self.spec, self.count = live, spec, 0
-        self.module = deepcopy(live).requires_grad_(False).eval()
+        self.live, self.spec, self.count = live, spec, 0  # of steps or epochs in the average
+        self.module = deepcopy(live).requires_grad_(False).eval()  # with the averaged weights
 
     @torch.no_grad()
     def add(self, epoch: int) -> None:

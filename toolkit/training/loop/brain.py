@@ -43,13 +43,11 @@ class SystemBrain(sb.Brain):
 
     Args:
         training: the recipe's settings, with the device.
-        sampler: the training loader's batch sampler.
         rules: parts whose score decides when to stop, such as ("valid",) or ("valid", "test").
         targets: head -> what it predicts.
         metrics: makes the metrics of an epoch from the means of the heads' scores: column of the history -> value.
         on_epoch: called with the history after each epoch, before its checkpoint is saved.
         on_resume: called with the number of epochs that are done and of batches of the next one.
-        progress: whether to draw progress bars on standard error.
         pulse: called with the progress of an epoch after every batch.
     """
 
@@ -70,16 +68,9 @@ class SystemBrain(sb.Brain):
         progress: bool = False,
         pulse: Callable[[str], None] = lambda line: None,
     ):
-        super().__init__(
-            modules={"system": system, "objective": objective},
-            run_opts={
-                "device": training.device,
-                "precision": training.precision,
-                "eval_precision": training.precision,
-                "noprogressbar": not progress,
-            },
-            checkpointer=checkpointer,
-        )
+        options = {"device": training.device, "precision": training.precision, "eval_precision": training.precision}
+        modules = {"system": system, "objective": objective}
+        super().__init__(modules, run_opts=options | {"noprogressbar": not progress}, checkpointer=checkpointer)
         self.system, self.objective = system, objective
         self.training, self.seed, self.targets, self.metrics = training, seed, targets, metrics
         fitted = any(head.fits for head in system.heads.values())
@@ -163,6 +154,12 @@ class SystemBrain(sb.Brain):
         """Add a batch's part to the gradients of its optimizer step."""
         self.scaler.scale(loss / self._batches_in_step()).backward()
 
+    def _batches_in_step(self) -> int:
+        """How many batches the current optimizer step sums over: fewer at the end of an epoch."""
+        accumulate = self.training.accumulate
+        before = (self.step - 1) // accumulate * accumulate  # batches of the epoch's earlier steps
+        return min(accumulate, len(self.train_sampler) - before)
+
     def optimizers_step(self):
         """Clip over all groups together, then step, unless a gradient is not finite."""
         for optimizer in self.optimizers_dict.values():
@@ -184,12 +181,6 @@ class SystemBrain(sb.Brain):
         if self.training.average.name == "ema":
             self.average.add(self.history.epoch)
         self.unread_steps.append(taken)
-
-    def _batches_in_step(self) -> int:
-        """How many batches the current optimizer step sums over: fewer at the end of an epoch."""
-        accumulate = self.training.accumulate
-        before = (self.step - 1) // accumulate * accumulate  # batches of the epoch's earlier steps
-        return min(accumulate, len(self.train_sampler) - before)
 
     def update_average(self, loss: Tensor | None, avg_loss: float) -> float:
         """The mean of the epoch's losses that were read so far; `loss` is read later, with others."""
@@ -267,7 +258,6 @@ class SystemBrain(sb.Brain):
             self.history.rows.append(row | {"seconds": time.monotonic() - self.epoch_start})
             self.history.seconds_before = 0.0
             self.on_epoch(self.history)
-            rules = self.history.rules
-            best = {f"best_{rule}": epoch for rule in rules if self.history.selection(rule).epoch == epoch}
-            keys = [f"best_{rule}" for rule in rules]
-            self.checkpointer.save_and_keep_only({"epoch": epoch, **best}, importance_keys=[], max_keys=keys)
+            keys = {f"best_{rule}": self.history.selection(rule).epoch for rule in self.history.rules}
+            best = {key: best for key, best in keys.items() if best == epoch}
+            self.checkpointer.save_and_keep_only({"epoch": epoch, **best}, importance_keys=[], max_keys=list(keys))

@@ -102,9 +102,7 @@ class AtomicCheckpointer(Checkpointer):
             ) from error
 
     def best(self, max_key: str, epoch: int) -> Checkpoint:
-        """The checkpoint of the best epoch.
-
-        Args: max_key, "best_valid" or "best_test": the key of its meta that holds the epoch; epoch, from 1.
+        """The checkpoint whose meta has the best epoch under `max_key`, "best_valid" or "best_test".
 
         Raises: CheckpointError if it is not there, or damaged; another epoch's is never used instead.
         """

@@ -17,10 +17,7 @@ class Selection(NamedTuple):
 def select_epoch(scores: Sequence[float], *, patience: int | None, min_epochs: int, first: int = 1) -> Selection:
     """The first epoch with the best score before `patience` epochs have passed without a better one.
 
-    Args: scores of the epochs from `first` on; patience and min_epochs, the recipe's.
-
-    Epochs after the stop do not count: a training may go on for another rule.
-    Without a patience nothing stops.
+    Epochs after the stop do not count: a training may go on for another rule. Without a patience nothing stops.
 
     >>> select_epoch([0.5, 0.7, 0.6, 0.6, 0.9], patience=2, min_epochs=0)
     Selection(epoch=2, stopped=True)

@@ -22,10 +22,8 @@ Targets = Mapping[str, Tensor]  # name -> class indices [batch], UNKNOWN where o
 class Term:
     """One loss of the sum.
 
-    Args:
-        loss: compares what it reads with a target.
-        on: name of the head or embedding that it reads; of the covariate whose logits it reads.
-        reads: the part of a ModelOutput that holds it: "logits", "embeddings" or "covariate_logits".
+    Args: on: the head, embedding or covariate that it reads; reads: the part of a ModelOutput that holds it: "logits",
+        "embeddings" or "covariate_logits".
     """
 
     loss: Loss
@@ -36,11 +34,7 @@ class Term:
 
 
 class Objective(nn.Module):
-    """The weighted sum of losses; rows whose target is unknown do not count.
-
-    Args:
-        terms: name -> loss, where it is attached and its weight.
-    """
+    """The weighted sum of losses; rows whose target is unknown do not count."""
 
     def __init__(self, terms: Mapping[str, Term]):
         super().__init__()
@@ -95,11 +89,7 @@ class CovariateLoss(Loss):
 
 
 def _known_rows(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows whose target is known; found where the targets are, on the CPU, so that nothing waits for the device.
-
-    Args: inputs [batch, size]; targets [batch], on any device.
-    Returns: [known, size], float32; [known], on the device of the inputs.
-    """
+    """The rows whose target is known; found where the targets are, on the CPU, so that nothing waits for the device."""
     is_known = targets != UNKNOWN
     if not bool(is_known.all()):
         rows = is_known.nonzero().squeeze(1)
@@ -114,8 +104,7 @@ def _loss_on_rank(loss: Loss, inputs: Tensor, classes: Tensor, of_all: Tensor, s
     ranks divided by D(all rows) is the loss of all. DistributedDataParallel takes the mean of gradients, so that each
     value is also multiplied by the number of ranks.
 
-    Args: loss; inputs [rows, size]; classes [rows], all known; of_all: those of all ranks' rows, on the CPU; share: of
-        each row, that this is.
+    Args: classes [rows], all known; of_all: those of all ranks' rows, on the CPU; share: of each row, that this is.
     Returns: scalar; None if no rank has a row whose class is known.
     """
     of_all = of_all[of_all != UNKNOWN]
@@ -159,9 +148,8 @@ def _term(
     """Build one loss for one head or embedding."""
     plugin = find_part("loss", spec)
     reads_logits = plugin.load().reads == "logits"
-    choices = recipe.model.heads if reads_logits else system.fusion.sizes
+    choices, noun = (recipe.model.heads, "a head") if reads_logits else (system.fusion.sizes, "an embedding")
     if on not in choices:
-        noun = "a head" if reads_logits else "an embedding"
         raise RecipeError(
             f"model.losses.{name}.on: {spec.plugin!r} reads {noun}, and none is called {on!r}."
             f"{did_you_mean(on, choices)} Known: {', '.join(choices)}."

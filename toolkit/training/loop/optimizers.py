@@ -41,10 +41,9 @@ def build_optimizers(
 
     Where they can be, they are fused: parameters and state are passed over once, and the device can skip a step.
 
-    Args: groups, part -> its parameters; training, the recipe's settings, with the device; layers, level -> parameters
-        by layer, from the input on, of those that have a `layer_decay`.
+    Args: groups, part -> its parameters; training, with the device; layers, level -> parameters by layer, from the
+        input on, of those that have a `layer_decay`.
     Returns: "optimizer-adamw" and so on -> the optimizer; `base_lr` of a group is its rate before the schedule.
-
     Raises: RecipeError if an argument does not fit.
     """
     by_kind: dict[str, list[dict[str, Any]]] = {}
@@ -60,9 +59,7 @@ def build_optimizers(
 def step_where(optimizer: Optimizer, taken: Tensor) -> None:
     """Take an optimizer's step where `taken` is True; otherwise leave parameters and state as they are.
 
-    A fused optimizer decides on the device; for another one this waits for the device.
-
-    Args: optimizer whose gradients are unscaled; taken 0-d bool.
+    A fused optimizer decides on the device; for another one this waits for the device. Gradients are unscaled.
     """
     if not all(group.get("fused") for group in optimizer.param_groups):
         if taken:
@@ -156,10 +153,7 @@ class Schedule:
     A scheduler is stepped on a parameter of its own whose learning rate is 1. Its values depend on nothing but the
     number of the step, so that checkpoints do not hold it: a resumed run steps it to where it was.
 
-    Args:
-        training: the recipe's settings.
-        total_steps: optimizer steps of the whole training, warm-up included.
-
+    Args: training, the recipe's; total_steps: optimizer steps of the whole training, warm-up included.
     Raises: RecipeError if the schedule does not take an argument; torch's errors for a value that it refuses.
     """
 
@@ -183,10 +177,7 @@ class Schedule:
 
 
 def check_optimizers(training: TrainingSpec) -> None:
-    """Check the arguments of a recipe's optimizers and of its schedule by a step on a parameter of their own.
-
-    Raises: RecipeError if an argument does not fit, with its location.
-    """
+    """Try a recipe's optimizers and schedule. Raises: RecipeError if an argument does not fit, with its location."""
     for settings in (training.optimizer, *map(training.group_settings, training.groups)):
         parameter = nn.Parameter(torch.zeros(1))
         parameter.grad = torch.zeros(1)

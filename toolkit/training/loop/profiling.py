@@ -24,11 +24,7 @@ def profiled_steps(brain: SystemBrain, path: Path, say: Callable[[str], None]) -
     A part of a step is a part of the system, forward, or of the step itself: each is marked in the trace, for as long
     as the brain lives. The results of the training do not change.
 
-    Args:
-        brain: what trains; for one training only.
-        path: of the trace, in Chrome's format; compressed where it ends in .gz.
-        say: prints a line for the reader.
-
+    Args: brain, for one training only; path of the trace, in Chrome's format; compressed where it ends in .gz; say.
     Raises: CheckpointError if the trace cannot be written.
     """
     if not os.access(path.parent, os.W_OK | os.X_OK):
