@@ -31,7 +31,11 @@ class LengthBatches:
         self.lengths, self.reach = torch.as_tensor(lengths, dtype=torch.float64), reach
         if len(self.lengths) and self.lengths.max() > limit:
             raise ValueError(f"a row of {int(self.lengths.max())} is longer than a whole batch may be, {limit:g}")
-        self.sizes = self._sizes(limit, most)
+        longest = (self.lengths.sort().values * reach).clamp_max(self.lengths.max()).tolist() if len(lengths) else []
+        self.sizes, stop = [], len(longest)  # of batches from the shortest rows on; filled from the longest
+        while stop:
+            self.sizes.insert(0, min(most, stop, max(1, int(limit // longest[stop - 1]))))
+            stop -= self.sizes[0]
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -48,18 +52,6 @@ class LengthBatches:
 
     def _cut(self, keys: Tensor) -> list[list[int]]:
         return [batch.tolist() for batch in keys.argsort(stable=True).split(self.sizes)]
-
-    def _sizes(self, limit: float, most: int) -> list[int]:
-        """How many rows each batch has, from the shortest; filled from the longest."""
-        if not len(self.lengths):
-            return []
-        longest = (self.lengths.sort().values * self.reach).clamp_max(self.lengths.max()).tolist()
-        sizes, stop = [], len(longest)
-        while stop:
-            size = min(most, stop, max(1, int(limit // longest[stop - 1])))
-            sizes.append(size)
-            stop -= size
-        return sizes[::-1]
 
 
 class Draw(int):
@@ -85,12 +77,9 @@ class EpochBatches(Sampler[list[Draw]]):
     Args:
         classes: class index of each segment, [segments].
         batch_size: segments a batch, of all ranks; the last one may be smaller.
-        seed: the run's.
         sampler: "shuffle" (every segment once) or "balanced" (drawn with replacement, every class equally likely).
         by_length: makes batches of like lengths, every segment once; then `batch_size` and `sampler` play no part.
         targets: target name -> class index of each segment, UNKNOWN where it is not known; for `whole`.
-        rank: whose rows.
-        ranks: their number.
     """
 
     def __init__(

@@ -44,11 +44,9 @@ def rounded(features: Seq, *, level: str, precision: str) -> Seq:
 
 
 def rows_of(front_end: Callable[[Seq], Mapping[str, Seq]], wave: Seq, *, level: str, precision: str) -> list[Tensor]:
-    """The features of an utterance's segments as they are stored.
+    """The features of an utterance's segments, [segments, samples], as they are stored: each [frames, channels].
 
-    Args: front_end: of the level; wave [segments, samples].
-    Returns: of each segment [frames, channels].
-    Raises: ShapeError if features have no channels, or a length exceeds them. RecipeError: as `rounded`.
+    Raises: ShapeError if features have no channels, or a length exceeds them; RecipeError as `rounded`.
     """
     rows: list[Tensor] = []
     for start in range(0, len(wave.lengths), BATCH_SIZE):

@@ -10,8 +10,6 @@ from toolkit.data.cache.features import FeatureCache
 from toolkit.data.segments import Batch, SegmentSet
 from toolkit.errors import ToolkitError
 
-BATCH_SIZE = 32
-
 
 class SegmentLoader(DataLoader):
     """A DataLoader that raises, in this process, what a worker could not read.
@@ -47,4 +45,4 @@ class SegmentLoader(DataLoader):
 
 def in_order(segments: SegmentSet, cache: FeatureCache | None = None, **options: Any) -> SegmentLoader:
     """All batches of a set, in the order of its segments; arguments are those of a SegmentLoader."""
-    return SegmentLoader(segments, cache, batch_size=BATCH_SIZE, **options)
+    return SegmentLoader(segments, cache, batch_size=32, **options)

@@ -38,8 +38,7 @@ class Batch:
 
     Args:
         wave: [batch, samples], lengths in samples; None where features are given.
-        targets: target name -> class indices [batch], int64; UNKNOWN where one is not known.
-        covariates: covariate name -> class indices [batch], int64; UNKNOWN where one is not known.
+        targets: target name -> class indices [batch], int64; UNKNOWN where one is not known; covariates likewise.
         utterances: [batch], int64, index into the SegmentSet's utterances.
         weights: [batch], float32, the segment's weight in its utterance's mean.
         features: level -> what its front end made of the segments before; levels -> the waveform that their front ends
@@ -64,29 +63,21 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same on another device (indices and weights of utterances stay where they are)."""
-        return self._each(lambda values: values.to(device, non_blocking=True))
+        return self._each(lambda v: v.to(device) if isinstance(v, Seq) else v.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
         """The same in memory from which a GPU copies while the CPU goes on; a DataLoader calls it."""
-        return self._each(Tensor.pin_memory)
+        return self._each(lambda values: values.pin_memory())
 
     def unlabelled(self) -> "Batch":
         """The same, where no row counts in a loss."""
         return replace(self, targets={name: torch.full_like(t, UNKNOWN) for name, t in self.targets.items()})
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        """The same with every tensor changed that a system or an objective reads."""
-
-        def seq(one: Seq) -> Seq:
-            return Seq(change(one.values), change(one.lengths), full=one.full)
-
-        return replace(
-            self,
-            wave=None if self.wave is None else seq(self.wave),
-            targets={name: change(values) for name, values in self.targets.items()},
-            covariates={name: change(values) for name, values in self.covariates.items()},
-            features=None if self.features is None else {name: seq(one) for name, one in self.features.items()},
-        )
+    def _each(self, change: Callable[[Tensor | Seq], Tensor | Seq]) -> "Batch":
+        """The same with everything changed that a system or an objective reads."""
+        parts = {"targets": self.targets, "covariates": self.covariates, "features": self.features}
+        given = {part: {name: change(v) for name, v in of.items()} for part, of in parts.items() if of is not None}
+        return replace(self, wave=None if self.wave is None else change(self.wave), **given)
 
 
 def padded(rows: Sequence[Tensor]) -> Seq:

@@ -14,11 +14,9 @@ SMALLEST_VARIANCE = 1e-8  # the square root has no gradient at 0
 
 
 def check_lengths(frames: Seq) -> None:
-    """Refuse lengths that nothing can be averaged over, where reading them costs nothing.
+    """Raise ShapeError on the CPU if a length is below 1 or exceeds time, of [batch, time] or [batch, time, channels].
 
-    Args: frames: [batch, time, channels] or [batch, time].
-    Raises: ShapeError: on the CPU, if a length is below 1 or exceeds time. On an accelerator the lengths are not read,
-        since that would wait for the device: a row without frames comes out as NaN there.
+    On an accelerator the lengths are not read, which would wait for it: a row without frames comes out as NaN there.
     """
     lengths, time = frames.lengths, frames.values.shape[1]
     if lengths.device.type != "cpu" or torch.compiler.is_compiling():

@@ -2,6 +2,7 @@
 
 import pickle
 import random
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,13 +19,7 @@ SEEDS = range(4)  # of generators: what is drawn decides what goes wrong
 
 @dataclass(frozen=True)
 class AugmentationCase(Case):
-    """An augmentation to examine.
-
-    Args:
-        sample_rate: in Hz.
-        segment_samples: what a whole segment has.
-        channels: of features.
-    """
+    """An augmentation to examine, with features of a number of channels."""
 
     sample_rate: int = 16_000
     segment_samples: int = 8_000
@@ -93,11 +88,10 @@ class AugmentationCase(Case):
         augmentation = self.build()
         trials = self._trials(augmentation)
         before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
-        first = [_copies(self.outputs(augmentation, given, seed)) for given, seed in trials]
-        again = [_copies(self.outputs(augmentation, given, seed)) for given, seed in reversed(trials)]
-        for one, other in zip(first, reversed(again), strict=True):
-            for found, expected in zip(other, one, strict=True):
-                require_equal(found, expected, 0, "the same generator, a second time")
+        first = [deepcopy(_values(self.outputs(augmentation, *trial))) for trial in trials]
+        for trial, expected in reversed([*zip(trials, first, strict=True)]):
+            for found, value in zip(_values(self.outputs(augmentation, *trial)), expected, strict=True):
+                require_equal(found, value, 0, "the same generator, a second time")
         after = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
         require(torch.equal(before[0], after[0]) and before[1:] == after[1:], "draws from a global generator")
 
@@ -141,10 +135,6 @@ def _values(made: Any) -> list[torch.Tensor]:
     """The tensors of values in inputs or outputs."""
     made = made[0] if isinstance(made, tuple) else made
     return [made] if isinstance(made, torch.Tensor) else [seq.values for seq in made.values()]
-
-
-def _copies(made: Any) -> list[torch.Tensor]:
-    return [tensor.clone() for tensor in _values(made)]
 
 
 def _require_mixed(given: dict[str, Seq], features: dict[str, Seq], mix: Mix) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from toolkit.contracts import Loss
 from toolkit.testing import call_with, contract, plugin_class, require
 from toolkit.testing.modules import ModuleCase
-from toolkit.testing.tensors import copy_state, require_equal, require_floats, require_same_state
+from toolkit.testing.tensors import copy_state, require_equal, require_floats, require_same
 
 ROWS = 7
 
@@ -115,9 +115,9 @@ class LossCase(ModuleCase):
         _step(first, one, other)
         before = {name: value.clone() for name, value in one.state_dict().items()}
         _step(bad, one, taken=False)
-        require_same_state(one, before, "moved in a step that was skipped")
+        require_same(one.state_dict(), before, 0, "moved in a step that was skipped")
         _step(last, one, other)
-        require_same_state(one, other.state_dict(), "differs after the next step: the skipped batch counts")
+        require_same(one.state_dict(), other.state_dict(), 0, "differs after the next step: the skipped batch counts")
         self.require_alike(other, one, "of one batch")
 
     @contract
@@ -128,9 +128,9 @@ class LossCase(ModuleCase):
         before = {name: value.clone() for name, value in one.state_dict().items()}
         with torch.no_grad():
             one.eval()(*unseen)
-        require_same_state(one.train(), before, "moved in eval() mode")
+        require_same(one.train().state_dict(), before, 0, "moved in eval() mode")
         _step(batch, one, other)
-        require_same_state(one, other.state_dict(), "differs after a step: rows seen in eval() mode count")
+        require_same(one.state_dict(), other.state_dict(), 0, "differs after a step: rows seen in eval() mode count")
 
     @contract
     def state_survives_safetensors(self) -> None:
@@ -140,7 +140,7 @@ class LossCase(ModuleCase):
         copy_state(one, other)
         self.require_alike(other, one, "of one batch")
         _step(self.inputs(one), one, other)
-        require_same_state(other, one.state_dict(), "differs one step after loading the state")
+        require_same(other.state_dict(), one.state_dict(), 0, "differs one step after loading the state")
 
 
 def _step(batch: tuple[Tensor, Tensor], *losses: Loss, taken: bool = True) -> None:

@@ -17,17 +17,16 @@ GARBAGE = (float("nan"), float("inf"), 1e4)
 
 
 def require_floats(method: str, found: Any) -> None:
-    """Raise Violation unless a method returned a Tensor, or a Seq, of a type that models compute with."""
+    """A method must return a Tensor, or a Seq, of a type that models compute with."""
     values = found.values if isinstance(found, Seq) else found
     holds = isinstance(values, Tensor) and values.dtype in FLOATS
     require(holds, f"`{method}` must return {FLOATS[0]}, and gave {described(found)}")
 
 
 def require_equal(found: Tensor, expected: Tensor, tolerance: float, what: str, *, scale: float = 0.0) -> None:
-    """Raise Violation if the shapes differ, or the relative error exceeds the tolerance; NaN is never equal.
+    """Raise Violation if shapes differ, or the relative error exceeds the tolerance; NaN is never equal.
 
-    The error is the largest absolute difference over the largest absolute value expected, or over `scale` if that is
-    larger.
+    The error is the largest absolute difference over the largest absolute value expected, or `scale` if that is larger.
     """
     same = found.shape == expected.shape
     require(same, f"{what}: shape {list(found.shape)} where {list(expected.shape)} is expected")
@@ -81,9 +80,3 @@ def copy_state(source: nn.Module, target: nn.Module) -> None:
     require(not odd, f"state_dict() holds {odd}, which are not tensors: safetensors cannot keep them")
     stored = safetensors.torch.save({name: value.contiguous().clone() for name, value in state.items()})
     target.load_state_dict(safetensors.torch.load(stored))
-
-
-def require_same_state(module: nn.Module, before: Mapping[str, Tensor], what: str) -> None:
-    """Raise Violation if a tensor of the state differs in a bit from what it was."""
-    for name, value in module.state_dict().items():
-        require(torch.equal(value, before[name]), f"{name} {what}")

@@ -123,10 +123,7 @@ def load_source(
 
 
 def prepare(source: Source, utterances: Sequence[Utterance] | None = None) -> Preparation:
-    """Read the corpus (where its utterances are not given), map its labels, make the folds and choose one.
-
-    Raises: CorpusError, ProtocolError if that cannot be done; nothing has been written by then.
-    """
+    """Read the corpus (where its utterances are not given), map its labels, make the folds and choose one."""
     preparations = prepare_folds(source, utterances)
     fold = pick_fold([preparation.fold for preparation in preparations], source.recipe.fold)
     preparation = next(p for p in preparations if p.fold is fold)
@@ -138,7 +135,7 @@ def prepare(source: Source, utterances: Sequence[Utterance] | None = None) -> Pr
 
 
 def prepare_folds(source: Source, utterances: Sequence[Utterance] | None = None) -> list[Preparation]:
-    """Prepare every fold of a recipe's protocol; arguments and errors are those of `prepare`."""
+    """Prepare every fold of a recipe's protocol. Raises: CorpusError, ProtocolError; nothing is written by then."""
     recipe = source.recipe
     utterances, labels = apply_labels(
         source.read() if utterances is None else utterances, labels=recipe.labels, label_map=recipe.label_map

@@ -84,7 +84,6 @@ class Run:
 
         Args: wait: whether to wait for another process that trains this run, instead of refusing.
         Returns: the path of results.json.
-
         Raises: GroupError if the ranks have different data or code, or do not share the folder.
         """
         first, *others = gathered(self.folder.path.name)
@@ -230,8 +229,8 @@ class Run:
         self.folder.stamps = (*self.preparation.stamps, *said)
         for stamp in self.folder.stamps:
             self.say(f"NOTE: {stamp}")
-        if (average := self.training.average.name) != "none":
-            self.say(f"Validation and test use averaged weights: {average}.")
+        if self.training.average.name != "none":
+            self.say(f"Validation and test use averaged weights: {self.training.average.name}.")
         for _, message, _ in self.preparation.doubts:
             self.say(f"WARNING: {message}")
         stamp = self.folder.stamp
@@ -243,10 +242,7 @@ class Run:
 
 
 def choose_device(recipe: Recipe) -> str:
-    """The recipe's device, else the GPU if there is one.
-
-    Raises: RecipeError if the device is not there, or cannot compute in the recipe's precision.
-    """
+    """The recipe's device, else a GPU. Raises: RecipeError if it is not there, or cannot compute in the precision."""
     name = recipe.training.device
     if ranks() > 1 and (name or "").startswith("cuda:"):
         raise RecipeError(f"training.device is {name!r}: where several processes train, each has its own; say cuda.")

@@ -85,11 +85,7 @@ class FeatureCache:
         return replace(batch, wave=None, features=dict(ChainMap(stored, *computed)))
 
     def dataset(self, segments: SegmentSet, levels: Collection[str] | None = None) -> Dataset:
-        """What a loader reads: the features of segments, by default of all levels, computed now where not stored.
-
-        Returns: the segments themselves where features are not kept.
-        Raises: as `fill`.
-        """
+        """What a loader reads: features of segments, filled as by `fill`; the segments where features are not kept."""
         if not self.kept:
             return segments
         names = [utterance.name for utterance in self.fill([segments], levels)]
@@ -100,8 +96,7 @@ class FeatureCache:
         """Compute and store what is not stored of some sets, by default for all levels, if features are kept.
 
         Returns: the utterances of the sets, in order.
-        Raises: CacheError if the cache cannot be written, or is too small. RecipeError: if a value is too large for the
-            precision. AudioError: if a file cannot be read.
+        Raises: CacheError if the cache cannot be written; RecipeError as `rounded`; AudioError if a file is unreadable.
         """
         if not self.kept:
             return []

@@ -42,10 +42,7 @@ class FeatureFiles:
         return self.folder / f"{utterance}{SUFFIX}"
 
     def holds(self, utterance: str) -> bool:
-        """Whether an utterance is there, intact; a line says where a file is damaged.
-
-        Raises: CacheError if the file may not be read.
-        """
+        """Whether an utterance is there, intact; damage is reported. Raises: CacheError if it may not be read."""
         if utterance in self.intact:
             return True
         path = self.path(utterance)
@@ -67,10 +64,7 @@ class FeatureFiles:
         return True
 
     def write(self, utterance: str, rows: Sequence[Tensor]) -> None:
-        """Store the features of an utterance's segments, each [frames, channels].
-
-        Raises: CacheError if they cannot be written.
-        """
+        """Store features of an utterance's segments, each [frames, channels]. Raises: CacheError if that fails."""
         content = save({str(n): row for n, row in enumerate(rows)}, metadata={CHECKSUM: _checksum(rows)})
         write_whole(self.path(utterance), content, CacheError, REMEDY)
 
@@ -80,10 +74,7 @@ class FeatureFiles:
 
     @contextmanager
     def filling(self) -> Iterator[None]:
-        """Be the only process that computes this front end; a line says that another one is waited for.
-
-        Raises: CacheError if the folder cannot be made or locked.
-        """
+        """Be the only process that computes this front end. Raises: CacheError if its folder cannot be locked."""
         lock = self.folder / "filling"
         with ExitStack() as stack:
             try:

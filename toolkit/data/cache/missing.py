@@ -71,7 +71,7 @@ class Missing(Dataset):
     def compute(self, *, progress: bool) -> None:
         """Compute and store all of it, with one thread in each process, so that bits do not depend on where.
 
-        Raises: CacheError if a worker is killed. ToolkitError: the first one of an utterance, in their order.
+        Raises: CacheError if a worker is killed; the first ToolkitError of an utterance.
         """
         threads = torch.get_num_threads()
         try:

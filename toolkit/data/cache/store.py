@@ -27,10 +27,7 @@ def features_folder() -> Path:
 
 
 def limit_bytes() -> float:
-    """What all front ends together may take, in bytes: $TOOLKIT_CACHE_GB, else 20 GB.
-
-    Raises: CacheError if the variable does not hold a number.
-    """
+    """What all front ends may take: $TOOLKIT_CACHE_GB, else 20 GB. Raises: CacheError if that is not a number."""
     text = os.environ.get(LIMIT) or "20"
     try:
         limit = float(text)
@@ -58,10 +55,7 @@ class StoredFrontEnd:
             return {}
 
     def remove(self) -> bool:
-        """Delete it unless a run uses it.
-
-        Returns: whether it was deleted. Raises: CacheError if that is not allowed.
-        """
+        """Delete it unless a run uses it; whether it was. Raises: CacheError if that is not allowed."""
         try:
             with locked(lock_of(self.path), wait=False) as held:
                 if held:

@@ -55,7 +55,6 @@ class AtomicCheckpointer(Checkpointer):
 
     A save goes into a folder whose name begins with ".partial+", with the SHA-256 of every file beside them; all is
     flushed to the disk, then the folder is renamed. A damaged checkpoint is skipped with a warning.
-    What has a state_dict is saved by it and loaded with `weights_only=True`.
 
     Where several ranks train together, rank 0 writes, lists and deletes while the others wait; all use the checkpoint
     that it found, and each loads for itself.

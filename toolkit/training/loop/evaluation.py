@@ -17,8 +17,6 @@ class UtteranceOutputs:
     """The means of each head's `scores` and of `embeddings`; each rank adds every n-th batch, and `finish` joins them.
 
     Segments are added up in the order of the batches, whichever rank computed them: the means are those of one process.
-
-    Args: heads, by name, with their targets; embeddings, the names of those that are kept.
     """
 
     def __init__(self, heads: Mapping[str, Target], embeddings: Iterable[str] = ()):
@@ -27,10 +25,7 @@ class UtteranceOutputs:
         self._pending: list[tuple] = []  # what this rank computed and the others do not have
 
     def add(self, batch: Batch, output: ModelOutput) -> None:
-        """Take in a batch that this rank computed.
-
-        Raises: ToolkitError if a head's scores are not finite.
-        """
+        """Take in a batch that this rank computed. Raises: ToolkitError if a head's scores are not finite."""
         scores = {name: target.scores(output.logits[name]).cpu().numpy() for name, target in self._heads.items()}
         for name, values in scores.items():
             if not np.isfinite(values).all():

@@ -38,8 +38,7 @@ def select_epoch(scores: Sequence[float], *, patience: int | None, min_epochs: i
 class History:
     """The rows of epochs.csv and the count of skipped steps; part of every checkpoint.
 
-    Args: rules, parts whose score decides when to stop; training, the recipe's settings; first, number of the first
-        epoch: 0 where a fitted system is validated before it is trained.
+    Args: rules: parts whose score decides when to stop; first: 0 where a fitted system is validated before it trains.
     """
 
     def __init__(self, rules: Sequence[str], training: TrainingSpec, *, first: int = 1):

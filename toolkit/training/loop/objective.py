@@ -55,8 +55,7 @@ class Objective(nn.Module):
         Where rows are mixed, a loss is that with the rows' own targets and that with their partners', in their shares.
         Partners are a permutation, so that both have the same denominator: class weights count as they should.
 
-        Args: output of a System; targets of its rows; whole: those of all ranks' rows, where several train together;
-            mix: how the rows are mixed.
+        Args: whole: the targets of all ranks' rows, where several train together.
         """
         values = {}
         for name, term in self.terms.items():

@@ -28,11 +28,9 @@ class TrainStep(nn.Module):
         self.system, self.objective = system, objective
 
     def forward(self, batch: Batch, targets: Targets, whole: Targets | None = None) -> Tensor:
-        """The loss.
+        """The loss, a scalar; among several ranks, their mean is the loss of all rows.
 
-        Args: batch on the device; its targets on the CPU, where looking at them is free; whole: those of all ranks'
-            rows, where several train together.
-        Returns: scalar; among several ranks, their mean is the loss of all rows.
+        Args: batch on the device; its targets on the CPU, where looking at them is free; whole: those of all ranks.
         """
         return self.objective(self.system(batch.inputs, batch.covariates, batch.mix), targets, whole, batch.mix)
 
