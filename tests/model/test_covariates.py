@@ -8,7 +8,7 @@ from torch.nn import functional
 from toolkit.contracts import LevelShape, Seq
 from toolkit.corpus.targets import Target, shuffled_value
 from toolkit.errors import CorpusError, ShapeError
-from toolkit.model.covariates import PredictedCovariate, one_hot
+from toolkit.model.system import PredictedCovariate, one_hot
 from toolkit_plugins.fusions.concat import Concat
 
 IDS = [f"Ses{n:05d}" for n in range(4000)]

@@ -176,11 +176,9 @@ def check_plugin(
         make: the class, or any function that returns a new plugin; called with `args` and those context arguments
             (`toolkit.plugins.kinds`) that it names.
         args: what a recipe would give.
-        **options: further arguments of the kind's case, for example `samples` of
-            `toolkit.testing.extractors.ExtractorCase` or `folder` of `toolkit.testing.corpora.CorpusCase`.
+        **options: further arguments of the kind's case, such as `samples` of an extractor's or `folder` of a corpus's.
 
-    Returns: a Finding for each property of the kind.
-    Raises: PluginError if there is no such kind.
+    Returns: a Finding for each property. Raises: PluginError if there is no such kind.
     """
     return case_class(kind)(partial(make, **args) if args else make, **options).examine()
 

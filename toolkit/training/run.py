@@ -2,22 +2,25 @@
 
 import json
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from toolkit.corpus.checks import refuse_shared_audio
 from toolkit.corpus.manifests import manifest_text
 from toolkit.corpus.protocols import selects_on, stopping_rules, training_protocol
+from toolkit.corpus.targets import UNKNOWN
 from toolkit.data.augmentation import Augmentations, build_augmentations, say_cost
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.front_ends import code_of_levels
 from toolkit.data.loaders import in_order
 from toolkit.data.seeding import seed_all
+from toolkit.data.segments import Batch, SegmentSet
 from toolkit.distributed import from_first, gathered, rank, ranks, share_state
 from toolkit.errors import DeviceError, GroupError, RecipeError, counted
 from toolkit.hardware import available_device
@@ -26,8 +29,7 @@ from toolkit.plugins.versions import used_versions
 from toolkit.recipe.loading import dump_recipe
 from toolkit.recipe.schema import Recipe
 from toolkit.recipe.training import TrainingSpec
-from toolkit.terminal import Pulse
-from toolkit.training.fitting import fit_parts
+from toolkit.terminal import Pulse, progress
 from toolkit.training.identity import manifest_rows, run_hash
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.checkpoints import AtomicCheckpointer
@@ -174,7 +176,7 @@ class Run:
         cache.fill([data.evaluation] if augmentations.waves else [data.train, data.evaluation])
         if brain.history.probe is None and brain.checkpointer.find_checkpoint() is None:
             if rank() == 0:
-                fit_parts(self.system, self.recipe, data.train, cache, shown=self.progress)
+                self._fit_parts(data.train, cache)
             share_state(self.system)
         for step in augmentations.fitted:
             name, some = step.levels[0], range(0, len(data.train), -(-len(data.train) // MOST_FITTED))
@@ -191,6 +193,29 @@ class Run:
             brain.fit(brain.history.epochs(), train, data.loader(data.evaluation, cache=cache))
         brain.checkpointer.keep_only([f"best_{rule}" for rule in brain.history.rules])
         self.folder.write_json(history, brain.history.state_dict())
+
+    @torch.no_grad()
+    def _fit_parts(self, segments: SegmentSet, cache: FeatureCache) -> None:
+        """Let levels, then the fusion, then heads learn what they can, in a pass over the segments for each."""
+        system = self.system.eval()
+
+        def batches(what: str, levels: list[str] | None = None) -> Iterator[Batch]:
+            for batch in progress(in_order(segments, cache, levels=levels), what, total=None, shown=self.progress):
+                yield batch.to(self.training.device)
+
+        def known(batch: Batch, head: str) -> tuple[Tensor, Tensor]:
+            embeddings, _ = system.embed(batch.features, batch.covariates)
+            classes = batch.targets[self.recipe.model.heads[head].target]
+            return embeddings[system.head_inputs[head]][classes != UNKNOWN], classes[classes != UNKNOWN]
+
+        for name, level in system.levels.items():
+            if level.fits:
+                level.fit(batch.features[name] for batch in batches(f"scaling of {name}", [name]))
+        if system.fusion.fits:
+            system.fusion.fit(system.frames(batch.features) for batch in batches("scaling of the fusion"))
+        for name, head in system.heads.items():
+            if head.fits:
+                head.fit(known(batch, name) for batch in batches(f"fit of head {name}"))
 
     def _trained_folder(self) -> Path | None:
         """This run's folder, or that of a run with the same training, if the training has ended."""

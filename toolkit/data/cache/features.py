@@ -31,7 +31,6 @@ class FeatureCache:
     is stored. No process removes what an open cache uses.
 
     Args:
-        system: on `device` already.
         code: level -> versions of the code that its front end consists of.
         whole: all sets that the run reads, the training part first.
         augmented: levels of which no features of the training part are stored, since its waveforms are augmented.
@@ -53,8 +52,7 @@ class FeatureCache:
         progress: bool = False,
     ):
         self.system, self.code, self.whole, self.augmented = system, code, whole, augmented
-        self.limit_mb, self.precision, self.device = limit_mb, precision, device
-        self.say, self.progress = say, progress
+        self.limit_mb, self.precision, self.device, self.say, self.progress = limit_mb, precision, device, say, progress
         self._contents: dict[Path, str] = {}  # audio file -> SHA-256
         self._keys: dict[str, str] = {}  # level -> key of its front end: levels may share one
 

@@ -153,7 +153,6 @@ class Schedule:
     A scheduler is stepped on a parameter of its own whose learning rate is 1. Its values depend on nothing but the
     number of the step, so that checkpoints do not hold it: a resumed run steps it to where it was.
 
-    Args: training, the recipe's; total_steps: optimizer steps of the whole training, warm-up included.
     Raises: RecipeError if the schedule does not take an argument; torch's errors for a value that it refuses.
     """
 
