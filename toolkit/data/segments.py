@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
 
 import torch
@@ -156,22 +157,20 @@ class SegmentSet(Dataset):
         indices, values = zip(*items, strict=True)
         if error := next((value for value in values if isinstance(value, ToolkitError)), None):
             return error
-        stored = isinstance(values[0], Mapping)
+        stored, as_waves = isinstance(values[0], Mapping), partial(padded_waves, fixed_samples=self.fixed_samples)
+        rows = {key: [one[key] for one in values] for key in values[0]} if stored else {}
         segments = [self.segments[index] for index in indices]
         utterances = torch.tensor([segment.utterance for segment in segments])
         real = torch.tensor([segment.samples for segment in segments], dtype=torch.float32)
         return Batch(
-            wave=None if stored else padded_waves(values, fixed_samples=self.fixed_samples),
-            features={key: self._padded(key, [one[key] for one in values]) for key in values[0]} if stored else None,
+            wave=None if stored else as_waves(values),
+            features={key: (padded if isinstance(key, str) else as_waves)(rows[key]) for key in rows} or None,
             targets={name: indices[utterances] for name, indices in self.targets.items()},
             covariates={name: indices[utterances] for name, indices in self.covariates.items()},
             utterances=utterances,
             weights=real if self.tail == "weighted" else torch.ones_like(real),
             draws=indices,
         )
-
-    def _padded(self, key: str | tuple[str, ...], rows: Sequence[Tensor]) -> Seq:
-        return padded(rows) if isinstance(key, str) else padded_waves(rows, fixed_samples=self.fixed_samples)
 
     def by_utterance(self) -> list[range]:
         """The indices of each utterance's segments."""

@@ -175,11 +175,20 @@ def _build_system(recipe: Composition, targets: Mapping[str, Target]) -> System:
     fusion = build("fusion", recipe.model.fusion, context)
     for name in ("fused", *levels):
         declared(fusion, f"sizes[{name!r}]", dict(getattr(fusion, "sizes", {})).get(name))
+    classes = {name: len(targets[spec.target].classes) for name, spec in recipe.model.heads.items()}
+    heads = {}
+    for name, spec in recipe.model.heads.items():
+        if spec.on not in fusion.sizes:
+            raise RecipeError(
+                f"model.heads.{name}.on: no embedding is called {spec.on!r}; the fusion gives "
+                f"{', '.join(fusion.sizes)}.{did_you_mean(spec.on, fusion.sizes)}"
+            )
+        heads[name] = build("head", spec, {"size": fusion.sizes[spec.on], "classes": classes[name]})
     predicted = {name: spec for name, spec in recipe.model.covariates.items() if spec.source == "predicted"}
     system = System(
         levels,
         fusion,
-        {name: _build_head(recipe, name, fusion, targets) for name in recipe.model.heads},
+        heads,
         head_inputs={name: spec.on for name, spec in recipe.model.heads.items()},
         given_covariates={name: size for name, size in sizes.items() if name not in predicted},
         predicted_covariates={
@@ -188,16 +197,5 @@ def _build_system(recipe: Composition, targets: Mapping[str, Target]) -> System:
         },
         covariate_levels={name: spec.level for name, spec in predicted.items()},
     )
-    system.classes = {name: len(targets[spec.target].classes) for name, spec in recipe.model.heads.items()}
+    system.classes = classes
     return system
-
-
-def _build_head(recipe: Composition, name: str, fusion: Fusion, targets: Mapping[str, Target]) -> Head:
-    spec = recipe.model.heads[name]
-    if spec.on not in fusion.sizes:
-        raise RecipeError(
-            f"model.heads.{name}.on: no embedding is called {spec.on!r}; the fusion gives "
-            f"{', '.join(fusion.sizes)}.{did_you_mean(spec.on, fusion.sizes)}"
-        )
-    context = {"size": fusion.sizes[spec.on], "classes": len(targets[spec.target].classes)}
-    return build("head", spec, context)

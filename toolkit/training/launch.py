@@ -39,7 +39,8 @@ def together() -> Iterator[None]:
         yield
         distributed.destroy_process_group()
     except (ToolkitError, RuntimeError) as error:
-        gone = _means_that_a_rank_is_gone(error)
+        named = any(word in str(error) for word in ("gloo", "NCCL", "Gloo"))
+        gone = isinstance(error, distributed.DistError) or (named and isinstance(error, RuntimeError))
         if not gone and not isinstance(error, ToolkitError):
             raise
         if not _is_first(store, failures):
@@ -58,10 +59,3 @@ def _is_first(store, key: str) -> bool:
         return store.add(key, 1) == 1
     except RuntimeError:  # the rank that kept the store is gone
         return False
-
-
-def _means_that_a_rank_is_gone(error: Exception) -> bool:
-    from torch import distributed
-
-    backend = isinstance(error, RuntimeError) and any(word in str(error) for word in ("gloo", "NCCL", "Gloo"))
-    return backend or isinstance(error, distributed.DistError)

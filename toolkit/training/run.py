@@ -106,7 +106,9 @@ class Run:
 
     def _train_and_test(self) -> None:
         data = RunData(self.preparation, fixed_samples=self.system.fixed_samples, device=self.training.device)
-        trained = self._trained_folder()
+        folders = folders_with_same_training(self.folder.path, system=self.recipe.name, protocol=self.protocol)
+        ended = from_first(lambda: [os.path.isfile(folder / HISTORY) for folder in folders])
+        trained = next((folder for folder, has_ended in zip(folders, ended, strict=True) if has_ended), None)
         if trained is None and self.recipe.shared_audio == "refuse":
             refuse_shared_audio(self.preparation.fold, self.preparation.utterances, self.recipe.audio.sample_rate)
         self._write_inputs()
@@ -216,12 +218,6 @@ class Run:
         for name, head in system.heads.items():
             if head.fits:
                 head.fit(known(batch, name) for batch in batches(f"fit of head {name}"))
-
-    def _trained_folder(self) -> Path | None:
-        """This run's folder, or that of a run with the same training, if the training has ended."""
-        folders = folders_with_same_training(self.folder.path, system=self.recipe.name, protocol=self.protocol)
-        ended = from_first(lambda: [os.path.isfile(folder / HISTORY) for folder in folders])
-        return next((folder for folder, has_ended in zip(folders, ended, strict=True) if has_ended), None)
 
     def _brain(
         self, training: TrainingSpec, data: RunData, objective: Objective, path: Path, rules: list[str], log: EpochLog

@@ -52,8 +52,14 @@ def build_optimizers(
         options, found = _options(settings), by_kind.setdefault(settings.name, [])
         for factor, some in _by_layer(name, parameters, training, (layers or {}).get(name, ())):
             found.append({"params": some, "base_lr": settings.learning_rate * factor, **options})
-    device = torch.device(training.device).type
-    return {f"optimizer-{kind}": _build(kind, found, device) for kind, found in by_kind.items()}
+    built = {}
+    for kind, found in by_kind.items():
+        # A fused SGD leaves its momentum uninitialised where its first step is skipped (torch 2.14).
+        fused = torch.device(training.device).type in ("cpu", "cuda") and not any(
+            group.get("momentum") for group in found
+        )
+        built[f"optimizer-{kind}"] = OPTIMIZERS[kind](found, **({"fused": fused} if kind in FUSED else {}))
+    return built
 
 
 def step_where(optimizer: Optimizer, taken: Tensor) -> None:
@@ -103,14 +109,6 @@ def _options(settings: OptimizerSpec) -> dict[str, Any]:
     cls, what = OPTIMIZERS[settings.name], f"optimizer {settings.name!r}"
     args = check_arguments(cls, settings.args, context=(*KEYS, *OPTIMIZER_GIVEN), what=what, where=settings.where)
     return {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, **args}
-
-
-def _build(kind: str, groups: Sequence[Mapping[str, Any]], device: str) -> Optimizer:
-    if kind not in FUSED:
-        return OPTIMIZERS[kind](groups)
-    # A fused SGD leaves its momentum uninitialised where its first step is skipped (torch 2.14).
-    fused = device in ("cpu", "cuda") and not any(group.get("momentum") for group in groups)
-    return OPTIMIZERS[kind](groups, fused=fused)
 
 
 class Constant(lr_scheduler.LambdaLR):
