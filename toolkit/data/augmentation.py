@@ -61,12 +61,6 @@ class Augmentations:
         """Those that have to see features of the training part first, each of one level."""
         return [step for step in self.others if step.augmentation.fits]
 
-    def segments(self, segments: SegmentSet, cache: FeatureCache) -> "AugmentedSegments":
-        """What a loader reads of a training part where waveforms are augmented."""
-        rest = [level for level in cache.system.levels if level not in self.changed_levels]
-        stored = cache.dataset(segments, rest) if rest and cache.kept else None
-        return AugmentedSegments(segments, self, self.changed_levels if stored else cache.system.levels, stored)
-
     def wave(self, wave: Tensor, steps: Sequence[Step], draw: Draw) -> Tensor:
         """A segment after some steps: [samples] -> [samples], not longer than a segment."""
         for step in steps:
@@ -109,14 +103,15 @@ class Augmentations:
 
 
 class AugmentedSegments(Dataset):
-    """Segments with an augmented waveform for some `levels`, and the `stored` features of the others, if any."""
+    """Segments with an augmented waveform for some levels, and the features of the others where a cache keeps them."""
 
-    def __init__(
-        self, segments: SegmentSet, augmentations: Augmentations, levels: Iterable[str], stored: Dataset | None
-    ):
-        self.read, self.augmentations, self.stored = segments.read, augmentations, stored
+    def __init__(self, segments: SegmentSet, augmentations: Augmentations, cache: FeatureCache):
+        self.read, self.augmentations = segments.read, augmentations
+        changed, levels = augmentations.changed_levels, list(cache.system.levels)
+        rest = [level for level in levels if level not in changed]
+        self.stored = cache.dataset(segments, rest) if rest and cache.kept else None
         by_steps: dict[tuple[Step, ...], list[str]] = {}
-        for level in levels:
+        for level in changed if self.stored else levels:
             by_steps.setdefault(tuple(s for s in augmentations.waves if level in s.levels), []).append(level)
         self.groups = {tuple(alike): steps for steps, alike in by_steps.items()}  # those who share a waveform
         self.count = len(segments)
@@ -158,7 +153,7 @@ def build_augmentations(recipe: Recipe) -> Augmentations:
 
 def say_cost(augmentations: Augmentations, segments: SegmentSet, cache: FeatureCache, say: Callable[[str], None]):
     """Say how long an epoch takes because waveforms are augmented: some segments are read, changed and computed."""
-    dataset = augmentations.segments(segments, cache)
+    dataset = AugmentedSegments(segments, augmentations, cache)
     chosen = [Draw.at(index, 0, 0, index) for index in range(0, len(dataset), -(-len(dataset) // TIMED))]
     started = time.perf_counter()
     batch = segments.collate([dataset[draw] for draw in chosen])

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from toolkit.data.augmentation import Augmentations
+from toolkit.data.augmentation import Augmentations, AugmentedSegments
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.segments import Batch, SegmentSet
 from toolkit.errors import ToolkitError
@@ -28,7 +28,7 @@ class SegmentLoader(DataLoader):
         **options: Any,
     ):
         if augmentations is not None and augmentations.waves:
-            dataset = augmentations.segments(segments, cache)
+            dataset = AugmentedSegments(segments, augmentations, cache)
         else:
             dataset = cache.dataset(segments, levels) if cache else segments
         super().__init__(dataset, collate_fn=segments.collate, **options)

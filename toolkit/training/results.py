@@ -47,9 +47,8 @@ class EpochLog:
         except ImportError:
             return
         if self._writer is None:  # a resumed run overwrites what an interrupted one wrote after its last checkpoint
-            self._writer = SummaryWriter(
-                str(self.folder.path / "tensorboard" / self.phase), purge_step=len(history.rows)
-            )
+            path = self.folder.path / "tensorboard" / self.phase
+            self._writer = SummaryWriter(str(path), purge_step=len(history.rows))
         for column, value in row.items():
             if column != "epoch" and value is not None:
                 self._writer.add_scalar(column.replace("_", "/", 1), value, row["epoch"])
