@@ -15,6 +15,7 @@ from small_system import PROBED, write_recipe
 from toolkit.errors import AudioError, CheckpointError, RecipeError, ToolkitError
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run, choose_device
+from toolkit_plugins.heads.discriminant import Discriminant
 
 
 class Lines(list):
@@ -82,6 +83,24 @@ def test_epoch_0_is_a_fitted_head_before_the_first_step(recipe, epochs, average)
     assert rows[0]["train_loss"] == "" and all(float(row["train_loss"]) >= 0 for row in rows[1:])
     assert results(folder)["epoch"] in range(epochs + 1) and results(folder)["epochs"] == epochs + 1
     assert float(rows[0]["valid_ua"]) == 1.0  # tones and noise are told apart without a step
+
+
+def test_fit_passes_show_a_head_the_training_part_again_augmented(recipe, monkeypatch):
+    recipe = recipe.with_name("fitted.yaml")
+    recipe.write_text(FITTED + "augmentations: {faster: {plugin: speed, p: 1}, mixed: {plugin: mixup, p: 1}}\n")
+    seen = []
+    fit = Discriminant.fit
+
+    def watched(self, embeddings):
+        seen.append(list(embeddings))
+        fit(self, seen[-1])
+
+    monkeypatch.setattr(Discriminant, "fit", watched)
+    run(recipe, "--training.fit_passes=2")
+    rows, classes = (torch.cat(parts) for parts in zip(*seen[0], strict=True))
+    clean, first, second = rows.chunk(3)
+    assert torch.equal(classes.view(3, -1), classes.chunk(3)[0].expand(3, -1))
+    assert not torch.allclose(clean, first) and not torch.allclose(first, second)
 
 
 def test_no_epochs_without_a_fitted_head_are_refused(recipe):

@@ -52,6 +52,12 @@ class Augmentations:
         self.others = [step for step in acting if step.augmentation.reads != "wave"]
 
     @property
+    def of_rows(self) -> "Augmentations":
+        """Those that leave each row its class: all but mixes of a batch."""
+        steps = [*self.waves, *(step for step in self.others if step.augmentation.reads != "batch")]
+        return Augmentations(steps, seed=self.seed, segment_samples=self.segment_samples)
+
+    @property
     def changed_levels(self) -> list[str]:
         """Levels whose front ends get augmented waveforms."""
         return list(dict.fromkeys(level for step in self.waves for level in step.levels))

@@ -101,6 +101,7 @@ class TrainingSpec:
     where it is.
     """
 
+    fit_passes: int = 0
     epochs: int = 100
     min_epochs: int = 5
     patience: int | None = 8
@@ -126,7 +127,7 @@ class TrainingSpec:
 
     def __post_init__(self):
         at_least(self, 1, "patience", "batch_size", "accumulate")
-        at_least(self, 0, "epochs", "min_epochs", "warmup_steps", "workers")
+        at_least(self, 0, "fit_passes", "epochs", "min_epochs", "warmup_steps", "workers")
         at_least(self, 0, "feature_cache_mb", "checkpoint_minutes", "checkpoint_steps")
         for name, none in (("batch_seconds", "batches of batch_size"), ("max_grad_norm", "no clipping")):
             value = getattr(self, name)

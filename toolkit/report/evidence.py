@@ -35,7 +35,7 @@ class FinishedRun:
     def epochs(self) -> list[dict[str, float]]:
         """The rows of epochs.csv, numbers as numbers."""
         rows = read_csv(self.folder / EPOCHS)
-        return [{key: float(value) for key, value in row.items() if key != "note"} for row in rows]
+        return [{key: float(value or "nan") for key, value in row.items() if key != "note"} for row in rows]
 
     def embeddings(self) -> dict[str, np.ndarray]:
         """The arrays of embeddings.npz: name -> [utterances, size]; "id" and "reference" [utterances]."""

@@ -2,25 +2,22 @@
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from toolkit.corpus.checks import refuse_shared_audio
 from toolkit.corpus.manifests import manifest_text
 from toolkit.corpus.protocols import selects_on, stopping_rules, training_protocol
-from toolkit.corpus.targets import UNKNOWN
 from toolkit.data.augmentation import Augmentations, build_augmentations, say_cost
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.front_ends import code_of_levels
 from toolkit.data.loaders import in_order
 from toolkit.data.seeding import seed_all
-from toolkit.data.segments import Batch, SegmentSet
 from toolkit.distributed import from_first, gathered, rank, ranks, share_state
 from toolkit.errors import DeviceError, GroupError, RecipeError, counted
 from toolkit.hardware import available_device
@@ -29,7 +26,8 @@ from toolkit.plugins.versions import used_versions
 from toolkit.recipe.loading import dump_recipe
 from toolkit.recipe.schema import Recipe
 from toolkit.recipe.training import TrainingSpec
-from toolkit.terminal import Pulse, progress
+from toolkit.terminal import Pulse
+from toolkit.training.fitting import fit_parts
 from toolkit.training.identity import manifest_rows, run_hash
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.checkpoints import AtomicCheckpointer
@@ -116,7 +114,7 @@ class Run:
         probe = self._probe(data, objective) if trained is None and self.training.probe.epochs else None
         # features of waveforms as they are stay where something is fitted on them
         fitted = {level for step in self.augmentations.fitted for level in step.levels}
-        fitted |= {n for n, level in self.system.levels.items() if level.fits or self.system.fusion.fits}
+        fitted |= {n for n, level in self.system.levels.items() if level.fits or self._fits}
         augmented = set(self.augmentations.changed_levels) - fitted
         with closing(EpochLog(self.folder, self.say)) as log, closing(self._feature_cache(data, augmented)) as cache:
             checkpoints = (trained or self.folder.path) / CHECKPOINTS
@@ -171,19 +169,24 @@ class Run:
         self.say(f"The probe ends; training goes on from its epoch {best}.")
         return {"epoch": best, "epochs": len(brain.history.rows), "seconds": brain.history.seconds}
 
+    @property
+    def _fits(self) -> bool:
+        """Whether the fusion or a head is fitted on the training part as it is."""
+        return any(part.fits for part in (self.system.fusion, *self.system.heads.values()))
+
     def _fit(
         self, brain: SystemBrain, data: RunData, cache: FeatureCache, history: str, augmentations: Augmentations
     ) -> None:
         """Train to the end; what is kept of it are its history, in a file, and the best epoch by each rule."""
-        cache.fill([data.evaluation] if augmentations.waves else [data.train, data.evaluation])
-        if brain.history.probe is None and brain.checkpointer.find_checkpoint() is None:
-            if rank() == 0:
-                self._fit_parts(data.train, cache)
-            share_state(self.system)
+        cache.fill([data.train, data.evaluation] if self._fits or not augmentations.waves else [data.evaluation])
         for step in augmentations.fitted:
             name, some = step.levels[0], range(0, len(data.train), -(-len(data.train) // MOST_FITTED))
             step.augmentation.fit(b.features[name] for b in in_order(data.train, cache, levels=[name], sampler=some))
-        if augmentations.waves:
+        if brain.history.probe is None and brain.checkpointer.find_checkpoint() is None:
+            if rank() == 0:
+                fit_parts(self.system, self.recipe, data.train, cache, augmentations, shown=self.progress)
+            share_state(self.system)
+        if augmentations.waves and self.training.epochs:
             say_cost(augmentations, data.train, cache, self.say)
         profiling = nullcontext()
         if self.trace is not None and rank() == 0:
@@ -195,29 +198,6 @@ class Run:
             brain.fit(brain.history.epochs(), train, data.loader(data.evaluation, cache=cache))
         brain.checkpointer.keep_only([f"best_{rule}" for rule in brain.history.rules])
         self.folder.write_json(history, brain.history.state_dict())
-
-    @torch.no_grad()
-    def _fit_parts(self, segments: SegmentSet, cache: FeatureCache) -> None:
-        """Let levels, then the fusion, then heads learn what they can, in a pass over the segments for each."""
-        system = self.system.eval()
-
-        def batches(what: str, levels: list[str] | None = None) -> Iterator[Batch]:
-            for batch in progress(in_order(segments, cache, levels=levels), what, total=None, shown=self.progress):
-                yield batch.to(self.training.device)
-
-        def known(batch: Batch, head: str) -> tuple[Tensor, Tensor]:
-            embeddings, _ = system.embed(batch.features, batch.covariates)
-            classes = batch.targets[self.recipe.model.heads[head].target]
-            return embeddings[system.head_inputs[head]][classes != UNKNOWN], classes[classes != UNKNOWN]
-
-        for name, level in system.levels.items():
-            if level.fits:
-                level.fit(batch.features[name] for batch in batches(f"scaling of {name}", [name]))
-        if system.fusion.fits:
-            system.fusion.fit(system.frames(batch.features) for batch in batches("scaling of the fusion"))
-        for name, head in system.heads.items():
-            if head.fits:
-                head.fit(known(batch, name) for batch in batches(f"fit of head {name}"))
 
     def _brain(
         self, training: TrainingSpec, data: RunData, objective: Objective, path: Path, rules: list[str], log: EpochLog

@@ -37,6 +37,7 @@ class Whisper(EncoderExtractor):
             the first), a "weighted" sum of all, the softmax weights learned, or "all" side by side.
         dropout: of hidden states, activations and attention, where trained.
         gradient_checkpointing: recompute activations in the backward pass: less memory, a third more time.
+        normalize: scale each segment to a root mean square of 0.05 first: Whisper hears how loud a recording is.
         sample_rate: of the waveforms, in Hz; Whisper takes 16,000.
         segment_samples: longest segment, in samples.
 
@@ -65,6 +66,7 @@ class Whisper(EncoderExtractor):
         layer: Literal["last", "weighted", "all"] | int = "all",
         dropout: float = 0.0,
         gradient_checkpointing: bool = False,
+        normalize: bool = False,
         sample_rate: int = 16_000,
         segment_samples: int = 48_000,
     ):
@@ -80,7 +82,7 @@ class Whisper(EncoderExtractor):
         self.model, self.pretrained = loaded.model, loaded.pretrained
         use_onednn(self.model)
         self.random_backbone = loaded.pretrained is None
-        self.layer = layer
+        self.layer, self.normalize = layer, normalize
         self._keep_what_is_used(layer)
         self.channels = self.model.config.d_model * (len(self.layers) if layer == "all" else 1)
         self._recompute = gradient_checkpointing
@@ -123,6 +125,7 @@ class Whisper(EncoderExtractor):
     def front_end_args(self) -> dict[str, Any]:
         """All that `features` depends on; of weights the SHA-256, computed when first read."""
         args = {"front_end": "whisper", "version": steps.VERSION, "bands": self.model.config.num_mel_bins}
+        args |= {"normalize": True} if self.normalize else {}
         if self._fixed_layers is None:
             return args
         states, weights = list(self.kept_states()), self.frozen_fingerprint(encoder_settings(self.model.config))
@@ -137,7 +140,7 @@ class Whisper(EncoderExtractor):
         the audio.
         """
         with torch.no_grad():
-            mel = steps.log_mel(wave, self.filters)
+            mel = steps.log_mel(steps.equally_loud(wave) if self.normalize else wave, self.filters)
             if self._fixed_layers is None:
                 return mel
             entry = steps.embed(self.model, mel)

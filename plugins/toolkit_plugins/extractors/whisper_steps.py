@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from toolkit.contracts import Seq
 
 VERSION = 1  # part of every cache key: raise it when the numbers below change
+LOUDNESS = 0.05
 RATE = 16_000
 N_FFT, HOP = 400, 160  # samples
 SILENCE = RATE // 2  # samples that follow the audio: Whisper was trained on inputs that end in silence
@@ -44,6 +45,13 @@ def audible(frames: Count) -> Count:
     silent = SILENCE // (2 * HOP)
     whole = LONGEST // (2 * HOP)
     return frames - silent * (frames < whole)
+
+
+def equally_loud(wave: Seq) -> Seq:
+    """Rows [batch, samples] scaled to a root mean square of LOUDNESS over their real samples; silence stays."""
+    values = wave.zeroed().values
+    power = values.square().sum(dim=1, keepdim=True) / wave.lengths[:, None]
+    return Seq(values * (LOUDNESS / power.sqrt().clamp_min(1e-6)), wave.lengths, full=wave.full)
 
 
 def log_mel(wave: Seq, filters: Tensor) -> Seq:

@@ -230,3 +230,12 @@ def test_real_weights_give_what_transformers_gives():
     own = oracle(inputs.input_features).last_hidden_state
     exact = oracle.double()(inputs.input_features.double()).last_hidden_state
     assert error_of(found, exact) < 2 * error_of(own, exact)  # float32 by another library: as near to float64 as theirs
+
+
+def test_with_normalize_loudness_does_not_matter():
+    torch.manual_seed(0)
+    wave = 0.1 * torch.randn(1, 8_000)
+    level = Whisper(source="random", config=SMALL, normalize=True).eval()
+    loud, soft = (level(Seq(gain * wave, torch.tensor([8_000]))).values for gain in (1.0, 0.1))
+    torch.testing.assert_close(soft, loud, rtol=1e-4, atol=1e-4)
+    assert level(Seq(torch.zeros(1, 8_000), torch.tensor([8_000]))).values.isfinite().all()

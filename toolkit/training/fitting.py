@@ -1,0 +1,61 @@
+"""What a system learns from the training part before the first step."""
+
+from collections.abc import Iterable
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+from toolkit.corpus.targets import UNKNOWN
+from toolkit.data.augmentation import Augmentations
+from toolkit.data.batches import Draw
+from toolkit.data.cache.features import FeatureCache
+from toolkit.data.loaders import in_order
+from toolkit.data.segments import Batch, SegmentSet
+from toolkit.model.system import System
+from toolkit.recipe.schema import Recipe
+from toolkit.terminal import progress
+
+
+@torch.no_grad()
+def fit_parts(
+    system: System,
+    recipe: Recipe,
+    segments: SegmentSet,
+    cache: FeatureCache,
+    augmentations: Augmentations,
+    *,
+    shown: bool,
+) -> None:
+    """Let levels, then the fusion, then heads learn what they can, in a pass over the training segments for each.
+
+    Heads see the segments again in each of the recipe's `fit_passes`, augmented.
+    """
+    device = next(iter(system.state_dict().values())).device
+
+    def batches(what: str, levels: list[str] | None = None, passes: int = 0) -> Iterable[Batch]:
+        loaders = [in_order(segments, cache, levels=levels)]
+        for number in range(1, passes + 1):
+            drawn = [Draw.at(index, 0, number, index) for index in range(len(segments))]
+            loaders.append(in_order(segments, cache, augmentations=augmentations.of_rows, sampler=drawn))
+        for batch in progress(chain.from_iterable(loaders), what, total=None, shown=shown):
+            yield batch.to(device)
+
+    system.eval()
+    for name, level in system.levels.items():
+        if level.fits:
+            level.fit(batch.features[name] for batch in batches(f"scaling of {name}", [name]))
+    if system.fusion.fits:
+        system.fusion.fit(system.frames(batch.features) for batch in batches("scaling of the fusion"))
+    for name, head in system.heads.items():
+        if head.fits:
+            found = batches(f"fit of head {name}", passes=recipe.training.fit_passes)
+            head.fit(_known(system, batch, recipe, name) for batch in found)
+
+
+def _known(system: System, batch: Batch, recipe: Recipe, head: str) -> tuple[Tensor, Tensor]:
+    """The rows of a head's embedding whose class is known, and their classes."""
+    embeddings, _ = system.embed(batch.features, batch.covariates)
+    classes = batch.targets[recipe.model.heads[head].target]
+    known = classes != UNKNOWN
+    return embeddings[system.head_inputs[head]][known], classes[known]
