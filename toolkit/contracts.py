@@ -205,8 +205,12 @@ class Head(nn.Module):
 
     fits: bool = False
 
-    def fit(self, embeddings: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Learn from batches of the training part: embedding [batch, size] and classes [batch], every one known."""
+    def fit(self, rows: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
+        """Learn from batches of the training part.
+
+        Args: rows: the embedding [batch, size], classes [batch], every one known, and groups [batch]: a number for each
+            speaker, or for each utterance where the speaker is not known.
+        """
 
     def forward(self, embedding: Tensor) -> Tensor:
         """[batch, size] -> [batch, classes]."""

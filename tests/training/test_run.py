@@ -97,10 +97,11 @@ def test_fit_passes_show_a_head_the_training_part_again_augmented(recipe, monkey
 
     monkeypatch.setattr(Discriminant, "fit", watched)
     run(recipe, "--training.fit_passes=2")
-    rows, classes = (torch.cat(parts) for parts in zip(*seen[0], strict=True))
+    rows, classes, groups = (torch.cat(parts) for parts in zip(*seen[0], strict=True))
     clean, first, second = rows.chunk(3)
     assert torch.equal(classes.view(3, -1), classes.chunk(3)[0].expand(3, -1))
     assert not torch.allclose(clean, first) and not torch.allclose(first, second)
+    assert torch.equal(groups.chunk(3)[0], groups.chunk(3)[1]) and len(groups.unique()) == 2  # speakers of a session
 
 
 def test_no_epochs_without_a_fitted_head_are_refused(recipe):

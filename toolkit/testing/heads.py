@@ -22,9 +22,9 @@ class HeadCase(ModuleCase):
     classes: int = 4
     kind: ClassVar[str] = "head"
 
-    def training_part(self, module: Head) -> list[tuple[Tensor, Tensor]]:
-        """Embeddings of two batches, with their classes."""
-        return [(torch.randn(20, self.size), torch.arange(20) % self.classes) for _ in range(2)]
+    def training_part(self, module: Head) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Embeddings of two batches, with their classes and groups."""
+        return [(torch.randn(20, self.size), torch.arange(20) % self.classes, torch.arange(20)) for _ in range(2)]
 
     def inputs(self, module: Head) -> tuple[Tensor]:
         """An embedding: [rows, size]."""

@@ -32,6 +32,9 @@ def fit_parts(
     Heads see the segments again in each of the recipe's `fit_passes`, augmented.
     """
     device = next(iter(system.state_dict().values())).device
+    names = [u.speaker or u.id for u in segments.utterances]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    groups = torch.tensor([numbers[name] for name in names])
 
     def batches(what: str, levels: list[str] | None = None, passes: int = 0) -> Iterable[Batch]:
         loaders = [in_order(segments, cache, levels=levels)]
@@ -50,12 +53,12 @@ def fit_parts(
     for name, head in system.heads.items():
         if head.fits:
             found = batches(f"fit of head {name}", passes=recipe.training.fit_passes)
-            head.fit(_known(system, batch, recipe, name) for batch in found)
+            head.fit(_known(system, batch, recipe, name, groups) for batch in found)
 
 
-def _known(system: System, batch: Batch, recipe: Recipe, head: str) -> tuple[Tensor, Tensor]:
-    """The rows of a head's embedding whose class is known, and their classes."""
+def _known(system: System, batch: Batch, recipe: Recipe, head: str, groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The rows of a head's embedding whose class is known, their classes and groups."""
     embeddings, _ = system.embed(batch.features, batch.covariates)
     classes = batch.targets[recipe.model.heads[head].target]
     known = classes != UNKNOWN
-    return embeddings[system.head_inputs[head]][known], classes[known]
+    return embeddings[system.head_inputs[head]][known], classes[known], groups[batch.utterances][known.cpu()]

@@ -15,7 +15,7 @@ from torch.nn import functional
 from toolkit.contracts import Head
 from toolkit.errors import RecipeError
 
-BLOCKS = 5
+FOLDS = 5
 NEVER = -1e4  # a logit that no other is below
 
 
@@ -49,17 +49,13 @@ class Discriminant(Head):
         self.output = nn.Linear(size, classes)
 
     @torch.no_grad()
-    def fit(self, embeddings: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Fit to the training part, then scale the logits so that rows that were held out are predicted best.
-
-        Five consecutive blocks of rows are held out in turn: with rows ordered by speaker, mostly unseen speakers.
-        """
-        parts = list(embeddings)
-        rows = torch.cat([rows for rows, _ in parts]).double().cpu()
-        targets = torch.cat([targets for _, targets in parts]).cpu()
+    def fit(self, rows: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
+        """Fit to the training part, then scale the logits so that speakers that were held out are predicted best."""
+        parts = [torch.cat(part).cpu() for part in zip(*rows, strict=True)]
+        embeddings, targets, groups = parts[0].double(), parts[1], parts[2]
         classes = self.output.out_features
-        weight, bias = discriminant(rows, targets, classes, self.shrinkage)
-        scale = _scale(rows, targets, classes, self.shrinkage)
+        weight, bias = discriminant(embeddings, targets, classes, self.shrinkage)
+        scale = _scale(embeddings, targets, groups, classes, self.shrinkage)
         self.output.weight.copy_(scale * weight)
         self.output.bias.copy_(scale * bias)
 
@@ -88,19 +84,18 @@ def discriminant(rows: Tensor, targets: Tensor, classes: int, shrinkage: float) 
     return weight, torch.where(counts > 0, bias, NEVER)
 
 
-def _scale(rows: Tensor, targets: Tensor, classes: int, shrinkage: float) -> float:
-    """The factor for the logits with the smallest cross-entropy on blocks of rows that were held out."""
-    logits = []
-    for held_out in torch.arange(len(rows)).chunk(BLOCKS):
-        kept = torch.ones(len(rows), dtype=torch.bool)
-        kept[held_out] = False
-        if kept.any():
-            weight, bias = discriminant(rows[kept], targets[kept], classes, shrinkage)
-            known = held_out[torch.isin(targets[held_out], targets[kept])]
-            logits.append((rows[known] @ weight.T + bias, targets[known]))
-    if not logits:
+def _scale(rows: Tensor, targets: Tensor, groups: Tensor, classes: int, shrinkage: float) -> float:
+    """The factor for the logits with the smallest cross-entropy on groups that were held out, a fifth at a time."""
+    held = []
+    for part in range(FOLDS):
+        out = groups % FOLDS == part
+        known = out & torch.isin(targets, targets[~out])
+        if known.any():
+            weight, bias = discriminant(rows[~out], targets[~out], classes, shrinkage)
+            held.append((rows[known] @ weight.T + bias, targets[known]))
+    if not held:
         return 1.0
-    logits, targets = (torch.cat(parts) for parts in zip(*logits, strict=True))
+    logits, targets = (torch.cat(parts) for parts in zip(*held, strict=True))
 
     def loss(exponent: float) -> float:
         return functional.cross_entropy(logits * 10.0**exponent, targets).item()

@@ -69,7 +69,7 @@ def test_the_discriminant_is_scikit_learns_with_a_shrunken_covariance(rows, size
 def test_a_fitted_discriminant_is_as_sure_as_it_is_right_on_rows_that_it_has_not_seen():
     values, targets = draws(2060, 50, apart=0.8)
     head = Discriminant(size=50, classes=3, shrinkage=0.1).eval()
-    head.fit([(values[:60].float(), targets[:60])])
+    head.fit([(values[:60].float(), targets[:60], torch.arange(60))])
     logits = head(values[60:].float())
     right = (logits.argmax(1) == targets[60:]).float().mean()
     sure = logits.softmax(1).amax(1).mean()
@@ -78,10 +78,20 @@ def test_a_fitted_discriminant_is_as_sure_as_it_is_right_on_rows_that_it_has_not
     assert abs(sure - right) < 0.07 < before - right
 
 
+def test_rows_of_one_group_are_held_out_together():
+    """Copies of a row would make the head sure of what it has seen."""
+    values, targets = draws(60, 50, apart=0.8)
+    copies, classes = values.float().repeat(3, 1), targets.repeat(3)
+    heads = [Discriminant(size=50, classes=3, shrinkage=0.1) for _ in range(2)]
+    heads[0].fit([(copies, classes, torch.arange(60).repeat(3))])
+    heads[1].fit([(copies, classes, torch.arange(180) % 7)])
+    assert heads[0].output.weight.norm() < 0.5 * heads[1].output.weight.norm()
+
+
 def test_a_class_that_is_not_in_the_training_part_is_never_predicted():
     values, targets = draws(40, 6, 2)
     head = Discriminant(size=6, classes=3)
-    head.fit([(values.float(), targets)])
+    head.fit([(values.float(), targets, torch.arange(40))])
     assert head(values.float() * 100)[:, 2].eq(head.output.bias[2]).all() and head.output.bias[2] < -50
     assert head.output.weight[2].eq(0).all()
 
