@@ -45,7 +45,8 @@ STAMPS = ("made up: 50 % & more", "second")
 
 
 def table(**changes):
-    return Table(**{"name": "t", "title": "A_title", "columns": COLUMNS, "rows": ROWS, "stamps": STAMPS, **changes})
+    values = {"name": "t", "title": "A_title", "columns": COLUMNS, "rows": ROWS, "stamps": STAMPS, **changes}
+    return Table(**values | {"rows": [SimpleNamespace(**row) for row in values["rows"]]})
 
 
 @pytest.mark.parametrize(
@@ -118,6 +119,6 @@ def test_markdown_gets_every_special_character_as_text():
 
 def test_a_csv_file_has_all_rows_and_what_is_read_has_as_many_as_are_shown():
     rows = [{"id": str(number)} for number in range(60)]
-    long = Table("t", "t", [Column("id", "id", TEXT)], rows, shown=50)
+    long = Table("t", "t", [Column("id", "id", TEXT)], [SimpleNamespace(**row) for row in rows], shown=50)
     assert len(to_csv(long).splitlines()) == 61
     assert to_markdown(long).count("\n| ") == 1 + 1 + 50 and "| 50 |" not in to_markdown(long)

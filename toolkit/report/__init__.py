@@ -5,7 +5,6 @@ Everything on the page comes from the runs' files. The same experiment always gi
 
 import html
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +20,15 @@ TEMPLATES = Path(__file__).parent / "template"
 
 
 def write_report(
-    folder: str | Path,
-    *,
-    baseline: str | None = None,
-    pair: Sequence[str] | None = None,
-    protocol: str | None = None,
-    tsne_fold: str | None = None,
-    speakers: Sequence[str] | None = None,
-    output: str | Path | None = None,
+    folder: str | Path, *, baseline: str | None = None, output: str | Path | None = None, **options: Any
 ) -> Path:
     """Write report.html, tables/ (Markdown, CSV, LaTeX) and figures/ (PNG, SVG).
 
     Args:
         folder: the experiment's, finished or not.
         baseline: the system to compare with; by default the experiment's first.
-        pair: two systems to draw side by side; by default the baseline and the system with the most parts.
-        protocol: the one whose figures are shown; by default the experiment's first.
-        tsne_fold: the fold whose embeddings are drawn; by default the first that the pair has.
-        speakers: test folds whose accuracy is drawn against epochs; by default the first three.
         output: the folder; by default the experiment's.
+        options: pair, protocol, tsne_fold and speakers, as for `toolkit report`.
 
     Returns: the path of report.html.
     Raises: ExperimentError if the folder holds no experiment, an option names something that it does not have, or a
@@ -49,7 +38,7 @@ def write_report(
     if not evidence.runs:
         raise ExperimentError(f"{folder}: no cell is done, so there is nothing to report. `toolkit status` shows why.")
     evidence.check_splits()
-    choices = choose(evidence, protocol=protocol, pair=pair, tsne_fold=tsne_fold, speakers=speakers)
+    choices = choose(evidence, **options)
     target = Path(folder if output is None else output)
     try:
         target.mkdir(parents=True, exist_ok=True)  # refused before all is computed
@@ -57,7 +46,7 @@ def write_report(
         raise ExperimentError(f"{target} cannot be written ({error.strerror}): choose another --output.") from None
     parts = sections(evidence, choices)
     files: dict[str, bytes | str] = {}
-    pictures: dict[str, str] = {}
+    pictures: dict[str, str] = {}  # name of a figure -> its SVG for a page
     for item in (item for section in parts for item in section.items):
         if isinstance(item, Table):
             for ending, text in (("md", to_markdown(item)), ("csv", to_csv(item)), ("tex", to_latex(item))):
@@ -65,27 +54,19 @@ def write_report(
         else:
             png, svg, pictures[item.name] = item.render()
             files |= {f"figures/{item.name}.png": png, f"figures/{item.name}.svg": svg}
-    files[PAGE] = _page(  # the last: where it is new, all files are
+    environment = templates(TEMPLATES, autoescape=True)
+    environment.filters.update(spans=spans, breakable=_breakable)
+    page = environment.get_template("page.html.j2").render(
         title=f"Experiment {resolved(evidence.folder).name}",
         summary=summarise(evidence, choices.protocol),
         stamps=evidence.stamps(),
         sections=parts,
-        pictures=pictures,  # name of a figure -> its SVG for a page
+        pictures=pictures,
     )
+    files[PAGE] = re.sub(r"\n\s*\n+", "\n", page).lstrip()  # the last: where it is new, all files are
     for name, content in files.items():
         write_whole(target / name, content, ExperimentError, "choose another --output")
     return target / PAGE
-
-
-def _page(*, pictures: Mapping[str, str], **values: Any) -> str:
-    """One self-contained HTML file; all that comes from data is escaped."""
-    from markupsafe import Markup
-
-    environment = templates(TEMPLATES, autoescape=True)
-    environment.filters.update(spans=spans, breakable=lambda text: Markup(_breakable(text)))
-    pictures = {name: Markup(svg) for name, svg in pictures.items()}
-    text = environment.get_template("page.html.j2").render(pictures=pictures, **values)
-    return re.sub(r"\n\s*\n+", "\n", text).lstrip()
 
 
 def _breakable(text: str) -> str:

@@ -45,15 +45,7 @@ class FinishedRun:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """One run's answers for its test utterances, arrays [utterances].
-
-    Args:
-        speaker: "" where the name is missing.
-        gender: "" where it is not known.
-        seconds: duration; NaN where it is not known.
-        reference: true labels.
-        probabilities: [utterances, classes].
-    """
+    """One run's answers for its test utterances, arrays [utterances]; "" or NaN where something is not known."""
 
     id: np.ndarray
     speaker: np.ndarray
@@ -61,14 +53,11 @@ class Answers:
     seconds: np.ndarray
     reference: np.ndarray
     predicted: np.ndarray
-    probabilities: np.ndarray
+    probabilities: np.ndarray  # [utterances, classes]
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a run's file.
-
-    Raises: ExperimentError if it cannot be read.
-    """
+    """The rows of a run's file; ExperimentError if it cannot be read."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return [{key: from_cell(text or "") for key, text in row.items()} for row in csv.DictReader(file)]
@@ -78,10 +67,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def read_answers(folder: Path, labels: Iterable[str]) -> Answers:
-    """Read the predictions.csv of a run that predicts these labels.
-
-    Raises: ExperimentError if it is damaged.
-    """
+    """Read the predictions.csv of a run that predicts these labels; ExperimentError if it is damaged."""
     rows = read_csv(folder / PREDICTIONS)
     try:
         if not rows:
@@ -95,9 +81,8 @@ def read_answers(folder: Path, labels: Iterable[str]) -> Answers:
             np.array([[float(row[f"p_{label}"]) for label in labels] for row in rows]),
         )
     except (KeyError, ValueError, TypeError) as error:
-        raise ExperimentError(
-            f"{folder}: predictions.csv is damaged ({error}): delete the run and train it again."
-        ) from None
+        remedy = "delete the run and train it again"
+        raise ExperimentError(f"{folder}: predictions.csv is damaged ({error}): {remedy}.") from None
 
 
 class SystemRuns:
@@ -146,15 +131,13 @@ class SystemRuns:
         """Confusions by the groups that `group` gives the utterances, of all folds or of some."""
         counts: dict[str, np.ndarray] = {}
         for fold in dict.fromkeys(run.cell.fold for run in self.runs if folds is None or run.cell.fold in folds):
-            of_fold = [
-                (run.cell.seed, a) for run, a in zip(self.runs, self.answers, strict=True) if run.cell.fold == fold
-            ]
+            of_fold = [(r, a) for r, a in zip(self.runs, self.answers, strict=True) if r.cell.fold == fold]
             found = speaker_confusions(
                 np.concatenate([np.asarray(group(a)) for _, a in of_fold]).tolist(),
                 np.concatenate([a.reference for _, a in of_fold]),
                 np.concatenate([a.predicted for _, a in of_fold]),
                 classes=self.labels,
-                seeds=[seed for seed, a in of_fold for _ in a.id],
+                seeds=[run.cell.seed for run, a in of_fold for _ in a.id],
             )
             for name, matrix in zip(found.speakers, found.counts, strict=True):
                 counts[name] = counts[name] + matrix if name in counts else matrix

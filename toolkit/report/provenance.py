@@ -110,11 +110,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _folds(folds: Mapping[str, Sequence[str]]) -> list[str]:
-    """The folds of each protocol; protocols with the same folds share an entry.
-
-    >>> _folds({"loso": ("1M", "1F"), "loso-test-epoch": ("1M", "1F"), "session-out": ("1",)})
-    ['2 of loso, loso-test-epoch (1M, 1F)', '1 of session-out (1)']
-    """
+    """The folds of each protocol; protocols with the same folds share an entry."""
     having: dict[tuple[str, ...], list[str]] = {}
     for protocol, names in folds.items():
         having.setdefault(tuple(names), []).append(protocol)

@@ -43,36 +43,23 @@ STEPS_NOTE = (
 
 @dataclass(frozen=True)
 class Choices:
-    """What is shown where there is a choice; never chosen by a test result.
-
-    Args:
-        protocol: the one whose figures are shown.
-        pair: systems drawn side by side: two, or one where no other has runs.
-        embedded: the fold and seed whose embeddings are drawn; None where no fold has runs of the whole pair.
-        curves: test folds whose accuracy is drawn against epochs.
-    """
+    """What is shown where there is a choice; never chosen by a test result."""
 
     protocol: str
-    pair: tuple[SystemRuns, ...]
-    embedded: tuple[str, int] | None
-    curves: tuple[str, ...]
+    pair: tuple[SystemRuns, ...]  # one where no other has runs
+    embedded: tuple[str, int] | None  # fold and seed; None where no fold has runs of the whole pair
+    curves: tuple[str, ...]  # test folds
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page.
-
-    Args:
-        items: tables and figures, in order; None is left out.
-        texts: paragraphs before them.
-        facts: pairs of a name and a text.
-    """
+    """A part of the page."""
 
     id: str
     title: str
-    items: tuple[Table | Figure | None, ...] = ()
-    texts: tuple[str, ...] = ()
-    facts: tuple[tuple[str, str], ...] = ()
+    items: tuple[Table | Figure | None, ...] = ()  # in order; None is left out
+    texts: tuple[str, ...] = ()  # paragraphs before them
+    facts: tuple[tuple[str, str], ...] = ()  # names and texts
 
     def __post_init__(self):
         object.__setattr__(self, "items", tuple(item for item in self.items if item is not None))
@@ -94,9 +81,8 @@ def choose(
     _check_known("--protocol", "protocol", [protocol], evidence.protocols)
     folds = evidence.plan.folds[protocol]
     if pair is not None and len(pair) != 2:
-        raise ExperimentError(
-            f"--pair takes two systems, for example {','.join([*evidence.plan.systems][:2])}; found {len(pair)}."
-        )
+        example = ",".join([*evidence.plan.systems][:2])
+        raise ExperimentError(f"--pair takes two systems, for example {example}; found {len(pair)}.")
     _check_known("--pair", "system", pair or (), evidence.plan.systems)
     _check_known("--tsne-fold", "fold", [tsne_fold] if tsne_fold else (), folds)
     _check_known("--speakers", "test fold", speakers or (), folds)
@@ -128,11 +114,9 @@ def summarise(evidence: Evidence, protocol: str) -> list[str]:
     if done < planned:
         sentences.append("The experiment is not complete: all figures below are of the cells that are done.")
     for name, systems in families(evidence).items():
-        found = compared(evidence.all_of(systems, protocol))
-        if not found:
-            continue
-        verdicts = _verdicts(evidence, found, protocol)
-        sentences.append(f"{TITLES[name]}, against {systems[0]}: {'; '.join(verdicts)}.")
+        if found := compared(evidence.all_of(systems, protocol)):
+            verdicts = "; ".join(_verdicts(evidence, found, protocol))
+            sentences.append(f"{TITLES[name]}, against {systems[0]}: {verdicts}.")
     return sentences
 
 
@@ -161,9 +145,8 @@ def _results(evidence: Evidence, protocol: str) -> Iterator[Section]:
                 difference_figure(evidence.all_of(systems, protocol), name=f"{name}_differences"),
             ]
         yield Section(name.replace("_", "-"), title, tuple(items))
-    protocols = evidence.protocols
-    if len(protocols) > 1:
-        texts = (STEPS_NOTE,) if any(name.startswith("loso-") for name in protocols) else ()
+    if len(evidence.protocols) > 1:
+        texts = (STEPS_NOTE,) if any(name.startswith("loso-") for name in evidence.protocols) else ()
         yield Section("protocols", "Protocols side by side", (protocol_table(evidence), step_table(evidence)), texts)
     for covariate in covariates(evidence):
         table = covariate_table(evidence, covariate, protocol)
@@ -221,7 +204,5 @@ def _default_pair(evidence: Evidence, protocol: str) -> tuple[SystemRuns, ...]:
 def _check_known(option: str, noun: str, names: Sequence[str], known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
-            raise ExperimentError(
-                f"{option}: this experiment has no {noun} {name!r}.{did_you_mean(name, known)} "
-                f"It has {', '.join(known)}."
-            )
+            near = did_you_mean(name, known)
+            raise ExperimentError(f"{option}: this experiment has no {noun} {name!r}.{near} It has {', '.join(known)}.")

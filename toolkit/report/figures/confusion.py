@@ -40,14 +40,13 @@ def draw_confusions(matrices: Mapping[str, np.ndarray], labels: Sequence[str]) -
         panel.set_xticks(range(size), labels, **turned)
         panel.set_yticks(range(size), labels)
         panel.tick_params(length=0)
-        panel.set_xlabel("predicted")
+        panel.set(xlabel="predicted")
         panel.spines[:].set_visible(False)
-    panels[0].set_ylabel("reference")
+    panels[0].set(ylabel="reference")
     return figure
 
 
 def _recalls(matrices: Mapping[str, np.ndarray], labels: Sequence[str]) -> str:
-    """Each system's recalls in words."""
     texts = []
     for system, matrix in matrices.items():
         found = zip(labels, matrix.diagonal(), matrix.sum(axis=1), strict=True)
@@ -64,8 +63,7 @@ def _draw_cells(panel: Any, matrix: np.ndarray, size: int) -> None:
     for row in range(size):
         for column in range(size):
             fraction = fractions[row, column]
-            corner = (column - 0.5, row - 0.5)
-            fill = (HEAT, round(float(fraction), 4))
+            corner, fill = (column - 0.5, row - 0.5), (HEAT, round(float(fraction), 4))
             panel.add_patch(Rectangle(corner, 1, 1, facecolor=fill, edgecolor=PAPER, linewidth=1.5))
             text = f"{100 * fraction:.1f}" if totals[row, 0] else "\N{EN DASH}"
             shade = ON_HEAT if fraction > BRIGHT_ABOVE else INK

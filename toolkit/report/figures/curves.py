@@ -44,16 +44,14 @@ def curve_figure(evidence: Evidence, protocol: str, folds: Sequence[str], metric
 
 def draw_curves(panels: Mapping[str, Mapping[str, Curve]], *, metric: str, systems: Sequence[str]) -> Any:
     """One panel for each title -> system -> accuracy after each epoch, in fractions of 1; all on one scale."""
-    count = len(panels)
-    columns = min(count, 3)
-    rows = -(-count // columns)
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
     figure = new_figure(panels=columns, height=2.9 * rows + 0.6)
     axes = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
     handles: dict[str, Any] = {}
     for axis, (title, curves) in zip(axes, panels.items(), strict=False):
         for system, curve in curves.items():
-            index = list(systems).index(system)
-            epochs = np.arange(1, len(curve) + 1)
+            index, epochs = list(systems).index(system), np.arange(1, len(curve) + 1)
             step = max(1, len(curve) // 12)  # epochs from marker to marker
             look = {**series(index), "markevery": (index % step, step)}
             (handles[system],) = axis.plot(epochs, 100 * np.asarray(curve), label=system, **look)
@@ -62,17 +60,16 @@ def draw_curves(panels: Mapping[str, Mapping[str, Curve]], *, metric: str, syste
         axis.grid(axis="y")
         axis.label_outer(remove_inner_ticks=False)
         axis.set_xlabel("epoch")
-    for axis in list(figure.axes)[count:]:
+    for axis in figure.axes[len(panels) :]:
         axis.set_visible(False)
     for axis in figure.axes[::columns]:
         axis.set_ylabel(f"{metric.upper()} (%)")
     shown = [handles[system] for system in systems if system in handles]
-    figure.legend(shown, [line.get_label() for line in shown], loc="outside upper center", ncols=min(len(shown), 5))
+    figure.legend(handles=shown, loc="outside upper center", ncols=min(len(shown), 5))
     return figure
 
 
 def _mean_curve(tested: SystemRuns, fold: str, metric: str) -> np.ndarray | None:
-    """Test accuracy after each epoch, the mean over seeds up to the shortest training; None without a run."""
     curves = [[row[f"test_{metric}"] for row in run.epochs()] for run in tested.runs if run.cell.fold == fold]
     length = min(map(len, curves), default=0)
     return np.mean([values[:length] for values in curves], axis=0) if length else None

@@ -27,23 +27,17 @@ def gender_table(evidence: Evidence, protocol: str) -> Table | None:
 
 def duration_table(evidence: Evidence, protocol: str) -> Table | None:
     """Thirds of the utterances by duration; None where no utterance has one, or (nearly) all last as long."""
-    seconds = {
-        name: duration
-        for answers in _all_answers(evidence, protocol)
-        for name, duration in zip(answers.id.tolist(), answers.seconds.tolist(), strict=True)
-    }
-    unknown = [name for name, duration in seconds.items() if not duration > 0]
-    seconds = {name: duration for name, duration in seconds.items() if duration > 0}
-    if not seconds:
-        return None
-    names, (low, high) = thirds(list(seconds.values()))
+    answers = _all_answers(evidence, protocol)
+    seconds = dict(pair for a in answers for pair in zip(a.id.tolist(), a.seconds.tolist(), strict=True))
+    known = {name: duration for name, duration in seconds.items() if duration > 0}
+    names, (low, high) = thirds(list(known.values())) if known else ([], (0, 0))
     if len(set(names)) < 2:
         return None
-    third = dict(zip(seconds, names, strict=True))
+    third = dict(zip(known, names, strict=True))
     titles = {"short": f"up to {low:.2f} s", "middle": f"{low:.2f} to {high:.2f} s", "long": f"over {high:.2f} s"}
     titles = {name: title for name, title in titles.items() if name in names}
     notes = ["Each group is a third of all test utterances."]
-    notes += ["Utterances without a duration are left out."] if unknown else []
+    notes += ["Utterances without a duration are left out."] if len(known) < len(seconds) else []
 
     def group(answers: Answers) -> list[str]:
         return [third.get(name, "") for name in answers.id.tolist()]
@@ -54,7 +48,6 @@ def duration_table(evidence: Evidence, protocol: str) -> Table | None:
 def thirds(seconds: Sequence[float]) -> tuple[list[str], tuple[float, float]]:
     """Split utterances into three groups of about equal size by their duration; equal durations stay together.
 
-    Args: seconds: duration of each utterance.
     Returns: "short", "middle" or "long" for each utterance, and the two bounds, which belong to the shorter group.
 
     >>> thirds([1.0, 9.0, 2.0, 4.0, 5.0, 3.0, 7.0])
@@ -73,10 +66,8 @@ def speaker_tables(evidence: Evidence, protocol: str) -> list[Table]:
         return []
     if len(evidence.tested(protocol)) <= MAX_SYSTEMS:
         return [_speaker_table(evidence, protocol, METRICS, "by_speaker", "Accuracy by speaker")]
-    return [
-        _speaker_table(evidence, protocol, [metric], f"by_speaker_{metric}", f"{metric.upper()} by speaker")
-        for metric in METRICS
-    ]
+    names = {metric: (f"by_speaker_{metric}", f"{metric.upper()} by speaker") for metric in METRICS}
+    return [_speaker_table(evidence, protocol, [metric], *name) for metric, name in names.items()]
 
 
 def _speaker_table(evidence: Evidence, protocol: str, metrics: Sequence[str], name: str, title: str) -> Table:

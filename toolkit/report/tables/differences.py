@@ -4,7 +4,6 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from toolkit.corpus.protocols import PROTOCOLS
 from toolkit.errors import counted
@@ -24,17 +23,20 @@ NOT_OF_THE_SYSTEM = ("name", "published", "fold", "seed", "protocol", "output_fo
 
 @dataclass(frozen=True)
 class Difference:
-    """A row: what is compared.
+    """A row: a system under a protocol, what it is compared with, and the comparison in each metric, if there was one.
 
-    Args:
-        tested: a system under a protocol.
-        against: what it is compared with; None where it is the baseline itself.
-        comparisons: metric -> the comparison; empty where there was none.
+    The first of a family is compared with nothing.
     """
 
     tested: SystemRuns
     against: SystemRuns | None
     comparisons: Mapping[str, Comparison]
+
+    @classmethod
+    def of(cls, tested: SystemRuns, against: SystemRuns | None, found: Iterable[Comparison]) -> "Difference":
+        """The row with those of the comparisons that are of the two."""
+        names = tested.system, against and against.system
+        return cls(tested, against, {c.metric: c for c in found if (c.system, c.baseline) == names})
 
 
 def families(evidence: Evidence) -> dict[str, list[str]]:
@@ -61,7 +63,7 @@ def difference_table(evidence: Evidence, systems: Sequence[str], protocol: str, 
     for metric in METRICS:
         columns += difference_columns(metric, f"{metric.upper()}, points")
     columns.append(SPEAKERS)
-    rows = [Difference(system, baseline, by_metric(found, system.system)) for system in others]
+    rows = [Difference.of(system, baseline, found) for system in others]
     notes = [*comparison_notes(found), *incomplete_note(others)]
     if not baseline.complete:
         notes.append(f"Not all cells of {baseline.system}, the baseline, are done.")
@@ -80,8 +82,7 @@ def protocol_table(evidence: Evidence) -> Table:
     columns += [accuracy_column(metric, protocol) for metric in METRICS for protocol in protocols]
     missing = [
         f"{t.system} under {t.protocol} ({len(t.runs)} of {counted(t.planned, 'cell')})"
-        for system in systems
-        for t in (evidence.of(system, protocol) for protocol in protocols)
+        for t in (evidence.of(system, protocol) for system in systems for protocol in protocols)
         if not t.complete
     ]
     notes = ["Pooled over all test utterances, the mean over seeds."]
@@ -92,7 +93,6 @@ def protocol_table(evidence: Evidence) -> Table:
 
 def step_table(evidence: Evidence) -> Table:
     """The paired difference between each protocol and the next, for every system."""
-    steps = list(itertools.pairwise(_in_order(evidence)))
     columns = [
         Column("system", "system", value=lambda row: row.tested.system),
         Column("step", "step", value=lambda row: f"{row.against.protocol} → {row.tested.protocol}"),
@@ -100,12 +100,11 @@ def step_table(evidence: Evidence) -> Table:
     for metric in METRICS:
         columns += difference_columns(metric, f"{metric.upper()}, points", test=False)
     columns.append(SPEAKERS)
-    pairs = [
-        (evidence.of(system, before), evidence.of(system, after))
+    rows = [
+        _step(evidence.of(system, before), evidence.of(system, after))
         for system in evidence.plan.systems
-        for before, after in steps
+        for before, after in itertools.pairwise(_in_order(evidence))
     ]
-    rows = [Difference(after, before, _step(before, after)) for before, after in pairs]
     notes = ["Paired by speaker; intervals are for one step each, not corrected for their number."]
     return Table("protocol_steps", "The difference that each step makes", columns, rows, evidence.stamps(), notes)
 
@@ -120,13 +119,13 @@ def covariate_families(evidence: Evidence, covariate: str) -> list[dict[str, str
     """Systems that differ in one covariate alone: system -> its source, in the order of `SOURCES`, for each family."""
     found: dict[str, dict[str, str]] = {}
     for system, recipe in evidence.recipes.items():
-        source = (recipe["model"].get("covariates") or {}).get(covariate, {}).get("source", WITHOUT)
-        found.setdefault(_all_but(recipe, covariate), {})[system] = source
-    return [
-        dict(sorted(family.items(), key=lambda item: SOURCES.index(item[1])))
-        for family in found.values()
-        if len(family) > 1
-    ]
+        others = dict(recipe["model"].get("covariates") or {})
+        source = others.pop(covariate, {}).get("source", WITHOUT)
+        rest = {key: value for key, value in recipe.items() if key not in NOT_OF_THE_SYSTEM}
+        rest["model"] = {**recipe["model"], "covariates": others}
+        found.setdefault(json.dumps(rest, sort_keys=True), {})[system] = source
+    families = [family for family in found.values() if len(family) > 1]
+    return [dict(sorted(family.items(), key=lambda item: SOURCES.index(item[1]))) for family in families]
 
 
 def covariate_table(evidence: Evidence, covariate: str, protocol: str) -> Table | None:
@@ -134,20 +133,19 @@ def covariate_table(evidence: Evidence, covariate: str, protocol: str) -> Table 
     families = covariate_families(evidence, covariate)
     if not families:
         return None
-    found = [c for family in families for c in compared(evidence.all_of(family, protocol))]
-    pairs = [pair for family in families if (pair := _label_and_control(family))]
-    found += [c for pair in pairs for c in compared(evidence.all_of(pair, protocol))]
-    found = corrected(found)
-    rows = []
+    found, pairs = [], []
     for family in families:
-        first, *others = evidence.all_of(family, protocol)
-        of_family = [c for c in found if c.baseline == first.system]
-        rows.append(Difference(first, None, {}))
-        rows += [Difference(other, first, by_metric(of_family, other.system)) for other in others]
-        if pair := _label_and_control(family):
-            control, label = evidence.all_of(pair, protocol)
-            of_pair = [c for c in found if c.baseline == control.system]
-            rows.append(Difference(label, control, by_metric(of_pair, label.system)))
+        first, *others = systems = evidence.all_of(family, protocol)
+        pairs += [(first, None), *((other, first) for other in others)]
+        found += compared(systems)
+        of_source = {
+            source: system for system, source in zip(reversed(systems), reversed(family.values()), strict=True)
+        }
+        if {"shuffled", "label"} <= of_source.keys():
+            pairs.append((of_source["label"], of_source["shuffled"]))
+            found += compared([of_source["shuffled"], of_source["label"]])
+    found = corrected(found)
+    rows = [Difference.of(tested, against, found) for tested, against in pairs]
     source = {system: source for family in families for system, source in family.items()}
     columns = [
         Column("system", "system", value=lambda row: row.tested.system),
@@ -172,19 +170,6 @@ def covariate_table(evidence: Evidence, covariate: str, protocol: str) -> Table 
     return Table(f"covariate_{covariate}", title, columns, rows, stamps_of(row.tested for row in rows), notes)
 
 
-def _label_and_control(family: Mapping[str, str]) -> list[str]:
-    """The system with the shuffled covariate, then the one with the label; empty unless the family has both."""
-    of_source = {source: system for system, source in reversed(family.items())}
-    return [of_source["shuffled"], of_source["label"]] if {"shuffled", "label"} <= of_source.keys() else []
-
-
-def _all_but(recipe: Mapping[str, Any], covariate: str) -> str:
-    """All that makes a system, but for one covariate."""
-    others = {name: spec for name, spec in (recipe["model"].get("covariates") or {}).items() if name != covariate}
-    rest = {key: value for key, value in recipe.items() if key not in NOT_OF_THE_SYSTEM}
-    return json.dumps({**rest, "model": {**recipe["model"], "covariates": others}}, sort_keys=True)
-
-
 def compared(tested: Sequence[SystemRuns]) -> list[Comparison]:
     """Every system that has runs against the first one, over common speakers; nothing where the first one has none."""
     there = [system for system in tested if system.runs]
@@ -197,11 +182,6 @@ def compared(tested: Sequence[SystemRuns]) -> list[Comparison]:
         found = {system.system: system.confusions_by(lambda a: a.speaker, folds) for system in there}
         found = {name: confusions for name, confusions in found.items() if confusions}
     return compare(found, baseline=tested[0].system) if tested[0].system in found else []
-
-
-def by_metric(comparisons: Iterable[Comparison], system: str) -> dict[str, Comparison]:
-    """The comparisons of one system."""
-    return {comparison.metric: comparison for comparison in comparisons if comparison.system == system}
 
 
 def difference_columns(metric: str, group: str, *, title: str = "difference", test: bool = True) -> list[Column]:
@@ -248,8 +228,8 @@ def _in_order(evidence: Evidence) -> list[str]:
     return sorted(evidence.protocols, key=list(PROTOCOLS).index)
 
 
-def _step(before: SystemRuns, after: SystemRuns) -> dict[str, Comparison]:
+def _step(before: SystemRuns, after: SystemRuns) -> Difference:
     found = {tested.protocol: tested.confusions for tested in (before, after)}
-    if not all(found.values()) or any("" in confusions.speakers for confusions in found.values()):
-        return {}
-    return {comparison.metric: comparison for comparison in compare(found, baseline=before.protocol)}
+    named = all(confusions and "" not in confusions.speakers for confusions in found.values())
+    compared = compare(found, baseline=before.protocol) if named else []
+    return Difference(after, before, {comparison.metric: comparison for comparison in compared})

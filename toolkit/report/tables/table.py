@@ -18,7 +18,7 @@ class Column:
         title: what stands above it.
         format: of its values.
         group: what stands above several neighbouring columns.
-        value: a row of the table -> the column's value; by default the row's item or attribute called `key`.
+        value: a row of the table -> the column's value; by default the row's attribute called `key`.
     """
 
     key: str
@@ -29,9 +29,7 @@ class Column:
 
     def of(self, row: Any) -> Any:
         """Its value in a row."""
-        if self.value is not None:
-            return self.value(row)
-        return row[self.key] if isinstance(row, Mapping) else getattr(row, self.key)
+        return getattr(row, self.key) if self.value is None else self.value(row)
 
 
 @dataclass(frozen=True)
