@@ -32,12 +32,7 @@ def spellings(names: Iterable[str | None]) -> list[list[str]]:
 
 
 def join_names(utterances: Sequence[Utterance], columns: Iterable[str], known: Iterable[str] = ()) -> list[Utterance]:
-    """Write names that are alike as the one that is known, else as the most frequent.
-
-    Args:
-        utterances: of the whole corpus.
-        columns: whose values are joined.
-        known: labels as the recipe writes them.
+    """Write names in columns of a whole corpus that are alike as the label that the recipe knows, else most often so.
 
     >>> pair = [Utterance(id=str(i), path="a.wav", label=x) for i, x in enumerate(["Hap", "hap "])]
     >>> [u.label for u in join_names(pair, ["label"], ["hap"])]

@@ -21,14 +21,7 @@ NAMELESS = "no speaker"
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with a corpus.
-
-    Args:
-        kind: for example "missing" or "unmapped-label".
-        severity: "error" where it would stop training or spoil its result, else "warning".
-        message: what was found and what to do, in one line.
-        where: the file, label or speaker.
-    """
+    """Something wrong with a corpus, at a file, label or speaker; an "error" would stop or spoil a training."""
 
     kind: str
     severity: Literal["error", "warning"]
@@ -44,8 +37,7 @@ class CheckReport:
         counts: speaker (or "all") -> class -> utterances, both in order; classes without utterances count 0.
         problems: errors first.
         left_out: label of the corpus -> utterances that label_map leaves out on purpose.
-        seconds: of audio that could be read.
-        segments: number of segments in it.
+        seconds: of audio that could be read, in so many segments.
     """
 
     counts: Mapping[str, Mapping[str, int]]
@@ -62,9 +54,8 @@ class CheckReport:
     @property
     def notes(self) -> list[str]:
         """Facts that are not problems; one line each."""
-        utterances = sum(sum(row.values()) for row in self.counts.values())
-        read = f"{self.seconds / 3600:.2f} h could be read"
-        notes = [f"{counted(utterances, 'utterance')}, {read}, {counted(self.segments, 'segment')}"]
+        found = counted(sum(sum(row.values()) for row in self.counts.values()), "utterance")
+        notes = [f"{found}, {self.seconds / 3600:.2f} h could be read, {counted(self.segments, 'segment')}"]
         if self.left_out:
             listed = ", ".join(f"{label} {count}" for label, count in sorted(self.left_out.items()))
             notes.append(f"left out on purpose by label_map: {listed}")
@@ -196,11 +187,8 @@ def _examine_all(utterances: Sequence[Utterance], sample_rate: int) -> list[_Aud
 
 
 def _other_rates(audio: Sequence[_Audio], sample_rate: int) -> Iterator[Problem]:
-    paths: dict[int, list[str]] = {}
-    for found in audio:
-        if found.rate not in (0, sample_rate):
-            paths.setdefault(found.rate, []).append(str(found.utterance.path))
-    for rate, at in sorted(paths.items()):
+    for rate in sorted({found.rate for found in audio} - {0, sample_rate}):
+        at = [str(found.utterance.path) for found in audio if found.rate == rate]
         text = f"{counted(len(at), 'utterance')} at {rate} Hz ({at[0]} first), resampled to {sample_rate} Hz when read"
         yield Problem("odd-rate", "warning", text, at[0])
 

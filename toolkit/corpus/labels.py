@@ -46,12 +46,10 @@ def apply_labels(
     labels: Sequence[str] | None = None,
     label_map: Mapping[str, str | None] | None = None,
 ) -> tuple[list[Utterance], list[str]]:
-    """Apply a recipe's `label_map` and `labels`.
+    """Apply a recipe's `label_map` and `labels` to utterances as the corpus has them.
 
-    Args:
-        utterances: as the corpus has them.
-        labels: the classes in order; None for all that is left, sorted.
-        label_map: label of the corpus -> class, or None to leave it out.
+    Args: labels: the classes in order; None for all that is left, sorted; label_map: label of the corpus -> class, or
+        None to leave it out.
 
     Returns: the utterances kept, with their class as label, and the classes in order.
     Raises: CorpusError if a label is neither a class nor mapped, or a class has no utterance.

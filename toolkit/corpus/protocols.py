@@ -25,12 +25,10 @@ UNKNOWN_SPEAKERS_STAMP = "no speakers in the manifest: whether the parts share o
 
 
 def make_folds(utterances: Sequence[Utterance], name: str, **args) -> list[Fold]:
-    """Split a corpus into the folds of a protocol, in order.
+    """Split a corpus into the folds of a protocol (one of PROTOCOLS), in order.
 
-    Args:
-        utterances: those that count, with their classes as labels.
-        name: one of PROTOCOLS.
-        **args: of the protocol: groups takes k; random takes valid, test (fractions) and seed.
+    Args: utterances: those that count, with their classes as labels; **args: of the protocol: groups takes k; random
+        takes valid, test (fractions) and seed.
 
     Raises: ProtocolError if the corpus lacks what the protocol needs, or a speaker would be in two parts.
     """
@@ -51,8 +49,7 @@ def make_folds(utterances: Sequence[Utterance], name: str, **args) -> list[Fold]
     twice = [i for i, count in Counter(u.id for u in utterances).items() if count > 1]
     if twice:
         raise ProtocolError(f"utterance {twice[0]!r} occurs twice; ids have to be unique")
-    folds = PROTOCOLS[name](utterances, **args)
-    of = {u.id: u for u in utterances}
+    folds, of = PROTOCOLS[name](utterances, **args), {u.id: u for u in utterances}
     for fold in folds:
         refuse_shared(fold, of)
     return folds

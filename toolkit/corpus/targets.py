@@ -25,11 +25,7 @@ UNKNOWN = -1  # the index of a value that is not known
 
 @dataclass(frozen=True)
 class Target:
-    """One class of several, for each utterance: the label, or any other column of the manifest, such as gender.
-
-    Args:
-        name: "label", or the column's.
-        classes: in the order of a head's outputs.
+    """One class of several: the label, or any other column of the manifest; classes in the order of a head's outputs.
 
     >>> gender = Target("gender", ("F", "M"))
     >>> gender.index("M"), gender.index("female"), gender.index(None) == UNKNOWN
@@ -56,8 +52,7 @@ class Target:
     def about_numbers(self, *, asked: bool) -> str | None:
         """A note if the classes are whole numbers, which may be codes; None where they are names, or are `asked` for.
 
-        Raises:
-            CorpusError: if most are numbers that look like a quantity: fractions, or more than MOST_CODES.
+        Raises: CorpusError if most are numbers that look like a quantity: fractions, or more than MOST_CODES.
         """
         numbers = [value for value in self.classes if NUMBER.fullmatch(value)]
         if asked or 2 * len(numbers) <= len(self.classes):
@@ -76,10 +71,7 @@ class Target:
         return {name: Target(name, tuple(values)) for name, values in classes.items()}
 
     def index(self, value: str | None, *, error: type[ToolkitError] = CorpusError) -> int:
-        """The index of a value's class, UNKNOWN for None or an empty text.
-
-        Raises: ToolkitError: `error`, if the value is not one of the classes.
-        """
+        """The index of a value's class, UNKNOWN for None or an empty text; `error` if it is not one of the classes."""
         value = "" if value is None else str(value).strip()
         if not value:
             return UNKNOWN
@@ -157,10 +149,7 @@ def shuffled_value(utterance_id: str, seed: int, counts: Mapping[str, int], cova
     random generator is touched. Shows whether a gain of "gender as prior knowledge" (SER+MF, "Multilevel emotion
     recognition of audio features based on multitask") is real.
 
-    Args:
-        utterance_id: the key within the corpus.
-        seed: of the run.
-        counts: value -> how often it occurs in the corpus.
+    Args: utterance_id: the key within the corpus; seed: of the run; counts: value -> how often it occurs in the corpus;
         covariate: its name; two covariates of one system are drawn independently.
 
     Raises: CorpusError if no value occurs.

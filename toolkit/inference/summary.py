@@ -40,13 +40,9 @@ class TestSummary:
 
     @classmethod
     def of(cls, answers: "Answers", target: Target, *, all_speakers_known: bool = True) -> "TestSummary":
-        """Compute it.
+        """Compute it of what a system predicted, its target's classes in the order of the probabilities.
 
-        Args:
-            answers: what a system predicted.
-            target: what it predicts, its classes in the order of the probabilities.
-            all_speakers_known: whether an interval needs the speaker of every utterance; otherwise utterances without
-                one count as one speaker's.
+        An interval needs the speaker of every utterance; without all_speakers_known, those without one count as one's.
         """
         found = target.summary(answers.reference, answers.predicted)
         intervals: dict[str, Interval | None] = dict.fromkeys(METRICS)

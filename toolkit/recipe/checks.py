@@ -58,13 +58,6 @@ def at_least(spec: Any, least: int, *names: str) -> None:
             raise BadField(name, f"must be at least {least}, not {value}.")
 
 
-def at_most(spec: Any, most: int, *names: str) -> None:
-    """Refuse fields above `most`."""
-    for name in names:
-        if getattr(spec, name) > most:
-            raise BadField(name, f"must be at most {most:,}, not {getattr(spec, name):,}.")
-
-
 def known(path: str, names: Iterable[str], known: Iterable[str], noun: str) -> None:
     """Refuse names that are not among the known ones."""
     known = list(dict.fromkeys(known))

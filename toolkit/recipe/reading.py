@@ -116,9 +116,8 @@ def merge(base: Keys, child: Keys, path: Path = ()) -> Keys:
 def _dropped(base: Keys, child: Keys, annotation: Any) -> tuple[str, ...]:
     """Keys of the base that belong to another plugin or name."""
     identity = _identity_key(annotation)
-    new = child.get(identity)
     default = getattr(annotation, identity or "", None)  # a field's default is an attribute of its class
-    old = base.get(identity, default)
+    old, new = base.get(identity, default), child.get(identity)
     if None in (identity, old, new) or old == new:
         return ()
     return ("level", "weight") if identity == "source" else ("args",)

@@ -35,9 +35,7 @@ class Tagged:
 def resolve(tree: Keys, *, keep_placeholders: bool = False) -> Keys:
     """Replace every reference by what it refers to in the tree, and every tag that runs code by what it gives.
 
-    Args:
-        tree: a merged recipe with its defaults, or an included file.
-        keep_placeholders: whether another file may still fill them.
+    Args: tree: a merged recipe, or an included file; keep_placeholders: whether another file may still fill them.
 
     Raises: RecipeError for a reference to nothing or to itself, arithmetic that fails, a placeholder that is left, more
         than MOST_VALUES values.

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, Protocol
 
-from toolkit.recipe.checks import BadField, at_least, at_most, known
+from toolkit.recipe.checks import BadField, at_least, known
 from toolkit.recipe.locations import Location
 from toolkit.recipe.training import TrainingSpec
 
@@ -53,12 +53,9 @@ class HeadSpec(PartSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class LossSpec(PartSpec):
-    """A loss on a head's logits or on an embedding.
+    """A loss `on` a head's logits, an embedding, a list of them, or "*", every head; `weight` is its factor in the sum.
 
-    Args:
-        on: a head, an embedding, a list of them, or "*" for every head.
-        target: what an embedding's loss compares with; a head's loss takes the head's.
-        weight: factor in the sum, at least 0.
+    `target` is what an embedding's loss compares with; a head's loss takes the head's.
     """
 
     on: str | tuple[str, ...]
@@ -80,9 +77,8 @@ class LossSpec(PartSpec):
 class AugmentationSpec(PartSpec):
     """A random change of the training part.
 
-    Args:
-        p: the probability that a segment (or, of those that mix rows, a batch) is changed.
-        on: the level or levels whose waveform or features are changed; null is all.
+    `p` is the probability that a segment (or, of those that mix rows, a batch) is changed; `on` the level or levels
+    whose waveform or features are changed, null for all.
     """
 
     p: float = 1.0
@@ -106,12 +102,9 @@ class AugmentationSpec(PartSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class CovariateSpec:
-    """Something known or predicted about an utterance that the fusion takes.
+    """Something about an utterance that the fusion takes: label (given), predicted (by a small head), or shuffled.
 
-    Args:
-        source: label (given), predicted (by a small head), or shuffled (drawn at random, the control).
-        level: the level whose frames the small head reads; with `predicted` only.
-        weight: of the small head's cross entropy; with `predicted` only, there 0.1.
+    With `predicted` only: `level`, whose frames the small head reads; `weight` of its cross entropy, there 0.1.
     """
 
     source: Literal["label", "predicted", "shuffled"]
@@ -184,7 +177,8 @@ class AudioSpec:
 
     def __post_init__(self):
         at_least(self, 1, "sample_rate")
-        at_most(self, HIGHEST_RATE, "sample_rate")
+        if self.sample_rate > HIGHEST_RATE:
+            raise BadField("sample_rate", f"must be at most {HIGHEST_RATE:,}, not {self.sample_rate:,}.")
         if self.segment_seconds * self.sample_rate > LONGEST_SEGMENT:
             most = f"{LONGEST_SEGMENT / self.sample_rate:.4g} at {self.sample_rate} Hz"
             raise BadField("segment_seconds", f"must be at most {most}, not {self.segment_seconds}.")
@@ -199,14 +193,7 @@ class AudioSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedSpec:
-    """What was published for a system, if anything; reports show it beside what was measured on the same corpus.
-
-    Args:
-        corpus: the plugin of the corpus that the figures are of.
-        wa: weighted accuracy in percent.
-        ua: unweighted accuracy in percent.
-        source: the publication.
-    """
+    """What was published for a system (WA and UA in percent), shown beside what was measured on the same corpus."""
 
     corpus: str | None = None
     wa: float | None = None

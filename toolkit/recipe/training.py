@@ -130,8 +130,7 @@ class TrainingSpec:
         at_least(self, 0, "fit_passes", "epochs", "min_epochs", "warmup_steps", "workers")
         at_least(self, 0, "feature_cache_mb", "checkpoint_minutes", "checkpoint_steps")
         for name, none in (("batch_seconds", "batches of batch_size"), ("max_grad_norm", "no clipping")):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
+            if (value := getattr(self, name)) is not None and value <= 0:
                 raise BadField(name, f"must be above 0, or null for {none}, not {value}.")
         if self.batch_seconds is not None and self.sampler != "shuffle":
             raise BadField("batch_seconds", f"goes with sampler: shuffle only, and the sampler is {self.sampler}.")

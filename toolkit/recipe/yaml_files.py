@@ -34,12 +34,9 @@ OTHERS = tuple(CORE + name for name in ("int", "float", "bool", "null"))
 def read_yaml(
     path: Path, *, trust: bool = False, including: tuple[Path, ...] = (), included: list[Path] | None = None
 ) -> Keys:
-    """Read a file that holds a mapping, as plain values and Tagged.
+    """Read a file that holds a mapping, with those that it includes, as plain values and Tagged.
 
-    Args:
-        path: the file; those that it includes are read in.
-        trust: whether tags that run code are kept and not refused.
-        including: the files that include this one.
+    Args: trust: whether tags that run code are kept and not refused; including: the files that include this one;
         included: all that were read before, each as often as it was.
 
     Raises: RecipeError if the file cannot be read, is not YAML, or holds a tag or a key that is not allowed.

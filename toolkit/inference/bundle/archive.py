@@ -60,11 +60,8 @@ def refuse_existing(target: Path) -> None:
 def open_file(path: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
     """Open one file of a bundle, by its name.
 
-    Yields:
-        The file and its size; a ValueError that reading it raises is damage.
-
-    Raises: BundleError if there is no bundle here, or the file is missing, damaged, not a plain file, or larger than
-        `LARGEST` allows.
+    Yields: the file and its size; a ValueError that reading it raises is damage.
+    Raises: BundleError if there is no bundle here, or the file is missing, damaged, not plain or above `LARGEST`.
     """
     if name not in LARGEST:
         raise BundleError(f"{CONFIG} lists {one_line(name)[:80]!r} in `files`, which is not a bundle's.")
@@ -131,17 +128,14 @@ def _checked_entries(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.
     for entry in archive.infolist():
         name = entry.filename
         if name not in LARGEST:
-            raise BundleError(
-                f"{path} is not a bundle: it holds {one_line(name)[:80]!r}, and a bundle {', '.join(LARGEST)}. "
-                f"{_REMEDY}."
-            )
+            found = f"it holds {one_line(name)[:80]!r}, and a bundle {', '.join(LARGEST)}"
+            raise BundleError(f"{path} is not a bundle: {found}. {_REMEDY}.")
         if name in entries:
             raise BundleError(f"{path} holds {name} twice: get the bundle again.")
         if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG) or entry.flag_bits & _ENCRYPTED:
             raise BundleError(f"{path}: {name} is not a plain file, or encrypted: get the bundle again.")
         if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
-            raise BundleError(
-                f"{path}: {name} is compressed, and a bundle's files are not. Unpack it and give the folder."
-            )
+            found = "is compressed, and a bundle's files are not"
+            raise BundleError(f"{path}: {name} {found}. Unpack it and give the folder.")
         entries[name] = entry
     return entries

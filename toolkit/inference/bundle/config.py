@@ -33,9 +33,9 @@ class Usage:
         labels: the classes that are predicted, in the order of the logits.
         audio: sample rate, longest segment, and how segments weigh in an utterance's mean.
         predict_from: the head whose output is the answer.
-        covariates: name of each covariate that is given with every recording -> its values in order.
+        covariates: those that are given with every recording -> their values in order.
         stamps: what must be shown beside every result.
-        weights: by which those of the bundle are recognised.
+        weights: a hash of them.
     """
 
     labels: tuple[str, ...]
@@ -126,14 +126,9 @@ class BundleConfig:
     @property
     def usage(self) -> Usage:
         """How audio goes in and what comes out."""
-        return Usage(
-            labels=self.classes["label"],
-            audio=self.audio,
-            predict_from=self.predict_from,
-            covariates=self.covariates,
-            stamps=self.training.stamps,
-            weights="".join(facts.sha256 for name, facts in self.files.items() if name.endswith(".safetensors")),
-        )
+        labels, stamps = self.classes[LABEL], self.training.stamps
+        weights = "".join(facts.sha256 for name, facts in self.files.items() if name.endswith(".safetensors"))
+        return Usage(labels, self.audio, self.predict_from, self.covariates, stamps, weights)
 
     def parts(self) -> Iterator[tuple[str, str, PartSpec]]:
         """Every plugin that the system is built from: its kind, its location and its part of the recipe."""
@@ -167,19 +162,14 @@ class BundleConfig:
 
 def refuse_controls(model: ModelSpec) -> None:
     """Refuse a model with a shuffled covariate: BadField names it."""
+    problem = "is shuffled: such values exist only for the system's own corpus. Use label or predicted."
     for name, spec in model.covariates.items():
         if spec.source == "shuffled":
-            raise BadField(
-                f"model.covariates.{name}.source",
-                "is shuffled: such values exist only for the system's own corpus. Use label or predicted.",
-            )
+            raise BadField(f"model.covariates.{name}.source", problem)
 
 
 def config_text(config: BundleConfig) -> str:
-    """The file's content.
-
-    Raises: BundleError if an argument is a value that JSON cannot hold.
-    """
+    """The file's content; BundleError if an argument is a value that JSON cannot hold."""
     values = plain_values(config)
     try:
         own = {"sha256": own_sha256(values)} if config.format_version > 1 else {}
@@ -194,10 +184,7 @@ def own_sha256(values: Mapping[str, Any]) -> str:
 
 
 def read_config(data: bytes) -> BundleConfig:
-    """Read and check the file's content.
-
-    Raises: BundleError: one line, with the key that is wrong.
-    """
+    """Read and check the file's content; BundleError names the key that is wrong."""
     try:
         values = _parse(data)
         own = values.pop("sha256", None) if values["format_version"] > 1 else None
@@ -223,8 +210,7 @@ def _parse(data: bytes) -> dict[str, Any]:
     if type(found) is not int or found not in READS:
         raise BundleError(
             f"{CONFIG}: format_version is {one_line(repr(found))}, and {DISTRIBUTION} here reads "
-            f"{join(map(str, READS))}. "
-            "Install the version of it that wrote the bundle, or a newer one."
+            f"{join(map(str, READS))}. Install the version of it that wrote the bundle, or a newer one."
         )
     return values
 

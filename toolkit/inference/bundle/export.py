@@ -59,12 +59,7 @@ QUOTED = ("epoch", "epochs", "parameters", "precision", "hardware", "seconds", "
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A finished run, read from its folder.
-
-    Args:
-        targets: of its heads, and its covariates, by name.
-        answers: what the system predicted for the test part.
-    """
+    """A finished run, read from its folder: `targets` of its heads and its covariates, `answers` for the test part."""
 
     folder: Path
     recipe: Recipe
@@ -122,7 +117,8 @@ def read_trained_run(path: str | Path) -> TrainedRun:
         recipe = replace(load_recipe(folder / RECIPE), seed=seed)
     except BadField as error:
         raise BundleError(f"{folder / RESULTS} is damaged ({error}): delete the run and train it again.") from None
-    utterances = tuple(map(_without_note, read_manifest(folder / MANIFEST)))
+    read = read_manifest(folder / MANIFEST)
+    utterances = tuple(replace(u, extra={key: v for key, v in u.extra.items() if key != NOTE}) for u in read)
     fold = pick_fold(make_folds(utterances, protocol, **recipe.protocol.args), results["fold"])
     targets = find_targets(recipe, utterances, results["labels"])
     answers = read_answers(folder, targets[LABEL].classes)
@@ -143,17 +139,12 @@ def weights_name(source: str | None) -> str | None:
     return re.split(r"[/\\]", source.rstrip("/\\"))[-1] if is_path else source
 
 
-def _without_note(utterance: Utterance) -> Utterance:
-    return replace(utterance, extra={key: value for key, value in utterance.extra.items() if key != NOTE})
-
-
 def export_bundle(
     run_folder: str | Path, target: str | Path, *, onnx: bool = False, say: Callable[[str], None] = lambda line: None
 ) -> Path:
-    """Write the system of a finished run, with the weights of the epoch that was tested.
+    """Write the system of a finished run, with the weights of the epoch that was tested; returns the target.
 
-    Before anything is written the bundle is tested: its system is built as a reader builds it, and must
-    predict the same for the trial sound as the run's system.
+    Before anything is written, the system is built as a reader builds it: it must predict the same for the trial sound.
 
     Args:
         run_folder: the run's folder, or its results.json.
@@ -161,12 +152,8 @@ def export_bundle(
         onnx: whether to add model.onnx, the system as an ONNX model.
         say: prints a line: the stamps of the results, code that has changed since the training.
 
-    Returns: the target.
-
-    Raises:
-        BundleError: if the run is not finished, the target exists, or the system cannot be exported.
-        OnnxError: if a part of it cannot be exported to ONNX.
-        ToolkitError: if a file of the run is damaged, or its system cannot be built.
+    Raises: BundleError if the run is not finished, the target exists, or the system cannot be exported; OnnxError if it
+        cannot be exported to ONNX; ToolkitError if a file of the run is damaged, or its system cannot be built.
     """
     target = Path(os.path.expanduser(target))
     refuse_existing(target)

@@ -132,11 +132,9 @@ def _check_plugins(config: BundleConfig) -> None:
         except PluginError as error:
             raise BundleError(one_line(str(error))) from error
     for distribution, exported in config.distributions.items():
-        here = _installed(distribution)
-        if here not in (exported, None):
-            logger.warning(
-                "%s: exported with %s %s, and %s is installed here.", config.name, distribution, exported, here
-            )
+        if (here := _installed(distribution)) not in (exported, None):
+            found = f"exported with {distribution} {exported}, and {here} is installed here"
+            logger.warning("%s: %s.", config.name, found)
 
 
 def _refuse_outside(config: BundleConfig) -> None:
@@ -154,7 +152,6 @@ def _refuse_outside(config: BundleConfig) -> None:
 
 
 def _installed(distribution: str) -> str | None:
-    """The version that is installed here."""
     try:
         return version(distribution)
     except (PackageNotFoundError, ValueError):  # a bundle may hold any name, an empty one too

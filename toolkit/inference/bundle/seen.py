@@ -18,12 +18,7 @@ SEEN = "seen.json"  # of a bundle; those of version 0.1 have none
 
 @dataclass(frozen=True)
 class Seen:
-    """What trained a system, or chose its epoch; empty where it is not known.
-
-    Args:
-        speakers: hash of each speaker's name.
-        audio: hash of each utterance's file with its start and end.
-    """
+    """What trained a system, or chose its epoch: hashes of speakers' names, of files with start and end, or nothing."""
 
     speakers: frozenset[str] = frozenset()
     audio: frozenset[str] = frozenset()

@@ -59,10 +59,8 @@ def export_onnx(system: System, usage: Usage, path: Path | str) -> OnnxReport:
     covariate_NAME [batch], int64, the index of its value or -1 if that is not known. Samples beyond a length are
     ignored. Output: log_probabilities [batch, classes], float32, of the head `usage.predict_from`.
 
-    Args:
-        system: on the CPU, in eval() mode.
-        usage: becomes the model's metadata.
-        path: of the file; an existing one is replaced in one step, and only by a model that was compared.
+    Args: system: on the CPU, in eval() mode; usage: becomes the model's metadata; path: of the file; an existing one is
+        replaced in one step, and only by a model that was compared.
 
     Raises: OnnxError if a package is missing, a part cannot be exported or differs from torch, or the file cannot be
         written; then nothing is left behind.

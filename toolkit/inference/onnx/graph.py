@@ -45,7 +45,6 @@ class Part(nn.Module):
         """Put zeros beyond the lengths; they count as real up to the least or the only length that a system takes.
 
         Args: waveform [batch, samples]; lengths [batch]; covariates name -> class indices [batch].
-        Returns: what is computed.
         """
         wave = Seq(waveform, lengths).zeroed()
         if self.fixed_samples is not None:

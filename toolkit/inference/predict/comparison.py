@@ -60,15 +60,8 @@ class SystemComparison:
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON; accuracies are fractions of 1, differences are B minus A."""
         a = self.evaluations[0]
-        systems = [
-            {
-                "bundle": e.bundle,
-                **{metric: getattr(e.summary, metric) for metric in METRICS},
-                "intervals": {metric: getattr(e.summary, f"{metric}_interval") for metric in METRICS},
-                "stamps": e.stamps,
-            }
-            for e in self.evaluations
-        ]
+        kept = ("bundle", *METRICS, "intervals", "stamps")
+        systems = [{key: values[key] for key in kept} for values in (e.as_dict() for e in self.evaluations)]
         differences = {
             found.metric: {
                 "difference": found.difference,

@@ -60,9 +60,8 @@ class GivenCovariates:
         for option in options:
             name, _, value = (part.strip() for part in option.partition("="))
             if not (name and value.removeprefix(COLUMN)):
-                raise PredictionError(
-                    f"--covariate {option!r}: NAME=VALUE or NAME=@COLUMN is needed, for example gender=F"
-                )
+                needed = "NAME=VALUE or NAME=@COLUMN is needed, for example gender=F"
+                raise PredictionError(f"--covariate {option!r}: {needed}")
             if name in found.values or name in found.columns:
                 raise PredictionError(f"--covariate {name} is given twice; once is enough")
             kind = found.columns if value.startswith(COLUMN) else found.values

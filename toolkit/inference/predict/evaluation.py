@@ -30,10 +30,7 @@ if TYPE_CHECKING:
 class CorpusEvaluation:
     """A system's answers on a corpus, and what follows from them.
 
-    Args:
-        answers: what it predicted for the utterances that could be read.
-        n_skipped: how many could not be read.
-        left_out: label -> how many utterances were left out on purpose.
+    Args: n_skipped: how many utterances could not be read; left_out: label -> how many were left out on purpose.
     """
 
     bundle: str
@@ -130,10 +127,8 @@ def evaluate(
         if model is not first and model.usage.weights and model.usage.weights == first.usage.weights:
             raise PredictionError(f"{bundles[0]} and {bundle} hold the same system: name two bundles")
         if set(model.labels) != set(first.labels):
-            raise PredictionError(
-                f"{bundles[0]} knows the classes {listed(first.labels)} and {bundle} knows "
-                f"{listed(model.labels)}: only systems with the same classes can be compared"
-            )
+            found = f"{bundles[0]} knows the classes {listed(first.labels)} and {bundle} knows {listed(model.labels)}"
+            raise PredictionError(f"{found}: only systems with the same classes can be compared")
     check_names([n for model in models.values() for n in model.usage.covariates], [*given.values, *given.columns])
     utterances, left_out = map_corpus(utterances, first.labels, pairs)
     evaluations = []
@@ -148,13 +143,7 @@ def evaluate(
     return evaluations
 
 
-def _answers(
-    model: "Model",
-    utterances: Sequence[Utterance],
-    given: GivenCovariates,
-    *,
-    batch_size: int,
-) -> Answers:
+def _answers(model: "Model", utterances: Sequence[Utterance], given: GivenCovariates, *, batch_size: int) -> Answers:
     """What a system predicts for a corpus; an utterance that cannot be read is reported and left out."""
     given = _for_system(given, model.usage.covariates, utterances)
     recordings = [
@@ -211,8 +200,7 @@ def map_corpus(
     """Give utterances the classes of a system; labels that `label_map` does not hold stay.
 
     Returns: the utterances with a class, in order, and how many of each label were left out.
-    Raises: PredictionError if a label is mapped to a class that the system does not have, or is neither mapped nor a
-        class; all such labels are listed.
+    Raises: PredictionError if a label is mapped to no class of the system, or is neither mapped nor a class: lists all.
 
     >>> corpus = [Utterance(id=str(i), path=f"{i}.wav", label=x) for i, x in enumerate(["angry", "sad", "calm"])]
     >>> mapped, left_out = map_corpus(corpus, ["ang", "neu", "sad"], {"angry": "ang", "calm": None})
@@ -221,10 +209,8 @@ def map_corpus(
     """
     for label, name in label_map.items():
         if name is not None and name not in classes:
-            raise PredictionError(
-                f"--map sends {label!r} to {name!r}, which the system does not know.{did_you_mean(name, classes)} It "
-                f"knows {listed(classes)}"
-            )
+            found = f"--map sends {label!r} to {name!r}, which the system does not know"
+            raise PredictionError(f"{found}.{did_you_mean(name, classes)} It knows {listed(classes)}")
     counts = Counter(u.label for u in utterances)
     unknown = [label for label in sorted(counts) if label not in label_map and label not in classes]
     if unknown:

@@ -61,10 +61,8 @@ class Model:
             sample_rate: of an array, in Hz; not for files, which state their own.
             covariates: name -> value, of those that the system needs with every recording.
 
-        Raises:
-            AudioError: if the audio cannot be read, is empty or holds NaN, or an array is far above full scale.
-            ShapeError: if an array has another shape.
-            PredictionError: if the sample rate of an array or a covariate is missing or not known.
+        Raises: AudioError if the audio cannot be read, is empty, holds NaN or is far above full scale; ShapeError if an
+            array has another shape; PredictionError if its sample rate or a covariate is missing or not known.
         """
         return self._result(audio, sample_rate, covariates).prediction()
 
@@ -73,9 +71,8 @@ class Model:
     ) -> Iterator[Prediction]:
         """Label recordings one after the other, segments of several at a time.
 
-        Args:
-            recordings: each is read when its turn comes; they may be endless.
-            batch_size: segments in a batch; no more audio than that is held.
+        Args: recordings: each is read when its turn comes; they may be endless; batch_size: segments in a batch, and no
+            more audio is held.
 
         Yields: a prediction for each, in order.
         Raises: ToolkitError as `predict`, at the first recording that cannot be labelled.
@@ -108,12 +105,7 @@ class Model:
         return self._result(audio, sample_rate, covariates, embeddings=True).embeddings()
 
     def _result(
-        self,
-        audio: Any,
-        sample_rate: int | None,
-        covariates: Mapping[str, str] | None,
-        *,
-        embeddings: bool = False,
+        self, audio: Any, sample_rate: int | None, covariates: Mapping[str, str] | None, *, embeddings: bool = False
     ) -> RecordingResult:
         if isinstance(audio, str | os.PathLike):
             if sample_rate is not None:

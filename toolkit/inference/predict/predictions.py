@@ -25,13 +25,11 @@ class Prediction:
 
     Args:
         probabilities: label -> probability, in the system's order of labels; they sum to 1.
-        start_s: where it begins, in seconds from the start of the file or array.
-        end_s: where it ends.
+        start_s: where it begins, in seconds from the start of the file or array; it ends at end_s.
         segments: of a recording, the prediction for each segment, in order. The recording's probabilities are the
             softmax of the mean of the segments' log-probabilities, weighted as in training.
 
-    Raises: ShapeError if there are fewer than two classes, the probabilities do not sum to 1, or the end is not after
-        the start.
+    Raises: ShapeError if they are fewer than two, do not sum to 1, or the end is not after the start.
 
     >>> prediction = Prediction({"ang": 0.25, "neu": 0.65, "sad": 0.10}, start_s=0.0, end_s=2.5)
     >>> prediction.label, round(prediction.margin, 2), prediction.seconds
@@ -77,9 +75,7 @@ class Prediction:
         return self.label if self.confidence >= confidence else None
 
 
-Writer = Callable[
-    [str, str | None, Prediction], None
-]  # writes a row: what is labelled, its label if any, its prediction
+Writer = Callable[[str, str | None, Prediction], None]  # writes a row: a name, its label if any, its prediction
 
 
 def table_rows(file: TextIO, labels: Sequence[str], note: str) -> Writer:
@@ -117,14 +113,8 @@ def json_rows(file: TextIO, labels: Sequence[str], note: str) -> Writer:
     """A JSON object a line: path, start, end, label, margin, probabilities; note if there is one."""
 
     def write(name: str, label: str | None, found: Prediction) -> None:
-        row = {
-            "path": name,
-            "start": round(found.start_s, 3),
-            "end": round(found.end_s, 3),
-            "label": label,
-            "margin": found.margin,
-            "probabilities": dict(found.probabilities),
-        }
+        row = {"path": name, "start": round(found.start_s, 3), "end": round(found.end_s, 3), "label": label}
+        row |= {"margin": found.margin, "probabilities": dict(found.probabilities)}
         file.write(json.dumps({**row, "note": note} if note else row, ensure_ascii=False) + "\n")
 
     return write

@@ -32,8 +32,7 @@ class Recording:
     """An audio file, or a stretch of it.
 
     Args:
-        start_s: where the stretch begins, in seconds; None is the start of the file.
-        end_s: where it ends, in seconds; None is the end of the file.
+        start_s: where the stretch begins, in seconds; None is the start of the file, as for end_s its end.
         covariates: name -> value, of those that the system needs.
         name: what it is called in results; by default the path as it is given.
         where: of a manifest's row, what comes behind an error: " (calls.csv:2)".
@@ -55,12 +54,7 @@ class Recording:
 class Samples:
     """Audio in memory.
 
-    Args:
-        values: a numpy array or torch tensor of floating-point numbers, full scale at 1: [samples] or
-            [channels, samples]; channels are averaged.
-        sample_rate: in Hz.
-        name: what it is called in errors.
-
+    Args: values: as for `Model.predict`; sample_rate: in Hz; name: what it is called in errors.
     Raises: ShapeError if the values have another shape or are integers; AudioError if there are none, or one is NaN,
         infinite or far beyond full scale; PredictionError if the sample rate is not a whole number above 0.
     """
@@ -130,21 +124,17 @@ class RecordingSources:
     def _check(self, name: str) -> None:
         if "\0" in name:
             raise PredictionError(f"{name!r} cannot be the name of a file")
-        columns = self.covariates.columns
         known: dict[str, None] = {}
         if _is_manifest(name):
             for row, _ in self._manifest(Path(name), str):
                 known |= dict.fromkeys(row)
-        for covariate, column in columns.items():
+        for covariate, column in self.covariates.columns.items():
+            option = f"--covariate {covariate}=@{column}"
             if not _is_manifest(name):
-                raise PredictionError(
-                    f"--covariate {covariate}=@{column} reads a column of a manifest (.csv or .json); {name} is not one"
-                )
+                raise PredictionError(f"{option} reads a column of a manifest (.csv or .json); {name} is not one")
             if column not in known:
-                raise PredictionError(
-                    f"--covariate {covariate}=@{column}: {name} has no column {column!r}; found {', '.join(known)}."
-                    f"{did_you_mean(column, known)}"
-                )
+                found = f"{name} has no column {column!r}; found {', '.join(known)}"
+                raise PredictionError(f"{option}: {found}.{did_you_mean(column, known)}")
 
     def _of(self, name: str, report: Report, note: Report) -> Iterator[Recording]:
         given = self.covariates

@@ -35,20 +35,13 @@ def segment_waves(recording: Recording | Samples, audio: AudioSpec) -> Iterator[
 
 
 class RecordingResult:
-    """What has been computed of one recording so far.
-
-    Attributes:
-        covariates: name -> class index, once they have been checked.
-        waiting: segments that are read and not yet computed.
-        read: whether the last segment has been read.
-        error: why it cannot be labelled.
-    """
+    """What has been computed of one recording so far."""
 
     def __init__(self, recording: Recording | Samples, usage: Usage):
         self.recording, self._usage = recording, usage
-        self.covariates: dict[str, int] = {}
-        self.waiting, self.read = 0, False
-        self.error: ToolkitError | None = None
+        self.covariates: dict[str, int] = {}  # class indices, once they have been checked
+        self.waiting, self.read = 0, False  # segments that are read and not yet computed; whether the last one is read
+        self.error: ToolkitError | None = None  # why it cannot be labelled
         self._scores, self._embeddings = UtteranceMeans(), UtteranceMeans()
         self._segments: list[tuple[int, int, np.ndarray]] = []  # start, stop, scores
 
