@@ -8,8 +8,7 @@ from wav2vec2_checkpoints import LAYER, STABLE, random_model
 
 from toolkit.contracts import LevelShape, Seq
 from toolkit.inference.bundle.config import Usage
-from toolkit.model.covariates import PredictedCovariate
-from toolkit.model.system import System
+from toolkit.model.system import PredictedCovariate, System
 from toolkit.recipe.schema import AudioSpec
 from toolkit_plugins.extractors.linear_series import DLinear, NLinear
 from toolkit_plugins.extractors.mfcc import Mfcc
