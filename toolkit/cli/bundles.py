@@ -9,18 +9,6 @@ from toolkit.cli.options import labelled_options, model_options, show
 from toolkit.terminal import quiet_libraries, say
 
 
-class Share(click.FloatRange):
-    """A number from 0 to 1; NaN, which is beyond no bound, is not one."""
-
-    def __init__(self):
-        super().__init__(0, 1)
-
-    def convert(self, value, param, ctx):
-        """As for FloatRange."""
-        number = super().convert(value, param, ctx)
-        return number if number == number else self.fail(f"{value} is not in the range 0<=x<=1.", param, ctx)
-
-
 @click.command("export", cls=Command)
 @click.argument("run", metavar="RUN")
 @click.argument("bundle", metavar="BUNDLE")
@@ -44,7 +32,7 @@ def export(run: str, bundle: str, onnx: bool):
     "--format", type=click.Choice(["table", "csv", "jsonl"]), default="table", show_default=True, help="Of the rows."
 )
 @click.option("--segments", is_flag=True, help="A row for each segment instead of one for each recording.")
-@click.option("--abstain", type=Share(), help="No label below this confidence, for example 0.6.")
+@click.option("--abstain", type=click.FloatRange(0, 1), help="No label below this confidence, for example 0.6.")
 @click.option("--output", help="A file for the rows; by default standard output.")
 @model_options
 def predict(bundle: str, names: tuple[str, ...], **options):
@@ -57,6 +45,8 @@ def predict(bundle: str, names: tuple[str, ...], **options):
     from toolkit.inference.predict.command import predict as write_predictions
     from toolkit.inference.predict.recordings import STANDARD_INPUT
 
+    if options["abstain"] != options["abstain"]:  # NaN is beyond no bound
+        raise click.BadParameter("nan is not in the range 0<=x<=1.", param_hint="'--abstain'")
     quiet_libraries()
     lines = ()
     if STANDARD_INPUT in names and sys.stdin is not None:

@@ -11,7 +11,7 @@ import click
 from toolkit.cli.commands import Command
 from toolkit.cli.options import OVERRIDES, one_recipe, read_source
 from toolkit.cli.tables import print_counts, print_results
-from toolkit.errors import printable
+from toolkit.errors import RecipeError, printable
 from toolkit.plugins.plugin import plugin_failures
 from toolkit.terminal import quiet_libraries, say
 
@@ -81,8 +81,6 @@ def check_data(ctx, words, as_json, **options):
 
 
 def _trace(profile_file: str) -> Path:
-    from toolkit.errors import RecipeError
-
     trace = Path(profile_file).absolute()
     if not os.path.isdir(trace.parent):
         raise RecipeError(f"--profile-file {profile_file}: the folder {trace.parent} does not exist.")

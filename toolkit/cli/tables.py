@@ -57,10 +57,8 @@ def print_plugins(infos: Sequence[PluginInfo]) -> None:
     for info in infos:
         about = Text(printable(info.summary))
         if info.status != "ok":
-            about.append("\n" if info.summary else "")
-            about.append(
-                printable(f"{info.status}: {info.error}"), style="red" if info.status == "broken" else "yellow"
-            )
+            colour = "red" if info.status == "broken" else "yellow"
+            about.append("\n" if info.summary else "").append(printable(f"{info.status}: {info.error}"), style=colour)
         table.add_row(info.kind or "?", info.name, f"{info.distribution} {info.version}", about)
     console_for_output().print(table)
 

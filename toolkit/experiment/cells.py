@@ -80,18 +80,14 @@ class Records:
         self.experiment, self.folder = Path(folder), Path(folder) / "cells"
 
     def write(self, record: Record) -> None:
-        """Write or replace a cell's record.
-
-        Raises: ExperimentError if the disk is full or cannot be written.
-        """
+        """Write or replace a cell's record; ExperimentError if the disk is full or cannot be written."""
         text = json.dumps(asdict(record), indent=1) + "\n"
         write_whole(self.path(record.cell), text, ExperimentError, "make room and give the same command again")
 
     def read(self, cell: Cell) -> Record | None:
         """A cell's record; None if there is none or it is damaged (the cell is then run again)."""
         try:
-            values = parse_json(self.path(cell).read_bytes())
-            return read_plain(Record, values)
+            return read_plain(Record, parse_json(self.path(cell).read_bytes()))
         except (OSError, ValueError, RecipeError):
             return None
 

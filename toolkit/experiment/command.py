@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -13,11 +14,12 @@ from toolkit.errors import ExperimentError, counted
 from toolkit.experiment.cells import Record, Records
 from toolkit.experiment.display import live_display, print_cells
 from toolkit.experiment.engine import Workers, cluster_workers, local_workers
-from toolkit.experiment.plan import Plan, existing_plan, merged, read_plan, write_plan
+from toolkit.experiment.plan import existing_plan, merged, read_plan, write_plan
 from toolkit.experiment.planning import make_plan
-from toolkit.experiment.progress import LOCK, CellProgress, Progress, is_alive
+from toolkit.experiment.progress import LOCK, Progress, is_alive
 from toolkit.experiment.tasks import Task, error_text, make_tasks, run_task
-from toolkit.files import locked
+from toolkit.files import DISTRIBUTION, locked
+from toolkit.plugins.versions import code_version
 from toolkit.terminal import say
 from toolkit.training.preparation import Source
 
@@ -30,13 +32,7 @@ LOOK_AGAIN_S = 1.0
 class WorkerOptions:
     """The command's options on where cells are trained; None and empty: not given.
 
-    Args:
-        jobs: trainings at a time on this machine.
-        gpus: of this machine, one for each job.
-        scheduler: address of a Dask scheduler.
-        resources: what a training takes of a Dask worker: name -> amount.
-
-    Raises: ExperimentError if two options exclude each other.
+    Raises: ExperimentError if two options exclude each other, or torch does not find a GPU.
     """
 
     jobs: int | None = None
@@ -52,8 +48,15 @@ class WorkerOptions:
             raise ExperimentError("--jobs and --gpus are for this machine; with --scheduler the cluster has workers.")
         if self.gpus and self.jobs not in (None, len(self.gpus)):
             raise ExperimentError(f"--gpus names {len(self.gpus)} and --jobs is {self.jobs}: each job takes one GPU.")
-        if self.gpus:
-            _check_gpus(self.gpus)
+        if self.gpus:  # torch would train on the CPU without a word
+            import torch
+
+            here, count = os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count()
+            known = here.split(",") if here else [str(number) for number in range(count)]
+            for name in self.gpus:
+                if name not in known and not (count and name.startswith(("GPU-", "MIG-"))):
+                    there = ", ".join(known) or "none"
+                    raise ExperimentError(f"--gpus: this machine has no GPU {name!r}; it has {there}.")
 
     @property
     def at_a_time(self) -> int:
@@ -65,7 +68,9 @@ class WorkerOptions:
         """The threads of each training: --threads, else OMP_NUM_THREADS, else its share; of a worker, what it takes."""
         if self.scheduler is not None:
             return self.threads or int(self.resources.get("threads", 1))
-        return self.threads or _given_threads() or max(1, len(os.sched_getaffinity(0)) // self.at_a_time)
+        first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+        given = self.threads or (int(first) if first.isdecimal() else 0)
+        return given or max(1, len(os.sched_getaffinity(0)) // self.at_a_time)
 
     def workers(self, tasks: int) -> AbstractContextManager[Workers]:
         """The workers that the tasks are given to."""
@@ -97,7 +102,19 @@ def conduct(
     folder = Path(output).absolute()
     progress = Progress(folder, plan)
     with live_display(jobs=options.at_a_time) as show, _turn(folder, lambda: show(progress.cells(alive=True))):
-        _run_missing(folder, plan, progress, options, show)
+        whole, left_out = merged(read_plan(folder), plan)
+        for line in left_out:
+            say(line)
+        write_plan(folder, whole)
+        missing = [c.cell for c in progress.cells(alive=False) if c.state != "done" or c.record.random]
+        if tasks := make_tasks(folder, plan, missing, threads=options.threads_each):
+            with options.workers(len(tasks)) as workers:
+                show(progress.cells(alive=True))
+                for ended in workers.run(run_task, tasks):
+                    for task, error in ended:
+                        if error is not None:
+                            _record_loss(progress.records, task, error)
+                    show(progress.cells(alive=True))
     cells = progress.cells(alive=False)
     print_cells(cells)
     failed = sum(cell.state == "failed" for cell in cells)
@@ -105,30 +122,6 @@ def conduct(
         say(f"Failed: {failed}. Their output is in {Path(output) / 'cells'}; the same command tries them again.")
     say(f"The report: toolkit report {output}")
     return failed
-
-
-def _run_missing(
-    folder: Path,
-    plan: Plan,
-    progress: Progress,
-    options: WorkerOptions,
-    show: Callable[[Sequence[CellProgress]], None],
-) -> None:
-    whole, left_out = merged(read_plan(folder), plan)
-    for line in left_out:
-        say(line)
-    write_plan(folder, whole)
-    missing = [c.cell for c in progress.cells(alive=False) if c.state != "done" or c.record.random]
-    tasks = make_tasks(folder, plan, missing, threads=options.threads_each)
-    if not tasks:
-        return
-    with options.workers(len(tasks)) as workers:
-        show(progress.cells(alive=True))
-        for ended in workers.run(run_task, tasks):
-            for task, error in ended:
-                if error is not None:
-                    _record_loss(progress.records, task, error)
-            show(progress.cells(alive=True))
 
 
 @contextmanager
@@ -177,10 +170,7 @@ def show_status(folder: str, *, watch: bool) -> None:
 
 
 def refuse_options_of_one_run(overrides: Sequence[str]) -> None:
-    """Refuse overrides of what an experiment varies.
-
-    Raises: ExperimentError: naming the option to use instead.
-    """
+    """Refuse overrides of what an experiment varies; ExperimentError names the option to use instead."""
     for word in overrides:
         key = word.removeprefix("--").partition("=")[0]
         if word.startswith("--") and key in INSTEAD:
@@ -203,30 +193,9 @@ def read_amounts(words: Sequence[str]) -> dict[str, float]:
     return amounts
 
 
-def _check_gpus(names: Sequence[str]) -> None:
-    """Refuse GPUs that torch does not find here: it would train on the CPU without a word."""
-    import torch
-
-    here = os.environ.get("CUDA_VISIBLE_DEVICES")
-    known = here.split(",") if here else [str(number) for number in range(torch.cuda.device_count())]
-    for name in names:
-        if name not in known and not (torch.cuda.device_count() and name.startswith(("GPU-", "MIG-"))):
-            raise ExperimentError(f"--gpus: this machine has no GPU {name!r}; it has {', '.join(known) or 'none'}.")
-
-
 def used_code() -> dict[str, str]:
     """The versions of the toolkit and torch: if they differ between workers, so may the results."""
-    from importlib.metadata import version
-
-    from toolkit.files import DISTRIBUTION
-    from toolkit.plugins.versions import code_version
-
     return {DISTRIBUTION: code_version(DISTRIBUTION, {"toolkit", "toolkit_plugins"}), "torch": version("torch")}
-
-
-def _given_threads() -> int:
-    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return int(first) if first.isdecimal() else 0
 
 
 def _seeds(text: str) -> tuple[int, ...]:

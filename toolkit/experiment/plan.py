@@ -97,10 +97,7 @@ def write_plan(folder: Path, plan: Plan) -> None:
 
 
 def existing_plan(folder: Path) -> Plan:
-    """The plan that a folder holds.
-
-    Raises: ExperimentError if it holds none, or `read_plan` raises.
-    """
+    """The plan that a folder holds; ExperimentError if it holds none or `read_plan` raises."""
     plan = read_plan(folder)
     if plan is None:
         raise ExperimentError(f"{folder} holds no experiment ({PLAN} is missing): give the --output of one.")
@@ -108,10 +105,7 @@ def existing_plan(folder: Path) -> Plan:
 
 
 def read_plan(folder: Path) -> Plan | None:
-    """The plan that a folder holds; None if it holds none.
-
-    Raises: ExperimentError if it is damaged or of another version.
-    """
+    """The plan that a folder holds, None without one; ExperimentError if it is damaged or of another version."""
     path, remedy = Path(folder) / PLAN, "delete it and give the command again; finished cells are kept"
     try:
         values = read_json(path, ExperimentError, remedy)

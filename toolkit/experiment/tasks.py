@@ -72,12 +72,8 @@ def _run_cell(task: Task, cell: Cell) -> None:
         try:
             with plugin_failures():
                 run = _prepared_run(task, cell, log)
-                record = replace(
-                    record,
-                    run=run.folder.path.name,
-                    epochs=run.training.epochs,
-                    random=bool(run.system.random_backbones),
-                )
+                known = {"run": run.folder.path.name, "epochs": run.training.epochs}
+                record = replace(record, **known, random=bool(run.system.random_backbones))
                 records.write(record)
                 run.train(wait=True)
             record = replace(record, state="done", ended=time.time())

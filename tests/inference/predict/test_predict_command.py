@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import numpy as np
 import pytest
 import soundfile
@@ -18,7 +17,6 @@ from click.testing import CliRunner
 from stand_in_bundle import write_bundle
 
 import toolkit
-from toolkit.cli.bundles import Share
 from toolkit.cli.main import main as cli
 
 SUPPORT = Path(__file__).parents[2] / "support"
@@ -332,5 +330,5 @@ def test_a_bar_is_drawn_on_a_terminal_and_rows_do_not_pass_through_it(bundle, fo
 
 @pytest.mark.parametrize("share", ["nan", "NaN", "-0.1", "1.5", "inf"])
 def test_a_confidence_that_is_not_a_share_is_refused(share):
-    with pytest.raises(click.BadParameter, match="not in the range"):
-        Share().convert(share, None, None)
+    done = CliRunner().invoke(cli, ["predict", "bundle", "a.wav", "--abstain", share])
+    assert done.exit_code == 2 and "'--abstain': " in done.stderr and "is not in the range 0<=x<=1." in done.stderr
