@@ -1,10 +1,6 @@
 """Audio classification with deep learning from swappable parts, speech emotion recognition first.
 
 Importing this package is light: it holds what a plugin's declaration needs and nothing that imports torch.
-
->>> from toolkit import PluginSpec
->>> PluginSpec(kind="extractor", name="pitch", target="my_package.pitch:Pitch", summary="F0 contour").name
-'pitch'
 """
 
 from importlib.metadata import version

@@ -27,11 +27,7 @@ def rank() -> int:
 
 
 def summed(values: Tensor) -> Tensor:
-    """The sum of a tensor over all ranks, with the same bits on each; no gradient goes through it.
-
-    Args: values of any shape, the same on all ranks.
-    Returns: the same shape; `values` itself in a single process.
-    """
+    """The sum of a tensor, of one shape on all ranks, with the same bits on each; no gradient goes through it."""
     if ranks() == 1:
         return values
     total = values.detach().clone()

@@ -1,6 +1,5 @@
 """The machine that a run has: its devices, what they are called, and the memory that a process gives back."""
 
-import contextlib
 import ctypes
 import gc
 import os
@@ -47,7 +46,7 @@ def device_name(device: torch.device | str) -> str:
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
     return f"{name}, {os.cpu_count()} cores"

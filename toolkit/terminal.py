@@ -88,11 +88,7 @@ def progress(results: Iterable[T], what: str, *, total: int | None, shown: bool)
 
 
 class Pulse:
-    """Says how far something is, at most every 30 s: who reads a file sees that it goes on.
-
-    Args:
-        say: prints a line.
-    """
+    """Says how far something is by `say`, at most every 30 s: who reads a file sees that it goes on."""
 
     def __init__(self, say: Callable[[str], object]):
         self.say, self.due = say, time.monotonic() + EVERY_S

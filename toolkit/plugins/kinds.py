@@ -94,14 +94,10 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 
 
 def kind_called(name: str) -> Kind:
-    """The kind of a name.
-
-    Raises: PluginError if there is none; names the nearest.
-    """
+    """The kind of a name; PluginError with the nearest if there is none."""
     if name not in KINDS:
-        raise PluginError(
-            f"No kind of plugin is called {name!r}.{did_you_mean(name, KINDS)} Kinds: {', '.join(KINDS)}."
-        )
+        near = did_you_mean(name, KINDS)
+        raise PluginError(f"No kind of plugin is called {name!r}.{near} Kinds: {', '.join(KINDS)}.")
     return KINDS[name]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import BrokenPlugin, PluginError, one_line
-from toolkit.files import cache_folder, write_whole
+from toolkit.files import cache_folder, read_json, write_whole
 from toolkit.hookspecs import PluginSpec
 from toolkit.plugins.declarations import Declaration, read_declaration, source_files
 
@@ -53,13 +53,10 @@ def read_declarations(declarations: Sequence[Declaration], *, refresh: bool = Fa
 
 
 def _probe(declarations: Sequence[Declaration], *, refresh: bool) -> dict[Declaration, dict[str, Any]]:
-    """The kept answers; a subprocess gives those that are missing."""
     file = cache_folder() / "plugins.json"
-    try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        kept = {}
-    kept = kept if isinstance(kept, dict) else {}
+    kept: dict[str, Any] = {}
+    with contextlib.suppress(OSError, PluginError):
+        kept = read_json(file, PluginError, "delete it")
     # What is installed counts: another distribution can repair or break a plugin's import.
     installed = [str(path) for folder in sys.path for path in sorted(Path(folder).glob("*.*-info"))]
     environment = [sys.version, *sys.path, os.environ.get("PYTHONPATH", ""), *installed]
@@ -78,7 +75,6 @@ def _probe(declarations: Sequence[Declaration], *, refresh: bool) -> dict[Declar
 
 
 def _key(declaration: Declaration, environment: Sequence[str]) -> str:
-    """Changes with whatever can change the answer."""
     files = [(file, file.stat()) for file in source_files(declaration.package) if os.path.isfile(file)]
     states = [(str(file), state.st_size, state.st_mtime_ns) for file, state in files]
     parts = [FORMAT, _time_limit(), asdict(declaration), environment, states]

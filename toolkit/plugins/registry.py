@@ -54,15 +54,14 @@ class Registry:
         self._plugins: list[Plugin] = []
         self._misfits: list[tuple[Plugin, str]] = []  # with the reason why it cannot be used
         self._broken: list[PluginInfo] = []
-        for declaration, answer in answers:
+        for d, answer in answers:
             if isinstance(answer, BrokenPlugin):
-                info = (None, declaration.name, declaration.distribution, declaration.version, "", "broken")
-                self._broken.append(PluginInfo(*info, str(answer)))
+                self._broken.append(PluginInfo(None, d.name, d.distribution, d.version, "", "broken", str(answer)))
                 continue
-            for plugin in (Plugin(spec, declaration) for spec in answer):
+            for plugin in (Plugin(spec, d) for spec in answer):
                 problem = plugin.problem
                 if any((p.spec.kind, p.full_name) == (plugin.spec.kind, plugin.full_name) for p in self._plugins):
-                    problem = problem or f"{declaration.distribution} declares it twice; the first declaration counts"
+                    problem = problem or f"{d.distribution} declares it twice; the first declaration counts"
                 if problem:
                     self._misfits.append((plugin, problem))
                 else:
@@ -89,9 +88,7 @@ class Registry:
     def kind_of(self, name: str) -> str:
         """The only kind in which a name, or distribution:name, is declared.
 
-        Raises:
-            UnknownPlugin: if there is none; names the nearest.
-            AmbiguousPlugin: if there are several.
+        Raises: UnknownPlugin if there is none; names the nearest. AmbiguousPlugin if there are several.
         """
         kinds = self._kinds_of(name)
         if len(kinds) > 1:
@@ -109,11 +106,8 @@ class Registry:
             name: as recipes write it, perhaps with "distribution:" before it.
             where: the plugin's location in the recipe, for messages.
 
-        Raises:
-            PluginError: if there is no such kind.
-            UnknownPlugin: if there is none; names the nearest.
-            AmbiguousPlugin: if there are several; lists what to write.
-            BrokenPlugin: if it was written for another contract.
+        Raises: PluginError if there is no such kind; UnknownPlugin if there is none, with the nearest; AmbiguousPlugin
+            if there are several, with what to write; BrokenPlugin if it was written for another contract.
         """
         kind_called(kind)
         found = sorted(self._called(kind, name), key=lambda plugin: plugin.full_name)

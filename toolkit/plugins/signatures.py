@@ -18,21 +18,13 @@ VARIABLE = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument of a constructor.
-
-    Args:
-        name: as recipes write it.
-        annotation: its type; typing.Any if it has none.
-        default: REQUIRED if it has none.
-        meaning: from the docstring's Args section; "" if it is missing there.
-        given: whether the system gives it (context); recipes cannot set it.
-    """
+    """One argument of a constructor."""
 
     name: str
-    annotation: Any
+    annotation: Any  # typing.Any if it has none
     default: Any = REQUIRED
-    meaning: str = ""
-    given: bool = False
+    meaning: str = ""  # from the docstring's Args section
+    given: bool = False  # by the system (context): recipes cannot set it
 
     @property
     def type(self) -> str:

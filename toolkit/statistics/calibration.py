@@ -18,19 +18,12 @@ _SUM_TOLERANCE = 1e-3  # probabilities may have been written with few digits
 
 @dataclass(frozen=True, eq=False)
 class ReliabilityCurve:
-    """Accuracy against confidence; bins without utterances are left out.
+    """Accuracy against confidence, arrays [bins]; bins without utterances are left out."""
 
-    Args:
-        centre: [bins], middle of the bin.
-        confidence: [bins], mean confidence in the bin, 0 to 1.
-        accuracy: [bins], fraction of correct utterances in the bin, 0 to 1.
-        count: [bins], utterances in the bin.
-    """
-
-    centre: np.ndarray
-    confidence: np.ndarray
-    accuracy: np.ndarray
-    count: np.ndarray
+    centre: np.ndarray  # middle of the bin
+    confidence: np.ndarray  # mean confidence in the bin, 0 to 1
+    accuracy: np.ndarray  # fraction of correct utterances in the bin, 0 to 1
+    count: np.ndarray  # utterances in the bin
 
 
 def expected_calibration_error(
@@ -63,14 +56,7 @@ def expected_calibration_error(
 def reliability_curve(
     probabilities: np.ndarray, reference: Labels, *, labels: Sequence | None = None, bins: int = BINS
 ) -> ReliabilityCurve:
-    """Accuracy and mean confidence in every bin that has utterances.
-
-    Args and errors are those of `expected_calibration_error`.
-
-    >>> curve = reliability_curve(np.array([[0.75, 0.25], [0.25, 0.75], [0.0, 1.0]]), [0, 0, 1], bins=2)
-    >>> curve.centre.tolist(), curve.accuracy.round(2).tolist(), curve.count.tolist()
-    ([0.75], [0.67], [3])
-    """
+    """Accuracy and mean confidence in every bin; Args and errors are those of `expected_calibration_error`."""
     probabilities, column = _checked(probabilities, reference, labels)
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == column

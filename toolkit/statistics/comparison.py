@@ -78,14 +78,6 @@ def compare(
 
     Raises: ShapeError if two systems have different classes, or different utterances of a common speaker; ValueError if
         the baseline is not one of the systems, or a metric is unknown.
-
-    >>> right, half = [[2, 0], [0, 2]], [[1, 1], [1, 1]]
-    >>> names = tuple("abcdefgh")
-    >>> weak = SpeakerConfusions(names, ("ang", "sad"), np.array([half] * 8))
-    >>> strong = SpeakerConfusions(names, ("ang", "sad"), np.array([right] * 7 + [half]))
-    >>> found = compare({"weak": weak, "strong": strong}, baseline="weak", metrics=["wa"])[0]
-    >>> found.difference, found.p, found.n_speakers, found.verdict
-    (0.4375, 0.015625, 8, 'better')
     """
     if baseline not in systems:
         raise ValueError(
@@ -144,9 +136,8 @@ def sign_flip_test(differences: Sequence[float] | np.ndarray, *, seed: int = 0) 
 
 def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """Comparisons with Holm's correction over all of them, of p and of the smallest p that their speakers can give."""
-    tested = [c.p is not None for c in comparisons]
     least = [2 / 2**c.n_speakers if c.n_speakers <= EXACT_UP_TO else 1 / (1 + DRAWS) for c in comparisons]
-    least = holm([p if known else None for p, known in zip(least, tested, strict=True)])
+    least = holm([None if c.p is None else p for c, p in zip(comparisons, least, strict=True)])
     both = zip(comparisons, holm([c.p for c in comparisons]), least, strict=True)
     return [replace(c, p_corrected=p, least_p=smallest) for c, p, smallest in both]
 
@@ -197,7 +188,6 @@ def _common(
 
 
 def _exact_p(differences: np.ndarray, threshold: float) -> float:
-    """The fraction of signed sums at or beyond +-threshold, which is above 0."""
     half = len(differences) // 2
     left, right = _signed_sums(differences[:half]), np.sort(_signed_sums(differences[half:]))
     reaching = len(right) - np.searchsorted(right, threshold - left)

@@ -18,17 +18,11 @@ MIN_SPEAKERS = 6  # five pairs that all agree still have p = 2 / 32 > 0.05: with
 
 @dataclass(frozen=True)
 class Accuracies:
-    """The accuracies of a set of utterances.
+    """The accuracies of a set of utterances, in fractions of 1."""
 
-    Args:
-        wa: fraction of correct utterances, 0 to 1.
-        ua: mean recall of the classes that occur, 0 to 1.
-        n: utterances.
-    """
-
-    wa: float
-    ua: float
-    n: int
+    wa: float  # fraction of correct utterances
+    ua: float  # mean recall of the classes that occur
+    n: int  # utterances
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,13 +69,6 @@ def speaker_confusions(
 
     Raises: ShapeError if no utterance is given, or not one value of each for every one; ValueError if a label is not
         one of `classes`, or a speaker's utterances differ between seeds.
-
-    >>> found = speaker_confusions(
-    ...     ["1M", "1M", "1M", "1M"], ["ang", "sad", "ang", "sad"], ["ang", "sad", "ang", "ang"],
-    ...     classes=["ang", "sad"], seeds=[1, 1, 2, 2],
-    ... )
-    >>> found.speakers, found.counts.tolist()
-    (('1M',), [[[1.0, 0.0], [0.5, 0.5]]])
     """
     reference, predicted = np.asarray(reference), np.asarray(predicted)
     seeds = [None] * len(speakers) if seeds is None else seeds
@@ -142,11 +129,9 @@ def difference_by_speaker(a: np.ndarray, b: np.ndarray, metric: str) -> np.ndarr
 
 
 def hits_and_totals(confusions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Correct and all utterances of every speaker by true class, which is all that accuracies need.
+    """Correct and all utterances of every speaker by true class: two arrays [speakers, classes].
 
-    Args and errors are those of `pooled_accuracies`.
-
-    Returns: two arrays [speakers, classes].
+    They are all that accuracies need. Args and errors are those of `pooled_accuracies`.
     """
     counts = np.asarray(confusions, dtype=float)
     if counts.ndim != 3 or counts.shape[1] != counts.shape[2] or not counts.size:
@@ -155,11 +140,6 @@ def hits_and_totals(confusions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def gains_and_totals(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many more utterances of every speaker and true class are correct in `b` than in `a`, and how many there are.
-
-    Args and errors are those of `difference_by_speaker`.
-
-    Returns: two arrays [speakers, classes].
-    """
+    """How many more utterances are correct in `b` than in `a`, and how many there are; both [speakers, classes]."""
     hits, totals = hits_and_totals(a)
     return hits_and_totals(b)[0] - hits, totals

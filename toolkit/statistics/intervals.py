@@ -57,13 +57,6 @@ def interval(
     Returns: the interval, or None below `MIN_SPEAKERS` speakers.
 
     Raises: ShapeError if `confusions` has another shape; ValueError if the metric is unknown.
-
-    >>> confusions = np.array([[[8, 2], [3, 7]], [[9, 1], [4, 6]], [[5, 5], [2, 8]]])
-    >>> print(interval(confusions, "wa"))
-    None
-    >>> found = interval(np.concatenate([confusions] * 3), "wa")
-    >>> round(found.low, 2), round(found.high, 2)
-    (0.67, 0.75)
     """
     # Hits may be differences of hits, since accuracies are linear in them.
     hits, totals = hits_and_totals(confusions) if minus is None else gains_and_totals(minus, confusions)

@@ -115,13 +115,12 @@ def label_indices(values: Labels, labels: Labels) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Spread:
-    """The mean of an accuracy over folds, and its deviation over folds and seeds.
+    """The mean of an accuracy over folds, and its standard deviations (n - 1), which are None of fewer than two values.
 
     Args:
         mean: over folds, of the means over each fold's seeds.
-        over_folds: standard deviation (n - 1) of those fold means; None with one fold.
-        over_seeds: standard deviation (n - 1) of the seeds' means over folds, of seeds that have every fold; None
-            with fewer than two such seeds.
+        over_folds: of those fold means.
+        over_seeds: of the seeds' means over folds, of seeds that have every fold.
     """
 
     mean: float
@@ -139,10 +138,6 @@ def spread(runs: Iterable[tuple[Hashable, Hashable, float, float]]) -> dict[str,
     Returns: metric -> its spread.
 
     Raises: ShapeError if an accuracy is not a finite number; ValueError if a fold and seed occur twice.
-
-    >>> found = spread([("1M", 1, 0.5, 0.4), ("1M", 2, 0.7, 0.4), ("1F", 1, 0.8, 0.6)])["wa"]
-    >>> round(found.mean, 2), round(found.over_folds, 2), found.over_seeds
-    (0.7, 0.14, None)
     """
     of: dict[Hashable, dict[Hashable, list[float]]] = {}
     for fold, seed, *accuracies in runs:
@@ -161,5 +156,4 @@ def spread(runs: Iterable[tuple[Hashable, Hashable, float, float]]) -> dict[str,
 
 
 def _deviation(means: np.ndarray | list[np.ndarray]) -> list[float | None]:
-    """Of every metric; None with one value."""
     return [None] * len(METRICS) if len(means) < 2 else np.std(means, axis=0, ddof=1).tolist()

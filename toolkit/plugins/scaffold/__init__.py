@@ -26,16 +26,10 @@ TEMPLATES = Path(__file__).parent / "template"
 
 @dataclass(frozen=True)
 class Package:
-    """The names in a plugin's package.
-
-    Args:
-        name: of the plugin and of the distribution, for example "my-prosody".
-
-    Raises: PluginError if the name cannot name a distribution, a module and a class.
-    """
+    """The names in a plugin's package; PluginError if one cannot name a distribution, a module and a class."""
 
     kind: Kind
-    name: str
+    name: str  # of the plugin and of the distribution, for example "my-prosody"
 
     def __post_init__(self):
         if not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", self.name):
@@ -83,19 +77,15 @@ class Package:
         imports = re.findall(rf"^from (?!{self.module}\b)\S+ import (.+)$", "\n".join(content.values()), re.MULTILINE)
         imported = {name for line in imports for name in line.split(", ")}
         if self.class_name in imported or self.module == "tests" or keyword.iskeyword(self.module):
-            raise PluginError(
-                f"A plugin cannot be called {self.name!r}: the name already has a meaning in its package."
-            )
+            problem = "the name already has a meaning in its package"
+            raise PluginError(f"A plugin cannot be called {self.name!r}: {problem}.")
         return content
 
 
 def write_package(registry: Registry, kind: str, name: str, *, folder: str | Path | None = None) -> str:
-    """Write a package with a plugin that works as it is.
-
-    The folder appears whole or not at all; by default it is NAME in the working directory.
+    """Write a package with a plugin that works as it is; by default its folder is NAME in the working directory.
 
     Returns: what was written, and the commands to type next.
-
     Raises: PluginError if there is no such kind, the name cannot be used or is taken, or the folder exists or cannot be
         written.
     """
@@ -138,6 +128,5 @@ def _refuse_taken(registry: Registry, package: Package) -> None:
         raise PluginError(f"A distribution {found} is installed, and yours would replace it. Choose another name.")
     spec = find_spec(package.module)
     if package.module in sys.stdlib_module_names or (spec is not None and spec.origin is not None):
-        raise PluginError(
-            f"There is a module {package.module} already, and yours would shadow it. Choose another name."
-        )
+        there = f"There is a module {package.module} already"
+        raise PluginError(f"{there}, and yours would shadow it. Choose another name.")
