@@ -19,9 +19,7 @@ class Fold:
     Args:
         name: who or what tests, for example "1M" or "Session1".
         protocol: the protocol that made it.
-        train: ids of utterances.
-        valid: ids; they choose the epoch unless `selects_on(protocol)` is "test".
-        test: ids.
+        train: ids of utterances; so `valid` (which chooses epochs unless `selects_on(protocol)` is "test") and `test`.
         stamp: a note that every result has to carry, or None.
 
     Raises: ProtocolError if a part is empty, or an utterance is in two parts or twice in one; only in protocol

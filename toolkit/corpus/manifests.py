@@ -209,8 +209,6 @@ def _utterance(path: Path, line: int, row: dict[str, str]) -> Utterance:
     values: dict = {column: row.get(column) for column in COLUMNS}
     try:
         values["path"], values["start"], values["end"] = file_and_times(path, row)
-        if not (values["label"] or "").strip():
-            raise CorpusError("label is empty")
         return Utterance(**values, extra={name: value for name, value in row.items() if name not in COLUMNS})
     except CorpusError as error:
         raise CorpusError(f"{path}:{line}: {error}") from None

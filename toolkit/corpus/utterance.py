@@ -22,16 +22,12 @@ class Utterance:
 
     Args:
         id: unique in its corpus.
-        path: the audio file.
         label: the class, as the corpus has it (before a recipe's label_map).
-        start: where it begins in the file, in seconds; None is the beginning of the file.
-        end: where it ends in the file, in seconds; None is the end of the file.
-        speaker: who speaks.
+        start: where it begins in the file, in seconds; None is the beginning of the file, as for `end` its end.
         gender: of the speaker: f, female, m, male in any case.
         session: the recording session; `loso` validates with the other speaker of the session.
         group: the fold's name in protocol `groups`.
         split: train, valid or test, for protocol `given`.
-        text: what is said.
         extra: further columns of a manifest, name -> text.
 
     Raises: CorpusError if a field has no valid value.

@@ -65,14 +65,12 @@ def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
     name = Path(name)
     folders = [Path()] if folder is None else [Path(folder), Path()]
     candidates = list(dict.fromkeys(candidate / name for candidate in folders))  # an absolute name stays as it is
-    for candidate in candidates:
-        if isfile(candidate):
-            if candidate.suffix not in SUFFIXES:
-                raise RecipeError(f"{candidate} is not a recipe: those end in {' or '.join(SUFFIXES)}.")
-            return candidate
-    for candidate in candidates:
-        if isdir(candidate):
-            raise RecipeError(f"{candidate} is a folder; one recipe is needed.{_nearby(Path(), [candidate])}")
+    for candidate in filter(isfile, candidates):
+        if candidate.suffix not in SUFFIXES:
+            raise RecipeError(f"{candidate} is not a recipe: those end in {' or '.join(SUFFIXES)}.")
+        return candidate
+    for candidate in filter(isdir, candidates):
+        raise RecipeError(f"{candidate} is a folder; one recipe is needed.{_nearby(Path(), [candidate])}")
     looked = " and ".join(dict.fromkeys(str(candidate.absolute().parent) for candidate in candidates))
     raise RecipeError(f"No recipe {one_line(name.name)} in {one_line(looked)}.{_nearby(name, folders)}")
 

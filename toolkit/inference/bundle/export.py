@@ -94,11 +94,7 @@ class TrainedRun:
 
 
 def read_trained_run(path: str | Path) -> TrainedRun:
-    """Read a run from its folder, or its results.json.
-
-    Raises: BundleError if the run does not exist or is not finished, or its files do not belong together; ToolkitError
-        if one of its files is damaged.
-    """
+    """Read a run from its folder, or its results.json; errors as for `export_bundle`."""
     path = Path(os.path.expanduser(path))
     folder = path.parent if path.name == RESULTS else path
     if not os.path.isfile(folder / RESULTS):

@@ -37,10 +37,7 @@ DTYPES = {
 
 
 def weights_of(system: System) -> bytes:
-    """A system's parameters and buffers as the bytes of a safetensors file.
-
-    Raises: BundleError if a part of the state is not a tensor, or not finite.
-    """
+    """A system's state as the bytes of a safetensors file; BundleError if a part is not a tensor, or not finite."""
     state = system.state_dict()
     if odd := [name for name, value in state.items() if not isinstance(value, Tensor)]:
         raise BundleError(f"The system's state holds {odd[0]}, which is not a tensor: {WEIGHTS} cannot hold it.")
@@ -119,11 +116,7 @@ def _refuse_not_finite(state: Mapping[str, Tensor], what: str) -> None:
 
 
 def trial_wave(samples: int, *, sample_rate: int) -> np.ndarray:
-    """A voice-like sound in noise: harmonics that rise and pulse.
-
-    Args: samples: how many; sample_rate: in Hz.
-
-    Returns: [samples], float32.
+    """A voice-like sound in noise, harmonics that rise and pulse: [samples], float32.
 
     >>> [f"{value:.4f}" for value in trial_wave(3, sample_rate=16000)]
     ['-0.0073', '0.0451', '0.0754']
@@ -139,9 +132,7 @@ def trial_wave(samples: int, *, sample_rate: int) -> np.ndarray:
 
 @torch.no_grad()
 def answer_to_trial(system: System, *, audio: AudioSpec, predict_from: str) -> tuple[float, ...]:
-    """The probabilities of the labels for one segment of the trial sound, with the first value of each covariate.
-
-    Args: system: in eval() mode; audio: sample rate and longest segment; predict_from: the head that answers.
+    """What a system in eval() mode predicts for one segment of the trial sound, with each covariate's first value.
 
     Raises: BundleError if the system cannot be run.
     """

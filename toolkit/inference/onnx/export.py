@@ -30,9 +30,7 @@ SILENT = 4  # ONNX Runtime's level for fatal errors alone; others are raised
 class OnnxReport:
     """What was written, and how well it agrees with torch.
 
-    Args:
-        fixed_samples: the only length of the time axis, or None if any length is taken.
-        compared: rows and samples of each batch that was compared.
+    Args: fixed_samples: the only length of the time axis, or None; compared: rows and samples of each batch that was;
         difference: the largest of any log-probability in them, relative to it if it is below -1.
     """
 

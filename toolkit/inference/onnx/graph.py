@@ -61,13 +61,10 @@ class Part(nn.Module):
         lengths = torch.linspace(samples, max(1, samples // 3), rows).long()
         noise = torch.randn(2, rows, samples, generator=generator)
         real = torch.arange(samples) < lengths[:, None]
-        return {
-            "waveform": torch.where(real, level[:, None] * noise[0], 100 * noise[1]),
-            "lengths": lengths,
-            "covariates": {
-                name: torch.arange(rows) % (classes + 1) - 1 for name, classes in self.system.given_covariates.items()
-            },
-        }
+        wave = torch.where(real, level[:, None] * noise[0], 100 * noise[1])
+        sizes = self.system.given_covariates.items()
+        covariates = {name: torch.arange(rows) % (classes + 1) - 1 for name, classes in sizes}
+        return {"waveform": wave, "lengths": lengths, "covariates": covariates}
 
 
 def model_inputs(example: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -83,11 +80,8 @@ def trace(part: Part, *, samples: int) -> torch.onnx.ONNXProgram:
     """
     example = part.example(TRACED_ROWS, samples)
     axes = {0: "batch"} if part.fixed_samples is not None else {0: "batch", 1: "samples"}
-    shapes = {
-        "waveform": axes,
-        "lengths": {0: "batch"},
-        "covariates": {name: {0: "batch"} for name in example["covariates"]},
-    }
+    covariates = {name: {0: "batch"} for name in example["covariates"]}
+    shapes = {"waveform": axes, "lengths": {0: "batch"}, "covariates": covariates}
     try:
         with torch.no_grad(), _quiet():
             # Windows and filters that a front end computes once and keeps: in a trace they would be the tracer's.

@@ -19,12 +19,7 @@ from toolkit.statistics.metrics import METRICS
 
 @dataclass(frozen=True, eq=False)
 class SystemComparison:
-    """Two systems' answers for the same utterances, and what follows from them.
-
-    Args:
-        evaluations: of A, the baseline, and of B.
-        n_skipped: how many utterances one of them could not read.
-    """
+    """What follows from evaluations of A, the baseline, and B on what both could read; `n_skipped` is the rest."""
 
     evaluations: tuple[CorpusEvaluation, CorpusEvaluation]
     n_skipped: int

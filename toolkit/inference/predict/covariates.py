@@ -26,9 +26,7 @@ def class_indices(wanted: Mapping[str, Sequence[str]], given: Mapping[str, str |
                 f"{', '.join(values)}) for all of them, or --covariate {name}=@column for a column of a manifest; in "
                 f"Python covariates={{{name!r}: {values[0]!r}}}"
             )
-    return {
-        name: Target(name, tuple(values)).index(given[name], error=PredictionError) for name, values in wanted.items()
-    }
+    return {name: target.index(given[name], error=PredictionError) for name, target in Target.by_name(wanted).items()}
 
 
 def check_names(wanted: Iterable[str], given: Iterable[str]) -> None:
