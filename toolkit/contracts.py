@@ -74,17 +74,11 @@ class LevelShape:
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """What a system returns for a batch of segments.
+    """What a system returns for a batch of segments."""
 
-    Args:
-        embeddings: name ("fused", then each level) -> [batch, size].
-        logits: head name -> [batch, classes].
-        covariate_logits: name of a predicted covariate -> [batch, classes].
-    """
-
-    embeddings: dict[str, Tensor]
-    logits: dict[str, Tensor]
-    covariate_logits: dict[str, Tensor] = field(default_factory=dict)
+    embeddings: dict[str, Tensor]  # name ("fused", then each level) -> [batch, size]
+    logits: dict[str, Tensor]  # head -> [batch, classes]
+    covariate_logits: dict[str, Tensor] = field(default_factory=dict)  # predicted covariate -> [batch, classes]
 
 
 @dataclass(frozen=True)

@@ -18,20 +18,15 @@ RUNS = "runs"
 class Cell:
     """What one run is made for.
 
-    Args:
-        system: the recipe's name.
-        protocol: a name in `toolkit.corpus.protocols.PROTOCOLS`.
-        fingerprint: eight hexadecimal digits of everything else that can change the result: settings, data, code.
-
     >>> Cell("ser", "loso", "a/b", 1, "1a2b3c4d").name
     'ser-loso-a_b-seed1-fa4820ac'
     """
 
-    system: str
-    protocol: str
+    system: str  # the recipe's name
+    protocol: str  # a name in `toolkit.corpus.protocols.PROTOCOLS`
     fold: str
     seed: int
-    fingerprint: str
+    fingerprint: str  # eight hexadecimal digits of all else that can change the result: settings, data, code
 
     @property
     def name(self) -> str:
@@ -48,27 +43,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Record:
-    """The state of a cell's run.
-
-    Args:
-        state: running (or interrupted, if no process runs the experiment), done or failed.
-        started: when the cell was last started, in seconds since 1970.
-        ended: when it was done or failed.
-        epochs: the most epochs that the training may take.
-        run: the name of the run's folder, once it is known.
-        random: whether a pre-trained backbone has random weights; such a cell is run again by the next command,
-            because the weights may be there then.
-        error: one line, of a failed cell; its traceback is in the log.
-    """
+    """The state of a cell's run."""
 
     cell: Cell
-    state: Literal["running", "done", "failed"]
-    started: float
-    ended: float | None = None
-    epochs: int | None = None
-    run: str | None = None
-    random: bool = False
-    error: str | None = None
+    state: Literal["running", "done", "failed"]  # running: or interrupted, if no process runs the experiment
+    started: float  # when the cell was last started, in seconds since 1970
+    ended: float | None = None  # when it was done or failed
+    epochs: int | None = None  # the most that the training may take
+    run: str | None = None  # the name of the run's folder, once it is known
+    random: bool = False  # a pre-trained backbone has random weights: the next command runs the cell again
+    error: str | None = None  # one line, of a failed cell; its traceback is in the log
     host: str = ""
     pid: int = 0
 

@@ -20,40 +20,25 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class PlannedSystem:
-    """A recipe that is part of an experiment.
+    """A recipe that is part of an experiment."""
 
-    Args:
-        fingerprint: hash of its settings, its data and its plugins' code.
-        recipe: resolved, plain.
-        data_folder: where the corpus is; None if it makes its own.
-        reduced: whether the recipe's `without_data` settings replace its own.
-    """
-
-    fingerprint: str
-    recipe: Mapping[str, Any]
-    data_folder: str | None
-    reduced: bool
+    fingerprint: str  # hash of its settings, its data and its plugins' code
+    recipe: Mapping[str, Any]  # resolved, plain
+    data_folder: str | None  # where the corpus is; None if it makes its own
+    reduced: bool  # whether the recipe's `without_data` settings replace its own
 
 
 @dataclass(frozen=True)
 class Plan:
-    """An experiment: all its cells, in the order in which they are run.
+    """An experiment: labels, corpus and splits are the same for all systems."""
 
-    Args:
-        systems: name -> its recipe; the first one is the baseline.
-        folds: protocol, in order -> names of the planned folds, in the protocol's order.
-        labels: the classes, the same for all systems.
-        corpus: hash of ids, labels and speakers, the same for all systems.
-        splits: protocol -> hash of who is in which part of all its folds, the same for all systems.
-    """
-
-    systems: Mapping[str, PlannedSystem]
-    folds: Mapping[str, tuple[str, ...]]
+    systems: Mapping[str, PlannedSystem]  # name -> its recipe; the first one is the baseline
+    folds: Mapping[str, tuple[str, ...]]  # protocol, in order -> names of the planned folds, in the protocol's order
     seeds: tuple[int, ...]
-    labels: tuple[str, ...]
-    corpus: str
-    cells: tuple[Cell, ...]
-    splits: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...]  # the classes
+    corpus: str  # hash of ids, labels and speakers
+    cells: tuple[Cell, ...]  # in the order in which they are run
+    splits: Mapping[str, str] = field(default_factory=dict)  # protocol -> hash of who is in which part of all its folds
 
 
 def merged(old: Plan | None, new: Plan) -> tuple[Plan, list[str]]:

@@ -20,24 +20,15 @@ LOCK = "lock"
 
 @dataclass(frozen=True)
 class CellProgress:
-    """The progress of a cell.
-
-    Args:
-        state: waiting (never started), running, interrupted, done or failed.
-        record: None while it waits.
-        epoch: epochs that are done.
-        seconds: since it was started, or until it ended.
-        ua: of its test, if it is done.
-        stamps: notes that belong to its result.
-    """
+    """The progress of a cell."""
 
     cell: Cell
     state: Literal["waiting", "running", "interrupted", "done", "failed"]
-    record: Record | None = None
-    epoch: int = 0
-    seconds: float = 0.0
-    ua: float | None = None
-    stamps: tuple[str, ...] = ()
+    record: Record | None = None  # None while it waits
+    epoch: int = 0  # epochs that are done
+    seconds: float = 0.0  # since it was started, or until it ended
+    ua: float | None = None  # of its test, if it is done
+    stamps: tuple[str, ...] = ()  # notes that belong to its result
 
 
 class Progress:

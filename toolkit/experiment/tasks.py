@@ -29,17 +29,12 @@ _one_at_a_time = threading.Lock()  # random states belong to the process, and a 
 
 @dataclass(frozen=True)
 class Task:
-    """Cells that share one training.
-
-    Args:
-        cells: of one system, fold and seed; the first one trains.
-        threads: that torch computes with.
-    """
+    """Cells that share one training."""
 
     folder: Path
-    cells: tuple[Cell, ...]
+    cells: tuple[Cell, ...]  # of one system, fold and seed; the first one trains
     system: PlannedSystem
-    threads: int
+    threads: int  # that torch computes with
 
 
 def make_tasks(folder: Path, plan: Plan, cells: Iterable[Cell], *, threads: int) -> list[Task]:

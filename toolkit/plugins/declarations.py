@@ -24,20 +24,13 @@ HOOK = "toolkit_register"
 
 @dataclass(frozen=True)
 class Declaration:
-    """An entry point of one distribution.
-
-    Args:
-        distribution: its name; "?", as its version, if its metadata cannot be read.
-        name: the entry point's name.
-        module: what the entry point names, "package.module" or "package.module:object".
-        problem: why it cannot be read; "" if it can.
-    """
+    """An entry point of one distribution, whose name and version are "?" if its metadata cannot be read."""
 
     distribution: str
     version: str
-    name: str
-    module: str
-    problem: str = ""
+    name: str  # the entry point's
+    module: str  # what the entry point names, "package.module" or "package.module:object"
+    problem: str = ""  # why it cannot be read
 
     @property
     def package(self) -> str:

@@ -13,27 +13,16 @@ from toolkit.recipe.schema import PartSpec
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of plugin.
+    """A kind of plugin."""
 
-    Args:
-        name: what declarations and commands call it.
-        base: "package.module:Class", from which its plugins derive.
-        context: constructor arguments that the system gives; a recipe cannot set them.
-        recipe: where recipes name its plugins: the dotted path of one, or of a mapping by name.
-        suite: "package.module:Class", a `toolkit.testing.Case` that tries out the contract.
-        summary: of the plugin that `toolkit new-plugin` writes.
-        bundled: whether a trained system needs its plugins.
-        reads_folder: whether its plugins read a data folder.
-    """
-
-    name: str
-    base: str
-    context: tuple[str, ...]
-    recipe: str
-    suite: str
-    summary: str
-    bundled: bool = False
-    reads_folder: bool = False
+    name: str  # what declarations and commands call it
+    base: str  # "package.module:Class", from which its plugins derive
+    context: tuple[str, ...]  # constructor arguments that the system gives; a recipe cannot set them
+    recipe: str  # where recipes name its plugins: the dotted path of one, or of a mapping by name
+    suite: str  # "package.module:Class", a `toolkit.testing.Case` that tries out the contract
+    summary: str  # of the plugin that `toolkit new-plugin` writes
+    bundled: bool = False  # whether a trained system needs its plugins
+    reads_folder: bool = False  # whether its plugins read a data folder
 
 
 _ALL = (

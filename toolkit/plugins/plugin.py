@@ -25,16 +25,11 @@ OURS = ("toolkit", "toolkit_plugins")
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plugin and the declaration that lists it.
-
-    Args:
-        declaration: the entry point that declares it.
-        where: its location in a recipe, for messages; "" outside of recipes.
-    """
+    """A plugin and the declaration that lists it."""
 
     spec: PluginSpec
     declaration: Declaration
-    where: Location | str = ""
+    where: Location | str = ""  # its location in a recipe, for messages
 
     def __str__(self):
         return f"{self.spec.kind} {self.spec.name!r} from {self.release}"

@@ -25,22 +25,15 @@ LIST = "`toolkit list-plugins` lists all."
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """What is known of a plugin without importing it.
+    """What is known of a plugin without importing it."""
 
-    Args:
-        kind: as declared; None for a broken declaration, which may hold any.
-        name: as recipes write it; a broken declaration has its entry point's name.
-        status: ambiguous if another distribution declares the same kind and name.
-        error: why it is broken, or how to choose; None if it is ok.
-    """
-
-    kind: str | None
-    name: str
+    kind: str | None  # as declared; None for a broken declaration, which may hold any
+    name: str  # as recipes write it; a broken declaration has its entry point's name
     distribution: str
     version: str
     summary: str
-    status: Literal["ok", "broken", "ambiguous"]
-    error: str | None = None
+    status: Literal["ok", "broken", "ambiguous"]  # ambiguous: another distribution declares the same kind and name
+    error: str | None = None  # why it is broken, or how to choose
 
 
 class Registry:

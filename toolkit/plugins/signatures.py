@@ -145,17 +145,7 @@ def parse_args_section(docstring: str) -> dict[str, str]:
 
 
 def read_source(cls: type) -> str:
-    """The paper: what follows "Source:" in the class's docstring; "" if nothing does.
-
-    >>> class Pitch:
-    ...     '''Pitch.
-    ...
-    ...     Source: Smith, "On pitch",
-    ...         2001.
-    ...     '''
-    >>> read_source(Pitch)
-    'Smith, "On pitch", 2001.'
-    """
+    """The paper: what follows "Source:" in the class's docstring; "" if nothing does."""
     match = re.search(r"\bSource:\s*(.+?)(?:\n\s*\n|\n\w+:|\Z)", inspect.cleandoc(cls.__doc__ or ""), re.DOTALL)
     return " ".join(match[1].split()) if match else ""
 

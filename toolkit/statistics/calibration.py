@@ -29,7 +29,7 @@ class ReliabilityCurve:
 def expected_calibration_error(
     probabilities: np.ndarray, reference: Labels, *, labels: Sequence | None = None, bins: int = BINS
 ) -> float:
-    """The mean distance between a bin's accuracy and its confidence, weighted by utterances; 0 is best.
+    """The mean distance between a bin's accuracy and its confidence, weighted by utterances: from 0, the best, to 1.
 
     It is never below 0, so few utterances make it larger than the true error: compare it only between systems that
     were tested on the same utterances. Predictions of several seeds are concatenated.
@@ -39,8 +39,6 @@ def expected_calibration_error(
         reference: true class of each utterance: its column, or its name where `labels` are given.
         labels: the name of each column.
         bins: number of bins from 0 to 1; a bin includes its upper bound and excludes its lower one.
-
-    Returns: between 0 and 1.
 
     Raises: ShapeError if the rows are not probabilities, or there is not one reference for each; ValueError if a
         reference is not one of the columns or labels.

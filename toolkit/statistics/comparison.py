@@ -22,25 +22,18 @@ _ROUNDING = 1e-9  # of the sum of all sizes: sums nearer than this are the same 
 class Comparison:
     """One system against the baseline in one metric, over the speakers that both have.
 
-    Args:
-        metric: "wa" or "ua".
-        difference: pooled accuracy of the system minus the baseline's, in fractions of 1; None without common speakers.
-        interval: 95 % interval of the difference; None below `MIN_SPEAKERS` speakers.
-        p: of the sign-flip test; None below `MIN_SPEAKERS` speakers.
-        p_corrected: the same after Holm's correction over all that is compared together.
-        n_speakers: how many speakers both have.
-        least_p: the smallest corrected p that so many speakers can give, however large the difference is.
+    Interval and test are None below `MIN_SPEAKERS` speakers, the difference without any.
     """
 
     system: str
     baseline: str
-    metric: str
-    difference: float | None
-    interval: Interval | None
-    p: float | None
-    p_corrected: float | None
-    n_speakers: int
-    least_p: float | None = None
+    metric: str  # "wa" or "ua"
+    difference: float | None  # pooled accuracy of the system minus the baseline's, in fractions of 1
+    interval: Interval | None  # 95 % interval of the difference
+    p: float | None  # of the sign-flip test
+    p_corrected: float | None  # after Holm's correction over all that is compared together
+    n_speakers: int  # how many both have
+    least_p: float | None = None  # the smallest corrected p that so many can give, however large the difference is
 
     @property
     def verdict(self) -> str:
@@ -75,7 +68,6 @@ def compare(
         resamples: of each interval.
 
     Returns: one for each other system and metric, system by system.
-
     Raises: ShapeError if two systems have different classes, or different utterances of a common speaker; ValueError if
         the baseline is not one of the systems, or a metric is unknown.
     """

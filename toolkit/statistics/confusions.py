@@ -27,16 +27,11 @@ class Accuracies:
 
 @dataclass(frozen=True, eq=False)
 class SpeakerConfusions:
-    """One confusion matrix for each speaker, or for each of other groups of utterances.
-
-    Args:
-        classes: in the order of rows and columns.
-        counts: [speakers, classes, classes], rows are the reference.
-    """
+    """One confusion matrix for each speaker, or for each of other groups of utterances."""
 
     speakers: tuple[str, ...]
-    classes: tuple[str, ...]
-    counts: np.ndarray
+    classes: tuple[str, ...]  # in the order of rows and columns
+    counts: np.ndarray  # [speakers, classes, classes], rows are the reference
 
     def of(self, speakers: Sequence[str]) -> np.ndarray:
         """Return the matrices of these speakers, in their order: [speakers, classes, classes]."""
@@ -66,7 +61,6 @@ def speaker_confusions(
         seeds: the seed of the run that each row is from; None where all are from one.
 
     Returns: speakers in the order in which they first occur; a speaker's matrix is the mean over the seeds it has.
-
     Raises: ShapeError if no utterance is given, or not one value of each for every one; ValueError if a label is not
         one of `classes`, or a speaker's utterances differ between seeds.
     """

@@ -55,7 +55,6 @@ def interval(
         seed: of the draws; the same seed gives the same interval.
 
     Returns: the interval, or None below `MIN_SPEAKERS` speakers.
-
     Raises: ShapeError if `confusions` has another shape; ValueError if the metric is unknown.
     """
     # Hits may be differences of hits, since accuracies are linear in them.

@@ -38,14 +38,12 @@ def accuracy(hits: np.ndarray, totals: np.ndarray, metric: str) -> np.ndarray:
 
 
 def confusion_matrix(reference: Labels, predicted: Labels, *, labels: Labels) -> np.ndarray:
-    """How often each label was predicted as each.
+    """How often each label was predicted as each: [labels, labels], int64; rows are the reference.
 
     Args:
         reference: true label of each utterance.
         predicted: predicted label of each utterance.
         labels: every label, in the order of rows and columns.
-
-    Returns: [labels, labels], int64; rows are the reference, columns the prediction.
 
     Raises: ShapeError if no utterance is given, or not one prediction for each; ValueError if an utterance has a label
         that is not in `labels`, or `labels` has one twice.
@@ -115,17 +113,11 @@ def label_indices(values: Labels, labels: Labels) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Spread:
-    """The mean of an accuracy over folds, and its standard deviations (n - 1), which are None of fewer than two values.
+    """The mean of an accuracy over folds, and its standard deviations (n - 1), None of fewer than two values."""
 
-    Args:
-        mean: over folds, of the means over each fold's seeds.
-        over_folds: of those fold means.
-        over_seeds: of the seeds' means over folds, of seeds that have every fold.
-    """
-
-    mean: float
-    over_folds: float | None
-    over_seeds: float | None
+    mean: float  # over folds, of the means over each fold's seeds
+    over_folds: float | None  # of those fold means
+    over_seeds: float | None  # of the seeds' means over folds, of seeds that have every fold
 
 
 def spread(runs: Iterable[tuple[Hashable, Hashable, float, float]]) -> dict[str, Spread]:
@@ -136,7 +128,6 @@ def spread(runs: Iterable[tuple[Hashable, Hashable, float, float]]) -> dict[str,
 
     Args: runs: (fold, seed, accuracy in each of `METRICS`) for each run; at least one.
     Returns: metric -> its spread.
-
     Raises: ShapeError if an accuracy is not a finite number; ValueError if a fold and seed occur twice.
     """
     of: dict[Hashable, dict[Hashable, list[float]]] = {}

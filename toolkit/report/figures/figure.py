@@ -51,23 +51,14 @@ _NOT_FOR_PAGES = (
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure that can be drawn.
+    """A figure that can be drawn."""
 
-    Args:
-        name: of its files, without ending.
-        title: what it shows, in one line.
-        caption: how to read it.
-        alt: its content in words, for readers who do not see it.
-        draw: makes the matplotlib figure, without its stamps.
-        stamps: notes that are drawn into the image.
-    """
-
-    name: str
-    title: str
-    caption: str
-    alt: str
-    draw: Callable[[], Any]
-    stamps: tuple[str, ...] = ()
+    name: str  # of its files, without ending
+    title: str  # what it shows, in one line
+    caption: str  # how to read it
+    alt: str  # its content in words, for readers who do not see it
+    draw: Callable[[], Any]  # makes the matplotlib figure, without its stamps
+    stamps: tuple[str, ...] = ()  # notes that are drawn into the image
 
     def render(self) -> tuple[bytes, bytes, str]:
         """The PNG file, the SVG file, and the SVG for a page."""

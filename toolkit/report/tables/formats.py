@@ -24,23 +24,14 @@ INCOMPLETE = "†"
 
 @dataclass(frozen=True)
 class Format:
-    """The format of a column's values.
+    """The format of a column's values."""
 
-    Args:
-        write: a known value -> text for a reader.
-        split: a known value -> one plain value for each part.
-        parts: endings of the CSV columns of a value.
-        numeric: whether it is a number, which is aligned to the right.
-        wraps: whether a page may break it into lines.
-        page_only: whether files leave it out.
-    """
-
-    write: Callable[[Any], str]
-    split: Callable[[Any], tuple] = lambda value: (value,)
-    parts: tuple[str, ...] = ("",)
-    numeric: bool = True
-    wraps: bool = False
-    page_only: bool = False
+    write: Callable[[Any], str]  # a known value -> text for a reader
+    split: Callable[[Any], tuple] = lambda value: (value,)  # a known value -> one plain value for each part
+    parts: tuple[str, ...] = ("",)  # endings of the CSV columns of a value
+    numeric: bool = True  # aligned to the right
+    wraps: bool = False  # whether a page may break it into lines
+    page_only: bool = False  # whether files leave it out
 
     def show(self, value: Any) -> str:
         """Text for a reader."""

@@ -11,21 +11,13 @@ from toolkit.report.tables.formats import INCOMPLETE, SYSTEM_NAME, TEXT, Format
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table.
+    """A column of a table."""
 
-    Args:
-        key: its name in CSV files.
-        title: what stands above it.
-        format: of its values.
-        group: what stands above several neighbouring columns.
-        value: a row of the table -> the column's value; by default the row's attribute called `key`.
-    """
-
-    key: str
-    title: str
+    key: str  # its name in CSV files
+    title: str  # what stands above it
     format: Format = TEXT
-    group: str = ""
-    value: Callable[[Any], Any] | None = None
+    group: str = ""  # what stands above several neighbouring columns
+    value: Callable[[Any], Any] | None = None  # of a row; by default the row's attribute called `key`
 
     def of(self, row: Any) -> Any:
         """Its value in a row."""
@@ -34,25 +26,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table.
+    """A table; `rows`, whatever the columns take their values from, are kept as mappings from column key to value."""
 
-    Args:
-        name: of its files, without ending.
-        title: what it shows, in one line.
-        columns: the first one names the row.
-        rows: whatever the columns take their values from; kept as mappings from column key to value.
-        stamps: notes that must be shown wherever its figures are.
-        notes: how to read it.
-        shown: how many rows a page shows; None: all. A CSV file has all of them.
-    """
-
-    name: str
-    title: str
-    columns: tuple[Column, ...]
+    name: str  # of its files, without ending
+    title: str  # what it shows, in one line
+    columns: tuple[Column, ...]  # the first one names the row
     rows: tuple[Mapping[str, Any], ...]
-    stamps: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    shown: int | None = None
+    stamps: tuple[str, ...] = ()  # notes that must be shown wherever its figures are
+    notes: tuple[str, ...] = ()  # how to read it
+    shown: int | None = None  # how many rows a page shows; None: all. A CSV file has all of them
 
     def __post_init__(self):
         for name in ("columns", "stamps", "notes"):
