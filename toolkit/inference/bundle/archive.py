@@ -78,8 +78,7 @@ def open_file(path: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
     with ExitStack() as stack:
         try:
             file, size = opened(path, name, stack)
-            if size > LARGEST[name]:
-                raise BundleError(f"{path}: {name} holds {size:,} bytes; {LARGEST[name]:,} are allowed.")
+            _refuse_large(path, name, size)
             yield file, size
         except (*_DAMAGE, OSError) as error:
             raise BundleError(f"{path}: {name} is damaged ({one_line(error)}): get the bundle again.") from None
@@ -112,7 +111,14 @@ def _open_in_zip(path: Path, name: str, stack: ExitStack) -> tuple[BinaryIO, int
     entries = _checked_entries(path, archive)
     if name not in entries:
         raise BundleError(f"{path} is not a bundle: it has no {name}. {_REMEDY}.")
-    return stack.enter_context(archive.open(entries[name])), entries[name].file_size
+    size = entries[name].file_size
+    _refuse_large(path, name, size)  # before some versions of Python refuse to open it
+    return stack.enter_context(archive.open(entries[name])), size
+
+
+def _refuse_large(path: Path, name: str, size: int) -> None:
+    if size > LARGEST[name]:
+        raise BundleError(f"{path}: {name} holds {size:,} bytes; {LARGEST[name]:,} are allowed.")
 
 
 def _refuse_holes(path: Path) -> None:
