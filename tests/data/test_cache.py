@@ -8,7 +8,6 @@ import soundfile
 import torch
 from broken_extractors import GoodExtractor
 from cached_features import Parts, same, stored_files
-from small_system import write_recipe
 
 from toolkit.contracts import Seq
 from toolkit.data.cache.store import features_folder, stored_front_ends
@@ -18,16 +17,7 @@ from toolkit.errors import AudioError, CacheError, RecipeError, ShapeError
 
 UTTERANCES = 24  # three sessions of two speakers with four each
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def recipe(tmp_path):
-    return write_recipe(tmp_path)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_stored_features_give_what_the_waveform_gives(recipe):

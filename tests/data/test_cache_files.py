@@ -9,7 +9,6 @@ from contextlib import closing
 import pytest
 import torch
 from cached_features import Parts, same, stored_files
-from small_system import write_recipe
 
 from toolkit.contracts import Seq
 from toolkit.data.cache import files as cache_files
@@ -18,16 +17,7 @@ from toolkit.data.front_ends import rows_of
 from toolkit.data.loaders import in_order
 from toolkit.errors import CacheError
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def recipe(tmp_path):
-    return write_recipe(tmp_path)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.mark.parametrize(

@@ -144,5 +144,7 @@ def _require_mixed(given: dict[str, Seq], features: dict[str, Seq], mix: Mix) ->
         same = found.values.shape == seq.values.shape and torch.equal(found.lengths, seq.lengths)
         require(same, f"level {level!r}: {list(seq.values.shape)} becomes {list(found.values.shape)}, or other lengths")
     rows = len(next(iter(given.values())).lengths)
-    require(sorted(mix.partners.tolist()) == list(range(rows)), f"partners {mix.partners.tolist()} are no permutation")
+    require(
+        sorted(mix.partners.tolist()) == list(range(rows)), f"partners {mix.partners.tolist()} are not a permutation"
+    )
     require(0 < mix.share <= 1, f"share is {mix.share}, not above 0 and at most 1")
