@@ -3,18 +3,59 @@
 Importing this package is light: it holds what a plugin's declaration needs and nothing that imports torch.
 """
 
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from toolkit.hookspecs import PluginSpec, hookimpl
 
 __version__ = version("audio-classification-toolkit")
 
-__all__ = ["PluginSpec", "__version__", "hookimpl", "load"]
+__all__ = ["PluginSpec", "__version__", "hookimpl", "load", "read_predictions", "train"]
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from toolkit.inference.predict.model import Model
+    from toolkit.training.run_folder import Result
+
+
+def train(
+    recipe: str | Path, *, manifest: str | Path | None = None, say: Callable[[str], None] = print, **overrides: Any
+) -> "Result":
+    """Train and test a system on one fold, as `toolkit train` does; this imports torch.
+
+    Args:
+        recipe: as for the command.
+        manifest: a table of your recordings, to use instead of the recipe's corpus.
+        say: called with each line that the command prints.
+        **overrides: keys of the recipe: `seed=2`, `training={"epochs": 3}`, `**{"training.epochs": 3}`.
+
+    Returns: what results.json holds, as a dict; its `folder` is the run's. A finished run is not trained again.
+    Raises: ToolkitError: one line, where the command would print it.
+    """
+    from toolkit.distributed import from_first
+    from toolkit.recipe.loading import as_overrides
+    from toolkit.training.launch import together
+    from toolkit.training.preparation import load_source, prepare
+    from toolkit.training.run import Run
+    from toolkit.training.run_folder import Result
+
+    with together():
+        path = Run(prepare(load_source(recipe, as_overrides(overrides), manifest=manifest)), say=say).train()
+        return from_first(lambda: Result(path))
+
+
+def read_predictions(run: "str | Path | Result") -> "dict[str, np.ndarray]":
+    """What a finished run predicted for its test part: the columns of predictions.csv, each [utterances].
+
+    `pandas.DataFrame` takes it as it is. Args: run: what `train` returned, or the run's folder.
+    Raises: ToolkitError if there is no finished run, or its files are damaged.
+    """
+    from toolkit.report.evidence import predictions_of
+
+    return predictions_of(getattr(run, "folder", run))
 
 
 def load(bundle: str | Path, *, device: str | None = None) -> "Model":

@@ -9,8 +9,10 @@ folder, a fold) they are taken as they are written. The last of several values f
 """
 
 import io
+import json
 import re
 from collections.abc import Iterable, Mapping
+from os import fspath
 from os.path import isdir, isfile
 from pathlib import Path
 from typing import Any, get_origin
@@ -90,6 +92,25 @@ def dump_recipe(recipe: Recipe) -> str:
 def read_recipe_dict(values: Mapping[str, Any], *, source: str = "recipe") -> Recipe:
     """A recipe from what `as_dict` gave (an experiment's JSON, for example); `source` names it in messages."""
     return read_plain(Recipe, values, Location("", Mark(source)))
+
+
+def as_overrides(values: Mapping[str, Any]) -> list[str]:
+    """Dotted keys and plain values, mappings and numpy's numbers too, as they are written on a command line.
+
+    >>> as_overrides({"training.epochs": 3, "fold": "1M", "training": {"patience": None}})
+    ['--training.epochs=3', '--fold="1M"', '--training={"patience": null}']
+    """
+
+    def plain(value: Any) -> Any:
+        return value.tolist() if hasattr(value, "tolist") else fspath(value)
+
+    tokens = []
+    for key, value in values.items():
+        try:
+            tokens.append(f"--{key}={json.dumps(value, ensure_ascii=False, default=plain)}")
+        except (TypeError, ValueError):
+            raise RecipeError(f"{key}: {one_line(repr(value))[:60]} is not a value that a recipe can hold.") from None
+    return tokens
 
 
 def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[Path, ...]) -> Keys:

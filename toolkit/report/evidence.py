@@ -4,6 +4,7 @@ import csv
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,22 @@ def read_answers(folder: Path, labels: Iterable[str]) -> Answers:
     except (KeyError, ValueError, TypeError) as error:
         remedy = "delete the run and train it again"
         raise ExperimentError(f"{folder}: predictions.csv is damaged ({error}): {remedy}.") from None
+
+
+def predictions_of(run: str | PathLike) -> dict[str, np.ndarray]:
+    """The columns of a run's predictions.csv, numbers as numbers: name -> [utterances].
+
+    Args: run: its folder, or its results.json.
+    Raises: ToolkitError if the run is not finished, or a file of it is damaged.
+    """
+    folder = Path(run).parent if Path(run).name == RESULTS else Path(run)
+    try:
+        labels = read_results(folder / RESULTS)["labels"]
+    except (FileNotFoundError, NotADirectoryError, KeyError):
+        raise ExperimentError(f"{folder} is not the folder of a finished run: it has no {RESULTS} of a test.") from None
+    columns = dict(vars(read_answers(folder, labels)))
+    probabilities = columns.pop("probabilities")
+    return columns | {f"p_{label}": probabilities[:, index] for index, label in enumerate(labels)}
 
 
 class SystemRuns:

@@ -85,6 +85,8 @@ def write_results(
     np.savez_compressed(archive, **arrays)
     folder.write(EMBEDDINGS, archive.getvalue())
     heads = [name for name, spec in recipe.model.heads.items() if spec.target == LABEL]
+    history = brain.history
+    chosen = history.rows[history.selection(selects_on(preparation.fold.protocol)).epoch - history.first]
     folder.write_json(
         RESULTS,
         {
@@ -95,12 +97,13 @@ def write_results(
             "split": preparation.fold.digest,
             "seed": recipe.seed,
             **target.summary(reference, predicted),
+            **{name: value for name, value in chosen.items() if name.startswith("valid_")},
             "heads": {name: target.metrics(reference, target.answers(scores[name])) for name in heads},
-            "epoch": brain.history.selection(selects_on(preparation.fold.protocol)).epoch,
-            "epochs": len(brain.history.rows),
-            "probe": brain.history.probe,
+            "epoch": chosen["epoch"],
+            "epochs": len(history.rows),
+            "probe": history.probe,
             "average": recipe.training.average.name,
-            "skipped_steps": brain.history.skipped_steps,
+            "skipped_steps": history.skipped_steps,
             "synthetic": preparation.source.corpus.synthetic,
             "pretrained": brain.system.pretrained,
             "stamps": list(folder.stamps),
@@ -111,6 +114,6 @@ def write_results(
             "ranks": ranks(),
             "precision": recipe.training.precision,
             "versions": library_versions() | dict(versions),
-            "seconds": brain.history.seconds,
+            "seconds": history.seconds,
         },
     )

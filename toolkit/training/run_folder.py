@@ -92,6 +92,14 @@ class RunFolder:
         self.write(name, json.dumps(value, indent=2) + "\n")
 
 
+class Result(dict):
+    """The content of a finished run's results.json; `folder` is the run's."""
+
+    def __init__(self, path: Path):
+        super().__init__(read_results(path))
+        self.folder = path.parent
+
+
 def folders_with_same_training(folder: Path, *, system: str, protocol: str) -> list[Path]:
     """A run's folder, then those of runs under other protocols that are read from the same training."""
     rest = folder.name.removeprefix(f"{system}-{protocol}-")

@@ -1,0 +1,83 @@
+"""`toolkit.train` and `toolkit.read_predictions`, the notebook and the page that show them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pages import DOCS, ROOT, blocks
+from small_system import write_corpus, write_recipe
+
+import toolkit
+from toolkit.errors import ExperimentError, RecipeError
+from toolkit.recipe.loading import as_overrides
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    recipe, lines = write_recipe(tmp_path_factory.mktemp("api")), []
+    overrides = {"training": {"patience": 1}, "training.epochs": np.int64(2), "training.min_epochs": 0}
+    return recipe, overrides, toolkit.train(recipe, say=lines.append, **overrides), lines
+
+
+def test_train_returns_what_results_json_holds_and_reads_a_finished_run(trained):
+    recipe, overrides, result, lines = trained
+    assert result == json.loads((result.folder / "results.json").read_text()) and result["epochs"] <= 2
+    again = toolkit.train(str(recipe), say=lines.append, **overrides)
+    assert again == result and lines[-1] == f"This run is finished, nothing is trained: {result.folder}"
+
+
+def test_validation_scores_are_those_of_the_epoch_that_was_tested(trained):
+    result = trained[2]
+    header, *rows = [line.split(",") for line in (result.folder / "epochs.csv").read_text().splitlines()]
+    row = dict(zip(header, rows[result["epoch"] - 1], strict=True))
+    assert [result[name] for name in ("valid_wa", "valid_ua")] == [float(row[n]) for n in ("valid_wa", "valid_ua")]
+
+
+def test_predictions_are_columns_of_numbers_and_names(trained):
+    result = trained[2]
+    table = toolkit.read_predictions(result)
+    columns = ["id", "speaker", "gender", "seconds", "reference", "predicted", "p_noise", "p_tone"]
+    assert list(table) == columns and {len(column) for column in table.values()} == {result["n_utterances"]}
+    assert np.mean(table["reference"] == table["predicted"]) == result["wa"]
+    assert np.allclose(table["p_noise"] + table["p_tone"], 1) and table["seconds"].dtype == float
+    assert np.array_equal(toolkit.read_predictions(str(result.folder / "results.json"))["id"], table["id"])
+    with pytest.raises(ExperimentError, match="is not the folder of a finished run"):
+        toolkit.read_predictions(result.folder.parent)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"training.epoch": 3}, "Did you mean 'training.epochs'"),
+        ({"training.epochs": "three"}, "'three' is text; a whole number is needed"),
+        ({"fold": object()}, "fold: <object object at .* is not a value that a recipe can hold"),
+    ],
+)
+def test_a_wrong_override_is_one_line(trained, overrides, message):
+    with pytest.raises(RecipeError, match=message):
+        toolkit.train(trained[0], **overrides)
+
+
+def test_texts_stay_texts_and_paths_become_texts():
+    given = {"fold": "null", "output_folder": Path("a b"), "labels": ["no", 'a "b"']}
+    assert as_overrides(given) == ['--fold="null"', '--output_folder="a b"', r'--labels=["no", "a \"b\""]']
+
+
+def python_of(name: str) -> str:
+    if name.endswith(".md"):
+        return "\n".join(blocks(DOCS / name, "python"))
+    cells = [c for c in json.loads((DOCS / name).read_text())["cells"] if c["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
+    return "\n".join("".join(cell["source"]) for cell in cells)
+
+
+@pytest.mark.parametrize(("name", "said"), [("first-model.ipynb", " correct"), ("python.md", "groups-1-seed2")])
+def test_the_notebook_and_the_page_run_from_their_first_line_to_the_last(name, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    write_corpus(tmp_path, sessions=3).rename("my.csv")
+    exec(compile(python_of(name), name, "exec"), {})
+    assert said in capsys.readouterr().out
