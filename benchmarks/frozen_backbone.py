@@ -24,7 +24,9 @@ corpus: {{plugin: manifest, args: {{path: {manifest}}}}}
 protocol: {{name: session-out}}
 label_map: {{exc: null}}
 model:
-  levels: {{wav2vec2: {{args: {{source: random, tune: frozen, config: {{num_hidden_layers: {layers}}}}}}}}}
+  levels:
+    wav2vec2:
+      args: {{source: random, tune: frozen, spec_augment: false, config: {{num_hidden_layers: {layers}}}}}
 training: {{device: cpu, batch_size: 4, feature_precision: fp16, optimizer: {{learning_rate: 1.0e-3}}}}
 """
 

@@ -49,6 +49,8 @@ model:
       args:
         source: random
         dropout: {dropout}
+        layerdrop: 0.0
+        spec_augment: false
         freeze_convolutions: {frozen}
         gradient_checkpointing: {recompute}
   fusion: {{args: {{dropout: {dropout}}}}}

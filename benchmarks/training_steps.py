@@ -26,7 +26,11 @@ from toolkit.training.loop.objective import build_objective
 from toolkit.training.loop.train_step import TrainStep, compile_system
 
 RECIPE = Path(__file__).parents[1] / "recipes/iemocap/hparams/mtl_cr.yaml"
-RANDOM = ("--model.levels.spectrogram.args.weights=random", "--model.levels.wav2vec2.args.source=random")
+WAV2VEC2 = "--model.levels.wav2vec2.args."
+RANDOM = (
+    "--model.levels.spectrogram.args.weights=random",
+    *(f"{WAV2VEC2}{setting}" for setting in ("source=random", "layerdrop=0", "spec_augment=false")),
+)
 SMALL = ("--training.batch_size=2",)
 CLASS_COUNTS = [1103, 1636, 1708, 1084]  # IEMOCAP's
 MANY = 100_000  # batches of an epoch that does not end

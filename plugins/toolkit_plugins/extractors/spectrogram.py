@@ -32,6 +32,7 @@ class Spectrogram(Extractor):
         normalize: min_max (each bin to [0, 1] on the training part) or utterance (each bin to mean 0.5 and deviation
             1 / 6 over each segment by itself, which takes out its channel).
         image_size: height (frequency) and width (time) of the image in pixels.
+        flip: high frequencies at the top of the image, as the reference has it; else at the bottom.
         pool: frequency bands and frames that the last feature map is averaged to.
         weights: imagenet (torchvision's; random, with a warning, where they cannot be had), random, or the path
             of a state dict of torchvision's AlexNet (.pth or .safetensors).
@@ -61,6 +62,7 @@ class Spectrogram(Extractor):
         preemphasis: float = 0.97,
         normalize: Literal["min_max", "utterance"] = "min_max",
         image_size: list[int] = [256, 384],  # noqa: B006 - never written to
+        flip: bool = False,
         pool: list[int] = [6, 6],  # noqa: B006
         weights: str = "imagenet",
         freeze: bool = False,
@@ -88,7 +90,7 @@ class Spectrogram(Extractor):
         self.fixed_samples = segment_samples
         self.fits = normalize == "min_max"
         self.channels = alexnet.CHANNELS * pool[0]
-        self.image_size = tuple(image_size)
+        self.image_size, self.flip = tuple(image_size), flip
         self.frames = pool[1]
         self.freeze = freeze
         self.settings = {"n_fft": n_fft, "window": window, "hop": hop, "bins": bins, "preemphasis": preemphasis}
@@ -138,7 +140,8 @@ class Spectrogram(Extractor):
             scaled = self.scaler(features.values)
         else:
             scaled = 0.5 + frontends.normalise(features).values / 6
-        maps = self.pool(self.backbone(image(scaled, self.image_size)))  # [batch, 256, frequency, time]
+        picture = image(scaled.flip(2) if self.flip else scaled, self.image_size)
+        maps = self.pool(self.backbone(picture))  # [batch, 256, frequency, time]
         frames = maps.permute(0, 3, 1, 2).flatten(2)  # [batch, time, 256 * frequency]
         lengths = torch.full_like(features.lengths, self.frames)
         return Seq(self.dropout(frames), lengths, full=True)

@@ -156,6 +156,8 @@ class Whisper(EncoderExtractor):
         Args: features as `features` returns them.
         Returns: [batch, frames, channels].
         """
+        if self._fixed_layers == len(self.layers) and self.layer_weights is None:
+            return _without_silence(features)
         features = features.zeroed()  # NaN beyond the lengths would reach the gradients
         if self._fixed_layers is None:
             entry = steps.embed(self.model, features)

@@ -4,13 +4,14 @@ Zou, Si, Chen, Rajan, Chng: "Speech emotion recognition with co-attention based 
 information", ICASSP 2022, arXiv 2203.15326.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from toolkit.contracts import Fusion, LevelShape, Seq
 from toolkit.errors import RecipeError, did_you_mean
+from toolkit.model.scaling import Standardize
 from toolkit_plugins.fusions.blocks import check_arguments, check_levels, projection, with_covariates
 from toolkit_plugins.fusions.pooling import Flatten, check_frames
 
@@ -33,6 +34,8 @@ class CoAttention(Fusion):
         values: the level whose frames are weighted.
         dim: size of every embedding.
         dropout: probability before each linear layer.
+        standardize: each channel of the value level's frames to mean 0 and deviation 1 over the training part; what a
+            frozen pre-trained level needs.
 
     Raises:
         RecipeError: if the level `values` or a second level is missing, `dim` is below 1, or `dropout` is not a
@@ -51,6 +54,7 @@ class CoAttention(Fusion):
         values: str = "wav2vec2",
         dim: int = 128,
         dropout: float = 0.1,
+        standardize: bool = False,
     ):
         super().__init__()
         check_arguments(levels=levels, dropout=dropout, dim=dim)
@@ -68,6 +72,8 @@ class CoAttention(Fusion):
         self.levels, self.covariates = dict(levels), dict(covariates)
         self.sizes = {"fused": dim, **dict.fromkeys(levels, dim)}
         self.fixed_samples = segment_samples
+        self.fits = standardize
+        self.scaler = Standardize(levels[values].channels) if standardize else None
         self.flatten = nn.ModuleDict(
             {name: Flatten(channels=levels[name].channels, frames=levels[name].frames) for name in self.others}
         )
@@ -77,6 +83,12 @@ class CoAttention(Fusion):
         self.project[values] = projection(levels[values].channels, dim, dropout=dropout)
         self.weigh = projection(len(self.others) * dim, levels[values].frames, dropout=dropout)
         self.fuse = projection(len(levels) * dim + sum(covariates.values()), dim, dropout=dropout)
+
+    @torch.no_grad()
+    def fit(self, levels: Iterable[Mapping[str, Seq]]) -> None:
+        """Learn what `standardize` needs."""
+        if self.scaler is not None:
+            self.scaler.fit(frames[self.values] for frames in levels)
 
     def forward(self, levels: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Fuse.
@@ -95,7 +107,11 @@ class CoAttention(Fusion):
         check_frames(levels[self.values], self.levels[self.values].frames)
         each = {name: self.project[name](self.flatten[name](levels[name])) for name in self.others}
         weights = self.weigh(torch.cat(list(each.values()), dim=1))  # [batch, frames]
-        weighted = (weights[:, :, None] * levels[self.values].zeroed().values).sum(dim=1)  # [batch, channels]
+        frames = levels[self.values]
+        weights = Seq(weights, frames.lengths, full=frames.full).zeroed().values
+        weighted = torch.bmm(weights[:, None], frames.zeroed().values)[:, 0]  # [batch, channels]
+        if self.scaler is not None:  # as if each frame had been standardized
+            weighted = (weighted - weights.sum(dim=1, keepdim=True) * self.scaler.mean) / self.scaler.deviation
         each[self.values] = self.project[self.values](weighted)
         fused = self.fuse(with_covariates(each.values(), covariates, self.covariates))
         return {"fused": fused, **{name: each[name] for name in self.levels}}

@@ -90,6 +90,17 @@ def test_frames_are_the_columns_of_the_averaged_map():
     torch.testing.assert_close(frame, maps[0, :, :, 2])
 
 
+def test_a_flipped_image_has_its_high_frequencies_at_the_top():
+    upright = build(image_size=[64, 96], pool=[1, 1])
+    flipped = build(image_size=[64, 96], pool=[1, 1], flip=True)
+    flipped.load_state_dict(upright.state_dict())
+    pictures = []
+    for extractor in (upright, flipped):
+        extractor.backbone.register_forward_pre_hook(lambda _, args: pictures.append(args[0]))
+        extractor.encode(extractor.features(waves(0.1)))
+    torch.testing.assert_close(pictures[1], pictures[0].flip(2))
+
+
 @pytest.mark.parametrize("size", [[63, 63], [64, 96], [128, 192], [256, 384], [200, 301]])
 def test_the_size_of_the_last_map_is_known_beforehand(size):
     layers, _ = alexnet.build("random")
