@@ -113,9 +113,7 @@ class Contestant:
         sets, code = [data.train, data.evaluation], code_of_levels(data.recipe)
         limit = {NOTHING: 0, FEATURES: 1e6}[kept]
         self.cache = FeatureCache(self.system, code, sets, limit_mb=limit, precision="fp32", device="cpu")
-        with Decoded() as decoded:
-            self.cache.fill(sets)
-        self.filled = decoded.seconds / sum(s.samples / RATE for segments in sets for s in segments.segments)
+        self.cache.fill(sets)
         assert self.cache.kept == (kept == FEATURES)
 
     def epoch(self) -> Epoch:
@@ -192,7 +190,6 @@ def main() -> None:
                 epoch = contestant.epoch()
                 if turn:  # workers begin in the first one
                     times[name].append(epoch)
-    filled = contestants["44.1 kHz FLAC", FEATURES, 0].filled
     audio_s = {name: opponent.audio_s for name, opponent in opponents.items()}
     Result(
         "reading.py",
@@ -201,10 +198,7 @@ def main() -> None:
         "Opponent: the same loop over a Dataset that reads each segment with librosa.load, without workers, in "
         "benchmarks/reading.py.",
         [row(case, times[case], times[case[0]], audio_s[case[0]]) for case in CASES],
-        [
-            "Workers take cores from the model here.",
-            f"Before the first epoch, every file is decoded {filled:.2f} times where features are kept.",
-        ],
+        ["Workers take cores from the model here."],
     ).report()
 
 

@@ -59,8 +59,8 @@ def train(recipe: Path, tmp_path: Path, *overrides: str, **data) -> dict:
 def test_all_the_recipes_of_the_paper_are_there():
     assert {path.stem for path in IEMOCAP} == EIGHT | SINGLE | CONTROLS
     scratch = {"mfcc", "spectrogram", "nlinear", "dlinear", "multilevel"}
-    fitted = {"functionals", "whisper", "whisper_functionals"}
-    assert {path.stem for path in RAVDESS} == scratch | fitted | {"whisper_tuned"}
+    others = {"functionals", "whisper", "whisper_functionals", "whisper_tuned", "whisper_attention"}
+    assert {path.stem for path in RAVDESS} == EIGHT | CONTROLS | scratch | others
 
 
 def test_the_papers_figures_stand_in_its_recipes_and_are_not_inherited():
@@ -79,7 +79,8 @@ def test_an_iemocap_recipe_trains_without_data_and_says_so(recipe, tmp_path):
         assert any("random weights" in stamp and "wav2vec2" in stamp for stamp in results["stamps"])
 
 
-@pytest.mark.parametrize("recipe", RAVDESS, ids=lambda path: path.stem)
+# Of the paper's eight systems the one that has all that the others have.
+@pytest.mark.parametrize("recipe", [p for p in RAVDESS if p.stem not in EIGHT - {"mf_mtl_cr"}], ids=lambda p: p.stem)
 def test_a_ravdess_recipe_trains(recipe, tmp_path, actors):
     results = train(recipe, tmp_path, data_folder=actors)
     assert results["n_utterances"] == 32 and results["synthetic"] is False

@@ -25,11 +25,13 @@ FUSIONS = {
     "concat-normalised": (Concat, {"normalise": True}),
     "concat-standardized": (Concat, {"standardize": True}),
     "coattention": (CoAttention, {}),
+    "coattention-standardized": (CoAttention, {"standardize": True}),
     "attention": (Attention, {}),
     "attention-all": (Attention, {"heads": 2, "statistics": True, "normalise": True}),
 }
 CONTEXT_OF = {Concat: {"segment_samples": 48000}, Attention: {}}
-ANY_LENGTH = [name for name in FUSIONS if name not in ("concat-flatten", "coattention")]
+COATTENTION = ("coattention", "coattention-standardized")
+ANY_LENGTH = [name for name in FUSIONS if name not in ("concat-flatten", *COATTENTION)]
 
 
 def build(name, *, levels=SHAPES, covariates=COVARIATES, **more):
@@ -162,10 +164,10 @@ def test_a_level_embedding_depends_on_its_own_level_alone_but_for_the_value_leve
     before, after = fusion(batch(), gender(0, 1, 0)), fusion(other, gender(0, 1, 0))
     assert not torch.equal(before["mfcc"], after["mfcc"])
     assert torch.equal(before["spectrogram"], after["spectrogram"])
-    assert torch.equal(before["wav2vec2"], after["wav2vec2"]) == (name != "coattention")
+    assert torch.equal(before["wav2vec2"], after["wav2vec2"]) == (name not in COATTENTION)
 
 
-@pytest.mark.parametrize("name", [n for n in FUSIONS if n != "coattention"])
+@pytest.mark.parametrize("name", [n for n in FUSIONS if n not in COATTENTION])
 def test_one_level_is_enough(name):
     fusion = build(name, levels={"mfcc": SHAPES["mfcc"]})
     assert fusion({"mfcc": batch()["mfcc"]}, gender(0, 1, 0))["fused"].shape == (3, 8)
@@ -317,6 +319,18 @@ def test_what_a_pooling_gives_is_standardized_over_the_batches_that_it_was_fitte
         assert rows.mean(dim=0).abs().max() < 1e-5
         assert rows.std(dim=0, correction=0)[varies].sub(1).abs().max() < 1e-4
         assert not torch.equal(before[name], pool(batches[0][name]))
+
+
+def test_coattention_weighs_standardized_frames():
+    fusion, levels = build("coattention-standardized", covariates={}), batch()
+    plain = build("coattention", covariates={})
+    plain.load_state_dict(fusion.state_dict(), strict=False)
+    fusion.fit(with_garbage(batch(seed=seed), float("nan")) for seed in range(4))
+    frames = levels["wav2vec2"]
+    scaled = Seq(fusion.scaler(frames.values), frames.lengths)
+    expected = plain({**levels, "wav2vec2": scaled}, {})
+    for name, values in fusion(with_garbage(levels, float("nan")), {}).items():
+        torch.testing.assert_close(values, expected[name])
 
 
 def test_a_fusion_without_standardization_has_nothing_to_fit():
