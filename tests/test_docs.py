@@ -76,7 +76,7 @@ def imagined(recipe: Recipe) -> list[Utterance]:
         pairs = [(f"{n}{gender}", f"Session{n}", None) for n in range(1, 6) for gender in "MF"]
     parts, out = ("train", "valid", "test"), []
     for index, (speaker, session, group) in enumerate(pairs):
-        known = {"split": parts[index % 3]} if recipe.corpus.plugin == "manifest" else {"group": group}
+        known = {"split": parts[index % 3]} if recipe.protocol.name == "given" else {"group": group}
         if recipe.protocol.name != "random":
             known |= {"speaker": speaker, "session": session}
         out.append(Utterance(id=speaker, path=f"{speaker}.wav", label="a", **known))

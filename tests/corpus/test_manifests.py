@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.corpus import Utterance, apply_labels, natural_key, read_manifest, speaker_order, write_manifest
+from toolkit.corpus import (
+    Utterance,
+    apply_labels,
+    file_and_times,
+    natural_key,
+    read_manifest,
+    speaker_order,
+    write_manifest,
+)
 from toolkit.errors import CorpusError
 
 
@@ -89,6 +97,69 @@ def test_the_default_id_is_the_file_name_and_grows_where_that_is_not_unique(tmp_
     assert ids == ["a/1", "b/1", "2", "d/3@0-1", "d/3@1-2"]
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("m.csv", "path;label;start;end\na,b.wav;x;0:00:01.50;0 days 00:01:00\nc.wav;y;;\n"),
+        ("m.tsv", "path\tlabel\tstart\tend\na,b.wav\tx\t1.5\t60\nc.wav\ty\t\tNaT\n"),
+        ("m.csv", ',path,label,start,end\n0,"a,b.wav",x,1.5,60\n1,c.wav,y,,\n'),
+        ("m.csv", '"path"\t"label"\t"start"\t"end"\n"a,b.wav"\tx\t1.5\t60\nc.wav\ty\t\t\n'),
+        ("m.jsonl", '{"path": "a,b.wav", "label": "x", "start": 1.5, "end": 60}\n{"path": "c.wav", "label": "y"}\n'),
+        (
+            "m.json",
+            '{"path": "a,b.wav", "label": "x", "start": "1.5", "end": "0:01:00"}\r\n{"path": "c.wav", "label": "y"}',
+        ),
+    ],
+)
+def test_semicolons_tabs_lines_of_json_and_durations_are_read(tmp_path, name, text):
+    a, b = read_manifest(manifest(tmp_path, text, name))
+    assert (a.path, a.label, a.start, a.end) == (tmp_path / "a,b.wav", "x", 1.5, 60.0)
+    assert (b.path, b.label, b.start, b.end) == (tmp_path / "c.wav", "y", None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0 days", 0), ("1 day, 0:00:01", 86401), ("2 days 01:01:01.25", 176461.25), ("10:00:00", 36000)],
+)
+def test_a_duration_of_pandas_or_python_is_seconds(tmp_path, text, seconds):
+    _, start, _ = file_and_times(tmp_path / "m.csv", {"path": "a.wav", "start": text})
+    assert start == seconds
+
+
+def test_columns_of_other_names_are_read_and_what_is_not_named_keeps_its_own(tmp_path):
+    text = "name,folder,class,start,label\n1.wav,a,dog,77,0\n"
+    columns = {"path": "{folder}/{name}", "label": "class", "start": ""}
+    (u,) = read_manifest(manifest(tmp_path, text), columns)
+    assert (u.path, u.label, u.start, u.extra) == (
+        tmp_path / "a" / "1.wav",
+        "dog",
+        None,
+        {"name": "1.wav", "folder": "a"},
+    )
+    lines = '{"file": "1.wav", "emo": "sad"}\n{"file": "2.wav", "emo": "joy", "spk": "eve"}\n'
+    a, b = read_manifest(manifest(tmp_path, lines, "m.jsonl"), {"path": "file", "label": "emo", "speaker": "spk"})
+    assert (a.label, a.speaker, b.speaker, b.extra) == ("sad", None, "eve", {})
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        (
+            {"path": "filname"},
+            "/m.csv:1: no column 'filname' for path; found filename, class. Did you mean 'filename'?",
+        ),
+        ({"path": "{dir}/{filename}"}, "no column 'dir' for path; found filename, class"),
+        ({"gender": ""}, "no column 'gender' for gender"),
+        ({"path": "filename"}, "no column 'label'; found class, path. `--columns label=NAME` says which it is"),
+        ({"pth": "filename", "label": "class"}, "unknown column 'pth'. Did you mean 'path'?"),
+    ],
+)
+def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path, columns, says):
+    with pytest.raises(CorpusError) as caught:
+        read_manifest(manifest(tmp_path, "filename,class\na.wav,x\n"), columns)
+    assert says in str(caught.value)
+
+
 def test_the_same_row_twice_is_refused_with_both_lines(tmp_path):
     assert refusal(tmp_path, "path,label\na.wav,x\nb.wav,x\na.wav,y\n").startswith("/m.csv:4: id 'a@-' is on line 2")
     assert refusal(tmp_path, "id,path,label\nq,a.wav,x\nq,b.wav,x\n").startswith("/m.csv:3: id 'q' is on line 2")
@@ -102,8 +173,8 @@ def test_the_same_row_twice_is_refused_with_both_lines(tmp_path):
         ("Path,label\na.wav,x\n", "Did you mean 'path'?"),
         ("path,emotion\na.wav,x\n", "no column 'label'; found path, emotion"),
         ("file,label\na.wav,x\n", "no column 'path'; found file, label"),
-        ("path;label\na.wav;x\n", "separated by commas, not by ;"),
-        (",path,label\n0,a.wav,x\n", "column 1 has no name (pandas"),
+        ("path;label\na.wav;x;y\n", "/m.csv:2: 3 fields, but the header has 2"),
+        ("path,,label\na.wav,0,x\n", "column 2 has no name"),
         ("path,label,label\na.wav,x,x\n", "column 'label' occurs twice"),
         ("path,label\na.wav,x\nb.wav\n", "/m.csv:3: 1 fields, but the header has 2"),
         ("path,label\na.wav,\n", "/m.csv:2: label is empty"),
@@ -131,7 +202,9 @@ def test_a_wrong_csv_is_one_line_that_says_where_and_what(tmp_path, text, says):
             "/m.json:3: unknown column 'lable'",
         ),
         ('[\n\n\n {"path": "a.wav"}]', "/m.json:4: no column 'label'"),
-        ('{"path": "a.wav"}', "/m.json:1: an array of objects is needed"),
+        ('"a.wav"', "/m.json:1: an array of objects is needed"),
+        ('{"path": "a.wav", "label": "x"}\n\n{"path": "b.wav"}', "/m.json:3: no column 'label'"),
+        ('{"path": "a.wav", "label": "x"}\n{"path": }', "/m.json:2: not JSON, one object a line"),
         ('[\n{"path": "a.wav", "label": "x"},\n 7]', "/m.json:3: an object is needed, not 7"),
         ('[{"path": "a.wav", "label": ["x"]}]', "'label' has to be a text or a number"),
         ('[\n{"path": }]', "/m.json:2: not JSON"),
@@ -143,7 +216,7 @@ def test_a_wrong_json_is_one_line_that_says_where_and_what(tmp_path, text, says)
 
 
 def test_other_files_are_refused(tmp_path):
-    assert "ends in .csv or .json" in refusal(tmp_path, "path,label\n", "m.xlsx")
+    assert "ends in .csv, .tsv, .json or .jsonl" in refusal(tmp_path, "path,label\n", "m.xlsx")
     with pytest.raises(CorpusError, match=r"No manifest at .*nowhere.csv"):
         read_manifest(tmp_path / "nowhere.csv")
     (tmp_path / "m.csv").write_bytes("path,label\nä.wav,x\n".encode("latin-1"))

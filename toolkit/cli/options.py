@@ -13,6 +13,14 @@ if TYPE_CHECKING:
 OVERRIDES = {"ignore_unknown_options": True}  # context settings of a command that takes --KEY VALUE of a recipe
 
 
+def _pairs(ctx: click.Context, option: click.Parameter, text: str | None) -> dict[str, str] | None:
+    """NAME=COLUMN,... as a dict."""
+    pairs = [[part.strip() for part in pair.partition("=")] for pair in (text or "").split(",")]
+    if text is not None and not all(name and equals for name, equals, _ in pairs):
+        raise click.BadParameter(f"NAME=COLUMN,... is needed, not {text!r}.")
+    return None if text is None else {name: column for name, _, column in pairs}
+
+
 def _together(*options: Callable) -> Callable:
     """One decorator for several, whose help stands in this order."""
 
@@ -24,12 +32,19 @@ def _together(*options: Callable) -> Callable:
     return decorate
 
 
+columns = click.option(
+    "--columns",
+    callback=_pairs,
+    metavar="NAME=COLUMN,...",
+    help="What the manifest calls its columns: path=filename,label=category, or path={folder}/{name}.wav.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 one_folder = click.argument("folder", metavar="DIR")
 one_plugin = click.argument("words", nargs=-1, required=True, metavar="[KIND] NAME")
 recipe_options = _together(
     click.option("--data_folder", help="The corpus's folder; by default that of its environment variable."),
     click.option("--manifest", help="A CSV or JSON manifest to use instead of the recipe's corpus."),
+    columns,
     click.option("--trust-recipe", is_flag=True, help="Allow YAML tags that run code."),
 )
 one_recipe = _together(
@@ -51,6 +66,7 @@ model_options = _together(
         metavar="NAME=VALUE",
         help="What the system needs beside audio, for example gender=F; gender=@COLUMN reads it from the manifest.",
     ),
+    columns,
 )
 labelled_options = _together(
     as_json,
@@ -85,6 +101,7 @@ def read_source(
     data_folder: str | None,
     manifest: str | None,
     trust_recipe: bool,
+    columns: dict[str, str] | None = None,
     search_folder: Path | None = None,
     **shortcuts: Any,
 ) -> "Source":
@@ -102,6 +119,7 @@ def read_source(
         [*overrides, *recipes[1:], *given],
         data_folder=data_folder,
         manifest=manifest,
+        columns=columns,
         search_folder=search_folder,
         trust=trust_recipe,
     )

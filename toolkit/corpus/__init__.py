@@ -30,12 +30,16 @@ class Corpus:
         synthetic: True where the audio is generated; every result carries a note then.
         description: what is recorded, in a sentence or two: language, speakers, acted or not; None if not known.
         licence: what the data may be used for, in a sentence or two; None if not known. Model cards quote both.
+        sizes: how many utterances the whole corpus has, in each of its versions; another number is warned of.
+        protocols: those that take the folds it is published with, where no other split may be used; () for any.
     """
 
     environment: str | None = None
     synthetic: bool = False
     description: str | None = None
     licence: str | None = None
+    sizes: tuple[int, ...] = ()
+    protocols: tuple[str, ...] = ()
 
     @classmethod
     def default_folder(cls) -> Path | None:

@@ -1,8 +1,8 @@
 """Manifests: tables of utterances, read and written.
 
-A manifest is a CSV file or a JSON array of objects. Required columns are path and label; id, start, end,
-speaker, gender, session, group, split and text are known; further ones are kept in `Utterance.extra`. A
-relative path is relative to the manifest's folder.
+A manifest is a CSV file, also with semicolons or tabs, a JSON array of objects, or one object a line. Required columns
+are path and label; id, start, end, speaker, gender, session, group, split and text are known; further ones are kept in
+`Utterance.extra`. A relative path is relative to the manifest's folder.
 """
 
 import csv
@@ -15,43 +15,50 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
+from toolkit.corpus.columns import check_columns, renamed
 from toolkit.corpus.utterance import COLUMNS, Utterance
 from toolkit.errors import CorpusError, did_you_mean, join
 from toolkit.files import parse_json, write_whole
 
 REQUIRED = ("path", "label")
+SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 LATEST_S = 1e9  # no recording lasts for thirty years
 BETWEEN_OBJECTS = re.compile(r"[\s,]*")
+# What pandas and Python write of a duration: 0 days 00:00:01.500, 1 day, 0:00:01, 0 days.
+DURATION = re.compile(r"(?:(\d+) days?)?(?:,? ?(\d+):([0-5]\d):([0-5]\d(?:\.\d*)?))?")
 
 
-def read_manifest(path: str | Path) -> list[Utterance]:
-    """Read a manifest, .csv or .json; audio files are not opened.
+def read_manifest(path: str | Path, columns: Mapping[str, str] | None = None) -> list[Utterance]:
+    """Read a manifest, .csv, .tsv, .json or .jsonl; audio files are not opened.
 
     Without an id, the file name without its ending is the id; where that is not unique, the path as it
     is written, then the path with start and end.
 
+    Args: columns: where the file's own names differ, as in `toolkit.corpus.columns.renamed`: {"label": "category"}.
     Raises: CorpusError: one line with file and line number.
     """
     path = Path(os.path.expanduser(path)).absolute()
-    rows = list(read_rows(path))
+    rows = list(read_rows(path, columns=columns))
     _fill_ids(path, rows)
     return [_utterance(path, line, row) for line, row in rows]
 
 
-def read_rows(path: str | Path, *, required: Sequence[str] = REQUIRED) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a manifest as text, each with its line number; errors as for `read_manifest`."""
+def read_rows(
+    path: str | Path, *, required: Sequence[str] = REQUIRED, columns: Mapping[str, str] | None = None
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a manifest as text, each with its line number; arguments and errors as for `read_manifest`."""
     path = Path(os.path.expanduser(path)).absolute()
     if not os.path.isfile(path):
         raise CorpusError(f"No manifest at {path}; a .csv or .json file is needed, with the columns {join(required)}")
-    readers = {".csv": _csv_rows, ".json": _json_rows}
-    if path.suffix.lower() not in readers:
-        raise CorpusError(f"{path}: a manifest ends in .csv or .json, not in {path.suffix or 'nothing'!r}")
+    if path.suffix.lower() not in SUFFIXES:
+        raise CorpusError(f"{path}: a manifest ends in {join(SUFFIXES, 'or')}, not in {path.suffix or 'nothing'!r}")
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (UnicodeDecodeError, OSError) as error:
         raise CorpusError(f"{path}: cannot be read as UTF-8 text: {error}") from None
     line = None
-    for line, row in readers[path.suffix.lower()](path, text, required):
+    reader = _json_rows if path.suffix.lower().startswith(".json") else _csv_rows
+    for line, row in reader(path, text, required, columns or {}):
         yield line, row
     if line is None:
         raise CorpusError(f"{path}: holds no utterance")
@@ -69,12 +76,19 @@ def file_and_times(manifest: Path, row: Mapping[str, str | None]) -> tuple[Path,
     for column in ("start", "end"):
         text = (row.get(column) or "").strip()
         try:
-            times.append(float(text) if text else None)
-            if text and not 0 <= times[-1] <= LATEST_S:
+            times.append(_seconds(text) if text not in ("", "NaT") else None)
+            if times[-1] is not None and not 0 <= times[-1] <= LATEST_S:
                 raise ValueError
         except ValueError:
-            raise CorpusError(f"{column} is {text!r}; seconds are needed, for example 1.25") from None
+            raise CorpusError(f"{column} is {text!r}; seconds are needed, for example 1.25, or 0:00:01.25") from None
     return manifest.parent / name, times[0], times[1]
+
+
+def _seconds(text: str) -> float:
+    if not (duration := DURATION.fullmatch(text)):
+        return float(text)
+    days, hours, minutes, seconds = (float(part or 0) for part in duration.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def write_manifest(path: str | Path, utterances: Sequence[Utterance]) -> None:
@@ -116,45 +130,59 @@ def _row(folder: Path, u: Utterance) -> dict:
     return {**row, **u.extra}
 
 
-def _csv_rows(path: Path, text: str, required: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+def _csv_rows(
+    path: Path, text: str, required: Sequence[str], columns: Mapping[str, str]
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Read a table whose separator is the one that cuts its header into most fields."""
+
+    def fields(separator: str, *, strict: bool = True) -> Iterator[list[str]]:
+        return csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict)
+
     line = 1
     try:
+        reader = fields(max(",;\t", key=lambda separator: len(next(fields(separator, strict=False), []))))
         header = [name.strip() for name in next(reader, [])]
-        if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
-            raise CorpusError(f"{path}:1: columns are separated by commas, not by ; or tabs")
+        if header[:1] == [""]:
+            header[0] = "index"  # pandas leaves it without a name
         if "" in header:
-            raise CorpusError(f"{path}:1: column {header.index('') + 1} has no name (pandas: to_csv(index=False))")
+            raise CorpusError(f"{path}:1: column {header.index('') + 1} has no name")
         twice = [name for name, n in Counter(header).items() if n > 1]
         if twice:
             raise CorpusError(f"{path}:1: column {twice[0]!r} occurs twice")
-        _check_columns(f"{path}:1", header, required)
+        check_columns(f"{path}:1", header, columns)
+        _check_names(f"{path}:1", renamed(dict.fromkeys(header, ""), columns), required)
         line = reader.line_num + 1
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 if len(cells) != len(header):
                     raise CorpusError(f"{path}:{line}: {len(cells)} fields, but the header has {len(header)}")
-                yield line, dict(zip(header, cells, strict=True))
+                yield line, renamed(dict(zip(header, cells, strict=True)), columns)
             line = reader.line_num + 1
     except csv.Error as error:
         raise CorpusError(f"{path}:{line}: not CSV: {error}") from None
 
 
-def _json_rows(path: Path, text: str, required: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Decode the array object by object, for the line number of each."""
-    decoder = json.JSONDecoder()
+def _json_rows(
+    path: Path, text: str, required: Sequence[str], columns: Mapping[str, str]
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Decode an array, or one object a line, object by object, for the line number of each."""
+    decoder, by_line = json.JSONDecoder(), text.lstrip().startswith("{")
+    parts = text.split("\n") if by_line else [text]
     try:
-        if not isinstance(value := parse_json(text), list):
+        value = [parse_json(part) for part in parts if part.strip() or not by_line]
+        if not by_line and not isinstance(value := value[0], list):
             raise CorpusError(f"{path}:1: an array of objects is needed, each with {join(required)}")
         json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
-        raise CorpusError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
+        what = "JSON, one object a line" if by_line else "JSON"
+        raise CorpusError(f"{path}:{parts.index(error.doc) + error.lineno}: not {what}: {error.msg}") from None
     except UnicodeEncodeError:
         raise CorpusError(f"{path}: it holds a character that is not Unicode, a lone surrogate") from None
     except ValueError as error:
         raise CorpusError(f"{path}: {error}") from None
-    line, counted, end = 1, 0, text.index("[") + 1
-    while text[at := BETWEEN_OBJECTS.match(text, end).end()] != "]":
+    check_columns(str(path), dict.fromkeys(k.strip() for row in value if isinstance(row, dict) for k in row), columns)
+    line, counted, checked, end = 1, 0, None, 0 if by_line else text.index("[") + 1
+    while (at := BETWEEN_OBJECTS.match(text, end).end()) < len(text) and text[at] != "]":
         line, counted = line + text.count("\n", counted, at), at
         row, end = decoder.raw_decode(text, at)
         if not isinstance(row, dict):
@@ -162,12 +190,15 @@ def _json_rows(path: Path, text: str, required: Sequence[str]) -> Iterator[tuple
         for key, value in row.items():
             if isinstance(value, dict | list):
                 raise CorpusError(f"{path}:{line}: {key!r} has to be a text or a number, not {json.dumps(value)[:40]}")
-        row = {key.strip(): value for key, value in row.items()}
-        _check_columns(f"{path}:{line}", row, required)
-        yield line, {k: v if isinstance(v, str) else json.dumps(v) for k, v in row.items() if v is not None}
+        texts = {k: "" if v is None else v if isinstance(v, str) else json.dumps(v) for k, v in row.items()}
+        row = renamed({key.strip(): text for key, text in texts.items()}, columns)
+        if row.keys() != checked:
+            _check_names(f"{path}:{line}", row, required)
+            checked = row.keys()
+        yield line, row
 
 
-def _check_columns(where: str, names: Iterable[str], required: Sequence[str]) -> None:
+def _check_names(where: str, names: Iterable[str], required: Sequence[str]) -> None:
     """Refuse a missing required column, and an unknown one that looks like a known one that is missing."""
     names = list(names)
     known_missing = [column for column in COLUMNS if column not in names]
@@ -180,7 +211,8 @@ def _check_columns(where: str, names: Iterable[str], required: Sequence[str]) ->
     for column in required:
         if column not in names:
             near = did_you_mean(column, unknown).replace("Did you mean", "Is it column")
-            raise CorpusError(f"{where}: no column {column!r}; found {', '.join(names) or 'nothing'}.{near}")
+            found = f"{where}: no column {column!r}; found {', '.join(names) or 'nothing'}"
+            raise CorpusError(f"{found}.{near} `--columns {column}=NAME` says which it is")
 
 
 def _fill_ids(path: Path, rows: list[tuple[int, dict[str, str]]]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from toolkit.corpus import Corpus, Utterance
+from toolkit.corpus.protocols import PROTOCOLS
 from toolkit.errors import ToolkitError
 from toolkit.testing import Case, contract, plugin_class, require
 
@@ -27,12 +28,14 @@ class CorpusCase(Case):
 
     @contract
     def attributes_are_as_declared(self) -> None:
-        """`environment` names an environment variable or is None, `synthetic` is a bool, the texts are text or None."""
+        """Its attributes have the types that `toolkit.corpus.Corpus` states; `protocols` are names of protocols."""
         corpus = self.build()
         require(isinstance(corpus, Corpus), f"{type(corpus).__name__} is not a toolkit.corpus.Corpus")
         name = corpus.environment
         require(name is None or (isinstance(name, str) and name), f"environment is {name!r}")
         require(isinstance(corpus.synthetic, bool), f"synthetic is {corpus.synthetic!r}, not a bool")
+        require(all(isinstance(size, int) for size in corpus.sizes), f"sizes is {corpus.sizes!r}, not whole numbers")
+        require(set(corpus.protocols) <= {*PROTOCOLS}, f"protocols is {corpus.protocols!r}; known are {[*PROTOCOLS]}")
         for what in ("description", "licence"):
             text = getattr(corpus, what)
             require(text is None or (isinstance(text, str) and text.strip()), f"{what} is {text!r}, not text or None")

@@ -14,7 +14,7 @@ from toolkit.corpus.checks import CheckReport, Problem, check_corpus
 from toolkit.corpus.folds import Fold, pick_fold, refuse_shared
 from toolkit.corpus.protocols import make_folds
 from toolkit.corpus.targets import LABEL, Target
-from toolkit.errors import CorpusError, ToolkitError
+from toolkit.errors import CorpusError, ProtocolError, ToolkitError, join
 from toolkit.files import resolved
 from toolkit.plugins.kinds import parts
 from toolkit.plugins.plugin import require_rule
@@ -54,13 +54,14 @@ class Preparation:
     """All that a run is made from, known before anything heavy is imported.
 
     Args: utterances: those with a label that the recipe uses, in the corpus's order; targets: what can be predicted or
-        used as a covariate, by name; "label" first.
+        used as a covariate, by name; "label" first; n_read: how many utterances the corpus has with any label.
     """
 
     source: Source
     utterances: tuple[Utterance, ...]
     targets: Mapping[str, Target]
     fold: Fold
+    n_read: int
 
     @property
     def stamps(self) -> tuple[str, ...]:
@@ -75,7 +76,11 @@ class Preparation:
         recipe = self.source.recipe
         doubts = alike_names(self.utterances, names_of(recipe)) if recipe.normalize is None else []
         notes = {name: about_numbers(recipe, target) for name, target in self.targets.items()}
-        return doubts + [("numbers", note, name) for name, note in notes.items() if note]
+        doubts += [("numbers", note, name) for name, note in notes.items() if note]
+        if (sizes := self.source.corpus.sizes) and self.n_read not in sizes:
+            found = f"{self.n_read} utterances were read; the whole corpus has {join(map(str, sizes), 'or')}"
+            doubts.append(("size", found, recipe.corpus.plugin))
+        return doubts
 
     def part(self, name: str) -> list[Utterance]:
         """The utterances of "train", "valid" or "test"."""
@@ -89,6 +94,7 @@ def load_source(
     *,
     data_folder: str | Path | None = None,
     manifest: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
     search_folder: Path | None = None,
     trust: bool = False,
 ) -> Source:
@@ -98,12 +104,14 @@ def load_source(
     is none, the recipe's `without_data` part replaces what it names, unless the corpus needs no folder: a manifest.
 
     Args: recipe: the YAML's path; overrides: "--a.b", "value", ... as in a command; manifest: a CSV or JSON file to
-        use instead of the recipe's corpus; search_folder: looked in first for the recipe; trust: whether the recipe
-        may run code.
+        use instead of the recipe's corpus; columns: what it calls its columns, as in `toolkit.corpus.read_manifest`;
+        search_folder: looked in first for the recipe; trust: whether the recipe may run code.
     """
     overrides = list(overrides)
     if manifest is not None:
         overrides += ["--corpus.plugin", "manifest", "--corpus.args.path", json.dumps(str(resolved(manifest)))]
+    if columns is not None:
+        overrides += ["--corpus.args.columns", json.dumps(dict(columns))]
     load = partial(load_recipe, recipe, overrides, search_folder=search_folder, trust=trust)
     loaded = load()
     kind = find_part("corpus", loaded.corpus).load()
@@ -136,17 +144,21 @@ def prepare(source: Source, utterances: Sequence[Utterance] | None = None) -> Pr
 
 def prepare_folds(source: Source, utterances: Sequence[Utterance] | None = None) -> list[Preparation]:
     """Prepare every fold of a recipe's protocol. Raises: CorpusError, ProtocolError; nothing is written by then."""
-    recipe = source.recipe
-    utterances, labels = apply_labels(
-        source.read() if utterances is None else utterances, labels=recipe.labels, label_map=recipe.label_map
-    )
+    recipe, published = source.recipe, source.corpus.protocols
+    if published and recipe.protocol.name not in published:
+        found = f"corpus {recipe.corpus.plugin!r} has folds of its own, and protocol {recipe.protocol.name!r} others"
+        raise ProtocolError(f"{found}: give --protocol {join(published, 'or')}")
+    read = source.read() if utterances is None else utterances
+    utterances, labels = apply_labels(read, labels=recipe.labels, label_map=recipe.label_map)
     folds = make_folds(utterances, recipe.protocol.name, **recipe.protocol.args)
+    if published:  # whoever published them saw to it that no recording is in two
+        folds = [replace(fold, stamp=None) for fold in folds]
     if recipe.normalize is None:
         by_id = {u.id: u for u in utterances}
         for fold in folds:
             refuse_shared(fold, by_id, alike=True)
     targets = find_targets(recipe, utterances, labels)
-    return [Preparation(source, tuple(utterances), targets, fold) for fold in folds]
+    return [Preparation(source, tuple(utterances), targets, fold, len(read)) for fold in folds]
 
 
 def check_source(source: Source) -> CheckReport:

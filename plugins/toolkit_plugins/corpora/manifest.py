@@ -13,16 +13,18 @@ class Manifest(Corpus):
     Known columns: id, path, label, start, end, speaker, gender, session, group, split, text.
 
     Args:
+        columns: what the file calls its columns: a known name -> a column, or a text with columns in braces, such as
+            {path: "audio/fold{fold}/{file}", label: class}; an empty text leaves a column out.
         path: the manifest; relative to the data folder where there is one, else to the working directory. Without it
             the data folder is the manifest itself or holds manifest.csv or manifest.json.
     """
 
-    def __init__(self, *, path: str | None = None):
-        self.path = path
+    def __init__(self, *, path: str | None = None, columns: dict[str, str] | None = None):
+        self.path, self.columns = path, columns
 
     def read(self, folder: Path | None) -> list[Utterance]:
         """Read it; see `toolkit.corpus.read_manifest`."""
-        return read_manifest(self.find(folder))
+        return read_manifest(self.find(folder), self.columns)
 
     def find(self, folder: Path | None) -> Path:
         """Return the manifest's path; CorpusError where there is none."""

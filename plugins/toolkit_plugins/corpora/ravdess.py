@@ -33,6 +33,7 @@ class Ravdess(Corpus):
         "a time. Acted emotion, not everyday speech."
     )
     licence = "CC BY-NC-SA 4.0: credit is due, commercial use is not allowed, adaptations come under the same licence."
+    sizes = (1440,)
 
     def read(self, folder: Path | None) -> list[Utterance]:
         """List the files below Actor_01 to Actor_24, in the folder or in a folder inside it."""

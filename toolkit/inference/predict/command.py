@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -13,7 +13,7 @@ from toolkit.errors import PredictionError, ToolkitError, join
 from toolkit.files import replacing
 from toolkit.inference.predict.covariates import GivenCovariates
 from toolkit.inference.predict.predictions import FORMATS
-from toolkit.inference.predict.recordings import AUDIO_SUFFIXES, STANDARD_INPUT, RecordingSources
+from toolkit.inference.predict.recordings import AUDIO_SUFFIXES, MANIFEST_SUFFIXES, STANDARD_INPUT, RecordingSources
 from toolkit.terminal import progress, say
 
 
@@ -29,6 +29,7 @@ def predict(
     device: str | None,
     covariates: Sequence[str],
     lines: Iterable[bytes],
+    columns: Mapping[str, str] | None = None,
 ) -> bool:
     """Label what is named, with the options of `toolkit predict`; `lines` are those of standard input.
 
@@ -37,7 +38,7 @@ def predict(
     """
     if not any(name == STANDARD_INPUT or os.path.exists(name) for name in names):
         raise PredictionError(f"There is nothing to label: {join(names)} cannot be found")
-    sources = RecordingSources(names, GivenCovariates.read(covariates), lines)
+    sources = RecordingSources(names, GivenCovariates.read(covariates), lines, columns)
     complete = True
 
     def skip(message: str) -> None:
@@ -60,7 +61,8 @@ def predict(
         for recording, result in progress(results, "labelling", total=sources.count() if shown else None, shown=shown):
             if isinstance(result, ToolkitError):
                 known = getattr(result, "kind", "") != "unreadable" or recording.path.suffix.lower() in AUDIO_SUFFIXES
-                skip(f"{result}{recording.where}" + ("" if known else ". Manifests end in .csv or .json"))
+                hint = "" if known else f". Manifests end in {join(MANIFEST_SUFFIXES, 'or')}"
+                skip(f"{result}{recording.where}{hint}")
                 continue
             for prediction in result.segments if segments else (result,):
                 write(recording.name, prediction.label_above(abstain or 0.0), prediction)

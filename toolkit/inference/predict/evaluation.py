@@ -112,6 +112,7 @@ def evaluate(
     covariates: Sequence[str],
     batch_size: int,
     device: str | None,
+    columns: Mapping[str, str] | None = None,
 ) -> list[CorpusEvaluation]:
     """Test systems with the same classes on a labelled manifest, with the options of `toolkit compare`.
 
@@ -120,7 +121,7 @@ def evaluate(
     Raises: ToolkitError if a bundle, the manifest or an option is wrong, or a label is not one of the classes.
     """
     pairs, given = read_label_map(label_map), GivenCovariates.read(covariates)
-    utterances = read_manifest(manifest)
+    utterances = read_manifest(manifest, columns)
     models = {bundle: toolkit.load(bundle, device=device) for bundle in bundles}
     first = models[bundles[0]]
     for bundle, model in models.items():

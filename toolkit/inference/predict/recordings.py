@@ -13,6 +13,7 @@ import numpy as np
 
 from toolkit.audio.reading import DIVIDE, check_samples
 from toolkit.corpus import file_and_times, read_rows
+from toolkit.corpus.manifests import SUFFIXES as MANIFEST_SUFFIXES
 from toolkit.errors import AudioError, CorpusError, PredictionError, ShapeError, ToolkitError, counted, did_you_mean
 from toolkit.inference.predict.covariates import GivenCovariates
 
@@ -21,7 +22,6 @@ _SUFFIXES = (
     "w64 wav webm wma wv"
 )
 AUDIO_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
-MANIFEST_SUFFIXES = frozenset({".csv", ".json"})
 STANDARD_INPUT = "-"
 Report = Callable[[str], object]
 _BINARY = re.compile(rb"[\0-\x08\x0e-\x1f]")
@@ -78,13 +78,15 @@ class Samples:
 class RecordingSources:
     """Where recordings come from.
 
-    Args: names: paths of files, folders and manifests; `-` for standard input, whose `lines` each are such a path.
+    Args: names: paths of files, folders and manifests; `-` for standard input, whose `lines` each are such a path;
+        columns: what the manifests call their columns, as in `toolkit.corpus.read_manifest`.
     Raises: CorpusError, PredictionError: if a manifest cannot be read, or lacks a column that is needed.
     """
 
     names: Sequence[str]
     covariates: GivenCovariates
     lines: Iterable[bytes] = ()
+    columns: Mapping[str, str] | None = None
 
     def __post_init__(self):
         for name in self.names:
@@ -131,7 +133,7 @@ class RecordingSources:
         for covariate, column in self.covariates.columns.items():
             option = f"--covariate {covariate}=@{column}"
             if not _is_manifest(name):
-                raise PredictionError(f"{option} reads a column of a manifest (.csv or .json); {name} is not one")
+                raise PredictionError(f"{option} reads a column of a manifest, and {name} is not one")
             if column not in known:
                 found = f"{name} has no column {column!r}; found {', '.join(known)}"
                 raise PredictionError(f"{option}: {found}.{did_you_mean(column, known)}")
@@ -158,7 +160,7 @@ class RecordingSources:
 
     def _manifest(self, path: Path, report: Report) -> Iterator[tuple[dict[str, str], Recording]]:
         """Each row of a manifest with its recording."""
-        for line, row in read_rows(path, required=["path"]):
+        for line, row in read_rows(path, required=["path"], columns=self.columns):
             try:
                 file, start_s, end_s = file_and_times(path, row)
             except CorpusError as error:

@@ -1,0 +1,82 @@
+"""Any database in audformat (audeering.github.io/audformat)."""
+
+import os
+from pathlib import Path, PurePath
+
+from toolkit.corpus import Corpus, Utterance
+from toolkit.errors import CorpusError, did_you_mean, listed
+
+_SPLITS = {"train": "train", "dev": "valid", "test": "test"}
+
+
+class Audformat(Corpus):
+    """A database in audformat, such as those of audb: its labels, speakers, genders and splits.
+
+    Column split holds the splits train, dev and test of its tables, for protocol `given`; where a database has none, or
+    only some, `groups` deals the speakers. Rows without a label are left out. It needs the package audformat.
+
+    Args:
+        label: the scheme or column whose values are the labels.
+        tables: where labels are looked for; all tables by default.
+        speaker: the scheme or column of the speakers.
+        gender: of the genders; other values than female and male are left empty.
+    """
+
+    def __init__(
+        self,
+        *,
+        label: str = "emotion",
+        tables: list[str] | None = None,
+        speaker: str = "speaker",
+        gender: str = "gender",
+    ):
+        self.label, self.tables, self.speaker, self.gender = label, tables, speaker, gender
+
+    def read(self, folder: Path | None) -> list[Utterance]:
+        """Read the tables of the database whose db.yaml lies in the folder."""
+        if folder is None or not os.path.isfile(Path(folder) / "db.yaml"):
+            raise CorpusError(f"corpus 'audformat' needs --data_folder: a folder with db.yaml, which {folder} is not")
+        try:
+            from audformat import Database, utils
+        except ImportError as error:
+            raise CorpusError(
+                f"corpus 'audformat': {error}; pip install 'audio-classification-toolkit[audformat]'"
+            ) from None
+        root = Path(folder).absolute()
+        database = Database.load(str(root))
+        for name in self.tables or ():
+            if name not in database.tables:
+                found = f"{root}: no table {name!r}; found {listed(database.tables)}"
+                raise CorpusError(f"{found}.{did_you_mean(name, database.tables)}")
+        frame = database.get(self.label, [self.speaker, self.gender], tables=self.tables).dropna(subset=[self.label])
+        if frame.empty:
+            found = f"{root}: no row has a label of scheme {self.label!r}; found schemes {listed(database.schemes)}"
+            raise CorpusError(f"{found}: name one with args: {{label: ...}}")
+        frame.index = utils.to_segmented_index(frame.index)
+        split_of = {}
+        for name, split in database.splits.items():
+            part = utils.to_segmented_index(database.get(self.label, tables=self.tables, splits=[name]).index)
+            if twice := [key[0] for key in part if key in split_of]:
+                raise CorpusError(f"{root}: {twice[0]} is in split {name!r} and in another; choose among the tables")
+            split_of |= dict.fromkeys(part, _SPLITS.get(split.type))
+        utterances = []
+        for key, row in frame.iterrows():
+            file, start, end = key
+            times = start.total_seconds() or None, None if end != end else end.total_seconds()
+            values = {name: None if row[name] != row[name] else str(row[name]) for name in frame.columns}
+            gender = values.get(self.gender)
+            name = PurePath(file).with_suffix("").as_posix()
+            stretch = "@{}-{}".format(*times).replace("None", "")
+            utterances.append(
+                Utterance(
+                    id=name if stretch == "@-" else name + stretch,
+                    path=root / file,
+                    label=values[self.label],
+                    start=times[0],
+                    end=times[1],
+                    speaker=values.get(self.speaker),
+                    gender=gender if gender in ("female", "male") else None,
+                    split=split_of.get(key),
+                )
+            )
+        return utterances

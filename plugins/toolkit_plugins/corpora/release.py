@@ -1,0 +1,58 @@
+"""What corpora have in common that are read from the folder of their release."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from toolkit.corpus import Corpus
+from toolkit.errors import CorpusError, listed
+
+
+class Release(Corpus):
+    """A corpus in the folder that its publishers release; the names of files, or a table, say what is in it.
+
+    Attributes:
+        title: its name.
+        holds: what the folder holds, in words.
+        source: where to get it, in words.
+    """
+
+    title: str
+    holds: str
+    source: str
+
+    def find(self, folder: Path | None, pattern: str) -> list[Path]:
+        """The files that match a glob pattern in the folder or in a folder of it, by name; none that begins with a dot.
+
+        Raises: CorpusError if there is none: what was found, what is expected, where to get it.
+        """
+        if folder is None:
+            raise CorpusError(f"{self.title} needs --data_folder or {self.environment}: {self._expected}")
+        folder = Path(os.path.expanduser(folder)).absolute()
+        if not os.path.isdir(folder):
+            raise CorpusError(f"No folder {folder}; {self.title} is {self._expected}")
+        found = [*folder.glob(pattern), *folder.glob(f"*/{pattern}")]
+        files = sorted((file for file in found if not file.name.startswith(".")), key=lambda file: (file.name, file))
+        if not files:
+            there = listed(sorted(file.name for file in folder.iterdir()), 6) or "nothing"
+            raise CorpusError(f"{folder} is not {self.title}: it holds {there}; expected is {self._expected}")
+        return files
+
+    def find_one(self, folder: Path | None, pattern: str) -> Path:
+        """The one file that matches; errors as of `find`, and if there are several."""
+        first, *others = self.find(folder, pattern)
+        if others:
+            raise CorpusError(f"{self.title} is there twice, {first} and {others[0]}: name one of the folders")
+        return first
+
+    def named(self, files: list[Path], pattern: re.Pattern) -> Iterator[tuple[Path, re.Match]]:
+        """Each file with what the pattern finds in its name without the ending; CorpusError if it has another name."""
+        for file in files:
+            if not (match := pattern.fullmatch(file.stem)):
+                raise CorpusError(f"{file} is not named as {self.title} names its files; expected is {self._expected}")
+            yield file, match
+
+    @property
+    def _expected(self) -> str:
+        return f"the folder with {self.holds}; get it from {self.source}"
