@@ -113,13 +113,13 @@ def read_source(
     from toolkit.training.preparation import load_source
 
     recipes, overrides = recipes_and_overrides(words)
+    shortcuts["corpus__args__columns"] = None if columns is None else json.dumps(columns)
     given = [f"--{key.replace('__', '.')}={value}" for key, value in shortcuts.items() if value is not None]
     return load_source(
         recipes[0],
         [*overrides, *recipes[1:], *given],
         data_folder=data_folder,
         manifest=manifest,
-        columns=columns,
         search_folder=search_folder,
         trust=trust_recipe,
     )

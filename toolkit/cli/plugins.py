@@ -22,13 +22,14 @@ from toolkit.terminal import say
 
 
 @click.command("list-plugins", cls=Command)
+@click.argument("word", required=False, metavar="[KIND]")
 @click.option("--kind", help=f"Only this kind: {join(KINDS, 'or')}.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 @click.option("--refresh", is_flag=True, help="Read other distributions again instead of using kept answers.")
-def list_plugins(kind: str | None, as_json: bool, refresh: bool):
+def list_plugins(word: str | None, kind: str | None, as_json: bool, refresh: bool):
     """List the plugins of all installed distributions; broken ones with the reason."""
     found = registry.discover(refresh=refresh)
-    infos = found.list_plugins(kind)
+    infos = found.list_plugins(kind or word)
     if as_json:
         click.echo(json.dumps([asdict(info) for info in infos], indent=2))
     else:

@@ -94,7 +94,6 @@ def load_source(
     *,
     data_folder: str | Path | None = None,
     manifest: str | Path | None = None,
-    columns: Mapping[str, str] | None = None,
     search_folder: Path | None = None,
     trust: bool = False,
 ) -> Source:
@@ -104,14 +103,12 @@ def load_source(
     is none, the recipe's `without_data` part replaces what it names, unless the corpus needs no folder: a manifest.
 
     Args: recipe: the YAML's path; overrides: "--a.b", "value", ... as in a command; manifest: a CSV or JSON file to
-        use instead of the recipe's corpus; columns: what it calls its columns, as in `toolkit.corpus.read_manifest`;
-        search_folder: looked in first for the recipe; trust: whether the recipe may run code.
+        use instead of the recipe's corpus; search_folder: looked in first for the recipe; trust: whether the recipe
+        may run code.
     """
     overrides = list(overrides)
     if manifest is not None:
         overrides += ["--corpus.plugin", "manifest", "--corpus.args.path", json.dumps(str(resolved(manifest)))]
-    if columns is not None:
-        overrides += ["--corpus.args.columns", json.dumps(dict(columns))]
     load = partial(load_recipe, recipe, overrides, search_folder=search_folder, trust=trust)
     loaded = load()
     kind = find_part("corpus", loaded.corpus).load()
