@@ -24,6 +24,7 @@ SHOWN = {  # arguments that show in a picture
     "speed": {"factor": (1.25, 1.25)},
     "pitch": {"semitones": (5.0, 5.0)},
     "vtlp": {"alpha": (1.2, 1.2)},
+    "codec": {"kbit_per_s": (16.0, 16.0)},
     "crop": {"part": (0.6, 0.6)},
     "shift": {"most": 0.4},
     "freq_mask": {"channels": 20},

@@ -94,3 +94,35 @@ def compare(bundle_a: str, bundle_b: str, manifest: str, as_json: bool, **option
     comparison = SystemComparison.of(evaluate_bundles([bundle_a, bundle_b], manifest, **options))
     show(comparison, print_comparison, as_json=as_json)
     sys.exit(1 if comparison.n_skipped else 0)
+
+
+@click.command("stress", cls=Command)
+@click.argument("bundle", metavar="BUNDLE")
+@click.argument("manifest", metavar="MANIFEST")
+@click.option("--condition", "only", multiple=True, metavar="NAME", help="Only this one, for example noise-10.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the noise, the room and the cut.")
+@click.option("--max-drop", type=click.FloatRange(0), help="Exit with 1 where UA falls by more points than this.")
+@click.option("--figure", help="A .png or .svg file for a figure of the table.")
+@labelled_options
+def stress(bundle: str, manifest: str, as_json: bool, max_drop: float | None, figure: str | None, **options):
+    """Test the system in BUNDLE on the same recordings softer, louder, noisy, by telephone, as MP3, in a room and cut.
+
+    MANIFEST (.csv, .json) needs columns path and label; speaker and gender are used if it has them. The conditions are
+    softer, louder, noise-20, noise-10, noise-0, telephone, mp3, room and half. What cannot be read is named on standard
+    error and left out, and the exit code is 1.
+    """
+    from toolkit.inference.predict.display import print_stress
+    from toolkit.inference.predict.stress import stress as stress_bundle
+    from toolkit.inference.predict.stress import write_figure
+
+    if figure is not None and not figure.endswith((".png", ".svg")):
+        raise click.BadParameter(f"{figure} ends in neither .png nor .svg.", param_hint="'--figure'")
+    quiet_libraries()
+    test = stress_bundle(bundle, manifest, **options)
+    show(test, print_stress, as_json=as_json)
+    if figure is not None:
+        write_figure(test, figure)
+    lost = test.too_much(max_drop) if max_drop is not None else []
+    if lost:
+        say(f"UA falls by more than {max_drop:g} points: {', '.join(lost)}")
+    sys.exit(1 if lost or test.n_skipped else 0)

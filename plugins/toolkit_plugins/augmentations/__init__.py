@@ -10,6 +10,7 @@ PLUGINS = {
     "pitch": ("speed:Pitch", "Waveform: higher or lower at the same speed"),
     "vtlp": ("vtlp:Vtlp", "Waveform: another vocal tract length, formants move and the pitch stays"),
     "telephone": ("telephone:Telephone", "Waveform: 300 to 3400 Hz, 8 kHz, 8 bits by mu-law"),
+    "codec": ("codec:Codec", "Waveform: MP3 at a low bit rate"),
     "crop": ("crop:Crop", "Waveform: a stretch of it"),
     "shift": ("shift:Shift", "Waveform: rolled along time"),
     "time_mask": ("masks:TimeMask", "Features: stretches of frames masked (SpecAugment)"),

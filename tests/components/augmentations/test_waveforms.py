@@ -6,6 +6,7 @@ import pytest
 import soundfile
 import torch
 
+from toolkit_plugins.augmentations.codec import Codec, compressed
 from toolkit_plugins.augmentations.crop import Crop
 from toolkit_plugins.augmentations.gain import amplified
 from toolkit_plugins.augmentations.noise import Noise, coloured_noise, noisy
@@ -147,3 +148,27 @@ def test_values_out_of_range_are_refused_by_name(make, message, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("kbit_per_s", [16, 32, 64])
+@pytest.mark.parametrize("sample_rate", [8_000, 16_000, 44_100])
+def test_an_mp3_keeps_length_and_time_of_a_tone(sample_rate, kbit_per_s):
+    time = torch.arange(sample_rate) / sample_rate
+    wave = 0.3 * torch.sin(2 * math.pi * (200 + 300 * time) * time)
+    found = compressed(wave, kbit_per_s, sample_rate=sample_rate)
+    assert len(found) == len(wave)
+    assert (found - wave).square().mean() < 0.03 * wave.square().mean()  # a thousand samples late it would be 2
+
+
+def test_an_mp3_has_the_bit_rate_that_it_was_asked_for(monkeypatch):
+    sizes, write = [], soundfile.write
+
+    def counted(file, *rest, **options):
+        write(file, *rest, **options)
+        sizes.append(file.tell())
+
+    monkeypatch.setattr(soundfile, "write", counted)
+    compressed(torch.rand(160_000) - 0.5, 32, sample_rate=16_000)
+    assert sizes[0] * 8 / 10 == pytest.approx(32_000, rel=0.02)
+    with pytest.raises(ValueError, match="MP3 does not have 15000 Hz; it has 8000, 11025"):
+        Codec(sample_rate=15_000)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -30,12 +30,11 @@ class SystemComparison:
 
         Raises: PredictionError if there are none.
         """
-        a, b = (evaluation.answers for evaluation in evaluations)
-        both = np.intersect1d(a.id, b.id)
-        if not len(both):
+        total = len(evaluations[0].answers.id) + evaluations[0].n_skipped
+        pair = in_common(evaluations)
+        if not pair:
             raise PredictionError("No utterance could be labelled by both systems: there is nothing to compare")
-        pair = tuple(replace(e, answers=_rows(e.answers, np.isin(e.answers.id, both))) for e in evaluations)
-        return cls(pair, len(a.id) + evaluations[0].n_skipped - len(both))
+        return cls(pair, total - len(pair[0].answers.id))
 
     @cached_property
     def differences(self) -> list[Comparison]:
@@ -77,6 +76,14 @@ class SystemComparison:
             "missing_classes": a.missing,
             "notes": self.notes,
         }
+
+
+def in_common(evaluations: Sequence[CorpusEvaluation]) -> tuple[CorpusEvaluation, ...]:
+    """The same evaluations over the utterances that all could read; empty if there are none."""
+    common = reduce(np.intersect1d, (e.answers.id for e in evaluations))
+    if not len(common):
+        return ()
+    return tuple(replace(e, answers=_rows(e.answers, np.isin(e.answers.id, common))) for e in evaluations)
 
 
 def _rows(answers: Answers, rows: np.ndarray) -> Answers:

@@ -1,4 +1,4 @@
-"""What `toolkit evaluate` and `toolkit compare` show to a reader. Imports no torch."""
+"""What `toolkit evaluate`, `toolkit compare` and `toolkit stress` show to a reader."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,10 @@ from rich.console import Console
 
 from toolkit.inference.predict.comparison import SystemComparison
 from toolkit.inference.predict.evaluation import CorpusEvaluation
+from toolkit.inference.predict.stress import StressTest
 from toolkit.inference.summary import TestSummary
 from toolkit.report.tables.breakdowns import GENDERS
-from toolkit.report.tables.formats import INTERVAL, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL
+from toolkit.report.tables.formats import DASH, INTERVAL, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL
 from toolkit.statistics.metrics import METRICS
 from toolkit.terminal import confusion_table, console_for_output, table_of
 
@@ -47,6 +48,21 @@ def print_comparison(comparison: SystemComparison) -> None:
     console.print(table)
     stamps = [f"{e.bundle}: {stamp}" for e in comparison.evaluations for stamp in e.stamps]
     _print_notes(console, comparison.notes, stamps)
+
+
+def print_stress(test: StressTest) -> None:
+    """UA in each condition with its change, by gender, the worst speaker, and what has to be known to read them."""
+    console, genders = console_for_output(), list(test.recorded.summary.by_gender)
+    columns = ("UA %", "95 % interval", "change, points", "95 % interval", *(f"UA %, {GENDERS[g]}" for g in genders))
+    table = table_of("", *columns, "worst speaker", title=f"{test.recorded.bundle} on {test.recorded.manifest}")
+    for title, evaluation in test.evaluations.items():
+        summary, change, worst = evaluation.summary, test.changes.get(title), test.worst_speaker(title)
+        cells = [PERCENT.show(summary.ua), INTERVAL.show(summary.interval("ua"))]
+        cells += [POINTS.show(change.difference), POINTS_INTERVAL.show(change.interval)] if change else ["", ""]
+        cells += [PERCENT.show(summary.by_gender[gender].ua) for gender in genders]
+        table.add_row(title, *cells, f"{worst[0]}: {PERCENT.show(worst[1])}" if worst else DASH)
+    console.print(table)
+    _print_notes(console, test.recorded.notes, test.recorded.stamps)
 
 
 def _accuracies(test: TestSummary) -> list[str]:

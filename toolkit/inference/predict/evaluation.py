@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from toolkit.corpus import Utterance, read_manifest
 from toolkit.corpus.targets import Target
 from toolkit.errors import PredictionError, ToolkitError, did_you_mean, listed
 from toolkit.inference.predict.covariates import GivenCovariates, check_names
-from toolkit.inference.predict.recordings import Recording
+from toolkit.inference.predict.recordings import Recording, Samples
 from toolkit.inference.summary import TestSummary
 from toolkit.report.evidence import Answers
 from toolkit.statistics.confusions import MIN_SPEAKERS
@@ -24,6 +24,9 @@ from toolkit.terminal import progress, say
 
 if TYPE_CHECKING:
     from toolkit.inference.predict.model import Model
+
+
+Change = Callable[[Recording], Recording | Samples]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +107,46 @@ class CorpusEvaluation:
         }
 
 
-def evaluate(
+@dataclass(frozen=True, eq=False)
+class LabelledTest:
+    """Systems with the same classes, and the labelled utterances that test them.
+
+    Args: models: by bundle; utterances: with the systems' classes; left_out: label -> how many were, on purpose.
+    """
+
+    models: Mapping[str, "Model"]
+    manifest: str
+    utterances: Sequence[Utterance]
+    left_out: Mapping[str, int]
+    given: GivenCovariates
+    batch_size: int
+
+    def stamps(self, bundle: str) -> tuple[str, ...]:
+        """What must be shown beside a system's result; each is said."""
+        model = self.models[bundle]
+        stamps = (*model.usage.stamps, *model.seen.stamps(self.utterances))
+        for stamp in stamps:
+            say(f"NOTE: {bundle}: {stamp}" if len(self.models) > 1 else f"NOTE: {stamp}")
+        return stamps
+
+    def result(
+        self, bundle: str, stamps: tuple[str, ...], *, change: Change | None = None, what: str = "labelling"
+    ) -> CorpusEvaluation:
+        """Test a system; `change` makes of each recording what it hears, `what` is shown with the progress."""
+        model = self.models[bundle]
+        answers = _answers(model, self.utterances, self.given, batch_size=self.batch_size, change=change, what=what)
+        n_skipped = len(self.utterances) - len(answers.id)
+        target = model.usage.target
+        return CorpusEvaluation(bundle, self.manifest, target, answers, n_skipped, self.left_out, stamps)
+
+
+def evaluate(bundles: Sequence[str], manifest: str, **options: Any) -> list[CorpusEvaluation]:
+    """Test systems with the same classes on a labelled manifest; options and errors are those of `read_test`."""
+    test = read_test(bundles, manifest, **options)
+    return [test.result(bundle, test.stamps(bundle)) for bundle in bundles]
+
+
+def read_test(
     bundles: Sequence[str],
     manifest: str,
     *,
@@ -113,8 +155,8 @@ def evaluate(
     batch_size: int,
     device: str | None,
     columns: Mapping[str, str] | None = None,
-) -> list[CorpusEvaluation]:
-    """Test systems with the same classes on a labelled manifest, with the options of `toolkit compare`.
+) -> LabelledTest:
+    """Load systems and read the manifest that tests them, with the options of `toolkit compare`.
 
     A covariate that no option names is read from the column of its name.
 
@@ -132,27 +174,26 @@ def evaluate(
             raise PredictionError(f"{found}: only systems with the same classes can be compared")
     check_names([n for model in models.values() for n in model.usage.covariates], [*given.values, *given.columns])
     utterances, left_out = map_corpus(utterances, first.labels, pairs)
-    evaluations = []
-    for bundle, model in models.items():
-        usage = model.usage
-        stamps = (*usage.stamps, *model.seen.stamps(utterances))
-        for stamp in stamps:
-            say(f"NOTE: {bundle}: {stamp}" if len(bundles) > 1 else f"NOTE: {stamp}")
-        answers = _answers(model, utterances, given, batch_size=batch_size)
-        n_skipped = len(utterances) - len(answers.id)
-        evaluations.append(CorpusEvaluation(bundle, manifest, usage.target, answers, n_skipped, left_out, stamps))
-    return evaluations
+    return LabelledTest(models, manifest, utterances, left_out, given, batch_size)
 
 
-def _answers(model: "Model", utterances: Sequence[Utterance], given: GivenCovariates, *, batch_size: int) -> Answers:
+def _answers(
+    model: "Model",
+    utterances: Sequence[Utterance],
+    given: GivenCovariates,
+    *,
+    batch_size: int,
+    change: Change | None,
+    what: str,
+) -> Answers:
     """What a system predicts for a corpus; an utterance that cannot be read is reported and left out."""
     given = _for_system(given, model.usage.covariates, utterances)
     recordings = [
         Recording(u.path, u.start, u.end, given.of({name: u.value(name) for name in given.columns.values()}))
         for u in utterances
     ]
-    results = model.results(recordings, batch_size=batch_size)
-    results = progress(results, "labelling", total=len(recordings), shown=sys.stderr.isatty())
+    results = model.results(map(change, recordings) if change else recordings, batch_size=batch_size)
+    results = progress(results, what, total=len(recordings), shown=sys.stderr.isatty())
     rows = []
     for u, (_, found) in zip(utterances, results, strict=True):
         if isinstance(found, ToolkitError):

@@ -1,0 +1,119 @@
+"""`toolkit stress`: the same recordings in other conditions, each compared with the augmentation itself."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import stand_in_bundle
+import torch
+from click.testing import CliRunner
+from stand_in_bundle import write_bundle
+
+import toolkit
+from toolkit.cli.main import main as cli
+from toolkit.inference.predict.stress import AS_RECORDED, CONDITIONS
+from toolkit_plugins.augmentations.gain import amplified
+from toolkit_plugins.augmentations.telephone import telephoned
+
+TITLES = [condition.title for condition in CONDITIONS.values()]
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch):
+    monkeypatch.setattr("toolkit.inference.bundle.read_bundle", stand_in_bundle.read_bundle)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("stress") / "bundle", seed=3)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    """Seven speakers with a loud tone and a soft noise each."""
+    folder, rng, lines = tmp_path_factory.mktemp("corpus"), np.random.default_rng(7), ["path,label,speaker,gender"]
+    for speaker in range(7):
+        time = np.arange(4800) / 16_000
+        waves = {"tone": 0.9 * np.sin(2 * np.pi * (150 + 20 * speaker) * time), "noise": 0.01 * rng.normal(size=4800)}
+        for label, wave in waves.items():
+            soundfile.write(folder / f"{speaker}-{label}.wav", wave, 16_000, subtype="FLOAT")
+            lines.append(f"{speaker}-{label}.wav,{label},s{speaker},{'FM'[speaker % 2]}")
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return folder / "manifest.csv"
+
+
+def run(*words):
+    return CliRunner().invoke(cli, ["stress", *map(str, words)], catch_exceptions=False)
+
+
+def found(*words) -> dict:
+    return json.loads(run(*words, "--json").stdout)
+
+
+def wa_by_hand(bundle: Path, manifest: Path, change) -> float:
+    model, right = toolkit.load(bundle, device="cpu"), []
+    for line in manifest.read_text().splitlines()[1:]:
+        name, label, *_ = line.split(",")
+        wave = torch.from_numpy(soundfile.read(manifest.parent / name, dtype="float32")[0])
+        right.append(model.predict(change(wave).clamp(-1, 1), sample_rate=16_000).label == label)
+    return float(np.mean(right))
+
+
+def test_every_condition_is_the_augmentation_of_the_recordings(bundle, corpus):
+    result = found(bundle, corpus)
+    assert list(result["conditions"]) == [AS_RECORDED, *TITLES]
+    by_hand = {
+        AS_RECORDED: lambda wave: wave,
+        "20 dB softer": lambda wave: amplified(wave, -20),
+        "10 dB louder, clipped": lambda wave: amplified(wave, 10),
+        "by telephone": lambda wave: telephoned(wave, sample_rate=16_000),
+    }
+    for title, change in by_hand.items():
+        assert result["conditions"][title]["wa"] == pytest.approx(wa_by_hand(bundle, corpus, change)), title
+    recorded = result["conditions"].pop(AS_RECORDED)
+    assert recorded["change"] is None and recorded["n_utterances"] == 14
+    for title, values in result["conditions"].items():
+        assert values["change"] == pytest.approx(values["ua"] - recorded["ua"]), title
+    assert found(bundle, corpus) == found(bundle, corpus), "the noise has a fixed seed"
+
+
+def test_a_drop_that_is_too_large_ends_with_1_and_is_named(bundle, corpus):
+    ua = {title: values["ua"] for title, values in found(bundle, corpus)["conditions"].items()}
+    worst = min(ua, key=ua.get)
+    lost = 100 * (ua[AS_RECORDED] - ua[worst])
+    assert lost > 1, "a system that no condition harms shows nothing"
+    done = run(bundle, corpus, "--max-drop", lost - 0.5)
+    assert done.exit_code == 1 and f"{worst} ({lost:.1f})" in done.stderr
+    assert run(bundle, corpus, "--max-drop", lost + 0.5).exit_code == 0
+
+
+def test_some_conditions_a_figure_and_a_table(bundle, corpus, tmp_path):
+    done = run(bundle, corpus, "--condition", "mp3", "--condition", "room", "--figure", tmp_path / "stress.svg")
+    assert done.exit_code == 0 and "MP3 at 32 kbit/s" in done.stdout and "telephone" not in done.stdout
+    assert "worst speaker" in done.stdout and "women" in done.stdout
+    assert (tmp_path / "stress.svg").read_bytes().startswith(b"<?xml")
+
+
+def test_a_file_that_cannot_be_read_is_left_out_of_all_conditions_and_named_once(bundle, corpus, tmp_path):
+    manifest = tmp_path / "manifest.csv"
+    rows = [f"{corpus.parent / line}" for line in corpus.read_text().splitlines()[1:]]
+    manifest.write_text("\n".join(["path,label,speaker,gender", *rows, f"{tmp_path / 'gone.wav'},tone,s0,F"]) + "\n")
+    done = run(bundle, manifest, "--condition", "softer", "--json")
+    assert done.exit_code == 1 and done.stderr.count("gone.wav") == 1
+    result = json.loads(done.stdout)
+    assert result["n_skipped"] == 1 and result["conditions"]["20 dB softer"]["n_utterances"] == 14
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--condition", "telefone"], "No condition is called 'telefone'. Did you mean 'telephone'? There are softer,"),
+        (["--figure", "x.pdf"], "x.pdf ends in neither .png nor .svg."),
+        (["--max-drop", "-1"], "--max-drop"),
+    ],
+)
+def test_a_wrong_option_is_one_line(bundle, corpus, words, message):
+    done = run(bundle, corpus, *words)
+    assert done.exit_code == 2 and message in done.stderr and done.stdout == ""
