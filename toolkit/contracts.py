@@ -20,12 +20,8 @@ __all__ = ["Augmentation", "Extractor", "Fusion", "Head", "LevelShape", "Loss", 
 class Seq:
     """Values along time with the real length of each row; values beyond a length are garbage.
 
-    Args:
-        values: [batch, time] (a waveform) or [batch, time, channels].
-        lengths: [batch], int64, in time steps of `values`.
-        full: True if every row is known to be as long as the time axis: nothing has to be masked, and nothing waits for
-            the device. False: not known.
-
+    Args: values: [batch, time] (a waveform) or [batch, time, channels]; lengths: [batch], int64, in time steps; full:
+        whether every row is known to be as long as the time axis: nothing is masked, and nothing waits for the device.
     Raises: ShapeError if batch sizes differ or `lengths` is not of an integer dtype; its values are not read.
     """
 
@@ -49,10 +45,12 @@ class Seq:
 
     def zeroed(self) -> "Seq":
         """The same with zeros beyond the lengths (NaN there does not survive)."""
-        if self.full:
-            return self
+        return self if self.full else self.filled(0)
+
+    def filled(self, value: float) -> "Seq":
+        """The same with a value beyond the lengths."""
         mask = self.mask if self.values.dim() == 2 else self.mask[:, :, None]
-        return Seq(self.values.masked_fill(~mask, 0), self.lengths)
+        return Seq(self.values.masked_fill(~mask, value), self.lengths)
 
     def to(self, device: torch.device | str) -> "Seq":
         """The same on another device."""

@@ -92,8 +92,7 @@ class ExperimentError(ToolkitError):
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that is most like `name`, None where none is near."""
-    near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)
-    return near[0] if near else None
+    return next(iter(difflib.get_close_matches(str(name), map(str, known), n=1, cutoff=0.6)), None)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -134,10 +133,8 @@ def counted(number: int, noun: str) -> str:
 def one_line(what: object) -> str:
     """An exception, or any text, as one line that can be printed and is not too long.
 
-    >>> one_line(ValueError("no more" + chr(10) + "than one"))
-    'ValueError: no more than one'
-    >>> one_line("a" + chr(27) + "[2J")
-    'a?[2J'
+    >>> one_line(ValueError("no more" + chr(10) + "than one")), one_line("a" + chr(27) + "[2J")
+    ('ValueError: no more than one', 'a?[2J')
     """
     try:
         text = str(what)

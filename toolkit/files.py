@@ -7,7 +7,7 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -43,12 +43,9 @@ def replacing(path: Path, error: type[ToolkitError], remedy: str, *, durable: bo
 
     A device or a FIFO is written to as it is. A link stays, and what it leads to is replaced.
 
-    Args:
-        path: of the file, which is replaced, or of the folder, which must not exist; missing parents are made.
-        error: what is raised where it cannot be written.
-        remedy: what the reader can do then, as the end of a sentence: "choose another --output".
-        durable: wait until the content and the name are on the disk, so that they outlive a power failure.
-
+    Args: path: of the file, which is replaced, or of the folder, which must not exist; missing parents are made; error:
+        what is raised where it cannot be written; remedy: what the reader can do then, as the end of a sentence:
+        "choose another --output"; durable: wait until content and name are on the disk, to outlive a power failure.
     Yields: the path to write to, in the same folder.
     Raises: ToolkitError: `error`, in place of an OSError.
     """
@@ -80,10 +77,15 @@ def write_whole(
         partial.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 
-def templates(folder: Path, **options: Any) -> "Environment":
-    """The templates of a folder: a name that is not given is an error, and blocks leave no lines of their own."""
+def templates(folder: Path, *, escape: Callable[[Any], str] | None = None, **options: Any) -> "Environment":
+    """The templates of a folder: a name that is not given is an error, and blocks leave no lines of their own.
+
+    `escape` makes text of values that are not `safe`.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+    if escape is not None:
+        options["finalize"] = lambda value: value if hasattr(value, "__html__") else escape(value)
     layout = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
     loader = FileSystemLoader(folder, encoding="utf-8")
     return Environment(loader=loader, undefined=StrictUndefined, **layout, **options)
@@ -102,20 +104,17 @@ def flush(path: Path) -> None:
 def locked(path: Path, *, wait: bool, shared: bool = False) -> Iterator[bool]:
     """Hold the lock of a file; a process that ends, however it ends, loses it.
 
-    Args:
-        path: of the file; it is made where it is missing, but for a shared lock.
-        wait: whether to wait for another process that holds it.
-        shared: whether others may hold a shared lock meanwhile.
-
+    Args: path: of the file, which is made where it is missing, but for a shared lock; wait: whether to wait for another
+        process that holds it; shared: whether others may hold a shared lock meanwhile.
     Yields: whether the lock is held.
     Raises: OSError if the file cannot be opened or locked.
     """
     import fcntl
 
-    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    kind = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
     with path.open("r" if shared else "a") as file:
         try:
-            fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
+            fcntl.flock(file, kind)
         except BlockingIOError:
             yield False
             return
@@ -161,7 +160,6 @@ def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
     """The value of a JSON text, whoever wrote it.
 
     Args: text: as bytes, UTF-8; strict: refuse numbers that are not finite, and keys that an object holds twice.
-
     Raises: ValueError: what is wrong, in one line; also if it is nested deeper than `DEEPEST` or a whole number has
         more than `LONGEST` digits.
 
@@ -186,11 +184,8 @@ def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
 def read_json(path: Path, error: type[ToolkitError], remedy: str) -> dict[str, Any]:
     """The object in a JSON file that `parse_json` can read.
 
-    Args:
-        path: of the file.
-        error: what is raised where it is damaged.
-        remedy: what the reader can do then, as the end of a sentence: "delete it and give the command again".
-
+    Args: path: of the file; error: what is raised where it is damaged; remedy: what the reader can do then, as the end
+        of a sentence: "delete it and give the command again".
     Raises: FileNotFoundError if there is none. ToolkitError: `error`, in one line, for anything else that is wrong.
     """
     try:

@@ -29,11 +29,9 @@ def available_device(name: str | None, *, setting: str) -> str:
     >>> available_device("cpu", setting="--device")
     'cpu'
     """
-    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
+    name, device = name or ("cuda" if torch.cuda.is_available() else "cpu"), None
+    with suppress(RuntimeError):
         device = torch.device(name)
-    except RuntimeError:
-        device = None
     if device is None or device.type not in ("cpu", "cuda"):
         raise DeviceError(f"{setting} is {name!r}: cpu, cuda, or cuda:1 and so on is needed.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

@@ -32,23 +32,13 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 
 @dataclass(frozen=True)
 class PluginSpec:
-    """One plugin, declared without importing it.
+    """One plugin, declared without importing it. Raises: ValueError if a field does not have this form."""
 
-    Args:
-        kind: for example "extractor".
-        name: what recipes write after `plugin:`; lower case letters, digits, "_" and "-".
-        target: "package.module:Class", imported when the plugin is built.
-        summary: one line for `toolkit list-plugins`.
-        contract: the versions of the contract that it was written for, for example ">=1,<2"; "" is any.
-
-    Raises: ValueError if a field does not have this form.
-    """
-
-    kind: str
-    name: str
-    target: str
-    summary: str
-    contract: str = ""
+    kind: str  # for example "extractor"
+    name: str  # what recipes write after `plugin:`; lower case letters, digits, "_" and "-"
+    target: str  # "package.module:Class", imported when the plugin is built
+    summary: str  # one line for `toolkit list-plugins`
+    contract: str = ""  # the versions of the contract that it was written for, for example ">=1,<2"; "" is any
 
     def __post_init__(self):
         for field, (form, words) in FORMS.items():

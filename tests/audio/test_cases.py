@@ -20,8 +20,8 @@ from toolkit.cli.main import main as cli
 from toolkit.corpus import Utterance
 from toolkit.corpus.checks import check_corpus
 from toolkit.errors import AudioError
+from toolkit.inference.predict.model import segment_waves
 from toolkit.inference.predict.recordings import Recording
-from toolkit.inference.predict.result import segment_waves
 from toolkit.recipe.schema import AudioSpec
 
 RATE, SEGMENT = 16_000, 16_000

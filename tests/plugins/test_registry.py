@@ -169,7 +169,7 @@ def test_a_new_contract_leaves_plugins_that_were_written_for_it_or_for_any(monke
     assert registry.find("loss", "l1").load().__name__ == "Loss"
     assert registry.kind_of("l2") == "loss"
     with pytest.raises(BrokenPlugin, match=r"^model\.losses\.x\.plugin: loss 'l2' from .* this toolkit has contract 2"):
-        registry.find("loss", "l2", "model.losses.x")
+        registry.find("loss", "l2", Location("model.losses.x"))
 
 
 def test_one_name_twice_in_one_distribution_counts_once(zoo):
@@ -224,7 +224,7 @@ def test_an_unknown_kind_gets_the_nearest():
 
 def test_a_location_stands_before_the_message():
     with pytest.raises(UnknownPlugin, match=r"^model\.levels\.x\.plugin: No extractor"):
-        declared(mfcc="a:B").find("extractor", "mfc", "model.levels.x")
+        declared(mfcc="a:B").find("extractor", "mfc", Location("model.levels.x"))
 
 
 @pytest.mark.parametrize(
@@ -296,4 +296,4 @@ def test_a_constructor_that_breaks_names_the_plugin_and_the_cause(monkeypatch):
 
     monkeypatch.setattr(Linear, "__init__", broken)
     with pytest.raises(PluginError, match=r"model\.heads\.x: .*'linear'.*cannot be built: RuntimeError: no such thing"):
-        default_registry().find("head", "linear", "model.heads.x").build({}, {"size": 3, "classes": 2})
+        default_registry().find("head", "linear", Location("model.heads.x")).build({}, {"size": 3, "classes": 2})

@@ -14,6 +14,7 @@ from toolkit.plugins.signatures import (
     read_source,
 )
 from toolkit.recipe.checks import Mismatch, check_value, type_text
+from toolkit.recipe.locations import Location
 
 
 class Parent:
@@ -79,7 +80,7 @@ def test_a_module_without_a_constructor_takes_nothing(monkeypatch, replaced):
 
     assert read_arguments(Bare) == []
     with pytest.raises(RecipeError, match="It takes none"):
-        check_arguments(Bare, {"dim": 1}, what="fusion 'bare'", where="model.fusion")
+        check_arguments(Bare, {"dim": 1}, what="fusion 'bare'", where=Location("model.fusion"))
 
 
 def test_a_constructor_that_takes_anything_is_given_anything():
@@ -87,7 +88,7 @@ def test_a_constructor_that_takes_anything_is_given_anything():
         def __init__(self, *, size: int, **more):
             pass
 
-    assert check_arguments(Open, {"size": 1, "other": "x"}, what="x", where="") == {"size": 1, "other": "x"}
+    assert check_arguments(Open, {"size": 1, "other": "x"}, what="x", where=Location()) == {"size": 1, "other": "x"}
 
 
 def test_annotations_written_as_text_are_understood():
@@ -99,9 +100,9 @@ def test_annotations_written_as_text_are_understood():
         def __init__(self, *, size: "int"):
             pass
 
-    assert check_arguments(Quoted, {"size": 1, "odd": 3}, what="x", where="") == {"size": 1, "odd": 3}
+    assert check_arguments(Quoted, {"size": 1, "odd": 3}, what="x", where=Location()) == {"size": 1, "odd": 3}
     with pytest.raises(RecipeError, match="a whole number is needed"):
-        check_arguments(Plain, {"size": "1"}, what="x", where="")
+        check_arguments(Plain, {"size": "1"}, what="x", where=Location())
 
 
 @pytest.mark.parametrize(
@@ -190,4 +191,4 @@ def test_a_retired_argument_is_refused_with_what_to_write_instead():
         def __init__(self, *, size: int = 1): ...
 
     with pytest.raises(RecipeError, match="does not take 'noise' any more: write `augmentations`"):
-        check_arguments(Masked, {"noise": 0.1}, what="extractor 'masked'", where="model.levels.x")
+        check_arguments(Masked, {"noise": 0.1}, what="extractor 'masked'", where=Location("model.levels.x"))

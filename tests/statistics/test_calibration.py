@@ -3,7 +3,10 @@ import pytest
 from sklearn.calibration import calibration_curve
 
 from toolkit.errors import ShapeError
+from toolkit.statistics import calibration
 from toolkit.statistics.calibration import expected_calibration_error, reliability_curve
+
+TWO = range(2)
 
 
 def pairs(*confidences):
@@ -23,48 +26,51 @@ def draw(seed, *, utterances=500, classes=4, sharpness=1.5):
 def test_the_error_by_hand():
     """In the bin of 0.9: 2 of 4 right at 0.9, off by 0.4; in that of 0.6: 1 of 1 at 0.6, off by 0.4 the other way."""
     probabilities = pairs(0.9, 0.9, 0.9, 0.9, 0.6)
-    assert expected_calibration_error(probabilities, [0, 0, 1, 1, 0]) == pytest.approx(0.4)
-    assert expected_calibration_error(probabilities, [0, 0, 0, 0, 0]) == pytest.approx((4 * 0.1 + 0.4) / 5)
+    assert expected_calibration_error(probabilities, [0, 0, 1, 1, 0], labels=TWO) == pytest.approx(0.4)
+    assert expected_calibration_error(probabilities, [0, 0, 0, 0, 0], labels=TWO) == pytest.approx((4 * 0.1 + 0.4) / 5)
 
 
-def test_bins_are_cut_at_equal_widths_and_hold_their_upper_bound():
+def test_bins_are_cut_at_equal_widths_and_hold_their_upper_bound(monkeypatch):
     """Of four bins 0.75 ends the third, a little more begins the fourth; the first two are empty."""
-    curve = reliability_curve(pairs(0.75, 0.65, 0.76, 1.0), [0, 1, 0, 0], bins=4)
+    monkeypatch.setattr(calibration, "BINS", 4)
+    curve = reliability_curve(pairs(0.75, 0.65, 0.76, 1.0), [0, 1, 0, 0], labels=TWO)
     assert curve.centre.tolist() == [0.625, 0.875]
     assert curve.count.tolist() == [2, 2]
     assert curve.confidence.tolist() == pytest.approx([0.7, 0.88])
     assert curve.accuracy.tolist() == [0.5, 1.0]
 
 
-def test_there_are_fifteen_bins_by_default():
+def test_there_are_fifteen_bins(monkeypatch):
     """0.7 parts 0.68 and 0.72 and bounds one of ten bins; of fifteen, the bin from 10 / 15 to 11 / 15 holds both.
 
     The one is right and the other wrong: together off by 0.2, each for itself by 0.32 and 0.72.
     """
     probabilities = pairs(0.68, 0.72)
-    assert expected_calibration_error(probabilities, [0, 1]) == pytest.approx(0.2)
-    assert expected_calibration_error(probabilities, [0, 1], bins=10) == pytest.approx((0.32 + 0.72) / 2)
+    assert expected_calibration_error(probabilities, [0, 1], labels=TWO) == pytest.approx(0.2)
+    monkeypatch.setattr(calibration, "BINS", 10)
+    assert expected_calibration_error(probabilities, [0, 1], labels=TWO) == pytest.approx((0.32 + 0.72) / 2)
 
 
 @pytest.mark.parametrize("bins", [1, 10, 15])
 @pytest.mark.parametrize("classes", [2, 4])
-def test_the_curve_is_scikit_learns_of_being_right_against_confidence(classes, bins):
+def test_the_curve_is_scikit_learns_of_being_right_against_confidence(classes, bins, monkeypatch):
+    monkeypatch.setattr(calibration, "BINS", bins)
     probabilities, reference = draw(classes, classes=classes)
     right = probabilities.argmax(axis=1) == reference
     accuracy, confidence = calibration_curve(right, probabilities.max(axis=1), n_bins=bins)
-    curve = reliability_curve(probabilities, reference, bins=bins)
+    curve = reliability_curve(probabilities, reference, labels=range(classes))
     np.testing.assert_allclose(curve.accuracy, accuracy, rtol=1e-12)
     np.testing.assert_allclose(curve.confidence, confidence, rtol=1e-12)
     assert curve.count.sum() == 500
     by_bin = (np.abs(accuracy - confidence) * curve.count).sum() / 500
-    assert expected_calibration_error(probabilities, reference, bins=bins) == pytest.approx(by_bin)
+    assert expected_calibration_error(probabilities, reference, labels=range(classes)) == pytest.approx(by_bin)
 
 
 def test_a_calibrated_system_has_a_small_error_and_an_overconfident_one_a_large_one():
     probabilities, reference = draw(0, utterances=20_000)
     sharper = probabilities**3 / (probabilities**3).sum(axis=1, keepdims=True)
-    assert expected_calibration_error(probabilities, reference) < 0.02
-    assert expected_calibration_error(sharper, reference) > 0.1
+    assert expected_calibration_error(probabilities, reference, labels=range(4)) < 0.02
+    assert expected_calibration_error(sharper, reference, labels=range(4)) > 0.1
 
 
 def test_names_do_as_well_as_columns():
@@ -72,7 +78,7 @@ def test_names_do_as_well_as_columns():
     labels = ["ang", "sad", "hap", "neu"]
     named = [labels[i] for i in reference]
     by_name = expected_calibration_error(probabilities, named, labels=labels)
-    assert by_name == expected_calibration_error(probabilities, reference)
+    assert by_name == expected_calibration_error(probabilities, reference, labels=range(4))
 
 
 @pytest.mark.parametrize(
@@ -88,13 +94,13 @@ def test_names_do_as_well_as_columns():
 )
 def test_rows_that_are_not_probabilities_are_an_error(probabilities, reference, text):
     with pytest.raises(ShapeError, match=text):
-        expected_calibration_error(probabilities, reference)
+        expected_calibration_error(probabilities, reference, labels=TWO)
 
 
 def test_labels_are_checked():
     with pytest.raises(ValueError, match=r"label 'sda' is not one of ang, sad\. Did you mean 'sad'"):
         reliability_curve(pairs(0.9), ["sda"], labels=["ang", "sad"])
     with pytest.raises(ValueError, match="label 2 is not one of 0, 1"):
-        reliability_curve(pairs(0.9), [2])
+        reliability_curve(pairs(0.9), [2], labels=TWO)
     with pytest.raises(ShapeError, match="2 columns need as many labels"):
         reliability_curve(pairs(0.9), ["ang"], labels=["ang"])

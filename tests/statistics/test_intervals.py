@@ -3,26 +3,33 @@ import pytest
 from scipy import stats
 from simulated_speakers import confusions_of, draw_pair, draw_system, true_accuracies
 
+from toolkit.statistics import intervals
 from toolkit.statistics.confusions import hits_and_totals, pooled_accuracies
 from toolkit.statistics.intervals import Interval, interval
 from toolkit.statistics.metrics import accuracy
 
 TEN = draw_system(np.random.default_rng(3), 10)
 OTHER = confusions_of(np.maximum(np.diagonal(TEN, axis1=1, axis2=2) - 5, 0), TEN.sum(axis=2))
-RESAMPLES = 600
 
 
-def percentile(confusions, metric, *, resamples, seed):
+@pytest.fixture
+def few_resamples(monkeypatch):
+    monkeypatch.setattr(intervals, "RESAMPLES", 600)
+
+
+def percentile(confusions, metric, *, seed):
     """The textbook's interval over speakers."""
-    drawn = np.random.default_rng(seed).integers(0, len(confusions), (resamples, len(confusions)))
+    drawn = np.random.default_rng(seed).integers(0, len(confusions), (intervals.RESAMPLES, len(confusions)))
     return middle_95(confusions[drawn].sum(axis=1), metric)
 
 
-def over_utterances(confusions, metric, *, resamples, seed):
+def over_utterances(confusions, metric, *, seed):
     """What most papers' figures stand for: utterances drawn as if each were from a speaker of its own."""
     generator, pooled = np.random.default_rng(seed), confusions.sum(axis=0)
     n = int(pooled.sum())
-    return middle_95(generator.multinomial(n, pooled.ravel() / n, size=resamples).reshape(-1, *pooled.shape), metric)
+    return middle_95(
+        generator.multinomial(n, pooled.ravel() / n, size=intervals.RESAMPLES).reshape(-1, *pooled.shape), metric
+    )
 
 
 def middle_95(pooled, metric):
@@ -33,34 +40,35 @@ def middle_95(pooled, metric):
 def coverage(make_interval, speakers, metric, *, corpora=800):
     """How often the interval from so many speakers holds the population's accuracy."""
     generator, truth = np.random.default_rng(1), true_accuracies()[metric]
-    found = [
-        make_interval(draw_system(generator, speakers), metric, resamples=RESAMPLES, seed=corpus)
-        for corpus in range(corpora)
-    ]
+    found = [make_interval(draw_system(generator, speakers), metric, seed=corpus) for corpus in range(corpora)]
     return np.mean([i.low <= truth <= i.high for i in found])
 
 
+@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize("metric", ["wa", "ua"])
 @pytest.mark.parametrize("speakers", [6, 10, 24])
 def test_of_100_intervals_about_95_hold_the_truth_even_with_few_speakers(speakers, metric):
     assert 0.92 <= coverage(interval, speakers, metric) <= 0.98
 
 
+@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize("metric", ["wa", "ua"])
 def test_the_plain_percentile_interval_fails_that_check_at_ten_speakers(metric):
     assert coverage(percentile, 10, metric) < 0.92
 
 
+@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize("metric", ["wa", "ua"])
 def test_drawing_utterances_fails_it_by_a_wide_margin(metric):
     assert coverage(over_utterances, 10, metric, corpora=400) < 0.75
 
 
+@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize("metric", ["wa", "ua"])
 def test_intervals_of_a_difference_hold_0_as_often_where_there_is_none(metric):
     generator = np.random.default_rng(2)
     pairs = [draw_pair(generator, 10) for _ in range(800)]
-    found = [interval(b, metric, minus=a, resamples=RESAMPLES) for a, b in pairs]
+    found = [interval(b, metric, minus=a) for a, b in pairs]
     assert 0.92 <= np.mean([not i.excludes_zero() for i in found]) <= 0.98
 
 

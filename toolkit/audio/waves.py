@@ -27,13 +27,9 @@ def read_audio(
 ) -> Tensor:
     """Read a file, or a stretch of it, as the mean of its channels at the system's rate.
 
-    Args:
-        path: any format that libsndfile or ffmpeg reads.
-        sample_rate: in Hz; other rates are resampled (soxr, high quality).
-        start_s: in seconds; None is the beginning of the file.
-        end_s: in seconds; None is its end.
-        part: (start, stop) of the samples to return; no more is decoded than they need.
-
+    Args: path: any format that libsndfile or ffmpeg reads; sample_rate: in Hz, to which others are resampled (soxr,
+        high quality); start_s, end_s: in seconds; None is the beginning or the end of the file; part: (start, stop) of
+        the samples to return; no more is decoded than they need.
     Returns: [samples], float32.
     Raises: AudioError if the file is missing, unreadable, truncated or empty, holds NaN, infinite or unscaled samples,
         or does not reach from `start_s` to `end_s`.

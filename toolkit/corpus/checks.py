@@ -31,20 +31,13 @@ class Problem:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """The result of a check.
-
-    Args:
-        counts: speaker (or "all") -> class -> utterances, both in order; classes without utterances count 0.
-        problems: errors first.
-        left_out: label of the corpus -> utterances that label_map leaves out on purpose.
-        seconds: of audio that could be read, in so many segments.
-    """
+    """The result of a check; counts are by speaker (or "all") and class, both in order, 0 for those without any."""
 
     counts: Mapping[str, Mapping[str, int]]
-    problems: Sequence[Problem]
-    left_out: Mapping[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-    segments: int = 0
+    problems: Sequence[Problem]  # errors first
+    left_out: Mapping[str, int] = field(default_factory=dict)  # label of the corpus -> left out by label_map
+    seconds: float = 0.0  # of audio that could be read
+    segments: int = 0  # that it makes
 
     @property
     def stops(self) -> bool:
@@ -70,26 +63,16 @@ class CheckReport:
 
 
 def check_corpus(
-    utterances: Sequence[Utterance],
+    utterances: Sequence[Utterance],  # with the corpus's own labels
     *,
-    labels: Sequence[str] | None,
-    label_map: Mapping[str, str | None] | None,
-    sample_rate: int,
-    segment_samples: int,
-    covariates: Sequence[str] = (),
-    folds: Sequence[Fold] = (),
+    labels: Sequence[str] | None,  # the recipe's classes, None for all
+    label_map: Mapping[str, str | None] | None,  # label of the corpus -> class, or None to leave it out
+    sample_rate: int,  # the system's, in Hz
+    segment_samples: int,  # of a segment at that rate
+    covariates: Sequence[str] = (),  # columns that every utterance needs, for example "gender"
+    folds: Sequence[Fold] = (),  # in which the same audio may not be in two parts
 ) -> CheckReport:
-    """Check a corpus as its recipe will use it, but for utterances that label_map leaves out.
-
-    Args:
-        utterances: as the corpus plugin reads them, with the corpus's own labels.
-        labels: the recipe's classes, None for all.
-        label_map: label of the corpus -> class, or None to leave it out.
-        sample_rate: the system's, in Hz.
-        segment_samples: samples of a segment at that rate.
-        covariates: columns that every utterance needs, for example "gender".
-        folds: in which the same audio may not be in two parts.
-    """
+    """Check a corpus as its recipe will use it, but for utterances that label_map leaves out."""
     mapped = [(u, (label_map or {}).get(u.label, u.label)) for u in utterances]
     classes = list(labels) if labels else sorted({label for _, label in mapped} - {None})
     kept = [(u, label) for u, label in mapped if label in classes]
@@ -129,8 +112,7 @@ def _speaker_problems(utterances: Sequence[Utterance], covariates: Sequence[str]
         text = f"{counted_ids(nameless)} without a speaker; most protocols need all"
         yield Problem("speaker-missing", "warning", text, nameless[0])
     for name in covariates:
-        lacking = [u.id for u in utterances if u.value(name) is None]
-        if lacking:
+        if lacking := [u.id for u in utterances if u.value(name) is None]:
             text = f"the recipe's covariate {name!r} is missing for {counted_ids(lacking)}"
             yield Problem(f"{name}-missing", "error", text, lacking[0])
 
@@ -161,16 +143,15 @@ def _examine(u: Utterance, sample_rate: int) -> _Audio:
             peak, channels = max(peak, float(block.max()), -float(block.min())), block.shape[1]
     except AudioError as error:
         return _Audio(u, (Problem(error.kind, "error", str(error), str(u.path)),))
-    samples = sound.samples(sample_rate)
+    samples, silent, problems = sound.samples(sample_rate), peak < SILENT_PEAK, []
     if samples < MIN_SAMPLES:
         found = f"{samples} samples at {sample_rate} Hz, fewer than {MIN_SAMPLES}"
         return _Audio(u, (warning("too-short", f"({u.id}) has {found}; it is padded with silence"),))
-    problems = []
-    if peak < SILENT_PEAK:
+    if silent:
         problems.append(warning("silent", f"({u.id}) is silent: no sample is above -60 dB of full scale"))
     if channels > 1:
         problems.append(warning("stereo", f"has {channels} channels; their mean is used"))
-    found = None if peak < SILENT_PEAK else digest.digest()
+    found = None if silent else digest.digest()
     return _Audio(u, tuple(problems), sound.frames / sound.rate, samples, sound.rate, found)
 
 

@@ -16,22 +16,16 @@ PARTS = ("train", "valid", "test")
 class Fold:
     """One split.
 
-    Args:
-        name: who or what tests, for example "1M" or "Session1".
-        protocol: the protocol that made it.
-        train: ids of utterances; so `valid` (which chooses epochs unless `selects_on(protocol)` is "test") and `test`.
-        stamp: a note that every result has to carry, or None.
-
     Raises: ProtocolError if a part is empty, or an utterance is in two parts or twice in one; only in protocol
         loso-as-published may `valid` equal `test`.
     """
 
-    name: str
-    protocol: str
-    train: tuple[str, ...]
-    valid: tuple[str, ...]
+    name: str  # who or what tests, for example "1M" or "Session1"
+    protocol: str  # that made it
+    train: tuple[str, ...]  # ids of utterances
+    valid: tuple[str, ...]  # which chooses epochs unless `selects_on(protocol)` is "test"
     test: tuple[str, ...]
-    stamp: str | None = None
+    stamp: str | None = None  # a note that every result has to carry
 
     @property
     def digest(self) -> str:
@@ -48,8 +42,7 @@ class Fold:
         where = f"fold {self.name!r} of protocol {self.protocol!r}"
         part_of: dict[str, str] = {}
         for part in PARTS:
-            ids = getattr(self, part)
-            if not ids:
+            if not (ids := getattr(self, part)):
                 raise ProtocolError(f"{where} has no utterance in part {part}")
             if part == "test" and self.protocol == "loso-as-published" and set(ids) == set(self.valid):
                 continue

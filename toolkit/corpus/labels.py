@@ -50,7 +50,6 @@ def apply_labels(
 
     Args: labels: the classes in order; None for all that is left, sorted; label_map: label of the corpus -> class, or
         None to leave it out.
-
     Returns: the utterances kept, with their class as label, and the classes in order.
     Raises: CorpusError if a label is neither a class nor mapped, or a class has no utterance.
 
@@ -59,8 +58,7 @@ def apply_labels(
     >>> [u.label for u in kept], order
     (['hap', 'sad'], ['hap', 'sad'])
     """
-    faults = label_faults(utterances, labels, label_map)
-    if faults:
+    if faults := label_faults(utterances, labels, label_map):
         more = f"; and {len(faults) - 10} more" if len(faults) > 10 else ""
         raise CorpusError("; ".join(message for _, message, _ in faults[:10]) + more)
     mapped = [(u, (label_map or {}).get(u.label, u.label)) for u in utterances]

@@ -146,9 +146,8 @@ def _csv_rows(
             header[0] = "index"  # pandas leaves it without a name
         if "" in header:
             raise CorpusError(f"{path}:1: column {header.index('') + 1} has no name")
-        twice = [name for name, n in Counter(header).items() if n > 1]
-        if twice:
-            raise CorpusError(f"{path}:1: column {twice[0]!r} occurs twice")
+        for twice in (name for name, n in Counter(header).items() if n > 1):
+            raise CorpusError(f"{path}:1: column {twice!r} occurs twice")
         check_columns(f"{path}:1", header, columns)
         _check_names(f"{path}:1", renamed(dict.fromkeys(header, ""), columns), required)
         line = reader.line_num + 1
@@ -204,15 +203,13 @@ def _check_names(where: str, names: Iterable[str], required: Sequence[str]) -> N
     known_missing = [column for column in COLUMNS if column not in names]
     unknown = [name for name in names if name not in COLUMNS]
     for name in unknown:
-        near = difflib.get_close_matches(name.lower(), known_missing, n=1, cutoff=0.8)
-        if near:
+        if near := difflib.get_close_matches(name.lower(), known_missing, n=1, cutoff=0.8):
             known = ", ".join(COLUMNS)
             raise CorpusError(f"{where}: unknown column {name!r}. Did you mean {near[0]!r}? Known are {known}")
-    for column in required:
-        if column not in names:
-            near = did_you_mean(column, unknown).replace("Did you mean", "Is it column")
-            found = f"{where}: no column {column!r}; found {', '.join(names) or 'nothing'}"
-            raise CorpusError(f"{found}.{near} `--columns {column}=NAME` says which it is")
+    for column in (column for column in required if column not in names):
+        near = did_you_mean(column, unknown).replace("Did you mean", "Is it column")
+        found = f"{where}: no column {column!r}; found {', '.join(names) or 'nothing'}"
+        raise CorpusError(f"{found}.{near} `--columns {column}=NAME` says which it is")
 
 
 def _fill_ids(path: Path, rows: list[tuple[int, dict[str, str]]]) -> None:

@@ -29,7 +29,6 @@ def make_folds(utterances: Sequence[Utterance], name: str, **args) -> list[Fold]
 
     Args: utterances: those that count, with their classes as labels; **args: of the protocol: groups takes k; random
         takes valid, test (fractions) and seed.
-
     Raises: ProtocolError if the corpus lacks what the protocol needs, or a speaker would be in two parts.
     """
     if name not in PROTOCOLS:
@@ -46,8 +45,7 @@ def make_folds(utterances: Sequence[Utterance], name: str, **args) -> list[Fold]
             raise ProtocolError(f"protocol.args.{argument}: {error}") from None
     if not utterances:
         raise ProtocolError(f"protocol {name!r} has no utterances to split")
-    twice = [i for i, count in Counter(u.id for u in utterances).items() if count > 1]
-    if twice:
+    if twice := [i for i, count in Counter(u.id for u in utterances).items() if count > 1]:
         raise ProtocolError(f"utterance {twice[0]!r} occurs twice; ids have to be unique")
     folds, of = PROTOCOLS[name](utterances, **args), {u.id: u for u in utterances}
     for fold in folds:
@@ -80,15 +78,14 @@ def training_protocol(name: str) -> str:
 
 
 def _loso_as_published(utterances: Sequence[Utterance]) -> list[Fold]:
-    _need_speakers(utterances, "loso-as-published")
+    name = "loso-as-published"
+    _need_speakers(utterances, name)
     speakers = speaker_order(utterances)
     if len(speakers) < 2:
-        raise ProtocolError("protocol 'loso-as-published' needs two speakers or more")
-    folds = []
-    for speaker in speakers:
-        ids = _ids(utterances, lambda u, tested=speaker: "test" if u.speaker == tested else "train")
-        folds.append(Fold(speaker, "loso-as-published", ids["train"], ids["test"], ids["test"], AS_PUBLISHED_STAMP))
-    return folds
+        raise ProtocolError(f"protocol {name!r} needs two speakers or more")
+    ids = [_ids(utterances, lambda u, one=one: "test" if u.speaker == one else "train") for one in speakers]
+    ends = zip(speakers, ids, strict=True)
+    return [Fold(one, name, of["train"], of["test"], of["test"], AS_PUBLISHED_STAMP) for one, of in ends]
 
 
 def _session_out(utterances: Sequence[Utterance]) -> list[Fold]:
@@ -144,8 +141,7 @@ def _given(utterances: Sequence[Utterance]) -> list[Fold]:
 
 def _random(utterances: Sequence[Utterance], valid: float = 0.1, test: float = 0.2, seed: int = 1) -> list[Fold]:
     """Every class is split in the same proportions; all utterances of a file stay together."""
-    speakers = speaker_order(utterances)
-    if speakers:
+    if speakers := speaker_order(utterances):
         found = f"protocol 'random' is for corpora without speakers, this one has {len(speakers)}"
         raise ProtocolError(f"{found}: it would put a speaker into two parts; use 'groups'")
     if not (0 < valid < 1 and 0 < test < 1 and valid + test < 1):

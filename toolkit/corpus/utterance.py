@@ -20,34 +20,24 @@ class Utterance:
 
     White space around names is dropped, an empty text is None, `path` becomes absolute, `gender` "F" or "M".
 
-    Args:
-        id: unique in its corpus.
-        label: the class, as the corpus has it (before a recipe's label_map).
-        start: where it begins in the file, in seconds; None is the beginning of the file, as for `end` its end.
-        gender: of the speaker: f, female, m, male in any case.
-        session: the recording session; `loso` validates with the other speaker of the session.
-        group: the fold's name in protocol `groups`.
-        split: train, valid or test, for protocol `given`.
-        extra: further columns of a manifest, name -> text.
-
     Raises: CorpusError if a field has no valid value.
 
     >>> Utterance(id="a", path="/data/a.wav", label="ang", gender="female").gender
     'F'
     """
 
-    id: str
+    id: str  # unique in its corpus
     path: Path
-    label: str
-    start: float | None = None
-    end: float | None = None
+    label: str  # the class, as the corpus has it (before a recipe's label_map)
+    start: float | None = None  # where it begins in the file, in seconds; None is the beginning of the file
+    end: float | None = None  # None is its end
     speaker: str | None = None
-    gender: str | None = None
-    session: str | None = None
-    group: str | None = None
-    split: str | None = None
+    gender: str | None = None  # of the speaker: f, female, m, male in any case
+    session: str | None = None  # of the recording; `loso` validates with the other speaker of the session
+    group: str | None = None  # the fold's name in protocol `groups`
+    split: str | None = None  # train, valid or test, for protocol `given`
     text: str | None = None
-    extra: Mapping[str, str] = field(default_factory=dict, hash=False)
+    extra: Mapping[str, str] = field(default_factory=dict, hash=False)  # further columns of a manifest, name -> text
 
     def __post_init__(self):
         for name in ("id", "label", "speaker", "gender", "session", "group", "split"):

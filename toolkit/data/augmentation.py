@@ -20,7 +20,6 @@ from toolkit.data.segments import Batch, SegmentSet
 from toolkit.errors import RecipeError, ShapeError, ToolkitError
 from toolkit.plugins.plugin import plugin_failures
 from toolkit.plugins.registry import build
-from toolkit.recipe.locations import inside
 from toolkit.recipe.schema import Recipe
 
 TIMED = 8  # segments
@@ -28,15 +27,12 @@ TIMED = 8  # segments
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """An augmentation in its place, one of its own for each level whose features it changes.
+    """An augmentation in its place, one of its own for each level whose features it changes."""
 
-    Args: name: the recipe's; p: probability that a row, or a batch, is changed; levels: on which it acts.
-    """
-
-    name: str
+    name: str  # the recipe's
     augmentation: Augmentation
-    p: float
-    levels: tuple[str, ...]
+    p: float  # probability that a row, or a batch, is changed
+    levels: tuple[str, ...]  # on which it acts
 
 
 class Augmentations:
@@ -150,7 +146,7 @@ def build_augmentations(recipe: Recipe) -> Augmentations:
         first = build("augmentation", spec, context)
         if first.reads == "batch" and spec.on is not None:
             problem = f"{spec.plugin!r} mixes the rows of a batch on all levels: leave `on` out."
-            raise RecipeError(f"{inside(spec.where, 'on')}: {problem}")
+            raise RecipeError(f"{spec.where.child('on')}: {problem}")
         apart = [(level,) for level in levels] if first.reads == "features" else [levels]
         built = [first, *(build("augmentation", spec, context) for _ in apart[1:])]
         steps += [Step(name, one, spec.p, some) for one, some in zip(built, apart, strict=True)]

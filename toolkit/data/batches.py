@@ -73,24 +73,17 @@ class EpochBatches(Sampler[list[Draw]]):
     `set_epoch` chooses the epoch; `skip` leaves out the first batches of the next pass only (a resumed epoch). A rank
     takes part in every step. Where a batch has no row for it, it gets the first one, another rank's, as a spare that
     must not count.
-
-    Args:
-        classes: class index of each segment, [segments].
-        batch_size: segments a batch, of all ranks; the last one may be smaller.
-        sampler: "shuffle" (every segment once) or "balanced" (drawn with replacement, every class equally likely).
-        by_length: makes batches of like lengths, every segment once; then `batch_size` and `sampler` play no part.
-        targets: target name -> class index of each segment, UNKNOWN where it is not known; for `whole`.
     """
 
     def __init__(
         self,
-        classes: Tensor,
+        classes: Tensor,  # class index of each segment, [segments]
         *,
-        batch_size: int,
+        batch_size: int,  # of all ranks; the last one may be smaller
         seed: int,
-        sampler: str = "shuffle",
-        by_length: LengthBatches | None = None,
-        targets: Mapping[str, Tensor] | None = None,
+        sampler: str = "shuffle",  # every segment once, or "balanced": with replacement, every class equally likely
+        by_length: LengthBatches | None = None,  # of like lengths, every segment once; instead of size and sampler
+        targets: Mapping[str, Tensor] | None = None,  # for `whole`: name -> class index of each segment, or UNKNOWN
         rank: int = 0,
         ranks: int = 1,
     ):

@@ -53,10 +53,8 @@ def rows_of(front_end: Callable[[Seq], Mapping[str, Seq]], wave: Seq, *, level: 
         some = slice(start, start + BATCH_SIZE)
         seq = front_end(Seq(wave.values[some], wave.lengths[some], full=wave.full))[level]
         if seq.values.dim() != 3:
-            raise ShapeError(
-                f"Level {level!r}: features are [batch, time, channels], not {list(seq.values.shape)}; to use them as "
-                "they are, give --training.feature_cache_mb 0."
-            )
+            found = f"features are [batch, time, channels], not {list(seq.values.shape)}"
+            raise ShapeError(f"Level {level!r}: {found}; to use them as they are, give --training.feature_cache_mb 0.")
         if seq.lengths.max() > seq.values.shape[1]:
             raise ShapeError(
                 f"Level {level!r}: features have {seq.values.shape[1]} frames, and their lengths say "
@@ -79,16 +77,20 @@ def front_end_description(
     try:
         args = json.loads(json.dumps(dict(extractor.front_end_args)))
     except (TypeError, ValueError) as error:
-        raise CacheError(
-            f"Level {level!r}: front_end_args cannot be written as JSON ({error}), so its features cannot be kept: "
-            "fix the plugin, or give --training.feature_cache_mb 0."
-        ) from error
+        found = f"front_end_args cannot be written as JSON ({error}), so its features cannot be kept"
+        remedy = "fix the plugin, or give --training.feature_cache_mb 0"
+        raise CacheError(f"Level {level!r}: {found}: {remedy}.") from error
+    frozen, digest = [(name, p) for name, p in extractor.named_parameters() if not p.requires_grad], hashlib.sha256()
+    for name, parameter in frozen:
+        values = parameter.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {list(values.shape)}\n".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy())
     return {
         "format": FORMAT,
         "class": f"{type(extractor).__module__}:{type(extractor).__qualname__}",
         "code": dict(code),
         "args": args,
-        "frozen": _frozen_hash(extractor),
+        "frozen": digest.hexdigest() if frozen else None,
         "sample_rate": segments.sample_rate,
         "fixed_samples": segments.fixed_samples,
         "precision": precision,
@@ -100,17 +102,6 @@ def front_end_description(
 def front_end_key(description: Mapping[str, Any]) -> str:
     """The name of a front end's folder: hexadecimal digits of the description's SHA-256."""
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:20]
-
-
-def _frozen_hash(extractor: Extractor) -> str | None:
-    """The SHA-256 of the parameters that are not trained, or None where all are."""
-    frozen = [(name, p) for name, p in extractor.named_parameters() if not p.requires_grad]
-    digest = hashlib.sha256()
-    for name, parameter in frozen:
-        values = parameter.detach().cpu().contiguous()
-        digest.update(f"{name} {values.dtype} {list(values.shape)}\n".encode())
-        digest.update(values.reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest() if frozen else None
 
 
 def code_of_levels(recipe: Recipe) -> dict[str, dict[str, str]]:

@@ -37,25 +37,18 @@ class Segment:
 class Batch:
     """Segments with their targets.
 
-    Args:
-        wave: [batch, samples], lengths in samples; None where features are given.
-        targets: target name -> class indices [batch], int64; UNKNOWN where one is not known; covariates likewise.
-        utterances: [batch], int64, index into the SegmentSet's utterances.
-        weights: [batch], float32, the segment's weight in its utterance's mean.
-        features: level -> what its front end made of the segments before; levels -> the waveform that their front ends
-            are still to be given. None where all are given the same waveform.
-        draws: [batch], which segments these are; in training each is a `Draw`.
-        mix: how rows were mixed with each other; None: they were not.
+    Args: features: level -> what its front end made of the segments before; levels -> the waveform that their front
+        ends are still to be given; None where all are given the same waveform.
     """
 
-    wave: Seq | None
-    targets: Mapping[str, Tensor]
-    covariates: Mapping[str, Tensor]
-    utterances: Tensor
-    weights: Tensor
+    wave: Seq | None  # [batch, samples], lengths in samples; None where features are given
+    targets: Mapping[str, Tensor]  # name -> class indices [batch], int64; UNKNOWN where one is not known
+    covariates: Mapping[str, Tensor]  # likewise
+    utterances: Tensor  # [batch], int64, index into the SegmentSet's utterances
+    weights: Tensor  # [batch], float32, the segment's weight in its utterance's mean
     features: Mapping[str | tuple[str, ...], Seq] | None = None
-    draws: Sequence[int] = ()
-    mix: Mix | None = None
+    draws: Sequence[int] = ()  # [batch], which segments these are; in training each is a `Draw`
+    mix: Mix | None = None  # how rows were mixed with each other; None: they were not
 
     @property
     def inputs(self) -> Seq | Mapping[str, Seq]:
@@ -103,38 +96,28 @@ def padded_waves(waves: Sequence[Tensor], *, fixed_samples: int | None) -> Seq:
 
 
 class SegmentSet(Dataset):
-    """The segments of some utterances, read from their files when asked for.
-
-    Args:
-        utterances: in order; a Batch's `utterances` index this list.
-        targets: target name -> class index of each utterance, or UNKNOWN; covariates likewise.
-        segment_samples: longest segment.
-        tail: "weighted" (a segment weighs its real length) or "equal" (every segment weighs the same).
-        fixed_samples: every segment is padded with silence, which counts as real, or cut to it; None: real lengths.
-    """
+    """The segments of some utterances, read from their files when asked for."""
 
     def __init__(
         self,
         utterances: Sequence[Utterance],
-        targets: Mapping[str, Sequence[int]],
-        covariates: Mapping[str, Sequence[int]],
+        targets: Mapping[str, Sequence[int]],  # name -> class index of each utterance, or UNKNOWN
+        covariates: Mapping[str, Sequence[int]],  # likewise
         *,
         sample_rate: int,
-        segment_samples: int,
-        tail: str = "weighted",
-        fixed_samples: int | None = None,
+        segment_samples: int,  # of the longest segment
+        tail: str = "weighted",  # a segment weighs its real length, or "equal": all weigh the same
+        fixed_samples: int | None = None,  # all are padded to it, which counts as real, or cut; None: real lengths
     ):
         self.utterances = list(utterances)
         self.targets = {name: torch.as_tensor(values) for name, values in targets.items()}
         self.covariates = {name: torch.as_tensor(values) for name, values in covariates.items()}
         self.sample_rate, self.segment_samples = sample_rate, segment_samples
         self.tail, self.fixed_samples = tail, fixed_samples
-        files = [stretch(one.path, start_s=one.start, end_s=one.end) for one in self.utterances]
-        self.segments = [
-            Segment(index, start, stop)
-            for index, file in enumerate(files)
-            for start, stop in cut(file.samples(sample_rate), segment_samples=segment_samples)
-        ]
+        self.segments: list[Segment] = []
+        for index, one in enumerate(self.utterances):
+            samples = stretch(one.path, start_s=one.start, end_s=one.end).samples(sample_rate)
+            self.segments += [Segment(index, *ends) for ends in cut(samples, segment_samples=segment_samples)]
 
     def __len__(self) -> int:
         return len(self.segments)

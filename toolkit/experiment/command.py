@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 
 import click
@@ -55,8 +56,8 @@ class WorkerOptions:
             known = here.split(",") if here else [str(number) for number in range(count)]
             for name in self.gpus:
                 if name not in known and not (count and name.startswith(("GPU-", "MIG-"))):
-                    there = ", ".join(known) or "none"
-                    raise ExperimentError(f"--gpus: this machine has no GPU {name!r}; it has {there}.")
+                    has = f"it has {', '.join(known) or 'none'}"
+                    raise ExperimentError(f"--gpus: this machine has no GPU {name!r}; {has}.")
 
     @property
     def at_a_time(self) -> int:
@@ -91,12 +92,8 @@ def conduct(
     Returns: how many of its cells failed.
     Raises: ExperimentError if the folder cannot be written, holds an experiment on other data, or a damaged one.
     """
-    plan = make_plan(
-        sources,
-        protocols=protocols.split(",") if protocols else None,
-        folds=None if folds == "all" else folds.split(","),
-        seeds=_seeds(seeds),
-    )
+    names = protocols.split(",") if protocols else None
+    plan = make_plan(sources, protocols=names, folds=None if folds == "all" else folds.split(","), seeds=_seeds(seeds))
     listed = "; ".join(f"{', '.join(names)} of {protocol}" for protocol, names in plan.folds.items())
     say(f"{counted(len(plan.cells), 'cell')}: {', '.join(plan.systems)}; folds {listed}; seeds {seeds}")
     folder = Path(output).absolute()
@@ -117,8 +114,7 @@ def conduct(
                     show(progress.cells(alive=True))
     cells = progress.cells(alive=False)
     print_cells(cells)
-    failed = sum(cell.state == "failed" for cell in cells)
-    if failed:
+    if failed := sum(cell.state == "failed" for cell in cells):
         say(f"Failed: {failed}. Their output is in {Path(output) / 'cells'}; the same command tries them again.")
     say(f"The report: toolkit report {output}")
     return failed
@@ -127,8 +123,7 @@ def conduct(
 @contextmanager
 def _turn(folder: Path, show: Callable[[], None]) -> Iterator[None]:
     """Wait until no other process runs the experiment of a folder, and keep others waiting meanwhile."""
-    waiting = False
-    while True:
+    for turn in count():
         with ExitStack() as stack:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -139,8 +134,7 @@ def _turn(folder: Path, show: Callable[[], None]) -> Iterator[None]:
             if ours:
                 yield
                 return
-        if not waiting:
-            waiting = True
+        if not turn:
             say("Another process runs this experiment. This one waits, and then runs what is left.")
         show()
         time.sleep(LOOK_AGAIN_S)

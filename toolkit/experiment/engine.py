@@ -34,12 +34,7 @@ T = TypeVar("T")
 
 
 class Workers:
-    """The workers of a Dask scheduler.
-
-    Args:
-        client: connected to the scheduler.
-        resources: what a call takes of a worker: name -> amount; if empty, one of its threads.
-    """
+    """The workers of a Dask scheduler; `resources` are what a call takes of one, by default one of its threads."""
 
     def __init__(self, client: "Client", resources: Mapping[str, float]):
         self.client, self.resources = client, dict(resources)
@@ -92,10 +87,8 @@ class Workers:
         return error
 
     def _loss(self) -> ExperimentError:
-        return ExperimentError(
-            f"The Dask scheduler at {self._address} was lost during this cell: check that it is running, and give the "
-            "same command again."
-        )
+        remedy = "check that it is running, and give the same command again"
+        return ExperimentError(f"The Dask scheduler at {self._address} was lost during this cell: {remedy}.")
 
 
 @contextlib.contextmanager
@@ -105,20 +98,16 @@ def local_workers(jobs: int, *, threads: int, gpus: Sequence[str] = ()) -> Itera
     One that dies is replaced. All end with this process, however it ends. Leaving the `with` block by an exception,
     such as that of Ctrl-C, kills them.
 
-    Args:
-        jobs: how many processes.
-        threads: that each may compute with (OMP_NUM_THREADS, MKL_NUM_THREADS).
-        gpus: one for each process, as in CUDA_VISIBLE_DEVICES; empty leaves that variable as it is.
+    Args: jobs: how many processes; threads: that each may compute with (OMP_NUM_THREADS, MKL_NUM_THREADS); gpus: one
+        for each process, as in CUDA_VISIBLE_DEVICES; empty leaves that variable as it is.
     """
     import dask
     from distributed import Nanny, Scheduler, SpecCluster
 
     _silence_dask()
     common = {"host": "127.0.0.1", "nthreads": 1, "memory_limit": 0, "dashboard": False, "silence_logs": SILENT}
-    specs = {
-        i: {"cls": Nanny, "options": common | {"env": {"CUDA_VISIBLE_DEVICES": gpus[i]} if gpus else {}}}
-        for i in range(jobs)
-    }
+    environments = [{"CUDA_VISIBLE_DEVICES": gpus[i]} if gpus else {} for i in range(jobs)]
+    specs = {i: {"cls": Nanny, "options": common | {"env": variables}} for i, variables in enumerate(environments)}
     dashboard = find_spec("bokeh") is not None
     scheduler = {"host": "127.0.0.1", "dashboard": dashboard, "dashboard_address": "127.0.0.1:0"}
     settings = {**dask.config.merge(*dask.config.defaults), **SETTINGS}
@@ -152,11 +141,8 @@ def cluster_workers(
 
     Dask cannot end a call that is running: it runs to its end there.
 
-    Args:
-        address: of the scheduler, for example tcp://host:8786.
-        resources: what a call takes of a worker: name -> amount; if empty, one of its threads.
-        same: must return the same here and on all workers that are there now, for example the version of the code.
-
+    Args: address: of the scheduler, for example tcp://host:8786; resources: as of `Workers`; same: must return the same
+        here and on all workers that are there now, for example the version of the code.
     Raises: ExperimentError if the scheduler cannot be reached, no worker offers the resources, or a worker is not the
         same.
     """
@@ -208,15 +194,11 @@ def _check_same(client: "Client", same: Callable[[], Any]) -> None:
     here = same()
     for worker, there in client.run(same, on_error="return").items():
         if isinstance(there, BaseException):
-            raise ExperimentError(
-                f"The worker at {worker} does not report the version of its code ({one_line(there)}): install the "
-                "same version of the toolkit there."
-            )
+            found = f"The worker at {worker} does not report the version of its code ({one_line(there)})"
+            raise ExperimentError(f"{found}: install the same version of the toolkit there.")
         if there != here:
-            raise ExperimentError(
-                f"The worker at {worker} has other code: {there} there, {here} here. Install the same version and "
-                "restart the worker."
-            )
+            found = f"The worker at {worker} has other code: {there} there, {here} here"
+            raise ExperimentError(f"{found}. Install the same version and restart the worker.")
 
 
 def _workers(client: "Client") -> Mapping[str, Mapping[str, Any]]:

@@ -2,10 +2,10 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from toolkit.errors import ExperimentError, RecipeError, counted, one_line
 from toolkit.experiment.cells import Cell
@@ -14,8 +14,6 @@ from toolkit.recipe.reading import read_plain
 
 PLAN = "experiment.json"
 VERSION = 1
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -65,14 +63,10 @@ def merged(old: Plan | None, new: Plan) -> tuple[Plan, list[str]]:
         for system, count in Counter(changed).items()
     ]
     kept = [cell for cell in old.cells if cell.system not in changed and cell.key not in keys]
-    folds = {name: _union(old.folds.get(name, ()), new.folds.get(name, ())) for name in _union(old.folds, new.folds)}
-    seeds = _union(old.seeds, new.seeds)
+    names, seeds = {**old.folds, **new.folds}, tuple(dict.fromkeys((*old.seeds, *new.seeds)))
+    folds = {name: tuple(dict.fromkeys((*old.folds.get(name, ()), *new.folds.get(name, ())))) for name in names}
     splits = {**old.splits, **new.splits}
     return Plan(systems, folds, seeds, new.labels, new.corpus, (*kept, *new.cells), splits), left_out
-
-
-def _union(old: Iterable[T], new: Iterable[T]) -> tuple[T, ...]:
-    return tuple(dict.fromkeys((*old, *new)))
 
 
 def write_plan(folder: Path, plan: Plan) -> None:
@@ -83,8 +77,7 @@ def write_plan(folder: Path, plan: Plan) -> None:
 
 def existing_plan(folder: Path) -> Plan:
     """The plan that a folder holds; ExperimentError if it holds none or `read_plan` raises."""
-    plan = read_plan(folder)
-    if plan is None:
+    if (plan := read_plan(folder)) is None:
         raise ExperimentError(f"{folder} holds no experiment ({PLAN} is missing): give the --output of one.")
     return plan
 

@@ -29,18 +29,13 @@ def make_plan(
 ) -> Plan:
     """Plan every system on every fold with every seed.
 
-    Args:
-        sources: recipes with their data; the first is the baseline.
-        protocols: names; None: the recipes' own, which must then be the same.
-        folds: names; None: all of each protocol.
-        seeds: of the runs.
-
+    Args: sources: recipes with their data, the first is the baseline; protocols: names; None: the recipes' own, which
+        must then be the same; folds: names; None: all of each protocol; seeds: of the runs.
     Raises: ExperimentError if two recipes have one name, or they do not have the same utterances, labels and protocol;
         ProtocolError, CorpusError if a corpus cannot be split, or a fold is unknown.
     """
     names = [source.recipe.name for source in sources]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
+    for twice in (name for name in names if names.count(name) > 1):
         raise ExperimentError(f"Two recipes are called {twice!r}: write another `name:` into one of them.")
     if protocols is None:
         protocols = tuple(dict.fromkeys(source.recipe.protocol.name for source in sources))
@@ -59,10 +54,8 @@ def make_plan(
             raise ExperimentError(f"protocol.args.{unknown[0]}: no protocol of {', '.join(protocols)} takes it.")
         for protocol in protocols:
             if protocol not in PROTOCOLS:
-                raise ExperimentError(
-                    f"--protocol: no protocol is called {protocol!r}.{did_you_mean(protocol, PROTOCOLS)} "
-                    f"Protocols are {', '.join(PROTOCOLS)}."
-                )
+                found = f"no protocol is called {protocol!r}.{did_you_mean(protocol, PROTOCOLS)}"
+                raise ExperimentError(f"--protocol: {found} Protocols are {', '.join(PROTOCOLS)}.")
             prepared = prepare_folds(replace(source, recipe=with_protocol(source.recipe, protocol)), utterances)
             first = first or prepared[0]
             _refuse_other_data(first, prepared[0])
@@ -105,12 +98,9 @@ def with_protocol(recipe: Recipe, name: str) -> Recipe:
 
 def _chosen(prepared: Sequence[Preparation], names: Sequence[str] | None) -> tuple[str, ...]:
     known = [preparation.fold.name for preparation in prepared]
-    for name in names or ():
-        if name not in known:
-            raise ExperimentError(
-                f"--folds: protocol {prepared[0].fold.protocol!r} has no fold {name!r}.{did_you_mean(name, known)} "
-                f"Folds are {listed(known)}; all takes every one."
-            )
+    for name in (name for name in names or () if name not in known):
+        found = f"protocol {prepared[0].fold.protocol!r} has no fold {name!r}.{did_you_mean(name, known)}"
+        raise ExperimentError(f"--folds: {found} Folds are {listed(known)}; all takes every one.")
     return tuple(name for name in known if names is None or name in names)
 
 
@@ -118,14 +108,11 @@ def _refuse_other_data(first: Preparation, other: Preparation) -> None:
     names = f"{first.source.recipe.name!r} and {other.source.recipe.name!r}"
     one, two = (preparation.targets[LABEL] for preparation in (first, other))
     if one != two:
-        raise ExperimentError(
-            f"Recipes {names} have different labels, {listed(one.classes)} and {listed(two.classes)}: an "
-            "experiment compares systems on one task."
-        )
+        found = f"Recipes {names} have different labels, {listed(one.classes)} and {listed(two.classes)}"
+        raise ExperimentError(f"{found}: an experiment compares systems on one task.")
     if _corpus_hash(first.utterances) != _corpus_hash(other.utterances):
-        raise ExperimentError(
-            f"Recipes {names} use different utterances: an experiment compares systems on one corpus."
-        )
+        found = f"Recipes {names} use different utterances"
+        raise ExperimentError(f"{found}: an experiment compares systems on one corpus.")
 
 
 def _corpus_hash(utterances: Sequence[Utterance]) -> str:

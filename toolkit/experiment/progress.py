@@ -4,6 +4,7 @@ import csv
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -43,19 +44,25 @@ class Progress:
         return [self._done.get(cell) or self._cell(cell, alive) for cell in self.plan.cells]
 
     def _cell(self, cell: Cell, alive: bool) -> CellProgress:
-        record = self.records.read(cell)
-        if record is None:
+        if (record := self.records.read(cell)) is None:
             return CellProgress(cell, "waiting")
         run = self.records.run_folder(record)
         if record.state == "running":
-            state, epoch = "running" if alive else "interrupted", _epochs(run) if run else 0
+            state, epoch = "running" if alive else "interrupted", 0
+            if run is not None:
+                with suppress(OSError, ValueError, csv.Error), (run / EPOCHS).open(newline="") as file:
+                    epoch = sum(1 for _ in csv.DictReader(file))
             return CellProgress(cell, state, record, epoch, time.time() - record.started)
         seconds = (record.ended or record.started) - record.started
         if record.state == "failed":
             return CellProgress(cell, "failed", record, seconds=seconds)
         if run is None or not os.path.isfile(run / RESULTS):
             return CellProgress(cell, "waiting")  # its run was deleted
-        self._done[cell] = CellProgress(cell, "done", record, record.epochs or 0, seconds, *_ua_and_stamps(run))
+        ua, stamps = None, ()
+        with suppress(ToolkitError, KeyError):
+            results = read_results(run / RESULTS)
+            ua, stamps = results["ua"], tuple(results["stamps"])
+        self._done[cell] = CellProgress(cell, "done", record, record.epochs or 0, seconds, ua, stamps)
         return self._done[cell]
 
 
@@ -83,19 +90,3 @@ def is_alive(folder: Path) -> bool:
             return not free
     except OSError:
         return False
-
-
-def _epochs(run: Path) -> int:
-    try:
-        with (run / EPOCHS).open(newline="") as file:
-            return sum(1 for _ in csv.DictReader(file))
-    except (OSError, ValueError, csv.Error):
-        return 0
-
-
-def _ua_and_stamps(run: Path) -> tuple[float | None, tuple[str, ...]]:
-    try:
-        results = read_results(run / RESULTS)
-        return results["ua"], tuple(results["stamps"])
-    except (ToolkitError, KeyError):
-        return None, ()

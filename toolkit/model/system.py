@@ -122,17 +122,18 @@ class System(nn.Module):
     ) -> ModelOutput:
         """From the levels' features to the output."""
         embeddings, covariate_logits = self.embed(features, covariates, mix)
-        logits = {name: head(embeddings[self.head_inputs[name]]) for name, head in self.heads.items()}
+        logits = {}
         for name, head in self.heads.items():
-            rows = embeddings[self.head_inputs[name]].shape[0]
-            checked(head, "forward", logits[name], (rows, self.classes.get(name)))
+            read = embeddings[self.head_inputs[name]]
+            logits[name] = checked(head, "forward", head(read), (read.shape[0], self.classes.get(name)))
         return ModelOutput(embeddings, logits, covariate_logits)
 
     def frames(self, features: Mapping[str, Seq]) -> dict[str, Seq]:
         """What the levels make of their features: level -> [batch, frames, channels]."""
-        frames = {name: level.encode(features[name]) for name, level in self.levels.items()}
+        frames = {}
         for name, level in self.levels.items():
-            checked(level, "encode", frames[name], (features[name].lengths.shape[0], None, level.channels))
+            shape = (features[name].lengths.shape[0], None, level.channels)
+            frames[name] = checked(level, "encode", level.encode(features[name]), shape)
         return frames
 
     def embed(
@@ -164,13 +165,10 @@ def _build_system(recipe: Composition, targets: Mapping[str, Target]) -> System:
     audio = {"sample_rate": recipe.audio.sample_rate, "segment_samples": segment_samples}
     levels = {name: build("extractor", spec, audio) for name, spec in recipe.model.levels.items()}
     sizes = {name: len(targets[name].classes) for name in recipe.model.covariates}
-    shapes = {
-        name: LevelShape(
-            declared(level, "channels", getattr(level, "channels", None)),
-            declared(level, "frame_count", level.frame_count(segment_samples)),
-        )
-        for name, level in levels.items()
-    }
+    shapes = {}
+    for name, level in levels.items():
+        channels = declared(level, "channels", getattr(level, "channels", None))
+        shapes[name] = LevelShape(channels, declared(level, "frame_count", level.frame_count(segment_samples)))
     context = {"levels": shapes, "covariates": sizes, "segment_samples": segment_samples}
     fusion = build("fusion", recipe.model.fusion, context)
     for name in ("fused", *levels):
@@ -179,10 +177,8 @@ def _build_system(recipe: Composition, targets: Mapping[str, Target]) -> System:
     heads = {}
     for name, spec in recipe.model.heads.items():
         if spec.on not in fusion.sizes:
-            raise RecipeError(
-                f"model.heads.{name}.on: no embedding is called {spec.on!r}; the fusion gives "
-                f"{', '.join(fusion.sizes)}.{did_you_mean(spec.on, fusion.sizes)}"
-            )
+            given = f"the fusion gives {', '.join(fusion.sizes)}.{did_you_mean(spec.on, fusion.sizes)}"
+            raise RecipeError(f"model.heads.{name}.on: no embedding is called {spec.on!r}; {given}")
         heads[name] = build("head", spec, {"size": fusion.sizes[spec.on], "classes": classes[name]})
     predicted = {name: spec for name, spec in recipe.model.covariates.items() if spec.source == "predicted"}
     system = System(
@@ -192,8 +188,7 @@ def _build_system(recipe: Composition, targets: Mapping[str, Target]) -> System:
         head_inputs={name: spec.on for name, spec in recipe.model.heads.items()},
         given_covariates={name: size for name, size in sizes.items() if name not in predicted},
         predicted_covariates={
-            name: PredictedCovariate(channels=levels[spec.level].channels, classes=sizes[name])
-            for name, spec in predicted.items()
+            n: PredictedCovariate(shapes[spec.level].channels, sizes[n]) for n, spec in predicted.items()
         },
         covariate_levels={name: spec.level for name, spec in predicted.items()},
     )

@@ -47,8 +47,7 @@ def installed() -> list[Declaration]:
     """The declarations of all installed distributions; of two with the same name, the first on the path counts."""
     found: dict[str, list[Declaration]] = {}
     for distribution in distributions():
-        declarations = list(_declarations(distribution))
-        if declarations:
+        if declarations := list(_declarations(distribution)):
             found.setdefault(canonicalize_name(declarations[0].distribution), declarations)
     return [declaration for declarations in found.values() for declaration in declarations]
 
@@ -97,8 +96,7 @@ def _ask(plugin: object, module: str) -> list[PluginSpec]:
     specs = results[0] if results else None
     if not isinstance(specs, (list, tuple)):
         raise BrokenPlugin(f"{HOOK} of {module} returned a {type(specs).__name__}, not a list of PluginSpec")
-    odd = [type(spec).__name__ for spec in specs if not isinstance(spec, PluginSpec)]
-    if odd:
+    if odd := [type(spec).__name__ for spec in specs if not isinstance(spec, PluginSpec)]:
         raise BrokenPlugin(f"{HOOK} of {module} returned a list with a {odd[0]}, not of PluginSpec")
     return list(specs)
 

@@ -20,7 +20,6 @@ class Kind:
     context: tuple[str, ...]  # constructor arguments that the system gives; a recipe cannot set them
     recipe: str  # where recipes name its plugins: the dotted path of one, or of a mapping by name
     suite: str  # "package.module:Class", a `toolkit.testing.Case` that tries out the contract
-    summary: str  # of the plugin that `toolkit new-plugin` writes
     bundled: bool = False  # whether a trained system needs its plugins
     reads_folder: bool = False  # whether its plugins read a data folder
 
@@ -32,7 +31,6 @@ _ALL = (
         context=("sample_rate", "segment_samples"),
         recipe="model.levels",
         suite="toolkit.testing.extractors:ExtractorCase",
-        summary="Level, zero crossings and spectral centroid of short frames",
         bundled=True,
     ),
     Kind(
@@ -41,7 +39,6 @@ _ALL = (
         context=("levels", "covariates", "segment_samples"),
         recipe="model.fusion",
         suite="toolkit.testing.fusions:FusionCase",
-        summary="Mean over time of every level, projected and averaged",
         bundled=True,
     ),
     Kind(
@@ -50,7 +47,6 @@ _ALL = (
         context=("size", "classes"),
         recipe="model.heads",
         suite="toolkit.testing.heads:HeadCase",
-        summary="Cosine to a learned direction for each class",
         bundled=True,
     ),
     Kind(
@@ -59,7 +55,6 @@ _ALL = (
         context=("size", "classes", "class_counts"),
         recipe="model.losses",
         suite="toolkit.testing.losses:LossCase",
-        summary="Focal loss: cross entropy in which easy rows count less",
     ),
     Kind(
         name="augmentation",
@@ -67,7 +62,6 @@ _ALL = (
         context=("sample_rate", "segment_samples"),
         recipe="augmentations",
         suite="toolkit.testing.augmentations:AugmentationCase",
-        summary="Clipping: the loudest samples of a recording cut off",
     ),
     Kind(
         name="corpus",
@@ -75,7 +69,6 @@ _ALL = (
         context=(),
         recipe="corpus",
         suite="toolkit.testing.corpora:CorpusCase",
-        summary="Recordings in one folder for each class",
         reads_folder=True,
     ),
 )

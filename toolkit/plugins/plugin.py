@@ -17,7 +17,7 @@ from toolkit.hookspecs import CONTRACT_VERSION, PluginSpec
 from toolkit.plugins.declarations import Declaration
 from toolkit.plugins.kinds import KINDS
 from toolkit.plugins.signatures import check_arguments, read_arguments
-from toolkit.recipe.locations import Location, inside
+from toolkit.recipe.locations import NOWHERE, Location
 
 ORIGIN = "_toolkit_origin"  # on what another distribution's plugin built: the Plugin, for messages about it
 OURS = ("toolkit", "toolkit_plugins")
@@ -29,7 +29,7 @@ class Plugin:
 
     spec: PluginSpec
     declaration: Declaration
-    where: Location | str = ""  # its location in a recipe, for messages
+    where: Location = NOWHERE  # its location in a recipe, for messages
 
     def __str__(self):
         return f"{self.spec.kind} {self.spec.name!r} from {self.release}"
@@ -71,11 +71,8 @@ class Plugin:
         )
 
     def load(self) -> type:
-        """Import the class.
-
-        Raises: BrokenPlugin if it cannot be imported, or is not a class of its kind.
-        """
-        at = f"{inside(self.where, 'plugin')}: " if self.where else ""
+        """Import the class. Raises: BrokenPlugin if it cannot be imported, or is not a class of its kind."""
+        at = self.where.before("plugin")
         module, _, attribute = self.spec.target.partition(":")
         try:
             found = getattr(import_module(module), attribute)
@@ -92,21 +89,14 @@ class Plugin:
         return found
 
     def check_args(self, args: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Check a recipe's arguments against the class's signature; build nothing.
-
-        Returns: the arguments, as the signature wants them.
-        Raises: RecipeError: with the argument's location. BrokenPlugin: as `load`.
-        """
+        """A recipe's arguments as the class's signature wants them, checked; errors as for `check_arguments`."""
         what = f"{self.spec.kind} {self.spec.name!r}"
         return check_arguments(self.load(), args or {}, context=self.context, what=what, where=self.where)
 
     def build(self, args: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None) -> Any:
         """Make an instance.
 
-        Args:
-            args: the recipe's arguments, checked first.
-            context: what the system gives; the constructor receives those that it names.
-
+        Args: args: the recipe's, checked first; context: what the system gives, of which it receives what it names.
         Raises: RecipeError if an argument does not fit, or the constructor refuses its value; PluginError if the class
             cannot be imported or built.
         """
@@ -118,12 +108,11 @@ class Plugin:
         except (ToolkitError, ValueError) as error:
             text = " ".join(str(error).split())
             first = re.match(r"\w*", text)[0]  # a message that begins with an argument's name is about it
-            at = inside(self.where, "args", first) if first in checked else inside(self.where, "args")
+            at = self.where.child("args", *([first] if first in checked else []))
             kept = PluginError if isinstance(error, PluginError) else RecipeError
             raise kept(f"{at}: {self.spec.kind} {self.spec.name!r}: {text}") from error
         except (Exception, SystemExit) as error:
-            at = f"{self.where}: " if self.where else ""
-            raise PluginError(f"{at}{self} cannot be built: {one_line(error)}") from error
+            raise PluginError(f"{self.where.before()}{self} cannot be built: {one_line(error)}") from error
         if not self.declaration.own:
             vars(built)[ORIGIN] = self  # past nn.Module's and a frozen dataclass's own __setattr__
         return built
@@ -135,27 +124,21 @@ def require_rule(part: Any, member: str, holds: bool, rule: str, found: Any) -> 
         return
     plugin = vars(part).get(ORIGIN)
     shown = found if isinstance(found, str) else described(found)
-    raise FailedPlugin(
-        f"{_named(plugin) if plugin else type(part).__name__}: `{member}` must give {rule}, and gave {shown}."
-        f"{_try_out(plugin) if plugin else ''}"
-    )
+    text = f": `{member}` must give {rule}, and gave {shown}."
+    raise FailedPlugin(_about(plugin, text) if plugin else f"{type(part).__name__}{text}")
 
 
 def described(value: Any) -> str:
     """A value that breaks a rule: its type, and its shape and dtype where it has them."""
     value = getattr(value, "values", value) if type(value).__name__ == "Seq" else value
-    shape = getattr(value, "shape", None)
-    if shape is not None:
+    if (shape := getattr(value, "shape", None)) is not None:
         return one_line(f"a {type(value).__name__} {list(shape)} of {getattr(value, 'dtype', '?')}")
     return "None" if value is None else one_line(f"a {type(value).__name__}: {value!r}")[:120]
 
 
-def _named(plugin: Plugin) -> str:
-    return f"{plugin.where}: {plugin}" if plugin.where else str(plugin)
-
-
-def _try_out(plugin: Plugin) -> str:
-    return f" `toolkit check-plugin {plugin.spec.kind} {plugin.full_name}` tries the plugin out."
+def _about(plugin: Plugin, text: str) -> str:
+    command = f"`toolkit check-plugin {plugin.spec.kind} {plugin.full_name}`"
+    return f"{plugin.where.before()}{plugin}{text} {command} tries the plugin out."
 
 
 @contextmanager
@@ -189,12 +172,9 @@ def _blame(error: BaseException) -> str | None:
     below = [(_package(frame), frame.f_code, line) for frame, line in steps[start:]]
     method = next((code.co_name for package, code, _ in below if package == plugin.package), "forward")
     if isinstance(error, NotImplementedError) and below[-1][0] in OURS:
-        return f"{_named(plugin)} has no `{below[-1][1].co_name}`, which its contract asks for.{_try_out(plugin)}"
+        return _about(plugin, f" has no `{below[-1][1].co_name}`, which its contract asks for.")
     own = [f"{code.co_filename}, line {line}" for package, code, line in below if package == plugin.package]
-    return (
-        f"{_named(plugin)}: `{method}` raised {one_line(error)} ({own[-1] if own else plugin.spec.target})."
-        f"{_try_out(plugin)}"
-    )
+    return _about(plugin, f": `{method}` raised {one_line(error)} ({own[-1] if own else plugin.spec.target}).")
 
 
 def _plugin(frame: FrameType) -> Plugin | None:

@@ -62,8 +62,7 @@ def _probe(declarations: Sequence[Declaration], *, refresh: bool) -> dict[Declar
     environment = [sys.version, *sys.path, os.environ.get("PYTHONPATH", ""), *installed]
     names = {d: f"{sys.prefix} {d.distribution} {d.name}" for d in declarations}
     keys = {d: _key(d, environment) for d in declarations}
-    missing = [d for d in declarations if refresh or kept.get(names[d], {}).get("key") != keys[d]]
-    if missing:
+    if missing := [d for d in declarations if refresh or kept.get(names[d], {}).get("key") != keys[d]]:
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(max_workers=8) as pool:
@@ -82,11 +81,9 @@ def _key(declaration: Declaration, environment: Sequence[str]) -> str:
 
 
 def _time_limit() -> float:
-    """Seconds that a declaration may take to import."""
-    try:
+    with contextlib.suppress(KeyError, ValueError):
         return float(os.environ[LIMIT])
-    except (KeyError, ValueError):
-        return 20.0
+    return 20.0
 
 
 def ask_subprocess(module: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from toolkit.plugins.declarations import Declaration, installed
 from toolkit.plugins.kinds import KINDS, kind_called
 from toolkit.plugins.plugin import Plugin
 from toolkit.plugins.probing import read_declarations
-from toolkit.recipe.locations import Location, inside
+from toolkit.recipe.locations import NOWHERE, Location
 from toolkit.recipe.schema import PartSpec
 
 LIST = "`toolkit list-plugins` lists all."
@@ -37,11 +37,7 @@ class PluginInfo:
 
 
 class Registry:
-    """The declared plugins.
-
-    Args:
-        answers: each declaration with its plugins, or with the reason why it is broken.
-    """
+    """The declared plugins; `answers` are each declaration with its plugins, or with the reason why it is broken."""
 
     def __init__(self, answers: Iterable[tuple[Declaration, list[PluginSpec] | BrokenPlugin]]):
         self._plugins: list[Plugin] = []
@@ -91,20 +87,17 @@ class Registry:
             raise UnknownPlugin(f"No plugin is called {name!r}.{near}{self._note()} {LIST}")
         return kinds[0]
 
-    def find(self, kind: str, name: str, where: Location | str = "") -> Plugin:
+    def find(self, kind: str, name: str, where: Location = NOWHERE) -> Plugin:
         """The plugin of a kind that a recipe's name means.
 
-        Args:
-            kind: one of the kinds.
-            name: as recipes write it, perhaps with "distribution:" before it.
-            where: the plugin's location in the recipe, for messages.
-
+        Args: kind: one of the kinds; name: as recipes write it, perhaps with "distribution:" before it; where: the
+            plugin's location in the recipe, for messages.
         Raises: PluginError if there is no such kind; UnknownPlugin if there is none, with the nearest; AmbiguousPlugin
             if there are several, with what to write; BrokenPlugin if it was written for another contract.
         """
         kind_called(kind)
         found = sorted(self._called(kind, name), key=lambda plugin: plugin.full_name)
-        at = f"{inside(where, 'plugin')}: " if where else ""
+        at = where.before("plugin")
         if len(found) == 1:
             return replace(found[0], where=where)
         if found:
@@ -136,11 +129,9 @@ class Registry:
 
 
 def discover(declarations: Sequence[Declaration] | None = None, *, refresh: bool = False) -> Registry:
-    """Read what distributions declare. No plugin can make this fail.
+    """Read what distributions declare, by default all that are installed. No plugin can make this fail.
 
-    Args:
-        declarations: read these; by default those of all installed distributions.
-        refresh: read those of other distributions again instead of using kept answers.
+    `refresh` reads those of other distributions again instead of using kept answers.
     """
     declarations = installed() if declarations is None else declarations
     return Registry(zip(declarations, read_declarations(declarations, refresh=refresh), strict=True))

@@ -10,7 +10,7 @@ from typing import Any
 
 from toolkit.errors import RecipeError, did_you_mean
 from toolkit.recipe.checks import Mismatch, check_value, type_text
-from toolkit.recipe.locations import Location, inside
+from toolkit.recipe.locations import Location
 
 REQUIRED = inspect.Parameter.empty
 VARIABLE = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
@@ -35,31 +35,21 @@ class Argument:
 def read_arguments(cls: type, context: Collection[str] = ()) -> list[Argument]:
     """The arguments of a class in the order of its signature; `context` names those that the system gives."""
     meanings = read_meanings(cls)
+    found = [parameter for parameter in _parameters(cls) if parameter.kind not in VARIABLE]
+    types = (Any if parameter.annotation is REQUIRED else parameter.annotation for parameter in found)
     return [
-        Argument(
-            name=parameter.name,
-            annotation=Any if parameter.annotation is REQUIRED else parameter.annotation,
-            default=parameter.default,
-            meaning=meanings.get(parameter.name, ""),
-            given=parameter.name in context,
-        )
-        for parameter in _parameters(cls)
-        if parameter.kind not in VARIABLE
+        Argument(p.name, annotation, p.default, meanings.get(p.name, ""), p.name in context)
+        for p, annotation in zip(found, types, strict=True)
     ]
 
 
 def check_arguments(
-    cls: type, args: Mapping[str, Any], *, context: Collection[str] = (), what: str, where: Location | str
+    cls: type, args: Mapping[str, Any], *, context: Collection[str] = (), what: str, where: Location
 ) -> dict[str, Any]:
     """Check a recipe's arguments against a class's signature.
 
-    Args:
-        cls: the plugin's class.
-        args: the recipe's `args`.
-        context: names of the arguments that the system gives.
-        what: the plugin in words, for example "extractor 'mfcc'".
-        where: the plugin's location in the recipe, whose `args` these are.
-
+    Args: context: names of the arguments that the system gives; what: the plugin in words, for example "extractor
+        'mfcc'"; where: its location in the recipe, whose `args` these are.
     Returns: the arguments, converted to what the annotations ask for.
     Raises: RecipeError for an unknown, missing or given argument or a wrong type, with its location.
     """
@@ -68,7 +58,7 @@ def check_arguments(
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in _parameters(cls))
     checked = {}
     for name, value in args.items():
-        location, argument = inside(where, "args", name), arguments.get(name)
+        location, argument = where.child("args", name), arguments.get(name)
         if name in context:
             raise RecipeError(f"{location}: {name!r} is given to {what} by the system and cannot be set in a recipe.")
         if name in getattr(cls, "retired", {}):
@@ -83,7 +73,7 @@ def check_arguments(
     for name in free:
         if name not in args and arguments[name].default is REQUIRED:
             needed = f" ({arguments[name].type})" if arguments[name].type else ""
-            raise RecipeError(f"{inside(where, 'args')}: {what} needs the argument {name!r}{needed}.")
+            raise RecipeError(f"{where.child('args')}: {what} needs the argument {name!r}{needed}.")
     return checked
 
 
@@ -112,9 +102,8 @@ def _can_be_written(argument: Argument) -> bool:
 def read_meanings(cls: type) -> dict[str, str]:
     """Argument -> meaning, from the Args sections of a class and its parents, of classes and constructors."""
     meanings: dict[str, str] = {}
-    for parent in cls.__mro__[:-1]:  # without object
-        for owner in (parent, vars(parent).get("__init__")):
-            meanings = parse_args_section(getattr(owner, "__doc__", None) or "") | meanings
+    for owner in (owner for parent in cls.__mro__[:-1] for owner in (parent, vars(parent).get("__init__"))):
+        meanings = parse_args_section(getattr(owner, "__doc__", None) or "") | meanings
     return meanings
 
 
@@ -132,9 +121,8 @@ def parse_args_section(docstring: str) -> dict[str, str]:
     ...     ''')
     {'low': 'lower bound, in Hz.', 'high': 'upper bound.'}
     """
-    section = re.search(
-        r"^Arg(?:ument)?s:[ ]*\n((?:[ \t].*\n|[ \t]*\n)*)", f"{inspect.cleandoc(docstring)}\n", re.MULTILINE
-    )
+    text = f"{inspect.cleandoc(docstring)}\n"
+    section = re.search(r"^Arg(?:ument)?s:[ ]*\n((?:[ \t].*\n|[ \t]*\n)*)", text, re.MULTILINE)
     entries: dict[str, str] = {}
     for line in textwrap.dedent(section[1]).splitlines() if section else ():
         if match := re.match(r"\*{0,2}(\w+)(?: \([^)]*\))?:\s*(.*)", line):
@@ -160,6 +148,5 @@ def _parameters(cls: type) -> list[inspect.Parameter]:
         signature = inspect.signature(cls)
     except ValueError:  # a class of C
         return []
-    return [
-        p if not isinstance(p.annotation, str) else p.replace(annotation=Any) for p in signature.parameters.values()
-    ]
+    found = signature.parameters.values()
+    return [p.replace(annotation=Any) if isinstance(p.annotation, str) else p for p in found]

@@ -70,10 +70,7 @@ def known(path: str, names: Iterable[str], known: Iterable[str], noun: str) -> N
 def check_value(value: Any, annotation: Any) -> Any:
     """Check a value that came out of YAML.
 
-    Args:
-        value: None, bool, int, float, str, list or dict.
-        annotation: a plain type, a union, Literal, list[...], tuple[...], dict[...] or Path; others are not checked.
-
+    Args: annotation: a plain type, a union, Literal, list[...], tuple[...], dict[...] or Path; others are not checked.
     Returns: the value: int as float where a float is wanted, list as tuple, str as Path.
     Raises: Mismatch if it does not fit. True and false are not numbers.
     """

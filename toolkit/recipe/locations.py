@@ -4,8 +4,8 @@
 >>> location = Location("model.fusion", Mark("ser.yaml", 7), keys)
 >>> str(location.child("args", "dim")), str(location.child("on"))
 ('model.fusion.args.dim in ser.yaml, line 9', 'model.fusion.on in ser.yaml, line 7')
->>> str(inside("model.fusion", "args"))
-'model.fusion.args'
+>>> Location("model.fusion").before("args"), Location().before("args")
+('model.fusion.args: ', '')
 """
 
 from dataclasses import dataclass, field
@@ -60,10 +60,12 @@ class Location:
             location = Location(f"{location.path}.{key}".lstrip("."), mark, value)
         return location
 
+    def before(self, *keys: str) -> str:
+        """The location of a key inside as the beginning of a message, "" where that of the whole is not known."""
+        return f"{self.child(*keys)}: " if self.path else ""
+
     def __str__(self):
         return f"{self.path} {self.mark or ''}".strip()
 
 
-def inside(where: Location | str, *keys: str) -> Location:
-    """The location of a key inside `where`, which may be a plain dotted path."""
-    return (where if isinstance(where, Location) else Location(where)).child(*keys)
+NOWHERE = Location()

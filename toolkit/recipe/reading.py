@@ -17,12 +17,11 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from toolkit.errors import RecipeError, did_you_mean
 from toolkit.recipe.checks import BadField, Mismatch, check_value, members, words
-from toolkit.recipe.locations import Keys, Location, Mark
+from toolkit.recipe.locations import NOWHERE, Keys, Location, Mark
 from toolkit.recipe.schema import Recipe, plain_values
 
 Path = tuple[str, ...]
 FILE_KEYS = ("extends", "without_data")  # keys of files that a resolved recipe does not have
-WHOLE = Location()
 IDENTITIES = ("plugin", "name", "source")  # keys that name what a part is
 
 
@@ -123,7 +122,7 @@ def _dropped(base: Keys, child: Keys, annotation: Any) -> tuple[str, ...]:
     return ("level", "weight") if identity == "source" else ("args",)
 
 
-def read_plain(annotation: Any, value: Any, location: Location = WHOLE) -> Any:
+def read_plain(annotation: Any, value: Any, location: Location = NOWHERE) -> Any:
     """Make a dataclass, or another value that an annotation asks for, of a resolved tree or other plain values.
 
     Raises: RecipeError for the first key or value that does not fit, with its location.

@@ -36,7 +36,6 @@ def resolve(tree: Keys, *, keep_placeholders: bool = False) -> Keys:
     """Replace every reference by what it refers to in the tree, and every tag that runs code by what it gives.
 
     Args: tree: a merged recipe, or an included file; keep_placeholders: whether another file may still fill them.
-
     Raises: RecipeError for a reference to nothing or to itself, arithmetic that fails, a placeholder that is left, more
         than MOST_VALUES values.
     """
@@ -90,10 +89,8 @@ class _Resolver:
             value = self._reference(value) if isinstance(value, Tagged) and value.tag == "!ref" else value
             if not isinstance(value, Mapping) or part not in value:
                 near = did_you_mean(part, value if isinstance(value, Mapping) else ())
-                raise RecipeError(
-                    f"{reference.mark.exact}: the reference {reference.value!r} finds nothing.{near} "
-                    "It is written like <audio.sample_rate>."
-                )
+                found = f"{reference.mark.exact}: the reference {reference.value!r} finds nothing.{near}"
+                raise RecipeError(f"{found} It is written like <audio.sample_rate>.")
             value = value[part]
         return self.value(value, path)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, Protocol
 
 from toolkit.recipe.checks import BadField, at_least, known
-from toolkit.recipe.locations import Location
+from toolkit.recipe.locations import NOWHERE, Location
 from toolkit.recipe.training import TrainingSpec
 
 HIGHEST_RATE = 768_000  # Hz
@@ -40,7 +40,7 @@ class PartSpec:
 
     plugin: str
     args: Mapping[str, Any] = field(default_factory=dict)
-    where: Location | str = field(default="", compare=False, repr=False)
+    where: Location = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +239,7 @@ class Recipe:
     augmentations: Mapping[str, AugmentationSpec] = field(default_factory=dict)
     training: TrainingSpec = field(default_factory=TrainingSpec)
     published: PublishedSpec = field(default_factory=PublishedSpec)
-    where: Location | str = field(default="", compare=False, repr=False)
+    where: Location = field(default=NOWHERE, compare=False, repr=False)
 
     def __post_init__(self):
         object.__setattr__(self, "fold", None if self.fold is None else str(self.fold))

@@ -27,7 +27,7 @@ class OptimizerSpec:
     learning_rate: float = 1e-5
     weight_decay: float = 0.01
     args: Mapping[str, Any] = field(default_factory=dict)
-    where: Location | str = field(default="training.optimizer", compare=False, repr=False)
+    where: Location = field(default=Location("training.optimizer"), compare=False, repr=False)
 
     def __post_init__(self):
         at_least(self, 0, "learning_rate", "weight_decay")
@@ -45,7 +45,7 @@ class GroupSpec:
     weight_decay: float | None = None
     layer_decay: float = 1.0
     args: Mapping[str, Any] = field(default_factory=dict)
-    where: Location | str = field(default="training.groups", compare=False, repr=False)
+    where: Location = field(default=Location("training.groups"), compare=False, repr=False)
 
     def __post_init__(self):
         at_least(self, 0, "learning_rate", "weight_decay")
@@ -59,7 +59,7 @@ class ScheduleSpec:
 
     name: Literal["constant", "linear", "cosine", "step", "exponential", "cosine_restarts"] = "constant"
     args: Mapping[str, Any] = field(default_factory=dict)
-    where: Location | str = field(default="training.schedule", compare=False, repr=False)
+    where: Location = field(default=Location("training.schedule"), compare=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +152,7 @@ class TrainingSpec:
 
     def group_settings(self, name: str) -> OptimizerSpec:
         """What a parameter group is trained with: its own settings, the optimizer's where it has none."""
-        own = self.groups.get(name)
-        if own is None:
+        if (own := self.groups.get(name)) is None:
             return self.optimizer
         values = {key: value for key, value in vars(own).items() if value is not None and key != "layer_decay"}
         if own.name in (None, self.optimizer.name):

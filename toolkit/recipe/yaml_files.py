@@ -38,7 +38,6 @@ def read_yaml(
 
     Args: trust: whether tags that run code are kept and not refused; including: the files that include this one;
         included: all that were read before, each as often as it was.
-
     Raises: RecipeError if the file cannot be read, is not YAML, or holds a tag or a key that is not allowed.
     """
     try:
@@ -48,8 +47,7 @@ def read_yaml(
         raise RecipeError(f"{path} cannot be read: {reason}.") from None
     if len(text) > LONGEST_TEXT:
         raise RecipeError(f"{path.name} has {len(text):,} characters; a recipe has at most {LONGEST_TEXT:,}.")
-    node = _compose(text, path.name)
-    if node is None:
+    if (node := _compose(text, path.name)) is None:
         raise RecipeError(f"{path.name} is empty: keys such as 'model:' are needed.")
     chain, included = (*including, resolved(path)), [] if included is None else included
     values = _Reader(path.name, path.parent, trust, including=chain, included=included).value(node)

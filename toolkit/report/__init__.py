@@ -24,12 +24,8 @@ def write_report(
 ) -> Path:
     """Write report.html, tables/ (Markdown, CSV, LaTeX) and figures/ (PNG, SVG).
 
-    Args:
-        folder: the experiment's, finished or not.
-        baseline: the system to compare with; by default the experiment's first.
-        output: the folder; by default the experiment's.
-        options: pair, protocol, tsne_fold and speakers, as for `toolkit report`.
-
+    Args: folder: the experiment's, finished or not; baseline: the system to compare with, by default the first; output:
+        the folder, by default the experiment's; options: pair, protocol, tsne_fold, speakers, as of `toolkit report`.
     Returns: the path of report.html.
     Raises: ExperimentError if the folder holds no experiment, an option names something that it does not have, or a
         file cannot be written.

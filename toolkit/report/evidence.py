@@ -103,19 +103,13 @@ def predictions_of(run: str | PathLike) -> dict[str, np.ndarray]:
 
 
 class SystemRuns:
-    """A system under one protocol, as far as its cells are done; each file is read once.
-
-    Attributes:
-        recipe: the system's, resolved.
-        runs: the finished ones, in the order of the plan.
-        planned: the number of planned cells.
-    """
+    """A system under one protocol, as far as its cells are done; each file is read once."""
 
     def __init__(self, evidence: "Evidence", system: str, protocol: str):
         self.system, self.protocol, self.labels = system, protocol, evidence.plan.labels
         self.recipe = evidence.recipes[system]
-        self.runs = [run for run in evidence.runs if run.cell.key[:2] == (system, protocol)]
-        self.planned = sum(cell.key[:2] == (system, protocol) for cell in evidence.plan.cells)
+        self.runs = [run for run in evidence.runs if run.cell.key[:2] == (system, protocol)]  # the finished ones
+        self.planned = sum(cell.key[:2] == (system, protocol) for cell in evidence.plan.cells)  # how many cells
 
     @property
     def complete(self) -> bool:
@@ -180,15 +174,7 @@ class SystemRuns:
 class Evidence:
     """All that a report is made from.
 
-    Args:
-        folder: the experiment's.
-        baseline: the system that the others are compared with; by default the first.
-
-    Attributes:
-        plan: the experiment's systems and cells.
-        runs: those of finished cells, in the order of the plan.
-        failures: system, protocol, fold and seed of a failed cell -> its error in one line.
-
+    Args: folder: the experiment's; baseline: the system that the others are compared with, by default the first.
     Raises: ExperimentError if the folder holds no experiment or a damaged one, or no system has the baseline's name.
     """
 
@@ -196,14 +182,12 @@ class Evidence:
         self.folder, self.plan = Path(folder), existing_plan(Path(folder))
         self.protocols, self.baseline = tuple(self.plan.folds), baseline or next(iter(self.plan.systems))
         if self.baseline not in self.plan.systems:
-            raise ExperimentError(
-                f"No system of this experiment is called {baseline!r}.{did_you_mean(baseline, self.plan.systems)} "
-                f"There are {', '.join(self.plan.systems)}."
-            )
+            near = did_you_mean(baseline, self.plan.systems)
+            there = f"There are {', '.join(self.plan.systems)}."
+            raise ExperimentError(f"No system of this experiment is called {baseline!r}.{near} {there}")
         progress = Progress(self.folder, self.plan)
-        cells = progress.cells(alive=False)
-        done = (c for c in cells if c.state == "done")
-        self.runs = [FinishedRun(c.cell, progress.records.run_folder(c.record)) for c in done]
+        cells, run_folder = progress.cells(alive=False), progress.records.run_folder
+        self.runs = [FinishedRun(c.cell, run_folder(c.record)) for c in cells if c.state == "done"]  # in its order
         self.failures = {c.cell.key: c.record.error or "" for c in cells if c.state == "failed"}
         self.recipes = {name: system.recipe for name, system in self.plan.systems.items()}  # resolved
         self.of = cache(partial(SystemRuns, self))  # (system, protocol) -> the system under the protocol

@@ -66,8 +66,7 @@ def systems_table(evidence: Evidence) -> Table:
 def missing_table(evidence: Evidence) -> Table | None:
     """Cells that failed, then those that are not done; None where all are done."""
     done = {run.cell.key for run in evidence.runs}
-    missing = [cell for cell in evidence.plan.cells if cell.key not in done]
-    if not missing:
+    if not (missing := [cell for cell in evidence.plan.cells if cell.key not in done]):
         return None
     missing.sort(key=lambda cell: cell.key not in evidence.failures)
     columns = [

@@ -12,17 +12,10 @@ from toolkit.report.figures.embedding import embedding_figure
 from toolkit.report.figures.figure import Figure
 from toolkit.report.figures.reliability import reliability_figure
 from toolkit.report.provenance import facts, missing_table, systems_table
+from toolkit.report.tables import differences
 from toolkit.report.tables.accuracy import accuracy_table, calibration_table
 from toolkit.report.tables.breakdowns import duration_table, gender_table, speaker_tables
-from toolkit.report.tables.differences import (
-    compared,
-    covariate_table,
-    covariates,
-    difference_table,
-    families,
-    protocol_table,
-    step_table,
-)
+from toolkit.report.tables.differences import compared, families
 from toolkit.report.tables.hard_utterances import hard_utterance_table
 from toolkit.report.tables.table import Table
 from toolkit.statistics.comparison import TOO_FEW, Comparison
@@ -93,24 +86,20 @@ def choose(
     cells = [{(run.cell.fold, run.cell.seed) for run in tested.runs} for tested in chosen]
     common = set.intersection(*cells) if cells else set()
     order = [(fold, seed) for fold in folds for seed in evidence.plan.seeds if (fold, seed) in common]
-    if tsne_fold:
-        order = [cell for cell in order if cell[0] == tsne_fold]
-        if not order:
-            names = join(tested.system for tested in chosen)
-            raise ExperimentError(f"--tsne-fold: {names} have no finished run of one seed on {tsne_fold!r}.")
+    if tsne_fold and not (order := [cell for cell in order if cell[0] == tsne_fold]):
+        names = join(tested.system for tested in chosen)
+        raise ExperimentError(f"--tsne-fold: {names} have no finished run of one seed on {tsne_fold!r}.")
     return Choices(protocol, chosen, order[0] if order else None, tuple(speakers or folds[:CURVES]))
 
 
 def summarise(evidence: Evidence, protocol: str) -> list[str]:
     """The size of the experiment and each family's verdicts, in sentences that claim no more than the tests show."""
     done, planned, speakers = len(evidence.runs), len(evidence.plan.cells), len(evidence.speakers(protocol))
-    counts = [
-        counted(len(evidence.plan.systems), "system"),
-        f"protocol {protocol}",
-        *([counted(speakers, "test speaker")] if speakers else []),
-        counted(len(evidence.plan.seeds), "seed"),
+    of_speakers = f"{counted(speakers, 'test speaker')}, " if speakers else ""
+    sentences = [
+        f"{counted(len(evidence.plan.systems), 'system')}, protocol {protocol}, {of_speakers}"
+        f"{counted(len(evidence.plan.seeds), 'seed')}; {done} of {counted(planned, 'cell')} done."
     ]
-    sentences = [f"{', '.join(counts)}; {done} of {counted(planned, 'cell')} done."]
     if done < planned:
         sentences.append("The experiment is not complete: all figures below are of the cells that are done.")
     for name, systems in families(evidence).items():
@@ -141,15 +130,16 @@ def _results(evidence: Evidence, protocol: str) -> Iterator[Section]:
         if len(systems) > 1:
             against = f"{title}: difference to {systems[0]} under {protocol}"
             items += [
-                difference_table(evidence, systems, protocol, name=f"{name}_differences", title=against),
+                differences.difference_table(evidence, systems, protocol, name=f"{name}_differences", title=against),
                 difference_figure(evidence.all_of(systems, protocol), name=f"{name}_differences"),
             ]
         yield Section(name.replace("_", "-"), title, tuple(items))
     if len(evidence.protocols) > 1:
         texts = (STEPS_NOTE,) if any(name.startswith("loso-") for name in evidence.protocols) else ()
-        yield Section("protocols", "Protocols side by side", (protocol_table(evidence), step_table(evidence)), texts)
-    for covariate in covariates(evidence):
-        table = covariate_table(evidence, covariate, protocol)
+        tables = (differences.protocol_table(evidence), differences.step_table(evidence))
+        yield Section("protocols", "Protocols side by side", tables, texts)
+    for covariate in differences.covariates(evidence):
+        table = differences.covariate_table(evidence, covariate, protocol)
         yield Section(f"covariate-{covariate}", f"Is the gain from {covariate} real?", (table,))
 
 
@@ -202,7 +192,6 @@ def _default_pair(evidence: Evidence, protocol: str) -> tuple[SystemRuns, ...]:
 
 
 def _check_known(option: str, noun: str, names: Sequence[str], known: Sequence[str]) -> None:
-    for name in names:
-        if name not in known:
-            near = did_you_mean(name, known)
-            raise ExperimentError(f"{option}: this experiment has no {noun} {name!r}.{near} It has {', '.join(known)}.")
+    for name in (name for name in names if name not in known):
+        near = did_you_mean(name, known)
+        raise ExperimentError(f"{option}: this experiment has no {noun} {name!r}.{near} It has {', '.join(known)}.")

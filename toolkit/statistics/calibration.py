@@ -26,49 +26,30 @@ class ReliabilityCurve:
     count: np.ndarray  # utterances in the bin
 
 
-def expected_calibration_error(
-    probabilities: np.ndarray, reference: Labels, *, labels: Sequence | None = None, bins: int = BINS
-) -> float:
+def expected_calibration_error(probabilities: np.ndarray, reference: Labels, *, labels: Sequence) -> float:
     """The mean distance between a bin's accuracy and its confidence, weighted by utterances: from 0, the best, to 1.
 
     It is never below 0, so few utterances make it larger than the true error: compare it only between systems that
     were tested on the same utterances. Predictions of several seeds are concatenated.
 
-    Args:
-        probabilities: [utterances, classes]; each row sums to 1. The largest is the prediction.
-        reference: true class of each utterance: its column, or its name where `labels` are given.
-        labels: the name of each column.
-        bins: number of bins from 0 to 1; a bin includes its upper bound and excludes its lower one.
-
+    Args: probabilities: [utterances, classes]; the largest of a row is the prediction; reference: true label of each
+        utterance; labels: the name of each column.
     Raises: ShapeError if the rows are not probabilities, or there is not one reference for each; ValueError if a
-        reference is not one of the columns or labels.
+        reference is not one of the labels.
 
     >>> probabilities = np.array([[0.75, 0.25], [0.75, 0.25], [0.0, 1.0], [0.0, 1.0]])
-    >>> expected_calibration_error(probabilities, [0, 1, 1, 1])  # half of the 75 % are correct, all of the 100 %
+    >>> expected_calibration_error(probabilities, list("abbb"), labels="ab")  # half of the 75 %, all of the 100 %
     0.125
     """
-    curve = reliability_curve(probabilities, reference, labels=labels, bins=bins)
+    curve = reliability_curve(probabilities, reference, labels=labels)
     return float(np.average(np.abs(curve.accuracy - curve.confidence), weights=curve.count))
 
 
-def reliability_curve(
-    probabilities: np.ndarray, reference: Labels, *, labels: Sequence | None = None, bins: int = BINS
-) -> ReliabilityCurve:
-    """Accuracy and mean confidence in every bin; Args and errors are those of `expected_calibration_error`."""
-    probabilities, column = _checked(probabilities, reference, labels)
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == column
-    edges = np.linspace(0, 1, bins + 1)
-    bin_of = np.searchsorted(edges[1:-1], confidence)
-    count = np.bincount(bin_of, minlength=bins)
-    filled = count > 0
-    sums = (np.bincount(bin_of, weights=x, minlength=bins)[filled] for x in (confidence, correct))
-    mean_confidence, accuracy = (x / count[filled] for x in sums)
-    return ReliabilityCurve(((edges[:-1] + edges[1:]) / 2)[filled], mean_confidence, accuracy, count[filled])
+def reliability_curve(probabilities: np.ndarray, reference: Labels, *, labels: Sequence) -> ReliabilityCurve:
+    """Accuracy and mean confidence in every bin, which includes its upper bound and excludes its lower one.
 
-
-def _checked(probabilities: np.ndarray, reference: Labels, labels: Sequence | None) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities [utterances, classes] and the true column [utterances]."""
+    Args and errors are those of `expected_calibration_error`.
+    """
     probabilities, reference = np.asarray(probabilities, dtype=float), np.asarray(reference)
     if probabilities.ndim != 2 or not probabilities.size:
         raise ShapeError(
@@ -82,7 +63,13 @@ def _checked(probabilities: np.ndarray, reference: Labels, labels: Sequence | No
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise ShapeError(f"row {row} does not hold probabilities that sum to 1: {probabilities[row].tolist()}")
-    labels = range(probabilities.shape[1]) if labels is None else labels
     if len(labels) != probabilities.shape[1]:
         raise ShapeError(f"{probabilities.shape[1]} columns need as many labels, not {list(labels)}")
-    return probabilities, label_indices(reference, labels)
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == label_indices(reference, list(labels))
+    edges = np.linspace(0, 1, BINS + 1)
+    bin_of = np.searchsorted(edges[1:-1], confidence)
+    count = np.bincount(bin_of, minlength=BINS)
+    filled = count > 0
+    sums = (np.bincount(bin_of, weights=x, minlength=BINS)[filled] for x in (confidence, correct))
+    return ReliabilityCurve(((edges[:-1] + edges[1:]) / 2)[filled], *(x / count[filled] for x in sums), count[filled])

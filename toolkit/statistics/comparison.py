@@ -7,7 +7,7 @@ import numpy as np
 
 from toolkit.errors import ShapeError, did_you_mean
 from toolkit.statistics.confusions import MIN_SPEAKERS, SpeakerConfusions, difference_by_speaker
-from toolkit.statistics.intervals import NEGLIGIBLE, RESAMPLES, Interval, interval
+from toolkit.statistics.intervals import NEGLIGIBLE, Interval, interval
 from toolkit.statistics.metrics import METRICS
 
 ALPHA = 0.05
@@ -48,28 +48,17 @@ class Comparison:
         return "better" if self.interval.low > 0 else "worse"
 
 
-def compare(
-    systems: Mapping[str, SpeakerConfusions],
-    *,
-    baseline: str,
-    metrics: Sequence[str] = METRICS,
-    resamples: int = RESAMPLES,
-) -> list[Comparison]:
-    """Compare every other system with the baseline, over the speakers that the two have in common.
+def compare(systems: Mapping[str, SpeakerConfusions], *, baseline: str) -> list[Comparison]:
+    """Compare every other system with the baseline in WA and UA, over the speakers that the two have in common.
 
     Sign-flip test and interval are both of the pooled difference. Holm's correction covers everything that is
     returned: what is compared together is one family. The smallest p that n speakers can give is 2 / 2**n, so six of
     them (0.031) show nothing once two metrics are compared.
 
-    Args:
-        systems: name -> confusions by speaker, in the order of the result; the baseline's too.
-        baseline: the name of one of them.
-        metrics: "wa", "ua" or both.
-        resamples: of each interval.
-
+    Args: systems: name -> confusions by speaker, in the order of the result; the baseline's too.
     Returns: one for each other system and metric, system by system.
     Raises: ShapeError if two systems have different classes, or different utterances of a common speaker; ValueError if
-        the baseline is not one of the systems, or a metric is unknown.
+        the baseline is not one of the systems.
     """
     if baseline not in systems:
         raise ValueError(
@@ -80,13 +69,13 @@ def compare(
         if name == baseline:
             continue
         a, b = _common(name, systems[name], baseline, systems[baseline])
-        for metric in metrics:
+        for metric in METRICS:
             difference = ends = p = None
             if len(a):
                 differences = difference_by_speaker(a, b, metric)
                 differences[np.abs(differences) < NEGLIGIBLE] = 0
                 difference, p = float(differences.sum()), sign_flip_test(differences)
-                ends = interval(b, metric, minus=a, resamples=resamples)
+                ends = interval(b, metric, minus=a)
             found.append(Comparison(name, baseline, metric, difference, ends, p, None, len(a)))
     return corrected(found)
 
@@ -102,10 +91,7 @@ def sign_flip_test(differences: Sequence[float] | np.ndarray, *, seed: int = 0) 
 
     Source: Fisher, "The design of experiments", 1935.
 
-    Args:
-        differences: one for each speaker; the mean over seeds, since seeds of one speaker are not independent pairs.
-        seed: of the draws.
-
+    Args: differences: one for each speaker, the mean over its seeds, which are not independent; seed: of the draws.
     Returns: p, or None below `MIN_SPEAKERS` differences.
     Raises: ShapeError if the differences are not one row of finite numbers.
 
@@ -122,8 +108,15 @@ def sign_flip_test(differences: Sequence[float] | np.ndarray, *, seed: int = 0) 
     if threshold <= 0:
         return 1.0
     if len(moving) <= EXACT_UP_TO:
-        return _exact_p(moving, threshold)
-    return _drawn_p(moving, threshold, np.random.default_rng(seed))
+        half = len(moving) // 2
+        left, right = _signed_sums(moving[:half]), np.sort(_signed_sums(moving[half:]))
+        reaching = len(right) - np.searchsorted(right, threshold - left)
+        return 2 * int(reaching.sum()) / 2 ** len(moving)  # as many reach -threshold
+    generator, reached = np.random.default_rng(seed), 1
+    for start in range(0, DRAWS, _BLOCK):
+        signs = 2.0 * generator.integers(0, 2, (min(_BLOCK, DRAWS - start), len(moving)), dtype=np.int8) - 1
+        reached += int((np.abs(signs @ moving) >= threshold).sum())
+    return reached / (1 + DRAWS)
 
 
 def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
@@ -167,7 +160,7 @@ def _common(
             f"{name!r} has the classes {', '.join(system.classes)} and {baseline_name!r} has"
             f" {', '.join(baseline.classes)}: only systems with the same classes, in the same order, can be compared"
         )
-    of_both = set(system.speakers) & set(baseline.speakers)
+    of_both = set(system.speakers)
     speakers = [speaker for speaker in baseline.speakers if speaker in of_both]
     a, b = baseline.of(speakers), system.of(speakers)
     for speaker, of_baseline, of_system in zip(speakers, a.sum(axis=2), b.sum(axis=2), strict=True):
@@ -179,24 +172,9 @@ def _common(
     return a, b
 
 
-def _exact_p(differences: np.ndarray, threshold: float) -> float:
-    half = len(differences) // 2
-    left, right = _signed_sums(differences[:half]), np.sort(_signed_sums(differences[half:]))
-    reaching = len(right) - np.searchsorted(right, threshold - left)
-    return 2 * int(reaching.sum()) / 2 ** len(differences)  # as many reach -threshold
-
-
 def _signed_sums(differences: np.ndarray) -> np.ndarray:
     """The sums under all choices of signs: [2 ** differences]."""
     sums = np.zeros(1)
     for difference in differences:
         sums = np.concatenate([sums - difference, sums + difference])
     return sums
-
-
-def _drawn_p(differences: np.ndarray, threshold: float, generator: np.random.Generator) -> float:
-    reaching = 0
-    for start in range(0, DRAWS, _BLOCK):
-        signs = 2.0 * generator.integers(0, 2, (min(_BLOCK, DRAWS - start), len(differences)), dtype=np.int8) - 1
-        reaching += int((np.abs(signs @ differences) >= threshold).sum())
-    return (1 + reaching) / (1 + DRAWS)

@@ -53,13 +53,8 @@ def speaker_confusions(
 ) -> SpeakerConfusions:
     """Count by speaker, and take the mean over seeds.
 
-    Args:
-        speakers: who speaks each utterance; all without a name count as one speaker.
-        reference: true label of each utterance.
-        predicted: predicted label of each utterance.
-        classes: every label, in the order of rows and columns.
-        seeds: the seed of the run that each row is from; None where all are from one.
-
+    Args: speakers, reference, predicted: of each utterance; all without a speaker's name count as one; classes: in the
+        order of rows and columns; seeds: of the run that each row is from; None where all are from one.
     Returns: speakers in the order in which they first occur; a speaker's matrix is the mean over the seeds it has.
     Raises: ShapeError if no utterance is given, or not one value of each for every one; ValueError if a label is not
         one of `classes`, or a speaker's utterances differ between seeds.

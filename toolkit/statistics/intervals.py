@@ -36,24 +36,12 @@ class Interval:
         return self.low > NEGLIGIBLE or self.high < -NEGLIGIBLE
 
 
-def interval(
-    confusions: np.ndarray,
-    metric: str,
-    *,
-    minus: np.ndarray | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Interval | None:
+def interval(confusions: np.ndarray, metric: str, *, minus: np.ndarray | None = None, seed: int = 0) -> Interval | None:
     """A 95 % interval for the pooled accuracy over speakers like these, or for its difference to that of `minus`.
 
-    Args:
-        confusions: [speakers, classes, classes].
-        minus: of another system, the same speakers in the same order, with the same utterances; each drawn speaker
-            counts in both.
-        metric: "wa" or "ua"; in a resample UA is over the classes that its speakers have.
-        resamples: how often the speakers are drawn with replacement.
-        seed: of the draws; the same seed gives the same interval.
-
+    Args: confusions: [speakers, classes, classes]; metric: "wa" or "ua", which in a resample is over the classes that
+        its speakers have; minus: of another system, the same speakers in the same order, with the same utterances; each
+        drawn speaker counts in both; seed: the same gives the same interval.
     Returns: the interval, or None below `MIN_SPEAKERS` speakers.
     Raises: ShapeError if `confusions` has another shape; ValueError if the metric is unknown.
     """
@@ -65,8 +53,8 @@ def interval(
         return None
     generator = np.random.default_rng(seed)
     found = []
-    for start in range(0, resamples, _BLOCK):
-        size = min(_BLOCK, resamples - start)
+    for start in range(0, RESAMPLES, _BLOCK):
+        size = min(_BLOCK, RESAMPLES - start)
         drawn = generator.multinomial(n, np.full(n, 1 / n), size=size).astype(float)  # [resamples, speakers]
         found.append(accuracy(drawn @ hits, drawn @ totals, metric))
     tail = _expanded_tail((1 - LEVEL) / 2, n)

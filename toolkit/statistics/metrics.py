@@ -19,12 +19,8 @@ Labels = Sequence[Hashable] | np.ndarray
 def accuracy(hits: np.ndarray, totals: np.ndarray, metric: str) -> np.ndarray:
     """WA or UA from correct and all utterances by true class; linear in `hits`.
 
-    Args:
-        hits: [..., classes].
-        totals: [..., classes].
-        metric: "wa", the fraction of utterances that are correct (scikit-learn's accuracy_score), or "ua", the mean
-            recall of the classes that occur (balanced_accuracy_score).
-
+    Args: hits and totals: [..., classes]; metric: "wa", the fraction of utterances that are correct (scikit-learn's
+        accuracy_score), or "ua", the mean recall of the classes that occur (balanced_accuracy_score).
     Returns: [...].
     Raises: ValueError if the metric is unknown.
     """
@@ -40,11 +36,7 @@ def accuracy(hits: np.ndarray, totals: np.ndarray, metric: str) -> np.ndarray:
 def confusion_matrix(reference: Labels, predicted: Labels, *, labels: Labels) -> np.ndarray:
     """How often each label was predicted as each: [labels, labels], int64; rows are the reference.
 
-    Args:
-        reference: true label of each utterance.
-        predicted: predicted label of each utterance.
-        labels: every label, in the order of rows and columns.
-
+    Args: reference, predicted: the label of each utterance; labels: all, in the order of rows and columns.
     Raises: ShapeError if no utterance is given, or not one prediction for each; ValueError if an utterance has a label
         that is not in `labels`, or `labels` has one twice.
 
@@ -65,14 +57,11 @@ def confusion_matrix(reference: Labels, predicted: Labels, *, labels: Labels) ->
 
 
 def summary(reference: Labels, predicted: Labels, *, labels: Labels) -> dict[str, Any]:
-    """All metrics, JSON-able.
+    """All metrics, JSON-able; Args and errors are those of `confusion_matrix`.
 
-    Args and errors are those of `confusion_matrix`.
-
-    Returns:
-        n_utterances, wa, ua (`accuracy`), macro_f1 (over the labels that occur in reference or prediction), f1 (label
-        -> F1, 0 for a label that never occurs), recall (label -> recall, None for a label without reference), labels,
-        confusion (rows are the reference).
+    Returns: n_utterances, wa, ua (`accuracy`), macro_f1 (over the labels that occur in reference or prediction), f1
+        (label -> F1, 0 for a label that never occurs), recall (label -> recall, None for a label without reference),
+        labels, confusion (rows are the reference).
 
     >>> found = summary(["ang", "sad", "sad"], ["ang", "ang", "sad"], labels=["ang", "sad"])
     >>> found["ua"], found["recall"], found["confusion"]
@@ -103,11 +92,8 @@ def label_indices(values: Labels, labels: Labels) -> np.ndarray:
     index = {label: i for i, label in enumerate(known)}
     if len(index) != len(known):
         raise ValueError(f"a label occurs twice in {known}")
-    unknown = [value for value in values if value not in index]
-    if unknown:
-        raise ValueError(
-            f"label {unknown[0]!r} is not one of {', '.join(map(str, known))}.{did_you_mean(unknown[0], known)}"
-        )
+    for odd in (value for value in values if value not in index):
+        raise ValueError(f"label {odd!r} is not one of {', '.join(map(str, known))}.{did_you_mean(odd, known)}")
     return np.array([index[value] for value in values], dtype=np.int64)
 
 

@@ -77,9 +77,8 @@ def contract(function: Callable) -> Callable:
 class Case:
     """A plugin to examine; a kind's own class has a method for each property, marked with `contract`.
 
-    Args:
-        make: the class, functools.partial of it with the recipe's arguments, or any function that returns a new plugin;
-            called with the context arguments that it names.
+    Args: make: the class, functools.partial of it with the recipe's arguments, or any function that returns a new
+        plugin; called with the context arguments that it names.
     """
 
     make: Callable[..., Any]
@@ -128,10 +127,8 @@ class Case:
         if cls is None or cls.__init__ in (object.__init__, torch.nn.Module.__init__):
             return  # which arguments a function takes is not known
         for name, parameter in inspect.signature(cls).parameters.items():
-            require(
-                parameter.kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD),
-                f"constructor argument {name!r} can be given by position: write it after `*`",
-            )
+            by_name = parameter.kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+            require(by_name, f"constructor argument {name!r} can be given by position: write it after `*`")
         for argument in read_arguments(cls, KINDS[self.kind].context):
             if not argument.given:
                 require(argument.annotation is not Any, f"constructor argument {argument.name!r} has no annotation")
@@ -171,13 +168,9 @@ def check_plugin(
 ) -> list[Finding]:
     """Examine a plugin of any kind.
 
-    Args:
-        kind: one of the kinds.
-        make: the class, or any function that returns a new plugin; called with `args` and those context arguments
-            (`toolkit.plugins.kinds`) that it names.
-        args: what a recipe would give.
-        **options: further arguments of the kind's case, such as `samples` of an extractor's or `folder` of a corpus's.
-
+    Args: make: the class, or any function that returns a new plugin; called with `args`, what a recipe would give, and
+        those context arguments (`toolkit.plugins.kinds`) that it names; options: further arguments of the kind's case,
+        such as `samples` of an extractor's or `folder` of a corpus's.
     Returns: a Finding for each property. Raises: PluginError if there is no such kind.
     """
     return case_class(kind)(partial(make, **args) if args else make, **options).examine()
@@ -185,7 +178,6 @@ def check_plugin(
 
 def assert_contract(kind: str, make: Callable[..., Any], args: Mapping[str, Any] | None = None, **options: Any) -> None:
     """Raise AssertionError that lists every property which does not hold; arguments as for `check_plugin`."""
-    broken = [finding for finding in check_plugin(kind, make, args, **options) if not finding.holds]
-    if broken:
+    if broken := [finding for finding in check_plugin(kind, make, args, **options) if not finding.holds]:
         listed = "\n".join(f"- {finding}" for finding in broken)
         raise AssertionError(f"{len(broken)} properties of this {kind} do not hold:\n{listed}")

@@ -12,7 +12,7 @@ import torch
 from toolkit.contracts import Augmentation, Mix, Seq
 from toolkit.testing import Case, contract, require
 from toolkit.testing.modules import require_unwritten
-from toolkit.testing.tensors import GARBAGE, require_equal, tensors_in, with_garbage
+from toolkit.testing.tensors import GARBAGE, require_equal
 
 SEEDS = range(4)  # of generators: what is drawn decides what goes wrong
 
@@ -109,7 +109,7 @@ class AugmentationCase(Case):
         for given, seed in self._trials(augmentation) if augmentation.reads == "batch" else ():
             expected, _ = self.outputs(augmentation, given, seed)
             for garbage in GARBAGE:
-                dirty = {level: with_garbage(seq, garbage) for level, seq in given.items()}
+                dirty = {level: seq.filled(garbage) for level, seq in given.items()}
                 found, _ = self.outputs(augmentation, dirty, seed)
                 for level, seq in expected.items():
                     require_equal(found[level].zeroed().values, seq.zeroed().values, 0, f"{garbage} beyond the lengths")
@@ -118,10 +118,9 @@ class AugmentationCase(Case):
     def workers_get_a_copy(self) -> None:
         """A pickled copy, as a loader's worker has it, does the same."""
         augmentation = self.build()
-        copy = pickle.loads(pickle.dumps(augmentation))
         given = self.inputs(augmentation)[0]
-        pairs = (tensors_in(_values(self.outputs(one, given, 0))) for one in (copy, augmentation))
-        for found, expected in zip(*pairs, strict=True):
+        both = (pickle.loads(pickle.dumps(augmentation)), augmentation)
+        for found, expected in zip(*(_values(self.outputs(one, given, 0)) for one in both), strict=True):
             require_equal(found, expected, 0, "of a pickled copy")
 
     def _features(self, lengths: tuple[int, ...]) -> Seq:
@@ -143,8 +142,6 @@ def _require_mixed(given: dict[str, Seq], features: dict[str, Seq], mix: Mix) ->
         found = features[level]
         same = found.values.shape == seq.values.shape and torch.equal(found.lengths, seq.lengths)
         require(same, f"level {level!r}: {list(seq.values.shape)} becomes {list(found.values.shape)}, or other lengths")
-    rows = len(next(iter(given.values())).lengths)
-    require(
-        sorted(mix.partners.tolist()) == list(range(rows)), f"partners {mix.partners.tolist()} are not a permutation"
-    )
+    rows, partners = len(next(iter(given.values())).lengths), mix.partners.tolist()
+    require(sorted(partners) == list(range(rows)), f"partners {partners} are not a permutation")
     require(0 < mix.share <= 1, f"share is {mix.share}, not above 0 and at most 1")

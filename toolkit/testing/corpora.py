@@ -71,13 +71,14 @@ class CorpusCase(Case):
             folder = Path(parent) / "not-there"
             try:
                 corpus.read(folder)
+                raised = "nothing, though the folder does not exist"
             except ToolkitError as error:
                 require("\n" not in str(error), f"the error has more than one line: {error}")
                 require(folder.name in str(error), f"the error does not name the folder: {error}")
+                return
             except Exception as error:
-                require(False, f"read({folder}) raises {type(error).__name__}: {error}, not a ToolkitError")
-            else:
-                require(False, f"read({folder}) raises nothing, though the folder does not exist")
+                raised = f"{type(error).__name__}: {error}, not a ToolkitError"
+            require(False, f"read({folder}) raises {raised}")
 
     @contract
     def import_is_light(self) -> None:

@@ -18,7 +18,7 @@ from toolkit.contracts import Extractor, Seq
 from toolkit.testing import Violation, contract, plugin_class, require
 from toolkit.testing.front_ends import FrontEndCase, args_as_json
 from toolkit.testing.modules import require_finite, require_unwritten
-from toolkit.testing.tensors import GARBAGE, copy_state, random_sum, require_equal, require_floats, row, with_garbage
+from toolkit.testing.tensors import GARBAGE, copy_state, random_sum, require_equal, require_floats, row
 
 
 class ExtractorCase(FrontEndCase):
@@ -67,9 +67,9 @@ class ExtractorCase(FrontEndCase):
         output = extractor.encode(clean).zeroed().values
         for garbage in GARBAGE:
             what = f"{garbage} beyond lengths {wave.lengths.tolist()} of the waveform changes features"
-            _require_rows(extractor.features(with_garbage(wave, garbage)), clean, self.tolerance, what)
+            _require_rows(extractor.features(wave.filled(garbage)), clean, self.tolerance, what)
             what = f"{garbage} beyond lengths {clean.lengths.tolist()} of the features changes encode's output"
-            found = extractor.encode(with_garbage(clean, garbage))
+            found = extractor.encode(clean.filled(garbage))
             require_equal(found.zeroed().values, output, self.tolerance, what)
 
     @contract
@@ -122,16 +122,14 @@ class ExtractorCase(FrontEndCase):
             for parameter in extractor.parameters():
                 if parameter.requires_grad:
                     parameter.add_(torch.randn_like(parameter))
-        after = extractor.features(wave)
-        require(
-            torch.equal(after.zeroed().values, before.zeroed().values),
-            "features change when trained parameters do: freeze those (requires_grad_(False)) or use them in encode",
-        )
+        same = torch.equal(extractor.features(wave).zeroed().values, before.zeroed().values)
+        remedy = "freeze those (requires_grad_(False)) or use them in encode"
+        require(same, f"features change when trained parameters do: {remedy}")
 
     def trained_pass(self, module: Extractor) -> tuple[Tensor, dict[str, Tensor]]:
         """With NaN beyond the lengths."""
-        features = module.features(with_garbage(self.wave(module), float("nan")))
-        output = module.encode(with_garbage(features, float("nan")))
+        features = module.features(self.wave(module).filled(float("nan")))
+        output = module.encode(features.filled(float("nan")))
         return random_sum({"output": output.zeroed().values}), {}
 
     @contract

@@ -11,7 +11,7 @@ from toolkit.contracts import Fusion, LevelShape, Seq
 from toolkit.plugins.plugin import described
 from toolkit.testing import contract, require
 from toolkit.testing.modules import TRIALS, ModuleCase, require_finite
-from toolkit.testing.tensors import GARBAGE, copy_state, random_sum, require_floats, require_same, row, with_garbage
+from toolkit.testing.tensors import GARBAGE, copy_state, random_sum, require_floats, require_same, row
 
 LEVELS = {  # by the names that recipes give, since an argument may name one
     "spectrogram": LevelShape(channels=5, frames=7),
@@ -51,7 +51,7 @@ class FusionCase(ModuleCase):
     def trained_pass(self, module: Fusion) -> tuple[Tensor, dict[str, Seq]]:
         """With NaN beyond the lengths."""
         frames, given = self.inputs()
-        frames = {name: with_garbage(seq, float("nan")) for name, seq in frames.items()}
+        frames = {name: seq.filled(float("nan")) for name, seq in frames.items()}
         for seq in frames.values():
             seq.values.requires_grad_()
         return random_sum(module(frames, given)), {f"level {name!r}": seq for name, seq in frames.items()}
@@ -83,7 +83,7 @@ class FusionCase(ModuleCase):
             return
         frames, given = self.inputs()
         for fusion, garbage in zip(fusions, (0.0, float("nan")), strict=True):
-            fusion.fit([{name: with_garbage(seq, garbage) for name, seq in frames.items()}])
+            fusion.fit([{name: seq.filled(garbage) for name, seq in frames.items()}])
         one, other = (fusion(frames, given) for fusion in fusions)
         require_same(other, one, self.tolerance, "fitted on frames with NaN beyond the lengths, against zeros")
 
@@ -94,7 +94,7 @@ class FusionCase(ModuleCase):
         expected = fusion({name: seq.zeroed() for name, seq in frames.items()}, given)
         for garbage in GARBAGE:
             for level in frames:
-                dirty = {n: with_garbage(s, garbage) if n == level else s for n, s in frames.items()}
+                dirty = {n: s.filled(garbage) if n == level else s for n, s in frames.items()}
                 what = f"with {garbage} beyond lengths {frames[level].lengths.tolist()} of level {level!r}"
                 require_same(fusion(dirty, given), expected, self.tolerance, what)
 

@@ -54,7 +54,6 @@ class LossCase(ModuleCase):
         expected.train()
 
     def _pair(self) -> tuple[Loss, Loss]:
-        """Two losses in the same state."""
         one, other = self.build(), self.build()
         copy_state(one, other)
         return one, other

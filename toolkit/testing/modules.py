@@ -76,11 +76,8 @@ class ModuleCase(Case):
                 require(gradient is None or gradient.isfinite().all(), f"{name}.grad is not finite")
                 reached[name] = reached.get(name, frozen) or (gradient is not None and bool(gradient.any()))
         lost = [name for name, ok in reached.items() if not ok]
-        require(
-            not lost,
-            f"no gradient reaches {', '.join(lost[:5])}{' ...' if len(lost) > 5 else ''}; "
-            "freeze what is not trained (requires_grad_(False)), or leave it out",
-        )
+        found = f"no gradient reaches {', '.join(lost[:5])}{' ...' if len(lost) > 5 else ''}"
+        require(not lost, f"{found}; freeze what is not trained (requires_grad_(False)), or leave it out")
 
     @contract
     def frozen_is_deterministic_in_training(self) -> None:
@@ -90,13 +87,14 @@ class ModuleCase(Case):
         module.train()
         for name, part in module.named_modules():
             parameters = list(part.parameters())
-            if parameters and not any(p.requires_grad for p in parameters):
-                for inner_name, inner in part.named_modules(prefix=name):
-                    require(
-                        not (inner.training and _changes_in_training(inner)),
-                        f"{inner_name} ({type(inner).__name__}) of frozen {name or 'plugin'} is in train() mode after "
-                        "train(): override train() and put what is frozen back into eval()",
-                    )
+            if not parameters or any(p.requires_grad for p in parameters):
+                continue
+            for inner_name, inner in part.named_modules(prefix=name):
+                require(
+                    not (inner.training and _changes_in_training(inner)),
+                    f"{inner_name} ({type(inner).__name__}) of frozen {name or 'plugin'} is in train() mode after "
+                    "train(): override train() and put what is frozen back into eval()",
+                )
 
     def require_alike(self, found: nn.Module, expected: nn.Module, what: str) -> None:
         """Raise Violation unless both do the same, to the bit."""

@@ -55,12 +55,6 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
             yield from tensors_in(each)
 
 
-def with_garbage(seq: Seq, garbage: float) -> Seq:
-    """The same with `garbage` beyond the lengths."""
-    mask = seq.mask if seq.values.dim() == 2 else seq.mask[:, :, None]
-    return Seq(seq.values.masked_fill(~mask, garbage), seq.lengths)
-
-
 def row(seq: Seq, index: int, *, cut: bool = True) -> Seq:
     """One row alone: without its padding and marked as full, or with it if `cut` is false."""
     length = int(seq.lengths[index])

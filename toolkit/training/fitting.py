@@ -41,8 +41,7 @@ def fit_parts(
         for number in range(1, passes + 1):
             drawn = [Draw.at(index, 0, number, index) for index in range(len(segments))]
             loaders.append(in_order(segments, cache, augmentations=augmentations.of_rows, sampler=drawn))
-        for batch in progress(chain.from_iterable(loaders), what, total=None, shown=shown):
-            yield batch.to(device)
+        return (batch.to(device) for batch in progress(chain.from_iterable(loaders), what, total=None, shown=shown))
 
     system.eval()
     for name, level in system.levels.items():
@@ -50,15 +49,14 @@ def fit_parts(
             level.fit(batch.features[name] for batch in batches(f"scaling of {name}", [name]))
     if system.fusion.fits:
         system.fusion.fit(system.frames(batch.features) for batch in batches("scaling of the fusion"))
+
+    def known_rows(head: str) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
+        for batch in batches(f"fit of head {head}", passes=recipe.training.fit_passes):
+            embeddings, _ = system.embed(batch.features, batch.covariates)
+            classes = batch.targets[recipe.model.heads[head].target]
+            known = classes != UNKNOWN
+            yield embeddings[system.head_inputs[head]][known], classes[known], groups[batch.utterances][known.cpu()]
+
     for name, head in system.heads.items():
         if head.fits:
-            found = batches(f"fit of head {name}", passes=recipe.training.fit_passes)
-            head.fit(_known(system, batch, recipe, name, groups) for batch in found)
-
-
-def _known(system: System, batch: Batch, recipe: Recipe, head: str, groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The rows of a head's embedding whose class is known, their classes and groups."""
-    embeddings, _ = system.embed(batch.features, batch.covariates)
-    classes = batch.targets[recipe.model.heads[head].target]
-    known = classes != UNKNOWN
-    return embeddings[system.head_inputs[head]][known], classes[known], groups[batch.utterances][known.cpu()]
+            head.fit(known_rows(name))

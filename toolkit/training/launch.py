@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 from toolkit.errors import GroupError, ToolkitError, one_line
@@ -43,19 +43,12 @@ def together() -> Iterator[None]:
         gone = isinstance(error, distributed.DistError) or (named and isinstance(error, RuntimeError))
         if not gone and not isinstance(error, ToolkitError):
             raise
-        if not _is_first(store, failures):
+        first = False
+        with suppress(RuntimeError):  # the rank that kept the store may be gone
+            first = store.add(failures, 1) == 1
+        if not first:
             sys.exit(FAILED)
         if not gone:
             raise
-        raise GroupError(
-            f"Another process of this training is gone ({one_line(error)}): the same command goes on from the last "
-            "checkpoint."
-        ) from error
-
-
-def _is_first(store, key: str) -> bool:
-    """Whether no other rank has failed before this one."""
-    try:
-        return store.add(key, 1) == 1
-    except RuntimeError:  # the rank that kept the store is gone
-        return False
+        found = f"Another process of this training is gone ({one_line(error)})"
+        raise GroupError(f"{found}: the same command goes on from the last checkpoint.") from error

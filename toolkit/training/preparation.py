@@ -29,15 +29,12 @@ REDUCED = "small settings (the recipe's without_data) instead of the recipe's ow
 
 @dataclass(frozen=True)
 class Source:
-    """A checked recipe with the data that it will be used on; folder is None where the corpus makes its own.
-
-    Args: reduced: whether the recipe's `without_data` settings replace its own.
-    """
+    """A checked recipe with the data that it will be used on."""
 
     recipe: Recipe
     corpus: Corpus
-    folder: Path | None
-    reduced: bool = False
+    folder: Path | None  # None where the corpus makes its own
+    reduced: bool = False  # whether the recipe's `without_data` settings replace its own
 
     def read(self) -> list[Utterance]:
         """All utterances of the corpus, with its own labels; names that are alike joined if the recipe says so."""
@@ -51,17 +48,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Preparation:
-    """All that a run is made from, known before anything heavy is imported.
-
-    Args: utterances: those with a label that the recipe uses, in the corpus's order; targets: what can be predicted or
-        used as a covariate, by name; "label" first; n_read: how many utterances the corpus has with any label.
-    """
+    """All that a run is made from, known before anything heavy is imported."""
 
     source: Source
-    utterances: tuple[Utterance, ...]
-    targets: Mapping[str, Target]
+    utterances: tuple[Utterance, ...]  # those with a label that the recipe uses, in the corpus's order
+    targets: Mapping[str, Target]  # what can be predicted or used as a covariate, by name; "label" first
     fold: Fold
-    n_read: int
+    n_read: int  # how many utterances the corpus has with any label
 
     @property
     def stamps(self) -> tuple[str, ...]:
@@ -133,8 +126,7 @@ def prepare(source: Source, utterances: Sequence[Utterance] | None = None) -> Pr
     fold = pick_fold([preparation.fold for preparation in preparations], source.recipe.fold)
     preparation = next(p for p in preparations if p.fold is fold)
     trained = {u.label for u in preparation.part("train")}
-    missing = [label for label in preparation.targets[LABEL].classes if label not in trained]
-    if missing:
+    if missing := [label for label in preparation.targets[LABEL].classes if label not in trained]:
         raise CorpusError(f"Fold {fold.name!r}: no training utterance has the label {', '.join(missing)}.")
     return preparation
 

@@ -63,20 +63,12 @@ def write_results(
     test, target, rate = preparation.part("test"), preparation.targets[LABEL], recipe.audio.sample_rate
     reference = [utterance.label for utterance in test]
     probabilities = target.probabilities(scores[recipe.predict_from])  # [utterances, classes]
-    predicted = target.answers(probabilities)
-    lengths = [stretch(u.path, start_s=u.start, end_s=u.end).samples(rate) for u in test]
-    rows = [
-        {
-            "id": utterance.id,
-            "speaker": utterance.speaker or "",
-            "gender": utterance.gender or "",
-            "seconds": f"{samples / rate:.3f}",
-            "reference": utterance.label,
-            "predicted": answer,
-            **{f"p_{label}": repr(p) for label, p in target.named(row).items()},
-        }
-        for utterance, samples, answer, row in zip(test, lengths, predicted, probabilities, strict=True)
-    ]
+    predicted, rows = target.answers(probabilities), []
+    for u, answer, row in zip(test, predicted, probabilities, strict=True):
+        seconds = stretch(u.path, start_s=u.start, end_s=u.end).samples(rate) / rate
+        facts = {"id": u.id, "speaker": u.speaker or "", "gender": u.gender or "", "seconds": f"{seconds:.3f}"}
+        facts |= {"reference": u.label, "predicted": answer}
+        rows.append(facts | {f"p_{label}": repr(p) for label, p in target.named(row).items()})
     folder.write_rows(PREDICTIONS, rows)
     arrays = {name: embeddings[name].astype(np.float32) for name in embeddings.names}
     arrays |= {"id": np.array([utterance.id for utterance in test]), "reference": np.array(reference)}

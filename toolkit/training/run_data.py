@@ -118,14 +118,12 @@ class RunData:
     def _covariates(self, utterances: Sequence[Utterance]) -> dict[str, list[int]]:
         """Covariate that the system is given -> class index of each utterance."""
         found = {}
-        for name, spec in self.recipe.model.covariates.items():
-            if spec.source == "label":
-                values = [u.value(name) for u in utterances]
-            elif spec.source == "shuffled":
+        given = {name: spec.source for name, spec in self.recipe.model.covariates.items() if spec.source != "predicted"}
+        for name, source in given.items():
+            values = [u.value(name) for u in utterances]
+            if source == "shuffled":
                 counts = Counter(value for u in self.preparation.utterances if (value := u.value(name)) is not None)
                 values = [shuffled_value(u.id, self.recipe.seed, counts, name) for u in utterances]
-            else:
-                continue
             target = self.preparation.targets[name]
             found[name] = [target.known_index(value, u.id) for u, value in zip(utterances, values, strict=True)]
         return found

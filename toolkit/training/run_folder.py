@@ -60,13 +60,14 @@ class RunFolder:
         if not self.writes:
             yield
             return
-        remedy, refused = "choose another --output_folder.", f"The run's folder {self.path} cannot be written"
+        remedy = "choose another --output_folder."
         with ExitStack() as stack:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
                 held = stack.enter_context(locked(self.path / "lock", wait=wait))
             except OSError as error:
-                raise CheckpointError(f"{refused} ({error.strerror}): {remedy}") from error
+                refused = f"The run's folder {self.path} cannot be written ({error.strerror})"
+                raise CheckpointError(f"{refused}: {remedy}") from error
             if not held:
                 raise CheckpointError(f"Another process is training this run ({self.path}): wait for it, or {remedy}")
             for partial in self.path.glob(".*.partial"):

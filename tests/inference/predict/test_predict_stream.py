@@ -9,8 +9,8 @@ from toolkit.audio import reading
 from toolkit.audio.reading import cut
 from toolkit.audio.waves import read_audio
 from toolkit.errors import AudioError, PredictionError, ShapeError
+from toolkit.inference.predict.model import segment_waves
 from toolkit.inference.predict.recordings import Recording, Samples
-from toolkit.inference.predict.result import segment_waves
 from toolkit.recipe.schema import AudioSpec
 
 RATE, SEGMENT = 16_000, 4800

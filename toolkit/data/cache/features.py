@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from toolkit.contracts import Seq
 from toolkit.data.cache.files import FeatureFiles, read_segment
-from toolkit.data.cache.missing import CachedFrontEnd, CachedUtterance, Lacking, Missing
+from toolkit.data.cache.missing import CachedUtterance, Lacking, Missing
 from toolkit.data.cache.store import LIMIT, features_folder, limit_bytes, make_room, megabytes
 from toolkit.data.front_ends import front_end_description, front_end_key, rounded, rows_of
 from toolkit.data.segments import Batch, SegmentSet
@@ -29,25 +29,18 @@ class FeatureCache:
 
     The segments of an utterance go through a front end together, without others, so that values do not depend on what
     is stored. No process removes what an open cache uses.
-
-    Args:
-        code: level -> versions of the code that its front end consists of.
-        whole: all sets that the run reads, the training part first.
-        augmented: levels of which no features of the training part are stored, since its waveforms are augmented.
-        limit_mb: megabytes that the features of `whole` may take on disk; 0 is never.
-        precision: "fp32" or "fp16", in which values are stored; they are rounded to it before their first use.
     """
 
     def __init__(
         self,
         system: System,
-        code: Mapping[str, Mapping[str, str]],
-        whole: Sequence[SegmentSet],
+        code: Mapping[str, Mapping[str, str]],  # level -> versions of the code that its front end consists of
+        whole: Sequence[SegmentSet],  # all that the run reads, the training part first
         *,
-        limit_mb: float,
-        precision: str,
+        limit_mb: float,  # megabytes that the features of `whole` may take on disk; 0 is never
+        precision: str,  # in which values are stored, fp32 or fp16; they are rounded to it before their first use
         device: str,
-        augmented: Collection[str] = (),
+        augmented: Collection[str] = (),  # levels whose training features are not stored: their waveforms change
         say: Callable[[str], None] = print,
         progress: bool = False,
     ):
@@ -59,7 +52,7 @@ class FeatureCache:
     def close(self) -> None:
         """Let other processes remove the features."""
         for front_end in vars(self).get("_front_ends", {}).values():
-            front_end.files.close()
+            front_end.close()
 
     @property
     def kept(self) -> bool:
@@ -87,7 +80,7 @@ class FeatureCache:
         if not self.kept:
             return segments
         names = [utterance.name for utterance in self.fill([segments], levels)]
-        files = {level: self._front_ends[self._keys[level]].files for level in levels or self._keys}
+        files = {level: self._front_ends[self._keys[level]] for level in levels or self._keys}
         return StoredFeatures(segments, {level: [one.path(name) for name in names] for level, one in files.items()})
 
     def fill(self, sets: Sequence[SegmentSet], levels: Collection[str] | None = None) -> list[CachedUtterance]:
@@ -101,17 +94,17 @@ class FeatureCache:
         utterances = [utterance for segments in sets for utterance in self._utterances(segments)]
         incomplete = {one for _, front_ends in self._lacking(utterances, levels) for one in front_ends}
         with ExitStack() as locks:
-            for front_end in sorted(incomplete, key=lambda one: one.files.folder):  # in one order, or two could wait
-                locks.enter_context(front_end.files.filling())
+            for front_end in sorted(incomplete, key=lambda one: one.folder):  # in one order, or two could wait
+                locks.enter_context(front_end.filling())
             if lacking := self._lacking(utterances, levels) if incomplete else []:  # other processes may have filled it
-                needed = sum(u.samples * one.bytes_per_sample for u, some in lacking for one in some)
-                folders = [front_end.files.folder for front_end in self._front_ends.values()]
+                needed = sum(u.samples * one.rate for u, some in lacking for one in some)
+                folders = [front_end.folder for front_end in self._front_ends.values()]
                 make_room(features_folder(), needed, keep=folders, say=self.say)
                 Missing(lacking, self._rows, device=self.device).compute(progress=self.progress)
         return utterances
 
     @cached_property
-    def _front_ends(self) -> dict[str, CachedFrontEnd]:
+    def _front_ends(self) -> dict[str, FeatureFiles]:
         """By key; none where those of the whole run do not fit."""
         if not self.limit_mb:
             return {}
@@ -131,8 +124,8 @@ class FeatureCache:
         if not self._fits(sum(needed.values())):
             return {}
         return {
-            key: CachedFrontEnd(level, FeatureFiles(features_folder() / key, description, say=self.say), rate)
-            for key, (level, description, rate) in found.items()
+            key: FeatureFiles(features_folder() / key, of, say=self.say, level=level, rate=rate)
+            for key, (level, of, rate) in found.items()
         }
 
     def _fits(self, needed: float) -> bool:
@@ -143,17 +136,15 @@ class FeatureCache:
             )
             return False
         if needed > limit_bytes():
-            raise CacheError(
-                f"The features of this run take about {megabytes(needed)}, and {LIMIT} allows "
-                f"{megabytes(limit_bytes())}: raise it, or give --training.feature_cache_mb 0."
-            )
+            found = f"take about {megabytes(needed)}, and {LIMIT} allows {megabytes(limit_bytes())}"
+            raise CacheError(f"The features of this run {found}: raise it, or give --training.feature_cache_mb 0.")
         return True
 
     def _lacking(self, utterances: Iterable[CachedUtterance], levels: Collection[str] | None = None) -> Lacking:
         unique = {utterance.name: utterance for utterance in utterances}.values()
         keys = {self._keys[level] for level in levels or self._keys} if self._front_ends else set()
         wanted = [front_end for key, front_end in self._front_ends.items() if key in keys]
-        found = ((u, [f for f in wanted if not f.files.holds(u.name)]) for u in unique)
+        found = ((u, [f for f in wanted if not f.holds(u.name)]) for u in unique)
         return [(utterance, front_ends) for utterance, front_ends in found if front_ends]
 
     def _rows(self, level: str, wave: Seq) -> list[Tensor]:

@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,10 +22,16 @@ KINDS = {"F32": torch.float32, "F16": torch.float16}
 
 
 class FeatureFiles:
-    """The files of one front end, in a folder that is made when needed; until `close`, no process removes it."""
+    """The files of one front end, in a folder that is made when needed; until `close`, no process removes it.
 
-    def __init__(self, folder: Path, description: Mapping[str, Any], *, say: Callable[[str], None]):
+    Args: folder, description: of the front end; level: the first that has it; rate: bytes for each sample of audio.
+    """
+
+    def __init__(
+        self, folder: Path, description: Mapping, *, say: Callable[[str], None], level: str = "", rate: float = 0.0
+    ):
         self.folder, self.description, self.say = folder, dict(description), say
+        self.level, self.rate = level, rate
         self.intact: set[str] = set()
         self._damaged: set[str] = set()
         self._use = ExitStack()

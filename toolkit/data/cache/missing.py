@@ -34,16 +34,7 @@ class CachedUtterance:
     samples: int
 
 
-@dataclass(frozen=True, eq=False)
-class CachedFrontEnd:
-    """A front end whose features are stored: the first level that has it, its files, bytes for each sample of audio."""
-
-    level: str
-    files: FeatureFiles
-    bytes_per_sample: float
-
-
-Lacking = list[tuple[CachedUtterance, list[CachedFrontEnd]]]  # utterances, each with the front ends that lack it
+Lacking = list[tuple[CachedUtterance, list[FeatureFiles]]]  # utterances, each with the front ends that lack it
 
 
 class Missing(Dataset):
@@ -87,7 +78,7 @@ class Missing(Dataset):
                     self._store(index, one)
                 utterance, front_ends = self.lacking[index]
                 for front_end in front_ends:
-                    front_end.files.intact.add(utterance.name)
+                    front_end.intact.add(utterance.name)
         except RuntimeError as error:
             if not str(error).startswith("DataLoader worker"):
                 raise
@@ -101,7 +92,7 @@ class Missing(Dataset):
     def _store(self, index: int, wave: Seq) -> None:
         utterance, front_ends = self.lacking[index]
         for front_end in front_ends:
-            front_end.files.write(utterance.name, self.rows(front_end.level, wave))
+            front_end.write(utterance.name, self.rows(front_end.level, wave))
 
     def _workers(self) -> int:
         """How many are worth it; none where few utterances are missing, or forking is not allowed."""

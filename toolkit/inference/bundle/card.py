@@ -19,16 +19,9 @@ from toolkit.statistics.metrics import METRICS
 from toolkit.terminal import clock
 
 
-class _Markdown(str):
-    """Text that is Markdown already; any other value is escaped."""
-
-
 def card_text(config: BundleConfig) -> str:
     """The card of a bundle, in Markdown."""
-    environment = templates(
-        Path(__file__).parent,
-        finalize=lambda value: value if isinstance(value, _Markdown) else escape_markdown(value),
-    )
+    environment = templates(Path(__file__).parent, escape=escape_markdown)
     environment.filters.update(words=join, clock=clock, count=COUNT.show, percent=PERCENT.show, interval=INTERVAL.show)
     training, test = config.training, config.training.test
     given = {name: values[0] for name, values in config.covariates.items()}
@@ -40,8 +33,8 @@ def card_text(config: BundleConfig) -> str:
         test=test,
         labels=config.classes["label"],
         exported_with=f"{DISTRIBUTION} {config.exported_with.get(DISTRIBUTION, '')}".rstrip(),
-        options=_Markdown("".join(options)),
-        arguments=_Markdown(f", covariates={given}" if given else ""),
+        options="".join(options),
+        arguments=f", covariates={given}" if given else "",
         guessed=[name for name, spec in config.model.covariates.items() if spec.source == "predicted"],
         plugins=list(dict.fromkeys(plugins)),
         distributions=[f"{name} {version}" for name, version in config.distributions.items()],

@@ -27,23 +27,14 @@ CONFIG = "config.json"
 
 @dataclass(frozen=True)
 class Usage:
-    """How audio goes into a system and what comes out; `BundleConfig` checks the values.
+    """How audio goes into a system and what comes out; `BundleConfig` checks the values."""
 
-    Args:
-        labels: the classes that are predicted, in the order of the logits.
-        audio: sample rate, longest segment, and how segments weigh in an utterance's mean.
-        predict_from: the head whose output is the answer.
-        covariates: those that are given with every recording -> their values in order.
-        stamps: what must be shown beside every result.
-        weights: a hash of them.
-    """
-
-    labels: tuple[str, ...]
-    audio: AudioSpec
-    predict_from: str
-    covariates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    stamps: tuple[str, ...] = ()
-    weights: str = field(default="", compare=False)
+    labels: tuple[str, ...]  # the classes that are predicted, in the order of the logits
+    audio: AudioSpec  # sample rate, longest segment, and how segments weigh in an utterance's mean
+    predict_from: str  # the head whose output is the answer
+    covariates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # given with every recording -> its values
+    stamps: tuple[str, ...] = ()  # what must be shown beside every result
+    weights: str = field(default="", compare=False)  # a hash of them
 
     @property
     def target(self) -> Target:
@@ -116,8 +107,24 @@ class BundleConfig:
     files: Mapping[str, FileFacts]
 
     def __post_init__(self):
-        self._check_model()
-        self._check_classes()
+        known("predict_from", [self.predict_from], self.model.heads, "head")
+        if self.model.heads[self.predict_from].target != "label":
+            raise BadField("predict_from", f"names {self.predict_from!r}, which does not predict the label.")
+        for _, location, part in self.parts():
+            distribution, _, name = part.plugin.rpartition(":")
+            if distribution not in self.distributions or not name:
+                problem = f"is {part.plugin!r}; one of `distributions`, ':' and a name is needed."
+                raise BadField(f"{location}.plugin", problem)
+        targets = ["label", *(head.target for head in self.model.heads.values()), *self.model.covariates]
+        known("classes", targets, self.classes, "key")
+        for target in targets:
+            classes = self.classes[target]
+            if len(classes) < 2 or len(set(classes)) < len(classes):
+                raise BadField(f"classes.{target}", "needs two classes or more, each once.")
+        refuse_controls(self.model)
+        given = {n: self.classes[n] for n, spec in self.model.covariates.items() if spec.source == "label"}
+        if dict(self.covariates) != given:
+            raise BadField("covariates", f"are not those of model.covariates with their classes: {given}.")
         if len(self.trial) != len(self.classes["label"]) or not math.isclose(sum(self.trial), 1, abs_tol=1e-3):
             raise BadField("trial", f"is not {len(self.classes['label'])} probabilities that sum to 1.")
         known("training.pretrained", self.training.pretrained, self.model.levels, "level")
@@ -135,29 +142,6 @@ class BundleConfig:
         for kind, location, part in parts(self):
             if kind.bundled:
                 yield kind.name, location, part
-
-    def _check_model(self):
-        known("predict_from", [self.predict_from], self.model.heads, "head")
-        if self.model.heads[self.predict_from].target != "label":
-            raise BadField("predict_from", f"names {self.predict_from!r}, which does not predict the label.")
-        for _, location, part in self.parts():
-            distribution, _, name = part.plugin.rpartition(":")
-            if distribution not in self.distributions or not name:
-                raise BadField(
-                    f"{location}.plugin", f"is {part.plugin!r}; one of `distributions`, ':' and a name is needed."
-                )
-
-    def _check_classes(self):
-        targets = ["label", *(head.target for head in self.model.heads.values()), *self.model.covariates]
-        known("classes", targets, self.classes, "key")
-        for target in targets:
-            classes = self.classes[target]
-            if len(classes) < 2 or len(set(classes)) < len(classes):
-                raise BadField(f"classes.{target}", "needs two classes or more, each once.")
-        refuse_controls(self.model)
-        given = {n: self.classes[n] for n, spec in self.model.covariates.items() if spec.source == "label"}
-        if dict(self.covariates) != given:
-            raise BadField("covariates", f"are not those of model.covariates with their classes: {given}.")
 
 
 def refuse_controls(model: ModelSpec) -> None:
@@ -186,8 +170,18 @@ def own_sha256(values: Mapping[str, Any]) -> str:
 def read_config(data: bytes) -> BundleConfig:
     """Read and check the file's content; BundleError names the key that is wrong."""
     try:
-        values = _parse(data)
-        own = values.pop("sha256", None) if values["format_version"] > 1 else None
+        values = parse_json(data, strict=True)
+    except ValueError as error:
+        raise BundleError(f"{CONFIG} cannot be read as JSON: {one_line(str(error))}; get the bundle again.") from None
+    if not isinstance(values, dict) or "format_version" not in values:
+        raise BundleError(f"{CONFIG} has no format_version: this is not a bundle. `toolkit export` makes bundles.")
+    if type(found := values["format_version"]) is not int or found not in READS:
+        raise BundleError(
+            f"{CONFIG}: format_version is {one_line(repr(found))}, and {DISTRIBUTION} here reads "
+            f"{join(map(str, READS))}. Install the version of it that wrote the bundle, or a newer one."
+        )
+    try:
+        own = values.pop("sha256", None) if found > 1 else None
         config = read_plain(BundleConfig, values)
         difference = _difference(plain_values(config), values, "")
     except RecipeError as error:
@@ -197,22 +191,6 @@ def read_config(data: bytes) -> BundleConfig:
     if config.format_version > 1 and own != own_sha256(values):
         raise BundleError(f"{CONFIG} is not the file that was exported (its content has another sha256): get it again.")
     return config
-
-
-def _parse(data: bytes) -> dict[str, Any]:
-    try:
-        values = parse_json(data, strict=True)
-    except ValueError as error:
-        raise BundleError(f"{CONFIG} cannot be read as JSON: {one_line(str(error))}; get the bundle again.") from None
-    if not isinstance(values, dict) or "format_version" not in values:
-        raise BundleError(f"{CONFIG} has no format_version: this is not a bundle. `toolkit export` makes bundles.")
-    found = values["format_version"]
-    if type(found) is not int or found not in READS:
-        raise BundleError(
-            f"{CONFIG}: format_version is {one_line(repr(found))}, and {DISTRIBUTION} here reads "
-            f"{join(map(str, READS))}. Install the version of it that wrote the bundle, or a newer one."
-        )
-    return values
 
 
 def _difference(expected: Any, found: Any, path: str) -> str:

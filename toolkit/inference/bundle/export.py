@@ -98,24 +98,19 @@ def read_trained_run(path: str | Path) -> TrainedRun:
     path = Path(os.path.expanduser(path))
     folder = path.parent if path.name == RESULTS else path
     if not os.path.isfile(folder / RESULTS):
-        if os.path.isfile(folder / RECIPE):
-            raise BundleError(
-                f"The run in {folder} is not finished (it has no {RESULTS}): give the command that trains it again."
-            )
-        raise BundleError(f"No run at {path}: the folder of a finished run, or its {RESULTS}, is needed.")
-    results = read_results(folder / RESULTS)
+        begun = f"The run in {folder} is not finished (it has no {RESULTS}): give the command that trains it again."
+        nothing = f"No run at {path}: the folder of a finished run, or its {RESULTS}, is needed."
+        raise BundleError(begun if os.path.isfile(folder / RECIPE) else nothing)
+    results, remedy = read_results(folder / RESULTS), "delete the run and train it again"
     if missing := [key for key in RESULT_TYPES if key not in results]:
-        raise BundleError(
-            f"{folder / RESULTS} is damaged (it has no {missing[0]!r}): delete the run and train it again."
-        )
-    protocol, seed = results["protocol"], results["seed"]
+        raise BundleError(f"{folder / RESULTS} is damaged (it has no {missing[0]!r}): {remedy}.")
     try:
-        recipe = replace(load_recipe(folder / RECIPE), seed=seed)
+        recipe = replace(load_recipe(folder / RECIPE), seed=results["seed"])
     except BadField as error:
-        raise BundleError(f"{folder / RESULTS} is damaged ({error}): delete the run and train it again.") from None
+        raise BundleError(f"{folder / RESULTS} is damaged ({error}): {remedy}.") from None
     read = read_manifest(folder / MANIFEST)
     utterances = tuple(replace(u, extra={key: v for key, v in u.extra.items() if key != NOTE}) for u in read)
-    fold = pick_fold(make_folds(utterances, protocol, **recipe.protocol.args), results["fold"])
+    fold = pick_fold(make_folds(utterances, results["protocol"], **recipe.protocol.args), results["fold"])
     targets = find_targets(recipe, utterances, results["labels"])
     answers = read_answers(folder, targets[LABEL].classes)
     if sorted(answers.id.tolist()) != sorted(fold.test):
@@ -142,12 +137,8 @@ def export_bundle(
 
     Before anything is written, the system is built as a reader builds it: it must predict the same for the trial sound.
 
-    Args:
-        run_folder: the run's folder, or its results.json.
-        target: a folder to make, or one file for a name that ends in .zip; must not exist.
-        onnx: whether to add model.onnx, the system as an ONNX model.
-        say: prints a line: the stamps of the results, code that has changed since the training.
-
+    Args: run_folder: or its results.json; target: a folder to make, or one file for a name that ends in .zip; onnx:
+        whether to add model.onnx; say: prints a line: the stamps of the results, code that has changed since.
     Raises: BundleError if the run is not finished, the target exists, or the system cannot be exported; OnnxError if it
         cannot be exported to ONNX; ToolkitError if a file of the run is damaged, or its system cannot be built.
     """
@@ -172,10 +163,8 @@ def export_bundle(
     try:
         restore_system(read_config(config_text(config).encode()), BytesIO(weights), len(weights))  # as a reader does
     except BundleError as error:
-        raise BundleError(
-            f"The system cannot be restored from the bundle of {config.name}: {error} Do the portable_args of its "
-            "levels build them?"
-        ) from error
+        found = f"The system cannot be restored from the bundle of {config.name}: {error}"
+        raise BundleError(f"{found} Do the portable_args of its levels build them?") from error
     trained = {*run.fold.train, *run.fold.valid}
     seen = Seen.of([utterance for utterance in run.utterances if utterance.id in trained])
     files = {WEIGHTS: weights, CARD: card_text(config).encode(), SEEN: seen.data()}
@@ -222,11 +211,8 @@ def _describe(run: TrainedRun, system: "System", weights: bytes) -> BundleConfig
     model = _portable_model(recipe.model, system)
     parts = [model.fusion, *model.levels.values(), *model.heads.values()]
     used = {name: version(name) for name in dict.fromkeys(part.plugin.rpartition(":")[0] for part in parts)}
-    random_backbones = tuple(
-        name
-        for name, level in system.levels.items()
-        if pretrained.get(name) is None and (level.random_backbone or level.pretrained)
-    )
+    backbones = [name for name, level in system.levels.items() if level.random_backbone or level.pretrained]
+    random_backbones = tuple(name for name in backbones if pretrained.get(name) is None)
     try:
         return BundleConfig(
             format_version=FORMAT_VERSION,

@@ -15,6 +15,7 @@ from toolkit.inference.bundle.archive import CARD, WEIGHTS, open_file, read_file
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, Usage, read_config
 from toolkit.inference.bundle.seen import SEEN, UNSEEN, Seen
 from toolkit.plugins.registry import default_registry
+from toolkit.recipe.locations import Location
 
 if TYPE_CHECKING:
     from toolkit.model.system import System
@@ -107,22 +108,19 @@ def restore_system(config: BundleConfig, file: BinaryIO, size: int) -> "System":
 
 def _check_file(name: str, config: BundleConfig, size: int, sha256: str | None = None) -> None:
     """Refuse another size, or another hash where that is known, than config.json says."""
-    expected = config.files.get(name)
-    if expected is None:
+    if (expected := config.files.get(name)) is None:
         raise BundleError(f"{CONFIG} does not list {name} in `files`.")
     if (size, sha256 or expected.sha256) != (expected.bytes, expected.sha256):
         hashes = f"; its SHA-256 begins with {sha256[:12]}, not with {expected.sha256[:12]}" if sha256 else ""
-        raise BundleError(
-            f"{name} is not the file that was exported ({size:,} bytes, not {expected.bytes:,}{hashes}): get the "
-            "bundle again."
-        )
+        found = f"{size:,} bytes, not {expected.bytes:,}{hashes}"
+        raise BundleError(f"{name} is not the file that was exported ({found}): get the bundle again.")
 
 
 def _check_plugins(config: BundleConfig) -> None:
     """Refuse a bundle with plugins that are not installed; warn of those that come in another version."""
     for kind, location, part in config.parts():
         try:
-            default_registry().find(kind, part.plugin, location)
+            default_registry().find(kind, part.plugin, Location(location))
         except UnknownPlugin as error:
             distribution, _, name = part.plugin.rpartition(":")
             wanted = f"{kind} {name!r} of {distribution} {config.distributions[distribution]}"
@@ -140,15 +138,13 @@ def _check_plugins(config: BundleConfig) -> None:
 def _refuse_outside(config: BundleConfig) -> None:
     """Refuse arguments that name a file, a folder, a hub name or a download, before anything looks for it."""
     for kind, location, part in config.parts():
-        plugin = default_registry().find(kind, part.plugin, location)
+        plugin = default_registry().find(kind, part.plugin, Location(location))
         for name in getattr(plugin.load(), "retired", ()):
             part.args.pop(name, None)  # of training alone
         for name, alone in getattr(plugin.load(), "standalone_args", {}).items():
             if (found := part.args.get(name, ...)) != alone:
-                shown = "missing" if found is ... else repr(found)
-                raise BundleError(
-                    f"{location}.args.{name} is {shown}: {alone!r} is needed, a bundle is used by itself."
-                )
+                shown = f"{location}.args.{name} is {'missing' if found is ... else repr(found)}"
+                raise BundleError(f"{shown}: {alone!r} is needed, a bundle is used by itself.")
 
 
 def _installed(distribution: str) -> str | None:

@@ -28,17 +28,13 @@ SILENT = 4  # ONNX Runtime's level for fatal errors alone; others are raised
 
 @dataclass(frozen=True)
 class OnnxReport:
-    """What was written, and how well it agrees with torch.
-
-    Args: fixed_samples: the only length of the time axis, or None; compared: rows and samples of each batch that was;
-        difference: the largest of any log-probability in them, relative to it if it is below -1.
-    """
+    """What was written, and how well it agrees with torch."""
 
     path: Path
     inputs: tuple[str, ...]
-    fixed_samples: int | None
-    compared: tuple[tuple[int, int], ...]
-    difference: float
+    fixed_samples: int | None  # the only length of the time axis
+    compared: tuple[tuple[int, int], ...]  # rows and samples of each batch that was
+    difference: float  # the largest of any log-probability in them, relative to it if it is below -1
 
     def __str__(self) -> str:
         """Two lines for a terminal."""
@@ -59,7 +55,6 @@ def export_onnx(system: System, usage: Usage, path: Path | str) -> OnnxReport:
 
     Args: system: on the CPU, in eval() mode; usage: becomes the model's metadata; path: of the file; an existing one is
         replaced in one step, and only by a model that was compared.
-
     Raises: OnnxError if a package is missing, a part cannot be exported or differs from torch, or the file cannot be
         written; then nothing is left behind.
     """
@@ -70,15 +65,15 @@ def export_onnx(system: System, usage: Usage, path: Path | str) -> OnnxReport:
         with replacing(path, OnnxError, "choose another name or make room") as partial:
             difference = _write(answer, usage, partial)
     except NotExportable as error:
-        raise OnnxError(_blame(parts, usage) or _sentence(answer, error)) from error
+        part, reason = _blame(parts, usage) or (answer, error)
+        raise OnnxError(f"The {part.name} cannot be exported to ONNX: {reason}.") from error
     inputs = tuple(model_inputs(answer.example(1, 1)))
     return OnnxReport(path, inputs, system.fixed_samples, tuple(_sizes(answer, usage)), difference)
 
 
 def _check(system: System) -> None:
     """Refuse to export without the packages, or a system that one file cannot hold."""
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
+    if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
         raise OnnxError(
             f"ONNX export needs {', '.join(missing)}, which is not installed: "
             "pip install 'audio-classification-toolkit[onnx]'."
@@ -168,16 +163,12 @@ def _largest_difference(path: Path, part: Part, sizes: list[tuple[int, int]]) ->
     return largest
 
 
-def _blame(parts: list[Part], usage: Usage) -> str | None:
-    """Names the first part that cannot be exported by itself, if there is one."""
+def _blame(parts: list[Part], usage: Usage) -> tuple[Part, NotExportable] | None:
+    """The first part that cannot be exported by itself, if there is one, and why."""
     with tempfile.TemporaryDirectory() as folder:
         for part in parts:
             try:
                 _write(part, usage, Path(folder) / "part.onnx")
             except NotExportable as error:
-                return _sentence(part, error)
+                return part, error
     return None
-
-
-def _sentence(part: Part, error: NotExportable) -> str:
-    return f"The {part.name} cannot be exported to ONNX: {error}."

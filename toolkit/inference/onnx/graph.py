@@ -30,10 +30,8 @@ class NotExportable(Exception):  # noqa: N818 - reads as the reason it gives
 class Part(nn.Module):
     """A tensor that a system computes from a batch of segments, which are prepared as the core prepares them.
 
-    Args:
-        system: on the CPU, in eval() mode.
-        compute: (waveforms, covariates) -> [batch, ...], one tensor that the system computes.
-        name: of the part, in errors.
+    Args: system: on the CPU, in eval() mode; compute: (waveforms, covariates) -> [batch, ...], one tensor that the
+        system computes; name: of the part, in errors.
     """
 
     def __init__(self, system: System, compute: Callable[[Seq, Mapping[str, Tensor]], Tensor], name: str):

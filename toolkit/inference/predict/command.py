@@ -47,8 +47,7 @@ def predict(
         say(f"skipped: {message}")
 
     recordings = sources.recordings(skip, lambda message: say(f"NOTE: {message}"))
-    first = next(recordings, None)
-    if first is None:
+    if (first := next(recordings, None)) is None:
         raise PredictionError(f"There is nothing to label in {', '.join(names)}")
     model = toolkit.load(bundle, device=device)
     sources.covariates.check(model.usage.covariates)

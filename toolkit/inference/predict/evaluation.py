@@ -31,17 +31,14 @@ Change = Callable[[Recording], Recording | Samples]
 
 @dataclass(frozen=True, eq=False)
 class CorpusEvaluation:
-    """A system's answers on a corpus, and what follows from them.
-
-    Args: n_skipped: how many utterances could not be read; left_out: label -> how many were left out on purpose.
-    """
+    """A system's answers on a corpus, and what follows from them."""
 
     bundle: str
     manifest: str
     target: Target
     answers: Answers
-    n_skipped: int
-    left_out: Mapping[str, int]
+    n_skipped: int  # utterances that could not be read
+    left_out: Mapping[str, int]  # label -> how many were left out on purpose
     stamps: tuple[str, ...]
 
     @cached_property
@@ -254,8 +251,7 @@ def map_corpus(
             found = f"--map sends {label!r} to {name!r}, which the system does not know"
             raise PredictionError(f"{found}.{did_you_mean(name, classes)} It knows {listed(classes)}")
     counts = Counter(u.label for u in utterances)
-    unknown = [label for label in sorted(counts) if label not in label_map and label not in classes]
-    if unknown:
+    if unknown := [label for label in sorted(counts) if label not in label_map and label not in classes]:
         shown = listed(f"{label!r} ({counts[label]}){did_you_mean(label, classes)}" for label in unknown)
         what = f"{len(unknown)} labels of the manifest are" if len(unknown) > 1 else "1 label of the manifest is"
         raise PredictionError(
@@ -263,7 +259,6 @@ def map_corpus(
             f"--map {unknown[0]}=CLASS to count one as a class, or --map {unknown[0]}= to leave its utterances out"
         )
     mapped = [(u, label_map.get(u.label, u.label)) for u in utterances]
-    kept = [replace(u, label=label) for u, label in mapped if label is not None]
-    if not kept:
+    if not (kept := [replace(u, label=label) for u, label in mapped if label is not None]):
         raise PredictionError("--map leaves out every utterance of the manifest: there is nothing to test")
     return kept, {label: counts[label] for label, name in label_map.items() if name is None and counts[label]}

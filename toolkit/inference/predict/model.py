@@ -1,4 +1,4 @@
-"""A trained system in use: audio in, predictions out."""
+"""A trained system in use: audio in, segment by segment in constant memory, predictions out."""
 
 import os
 import threading
@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from toolkit.audio.reading import BLOCK_VALUES, stretch
+from toolkit.audio.waves import cut_waves, resampled, waves
+from toolkit.corpus.targets import LABEL
 from toolkit.data.segments import padded_waves
 from toolkit.errors import PredictionError, ToolkitError
 from toolkit.hardware import available_device
@@ -19,10 +22,72 @@ from toolkit.inference.bundle.seen import UNSEEN, Seen
 from toolkit.inference.predict.covariates import class_indices
 from toolkit.inference.predict.predictions import Prediction
 from toolkit.inference.predict.recordings import Recording, Samples
-from toolkit.inference.predict.result import RecordingResult, segment_waves
 from toolkit.model.system import System
+from toolkit.recipe.schema import AudioSpec
+from toolkit.statistics.utterance_means import UtteranceMeans
 
 BATCH_SIZE = 16
+_ONE = np.zeros(1, dtype=np.int64)  # the index of the only recording in its UtteranceMeans
+
+
+def segment_waves(recording: Recording | Samples, audio: AudioSpec) -> Iterator[Tensor]:
+    """Cut a recording into segments without overlap, the last one perhaps shorter.
+
+    Yields: the mean of the channels: [samples], float32.
+    Raises: AudioError as `toolkit.audio.waves.read_audio`; what only decoding shows, after the segments before it.
+    """
+    if isinstance(recording, Samples):
+        pieces = np.array_split(recording.values, len(recording.values) // BLOCK_VALUES + 1)
+        blocks = map(torch.from_numpy, resampled(pieces, recording.sample_rate, audio.sample_rate))
+    else:
+        file = stretch(recording.path, start_s=recording.start_s, end_s=recording.end_s)
+        blocks = waves(file, audio.sample_rate)
+    return cut_waves(blocks, segment_samples=audio.segment_samples)
+
+
+class RecordingResult:
+    """What has been computed of one recording so far."""
+
+    def __init__(self, recording: Recording | Samples, usage: Usage):
+        self.recording, self._usage = recording, usage
+        self.covariates: dict[str, int] = {}  # class indices, once they have been checked
+        self.waiting, self.read = 0, False  # segments that are read and not yet computed; whether the last one is read
+        self.error: ToolkitError | None = None  # why it cannot be labelled
+        self._scores, self._embeddings = UtteranceMeans(), UtteranceMeans()
+        self._segments: list[tuple[int, int, np.ndarray]] = []  # start, stop, scores
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more is to come."""
+        return self.error is not None or (self.read and not self.waiting)
+
+    def add(self, samples: int, scores: np.ndarray, embeddings: Mapping[str, np.ndarray]) -> None:
+        """Add the next segment: its length, log-probabilities [classes], embeddings name -> [size]."""
+        self.waiting -= 1
+        if not np.isfinite(scores).all():
+            self.error = PredictionError(f"{self.recording.name}: the system's scores are not finite")
+            return
+        weights = np.array([samples if self._usage.audio.tail == "weighted" else 1])
+        self._scores.add(_ONE, weights, {LABEL: scores[None]})
+        self._embeddings.add(_ONE, weights, {name: values[None] for name, values in embeddings.items()})
+        start = self._segments[-1][1] if self._segments else 0
+        self._segments.append((start, start + samples, scores.astype(np.float64)))
+
+    def prediction(self) -> Prediction:
+        """The prediction, once it is done."""
+
+        def predicted(start: int, stop: int, scores: np.ndarray, segments: tuple[Prediction, ...] = ()) -> Prediction:
+            target, rate = self._usage.target, self._usage.audio.sample_rate
+            start_s, end_s = ((self.recording.start_s or 0.0) + sample / rate for sample in (start, stop))
+            probabilities = target.named(target.probabilities(scores))
+            return Prediction(probabilities, start_s=start_s, end_s=end_s, segments=segments)
+
+        segments = tuple(predicted(*segment) for segment in self._segments)
+        return predicted(0, self._segments[-1][1], self._scores[LABEL][0], segments)
+
+    def embeddings(self) -> dict[str, np.ndarray]:
+        """The mean of every embedding, once it is done: [size], float32."""
+        return {name: self._embeddings[name][0].astype(np.float32) for name in self._embeddings.names}
 
 
 class Model:
@@ -30,12 +95,8 @@ class Model:
 
     Several threads may use one model: they read audio side by side and compute one after the other.
 
-    Args:
-        system: with its weights; it is put into evaluation mode and onto the device.
-        usage: how audio goes in and what comes out.
-        device: cpu, cuda, cuda:1, ...; by default a GPU if there is one.
-        seen: what trained it, as far as its bundle says.
-
+    Args: system: with its weights; it is put into evaluation mode and onto the device; usage: how audio goes in and
+        what comes out; device: by default a GPU if there is one; seen: what trained it, as far as its bundle says.
     Raises: DeviceError if there is no such device.
     """
 
@@ -55,12 +116,9 @@ class Model:
     ) -> Prediction:
         """Label one recording.
 
-        Args:
-            audio: the path of a file in any format that libsndfile reads; or a numpy array or torch tensor of
-                floating-point numbers with full scale at 1, [samples] or [channels, samples].
-            sample_rate: of an array, in Hz; not for files, which state their own.
-            covariates: name -> value, of those that the system needs with every recording.
-
+        Args: audio: the path of a file; or a numpy array or torch tensor of floating-point numbers with full scale at
+            1, [samples] or [channels, samples]; sample_rate: of an array, in Hz; files state their own; covariates:
+            name -> value, of those that the system needs with every recording.
         Raises: AudioError if the audio cannot be read, is empty, holds NaN or is far above full scale; ShapeError if an
             array has another shape; PredictionError if its sample rate or a covariate is missing or not known.
         """
@@ -73,7 +131,6 @@ class Model:
 
         Args: recordings: each is read when its turn comes; they may be endless; batch_size: segments in a batch, and no
             more audio is held.
-
         Yields: a prediction for each, in order.
         Raises: ToolkitError as `predict`, at the first recording that cannot be labelled.
         """
@@ -135,11 +192,17 @@ class Model:
             result = RecordingResult(recording, self.usage)
             undone.append(result)
             try:
-                for wave in self._segments(result):
+                result.covariates = class_indices(self.usage.covariates, recording.covariates)
+                for wave in segment_waves(recording, self.usage.audio):
+                    result.waiting += 1
                     batch.append((result, wave))
                     if len(batch) == batch_size:
                         self._compute(batch, embeddings)
                         yield from _done(undone)
+                    if result.error is not None:
+                        break
+            except PredictionError as error:
+                result.error = PredictionError(f"{recording.name}: {error}")
             except ToolkitError as error:
                 result.error = error
             if result.error is not None:
@@ -150,19 +213,6 @@ class Model:
             yield from _done(undone)
         self._compute(batch, embeddings)
         yield from _done(undone)
-
-    def _segments(self, result: RecordingResult) -> Iterator[Tensor]:
-        """Read the segments of a recording, until it fails."""
-        recording = result.recording
-        try:
-            result.covariates = class_indices(self.usage.covariates, recording.covariates)
-        except PredictionError as error:
-            raise PredictionError(f"{recording.name}: {error}") from None
-        for wave in segment_waves(recording, self.usage.audio):
-            result.waiting += 1
-            yield wave
-            if result.error is not None:
-                return
 
     def _compute(self, batch: list[tuple[RecordingResult, Tensor]], embeddings: bool) -> None:
         """Run the system on a batch, add its output to the results, and empty the batch."""

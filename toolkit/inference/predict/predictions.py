@@ -23,11 +23,7 @@ _SUM_TOLERANCE = 1e-6
 class Prediction:
     """The probability of every class for a recording, or for a segment of one.
 
-    Args:
-        probabilities: label -> probability, in the system's order of labels; they sum to 1.
-        start_s: where it begins, in seconds from the start of the file or array; it ends at end_s.
-        segments: of a recording, the prediction for each segment, in order. The recording's probabilities are the
-            softmax of the mean of the segments' log-probabilities, weighted as in training.
+    A recording's probabilities are the softmax of the mean of its segments' log-probabilities, weighted as in training.
 
     Raises: ShapeError if they are fewer than two, do not sum to 1, or the end is not after the start.
 
@@ -38,10 +34,10 @@ class Prediction:
     None
     """
 
-    probabilities: Mapping[str, float]
-    start_s: float = field(kw_only=True)
+    probabilities: Mapping[str, float]  # by label, in the system's order; they sum to 1
+    start_s: float = field(kw_only=True)  # where it begins, in seconds from the start of the file or array
     end_s: float = field(kw_only=True)
-    segments: tuple["Prediction", ...] = ()
+    segments: tuple["Prediction", ...] = ()  # of a recording, the prediction for each segment, in order
 
     def __post_init__(self):
         if len(self.probabilities) < 2 or not abs(sum(self.probabilities.values()) - 1) <= _SUM_TOLERANCE:
@@ -120,8 +116,4 @@ def json_rows(file: TextIO, labels: Sequence[str], note: str) -> Writer:
     return write
 
 
-FORMATS: dict[str, Callable[[TextIO, Sequence[str], str], Writer]] = {
-    "table": table_rows,
-    "csv": csv_rows,
-    "jsonl": json_rows,
-}
+FORMATS = {"table": table_rows, "csv": csv_rows, "jsonl": json_rows}

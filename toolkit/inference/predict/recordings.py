@@ -29,21 +29,14 @@ _BINARY = re.compile(rb"[\0-\x08\x0e-\x1f]")
 
 @dataclass(frozen=True)
 class Recording:
-    """An audio file, or a stretch of it.
-
-    Args:
-        start_s: where the stretch begins, in seconds; None is the start of the file, as for end_s its end.
-        covariates: name -> value, of those that the system needs.
-        name: what it is called in results; by default the path as it is given.
-        where: of a manifest's row, what comes behind an error: " (calls.csv:2)".
-    """
+    """An audio file, or a stretch of it."""
 
     path: Path
-    start_s: float | None = None
-    end_s: float | None = None
-    covariates: Mapping[str, str] = field(default_factory=dict)
-    name: str = ""
-    where: str = ""
+    start_s: float | None = None  # where the stretch begins, in seconds; None is the start of the file
+    end_s: float | None = None  # None is its end
+    covariates: Mapping[str, str] = field(default_factory=dict)  # name -> value, of those that the system needs
+    name: str = ""  # what it is called in results; by default the path as it is given
+    where: str = ""  # of a manifest's row, what comes behind an error: " (calls.csv:2)"
 
     def __post_init__(self):
         object.__setattr__(self, "name", self.name or str(self.path))
@@ -95,9 +88,7 @@ class RecordingSources:
 
     def count(self) -> int | None:
         """How many recordings there are; None if they come from standard input, which can be read only once."""
-        if STANDARD_INPUT in self.names:
-            return None
-        return sum(1 for _ in self.recordings())
+        return None if STANDARD_INPUT in self.names else sum(1 for _ in self.recordings())
 
     def recordings(self, report: Report = str, note: Report = str) -> Iterator[Recording]:
         """Find the recordings, in the order of the names, each when it is asked for; not those that begin with a dot.
@@ -159,7 +150,6 @@ class RecordingSources:
             yield Recording(Path(name), covariates=given.of({}), name=name)
 
     def _manifest(self, path: Path, report: Report) -> Iterator[tuple[dict[str, str], Recording]]:
-        """Each row of a manifest with its recording."""
         for line, row in read_rows(path, required=["path"], columns=self.columns):
             try:
                 file, start_s, end_s = file_and_times(path, row)

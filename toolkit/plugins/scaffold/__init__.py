@@ -58,10 +58,11 @@ class Package:
         Raises: PluginError if the module or the class has the name of something else in the package.
         """
         environment = templates(TEMPLATES)  # of Python, YAML and TOML, where nothing is escaped; all names are checked
+        module = (TEMPLATES / self.kind.name / "src/MODULE" / f"{self.kind.name}.py.j2").read_text(encoding="utf-8")
         names = {
             "kind": self.kind.name,
             "reads_folder": self.kind.reads_folder,
-            "summary": self.kind.summary,
+            "summary": module.partition("\n")[0].strip('."'),  # the first line of the plugin's module
             "name": self.name,
             "module": self.module,
             "class_name": self.class_name,
@@ -90,7 +91,16 @@ def write_package(registry: Registry, kind: str, name: str, *, folder: str | Pat
         written.
     """
     package = Package(kind_called(kind), name)
-    _refuse_taken(registry, package)
+    for info in (info for info in registry.list_plugins(kind) if info.name == name):
+        found = f"{info.distribution} {info.version} declares {kind} {name!r} already"
+        raise PluginError(f"{found}, and recipes would have to write 'distribution:{name}'. Choose another name.")
+    with contextlib.suppress(PackageNotFoundError):
+        found = f"{name} {version(name)}"
+        raise PluginError(f"A distribution {found} is installed, and yours would replace it. Choose another name.")
+    spec = find_spec(package.module)
+    if package.module in sys.stdlib_module_names or (spec is not None and spec.origin is not None):
+        there = f"There is a module {package.module} already"
+        raise PluginError(f"{there}, and yours would shadow it. Choose another name.")
     folder = Path(name if folder is None else folder)
     if os.path.exists(folder):
         raise PluginError(f"{folder} exists already; name another folder with --output DIR.")
@@ -112,21 +122,3 @@ def write_package(registry: Registry, kind: str, name: str, *, folder: str | Pat
         f"    toolkit train {name}.yaml{data}",
     ]
     return "\n".join(lines)
-
-
-def _refuse_taken(registry: Registry, package: Package) -> None:
-    """Refuse a name that another plugin of the kind, a distribution or a module has."""
-    kind, name = package.kind.name, package.name
-    for info in registry.list_plugins(kind):
-        if info.name == name:
-            raise PluginError(
-                f"{info.distribution} {info.version} declares {kind} {name!r} already, and recipes would have to write "
-                f"'distribution:{name}'. Choose another name."
-            )
-    with contextlib.suppress(PackageNotFoundError):
-        found = f"{name} {version(name)}"
-        raise PluginError(f"A distribution {found} is installed, and yours would replace it. Choose another name.")
-    spec = find_spec(package.module)
-    if package.module in sys.stdlib_module_names or (spec is not None and spec.origin is not None):
-        there = f"There is a module {package.module} already"
-        raise PluginError(f"{there}, and yours would shadow it. Choose another name.")

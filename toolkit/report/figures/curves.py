@@ -19,8 +19,7 @@ def curve_figure(evidence: Evidence, protocol: str, folds: Sequence[str], metric
     panels = {}
     for fold in folds:
         curves = {system.system: _mean_curve(system, fold, metric) for system in tested}
-        found = {system: values for system, values in curves.items() if values is not None}
-        if found:
+        if found := {system: values for system, values in curves.items() if values is not None}:
             panels[f"test {noun} {fold}"] = found
     if not panels:
         return None

@@ -12,8 +12,7 @@ from toolkit.statistics.metrics import METRICS
 
 def difference_figure(tested: Sequence[SystemRuns], *, name: str) -> Figure | None:
     """Differences to the first system; None where there is nothing to compare."""
-    found = [c for c in compared(tested) if c.difference is not None]
-    if not found:
+    if not (found := [c for c in compared(tested) if c.difference is not None]):
         return None
     baseline = tested[0].system
     reading = (

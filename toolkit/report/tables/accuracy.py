@@ -31,8 +31,7 @@ def accuracy_table(evidence: Evidence, systems: Sequence[str], protocol: str, *,
     ]
     if len(systems) > 1:
         notes[0] += f" {systems[0]} is the baseline."
-    sources = dict.fromkeys(_published(row)["source"] for row in rows if _published(row))
-    if sources:
+    if sources := dict.fromkeys(_published(row)["source"] for row in rows if _published(row)):
         notes.append(f"Published: {'; '.join(sources)}; their protocol may differ from ours.")
     return Table(name, title, columns, rows, stamps_of(rows), [*notes, *incomplete_note(rows)])
 

@@ -17,10 +17,8 @@ GENDERS = {"F": "women", "M": "men"}
 def gender_table(evidence: Evidence, protocol: str) -> Table | None:
     """Women and men; None where no utterance has a gender."""
     found = {gender for answers in _all_answers(evidence, protocol) for gender in answers.gender.tolist()}
-    genders = sorted(found - {""})
-    if not genders:
+    if not (titles := {gender: GENDERS.get(gender, gender) for gender in sorted(found - {""})}):
         return None
-    titles = {gender: GENDERS.get(gender, gender) for gender in genders}
     notes = ["Utterances without a gender are left out."] if "" in found else []
     return _by_group(evidence, protocol, lambda a: a.gender, titles, "by_gender", "Accuracy by gender", notes)
 

@@ -23,14 +23,11 @@ NOT_OF_THE_SYSTEM = ("name", "published", "fold", "seed", "protocol", "output_fo
 
 @dataclass(frozen=True)
 class Difference:
-    """A row: a system under a protocol, what it is compared with, and the comparison in each metric, if there was one.
-
-    The first of a family is compared with nothing.
-    """
+    """A row: a system, what it is compared with (None: the first of a family), and the comparison in each metric."""
 
     tested: SystemRuns
     against: SystemRuns | None
-    comparisons: Mapping[str, Comparison]
+    comparisons: Mapping[str, Comparison]  # empty where there was none
 
     @classmethod
     def of(cls, tested: SystemRuns, against: SystemRuns | None, found: Iterable[Comparison]) -> "Difference":
@@ -100,11 +97,13 @@ def step_table(evidence: Evidence) -> Table:
     for metric in METRICS:
         columns += difference_columns(metric, f"{metric.upper()}, points", test=False)
     columns.append(SPEAKERS)
-    rows = [
-        _step(evidence.of(system, before), evidence.of(system, after))
-        for system in evidence.plan.systems
-        for before, after in itertools.pairwise(_in_order(evidence))
-    ]
+    rows = []
+    for system in evidence.plan.systems:
+        for before, after in itertools.pairwise(evidence.of(system, protocol) for protocol in _in_order(evidence)):
+            found = {tested.protocol: tested.confusions for tested in (before, after)}
+            named = all(confusions and "" not in confusions.speakers for confusions in found.values())
+            comparisons = compare(found, baseline=before.protocol) if named else ()
+            rows.append(Difference(after, before, {comparison.metric: comparison for comparison in comparisons}))
     notes = ["Paired by speaker; intervals are for one step each, not corrected for their number."]
     return Table("protocol_steps", "The difference that each step makes", columns, rows, evidence.stamps(), notes)
 
@@ -130,20 +129,17 @@ def covariate_families(evidence: Evidence, covariate: str) -> list[dict[str, str
 
 def covariate_table(evidence: Evidence, covariate: str, protocol: str) -> Table | None:
     """All families of a covariate, each system compared with the first of its family; None without a family."""
-    families = covariate_families(evidence, covariate)
-    if not families:
+    if not (families := covariate_families(evidence, covariate)):
         return None
     found, pairs = [], []
     for family in families:
         first, *others = systems = evidence.all_of(family, protocol)
         pairs += [(first, None), *((other, first) for other in others)]
         found += compared(systems)
-        of_source = {
-            source: system for system, source in zip(reversed(systems), reversed(family.values()), strict=True)
-        }
-        if {"shuffled", "label"} <= of_source.keys():
-            pairs.append((of_source["label"], of_source["shuffled"]))
-            found += compared([of_source["shuffled"], of_source["label"]])
+        by_source = dict(zip(reversed(family.values()), reversed(systems), strict=True))
+        if {"shuffled", "label"} <= by_source.keys():
+            pairs.append((by_source["label"], by_source["shuffled"]))
+            found += compared([by_source["shuffled"], by_source["label"]])
     found = corrected(found)
     rows = [Difference.of(tested, against, found) for tested, against in pairs]
     source = {system: source for family in families for system, source in family.items()}
@@ -163,8 +159,7 @@ def covariate_table(evidence: Evidence, covariate: str, protocol: str) -> Table 
         "differs from the first system and the other does not is not a test.",
         *comparison_notes(found),
     ]
-    missing = [row.tested.system for row in rows if not row.tested.complete]
-    if missing:
+    if missing := [row.tested.system for row in rows if not row.tested.complete]:
         notes.append(f"Not all cells are done of {', '.join(missing)}.")
     title = f"Systems that differ in {covariate} alone"
     return Table(f"covariate_{covariate}", title, columns, rows, stamps_of(row.tested for row in rows), notes)
@@ -199,11 +194,10 @@ def difference_columns(metric: str, group: str, *, title: str = "difference", te
     columns = [
         Column(f"{metric}_difference", title, POINTS, group, of("difference")),
         Column(f"{metric}_interval", "95 % interval", POINTS_INTERVAL, group, of("interval")),
+        Column(f"{metric}_p", "p", P_VALUE, group, of("p_corrected")),
+        Column(f"{metric}_verdict", "verdict", TEXT, group, verdict),
     ]
-    if test:
-        columns.append(Column(f"{metric}_p", "p", P_VALUE, group, of("p_corrected")))
-        columns.append(Column(f"{metric}_verdict", "verdict", TEXT, group, verdict))
-    return columns
+    return columns if test else columns[:2]
 
 
 def comparison_notes(comparisons: Sequence[Comparison]) -> list[str]:
@@ -226,10 +220,3 @@ def comparison_notes(comparisons: Sequence[Comparison]) -> list[str]:
 def _in_order(evidence: Evidence) -> list[str]:
     """The protocols from the strictest to those that only serve comparison with the literature."""
     return sorted(evidence.protocols, key=list(PROTOCOLS).index)
-
-
-def _step(before: SystemRuns, after: SystemRuns) -> Difference:
-    found = {tested.protocol: tested.confusions for tested in (before, after)}
-    named = all(confusions and "" not in confusions.speakers for confusions in found.values())
-    compared = compare(found, baseline=before.protocol) if named else []
-    return Difference(after, before, {comparison.metric: comparison for comparison in compared})

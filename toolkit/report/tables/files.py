@@ -7,11 +7,12 @@ r"""A table as Markdown, CSV and LaTeX, with its stamps in each.
 import csv
 import io
 import re
-from collections.abc import Sequence
+from pathlib import Path
 
-from toolkit.files import to_cell
+from toolkit.files import templates, to_cell
 from toolkit.report.tables.table import Column, Table, spans
 
+TEMPLATES = Path(__file__).parents[1] / "template"
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -42,16 +43,8 @@ _LATEX = {
 
 def to_markdown(table: Table) -> str:
     """A GitHub-flavoured table below its title, with stamps and notes around it."""
-    columns = _columns(table)
-    lines = [f"**{escape_markdown(table.title)}**", ""]
-    for stamp in table.stamps:
-        lines += [f"> NOTE: {escape_markdown(stamp)}", ""]
-    lines.append(_markdown_row(f"{column.group} {column.title}".strip() for column in columns))
-    lines.append("|" + "|".join(" ---: " if column.format.numeric else " --- " for column in columns) + "|")
-    lines += [_markdown_row(column.format.show(row[column.key]) for column in columns) for row in table.shown_rows]
-    for note in table.notes:
-        lines += ["", escape_markdown(note)]
-    return "\n".join(lines) + "\n"
+    template = templates(TEMPLATES, escape=escape_markdown).get_template("table.md.j2")
+    return template.render(table=table, columns=_columns(table))
 
 
 def to_csv(table: Table) -> str:
@@ -70,22 +63,9 @@ def to_csv(table: Table) -> str:
 
 def to_latex(table: Table) -> str:
     """A table environment for booktabs."""
-    columns = _columns(table)
-    lines = ["% needs \\usepackage{booktabs}"]
-    lines += [f"% NOTE: {' '.join(stamp.split())}" for stamp in table.stamps]
-    lines += ["\\begin{table}", "\\centering", f"\\caption{{{escape_latex(table.title)}}}", "\\small"]
-    lines.append("\\begin{tabular}{" + "".join("r" if column.format.numeric else "l" for column in columns) + "}")
-    lines.append("\\toprule")
-    if any(column.group for column in columns):
-        lines += _latex_groups(columns)
-    lines += [_latex_row(escape_latex(column.title) for column in columns), "\\midrule"]
-    for row in table.shown_rows:
-        lines.append(_latex_row(escape_latex(column.format.show(row[column.key])) for column in columns))
-    lines += ["\\bottomrule", "\\end{tabular}"]
-    for note in (*(f"NOTE: {stamp}" for stamp in table.stamps), *table.notes):
-        lines += ["", f"\\smallskip\\parbox{{\\linewidth}}{{\\footnotesize {escape_latex(note)}}}"]
-    lines.append("\\end{table}")
-    return "\n".join(lines) + "\n"
+    marks = {"variable_start_string": "<<", "variable_end_string": ">>"}  # braces are LaTeX's own
+    template = templates(TEMPLATES, escape=escape_latex, **marks).get_template("table.tex.j2")
+    return template.render(table=table, columns=_columns(table), spans=spans)
 
 
 def escape_markdown(text: str) -> str:
@@ -100,22 +80,3 @@ def escape_latex(text: str) -> str:
 
 def _columns(table: Table) -> list[Column]:
     return [column for column in table.columns if not column.format.page_only]
-
-
-def _markdown_row(values: Sequence[str]) -> str:
-    return "| " + " | ".join(map(escape_markdown, values)) + " |"
-
-
-def _latex_row(values: Sequence[str]) -> str:
-    return " & ".join(values) + " \\\\"
-
-
-def _latex_groups(columns: Sequence[Column]) -> list[str]:
-    """The line of group titles, and a thin rule below each group."""
-    titles, rules, first = [], [], 1
-    for group, members in spans(columns):
-        titles.append(f"\\multicolumn{{{len(members)}}}{{c}}{{{escape_latex(group)}}}" if group else "")
-        if group:
-            rules.append(f"\\cmidrule(lr){{{first}-{first + len(members) - 1}}}")
-        first += len(members)
-    return [_latex_row(titles), " ".join(rules)]

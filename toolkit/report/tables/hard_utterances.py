@@ -27,19 +27,24 @@ class AnsweredUtterance:
     predicted: dict[str, list[str]] = field(default_factory=dict)  # by system
     probabilities: list[float] = field(default_factory=list)
 
+    @property
+    def given(self) -> float:
+        """The mean of the probabilities."""
+        return float(np.mean(self.probabilities))
+
 
 def hard_utterance_table(evidence: Evidence, protocol: str) -> Table:
     """Utterances that all systems were tested on and always got wrong; lowest probability of the true class first."""
     tested = evidence.tested(protocol)
     of_all = [u for u in _utterances(tested) if len(u.predicted) == len(tested)]
     hard = [u for u in of_all if not any(u.reference in predicted for predicted in u.predicted.values())]
-    hard.sort(key=lambda u: (_given(u), u.id))
+    hard.sort(key=lambda u: (u.given, u.id))
     columns = [
         Column("id", "utterance"),
         Column("speaker", "speaker", value=lambda u: u.speaker or None),
         Column("seconds", "seconds", SECONDS, value=lambda u: u.seconds if u.seconds > 0 else None),
         Column("reference", "is"),
-        Column("given", "its probability %", PERCENT_1, value=_given),
+        Column("given", "its probability %", PERCENT_1),
         *_answer_columns([system.system for system in tested]),
     ]
     if any(audio_uri(evidence.utterances.get(u.id)) for u in hard[:SHOWN]):
@@ -51,10 +56,6 @@ def hard_utterance_table(evidence: Evidence, protocol: str) -> Table:
     ]
     title = "Utterances that all systems get wrong with every seed"
     return Table("hard_utterances", title, columns, hard, stamps_of(tested), notes, shown=SHOWN)
-
-
-def _given(u: AnsweredUtterance) -> float:
-    return float(np.mean(u.probabilities))
 
 
 def audio_uri(utterance: Utterance | None) -> str | None:

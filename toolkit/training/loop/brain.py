@@ -40,15 +40,6 @@ class SystemBrain(sb.Brain):
 
     Within a step nothing waits for the device: the device decides whether the step is skipped, and losses and skips are
     read every few batches.
-
-    Args:
-        training: the recipe's settings, with the device.
-        rules: parts whose score decides when to stop, such as ("valid",) or ("valid", "test").
-        targets: head -> what it predicts.
-        metrics: makes the metrics of an epoch from the means of the heads' scores: column of the history -> value.
-        on_epoch: called with the history after each epoch, before its checkpoint is saved.
-        on_resume: called with the number of epochs that are done and of batches of the next one.
-        pulse: called with the progress of an epoch after every batch.
     """
 
     def __init__(
@@ -56,17 +47,17 @@ class SystemBrain(sb.Brain):
         system: System,
         objective: Objective,
         *,
-        training: TrainingSpec,
+        training: TrainingSpec,  # the recipe's settings, with the device
         sampler: EpochBatches,
-        rules: Sequence[str],
+        rules: Sequence[str],  # parts whose score decides when to stop, such as ("valid",) or ("valid", "test")
         checkpointer: AtomicCheckpointer,
         seed: int,
-        targets: Mapping[str, Target],
-        metrics: Callable[[UtteranceMeans], Mapping[str, float]],
-        on_epoch: Callable[[History], None],
-        on_resume: Callable[[int, int], None],
+        targets: Mapping[str, Target],  # head -> what it predicts
+        metrics: Callable[[UtteranceMeans], Mapping[str, float]],  # scores -> an epoch's metrics, by history column
+        on_epoch: Callable[[History], None],  # called after each epoch, before its checkpoint is saved
+        on_resume: Callable[[int, int], None],  # called with the epochs that are done and the batches of the next one
         progress: bool = False,
-        pulse: Callable[[str], None] = lambda line: None,
+        pulse: Callable[[str], None] = lambda line: None,  # called with the progress of an epoch after every batch
     ):
         options = {"device": training.device, "precision": training.precision, "eval_precision": training.precision}
         modules = {"system": system, "objective": objective}
@@ -151,14 +142,10 @@ class SystemBrain(sb.Brain):
         return loss.detach()
 
     def backward(self, loss: Tensor):
-        """Add a batch's part to the gradients of its optimizer step."""
-        self.scaler.scale(loss / self._batches_in_step()).backward()
-
-    def _batches_in_step(self) -> int:
-        """How many batches the current optimizer step sums over: fewer at the end of an epoch."""
+        """Add a batch's part to the gradients of its optimizer step, which sums over fewer at the end of an epoch."""
         accumulate = self.training.accumulate
         before = (self.step - 1) // accumulate * accumulate  # batches of the epoch's earlier steps
-        return min(accumulate, len(self.train_sampler) - before)
+        self.scaler.scale(loss / min(accumulate, len(self.train_sampler) - before)).backward()
 
     def optimizers_step(self):
         """Clip over all groups together, then step, unless a gradient is not finite."""

@@ -95,10 +95,9 @@ class AtomicCheckpointer(Checkpointer):
             return self._publish(partial)
         except OSError as error:
             self._delete_partial()
-            raise CheckpointError(
-                f"No checkpoint could be written to {self.checkpoints_dir}: {error.strerror}. "
-                "Earlier checkpoints are intact: make room and run the same command again to go on."
-            ) from error
+            found = f"No checkpoint could be written to {self.checkpoints_dir}: {error.strerror}"
+            remedy = "Earlier checkpoints are intact: make room and run the same command again to go on."
+            raise CheckpointError(f"{found}. {remedy}") from error
 
     def best(self, max_key: str, epoch: int) -> Checkpoint:
         """The checkpoint whose meta has the best epoch under `max_key`, "best_valid" or "best_test".
@@ -107,10 +106,8 @@ class AtomicCheckpointer(Checkpointer):
         """
         found = self.find_checkpoint(max_key=max_key)
         if found is None or found.meta[max_key] != epoch:
-            raise CheckpointError(
-                f"No intact checkpoint of the best epoch, {epoch}, is left in {self.checkpoints_dir}: delete the run's "
-                "folder to train it again."
-            )
+            what = f"No intact checkpoint of the best epoch, {epoch}, is left in {self.checkpoints_dir}"
+            raise CheckpointError(f"{what}: delete the run's folder to train it again.")
         return found
 
     def keep_only(self, max_keys: Iterable[str]) -> None:
@@ -148,11 +145,9 @@ class AtomicCheckpointer(Checkpointer):
         return path.with_name(f"{PARTIAL}{path.name}")
 
     def _list_checkpoint_dirs(self):
-        return [folder for folder in super()._list_checkpoint_dirs() if self._intact(folder)]
-
-    def _intact(self, folder: Path) -> bool:
-        if folder not in self._verdicts:
+        found = super()._list_checkpoint_dirs()
+        for folder in (folder for folder in found if folder not in self._verdicts):
             self._verdicts[folder] = damage(folder)
             if self._verdicts[folder] is not None:
                 logger.warning("Checkpoint %s is skipped: %s.", folder, self._verdicts[folder])
-        return self._verdicts[folder] is None
+        return [folder for folder in found if self._verdicts[folder] is None]

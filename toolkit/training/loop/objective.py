@@ -20,15 +20,11 @@ Targets = Mapping[str, Tensor]  # name -> class indices [batch], UNKNOWN where o
 
 @dataclass(frozen=True)
 class Term:
-    """One loss of the sum.
-
-    Args: on: the head, embedding or covariate that it reads; reads: the part of a ModelOutput that holds it: "logits",
-        "embeddings" or "covariate_logits".
-    """
+    """One loss of the sum."""
 
     loss: Loss
-    on: str
-    reads: str
+    on: str  # the head, embedding or covariate that it reads
+    reads: str  # the part of a ModelOutput that holds it: "logits", "embeddings" or "covariate_logits"
     target: str
     weight: float
 
@@ -73,7 +69,12 @@ class Objective(nn.Module):
 
 
 def _value(term: Term, inputs: Tensor, targets: Tensor, whole: Targets | None, share: float) -> Tensor | None:
-    inputs, classes = _known_rows(inputs, targets)
+    """A loss of the rows whose target is known; they are found on the CPU, so that nothing waits for the device."""
+    is_known = targets != UNKNOWN
+    if not bool(is_known.all()):
+        rows = is_known.nonzero().squeeze(1)
+        inputs, targets = inputs[rows.to(inputs.device, non_blocking=True)], targets[rows]
+    inputs, classes = inputs.float(), targets.to(inputs.device, non_blocking=True)
     if whole is not None:
         return _loss_on_rank(term.loss, inputs, classes, whole[term.target], share)
     return _checked(term.loss, inputs, classes, share) if len(classes) else None
@@ -85,15 +86,6 @@ class CovariateLoss(Loss):
     def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """The mean over the rows."""
         return functional.cross_entropy(inputs, targets)
-
-
-def _known_rows(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows whose target is known; found where the targets are, on the CPU, so that nothing waits for the device."""
-    is_known = targets != UNKNOWN
-    if not bool(is_known.all()):
-        rows = is_known.nonzero().squeeze(1)
-        inputs, targets = inputs[rows.to(inputs.device, non_blocking=True)], targets[rows]
-    return inputs.float(), targets.to(inputs.device, non_blocking=True)
 
 
 def _loss_on_rank(loss: Loss, inputs: Tensor, classes: Tensor, of_all: Tensor, share: float) -> Tensor | None:
@@ -144,15 +136,12 @@ def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, S
 def _term(
     name: str, spec: LossSpec, on: str, recipe: Recipe, system: System, class_counts: Mapping[str, Sequence[int]]
 ) -> Term:
-    """Build one loss for one head or embedding."""
     plugin = find_part("loss", spec)
     reads_logits = plugin.load().reads == "logits"
     choices, noun = (recipe.model.heads, "a head") if reads_logits else (system.fusion.sizes, "an embedding")
     if on not in choices:
-        raise RecipeError(
-            f"model.losses.{name}.on: {spec.plugin!r} reads {noun}, and none is called {on!r}."
-            f"{did_you_mean(on, choices)} Known: {', '.join(choices)}."
-        )
+        found = f"{spec.plugin!r} reads {noun}, and none is called {on!r}.{did_you_mean(on, choices)}"
+        raise RecipeError(f"model.losses.{name}.on: {found} Known: {', '.join(choices)}.")
     target = recipe.model.heads[on].target if reads_logits else spec.target
     counts = list(class_counts[target])
     size = len(counts) if reads_logits else system.fusion.sizes[on]

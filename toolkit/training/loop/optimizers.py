@@ -18,7 +18,6 @@ from torch.optim import Optimizer, lr_scheduler
 from toolkit.errors import RecipeError, one_line
 from toolkit.model.system import System
 from toolkit.plugins.signatures import check_arguments
-from toolkit.recipe.locations import inside
 from toolkit.recipe.training import OptimizerName, OptimizerSpec, ScheduleSpec, TrainingSpec
 from toolkit.training.loop.objective import Objective
 
@@ -55,10 +54,9 @@ def build_optimizers(
     built = {}
     for kind, found in by_kind.items():
         # A fused SGD leaves its momentum uninitialised where its first step is skipped (torch 2.14).
-        fused = torch.device(training.device).type in ("cpu", "cuda") and not any(
-            group.get("momentum") for group in found
-        )
-        built[f"optimizer-{kind}"] = OPTIMIZERS[kind](found, **({"fused": fused} if kind in FUSED else {}))
+        there = torch.device(training.device).type in ("cpu", "cuda")
+        fused = {"fused": there and not any(group.get("momentum") for group in found)} if kind in FUSED else {}
+        built[f"optimizer-{kind}"] = OPTIMIZERS[kind](found, **fused)
     return built
 
 
@@ -104,8 +102,8 @@ def _options(settings: OptimizerSpec) -> dict[str, Any]:
     """A parameter group's options, as torch calls them."""
     for name in settings.args:
         if name in KEYS:
-            location = inside(settings.where, "args", name)
-            raise RecipeError(f"{location}: write it beside args: {inside(settings.where, KEYS[name]).path}.")
+            location = settings.where.child("args", name)
+            raise RecipeError(f"{location}: write it beside args: {settings.where.child(KEYS[name]).path}.")
     cls, what = OPTIMIZERS[settings.name], f"optimizer {settings.name!r}"
     args = check_arguments(cls, settings.args, context=(*KEYS, *OPTIMIZER_GIVEN), what=what, where=settings.where)
     return {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, **args}
@@ -129,10 +127,8 @@ class CosineDecay(lr_scheduler.LambdaLR):
     """Half a cosine from 1 to `end` at the end of the training (Loshchilov and Hutter, 2017, without restarts)."""
 
     def __init__(self, optimizer: Optimizer, decay_steps: int, end: float = 0.0):
-        super().__init__(
-            optimizer,
-            lambda step: end + (1.0 - end) * 0.5 * (1.0 + math.cos(math.pi * min(step / decay_steps, 1.0))),
-        )
+        wave = lambda step: 0.5 * (1.0 + math.cos(math.pi * min(step / decay_steps, 1.0)))  # noqa: E731
+        super().__init__(optimizer, lambda step: end + (1.0 - end) * wave(step))
 
 
 SCHEDULES: dict[str, type[lr_scheduler.LRScheduler]] = {
@@ -191,4 +187,4 @@ def _refused(noun: str, spec: OptimizerSpec | ScheduleSpec) -> Iterator[None]:
     try:
         yield
     except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
-        raise RecipeError(f"{inside(spec.where, 'args')}: {noun} {spec.name!r}: {one_line(error)}") from None
+        raise RecipeError(f"{spec.where.child('args')}: {noun} {spec.name!r}: {one_line(error)}") from None

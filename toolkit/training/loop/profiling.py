@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +48,15 @@ def _mark_parts(brain: SystemBrain) -> set[str]:
     parts |= {f"head {name}": (head, "forward") for name, head in system.heads.items()}
     parts |= {"fusion": (system.fusion, "forward"), "losses": (brain.objective, "forward")}
     parts |= {"backward": (brain, "backward"), "optimizer": (brain, "optimizers_step"), STEP: (brain, "fit_batch")}
-    for name, (owner, method) in parts.items():
-        setattr(owner, method, _marked(getattr(owner, method), name, brain))
-    return {*parts, WAITING}
 
-
-def _marked(function: Callable, name: str, brain: SystemBrain) -> Callable:
-    def marked(*args: Any, **kwargs: Any) -> Any:  # an evaluation calls the same parts, and is not part of a step
-        with record_function(name) if brain.system.training else nullcontext():
+    def marked(function: Callable, name: str, *args: Any, **kwargs: Any) -> Any:
+        # An evaluation calls the same parts, and is not part of a step.
+        with record_function(name) if system.training else nullcontext():
             return function(*args, **kwargs)
 
-    return marked
+    for name, (owner, method) in parts.items():
+        setattr(owner, method, partial(marked, getattr(owner, method), name))
+    return {*parts, WAITING}
 
 
 def _mark_waiting(brain: SystemBrain, profiler: profile) -> None:
@@ -81,8 +80,7 @@ def _mark_waiting(brain: SystemBrain, profiler: profile) -> None:
 def _report(profiler: profile, names: set[str], path: Path, say: Callable[[str], None]) -> None:
     """Write the trace, then print the most expensive parts."""
     marks = [event for event in profiler.key_averages() if event.is_user_annotation and event.key in names]
-    steps = next((event.count for event in marks if event.key == STEP), 0)
-    if not steps:  # the training ended as the recording began
+    if not (steps := next((event.count for event in marks if event.key == STEP), 0)):
         return
     try:
         profiler.export_chrome_trace(str(path))
