@@ -1,18 +1,16 @@
-"""The inputs of the robustness campaign: names, options, values, recipes, manifests, and files that were damaged."""
+"""The inputs of the robustness campaign: names, options, values, recipes and manifests."""
 
 import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import soundfile
-from campaign import Case, copied, edited, odd_files
+from campaign import Case, odd_files
+from campaign_damage import WAV, damaged_audio, damaged_files
 
 SMALL = "WORK/small.yaml"
 MANIFEST = "WORK/corpus/manifest.csv"
 BUNDLE = "WORK/bundle"
-WAV = "WORK/corpus/1F0.wav"
 SOUNDS = str(Path(__file__).parents[2] / "recipes/sounds/hparams/mfcc.yaml")
 
 # Where a command reads a name: command line, the suffix of the name, the exit codes that refuse it.
@@ -268,33 +266,6 @@ MANIFESTS = {
     "another suffix": (".txt", ROW + GOOD, (2,)),
 }
 
-# Values for what was edited in a JSON file; bytes stand for the whole file.
-WRONG = (None, 0, -1, 1e308, "", "x", "\ud800", [], {}, [[]], {"x": {}}, True)
-WHOLE = (b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 10_000 + b"]" * 10_000, b'{"a": ' + b"1" * 5000 + b"}", b'"x"')
-# Files to edit: what is copied, the file in it, command lines, keys and the exit codes.
-EDITS = (
-    ("bundle", "config.json", (f"predict OWN/bundle {WAV}",), ("files", "levels", "recipe", "format"), (2,)),
-    ("run", "results.json", ("export OWN/run OWN/b.zip",), ("epoch", "labels", "versions", "protocol"), (0, 2)),
-    ("experiment", "experiment.json", ("status OWN/experiment", "report OWN/experiment --output OWN/r"),
-     ("systems", "protocols", "folds", "seeds", "labels", "cells", "version"), (0, 2)),
-    ("experiment", "runs/*/results.json", ("status OWN/experiment", "report OWN/experiment --output OWN/r"),
-     ("ua", "stamps", "labels", "confusion", "epoch", "versions"), (0, 2)),
-    ("experiment", "cells/*.json", ("status OWN/experiment", "report OWN/experiment --output OWN/r"),
-     ("cell", "state", "started", "ended", "run", "error"), (0, 2)),
-)  # fmt: skip
-CUT = (
-    ("experiment", "runs/*/predictions.csv", "report OWN/experiment --output OWN/r"),
-    ("experiment", "runs/*/epochs.csv", "report OWN/experiment --output OWN/r"),
-    ("experiment", "runs/*/epochs.csv", "status OWN/experiment"),
-    ("experiment", "runs/*/manifest.csv", "report OWN/experiment --output OWN/r"),
-    ("experiment", "runs/*/embeddings.npz", "report OWN/experiment --output OWN/r"),
-    ("bundle", "model.safetensors", f"predict OWN/bundle {WAV}"),
-    ("bundle", "README.md", f"predict OWN/bundle {WAV}"),
-    ("run", "recipe.yaml", "export OWN/run OWN/b.zip"),
-    ("run", "manifest.csv", "export OWN/run OWN/b.zip"),
-    ("run", "history.json", "export OWN/run OWN/b.zip"),
-)
-
 
 def cases() -> Iterator[Case]:
     """Every case of the campaign, in an order that never changes."""
@@ -324,8 +295,8 @@ def cases() -> Iterator[Case]:
         for words, also in ((["check-data", SMALL, "--manifest"], ()), (["evaluate", BUNDLE], right)):
             name = f"m{suffix}"
             yield Case(_with_file(name, text, [*words, name]), f"{words[0]} of a manifest: {about}", (1, *exits, *also))
-    yield from _damaged()
-    yield from _audio()
+    yield from damaged_files()
+    yield from damaged_audio()
 
 
 def _read_names() -> Iterator[Case]:
@@ -396,75 +367,3 @@ def _with_file(name: str, text: str | bytes, words: list[str]):
         return words
 
     return make
-
-
-def _damaged() -> Iterator[Case]:
-    def edit(source, pattern, keys, value, line):
-        def words(work: Path, own: Path) -> list[str]:
-            edited(sorted(copied(work / source, own).glob(pattern))[0], keys, value)
-            return line.split()
-
-        return words
-
-    for source, pattern, lines, keys, exits in EDITS:
-        for line in lines:
-            for value in WHOLE:
-                yield Case(edit(source, pattern, (), value, line), f"{line}: {pattern} is {value[:20]!r}", exits)
-            for key in keys:
-                for value in WRONG:
-                    yield Case(
-                        edit(source, pattern, (key,), value, line),
-                        f"{line}: {key} of {pattern} is {value!r}",
-                        (0, *exits),
-                    )
-
-    def cut(source, pattern, line, how):
-        def words(work: Path, own: Path) -> list[str]:
-            file = sorted(copied(work / source, own).glob(pattern))[0]
-            data = file.read_bytes()
-            file.unlink()
-            if how == "a folder":
-                file.mkdir()
-            elif how == "a loop":
-                file.symlink_to(file)
-            elif how != "gone":
-                file.write_bytes({"empty": b"", "half": data[: len(data) // 2], "binary": bytes(range(256)) * 4}[how])
-            return line.split()
-
-        return words
-
-    for source, pattern, line in CUT:
-        for how in ("gone", "empty", "half", "binary", "a folder", "a loop"):
-            yield Case(cut(source, pattern, line, how), f"{line}: {pattern} is {how}", (0, 1, 2))
-
-
-def _audio() -> Iterator[Case]:
-    wave = np.sin(np.arange(8000) / 10).astype("float32")
-
-    def wav(change):
-        def words(work: Path, own: Path) -> list[str]:
-            soundfile.write(own / "a.wav", wave, 16000)
-            data = bytearray((own / "a.wav").read_bytes())
-            (own / "a.wav").write_bytes(change(data))
-            return ["predict", BUNDLE, "a.wav"]
-
-        return words
-
-    def put(at, value):
-        return lambda data: bytes(data[:at] + value + data[at + len(value) :])
-
-    changes = {
-        "empty": lambda data: b"",
-        "a header alone": lambda data: bytes(data[:44]),
-        "half a header": lambda data: bytes(data[:20]),
-        "random": lambda data: bytes(np.random.default_rng(0).integers(0, 256, 5000, dtype="uint8")),
-        "a rate of 0": put(24, bytes(4)),
-        "no channels": put(22, bytes(2)),
-        "65535 channels": put(22, b"\xff\xff"),
-        "0 bits": put(34, bytes(2)),
-        "an unknown codec": put(20, b"\xee\xee"),
-        "HTML": lambda data: b"<html><body>404</body></html>",
-        "JSON": lambda data: b'{"error": "not found"}',
-    }
-    for about, change in changes.items():
-        yield Case(wav(change), f"a.wav is {about}", (1, 2))
