@@ -25,6 +25,7 @@ from toolkit.corpus.utterance import COLUMNS
 from toolkit.hookspecs import CONTRACT_VERSION
 from toolkit.plugins.kinds import KINDS
 from toolkit.plugins.registry import default_registry
+from toolkit.plugins.scaffold import Package
 from toolkit.plugins.signatures import REQUIRED, read_arguments
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.reading import defaults, known_paths
@@ -215,7 +216,9 @@ def test_the_page_of_commands_is_what_help_prints():
 def test_the_tables_on_writing_plugins_are_those_of_the_contract():
     page = DOCS / "writing-a-plugin.md"
     written, asked = table(page, "kind"), table(page, "kind", after="## What each kind has to do")
-    assert [tuple(row) for row in written] == [(kind.name, kind.summary) for kind in KINDS.values()]
+    modules = {kind.name: Package(kind, "mine").render()[f"src/mine/{kind.name}.py"] for kind in KINDS.values()}
+    summaries = [(name, text.splitlines()[0].strip('".')) for name, text in modules.items()]
+    assert [tuple(row) for row in written] == summaries
     assert [row[:2] for row in asked] == [[kind.name, kind.base] for kind in KINDS.values()]
     for kind, base, methods, attributes, given in asked:
         module, name = base.split(":")

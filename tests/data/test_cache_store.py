@@ -116,7 +116,7 @@ def test_a_run_removes_what_is_old_and_being_used_makes_young(root, recipe, monk
 def test_who_finds_another_process_at_work_waits_says_so_once_and_finds_everything(root, recipe):
     first, second = Parts(recipe), Parts(recipe)
     (front_end,) = first.cache()._front_ends.values()
-    with front_end.files.filling():
+    with front_end.filling():
         thread = threading.Thread(target=second.fill)
         thread.start()
         for _ in range(500):

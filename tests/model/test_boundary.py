@@ -33,7 +33,6 @@ def system(*, features=None, encode=None, fuse=None, head=None) -> System:
         top.forward = lambda embedding: head()
     made = System(
         {"a": level}, fusion, {"h": top}, head_inputs={"h": "fused"}, given_covariates={}, predicted_covariates={},
-        covariate_levels={},
     )  # fmt: skip
     made.classes = {"h": 2}
     return made

@@ -70,14 +70,14 @@ def test_one_hot_has_a_row_of_zeros_where_the_value_is_not_known():
 
 def test_a_predicted_covariate_gives_probabilities_and_their_logits():
     torch.manual_seed(0)
-    predict = PredictedCovariate(channels=4, classes=2)
+    predict = PredictedCovariate("x", channels=4, classes=2)
     probabilities, logits = predict(Seq(torch.randn(3, 5, 4), torch.tensor([5, 1, 2])))
     torch.testing.assert_close(probabilities, logits.softmax(dim=1))
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(3))
 
 
 def test_a_predicted_covariate_reads_mean_and_deviation():
-    predict = PredictedCovariate(channels=1, classes=2)
+    predict = PredictedCovariate("x", channels=1, classes=2)
     frames = Seq(torch.tensor([[[1.0], [3.0], [float("nan")]]]), torch.tensor([2]))
     linear = predict.head[1]
     assert list(predict.state_dict()) == ["head.1.weight", "head.1.bias"], "as in the bundles that there are"
@@ -86,12 +86,12 @@ def test_a_predicted_covariate_reads_mean_and_deviation():
 
 def test_a_predicted_covariate_refuses_a_row_without_frames():
     with pytest.raises(ShapeError, match="row 0 has length 0"):
-        PredictedCovariate(channels=1, classes=2)(Seq(torch.ones(1, 3, 1), torch.tensor([0])))
+        PredictedCovariate("x", channels=1, classes=2)(Seq(torch.ones(1, 3, 1), torch.tensor([0])))
 
 
 def test_the_fusion_sends_no_gradient_into_the_predicted_covariate_and_its_own_loss_does():
     torch.manual_seed(0)
-    predict = PredictedCovariate(channels=4, classes=2).train()
+    predict = PredictedCovariate("x", channels=4, classes=2).train()
     fusion = Concat(levels={"mfcc": LevelShape(4, 5)}, covariates={"gender": 2}, segment_samples=48000, dim=8).train()
     frames = Seq(torch.randn(3, 5, 4), torch.tensor([5, 1, 2]))
     probabilities, logits = predict(frames)
@@ -102,7 +102,7 @@ def test_the_fusion_sends_no_gradient_into_the_predicted_covariate_and_its_own_l
 
 
 def test_the_loss_of_a_predicted_covariate_reaches_its_level():
-    predict = PredictedCovariate(channels=4, classes=2)
+    predict = PredictedCovariate("x", channels=4, classes=2)
     values = torch.randn(3, 5, 4, requires_grad=True)
     logits = predict(Seq(values, torch.tensor([5, 1, 2])))[1]
     functional.cross_entropy(logits, torch.tensor([0, 1, 0])).backward()

@@ -39,7 +39,7 @@ class WindowerCase(Case):
         """A window is at least a sample."""
         require(self.build().samples >= 1, "no sample in a window")
 '''
-COMPONENT = '''"""{{ summary }}."""
+COMPONENT = '''"""Windows of one length."""
 
 from core_of_windowers import Windower
 
@@ -70,7 +70,6 @@ def windower(tmp_path, monkeypatch):
         context=("sample_rate",),
         recipe="model.windower",
         suite="core_of_windowers:WindowerCase",
-        summary="Windows of one length",
     )
     monkeypatch.setattr(scaffold, "TEMPLATES", templates)
     monkeypatch.setitem(KINDS, kind.name, kind)

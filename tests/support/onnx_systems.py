@@ -109,7 +109,7 @@ def build(levels, fusion, head, gender="none"):
             level.fit([level.features(wave)])
     shapes = {name: LevelShape(level.channels, level.frame_count(SEGMENT)) for name, level in levels.items()}
     first = next(iter(levels))
-    predicted = {"gender": PredictedCovariate(channels=levels[first].channels, classes=2)}
+    predicted = {"gender": PredictedCovariate(first, channels=levels[first].channels, classes=2)}
     system = System(
         levels,
         fusion(levels=shapes, covariates={} if gender == "none" else {"gender": 2}),
@@ -117,7 +117,6 @@ def build(levels, fusion, head, gender="none"):
         head_inputs={"emotion": "fused"},
         given_covariates={"gender": 2} if gender == "given" else {},
         predicted_covariates=predicted if gender == "predicted" else {},
-        covariate_levels={"gender": first} if gender == "predicted" else {},
     )
     with torch.no_grad():
         for part in (system.fusion, system.heads, system.covariates):

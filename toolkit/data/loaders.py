@@ -12,20 +12,16 @@ from toolkit.errors import ToolkitError
 
 
 class SegmentLoader(DataLoader):
-    """A DataLoader that raises, in this process, what a worker could not read.
-
-    Args: segments; cache: asked for features; None leaves the front ends to the system; levels: whose features are
-        computed where they are not kept; None: all; augmentations: of a training part; options: a DataLoader's.
-    """
+    """A DataLoader that raises, in this process, what a worker could not read."""
 
     def __init__(
         self,
         segments: SegmentSet,
-        cache: FeatureCache | None = None,
+        cache: FeatureCache | None = None,  # asked for features; None leaves the front ends to the system
         *,
-        levels: Collection[str] | None = None,
-        augmentations: Augmentations | None = None,
-        **options: Any,
+        levels: Collection[str] | None = None,  # whose features are computed where they are not kept; None: all
+        augmentations: Augmentations | None = None,  # of a training part
+        **options: Any,  # a DataLoader's
     ):
         if augmentations is not None and augmentations.waves:
             dataset = AugmentedSegments(segments, augmentations, cache)

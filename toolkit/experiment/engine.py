@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
+from unittest.mock import patch
 
 from toolkit.errors import ExperimentError, counted, one_line
 from toolkit.terminal import say
@@ -243,14 +244,7 @@ def _silence_dask() -> None:
             handler.setLevel(SILENT)
 
 
-@contextlib.contextmanager
-def _environment(**variables: str) -> Iterator[None]:
+def _environment(**variables: str) -> contextlib.AbstractContextManager:
     """Set variables for the processes that are started meanwhile; other changes made meanwhile are undone, too."""
-    kept = dict(os.environ)
-    filters = (kept.get("PYTHONWARNINGS"), "ignore:resource_tracker")  # Python warns of semaphores of killed processes
-    os.environ.update(variables, PYTHONWARNINGS=",".join(filter(None, filters)))
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(kept)
+    filters = os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker"  # of semaphores of killed processes
+    return patch.dict(os.environ, variables, PYTHONWARNINGS=",".join(filter(None, filters)))

@@ -21,16 +21,14 @@ NOT_THE_SYSTEMS = ("fold", "seed", "protocol", "output_folder", "data_folder")  
 
 
 def make_plan(
-    sources: Sequence[Source],
+    sources: Sequence[Source],  # recipes with their data; the first is the baseline
     *,
-    protocols: Sequence[str] | None = None,
-    folds: Sequence[str] | None = None,
+    protocols: Sequence[str] | None = None,  # names; None: the recipes' own, which must then be the same
+    folds: Sequence[str] | None = None,  # names; None: all of each protocol
     seeds: Sequence[int] = (1,),
 ) -> Plan:
     """Plan every system on every fold with every seed.
 
-    Args: sources: recipes with their data, the first is the baseline; protocols: names; None: the recipes' own, which
-        must then be the same; folds: names; None: all of each protocol; seeds: of the runs.
     Raises: ExperimentError if two recipes have one name, or they do not have the same utterances, labels and protocol;
         ProtocolError, CorpusError if a corpus cannot be split, or a fold is unknown.
     """

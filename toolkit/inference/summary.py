@@ -2,18 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from toolkit.corpus.targets import Target
+from toolkit.report.evidence import Answers
 from toolkit.statistics.calibration import expected_calibration_error
 from toolkit.statistics.confusions import Accuracies, SpeakerConfusions, speaker_confusions
 from toolkit.statistics.intervals import Interval, interval
 from toolkit.statistics.metrics import METRICS
-
-if TYPE_CHECKING:
-    from toolkit.report.evidence import Answers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +36,7 @@ class TestSummary:
     by_gender: Mapping[str, Accuracies]
 
     @classmethod
-    def of(cls, answers: "Answers", target: Target, *, all_speakers_known: bool = True) -> "TestSummary":
+    def of(cls, answers: Answers, target: Target, *, all_speakers_known: bool = True) -> "TestSummary":
         """Compute it of what a system predicted, its target's classes in the order of the probabilities.
 
         An interval needs the speaker of every utterance; without all_speakers_known, those without one count as one's.
@@ -65,6 +62,6 @@ class TestSummary:
         return None if ends is None else Interval(*ends)
 
 
-def confusions_by(groups: np.ndarray, answers: "Answers", target: Target) -> SpeakerConfusions:
+def confusions_by(groups: np.ndarray, answers: Answers, target: Target) -> SpeakerConfusions:
     """The confusions of each group of utterances: groups [utterances]."""
     return speaker_confusions(groups.tolist(), answers.reference, answers.predicted, classes=target.classes)

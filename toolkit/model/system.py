@@ -35,8 +35,9 @@ class PredictedCovariate(nn.Module):
     trains on what it will be given later. The logits carry the gradient of the covariate's own loss.
     """
 
-    def __init__(self, *, channels: int, classes: int):
+    def __init__(self, level: str, *, channels: int, classes: int):
         super().__init__()
+        self.level = level
         self.head = nn.Sequential(nn.Identity(), nn.Linear(2 * channels, classes))  # bundles call its weights head.1
 
     def forward(self, level: Seq) -> tuple[Tensor, Tensor]:
@@ -50,11 +51,7 @@ class PredictedCovariate(nn.Module):
 
 
 class System(nn.Module):
-    """Levels, covariates, fusion and heads as one module.
-
-    Args: head_inputs: head -> the embedding it reads; given_covariates: name -> number of classes, of those whose
-        values come with the batch; covariate_levels: name of a predicted covariate -> level whose frames it reads.
-    """
+    """Levels, covariates, fusion and heads as one module."""
 
     def __init__(
         self,
@@ -62,16 +59,14 @@ class System(nn.Module):
         fusion: Fusion,
         heads: Mapping[str, Head],
         *,
-        head_inputs: Mapping[str, str],
-        given_covariates: Mapping[str, int],
+        head_inputs: Mapping[str, str],  # head -> the embedding it reads
+        given_covariates: Mapping[str, int],  # name -> number of classes, of those whose values come with the batch
         predicted_covariates: Mapping[str, PredictedCovariate],
-        covariate_levels: Mapping[str, str],
     ):
         super().__init__()
         self.levels, self.covariates = nn.ModuleDict(levels), nn.ModuleDict(predicted_covariates)
         self.fusion, self.heads = fusion, nn.ModuleDict(heads)
         self.head_inputs, self.given_covariates = dict(head_inputs), dict(given_covariates)
-        self.covariate_levels = dict(covariate_levels)
         self.classes: dict[str, int] = {}  # of each head, where they are known
 
     @property
@@ -145,7 +140,7 @@ class System(nn.Module):
         known = known if mix is None else {name: mix.of(values) for name, values in known.items()}
         covariate_logits = {}
         for name, predict in self.covariates.items():
-            known[name], covariate_logits[name] = predict(frames[self.covariate_levels[name]])
+            known[name], covariate_logits[name] = predict(frames[predict.level])
         rows = next(iter(frames.values())).lengths.shape[0]
         return checked_embeddings(self.fusion, self.fusion(frames, known), rows=rows), covariate_logits
 
@@ -188,9 +183,9 @@ def _build_system(recipe: Composition, targets: Mapping[str, Target]) -> System:
         head_inputs={name: spec.on for name, spec in recipe.model.heads.items()},
         given_covariates={name: size for name, size in sizes.items() if name not in predicted},
         predicted_covariates={
-            n: PredictedCovariate(shapes[spec.level].channels, sizes[n]) for n, spec in predicted.items()
+            name: PredictedCovariate(spec.level, channels=shapes[spec.level].channels, classes=sizes[name])
+            for name, spec in predicted.items()
         },
-        covariate_levels={name: spec.level for name, spec in predicted.items()},
     )
     system.classes = classes
     return system

@@ -33,18 +33,15 @@ PARTS = (("model", "levels"), ("model", "heads"), ("model", "losses"))  # new on
 
 
 def load_recipe(
-    path: str | Path,
-    overrides: Iterable[str] = (),
+    path: str | Path,  # looked for as `find_recipe` does
+    overrides: Iterable[str] = (),  # command-line tokens such as "--training.epochs=3"
     *,
-    data_available: bool = True,
-    trust: bool = False,
-    search_folder: Path | None = None,
+    data_available: bool = True,  # False merges each file's `without_data` onto the file's own keys
+    trust: bool = False,  # run the tags that run code: only for files whose author you trust
+    search_folder: Path | None = None,  # where to look first, such as the folder of a recipe's train.py
 ) -> Recipe:
     """Read a recipe with all that it extends, and check it; its plugins are checked when they are built.
 
-    Args: path, search_folder: as of `find_recipe`; overrides: command-line tokens such as "--training.epochs=3";
-        data_available: False merges each file's `without_data` onto its own keys; trust: run the tags that run code,
-        only for files whose author you trust.
     Raises: RecipeError for the first thing that is wrong, with its key and file.
     """
     found = find_recipe(path, search_folder)

@@ -44,17 +44,15 @@ class SpeakerConfusions:
 
 
 def speaker_confusions(
-    speakers: Sequence[str],
+    speakers: Sequence[str],  # of each utterance; all without a name count as one speaker
     reference: Labels,
     predicted: Labels,
     *,
-    classes: Sequence[str],
-    seeds: Sequence[Hashable] | None = None,
+    classes: Sequence[str],  # in the order of rows and columns
+    seeds: Sequence[Hashable] | None = None,  # of the run that each row is from; None where all are from one
 ) -> SpeakerConfusions:
     """Count by speaker, and take the mean over seeds.
 
-    Args: speakers, reference, predicted: of each utterance; all without a speaker's name count as one; classes: in the
-        order of rows and columns; seeds: of the run that each row is from; None where all are from one.
     Returns: speakers in the order in which they first occur; a speaker's matrix is the mean over the seeds it has.
     Raises: ShapeError if no utterance is given, or not one value of each for every one; ValueError if a label is not
         one of `classes`, or a speaker's utterances differ between seeds.

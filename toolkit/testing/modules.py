@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,13 +31,8 @@ class ModuleCase(Case):
         """A new module in eval() mode that is not fitted, to load a state into."""
         return super().build().eval()
 
-    def training_part(self, module: nn.Module) -> Iterable:
-        """What `fit` reads."""
-        raise NotImplementedError
-
-    def inputs(self, module: nn.Module) -> tuple:
-        """Random arguments of `outputs`, of several rows."""
-        raise NotImplementedError
+    training_part: ClassVar[Callable[..., Iterable]]  # (self, module) -> what `fit` reads
+    inputs: ClassVar[Callable[..., tuple]]  # (self, module) -> random arguments of `outputs`, of several rows
 
     def outputs(self, module: nn.Module, *inputs: Any) -> dict[str, Tensor]:
         """What the module makes of them: name -> tensor, zeros beyond lengths."""

@@ -82,22 +82,18 @@ class Preparation:
 
 
 def load_source(
-    recipe: str | Path,
-    overrides: Sequence[str] = (),
+    recipe: str | Path,  # of the YAML
+    overrides: Sequence[str] = (),  # "--a.b", "value", ... as in a command
     *,
     data_folder: str | Path | None = None,
-    manifest: str | Path | None = None,
-    search_folder: Path | None = None,
-    trust: bool = False,
+    manifest: str | Path | None = None,  # CSV or JSON, instead of the recipe's corpus
+    search_folder: Path | None = None,  # looked in first for the recipe
+    trust: bool = False,  # whether the recipe may run code
 ) -> Source:
     """Read a recipe and decide where its data is.
 
     The folder is the argument, else the recipe's `data_folder`, else the corpus's environment variable; where there
     is none, the recipe's `without_data` part replaces what it names, unless the corpus needs no folder: a manifest.
-
-    Args: recipe: the YAML's path; overrides: "--a.b", "value", ... as in a command; manifest: a CSV or JSON file to
-        use instead of the recipe's corpus; search_folder: looked in first for the recipe; trust: whether the recipe
-        may run code.
     """
     overrides = list(overrides)
     if manifest is not None:

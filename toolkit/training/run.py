@@ -35,33 +35,21 @@ from toolkit.training.loop.objective import Objective, build_objective
 from toolkit.training.preparation import Preparation
 from toolkit.training.results import EpochLog, write_results
 from toolkit.training.run_data import RunData
-from toolkit.training.run_folder import (
-    CHECKPOINTS,
-    HISTORY,
-    MANIFEST,
-    PROBE,
-    RECIPE,
-    RunFolder,
-    folders_with_same_training,
-)
+from toolkit.training.run_folder import CHECKPOINTS, HISTORY, MANIFEST, PROBE, RECIPE, RunFolder, trained_with
 
 MOST_FITTED = 1024  # segments that an augmentation of features sees first
 
 
 class Run:
-    """One system, one fold, one seed; where several ranks train it together, rank 0 alone prints and writes the folder.
-
-    Args: say prints a line; progress: whether to draw bars on standard error; trace: a file for a profile of some
-        steps, in the run's folder where it is relative; None: no profile.
-    """
+    """One system, one fold, one seed; where several ranks train it, rank 0 alone prints and writes the folder."""
 
     def __init__(
         self,
         preparation: Preparation,
         *,
-        say: Callable[[str], None] = print,
-        progress: bool = False,
-        trace: Path | None = None,
+        say: Callable[[str], None] = print,  # prints a line
+        progress: bool = False,  # whether to draw bars on standard error
+        trace: Path | None = None,  # for a profile of some steps, in the run's folder where it is relative
     ):
         self.preparation, self.recipe = preparation, preparation.source.recipe
         self.protocol, self.trace = preparation.fold.protocol, trace
@@ -104,7 +92,7 @@ class Run:
 
     def _train_and_test(self) -> None:
         data = RunData(self.preparation, fixed_samples=self.system.fixed_samples, device=self.training.device)
-        folders = folders_with_same_training(self.folder.path, system=self.recipe.name, protocol=self.protocol)
+        folders = trained_with(self.folder.path, system=self.recipe.name, protocol=self.protocol)
         ended = from_first(lambda: [os.path.isfile(folder / HISTORY) for folder in folders])
         trained = next((folder for folder, has_ended in zip(folders, ended, strict=True) if has_ended), None)
         if trained is None and self.recipe.shared_audio == "refuse":

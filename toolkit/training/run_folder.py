@@ -101,7 +101,7 @@ class Result(dict):
         self.folder = path.parent
 
 
-def folders_with_same_training(folder: Path, *, system: str, protocol: str) -> list[Path]:
+def trained_with(folder: Path, *, system: str, protocol: str) -> list[Path]:
     """A run's folder, then those of runs under other protocols that are read from the same training."""
     rest = folder.name.removeprefix(f"{system}-{protocol}-")
     others = [p for p in PROTOCOLS if p != protocol and training_protocol(p) == training_protocol(protocol)]

@@ -9,7 +9,7 @@ import pytest
 from small_bundle import signed, train, with_gender
 
 from toolkit.errors import BundleError
-from toolkit.inference.bundle.config import CONFIG, BundleConfig, config_text, read_config
+from toolkit.inference.bundle.config import CONFIG, BundleConfig, read_config
 from toolkit.inference.bundle.export import export_bundle
 
 WRONG = (None, True, 7, -1, 0.5, "text", "", [], ["a"], [0.5], {}, {"a": 1})
@@ -64,8 +64,8 @@ def parent(values: dict, path: tuple):
 
 def test_what_is_written_is_read(text):
     config = read_config(text.encode())
-    assert config_text(config) == text
-    assert read_config(config_text(config).encode()) == config
+    assert config.text() == text
+    assert read_config(config.text().encode()) == config
 
 
 def kind(value: object) -> type:
@@ -170,7 +170,7 @@ def test_a_change_anywhere_is_seen(text, values):
     for changed in (swapped, values, values | {"sha256": None}, values | {"sha256": "0" * 64}):
         with pytest.raises(BundleError, match=r"config\.json is not the file that was exported"):
             read_config(json.dumps(changed).encode())
-    assert config_text(read(values)) == text
+    assert read(values).text() == text
 
 
 def test_arguments_nested_without_end_are_one_line(text):
@@ -182,7 +182,7 @@ def test_an_argument_that_json_cannot_hold_is_refused_when_written(text):
     config = read_config(text.encode())
     fusion = replace(config.model.fusion, args={"dim": float("inf")})
     with pytest.raises(BundleError, match="an argument cannot be written"):
-        config_text(replace(config, model=replace(config.model, fusion=fusion)))
+        replace(config, model=replace(config.model, fusion=fusion)).text()
 
 
 def test_the_page_names_every_key(values):

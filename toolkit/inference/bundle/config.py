@@ -61,7 +61,7 @@ class FileFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSummary:
+class RunSummary:
     """The run that made the weights; docs/bundles.md describes each key."""
 
     corpus: str
@@ -93,7 +93,7 @@ class BundleConfig:
     Raises: BadField if two fields contradict each other.
     """
 
-    format_version: int
+    format_version: int = FORMAT_VERSION
     name: str
     distributions: Mapping[str, str]
     audio: AudioSpec
@@ -101,7 +101,7 @@ class BundleConfig:
     covariates: Mapping[str, tuple[str, ...]]
     model: ModelSpec
     predict_from: str
-    training: TrainingSummary
+    training: RunSummary
     trial: tuple[float, ...]
     exported_with: Mapping[str, str]
     files: Mapping[str, FileFacts]
@@ -143,6 +143,15 @@ class BundleConfig:
             if kind.bundled:
                 yield kind.name, location, part
 
+    def text(self) -> str:
+        """The file's content; BundleError if an argument is a value that JSON cannot hold."""
+        values = plain_values(self)
+        try:
+            own = {"sha256": own_sha256(values)} if self.format_version > 1 else {}
+            return json.dumps(values | own, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        except (TypeError, ValueError) as error:
+            raise BundleError(f"{self.name}: an argument cannot be written to {CONFIG}: {error}.") from None
+
 
 def refuse_controls(model: ModelSpec) -> None:
     """Refuse a model with a shuffled covariate: BadField names it."""
@@ -150,16 +159,6 @@ def refuse_controls(model: ModelSpec) -> None:
     for name, spec in model.covariates.items():
         if spec.source == "shuffled":
             raise BadField(f"model.covariates.{name}.source", problem)
-
-
-def config_text(config: BundleConfig) -> str:
-    """The file's content; BundleError if an argument is a value that JSON cannot hold."""
-    values = plain_values(config)
-    try:
-        own = {"sha256": own_sha256(values)} if config.format_version > 1 else {}
-        return json.dumps(values | own, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    except (TypeError, ValueError) as error:
-        raise BundleError(f"{config.name}: an argument cannot be written to {CONFIG}: {error}.") from None
 
 
 def own_sha256(values: Mapping[str, Any]) -> str:

@@ -18,16 +18,7 @@ from toolkit.corpus.targets import LABEL, Target
 from toolkit.errors import BundleError, one_line
 from toolkit.inference.bundle.archive import CARD, ONNX, WEIGHTS, refuse_existing, write_files
 from toolkit.inference.bundle.card import card_text
-from toolkit.inference.bundle.config import (
-    CONFIG,
-    FORMAT_VERSION,
-    BundleConfig,
-    FileFacts,
-    TrainingSummary,
-    config_text,
-    read_config,
-    refuse_controls,
-)
+from toolkit.inference.bundle.config import CONFIG, BundleConfig, FileFacts, RunSummary, read_config, refuse_controls
 from toolkit.inference.bundle.reading import restore_system
 from toolkit.inference.bundle.seen import SEEN, Seen
 from toolkit.inference.summary import TestSummary
@@ -40,15 +31,7 @@ from toolkit.recipe.schema import ModelSpec, PartSpec, Recipe
 from toolkit.report.evidence import Answers, read_answers
 from toolkit.training.identity import manifest_rows
 from toolkit.training.preparation import find_targets
-from toolkit.training.run_folder import (
-    CHECKPOINTS,
-    MANIFEST,
-    RECIPE,
-    RESULT_TYPES,
-    RESULTS,
-    folders_with_same_training,
-    read_results,
-)
+from toolkit.training.run_folder import CHECKPOINTS, MANIFEST, RECIPE, RESULT_TYPES, RESULTS, read_results, trained_with
 
 if TYPE_CHECKING:
     from toolkit.model.system import System
@@ -69,13 +52,13 @@ class TrainedRun:
     fold: Fold
     answers: Answers
 
-    def summary(self, *, random_backbones: tuple[str, ...]) -> TrainingSummary:
+    def summary(self, *, random_backbones: tuple[str, ...]) -> RunSummary:
         """What a bundle records of the run."""
         corpus = find_part("corpus", self.recipe.corpus).load()
         rows = json.dumps(manifest_rows(self.utterances), sort_keys=True, default=str)
         speakers = {utterance.id: utterance.speaker for utterance in self.utterances}
         parts = {part: getattr(self.fold, part) for part in PARTS}
-        return TrainingSummary(
+        return RunSummary(
             corpus=self.recipe.corpus.plugin,
             description=corpus.description,
             licence=corpus.licence,
@@ -161,7 +144,7 @@ def export_bundle(
     weights = weights_of(system)
     config = _describe(run, system, weights)
     try:
-        restore_system(read_config(config_text(config).encode()), BytesIO(weights), len(weights))  # as a reader does
+        restore_system(read_config(config.text().encode()), BytesIO(weights), len(weights))  # as a reader does
     except BundleError as error:
         found = f"The system cannot be restored from the bundle of {config.name}: {error}"
         raise BundleError(f"{found} Do the portable_args of its levels build them?") from error
@@ -174,7 +157,7 @@ def export_bundle(
         with tempfile.TemporaryDirectory() as folder:
             files[ONNX] = export_onnx(system, config.usage, Path(folder) / ONNX).path.read_bytes()
     config = replace(config, files={name: FileFacts.of(data) for name, data in files.items()})
-    write_files(target, {CONFIG: config_text(config).encode(), **files})
+    write_files(target, {CONFIG: config.text().encode(), **files})
     return target
 
 
@@ -185,7 +168,7 @@ def _trained_system(run: TrainedRun) -> "System":
     from toolkit.model.system import build_system
     from toolkit.training.loop.checkpoints import AtomicCheckpointer, load_state
 
-    same_training = folders_with_same_training(run.folder, system=run.recipe.name, protocol=run.fold.protocol)
+    same_training = trained_with(run.folder, system=run.recipe.name, protocol=run.fold.protocol)
     folders = [folder / CHECKPOINTS for folder in same_training if os.path.isdir(folder / CHECKPOINTS)]
     if not folders:
         raise BundleError(f"{run.folder} has no checkpoints, and nothing else holds its weights: train it again.")
@@ -215,7 +198,6 @@ def _describe(run: TrainedRun, system: "System", weights: bytes) -> BundleConfig
     random_backbones = tuple(name for name in backbones if pretrained.get(name) is None)
     try:
         return BundleConfig(
-            format_version=FORMAT_VERSION,
             name=recipe.name,
             distributions=used,
             audio=recipe.audio,

@@ -21,16 +21,12 @@ def accuracy_table(evidence: Evidence, systems: Sequence[str], protocol: str, *,
     columns = [SYSTEM]
     for metric in METRICS:
         columns += _metric_columns(metric, published=any(metric in _published(row) for row in rows))
-    columns += [
-        Column("speakers", "speakers", COUNT, value=lambda row: len(row.speakers)),
-        Column("cells", "cells", DONE, value=lambda row: (len(row.runs), row.planned)),
-    ]
+    columns.append(Column("speakers", "speakers", COUNT, value=lambda row: len(row.speakers)))
+    columns.append(Column("cells", "cells", DONE, value=lambda row: (len(row.runs), row.planned)))
     notes = [
         "Pooled: all test utterances together, the mean over seeds. Folds: mean over folds ± standard deviation over "
-        "folds. Seeds ±: standard deviation over seeds."
+        f"folds. Seeds ±: standard deviation over seeds.{f' {systems[0]} is the baseline.' if systems[1:] else ''}"
     ]
-    if len(systems) > 1:
-        notes[0] += f" {systems[0]} is the baseline."
     if sources := dict.fromkeys(_published(row)["source"] for row in rows if _published(row)):
         notes.append(f"Published: {'; '.join(sources)}; their protocol may differ from ours.")
     return Table(name, title, columns, rows, stamps_of(rows), [*notes, *incomplete_note(rows)])
@@ -82,8 +78,6 @@ def _metric_columns(metric: str, *, published: bool) -> list[Column]:
         Column(f"{metric}_interval", "95 % interval", INTERVAL, group, interval_of),
         Column(f"{metric}_folds", "folds", OVER_FOLDS, group, lambda row: row.spread.get(metric)),
         Column(f"{metric}_seeds", "seeds ±", OVER_SEEDS, group, lambda row: row.spread.get(metric)),
+        Column(f"{metric}_published", "published", PERCENT, group, lambda row: _published(row).get(metric)),
     ]
-    if published:
-        value = lambda row: _published(row).get(metric)  # noqa: E731
-        columns.append(Column(f"{metric}_published", "published", PERCENT, group, value))
-    return columns
+    return columns if published else columns[:-1]
