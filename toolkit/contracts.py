@@ -20,14 +20,14 @@ __all__ = ["Augmentation", "Extractor", "Fusion", "Head", "LevelShape", "Loss", 
 class Seq:
     """Values along time with the real length of each row; values beyond a length are garbage.
 
-    Args: values: [batch, time] (a waveform) or [batch, time, channels]; lengths: [batch], int64, in time steps; full:
-        whether every row is known to be as long as the time axis: nothing is masked, and nothing waits for the device.
+    Where it is `full`, every row is as long as the time axis: nothing is masked, and nothing waits for the device.
+
     Raises: ShapeError if batch sizes differ or `lengths` is not of an integer dtype; its values are not read.
     """
 
-    values: Tensor
-    lengths: Tensor
-    full: bool = field(default=False, kw_only=True)
+    values: Tensor  # [batch, time] (a waveform) or [batch, time, channels]
+    lengths: Tensor  # [batch], int64, in time steps
+    full: bool = field(default=False, kw_only=True)  # False: not known
 
     def __post_init__(self):
         if self.values.dim() not in (2, 3):

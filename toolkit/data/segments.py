@@ -35,18 +35,15 @@ class Segment:
 
 @dataclass(frozen=True)
 class Batch:
-    """Segments with their targets.
-
-    Args: features: level -> what its front end made of the segments before; levels -> the waveform that their front
-        ends are still to be given; None where all are given the same waveform.
-    """
+    """Segments with their targets."""
 
     wave: Seq | None  # [batch, samples], lengths in samples; None where features are given
     targets: Mapping[str, Tensor]  # name -> class indices [batch], int64; UNKNOWN where one is not known
     covariates: Mapping[str, Tensor]  # likewise
     utterances: Tensor  # [batch], int64, index into the SegmentSet's utterances
     weights: Tensor  # [batch], float32, the segment's weight in its utterance's mean
-    features: Mapping[str | tuple[str, ...], Seq] | None = None
+    # Level -> what its front end made of the segments, or levels -> the waveform that their front ends are still given.
+    features: Mapping[str | tuple[str, ...], Seq] | None = None  # None where all are given the same waveform
     draws: Sequence[int] = ()  # [batch], which segments these are; in training each is a `Draw`
     mix: Mix | None = None  # how rows were mixed with each other; None: they were not
 

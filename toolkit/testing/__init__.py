@@ -77,11 +77,10 @@ def contract(function: Callable) -> Callable:
 class Case:
     """A plugin to examine; a kind's own class has a method for each property, marked with `contract`.
 
-    Args: make: the class, functools.partial of it with the recipe's arguments, or any function that returns a new
-        plugin; called with the context arguments that it names.
+    `make` is the class, a partial of it with the recipe's arguments, or any function that returns a new plugin.
     """
 
-    make: Callable[..., Any]
+    make: Callable[..., Any]  # called with the context arguments that it names
     kind: ClassVar[str]
 
     def context(self) -> dict[str, Any]:

@@ -21,14 +21,11 @@ from toolkit.testing.modules import ModuleCase
 
 @dataclass(frozen=True)
 class FrontEndCase(ModuleCase):
-    """An extractor to examine; about twenty are built, and one or two for each argument: small arguments keep it fast.
-
-    Args: samples: lengths to try; by default a whole segment, parts of it and a single sample.
-    """
+    """An extractor to examine; about twenty are built, one or two for each argument: small arguments keep it fast."""
 
     sample_rate: int = 16_000
     segment_samples: int = 16_000
-    samples: Sequence[int] | None = None
+    samples: Sequence[int] | None = None  # lengths to try; by default a whole segment, parts of it and a single sample
     kind: ClassVar[str] = "extractor"
 
     def training_part(self, module: Extractor) -> list[Seq]:

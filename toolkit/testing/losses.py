@@ -16,14 +16,11 @@ ROWS = 7
 
 @dataclass(frozen=True)
 class LossCase(ModuleCase):
-    """A loss to examine.
+    """A loss to examine."""
 
-    Args: size: of the embedding, if it reads one; that of logits is `classes`; class_counts: by default about balanced.
-    """
-
-    size: int = 12
-    classes: int = 4
-    class_counts: tuple[int, ...] | None = None
+    size: int = 12  # of the embedding, if it reads one
+    classes: int = 4  # and the size of logits
+    class_counts: tuple[int, ...] | None = None  # by default about balanced
     kind: ClassVar[str] = "loss"
     # Losses have no frozen modules, and are computed in float32.
     frozen_is_deterministic_in_training = None

@@ -17,15 +17,12 @@ IRRELEVANT = {
 
 
 def run_hash(
-    recipe: Mapping[str, Any],
-    manifest: Iterable[Mapping[str, Any]],
-    versions: Mapping[str, str],
-    pretrained: Mapping[str, str | None] | None = None,
+    recipe: Mapping[str, Any],  # resolved, plain
+    manifest: Iterable[Mapping[str, Any]],  # of `manifest_rows`
+    versions: Mapping[str, str],  # distribution -> its `code_version`
+    pretrained: Mapping[str, str | None] | None = None,  # level -> its weights; random today, downloaded tomorrow
 ) -> str:
     """Eight hexadecimal digits that change with whatever can change a run's result.
-
-    Args: recipe: resolved, plain; manifest: of `manifest_rows`; versions: distribution -> `code_version` of it;
-        pretrained: level -> the weights it starts from; they may be random today and downloaded tomorrow.
 
     >>> run_hash({"seed": 1, "output_folder": "a"}, [], {}) == run_hash({"seed": 1, "output_folder": "b"}, [], {})
     True

@@ -47,15 +47,14 @@ class Recording:
 class Samples:
     """Audio in memory.
 
-    Args: values: as for `Model.predict`; sample_rate: in Hz; name: what it is called in errors.
     Raises: ShapeError if the values have another shape or are integers; AudioError if there are none, or one is NaN,
         infinite or far beyond full scale; PredictionError if the sample rate is not a whole number above 0.
     """
 
-    values: Any
-    sample_rate: int
+    values: Any  # as for `Model.predict`
+    sample_rate: int  # in Hz
     covariates: Mapping[str, str] = field(default_factory=dict)
-    name: str = "the array"
+    name: str = "the array"  # in errors
     start_s: ClassVar[None] = None
     where: ClassVar[str] = ""
 
@@ -71,15 +70,13 @@ class Samples:
 class RecordingSources:
     """Where recordings come from.
 
-    Args: names: paths of files, folders and manifests; `-` for standard input, whose `lines` each are such a path;
-        columns: what the manifests call their columns, as in `toolkit.corpus.read_manifest`.
     Raises: CorpusError, PredictionError: if a manifest cannot be read, or lacks a column that is needed.
     """
 
-    names: Sequence[str]
+    names: Sequence[str]  # paths of files, folders and manifests; `-` for standard input
     covariates: GivenCovariates
-    lines: Iterable[bytes] = ()
-    columns: Mapping[str, str] | None = None
+    lines: Iterable[bytes] = ()  # of standard input, each such a path
+    columns: Mapping[str, str] | None = None  # what manifests call their columns, as in `read_manifest`
 
     def __post_init__(self):
         for name in self.names:

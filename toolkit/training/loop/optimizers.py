@@ -32,16 +32,14 @@ SCHEDULE_GIVEN = ("optimizer", "decay_steps", "last_epoch")
 
 
 def build_optimizers(
-    groups: Mapping[str, Sequence[nn.Parameter]],
-    training: TrainingSpec,
-    layers: Mapping[str, Sequence[Sequence[nn.Parameter]]] | None = None,
+    groups: Mapping[str, Sequence[nn.Parameter]],  # by part
+    training: TrainingSpec,  # with the device
+    layers: Mapping[str, Sequence[Sequence[nn.Parameter]]] | None = None,  # of a level with a decay, from the input on
 ) -> dict[str, Optimizer]:
     """One optimizer for each kind that the recipe names, with a parameter group for each part, or each of its layers.
 
     Where they can be, they are fused: parameters and state are passed over once, and the device can skip a step.
 
-    Args: groups, part -> its parameters; training, with the device; layers, level -> parameters by layer, from the
-        input on, of those that have a `layer_decay`.
     Returns: "optimizer-adamw" and so on -> the optimizer; `base_lr` of a group is its rate before the schedule.
     Raises: RecipeError if an argument does not fit.
     """
