@@ -97,26 +97,17 @@ class Extractor(nn.Module):
     Subclasses set `channels` and implement `frame_count`, `features` and `encode`; those with something to learn from
     the training part before training (a scaler) set `fits = True` and implement `fit`, and keep what they find in
     buffers. Context arguments: sample_rate (Hz), segment_samples.
-
-    Attributes:
-        channels: size of the last axis of what `encode` returns.
-        fixed_samples: the only length in samples that `features` can take, or None for any length; if it is set,
-            the core pads with zeros (silence, which then counts as real) or cuts to it.
-        fits: whether `fit` has to be called before training.
-        front_end_args: all that `features` depends on beside the audio, JSON-able; the key of the feature cache.
-        standalone_args: argument that can name a file, folder or download -> what names none, as bundles demand.
-        pretrained: which pre-trained weights are loaded, or None for random ones or if there is nothing to load.
-            A bundle sets this and `random_backbone` to what they were in training.
-        random_backbone: True if a backbone that users expect to be pre-trained has random weights.
     """
 
-    channels: int
-    fixed_samples: int | None = None
-    fits: bool = False
-    front_end_args: Mapping[str, Any] = {}
-    standalone_args: Mapping[str, Any] = {}
-    pretrained: str | None = None
-    random_backbone: bool = False
+    channels: int  # size of the last axis of what `encode` returns
+    # The only length that `features` can take: the core pads with silence, which then counts as real, or cuts to it.
+    fixed_samples: int | None = None  # None: any length
+    fits: bool = False  # whether `fit` has to be called before training
+    front_end_args: Mapping[str, Any] = {}  # what `features` depends on beside the audio, JSON-able: the cache's key
+    standalone_args: Mapping[str, Any] = {}  # argument that can name a file or download -> what names none, for bundles
+    # A bundle sets both to what they were in training.
+    pretrained: str | None = None  # which pre-trained weights are loaded; None: random ones, or nothing to load
+    random_backbone: bool = False  # whether a backbone that users expect to be pre-trained has random weights
 
     def frame_count(self, samples: int) -> int:
         """Number of frames that `encode` returns for a waveform of `samples` samples."""
@@ -170,16 +161,11 @@ class Fusion(nn.Module):
     """Frames of all levels -> embeddings: "fused" (reserved) and one for each level.
 
     Context arguments: levels (name -> LevelShape, in the recipe's order), covariates (name -> size), segment_samples.
-
-    Attributes:
-        sizes: embedding name -> size; holds "fused" and every level.
-        fixed_samples: as for an Extractor.
-        fits: whether `fit` has to be called before training.
     """
 
-    sizes: Mapping[str, int]
-    fixed_samples: int | None = None
-    fits: bool = False
+    sizes: Mapping[str, int]  # embedding name -> size; holds "fused" and every level
+    fixed_samples: int | None = None  # as for an Extractor
+    fits: bool = False  # whether `fit` has to be called before training
 
     def fit(self, levels: Iterable[Mapping[str, Seq]]) -> None:
         """Learn scaling from batches of the training part (level -> [batch, frames, channels]); once, if `fits`."""
@@ -213,12 +199,9 @@ class Loss(nn.Module):
     """A training loss on a head's logits or on an embedding.
 
     Context arguments: size (of what it reads), classes (of the target), class_counts (training segments by class).
-
-    Attributes:
-        reads: "logits" (`on` names a head) or "embedding" (`on` names an embedding).
     """
 
-    reads: str = "logits"
+    reads: str = "logits"  # where `on` names a head; or "embedding", where it names one
 
     def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """The mean loss over the rows.
@@ -256,14 +239,10 @@ class Augmentation:
 
     Random numbers come from the generator alone, so that a resumed run draws them again; the core draws whether a row
     or batch is changed at all (the recipe's `p`). Context arguments: sample_rate (Hz), segment_samples.
-
-    Attributes:
-        reads: "wave" or "features" (of one level), for `change`, or "batch" (the features of all levels), for `mix`.
-        fits: whether `fit` has to be called first; of those that read features.
     """
 
-    reads: str = "wave"
-    fits: bool = False
+    reads: str = "wave"  # or "features" (of one level), for `change`; or "batch" (features of all levels), for `mix`
+    fits: bool = False  # whether `fit` has to be called first; of those that read features
 
     def fit(self, features: Iterable[Seq]) -> None:
         """Learn from batches of a level's training features [batch, time, channels]."""

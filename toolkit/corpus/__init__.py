@@ -23,23 +23,15 @@ __all__ = [
 class Corpus:
     """A kind of corpus on disk; plugins of kind "corpus" subclass it, and must not import torch.
 
-    The constructor takes the recipe's `args` by keyword.
-
-    Attributes:
-        environment: the environment variable that names the folder where no data folder is given, or None.
-        synthetic: True where the audio is generated; every result carries a note then.
-        description: what is recorded, in a sentence or two: language, speakers, acted or not; None if not known.
-        licence: what the data may be used for, in a sentence or two; None if not known. Model cards quote both.
-        sizes: how many utterances the whole corpus has, in each of its versions; another number is warned of.
-        protocols: those that take the folds it is published with, where no other split may be used; () for any.
+    The constructor takes the recipe's `args` by keyword. Model cards quote description and licence.
     """
 
-    environment: str | None = None
-    synthetic: bool = False
-    description: str | None = None
-    licence: str | None = None
-    sizes: tuple[int, ...] = ()
-    protocols: tuple[str, ...] = ()
+    environment: str | None = None  # the variable that names the folder where no data folder is given
+    synthetic: bool = False  # True where the audio is generated; every result carries a note then
+    description: str | None = None  # what is recorded, in a sentence or two: language, speakers, acted or not
+    licence: str | None = None  # what the data may be used for, in a sentence or two
+    sizes: tuple[int, ...] = ()  # how many utterances each version of the corpus has; another number is warned of
+    protocols: tuple[str, ...] = ()  # those that take the folds it is published with, the only split; () for any
 
     @classmethod
     def default_folder(cls) -> Path | None:

@@ -175,10 +175,7 @@ def _other_rates(audio: Sequence[_Audio], sample_rate: int) -> Iterator[Problem]
 
 
 def refuse_shared_audio(fold: Fold, utterances: Sequence[Utterance], sample_rate: int) -> None:
-    """Raise CorpusError if the same audio is in two parts of a fold; only files of one length are read.
-
-    Args: fold: the one that is trained; utterances: of the corpus; sample_rate: the system's, in Hz.
-    """
+    """Raise CorpusError if the same audio is in two parts of a fold; only files of one length are read."""
     from toolkit.audio.reading import stretch
 
     part_of, lengths = fold.part_of, {}

@@ -64,10 +64,7 @@ def pick_fold(folds: Sequence[Fold], name: str | None) -> Fold:
 
 
 def refuse_shared(fold: Fold, utterances: Mapping[str, Utterance], *, alike: bool = False) -> None:
-    """Raise ProtocolError if a speaker (where there is none: a file) is in two parts of a fold.
-
-    Args: utterances: by id; alike: whether speakers whose names are `alike` count as one.
-    """
+    """Raise ProtocolError if a speaker (perhaps with `alike` names; or a file without) is in two parts of a fold."""
     first: dict[object, tuple[str, str]] = {}
     for i, part in fold.part_of.items():
         u = utterances[i]

@@ -43,13 +43,11 @@ def label_faults(
 
 def apply_labels(
     utterances: Sequence[Utterance],
-    labels: Sequence[str] | None = None,
-    label_map: Mapping[str, str | None] | None = None,
+    labels: Sequence[str] | None = None,  # the classes in order; None for all that is left, sorted
+    label_map: Mapping[str, str | None] | None = None,  # label of the corpus -> class, or None to leave it out
 ) -> tuple[list[Utterance], list[str]]:
     """Apply a recipe's `label_map` and `labels` to utterances as the corpus has them.
 
-    Args: labels: the classes in order; None for all that is left, sorted; label_map: label of the corpus -> class, or
-        None to leave it out.
     Returns: the utterances kept, with their class as label, and the classes in order.
     Raises: CorpusError if a label is neither a class nor mapped, or a class has no utterance.
 

@@ -18,10 +18,7 @@ SEEN = "_toolkit_seen"  # on a plugin: its methods that have returned finite val
 
 
 def checked(part: nn.Module, method: str, value: Any, shape: Sequence[int | None], *, name: str = "") -> Any:
-    """What a plugin's method returned, if the contract allows it: a tensor, or a Seq where the shape has three sizes.
-
-    Args: part; method; value; shape: a size, or None for any; name: of an embedding.
-    """
+    """What a plugin's method returned, if the contract allows it: a tensor, a Seq of three sizes; None is any size."""
     if torch.compiler.is_exporting():  # a size that is compared would become a constant of the graph
         return value
     sizes = ", ".join("any" if size is None else str(size) for size in shape)

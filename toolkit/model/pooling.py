@@ -49,7 +49,6 @@ def statistics_pooling(frames: Seq) -> Tensor:
     The deviation is that of the population (divided by the number of frames) and 1e-4 where it would be
     less, so that a single frame or a constant channel has a finite gradient.
 
-    Args: frames, as for `mean_pooling`.
     Returns: [batch, 2 * channels], at least float32: means, then standard deviations.
 
     >>> statistics_pooling(Seq(torch.tensor([[[1.0], [3.0], [99.0]]]), torch.tensor([2])))

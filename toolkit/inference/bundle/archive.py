@@ -141,6 +141,7 @@ def _checked_entries(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.
         if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG) or entry.flag_bits & _ENCRYPTED:
             raise BundleError(f"{path}: {name} is not a plain file, or encrypted: get the bundle again.")
         if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
-            raise BundleError(f"{path}: {name} is compressed; a bundle's files are not. Unpack it and give the folder.")
+            found = "is compressed, and a bundle's files are not"
+            raise BundleError(f"{path}: {name} {found}. Unpack it and give the folder.")
         entries[name] = entry
     return entries

@@ -14,8 +14,6 @@ class Average:
 
     An exponential average forgets faster early on, so that the first weights do not stay in it. Buffers, such as
     running statistics, are those of the last step.
-
-    Args: live, the module that is trained; spec, the recipe's settings.
     """
 
     def __init__(self, live: nn.Module, spec: AverageSpec):
