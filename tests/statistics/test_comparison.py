@@ -7,7 +7,7 @@ from simulated_speakers import confusions_of, draw_pair
 
 from toolkit.errors import ShapeError
 from toolkit.statistics import intervals
-from toolkit.statistics.comparison import Comparison, compare, corrected, holm
+from toolkit.statistics.comparison import Comparison, compare, holm
 from toolkit.statistics.confusions import SpeakerConfusions, pooled_accuracies
 from toolkit.statistics.intervals import Interval
 
@@ -56,8 +56,8 @@ def test_rounding_in_the_mean_over_seeds_is_not_a_difference():
 def test_six_speakers_that_all_agree_are_enough_for_one_metric_and_not_for_two():
     """p is 2 / 64 = 0.031 at the least, and Holm doubles it."""
     pair = system(right(5, 5, 5, 5, 5, 5)), system(right(6, 7, 8, 6, 7, 8))
-    wa = compare(dict(zip("ab", pair, strict=True)), baseline="a")[:1]
-    assert corrected(wa)[0].verdict == "better"
+    (wa,) = compare(dict(zip("ab", pair, strict=True)), baseline="a", metrics=["wa"])
+    assert wa.verdict == "better"
     assert verdicts(pair) == ["too few speakers to tell"] * 2
     seven = system(right(5, 5, 5, 5, 5, 5, 5)), system(right(6, 7, 8, 6, 7, 8, 5))
     assert verdicts(seven) == ["no difference shown"] * 2, "2 * 2 / 128 = 0.031 could have been reached"
@@ -157,7 +157,9 @@ def test_systems_with_other_utterances_or_classes_are_not_compared():
         compare({"a": a, "b": renamed}, baseline="a")
 
 
-def test_an_unknown_baseline_is_an_error_that_names_the_nearest():
+def test_an_unknown_baseline_or_metric_is_an_error_that_names_the_nearest():
     a = system(right(*[5] * 6))
     with pytest.raises(ValueError, match=r"no system is called 'sre'\. Did you mean 'ser'"):
         compare({"ser": a, "mtl": a}, baseline="sre")
+    with pytest.raises(ValueError, match="metric 'f1' is not one of wa, ua"):
+        compare({"ser": a, "mtl": a}, baseline="ser", metrics=["f1"])

@@ -48,8 +48,10 @@ class Comparison:
         return "better" if self.interval.low > 0 else "worse"
 
 
-def compare(systems: Mapping[str, SpeakerConfusions], *, baseline: str) -> list[Comparison]:
-    """Compare every other system with the baseline in WA and UA, over the speakers that the two have in common.
+def compare(
+    systems: Mapping[str, SpeakerConfusions], *, baseline: str, metrics: Sequence[str] = METRICS
+) -> list[Comparison]:
+    """Compare every other system with the baseline in some metrics, over the speakers that the two have in common.
 
     Sign-flip test and interval are both of the pooled difference. Holm's correction covers everything that is
     returned: what is compared together is one family. The smallest p that n speakers can give is 2 / 2**n, so six of
@@ -58,7 +60,7 @@ def compare(systems: Mapping[str, SpeakerConfusions], *, baseline: str) -> list[
     Args: systems: name -> confusions by speaker, in the order of the result; the baseline's too.
     Returns: one for each other system and metric, system by system.
     Raises: ShapeError if two systems have different classes, or different utterances of a common speaker; ValueError if
-        the baseline is not one of the systems.
+        the baseline is not one of the systems, or a metric is unknown.
     """
     if baseline not in systems:
         raise ValueError(
@@ -69,7 +71,7 @@ def compare(systems: Mapping[str, SpeakerConfusions], *, baseline: str) -> list[
         if name == baseline:
             continue
         a, b = _common(name, systems[name], baseline, systems[baseline])
-        for metric in METRICS:
+        for metric in metrics:
             difference = ends = p = None
             if len(a):
                 differences = difference_by_speaker(a, b, metric)
