@@ -31,8 +31,7 @@ class SystemComparison:
         Raises: PredictionError if there are none.
         """
         total = len(evaluations[0].answers.id) + evaluations[0].n_skipped
-        pair = in_common(evaluations)
-        if not pair:
+        if not (pair := in_common(evaluations)):
             raise PredictionError("No utterance could be labelled by both systems: there is nothing to compare")
         return cls(pair, total - len(pair[0].answers.id))
 
@@ -80,11 +79,9 @@ class SystemComparison:
 
 def in_common(evaluations: Sequence[CorpusEvaluation]) -> tuple[CorpusEvaluation, ...]:
     """The same evaluations over the utterances that all could read; empty if there are none."""
-    common = reduce(np.intersect1d, (e.answers.id for e in evaluations))
-    if not len(common):
-        return ()
-    return tuple(replace(e, answers=_rows(e.answers, np.isin(e.answers.id, common))) for e in evaluations)
-
-
-def _rows(answers: Answers, rows: np.ndarray) -> Answers:
-    return Answers(**{name: values[rows] for name, values in vars(answers).items()})
+    common, found = reduce(np.intersect1d, (e.answers.id for e in evaluations)), []
+    for evaluation in evaluations if len(common) else ():
+        rows = np.isin(evaluation.answers.id, common)
+        answers = Answers(**{name: values[rows] for name, values in vars(evaluation.answers).items()})
+        found.append(replace(evaluation, answers=answers))
+    return tuple(found)

@@ -106,15 +106,12 @@ class CorpusEvaluation:
 
 @dataclass(frozen=True, eq=False)
 class LabelledTest:
-    """Systems with the same classes, and the labelled utterances that test them.
+    """Systems with the same classes, and the labelled utterances that test them."""
 
-    Args: models: by bundle; utterances: with the systems' classes; left_out: label -> how many were, on purpose.
-    """
-
-    models: Mapping[str, "Model"]
+    models: Mapping[str, "Model"]  # by bundle
     manifest: str
-    utterances: Sequence[Utterance]
-    left_out: Mapping[str, int]
+    utterances: Sequence[Utterance]  # with the systems' classes
+    left_out: Mapping[str, int]  # label -> how many were left out on purpose
     given: GivenCovariates
     batch_size: int
 
@@ -130,11 +127,29 @@ class LabelledTest:
         self, bundle: str, stamps: tuple[str, ...], *, change: Change | None = None, what: str = "labelling"
     ) -> CorpusEvaluation:
         """Test a system; `change` makes of each recording what it hears, `what` is shown with the progress."""
-        model = self.models[bundle]
-        answers = _answers(model, self.utterances, self.given, batch_size=self.batch_size, change=change, what=what)
+        target, answers = self.models[bundle].usage.target, self._answers(self.models[bundle], change, what)
         n_skipped = len(self.utterances) - len(answers.id)
-        target = model.usage.target
         return CorpusEvaluation(bundle, self.manifest, target, answers, n_skipped, self.left_out, stamps)
+
+    def _answers(self, model: "Model", change: Change | None, what: str) -> Answers:
+        """What a system predicts for a corpus; an utterance that cannot be read is reported and left out."""
+        given = _for_system(self.given, model.usage.covariates, self.utterances)
+        recordings = [
+            Recording(u.path, u.start, u.end, given.of({name: u.value(name) for name in given.columns.values()}))
+            for u in self.utterances
+        ]
+        results = model.results(map(change, recordings) if change else recordings, batch_size=self.batch_size)
+        results = progress(results, what, total=len(recordings), shown=sys.stderr.isatty())
+        rows = []
+        for u, (_, found) in zip(self.utterances, results, strict=True):
+            if isinstance(found, ToolkitError):
+                say(f"skipped: {found}")
+            else:
+                probabilities = [found.probabilities[label] for label in model.labels]
+                rows.append((u.id, u.speaker or "", u.gender or "", found.seconds, u.label, found.label, probabilities))
+        if not rows:
+            raise PredictionError("No utterance of the manifest could be labelled: there is nothing to test")
+        return Answers(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
 def evaluate(bundles: Sequence[str], manifest: str, **options: Any) -> list[CorpusEvaluation]:
@@ -172,35 +187,6 @@ def read_test(
     check_names([n for model in models.values() for n in model.usage.covariates], [*given.values, *given.columns])
     utterances, left_out = map_corpus(utterances, first.labels, pairs)
     return LabelledTest(models, manifest, utterances, left_out, given, batch_size)
-
-
-def _answers(
-    model: "Model",
-    utterances: Sequence[Utterance],
-    given: GivenCovariates,
-    *,
-    batch_size: int,
-    change: Change | None,
-    what: str,
-) -> Answers:
-    """What a system predicts for a corpus; an utterance that cannot be read is reported and left out."""
-    given = _for_system(given, model.usage.covariates, utterances)
-    recordings = [
-        Recording(u.path, u.start, u.end, given.of({name: u.value(name) for name in given.columns.values()}))
-        for u in utterances
-    ]
-    results = model.results(map(change, recordings) if change else recordings, batch_size=batch_size)
-    results = progress(results, what, total=len(recordings), shown=sys.stderr.isatty())
-    rows = []
-    for u, (_, found) in zip(utterances, results, strict=True):
-        if isinstance(found, ToolkitError):
-            say(f"skipped: {found}")
-        else:
-            probabilities = [found.probabilities[label] for label in model.labels]
-            rows.append((u.id, u.speaker or "", u.gender or "", found.seconds, u.label, found.label, probabilities))
-    if not rows:
-        raise PredictionError("No utterance of the manifest could be labelled: there is nothing to test")
-    return Answers(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
 def _for_system(

@@ -55,13 +55,10 @@ CONDITIONS = {
 
 @dataclass(frozen=True, eq=False)
 class StressTest:
-    """A system's evaluations as recorded and in each condition, over the utterances that could be read in all.
+    """A system's evaluations as recorded and in each condition, over the utterances that could be read in all."""
 
-    Args: evaluations: by the condition's title, `AS_RECORDED` first; n_skipped: how many utterances are left out.
-    """
-
-    evaluations: Mapping[str, CorpusEvaluation]
-    n_skipped: int
+    evaluations: Mapping[str, CorpusEvaluation]  # by the condition's title, `AS_RECORDED` first
+    n_skipped: int  # utterances that are left out
 
     @property
     def recorded(self) -> CorpusEvaluation:
@@ -71,9 +68,8 @@ class StressTest:
     @cached_property
     def changes(self) -> dict[str, Comparison]:
         """Of each condition, its UA minus that of the recordings as they are, paired by speaker."""
-        confusions = {
-            title: confusions_by(e.answers.speaker, e.answers, e.target) for title, e in self.evaluations.items()
-        }
+        evaluations = self.evaluations.items()
+        confusions = {title: confusions_by(e.answers.speaker, e.answers, e.target) for title, e in evaluations}
         return {found.system: found for found in compare(confusions, baseline=AS_RECORDED, metrics=["ua"])}
 
     def worst_speaker(self, title: str) -> tuple[str, float] | None:
@@ -110,10 +106,9 @@ def stress(bundle: str, manifest: str, *, only: Sequence[str] = (), seed: int = 
     Args: only: names of `CONDITIONS`, by default all; seed: of the noise; options: those of `read_test`.
     Raises: PredictionError if a condition is not known, or no utterance can be read; ToolkitError as `read_test`.
     """
-    for name in only:
-        if name not in CONDITIONS:
-            near = did_you_mean(name, CONDITIONS)
-            raise PredictionError(f"No condition is called {name!r}.{near} There are {join(CONDITIONS)}.")
+    for name in (name for name in only if name not in CONDITIONS):
+        near = did_you_mean(name, CONDITIONS)
+        raise PredictionError(f"No condition is called {name!r}.{near} There are {join(CONDITIONS)}.")
     test = read_test([bundle], manifest, **options)
     stamps = test.stamps(bundle)
     recorded = test.result(bundle, stamps, what=AS_RECORDED)
@@ -139,8 +134,7 @@ def stress_figure(test: StressTest) -> Figure:
         axis.axvline(100 * found[AS_RECORDED].ua, color=MUTED, linewidth=0.8)
         for row, summary in enumerate(found.values()):
             look = {"color": COLOURS[0], "marker": "o", "linestyle": "-"}
-            ends = summary.interval("ua")
-            if ends is not None:
+            if (ends := summary.interval("ua")) is not None:
                 axis.plot([100 * ends.low, 100 * ends.high], [row, row], **look | {"marker": "|"})
             axis.plot([100 * summary.ua], [row], **look)
         axis.set_yticks(range(len(found)), list(found))
