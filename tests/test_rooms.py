@@ -20,6 +20,7 @@ FLOORS = (
     "cli",
     "__init__",
     "inference",
+    "tuning",
     "report",
     "experiment",
     "training",

@@ -76,6 +76,19 @@ def test_two_workers_work_at_the_same_time_and_each_does_one_call(workers, tmp_p
     assert len({path.name.partition("-")[0] for path in tmp_path.iterdir()}) == 2
 
 
+def test_an_argument_is_taken_when_a_worker_is_free_for_it(workers, tmp_path):
+    taken, told = [], []
+
+    def calls():
+        for _ in range(6):
+            taken.append(len(told))
+            yield Call(tmp_path)
+
+    for some in workers.run(leave_pid, calls()):
+        told += some
+    assert len(told) == 6 and all(ended >= number - 1 for number, ended in enumerate(taken)), "there are two workers"
+
+
 def test_a_call_whose_worker_is_killed_ends_on_another_and_finished_ones_are_not_done_again(workers, tmp_path):
     before, folder = tmp_path / "before", tmp_path / "here"
     before.mkdir()

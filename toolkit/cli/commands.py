@@ -15,7 +15,7 @@ from toolkit.terminal import say
 
 DEBUG = "TOOLKIT_DEBUG"  # what --traceback does, under torchrun and in workers too
 INTERRUPTED, READER_GONE = 128 + 2, 128 + 13  # exit codes, as of a process that SIGINT or SIGPIPE ends
-RESUMED = ("train", "experiment")  # commands that go on where they were interrupted
+RESUMED = ("train", "experiment", "tune")  # commands that go on where they were interrupted
 
 
 class Misuse(click.ClickException):

@@ -1,11 +1,25 @@
 """The commands on experiments: run one, show its progress, report it. Each imports what is heavy inside itself."""
 
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import click
 
 from toolkit.cli.commands import Command
-from toolkit.cli.options import OVERRIDES, one_folder, read_source, recipes_and_overrides, several_recipes
+from toolkit.cli.options import (
+    OVERRIDES,
+    one_folder,
+    one_recipe,
+    read_source,
+    recipes_and_overrides,
+    several_recipes,
+    worker_options,
+)
+from toolkit.errors import ExperimentError
+
+SAMPLERS = click.Choice(["tpe", "random", "gp", "cmaes", "qmc", "bruteforce"])
+PRUNERS = click.Choice(["median", "hyperband", "successivehalving", "nop"])
 
 
 @click.command("experiment", cls=Command, context_settings=OVERRIDES)
@@ -16,13 +30,7 @@ from toolkit.cli.options import OVERRIDES, one_folder, read_source, recipes_and_
 @click.option("--seeds", default="1", show_default=True, help="For example 1,2,3.")
 @click.option("--protocol", help="One or more, for example loso,loso-test-epoch; by default the recipes' own.")
 @click.option("--output", required=True, help="The experiment's folder.")
-@click.option("--jobs", type=click.IntRange(1), help="Trainings at a time on this machine; by default 1.")
-@click.option("--gpus", help="One training at a time on each of these GPUs, for example 0,1.")
-@click.option("--threads", type=click.IntRange(1), help="Of each training; by default its share of the cores.")
-@click.option("--scheduler", help="Address of a Dask scheduler, whose workers train instead of this machine.")
-@click.option(
-    "--resource", "resources", multiple=True, help="What a training takes of a Dask worker, for example GPU=1."
-)
+@worker_options
 def experiment(words, folds, seeds, protocol, output, jobs, gpus, threads, scheduler, resources, **options):
     """Train every RECIPE on every fold with every seed. The same command again runs what is missing.
 
@@ -38,6 +46,41 @@ def experiment(words, folds, seeds, protocol, output, jobs, gpus, threads, sched
     sources = [read_source([recipe, *overrides], **options) for recipe in recipes]
     failed = conduct(sources, workers, folds=folds, seeds=seeds, protocols=protocol, output=output)
     sys.exit(1 if failed else 0)
+
+
+@click.command("tune", cls=Command, context_settings=OVERRIDES)
+@one_recipe
+@click.option("--search", "space", required=True, help="A YAML file: keys of the recipe, each with a range or choices.")
+@click.option("--trials", type=click.IntRange(1), required=True, help="How many there will be in all.")
+@click.option("--folds", help="Whose validation parts count: names, for example 1M,1F, or all; by default the first.")
+@click.option("--output", required=True, help="The search's folder.")
+@click.option("--sampler", type=SAMPLERS, default="tpe", show_default=True, help="Of Optuna.")
+@click.option("--pruner", type=PRUNERS, default="median", show_default=True, help="Of Optuna.")
+@click.option("--storage", help="Of Optuna, for example postgresql://...; by default a file in the search's folder.")
+@worker_options
+def tune(
+    words, space, trials, output, folds, sampler, pruner, storage, jobs, gpus, threads, scheduler, resources, **options
+):
+    """Search for settings of RECIPE with the best validation score; no test part is read.
+
+    The file of --search holds dotted keys: `training.optimizer.learning_rate: {low: 1.0e-5, high: 1.0e-2, log: true}`,
+    `training.batch_size: [16, 32]`. The same command again runs what is missing; several at a time share the trials.
+    The last line printed is the path of the best recipe; search.md beside it shows all trials.
+    """
+    if find_spec("optuna") is None:
+        raise ExperimentError("tune needs optuna: pip install 'audio-classification-toolkit[tune]'.")
+    from toolkit.experiment.command import WorkerOptions, read_amounts
+    from toolkit.recipe.loading import as_overrides
+    from toolkit.tuning.page import write_search
+    from toolkit.tuning.search import Search
+
+    def read(settings):
+        return read_source([*words, *as_overrides(settings)], **options)
+
+    workers = WorkerOptions(jobs, _names(gpus) or (), threads, scheduler, read_amounts(resources))
+    search = Search(read, Path(space), Path(output).absolute(), folds, sampler, pruner, storage)
+    search.run(workers, trials=trials)
+    click.echo(write_search(search))
 
 
 @click.command("status", cls=Command)

@@ -56,6 +56,15 @@ several_recipes = _together(
     click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="RECIPE... [--KEY VALUE]..."),
     recipe_options,
 )
+worker_options = _together(
+    click.option("--jobs", type=click.IntRange(1), help="Trainings at a time on this machine; by default 1."),
+    click.option("--gpus", help="One training at a time on each of these GPUs, for example 0,1."),
+    click.option("--threads", type=click.IntRange(1), help="Of each training; by default its share of the cores."),
+    click.option("--scheduler", help="Address of a Dask scheduler, whose workers train instead of this machine."),
+    click.option(
+        "--resource", "resources", multiple=True, help="What a training takes of a Dask worker, for example GPU=1."
+    ),
+)
 model_options = _together(
     click.option("--device", help="cpu, cuda, cuda:1, ...; by default a GPU if there is one."),
     click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Segments in a batch."),

@@ -24,6 +24,7 @@ PROFILE = "profile.json"  # in the run's folder
 @click.option("--seed", type=int, help="Of the weights, the batches and all random draws.")
 @click.option("--output_folder", help="Where the run's folder goes; by default results/.")
 @click.option("--device", "training__device", help="cpu, cuda, cuda:1, ...; by default a GPU if there is one.")
+@click.option("--init_from", "training__init_from", help="A bundle whose levels and fusion the training starts from.")
 @click.option("--precision", "training__precision", help="fp32, bf16 or fp16.")
 @click.option(
     "--profile", is_flag=True, help="Print the most expensive parts of a step; a trace goes into the run's folder."

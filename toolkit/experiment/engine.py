@@ -5,9 +5,10 @@ import logging
 import os
 import signal
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 from unittest.mock import patch
 
@@ -45,24 +46,34 @@ class Workers:
         """Call a function once for each argument, on as many workers at a time as there are.
 
         Dask gives all that it has to workers at once, and counts a worker's death against every call that waits there.
-        So a call is submitted only when a worker is free. A call whose worker dies runs again on another one.
+        So a call is submitted only when a worker is free, and its argument is taken only then. A call whose worker dies
+        runs again on another one.
 
         Yields: at least once a second the calls that have ended since: their argument, and what they raised or None.
         """
-        waiting, running = deque(arguments), {}
-        while waiting or running:
-            free = self._free() - len(running) if waiting else 0
-            for argument in [waiting.popleft() for _ in range(min(free, len(waiting)))]:
+        waiting, running, more = iter(arguments), {}, True
+        while more or running:
+            free = self._free() - len(running) if more else 0
+            for argument in islice(waiting, max(0, free)):
                 running[self.client.submit(function, argument, pure=False, resources=self.resources)] = argument
+                free -= 1
+            more = more and free <= 0  # else there was nothing left to fill it
             until = time.monotonic() + WATCH_S
             while not (ended := [future for future in running if future.done()]) and time.monotonic() < until:
+                if not (more or running):
+                    return
                 time.sleep(POLL_S)
             found = [(running.pop(future), self._error(future)) for future in ended]
             del ended  # Dask keeps what a future returned, and runs it again if it is lost with its worker
-            if self.client.status == "closed":
+            if self.lost:
                 found += [(argument, self._loss()) for argument in waiting]
-                waiting.clear()
+                more = False
             yield found
+
+    @property
+    def lost(self) -> bool:
+        """Whether the scheduler is gone."""
+        return self.client.status == "closed"
 
     def _free(self) -> int:
         """How many calls the workers can take at a time."""

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from toolkit.corpus import Utterance
 from toolkit.corpus.labels import apply_labels
@@ -15,6 +16,7 @@ from toolkit.experiment.plan import Plan, PlannedSystem
 from toolkit.plugins.versions import used_versions
 from toolkit.recipe.schema import ProtocolSpec, Recipe
 from toolkit.training.identity import manifest_rows, run_hash
+from toolkit.training.initial import read_origin
 from toolkit.training.preparation import Preparation, Source, prepare_folds
 
 NOT_THE_SYSTEMS = ("fold", "seed", "protocol", "output_folder", "data_folder")  # keys of a recipe
@@ -82,7 +84,9 @@ def _planned(source: Source, utterances: Sequence[Utterance]) -> PlannedSystem:
     settings = {key: value for key, value in plain.items() if key not in NOT_THE_SYSTEMS}
     settings["protocol_args"] = plain["protocol"]["args"]
     folder = None if source.folder is None else str(source.folder.absolute())
-    fingerprint = run_hash(settings, manifest_rows(labelled), used_versions(recipe))
+    bundle = recipe.training.init_from
+    started = {"init_from": read_origin(Path(bundle).expanduser())[0]} if bundle else None
+    fingerprint = run_hash(settings, manifest_rows(labelled), used_versions(recipe), started)
     return PlannedSystem(fingerprint, plain, folder, source.reduced)
 
 

@@ -6,7 +6,7 @@ import platform
 import threading
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -22,6 +22,7 @@ from toolkit.recipe.loading import read_recipe_dict
 from toolkit.training.preparation import Source, prepare
 
 if TYPE_CHECKING:
+    from toolkit.training.loop.history import History
     from toolkit.training.run import Run
 
 _one_at_a_time = threading.Lock()  # random states belong to the process, and a cluster's worker may have many threads
@@ -29,12 +30,14 @@ _one_at_a_time = threading.Lock()  # random states belong to the process, and a 
 
 @dataclass(frozen=True)
 class Task:
-    """Cells that share one training."""
+    """Cells that share one training, or those of a trial: they are not tested, and the first that fails ends it."""
 
     folder: Path
     cells: tuple[Cell, ...]  # of one system, fold and seed; the first one trains
     system: PlannedSystem
     threads: int  # that torch computes with
+    test: bool = True
+    watch: Callable[["History"], None] | None = None  # called after each epoch of the first cell
 
 
 def make_tasks(folder: Path, plan: Plan, cells: Iterable[Cell], *, threads: int) -> list[Task]:
@@ -54,11 +57,13 @@ def run_task(task: Task) -> None:
 
     with _one_at_a_time:
         for cell in task.cells:
-            _run_cell(task, cell)
+            ended = _run_cell(task, cell)
             give_back()
+            if ended == "failed" and not task.test:
+                return
 
 
-def _run_cell(task: Task, cell: Cell) -> None:
+def _run_cell(task: Task, cell: Cell) -> str:
     records = Records(task.folder)
     record = Record(cell, "running", time.time(), host=platform.node(), pid=os.getpid())
     records.write(record)
@@ -76,6 +81,7 @@ def _run_cell(task: Task, cell: Cell) -> None:
             traceback.print_exc()
             record = replace(record, state="failed", ended=time.time(), error=error_text(error))
         records.write(record)
+    return record.state
 
 
 def _prepared_run(task: Task, cell: Cell, log: TextIO) -> "Run":
@@ -91,7 +97,9 @@ def _prepared_run(task: Task, cell: Cell, log: TextIO) -> "Run":
     recipe = replace(recipe, fold=cell.fold, seed=cell.seed, output_folder=str(task.folder / RUNS))
     folder = None if system.data_folder is None else Path(system.data_folder)
     source = Source(recipe, build("corpus", recipe.corpus), folder, system.reduced)
-    return Run(prepare(source), say=lambda line: print(line, file=log))
+    preparation = prepare(source) if task.test else replace(prepare(source), evaluated=("valid",))
+    watch = task.watch if cell == task.cells[0] else None
+    return Run(preparation, say=lambda line: print(line, file=log), watch=watch)
 
 
 def error_text(error: BaseException) -> str:

@@ -12,7 +12,6 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping
-from os import fspath
 from os.path import isdir, isfile
 from pathlib import Path
 from typing import Any, get_origin
@@ -28,7 +27,7 @@ from toolkit.recipe.yaml_files import read_text, read_yaml
 
 SUFFIXES = (".yaml", ".yml")
 OF_ONE_SYSTEM = ("name", "published")  # what a file that extends another one does not inherit
-SHORT = {"device": "training.device", "precision": "training.precision"}
+SHORT = {name: f"training.{name}" for name in ("device", "precision", "init_from")}
 PARTS = (("model", "levels"), ("model", "heads"), ("model", "losses"))  # new ones come from a file that `extends`
 
 
@@ -46,7 +45,7 @@ def load_recipe(
     """
     found = find_recipe(path, search_folder)
     tree = _load_tree(found, data_available, trust, ())
-    tree = merge(tree, _override_tree(overrides, tree, found.parent, trust))
+    tree = merge(tree, override_tree(overrides, tree, found.parent, trust))
     tree.setdefault("name", found.stem)
     tree = resolve(merge(defaults(), tree))
     return read_plain(Recipe, tree, Location("", Mark(found.name), tree))
@@ -72,13 +71,18 @@ def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
 
 def dump_recipe(recipe: Recipe) -> str:
     """A recipe as YAML that needs no other file; `load_recipe` makes the same recipe of it."""
+    return dump_yaml(recipe.as_dict())
+
+
+def dump_yaml(values: Mapping[str, Any]) -> str:
+    """Plain values as YAML, in their order."""
     from ruamel.yaml import YAML
 
     yaml, text = YAML(typ="safe", pure=True), io.StringIO()
     yaml.default_flow_style = False
     yaml.width = 10_000
     yaml.representer.sort_base_mapping_type_on_output = False  # levels are fused in the recipe's order
-    yaml.dump(recipe.as_dict(), text)
+    yaml.dump(dict(values), text)
     return text.getvalue()
 
 
@@ -95,15 +99,9 @@ def as_overrides(values: Mapping[str, Any]) -> list[str]:
     """
 
     def plain(value: Any) -> Any:
-        return value.tolist() if hasattr(value, "tolist") else fspath(value)
+        return value.tolist() if hasattr(value, "tolist") else str(value)
 
-    tokens = []
-    for key, value in values.items():
-        try:
-            tokens.append(f"--{key}={json.dumps(value, ensure_ascii=False, default=plain)}")
-        except (TypeError, ValueError):
-            raise RecipeError(f"{key}: {one_line(repr(value))[:60]} is not a value that a recipe can hold.") from None
-    return tokens
+    return [f"--{key}={json.dumps(value, ensure_ascii=False, default=plain)}" for key, value in values.items()]
 
 
 def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[Path, ...]) -> Keys:
@@ -147,7 +145,7 @@ def _nearby(name: Path, folders: list[Path]) -> str:
     return f" There are: {', '.join(sorted(shown.values()))}." if shown else " There is no recipe near."
 
 
-def _override_tree(tokens: Iterable[str], tree: Keys, folder: Path, trust: bool) -> Keys:
+def override_tree(tokens: Iterable[str], tree: Keys, folder: Path, trust: bool) -> Keys:
     """Overrides as a tree to merge onto a recipe's, whose levels, heads and losses they can change."""
     out = Keys()
     for key, text in _pairs(tokens):

@@ -98,7 +98,7 @@ class TrainingSpec:
     """The training loop.
 
     Null: batch_seconds, batches of batch_size; patience, no early stopping; max_grad_norm, no clipping; device, cuda
-    where it is.
+    where it is; init_from, no bundle to start from.
     """
 
     fit_passes: int = 0
@@ -124,6 +124,7 @@ class TrainingSpec:
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int = 0
     probe: ProbeSpec = field(default_factory=ProbeSpec)
+    init_from: str | None = None
 
     def __post_init__(self):
         at_least(self, 1, "patience", "batch_size", "accumulate")

@@ -29,6 +29,8 @@ def fit_parts(
 ) -> None:
     """Let levels, then the fusion, then heads learn what they can, in a pass over the training segments for each.
 
+    Levels and a fusion that come from a bundle keep what they learned on its training part.
+
     Heads see the segments again in each of the recipe's `fit_passes`, augmented.
     """
     device = next(iter(system.state_dict().values())).device
@@ -45,9 +47,9 @@ def fit_parts(
 
     system.eval()
     for name, level in system.levels.items():
-        if level.fits:
+        if level.fits and recipe.training.init_from is None:
             level.fit(batch.features[name] for batch in batches(f"scaling of {name}", [name]))
-    if system.fusion.fits:
+    if system.fusion.fits and recipe.training.init_from is None:
         system.fusion.fit(system.frames(batch.features) for batch in batches("scaling of the fusion"))
 
     def known_rows(head: str) -> Iterable[tuple[Tensor, Tensor, Tensor]]:

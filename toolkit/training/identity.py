@@ -12,7 +12,7 @@ from toolkit.corpus import Utterance
 # Where a run is computed, how it is saved and what others published does not change its result.
 IRRELEVANT = {
     "": ("output_folder", "data_folder", "published"),
-    "training": ("device", "workers", "checkpoint_minutes", "checkpoint_steps"),
+    "training": ("device", "workers", "checkpoint_minutes", "checkpoint_steps", "init_from"),  # its hash counts
 }
 
 

@@ -4,9 +4,10 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from toolkit.corpus import Corpus, Utterance, apply_labels
 from toolkit.corpus.alike import alike_names, join_names
@@ -19,8 +20,8 @@ from toolkit.files import resolved
 from toolkit.plugins.kinds import parts
 from toolkit.plugins.plugin import require_rule
 from toolkit.plugins.registry import build, find_part
-from toolkit.recipe.loading import load_recipe
-from toolkit.recipe.schema import Recipe
+from toolkit.recipe.loading import find_recipe, load_recipe, override_tree
+from toolkit.recipe.schema import Recipe, plain_values
 
 SYNTHETIC = "synthetic corpus: the figures say nothing about real speech"
 SHARED_AUDIO = "shared_audio: allow: the same audio may be in two parts of the split"
@@ -35,6 +36,8 @@ class Source:
     corpus: Corpus
     folder: Path | None  # None where the corpus makes its own
     reduced: bool = False  # whether the recipe's `without_data` settings replace its own
+    path: Path = Path()  # the recipe's file
+    changes: Mapping[str, Any] = field(default_factory=dict)  # what is changed of it, as a tree
 
     def read(self) -> list[Utterance]:
         """All utterances of the corpus, with its own labels; names that are alike joined if the recipe says so."""
@@ -55,6 +58,7 @@ class Preparation:
     targets: Mapping[str, Target]  # what can be predicted or used as a covariate, by name; "label" first
     fold: Fold
     n_read: int  # how many utterances the corpus has with any label
+    evaluated: tuple[str, ...] = ("valid", "test")  # without "test", nothing of the test part is read
 
     @property
     def stamps(self) -> tuple[str, ...]:
@@ -113,7 +117,10 @@ def load_source(
 
         check_optimizers(loaded.training)
     corpus = build("corpus", loaded.corpus)
-    return Source(loaded, corpus, None if folder is None else Path(folder), reduced=full != loaded)
+    path = find_recipe(recipe, search_folder)
+    changes = plain_values(override_tree(overrides, loaded.as_dict(), path.parent, trust))
+    folder = None if folder is None else Path(folder)
+    return Source(loaded, corpus, folder, reduced=full != loaded, path=path, changes=changes)
 
 
 def prepare(source: Source, utterances: Sequence[Utterance] | None = None) -> Preparation:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,10 +56,8 @@ class EpochLog:
         self._writer.flush()
 
 
-def write_results(
-    folder: RunFolder, preparation: Preparation, brain: SystemBrain, *, versions: Mapping[str, str]
-) -> None:
-    """Write what `brain.evaluate` computed on the test part, and the versions of the distributions that were used."""
+def _write_test(folder: RunFolder, preparation: Preparation, brain: SystemBrain) -> dict[str, Any]:
+    """Write what `brain.evaluate` computed on the test part; the metrics of it."""
     recipe, scores, embeddings = preparation.source.recipe, brain.outputs.scores, brain.outputs.embeddings
     test, target, rate = preparation.part("test"), preparation.targets[LABEL], recipe.audio.sample_rate
     reference = [utterance.label for utterance in test]
@@ -77,7 +76,17 @@ def write_results(
     np.savez_compressed(archive, **arrays)
     folder.write(EMBEDDINGS, archive.getvalue())
     heads = [name for name, spec in recipe.model.heads.items() if spec.target == LABEL]
-    history = brain.history
+    by_head = {name: target.metrics(reference, target.answers(scores[name])) for name in heads}
+    return {**target.summary(reference, predicted), "heads": by_head}
+
+
+def write_results(
+    folder: RunFolder, preparation: Preparation, brain: SystemBrain, *, versions: Mapping[str, str]
+) -> None:
+    """Write how a run ended, and what it computed on the test part, with versions of the distributions it used."""
+    tested = "test" in preparation.evaluated
+    found = _write_test(folder, preparation, brain) if tested else {}
+    recipe, history = preparation.source.recipe, brain.history
     chosen = history.rows[history.selection(selects_on(preparation.fold.protocol)).epoch - history.first]
     folder.write_json(
         RESULTS,
@@ -88,9 +97,9 @@ def write_results(
             "fold": preparation.fold.name,
             "split": preparation.fold.digest,
             "seed": recipe.seed,
-            **target.summary(reference, predicted),
+            "tested": tested,
+            **found,
             **{name: value for name, value in chosen.items() if name.startswith("valid_")},
-            "heads": {name: target.metrics(reference, target.answers(scores[name])) for name in heads},
             "epoch": chosen["epoch"],
             "epochs": len(history.rows),
             "probe": history.probe,

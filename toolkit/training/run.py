@@ -19,7 +19,7 @@ from toolkit.data.front_ends import code_of_levels
 from toolkit.data.loaders import in_order
 from toolkit.data.seeding import seed_all
 from toolkit.distributed import from_first, gathered, rank, ranks, share_state
-from toolkit.errors import DeviceError, GroupError, RecipeError, counted
+from toolkit.errors import BundleError, DeviceError, GroupError, RecipeError, counted
 from toolkit.hardware import available_device
 from toolkit.model.system import build_system
 from toolkit.plugins.versions import used_versions
@@ -29,13 +29,15 @@ from toolkit.recipe.training import TrainingSpec
 from toolkit.terminal import Pulse
 from toolkit.training.fitting import fit_parts
 from toolkit.training.identity import manifest_rows, run_hash
+from toolkit.training.initial import start_from
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.checkpoints import AtomicCheckpointer
+from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import Objective, build_objective
 from toolkit.training.preparation import Preparation
 from toolkit.training.results import EpochLog, write_results
 from toolkit.training.run_data import RunData
-from toolkit.training.run_folder import CHECKPOINTS, HISTORY, MANIFEST, PROBE, RECIPE, RunFolder, trained_with
+from toolkit.training.run_folder import CHECKPOINTS, HISTORY, MANIFEST, ORIGIN, PROBE, RECIPE, RunFolder, trained_with
 
 MOST_FITTED = 1024  # segments that an augmentation of features sees first
 
@@ -50,9 +52,11 @@ class Run:
         say: Callable[[str], None] = print,  # prints a line
         progress: bool = False,  # whether to draw bars on standard error
         trace: Path | None = None,  # for a profile of some steps, in the run's folder where it is relative
+        watch: Callable[[History], None] | None = None,  # called after each epoch
     ):
         self.preparation, self.recipe = preparation, preparation.source.recipe
-        self.protocol, self.trace = preparation.fold.protocol, trace
+        self.protocol, self.trace, self.watch = preparation.fold.protocol, trace, watch
+        self.tests = "test" in preparation.evaluated
         self.say, self.progress = (say, progress) if rank() == 0 else (lambda line: None, False)
         self.training = replace(self.recipe.training, device=choose_device(self.recipe))
         self.versions = used_versions(self.recipe)
@@ -61,11 +65,17 @@ class Run:
         self.augmentations = build_augmentations(self.recipe)
         if not self.training.epochs and not any(head.fits for head in self.system.heads.values()):
             raise RecipeError("training.epochs is 0, which trains nothing: it goes with a fitted head (discriminant).")
-        plain = self.recipe.as_dict() | {"fold": preparation.fold.name}
+        plain = self.recipe.as_dict() | {"fold": preparation.fold.name} | ({} if self.tests else {"tested": False})
         plain["protocol"]["name"] = training_protocol(self.protocol)  # protocols that share a training share the hash
-        identity = run_hash(plain, manifest_rows(preparation.utterances), self.versions, self.system.pretrained)
-        name = RunFolder.name(self.recipe.name, self.protocol, preparation.fold.name, self.recipe.seed, identity)
-        self.folder = RunFolder(Path(self.recipe.output_folder) / name, writes=rank() == 0)
+        rows = manifest_rows(preparation.utterances)
+
+        def folder() -> Path:
+            identity = run_hash(plain, rows, self.versions, self.system.pretrained)
+            name = RunFolder.name(self.recipe.name, self.protocol, preparation.fold.name, self.recipe.seed, identity)
+            return Path(self.recipe.output_folder) / name
+
+        self.started = None if self.training.init_from is None else self._start(folder)
+        self.folder = RunFolder(folder(), writes=rank() == 0)
 
     def train(self, *, wait: bool = False) -> Path:
         """Train, test and write the folder; continue an interrupted run; leave a finished one alone.
@@ -90,6 +100,22 @@ class Run:
                 self._train_and_test()
         return self.folder.results
 
+    def _start(self, folder: Callable[[], Path]) -> str | BundleError:
+        """Load the weights of a bundle. A run that has checkpoints needs it no more: then the error that it is gone."""
+        bundle = Path(self.training.init_from).expanduser()
+        try:
+            return start_from(bundle, self.system, self.recipe, self.preparation.targets)
+        except BundleError as error:
+            if os.path.lexists(bundle):
+                raise
+            for file in Path(self.recipe.output_folder).glob(f"*/{ORIGIN}"):
+                origin = json.loads(file.read_text())
+                for name, level in self.system.levels.items():
+                    level.pretrained, level.random_backbone = origin.get(name, (None, False))
+                if file.parent == folder():
+                    return error
+            raise
+
     def _train_and_test(self) -> None:
         data = RunData(self.preparation, fixed_samples=self.system.fixed_samples, device=self.training.device)
         folders = trained_with(self.folder.path, system=self.recipe.name, protocol=self.protocol)
@@ -106,17 +132,22 @@ class Run:
         augmented = set(self.augmentations.changed_levels) - fitted
         with closing(EpochLog(self.folder, self.say)) as log, closing(self._feature_cache(data, augmented)) as cache:
             checkpoints = (trained or self.folder.path) / CHECKPOINTS
-            rules = stopping_rules(self.protocol)
+            rules = [rule for rule in stopping_rules(self.protocol) if rule in self.preparation.evaluated]
             brain = self._brain(self.training, data, objective, checkpoints, rules, log)
             brain.history.probe = probe
+            if self.watch is not None:
+                brain.on_epoch = lambda history: (log(history), self.watch(history))
             if trained is None:
                 self._fit(brain, data, cache, HISTORY, self.augmentations)
             else:
                 self.say(f"Trained already, only the test is left: {trained}")
                 brain.history.load_state_dict(json.loads((trained / HISTORY).read_text()))
                 log(brain.history)
-            test = data.segments(self.preparation.part("test"))
-            brain.evaluate(data.loader(test, cache=cache), max_key=f"best_{selects_on(self.protocol)}")
+            if self.tests:
+                test = data.segments(self.preparation.part("test"))
+                brain.evaluate(data.loader(test, cache=cache), max_key=f"best_{selects_on(self.protocol)}")
+            else:
+                brain.checkpointer.keep_only([])
         write_results(self.folder, self.preparation, brain, versions=self.versions)
 
     def _feature_cache(self, data: RunData, augmented: Collection[str] = ()) -> FeatureCache:
@@ -171,6 +202,8 @@ class Run:
             name, some = step.levels[0], range(0, len(data.train), -(-len(data.train) // MOST_FITTED))
             step.augmentation.fit(b.features[name] for b in in_order(data.train, cache, levels=[name], sampler=some))
         if brain.history.probe is None and brain.checkpointer.find_checkpoint() is None:
+            if isinstance(self.started, BundleError):
+                raise self.started
             if rank() == 0:
                 fit_parts(self.system, self.recipe, data.train, cache, augmentations, shown=self.progress)
             share_state(self.system)
@@ -222,6 +255,10 @@ class Run:
             self.say(f"Validation and test use averaged weights: {self.training.average.name}.")
         for _, message, _ in self.preparation.doubts:
             self.say(f"WARNING: {message}")
+        if isinstance(self.started, str):
+            self.say(self.started)
+            levels = self.system.levels.items()
+            self.folder.write_json(ORIGIN, {name: [v.pretrained, v.random_backbone] for name, v in levels})
         stamp = self.folder.stamp
         self.folder.write(RECIPE, (f"# NOTE: {stamp}\n" if stamp else "") + dump_recipe(self.recipe))
         note = {"note": stamp} if stamp else {}

@@ -26,7 +26,7 @@ class RunData:
     def __init__(self, preparation: Preparation, *, fixed_samples: int | None, device: str = "cpu"):
         self.preparation, self.fixed_samples, self.device = preparation, fixed_samples, device
         self.recipe = preparation.source.recipe
-        evaluated = {*preparation.fold.valid, *preparation.fold.test}
+        evaluated = {i for part in preparation.evaluated for i in getattr(preparation.fold, part)}
         self.train = self.segments(preparation.part("train"))
         self.evaluation = self.segments([u for u in preparation.utterances if u.id in evaluated])
 
@@ -49,7 +49,7 @@ class RunData:
         answers = target.answers(scores[self.recipe.predict_from])
         answer_of = dict(zip([u.id for u in self.evaluation.utterances], answers, strict=True))
         found = {}
-        for part in ("valid", "test"):
+        for part in self.preparation.evaluated:
             utterances = self.preparation.part(part)
             metrics = target.metrics([u.label for u in utterances], [answer_of[u.id] for u in utterances])
             found |= {f"{part}_{metric}": value for metric, value in metrics.items()}

@@ -22,6 +22,7 @@ RECIPE = "recipe.yaml"
 MANIFEST = "manifest.csv"
 CHECKPOINTS = "checkpoints"
 HISTORY = "history.json"
+ORIGIN = "init_from.json"  # level -> the weights it started from, and whether its backbone is random
 RESULT_TYPES = {  # of what is read again from results.json
     **dict.fromkeys(("protocol", "fold", "precision", "hardware"), str),
     **dict.fromkeys(("seed", "epoch", "epochs", "parameters"), int),

@@ -16,8 +16,9 @@ from small_bundle import edit_config, replace_file, train, zip_of
 from wav2vec2_checkpoints import save_checkpoint
 
 from toolkit.errors import BundleError
-from toolkit.inference.bundle import archive, read_bundle
+from toolkit.inference.bundle import read_bundle
 from toolkit.inference.bundle.export import export_bundle
+from toolkit.model import archive
 
 FILES = ("config.json", "README.md", "model.safetensors", "seen.json")
 

@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save
 from small_bundle import edit_config, replace_file, zip_of
 
 from toolkit.errors import BundleError
-from toolkit.inference.bundle import archive as archive_module
 from toolkit.inference.bundle import read_bundle, system
+from toolkit.model import archive as archive_module
 
 OLD = Path(__file__).parents[2] / "data" / "bundle-0.1.0.zip"  # mfcc, wav2vec2, nlinear, dlinear
 

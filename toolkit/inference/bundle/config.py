@@ -15,6 +15,7 @@ from toolkit.corpus.targets import LABEL, Target
 from toolkit.errors import BundleError, RecipeError, join, one_line
 from toolkit.files import DISTRIBUTION, parse_json
 from toolkit.inference.summary import TestSummary
+from toolkit.model.archive import CONFIG
 from toolkit.plugins.kinds import parts
 from toolkit.recipe.checks import BadField, at_least, known
 from toolkit.recipe.reading import read_plain
@@ -22,7 +23,6 @@ from toolkit.recipe.schema import AudioSpec, ModelSpec, PartSpec, plain_values
 
 FORMAT_VERSION = 2
 READS = (1, 2)  # 1 has no sha256 of its own
-CONFIG = "config.json"
 
 
 @dataclass(frozen=True)

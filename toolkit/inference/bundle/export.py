@@ -16,12 +16,12 @@ from toolkit.corpus.folds import PARTS, Fold, pick_fold
 from toolkit.corpus.protocols import make_folds, selects_on
 from toolkit.corpus.targets import LABEL, Target
 from toolkit.errors import BundleError, one_line
-from toolkit.inference.bundle.archive import CARD, ONNX, WEIGHTS, refuse_existing, write_files
 from toolkit.inference.bundle.card import card_text
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, FileFacts, RunSummary, read_config, refuse_controls
 from toolkit.inference.bundle.reading import restore_system
 from toolkit.inference.bundle.seen import SEEN, Seen
 from toolkit.inference.summary import TestSummary
+from toolkit.model.archive import CARD, ONNX, WEIGHTS, refuse_existing, write_files
 from toolkit.plugins.registry import find_part
 from toolkit.plugins.signatures import resolved_arguments
 from toolkit.plugins.versions import library_versions, used_versions
@@ -85,6 +85,8 @@ def read_trained_run(path: str | Path) -> TrainedRun:
         nothing = f"No run at {path}: the folder of a finished run, or its {RESULTS}, is needed."
         raise BundleError(begun if os.path.isfile(folder / RECIPE) else nothing)
     results, remedy = read_results(folder / RESULTS), "delete the run and train it again"
+    if not results.get("tested", True):
+        raise BundleError(f"{folder} is a trial of a search, with neither test nor weights: train the recipe it found.")
     if missing := [key for key in RESULT_TYPES if key not in results]:
         raise BundleError(f"{folder / RESULTS} is damaged (it has no {missing[0]!r}): {remedy}.")
     try:
@@ -138,7 +140,7 @@ def export_bundle(
         if (trained := run.results["versions"].get(name)) != here:
             say(f"NOTE: trained with {name} {trained}, exported with {here}: they may not compute the same")
 
-    from toolkit.inference.bundle.system import weights_of
+    from toolkit.model.weights import weights_of
 
     system = _trained_system(run)
     weights = weights_of(system)

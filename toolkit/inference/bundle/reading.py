@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, BinaryIO
 from toolkit.corpus.targets import Target
 from toolkit.errors import BundleError, PluginError, ToolkitError, UnknownPlugin, one_line
 from toolkit.files import sha256_of
-from toolkit.inference.bundle.archive import CARD, WEIGHTS, open_file, read_file
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, Usage, read_config
 from toolkit.inference.bundle.seen import SEEN, UNSEEN, Seen
+from toolkit.model.archive import CARD, WEIGHTS, open_file, read_file
 from toolkit.plugins.registry import default_registry
 from toolkit.recipe.locations import Location
 
@@ -76,9 +76,10 @@ def restore_system(config: BundleConfig, file: BinaryIO, size: int) -> "System":
     """
     import torch
 
-    from toolkit.inference.bundle.system import TOLERANCE, WeightsFile, answer_to_trial, load_weights
+    from toolkit.inference.bundle.system import TOLERANCE, answer_to_trial
     from toolkit.model.allowance import MOST_TENSORS, Allowance
     from toolkit.model.system import build_system
+    from toolkit.model.weights import WeightsFile, load_weights
 
     _check_file(WEIGHTS, config, size)
     weights = WeightsFile(file, size)

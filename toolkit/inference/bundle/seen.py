@@ -12,8 +12,7 @@ from toolkit.corpus import Utterance
 from toolkit.corpus.alike import plain_name
 from toolkit.errors import BundleError
 from toolkit.files import parse_json, sha256
-
-SEEN = "seen.json"  # of a bundle; those of version 0.1 have none
+from toolkit.model.archive import SEEN
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,15 @@ from typing import BinaryIO
 
 from toolkit.errors import BundleError, did_you_mean, one_line
 from toolkit.files import flush, replacing
-from toolkit.inference.bundle.config import CONFIG
-from toolkit.inference.bundle.seen import SEEN
-from toolkit.training.run_folder import RECIPE, RESULTS
 
+CONFIG = "config.json"
+SEEN = "seen.json"  # what trained the system; bundles of version 0.1 have none
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
 ONNX = "model.onnx"  # optional
 LARGEST = {CONFIG: 4 << 20, CARD: 4 << 20, WEIGHTS: 16 << 30, ONNX: 2 << 30, SEEN: 64 << 20}  # bytes
 _DATE = (1980, 1, 1, 0, 0, 0)  # of every entry, so that the same content is the same .zip
+_OF_RUN = ("results.json", "recipe.yaml")
 _ENCRYPTED = 1
 _LARGE = 64 << 20  # bytes
 _DAMAGE = (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OverflowError)
@@ -66,8 +66,8 @@ def open_file(path: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
     if name not in LARGEST:
         raise BundleError(f"{CONFIG} lists {one_line(name)[:80]!r} in `files`, which is not a bundle's.")
     try:
-        if path.name == RESULTS or any(os.path.isfile(path / name) for name in (RESULTS, RECIPE)):
-            run = path.parent if path.name == RESULTS else path
+        if path.name == _OF_RUN[0] or any(os.path.isfile(path / name) for name in _OF_RUN):
+            run = path.parent if path.name == _OF_RUN[0] else path
             raise BundleError(f"{path} is a run, not a bundle. `toolkit export {run} BUNDLE` makes a bundle of it.")
         opened = _open_in_folder if os.path.isdir(path) else _open_in_zip if os.path.isfile(path) else None
         near = [] if opened or not os.path.isdir(path.parent) else [p.name for p in path.parent.iterdir()]

@@ -1,0 +1,127 @@
+"""`training.init_from`: what is taken of a bundle, what is refused, and that a run that has begun needs it no more."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from small_bundle import edit_config, train
+
+from toolkit.errors import BundleError, RecipeError
+from toolkit.experiment.planning import make_plan
+from toolkit.inference.bundle import read_bundle
+from toolkit.inference.bundle.export import export_bundle
+from toolkit.training.loop.brain import SystemBrain
+from toolkit.training.preparation import load_source, prepare
+from toolkit.training.run import Run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Path, Path]:
+    """A recipe, and a bundle of its system."""
+    folder = tmp_path_factory.mktemp("initial")
+    run = train(folder)
+    return folder / "small.yaml", export_bundle(run, folder / "first.zip")
+
+
+def started(recipe: Path, bundle: object, *overrides: str, lines: list | None = None) -> Run:
+    source = load_source(recipe, [f"--init_from={bundle}", "--training.epochs=2", *overrides])
+    return Run(prepare(source), say=(lines if lines is not None else []).append)
+
+
+def test_all_that_fits_is_taken_and_other_classes_begin_anew(trained):
+    recipe, bundle = trained
+    there = read_bundle(bundle).system.state_dict()
+    same = started(recipe, bundle)
+    assert all(torch.equal(value, there[name]) for name, value in same.system.state_dict().items())
+    assert same.started.startswith("Starts from first.zip (small sha256:") and "Anew" not in same.started
+    fresh = started(recipe, "null", "--seed=5").system.state_dict()
+    other = started(recipe, bundle, "--label_map.tone=hum", "--seed=5")
+    assert other.started.endswith(": levels.mfcc and fusion. Anew: heads.emotion and heads.level.")
+    for name, value in other.system.state_dict().items():
+        assert torch.equal(value, (fresh if name.startswith("heads.") else there)[name]), name
+    wider = started(recipe, bundle, "--model.heads.emotion.args.hidden=[6]")
+    assert wider.started.endswith("heads.level. Anew: heads.emotion.")
+
+
+def test_scaling_is_taken_and_not_fitted_again(trained, tmp_path):
+    recipe, bundle = trained
+    run = started(recipe, bundle, "--fold=S2", "--training.optimizer.learning_rate=0", f"--output_folder={tmp_path}")
+    before = {name: value.clone() for name, value in run.system.state_dict().items()}
+    results = json.loads(run.train().read_text())
+    assert all(torch.equal(value, before[name]) for name, value in run.system.state_dict().items())
+    assert results["pretrained"]["mfcc"].startswith("small sha256:")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["--model.fusion.args.dim=12"], r"fusion\.\S+ is \[.*\] in first\.zip, and \[.*\] in the recipe's system"),
+        (["--model.levels.mfcc.args.hidden=6"], r"levels\.mfcc\.\S+ is \[.*\] in first\.zip, and \["),
+        (
+            ["--audio.sample_rate=8000"],
+            r"the levels of first\.zip are mfcc \(\S+\) at 16000 Hz, the recipe's .* 8000 Hz",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_one_line(trained, overrides, message):
+    with pytest.raises(RecipeError, match=message):
+        started(*trained, *overrides)
+
+
+def test_another_level_and_a_bundle_that_is_not_there_are_one_line(trained, tmp_path):
+    recipe, bundle = trained
+    other = recipe.with_name("other.yaml")
+    other.write_text("extends: small.yaml\nmodel: {levels: {more: {plugin: functionals}}}\n")
+    with pytest.raises(
+        RecipeError, match=r"the levels of first\.zip are mfcc \(\S+\) at .*, the recipe's mfcc .* and more"
+    ):
+        started(other, bundle)
+    with pytest.raises(BundleError, match=r"No bundle at .*Did you mean .first\.zip"):
+        started(recipe, bundle.with_name("frst.zip"))
+
+
+def test_the_weights_hash_names_the_run_and_the_path_does_not(trained, tmp_path):
+    recipe, bundle = trained
+    moved = shutil.copy(bundle, tmp_path / "moved.zip")
+    unpacked = tmp_path / "second"
+    shutil.unpack_archive(bundle, unpacked)
+    edit_config(unpacked, lambda values: values["files"]["model.safetensors"].update(sha256="0" * 64))
+    first = started(recipe, bundle).folder.path
+    assert started(recipe, moved).folder.path == first != started(recipe, "null").folder.path
+    with pytest.raises(BundleError, match=r"model\.safetensors is not the file that was exported"):
+        started(recipe, unpacked)
+    plans = [make_plan([load_source(recipe, [f"--init_from={path}"])]) for path in (bundle, moved, unpacked)]
+    names = [plan.cells[0].fingerprint for plan in plans]
+    assert names[0] == names[1] != names[2]
+
+
+def test_a_run_that_has_begun_goes_on_without_the_bundle(trained, tmp_path, monkeypatch):
+    recipe, bundle = trained
+    here = shutil.copy(bundle, tmp_path / "here.zip")
+    whole = started(recipe, here, f"--output_folder={tmp_path / 'whole'}").train()
+    ended = SystemBrain.on_stage_end
+
+    def killed(brain, stage, loss, epoch=None):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        ended(brain, stage, loss, epoch)
+
+    for begun in (False, True):
+        monkeypatch.setattr(SystemBrain, "on_stage_end" if begun else "on_fit_start", killed if begun else _stop)
+        with pytest.raises(KeyboardInterrupt):
+            started(recipe, here, f"--output_folder={tmp_path / str(begun)}").train()
+        monkeypatch.undo()
+    Path(here).unlink()
+    lines = []
+    resumed = started(recipe, here, f"--output_folder={tmp_path / 'True'}", lines=lines).train()
+    assert resumed.parent.name == whole.parent.name and any(line.startswith("Resumes in epoch 2") for line in lines)
+    results = [json.loads(path.read_text()) for path in (whole, resumed)]
+    assert results[0] | {"seconds": 0} == results[1] | {"seconds": 0}
+    with pytest.raises(BundleError, match="No bundle at"):  # nothing was kept of it yet
+        started(recipe, here, f"--output_folder={tmp_path / 'False'}").train()
+
+
+def _stop(brain):
+    raise KeyboardInterrupt

@@ -1,0 +1,151 @@
+"""`toolkit tune`: what is refused, what is found, what a kill leaves; trials end before the test part."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from click.testing import CliRunner
+from small_system import write_recipe
+
+from toolkit.cli.main import main
+from toolkit.experiment.command import WorkerOptions
+from toolkit.recipe.loading import load_recipe
+
+SPACE = "training.optimizer.learning_rate: {low: 1.0e-6, high: 1.0e-1, log: true}\ntraining.batch_size: [4, 8]\n"
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    """A recipe that learns nothing at its own rate, and a space that holds better ones."""
+    recipe = write_recipe(tmp_path_factory.mktemp("planted"))
+    recipe.write_text(recipe.read_text().replace("learning_rate: 0.01", "learning_rate: 1.0e-6"))
+    (recipe.parent / "space.yaml").write_text(SPACE)
+    return recipe
+
+
+def words(recipe, output, *more):
+    space = recipe.parent / "space.yaml"
+    return [
+        "tune",
+        str(recipe),
+        "--search",
+        str(space),
+        "--trials",
+        "12",
+        "--output",
+        str(output),
+        "--threads",
+        "1",
+        *more,
+    ]
+
+
+class Here:
+    """Workers that call in this process, one at a time."""
+
+    lost = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def run(self, function, arguments):
+        for argument in arguments:
+            function(argument)
+            yield [(argument, None)]
+
+
+@pytest.fixture
+def here(monkeypatch):
+    monkeypatch.setattr(WorkerOptions, "workers", lambda options, tasks: Here())
+    monkeypatch.setattr("toolkit.hardware.give_back", lambda: None)  # looks at all objects of pytest's process
+
+
+def test_a_killed_search_goes_on_and_finds_the_planted_setting(planted, tmp_path, here):
+    process = subprocess.Popen([sys.executable, __file__, *words(planted, tmp_path)])
+    end = time.monotonic() + 120
+    while len(list(tmp_path.glob("runs/*/epochs.csv"))) < 3:  # two trials have ended, and the third is under way
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    (name,) = optuna.get_all_study_names(storage)
+    before = optuna.load_study(study_name=name, storage=storage).get_trials()
+    assert before[-1].state.name == "RUNNING" and len(before) < 12
+    done = CliRunner().invoke(main, words(planted, tmp_path))
+    assert done.exit_code == 0, done.output
+    trials = optuna.load_study(study_name=name, storage=storage).get_trials()
+    assert [t.number for t in trials] == list(range(12)) and {t.state.name for t in trials} <= {"COMPLETE", "PRUNED"}
+    assert [t.params for t in trials[: len(before)]] == [t.params for t in before], "the interrupted trial went on"
+    assert len({t.params["training.optimizer.learning_rate"] for t in trials}) == 12, "nothing is drawn twice"
+    best = Path(done.stdout.splitlines()[-1])
+    recipe = load_recipe(best)
+    assert recipe.training.optimizer.learning_rate > 1e-4 and recipe.model == load_recipe(planted).model
+    page = (tmp_path / "search.md").read_text()
+    assert "12 trials: " in page and page.count("\n| ") == 14 and (tmp_path / "search.png").stat().st_size > 1000
+
+    results = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/results.json")]
+    assert {r["tested"] for r in results} == {False} and not {"wa", "ua", "confusion"} & {k for r in results for k in r}
+    assert not list(tmp_path.glob("runs/*/predictions.csv")) + list(tmp_path.glob("runs/*/checkpoints/*"))
+    assert all("test" not in path.read_text() for path in tmp_path.glob("runs/*/epochs.csv"))
+
+
+def test_a_pruned_trial_ends_early_and_a_failed_one_is_counted(planted, tmp_path, here, monkeypatch):
+    monkeypatch.setattr(optuna.pruners.NopPruner, "prune", lambda pruner, study, trial: trial.number < 2)
+    space = planted.with_name("bands.yaml")
+    space.write_text("model.levels.mfcc.args.n_mels: [20, 12]\n")  # 13 coefficients of 12 bands: there are none
+    options = ["--search", str(space), "--trials", "4", "--pruner", "nop", "--sampler", "random", "--folds", "S1,S2"]
+    done = CliRunner().invoke(main, words(planted, tmp_path, *options))
+    lines = [line.split("  ") for line in done.stderr.splitlines() if line.startswith("trial ")]
+    found = {int(name.split()[1]): (how, setting.endswith("12")) for name, how, setting in lines}
+    assert done.exit_code == 0 and sorted(found) == list(range(4)), done.output
+    for number, (how, failing) in found.items():
+        assert how.startswith("model.levels.mfcc" if failing else "pruned after epoch 1" if number < 2 else "WA + UA ")
+    ends = {how.split()[0] for how, _ in found.values()}
+    assert len(ends) == 3, "each of the three ways to end is among them"
+    assert len(list(tmp_path.glob("runs/*/results.json"))) == 2, "one setting has a score, on two folds"
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (
+            "training.optimizer.learning_rat: [1, 2]",
+            "line 1: a recipe has no such key. Did you mean 'training.optimizer.l",
+        ),
+        ("\ntraining.batch_size: {low: 0, high: 4}", "batch_size in space.yaml, line 2: .* must be at least 1, not 0"),
+        ("model.fusion.args.dimm: [8]", "fusion 'attention' has no argument 'dimm'. Did you mean 'dim'"),
+        ("training.batch_size: {low: 4, hi: 8}", "it names 'hi': .* Did you mean 'high'"),
+        ("training.batch_size: {low: 4}", "'high' is missing"),
+        ("training.batch_size: 4", "a list of choices, or a range such as"),
+        ("training.batch_size: {low: 8, high: 4}", "low <= high"),
+        ("seed: [1, 2]", "it names 'seed': there is no such part of a recipe that can be searched"),
+    ],
+)
+def test_a_wrong_space_is_one_line_before_the_first_trial(planted, tmp_path, space, message):
+    planted.with_name("space.yaml").write_text(space + "\n")
+    try:
+        done = CliRunner().invoke(main, words(planted, tmp_path / "out"))
+    finally:
+        planted.with_name("space.yaml").write_text(SPACE)
+    assert done.exit_code == 2 and len(done.stderr.strip().splitlines()) == 1
+    assert re.search(message, done.stderr), done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_protocol_that_validates_on_the_test_part_is_refused(planted, tmp_path):
+    done = CliRunner().invoke(main, words(planted, tmp_path / "out", "--protocol", "loso-test-epoch"))
+    assert done.exit_code == 2 and "Protocol loso-test-epoch validates on the test part" in done.stderr
+
+
+if __name__ == "__main__":
+    WorkerOptions.workers = lambda options, tasks: Here()
+    main()

@@ -1,0 +1,78 @@
+"""A training that starts from a trained system: levels and fusion of a bundle, and heads that have the same classes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toolkit.corpus.targets import Target
+from toolkit.errors import BundleError, RecipeError, join, one_line
+from toolkit.files import parse_json
+from toolkit.model.archive import CONFIG, WEIGHTS, open_file, read_file
+from toolkit.plugins.registry import find_part
+from toolkit.recipe.reading import read_plain
+from toolkit.recipe.schema import AudioSpec, ModelSpec, Recipe
+
+if TYPE_CHECKING:
+    from toolkit.model.system import System
+
+
+def read_origin(path: Path) -> tuple[str, dict[str, Any]]:
+    """What names a bundle's weights, in results and in a run's identity, and the values of its config.json.
+
+    Raises: BundleError if there is no bundle, or a damaged one.
+    """
+    try:
+        values = parse_json(read_file(path, CONFIG), strict=True)
+        values |= {"model": read_plain(ModelSpec, values["model"]), "audio": read_plain(AudioSpec, values["audio"])}
+        values |= {"classes": dict(values["classes"]), "random": set(values["training"]["random_backbones"])}
+        return f"{values['name']} sha256:{values['files'][WEIGHTS]['sha256'][:16]}", values
+    except (RecipeError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{path}: {CONFIG} is damaged ({one_line(error)}): get the bundle again.") from None
+
+
+def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[str, Target]) -> str:
+    """Load a bundle's weights into a system; returns a line that says which parts were taken.
+
+    Levels and fusion have to fit. A head, or a guessed covariate, is taken if it fits and has the same classes, and is
+    not fitted in closed form.
+
+    Raises: BundleError if there is no bundle, or a damaged one; RecipeError if the levels or the fusion do not fit.
+    """
+    from toolkit.model.weights import WeightsFile, refuse_not_finite
+
+    (identity, origin), facts = read_origin(path), []
+    for model, audio in ((origin["model"], origin["audio"]), (recipe.model, recipe.audio)):
+        plugins = (f"{name} ({find_part('extractor', level).full_name})" for name, level in model.levels.items())
+        facts.append(f"{join(plugins)} at {audio.sample_rate} Hz")
+    if facts[0] != facts[1]:
+        raise RecipeError(f"training.init_from: the levels of {path.name} are {facts[0]}, the recipe's {facts[1]}.")
+    with open_file(path, WEIGHTS) as (file, size):
+        weights = WeightsFile(file, size)
+        found, own = weights.read(), system.state_dict()
+    refuse_not_finite(found, str(path))
+    if weights.digest.hexdigest() != origin["files"][WEIGHTS]["sha256"]:
+        raise BundleError(f"{path}: {WEIGHTS} is not the file that was exported: get the bundle again.")
+    parts: dict[str, list[str]] = {}  # "levels.mfcc", "fusion", "heads.emotion" -> names in the two states
+    for name in own | found:
+        parts.setdefault(".".join(name.split(".")[: 1 if name.startswith("fusion.") else 2]), []).append(name)
+    anew = []
+    for part, names in parts.items():
+        odd = next((n for n in names if n not in own or n not in found or own[n].shape != found[n].shape), None)
+        kind, _, called = part.partition(".")
+        if kind in ("levels", "fusion") and odd:
+            there, here = (list(state[odd].shape) if odd in state else "missing" for state in (found, own))
+            raise RecipeError(
+                f"training.init_from: {odd} is {there} in {path.name}, and {here} in the recipe's system."
+            )
+        if kind in ("heads", "covariates"):
+            models = (recipe.model, origin["model"])
+            here, there = (m.heads[called].target if kind == "heads" and not odd else called for m in models)
+            same = not odd and here == there and [*targets[here].classes] == origin["classes"].get(there)
+            if not same or (kind == "heads" and system.heads[called].fits):
+                anew.append(part)
+    taken = [part for part in parts if part not in anew]
+    system.load_state_dict({name: found[name] for part in taken for name in parts[part]}, strict=False)
+    for name, level in system.levels.items():
+        level.pretrained, level.random_backbone = identity, name in origin["random"]
+    left = [part for part in anew if any(name in own for name in parts[part])]
+    return f"Starts from {path.name} ({identity}): {join(taken)}." + (f" Anew: {join(left)}." if left else "")

@@ -1,0 +1,71 @@
+"""What a search leaves: its best settings as a recipe, and a page with its figure and every trial."""
+
+from collections import Counter
+from os.path import relpath
+from pathlib import Path
+
+from optuna.importance import get_param_importances
+
+from toolkit.errors import ExperimentError, counted, join
+from toolkit.files import write_whole
+from toolkit.recipe.loading import dump_yaml
+from toolkit.report.figures.figure import COLOURS, new_figure, saved, stamp, styled
+from toolkit.report.tables.files import escape_markdown
+from toolkit.training.run_folder import RESULTS, read_results
+from toolkit.tuning.search import Search, drawn, shown
+
+PAGE, FIGURE = "search.md", "search.png"
+
+
+def write_search(search: Search) -> Path:
+    """Write the best recipe, which extends the search's; the figure and the page.
+
+    Returns: the path of the recipe.
+    Raises: ExperimentError if no trial has a score, or a file cannot be written.
+    """
+    trials, keys = search.study.get_trials(deepcopy=False), [*search.space]
+    scored = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    if not scored:
+        raise ExperimentError(f"No trial has a score; what they printed is in {search.folder / 'cells'}.")
+    states = Counter(trial.state.name.lower() for trial in trials)
+    best = search.study.best_trial
+    said = [
+        f"{counted(len(trials), 'trial')}: {', '.join(f'{count} {state}' for state, count in states.items())}.",
+        f"The best is trial {best.number}: WA + UA {best.value:.4f} on the validation part, mean of "
+        f"{counted(len(search.folds), 'fold')} ({join(search.folds)}). No test part was read. The best of many trials "
+        "looks better on the validation part than it is: report its test.",
+    ]
+    source = search.read(drawn(best))
+    changes = {"extends": relpath(source.path, search.folder), **source.changes}
+    recipe = search.folder / f"{source.recipe.name}-tuned.yaml"
+    stamps = {s: None for f in search.folder.glob(f"runs/*/{RESULTS}") for s in read_results(f)["stamps"]}
+    rows = [["trial", "ended", "epochs", "valid WA + UA", *keys], ["---"] * (4 + len(keys))]
+    for trial in sorted(trials, key=lambda t: (t not in scored, -(t.value or 0))):
+        value = f"{trial.value:.4f}" if trial in scored else ""
+        values = [trial.number, trial.state.name.lower(), len(trial.intermediate_values), value]
+        rows.append([escape_markdown(v) for v in [*values, *(shown(trial.params[key]) for key in keys)]])
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    notes = "".join(f"NOTE: {escape_markdown(stamp)}\n\n" for stamp in stamps)
+    page = f"# Search for {source.recipe.name}\n\n" + "\n\n".join(said) + f"\n\n{notes}![]({FIGURE})\n\n{table}\n"
+    files = {FIGURE: _figure(search, scored, [*stamps]), PAGE: page}
+    files[recipe.name] = "".join(f"# {line}\n" for line in said) + dump_yaml(changes)
+    for name, content in files.items():
+        write_whole(search.folder / name, content, ExperimentError, "choose another --output")
+    return recipe
+
+
+def _figure(search: Search, scored: list, stamps: list[str]) -> bytes:
+    """The scores in the order of the trials, and the importance of each key (PED-ANOVA), as PNG."""
+    values = [trial.value for trial in scored]
+    weights = get_param_importances(search.study) if len(set(values)) > 1 else {}
+    with styled():
+        figure = new_figure(height=2.8)
+        history, importance = figure.subplots(1, 2)
+        history.plot([trial.number for trial in scored], values, "o", color=COLOURS[0])
+        best = [max(values[: end + 1]) for end in range(len(values))]
+        history.plot([trial.number for trial in scored], best, color=COLOURS[1], drawstyle="steps-post")
+        history.set(xlabel="trial", ylabel="valid WA + UA")
+        importance.barh([*weights][::-1], [*weights.values()][::-1], color=COLOURS[0])
+        importance.set(xlabel="importance")
+        stamp(figure, stamps)
+        return saved(figure, "png")

@@ -1,0 +1,206 @@
+"""The trials of a search: asked of Optuna, trained by workers, told to Optuna; an interrupted one goes on."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import BaseTrial, Trial, TrialState
+
+from toolkit.corpus.protocols import selects_on
+from toolkit.corpus.targets import Target
+from toolkit.errors import ExperimentError, RecipeError, ToolkitError, one_line
+from toolkit.experiment.cells import Records
+from toolkit.experiment.command import WorkerOptions
+from toolkit.experiment.engine import Workers
+from toolkit.experiment.planning import make_plan
+from toolkit.experiment.tasks import Task, error_text, run_task
+from toolkit.files import locked
+from toolkit.plugins.kinds import parts
+from toolkit.plugins.registry import find_part
+from toolkit.recipe.checks import known, members
+from toolkit.recipe.locations import Location
+from toolkit.recipe.reading import annotation_at
+from toolkit.recipe.yaml_files import read_yaml
+from toolkit.terminal import say
+from toolkit.training.identity import run_hash
+from toolkit.training.preparation import Source
+from toolkit.training.run_folder import RESULTS, read_results
+
+if TYPE_CHECKING:
+    from toolkit.training.loop.history import History
+
+SEARCHED = ("audio", "model", "augmentations", "training")  # what else a recipe has is the task, not the system
+PRUNED = "pruned after epoch"
+Read = Callable[[Mapping[str, Any]], Source]  # gives the recipe with the values of some dotted keys replaced
+
+
+def read_space(path: Path, read: Read) -> dict[str, BaseDistribution]:
+    """What each key of a search's file is drawn from; choices are JSON texts.
+
+    Raises: RecipeError for the first key that the recipe does not have, or whose ends or choices it cannot hold.
+    """
+    found = {}
+    for key, value in (keys := read_yaml(path)).items():
+        try:
+            known("it", [key.partition(".")[0]], SEARCHED, "part of a recipe that can be searched")
+            if not isinstance(value, (list, Mapping)):
+                raise RecipeError("a list of choices, or a range such as {low: 1, high: 8}, is needed.")
+            if not isinstance(value, list):
+                known("it", value, ("low", "high", "log", "step"), "key of a range")
+            tried = value if isinstance(value, list) else [value["low"], value["high"]]
+            for one in tried:
+                for kind, _, part in parts(read({key: one}).recipe):
+                    find_part(kind.name, part).check_args(part.args)
+            whole = float not in members(annotation_at(tuple(key.split(".")))) and all(
+                type(one) is int for one in tried
+            )
+            if isinstance(value, list):
+                found[key] = CategoricalDistribution([json.dumps(one) for one in value])
+            else:
+                found[key] = (IntDistribution if whole else FloatDistribution)(**value)
+        except (ToolkitError, ValueError, TypeError, KeyError) as error:
+            text = f"{error} is missing" if isinstance(error, KeyError) else one_line(str(error))
+            raise RecipeError(f"{Location(key, keys.marks[key])}: {text.removeprefix(f'--{key}: ')}") from None
+    return found
+
+
+def drawn(trial: BaseTrial) -> dict[str, Any]:
+    """The values of a trial by key."""
+    return {key: json.loads(value) if isinstance(value, str) else value for key, value in trial.params.items()}
+
+
+def score(row: Mapping[str, Any]) -> float:
+    """WA + UA of the validation part, from a row of epochs.csv or from results.json."""
+    return Target.selection_score({name.removeprefix("valid_"): v for name, v in row.items() if "valid_" in name})
+
+
+def named(kind: str, name: str) -> Callable:
+    """The class of Optuna's sampler or pruner that is called so."""
+    return next(c for key, c in vars(getattr(optuna, f"{kind}s")).items() if key.lower() == name + kind)
+
+
+@lru_cache(maxsize=1)
+def open_study(storage: str, name: str, pruner: str) -> optuna.Study:
+    """A study in a storage, a new one where there is none; ExperimentError if the storage cannot be used."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    options = {"sampler": optuna.samplers.RandomSampler(), "pruner": named("pruner", pruner)()}
+    options |= {"study_name": name, "direction": "maximize", "load_if_exists": True}
+    try:
+        return optuna.create_study(storage=storage, **options)
+    except Exception as error:  # of a database's driver
+        raise ExperimentError(f"The storage {storage} cannot be used ({one_line(error)}).") from error
+
+
+@dataclass(frozen=True)
+class Report:
+    """Gives Optuna the validation score of a trial after each epoch; a ToolkitError ends one that it prunes."""
+
+    address: tuple[str, str, str]  # of `open_study`
+    number: int
+
+    def __call__(self, history: "History") -> None:
+        """Report the last epoch, unless that was done before an interruption."""
+        study, row, step = open_study(*self.address), history.rows[-1], len(history.rows) - 1
+        there = study.get_trials(deepcopy=False)[self.number]
+        trial = Trial(study, there._trial_id)
+        if step not in there.intermediate_values:
+            trial.report(score(row), step)
+        if trial.should_prune():
+            raise ToolkitError(f"{PRUNED} {row['epoch']}")
+
+
+class Search:
+    """A search in its folder; several processes may run it at a time.
+
+    Args: folds: names, "all", or None for the first; sampler, pruner: see `named`; storage: None: a file in the folder.
+    Raises: ExperimentError if the folder or the storage cannot be used, or the protocol validates on the test part.
+    """
+
+    def __init__(
+        self, read: Read, space: Path, folder: Path, folds: str | None, sampler: str, pruner: str, storage: str | None
+    ):
+        self.read, self.folder, self.sampler, self.source = read, folder, sampler, read({})
+        self.space = read_space(space, read)
+        recipe = self.source.recipe
+        if selects_on(recipe.protocol.name) == "test" or recipe.protocol.name == "loso-as-published":
+            raise ExperimentError(f"Protocol {recipe.protocol.name} validates on the test part: take another one.")
+        cells = make_plan([self.source], folds=None if folds in (None, "all") else folds.split(",")).cells
+        self.folds = [cell.fold for cell in cells][: None if folds else 1]
+        task = {"space": repr(self.space), "folds": self.folds, "seed": recipe.seed, "cell": cells[0].name}
+        name = f"{recipe.name}-{run_hash(task, [], {})}"
+        self.locks = folder / "trials" / name
+        try:
+            self.locks.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ExperimentError(f"{folder} cannot be written ({error.strerror}): choose another --output.") from error
+        self.address = storage or f"sqlite:///{folder / 'study.db'}", name, pruner
+        self.study = open_study(*self.address)
+        self._held: dict[int, ExitStack] = {}  # locks of the trials that this process runs
+
+    def run(self, options: WorkerOptions, *, trials: int) -> None:
+        """Run trials until there are so many, those of other processes and failed ones among them."""
+        missing = trials - sum(trial.state.is_finished() for trial in self.study.get_trials(deepcopy=False))
+        if missing > 0:
+            with options.workers(missing) as workers:
+                for ended in workers.run(run_task, self._tasks(workers, options.threads_each, trials)):
+                    for task, error in ended:
+                        self._tell(task, error)
+
+    def _tasks(self, workers: Workers, threads: int, trials: int) -> Iterator[Task]:
+        while not workers.lost and (trial := self._next(trials)) is not None:
+            try:
+                plan = make_plan([self.read(drawn(trial))], folds=self.folds, seeds=(self.source.recipe.seed,))
+            except ToolkitError as error:  # settings that do not go together
+                self._end(trial.number, None, str(error))
+                continue
+            (system,) = plan.systems.values()
+            yield Task(self.folder, plan.cells, system, threads, test=False, watch=Report(self.address, trial.number))
+
+    def _next(self, trials: int) -> BaseTrial | None:
+        """A trial that nobody runs any more, else a new one; None where there are enough."""
+        with locked(self.locks / "lock", wait=True):
+            there = self.study.get_trials(deepcopy=False)
+            for trial in there:
+                if not trial.state.is_finished() and trial.number not in self._held and self._hold(trial.number):
+                    return trial
+            if len(there) >= trials:
+                return None
+            # one generator would draw again, after an interruption, what it drew before
+            seed = self.source.recipe.seed + (0 if self.sampler == "qmc" else len(there))
+            self.study.sampler = named("sampler", self.sampler)(seed=seed)
+            trial = self.study.ask(self.space)
+            self._hold(trial.number)
+            return trial
+
+    def _hold(self, number: int) -> bool:
+        with ExitStack() as stack:
+            if held := stack.enter_context(locked(self.locks / f"{number}.lock", wait=False)):
+                self._held[number] = stack.pop_all()
+            return held
+
+    def _tell(self, task: Task, error: Exception | None) -> None:
+        records = Records(self.folder)
+        ended = [record for cell in task.cells if (record := records.read(cell))]
+        failed = error_text(error) if error else next((record.error for record in ended if record.error), None)
+        found = None if failed else fmean(score(read_results(records.run_folder(r) / RESULTS)) for r in ended)
+        self._end(task.watch.number, found, failed)
+
+    def _end(self, number: int, found: float | None, failed: str | None) -> None:
+        state = None if failed is None else TrialState.PRUNED if failed.startswith(PRUNED) else TrialState.FAIL
+        settings = ", ".join(
+            f"{key} {shown(value)}" for key, value in self.study.tell(number, found, state).params.items()
+        )
+        say(f"trial {number}  {failed or f'WA + UA {found:.4f}'}  {settings}")
+        self._held.pop(number).close()
+
+
+def shown(value: Any) -> str:
+    """A setting in a line or a table."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
