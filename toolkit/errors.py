@@ -1,9 +1,7 @@
 """Errors a user can cause: one line that says what was found, where, what is near and what to do.
 
->>> did_you_mean("mfc", ["mfcc", "spectrogram"])
-" Did you mean 'mfcc'?"
->>> did_you_mean("zzz", ["mfcc", "spectrogram"])
-''
+>>> did_you_mean("mfc", ["mfcc", "spectrogram"]), did_you_mean("zzz", ["mfcc", "spectrogram"])
+(" Did you mean 'mfcc'?", '')
 """
 
 import difflib

@@ -19,12 +19,9 @@ def select_epoch(scores: Sequence[float], *, patience: int | None, min_epochs: i
 
     Epochs after the stop do not count: a training may go on for another rule. Without a patience nothing stops.
 
-    >>> select_epoch([0.5, 0.7, 0.6, 0.6, 0.9], patience=2, min_epochs=0)
-    Selection(epoch=2, stopped=True)
-    >>> select_epoch([0.5, 0.7, 0.6, 0.6, 0.9], patience=3, min_epochs=0)
-    Selection(epoch=5, stopped=False)
-    >>> select_epoch([0.5, 0.7, 0.6, 0.6, 0.9], patience=2, min_epochs=4)
-    Selection(epoch=5, stopped=False)
+    >>> scores = [0.5, 0.7, 0.6, 0.6, 0.9]
+    >>> [tuple(select_epoch(scores, patience=p, min_epochs=m)) for p, m in ((2, 0), (3, 0), (2, 4))]
+    [(2, True), (5, False), (5, False)]
     """
     best, best_score = first - 1, float("-inf")
     for epoch, score in enumerate(scores, start=first):
