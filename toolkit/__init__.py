@@ -28,12 +28,12 @@ def train(
 
     Args:
         recipe: as for the command.
-        manifest: a table of your recordings, to use instead of the recipe's corpus.
+        manifest: as for the command.
         say: called with each line that the command prints.
         **overrides: keys of the recipe: `seed=2`, `training={"epochs": 3}`, `**{"training.epochs": 3}`.
 
     Returns: what results.json holds, as a dict; its `folder` is the run's. A finished run is not trained again.
-    Raises: ToolkitError: one line, where the command would print it.
+    Raises: ToolkitError: the line that the command would print.
     """
     from toolkit.distributed import from_first
     from toolkit.recipe.loading import as_overrides
@@ -48,9 +48,9 @@ def train(
 
 
 def read_predictions(run: "str | Path | Result") -> "dict[str, np.ndarray]":
-    """What a finished run predicted for its test part: the columns of predictions.csv, each [utterances].
+    """The columns of a finished run's predictions.csv, each [utterances]; `pandas.DataFrame` takes them as they are.
 
-    `pandas.DataFrame` takes it as it is. Args: run: what `train` returned, or the run's folder.
+    Args: run: what `train` returned, or the run's folder.
     Raises: ToolkitError if there is no finished run, or its files are damaged.
     """
     from toolkit.report.evidence import predictions_of

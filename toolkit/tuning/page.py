@@ -24,10 +24,9 @@ def write_search(search: Search) -> Path:
     Raises: ExperimentError if no trial has a score, or a file cannot be written.
     """
     trials, keys = search.study.get_trials(deepcopy=False), [*search.space]
-    scored = [trial for trial in trials if trial.state.name == "COMPLETE"]
-    if not scored:
-        raise ExperimentError(f"No trial has a score; what they printed is in {search.folder / 'cells'}.")
     states = Counter(trial.state.name.lower() for trial in trials)
+    if not (scored := [trial for trial in trials if trial.state.name == "COMPLETE"]):
+        raise ExperimentError(f"No trial has a score; what they printed is in {search.folder / 'cells'}.")
     best = search.study.best_trial
     said = [
         f"{counted(len(trials), 'trial')}: {', '.join(f'{count} {state}' for state, count in states.items())}.",

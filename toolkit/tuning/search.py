@@ -1,7 +1,7 @@
 """The trials of a search: asked of Optuna, trained by workers, told to Optuna; an interrupted one goes on."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,7 +16,7 @@ from optuna.trial import BaseTrial, Trial, TrialState
 from toolkit.corpus.protocols import selects_on
 from toolkit.corpus.targets import Target
 from toolkit.errors import ExperimentError, RecipeError, ToolkitError, one_line
-from toolkit.experiment.cells import Records
+from toolkit.experiment.cells import Cell, Records
 from toolkit.experiment.command import WorkerOptions
 from toolkit.experiment.engine import Workers
 from toolkit.experiment.planning import make_plan
@@ -151,14 +151,14 @@ class Search:
             with options.workers(missing) as workers:
                 for ended in workers.run(run_task, self._tasks(workers, options.threads_each, trials)):
                     for task, error in ended:
-                        self._tell(task, error)
+                        self._tell(task.watch.number, task.cells, error)
 
     def _tasks(self, workers: Workers, threads: int, trials: int) -> Iterator[Task]:
         while not workers.lost and (trial := self._next(trials)) is not None:
             try:
                 plan = make_plan([self.read(drawn(trial))], folds=self.folds, seeds=(self.source.recipe.seed,))
             except ToolkitError as error:  # settings that do not go together
-                self._end(trial.number, None, str(error))
+                self._tell(trial.number, (), error)
                 continue
             (system,) = plan.systems.values()
             yield Task(self.folder, plan.cells, system, threads, test=False, watch=Report(self.address, trial.number))
@@ -185,19 +185,18 @@ class Search:
                 self._held[number] = stack.pop_all()
             return held
 
-    def _tell(self, task: Task, error: Exception | None) -> None:
+    def _tell(self, number: int, cells: Iterable[Cell], error: Exception | None) -> None:
+        """Tell Optuna how a trial ended, and let go of it."""
         records = Records(self.folder)
-        ended = [record for cell in task.cells if (record := records.read(cell))]
+        ended = [record for cell in cells if (record := records.read(cell))]
         failed = error_text(error) if error else next((record.error for record in ended if record.error), None)
-        found = None if failed else fmean(score(read_results(records.run_folder(r) / RESULTS)) for r in ended)
-        self._end(task.watch.number, found, failed)
-
-    def _end(self, number: int, found: float | None, failed: str | None) -> None:
-        state = None if failed is None else TrialState.PRUNED if failed.startswith(PRUNED) else TrialState.FAIL
-        settings = ", ".join(
-            f"{key} {shown(value)}" for key, value in self.study.tell(number, found, state).params.items()
-        )
-        say(f"trial {number}  {failed or f'WA + UA {found:.4f}'}  {settings}")
+        if failed is None:
+            found, state = fmean(score(read_results(records.run_folder(r) / RESULTS)) for r in ended), None
+        else:
+            found, state = None, TrialState.PRUNED if failed.startswith(PRUNED) else TrialState.FAIL
+        settings = self.study.tell(number, found, state).params.items()
+        what = f"WA + UA {found:.4f}" if failed is None else failed
+        say(f"trial {number}  {what}  {', '.join(f'{key} {shown(value)}' for key, value in settings)}")
         self._held.pop(number).close()
 
 
