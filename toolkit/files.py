@@ -174,8 +174,8 @@ def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
         for _ in range(DEEPEST):
             inner = [v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)]
             level = [item for items in inner for item in items]
-        if not level:
-            return value
+            if not level:
+                return value
     except RecursionError:
         pass
     raise ValueError("its values are nested too deeply")

@@ -3,6 +3,7 @@
 import pytest
 from small_system import write_recipe
 
+from toolkit.cli.options import read_source
 from toolkit.corpus.targets import Target
 from toolkit.errors import CorpusError, ProtocolError
 from toolkit.training.preparation import SHARED_AUDIO, check_source, load_source, prepare
@@ -53,6 +54,17 @@ def test_a_manifest_replaces_the_recipes_corpus(tmp_path):
     preparation = prepare(load_source(recipe, ["--protocol.name=given"], manifest=manifest))
     assert [u.id for u in preparation.part("test")] == ["d"]
     assert preparation.targets["label"].classes == ("x", "y")
+
+
+def test_the_columns_of_a_table_stand_in_the_resolved_recipe(tmp_path):
+    recipe, table = write_recipe(tmp_path), tmp_path / "other.tsv"
+    table.write_text("file\tsound\tpart\na\tx\ttrain\nb\ty\ttrain\nc\ty\tvalid\nd\ty\ttest\n")
+    columns = {"path": "{file}.wav", "label": "sound", "split": "part"}
+    words = [str(recipe), "--protocol.name=given"]
+    source = read_source(words, data_folder=None, manifest=str(table), columns=columns, trust_recipe=False)
+    assert source.recipe.as_dict()["corpus"]["args"] == {"path": str(table), "columns": columns}
+    (u,) = prepare(source).part("test")
+    assert (u.path, u.label) == (tmp_path / "d.wav", "y")
 
 
 def test_targets_beside_the_label_have_the_classes_of_the_whole_manifest(tmp_path):

@@ -13,7 +13,7 @@ from toolkit.corpus import Corpus, Utterance, apply_labels
 from toolkit.corpus.alike import alike_names, join_names
 from toolkit.corpus.checks import CheckReport, Problem, check_corpus
 from toolkit.corpus.folds import Fold, pick_fold, refuse_shared
-from toolkit.corpus.protocols import make_folds
+from toolkit.corpus.protocols import UNKNOWN_SPEAKERS_STAMP, make_folds
 from toolkit.corpus.targets import LABEL, Target
 from toolkit.errors import CorpusError, ProtocolError, ToolkitError, join
 from toolkit.files import resolved
@@ -143,8 +143,8 @@ def prepare_folds(source: Source, utterances: Sequence[Utterance] | None = None)
     read = source.read() if utterances is None else utterances
     utterances, labels = apply_labels(read, labels=recipe.labels, label_map=recipe.label_map)
     folds = make_folds(utterances, recipe.protocol.name, **recipe.protocol.args)
-    if published:  # whoever published them saw to it that no recording is in two
-        folds = [replace(fold, stamp=None) for fold in folds]
+    if published:  # folds that keep recordings apart need no speakers
+        folds = [replace(fold, stamp=None) if fold.stamp == UNKNOWN_SPEAKERS_STAMP else fold for fold in folds]
     if recipe.normalize is None:
         by_id = {u.id: u for u in utterances}
         for fold in folds:

@@ -59,7 +59,7 @@ class MspPodcast(Release):
                 found = f"Split_Set {row['split']!r} is not known"
                 raise CorpusError(f"{table}:{line}: {found}; known are {', '.join(_SPLITS)}, Test1, Test2, Test3")
             if row["split"] in self.splits:
-                known = {key: None if row[key] == "Unknown" else row[key] for key in ("speaker", "gender")}
+                known = {key: row[key] for key in ("speaker", "gender") if row[key].strip().lower() != "unknown"}
                 utterances.append(
                     Utterance(
                         id=Path(row["file"]).stem,

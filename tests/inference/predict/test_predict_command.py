@@ -137,6 +137,19 @@ def test_bad_files_are_named_and_skipped_and_the_exit_code_says_so(bundle, folde
         assert line.startswith("skipped: ") and str(path) in line
 
 
+def test_a_table_is_read_under_the_names_of_its_columns(bundle, folder, tmp_path):
+    table = tmp_path / "t.tsv"
+    table.write_text(f"folder\tfile\tpath\tfrom\n{folder}\tb\tx\t0:00:00.10\n")
+    done = run(bundle, table, "--format", "csv", "--columns", "path={folder}/{file}.wav,start=from")
+    (row,) = rows(done.stdout)
+    assert (row["path"], row["start"], row["end"]) == (f"{folder}/b.wav", "0.100", "0.700")
+    done = run(bundle, table, "--columns", "path=filr")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "no column 'filr' for path; found folder, file, path, from. Did you mean 'file'?" in done.stderr
+    done = run(bundle, table, "--columns", "path")
+    assert done.exit_code == 2 and "'--columns': NAME=COLUMN,... is needed, not 'path'" in done.stderr
+
+
 def test_a_manifest_needs_no_labels_and_its_stretches_are_labelled_by_themselves(bundle, folder):
     manifest = folder / "inner" / "stretches.csv"
     manifest.write_text(

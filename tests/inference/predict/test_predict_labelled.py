@@ -98,6 +98,14 @@ def test_every_figure_is_that_of_the_answers_file_by_file(bundle, corpus):
     assert result["missing_classes"] == [] and result["stamps"] == []
 
 
+def test_a_table_of_other_columns_gives_the_same_figures(bundle, corpus):
+    table = corpus.with_name("table.csv")
+    table.write_text(corpus.read_text().replace("path,label,speaker", "file;sound;who", 1).replace(",", ";"))
+    columns = ("--columns", "path=file,label=sound,speaker=who")
+    result, expected = found("evaluate", bundle, table, *MAP, *columns), found("evaluate", bundle, corpus, *MAP)
+    assert result | {"manifest": None} == expected | {"manifest": None}
+
+
 def test_the_page_for_readers_has_the_same_figures(bundle, corpus):
     result, done = found("evaluate", bundle, corpus, *MAP), run("evaluate", bundle, corpus, *MAP)
     assert done.exit_code == 0
