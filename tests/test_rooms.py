@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -77,10 +78,16 @@ LIGHT_MODULES = [
 ]
 
 
+@cache
+def tree(file):
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+@cache
 def imports(file, *, at_import_only=False):
     """The modules that a file imports: anywhere in it, or only outside of functions."""
     found = []
-    todo = list(ast.parse(file.read_text(encoding="utf-8")).body)
+    todo = list(tree(file).body)
     while todo:
         node = todo.pop()
         if isinstance(node, ast.Import):
@@ -227,6 +234,6 @@ def test_plugins_know_the_contracts_and_their_own_family(name):
 @pytest.mark.parametrize("name", [*CORE, *FIRST_PARTY])
 def test_whether_a_file_is_there_is_asked_in_a_way_that_never_raises(name):
     """os.path.isfile is false where Path.is_file raises: for loops of links, long names, NUL."""
-    nodes = ast.walk(ast.parse((CORE.get(name) or FIRST_PARTY[name]).read_text(encoding="utf-8")))
+    nodes = ast.walk(tree(CORE.get(name) or FIRST_PARTY[name]))
     called = [node.func.attr for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
     assert not {"is_file", "resolve"}.intersection(called)

@@ -1,5 +1,6 @@
 """The commands as a user types them: where recipes are found, what is printed, how a mistake is reported."""
 
+import contextlib
 import csv
 import fcntl
 import json
@@ -8,6 +9,7 @@ import pty
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 from pathlib import Path
 
@@ -23,15 +25,28 @@ ROOT = Path(__file__).parents[2]
 TRAIN = ROOT / "recipes" / "iemocap" / "train.py"
 
 
-def run(*command: object, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
+def on_a_terminal(*command: object, **environment: str) -> tuple[int, str, str]:
+    """A real command in the root: its exit code, standard output, and what a terminal of 120 columns got of errors."""
     inherited = {k: v for k, v in os.environ.items() if k not in ("IEMOCAP_ROOT", "RAVDESS_ROOT")}
-    return subprocess.run(
-        [sys.executable, *map(str, command)],
-        cwd=cwd,
-        env={**inherited, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-    )
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))  # 24 rows of 120 columns
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            [sys.executable, *map(str, command)],
+            cwd=ROOT,
+            env={**inherited, "OMP_NUM_THREADS": "1", **environment},
+            stdout=output,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the end of a pseudo-terminal whose other side is closed
+            while block := os.read(ours, 4096):
+                shown += block
+        os.close(ours)
+        code = process.wait()
+        output.seek(0)
+        return code, output.read().decode(), shown.decode()
 
 
 def in_this_process(*words: object) -> Result:
@@ -54,16 +69,17 @@ def cache(tmp_path_factory) -> str:
     return str(tmp_path_factory.mktemp("cache"))
 
 
-def test_train_py_runs_from_the_root_prints_a_table_and_ends_with_the_path(tmp_path, cache, monkeypatch):
+def test_train_py_runs_from_the_root_shows_a_bar_and_a_table_and_ends_with_the_path(tmp_path, cache, monkeypatch):
     """Also from the recipe's folder and with an absolute path: there the run is found finished."""
     small = ["--corpus.args.utterances_per_speaker", "4", "--training.epochs=1", "--output_folder", tmp_path]
-    first = run("recipes/iemocap/train.py", "hparams/mfcc.yaml", *small, XDG_CACHE_HOME=cache)
-    assert first.returncode == 0, first.stderr
-    assert "WA %" in first.stdout and "UA %" in first.stdout and "synthetic" in first.stdout
-    assert "NOTE: synthetic corpus" in first.stderr  # at the start
-    assert "NOTE: synthetic corpus" in first.stdout  # and at the end
-    assert "NOTE: small settings" in first.stdout
-    results = Path(first.stdout.splitlines()[-1])
+    code, out, shown = on_a_terminal("recipes/iemocap/train.py", "hparams/mfcc.yaml", *small, XDG_CACHE_HOME=cache)
+    assert code == 0, shown
+    assert "WA %" in out and "UA %" in out and "synthetic" in out
+    assert "NOTE: synthetic corpus" in shown  # at the start
+    assert "NOTE: synthetic corpus" in out  # and at the end
+    assert "NOTE: small settings" in out
+    assert "train_loss=" in shown and ("it/s" in shown or "s/it" in shown)  # the bar
+    results = Path(out.splitlines()[-1])
     assert results.name == "results.json" and results.parent.parent == tmp_path
     for name in ("recipe.yaml", "manifest.csv", "epochs.csv", "predictions.csv", "results.json"):
         assert "synthetic corpus" in (results.parent / name).read_text(), name
@@ -153,24 +169,3 @@ def test_check_data_reads_a_corpus_from_its_folder(tmp_path):
     done = in_this_process("check-data", recipe, "--data_folder", tmp_path, "--protocol", "session-out")
     assert done.exit_code == 0, done.stderr + done.stdout
     assert "24 utterances" in done.stdout
-
-
-def test_on_a_terminal_a_bar_shows_the_loss_and_the_rate(tmp_path):
-    recipe, (ours, theirs) = write_recipe(tmp_path), pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))  # 24 rows of 120 columns
-    process = subprocess.Popen(
-        [sys.executable, "-m", "toolkit", "train", recipe, "--training.epochs=1"],
-        stdout=subprocess.DEVNULL,
-        stderr=theirs,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    os.close(theirs)
-    shown = b""
-    try:
-        while block := os.read(ours, 4096):
-            shown += block
-    except OSError:  # the end of a pseudo-terminal whose other side is closed
-        pass
-    os.close(ours)
-    assert process.wait() == 0
-    assert b"train_loss=" in shown and (b"it/s" in shown or b"s/it" in shown)

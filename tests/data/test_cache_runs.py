@@ -1,6 +1,5 @@
 """Runs with the feature cache: the same bits with an empty, a half filled and a full one."""
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -9,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from several_ranks import CONTEXT
 
 from toolkit.data.cache.files import FeatureFiles
 from toolkit.data.cache.store import features_folder, stored_front_ends
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["toolkit.training.run"])
 UTTERANCES = 24
 
 pytestmark = pytest.mark.usefixtures("own_cache")

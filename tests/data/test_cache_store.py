@@ -1,7 +1,6 @@
 """The cache's folder: eviction, locks between processes, kills, and the commands on it."""
 
 import json
-import multiprocessing
 import os
 import signal
 import threading
@@ -12,6 +11,7 @@ import pytest
 import torch
 from cached_features import Parts, fill_in_child, same
 from click.testing import CliRunner
+from several_ranks import CONTEXT
 from small_system import write_recipe
 
 from toolkit.cli.main import main
@@ -19,8 +19,6 @@ from toolkit.data.cache.files import FeatureFiles, read_segment
 from toolkit.data.cache.store import DESCRIPTION, features_folder, limit_bytes, make_room, stored_front_ends
 from toolkit.errors import CacheError
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["toolkit.training.run"])
 UTTERANCES = 24
 
 

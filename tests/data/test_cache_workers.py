@@ -1,7 +1,6 @@
 """Workers that compute features: the same bits, errors of one line, and nothing that stays when a process is killed."""
 
 import errno
-import multiprocessing
 import os
 import re
 import signal
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from cached_features import Parts, same, stored_files
+from several_ranks import CONTEXT
 from small_system import write_recipe
 from throwaway import good, install
 
@@ -20,8 +20,6 @@ from toolkit.errors import AudioError, CacheError, FailedPlugin
 from toolkit.plugins.registry import default_registry
 
 pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core has one process")
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["toolkit.training.run"])
 UTTERANCES = 24
 
 

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from several_ranks import fork_workers
 from small_system import write_recipe
+from trained_model import predictions_by_fold
 
 from toolkit.cli.main import main
+from toolkit.experiment import engine
 from toolkit.experiment.plan import read_plan
 from toolkit.experiment.progress import Progress, is_alive
 from toolkit.report.evidence import Evidence, read_csv
@@ -40,8 +43,18 @@ def finish(process):
     return process.returncode, out, err
 
 
-def run(*args):
-    return finish(start(*args))
+@pytest.fixture
+def run_here(monkeypatch):
+    """The same by this process, whose workers need not import everything first."""
+    for name, value in fork_workers().items():
+        monkeypatch.setitem(engine.SETTINGS, name, value)
+
+    def run_here(recipes, folder, *options):
+        words = ["experiment", *recipes, "--output", str(folder), "--threads", "1", *options]
+        done = CliRunner().invoke(main, words, prog_name="toolkit")
+        return done.exit_code, done.stdout, done.stderr
+
+    return run_here
 
 
 def status(folder):
@@ -50,7 +63,7 @@ def status(folder):
 
 def table(folder):
     """Everything that a cell's answer consists of."""
-    return {r.folder.name.rsplit("-", 1)[0]: (r.folder / "predictions.csv").read_bytes() for r in runs(folder)}
+    return {r.folder.name.rpartition("-")[0]: (r.folder / "predictions.csv").read_bytes() for r in runs(folder)}
 
 
 def runs(folder):
@@ -74,9 +87,9 @@ def running_pids(folder):
     return [record["pid"] for record in records if record["state"] == "running" and record["run"]]
 
 
-def test_all_cells_are_trained_once_and_the_same_command_trains_nothing(recipes, tmp_path):
+def test_all_cells_are_trained_once_and_the_same_command_trains_nothing(recipes, tmp_path, run_here):
     folder = tmp_path / "experiment"
-    code, out, err = run(recipes, folder, "--seeds", "1,2", "--folds", "S1,S3", "--jobs", "2")
+    code, out, err = run_here(recipes, folder, "--seeds", "1,2", "--folds", "S1,S3", "--jobs", "2")
     assert code == 0, err
     assert "8 cells: small, wide; folds S1, S3 of session-out; seeds 1,2" in err
     assert "8 of 8 cells done" in out and "[8/8]" in err and "epoch" not in err
@@ -86,12 +99,12 @@ def test_all_cells_are_trained_once_and_the_same_command_trains_nothing(recipes,
     assert {row["gender"] for row in rows} == {"F", "M"} and {row["seconds"] for row in rows} == {"0.250", "0.400"}
 
     before = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/*")}
-    code, out, err = run(recipes, folder, "--folds", "S1", "--training.checkpoint_minutes", "1")
+    code, out, err = run_here(recipes, folder, "--folds", "S1", "--training.checkpoint_minutes", "1")
     assert code == 0 and "2 of 2 cells done" in out
     assert {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/*")} == before, "nothing was trained"
     assert len(runs(folder)) == 8, "cells of earlier commands are kept"
 
-    code, out, err = run(recipes[:1], folder, "--folds", "S1", "--training.epochs", "1")
+    code, out, err = run_here(recipes[:1], folder, "--folds", "S1", "--training.epochs", "1")
     assert code == 0 and "small: the tables leave out 4 cells with other settings or code" in err
     assert len(list((folder / "runs").iterdir())) == 9, "a changed setting is a new run"
 
@@ -99,11 +112,11 @@ def test_all_cells_are_trained_once_and_the_same_command_trains_nothing(recipes,
     assert "5 of 5 cells done" in shown and "No process runs this experiment." in shown
 
 
-def test_a_cell_that_fails_is_recorded_and_the_others_go_on(recipes, tmp_path):
+def test_a_cell_that_fails_is_recorded_and_the_others_go_on(recipes, tmp_path, run_here):
     folder = tmp_path / "experiment"
     broken = Path(recipes[0]).with_name("broken.yaml")
     broken.write_text("extends: small.yaml\nmodel: {levels: {mfcc: {args: {n_mfcc: 99}}}}\n")
-    code, out, err = run([*recipes[:1], str(broken)], folder, "--folds", "S1")
+    code, out, err = run_here([*recipes[:1], str(broken)], folder, "--folds", "S1", "--training.epochs", "1")
     assert code == 1 and "Failed: 1." in err and "n_mfcc" in out
     found = Evidence(folder)
     assert [r.cell.system for r in found.runs] == ["small"]
@@ -113,10 +126,10 @@ def test_a_cell_that_fails_is_recorded_and_the_others_go_on(recipes, tmp_path):
 
 
 def test_a_killed_experiment_ends_with_the_table_of_an_undisturbed_one(recipes, tmp_path):
-    options = ("--folds", "S1,S2", "--training.epochs", "8", "--training.checkpoint_steps", "1", "--jobs", "2")
-    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    assert run(recipes[:1], undisturbed, *options)[0] == 0
+    settings, killed = ("--training.epochs=8", "--training.checkpoint_steps=1"), tmp_path / "killed"
+    undisturbed = predictions_by_fold(Path(recipes[0]), tmp_path / "undisturbed", "S1,S2", *settings)
 
+    options = ("--folds", "S1,S2", *settings)
     process = start(recipes[:1], killed, *options)
     wait_for(lambda: any(killed.glob("runs/*/epochs.csv")))
     workers = running_pids(killed)
@@ -133,7 +146,7 @@ def test_a_killed_experiment_ends_with_the_table_of_an_undisturbed_one(recipes, 
     code, _, err = finish(process)
     assert code == 0, err
     assert "killed by signal 9" in err
-    assert table(killed) == table(undisturbed) and len(table(killed)) == 2
+    assert table(killed) == undisturbed and len(undisturbed) == 2
     assert any("Resumes in epoch" in path.read_text() for path in killed.glob("cells/*.log"))
 
 
@@ -147,9 +160,10 @@ def test_two_terminals_train_no_cell_twice(recipes, tmp_path):
     assert [text.count("epoch   1 ") for text in logs] == [1, 1, 1, 1]
 
 
-def test_protocols_of_one_training_are_trained_once(recipes, tmp_path):
+def test_protocols_of_one_training_are_trained_once(recipes, tmp_path, run_here):
     folder = tmp_path / "experiment"
-    code, out, err = run(recipes[:1], folder, "--protocol", "loso,loso-test-epoch,loso-as-published", "--folds", "1F")
+    options = ("--protocol", "loso,loso-test-epoch,loso-as-published", "--folds", "1F")
+    code, out, err = run_here(recipes[:1], folder, *options)
     assert code == 0, err
     assert "NOTE: loso-test-epoch: the epoch was chosen on the test speaker (1 of 3 cells)" in out
     logs = {path.name.split("-seed")[0]: path.read_text() for path in folder.glob("cells/*.log")}

@@ -100,12 +100,12 @@ def test_an_editable_package_is_found_from_the_folder_that_holds_it(tmp_path):
     assert run("-c", code, folder=tmp_path).stdout.strip() == str(tmp_path / "pulse/src/pulse/__init__.py")
 
 
-def test_the_recipe_of_the_extractor_trains_from_its_own_folder(packages):
-    own = packages / NAMES["extractor"]
-    small = ("--training.epochs=2", "--corpus.args.utterances_per_speaker=4")
-    paths = {"PYTHONPATH": str(packages / "installed"), "XDG_CACHE_HOME": str(packages / "cache")}
-    done = run("-m", "toolkit", "train", "my-prosody.yaml", *small, folder=own, **paths)
-    assert done.returncode == 0, done.stderr
+def test_the_recipe_of_the_extractor_trains_from_its_own_folder(installed, monkeypatch):
+    own = installed / NAMES["extractor"]
+    monkeypatch.chdir(own)
+    small = ["--training.epochs=1", "--corpus.args.utterances_per_speaker=4"]
+    done = CliRunner().invoke(main, ["train", "my-prosody.yaml", *small])
+    assert done.exit_code == 0, done.stderr
     results = json.loads((own / done.stdout.splitlines()[-1]).read_text())
     assert results["system"] == "my-prosody" and results["synthetic"] is True
     assert results["labels"] == ["ang", "hap", "neu", "sad"] and results["n_utterances"] == 8

@@ -23,7 +23,8 @@ RATE, SEGMENT = 16_000, 4_800
 LABELS = ("angry", "happy", "neutral")
 MELS = {"n_mfcc": 13, "n_fft": 512, "n_mels": 20}
 FIXED = {"segment_samples": SEGMENT}
-ONE_LAYER = {"num_hidden_layers": 1}  # each takes the exporter seconds where the time axis is free
+# Each takes the exporter seconds where the time axis is free.
+ONE_LAYER = {"num_hidden_layers": 1, "conv_dim": [8] * 3, "conv_kernel": [10, 8, 8], "conv_stride": [5, 8, 8]}
 
 
 def linear(**args):
@@ -128,9 +129,9 @@ def build(levels, fusion, head, gender="none"):
     return system.eval()
 
 
-def small(level=GoodExtractor, fusion=GoodFusion, head=GoodHead):
+def small(level=GoodExtractor, fusion=GoodFusion, head=GoodHead, **more_levels):
     """A system of the contract suite's plugins, which any exporter knows; one of them may be another."""
-    return build({"steady": GoodExtractor, "level": level}, fusion, head)
+    return build({**more_levels, "level": level}, fusion, head)
 
 
 def usage(system):

@@ -4,18 +4,28 @@ import multiprocessing
 import os
 import socket
 from collections.abc import Callable
+from multiprocessing import forkserver
 
 CONTEXT = multiprocessing.get_context("forkserver")
 PLUGINS = ("extractors.mfcc", "fusions.attention", "heads.linear", "heads.mlp", "losses.center", "losses.cross_entropy")
+PROBED = ("extractors.whisper", "fusions.concat")  # of another small recipe
 CONTEXT.set_forkserver_preload(
     [
         "toolkit.training.run",
         "toolkit.cli.main",
         "torch._dynamo",
         "torch.utils.tensorboard",
-        *(f"toolkit_plugins.{name}" for name in PLUGINS),
+        "distributed",
+        "transformers.models.whisper.modeling_whisper",
+        *(f"toolkit_plugins.{name}" for name in PLUGINS + PROBED),
     ]
 )
+
+
+def fork_workers() -> dict[str, str]:
+    """Start what processes are forked from; the setting with which Dask forks its workers there, too."""
+    forkserver.ensure_running()
+    return {"distributed.worker.multiprocessing-method": "forkserver"}
 
 
 def on_ranks(target: Callable, *args, ranks: int = 2) -> list[int | None]:

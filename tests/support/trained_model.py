@@ -24,6 +24,20 @@ def train(folder: Path) -> "Run":
     return run
 
 
+def predictions_by_fold(recipe: Path, output: Path, folds: str, *overrides: str) -> dict[str, bytes]:
+    """Train folds here, with one thread: the name of each run, without its hash -> its predictions.csv."""
+    from toolkit.training.run import Run
+
+    threads, found = torch.get_num_threads(), {}
+    torch.set_num_threads(1)
+    for fold in folds.split(","):
+        source = load_source(recipe, [f"--output_folder={output}", f"--fold={fold}", *overrides])
+        run = Run(prepare(source), say=lambda line: None).train().parent
+        found[run.name.rpartition("-")[0]] = (run / "predictions.csv").read_bytes()
+    torch.set_num_threads(threads)
+    return found
+
+
 def random_system(folder: Path, covariate: str = "", **usage) -> tuple[System, Usage]:
     """The small system with random weights, perhaps with a covariate `gender`; the same for the same arguments."""
     recipe = write_recipe(folder)

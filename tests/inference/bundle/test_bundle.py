@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file
 from small_bundle import edit_config, train, with_gender, with_levels
 from small_system import PROBED, write_recipe
@@ -23,6 +24,7 @@ from torchvision.models import alexnet
 from wav2vec2_checkpoints import SMALL, save_checkpoint
 
 import toolkit
+from toolkit.cli.main import main
 from toolkit.corpus import read_manifest
 from toolkit.errors import BundleError, CheckpointError
 from toolkit.inference.bundle import read_bundle
@@ -352,17 +354,14 @@ def test_the_command_prints_the_path_and_the_stamps(tmp_path):
     run = train(tmp_path, "--protocol=loso-as-published", "--training.epochs=1")
 
     def export(*words):
-        command = [sys.executable, "-m", "toolkit", "export", *map(str, words)]
-        return subprocess.run(
-            command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
+        return CliRunner().invoke(main, ["export", *map(str, words)], prog_name="toolkit")
 
     done = export(run, tmp_path / "given.zip")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert done.stdout == f"{tmp_path / 'given.zip'}\n"
     assert done.stderr.startswith("NOTE: loso-as-published: the test speaker also validated")
     again = export(run / "results.json", tmp_path / "given.zip")
-    assert (again.returncode, again.stdout) == (2, "") and again.stderr.count("\n") == 1
+    assert (again.exit_code, again.stdout) == (2, "") and again.stderr.count("\n") == 1
     assert "exists already" in again.stderr
 
 

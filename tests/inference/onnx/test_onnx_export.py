@@ -148,7 +148,7 @@ class FailsWhileExported(GoodHead):
     ("parts", "said"),
     [
         (
-            {"level": BranchesOnLengths},
+            {"steady": GoodExtractor, "level": BranchesOnLengths},
             r"The level 'level' \(BranchesOnLengths\) .*: torch's exporter reports GuardOnDataDependentSymNode: "
             r".* \(test_onnx_export.py, line \d+\)\.",
         ),

@@ -2,14 +2,14 @@
 
 import os
 import pickle
-import subprocess
-import sys
-import textwrap
+import resource
+import signal
 import time
 
 import pytest
 import torch
 
+from toolkit.errors import CheckpointError
 from toolkit.training.loop.checkpoints import HASHES, PARTIAL, AtomicCheckpointer, damage
 
 
@@ -82,29 +82,20 @@ def test_code_in_a_checkpoint_is_not_run_even_if_the_environment_allows_it(tmp_p
     assert not (tmp_path / "pwned").exists()
 
 
-def test_a_full_disk_is_one_line_and_leaves_the_earlier_checkpoint(tmp_path):
+def test_a_full_disk_is_one_line_and_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
     """The limit on file size makes the kernel refuse the write, as a full disk does."""
-    script = """
-        import resource, signal, sys, torch
-        from toolkit.training.loop.checkpoints import AtomicCheckpointer
-        from toolkit.errors import CheckpointError
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        checkpointer = AtomicCheckpointer(sys.argv[1], {"module": torch.nn.Linear(500, 500)})
-        checkpointer.save_checkpoint()
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
-        try:
+    checkpointer = AtomicCheckpointer(tmp_path, {"module": torch.nn.Linear(500, 500)})
+    checkpointer.save_checkpoint()
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+        with pytest.raises(CheckpointError, match="Earlier checkpoints are intact") as caught:
             checkpointer.save_checkpoint()
-        except CheckpointError as error:
-            print(error)
-        assert AtomicCheckpointer(sys.argv[1]).find_checkpoint() is not None
-    """
-    run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script), str(tmp_path)],
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stderr
-    assert "Earlier checkpoints are intact" in run.stdout and run.stdout.count("\n") == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert "\n" not in str(caught.value)
+    assert AtomicCheckpointer(tmp_path, {"module": torch.nn.Linear(500, 500)}).find_checkpoint() is not None
     assert not list(tmp_path.glob(PARTIAL + "*"))
     assert len(list(tmp_path.iterdir())) == 1
 
