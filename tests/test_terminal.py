@@ -1,6 +1,7 @@
 """Text of users, corpora, plugins and bundles is printed as it is, never obeyed."""
 
 import io
+import time
 
 import pytest
 
@@ -10,7 +11,7 @@ from toolkit.experiment.cells import Cell, Record
 from toolkit.experiment.display import live_display, print_cells
 from toolkit.experiment.progress import CellProgress
 from toolkit.inference.predict.predictions import Prediction, table_rows
-from toolkit.terminal import progress, say
+from toolkit.terminal import progress, say, signs_of_life
 
 HOSTILE = {"[laughter]": "[laughter]", "[/x]": "[/x]", ":smile:": ":smile:", "\x1b[31mred\x07": "?[31mred?"}
 
@@ -58,9 +59,11 @@ def test_the_table_of_predictions_holds_no_escape():
     assert "?[31mred" in file.getvalue() and "\x1b" not in file.getvalue() and "a?.wav" in file.getvalue()
 
 
-def test_where_no_bar_is_drawn_a_line_comes_at_least_every_30_s(monkeypatch, capsys):
-    clock = [0.0]
-    monkeypatch.setattr("toolkit.terminal.time.monotonic", lambda: clock[0])
-    for letter in progress("abcdef", "labelling", total=6, shown=False):
-        clock[0] += 12.0 if letter < "f" else 0.0
-    assert capsys.readouterr().err == "labelling: 3 of 6\n"
+def test_where_nobody_watches_a_silent_command_says_what_it_is_at(monkeypatch, capsys):
+    monkeypatch.setattr("toolkit.terminal.EVERY_S", 0.2)
+    with signs_of_life("predict"):
+        for letter in progress("ab", "labelling", total=2, shown=False):
+            time.sleep(0.3 if letter == "b" else 0.0)
+        say("a line")
+        time.sleep(0.1)
+    assert capsys.readouterr().err.splitlines() == ["predict: labelling 2 of 2, 0 s so far", "a line"]

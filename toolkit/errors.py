@@ -146,5 +146,5 @@ def one_line(what: object) -> str:
 
 def printable(text: str) -> str:
     """Text in one line, without what a terminal obeys or no file can hold, and cut if it would fill a screen."""
-    line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    line = text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
     return line if len(line) <= 2000 else f"{line[:1500]} ... {line[-400:]}"

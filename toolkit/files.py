@@ -49,6 +49,8 @@ def replacing(path: Path, error: type[ToolkitError], remedy: str, *, durable: bo
     Yields: the path to write to, in the same folder.
     Raises: ToolkitError: `error`, in place of an OSError.
     """
+    if "\0" in str(path) or not path.name:
+        raise error(f"{str(path)!r} cannot be the name of a file: {remedy}.")
     target = resolved(path) if os.path.islink(path) else path
     stream = os.path.exists(target) and not os.path.isfile(target) and not os.path.isdir(target)
     partial = target if stream else target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.partial")
@@ -161,7 +163,7 @@ def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
 
     Args: text: as bytes, UTF-8; strict: refuse numbers that are not finite, and keys that an object holds twice.
     Raises: ValueError: what is wrong, in one line; also if it is nested deeper than `DEEPEST` or a whole number has
-        more than `LONGEST` digits.
+        more than `LONGEST` digits, or it holds half a character, which no file can.
 
     >>> parse_json("[1, 1e999]", strict=True)
     Traceback (most recent call last):
@@ -175,9 +177,13 @@ def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
             inner = [v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)]
             level = [item for items in inner for item in items]
             if not level:
+                if "\\u" in text:
+                    json.dumps(value, ensure_ascii=False).encode()
                 return value
     except RecursionError:
         pass
+    except UnicodeEncodeError:
+        raise ValueError("it holds a character that is not Unicode, a lone surrogate") from None
     raise ValueError("its values are nested too deeply")
 
 
@@ -189,7 +195,7 @@ def read_json(path: Path, error: type[ToolkitError], remedy: str) -> dict[str, A
     Raises: FileNotFoundError if there is none. ToolkitError: `error`, in one line, for anything else that is wrong.
     """
     try:
-        if isinstance(value := parse_json(path.read_bytes()), dict):
+        if isinstance(value := parse_json(path.read_bytes(), strict=True), dict):
             return value
         reason = "it holds no object"
     except FileNotFoundError:

@@ -1,9 +1,12 @@
 """What a terminal shows: tables as wide as it is, progress, durations, warnings as one line each. No torch."""
 
 import logging
+import os
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import click
@@ -15,6 +18,7 @@ from rich.text import Text
 from toolkit.errors import printable
 
 EVERY_S = 30.0
+_noted = {"said": 0.0, "doing": ""}  # when the last line was said; what a command is at
 WIDTH = 160  # where the output is not a terminal: wide enough to keep rows whole for a search
 
 T = TypeVar("T")
@@ -39,7 +43,8 @@ def console_for_output() -> Console:
 
 def say(line: str) -> None:
     """Print a line on standard error, beside the answer on standard output."""
-    click.echo(line if line.isprintable() else printable(line), err=True)
+    _noted["said"] = time.monotonic()
+    click.echo(printable(line), err=True)
 
 
 def clock(seconds: float) -> str:
@@ -74,30 +79,44 @@ def confusion_table(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> T
 
 
 def progress(results: Iterable[T], what: str, *, total: int | None, shown: bool) -> Iterator[T]:
-    """Pass results on, and draw a bar on standard error meanwhile, or print a line now and then where that is a file.
+    """Pass results on, and draw a bar on standard error meanwhile, or note how many there are.
 
     Args: results; what: is done, for example "labelling"; total: how many there will be, None if that is not known.
     """
     if shown:
         yield from track(results, what, total=total, console=PlainConsole(stderr=True), transient=True)
         return
-    pulse = Pulse(lambda line: sys.stderr.isatty() or say(line))
     for number, result in enumerate(results, start=1):
+        doing(f"{what} {number}" + ("" if total is None else f" of {total}"))
         yield result
-        pulse(f"{what}: {number}" + ("" if total is None else f" of {total}"))
+    doing("")
 
 
-class Pulse:
-    """Says how far something is by `say`, at most every 30 s: who reads a file sees that it goes on."""
+def doing(what: str) -> None:
+    """Note what a command is at, which `signs_of_life` says."""
+    _noted["doing"] = what
 
-    def __init__(self, say: Callable[[str], object]):
-        self.say, self.due = say, time.monotonic() + EVERY_S
 
-    def __call__(self, line: str) -> None:
-        """Print it if one is due."""
-        if time.monotonic() >= self.due:
-            self.due = time.monotonic() + EVERY_S
-            self.say(line)
+@contextmanager
+def signs_of_life(name: str) -> Iterator[None]:
+    """Say what a command is at when it has said nothing for 30 s; not in a terminal, nor on ranks but the first."""
+    began, ended = time.monotonic(), threading.Event()
+
+    def say_so():
+        while not ended.wait(max(0.0, _noted["said"] + EVERY_S - time.monotonic())):
+            if time.monotonic() >= _noted["said"] + EVERY_S:
+                say(f"{name}: {', '.join(filter(None, (_noted['doing'], clock(time.monotonic() - began))))} so far")
+
+    _noted.update(said=began, doing="")
+    thread = threading.Thread(target=say_so, daemon=True)
+    if not sys.stderr.isatty() and os.environ.get("RANK", "0") == "0":
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        if thread.ident:
+            thread.join()
 
 
 class LineHandler(logging.Handler):

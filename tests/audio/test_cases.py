@@ -80,23 +80,29 @@ def wav_sizes(riff, data):
     return make
 
 
-def aiff_size(data):
+def sized(marker, data, form=">I"):
+    """What stands behind a marker says how many bytes of data there are."""
+
     def make(path):
         content = written(path)
-        at = content.index(b"SSND") + 4
-        content[at : at + 4] = struct.pack(">I", data)
+        at = content.index(marker) + len(marker)
+        content[at : at + struct.calcsize(form)] = struct.pack(form, data)
         path.write_bytes(content)
 
     return make
+
+
+def nist_third(path):
+    content = written(path, format="NIST")
+    path.write_bytes(content.replace(b"sample_count -i 32000", b"sample_count -i 10000"))
 
 
 def twice(**how):
     return lambda path: path.write_bytes(written(path, **how) * 2)
 
 
-def chained(path):
-    first = written(path)
-    path.write_bytes(first + written(path, seconds=1.0))
+def chained(*seconds):
+    return lambda path: path.write_bytes(b"".join(written(path, seconds=one) for one in seconds))
 
 
 def encoded(codec, rate, layout="mono", cut_to=1.0, **options):
@@ -129,6 +135,8 @@ CASES = {
     "plain.wav": (plain(), lasting(2)),
     **{f"rate_{rate}.wav": (plain(rate=rate), lasting(2)) for rate in (22_051, 44_101, 48_001, 96_001, 192_001, 701)},
     "unknown.flac": (flac(0), lasting(2)),
+    "short.flac": (plain(seconds=0.25), lasting(0.25)),
+    "narrow.flac": (plain(seconds=1.25, rate=8000), lasting(1.25)),
     "third.flac": (flac(10_000), lasting(2)),
     "double.flac": (flac(64_000), "truncated"),
     "most.flac": (flac(2**36 - 1), "truncated"),
@@ -148,11 +156,21 @@ CASES = {
     "unfinished.wav": (wav_sizes(0, 0), lasting(2)),
     "piped.wav": (wav_sizes(0xFFFFFFFF, 0xFFFFFFFF), lasting(2)),
     "third.wav": (wav_sizes(64_036, 20_000), "truncated"),
-    "third.aiff": (aiff_size(20_008), "truncated"),
+    "third.aiff": (sized(b"SSND", 20_008), "truncated"),
+    "third.au": (sized(b".snd\0\0\0\x18", 20_000), "truncated"),
+    "third.caf": (sized(b"data", 20_004, ">q"), "truncated"),
+    "piped.caf": (sized(b"data", -1, ">q"), lasting(2)),
+    "unknown_codec.caf": (sized(b"desc\0\0\0\0\0\0\0\x20" + struct.pack(">d4s", RATE, b"lpcm"), 7), "unreadable"),
+    "tagged.au": (lambda path: path.write_bytes(written(path) + b"TAG" + bytes(125)), lasting(2)),
+    "third_nist.wav": (nist_third, "truncated"),
     "junk.rf64": (lambda path: path.write_bytes(written(path, format="RF64") + b"\1" * 99), lasting(2)),
     "junk.wav": (lambda path: path.write_bytes(written(path) + b"\1" * 99), lasting(2)),
     "twice.wav": (twice(), "unreadable"),
-    "chained.ogg": (chained, lasting(3, 0.05)),
+    "twice.au": (twice(), "truncated"),
+    "twice.caf": (twice(), "truncated"),
+    "chained.ogg": (chained(2.0, 1.0), lasting(3, 0.05)),
+    "chained.flac": (chained(3.0, 2.0, 2.5), lasting(7.5)),
+    "blurred.flac": (chained(3.0, 0.2), "unreadable"),
     "int16_scale.wav": (plain(scale=32768, subtype="FLOAT"), "scale"),
     "int16_scale.aiff": (plain(scale=32768, subtype="DOUBLE"), "scale"),
     "gsm.wav": (plain(subtype="GSM610"), lasting(2)),
@@ -281,11 +299,11 @@ def test_a_row_whose_audio_cannot_be_read_is_named_with_its_line(tmp_path, predi
     assert done.exit_code == 1 and "is not in it (" in done.stderr and done.stderr.endswith("m.csv:3)\n")
 
 
-@pytest.mark.parametrize("name", ["a.tsv", "a.xlsx"])
+@pytest.mark.parametrize("name", ["a.ods", "a.xlsx"])
 def test_another_table_is_answered_with_the_manifests_that_are_read(tmp_path, predict, name):
     (tmp_path / name).write_text("path\tlabel\na.wav\tx\n")
     done = predict(tmp_path / name)
-    assert done.exit_code == 1 and name in done.stderr and "Manifests end in .csv or .json" in done.stderr
+    assert done.exit_code == 1 and name in done.stderr and "Manifests end in .csv, .tsv" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["third.mp3", "plain.wav", "a.m4a", "unknown.flac", "a.webm"])

@@ -78,3 +78,12 @@ def test_ctrl_c_at_a_question_is_ctrl_c_and_no_is_an_answer(monkeypatch):
         with pytest.raises(SystemExit) as ended:
             ask.main([])
         assert ended.value.code == code
+
+
+@pytest.mark.parametrize(("closed", "code"), [("stdout", 2), ("stderr", 0)])
+def test_a_closed_output_is_an_error_where_it_is_lost(monkeypatch, closed, code):
+    monkeypatch.setattr(sys, closed, None)
+    with pytest.raises(SystemExit) as ended:
+        main(["list-plugins", "--kind", "head"])
+    assert ended.value.code == code
+    assert not getattr(sys, closed).isatty()

@@ -25,6 +25,7 @@ from worker_calls import (
 )
 
 from toolkit.experiment import engine
+from toolkit.experiment.command import WorkerOptions
 from toolkit.experiment.engine import local_workers
 
 OOM = ", which is what the kernel sends when memory runs out"
@@ -149,3 +150,13 @@ def test_the_users_dask_settings_are_ignored_and_nothing_is_written_here(tmp_pat
     )
     assert done.stderr == "" and done.stdout.rstrip().endswith("None)]]")
     assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "given", "threads"),
+    [("3", None, 3), ("3,1", None, 3), ("3", 1, 1), ("", None, 2), ("0", None, 2), ("many", None, 2)],
+)
+def test_the_variable_for_threads_is_obeyed_unless_the_option_is_given(monkeypatch, variable, given, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(4)))
+    assert WorkerOptions(jobs=2, threads=given).threads_each == threads

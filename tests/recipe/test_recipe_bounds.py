@@ -25,7 +25,7 @@ def refusal(load, *args) -> str:
         (f"seed: 0x{'f' * 5000}", "is too large: 19 digits are read"),
         ("training: " + "[" * 10_000 + "]" * 10_000, "nested too deeply"),
         ("training: " + "{a: " * 200 + "1" + "}" * 200, "nested too deeply"),
-        ("#" * 2_000_000, "a recipe has at most 1,048,576"),
+        ("#" * 2_000_000, "a recipe has at most 262,144"),
         ("model: {heads: {" + ", ".join(f"h{i}: {{plugin: linear}}" for i in range(101)) + "}}", "100 are allowed"),
     ],
 )

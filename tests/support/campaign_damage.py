@@ -48,8 +48,8 @@ def damaged_files() -> Iterator[Case]:
         for line in lines:
             for value in WHOLE:
                 yield Case(edit(source, pattern, (), value, line), f"{line}: {pattern} is {value[:20]!r}", exits)
-            for key in keys:
-                for value in WRONG:
+            for number, key in enumerate(keys):
+                for value in WRONG[number % 6 :: 6] if line.startswith("report") else WRONG:  # it takes a second
                     yield Case(
                         edit(source, pattern, (key,), value, line),
                         f"{line}: {key} of {pattern} is {value!r}",

@@ -58,6 +58,7 @@ UNWRITABLE = {
     "a loop of links": "loop/x",
     "a long name": "n" * 300,
     "a long path": "n/" * 3000,
+    "a NUL": "a\0b",
     "a full device": "full",  # a link to it: a mistake of ours must not replace the device
 }
 
@@ -91,8 +92,8 @@ OPTIONS = {
     f"experiment {SMALL} --output OWN/o --seeds VALUE": ("", "x", "1,", "1.5", "-1", "nan", "1e308", "1,,2"),
     f"experiment {SMALL} --output OWN/o --jobs VALUE": ("0", "-1", "x", "1e308", "nan"),
     f"experiment {SMALL} --output OWN/o --threads VALUE": ("0", "-1", "x", "nan"),
-    f"experiment {SMALL} --output OWN/o --gpus VALUE": ("x", "99", "0,x", "-1"),
-    f"experiment {SMALL} --output OWN/o --protocol VALUE": ("x", "loso,x", "\udcff"),
+    f"experiment {SMALL} --output OWN/o --gpus VALUE": ("", "x", "99", "0,x", "-1"),
+    f"experiment {SMALL} --output OWN/o --protocol VALUE": ("", "x", "loso,x", "\udcff"),
     f"experiment {SMALL} --output OWN/o --resource VALUE": ("x", "GPU=x", "=", "GPU=nan"),
     f"experiment {SMALL} --output OWN/o --scheduler VALUE": ("x", "\udcff"),
     f"predict {BUNDLE} {WAV} --abstain VALUE": ("nan", "-1", "2", "x", "", "1e308", "inf"),
@@ -100,13 +101,15 @@ OPTIONS = {
     f"predict {BUNDLE} {WAV} --format VALUE": ("x", "", "CSV "),
     f"predict {BUNDLE} {WAV} --device VALUE": ("x", "cuda:99", "\udcff", "a\0b"),
     f"predict {BUNDLE} {WAV} --covariate VALUE": ("x", "gender=F", "=", "gender=@x", "\udcff=\udcff"),
-    f"evaluate {BUNDLE} {MANIFEST} --map VALUE": ("x", "tone=x", "=tone", "tone=noise,tone=tone"),
-    f"compare {BUNDLE} WORK/bundle.zip {MANIFEST} --map VALUE": ("x", "tone=x"),
-    "report WORK/experiment --output OWN/r --baseline VALUE": ("x", "sre", "\udcff", "[/b]"),
-    "report WORK/experiment --output OWN/r --pair VALUE": ("x", "ser", "ser,x", "ser,mfcc,ser", ","),
+    f"evaluate {BUNDLE} {MANIFEST} --map VALUE": ("x", "tone=x", "=tone", "tone=noise,tone=tone", "x=tone", "x="),
+    f"compare {BUNDLE} WORK/bundle.zip {MANIFEST} --map VALUE": ("", "x", "tone=x"),
+    "report WORK/experiment --output OWN/r --baseline VALUE": ("", "x", "sre", "\udcff", "[/b]"),
+    "report WORK/experiment --output OWN/r --pair VALUE": ("", "x", "ser", "ser,x", "ser,mfcc,ser", ","),
     "report WORK/experiment --output OWN/r --protocol VALUE": ("x", "losso", "\udcff"),
     "report WORK/experiment --output OWN/r --tsne-fold VALUE": ("x", "1m", "\udcff"),
     "report WORK/experiment --output OWN/r --speakers VALUE": ("x", "1M,x", ",", "\udcff"),
+    f"predict {BUNDLE} {WAV} --output VALUE": ("", ".", "..", "a\0b"),
+    f"check-data {SMALL} --training.VALUE": ("probe.epochs=2", "epochs=0"),
     "list-plugins --kind VALUE": ("x", "heads", "\udcff", ""),
     "show-plugin VALUE": ("x", "mfc", "", "\udcff", ":", "x:mfcc", "a\0b", "n" * 5000),
     "check-plugin head mlp --args VALUE": (

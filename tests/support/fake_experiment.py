@@ -135,8 +135,9 @@ class FakeExperiment:
                 "covariates": {n: {"level": None, "weight": None, **spec} for n, spec in system.covariates.items()},
                 "fusion": {"plugin": "coattention" if len(system.levels) > 1 else "attention", "args": {}},
                 "heads": {head: {"plugin": "mlp", "target": "label"} for head in system.heads},
-                "losses": {loss: {"plugin": loss, "weight": 1.0} for loss in system.losses},
+                "losses": {loss: {"plugin": loss, "on": "*", "weight": 1.0} for loss in system.losses},
             },
+            "predict_from": system.heads[0],
             "published": system.published or {"corpus": None, "wa": None, "ua": None, "source": None},
         }
 

@@ -1,22 +1,55 @@
-"""A results.json that someone edited is one line that names the file and the key."""
+"""A file of a run that someone edited is one line that names the file and the key."""
 
 import json
 
 import pytest
 
 from toolkit.errors import CheckpointError
+from toolkit.recipe.training import TrainingSpec
+from toolkit.training.loop.history import History
 from toolkit.training.run_folder import RESULT_TYPES, read_results
+
+SHARES = {"wa": 0.5, "ua": 0.5, "macro_f1": 0.5, "seconds": 2}
+COUNTS = dict.fromkeys(("seed", "n_utterances", "epoch", "epochs", "parameters"), 1)
+NAMES = dict.fromkeys(("system", "corpus", "protocol", "fold", "precision", "device", "hardware"), "x")
+LABELS = {"labels": ["a", "b"], "confusion": [[1, 0], [0, 1]], "synthetic": False, "stamps": []}
+RESULTS = SHARES | COUNTS | NAMES | LABELS | {"pretrained": {"mfcc": None}, "versions": {"torch": "2"}}
+ROW = {"epoch": 1, "train_loss": 0.5, "valid_wa": 0.5, "valid_ua": 0.5, "seconds": 2.0}
+STATE = {"rows": [ROW], "probe": None, "skipped_steps": 0, "seconds_before": 0.0, "threads": 1}
 
 
 @pytest.mark.parametrize("key", RESULT_TYPES)
-def test_another_type_is_refused(key, tmp_path):
+def test_results_of_another_type_or_without_a_key_are_refused(key, tmp_path):
     path = tmp_path / "results.json"
-    for wrong in (None, True, [7], {"a": 7}):
-        path.write_text(json.dumps({key: wrong}))
-        with pytest.raises(CheckpointError, match=rf"results\.json is damaged \({key}: .*delete it"):
+    for wrong in (None, 1e999, {"a": 7}, [[7]], ...):
+        path.write_text(json.dumps({k: v for k, v in {**RESULTS, key: wrong}.items() if v is not ...}))
+        with pytest.raises(CheckpointError, match=r"results\.json is damaged \(.*delete it"):
             read_results(path)
 
 
-def test_what_is_not_there_or_not_known_is_left_to_the_reader(tmp_path):
-    (tmp_path / "results.json").write_text('{"seed": 1, "seconds": 2, "other": null}')
-    assert read_results(tmp_path / "results.json") == {"seed": 1, "seconds": 2, "other": None}
+def test_results_may_hold_more(tmp_path):
+    (tmp_path / "results.json").write_text(json.dumps({**RESULTS, "other": None}))
+    assert read_results(tmp_path / "results.json") == {**RESULTS, "other": None}
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        *({**STATE, key: wrong} for key in ("rows", "probe") for wrong in ("x", [7], {"x": []})),
+        *({key: value for key, value in STATE.items() if key != left_out} for left_out in STATE),
+        *({**STATE, "rows": [{k: v for k, v in ROW.items() if k != left_out}]} for left_out in ROW),
+        *({**STATE, "rows": [{**ROW, key: None}]} for key in ROW if key != "train_loss"),
+        *({**STATE, "rows": rows} for rows in ([], [ROW, ROW], [ROW, {"epoch": 2}], [{**ROW, "epoch": 1.5}])),
+    ],
+)
+def test_a_history_that_cannot_be_continued_is_refused(state, tmp_path):
+    (tmp_path / "history.json").write_text(json.dumps(state))
+    with pytest.raises(CheckpointError, match=r"history\.json is damaged \(.*delete the run's folder"):
+        History(["valid"], TrainingSpec()).load(tmp_path / "history.json")
+
+
+def test_a_whole_history_is_continued(tmp_path):
+    (tmp_path / "history.json").write_text(json.dumps(STATE))
+    history = History(["valid"], TrainingSpec())
+    history.load(tmp_path / "history.json")
+    assert history.state_dict() == STATE

@@ -156,6 +156,8 @@ def test_the_check_finds_what_would_stop_a_training_of_the_recipe(tmp_path):
         ("--model.levels.mfcc.args.n_mfc=3", "n_mfc"),
         ("--model.levels.mfcc.args.n_mfcc=-1", "n_mfcc"),
         ("--model.losses.center.on=emotion", "reads an embedding"),
+        ("--training.probe.epochs=2", "no level here trains any"),
+        ("--training.epochs=0", "trains nothing"),
     ]:
         (problem,) = check_source(load_source(recipe, [override])).problems
         assert problem.severity == "error" and says in problem.message

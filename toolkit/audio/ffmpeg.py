@@ -43,7 +43,13 @@ def length(path: Path) -> tuple[int, int]:
 def flac_length(path: Path, promised: int) -> int:
     """How many frames a FLAC has whose header promises some: what lies around that end is looked at, not decoded."""
     with _opened(path) as (stream, _):
-        stream.container.seek(max(0, promised - stream.codec_context.sample_rate), stream=stream)
+        from av import FFmpegError
+
+        if (near := promised - stream.codec_context.sample_rate) > 0:
+            try:
+                stream.container.seek(near, stream=stream)
+            except FFmpegError:  # of some files that have no table for it
+                return flac_length(path, 0)
         first, frames = None, 0
         for packet in stream.container.demux(stream):
             if packet.pts is not None:
@@ -92,9 +98,9 @@ def _opened(path: Path) -> Iterator[tuple["AudioStream", bool]]:
                 hint = "if a player plays it, convert it to WAV or FLAC"
                 raise AudioError(f"{path} is not audio that can be read ({error.strerror}); {hint}") from None
             with container:
-                if not (container.streams.audio and container.streams.audio[0].codec_context.sample_rate):
-                    raise AudioError(f"{path} holds no audio")
-                stream = container.streams.audio[0]
+                stream = next(iter(container.streams.audio), None)
+                if not getattr(getattr(stream, "codec_context", None), "sample_rate", 0):
+                    raise AudioError(f"{path} holds no audio, or of a kind that is not known")
                 yield stream, container.format.name == "mp3" and stream.codec_context.name.startswith("mp3")
     except av.FFmpegError as error:
         raise AudioError(f"{path} cannot be decoded to its end: {error.strerror}", "truncated") from None
@@ -116,7 +122,7 @@ def _promised_packets(path: Path, start: int) -> int:
     with path.open("rb") as file:
         file.seek(max(0, start - 1500))
         found = _MP3_PACKETS.search(file.read(min(start, 1500)))
-    return int.from_bytes(found[1]) if found else 0
+    return int.from_bytes(found[1], "big") if found else 0
 
 
 def _promised_s(stream: "AudioStream") -> float:

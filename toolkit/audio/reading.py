@@ -1,8 +1,10 @@
 """Audio files: how long they are, decoding them block by block, and how samples are cut into segments; no torch."""
 
+import mmap
 import os
 import re
 import stat
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,6 +29,9 @@ _NO_FILE = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOC
 # What libsndfile's log says of a file that is cut: of its data, or of all of it, which may be wrong by a few bytes.
 _CUT = re.compile(r"^ *(data|SSND|BODY|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.M)
 _NO_CHUNK = re.compile(r"Unknown chunk marker(?: \(\w+\))? at position (0x[0-9A-F]+|\d+)")
+_AU_DATA = re.compile(r"Data Offset : (\d+)\n +Data Size +: (\d+)")
+# A page with bit 2; the description, with how many samples there are in its last 36 bits.
+_BEGINS = {"OGG": re.compile(rb"OggS\0\x02"), "FLAC": re.compile(rb"fLaC\0\0\0\x22.{13}(.{5})", re.S)}
 _NIST_FRAMES = re.compile(rb"sample_count -i (\d+)")
 _NOT_RECOGNISED = (1, 4)  # libsndfile's codes for formats and encodings that it does not know
 
@@ -119,9 +124,10 @@ def _examined(path: Path, size: int, changed_ns: int) -> tuple[int, int, Callabl
     if not size:
         raise AudioError(f"{path} is an empty file", "empty")
     with path.open("rb") as file:
-        head = file.read(2)
-    if head == b"ID" or (head[0] == 0xFF and head[1:] >= b"\xe0"):
-        return *ffmpeg.length(path), ffmpeg.blocks  # an MP3: libsndfile believes what it says of its length
+        head = file.read(4)
+    # Of an MP3 libsndfile believes what it says of its length; a CAF that was written to a pipe says none.
+    if head[:2] == b"ID" or (head[0] == 0xFF and head[1:2] >= b"\xe0") or (head == b"caff" and _caf_data(path)[1] <= 0):
+        return *ffmpeg.length(path), ffmpeg.blocks
     try:
         with soundfile.SoundFile(os.fsencode(path)) as file:  # names are bytes, which need not be text
             if _holds_its_frames(path, file):
@@ -134,30 +140,62 @@ def _examined(path: Path, size: int, changed_ns: int) -> tuple[int, int, Callabl
 
 def _holds_its_frames(path: Path, file: soundfile.SoundFile) -> bool:
     """Whether libsndfile's number of frames is that of the file; an AudioError if the file is cut or unfinished."""
-    log, frames, size = file.extra_info, file.frames, path.stat().st_size
+    log, frames = file.extra_info, file.frames
     for name, promised, there in _CUT.findall(log):
         whole = name.lower().startswith("riff")
         missing = int(promised) - int(there)
         if (8 if whole else 0) < missing and (whole or int(promised) < _STREAMED):
             raise _truncated(path, f"{missing} of the bytes that its header promises are missing")
-    if frames and (junk := _NO_CHUNK.search(log)) and size - int(junk[1], 0) > size / 10:
+    ends = [int(junk[1], 0) for junk in [_NO_CHUNK.search(log)] if junk]
+    ends += [int(start) + int(length) for start, length in _AU_DATA.findall(log)]
+    ends += [sum(_caf_data(path))] if file.format == "CAF" else []
+    if frames and any(_goes_on(path, end) for end in ends):
         raise _truncated(path, f"its header promises {frames} frames, and its data goes on behind them")
     if "lacks an end-of-stream bit" in log:
         raise _truncated(path, "its last page is missing")
     if file.format == "NIST":
         with path.open("rb") as text:
             promised = _NIST_FRAMES.search(text.read(1024))
-        if promised and int(promised[1]) > frames:
+        if promised and not 0.9 * frames <= int(promised[1]) <= frames:
             raise _truncated(path, f"its header promises {int(promised[1])} frames, {frames} are there")
-    if file.format == "OGG":
-        with path.open("rb") as pages:  # a page with bit 2 begins a stream, and libsndfile reads the first
-            return sum(block.count(b"OggS\0\2") for block in iter(lambda: pages.read(1 << 20), b"")) == 1
+    if file.format in _BEGINS and _is_joined(path, file.format):
+        return False
     if file.format == "FLAC" and frames != _UNKNOWN:
         found = ffmpeg.flac_length(path, frames)
         if found < frames:
             raise _truncated(path, f"its header promises {frames} frames, {found} are there")
         return found == frames
     return 0 < frames < _UNKNOWN and not file.subtype.startswith("MPEG")
+
+
+def _caf_data(path: Path) -> tuple[int, int]:
+    """Where the data of a CAF begins, and how many bytes it says that it has; -1: up to the end of the file."""
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(head := file.read(12)) == 12:
+            name, length = struct.unpack(">4sq", head)
+            if name == b"data":
+                return file.tell(), length
+            file.seek(min(max(length, 0), 1 << 32), os.SEEK_CUR)
+    return 0, 0
+
+
+def _goes_on(path: Path, end: int) -> bool:
+    """Whether more lies behind what a header calls the end of the data than padding, a tag or a chunk of CAF."""
+    with path.open("rb") as file:
+        magic, rest, size = file.read(4), file.seek(end) and file.read(4), file.seek(0, os.SEEK_END)
+    return rest == magic or (size - end > size / 10 and not re.fullmatch(rb"[a-z]{4}", rest))
+
+
+def _is_joined(path: Path, form: str) -> bool:
+    """Whether streams follow the one that libsndfile reads; an AudioError if ffmpeg cannot tell FLAC streams apart."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        found = _BEGINS[form].findall(data)
+    if form == "FLAC" and len(found) > 1:
+        frames = [int.from_bytes(length, "big") % 2**36 for length in found]
+        if 0 in frames or ffmpeg.length(path)[0] != sum(frames):
+            raise AudioError(f"{path} holds {len(found)} FLAC streams that cannot be told apart; decode each by itself")
+    return len(found) > 1
 
 
 def _sndfile_blocks(path: Path, start: int, frames: int) -> Iterator[np.ndarray]:

@@ -3,6 +3,7 @@
 import codecs
 import contextlib
 import io
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import click
 
 from toolkit.errors import FailedPlugin, ToolkitError, did_you_mean, printable
 from toolkit.plugins.plugin import plugin_failures
-from toolkit.terminal import say
+from toolkit.terminal import say, signs_of_life
 
 DEBUG = "TOOLKIT_DEBUG"  # what --traceback does, under torchrun and in workers too
 INTERRUPTED, READER_GONE = 128 + 2, 128 + 13  # exit codes, as of a process that SIGINT or SIGPIPE ends
@@ -31,10 +32,12 @@ class Misuse(click.ClickException):
 @contextmanager
 def _in_one_line(ctx: click.Context, *, traceback: bool = False) -> Iterator[None]:
     """End the command with one line on standard error, or none, for all that is not a bug of ours."""
+    for name, mode in (("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
+        if getattr(sys, name) is None:  # closed: an answer that is lost is an error, as on a full disk
+            setattr(sys, name, os.fdopen(os.open(os.devnull, mode), "w", closefd=False))
     try:
         yield
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError:  # `toolkit` alone prints its help
         raise
     except click.UsageError as error:
@@ -69,7 +72,7 @@ def _end(ctx: click.Context, text: str, code: int) -> None:
             say(f"{ctx.find_root().info_name}: {text}")
     try:
         sys.stdout.flush()
-    except (OSError, AttributeError):
+    except OSError:
         sys.stdout = io.StringIO()  # Python's own flush at the end would fail, too
     ctx.exit(code)
 
@@ -85,14 +88,21 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command line; a mistake in it becomes one line on standard error."""
         with _in_one_line(ctx):
-            return super().parse_args(ctx, args)
+            if any("\0" in word for word in args):
+                raise click.UsageError("a word holds a NUL, which no name of a file can")
+            rest = super().parse_args(ctx, args)
+            for parameter in self.params:
+                value = ctx.params.get(parameter.name)
+                if isinstance(parameter, click.Option) and "" in (value if isinstance(value, tuple) else (value,)):
+                    raise click.UsageError(f"{parameter.opts[0]} is empty: leave it out or give a value")
+            return rest
 
     def invoke(self, ctx: click.Context):
         """Run the command; a mistake, or what the machine refuses, becomes one line without --traceback."""
         if hasattr(sys.stdout, "reconfigure"):  # names of files are bytes, and a console may lack a label's characters
             utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
             sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "replace")
-        with _in_one_line(ctx, traceback=ctx.params.pop("traceback")), plugin_failures():
+        with _in_one_line(ctx, traceback=ctx.params.pop("traceback")), plugin_failures(), signs_of_life(ctx.info_name):
             return super().invoke(ctx)
 
 

@@ -175,14 +175,15 @@ def _other_rates(audio: Sequence[_Audio], sample_rate: int) -> Iterator[Problem]
 
 
 def refuse_shared_audio(fold: Fold, utterances: Sequence[Utterance], sample_rate: int) -> None:
-    """Raise CorpusError if the same audio is in two parts of a fold; only files of one length are read."""
+    """Raise CorpusError if the same audio is in two parts of a fold; what differs in length or middle is not read."""
     from toolkit.audio.reading import stretch
 
-    part_of, lengths = fold.part_of, {}
+    part_of, groups = fold.part_of, {}
     for u in (u for u in utterances if u.id in part_of):
         sound = stretch(u.path, start_s=u.start, end_s=u.end)
-        lengths.setdefault((sound.frames, sound.rate), []).append(u)
-    read = [u for alike in lengths.values() if len({part_of[u.id] for u in alike}) > 1 for u in alike]
+        middle = b"".join(block.tobytes() for block in sound.blocks(sound.frames // 2, sound.frames // 2 + 64))
+        groups.setdefault((sound.frames, sound.rate, middle), []).append(u)
+    read = [u for alike in groups.values() if len({part_of[u.id] for u in alike}) > 1 for u in alike]
     for problem in _duplicates(_examine_all(read, sample_rate), [fold]):
         if problem.severity == "error":
             raise CorpusError(problem.message)

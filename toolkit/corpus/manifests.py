@@ -171,12 +171,9 @@ def _json_rows(
         value = [parse_json(part) for part in parts if part.strip() or not by_line]
         if not by_line and not isinstance(value := value[0], list):
             raise CorpusError(f"{path}:1: an array of objects is needed, each with {join(required)}")
-        json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         what = "JSON, one object a line" if by_line else "JSON"
         raise CorpusError(f"{path}:{parts.index(error.doc) + error.lineno}: not {what}: {error.msg}") from None
-    except UnicodeEncodeError:
-        raise CorpusError(f"{path}: it holds a character that is not Unicode, a lone surrogate") from None
     except ValueError as error:
         raise CorpusError(f"{path}: {error}") from None
     check_columns(str(path), dict.fromkeys(k.strip() for row in value if isinstance(row, dict) for k in row), columns)

@@ -7,9 +7,10 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Literal
 
-from toolkit.errors import ExperimentError, RecipeError
+from toolkit.errors import ExperimentError, RecipeError, one_line
 from toolkit.files import parse_json, write_whole
 from toolkit.recipe.reading import read_plain
+from toolkit.terminal import say
 
 RUNS = "runs"
 
@@ -62,6 +63,7 @@ class Records:
 
     def __init__(self, folder: Path):
         self.experiment, self.folder = Path(folder), Path(folder) / "cells"
+        self.damaged: set[Path] = set()
 
     def write(self, record: Record) -> None:
         """Write or replace a cell's record; ExperimentError if the disk is full or cannot be written."""
@@ -69,10 +71,17 @@ class Records:
         write_whole(self.path(record.cell), text, ExperimentError, "make room and give the same command again")
 
     def read(self, cell: Cell) -> Record | None:
-        """A cell's record; None if there is none or it is damaged (the cell is then run again)."""
+        """A cell's record; None if there is none or it is damaged, which is said once: the cell is then run again."""
+        path = self.path(cell)
         try:
-            return read_plain(Record, parse_json(self.path(cell).read_bytes()))
-        except (OSError, ValueError, RecipeError):
+            record = read_plain(Record, parse_json(path.read_bytes(), strict=True))
+            if record.cell == cell:
+                return record
+            raise ValueError("it is of another cell")
+        except (OSError, ValueError, RecipeError) as error:
+            if path not in self.damaged and not isinstance(error, FileNotFoundError):
+                say(f"{path} is damaged ({one_line(str(error))}): the same experiment command runs its cell again.")
+                self.damaged.add(path)
             return None
 
     def path(self, cell: Cell) -> Path:

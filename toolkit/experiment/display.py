@@ -12,7 +12,7 @@ from rich.text import Text
 from toolkit.errors import counted, printable
 from toolkit.experiment.cells import Cell
 from toolkit.experiment.progress import CellProgress, seconds_left
-from toolkit.terminal import PlainConsole, Pulse, clock, console_for_output, say, table_of
+from toolkit.terminal import PlainConsole, clock, console_for_output, doing, table_of
 
 STATES = ("done", "running", "interrupted", "failed", "waiting")
 SHOWN = 12  # running cells in the live display
@@ -53,7 +53,6 @@ def live_display(*, jobs: int) -> Iterator[Callable[[Sequence[CellProgress]], No
     """
     console = PlainConsole(stderr=True)
     seen: set[Cell] | None = None
-    pulse = Pulse(say)
 
     def show(cells: Sequence[CellProgress]) -> None:
         nonlocal seen
@@ -67,7 +66,7 @@ def live_display(*, jobs: int) -> Iterator[Callable[[Sequence[CellProgress]], No
         if console.is_terminal:
             live.update(_live_list(cells, jobs), refresh=True)
         else:
-            pulse(headline(cells, jobs=jobs))
+            doing(headline(cells, jobs=jobs))
 
     with Live(console=console, transient=True, auto_refresh=False) if console.is_terminal else nullcontext() as live:
         yield show

@@ -10,6 +10,7 @@ from typing import Any
 from toolkit.errors import ExperimentError, RecipeError, counted, one_line
 from toolkit.experiment.cells import Cell
 from toolkit.files import read_json, write_whole
+from toolkit.recipe.loading import read_recipe_dict
 from toolkit.recipe.reading import read_plain
 
 PLAN = "experiment.json"
@@ -91,7 +92,9 @@ def read_plan(folder: Path) -> Plan | None:
         if version != VERSION:
             raise ExperimentError(f"{path} is of version {version}; this toolkit reads version {VERSION}.")
         plan = read_plain(Plan, {key: value for key, value in values.items() if key in Plan.__dataclass_fields__})
-        plan = replace(plan, cells=tuple(read_plain(Cell, cell) for cell in plan.cells))
+        recipes = {name: read_recipe_dict(s.recipe, source=PLAN).as_dict() for name, s in plan.systems.items()}
+        systems = {name: replace(system, recipe=recipes[name]) for name, system in plan.systems.items()}
+        plan = replace(plan, systems=systems, cells=tuple(read_plain(Cell, cell) for cell in plan.cells))
         for cell in plan.cells:
             if cell.system not in plan.systems or cell.fold not in plan.folds.get(cell.protocol, ()):
                 raise ValueError(f"{cell.name} is not of its systems and folds")

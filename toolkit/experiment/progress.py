@@ -14,6 +14,7 @@ from toolkit.errors import ToolkitError
 from toolkit.experiment.cells import Cell, Record, Records
 from toolkit.experiment.plan import Plan
 from toolkit.files import locked
+from toolkit.terminal import say
 from toolkit.training.run_folder import EPOCHS, RESULTS, read_results
 
 LOCK = "lock"
@@ -59,9 +60,11 @@ class Progress:
         if run is None or not os.path.isfile(run / RESULTS):
             return CellProgress(cell, "waiting")  # its run was deleted
         ua, stamps = None, ()
-        with suppress(ToolkitError, KeyError):
+        try:
             results = read_results(run / RESULTS)
             ua, stamps = results["ua"], tuple(results["stamps"])
+        except ToolkitError as error:
+            say(str(error))
         self._done[cell] = CellProgress(cell, "done", record, record.epochs or 0, seconds, ua, stamps)
         return self._done[cell]
 

@@ -90,6 +90,13 @@ class System(nn.Module):
         """Levels whose backbone is usually pre-trained, but has random weights here."""
         return [name for name, level in self.levels.items() if level.random_backbone]
 
+    def set_frozen(self, frozen: bool) -> bool:
+        """Freeze the pre-trained weights of all levels, or train them as the recipe says; whether anything changed."""
+        before = [p.requires_grad for p in self.parameters()]
+        for level in self.levels.values():
+            level.set_frozen(frozen)
+        return before != [p.requires_grad for p in self.parameters()]
+
     def forward(
         self, inputs: Seq | Mapping[str, Seq], covariates: Mapping[str, Tensor], mix: Mix | None = None
     ) -> ModelOutput:

@@ -15,6 +15,7 @@ from toolkit.recipe.training import TrainingSpec
 
 HIGHEST_RATE = 768_000  # Hz
 LONGEST_SEGMENT = 2**22  # samples: four minutes at 16 kHz
+LONGEST_NAME = 100  # bytes; the names of runs hold more
 MOST_PARTS = 100  # of each kind in a system
 FUSED = "fused"
 EVERY_HEAD = "*"
@@ -182,7 +183,7 @@ class AudioSpec:
         if self.segment_seconds * self.sample_rate > LONGEST_SEGMENT:
             most = f"{LONGEST_SEGMENT / self.sample_rate:.4g} at {self.sample_rate} Hz"
             raise BadField("segment_seconds", f"must be at most {most}, not {self.segment_seconds}.")
-        if self.segment_samples < 1:
+        if self.segment_seconds * self.sample_rate <= 0.5:  # which rounds to none
             raise BadField("segment_seconds", f"must hold at least one sample, not {self.segment_seconds}.")
 
     @property
@@ -243,8 +244,8 @@ class Recipe:
 
     def __post_init__(self):
         object.__setattr__(self, "fold", None if self.fold is None else str(self.fold))
-        if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", self.name):
-            raise BadField("name", f"{self.name!r} names folders: letters, digits, '_', '-', '+' and '.' only.")
+        if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", self.name) or len(self.name.encode()) > LONGEST_NAME:
+            raise BadField("name", f"{self.name!r} names folders: {LONGEST_NAME} letters, digits, '_-+.' at most.")
         if isinstance(self.numbers_as_classes, str):
             object.__setattr__(self, "numbers_as_classes", (self.numbers_as_classes,))
         at_least(self, 0, "seed")

@@ -25,7 +25,7 @@ from toolkit.recipe.references import CORE, DEEPEST, MOST_VALUES, Tagged, resolv
 LOOKED_UP = ("!ref", "!copy", "!PLACEHOLDER")
 INCLUDE = "!include:"
 MOST_FILES = 100  # that a recipe includes
-LONGEST_TEXT = 2**20  # characters of a file
+LONGEST_TEXT = 2**18  # characters of a file
 CODE = ("!new:", "!apply:", "!applyref:", "!name:", "!module:", CORE + "python/")
 TEXT = tuple(CORE + name for name in ("str", "timestamp", "value"))
 OTHERS = tuple(CORE + name for name in ("int", "float", "bool", "null"))

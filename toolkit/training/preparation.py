@@ -174,11 +174,13 @@ def check_source(source: Source) -> CheckReport:
         found += [Problem(kind, "warning", message, where) for kind, message, where in preparation.doubts]
         if buildable:
             with noted("recipe", recipe.name):  # what only shows when the system and its losses are built
+                from toolkit.data.augmentation import build_augmentations
                 from toolkit.model.system import build_system
                 from toolkit.training.loop.objective import build_objective
 
                 counts = {name: [1] * len(target.classes) for name, target in preparation.targets.items()}
                 build_objective(recipe, build_system(recipe, preparation.targets), counts)
+                build_augmentations(recipe)
     report = check_corpus(
         utterances,
         labels=recipe.labels,

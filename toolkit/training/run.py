@@ -26,7 +26,6 @@ from toolkit.plugins.versions import used_versions
 from toolkit.recipe.loading import dump_recipe
 from toolkit.recipe.schema import Recipe
 from toolkit.recipe.training import TrainingSpec
-from toolkit.terminal import Pulse
 from toolkit.training.fitting import fit_parts
 from toolkit.training.identity import manifest_rows, run_hash
 from toolkit.training.initial import start_from
@@ -63,8 +62,6 @@ class Run:
         seed_all(self.recipe.seed, "weights")
         self.system = build_system(self.recipe, preparation.targets)
         self.augmentations = build_augmentations(self.recipe)
-        if not self.training.epochs and not any(head.fits for head in self.system.heads.values()):
-            raise RecipeError("training.epochs is 0, which trains nothing: it goes with a fitted head (discriminant).")
         plain = self.recipe.as_dict() | {"fold": preparation.fold.name} | ({} if self.tests else {"tested": False})
         plain["protocol"]["name"] = training_protocol(self.protocol)  # protocols that share a training share the hash
         rows = manifest_rows(preparation.utterances)
@@ -123,8 +120,8 @@ class Run:
         trained = next((folder for folder, has_ended in zip(folders, ended, strict=True) if has_ended), None)
         if trained is None and self.recipe.shared_audio == "refuse":
             refuse_shared_audio(self.preparation.fold, self.preparation.utterances, self.recipe.audio.sample_rate)
-        self._write_inputs()
         objective = build_objective(self.recipe, self.system, data.class_counts())
+        self._write_inputs()
         probe = self._probe(data, objective) if trained is None and self.training.probe.epochs else None
         # features of waveforms as they are stay where something is fitted on them
         fitted = {level for step in self.augmentations.fitted for level in step.levels}
@@ -141,7 +138,7 @@ class Run:
                 self._fit(brain, data, cache, HISTORY, self.augmentations)
             else:
                 self.say(f"Trained already, only the test is left: {trained}")
-                brain.history.load_state_dict(json.loads((trained / HISTORY).read_text()))
+                brain.history.load(trained / HISTORY)
                 log(brain.history)
             if self.tests:
                 test = data.segments(self.preparation.part("test"))
@@ -165,25 +162,17 @@ class Run:
 
     def _probe(self, data: RunData, objective: Objective) -> dict[str, Any]:
         """Train with pre-trained weights frozen and nothing augmented; leave all as its best epoch left it."""
-        trainable = [p.requires_grad for p in self.system.parameters()]
-        for level in self.system.levels.values():
-            level.set_frozen(True)
-        if trainable == [p.requires_grad for p in self.system.parameters()]:
-            raise RecipeError(
-                "training.probe trains with pre-trained weights frozen, and no level here trains any: give one "
-                "`tune: all`, or leave training.probe out."
-            )
+        self.system.set_frozen(True)
         settings, rule, history = self.training.of_probe, stopping_rules(self.protocol)[0], f"{PROBE}.json"
         nothing = Augmentations((), seed=self.recipe.seed, segment_samples=self.recipe.audio.segment_samples)
         with closing(EpochLog(self.folder, self.say, PROBE)) as log, closing(self._feature_cache(data)) as cache:
             brain = self._brain(settings, data, objective, self.folder.path / PROBE, [rule], log)
             if from_first((self.folder.path / history).is_file):
-                brain.history.load_state_dict(json.loads((self.folder.path / history).read_text()))
+                brain.history.load(self.folder.path / history)
             else:
                 self._fit(brain, data, cache, history, nothing)
             brain.on_evaluate_start(max_key=f"best_{rule}")
-        for level in self.system.levels.values():
-            level.set_frozen(False)
+        self.system.set_frozen(False)
         best = brain.history.selection(rule).epoch
         self.say(f"The probe ends; training goes on from its epoch {best}.")
         return {"epoch": best, "epochs": len(brain.history.rows), "seconds": brain.history.seconds}
@@ -241,7 +230,6 @@ class Run:
             on_epoch=log,
             on_resume=say_where,
             progress=self.progress,
-            pulse=Pulse(lambda line: self.progress or self.say(line)),
         )
 
     def _write_inputs(self) -> None:

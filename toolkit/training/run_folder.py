@@ -24,11 +24,13 @@ CHECKPOINTS = "checkpoints"
 HISTORY = "history.json"
 ORIGIN = "init_from.json"  # level -> the weights it started from, and whether its backbone is random
 RESULT_TYPES = {  # of what is read again from results.json
-    **dict.fromkeys(("protocol", "fold", "precision", "hardware"), str),
-    **dict.fromkeys(("seed", "epoch", "epochs", "parameters"), int),
+    **dict.fromkeys(("system", "corpus", "protocol", "fold", "precision", "device", "hardware"), str),
+    **dict.fromkeys(("seed", "n_utterances", "epoch", "epochs", "parameters"), int),
     **{"labels": list[str], "stamps": list[str], "pretrained": dict[str, str | None], "versions": dict[str, str]},
-    **dict.fromkeys(("seconds", "ua"), float),
+    **{"confusion": list[list[int]], "synthetic": bool},
+    **dict.fromkeys(("seconds", "wa", "ua", "macro_f1"), float),
 }
+OF_TEST = ("n_utterances", "labels", "confusion", "wa", "ua", "macro_f1")  # a trial of a search has none
 PROBE = "probe"  # its checkpoints; its history is probe.json
 
 
@@ -43,6 +45,7 @@ class RunFolder:
     def name(system: str, protocol: str, fold: str, seed: int, identity: str) -> str:
         """The folder's name: system, protocol, fold, seed and the hash of all that can change the result."""
         fold = re.sub(r"[^\w.+-]", "_", fold).lstrip(".")  # a speaker may be called anything
+        fold = fold.encode()[:80].decode(errors="ignore")  # and a file's name has 255 bytes
         return f"{system}-{protocol}-{fold}-seed{seed}-{identity}"
 
     @property
@@ -110,12 +113,16 @@ def trained_with(folder: Path, *, system: str, protocol: str) -> list[Path]:
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """The content of a run's results.json. Raises: CheckpointError if it is not a JSON object of `RESULT_TYPES`."""
+    """The content of a run's results.json. Raises: CheckpointError if it does not hold `RESULT_TYPES`."""
     remedy = "delete it and give the command again"
     results = read_json(path, CheckpointError, remedy)
-    for key in RESULT_TYPES.keys() & results.keys():
+    for key, kind in RESULT_TYPES.items():
+        if key in OF_TEST and key not in results and results.get("tested") is False:
+            continue
         try:
-            check_value(results[key], RESULT_TYPES[key])
+            check_value(results.get(key), kind)
+            if key == "confusion" and {len(row) for row in [results[key], *results[key]]} != {len(results["labels"])}:
+                raise Mismatch("it has not a row and a column for each label")
         except Mismatch as error:
             raise CheckpointError(f"{path} is damaged ({key}: {one_line(str(error))}): {remedy}.") from None
     return results

@@ -139,6 +139,10 @@ def test_a_class_without_utterances_is_reported_and_does_not_count(bundle, corpu
         (["--map", "hum"], "LABEL=CLASS"),
         (["--map", "hum=tone,hum=noise"], "'hum' twice"),
         (["--map", "hum=,hiss=,cough="], "leaves out every utterance"),
+        (
+            ["--map", "hum=tone,hiss=noise,cough=,hish=noise"],
+            "'hish', a label that no utterance has. Did you mean 'hiss'?",
+        ),
     ],
 )
 def test_labels_that_the_system_does_not_know_are_listed_and_nothing_is_guessed(bundle, corpus, words, message):

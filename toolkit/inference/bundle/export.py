@@ -31,7 +31,7 @@ from toolkit.recipe.schema import ModelSpec, PartSpec, Recipe
 from toolkit.report.evidence import Answers, read_answers
 from toolkit.training.identity import manifest_rows
 from toolkit.training.preparation import find_targets
-from toolkit.training.run_folder import CHECKPOINTS, MANIFEST, RECIPE, RESULT_TYPES, RESULTS, read_results, trained_with
+from toolkit.training.run_folder import CHECKPOINTS, MANIFEST, RECIPE, RESULTS, read_results, trained_with
 
 if TYPE_CHECKING:
     from toolkit.model.system import System
@@ -87,8 +87,6 @@ def read_trained_run(path: str | Path) -> TrainedRun:
     results, remedy = read_results(folder / RESULTS), "delete the run and train it again"
     if not results.get("tested", True):
         raise BundleError(f"{folder} is a trial of a search, with neither test nor weights: train the recipe it found.")
-    if missing := [key for key in RESULT_TYPES if key not in results]:
-        raise BundleError(f"{folder / RESULTS} is damaged (it has no {missing[0]!r}): {remedy}.")
     try:
         recipe = replace(load_recipe(folder / RECIPE), seed=results["seed"])
     except BadField as error:

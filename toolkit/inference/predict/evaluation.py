@@ -225,18 +225,22 @@ def map_corpus(
     """Give utterances the classes of a system; labels that `label_map` does not hold stay.
 
     Returns: the utterances with a class, in order, and how many of each label were left out.
-    Raises: PredictionError if a label is mapped to no class of the system, or is neither mapped nor a class: lists all.
+    Raises: PredictionError if a mapped label does not occur or is sent to no class of the system, or another one is not
+        a class: lists all.
 
     >>> corpus = [Utterance(id=str(i), path=f"{i}.wav", label=x) for i, x in enumerate(["angry", "sad", "calm"])]
     >>> mapped, left_out = map_corpus(corpus, ["ang", "neu", "sad"], {"angry": "ang", "calm": None})
     >>> [u.label for u in mapped], left_out
     (['ang', 'sad'], {'calm': 1})
     """
+    counts = Counter(u.label for u in utterances)
     for label, name in label_map.items():
         if name is not None and name not in classes:
             found = f"--map sends {label!r} to {name!r}, which the system does not know"
             raise PredictionError(f"{found}.{did_you_mean(name, classes)} It knows {listed(classes)}")
-    counts = Counter(u.label for u in utterances)
+        if label not in counts:
+            found = f"--map names {label!r}, a label that no utterance has"
+            raise PredictionError(f"{found}.{did_you_mean(label, counts)} The manifest's are {listed(sorted(counts))}")
     if unknown := [label for label in sorted(counts) if label not in label_map and label not in classes]:
         shown = listed(f"{label!r} ({counts[label]}){did_you_mean(label, classes)}" for label in unknown)
         what = f"{len(unknown)} labels of the manifest are" if len(unknown) > 1 else "1 label of the manifest is"

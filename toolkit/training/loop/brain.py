@@ -20,6 +20,7 @@ from toolkit.hardware import take_threads
 from toolkit.model.system import System
 from toolkit.recipe.training import TrainingSpec
 from toolkit.statistics.utterance_means import UtteranceMeans
+from toolkit.terminal import doing
 from toolkit.training.loop.average import Average
 from toolkit.training.loop.checkpoints import AtomicCheckpointer, load_state
 from toolkit.training.loop.evaluation import UtteranceOutputs
@@ -57,7 +58,6 @@ class SystemBrain(sb.Brain):
         on_epoch: Callable[[History], None],  # called after each epoch, before its checkpoint is saved
         on_resume: Callable[[int, int], None],  # called with the epochs that are done and the batches of the next one
         progress: bool = False,
-        pulse: Callable[[str], None] = lambda line: None,  # called with the progress of an epoch after every batch
     ):
         options = {"device": training.device, "precision": training.precision, "eval_precision": training.precision}
         modules = {"system": system, "objective": objective}
@@ -66,7 +66,7 @@ class SystemBrain(sb.Brain):
         self.training, self.seed, self.targets, self.metrics = training, seed, targets, metrics
         fitted = any(head.fits for head in system.heads.values())
         self.history, self.train_sampler = History(rules, training, first=0 if fitted else 1), sampler
-        self.on_epoch, self.on_resume, self.pulse = on_epoch, on_resume, pulse
+        self.on_epoch, self.on_resume = on_epoch, on_resume
         self.skips_in_a_row = 0
         self.unread_losses: list[Tensor] = []  # of batches, on the device
         self.unread_steps: list[Tensor] = []  # whether optimizer steps were taken
@@ -138,7 +138,7 @@ class SystemBrain(sb.Brain):
             self.backward(loss)
         if closes:
             self.optimizers_step()
-        self.pulse(f"epoch {self.history.epoch}, step {self.step} of {len(self.train_sampler)}")
+        doing(f"epoch {self.history.epoch}, step {self.step} of {len(self.train_sampler)}")
         return loss.detach()
 
     def backward(self, loss: Tensor):
@@ -229,7 +229,7 @@ class SystemBrain(sb.Brain):
         with self.evaluation_ctx:
             output = self.tested(on_device.inputs, on_device.covariates)
         self.outputs.add(batch, output)
-        self.pulse(f"epoch {self.history.epoch}, evaluation")
+        doing(f"evaluation of epoch {self.history.epoch}")
 
     def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None):
         """After an epoch's evaluation: its row, the files that follow from it, its checkpoint."""

@@ -1,10 +1,16 @@
 """The epochs of a training, and which of them a rule selects."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from toolkit.corpus.targets import Target
+from toolkit.errors import CheckpointError, one_line
+from toolkit.files import read_json
+from toolkit.recipe.checks import check_value
 from toolkit.recipe.training import TrainingSpec
+
+ROWS = list[dict[str, int | float | None]]
 
 
 class Selection(NamedTuple):
@@ -80,3 +86,16 @@ class History:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what `state_dict` gave."""
         vars(self).update(state)
+
+    def load(self, path: Path) -> None:
+        """Continue from a file with what `state_dict` gave. Raises: CheckpointError if it is damaged."""
+        remedy = "delete the run's folder to train it again"
+        state = read_json(path, CheckpointError, remedy)
+        try:
+            self.load_state_dict({name: state[name] for name in self.state_dict()})
+            numbered = [row["epoch"] for row in check_value(self.rows, ROWS)] == list(range(self.first, self.epoch))
+            alike = len({tuple(row) for row in self.rows}) == 1 and "train_loss" in self.rows[0]
+            if not (numbered and alike and self.seconds >= 0 and all(map(self.selection, self.rules))):
+                raise ValueError("its rows do not fit together")
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path} is damaged ({one_line(error)}): {remedy}.") from None

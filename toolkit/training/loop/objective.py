@@ -117,8 +117,17 @@ def _checked(loss: Loss, inputs: Tensor, classes: Tensor, share: float) -> Tenso
 def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, Sequence[int]]) -> Objective:
     """Build a recipe's losses, attached to a system; `class_counts` is target -> training segments by class.
 
-    Raises: RecipeError if a loss is attached to something that is not there.
+    Raises: RecipeError if a loss is attached to something that is not there, or nothing would train or fit the system.
     """
+    if not recipe.training.epochs and not any(head.fits for head in system.heads.values()):
+        raise RecipeError("training.epochs is 0, which trains nothing: it goes with a fitted head (discriminant).")
+    if recipe.training.probe.epochs:
+        if not system.set_frozen(True):
+            raise RecipeError(
+                "training.probe trains with pre-trained weights frozen, and no level here trains any: give one "
+                "`tune: all`, or leave training.probe out."
+            )
+        system.set_frozen(False)
     terms: dict[str, Term] = {}
     for name, spec in recipe.model.losses.items():
         attached = list(recipe.model.heads) if spec.on == EVERY_HEAD else spec.on
