@@ -103,7 +103,7 @@ def test_dealing_keeps_the_genders_together_where_men_and_women_alternate():
 
 @pytest.mark.parametrize("k", [2, 6, 0])
 def test_a_number_of_groups_that_cannot_be_dealt_is_refused(k):
-    with pytest.raises(ProtocolError, match=r"cannot deal 5 speakers .* k is 3 to 5"):
+    with pytest.raises(ProtocolError, match=r"cannot deal 5 speakers .* three or more, each with a speaker"):
         make_folds(plain("abcde"), "groups", k=k)
 
 

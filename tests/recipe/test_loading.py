@@ -154,12 +154,12 @@ def test_a_recipe_that_is_not_there_is_told_what_is_near(write, tmp_path, monkey
     with refused(r"^No recipe mtlcr\.yaml in .*recipes.hparams and .*\. Did you mean '.*mtl_cr\.yaml'\?"):
         find_recipe("hparams/mtlcr.yaml", tmp_path / "recipes")
     with refused(r"Did you mean '.*hparams.mtl_cr\.yaml'"):
-        find_recipe("mtl_cr", tmp_path / "recipes")
+        find_recipe("mtl_c", tmp_path / "recipes")
     with refused(r"There are: .*base\.yaml"):
         find_recipe("zzz.yaml", tmp_path)
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    with refused("There is no recipe near"):
+    with refused("`toolkit list-recipes` lists those that come with"):
         find_recipe("/nowhere/zzz.yaml")
 
 

@@ -1,5 +1,7 @@
 """`toolkit report` as it is used; what it writes is tested in test_report.py."""
 
+import re
+
 import pytest
 from click.testing import CliRunner
 from fake_experiment import paper_experiment
@@ -18,7 +20,8 @@ def test_it_prints_the_path_of_the_page_it_wrote(experiment, tmp_path):
     options = ["--speakers", "1M,1F,2M", "--pair", "ser,mf", "--tsne-fold", "1F", "--output", str(tmp_path)]
     done = CliRunner().invoke(main, ["report", str(experiment), *options])
     assert done.exit_code == 0, done.output
-    assert done.output.strip() == str(tmp_path / "report.html")
+    assert done.stdout.strip() == str(tmp_path / "report.html")
+    assert re.search(r"Next, .*: toolkit export \S+/runs/ser-loso-1M-seed1-\w+ ser\.zip$", done.stderr.strip())
     page = (tmp_path / "report.html").read_text()
     assert "synthetic corpus" in page and list(tmp_path.glob("tables/*.tex")) and list(tmp_path.glob("figures/*.png"))
 

@@ -18,6 +18,8 @@ READ = {
     "train NAME": (".yaml", (2,)),
     "check-data NAME": (".yaml", (2,)),
     "experiment NAME --output OWN/out": (".yaml", (2,)),
+    "new-recipe NAME --output OWN/n.yaml": (".csv", (2,)),
+    "new-recipe NAME --output OWN/n.yaml ": ("", (2,)),
     "train extends.yaml": (".yaml", (2,)),
     "check-data include.yaml": (".yaml", (2,)),
     "check-data weights.yaml": (".yaml", (2,)),
@@ -50,6 +52,7 @@ WRITE = (
     f"predict {BUNDLE} {WAV} --output NAME",
     "report WORK/experiment --output NAME",
     "new-plugin head campaign --output NAME",
+    f"new-recipe {MANIFEST} --overwrite --output NAME",
 )
 UNWRITABLE = {
     "below a file": "WORK/small.yaml/x",
@@ -124,6 +127,9 @@ OPTIONS = {
     ),
     "check-plugin VALUE": ("x", "head x", "head", "extractor mlp"),
     "new-plugin head VALUE": ("", "1", "a b", "class", "a/b", "../x", "\udcff", "toolkit", "a\0b", "n" * 300),
+    f"new-recipe {MANIFEST} --output OWN/n.yaml --name VALUE": ("a b", "a/b", "../x", "\udcff", "a\0b", "#"),
+    f"new-recipe {MANIFEST} --output OWN/n.yaml --protocol VALUE": ("looso", "random", "given", "\udcff", "a\0b"),
+    f"new-recipe {MANIFEST} --output OWN/n.yaml --base VALUE": ("whisper", "/", "sounds/mfc", "\udcff", "a\0b"),
     "new-plugin VALUE name": ("x", "", "haed", "\udcff"),
     "cache clear --yes VALUE": ("x", "../x", "\udcff", "/"),
     "cache VALUE": ("x", "cler"),

@@ -1,4 +1,4 @@
-"""Audio files: how long they are, decoding them block by block, and how samples are cut into segments; no torch."""
+"""Audio files: found, their lengths, decoding them block by block, and how samples are cut into segments; no torch."""
 
 import mmap
 import os
@@ -17,6 +17,11 @@ import soundfile
 from toolkit.audio import ffmpeg
 from toolkit.errors import AudioError
 
+_SUFFIXES = (
+    "3gp aac ac3 aif aifc aiff amr ape au caf flac m4a mka mkv mov mp2 mp3 mp4 mpeg nist oga ogg opus rf64 snd sph tta "
+    "w64 wav webm wma wv"
+)
+AUDIO_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
 DIVIDE = "divide them by their full scale (32768 for 16 bits)"
 LOUDEST = 100.0  # 40 dB above full scale: mixes exceed 1, sometimes by far; samples of 16 bits reach 32768
 TOLERANCE_S = 0.01  # manifests round times: an end so little beyond the file is the end of the file
@@ -96,6 +101,16 @@ def stretch(path: str | Path, *, start_s: float | None = None, end_s: float | No
         asked = f"{start_s or 0:g} s to {'its end' if end_s is None else f'{end_s:g} s'}"
         raise AudioError(f"{path} lasts {frames / rate:.3f} s: {asked} is not in it", "out-of-range")
     return AudioStretch(path, round(start), round(stop) - round(start), rate, decode)
+
+
+def files_below(folder: Path, report: Callable[[str], object]) -> Iterator[Path]:
+    """The files below a folder, in order, but those that begin with a dot; `report` is told what cannot be listed.
+
+    Linked folders are not followed, since they may lead back.
+    """
+    for at, folders, files in os.walk(folder, onerror=lambda e: report(f"{e.filename} cannot be listed: {e.strerror}")):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(at, name) for name in sorted(files) if not name.startswith("."))
 
 
 def resampled_length(samples: int, rate: int, new_rate: int) -> int:

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from toolkit.cli.commands import Command
+from toolkit.cli.commands import Command, say_next
 from toolkit.cli.options import labelled_options, model_options, show
 from toolkit.terminal import quiet_libraries, say
 
@@ -17,12 +17,13 @@ def export(run: str, bundle: str, onnx: bool):
     """Write the trained system of RUN to BUNDLE: a folder, or one file where its name ends in .zip.
 
     RUN is the folder of a finished run, or its results.json. A bundle holds weights, configuration and a model card,
-    all that is needed to use the system elsewhere, and no code. The last line printed is its path.
+    all that is needed to use the system elsewhere, and no code. The last line of standard output is its path.
     """
     from toolkit.inference.bundle.export import export_bundle
 
     quiet_libraries()
     click.echo(export_bundle(run, bundle, onnx=onnx, say=say))
+    say_next("predict", bundle, "FOLDER", what=", with a folder of recordings")
 
 
 @click.command("predict", cls=Command)

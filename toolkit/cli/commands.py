@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import io
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,11 @@ class Misuse(click.ClickException):
     def show(self, file=None) -> None:
         """Print the line on standard error."""
         click.echo(printable(self.message), file=file, err=True)
+
+
+def say_next(*words: object, what: str = "") -> None:
+    """The last line of a command: what to give next."""
+    say(f"Next{what}: toolkit {shlex.join(map(str, words))}")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from toolkit.cli.commands import Command
+from toolkit.cli.commands import Command, say_next
 from toolkit.cli.options import (
     OVERRIDES,
     one_folder,
@@ -45,6 +45,7 @@ def experiment(words, folds, seeds, protocol, output, jobs, gpus, threads, sched
     workers = WorkerOptions(jobs, _names(gpus) or (), threads, scheduler, read_amounts(resources))
     sources = [read_source([recipe, *overrides], **options) for recipe in recipes]
     failed = conduct(sources, workers, folds=folds, seeds=seeds, protocols=protocol, output=output)
+    say_next("report", output)
     sys.exit(1 if failed else 0)
 
 
@@ -104,8 +105,11 @@ def status(folder: str, watch: bool):
 def report(folder, pair, speakers, **options):
     """Write report.html, tables and figures of the experiment in DIR."""
     from toolkit.report import write_report
+    from toolkit.report.evidence import Evidence
 
     click.echo(write_report(folder, pair=_names(pair), speakers=_names(speakers), **options))
+    run = Evidence(folder).runs[0]
+    say_next("export", run.folder, f"{run.cell.system}.zip", what=", for one of the trained systems")
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

@@ -7,7 +7,7 @@ from toolkit.cli.cache import cache
 from toolkit.cli.commands import Commands
 
 
-@click.group(cls=Commands)
+@click.group(cls=Commands, epilog="To train on your own recordings begin with `toolkit new-recipe --help`.")
 @click.version_option(package_name="audio-classification-toolkit", prog_name="toolkit")
 def main():
     """Audio classification with deep learning from swappable parts."""

@@ -1,21 +1,72 @@
-"""The commands on one recipe: train it, check its data. Each imports what is heavy inside itself."""
+"""The commands on recipes: list and write them, train one, check its data. Each imports what is heavy inside itself."""
 
 import json
 import os
+import re
 import stat
 import sys
 from pathlib import Path
 
 import click
 
-from toolkit.cli.commands import Command
-from toolkit.cli.options import OVERRIDES, one_recipe, read_source
-from toolkit.cli.tables import print_counts, print_results
+from toolkit.cli.commands import Command, say_next
+from toolkit.cli.options import OVERRIDES, as_json, columns, one_recipe, read_source
+from toolkit.cli.tables import plain_table, print_counts, print_folds, print_results
 from toolkit.errors import RecipeError, printable
 from toolkit.plugins.plugin import plugin_failures
-from toolkit.terminal import quiet_libraries, say
+from toolkit.terminal import console_for_output, quiet_libraries, say
 
 PROFILE = "profile.json"  # in the run's folder
+
+
+@click.command("list-recipes", cls=Command)
+@as_json
+def list_recipes(as_json: bool):
+    """List the recipes that come with the toolkit: every command takes them by name, from any folder."""
+    from toolkit.recipe.loading import load_recipe, shipped_recipes
+
+    rows = []
+    table = plain_table("recipe", "what it is", "levels", "downloaded weights", folded=("what it is", "levels"))
+    for name, file in shipped_recipes().items():
+        model, (head,) = load_recipe(file).model, re.findall(r"\A(?:#.*\n)*", file.read_text(encoding="utf-8"))
+        summary = re.split(r"(?<=\.)\s", " ".join(line.strip("# ") for line in head.splitlines()))[0]
+        rows.append({"name": name, "summary": summary, "levels": [*model.levels], "weights": model.pretrained})
+        table.add_row(name, summary, ", ".join(model.levels), ", ".join(model.pretrained.values()) or "none")
+    click.echo(json.dumps(rows, indent=2)) if as_json else console_for_output().print(table)
+
+
+@click.command("new-recipe", cls=Command, epilog="docs/your-data.md shows the way from recordings to a trained system.")
+@click.argument("manifest", metavar="MANIFEST|FOLDER")
+@columns
+@click.option("--base", metavar="RECIPE", help="By default speech/whisper if speakers are known, else sounds/mfcc.")
+@click.option("--protocol", help="By default what the columns allow: given, loso or groups; random without speakers.")
+@click.option("--name", help="Of the system; by default that of the output, else of the manifest.")
+@click.option("--output", metavar="FILE", help="The recipe's file; by default NAME.yaml in the working directory.")
+@click.option("--overwrite", is_flag=True, help="Replace the file if there is one.")
+def new_recipe(manifest: str, name: str | None, output: str | None, overwrite: bool, columns: dict | None, **options):
+    """Write a recipe for your recordings, and show who would train, validate and test.
+
+    MANIFEST is a table with columns path, label and speaker if it is known (.csv, .json); FOLDER has a folder of
+    recordings for each class.
+    """
+    from toolkit.files import resolved, write_whole
+    from toolkit.training.proposal import propose
+
+    stem = Path(output).stem if output else re.sub(r"[^\w.+-]+", "_", resolved(manifest).stem).strip("._+-") or "mine"
+    file = Path(output or f"{name or stem}.yaml")
+    if file.suffix not in (".yaml", ".yml"):
+        raise RecipeError(f"--output {file}: a recipe's name ends in .yaml.")
+    if os.path.lexists(file) and not overwrite:
+        raise RecipeError(f"{file} exists already: give --overwrite, or another --output.")
+    overrides = [f"--name={name or stem}"] + ([f"--corpus.args.columns={json.dumps(columns)}"] if columns else [])
+    text, folds, notes = propose(manifest, overrides, **options)
+    write_whole(file, text, RecipeError, "choose another --output")
+    click.echo(text.splitlines()[0].removeprefix("# "))
+    print_folds(folds)
+    for note in notes:
+        say(f"NOTE: {note}")
+    click.echo(file)
+    say_next("train", file)
 
 
 @click.command("train", cls=Command, context_settings=OVERRIDES)
@@ -35,8 +86,8 @@ def train(ctx, words, profile, profile_file, **options):
     """Train the system of RECIPE on one fold, test it, and write the results into a folder.
 
     Any key of the recipe can be replaced, nested ones too: --model.fusion.args.dim 64. The same command again continues
-    an interrupted run. The last line printed is the path of results.json. Under torchrun, its processes train the one
-    system together.
+    an interrupted run. The last line of standard output is the path of results.json. Under torchrun, its processes
+    train the one system together.
     """
     from toolkit.training.launch import together
 
@@ -55,6 +106,13 @@ def train(ctx, words, profile, profile_file, **options):
         if rank() == 0:
             print_results(read_results(results))
             click.echo(results)
+            name, pairs = preparation.source.recipe.name, (options["columns"] or {}).items()
+            options |= {"protocol": options["protocol__name"], "columns": ",".join(map("=".join, pairs)) or None}
+            of_data = [key for key in ("data_folder", "manifest", "columns", "protocol") if options[key] is not None]
+            given = [f"--{key}={options[key]}" for key in of_data]
+            if ctx.obj is None:  # the recipe's name means the same there
+                say_next("experiment", *words, *given, "--output", f"{name}-folds", what=", every fold and a report")
+            say_next("export", results.parent, f"{name}.zip", what=", the system as a file")
 
 
 @click.command("check-data", cls=Command, context_settings=OVERRIDES)
@@ -76,6 +134,8 @@ def check_data(ctx, words, as_json, **options):
         click.echo(json.dumps(report.as_json(), indent=2))
     else:
         print_counts(report.counts)
+        if report.folds:
+            print_folds(report.folds)
         for line in [*report.notes, *summarise(report.problems)]:
             click.echo(printable(line))
     ctx.exit(1 if report.stops else 0)

@@ -7,7 +7,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from toolkit.errors import printable
+from toolkit.corpus.folds import PARTS
+from toolkit.errors import counted, printable
 from toolkit.plugins.plugin import Plugin
 from toolkit.plugins.registry import PluginInfo
 from toolkit.plugins.signatures import REQUIRED, read_arguments, read_source
@@ -49,6 +50,19 @@ def print_counts(counts: Mapping[str, Mapping[str, int]]) -> None:
     for speaker, row in counts.items():
         table.add_row(speaker, *(str(row.get(label, 0)) for label in labels), str(sum(row.values())))
     console_for_output().print(table)
+
+
+def print_folds(folds: Sequence[Mapping[str, Any]]) -> None:
+    """Who trains, validates and tests; `folds` as `fold_table` gives them."""
+    table = table_of("fold", *PARTS, title="Who trains, validates and tests")
+    for fold in folds:
+        table.add_row(fold["fold"], *(_members(**fold[part]) for part in PARTS))
+    console_for_output().print(table)
+
+
+def _members(speakers: Sequence[str], utterances: int) -> str:
+    who = ", ".join(speakers) if len(speakers) <= 3 else counted(len(speakers), "speaker")
+    return f"{who}: {counted(utterances, 'utterance')}".removeprefix(": ")
 
 
 def print_plugins(infos: Sequence[PluginInfo]) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from toolkit.corpus.folds import Fold
 from toolkit.corpus.labels import label_faults
@@ -38,6 +38,7 @@ class CheckReport:
     left_out: Mapping[str, int] = field(default_factory=dict)  # label of the corpus -> left out by label_map
     seconds: float = 0.0  # of audio that could be read
     segments: int = 0  # that it makes
+    folds: Sequence[Mapping[str, Any]] = ()  # as `fold_table` gives them
 
     @property
     def stops(self) -> bool:
@@ -55,9 +56,10 @@ class CheckReport:
         return notes
 
     def as_json(self) -> dict:
-        """{"counts": {"1M": {"ang": 82, ...}}, "problems": [{kind, severity, message, where}, ...]}."""
+        """{"counts": {"1M": {"ang": 82, ...}}, "folds": ..., "problems": [{kind, severity, message, where}, ...]}."""
         return {
             "counts": {speaker: dict(row) for speaker, row in self.counts.items()},
+            "folds": list(self.folds),
             "problems": [vars(problem) for problem in self.problems],
         }
 

@@ -4,9 +4,10 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from toolkit.corpus.alike import ALIKE, REMEDY, plain_name
-from toolkit.corpus.utterance import Utterance
+from toolkit.corpus.utterance import Utterance, speaker_order
 from toolkit.errors import ProtocolError, did_you_mean, listed
 
 PARTS = ("train", "valid", "test")
@@ -61,6 +62,16 @@ def pick_fold(folds: Sequence[Fold], name: str | None) -> Fold:
             return fold
     names = [fold.name for fold in folds]
     raise ProtocolError(f"No fold is called {name!r}.{did_you_mean(name, names)} Folds are {listed(names)}")
+
+
+def fold_table(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> list[dict[str, Any]]:
+    """Who is where: [{"fold": "1M", "train": {"speakers": [...], "utterances": 9}, "valid": ..., "test": ...}, ...]."""
+    by_id = {u.id: u for u in utterances}
+
+    def of_part(ids: Sequence[str]) -> dict[str, Any]:
+        return {"speakers": speaker_order(by_id[i] for i in ids), "utterances": len(ids)}
+
+    return [{"fold": fold.name, **{part: of_part(getattr(fold, part)) for part in PARTS}} for fold in folds]
 
 
 def refuse_shared(fold: Fold, utterances: Mapping[str, Utterance], *, alike: bool = False) -> None:

@@ -2,7 +2,8 @@
 
 A manifest is a CSV file, also with semicolons or tabs, a JSON array of objects, or one object a line. Required columns
 are path and label; id, start, end, speaker, gender, session, group, split and text are known; further ones are kept in
-`Utterance.extra`. A relative path is relative to the manifest's folder.
+`Utterance.extra`. A relative path is relative to the manifest's folder. A folder of class
+folders is a manifest as well.
 """
 
 import csv
@@ -23,13 +24,14 @@ from toolkit.files import parse_json, write_whole
 REQUIRED = ("path", "label")
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 LATEST_S = 1e9  # no recording lasts for thirty years
+SPLITS = {"train": "train", **dict.fromkeys(("valid", "val", "validation", "dev"), "valid"), "test": "test"}  # folders
 BETWEEN_OBJECTS = re.compile(r"[\s,]*")
 # What pandas and Python write of a duration: 0 days 00:00:01.500, 1 day, 0:00:01, 0 days.
 DURATION = re.compile(r"(?:(\d+) days?)?(?:,? ?(\d+):([0-5]\d):([0-5]\d(?:\.\d*)?))?")
 
 
 def read_manifest(path: str | Path, columns: Mapping[str, str] | None = None) -> list[Utterance]:
-    """Read a manifest, .csv, .tsv, .json or .jsonl; audio files are not opened.
+    """Read a manifest, .csv, .tsv, .json, .jsonl or a folder of class folders; audio files are not opened.
 
     Without an id, the file name without its ending is the id; where that is not unique, the path as it
     is written, then the path with start and end.
@@ -48,6 +50,9 @@ def read_rows(
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows of a manifest as text, each with its line number; arguments and errors as for `read_manifest`."""
     path = Path(os.path.expanduser(path)).absolute()
+    if os.path.isdir(path) and not columns:
+        yield from enumerate(_folder_rows(path), start=1)
+        return
     if not os.path.isfile(path):
         raise CorpusError(f"No manifest at {path}; a .csv or .json file is needed, with the columns {join(required)}")
     if path.suffix.lower() not in SUFFIXES:
@@ -128,6 +133,23 @@ def _row(folder: Path, u: Utterance) -> dict:
     if row["path"] != row["path"].strip():
         row["path"] = f"./{row['path']}"
     return {**row, **u.extra}
+
+
+def _folder_rows(folder: Path) -> Iterator[dict[str, str]]:
+    """A row for each audio file in class folders, as dog/a.wav, or in those of a split, as train/dog/a.wav."""
+    from toolkit.audio.reading import AUDIO_SUFFIXES, files_below
+
+    faults: list[str] = []
+    files = [file for file in files_below(folder, faults.append) if file.suffix.lower() in AUDIO_SUFFIXES]
+    parents = {file: [*file.relative_to(folder).parts[:-1]] for file in files}
+    split = all(above and above[0].lower() in SPLITS for above in parents.values())
+    faults += [f"{file.name} is in none" for file, above in parents.items() if len(above) <= split]
+    if faults or not files:
+        fault = faults[0] if faults else "there is no audio file"
+        raise CorpusError(f"{folder}: a folder of recordings for each class is needed, or name a manifest; {fault}")
+    for file, above in parents.items():
+        known = {"split": SPLITS[above.pop(0).lower()]} if split else {}
+        yield {"path": str(file.relative_to(folder.parent)), "label": above[0], **known}
 
 
 def _csv_rows(

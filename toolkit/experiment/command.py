@@ -116,7 +116,6 @@ def conduct(
     print_cells(cells)
     if failed := sum(cell.state == "failed" for cell in cells):
         say(f"Failed: {failed}. Their output is in {Path(output) / 'cells'}; the same command tries them again.")
-    say(f"The report: toolkit report {output}")
     return failed
 
 

@@ -106,7 +106,7 @@ class Plugin:
         try:
             built = cls(**checked, **given)
         except (ToolkitError, ValueError) as error:
-            text = " ".join(str(error).split())
+            text = " ".join(str(error).split()).replace("--args.", f"--{self.where.child('args').path}.")
             first = re.match(r"\w*", text)[0]  # a message that begins with an argument's name is about it
             at = self.where.child("args", *([first] if first in checked else []))
             kept = PluginError if isinstance(error, PluginError) else RecipeError

@@ -1,7 +1,8 @@
 """YAML files and overrides -> a checked, resolved recipe, which holds everything, extends nothing and reads the same.
 
-A recipe says only what differs: `extends: ser.yaml` merges onto another file (toolkit.recipe.reading has the rules),
-and `without_data` holds the smaller settings that replace a file's own where the corpus is missing.
+A recipe says only what differs: `extends: ser.yaml` merges onto another file, or onto a recipe of the toolkit such as
+speech/whisper (toolkit.recipe.reading has the rules), and `without_data` holds the smaller settings that replace a
+file's own where the corpus is missing.
 
 Overrides are `--model.fusion.args.dim 64` or `--training.epochs=3`, keys in full; one that the recipe cannot hold is
 refused with the nearest one that it can. Values are YAML under the same rules as in files; where text is wanted (a
@@ -12,11 +13,12 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from os.path import isdir, isfile
 from pathlib import Path
 from typing import Any, get_origin
 
-from toolkit.errors import RecipeError, nearest, one_line
+from toolkit.errors import RecipeError, join, nearest, one_line
 from toolkit.files import resolved
 from toolkit.recipe.checks import members
 from toolkit.recipe.locations import COMMAND_LINE, Keys, Location, Mark
@@ -52,7 +54,7 @@ def load_recipe(
 
 
 def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
-    """The file that a recipe's name means: in `folder`, else in the working directory; an absolute one as it is.
+    """The file that a recipe's name means: in `folder`, else in the working directory, else one of the toolkit's own.
 
     Raises: RecipeError if it is in neither, or is not a YAML file; names the nearest one.
     """
@@ -63,10 +65,29 @@ def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
         if candidate.suffix not in SUFFIXES:
             raise RecipeError(f"{candidate} is not a recipe: those end in {' or '.join(SUFFIXES)}.")
         return candidate
+    if shipped := _shipped(str(name)):
+        return shipped
     for candidate in filter(isdir, candidates):
         raise RecipeError(f"{candidate} is a folder; one recipe is needed.{_nearby(Path(), [candidate])}")
     looked = " and ".join(dict.fromkeys(str(candidate.absolute().parent) for candidate in candidates))
     raise RecipeError(f"No recipe {one_line(name.name)} in {one_line(looked)}.{_nearby(name, folders)}")
+
+
+@cache
+def shipped_recipes() -> dict[str, Path]:
+    """The recipes that come with the toolkit, name -> file: speech/whisper is recipes/speech/hparams/whisper.yaml."""
+    beside = [Path(__file__).parents[2] / name for name in ("toolkit_recipes", "recipes")]  # installed, or as developed
+    files = next((sorted(folder.glob("*/hparams/*.yaml")) for folder in beside if isdir(folder)), ())
+    return {f"{file.parts[-3]}/{file.stem}": file for file in files}
+
+
+def _shipped(name: str) -> Path | None:
+    """The recipe that comes with the toolkit under this name, or under this last part of it if it is the only one."""
+    known = shipped_recipes()
+    alike = [full for full in known if name == full] or [full for full in known if full.endswith(f"/{name}")]
+    if len(alike) > 1:
+        raise RecipeError(f"{len(alike)} recipes are called {name!r}: {join(alike)}. Write one of these names.")
+    return known[alike[0]] if alike else None
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -118,7 +139,7 @@ def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[P
         if not isinstance(base_name, str):
             raise RecipeError(f"{where}: the name of one file is needed, relative to {path.name}.")
         base = path.parent / base_name
-        if not isfile(base):
+        if not isfile(base) and (base := _shipped(base_name)) is None:
             near = _nearby(Path(base_name), [path.parent])
             raise RecipeError(f"{where}: no file {one_line(base_name)} beside {path.name}.{near}")
         inherited = _load_tree(base, data_available, trust, (*extending, found))
@@ -140,9 +161,11 @@ def _nearby(name: Path, folders: list[Path]) -> str:
         for near in (folder / name.parent, folder, folder / "hparams"):
             for file in sorted(near.glob("*.y*ml")) if isdir(near) else ():
                 shown.setdefault(file.stem, str(file))
-    if best := nearest(name.stem, shown):
-        return f" Did you mean {shown[best]!r}?"
-    return f" There are: {', '.join(sorted(shown.values()))}." if shown else " There is no recipe near."
+    known = {key: full for full in shipped_recipes() for key in (full, full.split("/")[1])} | shown
+    if best := nearest(str(name), known) or nearest(name.stem, known):
+        return f" Did you mean {known[best]!r}?"
+    there = f" There are: {', '.join(sorted(shown.values()))}."
+    return there if shown else " `toolkit list-recipes` lists those that come with the toolkit."
 
 
 def override_tree(tokens: Iterable[str], tree: Keys, folder: Path, trust: bool) -> Keys:

@@ -154,6 +154,12 @@ class ModelSpec:
             if covariate.level is not None:
                 known(f"covariates.{name}.level", [covariate.level], self.levels, "level")
 
+    @property
+    def pretrained(self) -> dict[str, str]:
+        """The pre-trained weights that are named: "model.levels.whisper.args.source" -> "openai/whisper-tiny.en"."""
+        args = {f"model.levels.{n}.args.{key}": v for n, p in self.levels.items() for key, v in p.args.items()}
+        return {key: v for key, v in args.items() if key.endswith((".source", ".weights")) and v != "random"}
+
 
 def _check_name(family: str, name: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):

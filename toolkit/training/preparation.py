@@ -12,7 +12,7 @@ from typing import Any
 from toolkit.corpus import Corpus, Utterance, apply_labels
 from toolkit.corpus.alike import alike_names, join_names
 from toolkit.corpus.checks import CheckReport, Problem, check_corpus
-from toolkit.corpus.folds import Fold, pick_fold, refuse_shared
+from toolkit.corpus.folds import Fold, fold_table, pick_fold, refuse_shared
 from toolkit.corpus.protocols import UNKNOWN_SPEAKERS_STAMP, make_folds
 from toolkit.corpus.targets import LABEL, Target
 from toolkit.errors import CorpusError, ProtocolError, ToolkitError, join
@@ -193,7 +193,7 @@ def check_source(source: Source) -> CheckReport:
     known = [problem.message for problem in report.problems]
     found = [problem for problem in found if problem.message.split("; ")[0] not in known]
     problems = sorted([*found, *report.problems], key=lambda problem: problem.severity)
-    return replace(report, problems=problems)
+    return replace(report, problems=problems, folds=fold_table(folds, utterances))
 
 
 def names_of(recipe: Recipe) -> list[str]:

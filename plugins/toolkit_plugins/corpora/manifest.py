@@ -8,15 +8,15 @@ from toolkit.errors import CorpusError
 
 
 class Manifest(Corpus):
-    """A CSV or JSON file with the path and label of every utterance, and further columns.
+    """A CSV or JSON file with the path and label of every utterance, and further columns; or a folder for each class.
 
     Known columns: id, path, label, start, end, speaker, gender, session, group, split, text.
 
     Args:
         columns: what the file calls its columns: a known name -> a column, or a text with columns in braces, such as
             {path: "audio/fold{fold}/{file}", label: class}; an empty text leaves a column out.
-        path: the manifest; relative to the data folder where there is one, else to the working directory. Without it
-            the data folder is the manifest itself or holds manifest.csv or manifest.json.
+        path: the manifest, or the folder of class folders; relative to the data folder where there is one, else to the
+            working directory. Without it the data folder is the manifest itself or holds manifest.csv or manifest.json.
     """
 
     def __init__(self, *, path: str | None = None, columns: dict[str, str] | None = None):
@@ -43,7 +43,9 @@ class Manifest(Corpus):
             if os.path.isfile(folder / name):
                 return folder / name
         found = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in (".csv", ".json"))
+        if not found:
+            return folder  # perhaps with a folder for each class
         raise CorpusError(
-            f"{folder} holds no manifest.csv or manifest.json; "
-            + (f"it holds {', '.join(found[:5])}: name one with args: {{path: ...}}" if found else "write one")
+            f"{folder} holds no manifest.csv or manifest.json; it holds {', '.join(found[:5])}: name one with args: "
+            "{path: ...}"
         )

@@ -65,8 +65,8 @@ def _download(source: str, revision: str | None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError
 
     remedy = (
-        f"on a machine with network run `hf download {source} --local-dir DIR`, copy DIR here and set "
-        "source: DIR (source: random needs no weights)"
+        f"on a machine with network run `hf download {source} --local-dir FOLDER`, copy FOLDER here and give "
+        "--args.source FOLDER, or train from scratch, as the recipe speech/functionals does"
     )
     if is_offline_mode():
         raise PluginError(f"{source!r} is not in the hub's local cache and HF_HUB_OFFLINE is set; {remedy}")

@@ -149,12 +149,12 @@ class TestHub:
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
         with pytest.raises(PluginError, match="HF_HUB_OFFLINE is set; on a machine with network") as caught:
             Wav2Vec2()
-        assert "set source: DIR" in str(caught.value) and "\n" not in str(caught.value)
+        assert "give --args.source FOLDER" in str(caught.value) and "\n" not in str(caught.value)
 
     def test_an_unreachable_hub_fails_at_once(self, hub):
         hub.shutdown_now()
         before = time.monotonic()
-        with pytest.raises(PluginError, match=r"cannot be fetched .*; .* set source: DIR"):
+        with pytest.raises(PluginError, match=r"cannot be fetched .*; .* give --args\.source FOLDER"):
             Wav2Vec2(source="some/model")
         assert time.monotonic() - before < 5
 

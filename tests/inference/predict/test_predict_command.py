@@ -72,7 +72,7 @@ def test_a_folder_is_searched_in_order_and_a_csv_holds_the_models_predictions(bu
     assert done.exit_code == 0
     assert done.stderr == f"NOTE: 1 file in {folder} passed over, not audio by name: .txt (1)\n"
     found = rows(done.stdout)
-    names = ["a.flac", "b.wav", "inner/c.mp3", "z.OGG"]
+    names = ["a.flac", "b.wav", "z.OGG", "inner/c.mp3"]
     assert [row["path"] for row in found] == [str(folder / name) for name in names]
     assert list(found[0]) == ["path", "start", "end", "label", "margin", "p_noise", "p_tone"]
     model = toolkit.load(bundle, device="cpu")

@@ -11,17 +11,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from toolkit.audio.reading import DIVIDE, check_samples
+from toolkit.audio.reading import AUDIO_SUFFIXES, DIVIDE, check_samples, files_below
 from toolkit.corpus import file_and_times, read_rows
 from toolkit.corpus.manifests import SUFFIXES as MANIFEST_SUFFIXES
 from toolkit.errors import AudioError, CorpusError, PredictionError, ShapeError, ToolkitError, counted, did_you_mean
 from toolkit.inference.predict.covariates import GivenCovariates
 
-_SUFFIXES = (
-    "3gp aac ac3 aif aifc aiff amr ape au caf flac m4a mka mkv mov mp2 mp3 mp4 mpeg nist oga ogg opus rf64 snd sph tta "
-    "w64 wav webm wma wv"
-)
-AUDIO_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
 STANDARD_INPUT = "-"
 Report = Callable[[str], object]
 _BINARY = re.compile(rb"[\0-\x08\x0e-\x1f]")
@@ -132,7 +127,7 @@ class RecordingSources:
             yield from (recording for _, recording in self._manifest(Path(name), report))
         elif os.path.isdir(name):
             found, others = False, Counter()
-            for path in _walk(Path(name), report):
+            for path in files_below(Path(name), report):
                 if path.suffix.lower() in AUDIO_SUFFIXES:
                     found = True
                     yield Recording(path, covariates=given.of({}))
@@ -158,23 +153,6 @@ class RecordingSources:
 
 def _is_manifest(name: str) -> bool:
     return Path(name).suffix.lower() in MANIFEST_SUFFIXES and not os.path.isdir(name)
-
-
-def _walk(folder: Path, report: Report) -> Iterator[Path]:
-    """The files below a folder; linked folders are not followed, since they may lead back."""
-    try:
-        with os.scandir(folder) as listed:
-            entries = sorted(listed, key=lambda entry: entry.name)
-    except OSError as error:
-        report(f"{folder} cannot be listed: {error.strerror}")
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(folder / entry.name, report)
-        elif not os.path.isdir(folder / entry.name):
-            yield folder / entry.name
 
 
 def _mono(values: Any) -> np.ndarray:

@@ -1,0 +1,147 @@
+"""From recordings to predictions by the commands alone, each printed by the one before; recipes by name."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import soundfile
+from click.testing import CliRunner, Result
+from small_system import write_corpus
+
+from toolkit.cli.main import main
+from toolkit.recipe.loading import load_recipe, shipped_recipes
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(main, list(map(str, words)), prog_name="toolkit")
+
+
+def following(result: Result, command: str) -> list[str]:
+    """The words of a command that another one says is next."""
+    (line,) = [line for line in result.stderr.splitlines() if re.match(rf"Next.*: toolkit {command} ", line)]
+    return shlex.split(line.partition(": toolkit ")[2])
+
+
+@pytest.fixture
+def recordings(tmp_path, monkeypatch) -> Path:
+    """A manifest of six speakers in three sessions, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return write_corpus(tmp_path / "recordings")
+
+
+def folder_of_classes(manifest: Path, *above: str) -> Path:
+    """The recordings of a manifest as files in class folders, perhaps in other folders."""
+    root = manifest.parent.parent / "classes"
+    for row in manifest.read_text().splitlines()[1:]:
+        name, label, *_ = row.split(",")
+        folder = root.joinpath(*above[int(name[0]) - 1 : int(name[0])], label)
+        folder.mkdir(parents=True, exist_ok=True)
+        (manifest.parent / name).rename(folder / name)
+    return root
+
+
+def test_from_a_table_to_predictions_each_command_prints_the_next(recordings):
+    done = run("new-recipe", "recordings/manifest.csv", "--base", "speech/functionals")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.startswith("recordings/manifest.csv: 24 utterances of 6 speakers, 3 F, 3 M; 2 classes: ")
+    assert re.search(r"1M +│ 4 speakers: 16 utterances +│ 1F: 4 utterances +│ 1M: 4 utterances", done.stdout)
+    assert done.stdout.splitlines()[-1] == "manifest.yaml"
+    words = following(done, "train")
+    assert words == ["train", "manifest.yaml"]
+    done = run(*words, "--device", "cpu")
+    assert done.exit_code == 0, done.stderr
+    assert following(done, "experiment") == ["experiment", "manifest.yaml", "--output", "manifest-folds"]
+    done = run(*following(done, "export"))
+    assert done.exit_code == 0, done.stderr
+    *words, folder = following(done, "predict")
+    assert (words, folder) == (["predict", "manifest.zip"], "FOLDER")
+    done = run(*words, "recordings", "--format", "csv")
+    assert done.exit_code == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1 + 24 and ",tone," in done.stdout
+
+
+def test_a_folder_of_class_folders_is_a_manifest_whose_speakers_are_unknown(recordings):
+    done = run("new-recipe", folder_of_classes(recordings), "--name", "mine")
+    assert done.exit_code == 0 and "NOTE: speakers are not known" in done.stderr
+    recipe = load_recipe("mine.yaml")
+    assert (recipe.name, recipe.protocol.name, list(recipe.model.levels)) == ("mine", "random", ["mfcc"])
+    done = run("check-data", "mine.yaml", "--json")
+    (fold,) = json.loads(done.stdout)["folds"]
+    assert fold["test"] == {"speakers": [], "utterances": 4} and fold["train"]["utterances"] == 18
+    text = Path("mine.yaml").read_text()
+    done = run("new-recipe", "classes", "--output", "mine.yaml")
+    assert done.exit_code == 2 and "mine.yaml exists already: give --overwrite" in done.stderr
+    assert Path("mine.yaml").read_text() == text
+    assert run("new-recipe", "classes", "--output", "mine.yaml", "--overwrite").exit_code == 0
+
+
+def test_folders_of_a_split_in_a_folder_are_its_parts(recordings):
+    folder_of_classes(recordings, "train", "val", "test")
+    assert run("new-recipe", "classes", "--base", "sounds/functionals").exit_code == 0
+    done = run("check-data", "classes.yaml")
+    assert re.search(r"given +│ 8 utterances +│ 8 utterances +│ 8 utterances", done.stdout), done.output
+    Path("classes/loose.wav").write_bytes(b"")
+    done = run("new-recipe", "classes", "--overwrite")
+    assert done.exit_code == 2 and "loose.wav is in none" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected", "said"),
+    [
+        ("label,speaker", "{name: groups, args: {k: 4}}", ""),
+        ("label,speaker,group", "{name: groups}", ""),
+        ("label,speaker,split", "{name: given}", ""),
+        ("label", "{name: random}", "speakers are not known"),
+    ],
+)
+def test_the_protocol_follows_from_the_columns(columns, expected, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("a.wav", [0.1] * 12_000, 8000)
+    rows, names = [f"file,start,end,{columns}"], columns.split(",")
+    for number in range(40):
+        speaker = number % 4
+        known = {"label": "rare" if number < 4 else "often", "speaker": f"s{speaker}", "group": f"g{speaker}"}
+        known["split"] = ("train", "train", "valid", "test")[speaker]
+        rows.append(",".join([f"{number}.wav,0,1.{number:02}", *(known[name] for name in names)]))
+        Path(f"{number}.wav").symlink_to("a.wav")
+    Path("my.csv").write_text("\n".join(rows))
+    done = run("new-recipe", "my.csv", "--base", "ravdess/mfcc", "--columns", "path=file")
+    assert done.exit_code == 0, done.output
+    assert "often has 9 times the utterances of rare" in done.stderr and said in done.stderr
+    text, recipe = Path("my.yaml").read_text(), load_recipe("my.yaml")
+    assert f"protocol: {expected}" in text and recipe.audio.segment_seconds == 1.5
+    assert recipe.corpus.args == {"path": str(tmp_path / "my.csv"), "columns": {"path": "file"}}
+    assert recipe.model.losses["classification"].args == {"label_smoothing": 0.1, "class_weights": "balanced"}
+
+
+def test_what_cannot_be_split_by_speaker_is_refused(recordings):
+    text = recordings.read_text().replace(",3F,F", ",2F,F").replace(",3M,M", ",2F,F").replace(",2M,M", ",2F,F")
+    recordings.write_text(re.sub(",S[123]", ",", text).replace(",1M,M", ",1F,F"))
+    done = run("new-recipe", recordings)
+    assert done.exit_code == 2 and "cannot deal 2 speakers" in done.stderr and not Path("manifest.yaml").exists()
+
+
+def test_recipes_are_listed_and_found_by_name_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    listed = {row["name"]: row for row in json.loads(run("list-recipes", "--json").stdout)}
+    assert set(listed) == set(shipped_recipes()) and len(listed) > 20
+    assert listed["speech/whisper"]["levels"] == ["functionals", "whisper"]
+    assert listed["speech/whisper"]["weights"] == {"model.levels.whisper.args.source": "openai/whisper-tiny.en"}
+    assert all(row["summary"].endswith(".") for row in listed.values())
+    assert "openai/whisper-tiny.en" in run("list-recipes").stdout
+    assert load_recipe("multilevel").name == "multilevel"
+    for name, said in (
+        ("whisper", "2 recipes are called 'whisper': ravdess/whisper and speech/whisper"),
+        ("speech/wisper", "Did you mean 'speech/whisper'?"),
+        ("mulilevel", "Did you mean 'ravdess/multilevel'?"),
+        ("zzz", "`toolkit list-recipes` lists those that come with the toolkit"),
+    ):
+        done = run("train", name)
+        assert done.exit_code == 2 and said in done.stderr, done.stderr
+    Path("mine.yaml").write_text("extends: speech/functionals\nname: speech\nseed: 3\n")
+    assert (load_recipe("mine.yaml").seed, load_recipe("mine.yaml").training.epochs) == (3, 0)
+    Path("speech").mkdir()
+    Path("speech/whisper").write_text("")
+    assert "speech/whisper is not a recipe" in run("train", "speech/whisper").stderr

@@ -1,0 +1,87 @@
+"""A first recipe for a corpus: its manifest decides protocol, segments and class weights, a recipe the rest."""
+
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from toolkit.audio.reading import stretch
+from toolkit.corpus import Utterance, speaker_order
+from toolkit.corpus.folds import fold_table
+from toolkit.corpus.targets import LABEL
+from toolkit.errors import counted, listed, printable
+from toolkit.files import resolved, templates
+from toolkit.plugins.registry import find_part
+from toolkit.plugins.signatures import read_arguments
+from toolkit.recipe.schema import ProtocolSpec
+from toolkit.training.preparation import load_source, prepare_folds
+
+SPEECH, SOUNDS, SCRATCH = "speech/whisper", "sounds/mfcc", "speech/functionals"
+ALONE = 10  # speakers, up to which each is tested alone; more are dealt into five groups
+LARGE = 3  # times as many utterances in one class as in another
+LONGEST_S = 10.0  # of a segment
+UNKNOWN = "speakers are not known: the parts may share some, and results may look too good. Add a column speaker"
+
+
+def propose(manifest: str, overrides: list[str], *, base: str | None, protocol: str | None) -> tuple[str, list, list]:
+    """Look at a manifest, and write a recipe that extends `base` for it.
+
+    Args: manifest: a file, or a folder of class folders; overrides: the recipe's name, and columns of the manifest;
+        base: None takes that for speech where there are speakers, else that for sounds; protocol: None takes what the
+        columns allow.
+    Returns: the YAML, which begins with what was found; the `fold_table`; lines on what may surprise.
+    Raises: ToolkitError for what a training would refuse, and for a file that cannot be read.
+    """
+    utterances = load_source(base or SOUNDS, overrides, manifest=manifest).read()
+    speakers = speaker_order(utterances)
+    base = base or (SPEECH if speakers else SOUNDS)
+    source = load_source(base, overrides, manifest=manifest)
+    chosen, why = (ProtocolSpec(name=protocol), "asked for") if protocol else _protocol(utterances, speakers)
+    recipe = replace(source.recipe, labels=None, label_map={}, protocol=chosen)
+    prepared = prepare_folds(replace(source, recipe=recipe), utterances)
+    notes = [message for _, message, _ in prepared[0].doubts] + ([] if speakers else [UNKNOWN])
+    for each in prepared:
+        if missing := {*each.targets[LABEL].classes} - {u.label for u in each.part("train")}:
+            notes.append(f"fold {each.fold.name} cannot be trained: no {listed(sorted(missing))} is left")
+    classes = Counter(u.label for u in utterances).most_common()
+    (most, many), (least, few) = classes[0], classes[-1]
+    imbalance, unweighted = f"{most} has {many / few:.0f} times the utterances of {least}: judge by UA, not by WA", []
+    if many >= LARGE * few:
+        notes.append(imbalance)
+        for loss, part in recipe.model.losses.items():
+            able = "class_weights" in [argument.name for argument in read_arguments(find_part("loss", part).load())]
+            unweighted += [loss] * (able and part.args.get("class_weights", "none") == "none")
+    for key, weights in ((k, w) for k, w in recipe.model.pretrained.items() if not os.path.exists(w)):
+        notes.append(f"{weights} will be downloaded. No network: --{key} FOLDER, or from scratch: --base {SCRATCH}")
+    audio = [stretch(u.path, start_s=u.start, end_s=u.end) for u in utterances]
+    seconds = sorted(each.frames / each.rate for each in audio)
+    genders = Counter({u.speaker: u.gender for u in utterances if u.gender}.values())
+    people = ", ".join([counted(len(speakers), "speaker"), *(f"{n} {gender}" for gender, n in sorted(genders.items()))])
+    found = [
+        f"{manifest}: {counted(len(utterances), 'utterance')} of {people if speakers else 'unknown speakers'}",
+        f"{len(classes)} classes: {listed(f'{label} {count}' for label, count in classes)}",
+        f"{seconds[0]:.1f} to {seconds[-1]:.1f} s at {listed(sorted({f'{each.rate} Hz' for each in audio}))}",
+    ]
+    text = templates(Path(__file__).parent / "template").get_template("recipe.yaml.j2")
+    facts = {"found": printable("; ".join(found)), "recipe": recipe, "inherited": source.recipe, "why": why}
+    facts |= {"unweighted": unweighted, "imbalance": printable(imbalance)}
+    facts["base"] = str(resolved(base)) if os.path.isfile(base) else base
+    facts["segment_seconds"] = min(max(math.ceil(2 * seconds[int(0.95 * (len(seconds) - 1))]) / 2, 1.0), LONGEST_S)
+    return text.render(facts), fold_table([each.fold for each in prepared], utterances), notes
+
+
+def _protocol(utterances: Sequence[Utterance], speakers: Sequence[str]) -> tuple[ProtocolSpec, str]:
+    """The protocol that the columns allow, and why; no speaker is in two parts."""
+    for name, column in (("given", "split"), ("groups", "group")):
+        if any(u.value(column) for u in utterances):
+            return ProtocolSpec(name=name), f"by the column {column}"
+    if not speakers:
+        return ProtocolSpec(name="random"), UNKNOWN
+    pairs = {(u.session, u.speaker) for u in utterances}
+    sessions = Counter(session for session, _ in pairs)
+    if len(pairs) == len(speakers) <= ALONE and {*sessions.values()} == {2} and len(sessions) > 1:
+        return ProtocolSpec(name="loso"), "one speaker tests, the other of the session validates, the others train"
+    k = len(speakers) if len(speakers) <= ALONE else 5
+    return ProtocolSpec(name="groups", args={"k": k}), "a group of speakers tests, the next validates, the others train"
