@@ -61,7 +61,8 @@ def read_predictions(run: "str | Path | Result") -> "dict[str, np.ndarray]":
 def load(bundle: str | Path, *, device: str | None = None) -> "Model":
     """Load a trained system from a bundle; this imports torch.
 
-    Args: bundle: a folder or .zip file of `toolkit export`; device: cpu, cuda:1, ...; by default a GPU if there is one.
+    Args: bundle: a folder or .zip file of `toolkit export`, or hf:USER/NAME[@REVISION] on the Hugging Face hub; device:
+        cpu, cuda:1, ...; by default a GPU if there is one.
     Returns: a `toolkit.inference.predict.model.Model`: `predict`, `predict_many`, `embed`.
     Raises: ToolkitError if the bundle cannot be read, or there is no such device.
     """

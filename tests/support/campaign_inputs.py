@@ -106,6 +106,8 @@ OPTIONS = {
     f"predict {BUNDLE} {WAV} --covariate VALUE": ("x", "gender=F", "=", "gender=@x", "\udcff=\udcff"),
     f"evaluate {BUNDLE} {MANIFEST} --map VALUE": ("x", "tone=x", "=tone", "tone=noise,tone=tone", "x=tone", "x="),
     f"compare {BUNDLE} WORK/bundle.zip {MANIFEST} --map VALUE": ("", "x", "tone=x"),
+    "export WORK/run --push VALUE": ("", "x", "a/b/c", "a b/c", "\udcff/x", "a/b@c", "x/" + "n" * 5000),
+    f"predict VALUE {WAV}": ("hf:", "hf:x", "hf:a/b/c", "hf:a b/c", "hf:\udcff/x", "hf:a/b@", "hf:x/\x1b[31m"),
     "report WORK/experiment --output OWN/r --baseline VALUE": ("", "x", "sre", "\udcff", "[/b]"),
     "report WORK/experiment --output OWN/r --pair VALUE": ("", "x", "ser", "ser,x", "ser,mfcc,ser", ","),
     "report WORK/experiment --output OWN/r --protocol VALUE": ("x", "losso", "\udcff"),

@@ -1,6 +1,8 @@
 """The commands that make and use bundles. Each imports what is heavy inside itself."""
 
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
@@ -11,18 +13,31 @@ from toolkit.terminal import quiet_libraries, say
 
 @click.command("export", cls=Command)
 @click.argument("run", metavar="RUN")
-@click.argument("bundle", metavar="BUNDLE")
+@click.argument("bundle", metavar="[BUNDLE]", required=False)
 @click.option("--onnx", is_flag=True, help="Add model.onnx, compared with torch before it is kept.")
-def export(run: str, bundle: str, onnx: bool):
+@click.option("--license", help="Of the weights, for the card, as the hub names it: apache-2.0, cc-by-nc-4.0, ...")
+@click.option("--push", metavar="USER/NAME", help="Push it to this repository of the hub; a new one is private.")
+def export(run: str, bundle: str | None, push: str | None, **options):
     """Write the trained system of RUN to BUNDLE: a folder, or one file where its name ends in .zip.
 
     RUN is the folder of a finished run, or its results.json. A bundle holds weights, configuration and a model card,
-    all that is needed to use the system elsewhere, and no code. The last line of standard output is its path.
+    all that is needed to use the system elsewhere, and no code. The last line of standard output is its path, or its
+    name on the Hugging Face hub.
     """
     from toolkit.inference.bundle.export import export_bundle
+    from toolkit.model.hub import PREFIX, on_hub, push_bundle
 
+    if bundle is None and push is None:
+        raise click.UsageError("Missing BUNDLE, or --push USER/NAME")
+    if push is not None and ("@" in push or not on_hub(f"{PREFIX}{push}")):
+        raise click.BadParameter(f"{push} has a revision: a push makes a new one.", param_hint="'--push'")
     quiet_libraries()
-    click.echo(export_bundle(run, bundle, onnx=onnx, say=say))
+    with TemporaryDirectory() as folder:
+        path = export_bundle(run, bundle or Path(folder) / "bundle", **options, say=say)
+        if bundle is not None:
+            click.echo(path)
+        if push is not None:
+            click.echo(bundle := push_bundle(path, push))
     say_next("predict", bundle, "FOLDER", what=", with a folder of recordings")
 
 
@@ -37,7 +52,7 @@ def export(run: str, bundle: str, onnx: bool):
 @click.option("--output", help="A file for the rows; by default standard output.")
 @model_options
 def predict(bundle: str, names: tuple[str, ...], **options):
-    """Label audio with the system in BUNDLE.
+    """Label audio with the system in BUNDLE: a folder, a .zip, or hf:USER/NAME[@REVISION] on the Hugging Face hub.
 
     Folders are searched for audio files; a manifest (.csv, .json) needs a column path, and may have start and end; -
     reads paths from standard input, one a line. What cannot be read is named on standard error and skipped, and the

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from toolkit.corpus import Utterance
 from toolkit.corpus.labels import apply_labels
@@ -13,6 +12,7 @@ from toolkit.corpus.targets import LABEL
 from toolkit.errors import ExperimentError, did_you_mean, listed
 from toolkit.experiment.cells import Cell
 from toolkit.experiment.plan import Plan, PlannedSystem
+from toolkit.model.hub import local_bundle
 from toolkit.plugins.versions import used_versions
 from toolkit.recipe.schema import ProtocolSpec, Recipe
 from toolkit.training.identity import manifest_rows, run_hash
@@ -85,7 +85,7 @@ def _planned(source: Source, utterances: Sequence[Utterance]) -> PlannedSystem:
     settings["protocol_args"] = plain["protocol"]["args"]
     folder = None if source.folder is None else str(source.folder.absolute())
     bundle = recipe.training.init_from
-    started = {"init_from": read_origin(Path(bundle).expanduser())[0]} if bundle else None
+    started = {"init_from": read_origin(local_bundle(bundle))[0]} if bundle else None
     fingerprint = run_hash(settings, manifest_rows(labelled), used_versions(recipe), started)
     return PlannedSystem(fingerprint, plain, folder, source.reduced)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from toolkit.errors import BundleError, did_you_mean, one_line
-from toolkit.files import flush, replacing
+from toolkit.files import flush, replacing, resolved
 
 CONFIG = "config.json"
 SEEN = "seen.json"  # what trained the system; bundles of version 0.1 have none
@@ -95,6 +95,8 @@ def _open_in_folder(folder: Path, name: str, stack: ExitStack) -> tuple[BinaryIO
     if not os.path.lexists(path):
         found = ", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "nothing"
         raise BundleError(f"{folder} is not a bundle: it has no {name}; it holds {one_line(found)}. {_REMEDY}.")
+    if folder.parent.parent.name.startswith("models--") and resolved(path).is_relative_to(resolved(folder.parents[2])):
+        path = resolved(path)  # the hub's cache links models--USER--NAME/snapshots/COMMIT/FILE to its blobs
     if not stat.S_ISREG(path.lstat().st_mode):  # a link may lead anywhere, a pipe never ends
         raise BundleError(f"{path} is not a plain file: put the file itself in its place.")
     _refuse_holes(path)

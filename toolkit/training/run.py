@@ -21,6 +21,7 @@ from toolkit.data.seeding import seed_all
 from toolkit.distributed import from_first, gathered, rank, ranks, share_state
 from toolkit.errors import BundleError, DeviceError, GroupError, RecipeError, counted
 from toolkit.hardware import available_device
+from toolkit.model.hub import local_bundle
 from toolkit.model.system import build_system
 from toolkit.plugins.versions import used_versions
 from toolkit.recipe.loading import dump_recipe
@@ -99,11 +100,11 @@ class Run:
 
     def _start(self, folder: Callable[[], Path]) -> str | BundleError:
         """Load the weights of a bundle. A run that has checkpoints needs it no more: then the error that it is gone."""
-        bundle = Path(self.training.init_from).expanduser()
+        bundle = self.training.init_from
         try:
-            return start_from(bundle, self.system, self.recipe, self.preparation.targets)
+            return start_from(local_bundle(bundle), self.system, self.recipe, self.preparation.targets)
         except BundleError as error:
-            if os.path.lexists(bundle):
+            if os.path.lexists(os.path.expanduser(bundle)):
                 raise
             for file in Path(self.recipe.output_folder).glob(f"*/{ORIGIN}"):
                 origin = json.loads(file.read_text())

@@ -19,8 +19,8 @@ from toolkit.statistics.metrics import METRICS
 from toolkit.terminal import clock
 
 
-def card_text(config: BundleConfig) -> str:
-    """The card of a bundle, in Markdown."""
+def card_text(config: BundleConfig, license: str | None = None) -> str:
+    """The card of a bundle, in Markdown, after what the Hugging Face hub reads, in YAML."""
     environment = templates(Path(__file__).parent, escape=escape_markdown)
     environment.filters.update(words=join, clock=clock, count=COUNT.show, percent=PERCENT.show, interval=INTERVAL.show)
     training, test = config.training, config.training.test
@@ -29,6 +29,9 @@ def card_text(config: BundleConfig) -> str:
     plugins = (f"{part.plugin.rpartition(':')[2]} ({kind})" for kind, _, part in config.parts())
     return environment.get_template("card.md.j2").render(
         config=config,
+        license=license,
+        base_model=[name for name in training.pretrained.values() if name and "/" in name],
+        extractors=[part.plugin.rpartition(":")[2] for kind, _, part in config.parts() if kind == "extractor"],
         training=training,
         test=test,
         labels=config.classes["label"],

@@ -114,14 +114,18 @@ def weights_name(source: str | None) -> str | None:
 
 
 def export_bundle(
-    run_folder: str | Path, target: str | Path, *, onnx: bool = False, say: Callable[[str], None] = lambda line: None
+    run_folder: str | Path,
+    target: str | Path,
+    *,
+    onnx: bool = False,
+    license: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Write the system of a finished run, with the weights of the epoch that was tested; returns the target.
 
-    Before anything is written, the system is built as a reader builds it: it must predict the same for the trial sound.
-
     Args: run_folder: or its results.json; target: a folder to make, or one file for a name that ends in .zip; onnx:
-        whether to add model.onnx; say: prints a line: the stamps of the results, code that has changed since.
+        whether to add model.onnx; license: of the weights, as the Hugging Face hub calls it; say: prints a line: the
+        stamps of the results, code that has changed since.
     Raises: BundleError if the run is not finished, the target exists, or the system cannot be exported; OnnxError if it
         cannot be exported to ONNX; ToolkitError if a file of the run is damaged, or its system cannot be built.
     """
@@ -150,7 +154,7 @@ def export_bundle(
         raise BundleError(f"{found} Do the portable_args of its levels build them?") from error
     trained = {*run.fold.train, *run.fold.valid}
     seen = Seen.of([utterance for utterance in run.utterances if utterance.id in trained])
-    files = {WEIGHTS: weights, CARD: card_text(config).encode(), SEEN: seen.data()}
+    files = {WEIGHTS: weights, CARD: card_text(config, license).encode(), SEEN: seen.data()}
     if onnx:
         from toolkit.inference.onnx.export import export_onnx
 

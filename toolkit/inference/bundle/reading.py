@@ -1,7 +1,6 @@
 """A bundle in, its system out. Nothing in a bundle is code: it names plugins, and those that are installed are used."""
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +12,8 @@ from toolkit.errors import BundleError, PluginError, ToolkitError, UnknownPlugin
 from toolkit.files import sha256_of
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, Usage, read_config
 from toolkit.inference.bundle.seen import SEEN, UNSEEN, Seen
-from toolkit.model.archive import CARD, WEIGHTS, open_file, read_file
+from toolkit.model.archive import CARD, ONNX, WEIGHTS, open_file, read_file
+from toolkit.model.hub import local_bundle, on_hub
 from toolkit.plugins.registry import default_registry
 from toolkit.recipe.locations import Location
 
@@ -42,17 +42,15 @@ class Bundle:
 
 
 def read_bundle(path: str | Path) -> Bundle:
-    """Read a bundle: a folder or a .zip.
-
-    No network and no file beside it is used. Another version of a plugin's distribution than the bundle's is a warning,
-    as long as the system's prediction for the trial sound is the same.
+    """Read a bundle: a folder, a .zip, or one on the hub, hf:USER/NAME[@REVISION], which is fetched first.
 
     Raises: BundleError: one line that says what is wrong with it, or what is not installed.
     """
-    path = Path(os.path.expanduser(path))
+    given, path = path, local_bundle(path)
+    shown, unread = (given, (CARD, WEIGHTS, ONNX)) if on_hub(given) else (path, (CARD, WEIGHTS))
     try:
         config = read_config(read_file(path, CONFIG))
-        for name in [CARD, *(name for name in config.files if name not in (CARD, WEIGHTS))]:
+        for name in [CARD, *(name for name in config.files if name not in unread)]:
             with open_file(path, name) as (file, size):
                 _check_file(name, config, size, sha256_of(file))
         _check_plugins(config)
@@ -61,18 +59,15 @@ def read_bundle(path: str | Path) -> Bundle:
             system = restore_system(config, file, size)
     except BundleError as error:
         named = str(error).startswith((str(path), "No bundle"))
-        raise BundleError(str(error) if named else f"{path}: {error}") from error.__cause__
+        text = str(error).replace(str(path), str(shown)) if named else f"{shown}: {error}"
+        raise BundleError(text) from error.__cause__
     return Bundle(path, config, system, seen)
 
 
 def restore_system(config: BundleConfig, file: BinaryIO, size: int) -> "System":
-    """Build the system, in eval() mode, and load its weights from a file of this size.
+    """Build the system, in eval() mode, in little more memory than its weights take; load them from this file.
 
-    What is built may take no more memory than the weights, and something for tables that are none; that its tensors are
-    those of the file is known before they are read.
-
-    Raises: BundleError if it cannot be built here, the weights do not fit, or its prediction for the trial sound
-        differs.
+    Raises: BundleError if it cannot be built here, the weights do not fit, or it predicts the trial sound differently.
     """
     import torch
 

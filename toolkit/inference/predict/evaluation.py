@@ -16,6 +16,7 @@ from toolkit.errors import PredictionError, ToolkitError, did_you_mean, listed
 from toolkit.inference.predict.covariates import GivenCovariates, check_names
 from toolkit.inference.predict.recordings import Recording, Samples
 from toolkit.inference.summary import TestSummary
+from toolkit.model.hub import pinned
 from toolkit.report.evidence import Answers
 from toolkit.statistics.confusions import MIN_SPEAKERS
 from toolkit.statistics.intervals import LEVEL
@@ -155,7 +156,7 @@ class LabelledTest:
 def evaluate(bundles: Sequence[str], manifest: str, **options: Any) -> list[CorpusEvaluation]:
     """Test systems with the same classes on a labelled manifest; options and errors are those of `read_test`."""
     test = read_test(bundles, manifest, **options)
-    return [test.result(bundle, test.stamps(bundle)) for bundle in bundles]
+    return [test.result(bundle, test.stamps(bundle)) for bundle in test.models]
 
 
 def read_test(
@@ -175,11 +176,11 @@ def read_test(
     Raises: ToolkitError if a bundle, the manifest or an option is wrong, or a label is not one of the classes.
     """
     pairs, given = read_label_map(label_map), GivenCovariates.read(covariates)
-    utterances = read_manifest(manifest, columns)
-    models = {bundle: toolkit.load(bundle, device=device) for bundle in bundles}
-    first = models[bundles[0]]
-    for bundle, model in models.items():
-        if model is not first and model.usage.weights and model.usage.weights == first.usage.weights:
+    utterances, names = read_manifest(manifest, columns), [pinned(bundle) for bundle in bundles]
+    models = {name: toolkit.load(name, device=device) for name in names}
+    first = models[names[0]]
+    for bundle, model in zip(bundles[1:], map(models.get, names[1:]), strict=True):
+        if model is first or (model.usage.weights and model.usage.weights == first.usage.weights):
             raise PredictionError(f"{bundles[0]} and {bundle} hold the same system: name two bundles")
         if set(model.labels) != set(first.labels):
             found = f"{bundles[0]} knows the classes {listed(first.labels)} and {bundle} knows {listed(model.labels)}"

@@ -110,6 +110,7 @@ def stress(bundle: str, manifest: str, *, only: Sequence[str] = (), seed: int = 
         near = did_you_mean(name, CONDITIONS)
         raise PredictionError(f"No condition is called {name!r}.{near} There are {join(CONDITIONS)}.")
     test = read_test([bundle], manifest, **options)
+    (bundle,) = test.models
     stamps = test.stamps(bundle)
     recorded = test.result(bundle, stamps, what=AS_RECORDED)
     evaluations, n_utterances = {AS_RECORDED: recorded}, len(test.utterances)
