@@ -145,7 +145,7 @@ def test_a_runs_folder_holds_what_the_page_says(tmp_path):
     source = load_source(write_recipe(tmp_path), ["--training.epochs=1"])
     folder = Run(prepare(source), say=lambda line: None).train().parent
     files = {row[0].rstrip("/") for row in table(page, "file")}
-    assert {path.name for path in folder.iterdir()} | {"tensorboard"} == files
+    assert {path.name for path in folder.iterdir()} | {"tensorboard", "trackers.json"} == files
     keys = [key for row in table(page, "key") for key in row[0].split(", ")]
     assert sorted(keys) == sorted(json.loads((folder / "results.json").read_text()))
     text = " ".join(page.read_text().split())

@@ -261,7 +261,7 @@ def test_a_training_leaves_no_thread_behind(recipe):
 def test_training_goes_on_without_tensorboard(recipe, monkeypatch):
     import sys
 
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
     folder = run(recipe, "--training.epochs=1")
     assert not (folder / "tensorboard").exists()
 

@@ -98,7 +98,7 @@ class TrainingSpec:
     """The training loop.
 
     Null: batch_seconds, batches of batch_size; patience, no early stopping; max_grad_norm, no clipping; device, cuda
-    where it is; init_from, no bundle to start from.
+    where it is; init_from, no bundle to start from; loggers, TensorBoard where it is installed.
     """
 
     fit_passes: int = 0
@@ -123,6 +123,7 @@ class TrainingSpec:
     feature_precision: Literal["fp32", "fp16"] = "fp32"
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int = 0
+    loggers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] | None = None
     probe: ProbeSpec = field(default_factory=ProbeSpec)
     init_from: str | None = None
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from toolkit.corpus import Utterance
 
-# Where a run is computed, how it is saved and what others published does not change its result.
+# Where a run is computed, how it is saved, who follows it and what others published does not change its result; of
+# init_from the weights' hash counts.
 IRRELEVANT = {
     "": ("output_folder", "data_folder", "published"),
-    "training": ("device", "workers", "checkpoint_minutes", "checkpoint_steps", "init_from"),  # its hash counts
+    "training": ("device", "workers", "checkpoint_minutes", "checkpoint_steps", "loggers", "init_from"),
 }
 
 

@@ -1,7 +1,7 @@
-"""What a run writes: epochs.csv after every epoch; predictions.csv, embeddings.npz and, last of all, results.json."""
+"""What a run writes when it has been tested: predictions.csv, embeddings.npz and, last of all, results.json."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,46 +14,8 @@ from toolkit.distributed import ranks
 from toolkit.hardware import device_name
 from toolkit.plugins.versions import library_versions
 from toolkit.training.loop.brain import SystemBrain
-from toolkit.training.loop.history import History
 from toolkit.training.preparation import Preparation
-from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, PREDICTIONS, RESULTS, RunFolder
-
-
-class EpochLog:
-    """Called with the history after every epoch; of the phase "probe", what it writes and says is apart."""
-
-    def __init__(self, folder: RunFolder, say: Callable[[str], None], phase: str = ""):
-        self.folder, self.say, self.phase = folder, say, phase
-        self._writer = None
-
-    def close(self) -> None:
-        """End TensorBoard's thread, which lives as long as the process otherwise."""
-        if self._writer is not None:
-            self._writer.close()
-
-    def __call__(self, history: History) -> None:
-        """Write epochs.csv (of the probe probe.csv) again, and print its last row."""
-        self.folder.write_rows(f"{self.phase}.csv" if self.phase else EPOCHS, history.rows)
-        row = history.rows[-1]
-        skipped = f"  skipped steps {history.skipped_steps}" if history.skipped_steps else ""
-        names = [column for column in row if column.startswith("valid_")]
-        valid = " ".join(f"{name.removeprefix('valid_').upper()} {row[name]:.4f}" for name in names)
-        epoch = f"{self.phase} epoch {row['epoch']:3d}".lstrip()
-        loss = "fitted" if row["train_loss"] is None else f"train loss {row['train_loss']:.4f}"
-        self.say(f"{epoch}  {loss}  valid {valid}  {row['seconds']:.1f} s{skipped}")
-        if not self.folder.writes:
-            return
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            return
-        if self._writer is None:  # a resumed run overwrites what an interrupted one wrote after its last checkpoint
-            path = self.folder.path / "tensorboard" / self.phase
-            self._writer = SummaryWriter(str(path), purge_step=len(history.rows))
-        for column, value in row.items():
-            if column != "epoch" and value is not None:
-                self._writer.add_scalar(column.replace("_", "/", 1), value, row["epoch"])
-        self._writer.flush()
+from toolkit.training.run_folder import EMBEDDINGS, PREDICTIONS, RESULTS, RunFolder
 
 
 def _write_test(folder: RunFolder, preparation: Preparation, brain: SystemBrain) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from toolkit.plugins.versions import used_versions
 from toolkit.recipe.loading import dump_recipe
 from toolkit.recipe.schema import Recipe
 from toolkit.recipe.training import TrainingSpec
+from toolkit.training.epoch_log import EpochLog
 from toolkit.training.fitting import fit_parts
 from toolkit.training.identity import manifest_rows, run_hash
 from toolkit.training.initial import start_from
@@ -35,7 +36,7 @@ from toolkit.training.loop.checkpoints import AtomicCheckpointer
 from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import Objective, build_objective
 from toolkit.training.preparation import Preparation
-from toolkit.training.results import EpochLog, write_results
+from toolkit.training.results import write_results
 from toolkit.training.run_data import RunData
 from toolkit.training.run_folder import CHECKPOINTS, HISTORY, MANIFEST, ORIGIN, PROBE, RECIPE, RunFolder, trained_with
 
@@ -128,7 +129,8 @@ class Run:
         fitted = {level for step in self.augmentations.fitted for level in step.levels}
         fitted |= {n for n, level in self.system.levels.items() if level.fits or self._fits}
         augmented = set(self.augmentations.changed_levels) - fitted
-        with closing(EpochLog(self.folder, self.say)) as log, closing(self._feature_cache(data, augmented)) as cache:
+        log = EpochLog(self.folder, self.recipe, self.say)
+        with log, closing(self._feature_cache(data, augmented)) as cache:
             checkpoints = (trained or self.folder.path) / CHECKPOINTS
             rules = [rule for rule in stopping_rules(self.protocol) if rule in self.preparation.evaluated]
             brain = self._brain(self.training, data, objective, checkpoints, rules, log)
@@ -166,7 +168,7 @@ class Run:
         self.system.set_frozen(True)
         settings, rule, history = self.training.of_probe, stopping_rules(self.protocol)[0], f"{PROBE}.json"
         nothing = Augmentations((), seed=self.recipe.seed, segment_samples=self.recipe.audio.segment_samples)
-        with closing(EpochLog(self.folder, self.say, PROBE)) as log, closing(self._feature_cache(data)) as cache:
+        with EpochLog(self.folder, self.recipe, self.say, PROBE) as log, closing(self._feature_cache(data)) as cache:
             brain = self._brain(settings, data, objective, self.folder.path / PROBE, [rule], log)
             if from_first((self.folder.path / history).is_file):
                 brain.history.load(self.folder.path / history)

@@ -1,0 +1,102 @@
+"""What follows a training while it runs: epochs.csv, a line for each epoch, trackers through their own libraries."""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from importlib.util import find_spec
+
+from toolkit.errors import RecipeError, join, one_line
+from toolkit.files import DISTRIBUTION
+from toolkit.recipe.schema import Recipe
+from toolkit.training.loop.history import History
+from toolkit.training.run_folder import EPOCHS, RunFolder
+
+TRACKED = "trackers.json"  # tracker -> the id of the run there, in which a resumed training goes on
+
+
+class EpochLog(AbstractContextManager):
+    """Called with the history after every epoch; of the phase "probe", what it writes and says is apart.
+
+    A tracker that fails is named once, and left out. Raises: RecipeError if one is not installed.
+    """
+
+    def __init__(self, folder: RunFolder, recipe: Recipe, say: Callable[[str], None], phase: str = ""):
+        self.folder, self.recipe, self.say, self.phase = folder, recipe, say, phase
+        loggers = recipe.training.loggers
+        if missing := [name for name in loggers or () if find_spec(name) is None]:
+            install = f"pip install '{DISTRIBUTION}[{','.join(missing)}]'"
+            raise RecipeError(f"training.loggers: {join(missing)} cannot be found: {install}, or leave it out.")
+        names = [name for name in ("tensorboard",) if find_spec(name)] if loggers is None else dict.fromkeys(loggers)
+        self._names = [name for name in names if folder.writes and (name == "tensorboard" or not phase)]
+        self._open: dict[str, Sequence[Callable]] = {}  # name -> how to log and how to close, from the first epoch on
+
+    def __exit__(self, error: type[BaseException] | None, *details: object) -> None:
+        for name, (_, close) in list(self._open.items()):
+            self._try(name, close, error is None)
+
+    def __call__(self, history: History) -> None:
+        """Write epochs.csv (of the probe probe.csv) again, print its last row, and send it to the trackers."""
+        self.folder.write_rows(f"{self.phase}.csv" if self.phase else EPOCHS, history.rows)
+        row = history.rows[-1]
+        skipped = f"  skipped steps {history.skipped_steps}" if history.skipped_steps else ""
+        names = [column for column in row if column.startswith("valid_")]
+        valid = " ".join(f"{name.removeprefix('valid_').upper()} {row[name]:.4f}" for name in names)
+        epoch = f"{self.phase} epoch {row['epoch']:3d}".lstrip()
+        loss = "fitted" if row["train_loss"] is None else f"train loss {row['train_loss']:.4f}"
+        self.say(f"{epoch}  {loss}  valid {valid}  {row['seconds']:.1f} s{skipped}")
+        values = {key.replace("_", "/", 1): x for key, x in row.items() if key != "epoch" and x is not None}
+        for name in list(self._names):
+            self._try(name, self._log, name, values, row["epoch"])
+
+    def _log(self, name: str, values: Mapping[str, float], epoch: int) -> None:
+        if name not in self._open:
+            path = self.folder.path / TRACKED
+            tracked = json.loads(path.read_text()) if os.path.isfile(path) else {}
+            found, *self._open[name] = TRACKERS[name](self, tracked.get(name), epoch)
+            if found != tracked.get(name):
+                self.folder.write_json(TRACKED, tracked | {name: found})
+        self._open[name][0](values, epoch)
+
+    def _try(self, name: str, call: Callable, *args: object) -> None:
+        try:
+            call(*args)
+        except Exception as error:  # whatever its library raises
+            self._names.remove(name)
+            self._open.pop(name, None)
+            self.say(f"WARNING: {name} fails, and gets no more of this training ({one_line(error)}).")
+
+
+def _tensorboard(run: EpochLog, known: None, epoch: int) -> tuple[None, Callable, Callable]:
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(f"{run.folder.path}/tensorboard/{run.phase}", purge_step=epoch)  # none twice if resumed
+
+    def log(values: Mapping[str, float], epoch: int) -> None:
+        for name, value in values.items():
+            writer.add_scalar(name, value, epoch)
+        writer.flush()
+
+    return None, log, lambda ended: writer.close()  # its thread lives as long as the process otherwise
+
+
+def _mlflow(run: EpochLog, known: str | None, epoch: int) -> tuple[str, Callable, Callable]:
+    import mlflow
+
+    started = mlflow.start_run(run_id=known, run_name=run.folder.path.name, nested=True).info.run_id
+    mlflow.log_dict(run.recipe.as_dict(), "recipe.json")
+    return started, mlflow.log_metrics, lambda ended: mlflow.end_run("FINISHED" if ended else "KILLED")
+
+
+def _wandb(run: EpochLog, known: str | None, epoch: int) -> tuple[str, Callable, Callable]:
+    import wandb
+
+    options = {"project": os.environ.get("WANDB_PROJECT", DISTRIBUTION), "dir": str(run.folder.path)}
+    options |= {"name": run.folder.path.name, "config": run.recipe.as_dict(), "reinit": "create_new"}
+    started = wandb.init(id=known, resume="allow", **options)
+    started.define_metric("*", step_metric="epoch")  # its own steps could not go back where a run is resumed
+    log, close = started.log, started.finish
+    return started.id, lambda values, epoch: log({**values, "epoch": epoch}), lambda ended: close(int(not ended))
+
+
+TRACKERS = {"tensorboard": _tensorboard, "mlflow": _mlflow, "wandb": _wandb}
