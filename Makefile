@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 EXAMPLES_VENV ?= .venv-examples
 
-.PHONY: train test examples bench lint format install clean
+.PHONY: train test examples bench lint format docs wheel install clean
 
 train: install
 	$(BIN)/python recipes/iemocap/train.py hparams/mtl_cr.yaml
@@ -38,6 +38,18 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The site of docs/, in site/; a warning is an error.
+docs: install
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	$(BIN)/mkdocs build --strict
+
+# What a registry takes: a source distribution and a wheel, in dist/.
+wheel: install
+	$(BIN)/python -m pip install --quiet --editable ".[release]"
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml
@@ -48,4 +60,4 @@ $(INSTALLED): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(EXAMPLES_VENV) build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(EXAMPLES_VENV) build dist site *.egg-info .pytest_cache .ruff_cache

@@ -10,7 +10,7 @@ ROOT = Path(toolkit.__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 READMES = [path for folder in ("recipes", "examples") for path in sorted((ROOT / folder).glob("*/README.md"))]
-SHOWN = [*PAGES, ROOT / "README.md", *READMES]
+SHOWN = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md", *READMES]
 SHELL = ("sh", "bash", "console", "shell")
 
 
