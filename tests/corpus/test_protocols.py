@@ -1,7 +1,7 @@
 import pytest
 
 from toolkit.corpus import Utterance
-from toolkit.corpus.folds import Fold, pick_fold
+from toolkit.corpus.folds import PARTS, SPEAKER_DEPENDENT_STAMP, Fold, pick_fold
 from toolkit.corpus.protocols import PROTOCOLS, make_folds, selects_on
 from toolkit.errors import ProtocolError
 
@@ -142,7 +142,9 @@ def test_a_shared_speaker_is_refused_with_name_and_parts():
         Utterance(id=str(i), path=str(i), label="x", speaker=s, split=p)
         for i, (s, p) in enumerate([("anna", "train"), ("ben", "valid"), ("anna", "test")])
     ]
-    with pytest.raises(ProtocolError, match="speaker 'anna' is in train and in test of fold 'given'"):
+    with pytest.raises(
+        ProtocolError, match=r"speaker 'anna' is in train and in test of fold 'given' .* speaker-dependent"
+    ):
         make_folds(us, "given")
     us = [Utterance(id=str(i), path=str(i), label="x", speaker="abca"[i], group=str(i)) for i in range(4)]
     with pytest.raises(ProtocolError, match="speaker 'a' is in "):
@@ -189,6 +191,36 @@ def test_random_is_refused_where_there_are_speakers_or_too_few_files():
         make_folds(plain([None] * 9), "random", test=0.9, valid=0.1)
     (fold,) = make_folds(plain([None] * 3), "random", test=0.6)
     assert [len(p) for p in (fold.train, fold.valid, fold.test)] == [1, 1, 1]
+
+
+def test_speaker_dependent_folds_hold_every_class_and_speaker_evenly_and_say_so():
+    us = [
+        Utterance(id=f"{s}{x}{i}", path=f"{s}{x}{i}", label=x, speaker=s) for s in "AB" for x in "xy" for i in range(10)
+    ]
+    folds = make_folds(us, "speaker-dependent", k=5, seed=2)
+    assert sorted(i for fold in folds for i in fold.test) == sorted(u.id for u in us)
+    for fold, after in zip(folds, [*folds[1:], folds[0]], strict=True):
+        assert (len(fold.train), fold.valid, fold.stamp) == (24, after.test, SPEAKER_DEPENDENT_STAMP)
+        assert sorted(i[:2] for i in fold.test) == ["Ax", "Ax", "Ay", "Ay", "Bx", "Bx", "By", "By"]
+    assert make_folds(us[::-1], "speaker-dependent", seed=2)[0].digest == folds[0].digest
+    assert make_folds(us, "speaker-dependent", seed=3)[0].digest != folds[0].digest
+    with pytest.raises(ProtocolError, match="cannot deal 20 files of class 'x' into k = 21 folds"):
+        make_folds(us, "speaker-dependent", k=21)
+    with pytest.raises(ProtocolError, match="needs speakers, and the corpus names none"):
+        make_folds(plain([None] * 9), "speaker-dependent")
+
+
+def test_a_given_split_may_share_speakers_if_its_arguments_say_so_and_not_files():
+    us = [Utterance(id=str(i), path=str(i), label="x", speaker="a", split=s) for i, s in enumerate(PARTS)]
+    (fold,) = make_folds(us, "given", speakers="shared")
+    assert fold.stamp == SPEAKER_DEPENDENT_STAMP
+    with pytest.raises(ProtocolError, match=r"'a' is in .* given with speakers: shared"):
+        make_folds(us, "given")
+    with pytest.raises(ProtocolError, match=r"args\.speakers: 'yes' is not one of 'apart', 'shared'"):
+        make_folds(us, "given", speakers="yes")
+    us = [Utterance(id=str(i), path="one.wav", label="x", split=s) for i, s in enumerate(PARTS)]
+    with pytest.raises(ProtocolError, match=r"file '.*one.wav' is in train and in valid"):
+        make_folds(us, "given", speakers="shared")
 
 
 def test_loso_says_what_to_use_where_sessions_have_no_partner():
@@ -252,4 +284,5 @@ def test_all_protocols_have_a_name_that_recipes_write():
         "groups",
         "given",
         "random",
+        "speaker-dependent",
     ]

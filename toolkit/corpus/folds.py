@@ -11,6 +11,8 @@ from toolkit.corpus.utterance import Utterance, speaker_order
 from toolkit.errors import ProtocolError, did_you_mean, listed
 
 PARTS = ("train", "valid", "test")
+SPEAKER_DEPENDENT_STAMP = "speaker-dependent: training and test share speakers"  # no fold without it may
+MEANT = "results would be meaningless, unless the protocol says so: speaker-dependent, or given with speakers: shared"
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,10 @@ def refuse_shared(fold: Fold, utterances: Mapping[str, Utterance], *, alike: boo
         u = utterances[i]
         kind, name = ("file", str(u.path)) if u.speaker is None else ("speaker", u.speaker)
         there, other = first.setdefault((kind, plain_name(name) if alike and kind == "speaker" else name), (part, name))
-        if there == part:
+        if there == part or (kind == "speaker" and fold.stamp == SPEAKER_DEPENDENT_STAMP):
             continue
         of_fold = f"of fold {fold.name!r} (protocol {fold.protocol!r})"
         if other != name:
             found = f"speakers {other!r} in {there} and {name!r} in {part} {of_fold} {ALIKE}"
             raise ProtocolError(f"{found}: one person would be in two parts. {REMEDY}")
-        raise ProtocolError(f"{kind} {name!r} is in {there} and in {part} {of_fold}: results would be meaningless")
+        raise ProtocolError(f"{kind} {name!r} is in {there} and in {part} {of_fold}: {MEANT}")

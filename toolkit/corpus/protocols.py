@@ -1,7 +1,7 @@
 """Protocols: who trains, who validates, who tests.
 
-A split is refused when a speaker is in two parts of it. What a protocol cannot guarantee is its folds' `stamp`: a note
-on every table, plot and file that comes from them.
+A split is refused when a speaker is in two parts of it, unless its name says so. What a protocol cannot guarantee is
+its folds' `stamp`: a note on every table, plot and file that comes from them.
 """
 
 import inspect
@@ -9,9 +9,9 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from toolkit.corpus.folds import PARTS, Fold, refuse_shared
+from toolkit.corpus.folds import PARTS, SPEAKER_DEPENDENT_STAMP, Fold, refuse_shared
 from toolkit.corpus.utterance import Utterance, counted_ids, natural_key, speaker_order
 from toolkit.errors import ProtocolError, did_you_mean, listed
 from toolkit.recipe.checks import Mismatch, check_value
@@ -27,8 +27,7 @@ UNKNOWN_SPEAKERS_STAMP = "no speakers in the manifest: whether the parts share o
 def make_folds(utterances: Sequence[Utterance], name: str, **args) -> list[Fold]:
     """Split a corpus into the folds of a protocol (one of PROTOCOLS), in order.
 
-    Args: utterances: those that count, with their classes as labels; **args: of the protocol: groups takes k; random
-        takes valid, test (fractions) and seed.
+    Args: utterances: those that count, with their classes as labels; **args: those that `arguments_of` lists.
     Raises: ProtocolError if the corpus lacks what the protocol needs, or a speaker would be in two parts.
     """
     if name not in PROTOCOLS:
@@ -118,7 +117,7 @@ def _groups(utterances: Sequence[Utterance], k: int | None = None) -> list[Fold]
     return _rotate(utterances, "groups", "groups", {u.id: group[u.speaker] for u in utterances})
 
 
-def _given(utterances: Sequence[Utterance]) -> list[Fold]:
+def _given(utterances: Sequence[Utterance], speakers: Literal["apart", "shared"] = "apart") -> list[Fold]:
     missing = [u.id for u in utterances if u.split is None]
     if len(missing) == len(utterances):
         raise ProtocolError(
@@ -136,7 +135,23 @@ def _given(utterances: Sequence[Utterance]) -> list[Fold]:
         if not counts[part]:
             found = listed(f"{value} ({count})" for value, count in counts.items())
             raise ProtocolError(f"no utterance has split {part!r}; the column has {found}")
-    return [Fold("given", "given", **_ids(utterances, lambda u: u.split), stamp=_unknown_speakers(utterances))]
+    stamp = SPEAKER_DEPENDENT_STAMP if speakers == "shared" else _unknown_speakers(utterances)
+    return [Fold("given", "given", **_ids(utterances, lambda u: u.split), stamp=stamp)]
+
+
+def _speaker_dependent(utterances: Sequence[Utterance], k: int = 5, seed: int = 1) -> list[Fold]:
+    """The files of each class, speaker by speaker, are dealt into k folds; one tests, the next validates."""
+    _need_speakers(utterances, "speaker-dependent")
+    dealt, speaker = [], {u.path: u.speaker for u in utterances}
+    for label, paths in _files_by_label(utterances).items():
+        if not 3 <= k <= len(paths):
+            found = f"protocol 'speaker-dependent' cannot deal {len(paths)} files of class {label!r} into k = {k} folds"
+            raise ProtocolError(f"{found}; k is 3 or more, and at most the files of the smallest class")
+        random.Random(f"{seed}:{label}").shuffle(paths)
+        dealt += sorted(paths, key=speaker.get)
+    fold = {path: str(i % k + 1) for i, path in enumerate(dealt)}
+    of = {u.id: fold[u.path] for u in utterances}
+    return _rotate(utterances, "speaker-dependent", "folds", of, SPEAKER_DEPENDENT_STAMP)
 
 
 def _random(utterances: Sequence[Utterance], valid: float = 0.1, test: float = 0.2, seed: int = 1) -> list[Fold]:
@@ -146,12 +161,8 @@ def _random(utterances: Sequence[Utterance], valid: float = 0.1, test: float = 0
         raise ProtocolError(f"{found}: it would put a speaker into two parts; use 'groups'")
     if not (0 < valid < 1 and 0 < test < 1 and valid + test < 1):
         raise ProtocolError(f"protocol 'random': valid {valid} and test {test} have to leave a fraction for training")
-    label_of: dict[Path, str] = {}  # file -> the label of its first utterance
-    for u in sorted(utterances, key=lambda u: u.id):
-        label_of.setdefault(u.path, u.label)
     part_of = {}
-    for label in sorted(set(label_of.values())):
-        paths = [path for path in label_of if label_of[path] == label]
+    for label, paths in _files_by_label(utterances).items():
         if len(paths) < 3:
             raise ProtocolError(f"class {label!r} has {len(paths)} files; three parts need at least three")
         random.Random(f"{seed}:{label}").shuffle(paths)
@@ -162,7 +173,17 @@ def _random(utterances: Sequence[Utterance], valid: float = 0.1, test: float = 0
     return [Fold("random", "random", **_ids(utterances, lambda u: part_of[u.path]), stamp=RANDOM_STAMP)]
 
 
-def _rotate(utterances: Sequence[Utterance], protocol: str, what: str, of: Mapping[str, str]) -> list[Fold]:
+def _files_by_label(utterances: Sequence[Utterance]) -> dict[str, list[Path]]:
+    """Label, sorted -> the files whose first utterance has it, ordered by that utterance's id."""
+    label_of: dict[Path, str] = {}
+    for u in sorted(utterances, key=lambda u: u.id):
+        label_of.setdefault(u.path, u.label)
+    return {label: [path for path in label_of if label_of[path] == label] for label in sorted(set(label_of.values()))}
+
+
+def _rotate(
+    utterances: Sequence[Utterance], protocol: str, what: str, of: Mapping[str, str], stamp: str | None = None
+) -> list[Fold]:
     """One of `what` tests, the next validates (after the last comes the first), the others train."""
     names = sorted(set(of.values()), key=natural_key)
     if len(names) < 3:
@@ -171,7 +192,7 @@ def _rotate(utterances: Sequence[Utterance], protocol: str, what: str, of: Mappi
     for tested, validating in zip(names, [*names[1:], names[0]], strict=True):
         parts = {tested: "test", validating: "valid"}
         ids = _ids(utterances, lambda u, parts=parts: parts.get(of[u.id], "train"))
-        folds.append(Fold(tested, protocol, **ids, stamp=_unknown_speakers(utterances)))
+        folds.append(Fold(tested, protocol, **ids, stamp=stamp or _unknown_speakers(utterances)))
     return folds
 
 
@@ -233,4 +254,5 @@ PROTOCOLS: Mapping[str, Callable[..., list[Fold]]] = {
     "groups": _groups,
     "given": _given,
     "random": _random,
+    "speaker-dependent": _speaker_dependent,
 }
