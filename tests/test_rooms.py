@@ -21,7 +21,6 @@ FLOORS = (
     "cli",
     "__init__",
     "inference",
-    "tuning",
     "report",
     "experiment",
     "training",

@@ -71,9 +71,9 @@ def tune(
     if find_spec("optuna") is None:
         raise ExperimentError("tune needs optuna: pip install 'audio-classification-toolkit[tune]'.")
     from toolkit.experiment.command import WorkerOptions, read_amounts
+    from toolkit.experiment.search import Search
     from toolkit.recipe.loading import as_overrides
-    from toolkit.tuning.page import write_search
-    from toolkit.tuning.search import Search
+    from toolkit.report.search_page import write_search
 
     def read(settings):
         return read_source([*words, *as_overrides(settings)], **options)

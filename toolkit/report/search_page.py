@@ -7,12 +7,12 @@ from pathlib import Path
 from optuna.importance import get_param_importances
 
 from toolkit.errors import ExperimentError, counted, join
+from toolkit.experiment.search import Search, drawn, shown
 from toolkit.files import write_whole
 from toolkit.recipe.loading import dump_yaml
 from toolkit.report.figures.figure import COLOURS, new_figure, saved, stamp, styled
 from toolkit.report.tables.files import escape_markdown
 from toolkit.training.run_folder import RESULTS, read_results
-from toolkit.tuning.search import Search, drawn, shown
 
 PAGE, FIGURE = "search.md", "search.png"
 
