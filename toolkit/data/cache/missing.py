@@ -15,7 +15,7 @@ from toolkit.contracts import Seq
 from toolkit.data.cache.files import FeatureFiles
 from toolkit.data.segments import SegmentSet
 from toolkit.errors import CacheError, ToolkitError, one_line
-from toolkit.hardware import end_with_parent
+from toolkit.hardware import begin_worker
 from toolkit.plugins.plugin import plugin_failures
 from toolkit.terminal import progress as bar
 
@@ -102,7 +102,6 @@ class Missing(Dataset):
         return most if most > 1 else 0
 
     def _loader(self, workers: int) -> DataLoader:
-        """Of all items, in order."""
-        forks = {"multiprocessing_context": "fork", "worker_init_fn": end_with_parent} if workers else {}
+        forks = {"multiprocessing_context": "fork", "worker_init_fn": begin_worker} if workers else {}
         generator = torch.Generator()  # else it draws from the run's
         return DataLoader(self, batch_size=AT_ONCE, collate_fn=list, generator=generator, num_workers=workers, **forks)
