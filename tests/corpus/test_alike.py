@@ -4,7 +4,8 @@ import pytest
 
 from toolkit.corpus import Utterance
 from toolkit.corpus.alike import alike_names, join_names, spellings
-from toolkit.corpus.folds import Fold, refuse_shared
+from toolkit.corpus.audit import refuse_shared
+from toolkit.corpus.folds import Fold
 from toolkit.errors import ProtocolError
 
 
@@ -20,7 +21,7 @@ def test_two_spellings_of_one_speaker_in_two_parts_are_refused_with_what_to_do(p
     utterances = {u.id: u for u in spoken(*pair, "other")}
     fold = Fold("f", "given", train=("0",), valid=("2",), test=("1",))
     refuse_shared(fold, utterances)  # as they are written they are two
-    with pytest.raises(ProtocolError, match=r"in train and .* in test .* --normalize true joins them, --normalize fal"):
+    with pytest.raises(ProtocolError, match=r"in train and .* in test, .*--normalize true joins them, --normalize fal"):
         refuse_shared(fold, utterances, alike=True)
 
 

@@ -1,4 +1,4 @@
-"""The commands on recipes: list and write them, train one, check its data. Each imports what is heavy inside itself."""
+"""The commands on recipes: list and write them, train one, check its data; and on a split. Heavy imports are inside."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import click
 
 from toolkit.cli.commands import Command, say_next
 from toolkit.cli.options import OVERRIDES, as_json, columns, one_recipe, read_source
-from toolkit.cli.tables import plain_table, print_counts, print_folds, print_results
+from toolkit.cli.tables import plain_table, print_audits, print_counts, print_folds, print_results
 from toolkit.errors import RecipeError, printable
 from toolkit.plugins.plugin import plugin_failures
 from toolkit.terminal import console_for_output, quiet_libraries, say
@@ -139,6 +139,31 @@ def check_data(ctx, words, as_json, **options):
         for line in [*report.notes, *summarise(report.problems)]:
             click.echo(printable(line))
     ctx.exit(1 if report.stops else 0)
+
+
+@click.command("audit-split", cls=Command)
+@click.argument("split", metavar="MANIFEST|FOLDER")
+@columns
+@click.option("--column", help="Of the manifest: parts, or folds that test in turn; by default split, fold or group.")
+@click.option("--speaker-pattern", "pattern", metavar="REGEX", help="Its groups find the speaker in a file's name.")
+@click.option("--data_folder", help="Where the audio is, if not where the lists say.")
+@click.option("--format", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.pass_context
+def audit_split(ctx, split, format, **options):
+    """Say whether a split is honest: what its parts share that they should not.
+
+    Speakers, the same audio, copies of it that were changed (level, rate, MP3, silence) and sentences are compared,
+    and the balance of classes and genders. FOLDER holds lists whose names say their part, such as train.txt or
+    fold_1/dev.lst with a path a line, or EmoBox's .jsonl. Exit code 1 if something leaks.
+    """
+    from toolkit.corpus.splits import audit_splits, read_splits
+
+    found = audit_splits(read_splits(split, **options))
+    if format == "json":
+        click.echo(json.dumps(found, indent=2))
+    else:
+        print_audits(found)
+    ctx.exit(1 if any(problem["severity"] == "error" for fold in found for problem in fold["problems"]) else 0)
 
 
 def _trace(profile_file: str) -> Path:

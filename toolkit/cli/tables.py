@@ -65,6 +65,28 @@ def _members(speakers: Sequence[str], utterances: int) -> str:
     return f"{who}: {counted(utterances, 'utterance')}".removeprefix(": ")
 
 
+def print_audits(folds: Sequence[Mapping[str, Any]]) -> None:
+    """A row for each part of each fold, with what it shares and its classes, then what was found in words."""
+    console, parts = console_for_output(), [part for fold in folds for part in fold["parts"].values()]
+    values = {column: sorted({value for part in parts for value in part[column]}) for column in ("gender", "label")}
+    shown = [(column, value) for column, known in values.items() if 1 < len(known) <= 12 for value in known]
+    kinds = {"speaker": "shared speakers", "audio": "same audio", "copy": "changed copies", "text": "shared sentences"}
+    columns = ("utterances", "speakers", *kinds.values(), *(value for _, value in shown))
+    table = plain_table("fold", "part", *columns, folded=("fold", *columns), right=columns)
+    for fold in folds:
+        for name, part in ((name, part) for name, part in fold["parts"].items() if part["utterances"]):
+            shared = [part.get(f"shared_{kind}") for kind in kinds]
+            shared = [f"{len(found['names'])} of {found['of']}" if found else "-" for found in shared]
+            counts = [part[column].get(value, 0) for column, value in shown]
+            table.add_row(fold["fold"], name, *map(str, [part["utterances"], part["speakers"], *shared, *counts]))
+    console.print(table)
+    for fold in folds:
+        for problem in fold["problems"]:
+            console.print(f"{fold['fold']}: {problem['severity']}: {problem['message']}", soft_wrap=True)
+    leaking = [fold["fold"] for fold in folds if any(problem["severity"] == "error" for problem in fold["problems"])]
+    console.print(f"LEAKS: {', '.join(leaking)}" if leaking else "Nothing leaks.", soft_wrap=True)
+
+
 def print_plugins(infos: Sequence[PluginInfo]) -> None:
     """One row a plugin: kind, name, distribution and version, summary; what is wrong stands below the summary."""
     table = plain_table("kind", "name", "from", "what it is", folded=("from", "what it is"))

@@ -1,32 +1,19 @@
 """What `toolkit check-data` checks: labels, speakers, genders and every audio file."""
 
-import hashlib
-import os
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+from toolkit.corpus.audit import Problem, check_fold, hear
 from toolkit.corpus.folds import Fold
 from toolkit.corpus.labels import label_faults
+from toolkit.corpus.listening import Sound, listen
 from toolkit.corpus.utterance import MIN_SAMPLES, Utterance, counted_ids, natural_key, speaker_order
-from toolkit.errors import AudioError, CorpusError, counted
+from toolkit.errors import counted, listed
 
-SILENT_PEAK = 10 ** (-60 / 20)  # full scale is 1
 NO_SPEAKERS = "all"
 NAMELESS = "no speaker"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something wrong with a corpus, at a file, label or speaker; an "error" would stop or spoil a training."""
-
-    kind: str
-    severity: Literal["error", "warning"]
-    message: str
-    where: str
 
 
 @dataclass(frozen=True)
@@ -80,15 +67,15 @@ def check_corpus(
     kept = [(u, label) for u, label in mapped if label in classes]
     problems = [Problem(kind, "error", text, at) for kind, text, at in label_faults(utterances, labels, label_map)]
     problems += _speaker_problems([u for u, _ in kept], covariates)
-    audio = _examine_all([u for u, _ in kept], sample_rate)
-    problems += [problem for found in audio for problem in found.problems]
-    problems += [*_other_rates(audio, sample_rate), *_duplicates(audio, folds)]
+    heard = list(zip((u for u, _ in kept), listen([u for u, _ in kept]), strict=True))
+    problems += [problem for u, sound in heard for problem in _faults(u, sound, sample_rate)]
+    problems += [*_other_rates(heard, sample_rate), *_shared(heard, folds)]
     return CheckReport(
         counts=_counts(kept, classes),
         problems=sorted(dict.fromkeys(problems), key=lambda problem: problem.severity),
         left_out=Counter(u.label for u, label in mapped if label is None),
-        seconds=sum(found.seconds for found in audio),
-        segments=sum(-(-found.samples // segment_samples) for found in audio),
+        seconds=sum(sound.frames / sound.rate for _, sound in heard if sound.rate),
+        segments=sum(-(-sound.samples(sample_rate) // segment_samples) for _, sound in heard),
     )
 
 
@@ -119,104 +106,46 @@ def _speaker_problems(utterances: Sequence[Utterance], covariates: Sequence[str]
             yield Problem(f"{name}-missing", "error", text, lacking[0])
 
 
-@dataclass(frozen=True)
-class _Audio:
-    """The audio of one utterance; nothing but problems where it cannot be read or is too short."""
-
-    utterance: Utterance
-    problems: tuple[Problem, ...]
-    seconds: float = 0.0
-    samples: int = 0
-    rate: int = 0
-    digest: bytes | None = None  # None where it is silent, too
-
-
-def _examine(u: Utterance, sample_rate: int) -> _Audio:
-    from toolkit.audio.reading import stretch
-
+def _faults(u: Utterance, sound: Sound, sample_rate: int) -> Iterator[Problem]:
     def warning(kind: str, text: str) -> Problem:
         return Problem(kind, "warning", f"{u.path} {text}", str(u.path))
 
-    digest, peak, channels = hashlib.blake2b(digest_size=16), 0.0, 1
-    try:
-        sound = stretch(u.path, start_s=u.start, end_s=u.end)
-        for block in sound.blocks():
-            digest.update(block)
-            peak, channels = max(peak, float(block.max()), -float(block.min())), block.shape[1]
-    except AudioError as error:
-        return _Audio(u, (Problem(error.kind, "error", str(error), str(u.path)),))
-    samples, silent, problems = sound.samples(sample_rate), peak < SILENT_PEAK, []
-    if samples < MIN_SAMPLES:
+    if sound.error:
+        yield Problem(sound.error.kind, "error", str(sound.error), str(u.path))
+    elif (samples := sound.samples(sample_rate)) < MIN_SAMPLES:
         found = f"{samples} samples at {sample_rate} Hz, fewer than {MIN_SAMPLES}"
-        return _Audio(u, (warning("too-short", f"({u.id}) has {found}; it is padded with silence"),))
-    if silent:
-        problems.append(warning("silent", f"({u.id}) is silent: no sample is above -60 dB of full scale"))
-    if channels > 1:
-        problems.append(warning("stereo", f"has {channels} channels; their mean is used"))
-    found = None if silent else digest.digest()
-    return _Audio(u, tuple(problems), sound.frames / sound.rate, samples, sound.rate, found)
+        yield warning("too-short", f"({u.id}) has {found}; it is padded with silence")
+    elif sound.digest is None:
+        yield warning("silent", f"({u.id}) is silent: no sample is above -60 dB of full scale")
+    if sound.channels > 1:
+        yield warning("stereo", f"has {sound.channels} channels; their mean is used")
 
 
-def _examine_all(utterances: Sequence[Utterance], sample_rate: int) -> list[_Audio]:
-    """Read all audio in a few threads (libsndfile releases the interpreter's lock), in order."""
-    from toolkit.terminal import progress
-
-    with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
-        found = pool.map(lambda u: _examine(u, sample_rate), utterances)
-        try:
-            return list(progress(found, "audio files", total=len(utterances), shown=sys.stderr.isatty()))
-        finally:
-            pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the files that are left
-
-
-def _other_rates(audio: Sequence[_Audio], sample_rate: int) -> Iterator[Problem]:
-    for rate in sorted({found.rate for found in audio} - {0, sample_rate}):
-        at = [str(found.utterance.path) for found in audio if found.rate == rate]
+def _other_rates(heard: Sequence[tuple[Utterance, Sound]], sample_rate: int) -> Iterator[Problem]:
+    rates = {sound.rate for _, sound in heard if sound.samples(sample_rate) >= MIN_SAMPLES}
+    for rate in sorted(rates - {sample_rate}):
+        at = [str(u.path) for u, sound in heard if sound.rate == rate]
         text = f"{counted(len(at), 'utterance')} at {rate} Hz ({at[0]} first), resampled to {sample_rate} Hz when read"
         yield Problem("odd-rate", "warning", text, at[0])
 
 
-def refuse_shared_audio(fold: Fold, utterances: Sequence[Utterance], sample_rate: int) -> None:
-    """Raise CorpusError if the same audio is in two parts of a fold; what differs in length or middle is not read."""
-    from toolkit.audio.reading import stretch
-
-    part_of, groups = fold.part_of, {}
-    for u in (u for u in utterances if u.id in part_of):
-        sound = stretch(u.path, start_s=u.start, end_s=u.end)
-        middle = b"".join(block.tobytes() for block in sound.blocks(sound.frames // 2, sound.frames // 2 + 64))
-        groups.setdefault((sound.frames, sound.rate, middle), []).append(u)
-    read = [u for alike in groups.values() if len({part_of[u.id] for u in alike}) > 1 for u in alike]
-    for problem in _duplicates(_examine_all(read, sample_rate), [fold]):
-        if problem.severity == "error":
-            raise CorpusError(problem.message)
-
-
-def _duplicates(audio: Sequence[_Audio], folds: Sequence[Fold]) -> Iterator[Problem]:
+def _shared(heard: Sequence[tuple[Utterance, Sound]], folds: Sequence[Fold]) -> Iterator[Problem]:
+    """What the audit finds, each kind in the first fold that has it; else audio that is there twice."""
+    audio, found = hear(*zip(*heard, strict=True)) if heard and folds else {}, {}
+    for fold in folds:
+        for problem in check_fold(fold, {u.id: u for u, _ in heard}, audio):
+            found.setdefault(problem.kind, problem)
+    yield from found.values()
     same: dict[bytes, list[Utterance]] = {}
-    for found in audio:
-        if found.digest is not None:
-            same.setdefault(found.digest, []).append(found.utterance)
-    parts = [(fold.name, fold.part_of) for fold in folds]
+    for u, sound in heard:
+        if sound.digest is not None:
+            same.setdefault(sound.digest, []).append(u)
     for alike in same.values():
-        if len(alike) > 1 and (text := _parted(alike, parts)):
-            yield Problem("shared-audio", "error", text, str(alike[0].path))
-        elif len(alike) > 1:
+        if len(alike) > 1 and "shared-audio" not in found:
             labels = ", ".join(sorted({u.label for u in alike}))
-            shown = ", ".join(str(u.path) for u in alike[:3]) + (", ..." if len(alike) > 3 else "")
+            shown = listed((str(u.path) for u in alike), most=3)
             text = f"{len(alike)} utterances are the same audio, labelled {labels}: {shown}"
             yield Problem("duplicate", "warning", text, str(alike[0].path))
-
-
-def _parted(alike: Sequence[Utterance], parts: Sequence[tuple[str, Mapping[str, str]]]) -> str | None:
-    """Which two utterances of the same audio are in two parts of the first such fold, in words."""
-    for fold, part_of in parts:
-        one, *others = {part_of[u.id]: u for u in reversed(alike) if u.id in part_of}.items() or [None]
-        if others:
-            shown = " and ".join(
-                f"{u.path}{f' (speaker {u.speaker!r})' if u.speaker else ''} in {part}" for part, u in (one, others[0])
-            )
-            return f"the same audio is in two parts of fold {fold!r}: {shown}; remove one, or give --shared_audio allow"
-    return None
 
 
 def summarise(problems: Sequence[Problem], *, shown: int = 3) -> list[str]:

@@ -2,17 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from toolkit.corpus.alike import ALIKE, REMEDY, plain_name
 from toolkit.corpus.utterance import Utterance, speaker_order
 from toolkit.errors import ProtocolError, did_you_mean, listed
 
 PARTS = ("train", "valid", "test")
 SPEAKER_DEPENDENT_STAMP = "speaker-dependent: training and test share speakers"  # no fold without it may
-MEANT = "results would be meaningless, unless the protocol says so: speaker-dependent, or given with speakers: shared"
 
 
 @dataclass(frozen=True)
@@ -74,19 +72,3 @@ def fold_table(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> list[d
         return {"speakers": speaker_order(by_id[i] for i in ids), "utterances": len(ids)}
 
     return [{"fold": fold.name, **{part: of_part(getattr(fold, part)) for part in PARTS}} for fold in folds]
-
-
-def refuse_shared(fold: Fold, utterances: Mapping[str, Utterance], *, alike: bool = False) -> None:
-    """Raise ProtocolError if a speaker (perhaps with `alike` names; or a file without) is in two parts of a fold."""
-    first: dict[object, tuple[str, str]] = {}
-    for i, part in fold.part_of.items():
-        u = utterances[i]
-        kind, name = ("file", str(u.path)) if u.speaker is None else ("speaker", u.speaker)
-        there, other = first.setdefault((kind, plain_name(name) if alike and kind == "speaker" else name), (part, name))
-        if there == part or (kind == "speaker" and fold.stamp == SPEAKER_DEPENDENT_STAMP):
-            continue
-        of_fold = f"of fold {fold.name!r} (protocol {fold.protocol!r})"
-        if other != name:
-            found = f"speakers {other!r} in {there} and {name!r} in {part} {of_fold} {ALIKE}"
-            raise ProtocolError(f"{found}: one person would be in two parts. {REMEDY}")
-        raise ProtocolError(f"{kind} {name!r} is in {there} and in {part} {of_fold}: {MEANT}")

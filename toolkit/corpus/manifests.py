@@ -42,7 +42,7 @@ def read_manifest(path: str | Path, columns: Mapping[str, str] | None = None) ->
     path = Path(os.path.expanduser(path)).absolute()
     rows = list(read_rows(path, columns=columns))
     _fill_ids(path, rows)
-    return [_utterance(path, line, row) for line, row in rows]
+    return [utterance_of_row(path, line, row) for line, row in rows]
 
 
 def read_rows(
@@ -253,7 +253,8 @@ def _fill_ids(path: Path, rows: list[tuple[int, dict[str, str]]]) -> None:
             raise CorpusError(f"{path}:{line}: id {row['id']!r} is on line {first} already; remove it or give others")
 
 
-def _utterance(path: Path, line: int, row: dict[str, str]) -> Utterance:
+def utterance_of_row(path: Path, line: int, row: Mapping[str, str]) -> Utterance:
+    """The utterance of a row of a manifest; CorpusError with file and line if it cannot be one."""
     values: dict = {column: row.get(column) for column in COLUMNS}
     try:
         values["path"], values["start"], values["end"] = file_and_times(path, row)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from toolkit.corpus.folds import PARTS, SPEAKER_DEPENDENT_STAMP, Fold, refuse_shared
+from toolkit.corpus.audit import refuse_shared
+from toolkit.corpus.folds import PARTS, SPEAKER_DEPENDENT_STAMP, Fold
 from toolkit.corpus.utterance import Utterance, counted_ids, natural_key, speaker_order
 from toolkit.errors import ProtocolError, did_you_mean, listed
 from toolkit.recipe.checks import Mismatch, check_value

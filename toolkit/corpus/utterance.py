@@ -65,6 +65,11 @@ class Utterance:
                 raise CorpusError(f"extra may not hold {key!r}: " + ("that is a field" if key else "name it"))
         object.__setattr__(self, "extra", extra)
 
+    @property
+    def place(self) -> tuple[Path, float | None, float | None]:
+        """Where its audio is: file, start and end."""
+        return self.path, self.start, self.end
+
     def value(self, column: str) -> str | None:
         """What the manifest holds in a column, further columns included; None where that is nothing."""
         value = getattr(self, column) if column in COLUMNS else self.extra.get(column)

@@ -11,8 +11,9 @@ from typing import Any
 
 from toolkit.corpus import Corpus, Utterance, apply_labels
 from toolkit.corpus.alike import alike_names, join_names
-from toolkit.corpus.checks import CheckReport, Problem, check_corpus
-from toolkit.corpus.folds import Fold, fold_table, pick_fold, refuse_shared
+from toolkit.corpus.audit import Problem, refuse_shared
+from toolkit.corpus.checks import CheckReport, check_corpus
+from toolkit.corpus.folds import Fold, fold_table, pick_fold
 from toolkit.corpus.protocols import UNKNOWN_SPEAKERS_STAMP, make_folds
 from toolkit.corpus.targets import LABEL, Target
 from toolkit.errors import CorpusError, ProtocolError, ToolkitError, join

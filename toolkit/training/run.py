@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from toolkit.corpus.checks import refuse_shared_audio
+from toolkit.corpus.audit import refuse_shared_audio
 from toolkit.corpus.manifests import manifest_text
 from toolkit.corpus.protocols import selects_on, stopping_rules, training_protocol
 from toolkit.data.augmentation import Augmentations, build_augmentations, say_cost
@@ -120,10 +120,11 @@ class Run:
         folders = trained_with(self.folder.path, system=self.recipe.name, protocol=self.protocol)
         ended = from_first(lambda: [os.path.isfile(folder / HISTORY) for folder in folders])
         trained = next((folder for folder, has_ended in zip(folders, ended, strict=True) if has_ended), None)
+        doubts = [message for _, message, _ in self.preparation.doubts]
         if trained is None and self.recipe.shared_audio == "refuse":
-            refuse_shared_audio(self.preparation.fold, self.preparation.utterances, self.recipe.audio.sample_rate)
+            doubts += refuse_shared_audio(self.preparation.fold, self.preparation.utterances)
         objective = build_objective(self.recipe, self.system, data.class_counts())
-        self._write_inputs()
+        self._write_inputs(doubts)
         probe = self._probe(data, objective) if trained is None and self.training.probe.epochs else None
         # features of waveforms as they are stay where something is fitted on them
         fitted = {level for step in self.augmentations.fitted for level in step.levels}
@@ -235,8 +236,8 @@ class Run:
             progress=self.progress,
         )
 
-    def _write_inputs(self) -> None:
-        """Print the stamps; write the recipe and the manifest."""
+    def _write_inputs(self, doubts: Sequence[str]) -> None:
+        """Print the stamps and doubts; write the recipe and the manifest."""
         random = self.system.random_backbones
         said = [f"random weights instead of pre-trained ones: {', '.join(random)}"] if random else []
         self.folder.stamps = (*self.preparation.stamps, *said)
@@ -244,7 +245,7 @@ class Run:
             self.say(f"NOTE: {stamp}")
         if self.training.average.name != "none":
             self.say(f"Validation and test use averaged weights: {self.training.average.name}.")
-        for _, message, _ in self.preparation.doubts:
+        for message in doubts:
             self.say(f"WARNING: {message}")
         if isinstance(self.started, str):
             self.say(self.started)

@@ -1,0 +1,196 @@
+"""The audit of a split: what its parts share, by names and by sound, in anybody's files."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from click.testing import CliRunner
+
+from toolkit.cli.main import main
+from toolkit.corpus import Utterance
+from toolkit.corpus.audit import audit, check_fold, hear, imbalances, refuse_shared_audio
+from toolkit.corpus.folds import Fold
+from toolkit.corpus.listening import listen, near_copies
+from toolkit.errors import CorpusError
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+RATE = 16000
+
+
+def take(seed: int, seconds: float = 0.8) -> np.ndarray:
+    """Like a voice: a pitch that moves, its harmonics under slow envelopes; each seed is another take."""
+    rng, time = np.random.default_rng(seed), np.arange(int(seconds * RATE)) / RATE
+    phase = 2 * np.pi * np.cumsum(120 + 15 * np.sin(2 * np.pi * rng.uniform(1, 3) * time + rng.uniform(0, 6))) / RATE
+    wave = sum(
+        np.sin(k * phase + rng.uniform(0, 6)) * (1 + np.sin(4 * k * time + rng.uniform(0, 6))) / k for k in range(1, 20)
+    )
+    return (0.1 * wave / np.abs(wave).max()).astype(np.float32)
+
+
+def as_mp3(wave):
+    file = io.BytesIO()
+    soundfile.write(file, wave, RATE, format="MP3")
+    file.seek(0)
+    return soundfile.read(file, dtype="float32")
+
+
+CHANGES = {
+    "gain": lambda wave: (0.2 * wave, RATE),
+    "rate": lambda wave: (soxr.resample(wave, RATE, 11025), 11025),
+    "mp3": as_mp3,
+    "shift": lambda wave: (np.concatenate([np.zeros(3001, np.float32), wave[50:]]), RATE),
+    "all": lambda wave: as_mp3(np.pad(soxr.resample(soxr.resample(0.5 * wave, RATE, 8000), 8000, RATE), (777, 4000))),
+}
+
+
+@pytest.fixture(scope="module")
+def takes(tmp_path_factory) -> list[Utterance]:
+    """Eight takes of two speakers."""
+    folder, found = tmp_path_factory.mktemp("takes"), []
+    for seed in range(8):
+        path = folder / f"{'ab'[seed % 2]}{seed}.wav"
+        soundfile.write(path, take(seed), RATE)
+        found.append(Utterance(id=path.stem, path=path, label="xy"[seed // 4], speaker=path.stem[0]))
+    return found
+
+
+def copied(u: Utterance, change: str, folder: Path) -> Utterance:
+    path = folder / f"c-{change}.wav"
+    soundfile.write(path, *CHANGES[change](soundfile.read(u.path, dtype="float32")[0]))
+    return Utterance(id=path.stem, path=path, label=u.label, speaker="c")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_copy_is_found_and_other_takes_are_not(takes, tmp_path, change):
+    everyone = [*takes, copied(takes[3], change, tmp_path)]
+    pairs = [(one.id, other.id) for one, other in near_copies(everyone, listen(everyone))]
+    assert pairs == [(takes[3].id, f"c-{change}")]
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="spoken digits are not here")
+def test_takes_of_one_digit_by_one_speaker_are_not_copies():
+    names = [f"4_nicolas_{take}" for take in range(50)]  # 18 and 9 are the most alike of all digits, at 0.80
+    us = [Utterance(id=n, path=SHARED / "fsdd" / "recordings" / f"{n}.wav", label="4") for n in names]
+    assert list(near_copies(us, listen(us))) == []
+
+
+def test_the_same_audio_is_refused_in_training_and_a_changed_copy_is_for_the_audit(takes, tmp_path):
+    us = [*takes[:4], copied(takes[0], "mp3", tmp_path)]
+    fold = Fold("f", "given", ("a0", "b1"), ("a2", "b3"), ("c-mp3",))
+    (warning,) = (p.message for p in check_fold(fold, {u.id: u for u in us}, hear(us, listen(us))))
+    assert "1 of 1 utterances of test are changed copies" in warning and "a0.wav (speaker 'a') in train" in warning
+    assert refuse_shared_audio(fold, us) == []
+    (tmp_path / "d.wav").write_bytes(us[1].path.read_bytes())
+    us[-1] = Utterance(id="c-mp3", path=tmp_path / "d.wav", label="x")
+    with pytest.raises(
+        CorpusError, match=r"b1.wav \(speaker 'b'\) in train and .*d.wav in test; .*--shared_audio allow"
+    ):
+        refuse_shared_audio(fold, us)
+
+
+def test_shares_of_classes_and_genders_that_differ_by_more_than_two_are_named():
+    def part(x: int, y: int, genders: str = "FM"):
+        labels = ["x"] * x + ["y"] * y
+        return [
+            Utterance(id=str(i), path=str(i), label=label, gender=genders[i % len(genders)], speaker=str(i % 2))
+            for i, label in enumerate(labels)
+        ]
+
+    parts = {"train": part(50, 50), "valid": part(9, 2), "test": part(20, 20, "F")}
+    assert list(imbalances(parts)) == [
+        "labels of valid are unlike those of train: y 18% (50% in train)",
+        "genders of test are unlike those of train: M 0% (50% in train)",
+    ]
+
+
+def test_what_is_shared_is_counted_by_kind_also_where_it_is_nothing():
+    rows = [("train", "ann", "hello"), ("train", "bob", "bye"), ("valid", "bob", "Hello"), ("test", "eve", "new")]
+    parts = {}
+    for part, who, text in rows:
+        parts.setdefault(part, []).append(Utterance(id=who, path=f"{who}{text}", label="x", speaker=who, text=text))
+    found = {(s.kind, s.part): (s.names, s.of) for s in audit(parts)}
+    assert found == {
+        ("speaker", "valid"): (["'bob'"], 1),
+        ("speaker", "test"): ([], 1),
+        ("text", "valid"): (["'Hello'"], 1),
+        ("text", "test"): ([], 1),
+    }
+
+
+def run(*words: str, code: int):
+    done = CliRunner().invoke(main, ["audit-split", *map(str, words)], catch_exceptions=False)
+    assert done.exit_code == code, done.output
+    return done
+
+
+def in_json(*words, code: int) -> dict:
+    return {fold["fold"]: fold for fold in json.loads(run(*words, "--format", "json", code=code).stdout)}
+
+
+def kinds(fold: dict) -> list[str]:
+    return [problem["kind"] for problem in fold["problems"]]
+
+
+EMODB = '{"key": "emodb-%s", "dataset": "emodb", "wav": "downloads/%s.wav", "length": 2.1, "emo": "anger"}\n'
+
+
+def test_emoboxs_lists_have_their_speakers_in_the_names(tmp_path):
+    (tmp_path / "emodb_train_fold_1.jsonl").write_text("".join(EMODB % (n, n) for n in ("03a01Wa", "08b02Wb")))
+    (tmp_path / "emodb_test_fold_1.jsonl").write_text(EMODB % ("03a02Wc", "03a02Wc"))
+    done = run(tmp_path, code=1)
+    assert "1 of 1 speakers of test are in train, too: '03'" in done.stdout and "LEAKS: emodb_fold_1" in done.stdout
+    assert "not checked: the audio of 3 utterances" in done.stdout and "does not exist" in done.stdout
+    fold = in_json(tmp_path, "--speaker-pattern", r"emodb-\d\d(a|b)", code=1)["emodb_fold_1"]
+    assert fold["parts"]["test"]["shared_speaker"] == {"of": 1, "names": ["'a'"]}
+    clean = in_json(tmp_path, "--speaker-pattern", "emodb-(.*)", code=0)["emodb_fold_1"]
+    assert kinds(clean) == ["no-validation", "no-audio"]
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="EmoBox's lists are not here")
+def test_emodbs_fold_of_emobox_shares_its_speakers_and_ravdesss_none():
+    folds = in_json(SHARED / "emobox", code=1)
+    shared = {name: fold["parts"]["test"]["shared_speaker"] for name, fold in folds.items()}
+    assert {name: (len(found["names"]), found["of"]) for name, found in shared.items()} == {
+        "emodb_fold_1": (10, 10),
+        "ravdess_fold_1": (0, 4),
+    }
+
+
+def test_lists_of_paths_find_their_audio_and_a_copy_among_it(takes, tmp_path):
+    copy = copied(takes[0], "all", tmp_path)
+    for part, names in {"train": ["a0", "b1"], "dev": ["a2"], "test": ["b3", "b5"]}.items():
+        (tmp_path / "lists" / "fold_1").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "lists" / "fold_1" / f"{part}.txt").write_text("".join(f"wavs/{name}.wav\n" for name in names))
+    words = (tmp_path / "lists", "--data_folder", takes[0].path.parent)
+    assert kinds(in_json(*words, code=0)["fold_1"]) == ["no-speakers"]
+    (tmp_path / "lists" / "fold_1" / "test.txt").write_text(f"wavs/b3.wav\n{copy.path}\n")
+    fold = in_json(*words, code=1)["fold_1"]
+    assert kinds(fold) == ["shared-copy", "no-speakers"] and "a0.wav in train" in fold["problems"][0]["message"]
+    assert "1 of 2" in run(*words, code=1).stdout
+    assert kinds(in_json(*words, "--speaker-pattern", r"/(\w)\S*wav", code=1)["fold_1"])[0] == "shared-speaker"
+
+
+def test_a_column_of_a_manifest_is_a_split_or_folds(takes, tmp_path):
+    rows = [
+        f"{u.path},{u.label},{u.speaker},{part},{i % 4}"
+        for i, (u, part) in enumerate(zip(takes, ["training", "dev", "test", "x"] * 2, strict=True))
+    ]
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join(["path,label,speaker,part,fold", *rows[:3]]) + "\n")
+    assert kinds(in_json(table, "--column", "part", code=1)["part"]) == ["shared-speaker"]
+    table.write_text("\n".join(["path,label,who,part,fold", *rows]) + "\n")
+    folds = in_json(table, "--columns", "speaker=who", code=1)
+    assert [(name, folds[name]["parts"]["test"]["utterances"]) for name in folds] == [(x, 2) for x in "0123"]
+    for words, says in (
+        ((table, "--column", "flod"), "the column 'flod' is empty for utterance 'a0'. Did you mean 'fold'?"),
+        ((table, "--speaker-pattern", "("), "is not a regular expression"),
+        ((table, "--speaker-pattern", r"\d"), "a group, (...), has to hold the speaker"),
+        ((tmp_path / "no.csv",), "No manifest at"),
+        ((takes[0].path.parent,), "holds no list of a fold"),
+    ):
+        done = run(*words, code=2)
+        assert says in done.stderr and done.stderr.count("\n") == 1

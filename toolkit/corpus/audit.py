@@ -1,0 +1,150 @@
+"""The audit of a split: what its parts share. `train`, `experiment`, `check-data` and `audit-split` run this one."""
+
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal, NamedTuple
+
+from toolkit.corpus.alike import ALIKE, REMEDY, plain_name
+from toolkit.corpus.folds import PARTS, SPEAKER_DEPENDENT_STAMP, Fold
+from toolkit.corpus.listening import Sound, listen, near_copies
+from toolkit.corpus.utterance import Utterance, natural_key
+from toolkit.errors import CorpusError, ProtocolError, join, listed
+
+FACTOR, LEAST = 2.0, 5  # a class's share is unlike that in train by this factor, where so many utterances are expected
+# What a part may share with those before it, and how it is said.
+SAYS = {
+    "speaker": "speakers of {part} are in {there}, too",
+    "file": "files of {part} are in {there}, too",
+    "audio": "utterances of {part} are the same audio as in {there}",
+    "copy": "utterances of {part} are changed copies of audio in {there} (in level, rate, encoding or silence)",
+    "text": "sentences of {part} are in {there}, too",
+}
+MEANT = "results would be meaningless, unless the protocol says so: speaker-dependent, or given with speakers: shared"
+
+Parts = Mapping[str, Sequence[Utterance]]  # train, valid and test -> utterances
+Heard = Mapping[str, Mapping[Hashable, Hashable]]  # "audio" and "copy" -> where the audio is -> what it is the same as
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a corpus, at a file, label or speaker; an "error" would stop or spoil a training."""
+
+    kind: str
+    severity: Literal["error", "warning"]
+    message: str
+    where: str
+
+
+class Shared(NamedTuple):
+    """What a part shares with the parts before it: so many of what it has (a key of SAYS), with names and a message."""
+
+    kind: str
+    part: str
+    names: list[str]
+    of: int
+    message: str
+
+
+def hear(utterances: Sequence[Utterance], sounds: Sequence[Sound]) -> Heard:
+    """Which utterances are the same audio, by their samples, and which are changed copies of one, as far as heard."""
+    same = {u.place: sound.digest for u, sound in zip(utterances, sounds, strict=True) if sound.digest}
+    first = {place: place for place in same}
+    for one, other in near_copies(utterances, sounds):
+        kept, joined = first[one.place], first[other.place]
+        first = {place: kept if leader == joined else leader for place, leader in first.items()}
+    return {"audio": same, "copy": first}
+
+
+def audit(
+    parts: Parts, heard: Heard | None = None, kinds: Collection[str] = tuple(SAYS), *, alike: bool = True
+) -> Iterator[Shared]:
+    """What valid shares with train, and test with both, by kind, also where that is nothing.
+
+    Args: kinds: to look at; alike: whether speakers whose names are `alike` count as one.
+    """
+    keys = {
+        "speaker": lambda u: u.speaker and (plain_name(u.speaker) if alike else u.speaker),
+        "file": lambda u: None if u.speaker else u.path,
+        "text": lambda u: (text := u.text or u.value("sentence")) and plain_name(text),
+        **{kind: lambda u, same=same: same.get(u.place) for kind, same in (heard or {}).items()},
+    }
+    for kind in filter(keys.get, kinds):
+        before: dict[Hashable, tuple[Utterance, str]] = {}
+        for part in PARTS:
+            mine = {key: u for u in parts.get(part, ()) if (key := keys[kind](u)) is not None}
+            if mine and part != PARTS[0]:
+                pairs = [(u, part, *before[key]) for key, u in mine.items() if key in before]
+                names = sorted((_name(kind, *pair) for pair in pairs), key=natural_key)
+                there = join(dict.fromkeys(pair[-1] for pair in pairs)) if pairs else "train"
+                says = SAYS[kind].format(part=part, there=there)
+                yield Shared(kind, part, names, len(mine), f"{len(names)} of {len(mine)} {says}: {listed(names)}")
+            before = {key: (u, part) for key, u in mine.items()} | before
+
+
+def _name(kind: str, u: Utterance, part: str, other: Utterance, there: str) -> str:
+    if kind in ("audio", "copy"):
+        one, two = (f"{v.path}{f' (speaker {v.speaker!r})' if v.speaker else ''}" for v in (other, u))
+        return f"{one} in {there} and {two} in {part}"
+    if kind == "speaker" and u.speaker != other.speaker:
+        return f"{other.speaker!r} in {there} and {u.speaker!r} in {part}, which {ALIKE} ({REMEDY})"
+    return repr({"speaker": u.speaker, "file": str(u.path), "text": u.text or u.value("sentence")}[kind])
+
+
+def imbalances(parts: Parts) -> Iterator[str]:
+    """Where classes or genders of valid or test are far from those of train; one speaker alone has one gender."""
+    for column, part in product(("label", "gender"), PARTS[1:]):
+        train, mine = ([u.value(column) for u in parts.get(name, ()) if u.value(column)] for name in ("train", part))
+        shares = {v: (mine.count(v) / max(1, len(mine)), train.count(v) / max(1, len(train))) for v in {*train, *mine}}
+        unlike = {v for v, both in shares.items() if max(both) > FACTOR * min(both) and max(both) * len(mine) >= LEAST}
+        if train and unlike and not (column == "gender" and len({u.speaker for u in parts[part]}) == 1):
+            found = (f"{v} {shares[v][0]:.0%} ({shares[v][1]:.0%} in train)" for v in sorted(unlike))
+            yield f"{column}s of {part} are unlike those of train: {listed(found)}"
+
+
+def refuse_shared(fold: Fold, utterances: Mapping[str, Utterance], *, alike: bool = False) -> None:
+    """Raise ProtocolError if a speaker (where there is none: a file) is in two parts of a fold that does not say so.
+
+    Args: utterances: by id; alike: whether speakers whose names are `alike` count as one.
+    """
+    kinds = ("file",) if fold.stamp == SPEAKER_DEPENDENT_STAMP else ("speaker", "file")
+    for shared in audit(_parts(fold, utterances), kinds=kinds, alike=alike):
+        if shared.names:
+            raise ProtocolError(f"fold {fold.name!r} of protocol {fold.protocol!r}: {shared.message}; {MEANT}")
+
+
+def check_fold(fold: Fold, utterances: Mapping[str, Utterance], heard: Heard) -> Iterator[Problem]:
+    """The same audio in two parts, an error; changed copies and imbalance, which are warnings."""
+    parts, remedy = _parts(fold, utterances), "remove one, or give --shared_audio allow"
+    for shared in audit(parts, heard, ("audio", "copy")):
+        if shared.names:
+            text = f"fold {fold.name!r}: {shared.message}; {remedy}"
+            yield Problem(f"shared-{shared.kind}", "error" if shared.kind == "audio" else "warning", text, fold.name)
+    for message in imbalances(parts):
+        yield Problem("imbalance", "warning", f"fold {fold.name!r}: {message}", fold.name)
+
+
+def refuse_shared_audio(fold: Fold, utterances: Sequence[Utterance]) -> list[str]:
+    """Raise CorpusError if the same audio is in two parts of a fold; return the warnings of `check_fold`.
+
+    What differs in length or middle is not read: changed copies are found by `check-data` and `audit-split` alone.
+    """
+    from toolkit.audio.reading import stretch
+
+    part_of, groups = fold.part_of, {}
+    for u in (u for u in utterances if u.id in part_of):
+        sound = stretch(u.path, start_s=u.start, end_s=u.end)
+        middle = b"".join(block.tobytes() for block in sound.blocks(sound.frames // 2, sound.frames // 2 + 64))
+        groups.setdefault((sound.frames, sound.rate, middle), []).append(u)
+    read = [u for alike in groups.values() if len({part_of[u.id] for u in alike}) > 1 for u in alike]
+    same = {u.place: sound.digest for u, sound in zip(read, listen(read), strict=True) if sound.digest}
+    problems = list(check_fold(fold, {u.id: u for u in utterances}, {"audio": same}))
+    for problem in problems:
+        if problem.severity == "error":
+            raise CorpusError(problem.message)
+    return [problem.message for problem in problems]
+
+
+def _parts(fold: Fold, utterances: Mapping[str, Utterance]) -> Parts:
+    """Those that validate and test, as in loso-as-published, test."""
+    return {part: [utterances[i] for i, at in fold.part_of.items() if at == part] for part in PARTS}

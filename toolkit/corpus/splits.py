@@ -1,0 +1,141 @@
+"""Anybody's folds as utterances in parts: a column of a manifest, or a folder of lists, such as EmoBox's."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from toolkit.corpus.audit import Parts, Problem, audit, hear, imbalances
+from toolkit.corpus.folds import PARTS
+from toolkit.corpus.listening import listen
+from toolkit.corpus.manifests import SUFFIXES, read_manifest, read_rows, utterance_of_row
+from toolkit.corpus.utterance import Utterance, natural_key
+from toolkit.errors import CorpusError, counted, did_you_mean, listed
+from toolkit.terminal import say
+
+COLUMNS = ("split", "fold", "group")  # of a manifest; the first that is filled says the parts, or the folds
+SPELLINGS = {"training": "train", "validation": "valid", "val": "valid", "dev": "valid", "testing": "test"}
+PART = re.compile(rf"(?<![a-z])({'|'.join([*PARTS, *SPELLINGS])})(?![a-z])", re.IGNORECASE)
+PLAIN = (".txt", ".lst")  # lists with a path a line
+EMOBOX = {"id": "key", "path": "wav", "label": "emo"}
+# The speaker in the names of EmoDB's, RAVDESS's, CREMA-D's and IEMOCAP's files.
+NAMES = r"(\d\d)[abr]\d\d[A-Z][a-z]?|(?:\d\d-){6}(\d\d)|(\d{4})(?:_[A-Z]{3}){2}_[A-Z]{2}|(Ses\d\d)[FM]_.+_([FM])\d+"
+
+
+def read_splits(
+    path: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    column: str | None = None,
+    pattern: str | None = None,
+    data_folder: str | Path | None = None,
+) -> dict[str, dict[str, list[Utterance]]]:
+    """Fold -> train, valid, test -> utterances; arguments as docs/auditing-a-split.md explains them.
+
+    Raises: CorpusError if there are no folds, a fold lacks train or test, or the pattern does not find a speaker.
+    """
+    path, named = Path(os.path.expanduser(path)).absolute(), {}
+    for file in Path(os.path.expanduser(data_folder)).absolute().rglob("*") if data_folder else ():
+        named.setdefault(file.name, []).append(file)
+    folds: dict[str, dict[str, list[Utterance]]] = {}
+    lists = os.path.isdir(path)
+    rows = _of_lists(path, columns) if lists else _of_column(path, column, read_manifest(path, columns))
+    for fold, part, u in rows:
+        files = named.get(u.path.name, ())
+        alike = [sum(map(str.__eq__, reversed(file.parts), reversed(u.path.parts))) for file in files]
+        if files and alike.count(max(alike)) == 1:
+            u = replace(u, path=files[alike.index(max(alike))])
+        folds.setdefault(fold, {name: [] for name in PARTS})[SPELLINGS.get(part.lower(), part.lower())].append(u)
+    for fold, parts in folds.items():
+        if missing := [part for part in ("train", "test") if not parts[part]]:
+            raise CorpusError(f"{path}: fold {fold!r} has nothing in {missing[0]}; folds are {listed(folds)}")
+        if len(folds) > 1 and not lists:
+            del parts["valid"]  # of folds that test in turn any of the others may validate
+    return {fold: _spoken(fold, parts, pattern) for fold, parts in folds.items()}
+
+
+def _of_column(path: Path, column: str | None, utterances: list[Utterance]) -> Iterator[tuple[str, str, Utterance]]:
+    column = column or next((name for name in COLUMNS if any(u.value(name) for u in utterances)), None)
+    if column is None:
+        raise CorpusError(f"{path}: none of the columns {', '.join(COLUMNS)} is filled; name another with --column")
+    if empty := [u for u in utterances if u.value(column) is None]:
+        near = did_you_mean(column, empty[0].extra)
+        raise CorpusError(f"{path}: the column {column!r} is empty for utterance {empty[0].id!r}.{near}")
+    values = sorted({u.value(column) for u in utterances}, key=natural_key)
+    if all(map(PART.fullmatch, values)):
+        yield from ((column, u.value(column), u) for u in utterances)
+    else:
+        yield from ((v, "test" if u.value(column) == v else "train", u) for v in values for u in utterances)
+
+
+def _of_lists(folder: Path, columns: Mapping[str, str] | None) -> Iterator[tuple[str, str, Utterance]]:
+    lists = [
+        file for file in folder.rglob("*") if PART.search(file.stem) and file.suffix.lower() in (*PLAIN, *SUFFIXES)
+    ]
+    for file in sorted(filter(os.path.isfile, lists), key=lambda file: natural_key(str(file))):
+        rest = re.sub(r"[_.-]{2,}", "_", PART.sub("", file.stem, count=1)).strip("_.-")
+        fold = "/".join([*file.parent.relative_to(folder).parts, *filter(None, [rest])]) or folder.name
+        for line, row in _rows(file, columns):
+            row = {"label": "-", "id": row["path"], **row}
+            yield fold, PART.search(file.stem)[0], utterance_of_row(file, line, row)
+    if not lists:
+        raise CorpusError(f"{folder} holds no list of a fold, such as train.txt, dev_2.lst, emodb_test_fold_1.jsonl")
+
+
+def _rows(file: Path, columns: Mapping[str, str] | None) -> Iterable[tuple[int, dict[str, str]]]:
+    if file.suffix.lower() in PLAIN:
+        lines = enumerate(file.read_text("utf-8", "surrogateescape").splitlines(), start=1)
+        return ((line, {"path": text.strip()}) for line, text in lines if text.strip())
+    emobox = file.suffix.lower() == ".jsonl" and columns is None
+    return read_rows(file, required=("path",), columns=EMOBOX if emobox else columns)
+
+
+def _spoken(fold: str, parts: dict[str, list[Utterance]], pattern: str | None) -> dict[str, list[Utterance]]:
+    """With the speakers that a pattern finds; without one, those that the files' names hold, if nothing names them."""
+    try:
+        scheme = re.compile(pattern or NAMES)
+    except re.error as error:
+        raise CorpusError(f"--speaker-pattern {pattern!r} is not a regular expression: {error}") from None
+    found, everyone = {}, [u for us in parts.values() for u in us]
+    for u in everyone:
+        match = scheme.search(u.id) or scheme.search(str(u.path)) if pattern else scheme.fullmatch(u.path.stem)
+        found[u.place] = "".join(filter(None, match.groups())) if match else ""
+    if pattern is None and (not all(found.values()) or any(u.speaker for u in everyone)):
+        return parts
+    for u in everyone:
+        if not found[u.place]:
+            hint = "a group, (...), has to hold the speaker"
+            raise CorpusError(f"--speaker-pattern {pattern!r} finds no speaker in {u.id!r}, {u.path}: {hint}")
+    say(f"{fold}: speakers by the files' names, {found[everyone[0].place]!r} in {everyone[0].path.name}")
+    return {part: [replace(u, speaker=found[u.place]) for u in us] for part, us in parts.items()}
+
+
+def audit_splits(folds: Mapping[str, Parts]) -> list[dict[str, Any]]:
+    """What is found in each fold, as plain values; audio is read once, and where it cannot be, names are compared."""
+    everyone = list({u.place: u for parts in folds.values() for us in parts.values() for u in us}.values())
+    sounds, audits = listen(everyone), []
+    heard, unread = hear(everyone, sounds), {u.place: s.error for u, s in zip(everyone, sounds, strict=True) if s.error}
+    for fold, parts in folds.items():
+        found, problems = {}, []
+        for part, us in parts.items():
+            counts = {column: Counter(u.value(column) for u in us if u.value(column)) for column in ("label", "gender")}
+            found[part] = {"utterances": len(us), "speakers": len({u.speaker for u in us} - {None}), **counts}
+        for shared in audit(parts, heard):
+            found[shared.part][f"shared_{shared.kind}"] = {"of": shared.of, "names": shared.names}
+            if shared.names:
+                severity = "warning" if shared.kind == "text" else "error"
+                problems.append(Problem(f"shared-{shared.kind}", severity, shared.message, fold))
+        errors = [unread[u.place] for us in parts.values() for u in us if u.place in unread] or [""]
+        for kind, holds, text in (
+            *(("imbalance", True, message) for message in imbalances(parts)),
+            ("no-validation", parts.get("valid") == [], "no validation part: one drawn from train shares its speakers"),
+            ("no-speakers", not found["test"]["speakers"], "not checked: speakers are not named (--speaker-pattern)"),
+            ("no-audio", errors[0], f"not checked: the audio of {counted(len(errors), 'utterance')}, {errors[0]}"),
+        ):
+            if holds:
+                problems.append(Problem(kind, "warning", text, fold))
+        audits.append({"fold": fold, "parts": found, "problems": list(map(vars, problems))})
+    return audits
