@@ -1,6 +1,7 @@
 """`toolkit tune`: what is refused, what is found, what a kill leaves; trials end before the test part."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -29,20 +30,8 @@ def planted(tmp_path_factory):
 
 
 def words(recipe, output, *more):
-    space = recipe.parent / "space.yaml"
-    return [
-        "tune",
-        str(recipe),
-        "--search",
-        str(space),
-        "--trials",
-        "12",
-        "--output",
-        str(output),
-        "--threads",
-        "1",
-        *more,
-    ]
+    options = {"--search": recipe.parent / "space.yaml", "--trials": 12, "--output": output, "--threads": 1}
+    return ["tune", str(recipe), *(str(word) for option in options.items() for word in option), *more]
 
 
 class Here:
@@ -69,7 +58,8 @@ def here(monkeypatch):
 
 
 def test_a_killed_search_goes_on_and_finds_the_planted_setting(planted, tmp_path, here):
-    process = subprocess.Popen([sys.executable, __file__, *words(planted, tmp_path)])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    process = subprocess.Popen([sys.executable, __file__, *words(planted, tmp_path)], env=environment)
     end = time.monotonic() + 120
     while len(list(tmp_path.glob("runs/*/epochs.csv"))) < 3:  # two trials have ended, and the third is under way
         assert time.monotonic() < end and process.poll() is None

@@ -26,7 +26,7 @@ from wav2vec2_checkpoints import SMALL, save_checkpoint
 import toolkit
 from toolkit.cli.main import main
 from toolkit.corpus import read_manifest
-from toolkit.errors import BundleError, CheckpointError
+from toolkit.errors import BundleError, CheckpointError, ToolkitError
 from toolkit.inference.bundle import read_bundle
 from toolkit.inference.bundle.config import Usage
 from toolkit.inference.bundle.export import export_bundle
@@ -221,7 +221,7 @@ def test_results_that_lack_a_key_are_one_line(run, tmp_path):
         (copy / "results.json").write_text(json.dumps({k: v for k, v in results.items() if k != key}))
         try:
             shutil.rmtree(export_bundle(copy, tmp_path / "b"))
-        except BundleError as error:
+        except ToolkitError as error:
             assert "results.json is damaged" in str(error) and "\n" not in str(error)
 
 
@@ -371,7 +371,7 @@ def test_a_bundle_that_cannot_be_used_is_refused_before_torch_is_imported(bundle
     code = f"""
 import sys
 from toolkit.inference.bundle import read_bundle
-from toolkit.errors import BundleError
+from toolkit.errors import BundleError, ToolkitError
 try:
     read_bundle({str(copy)!r})
 except BundleError as error:
