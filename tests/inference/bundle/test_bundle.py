@@ -371,7 +371,7 @@ def test_a_bundle_that_cannot_be_used_is_refused_before_torch_is_imported(bundle
     code = f"""
 import sys
 from toolkit.inference.bundle import read_bundle
-from toolkit.errors import BundleError, ToolkitError
+from toolkit.errors import BundleError
 try:
     read_bundle({str(copy)!r})
 except BundleError as error:
