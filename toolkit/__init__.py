@@ -63,7 +63,7 @@ def load(bundle: str | Path, *, device: str | None = None) -> "Model":
 
     Args: bundle: a folder or .zip file of `toolkit export`, or hf:USER/NAME[@REVISION] on the Hugging Face hub; device:
         cpu, cuda:1, ...; by default a GPU if there is one.
-    Returns: a `toolkit.inference.predict.model.Model`: `predict`, `predict_many`, `embed`.
+    Returns: a `toolkit.inference.predict.model.Model`: `predict`, `predict_many`, `embed`, `stream`.
     Raises: ToolkitError if the bundle cannot be read, or there is no such device.
     """
     from toolkit.inference.bundle import read_bundle

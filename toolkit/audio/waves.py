@@ -51,28 +51,70 @@ def waves(file: AudioStretch, sample_rate: int, start: int = 0, stop: int | None
 
 
 def resampled(blocks: Iterable[np.ndarray], rate: int, new_rate: int) -> Iterator[np.ndarray]:
-    """Blocks of a waveform at another rate (soxr, high quality), as many samples as `resampled_length` tells."""
-    if rate == new_rate:
-        yield from blocks
-        return
-    stream, taken, given = soxr.ResampleStream(rate, new_rate, 1, dtype="float32"), 0, 0
+    """Blocks of a waveform at another rate, as `Resampler` makes them."""
+    return through(Resampler(rate, new_rate), blocks)
+
+
+def cut_waves(blocks: Iterable[Tensor], *, segment_samples: int, hop_samples: int | None = None) -> Iterator[Tensor]:
+    """Blocks of a waveform as its segments, as `Cutter` makes them."""
+    return through(Cutter(segment_samples=segment_samples, hop_samples=hop_samples), blocks)
+
+
+def through(stage: "Resampler | Cutter", blocks: Iterable) -> Iterator:
+    """All that a stage makes of a waveform's blocks."""
     for block in blocks:
-        taken += len(block)
-        wave = stream.resample_chunk(np.ascontiguousarray(block))
-        given += len(wave)
+        yield from stage.add(block)
+    yield from stage.end()
+
+
+class Resampler:
+    """A waveform at another rate (soxr, high quality), as many samples as `resampled_length` tells, in any blocks."""
+
+    def __init__(self, rate: int, new_rate: int):
+        self._rates, self._taken, self._given = (rate, new_rate), 0, 0
+        self._stream = None if rate == new_rate else soxr.ResampleStream(rate, new_rate, 1, dtype="float32")
+
+    def add(self, block: np.ndarray) -> Iterator[np.ndarray]:
+        """Take the next block, [samples], float32, and give what is known then."""
+        if self._stream is None:
+            yield block
+            return
+        self._taken += len(block)
+        wave = self._stream.resample_chunk(np.ascontiguousarray(block))
+        self._given += len(wave)
         yield wave
-    silence = np.zeros(rate // new_rate + 1, np.float32)  # soxr rounds the length, which is rounded up here
-    yield stream.resample_chunk(silence, last=True)[: resampled_length(taken, rate, new_rate) - given]
+
+    def end(self) -> Iterator[np.ndarray]:
+        """Give what is left."""
+        if self._stream is not None:
+            rate, new_rate = self._rates
+            silence = np.zeros(rate // new_rate + 1, np.float32)  # soxr rounds the length, which is rounded up here
+            missing = resampled_length(self._taken, rate, new_rate) - self._given
+            yield self._stream.resample_chunk(silence, last=True)[:missing]
 
 
-def cut_waves(blocks: Iterable[Tensor], *, segment_samples: int) -> Iterator[Tensor]:
-    """Blocks of a waveform as its segments, without overlap; the last may be shorter, as `reading.cut` tells."""
-    parts, missing = [], segment_samples
-    for block in blocks:
-        while len(block) >= missing:
-            yield torch.cat([*parts, block[:missing]])
-            block, parts, missing = block[missing:], [], segment_samples
-        parts.append(block)
-        missing -= len(block)
-    if missing < segment_samples:
-        yield torch.cat(parts)
+class Cutter:
+    """A waveform cut into segments, each `hop_samples` behind the one before; by default they do not overlap.
+
+    The last one ends with the waveform, and may be shorter; a segment that would hold nothing new is none.
+    """
+
+    def __init__(self, *, segment_samples: int, hop_samples: int | None = None):
+        self._hop = hop_samples or segment_samples
+        self._parts: list[Tensor] = []  # of the next segment
+        self._new = self._missing = segment_samples  # how much of it the one before lacks, and what is still to come
+
+    def add(self, block: Tensor) -> Iterator[Tensor]:
+        """Take the next block, [samples], and give the segments that are whole then."""
+        while len(block) >= self._missing:
+            segment = torch.cat([*self._parts, block[: self._missing]])
+            block, self._parts = block[self._missing :], [segment[self._hop :]]
+            self._new = self._missing = self._hop
+            yield segment
+        self._parts.append(block)
+        self._missing -= len(block)
+
+    def end(self) -> Iterator[Tensor]:
+        """Give the last segment."""
+        if self._missing < self._new:
+            yield torch.cat(self._parts)

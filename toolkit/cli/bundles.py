@@ -48,6 +48,7 @@ def export(run: str, bundle: str | None, push: str | None, **options):
     "--format", type=click.Choice(["table", "csv", "jsonl"]), default="table", show_default=True, help="Of the rows."
 )
 @click.option("--segments", is_flag=True, help="A row for each segment instead of one for each recording.")
+@click.option("--hop", "hop_s", type=float, help="Seconds from segment to segment; by default they do not overlap.")
 @click.option("--abstain", type=click.FloatRange(0, 1), help="No label below this confidence, for example 0.6.")
 @click.option("--output", help="A file for the rows; by default standard output.")
 @model_options

@@ -109,6 +109,24 @@ def test_segments_have_rows_with_times(bundle, folder):
     assert [float(row["p_tone"]) for row in found] == pytest.approx([s.probabilities["tone"] for s in expected])
 
 
+def test_segments_may_overlap(bundle, folder):
+    found = rows(run(bundle, folder / "b.wav", "--segments", "--hop", "0.2", "--format", "csv").stdout)
+    assert [(row["start"], row["end"]) for row in found] == [("0.000", "0.300"), ("0.200", "0.500"), ("0.400", "0.700")]
+    (whole,) = rows(run(bundle, folder / "b.wav", "--hop", "0.2", "--format", "csv").stdout)
+    expected = toolkit.load(bundle, device="cpu").predict(folder / "b.wav", hop_s=0.2)
+    assert float(whole["p_tone"]) == pytest.approx(expected.probabilities["tone"])
+    assert [float(row["p_tone"]) for row in found] == pytest.approx(
+        [s.probabilities["tone"] for s in expected.segments]
+    )
+
+
+@pytest.mark.parametrize("hop", ["0", "-1", "0.4", "nan", "inf"])
+def test_a_hop_that_cannot_be_is_one_line_and_nothing_is_written(bundle, folder, tmp_path, hop):
+    done = run(bundle, folder, "--hop", hop, "--output", tmp_path / "rows.txt")
+    assert (done.exit_code, done.stdout, list(tmp_path.iterdir())) == (2, "", [])
+    assert done.stderr.endswith(f"The hop is {float(hop)} s: more than 0 and at most a segment, 0.3 s, is needed\n")
+
+
 def test_no_label_is_given_below_a_confidence(bundle, folder):
     plain = rows(run(bundle, folder, "--format", "csv").stdout)
     confidences = [max(float(row["p_noise"]), float(row["p_tone"])) for row in plain]

@@ -7,7 +7,7 @@ import torch
 
 from toolkit.audio import reading
 from toolkit.audio.reading import cut
-from toolkit.audio.waves import read_audio
+from toolkit.audio.waves import cut_waves, read_audio
 from toolkit.errors import AudioError, PredictionError, ShapeError
 from toolkit.inference.predict.model import segment_waves
 from toolkit.inference.predict.recordings import Recording, Samples
@@ -45,6 +45,26 @@ def test_segments_hold_the_samples_of_the_whole_file(tmp_path, monkeypatch, rate
     """Lengths are around a segment's border after resampling; blocks are smaller and larger than a segment."""
     monkeypatch.setattr(reading, "BLOCK_S", block_s)
     check_against_the_whole(write(tmp_path / "a.wav", -(-length * rate // RATE), rate, channels=2))
+
+
+@pytest.mark.parametrize(
+    ("samples", "hop", "spans"),
+    [
+        (10, 2, [(0, 4), (2, 6), (4, 8), (6, 10)]),
+        (11, 2, [(0, 4), (2, 6), (4, 8), (6, 10), (8, 11)]),
+        (11, 3, [(0, 4), (3, 7), (6, 10), (9, 11)]),
+        (5, 1, [(0, 4), (1, 5)]),
+        (9, 4, [(0, 4), (4, 8), (8, 9)]),
+        (4, 1, [(0, 4)]),
+        (3, 2, [(0, 3)]),
+        (0, 2, []),
+    ],
+)
+@pytest.mark.parametrize("block", [1, 3, 100])
+def test_segments_that_overlap_end_with_the_first_that_reaches_the_end(samples, hop, spans, block):
+    blocks = torch.arange(samples).split(block) if samples else []
+    found = [wave.tolist() for wave in cut_waves(blocks, segment_samples=4, hop_samples=hop)]
+    assert found == [list(range(*span)) for span in spans]
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3", "aiff"])

@@ -9,10 +9,11 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 from toolkit.corpus.targets import LABEL, Target
-from toolkit.errors import BundleError, RecipeError, join, one_line
+from toolkit.errors import BundleError, PredictionError, RecipeError, join, one_line
 from toolkit.files import DISTRIBUTION, parse_json
 from toolkit.inference.summary import TestSummary
 from toolkit.model.archive import CONFIG
@@ -40,6 +41,19 @@ class Usage:
     def target(self) -> Target:
         """What is predicted."""
         return Target(LABEL, self.labels)
+
+    def hop_samples(self, hop_s: float | None) -> int:
+        """From the start of a segment to that of the next, at the system's rate; None: a whole segment.
+
+        Raises: PredictionError if it is below one sample, or longer than a segment.
+        """
+        rate, longest = self.audio.sample_rate, self.audio.segment_samples
+        if hop_s is None:
+            return longest
+        if not (isinstance(hop_s, Real) and 0 < hop_s < math.inf and 1 <= round(hop_s * rate) <= longest):
+            needed = f"more than 0 and at most a segment, {self.audio.segment_seconds:g} s, is needed"
+            raise PredictionError(f"The hop is {hop_s!r} s: {needed}")
+        return round(hop_s * rate)
 
 
 @dataclass(frozen=True, kw_only=True)

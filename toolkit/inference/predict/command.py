@@ -23,6 +23,7 @@ def predict(
     *,
     format: str,
     segments: bool,
+    hop_s: float | None,
     abstain: float | None,
     output: str | None,
     batch_size: int,
@@ -51,11 +52,12 @@ def predict(
         raise PredictionError(f"There is nothing to label in {', '.join(names)}")
     model = toolkit.load(bundle, device=device)
     sources.covariates.check(model.usage.covariates)
+    model.usage.hop_samples(hop_s)
     for stamp in model.usage.stamps:
         say(f"NOTE: {stamp}")
     with _opened(output) as file:
         write = FORMATS[format](file, model.labels, "; ".join(model.usage.stamps))
-        results = model.results(chain([first], recordings), batch_size=batch_size)
+        results = model.results(chain([first], recordings), batch_size=batch_size, hop_s=hop_s)
         shown = sys.stderr.isatty() and not file.isatty()
         for recording, result in progress(results, "labelling", total=sources.count() if shown else None, shown=shown):
             if isinstance(result, ToolkitError):

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from toolkit.audio.reading import BLOCK_VALUES, stretch
 from toolkit.audio.waves import cut_waves, resampled, waves
-from toolkit.corpus.targets import LABEL
 from toolkit.data.segments import padded_waves
 from toolkit.errors import PredictionError, ToolkitError
 from toolkit.hardware import available_device
@@ -22,16 +21,16 @@ from toolkit.inference.bundle.seen import UNSEEN, Seen
 from toolkit.inference.predict.covariates import class_indices
 from toolkit.inference.predict.predictions import Prediction
 from toolkit.inference.predict.recordings import Recording, Samples
+from toolkit.inference.predict.results import RecordingResult
+from toolkit.inference.predict.stream import Stream
 from toolkit.model.system import System
 from toolkit.recipe.schema import AudioSpec
-from toolkit.statistics.utterance_means import UtteranceMeans
 
 BATCH_SIZE = 16
-_ONE = np.zeros(1, dtype=np.int64)  # the index of the only recording in its UtteranceMeans
 
 
-def segment_waves(recording: Recording | Samples, audio: AudioSpec) -> Iterator[Tensor]:
-    """Cut a recording into segments without overlap, the last one perhaps shorter.
+def segment_waves(recording: Recording | Samples, audio: AudioSpec, hop_samples: int | None = None) -> Iterator[Tensor]:
+    """Cut a recording into segments, as `toolkit.audio.waves.Cutter` does.
 
     Yields: the mean of the channels: [samples], float32.
     Raises: AudioError as `toolkit.audio.waves.read_audio`; what only decoding shows, after the segments before it.
@@ -42,52 +41,7 @@ def segment_waves(recording: Recording | Samples, audio: AudioSpec) -> Iterator[
     else:
         file = stretch(recording.path, start_s=recording.start_s, end_s=recording.end_s)
         blocks = waves(file, audio.sample_rate)
-    return cut_waves(blocks, segment_samples=audio.segment_samples)
-
-
-class RecordingResult:
-    """What has been computed of one recording so far."""
-
-    def __init__(self, recording: Recording | Samples, usage: Usage):
-        self.recording, self._usage = recording, usage
-        self.covariates: dict[str, int] = {}  # class indices, once they have been checked
-        self.waiting, self.read = 0, False  # segments that are read and not yet computed; whether the last one is read
-        self.error: ToolkitError | None = None  # why it cannot be labelled
-        self._scores, self._embeddings = UtteranceMeans(), UtteranceMeans()
-        self._segments: list[tuple[int, int, np.ndarray]] = []  # start, stop, scores
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing more is to come."""
-        return self.error is not None or (self.read and not self.waiting)
-
-    def add(self, samples: int, scores: np.ndarray, embeddings: Mapping[str, np.ndarray]) -> None:
-        """Add the next segment: its length, log-probabilities [classes], embeddings name -> [size]."""
-        self.waiting -= 1
-        if not np.isfinite(scores).all():
-            self.error = PredictionError(f"{self.recording.name}: the system's scores are not finite")
-            return
-        weights = np.array([samples if self._usage.audio.tail == "weighted" else 1])
-        self._scores.add(_ONE, weights, {LABEL: scores[None]})
-        self._embeddings.add(_ONE, weights, {name: values[None] for name, values in embeddings.items()})
-        start = self._segments[-1][1] if self._segments else 0
-        self._segments.append((start, start + samples, scores.astype(np.float64)))
-
-    def prediction(self) -> Prediction:
-        """The prediction, once it is done."""
-
-        def predicted(start: int, stop: int, scores: np.ndarray, segments: tuple[Prediction, ...] = ()) -> Prediction:
-            target, rate = self._usage.target, self._usage.audio.sample_rate
-            start_s, end_s = ((self.recording.start_s or 0.0) + sample / rate for sample in (start, stop))
-            probabilities = target.named(target.probabilities(scores))
-            return Prediction(probabilities, start_s=start_s, end_s=end_s, segments=segments)
-
-        segments = tuple(predicted(*segment) for segment in self._segments)
-        return predicted(0, self._segments[-1][1], self._scores[LABEL][0], segments)
-
-    def embeddings(self) -> dict[str, np.ndarray]:
-        """The mean of every embedding, once it is done: [size], float32."""
-        return {name: self._embeddings[name][0].astype(np.float32) for name in self._embeddings.names}
+    return cut_waves(blocks, segment_samples=audio.segment_samples, hop_samples=hop_samples)
 
 
 class Model:
@@ -112,46 +66,78 @@ class Model:
         return self.usage.labels
 
     def predict(
-        self, audio: Any, *, sample_rate: int | None = None, covariates: Mapping[str, str] | None = None
+        self,
+        audio: Any,
+        *,
+        sample_rate: int | None = None,
+        covariates: Mapping[str, str] | None = None,
+        hop_s: float | None = None,
     ) -> Prediction:
         """Label one recording.
 
         Args: audio: the path of a file; or a numpy array or torch tensor of floating-point numbers with full scale at
             1, [samples] or [channels, samples]; sample_rate: of an array, in Hz; files state their own; covariates:
-            name -> value, of those that the system needs with every recording.
+            name -> value, of those that the system needs with every recording; hop_s: from the start of a segment to
+            that of the next, in seconds; by default segments do not overlap.
         Raises: AudioError if the audio cannot be read, is empty, holds NaN or is far above full scale; ShapeError if an
-            array has another shape; PredictionError if its sample rate or a covariate is missing or not known.
+            array has another shape; PredictionError if its sample rate or a covariate is missing or not known, or the
+            hop is not above 0 or longer than a segment.
         """
-        return self._result(audio, sample_rate, covariates).prediction()
+        return self._result(audio, sample_rate, covariates, hop_s).prediction()
 
     def predict_many(
-        self, recordings: Iterable[Recording | Samples | str | Path], *, batch_size: int = BATCH_SIZE
+        self,
+        recordings: Iterable[Recording | Samples | str | Path],
+        *,
+        batch_size: int = BATCH_SIZE,
+        hop_s: float | None = None,
     ) -> Iterator[Prediction]:
         """Label recordings one after the other, segments of several at a time.
 
         Args: recordings: each is read when its turn comes; they may be endless; batch_size: segments in a batch, and no
-            more audio is held.
+            more audio is held; hop_s: as for `predict`.
         Yields: a prediction for each, in order.
         Raises: ToolkitError as `predict`, at the first recording that cannot be labelled.
         """
-        for _, result in self.results(recordings, batch_size=batch_size):
+        for _, result in self.results(recordings, batch_size=batch_size, hop_s=hop_s):
             if isinstance(result, ToolkitError):
                 raise result
             yield result
 
     def results(
-        self, recordings: Iterable[Recording | Samples | str | Path], *, batch_size: int = BATCH_SIZE
+        self,
+        recordings: Iterable[Recording | Samples | str | Path],
+        *,
+        batch_size: int = BATCH_SIZE,
+        hop_s: float | None = None,
     ) -> Iterator[tuple[Recording | Samples, Prediction | ToolkitError]]:
         """The same as `predict_many`, but it goes on after recordings that cannot be labelled.
 
         Yields: each recording with its prediction, or with the error.
         """
         inputs = (r if isinstance(r, Recording | Samples) else Recording(r) for r in recordings)
-        for result in self._results(inputs, batch_size=batch_size):
+        for result in self._results(inputs, batch_size=batch_size, hop_s=hop_s):
             yield result.recording, result.error or result.prediction()
 
+    def stream(
+        self, sample_rate: int, *, hop_s: float | None = None, covariates: Mapping[str, str] | None = None
+    ) -> Stream:
+        """Label audio that is still coming; arguments and errors are those of `predict`.
+
+        Returns: what takes the audio in chunks, and gives the predictions that `predict` has for the segments of all.
+        """
+        recording = Recording(Path(), covariates=covariates or {}, name="the stream")
+        result = RecordingResult(recording, self.usage, self.usage.hop_samples(hop_s))
+        result.covariates = class_indices(self.usage.covariates, recording.covariates)
+        return Stream(result, self._compute, sample_rate)
+
     def embed(
-        self, audio: Any, *, sample_rate: int | None = None, covariates: Mapping[str, str] | None = None
+        self,
+        audio: Any,
+        *,
+        sample_rate: int | None = None,
+        covariates: Mapping[str, str] | None = None,
+        hop_s: float | None = None,
     ) -> dict[str, np.ndarray]:
         """The embeddings of a recording, which the heads read: means over segments, weighted as for predictions.
 
@@ -159,10 +145,16 @@ class Model:
 
         Returns: "fused" and each level -> [size], float32.
         """
-        return self._result(audio, sample_rate, covariates, embeddings=True).embeddings()
+        return self._result(audio, sample_rate, covariates, hop_s, embeddings=True).embeddings()
 
     def _result(
-        self, audio: Any, sample_rate: int | None, covariates: Mapping[str, str] | None, *, embeddings: bool = False
+        self,
+        audio: Any,
+        sample_rate: int | None,
+        covariates: Mapping[str, str] | None,
+        hop_s: float | None,
+        *,
+        embeddings: bool = False,
     ) -> RecordingResult:
         if isinstance(audio, str | os.PathLike):
             if sample_rate is not None:
@@ -172,13 +164,18 @@ class Model:
             raise PredictionError("The sample rate of an array is needed, in Hz: for example sample_rate=16000")
         else:
             recording = Samples(audio, sample_rate, covariates or {})
-        (result,) = self._results([recording], batch_size=BATCH_SIZE, embeddings=embeddings)
+        (result,) = self._results([recording], batch_size=BATCH_SIZE, hop_s=hop_s, embeddings=embeddings)
         if result.error is not None:
             raise result.error
         return result
 
     def _results(
-        self, recordings: Iterable[Recording | Samples], *, batch_size: int, embeddings: bool = False
+        self,
+        recordings: Iterable[Recording | Samples],
+        *,
+        batch_size: int,
+        hop_s: float | None,
+        embeddings: bool = False,
     ) -> Iterator[RecordingResult]:
         """Compute recordings, segments of several of them in one batch; each result when it is done, in order.
 
@@ -186,14 +183,15 @@ class Model:
         """
         if batch_size < 1:
             raise PredictionError(f"batch_size is {batch_size}; a batch holds at least one segment")
+        hop_samples = self.usage.hop_samples(hop_s)
         undone: deque[RecordingResult] = deque()
         batch: list[tuple[RecordingResult, Tensor]] = []
         for recording in recordings:
-            result = RecordingResult(recording, self.usage)
+            result = RecordingResult(recording, self.usage, hop_samples)
             undone.append(result)
             try:
                 result.covariates = class_indices(self.usage.covariates, recording.covariates)
-                for wave in segment_waves(recording, self.usage.audio):
+                for wave in segment_waves(recording, self.usage.audio, hop_samples):
                     result.waiting += 1
                     batch.append((result, wave))
                     if len(batch) == batch_size:
@@ -214,7 +212,7 @@ class Model:
         self._compute(batch, embeddings)
         yield from _done(undone)
 
-    def _compute(self, batch: list[tuple[RecordingResult, Tensor]], embeddings: bool) -> None:
+    def _compute(self, batch: list[tuple[RecordingResult, Tensor]], embeddings: bool = False) -> None:
         """Run the system on a batch, add its output to the results, and empty the batch."""
         if not batch:
             return

@@ -18,6 +18,7 @@ from toolkit.errors import AudioError, CorpusError, PredictionError, ShapeError,
 from toolkit.inference.predict.covariates import GivenCovariates
 
 STANDARD_INPUT = "-"
+MOST_CHANNELS = 64  # of a chunk: what has more is transposed
 Report = Callable[[str], object]
 _BINARY = re.compile(rb"[\0-\x08\x0e-\x1f]")
 
@@ -54,11 +55,8 @@ class Samples:
     where: ClassVar[str] = ""
 
     def __post_init__(self):
-        rate = self.sample_rate
-        if not isinstance(rate, Real) or rate != rate // 1 or rate < 1:
-            raise PredictionError(f"sample_rate is {rate!r}; a whole number of Hz is needed, for example 16000")
-        object.__setattr__(self, "sample_rate", int(self.sample_rate))
-        object.__setattr__(self, "values", _mono(self.values))
+        object.__setattr__(self, "sample_rate", whole_rate(self.sample_rate))
+        object.__setattr__(self, "values", mono(self.values))
 
 
 @dataclass(frozen=True)
@@ -155,8 +153,18 @@ def _is_manifest(name: str) -> bool:
     return Path(name).suffix.lower() in MANIFEST_SUFFIXES and not os.path.isdir(name)
 
 
-def _mono(values: Any) -> np.ndarray:
-    """[samples], float32, of [samples] or [channels, samples]."""
+def whole_rate(rate: Any) -> int:
+    """A sample rate, checked: PredictionError if it is not a whole number above 0."""
+    if not isinstance(rate, Real) or rate != rate // 1 or rate < 1:
+        raise PredictionError(f"sample_rate is {rate!r}; a whole number of Hz is needed, for example 16000")
+    return int(rate)
+
+
+def mono(values: Any, *, chunk: bool = False) -> np.ndarray:
+    """[samples], float32, of [samples] or [channels, samples]; errors as for `Samples`.
+
+    A chunk of more audio may be empty, or have fewer samples than channels.
+    """
     if hasattr(values, "detach"):  # a torch tensor, perhaps on a GPU
         values = values.detach().cpu()
         values = values.float() if values.is_floating_point() else values  # numpy has no bfloat16
@@ -165,8 +173,10 @@ def _mono(values: Any) -> np.ndarray:
     if values.ndim not in (1, 2):
         raise ShapeError(f"samples are [samples] or [channels, samples], not {shape}")
     if not values.size:
+        if chunk:
+            return np.zeros(0, np.float32)
         raise AudioError(f"the array holds no samples: {shape}")
-    if values.ndim == 2 and shape[0] > shape[1]:
+    if values.ndim == 2 and shape[0] > max(shape[1], MOST_CHANNELS if chunk else 0):
         raise ShapeError(f"samples are [channels, samples], and {shape} has more channels: transpose it")
     if not np.issubdtype(values.dtype, np.floating):
         raise ShapeError(f"samples are floating-point numbers with full scale at 1, not {values.dtype}: {DIVIDE}")

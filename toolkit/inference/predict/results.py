@@ -1,0 +1,62 @@
+"""What is computed of a recording, segment by segment."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from toolkit.corpus.targets import LABEL
+from toolkit.errors import PredictionError, ToolkitError
+from toolkit.inference.bundle.config import Usage
+from toolkit.inference.predict.predictions import Prediction
+from toolkit.inference.predict.recordings import Recording, Samples
+from toolkit.statistics.utterance_means import UtteranceMeans
+
+_ONE = np.zeros(1, dtype=np.int64)  # the index of the only recording in its UtteranceMeans
+
+
+class RecordingResult:
+    """What has been computed of one recording so far."""
+
+    def __init__(self, recording: Recording | Samples, usage: Usage, hop_samples: int):
+        self.recording, self.usage, self.hop_samples = recording, usage, hop_samples
+        self.covariates: dict[str, int] = {}  # class indices, once they have been checked
+        self.waiting, self.read = 0, False  # segments that are read and not yet computed; whether the last one is read
+        self.error: ToolkitError | None = None  # why it cannot be labelled
+        self._scores, self._embeddings = UtteranceMeans(), UtteranceMeans()
+        self.segments: list[Prediction] = []
+        self._start = self._stop = 0  # of the next segment, and of the last one
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more is to come."""
+        return self.error is not None or (self.read and not self.waiting)
+
+    def add(self, samples: int, scores: np.ndarray, embeddings: Mapping[str, np.ndarray]) -> None:
+        """Add the next segment: its length, log-probabilities [classes], embeddings name -> [size]."""
+        self.waiting -= 1
+        if not np.isfinite(scores).all():
+            self.error = PredictionError(f"{self.recording.name}: the system's scores are not finite")
+            return
+        weights = np.array([samples if self.usage.audio.tail == "weighted" else 1])
+        self._scores.add(_ONE, weights, {LABEL: scores[None]})
+        self._embeddings.add(_ONE, weights, {name: values[None] for name, values in embeddings.items()})
+        self._stop = self._start + samples
+        self.segments.append(self._predicted(self._start, scores.astype(np.float64)))
+        self._start += self.hop_samples
+
+    def prediction(self) -> Prediction:
+        """The prediction for the segments so far; PredictionError if there is none."""
+        if not self._stop:
+            raise PredictionError(f"{self.recording.name}: no segment has been labelled")
+        return self._predicted(0, self._scores[LABEL][0], tuple(self.segments))
+
+    def embeddings(self) -> dict[str, np.ndarray]:
+        """The mean of every embedding, once it is done: [size], float32."""
+        return {name: self._embeddings[name][0].astype(np.float32) for name in self._embeddings.names}
+
+    def _predicted(self, start: int, scores: np.ndarray, segments: tuple[Prediction, ...] = ()) -> Prediction:
+        """What scores say of the samples from `start` to the end of the last segment."""
+        target, rate = self.usage.target, self.usage.audio.sample_rate
+        start_s, end_s = ((self.recording.start_s or 0.0) + sample / rate for sample in (start, self._stop))
+        probabilities = target.named(target.probabilities(scores))
+        return Prediction(probabilities, start_s=start_s, end_s=end_s, segments=segments)
