@@ -1,6 +1,5 @@
 """A trained system in use: audio in, segment by segment in constant memory, predictions out."""
 
-import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +19,7 @@ from toolkit.inference.bundle.config import Usage
 from toolkit.inference.bundle.seen import UNSEEN, Seen
 from toolkit.inference.predict.covariates import class_indices
 from toolkit.inference.predict.predictions import Prediction
-from toolkit.inference.predict.recordings import Recording, Samples
+from toolkit.inference.predict.recordings import AnyRecording, Encoded, Recording, Samples, recording_of
 from toolkit.inference.predict.results import RecordingResult
 from toolkit.inference.predict.stream import Stream
 from toolkit.model.system import System
@@ -29,7 +28,7 @@ from toolkit.recipe.schema import AudioSpec
 BATCH_SIZE = 16
 
 
-def segment_waves(recording: Recording | Samples, audio: AudioSpec, hop_samples: int | None = None) -> Iterator[Tensor]:
+def segment_waves(recording: AnyRecording, audio: AudioSpec, hop_samples: int | None = None) -> Iterator[Tensor]:
     """Cut a recording into segments, as `toolkit.audio.waves.Cutter` does.
 
     Yields: the mean of the channels: [samples], float32.
@@ -38,6 +37,8 @@ def segment_waves(recording: Recording | Samples, audio: AudioSpec, hop_samples:
     if isinstance(recording, Samples):
         pieces = np.array_split(recording.values, len(recording.values) // BLOCK_VALUES + 1)
         blocks = map(torch.from_numpy, resampled(pieces, recording.sample_rate, audio.sample_rate))
+    elif isinstance(recording, Encoded):
+        blocks = _encoded_waves(recording, audio.sample_rate)
     else:
         file = stretch(recording.path, start_s=recording.start_s, end_s=recording.end_s)
         blocks = waves(file, audio.sample_rate)
@@ -75,27 +76,29 @@ class Model:
     ) -> Prediction:
         """Label one recording.
 
-        Args: audio: the path of a file; or a numpy array or torch tensor of floating-point numbers with full scale at
-            1, [samples] or [channels, samples]; sample_rate: of an array, in Hz; files state their own; covariates:
-            name -> value, of those that the system needs with every recording; hop_s: from the start of a segment to
-            that of the next, in seconds; by default segments do not overlap.
+        Args: audio: the path of a file; its bytes, or a binary file object, which is read to its end; or a numpy array
+            or torch tensor of floating-point numbers with full scale at 1, [samples] or [channels, samples];
+            sample_rate: of an array, in Hz; files state their own; covariates: name -> value, of those that the system
+            needs with every recording; hop_s: from the start of a segment to that of the next, in seconds; by default
+            segments do not overlap.
         Raises: AudioError if the audio cannot be read, is empty, holds NaN or is far above full scale; ShapeError if an
-            array has another shape; PredictionError if its sample rate or a covariate is missing or not known, or the
-            hop is not above 0 or longer than a segment.
+            array has another shape; PredictionError if it is none of these, its sample rate or a covariate is missing
+            or not known, or the hop is not above 0 or longer than a segment.
         """
         return self._result(audio, sample_rate, covariates, hop_s).prediction()
 
     def predict_many(
         self,
-        recordings: Iterable[Recording | Samples | str | Path],
+        recordings: Iterable[Any],
         *,
         batch_size: int = BATCH_SIZE,
         hop_s: float | None = None,
     ) -> Iterator[Prediction]:
         """Label recordings one after the other, segments of several at a time.
 
-        Args: recordings: each is read when its turn comes; they may be endless; batch_size: segments in a batch, and no
-            more audio is held; hop_s: as for `predict`.
+        Args: recordings: each as for `predict`, or a `Recording`, `Samples` or `Encoded` of predict.recordings; it is
+            read when its turn comes, and they may be endless; batch_size: segments in a batch, and no more audio is
+            held; hop_s: as for `predict`.
         Yields: a prediction for each, in order.
         Raises: ToolkitError as `predict`, at the first recording that cannot be labelled.
         """
@@ -106,16 +109,16 @@ class Model:
 
     def results(
         self,
-        recordings: Iterable[Recording | Samples | str | Path],
+        recordings: Iterable[Any],
         *,
         batch_size: int = BATCH_SIZE,
         hop_s: float | None = None,
-    ) -> Iterator[tuple[Recording | Samples, Prediction | ToolkitError]]:
+    ) -> Iterator[tuple[AnyRecording, Prediction | ToolkitError]]:
         """The same as `predict_many`, but it goes on after recordings that cannot be labelled.
 
         Yields: each recording with its prediction, or with the error.
         """
-        inputs = (r if isinstance(r, Recording | Samples) else Recording(r) for r in recordings)
+        inputs = (r if isinstance(r, AnyRecording) else recording_of(r) for r in recordings)
         for result in self._results(inputs, batch_size=batch_size, hop_s=hop_s):
             yield result.recording, result.error or result.prediction()
 
@@ -156,14 +159,7 @@ class Model:
         *,
         embeddings: bool = False,
     ) -> RecordingResult:
-        if isinstance(audio, str | os.PathLike):
-            if sample_rate is not None:
-                raise PredictionError(f"sample_rate is for arrays, and the file {audio} states its own: leave it out")
-            recording = Recording(Path(audio), covariates=covariates or {})
-        elif sample_rate is None:
-            raise PredictionError("The sample rate of an array is needed, in Hz: for example sample_rate=16000")
-        else:
-            recording = Samples(audio, sample_rate, covariates or {})
+        recording = recording_of(audio, sample_rate, covariates)
         (result,) = self._results([recording], batch_size=BATCH_SIZE, hop_s=hop_s, embeddings=embeddings)
         if result.error is not None:
             raise result.error
@@ -171,7 +167,7 @@ class Model:
 
     def _results(
         self,
-        recordings: Iterable[Recording | Samples],
+        recordings: Iterable[AnyRecording],
         *,
         batch_size: int,
         hop_s: float | None,
@@ -229,6 +225,11 @@ class Model:
         for row, (result, wave) in enumerate(batch):
             result.add(len(wave), scores[row], {name: values[row] for name, values in embedded.items()})
         batch.clear()
+
+
+def _encoded_waves(recording: Encoded, sample_rate: int) -> Iterator[Tensor]:
+    with recording.as_file() as path:
+        yield from waves(stretch(path), sample_rate)
 
 
 def _done(undone: deque[RecordingResult]) -> Iterator[RecordingResult]:

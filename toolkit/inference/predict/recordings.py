@@ -1,20 +1,33 @@
-"""What is labelled: a file, a stretch of one, samples in memory; what a command line names. Imports no torch."""
+"""What is labelled: a file, a stretch of one, one in memory, samples; what a command line names. Imports no torch."""
 
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from numbers import Real
 from pathlib import Path
-from typing import Any, ClassVar
+from shutil import copyfileobj
+from tempfile import NamedTemporaryFile
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
 from toolkit.audio.reading import AUDIO_SUFFIXES, DIVIDE, check_samples, files_below
 from toolkit.corpus import file_and_times, read_rows
 from toolkit.corpus.manifests import SUFFIXES as MANIFEST_SUFFIXES
-from toolkit.errors import AudioError, CorpusError, PredictionError, ShapeError, ToolkitError, counted, did_you_mean
+from toolkit.errors import (
+    AudioError,
+    CorpusError,
+    PredictionError,
+    ShapeError,
+    ToolkitError,
+    counted,
+    did_you_mean,
+    one_line,
+)
 from toolkit.inference.predict.covariates import GivenCovariates
 
 STANDARD_INPUT = "-"
@@ -57,6 +70,65 @@ class Samples:
     def __post_init__(self):
         object.__setattr__(self, "sample_rate", whole_rate(self.sample_rate))
         object.__setattr__(self, "values", mono(self.values))
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """An audio file in memory or open: its bytes, or a binary file object, read from where it stands to its end."""
+
+    content: bytes | BinaryIO
+    covariates: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""  # in errors; by default that of the file object, if it has one
+    start_s: ClassVar[None] = None
+    where: ClassVar[str] = ""
+
+    def __post_init__(self):
+        name = self.name or getattr(self.content, "name", "")
+        object.__setattr__(self, "name", name if name and isinstance(name, str) else "the file in memory")
+
+    @contextmanager
+    def as_file(self) -> Iterator[Path]:
+        """A file with the same content, which is there while it is read.
+
+        Raises: AudioError if the content cannot be read or copied; one that is raised meanwhile gets the name.
+        """
+        with ExitStack() as stack:
+            try:
+                copy = stack.enter_context(NamedTemporaryFile())
+                copyfileobj(self.content if hasattr(self.content, "read") else BytesIO(self.content), copy)
+                copy.flush()
+            except (OSError, TypeError, ValueError) as error:
+                needed = "a binary file object that is open is needed, as of open(path, 'rb'), and room for a copy"
+                raise AudioError(f"{self.name} cannot be read ({one_line(error)}): {needed}") from None
+            if not copy.tell():
+                raise AudioError(f"{self.name} has no bytes to read: it is empty, or has been read to its end", "empty")
+            try:
+                yield Path(copy.name)
+            except AudioError as error:
+                raise AudioError(str(error).replace(copy.name, self.name), error.kind) from None
+
+
+AnyRecording = Recording | Samples | Encoded
+
+
+def recording_of(
+    audio: Any, sample_rate: int | None = None, covariates: Mapping[str, str] | None = None
+) -> AnyRecording:
+    """What `Model.predict` is given; errors as for `Samples`, and PredictionError if it is no audio."""
+    if isinstance(audio, str | os.PathLike):
+        recording = Recording(Path(audio), covariates=covariates or {})
+    elif isinstance(audio, bytes | bytearray | memoryview) or hasattr(audio, "read"):
+        recording = Encoded(audio, covariates or {})
+    elif not isinstance(audio, list | tuple) and not hasattr(audio, "__array__"):
+        known = "a path, the bytes of a file, a binary file object, an array or a tensor is needed"
+        raise PredictionError(f"{one_line(repr(audio))} is no audio: {known}")
+    elif sample_rate is None:
+        raise PredictionError("The sample rate of an array is needed, in Hz: for example sample_rate=16000")
+    else:
+        return Samples(audio, sample_rate, covariates or {})
+    if sample_rate is not None:
+        raise PredictionError(f"sample_rate is for arrays, and {recording.name} states its own: leave it out")
+    return recording
 
 
 @dataclass(frozen=True)
@@ -168,7 +240,10 @@ def mono(values: Any, *, chunk: bool = False) -> np.ndarray:
     if hasattr(values, "detach"):  # a torch tensor, perhaps on a GPU
         values = values.detach().cpu()
         values = values.float() if values.is_floating_point() else values  # numpy has no bfloat16
-    values = np.asarray(values)
+    try:
+        values = np.asarray(values)
+    except ValueError as error:
+        raise ShapeError(f"samples are [samples] or [channels, samples]: {one_line(error)}") from None
     shape = list(values.shape)
     if values.ndim not in (1, 2):
         raise ShapeError(f"samples are [samples] or [channels, samples], not {shape}")

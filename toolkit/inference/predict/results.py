@@ -8,7 +8,7 @@ from toolkit.corpus.targets import LABEL
 from toolkit.errors import PredictionError, ToolkitError
 from toolkit.inference.bundle.config import Usage
 from toolkit.inference.predict.predictions import Prediction
-from toolkit.inference.predict.recordings import Recording, Samples
+from toolkit.inference.predict.recordings import AnyRecording
 from toolkit.statistics.utterance_means import UtteranceMeans
 
 _ONE = np.zeros(1, dtype=np.int64)  # the index of the only recording in its UtteranceMeans
@@ -17,7 +17,7 @@ _ONE = np.zeros(1, dtype=np.int64)  # the index of the only recording in its Utt
 class RecordingResult:
     """What has been computed of one recording so far."""
 
-    def __init__(self, recording: Recording | Samples, usage: Usage, hop_samples: int):
+    def __init__(self, recording: AnyRecording, usage: Usage, hop_samples: int):
         self.recording, self.usage, self.hop_samples = recording, usage, hop_samples
         self.covariates: dict[str, int] = {}  # class indices, once they have been checked
         self.waiting, self.read = 0, False  # segments that are read and not yet computed; whether the last one is read
