@@ -6,7 +6,7 @@ context (`toolkit.plugins.kinds` lists it by kind); recipes cannot set it.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -201,7 +201,7 @@ class Loss(nn.Module):
     Context arguments: size (of what it reads), classes (of the target), class_counts (training segments by class).
     """
 
-    reads: str = "logits"  # where `on` names a head; or "embedding", where it names one
+    reads: Literal["logits", "embedding"] = "logits"  # what `on` names: a head or an embedding
 
     def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """The mean loss over the rows.
@@ -241,7 +241,8 @@ class Augmentation:
     or batch is changed at all (the recipe's `p`). Context arguments: sample_rate (Hz), segment_samples.
     """
 
-    reads: str = "wave"  # or "features" (of one level), for `change`; or "batch" (features of all levels), for `mix`
+    # A waveform or the features of one level, for `change`; or a batch of the features of all levels, for `mix`.
+    reads: Literal["wave", "features", "batch"] = "wave"
     fits: bool = False  # whether `fit` has to be called first; of those that read features
 
     def fit(self, features: Iterable[Seq]) -> None:

@@ -100,7 +100,7 @@ def test_a_sixth_kind_is_written_listed_shown_checked_and_built(windower, tmp_pa
     assert (info["name"], info["status"], info["summary"]) == ("even", "ok", "Windows of one length")
     shown = run("show-plugin", "even").output
     assert "length of a window." in shown and "Given by the system: sample_rate" in shown
-    assert run("check-plugin", "even", "--args", "{seconds: 0.5}").output.endswith("All 2 hold.\n")
+    assert run("check-plugin", "even", "--args", "{seconds: 0.5}").output.endswith("All 3 hold.\n")
     broken = run("check-plugin", "even", "--args", "{seconds: 0.0}")
     assert broken.exit_code == 1 and "found: no sample in a window" in broken.output
 

@@ -32,6 +32,10 @@ class PositionalFusion(GoodFusion):
         super().__init__(levels=levels, covariates=covariates)
 
 
+class FitsPerhaps(GoodFusion):
+    fits = None
+
+
 class LacksLevel(GoodFusion):
     def forward(self, levels, covariates):
         return {"fused": super().forward(levels, covariates)["fused"]}
@@ -118,6 +122,7 @@ class FitsToPadding(GoodFusion):
 FUSIONS = {
     "fit_looks_at_real_frames_alone": [FitsToPadding],
     "arguments_are_documented": [PositionalFusion],
+    "attributes_are_as_declared": [FitsPerhaps],
     "sizes_are_as_declared": [LacksLevel],
     "garbage_changes_nothing": [PlainMean],
     "batch_equals_alone": [PlainMean, LengthOfBatch, FirstRowMatters],

@@ -26,6 +26,10 @@ class PositionalHead(GoodHead):
         super().__init__(size=size, classes=classes)
 
 
+class FitsPerhaps(GoodHead):
+    fits = None
+
+
 class OneClassTooMany(GoodHead):
     def __init__(self, *, size, classes):
         super().__init__(size=size, classes=classes + 1)
@@ -77,6 +81,7 @@ class HeadOfOneBound(GoodHead):
 
 HEADS = {
     "arguments_are_documented": [PositionalHead],
+    "attributes_are_as_declared": [FitsPerhaps],
     "logits_have_the_declared_shape": [OneClassTooMany],
     "batch_equals_alone": [NormOverBatch],
     "gradients_reach_what_is_trained": [UnusedLayer],

@@ -24,53 +24,20 @@ class Kind:
     reads_folder: bool = False  # whether its plugins read a data folder
 
 
+_BASES, _SUITES = "toolkit.contracts", "toolkit.testing"
+_AUDIO = ("sample_rate", "segment_samples")
+_FUSION, _LOSS = ("levels", "covariates", "segment_samples"), ("size", "classes", "class_counts")
 _ALL = (
     Kind(
-        name="extractor",
-        base="toolkit.contracts:Extractor",
-        context=("sample_rate", "segment_samples"),
-        recipe="model.levels",
-        suite="toolkit.testing.extractors:ExtractorCase",
-        bundled=True,
+        "extractor", f"{_BASES}:Extractor", _AUDIO, "model.levels", f"{_SUITES}.extractors:ExtractorCase", bundled=True
     ),
+    Kind("fusion", f"{_BASES}:Fusion", _FUSION, "model.fusion", f"{_SUITES}.fusions:FusionCase", bundled=True),
+    Kind("head", f"{_BASES}:Head", ("size", "classes"), "model.heads", f"{_SUITES}.heads:HeadCase", bundled=True),
+    Kind("loss", f"{_BASES}:Loss", _LOSS, "model.losses", f"{_SUITES}.losses:LossCase"),
     Kind(
-        name="fusion",
-        base="toolkit.contracts:Fusion",
-        context=("levels", "covariates", "segment_samples"),
-        recipe="model.fusion",
-        suite="toolkit.testing.fusions:FusionCase",
-        bundled=True,
+        "augmentation", f"{_BASES}:Augmentation", _AUDIO, "augmentations", f"{_SUITES}.augmentations:AugmentationCase"
     ),
-    Kind(
-        name="head",
-        base="toolkit.contracts:Head",
-        context=("size", "classes"),
-        recipe="model.heads",
-        suite="toolkit.testing.heads:HeadCase",
-        bundled=True,
-    ),
-    Kind(
-        name="loss",
-        base="toolkit.contracts:Loss",
-        context=("size", "classes", "class_counts"),
-        recipe="model.losses",
-        suite="toolkit.testing.losses:LossCase",
-    ),
-    Kind(
-        name="augmentation",
-        base="toolkit.contracts:Augmentation",
-        context=("sample_rate", "segment_samples"),
-        recipe="augmentations",
-        suite="toolkit.testing.augmentations:AugmentationCase",
-    ),
-    Kind(
-        name="corpus",
-        base="toolkit.corpus:Corpus",
-        context=(),
-        recipe="corpus",
-        suite="toolkit.testing.corpora:CorpusCase",
-        reads_folder=True,
-    ),
+    Kind("corpus", "toolkit.corpus:Corpus", (), "corpus", f"{_SUITES}.corpora:CorpusCase", reads_folder=True),
 )
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 

@@ -31,7 +31,7 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
+from pkgutil import resolve_name
 from traceback import walk_tb
 from typing import Any, ClassVar
 
@@ -40,6 +40,7 @@ import torch
 from toolkit.errors import one_line
 from toolkit.plugins.kinds import KINDS, kind_called
 from toolkit.plugins.signatures import read_arguments
+from toolkit.recipe.checks import Mismatch, check_value
 
 __all__ = ["Case", "Finding", "Violation", "assert_contract", "case_class", "check_plugin", "contract", "require"]
 
@@ -133,6 +134,19 @@ class Case:
                 require(argument.annotation is not Any, f"constructor argument {argument.name!r} has no annotation")
                 require(argument.meaning, f"{argument.name!r} is not explained under Args in the class's docstring")
 
+    @contract
+    def attributes_are_as_declared(self) -> None:
+        """It derives from the base class of its kind, and its attributes have the types that this class states."""
+        plugin, base = call_with(self.make, self.context()), resolve_name(KINDS[self.kind].base)
+        require(isinstance(plugin, base), f"{type(plugin).__name__} is not a {base.__module__}.{base.__name__}")
+        for name, kind in base.__annotations__.items():
+            value = getattr(plugin, name)
+            require(value != "", f"{name} is empty")
+            try:
+                check_value(value, kind)
+            except Mismatch as error:
+                raise Violation(f"{name}: {error}") from None
+
 
 def call_with(make: Callable[..., Any], context: Mapping[str, Any]) -> Any:
     """Call `make` with those context arguments that it names, as the core builds plugins.
@@ -158,8 +172,7 @@ def plugin_class(make: Callable[..., Any]) -> type | None:
 
 def case_class(kind: str) -> type[Case]:
     """The class that examines a kind's plugins. Raises: PluginError if there is no such kind."""
-    module, _, name = kind_called(kind).suite.partition(":")
-    return getattr(import_module(module), name)
+    return resolve_name(kind_called(kind).suite)
 
 
 def check_plugin(

@@ -51,13 +51,11 @@ class AugmentationCase(Case):
 
     @contract
     def attributes_are_as_declared(self) -> None:
-        """`reads` is "wave", "features" or "batch"; only what reads features `fits`."""
+        """Its attributes have the types of `toolkit.contracts.Augmentation`; only what reads features `fits`."""
+        super().attributes_are_as_declared()
         augmentation = super().build()
-        require(isinstance(augmentation, Augmentation), f"{type(augmentation).__name__} is not an Augmentation")
-        reads, fits = augmentation.reads, augmentation.fits
-        require(reads in ("wave", "features", "batch"), f"reads is {reads!r}, not 'wave', 'features' or 'batch'")
-        require(isinstance(fits, bool), f"fits is {fits!r}, not a bool")
-        require(not fits or reads == "features", f"fits is True, and what is read is {reads!r}")
+        fits = augmentation.reads == "features" or not augmentation.fits
+        require(fits, f"fits is True, and what is read is {augmentation.reads!r}")
 
     @contract
     def lengths_are_true(self) -> None:

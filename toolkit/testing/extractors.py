@@ -25,25 +25,12 @@ class ExtractorCase(FrontEndCase):
     """An extractor to examine; arguments as for `FrontEndCase`."""
 
     @contract
-    def attributes_are_as_declared(self) -> None:
-        """`channels`, `fixed_samples`, `fits`, `pretrained` and `random_backbone` have the types of the contract."""
-        extractor = self.empty()
-        require(isinstance(extractor, Extractor), f"{type(extractor).__name__} is not a toolkit.contracts.Extractor")
-        require(_counts(extractor.channels), f"channels is {extractor.channels!r}, not a positive int")
-        fixed = extractor.fixed_samples
-        require(fixed is None or _counts(fixed), f"fixed_samples is {fixed!r}, not a positive int or None")
-        require(isinstance(extractor.fits, bool), f"fits is {extractor.fits!r}, not a bool")
-        pretrained = extractor.pretrained
-        require(pretrained is None or isinstance(pretrained, str), f"pretrained is {pretrained!r}, not str or None")
-        require(isinstance(extractor.random_backbone, bool), f"random_backbone is {extractor.random_backbone!r}")
-
-    @contract
     def shapes_are_as_declared(self) -> None:
         """At several lengths, alone and in a batch: `frame_count` frames, `channels` channels, integer lengths."""
         extractor = self.build()
         wave = self.wave(extractor)
         expected = [extractor.frame_count(n) for n in self.lengths(extractor)]
-        require(all(_counts(n) for n in expected), f"frame_count gives {expected}; it must be a positive int")
+        require(all(type(n) is int and n > 0 for n in expected), f"frame_count gives {expected}, not positive ints")
         for index, samples in enumerate(self.lengths(extractor)):
             _require_shape(extractor, row(wave, index), expected[index : index + 1], f"{samples} samples alone")
         _require_shape(extractor, wave, expected, f"a batch of {self.lengths(extractor)} samples")
@@ -175,10 +162,6 @@ class ExtractorCase(FrontEndCase):
         copy_state(extractor, other)
         other.pretrained, other.random_backbone = extractor.pretrained, extractor.random_backbone  # as a bundle does
         self.require_alike(other, extractor, f"when built with portable_args {portable}")
-
-
-def _counts(number: Any) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and number > 0
 
 
 def _require_shape(extractor: Extractor, wave: Seq, frames: list[int], what: str) -> None:

@@ -61,7 +61,6 @@ class FusionCase(ModuleCase):
         """`sizes` holds "fused" and every level, and the embeddings have these names and sizes."""
         for tried in (self, replace(self, covariates={})):
             fusion = tried.build()
-            require(isinstance(fusion, Fusion), f"{type(fusion).__name__} is not a toolkit.contracts.Fusion")
             missing = [name for name in ("fused", *self.levels) if name not in fusion.sizes]
             require(not missing, f"sizes lacks {missing}; it holds {list(fusion.sizes)}")
             embeddings = fusion(*tried.inputs())

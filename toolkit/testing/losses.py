@@ -58,9 +58,8 @@ class LossCase(ModuleCase):
     @contract
     def attributes_are_as_declared(self) -> None:
         """`reads` is "logits" or "embedding", on the class already: the core asks before it builds."""
+        super().attributes_are_as_declared()
         loss = self.build()
-        require(isinstance(loss, Loss), f"{type(loss).__name__} is not a toolkit.contracts.Loss")
-        require(loss.reads in ("logits", "embedding"), f"reads is {loss.reads!r}, not 'logits' or 'embedding'")
         known = type(loss).reads
         require(known == loss.reads, f"reads is {known!r} on the class and {loss.reads!r} on what it builds")
 
