@@ -7,9 +7,9 @@ import pytest
 
 from toolkit.cli.commands import Misuse
 from toolkit.cli.tables import print_counts, print_results
-from toolkit.experiment.cells import Cell, Record
 from toolkit.experiment.display import live_display, print_cells
-from toolkit.experiment.progress import CellProgress
+from toolkit.experiment.plan import Cell
+from toolkit.experiment.progress import CellProgress, Record
 from toolkit.inference.predict.predictions import Prediction, table_rows
 from toolkit.terminal import progress, say, signs_of_life
 

@@ -14,8 +14,8 @@ import several_ranks
 from small_system import write_recipe
 from trained_model import predictions_by_fold
 
-from toolkit.experiment.cells import Records
 from toolkit.experiment.plan import read_plan
+from toolkit.experiment.progress import Records
 from toolkit.report.evidence import Evidence
 
 

@@ -7,9 +7,9 @@ import pytest
 from small_system import write_corpus, write_recipe
 
 from toolkit.errors import ExperimentError, ProtocolError
-from toolkit.experiment.cells import Cell, Record, Records
-from toolkit.experiment.plan import merged, read_plan, write_plan
+from toolkit.experiment.plan import Cell, merged, read_plan, write_plan
 from toolkit.experiment.planning import make_plan, with_protocol
+from toolkit.experiment.progress import Record, Records
 from toolkit.experiment.tasks import make_tasks, run_task
 from toolkit.report.evidence import Evidence
 from toolkit.training.preparation import load_source

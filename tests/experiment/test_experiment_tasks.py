@@ -6,8 +6,8 @@ import weakref
 import pytest
 from small_system import write_recipe
 
-from toolkit.experiment.cells import Cell, Records
-from toolkit.experiment.plan import PlannedSystem
+from toolkit.experiment.plan import Cell, PlannedSystem
+from toolkit.experiment.progress import Records
 from toolkit.experiment.tasks import Task, run_task
 from toolkit.training.preparation import load_source
 from toolkit.training.run import Run

@@ -5,12 +5,9 @@ import matplotlib
 import numpy as np
 import pytest
 
-from toolkit.report.figures.confusion import draw_confusions
-from toolkit.report.figures.curves import draw_curves
-from toolkit.report.figures.differences import draw_differences
-from toolkit.report.figures.embedding import draw_embeddings, perplexity, project
 from toolkit.report.figures.figure import INK, PAPER, page_svg, points, saved, series, stamp, styled
-from toolkit.report.figures.reliability import draw_reliability
+from toolkit.report.figures.pair import draw_confusions, draw_embeddings, draw_reliability, perplexity, project
+from toolkit.report.figures.systems import draw_curves, draw_differences
 from toolkit.statistics.calibration import reliability_curve
 from toolkit.statistics.comparison import Comparison
 from toolkit.statistics.intervals import Interval

@@ -13,8 +13,8 @@ from toolkit.corpus import Utterance
 from toolkit.corpus.manifests import manifest_text
 from toolkit.corpus.protocols import AS_PUBLISHED_STAMP, TEST_EPOCH_STAMP
 from toolkit.corpus.targets import Target
-from toolkit.experiment.cells import Cell, Record, Records
-from toolkit.experiment.plan import Plan, PlannedSystem, write_plan
+from toolkit.experiment.plan import Cell, Plan, PlannedSystem, write_plan
+from toolkit.experiment.progress import Record, Records
 from toolkit.report.evidence import FinishedRun, read_csv
 from toolkit.statistics import metrics
 from toolkit.training.run_folder import (

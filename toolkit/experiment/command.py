@@ -12,12 +12,11 @@ from pathlib import Path
 import click
 
 from toolkit.errors import ExperimentError, counted
-from toolkit.experiment.cells import Record, Records
 from toolkit.experiment.display import live_display, print_cells
 from toolkit.experiment.engine import Workers, cluster_workers, local_workers
 from toolkit.experiment.plan import existing_plan, merged, read_plan, write_plan
 from toolkit.experiment.planning import make_plan
-from toolkit.experiment.progress import LOCK, Progress, is_alive
+from toolkit.experiment.progress import LOCK, Progress, Record, Records, is_alive
 from toolkit.experiment.tasks import Task, error_text, make_tasks, run_task
 from toolkit.files import DISTRIBUTION, locked
 from toolkit.plugins.versions import code_version

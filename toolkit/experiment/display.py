@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from toolkit.errors import counted, printable
-from toolkit.experiment.cells import Cell
+from toolkit.experiment.plan import Cell
 from toolkit.experiment.progress import CellProgress, seconds_left
 from toolkit.terminal import PlainConsole, clock, console_for_output, doing, table_of
 

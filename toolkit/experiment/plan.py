@@ -1,20 +1,48 @@
 """An experiment's plan, its systems and cells, and the file that keeps it."""
 
+import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from toolkit.errors import ExperimentError, RecipeError, counted, one_line
-from toolkit.experiment.cells import Cell
 from toolkit.files import read_json, write_whole
 from toolkit.recipe.loading import read_recipe_dict
 from toolkit.recipe.reading import read_plain
 
 PLAN = "experiment.json"
 VERSION = 1
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one run is made for.
+
+    >>> Cell("ser", "loso", "a/b", 1, "1a2b3c4d").name
+    'ser-loso-a_b-seed1-fa4820ac'
+    """
+
+    system: str  # the recipe's name
+    protocol: str  # a name in `toolkit.corpus.protocols.PROTOCOLS`
+    fold: str
+    seed: int
+    fingerprint: str  # eight hexadecimal digits of all else that can change the result: settings, data, code
+
+    @property
+    def name(self) -> str:
+        """The name of its files: readable, and unique by a hash of all values."""
+        readable = re.sub(r"[^\w.+-]", "_", "-".join(map(str, self.key[:3])), flags=re.ASCII)
+        digest = hashlib.sha256(json.dumps(astuple(self)).encode()).hexdigest()
+        return f"{readable[:150]}-seed{self.seed}-{digest[:8]}"
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """System, protocol, fold and seed: one cell of a plan, whatever its settings."""
+        return self.system, self.protocol, self.fold, self.seed
 
 
 @dataclass(frozen=True)

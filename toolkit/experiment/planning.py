@@ -10,8 +10,7 @@ from toolkit.corpus.labels import apply_labels
 from toolkit.corpus.protocols import PROTOCOLS, arguments_of
 from toolkit.corpus.targets import LABEL
 from toolkit.errors import ExperimentError, did_you_mean, listed
-from toolkit.experiment.cells import Cell
-from toolkit.experiment.plan import Plan, PlannedSystem
+from toolkit.experiment.plan import Cell, Plan, PlannedSystem
 from toolkit.model.hub import local_bundle
 from toolkit.plugins.versions import used_versions
 from toolkit.recipe.schema import ProtocolSpec, Recipe

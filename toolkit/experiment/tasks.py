@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, TextIO
 
 from toolkit.corpus.protocols import training_protocol
 from toolkit.errors import ToolkitError, one_line
-from toolkit.experiment.cells import RUNS, Cell, Record, Records
-from toolkit.experiment.plan import Plan, PlannedSystem
+from toolkit.experiment.plan import Cell, Plan, PlannedSystem
 from toolkit.experiment.planning import with_protocol
+from toolkit.experiment.progress import RUNS, Record, Records
 from toolkit.plugins.plugin import plugin_failures
 from toolkit.plugins.registry import build
 from toolkit.recipe.loading import read_recipe_dict

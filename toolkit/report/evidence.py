@@ -12,8 +12,7 @@ import numpy as np
 
 from toolkit.corpus import Utterance, read_manifest, speaker_order
 from toolkit.errors import ExperimentError, did_you_mean, one_line
-from toolkit.experiment.cells import Cell
-from toolkit.experiment.plan import existing_plan
+from toolkit.experiment.plan import Cell, existing_plan
 from toolkit.experiment.progress import Progress
 from toolkit.files import from_cell
 from toolkit.statistics.confusions import Accuracies, SpeakerConfusions, pooled_accuracies, speaker_confusions

@@ -5,12 +5,9 @@ from dataclasses import dataclass
 
 from toolkit.errors import ExperimentError, counted, did_you_mean, join
 from toolkit.report.evidence import Evidence, SystemRuns
-from toolkit.report.figures.confusion import confusion_figure
-from toolkit.report.figures.curves import curve_figure
-from toolkit.report.figures.differences import difference_figure
-from toolkit.report.figures.embedding import embedding_figure
 from toolkit.report.figures.figure import Figure
-from toolkit.report.figures.reliability import reliability_figure
+from toolkit.report.figures.pair import confusion_figure, embedding_figure, reliability_figure
+from toolkit.report.figures.systems import curve_figure, difference_figure
 from toolkit.report.provenance import facts, missing_table, systems_table
 from toolkit.report.tables import differences
 from toolkit.report.tables.accuracy import accuracy_table, calibration_table

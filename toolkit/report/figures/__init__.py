@@ -1,1 +1,1 @@
-"""Figures of a report: one file for each, with the data it is made from and how it is drawn by matplotlib."""
+"""Figures of a report: the data that they are made from and how they are drawn by matplotlib."""
