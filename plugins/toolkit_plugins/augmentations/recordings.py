@@ -15,14 +15,9 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 
 
 class Recordings:
-    """The recordings below a folder, in the order of their paths; hidden files are left out.
+    """The recordings below a folder, in the order of their paths, read at a rate; hidden files are left out.
 
-    Args:
-        folder: searched with its subfolders.
-        sample_rate: at which they are read, in Hz.
-
-    Raises:
-        ValueError: if there is none.
+    Raises: ValueError if there is none.
     """
 
     def __init__(self, folder: str, sample_rate: int):

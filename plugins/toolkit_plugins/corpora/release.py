@@ -10,17 +10,11 @@ from toolkit.errors import CorpusError, listed
 
 
 class Release(Corpus):
-    """A corpus in the folder that its publishers release; the names of files, or a table, say what is in it.
-
-    Attributes:
-        title: its name.
-        holds: what the folder holds, in words.
-        source: where to get it, in words.
-    """
+    """A corpus in the folder that its publishers release; the names of files, or a table, say what is in it."""
 
     title: str
-    holds: str
-    source: str
+    holds: str  # what the folder holds, in words
+    source: str  # where to get it, in words
 
     def find(self, folder: Path | None, pattern: str) -> list[Path]:
         """The files that match a glob pattern in the folder or in a folder of it, by name; none that begins with a dot.
@@ -35,9 +29,13 @@ class Release(Corpus):
         found = [*folder.glob(pattern), *folder.glob(f"*/{pattern}")]
         files = sorted((file for file in found if not file.name.startswith(".")), key=lambda file: (file.name, file))
         if not files:
-            there = listed(sorted(file.name for file in folder.iterdir()), 6) or "nothing"
-            raise CorpusError(f"{folder} is not {self.title}: it holds {there}; expected is {self._expected}")
+            raise self.unlike(folder)
         return files
+
+    def unlike(self, folder: Path) -> CorpusError:
+        """The error for a folder that holds something else."""
+        there = listed(sorted(file.name for file in Path(os.path.expanduser(folder)).iterdir()), 6) or "nothing"
+        return CorpusError(f"{folder} is not {self.title}: it holds {there}; expected is {self._expected}")
 
     def find_one(self, folder: Path | None, pattern: str) -> Path:
         """The one file that matches; errors as of `find`, and if there are several."""

@@ -22,23 +22,14 @@ DIALOGS = ("impro01", "impro05a", "impro08b", "script01_1", "script01_1b", "scri
 
 @dataclass(frozen=True)
 class Turn:
-    """One utterance to generate.
+    """One utterance to generate."""
 
-    Args:
-        session: 1 to 5.
-        dialog: for example "Ses01F_impro01"; F wears the markers.
-        gender: the speaker's.
-        number: of the speaker's turns in the dialog, from 0.
-        label: the release's.
-        key: seeds its random numbers, together with the seed.
-    """
-
-    session: int
-    dialog: str
-    gender: str
-    number: int
-    label: str
-    key: tuple[int, ...]
+    session: int  # 1 to 5
+    dialog: str  # for example "Ses01F_impro01"; F wears the markers
+    gender: str  # the speaker's
+    number: int  # of the speaker's turns in the dialog, from 0
+    label: str  # the release's
+    key: tuple[int, ...]  # seeds its random numbers, together with the seed
 
     @property
     def name(self) -> str:

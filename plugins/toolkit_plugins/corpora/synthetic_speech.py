@@ -21,83 +21,38 @@ BANDWIDTHS_HZ = (70.0, 100.0, 140.0, 220.0)
 
 @dataclass(frozen=True)
 class Voice:
-    """A person.
+    """A person."""
 
-    Args:
-        pitch_hz: the resting pitch.
-        formants: factor on a man's formants.
-        slope: factor on the corner of the source's low pass; above 1 is a brighter voice.
-        rate: factor on the syllable rate.
-        breath: share of noise in the source.
-        level_db: how far from the microphone.
-    """
-
-    pitch_hz: float
-    formants: float
-    slope: float
-    rate: float
-    breath: float
-    level_db: float
+    pitch_hz: float  # the resting pitch
+    formants: float  # factor on a man's formants
+    slope: float  # factor on the corner of the source's low pass; above 1 is a brighter voice
+    rate: float  # factor on the syllable rate
+    breath: float  # share of noise in the source
+    level_db: float  # how far from the microphone
 
 
 @dataclass(frozen=True)
 class Manner:
-    """How something is said, against the person's resting voice; the defaults are neutral.
+    """How something is said, against the person's resting voice; the defaults are neutral."""
 
-    Args:
-        pitch: of the mean pitch, in semitones.
-        range: standard deviation of the syllables' pitch, in semitones.
-        level_db: energy.
-        rate: syllables a second.
-        corner_hz: corner of the source's low pass: its spectral tilt.
-        smile: factor on the formants above the first.
-        breath: factor on the share of noise in the source.
-        unrest: jitter and shimmer, relative.
-        pauses: share of syllables before a pause.
-    """
-
-    pitch: float = 0.0
-    range: float = 1.8
-    level_db: float = 0.0
-    rate: float = 4.6
-    corner_hz: float = 700.0
-    smile: float = 1.0
-    breath: float = 1.0
-    unrest: float = 0.01
-    pauses: float = 0.1
+    pitch: float = 0.0  # of the mean pitch, in semitones
+    range: float = 1.8  # standard deviation of the syllables' pitch, in semitones
+    level_db: float = 0.0  # energy
+    rate: float = 4.6  # syllables a second
+    corner_hz: float = 700.0  # corner of the source's low pass: its spectral tilt
+    smile: float = 1.0  # factor on the formants above the first
+    breath: float = 1.0  # factor on the share of noise in the source
+    unrest: float = 0.01  # jitter and shimmer, relative
+    pauses: float = 0.1  # share of syllables before a pause
 
 
 NEUTRAL = Manner()
-MANNERS = {
+MANNERS = {  # in the order of the fields
     "neu": NEUTRAL,
-    "ang": Manner(
-        pitch=3.5, range=2.8, level_db=8.0, rate=5.2, corner_hz=2400.0, smile=1.0, breath=0.7, unrest=0.03, pauses=0.05
-    ),
-    "hap": Manner(
-        pitch=5.0,
-        range=4.8,
-        level_db=4.5,
-        rate=5.8,
-        corner_hz=1100.0,
-        smile=1.08,
-        breath=1.5,
-        unrest=0.012,
-        pauses=0.07,
-    ),
-    "sad": Manner(
-        pitch=-1.5,
-        range=1.0,
-        level_db=-7.0,
-        rate=3.3,
-        corner_hz=330.0,
-        smile=0.97,
-        breath=3.0,
-        unrest=0.018,
-        pauses=0.2,
-    ),
-    "fru": Manner(
-        pitch=1.5, range=2.2, level_db=3.0, rate=4.4, corner_hz=1300.0, smile=1.0, breath=0.8, unrest=0.02, pauses=0.12
-    ),
+    "ang": Manner(3.5, 2.8, 8.0, 5.2, 2400.0, 1.0, 0.7, 0.03, 0.05),
+    "hap": Manner(5.0, 4.8, 4.5, 5.8, 1100.0, 1.08, 1.5, 0.012, 0.07),
+    "sad": Manner(-1.5, 1.0, -7.0, 3.3, 330.0, 0.97, 3.0, 0.018, 0.2),
+    "fru": Manner(1.5, 2.2, 3.0, 4.4, 1300.0, 1.0, 0.8, 0.02, 0.12),
 }
 
 
@@ -144,17 +99,7 @@ def draw_manner(label: str, rng: np.random.Generator) -> Manner:
 
 
 def speak(voice: Voice, manner: Manner, *, seconds: float, rng: np.random.Generator) -> np.ndarray:
-    """Synthesise an utterance.
-
-    Args:
-        voice: who speaks.
-        manner: how.
-        seconds: how long.
-        rng: everything random comes from here.
-
-    Returns:
-        [samples], float32 at 16 kHz, never above full scale.
-    """
+    """Synthesise an utterance: [samples], float32 at 16 kHz, never above full scale."""
     total = round(seconds * SAMPLE_RATE)
     speech = np.zeros(total)
     bounds, sounds = _syllables(total, voice.rate * manner.rate, manner.pauses, rng)

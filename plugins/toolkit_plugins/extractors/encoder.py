@@ -48,11 +48,7 @@ class EncoderExtractor(Extractor):
         return [below, *(list(layer.parameters()) for layer in self.layers)]
 
     def check_layer(self, layer: str | int) -> None:
-        """Refuse the number of a layer that is not there.
-
-        Raises:
-            ValueError: if there is no such layer.
-        """
+        """Raise ValueError for the number of a layer that is not there."""
         count = len(self.layers)
         if isinstance(layer, str):
             one_of(("last", "weighted", "all"), layer=layer)
@@ -72,9 +68,7 @@ class EncoderExtractor(Extractor):
     def tune(self, tune: str, top_layers: int, *, rank: int, alpha: float, targets: Sequence[str] | None) -> None:
         """Train all layers, none ("frozen"), the `top` ones, or adapters ("lora"), once the model is complete.
 
-        Raises:
-            ValueError: if `top_layers` does not go with `tune` or with the number of layers.
-            As `add_adapters`.
+        Raises: ValueError if `top_layers` does not go with `tune` or with the number of layers; as `add_adapters`.
         """
         if tune != "top" and top_layers:
             raise ValueError(f"top_layers is {top_layers}, which goes with tune: top only; tune is {tune!r}")

@@ -72,13 +72,7 @@ def dlinear(
 
 
 class TimeMap(nn.Module):
-    """Weight and bias of a map along time, drawn as nn.Linear draws them.
-
-    Args:
-        length: L, steps in.
-        steps: P, steps out.
-        channels: for one map per channel; None: the channels share one.
-    """
+    """Weight and bias of a map along time, drawn as nn.Linear draws them; channels: None where they share one map."""
 
     def __init__(self, length: int, steps: int, channels: int | None):
         super().__init__()
@@ -170,11 +164,7 @@ class NLinear(Extractor):
         return self.steps
 
     def features(self, wave: Seq) -> Seq:
-        """The series of `fixed_samples` samples.
-
-        Args: wave [batch, samples].
-        Returns: [batch, fixed_samples // hop, channels of the series].
-        """
+        """The series of `fixed_samples` samples: [batch, fixed_samples // hop, channels of the series]."""
         return self.series(wave)
 
     def fit(self, features: Iterable[Seq]) -> None:
@@ -183,11 +173,7 @@ class NLinear(Extractor):
             self.scaler.fit(features)
 
     def encode(self, features: Seq) -> Seq:
-        """Normalise, map along time, project.
-
-        Args: features [batch, L, channels of the series].
-        Returns: [batch, P, self.channels].
-        """
+        """Normalise, map along time, project: [batch, L, channels of the series] -> [batch, P, self.channels]."""
         features = self.series.cut(features)
         values = features.values if self.scaler is None else self.scaler(features.values)
         values = self.projection(self.map_time(values))  # [batch, P, channels]

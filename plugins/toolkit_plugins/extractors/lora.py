@@ -15,19 +15,11 @@ MARK = "lora_"  # in the name of every parameter of an adapter
 def add_adapters(
     layers: nn.Module, *, rank: int, alpha: float, targets: Sequence[str] | None, known: Sequence[str]
 ) -> None:
-    """Put an adapter beside linear layers; at first it changes nothing.
+    """Put an adapter beside linear layers, in place; at first it changes nothing.
 
-    Args:
-        layers: where they are, changed in place.
-        rank: of an adapter's two matrices.
-        alpha: an adapter's output is multiplied by alpha / rank.
-        targets: names of linear layers; None: all that are known.
-        known: names of the linear layers that can have one.
-
-    Raises:
-        ValueError: if the rank or alpha is out of range.
-        RecipeError: for an unknown target.
-        PluginError: if peft is not installed.
+    Args: rank: of an adapter's two matrices; alpha: its output is multiplied by alpha / rank; targets: names of linear
+        layers, None for all that are `known`.
+    Raises: ValueError if rank or alpha is out of range; RecipeError for an unknown target; PluginError without peft.
     """
     if rank < 1 or alpha <= 0:
         raise ValueError(f"lora_rank is at least 1 and lora_alpha above 0, not {rank} and {alpha}")

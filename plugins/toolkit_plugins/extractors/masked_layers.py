@@ -49,13 +49,9 @@ class MaskedConvolutions(nn.Module):
     Frames beyond a row's length are zeros before each convolution, as they are for a row alone, and no
     normalisation sees them.
 
-    Args:
-        channels: of the input.
-        sizes: channels of each layer, in order; none: the input is returned.
-        kernel: frames a layer sees, odd.
-        stride: of each layer: n frames become ceil(n / stride).
-        norm: layer (over the channels of each frame) or batch (over the real frames of a training batch).
-        dropout: after each layer.
+    Args: channels: of the input; sizes: channels of each layer, in order, none: the input is returned; kernel: frames a
+        layer sees, odd; stride: of each layer, n frames become ceil(n / stride); norm: layer (over the channels of each
+        frame) or batch (over the real frames of a training batch); dropout: after each layer.
     """
 
     def __init__(
@@ -101,11 +97,8 @@ class BiLstm(nn.Module):
     Each layer is an LSTM by itself: dropout that cuDNN draws between them has a state of its own, which torch neither
     seeds nor keeps, and waits for the device.
 
-    Args:
-        channels: of the input.
-        hidden: units of each direction; 2 * hidden channels come out.
-        layers: stacked layers.
-        dropout: between layers (so none with one layer).
+    Args: channels: of the input; hidden: units of each direction, 2 * hidden channels come out; layers: stacked ones;
+        dropout: between them (so none with one layer).
     """
 
     def __init__(self, channels: int, *, hidden: int, layers: int, dropout: float):

@@ -114,11 +114,7 @@ class Mfcc(Extractor):
 
     @torch.no_grad()
     def features(self, wave: Seq) -> Seq:
-        """Coefficients, with their slopes if asked for.
-
-        Args: wave [batch, samples].
-        Returns: [batch, samples // hop, n_mfcc], or 3 * n_mfcc with `deltas`.
-        """
+        """Coefficients, with their slopes if asked for: [batch, samples // hop, n_mfcc], 3 * n_mfcc with `deltas`."""
         frames = frontends.mfcc(wave, **self.settings)
         if not self.deltas:
             return frames
@@ -132,11 +128,7 @@ class Mfcc(Extractor):
             self.scaler.fit(features)
 
     def encode(self, features: Seq) -> Seq:
-        """Normalise, convolve, and run the LSTM.
-
-        Args: features [batch, time, coefficients].
-        Returns: [batch, frames, self.channels].
-        """
+        """Normalise, convolve, and run the LSTM: [batch, time, coefficients] -> [batch, frames, self.channels]."""
         if self.normalize == "utterance":
             features = frontends.normalise(features)
         values = features.values

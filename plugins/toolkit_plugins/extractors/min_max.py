@@ -14,11 +14,6 @@ class MinMax(nn.Module):
 
     Other data may lie outside. A channel that is constant in training becomes 0 there. Before `fit`, `low` to
     `high` are scaled.
-
-    Args:
-        channels: size of the last axis.
-        low: what 0 means before `fit`.
-        high: what 1 means before `fit`.
     """
 
     low: Tensor
@@ -31,11 +26,7 @@ class MinMax(nn.Module):
 
     @torch.no_grad()
     def fit(self, features: Iterable[Seq]) -> None:
-        """One pass over the batches.
-
-        Args: features: batches [batch, time, channels].
-        Raises: ValueError if no batch has a real frame.
-        """
+        """One pass over batches [batch, time, channels]. Raises: ValueError if none has a real frame."""
         bounds = [torch.stack([frames.amin(dim=0), frames.amax(dim=0)]) for frames in real_frames(features)]
         if not bounds:
             raise ValueError("a scaler needs a frame to be fitted on: the training part is empty")

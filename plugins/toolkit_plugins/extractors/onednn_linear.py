@@ -14,11 +14,7 @@ _PRODUCT = "_linear_pointwise"  # torch has it for its compiler; without it all 
 
 
 class OneDnnLinear(nn.Linear):
-    """A linear layer whose products, forward and backward, are oneDNN's where they are the faster ones.
-
-    Args:
-        linear: the layer whose parameters it takes; their names in state dicts stay.
-    """
+    """A linear layer with the parameters of another; its products are oneDNN's where they are the faster ones."""
 
     def __init__(self, linear: nn.Linear):
         super().__init__(linear.in_features, linear.out_features, bias=linear.bias is not None, device="meta")

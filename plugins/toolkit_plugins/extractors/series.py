@@ -15,22 +15,9 @@ SERIES = ("log_mel", "mfcc", "frames")
 
 
 class Series(nn.Module):
-    """One front end by name; arguments that it does not use are ignored.
+    """One front end by name; arguments are those of NLinear, and ignored where it does not use them.
 
-    Args:
-        series: log_mel, mfcc or frames.
-        sample_rate: in Hz.
-        segment_samples: the one length in samples.
-        n_mels: mel bands (log_mel, mfcc).
-        n_mfcc: coefficients (mfcc).
-        n_fft: samples of the transform (log_mel, mfcc).
-        window: samples of a frame (frames).
-        hop: samples from one frame to the next.
-        preemphasis: coefficient of the high-pass filter before all, 0 for none.
-        reference: maximum or one (log_mel).
-
-    Raises:
-        ValueError: for a value out of range.
+    Raises: ValueError for a value out of range.
     """
 
     def __init__(

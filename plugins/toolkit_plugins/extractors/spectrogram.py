@@ -117,11 +117,7 @@ class Spectrogram(Extractor):
 
     @torch.no_grad()
     def features(self, wave: Seq) -> Seq:
-        """Log-spectrogram of `fixed_samples` samples.
-
-        Args: wave [batch, samples].
-        Returns: [batch, fixed_samples // hop, bins], dB below the row's maximum.
-        """
+        """Log-spectrogram of `fixed_samples` samples, [batch, fixed_samples // hop, bins], dB below the maximum."""
         return frontends.log_spectrogram(cut_wave(wave, self.fixed_samples), **self.settings)
 
     def fit(self, features: Iterable[Seq]) -> None:
@@ -132,7 +128,7 @@ class Spectrogram(Extractor):
     def encode(self, features: Seq) -> Seq:
         """Scale, draw the image, and run the convolutions.
 
-        Args: features [batch, time, bins], dB.
+        Args: features: [batch, time, bins], dB.
         Returns: [batch, pool[1], 256 * pool[0]], frame by frame the map's columns.
         """
         features = cut_frames(features, self.spectrogram_frames, silence=frontends.FLOOR_DB)

@@ -27,33 +27,21 @@ logger = logging.getLogger("toolkit")
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """A model and what is known of its weights.
+    """A model and what is known of its weights."""
 
-    Args:
-        model: transformers' Wav2Vec2Model, HubertModel or WavLMModel, float32, in train() mode.
-        pretrained: the source of the weights, or None for random ones.
-        normalise: whether the weights want waveforms of zero mean and unit variance.
-        sample_rate: what the weights were trained on, in Hz; None for random ones.
-    """
-
-    model: nn.Module
-    pretrained: str | None
-    normalise: bool = True
-    sample_rate: int | None = None
+    model: nn.Module  # transformers' Wav2Vec2Model, HubertModel or WavLMModel, float32, in train() mode
+    pretrained: str | None  # the source of the weights, or None for random ones
+    normalise: bool = True  # whether the weights want waveforms of zero mean and unit variance
+    sample_rate: int | None = None  # what the weights were trained on, in Hz; None for random ones
 
 
 def load(source: str, *, architecture: str, config: Mapping[str, Any], revision: str | None = None) -> LoadedWeights:
-    """Build the model that `source` names.
+    """Build the model that `source` names: "random", a folder, or a hub name "owner/model".
 
-    Args:
-        source: "random", a folder, or a hub name "owner/model".
-        architecture: of a random model, one of `ARCHITECTURES`.
-        config: values that replace those of the architecture's or the checkpoint's configuration.
-        revision: branch, tag or commit on the hub.
-
-    Raises:
-        RecipeError: if the source or a configuration value is none that can be used.
-        PluginError: if the weights cannot be found or read.
+    Args: architecture: of a random model, one of `ARCHITECTURES`; config: values that replace those of the
+        architecture's or the checkpoint's configuration; revision: branch, tag or commit on the hub.
+    Raises: RecipeError if the source or a configuration value cannot be used; PluginError if the weights cannot be
+        found or read.
     """
     if source == "random":
         return LoadedWeights(_random(architecture, config), pretrained=None)
@@ -70,10 +58,7 @@ def load(source: str, *, architecture: str, config: Mapping[str, Any], revision:
 
 
 def architecture_settings(config: "PreTrainedConfig") -> dict[str, Any]:
-    """The settings that an architecture has of its own: all that shapes its model, and no name of a checkpoint.
-
-    `add_adapter` is left out: it is never set here.
-    """
+    """All that shapes an architecture's model, and no name of a checkpoint; `add_adapter` is never set here."""
     from transformers import PreTrainedConfig
 
     shared = {*PreTrainedConfig().to_dict(), "add_adapter"}

@@ -151,11 +151,7 @@ class Whisper(EncoderExtractor):
             return Seq(torch.cat(kept, dim=2), entry.lengths, full=entry.full)
 
     def encode(self, features: Seq) -> Seq:
-        """From what is frozen to the frames; the silence behind the audio is dropped.
-
-        Args: features as `features` returns them.
-        Returns: [batch, frames, channels].
-        """
+        """From what is frozen to the frames [batch, frames, channels]; the silence behind the audio is dropped."""
         if self._fixed_layers == len(self.layers) and self.layer_weights is None:
             return _without_silence(features)
         features = features.zeroed()  # NaN beyond the lengths would reach the gradients

@@ -30,31 +30,20 @@ PREFIXES = ("model.encoder.", "encoder.", "")  # of the whole model with its hea
 
 @dataclass(frozen=True)
 class LoadedEncoder:
-    """Whisper's encoder and the filters of its front end.
+    """Whisper's encoder and the filters of its front end."""
 
-    Args:
-        model: transformers' WhisperEncoder, float32.
-        pretrained: the source of the weights, or None for random ones.
-        filters: mel filters, [n_fft // 2 + 1, bands].
-    """
-
-    model: nn.Module
-    pretrained: str | None
-    filters: Tensor
+    model: nn.Module  # transformers' WhisperEncoder, float32
+    pretrained: str | None  # the source of the weights, or None for random ones
+    filters: Tensor  # mel filters, [n_fft // 2 + 1, bands]
 
 
 def load(source: str, *, config: Mapping[str, Any], dropout: float, revision: str | None = None) -> LoadedEncoder:
-    """Build the encoder that `source` names.
+    """Build the encoder that `source` names: "random", a folder, or a hub name "owner/model".
 
-    Args:
-        source: "random", a folder, or a hub name "owner/model".
-        config: values that replace those of the checkpoint's config.json or of transformers' defaults.
-        dropout: of hidden states, activations and attention.
-        revision: branch, tag or commit on the hub.
-
-    Raises:
-        RecipeError: if the source or a value of `config` cannot be used.
-        PluginError: if the weights cannot be found or read.
+    Args: config: values that replace those of the checkpoint's config.json or of transformers' defaults; dropout: of
+        hidden states, activations and attention; revision: branch, tag or commit on the hub.
+    Raises: RecipeError if the source or a value of `config` cannot be used; PluginError if the weights cannot be found
+        or read.
     """
     if source == "random":
         return _built({}, config, dropout, "config", None)

@@ -2,27 +2,17 @@
 
 from toolkit import PluginSpec, hookimpl
 
+PLUGINS = {
+    "concat": ("concat:Concat", "Pool every level over time, concatenate (Snyder et al., 2018)"),
+    "coattention": ("coattention:CoAttention", "Other levels weigh a level's frames (Zou et al., 2022); fixed length"),
+    "attention": ("attention:Attention", "Attention over frames, then over levels (Yang et al., 2016); any length"),
+}
+
 
 @hookimpl
 def toolkit_register() -> list[PluginSpec]:
     """Declare them."""
     return [
-        PluginSpec(
-            kind="fusion",
-            name="concat",
-            target="toolkit_plugins.fusions.concat:Concat",
-            summary="Pool every level over time, concatenate (Snyder et al., 2018)",
-        ),
-        PluginSpec(
-            kind="fusion",
-            name="coattention",
-            target="toolkit_plugins.fusions.coattention:CoAttention",
-            summary="The other levels weigh one level's frames (Zou et al., 2022); fixed length",
-        ),
-        PluginSpec(
-            kind="fusion",
-            name="attention",
-            target="toolkit_plugins.fusions.attention:Attention",
-            summary="Attention over each level's frames, then over levels (Yang et al., 2016); any length",
-        ),
+        PluginSpec(kind="fusion", name=name, target=f"toolkit_plugins.fusions.{target}", summary=summary)
+        for name, (target, summary) in PLUGINS.items()
     ]

@@ -16,16 +16,7 @@ from toolkit.model.scaling import Moments, Standardize
 
 
 def check_arguments(*, levels: Mapping[str, LevelShape], dropout: float, **at_least_one: int) -> None:
-    """Refuse arguments that no fusion can be built with.
-
-    Args:
-        levels: name -> shape.
-        dropout: probability, 0 <= dropout < 1.
-        at_least_one: whole numbers by the name of their argument.
-
-    Raises:
-        RecipeError: one line that names the argument.
-    """
+    """Raise RecipeError for arguments that no fusion can be built with; `at_least_one`: whole numbers by name."""
     if not levels:
         raise RecipeError("a fusion needs at least one level, and model.levels is empty")
     if not 0 <= dropout < 1:
@@ -42,11 +33,7 @@ def projection(size: int, dim: int, *, dropout: float, normalise: bool = False) 
 
 
 class StandardizedPooling(nn.Module):
-    """A pooling whose values have mean 0 and deviation 1 over the segments of the training part.
-
-    Args:
-        pool: [batch, time, channels] -> [batch, size].
-    """
+    """A pooling whose values have mean 0 and deviation 1 over the segments of the training part."""
 
     def __init__(self, pool: nn.Module):
         super().__init__()
@@ -61,9 +48,7 @@ class StandardizedPooling(nn.Module):
 def fit_poolings(pools: Mapping[str, nn.Module], levels: Iterable[Mapping[str, Seq]]) -> None:
     """Let the poolings of all levels learn their means and deviations, in one pass over the training part.
 
-    Args:
-        pools: level -> StandardizedPooling.
-        levels: batches of level -> [batch, frames, channels].
+    Args: pools: level -> StandardizedPooling; levels: batches of level -> [batch, frames, channels].
     """
     moments = {name: Moments() for name in pools}
     for frames in levels:
@@ -74,15 +59,7 @@ def fit_poolings(pools: Mapping[str, nn.Module], levels: Iterable[Mapping[str, S
 
 
 def check_levels(levels: Mapping[str, Seq], shapes: Mapping[str, LevelShape]) -> None:
-    """Refuse frames that the fusion was not built for (a level missing, other channels).
-
-    Args:
-        levels: name -> [batch, frames, channels].
-        shapes: what the fusion was built for.
-
-    Raises:
-        ShapeError: one line that names the level.
-    """
+    """Raise ShapeError for frames that the fusion was not built for: a level is missing, or has other channels."""
     for name, shape in shapes.items():
         if name not in levels:
             raise ShapeError(f"level {name!r} is missing; there are {', '.join(map(repr, levels)) or 'none'}")
@@ -94,18 +71,10 @@ def check_levels(levels: Mapping[str, Seq], shapes: Mapping[str, LevelShape]) ->
 
 
 def with_covariates(parts: Iterable[Tensor], covariates: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Tensor:
-    """Concatenate embeddings and covariates.
+    """Concatenate embeddings, each [batch, size], and covariates: [batch, sum of all sizes].
 
-    Args:
-        parts: each [batch, size].
-        covariates: name -> [batch, size], probabilities.
-        sizes: the covariates that the fusion was built for, in their order.
-
-    Returns:
-        [batch, sum of all sizes].
-
-    Raises:
-        ShapeError: if a covariate is missing or of another size.
+    Args: covariates: name -> [batch, size], probabilities; sizes: those that the fusion was built for, in order.
+    Raises: ShapeError if a covariate is missing or of another size.
     """
     given = []
     for name, size in sizes.items():

@@ -91,18 +91,7 @@ class CoAttention(Fusion):
             self.scaler.fit(frames[self.values] for frames in levels)
 
     def forward(self, levels: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Fuse.
-
-        Args:
-            levels: name -> [batch, frames, channels], with the frames of a whole segment.
-            covariates: name -> [batch, size], probabilities.
-
-        Returns:
-            "fused" and every level -> [batch, dim].
-
-        Raises:
-            ShapeError: if a level or a covariate is missing or of another shape.
-        """
+        """As of any Fusion, of whole segments; ShapeError if a level or a covariate is missing or of another shape."""
         check_levels(levels, self.levels)
         check_frames(levels[self.values], self.levels[self.values].frames)
         each = {name: self.project[name](self.flatten[name](levels[name])) for name in self.others}

@@ -83,19 +83,7 @@ class Concat(Fusion):
         fit_poolings(self.pool, levels)
 
     def forward(self, levels: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Fuse.
-
-        Args:
-            levels: name -> [batch, frames, channels].
-            covariates: name -> [batch, size], probabilities.
-
-        Returns:
-            "fused" and every level -> [batch, dim].
-
-        Raises:
-            ShapeError: if a level or a covariate is missing or of another shape, or a length is not in
-                1..frames.
-        """
+        """As of any Fusion; ShapeError if a level or a covariate is missing or of another shape, or a length is 0."""
         check_levels(levels, self.levels)
         each = {name: self.project[name](self.pool[name](levels[name])) for name in self.levels}
         return {"fused": self.fuse(with_covariates(each.values(), covariates, self.covariates)), **each}

@@ -6,6 +6,8 @@ embedding", Interspeech 2018, arXiv 1803.10963. Several heads: Lin et al., "A st
 sentence embedding", ICLR 2017, arXiv 1703.03130.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -17,12 +19,8 @@ from toolkit.model.pooling import SMALLEST_VARIANCE, check_lengths, mean_pooling
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """Softmax over the last axis among real positions, exactly 0 elsewhere.
 
-    Args:
-        scores: [batch, heads, time].
-        mask: [batch, time], True where real.
-
-    Returns:
-        [batch, heads, time], at least float32; sums to 1 over time.
+    Args: scores: [batch, heads, time]; mask: [batch, time], True where real.
+    Returns: [batch, heads, time], at least float32; sums to 1 over time.
     """
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     return scores.masked_fill(~mask[:, None, :], float("-inf")).softmax(dim=2)
@@ -31,12 +29,8 @@ def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
 def weighted_statistics(frames: Seq, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted mean and standard deviation (Okabe et al., 2018), in float32 also under autocast.
 
-    Args:
-        frames: [batch, time, channels]; lengths in frames.
-        weights: [batch, heads, time], 0 beyond the lengths, summing to 1 over time.
-
-    Returns:
-        Means and standard deviations, both [batch, heads, channels]; a deviation is at least 1e-4.
+    Args: frames: [batch, time, channels]; weights: [batch, heads, time], 0 beyond the lengths, summing to 1 over time.
+    Returns: means and standard deviations, both [batch, heads, channels]; a deviation is at least 1e-4.
     """
     # A variance does not depend on the origin: one near the frames keeps E[x^2] - E[x]^2 from cancelling.
     origin = mean_pooling(frames).detach()[:, None, :]  # [batch, 1, channels]
@@ -47,41 +41,23 @@ def weighted_statistics(frames: Seq, weights: Tensor) -> tuple[Tensor, Tensor]:
     return means + origin, variances.clamp(min=SMALLEST_VARIANCE).sqrt()
 
 
-class MeanPooling(nn.Module):
-    """[batch, time, channels] -> means, [batch, channels]."""
+class Pooling(nn.Module):
+    """A function without parameters: [batch, time, channels] -> [batch, size]."""
 
-    def __init__(self, *, channels: int):
+    def __init__(self, pool: Callable[[Seq], Tensor], size: int):
         super().__init__()
-        self.size = channels
+        self.pool, self.size = pool, size
 
     def forward(self, frames: Seq) -> Tensor:
-        """Mean over real frames."""
-        return mean_pooling(frames)
-
-
-class StatisticsPooling(nn.Module):
-    """[batch, time, channels] -> means and standard deviations, [batch, 2 * channels]."""
-
-    def __init__(self, *, channels: int):
-        super().__init__()
-        self.size = 2 * channels
-
-    def forward(self, frames: Seq) -> Tensor:
-        """Mean and standard deviation over real frames."""
-        return statistics_pooling(frames)
+        """What the function makes of real frames."""
+        return self.pool(frames)
 
 
 class AttentivePooling(nn.Module):
     """Weighted mean over real frames, the weights learned: softmax over time of v tanh(W x + b).
 
-    Args:
-        channels: size of a frame.
-        hidden: rows of W.
-        heads: so many sets of weights, each over all channels; their means are concatenated.
-        statistics: append the weighted standard deviations.
-
-    Attributes:
-        size: heads * channels, twice that with `statistics`.
+    Args: channels: size of a frame; hidden: rows of W; heads: so many sets of weights, each over all channels, whose
+        means are concatenated; statistics: append the weighted standard deviations.
     """
 
     def __init__(self, *, channels: int, hidden: int = 128, heads: int = 1, statistics: bool = False):
@@ -91,16 +67,9 @@ class AttentivePooling(nn.Module):
         self.score = nn.Sequential(nn.Linear(channels, hidden), nn.Tanh(), nn.Linear(hidden, heads))
 
     def weights(self, frames: Seq) -> Tensor:
-        """The weight of every frame.
+        """The weight of every frame: [batch, heads, time]; 0 beyond the lengths, sums to 1 over time.
 
-        Args:
-            frames: [batch, time, channels]; lengths in frames.
-
-        Returns:
-            [batch, heads, time]; 0 beyond the lengths, sums to 1 over time.
-
-        Raises:
-            ShapeError: if a length is 0 or exceeds time.
+        Raises: ShapeError if a length is 0 or exceeds time.
         """
         check_lengths(frames)
         scores = self.score(frames.zeroed().values)  # [batch, time, heads]
@@ -122,25 +91,13 @@ class Flatten(nn.Module):
         self.size = frames * channels
 
     def forward(self, frames: Seq) -> Tensor:
-        """All real frames side by side.
-
-        Raises:
-            ShapeError: if the time axis is not `frames` long.
-        """
+        """All real frames side by side; errors as of `check_frames`."""
         check_frames(frames, self.frames)
         return frames.zeroed().values.flatten(start_dim=1)
 
 
 def check_frames(frames: Seq, expected: int) -> None:
-    """Refuse another time axis than the one that the layers were built for.
-
-    Args:
-        frames: [batch, time, channels].
-        expected: the only time that fits.
-
-    Raises:
-        ShapeError: if time is not `expected`.
-    """
+    """Raise ShapeError unless the time axis of frames [batch, time, channels] is the one that layers were built for."""
     if frames.values.shape[1] != expected:
         raise ShapeError(
             f"{frames.values.shape[1]} frames where {expected} are needed: this fusion takes whole segments "
@@ -149,19 +106,11 @@ def check_frames(frames: Seq, expected: int) -> None:
 
 
 def pooling_layer(name: str, shape: LevelShape) -> nn.Module:
-    """The pooling of this name for one level; the layer has a `size`.
-
-    Args:
-        name: statistics, mean, attention or flatten.
-        shape: of the level.
-
-    Raises:
-        ValueError: if no pooling has this name.
-    """
+    """The pooling of this name for one level; the layer has a `size`. Raises: ValueError if there is none."""
     if name == "statistics":
-        return StatisticsPooling(channels=shape.channels)
+        return Pooling(statistics_pooling, 2 * shape.channels)
     if name == "mean":
-        return MeanPooling(channels=shape.channels)
+        return Pooling(mean_pooling, shape.channels)
     if name == "attention":
         return AttentivePooling(channels=shape.channels)
     if name == "flatten":

@@ -2,27 +2,17 @@
 
 from toolkit import PluginSpec, hookimpl
 
+PLUGINS = {
+    "linear": ("linear:Linear", "One linear layer (softmax regression on an embedding)"),
+    "discriminant": ("discriminant:Discriminant", "Linear discriminant analysis in closed form (Friedman, 1989)"),
+    "mlp": ("mlp:Mlp", "Hidden layers with dropout and ReLU, then a linear layer (Zou et al., 2022)"),
+}
+
 
 @hookimpl
 def toolkit_register() -> list[PluginSpec]:
     """Declare them."""
     return [
-        PluginSpec(
-            kind="head",
-            name="linear",
-            target="toolkit_plugins.heads.linear:Linear",
-            summary="One linear layer (softmax regression on an embedding)",
-        ),
-        PluginSpec(
-            kind="head",
-            name="discriminant",
-            target="toolkit_plugins.heads.discriminant:Discriminant",
-            summary="Linear discriminant analysis, fitted before training (Friedman, 1989)",
-        ),
-        PluginSpec(
-            kind="head",
-            name="mlp",
-            target="toolkit_plugins.heads.mlp:Mlp",
-            summary="Hidden layers with dropout and ReLU, then a linear layer (Zou et al., 2022)",
-        ),
+        PluginSpec(kind="head", name=name, target=f"toolkit_plugins.heads.{target}", summary=summary)
+        for name, (target, summary) in PLUGINS.items()
     ]

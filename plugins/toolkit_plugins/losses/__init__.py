@@ -2,21 +2,16 @@
 
 from toolkit import PluginSpec, hookimpl
 
+PLUGINS = {
+    "cross_entropy": ("cross_entropy:CrossEntropy", "Cross entropy of logits, with class weights and label smoothing"),
+    "center": ("center:Center", "Distance of an embedding to its class's center (Wen et al., 2016)"),
+}
+
 
 @hookimpl
 def toolkit_register() -> list[PluginSpec]:
     """Declare them."""
     return [
-        PluginSpec(
-            kind="loss",
-            name="cross_entropy",
-            target="toolkit_plugins.losses.cross_entropy:CrossEntropy",
-            summary="Cross entropy of a head's logits, with class weights and label smoothing",
-        ),
-        PluginSpec(
-            kind="loss",
-            name="center",
-            target="toolkit_plugins.losses.center:Center",
-            summary="Distance of an embedding to its class's center (Wen et al., 2016)",
-        ),
+        PluginSpec(kind="loss", name=name, target=f"toolkit_plugins.losses.{target}", summary=summary)
+        for name, (target, summary) in PLUGINS.items()
     ]

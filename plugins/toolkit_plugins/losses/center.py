@@ -17,34 +17,14 @@ from toolkit.errors import RecipeError
 def class_differences(embeddings: Tensor, targets: Tensor, centers: Tensor) -> Tensor:
     """Sum of c_j - x_i over the rows i of each class j, and their number.
 
-    Summed over masked rows: on a GPU index_add_ differs from run to run, and a matrix product may round to
-    TF32.
+    Summed over masked rows: on a GPU index_add_ differs from run to run, and a matrix product may round to TF32.
 
-    Args:
-        embeddings: [batch, size].
-        targets: [batch], int64.
-        centers: [classes, size].
-
-    Returns:
-        [classes, size + 1]: the sums, then the number of rows.
+    Args: embeddings: [batch, size]; targets: [batch], int64; centers: [classes, size].
+    Returns: [classes, size + 1]: the sums, then the number of rows.
     """
     rows = torch.cat([centers[targets] - embeddings, torch.ones_like(embeddings[:, :1])], dim=1)
     members = functional.one_hot(targets, centers.shape[0])  # [batch, classes]
     return (members[:, :, None] * rows[:, None, :]).sum(dim=0)  # [classes, size + 1]
-
-
-def moved_centers(centers: Tensor, differences: Tensor, *, alpha: float) -> Tensor:
-    """The rule of Wen et al.: c_j - alpha * (sum of c_j - x_i) / (1 + n_j).
-
-    Args:
-        centers: [classes, size].
-        differences: [classes, size + 1], from `class_differences`.
-        alpha: rate.
-
-    Returns:
-        [classes, size].
-    """
-    return centers - alpha * differences[:, :-1] / (1 + differences[:, -1:])
 
 
 class Center(Loss):
@@ -95,13 +75,7 @@ class Center(Loss):
     def of_shares(self, inputs: Tensor, targets: Tensor, share: float) -> Tensor:
         """The loss; in train() mode the rows also wait for `after_step`, where each counts as `share` of a row.
 
-        Args:
-            inputs: [batch, size], an embedding.
-            targets: [batch], int64.
-            share: of each row, that belongs to its target (mixup).
-
-        Returns:
-            Scalar. Its gradient to x_i is x_i - c_{y_i}, divided by batch for `mean`.
+        Its gradient to x_i is x_i - c_{y_i}, divided by batch for `mean`.
         """
         inputs = inputs.to(torch.promote_types(inputs.dtype, self.centers.dtype))
         if self.training:
@@ -112,28 +86,18 @@ class Center(Loss):
         return summed / inputs.shape[0] if self.reduction == "mean" else summed
 
     def denominator(self, targets: Tensor) -> Tensor | None:
-        """The number of rows; None for `sum`.
-
-        Args:
-            targets: [batch], int64.
-        """
+        """The number of rows; None for `sum`."""
         return super().denominator(targets) if self.reduction == "mean" else None
 
     @torch.no_grad()
     def after_step(self, taken: Tensor) -> None:
-        """Move the centers if the step was taken, and forget the rows. Never waits for the device.
-
-        Under DDP every rank must call it, also one that has seen no row.
-
-        Args:
-            taken: 0-d bool.
-        """
-        pending = self._pending
-        self._pending = None
+        """Move the centers if the step was taken, and forget the rows. Never waits for the device."""
+        pending, self._pending = self._pending, None
         if pending is None:
             classes, size = self.centers.shape
             pending = self.centers.new_zeros(classes, size + 1)
-        moved = moved_centers(self.centers, summed(pending), alpha=self.alpha)
+        pending = summed(pending)
+        moved = self.centers - self.alpha * pending[:, :-1] / (1 + pending[:, -1:])
         taken = torch.as_tensor(taken, device=self.centers.device)
         # torch.where, not a product: 0 * NaN is NaN.
         self.centers.copy_(torch.where(taken, moved, self.centers))

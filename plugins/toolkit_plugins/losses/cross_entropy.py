@@ -23,12 +23,6 @@ def balanced_weights(class_counts: Sequence[int]) -> Tensor:
     A class without a training segment gets 1, the weight of a class of average size: no target ever asks
     for it, but label smoothing does.
 
-    Args:
-        class_counts: training segments by class.
-
-    Returns:
-        [classes], float32.
-
     >>> balanced_weights([30, 10, 20])
     tensor([0.6667, 2.0000, 1.0000])
     """
@@ -73,25 +67,13 @@ class CrossEntropy(Loss):
         self.register_buffer("class_weights", _weights(class_weights, classes, class_counts), persistent=False)
 
     def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """The weighted mean over the rows.
-
-        Args:
-            inputs: [batch, classes], logits.
-            targets: [batch], int64.
-
-        Returns:
-            Scalar, in nats.
-        """
+        """The weighted mean over the rows [batch, classes], in nats."""
         inputs = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
         weight = None if self.class_weights is None else self.class_weights.to(inputs.dtype)
         return functional.cross_entropy(inputs, targets, weight, label_smoothing=self.label_smoothing)
 
     def denominator(self, targets: Tensor) -> Tensor:
-        """The sum of the rows' class weights.
-
-        Args:
-            targets: [batch], int64.
-        """
+        """The sum of the rows' class weights."""
         return super().denominator(targets) if self.class_weights is None else self.class_weights[targets].sum()
 
 
