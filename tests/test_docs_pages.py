@@ -182,7 +182,7 @@ def audio_of_the_page_on_predicting(tmp_path, monkeypatch) -> Path:
 
 def test_the_commands_on_the_page_on_predicting_do_what_they_are_shown_for(audio_of_the_page_on_predicting):
     shown = [line for page, line in command_lines() if page == "docs/predicting.md"]
-    assert len(shown) == 12 and {shlex.split(line)[1] for line in shown} == {"predict", "evaluate", "compare", "stress"}
+    assert len(shown) == 15 and {shlex.split(line)[1] for line in shown} == {"predict", "evaluate", "compare", "stress"}
     for line in shown:
         done = CliRunner().invoke(cli, shlex.split(line)[1:], catch_exceptions=False)
         assert (done.exit_code, done.stderr) == (0, ""), line

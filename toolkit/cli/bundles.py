@@ -45,12 +45,16 @@ def export(run: str, bundle: str | None, push: str | None, **options):
 @click.argument("bundle", metavar="BUNDLE")
 @click.argument("names", nargs=-1, required=True, metavar="FILE|FOLDER|MANIFEST|-...")
 @click.option(
-    "--format", type=click.Choice(["table", "csv", "jsonl"]), default="table", show_default=True, help="Of the rows."
+    "--format",
+    type=click.Choice(["table", "csv", "jsonl", "rttm", "audacity", "textgrid"]),
+    default="table",
+    show_default=True,
+    help="Of the output; the last three hold intervals for annotation programs.",
 )
 @click.option("--segments", is_flag=True, help="A row for each segment instead of one for each recording.")
 @click.option("--hop", "hop_s", type=float, help="Seconds from segment to segment; by default they do not overlap.")
 @click.option("--abstain", type=click.FloatRange(0, 1), help="No label below this confidence, for example 0.6.")
-@click.option("--output", help="A file for the rows; by default standard output.")
+@click.option("--output", help="A file, by default standard output; of audacity and textgrid a folder.")
 @model_options
 def predict(bundle: str, names: tuple[str, ...], **options):
     """Label audio with the system in BUNDLE: a folder, a .zip, or hf:USER/NAME[@REVISION] on the Hugging Face hub.

@@ -2,18 +2,16 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from pathlib import Path
-from typing import TextIO
+from operator import methodcaller
 
 import toolkit
 from toolkit.errors import PredictionError, ToolkitError, join
-from toolkit.files import replacing
 from toolkit.inference.predict.covariates import GivenCovariates
-from toolkit.inference.predict.predictions import FORMATS
+from toolkit.inference.predict.output import check_output, of_different_files, written
 from toolkit.inference.predict.recordings import AUDIO_SUFFIXES, MANIFEST_SUFFIXES, STANDARD_INPUT, RecordingSources
+from toolkit.inference.predict.tracks import TRACKS
 from toolkit.terminal import progress, say
 
 
@@ -53,35 +51,20 @@ def predict(
     model = toolkit.load(bundle, device=device)
     sources.covariates.check(model.usage.covariates)
     model.usage.hop_samples(hop_s)
+    check_output(output, format, model.labels)
     for stamp in model.usage.stamps:
         say(f"NOTE: {stamp}")
-    with _opened(output) as file:
-        write = FORMATS[format](file, model.labels, "; ".join(model.usage.stamps))
-        results = model.results(chain([first], recordings), batch_size=batch_size, hop_s=hop_s)
-        shown = sys.stderr.isatty() and not file.isatty()
+    different = of_different_files(chain([first], recordings), format, skip)
+    by_segment = segments or format in TRACKS
+    label_of = methodcaller("label_above", abstain or 0.0)
+    with written(format, output, model.labels, "; ".join(model.usage.stamps), label_of) as write:
+        results = model.results(different, batch_size=batch_size, hop_s=hop_s)
+        shown = sys.stderr.isatty() and not (output is None and sys.stdout.isatty())
         for recording, result in progress(results, "labelling", total=sources.count() if shown else None, shown=shown):
             if isinstance(result, ToolkitError):
                 known = getattr(result, "kind", "") != "unreadable" or recording.path.suffix.lower() in AUDIO_SUFFIXES
                 hint = "" if known else f". Manifests end in {join(MANIFEST_SUFFIXES, 'or')}"
                 skip(f"{result}{recording.where}{hint}")
                 continue
-            for prediction in result.segments if segments else (result,):
-                write(recording.name, prediction.label_above(abstain or 0.0), prediction)
-            file.flush()
+            write(recording, result.segments if by_segment else (result,))
     return complete
-
-
-@contextmanager
-def _opened(output: str | None) -> Iterator[TextIO]:
-    """Standard output, or a file that appears when it is whole; file names are bytes, and come out as they came in."""
-    if output is None:
-        if sys.stdout is None:
-            raise PredictionError("Standard output is closed: give a file by --output")
-        yield sys.stdout
-        sys.stdout.flush()
-        return
-    with (
-        replacing(Path(output), PredictionError, "choose another --output or make room") as partial,
-        partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
-        yield file

@@ -46,10 +46,12 @@ class Recording:
     covariates: Mapping[str, str] = field(default_factory=dict)  # name -> value, of those that the system needs
     name: str = ""  # what it is called in results; by default the path as it is given
     where: str = ""  # of a manifest's row, what comes behind an error: " (calls.csv:2)"
+    below: str = ""  # its path below the folder that was searched; by default the file's name
 
     def __post_init__(self):
         object.__setattr__(self, "name", self.name or str(self.path))
         object.__setattr__(self, "path", Path(self.path))
+        object.__setattr__(self, "below", self.below or self.path.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +202,7 @@ class RecordingSources:
             for path in files_below(Path(name), report):
                 if path.suffix.lower() in AUDIO_SUFFIXES:
                     found = True
-                    yield Recording(path, covariates=given.of({}))
+                    yield Recording(path, covariates=given.of({}), below=str(path.relative_to(name)))
                 else:
                     others[path.suffix.lower() or "no ending"] += 1
             if others:

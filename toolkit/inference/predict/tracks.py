@@ -1,0 +1,87 @@
+"""Labels over time, as annotation programs open them: RTTM, Audacity's label tracks, Praat's TextGrids. No torch."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+from urllib.parse import quote
+
+from toolkit.inference.predict.predictions import CONTROLS, Prediction
+from toolkit.inference.predict.recordings import Recording
+
+TRACKS = ("rttm", "audacity", "textgrid")  # formats that hold intervals
+ENDINGS = {"audacity": ".txt", "textgrid": ".TextGrid"}  # those that are a file for each recording
+LabelOf = Callable[[Prediction], str | None]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A stretch of a recording with one label, or with none."""
+
+    start_s: float
+    end_s: float
+    label: str | None
+
+
+def intervals(segments: Iterable[Prediction], label_of: LabelOf) -> list[Interval]:
+    """Segments of a recording as intervals that follow each other.
+
+    Segments that overlap divide what they share in its middle; neighbours with the same label are one interval.
+    """
+    found: list[Interval] = []
+    for segment in segments:
+        new = Interval(segment.start_s, segment.end_s, label_of(segment))
+        if found:
+            last = found.pop()
+            border = (last.end_s + new.start_s) / 2
+            if new.label != last.label:
+                found.append(replace(last, end_s=border))
+            new = replace(new, start_s=border if new.label != last.label else last.start_s)
+        found.append(new)
+    return found
+
+
+def rttm(name: str, found: Sequence[Interval]) -> str:
+    """Lines of RTTM (NIST, 2009), of type SPEAKER, with the label as the speaker.
+
+    Columns are separated by spaces: those of a name or label become %20, as in an address.
+    """
+    lines = []
+    for one in found:
+        if one.label is not None:
+            start, end = round(one.start_s, 3), round(one.end_s, 3)
+            lines.append(
+                f"SPEAKER {_word(name)} 1 {start:.3f} {end - start:.3f} <NA> <NA> {_word(one.label)} <NA> <NA>\n"
+            )
+    return "".join(lines)
+
+
+def audacity(found: Sequence[Interval]) -> str:
+    """A label track: start, end and label, separated by tabs."""
+    return "".join(f"{one.start_s:.6f}\t{one.end_s:.6f}\t{one.label}\n" for one in found if one.label is not None)
+
+
+def textgrid(found: Sequence[Interval]) -> str:
+    """A TextGrid in Praat's long text format, with one interval tier; intervals without a label are empty."""
+    start, end = (f"xmin = {found[0].start_s:.6f}", f"xmax = {found[-1].end_s:.6f}")
+    lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", start, end, "tiers? <exists>", "size = 1"]
+    lines += ["item []:", "    item [1]:"]
+    lines += [f"        {line}" for line in ('class = "IntervalTier"', 'name = "label"', start, end)]
+    lines.append(f"        intervals: size = {len(found)}")
+    for number, one in enumerate(found, start=1):
+        text = (one.label or "").replace('"', '""')
+        lines.append(f"        intervals [{number}]:")
+        values = (f"xmin = {one.start_s:.6f}", f"xmax = {one.end_s:.6f}", f'text = "{text}"')
+        lines += [f"            {value}" for value in values]
+    return "\n".join(lines) + "\n"
+
+
+def file_name(recording: Recording, format: str) -> str:
+    """What a recording's file is called below --output: as it is below its own folder, with the times of a stretch."""
+    path, start, end = PurePath(recording.below), recording.start_s, recording.end_s
+    times = "" if start is end is None else f"-{start or 0:.3f}-{'end' if end is None else f'{end:.3f}'}"
+    return str(path.with_name(f"{path.stem}{times}{ENDINGS[format]}"))
+
+
+def _word(text: str) -> str:
+    return re.sub(rf"[\s%]|{CONTROLS.pattern}", lambda match: quote(match[0]), text)
