@@ -12,9 +12,12 @@ from toolkit.files import (
     cache_folder,
     from_cell,
     locked,
+    marked_lines,
     parse_json,
     read_json,
+    read_text,
     replacing,
+    require_files,
     resolved,
     sha256,
     to_cell,
@@ -134,7 +137,7 @@ def test_a_json_file_without_an_object_is_named(tmp_path):
     path.write_text("[]")
     with pytest.raises(CacheError, match=r"a.json is damaged \(it holds no object\): make room\.$"):
         read_json(path, CacheError, REMEDY)
-    with pytest.raises(CacheError, match=r"is damaged \(Is a directory\)"):
+    with pytest.raises(CacheError, match=r"is damaged \(it is a folder, not a file\)"):
         read_json(tmp_path, CacheError, REMEDY)
     path.write_text('{"a": 1}')
     assert read_json(path, CacheError, REMEDY) == {"a": 1}
@@ -149,16 +152,40 @@ def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path):
 
 def test_a_device_and_a_fifo_are_written_to_and_stay(tmp_path):
     (tmp_path / "null").symlink_to("/dev/null")
-    write_whole(tmp_path / "null", "x", CacheError, REMEDY, durable=True)
+    write_whole(tmp_path / "null", "x", CacheError, REMEDY, durable=True, stream=True)
     assert (tmp_path / "null").is_char_device()
     (tmp_path / "full").symlink_to("/dev/full")
     with pytest.raises(CacheError, match=r"full cannot be written \(No space left on device\)"):
-        write_whole(tmp_path / "full", "x", CacheError, REMEDY)
+        write_whole(tmp_path / "full", "x", CacheError, REMEDY, stream=True)
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    write_whole(tmp_path / "pipe", "hello", CacheError, REMEDY)
+    write_whole(tmp_path / "pipe", "hello", CacheError, REMEDY, stream=True)
     assert os.read(reader, 10) == b"hello" and (tmp_path / "pipe").is_fifo()
     os.close(reader)
+
+
+def test_what_is_no_file_is_refused_where_a_file_belongs_and_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name, kind in {"pipe": "a named pipe", "zero": "a device"}.items():
+        with pytest.raises(CacheError, match=f"{name} is {kind}, not a file: make room"):
+            write_whole(tmp_path / name, "x", CacheError, REMEDY)
+        with pytest.raises(CacheError, match=f"{name} is damaged .it is {kind}, not a file.: make room"):
+            read_json(tmp_path / name, CacheError, REMEDY)
+        for read in (read_text, lambda path: locked(path, wait=True).__enter__()):
+            with pytest.raises(OSError, match=f"it is {kind}, not a file"):
+                read(tmp_path / name)
+        with pytest.raises(CacheError, match="pipe is a named pipe, not a file: make room"):
+            require_files(tmp_path, CacheError, REMEDY)
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "zero").is_char_device()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_says_the_encoding(tmp_path, encoding):
+    (tmp_path / "a").write_text("größer\nb\n", encoding=encoding)
+    assert read_text(tmp_path / "a") == "größer\nb\n"
+    lines = (tmp_path / "a").read_bytes().splitlines(keepends=True)
+    assert [line.rstrip() for line in marked_lines(lines)] == ["größer".encode(), b"b"]
 
 
 @pytest.mark.parametrize("name", ["loop", "loop/x", "n" * 5000, "a\0b", "\udcff"])

@@ -1,13 +1,16 @@
 """Files: written whole or not at all, locked, hashed; JSON that anyone wrote; the folder of what can be made again."""
 
+import codecs
 import contextlib
+import errno
 import hashlib
 import json
 import math
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -21,6 +24,8 @@ DISTRIBUTION = "audio-classification-toolkit"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what the cells begin with that a spreadsheet computes
 DEEPEST = 100  # values within each other in JSON
 LONGEST = 19  # digits of a whole number in JSON
+_MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}  # the longer ones first
+_MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
 def cache_folder() -> Path:
@@ -37,22 +42,71 @@ def resolved(path: str | Path) -> Path:
         return Path(path).absolute()
 
 
+def not_a_file(path: str | Path) -> str | None:
+    """What a path leads to, in words, if that is no plain file: "a folder". Raises: OSError if it leads nowhere."""
+    kind = stat.S_IFMT(Path(path).stat().st_mode)
+    names = {stat.S_IFREG: None, stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    return names.get(kind, "a device")
+
+
+def require_file(path: Path) -> Path:
+    """The path of a plain file; OSError for anything else: a pipe would be waited for, a device may never end."""
+    if kind := not_a_file(path):
+        raise OSError(errno.EINVAL, f"it is {kind}, not a file", str(path))
+    return path
+
+
+def require_files(folder: Path, error: type[ToolkitError], remedy: str) -> None:
+    """Raise `error` if a device, a pipe, or a folder whose name is a file's lies in a folder that is to be written."""
+    for path in sorted(folder.glob("*")):
+        with contextlib.suppress(OSError):  # a link that leads nowhere
+            if (kind := not_a_file(path)) and (kind != "a folder" or path.suffix in (".json", ".csv", ".npz", ".yaml")):
+                raise error(f"{path} is {kind}, not a file: {remedy}.")
+
+
+def decoded(content: bytes, errors: str = "strict") -> str:
+    """Text in UTF-8, or in UTF-16 or UTF-32 where a byte order mark says so."""
+    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8-sig")
+    return content.decode(encoding, errors)
+
+
+def marked_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines of bytes without byte order marks; those of a whole that a mark says to be UTF-16 or UTF-32, in UTF-8."""
+    rest = iter(lines)
+    for line in rest:
+        if line.startswith(tuple(_MARKS)):
+            yield from decoded(b"".join([line, *rest]), "replace").encode().splitlines()
+        else:
+            yield line.removeprefix(codecs.BOM_UTF8)
+
+
+def read_text(path: Path, errors: str = "strict") -> str:
+    """The text of a plain file, `decoded`. Raises: OSError, also for what is not a file; UnicodeDecodeError."""
+    return decoded(require_file(path).read_bytes(), errors)
+
+
 @contextmanager
-def replacing(path: Path, error: type[ToolkitError], remedy: str, *, durable: bool = False) -> Iterator[Path]:
+def replacing(
+    path: Path, error: type[ToolkitError], remedy: str, *, durable: bool = False, stream: bool = False
+) -> Iterator[Path]:
     """Write a file or a folder aside, then move it to `path` in one step; nothing of it is left if that fails.
 
-    A device or a FIFO is written to as it is. A link stays, and what it leads to is replaced.
+    A link stays, and what it leads to is replaced.
 
     Args: path: of the file, which is replaced, or of the folder, which must not exist; missing parents are made; error:
         what is raised where it cannot be written; remedy: what the reader can do then, as the end of a sentence:
-        "choose another --output"; durable: wait until content and name are on the disk, to outlive a power failure.
+        "choose another --output"; durable: wait until content and name are on the disk, to outlive a power failure;
+        stream: write to a device or a pipe as it is, instead of refusing it.
     Yields: the path to write to, in the same folder.
     Raises: ToolkitError: `error`, in place of an OSError.
     """
     if "\0" in str(path) or not path.name:
         raise error(f"{str(path)!r} cannot be the name of a file: {remedy}.")
     target = resolved(path) if os.path.islink(path) else path
-    stream = os.path.exists(target) and not os.path.isfile(target) and not os.path.isdir(target)
+    kind = not_a_file(target) if os.path.exists(target) else None
+    if kind not in (None, "a folder") and not stream:
+        raise error(f"{path} is {kind}, not a file: {remedy}.")
+    stream = kind not in (None, "a folder")
     partial = target if stream else target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -71,11 +125,9 @@ def replacing(path: Path, error: type[ToolkitError], remedy: str, *, durable: bo
                 shutil.rmtree(partial) if os.path.isdir(partial) else partial.unlink(missing_ok=True)
 
 
-def write_whole(
-    path: Path, content: bytes | str, error: type[ToolkitError], remedy: str, *, durable: bool = False
-) -> None:
+def write_whole(path: Path, content: bytes | str, error: type[ToolkitError], remedy: str, **how: bool) -> None:
     """Write a file as `replacing` does; text as UTF-8."""
-    with replacing(path, error, remedy, durable=durable) as partial:
+    with replacing(path, error, remedy, **how) as partial:
         partial.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 
@@ -114,6 +166,8 @@ def locked(path: Path, *, wait: bool, shared: bool = False) -> Iterator[bool]:
     import fcntl
 
     kind = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+    if os.path.exists(path):
+        require_file(path)
     with path.open("r" if shared else "a") as file:
         try:
             fcntl.flock(file, kind)
@@ -161,7 +215,7 @@ def from_cell(text: str) -> str:
 def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
     """The value of a JSON text, whoever wrote it.
 
-    Args: text: as bytes, UTF-8; strict: refuse numbers that are not finite, and keys that an object holds twice.
+    Args: text: as bytes, `decoded`; strict: refuse numbers that are not finite, and keys that an object holds twice.
     Raises: ValueError: what is wrong, in one line; also if it is nested deeper than `DEEPEST` or a whole number has
         more than `LONGEST` digits, or it holds half a character, which no file can.
 
@@ -171,7 +225,7 @@ def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
     """
     hooks = {"object_pairs_hook": _unique, "parse_constant": _finite, "parse_float": _finite} if strict else {}
     try:
-        text = text.decode("utf-8") if isinstance(text, bytes) else text
+        text = decoded(text) if isinstance(text, bytes) else text
         level = [value := json.loads(text, parse_int=_whole, **hooks)]
         for _ in range(DEEPEST):
             inner = [v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)]
@@ -195,7 +249,7 @@ def read_json(path: Path, error: type[ToolkitError], remedy: str) -> dict[str, A
     Raises: FileNotFoundError if there is none. ToolkitError: `error`, in one line, for anything else that is wrong.
     """
     try:
-        if isinstance(value := parse_json(path.read_bytes(), strict=True), dict):
+        if isinstance(value := parse_json(read_text(path), strict=True), dict):
             return value
         reason = "it holds no object"
     except FileNotFoundError:

@@ -15,7 +15,10 @@ def spoken(*speakers, label="x"):
 
 @pytest.mark.parametrize(
     "pair",
-    [("Anna", "anna"), ("spk 1", "spk1"), ("Mar\u00eda", "Mari\u0301a"), ("\uff21", "A"), ("Stra\u00dfe", "STRASSE")],
+    [("Anna", "anna"), ("spk 1", "spk1"), ("Mar\u00eda", "Mari\u0301a"), ("\uff21", "A"), ("Stra\u00dfe", "STRASSE")]
+    + [("O'Neil", f"O{mark}Neil") for mark in "\u2018\u2019\u02bc\u00b4`\u2032\uff07"]
+    + [("Jean-Luc", f"Jean{dash}Luc") for dash in "\u2010\u2011\u2013\u2212\ufe63\uff0d"]
+    + [("\u2764", "\u2764\ufe0f"), ('"J"', "\u201cJ\u201d"), ("a...", "a\u2026")],
 )
 def test_two_spellings_of_one_speaker_in_two_parts_are_refused_with_what_to_do(pair):
     utterances = {u.id: u for u in spoken(*pair, "other")}
@@ -25,7 +28,9 @@ def test_two_spellings_of_one_speaker_in_two_parts_are_refused_with_what_to_do(p
         refuse_shared(fold, utterances, alike=True)
 
 
-@pytest.mark.parametrize("names", [("a b", "a_b"), (".c", "c"), ("x/y", "x:y"), ("1", "01"), ("\u200b", " ")])
+@pytest.mark.parametrize(
+    "names", [("a b", "a_b"), (".c", "c"), ("x/y", "x:y"), ("1", "01"), ("\u200b", " "), ("oneil", "o'neil")]
+)
 def test_other_differences_make_two_names(names):
     assert spellings(names) == []
 

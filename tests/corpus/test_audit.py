@@ -189,6 +189,7 @@ def test_a_column_of_a_manifest_is_a_split_or_folds(takes, tmp_path):
         ((table, "--column", "flod"), "the column 'flod' is empty for utterance 'a0'. Did you mean 'fold'?"),
         ((table, "--speaker-pattern", "("), "is not a regular expression"),
         ((table, "--speaker-pattern", r"\d"), "a group, (...), has to hold the speaker"),
+        ((table, "--column", "part"), "the column 'part' holds 'x' beside 'dev', 'test', 'training': name the parts"),
         ((tmp_path / "no.csv",), "No manifest at"),
         ((takes[0].path.parent,), "holds no list of a fold"),
     ):

@@ -95,6 +95,9 @@ def test_the_default_id_is_the_file_name_and_grows_where_that_is_not_unique(tmp_
     text = "path,label,start,end\na/1.wav,x,,\nb/1.wav,x,,\nc/2.wav,x,,\nd/3.wav,x,0,1\nd/3.wav,x,1,2\n"
     ids = [u.id for u in read_manifest(manifest(tmp_path, text))]
     assert ids == ["a/1", "b/1", "2", "d/3@0-1", "d/3@1-2"]
+    text = "path,label,start,end\nhalf.au,x,,\nhalf.w64,y,,\n1.au,x,0,1\n1.w64,x,0,1\n1.w64,x,1,2\n"
+    ids = [u.id for u in read_manifest(manifest(tmp_path, text))]
+    assert ids == ["half.au", "half.w64", "1.au", "1.w64@0-1", "1@1-2"]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +164,9 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path, colum
 
 
 def test_the_same_row_twice_is_refused_with_both_lines(tmp_path):
-    assert refusal(tmp_path, "path,label\na.wav,x\nb.wav,x\na.wav,y\n").startswith("/m.csv:4: id 'a@-' is on line 2")
+    assert refusal(tmp_path, "path,label\na.wav,x\nb.wav,x\na.wav,y\n").startswith(
+        "/m.csv:4: this stretch of the same file is on line 2"
+    )
     assert refusal(tmp_path, "id,path,label\nq,a.wav,x\nq,b.wav,x\n").startswith("/m.csv:3: id 'q' is on line 2")
 
 

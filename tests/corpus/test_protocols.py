@@ -122,11 +122,27 @@ def test_given_takes_the_column_split():
 
 
 @pytest.mark.parametrize(
+    "splits",
+    [
+        ("Train", "Dev", "TEST"),
+        ("training", "validation", "testing"),
+        ("train", "val", "test"),
+        ("TRAIN", "devel", "Test"),
+    ],
+)
+def test_a_split_may_be_spelled_in_the_usual_ways(splits):
+    utterances = [Utterance(id=s, path=f"{s}.wav", label="x", speaker=s, split=s) for s in splits]
+    (fold,) = make_folds(utterances, "given")
+    assert (*fold.train, *fold.valid, *fold.test) == splits
+
+
+@pytest.mark.parametrize(
     ("splits", "says"),
     [
         ([None, None, None], "column split .* use 'groups' .* or 'random'"),
         (["train", None, "test"], "the column split is empty for utterance '1'"),
-        (["train", "dev", "test"], "split 'dev' is not one of train, valid, test. Did you mean 'valid'?"),
+        (["train", "valid", "eval"], "split 'eval' is not one of train, valid, test. It may mean valid or test"),
+        (["train", "validate", "test"], "Did you mean 'validat"),
         (["train", "tset", "valid"], "Did you mean 'test'?"),
         (["train", "train", "test"], r"no utterance has split 'valid'; the column has train \(2\), test \(1\)"),
     ],

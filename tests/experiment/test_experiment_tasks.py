@@ -4,6 +4,7 @@ import gc
 import weakref
 
 import pytest
+import torch
 from small_system import write_recipe
 
 from toolkit.experiment.plan import Cell, PlannedSystem
@@ -11,6 +12,21 @@ from toolkit.experiment.progress import Records
 from toolkit.experiment.tasks import Task, run_task
 from toolkit.training.preparation import load_source
 from toolkit.training.run import Run
+from toolkit.training.run_folder import read_results
+
+
+@pytest.mark.parametrize(("asked", "threads"), [(True, 2), (False, 1)])
+def test_a_small_system_takes_one_thread_unless_more_are_asked_for(tmp_path, monkeypatch, asked, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # as a worker's environment has it
+    before = torch.get_num_threads()
+    try:
+        recipe = load_source(write_recipe(tmp_path), ["--training.epochs=1"]).recipe
+        cell = Cell("small", "session-out", "S1", 1, "1a2b3c4d")
+        run_task(Task(tmp_path, (cell,), PlannedSystem("1a2b3c4d", recipe.as_dict(), None, False), 2, asked))
+    finally:
+        torch.set_num_threads(before)
+    (results,) = tmp_path.glob("runs/*/results.json")
+    assert read_results(results)["threads"] == threads
 
 
 @pytest.mark.parametrize("fails", [False, True])

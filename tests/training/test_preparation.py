@@ -1,5 +1,7 @@
 """From a recipe's file to a fold: where the data come from, targets, covariates, the check of the whole."""
 
+import re
+
 import pytest
 from small_system import write_recipe
 
@@ -101,6 +103,18 @@ def test_the_check_finds_a_corpus_that_cannot_be_split(tmp_path):
     assert not check_source(load_source(write_recipe(tmp_path, sessions=3))).stops
 
 
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("--training.batch_seconds=0.3", "batch_seconds is 0.3, and a segment of"),
+        ("--training.init_from=/nowhere.zip", "No bundle at /nowhere.zip"),
+    ],
+)
+def test_the_check_finds_what_would_stop_a_training_when_it_begins(tmp_path, option, says):
+    problems = check_source(load_source(write_recipe(tmp_path), [option, "--audio.segment_seconds=1"])).problems
+    assert [says in problem.message for problem in problems] == [True] and problems[0].severity == "error"
+
+
 def with_column(tmp_path, column, values):
     """A recipe whose manifest has another column, filled in turn."""
     recipe = write_recipe(tmp_path)
@@ -111,19 +125,34 @@ def with_column(tmp_path, column, values):
     return recipe
 
 
-@pytest.mark.parametrize("values", [("0.2", "0.9"), ("1.5", "2", "x"), [str(n) for n in range(21)]])
+NUMBERS = """0.2;0.9|1.5;2;x|0;1;2;3;4;5;6;7;8;9;10;11;12;13;14;15;16;17;18;19;20
+\u22120.2;\u20130.7|10%;20 %|1/2;\u00bc
+1e-1;2E-1|"1,5";"2,5"|nan;inf|\uff10\uff0e\uff12;\u0663\u066b\u0665|1.5 s;2 s;0.25s|$1.5;2.5 \u20ac|+.5;5.25
+1'000.5;2 000.5|1.234.567;2.234.567"""
+
+
+@pytest.mark.parametrize("values", [values.split(";") for values in re.split("[|\n]", NUMBERS)])
 def test_a_target_of_numbers_has_to_be_asked_for(tmp_path, values):
     recipe, head = with_column(tmp_path, "valence", values), "--model.heads.level.target=valence"
     with pytest.raises(CorpusError, match=r"'valence' holds numbers .* give --numbers_as_classes valence"):
         prepare(load_source(recipe, [head]))
     asked = prepare(load_source(recipe, [head, "--numbers_as_classes", "valence"]))
-    assert asked.targets["valence"].classes == tuple(sorted(values)) and not asked.doubts
+    written = sorted(value.strip('"') for value in values)
+    assert asked.targets["valence"].classes == tuple(written) and not asked.doubts
+
+
+@pytest.mark.parametrize(
+    "values", [("20-30", "30-40"), ("<20", ">20"), ("10dB", "20dB"), ("1st", "2nd"), ("two", "one")]
+)
+def test_names_with_digits_in_them_are_no_numbers(tmp_path, values):
+    recipe = with_column(tmp_path, "group_of", values)
+    assert not prepare(load_source(recipe, ["--model.heads.level.target=group_of"])).doubts
 
 
 def test_a_few_whole_numbers_are_classes_and_a_note_says_so(tmp_path):
-    recipe = with_column(tmp_path, "code", ["0", "7", "3"])
+    recipe = with_column(tmp_path, "code", ["0", "7.0", "\u22123"])
     preparation = prepare(load_source(recipe, ["--model.heads.level.target=code"]))
-    assert preparation.targets["code"].classes == ("0", "3", "7")
+    assert preparation.targets["code"].classes == ("0", "7.0", "\u22123")
     ((kind, message, where),) = preparation.doubts
     assert (kind, where) == ("numbers", "code") and "each is a class by itself" in message
 

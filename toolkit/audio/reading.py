@@ -3,7 +3,6 @@
 import mmap
 import os
 import re
-import stat
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,6 +15,7 @@ import soundfile
 
 from toolkit.audio import ffmpeg
 from toolkit.errors import AudioError
+from toolkit.files import not_a_file
 
 _SUFFIXES = (
     "3gp aac ac3 aif aifc aiff amr ape au caf flac m4a mka mkv mov mp2 mp3 mp4 mpeg nist oga ogg opus rf64 snd sph tta "
@@ -30,7 +30,6 @@ BLOCK_VALUES = 1 << 20  # no more than that, whatever a header says of rate and 
 _STREAMED = 0x7FFF0000  # larger data sizes are placeholders of programs that wrote to a pipe
 _UNKNOWN = 2**63 - 1  # libsndfile's number of frames where the header has none
 _SEEKS_WRONGLY = ("DWVW", "OPUS")
-_NO_FILE = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
 # What libsndfile's log says of a file that is cut: of its data, or of all of it, which may be wrong by a few bytes.
 _CUT = re.compile(r"^ *(data|SSND|BODY|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.M)
 _NO_CHUNK = re.compile(r"Unknown chunk marker(?: \(\w+\))? at position (0x[0-9A-F]+|\d+)")
@@ -85,10 +84,9 @@ def stretch(path: str | Path, *, start_s: float | None = None, end_s: float | No
     """A file, or a stretch of it, to be read in order; arguments and errors as for `waves.read_audio`."""
     path = Path(path)
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            what = _NO_FILE.get(stat.S_IFMT(found.st_mode), "a device")
+        if what := not_a_file(path):
             raise AudioError(f"{path} is {what}, not an audio file")
+        found = path.stat()
         frames, rate, decode = _examined(path, found.st_size, found.st_mtime_ns)
     except FileNotFoundError:
         raise AudioError(f"{path} does not exist", "missing") from None

@@ -59,7 +59,9 @@ several_recipes = _together(
 worker_options = _together(
     click.option("--jobs", type=click.IntRange(1), help="Trainings at a time on this machine; by default 1."),
     click.option("--gpus", help="One training at a time on each of these GPUs, for example 0,1."),
-    click.option("--threads", type=click.IntRange(1), help="Of each training; by default its share of the cores."),
+    click.option(
+        "--threads", type=click.IntRange(1), help="Of each training; by default its share, or 1 if it is small."
+    ),
     click.option("--scheduler", help="Address of a Dask scheduler, whose workers train instead of this machine."),
     click.option(
         "--resource", "resources", multiple=True, help="What a training takes of a Dask worker, for example GPU=1."

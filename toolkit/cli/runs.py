@@ -60,7 +60,7 @@ def new_recipe(manifest: str, name: str | None, output: str | None, overwrite: b
         raise RecipeError(f"{file} exists already: give --overwrite, or another --output.")
     overrides = [f"--name={name or stem}"] + ([f"--corpus.args.columns={json.dumps(columns)}"] if columns else [])
     text, folds, notes = propose(manifest, overrides, **options)
-    write_whole(file, text, RecipeError, "choose another --output")
+    write_whole(file, text, RecipeError, "choose another --output", stream=True)
     click.echo(text.splitlines()[0].removeprefix("# "))
     print_folds(folds)
     for note in notes:

@@ -5,21 +5,22 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from toolkit.corpus.utterance import COLUMNS, Utterance
+from toolkit.corpus.utterance import COLUMNS, Utterance, plain_marks
 from toolkit.errors import listed
 
 ALIKE = "differ only in case, spaces or Unicode form"
+VARIANTS = "\ufe0e\ufe0f"  # of a symbol, in text and in colour
 REMEDY = "--normalize true joins them, --normalize false says that they differ"
 
 
 def plain_name(name: str) -> str:
     r"""A name without what its spellings may differ in.
 
-    >>> plain_name("Ana  Mar\u00eda") == plain_name("ana mari\u0301a\u200b")
-    True
+    >>> plain_name("Ana  Mar\u00eda") == plain_name("ana mari\u0301a\u200b"), plain_name("O\u2019Neil")
+    (True, "o'neil")
     """
-    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-    return "".join(c for c in text if not c.isspace() and unicodedata.category(c) != "Cf") or name
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", plain_marks(name)).casefold())
+    return "".join(c for c in text if not c.isspace() and unicodedata.category(c) != "Cf" and c not in VARIANTS) or name
 
 
 def spellings(names: Iterable[str | None]) -> list[list[str]]:

@@ -17,14 +17,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
 from toolkit.corpus.columns import check_columns, renamed
-from toolkit.corpus.utterance import COLUMNS, Utterance
+from toolkit.corpus.utterance import COLUMNS, EVAL, SPLITS, Utterance
 from toolkit.errors import CorpusError, did_you_mean, join
-from toolkit.files import parse_json, write_whole
+from toolkit.files import not_a_file, parse_json, read_text, write_whole
 
 REQUIRED = ("path", "label")
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 LATEST_S = 1e9  # no recording lasts for thirty years
-SPLITS = {"train": "train", **dict.fromkeys(("valid", "val", "validation", "dev"), "valid"), "test": "test"}  # folders
 BETWEEN_OBJECTS = re.compile(r"[\s,]*")
 # What pandas and Python write of a duration: 0 days 00:00:01.500, 1 day, 0:00:01, 0 days.
 DURATION = re.compile(r"(?:(\d+) days?)?(?:,? ?(\d+):([0-5]\d):([0-5]\d(?:\.\d*)?))?")
@@ -54,11 +53,12 @@ def read_rows(
         yield from enumerate(_folder_rows(path), start=1)
         return
     if not os.path.isfile(path):
-        raise CorpusError(f"No manifest at {path}; a .csv or .json file is needed, with the columns {join(required)}")
+        found = f"{path} is {not_a_file(path)}" if os.path.exists(path) else f"No manifest at {path}"
+        raise CorpusError(f"{found}; a .csv or .json file is needed, with the columns {join(required)}")
     if path.suffix.lower() not in SUFFIXES:
         raise CorpusError(f"{path}: a manifest ends in {join(SUFFIXES, 'or')}, not in {path.suffix or 'nothing'!r}")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_text(path)
     except (UnicodeDecodeError, OSError) as error:
         raise CorpusError(f"{path}: cannot be read as UTF-8 text: {error}") from None
     line = None
@@ -142,13 +142,16 @@ def _folder_rows(folder: Path) -> Iterator[dict[str, str]]:
     faults: list[str] = []
     files = [file for file in files_below(folder, faults.append) if file.suffix.lower() in AUDIO_SUFFIXES]
     parents = {file: [*file.relative_to(folder).parts[:-1]] for file in files}
-    split = all(above and above[0].lower() in SPLITS for above in parents.values())
+    tops = {above[0].lower() for above in parents.values() if above}
+    split = tops <= {*SPLITS, *EVAL}
+    if split and (tops & EVAL):
+        raise CorpusError(f"{folder}: {min(tops & EVAL)!r} may be validation or test: call the folder valid or test")
     faults += [f"{file.name} is in none" for file, above in parents.items() if len(above) <= split]
     if faults or not files:
         fault = faults[0] if faults else "there is no audio file"
         raise CorpusError(f"{folder}: a folder of recordings for each class is needed, or name a manifest; {fault}")
     for file, above in parents.items():
-        known = {"split": SPLITS[above.pop(0).lower()]} if split else {}
+        known = {"split": above.pop(0)} if split else {}
         yield {"path": str(file.relative_to(folder.parent)), "label": above[0], **known}
 
 
@@ -232,25 +235,27 @@ def _check_names(where: str, names: Iterable[str], required: Sequence[str]) -> N
 
 
 def _fill_ids(path: Path, rows: list[tuple[int, dict[str, str]]]) -> None:
-    """Give the rows without an id the shortest of three names that is unique; refuse an id that occurs twice."""
+    """Give the rows without an id the shortest of five names that is unique; refuse an id that occurs twice."""
 
-    def candidates(row: dict[str, str]) -> tuple[str, str, str]:
+    def candidates(row: dict[str, str]) -> tuple[str, ...]:
         file = PurePath(row.get("path", "").strip())
         whole = file.with_suffix("").as_posix() if file.name else ""
-        return file.stem, whole, f"{whole}@{row.get('start', '').strip()}-{row.get('end', '').strip()}"
+        times = f"@{row.get('start', '').strip()}-{row.get('end', '').strip()}"
+        return file.stem, whole, f"{file}", f"{whole}{times}", f"{file}{times}"
 
     given = Counter(row["id"].strip() for _, row in rows if row.get("id", "").strip())
     nameless = [row for _, row in rows if not row.get("id", "").strip()]
     options = [candidates(row) for row in nameless]
-    seen = [Counter(option[i] for option in options) + given for i in range(3)]
+    seen = [Counter(names) + given for names in zip(*options, strict=True)]
     for row, option in zip(nameless, options, strict=True):
         unique = [name for name, count in zip(option, seen, strict=True) if count[name] == 1]
-        row["id"] = unique[0] if unique else option[2]
+        row["id"] = unique[0] if unique else option[-1]
     lines: dict[str, int] = {}
     for line, row in rows:
         first = lines.setdefault(row["id"].strip(), line)
         if first != line:
-            raise CorpusError(f"{path}:{line}: id {row['id']!r} is on line {first} already; remove it or give others")
+            what = f"id {row['id']!r}" if row["id"] in given else "this stretch of the same file"
+            raise CorpusError(f"{path}:{line}: {what} is on line {first} already; remove it or give ids that differ")
 
 
 def utterance_of_row(path: Path, line: int, row: Mapping[str, str]) -> Utterance:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from toolkit.corpus.audit import refuse_shared
 from toolkit.corpus.folds import PARTS, SPEAKER_DEPENDENT_STAMP, Fold
-from toolkit.corpus.utterance import Utterance, counted_ids, natural_key, speaker_order
+from toolkit.corpus.utterance import EVAL, SPLITS, Utterance, counted_ids, natural_key, speaker_order
 from toolkit.errors import ProtocolError, did_you_mean, listed
 from toolkit.recipe.checks import Mismatch, check_value
 
@@ -130,7 +130,7 @@ def _given(utterances: Sequence[Utterance], speakers: Literal["apart", "shared"]
     counts = Counter(u.split for u in utterances)
     for value in counts:
         if value not in PARTS:
-            near = " Did you mean 'valid'?" if value.lower() in ("dev", "val") else did_you_mean(value, PARTS)
+            near = " It may mean valid or test." if value.lower() in EVAL else did_you_mean(value, SPLITS)
             raise ProtocolError(f"split {value!r} is not one of train, valid, test.{near}")
     for part in PARTS:
         if not counts[part]:

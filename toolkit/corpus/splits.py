@@ -12,13 +12,13 @@ from toolkit.corpus.audit import Parts, Problem, audit, hear, imbalances
 from toolkit.corpus.folds import PARTS
 from toolkit.corpus.listening import listen
 from toolkit.corpus.manifests import SUFFIXES, read_manifest, read_rows, utterance_of_row
-from toolkit.corpus.utterance import Utterance, natural_key
+from toolkit.corpus.utterance import SPLITS, Utterance, natural_key
 from toolkit.errors import CorpusError, counted, did_you_mean, listed
+from toolkit.files import read_text
 from toolkit.terminal import say
 
 COLUMNS = ("split", "fold", "group")  # of a manifest; the first that is filled says the parts, or the folds
-SPELLINGS = {"training": "train", "validation": "valid", "val": "valid", "dev": "valid", "testing": "test"}
-PART = re.compile(rf"(?<![a-z])({'|'.join([*PARTS, *SPELLINGS])})(?![a-z])", re.IGNORECASE)
+PART = re.compile(rf"(?<![a-z])({'|'.join(SPLITS)})(?![a-z])", re.IGNORECASE)
 PLAIN = (".txt", ".lst")  # lists with a path a line
 EMOBOX = {"id": "key", "path": "wav", "label": "emo"}
 # The speaker in the names of EmoDB's, RAVDESS's, CREMA-D's and IEMOCAP's files.
@@ -48,7 +48,7 @@ def read_splits(
         alike = [sum(map(str.__eq__, reversed(file.parts), reversed(u.path.parts))) for file in files]
         if files and alike.count(max(alike)) == 1:
             u = replace(u, path=files[alike.index(max(alike))])
-        folds.setdefault(fold, {name: [] for name in PARTS})[SPELLINGS.get(part.lower(), part.lower())].append(u)
+        folds.setdefault(fold, {name: [] for name in PARTS})[SPLITS[part.lower()]].append(u)
     for fold, parts in folds.items():
         if missing := [part for part in ("train", "test") if not parts[part]]:
             raise CorpusError(f"{path}: fold {fold!r} has nothing in {missing[0]}; folds are {listed(folds)}")
@@ -65,7 +65,11 @@ def _of_column(path: Path, column: str | None, utterances: list[Utterance]) -> I
         near = did_you_mean(column, empty[0].extra)
         raise CorpusError(f"{path}: the column {column!r} is empty for utterance {empty[0].id!r}.{near}")
     values = sorted({u.value(column) for u in utterances}, key=natural_key)
-    if all(map(PART.fullmatch, values)):
+    parts = list(filter(PART.fullmatch, values))
+    if parts and (others := [value for value in values if value not in parts]):
+        found = f"the column {column!r} holds {listed(map(repr, others))} beside {listed(map(repr, parts))}"
+        raise CorpusError(f"{path}: {found}: name the parts train, valid and test")
+    if parts:
         yield from ((column, u.value(column), u) for u in utterances)
     else:
         yield from ((v, "test" if u.value(column) == v else "train", u) for v in values for u in utterances)
@@ -87,7 +91,7 @@ def _of_lists(folder: Path, columns: Mapping[str, str] | None) -> Iterator[tuple
 
 def _rows(file: Path, columns: Mapping[str, str] | None) -> Iterable[tuple[int, dict[str, str]]]:
     if file.suffix.lower() in PLAIN:
-        lines = enumerate(file.read_text("utf-8", "surrogateescape").splitlines(), start=1)
+        lines = enumerate(read_text(file, "surrogateescape").splitlines(), start=1)
         return ((line, {"path": text.strip()}) for line, text in lines if text.strip())
     emobox = file.suffix.lower() == ".jsonl" and columns is None
     return read_rows(file, required=("path",), columns=EMOBOX if emobox else columns)

@@ -7,18 +7,22 @@ there are, what a head's output means, which metrics fit, and which score select
 import hashlib
 import itertools
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from toolkit.corpus.utterance import GENDERS, Utterance
+from toolkit.corpus.utterance import GENDERS, Utterance, plain_marks
 from toolkit.errors import CorpusError, ToolkitError, did_you_mean, listed
 from toolkit.statistics.metrics import METRICS, Labels, summary
 
 MOST_CODES = 20  # so many whole numbers can be codes of classes; more are a quantity
-NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
+# A number, what makes no whole one of it, and a unit; in the spelling that PLAIN leaves.
+NUMBER = re.compile(r"([+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:e[+-]?\d+)?)([%‰]|/\d+|[.,]\d+)?([a-zµ°]{0,3})")
+NO_NUMBER = re.compile(r"[+-]?(nan|inf(inity)?|∞)")
+PLAIN = str.maketrans("\u066b\u066c", ".,", " '_$€£¥")  # Arabic separators; what stands between digits or before them
 LABEL = "label"  # the target whose prediction is the answer
 UNKNOWN = -1  # the index of a value that is not known
 
@@ -54,11 +58,11 @@ class Target:
 
         Raises: CorpusError if most are numbers that look like a quantity: fractions, or more than MOST_CODES.
         """
-        numbers = [value for value in self.classes if NUMBER.fullmatch(value)]
+        numbers = {value: whole for value in self.classes if (whole := is_whole(value)) is not None}
         if asked or 2 * len(numbers) <= len(self.classes):
             return None
         found = f"{self.name!r} holds numbers ({listed(numbers, 5)})"
-        if len(numbers) <= MOST_CODES and all(float(n.replace(",", ".")).is_integer() for n in numbers):
+        if len(numbers) <= MOST_CODES and all(numbers.values()):
             return f"{found}: each is a class by itself, their order means nothing"
         raise CorpusError(
             f"{found}, and systems here predict classes: give --numbers_as_classes {self.name} to make each a class by "
@@ -140,6 +144,20 @@ class Target:
     def selection_score(found: Mapping[str, float]) -> float:
         """What selects the epoch, higher is better: WA + UA, of what `metrics` returns."""
         return sum(found[name] for name in METRICS)
+
+
+def is_whole(text: str) -> bool | None:
+    """Whether a text is a whole number, however it is spelled; None where it is no number at all.
+
+    >>> [is_whole(text) for text in ("3.0", "\u22120,5", "10 %", "1/2", "1.5 s", "nan", "10 dB", "20-30", "two")]
+    [True, False, False, False, False, False, None, None, None]
+    """
+    text = plain_marks(unicodedata.normalize("NFKC", text)).translate(PLAIN).lower()
+    if not (found := NUMBER.fullmatch(text)):
+        return False if NO_NUMBER.fullmatch(text) else None
+    number, share, unit = found.groups()
+    whole = not share and float(number.replace(",", ".")).is_integer()
+    return None if whole and unit else whole
 
 
 def shuffled_value(utterance_id: str, seed: int, counts: Mapping[str, int], covariate: str = "gender") -> str:

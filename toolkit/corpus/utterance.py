@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,15 @@ from toolkit.errors import CorpusError, counted
 COLUMNS = ("id", "path", "label", "start", "end", "speaker", "gender", "session", "group", "split", "text")
 MIN_SAMPLES = 400  # one analysis window at 16 kHz; what is shorter is padded with silence up to it
 GENDERS = {"f": "F", "female": "F", "m": "M", "male": "M"}
+SPLITS = {  # how a part of a split is written, in any case -> its name
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("valid", "validation", "val", "dev", "devel", "development"), "valid"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+EVAL = {"eval", "evaluation"}  # which means valid to some, and test to others
+MARKS = dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u2035\u02b9\u02bb\u02bc\u02bd\u02be\u02bf\u02c8\u00b4`", "'")
+MARKS |= dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb", '"')
+MARKS |= {"\u2212": "-", "\u2043": "-", "\u2044": "/", "\u2215": "/"}
 _GENDER_ORDER = {"M": 0, "F": 1, None: 2}
 
 
@@ -35,7 +45,7 @@ class Utterance:
     gender: str | None = None  # of the speaker: f, female, m, male in any case
     session: str | None = None  # of the recording; `loso` validates with the other speaker of the session
     group: str | None = None  # the fold's name in protocol `groups`
-    split: str | None = None  # train, valid or test, for protocol `given`
+    split: str | None = None  # for protocol `given`: train, valid or test, also as SPLITS has them
     text: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict, hash=False)  # further columns of a manifest, name -> text
 
@@ -52,6 +62,7 @@ class Utterance:
             known = "f, female, m, male (any case) or an empty field"
             raise CorpusError(f"gender {self.gender!r} is not known; known are {known}")
         object.__setattr__(self, "gender", self.gender and GENDERS[self.gender.lower()])
+        object.__setattr__(self, "split", self.split and SPLITS.get(self.split.lower(), self.split))
         object.__setattr__(self, "text", self.text or None)
         for name in ("start", "end"):
             value = getattr(self, name)
@@ -74,6 +85,15 @@ class Utterance:
         """What the manifest holds in a column, further columns included; None where that is nothing."""
         value = getattr(self, column) if column in COLUMNS else self.extra.get(column)
         return None if value in (None, "") else str(value)
+
+
+def plain_marks(text: str) -> str:
+    r"""Text with the dashes, quotation marks and slashes of a keyboard, whichever it has.
+
+    >>> plain_marks("\u22125 \u2018a\u2019")
+    "-5 'a'"
+    """
+    return "".join("-" if unicodedata.category(c) == "Pd" else MARKS.get(c, c) for c in text)
 
 
 def counted_ids(ids: Sequence[str]) -> str:

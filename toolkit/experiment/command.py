@@ -16,9 +16,9 @@ from toolkit.experiment.display import live_display, print_cells
 from toolkit.experiment.engine import Workers, cluster_workers, local_workers
 from toolkit.experiment.plan import existing_plan, merged, read_plan, write_plan
 from toolkit.experiment.planning import make_plan
-from toolkit.experiment.progress import LOCK, Progress, Record, Records, is_alive
+from toolkit.experiment.progress import CELLS, LOCK, Progress, Record, Records, is_alive
 from toolkit.experiment.tasks import Task, error_text, make_tasks, run_task
-from toolkit.files import DISTRIBUTION, locked
+from toolkit.files import DISTRIBUTION, locked, require_files
 from toolkit.plugins.versions import code_version
 from toolkit.terminal import say
 from toolkit.training.preparation import Source
@@ -64,20 +64,23 @@ class WorkerOptions:
         return len(self.gpus) or self.jobs or 1
 
     @property
-    def threads_each(self) -> int:
-        """The threads of each training: --threads, else OMP_NUM_THREADS, else its share; of a worker, what it takes."""
+    def threads_each(self) -> tuple[int, bool]:
+        """The threads of each training, and whether they were asked for.
+
+        They are --threads, else OMP_NUM_THREADS, else its share of the cores; of a cluster's worker, what it takes.
+        """
         if self.scheduler is not None:
-            return self.threads or int(self.resources.get("threads", 1))
+            return self.threads or int(self.resources.get("threads", 1)), True
         first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
         given = self.threads or (int(first) if first.isdecimal() else 0)
-        return given or max(1, len(os.sched_getaffinity(0)) // self.at_a_time)
+        return given or max(1, len(os.sched_getaffinity(0)) // self.at_a_time), given > 0
 
     def workers(self, tasks: int) -> AbstractContextManager[Workers]:
         """The workers that the tasks are given to."""
         if self.scheduler is not None:
             return cluster_workers(self.scheduler, resources=self.resources, same=used_code)
         jobs = min(self.at_a_time, tasks)
-        return local_workers(jobs, threads=self.threads_each, gpus=self.gpus[:jobs])
+        return local_workers(jobs, threads=self.threads_each[0], gpus=self.gpus[:jobs])
 
 
 def conduct(
@@ -103,7 +106,7 @@ def conduct(
             say(line)
         write_plan(folder, whole)
         missing = [c.cell for c in progress.cells(alive=False) if c.state != "done" or c.record.random]
-        if tasks := make_tasks(folder, plan, missing, threads=options.threads_each):
+        if tasks := make_tasks(folder, plan, missing, *options.threads_each):
             with options.workers(len(tasks)) as workers:
                 show(progress.cells(alive=True))
                 for ended in workers.run(run_task, tasks):
@@ -122,6 +125,8 @@ def conduct(
 def _turn(folder: Path, show: Callable[[], None]) -> Iterator[None]:
     """Wait until no other process runs the experiment of a folder, and keep others waiting meanwhile."""
     for turn in count():
+        for inner in (folder, folder / CELLS):
+            require_files(inner, ExperimentError, "delete it, or choose another --output")
         with ExitStack() as stack:
             try:
                 folder.mkdir(parents=True, exist_ok=True)

@@ -13,12 +13,12 @@ from typing import Literal
 
 from toolkit.errors import ExperimentError, RecipeError, ToolkitError, one_line
 from toolkit.experiment.plan import Cell, Plan
-from toolkit.files import locked, parse_json, write_whole
+from toolkit.files import locked, parse_json, read_text, require_file, write_whole
 from toolkit.recipe.reading import read_plain
 from toolkit.terminal import say
 from toolkit.training.run_folder import EPOCHS, RESULTS, read_results
 
-LOCK, RUNS = "lock", "runs"
+LOCK, RUNS, CELLS = "lock", "runs", "cells"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Records:
     """The records in an experiment's folder, one small file for each cell."""
 
     def __init__(self, folder: Path):
-        self.experiment, self.folder = Path(folder), Path(folder) / "cells"
+        self.experiment, self.folder = Path(folder), Path(folder) / CELLS
         self.damaged: set[Path] = set()
 
     def write(self, record: Record) -> None:
@@ -53,13 +53,14 @@ class Records:
         """A cell's record; None if there is none or it is damaged, which is said once: the cell is then run again."""
         path = self.path(cell)
         try:
-            record = read_plain(Record, parse_json(path.read_bytes(), strict=True))
+            record = read_plain(Record, parse_json(read_text(path), strict=True))
             if record.cell == cell:
                 return record
             raise ValueError("it is of another cell")
         except (OSError, ValueError, RecipeError) as error:
             if path not in self.damaged and not isinstance(error, FileNotFoundError):
-                say(f"{path} is damaged ({one_line(str(error))}): the same experiment command runs its cell again.")
+                reason = one_line(getattr(error, "strerror", None) or str(error))
+                say(f"{path} is damaged ({reason}): the same experiment command runs its cell again.")
                 self.damaged.add(path)
             return None
 
@@ -107,13 +108,13 @@ class Progress:
         if record.state == "running":
             state, epoch = "running" if alive else "interrupted", 0
             if run is not None:
-                with suppress(OSError, ValueError, csv.Error), (run / EPOCHS).open(newline="") as file:
+                with suppress(OSError, ValueError, csv.Error), require_file(run / EPOCHS).open(newline="") as file:
                     epoch = sum(1 for _ in csv.DictReader(file))
             return CellProgress(cell, state, record, epoch, time.time() - record.started)
         seconds = (record.ended or record.started) - record.started
         if record.state == "failed":
             return CellProgress(cell, "failed", record, seconds=seconds)
-        if run is None or not os.path.isfile(run / RESULTS):
+        if run is None or not os.path.exists(run / RESULTS):
             return CellProgress(cell, "waiting")  # its run was deleted
         ua, stamps = None, ()
         try:

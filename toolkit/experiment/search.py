@@ -150,11 +150,11 @@ class Search:
         missing = trials - sum(trial.state.is_finished() for trial in self.study.get_trials(deepcopy=False))
         if missing > 0:
             with options.workers(missing) as workers:
-                for ended in workers.run(run_task, self._tasks(workers, options.threads_each, trials)):
+                for ended in workers.run(run_task, self._tasks(workers, trials, *options.threads_each)):
                     for task, error in ended:
                         self._tell(task.watch.number, task.cells, error)
 
-    def _tasks(self, workers: Workers, threads: int, trials: int) -> Iterator[Task]:
+    def _tasks(self, workers: Workers, trials: int, threads: int, asked: bool) -> Iterator[Task]:
         while not workers.lost and (trial := self._next(trials)) is not None:
             try:
                 plan = make_plan([self.read(drawn(trial))], folds=self.folds, seeds=(self.source.recipe.seed,))
@@ -162,7 +162,8 @@ class Search:
                 self._tell(trial.number, (), error)
                 continue
             (system,) = plan.systems.values()
-            yield Task(self.folder, plan.cells, system, threads, test=False, watch=Report(self.address, trial.number))
+            watch = Report(self.address, trial.number)
+            yield Task(self.folder, plan.cells, system, threads, asked, test=False, watch=watch)
 
     def _next(self, trials: int) -> BaseTrial | None:
         """A trial that nobody runs any more, else a new one; None where there are enough."""

@@ -35,17 +35,18 @@ class Task:
     folder: Path
     cells: tuple[Cell, ...]  # of one system, fold and seed; the first one trains
     system: PlannedSystem
-    threads: int  # that torch computes with
+    threads: int  # that torch computes with, or at most
+    asked: bool = True  # whether somebody asked for so many; else a small system takes one
     test: bool = True
     watch: Callable[["History"], None] | None = None  # called after each epoch of the first cell
 
 
-def make_tasks(folder: Path, plan: Plan, cells: Iterable[Cell], *, threads: int) -> list[Task]:
+def make_tasks(folder: Path, plan: Plan, cells: Iterable[Cell], threads: int, asked: bool = True) -> list[Task]:
     """Group cells by the training that they share, in their order."""
     groups: dict[tuple, list[Cell]] = {}
     for cell in cells:
         groups.setdefault((training_protocol(cell.protocol), cell.system, cell.fold, cell.seed), []).append(cell)
-    return [Task(folder, tuple(group), plan.systems[group[0].system], threads) for group in groups.values()]
+    return [Task(folder, tuple(group), plan.systems[group[0].system], threads, asked) for group in groups.values()]
 
 
 def run_task(task: Task) -> None:
@@ -85,13 +86,12 @@ def _run_cell(task: Task, cell: Cell) -> str:
 
 
 def _prepared_run(task: Task, cell: Cell, log: TextIO) -> "Run":
-    import torch
-
+    from toolkit.hardware import limit_threads
     from toolkit.terminal import quiet_libraries
     from toolkit.training.run import Run
 
     quiet_libraries()
-    torch.set_num_threads(task.threads)
+    limit_threads(task.threads, asked=task.asked)
     system = task.system
     recipe = with_protocol(read_recipe_dict(system.recipe, source=cell.system), cell.protocol)
     recipe = replace(recipe, fold=cell.fold, seed=cell.seed, output_folder=str(task.folder / RUNS))

@@ -14,12 +14,12 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
-from os.path import isdir, isfile
+from os.path import exists, isdir, isfile
 from pathlib import Path
 from typing import Any, get_origin
 
 from toolkit.errors import RecipeError, join, nearest, one_line
-from toolkit.files import resolved
+from toolkit.files import not_a_file, resolved
 from toolkit.recipe.checks import members
 from toolkit.recipe.locations import COMMAND_LINE, Keys, Location, Mark
 from toolkit.recipe.reading import FILE_KEYS, annotation_at, defaults, known_paths, merge, read_plain, spelled_out
@@ -67,8 +67,9 @@ def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
         return candidate
     if shipped := _shipped(str(name)):
         return shipped
-    for candidate in filter(isdir, candidates):
-        raise RecipeError(f"{candidate} is a folder; one recipe is needed.{_nearby(Path(), [candidate])}")
+    for candidate in filter(exists, candidates):
+        near = _nearby(Path(), [candidate]) if isdir(candidate) else ""
+        raise RecipeError(f"{candidate} is {not_a_file(candidate)}; one recipe is needed.{near}")
     looked = " and ".join(dict.fromkeys(str(candidate.absolute().parent) for candidate in candidates))
     raise RecipeError(f"No recipe {one_line(name.name)} in {one_line(looked)}.{_nearby(name, folders)}")
 

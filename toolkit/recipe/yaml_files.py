@@ -18,6 +18,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from toolkit.errors import RecipeError, one_line
 from toolkit.files import LONGEST, resolved
+from toolkit.files import read_text as text_of
 from toolkit.recipe.locations import COMMAND_LINE, Keys, Mark
 from toolkit.recipe.reading import merge
 from toolkit.recipe.references import CORE, DEEPEST, MOST_VALUES, Tagged, resolve
@@ -41,7 +42,7 @@ def read_yaml(
     Raises: RecipeError if the file cannot be read, is not YAML, or holds a tag or a key that is not allowed.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = text_of(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise RecipeError(f"{path} cannot be read: {reason}.") from None

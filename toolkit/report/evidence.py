@@ -1,6 +1,7 @@
 """An experiment's folder, read once: its plan, finished runs, answers, confusions, recipes and stamps."""
 
 import csv
+import io
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
@@ -14,7 +15,7 @@ from toolkit.corpus import Utterance, read_manifest, speaker_order
 from toolkit.errors import ExperimentError, did_you_mean, one_line
 from toolkit.experiment.plan import Cell, existing_plan
 from toolkit.experiment.progress import Progress
-from toolkit.files import from_cell
+from toolkit.files import from_cell, read_text, require_file
 from toolkit.statistics.confusions import Accuracies, SpeakerConfusions, pooled_accuracies, speaker_confusions
 from toolkit.statistics.metrics import METRICS, Spread, spread
 from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, MANIFEST, PREDICTIONS, RESULTS, read_results
@@ -39,7 +40,7 @@ class FinishedRun:
 
     def embeddings(self) -> dict[str, np.ndarray]:
         """The arrays of embeddings.npz: name -> [utterances, size]; "id" and "reference" [utterances]."""
-        with np.load(self.folder / EMBEDDINGS) as arrays:
+        with np.load(require_file(self.folder / EMBEDDINGS)) as arrays:
             return dict(arrays)
 
 
@@ -59,8 +60,8 @@ class Answers:
 def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a run's file; ExperimentError if it cannot be read."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return [{key: from_cell(text or "") for key, text in row.items()} for row in csv.DictReader(file)]
+        rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        return [{key: from_cell(text or "") for key, text in row.items()} for row in rows]
     except (OSError, ValueError, csv.Error, AttributeError) as error:
         reason = getattr(error, "strerror", None) or one_line(error)
         raise ExperimentError(f"{path} cannot be read ({reason}): delete the run and train it again.") from None

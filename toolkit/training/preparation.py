@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from toolkit.corpus.checks import CheckReport, check_corpus
 from toolkit.corpus.folds import Fold, fold_table, pick_fold
 from toolkit.corpus.protocols import UNKNOWN_SPEAKERS_STAMP, make_folds
 from toolkit.corpus.targets import LABEL, Target
-from toolkit.errors import CorpusError, ProtocolError, ToolkitError, join
+from toolkit.errors import AudioError, CorpusError, ProtocolError, ToolkitError, join
 from toolkit.files import resolved
 from toolkit.plugins.kinds import parts
 from toolkit.plugins.plugin import require_rule
@@ -176,12 +176,23 @@ def check_source(source: Source) -> CheckReport:
         if buildable:
             with noted("recipe", recipe.name):  # what only shows when the system and its losses are built
                 from toolkit.data.augmentation import build_augmentations
+                from toolkit.model.hub import local_bundle
                 from toolkit.model.system import build_system
+                from toolkit.training.initial import start_from
                 from toolkit.training.loop.objective import build_objective
+                from toolkit.training.run_data import RunData
 
                 counts = {name: [1] * len(target.classes) for name, target in preparation.targets.items()}
-                build_objective(recipe, build_system(recipe, preparation.targets), counts)
+                system = build_system(recipe, preparation.targets)
+                build_objective(recipe, system, counts)
                 build_augmentations(recipe)
+                if recipe.training.init_from is not None:
+                    start_from(local_bundle(recipe.training.init_from), system, recipe, preparation.targets)
+                if recipe.training.batch_seconds is not None:
+                    with suppress(AudioError):  # which the check of every file names
+                        data = RunData(preparation, fixed_samples=system.fixed_samples)
+                        data.training_batches()
+                        data.loader(data.evaluation)
     report = check_corpus(
         utterances,
         labels=recipe.labels,

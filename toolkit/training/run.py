@@ -1,9 +1,8 @@
 """A run: one system trained and tested on one fold with one seed, its folder filled."""
 
-import json
 import os
 from collections.abc import Callable, Collection, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from toolkit.data.front_ends import code_of_levels
 from toolkit.data.loaders import in_order
 from toolkit.data.seeding import seed_all
 from toolkit.distributed import from_first, gathered, rank, ranks, share_state
-from toolkit.errors import BundleError, DeviceError, GroupError, RecipeError, counted
+from toolkit.errors import BundleError, CheckpointError, DeviceError, GroupError, RecipeError, counted
+from toolkit.files import read_json
 from toolkit.hardware import available_device
 from toolkit.model.hub import local_bundle
 from toolkit.model.system import build_system
@@ -108,11 +108,12 @@ class Run:
             if os.path.lexists(os.path.expanduser(bundle)):
                 raise
             for file in Path(self.recipe.output_folder).glob(f"*/{ORIGIN}"):
-                origin = json.loads(file.read_text())
-                for name, level in self.system.levels.items():
-                    level.pretrained, level.random_backbone = origin.get(name, (None, False))
-                if file.parent == folder():
-                    return error
+                with suppress(CheckpointError, OSError, TypeError, ValueError):  # it is damaged
+                    origin = read_json(file, CheckpointError, "delete it")
+                    for name, level in self.system.levels.items():
+                        level.pretrained, level.random_backbone = origin.get(name, (None, False))
+                    if file.parent == folder():
+                        return error
             raise
 
     def _train_and_test(self) -> None:

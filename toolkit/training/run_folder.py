@@ -11,7 +11,7 @@ from typing import Any
 
 from toolkit.corpus.protocols import PROTOCOLS, training_protocol
 from toolkit.errors import CheckpointError, one_line
-from toolkit.files import locked, read_json, to_cell, write_whole
+from toolkit.files import locked, read_json, require_files, to_cell, write_whole
 from toolkit.recipe.checks import Mismatch, check_value
 
 RESULTS = "results.json"
@@ -66,6 +66,7 @@ class RunFolder:
             return
         remedy = "choose another --output_folder."
         with ExitStack() as stack:
+            require_files(self.path, CheckpointError, f"delete it, or {remedy}".rstrip("."))
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
                 held = stack.enter_context(locked(self.path / "lock", wait=wait))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from toolkit.data.cache.store import DESCRIPTION, REMEDY, SUFFIX, lock_of
 from toolkit.errors import CacheError, one_line
-from toolkit.files import locked, write_whole
+from toolkit.files import locked, require_file, require_files, write_whole
 
 CHECKSUM = "crc32"
 KINDS = {"F32": torch.float32, "F16": torch.float16}
@@ -52,7 +52,7 @@ class FeatureFiles:
             return True
         path = self.path(utterance)
         try:
-            with safe_open(path, "pt") as file:
+            with safe_open(require_file(path), "pt") as file:
                 rows = [file.get_tensor(str(number)) for number in range(len(file.keys()))]
                 if file.metadata() != {CHECKSUM: _checksum(rows)}:
                     raise ValueError("its checksum is another")
@@ -81,6 +81,7 @@ class FeatureFiles:
     def filling(self) -> Iterator[None]:
         """Be the only process that computes this front end. Raises: CacheError if its folder cannot be locked."""
         lock = self.folder / "filling"
+        require_files(self.folder, CacheError, REMEDY)
         with ExitStack() as stack:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)

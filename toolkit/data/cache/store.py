@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import CacheError
-from toolkit.files import cache_folder, locked
+from toolkit.files import cache_folder, locked, read_text
 
 FOLDER, LIMIT = "TOOLKIT_CACHE", "TOOLKIT_CACHE_GB"
 DESCRIPTION, SUFFIX = "front-end.json", ".safetensors"
@@ -50,7 +50,7 @@ class StoredFrontEnd:
     def description(self) -> dict[str, Any]:
         """What the front end is; empty where that is not known."""
         try:
-            return dict(json.loads((self.path / DESCRIPTION).read_text()))
+            return dict(json.loads(read_text(self.path / DESCRIPTION)))
         except (OSError, ValueError, TypeError):
             return {}
 

@@ -80,7 +80,7 @@ def read_trained_run(path: str | Path) -> TrainedRun:
     """Read a run from its folder, or its results.json; errors as for `export_bundle`."""
     path = Path(os.path.expanduser(path))
     folder = path.parent if path.name == RESULTS else path
-    if not os.path.isfile(folder / RESULTS):
+    if not os.path.exists(folder / RESULTS):
         begun = f"The run in {folder} is not finished (it has no {RESULTS}): give the command that trains it again."
         nothing = f"No run at {path}: the folder of a finished run, or its {RESULTS}, is needed."
         raise BundleError(begun if os.path.isfile(folder / RECIPE) else nothing)

@@ -48,8 +48,8 @@ def written(format: str, output: str | None, labels: Sequence[str], note: str, l
         text = {"audacity": audacity, "textgrid": textgrid}[format]
 
         def write_file(recording: Recording, predictions: Iterable[Prediction]) -> None:
-            if found := intervals(predictions, label_of):
-                write_whole(Path(output, file_name(recording, format)), text(found), PredictionError, REMEDY)
+            path = Path(output, file_name(recording, format))
+            write_whole(path, text(intervals(predictions, label_of)), PredictionError, REMEDY)
 
         yield write_file
         return
@@ -78,7 +78,7 @@ def _opened(output: str | None) -> Iterator[TextIO]:
         sys.stdout.flush()
         return
     with (
-        replacing(Path(output), PredictionError, REMEDY) as partial,
+        replacing(Path(output), PredictionError, REMEDY, stream=True) as partial,
         partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         yield file

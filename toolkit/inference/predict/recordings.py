@@ -28,6 +28,7 @@ from toolkit.errors import (
     did_you_mean,
     one_line,
 )
+from toolkit.files import marked_lines
 from toolkit.inference.predict.covariates import GivenCovariates
 
 STANDARD_INPUT = "-"
@@ -165,7 +166,7 @@ class RecordingSources:
             if name != STANDARD_INPUT:
                 yield from self._of(name, report, note)
                 continue
-            for line in self.lines:
+            for line in marked_lines(self.lines):
                 if _BINARY.search(line):
                     raise PredictionError(
                         "Standard input is not a list of paths, one a line: save audio to a file, and name the file"

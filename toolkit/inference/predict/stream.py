@@ -54,7 +54,6 @@ class Stream:
             self._result.waiting += 1
             self._compute([(self._result, wave)])
             if self._result.error is not None:
-                self._ended = True
                 raise self._result.error
         found, self._result.segments = self._result.segments, []
         return found

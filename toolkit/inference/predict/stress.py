@@ -153,7 +153,8 @@ def stress_figure(test: StressTest) -> Figure:
 def write_figure(test: StressTest, path: str) -> None:
     """Draw it into a .png or .svg file. Raises: PredictionError if it cannot be written."""
     png, svg, _ = stress_figure(test).render()
-    write_whole(Path(path), png if path.endswith(".png") else svg, PredictionError, "choose another --figure")
+    drawn = png if path.endswith(".png") else svg
+    write_whole(Path(path), drawn, PredictionError, "choose another --figure", stream=True)
 
 
 class _Changed:

@@ -14,7 +14,7 @@ from speechbrain.utils.checkpoints import CKPT_PREFIX, Checkpoint, Checkpointer
 from speechbrain.utils.distributed import ddp_barrier, if_main_process, main_process_only
 
 from toolkit.errors import CheckpointError
-from toolkit.files import flush, parse_json, sha256
+from toolkit.files import flush, parse_json, read_text, sha256
 
 logger = logging.getLogger("toolkit")
 
@@ -39,7 +39,7 @@ def load_state(instance, path, end_of_epoch=True) -> None:
 def damage(folder: Path) -> str | None:
     """Why a checkpoint's folder cannot be used, or None where every file is there with its hash."""
     try:
-        hashes = dict(parse_json((folder / HASHES).read_bytes()))
+        hashes = dict(parse_json(read_text(folder / HASHES)))
     except (OSError, ValueError, TypeError):
         return f"{HASHES} is missing or unreadable"
     for name, expected in hashes.items():
