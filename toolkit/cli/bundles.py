@@ -43,7 +43,8 @@ def export(run: str, bundle: str | None, push: str | None, **options):
 
 @click.command("predict", cls=Command)
 @click.argument("bundle", metavar="BUNDLE")
-@click.argument("names", nargs=-1, required=True, metavar="FILE|FOLDER|MANIFEST|-...")
+@click.argument("names", nargs=-1, metavar="FILE|FOLDER|MANIFEST|-...")
+@click.option("--microphone", is_flag=True, help="Label what the microphone hears, until Ctrl-C.")
 @click.option(
     "--format",
     type=click.Choice(["table", "csv", "jsonl", "rttm", "audacity", "textgrid"]),
@@ -56,19 +57,25 @@ def export(run: str, bundle: str | None, push: str | None, **options):
 @click.option("--abstain", type=click.FloatRange(0, 1), help="No label below this confidence, for example 0.6.")
 @click.option("--output", help="A file, by default standard output; of audacity and textgrid a folder.")
 @model_options
-def predict(bundle: str, names: tuple[str, ...], **options):
+def predict(bundle: str, names: tuple[str, ...], microphone: bool, **options):
     """Label audio with the system in BUNDLE: a folder, a .zip, or hf:USER/NAME[@REVISION] on the Hugging Face hub.
 
     Folders are searched for audio files; a manifest (.csv, .json) needs a column path, and may have start and end; -
     reads paths from standard input, one a line. What cannot be read is named on standard error and skipped, and the
-    exit code is 1.
+    exit code is 1. With --microphone there is a row for each segment, and a segment each second.
     """
     from toolkit.inference.predict.command import predict as write_predictions
+    from toolkit.inference.predict.microphone import listen
     from toolkit.inference.predict.recordings import STANDARD_INPUT
 
+    if microphone == bool(names):
+        raise click.UsageError("Name what is labelled, or give --microphone" + " without a name" * microphone)
     if options["abstain"] != options["abstain"]:  # NaN is beyond no bound
         raise click.BadParameter("nan is not in the range 0<=x<=1.", param_hint="'--abstain'")
     quiet_libraries()
+    if microphone:
+        kept = ("format", "hop_s", "abstain", "output", "device", "covariates")
+        listen(bundle, **{name: options[name] for name in kept})
     lines = ()
     if STANDARD_INPUT in names and sys.stdin is not None:
         lines = iter(lambda: sys.stdin.buffer.readline(1 << 16), b"")

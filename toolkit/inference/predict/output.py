@@ -48,8 +48,8 @@ def written(format: str, output: str | None, labels: Sequence[str], note: str, l
         text = {"audacity": audacity, "textgrid": textgrid}[format]
 
         def write_file(recording: Recording, predictions: Iterable[Prediction]) -> None:
-            path = Path(output, file_name(recording, format))
-            write_whole(path, text(intervals(predictions, label_of)), PredictionError, REMEDY)
+            if found := intervals(predictions, label_of):
+                write_whole(Path(output, file_name(recording, format)), text(found), PredictionError, REMEDY)
 
         yield write_file
         return

@@ -54,6 +54,7 @@ class Stream:
             self._result.waiting += 1
             self._compute([(self._result, wave)])
             if self._result.error is not None:
+                self._ended = True
                 raise self._result.error
         found, self._result.segments = self._result.segments, []
         return found

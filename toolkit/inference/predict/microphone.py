@@ -1,0 +1,140 @@
+"""`toolkit predict --microphone`: a row for each segment while somebody speaks, until Ctrl-C."""
+
+import queue
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from operator import methodcaller
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+import toolkit
+from toolkit.errors import PredictionError, ToolkitError, one_line
+from toolkit.files import DISTRIBUTION
+from toolkit.inference.predict.covariates import GivenCovariates
+from toolkit.inference.predict.output import check_output, written
+from toolkit.inference.predict.predictions import Prediction
+from toolkit.inference.predict.recordings import Recording
+from toolkit.terminal import doing, say
+
+HOP_S = 1.0  # a label a second, or one for each segment where segments are shorter
+CHUNK_S = 0.1
+LONGEST_WAIT_S = 60  # of audio for its label
+
+
+def listen(
+    bundle: str,
+    *,
+    format: str,
+    hop_s: float | None,
+    abstain: float | None,
+    output: str | None,
+    device: str | None,
+    covariates: Sequence[str],
+) -> None:
+    """Label what the default microphone hears, with the options of `toolkit predict`.
+
+    Raises: KeyboardInterrupt after Ctrl-C, when all that was heard is labelled and written. ToolkitError if the bundle,
+        an option or the microphone cannot be used, or the microphone ends by itself, likewise.
+    """
+    given = GivenCovariates.read(covariates)
+    for name, column in given.columns.items():
+        raise PredictionError(f"--covariate {name}=@{column} reads a column of a manifest: --microphone has none")
+    sounddevice = _sounddevice()
+    with _one_line_errors(sounddevice):
+        microphone = sounddevice.query_devices(kind="input")
+    rate, model = int(microphone["default_samplerate"]), toolkit.load(bundle, device=device)
+    check_output(output, format, model.labels)
+    hop_s = min(HOP_S, model.usage.audio.segment_seconds) if hop_s is None else hop_s
+    stream = model.stream(rate, hop_s=hop_s, covariates=given.values)
+    for stamp in model.usage.stamps:
+        say(f"NOTE: {stamp}")
+    reason: BaseException = KeyboardInterrupt()
+
+    def labelled() -> Iterator[Prediction]:
+        nonlocal reason
+        try:
+            for samples in _chunks(sounddevice, rate):
+                yield from stream.add(samples)
+        except ToolkitError as error:
+            reason = error
+        yield from stream.end()
+
+    label_of = methodcaller("label_above", abstain or 0.0)
+    with written(format, output, model.labels, "; ".join(model.usage.stamps), label_of) as write:
+        say(f"Listening to {one_line(microphone['name'])}; Ctrl-C ends it.")
+        doing("listening")
+        write(Recording(Path("microphone")), labelled())
+    raise reason
+
+
+def _chunks(sounddevice: ModuleType, rate: int) -> Iterator[np.ndarray]:
+    """What the microphone hears until Ctrl-C: each [samples], float32; PredictionError if it ends by itself."""
+    heard: queue.Queue = queue.Queue(maxsize=round(LONGEST_WAIT_S / CHUNK_S))
+    full = threading.Event()
+
+    def take(samples: np.ndarray, frames: int, time: object, status: object) -> None:
+        try:
+            heard.put_nowait((samples[:, 0].copy(), status))
+        except queue.Full:
+            full.set()
+
+    lost, options = False, {"channels": 1, "dtype": "float32", "blocksize": round(CHUNK_S * rate), "callback": take}
+    with (
+        _interrupted() as interrupted,
+        _one_line_errors(sounddevice),
+        sounddevice.InputStream(samplerate=rate, **options) as microphone,
+    ):
+        while not (interrupted.is_set() and heard.empty()):
+            if full.is_set():
+                waiting = f"{LONGEST_WAIT_S} s of it wait for labels"
+                raise PredictionError(f"The system is slower than the audio: {waiting}. Give a larger --hop.")
+            try:
+                samples, status = heard.get(timeout=CHUNK_S)
+            except queue.Empty:
+                if not microphone.active:
+                    raise PredictionError("The microphone has stopped: is it still connected?") from None
+                continue
+            if status and not lost:
+                say(f"NOTE: the microphone lost audio: {one_line(str(status))}")
+            lost = lost or bool(status)
+            yield samples
+
+
+def _sounddevice() -> ModuleType:
+    try:
+        import sounddevice
+    except ImportError:
+        raise PredictionError(f"--microphone needs sounddevice: pip install '{DISTRIBUTION}[microphone]'.") from None
+    except OSError as error:  # of its C library
+        needed = "install PortAudio, on Debian and Ubuntu by `apt install libportaudio2`"
+        raise PredictionError(f"--microphone cannot be used ({one_line(str(error))}): {needed}.") from None
+    return sounddevice
+
+
+@contextmanager
+def _one_line_errors(sounddevice: ModuleType) -> Iterator[None]:
+    try:
+        yield
+    except (sounddevice.PortAudioError, ValueError) as error:
+        needed = "connect one, or choose it in the system's settings"
+        raise PredictionError(f"No microphone can be used ({one_line(str(error))}): {needed}.") from None
+
+
+@contextmanager
+def _interrupted() -> Iterator[threading.Event]:
+    """What Ctrl-C sets; a second Ctrl-C interrupts."""
+    event, before = threading.Event(), signal.getsignal(signal.SIGINT)
+
+    def note(*_: object) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
