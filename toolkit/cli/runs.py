@@ -127,7 +127,7 @@ def check_data(ctx, words, as_json, **options):
     source = read_source(words, search_folder=ctx.obj, **options)
 
     from toolkit.corpus.checks import summarise
-    from toolkit.training.preparation import check_source
+    from toolkit.training.data_check import check_source
 
     report = check_source(source)
     if as_json:

@@ -1,0 +1,67 @@
+"""What `toolkit check-data` tells of a recipe and its corpus: all that would stop a training."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+from toolkit.corpus.audit import Problem
+from toolkit.corpus.checks import CheckReport, check_corpus
+from toolkit.corpus.folds import fold_table
+from toolkit.errors import AudioError, ToolkitError
+from toolkit.plugins.kinds import parts
+from toolkit.plugins.registry import find_part
+from toolkit.training.preparation import Source, prepare, prepare_folds
+
+
+def check_source(source: Source) -> CheckReport:
+    """Check a recipe's plugins with their arguments, and its corpus as it will be used: names, folds, every file."""
+    recipe, utterances, found, folds = source.recipe, source.read(), [], []
+
+    @contextmanager
+    def noted(kind: str, where: str) -> Iterator[None]:
+        try:
+            yield
+        except ToolkitError as error:
+            found.append(Problem(kind, "error", str(error), where))
+
+    with noted("recipe", recipe.name):
+        for kind, _, part in parts(recipe):
+            find_part(kind.name, part).check_args(part.args)
+    with noted("protocol", recipe.protocol.name):
+        folds = [preparation.fold for preparation in prepare_folds(source, utterances)]
+        preparation = prepare(source, utterances)
+        buildable = not found
+        found += [Problem(kind, "warning", message, where) for kind, message, where in preparation.doubts]
+        if buildable:
+            with noted("recipe", recipe.name):  # what only shows when the system and its losses are built
+                from toolkit.data.augmentation import build_augmentations
+                from toolkit.model.hub import local_bundle
+                from toolkit.model.system import build_system
+                from toolkit.training.initial import start_from
+                from toolkit.training.loop.objective import build_objective
+                from toolkit.training.run_data import RunData
+
+                counts = {name: [1] * len(target.classes) for name, target in preparation.targets.items()}
+                system = build_system(recipe, preparation.targets)
+                build_objective(recipe, system, counts)
+                build_augmentations(recipe)
+                if recipe.training.init_from is not None:
+                    start_from(local_bundle(recipe.training.init_from), system, recipe, preparation.targets)
+                if recipe.training.batch_seconds is not None:
+                    with suppress(AudioError):  # which the check of every file names
+                        data = RunData(preparation, fixed_samples=system.fixed_samples)
+                        data.training_batches()
+                        data.loader(data.evaluation)
+    report = check_corpus(
+        utterances,
+        labels=recipe.labels,
+        label_map=recipe.label_map,
+        sample_rate=recipe.audio.sample_rate,
+        segment_samples=recipe.audio.segment_samples,
+        covariates=[name for name, spec in recipe.model.covariates.items() if spec.source == "label"],
+        folds=folds if recipe.shared_audio == "refuse" else (),
+    )
+    known = [problem.message for problem in report.problems]
+    found = [problem for problem in found if problem.message.split("; ")[0] not in known]
+    problems = sorted([*found, *report.problems], key=lambda problem: problem.severity)
+    return replace(report, problems=problems, folds=fold_table(folds, utterances))
