@@ -126,7 +126,6 @@ FUSIONS = {
     "sizes_are_as_declared": [LacksLevel],
     "garbage_changes_nothing": [PlainMean],
     "batch_equals_alone": [PlainMean, LengthOfBatch, FirstRowMatters],
-    "permuted_rows_give_permuted_embeddings": [FirstRowMatters],
     "covariates_change_fused": [IgnoresCovariates],
     "every_level_changes_fused": [IgnoresLevel],
     "gradients_reach_what_is_trained": [DetachedFusion],

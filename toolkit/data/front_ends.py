@@ -46,15 +46,12 @@ def rounded(features: Seq, *, level: str, precision: str) -> Seq:
 def rows_of(front_end: Callable[[Seq], Mapping[str, Seq]], wave: Seq, *, level: str, precision: str) -> list[Tensor]:
     """The features of an utterance's segments, [segments, samples], as they are stored: each [frames, channels].
 
-    Raises: ShapeError if features have no channels, or a length exceeds them; RecipeError as `rounded`.
+    Raises: ShapeError if a length exceeds the features; RecipeError as `rounded`.
     """
     rows: list[Tensor] = []
     for start in range(0, len(wave.lengths), BATCH_SIZE):
         some = slice(start, start + BATCH_SIZE)
         seq = front_end(Seq(wave.values[some], wave.lengths[some], full=wave.full))[level]
-        if seq.values.dim() != 3:
-            found = f"features are [batch, time, channels], not {list(seq.values.shape)}"
-            raise ShapeError(f"Level {level!r}: {found}; to use them as they are, give --training.feature_cache_mb 0.")
         if seq.lengths.max() > seq.values.shape[1]:
             raise ShapeError(
                 f"Level {level!r}: features have {seq.values.shape[1]} frames, and their lengths say "
@@ -113,6 +110,6 @@ def code_of_levels(recipe: Recipe) -> dict[str, dict[str, str]]:
         found[level] = {DISTRIBUTION: own}
         if not plugin.declaration.own:
             found[level][name] = code_version(name, [plugin.package])
-            # Nobody here has checked that its front_end_args hold all that its features depend on.
+            # No one here has checked that its front_end_args hold all that its features depend on.
             found[level]["arguments"] = json.dumps(dict(spec.args), sort_keys=True)
     return found

@@ -110,16 +110,6 @@ class FusionCase(ModuleCase):
             require_same(found, alone, self.tolerance, f"of row {index} ({lengths} frames), batch against alone")
 
     @contract
-    def permuted_rows_give_permuted_embeddings(self) -> None:
-        """The order of the rows in a batch does not matter."""
-        fusion, (frames, given) = self.build(), self.inputs()
-        order = torch.tensor([3, 0, 4, 2, 1])
-        mixed = {name: Seq(seq.values[order], seq.lengths[order]) for name, seq in frames.items()}
-        found = fusion(mixed, {name: value[order] for name, value in given.items()})
-        expected = {name: value[order] for name, value in fusion(frames, given).items()}
-        require_same(found, expected, self.tolerance, "with rows in another order")
-
-    @contract
     def covariates_change_fused(self) -> None:
         """Every covariate that is given moves "fused"."""
         fusion, (frames, given) = self.build(), self.inputs()

@@ -36,8 +36,7 @@ class Codec(Augmentation):
     Args:
         kbit_per_s: least and most bit rate, from 8 to 64 kbit/s; from 32,000 Hz on MP3 has none below 32.
 
-    Raises:
-        ValueError: if MP3 does not have the sample rate or the bit rate.
+    Raises: ValueError if MP3 does not have the sample rate or the bit rate.
 
     Source: ISO/IEC 13818-3, Generic coding of moving pictures and associated audio information, 1998.
     """

@@ -41,7 +41,12 @@ class OnLevel(Augmentation):
 
 
 class Mask(OnLevel):
-    """Masks along one axis: what `time_mask` and `freq_mask` share."""
+    """Masks along one axis: what `time_mask` and `freq_mask` share.
+
+    Args:
+        fill: mean (each channel's over the training part) or minimum (the segment's least value: silence of a
+            spectrogram in dB).
+    """
 
     axis: int
     longest: float = 1.0  # part of the axis that a mask may cover
@@ -69,8 +74,6 @@ class TimeMask(Mask):
     Args:
         masks: how many stretches.
         frames: longest of them, never more than half of the segment.
-        fill: mean (each channel's over the training part) or minimum (the segment's least value: silence of a
-            spectrogram in dB).
 
     Source: Park et al., SpecAugment: A Simple Data Augmentation Method for Automatic Speech Recognition,
         Interspeech 2019.
@@ -89,8 +92,6 @@ class FreqMask(Mask):
     Args:
         masks: how many bands.
         channels: widest of them.
-        fill: mean (each channel's over the training part) or minimum (the segment's least value: silence of a
-            spectrogram in dB).
 
     Source: Park et al., SpecAugment: A Simple Data Augmentation Method for Automatic Speech Recognition,
         Interspeech 2019.

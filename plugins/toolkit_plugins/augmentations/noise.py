@@ -40,8 +40,7 @@ class Noise(Augmentation):
         folder: recordings of noise, searched with its subfolders, instead of a colour: a stretch of one of them that is
             drawn, repeated where it is shorter.
 
-    Raises:
-        ValueError: if the folder holds no recording.
+    Raises: ValueError if the folder holds no recording.
     """
 
     def __init__(

@@ -43,8 +43,7 @@ class Reverb(Augmentation):
         folder: recorded impulse responses, searched with its subfolders, instead of simulated ones; two seconds of each
             are used at most.
 
-    Raises:
-        ValueError: if the folder holds no recording.
+    Raises: ValueError if the folder holds no recording.
 
     Source: Moorer, "About this reverberation business", Computer Music Journal 3, 1979 (decaying noise).
     """

@@ -30,10 +30,6 @@ class Shift(Augmentation):
 
 
 class FrameShift(Shift):
-    """The frames of a level rolled along time by a part of their number; stored features can be used.
-
-    Args:
-        most: largest part, in either direction, at least 0 and at most 1.
-    """
+    """The frames of a level rolled along time by a part of their number; stored features can be used."""
 
     reads = "features"

@@ -15,9 +15,7 @@ from toolkit.contracts import Augmentation
 RATE = 8_000  # of a telephone, in Hz
 
 
-def telephoned(
-    wave: Tensor, *, sample_rate: int, low: float = 300.0, high: float = 3400.0, mu_law: bool = True
-) -> Tensor:
+def telephoned(wave: Tensor, *, sample_rate: int, low: float = 300.0, high: float = 3400.0) -> Tensor:
     """A waveform through a telephone: a band of frequencies, 8,000 samples a second, 8 bits by mu-law.
 
     Args: wave [samples]; sample_rate, low and high in Hz.
@@ -26,8 +24,7 @@ def telephoned(
     """
     band = sosfilt(_band(low, high, sample_rate), wave.numpy()).astype(np.float32)
     narrow = torch.from_numpy(resample(band, sample_rate, RATE) if sample_rate > RATE else band)
-    if mu_law:
-        narrow = mu_law_decoding(mu_law_encoding(narrow.clamp(-1, 1), 256), 256)
+    narrow = mu_law_decoding(mu_law_encoding(narrow.clamp(-1, 1), 256), 256)
     wide = torch.from_numpy(resample(narrow.numpy(), RATE, sample_rate)) if sample_rate > RATE else narrow
     return functional.pad(wide, (0, max(0, len(wave) - len(wide))))[: len(wave)]
 
@@ -44,19 +41,17 @@ class Telephone(Augmentation):
     Args:
         low: where the band begins, in Hz.
         high: where it ends, in Hz, below half of the sample rate.
-        mu_law: whether samples are rounded to 8 bits (G.711).
 
-    Raises:
-        ValueError: if the band does not fit.
+    Raises: ValueError if the band does not fit.
 
     Source: ITU-T G.711, Pulse code modulation of voice frequencies, 1988.
     """
 
-    def __init__(self, *, sample_rate: int = 16_000, low: float = 300.0, high: float = 3400.0, mu_law: bool = True):
+    def __init__(self, *, sample_rate: int = 16_000, low: float = 300.0, high: float = 3400.0):
         nyquist = min(RATE, sample_rate) / 2
         if not 0 < low < high < nyquist:
             raise ValueError(f"low is {low:g} and high is {high:g}; they have to rise, between 0 and {nyquist:g} Hz")
-        self.settings = {"sample_rate": sample_rate, "low": low, "high": high, "mu_law": mu_law}
+        self.settings = {"sample_rate": sample_rate, "low": low, "high": high}
 
     def change(self, values: Tensor, generator: torch.Generator) -> Tensor:
         """[samples] -> [samples]."""

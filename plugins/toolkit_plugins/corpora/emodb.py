@@ -7,15 +7,7 @@ from toolkit.corpus import Utterance
 from toolkit_plugins.corpora.release import Release
 
 # The sixth character: the emotion's German word.
-LABELS = {
-    "W": "anger",
-    "L": "boredom",
-    "E": "disgust",
-    "A": "fear",
-    "F": "happiness",
-    "T": "sadness",
-    "N": "neutral",
-}
+LABELS = {"W": "anger", "L": "boredom", "E": "disgust", "A": "fear", "F": "happiness", "T": "sadness", "N": "neutral"}
 MEN = ("03", "10", "11", "12", "15")
 _NAME = re.compile(r"(\d\d)([ab]\d\d)([WLEAFTN])([a-z]?)")  # speaker, sentence, emotion, version
 

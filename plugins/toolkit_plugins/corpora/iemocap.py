@@ -87,8 +87,7 @@ def label_files(root: Path, session: int) -> list[Path]:
 def read_dialog(file: Path, root: Path, session: int) -> Iterator[Utterance]:
     """Read one label file, with the texts of the dialog's transcription where there is one.
 
-    Raises:
-        CorpusError: with file and line, where a label line or a turn's name is malformed; if there is no label line.
+    Raises: CorpusError with file and line, where a label line or a turn's name is malformed; if there is no label line.
     """
     texts = _texts(root / f"Session{session}" / "dialog" / "transcriptions" / file.name)
     empty = True
@@ -112,12 +111,7 @@ def read_dialog(file: Path, root: Path, session: int) -> Iterator[Utterance]:
             gender=gender,
             session=f"Session{session}",
             text=texts.get(name),
-            extra={
-                "dialog": dialog,
-                "valence": valence,
-                "activation": activation,
-                "dominance": dominance,
-            },
+            extra={"dialog": dialog, "valence": valence, "activation": activation, "dominance": dominance},
         )
     if empty:
         raise CorpusError(f"{file} holds no label line, such as [6.29 - 8.23] {file.stem}_F000 neu [2.5, 2.5, 2.5]")

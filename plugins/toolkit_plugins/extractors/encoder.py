@@ -3,23 +3,38 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from toolkit.contracts import Extractor
 from toolkit_plugins.extractors.checks import one_of
 from toolkit_plugins.extractors.lora import MARK, add_adapters, merge_adapters
+from toolkit_plugins.extractors.onednn_linear import use_onednn
 from toolkit_plugins.extractors.sources import fingerprint
 
 
 class EncoderExtractor(Extractor):
     """An extractor whose `model` is a transformer encoder, frozen from below.
 
-    Subclasses call `tune` once the model is complete, and implement `layers`, `entrance` and `never_trained`.
+    Subclasses call `take`, then `tune`, and implement `layers`, `keep_layers`, `entrance` and `never_trained`.
+
+    Args:
+        revision: branch, tag or commit on the hub; null is the main branch.
+        tune: "all" layers are trained, none ("frozen"), the `top` ones, or adapters beside their linear layers ("lora",
+            which needs peft).
+        top_layers: how many transformer layers `tune: top` trains.
+        lora_rank: of each adapter's two matrices.
+        lora_alpha: the output of an adapter is multiplied by lora_alpha / lora_rank.
+        lora_targets: names of the linear layers of a transformer layer that have an adapter; null: all of them.
+        gradient_checkpointing: recompute activations in the backward pass: less memory, a third more time.
     """
 
     model: nn.Module
     layer: str | int
     layer_weights: nn.Parameter | None
+    layers: Sequence[nn.Module]  # the transformer layers, from below
+    entrance: list[nn.Module]  # what comes before the layers
+    never_trained: list[nn.Module]  # what is frozen even where all layers are trained
 
     def __init__(self):
         super().__init__()
@@ -27,33 +42,36 @@ class EncoderExtractor(Extractor):
         self._merged: dict[str, Any] = {}
         self.register_load_state_dict_post_hook(_forget_fingerprint)
 
-    @property
-    def layers(self) -> Sequence[nn.Module]:
-        """The transformer layers, from below."""
+    def keep_layers(self, layer: str | int) -> None:
+        """Leave out what comes after the layer that is read."""
         raise NotImplementedError
 
-    @property
-    def entrance(self) -> list[nn.Module]:
-        """What comes before the layers."""
-        raise NotImplementedError
-
-    @property
-    def never_trained(self) -> list[nn.Module]:
-        """What is frozen even where all layers are trained."""
-        raise NotImplementedError
-
-    def layer_parameters(self) -> list[list[nn.Parameter]]:
-        """The weights by layer, what comes before the first one first."""
-        below = [parameter for part in self.entrance for parameter in part.parameters()]
-        return [below, *(list(layer.parameters()) for layer in self.layers)]
-
-    def check_layer(self, layer: str | int) -> None:
-        """Raise ValueError for the number of a layer that is not there."""
+    def take(self, model: nn.Module, pretrained: str | None, layer: str | int) -> None:
+        """Take the model and the name of its weights; ValueError for the number of a layer that is not there."""
+        self.model, self.layer = model, layer
+        self.pretrained, self.random_backbone = pretrained, pretrained is None
+        use_onednn(model)
         count = len(self.layers)
         if isinstance(layer, str):
             one_of(("last", "weighted", "all"), layer=layer)
         elif not 1 <= layer <= count:
             raise ValueError(f"layer is {layer}; this model has {count} layers, so 1 to {count}")
+        self.keep_layers(layer)
+        count = len(self.layers)
+        self.channels = model.config.hidden_size * (count if layer == "all" else 1)
+        self.layer_weights = nn.Parameter(torch.zeros(count + 1)) if layer == "weighted" else None
+
+    def chosen(self, states: Sequence[Tensor]) -> Tensor:
+        """What comes out of states [batch, frames, channels], the last ones of the model."""
+        if self.layer_weights is not None:
+            weights = self.layer_weights.softmax(0)
+            return sum(weight * state for state, weight in zip(states, weights, strict=True))
+        return torch.cat(states[-len(self.layers) :], dim=2) if self.layer == "all" else states[-1]
+
+    def layer_parameters(self) -> list[list[nn.Parameter]]:
+        """The weights by layer, what comes before the first one first."""
+        below = [parameter for part in self.entrance for parameter in part.parameters()]
+        return [below, *(list(layer.parameters()) for layer in self.layers)]
 
     def kept_states(self) -> range:
         """The frozen states that `features` returns side by side, by the number of their layer; 0 enters the first."""
@@ -122,11 +140,6 @@ class EncoderExtractor(Extractor):
             state = {k: v for k, v in self.model.state_dict(keep_vars=True).items() if id(v) in frozen}
             self._fingerprint = fingerprint(state, config)
         return self._fingerprint
-
-
-def weighted_sum(states: Sequence[Tensor], weights: Tensor) -> Tensor:
-    """Sum of states [batch, frames, channels], weighted by the softmax of as many weights."""
-    return sum(weight * state for state, weight in zip(states, weights.softmax(0), strict=True))
 
 
 def _forget_fingerprint(module: EncoderExtractor, _incompatible_keys: Any) -> None:

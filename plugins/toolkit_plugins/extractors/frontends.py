@@ -82,13 +82,7 @@ def pre_emphasis(wave: Tensor, coefficient: float) -> Tensor:
 
 
 def log_spectrogram(
-    wave: Seq,
-    *,
-    n_fft: int = 800,
-    window: int = 640,
-    hop: int = 160,
-    bins: int = 200,
-    preemphasis: float = 0.97,
+    wave: Seq, *, n_fft: int = 800, window: int = 640, hop: int = 160, bins: int = 200, preemphasis: float = 0.97
 ) -> Seq:
     """Amplitude in dB below the row's maximum over all bins, between -80 and 0; the lowest `bins` are kept.
 

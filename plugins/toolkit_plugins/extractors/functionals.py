@@ -27,8 +27,7 @@ class Functionals(Extractor):
         n_mels: mel bands.
         n_mfcc: cepstral coefficients.
 
-    Raises:
-        ValueError: for a value out of range.
+    Raises: ValueError for a value out of range.
 
     Source: Eyben, Wöllmer, Schuller, "openSMILE", ACM Multimedia 2010.
     """

@@ -53,13 +53,7 @@ def series_decomposition(x: Tensor, kernel: int) -> tuple[Tensor, Tensor]:
 
 
 def dlinear(
-    x: Tensor,
-    seasonal_weight: Tensor,
-    seasonal_bias: Tensor,
-    trend_weight: Tensor,
-    trend_bias: Tensor,
-    *,
-    kernel: int,
+    x: Tensor, seasonal_weight: Tensor, seasonal_bias: Tensor, trend_weight: Tensor, trend_bias: Tensor, *, kernel: int
 ) -> Tensor:
     """One map for the trend and one for what is left, added.
 
@@ -102,8 +96,7 @@ class NLinear(Extractor):
         hidden: channels after a projection with ReLU; 0 for none.
         dropout: on the steps, before the projection.
 
-    Raises:
-        ValueError: for a value out of range.
+    Raises: ValueError for a value out of range.
 
     Source: Zeng et al., Are Transformers Effective for Time Series Forecasting?, AAAI 2023.
     """
@@ -169,8 +162,7 @@ class NLinear(Extractor):
 
     def fit(self, features: Iterable[Seq]) -> None:
         """Mean and deviation of each channel over the training part (normalize: standardize)."""
-        if self.scaler is not None:
-            self.scaler.fit(features)
+        self.scaler.fit(features)
 
     def encode(self, features: Seq) -> Seq:
         """Normalise, map along time, project: [batch, L, channels of the series] -> [batch, P, self.channels]."""

@@ -40,8 +40,7 @@ class Mfcc(Extractor):
             training batch; learns faster from random weights, wants batches of more than a few segments).
         convolution_dropout: after each convolution.
 
-    Raises:
-        ValueError: for a value out of range.
+    Raises: ValueError for a value out of range.
 
     Source: Zou et al., Speech Emotion Recognition with Co-Attention Based Multi-Level Acoustic Information,
         ICASSP 2022.
@@ -124,8 +123,7 @@ class Mfcc(Extractor):
 
     def fit(self, features: Iterable[Seq]) -> None:
         """Mean and deviation of each coefficient over the training part (normalize: standardize)."""
-        if self.scaler is not None:
-            self.scaler.fit(features)
+        self.scaler.fit(features)
 
     def encode(self, features: Seq) -> Seq:
         """Normalise, convolve, and run the LSTM: [batch, time, coefficients] -> [batch, frames, self.channels]."""

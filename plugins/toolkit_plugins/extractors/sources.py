@@ -15,12 +15,7 @@ import torch
 
 from toolkit.errors import PluginError, RecipeError, one_line
 
-WEIGHTS = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 PROBE_S = 5.0
 
 
@@ -39,10 +34,7 @@ def find_folder(source: str, revision: str | None = None) -> Path:
 
 
 def _checked(folder: Path, source: str) -> Path:
-    for names, meaning in (
-        (("config.json",), "config.json"),
-        (WEIGHTS, "weights (" + " or ".join(WEIGHTS[::2]) + ")"),
-    ):
+    for names, meaning in ((("config.json",), "config.json"), (WEIGHTS, "weights (" + " or ".join(WEIGHTS[::2]) + ")")):
         if not any(os.path.isfile(folder / name) for name in names):
             raise PluginError(f"{source} has no {meaning}: a folder as written by save_pretrained() is needed")
     return folder

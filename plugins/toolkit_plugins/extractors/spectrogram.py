@@ -40,8 +40,7 @@ class Spectrogram(Extractor):
         normalization: batch puts a batch normalisation behind each convolution, to train from random weights.
         dropout: on the frames that come out.
 
-    Raises:
-        ValueError: for a value out of range, or weights of another network.
+    Raises: ValueError for a value out of range, or weights of another network.
 
     Source: Zou et al., Speech Emotion Recognition with Co-Attention Based Multi-Level Acoustic Information,
         ICASSP 2022; Krizhevsky, One weird trick for parallelizing convolutional neural networks, 2014.
@@ -122,8 +121,7 @@ class Spectrogram(Extractor):
 
     def fit(self, features: Iterable[Seq]) -> None:
         """The least and the largest value of each bin over the training part (normalize: min_max)."""
-        if self.scaler is not None:
-            self.scaler.fit(features)
+        self.scaler.fit(features)
 
     def encode(self, features: Seq) -> Seq:
         """Scale, draw the image, and run the convolutions.

@@ -10,8 +10,7 @@ from toolkit.contracts import Seq
 from toolkit_plugins.extractors import frontends
 from toolkit_plugins.extractors import wav2vec2_steps as steps
 from toolkit_plugins.extractors.checks import fraction, one_of
-from toolkit_plugins.extractors.encoder import EncoderExtractor, weighted_sum
-from toolkit_plugins.extractors.onednn_linear import use_onednn
+from toolkit_plugins.extractors.encoder import EncoderExtractor
 from toolkit_plugins.extractors.wav2vec2_weights import architecture_settings, load
 
 BESIDE_CONFIG = ("mask_time_prob", "mask_feature_prob", "layerdrop")  # settings that are, or follow from, arguments
@@ -31,13 +30,6 @@ class Wav2Vec2(EncoderExtractor):
         architecture: of a random model; a checkpoint knows its own.
         config: values that replace those of the checkpoint's config.json (or, for a random model, of
             transformers' defaults), by transformers' names, such as {attention_dropout: 0.0}.
-        revision: branch, tag or commit on the hub; null is the main branch.
-        tune: "all" layers are trained, none ("frozen"), the `top` ones, or adapters beside their linear layers ("lora",
-            which needs peft).
-        top_layers: how many transformer layers `tune: top` trains.
-        lora_rank: of each adapter's two matrices.
-        lora_alpha: the output of an adapter is multiplied by lora_alpha / lora_rank.
-        lora_targets: names of the linear layers of a transformer layer that have an adapter; null: all of them.
         freeze_convolutions: leave the convolutional encoder as it is where tune is "all".
         layer: what comes out: the "last" layer, the output of one layer by its number (1 is the first), a "weighted"
             sum of all, the softmax weights learned, or "all" side by side.
@@ -48,13 +40,10 @@ class Wav2Vec2(EncoderExtractor):
         layerdrop: probability of skipping a layer in training.
         spec_augment: hide spans of frames in training (needs tune: all).
         mask_time_prob: about the share of frames that `spec_augment` hides.
-        gradient_checkpointing: recompute activations in the backward pass: less memory, a third more time.
         sample_rate: of the waveforms, in Hz; what the checkpoint was trained on.
 
-    Raises:
-        ValueError: if an argument is out of range or does not go with another.
-        RecipeError: if `source`, `architecture` or `config` cannot be used.
-        PluginError: if the weights cannot be found or read.
+    Raises: ValueError if an argument is out of range or does not go with another; RecipeError if `source`,
+        `architecture` or `config` cannot be used; PluginError if the weights cannot be found or read.
 
     Source: wav2vec 2.0 (Baevski et al., NeurIPS 2020); HuBERT (Hsu et al., 2021); WavLM (Chen et al., 2022);
         weighted sum as in SUPERB (Yang et al., 2021); adapters: LoRA (Hu et al., ICLR 2022).
@@ -108,25 +97,16 @@ class Wav2Vec2(EncoderExtractor):
         loaded = load(source, architecture=architecture, config=settings, revision=revision)
         if loaded.sample_rate not in (None, sample_rate):
             raise ValueError(f"{source} wants audio at {loaded.sample_rate} Hz; audio.sample_rate is {sample_rate}")
-        self.model = loaded.model
-        use_onednn(self.model)
-        self.pretrained = loaded.pretrained
-        self.random_backbone = loaded.pretrained is None
         self.normalize = loaded.normalise if normalize is None else normalize
         self.preemphasis, self.spec_augment = preemphasis, spec_augment
         self._training_args = {"layerdrop": layerdrop, "recompute": gradient_checkpointing}
-        shape = self.model.config
-        self.layer = layer
-        self._keep_what_is_used(layer)
-        self.channels = shape.hidden_size * (len(self.layers) if layer == "all" else 1)
-        self.minimum_samples = steps.receptive_field(shape.conv_kernel, shape.conv_stride)
         self._freeze_convolutions = freeze_convolutions
-        self.layer_weights = nn.Parameter(torch.zeros(len(self.layers) + 1)) if layer == "weighted" else None
+        self.take(loaded.model, loaded.pretrained, layer)
+        self.minimum_samples = steps.receptive_field(self.model.config.conv_kernel, self.model.config.conv_stride)
         self.tune(tune, top_layers, rank=lora_rank, alpha=lora_alpha, targets=lora_targets)
 
-    def _keep_what_is_used(self, layer: str | int) -> None:
+    def keep_layers(self, layer: str | int) -> None:
         """Leave out what comes after the layer that is read."""
-        self.check_layer(layer)
         encoder = self.model.encoder
         if isinstance(layer, int) and layer < len(self.layers):
             encoder.layers = encoder.layers[:layer]
@@ -230,11 +210,7 @@ class Wav2Vec2(EncoderExtractor):
                 features = steps.convolve(self.model, wave)
             states, entry, done = [], steps.embed(self.model, features, self._spans(features)), 0
         states += self._run(entry, done, len(self.layers), **self._training_args)
-        if self.layer_weights is not None:
-            values = weighted_sum(states, self.layer_weights)
-        else:
-            values = torch.cat(states[-len(self.layers) :], dim=2) if self.layer == "all" else states[-1]
-        return Seq(values, entry.lengths, full=entry.full)
+        return Seq(self.chosen(states), entry.lengths, full=entry.full)
 
     def _run(self, entry: Seq, start: int, stop: int, **training: Any) -> list[Tensor]:
         return [entry.values, *steps.transform(self.model, entry, start, stop, **training)]

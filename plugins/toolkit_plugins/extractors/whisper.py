@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from toolkit.contracts import Seq
 from toolkit_plugins.extractors import whisper_steps as steps
 from toolkit_plugins.extractors.checks import fraction, one_of
-from toolkit_plugins.extractors.encoder import EncoderExtractor, weighted_sum
-from toolkit_plugins.extractors.onednn_linear import use_onednn
+from toolkit_plugins.extractors.encoder import EncoderExtractor
 from toolkit_plugins.extractors.whisper_weights import encoder_settings, load
 
 
@@ -26,25 +25,15 @@ class Whisper(EncoderExtractor):
             save_pretrained() (the whole model or the encoder alone), or "random" for random weights.
         config: values that replace those of the checkpoint's config.json (or, for a random model, of transformers'
             defaults), by transformers' names, such as {encoder_layers: 2}.
-        revision: branch, tag or commit on the hub; null is the main branch.
-        tune: "all" layers are trained, none ("frozen"), the `top` ones, or adapters beside their linear layers ("lora",
-            which needs peft).
-        top_layers: how many transformer layers `tune: top` trains.
-        lora_rank: of each adapter's two matrices.
-        lora_alpha: the output of an adapter is multiplied by lora_alpha / lora_rank.
-        lora_targets: names of the linear layers of a transformer layer that have an adapter; null: all of them.
         layer: what comes out: the "last" layer after its normalisation, the output of one layer by its number (1 is
             the first), a "weighted" sum of all, the softmax weights learned, or "all" side by side.
         dropout: of hidden states, activations and attention, where trained.
-        gradient_checkpointing: recompute activations in the backward pass: less memory, a third more time.
         normalize: scale each segment to a root mean square of 0.05 first: Whisper hears how loud a recording is.
         sample_rate: of the waveforms, in Hz; Whisper takes 16,000.
         segment_samples: longest segment, in samples.
 
-    Raises:
-        ValueError: if an argument is out of range or does not go with another.
-        RecipeError: if `source` or `config` cannot be used.
-        PluginError: if the weights cannot be found or read.
+    Raises: ValueError if an argument is out of range or does not go with another; RecipeError if `source` or `config`
+        cannot be used; PluginError if the weights cannot be found or read.
 
     Source: Radford et al., "Robust speech recognition via large-scale weak supervision", 2022, arXiv 2212.04356;
         weighted sum as in SUPERB (Yang et al., 2021); adapters: LoRA (Hu et al., ICLR 2022).
@@ -79,14 +68,8 @@ class Whisper(EncoderExtractor):
             seconds = segment_samples / steps.RATE
             raise ValueError(f"Whisper takes 30 s at most; segments have {seconds:g} s: set audio.segment_seconds: 30")
         loaded = load(source, config=config or {}, dropout=dropout, revision=revision)
-        self.model, self.pretrained = loaded.model, loaded.pretrained
-        use_onednn(self.model)
-        self.random_backbone = loaded.pretrained is None
-        self.layer, self.normalize = layer, normalize
-        self._keep_what_is_used(layer)
-        self.channels = self.model.config.d_model * (len(self.layers) if layer == "all" else 1)
-        self._recompute = gradient_checkpointing
-        self.layer_weights = nn.Parameter(torch.zeros(len(self.layers) + 1)) if layer == "weighted" else None
+        self.normalize, self._recompute = normalize, gradient_checkpointing
+        self.take(loaded.model, loaded.pretrained, layer)
         self.register_buffer("filters", loaded.filters, persistent=False)
         self.tune(tune, top_layers, rank=lora_rank, alpha=lora_alpha, targets=lora_targets)
 
@@ -95,9 +78,8 @@ class Whisper(EncoderExtractor):
         """The transformer layers, from below."""
         return self.model.layers
 
-    def _keep_what_is_used(self, layer: str | int) -> None:
+    def keep_layers(self, layer: str | int) -> None:
         """Leave out what comes after the layer that is read."""
-        self.check_layer(layer)
         if isinstance(layer, int):
             self.model.layers = self.model.layers[:layer]
         if layer != "last":
@@ -163,15 +145,10 @@ class Whisper(EncoderExtractor):
             states = list(features.values.split(self.model.config.d_model, dim=2))
         start = Seq(states[-1], entry.lengths, full=entry.full)
         states += steps.transform(self.model, start, done, len(self.layers), recompute=self._recompute)
-        return _without_silence(Seq(self._chosen(states, done), entry.lengths, full=entry.full))
-
-    def _chosen(self, states: list[Tensor], done: int) -> Tensor:
-        """What comes out, of the states that are there: those before the layer `done`, and all after it."""
-        if self.layer_weights is not None:
-            return weighted_sum(states, self.layer_weights)
-        if self.layer == "all":
-            return torch.cat(states[-len(self.layers) :], dim=2)
-        return states[-1] if done == len(self.layers) else self.model.layer_norm(states[-1])
+        values = self.chosen(states)
+        if self.layer == "last":
+            values = self.model.layer_norm(values)
+        return _without_silence(Seq(values, entry.lengths, full=entry.full))
 
 
 def _without_silence(frames: Seq) -> Seq:

@@ -1,29 +1,16 @@
-"""Learned attention over each level's frames, then over the levels.
+"""Fusion `attention`: learned attention over each level's frames, then over the levels."""
 
-Two stages as in Yang et al., "Hierarchical attention networks for document classification", NAACL 2016.
-Deviations: Okabe, Koshinaka, Shinoda, "Attentive statistics pooling for deep speaker embedding",
-Interspeech 2018, arXiv 1803.10963. Several heads: Lin et al., "A structured self-attentive sentence
-embedding", ICLR 2017, arXiv 1703.03130.
-"""
-
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from toolkit.contracts import Fusion, LevelShape, Seq
-from toolkit_plugins.fusions.blocks import (
-    StandardizedPooling,
-    check_arguments,
-    check_levels,
-    fit_poolings,
-    projection,
-    with_covariates,
-)
+from toolkit.contracts import LevelShape, Seq
+from toolkit_plugins.fusions.blocks import PooledFusion, check_arguments, check_levels, projection, with_covariates
 from toolkit_plugins.fusions.pooling import AttentivePooling
 
 
-class Attention(Fusion):
+class Attention(PooledFusion):
     """Attention pools each level's frames; attention over the levels; fused with the covariates.
 
     Takes any length, exact under padding. With one level that level's weight is 1, and `fused` reads its
@@ -39,11 +26,11 @@ class Attention(Fusion):
         standardize: each value that a level's pooling gives to mean 0 and deviation 1 over the training part; what a
             pre-trained level needs.
 
-    Raises:
-        RecipeError: if `dim`, `heads` or `hidden` is below 1 or `dropout` is not a probability below 1.
+    Raises: RecipeError if `dim`, `heads` or `hidden` is below 1 or `dropout` is not a probability below 1.
 
-    Source: Yang et al., "Hierarchical attention networks for document classification", NAACL 2016; Okabe et
-        al., "Attentive statistics pooling for deep speaker embedding", Interspeech 2018, arXiv 1803.10963.
+    Source: Yang et al., "Hierarchical attention networks for document classification", NAACL 2016; Okabe et al.,
+        "Attentive statistics pooling for deep speaker embedding", Interspeech 2018, arXiv 1803.10963 (deviations); Lin
+        et al., "A structured self-attentive sentence embedding", ICLR 2017, arXiv 1703.03130 (several heads).
     """
 
     def __init__(
@@ -59,19 +46,13 @@ class Attention(Fusion):
         normalise: bool = False,
         standardize: bool = False,
     ):
-        super().__init__()
         check_arguments(levels=levels, dropout=dropout, dim=dim, heads=heads, hidden=hidden)
-        self.levels, self.covariates = dict(levels), dict(covariates)
+        pools = {
+            name: AttentivePooling(channels=shape.channels, hidden=hidden, heads=heads, statistics=statistics)
+            for name, shape in levels.items()
+        }
+        super().__init__(levels, covariates, pools, standardize=standardize)
         self.sizes = {"fused": dim, **dict.fromkeys(levels, dim)}
-        self.pool = nn.ModuleDict(
-            {
-                name: AttentivePooling(channels=shape.channels, hidden=hidden, heads=heads, statistics=statistics)
-                for name, shape in levels.items()
-            }
-        )
-        self.fits = standardize
-        if standardize:
-            self.pool = nn.ModuleDict({name: StandardizedPooling(pool) for name, pool in self.pool.items()})
         self.project = nn.ModuleDict(
             {name: projection(pool.size, dim, dropout=dropout, normalise=normalise) for name, pool in self.pool.items()}
         )
@@ -81,11 +62,6 @@ class Attention(Fusion):
     def level_weights(self, embeddings: Tensor) -> Tensor:
         """The weight of every level: [batch, level, dim] -> [batch, level], summing to 1 over the levels."""
         return self.score(embeddings).squeeze(2).softmax(dim=1)
-
-    @torch.no_grad()
-    def fit(self, levels: Iterable[Mapping[str, Seq]]) -> None:
-        """Learn what `standardize` needs."""
-        fit_poolings(self.pool, levels)
 
     def forward(self, levels: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """As of any Fusion; ShapeError if a level or a covariate is missing or of another shape, or a length is 0."""

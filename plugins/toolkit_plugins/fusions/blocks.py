@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from toolkit.contracts import LevelShape, Seq
+from toolkit.contracts import Fusion, LevelShape, Seq
 from toolkit.errors import RecipeError, ShapeError, did_you_mean
 from toolkit.model.scaling import Moments, Standardize
 
@@ -45,17 +45,30 @@ class StandardizedPooling(nn.Module):
         return self.scaler(self.pool(frames))
 
 
-def fit_poolings(pools: Mapping[str, nn.Module], levels: Iterable[Mapping[str, Seq]]) -> None:
-    """Let the poolings of all levels learn their means and deviations, in one pass over the training part.
+class PooledFusion(Fusion):
+    """A fusion that pools each level's frames, and standardizes what comes out if it is asked for."""
 
-    Args: pools: level -> StandardizedPooling; levels: batches of level -> [batch, frames, channels].
-    """
-    moments = {name: Moments() for name in pools}
-    for frames in levels:
-        for name, pool in pools.items():
-            moments[name].add(pool.pool(frames[name]))
-    for name, pool in pools.items():
-        pool.scaler.set(moments[name])
+    def __init__(
+        self,
+        levels: Mapping[str, LevelShape],
+        covariates: Mapping[str, int],
+        pools: Mapping[str, nn.Module],
+        *,
+        standardize: bool,
+    ):
+        super().__init__()
+        self.levels, self.covariates, self.fits = dict(levels), dict(covariates), standardize
+        self.pool = nn.ModuleDict({n: StandardizedPooling(pool) if standardize else pool for n, pool in pools.items()})
+
+    @torch.no_grad()
+    def fit(self, levels: Iterable[Mapping[str, Seq]]) -> None:
+        """Learn the means and deviations of what the poolings give, in one pass."""
+        moments = {name: Moments() for name in self.pool}
+        for frames in levels:
+            for name, pool in self.pool.items():
+                moments[name].add(pool.pool(frames[name]))
+        for name, pool in self.pool.items():
+            pool.scaler.set(moments[name])
 
 
 def check_levels(levels: Mapping[str, Seq], shapes: Mapping[str, LevelShape]) -> None:

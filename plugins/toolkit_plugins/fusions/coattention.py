@@ -1,8 +1,4 @@
-"""The reference's co-attention: the other levels weigh the frames of one level.
-
-Zou, Si, Chen, Rajan, Chng: "Speech emotion recognition with co-attention based multi-level acoustic
-information", ICASSP 2022, arXiv 2203.15326.
-"""
+"""Fusion `coattention`, the reference's: the other levels weigh the frames of one level."""
 
 from collections.abc import Iterable, Mapping
 
@@ -37,9 +33,8 @@ class CoAttention(Fusion):
         standardize: each channel of the value level's frames to mean 0 and deviation 1 over the training part; what a
             frozen pre-trained level needs.
 
-    Raises:
-        RecipeError: if the level `values` or a second level is missing, `dim` is below 1, or `dropout` is not a
-            probability below 1.
+    Raises: RecipeError if the level `values` or a second level is missing, `dim` is below 1, or `dropout` is not a
+        probability below 1.
 
     Source: Zou et al., "Speech emotion recognition with co-attention based multi-level acoustic information",
         ICASSP 2022, arXiv 2203.15326.
@@ -87,8 +82,7 @@ class CoAttention(Fusion):
     @torch.no_grad()
     def fit(self, levels: Iterable[Mapping[str, Seq]]) -> None:
         """Learn what `standardize` needs."""
-        if self.scaler is not None:
-            self.scaler.fit(frames[self.values] for frames in levels)
+        self.scaler.fit(frames[self.values] for frames in levels)
 
     def forward(self, levels: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """As of any Fusion, of whole segments; ShapeError if a level or a covariate is missing or of another shape."""

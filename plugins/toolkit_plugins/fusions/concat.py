@@ -1,28 +1,16 @@
-"""Late fusion by concatenation of pooled levels.
+"""Fusion `concat`: late fusion by concatenation of pooled levels."""
 
-The default pooling is that of Snyder, Garcia-Romero, Sell, Povey, Khudanpur, "X-vectors: Robust DNN
-embeddings for speaker recognition", ICASSP 2018.
-"""
-
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
-from toolkit.contracts import Fusion, LevelShape, Seq
-from toolkit_plugins.fusions.blocks import (
-    StandardizedPooling,
-    check_arguments,
-    check_levels,
-    fit_poolings,
-    projection,
-    with_covariates,
-)
+from toolkit.contracts import LevelShape, Seq
+from toolkit_plugins.fusions.blocks import PooledFusion, check_arguments, check_levels, projection, with_covariates
 from toolkit_plugins.fusions.pooling import pooling_layer
 
 
-class Concat(Fusion):
+class Concat(PooledFusion):
     """Every level pooled over time and projected; all concatenated, with the covariates, and projected again.
 
     Without projections (`project: false`) an embedding is what the pooling gives, and nothing is learned but its scale:
@@ -40,8 +28,7 @@ class Concat(Fusion):
             pre-trained level needs.
         project: whether embeddings are projected.
 
-    Raises:
-        RecipeError: if `dim` is below 1 or `dropout` is not a probability below 1.
+    Raises: RecipeError if `dim` is below 1 or `dropout` is not a probability below 1.
 
     Source: Snyder et al., "X-vectors: Robust DNN embeddings for speaker recognition", ICASSP 2018
         (statistics pooling).
@@ -60,14 +47,10 @@ class Concat(Fusion):
         standardize: bool = False,
         project: bool = True,
     ):
-        super().__init__()
         check_arguments(levels=levels, dropout=dropout, dim=dim)
-        self.levels, self.covariates = dict(levels), dict(covariates)
+        pools = {name: pooling_layer(pooling, shape) for name, shape in levels.items()}
+        super().__init__(levels, covariates, pools, standardize=standardize)
         self.fixed_samples = segment_samples if pooling == "flatten" else None
-        self.pool = nn.ModuleDict({name: pooling_layer(pooling, shape) for name, shape in levels.items()})
-        self.fits = standardize
-        if standardize:
-            self.pool = nn.ModuleDict({name: StandardizedPooling(pool) for name, pool in self.pool.items()})
         sizes = {name: pool.size for name, pool in self.pool.items()}
         self.project = nn.ModuleDict({name: nn.Identity() for name in levels})
         self.fuse = nn.Identity()
@@ -76,11 +59,6 @@ class Concat(Fusion):
             self.project, sizes = nn.ModuleDict(layers), dict.fromkeys(levels, dim)
             self.fuse = projection(len(levels) * dim + sum(covariates.values()), dim, dropout=dropout)
         self.sizes = {"fused": dim if project else sum([*sizes.values(), *covariates.values()]), **sizes}
-
-    @torch.no_grad()
-    def fit(self, levels: Iterable[Mapping[str, Seq]]) -> None:
-        """Learn what `standardize` needs."""
-        fit_poolings(self.pool, levels)
 
     def forward(self, levels: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """As of any Fusion; ShapeError if a level or a covariate is missing or of another shape, or a length is 0."""

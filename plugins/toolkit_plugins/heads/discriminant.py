@@ -30,8 +30,7 @@ class Discriminant(Head):
             smoother.
         dropout: probability before the layer, in training.
 
-    Raises:
-        RecipeError: if an argument is out of range.
+    Raises: RecipeError if an argument is out of range.
 
     Source: Friedman, "Regularized discriminant analysis", JASA 84, 1989.
     """

@@ -1,8 +1,4 @@
-"""Softmax regression on an embedding.
-
-As a probe of what an embedding holds: Alain, Bengio, "Understanding intermediate layers using linear
-classifier probes", 2016, arXiv 1610.01644.
-"""
+"""Head `linear`: softmax regression on an embedding."""
 
 from torch import Tensor, nn
 
@@ -12,8 +8,8 @@ from toolkit.contracts import Head
 class Linear(Head):
     """One linear layer from the embedding to the logits.
 
-    Source: Alain and Bengio, "Understanding intermediate layers using linear classifier probes", arXiv
-        1610.01644.
+    Source: Alain and Bengio, "Understanding intermediate layers using linear classifier probes", arXiv 1610.01644 (as
+        a probe of what an embedding holds).
     """
 
     def __init__(self, *, size: int, classes: int):

@@ -1,8 +1,4 @@
-"""The reference's classifier: hidden layers, each dropout, linear and ReLU, then a linear layer.
-
-Zou et al., "Speech emotion recognition with co-attention based multi-level acoustic information", ICASSP
-2022, arXiv 2203.15326.
-"""
+"""Head `mlp`: the reference's classifier."""
 
 from itertools import pairwise
 
@@ -19,8 +15,7 @@ class Mlp(Head):
         hidden: sizes of the hidden layers, at least one.
         dropout: probability before each hidden layer.
 
-    Raises:
-        RecipeError: if `hidden` is empty or holds a size below 1, or `dropout` is not a probability below 1.
+    Raises: RecipeError if `hidden` is empty or holds a size below 1, or `dropout` is not a probability below 1.
 
     Source: Zou et al., "Speech emotion recognition with co-attention based multi-level acoustic information",
         ICASSP 2022, arXiv 2203.15326.

@@ -1,7 +1,4 @@
-"""Center loss: pulls embeddings of a class together.
-
-Wen, Zhang, Li, Qiao: "A discriminative feature learning approach for deep face recognition", ECCV 2016.
-"""
+"""Loss `center`: pulls embeddings of a class together."""
 
 from typing import Literal
 
@@ -47,8 +44,7 @@ class Center(Loss):
     Attributes:
         centers: [classes, size], float32.
 
-    Raises:
-        RecipeError: if `alpha` is out of its range or `reduction` is neither.
+    Raises: RecipeError if `alpha` is out of its range or `reduction` is neither.
 
     Source: Wen et al., "A discriminative feature learning approach for deep face recognition", ECCV 2016.
     """

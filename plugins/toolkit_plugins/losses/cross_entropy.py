@@ -1,9 +1,4 @@
-"""Cross entropy with class weights and label smoothing.
-
-Label smoothing: Szegedy et al., "Rethinking the Inception architecture for computer vision", CVPR 2016, arXiv
-1512.00567. Balanced weights: King, Zeng, "Logistic regression in rare events data", Political Analysis 9,
-2001.
-"""
+"""Loss `cross_entropy`, with class weights and label smoothing."""
 
 import math
 from collections.abc import Sequence
@@ -40,9 +35,8 @@ class CrossEntropy(Loss):
             list with one positive number for each class, in the order of the labels.
         label_smoothing: fraction of the target that is spread over all classes, at least 0 and below 1.
 
-    Raises:
-        RecipeError: if the list's length is not the number of classes, a weight is not positive and finite,
-            or `label_smoothing` is out of its range.
+    Raises: RecipeError if the list's length is not the number of classes, a weight is not positive and finite, or
+        `label_smoothing` is out of its range.
 
     Source: Szegedy et al., "Rethinking the Inception architecture for computer vision", CVPR 2016, arXiv
         1512.00567 (label smoothing); King and Zeng, "Logistic regression in rare events data", 2001
