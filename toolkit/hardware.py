@@ -5,8 +5,7 @@ import gc
 import os
 import platform
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -64,31 +63,27 @@ def limit_threads(most: int, *, asked: bool) -> None:
 
 
 def give_back() -> None:
-    """Give back what is not used; objects that refer to each other (a Brain and its checkpointer) included."""
+    """Return unused memory to the system; objects that refer to each other (a Brain, its checkpointer) included."""
     gc.collect()
-    with _glibc() as libc:
-        libc.malloc_trim(0)
+    _glibc("malloc_trim", 0)
 
 
 def give_back_large_blocks(_worker: int = 0) -> None:
-    """From now on in this process, give back each block of a megabyte or more when it is freed.
+    """From now on in this process, return each block of a megabyte or more to the system when it is freed.
 
     For workers that make batches of many sizes: the holes between them would add up to several hundred megabytes.
     """
-    with _glibc() as libc:
-        libc.mallopt(_MMAP_THRESHOLD, _LARGE)
-        libc.mallopt(_TRIM_THRESHOLD, _LARGE)
+    _glibc("mallopt", _MMAP_THRESHOLD, _LARGE)
+    _glibc("mallopt", _TRIM_THRESHOLD, _LARGE)
 
 
 def begin_worker(_worker: int = 0) -> None:
     """Keep freed blocks (new pages take a tenth of the time), and end with the parent, whose locks are free then."""
-    with _glibc() as libc:
-        libc.mallopt(_MMAP_THRESHOLD, 32 * _LARGE)  # glibc takes no more
-        libc.mallopt(_TRIM_THRESHOLD, 512 * _LARGE)
-        libc.prctl(_SIGNAL_AT_PARENTS_END, signal.SIGKILL)
+    _glibc("mallopt", _MMAP_THRESHOLD, 32 * _LARGE)  # glibc takes no more
+    _glibc("mallopt", _TRIM_THRESHOLD, 512 * _LARGE)
+    _glibc("prctl", _SIGNAL_AT_PARENTS_END, signal.SIGKILL)
 
 
-@contextmanager
-def _glibc() -> Iterator[ctypes.CDLL]:
-    with suppress(AttributeError, OSError):
-        yield ctypes.CDLL(None)
+def _glibc(function: str, *args: int) -> None:
+    with suppress(AttributeError, OSError):  # another C library
+        getattr(ctypes.CDLL(None), function)(*args)

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
+from pkgutil import resolve_name
 from types import FrameType
 from typing import Any
 
@@ -73,9 +73,8 @@ class Plugin:
     def load(self) -> type:
         """Import the class. Raises: BrokenPlugin if it cannot be imported, or is not a class of its kind."""
         at = self.where.before("plugin")
-        module, _, attribute = self.spec.target.partition(":")
         try:
-            found = getattr(import_module(module), attribute)
+            found = resolve_name(self.spec.target)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin may also exit

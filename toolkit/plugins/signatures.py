@@ -35,11 +35,10 @@ class Argument:
 def read_arguments(cls: type, context: Collection[str] = ()) -> list[Argument]:
     """The arguments of a class in the order of its signature; `context` names those that the system gives."""
     meanings = read_meanings(cls)
-    found = [parameter for parameter in _parameters(cls) if parameter.kind not in VARIABLE]
-    types = (Any if parameter.annotation is REQUIRED else parameter.annotation for parameter in found)
     return [
-        Argument(p.name, annotation, p.default, meanings.get(p.name, ""), p.name in context)
-        for p, annotation in zip(found, types, strict=True)
+        Argument(p.name, p.annotation, p.default, meanings.get(p.name, ""), p.name in context)
+        for p in _parameters(cls)
+        if p.kind not in VARIABLE
     ]
 
 
@@ -148,5 +147,7 @@ def _parameters(cls: type) -> list[inspect.Parameter]:
         signature = inspect.signature(cls)
     except ValueError:  # a class of C
         return []
-    found = signature.parameters.values()
-    return [p.replace(annotation=Any) if isinstance(p.annotation, str) else p for p in found]
+    return [
+        p.replace(annotation=Any) if p.annotation is REQUIRED or isinstance(p.annotation, str) else p
+        for p in signature.parameters.values()
+    ]

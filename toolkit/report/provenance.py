@@ -39,26 +39,20 @@ def facts(evidence: Evidence) -> list[tuple[str, str]]:
 
 def systems_table(evidence: Evidence) -> Table:
     """What each system consists of, with the pre-trained weights of each level."""
-    results = {
-        system: [run.results for run in evidence.runs if run.cell.system == system] for system in evidence.plan.systems
-    }
-    seconds: dict[str, list[float]] = {}
-    for (system, *_), of_training in _training_seconds(evidence).items():
-        seconds.setdefault(system, []).append(of_training)
-
-    def model(system: str) -> Mapping[str, Any]:
-        return evidence.recipes[system]["model"]
-
+    model = {system: recipe["model"] for system, recipe in evidence.recipes.items()}
+    results = {system: [run.results for run in evidence.runs if run.cell.system == system] for system in model}
+    trained = _training_seconds(evidence).items()
+    seconds = {system: [took for key, took in trained if key[0] == system] for system in model}
     columns = [
         Column("system", "system", value=str),
-        Column("levels", "levels (weights)", LONG_TEXT, value=lambda s: _levels(model(s), results[s])),
-        Column("fusion", "fusion", value=lambda s: model(s)["fusion"]["plugin"]),
-        Column("covariates", "covariates", LONG_TEXT, value=lambda s: _covariates(model(s)) or None),
-        Column("heads", "heads", LONG_TEXT, value=lambda s: ", ".join(model(s)["heads"])),
-        Column("losses", "losses", LONG_TEXT, value=lambda s: _losses(model(s))),
+        Column("levels", "levels (weights)", LONG_TEXT, value=lambda s: _levels(model[s], results[s])),
+        Column("fusion", "fusion", value=lambda s: model[s]["fusion"]["plugin"]),
+        Column("covariates", "covariates", LONG_TEXT, value=lambda s: _covariates(model[s]) or None),
+        Column("heads", "heads", LONG_TEXT, value=lambda s: ", ".join(model[s]["heads"])),
+        Column("losses", "losses", LONG_TEXT, value=lambda s: _losses(model[s])),
         Column("parameters", "parameters", COUNT, value=lambda s: results[s][0]["parameters"] if results[s] else None),
         Column("epoch", "tested epoch, mean", NUMBER, value=lambda s: _mean([r["epoch"] for r in results[s]])),
-        Column("seconds", "time a training", CLOCK, value=lambda s: _mean(seconds.get(s, []))),
+        Column("seconds", "time a training", CLOCK, value=lambda s: _mean(seconds[s])),
     ]
     return Table("systems", "The systems", columns, tuple(evidence.plan.systems), evidence.stamps())
 
@@ -96,11 +90,11 @@ def _levels(model: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> s
 
 
 def _covariates(model: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} ({spec['source']})" for name, spec in (model.get("covariates") or {}).items())
+    return ", ".join(f"{name} ({spec['source']})" for name, spec in model["covariates"].items())
 
 
 def _losses(model: Mapping[str, Any]) -> str:
-    weights = {name: spec.get("weight", 1.0) for name, spec in model["losses"].items()}
+    weights = {name: spec["weight"] for name, spec in model["losses"].items()}
     return ", ".join(name if weight == 1 else f"{name} ({weight:g})" for name, weight in weights.items())
 
 

@@ -166,11 +166,9 @@ def _verdicts(evidence: Evidence, comparisons: Sequence[Comparison], protocol: s
             if c.verdict == verdict:
                 found.setdefault(c.system, []).append(c.metric.upper())
         without -= set(found)
-        names = []
-        for system, metrics in found.items():
-            missing = "" if evidence.of(system, protocol).complete else ", cells missing"
-            names.append(f"{system} ({' and '.join(metrics)}{missing})")
-        texts += [f"{verdict}: {', '.join(names)}"] if names else []
+        missing = {s: "" if evidence.of(s, protocol).complete else ", cells missing" for s in found}
+        names = ", ".join(f"{s} ({' and '.join(metrics)}{missing[s]})" for s, metrics in found.items())
+        texts += [f"{verdict}: {names}"] if names else []
     few = {c.system for c in comparisons if c.verdict == TOO_FEW} & without
     for verdict, systems in (("no difference shown", without - few), (TOO_FEW, few)):
         texts += [f"{verdict} for {counted(len(systems), 'system')}"] if systems else []
@@ -181,8 +179,7 @@ def _default_pair(evidence: Evidence, protocol: str) -> tuple[SystemRuns, ...]:
     """The baseline, or the first system that has runs, and of the others the last with the most parts."""
 
     def parts(tested: SystemRuns) -> int:
-        model = tested.recipe["model"]
-        return sum(len(model.get(kind) or {}) for kind in ("levels", "covariates", "heads", "losses"))
+        return sum(len(tested.recipe["model"][kind]) for kind in ("levels", "covariates", "heads", "losses"))
 
     there = sorted(evidence.tested(protocol), key=lambda tested: tested.system != evidence.baseline)
     return (there[0], max(reversed(there[1:]), key=parts)) if len(there) > 1 else tuple(there)

@@ -60,11 +60,10 @@ def _accuracy(tested: SystemRuns) -> float:
 
 def _published(tested: SystemRuns) -> dict:
     """Published accuracies on the corpus of the runs, in fractions of 1, and their `source`; {} without any."""
-    figures = tested.recipe.get("published") or {}
-    results = [run.results for run in tested.runs]
-    if not results or any(found["synthetic"] or found["corpus"] != figures.get("corpus") for found in results):
+    figures, results = tested.recipe["published"], [run.results for run in tested.runs]
+    if not results or any(found["synthetic"] or found["corpus"] != figures["corpus"] for found in results):
         return {}
-    found = {metric: figures[metric] / 100 for metric in METRICS if figures.get(metric) is not None}
+    found = {metric: figures[metric] / 100 for metric in METRICS if figures[metric] is not None}
     return {**found, "source": figures["source"]} if found else {}
 
 

@@ -111,14 +111,14 @@ def step_table(evidence: Evidence) -> Table:
 def covariates(evidence: Evidence) -> list[str]:
     """The covariates that any system of the experiment reads."""
     recipes = evidence.recipes.values()
-    return list(dict.fromkeys(name for recipe in recipes for name in recipe["model"].get("covariates") or {}))
+    return list(dict.fromkeys(name for recipe in recipes for name in recipe["model"]["covariates"]))
 
 
 def covariate_families(evidence: Evidence, covariate: str) -> list[dict[str, str]]:
     """Systems that differ in one covariate alone: system -> its source, in the order of `SOURCES`, for each family."""
     found: dict[str, dict[str, str]] = {}
     for system, recipe in evidence.recipes.items():
-        others = dict(recipe["model"].get("covariates") or {})
+        others = dict(recipe["model"]["covariates"])
         source = others.pop(covariate, {}).get("source", WITHOUT)
         rest = {key: value for key, value in recipe.items() if key not in NOT_OF_THE_SYSTEM}
         rest["model"] = {**recipe["model"], "covariates": others}

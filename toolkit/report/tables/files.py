@@ -15,14 +15,8 @@ from toolkit.report.tables.table import Column, Table, spans
 TEMPLATES = Path(__file__).parents[1] / "template"
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
 _LATEX = {
+    **{character: rf"\{character}" for character in "{}$&#%_"},
     "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
     "^": r"\textasciicircum{}",
     "~": r"\textasciitilde{}",
     "<": r"\textless{}",
@@ -75,7 +69,7 @@ def escape_markdown(text: str) -> str:
 
 def escape_latex(text: str) -> str:
     """Text that LaTeX prints unchanged, in one line."""
-    return "".join(_LATEX.get(character, character) for character in " ".join(str(text).split()))
+    return " ".join(str(text).split()).translate(str.maketrans(_LATEX))
 
 
 def _columns(table: Table) -> list[Column]:
