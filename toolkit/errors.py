@@ -136,7 +136,7 @@ def one_line(what: object) -> str:
     """
     try:
         text = str(what)
-    except Exception:  # an exception of someone's own may fail at this, too
+    except Exception:  # a third party's exception may fail at this, too
         text = ""
     if isinstance(what, BaseException):
         text = f"{type(what).__name__}: {text}".rstrip(": ")

@@ -18,7 +18,7 @@ from rich.text import Text
 from toolkit.errors import printable
 
 EVERY_S = 30.0
-_noted = {"said": 0.0, "doing": ""}  # when the last line was said; what a command is at
+_noted = {"said": 0.0, "doing": ""}  # when the last line was printed; what a command is doing
 WIDTH = 160  # where the output is not a terminal: wide enough to keep rows whole for a search
 
 T = TypeVar("T")
@@ -93,13 +93,13 @@ def progress(results: Iterable[T], what: str, *, total: int | None, shown: bool)
 
 
 def doing(what: str) -> None:
-    """Note what a command is at, which `signs_of_life` says."""
+    """Note what a command is doing, for `signs_of_life`."""
     _noted["doing"] = what
 
 
 @contextmanager
 def signs_of_life(name: str) -> Iterator[None]:
-    """Say what a command is at when it has said nothing for 30 s; not in a terminal, nor on ranks but the first."""
+    """Say what a command is doing when it has been silent for 30 s; not in a terminal, and on the first rank alone."""
     began, ended = time.monotonic(), threading.Event()
 
     def say_so():

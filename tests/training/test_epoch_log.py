@@ -69,7 +69,7 @@ def test_a_tracker_that_fails_is_named_once_and_the_training_goes_on(call, track
     said = []
     trackers[0].broken = call
     folder = make(tmp_path, BOTH, said=said).train().parent
-    warning = "WARNING: mlflow fails, and gets no more of this training (ConnectionError: the server is away)."
+    warning = "WARNING: mlflow fails, and receives nothing more of this training (ConnectionError: the server is away)."
     assert [line for line in said if "WARNING" in line] == [warning]
     assert (folder / "results.json").exists() and len(trackers[1].runs["id0"].rows) == 2
 

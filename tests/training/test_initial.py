@@ -1,4 +1,4 @@
-"""`training.init_from`: what is taken of a bundle, what is refused, and that a run that has begun needs it no more."""
+"""`training.init_from`: what is taken of a bundle, what is refused; a run that has begun no longer needs it."""
 
 import json
 import shutil
@@ -30,19 +30,19 @@ def started(recipe: Path, bundle: object, *overrides: str, lines: list | None = 
     return Run(prepare(source), say=(lines if lines is not None else []).append)
 
 
-def test_all_that_fits_is_taken_and_other_classes_begin_anew(trained):
+def test_all_that_fits_is_taken_and_other_classes_start_from_scratch(trained):
     recipe, bundle = trained
     there = read_bundle(bundle).system.state_dict()
     same = started(recipe, bundle)
     assert all(torch.equal(value, there[name]) for name, value in same.system.state_dict().items())
-    assert same.started.startswith("Starts from first.zip (small sha256:") and "Anew" not in same.started
+    assert same.started.startswith("Starts from first.zip (small sha256:") and "From scratch" not in same.started
     fresh = started(recipe, "null", "--seed=5").system.state_dict()
     other = started(recipe, bundle, "--label_map.tone=hum", "--seed=5")
-    assert other.started.endswith(": levels.mfcc and fusion. Anew: heads.emotion and heads.level.")
+    assert other.started.endswith(": levels.mfcc and fusion. From scratch: heads.emotion and heads.level.")
     for name, value in other.system.state_dict().items():
         assert torch.equal(value, (fresh if name.startswith("heads.") else there)[name]), name
     wider = started(recipe, bundle, "--model.heads.emotion.args.hidden=[6]")
-    assert wider.started.endswith("heads.level. Anew: heads.emotion.")
+    assert wider.started.endswith("heads.level. From scratch: heads.emotion.")
 
 
 def test_scaling_is_taken_and_not_fitted_again(trained, tmp_path):

@@ -1,4 +1,4 @@
-"""Anybody's folds as utterances in parts: a column of a manifest, or a folder of lists, such as EmoBox's."""
+"""Any project's folds as utterances in parts: a column of a manifest, or a folder of lists, such as EmoBox's."""
 
 import os
 import re

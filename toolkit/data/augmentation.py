@@ -27,7 +27,7 @@ TIMED = 8  # segments
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """An augmentation in its place, one of its own for each level whose features it changes."""
+    """An augmentation of a recipe; one instance for each level whose features it changes."""
 
     name: str  # the recipe's
     augmentation: Augmentation
@@ -85,7 +85,7 @@ class Augmentations:
         return replace(batch, features=features, mix=mix)
 
     def _rows(self, step: Step, seq: Seq, draws: Sequence[Draw]) -> Seq:
-        """Each real row changed for itself; what lies beyond the lengths stays."""
+        """Each real row is changed on its own; what lies beyond the lengths stays."""
         values = seq.values.clone()
         for row, (draw, length) in enumerate(zip(draws, seq.lengths.tolist(), strict=True)):
             changed = self._row(step, seq.values[row, :length], draw)
@@ -166,6 +166,6 @@ def say_cost(augmentations: Augmentations, segments: SegmentSet, cache: FeatureC
     changing, computing = (read - started) * times, (time.perf_counter() - read) * times
     names, levels = ", ".join(step.name for step in augmentations.waves), ", ".join(augmentations.changed_levels)
     say(
-        f"Waveforms are augmented ({names}): the training features of {levels} are computed anew in each epoch, in "
+        f"Waveforms are augmented ({names}): the training features of {levels} are recomputed in each epoch, in "
         f"about {changing + computing:.2g} s ({changing:.2g} s to read and change, {computing:.2g} s for front ends)."
     )

@@ -229,7 +229,7 @@ def _listed(resources: Mapping[str, float]) -> str:
 
 @contextlib.contextmanager
 def _deaths() -> Iterator[None]:
-    """Show the reader what Dask logs when a worker process dies or cannot be started."""
+    """Show the user what Dask logs when a worker process dies or cannot be started."""
 
     def show(record: logging.LogRecord) -> bool:
         message = record.getMessage()
@@ -249,7 +249,7 @@ def _deaths() -> Iterator[None]:
 
 
 def _silence_dask() -> None:
-    """Print nothing that Dask logs: what the reader needs is said in our words."""
+    """Print nothing that Dask logs: what the user needs is said in our own words."""
     for name in ("distributed", "distributed.client", "tornado.application"):
         for handler in logging.getLogger(name).handlers:
             handler.setLevel(SILENT)

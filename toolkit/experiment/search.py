@@ -1,4 +1,4 @@
-"""The trials of a search: asked of Optuna, trained by workers, told to Optuna; an interrupted one goes on."""
+"""The trials of a search: proposed by Optuna, trained by workers, reported to Optuna; interrupted ones continue."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -166,7 +166,7 @@ class Search:
             yield Task(self.folder, plan.cells, system, threads, asked, test=False, watch=watch)
 
     def _next(self, trials: int) -> BaseTrial | None:
-        """A trial that nobody runs any more, else a new one; None where there are enough."""
+        """A trial that no process runs any more, else a new one; None where there are enough."""
         with locked(self.locks / "lock", wait=True):
             there = self.study.get_trials(deepcopy=False)
             for trial in there:

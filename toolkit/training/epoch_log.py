@@ -64,7 +64,7 @@ class EpochLog(AbstractContextManager):
         except Exception as error:  # whatever its library raises
             self._names.remove(name)
             self._open.pop(name, None)
-            self.say(f"WARNING: {name} fails, and gets no more of this training ({one_line(error)}).")
+            self.say(f"WARNING: {name} fails, and receives nothing more of this training ({one_line(error)}).")
 
 
 def _tensorboard(run: EpochLog, known: None, epoch: int) -> tuple[None, Callable, Callable]:

@@ -75,4 +75,4 @@ def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[st
     for name, level in system.levels.items():
         level.pretrained, level.random_backbone = identity, name in origin["random"]
     left = [part for part in anew if any(name in own for name in parts[part])]
-    return f"Starts from {path.name} ({identity}): {join(taken)}." + (f" Anew: {join(left)}." if left else "")
+    return f"Starts from {path.name} ({identity}): {join(taken)}." + (f" From scratch: {join(left)}." if left else "")

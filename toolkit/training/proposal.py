@@ -31,7 +31,7 @@ def propose(manifest: str, overrides: list[str], *, base: str | None, protocol: 
     Args: manifest: a file, or a folder of class folders; overrides: the recipe's name, and columns of the manifest;
         base: None takes that for speech where there are speakers, else that for sounds; protocol: None takes what the
         columns allow.
-    Returns: the YAML, which begins with what was found; the `fold_table`; lines on what may surprise.
+    Returns: the YAML, which begins with what was found; the `fold_table`; lines on what may be surprising.
     Raises: ToolkitError for what a training would refuse, and for a file that cannot be read.
     """
     utterances = load_source(base or SOUNDS, overrides, manifest=manifest).read()

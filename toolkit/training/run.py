@@ -100,7 +100,7 @@ class Run:
         return self.folder.results
 
     def _start(self, folder: Callable[[], Path]) -> str | BundleError:
-        """Load the weights of a bundle. A run that has checkpoints needs it no more: then the error that it is gone."""
+        """Load the weights of a bundle. A run with checkpoints no longer needs it: then the error that it is gone."""
         bundle = self.training.init_from
         try:
             return start_from(local_bundle(bundle), self.system, self.recipe, self.preparation.targets)

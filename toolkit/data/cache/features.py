@@ -131,7 +131,7 @@ class FeatureCache:
     def _fits(self, needed: float) -> bool:
         if needed > self.limit_mb * 1e6:
             self.say(
-                f"Features are computed anew in each epoch: about {megabytes(needed)}, and training.feature_cache_mb "
+                f"Features are recomputed in each epoch: about {megabytes(needed)}, and training.feature_cache_mb "
                 f"is {self.limit_mb:g}."
             )
             return False
