@@ -61,6 +61,19 @@ def test_the_published_protocol_is_stamped_in_every_file(recipe):
     folder = run(recipe, "--protocol=loso-as-published", "--training.epochs=1")
     for name in ("results.json", "recipe.yaml", "manifest.csv", "epochs.csv", "predictions.csv"):
         assert "the test speaker also validated" in (folder / name).read_text()
+    assert not (folder / "validation.csv").exists()  # the part is the test part
+
+
+def test_the_predictions_for_the_validation_part_are_those_of_the_epoch_that_was_tested(recipe):
+    folder = run(recipe, "--protocol=loso", "--training.epochs=2")
+    test, valid = (
+        list(csv.DictReader((folder / name).read_text().splitlines())) for name in ("predictions.csv", "validation.csv")
+    )
+    assert test[0].keys() == valid[0].keys() and not {r["id"] for r in test} & {r["id"] for r in valid}
+    right = [row["reference"] == row["predicted"] for row in valid]
+    assert results(folder)["valid_wa"] == pytest.approx(sum(right) / len(right))
+    probabilities = [[float(row[f"p_{label}"]) for label in results(folder)["labels"]] for row in valid]
+    assert all(sum(row) == pytest.approx(1) for row in probabilities)
 
 
 FITTED = """\

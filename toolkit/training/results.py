@@ -1,4 +1,4 @@
-"""What a run writes when it has been tested: predictions.csv, embeddings.npz and, last of all, results.json."""
+"""What a run writes when it has been tested: its predictions, embeddings.npz and, last of all, results.json."""
 
 import io
 from collections.abc import Mapping
@@ -15,22 +15,29 @@ from toolkit.hardware import device_name
 from toolkit.plugins.versions import library_versions
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.preparation import Preparation
-from toolkit.training.run_folder import EMBEDDINGS, PREDICTIONS, RESULTS, RunFolder
+from toolkit.training.run_folder import EMBEDDINGS, PREDICTIONS, RESULTS, VALIDATION, RunFolder
+
+
+def write_predictions(folder: RunFolder, preparation: Preparation, part: str, brain: SystemBrain) -> None:
+    """Write what `brain.evaluate` computed on a part, "valid" or "test": a row for each utterance."""
+    recipe, target = preparation.source.recipe, preparation.targets[LABEL]
+    rate, rows = recipe.audio.sample_rate, []
+    probabilities = target.probabilities(brain.outputs.scores[recipe.predict_from])  # [utterances, classes]
+    for u, answer, row in zip(preparation.part(part), target.answers(probabilities), probabilities, strict=True):
+        seconds = stretch(u.path, start_s=u.start, end_s=u.end).samples(rate) / rate
+        facts = {"id": u.id, "speaker": u.speaker or "", "gender": u.gender or "", "seconds": f"{seconds:.3f}"}
+        facts |= {"reference": u.label, "predicted": answer}
+        rows.append(facts | {f"p_{label}": repr(p) for label, p in target.named(row).items()})
+    folder.write_rows(PREDICTIONS if part == "test" else VALIDATION, rows)
 
 
 def _write_test(folder: RunFolder, preparation: Preparation, brain: SystemBrain) -> dict[str, Any]:
     """Write what `brain.evaluate` computed on the test part; the metrics of it."""
     recipe, scores, embeddings = preparation.source.recipe, brain.outputs.scores, brain.outputs.embeddings
-    test, target, rate = preparation.part("test"), preparation.targets[LABEL], recipe.audio.sample_rate
+    test, target = preparation.part("test"), preparation.targets[LABEL]
     reference = [utterance.label for utterance in test]
-    probabilities = target.probabilities(scores[recipe.predict_from])  # [utterances, classes]
-    predicted, rows = target.answers(probabilities), []
-    for u, answer, row in zip(test, predicted, probabilities, strict=True):
-        seconds = stretch(u.path, start_s=u.start, end_s=u.end).samples(rate) / rate
-        facts = {"id": u.id, "speaker": u.speaker or "", "gender": u.gender or "", "seconds": f"{seconds:.3f}"}
-        facts |= {"reference": u.label, "predicted": answer}
-        rows.append(facts | {f"p_{label}": repr(p) for label, p in target.named(row).items()})
-    folder.write_rows(PREDICTIONS, rows)
+    predicted = target.answers(target.probabilities(scores[recipe.predict_from]))
+    write_predictions(folder, preparation, "test", brain)
     arrays = {name: embeddings[name].astype(np.float32) for name in embeddings.names}
     arrays |= {"id": np.array([utterance.id for utterance in test]), "reference": np.array(reference)}
     arrays |= {"note": np.array(folder.stamp)} if folder.stamp else {}

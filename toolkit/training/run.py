@@ -36,7 +36,7 @@ from toolkit.training.loop.checkpoints import AtomicCheckpointer
 from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import Objective, build_objective
 from toolkit.training.preparation import Preparation
-from toolkit.training.results import write_results
+from toolkit.training.results import write_predictions, write_results
 from toolkit.training.run_data import RunData
 from toolkit.training.run_folder import CHECKPOINTS, HISTORY, MANIFEST, ORIGIN, PROBE, RECIPE, RunFolder, trained_with
 
@@ -146,8 +146,13 @@ class Run:
                 brain.history.load(trained / HISTORY)
                 log(brain.history)
             if self.tests:
+                fold, best = self.preparation.fold, f"best_{selects_on(self.protocol)}"
+                if set(fold.valid) != set(fold.test):
+                    valid = data.segments(self.preparation.part("valid"))
+                    brain.evaluate(data.loader(valid, cache=cache), max_key=best)
+                    write_predictions(self.folder, self.preparation, "valid", brain)
                 test = data.segments(self.preparation.part("test"))
-                brain.evaluate(data.loader(test, cache=cache), max_key=f"best_{selects_on(self.protocol)}")
+                brain.evaluate(data.loader(test, cache=cache), max_key=best)
             else:
                 brain.checkpointer.keep_only([])
         write_results(self.folder, self.preparation, brain, versions=self.versions)

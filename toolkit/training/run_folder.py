@@ -17,6 +17,7 @@ from toolkit.recipe.checks import Mismatch, check_value
 RESULTS = "results.json"
 EPOCHS = "epochs.csv"
 PREDICTIONS = "predictions.csv"
+VALIDATION = "validation.csv"  # where the validation part is not the test part
 EMBEDDINGS = "embeddings.npz"
 RECIPE = "recipe.yaml"
 MANIFEST = "manifest.csv"
