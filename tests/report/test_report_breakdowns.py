@@ -3,13 +3,20 @@ import pytest
 import sklearn.metrics as oracle
 from fake_experiment import LABELS, SER, TEN, FakeExperiment, FakeSystem, paper_experiment, predictions
 
-from toolkit.report.evidence import Evidence
+from toolkit.report.evidence import Evidence, read_answers
 from toolkit.report.provenance import facts, systems_table
 from toolkit.report.sections import choose, sections
-from toolkit.report.tables.accuracy import calibration_table
 from toolkit.report.tables.breakdowns import duration_table, gender_table, speaker_tables, thirds
+from toolkit.report.tables.confidence import abstention_table, calibration_table
 from toolkit.report.tables.differences import covariate_families, covariate_table, covariates
 from toolkit.report.tables.hard_utterances import SHOWN, hard_utterance_table
+from toolkit.statistics.abstention import RULES
+from toolkit.statistics.calibration import (
+    at_temperature,
+    expected_calibration_error,
+    fit_temperature,
+    negative_log_likelihood,
+)
 
 
 def evidence(folder, experiment):
@@ -86,6 +93,36 @@ def test_calibration_is_that_of_all_answers(found):
     error = sum(abs(right[places == b].sum() - confidence[places == b].sum()) for b in range(16)) / len(rows)
     assert row["ece"] == pytest.approx(error) and row["answers"] == len(rows)
     assert row["wa"] == pytest.approx(right.mean()) and row["confidence"] == pytest.approx(confidence.mean())
+
+
+def test_each_runs_temperature_and_thresholds_are_those_of_its_validation_part(found):
+    tested = found.of("ser", "loso")
+    after, answered, wrong = [], [], []
+    for run in tested.runs:
+        valid, test = (read_answers(run.folder, LABELS, file) for file in ("validation.csv", "predictions.csv"))
+        temperature = fit_temperature(valid.probabilities, valid.reference, labels=LABELS)
+        after.append(at_temperature(test.probabilities, temperature))
+        confidence = np.sort(at_temperature(valid.probabilities, temperature).max(axis=1))[::-1]
+        enough = -(-80 * len(confidence) // 100)
+        answered.append(after[-1].max(axis=1) >= confidence[enough - 1 : enough + 1].mean())
+        wrong.append(answered[-1] & (test.predicted != test.reference))
+    after, answered, wrong = map(np.concatenate, (after, answered, wrong))
+    row = calibration_table(found, "loso").rows[0]
+    assert row["nll_after"] == pytest.approx(negative_log_likelihood(after, tested.reference, labels=LABELS))
+    assert row["ece_after"] == pytest.approx(expected_calibration_error(after, tested.reference, labels=LABELS))
+    rows = {row["rule"]: row for row in abstention_table(found, "loso").rows if row["system"] is tested}
+    assert list(rows) == list(RULES)
+    shares = rows["coverage:0.8"]["coverage"], rows["coverage:0.8"]["error"]
+    assert shares == pytest.approx((answered.mean(), wrong.sum() / answered.sum()))
+    assert rows["coverage:0.8"]["runs"] == (len(tested.runs),) * 2
+    assert rows["error:0.1"]["runs"] == (0, len(tested.runs)) and rows["error:0.1"]["error"] is None  # of one speaker
+
+
+def test_without_predictions_for_validation_parts_there_is_nothing_at_a_temperature(tmp_path):
+    found = evidence(tmp_path, FakeExperiment({"ser": SER}, protocols=("loso-as-published",)))
+    row = calibration_table(found, "loso-as-published").rows[0]
+    assert row["ece"] > 0 and row["ece_after"] is None and row["nll_after"] is None
+    assert abstention_table(found, "loso-as-published") is None
 
 
 def test_systems_that_differ_in_a_covariate_alone_are_families(tmp_path):

@@ -32,7 +32,7 @@ def curves():
 
 def reliability():
     curve = reliability_curve(np.array([[0.75, 0.25], [0.25, 0.75], [0.1, 0.9]]), [0, 0, 1], labels=[0, 1])
-    return draw_reliability({"ser": curve, "m_f": curve})
+    return draw_reliability({"ser": {"as computed": curve, "at temperature": curve}, "m_f": {"as computed": curve}})
 
 
 def differences():

@@ -4,7 +4,14 @@ from sklearn.calibration import calibration_curve
 
 from toolkit.errors import ShapeError
 from toolkit.statistics import calibration
-from toolkit.statistics.calibration import expected_calibration_error, reliability_curve
+from toolkit.statistics.calibration import (
+    TEMPERATURES,
+    at_temperature,
+    expected_calibration_error,
+    fit_temperature,
+    negative_log_likelihood,
+    reliability_curve,
+)
 
 TWO = range(2)
 
@@ -104,3 +111,42 @@ def test_labels_are_checked():
         reliability_curve(pairs(0.9), [2], labels=TWO)
     with pytest.raises(ShapeError, match="2 columns need as many labels"):
         reliability_curve(pairs(0.9), ["ang"], labels=["ang"])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_temperature_is_never_worse_than_none_on_what_it_was_fitted_on_and_changes_no_label(seed):
+    probabilities, reference = draw(seed, classes=seed + 2)
+    sharper = probabilities**3 / (probabilities**3).sum(axis=1, keepdims=True)
+    for given in (probabilities, sharper, np.where(sharper < 1e-3, 0.0, sharper)):
+        given = given / given.sum(axis=1, keepdims=True)
+        known = {"labels": range(given.shape[1])}
+        temperature = fit_temperature(given, reference, **known)
+        fitted = at_temperature(given, temperature)
+        assert negative_log_likelihood(fitted, reference, **known) <= negative_log_likelihood(given, reference, **known)
+        for any_one in (temperature, *TEMPERATURES, 0.7, 3.0):
+            assert (at_temperature(given, any_one).argmax(axis=1) == given.argmax(axis=1)).all()
+
+
+def test_the_temperature_that_made_a_system_overconfident_is_found():
+    probabilities, reference = draw(3, utterances=20_000)
+    sharper = at_temperature(probabilities, 1 / 3)
+    temperature = fit_temperature(sharper, reference, labels=range(4))
+    assert temperature == pytest.approx(3, rel=0.05)
+    assert at_temperature(sharper, 3.0) == pytest.approx(probabilities)
+    before, after = (
+        expected_calibration_error(p, reference, labels=range(4))
+        for p in (sharper, at_temperature(sharper, temperature))
+    )
+    assert after < 0.02 < 0.1 < before
+
+
+def test_no_temperature_is_lowest_where_all_is_correct_and_the_highest_is_for_what_is_all_wrong():
+    assert fit_temperature(pairs(0.9, 0.6), [0, 0], labels=TWO) == 1.0
+    assert fit_temperature(pairs(0.9, 0.6), [1, 1], labels=TWO) == pytest.approx(TEMPERATURES[1], rel=1e-3)
+
+
+def test_the_likelihood_by_hand():
+    """-log 0.8 and -log 0.4; a probability of 0 for the true class costs much and is finite."""
+    found = negative_log_likelihood(pairs(0.8, 0.6), [0, 1], labels=TWO)
+    assert found == pytest.approx(-(np.log(0.8) + np.log(0.4)) / 2)
+    assert 700 < negative_log_likelihood(pairs(1.0), [1], labels=TWO) < 710

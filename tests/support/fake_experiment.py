@@ -24,6 +24,7 @@ from toolkit.training.run_folder import (
     PREDICTIONS,
     RECIPE,
     RESULTS,
+    VALIDATION,
     RunFolder,
 )
 
@@ -167,27 +168,15 @@ class FakeExperiment:
 
     def _write_run(self, run: RunFolder, cell: Cell) -> None:
         system = self.systems[cell.system]
-        test = [u for speaker in self.folds[cell.fold] for u in self.speaker_utterances(speaker)]
-        reference = np.array([list(self.labels).index(u.label) for u in test])
-        scores = self._scores(cell, reference)
-        probabilities = Target.probabilities(scores)
-        predicted = [self.labels[i] for i in probabilities.argmax(axis=1)]
         said = [*system.stamps, *([SYNTHETIC] if self.synthetic else [])]
         run.stamps = (*said, *([STAMPS[cell.protocol]] if cell.protocol in STAMPS else []))
-        rows = [
-            {
-                "id": u.id,
-                "speaker": u.speaker or "",
-                "gender": u.gender or "",
-                "seconds": f"{1 + 0.13 * (zlib.crc32(u.id.encode()) % 60):.3f}",
-                "reference": u.label,
-                "predicted": answer,
-                **{f"p_{label}": repr(float(p)) for label, p in zip(self.labels, row, strict=True)},
-            }
-            for u, answer, row in zip(test, predicted, probabilities, strict=True)
-        ]
+        folds = list(self.folds)
+        if cell.protocol != "loso-as-published":
+            following = folds[(folds.index(cell.fold) + 1) % len(folds)]
+            run.write_rows(VALIDATION, self._answered(cell, following)[0])
+        rows, test, scores = self._answered(cell, cell.fold)
         run.write_rows(PREDICTIONS, rows)
-        summary = metrics.summary([u.label for u in test], predicted, labels=self.labels)
+        summary = metrics.summary([u.label for u in test], [r["predicted"] for r in rows], labels=self.labels)
         run.write_rows(EPOCHS, [_epoch(e, summary) for e in range(1, EPOCHS_TRAINED + 1)])
         run.write(RECIPE, "name: unread\n")
         manifest = [u for speakers in self.folds.values() for s in speakers for u in self.speaker_utterances(s)]
@@ -197,6 +186,24 @@ class FakeExperiment:
         np.savez(embeddings, fused=fused, id=[u.id for u in test], reference=[u.label for u in test])
         run.write(EMBEDDINGS, embeddings.getvalue())
         run.write_json(RESULTS, {**self._results(cell, system), **summary, "stamps": list(run.stamps)})
+
+    def _answered(self, cell: Cell, fold: str) -> tuple[list[dict], list[Utterance], np.ndarray]:
+        """The rows of predictions for a fold's speakers, their utterances and scores."""
+        utterances = [u for speaker in self.folds[fold] for u in self.speaker_utterances(speaker)]
+        scores = self._scores(cell, np.array([list(self.labels).index(u.label) for u in utterances]))
+        rows = [
+            {
+                "id": u.id,
+                "speaker": u.speaker or "",
+                "gender": u.gender or "",
+                "seconds": f"{1 + 0.13 * (zlib.crc32(u.id.encode()) % 60):.3f}",
+                "reference": u.label,
+                "predicted": self.labels[row.argmax()],
+                **{f"p_{label}": repr(float(p)) for label, p in zip(self.labels, row, strict=True)},
+            }
+            for u, row in zip(utterances, Target.probabilities(scores), strict=True)
+        ]
+        return rows, utterances, scores
 
     def _results(self, cell: Cell, system: FakeSystem) -> dict[str, Any]:
         return {

@@ -1,5 +1,7 @@
 """Small systems of first-party plugins, between them all levels, fusions, heads and covariates, for ONNX."""
 
+from dataclasses import replace
+
 import torch
 from broken_extractors import GoodExtractor
 from broken_fusions import GoodFusion
@@ -10,6 +12,7 @@ from toolkit.contracts import LevelShape, Seq
 from toolkit.inference.bundle.config import Usage
 from toolkit.model.system import PredictedCovariate, System
 from toolkit.recipe.schema import AudioSpec
+from toolkit.statistics.abstention import UNFITTED
 from toolkit_plugins.extractors.linear_series import DLinear, NLinear
 from toolkit_plugins.extractors.mfcc import Mfcc
 from toolkit_plugins.extractors.spectrogram import Spectrogram
@@ -19,7 +22,7 @@ from toolkit_plugins.fusions.concat import Concat
 from toolkit_plugins.heads.linear import Linear
 from toolkit_plugins.heads.mlp import Mlp
 
-RATE, SEGMENT = 16_000, 4_800
+RATE, SEGMENT, TEMPERATURE = 16_000, 4_800, 1.5
 LABELS = ("angry", "happy", "neutral")
 MELS = {"n_mfcc": 13, "n_fft": 512, "n_mels": 20}
 FIXED = {"segment_samples": SEGMENT}
@@ -143,4 +146,5 @@ def usage(system):
         "emotion",
         covariates=covariates,
         stamps=("random weights",),
+        confidence=replace(UNFITTED, temperature=TEMPERATURE),
     )

@@ -54,7 +54,13 @@ def export(run: str, bundle: str | None, push: str | None, **options):
 )
 @click.option("--segments", is_flag=True, help="A row for each segment instead of one for each recording.")
 @click.option("--hop", "hop_s", type=float, help="Seconds from segment to segment; by default they do not overlap.")
-@click.option("--abstain", type=click.FloatRange(0, 1), help="No label below this confidence, for example 0.6.")
+@click.option(
+    "--abstain",
+    default="0",
+    metavar="RULE",
+    help="No label below a confidence (0.6), so that this share gets one (coverage:0.8), or so that at most this share "
+    "of the labels is wrong (error:0.1).",
+)
 @click.option("--output", help="A file, by default standard output; of audacity and textgrid a folder.")
 @model_options
 def predict(bundle: str, names: tuple[str, ...], microphone: bool, **options):
@@ -70,8 +76,6 @@ def predict(bundle: str, names: tuple[str, ...], microphone: bool, **options):
 
     if microphone == bool(names):
         raise click.UsageError("Name what is labelled, or give --microphone" + " without a name" * microphone)
-    if options["abstain"] != options["abstain"]:  # NaN is beyond no bound
-        raise click.BadParameter("nan is not in the range 0<=x<=1.", param_hint="'--abstain'")
     quiet_libraries()
     if microphone:
         kept = ("format", "hop_s", "abstain", "output", "device", "covariates")

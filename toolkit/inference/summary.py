@@ -6,8 +6,15 @@ from dataclasses import astuple, dataclass
 import numpy as np
 
 from toolkit.corpus.targets import Target
+from toolkit.errors import PredictionError
 from toolkit.report.evidence import Answers
-from toolkit.statistics.calibration import expected_calibration_error
+from toolkit.statistics.abstention import RULES, Answered, Confidence, read_rule
+from toolkit.statistics.calibration import (
+    at_temperature,
+    expected_calibration_error,
+    negative_log_likelihood,
+    reliability_curve,
+)
 from toolkit.statistics.confusions import Accuracies, SpeakerConfusions, speaker_confusions
 from toolkit.statistics.intervals import Interval, interval
 from toolkit.statistics.metrics import METRICS
@@ -60,6 +67,50 @@ class TestSummary:
         """The interval of "wa" or "ua"."""
         ends = getattr(self, f"{metric}_interval")
         return None if ends is None else Interval(*ends)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationSummary:
+    """How reliable the probabilities of a test are; docs/bundles.md describes each key."""
+
+    ece: float
+    nll: float
+    confidence: float
+    bins: tuple[tuple[float, float, int], ...]
+
+    @classmethod
+    def of(cls, probabilities: np.ndarray, answers: Answers, target: Target) -> "CalibrationSummary":
+        """Compute it of probabilities [utterances, classes] for the utterances of `answers`."""
+        given = probabilities, answers.reference
+        curve = reliability_curve(*given, labels=target.classes)
+        return cls(
+            ece=expected_calibration_error(*given, labels=target.classes),
+            nll=negative_log_likelihood(*given, labels=target.classes),
+            confidence=float(probabilities.max(axis=1).mean()),
+            bins=tuple(zip(curve.confidence.tolist(), curve.accuracy.tolist(), curve.count.tolist(), strict=True)),
+        )
+
+
+def calibration(answers: Answers, target: Target, confidence: Confidence) -> dict[str, CalibrationSummary]:
+    """Of answers at the temperature of `confidence`: the calibration "before" it, and "after" it if it was fitted."""
+    found = {"before": at_temperature(answers.probabilities, 1 / confidence.temperature)}
+    found |= {"after": answers.probabilities} if confidence.utterances else {}
+    return {when: CalibrationSummary.of(probabilities, answers, target) for when, probabilities in found.items()}
+
+
+def abstaining(answers: Answers, confidence: Confidence) -> dict[str, Answered]:
+    """What the rules that are tested do to answers at the temperature of `confidence`: rule -> coverage and error.
+
+    An error rate that cannot be promised is left out.
+    """
+    found, correct = {}, answers.predicted == answers.reference
+    for rule in RULES if confidence.utterances else ():
+        try:
+            answered = answers.probabilities.max(axis=1) >= confidence.threshold(*read_rule(rule))
+        except PredictionError:
+            continue
+        found[rule] = Answered.of(answered, correct, answers.speaker.tolist())
+    return found
 
 
 def confusions_by(groups: np.ndarray, answers: Answers, target: Target) -> SpeakerConfusions:

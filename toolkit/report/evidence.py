@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from os import PathLike
@@ -12,13 +13,16 @@ from typing import Any
 import numpy as np
 
 from toolkit.corpus import Utterance, read_manifest, speaker_order
+from toolkit.corpus.folds import SPEAKER_DEPENDENT_STAMP
 from toolkit.errors import ExperimentError, did_you_mean, one_line
 from toolkit.experiment.plan import Cell, existing_plan
 from toolkit.experiment.progress import Progress
 from toolkit.files import from_cell, read_text, require_file
+from toolkit.statistics.abstention import UNFITTED, Confidence
+from toolkit.statistics.calibration import at_temperature
 from toolkit.statistics.confusions import Accuracies, SpeakerConfusions, pooled_accuracies, speaker_confusions
 from toolkit.statistics.metrics import METRICS, Spread, spread
-from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, MANIFEST, PREDICTIONS, RESULTS, read_results
+from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, MANIFEST, PREDICTIONS, RESULTS, VALIDATION, read_results
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,9 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         raise ExperimentError(f"{path} cannot be read ({reason}): delete the run and train it again.") from None
 
 
-def read_answers(folder: Path, labels: Iterable[str]) -> Answers:
+def read_answers(folder: Path, labels: Iterable[str], file: str = PREDICTIONS) -> Answers:
     """Read the predictions.csv of a run that predicts these labels; ExperimentError if it is damaged."""
-    rows = read_csv(folder / PREDICTIONS)
+    rows = read_csv(folder / file)
     try:
         if not rows:
             raise ValueError("no rows")
@@ -83,7 +87,17 @@ def read_answers(folder: Path, labels: Iterable[str]) -> Answers:
         )
     except (KeyError, ValueError, TypeError) as error:
         remedy = "delete the run and train it again"
-        raise ExperimentError(f"{folder}: predictions.csv is damaged ({error}): {remedy}.") from None
+        raise ExperimentError(f"{folder}: {file} is damaged ({error}): {remedy}.") from None
+
+
+def read_confidence(folder: Path, labels: Sequence[str], stamps: Sequence[str]) -> Confidence:
+    """Fit it on a run's validation.csv; `UNFITTED` without one. ExperimentError if that is damaged."""
+    if not os.path.isfile(folder / VALIDATION):
+        return UNFITTED
+    found = read_answers(folder, labels, VALIDATION)
+    trained = SPEAKER_DEPENDENT_STAMP in stamps  # then nobody in it stands for a new speaker
+    speakers = [""] * len(found.id) if trained else found.speaker.tolist()
+    return Confidence.fit(found.probabilities, found.reference, labels=labels, speakers=speakers)
 
 
 def predictions_of(run: str | PathLike) -> dict[str, np.ndarray]:
@@ -130,6 +144,19 @@ class SystemRuns:
     def probabilities(self) -> np.ndarray:
         """Probabilities of the answers of all runs: [answers, classes]."""
         return np.concatenate([answers.probabilities for answers in self.answers])
+
+    @cached_property
+    def confidences(self) -> list[Confidence]:
+        """What the validation part of each run says about its confidences."""
+        return [read_confidence(run.folder, self.labels, run.results["stamps"]) for run in self.runs]
+
+    @cached_property
+    def calibrated(self) -> np.ndarray | None:
+        """The probabilities at the temperature of each run: [answers, classes]; None if a run has none."""
+        if not all(found.utterances for found in self.confidences):
+            return None
+        of_runs = zip(self.answers, self.confidences, strict=True)
+        return np.concatenate([at_temperature(a.probabilities, found.temperature) for a, found in of_runs])
 
     @cached_property
     def confusions(self) -> SpeakerConfusions | None:

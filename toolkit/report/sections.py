@@ -10,8 +10,9 @@ from toolkit.report.figures.pair import confusion_figure, embedding_figure, reli
 from toolkit.report.figures.systems import curve_figure, difference_figure
 from toolkit.report.provenance import facts, missing_table, systems_table
 from toolkit.report.tables import differences
-from toolkit.report.tables.accuracy import accuracy_table, calibration_table
+from toolkit.report.tables.accuracy import accuracy_table
 from toolkit.report.tables.breakdowns import duration_table, gender_table, speaker_tables
+from toolkit.report.tables.confidence import abstention_table, calibration_table
 from toolkit.report.tables.differences import compared, families
 from toolkit.report.tables.hard_utterances import hard_utterance_table
 from toolkit.report.tables.table import Table
@@ -148,7 +149,11 @@ def _details(evidence: Evidence, choices: Choices) -> Iterator[Section]:
     yield Section("curves", "Accuracy against epoch", tuple(curves))
     tables = (gender_table(evidence, protocol), duration_table(evidence, protocol), *speaker_tables(evidence, protocol))
     yield Section("breakdowns", "By gender, duration and speaker", tables)
-    items = (calibration_table(evidence, protocol), reliability_figure(choices.pair))
+    items = (
+        calibration_table(evidence, protocol),
+        reliability_figure(choices.pair),
+        abstention_table(evidence, protocol),
+    )
     yield Section("calibration", "Calibration", items)
     table = hard_utterance_table(evidence, protocol)
     texts = (AUDIO_NOTE,) if any(column.format.page_only for column in table.columns) else ()

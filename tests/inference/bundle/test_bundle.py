@@ -33,6 +33,7 @@ from toolkit.inference.bundle.export import export_bundle
 from toolkit.inference.predict.recordings import Recording
 from toolkit.plugins.registry import default_registry
 from toolkit.recipe.schema import AudioSpec
+from toolkit.statistics.calibration import at_temperature
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
 from toolkit_plugins.extractors.mfcc import Mfcc
@@ -57,13 +58,14 @@ def rows(run: Path) -> list[dict[str, str]]:
 
 
 def predictions(path: Path, run: Path) -> np.ndarray:
-    """What a bundle's system predicts for the test part, in the order of predictions.csv: [utterances, classes]."""
+    """What a bundle's system computes for the test part, in the order of predictions.csv: [utterances, classes]."""
     model, of = toolkit.load(path, device="cpu"), {u.id: u for u in read_manifest(run / "manifest.csv")}
     utterances = [of[row["id"]] for row in rows(run)]
     recordings = [
         Recording(u.path, u.start, u.end, {name: u.value(name) for name in model.usage.covariates}) for u in utterances
     ]
-    return np.array([list(found.probabilities.values()) for found in model.predict_many(recordings)])
+    found = np.array([list(found.probabilities.values()) for found in model.predict_many(recordings)])
+    return at_temperature(found, 1 / model.usage.confidence.temperature)
 
 
 def expected(run: Path, labels: tuple[str, ...]) -> np.ndarray:
@@ -88,6 +90,7 @@ def test_a_system_that_reads_a_covariate_and_equal_tails_come_back(tmp_path):
         audio=AudioSpec(sample_rate=16000, segment_seconds=0.3, tail="equal"),
         predict_from="emotion",
         covariates={"gender": ("F", "M")},
+        confidence=usage.confidence,
     )
     assert np.abs(predictions(path, run) - expected(run, usage.labels)).max() < 1e-6
     card = (path / "README.md").read_text()
@@ -367,7 +370,7 @@ def test_the_command_prints_the_path_and_the_stamps(tmp_path):
 
 def test_a_bundle_that_cannot_be_used_is_refused_before_torch_is_imported(bundle, tmp_path):
     copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
-    edit_config(copy, lambda values: values.update(format_version=3))
+    edit_config(copy, lambda values: values.update(format_version=9))
     code = f"""
 import sys
 from toolkit.inference.bundle import read_bundle
@@ -380,4 +383,4 @@ sys.exit("torch" in sys.modules or "scipy" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    assert "format_version is 3" in done.stdout
+    assert "format_version is 9" in done.stdout

@@ -15,6 +15,7 @@ import toolkit
 from toolkit.cli.main import main
 from toolkit.corpus import read_manifest
 from toolkit.inference.bundle import read_bundle
+from toolkit.statistics.calibration import at_temperature
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +32,13 @@ def bundle(run, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def answers(run):
-    """The run's own: path of the audio -> its row of predictions.csv."""
+def answers(run, bundle):
+    """The run's own: path of the audio -> its row of predictions.csv, p_tone at the bundle's temperature."""
     paths = {utterance.id: str(utterance.path) for utterance in read_manifest(run / "manifest.csv")}
-    return {paths[row["id"]]: row for row in csv.DictReader((run / "predictions.csv").read_text().splitlines())}
+    rows = list(csv.DictReader((run / "predictions.csv").read_text().splitlines()))
+    probabilities = np.array([[float(row["p_noise"]), float(row["p_tone"])] for row in rows])
+    tempered = at_temperature(probabilities, read_bundle(bundle).usage.confidence.temperature)
+    return {paths[row["id"]]: row | {"p_tone": p} for row, (_, p) in zip(rows, tempered, strict=True)}
 
 
 def test_the_command_predicts_the_test_part_as_the_run_did(bundle, answers):
@@ -44,7 +48,7 @@ def test_the_command_predicts_the_test_part_as_the_run_did(bundle, answers):
     assert [row["path"] for row in rows] == list(answers)
     for row, own in zip(rows, answers.values(), strict=True):
         assert row["label"] == own["predicted"]
-        assert float(row["p_tone"]) == pytest.approx(float(own["p_tone"]), abs=1e-6)
+        assert float(row["p_tone"]) == pytest.approx(own["p_tone"], abs=1e-6)
 
 
 def test_so_does_a_loaded_model_with_a_path_and_with_samples(bundle, answers):
@@ -53,7 +57,7 @@ def test_so_does_a_loaded_model_with_a_path_and_with_samples(bundle, answers):
         wave, rate = soundfile.read(path, dtype="float32")
         for found in (model.predict(path), model.predict(wave, sample_rate=rate)):
             assert found.label == own["predicted"]
-            assert found.probabilities["tone"] == pytest.approx(float(own["p_tone"]), abs=1e-6)
+            assert found.probabilities["tone"] == pytest.approx(own["p_tone"], abs=1e-6)
     assert set(model.embed(path)) == {"fused", "mfcc"}
 
 

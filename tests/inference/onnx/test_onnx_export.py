@@ -13,7 +13,7 @@ import torch
 from broken_extractors import GoodExtractor
 from broken_fusions import GoodFusion
 from broken_heads import GoodHead
-from onnx_systems import LABELS, RATE, SEGMENT, SYSTEMS, build, small, usage
+from onnx_systems import LABELS, RATE, SEGMENT, SYSTEMS, TEMPERATURE, build, small, usage
 
 from toolkit import __version__
 from toolkit.contracts import Seq
@@ -40,7 +40,7 @@ class Exported:
         rows = [torch.nn.functional.pad(row, (0, n - len(row))) for row, n in zip(rows, lengths, strict=True)]
         known = dict.fromkeys(self.system.given_covariates, genders)
         with torch.no_grad():
-            return self.system(padded(rows), known).logits["emotion"].log_softmax(1).numpy()
+            return self.system(padded(rows), known).logits["emotion"].div(TEMPERATURE).log_softmax(1).numpy()
 
     def onnx(self, rows, genders, *, beyond=0.0, extra=0):
         """The answers to the same rows side by side, `beyond` behind each."""
@@ -105,6 +105,7 @@ def test_it_holds_what_is_needed_to_use_it_and_no_path_of_this_machine(exported)
         "tail": "weighted",
         "covariates": {name: ["F", "M"] for name in exported.system.given_covariates},
         "stamps": ["random weights"],
+        "temperature": TEMPERATURE,
         "toolkit_version": __version__,
     }
     written = exported.report.path.read_bytes()

@@ -12,7 +12,8 @@ from toolkit.files import DISTRIBUTION, templates
 from toolkit.inference.bundle.config import BundleConfig
 from toolkit.report.tables.breakdowns import GENDERS
 from toolkit.report.tables.files import escape_markdown
-from toolkit.report.tables.formats import COUNT, INTERVAL, PERCENT
+from toolkit.report.tables.formats import COUNT, INTERVAL, NATS, PERCENT
+from toolkit.statistics.abstention import RULES
 from toolkit.statistics.calibration import BINS
 from toolkit.statistics.confusions import MIN_SPEAKERS
 from toolkit.statistics.metrics import METRICS
@@ -23,6 +24,7 @@ def card_text(config: BundleConfig, license: str | None = None) -> str:
     """The card of a bundle, in Markdown, after what the Hugging Face hub reads, in YAML."""
     environment = templates(Path(__file__).parent, escape=escape_markdown)
     environment.filters.update(words=join, clock=clock, count=COUNT.show, percent=PERCENT.show, interval=INTERVAL.show)
+    environment.filters.update(nats=NATS.show)
     training, test = config.training, config.training.test
     given = {name: values[0] for name, values in config.covariates.items()}
     options = (f" --covariate {shlex.quote(one_line(f'{name}={value}'))}" for name, value in given.items())
@@ -46,6 +48,7 @@ def card_text(config: BundleConfig, license: str | None = None) -> str:
         speakers=training.speakers.get("test", 0),
         min_speakers=MIN_SPEAKERS,
         bins=BINS,
+        rules=RULES,
         accuracies=[(metric.upper(), getattr(test, metric), test.interval(metric)) for metric in METRICS],
         genders=GENDERS,
     )

@@ -15,15 +15,18 @@ from typing import Any
 from toolkit.corpus.targets import LABEL, Target
 from toolkit.errors import BundleError, PredictionError, RecipeError, join, one_line
 from toolkit.files import DISTRIBUTION, parse_json
-from toolkit.inference.summary import TestSummary
+from toolkit.inference.summary import CalibrationSummary, TestSummary
 from toolkit.model.archive import CONFIG
 from toolkit.plugins.kinds import parts
 from toolkit.recipe.checks import BadField, at_least, known
 from toolkit.recipe.reading import read_plain
 from toolkit.recipe.schema import AudioSpec, ModelSpec, PartSpec, plain_values
+from toolkit.statistics.abstention import PERCENTS, UNFITTED, Answered, Confidence
+from toolkit.statistics.calibration import TEMPERATURES
 
-FORMAT_VERSION = 2
-READS = (1, 2)  # 1 has no sha256 of its own
+FORMAT_VERSION = 3
+READS = (1, 2, 3)  # 1 has no sha256 of its own, and 1 and 2 have nothing in these keys:
+SINCE_3 = {"confidence": plain_values(UNFITTED), "calibration": {}, "abstaining": {}}
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Usage:
     covariates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # given with every recording -> its values
     stamps: tuple[str, ...] = ()  # what must be shown beside every result
     weights: str = field(default="", compare=False)  # a hash of them
+    confidence: Confidence = UNFITTED
 
     @property
     def target(self) -> Target:
@@ -54,6 +58,10 @@ class Usage:
             needed = f"more than 0 and at most a segment, {self.audio.segment_seconds:g} s, is needed"
             raise PredictionError(f"The hop is {hop_s!r} s: {needed}")
         return round(hop_s * rate)
+
+    def scores(self, logits: Any) -> Any:
+        """Log-probabilities at the system's temperature, whose mean over segments scores a recording: a tensor."""
+        return self.target.scores(logits / self.confidence.temperature)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +125,9 @@ class BundleConfig:
     predict_from: str
     training: RunSummary
     trial: tuple[float, ...]
+    confidence: Confidence
+    calibration: Mapping[str, CalibrationSummary]
+    abstaining: Mapping[str, Answered]
     exported_with: Mapping[str, str]
     files: Mapping[str, FileFacts]
 
@@ -141,6 +152,12 @@ class BundleConfig:
             raise BadField("covariates", f"are not those of model.covariates with their classes: {given}.")
         if len(self.trial) != len(self.classes["label"]) or not math.isclose(sum(self.trial), 1, abs_tol=1e-3):
             raise BadField("trial", f"is not {len(self.classes['label'])} probabilities that sum to 1.")
+        confidence = self.confidence
+        if not TEMPERATURES[0] <= confidence.temperature <= TEMPERATURES[1]:
+            raise BadField("confidence.temperature", f"must be from {TEMPERATURES[0]:g} to {TEMPERATURES[1]:g}.")
+        for kind in ("coverage", "error"):
+            if confidence.utterances and len(getattr(confidence, kind)) != len(PERCENTS):
+                raise BadField(f"confidence.{kind}", f"needs {len(PERCENTS)} thresholds.")
         known("training.pretrained", self.training.pretrained, self.model.levels, "level")
         known("training.random_backbones", self.training.random_backbones, self.model.levels, "level")
 
@@ -149,7 +166,7 @@ class BundleConfig:
         """How audio goes in and what comes out."""
         labels, stamps = self.classes[LABEL], self.training.stamps
         weights = "".join(facts.sha256 for name, facts in self.files.items() if name.endswith(".safetensors"))
-        return Usage(labels, self.audio, self.predict_from, self.covariates, stamps, weights)
+        return Usage(labels, self.audio, self.predict_from, self.covariates, stamps, weights, self.confidence)
 
     def parts(self) -> Iterator[tuple[str, str, PartSpec]]:
         """Every plugin that the system is built from: its kind, its location and its part of the recipe."""
@@ -195,13 +212,14 @@ def read_config(data: bytes) -> BundleConfig:
         )
     try:
         own = values.pop("sha256", None) if found > 1 else None
+        given, values = values, values if found > 2 else SINCE_3 | values
         config = read_plain(BundleConfig, values)
         difference = _difference(plain_values(config), values, "")
     except RecipeError as error:
         raise BundleError(f"{CONFIG}: {one_line(str(error))}") from None
     if difference:  # a key that is missing or null, where a recipe would have its default
         raise BundleError(f"{CONFIG}: {one_line(difference)}: a value is needed here.")
-    if config.format_version > 1 and own != own_sha256(values):
+    if config.format_version > 1 and own != own_sha256(given):
         raise BundleError(f"{CONFIG} is not the file that was exported (its content has another sha256): get it again.")
     return config
 

@@ -20,7 +20,7 @@ from toolkit.inference.bundle.card import card_text
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, FileFacts, RunSummary, read_config, refuse_controls
 from toolkit.inference.bundle.reading import restore_system
 from toolkit.inference.bundle.seen import SEEN, Seen
-from toolkit.inference.summary import TestSummary
+from toolkit.inference.summary import TestSummary, abstaining, calibration
 from toolkit.model.archive import CARD, ONNX, WEIGHTS, refuse_existing, write_files
 from toolkit.plugins.registry import find_part
 from toolkit.plugins.signatures import resolved_arguments
@@ -28,10 +28,12 @@ from toolkit.plugins.versions import library_versions, used_versions
 from toolkit.recipe.checks import BadField
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.schema import ModelSpec, PartSpec, Recipe
-from toolkit.report.evidence import Answers, read_answers
+from toolkit.report.evidence import Answers, read_answers, read_confidence
+from toolkit.statistics.abstention import Confidence
+from toolkit.statistics.calibration import at_temperature
 from toolkit.training.identity import manifest_rows
 from toolkit.training.preparation import find_targets
-from toolkit.training.run_folder import CHECKPOINTS, MANIFEST, RECIPE, RESULTS, read_results, trained_with
+from toolkit.training.run_folder import CHECKPOINTS, MANIFEST, RECIPE, RESULTS, VALIDATION, read_results, trained_with
 
 if TYPE_CHECKING:
     from toolkit.model.system import System
@@ -51,6 +53,7 @@ class TrainedRun:
     targets: Mapping[str, Target]
     fold: Fold
     answers: Answers
+    confidence: Confidence
 
     def summary(self, *, random_backbones: tuple[str, ...]) -> RunSummary:
         """What a bundle records of the run."""
@@ -98,7 +101,8 @@ def read_trained_run(path: str | Path) -> TrainedRun:
     answers = read_answers(folder, targets[LABEL].classes)
     if sorted(answers.id.tolist()) != sorted(fold.test):
         raise BundleError(f"{folder}: its predictions.csv and its manifest.csv belong to different runs.")
-    return TrainedRun(folder, recipe, results, utterances, targets, fold, answers)
+    confidence = read_confidence(folder, targets[LABEL].classes, results["stamps"])
+    return TrainedRun(folder, recipe, results, utterances, targets, fold, answers, confidence)
 
 
 def weights_name(source: str | None) -> str | None:
@@ -138,6 +142,8 @@ def export_bundle(
         raise BundleError(f"{run.recipe.name} cannot be a bundle: {error}") from None
     for stamp in run.results["stamps"]:
         say(f"NOTE: {stamp}")
+    if not run.confidence.utterances:
+        say(f"NOTE: no temperature: {run.folder} has no {VALIDATION}, since its validation part tested or it is older")
     for name, here in used_versions(run.recipe).items():
         if (trained := run.results["versions"].get(name)) != here:
             say(f"NOTE: trained with {name} {trained}, exported with {here}: they may not compute the same")
@@ -200,6 +206,7 @@ def _describe(run: TrainedRun, system: "System", weights: bytes) -> BundleConfig
     used = {name: version(name) for name in dict.fromkeys(part.plugin.rpartition(":")[0] for part in parts)}
     backbones = [name for name, level in system.levels.items() if level.random_backbone or level.pretrained]
     random_backbones = tuple(name for name in backbones if pretrained.get(name) is None)
+    answers = replace(run.answers, probabilities=at_temperature(run.answers.probabilities, run.confidence.temperature))
     try:
         return BundleConfig(
             name=recipe.name,
@@ -211,6 +218,9 @@ def _describe(run: TrainedRun, system: "System", weights: bytes) -> BundleConfig
             predict_from=recipe.predict_from,
             training=run.summary(random_backbones=random_backbones),
             trial=answer_to_trial(system, audio=recipe.audio, predict_from=recipe.predict_from),
+            confidence=run.confidence,
+            calibration=calibration(answers, run.targets[LABEL], run.confidence),
+            abstaining=abstaining(answers, run.confidence),
             exported_with=library_versions() | used,
             files={WEIGHTS: FileFacts.of(weights)},
         )

@@ -51,7 +51,8 @@ def export_onnx(system: System, usage: Usage, path: Path | str) -> OnnxReport:
 
     Inputs: waveform [batch, samples], float32; lengths [batch], int64, in samples; for every covariate that is given
     covariate_NAME [batch], int64, the index of its value or -1 if that is not known. Samples beyond a length are
-    ignored. Output: log_probabilities [batch, classes], float32, of the head `usage.predict_from`.
+    ignored. Output: log_probabilities [batch, classes], float32, of the head `usage.predict_from`, at the temperature
+    of `usage`.
 
     Args: system: on the CPU, in eval() mode; usage: becomes the model's metadata; path: of the file; an existing one is
         replaced in one step, and only by a model that was compared.
@@ -98,7 +99,7 @@ def _parts(system: System, usage: Usage) -> list[Part]:
         return system.embed(system.features(wave), covariates)[0][system.head_inputs[head]]
 
     def log_probabilities(wave: Seq, covariates: Mapping[str, Tensor]) -> Tensor:
-        return usage.target.scores(system(wave, covariates).logits[head])
+        return usage.scores(system(wave, covariates).logits[head])
 
     return [
         *(frames_of(name) for name in system.levels),
@@ -120,6 +121,7 @@ def _write(part: Part, usage: Usage, path: Path) -> float:
         "tail": usage.audio.tail,
         "covariates": usage.covariates,
         "stamps": usage.stamps,
+        "temperature": usage.confidence.temperature,
         "toolkit_version": toolkit.__version__,
     }
     program.model.metadata_props.update({key: json.dumps(value) for key, value in metadata.items()})

@@ -12,6 +12,7 @@ from toolkit.inference.predict.covariates import GivenCovariates
 from toolkit.inference.predict.output import check_output, of_different_files, written
 from toolkit.inference.predict.recordings import AUDIO_SUFFIXES, MANIFEST_SUFFIXES, STANDARD_INPUT, RecordingSources
 from toolkit.inference.predict.tracks import TRACKS
+from toolkit.statistics.abstention import read_rule
 from toolkit.terminal import progress, say
 
 
@@ -22,7 +23,7 @@ def predict(
     format: str,
     segments: bool,
     hop_s: float | None,
-    abstain: float | None,
+    abstain: str,
     output: str | None,
     batch_size: int,
     device: str | None,
@@ -35,6 +36,7 @@ def predict(
     Returns: whether everything was labelled.
     Raises: ToolkitError if the bundle, a manifest or an option is wrong, or there is nothing to label.
     """
+    read_rule(abstain)
     if not any(name == STANDARD_INPUT or os.path.exists(name) for name in names):
         raise PredictionError(f"There is nothing to label: {join(names)} cannot be found")
     sources = RecordingSources(names, GivenCovariates.read(covariates), lines, columns)
@@ -52,11 +54,12 @@ def predict(
     sources.covariates.check(model.usage.covariates)
     model.usage.hop_samples(hop_s)
     check_output(output, format, model.labels)
+    threshold = model.threshold(abstain)
     for stamp in model.usage.stamps:
         say(f"NOTE: {stamp}")
     different = of_different_files(chain([first], recordings), format, skip)
     by_segment = segments or format in TRACKS
-    label_of = methodcaller("label_above", abstain or 0.0)
+    label_of = methodcaller("label_above", threshold)
     with written(format, output, model.labels, "; ".join(model.usage.stamps), label_of) as write:
         results = model.results(different, batch_size=batch_size, hop_s=hop_s)
         shown = sys.stderr.isatty() and not (output is None and sys.stdout.isatty())

@@ -9,7 +9,7 @@ from toolkit.inference.predict.evaluation import CorpusEvaluation
 from toolkit.inference.predict.stress import StressTest
 from toolkit.inference.summary import TestSummary
 from toolkit.report.tables.breakdowns import GENDERS
-from toolkit.report.tables.formats import DASH, INTERVAL, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL
+from toolkit.report.tables.formats import DASH, INTERVAL, NATS, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL
 from toolkit.statistics.metrics import METRICS
 from toolkit.terminal import confusion_table, console_for_output, table_of
 
@@ -30,7 +30,24 @@ def print_evaluation(evaluation: CorpusEvaluation) -> None:
             table.add_row(GENDERS[gender], str(found.n), PERCENT.show(found.wa), PERCENT.show(found.ua))
         console.print(table)
     console.print(confusion_table(evaluation.target.classes, test.confusion))
+    _print_confidence(console, evaluation)
     _print_notes(console, evaluation.notes, evaluation.stamps)
+
+
+def _print_confidence(console: Console, evaluation: CorpusEvaluation) -> None:
+    table = table_of("", "ECE %", "NLL", "mean confidence %", title="Calibration")
+    for when, found in evaluation.calibration.items():
+        cells = PERCENT.show(found.ece), NATS.show(found.nll), PERCENT.show(found.confidence)
+        table.add_row(
+            "as computed" if when == "before" else f"at temperature {evaluation.confidence.temperature:.2f}", *cells
+        )
+    console.print(table)
+    if not evaluation.abstaining:
+        return
+    table = table_of("--abstain", "labelled %", "of these wrong %", "mean of speakers %", title="Abstaining")
+    for rule, found in evaluation.abstaining.items():
+        table.add_row(rule, *map(PERCENT.show, (found.coverage, found.error, found.error_by_speaker)))
+    console.print(table)
 
 
 def print_comparison(comparison: SystemComparison) -> None:

@@ -15,9 +15,10 @@ from toolkit.corpus.targets import Target
 from toolkit.errors import PredictionError, ToolkitError, did_you_mean, listed
 from toolkit.inference.predict.covariates import GivenCovariates, check_names
 from toolkit.inference.predict.recordings import Recording, Samples
-from toolkit.inference.summary import TestSummary
+from toolkit.inference.summary import CalibrationSummary, TestSummary, abstaining, calibration
 from toolkit.model.hub import pinned
 from toolkit.report.evidence import Answers
+from toolkit.statistics.abstention import Answered, Confidence
 from toolkit.statistics.confusions import MIN_SPEAKERS
 from toolkit.statistics.intervals import LEVEL
 from toolkit.statistics.metrics import METRICS
@@ -41,11 +42,22 @@ class CorpusEvaluation:
     n_skipped: int  # utterances that could not be read
     left_out: Mapping[str, int]  # label -> how many were left out on purpose
     stamps: tuple[str, ...]
+    confidence: Confidence  # the system's
 
     @cached_property
     def summary(self) -> TestSummary:
         """Accuracies, intervals, confusion and calibration."""
         return TestSummary.of(self.answers, self.target, all_speakers_known=False)
+
+    @cached_property
+    def calibration(self) -> dict[str, CalibrationSummary]:
+        """Calibration before and after the system's temperature."""
+        return calibration(self.answers, self.target, self.confidence)
+
+    @cached_property
+    def abstaining(self) -> dict[str, Answered]:
+        """What abstaining does, by rule."""
+        return abstaining(self.answers, self.confidence)
 
     @property
     def n_speakers(self) -> int:
@@ -81,6 +93,8 @@ class CorpusEvaluation:
         notes += self.speaker_notes
         if self.n_speakers and self.summary.wa_interval is None:
             notes.append(f"Too few speakers: an interval needs at least {MIN_SPEAKERS}.")
+        if not self.confidence.utterances:
+            notes.append("The bundle has no temperature: its probabilities are as its system computes them.")
         return notes
 
     def as_dict(self) -> dict[str, Any]:
@@ -97,6 +111,9 @@ class CorpusEvaluation:
             "n_speakers": self.n_speakers,
             "by_gender": {gender: vars(found) for gender, found in test.by_gender.items()},
             "calibration_error": test.ece,
+            "temperature": self.confidence.temperature,
+            "calibration": {when: vars(found) for when, found in self.calibration.items()},
+            "abstaining": {rule: vars(found) for rule, found in self.abstaining.items()},
             "missing_classes": self.missing,
             "left_out": self.left_out,
             "n_skipped": self.n_skipped,
@@ -128,9 +145,10 @@ class LabelledTest:
         self, bundle: str, stamps: tuple[str, ...], *, change: Change | None = None, what: str = "labelling"
     ) -> CorpusEvaluation:
         """Test a system; `change` makes of each recording what it hears, `what` is shown with the progress."""
-        target, answers = self.models[bundle].usage.target, self._answers(self.models[bundle], change, what)
+        usage, answers = self.models[bundle].usage, self._answers(self.models[bundle], change, what)
         n_skipped = len(self.utterances) - len(answers.id)
-        return CorpusEvaluation(bundle, self.manifest, target, answers, n_skipped, self.left_out, stamps)
+        facts = n_skipped, self.left_out, stamps, usage.confidence
+        return CorpusEvaluation(bundle, self.manifest, usage.target, answers, *facts)
 
     def _answers(self, model: "Model", change: Change | None, what: str) -> Answers:
         """What a system predicts for a corpus; an utterance that cannot be read is reported and left out."""

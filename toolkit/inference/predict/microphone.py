@@ -30,7 +30,7 @@ def listen(
     *,
     format: str,
     hop_s: float | None,
-    abstain: float | None,
+    abstain: str,
     output: str | None,
     device: str | None,
     covariates: Sequence[str],
@@ -63,7 +63,7 @@ def listen(
             reason = error
         yield from stream.end()
 
-    label_of = methodcaller("label_above", abstain or 0.0)
+    label_of = methodcaller("label_above", model.threshold(abstain))
     with written(format, output, model.labels, "; ".join(model.usage.stamps), label_of) as write:
         say(f"Listening to {one_line(microphone['name'])}; Ctrl-C ends it.")
         doing("listening")

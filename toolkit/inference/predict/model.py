@@ -24,6 +24,7 @@ from toolkit.inference.predict.results import RecordingResult
 from toolkit.inference.predict.stream import Stream
 from toolkit.model.system import System
 from toolkit.recipe.schema import AudioSpec
+from toolkit.statistics.abstention import read_rule
 
 BATCH_SIZE = 16
 
@@ -65,6 +66,13 @@ class Model:
     def labels(self) -> tuple[str, ...]:
         """The classes, in the order of the probabilities."""
         return self.usage.labels
+
+    def threshold(self, rule: str) -> float:
+        """The confidence for `Prediction.label_above` by a rule: coverage:0.8, error:0.1, or a confidence itself.
+
+        Raises: PredictionError if there is no such rule, or the system's validation part cannot promise it.
+        """
+        return self.usage.confidence.threshold(*read_rule(rule))
 
     def predict(
         self,
@@ -219,7 +227,7 @@ class Model:
         }
         with self._lock, torch.no_grad():
             output = self._system(waves.to(self.device), covariates)
-        scores = self.usage.target.scores(output.logits[self.usage.predict_from]).cpu().numpy()
+        scores = self.usage.scores(output.logits[self.usage.predict_from]).cpu().numpy()
         kept = output.embeddings if embeddings else {}
         embedded = {name: values.float().cpu().numpy() for name, values in kept.items()}
         for row, (result, wave) in enumerate(batch):

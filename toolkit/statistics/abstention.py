@@ -1,0 +1,160 @@
+"""Abstention: a system gives no label where its confidence is below a threshold, which others' recordings choose.
+
+A coverage is the share of recordings that get a label. An error rate is a promise, by conformal risk control
+(Angelopoulos, Bates, Fisch, Lei, Schuster, "Conformal risk control", ICLR 2024) with the speaker as the unit, since the
+recordings of one speaker resemble each other. A speaker's risk at a threshold is the share of wrong labels among those
+that the speaker gets, at this threshold or any higher one, whichever is worst: so it never rises with the threshold.
+For n speakers with risks R, the lowest threshold is taken at which (R_1 + ... + R_n + 1) / (n + 1) is at most the error
+rate. If a new speaker is like them (exchangeable with them), the expected share of wrong labels among those that the
+speaker gets is at most the error rate. Rates below 1 / (n + 1) cannot be promised.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolkit.errors import PredictionError, did_you_mean
+from toolkit.statistics.calibration import at_temperature, fit_temperature
+from toolkit.statistics.metrics import Labels
+
+CONFIDENCE, COVERAGE, ERROR = "confidence", "coverage", "error"
+PERCENTS = range(1, 100)
+RULES = ("coverage:0.9", "coverage:0.8", "coverage:0.5", "error:0.1", "error:0.2", "error:0.3")  # that are tested
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confidence:
+    """What the validation part says about a system's confidences; docs/bundles.md describes each key."""
+
+    temperature: float
+    utterances: int
+    speakers: int
+    coverage: tuple[float, ...]
+    error: tuple[float | None, ...]
+
+    @classmethod
+    def fit(
+        cls, probabilities: np.ndarray, reference: Labels, *, labels: Sequence[str], speakers: Sequence[str]
+    ) -> "Confidence":
+        """Fit the temperature, then the thresholds of every coverage and error rate, in percent.
+
+        Args: probabilities: [utterances, classes]; reference: true label of each utterance; labels: the name of each
+            column; speakers: of each utterance; if one has no name, no error rate can be promised.
+        Raises: ShapeError if the rows are not probabilities; ValueError if a reference is not one of the labels.
+        """
+        temperature = fit_temperature(probabilities, reference, labels=labels)
+        tempered = at_temperature(probabilities, temperature)
+        confidence, correct = tempered.max(axis=1), np.array(labels)[tempered.argmax(axis=1)] == np.asarray(reference)
+        known = all(speakers)
+        return cls(
+            temperature=temperature,
+            utterances=len(confidence),
+            speakers=len(set(speakers)) if known else 0,
+            coverage=coverage_thresholds(confidence),
+            error=error_thresholds(confidence, correct, speakers) if known else (None,) * len(PERCENTS),
+        )
+
+    def threshold(self, kind: str, share: float) -> float:
+        """The lowest confidence that gets a label, for a rule of `read_rule`.
+
+        Raises: PredictionError if an error rate cannot be promised.
+        """
+        if kind == CONFIDENCE:
+            return share
+        if not self.utterances:
+            raise PredictionError(f"{kind}:{share:g} needs thresholds from a validation part, and this system has none")
+        thresholds = self.coverage if kind == COVERAGE else self.error
+        if (found := thresholds[round(100 * share) - PERCENTS.start]) is not None:
+            return found
+        promised = [percent for percent, found in zip(PERCENTS, self.error, strict=True) if found is not None]
+        least = f"The least that can be is {ERROR}:{promised[0] / 100:g}" if promised else f"Use {COVERAGE}:SHARE"
+        needed = f"{np.ceil(1 / share - 1 - 1e-9):.0f} speakers or more who did not train (there are {self.speakers})"
+        reason = f"that takes a validation part of {needed}, with few errors at high confidences"
+        raise PredictionError(f"{ERROR}:{share:g} cannot be promised: {reason}. {least}")
+
+
+UNFITTED = Confidence(temperature=1.0, utterances=0, speakers=0, coverage=(), error=())  # no validation part is known
+
+
+def read_rule(text: str) -> tuple[str, float]:
+    """Read what says when a system abstains: "0.6" is a confidence, "coverage:0.8" and "error:0.1" are shares.
+
+    Raises: PredictionError if it is none of them; a coverage and an error rate are whole percents.
+
+    >>> read_rule("0.6"), read_rule("coverage:0.8")
+    (('confidence', 0.6), ('coverage', 0.8))
+    """
+    kind, colon, number = text.rpartition(":")
+    kind = kind if colon else CONFIDENCE
+    try:
+        share = float(number)
+    except ValueError:
+        share = float("nan")
+    if kind not in (CONFIDENCE, COVERAGE, ERROR) or (kind == CONFIDENCE and not 0 <= share <= 1):
+        near = did_you_mean(kind, (COVERAGE, ERROR)) if colon else ""
+        wanted = f"a confidence from 0 to 1, {COVERAGE}:SHARE or {ERROR}:SHARE"
+        raise PredictionError(f"{text!r} does not say when to abstain: {wanted} is needed.{near}")
+    if kind != CONFIDENCE and not any(abs(100 * share - percent) < 1e-9 for percent in PERCENTS):
+        raise PredictionError(f"{text!r}: a share is a whole percent from 0.01 to 0.99, for example {kind}:0.2.")
+    return kind, share
+
+
+def coverage_thresholds(confidence: np.ndarray) -> tuple[float, ...]:
+    """For each of `PERCENTS`, a threshold at which that share of the utterances gets a label, or the next larger one.
+
+    >>> coverage_thresholds(np.array([0.3, 0.9, 0.7, 0.5]))[50 - 1]  # two of four
+    0.6
+    """
+    levels, counts = np.unique(-confidence, return_counts=True)
+    labelled = np.cumsum(counts) / len(confidence)
+    rows = np.searchsorted(labelled, np.array(PERCENTS) / 100 - 1e-12)
+    return tuple(_below(-levels)[rows].tolist())
+
+
+def error_thresholds(confidence: np.ndarray, correct: np.ndarray, speakers: Sequence[str]) -> tuple[float | None, ...]:
+    """For each of `PERCENTS`, the lowest threshold that promises that error rate, or None.
+
+    Args: confidence, correct: of each utterance; speakers: of each utterance.
+    """
+    speakers = np.asarray(speakers)
+    order = np.argsort(-confidence, kind="stable")
+    confidence, correct, speakers = confidence[order], correct[order], speakers[order]
+    rise = np.zeros(len(confidence))  # of the sum of all speakers' risks, as the threshold falls to a confidence
+    names = np.unique(speakers)
+    for name in names:
+        rows = np.flatnonzero(speakers == name)
+        error = np.cumsum(~correct[rows]) / np.arange(1, len(rows) + 1)
+        error[:-1][confidence[rows][1:] == confidence[rows][:-1]] = 0  # equal confidences get their labels together
+        rise[rows] = np.diff(np.maximum.accumulate(error), prepend=0)
+    bound = (np.cumsum(rise) + 1) / (len(names) + 1)
+    lasts = np.append(confidence[1:] != confidence[:-1], True)  # the last one of equal confidences
+    thresholds = _below(confidence[lasts]).tolist()
+    kept = np.searchsorted(bound[lasts], np.array(PERCENTS) / 100 + 1e-12)  # the bounds never fall
+    return tuple(thresholds[count - 1] if count else None for count in kept)
+
+
+def _below(levels: np.ndarray) -> np.ndarray:
+    """Thresholds below falling confidences: half-way to the next, since they round otherwise elsewhere; at last 0."""
+    return np.append((levels[:-1] + levels[1:]) / 2, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """What abstaining does to labelled utterances."""
+
+    coverage: float  # the share that gets a label
+    error: float | None  # the share of these that is wrong; None if there are none
+    error_by_speaker: float | None  # the mean over speakers of theirs, 0 for one without labels; None without names
+
+    @classmethod
+    def of(cls, answered: np.ndarray, correct: np.ndarray, speakers: Sequence[str]) -> "Answered":
+        """Count it, of each utterance: whether it gets a label, whether that is correct, and its speaker."""
+        wrong, speakers = answered & ~correct, np.asarray(speakers)
+        rows = [speakers == name for name in np.unique(speakers)]
+        by_speaker = [wrong[of].sum() / max(answered[of].sum(), 1) for of in rows]
+        return cls(
+            coverage=float(answered.mean()),
+            error=float(wrong.sum() / answered.sum()) if answered.any() else None,
+            error_by_speaker=float(np.mean(by_speaker)) if all(speakers) else None,
+        )
