@@ -1,14 +1,15 @@
 """What libsndfile cannot read, or reads wrongly, is decoded by ffmpeg (PyAV), in order from the beginning."""
 
-import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from toolkit.audio.mpeg import find_frames
 from toolkit.errors import AudioError
 
 if TYPE_CHECKING:
@@ -18,17 +19,15 @@ if TYPE_CHECKING:
 FORMATS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,w64,wav,wv"
 PREROLL = 16  # packets of an MP3 that may hold bits of the next one
 TOLERANCE_S = 0.2  # headers count in packets
-_MP3_PACKETS = re.compile(rb"(?:Xing|Info)\0\0\0[^\0](.{4})", re.S)
 
 
 def length(path: Path) -> tuple[int, int]:
     """How many frames can be decoded, and their rate in Hz; an AudioError if the header promises more."""
-    with _opened(path) as (stream, is_mp3):
+    with _opened(path) as (stream, promised):
         rate, packets = stream.codec_context.sample_rate, stream.container.demux(stream)
-        if is_mp3:
-            found = [(_mp3_frames(packet, stream), packet.pos) for packet in packets if packet.size]
-            frames = sum(length for length, _ in found)
-            cut = bool(found) and len(found) + 1 < _promised_packets(path, found[0][1])
+        if promised is not None:
+            found = [_mp3_frames(packet, stream) for packet in packets if packet.size]
+            frames, cut = sum(found), len(found) + 1 < promised
         else:
             frames = sum(frame.samples for packet in packets for frame in packet.decode())
             cut = frames / rate + TOLERANCE_S < _promised_s(stream)
@@ -60,10 +59,10 @@ def flac_length(path: Path, promised: int) -> int:
 
 def blocks(path: Path, start: int, frames: int) -> Iterator[np.ndarray]:
     """All frames from `start` on, in blocks of a second or of `frames`: [frames, channels], float32."""
-    with _opened(path) as (stream, skips):
+    with _opened(path) as (stream, promised):
         from av import AudioResampler
 
-        convert, at, held = AudioResampler(format="flt"), 0, []
+        convert, at, held, skips = AudioResampler(format="flt"), 0, [], promised is not None
         size = min(frames, stream.codec_context.sample_rate)
         for packet in stream.container.demux(stream):
             if skips:
@@ -84,14 +83,18 @@ def blocks(path: Path, start: int, frames: int) -> Iterator[np.ndarray]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple["AudioStream", bool]]:
-    """The stream, and whether it is an MP3."""
+def _opened(path: Path) -> Iterator[tuple["AudioStream", int | None]]:
+    """The stream; of MPEG audio, which is read without what is no frame, also how many packets are promised, or 0."""
     try:
         import av
     except ImportError:
         raise AudioError(f"{path} cannot be read without PyAV: pip install av") from None
     try:
+        found = path.stat()
+        runs, promised = find_frames(path, found.st_size, found.st_mtime_ns)
         with path.open("rb") as file:
+            if runs:
+                file = BytesIO(b"".join(file.read(stop - file.seek(start)) for start, stop in runs))
             try:
                 container = av.open(file, options={"format_whitelist": FORMATS}, metadata_errors="ignore")
             except av.FFmpegError as error:
@@ -101,7 +104,8 @@ def _opened(path: Path) -> Iterator[tuple["AudioStream", bool]]:
                 stream = next(iter(container.streams.audio), None)
                 if not getattr(getattr(stream, "codec_context", None), "sample_rate", 0):
                     raise AudioError(f"{path} holds no audio, or of a kind that is not known")
-                yield stream, container.format.name == "mp3" and stream.codec_context.name.startswith("mp3")
+                is_mp3 = container.format.name == "mp3" and stream.codec_context.name.startswith("mp3")
+                yield stream, promised if is_mp3 else None
     except av.FFmpegError as error:
         raise AudioError(f"{path} cannot be decoded to its end: {error.strerror}", "truncated") from None
     except ValueError:  # of AudioResampler
@@ -115,14 +119,6 @@ def _mp3_frames(packet: "Packet", stream: "AudioStream") -> int:
         if data.data_type == "skip_samples":
             frames -= sum(struct.unpack_from("<II", bytes(data)))
     return frames
-
-
-def _promised_packets(path: Path, start: int) -> int:
-    """What the packet before the audio of an MP3 says of the others; 0 where there is none."""
-    with path.open("rb") as file:
-        file.seek(max(0, start - 1500))
-        found = _MP3_PACKETS.search(file.read(min(start, 1500)))
-    return int.from_bytes(found[1], "big") if found else 0
 
 
 def _promised_s(stream: "AudioStream") -> float:

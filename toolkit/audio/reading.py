@@ -32,6 +32,8 @@ _UNKNOWN = 2**63 - 1  # libsndfile's number of frames where the header has none
 _SEEKS_WRONGLY = ("DWVW", "OPUS")
 # What libsndfile's log says of a file that is cut: of its data, or of all of it, which may be wrong by a few bytes.
 _CUT = re.compile(r"^ *(data|SSND|BODY|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.M)
+_SEEMS_CUT = re.compile(r"seems to be (?:a )?truncated|^Data length \d+ should be", re.I | re.M)  # of VOC, MAT4, WVE
+_FRAMES = re.compile(r"(?:Frames|Cols) *: (\d+)")  # of AVR, MPC2K, MAT4, MAT5; the last one is of the data
 _NO_CHUNK = re.compile(r"Unknown chunk marker(?: \(\w+\))? at position (0x[0-9A-F]+|\d+)")
 _AU_DATA = re.compile(r"Data Offset : (\d+)\n +Data Size +: (\d+)")
 # A page with bit 2; the description, with how many samples there are in its last 36 bits.
@@ -142,13 +144,18 @@ def _examined(path: Path, size: int, changed_ns: int) -> tuple[int, int, Callabl
     if head[:2] == b"ID" or (head[0] == 0xFF and head[1:2] >= b"\xe0") or (head == b"caff" and _caf_data(path)[1] <= 0):
         return *ffmpeg.length(path), ffmpeg.blocks
     try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:  # names are bytes, which need not be text
+        with _sound_file(path) as file:
             if _holds_its_frames(path, file):
                 return file.frames, file.samplerate, _sndfile_blocks
-    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: soundfile needs a rate for .raw
+    except soundfile.LibsndfileError as error:
         if getattr(error, "code", 1) not in _NOT_RECOGNISED:
             raise AudioError(f"{path} is damaged or truncated: {_cause(error)}; get the file again") from None
     return *ffmpeg.length(path), ffmpeg.blocks
+
+
+def _sound_file(path: Path) -> soundfile.SoundFile:
+    """A file that libsndfile recognises by its content: by its name it takes any text for audio, and prints why not."""
+    return soundfile.SoundFile(os.open(path, os.O_RDONLY), closefd=True)
 
 
 def _holds_its_frames(path: Path, file: soundfile.SoundFile) -> bool:
@@ -164,6 +171,10 @@ def _holds_its_frames(path: Path, file: soundfile.SoundFile) -> bool:
     ends += [sum(_caf_data(path))] if file.format == "CAF" else []
     if frames and any(_goes_on(path, end) for end in ends):
         raise _truncated(path, f"its header promises {frames} frames, and its data goes on behind them")
+    if _SEEMS_CUT.search(log) or any(frames < int(promised) for promised in _FRAMES.findall(log)[-1:]):
+        raise _truncated(path, f"its header promises others than the {frames} frames that are there")
+    if file.format == "SDS":
+        raise AudioError(f"{path} is a MIDI sample dump, which is not read reliably; convert it to WAV or FLAC")
     if "lacks an end-of-stream bit" in log:
         raise _truncated(path, "its last page is missing")
     if file.format == "NIST":
@@ -213,7 +224,7 @@ def _is_joined(path: Path, form: str) -> bool:
 
 def _sndfile_blocks(path: Path, start: int, frames: int) -> Iterator[np.ndarray]:
     try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:
+        with _sound_file(path) as file:
             size = max(1, min(int(BLOCK_S * file.samplerate), BLOCK_VALUES // file.channels))
             if start and file.seekable() and not file.subtype.startswith(_SEEKS_WRONGLY):
                 file.seek(start)
