@@ -25,7 +25,7 @@ def at(thresholds, percent):
 def draw(generator, speakers, *, utterances=30):
     """Recordings of speakers who are differently hard, and an overconfident system's probabilities for them."""
     reference = generator.integers(CLASSES, size=(speakers, utterances))
-    skill = 2.5 + 0.8 * generator.normal(size=(speakers, 1))
+    skill = 1.6 + 0.8 * generator.normal(size=(speakers, 1))
     scores = generator.normal(size=(speakers, utterances, CLASSES))
     scores += skill[..., None] * (np.arange(CLASSES) == reference[..., None])
     probabilities = np.exp(3 * scores) / np.exp(3 * scores).sum(axis=-1, keepdims=True)
@@ -66,38 +66,49 @@ def test_a_wrong_answer_before_all_others_counts_at_every_threshold():
     assert error_thresholds(confidence, correct, ["a"] * 9) == (None,) * 99
 
 
+def parts(speakers):
+    """Validation parts of so many speakers, each with ten new ones: probabilities, reference, names, who is new."""
+    for seed in range(200):
+        probabilities, reference, names = draw(np.random.default_rng(seed), speakers + 10)
+        yield probabilities, reference, names, np.isin(names, [f"s{number}" for number in range(10)])
+
+
+def mean_and_error(values):
+    return np.mean(values), np.std(values) / np.sqrt(len(values))
+
+
 @pytest.mark.parametrize(("speakers", "share"), [(4, 0.25), (9, 0.15), (19, 0.1)])
 def test_the_promised_error_rate_holds_for_new_speakers(speakers, share):
-    """Over validation parts, each with its own temperature and threshold, and new speakers; and labels are given."""
-    errors, labelled = [], []
-    for seed in range(150):
-        probabilities, reference, names = draw(np.random.default_rng(seed), speakers + 10)
-        new = np.isin(names, [f"s{number}" for number in range(10)])
+    """With a temperature and a threshold of each part, labels are given, and fewer are wrong than without."""
+    errors, labelled, wrong = [], [], []
+    for probabilities, reference, names, new in parts(speakers):
         known = {"labels": range(CLASSES), "speakers": names[~new].tolist()}
         confidence = Confidence.fit(probabilities[~new], reference[~new], **known)
         threshold = at(confidence.error, round(100 * share))
         tempered = at_temperature(probabilities[new], confidence.temperature)
+        correct = tempered.argmax(axis=1) == reference[new]
         answered = tempered.max(axis=1) >= (np.inf if threshold is None else threshold)
-        found = Answered.of(answered, tempered.argmax(axis=1) == reference[new], names[new])
+        found = Answered.of(answered, correct, names[new])
         errors.append(found.error_by_speaker)
         labelled.append(found.coverage)
-    assert np.mean(errors) + 3 * np.std(errors) / np.sqrt(len(errors)) <= share
-    assert np.mean(labelled) > 0.5
+        wrong.append(np.mean(~correct))
+    mean, error = mean_and_error(errors)
+    assert mean + 3 * error <= share < np.mean(wrong)
+    assert np.mean(labelled) > 0.15
 
 
-def test_a_threshold_of_pooled_recordings_would_break_the_promise():
-    """Why speakers are the unit: of the labels of nine speakers 5 % are wrong, and more than that of new ones."""
+def test_a_threshold_that_suits_the_validation_part_does_not_suit_new_speakers():
+    """Why the rule is cautious: 5 % of the labels of four speakers are wrong, and twice as many of new ones."""
     errors = []
-    for seed in range(150):
-        probabilities, reference, names = draw(np.random.default_rng(seed), 19)
-        new = np.isin(names, [f"s{number}" for number in range(10)])
-        correct, confidence = probabilities.argmax(axis=1) == reference, probabilities.max(axis=1)
-        order = np.argsort(-confidence[~new])
-        error = np.cumsum(~correct[~new][order]) / np.arange(1, len(order) + 1)
-        kept = np.flatnonzero(error <= 0.05)
-        threshold = confidence[~new][order][kept[-1]] if len(kept) else np.inf
+    for probabilities, reference, names, new in parts(4):
+        confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == reference
+        for threshold in np.quantile(confidence[~new], np.linspace(0, 1, 40)):
+            found = Answered.of(confidence[~new] >= threshold, correct[~new], names[~new])
+            if found.error_by_speaker <= 0.05:
+                break
         errors.append(Answered.of(confidence[new] >= threshold, correct[new], names[new]).error_by_speaker)
-    assert np.mean(errors) - 3 * np.std(errors) / np.sqrt(len(errors)) > 0.05
+    mean, error = mean_and_error(errors)
+    assert mean - 3 * error > 0.08
 
 
 def test_what_abstaining_does():
