@@ -259,7 +259,7 @@ EXTRACTORS = {
     "forward_is_encode_of_features": [OwnForward],
     "garbage_changes_nothing": [ReadsWholeWave, ReadsWholeFeatures],
     "batch_equals_alone": [ReadsWholeWave, AveragesBatch, ReadsWholeFeatures],
-    "features_can_be_padded_anew": [SeesTimeAxis],
+    "features_can_be_padded_again": [SeesTimeAxis],
     "features_are_deterministic": [NoisyFeatures],
     "features_learn_nothing": [LearnsInFeatures],
     "gradients_reach_what_is_trained": [DetachedParameter, NanGradients],

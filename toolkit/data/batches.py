@@ -68,7 +68,7 @@ class Draw(int):
 
 
 class EpochBatches(Sampler[list[Draw]]):
-    """One rank's rows of the training batches, which are drawn anew each epoch from (seed, epoch) alone.
+    """One rank's rows of the training batches, which are drawn for each epoch from (seed, epoch) alone.
 
     `set_epoch` chooses the epoch; `skip` leaves out the first batches of the next pass only (a resumed epoch). A rank
     takes part in every step. Where a batch has no row for it, it gets the first one, another rank's, as a spare that

@@ -29,7 +29,7 @@ def one_hot(indices: Tensor, classes: int) -> Tensor:
 
 
 class PredictedCovariate(nn.Module):
-    """A covariate guessed from a level's frames before the fusion: mean and deviation, then a linear head.
+    """A covariate predicted from a level's frames before the fusion: mean and deviation, then a linear head.
 
     The probabilities are detached, in training too: the fusion cannot bend the guess to its own use, and
     trains on what it will be given later. The logits carry the gradient of the covariate's own loss.

@@ -35,6 +35,11 @@ MODULE_DICT = """
 RESERVED = frozenset(MODULE_DICT.split())
 
 
+def names_in(on: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """The names in what a part is `on`: one, several or none."""
+    return (on,) if isinstance(on, str) else on or ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class PartSpec:
     """A plugin with its arguments: the corpus, a level's extractor, the fusion. `where` is for messages."""
@@ -68,11 +73,6 @@ class LossSpec(PartSpec):
         if not self.on:
             raise BadField("on", "names nothing; a head, an embedding, a list of them or '*' is needed.")
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What it reads, as a tuple."""
-        return (self.on,) if isinstance(self.on, str) else self.on
-
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationSpec(PartSpec):
@@ -93,12 +93,7 @@ class AugmentationSpec(PartSpec):
 
     def levels(self, known: Iterable[str]) -> tuple[str, ...]:
         """Those of the known levels that it acts on, in their order."""
-        return tuple(level for level in known if self.on is None or level in self.names)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The levels that are named."""
-        return (self.on,) if isinstance(self.on, str) else self.on or ()
+        return tuple(level for level in known if self.on is None or level in names_in(self.on))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +144,7 @@ class ModelSpec:
             known(f"heads.{name}.on", [head.on], embeddings, "embedding")
         for name, loss in self.losses.items():
             if loss.on != EVERY_HEAD:
-                known(f"losses.{name}.on", loss.names, (*self.heads, *embeddings), "head or embedding")
+                known(f"losses.{name}.on", names_in(loss.on), (*self.heads, *embeddings), "head or embedding")
         for name, covariate in self.covariates.items():
             if covariate.level is not None:
                 known(f"covariates.{name}.level", [covariate.level], self.levels, "level")
@@ -263,11 +258,12 @@ class Recipe:
         target = self.model.heads[self.predict_from].target
         if target != "label":
             raise BadField("predict_from", f"names {self.predict_from!r}, which predicts {target!r} and not the label.")
-        if not any(loss.on == EVERY_HEAD or self.predict_from in loss.names for loss in self.model.losses.values()):
+        trained = {name for loss in self.model.losses.values() for name in names_in(loss.on)}
+        if not trained & {EVERY_HEAD, self.predict_from}:
             raise BadField("predict_from", f"names {self.predict_from!r}, and no loss in model.losses trains it.")
         for name, augmentation in self.augmentations.items():
             _check_name("augmentations", name)
-            known(f"augmentations.{name}.on", augmentation.names, self.model.levels, "level")
+            known(f"augmentations.{name}.on", names_in(augmentation.on), self.model.levels, "level")
         for name in self.training.groups:
             known(f"training.groups.{name}", [name], (*self.model.levels, *GROUPS), "parameter group")
         if self.labels is not None:

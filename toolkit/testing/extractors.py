@@ -73,18 +73,18 @@ class ExtractorCase(FrontEndCase):
                 _require_rows(row(batched, index, cut=False), single, self.tolerance, f"{name} of {what}", batched)
 
     @contract
-    def features_can_be_padded_anew(self) -> None:
+    def features_can_be_padded_again(self) -> None:
         """Features that were cached, each row cut to its length, encode as before in another batch."""
         extractor = self.build()
         features = extractor.features(self.wave(extractor))
         rows = [row(features, i) for i in range(len(features.lengths))]
         padded = pad_sequence([r.values[0] for r in rows[::-1]], batch_first=True, padding_value=float("nan"))
         padded = pad(padded, (0, 0, 0, 0 if extractor.fixed_samples else 3), value=float("nan"))
-        anew = Seq(padded, features.lengths.flip(0))
-        expected, found = extractor.encode(features), extractor.encode(anew)
+        again = Seq(padded, features.lengths.flip(0))
+        expected, found = extractor.encode(features), extractor.encode(again)
         for index in range(len(rows)):
             single, other = row(expected, index), row(found, len(rows) - 1 - index)
-            _require_rows(other, single, self.tolerance, f"row {index} of cached features padded anew", expected)
+            _require_rows(other, single, self.tolerance, f"row {index} of cached features padded again", expected)
 
     @contract
     def features_are_deterministic(self) -> None:

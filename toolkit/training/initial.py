@@ -33,8 +33,8 @@ def read_origin(path: Path) -> tuple[str, dict[str, Any]]:
 def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[str, Target]) -> str:
     """Load a bundle's weights into a system; returns a line that says which parts were taken.
 
-    Levels and fusion have to fit. A head, or a guessed covariate, is taken if it fits and has the same classes, and is
-    not fitted in closed form.
+    Levels and fusion have to fit. A head, or a predicted covariate, is taken if it fits and has the same classes, but
+    never a head that is fitted in closed form.
 
     Raises: BundleError if there is no bundle, or a damaged one; RecipeError if the levels or the fusion do not fit.
     """
@@ -55,7 +55,7 @@ def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[st
     parts: dict[str, list[str]] = {}  # "levels.mfcc", "fusion", "heads.emotion" -> names in the two states
     for name in own | found:
         parts.setdefault(".".join(name.split(".")[: 1 if name.startswith("fusion.") else 2]), []).append(name)
-    anew = []
+    fresh = []
     for part, names in parts.items():
         odd = next((n for n in names if n not in own or n not in found or own[n].shape != found[n].shape), None)
         kind, _, called = part.partition(".")
@@ -69,10 +69,10 @@ def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[st
             here, there = (m.heads[called].target if kind == "heads" and not odd else called for m in models)
             same = not odd and here == there and [*targets[here].classes] == origin["classes"].get(there)
             if not same or (kind == "heads" and system.heads[called].fits):
-                anew.append(part)
-    taken = [part for part in parts if part not in anew]
+                fresh.append(part)
+    taken = [part for part in parts if part not in fresh]
     system.load_state_dict({name: found[name] for part in taken for name in parts[part]}, strict=False)
     for name, level in system.levels.items():
         level.pretrained, level.random_backbone = identity, name in origin["random"]
-    left = [part for part in anew if any(name in own for name in parts[part])]
+    left = [part for part in fresh if any(name in own for name in parts[part])]
     return f"Starts from {path.name} ({identity}): {join(taken)}." + (f" From scratch: {join(left)}." if left else "")

@@ -30,20 +30,18 @@ class Table:
 
     name: str  # of its files, without ending
     title: str  # what it shows, in one line
-    columns: tuple[Column, ...]  # the first one names the row
-    rows: tuple[Mapping[str, Any], ...]
-    stamps: tuple[str, ...] = ()  # notes that must be shown wherever its figures are
-    notes: tuple[str, ...] = ()  # how to read it
+    columns: Sequence[Column]  # the first one names the row
+    rows: Sequence[Any]
+    stamps: Sequence[str] = ()  # notes that must be shown wherever its figures are
+    notes: Sequence[str] = ()  # how to read it
     shown: int | None = None  # how many rows a page shows; None: all. A CSV file has all of them
 
     def __post_init__(self):
-        for name in ("columns", "stamps", "notes"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
         rows = tuple({column.key: column.of(row) for column in self.columns} for row in self.rows)
         object.__setattr__(self, "rows", rows)
 
     @property
-    def shown_rows(self) -> tuple[Mapping[str, Any], ...]:
+    def shown_rows(self) -> Sequence[Mapping[str, Any]]:
         """The rows that a page shows."""
         return self.rows[: self.shown]
 

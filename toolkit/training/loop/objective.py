@@ -13,7 +13,7 @@ from toolkit.errors import RecipeError, did_you_mean
 from toolkit.model.boundary import checked
 from toolkit.model.system import System
 from toolkit.plugins.registry import find_part
-from toolkit.recipe.schema import EVERY_HEAD, LossSpec, Recipe
+from toolkit.recipe.schema import EVERY_HEAD, LossSpec, Recipe, names_in
 
 Targets = Mapping[str, Tensor]  # name -> class indices [batch], UNKNOWN where one is not known; on the CPU
 
@@ -130,8 +130,8 @@ def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, S
         system.set_frozen(False)
     terms: dict[str, Term] = {}
     for name, spec in recipe.model.losses.items():
-        attached = list(recipe.model.heads) if spec.on == EVERY_HEAD else spec.on
-        for on in [attached] if isinstance(attached, str) else attached:
+        attached = tuple(recipe.model.heads) if spec.on == EVERY_HEAD else spec.on
+        for on in names_in(attached):
             key = name if isinstance(attached, str) else f"{name}-{on}"
             if key in terms:
                 raise RecipeError(f"model.losses: two losses would be called {key!r}; give {name!r} another name.")
