@@ -215,7 +215,7 @@ def from_cell(text: str) -> str:
 def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
     """The value of a JSON text, whoever wrote it.
 
-    Args: text: as bytes, `decoded`; strict: refuse numbers that are not finite, and keys that an object holds twice.
+    Args: text: as bytes, UTF-8; strict: refuse numbers that are not finite, and keys that an object holds twice.
     Raises: ValueError: what is wrong, in one line; also if it is nested deeper than `DEEPEST` or a whole number has
         more than `LONGEST` digits, or it holds half a character, which no file can.
 
@@ -223,9 +223,9 @@ def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
     Traceback (most recent call last):
     ValueError: 1e999 is not a finite number
     """
-    hooks = {"object_pairs_hook": _unique, "parse_constant": _finite, "parse_float": _finite} if strict else {}
+    hooks = {"object_pairs_hook": unique, "parse_constant": _finite, "parse_float": _finite} if strict else {}
     try:
-        text = decoded(text) if isinstance(text, bytes) else text
+        text = text.decode("utf-8") if isinstance(text, bytes) else text
         level = [value := json.loads(text, parse_int=_whole, **hooks)]
         for _ in range(DEEPEST):
             inner = [v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)]
@@ -272,7 +272,8 @@ def _finite(text: str) -> float:
     return value
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of a JSON text; ValueError if it holds a key twice."""
     values = dict(pairs)
     if len(values) < len(pairs):
         raise ValueError("a key occurs twice in one object")

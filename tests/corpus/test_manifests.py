@@ -213,6 +213,7 @@ def test_a_wrong_csv_is_one_line_that_says_where_and_what(tmp_path, text, says):
         ('[\n{"path": "a.wav", "label": "x"},\n 7]', "/m.json:3: an object is needed, not 7"),
         ('[{"path": "a.wav", "label": ["x"]}]', "'label' has to be a text or a number"),
         ('[\n{"path": }]', "/m.json:2: not JSON"),
+        ('[\n{"path": "a.wav", "path": "b.wav", "label": "x"}]', "/m.json:2: a key occurs twice"),
         ("[]", "holds no utterance"),
     ],
 )

@@ -108,11 +108,14 @@ def test_the_check_finds_a_corpus_that_cannot_be_split(tmp_path):
     ("option", "says"),
     [
         ("--training.batch_seconds=0.3", "batch_seconds is 0.3, and a segment of"),
+        ("--training.precision=fp16", "training.precision is 'fp16', which needs a GPU"),
+        ("--training.device=cuda:99", "training.device is 'cuda:99', and torch finds"),
         ("--training.init_from=/nowhere.zip", "No bundle at /nowhere.zip"),
     ],
 )
 def test_the_check_finds_what_would_stop_a_training_when_it_begins(tmp_path, option, says):
-    problems = check_source(load_source(write_recipe(tmp_path), [option, "--audio.segment_seconds=1"])).problems
+    options = ["--audio.segment_seconds=1", "--training.device=cpu", option]
+    problems = check_source(load_source(write_recipe(tmp_path), options)).problems
     assert [says in problem.message for problem in problems] == [True] and problems[0].severity == "error"
 
 
@@ -156,6 +159,12 @@ def test_a_few_whole_numbers_are_classes_and_a_note_says_so(tmp_path):
     assert preparation.targets["code"].classes == ("0", "7.0", "\u22123")
     ((kind, message, where),) = preparation.doubts
     assert (kind, where) == ("numbers", "code") and "each is a class by itself" in message
+
+
+def test_nan_among_names_may_stand_for_a_missing_value(tmp_path):
+    recipe = with_column(tmp_path, "mood", ["glad", "NaN", "sad"])
+    ((kind, message, _),) = prepare(load_source(recipe, ["--model.heads.level.target=mood"])).doubts
+    assert kind == "numbers" and message == "'mood' holds 'NaN', which may stand for a missing value"
 
 
 def test_labels_that_are_numbers_may_be_listed(tmp_path):

@@ -19,7 +19,7 @@ from pathlib import Path, PurePath
 from toolkit.corpus.columns import check_columns, renamed
 from toolkit.corpus.utterance import COLUMNS, EVAL, SPLITS, Utterance
 from toolkit.errors import CorpusError, did_you_mean, join
-from toolkit.files import not_a_file, parse_json, read_text, write_whole
+from toolkit.files import not_a_file, parse_json, read_text, unique, write_whole
 
 REQUIRED = ("path", "label")
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
@@ -190,7 +190,7 @@ def _json_rows(
     path: Path, text: str, required: Sequence[str], columns: Mapping[str, str]
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Decode an array, or one object a line, object by object, for the line number of each."""
-    decoder, by_line = json.JSONDecoder(), text.lstrip().startswith("{")
+    decoder, by_line = json.JSONDecoder(object_pairs_hook=unique), text.lstrip().startswith("{")
     parts = text.split("\n") if by_line else [text]
     try:
         value = [parse_json(part) for part in parts if part.strip() or not by_line]
@@ -205,7 +205,10 @@ def _json_rows(
     line, counted, checked, end = 1, 0, None, 0 if by_line else text.index("[") + 1
     while (at := BETWEEN_OBJECTS.match(text, end).end()) < len(text) and text[at] != "]":
         line, counted = line + text.count("\n", counted, at), at
-        row, end = decoder.raw_decode(text, at)
+        try:
+            row, end = decoder.raw_decode(text, at)
+        except ValueError as error:
+            raise CorpusError(f"{path}:{line}: {error}") from None
         if not isinstance(row, dict):
             raise CorpusError(f"{path}:{line}: an object is needed, not {text[at:end][:40]}")
         for key, value in row.items():

@@ -54,13 +54,14 @@ class Target:
         return cls(name, tuple(sorted(values)))
 
     def about_numbers(self, *, asked: bool) -> str | None:
-        """A note if the classes are whole numbers, which may be codes; None where they are names, or are `asked` for.
+        """A note if the classes are whole numbers, perhaps codes, or one is nan; None if all are names or `asked` for.
 
         Raises: CorpusError if most are numbers that look like a quantity: fractions, or more than MOST_CODES.
         """
         numbers = {value: whole for value in self.classes if (whole := is_whole(value)) is not None}
         if asked or 2 * len(numbers) <= len(self.classes):
-            return None
+            missing = [value for value in self.classes if value.lower() == "nan" and not asked]
+            return f"{self.name!r} holds {missing[0]!r}, which may stand for a missing value" if missing else None
         found = f"{self.name!r} holds numbers ({listed(numbers, 5)})"
         if len(numbers) <= MOST_CODES and all(numbers.values()):
             return f"{found}: each is a class by itself, their order means nothing"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 
 from toolkit.corpus.audit import Problem
 from toolkit.corpus.checks import CheckReport, check_corpus
@@ -37,14 +38,19 @@ def check_source(source: Source) -> CheckReport:
                 from toolkit.data.augmentation import build_augmentations
                 from toolkit.model.hub import local_bundle
                 from toolkit.model.system import build_system
+                from toolkit.training.epoch_log import EpochLog
                 from toolkit.training.initial import start_from
                 from toolkit.training.loop.objective import build_objective
+                from toolkit.training.run import choose_device
                 from toolkit.training.run_data import RunData
+                from toolkit.training.run_folder import RunFolder
 
                 counts = {name: [1] * len(target.classes) for name, target in preparation.targets.items()}
                 system = build_system(recipe, preparation.targets)
                 build_objective(recipe, system, counts)
                 build_augmentations(recipe)
+                choose_device(recipe)
+                EpochLog(RunFolder(Path(), writes=False), recipe, str)
                 if recipe.training.init_from is not None:
                     start_from(local_bundle(recipe.training.init_from), system, recipe, preparation.targets)
                 if recipe.training.batch_seconds is not None:

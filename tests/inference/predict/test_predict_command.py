@@ -363,3 +363,28 @@ def test_a_bar_is_drawn_on_a_terminal_and_rows_do_not_pass_through_it(bundle, fo
 def test_a_confidence_that_is_not_a_share_is_refused(share):
     done = CliRunner().invoke(cli, ["predict", "bundle", "a.wav", "--abstain", share])
     assert done.exit_code == 2 and f"{share!r} does not say when to abstain" in done.stderr
+
+
+@pytest.mark.parametrize("output", ["a.wav", "list.csv", "other.wav"])
+def test_what_is_read_is_never_replaced_by_the_output(bundle, tmp_path, output):
+    write(tmp_path / "a.wav")
+    write(tmp_path / "other.wav")
+    (tmp_path / "list.csv").write_text("path\na.wav\n")
+    before = (tmp_path / output).read_bytes()
+    done = run(bundle, tmp_path / "a.wav", tmp_path / "list.csv", "--output", tmp_path / output)
+    assert done.exit_code == 2 and f"--output {tmp_path / output} would replace" in done.stderr
+    assert (tmp_path / output).read_bytes() == before
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_list_on_standard_input_may_begin_with_a_byte_order_mark(bundle, folder, encoding):
+    paths = [str(folder / "b.wav"), str(folder / "a.flac")]
+    done = run(bundle, "-", "--format", "csv", stdin="".join(f"{path}\n" for path in paths).encode(encoding))
+    assert (done.exit_code, [row["path"] for row in rows(done.stdout)]) == (0, paths)
+
+
+def test_files_of_one_stem_are_two_rows(bundle, tmp_path):
+    for name in ("half.au", "half.w64"):
+        write(tmp_path / name)
+    done = run(bundle, tmp_path, "--format", "csv")
+    assert [row["path"] for row in rows(done.stdout)] == [str(tmp_path / "half.au"), str(tmp_path / "half.w64")]

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from operator import methodcaller
+from pathlib import Path
 
 import toolkit
 from toolkit.errors import PredictionError, ToolkitError, join
@@ -39,6 +40,10 @@ def predict(
     read_rule(abstain)
     if not any(name == STANDARD_INPUT or os.path.exists(name) for name in names):
         raise PredictionError(f"There is nothing to label: {join(names)} cannot be found")
+    if output is not None and os.path.isfile(output):
+        named = any(os.path.exists(name) and Path(name).samefile(output) for name in names)
+        if named or Path(output).suffix.lower() in AUDIO_SUFFIXES:
+            raise PredictionError(f"--output {output} would replace what is to be read: choose another")
     sources = RecordingSources(names, GivenCovariates.read(covariates), lines, columns)
     complete = True
 
