@@ -209,10 +209,11 @@ def test_a_damaged_or_lost_checkpoint_is_refused(run, tmp_path):
         export_bundle(copy, tmp_path / "b")
 
 
-def test_files_of_different_runs_are_refused(run, tmp_path):
+@pytest.mark.parametrize("name", ["predictions.csv", "validation.csv"])
+def test_files_of_different_runs_are_refused(name, run, tmp_path):
     copy = Path(shutil.copytree(run, tmp_path / run.name))
-    text = (copy / "predictions.csv").read_text().splitlines()
-    (copy / "predictions.csv").write_text("\n".join(text[:-1]) + "\n")
+    text = (copy / name).read_text().splitlines()
+    (copy / name).write_text("\n".join(text[:-1]) + "\n")
     with pytest.raises(BundleError, match="belong to different runs"):
         export_bundle(copy, tmp_path / "b")
 

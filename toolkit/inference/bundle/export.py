@@ -99,9 +99,9 @@ def read_trained_run(path: str | Path) -> TrainedRun:
     fold = pick_fold(make_folds(utterances, results["protocol"], **recipe.protocol.args), results["fold"])
     targets = find_targets(recipe, utterances, results["labels"])
     answers = read_answers(folder, targets[LABEL].classes)
-    if sorted(answers.id.tolist()) != sorted(fold.test):
-        raise BundleError(f"{folder}: its predictions.csv and its manifest.csv belong to different runs.")
     confidence = read_confidence(folder, targets[LABEL].classes, results["stamps"])
+    if sorted(answers.id.tolist()) != sorted(fold.test) or confidence.utterances not in (0, len(fold.valid)):
+        raise BundleError(f"{folder}: its predictions and its {MANIFEST} belong to different runs.")
     return TrainedRun(folder, recipe, results, utterances, targets, fold, answers, confidence)
 
 
