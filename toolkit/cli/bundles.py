@@ -7,8 +7,10 @@ from tempfile import TemporaryDirectory
 import click
 
 from toolkit.cli.commands import Command, say_next
-from toolkit.cli.options import labelled_options, model_options, show
+from toolkit.cli.options import Range, abstain, hop, labelled_options, model_options, show
 from toolkit.terminal import quiet_libraries, say
+
+LIMIT = Range(0, 10_000, min_open=True)
 
 
 @click.command("export", cls=Command)
@@ -53,14 +55,8 @@ def export(run: str, bundle: str | None, push: str | None, **options):
     help="Of the output; the last three hold intervals for annotation programs.",
 )
 @click.option("--segments", is_flag=True, help="A row for each segment instead of one for each recording.")
-@click.option("--hop", "hop_s", type=float, help="Seconds from segment to segment; by default they do not overlap.")
-@click.option(
-    "--abstain",
-    default="0",
-    metavar="RULE",
-    help="No label below a confidence (0.6), so that this share gets one (coverage:0.8), or so that at most this share "
-    "of the labels is wrong (error:0.1).",
-)
+@hop
+@abstain
 @click.option("--output", help="A file, by default standard output; of audacity and textgrid a folder.")
 @model_options
 def predict(bundle: str, names: tuple[str, ...], microphone: bool, **options):
@@ -84,6 +80,27 @@ def predict(bundle: str, names: tuple[str, ...], microphone: bool, **options):
     if STANDARD_INPUT in names and sys.stdin is not None:
         lines = iter(lambda: sys.stdin.buffer.readline(1 << 16), b"")
     sys.exit(0 if write_predictions(bundle, names, **options, lines=lines) else 1)
+
+
+@click.command("demo", cls=Command)
+@click.argument("bundles", nargs=-1, required=True, metavar="BUNDLE...")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; 0.0.0.0 lets others in.")
+@click.option("--port", type=click.IntRange(1, 65535), help="By default 7860, or the next one that is free.")
+@click.option("--max-minutes", type=LIMIT, default=10, show_default=True, help="The longest recording taken.")
+@click.option("--max-megabytes", type=LIMIT, default=50, show_default=True, help="The largest file taken.")
+@hop
+@abstain
+@click.option("--device", help="cpu, cuda, cuda:1, ...; by default a GPU if there is one.")
+def demo(bundles: tuple[str, ...], **options):
+    """Serve a page that labels recordings, from a microphone or a file, with every BUNDLE side by side.
+
+    A BUNDLE is a folder, a .zip, or hf:USER/NAME[@REVISION] on the Hugging Face hub. The page needs no internet, and a
+    recording is deleted once it is labelled. The line on standard output is the address; Ctrl-C ends it.
+    """
+    from toolkit.inference.demo.serving import demo as serve
+
+    quiet_libraries()
+    serve(bundles, **options)
 
 
 @click.command("evaluate", cls=Command)

@@ -18,6 +18,7 @@ from toolkit.terminal import say, signs_of_life
 DEBUG = "TOOLKIT_DEBUG"  # what --traceback does, under torchrun and in workers too
 INTERRUPTED, READER_GONE = 128 + 2, 128 + 13  # exit codes, as of a process that SIGINT or SIGPIPE ends
 RESUMED = ("train", "experiment", "tune")  # commands that go on where they were interrupted
+SERVING = ("demo",)  # commands that wait for others
 
 
 class Misuse(click.ClickException):
@@ -108,7 +109,8 @@ class Command(click.Command):
         if hasattr(sys.stdout, "reconfigure"):  # names of files are bytes, and a console may lack a label's characters
             utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
             sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "replace")
-        with _in_one_line(ctx, traceback=ctx.params.pop("traceback")), plugin_failures(), signs_of_life(ctx.info_name):
+        life = contextlib.nullcontext() if self.name in SERVING else signs_of_life(ctx.info_name)
+        with _in_one_line(ctx, traceback=ctx.params.pop("traceback")), plugin_failures(), life:
             return super().invoke(ctx)
 
 

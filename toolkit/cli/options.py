@@ -13,6 +13,15 @@ if TYPE_CHECKING:
 OVERRIDES = {"ignore_unknown_options": True}  # context settings of a command that takes --KEY VALUE of a recipe
 
 
+class Range(click.FloatRange):
+    """Numbers within bounds; NaN, which is beyond none, is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number."""
+        found = super().convert(value, param, ctx)
+        return found if found == found else self.fail(f"{found} is not in the range {self._describe_range()}.", param)
+
+
 def _pairs(ctx: click.Context, option: click.Parameter, text: str | None) -> dict[str, str] | None:
     """NAME=COLUMN,... as a dict."""
     pairs = [[part.strip() for part in pair.partition("=")] for pair in (text or "").split(",")]
@@ -37,6 +46,16 @@ columns = click.option(
     callback=_pairs,
     metavar="NAME=COLUMN,...",
     help="What the manifest calls its columns: path=filename,label=category, or path={folder}/{name}.wav.",
+)
+hop = click.option(
+    "--hop", "hop_s", type=float, help="Seconds from segment to segment; by default they do not overlap."
+)
+abstain = click.option(
+    "--abstain",
+    default="0",
+    metavar="RULE",
+    help="No label below a confidence (0.6), so that this share gets one (coverage:0.8), or so that at most this share "
+    "of the labels is wrong (error:0.1).",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 one_folder = click.argument("folder", metavar="DIR")

@@ -1,0 +1,164 @@
+"""The page: a recording in, the answers of trained systems side by side; it is deleted once it is labelled."""
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from toolkit.audio.reading import stretch
+from toolkit.errors import AudioError, PredictionError, ToolkitError, join, one_line
+from toolkit.inference.bundle import read_bundle
+from toolkit.inference.demo.answer import answer_html, colours_of, outline
+from toolkit.inference.predict.model import Model
+from toolkit.inference.predict.predictions import Prediction
+from toolkit.inference.predict.recordings import Recording
+from toolkit.model.archive import CARD, read_file
+from toolkit.plugins.plugin import plugin_failures
+from toolkit.statistics.abstention import CONFIDENCE, COVERAGE, ERROR
+from toolkit.terminal import clock
+
+if TYPE_CHECKING:
+    from gradio import Blocks
+
+TITLE = "Audio classification"
+INTRODUCTION = f"# {TITLE}\nA recording is labelled by the machine that serves this page, and then deleted."
+RULES = [
+    ("below a confidence", CONFIDENCE),
+    ("so that a share gets an answer", COVERAGE),
+    ("so that at most a share of the answers is wrong", ERROR),
+]
+_FRONT_MATTER = re.compile(r"\A---\n.*?^---\n", re.DOTALL | re.MULTILINE)  # of a card, for the hub
+
+Heard = tuple[np.ndarray, list[Prediction | ToolkitError]]  # a recording's outline, and what each system says
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A trained system on the page."""
+
+    name: str
+    model: Model
+    card: str  # Markdown
+
+    @classmethod
+    def read(cls, bundle: str, name: str, device: str | None) -> "Shown":
+        """Read a bundle. Raises: ToolkitError if it cannot be used, or there is no such device."""
+        found = read_bundle(bundle)
+        card = read_file(found.path, CARD).decode("utf-8", errors="replace")
+        return cls(name, Model(found.system, found.usage, device=device, seen=found.seen), _FRONT_MATTER.sub("", card))
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the page does; `blocks` is how it looks."""
+
+    systems: Sequence[Shown]
+    max_minutes: float  # of a recording
+    abstain: tuple[str, float]  # the rule that is chosen at first, as `read_rule` returns it
+    hop_s: float | None = None  # from segment to segment; by default they do not overlap
+
+    @property
+    def covariates(self) -> dict[str, list[str]]:
+        """What a system needs beside audio -> the values that are known."""
+        found: dict[str, dict[str, None]] = {}
+        for name, values in chain.from_iterable(system.model.usage.covariates.items() for system in self.systems):
+            found.setdefault(name, {}).update(dict.fromkeys(values))
+        return {name: list(values) for name, values in found.items()}
+
+    def label(self, path: str | None, kind: str, share: float, *values: str | None) -> list[Any]:
+        """Label a recording and delete it.
+
+        Args: path: of the file, in a folder of its own; kind, share: as for `show`; values: of the covariates.
+        Returns: the first argument of `show`; why the recording is refused, as HTML; what `show` returns.
+        """
+        heard, refusal = None, ""
+        if path is not None:
+            try:
+                with plugin_failures():
+                    heard = self._hear(Path(path), dict(zip(self.covariates, values, strict=True)))
+            except ToolkitError as error:
+                refusal = _line(str(error).replace(path, Path(path).name))
+            finally:
+                Path(path).unlink(missing_ok=True)
+                with suppress(OSError):  # another one of the same bytes
+                    Path(path).parent.rmdir()
+        return [heard, refusal, *self.show(heard, kind, share)]
+
+    def show(self, heard: Heard | None, kind: str, share: float) -> list[str]:
+        """What each system says, as HTML; it abstains by a rule, `kind` and `share` of `read_rule`."""
+        if heard is None:
+            return [""] * len(self.systems)
+        (peaks, results), shown = heard, []
+        colours = colours_of(chain.from_iterable(system.model.labels for system in self.systems))
+        rule = f"{share:g}" if kind == CONFIDENCE else f"{kind}:{share:g}"
+        for system, result in zip(self.systems, results, strict=True):
+            try:
+                if isinstance(result, ToolkitError):
+                    raise result
+                threshold = system.model.threshold(rule)
+                shown.append(answer_html(result, peaks, abstain=threshold, colours=colours))
+            except ToolkitError as error:
+                shown.append(_line(error))
+        return shown
+
+    def _hear(self, path: Path, covariates: Mapping[str, str | None]) -> Heard:
+        if missing := [name for name, value in covariates.items() if value is None]:
+            raise PredictionError(f"Choose the {join(missing)} first, then give the recording again.")
+        audio = stretch(path)
+        if audio.frames > 60 * self.max_minutes * audio.rate:
+            lasts = clock(audio.frames / audio.rate)
+            raise AudioError(f"{path.name} lasts {lasts}: up to {self.max_minutes:g} min are taken.", "out-of-range")
+        peaks, results = outline(audio), []
+        for model in (system.model for system in self.systems):
+            given = {name: value for name, value in covariates.items() if name in model.usage.covariates}
+            recording = Recording(path, covariates=given, name=path.name)
+            results += [result for _, result in model.results([recording], hop_s=self.hop_s)]
+        return peaks, results
+
+    def blocks(self) -> "Blocks":
+        """The page, to be served."""
+        import gradio
+
+        async def move(path: Any) -> str | None:
+            """Move an upload as gradio does; an address that a program gives instead would be fetched."""
+            if "://" in str(path):
+                raise gradio.Error("Upload the recording.", print_exception=False)
+            return await gradio.Audio.async_move_resource_to_block_cache(audio, path)
+
+        with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, 600)) as page:
+            gradio.Markdown(INTRODUCTION)
+            first = "Choose it before the recording."
+            values = [gradio.Radio(known, label=name, info=first) for name, known in self.covariates.items()]
+            label = f"Recording, up to {self.max_minutes:g} min"
+            audio = gradio.Audio(label=label, type="filepath", editable=False, buttons=[])
+            audio.async_move_resource_to_block_cache = move
+            fitted = any(system.model.usage.confidence.utterances for system in self.systems)
+            kind = gradio.Radio(RULES, value=self.abstain[0], label="No answer", visible=fitted)
+            label = "Confidence or share" if fitted else "No answer below"
+            share = gradio.Slider(0, 1, self.abstain[1], step=0.01, label=label)
+            own = {"padding": False, "apply_default_css": False}
+            refusal, heard, answers = gradio.HTML(**own), gradio.State(), []
+            with gradio.Row():
+                for system in self.systems:
+                    with gradio.Column(min_width=320):
+                        notes = "".join(f"<p>NOTE: {html.escape(stamp)}</p>" for stamp in system.model.usage.stamps)
+                        gradio.HTML(f'<div class="system"><h2>{html.escape(system.name)}</h2>{notes}</div>', **own)
+                        answers.append(gradio.HTML(**own))
+                        with gradio.Accordion("Model card", open=False):
+                            gradio.Markdown(system.card, latex_delimiters=[])
+            audio.change(self.label, [audio, kind, share, *values], [heard, refusal, *answers], api_name="label")
+            for rule in (kind, share):
+                rule.change(self.show, [heard, kind, share], answers, show_progress="hidden", api_visibility="private")
+            for value in values:
+                value.change(None, outputs=audio, js="() => null", api_visibility="private")
+        return page
+
+
+def _line(what: object) -> str:
+    return f'<p class="refused" role="alert">{html.escape(one_line(str(what)))}</p>'

@@ -1,0 +1,120 @@
+"""The page served until Ctrl-C or a signal; what is uploaded lies in a private folder that ends with it."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+
+from toolkit.errors import PredictionError, one_line
+from toolkit.files import DISTRIBUTION
+from toolkit.inference.demo.answer import STYLE
+from toolkit.inference.demo.page import Page, Shown
+from toolkit.model.hub import on_hub
+from toolkit.statistics.abstention import read_rule
+from toolkit.terminal import say
+
+LOOPBACK = ("127.0.0.1", "localhost")
+POLICY = b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"  # whatever a card holds
+ALONE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "*", "no_proxy": "*"}
+FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # of the reader's machine
+
+
+def demo(
+    bundles: Sequence[str],
+    *,
+    host: str,
+    port: int | None,
+    max_minutes: float,
+    max_megabytes: float,
+    abstain: str,
+    hop_s: float | None,
+    device: str | None,
+) -> None:
+    """Serve the page with the options of `toolkit demo`, until the process is asked to end.
+
+    Raises: ToolkitError if the page cannot be served there, or a bundle cannot be used.
+    """
+    if find_spec("gradio") is None:
+        raise PredictionError(f"demo needs gradio: pip install '{DISTRIBUTION}[demo]'.")
+    try:
+        socket.create_server((host, port or 0)).close()
+    except (OSError, UnicodeError, TypeError) as error:
+        why = one_line(getattr(error, "strerror", "no host has such a name"))
+        where = f"{f'port {port} of ' if port else ''}{host} ({why})"
+        raise PredictionError(f"The page cannot be served at {where}: choose another --port or --host.") from None
+    short = [name if on_hub(name) else Path(name).name for name in bundles]
+    names = short if len(set(short)) == len(short) else bundles
+    systems = [Shown.read(bundle, name, device) for bundle, name in zip(bundles, names, strict=True)]
+    for model in (system.model for system in systems):  # refused before there is a page
+        model.usage.hop_samples(hop_s)
+        model.threshold(abstain)
+    page = Page(systems, max_minutes, read_rule(abstain), hop_s)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    with served(page, host=host, port=port, max_megabytes=max_megabytes) as url:
+        if host not in LOOPBACK:
+            say(f"NOTE: whoever reaches {host} from another machine can use the page, too.")
+        say("The page is there until Ctrl-C:")
+        click.echo(url)
+        sys.stdout.flush()
+        threading.Event().wait()
+
+
+@contextmanager
+def served(page: Page, *, host: str, port: int | None, max_megabytes: float) -> Iterator[str]:
+    """Serve the page meanwhile.
+
+    Args: port: by default 7860, or the next one that is free; max_megabytes: of a file.
+    Yields: its address.
+    """
+    with TemporaryDirectory(prefix="toolkit-demo-") as folder:
+        os.environ |= {**ALONE, "GRADIO_TEMP_DIR": folder}
+        import gradio
+        from starlette.middleware import Middleware
+
+        blocks = page.blocks()
+        _, url, _ = blocks.launch(
+            server_name=host,
+            server_port=port,
+            max_file_size=int(max_megabytes * 2**20),
+            theme=gradio.themes.Base(**FONTS).set(stat_background_fill="*primary_500"),
+            head=f"<style>{STYLE}</style>",  # gradio would leave out rules that it does not know
+            app_kwargs={"middleware": [Middleware(_NothingFromElsewhere)]},
+            share=False,
+            ssr_mode=False,
+            mcp_server=False,
+            run_history=False,
+            enable_monitoring=False,
+            footer_links=[],
+            inline=False,
+            quiet=True,
+            prevent_thread_lock=True,
+        )
+        try:
+            yield url
+        finally:
+            blocks.close(verbose=False)
+
+
+class _NothingFromElsewhere:
+    """Tells the browser, with every response, to ask no other machine for anything."""
+
+    def __init__(self, app: Any):
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def send_with_policy(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"content-security-policy", POLICY)]
+            await send(message)
+
+        await self._app(scope, receive, send_with_policy)
