@@ -1,7 +1,16 @@
 """Tiny checkpoints of every architecture that the extractor wav2vec2 takes, for its tests."""
 
 import torch
-from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2Model, WavLMConfig, WavLMModel
+from transformers import (
+    Data2VecAudioConfig,
+    Data2VecAudioModel,
+    HubertConfig,
+    HubertModel,
+    Wav2Vec2Config,
+    Wav2Vec2Model,
+    WavLMConfig,
+    WavLMModel,
+)
 
 from toolkit_plugins.extractors.wav2vec2 import Wav2Vec2
 
@@ -24,6 +33,7 @@ CHECKPOINTS = {
     "hubert-stable": (HubertModel, HubertConfig, STABLE),
     "wavlm-group": (WavLMModel, WavLMConfig, GROUP),
     "wavlm-stable": (WavLMModel, WavLMConfig, STABLE),
+    "data2vec": (Data2VecAudioModel, Data2VecAudioConfig, {"num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 5}),
 }
 
 
@@ -31,7 +41,7 @@ def save_checkpoint(name, folder):
     """Write CHECKPOINTS[name] as save_pretrained() does, with weights far from their initial values."""
     cls, config, extra = CHECKPOINTS[name]
     torch.manual_seed(len(name))
-    model = cls(config(**SMALL, **extra))
+    model = cls(config(**SMALL | extra))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

@@ -8,7 +8,7 @@ PLUGINS = {
     "functionals": ("functionals:Functionals", "statistics of spectral and prosodic descriptors (Eyben et al., 2010)"),
     "nlinear": ("linear_series:NLinear", "NLinear along time over log-mel, MFCC or framed waveform"),
     "dlinear": ("linear_series:DLinear", "DLinear along time over log-mel, MFCC or framed waveform"),
-    "wav2vec2": ("wav2vec2:Wav2Vec2", "wav2vec 2.0, HuBERT or WavLM: fine-tuned, frozen or top layers"),
+    "wav2vec2": ("wav2vec2:Wav2Vec2", "wav2vec 2.0, HuBERT, WavLM or data2vec: fine-tuned, frozen or top layers"),
     "whisper": ("whisper:Whisper", "Whisper's encoder: fine-tuned, frozen or top layers"),
 }
 

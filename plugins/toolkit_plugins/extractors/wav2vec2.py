@@ -1,4 +1,4 @@
-"""wav2vec 2.0, HuBERT and WavLM as a level: fine-tuned, frozen, or frozen but for the top layers."""
+"""wav2vec 2.0, HuBERT, WavLM and data2vec as a level: fine-tuned, frozen, or frozen but for the top layers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -46,7 +46,8 @@ class Wav2Vec2(EncoderExtractor):
         `architecture` or `config` cannot be used; PluginError if the weights cannot be found or read.
 
     Source: wav2vec 2.0 (Baevski et al., NeurIPS 2020); HuBERT (Hsu et al., 2021); WavLM (Chen et al., 2022);
-        weighted sum as in SUPERB (Yang et al., 2021); adapters: LoRA (Hu et al., ICLR 2022).
+        data2vec (Baevski et al., ICML 2022); weighted sum as in SUPERB (Yang et al., 2021); adapters: LoRA (Hu et
+        al., ICLR 2022).
     """
 
     standalone_args: Mapping[str, Any] = {"source": "random", "revision": None}
@@ -55,7 +56,7 @@ class Wav2Vec2(EncoderExtractor):
         self,
         *,
         source: str = "facebook/wav2vec2-base-960h",
-        architecture: Literal["wav2vec2", "hubert", "wavlm"] = "wav2vec2",
+        architecture: Literal["wav2vec2", "hubert", "wavlm", "data2vec-audio"] = "wav2vec2",
         config: dict | None = None,
         revision: str | None = None,
         tune: Literal["all", "frozen", "top", "lora"] = "all",

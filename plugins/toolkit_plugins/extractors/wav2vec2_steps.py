@@ -1,10 +1,11 @@
-"""The forward pass of wav2vec2, HuBERT and WavLM in steps, each exact under padding.
+"""The forward pass of wav2vec2, HuBERT, WavLM and data2vec in steps, each exact under padding.
 
 transformers' models are used as they are, module by module: their own `forward` cannot stop between two
 layers, and on "group" checkpoints (the base models) it takes the first normalisation's statistics over the
 padding. Here a row of a padded batch comes out as if it had been alone.
 
-Source: wav2vec 2.0 (Baevski et al., 2020), HuBERT (Hsu et al., 2021), WavLM (Chen et al., 2022).
+Source: wav2vec 2.0 (Baevski et al., 2020), HuBERT (Hsu et al., 2021), WavLM (Chen et al., 2022), data2vec (Baevski et
+al., ICML 2022).
 """
 
 import warnings
@@ -115,9 +116,13 @@ def embed(model: nn.Module, frames: Seq, spans: Tensor | None = None) -> Seq:
     hidden = _first(model.feature_projection(frames.values))
     if spans is not None:
         hidden = torch.where(spans[:, :, None], model.masked_spec_embed.to(hidden.dtype), hidden)
-    # the positional convolution reads beyond the lengths
+    # the positional convolutions, of which data2vec has several, read beyond the lengths
     hidden = Seq(hidden, frames.lengths, full=frames.full).zeroed().values
-    hidden = hidden + model.encoder.pos_conv_embed(hidden)
+    positions, embedding = hidden, model.encoder.pos_conv_embed
+    for layer in getattr(embedding, "layers", [embedding]):
+        positions = layer(positions.mT).mT if layer is not embedding else layer(positions)
+        positions = Seq(positions, frames.lengths, full=frames.full).zeroed().values
+    hidden = hidden + positions
     if not model.config.do_stable_layer_norm:
         hidden = model.encoder.layer_norm(hidden)
     return Seq(model.encoder.dropout(hidden), frames.lengths, full=frames.full)

@@ -1,4 +1,4 @@
-"""Where a wav2vec2, HuBERT or WavLM comes from: random, a local folder, the hub's local cache or the hub.
+"""Where a wav2vec2, HuBERT, WavLM or data2vec comes from: random, a local folder, the hub's local cache or the hub.
 
 Whatever is wrong with the source is one line that says what to do. Folders are read without network;
 safetensors are preferred and pickles are read as weights only.
@@ -20,7 +20,7 @@ from toolkit_plugins.extractors.sources import find_folder, named, read_json
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-ARCHITECTURES = ("wav2vec2", "hubert", "wavlm")
+ARCHITECTURES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
 
 logger = logging.getLogger("toolkit")
 
@@ -29,7 +29,7 @@ logger = logging.getLogger("toolkit")
 class LoadedWeights:
     """A model and what is known of its weights."""
 
-    model: nn.Module  # transformers' Wav2Vec2Model, HubertModel or WavLMModel, float32, in train() mode
+    model: nn.Module  # transformers' model of that architecture, float32, in train() mode
     pretrained: str | None  # the source of the weights, or None for random ones
     normalise: bool = True  # whether the weights want waveforms of zero mean and unit variance
     sample_rate: int | None = None  # what the weights were trained on, in Hz; None for random ones
@@ -126,6 +126,8 @@ def _configured(
         settings = AutoConfig.for_model(model_type, **values)
     except Exception as error:
         raise RecipeError(f"config of {source or model_type} cannot be used: {one_line(error)}") from error
+    if model_type == "data2vec-audio":  # what it always is, in the words of the others' configurations
+        settings.feat_extract_norm, settings.do_stable_layer_norm = "layer", False
     if getattr(settings, "conv_pos_batch_norm", False):
         raise RecipeError(f"{source or 'config'}: conv_pos_batch_norm mixes rows of a batch and is not supported")
     return settings

@@ -89,7 +89,10 @@ class TestSources:
             (lambda f: (f / "model.safetensors").write_bytes(b""), "cannot be read, the file may be truncated"),
             (lambda f: (f / "config.json").write_text('{"model_type": "wav'), "config.json of"),
             (lambda f: (f / "config.json").write_text("[]"), "config.json of"),
-            (lambda f: edit(f / "config.json", model_type="bert"), "'bert'; wav2vec2 takes wav2vec2, hubert, wavlm"),
+            (
+                lambda f: edit(f / "config.json", model_type="bert"),
+                "'bert'; wav2vec2 takes wav2vec2, hubert, wavlm, data2vec",
+            ),
             (lambda f: edit(f / "config.json", hidden_size=32), "do not fit its configuration"),
             (lambda f: edit(f / "config.json", model_type="hubert", conv_pos_batch_norm=True), "conv_pos_batch_norm"),
         ],
@@ -256,7 +259,10 @@ class TestWrongSources:
         ("args", "message"),
         [
             ({"config": {"hiden_size": 8}}, "wav2vec2 has no setting 'hiden_size'. Did you mean 'hidden_size'?"),
-            ({"architecture": "data2vec"}, "model type 'data2vec'; wav2vec2 takes wav2vec2, hubert, wavlm"),
+            (
+                {"architecture": "data2vec"},
+                "model type 'data2vec'; wav2vec2 takes wav2vec2, hubert, wavlm, data2vec",
+            ),
         ],
     )
     def test_a_wrong_configuration_is_one_line(self, args, message):
