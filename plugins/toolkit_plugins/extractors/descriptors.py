@@ -13,8 +13,6 @@ from torch.nn import functional
 from toolkit.contracts import Seq
 from toolkit_plugins.extractors.filters import centred_window, cosine_transform, mel_blocks
 
-VERSION = 1  # part of every cache key: raise it when the numbers below change
-
 HOP_S, WINDOW_S, PITCH_WINDOW_S = 0.01, 0.025, 0.05
 PITCH_HZ = (60, 500)
 OCTAVE_COST = 0.02  # what a pitch one octave higher is preferred by: a tone also repeats after two of its periods

@@ -2,11 +2,12 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional
 
 from toolkit.contracts import Seq
 from toolkit.testing import assert_contract
 from toolkit_plugins.extractors.descriptors import descriptors, interpolated
-from toolkit_plugins.extractors.functionals import QUANTILES, Functionals, statistics
+from toolkit_plugins.extractors.functionals import QUANTILES, Functionals, course, modulation, statistics
 
 SETTINGS = {"sample_rate": 16_000, "n_mels": 40, "n_mfcc": 13}
 ENERGY, CENTROID, SPREAD, MEDIAN, FLUX, PITCH, VOICING = 53, 54, 55, 57, 60, 61, 62
@@ -33,6 +34,28 @@ def test_statistics_are_those_of_torch_over_real_frames():
         quantiles = torch.quantile(real, torch.tensor(QUANTILES), dim=0).flatten()
         expected = torch.cat([real.mean(0), real.std(0, correction=0), quantiles])
         torch.testing.assert_close(found[row], expected)
+
+
+def test_the_course_is_that_of_adaptive_pooling_over_real_frames():
+    values = torch.randn(2, 9, 3, generator=torch.Generator().manual_seed(0))
+    found = course(Seq(values, torch.tensor([9, 1])))
+    for row, length in enumerate((9, 1)):
+        real = values[row : row + 1, :length].mT  # [1, channels, time]
+        halves, quarters = (functional.adaptive_avg_pool1d(real, parts).mT.flatten() for parts in (2, 4))
+        torch.testing.assert_close(found[row], torch.cat([halves, quarters]))
+
+
+@pytest.mark.parametrize("hertz", [1.5, 5.0, 20.0])
+def test_a_modulation_is_found_in_its_octave_whatever_lies_beyond_the_length(hertz):
+    times = torch.arange(400) * 0.01
+    values = 7 + 2 * torch.sin(2 * math.pi * hertz * times)
+    padded = torch.cat([values, torch.full((50,), 1e3)])[None, :, None]
+    found = modulation(Seq(padded, torch.tensor([400])))[0]
+    octave = int(math.log2(hertz))
+    assert found.argmax() == octave
+    points = 4 * 2**octave  # of the grid, in that octave
+    assert 10 ** found[octave] == pytest.approx(400 * 2**2 / 4 / points, rel=0.15)  # neighbours add a little
+    torch.testing.assert_close(found, modulation(Seq(values[None, :, None], torch.tensor([400])))[0])
 
 
 @pytest.mark.parametrize("hertz", [110, 220, 400])
