@@ -125,6 +125,10 @@ def encoded(codec, rate, layout="mono", cut_to=1.0, **options):
     return make
 
 
+def tailed(make):
+    return lambda path: (make(path), path.write_bytes(path.read_bytes() + b"\1" * 500))
+
+
 def bound_socket(path):
     with socket.socket(socket.AF_UNIX) as one:
         os.chdir(path.parent)
@@ -138,6 +142,7 @@ def lasting(seconds, tolerance=0.0):
 CASES = {
     "plain.wav": (plain(), lasting(2)),
     **{f"rate_{rate}.wav": (plain(rate=rate), lasting(2)) for rate in (22_051, 44_101, 48_001, 96_001, 192_001, 701)},
+    "rate_2147483647.wav": (plain(rate=2**31 - 1, seconds=1e-5), "unreadable"),
     "unknown.flac": (flac(0), lasting(2)),
     "short.flac": (plain(seconds=0.25), lasting(0.25)),
     "narrow.flac": (plain(seconds=1.25, rate=8000), lasting(1.25)),
@@ -191,6 +196,9 @@ CASES = {
     "a.amr": (encoded("libopencore_amrnb", 8000), lasting(2, 0.05)),
     "half.m4a": (encoded("aac", 16_000, cut_to=0.5), "unreadable"),
     "half_at_once.m4a": (encoded("aac", 16_000, cut_to=0.5, movflags="faststart"), "truncated"),
+    "half.avi": (encoded("mp3", 44_100, cut_to=0.5), "truncated"),
+    "half.flv": (encoded("mp3", 44_100, cut_to=0.5), "truncated"),
+    "tail.caf": (tailed(encoded("alac", 44_100)), lasting(2, 0.05)),
     "half.webm": (encoded("libopus", 48_000, cut_to=0.5), "truncated"),
     "half.amr": (encoded("libopencore_amrnb", 8000, cut_to=0.51), "truncated"),
     "note.m4a": (lambda path: path.write_bytes(b"\0\0\0\x20ftypM4A \0\0\0\0M4A mp42isom" + bytes(2000)), "unreadable"),
@@ -232,6 +240,7 @@ def test_a_file_is_read_or_named_alike_everywhere(tmp_path, monkeypatch, capfd, 
         assert capfd.readouterr() == ("", "")  # no library speaks to the user
         return
     wave = read_audio(path, sample_rate=RATE)
+    assert capfd.readouterr() == ("", "")
     assert not errors and report.seconds == expected and len(wave) / RATE == expected
     assert stretch(path).samples(RATE) == len(wave) and wave.abs().max() > 0.1
     segments, spans = segment_waves(Recording(path), spec), cut(len(wave), segment_samples=SEGMENT)

@@ -179,6 +179,7 @@ def test_protocols_of_one_training_are_trained_once(recipes, tmp_path, run_here)
     [
         (["--seed", "3"], "--seed is for one run: an experiment takes --seeds."),
         (["--seeds", "one"], "--seeds is 'one': whole numbers from 0"),
+        (["--seeds", "9" * 20], "--seeds is '99999999999999999999': whole numbers from 0"),
         (["--folds", "S9"], "has no fold 'S9'"),
         (["--resource", "GPU=1"], "--resource is for the workers of a Dask cluster"),
         (["--scheduler", "tcp://x:1", "--jobs", "2"], "--jobs and --gpus are for this machine"),

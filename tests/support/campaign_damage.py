@@ -1,5 +1,6 @@
 """The damaged files of the robustness campaign: JSON with wrong values, files that are cut or gone, broken audio."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +64,10 @@ def damaged_files() -> Iterator[Case]:
             file.unlink()
             if how == "a folder":
                 file.mkdir()
+            elif how == "a FIFO":
+                os.mkfifo(file)
+            elif how == "a device":
+                file.symlink_to("/dev/zero")
             elif how == "a loop":
                 file.symlink_to(file)
             elif how != "gone":
@@ -72,7 +77,7 @@ def damaged_files() -> Iterator[Case]:
         return words
 
     for source, pattern, line in CUT:
-        for how in ("gone", "empty", "half", "binary", "a folder", "a loop"):
+        for how in ("gone", "empty", "half", "binary", "a folder", "a loop", "a FIFO", "a device"):
             yield Case(cut(source, pattern, line, how), f"{line}: {pattern} is {how}", (0, 1, 2))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -82,6 +82,19 @@ def blocks(path: Path, start: int, frames: int) -> Iterator[np.ndarray]:
             yield np.concatenate(held)
 
 
+class _Quiet:
+    """A file for PyAV, which prints what a file raises where a header leads to no place in it."""
+
+    def __init__(self, file: BinaryIO):
+        self.read, self.tell, self._seek = file.read, file.tell, file.seek
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return self._seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple["AudioStream", int | None]]:
     """The stream; of MPEG audio, which is read without what is no frame, also how many packets are promised, or 0."""
@@ -96,7 +109,7 @@ def _opened(path: Path) -> Iterator[tuple["AudioStream", int | None]]:
             if runs:
                 file = BytesIO(b"".join(file.read(stop - file.seek(start)) for start, stop in runs))
             try:
-                container = av.open(file, options={"format_whitelist": FORMATS}, metadata_errors="ignore")
+                container = av.open(_Quiet(file), options={"format_whitelist": FORMATS}, metadata_errors="ignore")
             except av.FFmpegError as error:
                 hint = "if a player plays it, convert it to WAV or FLAC"
                 raise AudioError(f"{path} is not audio that can be read ({error.strerror}); {hint}") from None
@@ -124,6 +137,8 @@ def _mp3_frames(packet: "Packet", stream: "AudioStream") -> int:
 def _promised_s(stream: "AudioStream") -> float:
     """How long the header says the audio is; 0 where it does not, and ffmpeg guesses from the bit rate."""
     container, name = stream.container, stream.container.format.name
-    if not (name.startswith("mov") or (name.startswith(("matroska", "asf")) and len(container.streams) == 1)):
+    if not (
+        name.startswith(("mov", "avi", "flv")) or (name.startswith(("matroska", "asf")) and len(container.streams) == 1)
+    ):
         return 0.0
     return float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1e6

@@ -24,6 +24,7 @@ _SUFFIXES = (
 AUDIO_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
 DIVIDE = "divide them by their full scale (32768 for 16 bits)"
 LOUDEST = 100.0  # 40 dB above full scale: mixes exceed 1, sometimes by far; samples of 16 bits reach 32768
+HIGHEST = 10_000_000  # Hz; what resamples more takes long to make
 TOLERANCE_S = 0.01  # manifests round times: an end so little beyond the file is the end of the file
 BLOCK_S = 10.0  # audio that is decoded at a time; the result does not depend on it
 BLOCK_VALUES = 1 << 20  # no more than that, whatever a header says of rate and channels
@@ -94,6 +95,8 @@ def stretch(path: str | Path, *, start_s: float | None = None, end_s: float | No
         raise AudioError(f"{path} does not exist", "missing") from None
     except (OSError, ValueError) as error:  # ValueError: no file can have such a name
         raise AudioError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if rate > HIGHEST:
+        raise AudioError(f"{path} has {rate:,} samples a second, as its header says; {HIGHEST:,} are read")
     start, stop = 0 if start_s is None else start_s * rate, frames if end_s is None else end_s * rate
     if 0 < stop - frames <= TOLERANCE_S * rate:
         stop = frames

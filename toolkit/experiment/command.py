@@ -18,7 +18,7 @@ from toolkit.experiment.plan import existing_plan, merged, read_plan, write_plan
 from toolkit.experiment.planning import make_plan
 from toolkit.experiment.progress import CELLS, LOCK, Progress, Record, Records, is_alive
 from toolkit.experiment.tasks import Task, error_text, make_tasks, run_task
-from toolkit.files import DISTRIBUTION, locked, require_files
+from toolkit.files import DISTRIBUTION, LONGEST, locked, require_files
 from toolkit.plugins.versions import code_version
 from toolkit.terminal import say
 from toolkit.training.preparation import Source
@@ -200,6 +200,6 @@ def _seeds(text: str) -> tuple[int, ...]:
         seeds = tuple(dict.fromkeys(int(word) for word in text.split(",")))
     except ValueError:
         seeds = (-1,)
-    if min(seeds) < 0:
+    if min(seeds) < 0 or max(seeds) >= 10**LONGEST:
         raise ExperimentError(f"--seeds is {text!r}: whole numbers from 0 with commas between them, for example 1,2,3.")
     return seeds
