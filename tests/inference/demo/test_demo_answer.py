@@ -1,6 +1,8 @@
 """What the page shows of an answer, and of a command that cannot be; numbers that can be checked by hand."""
 
+import os
 import re
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from click.testing import CliRunner
 from toolkit.audio.reading import stretch
 from toolkit.cli.main import main
 from toolkit.inference.demo.answer import COLUMNS, PALETTE, answer_html, colours_of, outline
+from toolkit.inference.demo.serving import sweep
 from toolkit.inference.predict.predictions import Prediction
 
 
@@ -67,6 +70,20 @@ def test_an_outline_holds_the_peaks(tmp_path, channels):
 def test_the_outline_of_silence_is_flat(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(10), 16_000)
     assert outline(stretch(tmp_path / "a.wav")).tolist() == [0] * COLUMNS
+
+
+def test_what_was_never_labelled_is_deleted_after_a_while(tmp_path):
+    for name, age_s in (("a/old.wav", 700), ("b/new.wav", 500), ("half", 700)):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+        os.utime(path, (time.time() - age_s,) * 2)
+    os.utime(tmp_path / "b", (0, 0))
+    sweep(tmp_path, 600)
+    assert {path.name for path in tmp_path.rglob("*")} == {"a", "b", "new.wav"}
+    os.utime(tmp_path / "a", (0, 0))
+    sweep(tmp_path, 600)
+    assert {path.name for path in tmp_path.rglob("*")} == {"b", "new.wav"}
 
 
 @pytest.mark.parametrize("option", ["--max-minutes", "--max-megabytes"])

@@ -131,7 +131,7 @@ class Page:
                 raise gradio.Error("Upload the recording.", print_exception=False)
             return await gradio.Audio.async_move_resource_to_block_cache(audio, path)
 
-        with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, 600)) as page:
+        with gradio.Blocks(title=TITLE, analytics_enabled=False) as page:
             gradio.Markdown(INTRODUCTION)
             first = "Choose it before the recording."
             values = [gradio.Radio(known, label=name, info=first) for name, known in self.covariates.items()]

@@ -4,9 +4,9 @@ import os
 import signal
 import socket
 import sys
-import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +22,7 @@ from toolkit.model.hub import on_hub
 from toolkit.statistics.abstention import read_rule
 from toolkit.terminal import say
 
+EVERY_S, KEPT_S = 60.0, 600.0  # how often what was never labelled is looked for, and how old it may become
 LOOPBACK = ("127.0.0.1", "localhost")
 POLICY = b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"  # whatever a card holds
 ALONE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "*", "no_proxy": "*"}
@@ -60,49 +61,61 @@ def demo(
     page = Page(systems, max_minutes, read_rule(abstain), hop_s)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
-    with served(page, host=host, port=port, max_megabytes=max_megabytes) as url:
+    with (
+        TemporaryDirectory(prefix="toolkit-demo-") as folder,
+        served(page, folder, host=host, port=port, max_megabytes=max_megabytes) as url,
+    ):
         if host not in LOOPBACK:
             say(f"NOTE: whoever reaches {host} from another machine can use the page, too.")
         say("The page is there until Ctrl-C:")
         click.echo(url)
         sys.stdout.flush()
-        threading.Event().wait()
+        while True:
+            time.sleep(EVERY_S)
+            sweep(Path(folder), KEPT_S)
+
+
+def sweep(folder: Path, kept_s: float) -> None:
+    """Delete what was uploaded so many seconds ago, and never labelled, or not to its end."""
+    for path in sorted(folder.rglob("*"), reverse=True):  # files before their folders
+        with suppress(OSError):  # labelled just now, or the folder of a newer file
+            if time.time() - path.stat().st_mtime > kept_s:
+                path.rmdir() if os.path.isdir(path) else path.unlink()
 
 
 @contextmanager
-def served(page: Page, *, host: str, port: int | None, max_megabytes: float) -> Iterator[str]:
+def served(page: Page, folder: str, *, host: str, port: int | None, max_megabytes: float) -> Iterator[str]:
     """Serve the page meanwhile.
 
-    Args: port: by default 7860, or the next one that is free; max_megabytes: of a file.
+    Args: folder: for what is uploaded; port: by default 7860, or the next one that is free; max_megabytes: of a file.
     Yields: its address.
     """
-    with TemporaryDirectory(prefix="toolkit-demo-") as folder:
-        os.environ |= {**ALONE, "GRADIO_TEMP_DIR": folder}
-        import gradio
-        from starlette.middleware import Middleware
+    os.environ |= {**ALONE, "GRADIO_TEMP_DIR": folder}
+    import gradio
+    from starlette.middleware import Middleware
 
-        blocks = page.blocks()
-        _, url, _ = blocks.launch(
-            server_name=host,
-            server_port=port,
-            max_file_size=int(max_megabytes * 2**20),
-            theme=gradio.themes.Base(**FONTS).set(stat_background_fill="*primary_500"),
-            head=f"<style>{STYLE}</style>",  # gradio would leave out rules that it does not know
-            app_kwargs={"middleware": [Middleware(_NothingFromElsewhere)]},
-            share=False,
-            ssr_mode=False,
-            mcp_server=False,
-            run_history=False,
-            enable_monitoring=False,
-            footer_links=[],
-            inline=False,
-            quiet=True,
-            prevent_thread_lock=True,
-        )
-        try:
-            yield url
-        finally:
-            blocks.close(verbose=False)
+    blocks = page.blocks()
+    _, url, _ = blocks.launch(
+        server_name=host,
+        server_port=port,
+        max_file_size=int(max_megabytes * 2**20),
+        theme=gradio.themes.Base(**FONTS),
+        head=f"<style>{STYLE}</style>",  # gradio would leave out rules that it does not know
+        app_kwargs={"middleware": [Middleware(_NothingFromElsewhere)]},
+        share=False,
+        ssr_mode=False,
+        mcp_server=False,
+        run_history=False,
+        enable_monitoring=False,
+        footer_links=[],
+        inline=False,
+        quiet=True,
+        prevent_thread_lock=True,
+    )
+    try:
+        yield url
+    finally:
+        blocks.close(verbose=False)
 
 
 class _NothingFromElsewhere:
