@@ -60,7 +60,8 @@ def require_files(folder: Path, error: type[ToolkitError], remedy: str) -> None:
     """Raise `error` if a device, a pipe, or a folder whose name is a file's lies in a folder that is to be written."""
     for path in sorted(folder.glob("*")):
         with contextlib.suppress(OSError):  # a link that leads nowhere
-            if (kind := not_a_file(path)) and (kind != "a folder" or path.suffix in (".json", ".csv", ".npz", ".yaml")):
+            of_a_file = path.name == "lock" or path.suffix in (".json", ".csv", ".npz", ".yaml")
+            if (kind := not_a_file(path)) and (kind != "a folder" or of_a_file):
                 raise error(f"{path} is {kind}, not a file: {remedy}.")
 
 

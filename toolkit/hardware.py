@@ -55,13 +55,6 @@ def take_threads(parameters: int) -> None:
         torch.set_num_threads(1)
 
 
-def limit_threads(most: int, *, asked: bool) -> None:
-    """Let torch compute with `most` threads; where nobody `asked` for so many, `take_threads` may take fewer."""
-    torch.set_num_threads(most)
-    if not asked:  # it is set in the worker's own environment
-        os.environ.pop("OMP_NUM_THREADS", None)
-
-
 def give_back() -> None:
     """Return unused memory to the system; objects that refer to each other (a Brain, its checkpointer) included."""
     gc.collect()

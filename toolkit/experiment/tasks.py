@@ -86,12 +86,15 @@ def _run_cell(task: Task, cell: Cell) -> str:
 
 
 def _prepared_run(task: Task, cell: Cell, log: TextIO) -> "Run":
-    from toolkit.hardware import limit_threads
+    import torch
+
     from toolkit.terminal import quiet_libraries
     from toolkit.training.run import Run
 
     quiet_libraries()
-    limit_threads(task.threads, asked=task.asked)
+    torch.set_num_threads(task.threads)
+    if not task.asked:  # a small system takes one, unless the worker's own environment says otherwise
+        os.environ.pop("OMP_NUM_THREADS", None)
     system = task.system
     recipe = with_protocol(read_recipe_dict(system.recipe, source=cell.system), cell.protocol)
     recipe = replace(recipe, fold=cell.fold, seed=cell.seed, output_folder=str(task.folder / RUNS))
