@@ -7,6 +7,7 @@ setup(
         *find_namespace_packages(include=["toolkit", "toolkit.*"]),
         *find_namespace_packages("plugins", include=["toolkit_plugins", "toolkit_plugins.*"]),
         "toolkit_recipes",
+        *(f"toolkit_recipes.{name}" for name in find_namespace_packages("recipes", include=["*.hparams"])),
     ],
     package_dir={"toolkit_plugins": "plugins/toolkit_plugins", "toolkit_recipes": "recipes"},
 )

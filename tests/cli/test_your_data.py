@@ -1,9 +1,16 @@
 """From recordings to predictions by the commands alone, each printed by the one before; recipes by name."""
 
+import csv
 import json
+import os
 import re
 import shlex
+import site
+import subprocess
+import sys
+import venv
 from pathlib import Path
+from shutil import copy, copytree, ignore_patterns, which
 
 import pytest
 import soundfile
@@ -13,12 +20,15 @@ from small_system import write_corpus
 from toolkit.cli.main import main
 from toolkit.recipe.loading import load_recipe, shipped_recipes
 
+ROOT = Path(__file__).parents[2]
+VOICES = {"ann": "en-us+f1", "bob": "en-us+m1", "cleo": "en-gb+f2", "dan": "en-gb-scotland+m3"}  # of espeak-ng
+
 
 def run(*words: object) -> Result:
     return CliRunner().invoke(main, list(map(str, words)), prog_name="toolkit")
 
 
-def following(result: Result, command: str) -> list[str]:
+def following(result: Result | subprocess.CompletedProcess, command: str) -> list[str]:
     """The words of a command that another one says is next."""
     (line,) = [line for line in result.stderr.splitlines() if re.match(rf"Next.*: toolkit {command} ", line)]
     return shlex.split(line.partition(": toolkit ")[2])
@@ -60,6 +70,55 @@ def test_from_a_table_to_predictions_each_command_prints_the_next(recordings):
     done = run(*words, "recordings", "--format", "csv")
     assert done.exit_code == 0, done.stderr
     assert len(done.stdout.splitlines()) == 1 + 24 and ",tone," in done.stdout
+
+
+@pytest.fixture
+def environment(tmp_path) -> Path:
+    """An environment with a wheel of the toolkit, and with all that this one has but the repository."""
+    pytest.importorskip("pip", reason="a wheel is installed by pip")
+    source, folder = tmp_path / "source", tmp_path / "environment"
+    for name in ("toolkit", "plugins", "recipes"):
+        copytree(ROOT / name, source / name, ignore=ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        copy(ROOT / name, source)
+    venv.create(folder, symlinks=True)
+    (packages,) = folder.glob("lib/*/site-packages")
+    (packages / "dependencies.pth").write_text("\n".join(site.getsitepackages()))  # .pth files there are not read
+    pip = [sys.executable, "-m", "pip", "--python", folder, "install"]
+    offline = ["--no-deps", "--no-index", "--no-build-isolation"]
+    subprocess.run([*pip, *offline, source], check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.skipif(which("espeak-ng") is None, reason="espeak-ng speaks the recordings")
+def test_with_the_wheel_alone_recordings_of_four_voices_lead_to_predictions(environment, tmp_path):
+    folder, rows = tmp_path / "elsewhere", ["path,label,speaker"]
+    (folder / "clips").mkdir(parents=True)
+    for speaker, voice in VOICES.items():
+        for word in ("yes", "no", "stop", "go"):
+            for number in range(5):
+                name = f"clips/{word}-{speaker}-{number}.wav"
+                manner = ["-v", voice, "-s", str(120 + 20 * number), "-p", str(35 + 8 * number)]
+                subprocess.run(["espeak-ng", *manner, "-w", folder / name, word], check=True)
+                rows.append(f"{name},{word},{speaker}")
+    (folder / "words.csv").write_text("\n".join(rows))
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def installed(program: str, *words: str) -> subprocess.CompletedProcess:
+        command = [environment / "bin" / program, *words]
+        done = subprocess.run(command, cwd=folder, env=inherited, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    where = installed("python", "-c", "import toolkit, toolkit_plugins as p; print(toolkit.__file__, *p.__path__)")
+    assert all(Path(path).is_relative_to(environment) for path in where.stdout.split())
+    done = installed("toolkit", "new-recipe", "words.csv", "--base", "speech/functionals")
+    for command in ("train", "experiment", "report", "export"):
+        done = installed("toolkit", *following(done, command))
+    assert "words" in (folder / "words-folds" / "report.html").read_text()
+    done = installed("toolkit", *following(done, "predict")[:-1], "clips", "--format", "csv")
+    labels = [(row["label"], row["path"]) for row in csv.DictReader(done.stdout.splitlines())]
+    assert len(labels) == 80 and sum(path.startswith(f"clips/{label}-") for label, path in labels) > 60
 
 
 def test_a_folder_of_class_folders_is_a_manifest_whose_speakers_are_unknown(recordings):

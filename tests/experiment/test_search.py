@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -57,35 +58,50 @@ def here(monkeypatch):
     monkeypatch.setattr("toolkit.hardware.give_back", lambda: None)  # looks at all objects of pytest's process
 
 
-def test_a_killed_search_goes_on_and_finds_the_planted_setting(planted, tmp_path, here):
+def trials_in(folder):
+    """The trials of a search's folder."""
+    storage = f"sqlite:///{folder / 'study.db'}"
+    (name,) = optuna.get_all_study_names(storage)
+    return optuna.load_study(study_name=name, storage=storage).get_trials()
+
+
+def told(trials):
+    return [(t.params, t.state.name, t.values, t.intermediate_values) for t in trials]
+
+
+def test_a_killed_search_goes_on_as_if_undisturbed_and_finds_the_planted_setting(planted, tmp_path, here):
+    undisturbed, folder = tmp_path / "undisturbed", tmp_path / "killed"
+    assert CliRunner().invoke(main, words(planted, undisturbed)).exit_code == 0
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    process = subprocess.Popen([sys.executable, __file__, *words(planted, tmp_path)], env=environment)
+    command = [sys.executable, "-m", "toolkit", *words(planted, folder)]
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
     end = time.monotonic() + 120
-    while len(list(tmp_path.glob("runs/*/epochs.csv"))) < 3:  # two trials have ended, and the third is under way
+    while len(list(folder.glob("runs/*/epochs.csv"))) < 3:  # two trials have ended, and the third is under way
         assert time.monotonic() < end and process.poll() is None
         time.sleep(0.005)
-    process.kill()
+    os.killpg(process.pid, signal.SIGKILL)  # its worker, too
     process.wait()
-    storage = f"sqlite:///{tmp_path / 'study.db'}"
-    (name,) = optuna.get_all_study_names(storage)
-    before = optuna.load_study(study_name=name, storage=storage).get_trials()
-    assert before[-1].state.name == "RUNNING" and len(before) < 12
-    done = CliRunner().invoke(main, words(planted, tmp_path))
+    before = trials_in(folder)
+    assert before[-1].state.name == "RUNNING" and 3 <= len(before) < 12
+    kept = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/results.json")}
+    done = CliRunner().invoke(main, words(planted, folder))
     assert done.exit_code == 0, done.output
-    trials = optuna.load_study(study_name=name, storage=storage).get_trials()
-    assert [t.number for t in trials] == list(range(12)) and {t.state.name for t in trials} <= {"COMPLETE", "PRUNED"}
-    assert [t.params for t in trials[: len(before)]] == [t.params for t in before], "the interrupted trial went on"
+    trials = trials_in(folder)
+    assert trials[: len(before) - 1] == before[:-1], "what had ended is told once"
+    assert kept and {path: path.stat().st_mtime_ns for path in kept} == kept, "and run once"
+    assert told(trials) == told(trials_in(undisturbed))
+    assert len(trials) == 12 and {t.state.name for t in trials} <= {"COMPLETE", "PRUNED"}
     assert len({t.params["training.optimizer.learning_rate"] for t in trials}) == 12, "nothing is drawn twice"
     best = Path(done.stdout.splitlines()[-1])
     recipe = load_recipe(best)
     assert recipe.training.optimizer.learning_rate > 1e-4 and recipe.model == load_recipe(planted).model
-    page = (tmp_path / "search.md").read_text()
-    assert "12 trials: " in page and page.count("\n| ") == 14 and (tmp_path / "search.png").stat().st_size > 1000
+    page = (folder / "search.md").read_text()
+    assert "12 trials: " in page and page.count("\n| ") == 14 and (folder / "search.png").stat().st_size > 1000
 
-    results = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/results.json")]
+    results = [json.loads(path.read_text()) for path in folder.glob("runs/*/results.json")]
     assert {r["tested"] for r in results} == {False} and not {"wa", "ua", "confusion"} & {k for r in results for k in r}
-    assert not list(tmp_path.glob("runs/*/predictions.csv")) + list(tmp_path.glob("runs/*/checkpoints/*"))
-    assert all("test" not in path.read_text() for path in tmp_path.glob("runs/*/epochs.csv"))
+    assert not list(folder.glob("runs/*/predictions.csv")) + list(folder.glob("runs/*/checkpoints/*"))
+    assert all("test" not in path.read_text() for path in folder.glob("runs/*/epochs.csv"))
 
 
 def test_a_pruned_trial_ends_early_and_a_failed_one_is_counted(planted, tmp_path, here, monkeypatch):
@@ -134,8 +150,3 @@ def test_a_wrong_space_is_one_line_before_the_first_trial(planted, tmp_path, spa
 def test_a_protocol_that_validates_on_the_test_part_is_refused(planted, tmp_path):
     done = CliRunner().invoke(main, words(planted, tmp_path / "out", "--protocol", "loso-test-epoch"))
     assert done.exit_code == 2 and "Protocol loso-test-epoch validates on the test part" in done.stderr
-
-
-if __name__ == "__main__":
-    WorkerOptions.workers = lambda options, tasks: Here()
-    main()
