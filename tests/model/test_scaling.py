@@ -44,6 +44,14 @@ def test_a_constant_channel_stays_finite_whatever_its_value():
     assert scaler(torch.tensor([-78.9])).item() == pytest.approx(1, abs=1e-4)
 
 
+def test_a_channel_that_is_zero_but_for_rounding_is_centred_only_whatever_the_scale_of_the_others():
+    for unit in (1e-4, 1.0, 1e4):
+        rows = unit * torch.tensor([[[0.0, 1.0, -2.0], [1e-11, 3.0, 2.0]]])
+        scaler = Standardize(3)
+        scaler.fit([Seq(rows, torch.tensor([2]))])
+        torch.testing.assert_close(scaler.deviation, torch.tensor([1.0, unit, 2 * unit]))
+
+
 def test_an_empty_training_part_is_an_error():
     with pytest.raises(ValueError, match="the training part is empty"):
         Standardize(4).fit([])

@@ -34,7 +34,7 @@ class Moments:
 class Standardize(nn.Module):
     """Each of `channels` to mean 0 and deviation 1 over the real frames of the training part.
 
-    A channel that is constant there is only centred. Before `fit` it changes nothing.
+    A channel that is constant there, but for rounding, is only centred. Before `fit` it changes nothing.
     """
 
     mean: Tensor
@@ -60,6 +60,8 @@ class Standardize(nn.Module):
         deviation = (moments.squares / moments.count).sqrt()
         # Rounding leaves a constant channel with a deviation of a few millionths of its mean.
         constant = deviation <= 1e-6 * moments.mean.abs().clamp_min(1e-6)
+        # One that is zero but for rounding: divided by that, its values in other data would outweigh all others.
+        constant |= deviation <= 1e-6 * deviation[~constant].median()
         self.mean.copy_(moments.mean)
         self.deviation.copy_(deviation.masked_fill(constant, 1.0))
 
