@@ -110,7 +110,7 @@ def _groups(utterances: Sequence[Utterance], k: int | None = None) -> list[Fold]
     speakers = speaker_order(utterances)
     if not 3 <= k <= len(speakers):
         found = f"protocol 'groups' cannot deal {len(speakers)} speakers into k = {k} groups"
-        raise ProtocolError(f"{found}; there have to be three or more, each with a speaker")
+        raise ProtocolError(f"{found}; there have to be three or more, each with a speaker: set protocol.args.k")
     # Men and women alternate in many corpora (RAVDESS): dealt in one row, an even k would part them.
     gender = {u.speaker: u.gender or "" for u in utterances}
     dealt = sorted(sorted(speakers, key=natural_key), key=lambda s: gender[s])

@@ -48,12 +48,12 @@ def fit_parts(
     system.eval()
     for name, level in system.levels.items():
         if level.fits and recipe.training.init_from is None:
-            level.fit(batch.features[name] for batch in batches(f"scaling of {name}", [name]))
+            level.fit(batch.features[name] for batch in batches(f"scaling level {name}: batch", [name]))
     if system.fusion.fits and recipe.training.init_from is None:
-        system.fusion.fit(system.frames(batch.features) for batch in batches("scaling of the fusion"))
+        system.fusion.fit(system.frames(batch.features) for batch in batches("scaling the fusion: batch"))
 
     def known_rows(head: str) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
-        for batch in batches(f"fit of head {head}", passes=recipe.training.fit_passes):
+        for batch in batches(f"fitting head {head}: batch", passes=recipe.training.fit_passes):
             embeddings, _ = system.embed(batch.features, batch.covariates)
             classes = batch.targets[recipe.model.heads[head].target]
             known = classes != UNKNOWN

@@ -138,7 +138,7 @@ class SystemBrain(sb.Brain):
             self.backward(loss)
         if closes:
             self.optimizers_step()
-        doing(f"epoch {self.history.epoch}, step {self.step} of {len(self.train_sampler)}")
+        doing(f"epoch {self.history.epoch} of {self.training.epochs}, step {self.step} of {len(self.train_sampler)}")
         return loss.detach()
 
     def backward(self, loss: Tensor):
