@@ -8,7 +8,7 @@ EXAMPLES_VENV ?= .venv-examples
 
 .PHONY: train test examples bench lint format docs wheel install clean
 
-# One thread: two are hardly faster on a quiet machine, and many times slower on a busy one.
+# One thread: on a busy machine several wait for each other.
 train: install
 	OMP_NUM_THREADS=1 $(BIN)/python recipes/iemocap/train.py hparams/mtl_cr.yaml
 

@@ -43,7 +43,7 @@ def resolved(path: str | Path) -> Path:
 
 
 def not_a_file(path: str | Path) -> str | None:
-    """What a path leads to, in words, if that is no plain file: "a folder". Raises: OSError if it leads nowhere."""
+    """What a path leads to, in words, if that is not a plain file: "a folder". Raises: OSError if it leads nowhere."""
     kind = stat.S_IFMT(Path(path).stat().st_mode)
     names = {stat.S_IFREG: None, stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
     return names.get(kind, "a device")

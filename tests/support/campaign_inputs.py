@@ -206,7 +206,7 @@ RECIPES = {
     "extends a list": "extends: [a, b]",
     "extends a number": "extends: 1e308",
     "a key twice": "seed: 1\nseed: 2",
-    "a key that is no text": "1: 2",
+    "a key that is not text": "1: 2",
     "an unknown key": "modle: {}",
     "a merge key": "<<: {seed: 1}",
     "no model": "corpus: {plugin: manifest}",

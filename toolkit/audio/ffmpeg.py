@@ -97,7 +97,7 @@ class _Quiet:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple["AudioStream", int | None]]:
-    """The stream; of MPEG audio, which is read without what is no frame, also how many packets are promised, or 0."""
+    """The stream; of MPEG audio, of which frames alone are read, also how many packets are promised, or 0."""
     try:
         import av
     except ImportError:

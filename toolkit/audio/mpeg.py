@@ -36,7 +36,7 @@ def find_frames(path: Path, size: int, changed_ns: int) -> tuple[tuple[tuple[int
         after = begin
         while (start := _next_frame(data, after)) is not None:
             if runs and start > after:
-                raise AudioError(f"{path} is damaged: its bytes {after} to {start} are no MPEG audio; get it again")
+                raise AudioError(f"{path} is damaged: its bytes {after} to {start} are not MPEG audio; get it again")
             at = start
             while (length := _length(data, at)) and at + length <= size:
                 at += length
@@ -45,7 +45,7 @@ def find_frames(path: Path, size: int, changed_ns: int) -> tuple[tuple[tuple[int
         info = runs and _INFO.search(data, runs[0][0], min(runs[0][1], runs[0][0] + 200))
         promised = int.from_bytes(info[1], "big") if info else 0
         if runs and not promised and size - after > size / 10:
-            why = f"the last {size - after} of its {size} bytes are no MPEG audio"
+            why = f"the last {size - after} of its {size} bytes are not MPEG audio"
             raise AudioError(f"{path} is truncated: {why}; get the file again", "truncated")
         plain = after == size and len(runs) == 1 and runs[0][0] == begin and size - runs[0][1] in (0, 128)
     return () if plain else tuple(runs), promised

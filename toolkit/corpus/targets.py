@@ -148,7 +148,7 @@ class Target:
 
 
 def is_whole(text: str) -> bool | None:
-    """Whether a text is a whole number, however it is spelled; None where it is no number at all.
+    """Whether a text is a whole number, however it is spelled; None where it is not a number.
 
     >>> [is_whole(text) for text in ("3.0", "\u22120,5", "10 %", "1/2", "1.5 s", "nan", "10 dB", "20-30", "two")]
     [True, False, False, False, False, False, None, None, None]

@@ -1,4 +1,4 @@
-"""What `toolkit check-data` tells of a recipe and its corpus: all that would stop a training."""
+"""What `toolkit check-data` reports of a recipe and its corpus: all that would stop a training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

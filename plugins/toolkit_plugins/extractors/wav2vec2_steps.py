@@ -116,12 +116,16 @@ def embed(model: nn.Module, frames: Seq, spans: Tensor | None = None) -> Seq:
     hidden = _first(model.feature_projection(frames.values))
     if spans is not None:
         hidden = torch.where(spans[:, :, None], model.masked_spec_embed.to(hidden.dtype), hidden)
-    # the positional convolutions, of which data2vec has several, read beyond the lengths
-    hidden = Seq(hidden, frames.lengths, full=frames.full).zeroed().values
-    positions, embedding = hidden, model.encoder.pos_conv_embed
-    for layer in getattr(embedding, "layers", [embedding]):
-        positions = layer(positions.mT).mT if layer is not embedding else layer(positions)
-        positions = Seq(positions, frames.lengths, full=frames.full).zeroed().values
+
+    def zeroed(values: Tensor) -> Tensor:  # positional convolutions read beyond the lengths
+        return Seq(values, frames.lengths, full=frames.full).zeroed().values
+
+    positions = hidden = zeroed(hidden)
+    if model.config.model_type == "data2vec-audio":  # several convolutions, [batch, hidden_size, frames]
+        for layer in model.encoder.pos_conv_embed.layers:
+            positions = zeroed(layer(positions.mT).mT)
+    else:
+        positions = model.encoder.pos_conv_embed(positions)
     hidden = hidden + positions
     if not model.config.do_stable_layer_norm:
         hidden = model.encoder.layer_norm(hidden)

@@ -94,9 +94,9 @@ def test_no_room_for_a_copy_is_one_line(model, monkeypatch):
 @pytest.mark.parametrize(
     ("audio", "rate", "error", "message"),
     [
-        (None, None, PredictionError, "None is no audio: a path, the bytes of a file, a binary file object"),
-        (3, 16_000, PredictionError, "3 is no audio"),
-        ({"a": 1}, None, PredictionError, r"\{'a': 1\} is no audio"),
+        (None, None, PredictionError, "None is not audio: a path, the bytes of a file, a binary file object"),
+        (3, 16_000, PredictionError, "3 is not audio"),
+        ({"a": 1}, None, PredictionError, r"\{'a': 1\} is not audio"),
         (b"RIFF", 16_000, PredictionError, "sample_rate is for arrays, and the file in memory states its own: leave"),
         ([0.0, 0.1], None, PredictionError, "sample_rate=16000"),
         ([[0.0, 0.1], [0.2]], 16_000, ShapeError, "samples are"),

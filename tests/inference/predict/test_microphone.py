@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import stand_in_bundle
 from click.testing import CliRunner
 from fake_sounddevice import FakeSounddevice
 from stand_in_bundle import write_bundle
@@ -16,18 +15,10 @@ from stand_in_bundle import write_bundle
 from toolkit.cli.main import main as cli
 from toolkit.inference.predict import microphone
 
+pytestmark = pytest.mark.usefixtures("stand_in")
+
 SUPPORT = Path(__file__).parents[2] / "support"
 RATE = 22_050
-
-
-@pytest.fixture(autouse=True)
-def stand_in(monkeypatch):
-    monkeypatch.setattr("toolkit.inference.bundle.read_bundle", stand_in_bundle.read_bundle)
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory) -> Path:
-    return write_bundle(tmp_path_factory.mktemp("bundles") / "plain")
 
 
 @pytest.fixture(scope="module")

@@ -12,25 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import stand_in_bundle
 from click.testing import CliRunner
 from stand_in_bundle import write_bundle
 
 import toolkit
 from toolkit.cli.main import main as cli
 
+pytestmark = pytest.mark.usefixtures("stand_in")
+
 SUPPORT = Path(__file__).parents[2] / "support"
 RATE = 16_000
-
-
-@pytest.fixture(autouse=True)
-def stand_in(monkeypatch):
-    monkeypatch.setattr("toolkit.inference.bundle.read_bundle", stand_in_bundle.read_bundle)
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory) -> Path:
-    return write_bundle(tmp_path_factory.mktemp("bundles") / "plain")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import stand_in_bundle
 from click.testing import CliRunner
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from stand_in_bundle import write_bundle
@@ -21,10 +20,7 @@ from toolkit.statistics.comparison import holm, sign_flip_test
 from toolkit.statistics.confusions import speaker_confusions
 from toolkit.statistics.intervals import Interval, interval
 
-
-@pytest.fixture(autouse=True)
-def stand_in(monkeypatch):
-    monkeypatch.setattr("toolkit.inference.bundle.read_bundle", stand_in_bundle.read_bundle)
+pytestmark = pytest.mark.usefixtures("stand_in")
 
 
 @pytest.fixture(scope="module")

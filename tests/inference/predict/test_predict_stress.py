@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import stand_in_bundle
 import torch
 from click.testing import CliRunner
 from stand_in_bundle import write_bundle
@@ -17,12 +16,9 @@ from toolkit.inference.predict.stress import AS_RECORDED, CONDITIONS
 from toolkit_plugins.augmentations.gain import amplified
 from toolkit_plugins.augmentations.telephone import telephoned
 
+pytestmark = pytest.mark.usefixtures("stand_in")
+
 TITLES = [condition.title for condition in CONDITIONS.values()]
-
-
-@pytest.fixture(autouse=True)
-def stand_in(monkeypatch):
-    monkeypatch.setattr("toolkit.inference.bundle.read_bundle", stand_in_bundle.read_bundle)
 
 
 @pytest.fixture(scope="module")

@@ -117,14 +117,14 @@ AnyRecording = Recording | Samples | Encoded
 def recording_of(
     audio: Any, sample_rate: int | None = None, covariates: Mapping[str, str] | None = None
 ) -> AnyRecording:
-    """What `Model.predict` is given; errors as for `Samples`, and PredictionError if it is no audio."""
+    """What `Model.predict` is given; errors as for `Samples`, and PredictionError if it is not audio."""
     if isinstance(audio, str | os.PathLike):
         recording = Recording(Path(audio), covariates=covariates or {})
     elif isinstance(audio, bytes | bytearray | memoryview) or hasattr(audio, "read"):
         recording = Encoded(audio, covariates or {})
     elif not isinstance(audio, list | tuple) and not hasattr(audio, "__array__"):
         known = "a path, the bytes of a file, a binary file object, an array or a tensor is needed"
-        raise PredictionError(f"{one_line(repr(audio))} is no audio: {known}")
+        raise PredictionError(f"{one_line(repr(audio))} is not audio: {known}")
     elif sample_rate is None:
         raise PredictionError("The sample rate of an array is needed, in Hz: for example sample_rate=16000")
     else:

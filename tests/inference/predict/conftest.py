@@ -1,0 +1,15 @@
+from pathlib import Path
+
+import pytest
+import stand_in_bundle
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Bundles are described systems, which are made when they are read."""
+    monkeypatch.setattr("toolkit.inference.bundle.read_bundle", stand_in_bundle.read_bundle)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Path:
+    return stand_in_bundle.write_bundle(tmp_path_factory.mktemp("bundles") / "plain")
