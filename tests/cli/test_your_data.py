@@ -153,6 +153,7 @@ def test_folders_of_a_split_in_a_folder_are_its_parts(recordings):
         ("label,speaker,group", "{name: groups}", ""),
         ("label,speaker,split", "{name: given}", ""),
         ("label", "{name: random}", "speakers are not known"),
+        ("label,speaker,sex", "{name: groups, args: {k: 4}}", "if it is the gender, give --columns gender=sex"),
     ],
 )
 def test_the_protocol_follows_from_the_columns(columns, expected, said, tmp_path, monkeypatch):
@@ -161,7 +162,7 @@ def test_the_protocol_follows_from_the_columns(columns, expected, said, tmp_path
     rows, names = [f"file,start,end,{columns}"], columns.split(",")
     for number in range(40):
         speaker = number % 4
-        known = {"label": "rare" if number < 4 else "often", "speaker": f"s{speaker}", "group": f"g{speaker}"}
+        known = {"label": "rare" if number < 4 else "often", "speaker": f"s{speaker}", "group": f"g{speaker}", "sex": "f"}
         known["split"] = ("train", "train", "valid", "test")[speaker]
         rows.append(",".join([f"{number}.wav,0,1.{number:02}", *(known[name] for name in names)]))
         Path(f"{number}.wav").symlink_to("a.wav")

@@ -105,6 +105,8 @@ def test_shares_of_classes_and_genders_that_differ_by_more_than_two_are_named():
         "labels of valid are unlike those of train: y 18% (50% in train)",
         "genders of test are unlike those of train: M 0% (50% in train)",
     ]
+    few = {"train": part(98, 2), "valid": part(3, 1), "test": part(3, 0)}
+    assert list(imbalances(few)) == ["labels of test are unlike those of train: y 0% (2% in train)"]
 
 
 def test_what_is_shared_is_counted_by_kind_also_where_it_is_nothing():

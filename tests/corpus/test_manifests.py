@@ -153,7 +153,7 @@ def test_columns_of_other_names_are_read_and_what_is_not_named_keeps_its_own(tmp
         ),
         ({"path": "{dir}/{filename}"}, "no column 'dir' for path; found filename, class"),
         ({"gender": ""}, "no column 'gender' for gender"),
-        ({"path": "filename"}, "no column 'label'; found class, path. `--columns label=NAME` says which it is"),
+        ({"path": "filename"}, "no column 'label'; found class, path. Say which it is: --columns path=filename,label=class"),
         ({"pth": "filename", "label": "class"}, "unknown column 'pth'. Did you mean 'path'?"),
     ],
 )
@@ -191,7 +191,12 @@ def test_the_same_row_twice_is_refused_with_both_lines(tmp_path):
         ("path,label,start\na.wav,x,-1\n", "start is '-1'"),
         ("path,label,end\na.wav,x,nan\n", "end is 'nan'"),
         ("path,label\n", "holds no utterance"),
-        ("", "no column 'path'; found nothing"),
+        ("", "no column 'path' and 'label'; found nothing"),
+        (
+            "file,Emotion,speaker_id,sex\na.wav,x,1,f\n",
+            "no column 'path' and 'label'; found file, Emotion, speaker_id, sex. "
+            "Say which it is: --columns path=file,label=Emotion,speaker=speaker_id,gender=sex",
+        ),
         ('path,label\n"a.wav,x\n', "not CSV"),
     ],
 )
@@ -226,6 +231,8 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(CorpusError, match=r"No manifest at .*nowhere.csv"):
         read_manifest(tmp_path / "nowhere.csv")
     (tmp_path / "m.csv").write_bytes("path,label\nä.wav,x\n".encode("latin-1"))
+    with pytest.raises(CorpusError, match=r"No manifest at .*n.csv; .* Did you mean 'm.csv'?"):
+        read_manifest(tmp_path / "n.csv")
     with pytest.raises(CorpusError, match="UTF-8"):
         read_manifest(tmp_path / "m.csv")
 

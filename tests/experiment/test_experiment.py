@@ -185,7 +185,7 @@ def test_protocols_of_one_training_are_trained_once(recipes, tmp_path, run_here)
         (["--scheduler", "tcp://x:1", "--jobs", "2"], "--jobs and --gpus are for this machine"),
         (["--gpus", "0,1", "--jobs", "3"], "--gpus names 2 and --jobs is 3"),
         (["--gpus", "7,x"], "--gpus: this machine has no GPU '"),
-        (["--training.epoch", "3"], "Did you mean 'training.epochs'"),
+        (["--training.epoch", "3"], "small.yaml: --training.epoch: a recipe has no such key. Did you mean"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_made(recipes, tmp_path, options, message):

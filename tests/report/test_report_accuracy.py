@@ -94,6 +94,9 @@ def test_multi_level_systems_are_one_family_and_single_levels_another_beside_the
     alone = Evidence(found.folder, "mfcc")
     assert list(families(alone)) == ["all_systems"]
     assert families(alone)["all_systems"][:2] == ["mfcc", "ser"] and len(families(alone)["all_systems"]) == 13
+    systems = paper_experiment().systems
+    two = FakeExperiment({name: systems[name] for name in ("ser", "mfcc")}, left=lambda *place: True)
+    assert families(evidence(tmp_path / "two", two)) == {"all_systems": ["ser", "mfcc"]}
 
 
 def test_published_figures_stand_beside_ours_on_the_same_corpus_only(two_seeds, tmp_path):

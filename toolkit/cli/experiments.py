@@ -16,7 +16,7 @@ from toolkit.cli.options import (
     several_recipes,
     worker_options,
 )
-from toolkit.errors import ExperimentError
+from toolkit.errors import ExperimentError, RecipeError
 
 SAMPLERS = click.Choice(["tpe", "random", "gp", "cmaes", "qmc", "bruteforce"])
 PRUNERS = click.Choice(["median", "hyperband", "successivehalving", "nop"])
@@ -43,7 +43,12 @@ def experiment(words, folds, seeds, protocol, output, jobs, gpus, threads, sched
     recipes, overrides = recipes_and_overrides(words)
     refuse_options_of_one_run(overrides)
     workers = WorkerOptions(jobs, _names(gpus) or (), threads, scheduler, read_amounts(resources))
-    sources = [read_source([recipe, *overrides], **options) for recipe in recipes]
+    sources = []
+    for recipe in recipes:
+        try:
+            sources.append(read_source([recipe, *overrides], **options))
+        except RecipeError as error:
+            raise error if len(recipes) == 1 else RecipeError(f"{recipe}: {error}") from None
     failed = conduct(sources, workers, folds=folds, seeds=seeds, protocols=protocol, output=output)
     say_next("report", output)
     sys.exit(1 if failed else 0)

@@ -92,12 +92,16 @@ def _name(kind: str, u: Utterance, part: str, other: Utterance, there: str) -> s
 
 
 def imbalances(parts: Parts) -> Iterator[str]:
-    """Where classes or genders of valid or test are far from those of train; one speaker alone has one gender."""
+    """Where classes or genders of valid or test are far from those of train, or a class is missing.
+
+    One speaker alone has one gender.
+    """
     for column, part in product(("label", "gender"), PARTS[1:]):
         train, mine = ([u.value(column) for u in parts.get(name, ()) if u.value(column)] for name in ("train", part))
         shares = {v: (mine.count(v) / max(1, len(mine)), train.count(v) / max(1, len(train))) for v in {*train, *mine}}
         unlike = {v for v, both in shares.items() if max(both) > FACTOR * min(both) and max(both) * len(mine) >= LEAST}
-        if train and unlike and not (column == "gender" and len({u.speaker for u in parts[part]}) == 1):
+        unlike |= {v for v, (share, _) in shares.items() if column == "label" and not share}
+        if train and mine and unlike and not (column == "gender" and len({u.speaker for u in parts[part]}) == 1):
             found = (f"{v} {shares[v][0]:.0%} ({shares[v][1]:.0%} in train)" for v in sorted(unlike))
             yield f"{column}s of {part} are unlike those of train: {listed(found)}"
 

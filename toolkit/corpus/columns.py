@@ -6,6 +6,12 @@ from collections.abc import Iterable, Mapping
 from toolkit.errors import CorpusError, did_you_mean, listed
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
+_USUAL = {  # what others call a column, in lower case
+    "path": ("file", "filename", "file_name", "filepath", "file_path", "audio", "audio_path", "wav", "fname"),
+    "label": ("emotion", "class", "category", "target", "class_name", "classname"),
+    "speaker": ("speaker_id", "speakerid", "actor", "actor_id", "subject", "subject_id", "spk"),
+    "gender": ("sex",),
+}
 
 
 def check_columns(where: str, found: Iterable[str], columns: Mapping[str, str]) -> None:
@@ -16,6 +22,17 @@ def check_columns(where: str, found: Iterable[str], columns: Mapping[str, str]) 
             if column not in found:
                 text = f"{where}: no column {column!r} for {name}; found {listed(found, 30) or 'nothing'}."
                 raise CorpusError(f"{text}{did_you_mean(column, found)}")
+
+
+def usual_columns(found: Iterable[str]) -> dict[str, str]:
+    """Which columns of a table are probably those of a manifest that it lacks.
+
+    >>> usual_columns(["Emotion", "path", "sex"])
+    {'label': 'Emotion', 'gender': 'sex'}
+    """
+    found = {name.lower(): name for name in found}
+    known = {column: next((found[name] for name in names if name in found), None) for column, names in _USUAL.items()}
+    return {column: name for column, name in known.items() if name is not None and column not in found}
 
 
 def renamed(row: Mapping[str, str], columns: Mapping[str, str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
-from toolkit.corpus.columns import check_columns, renamed
+from toolkit.corpus.columns import check_columns, renamed, usual_columns
 from toolkit.corpus.utterance import COLUMNS, EVAL, SPLITS, Utterance
 from toolkit.errors import CorpusError, did_you_mean, join
 from toolkit.files import not_a_file, parse_json, read_text, unique, write_whole
@@ -54,7 +54,9 @@ def read_rows(
         return
     if not os.path.isfile(path):
         found = f"{path} is {not_a_file(path)}" if os.path.exists(path) else f"No manifest at {path}"
-        raise CorpusError(f"{found}; a .csv or .json file is needed, with the columns {join(required)}")
+        there = [file.name for file in path.parent.glob("*.*") if file.suffix.lower() in SUFFIXES]
+        near = did_you_mean(path.name, there)
+        raise CorpusError(f"{found}; a .csv or .json file is needed, with the columns {join(required)}.{near}")
     if path.suffix.lower() not in SUFFIXES:
         raise CorpusError(f"{path}: a manifest ends in {join(SUFFIXES, 'or')}, not in {path.suffix or 'nothing'!r}")
     try:
@@ -174,7 +176,7 @@ def _csv_rows(
         for twice in (name for name, n in Counter(header).items() if n > 1):
             raise CorpusError(f"{path}:1: column {twice!r} occurs twice")
         check_columns(f"{path}:1", header, columns)
-        _check_names(f"{path}:1", renamed(dict.fromkeys(header, ""), columns), required)
+        _check_names(f"{path}:1", renamed(dict.fromkeys(header, ""), columns), required, columns)
         line = reader.line_num + 1
         for cells in reader:
             if any(cell.strip() for cell in cells):
@@ -217,24 +219,26 @@ def _json_rows(
         texts = {k: "" if v is None else v if isinstance(v, str) else json.dumps(v) for k, v in row.items()}
         row = renamed({key.strip(): text for key, text in texts.items()}, columns)
         if row.keys() != checked:
-            _check_names(f"{path}:{line}", row, required)
+            _check_names(f"{path}:{line}", row, required, columns)
             checked = row.keys()
         yield line, row
 
 
-def _check_names(where: str, names: Iterable[str], required: Sequence[str]) -> None:
+def _check_names(where: str, names: Iterable[str], required: Sequence[str], columns: Mapping[str, str]) -> None:
     """Refuse a missing required column, and an unknown one that looks like a known one that is missing."""
     names = list(names)
-    known_missing = [column for column in COLUMNS if column not in names]
-    unknown = [name for name in names if name not in COLUMNS]
-    for name in unknown:
-        if near := difflib.get_close_matches(name.lower(), known_missing, n=1, cutoff=0.8):
-            known = ", ".join(COLUMNS)
-            raise CorpusError(f"{where}: unknown column {name!r}. Did you mean {near[0]!r}? Known are {known}")
-    for column in (column for column in required if column not in names):
-        near = did_you_mean(column, unknown).replace("Did you mean", "Is it column")
-        found = f"{where}: no column {column!r}; found {', '.join(names) or 'nothing'}"
-        raise CorpusError(f"{found}.{near} `--columns {column}=NAME` says which it is")
+    missing = [column for column in COLUMNS if column not in names]
+    near = {}
+    for name in (name for name in names if name not in COLUMNS):
+        near |= dict.fromkeys(difflib.get_close_matches(name.lower(), missing, n=1, cutoff=0.8), name)
+    lacking = [column for column in required if column in missing]
+    if not near.keys() >= set(lacking):
+        pairs = {**columns, **dict.fromkeys(lacking, "NAME"), **usual_columns(names), **near}
+        found = f"{where}: no column {join(map(repr, lacking))}; found {', '.join(names) or 'nothing'}"
+        raise CorpusError(f"{found}. Say which it is: --columns {','.join(map('='.join, pairs.items()))}")
+    for column, name in near.items():
+        known = ", ".join(COLUMNS)
+        raise CorpusError(f"{where}: unknown column {name!r}. Did you mean {column!r}? Known are {known}")
 
 
 def _fill_ids(path: Path, rows: list[tuple[int, dict[str, str]]]) -> None:

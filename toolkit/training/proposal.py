@@ -9,6 +9,7 @@ from pathlib import Path
 
 from toolkit.audio.reading import stretch
 from toolkit.corpus import Utterance, speaker_order
+from toolkit.corpus.columns import usual_columns
 from toolkit.corpus.folds import fold_table
 from toolkit.corpus.targets import LABEL
 from toolkit.errors import counted, listed, printable
@@ -42,6 +43,10 @@ def propose(manifest: str, overrides: list[str], *, base: str | None, protocol: 
     recipe = replace(source.recipe, labels=None, label_map={}, protocol=chosen)
     prepared = prepare_folds(replace(source, recipe=recipe), utterances)
     notes = [message for _, message, _ in prepared[0].doubts] + ([] if speakers else [UNKNOWN])
+    extra = dict.fromkeys(name for u in utterances for name in u.extra)
+    for column, name in usual_columns(extra).items():
+        if not any(u.value(column) for u in utterances):
+            notes.append(f"column {name} is not used: if it is the {column}, give --columns {column}={name}")
     for each in prepared:
         if missing := {*each.targets[LABEL].classes} - {u.label for u in each.part("train")}:
             notes.append(f"fold {each.fold.name} cannot be trained: no {listed(sorted(missing))} is left")

@@ -14,7 +14,7 @@ from toolkit.statistics.metrics import METRICS
 
 
 def curve_figure(evidence: Evidence, protocol: str, folds: Sequence[str], metric: str) -> Figure | None:
-    """Accuracy against epoch for some test folds; None where none of them has runs."""
+    """Accuracy against epoch for some test folds; None where none of them has runs of several epochs."""
     tested = evidence.tested(protocol)
     noun = "speaker" if protocol.startswith("loso") else "fold"
     panels = {}
@@ -72,7 +72,7 @@ def draw_curves(panels: Mapping[str, Mapping[str, Sequence[float]]], *, metric: 
 def _mean_curve(tested: SystemRuns, fold: str, metric: str) -> np.ndarray | None:
     curves = [[row[f"test_{metric}"] for row in run.epochs()] for run in tested.runs if run.cell.fold == fold]
     length = min(map(len, curves), default=0)
-    return np.mean([values[:length] for values in curves], axis=0) if length else None
+    return np.mean([values[:length] for values in curves], axis=0) if length > 1 else None
 
 
 def difference_figure(tested: Sequence[SystemRuns], *, name: str) -> Figure | None:

@@ -39,15 +39,15 @@ class Difference:
 def families(evidence: Evidence) -> dict[str, list[str]]:
     """The systems that are compared in one table: its name -> systems, the baseline first.
 
-    "ablation" holds systems of several levels, "single_levels" the others beside the baseline; where the baseline has
-    one level, "all_systems" holds all.
+    "ablation" holds systems of several levels, "single_levels" the others beside the baseline; where the baseline, or
+    every other system, has one level, "all_systems" holds all.
     """
     others = [system for system in evidence.plan.systems if system != evidence.baseline]
     levels = {system: len(recipe["model"]["levels"]) for system, recipe in evidence.recipes.items()}
-    if levels[evidence.baseline] == 1:
-        return {"all_systems": [evidence.baseline, *others]}
     single = [system for system in others if levels[system] == 1]
     several = [system for system in others if levels[system] > 1]
+    if levels[evidence.baseline] == 1 or not several:
+        return {"all_systems": [evidence.baseline, *others]}
     found = {"ablation": [evidence.baseline, *several]}
     return {**found, "single_levels": [evidence.baseline, *single]} if single else found
 
