@@ -162,8 +162,8 @@ def test_the_protocol_follows_from_the_columns(columns, expected, said, tmp_path
     rows, names = [f"file,start,end,{columns}"], columns.split(",")
     for number in range(40):
         speaker = number % 4
-        known = {"label": "rare" if number < 4 else "often", "speaker": f"s{speaker}", "group": f"g{speaker}", "sex": "f"}
-        known["split"] = ("train", "train", "valid", "test")[speaker]
+        known = {"label": "rare" if number < 4 else "often", "speaker": f"s{speaker}", "group": f"g{speaker}"}
+        known["sex"], known["split"] = "f", ("train", "train", "valid", "test")[speaker]
         rows.append(",".join([f"{number}.wav,0,1.{number:02}", *(known[name] for name in names)]))
         Path(f"{number}.wav").symlink_to("a.wav")
     Path("my.csv").write_text("\n".join(rows))

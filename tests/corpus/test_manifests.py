@@ -153,7 +153,10 @@ def test_columns_of_other_names_are_read_and_what_is_not_named_keeps_its_own(tmp
         ),
         ({"path": "{dir}/{filename}"}, "no column 'dir' for path; found filename, class"),
         ({"gender": ""}, "no column 'gender' for gender"),
-        ({"path": "filename"}, "no column 'label'; found class, path. Say which it is: --columns path=filename,label=class"),
+        (
+            {"path": "filename"},
+            "no column 'label'; found class, path. Say which it is: --columns path=filename,label=class",
+        ),
         ({"pth": "filename", "label": "class"}, "unknown column 'pth'. Did you mean 'path'?"),
     ],
 )

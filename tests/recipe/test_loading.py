@@ -72,6 +72,7 @@ def test_every_value_knows_its_file(child):
         ("seed: -1", r"seed .* must be at least 0, not -1"),
         ("audio: {segment_seconds: 0}", "at least one sample"),
         ("training: {epochs: -1}", r"^training\.epochs in child\.yaml, line 2: must be at least 0, not -1\."),
+        ("training: {workers: 1000}", r"^training\.workers in child\.yaml, line 2: must be at most 256, not 1000"),
         ("training: {max_grad_norm: -1}", "above 0, or null for no clipping"),
         ("training: {optimizer: {learning_rate: -1}}", r"training\.optimizer\.learning_rate .*at least 0"),
         ("training: {groups: {mfc: {}}}", r"^training\.groups\.mfc .*no such parameter group\. Did you mean 'mfcc'"),

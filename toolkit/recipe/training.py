@@ -17,6 +17,7 @@ OptimizerName = Literal[
     "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "nadam", "radam", "rmsprop", "sgd"
 ]
 NEED_NO_ARGS = ("constant", "linear", "cosine")  # schedules; the others have no default for one argument
+MOST_WORKERS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +132,8 @@ class TrainingSpec:
         at_least(self, 1, "patience", "batch_size", "accumulate")
         at_least(self, 0, "fit_passes", "epochs", "min_epochs", "warmup_steps", "workers")
         at_least(self, 0, "feature_cache_mb", "checkpoint_minutes", "checkpoint_steps")
+        if self.workers > MOST_WORKERS:
+            raise BadField("workers", f"must be at most {MOST_WORKERS}, not {self.workers}: each is a process.")
         for name, none in (("batch_seconds", "batches of batch_size"), ("max_grad_norm", "no clipping")):
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise BadField(name, f"must be above 0, or null for {none}, not {value}.")

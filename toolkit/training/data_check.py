@@ -36,6 +36,7 @@ def check_source(source: Source) -> CheckReport:
         if buildable:
             with noted("recipe", recipe.name):  # what only shows when the system and its losses are built
                 from toolkit.data.augmentation import build_augmentations
+                from toolkit.model.allowance import Allowance
                 from toolkit.model.hub import local_bundle
                 from toolkit.model.system import build_system
                 from toolkit.training.epoch_log import EpochLog
@@ -46,7 +47,7 @@ def check_source(source: Source) -> CheckReport:
                 from toolkit.training.run_folder import RunFolder
 
                 counts = {name: [1] * len(target.classes) for name, target in preparation.targets.items()}
-                system = build_system(recipe, preparation.targets)
+                system = build_system(recipe, preparation.targets, allowance=Allowance(draw=False))
                 build_objective(recipe, system, counts)
                 build_augmentations(recipe)
                 choose_device(recipe)
