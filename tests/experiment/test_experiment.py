@@ -45,7 +45,7 @@ def finish(process):
 
 @pytest.fixture
 def run_here(monkeypatch):
-    """The same by this process, whose workers need not import everything first."""
+    """Run the command in this process, whose workers need not import everything first."""
     for name, value in fork_workers().items():
         monkeypatch.setitem(engine.SETTINGS, name, value)
 
@@ -62,7 +62,7 @@ def status(folder):
 
 
 def table(folder):
-    """Everything that a cell's answer consists of."""
+    """The predictions of each cell, by the name of its run without the hash."""
     return {r.folder.name.rpartition("-")[0]: (r.folder / "predictions.csv").read_bytes() for r in runs(folder)}
 
 

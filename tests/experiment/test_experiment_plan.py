@@ -84,7 +84,7 @@ def test_an_argument_of_the_protocol_holds_for_every_recipe(small):
     )
     assert make_plan([a, b], protocols=("groups",)).folds == {"groups": ("1", "2", "3")}
     assert with_protocol(b.recipe, "groups").protocol.args == {"k": 3}
-    with pytest.raises(ExperimentError, match=r"protocol\.args\.kk: no protocol of groups takes it"):
+    with pytest.raises(ExperimentError, match=r"protocol\.args\.kk: no protocol among groups takes it"):
         make_plan([small(**{"protocol.args": "{kk: 3}"})], protocols=("groups",))
 
 
@@ -97,7 +97,7 @@ def test_systems_with_other_folds_are_refused_in_one_command_and_in_two(small):
 
 
 def test_recipes_of_different_protocols_need_a_choice(small):
-    with pytest.raises(ExperimentError, match="session-out, loso: choose by --protocol"):
+    with pytest.raises(ExperimentError, match="session-out, loso: choose with --protocol"):
         make_plan([small("a"), small("b", **{"protocol.name": "loso"})])
 
 

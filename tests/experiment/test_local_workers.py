@@ -55,7 +55,7 @@ def test_a_killed_process_is_replaced_and_its_call_starts_again_while_the_other_
         assert {error for some in results for _, error in some} == {None}
         assert len(pids_in(other)) == 1 and lines_in(first) == 2
     assert capsys.readouterr().err == (
-        f"Worker process {victim} was killed by signal 9{OOM}. Its cell starts again; after 3 deaths it has failed.\n"
+        f"Worker process {victim} was killed by signal 9{OOM}. Its cell starts again; after 3 deaths it fails.\n"
     )
 
 

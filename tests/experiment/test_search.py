@@ -36,7 +36,7 @@ def words(recipe, output, *more):
 
 
 class Here:
-    """Workers that call in this process, one at a time."""
+    """Workers that run their calls in this process, one at a time."""
 
     lost = False
 

@@ -1,4 +1,4 @@
-"""Two processes train one system: what one process computes, resumed to the bit, ended by one line."""
+"""Two processes train one system: they compute what one process does, resume to the bit, and end with one line."""
 
 import csv
 import json
@@ -40,7 +40,7 @@ def write_uneven_recipe(folder: Path) -> Path:
 
 
 def train(recipe: Path, output: Path, overrides: tuple[str, ...], kill_at: dict[int, int] | None = None) -> None:
-    """Train; by rank, die of SIGKILL at the nth optimizer step. Keeps the losses of all batches."""
+    """Train and write the losses of all batches; `kill_at`: rank -> the optimizer step at which it dies of SIGKILL."""
     from toolkit.distributed import rank, ranks, summed
     from toolkit.training.launch import together
     from toolkit.training.loop import brain
@@ -97,14 +97,14 @@ def one_and_two(request, recipe) -> tuple[Path, Path]:
     return found[0], found[1]
 
 
-def test_two_processes_have_the_losses_of_one(one_and_two):
+def test_two_processes_have_the_same_losses_as_one(one_and_two):
     one, two = (json.loads((folder / "losses-0.json").read_text()) for folder in one_and_two)
     assert len(one) == len(two) == 21  # batches of four, four and one, in seven epochs
     assert np.abs(np.subtract(one, two)).max() < 1e-5
     assert json.loads((one_and_two[1] / "losses-1.json").read_text()) == two
 
 
-def test_two_processes_have_the_weights_and_centers_of_one(one_and_two):
+def test_two_processes_have_the_same_weights_and_centers_as_one(one_and_two):
     for name in ("system", "objective"):
         one, two = (state(folder, name) for folder in one_and_two)
         assert one.keys() == two.keys()
@@ -145,7 +145,7 @@ def test_killed_processes_go_on_to_the_same_bits(recipe):
 
 
 def command(recipe: Path, output: Path, *, break_after_preparing: str | None = None) -> None:
-    """`toolkit train`, its standard error in a file of the rank; a file of the corpus may break on the way."""
+    """`toolkit train` with its output in a file of the rank; can break a file of the corpus on the way."""
     from toolkit.cli.main import main
     from toolkit.training import run_data
 

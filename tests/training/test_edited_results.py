@@ -1,4 +1,4 @@
-"""A file of a run that someone edited is one line that names the file and the key."""
+"""A file of a run that was edited is refused in one line that names the file and the key."""
 
 import json
 

@@ -69,7 +69,7 @@ def test_a_tracker_that_fails_is_named_once_and_the_training_goes_on(call, track
     said = []
     trackers[0].broken = call
     folder = make(tmp_path, BOTH, said=said).train().parent
-    warning = "WARNING: mlflow fails, and receives nothing more of this training (ConnectionError: the server is away)."
+    warning = "WARNING: mlflow failed and receives nothing more of this training (ConnectionError: the server is away)."
     assert [line for line in said if "WARNING" in line] == [warning]
     assert (folder / "results.json").exists() and len(trackers[1].runs["id0"].rows) == 2
 
@@ -77,7 +77,7 @@ def test_a_tracker_that_fails_is_named_once_and_the_training_goes_on(call, track
 def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_computed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     run = make(tmp_path, "--training.loggers=[wandb]")
-    expected = r"loggers: wandb cannot be found: pip install 'audio-classification-toolkit\[wandb\]', or leave it out"
+    expected = r"loggers: wandb is not installed: pip install 'audio-classification-toolkit\[wandb\]', or leave it out"
     with pytest.raises(RecipeError, match=expected):
         run.train()
     assert not (run.folder.path / "checkpoints").exists()
@@ -85,7 +85,7 @@ def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_computed(
         make(tmp_path, "--training.loggers=[mlfow]")
 
 
-def test_trackers_are_no_part_of_a_runs_identity_and_none_is_silent(trackers, tmp_path):
+def test_trackers_are_not_part_of_a_runs_identity_and_none_is_silent(trackers, tmp_path):
     said = []
     plain = make(tmp_path, "--training.loggers=[]", "--training.epochs=1", said=said)
     assert plain.folder.path == make(tmp_path, BOTH, "--training.epochs=1").folder.path

@@ -1,4 +1,4 @@
-"""On a GPU, skipped without: a step waits for nothing, gives the CPU's numbers, and a killed training goes on."""
+"""On a GPU (skipped without one): a step waits for nothing, gives the CPU's numbers, and a killed training goes on."""
 
 import os
 import signal
@@ -56,7 +56,7 @@ def test_a_step_waits_for_nothing(tmp_path, precision):
     assert brain.history.skipped_steps == 0 or precision == "fp16"  # a GradScaler begins with too large a scale
 
 
-def test_a_system_gives_the_numbers_of_the_cpu():
+def test_a_system_gives_the_same_numbers_as_on_the_cpu():
     train_step, batch = reference_step().eval(), reference_batch(4)
     with torch.no_grad():
         expected = train_step.system(batch.inputs, {}).logits
@@ -65,7 +65,7 @@ def test_a_system_gives_the_numbers_of_the_cpu():
         torch.testing.assert_close(found[head].cpu(), logits, rtol=1e-3, atol=1e-3)
 
 
-def test_a_compiled_step_gives_the_losses_of_the_others(tmp_path):
+def test_a_compiled_step_gives_the_same_losses(tmp_path):
     settings = (ON_GPU, *NO_DROPOUT)
     plain = steps(reference_brain(tmp_path / "plain", *settings), 4)
     compiled = steps(reference_brain(tmp_path / "compiled", *settings, "--training.compile=true"), 4)
@@ -89,7 +89,7 @@ def start(output: Path, device: str = "cuda") -> subprocess.Popen:
 
 
 def weights(output: Path) -> dict[str, torch.Tensor]:
-    """Those of the best epoch."""
+    """The weights of the best epoch."""
     (path,) = output.glob("*/checkpoints/*/system.ckpt")
     return torch.load(path, weights_only=True, map_location="cpu")
 

@@ -26,7 +26,7 @@ RECIPE = {
         {"training": {"epochs": 3, "device": "cuda", "workers": 4}},
     ],
 )
-def test_where_it_runs_changes_nothing(change):
+def test_where_a_run_is_computed_does_not_change_its_identity(change):
     assert run_hash(RECIPE | change, [], {}) == run_hash(RECIPE, [], {})
 
 
@@ -38,7 +38,7 @@ def test_where_it_runs_changes_nothing(change):
         (RECIPE, [], {"plugins": "1.0"}),
     ],
 )
-def test_settings_manifest_and_code_change_it(recipe, rows, versions):
+def test_settings_manifest_and_code_change_the_identity(recipe, rows, versions):
     assert run_hash(recipe, rows, versions) != run_hash(RECIPE, [], {})
 
 

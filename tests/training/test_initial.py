@@ -1,4 +1,4 @@
-"""`training.init_from`: what is taken of a bundle, what is refused; a run that has begun no longer needs it."""
+"""`training.init_from`: what is taken from a bundle, what is refused; a run that has begun no longer needs it."""
 
 import json
 import shutil

@@ -120,7 +120,7 @@ def test_the_check_finds_what_would_stop_a_training_when_it_begins(tmp_path, opt
 
 
 def with_column(tmp_path, column, values):
-    """A recipe whose manifest has another column, filled in turn."""
+    """A recipe whose manifest has one more column, with these values in turn."""
     recipe = write_recipe(tmp_path)
     manifest = tmp_path / "corpus" / "manifest.csv"
     header, *rows = manifest.read_text().splitlines()
@@ -148,7 +148,7 @@ def test_a_target_of_numbers_has_to_be_asked_for(tmp_path, values):
 @pytest.mark.parametrize(
     "values", [("20-30", "30-40"), ("<20", ">20"), ("10dB", "20dB"), ("1st", "2nd"), ("two", "one")]
 )
-def test_names_with_digits_in_them_are_no_numbers(tmp_path, values):
+def test_names_with_digits_in_them_are_not_numbers(tmp_path, values):
     recipe = with_column(tmp_path, "group_of", values)
     assert not prepare(load_source(recipe, ["--model.heads.level.target=group_of"])).doubts
 

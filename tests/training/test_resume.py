@@ -15,7 +15,7 @@ OVERRIDES = ["--training.checkpoint_steps=2", "--training.accumulate=2", "--trai
 
 
 def run_in_child(recipe: Path, output: Path, kill_at: tuple[str, int] | None, workers: int, threads: int) -> None:
-    """Train; where asked, die of SIGKILL when a function is called for the nth time."""
+    """Train; with `kill_at`, die of SIGKILL at the nth call of a function."""
     from toolkit.training import results
     from toolkit.training.loop import brain, checkpoints
     from toolkit.training.preparation import load_source, prepare

@@ -289,7 +289,7 @@ def test_processes_that_train_together_have_a_gpu_each(recipe, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert choose_device(load_source(recipe, ["--training.device=cuda"]).recipe) == "cuda:1"
-    with pytest.raises(RecipeError, match="each has its own; say cuda"):
+    with pytest.raises(RecipeError, match="each has its own: give cuda"):
         choose_device(load_source(recipe, ["--training.device=cuda:0"]).recipe)
 
 

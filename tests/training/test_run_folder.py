@@ -69,7 +69,7 @@ def test_what_a_killed_process_left_half_written_is_deleted(tmp_path):
 
 @pytest.mark.parametrize("name", ["lock", "results.json", "epochs.csv", "embeddings.npz"])
 @pytest.mark.parametrize(("make", "kind"), [(os.mkfifo, "a named pipe"), (Path.mkdir, "a folder")])
-def test_what_is_no_file_is_named_before_a_training_begins(tmp_path, name, make, kind):
+def test_what_is_not_a_file_is_named_before_a_training_begins(tmp_path, name, make, kind):
     make(tmp_path / name)
     says = f"{name} is {kind}, not a file: delete it"
     with pytest.raises(CheckpointError, match=says), RunFolder(tmp_path).locked():

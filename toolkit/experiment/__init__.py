@@ -1,1 +1,1 @@
-"""Experiments: many systems on many folds with many seeds, one run a cell; no torch but where a cell is trained."""
+"""Experiments: systems x folds x seeds, each cell one run. Imports torch only where a cell is trained."""

@@ -1,4 +1,4 @@
-"""The commands `toolkit experiment` and `toolkit status`: their options, what they do and print."""
+"""The commands `toolkit experiment` and `toolkit status`: their options, their work and their output."""
 
 import os
 import time
@@ -30,9 +30,9 @@ LOOK_AGAIN_S = 1.0
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """The command's options on where cells are trained; None and empty: not given.
+    """The command's options for where cells are trained; None or empty: not given.
 
-    Raises: ExperimentError if two options exclude each other, or torch does not find a GPU.
+    Raises: ExperimentError if two options exclude each other, or torch does not find a named GPU.
     """
 
     jobs: int | None = None
@@ -45,16 +45,16 @@ class WorkerOptions:
         if self.scheduler is None and self.resources:
             raise ExperimentError("--resource is for the workers of a Dask cluster: give its --scheduler too.")
         if self.scheduler is not None and (self.jobs or self.gpus):
-            raise ExperimentError("--jobs and --gpus are for this machine; with --scheduler the cluster has workers.")
+            raise ExperimentError("--jobs and --gpus are for this machine; --scheduler trains on a cluster.")
         if self.gpus and self.jobs not in (None, len(self.gpus)):
             raise ExperimentError(f"--gpus names {len(self.gpus)} and --jobs is {self.jobs}: each job takes one GPU.")
-        if self.gpus:  # torch would train on the CPU without a word
+        if self.gpus:  # torch would silently train on the CPU
             import torch
 
-            here, count = os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count()
-            known = here.split(",") if here else [str(number) for number in range(count)]
+            here, found = os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count()
+            known = here.split(",") if here else [str(number) for number in range(found)]
             for name in self.gpus:
-                if name not in known and not (count and name.startswith(("GPU-", "MIG-"))):
+                if name not in known and not (found and name.startswith(("GPU-", "MIG-"))):
                     has = f"it has {', '.join(known) or 'none'}"
                     raise ExperimentError(f"--gpus: this machine has no GPU {name!r}; {has}.")
 
@@ -67,7 +67,8 @@ class WorkerOptions:
     def threads_each(self) -> tuple[int, bool]:
         """The threads of each training, and whether they were asked for.
 
-        They are --threads, else OMP_NUM_THREADS, else its share of the cores; of a cluster's worker, what it takes.
+        They are --threads, else OMP_NUM_THREADS, else its share of the cores; on a cluster --threads, else the
+        resource `threads`, else 1.
         """
         if self.scheduler is not None:
             return self.threads or int(self.resources.get("threads", 1)), True
@@ -76,7 +77,7 @@ class WorkerOptions:
         return given or max(1, len(os.sched_getaffinity(0)) // self.at_a_time), given > 0
 
     def workers(self, tasks: int) -> AbstractContextManager[Workers]:
-        """The workers that the tasks are given to."""
+        """The workers for a number of tasks."""
         if self.scheduler is not None:
             return cluster_workers(self.scheduler, resources=self.resources, same=used_code)
         jobs = min(self.at_a_time, tasks)
@@ -123,7 +124,7 @@ def conduct(
 
 @contextmanager
 def _turn(folder: Path, show: Callable[[], None]) -> Iterator[None]:
-    """Wait until no other process runs the experiment of a folder, and keep others waiting meanwhile."""
+    """Wait until no other process runs the experiment of a folder, then keep others waiting during the block."""
     for turn in count():
         for inner in (folder, folder / CELLS):
             require_files(inner, ExperimentError, "delete it, or choose another --output")
@@ -144,7 +145,7 @@ def _turn(folder: Path, show: Callable[[], None]) -> Iterator[None]:
 
 
 def _record_loss(records: Records, task: Task, error: Exception) -> None:
-    """Record the cells of a task that raised: a worker records the errors of its cells, but not its own death."""
+    """Record the cells of a task that raised as failed: a worker records its cells' errors, but not its own death."""
     now = time.time()
     for cell in task.cells:
         record = records.read(cell) or Record(cell, "running", now)
@@ -153,7 +154,7 @@ def _record_loss(records: Records, task: Task, error: Exception) -> None:
 
 
 def show_status(folder: str, *, watch: bool) -> None:
-    """Print the progress of an experiment, with `watch` again and again."""
+    """Print the progress of an experiment; with `watch`, again and again while a process runs it."""
     progress = Progress(Path(folder), existing_plan(Path(folder)))
     while True:
         alive = is_alive(Path(folder))
@@ -167,7 +168,7 @@ def show_status(folder: str, *, watch: bool) -> None:
 
 
 def refuse_options_of_one_run(overrides: Sequence[str]) -> None:
-    """Refuse overrides of what an experiment varies; ExperimentError names the option to use instead."""
+    """Refuse overrides of keys that an experiment varies; the ExperimentError names the option to use instead."""
     for word in overrides:
         key = word.removeprefix("--").partition("=")[0]
         if word.startswith("--") and key in INSTEAD:
@@ -175,7 +176,7 @@ def refuse_options_of_one_run(overrides: Sequence[str]) -> None:
 
 
 def read_amounts(words: Sequence[str]) -> dict[str, float]:
-    """Name and amount of each --resource.
+    """The amount of each --resource by its name.
 
     >>> read_amounts(["GPU=1"])
     {'GPU': 1.0}

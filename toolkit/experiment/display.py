@@ -45,11 +45,11 @@ def describe(cell: CellProgress) -> str:
 
 @contextmanager
 def live_display(*, jobs: int) -> Iterator[Callable[[Sequence[CellProgress]], None]]:
-    """Give the function that shows the progress of cells; call it again when there is some.
+    """Yield a function that shows the progress of cells; call it again whenever it may have changed.
 
     A terminal shows a list that is updated; elsewhere a line is printed for each cell that ends.
 
-    Args: jobs: cells that run at a time, to estimate the time that is left.
+    Args: jobs: cells that run at a time, to estimate the remaining time.
     """
     console = PlainConsole(stderr=True)
     seen: set[Cell] | None = None

@@ -1,4 +1,4 @@
-"""Dask runs the cells, on worker processes of this machine or on the workers of a cluster. It is imported when used."""
+"""Runs cells with Dask, on worker processes of this machine or on a cluster's workers. Imports Dask when it is used."""
 
 import contextlib
 import logging
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class Workers:
-    """The workers of a Dask scheduler; `resources` are what a call takes of one, by default one of its threads."""
+    """The workers of a Dask scheduler; a call takes one thread of a worker, and `resources`, name -> amount."""
 
     def __init__(self, client: "Client", resources: Mapping[str, float]):
         self.client, self.resources = client, dict(resources)
@@ -45,11 +45,11 @@ class Workers:
     def run(self, function: Callable[[T], Any], arguments: Iterable[T]) -> Iterator[list[tuple[T, Exception | None]]]:
         """Call a function once for each argument, on as many workers at a time as there are.
 
-        Dask gives all that it has to workers at once, and counts a worker's death against every call that waits there.
-        So a call is submitted only when a worker is free, and its argument is taken only then. A call whose worker dies
-        runs again on another one.
+        Dask hands out submitted calls at once, and counts a worker's death against every call that waits there. So a
+        call is submitted only when a worker is free, and its argument is taken only then. A call whose worker dies runs
+        again on another one.
 
-        Yields: at least once a second the calls that have ended since: their argument, and what they raised or None.
+        Yields: at least once a second, for each call that has ended since: its argument, and its error or None.
         """
         waiting, running, more = iter(arguments), {}, True
         while more or running:
@@ -57,14 +57,14 @@ class Workers:
             for argument in islice(waiting, max(0, free)):
                 running[self.client.submit(function, argument, pure=False, resources=self.resources)] = argument
                 free -= 1
-            more = more and free <= 0  # else there was nothing left to fill it
+            more = more and free <= 0  # a worker stays free: no argument is left
             until = time.monotonic() + WATCH_S
             while not (ended := [future for future in running if future.done()]) and time.monotonic() < until:
                 if not (more or running):
                     return
                 time.sleep(POLL_S)
             found = [(running.pop(future), self._error(future)) for future in ended]
-            del ended  # Dask keeps what a future returned, and runs it again if it is lost with its worker
+            del ended  # for a live future, Dask keeps the result, and runs the call again if it is lost
             if self.lost:
                 found += [(argument, self._loss()) for argument in waiting]
                 more = False
@@ -76,7 +76,7 @@ class Workers:
         return self.client.status == "closed"
 
     def _free(self) -> int:
-        """How many calls the workers can take at a time."""
+        """How many calls all workers together can run at a time."""
         if self.client.status != "running":
             return 0
         try:
@@ -105,13 +105,13 @@ class Workers:
 
 @contextlib.contextmanager
 def local_workers(jobs: int, *, threads: int, gpus: Sequence[str] = ()) -> Iterator[Workers]:
-    """Start worker processes on this machine, which train one cell at a time each.
+    """Start worker processes on this machine, each of which trains one cell at a time.
 
-    One that dies is replaced. All end with this process, however it ends. Leaving the `with` block by an exception,
-    such as that of Ctrl-C, kills them.
+    One that dies is replaced. All end with this process, however it ends. An exception that leaves the `with` block,
+    such as a KeyboardInterrupt, kills them.
 
-    Args: jobs: how many processes; threads: that each may compute with (OMP_NUM_THREADS, MKL_NUM_THREADS); gpus: one
-        for each process, as in CUDA_VISIBLE_DEVICES; empty leaves that variable as it is.
+    Args: jobs: how many processes; threads: of each (OMP_NUM_THREADS, MKL_NUM_THREADS); gpus: one for each process, as
+        in CUDA_VISIBLE_DEVICES; empty leaves that variable as it is.
     """
     import dask
     from distributed import Nanny, Scheduler, SpecCluster
@@ -124,7 +124,7 @@ def local_workers(jobs: int, *, threads: int, gpus: Sequence[str] = ()) -> Itera
     scheduler = {"host": "127.0.0.1", "dashboard": dashboard, "dashboard_address": "127.0.0.1:0"}
     settings = {**dask.config.merge(*dask.config.defaults), **SETTINGS}
     with dask.config.set(settings), _environment(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads)):
-        # A terminal sends Ctrl-C to all processes: what starts here does not get it, and this process decides
+        # A terminal sends Ctrl-C to all processes: it is blocked for those that start here, and this one decides.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             cluster = SpecCluster(workers=specs, scheduler={"cls": Scheduler, "options": scheduler})
@@ -137,7 +137,7 @@ def local_workers(jobs: int, *, threads: int, gpus: Sequence[str] = ()) -> Itera
                 yield workers
         except BaseException:
             for nanny in cluster.workers.values():
-                nanny.close_gracefully()  # it starts no other process
+                nanny.close_gracefully()  # so that it does not start another worker
                 with contextlib.suppress(TypeError, ProcessLookupError):
                     os.kill(nanny.pid, signal.SIGKILL)
             raise
@@ -149,14 +149,14 @@ def local_workers(jobs: int, *, threads: int, gpus: Sequence[str] = ()) -> Itera
 def cluster_workers(
     address: str, *, resources: Mapping[str, float] | None = None, same: Callable[[], Any] | None = None
 ) -> Iterator[Workers]:
-    """Connect to a Dask scheduler; leaving the `with` block removes everything of ours from its queue.
+    """Connect to a Dask scheduler; leaving the `with` block removes all our calls from its queue.
 
-    Dask cannot end a call that is running: it runs to its end there.
+    Dask cannot stop a call that is running: it runs to its end.
 
-    Args: address: of the scheduler, for example tcp://host:8786; resources: as of `Workers`; same: must return the same
-        here and on all workers that are there now, for example the version of the code.
-    Raises: ExperimentError if the scheduler cannot be reached, no worker offers the resources, or a worker is not the
-        same.
+    Args: address: of the scheduler, for example tcp://host:8786; resources: see `Workers`; same: a function that must
+        return the same here and on all current workers, for example the version of the code.
+    Raises: ExperimentError if the scheduler cannot be reached, no worker offers the resources, or `same` differs on a
+        worker.
     """
     resources = resources or {}
     client = _connect(address)
@@ -173,11 +173,11 @@ def _connect(address: str) -> "Client":
     from distributed import Client
 
     _silence_dask()
-    client = Client.__new__(Client)  # kept for `close`: if one that failed is garbage, collecting it can block the next
+    client = Client.__new__(Client)  # kept for `close`: collecting a failed client as garbage can block the next one
     try:
         client.__init__(address, timeout=CONNECT_S, set_as_default=False, name="toolkit-experiment")
     except Exception as error:
-        with contextlib.suppress(Exception):  # it may fail before there is anything to close
+        with contextlib.suppress(Exception):  # it may have failed before there was anything to close
             client.close()
         raise ExperimentError(
             f"No Dask scheduler answers at {address!r} ({one_line(error)}): start one with `dask scheduler` and give "
@@ -218,7 +218,7 @@ def _workers(client: "Client") -> Mapping[str, Mapping[str, Any]]:
 
 
 def _room(worker: Mapping[str, Any], resources: Mapping[str, float]) -> int:
-    """How many calls a worker can take at a time."""
+    """How many calls a worker can run at a time."""
     offered = worker["resources"]
     return min([worker["nthreads"], *(int(offered.get(name, 0) // amount) for name, amount in resources.items())])
 
@@ -235,7 +235,7 @@ def _deaths() -> Iterator[None]:
         message = record.getMessage()
         if message.startswith("Worker process"):
             hint = ", which is what the kernel sends when memory runs out" if message.endswith("signal 9") else ""
-            say(f"{message}{hint}. Its cell starts again; after {ATTEMPTS} deaths it has failed.")
+            say(f"{message}{hint}. Its cell starts again; after {ATTEMPTS} deaths it fails.")
         elif record.levelno >= logging.ERROR:
             say(f"Dask: {one_line(message)}")
         return True
@@ -249,13 +249,13 @@ def _deaths() -> Iterator[None]:
 
 
 def _silence_dask() -> None:
-    """Print nothing that Dask logs: what the user needs is said in our own words."""
+    """Print nothing that Dask logs: our own messages say what the user needs."""
     for name in ("distributed", "distributed.client", "tornado.application"):
         for handler in logging.getLogger(name).handlers:
             handler.setLevel(SILENT)
 
 
 def _environment(**variables: str) -> contextlib.AbstractContextManager:
-    """Set variables for the processes that are started meanwhile; other changes made meanwhile are undone, too."""
-    filters = os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker"  # of semaphores of killed processes
+    """Set variables for processes that start in the block; its end undoes all changes to the environment."""
+    filters = os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker"  # on semaphores of killed processes
     return patch.dict(os.environ, variables, PYTHONWARNINGS=",".join(filter(None, filters)))

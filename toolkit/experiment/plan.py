@@ -1,4 +1,4 @@
-"""An experiment's plan, its systems and cells, and the file that keeps it."""
+"""An experiment's plan: its systems, its cells, and its file."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Cell:
-    """What one run is made for.
+    """One system under one protocol, on one fold, with one seed; a run fills it.
 
     >>> Cell("ser", "loso", "a/b", 1, "1a2b3c4d").name
     'ser-loso-a_b-seed1-fa4820ac'
@@ -30,11 +30,11 @@ class Cell:
     protocol: str  # a name in `toolkit.corpus.protocols.PROTOCOLS`
     fold: str
     seed: int
-    fingerprint: str  # eight hexadecimal digits of all else that can change the result: settings, data, code
+    fingerprint: str  # eight hexadecimal digits of all other settings, data and code that can change the result
 
     @property
     def name(self) -> str:
-        """The name of its files: readable, and unique by a hash of all values."""
+        """The name of the cell's files: readable, and unique through a hash of all values."""
         readable = re.sub(r"[^\w.+-]", "_", "-".join(map(str, self.key[:3])), flags=re.ASCII)
         digest = hashlib.sha256(json.dumps(astuple(self)).encode()).hexdigest()
         return f"{readable[:150]}-seed{self.seed}-{digest[:8]}"
@@ -65,16 +65,16 @@ class Plan:
     labels: tuple[str, ...]  # the classes
     corpus: str  # hash of ids, labels and speakers
     cells: tuple[Cell, ...]  # in the order in which they are run
-    splits: Mapping[str, str] = field(default_factory=dict)  # protocol -> hash of who is in which part of all its folds
+    splits: Mapping[str, str] = field(default_factory=dict)  # protocol -> hash of the parts of all its folds
 
 
 def merged(old: Plan | None, new: Plan) -> tuple[Plan, list[str]]:
-    """Add a plan to what its folder holds.
+    """Add a plan to the one that its folder holds.
 
     Cells whose system has changed since, in its settings, data or code, are left out: no table mixes the two.
 
     Returns: the plan of both, and a line for each system with cells that were left out.
-    Raises: ExperimentError if the two are of different data or labels.
+    Raises: ExperimentError if the two have different data, labels or splits.
     """
     if old is None:
         return new, []
@@ -112,20 +112,20 @@ def existing_plan(folder: Path) -> Plan:
 
 
 def read_plan(folder: Path) -> Plan | None:
-    """The plan that a folder holds, None without one; ExperimentError if it is damaged or of another version."""
+    """The plan that a folder holds, or None; ExperimentError if it is damaged or has another version."""
     path, remedy = Path(folder) / PLAN, "delete it and give the command again; finished cells are kept"
     try:
         values = read_json(path, ExperimentError, remedy)
         version = values.pop("version")
         if version != VERSION:
-            raise ExperimentError(f"{path} is of version {version}; this toolkit reads version {VERSION}.")
+            raise ExperimentError(f"{path} has version {version}; this toolkit reads version {VERSION}.")
         plan = read_plain(Plan, {key: value for key, value in values.items() if key in Plan.__dataclass_fields__})
         recipes = {name: read_recipe_dict(s.recipe, source=PLAN).as_dict() for name, s in plan.systems.items()}
         systems = {name: replace(system, recipe=recipes[name]) for name, system in plan.systems.items()}
         plan = replace(plan, systems=systems, cells=tuple(read_plain(Cell, cell) for cell in plan.cells))
         for cell in plan.cells:
             if cell.system not in plan.systems or cell.fold not in plan.folds.get(cell.protocol, ()):
-                raise ValueError(f"{cell.name} is not of its systems and folds")
+                raise ValueError(f"the plan lacks the system or fold of {cell.name}")
         return plan
     except FileNotFoundError:
         return None

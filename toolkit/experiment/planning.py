@@ -1,4 +1,4 @@
-"""From recipes, folds and seeds to the cells of an experiment; systems that cannot be compared are refused."""
+"""Plans the cells of an experiment from recipes, folds and seeds; refuses systems that cannot be compared."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from toolkit.training.identity import manifest_rows, run_hash
 from toolkit.training.initial import read_origin
 from toolkit.training.preparation import Preparation, Source, prepare_folds
 
-NOT_THE_SYSTEMS = ("fold", "seed", "protocol", "output_folder", "data_folder")  # keys of a recipe
+NOT_THE_SYSTEMS = ("fold", "seed", "protocol", "output_folder", "data_folder")  # keys outside the system
 
 
 def make_plan(
@@ -30,8 +30,8 @@ def make_plan(
 ) -> Plan:
     """Plan every system on every fold with every seed.
 
-    Raises: ExperimentError if two recipes have one name, or they do not have the same utterances, labels and protocol;
-        ProtocolError, CorpusError if a corpus cannot be split, or a fold is unknown.
+    Raises: ExperimentError if two recipes have the same name, the recipes differ in utterances, labels, protocol or
+        splits, or a protocol or fold is unknown; ProtocolError, CorpusError if a corpus cannot be split.
     """
     names = [source.recipe.name for source in sources]
     for twice in (name for name in names if names.count(name) > 1):
@@ -39,7 +39,7 @@ def make_plan(
     if protocols is None:
         protocols = tuple(dict.fromkeys(source.recipe.protocol.name for source in sources))
         if len(protocols) > 1:
-            raise ExperimentError(f"The recipes' protocols differ, {', '.join(protocols)}: choose by --protocol.")
+            raise ExperimentError(f"The recipes' protocols differ, {', '.join(protocols)}: choose with --protocol.")
     corpora: dict[str, list[Utterance]] = {}
     systems, by_protocol, splits, first = {}, {}, {}, None
     for source in sources:
@@ -50,7 +50,7 @@ def make_plan(
         own = source.recipe.protocol
         taken = {argument for name in {own.name, *protocols} & PROTOCOLS.keys() for argument in arguments_of(name)}
         if unknown := [argument for argument in own.args if argument not in taken]:
-            raise ExperimentError(f"protocol.args.{unknown[0]}: no protocol of {', '.join(protocols)} takes it.")
+            raise ExperimentError(f"protocol.args.{unknown[0]}: no protocol among {', '.join(protocols)} takes it.")
         for protocol in protocols:
             if protocol not in PROTOCOLS:
                 found = f"no protocol is called {protocol!r}.{did_you_mean(protocol, PROTOCOLS)}"
@@ -62,7 +62,7 @@ def make_plan(
             if splits.setdefault(protocol, split) != split:
                 raise ExperimentError(
                     f"Recipes {names[0]!r} and {source.recipe.name!r} have different folds of protocol {protocol!r}, "
-                    "and an experiment compares systems on the same: give all the same arguments by --protocol.args."
+                    "and an experiment compares systems on the same folds: give them the same --protocol.args."
                 )
             by_protocol.setdefault(protocol, _chosen(prepared, folds))
     cells = [
@@ -90,7 +90,7 @@ def _planned(source: Source, utterances: Sequence[Utterance]) -> PlannedSystem:
 
 
 def with_protocol(recipe: Recipe, name: str) -> Recipe:
-    """The recipe under a protocol, with those of its arguments that the protocol takes."""
+    """The recipe under a protocol, with only the arguments that the protocol takes."""
     if recipe.protocol.name == name:
         return recipe
     args = {key: value for key, value in recipe.protocol.args.items() if key in arguments_of(name)}
@@ -101,7 +101,7 @@ def _chosen(prepared: Sequence[Preparation], names: Sequence[str] | None) -> tup
     known = [preparation.fold.name for preparation in prepared]
     for name in (name for name in names or () if name not in known):
         found = f"protocol {prepared[0].fold.protocol!r} has no fold {name!r}.{did_you_mean(name, known)}"
-        raise ExperimentError(f"--folds: {found} Folds are {listed(known)}; all takes every one.")
+        raise ExperimentError(f"--folds: {found} Folds are {listed(known)}; all stands for every one.")
     return tuple(name for name in known if names is None or name in names)
 
 

@@ -1,4 +1,4 @@
-"""The records of an experiment's cells, and its progress, read by the process that runs it and by any other."""
+"""The records of an experiment's cells, and its progress, for the process that runs it and for any other."""
 
 import csv
 import json
@@ -26,10 +26,10 @@ class Record:
     """The state of a cell's run."""
 
     cell: Cell
-    state: Literal["running", "done", "failed"]  # running: or interrupted, if no process runs the experiment
+    state: Literal["running", "done", "failed"]  # "running": interrupted if no process runs the experiment
     started: float  # when the cell was last started, in seconds since 1970
     ended: float | None = None  # when it was done or failed
-    epochs: int | None = None  # the most that the training may take
+    epochs: int | None = None  # the most that the training may run
     run: str | None = None  # the name of the run's folder, once it is known
     random: bool = False  # a pre-trained backbone has random weights: the next command runs the cell again
     error: str | None = None  # one line, of a failed cell; its traceback is in the log
@@ -50,13 +50,13 @@ class Records:
         write_whole(self.path(record.cell), text, ExperimentError, "make room and give the same command again")
 
     def read(self, cell: Cell) -> Record | None:
-        """A cell's record; None if there is none or it is damaged, which is said once: the cell is then run again."""
+        """A cell's record; None if there is none or it is damaged. Damage is reported once; the cell runs again."""
         path = self.path(cell)
         try:
             record = read_plain(Record, parse_json(read_text(path), strict=True))
             if record.cell == cell:
                 return record
-            raise ValueError("it is of another cell")
+            raise ValueError("it belongs to another cell")
         except (OSError, ValueError, RecipeError) as error:
             if path not in self.damaged and not isinstance(error, FileNotFoundError):
                 reason = one_line(getattr(error, "strerror", None) or str(error))
@@ -85,20 +85,20 @@ class CellProgress:
     state: Literal["waiting", "running", "interrupted", "done", "failed"]
     record: Record | None = None  # None while it waits
     epoch: int = 0  # epochs that are done
-    seconds: float = 0.0  # since it was started, or until it ended
+    seconds: float = 0.0  # since it was started, or from then until it ended
     ua: float | None = None  # of its test, if it is done
     stamps: tuple[str, ...] = ()  # notes that belong to its result
 
 
 class Progress:
-    """Reads the progress of a plan's cells from the experiment's folder; what is done is read once."""
+    """Reads the progress of a plan's cells from the experiment's folder; finished cells are read once."""
 
     def __init__(self, folder: Path, plan: Plan):
         self.plan, self.records = plan, Records(folder)
         self._done: dict[Cell, CellProgress] = {}
 
     def cells(self, *, alive: bool) -> list[CellProgress]:
-        """The plan's cells in order; unless a process runs them (`alive`), those that were started are interrupted."""
+        """The plan's cells in order; unless a process runs them (`alive`), running ones count as interrupted."""
         return [self._done.get(cell) or self._cell(cell, alive) for cell in self.plan.cells]
 
     def _cell(self, cell: Cell, alive: bool) -> CellProgress:
@@ -127,7 +127,7 @@ class Progress:
 
 
 def seconds_left(cells: Sequence[CellProgress], *, jobs: int) -> float | None:
-    """How long the rest may take, judged by finished cells of the same system; None if none is finished."""
+    """How long the rest may take, estimated from finished cells of the same system; None if no cell is finished."""
     took: dict[str, list[float]] = {}
     for cell in cells:
         if cell.state == "done" and cell.seconds > 0:

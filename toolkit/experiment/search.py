@@ -37,15 +37,15 @@ from toolkit.training.run_folder import RESULTS, read_results
 if TYPE_CHECKING:
     from toolkit.training.loop.history import History
 
-SEARCHED = ("audio", "model", "augmentations", "training")  # what else a recipe has is the task, not the system
+SEARCHED = ("audio", "model", "augmentations", "training")  # a recipe's other keys are the task, not the system
 PRUNED = "pruned after epoch"
 Read = Callable[[Mapping[str, Any]], Source]  # gives the recipe with the values of some dotted keys replaced
 
 
 def read_space(path: Path, read: Read) -> dict[str, BaseDistribution]:
-    """What each key of a search's file is drawn from; choices are JSON texts.
+    """The distribution of each key in a search's file; choices are JSON texts.
 
-    Raises: RecipeError for the first key that the recipe does not have, or whose ends or choices it cannot hold.
+    Raises: RecipeError for the first key that the recipe does not have, or whose bounds or choices it cannot hold.
     """
     found = {}
     for key, value in (keys := read_yaml(path)).items():
@@ -73,7 +73,7 @@ def read_space(path: Path, read: Read) -> dict[str, BaseDistribution]:
 
 
 def drawn(trial: BaseTrial) -> dict[str, Any]:
-    """The values of a trial by key."""
+    """A trial's values by key."""
     return {key: json.loads(value) if isinstance(value, str) else value for key, value in trial.params.items()}
 
 
@@ -83,27 +83,27 @@ def score(row: Mapping[str, Any]) -> float:
 
 
 def named(kind: str, name: str) -> Callable:
-    """The class of Optuna's sampler or pruner that is called so."""
+    """Optuna's class for a kind, "sampler" or "pruner", and a name in lower case, such as "tpe" or "median"."""
     return next(c for key, c in vars(getattr(optuna, f"{kind}s")).items() if key.lower() == name + kind)
 
 
 @lru_cache(maxsize=1)
 def open_study(storage: str, name: str, pruner: str) -> optuna.Study:
-    """A study in a storage, a new one where there is none; ExperimentError if the storage cannot be used."""
+    """The study of a name in a storage, created if missing; ExperimentError if the storage cannot be used."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     options = {"sampler": optuna.samplers.RandomSampler(), "pruner": named("pruner", pruner)()}
     options |= {"study_name": name, "direction": "maximize", "load_if_exists": True}
     try:
         return optuna.create_study(storage=storage, **options)
-    except Exception as error:  # of a database's driver
+    except Exception as error:  # a database's driver may raise anything
         raise ExperimentError(f"The storage {storage} cannot be used ({one_line(error)}).") from error
 
 
 @dataclass(frozen=True)
 class Report:
-    """Gives Optuna the validation score of a trial after each epoch; a ToolkitError ends one that it prunes."""
+    """Gives Optuna the validation score of a trial after each epoch; raises ToolkitError if Optuna prunes the trial."""
 
-    address: tuple[str, str, str]  # of `open_study`
+    address: tuple[str, str, str]  # the arguments of `open_study`
     number: int
 
     def __call__(self, history: "History") -> None:
@@ -146,7 +146,7 @@ class Search:
         self._held: dict[int, ExitStack] = {}  # locks of the trials that this process runs
 
     def run(self, options: WorkerOptions, *, trials: int) -> None:
-        """Run trials until there are so many, those of other processes and failed ones among them."""
+        """Run trials until the study has this many, counting failed ones and those of other processes."""
         missing = trials - sum(trial.state.is_finished() for trial in self.study.get_trials(deepcopy=False))
         if missing > 0:
             with options.workers(missing) as workers:
@@ -166,7 +166,7 @@ class Search:
             yield Task(self.folder, plan.cells, system, threads, asked, test=False, watch=watch)
 
     def _next(self, trials: int) -> BaseTrial | None:
-        """A trial that no process runs any more, else a new one; None where there are enough."""
+        """An unfinished trial that no process runs, else a new one; None if there are enough."""
         with locked(self.locks / "lock", wait=True):
             there = self.study.get_trials(deepcopy=False)
             for trial in there:
@@ -174,7 +174,7 @@ class Search:
                     return trial
             if len(there) >= trials:
                 return None
-            # one generator would draw again, after an interruption, what it drew before
+            # with the same seed, a search would draw the same values again after an interruption
             seed = self.source.recipe.seed + (0 if self.sampler == "qmc" else len(there))
             self.study.sampler = named("sampler", self.sampler)(seed=seed)
             trial = self.study.ask(self.space)
@@ -188,7 +188,7 @@ class Search:
             return held
 
     def _tell(self, number: int, cells: Iterable[Cell], error: Exception | None) -> None:
-        """Tell Optuna how a trial ended, and let go of it."""
+        """Report to Optuna how a trial ended, and release its lock."""
         records = Records(self.folder)
         ended = [record for cell in cells if (record := records.read(cell))]
         failed = error_text(error) if error else next((record.error for record in ended if record.error), None)
@@ -203,5 +203,5 @@ class Search:
 
 
 def shown(value: Any) -> str:
-    """A setting in a line or a table."""
+    """A setting as text, for a line or a table."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

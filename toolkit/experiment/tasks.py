@@ -30,13 +30,13 @@ _one_at_a_time = threading.Lock()  # random states belong to the process, and a 
 
 @dataclass(frozen=True)
 class Task:
-    """Cells that share one training, or those of a trial: they are not tested, and the first that fails ends it."""
+    """Cells that share one training, or a trial's cells: without `test`, the first that fails ends the trial."""
 
     folder: Path
     cells: tuple[Cell, ...]  # of one system, fold and seed; the first one trains
     system: PlannedSystem
-    threads: int  # that torch computes with, or at most
-    asked: bool = True  # whether somebody asked for so many; else a small system takes one
+    threads: int  # of torch; at most so many if not `asked`
+    asked: bool = True  # whether the user asked for this number; if not, a small system takes one thread
     test: bool = True
     watch: Callable[["History"], None] | None = None  # called after each epoch of the first cell
 
@@ -50,7 +50,7 @@ def make_tasks(folder: Path, plan: Plan, cells: Iterable[Cell], threads: int, as
 
 
 def run_task(task: Task) -> None:
-    """Train and test each cell that is not finished; one that fails is recorded with its error, and the next one runs.
+    """Train and test each cell that is not finished; a failure is recorded with its error, and the next cell runs.
 
     Raises: ExperimentError if a record cannot be written.
     """
@@ -73,8 +73,8 @@ def _run_cell(task: Task, cell: Cell) -> str:
         try:
             with plugin_failures():
                 run = _prepared_run(task, cell, log)
-                known = {"run": run.folder.path.name, "epochs": run.training.epochs}
-                record = replace(record, **known, random=bool(run.system.random_backbones))
+                random = bool(run.system.random_backbones)
+                record = replace(record, run=run.folder.path.name, epochs=run.training.epochs, random=random)
                 records.write(record)
                 run.train(wait=True)
             record = replace(record, state="done", ended=time.time())
@@ -93,7 +93,7 @@ def _prepared_run(task: Task, cell: Cell, log: TextIO) -> "Run":
 
     quiet_libraries()
     torch.set_num_threads(task.threads)
-    if not task.asked:  # a small system takes one, unless the worker's own environment says otherwise
+    if not task.asked:  # with this variable set, a small system would not take one thread
         os.environ.pop("OMP_NUM_THREADS", None)
     system = task.system
     recipe = with_protocol(read_recipe_dict(system.recipe, source=cell.system), cell.protocol)
@@ -106,5 +106,5 @@ def _prepared_run(task: Task, cell: Cell, log: TextIO) -> "Run":
 
 
 def error_text(error: BaseException) -> str:
-    """A cell's error in one line: the text alone where a user can do something about it."""
+    """A cell's error in one line; a ToolkitError, which is written for users, stands without its type."""
     return str(error) if isinstance(error, ToolkitError) else one_line(error)

@@ -1,4 +1,4 @@
-"""What `toolkit check-data` reports of a recipe and its corpus: all that would stop a training."""
+"""The checks of `toolkit check-data`: everything in a recipe and its corpus that would stop a training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +15,7 @@ from toolkit.training.preparation import Source, prepare, prepare_folds
 
 
 def check_source(source: Source) -> CheckReport:
-    """Check a recipe's plugins with their arguments, and its corpus as it will be used: names, folds, every file."""
+    """Check a recipe's plugins and their arguments, and its corpus as the recipe uses it: names, folds, every file."""
     recipe, utterances, found, folds = source.recipe, source.read(), [], []
 
     @contextmanager
@@ -34,7 +34,7 @@ def check_source(source: Source) -> CheckReport:
         buildable = not found
         found += [Problem(kind, "warning", message, where) for kind, message, where in preparation.doubts]
         if buildable:
-            with noted("recipe", recipe.name):  # what only shows when the system and its losses are built
+            with noted("recipe", recipe.name):  # errors that show only when the system and its losses are built
                 from toolkit.data.augmentation import build_augmentations
                 from toolkit.model.allowance import Allowance
                 from toolkit.model.hub import local_bundle
@@ -55,7 +55,7 @@ def check_source(source: Source) -> CheckReport:
                 if recipe.training.init_from is not None:
                     start_from(local_bundle(recipe.training.init_from), system, recipe, preparation.targets)
                 if recipe.training.batch_seconds is not None:
-                    with suppress(AudioError):  # which the check of every file names
+                    with suppress(AudioError):  # the check of every file reports it
                         data = RunData(preparation, fixed_samples=system.fixed_samples)
                         data.training_batches()
                         data.loader(data.evaluation)
@@ -68,7 +68,7 @@ def check_source(source: Source) -> CheckReport:
         covariates=[name for name, spec in recipe.model.covariates.items() if spec.source == "label"],
         folds=folds if recipe.shared_audio == "refuse" else (),
     )
-    known = [problem.message for problem in report.problems]
-    found = [problem for problem in found if problem.message.split("; ")[0] not in known]
+    reported = [problem.message for problem in report.problems]
+    found = [problem for problem in found if problem.message.split("; ")[0] not in reported]
     problems = sorted([*found, *report.problems], key=lambda problem: problem.severity)
     return replace(report, problems=problems, folds=fold_table(folds, utterances))

@@ -1,4 +1,4 @@
-"""What follows a training while it runs: epochs.csv, a line for each epoch, trackers through their own libraries."""
+"""Logs every epoch of a training: epochs.csv, a printed line, and trackers through their own libraries."""
 
 import json
 import os
@@ -12,13 +12,13 @@ from toolkit.recipe.schema import Recipe
 from toolkit.training.loop.history import History
 from toolkit.training.run_folder import EPOCHS, RunFolder
 
-TRACKED = "trackers.json"  # tracker -> the id of the run there, in which a resumed training goes on
+TRACKED = "trackers.json"  # tracker -> its id of the run, under which a resumed training continues
 
 
 class EpochLog(AbstractContextManager):
-    """Called with the history after every epoch; of the phase "probe", what it writes and says is apart.
+    """Called with the history after every epoch; the phase "probe" has its own files, and its lines name it.
 
-    A tracker that fails is named once, and left out. Raises: RecipeError if one is not installed.
+    A tracker that fails is named once and then left out. Raises: RecipeError if one is not installed.
     """
 
     def __init__(self, folder: RunFolder, recipe: Recipe, say: Callable[[str], None], phase: str = ""):
@@ -26,17 +26,17 @@ class EpochLog(AbstractContextManager):
         loggers = recipe.training.loggers
         if missing := [name for name in loggers or () if find_spec(name) is None]:
             install = f"pip install '{DISTRIBUTION}[{','.join(missing)}]'"
-            raise RecipeError(f"training.loggers: {join(missing)} cannot be found: {install}, or leave it out.")
+            raise RecipeError(f"training.loggers: {join(missing)} is not installed: {install}, or leave it out.")
         names = [name for name in ("tensorboard",) if find_spec(name)] if loggers is None else dict.fromkeys(loggers)
         self._names = [name for name in names if folder.writes and (name == "tensorboard" or not phase)]
-        self._open: dict[str, Sequence[Callable]] = {}  # name -> how to log and how to close, from the first epoch on
+        self._open: dict[str, Sequence[Callable]] = {}  # name -> its log and close, once it is open
 
     def __exit__(self, error: type[BaseException] | None, *details: object) -> None:
         for name, (_, close) in list(self._open.items()):
             self._try(name, close, error is None)
 
     def __call__(self, history: History) -> None:
-        """Write epochs.csv (of the probe probe.csv) again, print its last row, and send it to the trackers."""
+        """Rewrite epochs.csv (probe.csv for the probe), print its last row, and send it to the trackers."""
         self.folder.write_rows(f"{self.phase}.csv" if self.phase else EPOCHS, history.rows)
         row = history.rows[-1]
         skipped = f"  skipped steps {history.skipped_steps}" if history.skipped_steps else ""
@@ -61,40 +61,40 @@ class EpochLog(AbstractContextManager):
     def _try(self, name: str, call: Callable, *args: object) -> None:
         try:
             call(*args)
-        except Exception as error:  # whatever its library raises
+        except Exception as error:  # a tracker's library may raise anything
             self._names.remove(name)
             self._open.pop(name, None)
-            self.say(f"WARNING: {name} fails, and receives nothing more of this training ({one_line(error)}).")
+            self.say(f"WARNING: {name} failed and receives nothing more of this training ({one_line(error)}).")
 
 
-def _tensorboard(run: EpochLog, known: None, epoch: int) -> tuple[None, Callable, Callable]:
+def _tensorboard(run: EpochLog, run_id: None, epoch: int) -> tuple[None, Callable, Callable]:
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(f"{run.folder.path}/tensorboard/{run.phase}", purge_step=epoch)  # none twice if resumed
+    writer = SummaryWriter(f"{run.folder.path}/tensorboard/{run.phase}", purge_step=epoch)  # no epoch twice
 
     def log(values: Mapping[str, float], epoch: int) -> None:
         for name, value in values.items():
             writer.add_scalar(name, value, epoch)
         writer.flush()
 
-    return None, log, lambda ended: writer.close()  # its thread lives as long as the process otherwise
+    return None, log, lambda ended: writer.close()  # otherwise its thread lives as long as the process
 
 
-def _mlflow(run: EpochLog, known: str | None, epoch: int) -> tuple[str, Callable, Callable]:
+def _mlflow(run: EpochLog, run_id: str | None, epoch: int) -> tuple[str, Callable, Callable]:
     import mlflow
 
-    started = mlflow.start_run(run_id=known, run_name=run.folder.path.name, nested=True).info.run_id
+    started = mlflow.start_run(run_id=run_id, run_name=run.folder.path.name, nested=True).info.run_id
     mlflow.log_dict(run.recipe.as_dict(), "recipe.json")
     return started, mlflow.log_metrics, lambda ended: mlflow.end_run("FINISHED" if ended else "KILLED")
 
 
-def _wandb(run: EpochLog, known: str | None, epoch: int) -> tuple[str, Callable, Callable]:
+def _wandb(run: EpochLog, run_id: str | None, epoch: int) -> tuple[str, Callable, Callable]:
     import wandb
 
     options = {"project": os.environ.get("WANDB_PROJECT", DISTRIBUTION), "dir": str(run.folder.path)}
     options |= {"name": run.folder.path.name, "config": run.recipe.as_dict(), "reinit": "create_new"}
-    started = wandb.init(id=known, resume="allow", **options)
-    started.define_metric("*", step_metric="epoch")  # its own steps could not go back where a run is resumed
+    started = wandb.init(id=run_id, resume="allow", **options)
+    started.define_metric("*", step_metric="epoch")  # wandb's own step cannot go back when a run resumes
     log, close = started.log, started.finish
     return started.id, lambda values, epoch: log({**values, "epoch": epoch}), lambda ended: close(int(not ended))
 

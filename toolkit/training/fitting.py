@@ -1,4 +1,4 @@
-"""What a system learns from the training part before the first step."""
+"""Fits the parts of a system that are not trained by steps (scalers, closed-form heads) on the training part."""
 
 from collections.abc import Iterable
 from itertools import chain
@@ -27,11 +27,10 @@ def fit_parts(
     *,
     shown: bool,
 ) -> None:
-    """Let levels, then the fusion, then heads learn what they can, in a pass over the training segments for each.
+    """Fit levels, then the fusion, then heads, each in a pass of its own over the training segments.
 
-    Levels and a fusion that come from a bundle keep what they learned on its training part.
-
-    Heads see the segments again in each of the recipe's `fit_passes`, augmented.
+    Levels and a fusion from a bundle stay as they were fitted there. For heads, each of the recipe's `fit_passes` adds
+    a pass over augmented segments.
     """
     device = next(iter(system.state_dict().values())).device
     names = [u.speaker or u.id for u in segments.utterances]

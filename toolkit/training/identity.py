@@ -1,4 +1,4 @@
-"""What makes two runs the same: the resolved recipe, the manifest, the code of the plugins. Imports no torch."""
+"""A run's identity: a hash of the resolved recipe, the manifest and the plugins' code. Imports no torch."""
 
 import hashlib
 import json
@@ -9,8 +9,8 @@ from typing import Any
 
 from toolkit.corpus import Utterance
 
-# Where a run is computed, how it is saved, who follows it and what others published does not change its result; of
-# init_from the weights' hash counts.
+# Keys that do not change a run's result. `init_from` is only a path: the hash of its weights counts, as `pretrained`
+# of `run_hash`.
 IRRELEVANT = {
     "": ("output_folder", "data_folder", "published"),
     "training": ("device", "workers", "checkpoint_minutes", "checkpoint_steps", "loggers", "init_from"),
@@ -19,11 +19,11 @@ IRRELEVANT = {
 
 def run_hash(
     recipe: Mapping[str, Any],  # resolved, plain
-    manifest: Iterable[Mapping[str, Any]],  # of `manifest_rows`
+    manifest: Iterable[Mapping[str, Any]],  # from `manifest_rows`
     versions: Mapping[str, str],  # distribution -> its `code_version`
-    pretrained: Mapping[str, str | None] | None = None,  # level -> its weights; random today, downloaded tomorrow
+    pretrained: Mapping[str, str | None] | None = None,  # level -> its weights: random now, perhaps downloaded later
 ) -> str:
-    """Eight hexadecimal digits that change with whatever can change a run's result.
+    """Eight hexadecimal digits that change with anything that can change a run's result.
 
     >>> run_hash({"seed": 1, "output_folder": "a"}, [], {}) == run_hash({"seed": 1, "output_folder": "b"}, [], {})
     True
@@ -42,6 +42,6 @@ def run_hash(
 
 
 def manifest_rows(utterances: Sequence[Utterance]) -> list[dict[str, Any]]:
-    """All that is known of the utterances, their paths relative to the folder that holds all of them."""
+    """All fields of the utterances, with paths relative to the folder that holds all of them."""
     root = os.path.commonpath([utterance.path.parent for utterance in utterances])
     return [{**asdict(utterance), "path": os.path.relpath(utterance.path, root)} for utterance in utterances]

@@ -1,4 +1,4 @@
-"""A training that starts from a trained system: levels and fusion of a bundle, and heads that have the same classes."""
+"""Starts a training from a bundle (`training.init_from`): its levels, its fusion, and heads with the same classes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def read_origin(path: Path) -> tuple[str, dict[str, Any]]:
-    """What names a bundle's weights, in results and in a run's identity, and the values of its config.json.
+    """The name of a bundle's weights, for results and for a run's identity, and the values of its config.json.
 
-    Raises: BundleError if there is no bundle, or a damaged one.
+    Raises: BundleError if there is no bundle, or it is damaged.
     """
     try:
         values = parse_json(read_file(path, CONFIG), strict=True)
@@ -31,12 +31,12 @@ def read_origin(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[str, Target]) -> str:
-    """Load a bundle's weights into a system; returns a line that says which parts were taken.
+    """Load a bundle's weights into a system; returns a line that lists the parts taken from it.
 
-    Levels and fusion have to fit. A head, or a predicted covariate, is taken if it fits and has the same classes, but
-    never a head that is fitted in closed form.
+    Levels and fusion must fit. A head or a predicted covariate is taken if it fits and has the same classes; a head
+    that is fitted in closed form is never taken.
 
-    Raises: BundleError if there is no bundle, or a damaged one; RecipeError if the levels or the fusion do not fit.
+    Raises: BundleError if there is no bundle, or it is damaged; RecipeError if the levels or the fusion do not fit.
     """
     from toolkit.model.weights import WeightsFile, refuse_not_finite
 
@@ -52,7 +52,7 @@ def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[st
     refuse_not_finite(found, str(path))
     if weights.digest.hexdigest() != origin["files"][WEIGHTS]["sha256"]:
         raise BundleError(f"{path}: {WEIGHTS} is not the file that was exported: get the bundle again.")
-    parts: dict[str, list[str]] = {}  # "levels.mfcc", "fusion", "heads.emotion" -> names in the two states
+    parts: dict[str, list[str]] = {}  # "levels.mfcc", "fusion", "heads.emotion" -> names in the two state_dicts
     for name in own | found:
         parts.setdefault(".".join(name.split(".")[: 1 if name.startswith("fusion.") else 2]), []).append(name)
     fresh = []

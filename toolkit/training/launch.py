@@ -17,13 +17,13 @@ TIMEOUT = timedelta(hours=2)  # for one rank to compute what the others wait for
 def together() -> Iterator[None]:
     """Join the other ranks, and leave them at the end; does nothing in a process that torchrun did not start.
 
-    Raises: ToolkitError: what was raised within, or GroupError if another rank is gone; by the first rank that fails.
-        The others end with the same exit code and print nothing.
+    Raises: ToolkitError: the block's own, or GroupError if another rank is gone; only on the first rank that fails.
+        The others exit with the same code and print nothing.
     """
     if not all(name in os.environ for name in STARTED):
         yield
         return
-    # DDP warns, on every rank, after a step that leaves out no parameter
+    # DDP searches for unused parameters (train_step.py), and warns on every rank after a step without any
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     import torch
     from torch import distributed

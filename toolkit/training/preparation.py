@@ -1,4 +1,4 @@
-"""From a recipe's file and a folder of data to one fold that can be trained. Imports no torch."""
+"""Turns a recipe's file and a data folder into a fold that can be trained. Imports no torch."""
 
 import json
 import os
@@ -28,17 +28,17 @@ REDUCED = "small settings (the recipe's without_data) instead of the recipe's ow
 
 @dataclass(frozen=True)
 class Source:
-    """A checked recipe with the data that it will be used on."""
+    """A checked recipe with the data that it is used on."""
 
     recipe: Recipe
     corpus: Corpus
-    folder: Path | None  # None where the corpus makes its own
+    folder: Path | None  # None if the corpus needs none
     reduced: bool = False  # whether the recipe's `without_data` settings replace its own
     path: Path = Path()  # the recipe's file
-    changes: Mapping[str, Any] = field(default_factory=dict)  # what is changed of it, as a tree
+    changes: Mapping[str, Any] = field(default_factory=dict)  # the overrides, as a tree
 
     def read(self) -> list[Utterance]:
-        """All utterances of the corpus, with its own labels; names that are alike joined if the recipe says so."""
+        """All utterances, with the labels of the corpus; names that are alike are joined if the recipe says so."""
         utterances, recipe = self.corpus.read(self.folder), self.recipe
         holds = isinstance(utterances, list) and all(isinstance(each, Utterance) for each in utterances)
         require_rule(self.corpus, "read", holds, "a list of Utterance", utterances)
@@ -49,25 +49,25 @@ class Source:
 
 @dataclass(frozen=True)
 class Preparation:
-    """All that a run is made from, known before anything heavy is imported."""
+    """Everything a run needs, gathered before torch is imported."""
 
     source: Source
     utterances: tuple[Utterance, ...]  # those with a label that the recipe uses, in the corpus's order
     targets: Mapping[str, Target]  # what can be predicted or used as a covariate, by name; "label" first
     fold: Fold
-    n_read: int  # how many utterances the corpus has with any label
-    evaluated: tuple[str, ...] = ("valid", "test")  # without "test", nothing of the test part is read
+    n_read: int  # utterances in the corpus, whatever their label
+    evaluated: tuple[str, ...] = ("valid", "test")  # without "test", the test part is never read
 
     @property
     def stamps(self) -> tuple[str, ...]:
-        """Warnings about every result that are known before there are weights."""
+        """Warnings that belong to every result, except those about weights."""
         found = {SYNTHETIC: self.source.corpus.synthetic, REDUCED: self.source.reduced}
         found |= {SHARED_AUDIO: self.source.recipe.shared_audio == "allow", self.fold.stamp: self.fold.stamp}
         return tuple(stamp for stamp, holds in found.items() if holds)
 
     @property
     def doubts(self) -> list[tuple[str, str, str]]:
-        """(kind, message, where) of what may be meant or not, and stops no training."""
+        """(kind, message, where) of what may be a mistake, but stops no training."""
         recipe = self.source.recipe
         doubts = alike_names(self.utterances, names_of(recipe)) if recipe.normalize is None else []
         notes = {name: about_numbers(recipe, target) for name, target in self.targets.items()}
@@ -84,18 +84,18 @@ class Preparation:
 
 
 def load_source(
-    recipe: str | Path,  # of the YAML
-    overrides: Sequence[str] = (),  # "--a.b", "value", ... as in a command
+    recipe: str | Path,  # the YAML's path, or the name of one of the toolkit's own
+    overrides: Sequence[str] = (),  # "--a.b", "value", ... as on the command line
     *,
     data_folder: str | Path | None = None,
     manifest: str | Path | None = None,  # CSV or JSON, instead of the recipe's corpus
-    search_folder: Path | None = None,  # looked in first for the recipe
+    search_folder: Path | None = None,  # searched first for the recipe
     trust: bool = False,  # whether the recipe may run code
 ) -> Source:
-    """Read a recipe and decide where its data is.
+    """Read a recipe and find its data folder: the argument, else its `data_folder`, else the environment variable.
 
-    The folder is the argument, else the recipe's `data_folder`, else the corpus's environment variable; where there
-    is none, the recipe's `without_data` part replaces what it names, unless the corpus needs no folder: a manifest.
+    If there is none, the recipe's `without_data` settings replace its own, unless the corpus needs no folder, as a
+    manifest. Raises: CorpusError if the folder does not exist.
     """
     overrides = list(overrides)
     if manifest is not None:
@@ -122,7 +122,7 @@ def load_source(
 
 
 def prepare(source: Source, utterances: Sequence[Utterance] | None = None) -> Preparation:
-    """Read the corpus (where its utterances are not given), map its labels, make the folds and choose one."""
+    """Read the corpus (unless its utterances are given), map its labels, make the folds and choose one."""
     preparations = prepare_folds(source, utterances)
     fold = pick_fold([preparation.fold for preparation in preparations], source.recipe.fold)
     preparation = next(p for p in preparations if p.fold is fold)
@@ -133,10 +133,10 @@ def prepare(source: Source, utterances: Sequence[Utterance] | None = None) -> Pr
 
 
 def prepare_folds(source: Source, utterances: Sequence[Utterance] | None = None) -> list[Preparation]:
-    """Prepare every fold of a recipe's protocol. Raises: CorpusError, ProtocolError; nothing is written by then."""
+    """Prepare every fold of a recipe's protocol. Raises: CorpusError, ProtocolError; nothing is written before."""
     recipe, published = source.recipe, source.corpus.protocols
     if published and recipe.protocol.name not in published:
-        found = f"corpus {recipe.corpus.plugin!r} has folds of its own, and protocol {recipe.protocol.name!r} others"
+        found = f"corpus {recipe.corpus.plugin!r} has folds of its own; protocol {recipe.protocol.name!r} makes others"
         raise ProtocolError(f"{found}: give --protocol {join(published, 'or')}")
     read = source.read() if utterances is None else utterances
     utterances, labels = apply_labels(read, labels=recipe.labels, label_map=recipe.label_map)
@@ -152,19 +152,19 @@ def prepare_folds(source: Source, utterances: Sequence[Utterance] | None = None)
 
 
 def names_of(recipe: Recipe) -> list[str]:
-    """The columns whose values are names: of people, of groups, of classes."""
+    """The columns that hold names: of people, groups or classes."""
     heads = [part.target for part in recipe.model.heads.values()]
     return list(dict.fromkeys([LABEL, "speaker", "session", "group", *heads, *recipe.model.covariates]))
 
 
 def about_numbers(recipe: Recipe, target: Target) -> str | None:
-    """As `Target.about_numbers`; classes that are listed in the recipe are asked for."""
+    """`Target.about_numbers`, where classes that the recipe lists count as asked for."""
     listed = target.name == LABEL and recipe.labels is not None
     return target.about_numbers(asked=listed or target.name in recipe.numbers_as_classes)
 
 
 def find_targets(recipe: Recipe, utterances: Sequence[Utterance], labels: Sequence[str]) -> dict[str, Target]:
-    """All targets and covariates by name. Raises: CorpusError if the whole manifest does not have one of them."""
+    """All targets and covariates by name. Raises: CorpusError if no utterance has a value of one of them."""
     parts = [*recipe.model.heads.values(), *recipe.model.losses.values()]
     names = dict.fromkeys([*(part.target for part in parts), *recipe.model.covariates])
     others = {name: Target.of_column(name, utterances) for name in names if name != LABEL}

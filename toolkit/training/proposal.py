@@ -1,4 +1,4 @@
-"""A first recipe for a corpus: its manifest decides protocol, segments and class weights, a recipe the rest."""
+"""Writes a first recipe for a manifest, which decides protocol, segments and class weights; a base decides the rest."""
 
 import math
 import os
@@ -20,20 +20,20 @@ from toolkit.recipe.schema import ProtocolSpec
 from toolkit.training.preparation import load_source, prepare_folds
 
 SPEECH, SOUNDS, SCRATCH = "speech/whisper", "sounds/mfcc", "speech/functionals"
-ALONE = 10  # speakers, up to which each is tested alone; more are dealt into five groups
-LARGE = 3  # times as many utterances in one class as in another
-LONGEST_S = 10.0  # of a segment
+ALONE = 10  # up to so many speakers, each is tested alone; more are dealt into five groups
+LARGE = 3  # a class with so many times the utterances of another is noted, and classes are weighted
+LONGEST_S = 10.0  # the longest segment that is proposed
 UNKNOWN = "speakers are not known: the parts may share some, and results may look too good. Add a column speaker"
 
 
 def propose(manifest: str, overrides: list[str], *, base: str | None, protocol: str | None) -> tuple[str, list, list]:
-    """Look at a manifest, and write a recipe that extends `base` for it.
+    """Write a recipe that extends `base` for a manifest.
 
     Args: manifest: a file, or a folder of class folders; overrides: the recipe's name, and columns of the manifest;
-        base: None takes that for speech where there are speakers, else that for sounds; protocol: None takes what the
-        columns allow.
-    Returns: the YAML, which begins with what was found; the `fold_table`; lines on what may be surprising.
-    Raises: ToolkitError for what a training would refuse, and for a file that cannot be read.
+        base: by default the recipe for speech if speakers are known, else the one for sounds; protocol: by default the
+        one that the columns allow.
+    Returns: the YAML, which begins with a summary of the data; the `fold_table`; notes on what may surprise.
+    Raises: ToolkitError for anything that a training would refuse, and for a file that cannot be read.
     """
     utterances = load_source(base or SOUNDS, overrides, manifest=manifest).read()
     speakers = speaker_order(utterances)
@@ -49,7 +49,7 @@ def propose(manifest: str, overrides: list[str], *, base: str | None, protocol: 
             notes.append(f"column {name} is not used: if it is the {column}, give --columns {column}={name}")
     for each in prepared:
         if missing := {*each.targets[LABEL].classes} - {u.label for u in each.part("train")}:
-            notes.append(f"fold {each.fold.name} cannot be trained: no {listed(sorted(missing))} is left")
+            notes.append(f"fold {each.fold.name} cannot be trained: its training part lacks {listed(sorted(missing))}")
     classes = Counter(u.label for u in utterances).most_common()
     (most, many), (least, few) = classes[0], classes[-1]
     imbalance, unweighted = f"{most} has {many / few:.0f} times the utterances of {least}: judge by UA, not by WA", []
@@ -59,7 +59,7 @@ def propose(manifest: str, overrides: list[str], *, base: str | None, protocol: 
             able = "class_weights" in [argument.name for argument in read_arguments(find_part("loss", part).load())]
             unweighted += [loss] * (able and part.args.get("class_weights", "none") == "none")
     for key, weights in ((k, w) for k, w in recipe.model.pretrained.items() if not os.path.exists(w)):
-        notes.append(f"{weights} will be downloaded. No network: --{key} FOLDER, or from scratch: --base {SCRATCH}")
+        notes.append(f"{weights} will be downloaded. Without a network: --{key} FOLDER. From scratch: --base {SCRATCH}")
     audio = [stretch(u.path, start_s=u.start, end_s=u.end) for u in utterances]
     seconds = sorted(each.frames / each.rate for each in audio)
     genders = Counter({u.speaker: u.gender for u in utterances if u.gender}.values())

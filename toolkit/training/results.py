@@ -1,4 +1,4 @@
-"""What a run writes when it has been tested: its predictions, embeddings.npz and, last of all, results.json."""
+"""Writes the results of a run: its predictions, embeddings.npz and, last of all, results.json."""
 
 import io
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from toolkit.training.run_folder import EMBEDDINGS, PREDICTIONS, RESULTS, VALIDA
 
 
 def write_predictions(folder: RunFolder, preparation: Preparation, part: str, brain: SystemBrain) -> None:
-    """Write what `brain.evaluate` computed on a part, "valid" or "test": a row for each utterance."""
+    """Write the predictions of `brain.evaluate` on a part, "valid" or "test": a row for each utterance."""
     recipe, target = preparation.source.recipe, preparation.targets[LABEL]
     rate, rows = recipe.audio.sample_rate, []
     probabilities = target.probabilities(brain.outputs.scores[recipe.predict_from])  # [utterances, classes]
@@ -32,7 +32,7 @@ def write_predictions(folder: RunFolder, preparation: Preparation, part: str, br
 
 
 def _write_test(folder: RunFolder, preparation: Preparation, brain: SystemBrain) -> dict[str, Any]:
-    """Write what `brain.evaluate` computed on the test part; the metrics of it."""
+    """Write the predictions and embeddings of `brain.evaluate` on the test part; returns its metrics."""
     recipe, scores, embeddings = preparation.source.recipe, brain.outputs.scores, brain.outputs.embeddings
     test, target = preparation.part("test"), preparation.targets[LABEL]
     reference = [utterance.label for utterance in test]
@@ -52,7 +52,7 @@ def _write_test(folder: RunFolder, preparation: Preparation, brain: SystemBrain)
 def write_results(
     folder: RunFolder, preparation: Preparation, brain: SystemBrain, *, versions: Mapping[str, str]
 ) -> None:
-    """Write how a run ended, and what it computed on the test part, with versions of the distributions it used."""
+    """Write what a run computed on the test part, then results.json, with the versions of the distributions it used."""
     tested = "test" in preparation.evaluated
     found = _write_test(folder, preparation, brain) if tested else {}
     recipe, history = preparation.source.recipe, brain.history

@@ -1,4 +1,4 @@
-"""A run: one system trained and tested on one fold with one seed, its folder filled."""
+"""A run: trains and tests one system on one fold with one seed, and fills its folder."""
 
 import os
 from collections.abc import Callable, Collection, Sequence
@@ -40,11 +40,11 @@ from toolkit.training.results import write_predictions, write_results
 from toolkit.training.run_data import RunData
 from toolkit.training.run_folder import CHECKPOINTS, HISTORY, MANIFEST, ORIGIN, PROBE, RECIPE, RunFolder, trained_with
 
-MOST_FITTED = 1024  # segments that an augmentation of features sees first
+MOST_FITTED = 1024  # segments, at most, on which an augmentation of features is fitted
 
 
 class Run:
-    """One system, one fold, one seed; where several ranks train it, rank 0 alone prints and writes the folder."""
+    """One system on one fold with one seed; if several ranks train it, rank 0 alone prints and writes the folder."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Run:
         *,
         say: Callable[[str], None] = print,  # prints a line
         progress: bool = False,  # whether to draw bars on standard error
-        trace: Path | None = None,  # for a profile of some steps, in the run's folder where it is relative
+        trace: Path | None = None,  # the file for a profile of some steps; a relative path is in the run's folder
         watch: Callable[[History], None] | None = None,  # called after each epoch
     ):
         self.preparation, self.recipe = preparation, preparation.source.recipe
@@ -79,7 +79,7 @@ class Run:
     def train(self, *, wait: bool = False) -> Path:
         """Train, test and write the folder; continue an interrupted run; leave a finished one alone.
 
-        Args: wait: whether to wait for another process that trains this run, instead of refusing.
+        Args: wait: whether to wait while another process trains this run, instead of raising CheckpointError.
         Returns: the path of results.json.
         Raises: GroupError if the ranks have different data or code, or do not share the folder.
         """
@@ -100,7 +100,7 @@ class Run:
         return self.folder.results
 
     def _start(self, folder: Callable[[], Path]) -> str | BundleError:
-        """Load the weights of a bundle. A run with checkpoints no longer needs it: then the error that it is gone."""
+        """Load a bundle's weights. If it is gone but this run has begun, return the error: checkpoints may suffice."""
         bundle = self.training.init_from
         try:
             return start_from(local_bundle(bundle), self.system, self.recipe, self.preparation.targets)
@@ -108,7 +108,7 @@ class Run:
             if os.path.lexists(os.path.expanduser(bundle)):
                 raise
             for file in Path(self.recipe.output_folder).glob(f"*/{ORIGIN}"):
-                with suppress(CheckpointError, OSError, TypeError, ValueError):  # it is damaged
+                with suppress(CheckpointError, OSError, TypeError, ValueError):  # a damaged file is skipped
                     origin = read_json(file, CheckpointError, "delete it")
                     for name, level in self.system.levels.items():
                         level.pretrained, level.random_backbone = origin.get(name, (None, False))
@@ -127,7 +127,7 @@ class Run:
         objective = build_objective(self.recipe, self.system, data.class_counts())
         self._write_inputs(doubts)
         probe = self._probe(data, objective) if trained is None and self.training.probe.epochs else None
-        # features of waveforms as they are stay where something is fitted on them
+        # what is fitted needs unaugmented features: the cache keeps those of its levels
         fitted = {level for step in self.augmentations.fitted for level in step.levels}
         fitted |= {n for n, level in self.system.levels.items() if level.fits or self._fits}
         augmented = set(self.augmentations.changed_levels) - fitted
@@ -171,7 +171,7 @@ class Run:
         )
 
     def _probe(self, data: RunData, objective: Objective) -> dict[str, Any]:
-        """Train with pre-trained weights frozen and nothing augmented; leave all as its best epoch left it."""
+        """Train with pre-trained weights frozen and no augmentation; the system keeps the best epoch's weights."""
         self.system.set_frozen(True)
         settings, rule, history = self.training.of_probe, stopping_rules(self.protocol)[0], f"{PROBE}.json"
         nothing = Augmentations((), seed=self.recipe.seed, segment_samples=self.recipe.audio.segment_samples)
@@ -189,13 +189,13 @@ class Run:
 
     @property
     def _fits(self) -> bool:
-        """Whether the fusion or a head is fitted on the training part as it is."""
+        """Whether the fusion or a head is fitted on the unaugmented training part."""
         return any(part.fits for part in (self.system.fusion, *self.system.heads.values()))
 
     def _fit(
         self, brain: SystemBrain, data: RunData, cache: FeatureCache, history: str, augmentations: Augmentations
     ) -> None:
-        """Train to the end; what is kept of it are its history, in a file, and the best epoch by each rule."""
+        """Train to the end; keep the history, in a file, and the checkpoint of the best epoch by each rule."""
         cache.fill([data.train, data.evaluation] if self._fits or not augmentations.waves else [data.evaluation])
         for step in augmentations.fitted:
             name, some = step.levels[0], range(0, len(data.train), -(-len(data.train) // MOST_FITTED))
@@ -266,10 +266,10 @@ class Run:
 
 
 def choose_device(recipe: Recipe) -> str:
-    """The recipe's device, else a GPU. Raises: RecipeError if it is not there, or cannot compute in the precision."""
+    """The recipe's device, else a GPU if there is one. Raises: RecipeError if it is missing or lacks the precision."""
     name = recipe.training.device
     if ranks() > 1 and (name or "").startswith("cuda:"):
-        raise RecipeError(f"training.device is {name!r}: where several processes train, each has its own; say cuda.")
+        raise RecipeError(f"training.device is {name!r}: if several processes train, each has its own: give cuda.")
     try:
         device = available_device(name, setting="training.device")
         if device == "cuda" and ranks() > 1:

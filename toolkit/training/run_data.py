@@ -1,4 +1,4 @@
-"""The data of one run: segment sets with targets and covariates, loaders over them."""
+"""The data of one run: segment sets with targets and covariates, and their loaders."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from toolkit.training.preparation import Preparation
 
 
 class RunData:
-    """Makes segment sets and loaders of a prepared fold, for a device and a system's `fixed_samples`."""
+    """Makes segment sets and loaders from a prepared fold, for a device and a system's `fixed_samples`."""
 
     def __init__(self, preparation: Preparation, *, fixed_samples: int | None, device: str = "cpu"):
         self.preparation, self.fixed_samples, self.device = preparation, fixed_samples, device
@@ -44,7 +44,7 @@ class RunData:
         )
 
     def metrics(self, scores: UtteranceMeans) -> dict[str, float]:
-        """The metrics of the parts that are evaluated, from the heads' scores: column of epochs.csv -> value."""
+        """The metrics of the evaluated parts, from the heads' scores: column of epochs.csv -> value."""
         target = self.preparation.targets[LABEL]
         answers = target.answers(scores[self.recipe.predict_from])
         answer_of = dict(zip([u.id for u in self.evaluation.utterances], answers, strict=True))
@@ -78,7 +78,7 @@ class RunData:
         cache: FeatureCache | None = None,
         augmentations: Augmentations | None = None,
     ) -> SegmentLoader:
-        """A SegmentLoader; without a batch sampler, every n-th batch of n ranks, in order or from short to long."""
+        """A loader; without `batches`, each of n ranks gets every n-th batch, in order or from short to long."""
         training = self.recipe.training
         if batches is None:
             by_length = self._by_length(segments, reach=1.0)
@@ -96,7 +96,7 @@ class RunData:
         )
 
     def _by_length(self, segments: SegmentSet, *, reach: float = REACH) -> LengthBatches | None:
-        """Batches of so many seconds, where the recipe asks for them."""
+        """Batches of at most `training.batch_seconds`; None if the recipe does not set it."""
         training, rate = self.recipe.training, self.recipe.audio.sample_rate
         if training.batch_seconds is None:
             return None
@@ -106,7 +106,7 @@ class RunData:
             utterance = segments.utterances[segments.segments[longest].utterance]
             raise RecipeError(
                 f"training.batch_seconds is {training.batch_seconds:g}, and a segment of {utterance.path} takes "
-                f"{widths[longest] / rate:.2f} s: give at least so many, or shorter audio.segment_seconds."
+                f"{widths[longest] / rate:.2f} s: give at least that much, or shorter audio.segment_seconds."
             )
         return LengthBatches(widths, limit=limit, most=training.batch_size, reach=reach)
 
@@ -116,7 +116,7 @@ class RunData:
         return {name: target.counts(self.train.segment_targets(name)) for name, target in targets}
 
     def _covariates(self, utterances: Sequence[Utterance]) -> dict[str, list[int]]:
-        """Covariate that the system is given -> class index of each utterance."""
+        """Covariates that are inputs of the system, not predicted: name -> class index of each utterance."""
         found = {}
         given = {name: spec.source for name, spec in self.recipe.model.covariates.items() if spec.source != "predicted"}
         for name, source in given.items():

@@ -17,26 +17,26 @@ from toolkit.recipe.checks import Mismatch, check_value
 RESULTS = "results.json"
 EPOCHS = "epochs.csv"
 PREDICTIONS = "predictions.csv"
-VALIDATION = "validation.csv"  # where the validation part is not the test part
+VALIDATION = "validation.csv"  # only if the validation part is not the test part
 EMBEDDINGS = "embeddings.npz"
 RECIPE = "recipe.yaml"
 MANIFEST = "manifest.csv"
 CHECKPOINTS = "checkpoints"
 HISTORY = "history.json"
 ORIGIN = "init_from.json"  # level -> the weights it started from, and whether its backbone is random
-RESULT_TYPES = {  # of what is read again from results.json
+RESULT_TYPES = {  # of the keys of results.json that are read again
     **dict.fromkeys(("system", "corpus", "protocol", "fold", "precision", "device", "hardware"), str),
     **dict.fromkeys(("seed", "n_utterances", "epoch", "epochs", "parameters"), int),
     **{"labels": list[str], "stamps": list[str], "pretrained": dict[str, str | None], "versions": dict[str, str]},
     **{"confusion": list[list[int]], "synthetic": bool},
     **dict.fromkeys(("seconds", "wa", "ua", "macro_f1"), float),
 }
-OF_TEST = ("n_utterances", "labels", "confusion", "wa", "ua", "macro_f1")  # a trial of a search has none
-PROBE = "probe"  # its checkpoints; its history is probe.json
+OF_TEST = ("n_utterances", "labels", "confusion", "wa", "ua", "macro_f1")  # a search's trial lacks these
+PROBE = "probe"  # the probe's checkpoints; its history is probe.json
 
 
 class RunFolder:
-    """The folder of one run, made when it is locked; nothing is locked or written by a process that does not write."""
+    """The folder of one run, made when it is locked; without `writes` a process neither locks nor writes anything."""
 
     def __init__(self, path: Path, *, writes: bool = True):
         self.path, self.writes = Path(path), writes
@@ -44,14 +44,14 @@ class RunFolder:
 
     @staticmethod
     def name(system: str, protocol: str, fold: str, seed: int, identity: str) -> str:
-        """The folder's name: system, protocol, fold, seed and the hash of all that can change the result."""
+        """The folder's name: system, protocol, fold, seed and the hash of everything that can change the result."""
         fold = re.sub(r"[^\w.+-]", "_", fold).lstrip(".")  # a speaker may be called anything
-        fold = fold.encode()[:80].decode(errors="ignore")  # and a file's name has 255 bytes
+        fold = fold.encode()[:80].decode(errors="ignore")  # and a file name has at most 255 bytes
         return f"{system}-{protocol}-{fold}-seed{seed}-{identity}"
 
     @property
     def results(self) -> Path:
-        """results.json, written last: where it is, the run is finished."""
+        """results.json, written last: if it exists, the run is finished."""
         return self.path / RESULTS
 
     @property
@@ -61,32 +61,32 @@ class RunFolder:
 
     @contextmanager
     def locked(self, *, wait: bool = False) -> Iterator[None]:
-        """Hold the run. Raises: CheckpointError if another process does, unless `wait`, or the folder is not usable."""
+        """Lock the run. Raises: CheckpointError if another process has, unless `wait`, or the folder is not usable."""
         if not self.writes:
             yield
             return
-        remedy = "choose another --output_folder."
+        remedy = "choose another --output_folder"
         with ExitStack() as stack:
-            require_files(self.path, CheckpointError, f"delete it, or {remedy}".rstrip("."))
+            require_files(self.path, CheckpointError, f"delete it, or {remedy}")
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
                 held = stack.enter_context(locked(self.path / "lock", wait=wait))
             except OSError as error:
                 refused = f"The run's folder {self.path} cannot be written ({error.strerror})"
-                raise CheckpointError(f"{refused}: {remedy}") from error
+                raise CheckpointError(f"{refused}: {remedy}.") from error
             if not held:
-                raise CheckpointError(f"Another process is training this run ({self.path}): wait for it, or {remedy}")
+                raise CheckpointError(f"Another process is training this run ({self.path}): wait for it, or {remedy}.")
             for partial in self.path.glob(".*.partial"):
                 partial.unlink()  # a killed process left it
             yield
 
     def write(self, name: str, content: bytes | str) -> None:
-        """Write a file, whole or not at all, so that it outlives a power failure."""
+        """Write a file, whole or not at all, so that it survives a power failure."""
         if self.writes:
             write_whole(self.path / name, content, CheckpointError, "make room and run the command again", durable=True)
 
     def write_rows(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write a CSV file with the columns of its first row; a stamped run's has a last column `note`."""
+        """Write a CSV file with the columns of its first row and, in a stamped run, a last column `note`."""
         note = {"note": self.stamp} if self.stamp else {}
         text = io.StringIO()
         writer = csv.DictWriter(text, [*rows[0], *note], lineterminator="\n")
@@ -100,7 +100,7 @@ class RunFolder:
 
 
 class Result(dict):
-    """The content of a finished run's results.json; `folder` is the run's."""
+    """The content of a finished run's results.json; `folder` is the run's folder."""
 
     def __init__(self, path: Path):
         super().__init__(read_results(path))
@@ -108,14 +108,14 @@ class Result(dict):
 
 
 def trained_with(folder: Path, *, system: str, protocol: str) -> list[Path]:
-    """A run's folder, then those of runs under other protocols that are read from the same training."""
+    """A run's folder, then the folders of the same run under other protocols that share its training."""
     rest = folder.name.removeprefix(f"{system}-{protocol}-")
     others = [p for p in PROTOCOLS if p != protocol and training_protocol(p) == training_protocol(protocol)]
     return [folder, *(folder.with_name(f"{system}-{other}-{rest}") for other in others)]
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """The content of a run's results.json. Raises: CheckpointError if it does not hold `RESULT_TYPES`."""
+    """The content of a run's results.json. Raises: CheckpointError if it does not match `RESULT_TYPES`."""
     remedy = "delete it and give the command again"
     results = read_json(path, CheckpointError, remedy)
     for key, kind in RESULT_TYPES.items():
@@ -124,7 +124,7 @@ def read_results(path: Path) -> dict[str, Any]:
         try:
             check_value(results.get(key), kind)
             if key == "confusion" and {len(row) for row in [results[key], *results[key]]} != {len(results["labels"])}:
-                raise Mismatch("it has not a row and a column for each label")
+                raise Mismatch("it needs a row and a column for each label")
         except Mismatch as error:
             raise CheckpointError(f"{path} is damaged ({key}: {one_line(str(error))}): {remedy}.") from None
     return results

@@ -9,7 +9,7 @@ from toolkit.training.loop.average import Average
 
 
 def averages(spec: AverageSpec, weights: list[float]) -> list[float]:
-    """The average after each epoch of one step, which leaves one of these weights."""
+    """The average after each epoch; an epoch is one step, which sets the next of these weights."""
     live = nn.BatchNorm1d(1)
     average, found = Average(live, spec), []
     for epoch, weight in enumerate(weights, start=1):

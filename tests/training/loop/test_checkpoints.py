@@ -31,7 +31,7 @@ def test_the_newest_intact_checkpoint_is_loaded_and_a_damaged_one_named(tmp_path
     torch.nn.init.constant_(module.weight, 9.0)
     fresh.recover_if_possible()
     assert module.weight.tolist() == [[1.0, 1.0]]
-    assert "module.ckpt is not what was saved" in caplog.text
+    assert "module.ckpt has changed since it was saved" in caplog.text
 
 
 @pytest.mark.parametrize("lost", ["module.ckpt", HASHES])
@@ -57,7 +57,7 @@ def test_saves_within_a_second_are_two_checkpoints(tmp_path):
     assert len(checkpointer.list_checkpoints()) == 2
 
 
-def test_keep_only_leaves_the_best_and_no_ruins(tmp_path):
+def test_keep_only_leaves_the_best_and_no_damaged_ones(tmp_path):
     checkpointer = AtomicCheckpointer(tmp_path, {"module": linear(1.0)})
     checkpointer.save_checkpoint(meta={"best_valid": 1})
     best = checkpointer.save_checkpoint(meta={"best_valid": 2})

@@ -48,9 +48,9 @@ def losses(system: System, train_step: TrainStep) -> list[float]:
 @pytest.mark.filterwarnings(
     "ignore:The .grad attribute of a Tensor that is not a leaf"
 )  # torch's look at its own inputs
-def test_compiled_parts_have_the_losses_and_the_names_of_the_others(make_system):
+def test_compiled_parts_have_the_same_losses_and_names(make_system):
     (system, train_step), (plain_system, plain_step) = make_system(), make_system()
-    compile_system(system, backend="aot_eager")  # what inductor makes of the graphs takes it a minute on a CPU
+    compile_system(system, backend="aot_eager")  # inductor would compile for a minute on a CPU
     assert losses(system, train_step) == pytest.approx(losses(plain_system, plain_step), rel=1e-5)
     assert list(train_step.state_dict()) == list(plain_step.state_dict())
     counters = torch._dynamo.utils.counters

@@ -1,4 +1,4 @@
-"""No step of the reference system asks the device for a value: on a device without values the question is an error."""
+"""No step of the reference system reads a value from the device: on the meta device, which has none, that fails."""
 
 import contextlib
 from dataclasses import replace
@@ -36,7 +36,7 @@ def train_step(monkeypatch):
     return reference_step(f"--audio.segment_seconds={SECONDS}").to("meta")
 
 
-def test_a_step_asks_the_device_for_nothing(train_step):
+def test_a_step_reads_no_value_from_the_device(train_step):
     batch = reference_batch(3, seconds=SECONDS)
     train_step(batch.to("meta"), batch.targets)  # the first one makes windows and filters, which are kept
     with BlockingCopies() as copies:
@@ -47,7 +47,7 @@ def test_a_step_asks_the_device_for_nothing(train_step):
     assert all(parameter.grad is not None for parameter in train_step.parameters())
 
 
-def test_the_question_would_be_noticed(train_step):
+def test_reading_a_value_would_be_noticed(train_step):
     batch = reference_batch(3, seconds=SECONDS)
     unknown = replace(batch, wave=Seq(batch.wave.values, batch.wave.lengths))
     with pytest.raises(NotImplementedError, match="meta"):  # packing for the LSTM asks for the lengths
@@ -65,7 +65,7 @@ def test_batches_say_whether_every_row_is_full():
     assert padded_waves([short, long], fixed_samples=1600).full  # silence counts as real
 
 
-def test_what_is_known_of_a_seq_goes_where_it_goes():
+def test_a_full_seq_stays_full_when_it_moves():
     seq = Seq(torch.ones(2, 3), torch.tensor([3, 3]), full=True)
     assert seq.zeroed() is seq
     assert seq.to("cpu").full and not Seq(seq.values, seq.lengths).full

@@ -1,4 +1,4 @@
-"""Losses of mixed rows: both targets in their shares, with class weights and centers as they should be."""
+"""Losses of mixed rows: both targets count by their shares, also for class weights and centers."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def test_class_weighted_cross_entropy_of_mixed_rows_is_that_of_soft_targets():
     assert float(found) == pytest.approx(float(expected), abs=1e-6)
 
 
-def test_a_mix_with_nothing_of_the_partner_is_no_mix():
+def test_a_mix_without_a_share_of_the_partner_changes_nothing():
     logits = torch.randn(3, 2)
     whole = Mix(MIX.partners, 1.0)
     term = objective(CrossEntropy(classes=2, class_counts=[1, 2]), "logits")

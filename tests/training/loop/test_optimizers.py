@@ -33,7 +33,7 @@ def build(name: str, args: dict, weight: nn.Parameter, device: str = "cpu") -> t
 
 
 def run(name: str, args: dict, taken: list[bool], *, stop_before: int = 0, device: str = "cpu"):
-    """Steps with other gradients each; a skipped one's is not finite. Saved and continued once. Weights and state."""
+    """Weights and state after steps with different gradients, not finite for a skipped step; saved and loaded once."""
     weight = nn.Parameter(torch.linspace(-2, 2, 6).reshape(2, 3))
     optimizer = build(name, args, weight, device)
     for number, one in enumerate(taken):
@@ -71,7 +71,7 @@ def test_a_saved_optimizer_continues_to_the_same_bits(name, args):
 
 
 @each_optimizer
-def test_fused_steps_are_those_of_the_others(name, args):
+def test_fused_steps_equal_those_that_are_not_fused(name, args):
     fused, plain = (run(name, args, [True, False, True], device=device) for device in ("cpu", "mps"))
     assert torch.allclose(fused[0], plain[0], atol=1e-6)
 

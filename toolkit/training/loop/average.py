@@ -1,4 +1,4 @@
-"""Averages of weights over a training: what is validated and tested instead of the last step's weights."""
+"""Averages of weights over a training, which are validated and tested instead of the last step's weights."""
 
 from copy import deepcopy
 from typing import Any
@@ -13,7 +13,7 @@ class Average:
     """The average of a module's weights: exponential ("ema") or equal ("swa", Izmailov et al., UAI 2018).
 
     An exponential average forgets faster early on, so that the first weights do not stay in it. Buffers, such as
-    running statistics, are those of the last step.
+    running statistics, are copied from the last step.
     """
 
     def __init__(self, live: nn.Module, spec: AverageSpec):
@@ -22,7 +22,7 @@ class Average:
 
     @torch.no_grad()
     def add(self, epoch: int) -> None:
-        """Take in the weights as they are; before the epoch from which on they count, they replace the average."""
+        """Add the current weights to the average; before the epoch `start` they replace it."""
         kept = 0.0
         if epoch >= self.spec.start:
             swa = self.count / (self.count + 1)
@@ -37,5 +37,5 @@ class Average:
         return {"count": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` gave."""
+        """Continue from a `state_dict`."""
         self.count = state["count"]

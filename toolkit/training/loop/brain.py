@@ -29,7 +29,7 @@ from toolkit.training.loop.objective import Objective
 from toolkit.training.loop.optimizers import Schedule, build_optimizers, parameter_groups, step_where
 from toolkit.training.loop.train_step import TrainStep, compile_system, on_ranks
 
-READ_EVERY = 20  # batches
+READ_EVERY = 20  # batches between two readings of losses and skips
 SKIPS_IN_A_ROW = 20  # optimizer steps in a row with non-finite gradients after which training gives up
 
 
@@ -56,7 +56,7 @@ class SystemBrain(sb.Brain):
         targets: Mapping[str, Target],  # head -> what it predicts
         metrics: Callable[[UtteranceMeans], Mapping[str, float]],  # scores -> an epoch's metrics, by history column
         on_epoch: Callable[[History], None],  # called after each epoch, before its checkpoint is saved
-        on_resume: Callable[[int, int], None],  # called with the epochs that are done and the batches of the next one
+        on_resume: Callable[[int, int], None],  # called with the finished epochs and the finished batches of the next
         progress: bool = False,
     ):
         options = {"device": training.device, "precision": training.precision, "eval_precision": training.precision}
@@ -69,7 +69,7 @@ class SystemBrain(sb.Brain):
         self.on_epoch, self.on_resume = on_epoch, on_resume
         self.skips_in_a_row = 0
         self.unread_losses: list[Tensor] = []  # of batches, on the device
-        self.unread_steps: list[Tensor] = []  # whether optimizer steps were taken
+        self.unread_steps: list[Tensor] = []  # whether optimizer steps were taken, on the device
         self.average = None if training.average.name == "none" else Average(system, training.average)
         self.tested = system if self.average is None else self.average.module
         self.evaluated = {"system": self.tested, "objective": objective}
@@ -81,7 +81,7 @@ class SystemBrain(sb.Brain):
         self.train_step = TrainStep(self.system, self.objective)
 
     def init_optimizers(self):
-        """A parameter group for each part that is trained, in one optimizer for each kind that the recipe names."""
+        """Build one optimizer for each kind that the recipe names, with a parameter group for each trained part."""
         groups = parameter_groups(self.system, self.objective)
         layers = {name: level.layer_parameters() for name, level in self.system.levels.items()}
         self.optimizers_dict = build_optimizers(groups, self.training, layers)
@@ -106,13 +106,13 @@ class SystemBrain(sb.Brain):
             self.on_resume(self.history.epoch - 1, self.step)
 
     def on_evaluate_start(self, max_key: str | None = None, min_key: str | None = None):
-        """Load the weights of the best checkpoint by `max_key`, "best_valid" or "best_test"; nothing of its history."""
+        """Load the weights of the best checkpoint by `max_key`, "best_valid" or "best_test"; not its history."""
         best = self.checkpointer.best(max_key, self.history.selection(max_key.removeprefix("best_")).epoch)
         for name, part in self.evaluated.items():
             load_state(part, best.paramfiles[name])
 
     def _fit_train(self, train_set: SegmentLoader, epoch: int, enable: bool):
-        """Epoch 0 takes no step."""
+        """Train an epoch; epoch 0 takes no step, and only the validation follows."""
         if epoch:
             super()._fit_train(train_set, epoch, enable)
             return
@@ -123,7 +123,7 @@ class SystemBrain(sb.Brain):
     def fit_batch(self, batch: Batch) -> Tensor:
         """One batch forward and backward; an optimizer step at the end of each accumulation and of the epoch.
 
-        Returns: its loss, on the device.
+        Returns: the batch's loss, a scalar on the device.
         """
         whole = None
         if ranks() > 1:
@@ -142,7 +142,7 @@ class SystemBrain(sb.Brain):
         return loss.detach()
 
     def backward(self, loss: Tensor):
-        """Add a batch's part to the gradients of its optimizer step, which sums over fewer at the end of an epoch."""
+        """Add a batch's share to the gradients of its optimizer step; an epoch's last step may have fewer batches."""
         accumulate = self.training.accumulate
         before = (self.step - 1) // accumulate * accumulate  # batches of the epoch's earlier steps
         self.scaler.scale(loss / min(accumulate, len(self.train_sampler) - before)).backward()
@@ -170,8 +170,8 @@ class SystemBrain(sb.Brain):
         self.unread_steps.append(taken)
 
     def update_average(self, loss: Tensor | None, avg_loss: float) -> float:
-        """The mean of the epoch's losses that were read so far; `loss` is read later, with others."""
-        if loss is None:  # of an evaluation
+        """The mean of the losses read so far in this epoch; `loss` is read later, with others."""
+        if loss is None:  # in an evaluation
             return avg_loss
         self.unread_losses.append(loss)
         if len(self.unread_losses) >= READ_EVERY:
@@ -201,7 +201,7 @@ class SystemBrain(sb.Brain):
                 )
 
     def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
-        """Only between optimizer steps: gradients are not part of a checkpoint. All ranks go by the clock of rank 0."""
+        """Save only between optimizer steps: a checkpoint holds no gradients. All ranks follow the clock of rank 0."""
         due = False
         if self.step % self.training.accumulate:
             return due
@@ -232,7 +232,7 @@ class SystemBrain(sb.Brain):
         doing(f"evaluation of epoch {self.history.epoch}")
 
     def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None):
-        """After an epoch's evaluation: its row, the files that follow from it, its checkpoint."""
+        """After an epoch's evaluation, add its row, write the files that depend on it, and save a checkpoint."""
         if stage == sb.Stage.TRAIN:
             self.read_log()
             self.train_loss = float(self.avg_train_loss)

@@ -1,4 +1,4 @@
-"""Checkpoints that are complete or absent: written aside, hashed, flushed to disk, then renamed."""
+"""Checkpoints that are complete or absent: written to another name, hashed, flushed to disk, then renamed."""
 
 import errno
 import json
@@ -26,8 +26,8 @@ def save_state(instance, path) -> None:
     """Save an object's state_dict (tensors and plain values)."""
     try:
         torch.save(instance.state_dict(), path)
-    except RuntimeError as error:  # a write that was cut short comes as an error of torch's zip writer
-        raise OSError(errno.EIO, "the file could not be written to its end; is the disk full?") from error
+    except RuntimeError as error:  # how torch's zip writer reports a write that was cut short
+        raise OSError(errno.EIO, "the file could not be written completely; is the disk full?") from error
 
 
 def load_state(instance, path, end_of_epoch=True) -> None:
@@ -37,7 +37,7 @@ def load_state(instance, path, end_of_epoch=True) -> None:
 
 
 def damage(folder: Path) -> str | None:
-    """Why a checkpoint's folder cannot be used, or None where every file is there with its hash."""
+    """Why a checkpoint's folder cannot be used, or None if every file is present and matches its hash."""
     try:
         hashes = dict(parse_json(read_text(folder / HASHES)))
     except (OSError, ValueError, TypeError):
@@ -46,18 +46,18 @@ def damage(folder: Path) -> str | None:
         if not os.path.isfile(folder / name):
             return f"{name} is missing"
         if sha256(folder / name) != expected:
-            return f"{name} is not what was saved"
+            return f"{name} has changed since it was saved"
     return None
 
 
 class AtomicCheckpointer(Checkpointer):
     """SpeechBrain's Checkpointer with saves that a kill, a crash or a full disk cannot leave half done.
 
-    A save goes into a folder whose name begins with ".partial+", with the SHA-256 of every file beside them; all is
+    A save goes into a folder whose name begins with ".partial+", together with the SHA-256 of every file; all is
     flushed to the disk, then the folder is renamed. A damaged checkpoint is skipped with a warning.
 
-    Where several ranks train together, rank 0 writes, lists and deletes while the others wait; all use the checkpoint
-    that it found, and each loads for itself.
+    If several ranks train together, rank 0 writes, lists and deletes while the others wait; each rank then loads the
+    checkpoint that rank 0 found.
     """
 
     def __init__(self, checkpoints_dir, recoverables=None):
@@ -102,7 +102,7 @@ class AtomicCheckpointer(Checkpointer):
     def best(self, max_key: str, epoch: int) -> Checkpoint:
         """The checkpoint whose meta has the best epoch under `max_key`, "best_valid" or "best_test".
 
-        Raises: CheckpointError if it is not there, or damaged; another epoch's is never used instead.
+        Raises: CheckpointError if it is missing or damaged; another epoch's is never used instead.
         """
         found = self.find_checkpoint(max_key=max_key)
         if found is None or found.meta[max_key] != epoch:
@@ -111,11 +111,11 @@ class AtomicCheckpointer(Checkpointer):
         return found
 
     def keep_only(self, max_keys: Iterable[str]) -> None:
-        """Delete all checkpoints but the best by each of these keys of their meta, damaged ones too."""
+        """Delete all checkpoints, damaged ones too, except the best by each of these keys of their meta."""
         best = [self.find_checkpoint(max_key=key) for key in max_keys]
         kept = {checkpoint.path for checkpoint in best if checkpoint is not None}
         if if_main_process():
-            for folder in {*self.checkpoints_dir.glob(CKPT_PREFIX + "+*/")} - kept:  # what else is there is not ours
+            for folder in {*self.checkpoints_dir.glob(CKPT_PREFIX + "+*/")} - kept:  # other files are not ours
                 shutil.rmtree(folder, ignore_errors=True)
         ddp_barrier()
 

@@ -1,4 +1,4 @@
-"""What an evaluation computes for every utterance: means of each head's scores and of the embeddings."""
+"""Outputs of an evaluation: for every utterance, the means of each head's scores and of the embeddings."""
 
 from collections.abc import Iterable, Mapping
 from itertools import chain, zip_longest
@@ -16,16 +16,16 @@ from toolkit.statistics.utterance_means import UtteranceMeans
 class UtteranceOutputs:
     """The means of each head's `scores` and of `embeddings`; each rank adds every n-th batch, and `finish` joins them.
 
-    Segments are added up in the order of the batches, whichever rank computed them: the means are those of one process.
+    Segments are added up in the order of the batches, whichever rank computed them, as a single process would.
     """
 
     def __init__(self, heads: Mapping[str, Target], embeddings: Iterable[str] = ()):
         self.scores, self.embeddings = UtteranceMeans(), UtteranceMeans()
         self._heads, self._kept = dict(heads), tuple(embeddings)
-        self._pending: list[tuple] = []  # what this rank computed and the others do not have
+        self._pending: list[tuple] = []  # batches of this rank that the others do not have yet
 
     def add(self, batch: Batch, output: ModelOutput) -> None:
-        """Take in a batch that this rank computed. Raises: ToolkitError if a head's scores are not finite."""
+        """Add a batch that this rank computed. Raises: ToolkitError if a head's scores are not finite."""
         scores = {name: target.scores(output.logits[name]).cpu().numpy() for name, target in self._heads.items()}
         for name, values in scores.items():
             if not np.isfinite(values).all():

@@ -14,7 +14,7 @@ ROWS = list[dict[str, int | float | None]]
 
 
 class Selection(NamedTuple):
-    """The epoch that a rule selects (without any, one before the first), and whether its patience has passed."""
+    """The epoch that a rule selects (if there is none yet, one before the first), and whether its patience ran out."""
 
     epoch: int
     stopped: bool
@@ -23,7 +23,7 @@ class Selection(NamedTuple):
 def select_epoch(scores: Sequence[float], *, patience: int | None, min_epochs: int, first: int = 1) -> Selection:
     """The first epoch with the best score before `patience` epochs have passed without a better one.
 
-    Epochs after the stop do not count: a training may go on for another rule. Without a patience nothing stops.
+    Epochs after the stop do not count: a training may go on for another rule. Without patience nothing stops.
 
     >>> scores = [0.5, 0.7, 0.6, 0.6, 0.9]
     >>> [tuple(select_epoch(scores, patience=p, min_epochs=m)) for p, m in ((2, 0), (3, 0), (2, 4))]
@@ -41,7 +41,7 @@ def select_epoch(scores: Sequence[float], *, patience: int | None, min_epochs: i
 class History:
     """The rows of epochs.csv and the count of skipped steps; part of every checkpoint.
 
-    Args: rules: parts whose score decides when to stop; first: 0 where a fitted system is validated before it trains.
+    Args: rules: parts whose score decides when to stop; first: 0 if a fitted system is validated before it trains.
     """
 
     def __init__(self, rules: Sequence[str], training: TrainingSpec, *, first: int = 1):
@@ -49,16 +49,16 @@ class History:
         self.rows: list[dict[str, Any]] = []
         self.skipped_steps = 0
         self.probe: dict[str, Any] | None = None  # how the probe before this training ended
-        self.threads: int | None = None  # that torch began with: another number changes the last bits of sums
-        self.seconds_before = 0.0  # of the epoch under way, spent before it was interrupted
+        self.threads: int | None = None  # of torch at the start: another number changes the last bits of sums
+        self.seconds_before = 0.0  # spent on the current epoch before an interruption
 
     @property
     def epoch(self) -> int:
-        """The epoch under way."""
+        """The number of the current epoch."""
         return self.first + len(self.rows)
 
     def epochs(self) -> Iterator[int]:
-        """The epochs to train: those of the recipe, or until the patience of every rule has passed."""
+        """The epochs to train, up to the recipe's number or until the patience of every rule has run out."""
         while self.epoch <= self.training.epochs and not self.finished:
             yield self.epoch
 
@@ -71,12 +71,12 @@ class History:
 
     @property
     def seconds(self) -> float:
-        """Of all epochs, those of the probe included."""
+        """The duration of all epochs, including the probe's."""
         return round(sum(row["seconds"] for row in self.rows) + (self.probe or {"seconds": 0})["seconds"], 3)
 
     @property
     def finished(self) -> bool:
-        """Whether the patience of every rule has passed."""
+        """Whether the patience of every rule has run out."""
         return bool(self.rows) and all(self.selection(rule).stopped for rule in self.rules)
 
     def state_dict(self) -> dict[str, Any]:
@@ -84,11 +84,11 @@ class History:
         return {name: getattr(self, name) for name in ("rows", "probe", "skipped_steps", "seconds_before", "threads")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` gave."""
+        """Continue from a `state_dict`."""
         vars(self).update(state)
 
     def load(self, path: Path) -> None:
-        """Continue from a file with what `state_dict` gave. Raises: CheckpointError if it is damaged."""
+        """Continue from a file that holds a `state_dict`. Raises: CheckpointError if it is damaged."""
         remedy = "delete the run's folder to train it again"
         state = read_json(path, CheckpointError, remedy)
         try:

@@ -1,4 +1,4 @@
-"""What a training minimises: the weighted sum of a recipe's losses."""
+"""The objective that a training minimises: the weighted sum of a recipe's losses."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from toolkit.model.system import System
 from toolkit.plugins.registry import find_part
 from toolkit.recipe.schema import EVERY_HEAD, LossSpec, Recipe, names_in
 
-Targets = Mapping[str, Tensor]  # name -> class indices [batch], UNKNOWN where one is not known; on the CPU
+Targets = Mapping[str, Tensor]  # name -> class indices [batch], UNKNOWN where it is missing; on the CPU
 
 
 @dataclass(frozen=True)
@@ -46,19 +46,19 @@ class Objective(nn.Module):
     def parts(
         self, output: ModelOutput, targets: Targets, whole: Targets | None = None, mix: Mix | None = None
     ) -> dict[str, Tensor]:
-        """Every loss before its weight: name -> scalar; one whose targets are all unknown is left out.
+        """Every unweighted loss: name -> scalar; a loss whose targets are all unknown is left out.
 
-        Where rows are mixed, a loss is that with the rows' own targets and that with their partners', in their shares.
-        Partners are a permutation, so that both have the same denominator: class weights count as they should.
+        For mixed rows, a loss is computed with the rows' own targets and with their partners', and the two are added
+        by their shares. Partners are a permutation, so that both have one denominator: class weights stay right.
 
-        Args: whole: the targets of all ranks' rows, where several train together.
+        Args: whole: the targets of all ranks' rows, if several ranks train together.
         """
         values = {}
         for name, term in self.terms.items():
             inputs, own = getattr(output, term.reads)[term.on], targets[term.target]
             shares = [(own, 1.0)] if mix is None else [(own, mix.share), (own[mix.partners], 1 - mix.share)]
             found = [(share, _value(term, inputs, part, whole, share)) for part, share in shares]
-            if found[0][1] is not None:  # a permutation leaves none unknown where one is known
+            if found[0][1] is not None:  # then the permuted targets are not all unknown either
                 values[name] = sum(share * value for share, value in found)
         return values
 
@@ -69,7 +69,7 @@ class Objective(nn.Module):
 
 
 def _value(term: Term, inputs: Tensor, targets: Tensor, whole: Targets | None, share: float) -> Tensor | None:
-    """A loss of the rows whose target is known; they are found on the CPU, so that nothing waits for the device."""
+    """A loss of the rows whose target is known; these are found on the CPU, so that nothing waits for the device."""
     is_known = targets != UNKNOWN
     if not bool(is_known.all()):
         rows = is_known.nonzero().squeeze(1)
@@ -89,20 +89,20 @@ class CovariateLoss(Loss):
 
 
 def _loss_on_rank(loss: Loss, inputs: Tensor, classes: Tensor, of_all: Tensor, share: float) -> Tensor | None:
-    """What a loss counts for on one of several ranks, so that the ranks' mean is the loss of all rows.
+    """The value of a loss on one of several ranks, scaled so that the ranks' mean is the loss of all rows.
 
-    A loss divides the sum over its rows by a denominator, D. A rank's value times D(its rows) is its sum; that of all
-    ranks divided by D(all rows) is the loss of all. DistributedDataParallel takes the mean of gradients, so that each
-    value is also multiplied by the number of ranks.
+    A loss divides the sum over its rows by a denominator D. A rank's value times D(its rows) is its sum; the sum of
+    all ranks divided by D(all rows) is the loss of all rows. DistributedDataParallel averages gradients, so each value
+    is also multiplied by the number of ranks.
 
-    Args: classes [rows], all known; of_all: those of all ranks' rows, on the CPU; share: of each row, that this is.
+    Args: classes [rows], all known; of_all: those of all ranks' rows, on the CPU; share: how much each row counts.
     Returns: scalar; None if no rank has a row whose class is known.
     """
     of_all = of_all[of_all != UNKNOWN]
     if not len(of_all):
         return None
     if not len(classes):
-        return inputs.sum()  # of no rows: a zero whose gradient DDP waits for
+        return inputs.sum()  # a zero: DDP waits for its gradient
     own = loss.denominator(classes)
     if own is None:  # the loss is a sum
         return _checked(loss, inputs, classes, share) * ranks()
@@ -117,10 +117,10 @@ def _checked(loss: Loss, inputs: Tensor, classes: Tensor, share: float) -> Tenso
 def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, Sequence[int]]) -> Objective:
     """Build a recipe's losses, attached to a system; `class_counts` is target -> training segments by class.
 
-    Raises: RecipeError if a loss is attached to something that is not there, or nothing would train or fit the system.
+    Raises: RecipeError if a loss is attached to something that is missing, or nothing would train or fit the system.
     """
     if not recipe.training.epochs and not any(head.fits for head in system.heads.values()):
-        raise RecipeError("training.epochs is 0, which trains nothing: it goes with a fitted head (discriminant).")
+        raise RecipeError("training.epochs is 0, which trains nothing: it needs a fitted head (discriminant).")
     if recipe.training.probe.epochs:
         if not system.set_frozen(True):
             raise RecipeError(

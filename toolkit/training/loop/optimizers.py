@@ -21,11 +21,11 @@ from toolkit.plugins.signatures import check_arguments
 from toolkit.recipe.training import OptimizerName, OptimizerSpec, ScheduleSpec, TrainingSpec
 from toolkit.training.loop.objective import Objective
 
-# Those whose skipped steps change nothing and whose saved state continues to the bit; tests try each of them.
 CLASSES = {cls.__name__.lower(): cls for cls in vars(optim).values() if isinstance(cls, type)}
+# Skipped steps of these change nothing, and their saved state continues to the bit; tests try each of them.
 OPTIMIZERS: dict[str, type[Optimizer]] = {name: CLASSES[name] for name in get_args(OptimizerName)}
-FUSED = ("adam", "adamw", "sgd")  # on a CPU and on a GPU
-KEYS = {"lr": "learning_rate", "weight_decay": "weight_decay"}  # arguments that are keys beside `args`
+FUSED = ("adam", "adamw", "sgd")  # those with a fused form for the CPU and the GPU
+KEYS = {"lr": "learning_rate", "weight_decay": "weight_decay"}  # torch's arguments that a recipe gives beside `args`
 # Arguments that the training loop sets.
 OPTIMIZER_GIVEN = ("params", "foreach", "fused", "capturable", "differentiable")
 SCHEDULE_GIVEN = ("optimizer", "decay_steps", "last_epoch")
@@ -34,11 +34,11 @@ SCHEDULE_GIVEN = ("optimizer", "decay_steps", "last_epoch")
 def build_optimizers(
     groups: Mapping[str, Sequence[nn.Parameter]],  # by part
     training: TrainingSpec,  # with the device
-    layers: Mapping[str, Sequence[Sequence[nn.Parameter]]] | None = None,  # of a level with a decay, from the input on
+    layers: Mapping[str, Sequence[Sequence[nn.Parameter]]] | None = None,  # of each level, from the input on
 ) -> dict[str, Optimizer]:
     """One optimizer for each kind that the recipe names, with a parameter group for each part, or each of its layers.
 
-    Where they can be, they are fused: parameters and state are passed over once, and the device can skip a step.
+    Optimizers are fused if possible: they pass over parameters and state once, and the device can skip a step.
 
     Returns: "optimizer-adamw" and so on -> the optimizer; `base_lr` of a group is its rate before the schedule.
     Raises: RecipeError if an argument does not fit.
@@ -51,23 +51,23 @@ def build_optimizers(
             found.append({"params": some, "base_lr": settings.learning_rate * factor, **options})
     built = {}
     for kind, found in by_kind.items():
-        # A fused SGD leaves its momentum uninitialised where its first step is skipped (torch 2.14).
-        there = torch.device(training.device).type in ("cpu", "cuda")
-        fused = {"fused": there and not any(group.get("momentum") for group in found)} if kind in FUSED else {}
+        # A fused SGD leaves its momentum uninitialised if its first step is skipped (torch 2.14).
+        supported = torch.device(training.device).type in ("cpu", "cuda")
+        fused = {"fused": supported and not any(group.get("momentum") for group in found)} if kind in FUSED else {}
         built[f"optimizer-{kind}"] = OPTIMIZERS[kind](found, **fused)
     return built
 
 
 def step_where(optimizer: Optimizer, taken: Tensor) -> None:
-    """Take an optimizer's step where `taken` is True; otherwise leave parameters and state as they are.
+    """Take an optimizer's step if `taken` is True; otherwise leave parameters and state as they are.
 
-    A fused optimizer decides on the device; for another one this waits for the device. Gradients are unscaled.
+    A fused optimizer decides on the device; any other waits for the device. Gradients must be unscaled already.
     """
     if not all(group.get("fused") for group in optimizer.param_groups):
         if taken:
             optimizer.step()
         return
-    optimizer.grad_scale, optimizer.found_inf = None, (~taken).float()  # what a GradScaler sets
+    optimizer.grad_scale, optimizer.found_inf = None, (~taken).float()  # as a GradScaler sets them
     optimizer.step()
     del optimizer.grad_scale, optimizer.found_inf
 
@@ -83,7 +83,7 @@ def parameter_groups(system: System, objective: Objective) -> dict[str, list[nn.
 def _by_layer(
     name: str, parameters: Sequence[nn.Parameter], training: TrainingSpec, layers: Sequence[Sequence[nn.Parameter]]
 ) -> list[tuple[float, list[nn.Parameter]]]:
-    """Parameters with the factor of their learning rate: 1 for the top layer and what is in none."""
+    """Parameters with the factor of their learning rate: 1 for the top layer and for parameters outside all layers."""
     decay = training.groups[name].layer_decay if name in training.groups else 1.0
     if decay == 1.0:
         return [(1.0, list(parameters))]
@@ -97,7 +97,7 @@ def _by_layer(
 
 
 def _options(settings: OptimizerSpec) -> dict[str, Any]:
-    """A parameter group's options, as torch calls them."""
+    """A parameter group's options, under torch's names."""
     for name in settings.args:
         if name in KEYS:
             location = settings.where.child("args", name)
@@ -142,8 +142,8 @@ SCHEDULES: dict[str, type[lr_scheduler.LRScheduler]] = {
 class Schedule:
     """The factor of all learning rates at each optimizer step: a linear warm-up, then the recipe's schedule.
 
-    A scheduler is stepped on a parameter of its own whose learning rate is 1. Its values depend on nothing but the
-    number of the step, so that checkpoints do not hold it: a resumed run steps it to where it was.
+    One of torch's schedulers runs on a parameter of its own whose learning rate is 1. Its values depend only on the
+    number of the step, so checkpoints do not hold it: a resumed run steps it to where it was.
 
     Raises: RecipeError if the schedule does not take an argument; torch's errors for a value that it refuses.
     """
@@ -162,7 +162,7 @@ class Schedule:
         if step < self.warmup_steps:
             return (step + 1) / self.warmup_steps
         while self._scheduler.last_epoch < step - self.warmup_steps:
-            self._optimizer.step()  # without a gradient: torch warns where only the scheduler is stepped
+            self._optimizer.step()  # without effect: torch warns if only the scheduler is stepped
             self._scheduler.step()
         return self._optimizer.param_groups[0]["lr"]
 
@@ -181,7 +181,7 @@ def check_optimizers(training: TrainingSpec) -> None:
 
 @contextmanager
 def _refused(noun: str, spec: OptimizerSpec | ScheduleSpec) -> Iterator[None]:
-    """Turn torch's error into one with the location of the arguments."""
+    """Turn an error of torch into a RecipeError with the location of the arguments."""
     try:
         yield
     except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:

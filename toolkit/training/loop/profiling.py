@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: a trace of some steps, and their most expensive parts."""
+"""Profiles a training: a trace of some steps, and their most expensive parts."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -20,12 +20,12 @@ STEP, WAITING = "step", "waiting for a batch"
 
 @contextmanager
 def profiled_steps(brain: SystemBrain, path: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Record some steps of what is trained within by torch.profiler, and report them as soon as they are over.
+    """Record some steps of the training in this block with torch.profiler, and report them as soon as they are over.
 
-    A part of a step is a part of the system, forward, or of the step itself: each is marked in the trace, for as long
-    as the brain lives. The results of the training do not change.
+    The forward pass of each part of the system, and each part of the step itself, is marked in the trace; the marks
+    stay on the brain. The results of the training do not change.
 
-    Args: brain, for one training only; path of the trace, in Chrome's format; compressed where it ends in .gz; say.
+    Args: brain: for one training only; path: of the trace, in Chrome's format, compressed if it ends in .gz.
     Raises: CheckpointError if the trace cannot be written.
     """
     if not os.access(path.parent, os.W_OK | os.X_OK):
@@ -36,11 +36,11 @@ def profiled_steps(brain: SystemBrain, path: Path, say: Callable[[str], None]) -
         _mark_waiting(brain, profiler)
         yield
     if profiler.step_num <= LEFT_OUT:
-        say(f"Nothing was profiled: {LEFT_OUT} steps are left out, and no more were trained.")
+        say(f"Nothing was profiled: the first {LEFT_OUT} steps are left out, and no more were trained.")
 
 
 def _mark_parts(brain: SystemBrain) -> set[str]:
-    """Mark every part of a step; returns the names of all marks, since torch puts its own beside them."""
+    """Mark every part of a step; returns the names of all marks, since torch adds marks of its own."""
     system = brain.system
     parts = {f"front end of {name}": (level, "features") for name, level in system.levels.items()}
     parts |= {f"level {name}": (level, "encode") for name, level in system.levels.items()}
@@ -50,7 +50,7 @@ def _mark_parts(brain: SystemBrain) -> set[str]:
     parts |= {"backward": (brain, "backward"), "optimizer": (brain, "optimizers_step"), STEP: (brain, "fit_batch")}
 
     def marked(function: Callable, name: str, *args: Any, **kwargs: Any) -> Any:
-        # An evaluation calls the same parts, and is not part of a step.
+        # An evaluation calls the same parts, but is not a step.
         with record_function(name) if system.training else nullcontext():
             return function(*args, **kwargs)
 

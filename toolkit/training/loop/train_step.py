@@ -1,4 +1,4 @@
-"""What a training step computes: a system with its objective as one module; for several ranks, and compiled."""
+"""The computation of a training step: a system with its objective as one module, for several ranks or compiled."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -14,45 +14,45 @@ from toolkit.errors import ToolkitError, one_line
 from toolkit.model.system import System
 from toolkit.training.loop.objective import Objective, Targets
 
-# Buffers are not broadcast before each batch: those that move are the same on all ranks, or averaged after the step.
-# torch 2.14 has another name for it and warns of the old one.
+# Buffers are not broadcast before each batch: those that change are the same on all ranks, or averaged after the step.
+# torch 2.14 has a new name for this option and warns of the old one.
 NAMES = ("forward_sync_buffers", "broadcast_buffers")
 LEAVE_BUFFERS = {next(n for n in NAMES if n in signature(DistributedDataParallel.__init__).parameters): False}
 
 
 class TrainStep(nn.Module):
-    """A batch -> its loss, by a system that is trained and an objective that is minimised."""
+    """Computes the loss of a batch: the system's output, then the objective."""
 
     def __init__(self, system: System, objective: Objective):
         super().__init__()
         self.system, self.objective = system, objective
 
     def forward(self, batch: Batch, targets: Targets, whole: Targets | None = None) -> Tensor:
-        """The loss, a scalar; among several ranks, their mean is the loss of all rows.
+        """The loss, a scalar; with several ranks, the mean of their values is the loss of all rows.
 
-        Args: batch on the device; its targets on the CPU, where looking at them is free; whole: those of all ranks.
+        Args: batch: on the device; targets: on the CPU, where reading them is free; whole: targets of all ranks' rows.
         """
         return self.objective(self.system(batch.inputs, batch.covariates, batch.mix), targets, whole, batch.mix)
 
 
 def on_ranks(step: TrainStep) -> DistributedDataParallel:
-    """The same step, whose gradients all ranks average; its parameters become those of rank 0.
+    """The same step with gradients averaged over the ranks; its parameters become those of rank 0.
 
-    A step may leave out parameters on some rank: a layer that is dropped, a loss without a row. DDP searches for them.
+    On some rank a step may not use all parameters (a dropped layer, a loss without rows): DDP searches for unused ones.
     """
     return DistributedDataParallel(step, **LEAVE_BUFFERS, find_unused_parameters=True)
 
 
 def compile_system(system: System, *, backend: str = "inductor") -> None:
-    """Let the levels' `encode` and the fusion run as compiled code in training; parameters keep their names.
+    """Compile the levels' `encode` and the fusion for training; parameters keep their names.
 
     Front ends, heads and losses are not compiled, nor levels with recurrent layers, which torch.compile leaves out, nor
-    anything in eval() mode. Where segments have one length, each batch size is compiled by itself, so that
-    the result does not depend on which size came first. Elsewhere one code serves all lengths.
+    anything in eval() mode. If all segments have one length, each batch size is compiled separately, so that the result
+    does not depend on which size came first. Otherwise the same code serves all lengths.
     """
     settings = {"dynamic": system.fixed_samples is None, "backend": backend}
     if backend == "inductor" and "deterministic" in torch._inductor.list_options():
-        settings["options"] = {"deterministic": True}  # kernels are not chosen by their time, which differs by the run
+        settings["options"] = {"deterministic": True}  # kernels chosen by timing would differ between runs
     for name, level in system.levels.items():
         if any(isinstance(module, nn.RNNBase) for module in level.modules()):
             continue
@@ -61,7 +61,7 @@ def compile_system(system: System, *, backend: str = "inductor") -> None:
 
 
 def _compiled_in_training(part: nn.Module, function: Callable, name: str, settings: dict[str, Any]) -> Callable:
-    from torch._dynamo.exc import TorchDynamoException  # torch imports it with the first use of its compiler
+    from torch._dynamo.exc import TorchDynamoException  # torch, too, imports it when first compiling
 
     compiled = torch.compile(function, **settings)
 
