@@ -1,4 +1,4 @@
-"""An experiment on a Dask cluster of two processes, one of which is killed: the table is that of this machine."""
+"""An experiment on a Dask cluster of two processes, one of which is killed, has the same table as on this machine."""
 
 import json
 import os
@@ -63,7 +63,7 @@ def table(folder):
     return {run.folder.name.rpartition("-")[0]: (run.folder / "predictions.csv").read_bytes() for run in runs}
 
 
-def test_the_table_of_a_cluster_with_a_killed_worker_is_that_of_this_machine(tmp_path, cluster):
+def test_a_cluster_with_a_killed_worker_gives_the_same_table_as_this_machine(tmp_path, cluster):
     recipe, settings = write_recipe(tmp_path), ("--training.epochs=10", "--training.checkpoint_steps=1")
     expected, remote = predictions_by_fold(recipe, tmp_path / "local", "S1,S2", *settings), tmp_path / "remote"
 

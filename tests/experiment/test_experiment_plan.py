@@ -157,7 +157,7 @@ def test_a_record_comes_back_and_a_damaged_one_counts_as_none(tmp_path):
     assert records.read(cell) is None
 
 
-def test_folds_whose_names_become_alike_are_trained_recorded_and_reported_each_by_itself(tmp_path):
+def test_folds_whose_names_become_alike_are_trained_recorded_and_reported_separately(tmp_path):
     recipe = write_recipe(tmp_path)
     manifest, short = tmp_path / "corpus" / "manifest.csv", {"model.levels.mfcc.args.hidden": 2, "training.epochs": 1}
     odd = {"1F": "a b", "1M": "a_b", "2F": ".c", "2M": "c", "3F": "x/y", "3M": "x:y"}

@@ -43,7 +43,7 @@ def test_nothing_of_a_training_stays_in_its_process(tmp_path, monkeypatch, fails
 
     monkeypatch.setattr(Run, "train", train)
     cell = Cell("small", "session-out", "S1", 1, "1a2b3c4d")
-    gc.disable()  # nothing goes by chance
+    gc.disable()  # so that nothing is collected by chance
     try:
         run_task(Task(tmp_path, (cell,), PlannedSystem("1a2b3c4d", recipe.as_dict(), None, False), 1))
         left = [system() for system in systems]

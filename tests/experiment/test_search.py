@@ -107,7 +107,7 @@ def test_a_killed_search_goes_on_as_if_undisturbed_and_finds_the_planted_setting
 def test_a_pruned_trial_ends_early_and_a_failed_one_is_counted(planted, tmp_path, here, monkeypatch):
     monkeypatch.setattr(optuna.pruners.NopPruner, "prune", lambda pruner, study, trial: trial.number < 2)
     space = planted.with_name("bands.yaml")
-    space.write_text("model.levels.mfcc.args.n_mels: [20, 12]\n")  # 13 coefficients of 12 bands: there are none
+    space.write_text("model.levels.mfcc.args.n_mels: [20, 12]\n")  # 12 bands cannot give 13 coefficients
     options = ["--search", str(space), "--trials", "4", "--pruner", "nop", "--sampler", "random", "--folds", "S1,S2"]
     done = CliRunner().invoke(main, words(planted, tmp_path, *options))
     lines = [line.split("  ") for line in done.stderr.splitlines() if line.startswith("trial ")]

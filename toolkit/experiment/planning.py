@@ -101,7 +101,7 @@ def _chosen(prepared: Sequence[Preparation], names: Sequence[str] | None) -> tup
     known = [preparation.fold.name for preparation in prepared]
     for name in (name for name in names or () if name not in known):
         found = f"protocol {prepared[0].fold.protocol!r} has no fold {name!r}.{did_you_mean(name, known)}"
-        raise ExperimentError(f"--folds: {found} Folds are {listed(known)}; all stands for every one.")
+        raise ExperimentError(f"--folds: {found} Folds are {listed(known)}; all takes every one.")
     return tuple(name for name in known if names is None or name in names)
 
 

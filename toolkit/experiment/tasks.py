@@ -35,7 +35,7 @@ class Task:
     folder: Path
     cells: tuple[Cell, ...]  # of one system, fold and seed; the first one trains
     system: PlannedSystem
-    threads: int  # of torch; at most so many if not `asked`
+    threads: int  # of torch; the most it uses if not `asked`
     asked: bool = True  # whether the user asked for this number; if not, a small system takes one thread
     test: bool = True
     watch: Callable[["History"], None] | None = None  # called after each epoch of the first cell

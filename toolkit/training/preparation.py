@@ -67,7 +67,7 @@ class Preparation:
 
     @property
     def doubts(self) -> list[tuple[str, str, str]]:
-        """(kind, message, where) of what may be a mistake, but stops no training."""
+        """(kind, message, where) of every possible mistake that does not stop a training."""
         recipe = self.source.recipe
         doubts = alike_names(self.utterances, names_of(recipe)) if recipe.normalize is None else []
         notes = {name: about_numbers(recipe, target) for name, target in self.targets.items()}

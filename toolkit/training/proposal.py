@@ -20,8 +20,8 @@ from toolkit.recipe.schema import ProtocolSpec
 from toolkit.training.preparation import load_source, prepare_folds
 
 SPEECH, SOUNDS, SCRATCH = "speech/whisper", "sounds/mfcc", "speech/functionals"
-ALONE = 10  # up to so many speakers, each is tested alone; more are dealt into five groups
-LARGE = 3  # a class with so many times the utterances of another is noted, and classes are weighted
+ALONE = 10  # with at most this many speakers, each is tested alone; more are dealt into five groups
+LARGE = 3  # from this ratio between the largest and the smallest class on, classes are weighted
 LONGEST_S = 10.0  # the longest segment that is proposed
 UNKNOWN = "speakers are not known: the parts may share some, and results may look too good. Add a column speaker"
 

@@ -127,7 +127,7 @@ class Run:
         objective = build_objective(self.recipe, self.system, data.class_counts())
         self._write_inputs(doubts)
         probe = self._probe(data, objective) if trained is None and self.training.probe.epochs else None
-        # what is fitted needs unaugmented features: the cache keeps those of its levels
+        # parts are fitted on unaugmented features: the cache keeps those of their levels
         fitted = {level for step in self.augmentations.fitted for level in step.levels}
         fitted |= {n for n, level in self.system.levels.items() if level.fits or self._fits}
         augmented = set(self.augmentations.changed_levels) - fitted

@@ -42,7 +42,7 @@ def test_a_checkpoint_that_lacks_a_file_is_damaged(tmp_path, lost):
     assert "missing" in damage(saved.path)
 
 
-def test_what_a_kill_left_half_written_is_swept_away(tmp_path):
+def test_what_a_kill_left_half_written_is_deleted(tmp_path):
     half = tmp_path / f"{PARTIAL}CKPT+x"
     half.mkdir()
     (half / "CKPT.yaml").write_text("unixtime: 1")
