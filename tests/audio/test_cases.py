@@ -1,4 +1,4 @@
-"""Files that trip readers: each is read as it is, or named with its fault, by all commands alike."""
+"""Files that trip readers: all commands alike read each as it is, or name its fault."""
 
 import os
 import resource
@@ -81,7 +81,7 @@ def wav_sizes(riff, data):
 
 
 def sized(marker, data, form=">I"):
-    """What stands behind a marker says how many bytes of data there are."""
+    """A number behind a marker gives the size of the data in bytes."""
 
     def make(path):
         content = written(path)
@@ -215,7 +215,7 @@ KINDS = {"folder.wav": "a folder", "pipe.wav": "a named pipe", "device.wav": "a 
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_file_is_read_or_named_alike_everywhere(tmp_path, monkeypatch, capfd, name):
+def test_a_file_is_read_or_refused_alike_everywhere(tmp_path, monkeypatch, capfd, name):
     monkeypatch.chdir(tmp_path)
     make, expected = CASES[name]
     path = tmp_path / name
@@ -237,7 +237,7 @@ def test_a_file_is_read_or_named_alike_everywhere(tmp_path, monkeypatch, capfd, 
         text = str(caught.value)
         assert text == str(streamed.value) == errors[0].message and str(path) in text and "\n" not in text
         assert caught.value.kind == errors[0].kind == expected and KINDS.get(name, "") in text
-        assert capfd.readouterr() == ("", "")  # no library speaks to the user
+        assert capfd.readouterr() == ("", "")  # no library prints
         return
     wave = read_audio(path, sample_rate=RATE)
     assert capfd.readouterr() == ("", "")

@@ -27,7 +27,7 @@ def mp3(tmp_path):
 
 
 def without_info(mp3):
-    """Its frames without the first, which says how many there are."""
+    """Its frames without the first, which gives their number."""
     return mp3[mp3.index(mp3[:2], 4) :]
 
 
@@ -37,14 +37,14 @@ def without_info(mp3):
 @pytest.mark.parametrize(
     "behind", [b"", TAG, LYRICS + TAG, LYRICS, APE, APE + TAG, ID3, bytes(400_000), JUNK, b"\xff" * 500]
 )
-def test_what_is_around_the_frames_changes_no_sample(tmp_path, mp3, before, behind):
+def test_tags_and_junk_around_the_frames_change_no_sample(tmp_path, mp3, before, behind):
     (tmp_path / "a.mp3").write_bytes(before + mp3 + behind)
     assert (
         read_audio(tmp_path / "a.mp3", sample_rate=RATE) == read_audio(tmp_path / "plain.mp3", sample_rate=RATE)
     ).all()
 
 
-def test_a_part_of_a_file_with_tags_is_that_of_the_plain_one(tmp_path, mp3):
+def test_a_part_of_a_file_with_tags_equals_that_of_the_plain_one(tmp_path, mp3):
     (tmp_path / "a.mp3").write_bytes(JUNK + mp3 + APE)
     parts = [read_audio(tmp_path / name, sample_rate=RATE, part=(20_000, 25_000)) for name in ("a.mp3", "plain.mp3")]
     assert (parts[0] == parts[1]).all() and len(parts[0]) == 5000
@@ -69,7 +69,7 @@ def test_files_that_were_joined_with_their_tags_are_read_to_the_end(tmp_path, mp
         (lambda mp3: bytes(5000), "unreadable"),
     ],
 )
-def test_damage_is_one_line(tmp_path, mp3, capfd, change, kind):
+def test_damage_is_reported_in_one_line(tmp_path, mp3, capfd, change, kind):
     (tmp_path / "a.mp3").write_bytes(change(mp3))
     with pytest.raises(AudioError, match=r"a\.mp3 is ") as caught:
         read_audio(tmp_path / "a.mp3", sample_rate=RATE)

@@ -58,7 +58,7 @@ def test_a_stretch_is_read_from_start_to_end(tmp_path):
     assert len(read_audio(tmp_path / "a.wav", sample_rate=16000, start_s=0.75)) == 4000
 
 
-def test_a_stretch_beyond_the_file_is_refused_but_for_rounding(tmp_path):
+def test_a_stretch_beyond_the_file_is_refused_except_for_rounding(tmp_path):
     soundfile.write(tmp_path / "a.wav", tone(16000), 16000)
     assert kind_of(tmp_path / "a.wav", start_s=0.5, end_s=1.5) == "out-of-range"
     assert kind_of(tmp_path / "a.wav", start_s=1.0) == "out-of-range"
@@ -134,7 +134,7 @@ def test_segments_cover_everything_once():
 @pytest.mark.parametrize("rate", [16_000, 8000, 22_050, 44_100, 48_000])
 @pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
 @pytest.mark.parametrize("part", [(0, 1), (0, 4000), (123, 4567), (20_000, 31_999), (31_990, 32_000)])
-def test_a_part_is_that_of_the_whole(tmp_path, rate, ending, part):
+def test_a_part_equals_that_of_the_whole(tmp_path, rate, ending, part):
     noise = np.random.default_rng(1).uniform(-0.3, 0.3, (2 * rate + 1, 2))
     soundfile.write(tmp_path / f"a.{ending}", noise, rate)
     whole = read_audio(tmp_path / f"a.{ending}", sample_rate=16_000)

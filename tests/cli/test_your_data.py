@@ -143,7 +143,7 @@ def test_folders_of_a_split_in_a_folder_are_its_parts(recordings):
     assert re.search(r"given +│ 8 utterances +│ 8 utterances +│ 8 utterances", done.stdout), done.output
     Path("classes/loose.wav").write_bytes(b"")
     done = run("new-recipe", "classes", "--overwrite")
-    assert done.exit_code == 2 and "loose.wav is in none" in done.stderr
+    assert done.exit_code == 2 and "loose.wav is in no class folder" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def spoken(*speakers, label="x"):
 def test_two_spellings_of_one_speaker_in_two_parts_are_refused_with_what_to_do(pair):
     utterances = {u.id: u for u in spoken(*pair, "other")}
     fold = Fold("f", "given", train=("0",), valid=("2",), test=("1",))
-    refuse_shared(fold, utterances)  # as they are written they are two
+    refuse_shared(fold, utterances)  # as written, they are two speakers
     with pytest.raises(ProtocolError, match=r"in train and .* in test, .*--normalize true joins them, --normalize fal"):
         refuse_shared(fold, utterances, alike=True)
 
@@ -35,7 +35,7 @@ def test_other_differences_make_two_names(names):
     assert spellings(names) == []
 
 
-def test_the_most_frequent_spelling_holds_unless_the_recipe_writes_another():
+def test_the_most_frequent_spelling_wins_unless_the_recipe_has_another():
     utterances = spoken("Ann", "ann", "ann", "Bob", label="Hap ") + spoken("ann", label="hap")
     joined = join_names(utterances, ["speaker", "label"])
     assert [(u.speaker, u.label) for u in joined] == [("ann", "Hap")] * 3 + [("Bob", "Hap"), ("ann", "Hap")]

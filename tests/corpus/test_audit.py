@@ -78,7 +78,7 @@ def test_takes_of_one_digit_by_one_speaker_are_not_copies():
     assert list(near_copies(us, listen(us))) == []
 
 
-def test_the_same_audio_is_refused_in_training_and_a_changed_copy_is_for_the_audit(takes, tmp_path):
+def test_the_same_audio_is_refused_in_training_and_a_changed_copy_is_left_to_the_audit(takes, tmp_path):
     us = [*takes[:4], copied(takes[0], "mp3", tmp_path)]
     fold = Fold("f", "given", ("a0", "b1"), ("a2", "b3"), ("c-mp3",))
     (warning,) = (p.message for p in check_fold(fold, {u.id: u for u in us}, hear(us, listen(us))))
@@ -92,7 +92,7 @@ def test_the_same_audio_is_refused_in_training_and_a_changed_copy_is_for_the_aud
         refuse_shared_audio(fold, us)
 
 
-def test_shares_of_classes_and_genders_that_differ_by_more_than_two_are_named():
+def test_shares_of_classes_and_genders_that_differ_by_more_than_a_factor_of_two_are_named():
     def part(x: int, y: int, genders: str = "FM"):
         labels = ["x"] * x + ["y"] * y
         return [
@@ -109,7 +109,7 @@ def test_shares_of_classes_and_genders_that_differ_by_more_than_two_are_named():
     assert list(imbalances(few)) == ["labels of test are unlike those of train: y 0% (2% in train)"]
 
 
-def test_what_is_shared_is_counted_by_kind_also_where_it_is_nothing():
+def test_what_is_shared_is_counted_by_kind_even_if_it_is_nothing():
     rows = [("train", "ann", "hello"), ("train", "bob", "bye"), ("valid", "bob", "Hello"), ("test", "eve", "new")]
     parts = {}
     for part, who, text in rows:

@@ -129,7 +129,7 @@ def test_a_duration_of_pandas_or_python_is_seconds(tmp_path, text, seconds):
     assert start == seconds
 
 
-def test_columns_of_other_names_are_read_and_what_is_not_named_keeps_its_own(tmp_path):
+def test_columns_with_other_names_are_read_and_the_rest_keep_theirs(tmp_path):
     text = "name,folder,class,start,label\n1.wav,a,dog,77,0\n"
     columns = {"path": "{folder}/{name}", "label": "class", "start": ""}
     (u,) = read_manifest(manifest(tmp_path, text), columns)
@@ -188,7 +188,7 @@ def test_the_same_row_twice_is_refused_with_both_lines(tmp_path):
         ("path,label\na.wav,\n", "/m.csv:2: label is empty"),
         ("path,label\n\n\n ,x\n", "/m.csv:4: path is empty"),
         ('path,label,text\na.wav,x,"two\nlines"\nb.wav,,\n', "/m.csv:4: label is empty"),
-        ("path,label,gender\na.wav,x,woman\n", "gender 'woman' is not known; known are f, female, m, male"),
+        ("path,label,gender\na.wav,x,woman\n", "gender 'woman' is not f, female, m or male"),
         ("path,label,start\na.wav,x,1s\n", "start is '1s'; seconds are needed"),
         ("path,label,start,end\na.wav,x,2,1\n", "end 1.0 s is not after start 2.0 s"),
         ("path,label,start\na.wav,x,-1\n", "start is '-1'"),
@@ -217,9 +217,9 @@ def test_a_wrong_csv_is_one_line_that_says_where_and_what(tmp_path, text, says):
         ('[\n\n\n {"path": "a.wav"}]', "/m.json:4: no column 'label'"),
         ('"a.wav"', "/m.json:1: an array of objects is needed"),
         ('{"path": "a.wav", "label": "x"}\n\n{"path": "b.wav"}', "/m.json:3: no column 'label'"),
-        ('{"path": "a.wav", "label": "x"}\n{"path": }', "/m.json:2: not JSON, one object a line"),
+        ('{"path": "a.wav", "label": "x"}\n{"path": }', "/m.json:2: not JSON, one object per line"),
         ('[\n{"path": "a.wav", "label": "x"},\n 7]', "/m.json:3: an object is needed, not 7"),
-        ('[{"path": "a.wav", "label": ["x"]}]', "'label' has to be a text or a number"),
+        ('[{"path": "a.wav", "label": ["x"]}]', "'label' has to be text or a number"),
         ('[\n{"path": }]', "/m.json:2: not JSON"),
         ('[\n{"path": "a.wav", "path": "b.wav", "label": "x"}]', "/m.json:2: a key occurs twice"),
         ("[]", "holds no utterance"),
@@ -245,7 +245,7 @@ def test_a_byte_order_mark_of_a_spreadsheet_is_not_part_of_the_first_column(tmp_
     assert read_manifest(tmp_path / "m.csv")[0].label == "x"
 
 
-def test_writing_refuses_an_id_that_is_there_twice(tmp_path):
+def test_writing_refuses_an_id_that_occurs_twice(tmp_path):
     with pytest.raises(CorpusError, match="id 'u0' is on 2 utterances"):
         write_manifest(tmp_path / "m.csv", utterances("x") * 2)
     with pytest.raises(CorpusError, match=r"ends in \.csv or \.json"):

@@ -1,4 +1,4 @@
-"""What several tests of data and of the feature cache are given."""
+"""Fixtures for the tests of data and of the feature cache."""
 
 import pytest
 from small_system import write_recipe

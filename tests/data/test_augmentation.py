@@ -1,4 +1,4 @@
-"""Augmentation of the training part: who is changed, what it depends on, and what is left alone."""
+"""Augmentation of the training part: what is changed, what it depends on, and what is left alone."""
 
 from collections import Counter
 
@@ -94,7 +94,7 @@ def test_a_waveform_is_cut_to_a_segment_and_has_to_stay_one():
     augmentations = of(empty())
     with pytest.raises(ShapeError, match=r"augmentations.a0 returns \[0\], not \[samples\]"):
         augmentations.wave(wave, augmentations.waves, draw)
-    with pytest.raises(ShapeError, match=r"augmentations.a0 makes \[0, 1\] of features \[4, 1\]"):
+    with pytest.raises(ShapeError, match=r"augmentations.a0 turns features \[4, 1\] into \[0, 1\]"):
         change(of(type("Empty", (Adds,), {"change": lambda self, values, generator: values[:0]})("features")))
 
 

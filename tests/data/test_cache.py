@@ -1,4 +1,4 @@
-"""Features on disk: computed once, equal to the bit whatever is stored, judged before they are computed."""
+"""Features on disk: computed once, the same bits whatever is stored, their size known before they are computed."""
 
 import pickle
 from contextlib import closing
@@ -90,7 +90,7 @@ def test_lengths_beyond_the_features_are_refused(recipe):
             return Seq(found.values, found.lengths + 1)
 
     wave = Seq(torch.zeros(1, 400), torch.tensor([400]))
-    with pytest.raises(ShapeError, match=r"Level 'x': features have \d+ frames, and their lengths say \d+: fix"):
+    with pytest.raises(ShapeError, match=r"Level 'x': features have \d+ frames, but a length is \d+: fix"):
         rows_of(lambda wave: {"x": Long().features(wave)}, wave, level="x", precision="fp32")
 
 
@@ -110,7 +110,7 @@ def test_the_size_is_known_before_anything_is_computed(recipe):
     assert [cache.kept for cache in rounded_down] == [False, True]
 
 
-def test_a_limit_of_nothing_touches_no_disk(recipe, own_cache):
+def test_a_limit_of_zero_touches_no_disk(recipe, own_cache):
     parts = Parts(recipe).fill(limit_mb=0)
     assert not own_cache.exists() and not parts.computed and not parts.said
 
@@ -138,7 +138,7 @@ def test_features_computed_on_the_fly_are_rounded_alike(recipe):
     assert batch.wave is None and values.dtype == torch.float32 and torch.equal(values, values.half().float())
 
 
-def test_a_value_that_overflows_is_refused_by_level(recipe):
+def test_a_value_that_overflows_is_refused_with_its_level(recipe):
     parts = Parts(recipe)
     level = parts.system.levels["mfcc"]
     features = level.features

@@ -1,4 +1,4 @@
-"""Files of features: damaged, deleted, or where none can be read or written."""
+"""Feature files that are damaged, deleted, or cannot be read or written."""
 
 import errno
 import os
@@ -56,7 +56,7 @@ def test_what_a_killed_process_left_is_deleted_by_the_next_that_writes(recipe):
     assert last.exists() and not unfinished.exists()
 
 
-def test_what_may_not_be_read_is_not_passed_over(recipe, monkeypatch):
+def test_a_file_that_may_not_be_read_is_not_passed_over(recipe, monkeypatch):
     before = Parts(recipe).fill() and stored_files()
 
     def refuse(path, framework):
@@ -69,7 +69,7 @@ def test_what_may_not_be_read_is_not_passed_over(recipe, monkeypatch):
     assert stored_files() == before and not parts.computed
 
 
-def test_a_file_that_is_deleted_in_a_run_is_one_line(recipe):
+def test_a_file_that_is_deleted_during_a_run_is_reported_in_one_line(recipe):
     parts = Parts(recipe)
     with closing(parts.cache()) as cache:
         loader = in_order(parts.data.train, cache)
@@ -90,7 +90,7 @@ def test_a_full_disk_is_one_line_that_says_what_to_do(recipe, monkeypatch):
     assert "\n" not in str(error.value) and not list(features_folder().glob("*/.*.partial"))
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(recipe, own_cache):
+def test_a_folder_that_cannot_be_made_is_reported_in_one_line(recipe, own_cache):
     own_cache.write_text("a file")
     with pytest.raises(CacheError, match="make room, set TOOLKIT_CACHE to another folder"):
         Parts(recipe).fill()

@@ -1,4 +1,4 @@
-"""What features depend on is in the name of their folder."""
+"""The name of a features folder depends on everything that its features depend on."""
 
 import re
 
@@ -39,7 +39,7 @@ def key(extractor, *, sample_rate=16000, fixed_samples=None, **changed):
     return front_end_key(front_end_description(extractor, level="x", segments=segments, **settings))
 
 
-def test_what_features_depend_on_makes_another_key():
+def test_everything_that_features_depend_on_changes_the_key():
     torch.manual_seed(0)
     one, again, two = One(), One(), Two()
     again.load_state_dict(one.state_dict())
@@ -51,7 +51,7 @@ def test_what_features_depend_on_makes_another_key():
     assert len({key(one), *changed, key(again)}) == 9
 
 
-def test_arguments_that_are_not_json_are_refused_by_level():
+def test_arguments_that_are_not_json_are_refused_with_their_level():
     one = One()
     one.front_end_args = {"a": object()}
     with pytest.raises(CacheError, match="Level 'x': front_end_args cannot be written as JSON"):
@@ -64,7 +64,7 @@ def test_the_code_of_a_level_is_the_toolkits_and_its_distributions(recipe):
 
 
 def test_all_arguments_of_another_distributions_extractor_count(tmp_path, monkeypatch, recipe):
-    """Its front_end_args may forget one, and features of another value would be taken for this one's."""
+    """Its front_end_args may lack one; then features of another value would be taken for these."""
     install(tmp_path / "installed", "my-levels", good("extractor", "magnitude", "broken_extractors:GoodExtractor"))
     monkeypatch.syspath_prepend(tmp_path / "installed")
     default_registry.cache_clear()

@@ -1,4 +1,4 @@
-"""Runs with the feature cache: the same bits with an empty, a half filled and a full one."""
+"""Runs with the feature cache: the same bits with an empty, a half-filled and a full one."""
 
 import os
 import shutil
@@ -113,7 +113,7 @@ def test_without_the_cache_a_run_rounds_alike_and_leaves_nothing(recipe, compute
             assert np.allclose(a[name], b[name], atol=1e-3)
 
 
-def test_what_decides_the_bits_is_in_the_runs_name(recipe):
+def test_settings_that_change_the_bits_change_the_runs_name(recipe):
     def name(*overrides):
         return Run(prepare(load_source(recipe, list(overrides)))).folder.path.name
 

@@ -54,7 +54,7 @@ def test_the_folder_is_the_variables_else_the_users(monkeypatch, tmp_path):
     assert features_folder() == Path("/x/audio-classification-toolkit/features")
 
 
-def test_the_limit_is_20_gb_unless_told_otherwise(monkeypatch):
+def test_the_limit_is_20_gb_unless_the_variable_sets_it(monkeypatch):
     assert limit_bytes() == 20e9
     monkeypatch.setenv("TOOLKIT_CACHE_GB", "0.5")
     assert limit_bytes() == 5e8
@@ -98,7 +98,7 @@ def test_a_front_end_that_is_in_use_is_not_removed(root, monkeypatch):
     assert names(root) == []
 
 
-def test_a_run_removes_what_is_old_and_being_used_makes_young(root, recipe, monkeypatch):
+def test_a_run_removes_the_least_recently_used_and_its_own_use_counts(root, recipe, monkeypatch):
     Parts(recipe).fill()
     (own,) = names(root)
     os.utime(root / own / DESCRIPTION, (1, 1))
@@ -111,7 +111,7 @@ def test_a_run_removes_what_is_old_and_being_used_makes_young(root, recipe, monk
     assert "old" not in names(root) and "Removed from the feature cache" in other.said[0]
 
 
-def test_who_finds_another_process_at_work_waits_says_so_once_and_finds_everything(root, recipe):
+def test_a_process_that_finds_another_at_work_waits_says_so_once_and_finds_everything(root, recipe):
     first, second = Parts(recipe), Parts(recipe)
     (front_end,) = first.cache()._front_ends.values()
     with front_end.filling():
@@ -122,7 +122,7 @@ def test_who_finds_another_process_at_work_waits_says_so_once_and_finds_everythi
                 break
             time.sleep(0.01)
         assert [line.split(":")[0] for line in second.said] == [
-            "Waits for another process that computes the same features"
+            "Waiting for another process that computes the same features"
         ]
         assert not second.computed and thread.is_alive()
     thread.join()

@@ -1,4 +1,4 @@
-"""Workers that compute features: the same bits, errors of one line, and nothing that stays when a process is killed."""
+"""Workers that compute features: the same bits, errors of one line, and nothing left behind by a killed process."""
 
 import errno
 import os
@@ -31,7 +31,7 @@ def recipe(tmp_path, monkeypatch):
 
 @pytest.fixture
 def workers(monkeypatch):
-    """As many as the process has threads, two, also for few utterances."""
+    """Two workers, as many as the process has threads, even for few utterances."""
     threads = torch.get_num_threads()
     monkeypatch.setattr(missing, "LEAST_UTTERANCES", 2)
     torch.set_num_threads(2)
@@ -96,7 +96,7 @@ def test_a_bug_of_a_plugin_is_reported_as_its_own(recipe, workers, tmp_path, mon
     default_registry.cache_clear()
 
 
-def test_a_killed_worker_is_one_line_and_the_rest_is_computed_later(recipe, workers):
+def test_a_killed_worker_is_reported_in_one_line_and_the_rest_is_computed_later(recipe, workers):
     parts, main = Parts(recipe), os.getpid()
     features = parts.system.levels["mfcc"].features
 
@@ -106,7 +106,7 @@ def test_a_killed_worker_is_one_line_and_the_rest_is_computed_later(recipe, work
         return features(wave)
 
     parts.system.levels["mfcc"].features = killed
-    with pytest.raises(CacheError, match=r"^A process that computes features was ended \(.*\): start the run again"):
+    with pytest.raises(CacheError, match=r"^A process that computes features died \(.*\): start the run again"):
         parts.fill()
     assert 3 <= len(stored_files()) < UTTERANCES
     parts.system.levels["mfcc"].features = features

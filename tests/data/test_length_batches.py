@@ -1,4 +1,4 @@
-"""Batches by length: little padding, never above the limit, as many whatever is drawn."""
+"""Batches by length: little padding, never above the limit, the same number for every draw."""
 
 import math
 from itertools import chain

@@ -1,4 +1,4 @@
-"""What a process gives back of the memory it has freed, asked of Linux in processes of their own."""
+"""How much freed memory a process gives back, measured in separate processes."""
 
 import platform
 import subprocess

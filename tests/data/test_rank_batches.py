@@ -15,7 +15,7 @@ def batches_of(ranks: int) -> list[EpochBatches]:
     ]
 
 
-def test_every_row_of_a_batch_is_one_ranks():
+def test_every_row_of_a_batch_belongs_to_one_rank():
     (alone,) = batches_of(1)
     whole = list(alone)
     first, second = map(list, batches_of(2))

@@ -86,7 +86,7 @@ def test_a_resumed_epoch_gives_the_batches_that_are_left():
     assert list(batches) == whole
 
 
-def test_balanced_batches_draw_every_class_alike():
+def test_balanced_batches_draw_every_class_equally_often():
     classes = torch.tensor([0] * 900 + [1] * 100)
     drawn = list(chain.from_iterable(EpochBatches(classes, batch_size=64, seed=1, sampler="balanced")))
     share = classes[torch.tensor(drawn)].float().mean().item()
@@ -123,7 +123,7 @@ def test_a_segment_is_read_without_the_rest_of_its_file(tmp_path, monkeypatch):
     assert frames[0] == 1000 and sum(frames) == 3500
 
 
-def test_segments_of_a_file_at_another_rate_are_those_of_the_whole(tmp_path):
+def test_segments_of_a_file_at_another_rate_equal_those_of_the_whole(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.sin(np.arange(6000) / 20), 48000, subtype="FLOAT")
     one = Utterance(id="a", path=tmp_path / "a.wav", label="ang")
     segments = SegmentSet([one], {"label": [0]}, {}, sample_rate=16000, segment_samples=1000)

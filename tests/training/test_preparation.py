@@ -158,7 +158,7 @@ def test_a_few_whole_numbers_are_classes_and_a_note_says_so(tmp_path):
     preparation = prepare(load_source(recipe, ["--model.heads.level.target=code"]))
     assert preparation.targets["code"].classes == ("0", "7.0", "\u22123")
     ((kind, message, where),) = preparation.doubts
-    assert (kind, where) == ("numbers", "code") and "each is a class by itself" in message
+    assert (kind, where) == ("numbers", "code") and "each is a class of its own" in message
 
 
 def test_nan_among_names_may_stand_for_a_missing_value(tmp_path):

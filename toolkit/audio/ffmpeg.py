@@ -1,4 +1,4 @@
-"""What libsndfile cannot read, or reads wrongly, is decoded by ffmpeg (PyAV), in order from the beginning."""
+"""Decode files that libsndfile cannot read, or reads wrongly, with ffmpeg (PyAV), in order from the beginning."""
 
 import struct
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ from toolkit.errors import AudioError
 if TYPE_CHECKING:
     from av import AudioStream, Packet
 
-# None that names other files or addresses, as playlists do.
+# No format that can name other files or addresses, as playlists do.
 FORMATS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,w64,wav,wv"
-PREROLL = 16  # packets of an MP3 that may hold bits of the next one
-TOLERANCE_S = 0.2  # headers count in packets
+PREROLL = 16  # MP3 packets to decode before a position: a packet may need bits of earlier ones
+TOLERANCE_S = 0.2  # some headers give the length in whole packets
 
 
 def length(path: Path) -> tuple[int, int]:
-    """How many frames can be decoded, and their rate in Hz; an AudioError if the header promises more."""
+    """Number of frames that can be decoded, and their rate in Hz; AudioError if the header promises more."""
     with _opened(path) as (stream, promised):
         rate, packets = stream.codec_context.sample_rate, stream.container.demux(stream)
         if promised is not None:
@@ -40,14 +40,14 @@ def length(path: Path) -> tuple[int, int]:
 
 
 def flac_length(path: Path, promised: int) -> int:
-    """How many frames a FLAC has whose header promises some: what lies around that end is looked at, not decoded."""
+    """Number of frames in a FLAC file, by the timestamps of its packets near the promised end, without decoding."""
     with _opened(path) as (stream, _):
         from av import FFmpegError
 
         if (near := promised - stream.codec_context.sample_rate) > 0:
             try:
                 stream.container.seek(near, stream=stream)
-            except FFmpegError:  # of some files that have no table for it
+            except FFmpegError:  # some files have no seek table
                 return flac_length(path, 0)
         first, frames = None, 0
         for packet in stream.container.demux(stream):
@@ -58,7 +58,7 @@ def flac_length(path: Path, promised: int) -> int:
 
 
 def blocks(path: Path, start: int, frames: int) -> Iterator[np.ndarray]:
-    """All frames from `start` on, in blocks of a second or of `frames`: [frames, channels], float32."""
+    """Decode all frames from `start` on, in blocks of a second or, if fewer, `frames`: [frames, channels], float32."""
     with _opened(path) as (stream, promised):
         from av import AudioResampler
 
@@ -66,10 +66,10 @@ def blocks(path: Path, start: int, frames: int) -> Iterator[np.ndarray]:
         size = min(frames, stream.codec_context.sample_rate)
         for packet in stream.container.demux(stream):
             if skips:
-                known = _mp3_frames(packet, stream)
-                skips = at + known * PREROLL < start
+                length = _mp3_frames(packet, stream)
+                skips = at + length * PREROLL < start
                 if skips:
-                    at += known
+                    at += length
                     continue
             for decoded in packet.decode():
                 for frame in convert.resample(decoded):
@@ -83,7 +83,7 @@ def blocks(path: Path, start: int, frames: int) -> Iterator[np.ndarray]:
 
 
 class _Quiet:
-    """A file for PyAV, which prints what a file raises where a header leads to no place in it."""
+    """A file that returns -1 for an invalid seek, as damaged headers cause: PyAV would print the exception."""
 
     def __init__(self, file: BinaryIO):
         self.read, self.tell, self._seek = file.read, file.tell, file.seek
@@ -97,7 +97,7 @@ class _Quiet:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple["AudioStream", int | None]]:
-    """The stream; of MPEG audio, of which frames alone are read, also how many packets are promised, or 0."""
+    """Open the audio stream; for an MP3, also return the number of packets its header promises (0: none), else None."""
     try:
         import av
     except ImportError:
@@ -106,7 +106,7 @@ def _opened(path: Path) -> Iterator[tuple["AudioStream", int | None]]:
         found = path.stat()
         runs, promised = find_frames(path, found.st_size, found.st_mtime_ns)
         with path.open("rb") as file:
-            if runs:
+            if runs:  # the frames without tags and junk
                 file = BytesIO(b"".join(file.read(stop - file.seek(start)) for start, stop in runs))
             try:
                 container = av.open(_Quiet(file), options={"format_whitelist": FORMATS}, metadata_errors="ignore")
@@ -116,17 +116,17 @@ def _opened(path: Path) -> Iterator[tuple["AudioStream", int | None]]:
             with container:
                 stream = next(iter(container.streams.audio), None)
                 if not getattr(getattr(stream, "codec_context", None), "sample_rate", 0):
-                    raise AudioError(f"{path} holds no audio, or of a kind that is not known")
+                    raise AudioError(f"{path} holds no audio stream that can be decoded")
                 is_mp3 = container.format.name == "mp3" and stream.codec_context.name.startswith("mp3")
                 yield stream, promised if is_mp3 else None
     except av.FFmpegError as error:
         raise AudioError(f"{path} cannot be decoded to its end: {error.strerror}", "truncated") from None
-    except ValueError:  # of AudioResampler
-        raise AudioError(f"{path} changes its sample rate or channels on the way; split it there") from None
+    except ValueError:  # from AudioResampler
+        raise AudioError(f"{path} changes its sample rate or channels midway; split it there") from None
 
 
 def _mp3_frames(packet: "Packet", stream: "AudioStream") -> int:
-    """How many frames a packet is decoded to."""
+    """Number of frames that a packet decodes to."""
     frames = round((packet.duration or 0) * float(stream.time_base) * stream.codec_context.sample_rate)
     for data in packet.iter_sidedata():
         if data.data_type == "skip_samples":
@@ -135,7 +135,7 @@ def _mp3_frames(packet: "Packet", stream: "AudioStream") -> int:
 
 
 def _promised_s(stream: "AudioStream") -> float:
-    """How long the header says the audio is; 0 where it does not, and ffmpeg guesses from the bit rate."""
+    """Length in seconds that the header gives; 0 if it gives none and ffmpeg estimates one from the bit rate."""
     container, name = stream.container, stream.container.format.name
     if not (
         name.startswith(("mov", "avi", "flv")) or (name.startswith(("matroska", "asf")) and len(container.streams) == 1)

@@ -1,4 +1,4 @@
-"""Where the frames of MPEG audio (MP3, MP2) lie among tags and damage: ISO/IEC 11172-3 and 13818-3."""
+"""Find the frames of MPEG audio (MP3, MP2) among tags and damage (ISO/IEC 11172-3 and 13818-3)."""
 
 import mmap
 import re
@@ -7,28 +7,28 @@ from pathlib import Path
 
 from toolkit.errors import AudioError
 
-FARTHEST = 1 << 20  # bytes of damage before the next frame
-_KBITS = {  # (whether MPEG 1, layer) -> kbit/s by the index in a header, from 1
+FARTHEST = 1 << 20  # bytes that are searched for the next frame
+_KBITS = {  # (is MPEG 1, layer) -> kbit/s for the indices 1, 2, ... of a frame's header
     (True, 1): tuple(range(32, 449, 32)),
     (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
     (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     (False, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
     **dict.fromkeys([(False, 2), (False, 3)], (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)),
 }
-_HALVED = {3: 0, 2: 1, 0: 2}  # version -> how often its rates are halved: MPEG 1, 2, 2.5
+_HALVED = {3: 0, 2: 1, 0: 2}  # version bits -> how often the sample rate is halved: MPEG 1, 2, 2.5
 _SYNC = re.compile(rb"\xff[\xe2-\xff][\x10-\xef]")
-_INFO = re.compile(rb"(?:Xing|Info)\0\0\0[^\0](.{4})", re.S)  # how many frames follow
+_INFO = re.compile(rb"(?:Xing|Info)\0\0\0[^\0](.{4})", re.S)  # the number of frames that follow
 
 
 @lru_cache(maxsize=1 << 12)
 def find_frames(path: Path, size: int, changed_ns: int) -> tuple[tuple[tuple[int, int], ...], int]:
-    """(start, stop) of each run of frames in a file with more than frames and usual tags, and how many are promised.
+    """Find the runs of consecutive MPEG frames in a file, without the tags and junk around them.
 
-    What is before the first run, behind the last one, or a tag between two is left out.
-
-    Raises: AudioError if there is damage between two runs, or much behind the last one.
+    Returns: (start, stop) of each run, in bytes, or () if the file can be decoded as it is (no MPEG audio, or frames
+        with usual tags only); the number of frames that its header promises, or 0.
+    Raises: AudioError if there is damage between two runs, or much of it behind the last one.
     """
-    del changed_ns  # a file that has changed is looked at again
+    del changed_ns  # only a part of the cache's key: a changed file is read again
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if path.suffix.lower() not in (".mp3", ".mp2") and not re.match(rb"ID3|\xff[\xe2-\xff]", data):
             return (), 0
@@ -52,26 +52,22 @@ def find_frames(path: Path, size: int, changed_ns: int) -> tuple[tuple[tuple[int
 
 
 def _length(data: mmap.mmap, at: int) -> int:
-    """How many bytes a frame has that begins here; 0 if none does."""
+    """Length in bytes of the frame that begins at a position; 0 if none does."""
     if not _SYNC.match(data, at):
         return 0
-    version, layer, index, rate = (
-        data[at + 1] >> 3 & 3,
-        4 - (data[at + 1] >> 1 & 3),
-        data[at + 2] >> 4,
-        data[at + 2] >> 2,
-    )
-    if version == 1 or layer == 4 or rate & 3 == 3:
+    version, layer = data[at + 1] >> 3 & 3, 4 - (data[at + 1] >> 1 & 3)
+    index, rate = data[at + 2] >> 4, data[at + 2] >> 2 & 3
+    if version == 1 or layer == 4 or rate == 3:
         return 0
     bits = 1000 * _KBITS[version == 3, layer][index - 1]
-    hz, padding = (44_100, 48_000, 32_000)[rate & 3] >> _HALVED[version], data[at + 2] >> 1 & 1
+    hz, padding = (44_100, 48_000, 32_000)[rate] >> _HALVED[version], data[at + 2] >> 1 & 1
     if layer == 1:
         return (12 * bits // hz + padding) * 4
     return (72 if layer == 3 and version != 3 else 144) * bits // hz + padding
 
 
 def _next_frame(data: mmap.mmap, at: int) -> int | None:
-    """Where the next run begins: three frames in a row, or fewer up to the end or a tag; None if none is near."""
+    """Start of the next run: three frames in a row, or fewer up to the file's end or a tag; None if none is near."""
 
     def begins(at: int) -> bool:
         for _ in range(3):
@@ -88,7 +84,7 @@ def _next_frame(data: mmap.mmap, at: int) -> int | None:
 
 
 def _skip_tags(data: mmap.mmap, at: int) -> int:
-    """Where what begins here goes on behind its ID3 tags."""
+    """Skip the ID3 tags, if any, that begin at a position; return the position behind them."""
     while (head := data[at : at + 10]).startswith((b"TAG", b"ID3")):
         sizes = zip(head[6:], (21, 14, 7, 0), strict=False)
         length = 128 if head[:3] == b"TAG" else 10 + sum(byte << shift for byte, shift in sizes)

@@ -1,4 +1,4 @@
-"""Audio files: found, their lengths, decoding them block by block, and how samples are cut into segments; no torch."""
+"""Find audio files, check their lengths, decode them block by block, and cut samples into segments; no torch."""
 
 import mmap
 import os
@@ -23,42 +23,42 @@ _SUFFIXES = (
 )
 AUDIO_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
 DIVIDE = "divide them by their full scale (32768 for 16 bits)"
-LOUDEST = 100.0  # 40 dB above full scale: mixes exceed 1, sometimes by far; samples of 16 bits reach 32768
-HIGHEST = 10_000_000  # Hz; what resamples more takes long to make
-TOLERANCE_S = 0.01  # manifests round times: an end so little beyond the file is the end of the file
-BLOCK_S = 10.0  # audio that is decoded at a time; the result does not depend on it
-BLOCK_VALUES = 1 << 20  # no more than that, whatever a header says of rate and channels
-_STREAMED = 0x7FFF0000  # larger data sizes are placeholders of programs that wrote to a pipe
-_UNKNOWN = 2**63 - 1  # libsndfile's number of frames where the header has none
-_SEEKS_WRONGLY = ("DWVW", "OPUS")
-# What libsndfile's log says of a file that is cut: of its data, or of all of it, which may be wrong by a few bytes.
+LOUDEST = 100.0  # 40 dB above full scale: mixes exceed 1, sometimes by far; unscaled 16-bit samples reach 32768
+HIGHEST = 10_000_000  # Hz; a resampler for more takes long to build
+TOLERANCE_S = 0.01  # manifests round times: an end this little beyond the file means the file's end
+BLOCK_S = 10.0  # seconds that are decoded at a time; the result does not depend on it
+BLOCK_VALUES = 1 << 20  # values in a block at most, whatever rate and channels a header gives
+_STREAMED = 0x7FFF0000  # larger data sizes are placeholders from programs that wrote to a pipe
+_UNKNOWN = 2**63 - 1  # libsndfile's number of frames if the header gives none
+_SEEKS_WRONGLY = ("DWVW", "OPUS")  # encodings in which libsndfile seeks to a wrong frame
+# libsndfile's log of a truncated file: the size of its data, or of all of it (riff), which may be off by a few bytes.
 _CUT = re.compile(r"^ *(data|SSND|BODY|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.M)
-_SEEMS_CUT = re.compile(r"seems to be (?:a )?truncated|^Data length \d+ should be", re.I | re.M)  # of VOC, MAT4, WVE
-_FRAMES = re.compile(r"(?:Frames|Cols) *: (\d+)")  # of AVR, MPC2K, MAT4, MAT5; the last one is of the data
+_SEEMS_CUT = re.compile(r"seems to be (?:a )?truncated|^Data length \d+ should be", re.I | re.M)  # VOC, MAT4, WVE
+_FRAMES = re.compile(r"(?:Frames|Cols) *: (\d+)")  # AVR, MPC2K, MAT4, MAT5; the last match is the data's
 _NO_CHUNK = re.compile(r"Unknown chunk marker(?: \(\w+\))? at position (0x[0-9A-F]+|\d+)")
 _AU_DATA = re.compile(r"Data Offset : (\d+)\n +Data Size +: (\d+)")
-# A page with bit 2; the description, with how many samples there are in its last 36 bits.
+# How a stream begins: an Ogg page with flag 2; FLAC's description, whose last 36 bits are the number of samples.
 _BEGINS = {"OGG": re.compile(rb"OggS\0\x02"), "FLAC": re.compile(rb"fLaC\0\0\0\x22.{13}(.{5})", re.S)}
 _NIST_FRAMES = re.compile(rb"sample_count -i (\d+)")
-_NOT_RECOGNISED = (1, 4)  # libsndfile's codes for formats and encodings that it does not know
+_NOT_RECOGNISED = (1, 4)  # libsndfile's error codes for unknown formats and encodings
 
 
 @dataclass(frozen=True)
 class AudioStretch:
-    """A file, or `frames` of it from `start` on, with its rate in Hz and what decodes it: (path, start, frames)."""
+    """A file, or `frames` of it from frame `start` on; `rate` is its sample rate in Hz."""
 
     path: Path
     start: int
     frames: int
     rate: int
-    decode: Callable[[Path, int, int], Iterator[np.ndarray]]
+    decode: Callable[[Path, int, int], Iterator[np.ndarray]]  # (path, start, frames) -> blocks
 
     def samples(self, sample_rate: int) -> int:
-        """How many samples `waves` makes of it at a rate."""
+        """Number of samples that `waves` makes of it at a sample rate in Hz."""
         return resampled_length(self.frames, self.rate, sample_rate)
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
-        """Its frames from one to another, or to its end, in order: each [frames, channels], float32, full scale at 1.
+        """Decode frames `start` to `stop` (None: the end) in blocks, each [frames, channels], float32, full scale at 1.
 
         Raises: AudioError if they cannot be decoded, are missing, or hold NaN, infinite or unscaled samples.
         """
@@ -75,7 +75,7 @@ class AudioStretch:
 
 
 def check_samples(samples: np.ndarray, name: object) -> None:
-    """Refuse NaN, infinite samples and those beyond `LOUDEST`, with an AudioError that names the file or array."""
+    """Raise AudioError, which names the file or array, if a sample is NaN, infinite or beyond `LOUDEST`."""
     peak = max(samples.max(), -samples.min())
     if not np.isfinite(peak):
         raise AudioError(f"{name} holds NaN or infinite samples", "not-finite")
@@ -84,7 +84,7 @@ def check_samples(samples: np.ndarray, name: object) -> None:
 
 
 def stretch(path: str | Path, *, start_s: float | None = None, end_s: float | None = None) -> AudioStretch:
-    """A file, or a stretch of it, to be read in order; arguments and errors as for `waves.read_audio`."""
+    """Examine a file, or a stretch of it, before it is decoded; arguments and errors as for `waves.read_audio`."""
     path = Path(path)
     try:
         if what := not_a_file(path):
@@ -96,7 +96,7 @@ def stretch(path: str | Path, *, start_s: float | None = None, end_s: float | No
     except (OSError, ValueError) as error:  # ValueError: no file can have such a name
         raise AudioError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if rate > HIGHEST:
-        raise AudioError(f"{path} has {rate:,} samples a second, as its header says; {HIGHEST:,} are read")
+        raise AudioError(f"{path} has {rate:,} samples a second by its header; at most {HIGHEST:,} can be read")
     start, stop = 0 if start_s is None else start_s * rate, frames if end_s is None else end_s * rate
     if 0 < stop - frames <= TOLERANCE_S * rate:
         stop = frames
@@ -107,9 +107,9 @@ def stretch(path: str | Path, *, start_s: float | None = None, end_s: float | No
 
 
 def files_below(folder: Path, report: Callable[[str], object]) -> Iterator[Path]:
-    """The files below a folder, in order, but those that begin with a dot; `report` is told what cannot be listed.
+    """List the files below a folder in order, without names that begin with a dot; `report` gets a line for each fault.
 
-    Linked folders are not followed, since they may lead back.
+    Linked folders are not followed, since they may form a loop.
     """
     for at, folders, files in os.walk(folder, onerror=lambda e: report(f"{e.filename} cannot be listed: {e.strerror}")):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -126,7 +126,7 @@ def resampled_length(samples: int, rate: int, new_rate: int) -> int:
 
 
 def cut(samples: int, *, segment_samples: int) -> list[tuple[int, int]]:
-    """(start, stop) of segments without overlap; the last may be shorter. ValueError if a number is below 1.
+    """Spans (start, stop) of segments without overlap; the last may be shorter. ValueError if a number is below 1.
 
     >>> cut(100, segment_samples=48)
     [(0, 48), (48, 96), (96, 100)]
@@ -138,12 +138,12 @@ def cut(samples: int, *, segment_samples: int) -> list[tuple[int, int]]:
 
 @lru_cache(maxsize=1 << 16)
 def _examined(path: Path, size: int, changed_ns: int) -> tuple[int, int, Callable]:
-    """How many frames a file has, their rate, and what decodes it; a file that has changed is examined again."""
+    """Number of frames in a file, their rate in Hz, and what decodes them; a changed file is examined again."""
     if not size:
         raise AudioError(f"{path} is an empty file", "empty")
     with path.open("rb") as file:
         head = file.read(4)
-    # Of an MP3 libsndfile believes what it says of its length; a CAF that was written to a pipe says none.
+    # libsndfile trusts the length in an MP3's header; a CAF that was written to a pipe states none.
     if head[:2] == b"ID" or (head[0] == 0xFF and head[1:2] >= b"\xe0") or (head == b"caff" and _caf_data(path)[1] <= 0):
         return *ffmpeg.length(path), ffmpeg.blocks
     try:
@@ -157,46 +157,46 @@ def _examined(path: Path, size: int, changed_ns: int) -> tuple[int, int, Callabl
 
 
 def _sound_file(path: Path) -> soundfile.SoundFile:
-    """A file that libsndfile recognises by its content: by its name it takes any text for audio, and prints why not."""
+    """Open a file by its descriptor: by its name, libsndfile may take text for audio and print messages."""
     return soundfile.SoundFile(os.open(path, os.O_RDONLY), closefd=True)
 
 
 def _holds_its_frames(path: Path, file: soundfile.SoundFile) -> bool:
-    """Whether libsndfile's number of frames is that of the file; an AudioError if the file is cut or unfinished."""
+    """Whether libsndfile's number of frames is right; AudioError if the file is truncated or unfinished."""
     log, frames = file.extra_info, file.frames
     for name, promised, there in _CUT.findall(log):
         whole = name.lower().startswith("riff")
         missing = int(promised) - int(there)
         if (8 if whole else 0) < missing and (whole or int(promised) < _STREAMED):
             raise _truncated(path, f"{missing} of the bytes that its header promises are missing")
-    ends = [int(junk[1], 0) for junk in [_NO_CHUNK.search(log)] if junk]
+    ends = [int(position, 0) for position in _NO_CHUNK.findall(log)[:1]]
     ends += [int(start) + int(length) for start, length in _AU_DATA.findall(log)]
     ends += [sum(_caf_data(path))] if file.format == "CAF" else []
     if frames and any(_goes_on(path, end) for end in ends):
-        raise _truncated(path, f"its header promises {frames} frames, and its data goes on behind them")
+        raise _truncated(path, f"its header promises {frames} frames, but its data continues after them")
     if _SEEMS_CUT.search(log) or any(frames < int(promised) for promised in _FRAMES.findall(log)[-1:]):
-        raise _truncated(path, f"its header promises others than the {frames} frames that are there")
+        raise _truncated(path, f"its header does not match the {frames} frames that are there")
     if file.format == "SDS":
-        raise AudioError(f"{path} is a MIDI sample dump, which is not read reliably; convert it to WAV or FLAC")
+        raise AudioError(f"{path} is a MIDI sample dump, which cannot be read reliably; convert it to WAV or FLAC")
     if "lacks an end-of-stream bit" in log:
         raise _truncated(path, "its last page is missing")
     if file.format == "NIST":
         with path.open("rb") as text:
             promised = _NIST_FRAMES.search(text.read(1024))
         if promised and not 0.9 * frames <= int(promised[1]) <= frames:
-            raise _truncated(path, f"its header promises {int(promised[1])} frames, {frames} are there")
+            raise _truncated(path, f"its header promises {int(promised[1])} frames, but {frames} are there")
     if file.format in _BEGINS and _is_joined(path, file.format):
         return False
     if file.format == "FLAC" and frames != _UNKNOWN:
         found = ffmpeg.flac_length(path, frames)
         if found < frames:
-            raise _truncated(path, f"its header promises {frames} frames, {found} are there")
+            raise _truncated(path, f"its header promises {frames} frames, but {found} are there")
         return found == frames
     return 0 < frames < _UNKNOWN and not file.subtype.startswith("MPEG")
 
 
 def _caf_data(path: Path) -> tuple[int, int]:
-    """Where the data of a CAF begins, and how many bytes it says that it has; -1: up to the end of the file."""
+    """Start and length of a CAF's data in bytes, by its headers (length -1: to the file's end); (0, 0) if not found."""
     with path.open("rb") as file:
         file.seek(8)
         while len(head := file.read(12)) == 12:
@@ -208,20 +208,20 @@ def _caf_data(path: Path) -> tuple[int, int]:
 
 
 def _goes_on(path: Path, end: int) -> bool:
-    """Whether more lies behind what a header calls the end of the data than padding, a tag or a chunk of CAF."""
+    """Whether data continues after the end that the header gives, other than padding, a tag or a CAF chunk."""
     with path.open("rb") as file:
         magic, rest, size = file.read(4), file.seek(end) and file.read(4), file.seek(0, os.SEEK_END)
     return rest == magic or (size - end > size / 10 and not re.fullmatch(rb"[a-z]{4}", rest))
 
 
 def _is_joined(path: Path, form: str) -> bool:
-    """Whether streams follow the one that libsndfile reads; an AudioError if ffmpeg cannot tell FLAC streams apart."""
+    """Whether streams follow the one that libsndfile reads; AudioError if ffmpeg cannot separate FLAC streams."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         found = _BEGINS[form].findall(data)
     if form == "FLAC" and len(found) > 1:
         frames = [int.from_bytes(length, "big") % 2**36 for length in found]
         if 0 in frames or ffmpeg.length(path)[0] != sum(frames):
-            raise AudioError(f"{path} holds {len(found)} FLAC streams that cannot be told apart; decode each by itself")
+            raise AudioError(f"{path} holds {len(found)} FLAC streams that cannot be separated; decode each on its own")
     return len(found) > 1
 
 
@@ -232,7 +232,7 @@ def _sndfile_blocks(path: Path, start: int, frames: int) -> Iterator[np.ndarray]
             if start and file.seekable() and not file.subtype.startswith(_SEEKS_WRONGLY):
                 file.seek(start)
                 start = 0
-            file.seekable = lambda: False  # soundfile seeks after every read otherwise, which some encodings cannot
+            file.seekable = lambda: False  # else soundfile seeks after every read, which fails in some encodings
             while start:
                 start -= len(file.read(min(size, start), dtype="float32", always_2d=True)) or start
             while len(block := file.read(min(size, frames), dtype="float32", always_2d=True)):

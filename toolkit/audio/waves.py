@@ -1,6 +1,6 @@
-"""Audio as a waveform: the mean of the channels at the system's rate, block by block, in segments, or a part of it.
+"""Read audio as a waveform, the mean of its channels at the system's rate: whole, in part, in blocks or in segments.
 
-Resampling is soxr's, as a stream: how the audio is cut into blocks changes no bit of the result.
+soxr resamples it as a stream: how the audio is cut into blocks changes no bit of the result.
 """
 
 import math
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from toolkit.audio.reading import AudioStretch, resampled_length, stretch
 
-CONTEXT = 320  # samples, at the lower of two rates, on either side that a resampled one depends on
+CONTEXT = 320  # samples on either side that a resampled one depends on, at the lower of the two rates
 
 
 def read_audio(
@@ -29,7 +29,7 @@ def read_audio(
 
     Args: path: any format that libsndfile or ffmpeg reads; sample_rate: in Hz, to which others are resampled (soxr,
         high quality); start_s, end_s: in seconds; None is the beginning or the end of the file; part: (start, stop) of
-        the samples to return; no more is decoded than they need.
+        the samples to return; only what they need is decoded.
     Returns: [samples], float32.
     Raises: AudioError if the file is missing, unreadable, truncated or empty, holds NaN, infinite or unscaled samples,
         or does not reach from `start_s` to `end_s`.
@@ -45,37 +45,37 @@ def read_audio(
 
 
 def waves(file: AudioStretch, sample_rate: int, start: int = 0, stop: int | None = None) -> Iterator[Tensor]:
-    """Read all frames, or those from one to another, block by block: each [samples], float32, the mean of channels."""
+    """Read frames `start` to `stop`, by default all, block by block: each [samples], float32, the mean of channels."""
     mono = (block[:, 0] if block.shape[1] == 1 else block.mean(axis=1) for block in file.blocks(start, stop))
     return map(torch.from_numpy, resampled(mono, file.rate, sample_rate))
 
 
 def resampled(blocks: Iterable[np.ndarray], rate: int, new_rate: int) -> Iterator[np.ndarray]:
-    """Blocks of a waveform at another rate, as `Resampler` makes them."""
+    """Resample the blocks of a waveform, as `Resampler` does."""
     return through(Resampler(rate, new_rate), blocks)
 
 
 def cut_waves(blocks: Iterable[Tensor], *, segment_samples: int, hop_samples: int | None = None) -> Iterator[Tensor]:
-    """Blocks of a waveform as its segments, as `Cutter` makes them."""
+    """Cut the blocks of a waveform into segments, as `Cutter` does."""
     return through(Cutter(segment_samples=segment_samples, hop_samples=hop_samples), blocks)
 
 
 def through(stage: "Resampler | Cutter", blocks: Iterable) -> Iterator:
-    """All that a stage makes of a waveform's blocks."""
+    """Pass all blocks of a waveform through a stage."""
     for block in blocks:
         yield from stage.add(block)
     yield from stage.end()
 
 
 class Resampler:
-    """A waveform at another rate (soxr, high quality), as many samples as `resampled_length` tells, in any blocks."""
+    """Resample a waveform (soxr, high quality), in blocks of any size, to the length that `resampled_length` gives."""
 
     def __init__(self, rate: int, new_rate: int):
         self._rates, self._taken, self._given = (rate, new_rate), 0, 0
         self._stream = None if rate == new_rate else soxr.ResampleStream(rate, new_rate, 1, dtype="float32")
 
     def add(self, block: np.ndarray) -> Iterator[np.ndarray]:
-        """Take the next block, [samples], float32, and give what is known then."""
+        """Take the next block, [samples], float32, and yield what is ready."""
         if self._stream is None:
             yield block
             return
@@ -85,27 +85,27 @@ class Resampler:
         yield wave
 
     def end(self) -> Iterator[np.ndarray]:
-        """Give what is left."""
+        """Yield what is left."""
         if self._stream is not None:
             rate, new_rate = self._rates
-            silence = np.zeros(rate // new_rate + 1, np.float32)  # soxr rounds the length, which is rounded up here
+            silence = np.zeros(rate // new_rate + 1, np.float32)  # soxr rounds the length; it has to be rounded up
             missing = resampled_length(self._taken, rate, new_rate) - self._given
             yield self._stream.resample_chunk(silence, last=True)[:missing]
 
 
 class Cutter:
-    """A waveform cut into segments, each `hop_samples` behind the one before; by default they do not overlap.
+    """Cut a waveform into segments, each `hop_samples` after the one before; by default they do not overlap.
 
-    The last one ends with the waveform, and may be shorter; a segment that would hold nothing new is none.
+    The last one ends with the waveform and may be shorter; it is left out if it would hold nothing new.
     """
 
     def __init__(self, *, segment_samples: int, hop_samples: int | None = None):
         self._hop = hop_samples or segment_samples
         self._parts: list[Tensor] = []  # of the next segment
-        self._new = self._missing = segment_samples  # how much of it the one before lacks, and what is still to come
+        self._new = self._missing = segment_samples  # its samples that are new, and those still to come
 
     def add(self, block: Tensor) -> Iterator[Tensor]:
-        """Take the next block, [samples], and give the segments that are whole then."""
+        """Take the next block, [samples], and yield the segments that are complete."""
         while len(block) >= self._missing:
             segment = torch.cat([*self._parts, block[: self._missing]])
             block, self._parts = block[self._missing :], [segment[self._hop :]]
@@ -115,6 +115,6 @@ class Cutter:
         self._missing -= len(block)
 
     def end(self) -> Iterator[Tensor]:
-        """Give the last segment."""
+        """Yield the last segment, if it holds anything new."""
         if self._missing < self._new:
             yield torch.cat(self._parts)

@@ -26,12 +26,12 @@ class Corpus:
     The constructor takes the recipe's `args` by keyword. Model cards quote description and licence.
     """
 
-    environment: str | None = None  # the variable that names the folder where no data folder is given
-    synthetic: bool = False  # True where the audio is generated; every result carries a note then
+    environment: str | None = None  # the variable that names the folder if no data folder is given
+    synthetic: bool = False  # True if the audio is generated; every result then carries a note
     description: str | None = None  # what is recorded, in a sentence or two: language, speakers, acted or not
     licence: str | None = None  # what the data may be used for, in a sentence or two
-    sizes: tuple[int, ...] = ()  # how many utterances each version of the corpus has; another number is warned of
-    protocols: tuple[str, ...] = ()  # those that take the folds it is published with, the only split; () for any
+    sizes: tuple[int, ...] = ()  # how many utterances each version of the corpus has; any other number is a warning
+    protocols: tuple[str, ...] = ()  # those that use its published folds, if no other split is allowed; () for any
 
     @classmethod
     def default_folder(cls) -> Path | None:
@@ -42,7 +42,7 @@ class Corpus:
     def read(self, folder: Path | None) -> list[Utterance]:
         """List the utterances with the labels of the corpus itself, without opening the audio.
 
-        Args: folder: the data folder, or None where none was given.
+        Args: folder: the data folder, or None if none was given.
         Raises: CorpusError if it is not this corpus; one line with what was found and what was expected.
         """
         raise NotImplementedError

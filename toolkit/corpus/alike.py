@@ -9,12 +9,12 @@ from toolkit.corpus.utterance import COLUMNS, Utterance, plain_marks
 from toolkit.errors import listed
 
 ALIKE = "differ only in case, spaces or Unicode form"
-VARIANTS = "\ufe0e\ufe0f"  # of a symbol, in text and in colour
-REMEDY = "--normalize true joins them, --normalize false says that they differ"
+VARIANTS = "\ufe0e\ufe0f"  # variation selectors: a symbol as text or in colour
+REMEDY = "--normalize true joins them, --normalize false keeps them apart"
 
 
 def plain_name(name: str) -> str:
-    r"""A name without what its spellings may differ in.
+    r"""Reduce a name to what all its spellings share.
 
     >>> plain_name("Ana  Mar\u00eda") == plain_name("ana mari\u0301a\u200b"), plain_name("O\u2019Neil")
     (True, "o'neil")
@@ -24,7 +24,7 @@ def plain_name(name: str) -> str:
 
 
 def spellings(names: Iterable[str | None]) -> list[list[str]]:
-    """The names that are alike, the most frequent one first, then sorted; one list for each that has several."""
+    """Groups of names that are alike, each of two or more, the most frequent name first, then sorted."""
     alike: dict[str, list[str]] = {}
     counts = Counter(name for name in names if name is not None)
     for name in sorted(counts, key=lambda name: (-counts[name], name)):
@@ -33,7 +33,7 @@ def spellings(names: Iterable[str | None]) -> list[list[str]]:
 
 
 def join_names(utterances: Sequence[Utterance], columns: Iterable[str], known: Iterable[str] = ()) -> list[Utterance]:
-    """Write names in columns of a whole corpus that are alike as the label that the recipe knows, else most often so.
+    """Join names that are alike in columns of a whole corpus: spelled as a `known` label, else as most often.
 
     >>> pair = [Utterance(id=str(i), path="a.wav", label=x) for i, x in enumerate(["Hap", "hap "])]
     >>> [u.label for u in join_names(pair, ["label"], ["hap"])]

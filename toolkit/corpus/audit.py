@@ -1,4 +1,4 @@
-"""The audit of a split: what its parts share. `train`, `experiment`, `check-data` and `audit-split` run this one."""
+"""The audit of a split: what its parts share. `train`, `experiment`, `check-data` and `audit-split` all run it."""
 
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from toolkit.corpus.listening import Sound, listen, near_copies
 from toolkit.corpus.utterance import Utterance, natural_key
 from toolkit.errors import CorpusError, ProtocolError, join, listed
 
-FACTOR, LEAST = 2.0, 5  # a class's share is unlike that in train by this factor, where so many utterances are expected
-# What a part may share with those before it, and how it is said.
+FACTOR, LEAST = 2.0, 5  # a share is unlike train's if it differs by this factor and so many utterances are expected
+# What a part may share with the parts before it, and the message.
 SAYS = {
     "speaker": "speakers of {part} are in {there}, too",
     "file": "files of {part} are in {there}, too",
@@ -20,15 +20,15 @@ SAYS = {
     "copy": "utterances of {part} are changed copies of audio in {there} (in level, rate, encoding or silence)",
     "text": "sentences of {part} are in {there}, too",
 }
-MEANT = "results would be meaningless, unless the protocol says so: speaker-dependent, or given with speakers: shared"
+MEANT = "results would be meaningless, unless the protocol allows it: speaker-dependent, or given with speakers: shared"
 
 Parts = Mapping[str, Sequence[Utterance]]  # train, valid and test -> utterances
-Heard = Mapping[str, Mapping[Hashable, Hashable]]  # "audio" and "copy" -> where the audio is -> what it is the same as
+Heard = Mapping[str, Mapping[Hashable, Hashable]]  # "audio" or "copy" -> place -> key of its group
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with a corpus, at a file, label or speaker; an "error" would stop or spoil a training."""
+    """A fault of a corpus, in a file, label or speaker; an "error" would stop or spoil a training."""
 
     kind: str
     severity: Literal["error", "warning"]
@@ -37,7 +37,7 @@ class Problem:
 
 
 class Shared(NamedTuple):
-    """What a part shares with the parts before it: so many of what it has (a key of SAYS), with names and a message."""
+    """What a part shares with the parts before it, of one kind (a key of SAYS); `of`: how many of that kind it has."""
 
     kind: str
     part: str
@@ -47,7 +47,7 @@ class Shared(NamedTuple):
 
 
 def hear(utterances: Sequence[Utterance], sounds: Sequence[Sound]) -> Heard:
-    """Which utterances are the same audio, by their samples, and which are changed copies of one, as far as heard."""
+    """Group utterances by equal samples ("audio"), and with their changed copies ("copy"); silent ones are left out."""
     same = {u.place: sound.digest for u, sound in zip(utterances, sounds, strict=True) if sound.digest}
     first = {place: place for place in same}
     for one, other in near_copies(utterances, sounds):
@@ -59,9 +59,9 @@ def hear(utterances: Sequence[Utterance], sounds: Sequence[Sound]) -> Heard:
 def audit(
     parts: Parts, heard: Heard | None = None, kinds: Collection[str] = tuple(SAYS), *, alike: bool = True
 ) -> Iterator[Shared]:
-    """What valid shares with train, and test with both, by kind, also where that is nothing.
+    """Yield what valid shares with train, and test with both, for each kind, even if that is nothing.
 
-    Args: kinds: to look at; alike: whether speakers whose names are `alike` count as one.
+    Args: heard: from `hear`; kinds: to compare; alike: whether speakers whose names are alike count as one.
     """
     keys = {
         "speaker": lambda u: u.speaker and (plain_name(u.speaker) if alike else u.speaker),
@@ -92,9 +92,9 @@ def _name(kind: str, u: Utterance, part: str, other: Utterance, there: str) -> s
 
 
 def imbalances(parts: Parts) -> Iterator[str]:
-    """Where classes or genders of valid or test are far from those of train, or a class is missing.
+    """Messages on classes and genders whose shares in valid or test are far from those in train, or missing classes.
 
-    One speaker alone has one gender.
+    Genders are not compared if a part has a single speaker.
     """
     for column, part in product(("label", "gender"), PARTS[1:]):
         train, mine = ([u.value(column) for u in parts.get(name, ()) if u.value(column)] for name in ("train", part))
@@ -107,9 +107,9 @@ def imbalances(parts: Parts) -> Iterator[str]:
 
 
 def refuse_shared(fold: Fold, utterances: Mapping[str, Utterance], *, alike: bool = False) -> None:
-    """Raise ProtocolError if a speaker (where there is none: a file) is in two parts of a fold that does not say so.
+    """Raise ProtocolError if parts of a fold share a speaker (unless its stamp allows it) or a file without a speaker.
 
-    Args: utterances: by id; alike: whether speakers whose names are `alike` count as one.
+    Args: utterances: by id; alike: whether speakers whose names are alike count as one.
     """
     kinds = ("file",) if fold.stamp == SPEAKER_DEPENDENT_STAMP else ("speaker", "file")
     for shared in audit(_parts(fold, utterances), kinds=kinds, alike=alike):
@@ -118,7 +118,7 @@ def refuse_shared(fold: Fold, utterances: Mapping[str, Utterance], *, alike: boo
 
 
 def check_fold(fold: Fold, utterances: Mapping[str, Utterance], heard: Heard) -> Iterator[Problem]:
-    """The same audio in two parts, an error; changed copies and imbalance, which are warnings."""
+    """Yield an error for the same audio in two parts, warnings for changed copies and imbalance."""
     parts, remedy = _parts(fold, utterances), "remove one, or give --shared_audio allow"
     for shared in audit(parts, heard, ("audio", "copy")):
         if shared.names:
@@ -131,7 +131,7 @@ def check_fold(fold: Fold, utterances: Mapping[str, Utterance], heard: Heard) ->
 def refuse_shared_audio(fold: Fold, utterances: Sequence[Utterance]) -> list[str]:
     """Raise CorpusError if the same audio is in two parts of a fold; return the warnings of `check_fold`.
 
-    What differs in length or middle is not read: changed copies are found by `check-data` and `audit-split` alone.
+    Only utterances equal in length and middle are read whole; `check-data` and `audit-split` also find changed copies.
     """
     from toolkit.audio.reading import stretch
 
@@ -150,5 +150,5 @@ def refuse_shared_audio(fold: Fold, utterances: Sequence[Utterance]) -> list[str
 
 
 def _parts(fold: Fold, utterances: Mapping[str, Utterance]) -> Parts:
-    """Those that validate and test, as in loso-as-published, test."""
+    """Part -> its utterances; those that both validate and test (loso-as-published) count as test."""
     return {part: [utterances[i] for i, at in fold.part_of.items() if at == part] for part in PARTS}

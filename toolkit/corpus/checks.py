@@ -18,13 +18,13 @@ NAMELESS = "no speaker"
 
 @dataclass(frozen=True)
 class CheckReport:
-    """The result of a check; counts are by speaker (or "all") and class, both in order, 0 for those without any."""
+    """The result of a check; counts are by speaker (or "all") and class, both in order, zeros included."""
 
     counts: Mapping[str, Mapping[str, int]]
     problems: Sequence[Problem]  # errors first
-    left_out: Mapping[str, int] = field(default_factory=dict)  # label of the corpus -> left out by label_map
+    left_out: Mapping[str, int] = field(default_factory=dict)  # label -> utterances that label_map leaves out
     seconds: float = 0.0  # of audio that could be read
-    segments: int = 0  # that it makes
+    segments: int = 0  # cut from it
     folds: Sequence[Mapping[str, Any]] = ()  # as `fold_table` gives them
 
     @property
@@ -38,8 +38,8 @@ class CheckReport:
         found = counted(sum(sum(row.values()) for row in self.counts.values()), "utterance")
         notes = [f"{found}, {self.seconds / 3600:.2f} h could be read, {counted(self.segments, 'segment')}"]
         if self.left_out:
-            listed = ", ".join(f"{label} {count}" for label, count in sorted(self.left_out.items()))
-            notes.append(f"left out on purpose by label_map: {listed}")
+            labels = ", ".join(f"{label} {count}" for label, count in sorted(self.left_out.items()))
+            notes.append(f"left out on purpose by label_map: {labels}")
         return notes
 
     def as_json(self) -> dict:
@@ -57,17 +57,18 @@ def check_corpus(
     labels: Sequence[str] | None,  # the recipe's classes, None for all
     label_map: Mapping[str, str | None] | None,  # label of the corpus -> class, or None to leave it out
     sample_rate: int,  # the system's, in Hz
-    segment_samples: int,  # of a segment at that rate
+    segment_samples: int,  # length of a segment at that rate
     covariates: Sequence[str] = (),  # columns that every utterance needs, for example "gender"
-    folds: Sequence[Fold] = (),  # in which the same audio may not be in two parts
+    folds: Sequence[Fold] = (),  # whose parts may not share audio
 ) -> CheckReport:
-    """Check a corpus as its recipe will use it, but for utterances that label_map leaves out."""
+    """Check a corpus as its recipe will use it, without the utterances that label_map leaves out."""
     mapped = [(u, (label_map or {}).get(u.label, u.label)) for u in utterances]
     classes = list(labels) if labels else sorted({label for _, label in mapped} - {None})
     kept = [(u, label) for u, label in mapped if label in classes]
     problems = [Problem(kind, "error", text, at) for kind, text, at in label_faults(utterances, labels, label_map)]
-    problems += _speaker_problems([u for u, _ in kept], covariates)
-    heard = list(zip((u for u, _ in kept), listen([u for u, _ in kept]), strict=True))
+    used = [u for u, _ in kept]
+    problems += _speaker_problems(used, covariates)
+    heard = list(zip(used, listen(used), strict=True))
     problems += [problem for u, sound in heard for problem in _faults(u, sound, sample_rate)]
     problems += [*_other_rates(heard, sample_rate), *_shared(heard, folds)]
     return CheckReport(
@@ -98,7 +99,7 @@ def _speaker_problems(utterances: Sequence[Utterance], covariates: Sequence[str]
             yield Problem("two-genders", "error", f"speaker {speaker!r} is F and M in different utterances", speaker)
     nameless = [u.id for u in utterances if u.speaker is None]
     if 0 < len(nameless) < len(utterances):
-        text = f"{counted_ids(nameless)} without a speaker; most protocols need all"
+        text = f"{counted_ids(nameless)} without a speaker; most protocols need one for each"
         yield Problem("speaker-missing", "warning", text, nameless[0])
     for name in covariates:
         if lacking := [u.id for u in utterances if u.value(name) is None]:
@@ -130,7 +131,7 @@ def _other_rates(heard: Sequence[tuple[Utterance, Sound]], sample_rate: int) -> 
 
 
 def _shared(heard: Sequence[tuple[Utterance, Sound]], folds: Sequence[Fold]) -> Iterator[Problem]:
-    """What the audit finds, each kind in the first fold that has it; else audio that is there twice."""
+    """What the audit finds, each kind in the first fold that has it; audio that occurs twice, if no fold shares any."""
     audio, found = hear(*zip(*heard, strict=True)) if heard and folds else {}, {}
     for fold in folds:
         for problem in check_fold(fold, {u.id: u for u, _ in heard}, audio):

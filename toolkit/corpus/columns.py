@@ -1,4 +1,4 @@
-"""Other people's tables: their columns under the names that manifests use."""
+"""Read other people's tables: give their columns the names that manifests use."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from toolkit.errors import CorpusError, did_you_mean, listed
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
-_USUAL = {  # what others call a column, in lower case
+_USUAL = {  # names that others give a column, in lower case
     "path": ("file", "filename", "file_name", "filepath", "file_path", "audio", "audio_path", "wav", "fname"),
     "label": ("emotion", "class", "category", "target", "class_name", "classname"),
     "speaker": ("speaker_id", "speakerid", "actor", "actor_id", "subject", "subject_id", "spk"),
@@ -15,7 +15,7 @@ _USUAL = {  # what others call a column, in lower case
 
 
 def check_columns(where: str, found: Iterable[str], columns: Mapping[str, str]) -> None:
-    """Raise CorpusError if `columns` takes a name from a column that the table does not have."""
+    """Raise CorpusError if `columns` refers to a column that the table lacks."""
     found = list(found)
     for name, source in columns.items():
         for column in _FIELD.findall(source) or [source or name]:
@@ -25,7 +25,7 @@ def check_columns(where: str, found: Iterable[str], columns: Mapping[str, str]) 
 
 
 def usual_columns(found: Iterable[str]) -> dict[str, str]:
-    """Which columns of a table are probably those of a manifest that it lacks.
+    """Guess which columns of a table are manifest columns that it lacks.
 
     >>> usual_columns(["Emotion", "path", "sex"])
     {'label': 'Emotion', 'gender': 'sex'}
@@ -36,7 +36,7 @@ def usual_columns(found: Iterable[str]) -> dict[str, str]:
 
 
 def renamed(row: Mapping[str, str], columns: Mapping[str, str]) -> dict[str, str]:
-    """A row of a table under the names that manifests use; columns that are not mentioned keep theirs.
+    """Give a row's columns the names that manifests use; columns that are not mentioned keep theirs.
 
     Args: columns: name -> a column of the table, or a text with columns in braces; "" leaves the column `name` out.
 

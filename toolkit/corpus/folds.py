@@ -1,4 +1,4 @@
-"""A fold: one split, which checks itself."""
+"""A fold: one split of a corpus, which checks itself."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from toolkit.corpus.utterance import Utterance, speaker_order
 from toolkit.errors import ProtocolError, did_you_mean, listed
 
 PARTS = ("train", "valid", "test")
-SPEAKER_DEPENDENT_STAMP = "speaker-dependent: training and test share speakers"  # no fold without it may
+SPEAKER_DEPENDENT_STAMP = "speaker-dependent: training and test share speakers"  # only a fold with this stamp may
 
 
 @dataclass(frozen=True)
@@ -22,21 +22,21 @@ class Fold:
     """
 
     name: str  # who or what tests, for example "1M" or "Session1"
-    protocol: str  # that made it
+    protocol: str  # the one that made it
     train: tuple[str, ...]  # ids of utterances
-    valid: tuple[str, ...]  # which chooses epochs unless `selects_on(protocol)` is "test"
+    valid: tuple[str, ...]  # chooses the epoch unless `selects_on(protocol)` is "test"
     test: tuple[str, ...]
     stamp: str | None = None  # a note that every result has to carry
 
     @property
     def digest(self) -> str:
-        """A hash of who is in which part."""
+        """A hash of the fold's name and of which utterances are in which part."""
         parts = [sorted(getattr(self, part)) for part in PARTS]
         return hashlib.sha256(json.dumps([self.name, *parts]).encode()).hexdigest()[:16]
 
     @property
     def part_of(self) -> dict[str, str]:
-        """Id -> its part; one that validates and tests, as in loso-as-published, tests."""
+        """Id of an utterance -> its part; "test" if it also validates, as in loso-as-published."""
         return {i: part for part in PARTS for i in getattr(self, part)}
 
     def __post_init__(self):
@@ -56,7 +56,7 @@ class Fold:
 
 
 def pick_fold(folds: Sequence[Fold], name: str | None) -> Fold:
-    """Return the fold of this name, the first for None; ProtocolError names the folds there are."""
+    """Return the fold of this name, or the first for None; ProtocolError lists the folds if none has it."""
     for fold in folds:
         if name is None or fold.name == str(name):
             return fold
@@ -65,7 +65,7 @@ def pick_fold(folds: Sequence[Fold], name: str | None) -> Fold:
 
 
 def fold_table(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> list[dict[str, Any]]:
-    """Who is where: [{"fold": "1M", "train": {"speakers": [...], "utterances": 9}, "valid": ..., "test": ...}, ...]."""
+    """Fold by fold: [{"fold": "1M", "train": {"speakers": [...], "utterances": 9}, "valid": ..., "test": ...}, ...]."""
     by_id = {u.id: u for u in utterances}
 
     def of_part(ids: Sequence[str]) -> dict[str, Any]:

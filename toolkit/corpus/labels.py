@@ -1,4 +1,4 @@
-"""From a corpus's labels to a recipe's classes."""
+"""Map a corpus's labels to a recipe's classes."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from toolkit.errors import CorpusError, counted, did_you_mean, listed
 def label_faults(
     utterances: Iterable[Utterance], labels: Sequence[str] | None, label_map: Mapping[str, str | None] | None
 ) -> list[tuple[str, str, str]]:
-    """List what is wrong between a corpus's labels and a recipe's `labels` and `label_map`.
+    """List where a corpus's labels and a recipe's `labels` and `label_map` do not fit.
 
     Returns: (kind, message, label) for each; kinds: "unmapped-label", "label-map", "empty-class", "one-class".
     """
@@ -26,7 +26,7 @@ def label_faults(
     for label, count in sorted(mapped.items()):
         if labels is not None and label not in labels and label not in label_map.values():
             found = f"label {label!r} ({counted(count, 'utterance')}) is neither in labels ({listed(labels)})"
-            remedy = f"Add {{{label}: null}} to label_map to leave it out, or {{{label}: another}} to count it as that"
+            remedy = f"Add {{{label}: null}} to label_map to leave it out, or {{{label}: CLASS}} to count it as CLASS"
             text = f"{found} nor in label_map.{did_you_mean(label, labels)} {remedy}"
             faults.append(("unmapped-label", text, label))
     for label in labels or ():
@@ -43,7 +43,7 @@ def label_faults(
 
 def apply_labels(
     utterances: Sequence[Utterance],
-    labels: Sequence[str] | None = None,  # the classes in order; None for all that is left, sorted
+    labels: Sequence[str] | None = None,  # the classes in order; None for all that are left, sorted
     label_map: Mapping[str, str | None] | None = None,  # label of the corpus -> class, or None to leave it out
 ) -> tuple[list[Utterance], list[str]]:
     """Apply a recipe's `label_map` and `labels` to utterances as the corpus has them.

@@ -1,7 +1,7 @@
-"""What utterances sound like, by one pass over their audio; copies that were changed are found by it.
+"""Describe the sound of utterances in one pass over their audio, and find changed copies among them.
 
-Such copies differ in level, sample rate, encoding (MP3) or silence around them. Candidates are the utterances with the
-most similar spectra; they are copies if their waveforms match at some lag, which no two takes of a sentence do.
+Changed copies differ in level, sample rate, encoding (MP3) or silence around them. Candidates are the utterances with
+the most similar spectra; they are copies if their waveforms match at some lag, as no two takes of a sentence do.
 """
 
 import hashlib
@@ -18,21 +18,21 @@ from toolkit.corpus.utterance import Utterance
 from toolkit.errors import AudioError
 
 SILENT_PEAK = 10 ** (-60 / 20)  # full scale is 1
-LONGEST_S = 30.0  # of an utterance is compared, from its beginning
-LOW_HZ, HIGH_HZ, BANDS = 80, 3400, 64  # a telephone and an MP3 leave these frequencies
+LONGEST_S = 30.0  # how much of an utterance is compared, from its beginning
+LOW_HZ, HIGH_HZ, BANDS = 80, 3400, 64  # frequencies that telephones and MP3 keep
 WINDOW_S, HOP_S = 0.064, 0.016
-RANGE_DB, DEPTH_DB = 20.0, 30.0  # below the loudest frame: frames that count, and how deep their bands are heard
+RANGE_DB, DEPTH_DB = 20.0, 30.0  # below the loudest frame: the quietest frame that counts, and the floor of its bands
 # Measured on spoken digits and on RAVDESS: changed copies are among the 2 most similar, at most 1.0 dB away, and most
-# correlate by 0.88 or more; two takes of a sentence by its speaker by at most 0.80 (73,500 pairs of digits) and 0.43.
+# correlate by 0.88 or more; two takes of a sentence by one speaker by at most 0.80 (73,500 pairs of digits) and 0.43.
 NEAREST, FARTHEST_DB, COPY = 3, 1.0, 0.85
 
 
 @dataclass(frozen=True)
 class Sound:
-    """The audio of an utterance: its frames, rate in Hz and channels; only an error where it cannot be read.
+    """The audio of an utterance: its frames, rate in Hz and channels; only the error if it cannot be read.
 
     Args: digest: of its samples; spectrum: mean and deviation of each band's level over loud frames, in dB
-        [2 * BANDS]; both None where it is silent.
+        [2 * BANDS]; both None if it is silent.
     """
 
     error: AudioError | None = None
@@ -43,12 +43,12 @@ class Sound:
     spectrum: np.ndarray | None = None
 
     def samples(self, sample_rate: int) -> int:
-        """How many there are at a rate."""
+        """Number of samples at a sample rate in Hz."""
         return -(-self.frames * sample_rate // self.rate) if self.rate else 0
 
 
 def listen(utterances: Sequence[Utterance]) -> list[Sound]:
-    """Read all audio in a few threads (libsndfile releases the interpreter's lock), in order."""
+    """Read all audio in a few threads (libsndfile releases the interpreter's lock); the results are in order."""
     from toolkit.terminal import progress
 
     with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
@@ -60,7 +60,7 @@ def listen(utterances: Sequence[Utterance]) -> list[Sound]:
 
 
 def near_copies(utterances: Sequence[Utterance], sounds: Sequence[Sound]) -> Iterator[tuple[Utterance, Utterance]]:
-    """Pairs of utterances that are changed copies of one recording, in order; equal samples are not listed."""
+    """Pairs of utterances that are changed copies of one recording, in order, without those with equal samples."""
     heard = [(u, sound) for u, sound in zip(utterances, sounds, strict=True) if sound.spectrum is not None]
     spectra = np.array([sound.spectrum for _, sound in heard]).reshape(len(heard), 2 * BANDS)
     squares, pairs, nearest = (spectra**2).sum(1), set(), min(NEAREST, len(heard) - 1)
@@ -77,7 +77,7 @@ def near_copies(utterances: Sequence[Utterance], sounds: Sequence[Sound]) -> Ite
 
 
 def _key(u: Utterance) -> tuple:
-    """Where its audio is, with size and time of the file: what is known of it holds until these change."""
+    """The key of cached results: place, file size and modification time; a changed file is read again."""
     try:
         found = u.path.stat()
         return *u.place, found.st_size, found.st_mtime_ns
@@ -106,7 +106,7 @@ def _heard(key: tuple) -> Sound:
 
 
 def _spectrum(wave: np.ndarray, rate: int) -> np.ndarray:
-    size = round(WINDOW_S * rate)  # no power of 2: bins are at the same frequencies for all rates
+    size = round(WINDOW_S * rate)  # not a power of 2, so that all rates have bins at the same frequencies
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(wave, (0, max(0, size - len(wave)))), size)
     frames = frames[:: round(HOP_S * rate)] * np.hanning(size).astype(np.float32)
     power = np.cumsum(np.abs(np.fft.rfft(frames)) ** 2, axis=1)
@@ -121,7 +121,7 @@ def _spectrum(wave: np.ndarray, rate: int) -> np.ndarray:
 
 @lru_cache(maxsize=1 << 10)
 def _waveform(key: tuple) -> np.ndarray:
-    """LOW_HZ to HIGH_HZ of an utterance, at twice HIGH_HZ, each frequency by the root of its size; its norm is 1."""
+    """An utterance from LOW_HZ to HIGH_HZ, sampled at twice HIGH_HZ, with square roots of its magnitudes; norm 1."""
     from toolkit.audio.reading import stretch
 
     file = stretch(key[0], start_s=key[1], end_s=key[2])
@@ -136,7 +136,7 @@ def _waveform(key: tuple) -> np.ndarray:
 
 @lru_cache(maxsize=1 << 17)
 def _correlation(one: tuple, other: tuple) -> float:
-    """Of two waveforms, the largest at any lag, in quarters of a sample."""
+    """The largest correlation of two waveforms at any lag, in steps of a quarter of a sample."""
     one, other = _waveform(one), _waveform(other)
     size = 1 << (len(one) + len(other) - 1).bit_length()
     product = np.fft.rfft(one, size) * np.fft.rfft(other, size).conj()

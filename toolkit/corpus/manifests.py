@@ -1,9 +1,8 @@
 """Manifests: tables of utterances, read and written.
 
-A manifest is a CSV file, also with semicolons or tabs, a JSON array of objects, or one object a line. Required columns
-are path and label; id, start, end, speaker, gender, session, group, split and text are known; further ones are kept in
-`Utterance.extra`. A relative path is relative to the manifest's folder. A folder of class
-folders is a manifest as well.
+A manifest is a CSV file, also with semicolons or tabs, a JSON array of objects, or one object per line. Columns path
+and label are required; id, start, end, speaker, gender, session, group, split and text are optional; others are kept in
+`Utterance.extra`. A relative path is relative to the manifest's folder. A folder of class folders is a manifest, too.
 """
 
 import csv
@@ -25,17 +24,17 @@ REQUIRED = ("path", "label")
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 LATEST_S = 1e9  # no recording lasts for thirty years
 BETWEEN_OBJECTS = re.compile(r"[\s,]*")
-# What pandas and Python write of a duration: 0 days 00:00:01.500, 1 day, 0:00:01, 0 days.
+# Durations as pandas and Python write them: 0 days 00:00:01.500, 1 day, 0:00:01, 0 days.
 DURATION = re.compile(r"(?:(\d+) days?)?(?:,? ?(\d+):([0-5]\d):([0-5]\d(?:\.\d*)?))?")
 
 
 def read_manifest(path: str | Path, columns: Mapping[str, str] | None = None) -> list[Utterance]:
     """Read a manifest, .csv, .tsv, .json, .jsonl or a folder of class folders; audio files are not opened.
 
-    Without an id, the file name without its ending is the id; where that is not unique, the path as it
-    is written, then the path with start and end.
+    A missing id becomes the file's name without its ending; if that is not unique, the path as it is written, then the
+    path with start and end.
 
-    Args: columns: where the file's own names differ, as in `toolkit.corpus.columns.renamed`: {"label": "category"}.
+    Args: columns: the file's own names if they differ, as in `toolkit.corpus.columns.renamed`: {"label": "category"}.
     Raises: CorpusError: one line with file and line number.
     """
     path = Path(os.path.expanduser(path)).absolute()
@@ -99,9 +98,9 @@ def _seconds(text: str) -> float:
 
 
 def write_manifest(path: str | Path, utterances: Sequence[Utterance]) -> None:
-    """Write a manifest, .csv or .json, that `read_manifest` reads back exactly; what is there is replaced.
+    """Write a manifest, .csv or .json, that `read_manifest` reads back exactly; an existing file is replaced.
 
-    Paths inside the manifest's folder are relative to it; the known columns are all there, empty where unknown.
+    Paths inside the manifest's folder are written relative to it; all known columns are written, also empty ones.
 
     Raises: CorpusError if the ending is neither, or an id occurs twice.
     """
@@ -110,7 +109,7 @@ def write_manifest(path: str | Path, utterances: Sequence[Utterance]) -> None:
 
 
 def manifest_text(utterances: Sequence[Utterance], path: Path) -> str:
-    """What `write_manifest` writes to a path: CSV or JSON by its ending, paths relative to its folder."""
+    """The text that `write_manifest` writes to a path: CSV or JSON by its ending, paths relative to its folder."""
     for i, count in Counter(u.id for u in utterances).most_common(1):
         if count > 1:
             raise CorpusError(f"{path}: id {i!r} is on {count} utterances")
@@ -138,7 +137,7 @@ def _row(folder: Path, u: Utterance) -> dict:
 
 
 def _folder_rows(folder: Path) -> Iterator[dict[str, str]]:
-    """A row for each audio file in class folders, as dog/a.wav, or in those of a split, as train/dog/a.wav."""
+    """A row for each audio file in class folders (dog/a.wav), or in those of a split's parts (train/dog/a.wav)."""
     from toolkit.audio.reading import AUDIO_SUFFIXES, files_below
 
     faults: list[str] = []
@@ -148,19 +147,19 @@ def _folder_rows(folder: Path) -> Iterator[dict[str, str]]:
     split = tops <= {*SPLITS, *EVAL}
     if split and (tops & EVAL):
         raise CorpusError(f"{folder}: {min(tops & EVAL)!r} may be validation or test: call the folder valid or test")
-    faults += [f"{file.name} is in none" for file, above in parents.items() if len(above) <= split]
+    faults += [f"{file.name} is in no class folder" for file, above in parents.items() if len(above) <= split]
     if faults or not files:
         fault = faults[0] if faults else "there is no audio file"
         raise CorpusError(f"{folder}: a folder of recordings for each class is needed, or name a manifest; {fault}")
     for file, above in parents.items():
-        known = {"split": above.pop(0)} if split else {}
-        yield {"path": str(file.relative_to(folder.parent)), "label": above[0], **known}
+        part = {"split": above.pop(0)} if split else {}
+        yield {"path": str(file.relative_to(folder.parent)), "label": above[0], **part}
 
 
 def _csv_rows(
     path: Path, text: str, required: Sequence[str], columns: Mapping[str, str]
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Read a table whose separator is the one that cuts its header into most fields."""
+    """Read a table; its separator is the one that cuts the header into the most fields."""
 
     def fields(separator: str, *, strict: bool = True) -> Iterator[list[str]]:
         return csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict)
@@ -191,7 +190,7 @@ def _csv_rows(
 def _json_rows(
     path: Path, text: str, required: Sequence[str], columns: Mapping[str, str]
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Decode an array, or one object a line, object by object, for the line number of each."""
+    """Decode an array, or one object per line, object by object, to know the line number of each."""
     decoder, by_line = json.JSONDecoder(object_pairs_hook=unique), text.lstrip().startswith("{")
     parts = text.split("\n") if by_line else [text]
     try:
@@ -199,7 +198,7 @@ def _json_rows(
         if not by_line and not isinstance(value := value[0], list):
             raise CorpusError(f"{path}:1: an array of objects is needed, each with {join(required)}")
     except json.JSONDecodeError as error:
-        what = "JSON, one object a line" if by_line else "JSON"
+        what = "JSON, one object per line" if by_line else "JSON"
         raise CorpusError(f"{path}:{parts.index(error.doc) + error.lineno}: not {what}: {error.msg}") from None
     except ValueError as error:
         raise CorpusError(f"{path}: {error}") from None
@@ -215,7 +214,7 @@ def _json_rows(
             raise CorpusError(f"{path}:{line}: an object is needed, not {text[at:end][:40]}")
         for key, value in row.items():
             if isinstance(value, dict | list):
-                raise CorpusError(f"{path}:{line}: {key!r} has to be a text or a number, not {json.dumps(value)[:40]}")
+                raise CorpusError(f"{path}:{line}: {key!r} has to be text or a number, not {json.dumps(value)[:40]}")
         texts = {k: "" if v is None else v if isinstance(v, str) else json.dumps(v) for k, v in row.items()}
         row = renamed({key.strip(): text for key, text in texts.items()}, columns)
         if row.keys() != checked:
@@ -225,7 +224,7 @@ def _json_rows(
 
 
 def _check_names(where: str, names: Iterable[str], required: Sequence[str], columns: Mapping[str, str]) -> None:
-    """Refuse a missing required column, and an unknown one that looks like a known one that is missing."""
+    """Refuse a missing required column, and an unknown column that resembles a missing known one."""
     names = list(names)
     missing = [column for column in COLUMNS if column not in names]
     near = {}
@@ -238,7 +237,7 @@ def _check_names(where: str, names: Iterable[str], required: Sequence[str], colu
         raise CorpusError(f"{found}. Say which it is: --columns {','.join(map('='.join, pairs.items()))}")
     for column, name in near.items():
         known = ", ".join(COLUMNS)
-        raise CorpusError(f"{where}: unknown column {name!r}. Did you mean {column!r}? Known are {known}")
+        raise CorpusError(f"{where}: unknown column {name!r}. Did you mean {column!r}? Known columns are {known}")
 
 
 def _fill_ids(path: Path, rows: list[tuple[int, dict[str, str]]]) -> None:
@@ -266,7 +265,7 @@ def _fill_ids(path: Path, rows: list[tuple[int, dict[str, str]]]) -> None:
 
 
 def utterance_of_row(path: Path, line: int, row: Mapping[str, str]) -> Utterance:
-    """The utterance of a row of a manifest; CorpusError with file and line if it cannot be one."""
+    """Make an utterance from a manifest's row; CorpusError with file and line if a value is not valid."""
     values: dict = {column: row.get(column) for column in COLUMNS}
     try:
         values["path"], values["start"], values["end"] = file_and_times(path, row)

@@ -1,7 +1,7 @@
 """Protocols: who trains, who validates, who tests.
 
-A split is refused when a speaker is in two parts of it, unless its name says so. What a protocol cannot guarantee is
-its folds' `stamp`: a note on every table, plot and file that comes from them.
+A split whose parts share a speaker is refused, unless its protocol says so. What a protocol cannot guarantee is in its
+folds' `stamp`: a note on every table, plot and file that comes from them.
 """
 
 import inspect
@@ -28,12 +28,12 @@ UNKNOWN_SPEAKERS_STAMP = "no speakers in the manifest: whether the parts share o
 def make_folds(utterances: Sequence[Utterance], name: str, **args) -> list[Fold]:
     """Split a corpus into the folds of a protocol (one of PROTOCOLS), in order.
 
-    Args: utterances: those that count, with their classes as labels; **args: those that `arguments_of` lists.
+    Args: utterances: all that are used, with their classes as labels; **args: as `arguments_of` lists them.
     Raises: ProtocolError if the corpus lacks what the protocol needs, or a speaker would be in two parts.
     """
     if name not in PROTOCOLS:
         known = ", ".join(PROTOCOLS)
-        raise ProtocolError(f"No protocol is called {name!r}.{did_you_mean(name, PROTOCOLS)} Known are {known}")
+        raise ProtocolError(f"No protocol is called {name!r}.{did_you_mean(name, PROTOCOLS)} Protocols are {known}")
     known = arguments_of(name)
     for argument, value in args.items():
         if argument not in known:
@@ -65,7 +65,7 @@ def selects_on(name: str) -> str:
 
 
 def stopping_rules(name: str) -> tuple[str, ...]:
-    """Return the parts whose patience has to pass before a training under this protocol stops.
+    """Return the parts whose patience has to run out before a training under this protocol stops.
 
     `loso` and `loso-test-epoch` are read from one training; each picks among the epochs up to its own stop only.
     """
@@ -96,7 +96,7 @@ def _session_out(utterances: Sequence[Utterance]) -> list[Fold]:
 
 
 def _groups(utterances: Sequence[Utterance], k: int | None = None) -> list[Fold]:
-    """Column group, else the speakers dealt into k groups (5 by default), one gender after the other."""
+    """Rotate the groups of column group, else k groups (default 5) into which speakers are dealt, gender by gender."""
     named = sum(u.group is not None for u in utterances)
     if named == len(utterances):
         if k is not None:
@@ -111,7 +111,7 @@ def _groups(utterances: Sequence[Utterance], k: int | None = None) -> list[Fold]
     if not 3 <= k <= len(speakers):
         found = f"protocol 'groups' cannot deal {len(speakers)} speakers into k = {k} groups"
         raise ProtocolError(f"{found}; there have to be three or more, each with a speaker: set protocol.args.k")
-    # Men and women alternate in many corpora (RAVDESS): dealt in one row, an even k would part them.
+    # Men and women alternate in many corpora (RAVDESS): dealt in that order, an even k would separate them.
     gender = {u.speaker: u.gender or "" for u in utterances}
     dealt = sorted(sorted(speakers, key=natural_key), key=lambda s: gender[s])
     group = {s: str(i % k + 1) for i, s in enumerate(dealt)}
@@ -123,10 +123,10 @@ def _given(utterances: Sequence[Utterance], speakers: Literal["apart", "shared"]
     if len(missing) == len(utterances):
         raise ProtocolError(
             "protocol 'given' needs the column split with train, valid and test; without it, use 'groups' (column "
-            "group, or k deals the speakers), or 'random' where there are no speakers"
+            "group, or speakers dealt into k groups), or 'random' if there are no speakers"
         )
     if missing:
-        raise ProtocolError(f"the column split is empty for {counted_ids(missing)}; fill all of it")
+        raise ProtocolError(f"the column split is empty for {counted_ids(missing)}; fill every row")
     counts = Counter(u.split for u in utterances)
     for value in counts:
         if value not in PARTS:
@@ -141,13 +141,13 @@ def _given(utterances: Sequence[Utterance], speakers: Literal["apart", "shared"]
 
 
 def _speaker_dependent(utterances: Sequence[Utterance], k: int = 5, seed: int = 1) -> list[Fold]:
-    """The files of each class, speaker by speaker, are dealt into k folds; one tests, the next validates."""
+    """Deal the files of each class, speaker by speaker, into k folds; one tests, the next validates."""
     _need_speakers(utterances, "speaker-dependent")
     dealt, speaker = [], {u.path: u.speaker for u in utterances}
     for label, paths in _files_by_label(utterances).items():
         if not 3 <= k <= len(paths):
             found = f"protocol 'speaker-dependent' cannot deal {len(paths)} files of class {label!r} into k = {k} folds"
-            raise ProtocolError(f"{found}; k is 3 or more, and at most the files of the smallest class")
+            raise ProtocolError(f"{found}; k has to be from 3 to the number of files of the smallest class")
         random.Random(f"{seed}:{label}").shuffle(paths)
         dealt += sorted(paths, key=speaker.get)
     fold = {path: str(i % k + 1) for i, path in enumerate(dealt)}
@@ -156,7 +156,7 @@ def _speaker_dependent(utterances: Sequence[Utterance], k: int = 5, seed: int = 
 
 
 def _random(utterances: Sequence[Utterance], valid: float = 0.1, test: float = 0.2, seed: int = 1) -> list[Fold]:
-    """Every class is split in the same proportions; all utterances of a file stay together."""
+    """Split every class in the same proportions, keeping the utterances of a file together."""
     if speakers := speaker_order(utterances):
         found = f"protocol 'random' is for corpora without speakers, this one has {len(speakers)}"
         raise ProtocolError(f"{found}: it would put a speaker into two parts; use 'groups'")
@@ -175,7 +175,7 @@ def _random(utterances: Sequence[Utterance], valid: float = 0.1, test: float = 0
 
 
 def _files_by_label(utterances: Sequence[Utterance]) -> dict[str, list[Path]]:
-    """Label, sorted -> the files whose first utterance has it, ordered by that utterance's id."""
+    """Sorted label -> the files whose first utterance has it, ordered by that utterance's id."""
     label_of: dict[Path, str] = {}
     for u in sorted(utterances, key=lambda u: u.id):
         label_of.setdefault(u.path, u.label)
@@ -185,7 +185,7 @@ def _files_by_label(utterances: Sequence[Utterance]) -> dict[str, list[Path]]:
 def _rotate(
     utterances: Sequence[Utterance], protocol: str, what: str, of: Mapping[str, str], stamp: str | None = None
 ) -> list[Fold]:
-    """One of `what` tests, the next validates (after the last comes the first), the others train."""
+    """Make a fold for each value of `of`: it tests, the next one in a cycle validates, the others train."""
     names = sorted(set(of.values()), key=natural_key)
     if len(names) < 3:
         raise ProtocolError(f"protocol {protocol!r} needs three {what} or more; there are {listed(names)}")
@@ -198,13 +198,13 @@ def _rotate(
 
 
 def _by_partner(utterances: Sequence[Utterance], protocol: str, stamp: str | None) -> list[Fold]:
-    """One speaker tests, the other of the session validates, the others train."""
+    """Make a fold for each speaker: it tests, the other one of its session validates, all others train."""
     _need_speakers(utterances, protocol)
     session_of: dict[str, str] = {}
     for u in utterances:
         if u.session is None:
             need = f"protocol {protocol!r} validates with the other speaker of the session"
-            remedy = "use 'groups' (column group, or k deals the speakers) or 'given'"
+            remedy = "use 'groups' (column group, or speakers dealt into k groups) or 'given'"
             raise ProtocolError(f"{need}, but utterance {u.id!r} has no session; {remedy}")
         if session_of.setdefault(u.speaker, u.session) != u.session:
             found = f"speaker {u.speaker!r} is in sessions {session_of[u.speaker]!r} and {u.session!r}"
@@ -240,7 +240,8 @@ def _need_speakers(utterances: Sequence[Utterance], protocol: str) -> None:
             " (for 'groups') or split (for 'given'), or use 'random', which every result will note"
         )
     if missing:
-        raise ProtocolError(f"protocol {protocol!r} needs every speaker; there is none for {counted_ids(missing)}")
+        need = f"protocol {protocol!r} needs a speaker for every utterance"
+        raise ProtocolError(f"{need}; there is none for {counted_ids(missing)}")
 
 
 def _unknown_speakers(utterances: Sequence[Utterance]) -> str | None:

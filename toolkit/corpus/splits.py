@@ -1,4 +1,4 @@
-"""Any project's folds as utterances in parts: a column of a manifest, or a folder of lists, such as EmoBox's."""
+"""Read the folds of any project: from a column of a manifest, or from a folder of lists, such as EmoBox's."""
 
 import os
 import re
@@ -17,11 +17,11 @@ from toolkit.errors import CorpusError, counted, did_you_mean, listed
 from toolkit.files import read_text
 from toolkit.terminal import say
 
-COLUMNS = ("split", "fold", "group")  # of a manifest; the first that is filled says the parts, or the folds
+COLUMNS = ("split", "fold", "group")  # of a manifest; the first that is filled names the parts or the folds
 PART = re.compile(rf"(?<![a-z])({'|'.join(SPLITS)})(?![a-z])", re.IGNORECASE)
-PLAIN = (".txt", ".lst")  # lists with a path a line
+PLAIN = (".txt", ".lst")  # lists of one path per line
 EMOBOX = {"id": "key", "path": "wav", "label": "emo"}
-# The speaker in the names of EmoDB's, RAVDESS's, CREMA-D's and IEMOCAP's files.
+# The speaker in the file names of EmoDB, RAVDESS, CREMA-D and IEMOCAP.
 NAMES = r"(\d\d)[abr]\d\d[A-Z][a-z]?|(?:\d\d-){6}(\d\d)|(\d{4})(?:_[A-Z]{3}){2}_[A-Z]{2}|(Ses\d\d)[FM]_.+_([FM])\d+"
 
 
@@ -33,7 +33,7 @@ def read_splits(
     pattern: str | None = None,
     data_folder: str | Path | None = None,
 ) -> dict[str, dict[str, list[Utterance]]]:
-    """Fold -> train, valid, test -> utterances; arguments as docs/auditing-a-split.md explains them.
+    """Read folds: name -> train, valid or test -> utterances; docs/auditing-a-split.md explains the arguments.
 
     Raises: CorpusError if there are no folds, a fold lacks train or test, or the pattern does not find a speaker.
     """
@@ -45,16 +45,16 @@ def read_splits(
     rows = _of_lists(path, columns) if lists else _of_column(path, column, read_manifest(path, columns))
     for fold, part, u in rows:
         files = named.get(u.path.name, ())
-        alike = [sum(map(str.__eq__, reversed(file.parts), reversed(u.path.parts))) for file in files]
-        if files and alike.count(max(alike)) == 1:
-            u = replace(u, path=files[alike.index(max(alike))])
+        matching = [sum(map(str.__eq__, reversed(file.parts), reversed(u.path.parts))) for file in files]
+        if files and matching.count(max(matching)) == 1:
+            u = replace(u, path=files[matching.index(max(matching))])
         folds.setdefault(fold, {name: [] for name in PARTS})[SPLITS[part.lower()]].append(u)
     for fold, parts in folds.items():
         if missing := [part for part in ("train", "test") if not parts[part]]:
             raise CorpusError(f"{path}: fold {fold!r} has nothing in {missing[0]}; folds are {listed(folds)}")
         if len(folds) > 1 and not lists:
-            del parts["valid"]  # of folds that test in turn any of the others may validate
-    return {fold: _spoken(fold, parts, pattern) for fold, parts in folds.items()}
+            del parts["valid"]  # if folds test in turn, any other one may validate
+    return {fold: _with_speakers(fold, parts, pattern) for fold, parts in folds.items()}
 
 
 def _of_column(path: Path, column: str | None, utterances: list[Utterance]) -> Iterator[tuple[str, str, Utterance]]:
@@ -97,8 +97,8 @@ def _rows(file: Path, columns: Mapping[str, str] | None) -> Iterable[tuple[int, 
     return read_rows(file, required=("path",), columns=EMOBOX if emobox else columns)
 
 
-def _spoken(fold: str, parts: dict[str, list[Utterance]], pattern: str | None) -> dict[str, list[Utterance]]:
-    """With the speakers that a pattern finds; without one, those that the files' names hold, if nothing names them."""
+def _with_speakers(fold: str, parts: dict[str, list[Utterance]], pattern: str | None) -> dict[str, list[Utterance]]:
+    """Set the speakers that a pattern finds; without a pattern, those in known file names, if no speaker is given."""
     try:
         scheme = re.compile(pattern or NAMES)
     except re.error as error:
@@ -113,12 +113,12 @@ def _spoken(fold: str, parts: dict[str, list[Utterance]], pattern: str | None) -
         if not found[u.place]:
             hint = "a group, (...), has to hold the speaker"
             raise CorpusError(f"--speaker-pattern {pattern!r} finds no speaker in {u.id!r}, {u.path}: {hint}")
-    say(f"{fold}: speakers by the files' names, {found[everyone[0].place]!r} in {everyone[0].path.name}")
+    say(f"{fold}: speakers taken from file names, {found[everyone[0].place]!r} in {everyone[0].path.name}")
     return {part: [replace(u, speaker=found[u.place]) for u in us] for part, us in parts.items()}
 
 
 def audit_splits(folds: Mapping[str, Parts]) -> list[dict[str, Any]]:
-    """What is found in each fold, as plain values; audio is read once, and where it cannot be, names are compared."""
+    """Audit each fold; the findings are JSON-able. Audio is read once; if it cannot be, only names are compared."""
     everyone = list({u.place: u for parts in folds.values() for us in parts.values() for u in us}.values())
     sounds, audits = listen(everyone), []
     heard, unread = hear(everyone, sounds), {u.place: s.error for u, s in zip(everyone, sounds, strict=True) if s.error}

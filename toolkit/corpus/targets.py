@@ -1,7 +1,7 @@
 """What a head predicts, or a fusion takes as a covariate: for each utterance, one of several classes. No torch.
 
-What would differ for another kind of target (a number, several classes at once) is asked of a `Target`: which values
-there are, what a head's output means, which metrics fit, and which score selects the epoch.
+A `Target` has everything that would differ for another kind of target (a number, several classes at once): the values,
+the meaning of a head's output, the metrics that fit, and the score that selects the epoch.
 """
 
 import hashlib
@@ -18,18 +18,18 @@ from toolkit.corpus.utterance import GENDERS, Utterance, plain_marks
 from toolkit.errors import CorpusError, ToolkitError, did_you_mean, listed
 from toolkit.statistics.metrics import METRICS, Labels, summary
 
-MOST_CODES = 20  # so many whole numbers can be codes of classes; more are a quantity
-# A number, what makes no whole one of it, and a unit; in the spelling that PLAIN leaves.
+MOST_CODES = 20  # up to so many whole numbers may be codes of classes; more are a quantity
+# A number, a suffix that makes it a fraction, and a unit, in the spelling that PLAIN leaves.
 NUMBER = re.compile(r"([+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:e[+-]?\d+)?)([%‰]|/\d+|[.,]\d+)?([a-zµ°]{0,3})")
 NO_NUMBER = re.compile(r"[+-]?(nan|inf(inity)?|∞)")
-PLAIN = str.maketrans("\u066b\u066c", ".,", " '_$€£¥")  # Arabic separators; what stands between digits or before them
+PLAIN = str.maketrans("\u066b\u066c", ".,", " '_$€£¥")  # Arabic separators; marks between digits or before them
 LABEL = "label"  # the target whose prediction is the answer
-UNKNOWN = -1  # the index of a value that is not known
+UNKNOWN = -1  # the index of an unknown value
 
 
 @dataclass(frozen=True)
 class Target:
-    """One class of several: the label, or any other column of the manifest; classes in the order of a head's outputs.
+    """One of several classes: the label, or any other column of the manifest; classes in the order of a head's outputs.
 
     >>> gender = Target("gender", ("F", "M"))
     >>> gender.index("M"), gender.index("female"), gender.index(None) == UNKNOWN
@@ -54,7 +54,7 @@ class Target:
         return cls(name, tuple(sorted(values)))
 
     def about_numbers(self, *, asked: bool) -> str | None:
-        """A note if the classes are whole numbers, perhaps codes, or one is nan; None if all are names or `asked` for.
+        """A note if classes are whole numbers, perhaps codes, or one is nan; None if they are names or `asked` for.
 
         Raises: CorpusError if most are numbers that look like a quantity: fractions, or more than MOST_CODES.
         """
@@ -64,10 +64,10 @@ class Target:
             return f"{self.name!r} holds {missing[0]!r}, which may stand for a missing value" if missing else None
         found = f"{self.name!r} holds numbers ({listed(numbers, 5)})"
         if len(numbers) <= MOST_CODES and all(numbers.values()):
-            return f"{found}: each is a class by itself, their order means nothing"
+            return f"{found}: each is a class of its own, and their order means nothing"
         raise CorpusError(
-            f"{found}, and systems here predict classes: give --numbers_as_classes {self.name} to make each a class by "
-            "itself, or put names of classes into another column"
+            f"{found}, and systems here predict classes: give --numbers_as_classes {self.name} to make each a class "
+            "of its own, or put names of classes into another column"
         )
 
     @staticmethod
@@ -76,19 +76,19 @@ class Target:
         return {name: Target(name, tuple(values)) for name, values in classes.items()}
 
     def index(self, value: str | None, *, error: type[ToolkitError] = CorpusError) -> int:
-        """The index of a value's class, UNKNOWN for None or an empty text; `error` if it is not one of the classes."""
+        """The index of a value's class, UNKNOWN for None or an empty text; `error` is raised if it is not a class."""
         value = "" if value is None else str(value).strip()
         if not value:
             return UNKNOWN
         if value not in self.classes and self.name == "gender":
-            value = GENDERS.get(value.lower(), value)  # as manifests are read
+            value = GENDERS.get(value.lower(), value)  # as in manifests
         if value not in self.classes:
             near = did_you_mean(value, self.classes)
             raise error(f"{self.name} {value!r} is not one of {listed(self.classes)}.{near}")
         return self.classes.index(value)
 
     def known_index(self, value: str | None, utterance_id: str) -> int:
-        """The index of an utterance's value of a covariate, which a system reads and so has to be known.
+        """The index of an utterance's covariate, which has to be known, since the system reads it.
 
         Raises: CorpusError if the value is missing or not one of the classes.
         """
@@ -101,11 +101,11 @@ class Target:
         return index
 
     def indices(self, utterances: Iterable[Utterance]) -> list[int]:
-        """The index of each utterance's class, UNKNOWN where it is not known."""
+        """The index of each utterance's class, UNKNOWN if it is not known."""
         return [self.index(utterance.value(self.name)) for utterance in utterances]
 
     def counts(self, indices: Sequence[int]) -> list[int]:
-        """How often each class occurs among indices; unknown ones do not count."""
+        """How often each class occurs among indices, without unknown ones."""
         indices = np.asarray(indices)
         return np.bincount(indices[indices != UNKNOWN], minlength=len(self.classes)).tolist()
 
@@ -143,7 +143,7 @@ class Target:
 
     @staticmethod
     def selection_score(found: Mapping[str, float]) -> float:
-        """What selects the epoch, higher is better: WA + UA, of what `metrics` returns."""
+        """The score that selects the epoch, higher is better: WA + UA, from the result of `metrics`."""
         return sum(found[name] for name in METRICS)
 
 
@@ -165,7 +165,7 @@ def shuffled_value(utterance_id: str, seed: int, counts: Mapping[str, int], cova
     """The control of a covariate: a value independent of the utterance, drawn from the corpus's marginal.
 
     It is keyed by seed and id, so it is the same in training, validation and test, on every machine, in any order; no
-    random generator is touched. Shows whether a gain of "gender as prior knowledge" (SER+MF, "Multilevel emotion
+    random generator is touched. It shows whether a gain of "gender as prior knowledge" (SER+MF, "Multilevel emotion
     recognition of audio features based on multitask") is real.
 
     Args: utterance_id: the key within the corpus; seed: of the run; counts: value -> how often it occurs in the corpus;

@@ -1,4 +1,4 @@
-"""An utterance: one labelled stretch of audio; the order of speakers."""
+"""Utterances, which are labelled stretches of audio, and the order of their speakers."""
 
 import math
 import re
@@ -10,14 +10,14 @@ from pathlib import Path
 from toolkit.errors import CorpusError, counted
 
 COLUMNS = ("id", "path", "label", "start", "end", "speaker", "gender", "session", "group", "split", "text")
-MIN_SAMPLES = 400  # one analysis window at 16 kHz; what is shorter is padded with silence up to it
+MIN_SAMPLES = 400  # one analysis window at 16 kHz; shorter audio is padded with silence
 GENDERS = {"f": "F", "female": "F", "m": "M", "male": "M"}
-SPLITS = {  # how a part of a split is written, in any case -> its name
+SPLITS = {  # spelling of a split's part, in any case -> its name
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("valid", "validation", "val", "dev", "devel", "development"), "valid"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-EVAL = {"eval", "evaluation"}  # which means valid to some, and test to others
+EVAL = {"eval", "evaluation"}  # means valid to some, and test to others
 MARKS = dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u2035\u02b9\u02bb\u02bc\u02bd\u02be\u02bf\u02c8\u00b4`", "'")
 MARKS |= dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb", '"')
 MARKS |= {"\u2212": "-", "\u2043": "-", "\u2044": "/", "\u2215": "/"}
@@ -59,8 +59,7 @@ class Utterance:
             raise CorpusError(f"path {str(self.path)!r} is empty or has white space around it")
         object.__setattr__(self, "path", Path(self.path).absolute())
         if self.gender and self.gender.lower() not in GENDERS:
-            known = "f, female, m, male (any case) or an empty field"
-            raise CorpusError(f"gender {self.gender!r} is not known; known are {known}")
+            raise CorpusError(f"gender {self.gender!r} is not f, female, m or male (in any case), nor empty")
         object.__setattr__(self, "gender", self.gender and GENDERS[self.gender.lower()])
         object.__setattr__(self, "split", self.split and SPLITS.get(self.split.lower(), self.split))
         object.__setattr__(self, "text", self.text or None)
@@ -82,13 +81,13 @@ class Utterance:
         return self.path, self.start, self.end
 
     def value(self, column: str) -> str | None:
-        """What the manifest holds in a column, further columns included; None where that is nothing."""
+        """The value in a column of the manifest, further columns included; None if it is empty."""
         value = getattr(self, column) if column in COLUMNS else self.extra.get(column)
         return None if value in (None, "") else str(value)
 
 
 def plain_marks(text: str) -> str:
-    r"""Text with the dashes, quotation marks and slashes of a keyboard, whichever it has.
+    r"""Replace all forms of dashes, quotation marks and slashes by those of a keyboard.
 
     >>> plain_marks("\u22125 \u2018a\u2019")
     "-5 'a'"
@@ -97,7 +96,7 @@ def plain_marks(text: str) -> str:
 
 
 def counted_ids(ids: Sequence[str]) -> str:
-    """Utterances in a message: how many, and the first.
+    """Name utterances in a message: how many, and the first.
 
     >>> counted_ids(["a", "b"])
     "2 utterances ('a' first)"
@@ -116,7 +115,7 @@ def natural_key(text: str) -> tuple:
 
 
 def speaker_order(utterances: Iterable[Utterance]) -> list[str]:
-    """List the speakers in natural order; where each has one session, by session, then men first: 1M, 1F, 2M.
+    """List the speakers in natural order; if each has one session, by session, then men first: 1M, 1F, 2M.
 
     Utterances without a speaker are ignored.
     """

@@ -1,6 +1,6 @@
-"""Augmentation of a training part: waveforms where they are read, features and batches before each step.
+"""Augment the training part: waveforms when they are read, features and batches before each step.
 
-What is drawn for a segment depends on the seed, the augmentation's name, and the segment's place (epoch, step, row)
+The random numbers of a segment depend on the seed, the augmentation's name, and the segment's place (epoch, step, row)
 alone: not on workers, ranks, other augmentations, or where a run was resumed.
 """
 
@@ -22,23 +22,23 @@ from toolkit.plugins.plugin import plugin_failures
 from toolkit.plugins.registry import build
 from toolkit.recipe.schema import Recipe
 
-TIMED = 8  # segments
+TIMED = 8  # segments that `say_cost` times
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
     """An augmentation of a recipe; one instance for each level whose features it changes."""
 
-    name: str  # the recipe's
+    name: str  # in the recipe
     augmentation: Augmentation
     p: float  # probability that a row, or a batch, is changed
-    levels: tuple[str, ...]  # on which it acts
+    levels: tuple[str, ...]  # that it changes
 
 
 class Augmentations:
-    """A recipe's augmentations in order: those of waveforms first, as they come before any feature.
+    """A recipe's augmentations in order, but those of waveforms first, since features are made from waveforms.
 
-    Args: steps; seed: the run's; segment_samples: longest waveform that a level is given.
+    Args: steps; seed: of the run; segment_samples: length of the longest waveform that a level gets.
     """
 
     def __init__(self, steps: Iterable[Step], *, seed: int, segment_samples: int):
@@ -49,7 +49,7 @@ class Augmentations:
 
     @property
     def of_rows(self) -> "Augmentations":
-        """Those that leave each row its class: all but mixes of a batch."""
+        """Those that keep each row's class: all but those that mix a batch."""
         steps = [*self.waves, *(step for step in self.others if step.augmentation.reads != "batch")]
         return Augmentations(steps, seed=self.seed, segment_samples=self.segment_samples)
 
@@ -60,11 +60,11 @@ class Augmentations:
 
     @property
     def fitted(self) -> list[Step]:
-        """Those that have to see features of the training part first, each of one level."""
+        """Those that are fitted to features of the training part first, each on one level."""
         return [step for step in self.others if step.augmentation.fits]
 
     def wave(self, wave: Tensor, steps: Sequence[Step], draw: Draw) -> Tensor:
-        """A segment after some steps: [samples] -> [samples], not longer than a segment."""
+        """Apply some steps to a segment's waveform: [samples] -> [samples], at most `segment_samples`."""
         for step in steps:
             wave = self._row(step, wave, draw)
             if wave.dim() != 1 or not len(wave):
@@ -72,26 +72,26 @@ class Augmentations:
         return wave[: self.segment_samples]
 
     def change(self, batch: Batch) -> Batch:
-        """Features of a batch after all steps that read features or batches."""
+        """Apply the steps that read features or batches to a batch."""
         features, mix = batch.features, None
         with plugin_failures():
             for step in self.others:
                 if step.augmentation.reads == "features":
                     features = {**features, step.levels[0]: self._rows(step, features[step.levels[0]], batch.draws)}
-                elif mix is None:  # one at most mixes a batch
+                elif mix is None:  # at most one mixes a batch
                     generator = self._generator(step, batch.draws[0])
                     if _happens(step, generator):
                         features, mix = step.augmentation.mix(features, generator)
         return replace(batch, features=features, mix=mix)
 
     def _rows(self, step: Step, seq: Seq, draws: Sequence[Draw]) -> Seq:
-        """Each real row is changed on its own; what lies beyond the lengths stays."""
+        """Change each row on its own; values beyond its length stay."""
         values = seq.values.clone()
         for row, (draw, length) in enumerate(zip(draws, seq.lengths.tolist(), strict=True)):
             changed = self._row(step, seq.values[row, :length], draw)
             if changed.shape != values[row, :length].shape:
                 found, given = list(changed.shape), list(values[row, :length].shape)
-                raise ShapeError(f"augmentations.{step.name} makes {found} of features {given}: shapes have to stay.")
+                raise ShapeError(f"augmentations.{step.name} turns features {given} into {found}: shapes have to stay.")
             values[row, :length] = changed
         return Seq(values, seq.lengths, full=seq.full)
 
@@ -105,7 +105,7 @@ class Augmentations:
 
 
 class AugmentedSegments(Dataset):
-    """Segments with an augmented waveform for some levels, and the features of the others where a cache keeps them."""
+    """Segments with augmented waveforms for some levels, and with the features of the others if a cache keeps them."""
 
     def __init__(self, segments: SegmentSet, augmentations: Augmentations, cache: FeatureCache):
         self.read, self.augmentations = segments.read, augmentations
@@ -115,14 +115,14 @@ class AugmentedSegments(Dataset):
         by_steps: dict[tuple[Step, ...], list[str]] = {}
         for level in changed if self.stored else levels:
             by_steps.setdefault(tuple(s for s in augmentations.waves if level in s.levels), []).append(level)
-        self.groups = {tuple(alike): steps for steps, alike in by_steps.items()}  # those who share a waveform
+        self.groups = {tuple(alike): steps for steps, alike in by_steps.items()}  # by levels that share a waveform
         self.count = len(segments)
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, draw: Draw) -> tuple[Draw, Mapping[str | tuple[str, ...], Tensor] | ToolkitError]:
-        """A segment's values by level, or by levels where they are a waveform; or why it cannot be read or changed."""
+        """A draw with its values, level -> features or levels -> waveform, or with the error that prevented them."""
         try:
             with plugin_failures():
                 wave = self.read(draw)
@@ -138,7 +138,7 @@ def _happens(step: Step, generator: torch.Generator) -> bool:
 
 
 def build_augmentations(recipe: Recipe) -> Augmentations:
-    """Build a recipe's. Raises: RecipeError if one that mixes batches is to act on one level; PluginError: `build`."""
+    """Build a recipe's. Raises: RecipeError if one that mixes batches names levels (`on`); PluginError as `build`."""
     context = {"sample_rate": recipe.audio.sample_rate, "segment_samples": recipe.audio.segment_samples}
     steps = []
     for name, spec in recipe.augmentations.items():
@@ -154,7 +154,7 @@ def build_augmentations(recipe: Recipe) -> Augmentations:
 
 
 def say_cost(augmentations: Augmentations, segments: SegmentSet, cache: FeatureCache, say: Callable[[str], None]):
-    """Say how long an epoch takes because waveforms are augmented: some segments are read, changed and computed."""
+    """Say how much time augmented waveforms add to an epoch, measured on TIMED segments."""
     dataset = AugmentedSegments(segments, augmentations, cache)
     chosen = [Draw.at(index, 0, 0, index) for index in range(0, len(dataset), -(-len(dataset) // TIMED))]
     started = time.perf_counter()

@@ -8,18 +8,18 @@ from torch.utils.data import Sampler
 
 from toolkit.data.seeding import derive_seed
 
-REACH = 1.1  # how much longer than another a row may be whose place it can take
+REACH = 1.1  # how much longer a row may be than the one whose place it takes
 
 
 class LengthBatches:
-    """Rows sorted by length and cut into batches, whose number and sizes do not depend on what is drawn.
+    """Batches of rows of similar length; the number and sizes of the batches do not depend on the random draw.
 
-    To draw, each length is multiplied by a random factor of 1 to `reach`, rows are sorted by these, and cut at the same
-    places. The row at a place is then never longer than `reach` times the one that stands there without drawing, which
-    is what the batches' sizes allow for: none is above the limit, whatever is drawn.
+    A draw multiplies each length by a random factor of 1 to `reach`, sorts the rows by the products, and cuts them at
+    the same places. The row at a place is then never longer than `reach` times the one that is there without a draw.
+    The sizes of the batches allow for that, so that no draw exceeds the limit.
 
-    Args: lengths of the rows, 1 or more; limit: of a batch's rows times the longest of them; most: rows of a batch;
-        reach: 1 draws nothing but the order of the batches.
+    Args: lengths: of the rows, 1 or more; limit: of a batch's number of rows times its longest; most: rows in a
+        batch; reach: 1 draws only the order of the batches.
     Raises: ValueError if a row is longer than the limit.
 
     >>> batches = LengthBatches([4, 1, 2, 2, 9], limit=9, most=64, reach=1.0)
@@ -41,11 +41,11 @@ class LengthBatches:
         return len(self.sizes)
 
     def in_order(self) -> list[list[int]]:
-        """The batches from the shortest rows to the longest, nothing drawn."""
+        """The batches from the shortest rows to the longest, without a draw."""
         return self._cut(self.lengths)
 
     def drawn(self, generator: torch.Generator) -> list[list[int]]:
-        """Batches of other neighbours in another order: every row once."""
+        """Batches with random neighbours, in random order; every row once."""
         factors = 1 + (self.reach - 1) * torch.rand(len(self.lengths), generator=generator, dtype=torch.float64)
         batches = self._cut(self.lengths * factors)
         return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
@@ -55,7 +55,7 @@ class LengthBatches:
 
 
 class Draw(int):
-    """The index of a segment that also knows where it was drawn: what its random numbers are keyed by."""
+    """The index of a segment with the place where it was drawn, which keys its random numbers."""
 
     place: tuple[int, int, int]  # epoch, step and row in the batch of all ranks
 
@@ -71,8 +71,8 @@ class EpochBatches(Sampler[list[Draw]]):
     """One rank's rows of the training batches, which are drawn for each epoch from (seed, epoch) alone.
 
     `set_epoch` chooses the epoch; `skip` leaves out the first batches of the next pass only (a resumed epoch). A rank
-    takes part in every step. Where a batch has no row for it, it gets the first one, another rank's, as a spare that
-    must not count.
+    takes part in every step: if a batch has no row for it, it gets the first row, another rank's, as a spare that must
+    not count.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class EpochBatches(Sampler[list[Draw]]):
         batch_size: int,  # of all ranks; the last one may be smaller
         seed: int,
         sampler: str = "shuffle",  # every segment once, or "balanced": with replacement, every class equally likely
-        by_length: LengthBatches | None = None,  # of like lengths, every segment once; instead of size and sampler
+        by_length: LengthBatches | None = None,  # of similar lengths, every segment once; replaces size and sampler
         targets: Mapping[str, Tensor] | None = None,  # for `whole`: name -> class index of each segment, or UNKNOWN
         rank: int = 0,
         ranks: int = 1,
@@ -93,7 +93,7 @@ class EpochBatches(Sampler[list[Draw]]):
         self._batches: list[list[int]] = []  # of the epoch, all ranks' rows
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose batches the next pass gives."""
+        """Choose the epoch whose batches the next pass yields."""
         self.epoch = epoch
 
     def whole(self, step: int) -> dict[str, Tensor]:

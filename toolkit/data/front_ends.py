@@ -1,4 +1,4 @@
-"""Front ends: what the levels make of audio before anything is learned, and what their features depend on."""
+"""Front ends, the parts of levels that learn nothing: their features, and what these depend on."""
 
 import hashlib
 import json
@@ -17,14 +17,14 @@ from toolkit.plugins.registry import find_part
 from toolkit.plugins.versions import code_version
 from toolkit.recipe.schema import Recipe
 
-BATCH_SIZE = 8  # of an utterance's segments; a part of what decides the last bits of features
+BATCH_SIZE = 8  # segments of an utterance at a time; the last bits of features depend on it
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 LIBRARIES = ("torch", "torchaudio", "transformers", "soundfile", "soxr")
 FORMAT = 2
 
 
 def rounded(features: Seq, *, level: str, precision: str) -> Seq:
-    """Features as float32 with the values that a precision has.
+    """Round features to the values of a precision; the result is float32.
 
     Raises: RecipeError if a value is too large for the precision.
 
@@ -44,7 +44,7 @@ def rounded(features: Seq, *, level: str, precision: str) -> Seq:
 
 
 def rows_of(front_end: Callable[[Seq], Mapping[str, Seq]], wave: Seq, *, level: str, precision: str) -> list[Tensor]:
-    """The features of an utterance's segments, [segments, samples], as they are stored: each [frames, channels].
+    """Compute features of an utterance's segments, [segments, samples], as they are stored: each [frames, channels].
 
     Raises: ShapeError if a length exceeds the features; RecipeError as `rounded`.
     """
@@ -54,7 +54,7 @@ def rows_of(front_end: Callable[[Seq], Mapping[str, Seq]], wave: Seq, *, level: 
         seq = front_end(Seq(wave.values[some], wave.lengths[some], full=wave.full))[level]
         if seq.lengths.max() > seq.values.shape[1]:
             raise ShapeError(
-                f"Level {level!r}: features have {seq.values.shape[1]} frames, and their lengths say "
+                f"Level {level!r}: features have {seq.values.shape[1]} frames, but a length is "
                 f"{int(seq.lengths.max())}: fix the plugin; `toolkit check-plugin` shows with which input."
             )
         values = seq.values.to(DTYPES[precision]).cpu()
@@ -66,10 +66,10 @@ def rows_of(front_end: Callable[[Seq], Mapping[str, Seq]], wave: Seq, *, level: 
 def front_end_description(
     extractor: Extractor, *, level: str, code: Mapping[str, str], segments: SegmentSet, precision: str, device: str
 ) -> dict[str, Any]:
-    """All that features depend on beside the audio, for JSON.
+    """Everything that features depend on besides the audio, JSON-able.
 
-    Args: extractor; level, for messages; code: distribution -> version, of what the front end consists of; segments,
-        whose sample rate and fixed length count; precision of the stored values; device, whose type counts.
+    Args: extractor; level: for messages; code: distribution -> version of the front end's code; segments: for their
+        sample rate and fixed length; precision: of the stored values; device: only its type counts.
     """
     try:
         args = json.loads(json.dumps(dict(extractor.front_end_args)))
@@ -102,7 +102,7 @@ def front_end_key(description: Mapping[str, Any]) -> str:
 
 
 def code_of_levels(recipe: Recipe) -> dict[str, dict[str, str]]:
-    """Level -> `code_version` of the toolkit; of another distribution's extractor also that one's and its arguments."""
+    """Level -> `code_version` of the toolkit; for another distribution's extractor also its own, and its arguments."""
     own, found = code_version(DISTRIBUTION, ("toolkit", "toolkit_plugins")), {}
     for level, spec in recipe.model.levels.items():
         plugin = find_part("extractor", spec)
@@ -110,6 +110,6 @@ def code_of_levels(recipe: Recipe) -> dict[str, dict[str, str]]:
         found[level] = {DISTRIBUTION: own}
         if not plugin.declaration.own:
             found[level][name] = code_version(name, [plugin.package])
-            # No one here has checked that its front_end_args hold all that its features depend on.
+            # Nothing here checks that its front_end_args hold all that its features depend on.
             found[level]["arguments"] = json.dumps(dict(spec.args), sort_keys=True)
     return found

@@ -1,4 +1,4 @@
-"""Batches of segments, with the features that a cache keeps or makes of them."""
+"""Load batches of segments, with features that a cache stores or computes."""
 
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -12,16 +12,16 @@ from toolkit.errors import ToolkitError
 
 
 class SegmentLoader(DataLoader):
-    """A DataLoader that raises, in this process, what a worker could not read."""
+    """A DataLoader that raises in this process the error of a worker that could not read a segment."""
 
     def __init__(
         self,
         segments: SegmentSet,
-        cache: FeatureCache | None = None,  # asked for features; None leaves the front ends to the system
+        cache: FeatureCache | None = None,  # supplies features; None leaves the front ends to the system
         *,
-        levels: Collection[str] | None = None,  # whose features are computed where they are not kept; None: all
+        levels: Collection[str] | None = None,  # whose features are computed if they are not kept; None: all
         augmentations: Augmentations | None = None,  # of a training part
-        **options: Any,  # a DataLoader's
+        **options: Any,  # of a DataLoader
     ):
         if augmentations is not None and augmentations.waves:
             dataset = AugmentedSegments(segments, augmentations, cache)

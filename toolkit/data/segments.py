@@ -1,4 +1,4 @@
-"""Utterances cut into segments, segments put into batches."""
+"""Cut utterances into segments, and put segments into batches."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from toolkit.errors import AudioError, ToolkitError
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Samples `start` to `stop`, at the system's rate, of an utterance by its index in a SegmentSet."""
+    """Samples `start` to `stop`, at the system's rate, of an utterance, given by its index in a SegmentSet."""
 
     utterance: int
     start: int
@@ -29,7 +29,7 @@ class Segment:
 
     @property
     def samples(self) -> int:
-        """Its real length."""
+        """Its length without padding."""
         return self.stop - self.start
 
 
@@ -37,19 +37,19 @@ class Segment:
 class Batch:
     """Segments with their targets."""
 
-    wave: Seq | None  # [batch, samples], lengths in samples; None where features are given
-    targets: Mapping[str, Tensor]  # name -> class indices [batch], int64; UNKNOWN where one is not known
+    wave: Seq | None  # [batch, samples], lengths in samples; None if features are given
+    targets: Mapping[str, Tensor]  # name -> class indices [batch], int64; UNKNOWN if one is not known
     covariates: Mapping[str, Tensor]  # likewise
     utterances: Tensor  # [batch], int64, index into the SegmentSet's utterances
     weights: Tensor  # [batch], float32, the segment's weight in its utterance's mean
-    # Level -> what its front end made of the segments, or levels -> the waveform that their front ends are still given.
-    features: Mapping[str | tuple[str, ...], Seq] | None = None  # None where all are given the same waveform
+    # Level -> the segments' features, or levels -> the waveform from which their features are still to be computed.
+    features: Mapping[str | tuple[str, ...], Seq] | None = None  # None if all levels read `wave`
     draws: Sequence[int] = ()  # [batch], which segments these are; in training each is a `Draw`
     mix: Mix | None = None  # how rows were mixed with each other; None: they were not
 
     @property
     def inputs(self) -> Seq | Mapping[str, Seq]:
-        """What a System takes."""
+        """The input of a System."""
         return self.wave if self.features is None else self.features
 
     def to(self, device: torch.device | str) -> "Batch":
@@ -57,32 +57,32 @@ class Batch:
         return self._each(lambda v: v.to(device) if isinstance(v, Seq) else v.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
-        """The same in memory from which a GPU copies while the CPU goes on; a DataLoader calls it."""
+        """The same in pinned memory, from which a GPU copies while the CPU continues; a DataLoader calls it."""
         return self._each(lambda values: values.pin_memory())
 
     def unlabelled(self) -> "Batch":
-        """The same, where no row counts in a loss."""
+        """The same with every target UNKNOWN, so that no row counts in a loss."""
         return replace(self, targets={name: torch.full_like(t, UNKNOWN) for name, t in self.targets.items()})
 
     def _each(self, change: Callable[[Tensor | Seq], Tensor | Seq]) -> "Batch":
-        """The same with everything changed that a system or an objective reads."""
+        """The same, with `change` applied to everything that a system or an objective reads."""
         parts = {"targets": self.targets, "covariates": self.covariates, "features": self.features}
         given = {part: {name: change(v) for name, v in of.items()} for part, of in parts.items() if of is not None}
         return replace(self, wave=None if self.wave is None else change(self.wave), **given)
 
 
 def padded(rows: Sequence[Tensor]) -> Seq:
-    """Rows of any lengths as one Seq, zeros behind them: each [time] or [time, channels]."""
+    """Pad rows of any lengths, each [time] or [time, channels], with zeros to one Seq."""
     lengths = [len(row) for row in rows]
     full = min(lengths) == max(lengths)
     return Seq(pad_sequence(list(rows), batch_first=True), torch.tensor(lengths), full=full)
 
 
 def padded_waves(waves: Sequence[Tensor], *, fixed_samples: int | None) -> Seq:
-    """Waveforms of segments as a system takes them, silence behind them: each [samples].
+    """Pad waveforms of segments, each [samples], with silence, as a system takes them.
 
-    Args: waves: of any lengths; what is shorter than `MIN_SAMPLES` is as if it had so many; fixed_samples: every one is
-        padded, which counts as real, or cut to it; None: real lengths.
+    Args: waves: of any lengths; one shorter than `MIN_SAMPLES` counts as that long; fixed_samples: each is padded to
+        it, which counts as real, or cut to it; None: real lengths.
     """
     wave = padded(waves)
     lengths = wave.lengths.clamp_min(MIN_SAMPLES)
@@ -104,7 +104,7 @@ class SegmentSet(Dataset):
         sample_rate: int,
         segment_samples: int,  # of the longest segment
         tail: str = "weighted",  # a segment weighs its real length, or "equal": all weigh the same
-        fixed_samples: int | None = None,  # all are padded to it, which counts as real, or cut; None: real lengths
+        fixed_samples: int | None = None,  # each is padded to it, which counts as real, or cut; None: real lengths
     ):
         self.utterances = list(utterances)
         self.targets = {name: torch.as_tensor(values) for name, values in targets.items()}
@@ -120,7 +120,7 @@ class SegmentSet(Dataset):
         return len(self.segments)
 
     def __getitem__(self, index: int) -> tuple[int, Tensor | ToolkitError]:
-        """A segment's index with its samples, or with why they cannot be read: `SegmentLoader` raises that."""
+        """A segment's index with its samples, or with the error, which `SegmentLoader` raises."""
         try:
             return index, self.read(index)
         except AudioError as error:
@@ -145,8 +145,8 @@ class SegmentSet(Dataset):
         return Batch(
             wave=None if stored else as_waves(values),
             features={key: (padded if isinstance(key, str) else as_waves)(rows[key]) for key in rows} or None,
-            targets={name: indices[utterances] for name, indices in self.targets.items()},
-            covariates={name: indices[utterances] for name, indices in self.covariates.items()},
+            targets={name: classes[utterances] for name, classes in self.targets.items()},
+            covariates={name: classes[utterances] for name, classes in self.covariates.items()},
             utterances=utterances,
             weights=real if self.tail == "weighted" else torch.ones_like(real),
             draws=indices,
@@ -159,13 +159,13 @@ class SegmentSet(Dataset):
         return [range(stop - count, stop) for stop, count in zip(stops, counts, strict=True)]
 
     def widths(self) -> list[int]:
-        """How many samples a front end is given of each segment as real ones."""
+        """How many samples of each segment a front end takes as real, padding to a minimal or fixed length included."""
         if self.fixed_samples is not None:
             return [self.fixed_samples] * len(self)
         return [max(segment.samples, MIN_SAMPLES) for segment in self.segments]
 
     def waves(self, utterance: int) -> Seq:
-        """The waveforms of an utterance's segments, read at once, as a Batch has them: [segments, samples].
+        """The waveforms of an utterance's segments, read at once, padded as in a Batch: [segments, samples].
 
         Raises: AudioError if its file cannot be read.
         """
@@ -175,7 +175,7 @@ class SegmentSet(Dataset):
         return padded_waves(segments, fixed_samples=self.fixed_samples)
 
     def read(self, index: int) -> Tensor:
-        """The samples of a segment: [samples]; no more of its file is decoded than they need.
+        """The samples of a segment: [samples]; only what they need of its file is decoded.
 
         Raises: AudioError if its file cannot be read.
         """

@@ -1,4 +1,4 @@
-"""The feature cache of a run: what front ends make of its utterances, read where it is stored, computed where not."""
+"""The feature cache of a run: features of its utterances, read if they are stored, computed if not."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ from toolkit.model.system import System
 
 
 class FeatureCache:
-    """The features of a run's segments: read from disk where they are stored, computed and stored where not.
+    """The features of a run's segments: read from disk if they are stored, else computed and stored.
 
     The segments of an utterance go through a front end together, without others, so that values do not depend on what
     is stored. No process removes what an open cache uses.
@@ -34,11 +34,11 @@ class FeatureCache:
     def __init__(
         self,
         system: System,
-        code: Mapping[str, Mapping[str, str]],  # level -> versions of the code that its front end consists of
+        code: Mapping[str, Mapping[str, str]],  # level -> versions of its front end's code
         whole: Sequence[SegmentSet],  # all that the run reads, the training part first
         *,
-        limit_mb: float,  # megabytes that the features of `whole` may take on disk; 0 is never
-        precision: str,  # in which values are stored, fp32 or fp16; they are rounded to it before their first use
+        limit_mb: float,  # megabytes that the features of `whole` may take on disk; 0 stores none
+        precision: str,  # of stored values, fp32 or fp16; they are rounded to it before their first use
         device: str,
         augmented: Collection[str] = (),  # levels whose training features are not stored: their waveforms change
         say: Callable[[str], None] = print,
@@ -56,16 +56,16 @@ class FeatureCache:
 
     @property
     def kept(self) -> bool:
-        """Whether features are stored; else they take too much and are computed for every batch."""
+        """Whether features are stored; if they take too much space, they are computed for every batch."""
         return bool(self._front_ends)
 
     def front_end(self, wave: Seq, levels: Collection[str] | None = None) -> dict[str, Seq]:
-        """What the front ends of some levels, by default of all, make of a batch: computed and rounded, not stored."""
+        """Compute the features of a batch for some levels, by default all: rounded, but not stored."""
         features = self.system.features(wave.to(self.device), levels)
         return {level: rounded(seq, level=level, precision=self.precision) for level, seq in features.items()}
 
     def completed(self, batch: Batch, levels: Collection[str] | None = None) -> Batch:
-        """A batch with the features of all levels that it holds waveforms of; where all share one, of `levels`."""
+        """Compute a batch's features for the levels whose waveforms it holds; if all share one, for `levels`."""
         features = batch.features or {}
         given = {key: seq for key, seq in features.items() if not isinstance(key, str)}
         given |= {} if batch.wave is None else {levels and tuple(levels): batch.wave}
@@ -76,7 +76,7 @@ class FeatureCache:
         return replace(batch, wave=None, features=dict(ChainMap(stored, *computed)))
 
     def dataset(self, segments: SegmentSet, levels: Collection[str] | None = None) -> Dataset:
-        """What a loader reads: features of segments, filled as by `fill`; the segments where features are not kept."""
+        """What a loader reads: features of segments, stored as by `fill`, or the segments if features are not kept."""
         if not self.kept:
             return segments
         names = [utterance.name for utterance in self.fill([segments], levels)]
@@ -84,7 +84,7 @@ class FeatureCache:
         return StoredFeatures(segments, {level: [one.path(name) for name in names] for level, one in files.items()})
 
     def fill(self, sets: Sequence[SegmentSet], levels: Collection[str] | None = None) -> list[CachedUtterance]:
-        """Compute and store what is not stored of some sets, by default for all levels, if features are kept.
+        """Compute and store the missing features of some sets, by default for all levels, if features are kept.
 
         Returns: the utterances of the sets, in order.
         Raises: CacheError if the cache cannot be written; RecipeError as `rounded`; AudioError if a file is unreadable.
@@ -94,7 +94,7 @@ class FeatureCache:
         utterances = [utterance for segments in sets for utterance in self._utterances(segments)]
         incomplete = {one for _, front_ends in self._lacking(utterances, levels) for one in front_ends}
         with ExitStack() as locks:
-            for front_end in sorted(incomplete, key=lambda one: one.folder):  # in one order, or two could wait
+            for front_end in sorted(incomplete, key=lambda one: one.folder):  # in one order, or two could deadlock
                 locks.enter_context(front_end.filling())
             if lacking := self._lacking(utterances, levels) if incomplete else []:  # other processes may have filled it
                 needed = sum(u.samples * one.rate for u, some in lacking for one in some)
@@ -105,7 +105,7 @@ class FeatureCache:
 
     @cached_property
     def _front_ends(self) -> dict[str, FeatureFiles]:
-        """By key; none where those of the whole run do not fit."""
+        """By key; none if the features of the whole run do not fit."""
         if not self.limit_mb:
             return {}
         trained, *others = [segments.widths() for segments in self.whole]
@@ -131,8 +131,8 @@ class FeatureCache:
     def _fits(self, needed: float) -> bool:
         if needed > self.limit_mb * 1e6:
             self.say(
-                f"Features are recomputed in each epoch: about {megabytes(needed)}, and training.feature_cache_mb "
-                f"is {self.limit_mb:g}."
+                f"Features are recomputed in each epoch: they take about {megabytes(needed)}, and "
+                f"training.feature_cache_mb is {self.limit_mb:g}."
             )
             return False
         if needed > limit_bytes():
@@ -151,7 +151,7 @@ class FeatureCache:
         return rows_of(partial(self.front_end, levels=[level]), wave, level=level, precision=self.precision)
 
     def _utterances(self, segments: SegmentSet) -> list[CachedUtterance]:
-        """The utterances of a set, named by all that features depend on beside the front end."""
+        """The utterances of a set, each named by a hash of all that its features depend on besides the front end."""
         widths, found = segments.widths(), []
         for index, indices in enumerate(segments.by_utterance()):
             utterance = segments.utterances[index]
@@ -169,7 +169,7 @@ class FeatureCache:
 
 
 class StoredFeatures(Dataset):
-    """The features of segments, read from the cache; files: level -> that of each utterance."""
+    """The features of segments, read from the cache; files: level -> the file of each utterance."""
 
     def __init__(self, segments: SegmentSet, files: Mapping[str, Sequence[Path]]):
         self.files = files
@@ -179,7 +179,7 @@ class StoredFeatures(Dataset):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> tuple[int, dict[str, Tensor] | CacheError]:
-        """A segment's index with its features, level -> [frames, channels], or with why they cannot be read."""
+        """A segment's index with its features, level -> [frames, channels], or with the error that prevented them."""
         utterance, number = self.rows[index]
         try:
             return index, {level: read_segment(paths[utterance], number) for level, paths in self.files.items()}

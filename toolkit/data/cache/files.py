@@ -24,7 +24,7 @@ KINDS = {"F32": torch.float32, "F16": torch.float16}
 class FeatureFiles:
     """The files of one front end, in a folder that is made when needed; until `close`, no process removes it.
 
-    Args: folder, description: of the front end; level: the first that has it; rate: bytes for each sample of audio.
+    Args: folder, description: of the front end; level: the first that uses it; rate: stored bytes per sample of audio.
     """
 
     def __init__(
@@ -35,19 +35,19 @@ class FeatureFiles:
         self.intact: set[str] = set()
         self._damaged: set[str] = set()
         self._use = ExitStack()
-        with contextlib.suppress(OSError):  # a folder that may only be read
+        with contextlib.suppress(OSError):  # the folder may be read-only
             folder.parent.mkdir(parents=True, exist_ok=True)
             lock_of(folder).touch()
             self._use.enter_context(locked(lock_of(folder), wait=True, shared=True))
-        with contextlib.suppress(OSError):  # nothing is there yet, or it may only be read
+        with contextlib.suppress(OSError):  # it is not there yet, or read-only
             os.utime(folder / DESCRIPTION)
 
     def path(self, utterance: str) -> Path:
-        """Of the file of an utterance, by its name in the cache."""
+        """The file of an utterance, by its name in the cache."""
         return self.folder / f"{utterance}{SUFFIX}"
 
     def holds(self, utterance: str) -> bool:
-        """Whether an utterance is there, intact; damage is reported. Raises: CacheError if it may not be read."""
+        """Whether an utterance is there and intact; damage is reported. Raises: CacheError if it cannot be read."""
         if utterance in self.intact:
             return True
         path = self.path(utterance)
@@ -55,7 +55,7 @@ class FeatureFiles:
             with safe_open(require_file(path), "pt") as file:
                 rows = [file.get_tensor(str(number)) for number in range(len(file.keys()))]
                 if file.metadata() != {CHECKSUM: _checksum(rows)}:
-                    raise ValueError("its checksum is another")
+                    raise ValueError("its checksum does not match")
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -86,9 +86,9 @@ class FeatureFiles:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 if not stack.enter_context(locked(lock, wait=False)):
-                    self.say(f"Waits for another process that computes the same features: {self.folder}")
+                    self.say(f"Waiting for another process that computes the same features: {self.folder}")
                     stack.enter_context(locked(lock, wait=True))
-                for unfinished in self.folder.glob(".*.partial"):  # of a process that was killed
+                for unfinished in self.folder.glob(".*.partial"):  # left by a killed process
                     unfinished.unlink()
             except OSError as error:
                 raise CacheError(f"{lock} cannot be locked ({error.strerror or error}): {REMEDY}.") from error
@@ -100,9 +100,9 @@ class FeatureFiles:
 def read_segment(path: Path, number: int) -> Tensor:
     """The features of an utterance's segment: [frames, channels], float32.
 
-    Read here by the format's own rules, since `safe_open` maps a file, which takes longer than reading a segment.
+    The format is parsed here, since `safe_open` maps the file, which takes longer than reading a segment.
 
-    Raises: CacheError if the file is not there any more, or not whole.
+    Raises: CacheError if the file is gone or damaged.
     """
     try:
         with path.open("rb", buffering=0) as file:
@@ -117,7 +117,7 @@ def read_segment(path: Path, number: int) -> Tensor:
 
 
 def _checksum(rows: Sequence[Tensor]) -> str:
-    """Of kinds, shapes and values."""
+    """The CRC-32 of dtypes, shapes and values."""
     checksum = zlib.crc32(str([(row.dtype, row.shape) for row in rows]).encode())
     for row in rows:
         checksum = zlib.crc32(row.numpy(), checksum)

@@ -1,4 +1,4 @@
-"""Features that are not stored yet: computed and stored, in forked workers where that is faster."""
+"""Compute and store features that are missing, in forked workers where that is faster."""
 
 import multiprocessing
 import os
@@ -19,9 +19,9 @@ from toolkit.hardware import begin_worker
 from toolkit.plugins.plugin import plugin_failures
 from toolkit.terminal import progress as bar
 
-MOST_WORKERS = 16  # each holds an utterance with all that a front end makes of it
-LEAST_UTTERANCES = 16  # of a worker: starting it takes longer than it saves with less
-AT_ONCE = 4  # utterances that a worker is given: each of its answers costs a tenth of a millisecond
+MOST_WORKERS = 16  # each holds an utterance and its features in memory
+LEAST_UTTERANCES = 16  # per worker: with fewer, starting it takes longer than it saves
+AT_ONCE = 4  # utterances per request to a worker: each answer costs a tenth of a millisecond
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ Lacking = list[tuple[CachedUtterance, list[FeatureFiles]]]  # utterances, each w
 
 
 class Missing(Dataset):
-    """What is not stored. An item is computed and stored by the process that asks for it; for a GPU it is only read.
+    """Utterances to compute. The process that gets an item computes and stores it, or for a GPU only reads its audio.
 
-    Args: lacking; rows: from a level and an utterance's segments [segments, samples] to what is stored of each; device.
+    Args: lacking; rows: computes, from a level and segments [segments, samples], what is stored of each; device.
     """
 
     def __init__(self, lacking: Lacking, rows: Callable[[str, Seq], list[Tensor]], *, device: str):
@@ -53,20 +53,20 @@ class Missing(Dataset):
     def __getitem__(self, index: int) -> Seq | ToolkitError | None:
         utterance = self.lacking[index][0]
         try:
-            with plugin_failures():  # while the traceback is here
+            with plugin_failures():  # here, where the traceback is
                 wave = utterance.segments.waves(utterance.index)
                 return self._store(index, wave) if self.on_cpu else wave
         except ToolkitError as error:
             return error
 
     def compute(self, *, progress: bool) -> None:
-        """Compute and store all of it, with one thread in each process, so that bits do not depend on where.
+        """Compute and store all, with one thread per process, so that bits do not depend on the process.
 
         Raises: CacheError if a worker is killed; the first ToolkitError of an utterance.
         """
         threads = torch.get_num_threads()
         try:
-            found = iter(self._loader(self._workers()))  # forked before the bar's thread begins
+            found = iter(self._loader(self._workers()))  # forks before the progress bar starts its thread
         except OSError:  # a limit of processes or of memory
             found = iter(self._loader(0))
         try:
@@ -83,7 +83,7 @@ class Missing(Dataset):
             if not str(error).startswith("DataLoader worker"):
                 raise
             raise CacheError(
-                f"A process that computes features was ended ({one_line(str(error))}): start the run again, which "
+                f"A process that computes features died ({one_line(str(error))}): start the run again, which "
                 "computes the rest; if memory is short, OMP_NUM_THREADS=1 computes in one process."
             ) from None
         finally:
@@ -95,7 +95,7 @@ class Missing(Dataset):
             front_end.write(utterance.name, self.rows(front_end.level, wave))
 
     def _workers(self) -> int:
-        """How many are worth it; none where few utterances are missing, or forking is not allowed."""
+        """How many workers are worth it: none if few utterances are missing, or forking is not allowed."""
         if sys.platform != "linux" or multiprocessing.current_process().daemon:
             return 0
         most = min(MOST_WORKERS, torch.get_num_threads(), len(os.sched_getaffinity(0)), len(self) // LEAST_UTTERANCES)
@@ -103,5 +103,5 @@ class Missing(Dataset):
 
     def _loader(self, workers: int) -> DataLoader:
         forks = {"multiprocessing_context": "fork", "worker_init_fn": begin_worker} if workers else {}
-        generator = torch.Generator()  # else it draws from the run's
+        generator = torch.Generator()  # else the loader draws from the run's
         return DataLoader(self, batch_size=AT_ONCE, collate_fn=list, generator=generator, num_workers=workers, **forks)

@@ -1,7 +1,7 @@
 """The feature cache's folder: what is in it, how much it may hold, what is removed first; no torch.
 
-`features/KEY` holds what is stored of one front end: `front-end.json` says what it is (its time is when it was last
-used), and each utterance has a file. `features/KEY.lock` is locked, shared, by the runs that use the front end.
+`features/KEY` holds the features of one front end: `front-end.json` describes it (its modification time is the last
+use), and each utterance has a file. Runs that use the front end share a lock on `features/KEY.lock`.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ def features_folder() -> Path:
 
 
 def limit_bytes() -> float:
-    """What all front ends may take: $TOOLKIT_CACHE_GB, else 20 GB. Raises: CacheError if that is not a number."""
+    """Bytes that all front ends may take: $TOOLKIT_CACHE_GB, else 20 GB. Raises: CacheError if that is not a number."""
     text = os.environ.get(LIMIT) or "20"
     try:
         limit = float(text)
@@ -48,14 +48,14 @@ class StoredFrontEnd:
     last_used: float
 
     def description(self) -> dict[str, Any]:
-        """What the front end is; empty where that is not known."""
+        """The description of the front end; empty if it cannot be read."""
         try:
             return dict(json.loads(read_text(self.path / DESCRIPTION)))
         except (OSError, ValueError, TypeError):
             return {}
 
     def remove(self) -> bool:
-        """Delete it unless a run uses it; whether it was. Raises: CacheError if that is not allowed."""
+        """Delete it unless a run uses it; return whether it was deleted. Raises: CacheError if that is not allowed."""
         try:
             with locked(lock_of(self.path), wait=False) as held:
                 if held:
@@ -86,7 +86,7 @@ def stored_front_ends(root: Path) -> list[StoredFrontEnd]:
 
 
 def make_room(root: Path, needed: float, *, keep: Collection[Path], say: Callable[[str], None]) -> None:
-    """Remove the least recently used front ends but `keep` until `needed` bytes fit under the limit; say which ones."""
+    """Remove least recently used front ends, except `keep`, until `needed` bytes fit under the limit; say which."""
     limit, stored = limit_bytes(), stored_front_ends(root)
     total = needed + sum(front_end.bytes for front_end in stored)
     for front_end in stored:
@@ -100,7 +100,7 @@ def make_room(root: Path, needed: float, *, keep: Collection[Path], say: Callabl
 
 
 def megabytes(size: float) -> str:
-    """A number of bytes for readers.
+    """Format a number of bytes.
 
     >>> megabytes(1_234_567)
     '1.2 MB'
