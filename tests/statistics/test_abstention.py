@@ -23,7 +23,7 @@ def at(thresholds, percent):
 
 
 def draw(generator, speakers, *, utterances=30):
-    """Recordings of speakers who are differently hard, and an overconfident system's probabilities for them."""
+    """Recordings of speakers who are hard to different degrees, and an overconfident system's probabilities."""
     reference = generator.integers(CLASSES, size=(speakers, utterances))
     skill = 1.6 + 0.8 * generator.normal(size=(speakers, 1))
     scores = generator.normal(size=(speakers, utterances, CLASSES))
@@ -67,7 +67,7 @@ def test_a_wrong_answer_before_all_others_counts_at_every_threshold():
 
 
 def parts(speakers):
-    """Validation parts of so many speakers, each with ten new ones: probabilities, reference, names, who is new."""
+    """Validation parts of `speakers`, each with ten new ones: probabilities, reference, names, who is new."""
     for seed in range(200):
         probabilities, reference, names = draw(np.random.default_rng(seed), speakers + 10)
         yield probabilities, reference, names, np.isin(names, [f"s{number}" for number in range(10)])
@@ -120,7 +120,7 @@ def test_what_abstaining_does():
     assert (none.coverage, none.error, none.error_by_speaker) == (0.0, None, 0.0)
 
 
-def test_a_promise_that_cannot_be_kept_is_refused_with_the_least_that_can():
+def test_a_promise_that_cannot_be_kept_is_refused_with_the_lowest_that_can():
     probabilities, reference, names = draw(np.random.default_rng(1), 4)
     given = {"labels": [str(i) for i in range(CLASSES)]}
     reference = [str(i) for i in reference]
@@ -131,7 +131,7 @@ def test_a_promise_that_cannot_be_kept_is_refused_with_the_least_that_can():
     assert found.threshold("error", least / 100) == at(found.error, least)
     with pytest.raises(
         PredictionError,
-        match=rf"of 9 speakers or more .* \(there are 4\).* The least that can be is error:{least / 100:g}$",
+        match=rf"of 9 or more speakers .* \(there are 4\).* The lowest possible is error:{least / 100:g}$",
     ):
         found.threshold("error", 0.1)
     unknown = Confidence.fit(probabilities, reference, speakers=["", *names[1:].tolist()], **given)
@@ -148,7 +148,7 @@ def test_a_promise_that_cannot_be_kept_is_refused_with_the_least_that_can():
 
 
 @pytest.mark.parametrize("text", ["nan", "-1", "2", "x", "", "inf", "1e308", "eror:0.1", "error", ":0.5", "0.5:0.5"])
-def test_what_says_nothing_about_abstaining_is_refused(text):
+def test_text_that_is_not_a_rule_is_refused(text):
     with pytest.raises(PredictionError, match="a confidence from 0 to 1, coverage:SHARE or error:SHARE is needed"):
         read_rule(text)
 

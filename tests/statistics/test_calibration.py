@@ -17,7 +17,7 @@ TWO = range(2)
 
 
 def pairs(*confidences):
-    """Two classes; the first is predicted so surely."""
+    """Probabilities of two classes, from those of the first."""
     return np.array([[c, 1 - c] for c in confidences])
 
 
@@ -80,7 +80,7 @@ def test_a_calibrated_system_has_a_small_error_and_an_overconfident_one_a_large_
     assert expected_calibration_error(sharper, reference, labels=range(4)) > 0.1
 
 
-def test_names_do_as_well_as_columns():
+def test_labels_may_be_names_or_numbers():
     probabilities, reference = draw(1)
     labels = ["ang", "sad", "hap", "neu"]
     named = [labels[i] for i in reference]
@@ -140,7 +140,7 @@ def test_the_temperature_that_made_a_system_overconfident_is_found():
     assert after < 0.02 < 0.1 < before
 
 
-def test_no_temperature_is_lowest_where_all_is_correct_and_the_highest_is_for_what_is_all_wrong():
+def test_the_temperature_is_1_if_all_are_correct_and_the_highest_if_all_are_wrong():
     assert fit_temperature(pairs(0.9, 0.6), [0, 0], labels=TWO) == 1.0
     assert fit_temperature(pairs(0.9, 0.6), [1, 1], labels=TWO) == pytest.approx(TEMPERATURES[1], rel=1e-3)
 

@@ -20,7 +20,7 @@ def system(confusions, *, first=0):
 
 
 def right(*hits):
-    """Speakers that have so many of ten utterances of each class right."""
+    """Speakers with these numbers of correct utterances out of ten in each class."""
     return confusions_of(np.array([[h] * 4 for h in hits]), np.full((len(hits), 4), 10))
 
 

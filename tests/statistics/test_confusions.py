@@ -43,7 +43,7 @@ def test_speakers_come_in_the_order_of_their_first_utterance():
     assert found.counts[:, 0].tolist() == [[1, 0, 1], [0, 1, 0]]
 
 
-def test_over_seeds_pooled_accuracies_are_the_mean_of_every_seeds():
+def test_over_seeds_pooled_accuracies_are_the_mean_of_each_seeds():
     speakers, reference, first = draw(1)
     second = np.where(np.arange(200) % 3 == 0, "ang", first)
     twice = [np.concatenate([x, x]) for x in (speakers, reference)]
@@ -120,7 +120,7 @@ def test_arrays_that_are_not_confusions_are_an_error(counts, text):
         pooled_accuracies(counts)
 
 
-def test_one_of_each_is_needed_for_every_utterance():
+def test_arguments_of_different_lengths_and_unknown_labels_are_an_error():
     with pytest.raises(ShapeError, match="2 utterances have 1 speakers, 1 seeds and 2 predictions"):
         speaker_confusions(["1M"], ["ang", "sad"], ["ang", "sad"], classes=CLASSES)
     with pytest.raises(ShapeError, match="0 utterances"):

@@ -33,12 +33,12 @@ def over_utterances(confusions, metric, *, seed):
 
 
 def middle_95(pooled, metric):
-    """Of the accuracies of resamples: [resamples, classes, classes]."""
+    """The percentile interval of the accuracies of resamples: [resamples, classes, classes]."""
     return Interval(*np.quantile(accuracy(*hits_and_totals(pooled), metric), [0.025, 0.975]))
 
 
 def coverage(make_interval, speakers, metric, *, corpora=800):
-    """How often the interval from so many speakers holds the population's accuracy."""
+    """How often the interval from this number of speakers covers the population's accuracy."""
     generator, truth = np.random.default_rng(1), true_accuracies()[metric]
     found = [make_interval(draw_system(generator, speakers), metric, seed=corpus) for corpus in range(corpora)]
     return np.mean([i.low <= truth <= i.high for i in found])
@@ -113,7 +113,7 @@ def test_as_many_speakers_are_drawn_as_there_are():
 
 
 def test_a_difference_that_every_speaker_shares_is_narrower_than_the_two_accuracies():
-    """Five utterances a class less for all: speakers differ, and differ alike in both systems."""
+    """All have five fewer correct utterances in each class: speakers differ, and alike in both systems."""
     difference = interval(OTHER, "wa", minus=TEN)
     alone = interval(TEN, "wa")
     assert difference.high < 0

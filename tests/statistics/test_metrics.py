@@ -36,7 +36,7 @@ def test_f1_by_hand_and_0_for_a_label_that_never_occurs():
 @pytest.mark.parametrize("kind", ["text", "numbers", "torch"])
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true:UserWarning")
 @pytest.mark.filterwarnings("ignore:A single label was found:UserWarning")
-def test_all_equal_scikit_learn(classes, kind):
+def test_all_metrics_equal_scikit_learns(classes, kind):
     generator = np.random.default_rng(classes)
     reference, predicted = generator.integers(0, classes, (2, 60))
     reference[reference == classes - 1] = 0  # one class is only ever predicted
@@ -70,7 +70,7 @@ def test_nothing_to_score_is_an_error():
         metrics.summary([], [], labels=LABELS)
 
 
-def test_a_prediction_too_few_is_an_error():
+def test_a_missing_prediction_is_an_error():
     with pytest.raises(ShapeError, match=r"one predicted label for each utterance is needed, not \[1\] for \[2\]"):
         metrics.summary(["ang", "sad"], ["ang"], labels=LABELS)
 

@@ -42,7 +42,7 @@ def test_a_speaker_without_difference_does_not_change_p():
 
 
 def test_forty_differences_are_still_counted_one_by_one():
-    """Two choices alone reach the sum when all agree."""
+    """Only two choices reach the sum when all agree."""
     assert sign_flip_test(np.linspace(1, 2, 40)) == 2 / 2**40
 
 
@@ -50,7 +50,7 @@ def test_speakers_without_difference_do_not_count_towards_the_forty():
     assert sign_flip_test([*np.linspace(1, 2, 40), *np.zeros(5)]) == 2 / 2**40
 
 
-def test_more_are_drawn_and_drawn_again_alike():
+def test_with_more_differences_choices_are_drawn_the_same_each_time():
     differences = np.tile([1.0, 1.0, -1.0], 20)  # 40 up and 20 down: |sum| >= 20 of 60 coins
     exact = 2 * stats.binom.sf(39, 60, 0.5)
     found = sign_flip_test(differences)

@@ -39,7 +39,7 @@ def test_a_seed_that_lacks_a_fold_is_left_out_of_the_spread_over_seeds():
     assert spread(RUNS[:3])["wa"].over_seeds is None
 
 
-def test_one_run_twice_and_no_number_are_errors():
+def test_a_repeated_run_and_a_missing_number_are_errors():
     with pytest.raises(ValueError, match="fold '1M' with seed 1 occurs twice"):
         spread([RUNS[0], RUNS[0]])
     with pytest.raises(ShapeError, match=r"fold '1M' with seed 1 has the accuracies \[nan, 0\.5\]"):

@@ -22,12 +22,12 @@ from toolkit.statistics.metrics import METRICS
 
 @dataclass(frozen=True, kw_only=True)
 class TestSummary:
-    """The result of a test, fractions of 1; docs/bundles.md describes each key.
+    """The result of a test, in fractions of 1; docs/bundles.md describes each key.
 
-    Intervals are None if the speakers are too few or not known, a class without utterances has no recall.
+    Intervals are None if speakers are unknown or too few; the recall of a class without utterances is None.
     """
 
-    __test__ = False  # not a test, whatever its name says to pytest
+    __test__ = False  # pytest would collect it for its name
 
     n_utterances: int
     wa: float
@@ -44,9 +44,9 @@ class TestSummary:
 
     @classmethod
     def of(cls, answers: Answers, target: Target, *, all_speakers_known: bool = True) -> "TestSummary":
-        """Compute it of what a system predicted, its target's classes in the order of the probabilities.
+        """Summarize a system's answers; the columns of their probabilities are the classes of `target`.
 
-        An interval needs the speaker of every utterance; without all_speakers_known, those without one count as one's.
+        Intervals need the speaker of every utterance; with all_speakers_known=False, the nameless count as one speaker.
         """
         found = target.summary(answers.reference, answers.predicted)
         intervals: dict[str, Interval | None] = dict.fromkeys(METRICS)
@@ -64,7 +64,7 @@ class TestSummary:
         )
 
     def interval(self, metric: str) -> Interval | None:
-        """The interval of "wa" or "ua"."""
+        """The 95 % interval of "wa" or "ua", or None."""
         ends = getattr(self, f"{metric}_interval")
         return None if ends is None else Interval(*ends)
 
@@ -80,7 +80,7 @@ class CalibrationSummary:
 
     @classmethod
     def of(cls, probabilities: np.ndarray, answers: Answers, target: Target) -> "CalibrationSummary":
-        """Compute it of probabilities [utterances, classes] for the utterances of `answers`."""
+        """Measure the calibration of probabilities [utterances, classes] for the utterances of `answers`."""
         given = probabilities, answers.reference
         curve = reliability_curve(*given, labels=target.classes)
         return cls(
@@ -92,16 +92,16 @@ class CalibrationSummary:
 
 
 def calibration(answers: Answers, target: Target, confidence: Confidence) -> dict[str, CalibrationSummary]:
-    """Of answers at the temperature of `confidence`: the calibration "before" it, and "after" it if it was fitted."""
+    """The calibration of answers "before" the temperature that they are at, and "after" it if it was fitted."""
     found = {"before": at_temperature(answers.probabilities, 1 / confidence.temperature)}
     found |= {"after": answers.probabilities} if confidence.utterances else {}
     return {when: CalibrationSummary.of(probabilities, answers, target) for when, probabilities in found.items()}
 
 
 def abstaining(answers: Answers, confidence: Confidence) -> dict[str, Answered]:
-    """What the rules that are tested do to answers at the temperature of `confidence`: rule -> coverage and error.
+    """Coverage and error by rule of `RULES`, for answers at the temperature of `confidence`.
 
-    An error rate that cannot be promised is left out.
+    Rules whose error rate cannot be promised are left out.
     """
     found, correct = {}, answers.predicted == answers.reference
     for rule in RULES if confidence.utterances else ():
@@ -114,5 +114,5 @@ def abstaining(answers: Answers, confidence: Confidence) -> dict[str, Answered]:
 
 
 def confusions_by(groups: np.ndarray, answers: Answers, target: Target) -> SpeakerConfusions:
-    """The confusions of each group of utterances: groups [utterances]."""
+    """One confusion matrix for each group of utterances; groups: [utterances], the group of each."""
     return speaker_confusions(groups.tolist(), answers.reference, answers.predicted, classes=target.classes)

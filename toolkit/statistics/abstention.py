@@ -1,12 +1,12 @@
-"""Abstention: a system gives no label where its confidence is below a threshold, which others' recordings choose.
+"""Abstention: a system gives no label if its confidence is below a threshold, which is chosen on other recordings.
 
 A coverage is the share of recordings that get a label. An error rate is a promise, by conformal risk control
 (Angelopoulos, Bates, Fisch, Lei, Schuster, "Conformal risk control", ICLR 2024) with the speaker as the unit, since the
 recordings of one speaker resemble each other. A speaker's risk at a threshold is the share of wrong labels among those
 that the speaker gets, at this threshold or any higher one, whichever is worst: so it never rises with the threshold.
-For n speakers with risks R, the lowest threshold is taken at which (R_1 + ... + R_n + 1) / (n + 1) is at most the error
-rate. If a new speaker is like them (exchangeable with them), the expected share of wrong labels among those that the
-speaker gets is at most the error rate. Rates below 1 / (n + 1) cannot be promised.
+For n speakers with risks R, the threshold is the lowest one at which (R_1 + ... + R_n + 1) / (n + 1) is at most the
+error rate. If a new speaker is like them (exchangeable with them), the expected share of wrong labels among those that
+the speaker gets is at most the error rate. Rates below 1 / (n + 1) cannot be promised.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from toolkit.statistics.metrics import Labels
 
 CONFIDENCE, COVERAGE, ERROR = "confidence", "coverage", "error"
 PERCENTS = range(1, 100)
-RULES = ("coverage:0.9", "coverage:0.8", "coverage:0.5", "error:0.1", "error:0.2", "error:0.3")  # that are tested
+RULES = ("coverage:0.9", "coverage:0.8", "coverage:0.5", "error:0.1", "error:0.2", "error:0.3")  # that tests report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,19 +68,19 @@ class Confidence:
         if (found := thresholds[round(100 * share) - PERCENTS.start]) is not None:
             return found
         promised = [percent for percent, found in zip(PERCENTS, self.error, strict=True) if found is not None]
-        least = f"The least that can be is {ERROR}:{promised[0] / 100:g}" if promised else f"Use {COVERAGE}:SHARE"
-        needed = f"{np.ceil(1 / share - 1 - 1e-9):.0f} speakers or more who did not train (there are {self.speakers})"
+        least = f"The lowest possible is {ERROR}:{promised[0] / 100:g}" if promised else f"Use {COVERAGE}:SHARE"
+        needed = f"{np.ceil(1 / share - 1 - 1e-9):.0f} or more speakers who did not train (there are {self.speakers})"
         reason = f"that takes a validation part of {needed}, with few errors at high confidences"
         raise PredictionError(f"{ERROR}:{share:g} cannot be promised: {reason}. {least}")
 
 
-UNFITTED = Confidence(temperature=1.0, utterances=0, speakers=0, coverage=(), error=())  # no validation part is known
+UNFITTED = Confidence(temperature=1.0, utterances=0, speakers=0, coverage=(), error=())  # without a validation part
 
 
 def read_rule(text: str) -> tuple[str, float]:
-    """Read what says when a system abstains: "0.6" is a confidence, "coverage:0.8" and "error:0.1" are shares.
+    """Read a rule for abstaining: "0.6" is a confidence, "coverage:0.8" and "error:0.1" are shares.
 
-    Raises: PredictionError if it is none of them; a coverage and an error rate are whole percents.
+    Raises: PredictionError if it is none of them, or a coverage or an error rate is not a whole percent.
 
     >>> read_rule("0.6"), read_rule("coverage:0.8")
     (('confidence', 0.6), ('coverage', 0.8))
@@ -115,7 +115,7 @@ def coverage_thresholds(confidence: np.ndarray) -> tuple[float, ...]:
 def error_thresholds(confidence: np.ndarray, correct: np.ndarray, speakers: Sequence[str]) -> tuple[float | None, ...]:
     """For each of `PERCENTS`, the lowest threshold that promises that error rate, or None.
 
-    Args: confidence, correct: of each utterance; speakers: of each utterance.
+    Args: confidence, correct, speakers: of each utterance.
     """
     speakers = np.asarray(speakers)
     order = np.argsort(-confidence, kind="stable")
@@ -128,14 +128,14 @@ def error_thresholds(confidence: np.ndarray, correct: np.ndarray, speakers: Sequ
         error[:-1][confidence[rows][1:] == confidence[rows][:-1]] = 0  # equal confidences get their labels together
         rise[rows] = np.diff(np.maximum.accumulate(error), prepend=0)
     bound = (np.cumsum(rise) + 1) / (len(names) + 1)
-    lasts = np.append(confidence[1:] != confidence[:-1], True)  # the last one of equal confidences
+    lasts = np.append(confidence[1:] != confidence[:-1], True)  # the last of equal confidences
     thresholds = _below(confidence[lasts]).tolist()
     kept = np.searchsorted(bound[lasts], np.array(PERCENTS) / 100 + 1e-12)  # the bounds never fall
     return tuple(thresholds[count - 1] if count else None for count in kept)
 
 
 def _below(levels: np.ndarray) -> np.ndarray:
-    """Thresholds below falling confidences: half-way to the next, since they round otherwise elsewhere; at last 0."""
+    """A threshold below each of falling confidences: half-way to the next, as machines round differently; last, 0."""
     return np.append((levels[:-1] + levels[1:]) / 2, 0.0)
 
 
@@ -145,14 +145,14 @@ class Answered:
 
     coverage: float  # the share that gets a label
     error: float | None  # the share of these that is wrong; None if there are none
-    error_by_speaker: float | None  # the mean over speakers of theirs, 0 for one without labels; None without names
+    error_by_speaker: float | None  # mean over speakers of this share, 0 for one without labels; None without names
 
     @classmethod
     def of(cls, answered: np.ndarray, correct: np.ndarray, speakers: Sequence[str]) -> "Answered":
-        """Count it, of each utterance: whether it gets a label, whether that is correct, and its speaker."""
+        """Count utterances, given whether each gets a label, whether its prediction is correct, and its speaker."""
         wrong, speakers = answered & ~correct, np.asarray(speakers)
         rows = [speakers == name for name in np.unique(speakers)]
-        by_speaker = [wrong[of].sum() / max(answered[of].sum(), 1) for of in rows]
+        by_speaker = [wrong[row].sum() / max(answered[row].sum(), 1) for row in rows]
         return cls(
             coverage=float(answered.mean()),
             error=float(wrong.sum() / answered.sum()) if answered.any() else None,

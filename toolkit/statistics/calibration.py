@@ -1,4 +1,4 @@
-"""Calibration: whether a system with 80 % confidence is correct in 80 % of such cases, and a temperature that mends it.
+"""Calibration: whether predictions with 80 % confidence are correct 80 % of the time, and a temperature that fixes it.
 
 As in Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017: the confidence is the
 probability of the predicted class, and confidences fall into bins of equal width. One temperature divides all
@@ -76,7 +76,7 @@ def negative_log_likelihood(probabilities: np.ndarray, reference: Labels, *, lab
 
 
 def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """The softmax of log-probabilities that are divided by a temperature: [utterances, classes].
+    """The softmax of log-probabilities divided by a temperature: [utterances, classes].
 
     >>> at_temperature(np.array([[0.8, 0.2]]), 2.0).round(3).tolist()  # square roots are as 2 to 1
     [[0.667, 0.333]]
@@ -87,13 +87,13 @@ def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def fit_temperature(probabilities: np.ndarray, reference: Labels, *, labels: Sequence) -> float:
-    """The temperature with the lowest negative log-likelihood within `TEMPERATURES`, never a worse one than 1.
+    """The temperature with the lowest negative log-likelihood within `TEMPERATURES`, or 1 if none is better.
 
-    If all predictions are correct it is 1, since then each lower temperature would be better.
+    If all predictions are correct it is 1, since every lower temperature would then be better.
 
     Args and errors are those of `expected_calibration_error`.
     """
-    from scipy.optimize import minimize_scalar  # take longer to import than all that needs no temperature
+    from scipy.optimize import minimize_scalar  # slow to import, and only needed here
     from scipy.special import logsumexp
 
     probabilities, true = _checked(probabilities, reference, labels)

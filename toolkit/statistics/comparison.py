@@ -1,4 +1,4 @@
-"""Systems against a baseline, speaker by speaker: sign-flip tests, Holm's correction, and what they show."""
+"""Systems against a baseline, speaker by speaker: sign-flip tests, Holm's correction, and verdicts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,17 +12,17 @@ from toolkit.statistics.metrics import METRICS
 
 ALPHA = 0.05
 TOO_FEW = "too few speakers to tell"
-EXACT_UP_TO = 40  # differences other than 0; two lists of 2**20 sums are met in the middle
+EXACT_UP_TO = 40  # differences other than 0; they are split into two halves of 2**20 sums each
 DRAWS = 99_999
 _BLOCK = 10_000  # draws held in memory at once
-_ROUNDING = 1e-9  # of the sum of all sizes: sums nearer than this are the same sum
+_ROUNDING = 1e-9  # of the sum of absolute differences: sums closer than this are equal
 
 
 @dataclass(frozen=True)
 class Comparison:
     """One system against the baseline in one metric, over the speakers that both have.
 
-    Interval and test are None below `MIN_SPEAKERS` speakers, the difference without any.
+    Interval and test are None below `MIN_SPEAKERS` speakers, the difference is None without any.
     """
 
     system: str
@@ -31,15 +31,15 @@ class Comparison:
     difference: float | None  # pooled accuracy of the system minus the baseline's, in fractions of 1
     interval: Interval | None  # 95 % interval of the difference
     p: float | None  # of the sign-flip test
-    p_corrected: float | None  # after Holm's correction over all that is compared together
-    n_speakers: int  # how many both have
-    least_p: float | None = None  # the smallest corrected p that so many can give, however large the difference is
+    p_corrected: float | None  # after Holm's correction over everything compared together
+    n_speakers: int  # that both have
+    least_p: float | None = None  # the smallest corrected p that so many speakers can give
 
     @property
     def verdict(self) -> str:
         """What the comparison shows: "better", "worse", "no difference shown" or "too few speakers to tell".
 
-        The first two only where test and interval agree; the third does not mean that the two are equal.
+        The first two need the test and the interval to agree; the third does not mean that the two systems are equal.
         """
         if self.interval is None or self.p_corrected is None or (self.least_p or 0.0) >= ALPHA:
             return TOO_FEW
@@ -53,9 +53,9 @@ def compare(
 ) -> list[Comparison]:
     """Compare every other system with the baseline in some metrics, over the speakers that the two have in common.
 
-    Sign-flip test and interval are both of the pooled difference. Holm's correction covers everything that is
-    returned: what is compared together is one family. The smallest p that n speakers can give is 2 / 2**n, so six of
-    them (0.031) show nothing once two metrics are compared.
+    The sign-flip test and the interval are both for the pooled difference. Holm's correction covers everything that is
+    returned, as one family. The smallest p that n speakers can give is 2 / 2**n, so six of them (0.031) show nothing
+    once two metrics are compared.
 
     Args: systems: name -> confusions by speaker, in the order of the result; the baseline's too.
     Returns: one for each other system and metric, system by system.
@@ -83,7 +83,7 @@ def compare(
 
 
 def sign_flip_test(differences: Sequence[float] | np.ndarray, *, seed: int = 0) -> float | None:
-    """Return p of a two-sided test whether paired differences are shifted from 0.
+    """Return p of a two-sided test of whether paired differences are shifted from 0.
 
     If two systems are equally good, either's answers for a speaker could be the other's, and every choice of signs
     is as likely as the observed one. p is the fraction of choices whose sum is at least as far from 0 as the observed
@@ -122,7 +122,7 @@ def sign_flip_test(differences: Sequence[float] | np.ndarray, *, seed: int = 0) 
 
 
 def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Comparisons with Holm's correction over all of them, of p and of the smallest p that their speakers can give."""
+    """Apply Holm's correction over all comparisons, to p and to the smallest p that their speakers can give."""
     least = [2 / 2**c.n_speakers if c.n_speakers <= EXACT_UP_TO else 1 / (1 + DRAWS) for c in comparisons]
     least = holm([None if c.p is None else p for c, p in zip(comparisons, least, strict=True)])
     both = zip(comparisons, holm([c.p for c in comparisons]), least, strict=True)

@@ -1,4 +1,4 @@
-"""Confusion matrices of speakers, and the accuracies that are read from them.
+"""Confusion matrices by speaker, and the accuracies computed from them.
 
 All figures of a system are computed from `confusions`: [speakers, classes, classes], rows are the reference. With
 several seeds a speaker's matrix is the mean over them, so that pooled accuracies are those of the mean seed.
@@ -27,7 +27,7 @@ class Accuracies:
 
 @dataclass(frozen=True, eq=False)
 class SpeakerConfusions:
-    """One confusion matrix for each speaker, or for each of other groups of utterances."""
+    """One confusion matrix for each speaker, or for each of other groups, such as genders."""
 
     speakers: tuple[str, ...]
     classes: tuple[str, ...]  # in the order of rows and columns
@@ -54,8 +54,8 @@ def speaker_confusions(
     """Count by speaker, and take the mean over seeds.
 
     Returns: speakers in the order in which they first occur; a speaker's matrix is the mean over the seeds it has.
-    Raises: ShapeError if no utterance is given, or not one value of each for every one; ValueError if a label is not
-        one of `classes`, or a speaker's utterances differ between seeds.
+    Raises: ShapeError if no utterance is given, or the arguments differ in length; ValueError if a label is not one
+        of `classes`, or a speaker's utterances differ between seeds.
     """
     reference, predicted = np.asarray(reference), np.asarray(predicted)
     seeds = [None] * len(speakers) if seeds is None else seeds
@@ -96,7 +96,7 @@ def pooled_accuracies(confusions: np.ndarray) -> Accuracies:
 
 
 def difference_by_speaker(a: np.ndarray, b: np.ndarray, metric: str) -> np.ndarray:
-    """What every speaker contributes to the pooled accuracy of `b` minus that of `a`.
+    """Each speaker's contribution to the pooled accuracy of `b` minus that of `a`.
 
     Both systems were tested on the same utterances, so the pooled difference, in UA too, is a sum over speakers.
     Swapping the two systems' answers for one speaker changes the sign of that speaker's contribution.
@@ -116,9 +116,9 @@ def difference_by_speaker(a: np.ndarray, b: np.ndarray, metric: str) -> np.ndarr
 
 
 def hits_and_totals(confusions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Correct and all utterances of every speaker by true class: two arrays [speakers, classes].
+    """Count correct utterances and all utterances, by speaker and true class: two arrays [speakers, classes].
 
-    They are all that accuracies need. Args and errors are those of `pooled_accuracies`.
+    Accuracies need nothing else. Args and errors are those of `pooled_accuracies`.
     """
     counts = np.asarray(confusions, dtype=float)
     if counts.ndim != 3 or counts.shape[1] != counts.shape[2] or not counts.size:

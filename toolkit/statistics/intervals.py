@@ -20,7 +20,7 @@ from toolkit.statistics.metrics import accuracy
 
 LEVEL = 0.95  # how often an interval covers the true accuracy
 RESAMPLES = 10_000
-NEGLIGIBLE = 1e-12  # of an accuracy: what is smaller is rounding, not an utterance
+NEGLIGIBLE = 1e-12  # of an accuracy: anything smaller is rounding
 _BLOCK = 1_000  # resamples held in memory at once
 
 
@@ -37,11 +37,11 @@ class Interval:
 
 
 def interval(confusions: np.ndarray, metric: str, *, minus: np.ndarray | None = None, seed: int = 0) -> Interval | None:
-    """A 95 % interval for the pooled accuracy over speakers like these, or for its difference to that of `minus`.
+    """A 95 % interval for the pooled accuracy over speakers like these, or for its difference from that of `minus`.
 
     Args: confusions: [speakers, classes, classes]; metric: "wa" or "ua", which in a resample is over the classes that
         its speakers have; minus: of another system, the same speakers in the same order, with the same utterances; each
-        drawn speaker counts in both; seed: the same gives the same interval.
+        drawn speaker counts in both; seed: of the draws.
     Returns: the interval, or None below `MIN_SPEAKERS` speakers.
     Raises: ShapeError if `confusions` has another shape; ValueError if the metric is unknown.
     """
@@ -67,6 +67,6 @@ def _expanded_tail(tail: float, n: int) -> float:
 
     The bootstrap's spread is too small by sqrt((n - 1) / n), and the normal quantile stands where Student's should.
     """
-    from scipy import stats  # takes longer to import than all that reads statistics without an interval
+    from scipy import stats  # slow to import, and only intervals need it
 
     return float(stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf(tail, n - 1)))

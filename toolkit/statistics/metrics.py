@@ -99,11 +99,11 @@ def label_indices(values: Labels, labels: Labels) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Spread:
-    """The mean of an accuracy over folds, and its standard deviations (n - 1), None of fewer than two values."""
+    """The mean of an accuracy over folds, and its standard deviations (n - 1), None for fewer than two values."""
 
     mean: float  # over folds, of the means over each fold's seeds
     over_folds: float | None  # of those fold means
-    over_seeds: float | None  # of the seeds' means over folds, of seeds that have every fold
+    over_seeds: float | None  # of the seeds' means over folds, for seeds that have every fold
 
 
 def spread(runs: Iterable[tuple[Hashable, Hashable, float, float]]) -> dict[str, Spread]:

@@ -6,7 +6,7 @@ import numpy as np
 
 
 class UtteranceMeans:
-    """Weighted means by utterance of what was computed of segments, in float64.
+    """Weighted means by utterance of values computed for segments, in float64.
 
     >>> means = UtteranceMeans()
     >>> means.add(np.array([7, 7, 9]), np.array([3.0, 1.0, 2.0]), {"emotion": np.array([[0.0], [4.0], [5.0]])})

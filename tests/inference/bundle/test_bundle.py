@@ -1,4 +1,4 @@
-"""Bundles made of real runs: what comes out of them is what went in, without the run, a network or a checkpoint."""
+"""Bundles of real runs: they predict as the run did, without the run, a network or a checkpoint."""
 
 import csv
 import importlib
@@ -58,7 +58,7 @@ def rows(run: Path) -> list[dict[str, str]]:
 
 
 def predictions(path: Path, run: Path) -> np.ndarray:
-    """What a bundle's system computes for the test part, in the order of predictions.csv: [utterances, classes]."""
+    """The probabilities that a bundle gives the test part, in the order of predictions.csv: [utterances, classes]."""
     model, of = toolkit.load(path, device="cpu"), {u.id: u for u in read_manifest(run / "manifest.csv")}
     utterances = [of[row["id"]] for row in rows(run)]
     recordings = [
@@ -105,7 +105,7 @@ def test_a_predicted_covariate_is_not_given(tmp_path):
     assert "The gender is guessed from the audio." in (path / "README.md").read_text()
 
 
-def test_a_shuffled_covariate_is_a_control_and_refused_before_anything_else_is_said(tmp_path):
+def test_a_shuffled_covariate_is_a_control_and_refused_before_any_note_is_printed(tmp_path):
     run = train(tmp_path, "--protocol=loso-as-published", "--training.epochs=1", change=with_gender("shuffled"))
     said = []
     with pytest.raises(BundleError, match=r"cannot be a bundle: .*gender\.source is shuffled: such values exist only"):
@@ -162,7 +162,7 @@ def test_a_read_leaves_the_random_state_alone(bundle):
 
 @pytest.mark.parametrize("name", ["taken", "taken.zip"])
 @pytest.mark.parametrize("kind", ["file", "folder", "link"])
-def test_what_is_at_the_target_is_left_as_it_is(name, kind, run, tmp_path):
+def test_an_existing_target_is_left_as_it_is(name, kind, run, tmp_path):
     target = tmp_path / name
     if kind == "file":
         target.write_text("mine")
@@ -229,7 +229,7 @@ def test_results_that_lack_a_key_are_one_line(run, tmp_path):
             assert "results.json is damaged" in str(error) and "\n" not in str(error)
 
 
-def test_a_run_that_was_read_from_another_ones_training_has_its_own_epoch(tmp_path):
+def test_a_run_that_shares_another_runs_training_has_its_own_epoch(tmp_path):
     """Under loso and loso-test-epoch one training keeps two checkpoints, in the folder of the first run."""
     for protocol in ("loso", "loso-test-epoch"):
         run = train(tmp_path, f"--protocol={protocol}", "--training.epochs=4")
@@ -242,7 +242,7 @@ def test_a_run_that_was_read_from_another_ones_training_has_its_own_epoch(tmp_pa
 
 @pytest.fixture
 def no_network(monkeypatch):
-    """Whatever asks for a name or a connection fails the test."""
+    """The test fails if anything looks up a name or opens a connection."""
 
     def refuse(*args, **options):
         pytest.fail(f"the network is asked for {args}")
@@ -259,7 +259,7 @@ LEVELS = """\
 """
 
 
-def test_a_bundle_loads_without_the_checkpoints_that_it_began_with(tmp_path, no_network):
+def test_a_bundle_loads_without_the_checkpoint_that_its_training_started_from(tmp_path, no_network):
     folder = save_checkpoint("wav2vec2-layer", tmp_path / "ada" / "w2v")
     (folder / "preprocessor_config.json").write_text('{"do_normalize": false}')
     torch.save(alexnet().state_dict(), tmp_path / "ada" / "alexnet.pth")
@@ -289,7 +289,7 @@ def test_random_weights_instead_of_pre_trained_ones_are_reported(tmp_path):
     read = read_bundle(path)
     assert read.usage.stamps == (stamp,) and read.system.random_backbones == ["wav2vec2"]
     card = (path / "README.md").read_text()
-    assert stamp in card and "Random weights instead of the usual pre-trained ones: wav2vec2." in card
+    assert stamp in card and "Levels with random weights instead of their usual pre-trained ones: wav2vec2." in card
 
 
 def test_code_that_changed_since_the_training_is_reported(run, tmp_path):
@@ -302,7 +302,7 @@ def test_code_that_changed_since_the_training_is_reported(run, tmp_path):
     assert len(said) == 1 and "trained with audio-classification-toolkit 0.0.1, exported with" in said[0]
 
 
-def test_a_plugin_of_another_distribution_is_needed_to_read_it_and_named(tmp_path, monkeypatch, caplog):
+def test_a_bundle_names_the_other_distribution_that_it_needs(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(logging.getLogger("toolkit"), "propagate", True)
     installed = tmp_path / "installed"
     target = "broken_extractors:GoodExtractor"  # not broken
@@ -323,13 +323,13 @@ def test_a_plugin_of_another_distribution_is_needed_to_read_it_and_named(tmp_pat
         metadata.write_text(metadata.read_text().replace("1.2", "1.3"))
         importlib.invalidate_caches()
         read_bundle(path)
-        assert set(caplog.messages) == {"small: exported with my-levels 1.2, and 1.3 is installed here."}
+        assert set(caplog.messages) == {"small: exported with my-levels 1.2, but 1.3 is installed here."}
     default_registry.cache_clear()
     with pytest.raises(BundleError, match=r"It needs extractor 'magnitude' of my-levels 1\.2, which is not installed"):
         read_bundle(path)
 
 
-def test_a_state_that_portable_args_do_not_fit_is_found_before_anything_is_written(run, tmp_path, monkeypatch):
+def test_portable_args_that_do_not_fit_the_weights_are_found_before_anything_is_written(run, tmp_path, monkeypatch):
     monkeypatch.setattr(Mfcc, "portable_args", lambda self: {"preemphasis": 0.0})
     with pytest.raises(BundleError, match="prediction for the trial sound"):
         export_bundle(run, tmp_path / "b")

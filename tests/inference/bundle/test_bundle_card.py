@@ -1,4 +1,4 @@
-"""The model card: intervals if there are enough speakers, what the corpus states, what is not known."""
+"""The model card: intervals if there are enough speakers, what the corpus states, and what is unknown."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,7 @@ def config(tmp_path_factory) -> BundleConfig:
 
 
 def answers(speakers: int, *, named: bool = True, gender: str | None = None) -> Answers:
-    """Four utterances a speaker, the first one wrong; men and women in turn, or one gender for all."""
+    """Four utterances for each speaker, the first one wrong; men and women in turn, or one gender for all."""
     names = np.repeat([f"s{i}" if named else "" for i in range(speakers)], 4)
     genders = np.repeat(["FM"[i % 2] if gender is None else gender for i in range(speakers)], 4)
     reference = np.tile(["noise", "noise", "tone", "tone"], speakers)
@@ -71,7 +71,7 @@ def test_six_speakers_have_intervals(config):
 def test_fewer_speakers_have_no_intervals_and_the_card_gives_the_reason(config):
     text = card(config, answers(5))
     assert f"| WA | 75.00 | {DASH} |" in text
-    assert "No interval is given: 5 test speakers are too few, 6 are needed." in text
+    assert "No interval is given: 5 test speakers are too few; 6 are needed." in text
     assert "No interval is given: the speakers are not known." in card(config, answers(8, named=False))
     some = answers(8)
     some.speaker[:4] = ""
@@ -86,14 +86,14 @@ def test_gender_is_broken_down_where_it_is_known(config):
 
 def test_a_manifests_licence_is_not_stated(config):
     text = card_text(config)
-    assert "Of the data: not stated." in text and "Ask the data's owner before passing it on." in text
-    assert "What is recorded in it is not stated." in text
+    assert "Data: not stated." in text and "Ask the data's owner before passing the model on." in text
+    assert "What it contains is not stated." in text
 
 
 @pytest.mark.parametrize("corpus", [Iemocap, Ravdess])
 def test_the_description_of_a_corpus_is_quoted(config, corpus):
     text = card(config, description=corpus.description, licence=corpus.licence)
-    assert f"Of the data: {corpus.licence}" in text and text.count(corpus.description) == 2
+    assert f"Data: {corpus.licence}" in text and text.count(corpus.description) == 2
     assert "acted emotion" in text.lower() and "English" in text
 
 
@@ -106,9 +106,10 @@ def test_stamps_come_before_everything_else(config):
 
 def test_pre_trained_and_random_weights_are_distinguished(config):
     text = card(config, pretrained={"mfcc": "facebook/wav2vec2-base-960h"})
-    assert "Pre-trained weights that it started from: facebook/wav2vec2-base-960h (mfcc)." in text
-    assert "So may the licence of the pre-trained weights: facebook/wav2vec2-base-960h (mfcc)." in text
-    assert "Random weights instead of the usual pre-trained ones: mfcc." in card(config, random_backbones=("mfcc",))
+    assert "Training started from pre-trained weights: facebook/wav2vec2-base-960h (mfcc)." in text
+    assert "The licence of the pre-trained weights may restrict it too: facebook/wav2vec2-base-960h (mfcc)." in text
+    text = card(config, random_backbones=("mfcc",))
+    assert "Levels with random weights instead of their usual pre-trained ones: mfcc." in text
     assert "No part was pre-trained." in card_text(config)
 
 

@@ -1,4 +1,4 @@
-"""config.json of a bundle: what is written is read, and every other value is refused with its key."""
+"""config.json of a bundle: it is read as it was written, and every other value is refused with its key."""
 
 import copy
 import json
@@ -25,7 +25,7 @@ NAMED = (
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory) -> str:
-    """Of a system with a covariate."""
+    """The config.json of a system with a covariate."""
     folder = tmp_path_factory.mktemp("bundle")
     run = train(folder, "--training.epochs=1", change=with_gender("label"))
     return (export_bundle(run, folder / "b") / CONFIG).read_text()
@@ -49,7 +49,7 @@ def refusal(given: bytes | dict) -> str:
 
 
 def paths(value: object, path: tuple = ()):
-    """Every path in a tree, of lists the first three."""
+    """Every path in a tree; of lists, the first three items."""
     if path:
         yield path
     items = value.items() if isinstance(value, dict) else enumerate(value[:3]) if isinstance(value, list) else ()
@@ -63,14 +63,14 @@ def parent(values: dict, path: tuple):
     return values
 
 
-def test_what_is_written_is_read(text):
+def test_a_written_config_is_read_back(text):
     config = read_config(text.encode())
     assert config.text() == text
     assert read_config(config.text().encode()) == config
 
 
 def kind(value: object) -> type:
-    """Whole numbers are numbers too; truth values are none."""
+    """Whole numbers are numbers too; truth values are not."""
     return float if type(value) is int else type(value)
 
 
@@ -99,7 +99,7 @@ def test_every_field_of_another_type_is_refused(values):
     assert tried > 1000
 
 
-def test_every_key_is_needed_and_no_other_is_known(values):
+def test_every_key_is_needed_and_every_other_is_refused(values):
     for path in paths(values):
         if "args" in path or path[:-1] in NAMED or not isinstance(path[-1], str):
             continue
@@ -114,19 +114,19 @@ def test_every_key_is_needed_and_no_other_is_known(values):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("format_version", 4, "format_version is 4, and audio-classification-toolkit here reads 1, 2 and 3. Install"),
+        ("format_version", 4, "format_version is 4, but this audio-classification-toolkit reads 1, 2 and 3. Install"),
         ("format_version", "1", "format_version is '1'"),
         ("format_version", True, "format_version is True"),
         ("predict_from", "emotoin", "names 'emotoin': there is no such head. Did you mean 'emotion'?"),
-        ("classes.label", ["tone"], "classes.label: needs two classes or more"),
-        ("classes.label", ["tone", "tone"], "classes.label: needs two classes or more, each once"),
+        ("classes.label", ["tone"], "classes.label: needs two or more different classes"),
+        ("classes.label", ["tone", "tone"], "classes.label: needs two or more different classes"),
         ("classes", {"gender": ["F", "M"]}, "classes: names 'label': there is no such key"),
         ("covariates", {}, "covariates: are not those of model.covariates"),
         ("covariates.gender", ["M", "F"], "covariates: are not those of model.covariates"),
         ("model.covariates.gender.source", "shuffled", "model.covariates.gender.source: is shuffled"),
         ("model.heads.emotion.target", "gender", "which does not predict the label"),
         ("model.heads.emotion.on", "fusde", "there is no such embedding. Did you mean 'fused'?"),
-        ("model.levels.mfcc.plugin", "mfcc", "one of `distributions`, ':' and a name is needed"),
+        ("model.levels.mfcc.plugin", "mfcc", "DISTRIBUTION:NAME is needed, with one of `distributions`"),
         ("audio.segment_seconds", 1e308, "audio.segment_seconds: must be at most 262.1 at 16000 Hz"),
         ("audio.sample_rate", 2**26, "audio.sample_rate: must be at most 768,000, not 67,108,864"),
         ("audio.sample_rate", 0, "must be at least 1, not 0"),
@@ -143,7 +143,7 @@ def test_every_key_is_needed_and_no_other_is_known(values):
         ("training.random_backbones", ["w"], "there is no such level"),
     ],
 )
-def test_what_contradicts_itself_is_named(values, path, value, message):
+def test_a_contradiction_is_named(values, path, value, message):
     *keys, last = path.split(".")
     tree = values
     for key in keys:
@@ -165,7 +165,7 @@ def test_what_contradicts_itself_is_named(values, path, value, message):
         ('"seed": 1,', '"se\\n\\u001b[2Jed": 1,', "se ?[2Jed: there is no such key"),
     ],
 )
-def test_what_is_not_json_or_too_large(text, old, new, message):
+def test_what_json_does_not_allow_is_refused(text, old, new, message):
     assert old in text
     assert message in refusal(text.replace(old, new, 1).encode())
 

@@ -1,4 +1,4 @@
-"""Bundles that are damaged, forged or something else: they are refused with one line."""
+"""Damaged and forged bundles, and other files: each is refused with one line."""
 
 import json
 import logging
@@ -51,7 +51,7 @@ def content(bundle: Path) -> dict[str, bytes]:
     return {name: (bundle / name).read_bytes() for name in FILES}
 
 
-class TestWhatIsNoBundle:
+class TestNotABundle:
     def test_a_near_name_is_suggested(self, bundle):
         assert "Did you mean 'given'?" in refusal(bundle.with_name("givn"))
 
@@ -67,7 +67,7 @@ class TestWhatIsNoBundle:
         (tmp_path / "a.wav").touch()
         assert "it has no config.json; it holds a.wav" in refusal(tmp_path)
 
-    def test_a_checkpoint_of_transformers(self, tmp_path):
+    def test_a_transformers_checkpoint(self, tmp_path):
         assert "has no format_version: this is not a bundle" in refusal(save_checkpoint("wav2vec2-group", tmp_path))
 
     @pytest.mark.parametrize("data", [b"", b"PK", b"PK\x03\x04" + bytes(40), b"PK\x05\x06" + bytes(18), b"text"])
@@ -226,7 +226,7 @@ class TestWeights:
             (torch.full((8,), 1e6), "prediction for the trial sound"),
         ],
     )
-    def test_one_is_another(self, bundle, name, value, message):
+    def test_one_tensor_differs(self, bundle, name, value, message):
         self.replace(bundle, **{name: value})
         assert message in refusal(bundle)
 
@@ -267,7 +267,7 @@ class TestWeights:
         refusal(bundle)
         assert not (tmp_path / "hacked").exists()
 
-    def test_those_of_another_bundle(self, bundle, tmp_path):
+    def test_weights_of_another_bundle(self, bundle, tmp_path):
         save_file({"x": torch.zeros(3)}, tmp_path / "other.safetensors")
         (bundle / "model.safetensors").write_bytes((tmp_path / "other.safetensors").read_bytes())
         assert "model.safetensors is not the file that was exported" in refusal(bundle)
@@ -292,7 +292,7 @@ class TestPlugins:
     @pytest.mark.parametrize("plugin", ["mfcc", "os:system", ":mfcc", "audio-classification-toolkit:", "a:b:mfcc"])
     def test_a_name_without_a_known_distribution(self, bundle, plugin):
         self.level(bundle, plugin=plugin)
-        assert f"model.levels.mfcc.plugin: is {plugin!r}; one of `distributions`" in refusal(bundle)
+        assert f"model.levels.mfcc.plugin: is {plugin!r}; DISTRIBUTION:NAME is needed" in refusal(bundle)
 
     def test_a_distribution_needs_a_name(self, bundle):
         edit_config(bundle, lambda values: values["distributions"].update({"": "1.0"}))
@@ -319,13 +319,13 @@ class TestPlugins:
         edit_config(bundle, lambda values: values["distributions"].update({"audio-classification-toolkit": "9.0"}))
         read_bundle(bundle)
         (message,) = set(caplog.messages)
-        assert "small: exported with audio-classification-toolkit 9.0, and 0.1.0 is installed here" in message
+        assert "small: exported with audio-classification-toolkit 9.0, but 0.1.0 is installed here" in message
 
     def test_another_answer_is_refused_whatever_the_version(self, bundle):
         edit_config(bundle, lambda values: values.update(trial=[0.99, 0.01]))
         edit_config(bundle, lambda values: values["exported_with"].update({"torch": "1.0"}))
         text = refusal(bundle)
-        assert "prediction for the trial sound is not that of the export" in text
+        assert "prediction for the trial sound differs from that at export" in text
         assert "It was exported with torch 1.0." in text
 
     def test_weights_have_the_name_in_the_bundle(self, bundle):
@@ -342,7 +342,7 @@ def test_config_json_with_a_byte_order_mark_or_other_bytes_is_one_line(bundle):
 
 
 def test_a_bundle_is_what_its_files_are(whole):
-    """So that a change of the format is seen: the keys, and nothing but these files."""
+    """Its keys, and these files alone; a change of the format fails here."""
     assert sorted(path.name for path in whole.iterdir()) == sorted(FILES)
     values = json.loads((whole / "config.json").read_text())
     assert sorted(values["files"]) == ["README.md", "model.safetensors", "seen.json"]

@@ -33,7 +33,7 @@ def bundle(run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def answers(run, bundle):
-    """The run's own: path of the audio -> its row of predictions.csv, p_tone at the bundle's temperature."""
+    """The run's own answers: path of the audio -> its row of predictions.csv, p_tone at the bundle's temperature."""
     paths = {utterance.id: str(utterance.path) for utterance in read_manifest(run / "manifest.csv")}
     rows = list(csv.DictReader((run / "predictions.csv").read_text().splitlines()))
     probabilities = np.array([[float(row["p_noise"]), float(row["p_tone"])] for row in rows])
@@ -51,7 +51,7 @@ def test_the_command_predicts_the_test_part_as_the_run_did(bundle, answers):
         assert float(row["p_tone"]) == pytest.approx(own["p_tone"], abs=1e-6)
 
 
-def test_so_does_a_loaded_model_with_a_path_and_with_samples(bundle, answers):
+def test_a_loaded_model_predicts_the_same_from_a_path_and_from_samples(bundle, answers):
     model = toolkit.load(bundle, device="cpu")
     for path, own in answers.items():
         wave, rate = soundfile.read(path, dtype="float32")

@@ -1,4 +1,4 @@
-"""What a bundle knows of its confidences: the validation part's temperature and thresholds, and their test."""
+"""A bundle's temperature and thresholds, from the validation part, and what they do on the test part."""
 
 import csv
 import json
@@ -46,7 +46,7 @@ def part(run: Path, file: str) -> tuple[np.ndarray, list[str], list[Path]]:
     return probabilities, [row["reference"] for row in rows], [paths[row["id"]] for row in rows]
 
 
-def test_its_probabilities_are_at_the_temperature_of_the_validation_part_and_its_labels_are_the_runs(run, bundle):
+def test_probabilities_are_at_the_temperature_of_the_validation_part_and_labels_are_those_of_the_run(run, bundle):
     model = toolkit.load(bundle, device="cpu")
     probabilities, reference, _ = part(run, "validation.csv")
     temperature = fit_temperature(probabilities, reference, labels=LABELS)
@@ -96,7 +96,7 @@ def test_evaluate_finds_on_the_test_part_what_the_card_says(run, bundle, tmp_pat
     assert "as computed" in shown and f"at temperature {found['temperature']:.2f}" in shown and "coverage:0.8" in shown
 
 
-def test_recordings_get_a_label_from_the_threshold_of_a_coverage_on(run, bundle):
+def test_recordings_above_the_threshold_of_a_coverage_get_a_label(run, bundle):
     _, _, paths = part(run, "validation.csv")
     command = ["predict", str(bundle), *map(str, paths), "--format", "jsonl", "--device", "cpu", "--abstain"]
     done = CliRunner().invoke(main, [*command, "coverage:0.5"])
@@ -110,10 +110,8 @@ def test_an_error_rate_that_two_speakers_cannot_promise_is_one_line(run, bundle)
     _, _, (path, *_) = part(run, "validation.csv")
     done = CliRunner().invoke(main, ["predict", str(bundle), str(path), "--abstain", "error:0.1"])
     assert (done.exit_code, done.stdout) == (2, "")
-    assert (
-        "error:0.1 cannot be promised: that takes a validation part of 9 speakers or more" in done.stderr
-        and "(there are 2)" in done.stderr
-    )
+    assert "error:0.1 cannot be promised: that takes a validation part of 9 or more speakers" in done.stderr
+    assert "(there are 2)" in done.stderr
     assert "Traceback" not in done.stderr and done.stderr.count("\n") == 1
 
 

@@ -1,4 +1,4 @@
-"""Bundles of a stranger: each is one edit of a small good one, and is refused fast, in one line, with little memory."""
+"""Hostile bundles: each is one edit of a small good one, and is refused fast, in one line, with little memory."""
 
 import builtins
 import io
@@ -108,7 +108,7 @@ def test_nothing_that_a_bundle_names_is_followed(path, value, bundle, tmp_path, 
         *((socket.socket, "connect"), (socket, "getaddrinfo")),
     ):
         monkeypatch.setattr(owner, name, watched(getattr(owner, name)))
-    assert "a bundle is used by itself" in refusal(bundle)
+    assert "a bundle is self-contained" in refusal(bundle)
     assert touched == []
 
 
@@ -150,14 +150,14 @@ MANY = {f"m{i}": {"plugin": "audio-classification-toolkit:mfcc", "args": {}} for
         ("files.nothing", {"bytes": 1, "sha256": "0" * 64}, "config.json lists 'nothing' in `files`"),
     ],
 )
-def test_huge_sizes(path, value, message, bundle):
+def test_huge_sizes_are_refused(path, value, message, bundle):
     edit(bundle, path, value)
     with little():
         assert message in refusal(bundle)
 
 
 @pytest.mark.parametrize(("digits", "nested"), [(5000, 0), (1, 10_000), (1, 500_000)])
-def test_numbers_of_many_digits_and_deep_nesting(digits, nested, bundle):
+def test_numbers_of_many_digits_and_deep_nesting_are_refused(digits, nested, bundle):
     text = (bundle / "config.json").read_text()
     value = "[" * nested + "9" * digits + "]" * nested
     (bundle / "config.json").write_text(re.sub(r'"epoch": \d+', lambda _: f'"epoch": {value}', text))
@@ -166,15 +166,15 @@ def test_numbers_of_many_digits_and_deep_nesting(digits, nested, bundle):
 
 
 @pytest.mark.parametrize(("bound", "message"), [("LARGEST_TENSOR", "more than 0 MiB"), ("TRIAL_SECONDS", "than 0 s")])
-def test_what_the_trial_takes_is_bounded_too(bound, message, bundle, monkeypatch):
-    """Strides and numbers of heads, for example, are in no weights."""
+def test_memory_and_time_of_the_trial_are_bounded_too(bound, message, bundle, monkeypatch):
+    """The weights do not show strides and numbers of heads, for example."""
     monkeypatch.setattr(system, bound, 0)
     assert "The system cannot be run: it " in refusal(bundle) and message in refusal(bundle)
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
-def test_gigabytes_of_holes(packed, bundle, tmp_path, monkeypatch):
-    """Six GB of one tensor that take 4 kB on the disk; where a disk does not tell, the header is read and no more."""
+def test_gigabytes_of_holes_are_refused(packed, bundle, tmp_path, monkeypatch):
+    """Six GB of one tensor that take 4 kB on the disk; where a file system hides this, only the header is read."""
     entry = {"dtype": "F32", "shape": [1_500_000_000], "data_offsets": [0, 6_000_000_000]}
     text = json.dumps({"a": entry}).encode()
     header = struct.pack("<Q", len(text)) + text
@@ -203,7 +203,7 @@ def files_of(bundle: Path) -> dict:
     return json.loads((bundle / "config.json").read_text())["files"]
 
 
-def test_weights_of_which_half_is_missing_or_more_is_there(bundle):
+def test_a_tensor_cut_to_its_first_row_is_refused(bundle):
     state = load_file(bundle / "model.safetensors")
     name = max(state, key=lambda name: state[name].numel())
     replace_file(bundle, "model.safetensors", save({**state, name: state[name][:1]}))
@@ -213,7 +213,7 @@ def test_weights_of_which_half_is_missing_or_more_is_there(bundle):
 
 @pytest.mark.parametrize("name", ["config.json", "README.md", "model.safetensors"])
 def test_every_member_is_hashed(name, bundle, tmp_path):
-    """A byte that leaves each as valid as it was; config.json, as a newer version writes it."""
+    """A changed byte that leaves each file valid; config.json is as version 2 writes it."""
     edit(bundle, "format_version", 2)
     read_bundle(bundle)
     data = (bundle / name).read_bytes()

@@ -78,7 +78,7 @@ def test_results_name_the_commit(run, pushed):
     assert done.exit_code == 2 and "hold the same system: name two bundles" in done.stderr
 
 
-def test_a_training_starts_from_one(run, hub, pushed):
+def test_a_training_starts_from_a_fetched_bundle(run, hub, pushed):
     facts = json.loads(hub.files("me/emotions", "main")[1]["config.json"])["files"]["model.safetensors"]
     source = load_source(run / "recipe.yaml", [f"--training.init_from={pushed[1]}"])
     expected = f"Starts from {pushed[1].partition('@')[2]} (small sha256:{facts['sha256'][:16]})"
@@ -100,7 +100,7 @@ def test_no_network_is_one_line(hub, monkeypatch):
         local_bundle("hf:me/nowhere")
 
 
-def test_a_gated_repository_and_one_that_is_not_there(hub):
+def test_a_gated_and_a_missing_repository_are_refused(hub):
     hub.commit("me/gated", **{"config.json": b"{}"})
     hub.gated.add("me/gated")
     with pytest.raises(BundleError, match=r"^hf:me/gated: it is gated: agree to the terms on its page; `hf "):
@@ -112,7 +112,7 @@ def test_a_gated_repository_and_one_that_is_not_there(hub):
 
 
 @pytest.mark.parametrize("name", ["hf:", "hf:emotions", "hf:a/b/c", "hf:a b/c", "hf:a/b@", "hf:é/b", "hf:a/b@x\n"])
-def test_a_name_that_cannot_be_one_is_refused_before_the_network(name):
+def test_an_impossible_name_is_refused_before_the_network(name):
     with pytest.raises(BundleError, match="hf:USER/NAME or hf:USER/NAME@REVISION is needed"):
         local_bundle(name)
 
@@ -182,4 +182,4 @@ def test_the_card_is_what_the_hub_reads(hub, pushed):
     assert found["accuracy"].metric_value == test["wa"] and found["recall"].metric_value == test["ua"]
     assert found["f1"].metric_value == test["macro_f1"] and found["f1"].dataset_split == "test"
     assert found["f1"].dataset_args == {"protocol": "session-out", "fold": "S1", "seed": 1, "notes": []}
-    assert b"Of the weights: mit." in files["README.md"]
+    assert b"Weights: mit." in files["README.md"]

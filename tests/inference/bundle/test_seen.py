@@ -1,4 +1,4 @@
-"""What trained a bundle is recognised in a test of it, and nothing else is."""
+"""A test recognises the speakers and audio that trained a bundle, and nothing else."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from toolkit.inference.bundle.seen import Seen
 
 
 def utterances(folder, **contents):
-    """One of each speaker, with a file of this content."""
+    """One utterance for each speaker, in a file with this content."""
     for name, content in contents.items():
         (folder / f"{name}.wav").write_bytes(content)
     return [Utterance(id=name, path=folder / f"{name}.wav", label="x", speaker=name) for name in contents]

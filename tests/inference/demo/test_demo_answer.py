@@ -1,4 +1,4 @@
-"""What the page shows of an answer, and of a command that cannot be; numbers that can be checked by hand."""
+"""Answers as the page shows them, and wrong commands; numbers can be checked by hand."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from toolkit.inference.predict.predictions import Prediction
 
 
 def prediction(*shares: float) -> Prediction:
-    """Of a recording with segments of 2 s, with these probabilities of its first class, <b>."""
+    """The prediction for segments of 2 s, with these probabilities of the first class, <b>."""
 
     def segment(share: float, start: float, end: float, segments: tuple = ()) -> Prediction:
         return Prediction({"<b>": share, "sad": 1 - share}, start_s=start, end_s=end, segments=segments)
@@ -51,7 +51,7 @@ def test_what_is_below_the_threshold_has_no_label():
     assert "<td>2.00</td><td>4.00</td><td>no answer</td><td>60%</td>" in html
 
 
-def test_colours_differ_for_eight_classes_and_come_again_for_more():
+def test_colours_differ_for_eight_classes_and_repeat_for_more():
     labels = [str(number) for number in range(9)]
     colours = list(colours_of([*labels, "0"]).values())
     assert len(set(colours[:8])) == 8 and colours[8] == colours[0] and len(colours) == 9

@@ -73,7 +73,7 @@ def browser():
 
 @pytest.fixture
 def opened(demo, browser):
-    """Opens the page as wide as is asked, in a colour scheme; it must ask this server alone."""
+    """Opens the page in a width and a colour scheme; the page must ask only this server."""
     asked, refused, contexts = [], [], []
 
     def open_page(width: int, scheme: str = "light"):
@@ -119,7 +119,7 @@ def test_a_rule_that_a_system_cannot_keep_is_one_line(demo, recording):
 @pytest.mark.parametrize(
     ("seconds", "content", "gender", "line"),
     [
-        (7, None, "F", "a.wav lasts 7 s: up to 0.1 min are taken."),
+        (7, None, "F", "a.wav lasts 7 s: up to 0.1 min are allowed."),
         (0, b"RIFF, says who?", "F", "a.wav is not audio that can be read"),
         (0, b"", "F", "a.wav is an empty file"),
         (1, None, None, "Choose the gender first, then give the recording again."),
@@ -157,7 +157,7 @@ def test_only_this_machine_can_ask(demo):
         other.connect(("127.0.0.2", int(port)))  # another address of this machine
 
 
-def test_where_it_cannot_listen_is_said_before_anything_is_read(demo):
+def test_a_wrong_host_or_port_is_refused_before_anything_is_read(demo):
     port = demo.url.rstrip("/").rpartition(":")[2]
     for words, where in ((["--port", port], f"port {port} of 127.0.0.1"), (["--host", "192.0.2.1"], "192.0.2.1")):
         done = CliRunner().invoke(main, ["demo", "no such bundle", *words], prog_name="toolkit")
@@ -210,7 +210,7 @@ def test_the_keyboard_alone_is_enough(demo, opened):
     page = opened(1400)
 
     def press(name, *keys):
-        """Tab to what has this name, past what has the focus visibly, and press keys."""
+        """Tab to the element with this name, past others whose focus must be visible, and press keys."""
         for _ in range(60):
             page.keyboard.press("Tab")
             found, outline = page.evaluate(FOCUSED)
@@ -238,7 +238,7 @@ def test_the_keyboard_alone_is_enough(demo, opened):
     page.get_by_text("The bundle holds no code.").wait_for()
 
 
-def test_nothing_is_left_when_it_is_asked_to_end(demo, recording):
+def test_nothing_is_left_after_a_signal_to_end(demo, recording):
     assert Path(demo.upload("sweep.wav", recording)) in demo.files()  # and never labelled
     demo.process.send_signal(signal.SIGTERM)
     assert demo.process.wait(timeout=30) == 128 + signal.SIGTERM

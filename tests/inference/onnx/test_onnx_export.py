@@ -27,7 +27,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "onnx.md"
 
 
 class Exported:
-    """A system, and a session that runs the model that was exported of it."""
+    """A system, and a session that runs its exported model."""
 
     def __init__(self, system, path):
         self.system = system
@@ -43,7 +43,7 @@ class Exported:
             return self.system(padded(rows), known).logits["emotion"].div(TEMPERATURE).log_softmax(1).numpy()
 
     def onnx(self, rows, genders, *, beyond=0.0, extra=0):
-        """The answers to the same rows side by side, `beyond` behind each."""
+        """The answers to the same rows in one batch, with `beyond` after the end of each."""
         width = self.system.fixed_samples or max(len(row) for row in rows) + extra
         values = np.full((len(rows), width), beyond, np.float32)
         for target, row in zip(values, rows, strict=True):

@@ -6,7 +6,7 @@ import stand_in_bundle
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """Bundles are described systems, which are made when they are read."""
+    """Reading a bundle builds the small system that its file describes."""
     monkeypatch.setattr("toolkit.inference.bundle.read_bundle", stand_in_bundle.read_bundle)
 
 

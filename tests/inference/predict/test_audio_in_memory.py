@@ -1,4 +1,4 @@
-"""Files that are in memory or open: labelled as on a disk, refused in the same words, and nothing of them is left."""
+"""Files in memory and open files: labelled and refused like files on a disk, and no copy of them is left."""
 
 import io
 import tempfile
@@ -21,7 +21,7 @@ def model(tmp_path_factory) -> Model:
 
 @pytest.fixture(autouse=True)
 def copies(tmp_path_factory, monkeypatch) -> Path:
-    """Where copies are made; after the test there are none."""
+    """The folder for copies; after the test it is empty."""
     folder = tmp_path_factory.mktemp("copies")
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     yield folder
@@ -49,7 +49,7 @@ def test_bytes_and_file_objects_are_labelled_as_the_file_is(model, file):
     assert found == list(model.predict_many([file] * 3, batch_size=1))
 
 
-def test_a_file_object_is_read_from_where_it_stands(model, file):
+def test_a_file_object_is_read_from_its_position(model, file):
     opened = io.BytesIO(b"head" + file.read_bytes())
     opened.seek(4)
     assert model.predict(opened) == model.predict(file)
@@ -62,11 +62,11 @@ def test_a_file_object_is_read_from_where_it_stands(model, file):
         (b"no audio " * 20, "the file in memory is not audio that can be read"),
         (
             io.StringIO("text"),
-            r"the file in memory cannot be read \(TypeError: .*\): a binary file object that is open",
+            r"the file in memory cannot be read \(TypeError: .*\): an open binary file object is needed",
         ),
     ],
 )
-def test_an_error_calls_what_has_no_name_the_file_in_memory(model, content, message):
+def test_an_error_calls_a_file_without_a_name_the_file_in_memory(model, content, message):
     with pytest.raises(AudioError, match=message):
         model.predict(content)
 
@@ -103,7 +103,7 @@ def test_no_room_for_a_copy_is_one_line(model, monkeypatch):
         (["a.wav"], 16_000, ShapeError, "floating-point numbers"),
     ],
 )
-def test_what_is_no_audio_is_one_line(model, audio, rate, error, message):
+def test_an_argument_that_is_not_audio_is_one_line(model, audio, rate, error, message):
     with pytest.raises(error, match=message) as raised:
         model.predict(audio, sample_rate=rate)
     assert isinstance(raised.value, ToolkitError) and "\n" not in str(raised.value)

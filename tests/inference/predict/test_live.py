@@ -1,4 +1,4 @@
-"""Audio that is still coming, and segments that overlap: what is said of the whole is what was said on the way."""
+"""Streams and overlapping segments: a stream predicts what the whole recording gets."""
 
 import gc
 import weakref
@@ -44,7 +44,7 @@ def test_a_stream_labels_as_the_whole_is_labelled_to_the_bit(model, rate, hop_s,
         assert (stream.prediction().start_s, stream.prediction().end_s) == (0.0, whole.end_s)
 
 
-def test_in_batches_the_same_comes_out_but_for_rounding(model):
+def test_a_stream_and_batches_differ_only_by_rounding(model):
     wave = noise(20_000)
     stream = model.stream(RATE, hop_s=0.05)
     found = [*stream.add(torch.from_numpy(wave)), *stream.end()]
@@ -55,8 +55,8 @@ def test_in_batches_the_same_comes_out_but_for_rounding(model):
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
 
 
-def test_a_label_comes_as_soon_as_its_segment_is_whole(model):
-    """Segments of 0.3 s, one each 0.1 s, in chunks of 0.1 s at the system's own rate."""
+def test_a_label_comes_as_soon_as_its_segment_is_complete(model):
+    """Segments of 0.3 s, one every 0.1 s, in chunks of 0.1 s at the system's own rate."""
     stream, wave = model.stream(RATE, hop_s=0.1), noise(8000)
     found = [[(s.start_s, s.end_s) for s in stream.add(chunk)] for chunk in np.split(wave, 5)]
     assert found == [[], [], [(0.0, 0.3)], [(0.1, 0.4)], [(0.2, 0.5)]]
@@ -65,7 +65,7 @@ def test_a_label_comes_as_soon_as_its_segment_is_whole(model):
 
 @pytest.mark.parametrize("tail", ["weighted", "equal"])
 def test_overlapping_segments_weigh_in_a_recording_what_they_would_without_overlap(tmp_path, tail):
-    """By hand: 0.55 s in segments of 0.3 s, each 0.2 s: 0 to 0.3, 0.2 to 0.5, 0.4 to 0.55."""
+    """By hand: 0.55 s in segments of 0.3 s, one every 0.2 s: 0 to 0.3, 0.2 to 0.5, 0.4 to 0.55."""
     system, usage = random_system(tmp_path, audio=AudioSpec(segment_seconds=0.3, tail=tail))
     found = Model(system, usage, device="cpu").predict(noise(8800), sample_rate=RATE, hop_s=0.2)
     assert [(s.start_s, s.end_s) for s in found.segments] == [(0.0, 0.3), (0.2, 0.5), (0.4, 0.55)]
@@ -89,7 +89,7 @@ def test_a_stream_keeps_no_prediction_that_it_has_given(model):
 
 @pytest.mark.parametrize("hop_s", [0, -0.5, 0.301, float("nan"), float("inf"), 1e-9, "0.1"])
 def test_a_hop_is_above_0_and_at_most_a_segment(model, hop_s):
-    with pytest.raises(PredictionError, match=r"hop is .* s: more than 0 and at most a segment, 0.3 s, is needed"):
+    with pytest.raises(PredictionError, match=r"hop is .* s: it must be above 0 and at most a segment, 0.3 s"):
         model.predict(noise(100), sample_rate=RATE, hop_s=hop_s)
     with pytest.raises(PredictionError, match="hop"):
         model.stream(RATE, hop_s=hop_s)

@@ -1,4 +1,4 @@
-"""`toolkit predict --microphone`, with one that hears a file: what is printed is what that file is labelled."""
+"""`toolkit predict --microphone`, with a microphone that hears a file: it prints the labels of that file."""
 
 import signal
 import subprocess
@@ -124,7 +124,7 @@ def test_audio_that_the_device_lost_is_noted_once(hears, bundle, talk):
     assert run(bundle, "--microphone").stderr.count("NOTE: the microphone lost audio: input overflow\n") == 1
 
 
-def test_without_a_device_it_is_one_line(hears, bundle):
+def test_a_missing_device_is_one_line(hears, bundle):
     hears(None)
     assert "No microphone can be used (Error querying device -1): connect one" in ends(bundle)
 
@@ -136,7 +136,7 @@ def test_without_a_device_it_is_one_line(hears, bundle):
         ("raise OSError('PortAudio library not found')", "(PortAudio library not found): install PortAudio"),
     ],
 )
-def test_without_what_it_needs_it_is_one_line(bundle, tmp_path, monkeypatch, code, line):
+def test_a_missing_library_is_one_line(bundle, tmp_path, monkeypatch, code, line):
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
     if code is None:
         monkeypatch.setitem(sys.modules, "sounddevice", None)
@@ -146,7 +146,7 @@ def test_without_what_it_needs_it_is_one_line(bundle, tmp_path, monkeypatch, cod
     assert line in ends(bundle)
 
 
-def test_the_words_of_the_command_line_fit_together(hears, bundle, talk, tmp_path):
+def test_options_that_contradict_the_microphone_are_refused(hears, bundle, talk, tmp_path):
     hears(talk)
     assert "Name what is labelled, or give --microphone without a name." in ends(bundle, talk)
     done = run(bundle)

@@ -38,7 +38,7 @@ def write(path: Path, seconds: float = 0.2, rate: int = RATE, channels: int = 1,
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Four recordings, one of them below, and what has to be passed over."""
+    """Four recordings, one of them in a folder below, and files to pass over."""
     root = tmp_path_factory.mktemp("audio")
     write(root / "b.wav", 0.7)
     write(root / "a.flac", 0.2, 44_100, 2, seed=1)
@@ -112,10 +112,10 @@ def test_segments_may_overlap(bundle, folder):
 
 
 @pytest.mark.parametrize("hop", ["0", "-1", "0.4", "nan", "inf"])
-def test_a_hop_that_cannot_be_is_one_line_and_nothing_is_written(bundle, folder, tmp_path, hop):
+def test_a_wrong_hop_is_one_line_and_nothing_is_written(bundle, folder, tmp_path, hop):
     done = run(bundle, folder, "--hop", hop, "--output", tmp_path / "rows.txt")
     assert (done.exit_code, done.stdout, list(tmp_path.iterdir())) == (2, "", [])
-    assert done.stderr.endswith(f"The hop is {float(hop)} s: more than 0 and at most a segment, 0.3 s, is needed\n")
+    assert done.stderr.endswith(f"The hop is {float(hop)} s: it must be above 0 and at most a segment, 0.3 s\n")
 
 
 def test_no_label_is_given_below_a_confidence(bundle, folder):
@@ -223,7 +223,7 @@ def test_a_row_without_the_covariate_is_skipped_by_name(gendered, folder, tmp_pa
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "--covariate gender=F (known are F, M) for all of them, or --covariate gender=@column"),
+        ([], "--covariate gender=F (it knows F, M) for all of them, or --covariate gender=@column"),
         (["--covariate", "gendre=F"], "Did you mean 'gender'?"),
         (["--covariate", "gender=X"], "'X' is not one of F, M"),
         (["--covariate", "gender"], "NAME=VALUE"),
@@ -357,7 +357,7 @@ def test_a_confidence_that_is_not_a_share_is_refused(share):
 
 
 @pytest.mark.parametrize("output", ["a.wav", "list.csv", "other.wav"])
-def test_what_is_read_is_never_replaced_by_the_output(bundle, tmp_path, output):
+def test_the_output_never_replaces_an_input(bundle, tmp_path, output):
     write(tmp_path / "a.wav")
     write(tmp_path / "other.wav")
     (tmp_path / "list.csv").write_text("path\na.wav\n")

@@ -36,7 +36,7 @@ def other(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
-    """Eight speakers with six recordings each, labels of another corpus: hum, hiss, and three coughs."""
+    """Eight speakers with six recordings each, labelled as in another corpus: hum, hiss, and three coughs."""
     folder, rng, lines = tmp_path_factory.mktemp("corpus"), np.random.default_rng(7), ["path,label,speaker,gender"]
     for speaker in range(8):
         for number in range(6):
@@ -154,7 +154,7 @@ def test_a_label_near_a_class_gets_a_suggestion(bundle, corpus, tmp_path):
 
 
 def part_of(corpus: Path, path: Path, change) -> Path:
-    """A manifest of other lines of the corpus, with absolute paths."""
+    """A manifest of edited lines of the corpus, with absolute paths."""
     header, *lines = corpus.read_text().splitlines()
     path.write_text("\n".join([header, *(f"{corpus.parent}/{line}" for line in change(lines))]) + "\n")
     return path
@@ -175,7 +175,7 @@ def test_too_few_speakers_have_no_interval_and_a_note(bundle, corpus, tmp_path):
     assert "Utterances without a speaker (1) count as one speaker's." in result["notes"]
 
 
-def test_what_cannot_be_read_is_named_left_out_and_counted(bundle, other, corpus, tmp_path):
+def test_unreadable_utterances_are_named_left_out_and_counted(bundle, other, corpus, tmp_path):
     broken = part_of(corpus, tmp_path / "m.csv", lambda lines: [*lines, "gone.wav,hum,s1,M"])
     for command, words in (("evaluate", [bundle]), ("compare", [bundle, other])):
         done = run(command, *words, broken, *MAP, "--json")
@@ -192,7 +192,7 @@ def test_a_covariate_is_read_from_the_column_of_its_name_or_given(corpus, tmp_pa
     assert women["calibration_error"] != own["calibration_error"]
     without = part_of(corpus, tmp_path / "m.csv", lambda lines: [line[:-1] for line in lines])
     done = run("evaluate", gendered, without, *MAP)
-    assert done.exit_code == 2 and "--covariate gender=F (known are F, M)" in done.stderr
+    assert done.exit_code == 2 and "--covariate gender=F (it knows F, M)" in done.stderr
     done = run("evaluate", gendered, corpus, *MAP, "--covariate", "gendre=F")
     assert done.exit_code == 2 and "Did you mean 'gender'?" in done.stderr
 

@@ -117,7 +117,7 @@ def test_batches_of_any_size_give_what_each_recording_gives_alone(model, files):
 
 
 def test_threads_that_share_a_model_get_what_one_gets(tmp_path, files):
-    """Also where a part of the system keeps something of a call on itself, and other threads get their turn then."""
+    """Also where a part of the system keeps state on itself during a call, and lets other threads run meanwhile."""
     system, usage = random_system(tmp_path)
     forward = system.forward
 
@@ -174,7 +174,7 @@ def test_label_margin_and_abstention_by_hand():
 
 
 def test_a_broken_file_fails_alone(model, files, tmp_path):
-    """It fails at its end, when segments of it are computed already, or wait in a batch with those of others."""
+    """It fails at its end, when its segments are already computed, or wait in a batch with those of others."""
     samples, rate = soundfile.read(files[1], dtype="float32")
     samples[-100:] = np.nan
     broken = tmp_path / "broken.wav"
@@ -271,7 +271,7 @@ def test_a_covariate_that_the_system_needs_must_be_given_and_changes_the_predict
     model = random_model(tmp_path, "{source: label}")
     women, men = (model.predict(files[0], covariates={"gender": value}) for value in ("F", "male"))
     assert not np.allclose(vector(women), vector(men))
-    with pytest.raises(PredictionError, match=r"'gender'.*known are F, M.*covariates=") as error:
+    with pytest.raises(PredictionError, match=r"'gender'.*it knows F, M.*covariates=") as error:
         model.predict(files[0])
     assert "\n" not in str(error.value)
     with pytest.raises(PredictionError, match="'X' is not one of F, M"):

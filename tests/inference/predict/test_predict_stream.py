@@ -119,7 +119,7 @@ def test_no_more_than_a_segment_and_a_block_are_held_of_a_long_file(tmp_path, mo
     ],
 )
 @pytest.mark.parametrize("ending", ["wav", "flac"])
-def test_what_reading_at_once_refuses_is_refused_in_blocks(tmp_path, damage, kind, ending):
+def test_files_that_reading_at_once_refuses_are_refused_in_blocks(tmp_path, damage, kind, ending):
     recording = write(tmp_path / f"a.{ending}", 100_000, 22_050)
     damage(recording.path)
     with pytest.raises(AudioError) as whole:

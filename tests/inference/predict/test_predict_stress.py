@@ -105,7 +105,7 @@ def test_a_file_that_cannot_be_read_is_left_out_of_all_conditions_and_named_once
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--condition", "telefone"], "No condition is called 'telefone'. Did you mean 'telephone'? There are softer,"),
+        (["--condition", "telefone"], "'telefone'. Did you mean 'telephone'? Conditions are softer,"),
         (["--figure", "x.pdf"], "x.pdf ends in neither .png nor .svg."),
         (["--max-drop", "-1"], "--max-drop"),
     ],

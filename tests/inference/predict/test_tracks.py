@@ -1,4 +1,4 @@
-"""What annotation programs open: intervals out of segments, and RTTM, label tracks and TextGrids, letter by letter."""
+"""Files for annotation programs: intervals from segments, and RTTM, label tracks and TextGrids, letter by letter."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +17,7 @@ from toolkit.inference.predict.tracks import Interval, audacity, intervals, rttm
 
 
 def segments(*spans: tuple[float, float, str | None]) -> list[Prediction]:
-    """With a label's probability at 1; None: at one half, which `label` takes for no label."""
+    """Segments whose label has probability 1; for None both classes have 0.5, which `found` takes for no label."""
     return [
         Prediction({"a": 1.0 * (name == "a") or 0.5 * (name is None), "b": 1.0 * (name == "b") or 0.5 * (name is None)},
                    start_s=start, end_s=end)
@@ -38,7 +38,7 @@ def test_neighbours_with_the_same_label_are_one_interval():
     assert found((1.5, 2, "a")) == [(1.5, 2, "a")] and found() == []
 
 
-def test_segments_that_overlap_divide_what_they_share_in_its_middle():
+def test_overlapping_segments_are_divided_at_the_middle_of_their_overlap():
     """0 to 4 and 2 to 6 share 2 to 4; 2 to 6 and 4 to 7 share 4 to 6."""
     assert found((0, 4, "a"), (2, 6, "b"), (4, 7, "a")) == [(0, 3, "a"), (3, 5, "b"), (5, 7, "a")]
     assert found((0, 4, "a"), (1, 5, "a"), (2, 6, "b"), (3, 6.5, "b")) == [(0, 3.5, "a"), (3.5, 6.5, "b")]
@@ -142,7 +142,7 @@ def test_tracks_are_a_file_for_each_recording_below_the_folder(bundle, talks, tm
         assert path.read_text() == text(expected(bundle, (talks / name).with_suffix(".wav")))
 
 
-def test_what_is_below_a_confidence_has_no_label(bundle, talks, tmp_path):
+def test_an_interval_below_the_confidence_has_no_label(bundle, talks, tmp_path):
     run(bundle, talks / "a.wav", "--format", "textgrid", "--output", tmp_path, "--abstain", "1")
     (line,) = [line for line in (tmp_path / "a.TextGrid").read_text().splitlines() if "text" in line]
     assert line.strip() == 'text = ""'
@@ -170,7 +170,7 @@ def test_two_recordings_do_not_share_a_file(bundle, talks, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "--format textgrid is a file for each recording: name a folder by --output"),
+        ([], "--format textgrid writes a file for each recording: name a folder with --output"),
         (["--output", "a.TextGrid"], "--output a.TextGrid must be a folder"),
         (["--output", __file__], "must be a folder"),
     ],

@@ -1,6 +1,6 @@
-"""The model card, README.md of a bundle: what the system is, its training data, its scores. Imports no torch.
+"""The model card, README.md of a bundle: the system, its training data and its scores. Imports no torch.
 
-Every figure comes from config.json; a reader who has only the card has the stamps too. The text is card.md.j2.
+Every figure comes from config.json; the stamps are repeated for readers who have only the card. The text is card.md.j2.
 """
 
 import shlex
@@ -21,7 +21,7 @@ from toolkit.terminal import clock
 
 
 def card_text(config: BundleConfig, license: str | None = None) -> str:
-    """The card of a bundle, in Markdown, after what the Hugging Face hub reads, in YAML."""
+    """The card of a bundle: a YAML header for the Hugging Face hub, then Markdown."""
     environment = templates(Path(__file__).parent, escape=escape_markdown)
     environment.filters.update(words=join, clock=clock, count=COUNT.show, percent=PERCENT.show, interval=INTERVAL.show)
     environment.filters.update(nats=NATS.show)

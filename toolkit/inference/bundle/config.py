@@ -1,6 +1,6 @@
 """config.json of a bundle: everything that builds and describes its system, as values that check themselves.
 
-No torch: a bundle that cannot be used is refused before anything heavy is imported.
+Imports no torch: a bundle that cannot be used is refused before anything heavy is imported.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from toolkit.statistics.abstention import PERCENTS, UNFITTED, Answered, Confiden
 from toolkit.statistics.calibration import TEMPERATURES
 
 FORMAT_VERSION = 3
-READS = (1, 2, 3)  # 1 has no sha256 of its own, and 1 and 2 have nothing in these keys:
+READS = (1, 2, 3)  # 1 has no `sha256` key; 1 and 2 lack these keys, which get these values:
 SINCE_3 = {"confidence": plain_values(UNFITTED), "calibration": {}, "abstaining": {}}
 
 
@@ -36,18 +36,18 @@ class Usage:
     labels: tuple[str, ...]  # the classes that are predicted, in the order of the logits
     audio: AudioSpec  # sample rate, longest segment, and how segments weigh in an utterance's mean
     predict_from: str  # the head whose output is the answer
-    covariates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # given with every recording -> its values
-    stamps: tuple[str, ...] = ()  # what must be shown beside every result
-    weights: str = field(default="", compare=False)  # a hash of them
+    covariates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # each that a recording needs -> its values
+    stamps: tuple[str, ...] = ()  # notes to show beside every result
+    weights: str = field(default="", compare=False)  # a hash of the weights, "" if unknown
     confidence: Confidence = UNFITTED
 
     @property
     def target(self) -> Target:
-        """What is predicted."""
+        """The label, with its classes."""
         return Target(LABEL, self.labels)
 
     def hop_samples(self, hop_s: float | None) -> int:
-        """From the start of a segment to that of the next, at the system's rate; None: a whole segment.
+        """The hop from one segment's start to the next, in samples at the system's rate; None: a whole segment.
 
         Raises: PredictionError if it is below one sample, or longer than a segment.
         """
@@ -55,18 +55,18 @@ class Usage:
         if hop_s is None:
             return longest
         if not (isinstance(hop_s, Real) and 0 < hop_s < math.inf and 1 <= round(hop_s * rate) <= longest):
-            needed = f"more than 0 and at most a segment, {self.audio.segment_seconds:g} s, is needed"
+            needed = f"it must be above 0 and at most a segment, {self.audio.segment_seconds:g} s"
             raise PredictionError(f"The hop is {hop_s!r} s: {needed}")
         return round(hop_s * rate)
 
     def scores(self, logits: Any) -> Any:
-        """Log-probabilities at the system's temperature, whose mean over segments scores a recording: a tensor."""
+        """Log-probabilities of logits [..., classes] at the temperature; a recording has its segments' mean."""
         return self.target.scores(logits / self.confidence.temperature)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileFacts:
-    """By what a file of the bundle is recognised: its size, and the hexadecimal SHA-256 of its bytes."""
+    """What a file of the bundle is checked against: its size and the hexadecimal SHA-256 of its bytes."""
 
     bytes: int
     sha256: str
@@ -138,14 +138,14 @@ class BundleConfig:
         for _, location, part in self.parts():
             distribution, _, name = part.plugin.rpartition(":")
             if distribution not in self.distributions or not name:
-                problem = f"is {part.plugin!r}; one of `distributions`, ':' and a name is needed."
+                problem = f"is {part.plugin!r}; DISTRIBUTION:NAME is needed, with one of `distributions`."
                 raise BadField(f"{location}.plugin", problem)
         targets = ["label", *(head.target for head in self.model.heads.values()), *self.model.covariates]
         known("classes", targets, self.classes, "key")
         for target in targets:
             classes = self.classes[target]
             if len(classes) < 2 or len(set(classes)) < len(classes):
-                raise BadField(f"classes.{target}", "needs two classes or more, each once.")
+                raise BadField(f"classes.{target}", "needs two or more different classes.")
         refuse_controls(self.model)
         given = {n: self.classes[n] for n, spec in self.model.covariates.items() if spec.source == "label"}
         if dict(self.covariates) != given:
@@ -169,7 +169,7 @@ class BundleConfig:
         return Usage(labels, self.audio, self.predict_from, self.covariates, stamps, weights, self.confidence)
 
     def parts(self) -> Iterator[tuple[str, str, PartSpec]]:
-        """Every plugin that the system is built from: its kind, its location and its part of the recipe."""
+        """Every plugin that the system is built from: its kind, its location in the recipe and its part of it."""
         for kind, location, part in parts(self):
             if kind.bundled:
                 yield kind.name, location, part
@@ -193,7 +193,7 @@ def refuse_controls(model: ModelSpec) -> None:
 
 
 def own_sha256(values: Mapping[str, Any]) -> str:
-    """The SHA-256 of what config.json holds beside it, in any layout; the order counts."""
+    """The SHA-256 of all other keys of config.json and their values, in their order; white space does not count."""
     return hashlib.sha256(json.dumps({k: v for k, v in values.items() if k != "sha256"}).encode()).hexdigest()
 
 
@@ -207,8 +207,8 @@ def read_config(data: bytes) -> BundleConfig:
         raise BundleError(f"{CONFIG} has no format_version: this is not a bundle. `toolkit export` makes bundles.")
     if type(found := values["format_version"]) is not int or found not in READS:
         raise BundleError(
-            f"{CONFIG}: format_version is {one_line(repr(found))}, and {DISTRIBUTION} here reads "
-            f"{join(map(str, READS))}. Install the version of it that wrote the bundle, or a newer one."
+            f"{CONFIG}: format_version is {one_line(repr(found))}, but this {DISTRIBUTION} reads "
+            f"{join(map(str, READS))}. Install the version that wrote the bundle, or a newer one."
         )
     try:
         own = values.pop("sha256", None) if found > 1 else None

@@ -1,4 +1,4 @@
-"""From a finished run to a bundle; torch is imported when the run has been read."""
+"""Exports a finished run as a bundle; torch is imported only after the run has been read."""
 
 import json
 import os
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from toolkit.model.system import System
 
 NOTE = "note"  # the manifest's column that holds the stamps
-QUOTED = ("epoch", "epochs", "parameters", "precision", "hardware", "seconds", "versions")  # results.json -> the bundle
+QUOTED = ("epoch", "epochs", "parameters", "precision", "hardware", "seconds", "versions")  # copied from results.json
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class TrainedRun:
     confidence: Confidence
 
     def summary(self, *, random_backbones: tuple[str, ...]) -> RunSummary:
-        """What a bundle records of the run."""
+        """What a bundle records about the run."""
         corpus = find_part("corpus", self.recipe.corpus).load()
         rows = json.dumps(manifest_rows(self.utterances), sort_keys=True, default=str)
         speakers = {utterance.id: utterance.speaker for utterance in self.utterances}
@@ -84,12 +84,12 @@ def read_trained_run(path: str | Path) -> TrainedRun:
     path = Path(os.path.expanduser(path))
     folder = path.parent if path.name == RESULTS else path
     if not os.path.exists(folder / RESULTS):
-        begun = f"The run in {folder} is not finished (it has no {RESULTS}): give the command that trains it again."
+        begun = f"The run in {folder} is not finished (it has no {RESULTS}): run its training command again."
         nothing = f"No run at {path}: the folder of a finished run, or its {RESULTS}, is needed."
         raise BundleError(begun if os.path.isfile(folder / RECIPE) else nothing)
     results, remedy = read_results(folder / RESULTS), "delete the run and train it again"
     if not results.get("tested", True):
-        raise BundleError(f"{folder} is a trial of a search, with neither test nor weights: train the recipe it found.")
+        raise BundleError(f"{folder} is a trial of a search, without test or weights: train the recipe that it found.")
     try:
         recipe = replace(load_recipe(folder / RECIPE), seed=results["seed"])
     except BadField as error:
@@ -106,7 +106,7 @@ def read_trained_run(path: str | Path) -> TrainedRun:
 
 
 def weights_name(source: str | None) -> str | None:
-    """How pre-trained weights are named: a path by its last part, since a bundle shows nothing of its maker's disk.
+    """The name that a bundle gives pre-trained weights: only the last part of a path, to hide its maker's folders.
 
     >>> weights_name("/data/checkpoints/w2v"), weights_name("facebook/wav2vec2-base-960h")
     ('w2v', 'facebook/wav2vec2-base-960h')
@@ -127,9 +127,9 @@ def export_bundle(
 ) -> Path:
     """Write the system of a finished run, with the weights of the epoch that was tested; returns the target.
 
-    Args: run_folder: or its results.json; target: a folder to make, or one file for a name that ends in .zip; onnx:
-        whether to add model.onnx; license: of the weights, as the Hugging Face hub calls it; say: prints a line: the
-        stamps of the results, code that has changed since.
+    Args: run_folder: the run's folder, or its results.json; target: a folder to make, or a file if its name ends in
+        .zip; onnx: whether to add model.onnx; license: of the weights, as the Hugging Face hub calls it; say: prints a
+        note, such as a stamp of the results, or code that has changed since the training.
     Raises: BundleError if the run is not finished, the target exists, or the system cannot be exported; OnnxError if it
         cannot be exported to ONNX; ToolkitError if a file of the run is damaged, or its system cannot be built.
     """
@@ -143,10 +143,11 @@ def export_bundle(
     for stamp in run.results["stamps"]:
         say(f"NOTE: {stamp}")
     if not run.confidence.utterances:
-        say(f"NOTE: no temperature: {run.folder} has no {VALIDATION}, since its validation part tested or it is older")
+        why = "validation and test are one part, or an earlier version trained it"
+        say(f"NOTE: no temperature: {run.folder} has no {VALIDATION}, since {why}")
     for name, here in used_versions(run.recipe).items():
         if (trained := run.results["versions"].get(name)) != here:
-            say(f"NOTE: trained with {name} {trained}, exported with {here}: they may not compute the same")
+            say(f"NOTE: trained with {name} {trained}, exported with {here}: they may compute different results")
 
     from toolkit.model.weights import weights_of
 
@@ -154,10 +155,10 @@ def export_bundle(
     weights = weights_of(system)
     config = _describe(run, system, weights)
     try:
-        restore_system(read_config(config.text().encode()), BytesIO(weights), len(weights))  # as a reader does
+        restore_system(read_config(config.text().encode()), BytesIO(weights), len(weights))  # as a reader would
     except BundleError as error:
         found = f"The system cannot be restored from the bundle of {config.name}: {error}"
-        raise BundleError(f"{found} Do the portable_args of its levels build them?") from error
+        raise BundleError(f"{found} Check the portable_args of its levels.") from error
     trained = {*run.fold.train, *run.fold.valid}
     seen = Seen.of([utterance for utterance in run.utterances if utterance.id in trained])
     files = {WEIGHTS: weights, CARD: card_text(config, license).encode(), SEEN: seen.data()}
@@ -172,7 +173,7 @@ def export_bundle(
 
 
 def _trained_system(run: TrainedRun) -> "System":
-    """The run's system in eval() mode, as it was when it was tested."""
+    """The run's system in eval() mode, with the weights that were tested."""
     import torch
 
     from toolkit.model.system import build_system
@@ -196,7 +197,7 @@ def _trained_system(run: TrainedRun) -> "System":
 
 
 def _describe(run: TrainedRun, system: "System", weights: bytes) -> BundleConfig:
-    """The config.json, before the card and the ONNX model are known."""
+    """The config.json, still without the card and the ONNX model among its files."""
     from toolkit.inference.bundle.system import answer_to_trial
 
     recipe, pretrained = run.recipe, run.results["pretrained"]
@@ -229,7 +230,7 @@ def _describe(run: TrainedRun, system: "System", weights: bytes) -> BundleConfig
 
 
 def _portable_model(model: ModelSpec, system: "System") -> ModelSpec:
-    """The recipe's model with its plugins' full names and all arguments, those of checkpoints replaced."""
+    """The recipe's model with full plugin names and all arguments; those that name checkpoints are replaced."""
 
     def portable(kind: str, spec: PartSpec, replaced: Mapping) -> PartSpec:
         plugin = find_part(kind, spec)

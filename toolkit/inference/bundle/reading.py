@@ -1,4 +1,4 @@
-"""A bundle in, its system out. Nothing in a bundle is code: it names plugins, and those that are installed are used."""
+"""Reads a bundle and builds its system. A bundle holds no code: it names plugins, which must be installed."""
 
 import logging
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from toolkit.recipe.locations import Location
 if TYPE_CHECKING:
     from toolkit.model.system import System
 
-TABLES = 256 << 20  # bytes that building a system may take beside its weights, for what is computed
-FEW = 1000  # tensors that it may make beside its weights
+TABLES = 256 << 20  # bytes that building may take beside the weights, for tables that plugins compute
+FEW = 1000  # tensors that building may make beside the weights
 
 logger = logging.getLogger("toolkit")
 
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A trained system that was exported, in eval() mode and on the CPU."""
+    """An exported system, in eval() mode and on the CPU."""
 
     path: Path
     config: BundleConfig
@@ -42,9 +42,9 @@ class Bundle:
 
 
 def read_bundle(path: str | Path) -> Bundle:
-    """Read a bundle: a folder, a .zip, or one on the hub, hf:USER/NAME[@REVISION], which is fetched first.
+    """Read a bundle: a folder, a .zip, or hf:USER/NAME[@REVISION] on the hub, which is fetched first.
 
-    Raises: BundleError: one line that says what is wrong with it, or what is not installed.
+    Raises: BundleError: one line that says what is wrong with the bundle, or what is not installed.
     """
     given, path = path, local_bundle(path)
     shown, unread = (given, (CARD, WEIGHTS, ONNX)) if on_hub(given) else (path, (CARD, WEIGHTS))
@@ -65,7 +65,7 @@ def read_bundle(path: str | Path) -> Bundle:
 
 
 def restore_system(config: BundleConfig, file: BinaryIO, size: int) -> "System":
-    """Build the system, in eval() mode, in little more memory than its weights take; load them from this file.
+    """Build the system in eval() mode with the weights in `file`, in little more memory than they take.
 
     Raises: BundleError if it cannot be built here, the weights do not fit, or it predicts the trial sound differently.
     """
@@ -80,7 +80,7 @@ def restore_system(config: BundleConfig, file: BinaryIO, size: int) -> "System":
     weights = WeightsFile(file, size)
     tensors = min(20 * len(weights.kinds) + FEW, MOST_TENSORS)
     allowance = Allowance(2 * size + TABLES, tensors=tensors, draw=False)
-    with torch.random.fork_rng(devices=[]):  # the random weights that are replaced
+    with torch.random.fork_rng(devices=[]):  # plugins may draw weights, which are replaced
         try:
             _refuse_outside(config)
             system = build_system(config, Target.by_name(config.classes), allowance=allowance)
@@ -96,14 +96,14 @@ def restore_system(config: BundleConfig, file: BinaryIO, size: int) -> "System":
         changed = [f"{n} {v}" for n, v in config.exported_with.items() if n != "python" and _installed(n) != v]
         versions = f"It was exported with {', '.join(changed)}." if changed else "The versions are the same."
         raise BundleError(
-            f"Its system's prediction for the trial sound is not that of the export ({_shown(answer)}, not "
+            f"Its system's prediction for the trial sound differs from that at export ({_shown(answer)}, not "
             f"{_shown(config.trial)}): its plugins or libraries compute something else here. {versions}"
         )
     return system
 
 
 def _check_file(name: str, config: BundleConfig, size: int, sha256: str | None = None) -> None:
-    """Refuse another size, or another hash where that is known, than config.json says."""
+    """Refuse a file whose size, or hash if it is given, is not the one in config.json."""
     if (expected := config.files.get(name)) is None:
         raise BundleError(f"{CONFIG} does not list {name} in `files`.")
     if (size, sha256 or expected.sha256) != (expected.bytes, expected.sha256):
@@ -113,7 +113,7 @@ def _check_file(name: str, config: BundleConfig, size: int, sha256: str | None =
 
 
 def _check_plugins(config: BundleConfig) -> None:
-    """Refuse a bundle with plugins that are not installed; warn of those that come in another version."""
+    """Refuse a bundle whose plugins are not installed; warn of other versions of their distributions."""
     for kind, location, part in config.parts():
         try:
             default_registry().find(kind, part.plugin, Location(location))
@@ -127,7 +127,7 @@ def _check_plugins(config: BundleConfig) -> None:
             raise BundleError(one_line(str(error))) from error
     for distribution, exported in config.distributions.items():
         if (here := _installed(distribution)) not in (exported, None):
-            found = f"exported with {distribution} {exported}, and {here} is installed here"
+            found = f"exported with {distribution} {exported}, but {here} is installed here"
             logger.warning("%s: %s.", config.name, found)
 
 
@@ -136,11 +136,11 @@ def _refuse_outside(config: BundleConfig) -> None:
     for kind, location, part in config.parts():
         plugin = default_registry().find(kind, part.plugin, Location(location))
         for name in getattr(plugin.load(), "retired", ()):
-            part.args.pop(name, None)  # of training alone
+            part.args.pop(name, None)  # used in training alone
         for name, alone in getattr(plugin.load(), "standalone_args", {}).items():
             if (found := part.args.get(name, ...)) != alone:
                 shown = f"{location}.args.{name} is {'missing' if found is ... else repr(found)}"
-                raise BundleError(f"{shown}: {alone!r} is needed, a bundle is used by itself.")
+                raise BundleError(f"{shown}: {alone!r} is needed, since a bundle is self-contained.")
 
 
 def _installed(distribution: str) -> str | None:

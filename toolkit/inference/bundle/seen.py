@@ -1,4 +1,4 @@
-"""Hashes of the speakers and the audio that trained a bundle's system, so that a test on them can say so."""
+"""Hashes of the speakers and the audio that trained a bundle's system, so that a test that shares them can say so."""
 
 import hashlib
 import json
@@ -17,19 +17,19 @@ from toolkit.model.archive import SEEN
 
 @dataclass(frozen=True)
 class Seen:
-    """What trained a system, or chose its epoch: hashes of speakers' names, of files with start and end, or nothing."""
+    """Hashes of what trained a system or chose its epoch: speakers' names, and files with start and end."""
 
     speakers: frozenset[str] = frozenset()
     audio: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, utterances: Sequence[Utterance]) -> "Seen":
-        """From the utterances; audio that is not there any more is left out."""
+        """Hash these utterances; audio that no longer exists is left out."""
         return cls(frozenset(_speakers(utterances)), frozenset(filter(None, _audio(utterances))))
 
     @classmethod
     def read(cls, data: bytes) -> "Seen":
-        """From the file's content; BundleError if it is damaged."""
+        """Read the file's content; BundleError if it is damaged."""
         try:
             values = parse_json(data)
             return cls(frozenset(map(str, values["speakers"])), frozenset(map(str, values["audio"])))
@@ -41,7 +41,7 @@ class Seen:
         return json.dumps({"speakers": sorted(self.speakers), "audio": sorted(self.audio)}).encode()
 
     def stamps(self, tested: Sequence[Utterance]) -> tuple[str, ...]:
-        """One line if speakers or audio of a test are among them, else none."""
+        """One stamp if the test shares speakers or audio with the training, else none."""
         speakers, found = _speakers(tested), []
         if common := self.speakers & speakers:
             found.append(f"{len(common)} of {len(speakers)} speakers, by name")

@@ -1,8 +1,8 @@
-"""A bundle's system: its weights to and from model.safetensors, and its prediction for the trial sound.
+"""The trial sound, and a system's prediction for it.
 
 The trial sound is synthetic and the same everywhere; every bundle holds its system's prediction for it. Weights that
-fit do not prove that the code around them is the code they were trained with. The prediction nearly does: if a plugin
-or a library computes something else, it differs.
+fit do not prove that the code around them is the code they were trained with. The prediction nearly does: it differs
+if a plugin or a library computes something else.
 """
 
 import random
@@ -18,8 +18,8 @@ from toolkit.model.allowance import Allowance
 from toolkit.model.system import System
 from toolkit.recipe.schema import AudioSpec
 
-TOLERANCE = 1e-3  # of a probability: processors and libraries round differently, and stay far below it
-LARGEST_TENSOR = 1 << 30  # bytes of any that the trial makes
+TOLERANCE = 1e-3  # of a probability; far above the rounding of different processors and libraries
+LARGEST_TENSOR = 1 << 30  # bytes of any tensor in the trial
 TRIAL_SECONDS = 60.0
 
 
@@ -33,14 +33,14 @@ def trial_wave(samples: int, *, sample_rate: int) -> np.ndarray:
     phase = 2 * np.pi * (120 * time + 20 * np.sin(2 * np.pi * 0.7 * time))
     voice = sum(np.sin(harmonic * phase) / harmonic for harmonic in range(1, 9))
     pulse = 0.6 + 0.4 * np.sin(2 * np.pi * 3 * time)
-    draw = random.Random(1).random  # the one generator whose numbers Python promises to keep
+    draw = random.Random(1).random  # Python promises that random() keeps its numbers
     noise = np.resize([draw() - 0.5 for _ in range(min(samples, sample_rate))], samples)
     return (0.1 * pulse * voice + 0.02 * noise).astype(np.float32)
 
 
 @torch.no_grad()
 def answer_to_trial(system: System, *, audio: AudioSpec, predict_from: str) -> tuple[float, ...]:
-    """What a system in eval() mode predicts for one segment of the trial sound, with each covariate's first value.
+    """A system's probabilities, in eval() mode, for one segment of the trial sound with each covariate's first value.
 
     Raises: BundleError if the system cannot be run.
     """

@@ -1,1 +1,1 @@
-"""`toolkit demo`: a page that labels what a microphone or a file holds, with trained systems side by side."""
+"""`toolkit demo`: a page on which trained systems label a recording, from a microphone or a file, side by side."""

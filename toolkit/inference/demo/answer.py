@@ -1,4 +1,4 @@
-"""What the page shows of an answer: the waveform over its segments, coloured and named by label, as HTML."""
+"""An answer on the page, as HTML: the waveform over its segments, which are coloured and named by label."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -18,9 +18,9 @@ from toolkit.report.figures.figure import COLOURS, INK, YELLOW
 if TYPE_CHECKING:
     from jinja2 import Template
 
-COLUMNS = 600  # of a waveform
+COLUMNS = 600  # of a waveform's outline
 PALETTE = (*(colour for colour in COLOURS if colour != INK), YELLOW, "#999999")  # ink is invisible on a dark page
-TICKS, LAST = 6, 0.93  # how many there may be; the last has room for its text
+TICKS, LAST = 6, 0.93  # their greatest number, and the fraction of the width beyond which text has no room
 STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600)  # seconds from tick to tick
 TEMPLATES = Path(__file__).parent / "template"
 STYLE = (TEMPLATES / "demo.css").read_text(encoding="utf-8")
@@ -37,7 +37,7 @@ def outline(audio: AudioStretch) -> np.ndarray:
 
 
 def ticks(seconds: float) -> list[tuple[float, str]]:
-    """Times to write below a waveform, and how.
+    """Times in seconds to mark below a waveform, each with its text.
 
     >>> ticks(2.5)
     [(0.0, '0 s'), (0.5, '0.5 s'), (1.0, '1 s'), (1.5, '1.5 s'), (2.0, '2 s')]
@@ -52,8 +52,8 @@ def ticks(seconds: float) -> list[tuple[float, str]]:
 def answer_html(prediction: Prediction, peaks: np.ndarray, *, abstain: float, colours: Mapping[str, str]) -> str:
     """The answer as HTML.
 
-    Args: prediction: of a recording; peaks: its `outline`; abstain: no label below this confidence; colours: of the
-        labels, for CSS.
+    Args: prediction: of a recording; peaks: its `outline`; abstain: the confidence below which there is no label;
+        colours: label -> CSS colour.
     """
     found, totals = intervals(prediction.segments, methodcaller("label_above", abstain)), Counter()
     for interval in found:
@@ -73,7 +73,7 @@ def answer_html(prediction: Prediction, peaks: np.ndarray, *, abstain: float, co
 
 
 def colours_of(labels: Iterable[str]) -> dict[str, str]:
-    """A colour for each label; where there are more labels than colours, they come again."""
+    """A colour for each label; colours repeat if there are more labels than colours."""
     return {label: PALETTE[index % len(PALETTE)] for index, label in enumerate(dict.fromkeys(labels))}
 
 

@@ -1,4 +1,4 @@
-"""The page: a recording in, the answers of trained systems side by side; it is deleted once it is labelled."""
+"""The page: trained systems label a recording side by side, and the recording is deleted afterwards."""
 
 import html
 import re
@@ -33,9 +33,9 @@ RULES = [
     ("so that a share gets an answer", COVERAGE),
     ("so that at most a share of the answers is wrong", ERROR),
 ]
-_FRONT_MATTER = re.compile(r"\A---\n.*?^---\n", re.DOTALL | re.MULTILINE)  # of a card, for the hub
+_FRONT_MATTER = re.compile(r"\A---\n.*?^---\n", re.DOTALL | re.MULTILINE)  # a card's header for the hub
 
-Heard = tuple[np.ndarray, list[Prediction | ToolkitError]]  # a recording's outline, and what each system says
+Heard = tuple[np.ndarray, list[Prediction | ToolkitError]]  # a recording's outline, and each system's answer or error
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Shown:
 
     @classmethod
     def read(cls, bundle: str, name: str, device: str | None) -> "Shown":
-        """Read a bundle. Raises: ToolkitError if it cannot be used, or there is no such device."""
+        """Read a bundle. Raises: ToolkitError if the bundle or the device cannot be used."""
         found = read_bundle(bundle)
         card = read_file(found.path, CARD).decode("utf-8", errors="replace")
         return cls(name, Model(found.system, found.usage, device=device, seen=found.seen), _FRONT_MATTER.sub("", card))
@@ -56,16 +56,16 @@ class Shown:
 
 @dataclass(frozen=True)
 class Page:
-    """What the page does; `blocks` is how it looks."""
+    """The page: `label` and `show` are what it does, `blocks` is how it looks."""
 
     systems: Sequence[Shown]
     max_minutes: float  # of a recording
-    abstain: tuple[str, float]  # the rule that is chosen at first, as `read_rule` returns it
-    hop_s: float | None = None  # from segment to segment; by default they do not overlap
+    abstain: tuple[str, float]  # the initial rule, as `read_rule` returns it
+    hop_s: float | None = None  # from one segment's start to the next; None: segments do not overlap
 
     @property
     def covariates(self) -> dict[str, list[str]]:
-        """What a system needs beside audio -> the values that are known."""
+        """The covariates that the systems need, each with the values that they know."""
         found: dict[str, dict[str, None]] = {}
         for name, values in chain.from_iterable(system.model.usage.covariates.items() for system in self.systems):
             found.setdefault(name, {}).update(dict.fromkeys(values))
@@ -75,7 +75,7 @@ class Page:
         """Label a recording and delete it.
 
         Args: path: of the file, in a folder of its own; kind, share: as for `show`; values: of the covariates.
-        Returns: the first argument of `show`; why the recording is refused, as HTML; what `show` returns.
+        Returns: `heard` for `show`; as HTML, why the recording is refused, "" if it is not; then what `show` returns.
         """
         heard, refusal = None, ""
         if path is not None:
@@ -86,12 +86,12 @@ class Page:
                 refusal = _line(str(error).replace(path, Path(path).name))
             finally:
                 Path(path).unlink(missing_ok=True)
-                with suppress(OSError):  # another one of the same bytes
+                with suppress(OSError):  # the folder holds another upload with the same bytes
                     Path(path).parent.rmdir()
         return [heard, refusal, *self.show(heard, kind, share)]
 
     def show(self, heard: Heard | None, kind: str, share: float) -> list[str]:
-        """What each system says, as HTML; it abstains by a rule, `kind` and `share` of `read_rule`."""
+        """Each system's answer as HTML, abstaining by the rule that `read_rule` returns as `kind` and `share`."""
         if heard is None:
             return [""] * len(self.systems)
         (peaks, results), shown = heard, []
@@ -113,7 +113,7 @@ class Page:
         audio = stretch(path)
         if audio.frames > 60 * self.max_minutes * audio.rate:
             lasts = clock(audio.frames / audio.rate)
-            raise AudioError(f"{path.name} lasts {lasts}: up to {self.max_minutes:g} min are taken.", "out-of-range")
+            raise AudioError(f"{path.name} lasts {lasts}: up to {self.max_minutes:g} min are allowed.", "out-of-range")
         peaks, results = outline(audio), []
         for model in (system.model for system in self.systems):
             given = {name: value for name, value in covariates.items() if name in model.usage.covariates}
@@ -122,11 +122,11 @@ class Page:
         return peaks, results
 
     def blocks(self) -> "Blocks":
-        """The page, to be served."""
+        """The page for gradio to serve."""
         import gradio
 
         async def move(path: Any) -> str | None:
-            """Move an upload as gradio does; an address that a program gives instead would be fetched."""
+            """Move an upload as gradio does, but refuse an address, which gradio would fetch."""
             if "://" in str(path):
                 raise gradio.Error("Upload the recording.", print_exception=False)
             return await gradio.Audio.async_move_resource_to_block_cache(audio, path)

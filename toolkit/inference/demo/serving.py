@@ -1,4 +1,4 @@
-"""The page served until Ctrl-C or a signal; what is uploaded lies in a private folder that ends with it."""
+"""Serves the page until Ctrl-C or a signal; uploads lie in a private folder that is deleted at the end."""
 
 import os
 import signal
@@ -22,9 +22,9 @@ from toolkit.model.hub import on_hub
 from toolkit.statistics.abstention import read_rule
 from toolkit.terminal import say
 
-EVERY_S, KEPT_S = 60.0, 600.0  # how often what was never labelled is looked for, and how old it may become
+EVERY_S, KEPT_S = 60.0, 600.0  # how often uploads that were never labelled are deleted, and from what age
 LOOPBACK = ("127.0.0.1", "localhost")
-POLICY = b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"  # whatever a card holds
+POLICY = b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"  # whatever links a card holds
 ALONE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "*", "no_proxy": "*"}
 FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # of the reader's machine
 
@@ -42,20 +42,20 @@ def demo(
 ) -> None:
     """Serve the page with the options of `toolkit demo`, until the process is asked to end.
 
-    Raises: ToolkitError if the page cannot be served there, or a bundle cannot be used.
+    Raises: ToolkitError if the page cannot be served at this host and port, or a bundle or an option cannot be used.
     """
     if find_spec("gradio") is None:
         raise PredictionError(f"demo needs gradio: pip install '{DISTRIBUTION}[demo]'.")
     try:
         socket.create_server((host, port or 0)).close()
     except (OSError, UnicodeError, TypeError) as error:
-        why = one_line(getattr(error, "strerror", "no host has such a name"))
+        why = one_line(getattr(error, "strerror", "no host has this name"))
         where = f"{f'port {port} of ' if port else ''}{host} ({why})"
         raise PredictionError(f"The page cannot be served at {where}: choose another --port or --host.") from None
     short = [name if on_hub(name) else Path(name).name for name in bundles]
     names = short if len(set(short)) == len(short) else bundles
     systems = [Shown.read(bundle, name, device) for bundle, name in zip(bundles, names, strict=True)]
-    for model in (system.model for system in systems):  # refused before there is a page
+    for model in (system.model for system in systems):  # wrong options are refused before the page is served
         model.usage.hop_samples(hop_s)
         model.threshold(abstain)
     page = Page(systems, max_minutes, read_rule(abstain), hop_s)
@@ -66,8 +66,8 @@ def demo(
         served(page, folder, host=host, port=port, max_megabytes=max_megabytes) as url,
     ):
         if host not in LOOPBACK:
-            say(f"NOTE: whoever reaches {host} from another machine can use the page, too.")
-        say("The page is there until Ctrl-C:")
+            say(f"NOTE: anyone who can reach {host} from another machine can use the page, too.")
+        say("The page is served until Ctrl-C:")
         click.echo(url)
         sys.stdout.flush()
         while True:
@@ -76,7 +76,7 @@ def demo(
 
 
 def sweep(folder: Path, kept_s: float) -> None:
-    """Delete what was uploaded so many seconds ago, and never labelled, or not to its end."""
+    """Delete what is older than `kept_s` seconds: uploads that were never labelled, or never complete."""
     for path in sorted(folder.rglob("*"), reverse=True):  # files before their folders
         with suppress(OSError):  # labelled just now, or the folder of a newer file
             if time.time() - path.stat().st_mtime > kept_s:
@@ -85,10 +85,10 @@ def sweep(folder: Path, kept_s: float) -> None:
 
 @contextmanager
 def served(page: Page, folder: str, *, host: str, port: int | None, max_megabytes: float) -> Iterator[str]:
-    """Serve the page meanwhile.
+    """Serve the page inside the `with` block.
 
-    Args: folder: for what is uploaded; port: by default 7860, or the next one that is free; max_megabytes: of a file.
-    Yields: its address.
+    Args: folder: for uploads; port: by default 7860, or the next one that is free; max_megabytes: of an upload.
+    Yields: the page's address.
     """
     os.environ |= {**ALONE, "GRADIO_TEMP_DIR": folder}
     import gradio
@@ -100,7 +100,7 @@ def served(page: Page, folder: str, *, host: str, port: int | None, max_megabyte
         server_port=port,
         max_file_size=int(max_megabytes * 2**20),
         theme=gradio.themes.Base(**FONTS),
-        head=f"<style>{STYLE}</style>",  # gradio would leave out rules that it does not know
+        head=f"<style>{STYLE}</style>",  # gradio itself would drop rules that it does not know
         app_kwargs={"middleware": [Middleware(_NothingFromElsewhere)]},
         share=False,
         ssr_mode=False,
@@ -119,7 +119,7 @@ def served(page: Page, folder: str, *, host: str, port: int | None, max_megabyte
 
 
 class _NothingFromElsewhere:
-    """Tells the browser, with every response, to ask no other machine for anything."""
+    """Tells the browser with every response to load nothing from other machines."""
 
     def __init__(self, app: Any):
         self._app = app

@@ -20,7 +20,7 @@ from toolkit.inference.onnx.graph import NotExportable, Part, model_inputs, reas
 from toolkit.model.system import System
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-LARGEST_GB = 1.5  # of more the exporter puts the weights into a second file, since a file holds 2 GiB at most
+LARGEST_GB = 1.5  # above, the exporter writes a second file for the weights, since a file holds at most 2 GiB
 LONGEST_TRACED_S = 2.0  # loops over time are unrolled, which takes long
 TOLERANCE = 1e-4
 SILENT = 4  # ONNX Runtime's level for fatal errors alone; others are raised
@@ -32,9 +32,9 @@ class OnnxReport:
 
     path: Path
     inputs: tuple[str, ...]
-    fixed_samples: int | None  # the only length of the time axis
-    compared: tuple[tuple[int, int], ...]  # rows and samples of each batch that was
-    difference: float  # the largest of any log-probability in them, relative to it if it is below -1
+    fixed_samples: int | None  # the only length of the time axis, None if any fits
+    compared: tuple[tuple[int, int], ...]  # rows and samples of each compared batch
+    difference: float  # the largest of a log-probability, relative to it where it is below -1
 
     def __str__(self) -> str:
         """Two lines for a terminal."""
@@ -47,15 +47,15 @@ class OnnxReport:
 
 
 def export_onnx(system: System, usage: Usage, path: Path | str) -> OnnxReport:
-    """Write what a system computes from a batch of segments as an ONNX model, if ONNX Runtime computes the same.
+    """Write a system as an ONNX model of a batch of segments, if ONNX Runtime computes what torch computes.
 
-    Inputs: waveform [batch, samples], float32; lengths [batch], int64, in samples; for every covariate that is given
-    covariate_NAME [batch], int64, the index of its value or -1 if that is not known. Samples beyond a length are
+    Inputs: waveform [batch, samples], float32; lengths [batch], int64, in samples; for every covariate that is given,
+    covariate_NAME [batch], int64, the index of its value, or -1 if unknown. Samples beyond a length are
     ignored. Output: log_probabilities [batch, classes], float32, of the head `usage.predict_from`, at the temperature
     of `usage`.
 
     Args: system: on the CPU, in eval() mode; usage: becomes the model's metadata; path: of the file; an existing one is
-        replaced in one step, and only by a model that was compared.
+        replaced in one step, and only once the comparison has passed.
     Raises: OnnxError if a package is missing, a part cannot be exported or differs from torch, or the file cannot be
         written; then nothing is left behind.
     """
@@ -73,7 +73,7 @@ def export_onnx(system: System, usage: Usage, path: Path | str) -> OnnxReport:
 
 
 def _check(system: System) -> None:
-    """Refuse to export without the packages, or a system that one file cannot hold."""
+    """Refuse to export if a package is missing, or if one file cannot hold the weights."""
     if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
         raise OnnxError(
             f"ONNX export needs {', '.join(missing)}, which is not installed: "
@@ -109,7 +109,7 @@ def _parts(system: System, usage: Usage) -> list[Part]:
 
 
 def _write(part: Part, usage: Usage, path: Path) -> float:
-    """Trace a part, write it and compare it: the largest difference."""
+    """Trace a part, write it, compare it with torch, and return the largest difference."""
     longest = min(usage.audio.segment_samples * 3 // 4, round(LONGEST_TRACED_S * usage.audio.sample_rate))
     program = trace(part, samples=part.fixed_samples or longest)
     program.model.producer_name, program.model.producer_version = toolkit.__name__, toolkit.__version__
@@ -137,14 +137,14 @@ def _sizes(part: Part, usage: Usage) -> list[tuple[int, int]]:
 
 
 def _largest_difference(path: Path, part: Part, sizes: list[tuple[int, int]]) -> float:
-    """Of any value between ONNX Runtime and torch, relative to it if it is beyond 1; NotExportable above TOLERANCE."""
+    """The largest difference of ONNX Runtime from torch, relative to values beyond 1; NotExportable above TOLERANCE."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = SILENT
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors have no base of their own
+    except Exception as error:  # its errors share no base class
         raise NotExportable(f"ONNX Runtime cannot load it: {reason(error)}") from error
     largest = 0.0
     for rows, samples in sizes:
@@ -166,7 +166,7 @@ def _largest_difference(path: Path, part: Part, sizes: list[tuple[int, int]]) ->
 
 
 def _blame(parts: list[Part], usage: Usage) -> tuple[Part, NotExportable] | None:
-    """The first part that cannot be exported by itself, if there is one, and why."""
+    """The first part that cannot be exported by itself, and why; None if each can."""
     with tempfile.TemporaryDirectory() as folder:
         for part in parts:
             try:

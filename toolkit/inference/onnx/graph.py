@@ -1,4 +1,4 @@
-"""A part of a system as an ONNX graph: a function of waveforms, their lengths and covariates, which is traced."""
+"""Traces a part of a system, a function of waveforms, their lengths and covariates, into an ONNX graph."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ from toolkit.errors import one_line
 from toolkit.model.system import System
 
 OUTPUT = "log_probabilities"
-TRACED_ROWS = 2  # a batch axis of one row would be fixed
+TRACED_ROWS = 2  # the exporter would fix a batch axis of one row
 
 
 class NotExportable(Exception):  # noqa: N818 - reads as the reason it gives
@@ -28,7 +28,7 @@ class NotExportable(Exception):  # noqa: N818 - reads as the reason it gives
 
 
 class Part(nn.Module):
-    """A tensor that a system computes from a batch of segments, which are prepared as the core prepares them.
+    """A function of a batch of segments, prepared as the core prepares them, that returns one tensor of a system.
 
     Args: system: on the CPU, in eval() mode; compute: (waveforms, covariates) -> [batch, ...], one tensor that the
         system computes; name: of the part, in errors.
@@ -40,14 +40,14 @@ class Part(nn.Module):
         self.fixed_samples = system.fixed_samples
 
     def forward(self, waveform: Tensor, lengths: Tensor, covariates: Mapping[str, Tensor]) -> Tensor:
-        """Put zeros beyond the lengths; they count as real up to the least or the only length that a system takes.
+        """Put zeros beyond the lengths; up to the shortest or the only length that a system takes, they count as audio.
 
         Args: waveform [batch, samples]; lengths [batch]; covariates name -> class indices [batch].
         """
         wave = Seq(waveform, lengths).zeroed()
         if self.fixed_samples is not None:
             return self.compute(Seq(wave.values, torch.full_like(lengths, self.fixed_samples)), covariates)
-        # Always the same padding: how much is missing is not known while tracing, and surplus zeros change nothing.
+        # Always the same padding: tracing cannot know how much is missing, and surplus zeros change nothing.
         values = functional.pad(wave.values, (0, MIN_SAMPLES))
         return self.compute(Seq(values, lengths.clamp_min(MIN_SAMPLES)), covariates)
 
@@ -82,7 +82,7 @@ def trace(part: Part, *, samples: int) -> torch.onnx.ONNXProgram:
     shapes = {"waveform": axes, "lengths": {0: "batch"}, "covariates": covariates}
     try:
         with torch.no_grad(), _quiet():
-            # Windows and filters that a front end computes once and keeps: in a trace they would be the tracer's.
+            # A front end computes windows and filters once and keeps them; while tracing it would keep stand-ins.
             part(**example)
             program = torch.onnx.export(
                 part,
@@ -100,7 +100,7 @@ def trace(part: Part, *, samples: int) -> torch.onnx.ONNXProgram:
 
 
 def reason(error: BaseException) -> str:
-    r"""The first line of the cause at the bottom of an error.
+    r"""The first line of an error's root cause.
 
     >>> reason(ValueError("no more than one.\nStack trace: ..."))
     'ValueError: no more than one'
@@ -126,7 +126,7 @@ def _location(part: Part, error: BaseException) -> str:
 
 
 def _tidy(graph: Any, axes: Mapping[int, str]) -> None:
-    """Name the axes, and drop notes on this machine's files and sizes that were true only of the example."""
+    """Name the axes, and drop metadata about this machine's files and sizes that hold only for the example."""
     for node in graph.all_nodes():
         node.metadata_props.clear()
         for value in node.outputs:
@@ -142,7 +142,7 @@ def _tidy(graph: Any, axes: Mapping[int, str]) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's warnings and its dumps of half a graph, which help no user; its errors are raised."""
+    """Hide the exporter's warnings and dumps of unfinished graphs, which help no user; its errors are raised."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -1,1 +1,1 @@
-"""A trained system on audio: predictions, embeddings, how well it does on a corpus, which of two does better."""
+"""Uses trained systems: predictions and embeddings of audio, evaluation on a corpus, comparison of two systems."""

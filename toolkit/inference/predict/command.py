@@ -1,4 +1,4 @@
-"""`toolkit predict`: recordings in, rows out; what cannot be labelled is named and skipped."""
+"""`toolkit predict`: recordings in, rows out; recordings that cannot be labelled are named and skipped."""
 
 import os
 import sys
@@ -32,7 +32,7 @@ def predict(
     lines: Iterable[bytes],
     columns: Mapping[str, str] | None = None,
 ) -> bool:
-    """Label what is named, with the options of `toolkit predict`; `lines` are those of standard input.
+    """Label the recordings in `names`, with the options of `toolkit predict`; `lines` are those of standard input.
 
     Returns: whether everything was labelled.
     Raises: ToolkitError if the bundle, a manifest or an option is wrong, or there is nothing to label.
@@ -43,7 +43,7 @@ def predict(
     if output is not None and os.path.isfile(output):
         named = any(os.path.exists(name) and Path(name).samefile(output) for name in names)
         if named or Path(output).suffix.lower() in AUDIO_SUFFIXES:
-            raise PredictionError(f"--output {output} would replace what is to be read: choose another")
+            raise PredictionError(f"--output {output} would replace an input or a recording: choose another")
     sources = RecordingSources(names, GivenCovariates.read(covariates), lines, columns)
     complete = True
 

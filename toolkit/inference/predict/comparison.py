@@ -19,7 +19,7 @@ from toolkit.statistics.metrics import METRICS
 
 @dataclass(frozen=True, eq=False)
 class SystemComparison:
-    """What follows from evaluations of A, the baseline, and B on what both could read; `n_skipped` is the rest."""
+    """System B against A, the baseline, on the utterances that both could read; `n_skipped` counts the others."""
 
     evaluations: tuple[CorpusEvaluation, CorpusEvaluation]
     n_skipped: int
@@ -44,14 +44,14 @@ class SystemComparison:
 
     @property
     def notes(self) -> list[str]:
-        """What has to be known to read the figures."""
+        """Notes for a reader of the figures."""
         a = self.evaluations[0]
-        notes = [f"Not read by both, and left out: {self.n_skipped}."] if self.n_skipped else []
+        notes = [f"Left out, since not both systems could read them: {self.n_skipped}."] if self.n_skipped else []
         notes += [f"No utterance is {' or '.join(a.missing)}."] if a.missing else []
         return [*notes, *a.speaker_notes, *comparison_notes(self.differences)]
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, for JSON; accuracies are fractions of 1, differences are B minus A."""
+        """Everything, for JSON; accuracies are fractions of 1, differences are B minus A."""
         a = self.evaluations[0]
         kept = ("bundle", *METRICS, "intervals", "stamps")
         systems = [{key: values[key] for key in kept} for values in (e.as_dict() for e in self.evaluations)]

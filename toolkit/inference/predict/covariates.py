@@ -1,4 +1,4 @@
-"""What a trained system needs with a recording beside its audio. Imports no torch."""
+"""Covariates: what a system needs with a recording beside its audio. Imports no torch."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +12,7 @@ COLUMN = "@"
 def class_indices(wanted: Mapping[str, Sequence[str]], given: Mapping[str, str | None]) -> dict[str, int]:
     """The indices of a recording's values (`given`) among those that a system knows (`wanted`), by covariate.
 
-    Raises: PredictionError if one that is wanted is not given, a value is not known, or one is given that is not
-        wanted.
+    Raises: PredictionError if a wanted covariate is not given, a given one is not wanted, or a value is unknown.
 
     >>> class_indices({"gender": ("F", "M")}, {"gender": "male"})
     {'gender': 1}
@@ -22,7 +21,7 @@ def class_indices(wanted: Mapping[str, Sequence[str]], given: Mapping[str, str |
     for name, values in wanted.items():
         if not str(given.get(name) or "").strip():
             raise PredictionError(
-                f"The system needs {name!r} with every recording: --covariate {name}={values[0]} (known are "
+                f"The system needs {name!r} with every recording: --covariate {name}={values[0]} (it knows "
                 f"{', '.join(values)}) for all of them, or --covariate {name}=@column for a column of a manifest; in "
                 f"Python covariates={{{name!r}: {values[0]!r}}}"
             )
@@ -40,7 +39,7 @@ def check_names(wanted: Iterable[str], given: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class GivenCovariates:
-    """Of `--covariate`: values for all recordings, and columns of a manifest that hold each one's, by covariate."""
+    """The `--covariate` options, by covariate: values for all recordings, and manifest columns with one for each."""
 
     values: Mapping[str, str]
     columns: Mapping[str, str]
@@ -49,7 +48,7 @@ class GivenCovariates:
     def read(cls, options: Sequence[str]) -> "GivenCovariates":
         """Read NAME=VALUE and NAME=@COLUMN.
 
-        Raises: PredictionError if an option is neither, or names a covariate again.
+        Raises: PredictionError if an option is neither, or names a covariate twice.
 
         >>> GivenCovariates.read(["gender=F", "language=@lang"])
         GivenCovariates(values={'gender': 'F'}, columns={'language': 'lang'})
@@ -67,11 +66,11 @@ class GivenCovariates:
         return found
 
     def check(self, wanted: Mapping[str, Sequence[str]]) -> None:
-        """Refuse what a system would refuse of every recording; arguments and errors as for `class_indices`."""
+        """Refuse what a system would refuse for every recording; arguments and errors as for `class_indices`."""
         check_names(wanted, self.columns)
         class_indices({name: values for name, values in wanted.items() if name not in self.columns}, self.values)
 
     def of(self, row: Mapping[str, str | None]) -> dict[str, str]:
-        """The values for a recording, with those of its row in a manifest."""
+        """The values for a recording, including those of its row in a manifest."""
         found = {name: (row.get(column) or "").strip() for name, column in self.columns.items()}
         return {**self.values, **{name: value for name, value in found.items() if value}}

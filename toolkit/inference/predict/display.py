@@ -1,4 +1,4 @@
-"""What `toolkit evaluate`, `toolkit compare` and `toolkit stress` show to a reader."""
+"""Prints the results of `toolkit evaluate`, `toolkit compare` and `toolkit stress`."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ ACCURACIES = ("WA %", "95 % interval", "UA %", "95 % interval")
 
 
 def print_evaluation(evaluation: CorpusEvaluation) -> None:
-    """Accuracies with intervals, by gender, confusion, and what has to be known to read them."""
+    """Print accuracies with intervals and by gender, confusion, calibration, abstaining and notes."""
     console, test = console_for_output(), evaluation.summary
     title = f"{evaluation.bundle} on {evaluation.manifest}"
     table = table_of("utterances", "speakers", *ACCURACIES, "macro F1 %", "ECE %", title=title)
@@ -37,10 +37,8 @@ def print_evaluation(evaluation: CorpusEvaluation) -> None:
 def _print_confidence(console: Console, evaluation: CorpusEvaluation) -> None:
     table = table_of("", "ECE %", "NLL", "mean confidence %", title="Calibration")
     for when, found in evaluation.calibration.items():
-        cells = PERCENT.show(found.ece), NATS.show(found.nll), PERCENT.show(found.confidence)
-        table.add_row(
-            "as computed" if when == "before" else f"at temperature {evaluation.confidence.temperature:.2f}", *cells
-        )
+        name = "as computed" if when == "before" else f"at temperature {evaluation.confidence.temperature:.2f}"
+        table.add_row(name, PERCENT.show(found.ece), NATS.show(found.nll), PERCENT.show(found.confidence))
     console.print(table)
     if not evaluation.abstaining:
         return
@@ -51,7 +49,7 @@ def _print_confidence(console: Console, evaluation: CorpusEvaluation) -> None:
 
 
 def print_comparison(comparison: SystemComparison) -> None:
-    """Accuracies of both with intervals, their differences with interval and test, and how to read them."""
+    """Print both systems' accuracies with intervals, their differences with interval and test, and notes."""
     console = console_for_output()
     table = table_of("", "utterances", "speakers", *ACCURACIES)
     for letter, e in zip("AB", comparison.evaluations, strict=True):
@@ -68,7 +66,7 @@ def print_comparison(comparison: SystemComparison) -> None:
 
 
 def print_stress(test: StressTest) -> None:
-    """UA in each condition with its change, by gender, the worst speaker, and what has to be known to read them."""
+    """Print UA in each condition with its change, by gender and for the worst speaker, and notes."""
     console, genders = console_for_output(), list(test.recorded.summary.by_gender)
     columns = ("UA %", "95 % interval", "change, points", "95 % interval", *(f"UA %, {GENDERS[g]}" for g in genders))
     table = table_of("", *columns, "worst speaker", title=f"{test.recorded.bundle} on {test.recorded.manifest}")

@@ -1,4 +1,4 @@
-"""How well trained systems do on another corpus: `toolkit evaluate`, and what `toolkit compare` compares."""
+"""Tests trained systems on a labelled corpus, for `toolkit evaluate`, `toolkit compare` and `toolkit stress`."""
 
 import sys
 from collections import Counter
@@ -33,7 +33,7 @@ Change = Callable[[Recording], Recording | Samples]
 
 @dataclass(frozen=True, eq=False)
 class CorpusEvaluation:
-    """A system's answers on a corpus, and what follows from them."""
+    """A system's answers on a corpus, and the figures that follow from them."""
 
     bundle: str
     manifest: str
@@ -42,7 +42,7 @@ class CorpusEvaluation:
     n_skipped: int  # utterances that could not be read
     left_out: Mapping[str, int]  # label -> how many were left out on purpose
     stamps: tuple[str, ...]
-    confidence: Confidence  # the system's
+    confidence: Confidence  # of the system, from its validation part
 
     @cached_property
     def summary(self) -> TestSummary:
@@ -56,12 +56,12 @@ class CorpusEvaluation:
 
     @cached_property
     def abstaining(self) -> dict[str, Answered]:
-        """What abstaining does, by rule."""
+        """Coverage and error of each rule for abstaining."""
         return abstaining(self.answers, self.confidence)
 
     @property
     def n_speakers(self) -> int:
-        """How many speakers have a name."""
+        """The number of speakers with a name."""
         return len(set(self.answers.speaker) - {""})
 
     @property
@@ -71,7 +71,7 @@ class CorpusEvaluation:
 
     @property
     def speaker_notes(self) -> list[str]:
-        """What has to be known if speakers have no name."""
+        """Notes for a reader if speakers have no name."""
         if not self.n_speakers:
             return ["The manifest names no speakers: intervals and tests need them."]
         nameless = int((self.answers.speaker == "").sum())
@@ -79,7 +79,7 @@ class CorpusEvaluation:
 
     @property
     def notes(self) -> list[str]:
-        """What has to be known to read the figures."""
+        """Notes for a reader of the figures."""
         notes = []
         if self.missing:
             found = len(self.target.classes) - len(self.missing)
@@ -89,7 +89,7 @@ class CorpusEvaluation:
             left_out = listed(f"{label} ({count})" for label, count in self.left_out.items())
             notes.append(f"Left out by --map: {left_out}.")
         if self.n_skipped:
-            notes.append(f"Not read, and left out: {self.n_skipped}.")
+            notes.append(f"Left out, since they could not be read: {self.n_skipped}.")
         notes += self.speaker_notes
         if self.n_speakers and self.summary.wa_interval is None:
             notes.append(f"Too few speakers: an interval needs at least {MIN_SPEAKERS}.")
@@ -98,7 +98,7 @@ class CorpusEvaluation:
         return notes
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, for JSON; accuracies are fractions of 1."""
+        """Everything, for JSON; accuracies are fractions of 1."""
         test = self.summary
         return {
             "bundle": self.bundle,
@@ -134,7 +134,7 @@ class LabelledTest:
     batch_size: int
 
     def stamps(self, bundle: str) -> tuple[str, ...]:
-        """What must be shown beside a system's result; each is said."""
+        """Print and return the stamps of a system's result."""
         model = self.models[bundle]
         stamps = (*model.usage.stamps, *model.seen.stamps(self.utterances))
         for stamp in stamps:
@@ -144,14 +144,16 @@ class LabelledTest:
     def result(
         self, bundle: str, stamps: tuple[str, ...], *, change: Change | None = None, what: str = "labelling"
     ) -> CorpusEvaluation:
-        """Test a system; `change` makes of each recording what it hears, `what` is shown with the progress."""
-        usage, answers = self.models[bundle].usage, self._answers(self.models[bundle], change, what)
+        """Test a system; `change` alters each recording before the test, `what` is shown with the progress."""
+        model = self.models[bundle]
+        usage, answers = model.usage, self._answers(model, change, what)
         n_skipped = len(self.utterances) - len(answers.id)
-        facts = n_skipped, self.left_out, stamps, usage.confidence
-        return CorpusEvaluation(bundle, self.manifest, usage.target, answers, *facts)
+        return CorpusEvaluation(
+            bundle, self.manifest, usage.target, answers, n_skipped, self.left_out, stamps, usage.confidence
+        )
 
     def _answers(self, model: "Model", change: Change | None, what: str) -> Answers:
-        """What a system predicts for a corpus; an utterance that cannot be read is reported and left out."""
+        """A system's predictions for the corpus; an utterance that cannot be read is reported and left out."""
         given = _for_system(self.given, model.usage.covariates, self.utterances)
         recordings = [
             Recording(u.path, u.start, u.end, given.of({name: u.value(name) for name in given.columns.values()}))
@@ -211,18 +213,18 @@ def read_test(
 def _for_system(
     given: GivenCovariates, wanted: Mapping[str, Sequence[str]], utterances: Sequence[Utterance]
 ) -> GivenCovariates:
-    """Only what a system needs; a covariate without a value has a column."""
+    """The covariates that a system needs; one without a given value is read from a column."""
     values = {name: given.values[name] for name in wanted if name in given.values}
     columns = {name: given.columns.get(name, name) for name in wanted if name not in values}
     filled = {name: column for name, column in columns.items() if any(u.value(column) for u in utterances)}
-    GivenCovariates(values, filled).check(wanted)  # of a column without a value, it explains how to give one
+    GivenCovariates(values, filled).check(wanted)  # the error for an empty column explains how to give a value
     return GivenCovariates(values, columns)
 
 
 def read_label_map(options: Sequence[str]) -> dict[str, str | None]:
     """Read LABEL=CLASS pairs, separated by commas; without a class the label is left out.
 
-    Raises: PredictionError if a pair has no `=` or no label, or maps a label again.
+    Raises: PredictionError if a pair has no `=` or no label, or maps a label twice.
 
     >>> read_label_map(["angry=ang,calm=", "sadness=sad"])
     {'angry': 'ang', 'calm': None, 'sadness': 'sad'}
@@ -244,8 +246,8 @@ def map_corpus(
     """Give utterances the classes of a system; labels that `label_map` does not hold stay.
 
     Returns: the utterances with a class, in order, and how many of each label were left out.
-    Raises: PredictionError if a mapped label does not occur or is sent to no class of the system, or another one is not
-        a class: lists all.
+    Raises: PredictionError if a mapped label does not occur or is sent to no class of the system, or if unmapped labels
+        are not classes: lists all of these.
 
     >>> corpus = [Utterance(id=str(i), path=f"{i}.wav", label=x) for i, x in enumerate(["angry", "sad", "calm"])]
     >>> mapped, left_out = map_corpus(corpus, ["ang", "neu", "sad"], {"angry": "ang", "calm": None})
@@ -259,7 +261,7 @@ def map_corpus(
             raise PredictionError(f"{found}.{did_you_mean(name, classes)} It knows {listed(classes)}")
         if label not in counts:
             found = f"--map names {label!r}, a label that no utterance has"
-            raise PredictionError(f"{found}.{did_you_mean(label, counts)} The manifest's are {listed(sorted(counts))}")
+            raise PredictionError(f"{found}.{did_you_mean(label, counts)} The manifest has {listed(sorted(counts))}")
     if unknown := [label for label in sorted(counts) if label not in label_map and label not in classes]:
         shown = listed(f"{label!r} ({counts[label]}){did_you_mean(label, classes)}" for label in unknown)
         what = f"{len(unknown)} labels of the manifest are" if len(unknown) > 1 else "1 label of the manifest is"

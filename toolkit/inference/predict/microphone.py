@@ -1,4 +1,4 @@
-"""`toolkit predict --microphone`: a row for each segment while somebody speaks, until Ctrl-C."""
+"""`toolkit predict --microphone`: a row for each segment of what the microphone hears, until Ctrl-C."""
 
 import queue
 import signal
@@ -22,7 +22,7 @@ from toolkit.terminal import doing, say
 
 HOP_S = 1.0  # a label a second, or one for each segment where segments are shorter
 CHUNK_S = 0.1
-LONGEST_WAIT_S = 60  # of audio for its label
+LONGEST_WAIT_S = 60  # how much audio may wait for its labels
 
 
 def listen(
@@ -37,12 +37,12 @@ def listen(
 ) -> None:
     """Label what the default microphone hears, with the options of `toolkit predict`.
 
-    Raises: KeyboardInterrupt after Ctrl-C, when all that was heard is labelled and written. ToolkitError if the bundle,
-        an option or the microphone cannot be used, or the microphone ends by itself, likewise.
+    Raises: KeyboardInterrupt after Ctrl-C; ToolkitError if the bundle, an option or the microphone cannot be used, or
+        the microphone stops by itself. Everything heard before is labelled and written first.
     """
     given = GivenCovariates.read(covariates)
     for name, column in given.columns.items():
-        raise PredictionError(f"--covariate {name}=@{column} reads a column of a manifest: --microphone has none")
+        raise PredictionError(f"--covariate {name}=@{column} reads a column of a manifest, and --microphone has none")
     sounddevice = _sounddevice()
     with _one_line_errors(sounddevice):
         microphone = sounddevice.query_devices(kind="input")
@@ -72,7 +72,7 @@ def listen(
 
 
 def _chunks(sounddevice: ModuleType, rate: int) -> Iterator[np.ndarray]:
-    """What the microphone hears until Ctrl-C: each [samples], float32; PredictionError if it ends by itself."""
+    """What the microphone hears until Ctrl-C, in chunks [samples], float32; PredictionError if it stops by itself."""
     heard: queue.Queue = queue.Queue(maxsize=round(LONGEST_WAIT_S / CHUNK_S))
     full = threading.Event()
 
@@ -109,7 +109,7 @@ def _sounddevice() -> ModuleType:
         import sounddevice
     except ImportError:
         raise PredictionError(f"--microphone needs sounddevice: pip install '{DISTRIBUTION}[microphone]'.") from None
-    except OSError as error:  # of its C library
+    except OSError as error:  # its C library cannot be loaded
         needed = "install PortAudio, on Debian and Ubuntu by `apt install libportaudio2`"
         raise PredictionError(f"--microphone cannot be used ({one_line(str(error))}): {needed}.") from None
     return sounddevice
@@ -126,7 +126,7 @@ def _one_line_errors(sounddevice: ModuleType) -> Iterator[None]:
 
 @contextmanager
 def _interrupted() -> Iterator[threading.Event]:
-    """What Ctrl-C sets; a second Ctrl-C interrupts."""
+    """An event that Ctrl-C sets; a second Ctrl-C interrupts."""
     event, before = threading.Event(), signal.getsignal(signal.SIGINT)
 
     def note(*_: object) -> None:

@@ -32,8 +32,8 @@ BATCH_SIZE = 16
 def segment_waves(recording: AnyRecording, audio: AudioSpec, hop_samples: int | None = None) -> Iterator[Tensor]:
     """Cut a recording into segments, as `toolkit.audio.waves.Cutter` does.
 
-    Yields: the mean of the channels: [samples], float32.
-    Raises: AudioError as `toolkit.audio.waves.read_audio`; what only decoding shows, after the segments before it.
+    Yields: each segment, the mean of its channels: [samples], float32.
+    Raises: AudioError as `toolkit.audio.waves.read_audio`; if decoding fails, after the segments before that place.
     """
     if isinstance(recording, Samples):
         pieces = np.array_split(recording.values, len(recording.values) // BLOCK_VALUES + 1)
@@ -47,20 +47,20 @@ def segment_waves(recording: AnyRecording, audio: AudioSpec, hop_samples: int | 
 
 
 class Model:
-    """A trained system with everything that is needed to use it.
+    """A trained system with everything needed to use it.
 
     Several threads may use one model: they read audio side by side and compute one after the other.
 
     Args: system: with its weights; it is put into evaluation mode and onto the device; usage: how audio goes in and
-        what comes out; device: by default a GPU if there is one; seen: what trained it, as far as its bundle says.
-    Raises: DeviceError if there is no such device.
+        what comes out; device: by default a GPU if there is one; seen: what trained it, if its bundle tells.
+    Raises: DeviceError if the device does not exist.
     """
 
     def __init__(self, system: System, usage: Usage, *, device: str | None = None, seen: Seen = UNSEEN):
         self.usage, self.seen = usage, seen
         self.device = available_device(device, setting="device")
         self._system = system.eval().to(self.device)
-        self._lock = threading.Lock()  # a plugin may keep something of a call on itself
+        self._lock = threading.Lock()  # a plugin may keep state on itself during a call
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -68,9 +68,9 @@ class Model:
         return self.usage.labels
 
     def threshold(self, rule: str) -> float:
-        """The confidence for `Prediction.label_above` by a rule: coverage:0.8, error:0.1, or a confidence itself.
+        """The confidence for `Prediction.label_above` that a rule stands for: coverage:0.8, error:0.1, or a confidence.
 
-        Raises: PredictionError if there is no such rule, or the system's validation part cannot promise it.
+        Raises: PredictionError if the rule is unknown, or the system's validation part cannot promise it.
         """
         return self.usage.confidence.threshold(*read_rule(rule))
 
@@ -86,12 +86,12 @@ class Model:
 
         Args: audio: the path of a file; its bytes, or a binary file object, which is read to its end; or a numpy array
             or torch tensor of floating-point numbers with full scale at 1, [samples] or [channels, samples];
-            sample_rate: of an array, in Hz; files state their own; covariates: name -> value, of those that the system
+            sample_rate: of an array, in Hz; files state their own; covariates: name -> value, for those that the system
             needs with every recording; hop_s: from the start of a segment to that of the next, in seconds; by default
             segments do not overlap.
         Raises: AudioError if the audio cannot be read, is empty, holds NaN or is far above full scale; ShapeError if an
             array has another shape; PredictionError if it is none of these, its sample rate or a covariate is missing
-            or not known, or the hop is not above 0 or longer than a segment.
+            or unknown, or the hop is not above 0 or is longer than a segment.
         """
         return self._result(audio, sample_rate, covariates, hop_s).prediction()
 
@@ -104,11 +104,11 @@ class Model:
     ) -> Iterator[Prediction]:
         """Label recordings one after the other, segments of several at a time.
 
-        Args: recordings: each as for `predict`, or a `Recording`, `Samples` or `Encoded` of predict.recordings; it is
-            read when its turn comes, and they may be endless; batch_size: segments in a batch, and no more audio is
-            held; hop_s: as for `predict`.
+        Args: recordings: each as for `predict`, or a `Recording`, `Samples` or `Encoded` of predict.recordings; each is
+            read when its turn comes, so there may be endlessly many; batch_size: segments in a batch, and the most that
+            are held; hop_s: as for `predict`.
         Yields: a prediction for each, in order.
-        Raises: ToolkitError as `predict`, at the first recording that cannot be labelled.
+        Raises: ToolkitError as for `predict`, at the first recording that cannot be labelled.
         """
         for _, result in self.results(recordings, batch_size=batch_size, hop_s=hop_s):
             if isinstance(result, ToolkitError):
@@ -122,7 +122,7 @@ class Model:
         batch_size: int = BATCH_SIZE,
         hop_s: float | None = None,
     ) -> Iterator[tuple[AnyRecording, Prediction | ToolkitError]]:
-        """The same as `predict_many`, but it goes on after recordings that cannot be labelled.
+        """Label recordings as `predict_many` does, but go on after those that cannot be labelled.
 
         Yields: each recording with its prediction, or with the error.
         """
@@ -135,7 +135,7 @@ class Model:
     ) -> Stream:
         """Label audio that is still coming; arguments and errors are those of `predict`.
 
-        Returns: what takes the audio in chunks, and gives the predictions that `predict` has for the segments of all.
+        Returns: a `Stream`: it takes audio in chunks and gives the predictions that `predict` gives for its segments.
         """
         recording = Recording(Path(), covariates=covariates or {}, name="the stream")
         result = RecordingResult(recording, self.usage, self.usage.hop_samples(hop_s))
@@ -181,7 +181,7 @@ class Model:
         hop_s: float | None,
         embeddings: bool = False,
     ) -> Iterator[RecordingResult]:
-        """Compute recordings, segments of several of them in one batch; each result when it is done, in order.
+        """Compute recordings, with segments of several in one batch; yield each result when it is done, in order.
 
         No more than `batch_size` segments are held, however many or long the recordings are.
         """
@@ -210,7 +210,7 @@ class Model:
             if result.error is not None:
                 batch = [(other, wave) for other, wave in batch if other is not result]
             result.read = True
-            if len(undone) > batch_size:  # failed ones behind one that waits for its batch to be full
+            if len(undone) > batch_size:  # failed ones, behind one that waits for a full batch
                 self._compute(batch, embeddings)
             yield from _done(undone)
         self._compute(batch, embeddings)

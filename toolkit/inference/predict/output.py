@@ -18,19 +18,19 @@ Write = Callable[[Recording, Iterable[Prediction]], None]  # a recording's predi
 
 
 def check_output(output: str | None, format: str, labels: Sequence[str]) -> None:
-    """Refuse what a format cannot be written to, and labels that it cannot hold: PredictionError."""
+    """Refuse an output that a format cannot be written to, and labels that it cannot hold: PredictionError."""
     if format not in ENDINGS:
         return
     if output is None:
-        raise PredictionError(f"--format {format} is a file for each recording: name a folder by --output")
+        raise PredictionError(f"--format {format} writes a file for each recording: name a folder with --output")
     if output.endswith(ENDINGS[format]) or os.path.isfile(output):
-        raise PredictionError(f"--format {format} is a file for each recording: --output {output} must be a folder")
+        raise PredictionError(f"--format {format} writes a file for each recording: --output {output} must be a folder")
     for label in filter(CONTROLS.search, labels):
         raise PredictionError(f"--format {format} cannot hold the label {label!r}: jsonl and rttm can")
 
 
 def of_different_files(recordings: Iterable[Recording], format: str, skip: Report) -> Iterator[Recording]:
-    """The recordings; those whose file would be that of another are skipped."""
+    """The recordings without those whose file would be that of an earlier one; these are skipped."""
     taken: dict[str, str] = {}
     for recording in recordings:
         if format in ENDINGS:
@@ -43,7 +43,7 @@ def of_different_files(recordings: Iterable[Recording], format: str, skip: Repor
 
 @contextmanager
 def written(format: str, output: str | None, labels: Sequence[str], note: str, label_of: LabelOf) -> Iterator[Write]:
-    """Yield what writes predictions; rows and RTTM in a file appear when all are known."""
+    """Yield a function that writes predictions; a file of rows or RTTM appears only once it is complete."""
     if format in ENDINGS:
         text = {"audacity": audacity, "textgrid": textgrid}[format]
 
@@ -70,10 +70,10 @@ def written(format: str, output: str | None, labels: Sequence[str], note: str, l
 
 @contextmanager
 def _opened(output: str | None) -> Iterator[TextIO]:
-    """Standard output, or a file that appears when it is whole; file names are bytes, and come out as they came in."""
+    """Standard output, or a file that appears once it is complete; file names that are not UTF-8 pass unchanged."""
     if output is None:
         if sys.stdout is None:
-            raise PredictionError("Standard output is closed: give a file by --output")
+            raise PredictionError("Standard output is closed: name a file with --output")
         yield sys.stdout
         sys.stdout.flush()
         return

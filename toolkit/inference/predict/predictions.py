@@ -1,7 +1,7 @@
-"""What a system predicts for audio: values that cannot contradict each other, and rows of text. Imports no torch.
+"""Predictions, as values that check themselves and as rows of text. Imports no torch.
 
-A table is for readers, CSV and JSON lines are for programs. Every row is written as soon as it is known, so that there
-may be any number of them.
+A table is for readers, CSV and JSON lines are for programs. Every row is written as soon as it is known, so that their
+number is not limited.
 """
 
 import csv
@@ -15,7 +15,7 @@ from toolkit.errors import ShapeError
 from toolkit.files import to_cell
 
 NO_LABEL = "-"  # in a table
-CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # what a terminal obeys
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # control characters, which a terminal would obey
 _SUM_TOLERANCE = 1e-6
 
 
@@ -25,7 +25,7 @@ class Prediction:
 
     A recording's probabilities are the softmax of the mean of its segments' log-probabilities, weighted as in training.
 
-    Raises: ShapeError if they are fewer than two, do not sum to 1, or the end is not after the start.
+    Raises: ShapeError if there are fewer than two probabilities, their sum is not 1, or the end is not after the start.
 
     >>> prediction = Prediction({"ang": 0.25, "neu": 0.65, "sad": 0.10}, start_s=0.0, end_s=2.5)
     >>> prediction.label, round(prediction.margin, 2), prediction.seconds
@@ -37,7 +37,7 @@ class Prediction:
     probabilities: Mapping[str, float]  # by label, in the system's order; they sum to 1
     start_s: float = field(kw_only=True)  # where it begins, in seconds from the start of the file or array
     end_s: float = field(kw_only=True)
-    segments: tuple["Prediction", ...] = ()  # of a recording, the prediction for each segment, in order
+    segments: tuple["Prediction", ...] = ()  # a recording's predictions for its segments, in order
 
     def __post_init__(self):
         if len(self.probabilities) < 2 or not abs(sum(self.probabilities.values()) - 1) <= _SUM_TOLERANCE:
@@ -106,7 +106,7 @@ def csv_rows(file: TextIO, labels: Sequence[str], note: str) -> Writer:
 
 
 def json_rows(file: TextIO, labels: Sequence[str], note: str) -> Writer:
-    """A JSON object a line: path, start, end, label, margin, probabilities; note if there is one."""
+    """A JSON object per line: path, start, end, label, margin, probabilities; note if there is one."""
 
     def write(name: str, label: str | None, found: Prediction) -> None:
         row = {"path": name, "start": round(found.start_s, 3), "end": round(found.end_s, 3), "label": label}

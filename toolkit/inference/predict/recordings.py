@@ -1,4 +1,4 @@
-"""What is labelled: a file, a stretch of one, one in memory, samples; what a command line names. Imports no torch."""
+"""Recordings: a file or a stretch of it, a file in memory, samples; and those of a command line. Imports no torch."""
 
 import os
 import re
@@ -32,7 +32,7 @@ from toolkit.files import marked_lines
 from toolkit.inference.predict.covariates import GivenCovariates
 
 STANDARD_INPUT = "-"
-MOST_CHANNELS = 64  # of a chunk: what has more is transposed
+MOST_CHANNELS = 64  # of a chunk; one with more needs to be transposed
 Report = Callable[[str], object]
 _BINARY = re.compile(rb"[\0-\x08\x0e-\x1f]")
 
@@ -45,8 +45,8 @@ class Recording:
     start_s: float | None = None  # where the stretch begins, in seconds; None is the start of the file
     end_s: float | None = None  # None is its end
     covariates: Mapping[str, str] = field(default_factory=dict)  # name -> value, of those that the system needs
-    name: str = ""  # what it is called in results; by default the path as it is given
-    where: str = ""  # of a manifest's row, what comes behind an error: " (calls.csv:2)"
+    name: str = ""  # its name in results; by default the path as it is given
+    where: str = ""  # the row of a manifest, appended to errors: " (calls.csv:2)"
     below: str = ""  # its path below the folder that was searched; by default the file's name
 
     def __post_init__(self):
@@ -57,7 +57,7 @@ class Recording:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Audio in memory.
+    """Samples in memory.
 
     Raises: ShapeError if the values have another shape or are integers; AudioError if there are none, or one is NaN,
         infinite or far beyond full scale; PredictionError if the sample rate is not a whole number above 0.
@@ -77,7 +77,7 @@ class Samples:
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """An audio file in memory or open: its bytes, or a binary file object, read from where it stands to its end."""
+    """An audio file as bytes, or as a binary file object, which is read from its position to its end."""
 
     content: bytes | BinaryIO
     covariates: Mapping[str, str] = field(default_factory=dict)
@@ -91,9 +91,9 @@ class Encoded:
 
     @contextmanager
     def as_file(self) -> Iterator[Path]:
-        """A file with the same content, which is there while it is read.
+        """Yield a temporary file with the same content.
 
-        Raises: AudioError if the content cannot be read or copied; one that is raised meanwhile gets the name.
+        Raises: AudioError if the content cannot be read or copied; one in the `with` block is raised with `name`.
         """
         with ExitStack() as stack:
             try:
@@ -101,7 +101,7 @@ class Encoded:
                 copyfileobj(self.content if hasattr(self.content, "read") else BytesIO(self.content), copy)
                 copy.flush()
             except (OSError, TypeError, ValueError) as error:
-                needed = "a binary file object that is open is needed, as of open(path, 'rb'), and room for a copy"
+                needed = "an open binary file object is needed, as from open(path, 'rb'), and room for a copy"
                 raise AudioError(f"{self.name} cannot be read ({one_line(error)}): {needed}") from None
             if not copy.tell():
                 raise AudioError(f"{self.name} has no bytes to read: it is empty, or has been read to its end", "empty")
@@ -117,14 +117,14 @@ AnyRecording = Recording | Samples | Encoded
 def recording_of(
     audio: Any, sample_rate: int | None = None, covariates: Mapping[str, str] | None = None
 ) -> AnyRecording:
-    """What `Model.predict` is given; errors as for `Samples`, and PredictionError if it is not audio."""
+    """The recording that `Model.predict` is given; errors as for `Samples`, PredictionError if it is not audio."""
     if isinstance(audio, str | os.PathLike):
         recording = Recording(Path(audio), covariates=covariates or {})
     elif isinstance(audio, bytes | bytearray | memoryview) or hasattr(audio, "read"):
         recording = Encoded(audio, covariates or {})
     elif not isinstance(audio, list | tuple) and not hasattr(audio, "__array__"):
-        known = "a path, the bytes of a file, a binary file object, an array or a tensor is needed"
-        raise PredictionError(f"{one_line(repr(audio))} is not audio: {known}")
+        needed = "a path, the bytes of a file, a binary file object, an array or a tensor is needed"
+        raise PredictionError(f"{one_line(repr(audio))} is not audio: {needed}")
     elif sample_rate is None:
         raise PredictionError("The sample rate of an array is needed, in Hz: for example sample_rate=16000")
     else:
@@ -136,15 +136,15 @@ def recording_of(
 
 @dataclass(frozen=True)
 class RecordingSources:
-    """Where recordings come from.
+    """The recordings that a command line names.
 
     Raises: CorpusError, PredictionError: if a manifest cannot be read, or lacks a column that is needed.
     """
 
     names: Sequence[str]  # paths of files, folders and manifests; `-` for standard input
     covariates: GivenCovariates
-    lines: Iterable[bytes] = ()  # of standard input, each such a path
-    columns: Mapping[str, str] | None = None  # what manifests call their columns, as in `read_manifest`
+    lines: Iterable[bytes] = ()  # of standard input, each a path
+    columns: Mapping[str, str] | None = None  # the names of manifests' columns, as in `read_manifest`
 
     def __post_init__(self):
         for name in self.names:
@@ -156,10 +156,10 @@ class RecordingSources:
         return None if STANDARD_INPUT in self.names else sum(1 for _ in self.recordings())
 
     def recordings(self, report: Report = str, note: Report = str) -> Iterator[Recording]:
-        """Find the recordings, in the order of the names, each when it is asked for; not those that begin with a dot.
+        """Find the recordings one by one, in the order of the names; files that begin with a dot are left out.
 
         Args: report: called for each folder, row of a manifest and line of standard input that cannot be used.
-            note: called for each folder with files that are passed over, since their names do not end as audio does.
+            note: called for each folder with files that are passed over, since their endings are not those of audio.
         Raises: PredictionError: if standard input is not text.
         """
         for name in self.names:
@@ -169,7 +169,7 @@ class RecordingSources:
             for line in marked_lines(self.lines):
                 if _BINARY.search(line):
                     raise PredictionError(
-                        "Standard input is not a list of paths, one a line: save audio to a file, and name the file"
+                        "Standard input is not a list of paths, one per line: save audio to a file, and name the file"
                     )
                 if path := os.fsdecode(line.rstrip(b"\r\n")):
                     try:
@@ -236,9 +236,9 @@ def whole_rate(rate: Any) -> int:
 
 
 def mono(values: Any, *, chunk: bool = False) -> np.ndarray:
-    """[samples], float32, of [samples] or [channels, samples]; errors as for `Samples`.
+    """The mean of [samples] or [channels, samples] over channels: [samples], float32; errors as for `Samples`.
 
-    A chunk of more audio may be empty, or have fewer samples than channels.
+    A chunk of a stream may be empty, or have fewer samples than channels.
     """
     if hasattr(values, "detach"):  # a torch tensor, perhaps on a GPU
         values = values.detach().cpu()
@@ -258,7 +258,7 @@ def mono(values: Any, *, chunk: bool = False) -> np.ndarray:
         raise ShapeError(f"samples are [channels, samples], and {shape} has more channels: transpose it")
     if not np.issubdtype(values.dtype, np.floating):
         raise ShapeError(f"samples are floating-point numbers with full scale at 1, not {values.dtype}: {DIVIDE}")
-    with np.errstate(over="ignore"):  # what becomes infinite is refused
+    with np.errstate(over="ignore"):  # values that become infinite are refused
         values = values.astype(np.float32)
     check_samples(values, "the array")
     return values.mean(axis=0) if values.ndim == 2 else values

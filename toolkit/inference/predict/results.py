@@ -1,4 +1,4 @@
-"""What is computed of a recording, segment by segment."""
+"""The result of a recording, computed segment by segment."""
 
 from collections.abc import Mapping
 
@@ -15,16 +15,16 @@ _ONE = np.zeros(1, dtype=np.int64)  # the index of the only recording in its Utt
 
 
 class RecordingResult:
-    """What has been computed of one recording so far."""
+    """What has been computed for one recording so far."""
 
     def __init__(self, recording: AnyRecording, usage: Usage, hop_samples: int):
         self.recording, self.usage, self.hop_samples = recording, usage, hop_samples
         self.covariates: dict[str, int] = {}  # class indices, once they have been checked
-        self.waiting, self.read = 0, False  # segments that are read and not yet computed; whether the last one is read
+        self.waiting, self.read = 0, False  # segments read but not yet computed; whether the last one is read
         self.error: ToolkitError | None = None  # why it cannot be labelled
         self._scores, self._embeddings = UtteranceMeans(), UtteranceMeans()
         self.segments: list[Prediction] = []
-        self._start = self._stop = 0  # of the next segment, and of the last one
+        self._start = self._stop = 0  # where the next segment starts and the last one ends
 
     @property
     def done(self) -> bool:
@@ -55,7 +55,7 @@ class RecordingResult:
         return {name: self._embeddings[name][0].astype(np.float32) for name in self._embeddings.names}
 
     def _predicted(self, start: int, scores: np.ndarray, segments: tuple[Prediction, ...] = ()) -> Prediction:
-        """What scores say of the samples from `start` to the end of the last segment."""
+        """The prediction that scores give for the samples from `start` to the end of the last segment."""
         target, rate = self.usage.target, self.usage.audio.sample_rate
         start_s, end_s = ((self.recording.start_s or 0.0) + sample / rate for sample in (start, self._stop))
         probabilities = target.named(target.probabilities(scores))

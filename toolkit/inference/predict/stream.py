@@ -1,4 +1,4 @@
-"""Audio that is still coming: chunks in, a prediction for each segment out as soon as the segment is whole."""
+"""Audio that is still coming: chunks in, a prediction for each segment out as soon as the segment is complete."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -16,7 +16,7 @@ Compute = Callable[[list[tuple[RecordingResult, Tensor]]], None]
 
 
 class Stream:
-    """What `Model.stream` returns, for one thread; its memory does not grow.
+    """A stream of audio that `Model.stream` labels; for one thread, in constant memory.
 
     Each segment is computed alone, so that predictions are those of `Model.predict_many(..., batch_size=1)` to the bit.
     """
@@ -28,10 +28,10 @@ class Stream:
         self._cutter = Cutter(segment_samples=audio.segment_samples, hop_samples=result.hop_samples)
 
     def add(self, samples: Any) -> list[Prediction]:
-        """Take the next chunk and label the segments that are whole then, in order.
+        """Take the next chunk and label the segments that it completes, in order.
 
         Args: samples: as for `Model.predict`, any number of them.
-        Raises: as `Model.predict`; PredictionError after `end`.
+        Raises: as for `Model.predict`; PredictionError after `end`.
         """
         if self._ended:
             raise PredictionError("The stream has ended; model.stream(sample_rate) begins another")
@@ -39,14 +39,14 @@ class Stream:
         return self._labelled(segment for wave in waves for segment in self._cutter.add(wave))
 
     def end(self) -> list[Prediction]:
-        """Label what is left, when no chunk is to come."""
+        """Label what is left after the last chunk."""
         if self._ended:
             return []
         self._ended = True
         return self._labelled(through(self._cutter, map(torch.from_numpy, self._resampler.end())))
 
     def prediction(self) -> Prediction:
-        """The prediction for all that has been labelled, without its segments; PredictionError if nothing has."""
+        """The prediction for everything labelled so far, without its segments; PredictionError if there is nothing."""
         return self._result.prediction()
 
     def _labelled(self, segments: Iterable[Tensor]) -> list[Prediction]:

@@ -1,4 +1,4 @@
-"""`toolkit stress`: how much a system loses when the same recordings are soft, noisy, by telephone or in a room."""
+"""`toolkit stress`: how much a system loses when the same recordings are softer, noisy, by telephone or in a room."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
@@ -32,7 +32,7 @@ AS_RECORDED = "as recorded"
 
 @dataclass(frozen=True)
 class Condition:
-    """How recordings are changed: by an augmentation whose arguments leave nothing but noise to chance."""
+    """A change of recordings: an augmentation whose arguments leave only noise to chance."""
 
     title: str
     plugin: str
@@ -67,24 +67,24 @@ class StressTest:
 
     @cached_property
     def changes(self) -> dict[str, Comparison]:
-        """Of each condition, its UA minus that of the recordings as they are, paired by speaker."""
+        """The UA of each condition minus that of the recordings as they are, paired by speaker."""
         evaluations = self.evaluations.items()
         confusions = {title: confusions_by(e.answers.speaker, e.answers, e.target) for title, e in evaluations}
         return {found.system: found for found in compare(confusions, baseline=AS_RECORDED, metrics=["ua"])}
 
     def worst_speaker(self, title: str) -> tuple[str, float] | None:
-        """The speaker with the lowest UA in a condition, and that UA; None without names."""
+        """The speaker with the lowest UA in a condition, and that UA; None if no speaker has a name."""
         answers = self.evaluations[title].answers
         found = confusions_by(answers.speaker, answers, self.recorded.target).accuracies
         return min(((name, a.ua) for name, a in found.items() if name), key=lambda pair: pair[1], default=None)
 
     def too_much(self, points: float) -> list[str]:
-        """The conditions that lose more than so many points of UA, with what they lose."""
+        """The conditions that lose more than `points` percentage points of UA, with their loss."""
         lost = {title: -100 * (found.difference or 0.0) for title, found in self.changes.items()}
         return [f"{title} ({drop:.1f})" for title, drop in lost.items() if drop > points]
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, for JSON; accuracies are fractions of 1."""
+        """Everything, for JSON; accuracies are fractions of 1."""
         kept = ("n_utterances", *METRICS, "intervals", "by_gender", "recall")
         conditions = {}
         for title, evaluation in self.evaluations.items():
@@ -104,11 +104,11 @@ def stress(bundle: str, manifest: str, *, only: Sequence[str] = (), seed: int = 
     """Test a system on a labelled manifest as recorded and in every condition.
 
     Args: only: names of `CONDITIONS`, by default all; seed: of the noise; options: those of `read_test`.
-    Raises: PredictionError if a condition is not known, or no utterance can be read; ToolkitError as `read_test`.
+    Raises: PredictionError if a condition is unknown, or no utterance can be read; ToolkitError as for `read_test`.
     """
     for name in (name for name in only if name not in CONDITIONS):
         near = did_you_mean(name, CONDITIONS)
-        raise PredictionError(f"No condition is called {name!r}.{near} There are {join(CONDITIONS)}.")
+        raise PredictionError(f"No condition is called {name!r}.{near} Conditions are {join(CONDITIONS)}.")
     test = read_test([bundle], manifest, **options)
     (bundle,) = test.models
     stamps = test.stamps(bundle)
@@ -158,7 +158,7 @@ def write_figure(test: StressTest, path: str) -> None:
 
 
 class _Changed:
-    """A recording in a condition, as a file would hold it: nothing beyond full scale."""
+    """Puts recordings into a condition, clipped at full scale as in a file."""
 
     def __init__(self, test: LabelledTest, name: str, seed: int):
         (model,) = test.models.values()
@@ -174,7 +174,7 @@ class _Changed:
             file = stretch(recording.path, start_s=recording.start_s, end_s=recording.end_s)
             wave = torch.cat(list(waves(file, self.rate)))
         except AudioError:
-            return recording  # the model says what is wrong with it
+            return recording  # the model reports what is wrong with it
         return Samples(self._change(wave, number), self.rate, recording.covariates, recording.name)
 
     def _change(self, wave: Tensor, number: int) -> Tensor:

@@ -10,7 +10,7 @@ from toolkit.inference.predict.predictions import CONTROLS, Prediction
 from toolkit.inference.predict.recordings import Recording
 
 TRACKS = ("rttm", "audacity", "textgrid")  # formats that hold intervals
-ENDINGS = {"audacity": ".txt", "textgrid": ".TextGrid"}  # those that are a file for each recording
+ENDINGS = {"audacity": ".txt", "textgrid": ".TextGrid"}  # of formats that write a file for each recording
 LabelOf = Callable[[Prediction], str | None]
 
 
@@ -24,9 +24,9 @@ class Interval:
 
 
 def intervals(segments: Iterable[Prediction], label_of: LabelOf) -> list[Interval]:
-    """Segments of a recording as intervals that follow each other.
+    """Segments of a recording as consecutive intervals.
 
-    Segments that overlap divide what they share in its middle; neighbours with the same label are one interval.
+    Overlapping segments are divided at the middle of their overlap; neighbours with the same label are one interval.
     """
     found: list[Interval] = []
     for segment in segments:
@@ -44,7 +44,7 @@ def intervals(segments: Iterable[Prediction], label_of: LabelOf) -> list[Interva
 def rttm(name: str, found: Sequence[Interval]) -> str:
     """Lines of RTTM (NIST, 2009), of type SPEAKER, with the label as the speaker.
 
-    Columns are separated by spaces: those of a name or label become %20, as in an address.
+    Columns are separated by spaces, so spaces in a name or label become %20, as in a URL.
     """
     lines = []
     for one in found:
@@ -77,7 +77,7 @@ def textgrid(found: Sequence[Interval]) -> str:
 
 
 def file_name(recording: Recording, format: str) -> str:
-    """What a recording's file is called below --output: as it is below its own folder, with the times of a stretch."""
+    """The path of a recording's file below --output: its own path below its folder, with the times of a stretch."""
     path, start, end = PurePath(recording.below), recording.start_s, recording.end_s
     times = "" if start is end is None else f"-{start or 0:.3f}-{'end' if end is None else f'{end:.3f}'}"
     return str(path.with_name(f"{path.stem}{times}{ENDINGS[format]}"))
