@@ -135,7 +135,7 @@ def test_a_json_file_without_an_object_is_named(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_json(path, CacheError, REMEDY)
     path.write_text("[]")
-    with pytest.raises(CacheError, match=r"a.json is damaged \(it holds no object\): make room\.$"):
+    with pytest.raises(CacheError, match=r"a.json is damaged \(it does not hold an object\): make room\.$"):
         read_json(path, CacheError, REMEDY)
     with pytest.raises(CacheError, match=r"is damaged \(it is a folder, not a file\)"):
         read_json(tmp_path, CacheError, REMEDY)

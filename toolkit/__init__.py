@@ -1,6 +1,6 @@
 """Audio classification with deep learning from swappable parts, speech emotion recognition first.
 
-Importing this package is light: it holds what a plugin's declaration needs and nothing that imports torch.
+Importing this package is cheap: it holds what a plugin declaration needs and does not import torch.
 """
 
 from collections.abc import Callable
@@ -27,13 +27,13 @@ def train(
     """Train and test a system on one fold, as `toolkit train` does; this imports torch.
 
     Args:
-        recipe: as for the command.
-        manifest: as for the command.
-        say: called with each line that the command prints.
+        recipe: a YAML file, or the name of a recipe of the toolkit, such as "speech/whisper".
+        manifest: a CSV or JSON file of recordings, in place of the recipe's corpus.
+        say: called with each line that the command would print.
         **overrides: keys of the recipe: `seed=2`, `training={"epochs": 3}`, `**{"training.epochs": 3}`.
 
-    Returns: what results.json holds, as a dict; its `folder` is the run's. A finished run is not trained again.
-    Raises: ToolkitError: the line that the command would print.
+    Returns: the contents of results.json as a dict whose `folder` is the run's. A finished run is not trained again.
+    Raises: ToolkitError, with the line that the command would print.
     """
     from toolkit.distributed import from_first
     from toolkit.recipe.loading import as_overrides
@@ -48,7 +48,7 @@ def train(
 
 
 def read_predictions(run: "str | Path | Result") -> "dict[str, np.ndarray]":
-    """The columns of a finished run's predictions.csv, each [utterances]; `pandas.DataFrame` takes them as they are.
+    """The columns of a finished run's predictions.csv, each [utterances]; `pandas.DataFrame` accepts them.
 
     Args: run: what `train` returned, or the run's folder.
     Raises: ToolkitError if there is no finished run, or its files are damaged.
@@ -61,10 +61,10 @@ def read_predictions(run: "str | Path | Result") -> "dict[str, np.ndarray]":
 def load(bundle: str | Path, *, device: str | None = None) -> "Model":
     """Load a trained system from a bundle; this imports torch.
 
-    Args: bundle: a folder or .zip file of `toolkit export`, or hf:USER/NAME[@REVISION] on the Hugging Face hub; device:
-        cpu, cuda:1, ...; by default a GPU if there is one.
+    Args: bundle: a folder or .zip file from `toolkit export`, or hf:USER/NAME[@REVISION] on the Hugging Face hub;
+        device: cpu, cuda:1, ...; by default a GPU if there is one.
     Returns: a `toolkit.inference.predict.model.Model`: `predict`, `predict_many`, `embed`, `stream`.
-    Raises: ToolkitError if the bundle cannot be read, or there is no such device.
+    Raises: ToolkitError if the bundle cannot be read, or the device does not exist.
     """
     from toolkit.inference.bundle import read_bundle
     from toolkit.inference.predict.model import Model

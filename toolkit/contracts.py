@@ -1,6 +1,6 @@
-"""The interfaces between the parts of a system, and the values that they exchange.
+"""The base classes that plugins implement, and the values that the parts of a system exchange.
 
-A plugin's constructor receives the recipe's `args` and those context arguments that it names. The system gives the
+A plugin's constructor receives the recipe's `args` and the context arguments that it names. The system gives the
 context (`toolkit.plugins.kinds` lists it by kind); recipes cannot set it.
 """
 
@@ -18,16 +18,15 @@ __all__ = ["Augmentation", "Extractor", "Fusion", "Head", "LevelShape", "Loss", 
 
 @dataclass(frozen=True)
 class Seq:
-    """Values along time with the real length of each row; values beyond a length are garbage.
+    """A batch of sequences and the real length of each row; values beyond a row's length are garbage.
 
-    Where it is `full`, every row is as long as the time axis: nothing is masked, and nothing waits for the device.
-
-    Raises: ShapeError if batch sizes differ or `lengths` is not of an integer dtype; its values are not read.
+    `full` states that every row fills the time axis: nothing is masked, and no length is read from the device.
+    Raises: ShapeError if the shapes do not fit or `lengths` is not of an integer dtype; the lengths are not checked.
     """
 
     values: Tensor  # [batch, time] (a waveform) or [batch, time, channels]
     lengths: Tensor  # [batch], int64, in time steps
-    full: bool = field(default=False, kw_only=True)  # False: not known
+    full: bool = field(default=False, kw_only=True)  # False: unknown
 
     def __post_init__(self):
         if self.values.dim() not in (2, 3):
@@ -44,27 +43,27 @@ class Seq:
         return steps < self.lengths[:, None]
 
     def zeroed(self) -> "Seq":
-        """The same with zeros beyond the lengths (NaN there does not survive)."""
+        """This Seq with zeros beyond the lengths, also in place of NaN."""
         return self if self.full else self.filled(0)
 
     def filled(self, value: float) -> "Seq":
-        """The same with a value beyond the lengths."""
+        """This Seq with `value` beyond the lengths."""
         mask = self.mask if self.values.dim() == 2 else self.mask[:, :, None]
         return Seq(self.values.masked_fill(~mask, value), self.lengths)
 
     def to(self, device: torch.device | str) -> "Seq":
-        """The same on another device."""
+        """This Seq on another device."""
         values, lengths = (tensor.to(device, non_blocking=True) for tensor in (self.values, self.lengths))
         return Seq(values, lengths, full=self.full)
 
     def pin_memory(self) -> "Seq":
-        """The same in memory from which a GPU copies while the CPU goes on."""
+        """This Seq in page-locked memory, from which a GPU copies while the CPU goes on."""
         return Seq(self.values.pin_memory(), self.lengths.pin_memory(), full=self.full)
 
 
 @dataclass(frozen=True)
 class LevelShape:
-    """A level before a fusion sees data: size of its frames' last axis, and frames of a whole segment."""
+    """What a fusion knows about a level when it is built: channels of its frames, and frames of a whole segment."""
 
     channels: int
     frames: int
@@ -81,32 +80,32 @@ class ModelOutput:
 
 @dataclass(frozen=True)
 class Mix:
-    """How the rows of a batch were mixed: row i is `share` of itself and the rest of row `partners[i]`."""
+    """How the rows of a batch were mixed: row i became share * row i + (1 - share) * row partners[i]."""
 
     partners: Tensor  # [batch], int64, on the CPU; a permutation
     share: float  # above 0, at most 1
 
     def of(self, values: Tensor) -> Tensor:
-        """Values [batch, size] in these shares: [batch, size]."""
+        """Values [batch, size], mixed in the same shares: [batch, size]."""
         return self.share * values + (1 - self.share) * values[self.partners.to(values.device)]
 
 
 class Extractor(nn.Module):
-    """Waveform -> frames, in two steps: `features` learns nothing and is cacheable, `encode` learns.
+    """Waveform -> frames in two steps: `features` is not trained, so its result can be cached; `encode` is trained.
 
-    Subclasses set `channels` and implement `frame_count`, `features` and `encode`; those with something to learn from
-    the training part before training (a scaler) set `fits = True` and implement `fit`, and keep what they find in
-    buffers. Context arguments: sample_rate (Hz), segment_samples.
+    Subclasses set `channels` and implement `frame_count`, `features` and `encode`. One that needs statistics of the
+    training part (a scaler, for example) sets `fits = True`, implements `fit` and keeps the statistics in buffers.
+    Context arguments: sample_rate (Hz), segment_samples.
     """
 
-    channels: int  # size of the last axis of what `encode` returns
-    # The only length that `features` can take: the core pads with silence, which then counts as real, or cuts to it.
+    channels: int  # size of the last axis of `encode`'s result
+    # The only length that `features` accepts: the core cuts to it, or pads with silence, which then counts as real.
     fixed_samples: int | None = None  # None: any length
-    fits: bool = False  # whether `fit` has to be called before training
-    front_end_args: Mapping[str, Any] = {}  # what `features` depends on beside the audio, JSON-able: the cache's key
-    standalone_args: Mapping[str, Any] = {}  # argument that can name a file or download -> what names none, for bundles
-    # A bundle sets both to what they were in training.
-    pretrained: str | None = None  # which pre-trained weights are loaded; None: random ones, or nothing to load
+    fits: bool = False  # whether `fit` must be called before training
+    front_end_args: Mapping[str, Any] = {}  # all that `features` depends on except the audio, as JSON: the cache's key
+    standalone_args: Mapping[str, Any] = {}  # argument that may name a file or download -> value for bundles
+    # A bundle sets both to their values in training.
+    pretrained: str | None = None  # which pre-trained weights are loaded; None: random weights, or nothing to load
     random_backbone: bool = False  # whether a backbone that users expect to be pre-trained has random weights
 
     def frame_count(self, samples: int) -> int:
@@ -114,7 +113,7 @@ class Extractor(nn.Module):
         raise NotImplementedError
 
     def features(self, wave: Seq) -> Seq:
-        """Deterministic front end without learned state, also in train() mode; it may run in a forked process.
+        """The front end: not trained, deterministic in train() mode too; it may run in a forked process.
 
         Args: wave [batch, samples]; lengths in samples.
         Returns: [batch, time, channels]; lengths in frames.
@@ -122,33 +121,33 @@ class Extractor(nn.Module):
         raise NotImplementedError
 
     def fit(self, features: Iterable[Seq]) -> None:
-        """Learn scaling from batches of the training part's features; called once, if `fits`."""
+        """Learn, for example scaling, from batches of the training part's features; called once, if `fits`."""
 
     def set_frozen(self, frozen: bool) -> None:
-        """Freeze the pre-trained weights, which then belong to `features`, or let them be trained as built.
+        """Freeze all pre-trained weights, which then belong to `features`, or only those that the recipe freezes.
 
-        `training.probe` trains the rest of a system while they are frozen. Does nothing where none are pre-trained.
+        In the phase `training.probe` all of them are frozen. Does nothing if there are no pre-trained weights.
         """
 
     def encode(self, features: Seq) -> Seq:
-        """What learns.
+        """The trained part.
 
         Args: features as `features` returns them.
-        Returns: [batch, frames, channels] with `self.channels` channels; lengths in frames, at least 1.
+        Returns: [batch, frames, self.channels]; lengths in frames, at least 1.
         """
         raise NotImplementedError
 
     def layer_parameters(self) -> Sequence[Sequence[nn.Parameter]]:
-        """Pre-trained weights by layer, from the input on, for `layer_decay`; those of none are left out."""
+        """Pre-trained weights by layer, the input's first, for `layer_decay`; weights of no layer are left out."""
         return ()
 
     def merge(self) -> None:
-        """Fold what only training needs, such as adapters, into the weights; called once, before a bundle is made."""
+        """Fold what only training needs, such as adapters, into the weights; called once, before the bundle is made."""
 
     def portable_args(self) -> Mapping[str, Any]:
-        """`standalone_args` and what else builds the same module without a checkpoint: argument -> value, JSON-able.
+        """Arguments, as JSON, that build the same module without a checkpoint; they include `standalone_args`.
 
-        They replace the recipe's in a bundle, whose weights are loaded afterwards.
+        In a bundle they replace the recipe's, and the bundle's weights are loaded afterwards.
         """
         return self.standalone_args
 
@@ -158,36 +157,39 @@ class Extractor(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Frames of all levels -> embeddings: "fused" (reserved) and one for each level.
+    """Frames of all levels -> embeddings: "fused" (a reserved name) and one for each level.
 
     Context arguments: levels (name -> LevelShape, in the recipe's order), covariates (name -> size), segment_samples.
     """
 
-    sizes: Mapping[str, int]  # embedding name -> size; holds "fused" and every level
+    sizes: Mapping[str, int]  # embedding -> size; holds "fused" and every level
     fixed_samples: int | None = None  # as for an Extractor
-    fits: bool = False  # whether `fit` has to be called before training
+    fits: bool = False  # whether `fit` must be called before training
 
     def fit(self, levels: Iterable[Mapping[str, Seq]]) -> None:
-        """Learn scaling from batches of the training part (level -> [batch, frames, channels]); once, if `fits`."""
+        """Learn from batches of the training part: level -> [batch, frames, channels]; called once, if `fits`."""
 
     def forward(self, levels: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Embeddings [batch, size] of levels [batch, frames, channels] and covariates (probabilities [batch, size])."""
+        """Embeddings, name -> [batch, size], for every name in `sizes`.
+
+        Args: levels: name -> [batch, frames, channels]; covariates: name -> probabilities [batch, size].
+        """
         raise NotImplementedError
 
 
 class Head(nn.Module):
     """One embedding -> logits of one target. Context arguments: size (of the embedding), classes (their number).
 
-    One that `fits` is fitted before training, and epoch 0 validates it.
+    A head that `fits` is fitted before training and validated as epoch 0.
     """
 
-    fits: bool = False
+    fits: bool = False  # whether `fit` must be called before training
 
     def fit(self, rows: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
         """Learn from batches of the training part.
 
-        Args: rows: the embedding [batch, size], classes [batch], every one known, and groups [batch]: a number for each
-            speaker, or for each utterance where the speaker is not known.
+        Args: rows: embeddings [batch, size], classes [batch], none unknown, and groups [batch]: the speaker's number,
+            or a number for each utterance whose speaker is unknown.
         """
 
     def forward(self, embedding: Tensor) -> Tensor:
@@ -198,68 +200,68 @@ class Head(nn.Module):
 class Loss(nn.Module):
     """A training loss on a head's logits or on an embedding.
 
-    Context arguments: size (of what it reads), classes (of the target), class_counts (training segments by class).
+    Context arguments: size (of its inputs), classes (their number), class_counts (training segments of each class).
     """
 
-    reads: Literal["logits", "embedding"] = "logits"  # what `on` names: a head or an embedding
+    reads: Literal["logits", "embedding"] = "logits"  # whether the recipe's `on` names a head or an embedding
 
     def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """The mean loss over the rows.
 
-        Args: inputs [batch, size]; targets [batch], int64, every one a known class.
+        Args: inputs [batch, size]; targets [batch], int64, none unknown.
         Returns: scalar.
         """
         raise NotImplementedError
 
     def of_shares(self, inputs: Tensor, targets: Tensor, share: float) -> Tensor:
-        """`forward` of rows of which a share is their target's (`Mix`); what a loss keeps of them counts as much."""
+        """`forward` for mixed rows (`Mix`): only `share` of a row belongs to its target, and counts in the state."""
         return self(inputs, targets)
 
     def denominator(self, targets: Tensor) -> Tensor | None:
-        """What `forward` divides the sum over its rows by; by default the number of rows.
+        """What `forward` divides its sum over the rows by; by default the number of rows.
 
-        Several processes call `forward` on a part of the batch each; the batch's value is their sum by denominators.
+        Several processes call `forward` on parts of a batch; the batch's loss is their mean, weighted by denominators.
 
         Args: targets [batch], as `forward` gets them.
-        Returns: 0-d, on their device; None for a loss that is a sum, divided by nothing.
+        Returns: 0-d, on the targets' device; None if `forward` returns a sum, which nothing divides.
         """
         return torch.full((), float(len(targets)), device=targets.device)
 
     def after_step(self, taken: Tensor) -> None:
-        """Called once after each optimizer step, `taken` False (a 0-d bool tensor) if it was skipped.
+        """Update state; called once after each optimizer step. `taken`, a 0-d bool tensor, is False for a skipped one.
 
-        A skipped step (non-finite gradients) must leave the state as if its batches had not been seen. When several
-        processes train together, each calls it, also one that has seen no row; what depends on rows must be summed over
-        the processes with `toolkit.distributed.summed`.
+        A skipped step (non-finite gradients) must leave the state as if its batches had not been seen. If several
+        processes train together, all of them call this, even one that saw no row; sum what depends on rows over the
+        processes with `toolkit.distributed.summed`.
         """
 
 
 class Augmentation:
-    """A random change of what a system is trained on; validation, test and prediction never see it.
+    """A random change of the training data; validation, test and prediction never see it.
 
-    Random numbers come from the generator alone, so that a resumed run draws them again; the core draws whether a row
+    All random numbers come from the generator, so that a resumed run draws the same ones. The core draws whether a row
     or batch is changed at all (the recipe's `p`). Context arguments: sample_rate (Hz), segment_samples.
     """
 
-    # A waveform or the features of one level, for `change`; or a batch of the features of all levels, for `mix`.
+    # "wave" or "features" (of one level): the core calls `change` on rows; "batch" (features of all levels): `mix`.
     reads: Literal["wave", "features", "batch"] = "wave"
-    fits: bool = False  # whether `fit` has to be called first; of those that read features
+    fits: bool = False  # whether `fit` must be called before training; only if it reads "features"
 
     def fit(self, features: Iterable[Seq]) -> None:
-        """Learn from batches of a level's training features [batch, time, channels]."""
+        """Learn from batches of a level's features [batch, time, channels] of the training part."""
 
     def change(self, values: Tensor, generator: torch.Generator) -> Tensor:
-        """One row, changed; the row given is left as it is.
+        """Return a changed copy of one row; `values` itself must not change.
 
-        Args: values [samples], or [time, channels] of features on any device: all real; generator on the CPU.
-        Returns: a waveform of any length from 1 (the core cuts it to a segment's), or features of the same shape.
+        Args: values [samples], or features [time, channels] on any device, without padding; generator on the CPU.
+        Returns: a waveform of at least one sample (the core cuts it to a segment), or features of the same shape.
         """
         raise NotImplementedError
 
     def mix(self, features: Mapping[str, Seq], generator: torch.Generator) -> tuple[Mapping[str, Seq], Mix]:
-        """Rows of a batch mixed with each other, and how: losses and covariates are mixed in the same shares.
+        """Mix rows of a batch with each other; the core mixes losses and covariates in the same shares.
 
         Args: features level -> [batch, time, channels]; generator on the CPU.
-        Returns: the same levels, shapes and lengths; the shares.
+        Returns: features with the same levels, shapes and lengths; how their rows were mixed.
         """
         raise NotImplementedError

@@ -1,7 +1,7 @@
-"""Several processes, called ranks, that train one system together: which one this is, and what they exchange.
+"""Several processes, called ranks, that train one system together: this one's number, and what they exchange.
 
-`torchrun` starts them and toolkit.training.launch joins them. In a single process everything here returns at once, so
-that callers need no second branch. All ranks have to call what exchanges values, in one order.
+`torchrun` starts them and `toolkit.training.launch` joins them. In a single process everything here returns at once,
+so that callers need no second branch. All ranks must call the functions that exchange values, in the same order.
 
 >>> rank(), ranks(), gathered("mine"), float(summed(torch.tensor(2.0)))
 (0, 1, ['mine'], 2.0)
@@ -27,7 +27,7 @@ def rank() -> int:
 
 
 def summed(values: Tensor) -> Tensor:
-    """The sum of a tensor, of one shape on all ranks, with the same bits on each; no gradient goes through it."""
+    """The sum over ranks of a tensor of one shape, bit-identical on all of them; it carries no gradient."""
     if ranks() == 1:
         return values
     total = values.detach().clone()
@@ -36,7 +36,7 @@ def summed(values: Tensor) -> Tensor:
 
 
 def from_first(make: Callable[[], Value]) -> Value:
-    """What `make` returns on rank 0; it is called only there, and the others wait for it."""
+    """What `make` returns on rank 0, where alone it is called; the other ranks wait for it."""
     if ranks() == 1:
         return make()
     values = [make() if rank() == 0 else None]
@@ -63,7 +63,7 @@ def share_state(module: nn.Module) -> None:
 
 @torch.no_grad()
 def average_statistics(module: nn.Module) -> None:
-    """Give all ranks the mean of their running statistics: batch normalisation sees the rows of its own rank."""
+    """Average batch normalisation's running statistics over all ranks, since each rank sees only its own rows."""
     parts = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training]
     buffers = [b for part in parts if part.track_running_stats for b in (part.running_mean, part.running_var)]
     if buffers and ranks() > 1:

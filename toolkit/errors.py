@@ -1,4 +1,4 @@
-"""Errors a user can cause: one line that says what was found, where, what is near and what to do.
+"""Errors that users can cause. A message is one line: what was found, where, the nearest valid name and what to do.
 
 >>> did_you_mean("mfc", ["mfcc", "spectrogram"]), did_you_mean("zzz", ["mfcc", "spectrogram"])
 (" Did you mean 'mfcc'?", '')
@@ -29,7 +29,7 @@ class BrokenPlugin(PluginError):  # noqa: N818
 
 
 class FailedPlugin(PluginError):  # noqa: N818
-    """Another distribution's plugin raised something that is not a ToolkitError, while it was used."""
+    """A plugin broke its contract while it was used: it returned a wrong value, or raised an unexpected error."""
 
 
 class RecipeError(ToolkitError):
@@ -47,7 +47,7 @@ class ProtocolError(ToolkitError):
 class AudioError(ToolkitError):
     """Audio cannot be used; `kind` is missing, unreadable, truncated, empty, out-of-range, not-finite or scale."""
 
-    def __init__(self, message: str, kind: str = "unreadable"):  # one argument is what unpickling gives
+    def __init__(self, message: str, kind: str = "unreadable"):  # unpickling gives the message alone
         super().__init__(message)
         self.kind = kind
 
@@ -61,7 +61,7 @@ class CheckpointError(ToolkitError):
 
 
 class CacheError(ToolkitError):
-    """The feature cache on disk cannot be written or read, or may not hold what a run needs."""
+    """The feature cache on disk cannot be written or read, or its size limit is too low for a run."""
 
 
 class BundleError(ToolkitError):
@@ -77,7 +77,7 @@ class PredictionError(ToolkitError):
 
 
 class GroupError(ToolkitError):
-    """Processes that train one system together cannot meet, do not agree, or one of them is gone."""
+    """Processes that train one system together cannot connect or do not agree, or one of them has ended."""
 
 
 class OnnxError(ToolkitError):
@@ -89,18 +89,18 @@ class ExperimentError(ToolkitError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is most like `name`, None where none is near."""
+    """The known name that is most like `name`, or None if none is like it."""
     return next(iter(difflib.get_close_matches(str(name), map(str, known), n=1, cutoff=0.6)), None)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" for the known name nearest to `name`, or "" where none is near."""
+    """Return " Did you mean 'x'?" for the known name nearest to `name`, or "" if none is like it."""
     near = nearest(name, known)
     return "" if near is None else f" Did you mean {near!r}?"
 
 
 def join(words: Iterable[str], word: str = "and") -> str:
-    """Words as a list in a sentence.
+    """Join words to a list in a sentence.
 
     >>> join(["a", "b", "c"])
     'a, b and c'
@@ -110,7 +110,7 @@ def join(words: Iterable[str], word: str = "and") -> str:
 
 
 def listed(names: Iterable[str], most: int = 10) -> str:
-    """Names in a message, cut where there are many.
+    """Names for a message, cut if there are many.
 
     >>> listed(["a", "b", "c"], most=2), listed(["a", "b"])
     ('a, b, ... (3 in all)', 'a, b')
@@ -120,7 +120,7 @@ def listed(names: Iterable[str], most: int = 10) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number with its noun, in the plural where that is due.
+    """A number with its noun in the singular or plural.
 
     >>> counted(1, "cell"), counted(0, "cell")
     ('1 cell', '0 cells')
@@ -129,14 +129,14 @@ def counted(number: int, noun: str) -> str:
 
 
 def one_line(what: object) -> str:
-    """An exception, or any text, as one line that can be printed and is not too long.
+    """An exception or any other object as one printable line of at most 400 characters.
 
     >>> one_line(ValueError("no more" + chr(10) + "than one")), one_line("a" + chr(27) + "[2J")
     ('ValueError: no more than one', 'a?[2J')
     """
     try:
         text = str(what)
-    except Exception:  # a third party's exception may fail at this, too
+    except Exception:  # a third party's exception may fail even here
         text = ""
     if isinstance(what, BaseException):
         text = f"{type(what).__name__}: {text}".rstrip(": ")
@@ -145,6 +145,6 @@ def one_line(what: object) -> str:
 
 
 def printable(text: str) -> str:
-    """Text in one line, without what a terminal obeys or no file can hold, and cut if it would fill a screen."""
+    """Text as one line without control characters or lone surrogates, cut if it would fill a screen."""
     line = text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
     return line if len(line) <= 2000 else f"{line[:1500]} ... {line[-400:]}"

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, locked, hashed; JSON that anyone wrote; the folder of what can be made again."""
+"""Files: atomic writes, locks, hashes; text and JSON from any source; the cache folder."""
 
 import codecs
 import contextlib
@@ -21,43 +21,43 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 DISTRIBUTION = "audio-classification-toolkit"
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what the cells begin with that a spreadsheet computes
-DEEPEST = 100  # values within each other in JSON
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is a formula to a spreadsheet
+DEEPEST = 100  # nested values in JSON
 LONGEST = 19  # digits of a whole number in JSON
-_MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}  # the longer ones first
+_MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}  # first: one begins with a mark of UTF-16
 _MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
 def cache_folder() -> Path:
-    """Where files are kept that can be made again: in $XDG_CACHE_HOME, else in ~/.cache."""
+    """The folder for files that can be made again: in $XDG_CACHE_HOME, else in ~/.cache."""
     named = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (named if named.is_absolute() else Path.home() / ".cache") / DISTRIBUTION
 
 
 def resolved(path: str | Path) -> Path:
-    """A path without links and dots, as far as there are any; unlike Path.resolve, for every name and every loop."""
+    """An absolute path without links and dots; unlike Path.resolve, it accepts every name and every loop of links."""
     try:
         return Path(os.path.realpath(path))
-    except ValueError:  # no file's name holds a NUL
+    except ValueError:  # a NUL, which no file's name can hold
         return Path(path).absolute()
 
 
 def not_a_file(path: str | Path) -> str | None:
-    """What a path leads to, in words, if that is not a plain file: "a folder". Raises: OSError if it leads nowhere."""
+    """What a path leads to, such as "a folder"; None for a plain file. Raises: OSError if it leads nowhere."""
     kind = stat.S_IFMT(Path(path).stat().st_mode)
     names = {stat.S_IFREG: None, stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
     return names.get(kind, "a device")
 
 
 def require_file(path: Path) -> Path:
-    """The path of a plain file; OSError for anything else: a pipe would be waited for, a device may never end."""
+    """The path of a plain file; OSError for anything else: reading a pipe may block, and a device may never end."""
     if kind := not_a_file(path):
         raise OSError(errno.EINVAL, f"it is {kind}, not a file", str(path))
     return path
 
 
 def require_files(folder: Path, error: type[ToolkitError], remedy: str) -> None:
-    """Raise `error` if a device, a pipe, or a folder whose name is a file's lies in a folder that is to be written."""
+    """Raise `error` if a folder to be written to holds a device, a pipe, or a folder with the name of a file."""
     for path in sorted(folder.glob("*")):
         with contextlib.suppress(OSError):  # a link that leads nowhere
             of_a_file = path.name == "lock" or path.suffix in (".json", ".csv", ".npz", ".yaml")
@@ -66,13 +66,13 @@ def require_files(folder: Path, error: type[ToolkitError], remedy: str) -> None:
 
 
 def decoded(content: bytes, errors: str = "strict") -> str:
-    """Text in UTF-8, or in UTF-16 or UTF-32 where a byte order mark says so."""
+    """Decode text: UTF-8, or UTF-16 or UTF-32 if a byte order mark says so."""
     encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8-sig")
     return content.decode(encoding, errors)
 
 
 def marked_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines of bytes without byte order marks; those of a whole that a mark says to be UTF-16 or UTF-32, in UTF-8."""
+    """Lines without byte order marks; from a mark of UTF-16 or UTF-32 on, all are converted to UTF-8."""
     rest = iter(lines)
     for line in rest:
         if line.startswith(tuple(_MARKS)):
@@ -82,7 +82,7 @@ def marked_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def read_text(path: Path, errors: str = "strict") -> str:
-    """The text of a plain file, `decoded`. Raises: OSError, also for what is not a file; UnicodeDecodeError."""
+    """The text of a plain file, `decoded`. Raises: OSError, also for anything but a plain file; UnicodeDecodeError."""
     return decoded(require_file(path).read_bytes(), errors)
 
 
@@ -90,14 +90,14 @@ def read_text(path: Path, errors: str = "strict") -> str:
 def replacing(
     path: Path, error: type[ToolkitError], remedy: str, *, durable: bool = False, stream: bool = False
 ) -> Iterator[Path]:
-    """Write a file or a folder aside, then move it to `path` in one step; nothing of it is left if that fails.
+    """Write a file or a folder under a temporary name, then move it to `path` in one step; a failure leaves nothing.
 
-    A link stays, and what it leads to is replaced.
+    A link stays; the file that it leads to is replaced.
 
-    Args: path: of the file, which is replaced, or of the folder, which must not exist; missing parents are made; error:
-        what is raised where it cannot be written; remedy: what the reader can do then, as the end of a sentence:
-        "choose another --output"; durable: wait until content and name are on the disk, to outlive a power failure;
-        stream: write to a device or a pipe as it is, instead of refusing it.
+    Args: path: of a file, which is replaced, or of a folder, which must not exist; missing parents are made; error:
+        raised if writing fails; remedy: what the user can do then, as the end of a sentence: "choose another
+        --output"; durable: wait until content and name are on the disk, so that they survive a power failure;
+        stream: write directly to a device or a pipe instead of refusing it.
     Yields: the path to write to, in the same folder.
     Raises: ToolkitError: `error`, in place of an OSError.
     """
@@ -105,23 +105,23 @@ def replacing(
         raise error(f"{str(path)!r} cannot be the name of a file: {remedy}.")
     target = resolved(path) if os.path.islink(path) else path
     kind = not_a_file(target) if os.path.exists(target) else None
-    if kind not in (None, "a folder") and not stream:
+    special = kind not in (None, "a folder")
+    if special and not stream:
         raise error(f"{path} is {kind}, not a file: {remedy}.")
-    stream = kind not in (None, "a folder")
-    partial = target if stream else target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.partial")
+    partial = target if special else target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        if durable and not stream:
+        if durable and not special:
             flush(partial)
-        if not stream:
+        if not special:
             partial.replace(target)
         if durable:
             flush(target.parent)
     except OSError as cause:
         raise error(f"{path} cannot be written ({cause.strerror or cause}): {remedy}.") from cause
     finally:
-        if not stream:
+        if not special:
             with contextlib.suppress(OSError):
                 shutil.rmtree(partial) if os.path.isdir(partial) else partial.unlink(missing_ok=True)
 
@@ -133,9 +133,9 @@ def write_whole(path: Path, content: bytes | str, error: type[ToolkitError], rem
 
 
 def templates(folder: Path, *, escape: Callable[[Any], str] | None = None, **options: Any) -> "Environment":
-    """The templates of a folder: a name that is not given is an error, and blocks leave no lines of their own.
+    """An environment for a folder's templates: undefined names are errors, and blocks leave no empty lines.
 
-    `escape` makes text of values that are not `safe`.
+    `escape` turns values that are not marked `safe` into text.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -147,7 +147,7 @@ def templates(folder: Path, *, escape: Callable[[Any], str] | None = None, **opt
 
 
 def flush(path: Path) -> None:
-    """Wait until a file's content, or a folder's names, are on the disk: a rename alone may be lost with the power."""
+    """Wait until a file's content, or a folder's names, are on the disk: a power failure could undo a mere rename."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -157,10 +157,10 @@ def flush(path: Path) -> None:
 
 @contextmanager
 def locked(path: Path, *, wait: bool, shared: bool = False) -> Iterator[bool]:
-    """Hold the lock of a file; a process that ends, however it ends, loses it.
+    """Hold the lock of a file; it is released when the process ends, however it ends.
 
-    Args: path: of the file, which is made where it is missing, but for a shared lock; wait: whether to wait for another
-        process that holds it; shared: whether others may hold a shared lock meanwhile.
+    Args: path: of the file; if it is missing, an exclusive lock makes it; wait: whether to wait for another process
+        that holds the lock; shared: whether others may hold a shared lock at the same time.
     Yields: whether the lock is held.
     Raises: OSError if the file cannot be opened or locked.
     """
@@ -178,7 +178,7 @@ def locked(path: Path, *, wait: bool, shared: bool = False) -> Iterator[bool]:
         try:
             yield True
         finally:
-            fcntl.flock(file, fcntl.LOCK_UN)  # a child process may hold the file open
+            fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough: a child process may hold the file open
 
 
 def sha256(path: Path) -> str:
@@ -188,7 +188,7 @@ def sha256(path: Path) -> str:
 
 
 def sha256_of(file: BinaryIO) -> str:
-    """The SHA-256 of what is left of an open file, in hexadecimal."""
+    """The SHA-256 of the rest of an open file, in hexadecimal."""
     digest = hashlib.sha256()
     while block := file.read(1 << 20):
         digest.update(block)
@@ -196,7 +196,7 @@ def sha256_of(file: BinaryIO) -> str:
 
 
 def to_cell(value: Any) -> Any:
-    """A cell of a CSV file that people open: text that a spreadsheet would compute gets an apostrophe before it.
+    """A value as a cell of a CSV file: text that a spreadsheet would compute gets an apostrophe before it.
 
     >>> to_cell("=1+1"), to_cell("-0.5"), from_cell(to_cell("@home"))
     ("'=1+1", '-0.5', '@home')
@@ -209,16 +209,16 @@ def to_cell(value: Any) -> Any:
 
 
 def from_cell(text: str) -> str:
-    """The text that `to_cell` made a cell of."""
+    """The text from which `to_cell` made a cell."""
     return text[1:] if text[:1] == "'" and text[1:2] in FORMULA else text
 
 
 def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
-    """The value of a JSON text, whoever wrote it.
+    """The value of a JSON text from any source.
 
-    Args: text: as bytes, UTF-8; strict: refuse numbers that are not finite, and keys that an object holds twice.
-    Raises: ValueError: what is wrong, in one line; also if it is nested deeper than `DEEPEST` or a whole number has
-        more than `LONGEST` digits, or it holds half a character, which no file can.
+    Args: text: bytes are UTF-8; strict: refuse numbers that are not finite, and keys that an object holds twice.
+    Raises: ValueError, with one line that says what is wrong; also if values are nested deeper than `DEEPEST`, a whole
+        number has more than `LONGEST` digits, or text holds a lone surrogate, which no file can hold.
 
     >>> parse_json("[1, 1e999]", strict=True)
     Traceback (most recent call last):
@@ -238,21 +238,21 @@ def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
     except RecursionError:
         pass
     except UnicodeEncodeError:
-        raise ValueError("it holds a character that is not Unicode, a lone surrogate") from None
+        raise ValueError("it holds a lone surrogate, which is not a character") from None
     raise ValueError("its values are nested too deeply")
 
 
 def read_json(path: Path, error: type[ToolkitError], remedy: str) -> dict[str, Any]:
-    """The object in a JSON file that `parse_json` can read.
+    """The object in a JSON file, read by `parse_json`.
 
-    Args: path: of the file; error: what is raised where it is damaged; remedy: what the reader can do then, as the end
-        of a sentence: "delete it and give the command again".
-    Raises: FileNotFoundError if there is none. ToolkitError: `error`, in one line, for anything else that is wrong.
+    Args: path: of the file; error: raised if it is damaged; remedy: what the user can do then, as the end of a
+        sentence: "delete it and give the command again".
+    Raises: FileNotFoundError if it is missing. ToolkitError: `error`, in one line, for anything else that is wrong.
     """
     try:
         if isinstance(value := parse_json(read_text(path), strict=True), dict):
             return value
-        reason = "it holds no object"
+        reason = "it does not hold an object"
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as cause:
@@ -274,7 +274,7 @@ def _finite(text: str) -> float:
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of a JSON text; ValueError if it holds a key twice."""
+    """A JSON object from its keys and values; ValueError if a key occurs twice."""
     values = dict(pairs)
     if len(values) < len(pairs):
         raise ValueError("a key occurs twice in one object")

@@ -1,4 +1,4 @@
-"""The machine that a run has: its devices, what they are called, and the memory that a process gives back."""
+"""The machine: names of devices, threads, and memory that a process returns to the system."""
 
 import ctypes
 import gc
@@ -21,8 +21,8 @@ _SIGNAL_AT_PARENTS_END = 1  # Linux's PR_SET_PDEATHSIG
 def available_device(name: str | None, *, setting: str) -> str:
     """Check a device's name.
 
-    Args: name: cpu, cuda, cuda:1, ..., None for a GPU if there is one; setting: where it was given, for the error.
-    Returns: the name, as torch takes it.
+    Args: name: cpu, cuda, cuda:1, ..., None for a GPU if there is one; setting: where the user gave it, for the error.
+    Returns: the name, as torch accepts it.
     Raises: DeviceError if there is no such device.
 
     >>> available_device("cpu", setting="--device")
@@ -39,7 +39,7 @@ def available_device(name: str | None, *, setting: str) -> str:
 
 
 def device_name(device: torch.device | str) -> str:
-    """What a device is, in words: the GPU's name, else the processor's with the number of its cores."""
+    """The model of a device: the GPU's name, or the processor's with its number of cores."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     name = platform.processor() or platform.machine()
@@ -50,13 +50,13 @@ def device_name(device: torch.device | str) -> str:
 
 
 def take_threads(parameters: int) -> None:
-    """Let torch train a small system with one thread: more wait for each other longer than they compute."""
+    """Let torch train a small system with one thread: more would wait for each other longer than they compute."""
     if "OMP_NUM_THREADS" not in os.environ and parameters < SMALL:
         torch.set_num_threads(1)
 
 
 def give_back() -> None:
-    """Return unused memory to the system; objects that refer to each other (a Brain, its checkpointer) included."""
+    """Return unused memory to the system, also that of objects in a cycle (a Brain and its checkpointer)."""
     gc.collect()
     _glibc("malloc_trim", 0)
 
@@ -64,15 +64,15 @@ def give_back() -> None:
 def give_back_large_blocks(_worker: int = 0) -> None:
     """From now on in this process, return each block of a megabyte or more to the system when it is freed.
 
-    For workers that make batches of many sizes: the holes between them would add up to several hundred megabytes.
+    For workers that make batches of many sizes, between which unused memory would add up to several hundred megabytes.
     """
     _glibc("mallopt", _MMAP_THRESHOLD, _LARGE)
     _glibc("mallopt", _TRIM_THRESHOLD, _LARGE)
 
 
 def begin_worker(_worker: int = 0) -> None:
-    """Keep freed blocks (new pages take a tenth of the time), and end with the parent, whose locks are free then."""
-    _glibc("mallopt", _MMAP_THRESHOLD, 32 * _LARGE)  # glibc takes no more
+    """Keep freed blocks (new pages take a tenth of the time), and end with the parent, so that its locks are free."""
+    _glibc("mallopt", _MMAP_THRESHOLD, 32 * _LARGE)  # glibc's limit
     _glibc("mallopt", _TRIM_THRESHOLD, 512 * _LARGE)
     _glibc("prctl", _SIGNAL_AT_PARENTS_END, signal.SIGKILL)
 

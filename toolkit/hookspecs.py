@@ -1,6 +1,6 @@
-"""The extension surface: a distribution declares its plugins in one hook, `toolkit_register`.
+"""How a distribution declares its plugins: by one hook, `toolkit_register`.
 
-It names a light module in entry-point group `toolkit`, and the module implements the hook:
+Its entry point in group `toolkit` names a module that imports nothing heavy and implements the hook:
 
     from toolkit import PluginSpec, hookimpl
 
@@ -8,7 +8,7 @@ It names a light module in entry-point group `toolkit`, and the module implement
     def toolkit_register():
         return [PluginSpec(kind="extractor", name="pitch", target="my_package.pitch:Pitch", summary="F0 contour")]
 
-`toolkit.plugins.kinds` holds the kinds; `toolkit.contracts` and `toolkit.corpus` say what a plugin's class has to do.
+`toolkit.plugins.kinds` holds the kinds; `toolkit.contracts` and `toolkit.corpus` say what a plugin's class must do.
 """
 
 import re
@@ -17,12 +17,12 @@ from dataclasses import dataclass
 import pluggy
 
 GROUP = "toolkit"
-CONTRACT_VERSION = 1  # raised when a plugin that kept the contract may break, not when something is added
-FORMS = {  # field -> its form, and the form in words
+CONTRACT_VERSION = 1  # raised when plugins that keep the contract may break, not when something is added
+FORMS = {  # field -> pattern, and the pattern in words
     "kind": (r"\w+", "a word"),
     "name": (r"[a-z0-9][a-z0-9_-]*", "made of lower case letters, digits, '_' and '-'"),
     "target": (r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", "'package.module:Class'"),
-    "summary": (r".*\S.*", "one line that is not empty"),
+    "summary": (r".*\S.*", "one line of text"),
     "contract": (r".*", "a range of versions, for example '>=1,<2'"),
 }
 
@@ -32,13 +32,13 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 
 @dataclass(frozen=True)
 class PluginSpec:
-    """One plugin, declared without importing it. Raises: ValueError if a field does not have this form."""
+    """One plugin, declared without importing it. Raises: ValueError if a field does not have its form."""
 
     kind: str  # for example "extractor"
     name: str  # what recipes write after `plugin:`; lower case letters, digits, "_" and "-"
     target: str  # "package.module:Class", imported when the plugin is built
     summary: str  # one line for `toolkit list-plugins`
-    contract: str = ""  # the versions of the contract that it was written for, for example ">=1,<2"; "" is any
+    contract: str = ""  # versions of the contract it was written for, such as ">=1,<2"; "": any
 
     def __post_init__(self):
         for field, (form, words) in FORMS.items():

@@ -1,4 +1,4 @@
-"""What a terminal shows: tables as wide as it is, progress, durations, warnings as one line each. No torch."""
+"""Output on a terminal: tables as wide as it is, progress, durations, warnings of one line. No torch."""
 
 import logging
 import os
@@ -19,30 +19,30 @@ from toolkit.errors import printable
 
 EVERY_S = 30.0
 _noted = {"said": 0.0, "doing": ""}  # when the last line was printed; what a command is doing
-WIDTH = 160  # where the output is not a terminal: wide enough to keep rows whole for a search
+WIDTH = 160  # columns if the output is not a terminal: wide enough that rows stay whole for a search
 
 T = TypeVar("T")
 
 
 class PlainConsole(Console):
-    """A console on which text is text, wherever it comes from: neither markup nor what a terminal obeys."""
+    """A console that prints text as it is: without markup, emoji codes or control characters."""
 
     def __init__(self, **options):
         super().__init__(highlight=False, markup=False, emoji=False, **options)
 
     def render_str(self, text: str, **options) -> Text:
-        """Rich calls this for each text of a line, a table's cell or a title."""
+        """Make a text printable; rich calls this for each line, cell and title."""
         return super().render_str(printable(text), **options)
 
 
 def console_for_output() -> Console:
-    """Standard output, as wide as the terminal."""
+    """A console for standard output, as wide as the terminal."""
     console = PlainConsole()
     return console if console.is_terminal else PlainConsole(width=WIDTH)
 
 
 def say(line: str) -> None:
-    """Print a line on standard error, beside the answer on standard output."""
+    """Print a line on standard error; standard output is for results."""
     _noted["said"] = time.monotonic()
     click.echo(printable(line), err=True)
 
@@ -61,7 +61,7 @@ def clock(seconds: float) -> str:
 
 
 def table_of(name: str, *figures: str, title: str | None = None) -> Table:
-    """A table whose first column is a name; further ones are figures."""
+    """A table whose first column holds names, and the others figures, aligned right."""
     table = Table(title=title)
     table.add_column(name, overflow="fold")
     for column in figures:
@@ -79,9 +79,9 @@ def confusion_table(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> T
 
 
 def progress(results: Iterable[T], what: str, *, total: int | None, shown: bool) -> Iterator[T]:
-    """Pass results on, and draw a bar on standard error meanwhile, or note how many there are.
+    """Yield the results; meanwhile draw a bar on standard error, or note their number for `signs_of_life`.
 
-    Args: results; what: is done, for example "labelling"; total: how many there will be, None if that is not known.
+    Args: results; what: is done, for example "labelling"; total: of results, None if unknown; shown: whether to draw.
     """
     if shown:
         yield from track(results, what, total=total, console=PlainConsole(stderr=True), transient=True)
@@ -99,7 +99,7 @@ def doing(what: str) -> None:
 
 @contextmanager
 def signs_of_life(name: str) -> Iterator[None]:
-    """Say what a command is doing when it has been silent for 30 s; not in a terminal, and on the first rank alone."""
+    """Say what a command is doing after 30 s of silence; only outside of a terminal, and only on rank 0."""
     began, ended = time.monotonic(), threading.Event()
 
     def say_so():
@@ -128,7 +128,7 @@ class LineHandler(logging.Handler):
 
 
 def quiet_libraries() -> None:
-    """Route the `toolkit` logger to standard error; libraries are heard from warnings on."""
+    """Route the `toolkit` logger to standard error; libraries print warnings and errors only."""
     logger = logging.getLogger("toolkit")
     if not any(isinstance(handler, LineHandler) for handler in logger.handlers):
         logger.addHandler(LineHandler())

@@ -128,7 +128,7 @@ def test_json_says_the_same():
     }
     (finding,) = [found for found in answer["properties"] if found["property"] == "batch_equals_alone"]
     assert finding["holds"] is False and "row 1 (10007 samples) of a batch of" in finding["detail"]
-    assert finding["asks"] == "A row of a batch comes out as it does alone, without padding."
+    assert finding["asks"] == "A row has the same result in a batch as alone, without padding."
 
 
 def test_what_a_plugin_prints_does_not_get_into_the_answer():

@@ -1,4 +1,4 @@
-"""What an operator would allocate is known, and refused, before it runs."""
+"""The memory of an operator's result is known, and refused, before the operator runs."""
 
 import pytest
 import torch
@@ -25,12 +25,12 @@ MIB = 2**20
         lambda: nn.functional.pad(torch.ones(20_000), (0, 10**10)),
     ],
 )
-def test_more_bytes_than_allowed(make):
+def test_more_bytes_than_allowed_are_refused(make):
     with pytest.raises(RecipeError, match="it asks for more than 8 MiB"), Allowance(8 * MIB):
         make()
 
 
-def test_tensors_are_counted_and_summed_up():
+def test_tensors_are_counted_and_their_sizes_summed():
     with pytest.raises(RecipeError, match="too many tensors"), Allowance(MIB, tensors=40):
         nn.LSTM(2, 2, num_layers=10**6)
     with Allowance(MIB, tensors=2):
@@ -41,12 +41,12 @@ def test_tensors_are_counted_and_summed_up():
         torch.zeros(MIB // 4), torch.zeros(MIB // 4)
 
 
-def test_time_ends():
+def test_the_time_is_limited():
     with pytest.raises(RecipeError, match="takes more than 0 s"), Allowance(MIB, seconds=0):
         torch.zeros(1)
 
 
-def test_weights_are_as_without_it_unless_they_are_not_drawn():
+def test_an_allowance_changes_no_weights_unless_it_draws_none():
     torch.manual_seed(3)
     expected = nn.LSTM(3, 4, bidirectional=True)
     torch.manual_seed(3)

@@ -1,4 +1,4 @@
-"""What a plugin returns and declares is checked where it enters the core: one line with method, rule and what came."""
+"""What plugins return and declare is checked on entry to the core: one line names method, rule and value."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ LENGTHS = torch.tensor([10, 5])
 
 
 def system(*, features=None, encode=None, fuse=None, head=None) -> System:
-    """A good system, a method of which returns what is given instead."""
+    """A good system in which the method of each argument returns the given value instead."""
     level, fusion = GoodExtractor(), GoodFusion(levels={"a": LevelShape(3, 10)}, covariates={})
     parts = {"features": (level, features), "encode": (level, encode), "forward": (fusion, fuse)}
     for name, (part, value) in parts.items():
@@ -74,7 +74,7 @@ def test_what_a_fusion_or_a_head_returns_is_named(where, value, line):
     assert str(caught.value) == line
 
 
-def test_a_good_system_passes_and_garbage_beyond_a_length_is_no_fault():
+def test_a_good_system_passes_and_garbage_beyond_a_length_is_allowed():
     system()(WAVE, {})
     dirty = FRAMES.clone()
     dirty[1, 5:] = float("nan")

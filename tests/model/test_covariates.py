@@ -58,7 +58,7 @@ def test_a_value_that_never_occurs_is_never_drawn():
 
 
 @pytest.mark.parametrize("counts", [{}, {"F": 0}])
-def test_counts_that_cannot_be_drawn_from_is_an_error(counts):
+def test_counts_that_cannot_be_drawn_from_are_refused(counts):
     with pytest.raises(CorpusError, match="covariate 'gender' cannot be drawn"):
         shuffled_value("a", 1, counts)
 

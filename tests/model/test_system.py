@@ -12,7 +12,7 @@ from toolkit.training.preparation import load_source, prepare
 
 @pytest.fixture
 def build(tmp_path):
-    """Build the small system, perhaps with a covariate."""
+    """Build the small system, optionally with a covariate."""
     recipe = write_recipe(tmp_path)
     text = recipe.read_text()
 
@@ -77,7 +77,7 @@ def test_two_parts_that_want_different_lengths_are_refused(build):
         _ = system.fixed_samples
 
 
-def test_a_level_that_the_fusion_asks_for_and_that_is_not_there_is_one_line(build):
+def test_a_level_that_the_fusion_asks_for_but_the_recipe_lacks_is_refused(build):
     fusion = "--model.fusion={plugin: coattention, args: {values: mfc}}"
     with pytest.raises(RecipeError) as error:
         build(fusion)

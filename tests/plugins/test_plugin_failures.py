@@ -54,7 +54,7 @@ EMBEDDING = torch.ones(2, 3)
 
 @pytest.fixture
 def head(tmp_path, monkeypatch):
-    """Build a head of a distribution; its class is that of a module written for it."""
+    """Build a head of a distribution from a class of a temporary module."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def build(attribute, *, what="ValueError('no', 'way')", distribution="moody"):
@@ -89,15 +89,15 @@ def test_a_method_that_takes_something_else_is_named_by_its_class(head):
     assert "raised TypeError" in reported(head("Deaf")) and "(moody_heads:Deaf)" in reported(head("Deaf"))
 
 
-def test_our_code_that_a_plugin_called_is_no_excuse(head):
+def test_an_error_in_our_code_that_a_plugin_called_is_the_plugins(head):
     assert re.search(r"`forward` raised AttributeError: .*moody_heads.py, line 16\)", reported(head("Misled")))
 
 
 def test_a_method_that_is_missing_is_named(head):
-    assert "head 'stubborn' from moody 1.0 has no `forward`, which its contract asks for." in reported(head("Lazy"))
+    assert "head 'stubborn' from moody 1.0 has no `forward`, which its contract requires." in reported(head("Lazy"))
 
 
-def test_an_exception_that_nobody_catches_and_nobody_can_read_is_one_line(head):
+def test_a_base_exception_without_readable_text_is_one_line(head):
     assert "`forward` raised Strange (" in reported(head("Odd"))
 
 
@@ -106,7 +106,7 @@ def test_a_plugin_that_exits_is_named(head):
 
 
 @pytest.mark.parametrize("debug", ["", "1"])
-def test_a_command_prints_the_line_and_the_traceback_where_it_is_asked_for(head, monkeypatch, debug):
+def test_a_command_prints_the_line_and_on_request_the_traceback(head, monkeypatch, debug):
     monkeypatch.setenv("TOOLKIT_DEBUG", debug)
     plugin = head("Stubborn")
     done = CliRunner().invoke(Command("use", callback=lambda: plugin(EMBEDDING)))

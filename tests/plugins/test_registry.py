@@ -30,7 +30,7 @@ class Pitch(Extractor):
 
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory):
-    """What is discovered where many distributions are broken, each in another way."""
+    """The registry beside many distributions that are broken, each in another way."""
     folder = tmp_path_factory.mktemp("zoo")
     sources = {
         "fine-dist": good("extractor", "pitch"),
@@ -67,7 +67,7 @@ def zoo(tmp_path_factory):
         patch.syspath_prepend(str(folder))
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         patch.delenv("TOOLKIT_PROBE_SECONDS", raising=False)
-        return discover()  # off the path again: torch itself cannot be imported beside metadata-dist
+        return discover()  # then off the path again: torch cannot be imported beside metadata-dist
 
 
 def info_of(registry, distribution):
@@ -153,7 +153,7 @@ def test_a_plugin_for_another_contract_is_listed_with_what_to_do_and_never_chose
     assert (info.status, info.kind, info.name) == ("broken", "fusion", "same")
     assert info.error == (
         "it was written for contract >=7,<8, and this toolkit has contract 1; "
-        "install a contract-dist for contract 1, or a toolkit with contract >=7,<8"
+        "install a release of contract-dist for contract 1, or a toolkit with contract >=7,<8"
     )
     with pytest.raises(
         BrokenPlugin, match=r"^fusion 'same' from contract-dist 1\.0 cannot be used: it was written for"

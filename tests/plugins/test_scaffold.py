@@ -188,18 +188,18 @@ def test_names_are_made_valid(name, module, class_name):
     ("words", "message"),
     [
         (["extracto", "x"], "No kind of plugin is called 'extracto'. Did you mean 'extractor'?"),
-        (["head", "MyHead"], "A plugin cannot be called 'MyHead': words of lower case letters"),
+        (["head", "MyHead"], "A plugin cannot be called 'MyHead': write words of lower case letters"),
         (["head", "MyHead"], "Write 'my-head'."),
         (["head", "my head!"], "Write 'my-head'."),
-        (["head", "3d"], "the first character a letter."),
+        (["head", "3d"], "with a letter first."),
         (["head", "a--b"], "Write 'a-b'."),
         (["head", "lambda"], "'lambda': the name already has a meaning in its package."),
         (["head", "tests"], "'tests': the name already has a meaning in its package."),
         (["corpus", "utterance"], "'utterance': the name already has a meaning in its package."),
         (["extractor", "mfcc"], "declares extractor 'mfcc' already"),
         (["head", "scikit-learn"], "is installed, and yours would replace it. Choose another name."),
-        (["head", "json"], "There is a module json already, and yours would shadow it."),
-        (["head", "sklearn"], "There is a module sklearn already"),
+        (["head", "json"], "A module json exists already, and yours would shadow it."),
+        (["head", "sklearn"], "A module sklearn exists already"),
     ],
 )
 def test_a_name_that_cannot_be_used_is_one_line(words, message, tmp_path, monkeypatch):

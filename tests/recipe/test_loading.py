@@ -149,7 +149,7 @@ def test_a_recipe_is_looked_for_beside_the_script_then_in_the_working_directory(
     assert load_recipe("hparams/a.yaml", search_folder=tmp_path / "recipes").name == "a"
 
 
-def test_a_recipe_that_is_not_there_is_told_what_is_near(write, tmp_path, monkeypatch):
+def test_a_missing_recipe_is_refused_with_the_nearest(write, tmp_path, monkeypatch):
     write("recipes/hparams/mtl_cr.yaml", BASE)
     monkeypatch.chdir(tmp_path)
     with refused(r"^No recipe mtlcr\.yaml in .*recipes.hparams and .*\. Did you mean '.*mtl_cr\.yaml'\?"):
@@ -173,11 +173,11 @@ def test_a_name_that_no_file_can_have_is_refused_in_one_line(child, write, tmp_p
     with refused(r"^extends in x\.yaml, line 1: no file .* beside x\.yaml"):
         load_recipe(write("x.yaml", f"extends: {json.dumps(name)}"))
     if name.isprintable():
-        with refused(r"the included file .* is not there"):
+        with refused(r"the included file .* does not exist"):
             child(f"model:\n  fusion:\n    args: !include:{name}")
 
 
-def test_what_is_no_recipe_is_named_with_what_is_needed(write, tmp_path):
+def test_anything_but_a_recipe_file_is_refused_with_what_is_needed(write, tmp_path):
     write("empty.yaml", "# nothing yet\n")
     write("named.yaml", "seed: 3\n")
     write("README.md", "# Recipes\n")
@@ -185,7 +185,7 @@ def test_what_is_no_recipe_is_named_with_what_is_needed(write, tmp_path):
         load_recipe(tmp_path / "empty.yaml")
     with refused(r"^corpus\.plugin in named\.yaml: this key is missing"):
         load_recipe(tmp_path / "named.yaml")
-    with refused(r"README\.md is not a recipe: those end in \.yaml or \.yml\."):
+    with refused(r"README\.md is not a recipe: recipes end in \.yaml or \.yml\."):
         load_recipe(tmp_path / "README.md")
     with refused(r"is a folder; one recipe is needed\. There are: .*base\.yaml, .*empty\.yaml, .*named\.yaml\.$"):
         load_recipe(tmp_path)
@@ -248,10 +248,10 @@ def test_a_recipe_cannot_be_made_wrong_by_hand():
     "text", ['output_folder: "a\\0b"', 'labels: [ang, "\\udcff"]', 'model: {fusion: {args: {x: "\\0"}}}']
 )
 def test_text_that_no_file_can_hold_is_refused(child, text):
-    with refused("holds a NUL or half a character, which no file can hold"):
+    with refused("holds a NUL or a lone surrogate, which no file can hold"):
         child(text)
 
 
 def test_a_whole_number_of_400_digits_is_refused(child):
-    with refused(r"^child\.yaml, line 2, column 20: 1{20}\.\.\. is too large: 19 digits are read"):
+    with refused(r"^child\.yaml, line 2, column 20: 1{20}\.\.\. is too large: at most 19 digits are read"):
         child(f"training: {{epochs: {'1' * 400}}}")

@@ -1,4 +1,4 @@
-"""What a recipe may ask for is bounded, and said in one line with its key."""
+"""Limits on what a recipe may ask for; a refusal is one line with the key."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def refusal(load, *args) -> str:
         ("audio: {sample_rate: 15485863}", "must be at most 768,000, not 15,485,863"),
         ("audio: {segment_seconds: 1e308}", "audio.segment_seconds in child.yaml, line 2: must be at most 262.1"),
         (f"seed: {'9' * 5000}", "child.yaml, line 2, column 7: '99"),
-        (f"seed: 0x{'f' * 5000}", "is too large: 19 digits are read"),
+        (f"seed: 0x{'f' * 5000}", "is too large: at most 19 digits are read"),
         ("training: " + "[" * 10_000 + "]" * 10_000, "nested too deeply"),
         ("training: " + "{a: " * 200 + "1" + "}" * 200, "nested too deeply"),
         ("#" * 2_000_000, "a recipe has at most 262,144"),
@@ -48,7 +48,7 @@ def test_files_that_include_each_other_ten_times(child, write):
 def test_a_long_chain_of_extends(child, write):
     for number in range(60):
         write(f"e{number}.yaml", f"extends: e{number + 1}.yaml\n")
-    assert "recipes extend each other too often" in refusal(load_recipe, write("start.yaml", "extends: e0.yaml\n"))
+    assert "recipes extend each other too deeply" in refusal(load_recipe, write("start.yaml", "extends: e0.yaml\n"))
 
 
 @pytest.mark.parametrize(

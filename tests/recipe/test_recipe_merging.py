@@ -43,7 +43,7 @@ def test_an_argument_may_be_null_where_nothing_is_inherited(child):
     assert child("model: {fusion: {args: {heads: null}}}").model.fusion.args == {"dim": 64, "heads": None}
 
 
-def test_null_for_what_is_not_there_is_a_mistake(child):
+def test_null_for_a_missing_part_is_refused(child):
     with refused(
         r"^model\.levels\.wav2vec in child\.yaml.*nothing of this name is inherited\. Did you mean 'wav2vec2'"
     ):
@@ -161,7 +161,7 @@ def test_references_give_values_text_and_arithmetic(child, text, value):
         ("!ref <model.fusion.args.v>", "leads back to itself"),
         ("!ref <seed> / 0", "cannot be computed"),
         ("!ref <seed> * 1e308 * 10", "cannot be computed"),
-        ("!ref <labels>-x", "is not text or a number"),
+        ("!ref <labels>-x", "is neither text nor a number"),
         ("!ref <audio.segment_samples>", "finds nothing"),
     ],
 )
@@ -205,7 +205,7 @@ def test_arithmetic_agrees_with_python():
 @pytest.mark.parametrize(
     ("first", "next_one", "message"),
     [
-        ("x", "[{0}]", "references make more than 100000 values"),
+        ("x", "[{0}]", "references give this recipe more than 100000 values"),
         ("x", "!ref {1}", "references make a text of more than 10000 characters"),
     ],
 )

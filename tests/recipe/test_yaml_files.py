@@ -134,9 +134,9 @@ def test_a_trusted_file_keeps_its_code_unrun(tmp_path):
         ("a: [1,\nb: 2", r"^a\.yaml, line 2, column"),
         (
             "a: 1\na: 2",
-            r"^a\.yaml, line 2, column 1: the key 'a' is here twice \(first in a\.yaml, line 1\)",
+            r"^a\.yaml, line 2, column 1: the key 'a' occurs twice \(first in a\.yaml, line 1\)",
         ),
-        ("{x: {a: 1, 'a': 2}}", "is here twice"),
+        ("{x: {a: 1, 'a': 2}}", "occurs twice"),
         ("a: *b", r"line 1, column 4: found undefined alias"),
         ("a: &x [*x]", "an alias refers to a value that it is part of"),
         ("1: a", r'a key must be text; write "1"'),
@@ -158,7 +158,7 @@ def test_a_trusted_file_keeps_its_code_unrun(tmp_path):
         ("a: \x00", "this is not YAML"),
         ("[" * 1000, "nested too deeply"),
         ("a: " + "[" * 150 + "]" * 150, "nested too deeply"),
-        ("a: !include:none.yaml", r"line 1, column 4: the included file .*none\.yaml is not there"),
+        ("a: !include:none.yaml", r"line 1, column 4: the included file .*none\.yaml does not exist"),
         ("a: !include:a.yaml", r"a file includes itself: a\.yaml -> a\.yaml"),
         ("a: !include:b.yaml text", "only a mapping of changed keys"),
     ],
@@ -170,7 +170,7 @@ def test_what_cannot_be_read_is_one_line_with_its_position(tmp_path, text, messa
     assert "\n" not in str(error.value)
 
 
-def test_a_file_of_another_encoding_and_a_missing_one_are_said_plainly(tmp_path):
+def test_a_file_of_another_encoding_and_a_missing_one_are_refused(tmp_path):
     (tmp_path / "a.yaml").write_bytes(b"a: \xff\xfe")
     with pytest.raises(RecipeError, match="it is not UTF-8 text"):
         read_yaml(tmp_path / "a.yaml")

@@ -1,4 +1,4 @@
-"""A bound on the memory and the time of building or running a system, asked before each of torch's operators."""
+"""Limits for the memory and time of building or running a system, checked before each of torch's operators."""
 
 import math
 import os
@@ -13,19 +13,19 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from toolkit.errors import RecipeError
 
 MACHINE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # bytes of memory
-MOST_TENSORS = 20_000  # that building a system makes: twenty times those of large encoders
-_FEW = 2**20  # product of the numbers that an operator is given: below it a result is about as large as its tensors
+MOST_TENSORS = 20_000  # made to build a system: twenty times as many as for large encoders
+_FEW = 2**20  # product of an operator's integers; below it, the result is about as large as the input tensors
 _PRODUCTS = ("mm", "bmm", "addmm", "baddbmm")
 _DRAWS = (torch.ops.aten.normal_.default, torch.ops.aten.uniform_.default)
 
 
 class Allowance(TorchDispatchMode):
-    """While it is entered, an operator whose result would be larger than what is left is refused and not run.
+    """A context that refuses to run an operator whose result would be larger than what is left of the allowance.
 
-    Args: bytes of all new tensors together, or of each where they are not counted; tensors: how many new ones; None:
-        they are not counted; seconds after which no operator is run; draw: whether random weights are drawn; otherwise
-        they stay what the memory held, for others that are loaded.
-    Raises: RecipeError in place of the operator that is refused.
+    Args: bytes: of all new tensors together, or of each if `tensors` is None; tensors: number of new ones; None: they
+        are not counted; seconds: after which no operator is run; draw: whether to draw random weights; otherwise they
+        stay uninitialised until others are loaded.
+    Raises: RecipeError in place of a refused operator.
     """
 
     def __init__(
@@ -64,9 +64,9 @@ class Allowance(TorchDispatchMode):
 
 
 def _size(func: Any, args: tuple, kwargs: dict) -> int | None:
-    """Bytes of an operator's result, from the shapes of what it is given; None if they are not known before.
+    """Bytes of an operator's result, from the shapes of its inputs; None if they are unknown before it runs.
 
-    Torch would tell for every operator, but imports its compiler for some: products and sums are calculated here.
+    Torch could say for every operator, but imports its compiler for some: products and sums are calculated here.
     """
     values = tree_leaves((args, kwargs))
     given = [value for value in values if isinstance(value, Tensor)]
@@ -85,7 +85,7 @@ def _size(func: Any, args: tuple, kwargs: dict) -> int | None:
     try:
         args, kwargs = tree_map_only(Tensor, lambda value: value.to("meta"), (args, kwargs))
         return _bytes(func(*args, **(kwargs | {"device": "meta"} if made else kwargs)), "meta")
-    except Exception:  # not every operator knows its shapes without values
+    except Exception:  # the shapes of some results depend on values
         return None
 
 

@@ -1,7 +1,7 @@
 """A bundle's files in a folder or in one .zip: written whole or not at all, read without trusting names or sizes.
 
-Only the files of `LARGEST` are read, by these names, and nothing is unpacked to the disk. Entries of a .zip are stored,
-not compressed, so that no archive holds more than its size shows.
+Only the files in `LARGEST` are read, and nothing is unpacked to the disk. Entries of a .zip must be stored, not
+compressed, so that an archive cannot hold more than its size shows.
 """
 
 import os
@@ -16,12 +16,12 @@ from toolkit.errors import BundleError, did_you_mean, one_line
 from toolkit.files import flush, not_a_file, replacing, resolved
 
 CONFIG = "config.json"
-SEEN = "seen.json"  # what trained the system; bundles of version 0.1 have none
+SEEN = "seen.json"  # hashes of what trained the system; bundles of version 0.1 have none
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
 ONNX = "model.onnx"  # optional
 LARGEST = {CONFIG: 4 << 20, CARD: 4 << 20, WEIGHTS: 16 << 30, ONNX: 2 << 30, SEEN: 64 << 20}  # bytes
-_DATE = (1980, 1, 1, 0, 0, 0)  # of every entry, so that the same content is the same .zip
+_DATE = (1980, 1, 1, 0, 0, 0)  # of every entry, so that the same content makes the same .zip
 _OF_RUN = ("results.json", "recipe.yaml")
 _ENCRYPTED = 1
 _LARGE = 64 << 20  # bytes
@@ -30,9 +30,9 @@ _REMEDY = "`toolkit export RUN BUNDLE` makes bundles"
 
 
 def write_files(target: Path, files: Mapping[str, bytes]) -> None:
-    """Write files, name -> content, into a new folder, or into one file for a name that ends in .zip.
+    """Write files, name -> content, into a new folder, or into one archive if the target ends in .zip.
 
-    Raises: BundleError if the target exists or cannot be written; then nothing is left behind.
+    Raises: BundleError if the target exists or cannot be written; nothing is left behind.
     """
     refuse_existing(target)
     with replacing(target, BundleError, "make room or choose another name", durable=True) as partial:
@@ -51,7 +51,7 @@ def write_files(target: Path, files: Mapping[str, bytes]) -> None:
 
 
 def refuse_existing(target: Path) -> None:
-    """Refuse a target that exists, whatever it is."""
+    """Raise BundleError if the target exists, whatever it is."""
     if os.path.lexists(target):
         raise BundleError(f"{target} exists already, and is left as it is: choose another name or move it away.")
 
@@ -60,11 +60,11 @@ def refuse_existing(target: Path) -> None:
 def open_file(path: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
     """Open one file of a bundle, by its name.
 
-    Yields: the file and its size; a ValueError that reading it raises is damage.
+    Yields: the file and its size in bytes; a ValueError raised while reading it is reported as damage.
     Raises: BundleError if there is no bundle here, or the file is missing, damaged, not plain or above `LARGEST`.
     """
     if name not in LARGEST:
-        raise BundleError(f"{CONFIG} lists {one_line(name)[:80]!r} in `files`, which is not a bundle's.")
+        raise BundleError(f"{CONFIG} lists {one_line(name)[:80]!r} in `files`, which no bundle has.")
     try:
         if path.name == _OF_RUN[0] or any(os.path.isfile(path / name) for name in _OF_RUN):
             run = path.parent if path.name == _OF_RUN[0] else path
@@ -125,7 +125,7 @@ def _refuse_large(path: Path, name: str, size: int) -> None:
 
 
 def _refuse_holes(path: Path) -> None:
-    """Refuse a file of gigabytes that takes next to nothing on the disk; 0 blocks: the disk does not tell."""
+    """Refuse a large file that takes almost no space on the disk; 0 blocks: the file system does not say."""
     facts = path.stat()
     if facts.st_size > _LARGE and 0 < facts.st_blocks * 512 < facts.st_size // 8:
         raise BundleError(f"{path} consists mostly of holes: its {facts.st_size:,} bytes are not on the disk.")

@@ -1,7 +1,7 @@
-"""What plugins declare and return, checked where it enters the core: a plugin's bug is named with method and rule.
+"""Checks of what plugins declare and return, where it enters the core: errors name the plugin, the method and the rule.
 
-Types and shapes are checked at every call, which waits for no device; that all is finite, at the first call of another
-distribution's plugin.
+Types and shapes are checked at every call, since that does not wait for a device. Values are checked to be finite once
+for each method, and only in plugins of other distributions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ from toolkit.contracts import Fusion, Seq
 from toolkit.plugins.plugin import ORIGIN, require_rule
 from toolkit.testing.tensors import FLOATS
 
-SEEN = "_toolkit_seen"  # on a plugin: its methods that have returned finite values once
+SEEN = "_toolkit_seen"  # attribute of a plugin: its methods whose values have been checked to be finite
 
 
 def checked(part: nn.Module, method: str, value: Any, shape: Sequence[int | None], *, name: str = "") -> Any:
-    """What a plugin's method returned, if the contract allows it: a tensor, a Seq of three sizes; None is any size."""
-    if torch.compiler.is_exporting():  # a size that is compared would become a constant of the graph
+    """A method's value, if the contract allows it: a Seq if `shape` has three sizes, else a tensor; None: any size."""
+    if torch.compiler.is_exporting():  # comparing a size would make it a constant of the graph
         return value
     sizes = ", ".join("any" if size is None else str(size) for size in shape)
     cls, kind = (Seq, "Seq, with int64 lengths,") if len(shape) == 3 else (Tensor, "tensor")
@@ -38,12 +38,12 @@ def checked(part: nn.Module, method: str, value: Any, shape: Sequence[int | None
 
 
 def checked_embeddings(fusion: Fusion, value: Any, *, rows: int) -> dict[str, Tensor]:
-    """What a fusion returned: every embedding of `sizes`."""
+    """A fusion's embeddings, one for each name in `sizes`, if the contract allows them."""
     require_rule(fusion, "forward", isinstance(value, Mapping), f"a dict of {', '.join(fusion.sizes)}", value)
     return {n: checked(fusion, "forward", value.get(n), (rows, size), name=n) for n, size in fusion.sizes.items()}
 
 
 def declared(part: nn.Module, member: str, value: Any) -> int:
-    """A size that a plugin declares."""
+    """A size that a plugin declares, if it is a whole number above 0."""
     require_rule(part, member, type(value) is int and value > 0, "a whole number above 0", value)
     return value

@@ -1,4 +1,4 @@
-"""Bundles on the Hugging Face hub: only a bundle's own files are fetched of a repository, and none of them is code."""
+"""Bundles on the Hugging Face hub: only a bundle's own files are fetched, and none of them is code."""
 
 import os
 import re
@@ -16,7 +16,7 @@ PREFIX = "hf:"
 
 
 def on_hub(name: str | Path) -> tuple[str, str] | None:
-    """Repository and revision of hf:USER/NAME[@REVISION], None for a path. Raises: BundleError for another hf:..."""
+    """Repository and revision of hf:USER/NAME[@REVISION], None for a path. Raises: BundleError for other hf:..."""
     if not str(name).startswith(PREFIX):
         return None
     if not (found := re.fullmatch(r"hf:([\w.-]{1,96}/[\w.-]{1,96})(?:@([\w./-]+))?", str(name), re.ASCII)):
@@ -25,22 +25,22 @@ def on_hub(name: str | Path) -> tuple[str, str] | None:
 
 
 def local_bundle(name: str | Path) -> Path:
-    """Where a bundle lies on this machine; one on the hub is fetched first. Raises: BundleError: why it cannot be."""
+    """The path of a bundle on this machine; one on the hub is fetched first. Raises: BundleError if that fails."""
     if not (found := on_hub(name)):
         return Path(os.path.expanduser(name))
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import DryRunError
 
     repository, revision = found
-    wanted = [name for name in LARGEST if name != ONNX]  # the toolkit does not read it
+    wanted = [name for name in LARGEST if name != ONNX]  # which the toolkit does not read
     with _in_one_line(str(name)):
         try:
             files = snapshot_download(repository, revision=revision, allow_patterns=wanted, dry_run=True)
-        except DryRunError:  # there is no network, or it is not wanted
+        except DryRunError:  # no network, or offline mode: the cache may have it
             folder = snapshot_download(repository, revision=revision, allow_patterns=wanted)
         else:
             if CONFIG not in [file.filename for file in files]:
-                raise BundleError(f"it is not a bundle, it has no {CONFIG}.")
+                raise BundleError(f"it is not a bundle: it has no {CONFIG}.")
             for file in files:
                 if file.file_size > LARGEST[file.filename]:
                     raise BundleError(f"{file.filename} holds {file.file_size:,} bytes, which is too large.")
@@ -74,7 +74,7 @@ def push_bundle(path: Path, repository: str) -> str:
 
 @contextmanager
 def _in_one_line(name: str) -> Iterator[None]:
-    """What goes wrong at the hub as a BundleError; progress is drawn on a terminal alone."""
+    """Turn errors of the hub into a BundleError of one line; draw progress only on a terminal."""
     from huggingface_hub import errors, utils
 
     if not sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""Statistics over time that the core and the plugins share.
+"""Pooling over time, shared by the core and the plugins.
 
 Snyder, Garcia-Romero, Sell, Povey, Khudanpur: "X-vectors: Robust DNN embeddings for speaker recognition",
 ICASSP 2018.
@@ -14,9 +14,9 @@ SMALLEST_VARIANCE = 1e-8  # the square root has no gradient at 0
 
 
 def check_lengths(frames: Seq) -> None:
-    """Raise ShapeError on the CPU if a length is below 1 or exceeds time, of [batch, time] or [batch, time, channels].
+    """Raise ShapeError if a length is below 1 or above time; frames [batch, time] or [batch, time, channels].
 
-    On an accelerator the lengths are not read, which would wait for it: a row without frames comes out as NaN there.
+    Only on the CPU: reading lengths from an accelerator would wait for it. There, a row without frames gives NaN.
     """
     lengths, time = frames.lengths, frames.values.shape[1]
     if lengths.device.type != "cpu" or torch.compiler.is_compiling():
@@ -24,13 +24,13 @@ def check_lengths(frames: Seq) -> None:
     wrong = (lengths < 1) | (lengths > time)
     if wrong.any():
         row = int(wrong.nonzero()[0])
-        raise ShapeError(f"row {row} has length {int(lengths[row])}; pooling needs 1 to {time} (the time axis) frames")
+        raise ShapeError(f"row {row} has length {int(lengths[row])}; pooling needs 1 to {time} frames (the time axis)")
 
 
 def mean_pooling(frames: Seq) -> Tensor:
     """Mean over real frames.
 
-    Args: frames: [batch, time, channels]; lengths as `check_lengths` wants them.
+    Args: frames: [batch, time, channels]; lengths from 1 to time.
     Returns: [batch, channels], at least float32.
 
     >>> frames = torch.tensor([[[1.0], [3.0], [float("nan")]]])
@@ -46,8 +46,8 @@ def mean_pooling(frames: Seq) -> Tensor:
 def statistics_pooling(frames: Seq) -> Tensor:
     """Mean and standard deviation over real frames (x-vectors, Snyder et al., 2018).
 
-    The deviation is that of the population (divided by the number of frames) and 1e-4 where it would be
-    less, so that a single frame or a constant channel has a finite gradient.
+    The deviation is that of the population (divided by the number of frames) and at least 1e-4, so that a
+    single frame or a constant channel has a finite gradient.
 
     Returns: [batch, 2 * channels], at least float32: means, then standard deviations.
 
@@ -55,7 +55,7 @@ def statistics_pooling(frames: Seq) -> Tensor:
     tensor([[2., 1.]])
     """
     means = mean_pooling(frames)
-    # Zeros before the square: the gradient of a NaN's square is NaN, also where it is masked later.
+    # Zeros before the square: the gradient of a NaN's square is NaN, even if it is masked later.
     centred = frames.zeroed().values - means[:, None, :]
     variances = mean_pooling(Seq(centred.square(), frames.lengths, full=frames.full))
     return torch.cat([means, variances.clamp(min=SMALLEST_VARIANCE).sqrt()], dim=1)

@@ -1,4 +1,4 @@
-"""A scaler that is fitted on the training part: on real frames alone; what it finds is kept in buffers."""
+"""A scaler that is fitted on the real frames of the training part; its statistics are buffers."""
 
 from collections.abc import Iterable
 
@@ -22,7 +22,7 @@ class Moments:
         self.count, self.mean, self.squares = 0, torch.zeros(()), torch.zeros(())
 
     def add(self, rows: Tensor) -> None:
-        """Take in rows: [rows, channels]."""
+        """Add rows: [rows, channels]."""
         rows = rows.double()
         n, mean = len(rows), rows.mean(dim=0)
         shift, total = mean - self.mean, self.count + n
@@ -32,9 +32,9 @@ class Moments:
 
 
 class Standardize(nn.Module):
-    """Each of `channels` to mean 0 and deviation 1 over the real frames of the training part.
+    """Scales each of `channels` to mean 0 and deviation 1 over the real frames of the training part.
 
-    A channel that is constant there, but for rounding, is only centred. Before `fit` it changes nothing.
+    A channel that is constant there, but for rounding, is only centred. Before `fit`, values stay as they are.
     """
 
     mean: Tensor
@@ -54,13 +54,13 @@ class Standardize(nn.Module):
         self.set(moments)
 
     def set(self, moments: Moments) -> None:
-        """Take mean and deviation of rows that were counted elsewhere. Raises: ValueError if there were none."""
+        """Take mean and deviation from `moments`. Raises: ValueError if they hold no rows."""
         if not moments.count:
             raise ValueError("a scaler needs a frame to be fitted on: the training part is empty")
         deviation = (moments.squares / moments.count).sqrt()
         # Rounding leaves a constant channel with a deviation of a few millionths of its mean.
         constant = deviation <= 1e-6 * moments.mean.abs().clamp_min(1e-6)
-        # One that is zero but for rounding: divided by that, its values in other data would outweigh all others.
+        # A channel that is zero but for rounding: divided by that, its values in other data would outweigh all others.
         constant |= deviation <= 1e-6 * deviation[~constant].median()
         self.mean.copy_(moments.mean)
         self.deviation.copy_(deviation.masked_fill(constant, 1.0))

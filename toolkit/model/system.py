@@ -16,7 +16,7 @@ from toolkit.recipe.schema import Composition
 
 
 def one_hot(indices: Tensor, classes: int) -> Tensor:
-    """A known covariate as probabilities.
+    """A given covariate as probabilities.
 
     Args: indices: [batch], int64, from a `Target`; classes: their number.
     Returns: [batch, classes], float32; zeros in a row whose value is UNKNOWN.
@@ -29,19 +29,19 @@ def one_hot(indices: Tensor, classes: int) -> Tensor:
 
 
 class PredictedCovariate(nn.Module):
-    """A covariate predicted from a level's frames before the fusion: mean and deviation, then a linear head.
+    """A covariate predicted before the fusion, by a linear head on mean and deviation of a level's frames.
 
-    The probabilities are detached, in training too: the fusion cannot bend the guess to its own use, and
-    trains on what it will be given later. The logits carry the gradient of the covariate's own loss.
+    The probabilities are detached, in training too: the fusion cannot bend the prediction to its own use, and it
+    trains on the input that it will get later. The logits carry the gradient of the covariate's own loss.
     """
 
     def __init__(self, level: str, *, channels: int, classes: int):
         super().__init__()
         self.level = level
-        self.head = nn.Sequential(nn.Identity(), nn.Linear(2 * channels, classes))  # bundles call its weights head.1
+        self.head = nn.Sequential(nn.Identity(), nn.Linear(2 * channels, classes))  # head.1 in bundles
 
     def forward(self, level: Seq) -> tuple[Tensor, Tensor]:
-        """Guess from frames [batch, frames, channels].
+        """Predict from frames [batch, frames, channels].
 
         Returns: probabilities [batch, classes], detached, summing to 1; logits [batch, classes].
         Raises: ShapeError if a length is 0 or exceeds frames (on the CPU).
@@ -60,24 +60,24 @@ class System(nn.Module):
         heads: Mapping[str, Head],
         *,
         head_inputs: Mapping[str, str],  # head -> the embedding it reads
-        given_covariates: Mapping[str, int],  # name -> number of classes, of those whose values come with the batch
+        given_covariates: Mapping[str, int],  # covariate -> number of classes, if its values come with the batch
         predicted_covariates: Mapping[str, PredictedCovariate],
     ):
         super().__init__()
         self.levels, self.covariates = nn.ModuleDict(levels), nn.ModuleDict(predicted_covariates)
         self.fusion, self.heads = fusion, nn.ModuleDict(heads)
         self.head_inputs, self.given_covariates = dict(head_inputs), dict(given_covariates)
-        self.classes: dict[str, int] = {}  # of each head, where they are known
+        self.classes: dict[str, int] = {}  # head -> number of classes, where known
 
     @property
     def fixed_samples(self) -> int | None:
-        """The only segment length that some part can take, in samples, or None.
+        """The only segment length that all parts accept, in samples; None if they accept any.
 
-        Raises: RecipeError if two parts can take different lengths only.
+        Raises: RecipeError if two parts accept only different lengths.
         """
         lengths = {part.fixed_samples for part in (*self.levels.values(), self.fusion)} - {None}
         if len(lengths) > 1:
-            raise RecipeError(f"The parts of the model take segments of {sorted(lengths)} samples only: one is needed.")
+            raise RecipeError(f"Parts of the model take segments of {sorted(lengths)} samples only: they must agree.")
         return next(iter(lengths), None)
 
     @property
@@ -91,7 +91,7 @@ class System(nn.Module):
         return [name for name, level in self.levels.items() if level.random_backbone]
 
     def set_frozen(self, frozen: bool) -> bool:
-        """Freeze the pre-trained weights of all levels, or train them as the recipe says; whether anything changed."""
+        """Freeze all pre-trained weights, or only those that the recipe freezes; return whether anything changed."""
         before = [p.requires_grad for p in self.parameters()]
         for level in self.levels.values():
             level.set_frozen(frozen)
@@ -102,16 +102,16 @@ class System(nn.Module):
     ) -> ModelOutput:
         """Run a batch of segments.
 
-        Args: inputs: the waveform, [batch, samples], or what `features` made of it before; covariates name -> class
-            indices [batch], of those that are given; mix: how rows of the inputs are mixed.
+        Args: inputs: the waveform, [batch, samples], or its features, as `features` returns them; covariates: those
+            that are given, name -> class indices [batch]; mix: how rows of the inputs are mixed.
         Returns: embeddings and logits, each [batch, size].
         """
         return self.encode(self.features(inputs) if isinstance(inputs, Seq) else inputs, covariates, mix)
 
     def features(self, wave: Seq, levels: Collection[str] | None = None) -> dict[str, Seq]:
-        """What the front ends make of the waveform, by default of all levels: level -> [batch, time, channels].
+        """The front ends' features of a waveform, by default for all levels: level -> [batch, time, channels].
 
-        Always in full precision, so that features are the same whatever a system is trained in.
+        Always in full precision, so that they do not depend on the precision of training.
         """
         with torch.no_grad(), torch.autocast(wave.values.device.type, enabled=False):
             made = {name: self.levels[name].features(wave) for name in levels or self.levels}
@@ -131,7 +131,7 @@ class System(nn.Module):
         return ModelOutput(embeddings, logits, covariate_logits)
 
     def frames(self, features: Mapping[str, Seq]) -> dict[str, Seq]:
-        """What the levels make of their features: level -> [batch, frames, channels]."""
+        """Encode the levels' features: level -> [batch, frames, channels]."""
         frames = {}
         for name, level in self.levels.items():
             shape = (features[name].lengths.shape[0], None, level.channels)
@@ -155,7 +155,7 @@ class System(nn.Module):
 def build_system(recipe: Composition, targets: Mapping[str, Target], *, allowance: Allowance | None = None) -> System:
     """Build the system that a recipe describes, with random initial weights from torch's global generator.
 
-    Args: targets: the heads' and the covariates', by name; allowance of memory; None: all that the machine has.
+    Args: targets: of heads and covariates, by name; allowance: limits for building; None: the machine's memory.
     Raises: RecipeError if the parts do not fit together; PluginError if one cannot be built.
     """
     with allowance or Allowance():

@@ -1,4 +1,4 @@
-"""A system's weights to and from model.safetensors, read without trusting its header."""
+"""A system's weights, written to and read from model.safetensors, whose header is not trusted."""
 
 import hashlib
 import math
@@ -50,14 +50,14 @@ class WeightsFile:
                 dtype, shape = self.kinds[name] = DTYPES[entry["dtype"]], torch.Size(entry["shape"])
                 start, end = end, end + math.prod(shape) * dtype.itemsize
                 if [start, end] != entry["data_offsets"] or min(shape, default=0) < 0:
-                    raise ValueError(f"{one_line(name)} does not lie where its shape wants it")
+                    raise ValueError(f"{one_line(name)} does not lie where its shape puts it")
         except (AttributeError, KeyError, TypeError, RuntimeError) as error:
             raise ValueError(f"its header is wrong: {one_line(error)}") from None
         if end != size - 8 - length:
-            raise ValueError("its tensors are not all of it")
+            raise ValueError("it ends before or after its last tensor")
 
     def read(self) -> dict[str, Tensor]:
-        """The tensors."""
+        """All tensors, by name."""
         found = {}
         for name, (dtype, shape) in self.kinds.items():
             data = self._read(math.prod(shape) * dtype.itemsize)
@@ -73,7 +73,7 @@ class WeightsFile:
 
 
 def load_weights(system: System, weights: WeightsFile) -> None:
-    """Load the state of a safetensors file into a system; all of it has to fit, by name, shape and dtype.
+    """Load the state of a safetensors file into a system; every name, shape and dtype must match.
 
     Raises: BundleError if the file does not hold exactly this system's state; no tensor is read then. ValueError if it
         ends too early.
@@ -95,7 +95,7 @@ def _shown(kind: tuple[torch.dtype, torch.Size] | None, otherwise: str) -> str:
 
 
 def refuse_not_finite(state: Mapping[str, Tensor], what: str) -> None:
-    """BundleError names the first tensor with a value that is not finite."""
+    """Raise BundleError, with the name of the first tensor that holds a value that is not finite."""
     for name, tensor in state.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise BundleError(f"{what} has values that are not finite in {name}.")

@@ -1,4 +1,4 @@
-"""What installed distributions declare in entry-point group "toolkit", each read separately.
+"""The declarations of installed distributions in entry-point group "toolkit", each read separately.
 
 pluggy's own loading stops at the first failure and does not report a misspelt hook or a wrong return type.
 """
@@ -24,7 +24,7 @@ HOOK = "toolkit_register"
 
 @dataclass(frozen=True)
 class Declaration:
-    """An entry point of one distribution, whose name and version are "?" if its metadata cannot be read."""
+    """One entry point of a distribution, whose version is "?" if its metadata cannot be read."""
 
     distribution: str
     version: str
@@ -39,7 +39,7 @@ class Declaration:
 
     @property
     def own(self) -> bool:
-        """Whether it is part of this distribution."""
+        """Whether it belongs to the toolkit's own distribution."""
         return canonicalize_name(self.distribution) == DISTRIBUTION
 
 
@@ -53,7 +53,7 @@ def installed() -> list[Declaration]:
 
 
 def source_files(package: str) -> list[Path]:
-    """The Python files of an importable top-level name, which is not imported."""
+    """The Python files of an importable top-level name, found without importing it."""
     spec = None
     with contextlib.suppress(ImportError, ValueError):
         spec = find_spec(package)
@@ -65,9 +65,9 @@ def source_files(package: str) -> list[Path]:
 
 
 def read_declaration(module: str) -> list[PluginSpec]:
-    """Import a declaration and ask it for its plugins; what it prints goes to standard error.
+    """Import a declaration and call its hook; what it prints goes to standard error.
 
-    Raises: BrokenPlugin if the import or the hook fails, the hook is missing or misspelt, or returns something else.
+    Raises: BrokenPlugin if the import or the hook fails, or the hook is missing, misspelt or returns no list.
     """
     step = f"importing {module}"
     try:
@@ -77,7 +77,7 @@ def read_declaration(module: str) -> list[PluginSpec]:
             return _ask(plugin, module)
     except (KeyboardInterrupt, BrokenPlugin):
         raise
-    except BaseException as error:  # a plugin may also exit
+    except BaseException as error:  # a plugin may even exit
         raise BrokenPlugin(f"{step} failed: {one_line(error)}") from error
 
 

@@ -18,8 +18,8 @@ class Kind:
     name: str  # what declarations and commands call it
     base: str  # "package.module:Class", from which its plugins derive
     context: tuple[str, ...]  # constructor arguments that the system gives; a recipe cannot set them
-    recipe: str  # where recipes name its plugins: the dotted path of one, or of a mapping by name
-    suite: str  # "package.module:Class", a `toolkit.testing.Case` that tries out the contract
+    recipe: str  # where recipes name its plugins: the dotted path of one, or of a mapping of several
+    suite: str  # "package.module:Class", a `toolkit.testing.Case` that tests the contract
     bundled: bool = False  # whether a trained system needs its plugins
     reads_folder: bool = False  # whether its plugins read a data folder
 
@@ -43,7 +43,7 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 
 
 def kind_called(name: str) -> Kind:
-    """The kind of a name; PluginError with the nearest if there is none."""
+    """The kind of this name; PluginError, with the nearest name, if there is none."""
     if name not in KINDS:
         near = did_you_mean(name, KINDS)
         raise PluginError(f"No kind of plugin is called {name!r}.{near} Kinds: {', '.join(KINDS)}.")

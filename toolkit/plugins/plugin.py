@@ -19,7 +19,7 @@ from toolkit.plugins.kinds import KINDS
 from toolkit.plugins.signatures import check_arguments, read_arguments
 from toolkit.recipe.locations import NOWHERE, Location
 
-ORIGIN = "_toolkit_origin"  # on what another distribution's plugin built: the Plugin, for messages about it
+ORIGIN = "_toolkit_origin"  # attribute of what another distribution's plugin built: the Plugin, for messages
 OURS = ("toolkit", "toolkit_plugins")
 
 
@@ -41,7 +41,7 @@ class Plugin:
 
     @property
     def full_name(self) -> str:
-        """The name that is unambiguous in every installation."""
+        """The name with its distribution, unambiguous in every installation."""
         return f"{self.declaration.distribution}:{self.spec.name}"
 
     @property
@@ -65,10 +65,9 @@ class Plugin:
                 return ""
         except InvalidSpecifier:
             return f"contract {contract!r} of plugin {self.spec.name!r} is not a range, for example '>=1,<2'"
-        return (
-            f"it was written for contract {contract}, and this toolkit has contract {CONTRACT_VERSION}; install a "
-            f"{self.declaration.distribution} for contract {CONTRACT_VERSION}, or a toolkit with contract {contract}"
-        )
+        remedy = f"install a release of {self.declaration.distribution} for contract {CONTRACT_VERSION}"
+        found = f"it was written for contract {contract}, and this toolkit has contract {CONTRACT_VERSION}"
+        return f"{found}; {remedy}, or a toolkit with contract {contract}"
 
     def load(self) -> type:
         """Import the class. Raises: BrokenPlugin if it cannot be imported, or is not a class of its kind."""
@@ -77,25 +76,25 @@ class Plugin:
             found = resolve_name(self.spec.target)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # a plugin may also exit
+        except BaseException as error:  # a plugin may even exit
             raise BrokenPlugin(f"{at}{self} cannot be imported ({self.spec.target}): {one_line(error)}") from error
         if not isinstance(found, type):
             raise BrokenPlugin(f"{at}{self} cannot be used: {self.spec.target} is not a class.")
         module, _, base = KINDS[self.spec.kind].base.partition(":")
-        known = getattr(sys.modules.get(module), base, None)  # whoever derives from it has imported it
+        known = getattr(sys.modules.get(module), base, None)  # a class that derives from it has imported it
         if known is None or not issubclass(found, known):
             raise BrokenPlugin(f"{at}{self} cannot be used: {self.spec.target} is not a {module}.{base}.")
         return found
 
     def check_args(self, args: Mapping[str, Any] | None) -> dict[str, Any]:
-        """A recipe's arguments as the class's signature wants them, checked; errors as for `check_arguments`."""
+        """A recipe's arguments, checked and converted by the class's signature; errors as for `check_arguments`."""
         what = f"{self.spec.kind} {self.spec.name!r}"
         return check_arguments(self.load(), args or {}, context=self.context, what=what, where=self.where)
 
     def build(self, args: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None) -> Any:
         """Make an instance.
 
-        Args: args: the recipe's, checked first; context: what the system gives, of which it receives what it names.
+        Args: args: the recipe's, checked first; context: what the system gives, of which it gets what it names.
         Raises: RecipeError if an argument does not fit, or the constructor refuses its value; PluginError if the class
             cannot be imported or built.
         """
@@ -113,12 +112,12 @@ class Plugin:
         except (Exception, SystemExit) as error:
             raise PluginError(f"{self.where.before()}{self} cannot be built: {one_line(error)}") from error
         if not self.declaration.own:
-            vars(built)[ORIGIN] = self  # past nn.Module's and a frozen dataclass's own __setattr__
+            vars(built)[ORIGIN] = self  # bypasses __setattr__, which nn.Module and frozen dataclasses replace
         return built
 
 
 def require_rule(part: Any, member: str, holds: bool, rule: str, found: Any) -> None:
-    """Raise FailedPlugin unless what a plugin's method returned, or its attribute, keeps the contract's rule."""
+    """Raise FailedPlugin unless an attribute of a plugin, or what its method returned, keeps the contract's rule."""
     if holds:
         return
     plugin = vars(part).get(ORIGIN)
@@ -128,7 +127,7 @@ def require_rule(part: Any, member: str, holds: bool, rule: str, found: Any) -> 
 
 
 def described(value: Any) -> str:
-    """A value that breaks a rule: its type, and its shape and dtype where it has them."""
+    """A value in words: its type, and its shape and dtype if it has them."""
     value = getattr(value, "values", value) if type(value).__name__ == "Seq" else value
     if (shape := getattr(value, "shape", None)) is not None:
         return one_line(f"a {type(value).__name__} {list(shape)} of {getattr(value, 'dtype', '?')}")
@@ -144,8 +143,8 @@ def _about(plugin: Plugin, text: str) -> str:
 def plugin_failures() -> Iterator[None]:
     """Turn what a plugin raises into a FailedPlugin; other errors pass unchanged.
 
-    A plugin is named where one of its methods ran, also where it called ours and that failed. What it says itself by a
-    ToolkitError, other than that a shape does not fit, is for the user and passes.
+    A plugin is at fault if one of its methods ran, even if it called our code and that failed. A ToolkitError other
+    than a ShapeError is the plugin's own message to the user and passes.
 
     Raises: FailedPlugin: names the plugin, its location in the recipe, its method, the error, and the plugin's line.
     """
@@ -153,7 +152,7 @@ def plugin_failures() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # a plugin may also exit
+    except BaseException as error:  # a plugin may even exit
         line = None if isinstance(error, ToolkitError) and not isinstance(error, ShapeError) else _blame(error)
         if line is None:
             raise
@@ -171,13 +170,13 @@ def _blame(error: BaseException) -> str | None:
     below = [(_package(frame), frame.f_code, line) for frame, line in steps[start:]]
     method = next((code.co_name for package, code, _ in below if package == plugin.package), "forward")
     if isinstance(error, NotImplementedError) and below[-1][0] in OURS:
-        return _about(plugin, f" has no `{below[-1][1].co_name}`, which its contract asks for.")
+        return _about(plugin, f" has no `{below[-1][1].co_name}`, which its contract requires.")
     own = [f"{code.co_filename}, line {line}" for package, code, line in below if package == plugin.package]
     return _about(plugin, f": `{method}` raised {one_line(error)} ({own[-1] if own else plugin.spec.target}).")
 
 
 def _plugin(frame: FrameType) -> Plugin | None:
-    """The plugin that built the object whose method a frame runs."""
+    """The plugin that built the object whose method runs in a frame."""
     return getattr(frame.f_locals.get("self"), "__dict__", {}).get(ORIGIN)
 
 

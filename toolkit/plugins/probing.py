@@ -1,6 +1,6 @@
-"""Third-party declarations read in a subprocess with a time limit, and the answers kept.
+"""Third-party declarations, read in subprocesses with a time limit; the answers are cached.
 
-A module that hangs, exits or crashes at import cannot be survived in one process. An answer is kept until the
+A module that hangs, exits or crashes at import would take its process with it. An answer is kept until the
 distribution's version, its source, or what is installed beside it changes.
 """
 
@@ -24,7 +24,7 @@ from toolkit.plugins.declarations import Declaration, read_declaration, source_f
 Declared = list[PluginSpec] | BrokenPlugin
 
 LIMIT = "TOOLKIT_PROBE_SECONDS"
-FORMAT = 3  # of the kept answers: what a PluginSpec holds
+FORMAT = 3  # of the cached answers; raised when the fields of PluginSpec change
 CHILD = """
 import json, sys
 module, answer, sys.path[:] = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
@@ -34,9 +34,9 @@ write_answer(module, answer)
 
 
 def read_declarations(declarations: Sequence[Declaration], *, refresh: bool = False) -> list[Declared]:
-    """What each declaration declares, or why it is broken: our own are read here, others in subprocesses.
+    """The plugins of each declaration, or why it is broken: our own are read here, others in subprocesses.
 
-    `refresh` reads others again instead of using kept answers.
+    `refresh` reads others again instead of using cached answers.
     """
     others = [d for d in declarations if not d.own and not d.problem]
     answers = _probe(others, refresh=refresh) if others else {}
@@ -92,7 +92,7 @@ def ask_subprocess(module: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         answer = Path(folder) / "answer.json"
         command = [sys.executable, "-c", CHILD, module, str(answer), json.dumps(sys.path)]
-        # No pipes: a child of the plugin could hold them open beyond the end.
+        # No pipes: a child of the plugin could hold them open beyond the limit.
         streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
         try:
             done = subprocess.run(command, **streams, timeout=limit, start_new_session=True, check=False)
@@ -105,7 +105,7 @@ def ask_subprocess(module: str) -> dict[str, Any]:
 
 
 def write_answer(module: str, path: str) -> None:
-    """In the subprocess: read the declaration, write the answer, leave without waiting for its threads."""
+    """In the subprocess: read the declaration, write the answer, exit without waiting for the plugin's threads."""
     try:
         answer: dict[str, Any] = {"specs": [asdict(spec) for spec in read_declaration(module)]}
     except BrokenPlugin as error:
@@ -120,5 +120,5 @@ def _specs(answer: Any) -> list[PluginSpec]:
             return [PluginSpec(**spec) for spec in answer["specs"]]
         reason = answer["error"]
     except (KeyError, TypeError, ValueError) as error:
-        reason = f"its kept answer cannot be read: {one_line(error)}"
+        reason = f"its cached answer cannot be read: {one_line(error)}"
     raise BrokenPlugin(reason)

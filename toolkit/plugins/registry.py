@@ -25,10 +25,10 @@ LIST = "`toolkit list-plugins` lists all."
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """What is known of a plugin without importing it."""
+    """What is known about a plugin without importing it."""
 
-    kind: str | None  # as declared; None for a broken declaration, which may hold any
-    name: str  # as recipes write it; a broken declaration has its entry point's name
+    kind: str | None  # as declared; None for a broken declaration, which may hold several
+    name: str  # as recipes write it; the entry point's name for a broken declaration
     distribution: str
     version: str
     summary: str
@@ -37,11 +37,11 @@ class PluginInfo:
 
 
 class Registry:
-    """The declared plugins; `answers` are each declaration with its plugins, or with the reason why it is broken."""
+    """The declared plugins; `answers` are all declarations, each with its plugins or the reason why it is broken."""
 
     def __init__(self, answers: Iterable[tuple[Declaration, list[PluginSpec] | BrokenPlugin]]):
         self._plugins: list[Plugin] = []
-        self._misfits: list[tuple[Plugin, str]] = []  # with the reason why it cannot be used
+        self._misfits: list[tuple[Plugin, str]] = []  # and the reason why it cannot be used
         self._broken: list[PluginInfo] = []
         for d, answer in answers:
             if isinstance(answer, BrokenPlugin):
@@ -77,7 +77,7 @@ class Registry:
     def kind_of(self, name: str) -> str:
         """The only kind in which a name, or distribution:name, is declared.
 
-        Raises: UnknownPlugin if there is none; names the nearest. AmbiguousPlugin if there are several.
+        Raises: UnknownPlugin, with the nearest name, if there is none. AmbiguousPlugin if there are several.
         """
         kinds = self._kinds_of(name)
         if len(kinds) > 1:
@@ -92,8 +92,8 @@ class Registry:
 
         Args: kind: one of the kinds; name: as recipes write it, perhaps with "distribution:" before it; where: the
             plugin's location in the recipe, for messages.
-        Raises: PluginError if there is no such kind; UnknownPlugin if there is none, with the nearest; AmbiguousPlugin
-            if there are several, with what to write; BrokenPlugin if it was written for another contract.
+        Raises: PluginError if there is no such kind; UnknownPlugin, with the nearest name, if no plugin matches;
+            AmbiguousPlugin, with what to write, if several do; BrokenPlugin if it cannot be used here.
         """
         kind_called(kind)
         found = sorted(self._called(kind, name), key=lambda plugin: plugin.full_name)
@@ -123,7 +123,7 @@ class Registry:
         return [kind for kind in KINDS if kind in kinds]
 
     def _note(self) -> str:
-        """A broken declaration may be the one that is looked for."""
+        """Broken declarations, any of which may declare the plugin that is looked for."""
         broken = dict.fromkeys(info.distribution for info in self._broken)
         return f" These are broken and may declare it: {join(broken)}." if broken else ""
 
@@ -131,7 +131,7 @@ class Registry:
 def discover(declarations: Sequence[Declaration] | None = None, *, refresh: bool = False) -> Registry:
     """Read what distributions declare, by default all that are installed. No plugin can make this fail.
 
-    `refresh` reads those of other distributions again instead of using kept answers.
+    `refresh` reads those of other distributions again instead of using cached answers.
     """
     declarations = installed() if declarations is None else declarations
     return Registry(zip(declarations, read_declarations(declarations, refresh=refresh), strict=True))

@@ -24,7 +24,7 @@ class Argument:
     annotation: Any  # typing.Any if it has none
     default: Any = REQUIRED
     meaning: str = ""  # from the docstring's Args section
-    given: bool = False  # by the system (context): recipes cannot set it
+    given: bool = False  # whether the system gives it (context): recipes cannot set it
 
     @property
     def type(self) -> str:
@@ -48,9 +48,9 @@ def check_arguments(
     """Check a recipe's arguments against a class's signature.
 
     Args: context: names of the arguments that the system gives; what: the plugin in words, for example "extractor
-        'mfcc'"; where: its location in the recipe, whose `args` these are.
-    Returns: the arguments, converted to what the annotations ask for.
-    Raises: RecipeError for an unknown, missing or given argument or a wrong type, with its location.
+        'mfcc'"; where: the plugin's location in the recipe.
+    Returns: the arguments, converted to the types that the annotations ask for.
+    Raises: RecipeError, with the location, if an argument is unknown, missing, of a wrong type or given by the system.
     """
     arguments = {argument.name: argument for argument in read_arguments(cls, context)}
     free = [name for name, argument in arguments.items() if not argument.given]
@@ -99,7 +99,7 @@ def _can_be_written(argument: Argument) -> bool:
 
 
 def read_meanings(cls: type) -> dict[str, str]:
-    """Argument -> meaning, from the Args sections of a class and its parents, of classes and constructors."""
+    """Argument -> meaning, from the Args sections of a class, its parents and their constructors."""
     meanings: dict[str, str] = {}
     for owner in (owner for parent in cls.__mro__[:-1] for owner in (parent, vars(parent).get("__init__"))):
         meanings = parse_args_section(getattr(owner, "__doc__", None) or "") | meanings
@@ -140,12 +140,12 @@ def read_source(cls: type) -> str:
 def _parameters(cls: type) -> list[inspect.Parameter]:
     constructed_by = next(base for base in cls.__mro__ if "__init__" in vars(base))
     if constructed_by.__module__.startswith("torch.nn."):
-        return []  # a Module without a constructor of its own; torch's says (*args, **kwargs) and takes nothing
+        return []  # a Module without a constructor of its own; torch's declares (*args, **kwargs) and accepts nothing
     try:
         signature = inspect.signature(cls, eval_str=True)
     except NameError:  # an annotation that only type checkers can resolve
         signature = inspect.signature(cls)
-    except ValueError:  # a class of C
+    except ValueError:  # a class written in C
         return []
     return [
         p.replace(annotation=Any) if p.annotation is REQUIRED or isinstance(p.annotation, str) else p

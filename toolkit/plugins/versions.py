@@ -1,4 +1,4 @@
-"""Versions of the distributions and libraries that a recipe uses; a hash of the source for editable ones. No torch."""
+"""Versions of the distributions and libraries that a recipe uses, with a hash of editable source. No torch."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ def library_versions() -> dict[str, str]:
 
 
 def code_version(name: str, packages: Iterable[str]) -> str:
-    """A distribution's version; for an editable install, with a hash of its packages' source behind a "+".
+    """A distribution's version; for an editable install, followed by "+" and a hash of its packages' source.
 
     Args: name: the distribution; packages: importable top-level names whose source counts.
     """

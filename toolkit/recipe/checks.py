@@ -1,4 +1,4 @@
-"""Values of a recipe checked against Python's type annotations, and converted; annotations in words; ranges of fields.
+"""Checks and converts a recipe's values by type annotations; checks ranges of fields; puts annotations into words.
 
 >>> check_value(3, float)
 3.0
@@ -43,7 +43,7 @@ class Mismatch(ValueError):  # noqa: N818 - reads as the sentence it prints
 
 
 class BadField(ValueError):  # noqa: N818 - reads as the sentence it prints
-    """A field (its dotted path) is out of its range or does not fit the others; `problem` follows it in the message."""
+    """A field is out of its range or does not fit the others; the message is its dotted path, then `problem`."""
 
     def __init__(self, path: str, problem: str):
         super().__init__(f"{path} {problem}")
@@ -68,7 +68,7 @@ def known(path: str, names: Iterable[str], known: Iterable[str], noun: str) -> N
 
 
 def check_value(value: Any, annotation: Any) -> Any:
-    """Check a value that came out of YAML.
+    """Check a value that was read from YAML, and convert it.
 
     Args: annotation: a plain type, a union, Literal, list[...], tuple[...], dict[...] or Path; others are not checked.
     Returns: the value: int as float where a float is wanted, list as tuple, str as Path.
@@ -76,9 +76,9 @@ def check_value(value: Any, annotation: Any) -> Any:
     """
     kind, inner = _parts(annotation)
     if isinstance(value, str) and UNWRITABLE.search(value):
-        raise Mismatch(f"{_short(value)} holds a NUL or half a character, which no file can hold.")
+        raise Mismatch(f"{_short(value)} holds a NUL or a lone surrogate, which no file can hold.")
     if type(value) is int and abs(value) > LARGEST:
-        raise Mismatch(f"{str(value)[:20]}... is too large for a number.")
+        raise Mismatch(f"{str(value)[:20]}... is too large a number.")
     if kind in UNIONS:
         return _check_union(value, annotation)
     if kind is Literal and any(value == choice and type(value) is type(choice) for choice in inner):
@@ -118,7 +118,7 @@ def words(annotation: Any) -> str:
 
 
 def type_text(annotation: Any) -> str:
-    """An annotation as one writes it, without module names."""
+    """An annotation as it is written in code, without module names."""
     kind, inner = _parts(annotation)
     if kind is Literal:
         return " | ".join(map(repr, inner))
@@ -131,7 +131,7 @@ def type_text(annotation: Any) -> str:
 
 
 def _parts(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
-    """What an annotation is of, and its arguments: list and (int,) of list[int], int and () of int."""
+    """An annotation's origin and arguments: list and (int,) for list[int], int and () for int."""
     if get_origin(annotation) is Annotated:
         return _parts(get_args(annotation)[0])
     annotation = type(None) if annotation is None else annotation

@@ -1,12 +1,12 @@
-"""YAML files and overrides -> a checked, resolved recipe, which holds everything, extends nothing and reads the same.
+"""YAML files and overrides -> a checked, resolved recipe, which is complete, extends nothing and reads back the same.
 
-A recipe says only what differs: `extends: ser.yaml` merges onto another file, or onto a recipe of the toolkit such as
-speech/whisper (toolkit.recipe.reading has the rules), and `without_data` holds the smaller settings that replace a
-file's own where the corpus is missing.
+A recipe says only what differs: `extends: ser.yaml` merges it onto another file, or onto a recipe of the toolkit such
+as speech/whisper (`toolkit.recipe.reading` has the rules). `without_data` holds smaller settings, which replace the
+file's own if the corpus is missing.
 
-Overrides are `--model.fusion.args.dim 64` or `--training.epochs=3`, keys in full; one that the recipe cannot hold is
-refused with the nearest one that it can. Values are YAML under the same rules as in files; where text is wanted (a
-folder, a fold) they are taken as they are written. The last of several values for one key holds.
+Overrides are `--model.fusion.args.dim 64` or `--training.epochs=3`, with full keys; a key that no recipe has is refused
+with the nearest one. Values are YAML under the same rules as in files; where text is expected (a folder, a fold), they
+are taken literally. If a key has several values, the last one counts.
 """
 
 import io
@@ -28,9 +28,9 @@ from toolkit.recipe.schema import Recipe
 from toolkit.recipe.yaml_files import read_text, read_yaml
 
 SUFFIXES = (".yaml", ".yml")
-OF_ONE_SYSTEM = ("name", "published")  # what a file that extends another one does not inherit
+OF_ONE_SYSTEM = ("name", "published")  # not inherited by `extends`
 SHORT = {name: f"training.{name}" for name in ("device", "precision", "init_from")}
-PARTS = (("model", "levels"), ("model", "heads"), ("model", "losses"))  # new ones come from a file that `extends`
+PARTS = (("model", "levels"), ("model", "heads"), ("model", "losses"))  # overrides cannot add entries here
 
 
 def load_recipe(
@@ -41,7 +41,7 @@ def load_recipe(
     trust: bool = False,  # run the tags that run code: only for files whose author you trust
     search_folder: Path | None = None,  # where to look first, such as the folder of a recipe's train.py
 ) -> Recipe:
-    """Read a recipe with all that it extends, and check it; its plugins are checked when they are built.
+    """Read a recipe with all files that it extends, and check it; its plugins are checked when they are built.
 
     Raises: RecipeError for the first thing that is wrong, with its key and file.
     """
@@ -56,14 +56,14 @@ def load_recipe(
 def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
     """The file that a recipe's name means: in `folder`, else in the working directory, else one of the toolkit's own.
 
-    Raises: RecipeError if it is in neither, or is not a YAML file; names the nearest one.
+    Raises: RecipeError, with the nearest name, if there is none; also if it is not a YAML file.
     """
     name = Path(name)
     folders = [Path()] if folder is None else [Path(folder), Path()]
     candidates = list(dict.fromkeys(candidate / name for candidate in folders))  # an absolute name stays as it is
     for candidate in filter(isfile, candidates):
         if candidate.suffix not in SUFFIXES:
-            raise RecipeError(f"{candidate} is not a recipe: those end in {' or '.join(SUFFIXES)}.")
+            raise RecipeError(f"{candidate} is not a recipe: recipes end in {' or '.join(SUFFIXES)}.")
         return candidate
     if shipped := _shipped(str(name)):
         return shipped
@@ -77,13 +77,13 @@ def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
 @cache
 def shipped_recipes() -> dict[str, Path]:
     """The recipes that come with the toolkit, name -> file: speech/whisper is recipes/speech/hparams/whisper.yaml."""
-    beside = [Path(__file__).parents[2] / name for name in ("toolkit_recipes", "recipes")]  # installed, or as developed
+    beside = [Path(__file__).parents[2] / name for name in ("toolkit_recipes", "recipes")]  # wheel, repository
     files = next((sorted(folder.glob("*/hparams/*.yaml")) for folder in beside if isdir(folder)), ())
     return {f"{file.parts[-3]}/{file.stem}": file for file in files}
 
 
 def _shipped(name: str) -> Path | None:
-    """The recipe that comes with the toolkit under this name, or under this last part of it if it is the only one."""
+    """The recipe of the toolkit with this full name, or the only one with this last part of a name."""
     known = shipped_recipes()
     alike = [full for full in known if name == full] or [full for full in known if full.endswith(f"/{name}")]
     if len(alike) > 1:
@@ -92,7 +92,7 @@ def _shipped(name: str) -> Path | None:
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """A recipe as YAML that needs no other file; `load_recipe` makes the same recipe of it."""
+    """A recipe as YAML that needs no other file; `load_recipe` makes the same recipe from it."""
     return dump_yaml(recipe.as_dict())
 
 
@@ -109,12 +109,12 @@ def dump_yaml(values: Mapping[str, Any]) -> str:
 
 
 def read_recipe_dict(values: Mapping[str, Any], *, source: str = "recipe") -> Recipe:
-    """A recipe from what `as_dict` gave (an experiment's JSON, for example); `source` names it in messages."""
+    """A recipe from the values of `as_dict` (in an experiment's JSON, for example); `source` names it in messages."""
     return read_plain(Recipe, values, Location("", Mark(source)))
 
 
 def as_overrides(values: Mapping[str, Any]) -> list[str]:
-    """Dotted keys and plain values, mappings and numpy's numbers too, as they are written on a command line.
+    """Dotted keys and their values (numpy's numbers too) as they are written on a command line.
 
     >>> as_overrides({"training.epochs": 3, "fold": "1M", "training": {"patience": None}})
     ['--training.epochs=3', '--fold="1M"', '--training={"patience": null}']
@@ -130,7 +130,7 @@ def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[P
     found = resolved(path)
     if found in extending or len(extending) > DEEPEST:
         chain = one_line(" -> ".join(p.name for p in (*extending, found)))
-        how = "in a circle" if found in extending else "too often"
+        how = "in a circle" if found in extending else "too deeply"
         raise RecipeError(f"{path.name}: recipes extend each other {how}: {chain}.")
     tree = read_yaml(path, trust=trust)
     base_name, without_data = tree.pop("extends", None), tree.pop("without_data", None)
@@ -151,12 +151,12 @@ def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[P
         return tree
     if not isinstance(without_data, Keys):
         raise RecipeError(f"without_data {tree.marks['without_data']}: a mapping is needed.")
-    small = merge(tree, without_data)  # its keys are checked with data, too
+    small = merge(tree, without_data)  # merged in any case, so that its keys are checked
     return tree if data_available else small
 
 
 def _nearby(name: Path, folders: list[Path]) -> str:
-    """What is near: a file of that name elsewhere under the folders, a name like it, or all there is."""
+    """A hint: the recipe with the nearest name, or all recipes in the folders."""
     shown: dict[str, str] = {}
     for folder in folders:
         for near in (folder / name.parent, folder, folder / "hparams"):
@@ -170,7 +170,7 @@ def _nearby(name: Path, folders: list[Path]) -> str:
 
 
 def override_tree(tokens: Iterable[str], tree: Keys, folder: Path, trust: bool) -> Keys:
-    """Overrides as a tree to merge onto a recipe's, whose levels, heads and losses they can change."""
+    """Overrides as a tree to merge onto `tree`, a recipe's, whose levels, heads and losses they can change."""
     out = Keys()
     for key, text in _pairs(tokens):
         path = tuple(SHORT.get(key, key).split("."))
@@ -194,7 +194,7 @@ def override_tree(tokens: Iterable[str], tree: Keys, folder: Path, trust: bool) 
 
 
 def _pairs(tokens: Iterable[str]) -> list[tuple[str, str]]:
-    """What a command line holds as (dotted key, text of the value)."""
+    """Command-line tokens as pairs: dotted key, text of the value."""
     pairs, rest = [], list(tokens)
     while rest:
         token = rest.pop(0)
@@ -228,7 +228,7 @@ def _override_value(path: tuple[str, ...], text: str, folder: Path, trust: bool)
 
 
 def _update(out: Keys, changes: Keys) -> None:
-    """Put the changes on top; null stays, since what it removes is elsewhere."""
+    """Merge the changes into `out`; null stays, since what it removes is in the recipe."""
     for key, value in changes.items():
         out.marks[key] = changes.marks[key]
         if isinstance(value, Keys) and isinstance(out.get(key), Keys):

@@ -61,7 +61,7 @@ class Location:
         return location
 
     def before(self, *keys: str) -> str:
-        """The location of a key inside as the beginning of a message, "" where that of the whole is not known."""
+        """The location of a key inside as the beginning of a message; "" if this location has no path."""
         return f"{self.child(*keys)}: " if self.path else ""
 
     def __str__(self):

@@ -1,6 +1,6 @@
-"""Trees of values and the recipe's dataclasses: merged by their types, checked, and made.
+"""Merges trees of values by the types of a recipe's dataclasses, and makes checked dataclasses from them.
 
-How `merge` puts the keys of a file that extends another one, of `without_data` or of overrides on top of what is there:
+How `merge` puts the keys of an extending file, of `without_data` or of overrides on top of a base:
 
 - Mappings are merged key by key; everything else, lists included, is replaced.
 - `null` removes an inherited key. Where null is itself a value (`fold`, `training.max_grad_norm`, the entries of
@@ -27,7 +27,7 @@ IDENTITIES = ("plugin", "name", "source")  # keys that name what a part is
 
 @cache
 def schema_of(cls: type) -> dict[str, tuple[Any, Any]]:
-    """Key -> its type and its default, MISSING where there is none, of one of the schema's dataclasses."""
+    """The keys of a dataclass of the schema: key -> its type and its default, which may be MISSING."""
     hints, schema = get_type_hints(cls), {}
     for field in fields(cls):
         default = field.default if field.default_factory is MISSING else field.default_factory()
@@ -37,7 +37,7 @@ def schema_of(cls: type) -> dict[str, tuple[Any, Any]]:
 
 
 def annotation_at(path: Path) -> Any:
-    """The type of the value at a path of a recipe, None if there is no such path; any name of a level is known."""
+    """The type of the value at a path of a recipe, None if there is no such path; a level may have any name."""
     annotation: Any = Recipe
     for key in path:
         if is_dataclass(annotation):
@@ -61,13 +61,13 @@ def defaults(cls: type = Recipe) -> Keys:
 
 
 def _identity_key(annotation: Any) -> str | None:
-    """The key that names what a part of a recipe is, such as `plugin`; None if the annotation is not of a part."""
+    """The key that names what a part of a recipe is, such as `plugin`; None for any other annotation."""
     first = next(iter(schema_of(annotation))) if is_dataclass(annotation) and annotation is not Recipe else None
     return first if first in IDENTITIES else None
 
 
 def spelled_out(value: Any, annotation: Any, mark: Mark | None) -> Any:
-    """A part that is written as its name alone, such as `protocol: loso`, as a mapping."""
+    """Write out a part that is given by its name alone, such as `protocol: loso`, as a mapping."""
     key = _identity_key(annotation) if isinstance(value, str) else None
     return Keys({key: value}, {key: mark}) if key else value
 
@@ -82,10 +82,10 @@ def known_paths(tree: Any, path: Path = ()) -> Iterator[str]:
 
 
 def merge(base: Keys, child: Keys, path: Path = ()) -> Keys:
-    """The child's keys on top of the base's, in a new mapping; the mark of each key is that of the value that holds.
+    """The child's keys on top of the base's, in a new mapping, where each key has the mark of the value that counts.
 
-    Raises: RecipeError for an unknown key of the child, and if null would remove a level, covariate, head or loss that
-        is not there.
+    Raises: RecipeError if the child has an unknown key, or a null that would remove a level, covariate, head or loss
+        which the base lacks.
     """
     annotation = annotation_at(path)
     out = Keys(base, {**base.marks, **child.marks})
@@ -113,7 +113,7 @@ def merge(base: Keys, child: Keys, path: Path = ()) -> Keys:
 
 
 def _dropped(base: Keys, child: Keys, annotation: Any) -> tuple[str, ...]:
-    """Keys of the base that belong to another plugin or name."""
+    """Keys of the base to drop, since the child names another plugin, name or source."""
     identity = _identity_key(annotation)
     default = getattr(annotation, identity or "", None)  # a field's default is an attribute of its class
     old, new = base.get(identity, default), child.get(identity)
@@ -123,7 +123,7 @@ def _dropped(base: Keys, child: Keys, annotation: Any) -> tuple[str, ...]:
 
 
 def read_plain(annotation: Any, value: Any, location: Location = NOWHERE) -> Any:
-    """Make a dataclass, or another value that an annotation asks for, of a resolved tree or other plain values.
+    """Make the dataclass, or other value, that an annotation asks for from a resolved tree or other plain values.
 
     Raises: RecipeError for the first key or value that does not fit, with its location.
     """

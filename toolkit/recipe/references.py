@@ -1,8 +1,8 @@
-"""!ref, !copy, !PLACEHOLDER and the tags that run code: looked up, refused and run in the merged recipe.
+"""Resolves !ref, !copy and !PLACEHOLDER in a merged recipe, and runs the trusted tags that run code.
 
 References are looked up after files and overrides are merged, so that a changed value changes what refers to it.
-Arithmetic and trusted code are HyperPyYAML's. The look-up is not: HyperPyYAML's turns `<a.b>` into a call of getattr,
-takes any text with `<` for a reference, and does not end where references lead back to themselves or multiply.
+HyperPyYAML does the arithmetic and runs trusted code. It does not look up: it turns `<a.b>` into a call of getattr,
+takes any text with `<` for a reference, and does not end if references lead back to themselves or multiply.
 """
 
 import json
@@ -33,11 +33,11 @@ class Tagged:
 
 
 def resolve(tree: Keys, *, keep_placeholders: bool = False) -> Keys:
-    """Replace every reference by what it refers to in the tree, and every tag that runs code by what it gives.
+    """Replace every reference by what it refers to in the tree, and every tag that runs code by its result.
 
     Args: tree: a merged recipe, or an included file; keep_placeholders: whether another file may still fill them.
-    Raises: RecipeError for a reference to nothing or to itself, arithmetic that fails, a placeholder that is left, more
-        than MOST_VALUES values.
+    Raises: RecipeError for a reference to nothing or to itself, arithmetic that fails, an unfilled placeholder, or
+        more than MOST_VALUES values.
     """
     return _Resolver(tree, keep_placeholders).value(tree, ())
 
@@ -51,7 +51,7 @@ class _Resolver:
     def value(self, value: Any, path: tuple[str, ...], *, in_code: bool = False) -> Any:
         self.values += 1
         if self.values > MOST_VALUES:
-            raise RecipeError(f"{'.'.join(path)}: references make more than {MOST_VALUES} values of this recipe.")
+            raise RecipeError(f"{'.'.join(path)}: references give this recipe more than {MOST_VALUES} values.")
         if isinstance(value, Keys):
             items = {key: self.value(v, (*path, key), in_code=in_code) for key, v in value.items()}
             return Keys(items, value.marks)
@@ -99,7 +99,7 @@ def _fill(text: str, found: Mapping[str, Any], mark: Mark) -> Any:
     """Text with the values in it; a number if it is arithmetic on numbers."""
     for pointer, value in found.items():
         if not isinstance(value, (str, int, float)):
-            raise RecipeError(f"{mark.exact}: <{pointer}> is not text or a number and cannot be part of {text!r}.")
+            raise RecipeError(f"{mark.exact}: <{pointer}> is neither text nor a number and cannot be part of {text!r}.")
     plain = {p: str(v).lower() if isinstance(v, bool) else str(v) for p, v in found.items()}
     filled = POINTER.sub(lambda match: plain[match[1]], text)
     if len(filled) > MOST_TEXT:
@@ -123,16 +123,16 @@ def arithmetic(text: str) -> int | float | None:
         return None
     from hyperpyyaml.core import parse_arithmetic
 
-    value = parse_arithmetic(re.sub(r"(^|\()\s*-", r"\1(0 - 1) * ", text).strip())  # it does not know -x
+    value = parse_arithmetic(re.sub(r"(^|\()\s*-", r"\1(0 - 1) * ", text).strip())  # it has no unary minus
     if isinstance(value, float) and not math.isfinite(value):
         raise OverflowError("the result is not finite")
     return None if isinstance(value, str) else value
 
 
 def run_code(code: Tagged) -> Any:
-    """Run a trusted tag by HyperPyYAML.
+    """Run a trusted tag with HyperPyYAML.
 
-    Raises: RecipeError if it fails, or gives what a resolved recipe cannot hold: it must read the same everywhere.
+    Raises: RecipeError if it fails, or its result cannot stand in a resolved recipe, which reads the same everywhere.
     """
     from hyperpyyaml import load_hyperpyyaml
     from ruamel.yaml.resolver import implicit_resolvers
@@ -143,7 +143,7 @@ def run_code(code: Tagged) -> Any:
     except Exception as error:
         raise RecipeError(f"{code.mark.exact}: {name} failed: {one_line(error)}") from error
     finally:
-        del implicit_resolvers[known:]  # HyperPyYAML's tuples, which all later files of this process would have too
+        del implicit_resolvers[known:]  # HyperPyYAML's resolver of tuples, which would stay for all later files
     try:
         return json.loads(json.dumps(value, default=os.fspath, allow_nan=False))
     except (TypeError, ValueError):

@@ -15,14 +15,14 @@ from toolkit.recipe.training import TrainingSpec
 
 HIGHEST_RATE = 768_000  # Hz
 LONGEST_SEGMENT = 2**22  # samples: four minutes at 16 kHz
-LONGEST_NAME = 100  # bytes; the names of runs hold more
+LONGEST_NAME = 100  # bytes; the name of a run adds to it
 MOST_PARTS = 100  # of each kind in a system
 FUSED = "fused"
 EVERY_HEAD = "*"
 GROUPS = ("covariates", "fusion", "heads", "losses")  # parameter groups beside the levels
 # Names that are taken elsewhere: by parameter groups, arrays of embeddings.npz, columns.
 TAKEN = {"levels": (FUSED, *GROUPS, "id", "reference", "note", "file"), "covariates": ("label", "id", "path")}
-# What torch.nn.ModuleDict keeps for itself; written out, since recipes are checked without torch.
+# Names that torch.nn.ModuleDict reserves; written out, since recipes are checked without torch.
 MODULE_DICT = """
     T_destination add_module apply bfloat16 buffers call_super_init children clear compile cpu cuda double dump_patches
     eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu items keys
@@ -36,7 +36,7 @@ RESERVED = frozenset(MODULE_DICT.split())
 
 
 def names_in(on: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    """The names in what a part is `on`: one, several or none."""
+    """The names in the `on` of a part: one, several or none."""
     return (on,) if isinstance(on, str) else on or ()
 
 
@@ -61,7 +61,7 @@ class HeadSpec(PartSpec):
 class LossSpec(PartSpec):
     """A loss `on` a head's logits, an embedding, a list of them, or "*", every head; `weight` is its factor in the sum.
 
-    `target` is what an embedding's loss compares with; a head's loss takes the head's.
+    `target` is for a loss on an embedding; a loss on a head has the head's target.
     """
 
     on: str | tuple[str, ...]
@@ -78,8 +78,8 @@ class LossSpec(PartSpec):
 class AugmentationSpec(PartSpec):
     """A random change of the training part.
 
-    `p` is the probability that a segment (or, of those that mix rows, a batch) is changed; `on` the level or levels
-    whose waveform or features are changed, null for all.
+    `p` is the probability that a segment, or a batch if rows are mixed, is changed; `on` names the level or levels
+    whose waveform or features are changed; null: all.
     """
 
     p: float = 1.0
@@ -92,7 +92,7 @@ class AugmentationSpec(PartSpec):
             raise BadField("on", "names nothing; a level, a list of them, or null for all is needed.")
 
     def levels(self, known: Iterable[str]) -> tuple[str, ...]:
-        """Those of the known levels that it acts on, in their order."""
+        """The known levels that it acts on, in their order."""
         return tuple(level for level in known if self.on is None or level in names_in(self.on))
 
 
@@ -100,7 +100,7 @@ class AugmentationSpec(PartSpec):
 class CovariateSpec:
     """Something about an utterance that the fusion takes: label (given), predicted (by a small head), or shuffled.
 
-    With `predicted` only: `level`, whose frames the small head reads; `weight` of its cross entropy, there 0.1.
+    Only with `predicted`: `level`, whose frames the small head reads; `weight` of its cross entropy, 0.1 by default.
     """
 
     source: Literal["label", "predicted", "shuffled"]
@@ -171,7 +171,7 @@ class ProtocolSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class AudioSpec:
-    """What a segment is: sample_rate in Hz, segment_seconds, and the weight of an utterance's last, shorter one."""
+    """How segments are cut: sample_rate in Hz, segment_seconds, and `tail`, the weight of an utterance's last one."""
 
     sample_rate: int = 16000
     segment_seconds: float = 3.0
@@ -246,7 +246,7 @@ class Recipe:
     def __post_init__(self):
         object.__setattr__(self, "fold", None if self.fold is None else str(self.fold))
         if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", self.name) or len(self.name.encode()) > LONGEST_NAME:
-            raise BadField("name", f"{self.name!r} names folders: {LONGEST_NAME} letters, digits, '_-+.' at most.")
+            raise BadField("name", f"{self.name!r} names folders: at most {LONGEST_NAME} letters, digits and '_-+.'.")
         if isinstance(self.numbers_as_classes, str):
             object.__setattr__(self, "numbers_as_classes", (self.numbers_as_classes,))
         at_least(self, 0, "seed")
@@ -273,7 +273,7 @@ class Recipe:
                 known(f"label_map.{old}", [] if new is None else [new], self.labels, "label")
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it as plain text, numbers, lists and dicts; what a run's folder keeps."""
+        """The recipe as plain text, numbers, lists and dicts, as a run's folder keeps it."""
         return plain_values(self)
 
 

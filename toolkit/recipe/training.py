@@ -16,7 +16,7 @@ from toolkit.recipe.locations import Location
 OptimizerName = Literal[
     "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "nadam", "radam", "rmsprop", "sgd"
 ]
-NEED_NO_ARGS = ("constant", "linear", "cosine")  # schedules; the others have no default for one argument
+NEED_NO_ARGS = ("constant", "linear", "cosine")  # schedules; each of the others needs an argument
 MOST_WORKERS = 256
 
 
@@ -36,9 +36,9 @@ class OptimizerSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupSpec:
-    """Settings of one parameter group; null is the optimizer's. Its `args` are added to those of the same optimizer.
+    """Settings of one parameter group; null: the optimizer's. `args` are added to those of the same optimizer.
 
-    `layer_decay`: each layer of pre-trained weights has the learning rate of the one above it times this.
+    `layer_decay`: each layer of pre-trained weights has the learning rate of the layer above it times this.
     """
 
     name: OptimizerName | None = None
@@ -79,12 +79,12 @@ class AverageSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeSpec:
-    """A first phase with pre-trained weights frozen: so many epochs, 0 for none; no early stop without patience.
+    """A first phase with frozen pre-trained weights. Null: patience, no early stopping.
 
     The rest of the training starts from its best epoch (Kumar et al., ICLR 2022).
     """
 
-    epochs: int = 0
+    epochs: int = 0  # 0: no such phase
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     patience: int | None = None
@@ -98,8 +98,8 @@ class ProbeSpec:
 class TrainingSpec:
     """The training loop.
 
-    Null: batch_seconds, batches of batch_size; patience, no early stopping; max_grad_norm, no clipping; device, cuda
-    where it is; init_from, no bundle to start from; loggers, TensorBoard where it is installed.
+    What null means: batch_seconds: batches of batch_size; patience: no early stopping; max_grad_norm: no clipping;
+    device: cuda if there is one; init_from: no bundle to start from; loggers: TensorBoard if it is installed.
     """
 
     fit_passes: int = 0
@@ -142,13 +142,13 @@ class TrainingSpec:
 
     @property
     def has_arguments(self) -> bool:
-        """Whether an optimizer or the schedule is given arguments or needs some; torch knows which it takes."""
+        """Whether an optimizer or the schedule has or needs arguments, which only torch can check."""
         specs = (self.optimizer, self.schedule, *self.groups.values())
         return any(spec.args for spec in specs) or self.schedule.name not in NEED_NO_ARGS
 
     @property
     def of_probe(self) -> "TrainingSpec":
-        """What the probe is trained with: its own settings, and the training's where it has none; no groups."""
+        """The settings of the probe phase: its own, or the training's where it has none; no groups."""
         probe = self.probe
         rates = {"learning_rate": probe.learning_rate, "weight_decay": probe.weight_decay}
         own = {"epochs": probe.epochs, "patience": probe.patience, "optimizer": replace(self.optimizer, **rates)}
@@ -156,7 +156,7 @@ class TrainingSpec:
         return replace(self, **own, min_epochs=0, warmup_steps=0, compile=False)
 
     def group_settings(self, name: str) -> OptimizerSpec:
-        """What a parameter group is trained with: its own settings, the optimizer's where it has none."""
+        """The settings of a parameter group: its own, or the optimizer's where it has none."""
         if (own := self.groups.get(name)) is None:
             return self.optimizer
         values = {key: value for key, value in vars(own).items() if value is not None and key != "layer_decay"}

@@ -1,7 +1,7 @@
-"""YAML files as values, without running anything.
+"""Reads YAML files as values, without running code.
 
-Allowed are the harmless tags of HyperPyYAML: !ref, !copy, !include:file and !PLACEHOLDER. What runs code (!new:,
-!apply:, !name:, !module:, !!python/...) is refused unless the file is trusted. Numbers are read as YAML 1.2 does: 1e-4
+HyperPyYAML's harmless tags are allowed: !ref, !copy, !include:file and !PLACEHOLDER. Tags that run code (!new:,
+!apply:, !name:, !module:, !!python/...) are refused unless the file is trusted. Values are read as in YAML 1.2: 1e-4
 is a number, `no` and `on` are text.
 """
 
@@ -35,10 +35,10 @@ OTHERS = tuple(CORE + name for name in ("int", "float", "bool", "null"))
 def read_yaml(
     path: Path, *, trust: bool = False, including: tuple[Path, ...] = (), included: list[Path] | None = None
 ) -> Keys:
-    """Read a file that holds a mapping, with those that it includes, as plain values and Tagged.
+    """Read a file that holds a mapping, and the files that it includes, as plain values and Tagged.
 
-    Args: trust: whether tags that run code are kept and not refused; including: the files that include this one;
-        included: all that were read before, each as often as it was.
+    Args: trust: whether tags that run code are kept instead of refused; including: the files that include this one;
+        included: all files included before, repeats too.
     Raises: RecipeError if the file cannot be read, is not YAML, or holds a tag or a key that is not allowed.
     """
     try:
@@ -83,7 +83,7 @@ def _compose(text: str, source: str) -> Node | None:
 
 
 class _Reader:
-    """Makes values of the nodes of one file."""
+    """Turns the nodes of one file into values."""
 
     def __init__(self, source: str, folder: Path, trust: bool, *, including: tuple[Path, ...], included: list[Path]):
         self.source, self.folder, self.trust = source, folder, trust
@@ -96,7 +96,7 @@ class _Reader:
         if depth > DEEPEST:
             raise self._error(node, "it is nested too deeply, or an alias refers to a value that it is part of.")
         if self.values > MOST_VALUES:
-            raise self._error(node, f"a recipe of more than {MOST_VALUES} values is not read.")
+            raise self._error(node, f"a recipe with more than {MOST_VALUES} values is not read.")
         if tag.startswith(INCLUDE):
             return self._include(node, depth)
         if tag.startswith(CODE):
@@ -124,11 +124,11 @@ class _Reader:
             if key_node.tag.startswith(CODE):
                 self._refuse_code(key_node)
             if key_node.tag not in TEXT:
-                hint = " Merge keys are not known here; `extends` merges files." if key == "<<" else ""
+                hint = " Merge keys are not supported; `extends` merges files." if key == "<<" else ""
                 shown = f'; write "{key}"' if isinstance(key, str) and not hint else ""
                 raise self._error(key_node, f"a key must be text{shown}.{hint}")
             if key in out:
-                raise self._error(key_node, f"the key {key!r} is here twice (first {out.marks[key]}).")
+                raise self._error(key_node, f"the key {key!r} occurs twice (first {out.marks[key]}).")
             out[key] = self.value(value_node, depth + 1)
             out.marks[key] = self._mark(key_node)
         return out
@@ -142,9 +142,9 @@ class _Reader:
             shown, kind = one_line(node.value)[:40], node.tag.replace(CORE, "!!")
             raise self._error(node, f"{shown!r} is not a value of {kind}.") from None
         if isinstance(value, float) and not math.isfinite(value):
-            raise self._error(node, f"{one_line(node.value)[:40]} is not finite; a recipe's numbers are.")
+            raise self._error(node, f"{one_line(node.value)[:40]} is not finite; a recipe's numbers must be.")
         if isinstance(value, int) and abs(value) >= 10**LONGEST:
-            raise self._error(node, f"{one_line(node.value)[:20]}... is too large: {LONGEST} digits are read.")
+            raise self._error(node, f"{one_line(node.value)[:20]}... is too large: at most {LONGEST} digits are read.")
         return value
 
     def _include(self, node: Node, depth: int) -> Keys:
@@ -152,7 +152,7 @@ class _Reader:
         if not isinstance(node, MappingNode) and node.value:
             raise self._error(node, f"only a mapping of changed keys can follow {node.tag}.")
         if not isfile(path):
-            raise self._error(node, f"the included file {one_line(path)} is not there.")
+            raise self._error(node, f"the included file {one_line(path)} does not exist.")
         if resolved(path) in self.including:
             chain = " -> ".join(p.name for p in (*self.including, resolved(path)))
             raise self._error(node, f"a file includes itself: {chain}.")

@@ -1,4 +1,4 @@
-"""The contract suite: checks what every plugin has to do.
+"""The contract suite: properties that every plugin of a kind must have.
 
 In a plugin's own tests:
 
@@ -8,7 +8,7 @@ In a plugin's own tests:
     def test_pitch_keeps_the_contract():
         assert_contract("extractor", partial(Pitch, low=50.0))
 
-`check_plugin` returns a `Finding` for each property instead. `toolkit check-plugin NAME` checks an installed plugin.
+`check_plugin` returns a `Finding` for each property. `toolkit check-plugin KIND NAME` examines an installed plugin.
 
 >>> from torch import nn
 >>> from toolkit.contracts import Head
@@ -47,19 +47,19 @@ __all__ = ["Case", "Finding", "Violation", "assert_contract", "case_class", "che
 
 @dataclass(frozen=True)
 class Finding:
-    """One property of one plugin; where it does not hold, `detail` is what was found, with the input that shows it."""
+    """Whether one property holds for one plugin."""
 
-    property: str
+    property: str  # its name
     holds: bool
-    detail: str = ""
-    asks: str = ""
+    detail: str = ""  # if it does not hold: what was found, with the input that shows it
+    asks: str = ""  # what the property asks for
 
     def __str__(self) -> str:
         return f"{self.property}: {'holds' if self.holds else self.detail}"
 
 
 class Violation(AssertionError):  # noqa: N818 - reads as the sentence it reports
-    """A property does not hold; the text says what was found with which input."""
+    """A property does not hold; the message says what was found, with which input."""
 
 
 def require(condition: object, detail: str) -> None:
@@ -76,7 +76,7 @@ def contract(function: Callable) -> Callable:
 
 @dataclass(frozen=True)
 class Case:
-    """A plugin to examine; a kind's own class has a method for each property, marked with `contract`.
+    """A plugin to examine; each kind has a subclass with a method, marked by `contract`, for each property.
 
     `make` is the class, a partial of it with the recipe's arguments, or any function that returns a new plugin.
     """
@@ -85,7 +85,7 @@ class Case:
     kind: ClassVar[str]
 
     def context(self) -> dict[str, Any]:
-        """What the system would give, name -> value: the attributes that the kind's context arguments name."""
+        """The kind's context arguments, name -> value, from the attributes of these names."""
         return {name: copy(getattr(self, name)) for name in KINDS[self.kind].context}
 
     def build(self) -> Any:
@@ -100,7 +100,7 @@ class Case:
         return [getattr(cls, name) for name in names if getattr(cls, name) is not None]
 
     def examine(self) -> list[Finding]:
-        """Try each property, each from the same random state, which is put back afterwards."""
+        """Try all properties, each from the same random state; the caller's state is restored."""
         findings = []
         for each in self.properties():
             with torch.random.fork_rng(devices=[]):
@@ -125,7 +125,7 @@ class Case:
         """Constructor arguments are keyword-only, annotated and explained in the class's docstring."""
         cls = plugin_class(self.make)
         if cls is None or cls.__init__ in (object.__init__, torch.nn.Module.__init__):
-            return  # which arguments a function takes is not known
+            return  # the arguments of a function say nothing about the plugin's
         for name, parameter in inspect.signature(cls).parameters.items():
             by_name = parameter.kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
             require(by_name, f"constructor argument {name!r} can be given by position: write it after `*`")
@@ -136,7 +136,7 @@ class Case:
 
     @contract
     def attributes_are_as_declared(self) -> None:
-        """It derives from the base class of its kind, and its attributes have the types that this class states."""
+        """It derives from the base class of its kind, and its attributes have the types that are declared there."""
         plugin, base = call_with(self.make, self.context()), resolve_name(KINDS[self.kind].base)
         require(isinstance(plugin, base), f"{type(plugin).__name__} is not a {base.__module__}.{base.__name__}")
         for name, kind in base.__annotations__.items():
@@ -149,9 +149,9 @@ class Case:
 
 
 def call_with(make: Callable[..., Any], context: Mapping[str, Any]) -> Any:
-    """Call `make` with those context arguments that it names, as the core builds plugins.
+    """Call `make` with the context arguments that it names, as the core does.
 
-    A function that takes `**context` gets them all; a class whose constructor does gets what it names, as in the core.
+    A function that takes `**context` gets all of them; a class gets only those that its constructor names, in any case.
 
     >>> call_with(lambda size: size, {"size": 3, "classes": 4})
     3
@@ -180,16 +180,16 @@ def check_plugin(
 ) -> list[Finding]:
     """Examine a plugin of any kind.
 
-    Args: make: the class, or any function that returns a new plugin; called with `args`, what a recipe would give, and
-        those context arguments (`toolkit.plugins.kinds`) that it names; options: further arguments of the kind's case,
-        such as `samples` of an extractor's or `folder` of a corpus's.
+    Args: make: the class, or any function that returns a new plugin; it is called with `args`, as a recipe would give
+        them, and the context arguments (`toolkit.plugins.kinds`) that it names; options: arguments of the kind's
+        `Case`, such as `samples` for an extractor or `folder` for a corpus.
     Returns: a Finding for each property. Raises: PluginError if there is no such kind.
     """
     return case_class(kind)(partial(make, **args) if args else make, **options).examine()
 
 
 def assert_contract(kind: str, make: Callable[..., Any], args: Mapping[str, Any] | None = None, **options: Any) -> None:
-    """Raise AssertionError that lists every property which does not hold; arguments as for `check_plugin`."""
+    """Raise AssertionError if a property does not hold, and list all that do not; arguments as for `check_plugin`."""
     if broken := [finding for finding in check_plugin(kind, make, args, **options) if not finding.holds]:
         listed = "\n".join(f"- {finding}" for finding in broken)
         raise AssertionError(f"{len(broken)} properties of this {kind} do not hold:\n{listed}")

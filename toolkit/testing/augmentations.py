@@ -14,16 +14,16 @@ from toolkit.testing import Case, contract, require
 from toolkit.testing.modules import require_unwritten
 from toolkit.testing.tensors import GARBAGE, require_equal
 
-SEEDS = range(4)  # of generators: what is drawn decides what goes wrong
+SEEDS = range(4)  # of generators: some faults show only for some draws
 
 
 @dataclass(frozen=True)
 class AugmentationCase(Case):
-    """An augmentation to examine, with features of a number of channels."""
+    """An augmentation to examine."""
 
     sample_rate: int = 16_000
     segment_samples: int = 8_000
-    channels: int = 20
+    channels: int = 20  # of features
     kind: ClassVar[str] = "augmentation"
 
     def build(self) -> Augmentation:
@@ -34,7 +34,7 @@ class AugmentationCase(Case):
         return augmentation
 
     def inputs(self, augmentation: Augmentation) -> list[Any]:
-        """Rows to change, from a whole segment to the least, silence among them; or one batch of two levels."""
+        """Rows to change, from a whole segment to a single value, and silence; or one batch of two levels."""
         if augmentation.reads == "batch":
             return [{"one": self._features((30, 12, 1, 30)), "other": self._features((9, 4, 1, 9))}]
         if augmentation.reads == "features":
@@ -45,21 +45,21 @@ class AugmentationCase(Case):
         return [*waves, torch.zeros(1_000)]
 
     def outputs(self, augmentation: Augmentation, given: Any, seed: int) -> Any:
-        """What a generator of that seed makes of one of the inputs: a tensor, or features with their Mix."""
+        """The result for one input and a generator of that seed: a tensor, or features with their Mix."""
         call = augmentation.mix if augmentation.reads == "batch" else augmentation.change
         return call(given, torch.Generator().manual_seed(seed))
 
     @contract
     def attributes_are_as_declared(self) -> None:
-        """Its attributes have the types of `toolkit.contracts.Augmentation`; only what reads features `fits`."""
+        """Its attributes have the types of `toolkit.contracts.Augmentation`; it `fits` only if it reads features."""
         super().attributes_are_as_declared()
         augmentation = super().build()
         fits = augmentation.reads == "features" or not augmentation.fits
-        require(fits, f"fits is True, and what is read is {augmentation.reads!r}")
+        require(fits, f"fits is True, and reads is {augmentation.reads!r}")
 
     @contract
     def lengths_are_true(self) -> None:
-        """A waveform stays one of at least a sample; features keep shape, a batch its levels and lengths too."""
+        """A waveform has at least one sample left; features keep their shape, a batch also its levels and lengths."""
         augmentation = self.build()
         for given, seed in self._trials(augmentation):
             made = self.outputs(augmentation, given, seed)
@@ -72,17 +72,17 @@ class AugmentationCase(Case):
 
     @contract
     def values_are_finite(self) -> None:
-        """Finite values of the same dtype come out, of silence and of one sample too."""
+        """Values stay finite and of the same dtype, also for silence and for a single sample."""
         augmentation = self.build()
         for given, seed in self._trials(augmentation):
             made = self.outputs(augmentation, given, seed)
             for tensor in _values(made):
                 require(tensor.dtype == torch.float32, f"float32 becomes {tensor.dtype}")
-                require(tensor.isfinite().all(), f"not finite, of {[list(t.shape) for t in _values(given)]}")
+                require(tensor.isfinite().all(), f"not finite, given {[list(t.shape) for t in _values(given)]}")
 
     @contract
     def generator_decides(self) -> None:
-        """The same generator gives the same to the bit, whatever came before; no other random numbers are drawn."""
+        """Equal generators give bit-identical results, whatever ran before; no other random numbers are drawn."""
         augmentation = self.build()
         trials = self._trials(augmentation)
         before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
@@ -114,7 +114,7 @@ class AugmentationCase(Case):
 
     @contract
     def workers_get_a_copy(self) -> None:
-        """A pickled copy, as a loader's worker has it, does the same."""
+        """A pickled copy, such as a loader's worker gets, gives the same result."""
         augmentation = self.build()
         given = self.inputs(augmentation)[0]
         both = (pickle.loads(pickle.dumps(augmentation)), augmentation)
@@ -129,7 +129,7 @@ class AugmentationCase(Case):
 
 
 def _values(made: Any) -> list[torch.Tensor]:
-    """The tensors of values in inputs or outputs."""
+    """The tensors of values in an input or a result, without lengths."""
     made = made[0] if isinstance(made, tuple) else made
     return [made] if isinstance(made, torch.Tensor) else [seq.values for seq in made.values()]
 

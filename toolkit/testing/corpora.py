@@ -23,7 +23,7 @@ class CorpusCase(Case):
     kind: ClassVar[str] = "corpus"
 
     def read(self) -> list[Utterance]:
-        """What a new corpus reads."""
+        """The utterances that a new corpus reads."""
         return self.build().read(None if self.folder is None else Path(self.folder))
 
     @contract
@@ -52,11 +52,11 @@ class CorpusCase(Case):
     def reads_are_equal(self) -> None:
         """Two reads give the same utterances in the same order."""
         for index, (one, other) in enumerate(zip(self.read(), self.read(), strict=True)):
-            require(one == other, f"utterance {index} is {one.id!r} once and {other.id!r} then, or differs in a field")
+            require(one == other, f"utterance {index} is {one.id!r}, then {other.id!r}, or differs in a field")
 
     @contract
     def missing_folder_is_one_line(self) -> None:
-        """A data folder that is not there is a ToolkitError of one line that names it (not asked of synthetic ones)."""
+        """A missing data folder raises a ToolkitError of one line that names it (synthetic corpora are exempt)."""
         corpus = self.build()
         if self.folder is None or corpus.synthetic:
             return

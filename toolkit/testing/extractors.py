@@ -61,7 +61,7 @@ class ExtractorCase(FrontEndCase):
 
     @contract
     def batch_equals_alone(self) -> None:
-        """A row of a batch comes out as it does alone, without padding."""
+        """A row has the same result in a batch as alone, without padding."""
         extractor = self.build()
         wave = self.wave(extractor)
         features, output = extractor.features(wave), extractor(wave)
@@ -74,7 +74,7 @@ class ExtractorCase(FrontEndCase):
 
     @contract
     def features_can_be_padded_again(self) -> None:
-        """Features that were cached, each row cut to its length, encode as before in another batch."""
+        """Cached features, whose rows were cut to their lengths, encode as before in another batch."""
         extractor = self.build()
         features = extractor.features(self.wave(extractor))
         rows = [row(features, i) for i in range(len(features.lengths))]
@@ -88,23 +88,23 @@ class ExtractorCase(FrontEndCase):
 
     @contract
     def features_are_deterministic(self) -> None:
-        """Features are the same to the bit, twice, in train() mode too, also after training forwards."""
+        """Features are bit-identical at every call, also in train() mode and after forward passes in it."""
         extractor = self.build()
         wave = self.wave(extractor)
         expected = extractor.features(wave).zeroed().values
         for step in (extractor.eval, extractor.train, extractor.train):
             step()
             found = extractor.features(wave).zeroed().values
-            require(torch.equal(found, expected), f"features in {step.__name__}() mode are not those of before")
+            require(torch.equal(found, expected), f"features in {step.__name__}() mode differ from those before")
             extractor(wave)
 
     @contract
     def features_learn_nothing(self) -> None:
-        """Features carry no gradient and do not move with the parameters that are trained."""
+        """Features carry no gradient and do not change with the trained parameters."""
         extractor = self.build().train()
         wave = self.wave(extractor)
         before = extractor.features(wave)
-        require(not before.values.requires_grad, "features require a gradient: what learns belongs into encode")
+        require(not before.values.requires_grad, "features require a gradient: what is trained belongs in encode")
         with torch.no_grad():
             for parameter in extractor.parameters():
                 if parameter.requires_grad:
@@ -114,7 +114,7 @@ class ExtractorCase(FrontEndCase):
         require(same, f"features change when trained parameters do: {remedy}")
 
     def trained_pass(self, module: Extractor) -> tuple[Tensor, dict[str, Tensor]]:
-        """With NaN beyond the lengths."""
+        """A scalar from waveforms and features with NaN beyond the lengths."""
         features = module.features(self.wave(module).filled(float("nan")))
         output = module.encode(features.filled(float("nan")))
         return random_sum({"output": output.zeroed().values}), {}
@@ -143,7 +143,7 @@ class ExtractorCase(FrontEndCase):
 
     @contract
     def portable_args_build_it_again(self) -> None:
-        """Built with `portable_args` for the recipe's, without network, it is the same once the state is loaded."""
+        """Built with `portable_args` in place of the recipe's, without network, it is the same once state is loaded."""
         extractor = self.build()
         portable = extractor.portable_args()
         try:
@@ -154,7 +154,7 @@ class ExtractorCase(FrontEndCase):
         require(not lost, f"portable_args lack the standalone_args {lost}")
         given = [name for name in portable if name in self.context()]
         require(not given, f"portable_args hold {given}, which the system gives")
-        if plugin_class(self.make) is None:  # what a function makes of further arguments is not known
+        if plugin_class(self.make) is None:  # a function need not accept further arguments
             return
         with _watched_network() as attempts:
             other = replace(self, make=partial(self.make, **portable)).empty()
@@ -184,7 +184,7 @@ def _require_shape(extractor: Extractor, wave: Seq, frames: list[int], what: str
 
 
 def _require_rows(found: Seq, expected: Seq, tolerance: float, what: str, batch: Seq | None = None) -> None:
-    """Equal lengths, and equal values up to them; time axes may differ. Tiny rows are judged beside their batch."""
+    """Equal lengths, and equal values up to them; time axes may differ. `batch` gives small rows a larger scale."""
     same = torch.equal(found.lengths, expected.lengths)
     require(same, f"{what}: lengths {found.lengths.tolist()} against {expected.lengths.tolist()}")
     time = int(expected.lengths.max())
@@ -195,7 +195,7 @@ def _require_rows(found: Seq, expected: Seq, tolerance: float, what: str, batch:
 
 @contextlib.contextmanager
 def _watched_network() -> Iterator[list[str]]:
-    """No name is looked up and nothing is connected to inside; yields what was tried."""
+    """Refuse look-ups of names and connections inside; yields those that were tried."""
     attempts: list[str] = []
 
     def refuse(*args: Any, **options: Any):

@@ -1,7 +1,4 @@
-"""An extractor under examination, and what is asked of its `front_end_args`.
-
-The feature cache distinguishes features by them, so they must be complete.
-"""
+"""Inputs to examine extractors with, and the contract of `front_end_args`, by which the cache tells features apart."""
 
 import json
 from collections.abc import Sequence
@@ -21,7 +18,7 @@ from toolkit.testing.modules import ModuleCase
 
 @dataclass(frozen=True)
 class FrontEndCase(ModuleCase):
-    """An extractor to examine; about twenty are built, one or two for each argument: small arguments keep it fast."""
+    """An extractor to examine; it is built about twenty times, with varied arguments: small ones keep that fast."""
 
     sample_rate: int = 16_000
     segment_samples: int = 16_000
@@ -41,7 +38,7 @@ class FrontEndCase(ModuleCase):
         return {"features": module.features(wave).zeroed().values, "output": module(wave).zeroed().values}
 
     def lengths(self, extractor: Extractor) -> list[int]:
-        """The lengths to try; `fixed_samples` only, if the extractor has them."""
+        """The lengths to try, in samples; only `fixed_samples` if the extractor has it."""
         if extractor.fixed_samples is not None:
             return [extractor.fixed_samples] * 3
         whole = self.segment_samples
@@ -59,11 +56,11 @@ class FrontEndCase(ModuleCase):
 
     @contract
     def front_end_args_identify_features(self) -> None:
-        """`front_end_args` can be written as JSON, do not change by use, and where they agree so do features."""
+        """`front_end_args` can be written as JSON and do not change with use; where they are equal, features are."""
         one, other = self.build(), self.build()
         wave, before = self.wave(one), args_as_json(one)
         one.train()(wave)
-        require(args_as_json(one) == before, "front_end_args change by use")
+        require(args_as_json(one) == before, "front_end_args change with use")
         require(
             args_as_json(other) != before or _same(other.features(wave), one.features(wave)),
             "two extractors with the same front_end_args have different features: a cache would mix them up "
@@ -72,8 +69,8 @@ class FrontEndCase(ModuleCase):
 
     @contract
     def front_end_args_tell_arguments_apart(self) -> None:
-        """An argument that changes features changes `front_end_args` too; each is tried with other values by itself."""
-        if (cls := plugin_class(self.make)) is None:  # which arguments a function takes is not known
+        """An argument that changes features changes `front_end_args` too; other values of each are tried in turn."""
+        if (cls := plugin_class(self.make)) is None:  # the arguments of a function say nothing about the plugin's
             return
         given = {**getattr(self.make, "keywords", {}), "segment_samples": self.segment_samples}
         one = self._seeded()
@@ -88,22 +85,22 @@ class FrontEndCase(ModuleCase):
                     other = replace(self, **changed)._seeded()
                     cached_apart = other.fixed_samples != one.fixed_samples or args_as_json(other) != args_as_json(one)
                     found = features if cached_apart else other.features(wave)
-                except Exception:  # a value that this argument, or this argument beside the others, cannot have
+                except Exception:  # a value that this argument cannot have, alone or beside the others
                     continue
                 require(
                     _same(found, features),
                     f"features differ with {name}={value!r} and {name}={varied!r}, and front_end_args are the same: a "
-                    f"cache would mix them up (put what becomes of {name} into front_end_args)",
+                    f"cache would mix them up (put {name}, or its result, into front_end_args)",
                 )
 
     def _seeded(self) -> Extractor:
-        """With the same random weights as any other of the same shape."""
+        """An extractor with the same random weights as any other of the same shape."""
         torch.manual_seed(0)
         return self.empty()
 
 
 def other_values(value: Any, annotation: Any) -> list[Any]:
-    """Other values that an argument of one value can be tried with; none for texts of any kind, lists and mappings.
+    """Other values to try for an argument that has a value; none for free text, lists and mappings.
 
     >>> other_values(160, int), other_values(0.5, float), other_values(True, bool)
     ([161, 320], [0.25, 1.0], [False])
@@ -124,7 +121,7 @@ def other_values(value: Any, annotation: Any) -> list[Any]:
 
 
 def args_as_json(extractor: Extractor) -> str:
-    """An extractor's front_end_args as they are compared; Violation if they cannot be written."""
+    """An extractor's `front_end_args` as text to compare; Violation if JSON cannot hold them."""
     try:
         return json.dumps(dict(extractor.front_end_args), sort_keys=True)
     except (TypeError, ValueError) as error:

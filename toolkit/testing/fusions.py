@@ -13,12 +13,12 @@ from toolkit.testing import contract, require
 from toolkit.testing.modules import TRIALS, ModuleCase, require_finite
 from toolkit.testing.tensors import GARBAGE, copy_state, random_sum, require_floats, require_same, row
 
-LEVELS = {  # by the names that recipes give, since an argument may name one
+LEVELS = {  # named as in recipes, since an argument may name one
     "spectrogram": LevelShape(channels=5, frames=7),
     "mfcc": LevelShape(channels=4, frames=9),
     "wav2vec2": LevelShape(channels=6, frames=12),
 }
-FRACTIONS = (1.0, 0.6, 0.3, 0.0, 1.0)  # length of each row, of a whole segment; at least one frame
+FRACTIONS = (1.0, 0.6, 0.3, 0.0, 1.0)  # each row's part of a whole segment; at least one frame
 ROWS = len(FRACTIONS)
 
 
@@ -44,12 +44,12 @@ class FusionCase(ModuleCase):
         return frames, {name: torch.randn(ROWS, size).softmax(1) for name, size in self.covariates.items()}
 
     def inputs_in_bfloat16(self, module: Fusion) -> tuple[dict[str, Seq], dict[str, Tensor]]:
-        """The same with frames as extractors give them under autocast."""
+        """The same with frames in bfloat16, as extractors return them under autocast."""
         frames, given = self.inputs()
         return {name: Seq(seq.values.bfloat16(), seq.lengths) for name, seq in frames.items()}, given
 
     def trained_pass(self, module: Fusion) -> tuple[Tensor, dict[str, Seq]]:
-        """With NaN beyond the lengths."""
+        """A scalar from frames with NaN beyond the lengths, and these frames."""
         frames, given = self.inputs()
         frames = {name: seq.filled(float("nan")) for name, seq in frames.items()}
         for seq in frames.values():
@@ -99,7 +99,7 @@ class FusionCase(ModuleCase):
 
     @contract
     def batch_equals_alone(self) -> None:
-        """A row of a batch comes out as it does alone, its frames cut to its length (uncut if that is fixed)."""
+        """A row has the same result in a batch as alone, cut to its length (uncut if `fixed_samples` is set)."""
         fusion, (frames, given) = self.build(), self.inputs()
         batch = fusion(frames, given)
         for index in range(ROWS):
@@ -111,7 +111,7 @@ class FusionCase(ModuleCase):
 
     @contract
     def covariates_change_fused(self) -> None:
-        """Every covariate that is given moves "fused"."""
+        """Every covariate changes "fused"."""
         fusion, (frames, given) = self.build(), self.inputs()
         expected = fusion(frames, given)["fused"]
         for name in given:
@@ -120,7 +120,7 @@ class FusionCase(ModuleCase):
 
     @contract
     def every_level_changes_fused(self) -> None:
-        """Every level moves "fused" and its own embedding."""
+        """Every level changes "fused" and its own embedding."""
         fusion, (frames, given) = self.build(), self.inputs()
         expected = fusion(frames, given)
         for level in frames:

@@ -16,9 +16,9 @@ ROWS = 5
 
 @dataclass(frozen=True)
 class HeadCase(ModuleCase):
-    """A head to examine, for an embedding of a size and a number of classes."""
+    """A head to examine."""
 
-    size: int = 12
+    size: int = 12  # of the embedding
     classes: int = 4
     kind: ClassVar[str] = "head"
 
@@ -27,7 +27,7 @@ class HeadCase(ModuleCase):
         return [(torch.randn(20, self.size), torch.arange(20) % self.classes, torch.arange(20)) for _ in range(2)]
 
     def inputs(self, module: Head) -> tuple[Tensor]:
-        """An embedding: [rows, size]."""
+        """Random embeddings: [rows, size]."""
         return (torch.randn(ROWS, self.size),)
 
     @contract
@@ -44,7 +44,7 @@ class HeadCase(ModuleCase):
 
     @contract
     def batch_equals_alone(self) -> None:
-        """In eval() mode a row of a batch comes out as it does alone."""
+        """In eval() mode, a row has the same result in a batch as alone."""
         head = self.build()
         (embedding,) = self.inputs(head)
         batch = head(embedding)

@@ -20,14 +20,14 @@ class LossCase(ModuleCase):
 
     size: int = 12  # of the embedding, if it reads one
     classes: int = 4  # and the size of logits
-    class_counts: tuple[int, ...] | None = None  # by default about balanced
+    class_counts: tuple[int, ...] | None = None  # None: about balanced
     kind: ClassVar[str] = "loss"
     # Losses have no frozen modules, and are computed in float32.
     frozen_is_deterministic_in_training = None
     runs_in_bfloat16 = None
 
     def context(self) -> dict[str, Any]:
-        """The size is that of what the loss reads."""
+        """The context arguments; `size` is that of the logits or of the embedding, whichever the loss reads."""
         counts = self.class_counts or [10 + 3 * c for c in range(self.classes)]
         size = self.classes if getattr(plugin_class(self.make), "reads", None) == "logits" else self.size
         return {"size": size, "classes": self.classes, "class_counts": list(counts)}
@@ -40,7 +40,7 @@ class LossCase(ModuleCase):
         return loss.train()
 
     def inputs(self, module: Loss) -> tuple[Tensor, Tensor]:
-        """Random inputs [rows, size] and targets [rows] of every class in turn."""
+        """Random inputs [rows, size], and targets [rows] that go through the classes."""
         size = self.classes if module.reads == "logits" else self.size
         return torch.randn(ROWS, size), torch.arange(ROWS) % self.classes
 
@@ -57,15 +57,15 @@ class LossCase(ModuleCase):
 
     @contract
     def attributes_are_as_declared(self) -> None:
-        """`reads` is "logits" or "embedding", on the class already: the core asks before it builds."""
+        """`reads` is "logits" or "embedding", on the class itself: the core asks before it builds a loss."""
         super().attributes_are_as_declared()
         loss = self.build()
         known = type(loss).reads
-        require(known == loss.reads, f"reads is {known!r} on the class and {loss.reads!r} on what it builds")
+        require(known == loss.reads, f"reads is {known!r} on the class and {loss.reads!r} on its instance")
 
     @contract
     def value_is_a_finite_scalar(self) -> None:
-        """A scalar, finite: with every class in the batch, with one class, one row, a class that training lacks."""
+        """A finite scalar: for a batch of all classes, one class, one row, and a class without training data."""
         for counts in (None, (0, *[5] * (self.classes - 1))):
             loss = replace(self, class_counts=counts).build()
             inputs, targets = self.inputs(loss)
@@ -77,7 +77,7 @@ class LossCase(ModuleCase):
 
     @contract
     def value_is_the_mean_over_rows(self) -> None:
-        """Every row twice, or in another order, is the same loss: batch size does not change its scale."""
+        """Rows that are doubled, or in another order, give the same loss: batch size does not change its scale."""
         loss = self.build().eval()
         inputs, targets = self.inputs(loss)
         value = loss(inputs, targets).detach()
@@ -103,7 +103,7 @@ class LossCase(ModuleCase):
 
     @contract
     def skipped_step_leaves_no_trace(self) -> None:
-        """After `after_step(False)` all is as if the batches before it (with NaN and infinity) had not been seen."""
+        """`after_step(False)` leaves the loss as if the batches before it (with NaN and infinity) had not been seen."""
         one, other = self._pair()
         first, bad, last = (self.inputs(one) for _ in range(3))
         bad[0][0], bad[0][1] = float("nan"), float("inf")

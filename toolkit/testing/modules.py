@@ -35,7 +35,7 @@ class ModuleCase(Case):
     inputs: ClassVar[Callable[..., tuple]]  # (self, module) -> random arguments of `outputs`, of several rows
 
     def outputs(self, module: nn.Module, *inputs: Any) -> dict[str, Tensor]:
-        """What the module makes of them: name -> tensor, zeros beyond lengths."""
+        """The module's outputs for these inputs: name -> tensor, zeros beyond lengths."""
         made = module(*inputs)
         return made if isinstance(made, Mapping) else {"output": made}
 
@@ -51,7 +51,7 @@ class ModuleCase(Case):
 
     @contract
     def gradients_reach_what_is_trained(self) -> None:
-        """What is trained, and every input, gets a finite gradient, not always zero; what is frozen gets none."""
+        """Trained parameters and inputs get a finite gradient that is not always zero; frozen parameters get none."""
         module = self.build().train()
         reached: dict[str, bool] = {}
         for trial in range(TRIALS):
@@ -76,7 +76,7 @@ class ModuleCase(Case):
 
     @contract
     def frozen_is_deterministic_in_training(self) -> None:
-        """eval() mode is deterministic; what is frozen stays in it after train(): no dropout, no moving mean."""
+        """eval() mode is deterministic, and frozen parts stay in it after train(): no dropout, no running mean."""
         module = self.build()
         self.require_alike(module, module, "of a second pass in eval() mode")
         module.train()
@@ -92,7 +92,7 @@ class ModuleCase(Case):
                 )
 
     def require_alike(self, found: nn.Module, expected: nn.Module, what: str) -> None:
-        """Raise Violation unless both do the same, to the bit."""
+        """Raise Violation unless both have the same outputs, to the bit."""
         inputs = self.inputs(expected)
         require_same(self.outputs(found, *inputs), self.outputs(expected, *inputs), 0, what)
 

@@ -12,12 +12,12 @@ from toolkit.contracts import Seq
 from toolkit.plugins.plugin import described
 from toolkit.testing import require
 
-FLOATS = (torch.float32, torch.bfloat16, torch.float16)  # what frames, embeddings, logits and losses are
+FLOATS = (torch.float32, torch.bfloat16, torch.float16)  # dtypes of frames, embeddings, logits and losses
 GARBAGE = (float("nan"), float("inf"), 1e4)
 
 
 def require_floats(method: str, found: Any) -> None:
-    """A method must return a Tensor, or a Seq, of a type that models compute with."""
+    """Raise Violation unless a method returned a Tensor or a Seq of one of `FLOATS`."""
     values = found.values if isinstance(found, Seq) else found
     holds = isinstance(values, Tensor) and values.dtype in FLOATS
     require(holds, f"`{method}` must return {FLOATS[0]}, and gave {described(found)}")
@@ -39,7 +39,7 @@ def require_equal(found: Tensor, expected: Tensor, tolerance: float, what: str, 
 
 
 def require_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], tolerance: float, what: str) -> None:
-    """The same for tensors by name."""
+    """`require_equal` for tensors by name."""
     for name, value in expected.items():
         require_equal(found[name], value, tolerance, f"{name!r} {what}")
 
@@ -63,7 +63,7 @@ def row(seq: Seq, index: int, *, cut: bool = True) -> Seq:
 
 
 def random_sum(outputs: Mapping[str, Tensor]) -> Tensor:
-    """A scalar on which every value of the outputs has an influence of its own."""
+    """The sum of all values of the outputs, each with a random weight."""
     return sum((value.float() * torch.randn(value.shape)).sum() for value in outputs.values())
 
 

@@ -125,7 +125,7 @@ def test_other_models_are_refused_before_their_weights_are_fetched(hub):
     with pytest.raises(BundleError, match=r"^hf:me/large: config.json holds 4,194,306 bytes, which is too large"):
         read_bundle("hf:me/large")
     hub.commit("me/empty", **{"weights.bin": b"0"})
-    with pytest.raises(BundleError, match=r"^hf:me/empty: it is not a bundle, it has no config.json"):
+    with pytest.raises(BundleError, match=r"^hf:me/empty: it is not a bundle: it has no config.json"):
         read_bundle("hf:me/empty")
     assert not [line for line in hub.asked if line.startswith("GET") and ("large/resolve" in line or "weights" in line)]
 

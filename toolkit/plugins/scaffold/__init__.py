@@ -1,7 +1,7 @@
 """Write a package for a new plugin from templates: `toolkit new-plugin`.
 
-Each file of template/package and of the kind's own folder becomes one of the package; in the names of files, MODULE and
-NAME stand for those of the plugin.
+Each template in template/package and in the kind's own folder becomes a file of the package; in file names, MODULE and
+NAME stand for the plugin's module and name.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ TEMPLATES = Path(__file__).parent / "template"
 
 @dataclass(frozen=True)
 class Package:
-    """The names in a plugin's package; PluginError if one cannot name a distribution, a module and a class."""
+    """The names in a plugin's package; PluginError if `name` cannot name a distribution, a module and a class."""
 
     kind: Kind
     name: str  # of the plugin and of the distribution, for example "my-prosody"
@@ -36,8 +36,8 @@ class Package:
             near = "-".join(re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", self.name).lower()))
             hint = f" Write {near!r}." if re.match("[a-z]", near) else ""
             raise PluginError(
-                f"A plugin cannot be called {self.name!r}: words of lower case letters and digits, joined by '-', the "
-                f"first character a letter.{hint}"
+                f"A plugin cannot be called {self.name!r}: write words of lower case letters and digits joined by "
+                f"'-', with a letter first.{hint}"
             )
 
     @property
@@ -53,11 +53,11 @@ class Package:
     def render(self) -> dict[str, str]:
         """Path inside the package's folder -> content.
 
-        The module lies in src/: the package's folder may have its name, and would hide it beside that folder.
+        The module lies in src/: beside a folder of that name, Python would import the folder instead.
 
         Raises: PluginError if the module or the class has the name of something else in the package.
         """
-        environment = templates(TEMPLATES)  # of Python, YAML and TOML, where nothing is escaped; all names are checked
+        environment = templates(TEMPLATES)  # Python, YAML and TOML: nothing is escaped, since all names are checked
         module = (TEMPLATES / self.kind.name / "src/MODULE" / f"{self.kind.name}.py.j2").read_text(encoding="utf-8")
         names = {
             "kind": self.kind.name,
@@ -99,7 +99,7 @@ def write_package(registry: Registry, kind: str, name: str, *, folder: str | Pat
         raise PluginError(f"A distribution {found} is installed, and yours would replace it. Choose another name.")
     spec = find_spec(package.module)
     if package.module in sys.stdlib_module_names or (spec is not None and spec.origin is not None):
-        there = f"There is a module {package.module} already"
+        there = f"A module {package.module} exists already"
         raise PluginError(f"{there}, and yours would shadow it. Choose another name.")
     folder = Path(name if folder is None else folder)
     if os.path.exists(folder):
