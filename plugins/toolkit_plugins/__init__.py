@@ -1,1 +1,1 @@
-"""First-party plugins; they come in by entry points like everyone's."""
+"""First-party plugins, found through entry points like anyone else's."""

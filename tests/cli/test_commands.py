@@ -1,4 +1,4 @@
-"""A command line that cannot be understood is one line with what is near and where to look."""
+"""A mistake in a command line is one line that says what is near and where to look."""
 
 import pytest
 from click.testing import CliRunner
@@ -21,14 +21,14 @@ from toolkit.cli.main import main
         ("train --fold=a", "toolkit train: Missing argument 'RECIPE [--KEY VALUE]...'."),
     ],
 )
-def test_it_is_one_line(words, line):
+def test_a_mistake_is_one_line_with_what_is_near(words, line):
     done = CliRunner().invoke(main, words.split(), prog_name="toolkit")
     command = line.partition(":")[0]
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr == f"{line} See `{command} --help`.\n"
 
 
-def test_a_value_that_cannot_be_is_one_line_too():
+def test_an_invalid_value_is_one_line_too():
     done = CliRunner().invoke(main, ["predict", "a", "b", "--format", "cvs"], prog_name="toolkit")
     assert done.exit_code == 2 and done.stderr.count("\n") == 1
     assert "'cvs' is not one of 'table', 'csv', 'jsonl'" in done.stderr

@@ -1,4 +1,4 @@
-"""What happens to standard output, the disk and Ctrl-C ends a command with its exit code and at most one line."""
+"""Faults of standard output or the disk, and Ctrl-C, end a command with an exit code and at most one line."""
 
 import errno
 import subprocess
@@ -33,13 +33,13 @@ def test_a_full_standard_output_is_one_line():
     assert done.stderr.count("\n") == 1
 
 
-def test_a_reader_that_goes_away_is_no_error_to_speak_of():
+def test_a_reader_that_goes_away_ends_the_command_without_a_word():
     done = use(raising(BrokenPipeError(errno.EPIPE, "Broken pipe")))
     assert (done.exit_code, done.output) == (141, "")
 
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["list-plugins"]])
-def test_it_holds_for_every_word_that_is_printed(words, monkeypatch):
+def test_a_reader_may_go_away_at_any_output(words, monkeypatch):
     def full(*arguments, **options):
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
@@ -49,12 +49,12 @@ def test_it_holds_for_every_word_that_is_printed(words, monkeypatch):
     assert (done.exit_code, done.stderr) == (141, "")
 
 
-def test_what_the_machine_refuses_is_one_line():
+def test_an_error_of_the_operating_system_is_one_line():
     done = use(raising(PermissionError(errno.EACCES, "Permission denied", "/data/a.wav")))
     assert (done.exit_code, done.stderr) == (2, "toolkit: /data/a.wav: Permission denied\n")
 
 
-def test_traceback_shows_it_all():
+def test_traceback_lets_the_exception_through():
     command = Command("use", callback=raising(PermissionError(errno.EACCES, "Permission denied", "/data")))
     assert isinstance(CliRunner().invoke(command, ["--traceback"]).exception, PermissionError)
 
@@ -66,7 +66,7 @@ def test_traceback_shows_it_all():
         ("report", "toolkit: Stopped.\n"),
     ],
 )
-def test_ctrl_c_exits_with_130_and_says_what_goes_on(name, line):
+def test_ctrl_c_exits_with_130_and_says_which_commands_can_continue(name, line):
     done = use(raising(KeyboardInterrupt()), name)
     assert (done.exit_code, done.stderr) == (130, line)
 

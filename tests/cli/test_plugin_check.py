@@ -160,7 +160,7 @@ def test_a_plugin_that_exits_is_a_finding():
         (["good", "--args", "{sample_rate: 8000}"], "'sample_rate' is given to extractor 'good' by the system"),
         (["god"], "No plugin is called 'god'. Did you mean 'good'?"),
         (["extracto", "good"], "No kind of plugin is called 'extracto'. Did you mean 'extractor'?"),
-        (["good", "--data_folder", "x"], "--data_folder is what a corpus reads; extractor 'good' reads none."),
+        (["good", "--data_folder", "x"], "--data_folder is for a corpus; extractor 'good' reads no folder."),
         (["files", "--data_folder", "/no/such/folder"], "/no/such/folder is not a folder"),
     ],
 )

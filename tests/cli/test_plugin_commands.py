@@ -27,14 +27,14 @@ def test_the_table_names_kind_name_distribution_and_version():
     assert row.split()[:4] == ["loss", "cross_entropy", "audio-classification-toolkit", toolkit.__version__]
 
 
-def test_json_is_an_array_with_seven_fields_a_plugin():
+def test_json_is_an_array_with_seven_fields_per_plugin():
     infos = json.loads(run("list-plugins", "--json").stdout)
     fields = {"kind", "name", "distribution", "version", "summary", "status", "error"}
     assert all(set(info) == fields for info in infos)
     assert {info["status"] for info in infos if info["distribution"] == "audio-classification-toolkit"} == {"ok"}
 
 
-def test_kind_keeps_one_kind():
+def test_the_option_kind_keeps_one_kind():
     infos = json.loads(run("list-plugins", "--kind", "corpus", "--json").stdout)
     assert {info["kind"] for info in infos} == {"corpus"}
 

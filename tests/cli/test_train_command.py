@@ -26,7 +26,7 @@ TRAIN = ROOT / "recipes" / "iemocap" / "train.py"
 
 
 def on_a_terminal(*command: object, **environment: str) -> tuple[int, str, str]:
-    """A real command in the root: its exit code, standard output, and what a terminal of 120 columns got of errors."""
+    """A real command in the root: its exit code, its output, and its errors as on a terminal of 120 columns."""
     inherited = {k: v for k, v in os.environ.items() if k not in ("IEMOCAP_ROOT", "RAVDESS_ROOT")}
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))  # 24 rows of 120 columns

@@ -29,7 +29,7 @@ def run(*words: object) -> Result:
 
 
 def following(result: Result | subprocess.CompletedProcess, command: str) -> list[str]:
-    """The words of a command that another one says is next."""
+    """The words of the command that another one names as the next."""
     (line,) = [line for line in result.stderr.splitlines() if re.match(rf"Next.*: toolkit {command} ", line)]
     return shlex.split(line.partition(": toolkit ")[2])
 
@@ -74,7 +74,7 @@ def test_from_a_table_to_predictions_each_command_prints_the_next(recordings):
 
 @pytest.fixture
 def environment(tmp_path) -> Path:
-    """An environment with a wheel of the toolkit, and with all that this one has but the repository."""
+    """An environment with a wheel of the toolkit, and with everything installed here except the repository."""
     pytest.importorskip("pip", reason="a wheel is installed by pip")
     source, folder = tmp_path / "source", tmp_path / "environment"
     for name in ("toolkit", "plugins", "recipes"):

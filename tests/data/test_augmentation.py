@@ -164,7 +164,7 @@ def test_what_is_computed_live_is_what_would_be_stored(tmp_path):
         ("  loud: {plugin: gain, args: {db: [2, 1]}}", "db is [2, 1]; the first number must not be above the second"),
         ("  mixup: {plugin: mixup, on: mfcc}", "augmentations.mixup.on in augmented.yaml, line 6: 'mixup' mixes"),
         ("  a.b: gain", "augmentations.a.b in augmented.yaml, line 5: is not a name"),
-        ("  noise: {plugin: noise, args: {folder: nowhere}}", "folder is 'nowhere', and there is no such folder"),
+        ("  noise: {plugin: noise, args: {folder: nowhere}}", "folder is 'nowhere', which does not exist"),
         ("  noise: null", "augmentations.noise in augmented.yaml, line 6: null removes, but nothing of this name"),
     ],
 )

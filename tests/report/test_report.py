@@ -1,4 +1,4 @@
-"""The report as a whole: what stands on every table and figure, and what a browser makes of the page."""
+"""The report as a whole: the stamps on every table and figure, and how a browser shows the page."""
 
 import csv
 import html
@@ -25,7 +25,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 @pytest.fixture(scope="module")
 def stamped(tmp_path_factory):
-    """A report of odd names, failures, two protocols and stamps on everything."""
+    """A report with odd names, failures, two protocols and stamps on everything."""
     folder = tmp_path_factory.mktemp("an experiment & more")
     systems = {
         "a_b+c.d-e": FakeSystem(stamps=[RANDOM]),
@@ -167,7 +167,7 @@ def test_systems_that_were_tested_on_other_utterances_of_a_fold_are_not_compared
         ({"pair": ("ser", "mf")}, "--pair: 'mf' has no finished run under loso"),
         ({"protocol": "los"}, r"--protocol: this experiment has no protocol 'los'. Did you mean 'loso'\?"),
         ({"tsne_fold": "9F"}, "--tsne-fold: this experiment has no fold '9F'.* It has 1M, 1F"),
-        ({"tsne_fold": "1F"}, "--tsne-fold: ser have no finished run of one seed on '1F'"),
+        ({"tsne_fold": "1F"}, "--tsne-fold: no seed has finished runs of ser on '1F'"),
         ({"speakers": ("1M", "6X")}, "--speakers: this experiment has no test fold '6X'"),
     ],
 )

@@ -77,7 +77,7 @@ def test_many_systems_get_a_table_of_speakers_for_each_metric(tmp_path):
     assert [table.name for table in speaker_tables(found, "loso")] == ["by_speaker_wa", "by_speaker_ua"]
 
 
-def test_what_is_not_known_of_utterances_gives_no_table(tmp_path):
+def test_unknown_genders_and_speakers_give_no_table(tmp_path):
     folds = {"1": ("1M", "1F")}
     found = evidence(tmp_path, FakeExperiment({"ser": SER}, folds=folds, named=False, genders=False))
     assert gender_table(found, "loso") is None and speaker_tables(found, "loso") == []
@@ -217,7 +217,7 @@ def test_what_was_run_names_weights_hardware_and_each_training_once(tmp_path):
     protocols = ("loso", "loso-test-epoch", "loso-as-published")
     found = evidence(tmp_path, FakeExperiment(systems, protocols=protocols, folds={"1M": ("1M",), "1F": ("1F",)}))
     said = dict(facts(found))
-    assert said["Training time"] == "12 min 0 s in 8 trainings, sum over all epochs"  # 90 s each; two protocols share
+    assert said["Training time"] == "12 min 0 s in 8 trainings, summed over all epochs"  # of 90 s; two protocols share
     assert said["Cells"] == "12 of 12 done" and said["Hardware"] == "a processor, 8 cores"
     assert said["Folds"] == "2 of loso, loso-test-epoch, loso-as-published (1M, 1F)"
     row = systems_table(found).rows[0]

@@ -117,7 +117,7 @@ def test_markdown_gets_every_special_character_as_text():
     assert escape_markdown("\\") == "\\\\"
 
 
-def test_a_csv_file_has_all_rows_and_what_is_read_has_as_many_as_are_shown():
+def test_a_csv_file_has_all_rows_and_markdown_only_the_shown_ones():
     rows = [{"id": str(number)} for number in range(60)]
     long = Table("t", "t", [Column("id", "id", TEXT)], [SimpleNamespace(**row) for row in rows], shown=50)
     assert len(to_csv(long).splitlines()) == 61

@@ -1,1 +1,1 @@
-"""The commands: thin, each imports what is heavy inside itself, so that light commands stay light."""
+"""The commands: thin, each imports heavy modules only when it runs, so that light commands stay light."""

@@ -1,4 +1,4 @@
-"""The commands that make and use bundles. Each imports what is heavy inside itself."""
+"""Commands that make and use bundles. Each imports heavy modules only when it runs."""
 
 import sys
 from pathlib import Path
@@ -17,10 +17,10 @@ LIMIT = Range(0, 10_000, min_open=True)
 @click.argument("run", metavar="RUN")
 @click.argument("bundle", metavar="[BUNDLE]", required=False)
 @click.option("--onnx", is_flag=True, help="Add model.onnx, compared with torch before it is kept.")
-@click.option("--license", help="Of the weights, for the card, as the hub names it: apache-2.0, cc-by-nc-4.0, ...")
-@click.option("--push", metavar="USER/NAME", help="Push it to this repository of the hub; a new one is private.")
+@click.option("--license", help="The weights' licence for the card, by the hub's name: apache-2.0, cc-by-nc-4.0, ...")
+@click.option("--push", metavar="USER/NAME", help="Push it to this repository on the hub; a new one is private.")
 def export(run: str, bundle: str | None, push: str | None, **options):
-    """Write the trained system of RUN to BUNDLE: a folder, or one file where its name ends in .zip.
+    """Write the trained system of RUN to BUNDLE: a folder, or one file if its name ends in .zip.
 
     RUN is the folder of a finished run, or its results.json. A bundle holds weights, configuration and a model card,
     all that is needed to use the system elsewhere, and no code. The last line of standard output is its path, or its
@@ -52,26 +52,26 @@ def export(run: str, bundle: str | None, push: str | None, **options):
     type=click.Choice(["table", "csv", "jsonl", "rttm", "audacity", "textgrid"]),
     default="table",
     show_default=True,
-    help="Of the output; the last three hold intervals for annotation programs.",
+    help="The output's format; the last three hold intervals for annotation programs.",
 )
-@click.option("--segments", is_flag=True, help="A row for each segment instead of one for each recording.")
+@click.option("--segments", is_flag=True, help="One row per segment instead of one per recording.")
 @hop
 @abstain
-@click.option("--output", help="A file, by default standard output; of audacity and textgrid a folder.")
+@click.option("--output", help="A file, by default standard output; for audacity and textgrid a folder.")
 @model_options
 def predict(bundle: str, names: tuple[str, ...], microphone: bool, **options):
     """Label audio with the system in BUNDLE: a folder, a .zip, or hf:USER/NAME[@REVISION] on the Hugging Face hub.
 
     Folders are searched for audio files; a manifest (.csv, .json) needs a column path, and may have start and end; -
-    reads paths from standard input, one a line. What cannot be read is named on standard error and skipped, and the
-    exit code is 1. With --microphone there is a row for each segment, and a segment each second.
+    reads paths from standard input, one per line. Files that cannot be read are named on standard error and skipped;
+    the exit code is then 1. With --microphone there is one row per segment, and one segment per second.
     """
     from toolkit.inference.predict.command import predict as write_predictions
     from toolkit.inference.predict.microphone import listen
     from toolkit.inference.predict.recordings import STANDARD_INPUT
 
     if microphone == bool(names):
-        raise click.UsageError("Name what is labelled, or give --microphone" + " without a name" * microphone)
+        raise click.UsageError("Name what to label, or give --microphone" + " without a name" * microphone)
     quiet_libraries()
     if microphone:
         kept = ("format", "hop_s", "abstain", "output", "device", "covariates")
@@ -84,10 +84,10 @@ def predict(bundle: str, names: tuple[str, ...], microphone: bool, **options):
 
 @click.command("demo", cls=Command)
 @click.argument("bundles", nargs=-1, required=True, metavar="BUNDLE...")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; 0.0.0.0 lets others in.")
-@click.option("--port", type=click.IntRange(1, 65535), help="By default 7860, or the next one that is free.")
-@click.option("--max-minutes", type=LIMIT, default=10, show_default=True, help="The longest recording taken.")
-@click.option("--max-megabytes", type=LIMIT, default=50, show_default=True, help="The largest file taken.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 lets others in.")
+@click.option("--port", type=click.IntRange(1, 65535), help="By default 7860, or the next free one.")
+@click.option("--max-minutes", type=LIMIT, default=10, show_default=True, help="The longest recording accepted.")
+@click.option("--max-megabytes", type=LIMIT, default=50, show_default=True, help="The largest file accepted.")
 @hop
 @abstain
 @click.option("--device", help="cpu, cuda, cuda:1, ...; by default a GPU if there is one.")
@@ -95,7 +95,7 @@ def demo(bundles: tuple[str, ...], **options):
     """Serve a page that labels recordings, from a microphone or a file, with every BUNDLE side by side.
 
     A BUNDLE is a folder, a .zip, or hf:USER/NAME[@REVISION] on the Hugging Face hub. The page needs no internet, and a
-    recording is deleted once it is labelled. The line on standard output is the address; Ctrl-C ends it.
+    recording is deleted once it is labelled. The line on standard output is its address; Ctrl-C ends it.
     """
     from toolkit.inference.demo.serving import demo as serve
 
@@ -110,8 +110,8 @@ def demo(bundles: tuple[str, ...], **options):
 def evaluate(bundle: str, manifest: str, as_json: bool, **options):
     """Test the system in BUNDLE on another corpus: accuracies with intervals over speakers, confusion, calibration.
 
-    MANIFEST (.csv, .json) needs columns path and label; speaker and gender are used if it has them. What cannot be read
-    is named on standard error and left out, and the exit code is 1.
+    MANIFEST (.csv, .json) needs columns path and label; speaker and gender are used if it has them. Files that cannot
+    be read are named on standard error and left out; the exit code is then 1.
     """
     from toolkit.inference.predict.display import print_evaluation
     from toolkit.inference.predict.evaluation import evaluate as evaluate_bundles
@@ -130,8 +130,8 @@ def evaluate(bundle: str, manifest: str, as_json: bool, **options):
 def compare(bundle_a: str, bundle_b: str, manifest: str, as_json: bool, **options):
     """Test the systems in BUNDLE_A and BUNDLE_B on the same audio, paired by speaker.
 
-    Differences are those of B minus A. MANIFEST (.csv, .json) needs columns path, label and speaker. What cannot be
-    read is named on standard error and left out for both, and the exit code is 1.
+    Differences are those of B minus A. MANIFEST (.csv, .json) needs columns path, label and speaker. Files that cannot
+    be read are named on standard error and left out for both; the exit code is then 1.
     """
     from toolkit.inference.predict.comparison import SystemComparison
     from toolkit.inference.predict.display import print_comparison
@@ -148,17 +148,17 @@ def compare(bundle_a: str, bundle_b: str, manifest: str, as_json: bool, **option
 @click.command("stress", cls=Command)
 @click.argument("bundle", metavar="BUNDLE")
 @click.argument("manifest", metavar="MANIFEST")
-@click.option("--condition", "only", multiple=True, metavar="NAME", help="Only this one, for example noise-10.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the noise, the room and the cut.")
-@click.option("--max-drop", type=click.FloatRange(0), help="Exit with 1 where UA falls by more points than this.")
-@click.option("--figure", help="A .png or .svg file for a figure of the table.")
+@click.option("--condition", "only", multiple=True, metavar="NAME", help="Only this condition, for example noise-10.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the noise, the room and the cut.")
+@click.option("--max-drop", type=click.FloatRange(0), help="Exit with 1 if UA falls by more points than this.")
+@click.option("--figure", help="Draw the table as a figure into this .png or .svg file.")
 @labelled_options
 def stress(bundle: str, manifest: str, as_json: bool, max_drop: float | None, figure: str | None, **options):
     """Test the system in BUNDLE on the same recordings softer, louder, noisy, by telephone, as MP3, in a room and cut.
 
     MANIFEST (.csv, .json) needs columns path and label; speaker and gender are used if it has them. The conditions are
-    softer, louder, noise-20, noise-10, noise-0, telephone, mp3, room and half. What cannot be read is named on standard
-    error and left out, and the exit code is 1.
+    softer, louder, noise-20, noise-10, noise-0, telephone, mp3, room and half. Files that cannot be read are named on
+    standard error and left out; the exit code is then 1.
     """
     from toolkit.inference.predict.display import print_stress
     from toolkit.inference.predict.stress import stress as stress_bundle

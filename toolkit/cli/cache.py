@@ -1,4 +1,4 @@
-"""`toolkit cache`: what the feature cache holds, and deleting from it; no torch."""
+"""`toolkit cache`: show the feature cache and delete from it; no torch."""
 
 import sys
 import time
@@ -29,11 +29,11 @@ def info(as_json: bool):
 
 @cache.command("clear")
 @click.argument("names", nargs=-1, metavar="[FRONT_END]...")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def clear(names: tuple[str, ...], yes: bool):
-    """Delete the features of every FRONT_END, by its name or the beginning of it; all if none is given.
+    """Delete the features of every FRONT_END, given by its name or the beginning of it; all if none is given.
 
-    Exit code 1 if a run uses one, which stays.
+    Features that a run is using stay, and the exit code is 1.
     """
     folder = features_folder()
     stored_here = stored_front_ends(folder)
@@ -57,7 +57,7 @@ def clear(names: tuple[str, ...], yes: bool):
 
 
 def cache_info() -> dict[str, Any]:
-    """The folder, its size and limit in bytes, and what is known of each front end, the last used first."""
+    """The folder, its size and limit in bytes, and the facts on each front end, the last used first."""
     front_ends = stored_front_ends(features_folder())
     return {
         "folder": str(features_folder()),
@@ -77,7 +77,7 @@ def cache_info() -> dict[str, Any]:
 
 
 def print_cache_info(info: Mapping[str, Any]) -> None:
-    """The same for readers."""
+    """Print what `cache_info` found, as a table."""
     console = console_for_output()
     console.print(f"{info['folder']}: {megabytes(info['bytes'])} of {megabytes(info['limit_bytes'])} ({LIMIT})")
     if not info["front_ends"]:

@@ -15,14 +15,14 @@ from toolkit.errors import FailedPlugin, ToolkitError, did_you_mean, printable
 from toolkit.plugins.plugin import plugin_failures
 from toolkit.terminal import say, signs_of_life
 
-DEBUG = "TOOLKIT_DEBUG"  # what --traceback does, under torchrun and in workers too
-INTERRUPTED, READER_GONE = 128 + 2, 128 + 13  # exit codes, as of a process that SIGINT or SIGPIPE ends
-RESUMED = ("train", "experiment", "tune")  # commands that go on where they were interrupted
-SERVING = ("demo",)  # commands that wait for others
+DEBUG = "TOOLKIT_DEBUG"  # the same as --traceback, also under torchrun and in workers
+INTERRUPTED, READER_GONE = 128 + 2, 128 + 13  # exit codes of a process that SIGINT or SIGPIPE ends
+RESUMED = ("train", "experiment", "tune")  # commands that continue where they were interrupted
+SERVING = ("demo",)  # commands that wait for requests
 
 
 class Misuse(click.ClickException):
-    """A command line that cannot be understood: one line; click's own error takes four."""
+    """A command line that cannot be understood, reported in one line; click's own error takes four."""
 
     exit_code = 2
 
@@ -32,15 +32,15 @@ class Misuse(click.ClickException):
 
 
 def say_next(*words: object, what: str = "") -> None:
-    """The last line of a command: what to give next."""
+    """Print a command's last line: the command to give next."""
     say(f"Next{what}: toolkit {shlex.join(map(str, words))}")
 
 
 @contextmanager
 def _in_one_line(ctx: click.Context, *, traceback: bool = False) -> Iterator[None]:
-    """End the command with one line on standard error, or none, for all that is not a bug of ours."""
+    """End the command with one line on standard error, or none, for everything that is not a bug in the toolkit."""
     for name, mode in (("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
-        if getattr(sys, name) is None:  # closed: an answer that is lost is an error, as on a full disk
+        if getattr(sys, name) is None:  # closed: losing the output is an error, as on a full disk
             setattr(sys, name, os.fdopen(os.open(os.devnull, mode), "w", closefd=False))
     try:
         yield
@@ -64,7 +64,7 @@ def _in_one_line(ctx: click.Context, *, traceback: bool = False) -> Iterator[Non
             raise
         hint = " --traceback shows the whole traceback." if isinstance(error, FailedPlugin) else ""
         _end(ctx, f"{error}{hint}", 2)
-    except BrokenPipeError:  # whoever read the output has gone away
+    except BrokenPipeError:  # the reader of the output has gone away
         _end(ctx, "", READER_GONE)
     except OSError as error:
         if traceback:
@@ -96,7 +96,7 @@ class Command(click.Command):
         """Read the command line; a mistake in it becomes one line on standard error."""
         with _in_one_line(ctx):
             if any("\0" in word for word in args):
-                raise click.UsageError("a word holds a NUL, which no name of a file can")
+                raise click.UsageError("an argument holds a NUL, which no file name can")
             rest = super().parse_args(ctx, args)
             for parameter in self.params:
                 value = ctx.params.get(parameter.name)
@@ -105,8 +105,8 @@ class Command(click.Command):
             return rest
 
     def invoke(self, ctx: click.Context):
-        """Run the command; a mistake, or what the machine refuses, becomes one line without --traceback."""
-        if hasattr(sys.stdout, "reconfigure"):  # names of files are bytes, and a console may lack a label's characters
+        """Run the command; without --traceback, a mistake or an operating system's error becomes one line."""
+        if hasattr(sys.stdout, "reconfigure"):  # file names are bytes, and a console may lack a label's characters
             utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
             sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "replace")
         life = contextlib.nullcontext() if self.name in SERVING else signs_of_life(ctx.info_name)
@@ -120,7 +120,7 @@ class Commands(click.Group):
     command_class = Command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As for a command."""
+        """Read the command line as `Command` does."""
         with _in_one_line(ctx):
             return super().parse_args(ctx, args)
 

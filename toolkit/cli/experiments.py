@@ -1,4 +1,4 @@
-"""The commands on experiments: run one, show its progress, report it. Each imports what is heavy inside itself."""
+"""Commands on experiments and searches: run, show, report. Each imports heavy modules only when it runs."""
 
 import sys
 from importlib.util import find_spec
@@ -24,11 +24,9 @@ PRUNERS = click.Choice(["median", "hyperband", "successivehalving", "nop"])
 
 @click.command("experiment", cls=Command, context_settings=OVERRIDES)
 @several_recipes
-@click.option(
-    "--folds", default="all", show_default=True, help="Names of folds, for example 1M,1F; all takes every one."
-)
-@click.option("--seeds", default="1", show_default=True, help="For example 1,2,3.")
-@click.option("--protocol", help="One or more, for example loso,loso-test-epoch; by default the recipes' own.")
+@click.option("--folds", default="all", show_default=True, help="Names of folds, for example 1M,1F; or all.")
+@click.option("--seeds", default="1", show_default=True, help="Seeds, for example 1,2,3.")
+@click.option("--protocol", help="Protocols, for example loso,loso-test-epoch; by default the recipes' own.")
 @click.option("--output", required=True, help="The experiment's folder.")
 @worker_options
 def experiment(words, folds, seeds, protocol, output, jobs, gpus, threads, scheduler, resources, **options):
@@ -57,12 +55,12 @@ def experiment(words, folds, seeds, protocol, output, jobs, gpus, threads, sched
 @click.command("tune", cls=Command, context_settings=OVERRIDES)
 @one_recipe
 @click.option("--search", "space", required=True, help="A YAML file: keys of the recipe, each with a range or choices.")
-@click.option("--trials", type=click.IntRange(1), required=True, help="How many there will be in all.")
-@click.option("--folds", help="Whose validation parts count: names, for example 1M,1F, or all; by default the first.")
+@click.option("--trials", type=click.IntRange(1), required=True, help="Trials in all, those of earlier calls included.")
+@click.option("--folds", help="Folds whose validation parts count, for example 1M,1F, or all; by default the first.")
 @click.option("--output", required=True, help="The search's folder.")
-@click.option("--sampler", type=SAMPLERS, default="tpe", show_default=True, help="Of Optuna.")
-@click.option("--pruner", type=PRUNERS, default="median", show_default=True, help="Of Optuna.")
-@click.option("--storage", help="Of Optuna, for example postgresql://...; by default a file in the search's folder.")
+@click.option("--sampler", type=SAMPLERS, default="tpe", show_default=True, help="Optuna's sampler.")
+@click.option("--pruner", type=PRUNERS, default="median", show_default=True, help="Optuna's pruner.")
+@click.option("--storage", help="Optuna's storage, such as postgresql://...; by default a file in the search's folder.")
 @worker_options
 def tune(
     words, space, trials, output, folds, sampler, pruner, storage, jobs, gpus, threads, scheduler, resources, **options
@@ -70,7 +68,7 @@ def tune(
     """Search for settings of RECIPE with the best validation score; no test part is read.
 
     The file of --search holds dotted keys: `training.optimizer.learning_rate: {low: 1.0e-5, high: 1.0e-2, log: true}`,
-    `training.batch_size: [16, 32]`. The same command again runs what is missing; several at a time share the trials.
+    `training.batch_size: [16, 32]`. The same command again runs what is missing; several at once share the trials.
     The last line printed is the path of the best recipe; search.md beside it shows all trials.
     """
     if find_spec("optuna") is None:
@@ -91,7 +89,7 @@ def tune(
 
 @click.command("status", cls=Command)
 @one_folder
-@click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Refresh it every two seconds, until Ctrl-C.")
 def status(folder: str, watch: bool):
     """Show the progress of the experiment in DIR."""
     from toolkit.experiment.command import show_status
@@ -103,7 +101,7 @@ def status(folder: str, watch: bool):
 @one_folder
 @click.option("--baseline", help="The system to compare with; by default the experiment's first.")
 @click.option("--pair", help="Two systems to draw side by side, for example ser,mf_mtl_cr.")
-@click.option("--protocol", help="The one whose figures are shown; by default the experiment's first.")
+@click.option("--protocol", help="The protocol whose results are shown; by default the experiment's first.")
 @click.option("--tsne-fold", help="The fold whose embeddings are drawn; by default the first.")
 @click.option("--speakers", help="Test folds whose accuracy is drawn against epochs, for example 1M,1F,2M.")
 @click.option("--output", help="Where report.html, tables/ and figures/ go; by default DIR.")

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands share, and the words of a command line about recipes."""
+"""Options and arguments that several commands share, and how RECIPE [--KEY VALUE]... is read."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -10,11 +10,11 @@ import click
 if TYPE_CHECKING:
     from toolkit.training.preparation import Source
 
-OVERRIDES = {"ignore_unknown_options": True}  # context settings of a command that takes --KEY VALUE of a recipe
+OVERRIDES = {"ignore_unknown_options": True}  # context settings of a command that takes a recipe's --KEY VALUE
 
 
 class Range(click.FloatRange):
-    """Numbers within bounds; NaN, which is beyond none, is refused."""
+    """Numbers within bounds; NaN, which no comparison excludes, is refused."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number."""
@@ -31,7 +31,7 @@ def _pairs(ctx: click.Context, option: click.Parameter, text: str | None) -> dic
 
 
 def _together(*options: Callable) -> Callable:
-    """One decorator for several, whose help stands in this order."""
+    """One decorator for several options, which help lists in this order."""
 
     def decorate(command: Callable) -> Callable:
         for option in reversed(options):
@@ -45,23 +45,23 @@ columns = click.option(
     "--columns",
     callback=_pairs,
     metavar="NAME=COLUMN,...",
-    help="What the manifest calls its columns: path=filename,label=category, or path={folder}/{name}.wav.",
+    help="The manifest's own column names: path=filename,label=category, or path={folder}/{name}.wav.",
 )
 hop = click.option(
-    "--hop", "hop_s", type=float, help="Seconds from segment to segment; by default they do not overlap."
+    "--hop", "hop_s", type=float, help="Seconds from one segment to the next; by default they do not overlap."
 )
 abstain = click.option(
     "--abstain",
     default="0",
     metavar="RULE",
-    help="No label below a confidence (0.6), so that this share gets one (coverage:0.8), or so that at most this share "
-    "of the labels is wrong (error:0.1).",
+    help="When to give no label: below a confidence (0.6), so that this share is labelled (coverage:0.8), or so that "
+    "at most this share of the labels is wrong (error:0.1).",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 one_folder = click.argument("folder", metavar="DIR")
 one_plugin = click.argument("words", nargs=-1, required=True, metavar="[KIND] NAME")
 recipe_options = _together(
-    click.option("--data_folder", help="The corpus's folder; by default that of its environment variable."),
+    click.option("--data_folder", help="The corpus's folder; by default from its environment variable."),
     click.option("--manifest", help="A CSV or JSON manifest to use instead of the recipe's corpus."),
     columns,
     click.option("--trust-recipe", is_flag=True, help="Allow YAML tags that run code."),
@@ -79,22 +79,22 @@ worker_options = _together(
     click.option("--jobs", type=click.IntRange(1), help="Trainings at a time on this machine; by default 1."),
     click.option("--gpus", help="One training at a time on each of these GPUs, for example 0,1."),
     click.option(
-        "--threads", type=click.IntRange(1), help="Of each training; by default its share, or 1 if it is small."
+        "--threads", type=click.IntRange(1), help="Per training; by default its share of cores, or 1 if it is small."
     ),
     click.option("--scheduler", help="Address of a Dask scheduler, whose workers train instead of this machine."),
     click.option(
-        "--resource", "resources", multiple=True, help="What a training takes of a Dask worker, for example GPU=1."
+        "--resource", "resources", multiple=True, help="What a training needs from a Dask worker, for example GPU=1."
     ),
 )
 model_options = _together(
     click.option("--device", help="cpu, cuda, cuda:1, ...; by default a GPU if there is one."),
-    click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Segments in a batch."),
+    click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Segments per batch."),
     click.option(
         "--covariate",
         "covariates",
         multiple=True,
         metavar="NAME=VALUE",
-        help="What the system needs beside audio, for example gender=F; gender=@COLUMN reads it from the manifest.",
+        help="What the system needs besides audio, for example gender=F; gender=@COLUMN reads it from the manifest.",
     ),
     columns,
 )
@@ -112,7 +112,7 @@ labelled_options = _together(
 
 
 def recipes_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split the words; recipes are those that are neither an override's key nor its value."""
+    """Split words into recipes and overrides; a recipe is neither an override's key nor its value."""
     recipes, overrides, value_of_key = [], [], False
     for word in words:
         if not value_of_key and not word.startswith("--"):
@@ -135,10 +135,10 @@ def read_source(
     search_folder: Path | None = None,
     **shortcuts: Any,
 ) -> "Source":
-    """The recipe with its data.
+    """Read the recipe, with where its data is.
 
-    Recipes after the first are left among the overrides, which refuse them by name. `search_folder` is looked in first
-    for the recipe. `shortcuts` are options that stand for an override, with "__" for the dots of its key.
+    Recipes after the first stay among the overrides, where they are refused by name. The recipe is looked for in
+    `search_folder` first. `shortcuts` are options that stand for an override, with "__" for the dots of its key.
     """
     from toolkit.training.preparation import load_source
 

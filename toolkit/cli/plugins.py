@@ -1,4 +1,4 @@
-"""The commands on plugins: list, show, check, write a new one."""
+"""Commands on plugins: list, show, check, write a new one."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ from toolkit.terminal import say
 @click.argument("word", required=False, metavar="[KIND]")
 @click.option("--kind", help=f"Only this kind: {join(KINDS, 'or')}.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
-@click.option("--refresh", is_flag=True, help="Read other distributions again instead of using kept answers.")
+@click.option("--refresh", is_flag=True, help="Probe other distributions again instead of using cached answers.")
 def list_plugins(word: str | None, kind: str | None, as_json: bool, refresh: bool):
     """List the plugins of all installed distributions; broken ones with the reason."""
     found = registry.discover(refresh=refresh)
@@ -48,8 +48,8 @@ def show_plugin(words: tuple[str, ...]):
 
 @click.command("check-plugin", cls=Command)
 @one_plugin
-@click.option("--args", metavar="YAML", help="Its arguments, as a recipe's args: '{n_mfcc: 13, hidden: 8}'.")
-@click.option("--data_folder", help="What a corpus reads; by default the folder of its environment variable.")
+@click.option("--args", metavar="YAML", help="Its arguments, as in a recipe's args: '{n_mfcc: 13, hidden: 8}'.")
+@click.option("--data_folder", help="The folder that a corpus reads; by default from its environment variable.")
 @as_json
 def check_plugin(words: tuple[str, ...], args: str | None, data_folder: str | None, as_json: bool):
     """Check an installed plugin against everything that its contract asks for.
@@ -69,7 +69,7 @@ def check_plugin(words: tuple[str, ...], args: str | None, data_folder: str | No
 def new_plugin(kind: str, name: str, output: str | None):
     """Write a package with a plugin of KIND that works as it is.
 
-    It holds a small class that keeps the contract, its declaration, tests, a recipe and a README.
+    It holds a small class that fulfils the contract, its declaration, tests, a recipe and a README.
     """
     from toolkit.plugins.scaffold import write_package
 
@@ -86,20 +86,20 @@ def _find(words: tuple[str, ...]) -> Plugin:
 
 
 def _try_out(plugin: Plugin, args: Mapping[str, Any], data_folder: str | None) -> dict[str, Any]:
-    """Run the contract suite: the plugin, its arguments, whether all holds, and `properties`, a finding each."""
+    """Run the contract suite: the plugin, its arguments, whether all holds, and a finding for each property."""
     from toolkit.testing import case_class, check_plugin
 
     kind = KINDS[plugin.spec.kind]
     if data_folder is not None and not kind.reads_folder:
         readers = join((known.name for known in KINDS.values() if known.reads_folder), word="or")
-        raise PluginError(f"--data_folder is what a {readers} reads; {kind.name} {plugin.spec.name!r} reads none.")
+        raise PluginError(f"--data_folder is for a {readers}; {kind.name} {plugin.spec.name!r} reads no folder.")
     checked, options = plugin.check_args(args), {}
     with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is not part of the answer
         built = plugin.build(args, case_class(kind.name)(plugin.load()).context())
         if kind.reads_folder:
             folder = data_folder or built.default_folder()
             options["folder"] = None if folder is None else Path(folder)
-            try:  # the plugin may refuse the folder; what else may go wrong, the suite finds
+            try:  # a refused folder ends the command; the suite finds any other fault
                 built.read(options["folder"])
             except ToolkitError:
                 raise
@@ -118,7 +118,7 @@ def _try_out(plugin: Plugin, args: Mapping[str, Any], data_folder: str | None) -
 
 
 def _read_args(text: str | None) -> Mapping[str, Any]:
-    """Arguments, YAML as in recipes."""
+    """Arguments in YAML, as in recipes."""
     from toolkit.recipe.yaml_files import read_text
 
     try:

@@ -1,4 +1,4 @@
-"""The commands on recipes: list and write them, train one, check its data; and on a split. Heavy imports are inside."""
+"""Commands on recipes and splits: list, write, train, check. Each imports heavy modules only when it runs."""
 
 import json
 import os
@@ -40,14 +40,14 @@ def list_recipes(as_json: bool):
 @columns
 @click.option("--base", metavar="RECIPE", help="By default speech/whisper if speakers are known, else sounds/mfcc.")
 @click.option("--protocol", help="By default what the columns allow: given, loso or groups; random without speakers.")
-@click.option("--name", help="Of the system; by default that of the output, else of the manifest.")
+@click.option("--name", help="The system's name; by default that of the output, else of the manifest.")
 @click.option("--output", metavar="FILE", help="The recipe's file; by default NAME.yaml in the working directory.")
-@click.option("--overwrite", is_flag=True, help="Replace the file if there is one.")
+@click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 def new_recipe(manifest: str, name: str | None, output: str | None, overwrite: bool, columns: dict | None, **options):
     """Write a recipe for your recordings, and show who would train, validate and test.
 
-    MANIFEST is a table with columns path, label and speaker if it is known (.csv, .json); FOLDER has a folder of
-    recordings for each class.
+    MANIFEST is a table (.csv, .json) with columns path, label and, if known, speaker; FOLDER has a folder of recordings
+    for each class.
     """
     from toolkit.files import resolved, write_whole
     from toolkit.training.proposal import propose
@@ -72,7 +72,7 @@ def new_recipe(manifest: str, name: str | None, output: str | None, overwrite: b
 @click.command("train", cls=Command, context_settings=OVERRIDES)
 @one_recipe
 @click.option("--fold", help="Which fold to test, by name; by default the protocol's first.")
-@click.option("--seed", type=int, help="Of the weights, the batches and all random draws.")
+@click.option("--seed", type=int, help="Seed of the weights, the batches and all random draws.")
 @click.option("--output_folder", help="Where the run's folder goes; by default results/.")
 @click.option("--device", "training__device", help="cpu, cuda, cuda:1, ...; by default a GPU if there is one.")
 @click.option("--init_from", "training__init_from", help="A bundle whose levels and fusion the training starts from.")
@@ -80,14 +80,14 @@ def new_recipe(manifest: str, name: str | None, output: str | None, overwrite: b
 @click.option(
     "--profile", is_flag=True, help="Print the most expensive parts of a step; a trace goes into the run's folder."
 )
-@click.option("--profile-file", help="The same, with the trace in this file.")
+@click.option("--profile-file", help="As --profile, with the trace in this file.")
 @click.pass_context
 def train(ctx, words, profile, profile_file, **options):
     """Train the system of RECIPE on one fold, test it, and write the results into a folder.
 
     Any key of the recipe can be replaced, nested ones too: --model.fusion.args.dim 64. The same command again continues
     an interrupted run. The last line of standard output is the path of results.json. Under torchrun, its processes
-    train the one system together.
+    train one system together.
     """
     from toolkit.training.launch import together
 
@@ -110,7 +110,7 @@ def train(ctx, words, profile, profile_file, **options):
             options |= {"protocol": options["protocol__name"], "columns": ",".join(map("=".join, pairs)) or None}
             of_data = [key for key in ("data_folder", "manifest", "columns", "protocol") if options[key] is not None]
             given = [f"--{key}={options[key]}" for key in of_data]
-            if ctx.obj is None:  # the recipe's name means the same there
+            if ctx.obj is None:  # only then does `toolkit experiment` find the recipe by the same words
                 say_next("experiment", *words, *given, "--output", f"{name}-folds", what=", every fold and a report")
             say_next("export", results.parent, f"{name}.zip", what=", the system as a file")
 
@@ -144,17 +144,17 @@ def check_data(ctx, words, as_json, **options):
 @click.command("audit-split", cls=Command)
 @click.argument("split", metavar="MANIFEST|FOLDER")
 @columns
-@click.option("--column", help="Of the manifest: parts, or folds that test in turn; by default split, fold or group.")
+@click.option("--column", help="Column of parts, or of folds that test in turn; by default split, fold or group.")
 @click.option("--speaker-pattern", "pattern", metavar="REGEX", help="Its groups find the speaker in a file's name.")
 @click.option("--data_folder", help="Where the audio is, if not where the lists say.")
 @click.option("--format", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.pass_context
 def audit_split(ctx, split, format, **options):
-    """Say whether a split is honest: what its parts share that they should not.
+    """Check whether a split is honest: show what its parts share but should not.
 
-    Speakers, the same audio, copies of it that were changed (level, rate, MP3, silence) and sentences are compared,
-    and the balance of classes and genders. FOLDER holds lists whose names say their part, such as train.txt or
-    fold_1/dev.lst with a path a line, or EmoBox's .jsonl. Exit code 1 if something leaks.
+    It compares speakers, audio, changed copies of audio (level, rate, MP3, silence), sentences, and the balance of
+    classes and genders. FOLDER holds lists that are named by their part, such as train.txt or fold_1/dev.lst with one
+    path per line, or EmoBox's .jsonl. Exit code 1 if something leaks.
     """
     from toolkit.corpus.splits import audit_splits, read_splits
 
@@ -175,5 +175,5 @@ def _trace(profile_file: str) -> Path:
     except (OSError, ValueError) as error:
         fits = isinstance(error, FileNotFoundError)
     if not fits:
-        raise RecipeError(f"--profile-file {profile_file}: a trace cannot be written to what has this name.")
+        raise RecipeError(f"--profile-file {profile_file}: a trace cannot be written there.")
     return trace

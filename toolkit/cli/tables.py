@@ -25,7 +25,7 @@ def plain_table(*columns: str, folded: Collection[str] = (), right: Collection[s
 
 
 def print_results(results: Mapping[str, Any]) -> None:
-    """What results.json says of a run's test: WA, UA, the row-normalised confusion matrix, and notes."""
+    """Print a run's test from its results.json: WA, UA, the row-normalised confusion matrix, and notes."""
     console = console_for_output()
     part = f"fold {results['fold']} of {results['protocol']}, seed {results['seed']}"
     corpus = results["corpus"] if not results["synthetic"] else "a synthetic corpus"
@@ -66,7 +66,7 @@ def _members(speakers: Sequence[str], utterances: int) -> str:
 
 
 def print_audits(folds: Sequence[Mapping[str, Any]]) -> None:
-    """A row for each part of each fold, with what it shares and its classes, then what was found in words."""
+    """A row for each part of each fold, with what it shares and its classes, then the problems in words."""
     console, parts = console_for_output(), [part for fold in folds for part in fold["parts"].values()]
     values = {column: sorted({value for part in parts for value in part[column]}) for column in ("gender", "label")}
     shown = [(column, value) for column, known in values.items() if 1 < len(known) <= 12 for value in known]
@@ -88,7 +88,7 @@ def print_audits(folds: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_plugins(infos: Sequence[PluginInfo]) -> None:
-    """One row a plugin: kind, name, distribution and version, summary; what is wrong stands below the summary."""
+    """One row per plugin: kind, name, distribution and version, summary; an error is below the summary."""
     table = plain_table("kind", "name", "from", "what it is", folded=("from", "what it is"))
     for info in infos:
         about = Text(printable(info.summary))
@@ -122,7 +122,7 @@ def print_plugin(plugin: Plugin) -> None:
 
 
 def print_check(check: Mapping[str, Any]) -> None:
-    """The answer of `try_out`, a row a property; what was found stands below one that does not hold."""
+    """One row per property of a check; what was found is below a property that does not hold."""
     console, findings = console_for_output(), check["properties"]
     args = f" with {', '.join(f'{key}={value!r}' for key, value in check['args'].items())}" if check["args"] else ""
     title = f"{check['kind']} {check['name']} from {check['distribution']} {check['version']}{args}"

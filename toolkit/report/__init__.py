@@ -24,11 +24,11 @@ def write_report(
 ) -> Path:
     """Write report.html, tables/ (Markdown, CSV, LaTeX) and figures/ (PNG, SVG).
 
-    Args: folder: the experiment's, finished or not; baseline: the system to compare with, by default the first; output:
-        the folder, by default the experiment's; options: pair, protocol, tsne_fold, speakers, as of `toolkit report`.
+    Args: folder: the experiment's folder, finished or not; baseline: the system to compare with, by default the first;
+        output: where to write, by default the same folder; options: pair, protocol, tsne_fold and speakers, as in
+        `toolkit report`.
     Returns: the path of report.html.
-    Raises: ExperimentError if the folder holds no experiment, an option names something that it does not have, or a
-        file cannot be written.
+    Raises: ExperimentError if the experiment has no finished run, lacks what an option names, or a file is refused.
     """
     evidence = Evidence(folder, baseline)
     if not evidence.runs:
@@ -37,12 +37,12 @@ def write_report(
     choices = choose(evidence, **options)
     target = Path(folder if output is None else output)
     try:
-        target.mkdir(parents=True, exist_ok=True)  # refused before all is computed
+        target.mkdir(parents=True, exist_ok=True)  # fails before the long computation
     except OSError as error:
         raise ExperimentError(f"{target} cannot be written ({error.strerror}): choose another --output.") from None
     parts = sections(evidence, choices)
     files: dict[str, bytes | str] = {}
-    pictures: dict[str, str] = {}  # name of a figure -> its SVG for a page
+    pictures: dict[str, str] = {}  # figure name -> its SVG for the page
     for item in (item for section in parts for item in section.items):
         if isinstance(item, Table):
             for ending, text in (("md", to_markdown(item)), ("csv", to_csv(item)), ("tex", to_latex(item))):
@@ -59,14 +59,14 @@ def write_report(
         sections=parts,
         pictures=pictures,
     )
-    files[PAGE] = re.sub(r"\n\s*\n+", "\n", page).lstrip()  # the last: where it is new, all files are
+    files[PAGE] = re.sub(r"\n\s*\n+", "\n", page).lstrip()  # written last: if it is new, all files are
     for name, content in files.items():
         write_whole(target / name, content, ExperimentError, "choose another --output")
     return target / PAGE
 
 
 def _breakable(text: str) -> str:
-    """A name as HTML that may be broken after its underscores and plus signs.
+    """A name as HTML that may wrap after its underscores and plus signs.
 
     >>> _breakable("mf_mtl<b>")
     'mf_<wbr>mtl&lt;b&gt;'

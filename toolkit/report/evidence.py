@@ -38,7 +38,7 @@ class FinishedRun:
         return read_results(self.folder / RESULTS)
 
     def epochs(self) -> list[dict[str, float]]:
-        """The rows of epochs.csv, numbers as numbers."""
+        """The rows of epochs.csv as floats, without the column `note`."""
         rows = read_csv(self.folder / EPOCHS)
         return [{key: float(value or "nan") for key, value in row.items() if key != "note"} for row in rows]
 
@@ -50,7 +50,7 @@ class FinishedRun:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """One run's answers for its test utterances, arrays [utterances]; "" or NaN where something is not known."""
+    """One run's answers for its test utterances, arrays [utterances]; "" or NaN where a value is unknown."""
 
     id: np.ndarray
     speaker: np.ndarray
@@ -62,7 +62,7 @@ class Answers:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a run's file; ExperimentError if it cannot be read."""
+    """The rows of a run's CSV file; ExperimentError if it cannot be read."""
     try:
         rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
         return [{key: from_cell(text or "") for key, text in row.items()} for row in rows]
@@ -91,20 +91,20 @@ def read_answers(folder: Path, labels: Iterable[str], file: str = PREDICTIONS) -
 
 
 def read_confidence(folder: Path, labels: Sequence[str], stamps: Sequence[str]) -> Confidence:
-    """Fit it on a run's validation.csv; `UNFITTED` without one. ExperimentError if that is damaged."""
+    """Fit it on a run's validation.csv; `UNFITTED` without that file, ExperimentError if it is damaged."""
     if not os.path.isfile(folder / VALIDATION):
         return UNFITTED
     found = read_answers(folder, labels, VALIDATION)
-    trained = SPEAKER_DEPENDENT_STAMP in stamps  # then nobody in it stands for a new speaker
+    trained = SPEAKER_DEPENDENT_STAMP in stamps  # the speakers are in training too: none stands for a new speaker
     speakers = [""] * len(found.id) if trained else found.speaker.tolist()
     return Confidence.fit(found.probabilities, found.reference, labels=labels, speakers=speakers)
 
 
 def predictions_of(run: str | PathLike) -> dict[str, np.ndarray]:
-    """The columns of a run's predictions.csv, numbers as numbers: name -> [utterances].
+    """The columns of a run's predictions.csv, numbers as floats: name -> [utterances].
 
     Args: run: its folder, or its results.json.
-    Raises: ToolkitError if the run is not finished, or a file of it is damaged.
+    Raises: ToolkitError if the run is not finished, or one of its files is damaged.
     """
     folder = Path(run).parent if Path(run).name == RESULTS else Path(run)
     try:
@@ -117,13 +117,13 @@ def predictions_of(run: str | PathLike) -> dict[str, np.ndarray]:
 
 
 class SystemRuns:
-    """A system under one protocol, as far as its cells are done; each file is read once."""
+    """The finished runs of one system under one protocol; each file is read once."""
 
     def __init__(self, evidence: "Evidence", system: str, protocol: str):
         self.system, self.protocol, self.labels = system, protocol, evidence.plan.labels
         self.recipe = evidence.recipes[system]
-        self.runs = [run for run in evidence.runs if run.cell.key[:2] == (system, protocol)]  # the finished ones
-        self.planned = sum(cell.key[:2] == (system, protocol) for cell in evidence.plan.cells)  # how many cells
+        self.runs = [run for run in evidence.runs if run.cell.key[:2] == (system, protocol)]
+        self.planned = sum(cell.key[:2] == (system, protocol) for cell in evidence.plan.cells)  # cells
 
     @property
     def complete(self) -> bool:
@@ -147,12 +147,12 @@ class SystemRuns:
 
     @cached_property
     def confidences(self) -> list[Confidence]:
-        """What the validation part of each run says about its confidences."""
+        """The confidence of each run, as fitted on its validation part."""
         return [read_confidence(run.folder, self.labels, run.results["stamps"]) for run in self.runs]
 
     @cached_property
     def calibrated(self) -> np.ndarray | None:
-        """The probabilities at the temperature of each run: [answers, classes]; None if a run has none."""
+        """The probabilities at each run's temperature: [answers, classes]; None if a run has no temperature."""
         if not all(found.utterances for found in self.confidences):
             return None
         of_runs = zip(self.answers, self.confidences, strict=True)
@@ -160,13 +160,13 @@ class SystemRuns:
 
     @cached_property
     def confusions(self) -> SpeakerConfusions | None:
-        """Confusions by speaker, the mean over the seeds of each fold; None without a finished run."""
+        """Confusions by speaker, averaged over the seeds of each fold; None without a finished run."""
         return self.confusions_by(lambda answers: answers.speaker)
 
     def confusions_by(
         self, group: Callable[[Answers], Iterable[str]], folds: Iterable[str] | None = None
     ) -> SpeakerConfusions | None:
-        """Confusions by the groups that `group` gives the utterances, of all folds or of some."""
+        """Confusions by the group that `group` gives each utterance, over all folds or only `folds`."""
         counts: dict[str, np.ndarray] = {}
         for fold in dict.fromkeys(run.cell.fold for run in self.runs if folds is None or run.cell.fold in folds):
             of_fold = [(r, a) for r, a in zip(self.runs, self.answers, strict=True) if r.cell.fold == fold]
@@ -183,7 +183,7 @@ class SystemRuns:
 
     @property
     def pooled(self) -> Accuracies | None:
-        """WA and UA over all test utterances, the mean over seeds; None without a finished run."""
+        """WA and UA over all test utterances, averaged over seeds; None without a finished run."""
         return pooled_accuracies(self.confusions.counts) if self.confusions else None
 
     @property
@@ -199,9 +199,9 @@ class SystemRuns:
 
 
 class Evidence:
-    """All that a report is made from.
+    """Everything a report is made from.
 
-    Args: folder: the experiment's; baseline: the system that the others are compared with, by default the first.
+    Args: folder: the experiment's folder; baseline: the system that the others are compared with, by default the first.
     Raises: ExperimentError if the folder holds no experiment or a damaged one, or no system has the baseline's name.
     """
 
@@ -210,17 +210,17 @@ class Evidence:
         self.protocols, self.baseline = tuple(self.plan.folds), baseline or next(iter(self.plan.systems))
         if self.baseline not in self.plan.systems:
             near = did_you_mean(baseline, self.plan.systems)
-            there = f"There are {', '.join(self.plan.systems)}."
+            there = f"Its systems are {', '.join(self.plan.systems)}."
             raise ExperimentError(f"No system of this experiment is called {baseline!r}.{near} {there}")
         progress = Progress(self.folder, self.plan)
         cells, run_folder = progress.cells(alive=False), progress.records.run_folder
-        self.runs = [FinishedRun(c.cell, run_folder(c.record)) for c in cells if c.state == "done"]  # in its order
+        self.runs = [FinishedRun(c.cell, run_folder(c.record)) for c in cells if c.state == "done"]  # as planned
         self.failures = {c.cell.key: c.record.error or "" for c in cells if c.state == "failed"}
         self.recipes = {name: system.recipe for name, system in self.plan.systems.items()}  # resolved
-        self.of = cache(partial(SystemRuns, self))  # (system, protocol) -> the system under the protocol
+        self.of = cache(partial(SystemRuns, self))  # (system, protocol) -> its runs under the protocol
 
     def check_splits(self) -> None:
-        """Refuse runs that differ in who trained or who was tested on a fold; ExperimentError names two of them."""
+        """Refuse runs of one fold whose training or test utterances differ; ExperimentError names two of them."""
         first: dict[tuple, tuple] = {}
         for tested in (tested for protocol in self.protocols for tested in self.tested(protocol)):
             for run, answers in zip(tested.runs, tested.answers, strict=True):
@@ -229,16 +229,16 @@ class Evidence:
                 if found[:2] != other[:2]:
                     raise ExperimentError(
                         f"{other[2]} and {run.folder} have different utterances in fold {run.cell.fold!r}: a report "
-                        "compares systems on the same folds. Train one of the two again, in an experiment of its own."
+                        "compares systems on the same folds. Train one of the two again, in a separate experiment."
                     )
 
     @cached_property
     def utterances(self) -> Mapping[str, Utterance]:
-        """The utterances of the experiment by id, from any run: all use the same."""
+        """The experiment's utterances by id, from its first run: all runs use the same."""
         return {u.id: u for run in self.runs[:1] for u in read_manifest(run.folder / MANIFEST)}
 
     def all_of(self, systems: Iterable[str], protocol: str) -> list[SystemRuns]:
-        """These systems under a protocol."""
+        """The runs of these systems under a protocol."""
         return [self.of(system, protocol) for system in systems]
 
     def tested(self, protocol: str) -> list[SystemRuns]:

@@ -13,7 +13,7 @@ from toolkit.terminal import clock
 
 
 def facts(evidence: Evidence) -> list[tuple[str, str]]:
-    """What was run, as pairs of a name and a text."""
+    """What was run, as pairs (name, text)."""
     results = [run.results for run in evidence.runs]
     trained = _training_seconds(evidence)
     versions = {
@@ -29,7 +29,7 @@ def facts(evidence: Evidence) -> list[tuple[str, str]]:
         "Folds": "; ".join(_folds(evidence.plan.folds)),
         "Seeds": ", ".join(map(str, evidence.plan.seeds)),
         "Cells": f"{len(evidence.runs)} of {len(evidence.plan.cells)} done{failed}",
-        "Training time": f"{clock(sum(trained.values()))} in {len(trained)} trainings, sum over all epochs",
+        "Training time": f"{clock(sum(trained.values()))} in {len(trained)} trainings, summed over all epochs",
         "Hardware": _each_once(r.get("hardware") or r["device"] for r in results),
         "Computing": _each_once(map(_computing, results)),
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
@@ -52,7 +52,7 @@ def systems_table(evidence: Evidence) -> Table:
         Column("losses", "losses", LONG_TEXT, value=lambda s: _losses(model[s])),
         Column("parameters", "parameters", COUNT, value=lambda s: results[s][0]["parameters"] if results[s] else None),
         Column("epoch", "tested epoch, mean", NUMBER, value=lambda s: _mean([r["epoch"] for r in results[s]])),
-        Column("seconds", "time a training", CLOCK, value=lambda s: _mean(seconds[s])),
+        Column("seconds", "time per training", CLOCK, value=lambda s: _mean(seconds[s])),
     ]
     return Table("systems", "The systems", columns, tuple(evidence.plan.systems), evidence.stamps())
 
@@ -116,7 +116,7 @@ def _computing(results: Mapping[str, Any]) -> str:
 
 
 def _each_once(values: Iterable[str]) -> str:
-    """Each value once; where there are several, with how many runs have it."""
+    """Each value once; if there are several, with the number of runs that have it."""
     counts = Counter(values)
     if len(counts) == 1:
         return next(iter(counts))

@@ -1,4 +1,4 @@
-"""What a search leaves: its best settings as a recipe, and a page with its figure and every trial."""
+"""The results of a search: the best settings as a recipe, and a page with a figure and every trial."""
 
 from collections import Counter
 from os.path import relpath
@@ -18,7 +18,7 @@ PAGE, FIGURE = "search.md", "search.png"
 
 
 def write_search(search: Search) -> Path:
-    """Write the best recipe, which extends the search's; the figure and the page.
+    """Write the best recipe, which extends the searched one, the figure and the page.
 
     Returns: the path of the recipe.
     Raises: ExperimentError if no trial has a score, or a file cannot be written.
@@ -26,7 +26,7 @@ def write_search(search: Search) -> Path:
     trials, keys = search.study.get_trials(deepcopy=False), [*search.space]
     states = Counter(trial.state.name.lower() for trial in trials)
     if not (scored := [trial for trial in trials if trial.state.name == "COMPLETE"]):
-        raise ExperimentError(f"No trial has a score; what they printed is in {search.folder / 'cells'}.")
+        raise ExperimentError(f"No trial has a score; their output is in {search.folder / 'cells'}.")
     best = search.study.best_trial
     said = [
         f"{counted(len(trials), 'trial')}: {', '.join(f'{count} {state}' for state, count in states.items())}.",

@@ -20,7 +20,7 @@ from toolkit.statistics.comparison import TOO_FEW, Comparison
 from toolkit.statistics.metrics import METRICS
 
 TITLES = {"ablation": "Ablation", "single_levels": "Single levels", "all_systems": "All systems"}
-CURVES = 3  # test folds whose curves are drawn where none are named
+CURVES = 3  # test folds whose curves are drawn by default
 NONE_IS_HARD = "Every utterance that all systems were tested on was classified correctly at least once."
 AUDIO_NOTE = (
     "The players read the audio files from this machine. The page itself holds no audio, since a corpus's licence "
@@ -28,17 +28,17 @@ AUDIO_NOTE = (
 )
 STEPS_NOTE = (
     "loso-test-epoch differs from loso only in that the epoch is chosen on the test speaker; in loso-as-published the "
-    "test speaker also validates and its partner trains. A step is the difference that this alone makes."
+    "test speaker also validates and its partner trains. A step is the difference that this change alone makes."
 )
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What is shown where there is a choice; never chosen by a test result."""
+    """What a report shows where there is a choice; never chosen by a test result."""
 
     protocol: str
-    pair: tuple[SystemRuns, ...]  # one where no other has runs
-    embedded: tuple[str, int] | None  # fold and seed; None where no fold has runs of the whole pair
+    pair: tuple[SystemRuns, ...]  # only one if no other has runs
+    embedded: tuple[str, int] | None  # fold and seed; None if the pair has none in common
     curves: tuple[str, ...]  # test folds
 
 
@@ -64,7 +64,7 @@ def choose(
     tsne_fold: str | None = None,
     speakers: Sequence[str] | None = None,
 ) -> Choices:
-    """Take the options; by default the first protocol, the baseline and the system with most parts, the first folds.
+    """Check the options; by default the first protocol, the baseline and the system with most parts, the first folds.
 
     Raises: ExperimentError if an option names something that the experiment does not have.
     """
@@ -86,7 +86,7 @@ def choose(
     order = [(fold, seed) for fold in folds for seed in evidence.plan.seeds if (fold, seed) in common]
     if tsne_fold and not (order := [cell for cell in order if cell[0] == tsne_fold]):
         names = join(tested.system for tested in chosen)
-        raise ExperimentError(f"--tsne-fold: {names} have no finished run of one seed on {tsne_fold!r}.")
+        raise ExperimentError(f"--tsne-fold: no seed has finished runs of {names} on {tsne_fold!r}.")
     return Choices(protocol, chosen, order[0] if order else None, tuple(speakers or folds[:CURVES]))
 
 
@@ -99,7 +99,7 @@ def summarise(evidence: Evidence, protocol: str) -> list[str]:
         f"{counted(len(evidence.plan.seeds), 'seed')}; {done} of {counted(planned, 'cell')} done."
     ]
     if done < planned:
-        sentences.append("The experiment is not complete: all figures below are of the cells that are done.")
+        sentences.append("The experiment is not complete: all figures below cover only the cells that are done.")
     for name, systems in families(evidence).items():
         if found := compared(evidence.all_of(systems, protocol)):
             verdicts = "; ".join(_verdicts(evidence, found, protocol))
@@ -108,7 +108,7 @@ def summarise(evidence: Evidence, protocol: str) -> list[str]:
 
 
 def sections(evidence: Evidence, choices: Choices) -> list[Section]:
-    """All sections that show something."""
+    """The sections in order, without empty ones."""
     found = [Section("run", "What was run", (systems_table(evidence),), facts=tuple(facts(evidence)))]
     if evidence.tested(choices.protocol):
         found += [*_results(evidence, choices.protocol), *_details(evidence, choices)]
@@ -126,7 +126,7 @@ def _results(evidence: Evidence, protocol: str) -> Iterator[Section]:
         title = TITLES[name]
         items = [accuracy_table(evidence, systems, protocol, name=name, title=f"{title}: accuracy under {protocol}")]
         if len(systems) > 1:
-            against = f"{title}: difference to {systems[0]} under {protocol}"
+            against = f"{title}: difference from {systems[0]} under {protocol}"
             items += [
                 differences.difference_table(evidence, systems, protocol, name=f"{name}_differences", title=against),
                 difference_figure(evidence.all_of(systems, protocol), name=f"{name}_differences"),
@@ -181,7 +181,7 @@ def _verdicts(evidence: Evidence, comparisons: Sequence[Comparison], protocol: s
 
 
 def _default_pair(evidence: Evidence, protocol: str) -> tuple[SystemRuns, ...]:
-    """The baseline, or the first system that has runs, and of the others the last with the most parts."""
+    """The baseline, or else the first system with runs; and of the others, the last one with the most parts."""
 
     def parts(tested: SystemRuns) -> int:
         return sum(len(tested.recipe["model"][kind]) for kind in ("levels", "covariates", "heads", "losses"))

@@ -1,4 +1,4 @@
-"""Augmentation `crop`: a stretch of the recording."""
+"""Augmentation `crop`: a random excerpt of the recording."""
 
 import torch
 from torch import Tensor
@@ -8,10 +8,10 @@ from toolkit_plugins.augmentations.draws import Range, check_range, uniform, who
 
 
 class Crop(Augmentation):
-    """A stretch of the segment, from anywhere in it; the rest is dropped.
+    """An excerpt of the segment, from anywhere in it; the rest is dropped.
 
     Args:
-        part: least and most of the segment that is kept, above 0 and at most 1.
+        part: smallest and largest fraction of the segment that is kept, from 0.01 to 1.
     """
 
     def __init__(self, *, part: Range = (0.7, 1.0)):

@@ -1,4 +1,4 @@
-"""What augmentations draw, and how their arguments are checked."""
+"""Random draws of augmentations, and checks of their arguments."""
 
 import torch
 from torch import Tensor
@@ -7,18 +7,18 @@ Range = tuple[float, float]  # least and most
 
 
 def uniform(between: Range, generator: torch.Generator) -> float:
-    """A number between two."""
+    """A number drawn uniformly from a range."""
     low, high = between
     return low + (high - low) * float(torch.rand((), generator=generator))
 
 
 def whole(most: int, generator: torch.Generator) -> int:
-    """A whole number from 0 to `most`."""
+    """An integer drawn uniformly from 0 to `most`, both included."""
     return int(torch.randint(most + 1, (), generator=generator))
 
 
 def check_range(*, least: float | None = None, most: float | None = None, **ranges: Range) -> None:
-    """Raise ValueError for the first range that is upside down or leaves its limits.
+    """Raise ValueError for the first range that is reversed or leaves its limits.
 
     >>> check_range(snr_db=(20.0, 5.0))
     Traceback (most recent call last):

@@ -8,10 +8,10 @@ from toolkit_plugins.augmentations.masks import OnLevel
 
 
 class FeatureNoise(OnLevel):
-    """Gaussian noise on every value of a level's features, in each channel by its deviation over the training part.
+    """Gaussian noise on a level's features, in proportion to each channel's deviation over the training part.
 
     Args:
-        deviation: of the noise, as a part of the channel's own.
+        deviation: standard deviation of the noise, as a fraction of the channel's.
     """
 
     def __init__(self, *, deviation: float = 0.2):

@@ -1,4 +1,4 @@
-"""Augmentation `gain`: another loudness."""
+"""Augmentation `gain`: louder or softer."""
 
 import torch
 from torch import Tensor
@@ -8,15 +8,15 @@ from toolkit_plugins.augmentations.draws import Range, check_range, uniform
 
 
 def amplified(wave: Tensor, db: float) -> Tensor:
-    """A waveform so many dB louder, not clipped: [samples]."""
+    """A waveform louder by `db` dB, not clipped: [samples]."""
     return wave * 10 ** (db / 20)
 
 
 class Gain(Augmentation):
-    """The recording louder or softer, by a number of dB that is drawn uniformly. Nothing is clipped.
+    """The recording louder or softer, by a gain drawn uniformly in dB. Nothing is clipped.
 
     Args:
-        db: least and most, in dB.
+        db: lowest and highest gain, in dB.
     """
 
     def __init__(self, *, db: Range = (-12.0, 6.0)):

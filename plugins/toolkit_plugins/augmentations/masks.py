@@ -1,4 +1,4 @@
-"""Masks on features: stretches of frames, or bands of neighbouring channels (SpecAugment)."""
+"""Masks on features: spans of frames, or bands of neighbouring channels (SpecAugment)."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -12,7 +12,7 @@ from toolkit_plugins.augmentations.draws import check_least, whole
 
 
 def masked(values: Tensor, start: int, stop: int, fill: Tensor, *, axis: int) -> Tensor:
-    """Features with a stretch of an axis replaced.
+    """Features with a span of an axis replaced.
 
     Args: values [time, channels]; start and stop on axis 0 (time) or 1 (channels); fill [channels], or 0-d.
     Returns: the same shape.
@@ -23,7 +23,7 @@ def masked(values: Tensor, start: int, stop: int, fill: Tensor, *, axis: int) ->
 
 
 class OnLevel(Augmentation):
-    """An augmentation of features that knows mean and deviation of each channel over the training part."""
+    """An augmentation of a level's features that learns each channel's mean and deviation over the training part."""
 
     reads = "features"
     fits = True
@@ -44,12 +44,12 @@ class Mask(OnLevel):
     """Masks along one axis: what `time_mask` and `freq_mask` share.
 
     Args:
-        fill: mean (each channel's over the training part) or minimum (the segment's least value: silence of a
-            spectrogram in dB).
+        fill: what replaces values: mean (each channel's over the training part) or minimum (the segment's lowest value,
+            silence in a spectrogram in dB).
     """
 
     axis: int
-    longest: float = 1.0  # part of the axis that a mask may cover
+    longest: float = 1.0  # fraction of the axis that a mask may cover
 
     def __init__(self, masks: int, size: int, fill: str):
         super().__init__()
@@ -69,11 +69,11 @@ class Mask(OnLevel):
 
 
 class TimeMask(Mask):
-    """Stretches of frames replaced by the mean of the training part: of 0 to `frames` frames, anywhere.
+    """Spans of 0 to `frames` frames, anywhere, replaced by `fill`.
 
     Args:
-        masks: how many stretches.
-        frames: longest of them, never more than half of the segment.
+        masks: number of spans.
+        frames: longest span, never more than half of the segment.
 
     Source: Park et al., SpecAugment: A Simple Data Augmentation Method for Automatic Speech Recognition,
         Interspeech 2019.
@@ -87,11 +87,11 @@ class TimeMask(Mask):
 
 
 class FreqMask(Mask):
-    """Bands of neighbouring channels replaced by their means of the training part: of 0 to `channels`, anywhere.
+    """Bands of 0 to `channels` neighbouring channels, anywhere, replaced by `fill`.
 
     Args:
-        masks: how many bands.
-        channels: widest of them.
+        masks: number of bands.
+        channels: widest band.
 
     Source: Park et al., SpecAugment: A Simple Data Augmentation Method for Automatic Speech Recognition,
         Interspeech 2019.

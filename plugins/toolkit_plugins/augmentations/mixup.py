@@ -9,7 +9,7 @@ from toolkit_plugins.augmentations.draws import check_least
 
 
 def mixed(seq: Seq, mix: Mix) -> Seq:
-    """Each row in its share with its partner; it stays as it is where the partner has ended.
+    """Each row mixed with its partner by `mix.share`; it stays as it is where the partner has ended.
 
     Args: seq [batch, time, channels].
     Returns: the same shape and lengths.
@@ -23,10 +23,9 @@ def mixed(seq: Seq, mix: Mix) -> Seq:
 
 
 class Mixup(Augmentation):
-    """Every row of a batch mixed with another one, in shares from Beta(alpha, alpha), the larger share its own.
+    """Every row of a batch mixed with another one by a share from Beta(alpha, alpha); its own share is the larger.
 
-    All levels are mixed alike, in their features, and so are covariates that are given. Losses take both targets in
-    these shares.
+    The features of all levels are mixed alike, and so are given covariates. Losses take both targets in these shares.
 
     Args:
         alpha: above 0; small values mix little, 1 draws shares uniformly.

@@ -1,4 +1,4 @@
-"""Augmentation `noise`: white or coloured noise, or that of recordings, at a signal-to-noise ratio."""
+"""Augmentation `noise`: white, coloured or recorded noise at a signal-to-noise ratio."""
 
 from typing import Literal
 
@@ -14,7 +14,7 @@ COLOURS = {"white": 0.0, "pink": 1.0, "brown": 2.0}  # exponent of 1/f in power
 
 
 def coloured_noise(samples: int, exponent: float, generator: torch.Generator) -> Tensor:
-    """Gaussian noise whose power falls with frequency as 1/f ** exponent, without a constant: [samples]."""
+    """Gaussian noise whose power falls with frequency as 1/f ** exponent: [samples]. Coloured noise has mean 0."""
     white = torch.randn(samples, generator=generator)
     if exponent == 0 or samples < 2:
         return white
@@ -25,22 +25,22 @@ def coloured_noise(samples: int, exponent: float, generator: torch.Generator) ->
 
 
 def noisy(wave: Tensor, noise: Tensor, snr_db: float) -> Tensor:
-    """A waveform with noise of the same length that has `snr_db` less power: [samples]. Silent noise adds nothing."""
+    """A waveform plus noise of the same length, `snr_db` dB below it: [samples]. Silent noise adds nothing."""
     if not bool(noise.any()):
         return wave
     return add_noise(wave, noise, torch.tensor(snr_db))
 
 
 class Noise(Augmentation):
-    """Noise over the whole recording, at a ratio of powers that is drawn uniformly in dB.
+    """Noise over the whole recording, at a signal-to-noise ratio drawn uniformly in dB.
 
     Args:
-        snr_db: least and most signal-to-noise ratio, in dB.
+        snr_db: lowest and highest signal-to-noise ratio, in dB.
         colour: white, pink (1/f) or brown (1/f²); random draws an exponent from 0 to 2.
-        folder: recordings of noise, searched with its subfolders, instead of a colour: a stretch of one of them that is
-            drawn, repeated where it is shorter.
+        folder: folder of noise recordings, searched with its subfolders, instead of a colour: a random excerpt of a
+            random recording, repeated if it is too short.
 
-    Raises: ValueError if the folder holds no recording.
+    Raises: ValueError if `snr_db` is reversed or the folder holds no recording.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Recordings in a folder: noise, impulse responses."""
+"""Recordings in a folder, such as noise and impulse responses."""
 
 import os
 from functools import lru_cache
@@ -15,26 +15,26 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 
 
 class Recordings:
-    """The recordings below a folder, in the order of their paths, read at a rate; hidden files are left out.
+    """The recordings below a folder, sorted by path and read at `sample_rate`; hidden files are left out.
 
-    Raises: ValueError if there is none.
+    Raises: ValueError if there is no such folder, or no recording in it.
     """
 
     def __init__(self, folder: str, sample_rate: int):
         root, self.sample_rate = Path(folder).expanduser(), sample_rate
         if not os.path.isdir(root):
-            raise ValueError(f"folder is {folder!r}, and there is no such folder")
+            raise ValueError(f"folder is {folder!r}, which does not exist")
         files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
         self.files = [path for path in files if not path.name.startswith(".")]
         if not self.files:
             raise ValueError(f"folder is {folder!r}, which holds no recording ({', '.join(SUFFIXES)})")
 
     def drawn(self, generator: torch.Generator) -> Path:
-        """One of them."""
+        """A random recording."""
         return self.files[whole(len(self.files) - 1, generator)]
 
     def stretch(self, samples: int, generator: torch.Generator) -> Tensor:
-        """So many samples of one of them, from anywhere in it; repeated where it is shorter: [samples]."""
+        """An excerpt from anywhere in a random recording, repeated if it is too short: [samples]."""
         path = self.drawn(generator)
         length = _length(path, self.sample_rate)
         start = whole(max(0, length - samples), generator)
@@ -42,7 +42,7 @@ class Recordings:
         return part.repeat(-(-samples // len(part)))[:samples]
 
     def beginning(self, most: int, generator: torch.Generator) -> Tensor:
-        """The first samples of one of them, at most so many: [samples]."""
+        """The first samples of a random recording, at most `most`: [samples]."""
         path = self.drawn(generator)
         return read_audio(path, sample_rate=self.sample_rate, part=(0, min(most, _length(path, self.sample_rate))))
 

@@ -10,7 +10,7 @@ from toolkit_plugins.augmentations.recordings import Recordings
 
 
 def reverberated(wave: Tensor, response: Tensor) -> Tensor:
-    """A waveform in a room, as long and with as much power as before; the direct sound stays where it was.
+    """A waveform in a room, with the same length, power and position of the direct sound.
 
     Args: wave [samples]; response [taps] of the room, whose largest value is the direct sound.
     Returns: [samples].
@@ -21,9 +21,9 @@ def reverberated(wave: Tensor, response: Tensor) -> Tensor:
 
 
 def simulated_response(seconds: float, direct_db: float, *, sample_rate: int, generator: torch.Generator) -> Tensor:
-    """A direct sound, and behind it noise that decays by 60 dB in so many seconds: [taps].
+    """A direct sound, then noise that decays by 60 dB in `seconds`: [taps].
 
-    Args: seconds: the reverberation time (RT60); direct_db: power of the direct sound over that of the rest.
+    Args: seconds: the reverberation time (RT60); direct_db: power of the direct sound over that of the rest, in dB.
     Source: Moorer, "About this reverberation business", Computer Music Journal 3, 1979.
     """
     time = torch.arange(max(2, round(seconds * sample_rate))) / sample_rate
@@ -35,13 +35,13 @@ def simulated_response(seconds: float, direct_db: float, *, sample_rate: int, ge
 
 
 class Reverb(Augmentation):
-    """A room around the recording; it keeps its length, its power, and the position of its direct sound.
+    """The recording in a room; it keeps its length, its power and the position of its direct sound.
 
     Args:
-        seconds: least and most reverberation time (RT60) of a simulated room.
-        direct_db: least and most power of the direct sound over that of all reflections, in dB, of a simulated room.
-        folder: recorded impulse responses, searched with its subfolders, instead of simulated ones; two seconds of each
-            are used at most.
+        seconds: shortest and longest reverberation time (RT60) of a simulated room.
+        direct_db: lowest and highest direct-to-reverberant ratio of a simulated room, in dB.
+        folder: folder of recorded impulse responses, searched with its subfolders, instead of simulated ones; at most
+            two seconds of each are used.
 
     Raises: ValueError if the folder holds no recording.
 

@@ -1,4 +1,4 @@
-"""Augmentations `shift` and `frame_shift`: earlier or later, what leaves at one end enters at the other."""
+"""Augmentations `shift` and `frame_shift`: roll along time; what leaves at one end enters at the other."""
 
 import torch
 from torch import Tensor
@@ -8,15 +8,15 @@ from toolkit_plugins.augmentations.draws import uniform
 
 
 def shifted(values: Tensor, part: float) -> Tensor:
-    """A row rolled along time by a part of its length: [time] or [time, channels]."""
+    """A row rolled along time by a fraction of its length: [time] or [time, channels]."""
     return values.roll(round(part * len(values)), dims=0)
 
 
 class Shift(Augmentation):
-    """The waveform rolled along time by a part of its length.
+    """The waveform rolled along time by a fraction of its length.
 
     Args:
-        most: largest part, in either direction, at least 0 and at most 1.
+        most: largest fraction, in either direction, from 0 to 1.
     """
 
     def __init__(self, *, most: float = 0.1):
@@ -30,6 +30,6 @@ class Shift(Augmentation):
 
 
 class FrameShift(Shift):
-    """The frames of a level rolled along time by a part of their number; stored features can be used."""
+    """The frames of a level rolled along time by a fraction of their number; works on cached features."""
 
     reads = "features"

@@ -1,13 +1,13 @@
-"""The short-time spectrum of a waveform, and the waveform of one."""
+"""The short-time Fourier transform of a waveform, and its inverse."""
 
 import torch
 from torch import Tensor
 
-WINDOW, HOP = 512, 128  # samples; a quarter, so that frames overlap enough to be changed one by one
+WINDOW, HOP = 512, 128  # samples; a hop of a quarter lets frames be changed one by one
 
 
 def spectrum(wave: Tensor) -> Tensor:
-    """[samples] -> [bins, frames], complex; zeros lie beyond both ends."""
+    """[samples] -> [bins, frames], complex; the waveform is padded with zeros at both ends."""
     window = torch.hann_window(WINDOW)
     return torch.stft(wave, WINDOW, HOP, window=window, pad_mode="constant", return_complex=True)
 

@@ -12,20 +12,20 @@ from toolkit_plugins.augmentations.spectra import HOP, from_spectrum, spectrum
 
 
 def faster(wave: Tensor, factor: float) -> Tensor:
-    """A waveform played at so many times its speed, its pitch with it: [samples] -> [about samples / factor]."""
+    """A waveform played `factor` times as fast, its pitch with it: [samples] -> [about samples / factor]."""
     played = torch.from_numpy(resample(wave.numpy(), factor, 1.0))
     return played if len(played) else wave[:1]
 
 
 def stretched(wave: Tensor, factor: float, samples: int) -> Tensor:
-    """A waveform `factor` times as fast at the same pitch, as so many samples: [samples]."""
+    """A waveform `factor` times as fast at the same pitch, cut or padded to `samples`: [samples]."""
     frames = spectrum(wave)
     advance = torch.linspace(0, torch.pi * HOP, frames.shape[0])[:, None]
     return from_spectrum(phase_vocoder(frames, factor, advance), samples)
 
 
 def higher(wave: Tensor, semitones: float) -> Tensor:
-    """A waveform so many semitones higher, its formants too, at the same speed and power: [samples] -> [samples]."""
+    """A waveform raised by `semitones`, formants included, at the same speed and power: [samples] -> [samples]."""
     factor = 2 ** (semitones / 12)
     played = faster(wave, factor)
     moved = stretched(functional.pad(played, (0, max(0, HOP - len(played)))), 1 / factor, len(wave))
@@ -33,10 +33,10 @@ def higher(wave: Tensor, semitones: float) -> Tensor:
 
 
 class Speed(Augmentation):
-    """The recording faster or slower, pitch and formants with it; what is longer than a segment then is cut.
+    """The recording faster or slower, with pitch and formants; a result longer than a segment is cut.
 
     Args:
-        factor: least and most speed, 1 as it was.
+        factor: lowest and highest speed; 1 changes nothing.
 
     Source: Ko et al., "Audio augmentation for speech recognition", Interspeech 2015.
     """
@@ -51,10 +51,10 @@ class Speed(Augmentation):
 
 
 class Pitch(Augmentation):
-    """The recording higher or lower by a number of semitones, formants with it, at the same speed.
+    """The recording higher or lower by a number of semitones, formants included, at the same speed.
 
     Args:
-        semitones: least and most.
+        semitones: lowest and highest number of semitones.
 
     Source: Flanagan and Golden, "Phase vocoder", Bell System Technical Journal 45, 1966.
     """

@@ -36,13 +36,13 @@ def _band(low: float, high: float, sample_rate: int) -> np.ndarray:
 
 
 class Telephone(Augmentation):
-    """The recording as a telephone transmits it: band limited, at 8,000 Hz, in 8 bits. Nothing is drawn but `p`.
+    """The recording as a telephone transmits it: band-limited, at 8,000 Hz, in 8 bits. Nothing but `p` is random.
 
     Args:
-        low: where the band begins, in Hz.
-        high: where it ends, in Hz, below half of the sample rate.
+        low: lower end of the band, in Hz.
+        high: upper end of the band, in Hz, below half the sample rate and 4,000 Hz.
 
-    Raises: ValueError if the band does not fit.
+    Raises: ValueError if the band is out of range.
 
     Source: ITU-T G.711, Pulse code modulation of voice frequencies, 1988.
     """

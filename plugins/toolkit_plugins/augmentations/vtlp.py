@@ -7,12 +7,12 @@ from toolkit.contracts import Augmentation
 from toolkit_plugins.augmentations.draws import Range, check_range, uniform
 from toolkit_plugins.augmentations.spectra import WINDOW, from_spectrum, spectrum
 
-BOUNDARY_HZ = 4_800.0  # below it frequencies are multiplied; above, they run straight to half the sample rate
+BOUNDARY_HZ = 4_800.0  # below it frequencies are multiplied; above it they go linearly to half the sample rate
 ENVELOPE_S = 0.003  # longest quefrency of the envelope: below the period of nearly any voice
 
 
 def source_frequencies(frequencies: Tensor, alpha: float, half_rate: float) -> Tensor:
-    """From which frequencies a warped spectrum takes what it has at others, in Hz: the inverse of Jaitly and Hinton's.
+    """The frequencies that a warp moves to `frequencies`, in Hz: the inverse of Jaitly and Hinton's warp.
 
     >>> source_frequencies(torch.tensor([0.0, 1100.0, 8000.0]), 1.1, 8000.0)
     tensor([   0., 1000., 8000.])
@@ -44,10 +44,10 @@ def warped(wave: Tensor, alpha: float, *, sample_rate: int) -> Tensor:
 
 
 class Vtlp(Augmentation):
-    """Another length of the vocal tract: the spectral envelope, with its formants, along frequency; the pitch stays.
+    """Another vocal tract length: the spectral envelope, with its formants, is warped; the pitch stays.
 
     Args:
-        alpha: least and most factor of frequencies; above 1 a shorter tract.
+        alpha: lowest and highest factor on frequencies; above 1 is a shorter tract.
 
     Source: Jaitly and Hinton, "Vocal tract length perturbation (VTLP) improves speech recognition", ICML workshop on
         deep learning for audio, speech and language processing, 2013.

@@ -12,14 +12,14 @@ _SPLITS = {"train": "train", "dev": "valid", "test": "test"}
 class Audformat(Corpus):
     """A database in audformat, such as those of audb: its labels, speakers, genders and splits.
 
-    Column split holds the splits train, dev and test of its tables, for protocol `given`; where a database has none, or
-    only some, `groups` deals the speakers. Rows without a label are left out. It needs the package audformat.
+    Column split holds the splits train, dev and test of its tables, for protocol `given`; if a database lacks any of
+    them, `groups` deals the speakers. Rows without a label are left out. It needs the package audformat.
 
     Args:
-        label: the scheme or column whose values are the labels.
-        tables: where labels are looked for; all tables by default.
+        label: the scheme or column of the labels.
+        tables: the tables with the labels; all tables by default.
         speaker: the scheme or column of the speakers.
-        gender: of the genders; other values than female and male are left empty.
+        gender: the scheme or column of the genders; values other than female and male are left empty.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Audformat(Corpus):
     def read(self, folder: Path | None) -> list[Utterance]:
         """Read the tables of the database whose db.yaml lies in the folder."""
         if folder is None or not os.path.isfile(Path(folder) / "db.yaml"):
-            raise CorpusError(f"corpus 'audformat' needs --data_folder: a folder with db.yaml, which {folder} is not")
+            raise CorpusError(f"corpus 'audformat' needs --data_folder: a folder with db.yaml, not {folder}")
         try:
             from audformat import Database, utils
         except ImportError as error:
@@ -57,7 +57,7 @@ class Audformat(Corpus):
         for name, split in database.splits.items():
             part = utils.to_segmented_index(database.get(self.label, tables=self.tables, splits=[name]).index)
             if twice := [key[0] for key in part if key in split_of]:
-                raise CorpusError(f"{root}: {twice[0]} is in split {name!r} and in another; choose among the tables")
+                raise CorpusError(f"{root}: {twice[0]} is in split {name!r} and in another; choose the tables")
             split_of |= dict.fromkeys(part, _SPLITS.get(split.type))
         utterances = []
         for key, row in frame.iterrows():

@@ -16,7 +16,7 @@ class CremaD(Release):
     """The crowd-sourced emotional multimodal actors dataset: 91 actors, twelve sentences, 7442 utterances.
 
     Labels, as the actors meant them: anger disgust fear happy neutral sad. There is no official split; `groups` deals
-    the speakers. The gender is that of VideoDemographics.csv, where it lies beside AudioWAV.
+    the speakers. Genders come from VideoDemographics.csv, if it lies beside AudioWAV.
 
     Source: Cao et al., CREMA-D: crowd-sourced emotional multimodal actors dataset, 2014.
     """

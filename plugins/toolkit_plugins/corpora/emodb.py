@@ -16,7 +16,7 @@ class EmoDB(Release):
     """The Berlin database of emotional speech: ten actors, ten sentences, 535 utterances.
 
     Labels: anger boredom disgust fear happiness sadness neutral. There is no official split; `groups` deals the
-    speakers, and with `k: 10` each tests once.
+    speakers, and with `k: 10` each one tests once.
 
     Source: Burkhardt et al., A database of German emotional speech, 2005.
     """
@@ -25,8 +25,8 @@ class EmoDB(Release):
     title, holds = "EmoDB", "wav/03a01Fa.wav and 534 others"
     source = "Zenodo, record 17651657, or emodb.bilderbar.info"
     description = (
-        "German: ten actors speak ten sentences in an anechoic room, one emotion at a time; what listeners did not "
-        "recognize was dropped. Acted emotion, not everyday speech."
+        "German: ten actors speak ten sentences in an anechoic room, one emotion at a time; utterances that "
+        "listeners did not recognize were dropped. Acted emotion, not everyday speech."
     )
     licence = "CC BY 4.0: credit is due."
     sizes = (535,)

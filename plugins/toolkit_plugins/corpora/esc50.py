@@ -9,8 +9,8 @@ from toolkit_plugins.corpora.release import Release
 class Esc50(Release):
     """Environmental sounds: 50 classes of 40 recordings of five seconds, in five folds.
 
-    Labels are the table's categories (dog, rain, ...); column group is the fold. What was cut from one recording is in
-    one fold; so only protocol `groups` may split it: one fold tests, the next validates, three train.
+    Labels are the table's categories (dog, rain, ...); column group is the fold. Clips of one recording are in
+    one fold, so only protocol `groups` may split them: one fold tests, the next validates, three train.
 
     Source: Piczak, ESC: dataset for environmental sound classification, 2015.
     """
@@ -18,7 +18,7 @@ class Esc50(Release):
     environment = "ESC50_ROOT"
     title, holds = "ESC-50", "meta/esc50.csv and audio"
     source = "github.com/karolpiczak/ESC-50"
-    description = "Environmental sounds of 50 classes, five seconds each, cut from recordings of Freesound."
+    description = "Environmental sounds of 50 classes, five seconds each, cut from Freesound recordings."
     licence = "CC BY-NC 3.0: credit is due, commercial use is not allowed; the clips of ESC-10 are CC BY."
     sizes = (2000,)
     protocols = ("groups",)

@@ -1,4 +1,4 @@
-"""IEMOCAP from its release, and the synthetic corpus, which has the same shape."""
+"""IEMOCAP from its release; the synthetic corpus, which has the same shape, is read here too."""
 
 import os
 import re
@@ -19,7 +19,7 @@ _TEXT = re.compile(r"(Ses\S+)\s+\[[^\]]*\]:\s*(.*)")
 class Iemocap(Corpus):
     """The interactive emotional dyadic motion capture database: ten speakers in five sessions of two.
 
-    Labels are the release's: ang hap exc sad neu fru sur fea dis oth xxx; a recipe's `labels` and `label_map` choose.
+    Labels are the release's: ang hap exc sad neu fru sur fea dis oth xxx; a recipe's `labels` and `label_map` select.
     A speaker is the session and the gender before the turn's number (1M, 1F ... 5F): the letter after the session is
     who wears the markers.
 
@@ -85,9 +85,9 @@ def label_files(root: Path, session: int) -> list[Path]:
 
 
 def read_dialog(file: Path, root: Path, session: int) -> Iterator[Utterance]:
-    """Read one label file, with the texts of the dialog's transcription where there is one.
+    """Read one label file, with the texts of the dialog's transcription if there is one.
 
-    Raises: CorpusError with file and line, where a label line or a turn's name is malformed; if there is no label line.
+    Raises: CorpusError if a label line or a turn's name is malformed (with file and line), or no label line is found.
     """
     texts = _texts(root / f"Session{session}" / "dialog" / "transcriptions" / file.name)
     empty = True

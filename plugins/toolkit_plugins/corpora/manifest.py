@@ -13,9 +13,9 @@ class Manifest(Corpus):
     Known columns: id, path, label, start, end, speaker, gender, session, group, split, text.
 
     Args:
-        columns: what the file calls its columns: a known name -> a column, or a text with columns in braces, such as
+        columns: the file's own column names: known name -> column, or a template with columns in braces, such as
             {path: "audio/fold{fold}/{file}", label: class}; an empty text leaves a column out.
-        path: the manifest, or the folder of class folders; relative to the data folder where there is one, else to the
+        path: the manifest, or the folder of class folders; relative to the data folder if one is given, else to the
             working directory. Without it the data folder is the manifest itself or holds manifest.csv or manifest.json.
     """
 

@@ -1,4 +1,4 @@
-"""MSP-Podcast, emotional speech of podcasts."""
+"""MSP-Podcast, emotional speech from podcasts."""
 
 from pathlib import Path
 from typing import Literal
@@ -25,17 +25,17 @@ _DIMENSIONS = {"activation": "EmoAct", "valence": "EmoVal", "dominance": "EmoDom
 
 
 class MspPodcast(Release):
-    """The MSP-Podcast corpus: everyday speech of podcasts, labelled by a crowd, in its own partitions.
+    """The MSP-Podcast corpus: everyday speech from podcasts, labelled by a crowd, in its own partitions.
 
     Labels: anger contempt disgust fear happiness neutral sadness surprise, other, and "no agreement" of the raters; a
-    recipe's label_map leaves labels out. Column split holds the partitions, for protocol `given`. Speakers that are not
-    known are left empty: whether the parts share one is then not checked, and results say so.
+    recipe's label_map leaves labels out. Column split holds the partitions, for protocol `given`. Unknown speakers are
+    left empty; whether the parts share one can then not be checked, and results say so.
 
     Source: Lotfian and Busso, Building naturalistic emotionally balanced speech corpus by retrieving emotional speech
     from existing podcast recordings, 2019.
 
     Args:
-        test: the partition that tests. The other is left out: speakers may be in both.
+        test: the partition to test on. The other is left out: speakers may be in both.
     """
 
     environment = "MSP_PODCAST_ROOT"

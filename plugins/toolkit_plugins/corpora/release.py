@@ -1,4 +1,4 @@
-"""What corpora have in common that are read from the folder of their release."""
+"""The base of corpora that are read from their release's folder."""
 
 import os
 import re
@@ -10,16 +10,16 @@ from toolkit.errors import CorpusError, listed
 
 
 class Release(Corpus):
-    """A corpus in the folder that its publishers release; the names of files, or a table, say what is in it."""
+    """A corpus in the folder that its publishers release, described by its file names or by a table."""
 
     title: str
     holds: str  # what the folder holds, in words
     source: str  # where to get it, in words
 
     def find(self, folder: Path | None, pattern: str) -> list[Path]:
-        """The files that match a glob pattern in the folder or in a folder of it, by name; none that begins with a dot.
+        """The files that match a glob pattern in the folder or one level below, by name, without hidden files.
 
-        Raises: CorpusError if there is none: what was found, what is expected, where to get it.
+        Raises: CorpusError if there is none; it says what was found, what is expected and where to get it.
         """
         if folder is None:
             raise CorpusError(f"{self.title} needs --data_folder or {self.environment}: {self._expected}")
@@ -35,20 +35,20 @@ class Release(Corpus):
     def unlike(self, folder: Path) -> CorpusError:
         """The error for a folder that holds something else."""
         there = listed(sorted(file.name for file in Path(os.path.expanduser(folder)).iterdir()), 6) or "nothing"
-        return CorpusError(f"{folder} is not {self.title}: it holds {there}; expected is {self._expected}")
+        return CorpusError(f"{folder} is not {self.title}: it holds {there}; expected {self._expected}")
 
     def find_one(self, folder: Path | None, pattern: str) -> Path:
-        """The one file that matches; errors as of `find`, and if there are several."""
+        """The one file that matches; errors as in `find`, and if there are several."""
         first, *others = self.find(folder, pattern)
         if others:
-            raise CorpusError(f"{self.title} is there twice, {first} and {others[0]}: name one of the folders")
+            raise CorpusError(f"{self.title} was found twice, {first} and {others[0]}: name one of the folders")
         return first
 
     def named(self, files: list[Path], pattern: re.Pattern) -> Iterator[tuple[Path, re.Match]]:
-        """Each file with what the pattern finds in its name without the ending; CorpusError if it has another name."""
+        """Each file with the pattern's match of its name without the suffix; CorpusError if the name does not match."""
         for file in files:
             if not (match := pattern.fullmatch(file.stem)):
-                raise CorpusError(f"{file} is not named as {self.title} names its files; expected is {self._expected}")
+                raise CorpusError(f"{file} is not named as {self.title} names its files; expected {self._expected}")
             yield file, match
 
     @property

@@ -10,10 +10,10 @@ _NAME = re.compile(r"([0-9a-f]+)_nohash_(\d+)")  # speaker, repetition
 
 
 class SpeechCommands(Release):
-    """Single words of a second, spoken by thousands into their own microphones: 35 words in version 2, 30 in version 1.
+    """Single words, one second each, spoken by thousands of volunteers: 35 words in version 2, 30 in version 1.
 
-    Labels are the words; column split is that of the lists for validation and test, which share no speaker, for
-    protocol `given`. Background noises are left out.
+    Labels are the words; column split follows the lists for validation and test, which share no speaker, for protocol
+    `given`. Background noises are left out.
 
     Source: Warden, Speech Commands: a dataset for limited-vocabulary speech recognition, 2018.
     """
@@ -21,7 +21,7 @@ class SpeechCommands(Release):
     environment = "SPEECH_COMMANDS_ROOT"
     title, holds = "Speech Commands", "validation_list.txt, testing_list.txt and yes/0a7c2a8d_nohash_0.wav and others"
     source = "download.tensorflow.org/data/speech_commands_v0.02.tar.gz"
-    description = "English: single words of a second, spoken by thousands of volunteers into their own microphones."
+    description = "English: single words of one second, spoken by thousands of volunteers into their own microphones."
     licence = "CC BY 4.0: credit is due."
     sizes = (105_829, 64_721)
 

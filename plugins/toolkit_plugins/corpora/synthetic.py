@@ -20,11 +20,11 @@ class Synthetic(Corpus):
     """A generated release in IEMOCAP's shape, for trials on machines without a corpus.
 
     Ten speakers in five sessions, the four classes and some labels to leave out. It shows whether a system runs, not
-    how good it is. It is generated in the data folder where one is given, else in the user's cache folder.
+    how good it is. It is generated in the data folder if one is given, else in the user's cache folder.
 
     Args:
-        utterances_per_speaker: of the four classes together, at least 4.
-        seed: of all random numbers; the same seed makes the same audio.
+        utterances_per_speaker: number over all four classes, at least 4.
+        seed: seed of all random numbers; the same seed makes the same audio.
         min_seconds: the shortest utterance.
         max_seconds: the longest utterance.
     """

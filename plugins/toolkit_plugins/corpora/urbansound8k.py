@@ -1,4 +1,4 @@
-"""UrbanSound8K, sounds of cities."""
+"""UrbanSound8K, city sounds."""
 
 from pathlib import Path
 
@@ -7,10 +7,10 @@ from toolkit_plugins.corpora.release import Release
 
 
 class UrbanSound8K(Release):
-    """Sounds of cities: ten classes, 8732 excerpts of at most four seconds, in ten folds.
+    """City sounds: ten classes, 8732 excerpts of at most four seconds, in ten folds.
 
     Labels are the table's classes (air_conditioner, car_horn, ...); column group is the fold. Excerpts of one recording
-    are much alike, and in one fold; so only protocol `groups` may split it: one fold tests, the next validates, eight
+    are much alike and in one fold, so only protocol `groups` may split them: one fold tests, the next validates, eight
     train.
 
     Source: Salamon, Jacoby and Bello, A dataset and taxonomy for urban sound research, 2014.
@@ -19,7 +19,7 @@ class UrbanSound8K(Release):
     environment = "URBANSOUND8K_ROOT"
     title, holds = "UrbanSound8K", "metadata/UrbanSound8K.csv and audio/fold1 to audio/fold10"
     source = "urbansounddataset.weebly.com/urbansound8k.html"
-    description = "Sounds of cities of ten classes, at most four seconds each, cut from recordings of Freesound."
+    description = "City sounds of ten classes, at most four seconds each, cut from Freesound recordings."
     licence = "CC BY-NC 3.0: credit is due, commercial use is not allowed."
     sizes = (8732,)
     protocols = ("groups",)

@@ -15,7 +15,7 @@ PLUGINS = {
 
 @hookimpl
 def toolkit_register() -> list[PluginSpec]:
-    """Declare them."""
+    """Declare the extractors."""
     return [
         PluginSpec(kind="extractor", name=name, target=f"toolkit_plugins.extractors.{target}", summary=summary)
         for name, (target, summary) in PLUGINS.items()

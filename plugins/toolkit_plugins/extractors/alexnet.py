@@ -19,7 +19,7 @@ from torchvision.models import AlexNet_Weights, alexnet
 from toolkit.errors import did_you_mean
 
 CONNECT_SECONDS = 10
-SMALLEST_IMAGE = 63  # pixels a side: below it the last pooling has nothing left
+SMALLEST_IMAGE = 63  # pixels per side; below it nothing is left for the last pooling
 CHANNELS = 256
 
 logger = logging.getLogger("toolkit")
@@ -30,7 +30,7 @@ def build(weights: str, *, normalization: str = "none") -> tuple[nn.Sequential, 
 
     Args: weights "imagenet", "random" (He's initialisation) or the path of a state dict; normalization
         "batch" puts BatchNorm2d behind every convolution.
-    Returns: the layers, and which pre-trained weights they hold: None for random ones.
+    Returns: the layers, and the name of their pre-trained weights, None for random ones.
     Raises: ValueError where a file is missing, damaged or holds other weights.
     """
     layers = _empty()
@@ -96,10 +96,10 @@ def _download() -> dict[str, Tensor] | None:
         # torch writes "Downloading ..." to standard output, which belongs to the commands' results.
         with _timeout(CONNECT_SECONDS), contextlib.redirect_stdout(sys.stderr):
             return weights.get_state_dict(progress=True, check_hash=True, weights_only=True, map_location="cpu")
-    except (OSError, RuntimeError) as error:  # unreachable, a cache that is read-only, or another file's hash
+    except (OSError, RuntimeError) as error:  # unreachable, a read-only cache or a wrong hash
         logger.warning(
-            "AlexNet's ImageNet weights cannot be had from %s (%s): its weights are RANDOM. "
-            "Put the file at %s or name one with `weights: FILE`; `weights: random` says that it is meant.",
+            "AlexNet's ImageNet weights cannot be fetched from %s (%s): its weights are RANDOM. "
+            "Put the file at %s or name one with `weights: FILE`; `weights: random` says that this is intended.",
             weights.url,
             error,
             cached,
@@ -120,7 +120,7 @@ def _timeout(seconds: float) -> Iterator[None]:
 def _read(path: Path, given: str) -> dict[str, Tensor]:
     if not os.path.isfile(path):
         near = did_you_mean(given, ("imagenet", "random"))
-        raise ValueError(f"weights is {given!r}; it has to be imagenet, random or a file of weights that exists.{near}")
+        raise ValueError(f"weights is {given!r}; it has to be imagenet, random or an existing file of weights.{near}")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

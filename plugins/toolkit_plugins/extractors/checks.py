@@ -1,4 +1,4 @@
-"""Checks of a constructor's arguments: one line that says which, what was found and what is allowed."""
+"""Checks of constructor arguments; an error names the argument, what was found and what is allowed."""
 
 from toolkit.errors import did_you_mean
 
@@ -8,11 +8,11 @@ LARGEST = {
     "segment_samples": 2**22,
 }
 LARGEST_OF_OTHERS = 2**20
-MOST_OVERLAP = 64  # frames that a sample is part of
+MOST_OVERLAP = 64  # frames that share a sample
 
 
 def at_least(minimum: float, **values: float) -> None:
-    """Raise ValueError for the first value below `minimum`, or larger than anyone needs (`LARGEST`, by its name).
+    """Raise ValueError for the first value below `minimum` or above what anyone needs (`LARGEST`, by name).
 
     >>> at_least(1, hop=0)
     Traceback (most recent call last):
@@ -30,7 +30,7 @@ def at_least(minimum: float, **values: float) -> None:
 
 
 def overlap(hop: int, **window: int) -> None:
-    """Raise ValueError where frames overlap so much that they multiply the audio; `window`: its name and samples."""
+    """Raise ValueError if frames overlap so much that they multiply the audio; `window`: its name and samples."""
     for name, samples in window.items():
         if samples > MOST_OVERLAP * hop:
             raise ValueError(f"hop is {hop}; it has to be at least {-(-samples // MOST_OVERLAP)} with {name} {samples}")
@@ -56,7 +56,7 @@ def one_of(known: tuple[str, ...], **values: str) -> None:
 
 
 def retired_masks(masks: str, size: str) -> dict[str, str]:
-    """Arguments that extractors had for augmentation -> what a recipe says instead; two go by several names."""
+    """Augmentation arguments that extractors no longer take -> what a recipe says instead; `masks` and `size` vary."""
     instead = {
         ("time_masks", "time_mask_frames"): "time_mask, args: {masks: 2, frames: 40}",
         (masks, size): "freq_mask, args: {masks: 2, channels: 8}",

@@ -15,9 +15,9 @@ from toolkit_plugins.extractors.filters import centred_window, cosine_transform,
 
 HOP_S, WINDOW_S, PITCH_WINDOW_S = 0.01, 0.025, 0.05
 PITCH_HZ = (60, 500)
-OCTAVE_COST = 0.02  # what a pitch one octave higher is preferred by: a tone also repeats after two of its periods
-VOICED = 0.5  # a peak of the autocorrelation that counts as voiced
-RANGE_DB = 60.0  # levels reach from the maximum down to this
+OCTAVE_COST = 0.02  # bonus of a pitch one octave higher: a tone also repeats after two of its periods
+VOICED = 0.5  # a frame is voiced if its autocorrelation peak is above this
+RANGE_DB = 60.0  # levels are floored this far below the maximum
 ROLLOFFS = (0.25, 0.5, 0.75, 0.9)
 TINY = 1e-10
 
@@ -98,7 +98,7 @@ def _autocorrelation(frames: Tensor) -> Tensor:
 
 
 def interpolated(values: Tensor, known: Tensor) -> Tensor:
-    """Linear between the known values of each row [batch, time], constant beyond them; without any, in mid-range."""
+    """Values [batch, time], linear between each row's known ones, constant beyond them, mid-range without any."""
     time = values.shape[1]
     steps = torch.arange(time, device=values.device).expand_as(values)
     before = steps.masked_fill(~known, -1).cummax(dim=1).values

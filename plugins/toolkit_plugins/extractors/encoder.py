@@ -1,4 +1,4 @@
-"""What extractors around a pre-trained transformer encoder share: which layers are frozen, and what comes out."""
+"""What extractors around a pre-trained transformer encoder share: frozen layers, adapters and the output."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,12 +20,12 @@ class EncoderExtractor(Extractor):
 
     Args:
         revision: branch, tag or commit on the hub; null is the main branch.
-        tune: "all" layers are trained, none ("frozen"), the `top` ones, or adapters beside their linear layers ("lora",
-            which needs peft).
-        top_layers: how many transformer layers `tune: top` trains.
-        lora_rank: of each adapter's two matrices.
+        tune: what is trained: "all" layers, none ("frozen"), the "top" ones, or adapters beside their linear layers
+            ("lora", which needs peft).
+        top_layers: number of transformer layers that `tune: top` trains.
+        lora_rank: rank of each adapter's two matrices.
         lora_alpha: the output of an adapter is multiplied by lora_alpha / lora_rank.
-        lora_targets: names of the linear layers of a transformer layer that have an adapter; null: all of them.
+        lora_targets: names of the linear layers of a transformer layer that get an adapter; null means all.
         gradient_checkpointing: recompute activations in the backward pass: less memory, a third more time.
     """
 
@@ -43,11 +43,11 @@ class EncoderExtractor(Extractor):
         self.register_load_state_dict_post_hook(_forget_fingerprint)
 
     def keep_layers(self, layer: str | int) -> None:
-        """Leave out what comes after the layer that is read."""
+        """Remove what comes after the layer that is read."""
         raise NotImplementedError
 
     def take(self, model: nn.Module, pretrained: str | None, layer: str | int) -> None:
-        """Take the model and the name of its weights; ValueError for the number of a layer that is not there."""
+        """Take the model and the name of its weights; ValueError if the model has no layer of that number."""
         self.model, self.layer = model, layer
         self.pretrained, self.random_backbone = pretrained, pretrained is None
         use_onednn(model)
@@ -62,19 +62,19 @@ class EncoderExtractor(Extractor):
         self.layer_weights = nn.Parameter(torch.zeros(count + 1)) if layer == "weighted" else None
 
     def chosen(self, states: Sequence[Tensor]) -> Tensor:
-        """What comes out of states [batch, frames, channels], the last ones of the model."""
+        """The output that `layer` chooses from the model's last states, each [batch, frames, channels]."""
         if self.layer_weights is not None:
             weights = self.layer_weights.softmax(0)
             return sum(weight * state for state, weight in zip(states, weights, strict=True))
         return torch.cat(states[-len(self.layers) :], dim=2) if self.layer == "all" else states[-1]
 
     def layer_parameters(self) -> list[list[nn.Parameter]]:
-        """The weights by layer, what comes before the first one first."""
+        """The weights by layer, those before the first layer first."""
         below = [parameter for part in self.entrance for parameter in part.parameters()]
         return [below, *(list(layer.parameters()) for layer in self.layers)]
 
     def kept_states(self) -> range:
-        """The frozen states that `features` returns side by side, by the number of their layer; 0 enters the first."""
+        """The frozen states that `features` returns side by side, by layer number; state 0 enters the first layer."""
         first = {"weighted": 0, "all": min(1, self._fixed_layers)}.get(self.layer, self._fixed_layers)
         return range(first, self._fixed_layers + 1)
 
@@ -86,7 +86,7 @@ class EncoderExtractor(Extractor):
     def tune(self, tune: str, top_layers: int, *, rank: int, alpha: float, targets: Sequence[str] | None) -> None:
         """Train all layers, none ("frozen"), the `top` ones, or adapters ("lora"), once the model is complete.
 
-        Raises: ValueError if `top_layers` does not go with `tune` or with the number of layers; as `add_adapters`.
+        Raises: ValueError if `top_layers` does not fit `tune` or the number of layers; and as in `add_adapters`.
         """
         if tune != "top" and top_layers:
             raise ValueError(f"top_layers is {top_layers}, which goes with tune: top only; tune is {tune!r}")
@@ -101,7 +101,7 @@ class EncoderExtractor(Extractor):
         self.set_frozen(False)
 
     def set_frozen(self, frozen: bool) -> None:
-        """Freeze the whole encoder, which then belongs to `features`; or what the recipe freezes."""
+        """Freeze the whole encoder, which then runs in `features`, or only what the recipe freezes."""
         self._fixed_layers = len(self.layers) if frozen else self._fixed_by_recipe
         self._fingerprint = None
         for name, parameter in self.model.named_parameters():
@@ -117,13 +117,13 @@ class EncoderExtractor(Extractor):
         self.train()
 
     def merge(self) -> None:
-        """Merge the adapters into the weights, which are then all there is."""
+        """Merge the adapters into the weights and remove them."""
         if self._adapted:
             merge_adapters(self.model)
             self._adapted, self._fingerprint, self._merged = False, None, {"tune": "all"}
 
     def portable_args(self) -> dict[str, Any]:
-        """Of merged adapters nothing is left to build."""
+        """Arguments that need no source of weights; merged adapters are not built again."""
         return {**self.standalone_args, **self._merged}
 
     def train(self, mode: bool = True) -> "EncoderExtractor":

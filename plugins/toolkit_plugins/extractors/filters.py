@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 _WINDOWS = {"hann": torch.hann_window, "hamming": torch.hamming_window}
-_BANDS = 16  # mel bands at a time on a CPU: a band reaches few bins, and a product over all would be of zeros mostly
+_BANDS = 16  # mel bands per product on a CPU: a band reaches few bins, so one product would mostly be of zeros
 
 
 @lru_cache(maxsize=32)
@@ -63,9 +63,9 @@ def centred_window(shape: str, size: int, n_fft: int, device: torch.device, dtyp
 def mel_blocks(
     sample_rate: int, n_fft: int, n_mels: int, device: torch.device, dtype: torch.dtype
 ) -> list[tuple[int, int, Tensor]]:
-    """The mel filters, some neighbouring bands at a time, over the bins that these bands reach.
+    """The mel filters in blocks of neighbouring bands, each over the bins that its bands reach.
 
-    Returns: the first bin, one past the last, and [stop - first, bands].
+    Returns: for each block its first bin, one past its last, and filters [stop - first, bands].
     """
     with torch.inference_mode(False):
         whole, blocks = mel_filters(sample_rate, n_fft, n_mels, torch.device("cpu"), dtype), []

@@ -1,4 +1,4 @@
-"""To the one length that some extractors take; from the core they get it already, and nothing changes."""
+"""Pads or cuts to the one length that some extractors take; the core's input has it and stays unchanged."""
 
 from torch.nn import functional
 
@@ -18,7 +18,7 @@ def cut_wave(wave: Seq, samples: int) -> Seq:
 
 
 def cut_frames(features: Seq, frames: int, *, silence: float) -> Seq:
-    """What lies beyond a row's length becomes `silence`, which counts as real; more than `frames` is cut off.
+    """Values beyond a row's length become `silence`, which counts as real; frames beyond `frames` are cut off.
 
     Args: features [batch, time, channels].
     Returns: [batch, frames, channels], every length `frames`.

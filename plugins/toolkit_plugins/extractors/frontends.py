@@ -1,13 +1,13 @@
 """Front ends: waveform -> frames, as pure functions of a batch, on the device of the waveform.
 
 Each takes and returns a Seq: [batch, samples] -> [batch, frames, channels]. A row depends on its own samples
-alone: what lies beyond its length counts as zeros, and the decibel floor is taken from the row's own maximum. A row
+alone: samples beyond its length count as zeros, and the decibel floor is taken from the row's own maximum. A row
 of n samples has n // hop frames (at least 1): frame k is centred at sample k * hop, zeros lie beyond both ends
 (librosa's padding), and the last centred frame is dropped, so that 48,000 samples are 300 frames of 10 ms. That
 frame does count for the maximum, as it does in librosa, the oracle of the tests.
 
 The transform is calculated in float64, as librosa's: bins near the floor then agree to 1e-4 dB. In float32 its rounding
-is a part of the frame's loudest bin, and shows in those 80 dB below it (3e-3). Powers are float32: they are only added.
+error is relative to the frame's loudest bin and shows 80 dB below it (3e-3). Powers are float32: they are only added.
 """
 
 import math
@@ -26,13 +26,13 @@ FLOOR_DB = -80.0
 SMALLEST_POWER = 1e-10  # librosa's amin
 VERSION = 3  # part of every cache key: raise it when the numbers below change
 
-# Float64 values of windowed frames at once: what a core's caches hold, 256 MiB on an accelerator.
+# Float64 values of windowed frames at once: what a core's caches hold; on an accelerator 256 MiB.
 _CHUNK = {"cpu": 2**17}
 _CHUNK_ACCELERATOR = 2**25
 
 
 def _in_full_precision(front_end: Callable[..., Seq]) -> Callable[..., Seq]:
-    """The same under autocast as outside of it."""
+    """Switch autocast off within a front end."""
 
     @wraps(front_end)
     def in_full_precision(wave: Seq, **options: Any) -> Seq:
@@ -43,7 +43,7 @@ def _in_full_precision(front_end: Callable[..., Seq]) -> Callable[..., Seq]:
 
 
 def frame_count(samples: int, *, hop: int) -> int:
-    """Frames of a waveform of so many samples.
+    """The number of frames of a waveform.
 
     >>> frame_count(48_000, hop=160)
     300
@@ -54,8 +54,8 @@ def frame_count(samples: int, *, hop: int) -> int:
 def normalise(seq: Seq) -> Seq:
     """Mean 0 and variance 1 over the real steps of each row and channel; zeros beyond them.
 
-    Of a waveform as transformers' Wav2Vec2FeatureExtractor: (x - mean) / sqrt(variance + 1e-7), and digital silence
-    stays zero; of frames, cepstral mean and variance normalisation (Viikki and Laurila, 1998).
+    For a waveform as in transformers' Wav2Vec2FeatureExtractor: (x - mean) / sqrt(variance + 1e-7); digital silence
+    stays zero. For frames, cepstral mean and variance normalisation (Viikki and Laurila, 1998).
 
     Args: seq [batch, time] or [batch, time, channels].
     Returns: the same shape and lengths.
@@ -112,7 +112,7 @@ def log_mel(
     """Power in mel bands, in dB, never more than 80 dB below the row's maximum.
 
     Args: wave [batch, samples]; sample_rate in Hz; n_fft (also the Hann window) and hop in samples; reference
-        "maximum" (dB below the row's own, the recording's level does not count) or "one" (dB of the power itself).
+        "maximum" (dB below the row's own: the recording's level does not count) or "one" (dB of the power itself).
     Returns: [batch, frames, n_mels], dB.
     """
     mels = _mel_powers(wave, sample_rate=sample_rate, n_fft=n_fft, hop=hop, n_mels=n_mels, preemphasis=preemphasis)
@@ -133,7 +133,7 @@ def mfcc(
 ) -> Seq:
     """Mel-frequency cepstral coefficients: the orthonormal DCT-II of dB in HTK mel bands, as librosa's.
 
-    Args: as for `log_mel` with reference "one" (only the first coefficient tells the level).
+    Args: as for `log_mel` with reference "one" (only the first coefficient depends on the level).
     Returns: [batch, frames, n_mfcc].
     """
     mels = _mel_powers(wave, sample_rate=sample_rate, n_fft=n_fft, hop=hop, n_mels=n_mels, preemphasis=preemphasis)
@@ -175,7 +175,7 @@ def deltas(frames: Seq, *, reach: int = 2) -> Seq:
 
 
 def _power_spectrum(wave: Seq, *, n_fft: int, window: int, shape: str, hop: int, preemphasis: float) -> Seq:
-    """Power of centred frames, of the waveform's own precision, float32 at least.
+    """Power of centred frames, in the waveform's own precision, at least float32.
 
     Returns: [batch, frames + 1, n_fft // 2 + 1]; lengths count the last frame, which callers drop.
     """
@@ -184,7 +184,7 @@ def _power_spectrum(wave: Seq, *, n_fft: int, window: int, shape: str, hop: int,
     dtype = _widest(device)
     taper = centred_window(shape, window, n_fft, device, dtype)
     frames = frame_count(samples, hop=hop)
-    # Rounded to the waveform's own precision, as whoever filters float32 samples before librosa sees them.
+    # Rounded to the waveform's own precision, as when float32 samples are filtered before librosa.
     filtered = Seq(pre_emphasis(wave.values.to(kept), preemphasis), wave.lengths, full=wave.full)
     values = filtered.zeroed().values.to(dtype)
     left = n_fft // 2
@@ -202,7 +202,7 @@ def _power(spectrum: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _some_frames(framed: Tensor) -> Sequence[Tensor]:
-    """Frames [batch, frames, n_fft], some at a time; an exported graph takes any length as a whole."""
+    """Frames [batch, frames, n_fft] in chunks; an exported graph takes any length at once."""
     if torch.compiler.is_exporting():
         return [framed]
     batch, _, n_fft = framed.shape
@@ -218,7 +218,7 @@ def _mel_powers(wave: Seq, *, sample_rate: int, n_fft: int, hop: int, n_mels: in
 
 
 def _widest(device: torch.device) -> torch.dtype:
-    """Float64, which Apple's GPUs do not know."""
+    """Float64, except on Apple's GPUs, which lack it."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
@@ -243,13 +243,13 @@ def _top(power: Seq) -> Tensor:
 
 
 def _floored_db(power: Tensor, top: Tensor) -> Tensor:
-    """10 log10 of the power, not below 80 dB under `top`."""
+    """10 log10 of the power, floored 80 dB below `top`."""
     db = power.clamp_min(SMALLEST_POWER).log10_().mul_(10.0)
     return db.clamp_min_(10.0 * torch.log10(top.clamp_min(SMALLEST_POWER)) + FLOOR_DB)
 
 
 def _relative_db(power: Tensor, top: Tensor) -> Tensor:
-    """The same less that of `top`: from -80 to 0; -80 where `top` is silence."""
+    """Decibels below `top`: from -80 to 0; -80 where `top` is silence."""
     top_db = 10.0 * torch.log10(top.clamp_min(SMALLEST_POWER))
     top_db = top_db.masked_fill(top <= SMALLEST_POWER, math.inf)
     return power.clamp_min(SMALLEST_POWER).log10_().mul_(10.0).sub_(top_db).clamp_min_(FLOOR_DB)

@@ -1,8 +1,8 @@
 """Extractor `functionals`: statistics over a segment of spectral and prosodic descriptors, without anything learned.
 
 The approach of openSMILE's feature sets: Eyben, Wöllmer, Schuller, "openSMILE: The Munich versatile and fast
-open-source audio feature extractor", ACM Multimedia 2010. The descriptors and statistics are fewer and chosen here.
-How fast a descriptor changes is told by its modulation spectrum, as in Wu, Falk, Chan, "Automatic speech emotion
+open-source audio feature extractor", ACM Multimedia 2010. The descriptors and statistics here are fewer.
+The modulation spectrum says how fast a descriptor changes, as in Wu, Falk, Chan, "Automatic speech emotion
 recognition using modulation spectral features", Speech Communication 53, 2011.
 """
 
@@ -68,7 +68,7 @@ class Functionals(Extractor):
         return Seq(values[:, None, :], torch.ones_like(wave.lengths), full=True)
 
     def encode(self, features: Seq) -> Seq:
-        """The same."""
+        """The features, unchanged."""
         return features
 
 
@@ -94,9 +94,9 @@ def statistics(frames: Seq) -> Tensor:
 def course(frames: Seq) -> Tensor:
     """Means of the halves and quarters of each row: [batch, time, channels] -> [batch, 6 * channels].
 
-    Parts of rows that do not divide evenly overlap by a frame, as those of torch's adaptive average pooling.
+    Parts of rows that do not divide evenly overlap by a frame, as in torch's adaptive average pooling.
     """
-    sums = functional.pad(frames.zeroed().values.double().cumsum(dim=1), (0, 0, 1, 0))  # sums[:, t]: of t frames
+    sums = functional.pad(frames.zeroed().values.double().cumsum(dim=1), (0, 0, 1, 0))  # sums[:, t]: of the first t
     length, found = frames.lengths[:, None], []
     for parts in PARTS:
         part = torch.arange(parts, device=length.device)

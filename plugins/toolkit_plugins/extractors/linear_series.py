@@ -27,7 +27,7 @@ def along_time(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def nlinear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A linear map of each channel less its last step, which is added again: what is added to x is added to y.
+    """A linear map of each channel minus its last step, which is added back: an offset of x is one of y.
 
     Args: as for `along_time`. The last step is detached.
     Returns: [batch, P, channels].
@@ -38,7 +38,7 @@ def nlinear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def series_decomposition(x: Tensor, kernel: int) -> tuple[Tensor, Tensor]:
-    """A series as what is left of it and its moving average; both ends are repeated so that the length stays.
+    """Split a series into its moving average and the rest; both ends are repeated to keep the length.
 
     Args: x [batch, L, channels]; kernel: width of the average in steps, odd.
     Returns: seasonal and trend, each [batch, L, channels]; their sum is x.
@@ -55,7 +55,7 @@ def series_decomposition(x: Tensor, kernel: int) -> tuple[Tensor, Tensor]:
 def dlinear(
     x: Tensor, seasonal_weight: Tensor, seasonal_bias: Tensor, trend_weight: Tensor, trend_bias: Tensor, *, kernel: int
 ) -> Tensor:
-    """One map for the trend and one for what is left, added.
+    """One map for the trend and one for the rest, added.
 
     Args: as for `along_time` and `series_decomposition`.
     Returns: [batch, P, channels].
@@ -66,7 +66,7 @@ def dlinear(
 
 
 class TimeMap(nn.Module):
-    """Weight and bias of a map along time, drawn as nn.Linear draws them; channels: None where they share one map."""
+    """Weight and bias of a map along time, drawn as in nn.Linear; channels: None if they share one map."""
 
     def __init__(self, length: int, steps: int, channels: int | None):
         super().__init__()
@@ -77,9 +77,9 @@ class TimeMap(nn.Module):
 
 
 class NLinear(Extractor):
-    """NLinear along time: every channel of the series, less its last step, through a linear map to P steps.
+    """NLinear along time: every channel of the series, minus its last step, through a linear map to P steps.
 
-    Takes one length alone, a segment's; then, if `hidden` is set, a projection of the channels.
+    Takes one length only, a segment's. If `hidden` is set, a projection of the channels follows.
 
     Args:
         series: log_mel, mfcc, or frames (of the waveform).
@@ -88,13 +88,13 @@ class NLinear(Extractor):
         n_fft: samples of the Hann window and of the transform (log_mel, mfcc).
         window: samples of a frame (frames).
         hop: samples from one frame to the next.
-        preemphasis: coefficient of the high-pass filter before all, 0 for none.
+        preemphasis: coefficient of the initial high-pass filter, 0 for none.
         reference: what 0 dB is (log_mel): maximum (the segment's own) or one (the recording's level counts).
         normalize: standardize (each channel to mean 0 and deviation 1 over the training part) or none.
-        steps: P, the steps that come out.
+        steps: P, the number of output steps.
         individual: one map for each channel instead of one for all.
         hidden: channels after a projection with ReLU; 0 for none.
-        dropout: on the steps, before the projection.
+        dropout: dropout probability of the steps, before the projection.
 
     Raises: ValueError for a value out of range.
 
@@ -153,7 +153,7 @@ class NLinear(Extractor):
         self.channels = hidden or self.series.channels
 
     def frame_count(self, samples: int) -> int:
-        """P: one length alone is taken."""
+        """P, for the one length that is taken."""
         return self.steps
 
     def features(self, wave: Seq) -> Seq:
@@ -161,7 +161,7 @@ class NLinear(Extractor):
         return self.series(wave)
 
     def fit(self, features: Iterable[Seq]) -> None:
-        """Mean and deviation of each channel over the training part (normalize: standardize)."""
+        """Learn each channel's mean and deviation over the training part (normalize: standardize)."""
         self.scaler.fit(features)
 
     def encode(self, features: Seq) -> Seq:
@@ -179,7 +179,7 @@ class NLinear(Extractor):
 class DLinear(NLinear):
     """DLinear along time: the trend (a moving average) and the rest of every channel, each mapped to P steps.
 
-    Takes one length alone, a segment's; then, if `hidden` is set, a projection of the channels.
+    Takes one length only, a segment's. If `hidden` is set, a projection of the channels follows.
 
     Args:
         kernel: frames of the moving average, odd.
@@ -196,7 +196,7 @@ class DLinear(NLinear):
         at_least(1, kernel=kernel)
         self.kernel = kernel
 
-    # `others` are NLinear's arguments: said here for whoever reads the signature, as recipes' checks do.
+    # `others` are NLinear's arguments; recipes are checked against the signature, so it names them.
     __signature__ = inspect.Signature(
         [*inspect.signature(NLinear).parameters.values(), inspect.signature(__init__).parameters["kernel"]]
     )

@@ -17,8 +17,8 @@ def add_adapters(
 ) -> None:
     """Put an adapter beside linear layers, in place; at first it changes nothing.
 
-    Args: rank: of an adapter's two matrices; alpha: its output is multiplied by alpha / rank; targets: names of linear
-        layers, None for all that are `known`.
+    Args: rank: that of an adapter's two matrices; alpha: its output is multiplied by alpha / rank; targets: names of
+        linear layers, None for all `known` ones.
     Raises: ValueError if rank or alpha is out of range; RecipeError for an unknown target; PluginError without peft.
     """
     if rank < 1 or alpha <= 0:

@@ -10,7 +10,7 @@ from toolkit_plugins.extractors.onnx_lstm import onnx_lstm
 
 
 class FrameNorm(nn.LayerNorm):
-    """LayerNorm over the channels of each frame: nothing of other frames or rows comes in."""
+    """LayerNorm over the channels of each frame, independent of other frames and rows."""
 
     def forward(self, frames: Seq) -> Tensor:
         """[batch, time, channels] -> the same shape."""
@@ -22,7 +22,7 @@ class MaskedBatchNorm(nn.BatchNorm1d):
 
     def forward(self, frames: Seq) -> Tensor:
         """[batch, time, channels] -> the same shape, zeros beyond the lengths."""
-        if torch.compiler.is_exporting():  # how many frames are real is not known there
+        if torch.compiler.is_exporting():  # a graph does not know how many frames are real
             values = super().forward(frames.values.transpose(1, 2)).transpose(1, 2)
             return Seq(values, frames.lengths).zeroed().values
         if frames.full:
@@ -49,7 +49,7 @@ class MaskedConvolutions(nn.Module):
     Frames beyond a row's length are zeros before each convolution, as they are for a row alone, and no
     normalisation sees them.
 
-    Args: channels: of the input; sizes: channels of each layer, in order, none: the input is returned; kernel: frames a
+    Args: channels: of the input; sizes: channels of each layer, in order, empty to return the input; kernel: frames a
         layer sees, odd; stride: of each layer, n frames become ceil(n / stride); norm: layer (over the channels of each
         frame) or batch (over the real frames of a training batch); dropout: after each layer.
     """
@@ -76,7 +76,7 @@ class MaskedConvolutions(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def frame_count(self, frames: int) -> int:
-        """Frames out for so many frames in."""
+        """The number of frames out for `frames` in."""
         for _ in self.layers:
             frames = -(-frames // self.stride)
         return frames
@@ -94,11 +94,11 @@ class MaskedConvolutions(nn.Module):
 class BiLstm(nn.Module):
     """A bidirectional LSTM whose backward direction starts at each row's own last frame.
 
-    Each layer is an LSTM by itself: dropout that cuDNN draws between them has a state of its own, which torch neither
-    seeds nor keeps, and waits for the device.
+    Each layer is an LSTM by itself: cuDNN's dropout between layers has its own random state, which torch neither
+    seeds nor saves, and it waits for the device.
 
-    Args: channels: of the input; hidden: units of each direction, 2 * hidden channels come out; layers: stacked ones;
-        dropout: between them (so none with one layer).
+    Args: channels: of the input; hidden: units of each direction, 2 * hidden channels come out; layers: their
+        number; dropout: between them (none with one layer).
     """
 
     def __init__(self, channels: int, *, hidden: int, layers: int, dropout: float):
@@ -113,7 +113,7 @@ class BiLstm(nn.Module):
         if torch.onnx.is_in_onnx_export():
             return onnx_lstm(self.layers, frames)
         steps = frames.values.shape[1]
-        lengths = None if frames.full else frames.lengths.cpu()  # packing wants them there: a GPU has to be waited for
+        lengths = None if frames.full else frames.lengths.cpu()  # packing needs them there and waits for a GPU
         if lengths is None or bool((lengths == steps).all()):
             return Seq(self._run(frames.values), frames.lengths, full=frames.full)
         packed = pack_padded_sequence(frames.zeroed().values, lengths, batch_first=True, enforce_sorted=False)
@@ -121,7 +121,7 @@ class BiLstm(nn.Module):
         return Seq(values, frames.lengths)
 
     def _run(self, frames: Tensor | PackedSequence) -> Tensor | PackedSequence:
-        """The layers; in float32 on processors for which oneDNN has none in bfloat16 (those without AVX-512)."""
+        """Run the layers; in float32 on processors where oneDNN has no bfloat16 LSTM (without AVX-512)."""
         data = frames if isinstance(frames, Tensor) else frames.data
         if data.device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
             return self._stacked(frames)

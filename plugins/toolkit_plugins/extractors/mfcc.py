@@ -17,28 +17,28 @@ from toolkit_plugins.extractors.masked_layers import BiLstm, MaskedConvolutions
 class Mfcc(Extractor):
     """Mel-frequency cepstral coefficients through a BiLSTM; the defaults are the reference system's.
 
-    Any length of audio; a row's frames do not depend on its padding.
+    Takes any length; a row's frames do not depend on its padding.
 
     Args:
         n_mfcc: coefficients of each frame.
         n_fft: samples of the Hann window and of the transform.
         hop: samples from one frame to the next.
         n_mels: mel bands (HTK scale) under the coefficients.
-        preemphasis: coefficient of the high-pass filter before all, 0 for none.
+        preemphasis: coefficient of the initial high-pass filter, 0 for none.
         deltas: append slope and slope of the slope: three times the channels.
         normalize: frame_l2 (each frame to length 1), standardize (each coefficient to mean 0 and deviation 1
-            over the training part), utterance (the same over each segment by itself, which takes out its channel and
-            its speaker's mean voice) or none.
+            over the training part), utterance (the same over each segment, which removes the recording channel and
+            the speaker's mean voice) or none.
         encoder: bilstm, or none to return the frames themselves (after the convolutions).
         hidden: units of each direction of the LSTM.
         layers: layers of the LSTM.
-        dropout: between the LSTM's layers.
+        dropout: dropout probability between the LSTM's layers.
         convolutions: channels of each convolution along time before the encoder; an empty list for none.
         convolution_kernel: frames a convolution sees, odd.
-        convolution_stride: frames a convolution moves: each divides the frame rate by it.
-        convolution_norm: behind each convolution: layer (each frame by itself) or batch (over the real frames of a
-            training batch; learns faster from random weights, wants batches of more than a few segments).
-        convolution_dropout: after each convolution.
+        convolution_stride: stride in frames: each convolution divides the frame rate by it.
+        convolution_norm: after each convolution: layer (each frame by itself) or batch (over the real frames of a
+            training batch; learns faster from random weights, needs batches of more than a few segments).
+        convolution_dropout: dropout probability after each convolution.
 
     Raises: ValueError for a value out of range.
 
@@ -108,7 +108,7 @@ class Mfcc(Extractor):
             self.channels = self.encoder.channels
 
     def frame_count(self, samples: int) -> int:
-        """Frames for so many samples, after the convolutions' strides."""
+        """The number of frames, after the convolutions' strides."""
         return self.convolutions.frame_count(frontends.frame_count(samples, hop=self.hop))
 
     @torch.no_grad()
@@ -122,7 +122,7 @@ class Mfcc(Extractor):
         return Seq(values, frames.lengths, full=frames.full)
 
     def fit(self, features: Iterable[Seq]) -> None:
-        """Mean and deviation of each coefficient over the training part (normalize: standardize)."""
+        """Learn each coefficient's mean and deviation over the training part (normalize: standardize)."""
         self.scaler.fit(features)
 
     def encode(self, features: Seq) -> Seq:

@@ -1,4 +1,4 @@
-"""Scaling between the least and the largest value of the training part."""
+"""Scaling by the minimum and maximum of the training part."""
 
 from collections.abc import Iterable
 
@@ -10,10 +10,10 @@ from toolkit.model.scaling import real_frames
 
 
 class MinMax(nn.Module):
-    """Each channel to [0, 1] between the least and the largest real value of the training part.
+    """Scales each channel to [0, 1] by its minimum and maximum over the training part's real frames.
 
-    Other data may lie outside. A channel that is constant in training becomes 0 there. Before `fit`, `low` to
-    `high` are scaled.
+    Other data may lie outside. A channel that is constant in training becomes 0 there. Before `fit`, the bounds
+    are `low` and `high`.
     """
 
     low: Tensor

@@ -1,7 +1,7 @@
 """Linear layers by oneDNN's matrix product, in float32 on CPUs with AVX-512.
 
-torch leaves float32 products to MKL, which uses AVX-512 on Intel's processors alone; oneDNN, which torch has for
-convolutions, does on all. What comes out differs in the last bits.
+torch leaves float32 products to MKL, which uses AVX-512 only on Intel's processors; oneDNN, which torch has for
+convolutions, uses it on all. Results differ in the last bits.
 """
 
 from typing import Any
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-_PRODUCT = "_linear_pointwise"  # torch has it for its compiler; without it all stays with MKL
+_PRODUCT = "_linear_pointwise"  # an operator of torch's compiler; without it, MKL is used
 
 
 class OneDnnLinear(nn.Linear):
-    """A linear layer with the parameters of another; its products are oneDNN's where they are the faster ones."""
+    """A linear layer with the parameters of another; its products are oneDNN's where those are faster."""
 
     def __init__(self, linear: nn.Linear):
         super().__init__(linear.in_features, linear.out_features, bias=linear.bias is not None, device="meta")

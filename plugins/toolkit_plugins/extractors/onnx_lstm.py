@@ -1,7 +1,7 @@
-"""A bidirectional LSTM as the operator of ONNX, for what is exported: packed sequences cannot be.
+"""A bidirectional LSTM as ONNX's operator, for export: packed sequences cannot be exported.
 
-Its operator is given the rows' lengths, so that the backward direction starts at each row's own last frame. Traced as
-torch's, an LSTM would be unrolled, and its time axis be that of the example.
+The operator takes the rows' lengths, so that the backward direction starts at each row's own last frame. Traced from
+torch, an LSTM would be unrolled and its time axis fixed to the example's.
 
 Source: ONNX's operator LSTM, version 14.
 """
@@ -15,7 +15,7 @@ from toolkit.contracts import Seq
 
 
 def onnx_lstm(layers: Iterable[nn.LSTM], frames: Seq) -> Seq:
-    """What the packed layers give in eval() mode; only within torch.onnx.export().
+    """The result of the packed layers in eval() mode; only within torch.onnx.export().
 
     Args: layers: each of one layer, bidirectional, with biases; frames [batch, time, channels].
     Returns: [batch, time, 2 * hidden], zeros beyond the lengths.

@@ -15,7 +15,7 @@ SERIES = ("log_mel", "mfcc", "frames")
 
 
 class Series(nn.Module):
-    """One front end by name; arguments are those of NLinear, and ignored where it does not use them.
+    """One front end by name; arguments are NLinear's, those that it does not use are ignored.
 
     Raises: ValueError for a value out of range.
     """
@@ -70,5 +70,5 @@ class Series(nn.Module):
         return self.front_end(cut_wave(wave, self.samples), **self.settings)
 
     def cut(self, features: Seq) -> Seq:
-        """The same frames without what may lie behind them."""
+        """The frames cut to the series' length, with silence beyond a row's own."""
         return cut_frames(features, self.frames, silence=self.silence)

@@ -1,6 +1,6 @@
 """Where the weights of a pre-trained encoder come from: a local folder, the hub's local cache or the hub.
 
-Whatever is wrong with the source is one line that says what to do. Folders are read without network.
+An error is one line that says what to do. Folders are read without network.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ def _cached(source: str, revision: str | None) -> Path | None:
         return None
     try:
         return _checked(Path(config).parent, source)
-    except PluginError:  # a part of it
+    except PluginError:  # an incomplete download
         return None
 
 
@@ -94,12 +94,12 @@ def read_json(path: Path, source: str) -> dict | None:
 
 
 def named(source: str, revision: str | None) -> str:
-    """What a run says of its weights."""
+    """The name under which a run records its weights."""
     return source if revision is None else f"{source}@{revision}"
 
 
 def fingerprint(tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> str:
-    """SHA-256 of tensors and of the configuration that says what is done with them."""
+    """SHA-256 of tensors and of the configuration that uses them."""
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

@@ -21,24 +21,24 @@ class Spectrogram(Extractor):
     """A log-spectrogram as an image through AlexNet's convolutions; the defaults are the reference system's.
 
     Each frequency bin is scaled (`normalize`), the image is resized, repeated to three channels and normalised as
-    ImageNet's. The last feature map is averaged to `pool`; its columns are the frames.
+    for ImageNet. The last feature map is averaged to `pool`; its columns are the frames.
 
     Args:
         n_fft: samples of the transform.
         window: samples of the Hamming window.
         hop: samples from one frame to the next.
-        bins: how many of the lowest frequency bins are kept.
-        preemphasis: coefficient of the high-pass filter before all, 0 for none.
+        bins: number of lowest frequency bins that are kept.
+        preemphasis: coefficient of the initial high-pass filter, 0 for none.
         normalize: min_max (each bin to [0, 1] on the training part) or utterance (each bin to mean 0.5 and deviation
-            1 / 6 over each segment by itself, which takes out its channel).
+            1 / 6 over each segment, which removes the recording channel).
         image_size: height (frequency) and width (time) of the image in pixels.
-        flip: high frequencies at the top of the image, as the reference has it; else at the bottom.
+        flip: high frequencies at the top of the image, as in the reference; else at the bottom.
         pool: frequency bands and frames that the last feature map is averaged to.
-        weights: imagenet (torchvision's; random, with a warning, where they cannot be had), random, or the path
+        weights: imagenet (torchvision's; random, with a warning, if they cannot be fetched), random, or the path
             of a state dict of torchvision's AlexNet (.pth or .safetensors).
-        freeze: keep the convolutions as they are.
-        normalization: batch puts a batch normalisation behind each convolution, to train from random weights.
-        dropout: on the frames that come out.
+        freeze: do not train the convolutions.
+        normalization: batch adds a batch normalisation after each convolution, to train from random weights.
+        dropout: dropout probability of the output frames.
 
     Raises: ValueError for a value out of range, or weights of another network.
 
@@ -111,7 +111,7 @@ class Spectrogram(Extractor):
         return self
 
     def frame_count(self, samples: int) -> int:
-        """The columns of `pool`: one length alone is taken."""
+        """The columns of `pool`, for the one length that is taken."""
         return self.frames
 
     @torch.no_grad()
@@ -120,14 +120,14 @@ class Spectrogram(Extractor):
         return frontends.log_spectrogram(cut_wave(wave, self.fixed_samples), **self.settings)
 
     def fit(self, features: Iterable[Seq]) -> None:
-        """The least and the largest value of each bin over the training part (normalize: min_max)."""
+        """Learn the minimum and maximum of each bin over the training part (normalize: min_max)."""
         self.scaler.fit(features)
 
     def encode(self, features: Seq) -> Seq:
-        """Scale, draw the image, and run the convolutions.
+        """Scale, make the image, and run the convolutions.
 
         Args: features: [batch, time, bins], dB.
-        Returns: [batch, pool[1], 256 * pool[0]], frame by frame the map's columns.
+        Returns: [batch, pool[1], 256 * pool[0]]; the map's columns are the frames.
         """
         features = cut_frames(features, self.spectrogram_frames, silence=frontends.FLOOR_DB)
         if self.scaler is not None:
@@ -142,11 +142,11 @@ class Spectrogram(Extractor):
 
 
 def image(scaled: Tensor, size: tuple[int, int]) -> Tensor:
-    """A spectrogram as ImageNet's networks want a picture.
+    """A spectrogram as an image for networks trained on ImageNet.
 
     Args: scaled [batch, time, bins], in [0, 1]; size: height and width in pixels.
-    Returns: [batch, 3, height, width]: frequency from top to bottom, three times the same but for ImageNet's
-        mean and deviation; in memory a pixel's channels are neighbours, as convolutions want it.
+    Returns: [batch, 3, height, width]: frequency from top to bottom, three channels that differ in ImageNet's
+        mean and deviation only; channels-last in memory, which suits convolutions.
     """
     picture = scaled.transpose(1, 2)[:, None]  # [batch, 1, bins, time]
     picture = functional.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True)[:, 0]

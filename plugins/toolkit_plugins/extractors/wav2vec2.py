@@ -1,4 +1,4 @@
-"""wav2vec 2.0, HuBERT, WavLM and data2vec as a level: fine-tuned, frozen, or frozen but for the top layers."""
+"""wav2vec 2.0, HuBERT, WavLM and data2vec as a level: fine-tuned, frozen, or frozen except for the top layers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -17,32 +17,32 @@ BESIDE_CONFIG = ("mask_time_prob", "mask_feature_prob", "layerdrop")  # settings
 
 
 class Wav2Vec2(EncoderExtractor):
-    """Frames of a self-supervised speech model: one of `hidden_size` channels for each 20 ms.
+    """Frames of a self-supervised speech model: one of `hidden_size` channels every 20 ms.
 
     Exact under padding: a row of a padded batch comes out as if it had been alone, on base models ("group"
     normalisation of the first convolution) and large ones ("layer"). Waveforms shorter than 400 samples
-    (25 ms) are lengthened with zeros. What is frozen from below (`tune`, `freeze_convolutions`) belongs to
+    (25 ms) are lengthened with zeros. What is frozen from below (`tune`, `freeze_convolutions`) runs in
     `features`, which can be computed once; frozen parts are deterministic, also in train() mode.
 
     Args:
         source: a hub name such as facebook/wav2vec2-base-960h or microsoft/wavlm-base-plus, a folder as
             written by save_pretrained(), or "random" for random weights.
-        architecture: of a random model; a checkpoint knows its own.
+        architecture: architecture of a random model; a checkpoint has its own.
         config: values that replace those of the checkpoint's config.json (or, for a random model, of
             transformers' defaults), by transformers' names, such as {attention_dropout: 0.0}.
-        freeze_convolutions: leave the convolutional encoder as it is where tune is "all".
-        layer: what comes out: the "last" layer, the output of one layer by its number (1 is the first), a "weighted"
-            sum of all, the softmax weights learned, or "all" side by side.
-        normalize: waveforms to zero mean and unit variance first; null asks the checkpoint's
+        freeze_convolutions: do not train the convolutional encoder if tune is "all".
+        layer: the output: the "last" layer, one layer by its number (1 is the first), a "weighted" sum of all with
+            learned softmax weights, or "all" side by side.
+        normalize: scale waveforms to zero mean and unit variance first; null follows the checkpoint's
             preprocessor_config.json or processor_config.json.
         preemphasis: coefficient a of y[t] = x[t] - a x[t-1], before the normalisation; 0 is none.
-        dropout: of hidden states, activations and attention, where trained; null is the checkpoint's.
+        dropout: probability for hidden states, activations and attention in trained layers; null is the checkpoint's.
         layerdrop: probability of skipping a layer in training.
         spec_augment: hide spans of frames in training (needs tune: all).
-        mask_time_prob: about the share of frames that `spec_augment` hides.
-        sample_rate: of the waveforms, in Hz; what the checkpoint was trained on.
+        mask_time_prob: approximate share of frames that `spec_augment` hides.
+        sample_rate: rate of the waveforms in Hz, which must be the checkpoint's.
 
-    Raises: ValueError if an argument is out of range or does not go with another; RecipeError if `source`,
+    Raises: ValueError if an argument is out of range or does not fit another; RecipeError if `source`,
         `architecture` or `config` cannot be used; PluginError if the weights cannot be found or read.
 
     Source: wav2vec 2.0 (Baevski et al., NeurIPS 2020); HuBERT (Hsu et al., 2021); WavLM (Chen et al., 2022);
@@ -85,9 +85,9 @@ class Wav2Vec2(EncoderExtractor):
         for name in BESIDE_CONFIG:
             if name in (config or {}):
                 raise ValueError(
-                    f"config may not hold {name}: spec_augment, mask_time_prob, layerdrop are arguments beside it"
+                    f"config may not hold {name}: spec_augment, mask_time_prob, layerdrop are arguments of their own"
                 )
-        # Without a probability transformers makes no masking vector, which nothing would train.
+        # With probability 0 transformers makes no masking vector, which nothing would train.
         settings = dict(config or {}) | {
             "mask_time_prob": mask_time_prob if spec_augment else 0.0,
             "mask_feature_prob": 0.0,
@@ -97,7 +97,7 @@ class Wav2Vec2(EncoderExtractor):
             settings |= dict.fromkeys(("hidden_dropout", "activation_dropout", "attention_dropout"), dropout)
         loaded = load(source, architecture=architecture, config=settings, revision=revision)
         if loaded.sample_rate not in (None, sample_rate):
-            raise ValueError(f"{source} wants audio at {loaded.sample_rate} Hz; audio.sample_rate is {sample_rate}")
+            raise ValueError(f"{source} needs audio at {loaded.sample_rate} Hz; audio.sample_rate is {sample_rate}")
         self.normalize = loaded.normalise if normalize is None else normalize
         self.preemphasis, self.spec_augment = preemphasis, spec_augment
         self._training_args = {"layerdrop": layerdrop, "recompute": gradient_checkpointing}
@@ -107,7 +107,7 @@ class Wav2Vec2(EncoderExtractor):
         self.tune(tune, top_layers, rank=lora_rank, alpha=lora_alpha, targets=lora_targets)
 
     def keep_layers(self, layer: str | int) -> None:
-        """Leave out what comes after the layer that is read."""
+        """Remove what comes after the layer that is read."""
         encoder = self.model.encoder
         if isinstance(layer, int) and layer < len(self.layers):
             encoder.layers = encoder.layers[:layer]
@@ -124,7 +124,7 @@ class Wav2Vec2(EncoderExtractor):
         return self._freeze_convolutions or self._fixed_layers is not None
 
     def linear_layers(self) -> list[str]:
-        """As the base class says; WavLM's attention reads the weights of its own past any adapter."""
+        """As in the base class, but not WavLM's attention, which reads its weights without any adapter."""
         wavlm = self.model.config.model_type == "wavlm"
         past = [name for name, _ in self.layers[0].attention.named_children()] if wavlm else []
         return [name for name in super().linear_layers() if name not in past]
@@ -139,7 +139,7 @@ class Wav2Vec2(EncoderExtractor):
 
     @property
     def never_trained(self) -> list[nn.Module]:
-        """The convolutions, where the recipe says so."""
+        """The convolutions, if the recipe freezes them."""
         return [self.model.feature_extractor] if self._freeze_convolutions else []
 
     def portable_args(self) -> dict[str, Any]:
@@ -153,13 +153,13 @@ class Wav2Vec2(EncoderExtractor):
         }
 
     def frame_count(self, samples: int) -> int:
-        """Frames for so many samples: 149 for 48,000."""
+        """The number of frames: 149 for 48,000 samples."""
         config = self.model.config
         return steps.conv_frames(max(samples, self.minimum_samples), config.conv_kernel, config.conv_stride)
 
     @property
     def front_end_args(self) -> dict[str, Any]:
-        """All that `features` depends on; of weights the SHA-256, computed when first asked for."""
+        """Everything that `features` depends on; weights by their SHA-256, computed when first read."""
         args = {
             "front_end": "wav2vec2",
             "version": steps.VERSION,
@@ -175,7 +175,7 @@ class Wav2Vec2(EncoderExtractor):
         return args | {"layers": self._fixed_layers, "states": states, "weights": weights}
 
     def features(self, wave: Seq) -> Seq:
-        """The waveform, normalised, through what is frozen of the model.
+        """The normalised waveform through the frozen part of the model.
 
         Args: wave [batch, samples].
         Returns: with nothing frozen [batch, samples, 1], lengths in samples; with frozen convolutions
@@ -200,7 +200,7 @@ class Wav2Vec2(EncoderExtractor):
             return Seq(values, frames.lengths, full=frames.full)
 
     def encode(self, features: Seq) -> Seq:
-        """What is left of the model: [batch, frames, channels]."""
+        """The features through the rest of the model: [batch, frames, channels]."""
         features = features.zeroed()
         if self._fixed_layers is not None:
             states = list(features.values.split(self.model.config.hidden_size, dim=2))

@@ -1,7 +1,7 @@
 """The forward pass of wav2vec2, HuBERT, WavLM and data2vec in steps, each exact under padding.
 
 transformers' models are used as they are, module by module: their own `forward` cannot stop between two
-layers, and on "group" checkpoints (the base models) it takes the first normalisation's statistics over the
+layers, and on "group" checkpoints (the base models) its first normalisation's statistics include the
 padding. Here a row of a padded batch comes out as if it had been alone.
 
 Source: wav2vec 2.0 (Baevski et al., 2020), HuBERT (Hsu et al., 2021), WavLM (Chen et al., 2022), data2vec (Baevski et
@@ -25,7 +25,7 @@ Count = TypeVar("Count", int, Tensor)
 
 
 def conv_frames(samples: Count, kernels: Sequence[int], strides: Sequence[int]) -> Count:
-    """Frames that a stack of convolutions without padding makes of so many samples (int or tensor).
+    """The number of frames after a stack of convolutions without padding (int or tensor).
 
     >>> conv_frames(48_000, (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2))
     149
@@ -139,8 +139,8 @@ def transform(
 
     The last of all layers is followed by the final normalisation of models that have one ("stable layer
     norm"), so the states are those of the SUPERB benchmark (Yang et al., 2021). In train() mode a layer is
-    skipped with probability `layerdrop` (Fan et al., 2020); `recompute` keeps no activations for the backward
-    pass (Chen et al., 2016).
+    skipped with probability `layerdrop` (Fan et al., 2020); `recompute` computes activations anew in the
+    backward pass (Chen et al., 2016).
 
     Returns: the state after each layer, [batch, frames, hidden_size].
     """
@@ -171,7 +171,7 @@ def _call(layer: nn.Module, x: Tensor, context: dict) -> Tensor:
     if "position_bias" not in context:
         return _first(layer(x, **context))
     with warnings.catch_warnings():
-        # WavLM hands torch a boolean padding mask beside a float position bias.
+        # WavLM gives torch a boolean padding mask and a float position bias.
         warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask and attn_mask")
         return _first(layer(x, **context))
 
@@ -183,14 +183,14 @@ def _first(output: Tensor | tuple) -> Tensor:
 def spec_augment_spans(lengths: Tensor, *, frames: int, probability: float, span: int, at_least: int) -> Tensor:
     """Which frames SpecAugment hides (Park et al., 2019; drawn as in wav2vec 2.0).
 
-    Each row gets about `probability * length / span` spans, `at_least` so many, inside its real frames; they
-    may overlap. Rows shorter than a span get none.
+    Each row gets about `probability * length / span` spans, but `at_least` that many, inside its real frames;
+    they may overlap. Rows shorter than a span get none.
 
     Args: lengths [batch] in frames; frames: the length of the time axis; span: frames of one span.
     Returns: [batch, frames], True where a frame is hidden.
     """
     most = max(int(probability * frames / span + 1), at_least)
-    draws = torch.rand(len(lengths), 1 + most).to(lengths.device, non_blocking=True)  # drawn on the CPU: alike on any
+    draws = torch.rand(len(lengths), 1 + most).to(lengths.device, non_blocking=True)  # on the CPU: alike on any
     wanted = (probability * lengths / span + draws[:, 0]).long().clamp(min=at_least)
     count = torch.minimum(wanted, lengths // span)  # [batch]
     room = (lengths - span + 1).clamp(min=1)

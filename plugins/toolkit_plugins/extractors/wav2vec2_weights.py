@@ -1,6 +1,6 @@
 """Where a wav2vec2, HuBERT, WavLM or data2vec comes from: random, a local folder, the hub's local cache or the hub.
 
-Whatever is wrong with the source is one line that says what to do. Folders are read without network;
+An error is one line that says what to do. Folders are read without network;
 safetensors are preferred and pickles are read as weights only.
 """
 
@@ -27,11 +27,11 @@ logger = logging.getLogger("toolkit")
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """A model and what is known of its weights."""
+    """A model and the facts on its weights."""
 
     model: nn.Module  # transformers' model of that architecture, float32, in train() mode
     pretrained: str | None  # the source of the weights, or None for random ones
-    normalise: bool = True  # whether the weights want waveforms of zero mean and unit variance
+    normalise: bool = True  # whether the weights need waveforms of zero mean and unit variance
     sample_rate: int | None = None  # what the weights were trained on, in Hz; None for random ones
 
 
@@ -58,7 +58,7 @@ def load(source: str, *, architecture: str, config: Mapping[str, Any], revision:
 
 
 def architecture_settings(config: "PreTrainedConfig") -> dict[str, Any]:
-    """All that shapes an architecture's model, and no name of a checkpoint; `add_adapter` is never set here."""
+    """The settings that shape a model, without a checkpoint's names; `add_adapter` is never set here."""
     from transformers import PreTrainedConfig
 
     shared = {*PreTrainedConfig().to_dict(), "add_adapter"}
@@ -90,13 +90,13 @@ def _pretrained(folder: Path, source: str, config: Mapping[str, Any]) -> nn.Modu
                 ignore_mismatched_sizes=True,  # reported below, in one line
                 output_loading_info=True,
             )
-    except Exception as error:  # truncated files raise what safetensors, zipfile, pickle or json please
+    except Exception as error:  # truncated files raise errors of safetensors, zipfile, pickle or json
         raise PluginError(
             f"the weights of {source} cannot be read, the file may be truncated: {one_line(error)}"
         ) from error
     wrong = sorted(str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"])
     if wrong:
-        raise PluginError(f"the weights of {source} do not fit its configuration: {_some(wrong)}; is it `config`?")
+        raise PluginError(f"the weights of {source} do not fit its configuration: {_some(wrong)}; check `config`")
     missing = sorted(info["missing_keys"])
     if len(missing) > len(model.state_dict()) // 2:
         raise PluginError(f"{source} holds no {settings.model_type} weights: {_some(missing)} and more are missing")
@@ -126,7 +126,7 @@ def _configured(
         settings = AutoConfig.for_model(model_type, **values)
     except Exception as error:
         raise RecipeError(f"config of {source or model_type} cannot be used: {one_line(error)}") from error
-    if model_type == "data2vec-audio":  # what it always is, in the words of the others' configurations
+    if model_type == "data2vec-audio":  # it is always so, and its configuration does not say it
         settings.feat_extract_norm, settings.do_stable_layer_norm = "layer", False
     if getattr(settings, "conv_pos_batch_norm", False):
         raise RecipeError(f"{source or 'config'}: conv_pos_batch_norm mixes rows of a batch and is not supported")
@@ -139,7 +139,7 @@ def _attention(model_type: str) -> str:
 
 @contextlib.contextmanager
 def _quiet_transformers():
-    """No progress bar and no table of keys: what matters of it is said in one line."""
+    """No progress bar and no table of keys: what matters is reported in one line."""
     from transformers.utils import logging as hf_logging
 
     level, bar = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()

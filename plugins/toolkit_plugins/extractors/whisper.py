@@ -1,4 +1,4 @@
-"""Whisper's encoder as a level: frozen, fine-tuned, or frozen but for the top layers."""
+"""Whisper's encoder as a level: frozen, fine-tuned, or frozen except for the top layers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -14,25 +14,25 @@ from toolkit_plugins.extractors.whisper_weights import encoder_settings, load
 
 
 class Whisper(EncoderExtractor):
-    """Frames of Whisper's encoder: one for each 20 ms. The decoder is never loaded.
+    """Frames of Whisper's encoder: one every 20 ms. The decoder is never loaded.
 
-    Positions and attention are cut to the real length and half a second of silence, so that a short segment costs
-    little; an input of 30 s gives what transformers' encoder gives. Segments of more than 30 s are refused. What is
-    frozen from below (`tune`) belongs to `features`, which can be computed once.
+    Positions and attention are cut to the real length plus half a second of silence, so that a short segment costs
+    little; an input of 30 s gives the output of transformers' encoder. Segments of more than 30 s are refused. What
+    is frozen from below (`tune`) runs in `features`, which can be computed once.
 
     Args:
         source: a hub name such as openai/whisper-tiny.en or openai/whisper-large-v3, a folder as written by
             save_pretrained() (the whole model or the encoder alone), or "random" for random weights.
         config: values that replace those of the checkpoint's config.json (or, for a random model, of transformers'
             defaults), by transformers' names, such as {encoder_layers: 2}.
-        layer: what comes out: the "last" layer after its normalisation, the output of one layer by its number (1 is
-            the first), a "weighted" sum of all, the softmax weights learned, or "all" side by side.
-        dropout: of hidden states, activations and attention, where trained.
-        normalize: scale each segment to a root mean square of 0.05 first: Whisper hears how loud a recording is.
-        sample_rate: of the waveforms, in Hz; Whisper takes 16,000.
+        layer: the output: the "last" layer after its normalisation, one layer by its number (1 is the first), a
+            "weighted" sum of all with learned softmax weights, or "all" side by side.
+        dropout: probability for hidden states, activations and attention in trained layers.
+        normalize: scale each segment to a root mean square of 0.05 first: loudness changes Whisper's output.
+        sample_rate: rate of the waveforms in Hz, which must be 16,000.
         segment_samples: longest segment, in samples.
 
-    Raises: ValueError if an argument is out of range or does not go with another; RecipeError if `source` or `config`
+    Raises: ValueError if an argument is out of range or does not fit another; RecipeError if `source` or `config`
         cannot be used; PluginError if the weights cannot be found or read.
 
     Source: Radford et al., "Robust speech recognition via large-scale weak supervision", 2022, arXiv 2212.04356;
@@ -79,7 +79,7 @@ class Whisper(EncoderExtractor):
         return self.model.layers
 
     def keep_layers(self, layer: str | int) -> None:
-        """Leave out what comes after the layer that is read."""
+        """Remove what comes after the layer that is read."""
         if isinstance(layer, int):
             self.model.layers = self.model.layers[:layer]
         if layer != "last":
@@ -100,12 +100,12 @@ class Whisper(EncoderExtractor):
         return {**super().portable_args(), "config": encoder_settings(self.model.config)}
 
     def frame_count(self, samples: int) -> int:
-        """Frames for so many samples: 150 for 48,000."""
+        """The number of frames: 150 for 48,000 samples."""
         return steps.frame_count(samples)
 
     @property
     def front_end_args(self) -> dict[str, Any]:
-        """All that `features` depends on; of weights the SHA-256, computed when first read."""
+        """Everything that `features` depends on; weights by their SHA-256, computed when first read."""
         args = {"front_end": "whisper", "version": steps.VERSION, "bands": self.model.config.num_mel_bins}
         args |= {"normalize": True} if self.normalize else {}
         if self._fixed_layers is None:
@@ -114,7 +114,7 @@ class Whisper(EncoderExtractor):
         return args | {"layers": self._fixed_layers, "states": states, "weights": weights}
 
     def features(self, wave: Seq) -> Seq:
-        """The log-mel spectrogram, through what is frozen of the encoder.
+        """The log-mel spectrogram through the frozen part of the encoder.
 
         Args: wave [batch, samples].
         Returns: with nothing frozen [batch, frames, bands], lengths in frames of 10 ms; else [batch, frames,
@@ -133,7 +133,7 @@ class Whisper(EncoderExtractor):
             return Seq(torch.cat(kept, dim=2), entry.lengths, full=entry.full)
 
     def encode(self, features: Seq) -> Seq:
-        """From what is frozen to the frames [batch, frames, channels]; the silence behind the audio is dropped."""
+        """The features through the rest of the encoder: [batch, frames, channels], without the silence at the end."""
         if self._fixed_layers == len(self.layers) and self.layer_weights is None:
             return _without_silence(features)
         features = features.zeroed()  # NaN beyond the lengths would reach the gradients

@@ -1,7 +1,7 @@
 """The forward pass of Whisper's encoder in steps, each exact under padding and cut to the real length.
 
-transformers' encoder takes 30 s and nothing else; a segment of 3 s would cost ten times what it needs. Here positions
-and attention end half a second after the audio. An input of 30 s gives what transformers' encoder gives.
+transformers' encoder takes only 30 s; a segment of 3 s would cost ten times what it needs. Here positions and
+attention end half a second after the audio. An input of 30 s gives the output of transformers' encoder.
 
 Source: Radford et al., "Robust speech recognition via large-scale weak supervision", 2022, arXiv 2212.04356.
 """
@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from toolkit.contracts import Seq
 
 VERSION = 1  # part of every cache key: raise it when the numbers below change
-LOUDNESS = 0.05
+LOUDNESS = 0.05  # root mean square
 RATE = 16_000
 N_FFT, HOP = 400, 160  # samples
 SILENCE = RATE // 2  # samples that follow the audio: Whisper was trained on inputs that end in silence
@@ -26,12 +26,12 @@ Count = TypeVar("Count", int, Tensor)
 
 
 def with_silence(samples: Tensor) -> Tensor:
-    """Samples that the encoder sees of so many: half a second of silence follows, within 30 s."""
+    """Samples that the encoder sees: those of the audio and half a second of silence, at most 30 s."""
     return (samples + SILENCE).clamp(max=LONGEST)
 
 
 def frame_count(samples: int) -> int:
-    """Frames that come out for so many samples.
+    """The number of frames that come out.
 
     >>> frame_count(48_000), frame_count(100), frame_count(480_000)
     (150, 1, 1500)
@@ -41,7 +41,7 @@ def frame_count(samples: int) -> int:
 
 
 def audible(frames: Count) -> Count:
-    """How many of the encoder's frames (int or tensor) are of the audio; of a whole input of 30 s all are kept."""
+    """The number of the encoder's frames (int or tensor) that are audio; of an input of 30 s, all of them."""
     silent = SILENCE // (2 * HOP)
     whole = LONGEST // (2 * HOP)
     return frames - silent * (frames < whole)
@@ -93,7 +93,7 @@ def embed(encoder: nn.Module, mel: Seq) -> Seq:
 def transform(encoder: nn.Module, hidden: Seq, start: int, stop: int, *, recompute: bool = False) -> list[Tensor]:
     """The transformer layers start, ..., stop - 1.
 
-    Args: hidden [batch, frames, channels]; recompute: keep no activations for the backward pass (Chen et al., 2016).
+    Args: hidden [batch, frames, channels]; recompute: recompute activations in the backward pass (Chen et al., 2016).
     Returns: the state after each layer, [batch, frames, channels].
     """
     mask = None if hidden.full else hidden.mask[:, None, None, :]

@@ -25,7 +25,7 @@ SHAPE = (
     "max_source_positions",
     "scale_embedding",
 )
-PREFIXES = ("model.encoder.", "encoder.", "")  # of the whole model with its head, the whole model, the encoder alone
+PREFIXES = ("model.encoder.", "encoder.", "")  # of the model with its head, the model, the encoder alone
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class LoadedEncoder:
 def load(source: str, *, config: Mapping[str, Any], dropout: float, revision: str | None = None) -> LoadedEncoder:
     """Build the encoder that `source` names: "random", a folder, or a hub name "owner/model".
 
-    Args: config: values that replace those of the checkpoint's config.json or of transformers' defaults; dropout: of
+    Args: config: values that replace those of the checkpoint's config.json or of transformers' defaults; dropout: for
         hidden states, activations and attention; revision: branch, tag or commit on the hub.
     Raises: RecipeError if the source or a value of `config` cannot be used; PluginError if the weights cannot be found
         or read.
@@ -78,8 +78,8 @@ def _built(
     try:
         settings = WhisperConfig(**values, attn_implementation="sdpa")
         model = WhisperEncoder(settings).float()
-    except Exception as error:  # transformers raises what it pleases
-        raise RecipeError(f"{where}: Whisper's encoder cannot be built of {values}: {one_line(error)}") from error
+    except Exception as error:  # transformers raises errors of many kinds
+        raise RecipeError(f"{where}: Whisper's encoder cannot be built from {values}: {one_line(error)}") from error
     filters = mel_filter_bank(steps.N_FFT // 2 + 1, settings.num_mel_bins, 0.0, 8000.0, steps.RATE, "slaney", "slaney")
     return LoadedEncoder(model, pretrained, torch.from_numpy(filters).float())
 
@@ -90,15 +90,14 @@ def _encoder_tensors(folder: Path, source: str) -> dict[str, Tensor]:
 
     tensors: dict[str, Tensor] = {}
     try:
-        files = _files(folder)
-        for file in files:
+        for file in _files(folder):
             if file.suffix == ".bin":
                 found = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
                 tensors |= {name: found[name] for name in found if not _decoders(name)}
                 continue
             with safe_open(file, framework="pt") as stored:
                 tensors |= {name: stored.get_tensor(name) for name in stored.keys() if not _decoders(name)}  # noqa: SIM118 - not a dict
-    except Exception as error:  # truncated files raise what safetensors, zipfile or pickle please
+    except Exception as error:  # truncated files raise errors of safetensors, zipfile or pickle
         raise PluginError(
             f"the weights of {source} cannot be read, the file may be truncated: {one_line(error)}"
         ) from error
@@ -127,5 +126,5 @@ def _fill(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
         raise PluginError(f"{source} lacks weights of Whisper's encoder: {names} ({len(missing)} in all)")
     if wrong := sorted(name for name, value in expected.items() if tensors[name].shape != value.shape):
         names = ", ".join(wrong[:3])
-        raise PluginError(f"the weights of {source} do not fit its configuration: {names}; is it `config`?")
+        raise PluginError(f"the weights of {source} do not fit its configuration: {names}; check `config`")
     model.load_state_dict({name: tensors[name].float() for name in expected})

@@ -11,7 +11,7 @@ PLUGINS = {
 
 @hookimpl
 def toolkit_register() -> list[PluginSpec]:
-    """Declare them."""
+    """Declare the fusions."""
     return [
         PluginSpec(kind="fusion", name=name, target=f"toolkit_plugins.fusions.{target}", summary=summary)
         for name, (target, summary) in PLUGINS.items()

@@ -11,20 +11,20 @@ from toolkit_plugins.fusions.pooling import AttentivePooling
 
 
 class Attention(PooledFusion):
-    """Attention pools each level's frames; attention over the levels; fused with the covariates.
+    """Attention over each level's frames, then over the levels, fused with the covariates.
 
     Takes any length, exact under padding. With one level that level's weight is 1, and `fused` reads its
     pooling alone.
 
     Args:
         dim: size of every embedding.
-        dropout: probability before each linear layer that makes an embedding.
-        heads: sets of weights over a level's frames; what they find is concatenated before the projection.
+        dropout: dropout probability before each linear layer that makes an embedding.
+        heads: sets of weights over a level's frames; their means are concatenated before the projection.
         hidden: size of the hidden layer that scores a frame or a level.
         statistics: append the attention-weighted standard deviation of a level's frames.
-        normalise: layer norm of what a level's pooling gives, for levels of very different scales.
-        standardize: each value that a level's pooling gives to mean 0 and deviation 1 over the training part; what a
-            pre-trained level needs.
+        normalise: layer norm of each pooled level, for levels of very different scales.
+        standardize: scale each value of a pooled level to mean 0 and deviation 1 over the training part; pre-trained
+            levels need it.
 
     Raises: RecipeError if `dim`, `heads` or `hidden` is below 1 or `dropout` is not a probability below 1.
 
@@ -64,7 +64,7 @@ class Attention(PooledFusion):
         return self.score(embeddings).squeeze(2).softmax(dim=1)
 
     def forward(self, levels: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """As of any Fusion; ShapeError if a level or a covariate is missing or of another shape, or a length is 0."""
+        """As in `Fusion`; ShapeError if a level or a covariate is missing or of another shape, or a length is 0."""
         check_levels(levels, self.levels)
         each = {name: self.project[name](self.pool[name](levels[name])) for name in self.levels}
         stacked = torch.stack(list(each.values()), dim=1)  # [batch, level, dim]

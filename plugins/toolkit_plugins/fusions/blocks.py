@@ -1,4 +1,4 @@
-"""What all fusions share: check inputs, project, append covariates.
+"""What all fusions share: checks of inputs, the projection, covariates.
 
 The projection is that of Zou et al., "Speech emotion recognition with co-attention based multi-level acoustic
 information", ICASSP 2022, arXiv 2203.15326: dropout, linear, ReLU. Dropout comes first, so an embedding
@@ -16,7 +16,7 @@ from toolkit.model.scaling import Moments, Standardize
 
 
 def check_arguments(*, levels: Mapping[str, LevelShape], dropout: float, **at_least_one: int) -> None:
-    """Raise RecipeError for arguments that no fusion can be built with; `at_least_one`: whole numbers by name."""
+    """Raise RecipeError for arguments out of range; `at_least_one`: integers by name."""
     if not levels:
         raise RecipeError("a fusion needs at least one level, and model.levels is empty")
     if not 0 <= dropout < 1:
@@ -46,7 +46,7 @@ class StandardizedPooling(nn.Module):
 
 
 class PooledFusion(Fusion):
-    """A fusion that pools each level's frames, and standardizes what comes out if it is asked for."""
+    """A fusion that pools each level's frames and, with `standardize`, standardizes the pooled values."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class PooledFusion(Fusion):
 
     @torch.no_grad()
     def fit(self, levels: Iterable[Mapping[str, Seq]]) -> None:
-        """Learn the means and deviations of what the poolings give, in one pass."""
+        """Learn the means and deviations of the pooled values, in one pass."""
         moments = {name: Moments() for name in self.pool}
         for frames in levels:
             for name, pool in self.pool.items():

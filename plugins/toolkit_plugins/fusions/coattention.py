@@ -29,9 +29,9 @@ class CoAttention(Fusion):
     Args:
         values: the level whose frames are weighted.
         dim: size of every embedding.
-        dropout: probability before each linear layer.
-        standardize: each channel of the value level's frames to mean 0 and deviation 1 over the training part; what a
-            frozen pre-trained level needs.
+        dropout: dropout probability before each linear layer.
+        standardize: scale each channel of the value level's frames to mean 0 and deviation 1 over the training part; a
+            frozen pre-trained level needs it.
 
     Raises: RecipeError if the level `values` or a second level is missing, `dim` is below 1, or `dropout` is not a
         probability below 1.
@@ -81,11 +81,11 @@ class CoAttention(Fusion):
 
     @torch.no_grad()
     def fit(self, levels: Iterable[Mapping[str, Seq]]) -> None:
-        """Learn what `standardize` needs."""
+        """Learn the means and deviations for `standardize`."""
         self.scaler.fit(frames[self.values] for frames in levels)
 
     def forward(self, levels: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """As of any Fusion, of whole segments; ShapeError if a level or a covariate is missing or of another shape."""
+        """As in `Fusion`, for whole segments; ShapeError if a level or a covariate is missing or of another shape."""
         check_levels(levels, self.levels)
         check_frames(levels[self.values], self.levels[self.values].frames)
         each = {name: self.project[name](self.flatten[name](levels[name])) for name in self.others}

@@ -13,19 +13,19 @@ from toolkit_plugins.fusions.pooling import pooling_layer
 class Concat(PooledFusion):
     """Every level pooled over time and projected; all concatenated, with the covariates, and projected again.
 
-    Without projections (`project: false`) an embedding is what the pooling gives, and nothing is learned but its scale:
-    what a head that is fitted in closed form needs.
+    Without projections (`project: false`) an embedding is the pooled level, of which only the scale is learned: a head
+    that is fitted in closed form needs this.
 
-    Takes any length, but for the pooling `flatten`, which takes whole segments only.
+    Takes any length, except with the pooling `flatten`, which takes whole segments only.
 
     Args:
-        dim: size of every embedding, where it is projected.
-        dropout: probability before each linear layer.
-        pooling: what becomes of a level's frames: `statistics` (mean and standard deviation), `mean`,
+        dim: size of every projected embedding.
+        dropout: dropout probability before each linear layer.
+        pooling: how a level's frames become one vector: `statistics` (mean and standard deviation), `mean`,
             `attention` (a learned weighted mean for each level), `flatten` (all frames side by side).
-        normalise: layer norm of what a level's pooling gives, for levels of very different scales.
-        standardize: each value that a level's pooling gives to mean 0 and deviation 1 over the training part; what a
-            pre-trained level needs.
+        normalise: layer norm of each pooled level, for levels of very different scales.
+        standardize: scale each value of a pooled level to mean 0 and deviation 1 over the training part; pre-trained
+            levels need it.
         project: whether embeddings are projected.
 
     Raises: RecipeError if `dim` is below 1 or `dropout` is not a probability below 1.
@@ -61,7 +61,7 @@ class Concat(PooledFusion):
         self.sizes = {"fused": dim if project else sum([*sizes.values(), *covariates.values()]), **sizes}
 
     def forward(self, levels: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """As of any Fusion; ShapeError if a level or a covariate is missing or of another shape, or a length is 0."""
+        """As in `Fusion`; ShapeError if a level or a covariate is missing or of another shape, or a length is 0."""
         check_levels(levels, self.levels)
         each = {name: self.project[name](self.pool[name](levels[name])) for name in self.levels}
         return {"fused": self.fuse(with_covariates(each.values(), covariates, self.covariates)), **each}

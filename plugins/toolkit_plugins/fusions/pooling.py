@@ -49,15 +49,15 @@ class Pooling(nn.Module):
         self.pool, self.size = pool, size
 
     def forward(self, frames: Seq) -> Tensor:
-        """What the function makes of real frames."""
+        """Pool the real frames: [batch, time, channels] -> [batch, size]."""
         return self.pool(frames)
 
 
 class AttentivePooling(nn.Module):
     """Weighted mean over real frames, the weights learned: softmax over time of v tanh(W x + b).
 
-    Args: channels: size of a frame; hidden: rows of W; heads: so many sets of weights, each over all channels, whose
-        means are concatenated; statistics: append the weighted standard deviations.
+    Args: channels: size of a frame; hidden: rows of W; heads: number of sets of weights, each over all channels,
+        whose means are concatenated; statistics: append the weighted standard deviations.
     """
 
     def __init__(self, *, channels: int, hidden: int = 128, heads: int = 1, statistics: bool = False):
@@ -83,7 +83,7 @@ class AttentivePooling(nn.Module):
 
 
 class Flatten(nn.Module):
-    """[batch, time, channels] -> [batch, time * channels], 0 beyond the lengths; one time only."""
+    """[batch, time, channels] -> [batch, time * channels], 0 beyond the lengths; for one fixed time."""
 
     def __init__(self, *, channels: int, frames: int):
         super().__init__()
@@ -91,7 +91,7 @@ class Flatten(nn.Module):
         self.size = frames * channels
 
     def forward(self, frames: Seq) -> Tensor:
-        """All real frames side by side; errors as of `check_frames`."""
+        """All real frames side by side; errors as in `check_frames`."""
         check_frames(frames, self.frames)
         return frames.zeroed().values.flatten(start_dim=1)
 
@@ -106,7 +106,7 @@ def check_frames(frames: Seq, expected: int) -> None:
 
 
 def pooling_layer(name: str, shape: LevelShape) -> nn.Module:
-    """The pooling of this name for one level; the layer has a `size`. Raises: ValueError if there is none."""
+    """The pooling of this name for one level; the layer has a `size`. Raises: ValueError for an unknown name."""
     if name == "statistics":
         return Pooling(statistics_pooling, 2 * shape.channels)
     if name == "mean":

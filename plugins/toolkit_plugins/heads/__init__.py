@@ -11,7 +11,7 @@ PLUGINS = {
 
 @hookimpl
 def toolkit_register() -> list[PluginSpec]:
-    """Declare them."""
+    """Declare the heads."""
     return [
         PluginSpec(kind="head", name=name, target=f"toolkit_plugins.heads.{target}", summary=summary)
         for name, (target, summary) in PLUGINS.items()

@@ -1,7 +1,7 @@
 """Linear discriminant analysis with a shrunken covariance, as a head that is fitted before training.
 
-Friedman, "Regularized discriminant analysis", Journal of the American Statistical Association 84, 1989. Why a fitted
-head is the better start of fine-tuning: Kumar et al., "Fine-tuning can distort pretrained features and underperform
+Friedman, "Regularized discriminant analysis", Journal of the American Statistical Association 84, 1989. Why fine-tuning
+should start from a fitted head: Kumar et al., "Fine-tuning can distort pretrained features and underperform
 out-of-distribution", ICLR 2022, arXiv 2202.10054.
 """
 
@@ -16,19 +16,19 @@ from toolkit.contracts import Head
 from toolkit.errors import RecipeError
 
 FOLDS = 5
-NEVER = -1e4  # a logit that no other is below
+NEVER = -1e4  # a logit below any other
 
 
 class Discriminant(Head):
-    """One linear layer, fitted in closed form on the training part; the optimizer trains it on from there.
+    """One linear layer, fitted in closed form on the training part; the optimizer continues from there.
 
     The classes share one covariance and are equally likely, so that rare classes count as much as frequent ones. With
-    `training.epochs: 0` the fitted head is the result: for embeddings that are fixed, little data, and many values.
+    `training.epochs: 0` the fitted head is the result: for little data with large, fixed embeddings.
 
     Args:
-        shrinkage: part of the covariance that is replaced by a multiple of the identity, above 0 and at most 1. More is
-            smoother.
-        dropout: probability before the layer, in training.
+        shrinkage: fraction of the covariance that is replaced by a multiple of the identity, above 0 and at most 1; a
+            larger one is smoother.
+        dropout: dropout probability before the layer.
 
     Raises: RecipeError if an argument is out of range.
 
@@ -49,7 +49,7 @@ class Discriminant(Head):
 
     @torch.no_grad()
     def fit(self, rows: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
-        """Fit to the training part, then scale the logits so that speakers that were held out are predicted best."""
+        """Fit to the training part, then scale the logits so that held-out speakers are predicted best."""
         parts = [torch.cat(part).cpu() for part in zip(*rows, strict=True)]
         embeddings, targets, groups = parts[0].double(), parts[1], parts[2]
         classes = self.output.out_features
@@ -74,7 +74,7 @@ def discriminant(rows: Tensor, targets: Tensor, classes: int, shrinkage: float) 
     means = rows.new_zeros(classes, size).index_add_(0, targets, rows) / counts.clamp_min(1)[:, None]
     within = (rows - means[targets]) * ((1 - shrinkage) / len(rows)) ** 0.5  # its square is the covariance
     ridge = (shrinkage * (rows - means[targets]).square().mean()).clamp_min(1e-12)
-    if len(rows) < size:  # the inverse of a sum (Woodbury, 1950): a matrix of the number of rows
+    if len(rows) < size:  # Woodbury (1950): factorise [rows, rows] instead of [size, size]
         inner = torch.linalg.cholesky(torch.eye(len(rows)) * ridge + within @ within.T)
         weight = (means - torch.cholesky_solve(within @ means.T, inner).T @ within) / ridge
     else:
@@ -84,7 +84,7 @@ def discriminant(rows: Tensor, targets: Tensor, classes: int, shrinkage: float) 
 
 
 def _scale(rows: Tensor, targets: Tensor, groups: Tensor, classes: int, shrinkage: float) -> float:
-    """The factor for the logits with the smallest cross-entropy on groups that were held out, a fifth at a time."""
+    """The factor for the logits with the smallest cross-entropy on held-out groups, a fifth of them at a time."""
     held = []
     for part in range(FOLDS):
         out = groups % FOLDS == part

@@ -9,7 +9,7 @@ class Linear(Head):
     """One linear layer from the embedding to the logits.
 
     Source: Alain and Bengio, "Understanding intermediate layers using linear classifier probes", arXiv 1610.01644 (as
-        a probe of what an embedding holds).
+        a probe of an embedding).
     """
 
     def __init__(self, *, size: int, classes: int):

@@ -13,7 +13,7 @@ class Mlp(Head):
 
     Args:
         hidden: sizes of the hidden layers, at least one.
-        dropout: probability before each hidden layer.
+        dropout: dropout probability before each hidden layer.
 
     Raises: RecipeError if `hidden` is empty or holds a size below 1, or `dropout` is not a probability below 1.
 
@@ -26,12 +26,12 @@ class Mlp(Head):
         *,
         size: int,
         classes: int,
-        hidden: list[int] = [128],  # noqa: B006 - as recipes write it; nothing changes it
+        hidden: list[int] = [128],  # noqa: B006 - never written to
         dropout: float = 0.1,
     ):
         super().__init__()
         if not hidden or min(hidden) < 1:
-            raise RecipeError(f"hidden lists sizes of at least 1, not {hidden}; without a hidden layer it is 'linear'")
+            raise RecipeError(f"hidden lists sizes of at least 1, not {hidden}; without a hidden layer use 'linear'")
         if not 0 <= dropout < 1:
             raise RecipeError(f"dropout is a probability, at least 0 and below 1, not {dropout}")
         layers = []

@@ -10,7 +10,7 @@ PLUGINS = {
 
 @hookimpl
 def toolkit_register() -> list[PluginSpec]:
-    """Declare them."""
+    """Declare the losses."""
     return [
         PluginSpec(kind="loss", name=name, target=f"toolkit_plugins.losses.{target}", summary=summary)
         for name, (target, summary) in PLUGINS.items()

@@ -14,7 +14,7 @@ from toolkit.errors import RecipeError
 def class_differences(embeddings: Tensor, targets: Tensor, centers: Tensor) -> Tensor:
     """Sum of c_j - x_i over the rows i of each class j, and their number.
 
-    Summed over masked rows: on a GPU index_add_ differs from run to run, and a matrix product may round to TF32.
+    The sum is over masked rows: on a GPU index_add_ is not deterministic, and a matrix product may round to TF32.
 
     Args: embeddings: [batch, size]; targets: [batch], int64; centers: [classes, size].
     Returns: [classes, size + 1]: the sums, then the number of rows.
@@ -29,16 +29,16 @@ class Center(Loss):
 
     Wen et al. sum over the batch (`reduction: sum`). The default, `mean`, is that sum divided by the rows
     of the batch, so that a loss weight means the same at any batch size. The paper sums the cross entropy
-    too; where that is a mean, as here, its weight 0.003 goes with `mean`.
+    too; here that is a mean, so the paper's weight of 0.003 goes with `mean`.
 
-    Centers begin at zero. They follow the rule c_j <- c_j - alpha * sum_i (c_j - x_i) / (1 + n_j), whatever
-    the reduction and the loss's weight, once for each optimizer step taken and over all rows since the one
-    before (accumulated batches count as one, under DDP those of all ranks). No optimizer moves them: they
-    are a buffer, the only state. What waits for the next step is kept outside of the state, since at a
-    step's end there is nothing. In eval() mode nothing moves and nothing waits.
+    Centers start at zero. Once per optimizer step taken, they move by the rule
+    c_j <- c_j - alpha * sum_i (c_j - x_i) / (1 + n_j), whatever the reduction and the loss's weight. The sum
+    is over all rows since the previous step: of all accumulated batches and, under DDP, of all ranks. No
+    optimizer moves the centers: they are a buffer, the only state. Rows that wait for the next step are not
+    in the state, since none wait at a step's end. In eval() mode nothing moves and nothing waits.
 
     Args:
-        alpha: rate of the centers, at least 0 and at most 1.
+        alpha: update rate of the centers, at least 0 and at most 1.
         reduction: `mean` or `sum` over the rows of the batch.
 
     Attributes:
@@ -65,21 +65,21 @@ class Center(Loss):
         self._pending: Tensor | None = None
 
     def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """`of_shares` of whole rows."""
+        """The loss of whole rows: `of_shares` with a share of 1."""
         return self.of_shares(inputs, targets, 1.0)
 
     def of_shares(self, inputs: Tensor, targets: Tensor, share: float) -> Tensor:
         """The loss; in train() mode the rows also wait for `after_step`, where each counts as `share` of a row.
 
-        Its gradient to x_i is x_i - c_{y_i}, divided by batch for `mean`.
+        Its gradient with respect to x_i is x_i - c_{y_i}, divided by the batch size for `mean`.
         """
         inputs = inputs.to(torch.promote_types(inputs.dtype, self.centers.dtype))
         if self.training:
             with torch.no_grad():
                 new = class_differences(inputs, targets, self.centers).to(self.centers.dtype) * share
                 self._pending = new if self._pending is None else self._pending + new
-        summed = (inputs - self.centers[targets]).square().sum() / 2
-        return summed / inputs.shape[0] if self.reduction == "mean" else summed
+        total = (inputs - self.centers[targets]).square().sum() / 2
+        return total / inputs.shape[0] if self.reduction == "mean" else total
 
     def denominator(self, targets: Tensor) -> Tensor | None:
         """The number of rows; None for `sum`."""

@@ -15,8 +15,8 @@ from toolkit.errors import RecipeError
 def balanced_weights(class_counts: Sequence[int]) -> Tensor:
     """Weights n / (k * n_c) over the k classes that occur, as scikit-learn's "balanced".
 
-    A class without a training segment gets 1, the weight of a class of average size: no target ever asks
-    for it, but label smoothing does.
+    A class without a training segment gets 1, the weight of a class of average size: no target needs it,
+    but label smoothing does.
 
     >>> balanced_weights([30, 10, 20])
     tensor([0.6667, 2.0000, 1.0000])
@@ -28,7 +28,7 @@ def balanced_weights(class_counts: Sequence[int]) -> Tensor:
 
 
 class CrossEntropy(Loss):
-    """Cross entropy, averaged over the rows of a batch with the class weights as weights, as torch does.
+    """Cross entropy, averaged over the rows of a batch by their class weights, as torch does.
 
     Args:
         class_weights: `none`; `balanced` for n / (k * n_c) over the training segments of the fold; or a

@@ -10,7 +10,7 @@ from toolkit_plugins.augmentations.mixup import Mixup, mixed
 
 
 def drawn(augmentation, values, count=300):
-    """What it makes of the same values, again and again."""
+    """Its results for the same values, again and again."""
     return torch.stack([augmentation.change(values, torch.Generator().manual_seed(seed)) for seed in range(count)])
 
 
@@ -47,7 +47,7 @@ def test_a_minimum_fills_with_the_segments_least_value_and_learns_nothing():
     assert not mask.fits and set(drawn(mask, values).unique().tolist()) == {-80.0, 1.0}
 
 
-def test_noise_has_a_part_of_the_channels_own_deviation():
+def test_noise_is_in_proportion_to_the_channels_deviation():
     found = drawn(fitted(FeatureNoise(deviation=0.5)), torch.zeros(20, 8))
     assert float(found.std()) == pytest.approx(1.0, rel=0.05)
 

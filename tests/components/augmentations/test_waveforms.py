@@ -128,7 +128,7 @@ def test_frequencies_are_multiplied_below_the_boundary_and_half_the_rate_stays()
     assert source_frequencies(torch.tensor([450.0, 8000.0]), 0.9, 8000.0).tolist() == pytest.approx([500.0, 8000.0])
 
 
-def test_a_crop_is_a_stretch_and_a_shift_rolls():
+def test_a_crop_is_an_excerpt_and_a_shift_rolls():
     wave = torch.arange(10.0)
     found = Crop(part=(0.5, 0.5)).change(wave, generator()).tolist()
     assert len(found) == 5 and found == list(range(int(found[0]), int(found[0]) + 5))
@@ -170,5 +170,5 @@ def test_an_mp3_has_the_bit_rate_that_it_was_asked_for(monkeypatch):
     monkeypatch.setattr(soundfile, "write", counted)
     compressed(torch.rand(160_000) - 0.5, 32, sample_rate=16_000)
     assert sizes[0] * 8 / 10 == pytest.approx(32_000, rel=0.02)
-    with pytest.raises(ValueError, match="MP3 does not have 15000 Hz; it has 8000, 11025"):
+    with pytest.raises(ValueError, match="MP3 does not support 15000 Hz; it supports 8000, 11025"):
         Codec(sample_rate=15_000)

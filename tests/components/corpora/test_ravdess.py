@@ -85,7 +85,7 @@ def test_a_wrong_folder_is_one_line_that_says_what_was_found_and_expected(tmp_pa
     for folder, says in [
         (None, "needs --data_folder or RAVDESS_ROOT"),
         (tmp_path / "nowhere", "No folder .*; RAVDESS's speech part is the folder with Actor_01"),
-        (tmp_path, "it holds Session1; expected is the folder with Actor_01"),
+        (tmp_path, "it holds Session1; expected the folder with Actor_01"),
     ]:
         with pytest.raises(CorpusError, match=says) as caught:
             Ravdess().read(folder)

@@ -133,7 +133,7 @@ def test_a_folder_that_is_not_there_or_is_another_says_what_is_expected_and_wher
     for folder, says in [
         (None, f"{plugin.title} needs --data_folder or {plugin.environment}: the folder with "),
         (tmp_path / "nowhere", f"No folder {tmp_path}/nowhere; "),
-        (tmp_path, f"{tmp_path} is not {plugin.title}: it holds notes.txt; expected is the folder with"),
+        (tmp_path, f"{tmp_path} is not {plugin.title}: it holds notes.txt; expected the folder with"),
     ]:
         with pytest.raises(CorpusError) as caught:
             plugin.read(folder)
@@ -144,7 +144,7 @@ def test_a_release_is_found_in_the_folder_that_holds_it_and_two_are_refused(tmp_
     make_release("esc50", tmp_path / "ESC-50-master")
     assert len(corpus("esc50").read(tmp_path)) == 10
     make_release("esc50", tmp_path / "copy")
-    with pytest.raises(CorpusError, match=r"ESC-50 is there twice, .*ESC-50-master.* and .*copy"):
+    with pytest.raises(CorpusError, match=r"ESC-50 was found twice, .*ESC-50-master.* and .*copy"):
         corpus("esc50").read(tmp_path)
 
 

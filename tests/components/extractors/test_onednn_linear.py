@@ -1,4 +1,4 @@
-"""Linear layers by oneDNN: the same numbers as nn.Linear's but for rounding, values and gradients."""
+"""Linear layers by oneDNN: values and gradients are nn.Linear's, up to rounding."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def test_what_is_frozen_gets_no_gradient():
     assert layer.weight.grad is None and layer.bias.grad.tolist() == [4.0, 4.0]
 
 
-def test_other_numbers_than_float32_stay_with_torch():
+def test_dtypes_other_than_float32_stay_with_torch():
     layer = OneDnnLinear(nn.Linear(3, 2))
     assert layer.double()(torch.ones(4, 3, dtype=torch.float64)).dtype == torch.float64
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -200,7 +200,7 @@ def test_weights_come_from_a_file_and_are_named(weights, tmp_path):
     assert isinstance(other.backbone[1], nn.BatchNorm2d) and other.pretrained.startswith("bare.safetensors")
 
 
-def test_random_weights_are_said_to_be_no_pretrained_ones():
+def test_random_weights_are_not_called_pretrained():
     extractor = Spectrogram(**SMALL)
     assert extractor.pretrained is None and not extractor.random_backbone
 

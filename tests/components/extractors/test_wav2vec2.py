@@ -35,7 +35,7 @@ def error_of(found, expected):
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_every_adapter_learns_and_is_merged(folders, name):
-    """WavLM's attention reads its weights past an adapter, so that it has none there."""
+    """WavLM's attention reads its weights past any adapter, so it gets none."""
     level, wave = Wav2Vec2(source=str(folders[name]), tune="lora", lora_rank=2).eval(), waves(4000, 3000)
     level(wave).values.square().sum().backward()
     adapters = {key: p for key, p in level.named_parameters() if "lora_B" in key}
@@ -51,7 +51,7 @@ def test_every_adapter_learns_and_is_merged(folders, name):
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
-def test_the_layers_with_the_input_to_them_are_all_but_what_follows(folders, name):
+def test_layer_parameters_are_all_but_the_weighted_sum_and_the_final_norm(folders, name):
     level = Wav2Vec2(source=str(folders[name]), layer="weighted")
     layers = level.layer_parameters()
     assert len(layers) == 1 + len(level.layers)

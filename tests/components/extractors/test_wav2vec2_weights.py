@@ -115,11 +115,11 @@ class TestSources:
         processor.write_text('{"feature_extractor": {"do_normalize": false, "sampling_rate": 16000}}')
         assert Wav2Vec2(source=str(folder)).normalize is False
         processor.write_text('{"feature_extractor": {"do_normalize": true, "sampling_rate": 8000}}')
-        with pytest.raises(ValueError, match=r"wants audio at 8000 Hz; audio\.sample_rate is 16000"):
+        with pytest.raises(ValueError, match=r"needs audio at 8000 Hz; audio\.sample_rate is 16000"):
             Wav2Vec2(source=str(folder))
 
     def test_another_sample_rate_than_the_checkpoints_is_refused(self, folder):
-        with pytest.raises(ValueError, match=r"wants audio at 16000 Hz; audio\.sample_rate is 8000"):
+        with pytest.raises(ValueError, match=r"needs audio at 16000 Hz; audio\.sample_rate is 8000"):
             Wav2Vec2(source=str(folder), sample_rate=8000)
 
     def test_weights_of_something_else_are_refused(self, folder):

@@ -199,7 +199,7 @@ def test_arguments_out_of_range_are_refused(args, message):
 def test_a_setting_that_the_encoder_does_not_have_is_refused():
     with pytest.raises(RecipeError, match=r"has no setting 'encoder_layer'\. Did you mean 'encoder_layers'\?"):
         Whisper(source="random", config={"encoder_layer": 2})
-    with pytest.raises(RecipeError, match="cannot be built of"):
+    with pytest.raises(RecipeError, match="cannot be built from"):
         Whisper(source="random", config=SMALL | {"encoder_attention_heads": 3})
 
 

@@ -307,7 +307,7 @@ def test_frames_and_covariates_that_do_not_fit_are_named(name):
 
 
 @pytest.mark.parametrize(("kind", "args"), [(Concat, {}), (Concat, {"pooling": "mean"}), (Attention, {"heads": 2})])
-def test_what_a_pooling_gives_is_standardized_over_the_batches_that_it_was_fitted_on(kind, args):
+def test_pooled_values_are_standardized_over_the_batches_that_were_fitted(kind, args):
     torch.manual_seed(1)
     fusion = kind(levels=SHAPES, covariates={}, **CONTEXT_OF[kind], dim=8, standardize=True, **args).eval()
     batches = [batch(seed=seed) for seed in range(4)]

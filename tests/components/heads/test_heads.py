@@ -66,7 +66,7 @@ def test_the_discriminant_is_scikit_learns_with_a_shrunken_covariance(rows, size
     torch.testing.assert_close((values @ weight.T + bias).log_softmax(1), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_fitted_discriminant_is_as_sure_as_it_is_right_on_rows_that_it_has_not_seen():
+def test_a_fitted_discriminant_is_calibrated_on_rows_that_it_has_not_seen():
     values, targets = draws(2060, 50, apart=0.8)
     head = Discriminant(size=50, classes=3, shrinkage=0.1).eval()
     head.fit([(values[:60].float(), targets[:60], torch.arange(60))])

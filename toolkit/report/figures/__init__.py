@@ -1,1 +1,1 @@
-"""Figures of a report: the data that they are made from and how they are drawn by matplotlib."""
+"""Figures of a report: their data, and how matplotlib draws them."""

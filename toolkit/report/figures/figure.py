@@ -1,8 +1,8 @@
-"""What a figure is, how it looks, and how it becomes PNG, SVG, and SVG for a page: the same figure, the same bytes.
+"""A figure, its look, and its PNG, its SVG and its SVG for a page. The same figure always gives the same bytes.
 
-The colours are those of Okabe and Ito, "Color universal design", 2008, which differ in grey too. Every series has a
-dash or a marker of its own beside its colour. The greys, here and in report.mplstyle, are written into SVG files as
-they are; a page replaces them by its own, so that they follow a light or dark scheme.
+The colours are those of Okabe and Ito, "Color universal design", 2008, which also differ in grey. Every series has its
+own dash or marker besides its colour. The greys, here and in report.mplstyle, are written into SVG files as
+they are; a page replaces them with its own, so that they follow a light or dark scheme.
 """
 
 import html
@@ -26,10 +26,10 @@ PAPER = "#fefefe"
 HEAT = "#0a5394"
 ON_HEAT = "#fdfdfd"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
-YELLOW = "#F0E442"  # for points with an edge only: a line of it is hardly visible on white
+YELLOW = "#F0E442"  # for points only, which have an edge: a yellow line is hardly visible on white
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h", "*")
 DASHES = ("-", (0, (5, 2)), (0, (1.2, 1.2)), (0, (6, 2, 1.2, 2)), (0, (3, 1.5)))
-WIDTH, NARROW = 9.6, 5.6  # inches, of several panels and of one
+WIDTH, NARROW = 9.6, 5.6  # inches: several panels, one panel
 _STAMP_CHARACTERS_PER_INCH = 15
 DOTS_PER_INCH = 200
 PAGE_COLOURS = {
@@ -72,14 +72,14 @@ class Figure:
 
 
 def styled() -> AbstractContextManager:
-    """Within it, new figures look alike, whatever the user's own settings are."""
+    """A context in which new figures look alike, whatever the user's own matplotlib settings are."""
     import matplotlib.style
 
     return matplotlib.style.context(STYLE_SHEET, after_reset=True)
 
 
 def new_figure(*, height: float, panels: int = 2) -> Any:
-    """An empty figure for so many panels beside each other, `height` in inches, that belongs to no window."""
+    """An empty figure for panels side by side, `height` in inches, that belongs to no window."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(WIDTH if panels > 1 else NARROW, height))
@@ -95,7 +95,7 @@ def series(index: int) -> dict[str, Any]:
 
 
 def points(index: int) -> dict[str, Any]:
-    """The colour and marker of the points of a class, which have an edge."""
+    """The colour and marker of a class's points, which have an edge."""
     colours = (*COLOURS, YELLOW)
     return {"color": colours[index % len(colours)], "marker": MARKERS[index % len(MARKERS)]}
 
@@ -116,11 +116,11 @@ def names_of(tested: Sequence[SystemRuns]) -> str:
 def incomplete_sentence(tested: Sequence[SystemRuns]) -> str:
     """A sentence that names the systems with missing cells; empty where there are none."""
     missing = [system for system in tested if not system.complete]
-    return f" Not all cells are done of {names_of(missing)}." if missing else ""
+    return f" Not all cells of {names_of(missing)} are done." if missing else ""
 
 
 def saved(drawn: Any, kind: str) -> bytes:
-    """A "png" or "svg" file of the figure, on white, with nothing in it that differs each time."""
+    """The figure as a "png" or "svg" file on white, without metadata that would differ each time."""
     data, unwanted = io.BytesIO(), {"png": ("Software",), "svg": ("Date", "Creator")}
     drawn.savefig(data, format=kind, dpi=DOTS_PER_INCH, metadata=dict.fromkeys(unwanted[kind]))
     return data.getvalue()
@@ -129,7 +129,7 @@ def saved(drawn: Any, kind: str) -> bytes:
 def page_svg(svg: str, *, name: str, alt: str) -> str:
     """An SVG file as part of a page: as wide as the page allows, in the page's colours and fonts.
 
-    All ids begin with the name, which is unique in the page; `alt` is the content in words, escaped already.
+    All ids begin with the name, which is unique in the page; `alt` is the content in words, already escaped.
     """
     body = svg[svg.index("<svg") :]
     for unwanted in _NOT_FOR_PAGES:

@@ -22,7 +22,7 @@ from toolkit.report.figures.figure import (
 )
 from toolkit.statistics.calibration import BINS, ReliabilityCurve, reliability_curve
 
-BRIGHT_ABOVE = 0.75  # of a row: the cell is so dark that its figure is written in the colour of paper
+BRIGHT_ABOVE = 0.75  # share of the row above which a cell is so dark that its text is light
 PERPLEXITY = 30.0
 
 
@@ -33,7 +33,7 @@ def confusion_figure(pair: Sequence[SystemRuns]) -> Figure:
     return Figure(
         "confusion",
         f"Confusion of {names_of(pair)}",
-        "Of each class (row), the percentage predicted as each class (column); all test utterances, mean over seeds."
+        "For each class (row), the percentage predicted as each class (column); all test utterances, mean over seeds."
         + incomplete_sentence(pair),
         f"Row-normalised confusion matrices of {names_of(pair)}. " + _recalls(matrices, labels),
         lambda: draw_confusions(matrices, labels),
@@ -42,7 +42,7 @@ def confusion_figure(pair: Sequence[SystemRuns]) -> Figure:
 
 
 def draw_confusions(matrices: Mapping[str, np.ndarray], labels: Sequence[str]) -> Any:
-    """One panel for each system -> [classes, classes] counts, rows the reference; cells are percent of their row."""
+    """One panel per system -> counts [classes, classes], rows are the reference; cells show percent of their row."""
     size = len(labels)
     wide = 4.8 if len(matrices) > 1 else 2.8  # half the figure's width, in inches
     figure = new_figure(panels=len(matrices), height=wide * (0.78 + 0.02 * min(size, 8)) + 0.2)
@@ -87,7 +87,7 @@ def _draw_cells(panel: Any, matrix: np.ndarray, size: int) -> None:
 
 
 def embedding_figure(pair: Sequence[SystemRuns], cell: tuple[str, int] | None) -> Figure | None:
-    """The pair's fused embeddings of one fold and seed by t-SNE; None where the pair has none in common."""
+    """The pair's fused embeddings of one fold and seed by t-SNE; None if the pair has none in common."""
     if cell is None:
         return None
     fold, seed = cell
@@ -98,7 +98,7 @@ def embedding_figure(pair: Sequence[SystemRuns], cell: tuple[str, int] | None) -
         "tsne",
         f"Fused embeddings of {names_of(pair)}",
         f"t-SNE of the test utterances of fold {fold}, seed {seed} ({len(reference)} utterances), perplexity "
-        f"{perplexity(len(reference)):g}. Each panel is a projection of its own: distances between groups, sizes and "
+        f"{perplexity(len(reference)):g}. Each panel is projected by itself: distances between groups, sizes and "
         "directions mean nothing.",
         f"Two-dimensional projections of the fused embeddings of {names_of(pair)}, coloured by class.",
         lambda: draw_embeddings(
@@ -109,7 +109,7 @@ def embedding_figure(pair: Sequence[SystemRuns], cell: tuple[str, int] | None) -
 
 
 def perplexity(utterances: int) -> float:
-    """How many neighbours a point has; less than a third of the points.
+    """About how many neighbours a point has in t-SNE; less than a third of the points.
 
     >>> perplexity(500), perplexity(46)
     (30.0, 15.0)
@@ -118,7 +118,7 @@ def perplexity(utterances: int) -> float:
 
 
 def project(embeddings: np.ndarray) -> np.ndarray:
-    """t-SNE (van der Maaten and Hinton, JMLR 9, 2008), the same every time: [utterances, size] -> [utterances, 2]."""
+    """t-SNE (van der Maaten and Hinton, JMLR 9, 2008), deterministic: [utterances, size] -> [utterances, 2]."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
@@ -131,7 +131,7 @@ def project(embeddings: np.ndarray) -> np.ndarray:
 
 
 def draw_embeddings(projections: Mapping[str, np.ndarray], reference: Sequence[str], labels: Sequence[str]) -> Any:
-    """One panel for each system -> [utterances, 2], one colour and marker for each class."""
+    """One panel per system -> [utterances, 2], one colour and marker per class."""
     figure = new_figure(panels=len(projections), height=4.9)
     panels = figure.subplots(1, len(projections), squeeze=False)[0]
     reference = np.asarray(reference)
@@ -160,9 +160,9 @@ def reliability_figure(pair: Sequence[SystemRuns]) -> Figure:
     return Figure(
         "reliability",
         f"Reliability of {names_of(pair)}",
-        "Above: how often answers with a confidence are correct; on the dashed line confidence and accuracy agree, "
-        "below it the system is overconfident. Below: the percentage of answers with that confidence. Each run's "
-        "temperature is fitted on its validation part; the percentages are without it." + incomplete_sentence(pair),
+        "Above: how often answers of a confidence are correct; on the dashed line confidence and accuracy agree, "
+        "below it the system is overconfident. Below: the percentage of answers of that confidence, before the "
+        "temperature, which is fitted on each run's validation part." + incomplete_sentence(pair),
         f"Reliability curves of {names_of(pair)}, accuracy against confidence.",
         lambda: draw_reliability(curves),
         stamps_of(pair),
@@ -170,7 +170,7 @@ def reliability_figure(pair: Sequence[SystemRuns]) -> Figure:
 
 
 def draw_reliability(curves: Mapping[str, Mapping[str, ReliabilityCurve]]) -> Any:
-    """One panel a system: on the diagonal, confidence and accuracy agree; below it, the system is overconfident."""
+    """One panel per system: on the diagonal, confidence and accuracy agree; below it, the system is overconfident."""
     figure = new_figure(panels=len(curves), height=4.7)
     axes = figure.subplots(2, len(curves), sharex=True, squeeze=False, height_ratios=(4, 1))
     for (upper, lower), (system, found) in zip(axes.T, curves.items(), strict=True):

@@ -1,4 +1,4 @@
-"""Figures of all systems: accuracy against epoch, differences to the baseline with their intervals."""
+"""Figures of all systems: accuracy against epoch, differences from the baseline with their intervals."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -43,7 +43,7 @@ def curve_figure(evidence: Evidence, protocol: str, folds: Sequence[str], metric
 
 
 def draw_curves(panels: Mapping[str, Mapping[str, Sequence[float]]], *, metric: str, systems: Sequence[str]) -> Any:
-    """One panel for each title -> system -> accuracy after each epoch, in fractions of 1; all on one scale."""
+    """One panel per title -> system -> accuracy after each epoch, in fractions of 1; all on one scale."""
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
     figure = new_figure(panels=columns, height=2.9 * rows + 0.6)
@@ -52,7 +52,7 @@ def draw_curves(panels: Mapping[str, Mapping[str, Sequence[float]]], *, metric: 
     for axis, (title, curves) in zip(axes, panels.items(), strict=False):
         for system, curve in curves.items():
             index, epochs = list(systems).index(system), np.arange(1, len(curve) + 1)
-            step = max(1, len(curve) // 12)  # epochs from marker to marker
+            step = max(1, len(curve) // 12)  # epochs between two markers
             look = {**series(index), "markevery": (index % step, step)}
             (handles[system],) = axis.plot(epochs, 100 * np.asarray(curve), label=system, **look)
         axis.set_title(title)
@@ -76,28 +76,28 @@ def _mean_curve(tested: SystemRuns, fold: str, metric: str) -> np.ndarray | None
 
 
 def difference_figure(tested: Sequence[SystemRuns], *, name: str) -> Figure | None:
-    """Differences to the first system; None where there is nothing to compare."""
+    """Differences from the first system; None where there is nothing to compare."""
     if not (found := [c for c in compared(tested) if c.difference is not None]):
         return None
     baseline = tested[0].system
     reading = (
         "Lines: 95 % intervals, paired by speaker, not corrected. Filled points: the verdict is better or worse, "
-        "after the correction for their number; hollow points: no difference is shown."
+        "after the correction for the number of tests; hollow points: no difference is shown."
         if any(c.interval for c in found)
         else "Too few speakers for intervals: no difference is shown."
     )
     return Figure(
         name,
-        f"Difference to {baseline}",
+        f"Difference from {baseline}",
         f"In percentage points. {reading}{incomplete_sentence(tested)}",
-        f"Dot plot of the differences to {baseline} with intervals; the figures are in the table above.",
+        f"Dot plot of the differences from {baseline} with intervals; the figures are in the table above.",
         lambda: draw_differences(found),
         stamps_of(tested),
     )
 
 
 def draw_differences(comparisons: Sequence[Comparison]) -> Any:
-    """One panel a metric, one row a system: the difference as a point, filled where it is shown, and its interval."""
+    """One panel per metric, one row per system: the interval, and the difference as a point, filled if it is shown."""
     systems = list(dict.fromkeys(c.system for c in comparisons))
     figure = new_figure(height=0.3 * len(systems) + 1.1)
     panels = figure.subplots(1, len(METRICS), sharey=True, squeeze=False)[0]

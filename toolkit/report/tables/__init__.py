@@ -1,1 +1,1 @@
-"""Tables of a report: what a table is, and one file for each thing that tables are about."""
+"""Tables of a report: the table itself, its formats and files, and one file for each subject."""

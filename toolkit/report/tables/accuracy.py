@@ -1,4 +1,4 @@
-"""The accuracies of systems: one row a system."""
+"""The accuracies of systems: one row per system."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from toolkit.statistics.metrics import METRICS
 
 
 def accuracy_table(evidence: Evidence, systems: Sequence[str], protocol: str, *, name: str, title: str) -> Table:
-    """WA and UA of each system: pooled with interval, mean over folds, deviation over seeds, and what was published.
+    """WA and UA of each system: pooled with interval, mean over folds, deviation over seeds, published figures.
 
     The systems are its rows; the first is the baseline.
     """

@@ -9,13 +9,13 @@ from toolkit.report.tables.formats import COUNT, PERCENT_1, SYSTEM_NAME
 from toolkit.report.tables.table import Column, Table, incomplete_note, percent
 from toolkit.statistics.metrics import METRICS
 
-MAX_SYSTEMS = 6  # that fit beside each other twice
+MAX_SYSTEMS = 6  # that fit side by side twice
 THIRDS = ("short", "middle", "long")
 GENDERS = {"F": "women", "M": "men"}
 
 
 def gender_table(evidence: Evidence, protocol: str) -> Table | None:
-    """Women and men; None where no utterance has a gender."""
+    """Accuracy of women and men; None if no utterance has a gender."""
     found = {gender for answers in _all_answers(evidence, protocol) for gender in answers.gender.tolist()}
     if not (titles := {gender: GENDERS.get(gender, gender) for gender in sorted(found - {""})}):
         return None
@@ -24,7 +24,7 @@ def gender_table(evidence: Evidence, protocol: str) -> Table | None:
 
 
 def duration_table(evidence: Evidence, protocol: str) -> Table | None:
-    """Thirds of the utterances by duration; None where no utterance has one, or (nearly) all last as long."""
+    """Accuracy in thirds by duration; None if no utterance has one, or (nearly) all last equally long."""
     answers = _all_answers(evidence, protocol)
     seconds = dict(pair for a in answers for pair in zip(a.id.tolist(), a.seconds.tolist(), strict=True))
     known = {name: duration for name, duration in seconds.items() if duration > 0}
@@ -56,9 +56,9 @@ def thirds(seconds: Sequence[float]) -> tuple[list[str], tuple[float, float]]:
 
 
 def speaker_tables(evidence: Evidence, protocol: str) -> list[Table]:
-    """One row a speaker, systems in columns; one table for each metric where many systems would make it too wide.
+    """One row per speaker, systems in columns; one table per metric where many systems would make it too wide.
 
-    None where speakers have no names.
+    Empty if speakers have no names.
     """
     if not evidence.speakers(protocol):
         return []
@@ -94,7 +94,7 @@ def _by_group(
     title: str,
     notes: Sequence[str],
 ) -> Table:
-    """A row for each system, and for each group n, WA and UA."""
+    """A row for each system, with n, WA and UA of each group."""
 
     def group_columns(group: str, title: str) -> list[Column]:
         def of(name: str, default: int | None = None):
@@ -109,7 +109,7 @@ def _by_group(
     columns = [Column("system", "system", SYSTEM_NAME, value=lambda row: row[0])]
     columns += [column for group_title in titles.items() for column in group_columns(*group_title)]
     rows = [(system, system.confusions_by(group).accuracies) for system in tested]
-    notes = [*notes, "n: utterances. Groups differ in their speakers and classes too.", *incomplete_note(tested)]
+    notes = [*notes, "n: utterances. Groups also differ in their speakers and classes.", *incomplete_note(tested)]
     return Table(name, title, columns, rows, stamps_of(tested), notes)
 
 

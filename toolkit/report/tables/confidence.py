@@ -1,4 +1,4 @@
-"""How reliable the probabilities of systems are, before and after a temperature, and what abstaining does."""
+"""How reliable a system's probabilities are, as computed and at a temperature, and what abstaining changes."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -33,7 +33,7 @@ def calibration_table(evidence: Evidence, protocol: str) -> Table:
 
 
 def abstention_table(evidence: Evidence, protocol: str) -> Table | None:
-    """What abstaining by the thresholds of its validation part does to the test part of each run; None without one."""
+    """Each run's test part after abstaining by thresholds from its validation part; None without such thresholds."""
     systems = [tested for tested in evidence.tested(protocol) if tested.calibrated is not None]
     rows = [_abstaining(tested, rule) for tested in systems for rule in RULES]
     columns = [
@@ -46,7 +46,7 @@ def abstention_table(evidence: Evidence, protocol: str) -> Table | None:
     ]
     notes = [
         "Over the test parts of all runs. Runs: those whose validation part can promise the rate; the others give no "
-        "labels. An error rate is a promise for the mean of speakers like those of the validation part.",
+        "labels. An error rate is promised for the mean over speakers like those of the validation part.",
         *incomplete_note(systems),
     ]
     return Table("abstaining", "Abstaining", columns, rows, stamps_of(systems), notes) if rows else None
@@ -79,7 +79,7 @@ def _correct(tested: SystemRuns) -> np.ndarray:
 
 
 def _abstaining(tested: SystemRuns, rule: str) -> SimpleNamespace:
-    """The row of a system and a rule; a run that cannot promise it gives no labels."""
+    """The row of a system and a rule; a run that cannot promise the rule's rate gives no labels."""
     found = [_threshold(confidence, rule) for confidence in tested.confidences]
     thresholds = np.repeat(found, [len(answers.id) for answers in tested.answers])
     speakers = np.concatenate([answers.speaker for answers in tested.answers])

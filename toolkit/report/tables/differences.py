@@ -31,13 +31,13 @@ class Difference:
 
     @classmethod
     def of(cls, tested: SystemRuns, against: SystemRuns | None, found: Iterable[Comparison]) -> "Difference":
-        """The row with those of the comparisons that are of the two."""
+        """The row with those of the comparisons that compare the two."""
         names = tested.system, against and against.system
         return cls(tested, against, {c.metric: c for c in found if (c.system, c.baseline) == names})
 
 
 def families(evidence: Evidence) -> dict[str, list[str]]:
-    """The systems that are compared in one table: its name -> systems, the baseline first.
+    """The systems that are compared in one table: table name -> systems, the baseline first.
 
     "ablation" holds systems of several levels, "single_levels" the others beside the baseline; where the baseline, or
     every other system, has one level, "all_systems" holds all.
@@ -53,7 +53,7 @@ def families(evidence: Evidence) -> dict[str, list[str]]:
 
 
 def difference_table(evidence: Evidence, systems: Sequence[str], protocol: str, *, name: str, title: str) -> Table:
-    """Each system's difference to the first one: interval, corrected p and verdict."""
+    """Each system's difference from the first one: interval, corrected p and verdict."""
     baseline, *others = tested = evidence.all_of(systems, protocol)
     found = compared(tested)
     columns = [Column("system", "system", SYSTEM_NAME, value=lambda row: row.tested)]
@@ -104,7 +104,7 @@ def step_table(evidence: Evidence) -> Table:
             named = all(confusions and "" not in confusions.speakers for confusions in found.values())
             comparisons = compare(found, baseline=before.protocol) if named else ()
             rows.append(Difference(after, before, {comparison.metric: comparison for comparison in comparisons}))
-    notes = ["Paired by speaker; intervals are for one step each, not corrected for their number."]
+    notes = ["Paired by speaker; each interval is for one step, not corrected for the number of steps."]
     return Table("protocol_steps", "The difference that each step makes", columns, rows, evidence.stamps(), notes)
 
 
@@ -160,27 +160,27 @@ def covariate_table(evidence: Evidence, covariate: str, protocol: str) -> Table 
         *comparison_notes(found),
     ]
     if missing := [row.tested.system for row in rows if not row.tested.complete]:
-        notes.append(f"Not all cells are done of {', '.join(missing)}.")
+        notes.append(f"Not all cells of {', '.join(missing)} are done.")
     title = f"Systems that differ in {covariate} alone"
     return Table(f"covariate_{covariate}", title, columns, rows, stamps_of(row.tested for row in rows), notes)
 
 
 def compared(tested: Sequence[SystemRuns]) -> list[Comparison]:
-    """Every system that has runs against the first one, over common speakers; nothing where the first one has none."""
-    there = [system for system in tested if system.runs]
-    if not there or there[0] is not tested[0]:
+    """Compare every system that has runs with the first, over common speakers; empty if the first has none."""
+    with_runs = [system for system in tested if system.runs]
+    if not with_runs or with_runs[0] is not tested[0]:
         return []
-    found = {system.system: system.confusions for system in there}
+    found = {system.system: system.confusions for system in with_runs}
     if any("" in confusions.speakers for confusions in found.values()):
-        # Speakers without a name are one: only folds that all systems have hold the same of their utterances.
-        folds = set.intersection(*({run.cell.fold for run in system.runs} for system in there))
-        found = {system.system: system.confusions_by(lambda a: a.speaker, folds) for system in there}
+        # Unnamed speakers count as one, which has the same utterances only in folds that all systems have.
+        folds = set.intersection(*({run.cell.fold for run in system.runs} for system in with_runs))
+        found = {system.system: system.confusions_by(lambda a: a.speaker, folds) for system in with_runs}
         found = {name: confusions for name, confusions in found.items() if confusions}
     return compare(found, baseline=tested[0].system) if tested[0].system in found else []
 
 
 def difference_columns(metric: str, group: str, *, title: str = "difference", test: bool = True) -> list[Column]:
-    """Difference and interval in a metric, and p and verdict where `test`; rows are `Difference`."""
+    """Columns of a metric: difference and interval, and with `test` p and verdict; rows are `Difference`."""
 
     def of(name: str):
         return lambda row: getattr(row.comparisons.get(metric), name, None)

@@ -1,7 +1,7 @@
 """Formats of values: as text for a reader, and as plain numbers for a CSV file.
 
-Accuracies are fractions of 1; a reader sees percent, and differences in points. A value that is not known is an en
-dash for a reader and empty in a CSV file.
+Accuracies are fractions of 1; a reader sees percent, and differences in points. An unknown value is an en dash for
+a reader and empty in a CSV file.
 
 >>> PERCENT.show(0.7056), POINTS.show(-0.004), PERCENT.show(None)
 ('70.56', '−0.40', '–')
@@ -17,7 +17,7 @@ from typing import Any
 from toolkit.statistics.metrics import Spread
 from toolkit.terminal import clock
 
-DASH = "\N{EN DASH}"  # what is not known
+DASH = "\N{EN DASH}"  # an unknown value
 MINUS = "\N{MINUS SIGN}"
 INCOMPLETE = "†"
 
@@ -28,9 +28,9 @@ class Format:
 
     write: Callable[[Any], str]  # a known value -> text for a reader
     split: Callable[[Any], tuple] = lambda value: (value,)  # a known value -> one plain value for each part
-    parts: tuple[str, ...] = ("",)  # endings of the CSV columns of a value
+    parts: tuple[str, ...] = ("",)  # suffixes of a value's CSV columns
     numeric: bool = True  # aligned to the right
-    wraps: bool = False  # whether a page may break it into lines
+    wraps: bool = False  # whether a page may wrap it
     page_only: bool = False  # whether files leave it out
 
     def show(self, value: Any) -> str:
@@ -38,7 +38,7 @@ class Format:
         return DASH if value is None else self.write(value)
 
     def plain(self, value: Any) -> tuple:
-        """One value for each part; None where nothing is known."""
+        """One value for each part; None where the value is unknown."""
         return (None,) * len(self.parts) if value is None else self.split(value)
 
 

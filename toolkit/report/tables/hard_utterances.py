@@ -13,12 +13,12 @@ from toolkit.report.tables.formats import AUDIO, LONG_TEXT, PERCENT_1, SECONDS
 from toolkit.report.tables.table import Column, Table
 
 SHOWN = 50
-MAX_SYSTEMS = 6  # that fit beside each other
+MAX_SYSTEMS = 6  # that fit side by side
 
 
 @dataclass
 class AnsweredUtterance:
-    """A test utterance, as in `Answers`, with the label and the true label's probability that each run predicted."""
+    """A test utterance, as in `Answers`, with each run's predicted label and its probability of the true label."""
 
     id: str
     speaker: str
@@ -59,7 +59,7 @@ def hard_utterance_table(evidence: Evidence, protocol: str) -> Table:
 
 
 def audio_uri(utterance: Utterance | None) -> str | None:
-    """Where a player finds an utterance on this machine; None where its file is not there.
+    """The URI at which a player on this machine finds an utterance; None if its file is missing.
 
     A part of a file is a media fragment, `#t=start,end` in seconds.
     """
@@ -84,7 +84,7 @@ def _utterances(tested: Sequence[SystemRuns]) -> list[AnsweredUtterance]:
 
 
 def _answer_columns(systems: Sequence[str]) -> list[Column]:
-    """A column for each system, or one for all where they are many."""
+    """A column for each system, or one for all if there are many."""
 
     def by_answer(u: AnsweredUtterance) -> str:
         having: dict[str, list[str]] = {}
@@ -101,7 +101,7 @@ def _answer_columns(systems: Sequence[str]) -> list[Column]:
 
 
 def _counts(answers: list[str]) -> str:
-    """Each answer once, with its number where seeds differ.
+    """Each answer once, with its count where seeds differ.
 
     >>> _counts(["sad", "sad"]), _counts(["neu", "sad", "neu"])
     ('sad', 'neu 2, sad 1')

@@ -1,4 +1,4 @@
-"""What a table is: columns, each with a title, a value and a format; rows; stamps and notes; what tables share."""
+"""A table: columns (each with a title, a value and a format), rows, stamps and notes; and what tables share."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ class Column:
     """A column of a table."""
 
     key: str  # its name in CSV files
-    title: str  # what stands above it
+    title: str  # its heading
     format: Format = TEXT
-    group: str = ""  # what stands above several neighbouring columns
+    group: str = ""  # a heading above several neighbouring columns
     value: Callable[[Any], Any] | None = None  # of a row; by default the row's attribute called `key`
 
     def of(self, row: Any) -> Any:
@@ -26,7 +26,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; `rows`, whatever the columns take their values from, are kept as mappings from column key to value."""
+    """A table; `rows` are whatever its columns read, and are kept as mappings from column key to value."""
 
     name: str  # of its files, without ending
     title: str  # what it shows, in one line
@@ -34,7 +34,7 @@ class Table:
     rows: Sequence[Any]
     stamps: Sequence[str] = ()  # notes that must be shown wherever its figures are
     notes: Sequence[str] = ()  # how to read it
-    shown: int | None = None  # how many rows a page shows; None: all. A CSV file has all of them
+    shown: int | None = None  # how many rows a page shows, None for all; a CSV file has all
 
     def __post_init__(self):
         rows = tuple({column.key: column.of(row) for column in self.columns} for row in self.rows)
@@ -55,14 +55,14 @@ def percent(metric: str) -> str:
 
 
 def incomplete_note(rows: Sequence[SystemRuns]) -> list[str]:
-    """The meaning of the mark, where a row has it."""
+    """A note on the mark of incomplete systems, if a row has it."""
     if all(row.complete for row in rows):
         return []
-    return [f"{INCOMPLETE} Not all cells are done: accuracies of what is there, differences over common speakers."]
+    return [f"{INCOMPLETE} Not all cells are done: accuracies are of finished ones, differences over common speakers."]
 
 
 def spans(columns: Iterable[Column]) -> list[tuple[str, tuple[Column, ...]]]:
-    """Neighbouring columns of one group together, below its name; a column without a group is alone.
+    """Each group with its neighbouring columns; a column without a group stands alone.
 
     >>> columns = [Column("a", "a"), Column("b", "b", group="WA"), Column("c", "c", group="WA")]
     >>> [(group, len(members)) for group, members in spans(columns)]
