@@ -36,7 +36,7 @@ def summed(values: Tensor) -> Tensor:
 
 
 def from_first(make: Callable[[], Value]) -> Value:
-    """What `make` returns on rank 0, where alone it is called; the other ranks wait for it."""
+    """What `make` returns on rank 0, the only rank that calls it; the others wait for it."""
     if ranks() == 1:
         return make()
     values = [make() if rank() == 0 else None]

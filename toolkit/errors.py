@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 
 class ToolkitError(Exception):
-    """Base of all errors that a user's input can cause; the commands print its text alone, without a traceback."""
+    """Base of all errors that a user's input can cause; the commands print only its text, without a traceback."""
 
 
 class PluginError(ToolkitError):

@@ -130,7 +130,7 @@ def test_a_contract_is_a_range_of_versions(monkeypatch, contract, allowed):
     assert found == allowed
 
 
-def test_beside_broken_distributions_the_others_work(zoo):
+def test_the_others_work_beside_broken_distributions(zoo):
     (info,) = info_of(zoo, "fine-dist")
     assert (info.kind, info.name, info.version, info.status, info.error) == ("extractor", "pitch", "1.0", "ok", None)
     assert {"concat", "same"} <= {info.name for info in zoo.list_plugins("fusion")}
@@ -275,7 +275,7 @@ def test_check_args_builds_nothing(registry):
     assert registry.find("extractor", "pitch").check_args({"low": 500, "high": 1}) == {"low": 500.0, "high": 1.0}
 
 
-def test_kind_of_asks_where_a_name_has_several():
+def test_kind_of_refuses_a_name_of_several_kinds():
     specs = [PluginSpec(kind, "linear", "a:B", "x") for kind in ("head", "fusion")]
     registry = Registry([(Declaration("d", "1", "p", "m"), specs)])
     with pytest.raises(AmbiguousPlugin, match="fusion and head"):

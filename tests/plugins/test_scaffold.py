@@ -91,7 +91,7 @@ def test_their_own_tests_pass(packages):
 
 
 def test_an_editable_package_is_found_from_the_folder_that_holds_it(tmp_path):
-    """There, where `python -m` looks first, its folder has the name of its module."""
+    """`python -m` looks there first, and the folder of the package has the name of its module."""
     assert new_plugin("head", "pulse", "--output", tmp_path / "pulse").exit_code == 0
     done = run("-m", "pip", "install", *OFFLINE, "--prefix", "prefix", "--editable", "./pulse", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -67,7 +67,7 @@ def train(recipe: Path, tmp_path: Path, *overrides: str, **data) -> dict:
     return json.loads(results.read_text())
 
 
-def test_all_the_recipes_of_the_paper_are_there():
+def test_all_recipes_of_the_paper_exist():
     assert {path.stem for path in IEMOCAP} == EIGHT | SINGLE | CONTROLS
     scratch = {"mfcc", "spectrogram", "nlinear", "dlinear", "multilevel"}
     others = {"functionals", "whisper", "whisper_functionals", "whisper_tuned", "whisper_attention"}

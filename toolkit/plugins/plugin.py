@@ -141,7 +141,7 @@ def _about(plugin: Plugin, text: str) -> str:
 
 @contextmanager
 def plugin_failures() -> Iterator[None]:
-    """Turn what a plugin raises into a FailedPlugin; other errors pass unchanged.
+    """Turn an error in a plugin into a FailedPlugin; other errors pass unchanged.
 
     A plugin is at fault if one of its methods ran, even if it called our code and that failed. A ToolkitError other
     than a ShapeError is the plugin's own message to the user and passes.

@@ -195,7 +195,7 @@ class AudioSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedSpec:
-    """What was published for a system (WA and UA in percent), shown beside what was measured on the same corpus."""
+    """What was published for a system (WA and UA in percent), shown beside results on the same corpus."""
 
     corpus: str | None = None
     wa: float | None = None

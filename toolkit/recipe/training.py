@@ -36,7 +36,7 @@ class OptimizerSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupSpec:
-    """Settings of one parameter group; null: the optimizer's. `args` are added to those of the same optimizer.
+    """Settings of one parameter group; null: the optimizer's. `args` extend the optimizer's unless `name` differs.
 
     `layer_decay`: each layer of pre-trained weights has the learning rate of the layer above it times this.
     """

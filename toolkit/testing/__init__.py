@@ -151,7 +151,7 @@ class Case:
 def call_with(make: Callable[..., Any], context: Mapping[str, Any]) -> Any:
     """Call `make` with the context arguments that it names, as the core does.
 
-    A function that takes `**context` gets all of them; a class gets only those that its constructor names, in any case.
+    A function that takes `**context` gets all of them; a class whose constructor does still gets only those it names.
 
     >>> call_with(lambda size: size, {"size": 3, "classes": 4})
     3

@@ -195,7 +195,7 @@ def _require_rows(found: Seq, expected: Seq, tolerance: float, what: str, batch:
 
 @contextlib.contextmanager
 def _watched_network() -> Iterator[list[str]]:
-    """Refuse look-ups of names and connections inside; yields those that were tried."""
+    """Refuse name look-ups and connections inside; yields those that were tried."""
     attempts: list[str] = []
 
     def refuse(*args: Any, **options: Any):

@@ -53,7 +53,7 @@ class Package:
     def render(self) -> dict[str, str]:
         """Path inside the package's folder -> content.
 
-        The module lies in src/: beside a folder of that name, Python would import the folder instead.
+        The module lies in src/: Python, started beside a package folder of the same name, would import that folder.
 
         Raises: PluginError if the module or the class has the name of something else in the package.
         """
