@@ -45,7 +45,7 @@ def test_the_option_kind_keeps_one_kind():
         (["list-plugins", "--kind", "extracto"], "No kind of plugin is called 'extracto'. Did you mean 'extractor'?"),
         (["show-plugin", "cros_entropy"], "No plugin is called 'cros_entropy'. Did you mean 'cross_entropy'?"),
         (["show-plugin", "loss", "cros_entropy"], "No loss is called 'cros_entropy'. Did you mean 'cross_entropy'?"),
-        (["show-plugin", "fusion", "cross_entropy"], "Loss 'cross_entropy' is known."),
+        (["show-plugin", "fusion", "cross_entropy"], "Its kind is loss."),
     ],
 )
 def test_a_wrong_name_is_one_line_and_exit_code_2(arguments, message):

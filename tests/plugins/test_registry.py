@@ -213,7 +213,7 @@ def test_the_message_for_an_unknown_name_is_one_line():
 
 
 def test_a_name_of_another_kind_is_pointed_out():
-    with pytest.raises(UnknownPlugin, match="Extractor 'mfcc' is known"):
+    with pytest.raises(UnknownPlugin, match="Its kind is extractor"):
         declared(mfcc="a:B").find("fusion", "mfcc").load()
 
 

@@ -110,7 +110,7 @@ class Registry:
         known = [*(p.spec.name for p in same_kind), *(p.full_name for p in same_kind if ":" in name)]
         hint = did_you_mean(name, known)
         if other := self._kinds_of(name):
-            hint = f" {join(other).capitalize()} {name!r} is known."
+            hint = f" Its kind is {join(other, 'or')}."
         raise UnknownPlugin(f"{at}No {kind} is called {name!r}.{hint}{self._note()} {LIST}")
 
     def _called(self, kind: str, name: str) -> list[Plugin]:
