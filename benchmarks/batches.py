@@ -1,4 +1,4 @@
-"""Padding and number of batches of whole utterances with IEMOCAP's lengths: by length, and shuffled."""
+"""Padding of whole utterances with IEMOCAP's lengths: in batches by length, and in as many shuffled batches."""
 
 import torch
 from measuring import Result
@@ -11,7 +11,7 @@ LIMITS_S = (50, 100, 200, 400)
 
 
 def padding(batches: list[list[int]], seconds: list[float]) -> float:
-    """The share of what the batches hold that is padding."""
+    """The share of padding in the batches."""
     return 1 - sum(seconds) / sum(len(batch) * max(seconds[i] for i in batch) for batch in batches)
 
 
@@ -22,7 +22,7 @@ def main() -> None:
         by_length = LengthBatches(seconds, limit=limit, most=UTTERANCES)
         generator = torch.Generator().manual_seed(0)
         ours = [padding(by_length.drawn(generator), seconds) for _ in range(EPOCHS)]
-        size = round(UTTERANCES / len(by_length))  # as many batches
+        size = round(UTTERANCES / len(by_length))  # for the same number of batches
         orders = [torch.randperm(UTTERANCES, generator=generator).split(size) for _ in range(EPOCHS)]
         theirs = [padding([batch.tolist() for batch in order], seconds) for order in orders]
         rows.append(
@@ -35,8 +35,8 @@ def main() -> None:
         )
     Result(
         "batches.py",
-        f"Padding of {UTTERANCES} whole utterances with IEMOCAP's lengths, mean of {EPOCHS} epochs.",
-        "Opponent: shuffled batches, as many, in benchmarks/batches.py.",
+        f"Padding in batches of {UTTERANCES} whole utterances with IEMOCAP's lengths, mean of {EPOCHS} epochs.",
+        "Opponent: the same number of shuffled batches, in benchmarks/batches.py.",
         rows,
     ).report()
 

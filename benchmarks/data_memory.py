@@ -1,7 +1,7 @@
 """Memory that the data of a run takes: prepared, computed, and trained on for an epoch, with small and large corpora.
 
-Counted is what belongs to the process and its workers alone (Pss_Anon of /proc/PID/smaps_rollup: what they share is
-counted once), above what the process had before any data. Features are read from disk batch by batch.
+Counted is the anonymous memory of the process and its workers (Pss_Anon of /proc/PID/smaps_rollup, in which shared
+memory counts once) above that of the process before any data. Features are read from disk batch by batch.
 """
 
 import argparse
@@ -48,7 +48,7 @@ training: {device: cpu, batch_size: 64, workers: %d}
 
 
 def write_noise(folder: Path, utterances: int) -> Path:
-    """A corpus whose sound is drawn quickly; returns its manifest."""
+    """Write a corpus of noise, which is drawn quickly; returns its manifest."""
     folder.mkdir()
     random, rows = np.random.default_rng(0), ["path,label,speaker,session"]
     for number, length in enumerate(durations(utterances)):
@@ -59,7 +59,7 @@ def write_noise(folder: Path, utterances: int) -> Path:
 
 
 def own_megabytes() -> float:
-    """Of this process and its workers."""
+    """Anonymous memory of this process and its workers."""
     here = Path("/proc/self")
     children = [pid for file in here.glob("task/*/children") for pid in file.read_text().split()]
     return sum(map(_megabytes, [here, *(Path("/proc") / pid for pid in children)]))
@@ -77,7 +77,7 @@ class Peaks:
     """Measures stages.
 
     Attributes:
-        found: stage -> megabytes above those at the beginning, at the highest.
+        found: stage -> peak in megabytes, above the memory at the beginning.
     """
 
     def __init__(self):
@@ -101,7 +101,7 @@ class Peaks:
         self.found[name] = max(seen) - self.before
 
     def held(self, name: str) -> None:
-        """Measure what is still used; what was freed is given back before."""
+        """Measure the memory still in use, after freed memory is given back."""
         give_back()
         self.found[name] = own_megabytes() - self.before
 
@@ -148,7 +148,7 @@ def measure(recipe: Path) -> dict[str, float]:
     with peaks.stage("features computed"):
         cache = _cache(system, data, 1e6)
         assert cache.fill(sets)
-    peaks.held("held then")
+    peaks.held("held afterwards")
     training = Training(system, data, cache)
     with peaks.stage("five steps with a batch"):
         batch = next(iter(data.loader(data.train, data.training_batches(), cache=cache)))
@@ -170,7 +170,7 @@ def _cache(system: System, data: RunData, limit_mb: float) -> FeatureCache:
 
 
 def main() -> None:
-    """Measure each corpus, with and without workers, each in a process of its own."""
+    """Measure each corpus in a process of its own; the largest one with and without workers."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--utterances", type=int, nargs="+", default=UTTERANCES)
     parser.add_argument("--workers", type=int, nargs="+", default=(0, 2))
@@ -190,19 +190,19 @@ def main() -> None:
     most = max(float(value) for row in rows for value in list(row.values())[3:])
     Result(
         "data_memory.py",
-        "Memory of a run's data that is its processes' own, at its highest, above what they had before, in MB.",
-        "Opponent: none; the corpora beside each other tell what grows. The code is in benchmarks/data_memory.py.",
+        "Peak anonymous memory that a run's data adds to its processes, in MB.",
+        "Opponent: none; corpora of several sizes show what grows. The code is in benchmarks/data_memory.py.",
         rows,
         [
-            f"The most is {most:.0f} MB, {'below' if most < LIMIT_MB else 'ABOVE'} {LIMIT_MB} MB.",
-            "'held then' is used once features are there.",
-            "An epoch's figure holds what training steps take, which five steps with a batch tell.",
+            f"The highest is {most:.0f} MB, {'below' if most < LIMIT_MB else 'ABOVE'} {LIMIT_MB} MB.",
+            "'held afterwards' is the memory still in use once the features are computed.",
+            "The figure of an epoch includes the memory of training steps, shown by 'five steps with a batch'.",
         ],
     ).report()
 
 
 def in_process(folder: Path, recipe: str) -> dict[str, float]:
-    """Measure in a process of its own, with an empty cache."""
+    """Measure one recipe in a process of its own, with an empty cache."""
     path = folder / "memory.yaml"
     path.write_text(recipe)
     with tempfile.TemporaryDirectory(dir=folder) as cache:

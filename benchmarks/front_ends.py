@@ -1,4 +1,4 @@
-"""Log-spectrogram and MFCC of a corpus: by this toolkit's feature cache, and by one librosa process."""
+"""Log-spectrogram and MFCC of a corpus: by the toolkit's feature cache, and by one librosa process."""
 
 import argparse
 import os
@@ -53,14 +53,14 @@ def _emphasised(wave: np.ndarray) -> np.ndarray:
 
 
 class FrontEnd(Extractor):
-    """A front end alone, of whole utterances.
+    """A front end without anything that learns.
 
     Args:
         name: in the cache.
         compute: [batch, samples] -> [batch, frames, channels].
     """
 
-    channels = 1  # of nothing that is used here
+    channels = 1  # not used here
 
     def __init__(self, name: str, compute: Callable[[Seq], Seq]):
         super().__init__()
@@ -78,8 +78,8 @@ CONTESTS = {"log-spectrogram": [LOG_SPECTROGRAM], "MFCC": [MFCC], "both": [LOG_S
 
 
 def theirs(paths: list[Path], names: list[str]) -> None:
-    """What one librosa process does: one file after another, an array on disk for each front end."""
-    folder = Path(tempfile.mkdtemp(dir=paths[0].parent))  # deleted at the end: inodes that just got free are slow
+    """One librosa process: one file after another, an array on disk for each front end."""
+    folder = Path(tempfile.mkdtemp(dir=paths[0].parent))  # deleted only at the end: inodes just freed are slow
     for path in paths:
         wave = librosa.load(path, sr=RATE)[0]
         for name in names:
@@ -87,7 +87,7 @@ def theirs(paths: list[Path], names: list[str]) -> None:
 
 
 def ours(preparation: Preparation, names: list[str]) -> None:
-    """What a run does before its first epoch: headers read, files hashed, features into a cache of their own."""
+    """A run before its first epoch: it reads headers, hashes files, and writes features into an empty cache."""
     os.environ["TOOLKIT_CACHE"] = tempfile.mkdtemp(dir=preparation.utterances[0].path.parent)
     levels = {name: OURS[name] for name in names}
     (own,) = code_of_levels(preparation.source.recipe).values()
@@ -100,7 +100,7 @@ def ours(preparation: Preparation, names: list[str]) -> None:
 
 
 def largest_difference(paths: list[Path], name: str) -> float:
-    """Between the two, over all utterances, frames and channels."""
+    """The largest difference between the two over all utterances, frames and channels."""
     worst = 0.0
     for path in paths:
         wave = read_audio(path, sample_rate=RATE)
@@ -131,15 +131,15 @@ def main() -> None:
         differences = {name: largest_difference(paths[:200], name) for name in THEIRS}
     Result(
         "front_ends.py",
-        f"Front ends of {settings.utterances} utterances with IEMOCAP's lengths, from files to files, "
+        f"Front ends of {settings.utterances} utterances with IEMOCAP's lengths, from audio files to feature files, "
         f"{torch.get_num_threads()} cores.",
         "Opponent: one librosa process, in benchmarks/front_ends.py.",
         rows,
         [
-            "Ours is what a run does before its first epoch: files are hashed, and features have checksums.",
+            "Ours is what a run does before its first epoch, with hashes of the files and checksums of the features.",
             "Largest difference between the two over all values of 200 utterances: "
             + ", ".join(f"{name} {worst:.1e}" for name, worst in differences.items())
-            + " (dB, or of a coefficient).",
+            + " (in dB, or in a coefficient).",
         ],
     ).report()
 

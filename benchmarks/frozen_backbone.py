@@ -1,4 +1,4 @@
-"""An epoch of the frozen w2e system with its features from the cache, and with the backbone run for every batch."""
+"""An epoch of the frozen w2e system: with features from the cache, and with the backbone run for every batch."""
 
 import argparse
 import os
@@ -32,7 +32,7 @@ training: {{device: cpu, batch_size: 4, feature_precision: fp16, optimizer: {{le
 
 
 class Frozen:
-    """The system with its data, one that is built anew for each of the two.
+    """A newly built system with its data.
 
     Args:
         recipe: w2e with wav2vec2 frozen.
@@ -56,7 +56,7 @@ class Frozen:
         self.loader = self.data.loader(self.data.train, self.batches, cache=self.cache)
 
     def epoch(self) -> None:
-        """Train for an epoch, with the random numbers of its own."""
+        """Train for an epoch, with that epoch's random numbers."""
         self.epochs += 1
         self.batches.set_epoch(self.epochs)
         seed_all(1, self.epochs)
@@ -69,14 +69,14 @@ class Frozen:
 
     @torch.no_grad()
     def logits(self) -> torch.Tensor:
-        """Of all training segments: [segments, classes]."""
+        """Logits of all training segments: [segments, classes]."""
         self.system.eval()
         batches = self.data.loader(self.data.train, cache=self.cache)
         return torch.cat([self.system(b.inputs, b.covariates).logits["emotion"] for b in batches])
 
 
 def compare(recipe: Path, rounds: int) -> tuple[dict[str, str], list[str]]:
-    """The row of the table, and how far the two are from each other after the same epochs."""
+    """The row of the table, and notes on the difference between the two after the same epochs."""
     cached, live = Frozen(recipe, cached=True), Frozen(recipe, cached=False)
     row = alternate(cached.epoch, live.epoch, rounds=rounds).row(
         f"an epoch, {len(cached.data.train)} segments of <= 3 s"
@@ -96,7 +96,7 @@ def main() -> None:
     """Compare on a small generated corpus."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--utterances", type=int, default=20)
-    parser.add_argument("--layers", type=int, default=12, help="of the backbone; wav2vec2-base has 12")
+    parser.add_argument("--layers", type=int, default=12, help="layers of the backbone; wav2vec2-base has 12")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     settings = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -108,11 +108,11 @@ def main() -> None:
         row, notes = compare(recipe, settings.rounds)
     Result(
         "frozen_backbone.py",
-        f"The frozen w2e system, a backbone of wav2vec2-base's shape ({settings.layers} layers) with random weights.",
-        "Opponent: the same system that runs its backbone for every batch (training.feature_cache_mb 0), in "
+        f"The frozen w2e system: a backbone of wav2vec2-base's shape ({settings.layers} layers), random weights.",
+        "Opponent: the same system, which runs its backbone for every batch (training.feature_cache_mb 0), in "
         "benchmarks/frozen_backbone.py.",
         [row],
-        [*notes, "The cache was filled before."],
+        [*notes, "The cache was filled beforehand."],
     ).report()
 
 

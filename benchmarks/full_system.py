@@ -1,8 +1,8 @@
-"""A training step of the full multi-level system, and of the same composed plainly in PyTorch: seconds and peak memory.
+"""A training step of the full multi-level system, and of a plain composition in PyTorch: seconds and peak memory.
 
 Ours is SystemBrain.fit with its loaders; the opponent is the plain loop of plain_composition.py over the same batches,
-its inputs in memory, all of it trained. Time is that of an epoch by its steps. Peak memory is that of a process that
-trains an epoch and does nothing else.
+with its inputs in memory and everything trained. The time is an epoch's divided by its steps. Peak memory is that of a
+process that only trains an epoch.
 """
 
 import argparse
@@ -64,9 +64,9 @@ class Contestant:
     """One way to train the system.
 
     Args:
-        what: in words.
-        frozen: wav2vec2's convolutions stay as they are.
-        cached: features were computed before.
+        what: its description in the table.
+        frozen: wav2vec2's convolutions are not trained.
+        cached: features were computed beforehand.
         recompute: activations of wav2vec2's layers are computed a second time instead of kept.
     """
 
@@ -90,7 +90,7 @@ INPUTS, MANIFEST = "inputs.pt", "corpus/manifest.csv"
 
 
 def write_recipe(path: Path, contestant: Contestant, *, dropout: bool = True) -> Path:
-    """The recipe mtl_cr.yaml with random weights, as a contestant trains it; dropout: whether it has any."""
+    """Write the recipe mtl_cr.yaml with random weights, as a contestant trains it; dropout: whether it has any."""
     fields = {
         "base": ROOT / "recipes/iemocap/hparams/mtl_cr.yaml",
         "lstm_dropout": 0.5 if dropout else 0.0,
@@ -105,16 +105,16 @@ def write_recipe(path: Path, contestant: Contestant, *, dropout: bool = True) ->
 
 
 class KeptBrain(SystemBrain):
-    """A SystemBrain whose optimizer stays from one fit to the next, and which remembers the losses of the last."""
+    """A SystemBrain that keeps its optimizer from one fit to the next, and the losses of the last fit."""
 
     def on_fit_start(self):
-        """Begin the training at the first time alone."""
+        """Begin the training only the first time."""
         self.losses = []
         if not self.optimizers_dict:
             super().on_fit_start()
 
     def fit_batch(self, batch):
-        """A step; on a CPU its loss is there already."""
+        """One step; on a CPU, reading its loss costs nothing."""
         loss = super().fit_batch(batch)
         self.losses.append(loss.item())
         return loss
@@ -124,9 +124,9 @@ class Ours:
     """The system with its data and brain, as a run has them.
 
     Args:
-        recipe: of a contestant.
-        manifest: of the corpus.
-        folder: for checkpoints, of which an epoch writes none.
+        recipe: a contestant's.
+        manifest: the corpus's.
+        folder: for checkpoints; an epoch writes none.
     """
 
     def __init__(self, recipe: Path, manifest: Path, folder: Path):
@@ -166,12 +166,12 @@ class Ours:
         return self.brain.losses
 
     def features(self) -> Iterator[tuple[dict[str, Seq], Tensor]]:
-        """What the front ends make of the training segments in order, and their labels."""
+        """The features of the training segments in order, and their labels."""
         for batch in in_order(self.data.train, self.cache):
             yield batch.features, batch.targets["label"]
 
     def plain_inputs(self) -> dict[str, list]:
-        """What the opponent trains on: image, MFCC, waveform and label of every segment, and the batches."""
+        """The opponent's training data: image, MFCC, waveform and label of every segment, and the batches."""
         spectrogram = self.system.levels["spectrogram"]
         rows = [
             (
@@ -187,7 +187,7 @@ class Ours:
 
 
 def differences(folder: Path, manifest: Path) -> list[float]:
-    """Of the losses of an epoch, with equal weights and no dropout; leaves the opponent's inputs in the folder."""
+    """Differences of the losses of an epoch, with equal weights and no dropout; writes the opponent's inputs."""
     ours = Ours(write_recipe(folder / "same.yaml", CONTESTANTS["tuned"], dropout=False), manifest, folder / "same")
     saved = ours.plain_inputs()
     torch.save(saved, folder / INPUTS)
@@ -198,7 +198,7 @@ def differences(folder: Path, manifest: Path) -> list[float]:
 
 
 def training_of(name: str, folder: Path) -> Ours | Training:
-    """A contestant or the opponent, with what main() has put into the folder."""
+    """A contestant or the opponent, on the data that main() has written to the folder."""
     if name == OPPONENT:
         saved = torch.load(folder / INPUTS, weights_only=True)
         return Training(saved["inputs"], saved["batches"], PlainComposition())
@@ -206,7 +206,7 @@ def training_of(name: str, folder: Path) -> Ours | Training:
 
 
 def peak(name: str, folder: Path) -> tuple[float, float]:
-    """Megabytes of a process that trains an epoch, and of its libraries; features of the cache are there before."""
+    """Megabytes of a process that trains an epoch, and of its libraries; the cache is filled beforehand."""
     script = [FOLDER / "plain_composition.py", folder / INPUTS]
     if name != OPPONENT:
         script = [__file__, "--contestant", name, "--folder", folder]
@@ -216,12 +216,12 @@ def peak(name: str, folder: Path) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Compare all with the opponent, by turns; with --contestant, train one and print its peak memory."""
+    """Compare all contestants with the opponent, in turns; with --contestant, train one and print its peak memory."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--utterances", type=int, default=15, help="15 make three whole batches")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--contestant", choices=CONTESTANTS, help="train this one for an epoch, in this process")
-    parser.add_argument("--folder", type=Path, help="where main() has put its inputs")
+    parser.add_argument("--folder", type=Path, help="where main() has written its inputs")
     settings = parser.parse_args()
     if settings.contestant:
         libraries = megabytes("VmRSS")
@@ -250,16 +250,16 @@ def main() -> None:
         [row(name, seconds, peaks) for name in CONTESTANTS],
         [
             f"With the same weights and no dropout, the losses of {steps} steps differ by at most {worst:.1e}.",
-            "Ratios are ours to the opponent's: below 1 is faster, or less. Its inputs were computed before and are in "
-            "memory; ours are computed from the files in every epoch, but for those from the cache. Peaks are those "
-            "of processes that train an epoch, libraries included; those above the libraries leave out what "
-            "a process has when all is imported.",
+            "Ratios are ours divided by the opponent's: below 1 is faster, or less memory. The opponent's inputs were "
+            "computed beforehand and are in memory; ours are computed from the files in every epoch, except those "
+            "from the cache. Peaks are those of processes that train an epoch; the last column leaves out the memory "
+            "that a process has once everything is imported.",
         ],
     ).report()
 
 
 def row(name: str, seconds: dict[str, list[float]], peaks: dict[str, tuple[float, float]]) -> dict[str, str]:
-    """Of the table: one of ours beside the opponent."""
+    """A row of the table: one of ours beside the opponent."""
     ours, theirs = peaks[name], peaks[OPPONENT]
     ratios = [1 / ratio for ratio in Timing(seconds[name], seconds[OPPONENT]).ratios][::-1]
     return {
@@ -271,7 +271,7 @@ def row(name: str, seconds: dict[str, list[float]], peaks: dict[str, tuple[float
         "peak, MB": f"{ours[0]:.0f}",
         "opponent's, MB": f"{theirs[0]:.0f}",
         "ratio of peaks": f"{ours[0] / theirs[0]:.3f}",
-        "above the libraries": f"{(ours[0] - ours[1]) / (theirs[0] - theirs[1]):.3f}",
+        "ratio without libraries": f"{(ours[0] - ours[1]) / (theirs[0] - theirs[1]):.3f}",
     }
 
 

@@ -1,4 +1,4 @@
-"""Training steps of the full reference system on a GPU, with and without each measure that makes them fast."""
+"""Training steps of the full reference system on a GPU, with and without each measure that makes them faster."""
 
 import argparse
 import gc
@@ -14,7 +14,7 @@ from measuring import ROUNDS, Result, seconds, table
 from plain_system import PlainSystem, PlainTraining, plain_loss
 from training_steps import Training, Variant, noise, operations, operations_of, read_recipe
 
-STEPS, WARM_UP, CHECKED = 5, 6, 10  # steps of a round; before the first round; whose losses are compared
+STEPS, WARM_UP, CHECKED = 5, 6, 10  # steps in a round; before the first round; with compared losses
 
 # TFLOP/s of dense matrix products: NVIDIA's H100 architecture whitepaper (SXM5; the H200 has the same chip) and A100
 # datasheet. fp32 is without TF32.
@@ -34,12 +34,12 @@ VARIANTS = {
     REFERENCE: Variant(BF16),
     "bf16, image not channels-last": Variant(BF16, contiguous=True),
     "bf16, AdamW not fused": Variant(BF16, fused=False),
-    "bf16, lengths and losses asked of the GPU": Variant(BF16, asks=True),
+    "bf16, lengths and losses read from the GPU": Variant(BF16, asks=True),
     "bf16, features cached": Variant(BF16, cached=True),
     "bf16, features cached, wav2vec2's convolutions frozen": Variant((*BF16, FROZEN), cached=True),
     COMPILED: Variant(BF16, compiled=True),
 }
-# For the losses: without dropout, whose draws differ where code is compiled, and with two transformer layers.
+# To compare losses: without dropout, which draws other numbers in compiled code, and with two transformer layers.
 SMALLER = (
     "--training.batch_size=16",
     "--model.levels.wav2vec2.args.config={num_hidden_layers: 2}",
@@ -56,19 +56,19 @@ CHECKS = {
     "bf16, compiled": Variant((*SMALLER, *BF16), compiled=True),
 }
 HOW = (
-    f"A round has {STEPS} steps; all contestants stay on the GPU and take rounds by turns. Memory is a contestant's "
-    "own. Operations are those of matrix products and convolutions, three times the forward pass's; what is recomputed "
-    "does not count. Features that are not cached are computed within the step."
+    f"A round has {STEPS} steps; all contestants stay on the GPU and take turns. Memory is a contestant's own. "
+    "Operations are those of matrix products and convolutions, three times those of the forward pass, without "
+    "recomputation. Features that are not cached are computed within the step."
 )
 
 
 class Benchmark:
-    """All contestants on one device; what fails is said and left out.
+    """All contestants on one device; those that fail are reported and left out.
 
     Args:
         device: cuda, or cpu to try the script.
-        tiny: the small system of the recipe without data.
-        limit_s: after so long nothing more is compiled.
+        tiny: use the small system of the recipe without data.
+        limit_s: seconds after which nothing more is compiled.
     """
 
     def __init__(self, device: str, *, tiny: bool, limit_s: float):
@@ -94,7 +94,7 @@ class Benchmark:
             print(f"{what}: ready after {taken:.0f} s", flush=True)
 
     def ours(self, what: str, variant: Variant) -> None:
-        """A variant of the toolkit's training."""
+        """Add a variant of the toolkit's training."""
         if self._is_late(what, variant):
             return
 
@@ -105,7 +105,7 @@ class Benchmark:
         self.add(what, build)
 
     def plain(self, what: str, *, bf16: bool) -> None:
-        """The opponent."""
+        """Add the opponent."""
 
         def build() -> Contestant:
             recipe = read_recipe(Variant(), device=self.device, tiny=self.tiny)
@@ -130,7 +130,7 @@ class Benchmark:
         )
 
     def measure(self, rounds: int) -> None:
-        """Rounds of all contestants by turns."""
+        """Rounds of all contestants in turns."""
         for number in range(rounds):
             for what in list(self.contestants)[:: -1 if number % 2 else 1]:
                 if self.tried(what, lambda what=what: self.contestants[what].measure(self.steps) or True)[0] is None:
@@ -139,9 +139,9 @@ class Benchmark:
             print(f"{what}: {contestant.rate:.4g} segments/s, {max(contestant.peaks) / 1e9:.2f} GB", flush=True)
 
     def waits(self, what: str) -> str:
-        """Whether a step of this contestant waits for the GPU somewhere: a note."""
+        """A note: whether a step of this contestant waits for the GPU, and where."""
         if self.device != "cuda" or what not in self.contestants:
-            return f"{what}: not looked whether a step waits for the GPU."
+            return f"{what}: not checked whether a step waits for the GPU."
         torch.cuda.set_sync_debug_mode("error")
         try:
             self.contestants[what].training.step()
@@ -153,7 +153,7 @@ class Benchmark:
         return f"{what}: a step ran under torch.cuda.set_sync_debug_mode('error'), so nothing in it waits for the GPU."
 
     def losses(self, what: str, variant: Variant) -> list[float] | None:
-        """Those of the first steps, from the same weights and batches each time."""
+        """Losses of the first steps, from the same weights and batches each time."""
         if self._is_late(what, variant):
             return None
 
@@ -167,7 +167,7 @@ class Benchmark:
         return found
 
     def release(self) -> None:
-        """Free the device's memory; what was measured stays."""
+        """Free the device's memory, and keep the measurements."""
         for contestant in self.contestants.values():
             contestant.training = None
         gc.collect()
@@ -176,12 +176,12 @@ class Benchmark:
 
     def _is_late(self, what: str, variant: Variant) -> bool:
         if variant.compiled and time.monotonic() > self.stop:
-            self.failures.append(f"{what}: left out for want of time")
+            self.failures.append(f"{what}: left out, the time limit was reached")
             return True
         return False
 
     def tried(self, what: str, function: Callable[[], Any]) -> tuple[Any, float]:
-        """What a function returns, None where it fails, and the seconds that it took."""
+        """The result of a function (None if it fails) and the seconds that it took."""
         result = None
 
         def run() -> None:
@@ -217,7 +217,7 @@ def rows(bench: Benchmark) -> list[dict[str, str]]:
 
 
 def differences(bench: Benchmark) -> list[str]:
-    """How far the losses of the first steps are from those in fp32: notes."""
+    """A note on how far the losses of the first steps are from those in fp32."""
     expected = bench.losses(FP32, Variant(SMALLER))
     notes = []
     for what, variant in CHECKS.items():
@@ -237,7 +237,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--tiny", action="store_true", help="a small system, to try the script: no figures are kept")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--limit_s", type=float, default=3600, help="after so long nothing more is compiled")
+    parser.add_argument("--limit_s", type=float, default=3600, help="seconds after which nothing more is compiled")
     settings = parser.parse_args()
     if settings.device == "cuda" and not torch.cuda.is_available():
         print("gpu.py: no GPU here; earlier figures stay as they are.")
@@ -257,10 +257,10 @@ def main() -> None:
         return
     Result(
         "gpu.py",
-        "Training steps of mtl_cr.yaml: 64 segments of 3 s, a backbone of wav2vec2-base's shape, all of it tuned but "
-        "where a row says otherwise; random weights, batches in memory.",
-        "Opponent: torchvision's AlexNet, nn.LSTM, transformers' Wav2Vec2Model and AdamW as it comes, without center "
-        "loss, in benchmarks/plain_system.py.",
+        "Training steps of mtl_cr.yaml: 64 segments of 3 s, a backbone of wav2vec2-base's shape, tuned as a whole "
+        "unless a row says otherwise; random weights, batches in memory.",
+        "Opponent: torchvision's AlexNet, nn.LSTM, transformers' Wav2Vec2Model and AdamW with its defaults, without "
+        "center loss, in benchmarks/plain_system.py.",
         found,
         notes,
     ).report()

@@ -1,4 +1,4 @@
-"""A contestant on a GPU: its steps timed in rounds, their memory, the share of the GPU's peak that they use."""
+"""A contestant on a GPU: the time of its steps in rounds, their memory, and their share of the GPU's peak."""
 
 import statistics
 from dataclasses import dataclass, field
@@ -10,10 +10,10 @@ from torch import Tensor
 
 
 class Steps(Protocol):
-    """What is measured."""
+    """A training that is measured."""
 
     def step(self) -> Tensor:
-        """One step: its loss, on the device."""
+        """Take one step; returns its loss, on the device."""
 
 
 @dataclass
@@ -21,10 +21,10 @@ class Contestant:
     """One row of the table.
 
     Args:
-        training: what is stepped.
-        rows: segments of a step.
-        tf32: whether cuDNN may use TF32, as torch lets it.
-        own: bytes on the device that are there between its steps.
+        training: takes the steps.
+        rows: segments in a step.
+        tf32: whether cuDNN may use TF32, which is torch's default.
+        own: bytes on the device that it holds between its steps.
     """
 
     training: Steps
@@ -35,35 +35,35 @@ class Contestant:
     peaks: list[int] = field(default_factory=list)
 
     def run(self, steps: int) -> list[Tensor]:
-        """So many steps: their losses, on the device."""
+        """Take some steps; returns their losses, on the device."""
         torch.backends.cudnn.allow_tf32 = self.tf32
         losses = [self.training.step() for _ in range(steps)]
         synchronize()
         return losses
 
     def measure(self, steps: int) -> None:
-        """One round."""
+        """Measure one round."""
         before = reset_peak()
         self.times.append(seconds(lambda: self.run(steps)) / steps)
         self.peaks.append(peak() - before + self.own)
 
     @property
     def rate(self) -> float:
-        """Segments a second, the median over the rounds."""
+        """Segments per second, the median over the rounds."""
         return statistics.median(self.rows / time for time in self.times)
 
     def row(self, what: str, operations: int | None, most: float | None) -> dict[str, str]:
         """A row of the table.
 
-        Args: operations of a segment, None where they could not be counted; most: the GPU's peak in TFLOP/s, if known.
+        Args: operations: per segment, None if they could not be counted; most: the GPU's peak in TFLOP/s, if known.
         """
         used = None if operations is None else self.rate * operations / 1e12
         return {
             "what": what,
             "segments/s": f"{self.rate:.4g}",
             "range": f"{self.rows / max(self.times):.4g} to {self.rows / min(self.times):.4g}",
-            "GFLOP of a segment": "?" if operations is None else f"{operations / 1e9:.1f}",
-            "of the peak, %": "?" if used is None or most is None else f"{100 * used / most:.1f}",
+            "GFLOP per segment": "?" if operations is None else f"{operations / 1e9:.1f}",
+            "% of the GPU's peak": "?" if used is None or most is None else f"{100 * used / most:.1f}",
             "peak memory, GB": f"{max(self.peaks) / 1e9:.2f}",
         }
 
@@ -75,7 +75,7 @@ def synchronize() -> None:
 
 
 def reset_peak() -> int:
-    """Forget the highest use of the GPU's memory; returns the present one, in bytes."""
+    """Reset the peak of the GPU's memory; returns the memory in use, in bytes."""
     if not torch.cuda.is_available():
         return 0
     torch.cuda.reset_peak_memory_stats()
@@ -83,5 +83,5 @@ def reset_peak() -> int:
 
 
 def peak() -> int:
-    """The highest use of the GPU's memory since, in bytes."""
+    """The peak of the GPU's memory since the reset, in bytes."""
     return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0

@@ -1,4 +1,4 @@
-"""What the benchmarks share: contestants by turns, medians and ratios, a table, a file for the page of results."""
+"""Shared by the benchmarks: timing contestants in turns, medians and ratios, tables, files for the page of results."""
 
 import json
 import os
@@ -15,12 +15,12 @@ from typing import Any
 ROUNDS = 5
 RESULTS = Path(__file__).parent / "results"
 LIBRARIES = ("torch", "torchaudio", "torchvision", "transformers", "speechbrain", "librosa", "numpy")
-QUIET = 0.3  # load average for each core, before a script begins, from which on its figures count as disturbed
+QUIET = 0.3  # load average per core before a script begins; above it the figures count as disturbed
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Two contestants, timed by turns.
+    """Two contestants, timed in turns.
 
     Args:
         ours: seconds of each round.
@@ -52,12 +52,12 @@ class Timing:
 
 
 def alternate(ours: Callable[[], Any], theirs: Callable[[], Any], *, rounds: int = ROUNDS) -> Timing:
-    """Time two functions by turns, after each ran once; who begins changes from round to round."""
+    """Time two functions in turns, after running each once; the first one changes from round to round."""
     return Timing(*by_turns(ours, theirs, rounds=rounds))
 
 
 def by_turns(*functions: Callable[[], Any], rounds: int = ROUNDS) -> list[list[float]]:
-    """Seconds of each function in each round, after each ran once; the order is turned round from round to round."""
+    """Seconds of each function in each round, after running each once; the order is reversed from round to round."""
     times: list[list[float]] = [[] for _ in functions]
     for function in functions:
         function()
@@ -77,14 +77,14 @@ def seconds(function: Callable[[], Any]) -> float:
 
 @dataclass(frozen=True)
 class Result:
-    """What a script found.
+    """The result of a script.
 
     Args:
-        script: its file's name.
+        script: its file name.
         question: what was measured, in a sentence.
-        opponent: what it is compared with, and in which file its code stands.
+        opponent: what it is compared with, and the file with the opponent's code.
         rows: of a table, all with the same columns.
-        notes: what else has to be said.
+        notes: remarks below the table.
     """
 
     script: str
@@ -95,7 +95,7 @@ class Result:
     machine: Mapping[str, str] = field(default_factory=lambda: machine())
 
     def report(self) -> None:
-        """Print the table, and write all of it for `results.md`."""
+        """Print the result, and write it for `results.md`."""
         print(f"{self.question}\n{self.opponent}\n\n{table(self.rows)}\n")
         print(*self.notes, sep="\n")
         RESULTS.mkdir(exist_ok=True)
@@ -122,7 +122,7 @@ _LOAD = os.getloadavg()[0]  # before a script's own work
 def machine() -> dict[str, str]:
     """Processor, cores, the GPU if there is one, versions, and whether something else was running."""
     cores = len(os.sched_getaffinity(0))
-    disturbed = f"beside other load: load average {_LOAD:.1f} when it began" if QUIET * cores < _LOAD else "quiet"
+    disturbed = f"beside other load (load average {_LOAD:.1f} at the start)" if QUIET * cores < _LOAD else "quiet"
     return {
         "measured": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, {disturbed}",
         "processor": f"{_processor()}, {cores} cores",
@@ -136,7 +136,7 @@ def _version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
-        return "is not there"
+        return "not installed"
 
 
 def _gpu() -> dict[str, str]:

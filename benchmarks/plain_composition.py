@@ -1,7 +1,7 @@
-"""The multi-level system as a plain script would compose it, the opponent of full_system.py; nothing of the toolkit.
+"""The multi-level system as a plain script would compose it, without the toolkit: the opponent of full_system.py.
 
 torchvision's AlexNet, nn.LSTM, transformers' Wav2Vec2Model, co-attention (Zou et al., ICASSP 2022), a head on every
-level, center loss (Wen et al., ECCV 2016), AdamW. All of it is trained. Its inputs were computed before and are in
+level, center loss (Wen et al., ECCV 2016), AdamW. Everything is trained. The inputs were computed beforehand and are in
 memory.
 
     python benchmarks/plain_composition.py INPUTS.pt     # trains an epoch in this process, prints its peak memory
@@ -33,7 +33,7 @@ class PlainComposition(nn.Module):
     """Image, MFCC and waveform -> logits of four heads, and the fused embedding.
 
     Args:
-        dropout: whether there is any: .1 everywhere, .5 in the LSTM.
+        dropout: whether it has dropout: .1 everywhere, .5 in the LSTM.
     """
 
     def __init__(self, *, dropout: bool = True):
@@ -65,7 +65,7 @@ class PlainComposition(nn.Module):
 
 
 def plain_state(ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The toolkit's weights by the names that they have in a PlainComposition."""
+    """The toolkit's weights under their names in a PlainComposition."""
     names = {
         "levels.spectrogram.backbone": "alexnet",
         "levels.mfcc.encoder.layers.0": "lstm",
@@ -85,7 +85,7 @@ def plain_state(ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 state[name.replace(prefix, plain, 1)] = values
     for name in [name for name in state if ".second." in name]:
         state[name.replace(".second.", ".").replace("_l0", "_l1")] = state.pop(name)
-    # Ours flattens the map frame by frame: [time, channel, frequency]; theirs [channel, frequency, time].
+    # Ours flattens the map as [time, channel, frequency], theirs as [channel, frequency, time].
     weight = state["spectrogram.1.weight"]
     state["spectrogram.1.weight"] = weight.view(-1, 6, 256, 6).permute(0, 2, 3, 1).flatten(1)
     return state
@@ -95,9 +95,9 @@ class Training:
     """The plain loop.
 
     Args:
-        inputs: image, MFCC, waveform, label of every segment.
-        batches: indices of the segments of each batch.
-        model: what is trained.
+        inputs: image, MFCC, waveform and label of every segment.
+        batches: indices of the segments in each batch.
+        model: the model to train.
     """
 
     def __init__(self, inputs: list[Tensor], batches: list[list[int]], model: nn.Module):
@@ -123,14 +123,14 @@ class Training:
         return losses
 
     def move_centers(self, fused: Tensor, label: Tensor) -> None:
-        """The rule of Wen et al."""
+        """Move the centers by the rule of Wen et al."""
         for c in label.unique():
             rows = fused[label == c]
             self.centers[c] -= CENTER_RATE * (self.centers[c] - rows).sum(0) / (1 + len(rows))
 
 
 def megabytes(what: str) -> float:
-    """Of this process, from /proc/self/status: VmRSS is what it has, VmHWM the most that it had."""
+    """Megabytes of this process from /proc/self/status: VmRSS is the present memory, VmHWM the peak."""
     (line,) = [s for s in Path("/proc/self/status").read_text().splitlines() if s.startswith(what)]
     return int(line.split()[1]) / 1e3
 

@@ -1,4 +1,4 @@
-"""What gpu.py compares with: the reference's composition, plainly from torchvision, torch and transformers."""
+"""The opponent of gpu.py: the reference system, composed plainly from torchvision, torch and transformers."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -19,9 +19,9 @@ class PlainSystem(nn.Module):
 
     Args:
         samples: of a segment.
-        image_size, pool: of the spectrogram's picture and feature map.
+        image_size, pool: sizes of the spectrogram's image and feature map.
         hidden, layers: of the LSTM.
-        config: of the wav2vec2 model, beside what is given here.
+        config: of the wav2vec2 model, in addition to the settings here.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class PlainSystem(nn.Module):
         self.alexnet = torchvision.models.alexnet(weights=None).features
         dropout = 0.5 if layers > 1 else 0.0
         self.lstm = nn.LSTM(40, hidden, layers, batch_first=True, bidirectional=True, dropout=dropout)
-        # Neither masks nor skipped layers: the recipe has none either.
+        # No masks and no skipped layers, as in the recipe.
         config = Wav2Vec2Config(**{"apply_spec_augment": False, "layerdrop": 0.0, **config})
         self.wav2vec2 = Wav2Vec2Model(config)
         steps = int(self.wav2vec2._get_feat_extract_output_lengths(samples))
@@ -81,13 +81,13 @@ def _projection(size: int, out: int = DIM) -> nn.Sequential:
 
 
 class PlainTraining:
-    """A PlainSystem with torch's own AdamW, as it comes.
+    """A PlainSystem with torch's own AdamW and its defaults.
 
     Args:
-        system: on its device, as the waves are.
+        system: the model to train.
         waves: batches of waveforms in the CPU's pinned memory, with their targets; taken in turn.
         device: where it trains.
-        bf16: under autocast to bfloat16.
+        bf16: whether it trains under autocast to bfloat16.
     """
 
     def __init__(self, system: PlainSystem, waves: Sequence[tuple[Tensor, Tensor]], device: str, *, bf16: bool):
@@ -97,7 +97,7 @@ class PlainTraining:
         self.steps = 0
 
     def step(self) -> Tensor:
-        """One step: its loss, on the device."""
+        """Take one step; returns its loss, on the device."""
         wave, targets = (t.to(self.device, non_blocking=True) for t in self.waves[self.steps % len(self.waves)])
         self.steps += 1
         with self.context:

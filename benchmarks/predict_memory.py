@@ -1,6 +1,6 @@
 """Peak memory of `toolkit predict`: 10 files, 1000 files of mixed formats with 20 broken ones, one file of an hour.
 
-Checks on the way that 980 files are labelled and 20 are named. Takes the path of a bundle, else it trains a small one.
+Also checks that the broken files are named. Takes the path of a bundle, or trains a small one.
 """
 
 import os
@@ -31,7 +31,7 @@ LONG_S = 3600
 
 
 def write_files(folder: Path, count: int, broken: int = 0) -> list[Path]:
-    """Noise of 0.5 to 8 s in the formats in turn; the broken ones are spread over the folder. Returns those."""
+    """Write noise of 0.5 to 8 s in the formats in turn; broken files are spread over the folder. Returns these."""
     folder.mkdir()
     rng, damaged = np.random.default_rng(0), []
     for number in range(count):
@@ -42,14 +42,14 @@ def write_files(folder: Path, count: int, broken: int = 0) -> list[Path]:
         turn, place = divmod(number, count // broken) if broken else (0, -1)
         if place == turn % len(KINDS):  # a file of each format in turn
             whole = path.read_bytes()
-            # An Ogg stream promises no length: half of one is a shorter one.
+            # An Ogg stream promises no length: half a stream is a shorter stream.
             path.write_bytes(b"no audio" if ending == "ogg" else whole[: len(whole) // 2])
             damaged.append(path)
     return damaged
 
 
 def write_long(path: Path) -> None:
-    """An hour of noise in stereo at 44.1 kHz, a second at a time."""
+    """Write an hour of noise in stereo at 44.1 kHz, a second at a time."""
     rng = np.random.default_rng(0)
     with soundfile.SoundFile(path, "w", 44_100, 2) as file:
         for _ in range(LONG_S):
@@ -57,7 +57,7 @@ def write_long(path: Path) -> None:
 
 
 def measure(bundle: str, source: Path) -> tuple[float, int, list[str]]:
-    """Peak resident memory in MB, number of rows, and lines about what was skipped."""
+    """Peak resident memory in MB, number of rows, and lines about skipped files."""
     with tempfile.TemporaryFile("w+") as rows, tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
             [*TOOLKIT, "predict", bundle, str(source), "--format", "csv", "--device", "cpu"], stdout=rows, stderr=said
@@ -74,7 +74,7 @@ def measure(bundle: str, source: Path) -> tuple[float, int, list[str]]:
 
 
 def small_bundle(folder: Path) -> str:
-    """A bundle of a system that was trained for an epoch."""
+    """Train a small system for an epoch; returns its bundle."""
     write_corpus(folder / "corpus", 40)
     recipe = folder / "small.yaml"
     recipe.write_text(RECIPE % (folder / "corpus" / "manifest.csv"))
@@ -85,7 +85,7 @@ def small_bundle(folder: Path) -> str:
 
 
 def main() -> None:
-    """Peaks and their ratios to that of 10 files."""
+    """Measure the peaks and their ratios to that of 10 files."""
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root)
         bundle = sys.argv[1] if len(sys.argv) > 1 else small_bundle(folder)
@@ -97,15 +97,15 @@ def main() -> None:
         for what, name in sources.items():
             peak, labelled, skipped = measure(bundle, folder / name)
             yardstick = yardstick or peak
-            row = {"source": what, "peak, MB": f"{peak:.0f}", "of that of 10 files": f"{peak / yardstick:.3f}"}
+            row = {"source": what, "peak, MB": f"{peak:.0f}", "ratio to 10 files": f"{peak / yardstick:.3f}"}
             rows.append(row | {"labelled": str(labelled), "named": str(len(skipped))})
             if name == "1000":
                 named = len(skipped) == BROKEN and all(str(p) in line for p, line in zip(damaged, skipped, strict=True))
                 notes.append("Every broken file is named." if named else "NOT all broken files are named.")
     Result(
         "predict_memory.py",
-        "Peak resident memory of `toolkit predict`, wav, flac, ogg and mp3 in turn.",
-        "Opponent: none; ten files beside the others tell what grows. The code is in benchmarks/predict_memory.py.",
+        "Peak resident memory of `toolkit predict` on wav, flac, ogg and mp3 files in turn.",
+        "Opponent: none; the ratio to ten files shows what grows. The code is in benchmarks/predict_memory.py.",
         rows,
         notes,
     ).report()

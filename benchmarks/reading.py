@@ -1,4 +1,4 @@
-"""How long a training loop waits for its loader: files read for every batch, resampled, and what is kept of them."""
+"""How long a training loop waits for its loader: files read for every batch, resampled, or features stored."""
 
 import argparse
 import os
@@ -40,7 +40,7 @@ training: {device: cpu, batch_size: 16, workers: %d}
 """
 NOTHING, FEATURES = "nothing", "features"
 CORPORA = {"16 kHz WAV": (RATE, ".wav"), "44.1 kHz FLAC": (44_100, ".flac")}
-CASES = (  # files, what is kept of them, workers
+CASES = (  # files, what is stored of them, workers
     ("16 kHz WAV", NOTHING, 0),
     ("16 kHz WAV", NOTHING, 1),
     ("16 kHz WAV", NOTHING, 2),
@@ -69,12 +69,12 @@ class Plain(Dataset):
 
 @dataclass(frozen=True)
 class Epoch:
-    """How an epoch went.
+    """The times of an epoch.
 
     Args:
-        seconds: it took.
-        waited: of these, for the loader.
-        decoded: seconds of audio that were decoded in this process.
+        seconds: the whole epoch.
+        waited: seconds of it spent waiting for the loader.
+        decoded: seconds of audio decoded in this process.
     """
 
     seconds: float
@@ -87,8 +87,8 @@ class Contestant:
 
     Args:
         manifest: the corpus.
-        kept: what the cache holds of it; it is filled here.
-        workers: processes that read.
+        kept: what the cache, which is filled here, stores of it.
+        workers: number of processes that read.
         plain: whether librosa reads.
     """
 
@@ -117,7 +117,7 @@ class Contestant:
         assert self.cache.kept == (kept == FEATURES)
 
     def epoch(self) -> Epoch:
-        """Train for an epoch. The system computes the features that are not kept: what is waited for is reading."""
+        """Train for an epoch. The system computes features that are not stored, so waiting time is reading time."""
         self.epochs += 1
         self.batches.set_epoch(self.epochs)
         begin, waited = time.perf_counter(), 0.0
@@ -134,7 +134,7 @@ class Contestant:
 
 
 class Decoded:
-    """Counts the audio that is decoded while it is entered."""
+    """Counts the seconds of audio that are decoded in a `with` block."""
 
     def __enter__(self) -> "Decoded":
         self.seconds, self._read = 0.0, soundfile.SoundFile.read
@@ -166,12 +166,12 @@ def row(case: tuple[str, str, int], ours: list[Epoch], theirs: list[Epoch], audi
         "opponent waits, %": f"{statistics.median(100 * epoch.waited / epoch.seconds for epoch in theirs):.1f}",
         "epoch, s": f"{statistics.median(epoch.seconds for epoch in ours):.2f}",
         "times as fast": f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})",
-        "decoded in an epoch, times": "in workers" if workers else f"{ours[-1].decoded / audio_s:.2f}",
+        "times decoded in an epoch": "in workers" if workers else f"{ours[-1].decoded / audio_s:.2f}",
     }
 
 
 def main() -> None:
-    """Run all cases by turns."""
+    """Run all cases in turns."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--utterances", type=int, default=80)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
@@ -188,17 +188,17 @@ def main() -> None:
         for turn in range(settings.rounds + 1):
             for name, contestant in list(everyone.items())[:: 1 if turn % 2 else -1]:
                 epoch = contestant.epoch()
-                if turn:  # workers begin in the first one
+                if turn:  # workers start in the first one
                     times[name].append(epoch)
     audio_s = {name: opponent.audio_s for name, opponent in opponents.items()}
     Result(
         "reading.py",
-        f"How much of an epoch a training loop waits for its loader: {next(iter(audio_s.values())):.0f} s of audio in "
-        f"batches of 16 segments of <= 3 s, trained on the CPU with {torch.get_num_threads()} threads.",
+        f"Share of an epoch that a loop waits for its loader: {next(iter(audio_s.values())):.0f} s of audio in batches "
+        f"of 16 segments of <= 3 s, trained on the CPU with {torch.get_num_threads()} threads.",
         "Opponent: the same loop over a Dataset that reads each segment with librosa.load, without workers, in "
         "benchmarks/reading.py.",
         [row(case, times[case], times[case[0]], audio_s[case[0]]) for case in CASES],
-        ["Workers take cores from the model here."],
+        ["Here workers take cores from the model."],
     ).report()
 
 

@@ -1,6 +1,6 @@
-"""The whole robustness campaign in one process: every command with inputs that are wrong (docs/robustness.md).
+"""The whole robustness campaign in one process: every command with wrong inputs (docs/robustness.md).
 
-python benchmarks/robustness.py            # all of it, a line for each fault, a summary
+python benchmarks/robustness.py            # all cases, a line for each fault, a summary
 python benchmarks/robustness.py report     # the cases whose description has this word
 """
 
@@ -22,20 +22,20 @@ from toolkit.hardware import give_back
 
 
 def main(words: list[str]) -> int:
-    """Run the cases; returns how many have a fault."""
+    """Run the cases; returns the number of faults."""
     with tempfile.TemporaryDirectory(prefix="campaign-") as folder:
         os.environ.update(TOOLKIT_CACHE=f"{folder}/cache", XDG_CACHE_HOME=f"{folder}/xdg")
         work = Path(folder) / "work"
-        training = get_context("spawn").Process(target=workspace, args=(work,))  # which imports torch's compiler
+        training = get_context("spawn").Process(target=workspace, args=(work,))  # it imports torch's compiler
         training.start()
         training.join()
-        gc.freeze()  # what is imported, so that it takes no time to collect what each command leaves
+        gc.freeze()  # imported modules, so that collecting after each command takes no time
         wanted = [case for case in cases() if all(word in case.about for word in words)]
         start, computed, outcomes = time.monotonic(), time.process_time(), []
         for number, case in enumerate(wanted):
             outcome = run_case(case, work, number)
             if outcome.seconds > 0.3:
-                give_back()  # as the end of its own process would
+                give_back()  # as the end of a process would
             outcomes.append(outcome)
             if outcome.fault:
                 print(f"FAULT {outcome.about[:150]!r}: {outcome.fault}")

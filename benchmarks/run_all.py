@@ -1,4 +1,4 @@
-"""Run every benchmark, one after another, and write results.md from what each has found."""
+"""Run every benchmark, one after another, and write results.md from their results."""
 
 import json
 import subprocess
@@ -20,8 +20,8 @@ NO_SCRIPTS = (
 HEAD = """\
 # Results of the benchmarks
 
-Written by `make bench`. Contestants alternate within one run. A ratio is the median over rounds of the opponent's time
-divided by ours, with its range. Figures measured under other load serve for orientation only.
+Written by `make bench`. Contestants take turns within one run. A ratio is the median over rounds of the opponent's time
+divided by ours, with its range. Figures measured beside other load are a rough guide only.
 """
 
 
@@ -39,7 +39,7 @@ def page(found: list[dict]) -> str:
 
 
 def main() -> None:
-    """Run those named, or all; scripts that fail are named at the end, and their last results stay."""
+    """Run the named scripts, or all; those that fail are listed at the end, and their earlier results stay."""
     names = sys.argv[1:] or [path.name for path in sorted(FOLDER.glob("*.py")) if path.name not in NO_SCRIPTS]
     failed = [name for name in names if subprocess.run([sys.executable, FOLDER / name]).returncode]
     found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]

@@ -1,4 +1,4 @@
-"""A corpus with IEMOCAP's lengths to measure on: generated voices, nobody's words."""
+"""A generated corpus with IEMOCAP's lengths to measure on: voices without words."""
 
 import math
 from pathlib import Path
@@ -11,7 +11,7 @@ MEAN_S, MEDIAN_S, LONGEST_S = 4.55, 3.58, 34.1  # IEMOCAP's utterances of four c
 
 
 def durations(count: int, *, seed: int = 0) -> np.ndarray:
-    """Seconds of so many utterances: log-normal with IEMOCAP's mean and median, not above its longest."""
+    """Lengths of some utterances in seconds: log-normal with IEMOCAP's mean and median, at most its longest."""
     deviation = math.sqrt(2 * math.log(MEAN_S / MEDIAN_S))
     drawn = np.random.default_rng(seed).lognormal(math.log(MEDIAN_S), deviation, count)
     return drawn.clip(0.5, LONGEST_S)
@@ -28,7 +28,7 @@ def voice(samples: int, *, seed: int = 0, rate: int = RATE) -> np.ndarray:
 
 
 def write_corpus(folder: Path, count: int, *, seed: int = 0, rate: int = RATE, suffix: str = ".wav") -> list[Path]:
-    """So many files, and manifest.csv with their labels, speakers and sessions."""
+    """Write some files, and manifest.csv with their labels, speakers and sessions; returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     paths, rows = [], ["path,label,speaker,gender,session"]
     for number, length in enumerate(durations(count, seed=seed)):

@@ -1,4 +1,4 @@
-"""How long the light commands take beside what importing SpeechBrain takes."""
+"""The time of the light commands, beside that of importing SpeechBrain."""
 
 import subprocess
 import sys
@@ -36,8 +36,8 @@ def main() -> None:
             "toolkit --help": ["--help"],
             "toolkit list-plugins": ["list-plugins"],
             "toolkit list-plugins --json": ["list-plugins", "--json"],
-            "toolkit status, of a folder without an experiment": ["status", folder],
-            "toolkit check-data, of 40 files": ["check-data", str(recipe)],
+            "toolkit status (a folder without an experiment)": ["status", folder],
+            "toolkit check-data (40 files)": ["check-data", str(recipe)],
         }
         rows = [
             alternate(

@@ -1,4 +1,4 @@
-"""Training steps of the reference system on batches in memory, by the training loop's own step; their operations."""
+"""Training steps of the reference system on batches in memory, taken by the training loop; their operations."""
 
 import tempfile
 from collections.abc import Callable
@@ -33,7 +33,7 @@ RANDOM = (
 )
 SMALL = ("--training.batch_size=2",)
 CLASS_COUNTS = [1103, 1636, 1708, 1084]  # IEMOCAP's
-MANY = 100_000  # batches of an epoch that does not end
+MANY = 100_000  # batches in an epoch that does not end
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class Variant:
     """One way to train the reference system.
 
     Args:
-        overrides: of the recipe, beside random weights.
+        overrides: of the recipe, in addition to random weights.
         compiled: with training.compile.
         cached: batches hold the front ends' features.
-        contiguous: the spectrogram's image has its channels one behind the other, not last.
-        fused: the optimizer is as on a GPU.
-        asks: as loops do that wait: lengths are read from the device, and each loss at once.
+        contiguous: the spectrogram's image is contiguous in memory, not channels-last.
+        fused: the optimizer has fused kernels.
+        asks: lengths and each loss are read from the device at once, as in loops that wait.
     """
 
     overrides: tuple[str, ...] = ()
@@ -58,13 +58,13 @@ class Variant:
 
 
 def read_recipe(variant: Variant, *, device: str, tiny: bool) -> Recipe:
-    """mtl_cr.yaml at its full size, or as it is where there is no data, with small batches."""
+    """mtl_cr.yaml at its full size; if `tiny`, its settings without data, with small batches."""
     overrides = (*RANDOM, f"--training.device={device}", *variant.overrides)
     return load_recipe(RECIPE, (*overrides, *SMALL) if tiny else overrides, data_available=not tiny)
 
 
 def build_step(recipe: Recipe) -> TrainStep:
-    """The same weights every time; they are drawn once, which takes its time."""
+    """A system with the same weights every time; they are drawn only once, because that takes long."""
     key = str(recipe.model)
     if key not in _drawn:
         seed_all(1)
@@ -77,7 +77,7 @@ _drawn: dict[str, TrainStep] = {}
 
 
 def noise(recipe: Recipe, *, rows: int, count: int, device: str) -> list[Batch]:
-    """Batches of whole segments in the CPU's memory, pinned for a GPU."""
+    """Batches of noise in the CPU's memory, pinned for a GPU; all segments have full length."""
     samples, generator = recipe.audio.segment_samples, torch.Generator().manual_seed(0)
     batches = [
         Batch(
@@ -93,7 +93,7 @@ def noise(recipe: Recipe, *, rows: int, count: int, device: str) -> list[Batch]:
 
 
 def with_features(batch: Batch, system: System, device: str) -> Batch:
-    """The same batch as the feature cache gives it."""
+    """The batch with features, as the feature cache gives it."""
     features = {name: seq.to("cpu") for name, seq in system.features(batch.wave.to(device)).items()}
     if device == "cuda":
         torch.cuda.synchronize()
@@ -102,13 +102,13 @@ def with_features(batch: Batch, system: System, device: str) -> Batch:
 
 
 class Training:
-    """A SystemBrain with batches, step by step.
+    """A SystemBrain that trains step by step.
 
     Args:
         variant: how it trains.
-        device: where.
-        tiny: the small system.
-        batches: how many there are, taken in turn.
+        device: where it trains.
+        tiny: use the small system.
+        batches: number of batches, taken in turn.
     """
 
     def __init__(self, variant: Variant, *, device: str, tiny: bool = False, batches: int = 4):
@@ -131,7 +131,7 @@ class Training:
         self._batches = cycle(made)
 
     def step(self) -> Tensor:
-        """One step as the training loop takes it: its loss, on the device."""
+        """Take one step like the training loop; returns its loss, on the device."""
         self.brain.step += 1
         loss = self.brain.fit_batch(next(self._batches))
         self.brain.update_average(loss, 0.0)
@@ -169,8 +169,8 @@ def _not_fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
 def operations(loss: Callable[[], Tensor]) -> int:
     """Floating-point operations of a step's matrix products and convolutions: three times those of the forward pass.
 
-    The backward pass has two products for each one; torch's counter takes a grouped convolution's there for a full one.
-    Attention and the LSTM are counted by the products that they consist of, whatever kernels compute them elsewhere.
+    The backward pass has two products for each one; torch's counter would count that of a grouped convolution as a
+    full one. Attention and the LSTM are counted by their products, whichever kernels compute them elsewhere.
     """
     counter = FlopCounterMode(display=False)
     with torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH), counter, torch.no_grad():
@@ -179,7 +179,7 @@ def operations(loss: Callable[[], Tensor]) -> int:
 
 
 def operations_of(variant: Variant, *, tiny: bool) -> int:
-    """Those of a segment in a step."""
+    """Operations of one segment in a step."""
     recipe = read_recipe(variant, device="cpu", tiny=tiny)
     train_step = build_step(recipe).train()
     (batch,) = noise(recipe, rows=1, count=1, device="cpu")
