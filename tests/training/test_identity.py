@@ -42,6 +42,12 @@ def test_settings_manifest_and_code_change_the_identity(recipe, rows, versions):
     assert run_hash(recipe, rows, versions) != run_hash(RECIPE, [], {})
 
 
+@pytest.mark.parametrize("family", ["levels", "covariates", "heads", "losses"])
+def test_the_order_of_a_models_parts_counts_since_their_weights_are_drawn_in_it(family):
+    one, other = ({"model": {family: {name: {} for name in order}}} for order in ("ab", "ba"))
+    assert run_hash(one, [], {}) != run_hash(other, [], {})
+
+
 def test_a_corpus_that_was_moved_is_the_same_corpus():
     def rows(root: str) -> list:
         names = ("S1/a.wav", "S2/b.wav")

@@ -33,8 +33,9 @@ def run_hash(
     recipe = {key: value for key, value in recipe.items() if key not in IRRELEVANT[""]}
     if "training" in recipe:
         recipe["training"] = {k: v for k, v in recipe["training"].items() if k not in IRRELEVANT["training"]}
-    levels = list(recipe.get("model", {}).get("levels", {}))  # their order decides which weights are drawn first
-    ordered = [*levels, *recipe.get("augmentations", {})]
+    # the order of a model's parts decides which weights are drawn first
+    families = [recipe.get("model", {}).get(name, {}) for name in ("levels", "covariates", "heads", "losses")]
+    ordered = [*map(list, families), list(recipe.get("augmentations", {}))]
     identity = json.dumps(
         [recipe, ordered, list(manifest), dict(versions), dict(pretrained or {})], sort_keys=True, default=str
     )
