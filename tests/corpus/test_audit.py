@@ -15,6 +15,7 @@ from toolkit.corpus import Utterance
 from toolkit.corpus.audit import audit, check_fold, hear, imbalances, refuse_shared_audio
 from toolkit.corpus.folds import Fold
 from toolkit.corpus.listening import listen, near_copies
+from toolkit.corpus.splits import read_splits
 from toolkit.errors import CorpusError
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -123,6 +124,13 @@ def test_what_is_shared_is_counted_by_kind_even_if_it_is_nothing():
     }
 
 
+def test_every_utterance_of_shared_audio_counts():
+    us = {name: Utterance(id=name, path=f"{name}.wav", label="x") for name in "abcd"}
+    same = {us[name].place: "one recording" for name in "abc"} | {us["d"].place: "another"}
+    (shared,) = audit({"train": [us["a"]], "test": [us["b"], us["c"], us["d"]]}, {"audio": same}, ["audio"])
+    assert len(shared.names) == 2 and shared.of == 3 and "2 of 3 utterances of test" in shared.message
+
+
 def run(*words: str, code: int):
     done = CliRunner().invoke(main, ["audit-split", *map(str, words)], catch_exceptions=False)
     assert done.exit_code == code, done.output
@@ -174,6 +182,17 @@ def test_lists_of_paths_find_their_audio_and_a_copy_among_it(takes, tmp_path):
     assert kinds(fold) == ["shared-copy", "no-speakers"] and "a0.wav in train" in fold["problems"][0]["message"]
     assert "1 of 2" in run(*words, code=1).stdout
     assert kinds(in_json(*words, "--speaker-pattern", r"/(\w)\S*wav", code=1)["fold_1"])[0] == "shared-speaker"
+
+
+def test_audio_in_a_data_folder_is_found_by_the_end_of_its_path(tmp_path):
+    for name in ("data/deep/ann/a.wav", "data/bob/a.wav"):  # the second one is as deep as the path in the list
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    (tmp_path / "lists").mkdir()
+    for part, line in {"train": "cleo/b.wav", "test": "ann/a.wav"}.items():
+        (tmp_path / "lists" / f"{part}.txt").write_text(line)
+    (parts,) = read_splits(tmp_path / "lists", data_folder=tmp_path / "data").values()
+    assert [u.path for u in parts["test"]] == [tmp_path / "data/deep/ann/a.wav"]
 
 
 def test_a_column_of_a_manifest_is_a_split_or_folds(takes, tmp_path):

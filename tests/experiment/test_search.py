@@ -104,6 +104,39 @@ def test_a_killed_search_goes_on_as_if_undisturbed_and_finds_the_planted_setting
     assert all("test" not in path.read_text() for path in folder.glob("runs/*/epochs.csv"))
 
 
+@pytest.mark.parametrize("last", [0, 1])
+def test_a_search_that_was_killed_while_a_trial_was_drawn_draws_the_rest(planted, tmp_path, here, monkeypatch, last):
+    undisturbed, folder = tmp_path / "undisturbed", tmp_path / "killed"
+    few, suggest = ("--trials", "2", "--sampler", "random", "--pruner", "nop"), optuna.Trial._suggest
+    assert CliRunner().invoke(main, words(planted, undisturbed, *few)).exit_code == 0
+
+    def interrupted(trial, name, distribution):
+        if trial.number == 1 and len(trial.params) == last:
+            raise KeyboardInterrupt
+        return suggest(trial, name, distribution)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Trial, "_suggest", interrupted)
+        assert CliRunner().invoke(main, words(planted, folder, *few)).exit_code == 130
+    assert [len(trial.params) for trial in trials_in(folder)] == [2, last]
+    done = CliRunner().invoke(main, words(planted, folder, *few), catch_exceptions=False)
+    assert done.exit_code == 0 and told(trials_in(folder)) == told(trials_in(undisturbed)), done.output
+
+
+def test_no_audio_of_the_test_part_is_read(planted, tmp_path, here):
+    recipe = write_recipe(tmp_path)
+    (recipe.parent / "space.yaml").write_text(SPACE)
+    for file in (tmp_path / "corpus").glob("1*.wav"):  # session S1, which tests in the first fold
+        file.unlink()
+    done = CliRunner().invoke(main, words(recipe, tmp_path / "search", "--trials", "1"))
+    assert done.exit_code == 0, done.output
+
+
+def test_options_of_one_run_are_refused(planted, tmp_path):
+    done = CliRunner().invoke(main, words(planted, tmp_path / "out", "--fold", "S2"))
+    assert done.exit_code == 2 and "--fold is for one run: a search takes --folds." in done.stderr
+
+
 def test_a_pruned_trial_ends_early_and_a_failed_one_is_counted(planted, tmp_path, here, monkeypatch):
     monkeypatch.setattr(optuna.pruners.NopPruner, "prune", lambda pruner, study, trial: trial.number < 2)
     space = planted.with_name("bands.yaml")

@@ -39,7 +39,7 @@ def experiment(words, folds, seeds, protocol, output, jobs, gpus, threads, sched
     from toolkit.experiment.command import WorkerOptions, conduct, read_amounts, refuse_options_of_one_run
 
     recipes, overrides = recipes_and_overrides(words)
-    refuse_options_of_one_run(overrides)
+    refuse_options_of_one_run(overrides, "an experiment")
     workers = WorkerOptions(jobs, _names(gpus) or (), threads, scheduler, read_amounts(resources))
     sources = []
     for recipe in recipes:
@@ -73,7 +73,7 @@ def tune(
     """
     if find_spec("optuna") is None:
         raise ExperimentError("tune needs optuna: pip install 'audio-classification-toolkit[tune]'.")
-    from toolkit.experiment.command import WorkerOptions, read_amounts
+    from toolkit.experiment.command import WorkerOptions, read_amounts, refuse_options_of_one_run
     from toolkit.experiment.search import Search
     from toolkit.recipe.loading import as_overrides
     from toolkit.report.search_page import write_search
@@ -81,6 +81,7 @@ def tune(
     def read(settings):
         return read_source([*words, *as_overrides(settings)], **options)
 
+    refuse_options_of_one_run(recipes_and_overrides(words)[1], "a search", ("fold", "output_folder"))
     workers = WorkerOptions(jobs, _names(gpus) or (), threads, scheduler, read_amounts(resources))
     search = Search(read, Path(space), Path(output).absolute(), folds, sampler, pruner, storage)
     search.run(workers, trials=trials)

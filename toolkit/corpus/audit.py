@@ -72,14 +72,15 @@ def audit(
     for kind in filter(keys.get, kinds):
         before: dict[Hashable, tuple[Utterance, str]] = {}
         for part in PARTS:
-            mine = {key: u for u in parts.get(part, ()) if (key := keys[kind](u)) is not None}
+            mine = [(key, u) for u in parts.get(part, ()) if (key := keys[kind](u)) is not None]
+            mine = mine if kind in ("audio", "copy") else list(dict(mine).items())  # utterances, or names
             if mine and part != PARTS[0]:
-                pairs = [(u, part, *before[key]) for key, u in mine.items() if key in before]
+                pairs = [(u, part, *before[key]) for key, u in mine if key in before]
                 names = sorted((_name(kind, *pair) for pair in pairs), key=natural_key)
                 there = join(dict.fromkeys(pair[-1] for pair in pairs)) if pairs else "train"
                 says = SAYS[kind].format(part=part, there=there)
                 yield Shared(kind, part, names, len(mine), f"{len(names)} of {len(mine)} {says}: {listed(names)}")
-            before = {key: (u, part) for key, u in mine.items()} | before
+            before = {key: (u, part) for key, u in mine} | before
 
 
 def _name(kind: str, u: Utterance, part: str, other: Utterance, there: str) -> str:
@@ -128,15 +129,16 @@ def check_fold(fold: Fold, utterances: Mapping[str, Utterance], heard: Heard) ->
         yield Problem("imbalance", "warning", f"fold {fold.name!r}: {message}", fold.name)
 
 
-def refuse_shared_audio(fold: Fold, utterances: Sequence[Utterance]) -> list[str]:
+def refuse_shared_audio(fold: Fold, utterances: Sequence[Utterance], parts: Collection[str] = PARTS) -> list[str]:
     """Raise CorpusError if the same audio is in two parts of a fold; return the warnings of `check_fold`.
 
-    Only utterances equal in length and middle are read whole; `check-data` and `audit-split` also find changed copies.
+    No audio of other `parts` is read. Only utterances equal in length and middle are read whole; `check-data` and
+    `audit-split` also find changed copies.
     """
     from toolkit.audio.reading import stretch
 
     part_of, groups = fold.part_of, {}
-    for u in (u for u in utterances if u.id in part_of):
+    for u in (u for u in utterances if part_of.get(u.id) in parts):
         sound = stretch(u.path, start_s=u.start, end_s=u.end)
         middle = b"".join(block.tobytes() for block in sound.blocks(sound.frames // 2, sound.frames // 2 + 64))
         groups.setdefault((sound.frames, sound.rate, middle), []).append(u)

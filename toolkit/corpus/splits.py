@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def read_splits(
     rows = _of_lists(path, columns) if lists else _of_column(path, column, read_manifest(path, columns))
     for fold, part, u in rows:
         files = named.get(u.path.name, ())
-        matching = [sum(map(str.__eq__, reversed(file.parts), reversed(u.path.parts))) for file in files]
+        matching = [_equal_from_the_end(file, u.path) for file in files]
         if files and matching.count(max(matching)) == 1:
             u = replace(u, path=files[matching.index(max(matching))])
         folds.setdefault(fold, {name: [] for name in PARTS})[SPLITS[part.lower()]].append(u)
@@ -55,6 +56,12 @@ def read_splits(
         if len(folds) > 1 and not lists:
             del parts["valid"]  # if folds test in turn, any other one may validate
     return {fold: _with_speakers(fold, parts, pattern) for fold, parts in folds.items()}
+
+
+def _equal_from_the_end(one: Path, other: Path) -> int:
+    """How many parts of two paths are equal, from the last part to the first that differs."""
+    pairs = zip(reversed(one.parts), reversed(other.parts), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _of_column(path: Path, column: str | None, utterances: list[Utterance]) -> Iterator[tuple[str, str, Utterance]]:

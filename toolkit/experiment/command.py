@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -167,12 +167,12 @@ def show_status(folder: str, *, watch: bool) -> None:
         time.sleep(REFRESH_S)
 
 
-def refuse_options_of_one_run(overrides: Sequence[str]) -> None:
-    """Refuse overrides of keys that an experiment varies; the ExperimentError names the option to use instead."""
+def refuse_options_of_one_run(overrides: Sequence[str], command: str, varied: Collection[str] = tuple(INSTEAD)) -> None:
+    """Refuse overrides of keys that a command varies; the ExperimentError names the option to use instead."""
     for word in overrides:
         key = word.removeprefix("--").partition("=")[0]
-        if word.startswith("--") and key in INSTEAD:
-            raise ExperimentError(f"--{key} is for one run: an experiment takes {INSTEAD[key]}.")
+        if word.startswith("--") and key in varied:
+            raise ExperimentError(f"--{key} is for one run: {command} takes {INSTEAD[key]}.")
 
 
 def read_amounts(words: Sequence[str]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import BaseTrial, Trial, TrialState
+from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
 from toolkit.corpus.protocols import selects_on
 from toolkit.corpus.targets import Target
@@ -171,15 +171,28 @@ class Search:
             there = self.study.get_trials(deepcopy=False)
             for trial in there:
                 if not trial.state.is_finished() and trial.number not in self._held and self._hold(trial.number):
-                    return trial
+                    return trial if trial.params.keys() == self.space.keys() else self._complete(trial)
             if len(there) >= trials:
                 return None
-            # with the same seed, a search would draw the same values again after an interruption
-            seed = self.source.recipe.seed + (0 if self.sampler == "qmc" else len(there))
-            self.study.sampler = named("sampler", self.sampler)(seed=seed)
+            self._seed(len(there))
             trial = self.study.ask(self.space)
             self._hold(trial.number)
             return trial
+
+    def _seed(self, number: int) -> None:
+        """Seed the sampler for a trial; one seed for all would draw the same values again after an interruption."""
+        seed = self.source.recipe.seed + (0 if self.sampler == "qmc" else number)
+        self.study.sampler = named("sampler", self.sampler)(seed=seed)
+
+    def _complete(self, trial: FrozenTrial) -> Trial:
+        """Draw the values of a trial whose process ended while it drew them; those that are there stay."""
+        self._seed(trial.number)
+        whole = Trial(self.study, trial._trial_id)
+        for key, distribution in self.space.items():
+            if key in trial.params and key not in whole.relative_params:  # then the next is drawn as it would have been
+                self.study.sampler.sample_independent(self.study, trial, key, distribution)
+            whole._suggest(key, distribution)
+        return whole
 
     def _hold(self, number: int) -> bool:
         with ExitStack() as stack:

@@ -123,7 +123,8 @@ class Run:
         trained = next((folder for folder, has_ended in zip(folders, ended, strict=True) if has_ended), None)
         doubts = [message for _, message, _ in self.preparation.doubts]
         if trained is None and self.recipe.shared_audio == "refuse":
-            doubts += refuse_shared_audio(self.preparation.fold, self.preparation.utterances)
+            parts = ("train", *self.preparation.evaluated)
+            doubts += refuse_shared_audio(self.preparation.fold, self.preparation.utterances, parts)
         objective = build_objective(self.recipe, self.system, data.class_counts())
         self._write_inputs(doubts)
         probe = self._probe(data, objective) if trained is None and self.training.probe.epochs else None
