@@ -70,6 +70,8 @@ def test_from_a_table_to_predictions_each_command_prints_the_next(recordings):
     done = run(*words, "recordings", "--format", "csv")
     assert done.exit_code == 0, done.stderr
     assert len(done.stdout.splitlines()) == 1 + 24 and ",tone," in done.stdout
+    done = run("train", "manifest.yaml", "--device", "cpu", "--init_from", "manifest.zip")
+    assert "--init_from=manifest.zip" in following(done, "experiment"), "the folds of the same system"
 
 
 @pytest.fixture
@@ -174,6 +176,15 @@ def test_the_protocol_follows_from_the_columns(columns, expected, said, tmp_path
     assert f"protocol: {expected}" in text and recipe.audio.segment_seconds == 1.5
     assert recipe.corpus.args == {"path": str(tmp_path / "my.csv"), "columns": {"path": "file"}}
     assert recipe.model.losses["classification"].args == {"label_smoothing": 0.1, "class_weights": "balanced"}
+
+
+def test_segments_are_as_long_as_95_percent_of_the_recordings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in range(10):  # 95 % of ten are all ten: nine are only 90 %
+        soundfile.write(f"{number}.wav", [0.1] * 8000 * (3 if number == 9 else 1), 8000)
+    Path("my.csv").write_text("\n".join(["path,label", *(f"{number}.wav,{'ab'[number % 2]}" for number in range(10))]))
+    assert run("new-recipe", "my.csv").exit_code == 0
+    assert load_recipe("my.yaml").audio.segment_seconds == 3.0
 
 
 def test_what_cannot_be_split_by_speaker_is_refused(recordings):

@@ -1,6 +1,7 @@
 """The name of a features folder depends on everything that its features depend on."""
 
 import re
+from importlib.metadata import version
 
 import pytest
 import torch
@@ -49,6 +50,14 @@ def test_everything_that_features_depend_on_changes_the_key():
     changed += [key(one, fixed_samples=48000), key(one, precision="fp16"), key(one, device="cuda")]
     again.front_end_args = {"a": 2}
     assert len({key(one), *changed, key(again)}) == 9
+
+
+@pytest.mark.parametrize("library", ["av", "soundfile", "soxr"])
+def test_the_libraries_that_decode_and_resample_audio_count(library, monkeypatch):
+    one = One()
+    before = key(one)
+    monkeypatch.setattr("toolkit.data.front_ends.version", lambda name: "0" if name == library else version(name))
+    assert key(one) != before
 
 
 def test_arguments_that_are_not_json_are_refused_with_their_level():

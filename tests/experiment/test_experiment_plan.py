@@ -7,9 +7,10 @@ import pytest
 from small_system import write_corpus, write_recipe
 
 from toolkit.errors import ExperimentError, ProtocolError
+from toolkit.experiment.display import describe
 from toolkit.experiment.plan import Cell, merged, read_plan, write_plan
 from toolkit.experiment.planning import make_plan, with_protocol
-from toolkit.experiment.progress import Record, Records
+from toolkit.experiment.progress import Progress, Record, Records
 from toolkit.experiment.tasks import make_tasks, run_task
 from toolkit.report.evidence import Evidence
 from toolkit.training.preparation import load_source
@@ -62,6 +63,17 @@ def test_a_cell_changes_with_a_setting_and_with_nothing_else(small):
     (other,) = make_plan([small(**{"training.epochs": 4})], folds=("S1",)).cells
     assert again == first
     assert other.fingerprint != first.fingerprint and other.key == first.key and other.name != first.name
+
+
+def test_the_names_that_a_recipe_joins_do_not_depend_on_the_recipe_before_it(small, tmp_path):
+    manifest = tmp_path / "corpus" / "manifest.csv"
+    header, *rows = manifest.read_text().splitlines()
+    places = ["Hall", "hall", "roof"] * len(rows)
+    manifest.write_text("\n".join([f"{header},place", *map("{},{}".format, rows, places)]) + "\n")
+    plain = small("plain", normalize="true")
+    placed = small("placed", normalize="true", **{"model.heads.level.target": "place"})
+    alone, after = make_plan([placed]), make_plan([plain, placed])
+    assert alone.systems["placed"].fingerprint == after.systems["placed"].fingerprint
 
 
 def test_two_recipes_of_one_name_are_refused(small):
@@ -145,6 +157,15 @@ def test_protocols_that_are_read_from_one_training_are_one_task(small, tmp_path)
         ["loso", "loso-test-epoch"],
         ["loso-as-published"],
     ]
+
+
+def test_the_progress_of_a_fitted_system_does_not_count_epoch_0(small, tmp_path):
+    plan = make_plan([small()], folds=("S1",))
+    Records(tmp_path).write(Record(plan.cells[0], "running", 1.5, epochs=3, run="run"))
+    (tmp_path / "runs" / "run").mkdir(parents=True)
+    (tmp_path / "runs" / "run" / "epochs.csv").write_text("epoch,valid_wa\n0,0.5\n1,0.6\n")
+    (cell,) = Progress(tmp_path, plan).cells(alive=True)
+    assert cell.epoch == 1 and "running: 1 of 3 epochs" in describe(cell)
 
 
 def test_a_record_comes_back_and_a_damaged_one_counts_as_none(tmp_path):

@@ -150,7 +150,7 @@ def compare(bundle_a: str, bundle_b: str, manifest: str, as_json: bool, **option
 @click.argument("manifest", metavar="MANIFEST")
 @click.option("--condition", "only", multiple=True, metavar="NAME", help="Only this condition, for example noise-10.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the noise, the room and the cut.")
-@click.option("--max-drop", type=click.FloatRange(0), help="Exit with 1 if UA falls by more points than this.")
+@click.option("--max-drop", type=Range(0), help="Exit with 1 if UA falls by more points than this.")
 @click.option("--figure", help="Draw the table as a figure into this .png or .svg file.")
 @labelled_options
 def stress(bundle: str, manifest: str, as_json: bool, max_drop: float | None, figure: str | None, **options):

@@ -19,7 +19,7 @@ from toolkit.recipe.schema import Recipe
 
 BATCH_SIZE = 8  # segments of an utterance at a time; the last bits of features depend on it
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
-LIBRARIES = ("torch", "torchaudio", "transformers", "soundfile", "soxr")
+LIBRARIES = ("torch", "torchaudio", "transformers", "soundfile", "soxr", "av")
 FORMAT = 2
 
 

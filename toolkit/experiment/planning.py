@@ -16,7 +16,7 @@ from toolkit.plugins.versions import used_versions
 from toolkit.recipe.schema import ProtocolSpec, Recipe
 from toolkit.training.identity import manifest_rows, run_hash
 from toolkit.training.initial import read_origin
-from toolkit.training.preparation import Preparation, Source, prepare_folds
+from toolkit.training.preparation import Preparation, Source, names_of, prepare_folds
 
 NOT_THE_SYSTEMS = ("fold", "seed", "protocol", "output_folder", "data_folder")  # keys outside the system
 
@@ -43,11 +43,12 @@ def make_plan(
     corpora: dict[str, list[Utterance]] = {}
     systems, by_protocol, splits, first = {}, {}, {}, None
     for source in sources:
-        joined = [source.recipe.as_dict()[key] for key in ("labels", "label_map")] if source.recipe.normalize else None
-        key = json.dumps([source.recipe.as_dict()["corpus"], str(source.folder), joined], sort_keys=True)
+        recipe, plain = source.recipe, source.recipe.as_dict()
+        joined = [plain["labels"], plain["label_map"], names_of(recipe)] if recipe.normalize else None
+        key = json.dumps([plain["corpus"], str(source.folder), joined], sort_keys=True)
         utterances = corpora[key] = corpora.get(key) or source.read()
-        systems[source.recipe.name] = _planned(source, utterances)
-        own = source.recipe.protocol
+        systems[recipe.name] = _planned(source, utterances)
+        own = recipe.protocol
         taken = {argument for name in {own.name, *protocols} & PROTOCOLS.keys() for argument in arguments_of(name)}
         if unknown := [argument for argument in own.args if argument not in taken]:
             raise ExperimentError(f"protocol.args.{unknown[0]}: no protocol among {', '.join(protocols)} takes it.")
@@ -55,13 +56,13 @@ def make_plan(
             if protocol not in PROTOCOLS:
                 found = f"no protocol is called {protocol!r}.{did_you_mean(protocol, PROTOCOLS)}"
                 raise ExperimentError(f"--protocol: {found} Protocols are {', '.join(PROTOCOLS)}.")
-            prepared = prepare_folds(replace(source, recipe=with_protocol(source.recipe, protocol)), utterances)
+            prepared = prepare_folds(replace(source, recipe=with_protocol(recipe, protocol)), utterances)
             first = first or prepared[0]
             _refuse_other_data(first, prepared[0])
             split = hashlib.sha256("".join(preparation.fold.digest for preparation in prepared).encode()).hexdigest()
             if splits.setdefault(protocol, split) != split:
                 raise ExperimentError(
-                    f"Recipes {names[0]!r} and {source.recipe.name!r} have different folds of protocol {protocol!r}, "
+                    f"Recipes {names[0]!r} and {recipe.name!r} have different folds of protocol {protocol!r}, "
                     "and an experiment compares systems on the same folds: give them the same --protocol.args."
                 )
             by_protocol.setdefault(protocol, _chosen(prepared, folds))

@@ -109,7 +109,7 @@ class Progress:
             state, epoch = "running" if alive else "interrupted", 0
             if run is not None:
                 with suppress(OSError, ValueError, csv.Error), require_file(run / EPOCHS).open(newline="") as file:
-                    epoch = sum(1 for _ in csv.DictReader(file))
+                    epoch = max((int(row.get("epoch") or 0) for row in csv.DictReader(file)), default=0)
             return CellProgress(cell, state, record, epoch, time.time() - record.started)
         seconds = (record.ended or record.started) - record.started
         if record.state == "failed":

@@ -73,7 +73,7 @@ def propose(manifest: str, overrides: list[str], *, base: str | None, protocol: 
     facts = {"found": printable("; ".join(found)), "recipe": recipe, "inherited": source.recipe, "why": why}
     facts |= {"unweighted": unweighted, "imbalance": printable(imbalance)}
     facts["base"] = str(resolved(base)) if os.path.isfile(base) else base
-    facts["segment_seconds"] = min(max(math.ceil(2 * seconds[int(0.95 * (len(seconds) - 1))]) / 2, 1.0), LONGEST_S)
+    facts["segment_seconds"] = min(max(math.ceil(2 * seconds[-(-19 * len(seconds) // 20) - 1]) / 2, 1.0), LONGEST_S)
     return text.render(facts), fold_table([each.fold for each in prepared], utterances), notes
 
 

@@ -108,6 +108,7 @@ def test_a_file_that_cannot_be_read_is_left_out_of_all_conditions_and_named_once
         (["--condition", "telefone"], "'telefone'. Did you mean 'telephone'? Conditions are softer,"),
         (["--figure", "x.pdf"], "x.pdf ends in neither .png nor .svg."),
         (["--max-drop", "-1"], "--max-drop"),
+        (["--max-drop", "nan"], "--max-drop"),
     ],
 )
 def test_a_wrong_option_is_one_line(bundle, corpus, words, message):
