@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import sklearn.metrics as oracle
@@ -172,6 +174,44 @@ def test_speakers_without_names_are_never_counted_as_many(tmp_path):
     )
     (row,) = difference_table(found, ["ser", "mf"], "loso", name="t", title="t").rows
     assert row["speakers"] == 0 and row["wa_verdict"] == "too few speakers to tell"
+
+
+class InEveryFold(FakeExperiment):
+    """Each speaker is tested in each of the folds a, b and c, on other utterances."""
+
+    def speaker_utterances(self, speaker):
+        return [replace(u, speaker=speaker[:2]) for u in super().speaker_utterances(speaker)]
+
+
+THREE = {fold: [speaker + fold for speaker in TEN[:7]] for fold in "abc"}
+
+
+def test_speakers_of_several_folds_are_compared_over_the_folds_that_all_systems_have(tmp_path):
+    def answer(cell, reference):
+        """mf is always right, ser in fold b alone."""
+        return np.eye(4)[reference if cell.system == "mf" or cell.fold == "b" else (reference + 1) % 4]
+
+    systems = {"ser": SER, "mf": FakeSystem()}
+    options = {"folds": THREE, "protocols": ("speaker-dependent",), "answer": answer}
+    left = lambda system, protocol, fold, seed: (system, fold) == ("mf", "b")  # noqa: E731
+    found = evidence(tmp_path, InEveryFold(systems, left=left, **options))
+    (row,) = difference_table(found, ["ser", "mf"], "speaker-dependent", name="t", title="t").rows
+    assert row["wa_difference"] == row["ua_difference"] == 1.0 and row["speakers"] == 7
+
+
+@pytest.mark.parametrize(("missing", "speakers"), [("b", 0), (None, 7)])
+def test_a_step_pairs_speakers_with_the_same_utterances_under_both_protocols(tmp_path, missing, speakers):
+    found = evidence(
+        tmp_path,
+        InEveryFold(
+            {"ser": SER},
+            folds=THREE,
+            protocols=("groups", "speaker-dependent"),
+            left=lambda system, protocol, fold, seed: (protocol, fold) == ("speaker-dependent", missing),
+        ),
+    )
+    (row,) = step_table(found).rows
+    assert row["speakers"] == speakers and (row["wa_difference"] is None) == (speakers == 0)
 
 
 def test_nothing_is_called_better_or_worse_that_the_tests_do_not_show(tmp_path):

@@ -146,6 +146,19 @@ def test_systems_that_differ_in_a_covariate_alone_are_families(tmp_path):
     assert all(row["ua_p"] == 1.0 for row in table.rows if row["against"]), "fourteen comparisons of six speakers"
 
 
+def test_a_label_and_its_control_alone_are_compared_once(tmp_path):
+    systems = {
+        "given": FakeSystem(covariates={"gender": {"source": "label"}}, skill=9.0),
+        "control": FakeSystem(covariates={"gender": {"source": "shuffled"}}, skill=0.0),
+    }
+    table = covariate_table(
+        evidence(tmp_path, FakeExperiment(systems, folds={s: (s,) for s in TEN[:7]})), "gender", "loso"
+    )
+    first, second = table.rows
+    assert (first["against"], second["against"]) == (None, "given")
+    assert second["ua_p"] == 2 * 2 / 2**7 and second["ua_verdict"] == "worse", "seven speakers, two metrics"
+
+
 def test_no_pair_of_systems_that_differ_in_the_covariate_alone_gives_no_table(tmp_path):
     systems = {"ser": SER, "mf": FakeSystem(covariates={"age": {"source": "label"}}, heads=("emotion", "mfcc"))}
     found = evidence(tmp_path, FakeExperiment(systems, folds={"1M": ("1M",)}))

@@ -191,6 +191,15 @@ class SystemRuns:
         """The test speakers that have a name."""
         return set(self.confusions.speakers) - {""} if self.confusions else set()
 
+    @cached_property
+    def test_utterances(self) -> dict[str, set[str]]:
+        """Each test speaker's utterances, by id; "" is the speaker of those without a name."""
+        found: dict[str, set[str]] = {}
+        for answers in self.answers:
+            for name, utterance in zip(answers.speaker.tolist(), answers.id.tolist(), strict=True):
+                found.setdefault(name, set()).add(utterance)
+        return found
+
     @property
     def spread(self) -> dict[str, Spread]:
         """Metric -> mean and deviation over folds and seeds; empty without a finished run."""

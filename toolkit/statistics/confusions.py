@@ -37,6 +37,10 @@ class SpeakerConfusions:
         """Return the matrices of these speakers, in their order: [speakers, classes, classes]."""
         return self.counts[[self.speakers.index(speaker) for speaker in speakers]]
 
+    def only(self, speakers: Sequence[str]) -> "SpeakerConfusions":
+        """The same for some of the speakers, in their order."""
+        return SpeakerConfusions(tuple(speakers), self.classes, self.of(speakers))
+
     @property
     def accuracies(self) -> dict[str, Accuracies]:
         """WA and UA of each speaker; UA over the classes that the speaker has."""

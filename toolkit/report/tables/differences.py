@@ -96,16 +96,23 @@ def step_table(evidence: Evidence) -> Table:
     ]
     for metric in METRICS:
         columns += difference_columns(metric, f"{metric.upper()}, points", test=False)
-    columns.append(SPEAKERS)
+    compared_speakers = lambda row: max((c.n_speakers for c in row.comparisons.values()), default=0)  # noqa: E731
+    columns.append(Column("speakers", "speakers", COUNT, value=compared_speakers))
     rows = []
     for system in evidence.plan.systems:
         for before, after in itertools.pairwise(evidence.of(system, protocol) for protocol in _in_order(evidence)):
-            found = {tested.protocol: tested.confusions for tested in (before, after)}
-            named = all(confusions and "" not in confusions.speakers for confusions in found.values())
-            comparisons = compare(found, baseline=before.protocol) if named else ()
+            speakers = _tested_alike(before, after)
+            found = {tested.protocol: tested.confusions.only(speakers) for tested in (before, after) if speakers}
+            comparisons = compare(found, baseline=before.protocol) if speakers else ()
             rows.append(Difference(after, before, {comparison.metric: comparison for comparison in comparisons}))
     notes = ["Paired by speaker; each interval is for one step, not corrected for the number of steps."]
     return Table("protocol_steps", "The difference that each step makes", columns, rows, evidence.stamps(), notes)
+
+
+def _tested_alike(before: SystemRuns, after: SystemRuns) -> list[str]:
+    """The speakers with the same test utterances under both protocols; empty if any speaker has no name."""
+    a, b = before.test_utterances, after.test_utterances
+    return [] if "" in a or "" in b else [name for name, ids in a.items() if b.get(name) == ids]
 
 
 def covariates(evidence: Evidence) -> list[str]:
@@ -137,7 +144,7 @@ def covariate_table(evidence: Evidence, covariate: str, protocol: str) -> Table 
         pairs += [(first, None), *((other, first) for other in others)]
         found += compared(systems)
         by_source = dict(zip(reversed(family.values()), reversed(systems), strict=True))
-        if {"shuffled", "label"} <= by_source.keys():
+        if {"shuffled", "label"} <= by_source.keys() and by_source["label"] is not first:
             pairs.append((by_source["label"], by_source["shuffled"]))
             found += compared([by_source["shuffled"], by_source["label"]])
     found = corrected(found)
@@ -171,12 +178,22 @@ def compared(tested: Sequence[SystemRuns]) -> list[Comparison]:
     if not with_runs or with_runs[0] is not tested[0]:
         return []
     found = {system.system: system.confusions for system in with_runs}
-    if any("" in confusions.speakers for confusions in found.values()):
-        # Unnamed speakers count as one, which has the same utterances only in folds that all systems have.
+    if _tested_in_several_folds(with_runs):
+        # Their utterances are the same only in folds that all systems have.
         folds = set.intersection(*({run.cell.fold for run in system.runs} for system in with_runs))
         found = {system.system: system.confusions_by(lambda a: a.speaker, folds) for system in with_runs}
         found = {name: confusions for name, confusions in found.items() if confusions}
     return compare(found, baseline=tested[0].system) if tested[0].system in found else []
+
+
+def _tested_in_several_folds(tested: Iterable[SystemRuns]) -> bool:
+    """Whether any speaker is tested in several folds; all those without a name count as one speaker."""
+    fold_of: dict[str, str] = {}
+    for system in tested:
+        for run, answers in zip(system.runs, system.answers, strict=True):
+            if any(fold_of.setdefault(name, run.cell.fold) != run.cell.fold for name in set(answers.speaker.tolist())):
+                return True
+    return False
 
 
 def difference_columns(metric: str, group: str, *, title: str = "difference", test: bool = True) -> list[Column]:
