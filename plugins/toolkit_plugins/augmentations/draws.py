@@ -41,6 +41,11 @@ def check_least(least: float, **values: float) -> None:
             raise ValueError(f"{name} is {value:g}; it has to be at least {least:g}")
 
 
-def power(wave: Tensor) -> Tensor:
-    """The mean square of samples: 0-d."""
-    return wave.square().mean()
+def power(wave: Tensor) -> float:
+    """The mean square of samples."""
+    return float(wave.double().square().mean())
+
+
+def as_loud_as(model: Tensor, wave: Tensor) -> Tensor:
+    """A waveform scaled to the power of another; silence stays."""
+    return wave * (power(model) / power(wave)) ** 0.5 if power(wave) else wave

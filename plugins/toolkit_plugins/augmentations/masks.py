@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from toolkit.contracts import Augmentation, Seq
-from toolkit.model.scaling import Standardize
+from toolkit.model.scaling import Moments, real_frames
 from toolkit_plugins.augmentations.draws import check_least, whole
 
 
@@ -33,11 +33,10 @@ class OnLevel(Augmentation):
 
     def fit(self, features: Iterable[Seq]) -> None:
         """Mean and deviation of each channel."""
-        batches = iter(features)
-        first = next(batches)
-        scaler = Standardize(first.values.shape[2])
-        scaler.fit([first, *batches])
-        self.mean, self.deviation = scaler.mean, scaler.deviation
+        moments = Moments()
+        for frames in real_frames(features):
+            moments.add(frames)
+        self.mean, self.deviation = moments.mean.float(), (moments.squares / moments.count).sqrt().float()
 
 
 class Mask(OnLevel):

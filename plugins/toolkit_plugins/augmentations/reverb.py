@@ -5,19 +5,22 @@ from scipy.signal import fftconvolve
 from torch import Tensor
 
 from toolkit.contracts import Augmentation
-from toolkit_plugins.augmentations.draws import Range, check_range, power, uniform
+from toolkit_plugins.augmentations.draws import Range, as_loud_as, check_range, uniform
 from toolkit_plugins.augmentations.recordings import Recordings
 
 
-def reverberated(wave: Tensor, response: Tensor) -> Tensor:
+def reverberated(wave: Tensor, response: Tensor, *, direct: int | None = None) -> Tensor:
     """A waveform in a room, with the same length, power and position of the direct sound.
 
-    Args: wave [samples]; response [taps] of the room, whose largest value is the direct sound.
+    Args: wave [samples]; response [taps] of the room; direct: the tap of the direct sound, by default the largest. A
+        silent response changes nothing.
     Returns: [samples].
     """
-    direct = int(response.abs().argmax())
+    if not response.any():
+        return wave
+    direct = int(response.abs().argmax()) if direct is None else direct
     wet = torch.from_numpy(fftconvolve(wave.numpy(), response.numpy()))[direct : direct + len(wave)]
-    return wet * (power(wave) / power(wet).clamp_min(1e-12)).sqrt()
+    return as_loud_as(wave, wet)
 
 
 def simulated_response(seconds: float, direct_db: float, *, sample_rate: int, generator: torch.Generator) -> Tensor:
@@ -30,7 +33,7 @@ def simulated_response(seconds: float, direct_db: float, *, sample_rate: int, ge
     tail = torch.randn(len(time), generator=generator) * 10 ** (-3 * time / seconds)
     tail[0] = 0
     response = tail / tail.square().sum().sqrt() * 10 ** (-direct_db / 20)
-    response[0] = max(1.0, float(response.abs().max()))
+    response[0] = 1.0
     return response
 
 
@@ -66,5 +69,5 @@ class Reverb(Augmentation):
         if self.recordings is not None:
             return reverberated(values, self.recordings.beginning(2 * self.sample_rate, generator))
         seconds, direct_db = uniform(self.seconds, generator), uniform(self.direct_db, generator)
-        rate = self.sample_rate
-        return reverberated(values, simulated_response(seconds, direct_db, sample_rate=rate, generator=generator))
+        response = simulated_response(seconds, direct_db, sample_rate=self.sample_rate, generator=generator)
+        return reverberated(values, response, direct=0)

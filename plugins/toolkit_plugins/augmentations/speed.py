@@ -7,7 +7,7 @@ from torch.nn import functional
 from torchaudio.functional import phase_vocoder
 
 from toolkit.contracts import Augmentation
-from toolkit_plugins.augmentations.draws import Range, check_range, power, uniform
+from toolkit_plugins.augmentations.draws import Range, as_loud_as, check_range, uniform
 from toolkit_plugins.augmentations.spectra import HOP, from_spectrum, spectrum
 
 
@@ -29,7 +29,7 @@ def higher(wave: Tensor, semitones: float) -> Tensor:
     factor = 2 ** (semitones / 12)
     played = faster(wave, factor)
     moved = stretched(functional.pad(played, (0, max(0, HOP - len(played)))), 1 / factor, len(wave))
-    return moved * (power(wave) / power(moved).clamp_min(1e-12)).sqrt()
+    return as_loud_as(wave, moved)
 
 
 class Speed(Augmentation):

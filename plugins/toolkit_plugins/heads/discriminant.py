@@ -16,7 +16,7 @@ from toolkit.contracts import Head
 from toolkit.errors import RecipeError
 
 FOLDS = 5
-NEVER = -1e4  # a logit below any other
+NEVER = -1e4  # the logit of a class without rows
 
 
 class Discriminant(Head):
@@ -56,7 +56,7 @@ class Discriminant(Head):
         weight, bias = discriminant(embeddings, targets, classes, self.shrinkage)
         scale = _scale(embeddings, targets, groups, classes, self.shrinkage)
         self.output.weight.copy_(scale * weight)
-        self.output.bias.copy_(scale * bias)
+        self.output.bias.copy_((scale * bias).nan_to_num(neginf=NEVER))
 
     def forward(self, embedding: Tensor) -> Tensor:
         """[batch, size] -> [batch, classes], logits."""
@@ -67,7 +67,7 @@ def discriminant(rows: Tensor, targets: Tensor, classes: int, shrinkage: float) 
     """Linear discriminant analysis with equal priors.
 
     Args: rows [rows, size], float64; targets [rows].
-    Returns: weight [classes, size] and bias [classes]; a class without rows has weight 0 and a bias that never wins.
+    Returns: weight [classes, size] and bias [classes]; a class without rows has weight 0 and bias -inf.
     """
     size = rows.shape[1]
     counts = torch.bincount(targets, minlength=classes).double()
@@ -80,7 +80,7 @@ def discriminant(rows: Tensor, targets: Tensor, classes: int, shrinkage: float) 
     else:
         weight = torch.cholesky_solve(means.T, torch.linalg.cholesky(torch.eye(size) * ridge + within.T @ within)).T
     bias = -0.5 * (weight * means).sum(dim=1)
-    return weight, torch.where(counts > 0, bias, NEVER)
+    return weight, torch.where(counts > 0, bias, -torch.inf)
 
 
 def _scale(rows: Tensor, targets: Tensor, groups: Tensor, classes: int, shrinkage: float) -> float:

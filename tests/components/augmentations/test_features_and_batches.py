@@ -52,6 +52,11 @@ def test_noise_is_in_proportion_to_the_channels_deviation():
     assert float(found.std()) == pytest.approx(1.0, rel=0.05)
 
 
+def test_a_constant_channel_gets_no_noise():
+    found = drawn(fitted(FeatureNoise(deviation=0.5), mean=-80.0, deviation=0.0), torch.full((20, 8), -80.0))
+    assert found.unique().tolist() == [-80.0]
+
+
 def test_rows_are_mixed_where_both_are_real():
     seq = Seq(torch.tensor([[[4.0], [4.0]], [[8.0], [float("nan")]]]), torch.tensor([2, 1]))
     found = mixed(seq, Mix(torch.tensor([1, 0]), 0.75))

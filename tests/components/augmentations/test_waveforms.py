@@ -52,6 +52,7 @@ def test_noise_has_the_power_that_was_asked_for(snr_db):
 def test_silence_gets_no_noise_and_silent_noise_adds_nothing():
     assert not noisy(torch.zeros(9), torch.randn(9), 10.0).any()
     assert noisy(torch.ones(9), torch.zeros(9), 10.0).tolist() == [1.0] * 9
+    assert noisy(torch.ones(9), torch.full((9,), 1e-25), 10.0).tolist() == [1.0] * 9, "its squares are 0 in float32"
 
 
 @pytest.mark.parametrize(("exponent", "db_per_octave"), [(0.0, 0.0), (1.0, -3.01), (2.0, -6.02)])
@@ -81,6 +82,27 @@ def test_a_simulated_room_decays_by_sixty_decibels_in_its_time():
     response = simulated_response(0.5, 0.0, sample_rate=RATE, generator=generator())
     early, late = (response[i : i + 800].square().mean() for i in (800, 4800))  # a quarter of a second between them
     assert 10 * math.log10(early / late) == pytest.approx(30.0, abs=1.0)
+
+
+@pytest.mark.parametrize("direct_db", [12.0, -20.0])
+def test_a_simulated_rooms_direct_sound_has_its_power_over_the_rest(direct_db):
+    """Also where the rest has larger values than the direct sound, which stays where it is."""
+    response = simulated_response(0.2, direct_db, sample_rate=RATE, generator=generator())
+    assert 10 * math.log10(response[0] ** 2 / response[1:].square().sum()) == pytest.approx(direct_db, abs=1e-3)
+    click = torch.zeros(RATE)
+    click[100] = 1.0
+    heard = reverberated(click, response, direct=0)
+    assert heard[:100].abs().max() < 1e-6 < heard[100] and len(heard) == RATE
+
+
+@pytest.mark.parametrize("change", [lambda wave: higher(wave, 2.0), lambda wave: reverberated(wave, 1e-4 * wave[:9])])
+def test_power_stays_however_soft_the_wave(change):
+    soft = 1e-7 * tone(440)
+    assert float(change(soft).square().sum() / soft.square().sum()) == pytest.approx(1.0, rel=1e-3)
+
+
+def test_a_silent_response_changes_nothing():
+    assert reverberated(torch.ones(9), torch.zeros(5)).tolist() == [1.0] * 9
 
 
 def test_a_folder_of_impulse_responses_is_used(tmp_path):

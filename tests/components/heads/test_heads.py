@@ -96,6 +96,17 @@ def test_a_class_that_is_not_in_the_training_part_is_never_predicted():
     assert head.output.weight[2].eq(0).all()
 
 
+def test_a_class_without_rows_stays_out_if_nothing_can_be_predicted_of_held_out_speakers():
+    """Every other speaker has the classes the wrong way round: the best factor for the logits is nearly 0."""
+    values = torch.tensor([[-1.0], [1.0]]).repeat(20, 1) + 0.1 * torch.randn(40, 1, generator=torch.manual_seed(0))
+    groups = torch.arange(40) // 2 % 2
+    targets = (torch.arange(40) + groups) % 2
+    head = Discriminant(size=1, classes=3)
+    head.fit([(values, targets, groups)])
+    probabilities = head(values).softmax(1).mean(0)
+    assert probabilities[:2].tolist() == pytest.approx([0.5, 0.5], abs=0.01) and probabilities[2] == 0
+
+
 def test_the_discriminant_keeps_the_contract():
     assert_contract("head", Discriminant, {"dropout": 0.1})
 
