@@ -4,17 +4,19 @@ from xml.etree import ElementTree
 import matplotlib
 import numpy as np
 import pytest
+from fake_experiment import SER, FakeExperiment
 
+from toolkit.report.evidence import Evidence
 from toolkit.report.figures.figure import INK, PAPER, page_svg, points, saved, series, stamp, styled
 from toolkit.report.figures.pair import draw_confusions, draw_embeddings, draw_reliability, perplexity, project
-from toolkit.report.figures.systems import draw_curves, draw_differences
+from toolkit.report.figures.systems import curve_figure, draw_curves, draw_differences
 from toolkit.statistics.calibration import reliability_curve
 from toolkit.statistics.comparison import Comparison
 from toolkit.statistics.intervals import Interval
 
 STAMP = "loso-as-published: the test speaker also validated, and the partner of the test speaker was in training"
 LABELS = ("ang", "h$p", "<neu>", 'id="sad"')
-CURVES = {"test speaker 1M": {"ser": [0.3, 0.5, 0.6], "m_f": [0.2, 0.6, 0.7]}}
+CURVES = {"test speaker 1M": {"ser": {1: 0.3, 2: 0.5, 3: 0.6}, "m_f": {1: 0.2, 2: 0.6, 3: 0.7}}}
 
 
 def confusions():
@@ -118,6 +120,16 @@ def test_curves_are_in_percent_and_each_panel_has_every_system():
     lines = figure.axes[0].lines
     assert [line.get_label() for line in lines] == ["ser", "m_f"]
     np.testing.assert_allclose(lines[0].get_xydata(), [[1, 30], [2, 50], [3, 60]])
+
+
+def test_the_curve_of_a_fitted_system_begins_with_epoch_0(tmp_path):
+    found = Evidence(FakeExperiment({"ser": SER}, folds={"1M": ("1M",)}, seeds=(1, 2)).write(tmp_path))
+    for run, epochs in zip(found.runs, (3, 2), strict=True):
+        rows = [f"{epoch},0.5,0.{run.cell.seed + epoch}" for epoch in range(epochs)]
+        (run.folder / "epochs.csv").write_text("\n".join(["epoch,test_wa,test_ua", *rows]))
+    with styled():
+        (line,) = curve_figure(found, "loso", ["1M"], "ua").draw().axes[0].lines
+    np.testing.assert_allclose(line.get_xydata(), [[0, 15], [1, 25]], err_msg="the means of 10 and 20, of 20 and 30")
 
 
 def test_a_pages_svg_follows_the_page_and_its_text_is_left_alone():

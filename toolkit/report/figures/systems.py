@@ -42,8 +42,8 @@ def curve_figure(evidence: Evidence, protocol: str, folds: Sequence[str], metric
     )
 
 
-def draw_curves(panels: Mapping[str, Mapping[str, Sequence[float]]], *, metric: str, systems: Sequence[str]) -> Any:
-    """One panel per title -> system -> accuracy after each epoch, in fractions of 1; all on one scale."""
+def draw_curves(panels: Mapping[str, Mapping[str, Mapping[int, float]]], *, metric: str, systems: Sequence[str]) -> Any:
+    """One panel per title -> system -> epoch -> accuracy after it, in fractions of 1; all on one scale."""
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
     figure = new_figure(panels=columns, height=2.9 * rows + 0.6)
@@ -51,10 +51,10 @@ def draw_curves(panels: Mapping[str, Mapping[str, Sequence[float]]], *, metric: 
     handles: dict[str, Any] = {}
     for axis, (title, curves) in zip(axes, panels.items(), strict=False):
         for system, curve in curves.items():
-            index, epochs = list(systems).index(system), np.arange(1, len(curve) + 1)
+            index, accuracies = list(systems).index(system), 100 * np.array(list(curve.values()))
             step = max(1, len(curve) // 12)  # epochs between two markers
             look = {**series(index), "markevery": (index % step, step)}
-            (handles[system],) = axis.plot(epochs, 100 * np.asarray(curve), label=system, **look)
+            (handles[system],) = axis.plot(list(curve), accuracies, label=system, **look)
         axis.set_title(title)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(axis="y")
@@ -69,10 +69,15 @@ def draw_curves(panels: Mapping[str, Mapping[str, Sequence[float]]], *, metric: 
     return figure
 
 
-def _mean_curve(tested: SystemRuns, fold: str, metric: str) -> np.ndarray | None:
-    curves = [[row[f"test_{metric}"] for row in run.epochs()] for run in tested.runs if run.cell.fold == fold]
-    length = min(map(len, curves), default=0)
-    return np.mean([values[:length] for values in curves], axis=0) if length > 1 else None
+def _mean_curve(tested: SystemRuns, fold: str, metric: str) -> dict[int, float] | None:
+    """The mean over seeds after each epoch that all seeds have: epoch -> accuracy; a fitted system begins with 0."""
+    curves = [
+        {int(row["epoch"]): row[f"test_{metric}"] for row in run.epochs()}
+        for run in tested.runs
+        if run.cell.fold == fold
+    ]
+    epochs = [epoch for epoch in (curves[0] if curves else ()) if all(epoch in curve for curve in curves)]
+    return {epoch: float(np.mean([c[epoch] for c in curves])) for epoch in epochs} if len(epochs) > 1 else None
 
 
 def difference_figure(tested: Sequence[SystemRuns], *, name: str) -> Figure | None:
