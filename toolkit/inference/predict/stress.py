@@ -14,7 +14,7 @@ from toolkit.audio.reading import stretch
 from toolkit.audio.waves import waves
 from toolkit.contracts import Augmentation
 from toolkit.data.seeding import derive_seed
-from toolkit.errors import AudioError, PredictionError, did_you_mean, join
+from toolkit.errors import AudioError, PredictionError, RecipeError, did_you_mean, join
 from toolkit.files import DISTRIBUTION, write_whole
 from toolkit.inference.predict.comparison import in_common
 from toolkit.inference.predict.evaluation import CorpusEvaluation, LabelledTest, read_test
@@ -104,21 +104,23 @@ def stress(bundle: str, manifest: str, *, only: Sequence[str] = (), seed: int = 
     """Test a system on a labelled manifest as recorded and in every condition.
 
     Args: only: names of `CONDITIONS`, by default all; seed: of the noise; options: those of `read_test`.
-    Raises: PredictionError if a condition is unknown, or no utterance can be read; ToolkitError as for `read_test`.
+    Raises: PredictionError if a condition is unknown or does not fit the system's sample rate, or no utterance can be
+        read; ToolkitError as for `read_test`.
     """
     for name in (name for name in only if name not in CONDITIONS):
         near = did_you_mean(name, CONDITIONS)
         raise PredictionError(f"No condition is called {name!r}.{near} Conditions are {join(CONDITIONS)}.")
     test = read_test([bundle], manifest, **options)
     (bundle,) = test.models
+    changes = {name: _Changed(test, name, seed) for name in only or CONDITIONS}
     stamps = test.stamps(bundle)
     recorded = test.result(bundle, stamps, what=AS_RECORDED)
     evaluations, n_utterances = {AS_RECORDED: recorded}, len(test.utterances)
     read = set(recorded.answers.id.tolist())
     test = replace(test, utterances=[utterance for utterance in test.utterances if utterance.id in read])
-    for name in only or CONDITIONS:
+    for name, change in changes.items():
         title = CONDITIONS[name].title
-        evaluations[title] = test.result(bundle, stamps, change=_Changed(test, name, seed), what=title)
+        evaluations[title] = test.result(bundle, stamps, change=change, what=title)
     common = in_common(list(evaluations.values()))
     if not common:
         raise PredictionError("No utterance could be labelled in all conditions: there is nothing to compare")
@@ -165,7 +167,11 @@ class _Changed:
         audio, condition = model.usage.audio, CONDITIONS[name]
         context = {"sample_rate": audio.sample_rate, "segment_samples": audio.segment_samples}
         spec = PartSpec(plugin=f"{DISTRIBUTION}:{condition.plugin}", args=condition.args)
-        self.augmentation: Augmentation = build("augmentation", spec, context)
+        try:
+            self.augmentation: Augmentation = build("augmentation", spec, context)
+        except RecipeError as error:
+            remedy = f"name the conditions to test with --condition, without {name}"
+            raise PredictionError(f"Condition {name} does not fit the system: {error}; {remedy}") from None
         self.rate, self.key, self.numbers = audio.sample_rate, (seed, "stress", name), count()
 
     def __call__(self, recording: Recording) -> Recording | Samples:
