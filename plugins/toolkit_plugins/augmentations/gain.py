@@ -16,11 +16,11 @@ class Gain(Augmentation):
     """The recording louder or softer, by a gain drawn uniformly in dB. Nothing is clipped.
 
     Args:
-        db: lowest and highest gain, in dB.
+        db: lowest and highest gain, in dB, from -100 to 100.
     """
 
     def __init__(self, *, db: Range = (-12.0, 6.0)):
-        check_range(db=db)
+        check_range(least=-100, most=100, db=db)
         self.db = db
 
     def change(self, values: Tensor, generator: torch.Generator) -> Tensor:

@@ -7,6 +7,8 @@ import torch
 from toolkit.contracts import Augmentation, Mix, Seq
 from toolkit_plugins.augmentations.draws import check_least
 
+UNDERFLOW = 1e-300  # of two draws: torch returns the least number instead of 0, and their shares would be equal
+
 
 def mixed(seq: Seq, mix: Mix) -> Seq:
     """Each row mixed with its partner by `mix.share`; it stays as it is where the partner has ended.
@@ -43,7 +45,7 @@ class Mixup(Augmentation):
         """Level -> [batch, time, channels], mixed; the shares."""
         rows = len(next(iter(features.values())).lengths)
         one, other = _gamma(self.alpha, generator), _gamma(self.alpha, generator)
-        share = one / (one + other) if one + other else 1.0
+        share = one / (one + other) if one + other > UNDERFLOW else 1.0
         mix = Mix(torch.randperm(rows, generator=generator), max(share, 1 - share))
         return {level: mixed(seq, mix) for level, seq in features.items()}, mix
 

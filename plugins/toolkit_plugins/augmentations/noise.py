@@ -35,12 +35,12 @@ class Noise(Augmentation):
     """Noise over the whole recording, at a signal-to-noise ratio drawn uniformly in dB.
 
     Args:
-        snr_db: lowest and highest signal-to-noise ratio, in dB.
+        snr_db: lowest and highest signal-to-noise ratio, in dB, from -100 to 100.
         colour: white, pink (1/f) or brown (1/f²); random draws an exponent from 0 to 2.
         folder: folder of noise recordings, searched with its subfolders, instead of a colour: a random excerpt of a
             random recording, repeated if it is too short.
 
-    Raises: ValueError if `snr_db` is reversed or the folder holds no recording.
+    Raises: ValueError if `snr_db` is reversed or out of range, or the folder holds no recording.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Noise(Augmentation):
         colour: Literal["white", "pink", "brown", "random"] = "random",
         folder: str | None = None,
     ):
-        check_range(snr_db=snr_db)
+        check_range(least=-100, most=100, snr_db=snr_db)
         self.snr_db, self.colour = snr_db, colour
         self.recordings = None if folder is None else Recordings(folder, sample_rate)
 

@@ -42,7 +42,7 @@ class Reverb(Augmentation):
 
     Args:
         seconds: shortest and longest reverberation time (RT60) of a simulated room.
-        direct_db: lowest and highest direct-to-reverberant ratio of a simulated room, in dB.
+        direct_db: lowest and highest direct-to-reverberant ratio of a simulated room, in dB, from -100 to 100.
         folder: folder of recorded impulse responses, searched with its subfolders, instead of simulated ones; at most
             two seconds of each are used.
 
@@ -60,7 +60,7 @@ class Reverb(Augmentation):
         folder: str | None = None,
     ):
         check_range(least=0.01, most=10, seconds=seconds)
-        check_range(direct_db=direct_db)
+        check_range(least=-100, most=100, direct_db=direct_db)
         self.sample_rate, self.seconds, self.direct_db = sample_rate, seconds, direct_db
         self.recordings = None if folder is None else Recordings(folder, sample_rate)
 

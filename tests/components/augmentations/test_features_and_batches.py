@@ -69,3 +69,10 @@ def test_shares_are_those_of_a_beta_distribution_and_the_larger_one_is_a_rows_ow
     shares = torch.tensor([mixup.mix(one, torch.Generator().manual_seed(seed))[1].share for seed in range(1000)])
     # Beta(1, 1) is uniform: of the larger share, from a half to 1
     assert float(shares.min()) >= 0.5 and float(shares.mean()) == pytest.approx(0.75, abs=0.02)
+
+
+def test_the_smallest_alpha_mixes_hardly_anything():
+    """Under Beta(0.001, 0.001), the chance of a share from 0.01 to 0.99 is about 0.001 times log(99), 0.5 %."""
+    one = {"x": Seq(torch.zeros(2, 1, 1), torch.tensor([1, 1]))}
+    shares = [Mixup(alpha=1e-3).mix(one, torch.Generator().manual_seed(seed))[1].share for seed in range(400)]
+    assert sum(share < 0.99 for share in shares) < 10

@@ -8,7 +8,7 @@ import torch
 
 from toolkit_plugins.augmentations.codec import Codec, compressed
 from toolkit_plugins.augmentations.crop import Crop
-from toolkit_plugins.augmentations.gain import amplified
+from toolkit_plugins.augmentations.gain import Gain, amplified
 from toolkit_plugins.augmentations.noise import Noise, coloured_noise, noisy
 from toolkit_plugins.augmentations.reverb import Reverb, reverberated, simulated_response
 from toolkit_plugins.augmentations.shift import shifted
@@ -162,6 +162,9 @@ def test_a_crop_is_an_excerpt_and_a_shift_rolls():
     [
         (lambda: Speed(factor=(0.0, 1.0)), "factor is \\[0, 1\\]; neither may be below 0.25"),
         (lambda: Telephone(high=5000.0), "high is 5000; they have to rise, between 0 and 4000 Hz"),
+        (lambda: Gain(db=(0.0, 1e5)), "db is \\[0, 100000\\]; neither may be above 100"),
+        (lambda: Noise(snr_db=(-1e308, 0.0)), "neither may be below -100"),
+        (lambda: Reverb(direct_db=(-800.0, 0.0)), "neither may be below -100"),
         (lambda: Crop(part=(0.5, 1.5)), "part is \\[0.5, 1.5\\]; neither may be above 1"),
         (lambda: Noise(folder="."), "folder is '.', which holds no recording"),
     ],

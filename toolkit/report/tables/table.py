@@ -58,7 +58,8 @@ def incomplete_note(rows: Sequence[SystemRuns]) -> list[str]:
     """A note on the mark of incomplete systems, if a row has it."""
     if all(row.complete for row in rows):
         return []
-    return [f"{INCOMPLETE} Not all cells are done: accuracies are of finished ones, differences over common speakers."]
+    found = "accuracies are of finished ones, differences over common speakers and folds"
+    return [f"{INCOMPLETE} Not all cells are done: {found}."]
 
 
 def spans(columns: Iterable[Column]) -> list[tuple[str, tuple[Column, ...]]]:
