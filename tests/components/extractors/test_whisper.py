@@ -144,6 +144,15 @@ def test_what_is_frozen_changes_no_value(layer):
     assert error_of(values[1], values[0]) < 1e-6 and error_of(values[2], values[0]) < 1e-6
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("args", [{"tune": "frozen"}, {"tune": "top", "top_layers": 1}, {"tune": "lora"}])
+def test_dropout_reaches_nothing_that_is_frozen(args):
+    dropped, plain = (random_model(dropout=dropout, **args).train() for dropout in (0.5, 0.0))
+    assert torch.equal(dropped.features(waves(16_000)).values, plain.features(waves(16_000)).values)
+    trained = random_model(dropout=0.5, tune="all", layer=1).train()
+    assert not torch.equal(trained(waves(16_000)).values, trained(waves(16_000)).values)
+
+
 @pytest.mark.parametrize(
     "args",
     [
