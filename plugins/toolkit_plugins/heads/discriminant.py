@@ -49,8 +49,13 @@ class Discriminant(Head):
 
     @torch.no_grad()
     def fit(self, rows: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
-        """Fit to the training part, then scale the logits so that held-out speakers are predicted best."""
+        """Fit to the training part, then scale the logits so that held-out speakers are predicted best.
+
+        Raises: RecipeError if no class is known.
+        """
         parts = [torch.cat(part).cpu() for part in zip(*rows, strict=True)]
+        if not len(parts[1]):
+            raise RecipeError("discriminant cannot be fitted: its target is unknown in all of the training part")
         embeddings, targets, groups = parts[0].double(), parts[1], parts[2]
         classes = self.output.out_features
         weight, bias = discriminant(embeddings, targets, classes, self.shrinkage)

@@ -107,6 +107,12 @@ def test_a_class_without_rows_stays_out_if_nothing_can_be_predicted_of_held_out_
     assert probabilities[:2].tolist() == pytest.approx([0.5, 0.5], abs=0.01) and probabilities[2] == 0
 
 
+def test_without_a_known_class_the_discriminant_cannot_be_fitted():
+    nothing = torch.zeros(0, dtype=torch.int64)
+    with pytest.raises(RecipeError, match="its target is unknown in all of the training part"):
+        Discriminant(size=3, classes=2).fit([(torch.zeros(0, 3), nothing, nothing)])
+
+
 def test_the_discriminant_keeps_the_contract():
     assert_contract("head", Discriminant, {"dropout": 0.1})
 
