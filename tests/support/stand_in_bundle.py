@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import torch
 
 from toolkit.errors import ToolkitError
-from toolkit.inference.bundle.seen import Seen
+from toolkit.model.seen import Seen
 
 
 def write_bundle(folder: Path, *, covariate: str = "", seed: int = 6, **usage) -> Path:

@@ -14,7 +14,7 @@ from toolkit.inference.bundle import read_bundle
 from toolkit.inference.bundle.export import export_bundle
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.preparation import load_source, prepare
-from toolkit.training.run import Run
+from toolkit.training.run import STARTED_ON_TEST, Run
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +52,15 @@ def test_scaling_is_taken_and_not_fitted_again(trained, tmp_path):
     results = json.loads(run.train().read_text())
     assert all(torch.equal(value, before[name]) for name, value in run.system.state_dict().items())
     assert results["pretrained"]["mfcc"].startswith("small sha256:")
+
+
+def test_a_test_on_what_trained_the_bundle_is_stamped_and_the_next_bundle_says_it_too(trained, tmp_path):
+    recipe, bundle = trained  # session S3 trained it, S2 validated
+    runs = {fold: started(recipe, bundle, f"--fold={fold}", f"--output_folder={tmp_path}") for fold in ("S1", "S3")}
+    results = {fold: json.loads(run.train().read_text()) for fold, run in runs.items()}
+    assert {fold: result["stamps"] for fold, result in results.items()} == {"S1": [], "S3": [STARTED_ON_TEST]}
+    second = read_bundle(export_bundle(runs["S3"].folder.path, tmp_path / "second.zip"))  # S2 trained it, S1 validated
+    assert len(read_bundle(bundle).seen.speakers) == 4 and len(second.seen.speakers) == 6
 
 
 @pytest.mark.parametrize(
@@ -100,7 +109,7 @@ def test_the_weights_hash_names_the_run_and_the_path_does_not(trained, tmp_path)
 def test_a_run_that_has_begun_goes_on_without_the_bundle(trained, tmp_path, monkeypatch):
     recipe, bundle = trained
     here = shutil.copy(bundle, tmp_path / "here.zip")
-    whole = started(recipe, here, f"--output_folder={tmp_path / 'whole'}").train()
+    whole = started(recipe, here, "--fold=S3", f"--output_folder={tmp_path / 'whole'}").train()
     ended = SystemBrain.on_stage_end
 
     def killed(brain, stage, loss, epoch=None):
@@ -111,16 +120,16 @@ def test_a_run_that_has_begun_goes_on_without_the_bundle(trained, tmp_path, monk
     for begun in (False, True):
         monkeypatch.setattr(SystemBrain, "on_stage_end" if begun else "on_fit_start", killed if begun else _stop)
         with pytest.raises(KeyboardInterrupt):
-            started(recipe, here, f"--output_folder={tmp_path / str(begun)}").train()
+            started(recipe, here, "--fold=S3", f"--output_folder={tmp_path / str(begun)}").train()
         monkeypatch.undo()
     Path(here).unlink()
     lines = []
-    resumed = started(recipe, here, f"--output_folder={tmp_path / 'True'}", lines=lines).train()
+    resumed = started(recipe, here, "--fold=S3", f"--output_folder={tmp_path / 'True'}", lines=lines).train()
     assert resumed.parent.name == whole.parent.name and any(line.startswith("Resumes in epoch 2") for line in lines)
     results = [json.loads(path.read_text()) for path in (whole, resumed)]
-    assert results[0] | {"seconds": 0} == results[1] | {"seconds": 0}
+    assert results[0] | {"seconds": 0} == results[1] | {"seconds": 0} and results[0]["stamps"] == [STARTED_ON_TEST]
     with pytest.raises(BundleError, match="No bundle at"):  # nothing was kept of it yet
-        started(recipe, here, f"--output_folder={tmp_path / 'False'}").train()
+        started(recipe, here, "--fold=S3", f"--output_folder={tmp_path / 'False'}").train()
 
 
 def _stop(brain):

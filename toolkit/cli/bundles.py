@@ -31,6 +31,8 @@ def export(run: str, bundle: str | None, push: str | None, **options):
 
     if bundle is None and push is None:
         raise click.UsageError("Missing BUNDLE, or --push USER/NAME")
+    if bundle is not None and (named := on_hub(bundle)):
+        raise click.UsageError(f"{bundle} is a name on the hub: --push {named[0]} pushes there")
     if push is not None and ("@" in push or not on_hub(f"{PREFIX}{push}")):
         raise click.BadParameter(f"{push} has a revision: a push makes a new one.", param_hint="'--push'")
     quiet_libraries()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from toolkit.corpus.targets import Target
 from toolkit.errors import BundleError, RecipeError, join, one_line
 from toolkit.files import parse_json
-from toolkit.model.archive import CONFIG, WEIGHTS, open_file, read_file
+from toolkit.model.archive import CONFIG, SEEN, WEIGHTS, open_file, read_file
+from toolkit.model.seen import UNSEEN, Seen
 from toolkit.plugins.registry import find_part
 from toolkit.recipe.reading import read_plain
 from toolkit.recipe.schema import AudioSpec, ModelSpec, Recipe
@@ -30,8 +31,8 @@ def read_origin(path: Path) -> tuple[str, dict[str, Any]]:
         raise BundleError(f"{path}: {CONFIG} is damaged ({one_line(error)}): get the bundle again.") from None
 
 
-def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[str, Target]) -> str:
-    """Load a bundle's weights into a system; returns a line that lists the parts taken from it.
+def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[str, Target]) -> tuple[str, Seen]:
+    """Load a bundle's weights into a system; returns a line that lists the parts taken from it, and what trained them.
 
     Levels and fusion must fit. A head or a predicted covariate is taken if it fits and has the same classes; a head
     that is fitted in closed form is never taken.
@@ -75,4 +76,5 @@ def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[st
     for name, level in system.levels.items():
         level.pretrained, level.random_backbone = identity, name in origin["random"]
     left = [part for part in fresh if any(name in own for name in parts[part])]
-    return f"Starts from {path.name} ({identity}): {join(taken)}." + (f" From scratch: {join(left)}." if left else "")
+    line = f"Starts from {path.name} ({identity}): {join(taken)}." + (f" From scratch: {join(left)}." if left else "")
+    return line, Seen.read(read_file(path, SEEN)) if SEEN in origin["files"] else UNSEEN

@@ -22,6 +22,7 @@ from toolkit.errors import BundleError, CheckpointError, DeviceError, GroupError
 from toolkit.files import read_json
 from toolkit.hardware import available_device
 from toolkit.model.hub import local_bundle
+from toolkit.model.seen import UNSEEN, Seen
 from toolkit.model.system import build_system
 from toolkit.plugins.versions import used_versions
 from toolkit.recipe.loading import dump_recipe
@@ -40,6 +41,7 @@ from toolkit.training.results import write_predictions, write_results
 from toolkit.training.run_data import RunData
 from toolkit.training.run_folder import CHECKPOINTS, HISTORY, MANIFEST, ORIGIN, PROBE, RECIPE, RunFolder, trained_with
 
+STARTED_ON_TEST = "init_from: speakers or audio of the test part trained the bundle"
 MOST_FITTED = 1024  # segments, at most, on which an augmentation of features is fitted
 
 
@@ -73,7 +75,9 @@ class Run:
             name = RunFolder.name(self.recipe.name, self.protocol, preparation.fold.name, self.recipe.seed, identity)
             return Path(self.recipe.output_folder) / name
 
-        self.started = None if self.training.init_from is None else self._start(folder)
+        self.started, self.seen = None, UNSEEN  # by the bundle's system that the training starts from
+        if self.training.init_from is not None:
+            self.started = self._start(folder)
         self.folder = RunFolder(folder(), writes=rank() == 0)
 
     def train(self, *, wait: bool = False) -> Path:
@@ -103,15 +107,17 @@ class Run:
         """Load a bundle's weights. If it is gone but this run has begun, return the error: checkpoints may suffice."""
         bundle = self.training.init_from
         try:
-            return start_from(local_bundle(bundle), self.system, self.recipe, self.preparation.targets)
+            line, self.seen = start_from(local_bundle(bundle), self.system, self.recipe, self.preparation.targets)
+            return line
         except BundleError as error:
             if os.path.lexists(os.path.expanduser(bundle)):
                 raise
             for file in Path(self.recipe.output_folder).glob(f"*/{ORIGIN}"):
-                with suppress(CheckpointError, OSError, TypeError, ValueError):  # a damaged file is skipped
+                with suppress(CheckpointError, KeyError, OSError, TypeError, ValueError):  # a damaged file is skipped
                     origin = read_json(file, CheckpointError, "delete it")
                     for name, level in self.system.levels.items():
-                        level.pretrained, level.random_backbone = origin.get(name, (None, False))
+                        level.pretrained, level.random_backbone = origin["levels"].get(name, (None, False))
+                    self.seen = Seen.of_values(origin["seen"])
                     if file.parent == folder():
                         return error
             raise
@@ -247,6 +253,8 @@ class Run:
         """Print the stamps and doubts; write the recipe and the manifest."""
         random = self.system.random_backbones
         said = [f"random weights instead of pre-trained ones: {', '.join(random)}"] if random else []
+        if self.tests and self.seen.stamps(self.preparation.part("test")):
+            said.append(STARTED_ON_TEST)
         self.folder.stamps = (*self.preparation.stamps, *said)
         for stamp in self.folder.stamps:
             self.say(f"NOTE: {stamp}")
@@ -257,7 +265,8 @@ class Run:
         if isinstance(self.started, str):
             self.say(self.started)
             levels = self.system.levels.items()
-            self.folder.write_json(ORIGIN, {name: [v.pretrained, v.random_backbone] for name, v in levels})
+            origin = {"levels": {name: [v.pretrained, v.random_backbone] for name, v in levels}}
+            self.folder.write_json(ORIGIN, origin | {"seen": self.seen.values})
         stamp = self.folder.stamp
         self.folder.write(RECIPE, (f"# NOTE: {stamp}\n" if stamp else "") + dump_recipe(self.recipe))
         note = {"note": stamp} if stamp else {}

@@ -23,7 +23,7 @@ RECIPE = "recipe.yaml"
 MANIFEST = "manifest.csv"
 CHECKPOINTS = "checkpoints"
 HISTORY = "history.json"
-ORIGIN = "init_from.json"  # level -> the weights it started from, and whether its backbone is random
+ORIGIN = "init_from.json"  # each level's weights and whether its backbone is random; what trained the bundle
 RESULT_TYPES = {  # of the keys of results.json that are read again
     **dict.fromkeys(("system", "corpus", "protocol", "fold", "precision", "device", "hardware"), str),
     **dict.fromkeys(("seed", "n_utterances", "epoch", "epochs", "parameters"), int),

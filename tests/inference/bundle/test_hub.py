@@ -154,6 +154,7 @@ def test_a_link_out_of_the_hubs_cache_is_refused(tmp_path, monkeypatch):
     [
         (["--push", "emotions"], None, "hf:emotions is not a bundle on the hub: hf:USER/NAME"),
         ([], None, "Missing BUNDLE, or --push USER/NAME"),
+        (["hf:me/emotions"], None, "hf:me/emotions is a name on the hub: --push me/emotions pushes there"),
         (["--push", "me/denied"], "hf_other", "hf:me/denied: the hub refuses it: `hf auth login` or HF_TOKEN"),
         (["--push", "me/licence", "--license", "whatever"], None, '"license" must be one of'),
     ],

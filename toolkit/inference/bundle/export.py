@@ -16,12 +16,13 @@ from toolkit.corpus.folds import PARTS, Fold, pick_fold
 from toolkit.corpus.protocols import make_folds, selects_on
 from toolkit.corpus.targets import LABEL, Target
 from toolkit.errors import BundleError, one_line
+from toolkit.files import read_json
 from toolkit.inference.bundle.card import card_text
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, FileFacts, RunSummary, read_config, refuse_controls
 from toolkit.inference.bundle.reading import restore_system
-from toolkit.inference.bundle.seen import SEEN, Seen
 from toolkit.inference.summary import TestSummary, abstaining, calibration
 from toolkit.model.archive import CARD, ONNX, WEIGHTS, refuse_existing, write_files
+from toolkit.model.seen import SEEN, UNSEEN, Seen
 from toolkit.plugins.registry import find_part
 from toolkit.plugins.signatures import resolved_arguments
 from toolkit.plugins.versions import library_versions, used_versions
@@ -33,7 +34,16 @@ from toolkit.statistics.abstention import Confidence
 from toolkit.statistics.calibration import at_temperature
 from toolkit.training.identity import manifest_rows
 from toolkit.training.preparation import find_targets
-from toolkit.training.run_folder import CHECKPOINTS, MANIFEST, RECIPE, RESULTS, VALIDATION, read_results, trained_with
+from toolkit.training.run_folder import (
+    CHECKPOINTS,
+    MANIFEST,
+    ORIGIN,
+    RECIPE,
+    RESULTS,
+    VALIDATION,
+    read_results,
+    trained_with,
+)
 
 if TYPE_CHECKING:
     from toolkit.model.system import System
@@ -160,7 +170,7 @@ def export_bundle(
         found = f"The system cannot be restored from the bundle of {config.name}: {error}"
         raise BundleError(f"{found} Check the portable_args of its levels.") from error
     trained = {*run.fold.train, *run.fold.valid}
-    seen = Seen.of([utterance for utterance in run.utterances if utterance.id in trained])
+    seen = Seen.of([utterance for utterance in run.utterances if utterance.id in trained]) | _seen_before(run.folder)
     files = {WEIGHTS: weights, CARD: card_text(config, license).encode(), SEEN: seen.data()}
     if onnx:
         from toolkit.inference.onnx.export import export_onnx
@@ -170,6 +180,16 @@ def export_bundle(
     config = replace(config, files={name: FileFacts.of(data) for name, data in files.items()})
     write_files(target, {CONFIG: config.text().encode(), **files})
     return target
+
+
+def _seen_before(folder: Path) -> Seen:
+    """What trained the bundle that a run started from, if it started from one."""
+    if not os.path.isfile(folder / ORIGIN):
+        return UNSEEN
+    try:
+        return Seen.of_values(read_json(folder / ORIGIN, BundleError, "train the run again")["seen"])
+    except (KeyError, TypeError):
+        raise BundleError(f"{folder / ORIGIN} does not list what trained the bundle: train the run again.") from None
 
 
 def _trained_system(run: TrainedRun) -> "System":

@@ -11,9 +11,9 @@ from toolkit.corpus.targets import Target
 from toolkit.errors import BundleError, PluginError, ToolkitError, UnknownPlugin, one_line
 from toolkit.files import sha256_of
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, Usage, read_config
-from toolkit.inference.bundle.seen import SEEN, UNSEEN, Seen
 from toolkit.model.archive import CARD, ONNX, WEIGHTS, open_file, read_file
 from toolkit.model.hub import local_bundle, on_hub
+from toolkit.model.seen import SEEN, UNSEEN, Seen
 from toolkit.plugins.registry import default_registry
 from toolkit.recipe.locations import Location
 

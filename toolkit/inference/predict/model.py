@@ -16,12 +16,12 @@ from toolkit.data.segments import padded_waves
 from toolkit.errors import PredictionError, ToolkitError
 from toolkit.hardware import available_device
 from toolkit.inference.bundle.config import Usage
-from toolkit.inference.bundle.seen import UNSEEN, Seen
 from toolkit.inference.predict.covariates import class_indices
 from toolkit.inference.predict.predictions import Prediction
 from toolkit.inference.predict.recordings import AnyRecording, Encoded, Recording, Samples, recording_of
 from toolkit.inference.predict.results import RecordingResult
 from toolkit.inference.predict.stream import Stream
+from toolkit.model.seen import UNSEEN, Seen
 from toolkit.model.system import System
 from toolkit.recipe.schema import AudioSpec
 from toolkit.statistics.abstention import read_rule

@@ -4,7 +4,7 @@ import pytest
 
 from toolkit.corpus import Utterance
 from toolkit.errors import BundleError
-from toolkit.inference.bundle.seen import Seen
+from toolkit.model.seen import Seen
 
 
 def utterances(folder, **contents):

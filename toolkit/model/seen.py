@@ -1,9 +1,12 @@
-"""Hashes of the speakers and the audio that trained a bundle's system, so that a test that shares them can say so."""
+"""Hashes of the speakers and the audio that trained a bundle's system, so that a test that shares them can say so.
+
+A training that starts from a bundle reads them too (`training.init_from`).
+"""
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,14 +34,26 @@ class Seen:
     def read(cls, data: bytes) -> "Seen":
         """Read the file's content; BundleError if it is damaged."""
         try:
-            values = parse_json(data)
-            return cls(frozenset(map(str, values["speakers"])), frozenset(map(str, values["audio"])))
+            return cls.of_values(parse_json(data))
         except (ValueError, KeyError, TypeError):
             raise BundleError(f"{SEEN} does not list speakers and audio: get the bundle again.") from None
 
+    @classmethod
+    def of_values(cls, values: Mapping[str, Iterable[str]]) -> "Seen":
+        """Make it from `values`. Raises: KeyError, TypeError if they are others."""
+        return cls(frozenset(map(str, values["speakers"])), frozenset(map(str, values["audio"])))
+
+    def __or__(self, other: "Seen") -> "Seen":
+        return Seen(self.speakers | other.speakers, self.audio | other.audio)
+
+    @property
+    def values(self) -> dict[str, list[str]]:
+        """All hashes, JSON-able."""
+        return {"speakers": sorted(self.speakers), "audio": sorted(self.audio)}
+
     def data(self) -> bytes:
         """The file's content."""
-        return json.dumps({"speakers": sorted(self.speakers), "audio": sorted(self.audio)}).encode()
+        return json.dumps(self.values).encode()
 
     def stamps(self, tested: Sequence[Utterance]) -> tuple[str, ...]:
         """One stamp if the test shares speakers or audio with the training, else none."""
