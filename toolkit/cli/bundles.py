@@ -74,6 +74,8 @@ def predict(bundle: str, names: tuple[str, ...], microphone: bool, **options):
 
     if microphone == bool(names):
         raise click.UsageError("Name what to label, or give --microphone" + " without a name" * microphone)
+    if microphone and options["columns"]:
+        raise click.UsageError("--columns names columns of a manifest, and --microphone has none")
     quiet_libraries()
     if microphone:
         kept = ("format", "hop_s", "abstain", "output", "device", "covariates")

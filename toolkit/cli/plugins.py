@@ -28,6 +28,8 @@ from toolkit.terminal import say
 @click.option("--refresh", is_flag=True, help="Probe other distributions again instead of using cached answers.")
 def list_plugins(word: str | None, kind: str | None, as_json: bool, refresh: bool):
     """List the plugins of all installed distributions; broken ones with the reason."""
+    if word is not None and kind not in (None, word):
+        raise click.UsageError(f"One kind at a time, not {word} and --kind {kind}.")
     found = registry.discover(refresh=refresh)
     infos = found.list_plugins(kind or word)
     if as_json:

@@ -155,6 +155,8 @@ def test_a_table_is_read_under_the_names_of_its_columns(bundle, folder, tmp_path
     done = run(bundle, table, "--columns", "path=filr")
     assert (done.exit_code, done.stdout) == (2, "")
     assert "no column 'filr' for path; found folder, file, path, from. Did you mean 'file'?" in done.stderr
+    done = run(bundle, folder, "--columns", "path=file")
+    assert done.exit_code == 2 and f"names columns of a manifest, and {folder} is not one" in done.stderr
     done = run(bundle, table, "--columns", "path")
     assert done.exit_code == 2 and "'--columns': NAME=COLUMN,... is needed, not 'path'" in done.stderr
 

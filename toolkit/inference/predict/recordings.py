@@ -26,6 +26,7 @@ from toolkit.errors import (
     ToolkitError,
     counted,
     did_you_mean,
+    join,
     one_line,
 )
 from toolkit.files import marked_lines
@@ -147,6 +148,8 @@ class RecordingSources:
     columns: Mapping[str, str] | None = None  # the names of manifests' columns, as in `read_manifest`
 
     def __post_init__(self):
+        if self.columns and not any(name == STANDARD_INPUT or _is_manifest(name) for name in self.names):
+            raise PredictionError(f"--columns names columns of a manifest, and {join(self.names, 'or')} is not one")
         for name in self.names:
             if name != STANDARD_INPUT:
                 self._check(name)
