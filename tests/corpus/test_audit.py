@@ -177,6 +177,7 @@ def test_lists_of_paths_find_their_audio_and_a_copy_among_it(takes, tmp_path):
         (tmp_path / "lists" / "fold_1" / f"{part}.txt").write_text("".join(f"wavs/{name}.wav\n" for name in names))
     words = (tmp_path / "lists", "--data_folder", takes[0].path.parent)
     assert kinds(in_json(*words, code=0)["fold_1"]) == ["no-speakers"]
+    assert run(*words, code=0).stdout.endswith("Nothing leaks in what was checked.\n")
     (tmp_path / "lists" / "fold_1" / "test.txt").write_text(f"wavs/b3.wav\n{copy.path}\n")
     fold = in_json(*words, code=1)["fold_1"]
     assert kinds(fold) == ["shared-copy", "no-speakers"] and "a0.wav in train" in fold["problems"][0]["message"]
@@ -213,6 +214,8 @@ def test_a_column_of_a_manifest_is_a_split_or_folds(takes, tmp_path):
         ((table, "--column", "part"), "the column 'part' holds 'x' beside 'dev', 'test', 'training': name the parts"),
         ((tmp_path / "no.csv",), "No manifest at"),
         ((takes[0].path.parent,), "holds no list of a fold"),
+        ((takes[0].path.parent, "--column", "part"), "--column part is a column of a manifest"),
+        ((table, "--column", "fold", "--data_folder", tmp_path / "nowhere"), "There is no data folder"),
     ):
         done = run(*words, code=2)
         assert says in done.stderr and done.stderr.count("\n") == 1

@@ -1,6 +1,7 @@
 """Options and arguments that several commands share, and how RECIPE [--KEY VALUE]... is read."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ def _pairs(ctx: click.Context, option: click.Parameter, text: str | None) -> dic
     pairs = [[part.strip() for part in pair.partition("=")] for pair in (text or "").split(",")]
     if text is not None and not all(name and equals for name, equals, _ in pairs):
         raise click.BadParameter(f"NAME=COLUMN,... is needed, not {text!r}.")
+    for twice in (name for name, number in Counter(name for name, *_ in pairs).items() if text and number > 1):
+        raise click.BadParameter(f"{twice} is named twice.")
     return None if text is None else {name: column for name, _, column in pairs}
 
 

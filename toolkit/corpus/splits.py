@@ -39,10 +39,15 @@ def read_splits(
     Raises: CorpusError if there are no folds, a fold lacks train or test, or the pattern does not find a speaker.
     """
     path, named = Path(os.path.expanduser(path)).absolute(), {}
+    if data_folder and not os.path.isdir(os.path.expanduser(data_folder)):
+        raise CorpusError(f"There is no data folder {data_folder}.")
     for file in Path(os.path.expanduser(data_folder)).absolute().rglob("*") if data_folder else ():
         named.setdefault(file.name, []).append(file)
     folds: dict[str, dict[str, list[Utterance]]] = {}
     lists = os.path.isdir(path)
+    if lists and column:
+        found = f"--column {column} is a column of a manifest, and {path} is a folder"
+        raise CorpusError(f"{found}: the names of its lists hold the parts.")
     rows = _of_lists(path, columns) if lists else _of_column(path, column, read_manifest(path, columns))
     for fold, part, u in rows:
         files = named.get(u.path.name, ())

@@ -157,6 +157,8 @@ def test_a_table_is_read_under_the_names_of_its_columns(bundle, folder, tmp_path
     assert "no column 'filr' for path; found folder, file, path, from. Did you mean 'file'?" in done.stderr
     done = run(bundle, folder, "--columns", "path=file")
     assert done.exit_code == 2 and f"names columns of a manifest, and {folder} is not one" in done.stderr
+    done = run(bundle, table, "--columns", "path=file,path=folder")
+    assert done.exit_code == 2 and "'--columns': path is named twice." in done.stderr
     done = run(bundle, table, "--columns", "path")
     assert done.exit_code == 2 and "'--columns': NAME=COLUMN,... is needed, not 'path'" in done.stderr
 
