@@ -36,6 +36,7 @@ def test_results_may_hold_more(tmp_path):
     "state",
     [
         *({**STATE, key: wrong} for key in ("rows", "probe") for wrong in ("x", [7], {"x": []})),
+        *({**STATE, "threads": wrong} for wrong in ("x", 1.5, 0, -1, 10**9)),
         *({key: value for key, value in STATE.items() if key != left_out} for left_out in STATE),
         *({**STATE, "rows": [{k: v for k, v in ROW.items() if k != left_out}]} for left_out in ROW),
         *({**STATE, "rows": [{**ROW, key: None}]} for key in ROW if key != "train_loss"),

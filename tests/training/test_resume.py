@@ -178,3 +178,11 @@ def test_a_resumed_run_says_from_where_and_keeps_its_number_of_threads(undisturb
     assert "Resumes in epoch 2 after step 2, with 1 thread as before" in (tmp_path / "killed.log").read_text()
     assert train(recipe, output) == 0
     assert "This run is finished, nothing is trained" in (tmp_path / "killed.log").read_text()
+
+
+@pytest.mark.parametrize(("run", "kill"), [("undisturbed", ("results", 1)), ("probed", ("step", 5))])
+def test_a_run_that_was_killed_after_a_phase_keeps_its_number_of_threads(run, kill, tmp_path, request):
+    recipe, expected = request.getfixturevalue(run)
+    assert train(recipe, tmp_path / "killed", kill) == -signal.SIGKILL
+    assert train(recipe, tmp_path / "killed", threads=2) == 0
+    assert_same_run(run_folder(tmp_path / "killed"), expected)

@@ -150,7 +150,7 @@ class Run:
                 self._fit(brain, data, cache, HISTORY, self.augmentations)
             else:
                 self.say(f"Trained already, only the test is left: {trained}")
-                brain.history.load(trained / HISTORY)
+                _take_over(brain.history, trained / HISTORY)
                 log(brain.history)
             if self.tests:
                 fold, best = self.preparation.fold, f"best_{selects_on(self.protocol)}"
@@ -185,7 +185,7 @@ class Run:
         with EpochLog(self.folder, self.recipe, self.say, PROBE) as log, closing(self._feature_cache(data)) as cache:
             brain = self._brain(settings, data, objective, self.folder.path / PROBE, [rule], log)
             if from_first((self.folder.path / history).is_file):
-                brain.history.load(self.folder.path / history)
+                _take_over(brain.history, self.folder.path / history)
             else:
                 self._fit(brain, data, cache, history, nothing)
             brain.on_evaluate_start(max_key=f"best_{rule}")
@@ -273,6 +273,12 @@ class Run:
         utterances = [replace(u, extra={**u.extra, **note}) for u in self.preparation.utterances]
         path = (self.folder.path / MANIFEST).absolute()
         self.folder.write(MANIFEST, manifest_text(utterances, path))
+
+
+def _take_over(history: History, path: Path) -> None:
+    """Continue from the history of a phase that has ended, with its number of threads."""
+    history.load(path)
+    torch.set_num_threads(history.threads or torch.get_num_threads())
 
 
 def choose_device(recipe: Recipe) -> str:

@@ -10,6 +10,7 @@ from toolkit.files import read_json
 from toolkit.recipe.checks import check_value
 from toolkit.recipe.training import TrainingSpec
 
+MOST_THREADS = 10_000  # torch refuses or crashes with absurd numbers
 ROWS = list[dict[str, int | float | None]]
 
 
@@ -94,6 +95,8 @@ class History:
         try:
             self.load_state_dict({name: state[name] for name in self.state_dict()})
             numbered = [row["epoch"] for row in check_value(self.rows, ROWS)] == list(range(self.first, self.epoch))
+            if check_value(self.threads, int | None) is not None and not 1 <= self.threads <= MOST_THREADS:
+                raise ValueError(f"threads is {self.threads}")
             alike = len({tuple(row) for row in self.rows}) == 1 and "train_loss" in self.rows[0]
             if not (numbered and alike and self.seconds >= 0 and all(map(self.selection, self.rules))):
                 raise ValueError("its rows do not fit together")
