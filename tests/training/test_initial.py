@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 from small_bundle import edit_config, train
 
@@ -14,7 +15,7 @@ from toolkit.inference.bundle import read_bundle
 from toolkit.inference.bundle.export import export_bundle
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.preparation import load_source, prepare
-from toolkit.training.run import STARTED_ON_TEST, Run
+from toolkit.training.run import AUDIO_SEEN, SPEAKERS_SEEN, Run
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,15 @@ def test_a_test_on_what_trained_the_bundle_is_stamped_and_the_next_bundle_says_i
     recipe, bundle = trained  # session S3 trained it, S2 validated
     runs = {fold: started(recipe, bundle, f"--fold={fold}", f"--output_folder={tmp_path}") for fold in ("S1", "S3")}
     results = {fold: json.loads(run.train().read_text()) for fold, run in runs.items()}
-    assert {fold: result["stamps"] for fold, result in results.items()} == {"S1": [], "S3": [STARTED_ON_TEST]}
+    assert {fold: result["stamps"] for fold, result in results.items()} == {"S1": [], "S3": [AUDIO_SEEN]}
+    same_names = tmp_path / "corpus"  # other audio of speakers who are called the same
+    shutil.copytree(recipe.parent / "corpus", same_names)
+    for file in same_names.glob("*.wav"):
+        soundfile.write(file, 0.5 * soundfile.read(file)[0], 16000)
+    other = started(
+        recipe, bundle, "--fold=S3", f"--corpus.args.path={same_names / 'manifest.csv'}", f"--output_folder={tmp_path}"
+    )
+    assert json.loads(other.train().read_text())["stamps"] == [SPEAKERS_SEEN]
     second = read_bundle(export_bundle(runs["S3"].folder.path, tmp_path / "second.zip"))  # S2 trained it, S1 validated
     assert len(read_bundle(bundle).seen.speakers) == 4 and len(second.seen.speakers) == 6
 
@@ -127,7 +136,7 @@ def test_a_run_that_has_begun_goes_on_without_the_bundle(trained, tmp_path, monk
     resumed = started(recipe, here, "--fold=S3", f"--output_folder={tmp_path / 'True'}", lines=lines).train()
     assert resumed.parent.name == whole.parent.name and any(line.startswith("Resumes in epoch 2") for line in lines)
     results = [json.loads(path.read_text()) for path in (whole, resumed)]
-    assert results[0] | {"seconds": 0} == results[1] | {"seconds": 0} and results[0]["stamps"] == [STARTED_ON_TEST]
+    assert results[0] | {"seconds": 0} == results[1] | {"seconds": 0} and results[0]["stamps"] == [AUDIO_SEEN]
     with pytest.raises(BundleError, match="No bundle at"):  # nothing was kept of it yet
         started(recipe, here, "--fold=S3", f"--output_folder={tmp_path / 'False'}").train()
 

@@ -55,13 +55,18 @@ class Seen:
         """The file's content."""
         return json.dumps(self.values).encode()
 
+    def shared(self, tested: Sequence[Utterance]) -> tuple[int, int]:
+        """How many speakers, by name, and how many utterances of a test trained the system."""
+        audio = sum(name in self.audio for name in _audio(tested)) if self.audio else 0
+        return len(self.speakers & _speakers(tested)), audio
+
     def stamps(self, tested: Sequence[Utterance]) -> tuple[str, ...]:
         """One stamp if the test shares speakers or audio with the training, else none."""
-        speakers, found = _speakers(tested), []
-        if common := self.speakers & speakers:
-            found.append(f"{len(common)} of {len(speakers)} speakers, by name")
-        if self.audio and (count := sum(name in self.audio for name in _audio(tested))):
-            found.append(f"{count} of {len(tested)} utterances")
+        (speakers, utterances), found = self.shared(tested), []
+        if speakers:
+            found.append(f"{speakers} of {len(_speakers(tested))} speakers, by name")
+        if utterances:
+            found.append(f"{utterances} of {len(tested)} utterances")
         return (f"trained on part of this test: {', '.join(found)}",) if found else ()
 
 

@@ -41,7 +41,8 @@ from toolkit.training.results import write_predictions, write_results
 from toolkit.training.run_data import RunData
 from toolkit.training.run_folder import CHECKPOINTS, HISTORY, MANIFEST, ORIGIN, PROBE, RECIPE, RunFolder, trained_with
 
-STARTED_ON_TEST = "init_from: speakers or audio of the test part trained the bundle"
+AUDIO_SEEN = "init_from: audio of the test part trained the bundle"
+SPEAKERS_SEEN = "init_from: speakers of the test part, by name, trained the bundle"
 MOST_FITTED = 1024  # segments, at most, on which an augmentation of features is fitted
 
 
@@ -253,8 +254,8 @@ class Run:
         """Print the stamps and doubts; write the recipe and the manifest."""
         random = self.system.random_backbones
         said = [f"random weights instead of pre-trained ones: {', '.join(random)}"] if random else []
-        if self.tests and self.seen.stamps(self.preparation.part("test")):
-            said.append(STARTED_ON_TEST)
+        speakers, audio = self.seen.shared(self.preparation.part("test")) if self.tests else (0, 0)
+        said += [AUDIO_SEEN] if audio else [SPEAKERS_SEEN] if speakers else []
         self.folder.stamps = (*self.preparation.stamps, *said)
         for stamp in self.folder.stamps:
             self.say(f"NOTE: {stamp}")
