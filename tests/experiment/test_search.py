@@ -132,6 +132,13 @@ def test_no_audio_of_the_test_part_is_read(planted, tmp_path, here):
     assert done.exit_code == 0, done.output
 
 
+def test_the_best_recipe_is_read_in_a_folder_that_is_a_link(planted, tmp_path, here):
+    (tmp_path / "elsewhere" / "search").mkdir(parents=True)
+    (planted.parent / "search").symlink_to(tmp_path / "elsewhere" / "search")
+    done = CliRunner().invoke(main, words(planted, planted.parent / "search", "--trials", "1"))
+    assert done.exit_code == 0 and load_recipe(done.stdout.splitlines()[-1]).model == load_recipe(planted).model
+
+
 def test_options_of_one_run_are_refused(planted, tmp_path):
     done = CliRunner().invoke(main, words(planted, tmp_path / "out", "--fold", "S2"))
     assert done.exit_code == 2 and "--fold is for one run: a search takes --folds." in done.stderr

@@ -8,7 +8,7 @@ from optuna.importance import get_param_importances
 
 from toolkit.errors import ExperimentError, counted, join
 from toolkit.experiment.search import Search, drawn, shown
-from toolkit.files import write_whole
+from toolkit.files import resolved, write_whole
 from toolkit.recipe.loading import dump_yaml
 from toolkit.report.figures.figure import COLOURS, new_figure, saved, stamp, styled
 from toolkit.report.tables.files import escape_markdown
@@ -35,7 +35,8 @@ def write_search(search: Search) -> Path:
         "looks better on the validation part than it is: report its test.",
     ]
     source = search.read(drawn(best))
-    changes = {"extends": relpath(source.path, search.folder), **source.changes}
+    folder, name = source.path.parent, source.path.name  # of the recipe; `..` of a link leads to another folder
+    changes = {"extends": relpath(resolved(folder) / name, resolved(search.folder)), **source.changes}
     recipe = search.folder / f"{source.recipe.name}-tuned.yaml"
     stamps = {s: None for f in search.folder.glob(f"runs/*/{RESULTS}") for s in read_results(f)["stamps"]}
     rows = [["trial", "ended", "epochs", "valid WA + UA", *keys], ["---"] * (4 + len(keys))]
