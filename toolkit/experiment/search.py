@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -187,10 +188,11 @@ class Search:
     def _complete(self, trial: FrozenTrial) -> Trial:
         """Draw the values of a trial whose process ended while it drew them; those that are there stay."""
         self._seed(trial.number)
-        whole = Trial(self.study, trial._trial_id)
-        for key, distribution in self.space.items():
+        whole, before = Trial(self.study, trial._trial_id), deepcopy(trial)
+        for number, (key, distribution) in enumerate(self.space.items()):
             if key in trial.params and key not in whole.relative_params:  # then the next is drawn as it would have been
-                self.study.sampler.sample_independent(self.study, trial, key, distribution)
+                before.params = {name: trial.params[name] for name in [*self.space][:number]}
+                self.study.sampler.sample_independent(self.study, before, key, distribution)
             whole._suggest(key, distribution)
         return whole
 
