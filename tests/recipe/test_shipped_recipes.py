@@ -36,11 +36,11 @@ def cache(tmp_path_factory, monkeypatch):
 
 @pytest.fixture(scope="session")
 def actors(tmp_path_factory) -> Path:
-    """RAVDESS's folders and file names with half a second of noise in every file."""
+    """RAVDESS's folders and file names with half a second of noise in every file, two emotions of each actor."""
     folder, rng = tmp_path_factory.mktemp("ravdess"), np.random.default_rng(0)
     for actor in range(1, 25):
         (folder / f"Actor_{actor:02d}").mkdir()
-        for emotion in range(1, 9):
+        for emotion in (actor % 8 + 1, (actor + 4) % 8 + 1):
             name = f"03-01-{emotion:02d}-01-01-01-{actor:02d}.wav"
             soundfile.write(folder / f"Actor_{actor:02d}" / name, 0.1 * rng.standard_normal(8000), 16000)
     return folder
@@ -93,7 +93,7 @@ def test_an_iemocap_recipe_trains_without_data_and_says_so(recipe, tmp_path):
 @pytest.mark.parametrize("recipe", trained(RAVDESS), ids=lambda path: path.stem)
 def test_a_ravdess_recipe_trains(recipe, tmp_path, actors):
     results = train(recipe, tmp_path, data_folder=actors)
-    assert results["n_utterances"] == 32 and results["synthetic"] is False
+    assert results["n_utterances"] == 8 and results["synthetic"] is False
     assert len(results["labels"]) == 8 and results["protocol"] == "groups" and results["fold"] == "1"
 
 

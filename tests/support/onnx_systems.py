@@ -6,13 +6,14 @@ import torch
 from broken_extractors import GoodExtractor
 from broken_fusions import GoodFusion
 from broken_heads import GoodHead
-from wav2vec2_checkpoints import LAYER, STABLE, random_model
+from wav2vec2_checkpoints import STABLE, random_model
 
 from toolkit.contracts import LevelShape, Seq
 from toolkit.inference.bundle.config import Usage
 from toolkit.model.system import PredictedCovariate, System
 from toolkit.recipe.schema import AudioSpec
 from toolkit.statistics.abstention import UNFITTED
+from toolkit_plugins.extractors.functionals import Functionals
 from toolkit_plugins.extractors.linear_series import DLinear, NLinear
 from toolkit_plugins.extractors.mfcc import Mfcc
 from toolkit_plugins.extractors.spectrogram import Spectrogram
@@ -43,11 +44,9 @@ def concat(pooling, **args):
 
 
 SYSTEMS = {
-    "wav2vec2 base and convolved mfcc, attention, gender given": {
+    "wav2vec2 base and functionals, attention, gender given": {
         "levels": {
-            "mfcc": lambda: Mfcc(
-                **MELS, deltas=True, normalize="standardize", convolutions=[8], convolution_stride=2, hidden=4
-            ),
+            "functionals": lambda: Functionals(n_mels=20, n_mfcc=13),
             "wav2vec2": lambda: random_model(config=ONE_LAYER, preemphasis=0.97),
         },
         "fusion": lambda **context: Attention(**context, dim=8, hidden=8, heads=2, statistics=True, normalise=True),
@@ -56,7 +55,7 @@ SYSTEMS = {
     },
     "wav2vec2 large, weighted, and batch norm, concat, gender predicted": {
         "levels": {
-            "mfcc": lambda: Mfcc(**MELS, encoder="none", convolutions=[8, 8], convolution_norm="batch"),
+            "mfcc": lambda: Mfcc(**MELS, convolutions=[8, 8], convolution_norm="batch", hidden=4),
             "wav2vec2": lambda: random_model(
                 config=STABLE | ONE_LAYER, layer="weighted", normalize=True, freeze_convolutions=True
             ),
@@ -65,13 +64,14 @@ SYSTEMS = {
         "head": linear,
         "gender": "predicted",
     },
-    "the reference's three levels, coattention": {
+    "a spectrogram weighed by mfcc, coattention": {
         "levels": {
             "spectrogram": lambda: Spectrogram(**FIXED, weights="random", image_size=[64, 127], pool=[1, 2], bins=100),
-            "mfcc": lambda: Mfcc(**MELS, normalize="none", hidden=4, layers=1),
-            "wav2vec2": lambda: random_model(config=LAYER, tune="top", top_layers=1, layer="weighted"),
+            "mfcc": lambda: Mfcc(
+                **MELS, deltas=True, normalize="standardize", convolutions=[8], convolution_stride=2, hidden=4
+            ),
         },
-        "fusion": lambda **context: CoAttention(**context, **FIXED, dim=8),
+        "fusion": lambda **context: CoAttention(**context, **FIXED, dim=8, values="spectrogram"),
         "head": mlp,
         "gender": "given",
     },
@@ -84,21 +84,16 @@ SYSTEMS = {
         "head": mlp,
         "gender": "none",
     },
-    "attention pooling of framed samples": {
-        "levels": {"nlinear": lambda: NLinear(**FIXED, series="frames", steps=6, normalize="none")},
+    "attention pooling of framed samples and a batch-normalised spectrogram": {
+        "levels": {
+            "nlinear": lambda: NLinear(**FIXED, series="frames", steps=6, normalize="none"),
+            "spectrogram": lambda: Spectrogram(
+                **FIXED, weights="random", normalization="batch", image_size=[127, 100], pool=[2, 2]
+            ),
+        },
         "fusion": concat("attention"),
         "head": linear,
         "gender": "predicted",
-    },
-    "mean of a batch-normalised spectrogram": {
-        "levels": {
-            "spectrogram": lambda: Spectrogram(
-                **FIXED, weights="random", normalization="batch", image_size=[127, 100], pool=[2, 2]
-            )
-        },
-        "fusion": concat("mean"),
-        "head": linear,
-        "gender": "none",
     },
 }
 
@@ -114,10 +109,11 @@ def build(levels, fusion, head, gender="none"):
     shapes = {name: LevelShape(level.channels, level.frame_count(SEGMENT)) for name, level in levels.items()}
     first = next(iter(levels))
     predicted = {"gender": PredictedCovariate(first, channels=levels[first].channels, classes=2)}
+    fusion = fusion(levels=shapes, covariates={} if gender == "none" else {"gender": 2})
     system = System(
         levels,
-        fusion(levels=shapes, covariates={} if gender == "none" else {"gender": 2}),
-        {"emotion": head(size=8, classes=len(LABELS))},
+        fusion,
+        {"emotion": head(size=fusion.sizes["fused"], classes=len(LABELS))},
         head_inputs={"emotion": "fused"},
         given_covariates={"gender": 2} if gender == "given" else {},
         predicted_covariates=predicted if gender == "predicted" else {},

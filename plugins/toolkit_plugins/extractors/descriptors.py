@@ -35,7 +35,7 @@ def descriptors(wave: Seq, *, sample_rate: int, n_mels: int, n_mfcc: int) -> Seq
     lengths = torch.div(wave.lengths, hop, rounding_mode="floor").clamp_min(1)
     count = max(1, wave.values.shape[1] // hop)
     values = wave.zeroed().values.to(dtype)
-    mask = Seq(values.new_zeros(len(values), count), lengths).mask[:, :, None]
+    mask = Seq(values.new_zeros(values.shape[0], count), lengths).mask[:, :, None]
 
     window = round(WINDOW_S * sample_rate)
     n_fft = 2 ** (window - 1).bit_length()
@@ -53,9 +53,7 @@ def descriptors(wave: Seq, *, sample_rate: int, n_mels: int, n_mfcc: int) -> Seq
 
 def _framed(values: Tensor, size: int, hop: int, count: int) -> Tensor:
     """Frames of `size` samples centred at every `hop`, with zeros beyond both ends: [batch, count, size]."""
-    left = size // 2
-    right = max(0, (count - 1) * hop - left + size - values.shape[1])
-    return functional.pad(values, (left, right)).unfold(1, size, hop)[:, :count]
+    return functional.pad(values, (size // 2, size)).unfold(1, size, hop)[:, :count]
 
 
 def _level(power: Tensor, mask: Tensor) -> Tensor:
@@ -101,8 +99,10 @@ def interpolated(values: Tensor, known: Tensor) -> Tensor:
     """Values [batch, time], linear between each row's known ones, constant beyond them, mid-range without any."""
     time = values.shape[1]
     steps = torch.arange(time, device=values.device).expand_as(values)
-    before = steps.masked_fill(~known, -1).cummax(dim=1).values
-    after = steps.masked_fill(~known, time).flip(1).cummin(dim=1).values.flip(1)
+    ordered = steps.masked_fill(~known, time).sort(dim=1).values  # the known steps; ONNX has no cumulative maximum
+    ordered = functional.pad(functional.pad(ordered, (1, 0), value=-1), (0, 1), value=time)
+    rank = known.long().cumsum(dim=1)
+    before, after = ordered.gather(1, rank), ordered.gather(1, rank + 1 - known.long())
     first = torch.where(before < 0, after, before).clamp_max(time - 1)
     last = torch.where(after == time, before, after).clamp_min(0)
     low, high = values.gather(1, first), values.gather(1, last)

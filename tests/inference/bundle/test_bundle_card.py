@@ -126,4 +126,4 @@ def test_the_page_shows_the_parts_of_a_card(config):
     page = (Path(__file__).parents[3] / "docs" / "bundles.md").read_text()
     heads = [line.removeprefix("## ").lower() for line in card_text(config).splitlines() if line.startswith("## ")]
     assert heads == ["use", "data", "protocol", "results", "limits", "licence"]
-    assert ", ".join(heads) + " of the data" in page
+    assert ", ".join(heads[:-1]) + " and the licence of the data" in page
