@@ -51,7 +51,7 @@ def read_predictions(run: "str | Path | Result") -> "dict[str, np.ndarray]":
     """The columns of a finished run's predictions.csv, each [utterances]; `pandas.DataFrame` accepts them.
 
     Args: run: what `train` returned, or the run's folder.
-    Raises: ToolkitError if there is no finished run, or its files are damaged.
+    Raises: ToolkitError if the run is not finished, or its files are damaged.
     """
     from toolkit.report.evidence import predictions_of
 

@@ -23,7 +23,7 @@ def available_device(name: str | None, *, setting: str) -> str:
 
     Args: name: cpu, cuda, cuda:1, ..., None for a GPU if there is one; setting: where the user gave it, for the error.
     Returns: the name, as torch accepts it.
-    Raises: DeviceError if there is no such device.
+    Raises: DeviceError if torch does not find the device.
 
     >>> available_device("cpu", setting="--device")
     'cpu'

@@ -215,7 +215,7 @@ def test_a_column_of_a_manifest_is_a_split_or_folds(takes, tmp_path):
         ((tmp_path / "no.csv",), "No manifest at"),
         ((takes[0].path.parent,), "holds no list of a fold"),
         ((takes[0].path.parent, "--column", "part"), "--column part is a column of a manifest"),
-        ((table, "--column", "fold", "--data_folder", tmp_path / "nowhere"), "There is no data folder"),
+        ((table, "--column", "fold", "--data_folder", tmp_path / "nowhere"), "nowhere does not exist"),
     ):
         done = run(*words, code=2)
         assert says in done.stderr and done.stderr.count("\n") == 1

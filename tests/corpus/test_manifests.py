@@ -194,10 +194,10 @@ def test_the_same_row_twice_is_refused_with_both_lines(tmp_path):
         ("path,label,start\na.wav,x,-1\n", "start is '-1'"),
         ("path,label,end\na.wav,x,nan\n", "end is 'nan'"),
         ("path,label\n", "holds no utterance"),
-        ("", "no column 'path' and 'label'; found nothing"),
+        ("", "no columns 'path' and 'label'; found nothing"),
         (
             "file,Emotion,speaker_id,sex\na.wav,x,1,f\n",
-            "no column 'path' and 'label'; found file, Emotion, speaker_id, sex. "
+            "no columns 'path' and 'label'; found file, Emotion, speaker_id, sex. "
             "Say which it is: --columns path=file,label=Emotion,speaker=speaker_id,gender=sex",
         ),
         ('path,label\n"a.wav,x\n', "not CSV"),

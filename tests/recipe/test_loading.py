@@ -47,7 +47,7 @@ def test_every_value_knows_its_file(child):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("trainin: {}", r"^trainin in child\.yaml, line 2: there is no such key\. Did you mean 'training'\?"),
+        ("trainin: {}", r"^trainin in child\.yaml, line 2: unknown key\. Did you mean 'training'\?"),
         ("training: {epoch: 3}", r"^training\.epoch in child\.yaml, line 2: .* Did you mean 'epochs'\?"),
         ("training: {groups: {mfcc: {lr: 1}}}", r"^training\.groups\.mfcc\.lr in"),
         ("model: {levels: {mfcc: {arg: {}}}}", r"^model\.levels\.mfcc\.arg in .* Did you mean 'args'\?"),

@@ -17,6 +17,7 @@ from toolkit_plugins.extractors.functionals import Functionals
 from toolkit_plugins.extractors.linear_series import DLinear, NLinear
 from toolkit_plugins.extractors.mfcc import Mfcc
 from toolkit_plugins.extractors.spectrogram import Spectrogram
+from toolkit_plugins.extractors.whisper import Whisper
 from toolkit_plugins.fusions.attention import Attention
 from toolkit_plugins.fusions.coattention import CoAttention
 from toolkit_plugins.fusions.concat import Concat
@@ -29,6 +30,7 @@ MELS = {"n_mfcc": 13, "n_fft": 512, "n_mels": 20}
 FIXED = {"segment_samples": SEGMENT}
 # Each takes the exporter seconds where the time axis is free.
 ONE_LAYER = {"num_hidden_layers": 1, "conv_dim": [8] * 3, "conv_kernel": [10, 8, 8], "conv_stride": [5, 8, 8]}
+ONE_BLOCK = {"d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 16}
 
 
 def linear(**args):
@@ -64,12 +66,13 @@ SYSTEMS = {
         "head": linear,
         "gender": "predicted",
     },
-    "a spectrogram weighed by mfcc, coattention": {
+    "a spectrogram weighted by mfcc and whisper, coattention": {
         "levels": {
             "spectrogram": lambda: Spectrogram(**FIXED, weights="random", image_size=[64, 127], pool=[1, 2], bins=100),
             "mfcc": lambda: Mfcc(
                 **MELS, deltas=True, normalize="standardize", convolutions=[8], convolution_stride=2, hidden=4
             ),
+            "whisper": lambda: Whisper(source="random", config=ONE_BLOCK, layer="all", normalize=True),
         },
         "fusion": lambda **context: CoAttention(**context, **FIXED, dim=8, values="spectrogram"),
         "head": mlp,

@@ -20,7 +20,7 @@ def test_the_folder_is_the_argument_then_the_recipe_then_the_environment(tmp_pat
     of_recipe, of_argument = tmp_path / "of_recipe", tmp_path / "of_argument"
     recipe.write_text(f"corpus: {{plugin: iemocap}}\ndata_folder: {of_recipe}\n" + text[start:])
     monkeypatch.setenv("IEMOCAP_ROOT", "/of/environment")
-    with pytest.raises(CorpusError, match=f"There is no data folder {of_recipe}"):
+    with pytest.raises(CorpusError, match=f"The data folder {of_recipe} does not exist"):
         load_source(recipe)
     of_recipe.mkdir()
     of_argument.mkdir()

@@ -149,7 +149,7 @@ def _folder_rows(folder: Path) -> Iterator[dict[str, str]]:
         raise CorpusError(f"{folder}: {min(tops & EVAL)!r} may be validation or test: call the folder valid or test")
     faults += [f"{file.name} is in no class folder" for file, above in parents.items() if len(above) <= split]
     if faults or not files:
-        fault = faults[0] if faults else "there is no audio file"
+        fault = faults[0] if faults else "it holds none"
         raise CorpusError(f"{folder}: a folder of recordings for each class is needed, or name a manifest; {fault}")
     for file, above in parents.items():
         part = {"split": above.pop(0)} if split else {}
@@ -233,7 +233,8 @@ def _check_names(where: str, names: Iterable[str], required: Sequence[str], colu
     lacking = [column for column in required if column in missing]
     if not near.keys() >= set(lacking):
         pairs = {**columns, **dict.fromkeys(lacking, "NAME"), **usual_columns(names), **near}
-        found = f"{where}: no column {join(map(repr, lacking))}; found {', '.join(names) or 'nothing'}"
+        missed = f"no column{'s' * (len(lacking) > 1)} {join(map(repr, lacking))}"
+        found = f"{where}: {missed}; found {', '.join(names) or 'nothing'}"
         raise CorpusError(f"{found}. Say which it is: --columns {','.join(map('='.join, pairs.items()))}")
     for column, name in near.items():
         known = ", ".join(COLUMNS)

@@ -40,7 +40,7 @@ def read_splits(
     """
     path, named = Path(os.path.expanduser(path)).absolute(), {}
     if data_folder and not os.path.isdir(os.path.expanduser(data_folder)):
-        raise CorpusError(f"There is no data folder {data_folder}.")
+        raise CorpusError(f"The data folder {data_folder} does not exist.")
     for file in Path(os.path.expanduser(data_folder)).absolute().rglob("*") if data_folder else ():
         named.setdefault(file.name, []).append(file)
     folds: dict[str, dict[str, list[Utterance]]] = {}

@@ -61,7 +61,7 @@ def open_file(path: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
     """Open one file of a bundle, by its name.
 
     Yields: the file and its size in bytes; a ValueError raised while reading it is reported as damage.
-    Raises: BundleError if there is no bundle here, or the file is missing, damaged, not plain or above `LARGEST`.
+    Raises: BundleError if the bundle or the file is missing, or the file is damaged, not plain or above `LARGEST`.
     """
     if name not in LARGEST:
         raise BundleError(f"{CONFIG} lists {one_line(name)[:80]!r} in `files`, which no bundle has.")

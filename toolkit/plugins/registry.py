@@ -59,7 +59,7 @@ class Registry:
     def list_plugins(self, kind: str | None = None) -> list[PluginInfo]:
         """All plugins, or those of one kind, by kind and name; broken ones of unknown kind come last.
 
-        Raises: PluginError if there is no such kind.
+        Raises: PluginError if the kind is unknown.
         """
         if kind is not None:
             kind_called(kind)
@@ -92,7 +92,7 @@ class Registry:
 
         Args: kind: one of the kinds; name: as recipes write it, perhaps with "distribution:" before it; where: the
             plugin's location in the recipe, for messages.
-        Raises: PluginError if there is no such kind; UnknownPlugin, with the nearest name, if no plugin matches;
+        Raises: PluginError if the kind is unknown; UnknownPlugin, with the nearest name, if no plugin matches;
             AmbiguousPlugin, with what to write, if several do; BrokenPlugin if it cannot be used here.
         """
         kind_called(kind)

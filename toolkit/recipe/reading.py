@@ -37,7 +37,7 @@ def schema_of(cls: type) -> dict[str, tuple[Any, Any]]:
 
 
 def annotation_at(path: Path) -> Any:
-    """The type of the value at a path of a recipe, None if there is no such path; a level may have any name."""
+    """The type of the value at a path of a recipe, None if a recipe has no such path; a level may have any name."""
     annotation: Any = Recipe
     for key in path:
         if is_dataclass(annotation):
@@ -160,4 +160,4 @@ def _read_dataclass(cls: type, values: Mapping[str, Any], location: Location) ->
 def _check_key(key: str, cls: type, location: Location) -> None:
     if key not in schema_of(cls):
         known = [*schema_of(cls), *(FILE_KEYS if cls is Recipe and key not in FILE_KEYS else ())]
-        raise RecipeError(f"{location}: there is no such key.{did_you_mean(key, known)} Known: {', '.join(known)}.")
+        raise RecipeError(f"{location}: unknown key.{did_you_mean(key, known)} Known: {', '.join(known)}.")

@@ -171,7 +171,7 @@ def plugin_class(make: Callable[..., Any]) -> type | None:
 
 
 def case_class(kind: str) -> type[Case]:
-    """The class that examines a kind's plugins. Raises: PluginError if there is no such kind."""
+    """The class that examines a kind's plugins. Raises: PluginError if the kind is unknown."""
     return resolve_name(kind_called(kind).suite)
 
 
@@ -183,7 +183,7 @@ def check_plugin(
     Args: make: the class, or any function that returns a new plugin; it is called with `args`, as a recipe would give
         them, and the context arguments (`toolkit.plugins.kinds`) that it names; options: arguments of the kind's
         `Case`, such as `samples` for an extractor or `folder` for a corpus.
-    Returns: a Finding for each property. Raises: PluginError if there is no such kind.
+    Returns: a Finding for each property. Raises: PluginError if the kind is unknown.
     """
     return case_class(kind)(partial(make, **args) if args else make, **options).examine()
 

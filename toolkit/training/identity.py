@@ -23,7 +23,7 @@ def run_hash(
     versions: Mapping[str, str],  # distribution -> its `code_version`
     pretrained: Mapping[str, str | None] | None = None,  # level -> its weights: random now, perhaps downloaded later
 ) -> str:
-    """Eight hexadecimal digits that change with anything that can change a run's result, but for the content of files.
+    """Eight hexadecimal digits that change with anything that can change a run's result, except the content of files.
 
     Audio counts by its files' names, pre-trained weights by the name that their level gives them.
 

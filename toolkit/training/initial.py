@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def read_origin(path: Path) -> tuple[str, dict[str, Any]]:
     """The name of a bundle's weights, for results and for a run's identity, and the values of its config.json.
 
-    Raises: BundleError if there is no bundle, or it is damaged.
+    Raises: BundleError if the bundle is missing or damaged.
     """
     try:
         values = parse_json(read_file(path, CONFIG), strict=True)
@@ -37,7 +37,7 @@ def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[st
     Levels and fusion must fit. A head or a predicted covariate is taken if it fits and has the same classes; a head
     that is fitted in closed form is never taken.
 
-    Raises: BundleError if there is no bundle, or it is damaged; RecipeError if the levels or the fusion do not fit.
+    Raises: BundleError if the bundle is missing or damaged; RecipeError if the levels or the fusion do not fit.
     """
     from toolkit.model.weights import WeightsFile, refuse_not_finite
 

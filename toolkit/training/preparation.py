@@ -105,7 +105,7 @@ def load_source(
     kind = find_part("corpus", loaded.corpus).load()
     folder = data_folder or loaded.data_folder
     if folder is not None and not os.path.exists(os.path.expanduser(folder)):
-        raise CorpusError(f"There is no data folder {folder}.")
+        raise CorpusError(f"The data folder {folder} does not exist.")
     folder = folder or kind.default_folder()
     full = loaded
     if folder is None and (kind.environment is not None or kind.synthetic):

@@ -33,7 +33,7 @@ class Standardize(nn.Module):
         """One pass in float64.
 
         Args: features: batches [batch, time, channels].
-        Raises: ValueError if there is no real frame.
+        Raises: ValueError without a real frame.
         """
         count, origin = 0, None
         for batch in features:

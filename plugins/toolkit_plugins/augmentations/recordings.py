@@ -17,7 +17,7 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 class Recordings:
     """The recordings below a folder, sorted by path and read at `sample_rate`; hidden files are left out.
 
-    Raises: ValueError if there is no such folder, or no recording in it.
+    Raises: ValueError if the folder is missing or holds no recording.
     """
 
     def __init__(self, folder: str, sample_rate: int):

@@ -15,7 +15,7 @@ _NAME = re.compile(r"(1\d{3})_([A-Z]{3})_(ANG|DIS|FEA|HAP|NEU|SAD)_(LO|MD|HI|XX?
 class CremaD(Release):
     """The crowd-sourced emotional multimodal actors dataset: 91 actors, twelve sentences, 7442 utterances.
 
-    Labels, as the actors meant them: anger disgust fear happy neutral sad. There is no official split; `groups` deals
+    Labels, as the actors meant them: anger disgust fear happy neutral sad. It has no official split; `groups` deals
     the speakers. Genders come from VideoDemographics.csv, if it lies beside AudioWAV.
 
     Source: Cao et al., CREMA-D: crowd-sourced emotional multimodal actors dataset, 2014.

@@ -15,7 +15,7 @@ _NAME = re.compile(r"(\d\d)([ab]\d\d)([WLEAFTN])([a-z]?)")  # speaker, sentence,
 class EmoDB(Release):
     """The Berlin database of emotional speech: ten actors, ten sentences, 535 utterances.
 
-    Labels: anger boredom disgust fear happiness sadness neutral. There is no official split; `groups` deals the
+    Labels: anger boredom disgust fear happiness sadness neutral. It has no official split; `groups` deals the
     speakers, and with `k: 10` each one tests once.
 
     Source: Burkhardt et al., A database of German emotional speech, 2005.

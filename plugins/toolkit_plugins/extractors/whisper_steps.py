@@ -85,7 +85,7 @@ def embed(encoder: nn.Module, mel: Seq) -> Seq:
     x = Seq(x.transpose(1, 2), mel.lengths, full=mel.full).zeroed().values.transpose(1, 2)
     x = functional.gelu(encoder.conv2(x)).transpose(1, 2)
     x = x + encoder.embed_positions.weight[: x.shape[1]]
-    # What is frozen is in eval() mode even where the encoder is not: dropout is no part of features that are kept.
+    # Frozen parts are in eval() mode even if the encoder is not: kept features must not depend on dropout.
     x = functional.dropout(x, p=encoder.dropout, training=encoder.conv1.training)
     lengths = torch.div(mel.lengths + 1, 2, rounding_mode="floor")
     return Seq(x, lengths, full=mel.full)

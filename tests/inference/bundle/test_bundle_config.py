@@ -162,7 +162,7 @@ def test_a_contradiction_is_named(values, path, value, message):
         ('"seed": 1,', '"seed": ' + "9" * 400 + ".0,", "is not a finite number"),
         ('"seed": 1,', '"seed": 1', "cannot be read as JSON"),
         ('"seed": 1,', '"seed": ' + "[" * 100_000 + "]" * 100_000 + ",", CONFIG),
-        ('"seed": 1,', '"se\\n\\u001b[2Jed": 1,', "se ?[2Jed: there is no such key"),
+        ('"seed": 1,', '"se\\n\\u001b[2Jed": 1,', "se ?[2Jed: unknown key"),
     ],
 )
 def test_what_json_does_not_allow_is_refused(text, old, new, message):

@@ -87,7 +87,7 @@ def write_package(registry: Registry, kind: str, name: str, *, folder: str | Pat
     """Write a package with a plugin that works as it is; by default its folder is NAME in the working directory.
 
     Returns: what was written, and the commands to type next.
-    Raises: PluginError if there is no such kind, the name cannot be used or is taken, or the folder exists or cannot be
+    Raises: PluginError if the kind is unknown, the name cannot be used or is taken, or the folder exists or cannot be
         written.
     """
     package = Package(kind_called(kind), name)
