@@ -117,7 +117,7 @@ def files_below(folder: Path, report: Callable[[str], object]) -> Iterator[Path]
 
 
 def resampled_length(samples: int, rate: int, new_rate: int) -> int:
-    """Return how many samples `waves.resampled` makes of `samples`.
+    """Return how many samples `waves.Resampler` makes of `samples`.
 
     >>> resampled_length(48001, 48000, 16000)
     16001

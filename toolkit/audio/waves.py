@@ -47,21 +47,11 @@ def read_audio(
 def waves(file: AudioStretch, sample_rate: int, start: int = 0, stop: int | None = None) -> Iterator[Tensor]:
     """Read frames `start` to `stop`, by default all, block by block: each [samples], float32, the mean of channels."""
     mono = (block[:, 0] if block.shape[1] == 1 else block.mean(axis=1) for block in file.blocks(start, stop))
-    return map(torch.from_numpy, resampled(mono, file.rate, sample_rate))
-
-
-def resampled(blocks: Iterable[np.ndarray], rate: int, new_rate: int) -> Iterator[np.ndarray]:
-    """Resample the blocks of a waveform, as `Resampler` does."""
-    return through(Resampler(rate, new_rate), blocks)
-
-
-def cut_waves(blocks: Iterable[Tensor], *, segment_samples: int, hop_samples: int | None = None) -> Iterator[Tensor]:
-    """Cut the blocks of a waveform into segments, as `Cutter` does."""
-    return through(Cutter(segment_samples=segment_samples, hop_samples=hop_samples), blocks)
+    return map(torch.from_numpy, through(Resampler(file.rate, sample_rate), mono))
 
 
 def through(stage: "Resampler | Cutter", blocks: Iterable) -> Iterator:
-    """Pass all blocks of a waveform through a stage."""
+    """Pass all blocks of a waveform through a stage; yields what it makes of them."""
     for block in blocks:
         yield from stage.add(block)
     yield from stage.end()

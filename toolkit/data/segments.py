@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from toolkit.audio.reading import cut, stretch
-from toolkit.audio.waves import cut_waves, read_audio, waves
+from toolkit.audio.waves import Cutter, read_audio, through, waves
 from toolkit.contracts import Mix, Seq
 from toolkit.corpus import Utterance
 from toolkit.corpus.targets import UNKNOWN
@@ -171,7 +171,7 @@ class SegmentSet(Dataset):
         """
         one = self.utterances[utterance]
         wave = waves(stretch(one.path, start_s=one.start, end_s=one.end), self.sample_rate)
-        segments = list(cut_waves(wave, segment_samples=self.segment_samples))
+        segments = list(through(Cutter(segment_samples=self.segment_samples), wave))
         return padded_waves(segments, fixed_samples=self.fixed_samples)
 
     def read(self, index: int) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 
 from toolkit.audio import reading
 from toolkit.audio.reading import cut
-from toolkit.audio.waves import cut_waves, read_audio
+from toolkit.audio.waves import Cutter, read_audio, through
 from toolkit.errors import AudioError, PredictionError, ShapeError
 from toolkit.inference.predict.model import segment_waves
 from toolkit.inference.predict.recordings import Recording, Samples
@@ -63,7 +63,7 @@ def test_segments_hold_the_samples_of_the_whole_file(tmp_path, monkeypatch, rate
 @pytest.mark.parametrize("block", [1, 3, 100])
 def test_segments_that_overlap_end_with_the_first_that_reaches_the_end(samples, hop, spans, block):
     blocks = torch.arange(samples).split(block) if samples else []
-    found = [wave.tolist() for wave in cut_waves(blocks, segment_samples=4, hop_samples=hop)]
+    found = [wave.tolist() for wave in through(Cutter(segment_samples=4, hop_samples=hop), blocks)]
     assert found == [list(range(*span)) for span in spans]
 
 

@@ -26,10 +26,7 @@ def segments(*spans: tuple[float, float, str | None]) -> list[Prediction]:
 
 
 def found(*spans: tuple[float, float, str | None]) -> list[tuple[float, float, str | None]]:
-    return [
-        (one.start_s, one.end_s, one.label)
-        for one in intervals(segments(*spans), lambda prediction: prediction.label_above(0.9))
-    ]
+    return [(one.start_s, one.end_s, one.label) for one in intervals(segments(*spans), 0.9)]
 
 
 def test_neighbours_with_the_same_label_are_one_interval():
@@ -118,7 +115,7 @@ def run(*words):
 
 
 def expected(bundle: Path, path: Path, **options) -> list[Interval]:
-    return intervals(toolkit.load(bundle).predict(path, **options).segments, lambda prediction: prediction.label)
+    return intervals(toolkit.load(bundle).predict(path, **options).segments, 0)
 
 
 def test_rttm_is_one_file_for_all_recordings(bundle, talks, tmp_path):

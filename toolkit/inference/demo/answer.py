@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache
-from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +54,7 @@ def answer_html(prediction: Prediction, peaks: np.ndarray, *, abstain: float, co
     Args: prediction: of a recording; peaks: its `outline`; abstain: the confidence below which there is no label;
         colours: label -> CSS colour.
     """
-    found, totals = intervals(prediction.segments, methodcaller("label_above", abstain)), Counter()
+    found, totals = intervals(prediction.segments, abstain), Counter()
     for interval in found:
         totals[interval.label] += interval.end_s - interval.start_s
     upper = [f"{column} {50 - 48 * peak:.1f}" for column, peak in enumerate(peaks)]

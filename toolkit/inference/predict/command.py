@@ -4,13 +4,12 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from operator import methodcaller
 from pathlib import Path
 
 import toolkit
 from toolkit.errors import PredictionError, ToolkitError, join
 from toolkit.inference.predict.covariates import GivenCovariates
-from toolkit.inference.predict.output import check_output, of_different_files, written
+from toolkit.inference.predict.output import of_different_files, written
 from toolkit.inference.predict.recordings import AUDIO_SUFFIXES, MANIFEST_SUFFIXES, STANDARD_INPUT, RecordingSources
 from toolkit.inference.predict.tracks import TRACKS
 from toolkit.statistics.abstention import read_rule
@@ -58,14 +57,10 @@ def predict(
     model = toolkit.load(bundle, device=device)
     sources.covariates.check(model.usage.covariates)
     model.usage.hop_samples(hop_s)
-    check_output(output, format, model.labels)
     threshold = model.threshold(abstain)
-    for stamp in model.usage.stamps:
-        say(f"NOTE: {stamp}")
     different = of_different_files(chain([first], recordings), format, skip)
     by_segment = segments or format in TRACKS
-    label_of = methodcaller("label_above", threshold)
-    with written(format, output, model.labels, "; ".join(model.usage.stamps), label_of) as write:
+    with written(format, output, model.usage, threshold) as write:
         results = model.results(different, batch_size=batch_size, hop_s=hop_s)
         shown = sys.stderr.isatty() and not (output is None and sys.stdout.isatty())
         for recording, result in progress(results, "labelling", total=sources.count() if shown else None, shown=shown):

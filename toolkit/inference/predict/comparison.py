@@ -30,10 +30,7 @@ class SystemComparison:
 
         Raises: PredictionError if there are none.
         """
-        total = len(evaluations[0].answers.id) + evaluations[0].n_skipped
-        if not (pair := in_common(evaluations)):
-            raise PredictionError("No utterance could be labelled by both systems: there is nothing to compare")
-        return cls(pair, total - len(pair[0].answers.id))
+        return cls(*in_common(evaluations, "by both systems"))
 
     @cached_property
     def differences(self) -> list[Comparison]:
@@ -77,11 +74,19 @@ class SystemComparison:
         }
 
 
-def in_common(evaluations: Sequence[CorpusEvaluation]) -> tuple[CorpusEvaluation, ...]:
-    """The same evaluations over the utterances that all could read; empty if there are none."""
+def in_common(evaluations: Sequence[CorpusEvaluation], how: str) -> tuple[tuple[CorpusEvaluation, ...], int]:
+    """Reduce evaluations to the utterances that all could read.
+
+    Args: evaluations: the first one has the whole manifest; how: utterances are labelled in all of them, in words.
+    Returns: the evaluations, and how many utterances of the manifest they leave out.
+    Raises: PredictionError if there is no such utterance.
+    """
     common, found = reduce(np.intersect1d, (e.answers.id for e in evaluations)), []
-    for evaluation in evaluations if len(common) else ():
+    if not len(common):
+        raise PredictionError(f"No utterance could be labelled {how}: there is nothing to compare")
+    for evaluation in evaluations:
         rows = np.isin(evaluation.answers.id, common)
         answers = Answers(**{name: values[rows] for name, values in vars(evaluation.answers).items()})
         found.append(replace(evaluation, answers=answers))
-    return tuple(found)
+    first = evaluations[0]
+    return tuple(found), len(first.answers.id) + first.n_skipped - len(common)

@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -26,9 +26,6 @@ from toolkit.terminal import progress, say
 
 if TYPE_CHECKING:
     from toolkit.inference.predict.model import Model
-
-
-Change = Callable[[Recording], Recording | Samples]
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,62 +121,53 @@ class CorpusEvaluation:
 
 @dataclass(frozen=True, eq=False)
 class LabelledTest:
-    """Systems with the same classes, and the labelled utterances that test them."""
+    """A system, and the labelled utterances that test it."""
 
-    models: Mapping[str, "Model"]  # by bundle
+    bundle: str
+    model: "Model"
     manifest: str
-    utterances: Sequence[Utterance]  # with the systems' classes
+    utterances: Sequence[Utterance]  # with the system's classes
     left_out: Mapping[str, int]  # label -> how many were left out on purpose
-    given: GivenCovariates
+    given: GivenCovariates  # of the system
+    stamps: tuple[str, ...]  # of its result
     batch_size: int
 
-    def stamps(self, bundle: str) -> tuple[str, ...]:
-        """Print and return the stamps of a system's result."""
-        model = self.models[bundle]
-        stamps = (*model.usage.stamps, *model.seen.stamps(self.utterances))
-        for stamp in stamps:
-            say(f"NOTE: {bundle}: {stamp}" if len(self.models) > 1 else f"NOTE: {stamp}")
-        return stamps
-
-    def result(
-        self, bundle: str, stamps: tuple[str, ...], *, change: Change | None = None, what: str = "labelling"
-    ) -> CorpusEvaluation:
-        """Test a system; `change` alters each recording before the test, `what` is shown with the progress."""
-        model = self.models[bundle]
-        usage, answers = model.usage, self._answers(model, change, what)
-        n_skipped = len(self.utterances) - len(answers.id)
-        return CorpusEvaluation(
-            bundle, self.manifest, usage.target, answers, n_skipped, self.left_out, stamps, usage.confidence
-        )
-
-    def _answers(self, model: "Model", change: Change | None, what: str) -> Answers:
-        """A system's predictions for the corpus; an utterance that cannot be read is reported and left out."""
-        given = _for_system(self.given, model.usage.covariates, self.utterances)
-        recordings = [
-            Recording(u.path, u.start, u.end, given.of({name: u.value(name) for name in given.columns.values()}))
+    def recordings(self) -> list[Recording]:
+        """The utterances, with the covariates that the system needs."""
+        columns = self.given.columns.values()
+        return [
+            Recording(u.path, u.start, u.end, self.given.of({name: u.value(name) for name in columns}))
             for u in self.utterances
         ]
-        results = model.results(map(change, recordings) if change else recordings, batch_size=self.batch_size)
-        results = progress(results, what, total=len(recordings), shown=sys.stderr.isatty())
-        rows = []
+
+    def result(self, recordings: Iterable[Recording | Samples], *, what: str = "labelling") -> CorpusEvaluation:
+        """Test the system; a recording that cannot be read is reported and left out.
+
+        Args: recordings: one for each utterance, perhaps changed; what: is shown with the progress.
+        """
+        results = self.model.results(recordings, batch_size=self.batch_size)
+        results = progress(results, what, total=len(self.utterances), shown=sys.stderr.isatty())
+        usage, rows = self.model.usage, []
         for u, (_, found) in zip(self.utterances, results, strict=True):
             if isinstance(found, ToolkitError):
                 say(f"skipped: {found}")
             else:
-                probabilities = [found.probabilities[label] for label in model.labels]
+                probabilities = [found.probabilities[label] for label in usage.labels]
                 rows.append((u.id, u.speaker or "", u.gender or "", found.seconds, u.label, found.label, probabilities))
         if not rows:
             raise PredictionError("No utterance of the manifest could be labelled: there is nothing to test")
-        return Answers(*(np.array(column) for column in zip(*rows, strict=True)))
+        answers, n_skipped = Answers(*map(np.array, zip(*rows, strict=True))), len(self.utterances) - len(rows)
+        return CorpusEvaluation(
+            self.bundle, self.manifest, usage.target, answers, n_skipped, self.left_out, self.stamps, usage.confidence
+        )
 
 
 def evaluate(bundles: Sequence[str], manifest: str, **options: Any) -> list[CorpusEvaluation]:
-    """Test systems with the same classes on a labelled manifest; options and errors are those of `read_test`."""
-    test = read_test(bundles, manifest, **options)
-    return [test.result(bundle, test.stamps(bundle)) for bundle in test.models]
+    """Test systems with the same classes on a labelled manifest; options and errors are those of `read_tests`."""
+    return [test.result(test.recordings()) for test in read_tests(bundles, manifest, **options)]
 
 
-def read_test(
+def read_tests(
     bundles: Sequence[str],
     manifest: str,
     *,
@@ -187,9 +175,9 @@ def read_test(
     covariates: Sequence[str],
     batch_size: int,
     device: str | None,
-    columns: Mapping[str, str] | None = None,
-) -> LabelledTest:
-    """Load systems and read the manifest that tests them, with the options of `toolkit compare`.
+    columns: Mapping[str, str] | None,
+) -> list[LabelledTest]:
+    """Load systems and read the manifest that tests them, with the options of `toolkit compare`; print their stamps.
 
     A covariate that no option names is read from the column of its name.
 
@@ -197,17 +185,24 @@ def read_test(
     """
     pairs, given = read_label_map(label_map), GivenCovariates.read(covariates)
     utterances, names = read_manifest(manifest, columns), [pinned(bundle) for bundle in bundles]
-    models = {name: toolkit.load(name, device=device) for name in names}
-    first = models[names[0]]
-    for bundle, model in zip(bundles[1:], map(models.get, names[1:]), strict=True):
-        if model is first or (model.usage.weights and model.usage.weights == first.usage.weights):
+    models = [toolkit.load(name, device=device) for name in names]
+    first, *others = models
+    for bundle, model in zip(bundles[1:], others, strict=True):
+        if model.usage.weights and model.usage.weights == first.usage.weights:
             raise PredictionError(f"{bundles[0]} and {bundle} hold the same system: name two bundles")
         if set(model.labels) != set(first.labels):
             found = f"{bundles[0]} knows the classes {listed(first.labels)} and {bundle} knows {listed(model.labels)}"
             raise PredictionError(f"{found}: only systems with the same classes can be compared")
-    check_names([n for model in models.values() for n in model.usage.covariates], [*given.values, *given.columns])
+    check_names([n for model in models for n in model.usage.covariates], [*given.values, *given.columns])
     utterances, left_out = map_corpus(utterances, first.labels, pairs)
-    return LabelledTest(models, manifest, utterances, left_out, given, batch_size)
+    tests = []
+    for name, model in zip(names, models, strict=True):
+        needed = _for_system(given, model.usage.covariates, utterances)
+        stamps = (*model.usage.stamps, *model.seen.stamps(utterances))
+        for stamp in stamps:
+            say(f"NOTE: {name}: {stamp}" if others else f"NOTE: {stamp}")
+        tests.append(LabelledTest(name, model, manifest, utterances, left_out, needed, stamps, batch_size))
+    return tests
 
 
 def _for_system(

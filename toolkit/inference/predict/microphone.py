@@ -5,7 +5,6 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from operator import methodcaller
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +14,7 @@ import toolkit
 from toolkit.errors import PredictionError, ToolkitError, one_line
 from toolkit.files import DISTRIBUTION
 from toolkit.inference.predict.covariates import GivenCovariates
-from toolkit.inference.predict.output import check_output, written
+from toolkit.inference.predict.output import written
 from toolkit.inference.predict.predictions import Prediction
 from toolkit.inference.predict.recordings import Recording
 from toolkit.terminal import doing, say
@@ -47,11 +46,8 @@ def listen(
     with _one_line_errors(sounddevice):
         microphone = sounddevice.query_devices(kind="input")
     rate, model = int(microphone["default_samplerate"]), toolkit.load(bundle, device=device)
-    check_output(output, format, model.labels)
     hop_s = min(HOP_S, model.usage.audio.segment_seconds) if hop_s is None else hop_s
     stream = model.stream(rate, hop_s=hop_s, covariates=given.values)
-    for stamp in model.usage.stamps:
-        say(f"NOTE: {stamp}")
     reason: BaseException = KeyboardInterrupt()
 
     def labelled() -> Iterator[Prediction]:
@@ -63,8 +59,7 @@ def listen(
             reason = error
         yield from stream.end()
 
-    label_of = methodcaller("label_above", model.threshold(abstain))
-    with written(format, output, model.labels, "; ".join(model.usage.stamps), label_of) as write:
+    with written(format, output, model.usage, model.threshold(abstain)) as write:
         say(f"Listening to {one_line(microphone['name'])}; Ctrl-C ends it.")
         doing("listening")
         write(Recording(Path("microphone")), labelled())

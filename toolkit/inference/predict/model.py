@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from toolkit.audio.reading import BLOCK_VALUES, stretch
-from toolkit.audio.waves import cut_waves, resampled, waves
+from toolkit.audio.waves import Cutter, Resampler, through, waves
 from toolkit.data.segments import padded_waves
 from toolkit.errors import PredictionError, ToolkitError
 from toolkit.hardware import available_device
@@ -37,13 +37,14 @@ def segment_waves(recording: AnyRecording, audio: AudioSpec, hop_samples: int | 
     """
     if isinstance(recording, Samples):
         pieces = np.array_split(recording.values, len(recording.values) // BLOCK_VALUES + 1)
-        blocks = map(torch.from_numpy, resampled(pieces, recording.sample_rate, audio.sample_rate))
+        resampler = Resampler(recording.sample_rate, audio.sample_rate)
+        blocks = map(torch.from_numpy, through(resampler, pieces))
     elif isinstance(recording, Encoded):
         blocks = _encoded_waves(recording, audio.sample_rate)
     else:
         file = stretch(recording.path, start_s=recording.start_s, end_s=recording.end_s)
         blocks = waves(file, audio.sample_rate)
-    return cut_waves(blocks, segment_samples=audio.segment_samples, hop_samples=hop_samples)
+    return through(Cutter(segment_samples=audio.segment_samples, hop_samples=hop_samples), blocks)
 
 
 class Model:
@@ -93,7 +94,7 @@ class Model:
             array has another shape; PredictionError if it is none of these, its sample rate or a covariate is missing
             or unknown, or the hop is not above 0 or is longer than a segment.
         """
-        return self._result(audio, sample_rate, covariates, hop_s).prediction()
+        return self._result(recording_of(audio, sample_rate, covariates), hop_s).prediction()
 
     def predict_many(
         self,
@@ -156,18 +157,9 @@ class Model:
 
         Returns: "fused" and each level -> [size], float32.
         """
-        return self._result(audio, sample_rate, covariates, hop_s, embeddings=True).embeddings()
+        return self._result(recording_of(audio, sample_rate, covariates), hop_s, embeddings=True).embeddings()
 
-    def _result(
-        self,
-        audio: Any,
-        sample_rate: int | None,
-        covariates: Mapping[str, str] | None,
-        hop_s: float | None,
-        *,
-        embeddings: bool = False,
-    ) -> RecordingResult:
-        recording = recording_of(audio, sample_rate, covariates)
+    def _result(self, recording: AnyRecording, hop_s: float | None, *, embeddings: bool = False) -> RecordingResult:
         (result,) = self._results([recording], batch_size=BATCH_SIZE, hop_s=hop_s, embeddings=embeddings)
         if result.error is not None:
             raise result.error

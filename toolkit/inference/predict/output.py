@@ -9,24 +9,14 @@ from typing import TextIO
 
 from toolkit.errors import PredictionError
 from toolkit.files import replacing, write_whole
+from toolkit.inference.bundle.config import Usage
 from toolkit.inference.predict.predictions import CONTROLS, FORMATS, Prediction
 from toolkit.inference.predict.recordings import Recording, Report
-from toolkit.inference.predict.tracks import ENDINGS, LabelOf, audacity, file_name, intervals, rttm, textgrid
+from toolkit.inference.predict.tracks import ENDINGS, audacity, file_name, intervals, rttm, textgrid
+from toolkit.terminal import say
 
 REMEDY = "choose another --output or make room"
 Write = Callable[[Recording, Iterable[Prediction]], None]  # a recording's predictions, in order
-
-
-def check_output(output: str | None, format: str, labels: Sequence[str]) -> None:
-    """Refuse an output that a format cannot be written to, and labels that it cannot hold: PredictionError."""
-    if format not in ENDINGS:
-        return
-    if output is None:
-        raise PredictionError(f"--format {format} writes a file for each recording: name a folder with --output")
-    if output.endswith(ENDINGS[format]) or os.path.isfile(output):
-        raise PredictionError(f"--format {format} writes a file for each recording: --output {output} must be a folder")
-    for label in filter(CONTROLS.search, labels):
-        raise PredictionError(f"--format {format} cannot hold the label {label!r}: jsonl and rttm can")
 
 
 def of_different_files(recordings: Iterable[Recording], format: str, skip: Report) -> Iterator[Recording]:
@@ -42,38 +32,55 @@ def of_different_files(recordings: Iterable[Recording], format: str, skip: Repor
 
 
 @contextmanager
-def written(format: str, output: str | None, labels: Sequence[str], note: str, label_of: LabelOf) -> Iterator[Write]:
-    """Yield a function that writes predictions; a file of rows or RTTM appears only once it is complete."""
+def written(format: str, output: str | None, usage: Usage, threshold: float) -> Iterator[Write]:
+    """Print the system's stamps and yield a function that writes predictions.
+
+    A file of rows or RTTM appears only once it is complete.
+
+    Args: format, output: of `toolkit predict`; usage: of the system; threshold: a label needs this confidence.
+    Raises: PredictionError if the output is not one for the format, or the format cannot hold a label.
+    """
+    if format in ENDINGS:
+        _check_folder(output, format, usage.labels)
+    for stamp in usage.stamps:
+        say(f"NOTE: {stamp}")
     if format in ENDINGS:
         text = {"audacity": audacity, "textgrid": textgrid}[format]
 
         def write_file(recording: Recording, predictions: Iterable[Prediction]) -> None:
-            if found := intervals(predictions, label_of):
+            if found := intervals(predictions, threshold):
                 write_whole(Path(output, file_name(recording, format)), text(found), PredictionError, REMEDY)
 
         yield write_file
         return
     with _opened(output) as file:
-        row = None if format == "rttm" else FORMATS[format](file, labels, note)
+        row = None if format == "rttm" else FORMATS[format](file, usage.labels, "; ".join(usage.stamps))
 
         def write(recording: Recording, predictions: Iterable[Prediction]) -> None:
             if row is None:
-                file.write(rttm(recording.name, intervals(predictions, label_of)))
+                file.write(rttm(recording.name, intervals(predictions, threshold)))
             else:
                 for found in predictions:
-                    row(recording.name, label_of(found), found)
+                    row(recording.name, found.label_above(threshold), found)
                     file.flush()
             file.flush()
 
         yield write
 
 
+def _check_folder(output: str | None, format: str, labels: Sequence[str]) -> None:
+    if output is None:
+        raise PredictionError(f"--format {format} writes a file for each recording: name a folder with --output")
+    if output.endswith(ENDINGS[format]) or os.path.isfile(output):
+        raise PredictionError(f"--format {format} writes a file for each recording: --output {output} must be a folder")
+    for label in filter(CONTROLS.search, labels):
+        raise PredictionError(f"--format {format} cannot hold the label {label!r}: jsonl and rttm can")
+
+
 @contextmanager
 def _opened(output: str | None) -> Iterator[TextIO]:
     """Standard output, or a file that appears once it is complete; file names that are not UTF-8 pass unchanged."""
     if output is None:
-        if sys.stdout is None:
-            raise PredictionError("Standard output is closed: name a file with --output")
         yield sys.stdout
         sys.stdout.flush()
         return

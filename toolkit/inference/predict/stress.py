@@ -1,30 +1,26 @@
 """`toolkit stress`: how much a system loses when the same recordings are softer, noisy, by telephone or in a room."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from toolkit.audio.reading import stretch
-from toolkit.audio.waves import waves
+from toolkit.audio.waves import read_audio
 from toolkit.contracts import Augmentation
 from toolkit.data.seeding import derive_seed
 from toolkit.errors import AudioError, PredictionError, RecipeError, did_you_mean, join
 from toolkit.files import DISTRIBUTION, write_whole
 from toolkit.inference.predict.comparison import in_common
-from toolkit.inference.predict.evaluation import CorpusEvaluation, LabelledTest, read_test
+from toolkit.inference.predict.evaluation import CorpusEvaluation, read_tests
 from toolkit.inference.predict.recordings import Recording, Samples
 from toolkit.inference.summary import confusions_by
 from toolkit.plugins.registry import build
-from toolkit.recipe.schema import PartSpec
-from toolkit.report.figures.figure import COLOURS, MUTED, Figure, new_figure
+from toolkit.recipe.schema import AudioSpec, PartSpec
+from toolkit.report.figures.figure import COLOURS, MUTED, new_figure, saved, stamp, styled
 from toolkit.statistics.comparison import Comparison, compare
-from toolkit.statistics.intervals import LEVEL
 from toolkit.statistics.metrics import METRICS
 
 AS_RECORDED = "as recorded"
@@ -103,35 +99,36 @@ class StressTest:
 def stress(bundle: str, manifest: str, *, only: Sequence[str] = (), seed: int = 0, **options: Any) -> StressTest:
     """Test a system on a labelled manifest as recorded and in every condition.
 
-    Args: only: names of `CONDITIONS`, by default all; seed: of the noise; options: those of `read_test`.
+    Args: only: names of `CONDITIONS`, by default all; seed: of the noise; options: those of `read_tests`.
     Raises: PredictionError if a condition is unknown or does not fit the system's sample rate, or no utterance can be
-        read; ToolkitError as for `read_test`.
+        read; ToolkitError as for `read_tests`.
     """
     for name in (name for name in only if name not in CONDITIONS):
         near = did_you_mean(name, CONDITIONS)
         raise PredictionError(f"No condition is called {name!r}.{near} Conditions are {join(CONDITIONS)}.")
-    test = read_test([bundle], manifest, **options)
-    (bundle,) = test.models
-    changes = {name: _Changed(test, name, seed) for name in only or CONDITIONS}
-    stamps = test.stamps(bundle)
-    recorded = test.result(bundle, stamps, what=AS_RECORDED)
-    evaluations, n_utterances = {AS_RECORDED: recorded}, len(test.utterances)
+    (test,) = read_tests([bundle], manifest, **options)
+    audio = test.model.usage.audio
+    augmentations = {name: _augmentation(name, audio) for name in only or CONDITIONS}
+    recorded = test.result(test.recordings(), what=AS_RECORDED)
     read = set(recorded.answers.id.tolist())
     test = replace(test, utterances=[utterance for utterance in test.utterances if utterance.id in read])
-    for name, change in changes.items():
+    evaluations = {AS_RECORDED: recorded}
+    for name, augmentation in augmentations.items():
         title = CONDITIONS[name].title
-        evaluations[title] = test.result(bundle, stamps, change=change, what=title)
-    common = in_common(list(evaluations.values()))
-    if not common:
-        raise PredictionError("No utterance could be labelled in all conditions: there is nothing to compare")
-    return StressTest(dict(zip(evaluations, common, strict=True)), n_utterances - len(common[0].answers.id))
+        changed = _changed(test.recordings(), augmentation, audio.sample_rate, (seed, "stress", name))
+        evaluations[title] = test.result(changed, what=title)
+    common, n_skipped = in_common(list(evaluations.values()), "in all conditions")
+    return StressTest(dict(zip(evaluations, common, strict=True)), n_skipped)
 
 
-def stress_figure(test: StressTest) -> Figure:
-    """UA in each condition, with its interval, beside that of the recordings as they are."""
+def write_figure(test: StressTest, path: str) -> None:
+    """Draw UA in each condition, with its interval, beside that of the recordings as they are.
+
+    Args: path: of a .png or .svg file.
+    Raises: PredictionError if it cannot be written.
+    """
     found = {title: evaluation.summary for title, evaluation in test.evaluations.items()}
-
-    def draw() -> Any:
+    with styled():
         figure = new_figure(height=0.6 + 0.32 * len(found), panels=1)
         axis = figure.subplots()
         axis.axvline(100 * found[AS_RECORDED].ua, color=MUTED, linewidth=0.8)
@@ -144,45 +141,33 @@ def stress_figure(test: StressTest) -> Figure:
         axis.invert_yaxis()
         axis.set_xlabel("UA (%)")
         axis.grid(axis="x")
-        return figure
-
-    values = ", ".join(f"{title} {100 * summary.ua:.1f}" for title, summary in found.items())
-    title = f"UA of {test.recorded.bundle} in other conditions"
-    caption = f"With {100 * LEVEL:g} % intervals over the speakers; the line is as recorded."
-    return Figure("stress", title, caption, f"UA in percent: {values}.", draw, test.recorded.stamps)
-
-
-def write_figure(test: StressTest, path: str) -> None:
-    """Draw it into a .png or .svg file. Raises: PredictionError if it cannot be written."""
-    png, svg, _ = stress_figure(test).render()
-    drawn = png if path.endswith(".png") else svg
+        stamp(figure, test.recorded.stamps)
+        drawn = saved(figure, Path(path).suffix[1:])
     write_whole(Path(path), drawn, PredictionError, "choose another --figure", stream=True)
 
 
-class _Changed:
-    """Puts recordings into a condition, clipped at full scale as in a file."""
+def _augmentation(name: str, audio: AudioSpec) -> Augmentation:
+    """The augmentation of a condition. Raises: PredictionError if it does not fit the system's sample rate."""
+    condition = CONDITIONS[name]
+    context = {"sample_rate": audio.sample_rate, "segment_samples": audio.segment_samples}
+    spec = PartSpec(plugin=f"{DISTRIBUTION}:{condition.plugin}", args=condition.args)
+    try:
+        return build("augmentation", spec, context)
+    except RecipeError as error:
+        remedy = f"name the conditions to test with --condition, without {name}"
+        raise PredictionError(f"Condition {name} does not fit the system: {error}; {remedy}") from None
 
-    def __init__(self, test: LabelledTest, name: str, seed: int):
-        (model,) = test.models.values()
-        audio, condition = model.usage.audio, CONDITIONS[name]
-        context = {"sample_rate": audio.sample_rate, "segment_samples": audio.segment_samples}
-        spec = PartSpec(plugin=f"{DISTRIBUTION}:{condition.plugin}", args=condition.args)
-        try:
-            self.augmentation: Augmentation = build("augmentation", spec, context)
-        except RecipeError as error:
-            remedy = f"name the conditions to test with --condition, without {name}"
-            raise PredictionError(f"Condition {name} does not fit the system: {error}; {remedy}") from None
-        self.rate, self.key, self.numbers = audio.sample_rate, (seed, "stress", name), count()
 
-    def __call__(self, recording: Recording) -> Recording | Samples:
-        number = next(self.numbers)
+def _changed(
+    recordings: Iterable[Recording], augmentation: Augmentation, rate: int, key: tuple
+) -> Iterator[Recording | Samples]:
+    """Change recordings, clipped at full scale as in a file; each has random numbers of its own, drawn from `key`."""
+    for number, recording in enumerate(recordings):
         try:
-            file = stretch(recording.path, start_s=recording.start_s, end_s=recording.end_s)
-            wave = torch.cat(list(waves(file, self.rate)))
+            wave = read_audio(recording.path, sample_rate=rate, start_s=recording.start_s, end_s=recording.end_s)
         except AudioError:
-            return recording  # the model reports what is wrong with it
-        return Samples(self._change(wave, number), self.rate, recording.covariates, recording.name)
-
-    def _change(self, wave: Tensor, number: int) -> Tensor:
-        generator = torch.Generator().manual_seed(derive_seed(*self.key, number))
-        return self.augmentation.change(wave, generator).clamp(-1, 1)
+            yield recording  # the model reports what is wrong with it
+            continue
+        generator = torch.Generator().manual_seed(derive_seed(*key, number))
+        wave = augmentation.change(wave, generator).clamp(-1, 1)
+        yield Samples(wave, rate, recording.covariates, recording.name)

@@ -1,7 +1,7 @@
 """Labels over time, as annotation programs open them: RTTM, Audacity's label tracks, Praat's TextGrids. No torch."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from urllib.parse import quote
@@ -11,7 +11,6 @@ from toolkit.inference.predict.recordings import Recording
 
 TRACKS = ("rttm", "audacity", "textgrid")  # formats that hold intervals
 ENDINGS = {"audacity": ".txt", "textgrid": ".TextGrid"}  # of formats that write a file for each recording
-LabelOf = Callable[[Prediction], str | None]
 
 
 @dataclass(frozen=True)
@@ -23,14 +22,14 @@ class Interval:
     label: str | None
 
 
-def intervals(segments: Iterable[Prediction], label_of: LabelOf) -> list[Interval]:
-    """Segments of a recording as consecutive intervals.
+def intervals(segments: Iterable[Prediction], threshold: float) -> list[Interval]:
+    """Segments of a recording as consecutive intervals; one has no label if its confidence is below `threshold`.
 
     Overlapping segments are divided at the middle of their overlap; neighbours with the same label are one interval.
     """
     found: list[Interval] = []
     for segment in segments:
-        new = Interval(segment.start_s, segment.end_s, label_of(segment))
+        new = Interval(segment.start_s, segment.end_s, segment.label_above(threshold))
         if found:
             last = found.pop()
             border = (last.end_s + new.start_s) / 2
