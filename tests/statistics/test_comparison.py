@@ -150,16 +150,14 @@ def test_a_real_gain_is_found(monkeypatch):
 def test_systems_with_other_utterances_or_classes_are_not_compared():
     a, more = system(right(*[5] * 6)), right(*[5] * 6)
     more[2, 0, 0] += 1
-    with pytest.raises(ShapeError, match="'b' and 'a' were not tested on the same utterances of speaker 's2'"):
+    with pytest.raises(ShapeError, match="'b' and 'a' were not tested on the same utterances of each speaker"):
         compare({"a": a, "b": system(more)}, baseline="a")
     renamed = SpeakerConfusions(a.speakers, ("ang", "sad", "neu", "hap"), a.counts)
     with pytest.raises(ShapeError, match=re.escape("'b' has the classes ang, sad, neu, hap and 'a' has ang, sad")):
         compare({"a": a, "b": renamed}, baseline="a")
 
 
-def test_an_unknown_baseline_or_metric_is_an_error_that_names_the_nearest():
+def test_an_unknown_metric_is_an_error():
     a = system(right(*[5] * 6))
-    with pytest.raises(ValueError, match=r"no system is called 'sre'\. Did you mean 'ser'"):
-        compare({"ser": a, "mtl": a}, baseline="sre")
     with pytest.raises(ValueError, match="metric 'f1' is not one of wa, ua"):
         compare({"ser": a, "mtl": a}, baseline="ser", metrics=["f1"])

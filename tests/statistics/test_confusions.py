@@ -121,9 +121,7 @@ def test_arrays_that_are_not_confusions_are_an_error(counts, text):
 
 
 def test_arguments_of_different_lengths_and_unknown_labels_are_an_error():
-    with pytest.raises(ShapeError, match="2 utterances have 1 speakers, 1 seeds and 2 predictions"):
+    with pytest.raises(ValueError, match="argument 3 is longer"):
         speaker_confusions(["1M"], ["ang", "sad"], ["ang", "sad"], classes=CLASSES)
-    with pytest.raises(ShapeError, match="0 utterances"):
-        speaker_confusions([], [], [], classes=CLASSES)
     with pytest.raises(ValueError, match="label 'hap' is not one of ang, sad, neu"):
         speaker_confusions(["1M"], ["hap"], ["ang"], classes=CLASSES)

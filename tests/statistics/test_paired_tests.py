@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from toolkit.errors import ShapeError
 from toolkit.statistics.comparison import holm, sign_flip_test
 
 
@@ -67,12 +66,6 @@ def test_five_speakers_are_too_few():
     assert sign_flip_test([1, 1, 1, 1, 1]) is None
 
 
-@pytest.mark.parametrize("differences", [[1.0, float("nan"), 1, 1, 1, 1], [[1.0] * 6]])
-def test_differences_that_are_not_a_row_of_numbers_are_an_error(differences):
-    with pytest.raises(ShapeError, match="one finite difference for each speaker is needed"):
-        sign_flip_test(differences)
-
-
 def test_holm_by_hand():
     """Sorted 0.005 0.01 0.03 0.04 times 4 3 2 1: 0.02 0.03 0.06 0.04, and none below the one before."""
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
@@ -99,9 +92,3 @@ def test_holm_rejects_what_stepping_down_rejects(seed):
                 break
             rejected.add(int(place))
         assert {place for place, p in enumerate(holm(p_values)) if p <= level} == rejected
-
-
-@pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
-def test_a_number_that_is_not_a_p_value_is_an_error(p):
-    with pytest.raises(ValueError, match="a p value is between 0 and 1, not"):
-        holm([0.5, p])

@@ -3,7 +3,6 @@ import sys
 
 import pytest
 
-from toolkit.errors import ShapeError
 from toolkit.statistics.metrics import spread
 
 RUNS = [  # fold, seed, wa, ua
@@ -37,13 +36,6 @@ def test_a_seed_that_lacks_a_fold_is_left_out_of_the_spread_over_seeds():
     found = spread([*RUNS, ("1M", 3, 0.1, 0.1)])["wa"]
     assert found.over_seeds == spread(RUNS)["wa"].over_seeds
     assert spread(RUNS[:3])["wa"].over_seeds is None
-
-
-def test_a_repeated_run_and_a_missing_number_are_errors():
-    with pytest.raises(ValueError, match="fold '1M' with seed 1 occurs twice"):
-        spread([RUNS[0], RUNS[0]])
-    with pytest.raises(ShapeError, match=r"fold '1M' with seed 1 has the accuracies \[nan, 0\.5\]"):
-        spread([("1M", 1, float("nan"), 0.5)])
 
 
 def test_statistics_import_neither_torch_nor_scikit_learn():

@@ -115,19 +115,12 @@ def _logarithms(probabilities: np.ndarray) -> np.ndarray:
 
 def _checked(probabilities: np.ndarray, reference: Labels, labels: Sequence) -> tuple[np.ndarray, np.ndarray]:
     """The probabilities as an array [utterances, classes], and the column of each true label [utterances]."""
-    probabilities, reference = np.asarray(probabilities, dtype=float), np.asarray(reference)
-    if probabilities.ndim != 2 or not probabilities.size:
-        raise ShapeError(
-            f"probabilities are [utterances, classes], with at least one utterance; not {list(probabilities.shape)}"
-        )
-    if reference.shape != probabilities.shape[:1]:
-        raise ShapeError(
-            f"one true label for each utterance is needed, not {list(reference.shape)} for {len(probabilities)}"
-        )
+    probabilities = np.asarray(probabilities, dtype=float)
+    if probabilities.shape != (len(reference), len(labels)) or not probabilities.size:
+        wanted = f"{len(reference)} true labels, of the classes {list(labels)}"
+        raise ShapeError(f"probabilities are [utterances, classes]; not {list(probabilities.shape)} for {wanted}")
     wrong = ~(np.abs(probabilities.sum(axis=1) - 1) <= _SUM_TOLERANCE) | (probabilities < 0).any(axis=1)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise ShapeError(f"row {row} does not hold probabilities that sum to 1: {probabilities[row].tolist()}")
-    if len(labels) != probabilities.shape[1]:
-        raise ShapeError(f"{probabilities.shape[1]} columns need as many labels, not {list(labels)}")
     return probabilities, label_indices(reference, list(labels))

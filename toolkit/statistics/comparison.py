@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from toolkit.errors import ShapeError, did_you_mean
+from toolkit.errors import ShapeError
 from toolkit.statistics.confusions import MIN_SPEAKERS, SpeakerConfusions, difference_by_speaker
 from toolkit.statistics.intervals import NEGLIGIBLE, Interval, interval
 from toolkit.statistics.metrics import METRICS
@@ -59,13 +59,8 @@ def compare(
 
     Args: systems: name -> confusions by speaker, in the order of the result; the baseline's too.
     Returns: one for each other system and metric, system by system.
-    Raises: ShapeError if two systems have different classes, or different utterances of a common speaker; ValueError if
-        the baseline is not one of the systems, or a metric is unknown.
+    Raises: ShapeError if two systems have different classes, or different utterances of a common speaker.
     """
-    if baseline not in systems:
-        raise ValueError(
-            f"no system is called {baseline!r}.{did_you_mean(baseline, systems)} Systems are {', '.join(systems)}"
-        )
     found = []
     for name in systems:
         if name == baseline:
@@ -95,14 +90,11 @@ def sign_flip_test(differences: Sequence[float] | np.ndarray, *, seed: int = 0) 
 
     Args: differences: one for each speaker, the mean over its seeds, which are not independent; seed: of the draws.
     Returns: p, or None below `MIN_SPEAKERS` differences.
-    Raises: ShapeError if the differences are not one row of finite numbers.
 
     >>> sign_flip_test([0.02, 0.01, 0.03, 0.02, 0.01, 0.04])  # two of the 64 choices: all up and all down
     0.03125
     """
     differences = np.asarray(differences, dtype=float)
-    if differences.ndim != 1 or not np.isfinite(differences).all():
-        raise ShapeError(f"one finite difference for each speaker is needed, not {differences.tolist()}")
     if len(differences) < MIN_SPEAKERS:
         return None
     moving = differences[differences != 0]  # flipping a 0 changes no sum
@@ -137,7 +129,6 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
     Args: p_values: 0 to 1; None where nothing was tested, which does not count.
     Returns: the corrected values in the same order, never above 1; None stays None.
-    Raises: ValueError if a value is not between 0 and 1.
 
     >>> holm([0.01, None, 0.04, 0.03])
     [0.03, None, 0.06, 0.06]
@@ -146,8 +137,6 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     corrected: list[float | None] = [None] * len(p_values)
     largest = 0.0
     for rank, (p, index) in enumerate(sorted(tested)):
-        if not 0 <= p <= 1:
-            raise ValueError(f"a p value is between 0 and 1, not {p}")
         largest = min(1.0, max(largest, (len(tested) - rank) * float(p)))
         corrected[index] = largest
     return corrected
@@ -165,12 +154,8 @@ def _common(
     of_both = set(system.speakers)
     speakers = [speaker for speaker in baseline.speakers if speaker in of_both]
     a, b = baseline.of(speakers), system.of(speakers)
-    for speaker, of_baseline, of_system in zip(speakers, a.sum(axis=2), b.sum(axis=2), strict=True):
-        if not np.allclose(of_baseline, of_system):
-            raise ShapeError(
-                f"{name!r} and {baseline_name!r} were not tested on the same utterances of speaker {speaker!r}:"
-                f" by class {of_system.tolist()} and {of_baseline.tolist()}"
-            )
+    if not np.allclose(a.sum(axis=2), b.sum(axis=2)):
+        raise ShapeError(f"{name!r} and {baseline_name!r} were not tested on the same utterances of each speaker")
     return a, b
 
 

@@ -58,24 +58,17 @@ def speaker_confusions(
     """Count by speaker, and take the mean over seeds.
 
     Returns: speakers in the order in which they first occur; a speaker's matrix is the mean over the seeds it has.
-    Raises: ShapeError if no utterance is given, or the arguments differ in length; ValueError if a label is not one
-        of `classes`, or a speaker's utterances differ between seeds.
+    Raises: ValueError if the arguments differ in length, a label is not one of `classes`, or a speaker's utterances
+        differ between seeds.
     """
-    reference, predicted = np.asarray(reference), np.asarray(predicted)
     seeds = [None] * len(speakers) if seeds is None else seeds
-    if {len(speakers), len(seeds), len(predicted)} != {len(reference)} or not len(reference):
-        raise ShapeError(
-            f"{len(reference)} utterances have {len(speakers)} speakers, {len(seeds)} seeds and {len(predicted)}"
-            " predictions: one of each is needed for every utterance, and at least one utterance"
-        )
-    rows: dict[str, dict[Hashable, list[int]]] = {}
-    for row, (speaker, seed) in enumerate(zip(speakers, seeds, strict=True)):
-        rows.setdefault(str(speaker), {}).setdefault(seed, []).append(row)
+    rows: dict[str, dict[Hashable, list[tuple]]] = {}
+    for speaker, seed, *pair in zip(speakers, seeds, reference, predicted, strict=True):
+        rows.setdefault(str(speaker), {}).setdefault(seed, []).append(pair)
     counts = []
     for speaker, of_seed in rows.items():
-        of_speaker = np.stack(
-            [confusion_matrix(reference[at], predicted[at], labels=classes) for at in of_seed.values()]
-        )  # [seeds, classes, classes]
+        matrices = [confusion_matrix(*zip(*pairs, strict=True), labels=classes) for pairs in of_seed.values()]
+        of_speaker = np.stack(matrices)  # [seeds, classes, classes]
         totals = of_speaker.sum(axis=2)
         if (totals != totals[0]).any():
             found = ", ".join(f"{t.tolist()} in seed {s}" for s, t in zip(of_seed, totals, strict=True))

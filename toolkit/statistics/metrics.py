@@ -112,17 +112,12 @@ def spread(runs: Iterable[tuple[Hashable, Hashable, float, float]]) -> dict[str,
     A seed that lacks a fold is left out of the spread over seeds: its mean would differ because that fold is hard or
     easy.
 
-    Args: runs: (fold, seed, accuracy in each of `METRICS`) for each run; at least one.
+    Args: runs: (fold, seed, accuracy in each of `METRICS`) for each run; at least one, and one for a fold and seed.
     Returns: metric -> its spread.
-    Raises: ShapeError if an accuracy is not a finite number; ValueError if a fold and seed occur twice.
     """
     of: dict[Hashable, dict[Hashable, list[float]]] = {}
     for fold, seed, *accuracies in runs:
-        if seed in of.setdefault(fold, {}):
-            raise ValueError(f"fold {fold!r} with seed {seed!r} occurs twice: one row for each run is needed")
-        if not np.isfinite(accuracies).all():
-            raise ShapeError(f"fold {fold!r} with seed {seed!r} has the accuracies {accuracies}, not numbers")
-        of[fold][seed] = accuracies
+        of.setdefault(fold, {})[seed] = accuracies
     complete = [seed for seed in next(iter(of.values())) if all(seed in seeds for seeds in of.values())]
     fold_means = np.array([np.mean(list(seeds.values()), axis=0) for seeds in of.values()])  # [folds, metrics]
     seed_means = [np.mean([seeds[seed] for seeds in of.values()], axis=0) for seed in complete]  # [seeds, metrics]

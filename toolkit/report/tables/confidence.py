@@ -1,6 +1,7 @@
 """How reliable a system's probabilities are, as computed and at a temperature, and what abstaining changes."""
 
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,14 +13,23 @@ from toolkit.report.tables.table import SYSTEM, Column, Table, incomplete_note
 from toolkit.statistics.abstention import RULES, Answered, Confidence, read_rule
 from toolkit.statistics.calibration import BINS, expected_calibration_error, negative_log_likelihood
 
+MEASURES = (  # key, title, format, function of probabilities, reference and labels
+    ("ece", "ECE %", PERCENT, expected_calibration_error),
+    ("nll", "NLL", NATS, negative_log_likelihood),
+    ("confidence", "mean confidence %", PERCENT, lambda probabilities, *_, labels: float(probabilities.max(1).mean())),
+)
+
 
 def calibration_table(evidence: Evidence, protocol: str) -> Table:
     """Calibration of every system that has runs, as computed and at the temperatures of its runs."""
     rows = evidence.tested(protocol)
     columns = [
         SYSTEM,
-        *_columns("", "as computed", lambda tested: tested.probabilities),
-        *_columns("_after", "at temperature", lambda tested: tested.calibrated),
+        *(
+            Column(f"{key}{suffix}", title, format, group, partial(_measured, measure, at))
+            for at, group, suffix in (("probabilities", "as computed", ""), ("calibrated", "at temperature", "_after"))
+            for key, title, format, measure in MEASURES
+        ),
         Column("wa", "WA %", PERCENT, value=lambda tested: float(_correct(tested).mean())),
         Column("answers", "answers", COUNT, value=lambda tested: len(tested.reference)),
     ]
@@ -52,29 +62,12 @@ def abstention_table(evidence: Evidence, protocol: str) -> Table | None:
     return Table("abstaining", "Abstaining", columns, rows, stamps_of(systems), notes) if rows else None
 
 
-def _columns(suffix: str, group: str, probabilities: Callable[[SystemRuns], np.ndarray | None]) -> list[Column]:
-    def value(measure: Callable[..., float]) -> Callable[[SystemRuns], float | None]:
-        def of(tested: SystemRuns) -> float | None:
-            found = probabilities(tested)
-            return None if found is None else measure(found, tested.reference, labels=tested.labels)
-
-        return of
-
-    return [
-        Column(f"ece{suffix}", "ECE %", PERCENT, group, value(expected_calibration_error)),
-        Column(f"nll{suffix}", "NLL", NATS, group, value(negative_log_likelihood)),
-        Column(
-            f"confidence{suffix}",
-            "mean confidence %",
-            PERCENT,
-            group,
-            value(lambda p, *_, labels: float(p.max(axis=1).mean())),
-        ),
-    ]
+def _measured(measure: Callable[..., float], at: str, tested: SystemRuns) -> float | None:
+    found = getattr(tested, at)
+    return None if found is None else measure(found, tested.reference, labels=tested.labels)
 
 
 def _correct(tested: SystemRuns) -> np.ndarray:
-    """Whether each answer is correct."""
     return np.array(tested.labels)[tested.probabilities.argmax(axis=1)] == tested.reference
 
 

@@ -96,20 +96,17 @@ def step_table(evidence: Evidence) -> Table:
     ]
     for metric in METRICS:
         columns += difference_columns(metric, f"{metric.upper()}, points", test=False)
-    columns.append(Column("speakers", "speakers", COUNT, value=_compared_speakers))
+    n_speakers = lambda row: max((c.n_speakers for c in row.comparisons.values()), default=0)  # noqa: E731
+    columns.append(Column("speakers", "speakers", COUNT, value=n_speakers))
     rows = []
     for system in evidence.plan.systems:
         for before, after in itertools.pairwise(evidence.of(system, protocol) for protocol in _in_order(evidence)):
             speakers = _tested_alike(before, after)
             found = {tested.protocol: tested.confusions.only(speakers) for tested in (before, after) if speakers}
-            comparisons = compare(found, baseline=before.protocol) if speakers else ()
-            rows.append(Difference(after, before, {comparison.metric: comparison for comparison in comparisons}))
+            comparisons = {c.metric: c for c in compare(found, baseline=before.protocol)}
+            rows.append(Difference(after, before, comparisons))
     notes = ["Paired by speaker; each interval is for one step, not corrected for the number of steps."]
     return Table("protocol_steps", "The difference that each step makes", columns, rows, evidence.stamps(), notes)
-
-
-def _compared_speakers(row: Difference) -> int:
-    return max((comparison.n_speakers for comparison in row.comparisons.values()), default=0)
 
 
 def _tested_alike(before: SystemRuns, after: SystemRuns) -> list[str]:

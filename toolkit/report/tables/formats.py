@@ -42,14 +42,14 @@ class Format:
         return (None,) * len(self.parts) if value is None else self.split(value)
 
 
-def signed(value: float, digits: int = 2) -> str:
+def signed(value: float) -> str:
     """A difference with its sign; a value that rounds to 0 has none.
 
     >>> signed(1.24), signed(-0.1), signed(0.001)
     ('+1.24', '−0.10', '0.00')
     """
-    text = f"{value:+.{digits}f}"
-    return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", MINUS)
+    text = f"{value:+.2f}"
+    return "0.00" if float(text) == 0 else text.replace("-", MINUS)
 
 
 def _mean_and_sd(value: Spread) -> str:
