@@ -8,8 +8,7 @@ from small_system import write_corpus, write_recipe
 
 from toolkit.errors import ExperimentError, ProtocolError
 from toolkit.experiment.display import describe
-from toolkit.experiment.plan import Cell, merged, read_plan, write_plan
-from toolkit.experiment.planning import make_plan, with_protocol
+from toolkit.experiment.plan import Cell, make_plan, merged, read_plan, with_protocol, write_plan
 from toolkit.experiment.progress import Progress, Record, Records
 from toolkit.experiment.tasks import make_tasks, run_task
 from toolkit.report.evidence import Evidence

@@ -10,7 +10,7 @@ import torch
 from small_bundle import edit_config, train
 
 from toolkit.errors import BundleError, RecipeError
-from toolkit.experiment.planning import make_plan
+from toolkit.experiment.plan import make_plan
 from toolkit.inference.bundle import read_bundle
 from toolkit.inference.bundle.export import export_bundle
 from toolkit.training.loop.brain import SystemBrain

@@ -14,8 +14,7 @@ import click
 from toolkit.errors import ExperimentError, counted
 from toolkit.experiment.display import live_display, print_cells
 from toolkit.experiment.engine import Workers, cluster_workers, local_workers
-from toolkit.experiment.plan import existing_plan, merged, read_plan, write_plan
-from toolkit.experiment.planning import make_plan
+from toolkit.experiment.plan import existing_plan, make_plan, merged, read_plan, write_plan
 from toolkit.experiment.progress import CELLS, LOCK, Progress, Record, Records, is_alive
 from toolkit.experiment.tasks import Task, error_text, make_tasks, run_task
 from toolkit.files import DISTRIBUTION, LONGEST, locked, require_files

@@ -19,8 +19,7 @@ from toolkit.corpus.targets import Target
 from toolkit.errors import ExperimentError, RecipeError, ToolkitError, one_line
 from toolkit.experiment.command import WorkerOptions
 from toolkit.experiment.engine import Workers
-from toolkit.experiment.plan import Cell
-from toolkit.experiment.planning import make_plan
+from toolkit.experiment.plan import Cell, make_plan
 from toolkit.experiment.progress import Records
 from toolkit.experiment.tasks import Task, error_text, run_task
 from toolkit.files import locked

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from toolkit.corpus.protocols import training_protocol
 from toolkit.errors import ToolkitError, one_line
-from toolkit.experiment.plan import Cell, Plan, PlannedSystem
-from toolkit.experiment.planning import with_protocol
+from toolkit.experiment.plan import Cell, Plan, PlannedSystem, with_protocol
 from toolkit.experiment.progress import RUNS, Record, Records
 from toolkit.plugins.plugin import plugin_failures
 from toolkit.plugins.registry import build
