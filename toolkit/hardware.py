@@ -70,10 +70,19 @@ def give_back_large_blocks(_worker: int = 0) -> None:
     _glibc("mallopt", _TRIM_THRESHOLD, _LARGE)
 
 
-def begin_worker(_worker: int = 0) -> None:
-    """Keep freed blocks (new pages take a tenth of the time), and end with the parent, so that its locks are free."""
-    _glibc("mallopt", _MMAP_THRESHOLD, 32 * _LARGE)  # glibc's limit
+def keep_freed_blocks() -> None:
+    """From now on in this process, keep freed memory for the next arrays.
+
+    Else each array of some megabytes gets new pages from the system, which costs as much time as a front end needs.
+    """
+    for limit in (32, 1024):  # older glibc refuses more than 32 MB and keeps what was set before
+        _glibc("mallopt", _MMAP_THRESHOLD, limit * _LARGE)
     _glibc("mallopt", _TRIM_THRESHOLD, 512 * _LARGE)
+
+
+def begin_worker(_worker: int = 0) -> None:
+    """Keep freed blocks, and end with the parent, so that its locks are free."""
+    keep_freed_blocks()
     _glibc("prctl", _SIGNAL_AT_PARENTS_END, signal.SIGKILL)
 
 

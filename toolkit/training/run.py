@@ -20,7 +20,7 @@ from toolkit.data.seeding import seed_all
 from toolkit.distributed import from_first, gathered, rank, ranks, share_state
 from toolkit.errors import BundleError, CheckpointError, DeviceError, GroupError, RecipeError, counted
 from toolkit.files import read_json
-from toolkit.hardware import available_device
+from toolkit.hardware import available_device, keep_freed_blocks
 from toolkit.model.hub import local_bundle
 from toolkit.model.seen import UNSEEN, Seen
 from toolkit.model.system import build_system
@@ -88,6 +88,7 @@ class Run:
         Returns: the path of results.json.
         Raises: GroupError if the ranks have different data or code, or do not share the folder.
         """
+        keep_freed_blocks()
         first, *others = gathered(self.folder.path.name)
         if other := next((name for name in others if name != first), None):
             raise GroupError(

@@ -22,12 +22,13 @@ NEVER = -1e4  # the logit of a class without rows
 class Discriminant(Head):
     """One linear layer, fitted in closed form on the training part; the optimizer continues from there.
 
-    The classes share one covariance and are equally likely, so that rare classes count as much as frequent ones. With
-    `training.epochs: 0` the fitted head is the result: for little data with large, fixed embeddings.
+    The classes share one covariance and are equally likely, so that rare classes count as much as frequent ones. The
+    scale of an embedding's values changes nothing. With `training.epochs: 0` the fitted head is the result: for little
+    data with large, fixed embeddings.
 
     Args:
-        shrinkage: fraction of the covariance that is replaced by a multiple of the identity, above 0 and at most 1; a
-            larger one is smoother.
+        shrinkage: fraction of the covariance that is replaced by its diagonal, above 0 and at most 1; a larger one is
+            smoother, 1 takes the values for independent.
         dropout: dropout probability before the layer.
 
     Raises: RecipeError if an argument is out of range.
@@ -77,15 +78,20 @@ def discriminant(rows: Tensor, targets: Tensor, classes: int, shrinkage: float) 
     size = rows.shape[1]
     counts = torch.bincount(targets, minlength=classes).double()
     means = rows.new_zeros(classes, size).index_add_(0, targets, rows) / counts.clamp_min(1)[:, None]
-    within = (rows - means[targets]) * ((1 - shrinkage) / len(rows)) ** 0.5  # its square is the covariance
-    ridge = (shrinkage * (rows - means[targets]).square().mean()).clamp_min(1e-12)
+    residuals = rows - means[targets]
+    deviation = residuals.square().mean(dim=0).sqrt()
+    # A value that never varies, but for rounding, would outweigh all others.
+    deviation[deviation <= 1e-6 * deviation.median()] = 1.0
+    means /= deviation
+    within = residuals / deviation * ((1 - shrinkage) / len(rows)) ** 0.5  # its square is the covariance
     if len(rows) < size:  # Woodbury (1950): factorise [rows, rows] instead of [size, size]
-        inner = torch.linalg.cholesky(torch.eye(len(rows)) * ridge + within @ within.T)
-        weight = (means - torch.cholesky_solve(within @ means.T, inner).T @ within) / ridge
+        inner = torch.linalg.cholesky(torch.eye(len(rows)) * shrinkage + within @ within.T)
+        weight = (means - torch.cholesky_solve(within @ means.T, inner).T @ within) / shrinkage
     else:
-        weight = torch.cholesky_solve(means.T, torch.linalg.cholesky(torch.eye(size) * ridge + within.T @ within)).T
+        factor = torch.linalg.cholesky(torch.eye(size) * shrinkage + within.T @ within)
+        weight = torch.cholesky_solve(means.T, factor).T
     bias = -0.5 * (weight * means).sum(dim=1)
-    return weight, torch.where(counts > 0, bias, -torch.inf)
+    return weight / deviation, torch.where(counts > 0, bias, -torch.inf)
 
 
 def _scale(rows: Tensor, targets: Tensor, groups: Tensor, classes: int, shrinkage: float) -> float:

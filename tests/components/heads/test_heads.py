@@ -58,12 +58,34 @@ def draws(rows: int, size: int, classes: int = 3, *, apart: float = 1.0) -> tupl
 
 
 @pytest.mark.parametrize(("rows", "size"), [(60, 10), (30, 50)], ids=["more rows", "more values"])
-def test_the_discriminant_is_scikit_learns_with_a_shrunken_covariance(rows, size):
+def test_the_discriminant_is_scikit_learns_on_values_of_one_deviation_within_classes(rows, size):
+    """There, shrinking to the diagonal of the covariance is shrinking to the identity."""
     values, targets = draws(rows, size)
+    means = torch.stack([values[targets == k].mean(dim=0) for k in range(3)])
+    values /= (values - means[targets]).square().mean(dim=0).sqrt()
     weight, bias = discriminant(values, targets, 3, 0.4)
     oracle = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.4, priors=[1 / 3] * 3).fit(values, targets)
     expected = torch.from_numpy(oracle.predict_log_proba(values))
     torch.testing.assert_close((values @ weight.T + bias).log_softmax(1), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_scale_of_the_values_changes_nothing_for_the_discriminant():
+    """A few rows far outside, such as noisy copies, would else decide what the covariance is shrunk to."""
+    values, targets = draws(60, 10)
+    units = torch.logspace(-3, 4, 10).double()
+    weight, bias = discriminant(values, targets, 3, 0.4)
+    scaled_weight, scaled_bias = discriminant(values * units, targets, 3, 0.4)
+    torch.testing.assert_close(scaled_weight * units, weight)
+    torch.testing.assert_close(scaled_bias, bias)
+
+
+def test_values_that_never_vary_change_nothing_for_the_discriminant():
+    values, targets = draws(60, 10)
+    weight, bias = discriminant(values, targets, 3, 0.4)
+    constant = torch.stack([torch.zeros(60), torch.arange(60) % 2 * 1e-12], dim=1).double()
+    padded_weight, padded_bias = discriminant(torch.cat([values, constant], dim=1), targets, 3, 0.4)
+    torch.testing.assert_close(padded_weight[:, :10], weight)
+    torch.testing.assert_close(padded_bias, bias)
 
 
 def test_a_fitted_discriminant_is_calibrated_on_rows_that_it_has_not_seen():
