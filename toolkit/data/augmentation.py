@@ -5,19 +5,18 @@ alone: not on workers, ranks, other augmentations, or where a run was resumed.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from toolkit.contracts import Augmentation, Seq
 from toolkit.data.batches import Draw
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.seeding import derive_seed
-from toolkit.data.segments import Batch, SegmentSet
-from toolkit.errors import RecipeError, ShapeError, ToolkitError
+from toolkit.data.segments import Batch, Items, SegmentSet
+from toolkit.errors import RecipeError, ShapeError
 from toolkit.plugins.plugin import plugin_failures
 from toolkit.plugins.registry import build
 from toolkit.recipe.schema import Recipe
@@ -104,11 +103,11 @@ class Augmentations:
         return torch.Generator().manual_seed(derive_seed(self.seed, "augmentation", *key, *draw.place))
 
 
-class AugmentedSegments(Dataset):
+class AugmentedSegments(Items):
     """Segments with augmented waveforms for some levels, and with the features of the others if a cache keeps them."""
 
     def __init__(self, segments: SegmentSet, augmentations: Augmentations, cache: FeatureCache):
-        self.read, self.augmentations = segments.read, augmentations
+        self.segments, self.augmentations = segments, augmentations
         changed, levels = augmentations.changed_levels, list(cache.system.levels)
         rest = [level for level in levels if level not in changed]
         self.stored = cache.dataset(segments, rest) if rest and cache.kept else None
@@ -116,21 +115,15 @@ class AugmentedSegments(Dataset):
         for level in changed if self.stored else levels:
             by_steps.setdefault(tuple(s for s in augmentations.waves if level in s.levels), []).append(level)
         self.groups = {tuple(alike): steps for steps, alike in by_steps.items()}  # by levels that share a waveform
-        self.count = len(segments)
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.segments)
 
-    def __getitem__(self, draw: Draw) -> tuple[Draw, Mapping[str | tuple[str, ...], Tensor] | ToolkitError]:
-        """A draw with its values, level -> features or levels -> waveform, or with the error that prevented them."""
-        try:
-            with plugin_failures():
-                wave = self.read(draw)
-                values = {key: self.augmentations.wave(wave, steps, draw) for key, steps in self.groups.items()}
-        except ToolkitError as error:
-            return draw, error
-        kept = {} if self.stored is None else self.stored[draw][1]
-        return draw, kept if isinstance(kept, ToolkitError) else values | kept
+    def read(self, draw: Draw) -> dict[str | tuple[str, ...], Tensor]:
+        """The values of a draw: level -> features or levels -> waveform."""
+        wave = self.segments.read(draw)
+        values = {key: self.augmentations.wave(wave, steps, draw) for key, steps in self.groups.items()}
+        return values if self.stored is None else values | self.stored.read(draw)
 
 
 def _happens(step: Step, generator: torch.Generator) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,8 @@ from toolkit.contracts import Mix, Seq
 from toolkit.corpus import Utterance
 from toolkit.corpus.targets import UNKNOWN
 from toolkit.corpus.utterance import MIN_SAMPLES
-from toolkit.errors import AudioError, ToolkitError
+from toolkit.errors import ToolkitError
+from toolkit.plugins.plugin import plugin_failures
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,25 @@ def padded_waves(waves: Sequence[Tensor], *, fixed_samples: int | None) -> Seq:
     return Seq(values, lengths, full=bool((lengths == width).all()))
 
 
-class SegmentSet(Dataset):
+class Items(Dataset):
+    """Items that a loader's worker reads: each is its index with what `read` returns, or with the error that it raises.
+
+    An error that a worker raises would reach the loader's process as another type, with a traceback in its message.
+    """
+
+    def read(self, index: int) -> Any:
+        """Make an item. Raises: ToolkitError if that is impossible."""
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> tuple[int, Any]:
+        try:
+            with plugin_failures():  # here, where the traceback is
+                return index, self.read(index)
+        except ToolkitError as error:
+            return index, error
+
+
+class SegmentSet(Items):
     """The segments of some utterances, read from their files when asked for."""
 
     def __init__(
@@ -118,13 +138,6 @@ class SegmentSet(Dataset):
 
     def __len__(self) -> int:
         return len(self.segments)
-
-    def __getitem__(self, index: int) -> tuple[int, Tensor | ToolkitError]:
-        """A segment's index with its samples, or with the error, which `SegmentLoader` raises."""
-        try:
-            return index, self.read(index)
-        except AudioError as error:
-            return index, error
 
     def collate(
         self, items: Sequence[tuple[int, Tensor | Mapping[str | tuple[str, ...], Tensor] | ToolkitError]]

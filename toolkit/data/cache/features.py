@@ -11,14 +11,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from toolkit.contracts import Seq
 from toolkit.data.cache.files import FeatureFiles, read_segment
 from toolkit.data.cache.missing import CachedUtterance, Lacking, Missing
 from toolkit.data.cache.store import LIMIT, features_folder, limit_bytes, make_room, megabytes
 from toolkit.data.front_ends import front_end_description, front_end_key, rounded, rows_of
-from toolkit.data.segments import Batch, SegmentSet
+from toolkit.data.segments import Batch, Items, SegmentSet
 from toolkit.errors import AudioError, CacheError
 from toolkit.files import sha256
 from toolkit.model.system import System
@@ -75,7 +74,7 @@ class FeatureCache:
         stored = {level: seq for level, seq in features.items() if isinstance(level, str)}
         return replace(batch, wave=None, features=dict(ChainMap(stored, *computed)))
 
-    def dataset(self, segments: SegmentSet, levels: Collection[str] | None = None) -> Dataset:
+    def dataset(self, segments: SegmentSet, levels: Collection[str] | None = None) -> Items:
         """What a loader reads: features of segments, stored as by `fill`, or the segments if features are not kept."""
         if not self.kept:
             return segments
@@ -168,7 +167,7 @@ class FeatureCache:
         return found
 
 
-class StoredFeatures(Dataset):
+class StoredFeatures(Items):
     """The features of segments, read from the cache; files: level -> the file of each utterance."""
 
     def __init__(self, segments: SegmentSet, files: Mapping[str, Sequence[Path]]):
@@ -178,10 +177,7 @@ class StoredFeatures(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> tuple[int, dict[str, Tensor] | CacheError]:
-        """A segment's index with its features, level -> [frames, channels], or with the error that prevented them."""
+    def read(self, index: int) -> dict[str, Tensor]:
+        """The features of a segment: level -> [frames, channels]."""
         utterance, number = self.rows[index]
-        try:
-            return index, {level: read_segment(paths[utterance], number) for level, paths in self.files.items()}
-        except CacheError as error:
-            return index, error
+        return {level: read_segment(paths[utterance], number) for level, paths in self.files.items()}

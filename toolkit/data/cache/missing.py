@@ -9,14 +9,13 @@ from itertools import chain
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from toolkit.contracts import Seq
 from toolkit.data.cache.files import FeatureFiles
-from toolkit.data.segments import SegmentSet
+from toolkit.data.segments import Items, SegmentSet
 from toolkit.errors import CacheError, ToolkitError, one_line
 from toolkit.hardware import begin_worker
-from toolkit.plugins.plugin import plugin_failures
 from toolkit.terminal import progress as bar
 
 MOST_WORKERS = 16  # each holds an utterance and its features in memory
@@ -37,7 +36,7 @@ class CachedUtterance:
 Lacking = list[tuple[CachedUtterance, list[FeatureFiles]]]  # utterances, each with the front ends that lack it
 
 
-class Missing(Dataset):
+class Missing(Items):
     """Utterances to compute. The process that gets an item computes and stores it, or for a GPU only reads its audio.
 
     Args: lacking; rows: computes, from a level and segments [segments, samples], what is stored of each; device.
@@ -50,14 +49,11 @@ class Missing(Dataset):
     def __len__(self) -> int:
         return len(self.lacking)
 
-    def __getitem__(self, index: int) -> Seq | ToolkitError | None:
+    def read(self, index: int) -> Seq | None:
+        """The waveforms of an utterance; None if its features are stored already."""
         utterance = self.lacking[index][0]
-        try:
-            with plugin_failures():  # here, where the traceback is
-                wave = utterance.segments.waves(utterance.index)
-                return self._store(index, wave) if self.on_cpu else wave
-        except ToolkitError as error:
-            return error
+        wave = utterance.segments.waves(utterance.index)
+        return self._store(index, wave) if self.on_cpu else wave
 
     def compute(self, *, progress: bool) -> None:
         """Compute and store all, with one thread per process, so that bits do not depend on the process.
@@ -71,7 +67,7 @@ class Missing(Dataset):
             found = iter(self._loader(0))
         try:
             torch.set_num_threads(1)
-            for index, one in enumerate(bar(chain.from_iterable(found), "features", total=len(self), shown=progress)):
+            for index, one in bar(chain.from_iterable(found), "features", total=len(self), shown=progress):
                 if isinstance(one, ToolkitError):
                     raise one
                 if one is not None:
