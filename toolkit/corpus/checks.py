@@ -44,11 +44,7 @@ class CheckReport:
 
     def as_json(self) -> dict:
         """{"counts": {"1M": {"ang": 82, ...}}, "folds": ..., "problems": [{kind, severity, message, where}, ...]}."""
-        return {
-            "counts": {speaker: dict(row) for speaker, row in self.counts.items()},
-            "folds": list(self.folds),
-            "problems": [vars(problem) for problem in self.problems],
-        }
+        return {"counts": self.counts, "folds": list(self.folds), "problems": list(map(vars, self.problems))}
 
 
 def check_corpus(

@@ -159,40 +159,36 @@ def build_system(recipe: Composition, targets: Mapping[str, Target], *, allowanc
     Raises: RecipeError if the parts do not fit together; PluginError if one cannot be built.
     """
     with allowance or Allowance():
-        return _build_system(recipe, targets)
-
-
-def _build_system(recipe: Composition, targets: Mapping[str, Target]) -> System:
-    segment_samples = recipe.audio.segment_samples
-    audio = {"sample_rate": recipe.audio.sample_rate, "segment_samples": segment_samples}
-    levels = {name: build("extractor", spec, audio) for name, spec in recipe.model.levels.items()}
-    sizes = {name: len(targets[name].classes) for name in recipe.model.covariates}
-    shapes = {}
-    for name, level in levels.items():
-        channels = declared(level, "channels", getattr(level, "channels", None))
-        shapes[name] = LevelShape(channels, declared(level, "frame_count", level.frame_count(segment_samples)))
-    context = {"levels": shapes, "covariates": sizes, "segment_samples": segment_samples}
-    fusion = build("fusion", recipe.model.fusion, context)
-    for name in ("fused", *levels):
-        declared(fusion, f"sizes[{name!r}]", dict(getattr(fusion, "sizes", {})).get(name))
-    classes = {name: len(targets[spec.target].classes) for name, spec in recipe.model.heads.items()}
-    heads = {}
-    for name, spec in recipe.model.heads.items():
-        if spec.on not in fusion.sizes:
-            given = f"the fusion gives {', '.join(fusion.sizes)}.{did_you_mean(spec.on, fusion.sizes)}"
-            raise RecipeError(f"model.heads.{name}.on: no embedding is called {spec.on!r}; {given}")
-        heads[name] = build("head", spec, {"size": fusion.sizes[spec.on], "classes": classes[name]})
-    predicted = {name: spec for name, spec in recipe.model.covariates.items() if spec.source == "predicted"}
-    system = System(
-        levels,
-        fusion,
-        heads,
-        head_inputs={name: spec.on for name, spec in recipe.model.heads.items()},
-        given_covariates={name: size for name, size in sizes.items() if name not in predicted},
-        predicted_covariates={
-            name: PredictedCovariate(spec.level, channels=shapes[spec.level].channels, classes=sizes[name])
-            for name, spec in predicted.items()
-        },
-    )
-    system.classes = classes
-    return system
+        segment_samples = recipe.audio.segment_samples
+        audio = {"sample_rate": recipe.audio.sample_rate, "segment_samples": segment_samples}
+        levels = {name: build("extractor", spec, audio) for name, spec in recipe.model.levels.items()}
+        sizes = {name: len(targets[name].classes) for name in recipe.model.covariates}
+        shapes = {}
+        for name, level in levels.items():
+            channels = declared(level, "channels", getattr(level, "channels", None))
+            shapes[name] = LevelShape(channels, declared(level, "frame_count", level.frame_count(segment_samples)))
+        context = {"levels": shapes, "covariates": sizes, "segment_samples": segment_samples}
+        fusion = build("fusion", recipe.model.fusion, context)
+        for name in ("fused", *levels):
+            declared(fusion, f"sizes[{name!r}]", dict(getattr(fusion, "sizes", {})).get(name))
+        classes = {name: len(targets[spec.target].classes) for name, spec in recipe.model.heads.items()}
+        heads = {}
+        for name, spec in recipe.model.heads.items():
+            if spec.on not in fusion.sizes:
+                given = f"the fusion gives {', '.join(fusion.sizes)}.{did_you_mean(spec.on, fusion.sizes)}"
+                raise RecipeError(f"model.heads.{name}.on: no embedding is called {spec.on!r}; {given}")
+            heads[name] = build("head", spec, {"size": fusion.sizes[spec.on], "classes": classes[name]})
+        predicted = {name: spec for name, spec in recipe.model.covariates.items() if spec.source == "predicted"}
+        system = System(
+            levels,
+            fusion,
+            heads,
+            head_inputs={name: spec.on for name, spec in recipe.model.heads.items()},
+            given_covariates={name: size for name, size in sizes.items() if name not in predicted},
+            predicted_covariates={
+                name: PredictedCovariate(spec.level, channels=shapes[spec.level].channels, classes=sizes[name])
+                for name, spec in predicted.items()
+            },
+        )
+        system.classes = classes
+        return system

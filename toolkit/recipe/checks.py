@@ -16,7 +16,7 @@ import types
 from collections.abc import Iterable
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from toolkit.errors import did_you_mean
 
@@ -132,8 +132,6 @@ def type_text(annotation: Any) -> str:
 
 def _parts(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     """An annotation's origin and arguments: list and (int,) for list[int], int and () for int."""
-    if get_origin(annotation) is Annotated:
-        return _parts(get_args(annotation)[0])
     annotation = type(None) if annotation is None else annotation
     return get_origin(annotation) or annotation, get_args(annotation)
 

@@ -91,13 +91,8 @@ def _shipped(name: str) -> Path | None:
     return known[alike[0]] if alike else None
 
 
-def dump_recipe(recipe: Recipe) -> str:
-    """A recipe as YAML that needs no other file; `load_recipe` makes the same recipe from it."""
-    return dump_yaml(recipe.as_dict())
-
-
 def dump_yaml(values: Mapping[str, Any]) -> str:
-    """Plain values as YAML, in their order."""
+    """Plain values, such as a recipe's `as_dict`, as YAML in their order; `load_recipe` reads the same recipe."""
     from ruamel.yaml import YAML
 
     yaml, text = YAML(typ="safe", pure=True), io.StringIO()

@@ -151,15 +151,10 @@ class Case:
 def call_with(make: Callable[..., Any], context: Mapping[str, Any]) -> Any:
     """Call `make` with the context arguments that it names, as the core does.
 
-    A function that takes `**context` gets all of them; a class whose constructor does still gets only those it names.
-
     >>> call_with(lambda size: size, {"size": 3, "classes": 4})
     3
     """
     parameters = inspect.signature(make).parameters
-    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    if takes_any and plugin_class(make) is None:
-        return make(**context)
     return make(**{name: value for name, value in context.items() if name in parameters})
 
 

@@ -25,7 +25,7 @@ from toolkit.model.hub import local_bundle
 from toolkit.model.seen import UNSEEN, Seen
 from toolkit.model.system import build_system
 from toolkit.plugins.versions import used_versions
-from toolkit.recipe.loading import dump_recipe
+from toolkit.recipe.loading import dump_yaml
 from toolkit.recipe.schema import Recipe
 from toolkit.recipe.training import TrainingSpec
 from toolkit.training.epoch_log import EpochLog
@@ -270,7 +270,7 @@ class Run:
             origin = {"levels": {name: [v.pretrained, v.random_backbone] for name, v in levels}}
             self.folder.write_json(ORIGIN, origin | {"seen": self.seen.values})
         stamp = self.folder.stamp
-        self.folder.write(RECIPE, (f"# NOTE: {stamp}\n" if stamp else "") + dump_recipe(self.recipe))
+        self.folder.write(RECIPE, (f"# NOTE: {stamp}\n" if stamp else "") + dump_yaml(self.recipe.as_dict()))
         note = {"note": stamp} if stamp else {}
         utterances = [replace(u, extra={**u.extra, **note}) for u in self.preparation.utterances]
         path = (self.folder.path / MANIFEST).absolute()

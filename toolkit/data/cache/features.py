@@ -46,7 +46,6 @@ class FeatureCache:
         self.system, self.code, self.whole, self.augmented = system, code, whole, augmented
         self.limit_mb, self.precision, self.device, self.say, self.progress = limit_mb, precision, device, say, progress
         self._contents: dict[Path, str] = {}  # audio file -> SHA-256
-        self._keys: dict[str, str] = {}  # level -> key of its front end: levels may share one
 
     def close(self) -> None:
         """Let other processes remove the features."""
@@ -79,7 +78,7 @@ class FeatureCache:
         if not self.kept:
             return segments
         names = [utterance.name for utterance in self.fill([segments], levels)]
-        files = {level: self._front_ends[self._keys[level]] for level in levels or self._keys}
+        files = {level: self._front_ends[level] for level in levels or self._front_ends}
         return StoredFeatures(segments, {level: [one.path(name) for name in names] for level, one in files.items()})
 
     def fill(self, sets: Sequence[SegmentSet], levels: Collection[str] | None = None) -> list[CachedUtterance]:
@@ -104,17 +103,17 @@ class FeatureCache:
 
     @cached_property
     def _front_ends(self) -> dict[str, FeatureFiles]:
-        """By key; none if the features of the whole run do not fit."""
+        """By level, of which several may share one; none if the features of the whole run do not fit."""
         if not self.limit_mb:
             return {}
         trained, *others = [segments.widths() for segments in self.whole]
         widths, longest = sum(map(sum, others)), max(map(max, [trained, *others]))
         silence = Seq(torch.zeros(1, longest), torch.tensor([longest]), full=True)  # values do not matter
-        found, needed = {}, {}
+        keys, found, needed = {}, {}, {}
         for level, extractor in self.system.levels.items():
             settings = {"segments": self.whole[0], "precision": self.precision, "device": self.device}
             description = front_end_description(extractor, level=level, code=self.code[level], **settings)
-            self._keys[level] = key = front_end_key(description)
+            keys[level] = key = front_end_key(description)
             if key not in found:
                 stored = sum(row.nbytes for row in self._rows(level, silence))
                 found[key] = level, description, stored / longest
@@ -122,10 +121,11 @@ class FeatureCache:
             needed[key] = max(needed.get(key, 0), found[key][2] * samples)
         if not self._fits(sum(needed.values())):
             return {}
-        return {
+        files = {
             key: FeatureFiles(features_folder() / key, of, say=self.say, level=level, rate=rate)
             for key, (level, of, rate) in found.items()
         }
+        return {level: files[key] for level, key in keys.items()}
 
     def _fits(self, needed: float) -> bool:
         if needed > self.limit_mb * 1e6:
@@ -141,8 +141,7 @@ class FeatureCache:
 
     def _lacking(self, utterances: Iterable[CachedUtterance], levels: Collection[str] | None = None) -> Lacking:
         unique = {utterance.name: utterance for utterance in utterances}.values()
-        keys = {self._keys[level] for level in levels or self._keys} if self._front_ends else set()
-        wanted = [front_end for key, front_end in self._front_ends.items() if key in keys]
+        wanted = dict.fromkeys(self._front_ends[level] for level in levels or self._front_ends)
         found = ((u, [f for f in wanted if not f.holds(u.name)]) for u in unique)
         return [(utterance, front_ends) for utterance, front_ends in found if front_ends]
 

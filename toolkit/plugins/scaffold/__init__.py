@@ -109,16 +109,5 @@ def write_package(registry: Registry, kind: str, name: str, *, folder: str | Pat
         for path, text in content.items():
             (partial / path).parent.mkdir(parents=True, exist_ok=True)
             (partial / path).write_text(text, encoding="utf-8")
-    data = " --data_folder sounds" if package.kind.reads_folder else ""
-    lines = [
-        f"{folder} holds the {kind} {name!r}, which works as it is. The class is in "
-        f"{folder / 'src' / package.module / f'{kind}.py'}. Next:",
-        "",
-        f"    cd {shlex.quote(str(folder))}",
-        "    python -m pip install --editable '.[test]'",
-        *([f"    python -m {package.module}.sounds sounds"] if data else []),
-        f"    toolkit check-plugin {kind} {name}{data}",
-        "    python -m pytest",
-        f"    toolkit train {name}.yaml{data}",
-    ]
-    return "\n".join(lines)
+    summary = templates(TEMPLATES).get_template("summary.txt.j2")
+    return summary.render(package=package, folder=folder, quoted=shlex.quote(str(folder)))
