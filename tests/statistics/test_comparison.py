@@ -1,4 +1,3 @@
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -147,14 +146,11 @@ def test_a_real_gain_is_found(monkeypatch):
     assert np.mean([wa == "better" for wa, _ in found]) > 0.9
 
 
-def test_systems_with_other_utterances_or_classes_are_not_compared():
+def test_systems_with_other_utterances_are_not_compared():
     a, more = system(right(*[5] * 6)), right(*[5] * 6)
     more[2, 0, 0] += 1
     with pytest.raises(ShapeError, match="'b' and 'a' were not tested on the same utterances of each speaker"):
         compare({"a": a, "b": system(more)}, baseline="a")
-    renamed = SpeakerConfusions(a.speakers, ("ang", "sad", "neu", "hap"), a.counts)
-    with pytest.raises(ShapeError, match=re.escape("'b' has the classes ang, sad, neu, hap and 'a' has ang, sad")):
-        compare({"a": a, "b": renamed}, baseline="a")
 
 
 def test_an_unknown_metric_is_an_error():

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from toolkit.errors import ShapeError
 from toolkit.statistics.confusions import (
     Accuracies,
     SpeakerConfusions,
@@ -105,19 +104,6 @@ def test_a_share_by_hand():
 def test_speakers_are_picked_by_name():
     found = SpeakerConfusions(("1M", "1F"), ("a", "b"), np.array([[[1, 0], [0, 1]], [[2, 0], [0, 2]]]))
     assert found.of(["1F", "1M"])[:, 0, 0].tolist() == [2, 1]
-
-
-@pytest.mark.parametrize(
-    ("counts", "text"),
-    [
-        (np.ones((2, 2)), r"\[speakers, classes, classes\], rows the reference; not \[2, 2\]"),
-        (np.ones((2, 2, 3)), r"not \[2, 2, 3\]"),
-        (np.ones((0, 2, 2)), r"not \[0, 2, 2\]"),
-    ],
-)
-def test_arrays_that_are_not_confusions_are_an_error(counts, text):
-    with pytest.raises(ShapeError, match=text):
-        pooled_accuracies(counts)
 
 
 def test_arguments_of_different_lengths_and_unknown_labels_are_an_error():

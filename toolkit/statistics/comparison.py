@@ -57,9 +57,9 @@ def compare(
     returned, as one family. The smallest p that n speakers can give is 2 / 2**n, so six of them (0.031) show nothing
     once two metrics are compared.
 
-    Args: systems: name -> confusions by speaker, in the order of the result; the baseline's too.
+    Args: systems: name -> confusions by speaker, of the same classes, in the order of the result; the baseline's too.
     Returns: one for each other system and metric, system by system.
-    Raises: ShapeError if two systems have different classes, or different utterances of a common speaker.
+    Raises: ShapeError if two systems have different utterances of a common speaker.
     """
     found = []
     for name in systems:
@@ -146,11 +146,6 @@ def _common(
     name: str, system: SpeakerConfusions, baseline_name: str, baseline: SpeakerConfusions
 ) -> tuple[np.ndarray, np.ndarray]:
     """The baseline's and the system's matrices of the speakers that both have, in the baseline's order."""
-    if system.classes != baseline.classes:
-        raise ShapeError(
-            f"{name!r} has the classes {', '.join(system.classes)} and {baseline_name!r} has"
-            f" {', '.join(baseline.classes)}: only systems with the same classes, in the same order, can be compared"
-        )
     of_both = set(system.speakers)
     speakers = [speaker for speaker in baseline.speakers if speaker in of_both]
     a, b = baseline.of(speakers), system.of(speakers)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.errors import ShapeError
 from toolkit.statistics.metrics import METRICS, Labels, accuracy, confusion_matrix
 
 MIN_SPEAKERS = 6  # five pairs that all agree still have p = 2 / 32 > 0.05: with fewer nothing can be shown
@@ -82,7 +81,6 @@ def pooled_accuracies(confusions: np.ndarray) -> Accuracies:
 
     Args: confusions: [speakers, classes, classes].
     Returns: the accuracies; UA over the classes that any speaker has.
-    Raises: ShapeError if `confusions` has another shape.
 
     >>> pooled_accuracies(np.array([[[2, 0], [1, 1]], [[4, 2], [0, 0]]]))
     Accuracies(wa=0.7, ua=0.625, n=10)
@@ -113,13 +111,11 @@ def difference_by_speaker(a: np.ndarray, b: np.ndarray, metric: str) -> np.ndarr
 
 
 def hits_and_totals(confusions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Count correct utterances and all utterances, by speaker and true class: two arrays [speakers, classes].
+    """Correct utterances and all utterances of confusions, by speaker and true class: two arrays [speakers, classes].
 
-    Accuracies need nothing else. Args and errors are those of `pooled_accuracies`.
+    Accuracies need nothing else.
     """
     counts = np.asarray(confusions, dtype=float)
-    if counts.ndim != 3 or counts.shape[1] != counts.shape[2] or not counts.size:
-        raise ShapeError(f"confusions are [speakers, classes, classes], rows the reference; not {list(counts.shape)}")
     return np.diagonal(counts, axis1=1, axis2=2), counts.sum(axis=2)
 
 

@@ -43,7 +43,6 @@ def interval(confusions: np.ndarray, metric: str, *, minus: np.ndarray | None = 
         its speakers have; minus: of another system, the same speakers in the same order, with the same utterances; each
         drawn speaker counts in both; seed: of the draws.
     Returns: the interval, or None below `MIN_SPEAKERS` speakers.
-    Raises: ShapeError if `confusions` has another shape.
     """
     # Hits may be differences of hits, since accuracies are linear in them.
     hits, totals = hits_and_totals(confusions) if minus is None else gains_and_totals(minus, confusions)
