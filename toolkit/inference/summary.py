@@ -15,7 +15,7 @@ from toolkit.statistics.calibration import (
     negative_log_likelihood,
     reliability_curve,
 )
-from toolkit.statistics.confusions import Accuracies, SpeakerConfusions, speaker_confusions
+from toolkit.statistics.confusions import Accuracies, Confusions, accuracies_of, speaker_confusions
 from toolkit.statistics.intervals import Interval, interval
 from toolkit.statistics.metrics import METRICS
 
@@ -51,9 +51,9 @@ class TestSummary:
         found = target.summary(answers.reference, answers.predicted)
         intervals: dict[str, Interval | None] = dict.fromkeys(METRICS)
         if not all_speakers_known or (answers.speaker != "").all():
-            counts = confusions_by(answers.speaker, answers, target).counts
+            counts = np.stack([*confusions_by(answers.speaker, answers, target).values()])
             intervals = {metric: interval(counts, metric) for metric in METRICS}
-        by_gender = confusions_by(answers.gender, answers, target).accuracies
+        by_gender = accuracies_of(confusions_by(answers.gender, answers, target))
         return cls(
             **{key: found[key] for key in ("n_utterances", *METRICS, "macro_f1", "recall", "f1")},
             **{f"{metric}_interval": ends and astuple(ends) for metric, ends in intervals.items()},
@@ -113,6 +113,6 @@ def abstaining(answers: Answers, confidence: Confidence) -> dict[str, Answered]:
     return found
 
 
-def confusions_by(groups: np.ndarray, answers: Answers, target: Target) -> SpeakerConfusions:
+def confusions_by(groups: np.ndarray, answers: Answers, target: Target) -> Confusions:
     """One confusion matrix for each group of utterances; groups: [utterances], the group of each."""
     return speaker_confusions(groups.tolist(), answers.reference, answers.predicted, classes=target.classes)

@@ -20,7 +20,7 @@ from toolkit.experiment.progress import Progress
 from toolkit.files import from_cell, read_text, require_file
 from toolkit.statistics.abstention import UNFITTED, Confidence
 from toolkit.statistics.calibration import at_temperature
-from toolkit.statistics.confusions import Accuracies, SpeakerConfusions, pooled_accuracies, speaker_confusions
+from toolkit.statistics.confusions import Accuracies, Confusions, pooled_accuracies, speaker_confusions
 from toolkit.statistics.metrics import METRICS, Spread, spread
 from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, MANIFEST, PREDICTIONS, RESULTS, VALIDATION, read_results
 
@@ -159,13 +159,13 @@ class SystemRuns:
         return np.concatenate([at_temperature(a.probabilities, found.temperature) for a, found in of_runs])
 
     @cached_property
-    def confusions(self) -> SpeakerConfusions | None:
-        """Confusions by speaker, averaged over the seeds of each fold; None without a finished run."""
+    def confusions(self) -> Confusions:
+        """Confusions by speaker, averaged over the seeds of each fold; empty without a finished run."""
         return self.confusions_by(lambda answers: answers.speaker)
 
     def confusions_by(
         self, group: Callable[[Answers], Iterable[str]], folds: Iterable[str] | None = None
-    ) -> SpeakerConfusions | None:
+    ) -> Confusions:
         """Confusions by the group that `group` gives each utterance, over all folds or only `folds`."""
         counts: dict[str, np.ndarray] = {}
         for fold in dict.fromkeys(run.cell.fold for run in self.runs if folds is None or run.cell.fold in folds):
@@ -177,19 +177,19 @@ class SystemRuns:
                 classes=self.labels,
                 seeds=[run.cell.seed for run, a in of_fold for _ in a.id],
             )
-            for name, matrix in zip(found.speakers, found.counts, strict=True):
-                counts[name] = counts[name] + matrix if name in counts else matrix
-        return SpeakerConfusions(tuple(counts), self.labels, np.stack(list(counts.values()))) if counts else None
+            for name, matrix in found.items():
+                counts[name] = counts.get(name, 0.0) + matrix
+        return counts
 
     @property
     def pooled(self) -> Accuracies | None:
         """WA and UA over all test utterances, averaged over seeds; None without a finished run."""
-        return pooled_accuracies(self.confusions.counts) if self.confusions else None
+        return pooled_accuracies(np.stack([*self.confusions.values()])) if self.confusions else None
 
     @property
     def speakers(self) -> set[str]:
         """The test speakers that have a name."""
-        return set(self.confusions.speakers) - {""} if self.confusions else set()
+        return set(self.confusions) - {""}
 
     @cached_property
     def test_utterances(self) -> dict[str, set[str]]:

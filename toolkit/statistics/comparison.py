@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from toolkit.errors import ShapeError
-from toolkit.statistics.confusions import MIN_SPEAKERS, SpeakerConfusions, difference_by_speaker
+from toolkit.statistics.confusions import MIN_SPEAKERS, Confusions, difference_by_speaker
 from toolkit.statistics.intervals import NEGLIGIBLE, Interval, interval
 from toolkit.statistics.metrics import METRICS
 
@@ -48,9 +48,7 @@ class Comparison:
         return "better" if self.interval.low > 0 else "worse"
 
 
-def compare(
-    systems: Mapping[str, SpeakerConfusions], *, baseline: str, metrics: Sequence[str] = METRICS
-) -> list[Comparison]:
+def compare(systems: Mapping[str, Confusions], *, baseline: str, metrics: Sequence[str] = METRICS) -> list[Comparison]:
     """Compare every other system with the baseline in some metrics, over the speakers that the two have in common.
 
     The sign-flip test and the interval are both for the pooled difference. Holm's correction covers everything that is
@@ -65,15 +63,18 @@ def compare(
     for name in systems:
         if name == baseline:
             continue
-        a, b = _common(name, systems[name], baseline, systems[baseline])
+        speakers = [speaker for speaker in systems[baseline] if speaker in systems[name]]
+        a, b = (np.array([systems[system][speaker] for speaker in speakers]) for system in (baseline, name))
+        if not np.allclose(a.sum(axis=-1), b.sum(axis=-1)):
+            raise ShapeError(f"{name!r} and {baseline!r} were not tested on the same utterances of each speaker")
         for metric in metrics:
             difference = ends = p = None
-            if len(a):
+            if speakers:
                 differences = difference_by_speaker(a, b, metric)
                 differences[np.abs(differences) < NEGLIGIBLE] = 0
                 difference, p = float(differences.sum()), sign_flip_test(differences)
                 ends = interval(b, metric, minus=a)
-            found.append(Comparison(name, baseline, metric, difference, ends, p, None, len(a)))
+            found.append(Comparison(name, baseline, metric, difference, ends, p, None, len(speakers)))
     return corrected(found)
 
 
@@ -140,18 +141,6 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
         largest = min(1.0, max(largest, (len(tested) - rank) * float(p)))
         corrected[index] = largest
     return corrected
-
-
-def _common(
-    name: str, system: SpeakerConfusions, baseline_name: str, baseline: SpeakerConfusions
-) -> tuple[np.ndarray, np.ndarray]:
-    """The baseline's and the system's matrices of the speakers that both have, in the baseline's order."""
-    of_both = set(system.speakers)
-    speakers = [speaker for speaker in baseline.speakers if speaker in of_both]
-    a, b = baseline.of(speakers), system.of(speakers)
-    if not np.allclose(a.sum(axis=2), b.sum(axis=2)):
-        raise ShapeError(f"{name!r} and {baseline_name!r} were not tested on the same utterances of each speaker")
-    return a, b
 
 
 def _signed_sums(differences: np.ndarray) -> np.ndarray:

@@ -1,17 +1,18 @@
 """Confusion matrices by speaker, and the accuracies computed from them.
 
-All figures of a system are computed from `confusions`: [speakers, classes, classes], rows are the reference. With
-several seeds a speaker's matrix is the mean over them, so that pooled accuracies are those of the mean seed.
-Accuracies are fractions of 1.
+All figures of a system are computed from `Confusions`. With several seeds a speaker's matrix is the mean over them, so
+that pooled accuracies are those of the mean seed. Accuracies are fractions of 1.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from toolkit.statistics.metrics import METRICS, Labels, accuracy, confusion_matrix
 
+# Speaker, or another group such as a gender -> matrix [classes, classes], rows are the reference.
+Confusions = Mapping[str, np.ndarray]
 MIN_SPEAKERS = 6  # five pairs that all agree still have p = 2 / 32 > 0.05: with fewer nothing can be shown
 
 
@@ -24,28 +25,6 @@ class Accuracies:
     n: int  # utterances
 
 
-@dataclass(frozen=True, eq=False)
-class SpeakerConfusions:
-    """One confusion matrix for each speaker, or for each of other groups, such as genders."""
-
-    speakers: tuple[str, ...]
-    classes: tuple[str, ...]  # in the order of rows and columns
-    counts: np.ndarray  # [speakers, classes, classes], rows are the reference
-
-    def of(self, speakers: Sequence[str]) -> np.ndarray:
-        """Return the matrices of these speakers, in their order: [speakers, classes, classes]."""
-        return self.counts[[self.speakers.index(speaker) for speaker in speakers]]
-
-    def only(self, speakers: Sequence[str]) -> "SpeakerConfusions":
-        """The same for some of the speakers, in their order."""
-        return SpeakerConfusions(tuple(speakers), self.classes, self.of(speakers))
-
-    @property
-    def accuracies(self) -> dict[str, Accuracies]:
-        """WA and UA of each speaker; UA over the classes that the speaker has."""
-        return {name: pooled_accuracies(counts[None]) for name, counts in zip(self.speakers, self.counts, strict=True)}
-
-
 def speaker_confusions(
     speakers: Sequence[str],  # of each utterance; all without a name count as one speaker
     reference: Labels,
@@ -53,7 +32,7 @@ def speaker_confusions(
     *,
     classes: Sequence[str],  # in the order of rows and columns
     seeds: Sequence[Hashable] | None = None,  # of the run that each row is from; None where all are from one
-) -> SpeakerConfusions:
+) -> Confusions:
     """Count by speaker, and take the mean over seeds.
 
     Returns: speakers in the order in which they first occur; a speaker's matrix is the mean over the seeds it has.
@@ -64,7 +43,7 @@ def speaker_confusions(
     rows: dict[str, dict[Hashable, list[tuple]]] = {}
     for speaker, seed, *pair in zip(speakers, seeds, reference, predicted, strict=True):
         rows.setdefault(str(speaker), {}).setdefault(seed, []).append(pair)
-    counts = []
+    counts = {}
     for speaker, of_seed in rows.items():
         matrices = [confusion_matrix(*zip(*pairs, strict=True), labels=classes) for pairs in of_seed.values()]
         of_speaker = np.stack(matrices)  # [seeds, classes, classes]
@@ -72,8 +51,8 @@ def speaker_confusions(
         if (totals != totals[0]).any():
             found = ", ".join(f"{t.tolist()} in seed {s}" for s, t in zip(of_seed, totals, strict=True))
             raise ValueError(f"speaker {speaker!r} does not have the same utterances in every seed: by class {found}")
-        counts.append(of_speaker.mean(axis=0))
-    return SpeakerConfusions(tuple(rows), tuple(map(str, classes)), np.stack(counts))
+        counts[speaker] = of_speaker.mean(axis=0)
+    return counts
 
 
 def pooled_accuracies(confusions: np.ndarray) -> Accuracies:
@@ -88,6 +67,11 @@ def pooled_accuracies(confusions: np.ndarray) -> Accuracies:
     hits, totals = (x.sum(axis=0) for x in hits_and_totals(confusions))
     wa, ua = (float(accuracy(hits, totals, metric)) for metric in METRICS)
     return Accuracies(wa, ua, round(totals.sum()))
+
+
+def accuracies_of(confusions: Confusions) -> dict[str, Accuracies]:
+    """WA and UA of each speaker; UA over the classes that the speaker has."""
+    return {speaker: pooled_accuracies(matrix[None]) for speaker, matrix in confusions.items()}
 
 
 def difference_by_speaker(a: np.ndarray, b: np.ndarray, metric: str) -> np.ndarray:

@@ -61,7 +61,8 @@ def test_the_figures_are_those_of_the_answers():
 def test_six_speakers_have_intervals(config):
     found = answers(6)
     found.predicted[:8] = found.reference[:8]  # two speakers without an error, so that speakers differ
-    counts = speaker_confusions(found.speaker.tolist(), found.reference, found.predicted, classes=LABELS).counts
+    by_speaker = speaker_confusions(found.speaker.tolist(), found.reference, found.predicted, classes=LABELS)
+    counts = np.stack([*by_speaker.values()])
     ends = interval(counts, "wa")
     text = card(config, found)
     assert f"| WA | 83.33 | {100 * ends.low:.2f}{DASH}{100 * ends.high:.2f} |" in text

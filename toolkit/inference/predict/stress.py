@@ -21,6 +21,7 @@ from toolkit.plugins.registry import build
 from toolkit.recipe.schema import AudioSpec, PartSpec
 from toolkit.report.figures.figure import COLOURS, MUTED, new_figure, saved, stamp, styled
 from toolkit.statistics.comparison import Comparison, compare
+from toolkit.statistics.confusions import accuracies_of
 from toolkit.statistics.metrics import METRICS
 
 AS_RECORDED = "as recorded"
@@ -71,7 +72,7 @@ class StressTest:
     def worst_speaker(self, title: str) -> tuple[str, float] | None:
         """The speaker with the lowest UA in a condition, and that UA; None if no speaker has a name."""
         answers = self.evaluations[title].answers
-        found = confusions_by(answers.speaker, answers, self.recorded.target).accuracies
+        found = accuracies_of(confusions_by(answers.speaker, answers, self.recorded.target))
         return min(((name, a.ua) for name, a in found.items() if name), key=lambda pair: pair[1], default=None)
 
     def too_much(self, points: float) -> list[str]:

@@ -29,7 +29,7 @@ PERPLEXITY = 30.0
 def confusion_figure(pair: Sequence[SystemRuns]) -> Figure:
     """The pair's confusion matrices."""
     labels = pair[0].labels
-    matrices = {tested.system: tested.confusions.counts.sum(axis=0) for tested in pair}
+    matrices = {tested.system: np.sum([*tested.confusions.values()], axis=0) for tested in pair}
     return Figure(
         "confusion",
         f"Confusion of {names_of(pair)}",

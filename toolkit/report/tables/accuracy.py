@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
 from toolkit.report.tables.formats import COUNT, DONE, INTERVAL, OVER_FOLDS, OVER_SEEDS, PERCENT
 from toolkit.report.tables.table import SYSTEM, Column, Table, incomplete_note, percent
@@ -40,7 +42,7 @@ def _published(tested: SystemRuns) -> dict:
 
 def _metric_columns(metric: str, *, published: bool) -> list[Column]:
     def interval_of(row: SystemRuns):
-        return interval(row.confusions.counts, metric) if row.confusions else None
+        return interval(np.stack([*row.confusions.values()]), metric) if row.confusions else None
 
     group = percent(metric)
     columns = [

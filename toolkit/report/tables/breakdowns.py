@@ -7,6 +7,7 @@ import numpy as np
 from toolkit.report.evidence import Answers, Evidence, stamps_of
 from toolkit.report.tables.formats import COUNT, PERCENT_1, SYSTEM_NAME
 from toolkit.report.tables.table import Column, Table, incomplete_note, percent
+from toolkit.statistics.confusions import accuracies_of
 from toolkit.statistics.metrics import METRICS
 
 MAX_SYSTEMS = 6  # that fit side by side twice
@@ -70,7 +71,7 @@ def speaker_tables(evidence: Evidence, protocol: str) -> list[Table]:
 
 def _speaker_table(evidence: Evidence, protocol: str, metrics: Sequence[str], name: str, title: str) -> Table:
     tested = evidence.tested(protocol)
-    found = {system.system: system.confusions.accuracies for system in tested}
+    found = {system.system: accuracies_of(system.confusions) for system in tested}
 
     def accuracy_column(metric: str, system: str) -> Column:
         value = lambda speaker: getattr(found[system].get(speaker), metric, None)  # noqa: E731
@@ -108,7 +109,7 @@ def _by_group(
     tested = evidence.tested(protocol)
     columns = [Column("system", "system", SYSTEM_NAME, value=lambda row: row[0])]
     columns += [column for group_title in titles.items() for column in group_columns(*group_title)]
-    rows = [(system, system.confusions_by(group).accuracies) for system in tested]
+    rows = [(system, accuracies_of(system.confusions_by(group))) for system in tested]
     notes = [*notes, "n: utterances. Groups also differ in their speakers and classes.", *incomplete_note(tested)]
     return Table(name, title, columns, rows, stamps_of(tested), notes)
 

@@ -102,7 +102,7 @@ def step_table(evidence: Evidence) -> Table:
     for system in evidence.plan.systems:
         for before, after in itertools.pairwise(evidence.of(system, protocol) for protocol in _in_order(evidence)):
             speakers = _tested_alike(before, after)
-            found = {tested.protocol: tested.confusions.only(speakers) for tested in (before, after) if speakers}
+            found = {t.protocol: {name: t.confusions[name] for name in speakers} for t in (before, after)}
             comparisons = {c.metric: c for c in compare(found, baseline=before.protocol)}
             rows.append(Difference(after, before, comparisons))
     notes = ["Paired by speaker; each interval is for one step, not corrected for the number of steps."]
