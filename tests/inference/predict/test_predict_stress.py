@@ -13,7 +13,7 @@ from stand_in_bundle import write_bundle
 import toolkit
 from toolkit.cli.main import main as cli
 from toolkit.inference.predict.evaluation import LabelledTest
-from toolkit.inference.predict.stress import AS_RECORDED, CONDITIONS, Condition
+from toolkit.inference.predict.stress import AS_RECORDED, CONDITIONS, Condition, stress
 from toolkit_plugins.augmentations.gain import amplified
 from toolkit_plugins.augmentations.telephone import telephoned
 
@@ -74,6 +74,19 @@ def test_every_condition_is_the_augmentation_of_the_recordings(bundle, corpus):
     for title, values in result["conditions"].items():
         assert values["change"] == pytest.approx(values["ua"] - recorded["ua"]), title
     assert found(bundle, corpus) == found(bundle, corpus), "the noise has a fixed seed"
+
+
+def test_the_noise_of_a_recording_does_not_depend_on_the_others(bundle, corpus):
+    head, *rows = corpus.read_text().splitlines()
+    fewer = corpus.with_name("fewer.csv")
+    fewer.write_text("\n".join([head, *reversed(rows[4:])]) + "\n")
+    plain = {"label_map": {}, "covariates": (), "batch_size": 1, "device": "cpu", "columns": None}
+    answers = [
+        stress(str(bundle), str(manifest), only=["noise-0"], **plain).evaluations["pink noise at 0 dB"].answers
+        for manifest in (corpus, fewer)
+    ]
+    alone, among = (dict(zip(a.id.tolist(), a.probabilities.tolist(), strict=True)) for a in reversed(answers))
+    assert len(alone) == 10 and alone == {name: among[name] for name in alone}
 
 
 def test_a_drop_that_is_too_large_ends_with_1_and_is_named(bundle, corpus):

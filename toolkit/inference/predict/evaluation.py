@@ -136,7 +136,7 @@ class LabelledTest:
         """The utterances, with the covariates that the system needs."""
         columns = self.given.columns.values()
         return [
-            Recording(u.path, u.start, u.end, self.given.of({name: u.value(name) for name in columns}))
+            Recording(u.path, u.start, u.end, self.given.of({name: u.value(name) for name in columns}), u.id)
             for u in self.utterances
         ]
 

@@ -162,13 +162,13 @@ def _augmentation(name: str, audio: AudioSpec) -> Augmentation:
 def _changed(
     recordings: Iterable[Recording], augmentation: Augmentation, rate: int, key: tuple
 ) -> Iterator[Recording | Samples]:
-    """Change recordings, clipped at full scale as in a file; each has random numbers of its own, drawn from `key`."""
-    for number, recording in enumerate(recordings):
+    """Change recordings, clipped at full scale as in a file; each has random numbers of its own, from `key` and its name."""
+    for recording in recordings:
         try:
             wave = read_audio(recording.path, sample_rate=rate, start_s=recording.start_s, end_s=recording.end_s)
         except AudioError:
             yield recording  # the model reports what is wrong with it
             continue
-        generator = torch.Generator().manual_seed(derive_seed(*key, number))
+        generator = torch.Generator().manual_seed(derive_seed(*key, recording.name))
         wave = augmentation.change(wave, generator).clamp(-1, 1)
         yield Samples(wave, rate, recording.covariates, recording.name)
