@@ -108,8 +108,8 @@ def test_each_runs_temperature_and_thresholds_are_those_of_its_validation_part(f
         wrong.append(answered[-1] & (test.predicted != test.reference))
     after, answered, wrong = map(np.concatenate, (after, answered, wrong))
     row = calibration_table(found, "loso").rows[0]
-    assert row["nll_after"] == pytest.approx(negative_log_likelihood(after, tested.reference, labels=LABELS))
-    assert row["ece_after"] == pytest.approx(expected_calibration_error(after, tested.reference, labels=LABELS))
+    assert row["nll_after"] == pytest.approx(negative_log_likelihood(after, tested.answers.reference, labels=LABELS))
+    assert row["ece_after"] == pytest.approx(expected_calibration_error(after, tested.answers.reference, labels=LABELS))
     rows = {row["rule"]: row for row in abstention_table(found, "loso").rows if row["system"] is tested}
     assert list(rows) == list(RULES)
     shares = rows["coverage:0.8"]["coverage"], rows["coverage:0.8"]["error"]

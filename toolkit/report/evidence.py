@@ -27,15 +27,26 @@ from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, MANIFEST, PREDICTION
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A cell that is done, and the folder of its run."""
+    """A cell that is done, the folder of its run, and the labels that it predicts."""
 
     cell: Cell
     folder: Path
+    labels: tuple[str, ...]
 
     @cached_property
     def results(self) -> Mapping[str, Any]:
         """The content of results.json."""
         return read_results(self.folder / RESULTS)
+
+    @cached_property
+    def answers(self) -> "Answers":
+        """The content of predictions.csv."""
+        return read_answers(self.folder, self.labels)
+
+    @cached_property
+    def confidence(self) -> Confidence:
+        """The confidence that is fitted on the validation part."""
+        return read_confidence(self.folder, self.labels, self.results["stamps"])
 
     def epochs(self) -> list[dict[str, float]]:
         """The rows of epochs.csv as floats, without the column `note`."""
@@ -50,7 +61,7 @@ class FinishedRun:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """One run's answers for its test utterances, arrays [utterances]; "" or NaN where a value is unknown."""
+    """The answers for test utterances of one or several runs, arrays [utterances]; "" or NaN for unknown values."""
 
     id: np.ndarray
     speaker: np.ndarray
@@ -131,32 +142,17 @@ class SystemRuns:
         return len(self.runs) == self.planned
 
     @cached_property
-    def answers(self) -> list[Answers]:
-        """The answers of each run."""
-        return [read_answers(run.folder, self.labels) for run in self.runs]
-
-    @cached_property
-    def reference(self) -> np.ndarray:
-        """True labels of the answers of all runs: [answers]."""
-        return np.concatenate([answers.reference for answers in self.answers])
-
-    @cached_property
-    def probabilities(self) -> np.ndarray:
-        """Probabilities of the answers of all runs: [answers, classes]."""
-        return np.concatenate([answers.probabilities for answers in self.answers])
-
-    @cached_property
-    def confidences(self) -> list[Confidence]:
-        """The confidence of each run, as fitted on its validation part."""
-        return [read_confidence(run.folder, self.labels, run.results["stamps"]) for run in self.runs]
+    def answers(self) -> Answers:
+        """The answers of all runs, which have to be there, one run after another."""
+        of_runs = zip(*(vars(run.answers).values() for run in self.runs), strict=True)
+        return Answers(*map(np.concatenate, of_runs))
 
     @cached_property
     def calibrated(self) -> np.ndarray | None:
         """The probabilities at each run's temperature: [answers, classes]; None if a run has no temperature."""
-        if not all(found.utterances for found in self.confidences):
+        if not all(run.confidence.utterances for run in self.runs):
             return None
-        of_runs = zip(self.answers, self.confidences, strict=True)
-        return np.concatenate([at_temperature(a.probabilities, found.temperature) for a, found in of_runs])
+        return np.concatenate([at_temperature(r.answers.probabilities, r.confidence.temperature) for r in self.runs])
 
     @cached_property
     def confusions(self) -> Confusions:
@@ -169,13 +165,13 @@ class SystemRuns:
         """Confusions by the group that `group` gives each utterance, over all folds or only `folds`."""
         counts: dict[str, np.ndarray] = {}
         for fold in dict.fromkeys(run.cell.fold for run in self.runs if folds is None or run.cell.fold in folds):
-            of_fold = [(r, a) for r, a in zip(self.runs, self.answers, strict=True) if r.cell.fold == fold]
+            of_fold = [run for run in self.runs if run.cell.fold == fold]
             found = speaker_confusions(
-                np.concatenate([np.asarray(group(a)) for _, a in of_fold]).tolist(),
-                np.concatenate([a.reference for _, a in of_fold]),
-                np.concatenate([a.predicted for _, a in of_fold]),
+                np.concatenate([np.asarray(group(run.answers)) for run in of_fold]).tolist(),
+                np.concatenate([run.answers.reference for run in of_fold]),
+                np.concatenate([run.answers.predicted for run in of_fold]),
                 classes=self.labels,
-                seeds=[run.cell.seed for run, a in of_fold for _ in a.id],
+                seeds=[run.cell.seed for run in of_fold for _ in run.answers.id],
             )
             for name, matrix in found.items():
                 counts[name] = counts.get(name, 0.0) + matrix
@@ -195,8 +191,8 @@ class SystemRuns:
     def test_utterances(self) -> dict[str, set[str]]:
         """Each test speaker's utterances, by id; "" is the speaker of those without a name."""
         found: dict[str, set[str]] = {}
-        for answers in self.answers:
-            for name, utterance in zip(answers.speaker.tolist(), answers.id.tolist(), strict=True):
+        for run in self.runs:
+            for name, utterance in zip(run.answers.speaker.tolist(), run.answers.id.tolist(), strict=True):
                 found.setdefault(name, set()).add(utterance)
         return found
 
@@ -223,7 +219,8 @@ class Evidence:
             raise ExperimentError(f"No system of this experiment is called {baseline!r}.{near} {there}")
         progress = Progress(self.folder, self.plan)
         cells, run_folder = progress.cells(alive=False), progress.records.run_folder
-        self.runs = [FinishedRun(c.cell, run_folder(c.record)) for c in cells if c.state == "done"]  # as planned
+        done = [cell for cell in cells if cell.state == "done"]
+        self.runs = [FinishedRun(c.cell, run_folder(c.record), self.plan.labels) for c in done]  # as planned
         self.failures = {c.cell.key: c.record.error or "" for c in cells if c.state == "failed"}
         self.recipes = {name: system.recipe for name, system in self.plan.systems.items()}  # resolved
         self.of = cache(partial(SystemRuns, self))  # (system, protocol) -> its runs under the protocol
@@ -232,8 +229,8 @@ class Evidence:
         """Refuse runs of one fold whose training or test utterances differ; ExperimentError names two of them."""
         first: dict[tuple, tuple] = {}
         for tested in (tested for protocol in self.protocols for tested in self.tested(protocol)):
-            for run, answers in zip(tested.runs, tested.answers, strict=True):
-                found = run.results.get("split"), frozenset(answers.id.tolist()), run.folder
+            for run in tested.runs:
+                found = run.results.get("split"), frozenset(run.answers.id.tolist()), run.folder
                 other = first.setdefault((tested.protocol, run.cell.fold), found)
                 if found[:2] != other[:2]:
                     raise ExperimentError(

@@ -151,9 +151,9 @@ def reliability_figure(pair: Sequence[SystemRuns]) -> Figure:
     """The pair's accuracy against confidence, over all test utterances and seeds."""
     curves = {}
     for tested in pair:
-        found = {"as computed": tested.probabilities, "at temperature": tested.calibrated}
+        found = {"as computed": tested.answers.probabilities, "at temperature": tested.calibrated}
         curves[tested.system] = {
-            name: reliability_curve(probabilities, tested.reference, labels=tested.labels)
+            name: reliability_curve(probabilities, tested.answers.reference, labels=tested.labels)
             for name, probabilities in found.items()
             if probabilities is not None
         }

@@ -17,7 +17,7 @@ GENDERS = {"F": "women", "M": "men"}
 
 def gender_table(evidence: Evidence, protocol: str) -> Table | None:
     """Accuracy of women and men; None if no utterance has a gender."""
-    found = {gender for answers in _all_answers(evidence, protocol) for gender in answers.gender.tolist()}
+    found = {gender for tested in evidence.tested(protocol) for gender in tested.answers.gender.tolist()}
     if not (titles := {gender: GENDERS.get(gender, gender) for gender in sorted(found - {""})}):
         return None
     notes = ["Utterances without a gender are left out."] if "" in found else []
@@ -26,7 +26,7 @@ def gender_table(evidence: Evidence, protocol: str) -> Table | None:
 
 def duration_table(evidence: Evidence, protocol: str) -> Table | None:
     """Accuracy in thirds by duration; None if no utterance has one, or (nearly) all last equally long."""
-    answers = _all_answers(evidence, protocol)
+    answers = [tested.answers for tested in evidence.tested(protocol)]
     seconds = dict(pair for a in answers for pair in zip(a.id.tolist(), a.seconds.tolist(), strict=True))
     known = {name: duration for name, duration in seconds.items() if duration > 0}
     names, (low, high) = thirds(list(known.values())) if known else ([], (0, 0))
@@ -112,7 +112,3 @@ def _by_group(
     rows = [(system, accuracies_of(system.confusions_by(group))) for system in tested]
     notes = [*notes, "n: utterances. Groups also differ in their speakers and classes.", *incomplete_note(tested)]
     return Table(name, title, columns, rows, stamps_of(tested), notes)
-
-
-def _all_answers(evidence: Evidence, protocol: str) -> list[Answers]:
-    return [answers for tested in evidence.tested(protocol) for answers in tested.answers]

@@ -26,12 +26,12 @@ def calibration_table(evidence: Evidence, protocol: str) -> Table:
     columns = [
         SYSTEM,
         *(
-            Column(f"{key}{suffix}", title, format, group, partial(_measured, measure, at))
-            for at, group, suffix in (("probabilities", "as computed", ""), ("calibrated", "at temperature", "_after"))
+            Column(f"{key}{suffix}", title, format, group, partial(_measured, measure, bool(suffix)))
+            for group, suffix in (("as computed", ""), ("at temperature", "_after"))
             for key, title, format, measure in MEASURES
         ),
         Column("wa", "WA %", PERCENT, value=lambda tested: float(_correct(tested).mean())),
-        Column("answers", "answers", COUNT, value=lambda tested: len(tested.reference)),
+        Column("answers", "answers", COUNT, value=lambda tested: len(tested.answers.id)),
     ]
     notes = [
         f"ECE: expected calibration error in {BINS} bins; few answers make it larger than the true error. NLL: "
@@ -62,21 +62,20 @@ def abstention_table(evidence: Evidence, protocol: str) -> Table | None:
     return Table("abstaining", "Abstaining", columns, rows, stamps_of(systems), notes) if rows else None
 
 
-def _measured(measure: Callable[..., float], at: str, tested: SystemRuns) -> float | None:
-    found = getattr(tested, at)
-    return None if found is None else measure(found, tested.reference, labels=tested.labels)
+def _measured(measure: Callable[..., float], calibrated: bool, tested: SystemRuns) -> float | None:
+    found = tested.calibrated if calibrated else tested.answers.probabilities
+    return None if found is None else measure(found, tested.answers.reference, labels=tested.labels)
 
 
 def _correct(tested: SystemRuns) -> np.ndarray:
-    return np.array(tested.labels)[tested.probabilities.argmax(axis=1)] == tested.reference
+    return np.array(tested.labels)[tested.answers.probabilities.argmax(axis=1)] == tested.answers.reference
 
 
 def _abstaining(tested: SystemRuns, rule: str) -> SimpleNamespace:
     """The row of a system and a rule; a run that cannot promise the rule's rate gives no labels."""
-    found = [_threshold(confidence, rule) for confidence in tested.confidences]
-    thresholds = np.repeat(found, [len(answers.id) for answers in tested.answers])
-    speakers = np.concatenate([answers.speaker for answers in tested.answers])
-    answered = Answered.of(tested.calibrated.max(axis=1) >= thresholds, _correct(tested), speakers)
+    found = [_threshold(run.confidence, rule) for run in tested.runs]
+    thresholds = np.repeat(found, [len(run.answers.id) for run in tested.runs])
+    answered = Answered.of(tested.calibrated.max(axis=1) >= thresholds, _correct(tested), tested.answers.speaker)
     runs = int(np.isfinite(found).sum()), len(found)
     return SimpleNamespace(system=tested, rule=rule, runs=runs, **vars(answered))
 

@@ -190,8 +190,9 @@ def _tested_in_several_folds(tested: Iterable[SystemRuns]) -> bool:
     """Whether any speaker is tested in several folds; all those without a name count as one speaker."""
     fold_of: dict[str, str] = {}
     for system in tested:
-        for run, answers in zip(system.runs, system.answers, strict=True):
-            if any(fold_of.setdefault(name, run.cell.fold) != run.cell.fold for name in set(answers.speaker.tolist())):
+        for run in system.runs:
+            speakers = set(run.answers.speaker.tolist())
+            if any(fold_of.setdefault(name, run.cell.fold) != run.cell.fold for name in speakers):
                 return True
     return False
 

@@ -74,12 +74,12 @@ def _utterances(tested: Sequence[SystemRuns]) -> list[AnsweredUtterance]:
     found: dict[str, AnsweredUtterance] = {}
     for system in tested:
         column = {label: index for index, label in enumerate(system.labels)}
-        for a in system.answers:
-            facts = (x.tolist() for x in (a.id, a.speaker, a.reference, a.seconds, a.predicted, a.probabilities))
-            for name, speaker, reference, seconds, predicted, probabilities in zip(*facts, strict=True):
-                u = found.setdefault(name, AnsweredUtterance(name, speaker, reference, seconds))
-                u.predicted.setdefault(system.system, []).append(predicted)
-                u.probabilities.append(probabilities[column[reference]])
+        a = system.answers
+        facts = (x.tolist() for x in (a.id, a.speaker, a.reference, a.seconds, a.predicted, a.probabilities))
+        for name, speaker, reference, seconds, predicted, probabilities in zip(*facts, strict=True):
+            u = found.setdefault(name, AnsweredUtterance(name, speaker, reference, seconds))
+            u.predicted.setdefault(system.system, []).append(predicted)
+            u.probabilities.append(probabilities[column[reference]])
     return list(found.values())
 
 
