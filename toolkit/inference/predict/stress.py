@@ -162,7 +162,7 @@ def _augmentation(name: str, audio: AudioSpec) -> Augmentation:
 def _changed(
     recordings: Iterable[Recording], augmentation: Augmentation, rate: int, key: tuple
 ) -> Iterator[Recording | Samples]:
-    """Change recordings, clipped at full scale as in a file; each has random numbers of its own, from `key` and its name."""
+    """Change recordings, clipped at full scale as in a file; random numbers come from `key` and a recording's name."""
     for recording in recordings:
         try:
             wave = read_audio(recording.path, sample_rate=rate, start_s=recording.start_s, end_s=recording.end_s)
