@@ -5,7 +5,6 @@ import time
 
 import pytest
 
-from toolkit.cli.commands import Misuse
 from toolkit.cli.tables import print_counts, print_results
 from toolkit.experiment.display import live_display, print_cells
 from toolkit.experiment.plan import Cell
@@ -42,7 +41,6 @@ def live(name: str) -> None:
         lambda name: print_cells([cell(name)]),
         live,
         lambda name: say(f"NOTE: {name}"),
-        lambda name: Misuse(name).show(),
     ],
 )
 @pytest.mark.parametrize("name", HOSTILE)

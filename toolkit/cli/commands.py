@@ -21,16 +21,6 @@ RESUMED = ("train", "experiment", "tune")  # commands that continue where they w
 SERVING = ("demo",)  # commands that wait for requests
 
 
-class Misuse(click.ClickException):
-    """A command line that cannot be understood, reported in one line; click's own error takes four."""
-
-    exit_code = 2
-
-    def show(self, file=None) -> None:
-        """Print the line on standard error."""
-        click.echo(printable(self.message), file=file, err=True)
-
-
 def say_next(*words: object, what: str = "") -> None:
     """Print a command's last line: the command to give next."""
     say(f"Next{what}: toolkit {shlex.join(map(str, words))}")
@@ -39,9 +29,10 @@ def say_next(*words: object, what: str = "") -> None:
 @contextmanager
 def _in_one_line(ctx: click.Context, *, traceback: bool = False) -> Iterator[None]:
     """End the command with one line on standard error, or none, for everything that is not a bug in the toolkit."""
-    for name, mode in (("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
-        if getattr(sys, name) is None:  # closed: losing the output is an error, as on a full disk
-            setattr(sys, name, os.fdopen(os.open(os.devnull, mode), "w", closefd=False))
+    name = ctx.find_root().info_name
+    for stream, mode in (("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
+        if getattr(sys, stream) is None:  # closed: losing the output is an error, as on a full disk
+            setattr(sys, stream, os.fdopen(os.open(os.devnull, mode), "w", closefd=False))
     try:
         yield
         sys.stdout.flush()
@@ -53,30 +44,30 @@ def _in_one_line(ctx: click.Context, *, traceback: bool = False) -> Iterator[Non
             options = [option for parameter in ctx.command.get_params(ctx) for option in parameter.opts]
             text = printable(f"No option is called {error.option_name!r}.{did_you_mean(error.option_name, options)}")
         end = "" if text.endswith((".", "?")) else "."
-        raise Misuse(f"{ctx.command_path}: {text}{end} See `{ctx.command_path} --help`.") from error
+        _end(ctx, f"{ctx.command_path}: {text}{end} See `{ctx.command_path} --help`.", 2)  # click takes four lines
     except (KeyboardInterrupt, click.Abort) as error:
         if not isinstance(error, KeyboardInterrupt) and not isinstance(error.__context__, KeyboardInterrupt):
             raise  # the answer to a question was no
         again = " The same command continues where this one stopped." if ctx.command.name in RESUMED else ""
-        _end(ctx, f"Stopped.{again}", INTERRUPTED)
+        _end(ctx, f"{name}: Stopped.{again}", INTERRUPTED)
     except ToolkitError as error:
         if traceback:
             raise
         hint = " --traceback shows the whole traceback." if isinstance(error, FailedPlugin) else ""
-        _end(ctx, f"{error}{hint}", 2)
+        _end(ctx, f"{name}: {error}{hint}", 2)
     except BrokenPipeError:  # the reader of the output has gone away
         _end(ctx, "", READER_GONE)
     except OSError as error:
         if traceback:
             raise
         what = f"{error.filename}: " if error.filename else "The output cannot be written: "
-        _end(ctx, f"{what}{error.strerror or error}", 2)
+        _end(ctx, f"{name}: {what}{error.strerror or error}", 2)
 
 
 def _end(ctx: click.Context, text: str, code: int) -> None:
     with contextlib.suppress(OSError):  # nobody reads standard error either
         if text:
-            say(f"{ctx.find_root().info_name}: {text}")
+            say(text)
     try:
         sys.stdout.flush()
     except OSError:

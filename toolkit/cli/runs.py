@@ -3,16 +3,16 @@
 import json
 import os
 import re
-import stat
 import sys
 from pathlib import Path
 
 import click
 
 from toolkit.cli.commands import Command, say_next
-from toolkit.cli.options import OVERRIDES, as_json, columns, one_recipe, read_source
+from toolkit.cli.options import OVERRIDES, as_json, columns, one_recipe, read_source, show
 from toolkit.cli.tables import plain_table, print_audits, print_counts, print_folds, print_results
 from toolkit.errors import RecipeError, printable
+from toolkit.files import require_file, resolved, write_whole
 from toolkit.plugins.plugin import plugin_failures
 from toolkit.terminal import console_for_output, quiet_libraries, say
 
@@ -49,7 +49,6 @@ def new_recipe(manifest: str, name: str | None, output: str | None, overwrite: b
     MANIFEST is a table (.csv, .json) with columns path, label and, if known, speaker; FOLDER has a folder of recordings
     for each class.
     """
-    from toolkit.files import resolved, write_whole
     from toolkit.training.proposal import propose
 
     stem = Path(output).stem if output else re.sub(r"[^\w.+-]+", "_", resolved(manifest).stem).strip("._+-") or "mine"
@@ -161,10 +160,7 @@ def audit_split(ctx, split, format, **options):
     from toolkit.corpus.splits import audit_splits, read_splits
 
     found = audit_splits(read_splits(split, **options))
-    if format == "json":
-        click.echo(json.dumps(found, indent=2))
-    else:
-        print_audits(found)
+    show(found, print_audits, as_json=format == "json")
     ctx.exit(1 if any(problem["severity"] == "error" for fold in found for problem in fold["problems"]) else 0)
 
 
@@ -173,9 +169,9 @@ def _trace(profile_file: str) -> Path:
     if not os.path.isdir(trace.parent):
         raise RecipeError(f"--profile-file {profile_file}: the folder {trace.parent} does not exist.")
     try:
-        fits = stat.S_ISREG(trace.stat().st_mode)
-    except (OSError, ValueError) as error:
-        fits = isinstance(error, FileNotFoundError)
-    if not fits:
-        raise RecipeError(f"--profile-file {profile_file}: a trace cannot be written there.")
+        require_file(trace)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        raise RecipeError(f"--profile-file {profile_file}: a trace cannot be written there.") from None
     return trace

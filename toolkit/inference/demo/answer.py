@@ -2,9 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +11,6 @@ from toolkit.files import templates
 from toolkit.inference.predict.predictions import Prediction
 from toolkit.inference.predict.tracks import intervals
 from toolkit.report.figures.figure import COLOURS, INK, YELLOW
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 COLUMNS = 600  # of a waveform's outline
 PALETTE = (*(colour for colour in COLOURS if colour != INK), YELLOW, "#999999")  # ink is invisible on a dark page
@@ -59,7 +54,8 @@ def answer_html(prediction: Prediction, peaks: np.ndarray, *, abstain: float, co
         totals[interval.label] += interval.end_s - interval.start_s
     upper = [f"{column} {50 - 48 * peak:.1f}" for column, peak in enumerate(peaks)]
     lower = [f"{column} {50 + 48 * peak:.1f}" for column, peak in enumerate(peaks)]
-    return _template().render(
+    template = templates(TEMPLATES, autoescape=True).get_template("answer.html.j2")
+    return template.render(
         prediction=prediction,
         abstain=abstain,
         columns=COLUMNS,
@@ -74,8 +70,3 @@ def answer_html(prediction: Prediction, peaks: np.ndarray, *, abstain: float, co
 def colours_of(labels: Iterable[str]) -> dict[str, str]:
     """A colour for each label; colours repeat if there are more labels than colours."""
     return {label: PALETTE[index % len(PALETTE)] for index, label in enumerate(dict.fromkeys(labels))}
-
-
-@cache
-def _template() -> "Template":
-    return templates(TEMPLATES, autoescape=True).get_template("answer.html.j2")

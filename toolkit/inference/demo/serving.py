@@ -101,7 +101,7 @@ def served(page: Page, folder: str, *, host: str, port: int | None, max_megabyte
         max_file_size=int(max_megabytes * 2**20),
         theme=gradio.themes.Base(**FONTS),
         head=f"<style>{STYLE}</style>",  # gradio itself would drop rules that it does not know
-        app_kwargs={"middleware": [Middleware(_NothingFromElsewhere)]},
+        app_kwargs={"middleware": [Middleware(_nothing_from_elsewhere)]},
         share=False,
         ssr_mode=False,
         mcp_server=False,
@@ -118,16 +118,15 @@ def served(page: Page, folder: str, *, host: str, port: int | None, max_megabyte
         blocks.close(verbose=False)
 
 
-class _NothingFromElsewhere:
-    """Tells the browser with every response to load nothing from other machines."""
+def _nothing_from_elsewhere(app: Any) -> Any:
+    """Middleware that tells the browser with every response to load nothing from other machines."""
 
-    def __init__(self, app: Any):
-        self._app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def respond(scope: Any, receive: Any, send: Any) -> None:
         async def send_with_policy(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), (b"content-security-policy", POLICY)]
             await send(message)
 
-        await self._app(scope, receive, send_with_policy)
+        await app(scope, receive, send_with_policy)
+
+    return respond

@@ -183,8 +183,6 @@ class RecordingSources:
                         yield from self._of(path, report, note)
 
     def _check(self, name: str) -> None:
-        if "\0" in name:
-            raise PredictionError(f"{name!r} cannot be the name of a file")
         known: dict[str, None] = {}
         if _is_manifest(name):
             for row, _ in self._manifest(Path(name), str):
