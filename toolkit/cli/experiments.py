@@ -12,8 +12,8 @@ from toolkit.cli.options import (
     one_folder,
     one_recipe,
     read_source,
+    recipe_options,
     recipes_and_overrides,
-    several_recipes,
     worker_options,
 )
 from toolkit.errors import ExperimentError, RecipeError
@@ -23,7 +23,8 @@ PRUNERS = click.Choice(["median", "hyperband", "successivehalving", "nop"])
 
 
 @click.command("experiment", cls=Command, context_settings=OVERRIDES)
-@several_recipes
+@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="RECIPE... [--KEY VALUE]...")
+@recipe_options
 @click.option("--folds", default="all", show_default=True, help="Names of folds, for example 1M,1F; or all.")
 @click.option("--seeds", default="1", show_default=True, help="Seeds, for example 1,2,3.")
 @click.option("--protocol", help="Protocols, for example loso,loso-test-epoch; by default the recipes' own.")

@@ -74,10 +74,6 @@ one_recipe = _together(
     recipe_options,
     click.option("--protocol", "protocol__name", help="Replaces protocol.name: loso, session-out, groups, given, ..."),
 )
-several_recipes = _together(
-    click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="RECIPE... [--KEY VALUE]..."),
-    recipe_options,
-)
 worker_options = _together(
     click.option("--jobs", type=click.IntRange(1), help="Trainings at a time on this machine; by default 1."),
     click.option("--gpus", help="One training at a time on each of these GPUs, for example 0,1."),

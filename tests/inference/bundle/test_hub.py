@@ -72,7 +72,7 @@ def test_a_bundle_that_is_pushed_and_fetched_predicts_to_the_bit(run, hub, pushe
 
 def test_results_name_the_commit(run, pushed):
     bundle, name = pushed
-    (found,) = evaluate([name], str(run.parents[1] / "corpus" / "manifest.csv"), **OPTIONS)
+    (found,) = evaluate([name], str(run.parents[1] / "corpus" / "manifest.csv"), **OPTIONS).values()
     assert found.as_dict()["bundle"] == name and "hf:" not in str(bundle)
     done = command("compare", name, f"{NAME}@main", run.parents[1] / "corpus" / "manifest.csv")
     assert done.exit_code == 2 and "hold the same system: name two bundles" in done.stderr

@@ -1,9 +1,9 @@
 """`toolkit compare`: two trained systems on the same audio, paired by speaker."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import cached_property, reduce
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,40 +18,61 @@ from toolkit.statistics.metrics import METRICS
 
 
 @dataclass(frozen=True, eq=False)
-class SystemComparison:
-    """System B against A, the baseline, on the utterances that both could read; `n_skipped` counts the others."""
+class Paired:
+    """Evaluations on the same utterances, by name; the first one is the baseline of the others."""
 
-    evaluations: tuple[CorpusEvaluation, CorpusEvaluation]
-    n_skipped: int
+    evaluations: Mapping[str, CorpusEvaluation]
+    n_skipped: int  # utterances that are left out, since not all evaluations could read them
+    metrics: ClassVar[Sequence[str]] = METRICS
 
     @classmethod
-    def of(cls, evaluations: Sequence[CorpusEvaluation]) -> "SystemComparison":
-        """Compare two evaluations on one manifest, over the utterances that both systems could read.
+    def of(cls, evaluations: Mapping[str, CorpusEvaluation], how: str) -> "Paired":
+        """Reduce evaluations to the utterances that all could read.
 
-        Raises: PredictionError if there are none.
+        Args: evaluations: the first one has the whole manifest; how: utterances are labelled in all of them, in words.
+        Raises: PredictionError if there is no such utterance.
         """
-        return cls(*in_common(evaluations, "by both systems"))
+        common = reduce(np.intersect1d, (e.answers.id for e in evaluations.values()))
+        if not len(common):
+            raise PredictionError(f"No utterance could be labelled {how}: there is nothing to compare")
+        found = {}
+        for name, evaluation in evaluations.items():
+            rows = np.isin(evaluation.answers.id, common)
+            answers = Answers(**{column: values[rows] for column, values in vars(evaluation.answers).items()})
+            found[name] = replace(evaluation, answers=answers)
+        first = next(iter(evaluations.values()))
+        return cls(found, len(first.answers.id) + first.n_skipped - len(common))
+
+    @property
+    def baseline(self) -> CorpusEvaluation:
+        """The first evaluation."""
+        return next(iter(self.evaluations.values()))
 
     @cached_property
     def differences(self) -> list[Comparison]:
-        """B minus A in WA and UA."""
-        a = self.evaluations[0]
-        confusions = {e.bundle: confusions_by(e.answers.speaker, e.answers, a.target) for e in self.evaluations}
-        return compare(confusions, baseline=a.bundle)
+        """The others minus the baseline in every metric, paired by speaker."""
+        target = self.baseline.target
+        found = {name: evaluation.answers for name, evaluation in self.evaluations.items()}
+        confusions = {name: confusions_by(answers.speaker, answers, target) for name, answers in found.items()}
+        return compare(confusions, baseline=next(iter(found)), metrics=self.metrics)
+
+
+class SystemComparison(Paired):
+    """System B against A, the baseline, by their bundles."""
 
     @property
     def notes(self) -> list[str]:
         """Notes for a reader of the figures."""
-        a = self.evaluations[0]
+        a = self.baseline
         notes = [f"Left out, since not both systems could read them: {self.n_skipped}."] if self.n_skipped else []
         notes += [f"No utterance is {' or '.join(a.missing)}."] if a.missing else []
         return [*notes, *a.speaker_notes, *comparison_notes(self.differences)]
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON; accuracies are fractions of 1, differences are B minus A."""
-        a = self.evaluations[0]
+        a = self.baseline
         kept = ("bundle", *METRICS, "intervals", "stamps")
-        systems = [{key: values[key] for key in kept} for values in (e.as_dict() for e in self.evaluations)]
+        systems = [{key: values[key] for key in kept} for values in (e.as_dict() for e in self.evaluations.values())]
         differences = {
             found.metric: {
                 "difference": found.difference,
@@ -72,21 +93,3 @@ class SystemComparison:
             "missing_classes": a.missing,
             "notes": self.notes,
         }
-
-
-def in_common(evaluations: Sequence[CorpusEvaluation], how: str) -> tuple[tuple[CorpusEvaluation, ...], int]:
-    """Reduce evaluations to the utterances that all could read.
-
-    Args: evaluations: the first one has the whole manifest; how: utterances are labelled in all of them, in words.
-    Returns: the evaluations, and how many utterances of the manifest they leave out.
-    Raises: PredictionError if there is no such utterance.
-    """
-    common, found = reduce(np.intersect1d, (e.answers.id for e in evaluations)), []
-    if not len(common):
-        raise PredictionError(f"No utterance could be labelled {how}: there is nothing to compare")
-    for evaluation in evaluations:
-        rows = np.isin(evaluation.answers.id, common)
-        answers = Answers(**{name: values[rows] for name, values in vars(evaluation.answers).items()})
-        found.append(replace(evaluation, answers=answers))
-    first = evaluations[0]
-    return tuple(found), len(first.answers.id) + first.n_skipped - len(common)

@@ -52,7 +52,7 @@ def print_comparison(comparison: SystemComparison) -> None:
     """Print both systems' accuracies with intervals, their differences with interval and test, and notes."""
     console = console_for_output()
     table = table_of("", "utterances", "speakers", *ACCURACIES)
-    for letter, e in zip("AB", comparison.evaluations, strict=True):
+    for letter, e in zip("AB", comparison.evaluations.values(), strict=True):
         name, n_utterances = f"{letter}: {e.bundle}", str(e.summary.n_utterances)
         table.add_row(name, n_utterances, str(e.n_speakers), *_accuracies(e.summary))
     console.print(table)
@@ -61,15 +61,15 @@ def print_comparison(comparison: SystemComparison) -> None:
         cells = POINTS.show(found.difference), POINTS_INTERVAL.show(found.interval), P_VALUE.show(found.p_corrected)
         table.add_row(found.metric.upper(), *cells, found.verdict)
     console.print(table)
-    stamps = [f"{e.bundle}: {stamp}" for e in comparison.evaluations for stamp in e.stamps]
+    stamps = [f"{e.bundle}: {stamp}" for e in comparison.evaluations.values() for stamp in e.stamps]
     _print_notes(console, comparison.notes, stamps)
 
 
 def print_stress(test: StressTest) -> None:
     """Print UA in each condition with its change, by gender and for the worst speaker, and notes."""
-    console, genders = console_for_output(), list(test.recorded.summary.by_gender)
+    console, genders = console_for_output(), list(test.baseline.summary.by_gender)
     columns = ("UA %", "95 % interval", "change, points", "95 % interval", *(f"UA %, {GENDERS[g]}" for g in genders))
-    table = table_of("", *columns, "worst speaker", title=f"{test.recorded.bundle} on {test.recorded.manifest}")
+    table = table_of("", *columns, "worst speaker", title=f"{test.baseline.bundle} on {test.baseline.manifest}")
     for title, evaluation in test.evaluations.items():
         summary, change, worst = evaluation.summary, test.changes.get(title), test.worst_speaker(title)
         cells = [PERCENT.show(summary.ua), INTERVAL.show(summary.interval("ua"))]
@@ -77,7 +77,7 @@ def print_stress(test: StressTest) -> None:
         cells += [PERCENT.show(summary.by_gender[gender].ua) for gender in genders]
         table.add_row(title, *cells, f"{worst[0]}: {PERCENT.show(worst[1])}" if worst else DASH)
     console.print(table)
-    _print_notes(console, test.recorded.notes, test.recorded.stamps)
+    _print_notes(console, test.baseline.notes, test.baseline.stamps)
 
 
 def _accuracies(test: TestSummary) -> list[str]:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from toolkit.corpus import Utterance, read_manifest
 from toolkit.corpus.targets import Target
 from toolkit.errors import PredictionError, ToolkitError, did_you_mean, listed
 from toolkit.inference.predict.covariates import GivenCovariates, check_names
+from toolkit.inference.predict.model import Model
 from toolkit.inference.predict.recordings import Recording, Samples
 from toolkit.inference.summary import CalibrationSummary, TestSummary, abstaining, calibration
 from toolkit.model.hub import pinned
@@ -23,9 +24,6 @@ from toolkit.statistics.confusions import MIN_SPEAKERS
 from toolkit.statistics.intervals import LEVEL
 from toolkit.statistics.metrics import METRICS
 from toolkit.terminal import progress, say
-
-if TYPE_CHECKING:
-    from toolkit.inference.predict.model import Model
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +122,7 @@ class LabelledTest:
     """A system, and the labelled utterances that test it."""
 
     bundle: str
-    model: "Model"
+    model: Model
     manifest: str
     utterances: Sequence[Utterance]  # with the system's classes
     left_out: Mapping[str, int]  # label -> how many were left out on purpose
@@ -162,9 +160,12 @@ class LabelledTest:
         )
 
 
-def evaluate(bundles: Sequence[str], manifest: str, **options: Any) -> list[CorpusEvaluation]:
-    """Test systems with the same classes on a labelled manifest; options and errors are those of `read_tests`."""
-    return [test.result(test.recordings()) for test in read_tests(bundles, manifest, **options)]
+def evaluate(bundles: Sequence[str], manifest: str, **options: Any) -> dict[str, CorpusEvaluation]:
+    """Test systems with the same classes on a labelled manifest; options and errors are those of `read_tests`.
+
+    Returns: bundle -> its evaluation.
+    """
+    return {test.bundle: test.result(test.recordings()) for test in read_tests(bundles, manifest, **options)}
 
 
 def read_tests(
@@ -175,7 +176,7 @@ def read_tests(
     covariates: Sequence[str],
     batch_size: int,
     device: str | None,
-    columns: Mapping[str, str] | None,
+    columns: Mapping[str, str] | None = None,
 ) -> list[LabelledTest]:
     """Load systems and read the manifest that tests them, with the options of `toolkit compare`; print their stamps.
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,14 @@ from toolkit.contracts import Augmentation
 from toolkit.data.seeding import derive_seed
 from toolkit.errors import AudioError, PredictionError, RecipeError, did_you_mean, join
 from toolkit.files import DISTRIBUTION, write_whole
-from toolkit.inference.predict.comparison import in_common
-from toolkit.inference.predict.evaluation import CorpusEvaluation, read_tests
+from toolkit.inference.predict.comparison import Paired
+from toolkit.inference.predict.evaluation import read_tests
 from toolkit.inference.predict.recordings import Recording, Samples
 from toolkit.inference.summary import confusions_by
 from toolkit.plugins.registry import build
 from toolkit.recipe.schema import AudioSpec, PartSpec
 from toolkit.report.figures.figure import COLOURS, MUTED, new_figure, saved, stamp, styled
-from toolkit.statistics.comparison import Comparison, compare
+from toolkit.statistics.comparison import Comparison
 from toolkit.statistics.confusions import accuracies_of
 from toolkit.statistics.metrics import METRICS
 
@@ -50,29 +49,20 @@ CONDITIONS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class StressTest:
-    """A system's evaluations as recorded and in each condition, over the utterances that could be read in all."""
+class StressTest(Paired):
+    """A system as recorded, the baseline, and in each condition, by the conditions' titles."""
 
-    evaluations: Mapping[str, CorpusEvaluation]  # by the condition's title, `AS_RECORDED` first
-    n_skipped: int  # utterances that are left out
+    metrics = ("ua",)
 
     @property
-    def recorded(self) -> CorpusEvaluation:
-        """The evaluation of the recordings as they are."""
-        return self.evaluations[AS_RECORDED]
-
-    @cached_property
     def changes(self) -> dict[str, Comparison]:
-        """The UA of each condition minus that of the recordings as they are, paired by speaker."""
-        evaluations = self.evaluations.items()
-        confusions = {title: confusions_by(e.answers.speaker, e.answers, e.target) for title, e in evaluations}
-        return {found.system: found for found in compare(confusions, baseline=AS_RECORDED, metrics=["ua"])}
+        """The UA of each condition minus that of the recordings as they are."""
+        return {found.system: found for found in self.differences}
 
     def worst_speaker(self, title: str) -> tuple[str, float] | None:
         """The speaker with the lowest UA in a condition, and that UA; None if no speaker has a name."""
         answers = self.evaluations[title].answers
-        found = accuracies_of(confusions_by(answers.speaker, answers, self.recorded.target))
+        found = accuracies_of(confusions_by(answers.speaker, answers, self.baseline.target))
         return min(((name, a.ua) for name, a in found.items() if name), key=lambda pair: pair[1], default=None)
 
     def too_much(self, points: float) -> list[str]:
@@ -93,7 +83,7 @@ class StressTest:
                 "worst_speaker": self.worst_speaker(title),
             }
         shared = ("bundle", "manifest", "n_speakers", "interval_level", "stamps", "left_out")
-        values = self.recorded.as_dict()
+        values = self.baseline.as_dict()
         return {key: values[key] for key in shared} | {"n_skipped": self.n_skipped, "conditions": conditions}
 
 
@@ -118,8 +108,7 @@ def stress(bundle: str, manifest: str, *, only: Sequence[str] = (), seed: int = 
         title = CONDITIONS[name].title
         changed = _changed(test.recordings(), augmentation, audio.sample_rate, (seed, "stress", name))
         evaluations[title] = test.result(changed, what=title)
-    common, n_skipped = in_common(list(evaluations.values()), "in all conditions")
-    return StressTest(dict(zip(evaluations, common, strict=True)), n_skipped)
+    return StressTest.of(evaluations, "in all conditions")
 
 
 def write_figure(test: StressTest, path: str) -> None:
@@ -142,7 +131,7 @@ def write_figure(test: StressTest, path: str) -> None:
         axis.invert_yaxis()
         axis.set_xlabel("UA (%)")
         axis.grid(axis="x")
-        stamp(figure, test.recorded.stamps)
+        stamp(figure, test.baseline.stamps)
         drawn = saved(figure, Path(path).suffix[1:])
     write_whole(Path(path), drawn, PredictionError, "choose another --figure", stream=True)
 
