@@ -14,11 +14,10 @@ from speechbrain.utils.checkpoints import CKPT_PREFIX, Checkpoint, Checkpointer
 from speechbrain.utils.distributed import ddp_barrier, if_main_process, main_process_only
 
 from toolkit.errors import CheckpointError
-from toolkit.files import flush, parse_json, read_text, sha256
+from toolkit.files import flush, parse_json, read_text, replacing, sha256
 
 logger = logging.getLogger("toolkit")
 
-PARTIAL = ".partial+"
 HASHES = "hashes.json"
 
 
@@ -53,8 +52,8 @@ def damage(folder: Path) -> str | None:
 class AtomicCheckpointer(Checkpointer):
     """SpeechBrain's Checkpointer with saves that a kill, a crash or a full disk cannot leave half done.
 
-    A save goes into a folder whose name begins with ".partial+", together with the SHA-256 of every file; all is
-    flushed to the disk, then the folder is renamed. A damaged checkpoint is skipped with a warning.
+    A save goes into a temporary folder, together with the SHA-256 of every file; all is flushed to the disk, then the
+    folder is renamed. A damaged checkpoint is skipped with a warning.
 
     If several ranks train together, rank 0 writes, lists and deletes while the others wait; each rank then loads the
     checkpoint that rank 0 found.
@@ -67,7 +66,8 @@ class AtomicCheckpointer(Checkpointer):
             raise CheckpointError(f"Checkpoints cannot be kept in {checkpoints_dir}: {error.strerror}.") from error
         self.add_recoverables(recoverables or {})
         if if_main_process():
-            self._delete_partial()
+            for partial in self.checkpoints_dir.glob(".*.partial"):
+                shutil.rmtree(partial, ignore_errors=True)  # a killed process left it
         self._verdicts: dict[Path, str | None] = {}
 
     def add_recoverable(self, name, obj, custom_load_hook=None, custom_save_hook=None, optional_load=False):
@@ -87,17 +87,20 @@ class AtomicCheckpointer(Checkpointer):
 
         Raises: CheckpointError if the disk is full or cannot be written; earlier checkpoints stay as they were.
         """
-        try:
+        final, remedy = super()._new_checkpoint_dirpath(), "make room and run the same command again to go on"
+        with replacing(final, CheckpointError, f"earlier checkpoints are intact; {remedy}", durable=True) as partial:
+            self._next = partial
             # SpeechBrain takes the greatest "unixtime" for the last one, and a clock may be set back.
             last = max((checkpoint.meta["unixtime"] for checkpoint in super().list_checkpoints()), default=0)
             meta = {"unixtime": max(time.time(), last + 1), **(meta or {})}
-            partial = super().save_checkpoint(meta, end_of_epoch, name, verbosity)
-            return self._publish(partial)
-        except OSError as error:
-            self._delete_partial()
-            found = f"No checkpoint could be written to {self.checkpoints_dir}: {error.strerror}"
-            remedy = "Earlier checkpoints are intact: make room and run the same command again to go on."
-            raise CheckpointError(f"{found}. {remedy}") from error
+            saved = super().save_checkpoint(meta, end_of_epoch, name, verbosity)
+            files = sorted(path for path in partial.iterdir() if os.path.isfile(path))
+            hashes = {path.name: sha256(path) for path in files}
+            (partial / HASHES).write_text(json.dumps(hashes, indent=1))
+            for path in [*files, partial / HASHES]:
+                flush(path)
+        self._verdicts[final] = None
+        return Checkpoint(final, saved.meta, {name: final / path.name for name, path in saved.paramfiles.items()})
 
     def best(self, max_key: str, epoch: int) -> Checkpoint:
         """The checkpoint whose meta has the best epoch under `max_key`, "best_valid" or "best_test".
@@ -124,25 +127,8 @@ class AtomicCheckpointer(Checkpointer):
         """All intact checkpoints."""
         return super().list_checkpoints()
 
-    def _delete_partial(self) -> None:
-        for stale in self.checkpoints_dir.glob(PARTIAL + "*"):
-            shutil.rmtree(stale, ignore_errors=True)
-
-    def _publish(self, partial: Checkpoint) -> Checkpoint:
-        files = sorted(path for path in partial.path.iterdir() if os.path.isfile(path))
-        hashes = {path.name: sha256(path) for path in files}
-        (partial.path / HASHES).write_text(json.dumps(hashes, indent=1))
-        for path in [*files, partial.path / HASHES, partial.path]:
-            flush(path)
-        final = partial.path.with_name(partial.path.name.removeprefix(PARTIAL))
-        partial.path.rename(final)
-        flush(final.parent)
-        self._verdicts[final] = None
-        return Checkpoint(final, partial.meta, {k: final / p.name for k, p in partial.paramfiles.items()})
-
     def _new_checkpoint_dirpath(self):
-        path = super()._new_checkpoint_dirpath()
-        return path.with_name(f"{PARTIAL}{path.name}")
+        return self._next
 
     def _list_checkpoint_dirs(self):
         found = super()._list_checkpoint_dirs()
