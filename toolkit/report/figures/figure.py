@@ -65,7 +65,7 @@ class Figure:
         with styled():
             drawn = self.draw()
             stamp(drawn, self.stamps)
-            drawn.draw_without_rendering()
+            drawn.get_layout_engine().execute(drawn)
             drawn.set_layout_engine("none")  # panels stay where they are, the same for every file
             svg, png = saved(drawn, "svg"), saved(drawn, "png")
         return png, svg, page_svg(svg.decode(), name=self.name, alt=html.escape(self.alt))
@@ -121,8 +121,15 @@ def incomplete_sentence(tested: Sequence[SystemRuns]) -> str:
 
 def saved(drawn: Any, kind: str) -> bytes:
     """The figure as a "png" or "svg" file on white, without metadata that would differ each time."""
-    data, unwanted = io.BytesIO(), {"png": ("Software",), "svg": ("Date", "Creator")}
-    drawn.savefig(data, format=kind, dpi=DOTS_PER_INCH, metadata=dict.fromkeys(unwanted[kind]))
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    data = io.BytesIO()
+    drawn.dpi = DOTS_PER_INCH
+    if kind == "png":  # not by savefig, which draws each figure twice
+        FigureCanvasAgg(drawn).print_png(data, metadata={"Software": None})
+    else:
+        FigureCanvasSVG(drawn).print_svg(data, metadata={"Date": None, "Creator": None})
     return data.getvalue()
 
 

@@ -7,10 +7,15 @@ r"""A table as Markdown, CSV and LaTeX, with its stamps in each.
 import csv
 import io
 import re
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolkit.files import templates, to_cell
 from toolkit.report.tables.table import Column, Table, spans
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 TEMPLATES = Path(__file__).parents[1] / "template"
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
@@ -37,8 +42,7 @@ _LATEX = {
 
 def to_markdown(table: Table) -> str:
     """A GitHub-flavoured table below its title, with stamps and notes around it."""
-    template = templates(TEMPLATES, escape=escape_markdown).get_template("table.md.j2")
-    return template.render(table=table, columns=_columns(table))
+    return _markdown_template().render(table=table, columns=_columns(table))
 
 
 def to_csv(table: Table) -> str:
@@ -57,9 +61,7 @@ def to_csv(table: Table) -> str:
 
 def to_latex(table: Table) -> str:
     """A table environment for booktabs."""
-    marks = {"variable_start_string": "<<", "variable_end_string": ">>"}  # braces are LaTeX's own
-    template = templates(TEMPLATES, escape=escape_latex, **marks).get_template("table.tex.j2")
-    return template.render(table=table, columns=_columns(table), spans=spans)
+    return _latex_template().render(table=table, columns=_columns(table), spans=spans)
 
 
 def escape_markdown(text: str) -> str:
@@ -70,6 +72,17 @@ def escape_markdown(text: str) -> str:
 def escape_latex(text: str) -> str:
     """Text that LaTeX prints unchanged, in one line."""
     return " ".join(str(text).split()).translate(str.maketrans(_LATEX))
+
+
+@cache
+def _markdown_template() -> "Template":
+    return templates(TEMPLATES, escape=escape_markdown).get_template("table.md.j2")
+
+
+@cache
+def _latex_template() -> "Template":
+    marks = {"variable_start_string": "<<", "variable_end_string": ">>"}  # braces are LaTeX's own
+    return templates(TEMPLATES, escape=escape_latex, **marks).get_template("table.tex.j2")
 
 
 def _columns(table: Table) -> list[Column]:
