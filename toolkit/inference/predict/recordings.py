@@ -69,7 +69,6 @@ class Samples:
     covariates: Mapping[str, str] = field(default_factory=dict)
     name: str = "the array"  # in errors
     start_s: ClassVar[None] = None
-    where: ClassVar[str] = ""
 
     def __post_init__(self):
         object.__setattr__(self, "sample_rate", whole_rate(self.sample_rate))
@@ -84,7 +83,6 @@ class Encoded:
     covariates: Mapping[str, str] = field(default_factory=dict)
     name: str = ""  # in errors; by default that of the file object, if it has one
     start_s: ClassVar[None] = None
-    where: ClassVar[str] = ""
 
     def __post_init__(self):
         name = self.name or getattr(self.content, "name", "")

@@ -10,7 +10,7 @@ import torch
 from toolkit.audio.waves import read_audio
 from toolkit.contracts import Augmentation
 from toolkit.data.seeding import derive_seed
-from toolkit.errors import AudioError, PredictionError, RecipeError, did_you_mean, join
+from toolkit.errors import PredictionError, RecipeError, did_you_mean, join
 from toolkit.files import DISTRIBUTION, write_whole
 from toolkit.inference.predict.comparison import Paired
 from toolkit.inference.predict.evaluation import read_tests
@@ -148,16 +148,10 @@ def _augmentation(name: str, audio: AudioSpec) -> Augmentation:
         raise PredictionError(f"Condition {name} does not fit the system: {error}; {remedy}") from None
 
 
-def _changed(
-    recordings: Iterable[Recording], augmentation: Augmentation, rate: int, key: tuple
-) -> Iterator[Recording | Samples]:
+def _changed(recordings: Iterable[Recording], augmentation: Augmentation, rate: int, key: tuple) -> Iterator[Samples]:
     """Change recordings, clipped at full scale as in a file; random numbers come from `key` and a recording's name."""
     for recording in recordings:
-        try:
-            wave = read_audio(recording.path, sample_rate=rate, start_s=recording.start_s, end_s=recording.end_s)
-        except AudioError:
-            yield recording  # the model reports what is wrong with it
-            continue
+        wave = read_audio(recording.path, sample_rate=rate, start_s=recording.start_s, end_s=recording.end_s)
         generator = torch.Generator().manual_seed(derive_seed(*key, recording.name))
         wave = augmentation.change(wave, generator).clamp(-1, 1)
         yield Samples(wave, rate, recording.covariates, recording.name)
