@@ -1,12 +1,11 @@
 """The contract of extractors, property by property."""
 
-import contextlib
 import json
-import socket
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from types import UnionType
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 from unittest import mock
 
 import torch
@@ -15,14 +14,87 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from toolkit.contracts import Extractor, Seq
+from toolkit.plugins.signatures import read_arguments
 from toolkit.testing import Violation, contract, plugin_class, require
-from toolkit.testing.front_ends import FrontEndCase, args_as_json
-from toolkit.testing.modules import require_finite, require_unwritten
+from toolkit.testing.modules import ModuleCase, require_finite, require_unwritten
 from toolkit.testing.tensors import GARBAGE, copy_state, random_sum, require_equal, require_floats, row
 
 
-class ExtractorCase(FrontEndCase):
-    """An extractor to examine; arguments as for `FrontEndCase`."""
+@dataclass(frozen=True)
+class ExtractorCase(ModuleCase):
+    """An extractor to examine; it is built about twenty times, with varied arguments: small ones keep that fast."""
+
+    sample_rate: int = 16_000
+    segment_samples: int = 16_000
+    samples: Sequence[int] | None = None  # lengths to try; by default a whole segment, parts of it and a single sample
+    kind: ClassVar[str] = "extractor"
+
+    def training_part(self, module: Extractor) -> list[Seq]:
+        """Features of two batches."""
+        return [module.features(self.wave(module, shift)) for shift in range(2)]
+
+    def inputs(self, module: Extractor) -> tuple[Seq]:
+        """A waveform."""
+        return (self.wave(module),)
+
+    def outputs(self, module: Extractor, wave: Seq) -> dict[str, Tensor]:
+        """Features and frames."""
+        return {"features": module.features(wave).zeroed().values, "output": module(wave).zeroed().values}
+
+    def lengths(self, extractor: Extractor) -> list[int]:
+        """The lengths to try, in samples; only `fixed_samples` if the extractor has it."""
+        if extractor.fixed_samples is not None:
+            return [extractor.fixed_samples] * 3
+        whole = self.segment_samples
+        return sorted(self.samples or (whole, whole * 5 // 8 + 7, whole // 4, 399, 1), reverse=True)
+
+    def wave(self, extractor: Extractor, shift: int = 0) -> Seq:
+        """Tones in noise, one row for each of `lengths`, zeros beyond them."""
+        lengths = self.lengths(extractor)
+        generator = torch.Generator().manual_seed(1 + shift)
+        time = torch.arange(max(lengths)) / self.sample_rate  # in seconds
+        pitch = 100 + 150 * torch.rand(len(lengths), 1, generator=generator)  # in Hz
+        tone = torch.sin(2 * torch.pi * pitch * time)
+        noise = torch.randn(len(lengths), max(lengths), generator=generator)
+        return Seq(0.2 * tone + 0.05 * noise, torch.tensor(lengths)).zeroed()
+
+    @contract
+    def front_end_args_identify_features(self) -> None:
+        """`front_end_args` can be written as JSON and do not change with use; where they are equal, features are."""
+        one, other = self.build(), self.build()
+        wave, before = self.wave(one), args_as_json(one)
+        one.train()(wave)
+        require(args_as_json(one) == before, "front_end_args change with use")
+        if args_as_json(other) == before:
+            found = "two extractors with the same front_end_args have different features: a cache would mix them up"
+            remedy = "(random weights in features? put a hash of them into front_end_args)"
+            _require_rows(other.features(wave), one.features(wave), 0, f"{found} {remedy}")
+
+    @contract
+    def front_end_args_tell_arguments_apart(self) -> None:
+        """An argument that changes features changes `front_end_args` too; other values of each are tried in turn."""
+        if (cls := plugin_class(self.make)) is None:  # the arguments of a function say nothing about the plugin's
+            return
+        given = {**getattr(self.make, "keywords", {}), "segment_samples": self.segment_samples}
+        torch.manual_seed(0)
+        one = self.empty()
+        wave = self.wave(one)
+        features = one.features(wave)
+        for argument in read_arguments(cls):
+            name, value = argument.name, given.get(argument.name, argument.default)
+            for varied in [] if name == "sample_rate" else other_values(value, argument.annotation):
+                own = name == "segment_samples"
+                changed = {name: varied} if own else {"make": partial(self.make, **{name: varied})}
+                try:
+                    torch.manual_seed(0)  # random weights of the same shape are the same
+                    other = replace(self, **changed).empty()
+                    cached_apart = other.fixed_samples != one.fixed_samples or args_as_json(other) != args_as_json(one)
+                    found = features if cached_apart else other.features(wave)
+                except Exception:  # a value that this argument cannot have, alone or beside the others
+                    continue
+                differ = f"features differ with {name}={value!r} and {name}={varied!r}, and front_end_args are the same"
+                remedy = f"a cache would mix them up (put {name}, or its result, into front_end_args)"
+                _require_rows(found, features, 0, f"{differ}: {remedy}")
 
     @contract
     def shapes_are_as_declared(self) -> None:
@@ -156,9 +228,11 @@ class ExtractorCase(FrontEndCase):
         require(not given, f"portable_args hold {given}, which the system gives")
         if plugin_class(self.make) is None:  # a function need not accept further arguments
             return
-        with _watched_network() as attempts:
+        refuse = mock.Mock(side_effect=OSError("no network while portable_args are tried"))
+        with mock.patch("socket.getaddrinfo", refuse), mock.patch("socket.socket.connect", refuse):
             other = replace(self, make=partial(self.make, **portable)).empty()
-        require(not attempts, f"built with portable_args {portable}, it asks the network for {attempts[:1]}")
+        asked = [call.args[:1] for call in refuse.call_args_list]
+        require(not asked, f"built with portable_args {portable}, it asks the network for {asked[:1]}")
         copy_state(extractor, other)
         other.pretrained, other.random_backbone = extractor.pretrained, extractor.random_backbone  # as a bundle does
         self.require_alike(other, extractor, f"when built with portable_args {portable}")
@@ -193,14 +267,30 @@ def _require_rows(found: Seq, expected: Seq, tolerance: float, what: str, batch:
     require_equal(one, two, tolerance, what, scale=scale)
 
 
-@contextlib.contextmanager
-def _watched_network() -> Iterator[list[str]]:
-    """Refuse name look-ups and connections inside; yields those that were tried."""
-    attempts: list[str] = []
+def other_values(value: Any, annotation: Any) -> list[Any]:
+    """Other values to try for an argument that has a value; none for free text, lists and mappings.
 
-    def refuse(*args: Any, **options: Any):
-        attempts.append(str(next((arg for arg in args if not isinstance(arg, socket.socket)), "an address")))
-        raise OSError("no network while portable_args are tried")
+    >>> other_values(160, int), other_values(0.5, float), other_values(True, bool)
+    ([161, 320], [0.25, 1.0], [False])
+    >>> other_values(None, bool | None), other_values("a", Literal["a", "b", "c"])
+    ([True, False], ['b', 'c'])
+    """
+    choices: list[Any] = []
+    for kind in get_args(annotation) if get_origin(annotation) in (Union, UnionType) else [annotation]:
+        if get_origin(kind) is Literal:
+            choices += get_args(kind)
+        elif kind is bool:
+            choices += [True, False]
+        elif kind is int and type(value) is int:
+            choices += [value + 1, 2 * value]
+        elif kind is float and type(value) in (int, float):
+            choices += [value / 2, 2.0 * value] if value else [0.5, 1.0]
+    return [choice for choice in choices if choice != value]
 
-    with mock.patch("socket.getaddrinfo", refuse), mock.patch("socket.socket.connect", refuse):
-        yield attempts
+
+def args_as_json(extractor: Extractor) -> str:
+    """An extractor's `front_end_args` as text to compare; Violation if JSON cannot hold them."""
+    try:
+        return json.dumps(dict(extractor.front_end_args), sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise Violation(f"front_end_args {extractor.front_end_args!r} cannot be written as JSON: {error}") from error
