@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import accumulate
 from typing import Any
 
 import torch
@@ -132,9 +131,12 @@ class SegmentSet(Items):
         self.sample_rate, self.segment_samples = sample_rate, segment_samples
         self.tail, self.fixed_samples = tail, fixed_samples
         self.segments: list[Segment] = []
+        self.by_utterance: list[range] = []  # the indices of each utterance's segments
         for index, one in enumerate(self.utterances):
             samples = stretch(one.path, start_s=one.start, end_s=one.end).samples(sample_rate)
+            first = len(self.segments)
             self.segments += [Segment(index, *ends) for ends in cut(samples, segment_samples=segment_samples)]
+            self.by_utterance.append(range(first, len(self.segments)))
 
     def __len__(self) -> int:
         return len(self.segments)
@@ -164,12 +166,6 @@ class SegmentSet(Items):
             weights=real if self.tail == "weighted" else torch.ones_like(real),
             draws=indices,
         )
-
-    def by_utterance(self) -> list[range]:
-        """The indices of each utterance's segments."""
-        counts = torch.bincount(torch.tensor([segment.utterance for segment in self.segments])).tolist()
-        stops = accumulate(counts)
-        return [range(stop - count, stop) for stop, count in zip(stops, counts, strict=True)]
 
     def widths(self) -> list[int]:
         """How many samples of each segment a front end takes as real, padding to a minimal or fixed length included."""

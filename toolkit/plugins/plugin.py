@@ -1,7 +1,6 @@
 """One installed plugin: import its class, check its arguments, build it, name it where it fails."""
 
 import re
-import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -80,10 +79,9 @@ class Plugin:
             raise BrokenPlugin(f"{at}{self} cannot be imported ({self.spec.target}): {one_line(error)}") from error
         if not isinstance(found, type):
             raise BrokenPlugin(f"{at}{self} cannot be used: {self.spec.target} is not a class.")
-        module, _, base = KINDS[self.spec.kind].base.partition(":")
-        known = getattr(sys.modules.get(module), base, None)  # a class that derives from it has imported it
-        if known is None or not issubclass(found, known):
-            raise BrokenPlugin(f"{at}{self} cannot be used: {self.spec.target} is not a {module}.{base}.")
+        base = KINDS[self.spec.kind].base
+        if not issubclass(found, resolve_name(base)):
+            raise BrokenPlugin(f"{at}{self} cannot be used: {self.spec.target} is not a {base.replace(':', '.')}.")
         return found
 
     def check_args(self, args: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -151,7 +151,7 @@ class FeatureCache:
     def _utterances(self, segments: SegmentSet) -> list[CachedUtterance]:
         """The utterances of a set, each named by a hash of all that its features depend on besides the front end."""
         widths, found = segments.widths(), []
-        for index, indices in enumerate(segments.by_utterance()):
+        for index, indices in enumerate(segments.by_utterance):
             utterance = segments.utterances[index]
             try:
                 if utterance.path not in self._contents:
@@ -171,7 +171,7 @@ class StoredFeatures(Items):
 
     def __init__(self, segments: SegmentSet, files: Mapping[str, Sequence[Path]]):
         self.files = files
-        self.rows = [(u, number) for u, indices in enumerate(segments.by_utterance()) for number in range(len(indices))]
+        self.rows = [(u, number) for u, indices in enumerate(segments.by_utterance) for number in range(len(indices))]
 
     def __len__(self) -> int:
         return len(self.rows)
