@@ -69,9 +69,3 @@ def test_neighbours_and_the_order_of_batches_change_with_the_generator_alone():
 
 def test_in_order_nothing_is_drawn():
     assert LengthBatches([5, 1, 3, 2], limit=6, most=2, reach=1.0).in_order() == [[1], [3, 2], [0]]
-    assert LengthBatches([], limit=6, most=2).in_order() == []
-
-
-def test_a_row_that_fits_no_batch_is_refused():
-    with pytest.raises(ValueError, match="a row of 7 is longer than a whole batch may be, 6"):
-        LengthBatches([7, 1], limit=6, most=2)

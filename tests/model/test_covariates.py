@@ -57,12 +57,6 @@ def test_a_value_that_never_occurs_is_never_drawn():
     assert {shuffled_value(key, 1, {"F": 0, "M": 2, "X": 0}) for key in IDS[:200]} == {"M"}
 
 
-@pytest.mark.parametrize("counts", [{}, {"F": 0}])
-def test_counts_that_cannot_be_drawn_from_are_refused(counts):
-    with pytest.raises(CorpusError, match="covariate 'gender' cannot be drawn"):
-        shuffled_value("a", 1, counts)
-
-
 def test_one_hot_has_a_row_of_zeros_where_the_value_is_not_known():
     expected = torch.tensor([[0.0, 1.0], [0.0, 0.0], [1.0, 0.0]])
     assert torch.equal(one_hot(torch.tensor([1, -1, 0]), 2), expected)

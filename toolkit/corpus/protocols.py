@@ -43,8 +43,6 @@ def make_folds(utterances: Sequence[Utterance], name: str, **args) -> list[Fold]
             check_value(value, known[argument])
         except Mismatch as error:
             raise ProtocolError(f"protocol.args.{argument}: {error}") from None
-    if not utterances:
-        raise ProtocolError(f"protocol {name!r} has no utterances to split")
     if twice := [i for i, count in Counter(u.id for u in utterances).items() if count > 1]:
         raise ProtocolError(f"utterance {twice[0]!r} occurs twice; ids have to be unique")
     folds, of = PROTOCOLS[name](utterances, **args), {u.id: u for u in utterances}

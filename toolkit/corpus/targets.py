@@ -170,15 +170,13 @@ def shuffled_value(utterance_id: str, seed: int, counts: Mapping[str, int], cova
 
     Args: utterance_id: the key within the corpus; seed: of the run; counts: value -> how often it occurs in the corpus;
         covariate: its name; two covariates of one system are drawn independently.
-    Raises: CorpusError if no value occurs.
 
     >>> shuffled_value("Ses01F_impro01_F000", 1, {"F": 2, "M": 3})
     'M'
     """
-    if not (total := sum(counts.values())):
-        raise CorpusError(f"The covariate {covariate!r} cannot be drawn from the counts {dict(counts)}.")
     key = "\0".join((covariate, str(seed), utterance_id)).encode()
     share = int.from_bytes(hashlib.sha256(key).digest()[:6], "big") / 2**48  # in [0, 1)
     values = sorted(counts)
     reached = itertools.accumulate(counts[value] for value in values)
+    total = sum(counts.values())
     return next(value for value, limit in zip(values, reached, strict=True) if share * total < limit)

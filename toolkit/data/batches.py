@@ -18,9 +18,8 @@ class LengthBatches:
     the same places. The row at a place is then never longer than `reach` times the one that is there without a draw.
     The sizes of the batches allow for that, so that no draw exceeds the limit.
 
-    Args: lengths: of the rows, 1 or more; limit: of a batch's number of rows times its longest; most: rows in a
-        batch; reach: 1 draws only the order of the batches.
-    Raises: ValueError if a row is longer than the limit.
+    Args: lengths: of the rows, from 1 to `limit`, which holds for a batch's number of rows times its longest; most:
+        rows in a batch; reach: 1 draws only the order of the batches.
 
     >>> batches = LengthBatches([4, 1, 2, 2, 9], limit=9, most=64, reach=1.0)
     >>> len(batches), batches.in_order()
@@ -29,9 +28,7 @@ class LengthBatches:
 
     def __init__(self, lengths: Sequence[int], *, limit: float, most: int, reach: float = REACH):
         self.lengths, self.reach = torch.as_tensor(lengths, dtype=torch.float64), reach
-        if len(self.lengths) and self.lengths.max() > limit:
-            raise ValueError(f"a row of {int(self.lengths.max())} is longer than a whole batch may be, {limit:g}")
-        longest = (self.lengths.sort().values * reach).clamp_max(self.lengths.max()).tolist() if len(lengths) else []
+        longest = (self.lengths.sort().values * reach).clamp_max(self.lengths.max()).tolist()
         self.sizes, stop = [], len(longest)  # of batches from the shortest rows on; filled from the longest
         while stop:
             self.sizes.insert(0, min(most, stop, max(1, int(limit // longest[stop - 1]))))

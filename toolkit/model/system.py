@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from toolkit.contracts import Extractor, Fusion, Head, LevelShape, Mix, ModelOutput, Seq
 from toolkit.corpus.targets import Target
-from toolkit.errors import RecipeError, did_you_mean
+from toolkit.errors import RecipeError
 from toolkit.model.allowance import Allowance
 from toolkit.model.boundary import checked, checked_embeddings, declared
 from toolkit.model.pooling import statistics_pooling
@@ -172,12 +172,10 @@ def build_system(recipe: Composition, targets: Mapping[str, Target], *, allowanc
         for name in ("fused", *levels):
             declared(fusion, f"sizes[{name!r}]", dict(getattr(fusion, "sizes", {})).get(name))
         classes = {name: len(targets[spec.target].classes) for name, spec in recipe.model.heads.items()}
-        heads = {}
-        for name, spec in recipe.model.heads.items():
-            if spec.on not in fusion.sizes:
-                given = f"the fusion gives {', '.join(fusion.sizes)}.{did_you_mean(spec.on, fusion.sizes)}"
-                raise RecipeError(f"model.heads.{name}.on: no embedding is called {spec.on!r}; {given}")
-            heads[name] = build("head", spec, {"size": fusion.sizes[spec.on], "classes": classes[name]})
+        heads = {
+            name: build("head", spec, {"size": fusion.sizes[spec.on], "classes": classes[name]})
+            for name, spec in recipe.model.heads.items()
+        }
         predicted = {name: spec for name, spec in recipe.model.covariates.items() if spec.source == "predicted"}
         system = System(
             levels,
