@@ -305,5 +305,5 @@ def test_processes_that_train_together_have_a_gpu_each(recipe, monkeypatch):
 def test_a_device_that_is_not_there_is_one_line(recipe, device, precision, message, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     source = load_source(recipe, [f"--training.device={device}", f"--training.precision={precision}"])
-    with pytest.raises(RecipeError, match=message):
+    with pytest.raises(ToolkitError, match=message):
         choose_device(source.recipe)

@@ -18,7 +18,7 @@ from toolkit.data.front_ends import code_of_levels
 from toolkit.data.loaders import in_order
 from toolkit.data.seeding import seed_all
 from toolkit.distributed import from_first, gathered, rank, ranks, share_state
-from toolkit.errors import BundleError, CheckpointError, DeviceError, GroupError, RecipeError, counted
+from toolkit.errors import BundleError, CheckpointError, GroupError, RecipeError, counted
 from toolkit.files import read_json
 from toolkit.hardware import available_device, keep_freed_blocks
 from toolkit.model.hub import local_bundle
@@ -284,16 +284,13 @@ def _take_over(history: History, path: Path) -> None:
 
 
 def choose_device(recipe: Recipe) -> str:
-    """The recipe's device, else a GPU if there is one. Raises: RecipeError if it is missing or lacks the precision."""
+    """The recipe's device, else a GPU if there is one. Raises: ToolkitError if it is missing or lacks the precision."""
     name = recipe.training.device
     if ranks() > 1 and (name or "").startswith("cuda:"):
         raise RecipeError(f"training.device is {name!r}: if several processes train, each has its own: give cuda.")
-    try:
-        device = available_device(name, setting="training.device")
-        if device == "cuda" and ranks() > 1:
-            device = available_device(f"cuda:{os.environ['LOCAL_RANK']}", setting="a rank's own device")
-    except DeviceError as error:
-        raise RecipeError(str(error)) from None
+    device = available_device(name, setting="training.device")
+    if device == "cuda" and ranks() > 1:
+        device = available_device(f"cuda:{os.environ['LOCAL_RANK']}", setting="a rank's own device")
     if device == "cpu" and recipe.training.precision == "fp16":
         raise RecipeError("training.precision is 'fp16', which needs a GPU: use fp32 or bf16 on the CPU.")
     return device

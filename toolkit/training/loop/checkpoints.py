@@ -87,20 +87,21 @@ class AtomicCheckpointer(Checkpointer):
 
         Raises: CheckpointError if the disk is full or cannot be written; earlier checkpoints stay as they were.
         """
-        final, remedy = super()._new_checkpoint_dirpath(), "make room and run the same command again to go on"
+        final = super()._custom_checkpoint_dirpath(name) if name else super()._new_checkpoint_dirpath()
+        remedy = "make room and run the same command again to go on"
         with replacing(final, CheckpointError, f"earlier checkpoints are intact; {remedy}", durable=True) as partial:
             self._next = partial
             # SpeechBrain takes the greatest "unixtime" for the last one, and a clock may be set back.
             last = max((checkpoint.meta["unixtime"] for checkpoint in super().list_checkpoints()), default=0)
             meta = {"unixtime": max(time.time(), last + 1), **(meta or {})}
-            saved = super().save_checkpoint(meta, end_of_epoch, name, verbosity)
+            saved = super().save_checkpoint(meta, end_of_epoch, verbosity=verbosity)
             files = sorted(path for path in partial.iterdir() if os.path.isfile(path))
             hashes = {path.name: sha256(path) for path in files}
             (partial / HASHES).write_text(json.dumps(hashes, indent=1))
             for path in [*files, partial / HASHES]:
                 flush(path)
         self._verdicts[final] = None
-        return Checkpoint(final, saved.meta, {name: final / path.name for name, path in saved.paramfiles.items()})
+        return Checkpoint(final, saved.meta, {key: final / path.name for key, path in saved.paramfiles.items()})
 
     def best(self, max_key: str, epoch: int) -> Checkpoint:
         """The checkpoint whose meta has the best epoch under `max_key`, "best_valid" or "best_test".
