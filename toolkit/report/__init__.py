@@ -3,7 +3,6 @@
 Everything on the page comes from the runs' files. The same experiment always gives the same bytes.
 """
 
-import html
 import re
 from pathlib import Path
 from typing import Any
@@ -51,7 +50,7 @@ def write_report(
             png, svg, pictures[item.name] = item.render()
             files |= {f"figures/{item.name}.png": png, f"figures/{item.name}.svg": svg}
     environment = templates(TEMPLATES, autoescape=True)
-    environment.filters.update(spans=spans, breakable=_breakable)
+    environment.filters["spans"] = spans
     page = environment.get_template("page.html.j2").render(
         title=f"Experiment {resolved(evidence.folder).name}",
         summary=summarise(evidence, choices.protocol),
@@ -63,12 +62,3 @@ def write_report(
     for name, content in files.items():
         write_whole(target / name, content, ExperimentError, "choose another --output")
     return target / PAGE
-
-
-def _breakable(text: str) -> str:
-    """A name as HTML that may wrap after its underscores and plus signs.
-
-    >>> _breakable("mf_mtl<b>")
-    'mf_<wbr>mtl&lt;b&gt;'
-    """
-    return re.sub(r"(?<=[_+])(?=\w)", "<wbr>", html.escape(text))
