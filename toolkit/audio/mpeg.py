@@ -9,10 +9,8 @@ from toolkit.errors import AudioError
 
 FARTHEST = 1 << 20  # bytes that are searched for the next frame
 _KBITS = {  # (is MPEG 1, layer) -> kbit/s for the indices 1, 2, ... of a frame's header
-    (True, 1): tuple(range(32, 449, 32)),
     (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
     (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    (False, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
     **dict.fromkeys([(False, 2), (False, 3)], (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)),
 }
 _HALVED = {3: 0, 2: 1, 0: 2}  # version bits -> how often the sample rate is halved: MPEG 1, 2, 2.5
@@ -57,12 +55,10 @@ def _length(data: mmap.mmap, at: int) -> int:
         return 0
     version, layer = data[at + 1] >> 3 & 3, 4 - (data[at + 1] >> 1 & 3)
     index, rate = data[at + 2] >> 4, data[at + 2] >> 2 & 3
-    if version == 1 or layer == 4 or rate == 3:
+    if version == 1 or layer not in (2, 3) or rate == 3:
         return 0
     bits = 1000 * _KBITS[version == 3, layer][index - 1]
     hz, padding = (44_100, 48_000, 32_000)[rate] >> _HALVED[version], data[at + 2] >> 1 & 1
-    if layer == 1:
-        return (12 * bits // hz + padding) * 4
     return (72 if layer == 3 and version != 3 else 144) * bits // hz + padding
 
 
