@@ -29,7 +29,7 @@ LABELS = ("angry", "happy", "neutral")
 MELS = {"n_mfcc": 13, "n_fft": 512, "n_mels": 20}
 FIXED = {"segment_samples": SEGMENT}
 # Each takes the exporter seconds where the time axis is free.
-ONE_LAYER = {"num_hidden_layers": 1, "conv_dim": [8] * 3, "conv_kernel": [10, 8, 8], "conv_stride": [5, 8, 8]}
+ONE_LAYER = {"num_hidden_layers": 1, "conv_dim": [8] * 2, "conv_kernel": [10, 32], "conv_stride": [10, 32]}
 ONE_BLOCK = {"d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 16}
 
 
@@ -57,7 +57,7 @@ SYSTEMS = {
     },
     "wav2vec2 large, weighted, and batch norm, concat, gender predicted": {
         "levels": {
-            "mfcc": lambda: Mfcc(**MELS, convolutions=[8, 8], convolution_norm="batch", hidden=4),
+            "mfcc": lambda: Mfcc(**MELS, convolutions=[8], convolution_norm="batch", hidden=4),
             "wav2vec2": lambda: random_model(
                 config=STABLE | ONE_LAYER, layer="weighted", normalize=True, freeze_convolutions=True
             ),
@@ -70,7 +70,7 @@ SYSTEMS = {
         "levels": {
             "spectrogram": lambda: Spectrogram(**FIXED, weights="random", image_size=[64, 127], pool=[1, 2], bins=100),
             "mfcc": lambda: Mfcc(
-                **MELS, deltas=True, normalize="standardize", convolutions=[8], convolution_stride=2, hidden=4
+                **MELS, deltas=True, normalize="standardize", convolutions=[8], convolution_stride=2, hidden=4, layers=1
             ),
             "whisper": lambda: Whisper(source="random", config=ONE_BLOCK, layer="all", normalize=True),
         },

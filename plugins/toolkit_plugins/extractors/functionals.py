@@ -83,12 +83,11 @@ def statistics(frames: Seq) -> Tensor:
     mean = values.sum(dim=1) / count
     squares = (values - mean[:, None]).square().masked_fill(~frames.mask[:, :, None], 0)
     ordered = values.masked_fill(~frames.mask[:, :, None], float("inf")).sort(dim=1).values
-    found = [mean, (squares.sum(dim=1) / count).sqrt()]
-    for quantile in QUANTILES:
-        position = quantile * (count - 1)  # [batch, 1]
-        low, high = (ordered.gather(1, _at(at.long(), ordered))[:, 0] for at in (position.floor(), position.ceil()))
-        found.append(low + (high - low) * (position - position.floor()))
-    return torch.cat(found, dim=1)
+    deviation = (squares.sum(dim=1) / count).sqrt()
+    position = (count - 1) * count.new_tensor(QUANTILES)  # [batch, quantiles]
+    low, high = (ordered.gather(1, _at(at.long(), ordered)) for at in (position.floor(), position.ceil()))
+    quantiles = low + (high - low) * (position - position.floor())[:, :, None]
+    return torch.cat([mean, deviation, quantiles.flatten(1)], dim=1)
 
 
 def course(frames: Seq) -> Tensor:

@@ -1,5 +1,6 @@
 """ONNX models of systems: they compute what torch computes, and what cannot be exported is named."""
 
+import gc
 import json
 import re
 import sys
@@ -51,6 +52,14 @@ class Exported:
         inputs = {"waveform": values, "lengths": np.array([len(row) for row in rows])}
         known = {f"covariate_{name}": genders.numpy() for name in self.system.given_covariates}
         return self.session.run(None, inputs | known)[0]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_collection():
+    """The exporter makes millions of objects and keeps them: a tenth of its time would go into looking for cycles."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture(scope="module", params=SYSTEMS)
