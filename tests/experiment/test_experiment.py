@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -125,7 +126,13 @@ def test_a_cell_that_fails_is_recorded_and_the_others_go_on(recipes, tmp_path, r
     assert "Traceback" not in out + err
 
 
-def test_a_killed_experiment_ends_with_the_table_of_an_undisturbed_one(recipes, tmp_path):
+def kill_a_worker(folder):
+    """Kill the first process that trains a cell, as soon as it does."""
+    wait_for(lambda: any(Path(f"/proc/{pid}").exists() for pid in running_pids(folder)))
+    os.kill(next(pid for pid in running_pids(folder) if Path(f"/proc/{pid}").exists()), signal.SIGKILL)
+
+
+def test_a_killed_experiment_ends_with_the_table_of_an_undisturbed_one(recipes, tmp_path, run_here):
     settings, killed = ("--training.epochs=8", "--training.checkpoint_steps=1"), tmp_path / "killed"
     undisturbed = predictions_by_fold(Path(recipes[0]), tmp_path / "undisturbed", "S1,S2", *settings)
 
@@ -140,22 +147,24 @@ def test_a_killed_experiment_ends_with_the_table_of_an_undisturbed_one(recipes, 
     shown = status(killed).stdout
     assert "interrupted: " in shown and " of 8 epochs" in shown
 
-    process = start(recipes[:1], killed, *options)
-    wait_for(lambda: any(Path(f"/proc/{pid}").exists() for pid in running_pids(killed)))
-    os.kill(next(pid for pid in running_pids(killed) if Path(f"/proc/{pid}").exists()), signal.SIGKILL)
-    code, _, err = finish(process)
+    killer = threading.Thread(target=kill_a_worker, args=(killed,))
+    killer.start()
+    code, _, err = run_here(recipes[:1], killed, *options)
+    killer.join()
     assert code == 0, err
     assert "killed by signal 9" in err
     assert table(killed) == undisturbed and len(undisturbed) == 2
     assert any("Resumes in epoch" in path.read_text() for path in killed.glob("cells/*.log"))
 
 
-def test_two_terminals_train_no_cell_twice(recipes, tmp_path):
+def test_two_terminals_train_no_cell_twice(recipes, tmp_path, run_here):
     folder = tmp_path / "experiment"
-    processes = [start(recipes, folder, "--folds", "S1,S2") for _ in range(2)]
-    ended = [finish(process) for process in processes]
-    assert [code for code, _, _ in ended] == [0, 0], ended
-    assert sum("Another process runs this experiment" in err for _, _, err in ended) == 1
+    other = start(recipes, folder, "--folds", "S1,S2")
+    wait_for(lambda: any(folder.glob("cells/*.json")))
+    code, _, err = run_here(recipes, folder, "--folds", "S1,S2")
+    assert code == 0 and "Another process runs this experiment" in err, err
+    code, _, err = finish(other)
+    assert code == 0 and "Another process runs this experiment" not in err, err
     logs = [path.read_text() for path in folder.glob("cells/*.log")]
     assert [text.count("epoch   1 ") for text in logs] == [1, 1, 1, 1]
 

@@ -6,14 +6,17 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 import several_ranks
+from click.testing import CliRunner
 from small_system import write_recipe
 from trained_model import predictions_by_fold
 
+from toolkit.cli.main import main
 from toolkit.experiment.plan import read_plan
 from toolkit.experiment.progress import Records
 from toolkit.report.evidence import Evidence
@@ -47,15 +50,21 @@ if __name__ == "__main__":
         process.stdin.close()
 
 
-def experiment(recipe, folder, *options):
-    command = [sys.executable, "-m", "toolkit", "experiment", str(recipe), "--output", str(folder), *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 def running(folder):
     plan, records = read_plan(folder), Records(folder)
     found = [records.read(cell) for cell in plan.cells] if plan else []
     return [record.pid for record in found if record and record.state == "running" and record.epochs]
+
+
+def kill_a_worker(folder, victims):
+    """Kill one of the two processes as soon as both train; `victims` gets its pid."""
+    end = time.monotonic() + 120
+    while len(found := running(folder)) < 2 or not any(folder.glob("runs/*/epochs.csv")):
+        if time.monotonic() > end:
+            return
+        time.sleep(0.02)
+    victims.append(found[0])
+    os.kill(found[0], signal.SIGKILL)
 
 
 def table(folder):
@@ -69,15 +78,12 @@ def test_a_cluster_with_a_killed_worker_gives_the_same_table_as_this_machine(tmp
 
     assert re.match(r"tcp://127\.0\.0\.1:\d+", cluster)
     where = ("--folds", "S1,S2", "--scheduler", cluster, "--resource", "threads=1")
-    process = experiment(recipe, remote, *settings, *where)
-    end = time.monotonic() + 120
-    while len(running(remote)) < 2 or not any(remote.glob("runs/*/epochs.csv")):
-        assert time.monotonic() < end and process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    victim = running(remote)[0]
-    os.kill(victim, signal.SIGKILL)
-    _, err = process.communicate(timeout=240)
-    assert process.returncode == 0, err
+    victims = []
+    killer = threading.Thread(target=kill_a_worker, args=(remote, victims))
+    killer.start()
+    done = CliRunner().invoke(main, ["experiment", str(recipe), "--output", str(remote), *settings, *where])
+    killer.join()
+    assert done.exit_code == 0 and len(victims) == 1, done.output
     assert table(remote) == expected and len(expected) == 2
     last = {json.loads(path.read_text())["pid"] for path in remote.glob("cells/*.json")}
-    assert victim not in last, "the killed worker's cell was ended by another process"
+    assert victims[0] not in last, "the killed worker's cell was ended by another process"
