@@ -91,7 +91,7 @@ def test_lengths_beyond_the_features_are_refused(recipe):
 
     wave = Seq(torch.zeros(1, 400), torch.tensor([400]))
     with pytest.raises(ShapeError, match=r"Level 'x': features have \d+ frames, but a length is \d+: fix"):
-        rows_of(lambda wave: {"x": Long().features(wave)}, wave, level="x", precision="fp32")
+        rows_of(Long().features(wave), level="x", precision="fp32")
 
 
 def test_what_does_not_fit_is_computed_for_every_batch(recipe, own_cache):
@@ -184,7 +184,7 @@ def test_batches_of_stored_features_are_padded_to_the_longest(recipe):
 
 def test_every_segment_of_a_long_utterance_has_its_features(recipe, monkeypatch):
     expected = Parts(recipe).fill().rows()
-    monkeypatch.setattr("toolkit.data.front_ends.BATCH_SIZE", 1)
+    monkeypatch.setattr("toolkit.data.cache.features.BATCH_SIZE", 1)
     parts = Parts(recipe).fill(code="2")
     assert len(parts.computed) == len(expected) > UTTERANCES
     assert all(torch.allclose(rows, expected[name], atol=1e-5) for name, rows in parts.rows().items())

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -17,7 +17,6 @@ from toolkit.plugins.registry import find_part
 from toolkit.plugins.versions import code_version
 from toolkit.recipe.schema import Recipe
 
-BATCH_SIZE = 8  # segments of an utterance at a time; the last bits of features depend on it
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 LIBRARIES = ("torch", "torchaudio", "transformers", "soundfile", "soxr", "av")
 FORMAT = 2
@@ -43,24 +42,16 @@ def rounded(features: Seq, *, level: str, precision: str) -> Seq:
     return Seq(stored.float(), features.lengths, full=features.full)
 
 
-def rows_of(front_end: Callable[[Seq], Mapping[str, Seq]], wave: Seq, *, level: str, precision: str) -> list[Tensor]:
-    """Compute features of an utterance's segments, [segments, samples], as they are stored: each [frames, channels].
-
-    Raises: ShapeError if a length exceeds the features; RecipeError as `rounded`.
-    """
-    rows: list[Tensor] = []
-    for start in range(0, len(wave.lengths), BATCH_SIZE):
-        some = slice(start, start + BATCH_SIZE)
-        seq = front_end(Seq(wave.values[some], wave.lengths[some], full=wave.full))[level]
-        if seq.lengths.max() > seq.values.shape[1]:
-            raise ShapeError(
-                f"Level {level!r}: features have {seq.values.shape[1]} frames, but a length is "
-                f"{int(seq.lengths.max())}: fix the plugin; `toolkit check-plugin` shows with which input."
-            )
-        values = seq.values.to(DTYPES[precision]).cpu()
-        for row, length in zip(values, seq.lengths.tolist(), strict=True):
-            rows.append(row[:length].clone(memory_format=torch.contiguous_format))
-    return rows
+def rows_of(features: Seq, *, level: str, precision: str) -> list[Tensor]:
+    """Rounded features of segments as they are stored, each [frames, channels]; ShapeError if a length exceeds them."""
+    frames, longest = features.values.shape[1], int(features.lengths.max())
+    if longest > frames:
+        raise ShapeError(
+            f"Level {level!r}: features have {frames} frames, but a length is {longest}: fix the plugin; "
+            "`toolkit check-plugin` shows with which input."
+        )
+    rows = zip(features.values.to(DTYPES[precision]).cpu(), features.lengths.tolist(), strict=True)
+    return [row[:length].clone(memory_format=torch.contiguous_format) for row, length in rows]
 
 
 def front_end_description(

@@ -6,7 +6,7 @@ from collections import ChainMap
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -21,6 +21,8 @@ from toolkit.data.segments import Batch, Items, SegmentSet
 from toolkit.errors import AudioError, CacheError
 from toolkit.files import sha256
 from toolkit.model.system import System
+
+BATCH_SIZE = 8  # segments of an utterance at a time; the last bits of features depend on it
 
 
 class FeatureCache:
@@ -146,7 +148,13 @@ class FeatureCache:
         return [(utterance, front_ends) for utterance, front_ends in found if front_ends]
 
     def _rows(self, level: str, wave: Seq) -> list[Tensor]:
-        return rows_of(partial(self.front_end, levels=[level]), wave, level=level, precision=self.precision)
+        """The features of an utterance's segments, [segments, samples], as they are stored."""
+        rows = []
+        for start in range(0, len(wave.lengths), BATCH_SIZE):
+            some = slice(start, start + BATCH_SIZE)
+            seq = self.front_end(Seq(wave.values[some], wave.lengths[some], full=wave.full), [level])[level]
+            rows += rows_of(seq, level=level, precision=self.precision)
+        return rows
 
     def _utterances(self, segments: SegmentSet) -> list[CachedUtterance]:
         """The utterances of a set, each named by a hash of all that its features depend on besides the front end."""
