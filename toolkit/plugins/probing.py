@@ -56,7 +56,7 @@ def _probe(declarations: Sequence[Declaration], *, refresh: bool) -> dict[Declar
     file = cache_folder() / "plugins.json"
     kept: dict[str, Any] = {}
     with contextlib.suppress(OSError, PluginError):
-        kept = read_json(file, PluginError, "delete it")
+        kept = {k: v for k, v in read_json(file, PluginError, "delete it").items() if isinstance(v, dict)}
     # What is installed counts: another distribution can repair or break a plugin's import.
     installed = [str(path) for folder in sys.path for path in sorted(Path(folder).glob("*.*-info"))]
     environment = [sys.version, *sys.path, os.environ.get("PYTHONPATH", ""), *installed]
