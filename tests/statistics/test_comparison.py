@@ -147,7 +147,7 @@ def test_a_real_gain_is_found(monkeypatch):
 def test_systems_with_other_utterances_are_not_compared():
     a, more = system(right(*[5] * 6)), right(*[5] * 6)
     more[2, 0, 0] += 1
-    with pytest.raises(ShapeError, match="'b' and 'a' were not tested on the same utterances of each speaker"):
+    with pytest.raises(ShapeError, match="'b' and 'a' have different utterances of speaker 's2'"):
         compare({"a": a, "b": system(more)}, baseline="a")
 
 

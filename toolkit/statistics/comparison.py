@@ -64,9 +64,10 @@ def compare(systems: Mapping[str, Confusions], *, baseline: str, metrics: Sequen
         if name == baseline:
             continue
         speakers = [speaker for speaker in systems[baseline] if speaker in systems[name]]
+        for speaker in speakers:
+            if not np.allclose(*(systems[system][speaker].sum(axis=1) for system in (baseline, name))):
+                raise ShapeError(f"{name!r} and {baseline!r} have different utterances of speaker {speaker!r}")
         a, b = (np.array([systems[system][speaker] for speaker in speakers]) for system in (baseline, name))
-        if not np.allclose(a.sum(axis=-1), b.sum(axis=-1)):
-            raise ShapeError(f"{name!r} and {baseline!r} were not tested on the same utterances of each speaker")
         for metric in metrics:
             difference = ends = p = None
             if speakers:
