@@ -142,7 +142,7 @@ def test_a_target_of_numbers_has_to_be_asked_for(tmp_path, values):
         prepare(load_source(recipe, [head]))
     asked = prepare(load_source(recipe, [head, "--numbers_as_classes", "valence"]))
     written = sorted(value.strip('"') for value in values)
-    assert asked.targets["valence"].classes == tuple(written) and not asked.doubts
+    assert asked.targets["valence"].classes == tuple(written) and not asked.warnings
 
 
 @pytest.mark.parametrize(
@@ -150,20 +150,20 @@ def test_a_target_of_numbers_has_to_be_asked_for(tmp_path, values):
 )
 def test_names_with_digits_in_them_are_not_numbers(tmp_path, values):
     recipe = with_column(tmp_path, "group_of", values)
-    assert not prepare(load_source(recipe, ["--model.heads.level.target=group_of"])).doubts
+    assert not prepare(load_source(recipe, ["--model.heads.level.target=group_of"])).warnings
 
 
 def test_a_few_whole_numbers_are_classes_and_a_note_says_so(tmp_path):
     recipe = with_column(tmp_path, "code", ["0", "7.0", "\u22123"])
     preparation = prepare(load_source(recipe, ["--model.heads.level.target=code"]))
     assert preparation.targets["code"].classes == ("0", "7.0", "\u22123")
-    ((kind, message, where),) = preparation.doubts
+    ((kind, message, where),) = preparation.warnings
     assert (kind, where) == ("numbers", "code") and "each is a class of its own" in message
 
 
 def test_nan_among_names_may_stand_for_a_missing_value(tmp_path):
     recipe = with_column(tmp_path, "mood", ["glad", "NaN", "sad"])
-    ((kind, message, _),) = prepare(load_source(recipe, ["--model.heads.level.target=mood"])).doubts
+    ((kind, message, _),) = prepare(load_source(recipe, ["--model.heads.level.target=mood"])).warnings
     assert kind == "numbers" and message == "'mood' holds 'NaN', which may stand for a missing value"
 
 

@@ -62,6 +62,11 @@ def selects_on(name: str) -> str:
     return "test" if name == "loso-test-epoch" else "valid"
 
 
+def chooses_on_test(name: str) -> bool:
+    """Whether the test part chooses the epoch under this protocol, by itself or because it also validates."""
+    return selects_on(name) == "test" or name == "loso-as-published"
+
+
 def stopping_rules(name: str) -> tuple[str, ...]:
     """Return the parts whose patience has to run out before a training under this protocol stops.
 

@@ -14,7 +14,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
-from toolkit.corpus.protocols import selects_on
+from toolkit.corpus.protocols import chooses_on_test
 from toolkit.corpus.targets import Target
 from toolkit.errors import ExperimentError, RecipeError, ToolkitError, one_line
 from toolkit.experiment.command import WorkerOptions
@@ -130,7 +130,7 @@ class Search:
         self.read, self.folder, self.sampler, self.source = read, folder, sampler, read({})
         self.space = read_space(space, read)
         recipe = self.source.recipe
-        if selects_on(recipe.protocol.name) == "test" or recipe.protocol.name == "loso-as-published":
+        if chooses_on_test(recipe.protocol.name):
             raise ExperimentError(f"Protocol {recipe.protocol.name} validates on the test part: take another one.")
         cells = make_plan([self.source], folds=None if folds in (None, "all") else folds.split(",")).cells
         self.folds = [cell.fold for cell in cells][: None if folds else 1]

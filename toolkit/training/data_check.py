@@ -32,7 +32,7 @@ def check_source(source: Source) -> CheckReport:
         folds = [preparation.fold for preparation in prepare_folds(source, utterances)]
         preparation = prepare(source, utterances)
         buildable = not found
-        found += [Problem(kind, "warning", message, where) for kind, message, where in preparation.doubts]
+        found += [Problem(kind, "warning", message, where) for kind, message, where in preparation.warnings]
         if buildable:
             with noted("recipe", recipe.name):  # errors that show only when the system and its losses are built
                 from toolkit.data.augmentation import build_augmentations

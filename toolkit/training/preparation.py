@@ -66,16 +66,16 @@ class Preparation:
         return tuple(stamp for stamp, holds in found.items() if holds)
 
     @property
-    def doubts(self) -> list[tuple[str, str, str]]:
+    def warnings(self) -> list[tuple[str, str, str]]:
         """(kind, message, where) of every possible mistake that does not stop a training."""
         recipe = self.source.recipe
-        doubts = alike_names(self.utterances, names_of(recipe)) if recipe.normalize is None else []
+        warnings = alike_names(self.utterances, names_of(recipe)) if recipe.normalize is None else []
         notes = {name: about_numbers(recipe, target) for name, target in self.targets.items()}
-        doubts += [("numbers", note, name) for name, note in notes.items() if note]
+        warnings += [("numbers", note, name) for name, note in notes.items() if note]
         if (sizes := self.source.corpus.sizes) and self.n_read not in sizes:
             found = f"{self.n_read} utterances were read; the whole corpus has {join(map(str, sizes), 'or')}"
-            doubts.append(("size", found, recipe.corpus.plugin))
-        return doubts
+            warnings.append(("size", found, recipe.corpus.plugin))
+        return warnings
 
     def part(self, name: str) -> list[Utterance]:
         """The utterances of "train", "valid" or "test"."""

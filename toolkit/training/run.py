@@ -129,12 +129,12 @@ class Run:
         folders = trained_with(self.folder.path, system=self.recipe.name, protocol=self.protocol)
         ended = from_first(lambda: [os.path.isfile(folder / HISTORY) for folder in folders])
         trained = next((folder for folder, has_ended in zip(folders, ended, strict=True) if has_ended), None)
-        doubts = [message for _, message, _ in self.preparation.doubts]
+        warnings = [message for _, message, _ in self.preparation.warnings]
         if trained is None and self.recipe.shared_audio == "refuse":
             parts = ("train", *self.preparation.evaluated)
-            doubts += refuse_shared_audio(self.preparation.fold, self.preparation.utterances, parts)
+            warnings += refuse_shared_audio(self.preparation.fold, self.preparation.utterances, parts)
         objective = build_objective(self.recipe, self.system, data.class_counts())
-        self._write_inputs(doubts)
+        self._write_inputs(warnings)
         probe = self._probe(data, objective) if trained is None and self.training.probe.epochs else None
         # parts are fitted on unaugmented features: the cache keeps those of their levels
         fitted = {level for step in self.augmentations.fitted for level in step.levels}
@@ -251,8 +251,8 @@ class Run:
             progress=self.progress,
         )
 
-    def _write_inputs(self, doubts: Sequence[str]) -> None:
-        """Print the stamps and doubts; write the recipe and the manifest."""
+    def _write_inputs(self, warnings: Sequence[str]) -> None:
+        """Print the stamps and warnings; write the recipe and the manifest."""
         random = self.system.random_backbones
         said = [f"random weights instead of pre-trained ones: {', '.join(random)}"] if random else []
         speakers, audio = self.seen.shared(self.preparation.part("test")) if self.tests else (0, 0)
@@ -262,7 +262,7 @@ class Run:
             self.say(f"NOTE: {stamp}")
         if self.training.average.name != "none":
             self.say(f"Validation and test use averaged weights: {self.training.average.name}.")
-        for message in doubts:
+        for message in warnings:
             self.say(f"WARNING: {message}")
         if isinstance(self.started, str):
             self.say(self.started)

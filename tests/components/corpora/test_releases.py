@@ -161,7 +161,7 @@ def test_a_corpus_that_is_not_whole_is_warned_of(tmp_path):
     names = [f"{who}a{n:02d}{'WLEAFTN'[n % 7]}a" for n in range(54) for who in ("03", "08", "09", *range(10, 17))]
     for name in names[:535]:
         (folder / f"{name}.wav").touch()
-    assert prepare(source(tmp_path, *options)).doubts == []
+    assert prepare(source(tmp_path, *options)).warnings == []
     (folder / f"{names[0]}.wav").unlink()
-    ((kind, message, where),) = prepare(source(tmp_path, *options, "--label_map={boredom: null}")).doubts
+    ((kind, message, where),) = prepare(source(tmp_path, *options, "--label_map={boredom: null}")).warnings
     assert (kind, where, message) == ("size", "emodb", "534 utterances were read; the whole corpus has 535")

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.corpus.protocols import selects_on
+from toolkit.corpus.protocols import chooses_on_test
 from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
 from toolkit.report.figures.figure import MUTED, PAPER, Figure, incomplete_sentence, new_figure, points, series
 from toolkit.report.tables.differences import compared
@@ -27,7 +27,7 @@ def curve_figure(evidence: Evidence, protocol: str, folds: Sequence[str], metric
     systems, title = [system.system for system in tested], metric.upper()
     chose = (
         "The tested epoch was chosen by these curves."
-        if selects_on(protocol) == "test" or protocol == "loso-as-published"
+        if chooses_on_test(protocol)
         else "Nothing was chosen by these curves: the epoch was chosen on the validation part."
     )
     seeds = " The mean over seeds, up to the shortest training." if len(evidence.plan.seeds) > 1 else ""
