@@ -106,9 +106,9 @@ def test_with_the_wheel_alone_recordings_of_four_voices_lead_to_predictions(envi
     (folder / "words.csv").write_text("\n".join(rows))
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
-    def installed(program: str, *words: str) -> subprocess.CompletedProcess:
+    def installed(program: str, *words: str, **variables: str) -> subprocess.CompletedProcess:
         command = [environment / "bin" / program, *words]
-        done = subprocess.run(command, cwd=folder, env=inherited, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=folder, env=inherited | variables, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done
 
@@ -118,7 +118,10 @@ def test_with_the_wheel_alone_recordings_of_four_voices_lead_to_predictions(envi
     for command in ("train", "experiment", "report", "export"):
         done = installed("toolkit", *following(done, command))
     assert "words" in (folder / "words-folds" / "report.html").read_text()
-    done = installed("toolkit", *following(done, "predict")[:-1], "clips", "--format", "csv")
+    words = following(done, "predict")[:-1]
+    done = installed("toolkit", *words, "clips", "--format", "csv", PYTHONPROFILEIMPORTTIME="1")
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "torch.nn" in imported and not imported & {"torch._dynamo", "sympy"}, "torch's compiler takes a second"
     labels = [(row["label"], row["path"]) for row in csv.DictReader(done.stdout.splitlines())]
     assert len(labels) == 80 and sum(path.startswith(f"clips/{label}-") for label, path in labels) > 60
 

@@ -30,6 +30,33 @@ def test_more_bytes_than_allowed_are_refused(make):
         make()
 
 
+@pytest.mark.parametrize(
+    ("make", "bytes"),
+    [
+        (lambda: torch.arange(5), 5 * 8),
+        (lambda: torch.arange(2, 9, 3), 3 * 8),  # 2, 5, 8
+        (lambda: torch.arange(1.0, 0.0, -0.25, dtype=torch.float64), 4 * 8),
+        (lambda: torch.linspace(0, 1, 3, dtype=torch.float64), 3 * 8),
+        (lambda: torch.zeros_like(torch.empty(6, 10**6, device="meta")[:, :2], device="cpu"), 6 * 2 * 4),
+        (lambda: torch.hann_window(4, dtype=torch.float64), 4 * 8),
+        (lambda: torch.hamming_window(4, periodic=False, dtype=torch.float64), 4 * 8),
+    ],
+)
+def test_what_is_made_from_numbers_has_its_size(make, bytes):
+    with Allowance(bytes):
+        assert make().nbytes == bytes
+    with pytest.raises(RecipeError, match="it asks for more"), Allowance(bytes - 1):
+        make()
+
+
+def test_factors_of_other_shapes_make_a_product_of_both():
+    column, row = torch.ones(3, 1), torch.ones(4)
+    with Allowance(3 * 4 * 4):
+        column * row  # float32
+    with pytest.raises(RecipeError, match="it asks for more"), Allowance(3 * 4 * 4 - 1):
+        column * row
+
+
 def test_tensors_are_counted_and_their_sizes_summed():
     with pytest.raises(RecipeError, match="too many tensors"), Allowance(MIB, tensors=40):
         nn.LSTM(2, 2, num_layers=10**6)

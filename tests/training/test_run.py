@@ -13,8 +13,9 @@ import torch
 from small_system import PROBED, write_recipe
 
 from toolkit.errors import AudioError, CheckpointError, RecipeError, ToolkitError
+from toolkit.training.device import choose_device
 from toolkit.training.preparation import load_source, prepare
-from toolkit.training.run import Run, choose_device
+from toolkit.training.run import Run
 from toolkit_plugins.heads.discriminant import Discriminant
 
 
@@ -285,7 +286,7 @@ def test_bf16_trains_on_the_cpu(recipe):
 
 
 def test_processes_that_train_together_have_a_gpu_each(recipe, monkeypatch):
-    monkeypatch.setattr("toolkit.training.run.ranks", lambda: 2)
+    monkeypatch.setattr("toolkit.training.device.ranks", lambda: 2)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert choose_device(load_source(recipe, ["--training.device=cuda"]).recipe) == "cuda:1"

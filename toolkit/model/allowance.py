@@ -3,6 +3,7 @@
 import math
 import os
 import time
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -16,6 +17,12 @@ MACHINE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # bytes of m
 MOST_TENSORS = 20_000  # made to build a system: twenty times as many as for large encoders
 _FEW = 2**20  # product of an operator's integers; below it, the result is about as large as the input tensors
 _PRODUCTS = ("mm", "bmm", "addmm", "baddbmm")
+_COUNTS = {  # elements of what is made from numbers, by the operator's arguments
+    "arange": lambda *ends: _steps(*((0, *ends) if len(ends) == 1 else ends)),
+    "linspace": lambda start, end, steps: steps,
+    "hann_window": lambda samples, *_: samples,
+    "hamming_window": lambda samples, *_: samples,
+}
 _DRAWS = (torch.ops.aten.normal_.default, torch.ops.aten.uniform_.default)
 
 
@@ -66,27 +73,36 @@ class Allowance(TorchDispatchMode):
 def _size(func: Any, args: tuple, kwargs: dict) -> int | None:
     """Bytes of an operator's result, from the shapes of its inputs; None if they are unknown before it runs.
 
-    Torch could say for every operator, but imports its compiler for some: products and sums are calculated here.
+    Torch could say for every operator, but imports its compiler for some: those are calculated here.
     """
     values = tree_leaves((args, kwargs))
     given = [value for value in values if isinstance(value, Tensor)]
     made = any(argument.name == "device" for argument in func._schema.arguments)
     if made and str(kwargs.get("device")) == "meta":
         return 0
-    width = max((value.element_size() for value in given), default=8)
+    width = kwargs["dtype"].itemsize if kwargs.get("dtype") else max((v.element_size() for v in given), default=8)
     name = func.overloadpacket.__name__
     if name in _PRODUCTS:
         left, right = given[-2:]
         return left.numel() // max(1, left.shape[-1]) * right.shape[-1] * width
+    if name.endswith("_like"):
+        return given[0].numel() * width
     if torch.Tag.pointwise in func.tags:
-        return math.prod(torch.broadcast_shapes(*(value.shape for value in given))) * width
+        sizes = zip_longest(*(reversed(value.shape) for value in given), fillvalue=1)  # broadcast from the last axis on
+        return math.prod(map(max, sizes)) * width
     if not made and name != "convolution" and math.prod(abs(v) or 1 for v in values if type(v) is int) < _FEW:
         return None
     try:
+        if name in _COUNTS:
+            return _COUNTS[name](*args) * width
         args, kwargs = tree_map_only(Tensor, lambda value: value.to("meta"), (args, kwargs))
         return _bytes(func(*args, **(kwargs | {"device": "meta"} if made else kwargs)), "meta")
     except Exception:  # the shapes of some results depend on values
         return None
+
+
+def _steps(start: float, end: float, step: float = 1) -> int:
+    return max(0, math.ceil((end - start) / step))
 
 
 def _bytes(out: Any, device: str = "cpu") -> int:

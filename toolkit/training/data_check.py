@@ -39,10 +39,10 @@ def check_source(source: Source) -> CheckReport:
                 from toolkit.model.allowance import Allowance
                 from toolkit.model.hub import local_bundle
                 from toolkit.model.system import build_system
+                from toolkit.training.device import choose_device
                 from toolkit.training.epoch_log import EpochLog
                 from toolkit.training.initial import start_from
                 from toolkit.training.loop.objective import build_objective
-                from toolkit.training.run import choose_device
                 from toolkit.training.run_data import RunData
                 from toolkit.training.run_folder import RunFolder
 

@@ -17,17 +17,17 @@ from toolkit.data.cache.features import FeatureCache
 from toolkit.data.front_ends import code_of_levels
 from toolkit.data.loaders import in_order
 from toolkit.data.seeding import seed_all
-from toolkit.distributed import from_first, gathered, rank, ranks, share_state
-from toolkit.errors import BundleError, CheckpointError, GroupError, RecipeError, counted
+from toolkit.distributed import from_first, gathered, rank, share_state
+from toolkit.errors import BundleError, CheckpointError, GroupError, counted
 from toolkit.files import read_json
-from toolkit.hardware import available_device, keep_freed_blocks
+from toolkit.hardware import keep_freed_blocks
 from toolkit.model.hub import local_bundle
 from toolkit.model.seen import UNSEEN, Seen
 from toolkit.model.system import build_system
 from toolkit.plugins.versions import used_versions
 from toolkit.recipe.loading import dump_yaml
-from toolkit.recipe.schema import Recipe
 from toolkit.recipe.training import TrainingSpec
+from toolkit.training.device import choose_device
 from toolkit.training.epoch_log import EpochLog
 from toolkit.training.fitting import fit_parts
 from toolkit.training.identity import manifest_rows, run_hash
@@ -281,16 +281,3 @@ def _take_over(history: History, path: Path) -> None:
     """Continue from the history of a phase that has ended, with its number of threads."""
     history.load(path)
     torch.set_num_threads(history.threads or torch.get_num_threads())
-
-
-def choose_device(recipe: Recipe) -> str:
-    """The recipe's device, else a GPU if there is one. Raises: ToolkitError if it is missing or lacks the precision."""
-    name = recipe.training.device
-    if ranks() > 1 and (name or "").startswith("cuda:"):
-        raise RecipeError(f"training.device is {name!r}: if several processes train, each has its own: give cuda.")
-    device = available_device(name, setting="training.device")
-    if device == "cuda" and ranks() > 1:
-        device = available_device(f"cuda:{os.environ['LOCAL_RANK']}", setting="a rank's own device")
-    if device == "cpu" and recipe.training.precision == "fp16":
-        raise RecipeError("training.precision is 'fp16', which needs a GPU: use fp32 or bf16 on the CPU.")
-    return device
