@@ -1,4 +1,6 @@
-"""Fixtures of several files: recipes written into a folder, a feature cache that is nobody's."""
+"""Fixtures of several files: recipes in a folder, a feature cache that is nobody's, no waiting for the disk."""
+
+import os
 
 import pytest
 from recipe_files import BASE
@@ -12,6 +14,14 @@ def feature_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TOOLKIT_CACHE", str(tmp_path_factory.mktemp("feature-cache")))
         patch.delenv("TOOLKIT_CACHE_GB", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk():
+    """A file outlives a killed process without `fsync`; only a power failure tells, and no test makes one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 
 
