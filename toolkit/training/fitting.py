@@ -42,7 +42,8 @@ def fit_parts(
         for number in range(1, passes + 1):
             drawn = [Draw.at(index, 0, number, index) for index in range(len(segments))]
             loaders.append(in_order(segments, cache, augmentations=augmentations.of_rows, sampler=drawn))
-        return (batch.to(device) for batch in progress(chain.from_iterable(loaders), what, total=None, shown=shown))
+        found, total = chain.from_iterable(loaders), sum(map(len, loaders))
+        return (batch.to(device) for batch in progress(found, what, total=total, shown=shown))
 
     system.eval()
     for name, level in system.levels.items():
