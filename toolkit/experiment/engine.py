@@ -29,7 +29,7 @@ SETTINGS = {  # instead of Dask's defaults and the user's Dask configuration, fo
     "distributed.deploy.lost-worker-timeout": "1 hour",  # a new process may start slowly
     "distributed.worker.daemon": False,  # a training may start processes that load data
     "distributed.worker.profile.enabled": False,
-    "distributed.nanny.pre-spawn-environ": {},  # Dask's own makes malloc give back memory in every training step
+    "distributed.nanny.pre-spawn-environ": {},  # Dask's own sets the number of threads
 }
 
 T = TypeVar("T")
