@@ -20,7 +20,8 @@ SPECS = [spec for f in FAMILIES for spec in import_module(f"toolkit_plugins.{f}"
 
 RANDOM = {"source": "random", "config": SMALL}
 SMALL_WHISPER = {"d_model": 16, "encoder_layers": 3, "encoder_attention_heads": 2, "encoder_ffn_dim": 24}
-# (kind, name) -> arguments to try, and options of the check; a plugin that is not here is tried with its defaults.
+# (kind, name) -> arguments to try; a plugin that is not here is tried with its defaults. The tests of whisper, mfcc,
+# spectrogram, nlinear and dlinear try more.
 CASES = {
     ("extractor", "wav2vec2"): [
         RANDOM,
@@ -35,26 +36,15 @@ CASES = {
     ("extractor", "whisper"): [{"source": "random", "config": SMALL_WHISPER}],
     ("extractor", "mfcc"): [
         {"hidden": 8, "n_fft": 512, "n_mels": 32, "n_mfcc": 12},
-        {
-            "hidden": 6,
-            "layers": 1,
-            "n_fft": 512,
-            "n_mels": 32,
-            "n_mfcc": 12,
-            "deltas": True,
-            "normalize": "standardize",
-            "convolutions": [6],
-            "convolution_stride": 2,
-        },
         {"encoder": "none", "normalize": "none", "n_fft": 512, "n_mels": 32, "n_mfcc": 12},
     ],
     ("extractor", "spectrogram"): [
         {"weights": "random", "image_size": [63, 95], "pool": [1, 2]},
         {"weights": "random", "image_size": [63, 63], "pool": [1, 1], "freeze": True},
-        {"weights": "random", "image_size": [63, 63], "pool": [1, 1], "normalization": "batch"},
     ],
-    ("extractor", "nlinear"): [{"steps": 5}, {"steps": 5, "series": "mfcc", "individual": True, "hidden": 4}],
-    ("extractor", "dlinear"): [{"steps": 5}, {"steps": 5, "series": "frames", "hidden": 4}],
+    ("extractor", "functionals"): [{"n_mels": 20, "n_mfcc": 8}],
+    ("extractor", "nlinear"): [{"steps": 5}],
+    ("extractor", "dlinear"): [{"steps": 5}],
     ("fusion", "attention"): [{}, {"heads": 2, "statistics": True, "normalise": True}],
     ("corpus", "synthetic"): [{"utterances_per_speaker": 4, "min_seconds": 0.2, "max_seconds": 0.3}],
     ("loss", "cross_entropy"): [{}, {"class_weights": "balanced", "label_smoothing": 0.1}],

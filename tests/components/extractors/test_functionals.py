@@ -5,7 +5,6 @@ import torch
 from torch.nn import functional
 
 from toolkit.contracts import Seq
-from toolkit.testing import assert_contract
 from toolkit_plugins.extractors.descriptors import descriptors, interpolated
 from toolkit_plugins.extractors.functionals import QUANTILES, Functionals, course, modulation, statistics
 
@@ -20,10 +19,6 @@ def tone(hertz: float, samples: int = 8_000) -> torch.Tensor:
 def described(wave: torch.Tensor) -> torch.Tensor:
     """[samples] -> [frames, descriptors]."""
     return descriptors(Seq(wave[None], torch.tensor([len(wave)])), **SETTINGS).values[0]
-
-
-def test_it_keeps_the_contract():
-    assert_contract("extractor", Functionals, {"n_mels": 20, "n_mfcc": 8})
 
 
 def test_statistics_are_those_of_torch_over_real_frames():

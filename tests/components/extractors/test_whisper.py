@@ -156,7 +156,6 @@ def test_dropout_reaches_nothing_that_is_frozen(args):
 @pytest.mark.parametrize(
     "args",
     [
-        {},
         {"layer": "weighted", "dropout": 0.1},
         {"layer": "last", "tune": "all", "gradient_checkpointing": True},
         {"layer": "all", "tune": "top", "top_layers": 1},
