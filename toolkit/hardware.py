@@ -73,7 +73,7 @@ def give_back_large_blocks(_worker: int = 0) -> None:
 def keep_freed_blocks() -> None:
     """From now on in this process, keep freed memory for the next arrays.
 
-    Else each array of some megabytes gets new pages from the system, which costs as much time as a front end needs.
+    Else every array of some megabytes gets new pages from the system, which can take as long as computing it.
     """
     for limit in (32, 1024):  # older glibc refuses more than 32 MB and keeps what was set before
         _glibc("mallopt", _MMAP_THRESHOLD, limit * _LARGE)
