@@ -1,6 +1,5 @@
 """Find audio files, check their lengths, decode them block by block, and cut samples into segments; no torch."""
 
-import mmap
 import os
 import re
 import struct
@@ -37,8 +36,10 @@ _SEEMS_CUT = re.compile(r"seems to be (?:a )?truncated|^Data length \d+ should b
 _FRAMES = re.compile(r"(?:Frames|Cols) *: (\d+)")  # AVR, MPC2K, MAT4, MAT5; the last match is the data's
 _NO_CHUNK = re.compile(r"Unknown chunk marker(?: \(\w+\))? at position (0x[0-9A-F]+|\d+)")
 _AU_DATA = re.compile(r"Data Offset : (\d+)\n +Data Size +: (\d+)")
-# How a stream begins: an Ogg page with flag 2; FLAC's description, whose last 36 bits are the number of samples.
-_BEGINS = {"OGG": re.compile(rb"OggS\0\x02"), "FLAC": re.compile(rb"fLaC\0\0\0\x22.{13}(.{5})", re.S)}
+# How a stream begins, with the bytes that takes: an Ogg page with flag 2; FLAC's description, whose last 36 bits are
+# the number of samples.
+_BEGINS = {"OGG": (re.compile(rb"OggS\0\x02"), 6), "FLAC": (re.compile(rb"fLaC\0\0\0\x22.{13}(.{5})", re.S), 26)}
+_SEARCHED = 2**20  # bytes at a time
 _NIST_FRAMES = re.compile(rb"sample_count -i (\d+)")
 _NOT_RECOGNISED = (1, 4)  # libsndfile's error codes for unknown formats and encodings
 
@@ -216,8 +217,11 @@ def _goes_on(path: Path, end: int) -> bool:
 
 def _is_joined(path: Path, form: str) -> bool:
     """Whether streams follow the one that libsndfile reads; AudioError if ffmpeg cannot separate FLAC streams."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        found = _BEGINS[form].findall(data)
+    (begin, size), found, data = _BEGINS[form], [], b""
+    with path.open("rb") as file:
+        while block := file.read(_SEARCHED):
+            data = data[1 - size :] + block  # the end of the last block may be the start of a beginning
+            found += begin.findall(data)
     if form == "FLAC" and len(found) > 1:
         frames = [int.from_bytes(length, "big") % 2**36 for length in found]
         if 0 in frames or ffmpeg.length(path)[0] != sum(frames):

@@ -54,10 +54,7 @@ def predict(
     recordings = sources.recordings(skip, lambda message: say(f"NOTE: {message}"))
     if (first := next(recordings, None)) is None:
         raise PredictionError(f"There is nothing to label in {', '.join(names)}")
-    from toolkit.hardware import keep_freed_blocks  # brings torch, which `toolkit.load` needs too
-
     model = toolkit.load(bundle, device=device)
-    keep_freed_blocks()
     sources.covariates.check(model.usage.covariates)
     model.usage.hop_samples(hop_s)
     threshold = model.threshold(abstain)
