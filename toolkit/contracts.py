@@ -126,7 +126,7 @@ class Extractor(nn.Module):
     def set_frozen(self, frozen: bool) -> None:
         """Freeze all pre-trained weights, which then belong to `features`, or only those that the recipe freezes.
 
-        In the phase `training.probe` all of them are frozen. Does nothing if there are no pre-trained weights.
+        In the phase `training.probe` all of them are frozen. Without pre-trained weights it does nothing.
         """
 
     def encode(self, features: Seq) -> Seq:

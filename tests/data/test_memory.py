@@ -42,3 +42,31 @@ def test_freed_blocks_stay_with_a_process_unless_it_gives_them_back():
         pytest.skip("here freed blocks do not stay")
     assert everything < 0.1 * MEGABYTES
     assert large_blocks < 0.1 * MEGABYTES
+
+
+PAGES = """
+import numpy, os, resource
+from toolkit.hardware import keep_freed_blocks
+
+def new_pages():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+for keeps in (False, True):
+    if os.fork() == 0:
+        if keeps:
+            keep_freed_blocks()
+        before = new_pages()
+        for _ in range(10):
+            blocks = [numpy.ones(20_000_000, numpy.uint8) for _ in range(5)]
+            del blocks
+        print(new_pages() - before, flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+@glibc
+def test_a_process_that_keeps_freed_blocks_asks_for_new_pages_once():
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", PAGES], capture_output=True, text=True, check=True)
+    plain, keeping = map(int, done.stdout.split())
+    assert keeping < 0.3 * plain

@@ -87,6 +87,10 @@ def test_what_comes_from_data_is_escaped(stamped):
     assert "&lt;script&gt;c&lt;/script&gt;" in page
 
 
+def test_a_long_name_may_wrap_after_its_underscores_and_plus_signs(stamped):
+    assert "a_<wbr>b+<wbr>c.d-e" in stamped.read_text()
+
+
 def test_the_page_needs_nothing_but_itself_and_holds_no_audio(stamped):
     page = stamped.read_text()
     assert not re.search(r'(?:src|href)="(?:https?:|//|data:)', page) and "<img" not in page and "@import" not in page

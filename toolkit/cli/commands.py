@@ -47,7 +47,7 @@ def _in_one_line(ctx: click.Context, *, traceback: bool = False) -> Iterator[Non
         _end(ctx, f"{ctx.command_path}: {text}{end} See `{ctx.command_path} --help`.", 2)  # click takes four lines
     except (KeyboardInterrupt, click.Abort) as error:
         if not isinstance(error, KeyboardInterrupt) and not isinstance(error.__context__, KeyboardInterrupt):
-            raise  # the answer to a question was no
+            raise  # the user declined
         again = " The same command continues where this one stopped." if ctx.command.name in RESUMED else ""
         _end(ctx, f"{name}: Stopped.{again}", INTERRUPTED)
     except ToolkitError as error:

@@ -126,7 +126,7 @@ def _given(utterances: Sequence[Utterance], speakers: Literal["apart", "shared"]
     if len(missing) == len(utterances):
         raise ProtocolError(
             "protocol 'given' needs the column split with train, valid and test; without it, use 'groups' (column "
-            "group, or speakers dealt into k groups), or 'random' if there are no speakers"
+            "group, or speakers dealt into k groups), or 'random' if speakers are unknown"
         )
     if missing:
         raise ProtocolError(f"the column split is empty for {counted_ids(missing)}; fill every row")

@@ -36,7 +36,7 @@ def read_splits(
 ) -> dict[str, dict[str, list[Utterance]]]:
     """Read folds: name -> train, valid or test -> utterances; docs/auditing-a-split.md explains the arguments.
 
-    Raises: CorpusError if there are no folds, a fold lacks train or test, or the pattern does not find a speaker.
+    Raises: CorpusError if no fold is found, a fold lacks train or test, or the pattern does not find a speaker.
     """
     path, named = Path(os.path.expanduser(path)).absolute(), {}
     if data_folder and not os.path.isdir(os.path.expanduser(data_folder)):

@@ -46,7 +46,7 @@ def ticks(seconds: float) -> list[tuple[float, str]]:
 def answer_html(prediction: Prediction, peaks: np.ndarray, *, abstain: float, colours: Mapping[str, str]) -> str:
     """The answer as HTML.
 
-    Args: prediction: of a recording; peaks: its `outline`; abstain: the confidence below which there is no label;
+    Args: prediction: of a recording; peaks: its `outline`; abstain: the confidence that a label needs;
         colours: label -> CSS colour.
     """
     found, totals = intervals(prediction.segments, abstain), Counter()

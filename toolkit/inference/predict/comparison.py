@@ -18,7 +18,7 @@ from toolkit.statistics.metrics import METRICS
 
 
 @dataclass(frozen=True, eq=False)
-class Paired:
+class PairedEvaluations:
     """Evaluations on the same utterances, by name; the first one is the baseline of the others."""
 
     evaluations: Mapping[str, CorpusEvaluation]
@@ -26,11 +26,11 @@ class Paired:
     metrics: ClassVar[Sequence[str]] = METRICS
 
     @classmethod
-    def of(cls, evaluations: Mapping[str, CorpusEvaluation], how: str) -> "Paired":
+    def of(cls, evaluations: Mapping[str, CorpusEvaluation], how: str) -> "PairedEvaluations":
         """Reduce evaluations to the utterances that all could read.
 
-        Args: evaluations: the first one has the whole manifest; how: utterances are labelled in all of them, in words.
-        Raises: PredictionError if there is no such utterance.
+        Args: evaluations: the first one has the whole manifest; how: for the error, "by both systems".
+        Raises: PredictionError if not one utterance is left.
         """
         common = reduce(np.intersect1d, (e.answers.id for e in evaluations.values()))
         if not len(common):
@@ -57,7 +57,7 @@ class Paired:
         return compare(confusions, baseline=next(iter(found)), metrics=self.metrics)
 
 
-class SystemComparison(Paired):
+class SystemComparison(PairedEvaluations):
     """System B against A, the baseline, by their bundles."""
 
     @property

@@ -12,7 +12,7 @@ from toolkit.contracts import Augmentation
 from toolkit.data.seeding import derive_seed
 from toolkit.errors import PredictionError, RecipeError, did_you_mean, join
 from toolkit.files import DISTRIBUTION, write_whole
-from toolkit.inference.predict.comparison import Paired
+from toolkit.inference.predict.comparison import PairedEvaluations
 from toolkit.inference.predict.evaluation import read_tests
 from toolkit.inference.predict.recordings import Recording, Samples
 from toolkit.inference.summary import confusions_by
@@ -49,7 +49,7 @@ CONDITIONS = {
 }
 
 
-class StressTest(Paired):
+class StressTest(PairedEvaluations):
     """A system as recorded, the baseline, and in each condition, by the conditions' titles."""
 
     metrics = ("ua",)
