@@ -53,7 +53,7 @@ def read_predictions(run: "str | Path | Result") -> "dict[str, np.ndarray]":
     Args: run: what `train` returned, or the run's folder.
     Raises: ToolkitError if the run is not finished, or its files are damaged.
     """
-    from toolkit.report.evidence import predictions_of
+    from toolkit.training.predictions import predictions_of
 
     return predictions_of(getattr(run, "folder", run))
 

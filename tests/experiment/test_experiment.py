@@ -20,7 +20,8 @@ from toolkit.cli.main import main
 from toolkit.experiment import engine
 from toolkit.experiment.plan import read_plan
 from toolkit.experiment.progress import Progress, is_alive
-from toolkit.report.evidence import Evidence, read_csv
+from toolkit.report.evidence import Evidence
+from toolkit.training.predictions import read_csv
 
 RUN = [sys.executable, "-m", "toolkit"]
 

@@ -3,7 +3,7 @@ import pytest
 import sklearn.metrics as oracle
 from fake_experiment import LABELS, SER, TEN, FakeExperiment, FakeSystem, paper_experiment, predictions
 
-from toolkit.report.evidence import Evidence, read_answers
+from toolkit.report.evidence import Evidence
 from toolkit.report.provenance import facts, systems_table
 from toolkit.report.sections import choose, sections
 from toolkit.report.tables.breakdowns import duration_table, gender_table, speaker_tables, thirds
@@ -17,6 +17,7 @@ from toolkit.statistics.calibration import (
     fit_temperature,
     negative_log_likelihood,
 )
+from toolkit.training.predictions import read_answers
 
 
 def evidence(folder, experiment):

@@ -15,8 +15,9 @@ from toolkit.corpus.protocols import AS_PUBLISHED_STAMP, TEST_EPOCH_STAMP
 from toolkit.corpus.targets import Target
 from toolkit.experiment.plan import Cell, Plan, PlannedSystem, write_plan
 from toolkit.experiment.progress import Record, Records
-from toolkit.report.evidence import FinishedRun, read_csv
+from toolkit.report.evidence import FinishedRun
 from toolkit.statistics import metrics
+from toolkit.training.predictions import read_csv
 from toolkit.training.run_folder import (
     EMBEDDINGS,
     EPOCHS,

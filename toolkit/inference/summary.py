@@ -7,7 +7,6 @@ import numpy as np
 
 from toolkit.corpus.targets import Target
 from toolkit.errors import PredictionError
-from toolkit.report.evidence import Answers
 from toolkit.statistics.abstention import RULES, Answered, Confidence, read_rule
 from toolkit.statistics.calibration import (
     at_temperature,
@@ -18,6 +17,7 @@ from toolkit.statistics.calibration import (
 from toolkit.statistics.confusions import Accuracies, Confusions, accuracies_of, speaker_confusions
 from toolkit.statistics.intervals import Interval, interval
 from toolkit.statistics.metrics import METRICS
+from toolkit.training.predictions import Answers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,10 @@ from toolkit.inference.bundle.card import card_text
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, read_config
 from toolkit.inference.bundle.export import export_bundle
 from toolkit.inference.summary import TestSummary
-from toolkit.report.evidence import Answers
 from toolkit.report.tables.formats import DASH
 from toolkit.statistics.confusions import speaker_confusions
 from toolkit.statistics.intervals import interval
+from toolkit.training.predictions import Answers
 from toolkit_plugins.corpora.iemocap import Iemocap
 from toolkit_plugins.corpora.ravdess import Ravdess
 

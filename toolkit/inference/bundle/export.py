@@ -29,10 +29,10 @@ from toolkit.plugins.versions import library_versions, used_versions
 from toolkit.recipe.checks import BadField
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.schema import ModelSpec, PartSpec, Recipe
-from toolkit.report.evidence import Answers, read_answers, read_confidence
 from toolkit.statistics.abstention import Confidence
 from toolkit.statistics.calibration import at_temperature
 from toolkit.training.identity import manifest_rows
+from toolkit.training.predictions import Answers, read_answers, read_confidence
 from toolkit.training.preparation import find_targets
 from toolkit.training.run_folder import (
     CHECKPOINTS,

@@ -10,11 +10,11 @@ import numpy as np
 from toolkit.errors import PredictionError
 from toolkit.inference.predict.evaluation import CorpusEvaluation
 from toolkit.inference.summary import confusions_by
-from toolkit.report.evidence import Answers
 from toolkit.report.tables.differences import comparison_notes
 from toolkit.statistics.comparison import Comparison, compare
 from toolkit.statistics.intervals import LEVEL
 from toolkit.statistics.metrics import METRICS
+from toolkit.training.predictions import Answers
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,12 +18,12 @@ from toolkit.inference.predict.model import Model
 from toolkit.inference.predict.recordings import Recording, Samples
 from toolkit.inference.summary import CalibrationSummary, TestSummary, abstaining, calibration
 from toolkit.model.hub import pinned
-from toolkit.report.evidence import Answers
 from toolkit.statistics.abstention import Answered, Confidence
 from toolkit.statistics.confusions import MIN_SPEAKERS
 from toolkit.statistics.intervals import LEVEL
 from toolkit.statistics.metrics import METRICS
 from toolkit.terminal import progress, say
+from toolkit.training.predictions import Answers
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from toolkit.report.evidence import Answers, Evidence, stamps_of
+from toolkit.report.evidence import Evidence, stamps_of
 from toolkit.report.tables.formats import COUNT, PERCENT_1, SYSTEM_NAME
 from toolkit.report.tables.table import Column, Table, incomplete_note, percent
 from toolkit.statistics.confusions import accuracies_of
 from toolkit.statistics.metrics import METRICS
+from toolkit.training.predictions import Answers
 
 MAX_SYSTEMS = 6  # that fit side by side twice
 THIRDS = ("short", "middle", "long")

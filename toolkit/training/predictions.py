@@ -1,0 +1,85 @@
+"""Reads a run's predictions: its answers, and the confidence that its validation part gives; no torch."""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from toolkit.corpus.folds import SPEAKER_DEPENDENT_STAMP
+from toolkit.errors import ExperimentError, one_line
+from toolkit.files import from_cell, read_text
+from toolkit.statistics.abstention import UNFITTED, Confidence
+from toolkit.training.run_folder import PREDICTIONS, RESULTS, VALIDATION, read_results
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """The answers for test utterances of one or several runs, arrays [utterances]; "" or NaN for unknown values."""
+
+    id: np.ndarray
+    speaker: np.ndarray
+    gender: np.ndarray
+    seconds: np.ndarray
+    reference: np.ndarray
+    predicted: np.ndarray
+    probabilities: np.ndarray  # [utterances, classes]
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a run's CSV file; ExperimentError if it cannot be read."""
+    try:
+        rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        return [{key: from_cell(text or "") for key, text in row.items()} for row in rows]
+    except (OSError, ValueError, csv.Error, AttributeError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise ExperimentError(f"{path} cannot be read ({reason}): delete the run and train it again.") from None
+
+
+def read_answers(folder: Path, labels: Iterable[str], file: str = PREDICTIONS) -> Answers:
+    """Read the predictions.csv of a run that predicts these labels; ExperimentError if it is damaged."""
+    rows = read_csv(folder / file)
+    try:
+        if not rows:
+            raise ValueError("no rows")
+        if odd := {row[name] for row in rows for name in ("reference", "predicted")} - set(labels):
+            raise ValueError(f"{min(odd)!r} is not one of its labels")
+        return Answers(
+            *(np.array([row.get(name) or "" for row in rows]) for name in ("id", "speaker", "gender")),
+            np.array([float(row.get("seconds") or "nan") for row in rows]),
+            *(np.array([row[name] for row in rows]) for name in ("reference", "predicted")),
+            np.array([[float(row[f"p_{label}"]) for label in labels] for row in rows]),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        remedy = "delete the run and train it again"
+        raise ExperimentError(f"{folder}: {file} is damaged ({error}): {remedy}.") from None
+
+
+def read_confidence(folder: Path, labels: Sequence[str], stamps: Sequence[str]) -> Confidence:
+    """Fit it on a run's validation.csv; `UNFITTED` without that file, ExperimentError if it is damaged."""
+    if not os.path.isfile(folder / VALIDATION):
+        return UNFITTED
+    found = read_answers(folder, labels, VALIDATION)
+    trained = SPEAKER_DEPENDENT_STAMP in stamps  # the speakers are in training too: none stands for a new speaker
+    speakers = [""] * len(found.id) if trained else found.speaker.tolist()
+    return Confidence.fit(found.probabilities, found.reference, labels=labels, speakers=speakers)
+
+
+def predictions_of(run: str | PathLike) -> dict[str, np.ndarray]:
+    """The columns of a run's predictions.csv, numbers as floats: name -> [utterances].
+
+    Args: run: its folder, or its results.json.
+    Raises: ToolkitError if the run is not finished, or one of its files is damaged.
+    """
+    folder = Path(run).parent if Path(run).name == RESULTS else Path(run)
+    try:
+        labels = read_results(folder / RESULTS)["labels"]
+    except (FileNotFoundError, NotADirectoryError, KeyError):
+        raise ExperimentError(f"{folder} is not the folder of a finished run: it has no {RESULTS} of a test.") from None
+    columns = dict(vars(read_answers(folder, labels)))
+    probabilities = columns.pop("probabilities")
+    return columns | {f"p_{label}": probabilities[:, index] for index, label in enumerate(labels)}
