@@ -13,16 +13,12 @@ def label_faults(
 ) -> list[tuple[str, str, str]]:
     """List where a corpus's labels and a recipe's `labels` and `label_map` do not fit.
 
-    Returns: (kind, message, label) for each; kinds: "unmapped-label", "label-map", "empty-class", "one-class".
+    Returns: (kind, message, label) for each; kinds: "unmapped-label", "empty-class", "one-class".
     """
     label_map = label_map or {}
     mapped = Counter(label_map.get(u.label, u.label) for u in utterances)
     mapped.pop(None, None)
     faults = []
-    for source, target in label_map.items():
-        if labels is not None and target is not None and target not in labels:
-            text = f"label_map sends {source!r} to {target!r}, which is not in labels ({listed(labels)})."
-            faults.append(("label-map", text + did_you_mean(target, labels), source))
     for label, count in sorted(mapped.items()):
         if labels is not None and label not in labels and label not in label_map.values():
             found = f"label {label!r} ({counted(count, 'utterance')}) is neither in labels ({listed(labels)})"
