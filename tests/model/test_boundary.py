@@ -32,7 +32,7 @@ def system(*, features=None, encode=None, fuse=None, head=None) -> System:
     if head is not None:
         top.forward = lambda embedding: head()
     made = System(
-        {"a": level}, fusion, {"h": top}, head_inputs={"h": "fused"}, given_covariates={}, predicted_covariates={},
+        {"a": level}, fusion, {"h": top}, head_inputs={"h": ["fused"]}, given_covariates={}, predicted_covariates={},
     )  # fmt: skip
     made.classes = {"h": 2}
     return made

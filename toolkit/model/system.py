@@ -1,6 +1,6 @@
 """A system: levels -> fusion -> heads, built from a checked recipe."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from toolkit.model.allowance import Allowance
 from toolkit.model.boundary import checked, checked_embeddings, declared
 from toolkit.model.pooling import statistics_pooling
 from toolkit.plugins.registry import build
-from toolkit.recipe.schema import Composition
+from toolkit.recipe.schema import Composition, names_in
 
 
 def one_hot(indices: Tensor, classes: int) -> Tensor:
@@ -59,7 +59,7 @@ class System(nn.Module):
         fusion: Fusion,
         heads: Mapping[str, Head],
         *,
-        head_inputs: Mapping[str, str],  # head -> the embedding it reads
+        head_inputs: Mapping[str, Sequence[str]],  # head -> the embeddings that it reads side by side
         given_covariates: Mapping[str, int],  # covariate -> number of classes, if its values come with the batch
         predicted_covariates: Mapping[str, PredictedCovariate],
     ):
@@ -126,9 +126,13 @@ class System(nn.Module):
         embeddings, covariate_logits = self.embed(features, covariates, mix)
         logits = {}
         for name, head in self.heads.items():
-            read = embeddings[self.head_inputs[name]]
+            read = self.read_by(name, embeddings)
             logits[name] = checked(head, "forward", head(read), (read.shape[0], self.classes.get(name)))
         return ModelOutput(embeddings, logits, covariate_logits)
+
+    def read_by(self, head: str, embeddings: Mapping[str, Tensor]) -> Tensor:
+        """What a head reads: [batch, size]."""
+        return torch.cat([embeddings[name] for name in self.head_inputs[head]], dim=1)
 
     def frames(self, features: Mapping[str, Seq]) -> dict[str, Seq]:
         """Encode the levels' features: level -> [batch, frames, channels]."""
@@ -172,16 +176,16 @@ def build_system(recipe: Composition, targets: Mapping[str, Target], *, allowanc
         for name in ("fused", *levels):
             declared(fusion, f"sizes[{name!r}]", dict(getattr(fusion, "sizes", {})).get(name))
         classes = {name: len(targets[spec.target].classes) for name, spec in recipe.model.heads.items()}
-        heads = {
-            name: build("head", spec, {"size": fusion.sizes[spec.on], "classes": classes[name]})
-            for name, spec in recipe.model.heads.items()
-        }
+        heads, head_inputs = {}, {name: names_in(spec.on) for name, spec in recipe.model.heads.items()}
+        for name, spec in recipe.model.heads.items():
+            own = tuple(fusion.sizes[embedding] for embedding in head_inputs[name])
+            heads[name] = build("head", spec, {"size": sum(own), "sizes": own, "classes": classes[name]})
         predicted = {name: spec for name, spec in recipe.model.covariates.items() if spec.source == "predicted"}
         system = System(
             levels,
             fusion,
             heads,
-            head_inputs={name: spec.on for name, spec in recipe.model.heads.items()},
+            head_inputs=head_inputs,
             given_covariates={name: size for name, size in sizes.items() if name not in predicted},
             predicted_covariates={
                 name: PredictedCovariate(spec.level, channels=shapes[spec.level].channels, classes=sizes[name])

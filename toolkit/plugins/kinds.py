@@ -26,13 +26,14 @@ class Kind:
 
 _BASES, _SUITES = "toolkit.contracts", "toolkit.testing"
 _AUDIO = ("sample_rate", "segment_samples")
-_FUSION, _LOSS = ("levels", "covariates", "segment_samples"), ("size", "classes", "class_counts")
+_FUSION = ("levels", "covariates", "segment_samples")
+_HEAD, _LOSS = ("size", "sizes", "classes"), ("size", "classes", "class_counts")
 _ALL = (
     Kind(
         "extractor", f"{_BASES}:Extractor", _AUDIO, "model.levels", f"{_SUITES}.extractors:ExtractorCase", bundled=True
     ),
     Kind("fusion", f"{_BASES}:Fusion", _FUSION, "model.fusion", f"{_SUITES}.fusions:FusionCase", bundled=True),
-    Kind("head", f"{_BASES}:Head", ("size", "classes"), "model.heads", f"{_SUITES}.heads:HeadCase", bundled=True),
+    Kind("head", f"{_BASES}:Head", _HEAD, "model.heads", f"{_SUITES}.heads:HeadCase", bundled=True),
     Kind("loss", f"{_BASES}:Loss", _LOSS, "model.losses", f"{_SUITES}.losses:LossCase"),
     Kind(
         "augmentation", f"{_BASES}:Augmentation", _AUDIO, "augmentations", f"{_SUITES}.augmentations:AugmentationCase"

@@ -51,10 +51,14 @@ class PartSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadSpec(PartSpec):
-    """A classifier of one target on one embedding ("fused" or a level's name)."""
+    """A classifier of one target on an embedding ("fused" or a level's name), or on several side by side."""
 
-    on: str = FUSED
+    on: str | tuple[str, ...] = FUSED
     target: str = "label"
+
+    def __post_init__(self):
+        if not self.on:
+            raise BadField("on", "names nothing; an embedding, or a list of them, is needed.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +145,7 @@ class ModelSpec:
                     raise BadField(f"{family}.{name}", f"cannot be used: the name {name!r} is reserved.")
         embeddings = (FUSED, *self.levels)
         for name, head in self.heads.items():
-            known(f"heads.{name}.on", [head.on], embeddings, "embedding")
+            known(f"heads.{name}.on", names_in(head.on), embeddings, "embedding")
         for name, loss in self.losses.items():
             if loss.on != EVERY_HEAD:
                 known(f"losses.{name}.on", names_in(loss.on), (*self.heads, *embeddings), "head or embedding")

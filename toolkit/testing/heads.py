@@ -22,6 +22,11 @@ class HeadCase(ModuleCase):
     classes: int = 4
     kind: ClassVar[str] = "head"
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """As if the embedding were two side by side."""
+        return self.size // 2, self.size - self.size // 2
+
     def training_part(self, module: Head) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Embeddings of two batches, with their classes and groups."""
         return [(torch.randn(20, self.size), torch.arange(20) % self.classes, torch.arange(20)) for _ in range(2)]

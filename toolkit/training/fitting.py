@@ -57,7 +57,7 @@ def fit_parts(
             embeddings, _ = system.embed(batch.features, batch.covariates)
             classes = batch.targets[recipe.model.heads[head].target]
             known = classes != UNKNOWN
-            yield embeddings[system.head_inputs[head]][known], classes[known], groups[batch.utterances][known.cpu()]
+            yield system.read_by(head, embeddings)[known], classes[known], groups[batch.utterances][known.cpu()]
 
     for name, head in system.heads.items():
         if head.fits:

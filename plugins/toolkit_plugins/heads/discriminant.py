@@ -5,10 +5,11 @@ should start from a fitted head: Kumar et al., "Fine-tuning can distort pretrain
 out-of-distribution", ICLR 2022, arXiv 2202.10054.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -16,6 +17,7 @@ from toolkit.contracts import Head
 from toolkit.errors import RecipeError
 
 FOLDS = 5
+WEIGHTS = (1e-4, 1.0)  # the least and the greatest that an embedding's logits can have
 NEVER = -1e4  # the logit of a class without rows
 
 
@@ -26,6 +28,9 @@ class Discriminant(Head):
     scale of an embedding's values changes nothing. With `training.epochs: 0` the fitted head is the result: for little
     data with large, fixed embeddings.
 
+    On several embeddings, each has a discriminant of its own. Their logits are added with the weights that predict
+    held-out speakers best, so that an embedding that tells nothing does no harm (stacking; Breiman, 1996).
+
     Args:
         shrinkage: fraction of the covariance that is replaced by its diagonal, above 0 and at most 1; a larger one is
             smoother, 1 takes the values for independent.
@@ -33,36 +38,40 @@ class Discriminant(Head):
 
     Raises: RecipeError if an argument is out of range.
 
-    Source: Friedman, "Regularized discriminant analysis", JASA 84, 1989.
+    Source: Friedman, "Regularized discriminant analysis", JASA 84, 1989; Breiman, "Stacked regressions", Machine
+        Learning 24, 1996.
     """
 
     fits = True
 
-    def __init__(self, *, size: int, classes: int, shrinkage: float = 0.5, dropout: float = 0.0):
+    def __init__(
+        self, *, size: int, classes: int, sizes: Sequence[int] = (), shrinkage: float = 0.5, dropout: float = 0.0
+    ):
         super().__init__()
         if not 0 < shrinkage <= 1:
             raise RecipeError(f"shrinkage has to be above 0 and at most 1, not {shrinkage}")
         if not 0 <= dropout < 1:
             raise RecipeError(f"dropout is a probability, at least 0 and below 1, not {dropout}")
-        self.shrinkage = shrinkage
+        self.sizes, self.shrinkage = list(sizes or (size,)), shrinkage
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(size, classes)
 
     @torch.no_grad()
     def fit(self, rows: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
-        """Fit to the training part, then scale the logits so that held-out speakers are predicted best.
+        """Fit to the training part, each embedding by itself, then weigh the logits to predict held-out speakers best.
 
         Raises: RecipeError if no class is known.
         """
         parts = [torch.cat(part).cpu() for part in zip(*rows, strict=True)]
         if not len(parts[1]):
             raise RecipeError("discriminant cannot be fitted: its target is unknown in all of the training part")
-        embeddings, targets, groups = parts[0].double(), parts[1], parts[2]
+        embeddings, targets, groups = parts[0].double().split(self.sizes, dim=1), parts[1], parts[2]
         classes = self.output.out_features
-        weight, bias = discriminant(embeddings, targets, classes, self.shrinkage)
-        scale = _scale(embeddings, targets, groups, classes, self.shrinkage)
-        self.output.weight.copy_(scale * weight)
-        self.output.bias.copy_((scale * bias).nan_to_num(neginf=NEVER))
+        weights = _weights(embeddings, targets, groups, classes, self.shrinkage)
+        fitted = [discriminant(rows, targets, classes, self.shrinkage) for rows in embeddings]
+        self.output.weight.copy_(torch.cat([w * weight for w, (weight, _) in zip(weights, fitted, strict=True)], dim=1))
+        bias = sum(w * bias for w, (_, bias) in zip(weights, fitted, strict=True))
+        self.output.bias.copy_(bias.nan_to_num(neginf=NEVER))
 
     def forward(self, embedding: Tensor) -> Tensor:
         """[batch, size] -> [batch, classes], logits."""
@@ -94,20 +103,28 @@ def discriminant(rows: Tensor, targets: Tensor, classes: int, shrinkage: float) 
     return weight / deviation, torch.where(counts > 0, bias, -torch.inf)
 
 
-def _scale(rows: Tensor, targets: Tensor, groups: Tensor, classes: int, shrinkage: float) -> float:
-    """The factor for the logits with the smallest cross-entropy on held-out groups, a fifth of them at a time."""
+def _weights(parts: Sequence[Tensor], targets: Tensor, groups: Tensor, classes: int, shrinkage: float) -> list[float]:
+    """The factors for the logits of each part with the smallest cross-entropy on held-out groups, a fifth at a time."""
     held = []
-    for part in range(FOLDS):
-        out = groups % FOLDS == part
+    for fold in range(FOLDS):
+        out = groups % FOLDS == fold
         known = out & torch.isin(targets, targets[~out])
         if known.any():
-            weight, bias = discriminant(rows[~out], targets[~out], classes, shrinkage)
-            held.append((rows[known] @ weight.T + bias, targets[known]))
+            fitted = [discriminant(rows[~out], targets[~out], classes, shrinkage) for rows in parts]
+            logits = [rows[known] @ weight.T + bias for rows, (weight, bias) in zip(parts, fitted, strict=True)]
+            held.append((torch.stack(logits), targets[known]))
     if not held:
-        return 1.0
-    logits, targets = (torch.cat(parts) for parts in zip(*held, strict=True))
+        return [1.0] * len(parts)
+    logits, targets = torch.cat([found for found, _ in held], dim=1), torch.cat([found for _, found in held])
+    impossible = logits[0].isneginf()  # classes without rows in the other folds
 
-    def loss(exponent: float) -> float:
-        return functional.cross_entropy(logits * 10.0**exponent, targets).item()
+    def loss(factors: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = torch.from_numpy(factors).requires_grad_()
+        summed = torch.einsum("p,prc->rc", weights, logits.nan_to_num(neginf=0.0)).masked_fill(impossible, -torch.inf)
+        value = functional.cross_entropy(summed, targets)
+        (gradient,) = torch.autograd.grad(value, weights)
+        return value.item(), gradient.numpy()
 
-    return 10.0 ** minimize_scalar(loss, bounds=(-4, 0), method="bounded").x
+    with torch.enable_grad():
+        found = minimize(loss, np.full(len(parts), 0.1), jac=True, bounds=[WEIGHTS] * len(parts))
+    return found.x.tolist()

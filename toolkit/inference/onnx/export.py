@@ -96,7 +96,7 @@ def _parts(system: System, usage: Usage) -> list[Part]:
         return Part(system, lambda wave, _: level(wave).zeroed().values, f"level {name!r} ({type(level).__name__})")
 
     def fused(wave: Seq, covariates: Mapping[str, Tensor]) -> Tensor:
-        return system.embed(system.features(wave), covariates)[0][system.head_inputs[head]]
+        return system.read_by(head, system.embed(system.features(wave), covariates)[0])
 
     def log_probabilities(wave: Seq, covariates: Mapping[str, Tensor]) -> Tensor:
         return usage.scores(system(wave, covariates).logits[head])
