@@ -4,7 +4,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from toolkit.errors import RecipeError
 from toolkit.testing import assert_contract
-from toolkit_plugins.heads.discriminant import Discriminant, discriminant
+from toolkit_plugins.heads.discriminant import WEIGHTS, Discriminant, discriminant
 from toolkit_plugins.heads.linear import Linear
 from toolkit_plugins.heads.mlp import Mlp
 
@@ -108,6 +108,34 @@ def test_rows_of_one_group_are_held_out_together():
     heads[0].fit([(copies, classes, torch.arange(60).repeat(3))])
     heads[1].fit([(copies, classes, torch.arange(180) % 7)])
     assert heads[0].output.weight.norm() < 0.5 * heads[1].output.weight.norm()
+
+
+def test_on_two_embeddings_the_logits_of_two_discriminants_are_added():
+    values, targets = draws(60, 8)
+    head = Discriminant(size=8, sizes=(5, 3), classes=3, shrinkage=0.4)
+    head.fit([(values.float(), targets, torch.arange(60))])
+    pairs = zip(values.split((5, 3), dim=1), head.output.weight.detach().double().split((5, 3), dim=1), strict=True)
+    biases = 0
+    for part, found in pairs:
+        weight, bias = discriminant(part, targets, 3, 0.4)
+        factor = (found / weight).mean()
+        torch.testing.assert_close(found, factor * weight, rtol=1e-4, atol=1e-6)
+        assert WEIGHTS[0] * 0.999 <= factor <= WEIGHTS[1]
+        biases = biases + factor * bias
+    torch.testing.assert_close(head.output.bias.detach().double(), biases, rtol=1e-4, atol=1e-6)
+
+
+def test_an_embedding_that_tells_nothing_does_no_harm():
+    """In one embedding with the others its many values would cover what a few tell."""
+    values, targets = draws(1060, 200, apart=1.5)
+
+    def accuracy(size, sizes):
+        head = Discriminant(size=size, sizes=sizes, classes=3)
+        head.fit([(values[:60, :size].float(), targets[:60], torch.arange(60))])
+        return (head(values[60:, :size].float()).argmax(1) == targets[60:]).float().mean()
+
+    alone, apart, together = accuracy(4, (4,)), accuracy(200, (4, 196)), accuracy(200, (200,))
+    assert together < alone - 0.15 and apart > alone - 0.02
 
 
 def test_a_class_that_is_not_in_the_training_part_is_never_predicted():
