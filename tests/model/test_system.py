@@ -50,6 +50,13 @@ def test_features_are_the_same_whatever_the_precision(build, wave):
     assert found.dtype == torch.float32 and torch.equal(found, expected)
 
 
+def test_a_head_on_two_embeddings_reads_them_side_by_side_in_the_recipes_order(build, wave):
+    system = build("--model.heads.level.on=[mfcc,fused]")
+    output = system(wave, {})
+    read = torch.cat([output.embeddings["mfcc"], output.embeddings["fused"]], dim=1)
+    torch.testing.assert_close(output.logits["level"], system.heads["level"](read))
+
+
 def test_a_given_covariate_moves_the_fused_embedding_and_no_level(build, wave):
     system = build(covariate="{source: label}")
     women, men = (system(wave, {"gender": torch.full((3,), index)}) for index in (0, 1))

@@ -78,6 +78,8 @@ def test_every_value_knows_its_file(child):
         ("training: {groups: {mfc: {}}}", r"^training\.groups\.mfc .*no such parameter group\. Did you mean 'mfcc'"),
         ("predict_from: emotions", "no such head. Did you mean 'emotion'"),
         ("model: {heads: {emotion: {on: wav2vec}}}", r"^model\.heads\.emotion\.on .*Did you mean 'wav2vec2'"),
+        ("model: {heads: {emotion: {on: [fused, x]}}}", r"^model\.heads\.emotion\.on .*names 'x'"),
+        ("model: {heads: {emotion: {on: []}}}", r"^model\.heads\.emotion\.on .*names nothing; an embedding, or a list"),
         ("model: {losses: {classification: {on: fuse}}}", "no such head or embedding. Did you mean 'fused'"),
         ("model: {losses: {classification: {on: [emotion, x]}}}", "names 'x'"),
         ("model: {losses: {classification: {on: []}}}", "names nothing"),

@@ -81,8 +81,9 @@ def test_a_bundles_system_predicts_the_test_part_as_the_run_did(name, run, tmp_p
     assert len(np.unique(found.round(6), axis=0)) > 1  # the answers differ, so that their order is seen
 
 
-def test_a_system_that_reads_a_covariate_and_equal_tails_come_back(tmp_path):
-    run = train(tmp_path, "--audio.tail=equal", "--training.epochs=1", change=with_gender("label"))
+def test_a_covariate_equal_tails_and_a_head_on_two_embeddings_come_back(tmp_path):
+    options = ["--audio.tail=equal", "--training.epochs=1", "--model.heads.emotion.on=[fused,mfcc]"]
+    run = train(tmp_path, *options, change=with_gender("label"))
     path = export_bundle(run / "results.json", tmp_path / "b")
     usage = read_bundle(path).usage
     assert usage == Usage(
