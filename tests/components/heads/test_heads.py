@@ -125,7 +125,7 @@ def test_on_two_embeddings_the_logits_of_two_discriminants_are_added():
     torch.testing.assert_close(head.output.bias.detach().double(), biases, rtol=1e-4, atol=1e-6)
 
 
-def test_an_embedding_that_tells_nothing_does_no_harm():
+def test_an_embedding_that_tells_nothing_does_little_harm():
     """In one embedding with the others its many values would cover what a few tell."""
     values, targets = draws(1060, 200, apart=1.5)
 
