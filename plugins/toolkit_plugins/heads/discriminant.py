@@ -17,7 +17,7 @@ from toolkit.contracts import Head
 from toolkit.errors import RecipeError
 
 FOLDS = 5
-WEIGHTS = (1e-4, 1.0)  # the least and the greatest that an embedding's logits can have
+WEIGHTS = (1e-4, 1.0)  # bounds of the weight of an embedding's logits
 NEVER = -1e4  # the logit of a class without rows
 
 
@@ -67,11 +67,12 @@ class Discriminant(Head):
             raise RecipeError("discriminant cannot be fitted: its target is unknown in all of the training part")
         embeddings, targets, groups = parts[0].double().split(self.sizes, dim=1), parts[1], parts[2]
         classes = self.output.out_features
-        weights = _weights(embeddings, targets, groups, classes, self.shrinkage)
-        fitted = [discriminant(rows, targets, classes, self.shrinkage) for rows in embeddings]
-        self.output.weight.copy_(torch.cat([w * weight for w, (weight, _) in zip(weights, fitted, strict=True)], dim=1))
-        bias = sum(w * bias for w, (_, bias) in zip(weights, fitted, strict=True))
-        self.output.bias.copy_(bias.nan_to_num(neginf=NEVER))
+        fitted = [discriminant(values, targets, classes, self.shrinkage) for values in embeddings]
+        factors = _weights(embeddings, targets, groups, classes, self.shrinkage)
+        weighted = [(f * weight, f * bias) for f, (weight, bias) in zip(factors, fitted, strict=True)]
+        weights, biases = zip(*weighted, strict=True)
+        self.output.weight.copy_(torch.cat(weights, dim=1))
+        self.output.bias.copy_(sum(biases).nan_to_num(neginf=NEVER))
 
     def forward(self, embedding: Tensor) -> Tensor:
         """[batch, size] -> [batch, classes], logits."""
@@ -103,28 +104,32 @@ def discriminant(rows: Tensor, targets: Tensor, classes: int, shrinkage: float) 
     return weight / deviation, torch.where(counts > 0, bias, -torch.inf)
 
 
-def _weights(parts: Sequence[Tensor], targets: Tensor, groups: Tensor, classes: int, shrinkage: float) -> list[float]:
-    """The factors for the logits of each part with the smallest cross-entropy on held-out groups, a fifth at a time."""
+def _weights(
+    embeddings: Sequence[Tensor], targets: Tensor, groups: Tensor, classes: int, shrinkage: float
+) -> list[float]:
+    """The weights of the embeddings' logits with the smallest cross-entropy on held-out groups, a fifth at a time."""
     held = []
     for fold in range(FOLDS):
         out = groups % FOLDS == fold
         known = out & torch.isin(targets, targets[~out])
         if known.any():
-            fitted = [discriminant(rows[~out], targets[~out], classes, shrinkage) for rows in parts]
-            logits = [rows[known] @ weight.T + bias for rows, (weight, bias) in zip(parts, fitted, strict=True)]
+            fitted = [discriminant(values[~out], targets[~out], classes, shrinkage) for values in embeddings]
+            logits = [
+                values[known] @ weight.T + bias for values, (weight, bias) in zip(embeddings, fitted, strict=True)
+            ]
             held.append((torch.stack(logits), targets[known]))
     if not held:
-        return [1.0] * len(parts)
+        return [1.0] * len(embeddings)
     logits, targets = torch.cat([found for found, _ in held], dim=1), torch.cat([found for _, found in held])
     impossible = logits[0].isneginf()  # classes without rows in the other folds
+    logits = logits.nan_to_num(neginf=0.0)  # 0 times infinity would have no gradient
 
+    @torch.enable_grad()
     def loss(factors: np.ndarray) -> tuple[float, np.ndarray]:
         weights = torch.from_numpy(factors).requires_grad_()
-        summed = torch.einsum("p,prc->rc", weights, logits.nan_to_num(neginf=0.0)).masked_fill(impossible, -torch.inf)
+        summed = torch.einsum("e,erc->rc", weights, logits).masked_fill(impossible, -torch.inf)
         value = functional.cross_entropy(summed, targets)
         (gradient,) = torch.autograd.grad(value, weights)
         return value.item(), gradient.numpy()
 
-    with torch.enable_grad():
-        found = minimize(loss, np.full(len(parts), 0.1), jac=True, bounds=[WEIGHTS] * len(parts))
-    return found.x.tolist()
+    return minimize(loss, np.full(len(embeddings), 0.1), jac=True, bounds=[WEIGHTS] * len(embeddings)).x.tolist()
