@@ -178,8 +178,8 @@ class BundleConfig:
         """The file's content; BundleError if an argument is a value that JSON cannot hold."""
         values = plain_values(self)
         try:
-            own = {"sha256": own_sha256(values)} if self.format_version > 1 else {}
-            return json.dumps(values | own, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+            values["sha256"] = own_sha256(values)
+            return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         except (TypeError, ValueError) as error:
             raise BundleError(f"{self.name}: an argument cannot be written to {CONFIG}: {error}.") from None
 

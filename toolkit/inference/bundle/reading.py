@@ -14,8 +14,7 @@ from toolkit.inference.bundle.config import CONFIG, BundleConfig, Usage, read_co
 from toolkit.model.archive import CARD, ONNX, WEIGHTS, open_file, read_file
 from toolkit.model.hub import local_bundle, on_hub
 from toolkit.model.seen import SEEN, UNSEEN, Seen
-from toolkit.plugins.registry import default_registry
-from toolkit.recipe.locations import Location
+from toolkit.plugins.registry import find_part
 
 if TYPE_CHECKING:
     from toolkit.model.system import System
@@ -114,9 +113,9 @@ def _check_file(name: str, config: BundleConfig, size: int, sha256: str | None =
 
 def _check_plugins(config: BundleConfig) -> None:
     """Refuse a bundle whose plugins are not installed; warn of other versions of their distributions."""
-    for kind, location, part in config.parts():
+    for kind, _, part in config.parts():
         try:
-            default_registry().find(kind, part.plugin, Location(location))
+            find_part(kind, part)
         except UnknownPlugin as error:
             distribution, _, name = part.plugin.rpartition(":")
             wanted = f"{kind} {name!r} of {distribution} {config.distributions[distribution]}"
@@ -134,10 +133,10 @@ def _check_plugins(config: BundleConfig) -> None:
 def _refuse_outside(config: BundleConfig) -> None:
     """Refuse arguments that name a file, a folder, a hub name or a download, before anything looks for it."""
     for kind, location, part in config.parts():
-        plugin = default_registry().find(kind, part.plugin, Location(location))
-        for name in getattr(plugin.load(), "retired", ()):
+        cls = find_part(kind, part).load()
+        for name in getattr(cls, "retired", ()):
             part.args.pop(name, None)  # used in training alone
-        for name, alone in getattr(plugin.load(), "standalone_args", {}).items():
+        for name, alone in getattr(cls, "standalone_args", {}).items():
             if (found := part.args.get(name, ...)) != alone:
                 shown = f"{location}.args.{name} is {'missing' if found is ... else repr(found)}"
                 raise BundleError(f"{shown}: {alone!r} is needed, since a bundle is self-contained.")
