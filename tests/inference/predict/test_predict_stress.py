@@ -13,13 +13,13 @@ from stand_in_bundle import write_bundle
 import toolkit
 from toolkit.cli.main import main as cli
 from toolkit.inference.predict.evaluation import LabelledTest
-from toolkit.inference.predict.stress import AS_RECORDED, CONDITIONS, Condition, stress
+from toolkit.inference.predict.stress import AS_RECORDED, CONDITIONS, stress
 from toolkit_plugins.augmentations.gain import amplified
 from toolkit_plugins.augmentations.telephone import telephoned
 
 pytestmark = pytest.mark.usefixtures("stand_in")
 
-TITLES = [condition.title for condition in CONDITIONS.values()]
+TITLES = [title for title, *_ in CONDITIONS.values()]
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_a_file_that_cannot_be_read_is_left_out_of_all_conditions_and_named_once
 
 
 def test_a_condition_that_does_not_fit_the_system_is_refused_before_anything_is_labelled(bundle, corpus, monkeypatch):
-    monkeypatch.setitem(CONDITIONS, "mp3", Condition("MP3 at 4 kbit/s", "codec", {"kbit_per_s": [4, 4]}))
+    monkeypatch.setitem(CONDITIONS, "mp3", ("MP3 at 4 kbit/s", "codec", {"kbit_per_s": [4, 4]}))
     monkeypatch.setattr(LabelledTest, "result", lambda *args, **options: pytest.fail("it was labelled"))
     done = run(bundle, corpus)
     assert done.exit_code == 2 and "Condition mp3 does not fit the system" in done.stderr

@@ -1,7 +1,7 @@
 """`toolkit stress`: how much a system loses when the same recordings are softer, noisy, by telephone or in a room."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,28 +24,16 @@ from toolkit.statistics.confusions import accuracies_of
 from toolkit.statistics.metrics import METRICS
 
 AS_RECORDED = "as recorded"
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A change of recordings: an augmentation whose arguments leave only noise to chance."""
-
-    title: str
-    plugin: str
-    args: Mapping[str, Any] = field(default_factory=dict)
-
-
-CONDITIONS = {
-    "softer": Condition("20 dB softer", "gain", {"db": [-20, -20]}),
-    "louder": Condition("10 dB louder, clipped", "gain", {"db": [10, 10]}),
+CONDITIONS = {  # name -> title, and an augmentation with arguments that leave only noise to chance
+    "softer": ("20 dB softer", "gain", {"db": [-20, -20]}),
+    "louder": ("10 dB louder, clipped", "gain", {"db": [10, 10]}),
     **{
-        f"noise-{db}": Condition(f"pink noise at {db} dB", "noise", {"snr_db": [db, db], "colour": "pink"})
-        for db in (20, 10, 0)
+        f"noise-{db}": (f"pink noise at {db} dB", "noise", {"snr_db": [db, db], "colour": "pink"}) for db in (20, 10, 0)
     },
-    "telephone": Condition("by telephone", "telephone"),
-    "mp3": Condition("MP3 at 32 kbit/s", "codec", {"kbit_per_s": [32, 32]}),
-    "room": Condition("in a room, 0.6 s", "reverb", {"seconds": [0.6, 0.6], "direct_db": [0, 0]}),
-    "half": Condition("half of it", "crop", {"part": [0.5, 0.5]}),
+    "telephone": ("by telephone", "telephone", {}),
+    "mp3": ("MP3 at 32 kbit/s", "codec", {"kbit_per_s": [32, 32]}),
+    "room": ("in a room, 0.6 s", "reverb", {"seconds": [0.6, 0.6], "direct_db": [0, 0]}),
+    "half": ("half of it", "crop", {"part": [0.5, 0.5]}),
 }
 
 
@@ -105,7 +93,7 @@ def stress(bundle: str, manifest: str, *, only: Sequence[str] = (), seed: int = 
     test = replace(test, utterances=[utterance for utterance in test.utterances if utterance.id in read])
     evaluations = {AS_RECORDED: recorded}
     for name, augmentation in augmentations.items():
-        title = CONDITIONS[name].title
+        title, *_ = CONDITIONS[name]
         changed = _changed(test.recordings(), augmentation, audio.sample_rate, (seed, "stress", name))
         evaluations[title] = test.result(changed, what=title)
     return StressTest.of(evaluations, "in all conditions")
@@ -138,11 +126,10 @@ def write_figure(test: StressTest, path: str) -> None:
 
 def _augmentation(name: str, audio: AudioSpec) -> Augmentation:
     """The augmentation of a condition. Raises: PredictionError if it does not fit the system's sample rate."""
-    condition = CONDITIONS[name]
+    _, plugin, args = CONDITIONS[name]
     context = {"sample_rate": audio.sample_rate, "segment_samples": audio.segment_samples}
-    spec = PartSpec(plugin=f"{DISTRIBUTION}:{condition.plugin}", args=condition.args)
     try:
-        return build("augmentation", spec, context)
+        return build("augmentation", PartSpec(plugin=f"{DISTRIBUTION}:{plugin}", args=args), context)
     except RecipeError as error:
         remedy = f"name the conditions to test with --condition, without {name}"
         raise PredictionError(f"Condition {name} does not fit the system: {error}; {remedy}") from None
