@@ -181,10 +181,8 @@ class RecordingSources:
                         yield from self._of(path, report, note)
 
     def _check(self, name: str) -> None:
-        known: dict[str, None] = {}
-        if _is_manifest(name):
-            for row, _ in self._manifest(Path(name), str):
-                known |= dict.fromkeys(row)
+        rows = read_rows(name, required=["path"], columns=self.columns) if _is_manifest(name) else ()
+        known = dict.fromkeys(column for _, row in rows for column in row)
         for covariate, column in self.covariates.columns.items():
             option = f"--covariate {covariate}=@{column}"
             if not _is_manifest(name):
@@ -196,7 +194,7 @@ class RecordingSources:
     def _of(self, name: str, report: Report, note: Report) -> Iterator[Recording]:
         given = self.covariates
         if _is_manifest(name):
-            yield from (recording for _, recording in self._manifest(Path(name), report))
+            yield from self._manifest(Path(name), report)
         elif os.path.isdir(name):
             found, others = False, Counter()
             for path in files_below(Path(name), report):
@@ -213,14 +211,14 @@ class RecordingSources:
         else:
             yield Recording(Path(name), covariates=given.of({}), name=name)
 
-    def _manifest(self, path: Path, report: Report) -> Iterator[tuple[dict[str, str], Recording]]:
+    def _manifest(self, path: Path, report: Report) -> Iterator[Recording]:
         for line, row in read_rows(path, required=["path"], columns=self.columns):
             try:
                 file, start_s, end_s = file_and_times(path, row)
             except CorpusError as error:
                 report(f"{path}:{line}: {error}")
             else:
-                yield row, Recording(file, start_s, end_s, self.covariates.of(row), where=f" ({path}:{line})")
+                yield Recording(file, start_s, end_s, self.covariates.of(row), where=f" ({path}:{line})")
 
 
 def _is_manifest(name: str) -> bool:
