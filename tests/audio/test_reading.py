@@ -128,8 +128,6 @@ def test_segments_cover_everything_once():
     assert cut(96000, segment_samples=48000) == [(0, 48000), (48000, 96000)]
     assert cut(48001, segment_samples=48000) == [(0, 48000), (48000, 48001)]
     assert cut(5, segment_samples=48000) == [(0, 5)]
-    with pytest.raises(ValueError, match="0 samples"):
-        cut(0, segment_samples=48000)
 
 
 @pytest.mark.parametrize("rate", [16_000, 8000, 22_050, 44_100, 48_000])

@@ -127,13 +127,11 @@ def resampled_length(samples: int, rate: int, new_rate: int) -> int:
 
 
 def cut(samples: int, *, segment_samples: int) -> list[tuple[int, int]]:
-    """Spans (start, stop) of segments without overlap; the last may be shorter. ValueError if a number is below 1.
+    """Spans (start, stop) of segments without overlap; the last may be shorter.
 
     >>> cut(100, segment_samples=48)
     [(0, 48), (48, 96), (96, 100)]
     """
-    if samples < 1 or segment_samples < 1:
-        raise ValueError(f"{samples} samples cannot be cut into segments of {segment_samples}")
     return [(start, min(start + segment_samples, samples)) for start in range(0, samples, segment_samples)]
 
 
@@ -152,7 +150,7 @@ def _examined(path: Path, size: int, changed_ns: int) -> tuple[int, int, Callabl
             if _holds_its_frames(path, file):
                 return file.frames, file.samplerate, _sndfile_blocks
     except soundfile.LibsndfileError as error:
-        if getattr(error, "code", 1) not in _NOT_RECOGNISED:
+        if error.code not in _NOT_RECOGNISED:
             raise AudioError(f"{path} is damaged or truncated: {_cause(error)}; get the file again") from None
     return *ffmpeg.length(path), ffmpeg.blocks
 
