@@ -4,7 +4,7 @@ import queue
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -69,13 +69,10 @@ def listen(
 def _chunks(sounddevice: ModuleType, rate: int) -> Iterator[np.ndarray]:
     """What the microphone hears until Ctrl-C, in chunks [samples], float32; PredictionError if it stops by itself."""
     heard: queue.Queue = queue.Queue(maxsize=round(LONGEST_WAIT_S / CHUNK_S))
-    full = threading.Event()
 
     def take(samples: np.ndarray, frames: int, time: object, status: object) -> None:
-        try:
+        with suppress(queue.Full):
             heard.put_nowait((samples[:, 0].copy(), status))
-        except queue.Full:
-            full.set()
 
     lost, options = False, {"channels": 1, "dtype": "float32", "blocksize": round(CHUNK_S * rate), "callback": take}
     with (
@@ -84,7 +81,7 @@ def _chunks(sounddevice: ModuleType, rate: int) -> Iterator[np.ndarray]:
         sounddevice.InputStream(samplerate=rate, **options) as microphone,
     ):
         while not (interrupted.is_set() and heard.empty()):
-            if full.is_set():
+            if heard.full():
                 waiting = f"{LONGEST_WAIT_S} s of it wait for labels"
                 raise PredictionError(f"The system is slower than the audio: {waiting}. Give a larger --hop.")
             try:
@@ -94,8 +91,8 @@ def _chunks(sounddevice: ModuleType, rate: int) -> Iterator[np.ndarray]:
                     raise PredictionError("The microphone has stopped: is it still connected?") from None
                 continue
             if status and not lost:
+                lost = True
                 say(f"NOTE: the microphone lost audio: {one_line(str(status))}")
-            lost = lost or bool(status)
             yield samples
 
 
