@@ -17,6 +17,7 @@ from stand_in_bundle import write_bundle
 
 import toolkit
 from toolkit.cli.main import main as cli
+from toolkit.inference.predict.model import Model
 
 pytestmark = pytest.mark.usefixtures("stand_in")
 
@@ -299,6 +300,19 @@ def test_rows_go_to_a_file_that_appears_when_it_is_complete(bundle, folder, tmp_
     assert (tmp_path / "out.csv").read_text() == expected and list(tmp_path.iterdir()) == [tmp_path / "out.csv"]
     done = run(bundle, folder, "--output", tmp_path / "out.csv" / "out.csv")
     assert done.exit_code == 2 and "cannot be written (File exists): choose another --output" in done.stderr
+
+
+@pytest.mark.parametrize("format", ["csv", "rttm"])
+def test_a_folder_as_output_is_refused_before_anything_is_labelled(bundle, folder, tmp_path, monkeypatch, format):
+    monkeypatch.setattr(Model, "results", lambda *args, **options: pytest.fail("it was labelled"))
+    done = run(bundle, folder / "b.wav", "--format", format, "--output", tmp_path)
+    assert (done.exit_code, done.stderr.count("\n"), list(tmp_path.iterdir())) == (2, 1, [])
+    assert f"--output {tmp_path} is a folder: " in done.stderr
+
+
+def test_a_stamp_is_not_a_formula_in_a_table(tmp_path, folder):
+    bundle = write_bundle(tmp_path / "stamped", stamps=["=1+1"])
+    assert rows(run(bundle, folder / "b.wav", "--format", "csv").stdout)[0]["note"] == "'=1+1"
 
 
 def test_sixty_files_of_mixed_formats_with_five_broken_ones_label_fifty_five_and_name_five(bundle, tmp_path):

@@ -84,6 +84,8 @@ def _opened(output: str | None) -> Iterator[TextIO]:
         yield sys.stdout
         sys.stdout.flush()
         return
+    if os.path.isdir(output):
+        raise PredictionError(f"--output {output} is a folder: the rows of all recordings go to one file, name it")
     with (
         replacing(Path(output), PredictionError, REMEDY, stream=True) as partial,
         partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,

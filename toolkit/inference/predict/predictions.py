@@ -94,7 +94,7 @@ def table_rows(file: TextIO, labels: Sequence[str], note: str) -> Writer:
 
 def csv_rows(file: TextIO, labels: Sequence[str], note: str) -> Writer:
     """Columns path, start, end, label, margin, p_<label> of every class; note if there is one."""
-    row_writer, last = csv.writer(file, lineterminator="\n"), [note] if note else []
+    row_writer, last = csv.writer(file, lineterminator="\n"), [to_cell(note)] if note else []
 
     def write(name: str, label: str | None, found: Prediction) -> None:
         row = [to_cell(name), f"{found.start_s:.3f}", f"{found.end_s:.3f}", to_cell(label or ""), repr(found.margin)]
