@@ -162,7 +162,7 @@ def test_a_mix_may_be_above_full_scale():
     assert Samples(np.array([0.0, 1.5, -100.0]), 16_000).values.tolist() == [0.0, 1.5, -100.0]
 
 
-@pytest.mark.parametrize("rate", [0, -1, 16_000.5, "16000"])
-def test_a_sample_rate_is_a_whole_number(rate):
+@pytest.mark.parametrize("rate", [0, -1, 16_000.5, "16000", 16_000_000_000])
+def test_a_sample_rate_is_a_whole_number_that_can_be_resampled(rate):
     with pytest.raises(PredictionError, match="sample_rate"):
         Samples(np.zeros(100), rate)

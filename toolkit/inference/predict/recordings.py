@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from toolkit.audio.reading import AUDIO_SUFFIXES, DIVIDE, check_samples, files_below
+from toolkit.audio.reading import AUDIO_SUFFIXES, DIVIDE, HIGHEST, check_samples, files_below
 from toolkit.corpus import file_and_times, read_rows
 from toolkit.corpus.manifests import SUFFIXES as MANIFEST_SUFFIXES
 from toolkit.errors import (
@@ -61,7 +61,7 @@ class Samples:
     """Samples in memory.
 
     Raises: ShapeError if the values have another shape or are integers; AudioError if there are none, or one is NaN,
-        infinite or far beyond full scale; PredictionError if the sample rate is not a whole number above 0.
+        infinite or far beyond full scale; PredictionError if the sample rate is not one of `whole_rate`.
     """
 
     values: Any  # as for `Model.predict`
@@ -226,9 +226,10 @@ def _is_manifest(name: str) -> bool:
 
 
 def whole_rate(rate: Any) -> int:
-    """A sample rate, checked: PredictionError if it is not a whole number above 0."""
-    if not isinstance(rate, Real) or rate != rate // 1 or rate < 1:
-        raise PredictionError(f"sample_rate is {rate!r}; a whole number of Hz is needed, for example 16000")
+    """A sample rate, checked: PredictionError if it is not a whole number from 1 to `HIGHEST`."""
+    if not isinstance(rate, Real) or rate != rate // 1 or not 1 <= rate <= HIGHEST:
+        needed = f"a whole number of Hz up to {HIGHEST:,} is needed, for example 16000"
+        raise PredictionError(f"sample_rate is {rate!r}; {needed}")
     return int(rate)
 
 
