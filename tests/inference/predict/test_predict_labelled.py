@@ -193,6 +193,8 @@ def test_a_covariate_is_read_from_the_column_of_its_name_or_given(corpus, tmp_pa
     without = part_of(corpus, tmp_path / "m.csv", lambda lines: [line[:-1] for line in lines])
     done = run("evaluate", gendered, without, *MAP)
     assert done.exit_code == 2 and "--covariate gender=F (it knows F, M)" in done.stderr
+    done = run("evaluate", gendered, corpus, *MAP, "--covariate", "gender=@sex")
+    assert done.exit_code == 2 and "--covariate gender=@sex: no utterance has a value in this column." in done.stderr
     done = run("evaluate", gendered, corpus, *MAP, "--covariate", "gendre=F")
     assert done.exit_code == 2 and "Did you mean 'gender'?" in done.stderr
 

@@ -213,6 +213,9 @@ def _for_system(
     values = {name: given.values[name] for name in wanted if name in given.values}
     columns = {name: given.columns.get(name, name) for name in wanted if name not in values}
     filled = {name: column for name, column in columns.items() if any(u.value(column) for u in utterances)}
+    for name in (name for name in given.columns if name in wanted and name not in filled):
+        near = did_you_mean(columns[name], {column for u in utterances for column in u.extra})
+        raise PredictionError(f"--covariate {name}=@{columns[name]}: no utterance has a value in this column.{near}")
     GivenCovariates(values, filled).check(wanted)  # the error for an empty column explains how to give a value
     return GivenCovariates(values, columns)
 
