@@ -127,6 +127,8 @@ class Model:
 
         Yields: each recording with its prediction, or with the error.
         """
+        if isinstance(recordings, str):
+            raise PredictionError(f"{recordings!r} is one path: give a list of them, or call `predict`")
         inputs = (r if isinstance(r, AnyRecording) else recording_of(r) for r in recordings)
         for result in self._results(inputs, batch_size=batch_size, hop_s=hop_s):
             yield result.recording, result.error or result.prediction()
