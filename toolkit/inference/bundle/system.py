@@ -51,7 +51,6 @@ def answer_to_trial(system: System, *, audio: AudioSpec, predict_from: str) -> t
         with Allowance(LARGEST_TENSOR, tensors=None, seconds=TRIAL_SECONDS):
             logits = system(Seq(wave, torch.tensor([samples])), given).logits[predict_from]
         return tuple(Target.probabilities(Target.scores(logits)[0].double().numpy()).tolist())
-    except ToolkitError as error:
-        raise BundleError(f"The system cannot be run: {error}") from error
     except Exception as error:  # a plugin's code may raise anything
-        raise BundleError(f"The system cannot be run: {one_line(error)}") from error
+        reason = error if isinstance(error, ToolkitError) else one_line(error)
+        raise BundleError(f"The system cannot be run: {reason}") from error
