@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections import ChainMap
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -66,14 +65,10 @@ class FeatureCache:
 
     def completed(self, batch: Batch, levels: Collection[str] | None = None) -> Batch:
         """Compute a batch's features for the levels whose waveforms it holds; if all share one, for `levels`."""
-        features = batch.features or {}
-        given = {key: seq for key, seq in features.items() if not isinstance(key, str)}
-        given |= {} if batch.wave is None else {levels and tuple(levels): batch.wave}
-        if not given:
-            return batch
-        computed = [self.front_end(wave, some) for some, wave in given.items()]
-        stored = {level: seq for level, seq in features.items() if isinstance(level, str)}
-        return replace(batch, wave=None, features=dict(ChainMap(stored, *computed)))
+        features = dict(batch.features or {levels and tuple(levels): batch.wave})
+        for some in [key for key in features if not isinstance(key, str)]:
+            features |= self.front_end(features.pop(some), some)
+        return replace(batch, wave=None, features=features)
 
     def dataset(self, segments: SegmentSet, levels: Collection[str] | None = None) -> Items:
         """What a loader reads: features of segments, stored as by `fill`, or the segments if features are not kept."""
