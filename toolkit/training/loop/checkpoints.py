@@ -70,11 +70,10 @@ class AtomicCheckpointer(Checkpointer):
                 shutil.rmtree(partial, ignore_errors=True)  # a killed process left it
         self._verdicts: dict[Path, str | None] = {}
 
-    def add_recoverable(self, name, obj, custom_load_hook=None, custom_save_hook=None, optional_load=False):
-        """Register an object; one with a state_dict is saved by `save_state` unless hooks are given."""
-        if hasattr(obj, "state_dict"):
-            custom_load_hook, custom_save_hook = custom_load_hook or load_state, custom_save_hook or save_state
-        super().add_recoverable(name, obj, custom_load_hook, custom_save_hook, optional_load)
+    def add_recoverable(self, name, obj, **options):
+        """Register an object; one with a state_dict is saved by `save_state`."""
+        hooks = {"custom_load_hook": load_state, "custom_save_hook": save_state} if hasattr(obj, "state_dict") else {}
+        super().add_recoverable(name, obj, **hooks, **options)
 
     def add_recoverables(self, recoverables):
         """Register several objects by name."""
