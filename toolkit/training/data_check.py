@@ -31,9 +31,7 @@ def check_source(source: Source) -> CheckReport:
     with noted("protocol", recipe.protocol.name):
         folds = [preparation.fold for preparation in prepare_folds(source, utterances)]
         preparation = prepare(source, utterances)
-        buildable = not found
-        found += [Problem(kind, "warning", message, where) for kind, message, where in preparation.warnings]
-        if buildable:
+        if not found:
             with noted("recipe", recipe.name):  # errors that show only when the system and its losses are built
                 from toolkit.data.augmentation import build_augmentations
                 from toolkit.model.allowance import Allowance
@@ -59,6 +57,7 @@ def check_source(source: Source) -> CheckReport:
                         data = RunData(preparation, fixed_samples=system.fixed_samples)
                         data.training_batches()
                         data.loader(data.evaluation)
+        found += [Problem(kind, "warning", message, where) for kind, message, where in preparation.warnings]
     report = check_corpus(
         utterances,
         labels=recipe.labels,
