@@ -67,8 +67,8 @@ class RunFolder:
             return
         remedy = "choose another --output_folder"
         with ExitStack() as stack:
-            require_files(self.path, CheckpointError, f"delete it, or {remedy}")
             try:
+                require_files(self.path, CheckpointError, f"delete it, or {remedy}")
                 self.path.mkdir(parents=True, exist_ok=True)
                 held = stack.enter_context(locked(self.path / "lock", wait=wait))
             except OSError as error:
