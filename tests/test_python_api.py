@@ -9,7 +9,7 @@ from pages import DOCS, ROOT, blocks
 from small_system import write_corpus, write_recipe
 
 import toolkit
-from toolkit.errors import ExperimentError, RecipeError
+from toolkit.errors import CheckpointError, ExperimentError, RecipeError
 from toolkit.recipe.loading import as_overrides
 
 
@@ -42,8 +42,9 @@ def test_predictions_are_columns_of_numbers_and_names(trained):
     assert np.mean(table["reference"] == table["predicted"]) == result["wa"]
     assert np.allclose(table["p_noise"] + table["p_tone"], 1) and table["seconds"].dtype == float
     assert np.array_equal(toolkit.read_predictions(str(result.folder / "results.json"))["id"], table["id"])
-    with pytest.raises(ExperimentError, match="is not the folder of a finished run"):
-        toolkit.read_predictions(result.folder.parent)
+    for other in (result.folder.parent, result.folder / "predictions.csv"):
+        with pytest.raises(ExperimentError, match="is not the folder of a finished run"):
+            toolkit.read_predictions(other)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,11 @@ def test_predictions_are_columns_of_numbers_and_names(trained):
 def test_a_wrong_override_is_one_line(trained, overrides, message):
     with pytest.raises(RecipeError, match=message):
         toolkit.train(trained[0], **overrides)
+
+
+def test_a_folder_whose_name_is_too_long_is_one_line(trained):
+    with pytest.raises(CheckpointError, match=r"cannot be written \(File name too long\): choose another"):
+        toolkit.train(trained[0], output_folder=trained[0].parent / ("x" * 300))
 
 
 def test_texts_stay_texts_and_paths_become_texts():

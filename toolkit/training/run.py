@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ class Run:
                 f"The processes would train different runs, {first} and {other}: all machines need the same recipe, "
                 "data and code."
             )
-        finished = self.folder.results.is_file
+        finished = partial(os.path.isfile, self.folder.results)
         with nullcontext() if from_first(finished) else self.folder.locked(wait=wait):
             if from_first(finished):  # perhaps by a process that held the lock until now
                 self.say(f"This run is finished, nothing is trained: {self.folder.path}")
