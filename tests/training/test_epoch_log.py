@@ -9,8 +9,11 @@ from fake_trackers import FakeTracker
 from small_system import write_recipe
 
 from toolkit.errors import RecipeError
+from toolkit.training.epoch_log import EpochLog
+from toolkit.training.loop.history import History
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
+from toolkit.training.run_folder import RunFolder
 
 BOTH = "--training.loggers=[mlflow, wandb]"
 
@@ -43,6 +46,19 @@ def test_both_get_every_epoch_under_the_names_of_the_run_and_its_recipe(trackers
     assert [run.ended for tracker in trackers for run in tracker.runs.values()] == [["FINISHED"], [0]]
     assert trackers[1].runs["id0"].options["project"] == "audio-classification-toolkit"
     assert not (folder / "tensorboard").exists()
+
+
+def test_a_line_says_whether_an_epoch_has_a_train_loss(tmp_path):
+    run, said = make(tmp_path, "--training.loggers=[]"), []
+    log, history = EpochLog(RunFolder(tmp_path, writes=False), run.recipe, said.append), History((), run.training)
+    for epoch, loss in ((0, None), (1, 0.5), (2, None)):
+        history.rows = [{"epoch": epoch, "train_loss": loss, "valid_wa": 0.5, "seconds": 2.0}]
+        log(history)
+    assert [line.partition("  valid")[0].split("  ")[-1] for line in said] == [
+        "fitted",
+        "train loss 0.5000",
+        "no finite train loss",
+    ]
 
 
 def test_a_resumed_run_goes_on_in_the_same_tracked_runs(trackers, tmp_path, monkeypatch):

@@ -232,10 +232,9 @@ class Run:
     def _brain(
         self, training: TrainingSpec, data: RunData, objective: Objective, path: Path, rules: list[str], log: EpochLog
     ) -> SystemBrain:
-        def say_where(epochs: int, steps: int) -> None:
-            where = f"in epoch {epochs + 1} after step {steps}" if steps or epochs < training.epochs else "at its test"
+        def say_where(epoch: int, steps: int) -> None:
             threads = counted(torch.get_num_threads(), "thread")
-            self.say(f"Resumes {where}, with {threads} as before: {self.folder.path}")
+            self.say(f"Resumes in epoch {epoch} after step {steps}, with {threads} as before: {self.folder.path}")
 
         return SystemBrain(
             self.system,

@@ -1,10 +1,12 @@
 """A training step: one clipping over all groups, accumulation, skipped steps, rates by group."""
 
 from dataclasses import replace
+from math import nan
 
 import pytest
 import torch
 from small_system import write_recipe
+from speechbrain import Stage
 
 from toolkit.data.seeding import seed_all
 from toolkit.errors import ToolkitError
@@ -137,6 +139,28 @@ def test_losses_are_read_together_and_their_mean_is_that_of_the_epoch(make_brain
         brain.avg_train_loss = brain.update_average(torch.tensor(float(brain.step)), brain.avg_train_loss)
     assert brain.avg_train_loss == pytest.approx((READ_EVERY + 1) / 2)
     assert not brain.unread_losses
+
+
+@pytest.mark.parametrize(("losses", "mean"), [([nan, 2.0, 2.0], 2.0), ([1.0, nan, 4.0], 2.0), ([nan, nan], None)])
+def test_a_loss_that_is_not_finite_counts_as_the_mean_of_the_others(make_brain, losses, mean):
+    brain, _ = make_brain()
+    brain.on_stage_start(Stage.TRAIN, epoch=1)
+    for brain.step, loss in enumerate(losses, start=1):
+        brain.avg_train_loss = brain.update_average(torch.tensor(loss), brain.avg_train_loss)
+    brain.on_stage_end(Stage.TRAIN, brain.avg_train_loss, epoch=1)
+    assert brain.train_loss == (mean and pytest.approx(mean))
+
+
+def test_a_training_that_has_run_out_of_patience_resumes_in_no_epoch(make_brain):
+    options = ("--training.patience=1", "--training.min_epochs=0")
+    brain, _ = make_brain(*options)
+    brain.history.rows = [{"valid_wa": 0.9, "valid_ua": 0.9}, {"valid_wa": 0.5, "valid_ua": 0.5}]
+    brain.history.threads = 1
+    brain.checkpointer.save_checkpoint()
+    resumed, _ = make_brain(*options)
+    resumed.on_resume = lambda *where: pytest.fail(f"Resumes in {where}")
+    resumed.on_fit_start()
+    assert resumed.history.finished
 
 
 def test_frozen_parameters_are_in_no_group_and_the_others_in_one(make_brain):

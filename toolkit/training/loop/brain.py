@@ -56,7 +56,7 @@ class SystemBrain(sb.Brain):
         targets: Mapping[str, Target],  # head -> what it predicts
         metrics: Callable[[UtteranceMeans], Mapping[str, float]],  # scores -> an epoch's metrics, by history column
         on_epoch: Callable[[History], None],  # called after each epoch, before its checkpoint is saved
-        on_resume: Callable[[int, int], None],  # called with the finished epochs and the finished batches of the next
+        on_resume: Callable[[int, int], None],  # called with the epoch that goes on and its finished batches
         progress: bool = False,
     ):
         options = {"device": training.device, "precision": training.precision, "eval_precision": training.precision}
@@ -103,7 +103,8 @@ class SystemBrain(sb.Brain):
         self.history.threads = torch.get_num_threads()
         if self.checkpointer.recover_if_possible() is not None:
             torch.set_num_threads(self.history.threads)
-            self.on_resume(self.history.epoch - 1, self.step)
+            if epoch := next(self.history.epochs(), None):
+                self.on_resume(epoch, self.step)
 
     def on_evaluate_start(self, max_key: str | None = None, min_key: str | None = None):
         """Load the weights of the best checkpoint by `max_key`, "best_valid" or "best_test"; not its history."""
@@ -169,8 +170,8 @@ class SystemBrain(sb.Brain):
             self.average.add(self.history.epoch)
         self.unread_steps.append(taken)
 
-    def update_average(self, loss: Tensor | None, avg_loss: float) -> float:
-        """The mean of the losses read so far in this epoch; `loss` is read later, with others."""
+    def update_average(self, loss: Tensor | None, avg_loss: float | None) -> float | None:
+        """The mean of the losses read so far in this epoch, or None; `loss` is read later, with others."""
         if loss is None:  # in an evaluation
             return avg_loss
         self.unread_losses.append(loss)
@@ -187,9 +188,9 @@ class SystemBrain(sb.Brain):
         self.unread_losses, self.unread_steps = [], []
         means = (summed(torch.stack(losses).double()) / ranks()).tolist() if losses else []  # over the ranks
         for batch, loss in enumerate(means, start=self.step - len(means) + 1):
-            if math.isfinite(loss):
-                self.avg_train_loss -= self.avg_train_loss / batch
-                self.avg_train_loss += loss / batch
+            if math.isfinite(loss):  # any other counts as the mean of those before it, or else as the first finite one
+                mean = loss if self.avg_train_loss is None else self.avg_train_loss
+                self.avg_train_loss = mean - mean / batch + loss / batch
         for one in torch.stack(taken).tolist() if taken else []:
             self.skips_in_a_row = 0 if one else self.skips_in_a_row + 1
             self.history.skipped_steps += not one
@@ -218,6 +219,7 @@ class SystemBrain(sb.Brain):
         """Begin an epoch (perhaps in its middle) or an evaluation."""
         if stage == sb.Stage.TRAIN:
             self.epoch_start = time.monotonic() - self.history.seconds_before
+            self.avg_train_loss = self.avg_train_loss if self.step else None
             self.train_sampler.skip = self.step
         else:
             embeddings = self.system.fusion.sizes if stage == sb.Stage.TEST else ()
@@ -231,11 +233,11 @@ class SystemBrain(sb.Brain):
         self.outputs.add(batch, output)
         doing(f"evaluation of epoch {self.history.epoch}")
 
-    def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None):
+    def on_stage_end(self, stage: sb.Stage, stage_loss: float | None, epoch: int | None = None):
         """After an epoch's evaluation, add its row, write the files that depend on it, and save a checkpoint."""
         if stage == sb.Stage.TRAIN:
             self.read_log()
-            self.train_loss = float(self.avg_train_loss)
+            self.train_loss = self.avg_train_loss
             if self.training.average.name == "swa":
                 self.average.add(epoch)
             return
