@@ -32,12 +32,11 @@ def write_predictions(folder: RunFolder, preparation: Preparation, part: str, br
 
 
 def _write_test(folder: RunFolder, preparation: Preparation, brain: SystemBrain) -> dict[str, Any]:
-    """Write the predictions and embeddings of `brain.evaluate` on the test part; returns its metrics."""
+    """Write the embeddings of `brain.evaluate` on the test part; returns its metrics."""
     recipe, scores, embeddings = preparation.source.recipe, brain.outputs.scores, brain.outputs.embeddings
     test, target = preparation.part("test"), preparation.targets[LABEL]
     reference = [utterance.label for utterance in test]
     predicted = target.answers(target.probabilities(scores[recipe.predict_from]))
-    write_predictions(folder, preparation, "test", brain)
     arrays = {name: embeddings[name].astype(np.float32) for name in embeddings.names}
     arrays |= {"id": np.array([utterance.id for utterance in test]), "reference": np.array(reference)}
     arrays |= {"note": np.array(folder.stamp)} if folder.stamp else {}
@@ -52,7 +51,7 @@ def _write_test(folder: RunFolder, preparation: Preparation, brain: SystemBrain)
 def write_results(
     folder: RunFolder, preparation: Preparation, brain: SystemBrain, *, versions: Mapping[str, str]
 ) -> None:
-    """Write what a run computed on the test part, then results.json, with the versions of the distributions it used."""
+    """Write the embeddings of the test part, then results.json, with the versions of the distributions it used."""
     tested = "test" in preparation.evaluated
     found = _write_test(folder, preparation, brain) if tested else {}
     recipe, history = preparation.source.recipe, brain.history

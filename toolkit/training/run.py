@@ -143,26 +143,22 @@ class Run:
         augmented = set(self.augmentations.changed_levels) - fitted
         log = EpochLog(self.folder, self.recipe, self.say)
         with log, closing(self._feature_cache(data, augmented)) as cache:
-            checkpoints = (trained or self.folder.path) / CHECKPOINTS
+            path = trained or self.folder.path
             rules = [rule for rule in stopping_rules(self.protocol) if rule in self.preparation.evaluated]
-            brain = self._brain(self.training, data, objective, checkpoints, rules, log)
+            brain = self._brain(self.training, data, objective, path / CHECKPOINTS, rules, log)
             brain.history.probe = probe
             if self.watch is not None:
                 brain.on_epoch = lambda history: (log(history), self.watch(history))
-            if trained is None:
-                self._fit(brain, data, cache, HISTORY, self.augmentations)
-            else:
+            self._fit(brain, data, cache, path / HISTORY, self.augmentations)
+            if trained is not None:
                 self.say(f"Trained already, only the test is left: {trained}")
-                _take_over(brain.history, trained / HISTORY)
                 log(brain.history)
             if self.tests:
                 fold, best = self.preparation.fold, f"best_{selects_on(self.protocol)}"
-                if set(fold.valid) != set(fold.test):
-                    valid = data.segments(self.preparation.part("valid"))
-                    brain.evaluate(data.loader(valid, cache=cache), max_key=best)
-                    write_predictions(self.folder, self.preparation, "valid", brain)
-                test = data.segments(self.preparation.part("test"))
-                brain.evaluate(data.loader(test, cache=cache), max_key=best)
+                for part in ("test",) if set(fold.valid) == set(fold.test) else ("valid", "test"):
+                    segments = data.segments(self.preparation.part(part))
+                    brain.evaluate(data.loader(segments, cache=cache), max_key=best)
+                    write_predictions(self.folder, self.preparation, part, brain)
             else:
                 brain.checkpointer.keep_only([])
         write_results(self.folder, self.preparation, brain, versions=self.versions)
@@ -183,14 +179,11 @@ class Run:
     def _probe(self, data: RunData, objective: Objective) -> dict[str, Any]:
         """Train with pre-trained weights frozen and no augmentation; the system keeps the best epoch's weights."""
         self.system.set_frozen(True)
-        settings, rule, history = self.training.of_probe, stopping_rules(self.protocol)[0], f"{PROBE}.json"
+        settings, rule, path = self.training.of_probe, stopping_rules(self.protocol)[0], self.folder.path / PROBE
         nothing = Augmentations((), seed=self.recipe.seed, segment_samples=self.recipe.audio.segment_samples)
         with EpochLog(self.folder, self.recipe, self.say, PROBE) as log, closing(self._feature_cache(data)) as cache:
-            brain = self._brain(settings, data, objective, self.folder.path / PROBE, [rule], log)
-            if from_first((self.folder.path / history).is_file):
-                _take_over(brain.history, self.folder.path / history)
-            else:
-                self._fit(brain, data, cache, history, nothing)
+            brain = self._brain(settings, data, objective, path, [rule], log)
+            self._fit(brain, data, cache, path.with_suffix(".json"), nothing)
             brain.on_evaluate_start(max_key=f"best_{rule}")
         self.system.set_frozen(False)
         best = brain.history.selection(rule).epoch
@@ -203,9 +196,16 @@ class Run:
         return any(part.fits for part in (self.system.fusion, *self.system.heads.values()))
 
     def _fit(
-        self, brain: SystemBrain, data: RunData, cache: FeatureCache, history: str, augmentations: Augmentations
+        self, brain: SystemBrain, data: RunData, cache: FeatureCache, history: Path, augmentations: Augmentations
     ) -> None:
-        """Train to the end; keep the history, in a file, and the checkpoint of the best epoch by each rule."""
+        """Train to the end; keep the history, in a file, and the checkpoint of the best epoch by each rule.
+
+        If the file is there, the phase has ended: continue from its history, with its number of threads.
+        """
+        if from_first(lambda: os.path.isfile(history)):
+            brain.history.load(history)
+            torch.set_num_threads(brain.history.threads or torch.get_num_threads())
+            return
         cache.fill([data.train, data.evaluation] if self._fits or not augmentations.waves else [data.evaluation])
         for step in augmentations.fitted:
             name, some = step.levels[0], range(0, len(data.train), -(-len(data.train) // MOST_FITTED))
@@ -227,7 +227,7 @@ class Run:
         with profiling:
             brain.fit(brain.history.epochs(), train, data.loader(data.evaluation, cache=cache))
         brain.checkpointer.keep_only([f"best_{rule}" for rule in brain.history.rules])
-        self.folder.write_json(history, brain.history.state_dict())
+        self.folder.write_json(history.name, brain.history.state_dict())
 
     def _brain(
         self, training: TrainingSpec, data: RunData, objective: Objective, path: Path, rules: list[str], log: EpochLog
@@ -275,9 +275,3 @@ class Run:
         utterances = [replace(u, extra={**u.extra, **note}) for u in self.preparation.utterances]
         path = (self.folder.path / MANIFEST).absolute()
         self.folder.write(MANIFEST, manifest_text(utterances, path))
-
-
-def _take_over(history: History, path: Path) -> None:
-    """Continue from the history of a phase that has ended, with its number of threads."""
-    history.load(path)
-    torch.set_num_threads(history.threads or torch.get_num_threads())
