@@ -16,15 +16,7 @@ from toolkit.recipe.schema import Composition, names_in
 
 
 def one_hot(indices: Tensor, classes: int) -> Tensor:
-    """A given covariate as probabilities.
-
-    Args: indices: [batch], int64, from a `Target`; classes: their number.
-    Returns: [batch, classes], float32; zeros in a row whose value is UNKNOWN.
-
-    >>> one_hot(torch.tensor([1, -1]), 2)
-    tensor([[0., 1.],
-            [0., 0.]])
-    """
+    """A given covariate, indices [batch] from a `Target`, as probabilities [batch, classes]; zeros where UNKNOWN."""
     return (indices[:, None] == torch.arange(classes, device=indices.device)).float()
 
 

@@ -32,7 +32,6 @@ def fit_parts(
     Levels and a fusion from a bundle stay as they were fitted there. For heads, each of the recipe's `fit_passes` adds
     a pass over augmented segments.
     """
-    device = next(iter(system.state_dict().values())).device
     names = [u.speaker or u.id for u in segments.utterances]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     groups = torch.tensor([numbers[name] for name in names])
@@ -43,7 +42,7 @@ def fit_parts(
             drawn = [Draw.at(index, 0, number, index) for index in range(len(segments))]
             loaders.append(in_order(segments, cache, augmentations=augmentations.of_rows, sampler=drawn))
         found, total = chain.from_iterable(loaders), sum(map(len, loaders))
-        return (batch.to(device) for batch in progress(found, what, total=total, shown=shown))
+        return (batch.to(cache.device) for batch in progress(found, what, total=total, shown=shown))
 
     system.eval()
     for name, level in system.levels.items():
