@@ -1,6 +1,9 @@
 """`toolkit.train` and `toolkit.read_predictions`, the notebook and the page that show them."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +66,16 @@ def test_a_wrong_override_is_one_line(trained, overrides, message):
 def test_a_folder_whose_name_is_too_long_is_one_line(trained):
     with pytest.raises(CheckpointError, match=r"cannot be written \(File name too long\): choose another"):
         toolkit.train(trained[0], output_folder=trained[0].parent / ("x" * 300))
+
+
+def test_a_checkout_that_is_not_installed_says_so_in_one_line(tmp_path):
+    hide = "from importlib import metadata\ndef version(name): raise metadata.PackageNotFoundError(name)\n"
+    (tmp_path / "sitecustomize.py").write_text(f"{hide}metadata.version = version\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "toolkit", "list-plugins"]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "the toolkit is not installed, so its plugins cannot be found: give `pip install .`" in done.stderr
 
 
 def test_texts_stay_texts_and_paths_become_texts():

@@ -4,13 +4,17 @@ Importing this package is cheap: it holds what a plugin declaration needs and do
 """
 
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.hookspecs import PluginSpec, hookimpl
 
-__version__ = version("audio-classification-toolkit")
+try:
+    __version__ = version("audio-classification-toolkit")
+except PackageNotFoundError:
+    text = "the toolkit is not installed, so its plugins cannot be found: give `pip install .` in the folder it lies in"
+    raise ImportError(text, name=__name__) from None  # with this name `python -m toolkit` ends in one line
 
 __all__ = ["PluginSpec", "__version__", "hookimpl", "load", "read_predictions", "train"]
 
