@@ -35,9 +35,9 @@ def test_the_only_head_gives_the_answer_and_several_must_be_chosen_from(child):
 
 def test_every_value_knows_its_file(child):
     recipe = child(
-        "training: {epochs: 3}\nmodel:\n  levels:\n    mfcc: {args: {hop: 80}}", "--model.fusion.args.x", "1"
+        "training: {optimizer: sgd}\nmodel:\n  levels:\n    mfcc: {args: {hop: 80}}", "--model.fusion.args.x", "1"
     )
-    assert str(recipe.where.child("training", "epochs")) == "training.epochs in child.yaml, line 2"
+    assert str(recipe.training.optimizer.where) == "training.optimizer in child.yaml, line 2"
     level = recipe.model.levels["mfcc"]
     assert str(level.where.child("args", "hop")) == "model.levels.mfcc.args.hop in child.yaml, line 5"
     assert str(level.where.child("args", "n_mfcc")) == "model.levels.mfcc.args.n_mfcc in base.yaml, line 8"
@@ -79,10 +79,12 @@ def test_every_value_knows_its_file(child):
         ("predict_from: emotions", "no such head. Did you mean 'emotion'"),
         ("model: {heads: {emotion: {on: wav2vec}}}", r"^model\.heads\.emotion\.on .*Did you mean 'wav2vec2'"),
         ("model: {heads: {emotion: {on: [fused, x]}}}", r"^model\.heads\.emotion\.on .*names 'x'"),
-        ("model: {heads: {emotion: {on: []}}}", r"^model\.heads\.emotion\.on .*names nothing; an embedding, or a list"),
+        ("model: {heads: {emotion: {on: []}}}", r"^model\.heads\.emotion\.on .*names nothing; at least one embedding"),
+        ("model: {heads: {emotion: {on: [mfcc, mfcc]}}}", r"^model\.heads\.emotion\.on in child\.yaml.*'mfcc' twice"),
         ("model: {losses: {classification: {on: fuse}}}", "no such head or embedding. Did you mean 'fused'"),
         ("model: {losses: {classification: {on: [emotion, x]}}}", "names 'x'"),
         ("model: {losses: {classification: {on: []}}}", "names nothing"),
+        ("model: {losses: {classification: {on: [emotion, emotion]}}}", r"classification\.on .*names 'emotion' twice"),
         ("model: {levels: {train: {plugin: mfcc}}}", r"model\.levels\.train .*'train' is reserved"),
         ("model: {levels: {fused: {plugin: mfcc}}}", "reserved"),
         ("model: {levels: {heads: {plugin: mfcc}}}", "reserved"),

@@ -56,10 +56,6 @@ class HeadSpec(PartSpec):
     on: str | tuple[str, ...] = FUSED
     target: str = "label"
 
-    def __post_init__(self):
-        if not self.on:
-            raise BadField("on", "names nothing; an embedding, or a list of them, is needed.")
-
 
 @dataclass(frozen=True, kw_only=True)
 class LossSpec(PartSpec):
@@ -74,8 +70,6 @@ class LossSpec(PartSpec):
 
     def __post_init__(self):
         at_least(self, 0, "weight")
-        if not self.on:
-            raise BadField("on", "names nothing; a head, an embedding, a list of them or '*' is needed.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +86,6 @@ class AugmentationSpec(PartSpec):
     def __post_init__(self):
         if not 0 <= self.p <= 1:
             raise BadField("p", f"is a probability, from 0 to 1, not {self.p}.")
-        if self.on is not None and not self.on:
-            raise BadField("on", "names nothing; a level, a list of them, or null for all is needed.")
 
     def levels(self, known: Iterable[str]) -> tuple[str, ...]:
         """The known levels that it acts on, in their order."""
@@ -145,10 +137,10 @@ class ModelSpec:
                     raise BadField(f"{family}.{name}", f"cannot be used: the name {name!r} is reserved.")
         embeddings = (FUSED, *self.levels)
         for name, head in self.heads.items():
-            known(f"heads.{name}.on", names_in(head.on), embeddings, "embedding")
+            _check_on(f"heads.{name}", head.on, embeddings, "embedding")
         for name, loss in self.losses.items():
             if loss.on != EVERY_HEAD:
-                known(f"losses.{name}.on", names_in(loss.on), (*self.heads, *embeddings), "head or embedding")
+                _check_on(f"losses.{name}", loss.on, (*self.heads, *embeddings), "head or embedding")
         for name, covariate in self.covariates.items():
             if covariate.level is not None:
                 known(f"covariates.{name}.level", [covariate.level], self.levels, "level")
@@ -163,6 +155,15 @@ class ModelSpec:
 def _check_name(family: str, name: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise BadField(f"{family}.{name}", "is not a name: letters, digits, '_' and '-' only.")
+
+
+def _check_on(part: str, on: str | tuple[str, ...], choices: Iterable[str], noun: str) -> None:
+    names = names_in(on)
+    if not names:
+        raise BadField(f"{part}.on", f"names nothing; at least one {noun} is needed.")
+    known(f"{part}.on", names, choices, noun)
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise BadField(f"{part}.on", f"names {twice[0]!r} twice.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +246,6 @@ class Recipe:
     augmentations: Mapping[str, AugmentationSpec] = field(default_factory=dict)
     training: TrainingSpec = field(default_factory=TrainingSpec)
     published: PublishedSpec = field(default_factory=PublishedSpec)
-    where: Location = field(default=NOWHERE, compare=False, repr=False)
 
     def __post_init__(self):
         object.__setattr__(self, "fold", None if self.fold is None else str(self.fold))
@@ -267,7 +267,8 @@ class Recipe:
             raise BadField("predict_from", f"names {self.predict_from!r}, and no loss in model.losses trains it.")
         for name, augmentation in self.augmentations.items():
             _check_name("augmentations", name)
-            known(f"augmentations.{name}.on", names_in(augmentation.on), self.model.levels, "level")
+            if augmentation.on is not None:
+                _check_on(f"augmentations.{name}", augmentation.on, self.model.levels, "level")
         for name in self.training.groups:
             known(f"training.groups.{name}", [name], (*self.model.levels, *GROUPS), "parameter group")
         if self.labels is not None:
