@@ -31,6 +31,7 @@ def test_null_removes_what_is_inherited(child):
 
 def test_null_of_a_key_with_a_default_is_the_default(child):
     assert child("training: {optimizer: null}").training.optimizer.name == "adamw"
+    assert child("name: null").name == child("", "--name=null").name == "child"
 
 
 def test_null_is_a_value_where_it_means_something(child):
@@ -108,6 +109,8 @@ def test_circles_and_missing_bases_are_refused(write):
         load_recipe(write("c.yaml", "extends: bas.yaml"))
     with refused("the name of one file is needed"):
         load_recipe(write("d.yaml", "extends: [a, b]"))
+    with refused(r"^extends in e\.yaml, line 1: \d recipes are called 'mfcc': iemocap/mfcc.*Write one of these names"):
+        load_recipe(write("e.yaml", "extends: mfcc"))
 
 
 def test_small_settings_are_merged_at_their_own_files_level(write):

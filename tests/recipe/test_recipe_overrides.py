@@ -142,5 +142,5 @@ def test_an_override_with_null_removes_or_sets_null(child):
 )
 def test_a_wrong_override_is_refused_with_the_nearest_key(child, tokens, message):
     with refused(message) as error:
-        child("", *tokens)
+        child("label_map: {_silence_: null}", *tokens)
     assert "\n" not in str(error.value)

@@ -48,7 +48,8 @@ def load_recipe(
     found = find_recipe(path, search_folder)
     tree = _load_tree(found, data_available, trust, ())
     tree = merge(tree, override_tree(overrides, tree, found.parent, trust))
-    tree.setdefault("name", found.stem)
+    if tree.get("name") is None:
+        tree["name"] = found.stem
     tree = resolve(merge(defaults(), tree))
     return read_plain(Recipe, tree, Location("", Mark(found.name), tree))
 
@@ -82,12 +83,12 @@ def shipped_recipes() -> dict[str, Path]:
     return {f"{file.parts[-3]}/{file.stem}": file for file in files}
 
 
-def _shipped(name: str) -> Path | None:
+def _shipped(name: str, where: str = "") -> Path | None:
     """The recipe of the toolkit with this full name, or the only one with this last part of a name."""
     known = shipped_recipes()
     alike = [full for full in known if name == full] or [full for full in known if full.endswith(f"/{name}")]
     if len(alike) > 1:
-        raise RecipeError(f"{len(alike)} recipes are called {name!r}: {join(alike)}. Write one of these names.")
+        raise RecipeError(f"{where}{len(alike)} recipes are called {name!r}: {join(alike)}. Write one of these names.")
     return known[alike[0]] if alike else None
 
 
@@ -135,7 +136,7 @@ def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[P
         if not isinstance(base_name, str):
             raise RecipeError(f"{where}: the name of one file is needed, relative to {path.name}.")
         base = path.parent / base_name
-        if not isfile(base) and (base := _shipped(base_name)) is None:
+        if not isfile(base) and (base := _shipped(base_name, f"{where}: ")) is None:
             near = _nearby(Path(base_name), [path.parent])
             raise RecipeError(f"{where}: no file {one_line(base_name)} beside {path.name}.{near}")
         inherited = _load_tree(base, data_available, trust, (*extending, found))
@@ -178,7 +179,7 @@ def override_tree(tokens: Iterable[str], tree: Keys, folder: Path, trust: bool) 
             paths = list(known_paths(tree))
             ends = {path.rpartition(".")[2]: path for path in reversed(paths)}
             last = key.rpartition(".")[2].replace("-", "_")  # perhaps the right last word at the wrong depth
-            initials = {"".join(word[0] for word in end.split("_")): path for end, path in ends.items() if "_" in end}
+            initials = {"".join(word[:1] for word in end.split("_")): path for end, path in ends.items() if "_" in end}
             near = initials.get(last) or ends.get(key) or nearest(key, paths) or ends.get(nearest(last, ends) or "")
             raise RecipeError(f"--{key}: a recipe has no such key." + (f" Did you mean {near!r}?" if near else ""))
         value = spelled_out(_override_value(path, text, folder, trust), annotation_at(path), COMMAND_LINE)
