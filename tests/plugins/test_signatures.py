@@ -96,11 +96,16 @@ def test_annotations_written_as_text_are_understood():
         def __init__(self, *, size: "int", odd: "OnlyForTypeCheckers" = None):  # noqa: F821
             pass
 
+    class Elsewhere:
+        def __init__(self, *, size: "int", odd: "Path.NotInThisVersion | None" = None):
+            pass
+
     class Plain:
         def __init__(self, *, size: "int"):
             pass
 
-    assert check_arguments(Quoted, {"size": 1, "odd": 3}, what="x", where=Location()) == {"size": 1, "odd": 3}
+    for cls in (Quoted, Elsewhere):
+        assert check_arguments(cls, {"size": 1, "odd": 3}, what="x", where=Location()) == {"size": 1, "odd": 3}
     with pytest.raises(RecipeError, match="a whole number is needed"):
         check_arguments(Plain, {"size": "1"}, what="x", where=Location())
 

@@ -143,10 +143,10 @@ def _parameters(cls: type) -> list[inspect.Parameter]:
         return []  # a Module without a constructor of its own; torch's declares (*args, **kwargs) and accepts nothing
     try:
         signature = inspect.signature(cls, eval_str=True)
-    except NameError:  # an annotation that only type checkers can resolve
-        signature = inspect.signature(cls)
     except ValueError:  # a class written in C
         return []
+    except Exception:  # an annotation that only type checkers can resolve
+        signature = inspect.signature(cls)
     return [
         p.replace(annotation=Any) if p.annotation is REQUIRED or isinstance(p.annotation, str) else p
         for p in signature.parameters.values()
