@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from toolkit.errors import BrokenPlugin, PluginError, one_line
+from toolkit.errors import BrokenPlugin, PluginError
 from toolkit.files import cache_folder, read_json, write_whole
 from toolkit.hookspecs import PluginSpec
 from toolkit.plugins.declarations import Declaration, read_declaration, source_files
@@ -70,7 +70,7 @@ def _probe(declarations: Sequence[Declaration], *, refresh: bool) -> dict[Declar
                 kept[names[d]] = {"key": keys[d], "answer": answer}
         with contextlib.suppress(PluginError):  # if it cannot be written, the next process probes again
             write_whole(file, json.dumps(kept), PluginError, "make it writable")
-    return {d: kept[names[d]].get("answer") for d in declarations}
+    return {d: kept[names[d]]["answer"] for d in declarations}
 
 
 def _key(declaration: Declaration, environment: Sequence[str]) -> str:
@@ -114,11 +114,7 @@ def write_answer(module: str, path: str) -> None:
     os._exit(0)
 
 
-def _specs(answer: Any) -> list[PluginSpec]:
-    try:
-        if "specs" in answer:
-            return [PluginSpec(**spec) for spec in answer["specs"]]
-        reason = answer["error"]
-    except (KeyError, TypeError, ValueError) as error:
-        reason = f"its cached answer cannot be read: {one_line(error)}"
-    raise BrokenPlugin(reason)
+def _specs(answer: dict[str, Any]) -> list[PluginSpec]:
+    if "error" in answer:
+        raise BrokenPlugin(answer["error"])
+    return [PluginSpec(**spec) for spec in answer["specs"]]
