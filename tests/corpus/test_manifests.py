@@ -252,6 +252,15 @@ def test_writing_refuses_an_id_that_occurs_twice(tmp_path):
         write_manifest(tmp_path / "m.txt", utterances("x"))
 
 
+@pytest.mark.parametrize("name", ["m.csv", "m.json"])
+def test_writing_refuses_a_file_whose_name_is_not_utf_8(tmp_path, name):
+    (tmp_path / "sounds" / "dog").mkdir(parents=True)
+    (tmp_path / "sounds" / "dog" / "caf\udce9.wav").touch()
+    found = read_manifest(tmp_path / "sounds")
+    with pytest.raises(CorpusError, match=r"^/.*dog/caf.\.wav: the name is not UTF-8, and a manifest is; rename the"):
+        write_manifest(tmp_path / name, found)
+
+
 @pytest.mark.parametrize(("written", "means"), [("f", "F"), ("Female", "F"), (" M ", "M"), ("male", "M"), ("", None)])
 def test_genders_are_normalised(written, means):
     assert Utterance(id="a", path="a.wav", label="x", gender=written).gender == means

@@ -102,7 +102,7 @@ def write_manifest(path: str | Path, utterances: Sequence[Utterance]) -> None:
 
     Paths inside the manifest's folder are written relative to it; all known columns are written, also empty ones.
 
-    Raises: CorpusError if the ending is neither, or an id occurs twice.
+    Raises: CorpusError if the ending is neither, an id occurs twice, or a path is not UTF-8.
     """
     path = Path(os.path.expanduser(path)).absolute()
     write_whole(path, manifest_text(utterances, path), CorpusError, "choose another path", durable=True)
@@ -133,6 +133,10 @@ def _row(folder: Path, u: Utterance) -> dict:
     row["path"] = u.path.relative_to(folder).as_posix() if u.path.is_relative_to(folder) else str(u.path)
     if row["path"] != row["path"].strip():
         row["path"] = f"./{row['path']}"
+    try:
+        row["path"].encode()
+    except UnicodeEncodeError:
+        raise CorpusError(f"{u.path}: the name is not UTF-8, and a manifest is; rename the file or folder") from None
     return {**row, **u.extra}
 
 
