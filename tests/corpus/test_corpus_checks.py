@@ -58,6 +58,7 @@ def test_a_sound_corpus_has_counts_and_no_problem(corpus):
         ("silent", "warning", lambda p: write(p, level=1e-4, subtype="FLOAT")),
         ("stereo", "warning", lambda p: write(p, channels=2)),
         ("odd-rate", "warning", lambda p: write(p, rate=8000)),
+        ("odd-rate", "warning", lambda p: write(p, rate=8)),
     ],
 )
 def test_every_fault_of_a_file_is_found_and_named(corpus, tmp_path, kind, severity, make):

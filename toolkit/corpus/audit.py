@@ -49,11 +49,13 @@ class Shared(NamedTuple):
 def hear(utterances: Sequence[Utterance], sounds: Sequence[Sound]) -> Heard:
     """Group utterances by equal samples ("audio"), and with their changed copies ("copy"); silent ones are left out."""
     same = {u.place: sound.digest for u, sound in zip(utterances, sounds, strict=True) if sound.digest}
-    first = {place: place for place in same}
+    groups = {place: [place] for place in same}
     for one, other in near_copies(utterances, sounds):
-        kept, joined = first[one.place], first[other.place]
-        first = {place: kept if leader == joined else leader for place, leader in first.items()}
-    return {"audio": same, "copy": first}
+        kept, joined = groups[one.place], groups[other.place]
+        if kept is not joined:
+            kept += joined
+            groups |= dict.fromkeys(joined, kept)
+    return {"audio": same, "copy": {place: group[0] for place, group in groups.items()}}
 
 
 def audit(

@@ -52,7 +52,7 @@ def listen(utterances: Sequence[Utterance]) -> list[Sound]:
     from toolkit.terminal import progress
 
     with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
-        sounds = pool.map(lambda u: _heard(_key(u)), utterances)
+        sounds = pool.map(_heard, utterances)
         try:
             return list(progress(sounds, "audio files", total=len(utterances), shown=sys.stderr.isatty()))
         finally:
@@ -62,36 +62,26 @@ def listen(utterances: Sequence[Utterance]) -> list[Sound]:
 def near_copies(utterances: Sequence[Utterance], sounds: Sequence[Sound]) -> Iterator[tuple[Utterance, Utterance]]:
     """Pairs of utterances that are changed copies of one recording, in order, without those with equal samples."""
     heard = [(u, sound) for u, sound in zip(utterances, sounds, strict=True) if sound.spectrum is not None]
-    spectra = np.array([sound.spectrum for _, sound in heard]).reshape(len(heard), 2 * BANDS)
-    squares, pairs, nearest = (spectra**2).sum(1), set(), min(NEAREST, len(heard) - 1)
-    for begin in range(0, len(heard), 1000):
-        some = slice(begin, begin + 1000)
-        distances = squares[some, None] + squares - 2 * spectra[some] @ spectra.T
-        np.fill_diagonal(distances[:, begin:], np.inf)
-        for i, others in enumerate(np.argpartition(distances, nearest)[:, :nearest], start=begin):
-            near = others[distances[i - begin, others] <= FARTHEST_DB**2 * spectra.shape[1]]
-            pairs |= {(min(i, j), max(i, j)) for j in near.tolist()}
+    if len(heard) < 2:
+        return
+    from sklearn.neighbors import NearestNeighbors
+
+    search = NearestNeighbors(n_neighbors=min(NEAREST, len(heard) - 1), algorithm="brute")
+    distances, nearest = search.fit(np.stack([sound.spectrum for _, sound in heard])).kneighbors()
+    rows, ranks = np.nonzero(distances <= FARTHEST_DB * np.sqrt(2 * BANDS))
+    pairs = {(min(i, j), max(i, j)) for i, j in zip(rows.tolist(), nearest[rows, ranks].tolist(), strict=True)}
+    waveform = lru_cache(maxsize=1 << 10)(_waveform)
     for (one, sound), (other, its) in ((heard[i], heard[j]) for i, j in sorted(pairs)):
-        if sound.digest != its.digest and _correlation(_key(one), _key(other)) >= COPY:
+        if sound.digest != its.digest and _correlation(waveform(one), waveform(other)) >= COPY:
             yield one, other
 
 
-def _key(u: Utterance) -> tuple:
-    """The key of cached results: place, file size and modification time; a changed file is read again."""
-    try:
-        found = u.path.stat()
-        return *u.place, found.st_size, found.st_mtime_ns
-    except (OSError, ValueError):
-        return *u.place, 0, 0
-
-
-@lru_cache(maxsize=1 << 17)
-def _heard(key: tuple) -> Sound:
+def _heard(u: Utterance) -> Sound:
     from toolkit.audio.reading import stretch
 
     digest, peak, channels, mono = hashlib.blake2b(digest_size=16), 0.0, 1, []
     try:
-        file = stretch(key[0], start_s=key[1], end_s=key[2])
+        file = stretch(u.path, start_s=u.start, end_s=u.end)
         for block in file.blocks():
             digest.update(block)
             peak, channels = max(peak, float(block.max()), -float(block.min())), block.shape[1]
@@ -106,9 +96,9 @@ def _heard(key: tuple) -> Sound:
 
 
 def _spectrum(wave: np.ndarray, rate: int) -> np.ndarray:
-    size = round(WINDOW_S * rate)  # not a power of 2, so that all rates have bins at the same frequencies
+    size = max(1, round(WINDOW_S * rate))  # not a power of 2, so that all rates have bins at the same frequencies
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(wave, (0, max(0, size - len(wave)))), size)
-    frames = frames[:: round(HOP_S * rate)] * np.hanning(size).astype(np.float32)
+    frames = frames[:: max(1, round(HOP_S * rate))] * np.hanning(size).astype(np.float32)
     power = np.cumsum(np.abs(np.fft.rfft(frames)) ** 2, axis=1)
     edges = np.round(np.linspace(LOW_HZ, HIGH_HZ, BANDS + 1) * WINDOW_S).astype(int).clip(max=power.shape[1] - 1)
     bands = np.diff(power[:, edges], axis=1)
@@ -119,12 +109,11 @@ def _spectrum(wave: np.ndarray, rate: int) -> np.ndarray:
     return np.concatenate([mean - mean.mean(), decibels.std(axis=0)]).astype(np.float32)
 
 
-@lru_cache(maxsize=1 << 10)
-def _waveform(key: tuple) -> np.ndarray:
+def _waveform(u: Utterance) -> np.ndarray:
     """An utterance from LOW_HZ to HIGH_HZ, sampled at twice HIGH_HZ, with square roots of its magnitudes; norm 1."""
     from toolkit.audio.reading import stretch
 
-    file = stretch(key[0], start_s=key[1], end_s=key[2])
+    file = stretch(u.path, start_s=u.start, end_s=u.end)
     wave = np.concatenate([b.mean(axis=1) for b in file.blocks(0, min(file.frames, round(LONGEST_S * file.rate)))])
     seconds = len(wave) // file.rate + 1
     bins = np.fft.rfft(wave, seconds * file.rate)[: seconds * HIGH_HZ + 1]
@@ -134,10 +123,8 @@ def _waveform(key: tuple) -> np.ndarray:
     return wave / max(np.linalg.norm(wave), 1e-20)
 
 
-@lru_cache(maxsize=1 << 17)
-def _correlation(one: tuple, other: tuple) -> float:
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
     """The largest correlation of two waveforms at any lag, in steps of a quarter of a sample."""
-    one, other = _waveform(one), _waveform(other)
     size = 1 << (len(one) + len(other) - 1).bit_length()
     product = np.fft.rfft(one, size) * np.fft.rfft(other, size).conj()
     return 4 * float(np.abs(np.fft.irfft(product, 4 * size)).max())
