@@ -15,6 +15,8 @@ from toolkit.errors import ShapeError
 
 __all__ = ["Augmentation", "Extractor", "Fusion", "Head", "LevelShape", "Loss", "Mix", "ModelOutput", "Seq"]
 
+FLOATS = (torch.float32, torch.bfloat16, torch.float16)  # dtypes of frames, embeddings, logits and losses
+
 
 @dataclass(frozen=True)
 class Seq:

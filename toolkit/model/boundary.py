@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from toolkit.contracts import Fusion, Seq
+from toolkit.contracts import FLOATS, Fusion, Seq
 from toolkit.plugins.plugin import ORIGIN, require_rule
-from toolkit.testing.tensors import FLOATS
 
 SEEN = "_toolkit_seen"  # attribute of a plugin: its methods whose values have been checked to be finite
 

@@ -8,11 +8,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from toolkit.contracts import Seq
+from toolkit.contracts import FLOATS, Seq
 from toolkit.plugins.plugin import described
 from toolkit.testing import require
 
-FLOATS = (torch.float32, torch.bfloat16, torch.float16)  # dtypes of frames, embeddings, logits and losses
 GARBAGE = (float("nan"), float("inf"), 1e4)
 
 
