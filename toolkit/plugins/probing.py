@@ -40,13 +40,11 @@ def read_declarations(declarations: Sequence[Declaration], *, refresh: bool = Fa
     """
     others = [d for d in declarations if not d.own and not d.problem]
     answers = _probe(others, refresh=refresh) if others else {}
+    answers |= {d: {"error": d.problem} for d in declarations if d.problem}
     found: list[Declared] = []
-    for declaration in declarations:
+    for d in declarations:
         try:
-            if declaration.problem:
-                raise BrokenPlugin(declaration.problem)
-            known = declaration in answers
-            found.append(_specs(answers[declaration]) if known else read_declaration(declaration.module))
+            found.append(_specs(answers[d]) if d in answers else read_declaration(d.module))
         except BrokenPlugin as error:
             found.append(error)
     return found
