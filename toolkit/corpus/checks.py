@@ -14,6 +14,7 @@ from toolkit.errors import counted, listed
 
 NO_SPEAKERS = "all"
 NAMELESS = "no speaker"
+SHOWN = 3  # problems of a kind, in a summary
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def _shared(heard: Sequence[tuple[Utterance, Sound]], folds: Sequence[Fold]) -> 
             yield Problem("duplicate", "warning", text, str(alike[0].path))
 
 
-def summarise(problems: Sequence[Problem], *, shown: int = 3) -> list[str]:
+def summarise(problems: Sequence[Problem]) -> list[str]:
     """Lines for a terminal: the number of problems of each severity and kind, and the first few messages."""
     kinds: dict[tuple[str, str], list[Problem]] = {}
     for problem in problems:
@@ -153,7 +154,7 @@ def summarise(problems: Sequence[Problem], *, shown: int = 3) -> list[str]:
     lines = []
     for (severity, kind), alike in kinds.items():
         lines.append(f"{severity}: {kind} ({len(alike)})")
-        lines += [f"  {problem.message}" for problem in alike[:shown]]
-        if len(alike) > shown:
-            lines.append(f"  and {len(alike) - shown} more; --json lists all")
+        lines += [f"  {problem.message}" for problem in alike[:SHOWN]]
+        if len(alike) > SHOWN:
+            lines.append(f"  and {len(alike) - SHOWN} more; --json lists all")
     return lines

@@ -114,7 +114,7 @@ def _waveform(u: Utterance) -> np.ndarray:
     from toolkit.audio.reading import stretch
 
     file = stretch(u.path, start_s=u.start, end_s=u.end)
-    wave = np.concatenate([b.mean(axis=1) for b in file.blocks(0, min(file.frames, round(LONGEST_S * file.rate)))])
+    wave = np.concatenate([b.mean(axis=1) for b in file.blocks(stop=round(LONGEST_S * file.rate))])
     seconds = len(wave) // file.rate + 1
     bins = np.fft.rfft(wave, seconds * file.rate)[: seconds * HIGH_HZ + 1]
     bins[: seconds * LOW_HZ] = 0
