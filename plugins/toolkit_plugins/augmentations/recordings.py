@@ -7,27 +7,26 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from toolkit.audio.reading import stretch
+from toolkit.audio.reading import AUDIO_SUFFIXES, files_below, stretch
 from toolkit.audio.waves import read_audio
 from toolkit_plugins.augmentations.draws import whole
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
-
 
 class Recordings:
-    """The recordings below a folder, sorted by path and read at `sample_rate`; hidden files are left out.
+    """The recordings below a folder, sorted by path and read at `sample_rate`; what is hidden is left out.
 
-    Raises: ValueError if the folder is missing or holds no recording.
+    Raises: ValueError if the folder is missing, holds no recording, or a folder in it cannot be listed.
     """
 
     def __init__(self, folder: str, sample_rate: int):
-        root, self.sample_rate = Path(folder).expanduser(), sample_rate
+        root, self.sample_rate = Path(os.path.expanduser(folder)), sample_rate
         if not os.path.isdir(root):
             raise ValueError(f"folder is {folder!r}, which does not exist")
-        files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
-        self.files = [path for path in files if not path.name.startswith(".")]
-        if not self.files:
-            raise ValueError(f"folder is {folder!r}, which holds no recording ({', '.join(SUFFIXES)})")
+        faults: list[str] = []
+        files = files_below(root, faults.append)
+        self.files = sorted(path for path in files if path.suffix.lower() in AUDIO_SUFFIXES)
+        if faults or not self.files:
+            raise ValueError(f"folder is {folder!r}; {faults[0] if faults else 'it holds no recording'}")
 
     def drawn(self, generator: torch.Generator) -> Path:
         """A random recording."""

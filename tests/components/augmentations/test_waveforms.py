@@ -66,6 +66,9 @@ def test_a_recording_that_is_too_short_is_repeated_and_one_that_is_longer_is_rea
     (tmp_path / "deep").mkdir()
     soundfile.write(tmp_path / "deep" / "short.wav", [0.25, 0.5, -0.5], RATE)
     (tmp_path / "deep" / "notes.txt").write_text("no sound")
+    (tmp_path / "folder.wav").mkdir()
+    (tmp_path / ".hidden").mkdir()
+    soundfile.write(tmp_path / ".hidden" / "other.wav", [0.75], RATE)
     noise = Noise(folder=str(tmp_path))
     assert noise.recordings.stretch(7, generator()).tolist() == [0.25, 0.5, -0.5, 0.25, 0.5, -0.5, 0.25]
     starts = {float(noise.recordings.stretch(1, generator(seed))) for seed in range(20)}
@@ -166,7 +169,8 @@ def test_a_crop_is_an_excerpt_and_a_shift_rolls():
         (lambda: Noise(snr_db=(-1e308, 0.0)), "neither may be below -100"),
         (lambda: Reverb(direct_db=(-800.0, 0.0)), "neither may be below -100"),
         (lambda: Crop(part=(0.5, 1.5)), "part is \\[0.5, 1.5\\]; neither may be above 1"),
-        (lambda: Noise(folder="."), "folder is '.', which holds no recording"),
+        (lambda: Noise(folder="."), "folder is '.'; it holds no recording"),
+        (lambda: Noise(folder="~nobody-here/noise"), "folder is '~nobody-here/noise', which does not exist"),
     ],
 )
 def test_values_out_of_range_are_refused_by_name(make, message, tmp_path, monkeypatch):
