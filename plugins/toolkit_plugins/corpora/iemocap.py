@@ -3,12 +3,14 @@
 import os
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
-from toolkit.corpus import Corpus, Utterance
+from toolkit.corpus import Utterance
 from toolkit.errors import CorpusError, RecipeError
+from toolkit_plugins.corpora.release import Release
 
-RELEASE = "IEMOCAP_full_release"
+RELEASE = "IEMOCAP_full_release"  # as its folder is called
 # [6.2901 - 8.2357]<tab>Ses01F_impro01_F000<tab>neu<tab>[2.5000, 2.5000, 2.5000]
 _LINE = re.compile(r"\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(\S+)\s+(\w+)\s+\[\s*([\d.]+),\s*([\d.]+),\s*([\d.]+)\s*\]\s*")
 # Session, who wears the markers (not the speaker!), dialog, the speaker's gender, turn.
@@ -16,7 +18,7 @@ _TURN = re.compile(r"Ses0([1-5])([FM])_(.+)_([FM])([A-Z]*\d+)")
 _TEXT = re.compile(r"(Ses\S+)\s+\[[^\]]*\]:\s*(.*)")
 
 
-class Iemocap(Corpus):
+class Iemocap(Release):
     """The interactive emotional dyadic motion capture database: ten speakers in five sessions of two.
 
     Labels are the release's: ang hap exc sad neu fru sur fea dis oth xxx; a recipe's `labels` and `label_map` select.
@@ -30,6 +32,8 @@ class Iemocap(Corpus):
     """
 
     environment = "IEMOCAP_ROOT"
+    title, holds = "IEMOCAP", "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt and others, up to Session5"
+    source = "USC SAIL (sail.usc.edu/iemocap) under a signed licence"
     description = (
         "English, spoken by ten actors in five pairs, in scripted scenes and improvisations recorded in a laboratory: "
         "acted emotion, not everyday speech."
@@ -42,54 +46,28 @@ class Iemocap(Corpus):
             raise RecipeError(f"sessions are numbers from 1 to 5, not {sessions}")
 
     def read(self, folder: Path | None) -> list[Utterance]:
-        """Read the label files; the folder is IEMOCAP_full_release or contains it. Audio files are not checked."""
-        root = self._root(folder)
-        utterances: list[Utterance] = []
-        for session in self.sessions:
-            for file in label_files(root, session):
-                utterances += read_dialog(file, root, session)
-        seen: set[str] = set()
-        for u in utterances:
-            if u.id in seen:
-                raise CorpusError(f"{root}: turn {u.id} is labelled twice")
-            seen.add(u.id)
-        return utterances
-
-    def _root(self, folder: Path | None) -> Path:
-        wanted = [f"Session{session}" for session in self.sessions]
-        if folder is None:
-            raise CorpusError(f"corpus 'iemocap' needs --data_folder or {self.environment}: the folder {RELEASE}")
-        folder = Path(os.path.expanduser(folder)).absolute()
-        if not os.path.isdir(folder):
-            raise CorpusError(f"No folder {folder}; the folder {RELEASE} with {', '.join(wanted)} is needed")
-        for root in (folder, folder / RELEASE):
-            missing = [name for name in wanted if not os.path.isdir(root / name)]
-            if not missing:
-                return root
-            if len(missing) < len(wanted):
-                raise CorpusError(
-                    f"{root} lacks {', '.join(missing)}; get the whole release, or read a part of it on purpose with"
-                    " corpus args: {sessions: [...]}"
-                )
-        found = ", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "nothing"
-        raise CorpusError(f"{folder} is not IEMOCAP: it holds {found}; expected {RELEASE} or {', '.join(wanted)}")
+        """Read the label files; subfolders hold single raters' files. Audio files are not checked."""
+        files = self.find(folder, "Session[1-5]/dialog/EmoEvaluation/*.txt")
+        by_session = {n: [file for file in files if _session(file) == n] for n in self.sessions}
+        if lacking := [f"Session{n}" for n, found in by_session.items() if not found]:
+            remedy = "get the whole release, or read a part of it on purpose with corpus args: {sessions: [...]}"
+            raise CorpusError(f"{files[0].parents[3]} lacks the label files of {', '.join(lacking)}; {remedy}")
+        utterances: dict[str, Utterance] = {}
+        for file in chain.from_iterable(by_session.values()):
+            for u in read_dialog(file):
+                if u.id in utterances:
+                    raise CorpusError(f"{file}: turn {u.id} is labelled twice")
+                utterances[u.id] = u
+        return list(utterances.values())
 
 
-def label_files(root: Path, session: int) -> list[Path]:
-    """Return the label files of a session's dialogs; subfolders hold single raters' files, dotfiles are not labels."""
-    folder = root / f"Session{session}" / "dialog" / "EmoEvaluation"
-    files = sorted(p for p in folder.glob("*.txt") if not p.name.startswith(".")) if os.path.isdir(folder) else []
-    if not files:
-        raise CorpusError(f"{folder} holds no label files; expected Ses0{session}F_impro01.txt and others")
-    return files
-
-
-def read_dialog(file: Path, root: Path, session: int) -> Iterator[Utterance]:
+def read_dialog(file: Path) -> Iterator[Utterance]:
     """Read one label file, with the texts of the dialog's transcription if there is one.
 
     Raises: CorpusError if a label line or a turn's name is malformed (with file and line), or no label line is found.
     """
-    texts = _texts(root / f"Session{session}" / "dialog" / "transcriptions" / file.name)
+    session = file.parents[2]
+    texts = _texts(session / "dialog" / "transcriptions" / file.name)
     empty = True
     for number, line in enumerate(file.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
         if not line.lstrip().startswith("["):
@@ -99,22 +77,27 @@ def read_dialog(file: Path, root: Path, session: int) -> Iterator[Utterance]:
             raise CorpusError(f"{file}:{number}: not a label line: {line[:80]!r}")
         name, label, valence, activation, dominance = match.groups()
         turn = _TURN.fullmatch(name)
-        if not turn or int(turn[1]) != session:
-            raise CorpusError(f"{file}:{number}: {name!r} is not a turn of session {session}")
+        if not turn or int(turn[1]) != _session(file):
+            raise CorpusError(f"{file}:{number}: {name!r} is not a turn of session {_session(file)}")
         empty = False
         gender, dialog = turn[4], name.rpartition("_")[0]
         yield Utterance(
             id=name,
-            path=root / f"Session{session}" / "sentences" / "wav" / dialog / f"{name}.wav",
+            path=session / "sentences" / "wav" / dialog / f"{name}.wav",
             label=label,
-            speaker=f"{session}{gender}",
+            speaker=f"{turn[1]}{gender}",
             gender=gender,
-            session=f"Session{session}",
+            session=session.name,
             text=texts.get(name),
             extra={"dialog": dialog, "valence": valence, "activation": activation, "dominance": dominance},
         )
     if empty:
         raise CorpusError(f"{file} holds no label line, such as [6.29 - 8.23] {file.stem}_F000 neu [2.5, 2.5, 2.5]")
+
+
+def _session(file: Path) -> int:
+    """The number of the session whose label file this is."""
+    return int(file.parents[2].name[-1])
 
 
 def _texts(file: Path) -> dict[str, str]:

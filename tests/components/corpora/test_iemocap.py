@@ -172,12 +172,13 @@ def test_a_wrong_folder_is_answered_with_what_was_found_and_expected(tmp_path):
     with pytest.raises(CorpusError, match="No folder"):
         Iemocap().read(tmp_path / "nowhere")
     (tmp_path / "Actor_01").mkdir()
-    with pytest.raises(CorpusError, match="holds Actor_01; expected IEMOCAP_full_release or Session1"):
+    with pytest.raises(CorpusError, match="it holds Actor_01; expected the folder with Session1/dialog"):
         Iemocap().read(tmp_path)
     (tmp_path / "Session1").mkdir()
-    with pytest.raises(CorpusError, match=r"lacks Session2, Session3, Session4, Session5; .*sessions"):
-        Iemocap().read(tmp_path)
-    with pytest.raises(CorpusError, match="holds no label files; expected Ses01F_impro01"):
+    with pytest.raises(CorpusError, match="is not IEMOCAP: it holds Actor_01, Session1; expected"):
         Iemocap(sessions=[1]).read(tmp_path)
+    small_release(tmp_path / "release", "")
+    with pytest.raises(CorpusError, match=r"release lacks the label files of Session2, Session3, .*sessions"):
+        Iemocap().read(tmp_path)
     with pytest.raises(RecipeError, match="sessions are numbers from 1 to 5"):
         Iemocap(sessions=[6])
