@@ -34,7 +34,8 @@ class Audformat(Corpus):
 
     def read(self, folder: Path | None) -> list[Utterance]:
         """Read the tables of the database whose db.yaml lies in the folder."""
-        if folder is None or not os.path.isfile(Path(folder) / "db.yaml"):
+        root = None if folder is None else Path(os.path.expanduser(folder)).absolute()
+        if root is None or not os.path.isfile(root / "db.yaml"):
             raise CorpusError(f"corpus 'audformat' needs --data_folder: a folder with db.yaml, not {folder}")
         try:
             from audformat import Database, utils
@@ -42,7 +43,6 @@ class Audformat(Corpus):
             raise CorpusError(
                 f"corpus 'audformat': {error}; pip install 'audio-classification-toolkit[audformat]'"
             ) from None
-        root = Path(folder).absolute()
         database = Database.load(str(root))
         for name in self.tables or ():
             if name not in database.tables:

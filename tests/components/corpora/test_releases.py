@@ -109,14 +109,15 @@ def test_msp_podcast_has_its_partitions_and_unknown_speakers_are_none(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:The inplace keyword")  # audformat with pandas 3
-def test_a_database_in_audformat_has_its_labels_speakers_and_splits(tmp_path):
+def test_a_database_in_audformat_has_its_labels_speakers_and_splits(tmp_path, monkeypatch):
     pytest.importorskip("audformat")
     us = read("audformat", tmp_path)
     assert Counter(u.split for u in us.values()) == {"train": 2, "valid": 2, "test": 2, None: 2}
     found = [(u.label, u.speaker, u.gender) for u in (us["wav/anna0"], us["wav/kim1"])]
     assert found == [("anger", "anna", "F"), ("joy", "kim", None)]
     assert [(u.start, u.end) for u in us.values() if u.path.name == "long.wav"] == [(None, 1.5), (1.5, 4.0)]
-    one = Audformat(tables=["test"], label="speaker").read(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    one = Audformat(tables=["test"], label="speaker").read("~")
     assert {u.label for u in one} == {"kim"}
     for args, says in [
         ({"tables": ["tset"]}, "no table 'tset'; found .*Did you mean 'test'"),
