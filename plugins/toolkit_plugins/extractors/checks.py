@@ -1,6 +1,4 @@
-"""Checks of constructor arguments; an error names the argument, what was found and what is allowed."""
-
-from toolkit.errors import did_you_mean
+"""Ranges of constructor arguments, whose types are checked by the core; an error names the argument and its range."""
 
 LARGEST = {
     **dict.fromkeys(("n_fft", "window", "hop"), 2**16),  # samples: 4 s at 16 kHz
@@ -41,18 +39,6 @@ def fraction(**values: float) -> None:
     for name, value in values.items():
         if not 0 <= value < 1:
             raise ValueError(f"{name} is {value}; it has to be at least 0 and less than 1")
-
-
-def one_of(known: tuple[str, ...], **values: str) -> None:
-    """Raise ValueError for the first value that is not among `known`.
-
-    >>> one_of(("log_mel", "mfcc"), series="mfc")
-    Traceback (most recent call last):
-    ValueError: series is 'mfc'; known: log_mel, mfcc. Did you mean 'mfcc'?
-    """
-    for name, value in values.items():
-        if value not in known:
-            raise ValueError(f"{name} is {value!r}; known: {', '.join(known)}.{did_you_mean(value, known)}")
 
 
 def retired_masks(masks: str, size: str) -> dict[str, str]:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.contracts import Extractor
-from toolkit_plugins.extractors.checks import one_of
 from toolkit_plugins.extractors.lora import MARK, add_adapters, merge_adapters
 from toolkit_plugins.extractors.onednn_linear import use_onednn
 from toolkit_plugins.extractors.sources import fingerprint
@@ -52,9 +51,7 @@ class EncoderExtractor(Extractor):
         self.pretrained, self.random_backbone = pretrained, pretrained is None
         use_onednn(model)
         count = len(self.layers)
-        if isinstance(layer, str):
-            one_of(("last", "weighted", "all"), layer=layer)
-        elif not 1 <= layer <= count:
+        if isinstance(layer, int) and not 1 <= layer <= count:
             raise ValueError(f"layer is {layer}; this model has {count} layers, so 1 to {count}")
         self.keep_layers(layer)
         count = len(self.layers)

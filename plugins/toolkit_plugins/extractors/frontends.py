@@ -11,9 +11,7 @@ error is relative to the frame's loudest bin and shows 80 dB below it (3e-3). Po
 """
 
 import math
-from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -31,17 +29,6 @@ _CHUNK = {"cpu": 2**17}
 _CHUNK_ACCELERATOR = 2**25
 
 
-def _in_full_precision(front_end: Callable[..., Seq]) -> Callable[..., Seq]:
-    """Switch autocast off within a front end."""
-
-    @wraps(front_end)
-    def in_full_precision(wave: Seq, **options: Any) -> Seq:
-        with torch.autocast(wave.values.device.type, enabled=False):
-            return front_end(wave, **options)
-
-    return in_full_precision
-
-
 def frame_count(samples: int, *, hop: int) -> int:
     """The number of frames of a waveform.
 
@@ -49,6 +36,11 @@ def frame_count(samples: int, *, hop: int) -> int:
     300
     """
     return max(1, samples // hop)
+
+
+def whole(wave: Seq) -> Seq:
+    """The waveform of an extractor with `fixed_samples`: zeros beyond a row's length, which then count as real."""
+    return Seq(wave.zeroed().values, torch.full_like(wave.lengths, wave.values.shape[1]), full=True)
 
 
 def normalise(seq: Seq) -> Seq:
@@ -98,7 +90,6 @@ def log_spectrogram(
     return _without_last(db, power)
 
 
-@_in_full_precision
 def log_mel(
     wave: Seq,
     *,
@@ -120,7 +111,6 @@ def log_mel(
     return _without_last(db, mels)
 
 
-@_in_full_precision
 def mfcc(
     wave: Seq,
     *,

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from toolkit.contracts import Extractor, Seq
 from toolkit.model.scaling import Standardize
-from toolkit_plugins.extractors.checks import at_least, fraction, one_of, retired_masks
-from toolkit_plugins.extractors.series import Series
+from toolkit_plugins.extractors import frontends
+from toolkit_plugins.extractors.checks import at_least, fraction, overlap, retired_masks
 
 
 def along_time(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -42,10 +42,7 @@ def series_decomposition(x: Tensor, kernel: int) -> tuple[Tensor, Tensor]:
 
     Args: x [batch, L, channels]; kernel: width of the average in steps, odd.
     Returns: seasonal and trend, each [batch, L, channels]; their sum is x.
-    Raises: ValueError for an even kernel.
     """
-    if kernel < 1 or kernel % 2 == 0:
-        raise ValueError(f"kernel is {kernel}; it has to be odd, so that the average has a middle")
     ends = kernel // 2
     padded = torch.cat([x[:, :1].expand(-1, ends, -1), x, x[:, -1:].expand(-1, ends, -1)], dim=1)
     trend = functional.avg_pool1d(padded.transpose(1, 2), kernel, stride=1).transpose(1, 2)
@@ -124,41 +121,41 @@ class NLinear(Extractor):
         dropout: float = 0.0,
     ):
         super().__init__()
+        at_least(1, segment_samples=segment_samples, n_mels=n_mels, n_mfcc=n_mfcc, n_fft=n_fft, window=window, hop=hop)
         at_least(1, steps=steps)
         at_least(0, hidden=hidden)
-        fraction(dropout=dropout)
-        one_of(("standardize", "none"), normalize=normalize)
-        self.series = Series(
-            series=series,
-            sample_rate=sample_rate,
-            segment_samples=segment_samples,
-            n_mels=n_mels,
-            n_mfcc=n_mfcc,
-            n_fft=n_fft,
-            window=window,
-            hop=hop,
-            preemphasis=preemphasis,
-            reference=reference,
-        )
+        overlap(hop, n_fft=n_fft) if series != "frames" else overlap(hop, window=window)
+        fraction(preemphasis=preemphasis, dropout=dropout)
+        if series == "mfcc" and n_mfcc > n_mels:
+            raise ValueError(f"n_mfcc is {n_mfcc}; {n_mels} mel bands (n_mels) have no more than {n_mels} coefficients")
+        mels = {"sample_rate": sample_rate, "n_fft": n_fft, "n_mels": n_mels}
+        self.front_end, channels, own = {
+            "log_mel": (frontends.log_mel, n_mels, {**mels, "reference": reference}),
+            "mfcc": (frontends.mfcc, n_mfcc, {**mels, "n_mfcc": n_mfcc}),
+            "frames": (frontends.framed_waveform, window, {"window": window}),
+        }[series]
+        self.settings = {"hop": hop, "preemphasis": preemphasis, **own}
         self.fixed_samples = segment_samples
-        self.front_end_args = self.series.cache_key
+        version = {"front_end": series, "version": frontends.VERSION}
+        self.front_end_args = {**version, "segment_samples": segment_samples, **self.settings}
         self.steps = steps
         self.fits = normalize == "standardize"
-        self.scaler = Standardize(self.series.channels) if self.fits else None
-        one_each = self.series.channels if individual else None
-        self.linear = nn.ModuleList(TimeMap(self.series.frames, steps, one_each) for _ in range(self.maps))
+        self.scaler = Standardize(channels) if self.fits else None
+        frames, one_each = frontends.frame_count(segment_samples, hop=hop), channels if individual else None
+        self.linear = nn.ModuleList(TimeMap(frames, steps, one_each) for _ in range(self.maps))
         self.projection = nn.Sequential(nn.Dropout(dropout))
         if hidden:
-            self.projection.extend([nn.Linear(self.series.channels, hidden), nn.ReLU()])
-        self.channels = hidden or self.series.channels
+            self.projection.extend([nn.Linear(channels, hidden), nn.ReLU()])
+        self.channels = hidden or channels
 
     def frame_count(self, samples: int) -> int:
         """P, for the one length that is taken."""
         return self.steps
 
+    @torch.no_grad()
     def features(self, wave: Seq) -> Seq:
         """The series of `fixed_samples` samples: [batch, fixed_samples // hop, channels of the series]."""
-        return self.series(wave)
+        return self.front_end(frontends.whole(wave), **self.settings)
 
     def fit(self, features: Iterable[Seq]) -> None:
         """Learn each channel's mean and deviation over the training part (normalize: standardize)."""
@@ -166,7 +163,6 @@ class NLinear(Extractor):
 
     def encode(self, features: Seq) -> Seq:
         """Normalise, map along time, project: [batch, L, channels of the series] -> [batch, P, self.channels]."""
-        features = self.series.cut(features)
         values = features.values if self.scaler is None else self.scaler(features.values)
         values = self.projection(self.map_time(values))  # [batch, P, channels]
         return Seq(values, torch.full_like(features.lengths, self.steps), full=True)
@@ -191,9 +187,9 @@ class DLinear(NLinear):
 
     def __init__(self, *, kernel: int = 25, **others):
         super().__init__(**others)
-        if kernel < 1 or kernel % 2 == 0:
-            raise ValueError(f"kernel is {kernel}; it has to be odd, so that the average has a middle")
         at_least(1, kernel=kernel)
+        if kernel % 2 == 0:
+            raise ValueError(f"kernel is {kernel}; it has to be odd, so that the average has a middle")
         self.kernel = kernel
 
     # `others` are NLinear's arguments; recipes are checked against the signature, so it names them.

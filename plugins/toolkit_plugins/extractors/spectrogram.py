@@ -9,8 +9,7 @@ from torch.nn import functional
 
 from toolkit.contracts import Extractor, Seq
 from toolkit_plugins.extractors import alexnet, frontends
-from toolkit_plugins.extractors.checks import at_least, fraction, one_of, overlap, retired_masks
-from toolkit_plugins.extractors.fixed_length import cut_frames, cut_wave
+from toolkit_plugins.extractors.checks import at_least, fraction, overlap, retired_masks
 from toolkit_plugins.extractors.min_max import MinMax
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -72,8 +71,6 @@ class Spectrogram(Extractor):
         at_least(1, segment_samples=segment_samples, n_fft=n_fft, window=window, hop=hop, bins=bins)
         overlap(hop, n_fft=n_fft)
         fraction(preemphasis=preemphasis, dropout=dropout)
-        one_of(("none", "batch"), normalization=normalization)
-        one_of(("min_max", "utterance"), normalize=normalize)
         if window > n_fft:
             raise ValueError(f"window is {window}; it cannot be longer than n_fft, {n_fft}")
         if bins > n_fft // 2 + 1:
@@ -95,7 +92,6 @@ class Spectrogram(Extractor):
         self.settings = {"n_fft": n_fft, "window": window, "hop": hop, "bins": bins, "preemphasis": preemphasis}
         version = {"front_end": "log_spectrogram", "version": frontends.VERSION}
         self.front_end_args = {**version, "segment_samples": segment_samples, **self.settings}
-        self.spectrogram_frames = frontends.frame_count(segment_samples, hop=hop)
         self.scaler = MinMax(bins, low=frontends.FLOOR_DB, high=0.0) if self.fits else None
         self.backbone, self.pretrained = alexnet.build(weights, normalization=normalization)
         self.random_backbone = weights == "imagenet" and self.pretrained is None
@@ -117,7 +113,7 @@ class Spectrogram(Extractor):
     @torch.no_grad()
     def features(self, wave: Seq) -> Seq:
         """Log-spectrogram of `fixed_samples` samples, [batch, fixed_samples // hop, bins], dB below the maximum."""
-        return frontends.log_spectrogram(cut_wave(wave, self.fixed_samples), **self.settings)
+        return frontends.log_spectrogram(frontends.whole(wave), **self.settings)
 
     def fit(self, features: Iterable[Seq]) -> None:
         """Learn the minimum and maximum of each bin over the training part (normalize: min_max)."""
@@ -129,7 +125,6 @@ class Spectrogram(Extractor):
         Args: features: [batch, time, bins], dB.
         Returns: [batch, pool[1], 256 * pool[0]]; the map's columns are the frames.
         """
-        features = cut_frames(features, self.spectrogram_frames, silence=frontends.FLOOR_DB)
         if self.scaler is not None:
             scaled = self.scaler(features.values)
         else:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from toolkit.contracts import Seq
 from toolkit_plugins.extractors import frontends
 from toolkit_plugins.extractors import wav2vec2_steps as steps
-from toolkit_plugins.extractors.checks import fraction, one_of
+from toolkit_plugins.extractors.checks import fraction
 from toolkit_plugins.extractors.encoder import EncoderExtractor
 from toolkit_plugins.extractors.wav2vec2_weights import architecture_settings, load
 
@@ -76,7 +76,6 @@ class Wav2Vec2(EncoderExtractor):
         sample_rate: int = 16_000,
     ):
         super().__init__()
-        one_of(("all", "frozen", "top", "lora"), tune=tune)
         fraction(layerdrop=layerdrop, mask_time_prob=mask_time_prob, preemphasis=preemphasis)
         if spec_augment and (tune != "all" or mask_time_prob == 0):
             raise ValueError(

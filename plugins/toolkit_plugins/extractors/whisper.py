@@ -8,7 +8,7 @@ from torch import nn
 
 from toolkit.contracts import Seq
 from toolkit_plugins.extractors import whisper_steps as steps
-from toolkit_plugins.extractors.checks import fraction, one_of
+from toolkit_plugins.extractors.checks import fraction
 from toolkit_plugins.extractors.encoder import EncoderExtractor
 from toolkit_plugins.extractors.whisper_weights import encoder_settings, load
 
@@ -60,7 +60,6 @@ class Whisper(EncoderExtractor):
         segment_samples: int = 48_000,
     ):
         super().__init__()
-        one_of(("all", "frozen", "top", "lora"), tune=tune)
         fraction(dropout=dropout)
         if sample_rate != steps.RATE:
             raise ValueError(f"Whisper takes audio at {steps.RATE} Hz; audio.sample_rate is {sample_rate}")

@@ -106,13 +106,11 @@ def check_frames(frames: Seq, expected: int) -> None:
 
 
 def pooling_layer(name: str, shape: LevelShape) -> nn.Module:
-    """The pooling of this name for one level; the layer has a `size`. Raises: ValueError for an unknown name."""
+    """The pooling of this name for one level; the layer has a `size`."""
     if name == "statistics":
         return Pooling(statistics_pooling, 2 * shape.channels)
     if name == "mean":
         return Pooling(mean_pooling, shape.channels)
     if name == "attention":
         return AttentivePooling(channels=shape.channels)
-    if name == "flatten":
-        return Flatten(channels=shape.channels, frames=shape.frames)
-    raise ValueError(f"pooling is statistics, mean, attention or flatten, not {name!r}")
+    return Flatten(channels=shape.channels, frames=shape.frames)

@@ -44,7 +44,7 @@ class Center(Loss):
     Attributes:
         centers: [classes, size], float32.
 
-    Raises: RecipeError if `alpha` is out of its range or `reduction` is neither.
+    Raises: RecipeError if `alpha` is out of its range.
 
     Source: Wen et al., "A discriminative feature learning approach for deep face recognition", ECCV 2016.
     """
@@ -56,8 +56,6 @@ class Center(Loss):
         super().__init__()
         if not 0 <= alpha <= 1:
             raise RecipeError(f"alpha must be at least 0 and at most 1, not {alpha}")
-        if reduction not in ("mean", "sum"):
-            raise RecipeError(f"reduction is mean or sum, not {reduction!r}")
         self.alpha = alpha
         self.reduction = reduction
         self.register_buffer("centers", torch.zeros(classes, size))

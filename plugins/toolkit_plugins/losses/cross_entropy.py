@@ -76,8 +76,6 @@ def _weights(class_weights: str | list[float], classes: int, class_counts: Seque
         return None
     if class_weights == "balanced":
         return balanced_weights(class_counts)
-    if isinstance(class_weights, str):
-        raise RecipeError(f"class_weights is none, balanced or a list of numbers, not {class_weights!r}")
     if len(class_weights) != classes:
         raise RecipeError(f"class_weights has {len(class_weights)} numbers for {classes} classes")
     if not all(weight > 0 and math.isfinite(weight) for weight in class_weights):

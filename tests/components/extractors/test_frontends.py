@@ -176,14 +176,6 @@ def test_many_rows_and_few_rows_at_once_agree(front_end, monkeypatch):
     torch.testing.assert_close(front_end(wave).values, by_row, rtol=1e-6, atol=1e-6)
 
 
-@each_front_end
-def test_reduced_precision_around_a_front_end_changes_nothing(front_end):
-    wave = seq(voice(4_000))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        reduced = front_end(wave).values
-    assert torch.equal(reduced, front_end(wave).values)
-
-
 def test_double_precision_goes_in_and_comes_out():
     wave = Seq(seq(voice(4_000)).values.double(), torch.tensor([4_000]))
     for front_end in FRONT_ENDS.values():

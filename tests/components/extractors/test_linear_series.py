@@ -74,11 +74,9 @@ def test_a_trend_of_width_one_is_the_series():
     assert torch.equal(trend, X) and not seasonal.any()
 
 
-@pytest.mark.parametrize("kernel", [0, 2, 24, -1])
-def test_an_even_kernel_is_an_error(kernel):
-    with pytest.raises(ValueError, match=f"kernel is {kernel}; it has to be odd"):
-        series_decomposition(X, kernel)
-    with pytest.raises(ValueError, match=f"kernel is {kernel}; it has to be odd"):
+@pytest.mark.parametrize(("kernel", "has"), [(0, "at least 1"), (2, "odd"), (24, "odd"), (-1, "at least 1")])
+def test_an_even_kernel_is_an_error(kernel, has):
+    with pytest.raises(ValueError, match=f"kernel is {kernel}; it has to be {has}"):
         DLinear(**SMALL, kernel=kernel)
 
 
@@ -152,14 +150,9 @@ def test_a_row_in_a_batch_equals_the_row_alone(cls, args):
 @each_variant
 def test_shorter_audio_is_filled_with_silence_and_garbage_changes_nothing(cls, args):
     extractor, wave = build(cls, **args), waves(0.3, 0.2)
-    short = torch.tensor([8_000, 5_000])
-    expected = extractor(Seq(Seq(wave.values, short).zeroed().values, wave.lengths)).values
-    dirty = torch.cat([wave.values, torch.full((2, 300), float("nan"))], dim=1)
-    dirty[1, 5_000:] = float("nan")
-    assert torch.equal(extractor(Seq(dirty, short)).values, expected)
-    features = extractor.features(Seq(dirty, short))
-    longer = functional.pad(features.values, (0, 0, 0, 7), value=float("nan"))
-    assert torch.equal(extractor.encode(Seq(longer, features.lengths)).values, expected)
+    short = Seq(wave.values, torch.tensor([8_000, 5_000]))
+    expected = extractor(Seq(short.zeroed().values, wave.lengths)).values
+    assert torch.equal(extractor(short.filled(float("nan"))).values, expected)
 
 
 @each_class
@@ -205,9 +198,6 @@ def test_front_end_args_hold_what_the_chosen_series_depends_on():
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ({"series": "logmel"}, r"series is 'logmel'; known: log_mel, mfcc, frames. Did you mean 'log_mel'\?"),
-        ({"normalize": "frame_l2"}, "normalize is 'frame_l2'; known: standardize, none"),
-        ({"reference": "max"}, "reference is 'max'; known: maximum, one"),
         ({"series": "mfcc", "n_mfcc": 21}, "n_mfcc is 21; 20 mel bands"),
         ({"steps": 0}, "steps is 0; it has to be at least 1"),
         ({"hidden": -1}, "hidden is -1"),

@@ -171,15 +171,12 @@ def test_front_end_args_are_plain_and_name_what_features_depend_on():
         ({"n_mfcc": 41}, "n_mfcc is 41; 40 mel bands"),
         ({"dropout": 1.0}, "dropout is 1.0; it has to be at least 0 and less than 1"),
         ({"preemphasis": -0.1}, "preemphasis is -0.1"),
-        ({"normalize": "standardise"}, "Did you mean 'standardize'?"),
-        ({"encoder": "lstm"}, "encoder is 'lstm'; known: bilstm, none"),
         ({"convolutions": [8, 0]}, "convolutions is"),
         ({"convolution_kernel": 4}, "convolution_kernel is 4; it has to be odd"),
-        ({"convolution_norm": "group"}, "convolution_norm is 'group'; known: layer, batch"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(args, message):
-    with pytest.raises(ValueError, match=message.replace("?", r"\?")):
+    with pytest.raises(ValueError, match=message):
         Mfcc(**{**SMALL, **args})
 
 

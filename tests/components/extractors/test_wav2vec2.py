@@ -331,8 +331,7 @@ class TestArguments:
     @pytest.mark.parametrize(
         ("args", "message"),
         [
-            ({"tune": "last"}, "tune is 'last'; known: all, frozen, top"),
-            ({"layer": "first"}, "layer is 'first'"),
+            ({"layer": 4}, "layer is 4; this model has 3 layers, so 1 to 3"),
             ({"tune": "top"}, "top_layers is 0; 3 layers are used, so 1 to 3"),
             ({"tune": "top", "top_layers": 4}, "top_layers is 4; 3 layers are used"),
             ({"top_layers": 2}, "goes with tune: top only"),

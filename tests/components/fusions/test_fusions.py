@@ -288,11 +288,6 @@ def test_arguments_out_of_range_are_named(name, args, message):
         build(name, **args)
 
 
-def test_an_unknown_pooling_is_named():
-    with pytest.raises(ValueError, match="pooling is statistics, mean, attention or flatten, not 'max'"):
-        build("concat", pooling="max")
-
-
 @pytest.mark.parametrize("name", FUSIONS)
 def test_frames_and_covariates_that_do_not_fit_are_named(name):
     fusion, levels = build(name), batch()
