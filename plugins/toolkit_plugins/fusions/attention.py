@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.contracts import LevelShape, Seq
-from toolkit_plugins.fusions.blocks import PooledFusion, check_arguments, check_levels, projection, with_covariates
+from toolkit_plugins.fusions.blocks import PooledFusion, check_arguments, projection
 from toolkit_plugins.fusions.pooling import AttentivePooling
 
 
@@ -46,12 +46,12 @@ class Attention(PooledFusion):
         normalise: bool = False,
         standardize: bool = False,
     ):
-        check_arguments(levels=levels, dropout=dropout, dim=dim, heads=heads, hidden=hidden)
+        check_arguments(dropout=dropout, dim=dim, heads=heads, hidden=hidden)
         pools = {
             name: AttentivePooling(channels=shape.channels, hidden=hidden, heads=heads, statistics=statistics)
             for name, shape in levels.items()
         }
-        super().__init__(levels, covariates, pools, standardize=standardize)
+        super().__init__(covariates, pools, standardize=standardize)
         self.sizes = {"fused": dim, **dict.fromkeys(levels, dim)}
         self.project = nn.ModuleDict(
             {name: projection(pool.size, dim, dropout=dropout, normalise=normalise) for name, pool in self.pool.items()}
@@ -64,9 +64,9 @@ class Attention(PooledFusion):
         return self.score(embeddings).squeeze(2).softmax(dim=1)
 
     def forward(self, levels: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """As in `Fusion`; ShapeError if a level or a covariate is missing or of another shape, or a length is 0."""
-        check_levels(levels, self.levels)
-        each = {name: self.project[name](self.pool[name](levels[name])) for name in self.levels}
+        """As in `Fusion`; ShapeError if a length is 0."""
+        each = {name: self.project[name](pool(levels[name])) for name, pool in self.pool.items()}
         stacked = torch.stack(list(each.values()), dim=1)  # [batch, level, dim]
         weighted = (self.level_weights(stacked)[:, :, None] * stacked).sum(dim=1)  # [batch, dim]
-        return {"fused": self.fuse(with_covariates([weighted], covariates, self.covariates)), **each}
+        given = [covariates[name] for name in self.covariates]
+        return {"fused": self.fuse(torch.cat([weighted, *given], dim=1)), **each}

@@ -1,4 +1,4 @@
-"""What all fusions share: checks of inputs, the projection, covariates.
+"""What all fusions share: checks of arguments, the projection, pooling.
 
 The projection is that of Zou et al., "Speech emotion recognition with co-attention based multi-level acoustic
 information", ICASSP 2022, arXiv 2203.15326: dropout, linear, ReLU. Dropout comes first, so an embedding
@@ -10,15 +10,13 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from toolkit.contracts import Fusion, LevelShape, Seq
-from toolkit.errors import RecipeError, ShapeError, did_you_mean
+from toolkit.contracts import Fusion, Seq
+from toolkit.errors import RecipeError
 from toolkit.model.scaling import Moments, Standardize
 
 
-def check_arguments(*, levels: Mapping[str, LevelShape], dropout: float, **at_least_one: int) -> None:
+def check_arguments(*, dropout: float, **at_least_one: int) -> None:
     """Raise RecipeError for arguments out of range; `at_least_one`: integers by name."""
-    if not levels:
-        raise RecipeError("a fusion needs at least one level, and model.levels is empty")
     if not 0 <= dropout < 1:
         raise RecipeError(f"dropout is a probability, at least 0 and below 1, not {dropout}")
     for name, number in at_least_one.items():
@@ -48,16 +46,9 @@ class StandardizedPooling(nn.Module):
 class PooledFusion(Fusion):
     """A fusion that pools each level's frames and, with `standardize`, standardizes the pooled values."""
 
-    def __init__(
-        self,
-        levels: Mapping[str, LevelShape],
-        covariates: Mapping[str, int],
-        pools: Mapping[str, nn.Module],
-        *,
-        standardize: bool,
-    ):
+    def __init__(self, covariates: Mapping[str, int], pools: Mapping[str, nn.Module], *, standardize: bool):
         super().__init__()
-        self.levels, self.covariates, self.fits = dict(levels), dict(covariates), standardize
+        self.covariates, self.fits = dict(covariates), standardize
         self.pool = nn.ModuleDict({n: StandardizedPooling(pool) if standardize else pool for n, pool in pools.items()})
 
     @torch.no_grad()
@@ -69,31 +60,3 @@ class PooledFusion(Fusion):
                 moments[name].add(pool.pool(frames[name]))
         for name, pool in self.pool.items():
             pool.scaler.set(moments[name])
-
-
-def check_levels(levels: Mapping[str, Seq], shapes: Mapping[str, LevelShape]) -> None:
-    """Raise ShapeError for frames that the fusion was not built for: a level is missing, or has other channels."""
-    for name, shape in shapes.items():
-        if name not in levels:
-            raise ShapeError(f"level {name!r} is missing; there are {', '.join(map(repr, levels)) or 'none'}")
-        values = levels[name].values
-        if values.dim() != 3 or values.shape[2] != shape.channels:
-            raise ShapeError(
-                f"level {name!r} is {list(values.shape)}, the fusion was built for [batch, frames, {shape.channels}]"
-            )
-
-
-def with_covariates(parts: Iterable[Tensor], covariates: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Tensor:
-    """Concatenate embeddings, each [batch, size], and covariates: [batch, sum of all sizes].
-
-    Args: covariates: name -> [batch, size], probabilities; sizes: those that the fusion was built for, in order.
-    Raises: ShapeError if a covariate is missing or of another size.
-    """
-    given = []
-    for name, size in sizes.items():
-        if name not in covariates:
-            raise ShapeError(f"covariate {name!r} is missing.{did_you_mean(name, covariates)}")
-        if covariates[name].dim() != 2 or covariates[name].shape[1] != size:
-            raise ShapeError(f"covariate {name!r} is {list(covariates[name].shape)}, not [batch, {size}]")
-        given.append(covariates[name])
-    return torch.cat([*parts, *given], dim=1)

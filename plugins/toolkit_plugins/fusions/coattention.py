@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from toolkit.contracts import Fusion, LevelShape, Seq
 from toolkit.errors import RecipeError, did_you_mean
 from toolkit.model.scaling import Standardize
-from toolkit_plugins.fusions.blocks import check_arguments, check_levels, projection, with_covariates
+from toolkit_plugins.fusions.blocks import check_arguments, projection
 from toolkit_plugins.fusions.pooling import Flatten, check_frames
 
 
@@ -52,7 +52,7 @@ class CoAttention(Fusion):
         standardize: bool = False,
     ):
         super().__init__()
-        check_arguments(levels=levels, dropout=dropout, dim=dim)
+        check_arguments(dropout=dropout, dim=dim)
         if len(levels) < 2:
             raise RecipeError(
                 f"coattention weighs one level's frames by the other levels, and {next(iter(levels))!r} is "
@@ -85,8 +85,7 @@ class CoAttention(Fusion):
         self.scaler.fit(frames[self.values] for frames in levels)
 
     def forward(self, levels: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """As in `Fusion`, for whole segments; ShapeError if a level or a covariate is missing or of another shape."""
-        check_levels(levels, self.levels)
+        """As in `Fusion`; ShapeError for anything but whole segments."""
         check_frames(levels[self.values], self.levels[self.values].frames)
         each = {name: self.project[name](self.flatten[name](levels[name])) for name in self.others}
         weights = self.weigh(torch.cat(list(each.values()), dim=1))  # [batch, frames]
@@ -96,5 +95,6 @@ class CoAttention(Fusion):
         if self.scaler is not None:  # as if each frame had been standardized
             weighted = (weighted - weights.sum(dim=1, keepdim=True) * self.scaler.mean) / self.scaler.deviation
         each[self.values] = self.project[self.values](weighted)
-        fused = self.fuse(with_covariates(each.values(), covariates, self.covariates))
+        given = [covariates[name] for name in self.covariates]
+        fused = self.fuse(torch.cat([*each.values(), *given], dim=1))
         return {"fused": fused, **{name: each[name] for name in self.levels}}

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from toolkit.contracts import LevelShape, Seq
-from toolkit_plugins.fusions.blocks import PooledFusion, check_arguments, check_levels, projection, with_covariates
+from toolkit_plugins.fusions.blocks import PooledFusion, check_arguments, projection
 from toolkit_plugins.fusions.pooling import pooling_layer
 
 
@@ -47,9 +48,9 @@ class Concat(PooledFusion):
         standardize: bool = False,
         project: bool = True,
     ):
-        check_arguments(levels=levels, dropout=dropout, dim=dim)
+        check_arguments(dropout=dropout, dim=dim)
         pools = {name: pooling_layer(pooling, shape) for name, shape in levels.items()}
-        super().__init__(levels, covariates, pools, standardize=standardize)
+        super().__init__(covariates, pools, standardize=standardize)
         self.fixed_samples = segment_samples if pooling == "flatten" else None
         sizes = {name: pool.size for name, pool in self.pool.items()}
         self.project = nn.ModuleDict({name: nn.Identity() for name in levels})
@@ -61,7 +62,7 @@ class Concat(PooledFusion):
         self.sizes = {"fused": dim if project else sum([*sizes.values(), *covariates.values()]), **sizes}
 
     def forward(self, levels: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """As in `Fusion`; ShapeError if a level or a covariate is missing or of another shape, or a length is 0."""
-        check_levels(levels, self.levels)
-        each = {name: self.project[name](self.pool[name](levels[name])) for name in self.levels}
-        return {"fused": self.fuse(with_covariates(each.values(), covariates, self.covariates)), **each}
+        """As in `Fusion`; ShapeError if a length is 0."""
+        each = {name: self.project[name](pool(levels[name])) for name, pool in self.pool.items()}
+        given = [covariates[name] for name in self.covariates]
+        return {"fused": self.fuse(torch.cat([*each.values(), *given], dim=1)), **each}

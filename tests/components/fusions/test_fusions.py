@@ -280,25 +280,11 @@ def test_autocast_to_bfloat16_stays_near(name):
         ("coattention", {"dropout": 1.0}, "dropout is a probability, at least 0 and below 1, not 1.0"),
         ("attention", {"heads": 0}, "heads must be at least 1, not 0"),
         ("attention", {"hidden": -1}, "hidden must be at least 1, not -1"),
-        ("concat", {"levels": {}}, "at least one level"),
     ],
 )
 def test_arguments_out_of_range_are_named(name, args, message):
     with pytest.raises(RecipeError, match=message):
         build(name, **args)
-
-
-@pytest.mark.parametrize("name", FUSIONS)
-def test_frames_and_covariates_that_do_not_fit_are_named(name):
-    fusion, levels = build(name), batch()
-    with pytest.raises(ShapeError, match="covariate 'gender' is missing"):
-        fusion(levels, {})
-    with pytest.raises(ShapeError, match=r"covariate 'gender' is \[3, 3\], not \[batch, 2\]"):
-        fusion(levels, {"gender": torch.ones(3, 3)})
-    with pytest.raises(ShapeError, match=r"level 'mfcc' is \[3, 3, 4\], .* \[batch, frames, 5\]"):
-        fusion({**levels, "mfcc": levels["spectrogram"]}, gender(0, 1, 0))
-    with pytest.raises(ShapeError, match="level 'mfcc' is missing"):
-        fusion({"wav2vec2": levels["wav2vec2"], "spectrogram": levels["spectrogram"]}, gender(0, 1, 0))
 
 
 @pytest.mark.parametrize(("kind", "args"), [(Concat, {}), (Concat, {"pooling": "mean"}), (Attention, {"heads": 2})])
