@@ -13,6 +13,7 @@ NO_SCRIPTS = (
     "measuring.py",
     "plain_composition.py",
     "plain_system.py",
+    "robustness.py",
     "run_all.py",
     "speech.py",
     "training_steps.py",

@@ -142,7 +142,8 @@ def framed_waveform(wave: Seq, *, window: int = 400, hop: int = 160, preemphasis
     frames = frame_count(samples, hop=hop)
     values = functional.pad(values, (0, max(0, (frames - 1) * hop + window - samples)))
     framed = values.unfold(1, window, hop)[:, :frames]  # [batch, frames, window]
-    return Seq(framed.contiguous(), _frame_lengths(wave.lengths, hop), full=wave.full).zeroed()
+    lengths = torch.div(wave.lengths, hop, rounding_mode="floor").clamp_min(1)
+    return Seq(framed.contiguous(), lengths, full=wave.full).zeroed()
 
 
 def deltas(frames: Seq, *, reach: int = 2) -> Seq:
@@ -218,10 +219,6 @@ def _without_last(values: Tensor, power: Seq) -> Seq:
     if frames.full:
         return frames
     return Seq(values * frames.mask[:, :, None], frames.lengths)  # several times as fast as Seq.zeroed
-
-
-def _frame_lengths(lengths: Tensor, hop: int) -> Tensor:
-    return torch.div(lengths, hop, rounding_mode="floor").clamp_min(1)
 
 
 def _top(power: Seq) -> Tensor:
