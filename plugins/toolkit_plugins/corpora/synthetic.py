@@ -5,15 +5,15 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from toolkit.corpus import Corpus, Utterance
 from toolkit.errors import CorpusError, RecipeError
-from toolkit.files import cache_folder, flush, locked
+from toolkit.files import cache_folder, locked, replacing
 from toolkit_plugins.corpora.iemocap import Iemocap
 
 MAKERS = ("synthetic_speech.py", "synthetic_release.py")
+REMEDY = "set XDG_CACHE_HOME or --data_folder to a folder that can be written"
 
 
 class Synthetic(Corpus):
@@ -56,9 +56,8 @@ class Synthetic(Corpus):
     def prepare(self, folder: Path | None = None) -> Path:
         """Return the folder that holds the release; it is generated first if it does not exist.
 
-        It appears whole or not at all: it is written to a temporary folder, flushed to the disk and then renamed.
-        Processes that come at the same time wait for the first one; what a killed process left behind is removed by
-        the next.
+        It appears whole or not at all. Processes that come at the same time wait for the first one; what a killed
+        process left behind is removed by the next.
 
         Raises: CorpusError if it cannot be written.
         """
@@ -71,10 +70,7 @@ class Synthetic(Corpus):
                 if not os.path.isdir(path):
                     self._generate(path)
         except OSError as error:
-            raise CorpusError(
-                f"The synthetic corpus cannot be written to {path}: {error.strerror or error}; set XDG_CACHE_HOME or"
-                " --data_folder to a folder that can be written"
-            ) from None
+            raise CorpusError(f"{path} cannot be written ({error.strerror or error}): {REMEDY}.") from None
         return path
 
     def name(self) -> str:
@@ -90,19 +86,13 @@ class Synthetic(Corpus):
 
         from toolkit_plugins.corpora.synthetic_release import plan, write_release
 
-        for left in path.parent.glob(f".{path.name}.partial-*"):
+        for left in path.parent.glob(f".{path.name}.*.partial"):
             shutil.rmtree(left, ignore_errors=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.partial-", dir=path.parent))
         console, text = Console(stderr=True), "making the synthetic corpus"
         if not console.is_terminal:
             print(f"{text} in {path}", file=sys.stderr)
         turns = plan(self.args["utterances_per_speaker"], self.args["seed"])
-        try:
+        with replacing(path, CorpusError, REMEDY, durable=True) as partial:
             written = write_release(partial, turns, **self.args)
             for _ in track(written, text, total=len(turns), console=console, disable=not console.is_terminal):
                 pass
-            partial.chmod(0o755)
-            partial.rename(path)
-            flush(path.parent)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
