@@ -192,6 +192,8 @@ def test_protocols_of_one_training_are_trained_once(recipes, tmp_path, run_here)
         (["--seeds", "9" * 20], "--seeds is '99999999999999999999': whole numbers from 0"),
         (["--folds", "S9"], "has no fold 'S9'"),
         (["--resource", "GPU=1"], "--resource is for the workers of a Dask cluster"),
+        (["--resource", "threads=inf", "--scheduler", "tcp://x:1"], "'threads' needs an amount above 0"),
+        (["--resource", "GPU", "--scheduler", "tcp://x:1"], "'GPU' needs an amount above 0, for example GPU=1"),
         (["--scheduler", "tcp://x:1", "--jobs", "2"], "--jobs and --gpus are for this machine"),
         (["--gpus", "0,1", "--jobs", "3"], "--gpus names 2 and --jobs is 3"),
         (["--gpus", "7,x"], "--gpus: this machine has no GPU '"),

@@ -9,6 +9,7 @@ import click
 from toolkit.cli.commands import Command, say_next
 from toolkit.cli.options import (
     OVERRIDES,
+    names,
     one_folder,
     one_recipe,
     read_source,
@@ -37,11 +38,11 @@ def experiment(words, folds, seeds, protocol, output, jobs, gpus, threads, sched
     cells are kept, interrupted ones continue where they stopped, failed ones are recorded and tried again next time.
     `toolkit status DIR` shows the progress, `toolkit report DIR` the results. Exit code 1 if a cell failed.
     """
-    from toolkit.experiment.command import WorkerOptions, conduct, read_amounts, refuse_options_of_one_run
+    from toolkit.experiment.command import WorkerOptions, conduct, refuse_options_of_one_run
 
     recipes, overrides = recipes_and_overrides(words)
     refuse_options_of_one_run(overrides, "an experiment")
-    workers = WorkerOptions(jobs, _names(gpus) or (), threads, scheduler, read_amounts(resources))
+    workers = WorkerOptions(jobs, gpus, threads, scheduler, resources)
     sources = []
     for recipe in recipes:
         try:
@@ -74,7 +75,7 @@ def tune(
     """
     if find_spec("optuna") is None:
         raise ExperimentError("tune needs optuna: pip install 'audio-classification-toolkit[tune]'.")
-    from toolkit.experiment.command import WorkerOptions, read_amounts, refuse_options_of_one_run
+    from toolkit.experiment.command import WorkerOptions, refuse_options_of_one_run
     from toolkit.experiment.search import Search
     from toolkit.recipe.loading import as_overrides
     from toolkit.report.search_page import write_search
@@ -83,7 +84,7 @@ def tune(
         return read_source([*words, *as_overrides(settings)], **options)
 
     refuse_options_of_one_run(recipes_and_overrides(words)[1], "a search", ("fold", "output_folder"))
-    workers = WorkerOptions(jobs, _names(gpus) or (), threads, scheduler, read_amounts(resources))
+    workers = WorkerOptions(jobs, gpus, threads, scheduler, resources)
     search = Search(read, Path(space), Path(output).absolute(), folds, sampler, pruner, storage)
     search.run(workers, trials=trials)
     click.echo(write_search(search))
@@ -102,20 +103,18 @@ def status(folder: str, watch: bool):
 @click.command("report", cls=Command)
 @one_folder
 @click.option("--baseline", help="The system to compare with; by default the experiment's first.")
-@click.option("--pair", help="Two systems to draw side by side, for example ser,mf_mtl_cr.")
+@click.option("--pair", callback=names, help="Two systems to draw side by side, for example ser,mf_mtl_cr.")
 @click.option("--protocol", help="The protocol whose results are shown; by default the experiment's first.")
 @click.option("--tsne-fold", help="The fold whose embeddings are drawn; by default the first.")
-@click.option("--speakers", help="Test folds whose accuracy is drawn against epochs, for example 1M,1F,2M.")
+@click.option(
+    "--speakers", callback=names, help="Test folds whose accuracy is drawn against epochs, for example 1M,1F,2M."
+)
 @click.option("--output", help="Where report.html, tables/ and figures/ go; by default DIR.")
-def report(folder, pair, speakers, **options):
+def report(folder, **options):
     """Write report.html, tables and figures of the experiment in DIR."""
     from toolkit.report import write_report
     from toolkit.report.evidence import Evidence
 
-    click.echo(write_report(folder, pair=_names(pair), speakers=_names(speakers), **options))
+    click.echo(write_report(folder, **options))
     run = Evidence(folder).runs[0]
     say_next("export", run.folder, f"{run.cell.system}.zip", what=", for one of the trained systems")
-
-
-def _names(text: str | None) -> tuple[str, ...] | None:
-    return tuple(text.split(",")) if text else None

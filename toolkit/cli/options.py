@@ -1,6 +1,7 @@
 """Options and arguments that several commands share, and how RECIPE [--KEY VALUE]... is read."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,6 +32,24 @@ def _pairs(ctx: click.Context, option: click.Parameter, text: str | None) -> dic
     for twice in (name for name, number in Counter(name for name, *_ in pairs).items() if text and number > 1):
         raise click.BadParameter(f"{twice} is named twice.")
     return None if text is None else {name: column for name, _, column in pairs}
+
+
+def names(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[str, ...]:
+    """Names with commas between them; none if the option is not given."""
+    return tuple(text.split(",")) if text else ()
+
+
+def _amounts(ctx: click.Context, option: click.Parameter, words: Sequence[str]) -> dict[str, float]:
+    """NAME=AMOUNT of each word as a dict."""
+    amounts = {}
+    for name, _, amount in (word.partition("=") for word in words):
+        try:
+            amounts[name] = float(amount)
+        except ValueError:
+            amounts[name] = math.nan
+        if not 0 < amounts[name] < math.inf:
+            raise click.BadParameter(f"{name!r} needs an amount above 0, for example GPU=1.")
+    return amounts
 
 
 def _together(*options: Callable) -> Callable:
@@ -76,13 +95,17 @@ one_recipe = _together(
 )
 worker_options = _together(
     click.option("--jobs", type=click.IntRange(1), help="Trainings at a time on this machine; by default 1."),
-    click.option("--gpus", help="One training at a time on each of these GPUs, for example 0,1."),
+    click.option("--gpus", callback=names, help="One training at a time on each of these GPUs, for example 0,1."),
     click.option(
         "--threads", type=click.IntRange(1), help="Per training; by default its share of cores, or 1 if it is small."
     ),
     click.option("--scheduler", help="Address of a Dask scheduler, whose workers train instead of this machine."),
     click.option(
-        "--resource", "resources", multiple=True, help="What a training needs from a Dask worker, for example GPU=1."
+        "--resource",
+        "resources",
+        multiple=True,
+        callback=_amounts,
+        help="What a training needs from a Dask worker, for example GPU=1.",
     ),
 )
 model_options = _together(

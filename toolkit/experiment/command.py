@@ -70,7 +70,7 @@ class WorkerOptions:
         resource `threads`, else 1.
         """
         if self.scheduler is not None:
-            return self.threads or int(self.resources.get("threads", 1)), True
+            return self.threads or max(1, int(self.resources.get("threads", 1))), True
         first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
         given = self.threads or (int(first) if first.isdecimal() else 0)
         return given or max(1, len(os.sched_getaffinity(0)) // self.at_a_time), given > 0
@@ -172,22 +172,6 @@ def refuse_options_of_one_run(overrides: Sequence[str], command: str, varied: Co
         key = word.removeprefix("--").partition("=")[0]
         if word.startswith("--") and key in varied:
             raise ExperimentError(f"--{key} is for one run: {command} takes {INSTEAD[key]}.")
-
-
-def read_amounts(words: Sequence[str]) -> dict[str, float]:
-    """The amount of each --resource by its name.
-
-    >>> read_amounts(["GPU=1"])
-    {'GPU': 1.0}
-    """
-    amounts = {}
-    for word in words:
-        name, _, amount = word.partition("=")
-        try:
-            amounts[name] = float(amount)
-        except ValueError:
-            raise ExperimentError(f"--resource {word!r}: a name and an amount are needed, for example GPU=1.") from None
-    return amounts
 
 
 def used_code() -> dict[str, str]:

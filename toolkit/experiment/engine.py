@@ -187,8 +187,6 @@ def _connect(address: str) -> "Client":
 
 
 def _check_resources(client: "Client", address: str, resources: Mapping[str, float]) -> None:
-    if any(not amount > 0 for amount in resources.values()):
-        raise ExperimentError(f"A cell takes {_listed(resources)} of a worker: amounts must be above 0.")
     workers = _workers(client).values()
     if any(_room(worker, resources) for worker in workers):
         return

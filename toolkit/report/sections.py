@@ -60,9 +60,9 @@ def choose(
     evidence: Evidence,
     *,
     protocol: str | None = None,
-    pair: Sequence[str] | None = None,
+    pair: Sequence[str] = (),
     tsne_fold: str | None = None,
-    speakers: Sequence[str] | None = None,
+    speakers: Sequence[str] = (),
 ) -> Choices:
     """Check the options; by default the first protocol, the baseline and the system with most parts, the first folds.
 
@@ -71,12 +71,12 @@ def choose(
     protocol = protocol or evidence.protocols[0]
     _check_known("--protocol", "protocol", [protocol], evidence.protocols)
     folds = evidence.plan.folds[protocol]
-    if pair is not None and len(pair) != 2:
+    if len(pair) not in (0, 2):
         example = ",".join([*evidence.plan.systems][:2])
         raise ExperimentError(f"--pair takes two systems, for example {example}; found {len(pair)}.")
-    _check_known("--pair", "system", pair or (), evidence.plan.systems)
+    _check_known("--pair", "system", pair, evidence.plan.systems)
     _check_known("--tsne-fold", "fold", [tsne_fold] if tsne_fold else (), folds)
-    _check_known("--speakers", "test fold", speakers or (), folds)
+    _check_known("--speakers", "test fold", speakers, folds)
     chosen = tuple(evidence.all_of(dict.fromkeys(pair), protocol)) if pair else _default_pair(evidence, protocol)
     for tested in chosen:
         if not tested.runs:
