@@ -158,5 +158,5 @@ def test_the_users_dask_settings_are_ignored_and_nothing_is_written_here(tmp_pat
 )
 def test_the_variable_for_threads_is_obeyed_unless_the_option_is_given(monkeypatch, variable, given, threads):
     monkeypatch.setenv("OMP_NUM_THREADS", variable)
-    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(4)))
+    monkeypatch.setattr("dask.system.cpu_count", lambda: 4)
     assert WorkerOptions(jobs=2, threads=given).threads_each == (threads, threads != 2)

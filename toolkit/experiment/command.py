@@ -71,9 +71,11 @@ class WorkerOptions:
         """
         if self.scheduler is not None:
             return self.threads or max(1, int(self.resources.get("threads", 1))), True
+        from dask.system import cpu_count
+
         first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
         given = self.threads or (int(first) if first.isdecimal() else 0)
-        return given or max(1, len(os.sched_getaffinity(0)) // self.at_a_time), given > 0
+        return given or max(1, cpu_count() // self.at_a_time), given > 0
 
     def workers(self, tasks: int) -> AbstractContextManager[Workers]:
         """The workers for a number of tasks."""
