@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from small_system import write_recipe
 
 from toolkit.cli.main import main
+from toolkit.errors import ExperimentError
 from toolkit.experiment.command import WorkerOptions
 from toolkit.recipe.loading import load_recipe
 
@@ -123,6 +124,46 @@ def test_a_search_that_was_killed_while_a_trial_was_drawn_draws_the_rest(planted
     assert done.exit_code == 0 and told(trials_in(folder)) == told(trials_in(undisturbed)), done.output
 
 
+def test_a_search_of_all_settings_ends_when_all_are_tried(planted, tmp_path, here):
+    (planted.parent / "all.yaml").write_text("training.batch_size: [4, 8]\nmodel.fusion.args.dim: {low: 4, high: 5}\n")
+    options = ["--search", str(planted.parent / "all.yaml"), "--sampler", "bruteforce", "--pruner", "nop"]
+    done = CliRunner().invoke(main, words(planted, tmp_path, *options), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    found = trials_in(tmp_path)
+    assert {trial.state.name for trial in found} == {"COMPLETE"} and len({str(trial.params) for trial in found}) == 4
+    assert len(found) == 4, "of 12"
+
+
+@pytest.mark.parametrize(
+    ("sampler", "message"),
+    [
+        ("bruteforce", "--sampler bruteforce tries all values, and training.optimizer.learning_rate has no end"),
+        ("cmaes", "--sampler cmaes needs the package cmaes: pip install cmaes."),
+    ],
+)
+def test_a_sampler_that_cannot_search_is_one_line(planted, tmp_path, monkeypatch, sampler, message):
+    monkeypatch.setattr("toolkit.cli.experiments.find_spec", lambda name: None if name == "cmaes" else name)
+    done = CliRunner().invoke(main, words(planted, tmp_path / "out", "--sampler", sampler))
+    assert done.exit_code == 2 and message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_trial_goes_on_after_its_scheduler_was_lost(planted, tmp_path, here, monkeypatch):
+    class Lost(Here):
+        def run(self, function, arguments):
+            argument = next(arguments)
+            self.lost = True
+            yield [(argument, ExperimentError("The Dask scheduler was lost: give the same command again."))]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkerOptions, "workers", lambda options, tasks: Lost())
+        done = CliRunner().invoke(main, words(planted, tmp_path, "--trials", "1"))
+    assert done.exit_code == 2 and done.stderr.endswith("was lost: give the same command again.\n")
+    (before,) = trials_in(tmp_path)
+    assert before.state.name == "RUNNING"
+    assert CliRunner().invoke(main, words(planted, tmp_path, "--trials", "1")).exit_code == 0
+    assert [(trial.params, trial.state.name) for trial in trials_in(tmp_path)] == [(before.params, "COMPLETE")]
+
+
 def test_no_audio_of_the_test_part_is_read(planted, tmp_path, here):
     recipe = write_recipe(tmp_path)
     (recipe.parent / "space.yaml").write_text(SPACE)
@@ -173,6 +214,7 @@ def test_a_pruned_trial_ends_early_and_a_failed_one_is_counted(planted, tmp_path
         ("training.batch_size: {low: 4}", "'high' is missing"),
         ("training.batch_size: 4", "a list of choices, or a range such as"),
         ("training.batch_size: {low: 8, high: 4}", "low <= high"),
+        ("training.batch_size: {low: 4, high: 8, step: 0.5}", "4.5 is a number; a whole number is needed"),
         ("seed: [1, 2]", "it names 'seed': there is no such part of a recipe that can be searched"),
     ],
 )

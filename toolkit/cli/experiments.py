@@ -75,6 +75,8 @@ def tune(
     """
     if find_spec("optuna") is None:
         raise ExperimentError("tune needs optuna: pip install 'audio-classification-toolkit[tune]'.")
+    if sampler == "cmaes" and find_spec("cmaes") is None:
+        raise ExperimentError("--sampler cmaes needs the package cmaes: pip install cmaes.")
     from toolkit.experiment.command import WorkerOptions, refuse_options_of_one_run
     from toolkit.experiment.search import Search
     from toolkit.recipe.loading import as_overrides

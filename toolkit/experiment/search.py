@@ -1,6 +1,7 @@
 """The trials of a search: proposed by Optuna, trained by workers, reported to Optuna; interrupted ones continue."""
 
 import json
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from copy import deepcopy
@@ -53,9 +54,11 @@ def read_space(path: Path, read: Read) -> dict[str, BaseDistribution]:
             known("it", [key.partition(".")[0]], SEARCHED, "part of a recipe that can be searched")
             if not isinstance(value, (list, Mapping)):
                 raise RecipeError("a list of choices, or a range such as {low: 1, high: 8}, is needed.")
-            if not isinstance(value, list):
+            if isinstance(value, list):
+                tried = value
+            else:
                 known("it", value, ("low", "high", "log", "step"), "key of a range")
-            tried = value if isinstance(value, list) else [value["low"], value["high"]]
+                tried = [value["low"], value["high"]] + ([value["low"] + value["step"]] if "step" in value else [])
             for one in tried:
                 for kind, _, part in parts(read({key: one}).recipe):
                     find_part(kind.name, part).check_args(part.args)
@@ -91,6 +94,7 @@ def named(kind: str, name: str) -> Callable:
 def open_study(storage: str, name: str, pruner: str) -> optuna.Study:
     """The study of a name in a storage, created if missing; ExperimentError if the storage cannot be used."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the user has chosen the sampler
     options = {"sampler": optuna.samplers.RandomSampler(), "pruner": named("pruner", pruner)()}
     options |= {"study_name": name, "direction": "maximize", "load_if_exists": True}
     try:
@@ -129,6 +133,9 @@ class Search:
     ):
         self.read, self.folder, self.sampler, self.source = read, folder, sampler, read({})
         self.space = read_space(space, read)
+        endless = (key for key, d in self.space.items() if isinstance(d, FloatDistribution) and d.step is None)
+        if sampler == "bruteforce" and (key := next(endless, None)):
+            raise ExperimentError(f"--sampler bruteforce tries all values, and {key} has no end of them: add a step.")
         recipe = self.source.recipe
         if chooses_on_test(recipe.protocol.name):
             raise ExperimentError(f"Protocol {recipe.protocol.name} validates on the test part: take another one.")
@@ -144,6 +151,7 @@ class Search:
         self.address = storage or f"sqlite:///{folder / 'study.db'}", name, pruner
         self.study = open_study(*self.address)
         self._held: dict[int, ExitStack] = {}  # locks of the trials that this process runs
+        self._exhausted = False  # whether every setting of the space has been tried
 
     def run(self, options: WorkerOptions, *, trials: int) -> None:
         """Run trials until the study has this many, counting failed ones and those of other processes."""
@@ -152,6 +160,8 @@ class Search:
             with options.workers(missing) as workers:
                 for ended in workers.run(run_task, self._tasks(workers, trials, *options.threads_each)):
                     for task, error in ended:
+                        if error and workers.lost:  # the trial continues when the command is repeated
+                            raise error
                         self._tell(task.watch.number, task.cells, error)
 
     def _tasks(self, workers: Workers, trials: int, threads: int, asked: bool) -> Iterator[Task]:
@@ -172,7 +182,7 @@ class Search:
             for trial in there:
                 if not trial.state.is_finished() and trial.number not in self._held and self._hold(trial.number):
                     return trial if trial.params.keys() == self.space.keys() else self._complete(trial)
-            if len(there) >= trials:
+            if self._exhausted or len(there) >= trials:
                 return None
             self._seed(len(there))
             trial = self.study.ask(self.space)
@@ -210,7 +220,11 @@ class Search:
             found, state = fmean(score(read_results(records.run_folder(r) / RESULTS)) for r in ended), None
         else:
             found, state = None, TrialState.PRUNED if failed.startswith(PRUNED) else TrialState.FAIL
-        settings = self.study.tell(number, found, state).params.items()
+        try:
+            self.study.tell(number, found, state)
+        except RuntimeError:  # from Study.stop: the bruteforce sampler has tried everything
+            self._exhausted = True
+        settings = self.study.get_trials(deepcopy=False)[number].params.items()
         what = f"WA + UA {found:.4f}" if failed is None else failed
         say(f"trial {number}  {what}  {', '.join(f'{key} {shown(value)}' for key, value in settings)}")
         self._held.pop(number).close()
