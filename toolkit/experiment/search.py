@@ -4,7 +4,6 @@ import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
+from optuna.trial import BaseTrial, Trial, TrialState
 
 from toolkit.corpus.protocols import chooses_on_test
 from toolkit.corpus.targets import Target
@@ -181,29 +180,17 @@ class Search:
             there = self.study.get_trials(deepcopy=False)
             for trial in there:
                 if not trial.state.is_finished() and trial.number not in self._held and self._hold(trial.number):
-                    return trial if trial.params.keys() == self.space.keys() else self._complete(trial)
+                    if trial.params.keys() == self.space.keys():
+                        return trial
+                    self._tell(trial.number, (), ExperimentError("its process ended while it was drawn"))
             if self._exhausted or len(there) >= trials:
                 return None
-            self._seed(len(there))
+            # one seed for all trials would draw the same values again after an interruption
+            seed = self.source.recipe.seed + (0 if self.sampler == "qmc" else len(there))
+            self.study.sampler = named("sampler", self.sampler)(seed=seed)
             trial = self.study.ask(self.space)
             self._hold(trial.number)
             return trial
-
-    def _seed(self, number: int) -> None:
-        """Seed the sampler for a trial; one seed for all would draw the same values again after an interruption."""
-        seed = self.source.recipe.seed + (0 if self.sampler == "qmc" else number)
-        self.study.sampler = named("sampler", self.sampler)(seed=seed)
-
-    def _complete(self, trial: FrozenTrial) -> Trial:
-        """Draw the values of a trial whose process ended while it drew them; those that are there stay."""
-        self._seed(trial.number)
-        whole, before = Trial(self.study, trial._trial_id), deepcopy(trial)
-        for number, (key, distribution) in enumerate(self.space.items()):
-            if key in trial.params and key not in whole.relative_params:  # then the next is drawn as it would have been
-                before.params = {name: trial.params[name] for name in [*self.space][:number]}
-                self.study.sampler.sample_independent(self.study, before, key, distribution)
-            whole._suggest(key, distribution)
-        return whole
 
     def _hold(self, number: int) -> bool:
         with ExitStack() as stack:

@@ -43,7 +43,7 @@ def write_search(search: Search) -> Path:
     for trial in sorted(trials, key=lambda t: (t not in scored, -(t.value or 0))):
         value = f"{trial.value:.4f}" if trial in scored else ""
         values = [trial.number, trial.state.name.lower(), len(trial.intermediate_values), value]
-        rows.append([escape_markdown(v) for v in [*values, *(shown(trial.params[key]) for key in keys)]])
+        rows.append([escape_markdown(v) for v in [*values, *(shown(trial.params.get(key, "")) for key in keys)]])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     notes = "".join(f"NOTE: {escape_markdown(stamp)}\n\n" for stamp in stamps)
     page = f"# Search for {source.recipe.name}\n\n" + "\n\n".join(said) + f"\n\n{notes}![]({FIGURE})\n\n{table}\n"
