@@ -4,7 +4,7 @@ from collections import Counter
 from os.path import relpath
 from pathlib import Path
 
-from optuna.importance import get_param_importances
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
 from toolkit.errors import ExperimentError, counted, join
 from toolkit.experiment.search import Search, drawn, shown
@@ -57,7 +57,8 @@ def write_search(search: Search) -> Path:
 def _figure(search: Search, scored: list, stamps: list[str]) -> bytes:
     """The scores in the order of the trials, and the importance of each key (PED-ANOVA), as PNG."""
     values = [trial.value for trial in scored]
-    weights = get_param_importances(search.study) if len(set(values)) > 1 else {}
+    evaluator = PedAnovaImportanceEvaluator()
+    weights = get_param_importances(search.study, evaluator=evaluator) if len(set(values)) > 1 else {}
     with styled():
         figure = new_figure(height=2.8)
         history, importance = figure.subplots(1, 2)
