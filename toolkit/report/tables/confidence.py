@@ -8,7 +8,7 @@ import numpy as np
 
 from toolkit.errors import PredictionError
 from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
-from toolkit.report.tables.formats import COUNT, DONE, NATS, PERCENT
+from toolkit.report.tables.formats import COUNT, DONE, NATS, PERCENT, SYSTEM_NAME
 from toolkit.report.tables.table import SYSTEM, Column, Table, incomplete_note
 from toolkit.statistics.abstention import RULES, Answered, Confidence, read_rule
 from toolkit.statistics.calibration import BINS, expected_calibration_error, negative_log_likelihood
@@ -30,8 +30,8 @@ def calibration_table(evidence: Evidence, protocol: str) -> Table:
             for group, suffix in (("as computed", ""), ("at temperature", "_after"))
             for key, title, format, measure in MEASURES
         ),
-        Column("wa", "WA %", PERCENT, value=lambda tested: float(_correct(tested).mean())),
-        Column("answers", "answers", COUNT, value=lambda tested: len(tested.answers.id)),
+        Column("wa", "WA %", PERCENT, value=lambda t: float((t.answers.predicted == t.answers.reference).mean())),
+        Column("answers", "answers", COUNT, value=lambda t: len(t.answers.id)),
     ]
     notes = [
         f"ECE: expected calibration error in {BINS} bins; few answers make it larger than the true error. NLL: "
@@ -47,7 +47,7 @@ def abstention_table(evidence: Evidence, protocol: str) -> Table | None:
     systems = [tested for tested in evidence.tested(protocol) if tested.calibrated is not None]
     rows = [_abstaining(tested, rule) for tested in systems for rule in RULES]
     columns = [
-        Column(SYSTEM.key, SYSTEM.title, SYSTEM.format),
+        Column("system", "system", SYSTEM_NAME),
         Column("rule", "--abstain"),
         Column("runs", "runs", DONE),
         Column("coverage", "labelled %", PERCENT),
@@ -67,15 +67,11 @@ def _measured(measure: Callable[..., float], calibrated: bool, tested: SystemRun
     return None if found is None else measure(found, tested.answers.reference, labels=tested.labels)
 
 
-def _correct(tested: SystemRuns) -> np.ndarray:
-    return np.array(tested.labels)[tested.answers.probabilities.argmax(axis=1)] == tested.answers.reference
-
-
 def _abstaining(tested: SystemRuns, rule: str) -> SimpleNamespace:
     """The row of a system and a rule; a run that cannot promise the rule's rate gives no labels."""
-    found = [_threshold(run.confidence, rule) for run in tested.runs]
+    found, a = [_threshold(run.confidence, rule) for run in tested.runs], tested.answers
     thresholds = np.repeat(found, [len(run.answers.id) for run in tested.runs])
-    answered = Answered.of(tested.calibrated.max(axis=1) >= thresholds, _correct(tested), tested.answers.speaker)
+    answered = Answered.of(tested.calibrated.max(axis=1) >= thresholds, a.predicted == a.reference, a.speaker)
     runs = int(np.isfinite(found).sum()), len(found)
     return SimpleNamespace(system=tested, rule=rule, runs=runs, **vars(answered))
 
