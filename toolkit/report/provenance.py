@@ -15,7 +15,7 @@ from toolkit.terminal import clock
 def facts(evidence: Evidence) -> list[tuple[str, str]]:
     """What was run, as pairs (name, text)."""
     results = [run.results for run in evidence.runs]
-    trained = _training_seconds(evidence)
+    trained = _training_seconds(evidence).values()
     versions = {
         name: _each_once(r["versions"].get(name, "none") for r in results)
         for name in dict.fromkeys(name for r in results for name in r["versions"])
@@ -29,7 +29,7 @@ def facts(evidence: Evidence) -> list[tuple[str, str]]:
         "Folds": "; ".join(_folds(evidence.plan.folds)),
         "Seeds": ", ".join(map(str, evidence.plan.seeds)),
         "Cells": f"{len(evidence.runs)} of {len(evidence.plan.cells)} done{failed}",
-        "Training time": f"{clock(sum(trained.values()))} in {len(trained)} trainings, summed over all epochs",
+        "Training time": f"{clock(sum(trained))} in {counted(len(trained), 'training')}, summed over all epochs",
         "Hardware": _each_once(r.get("hardware") or r["device"] for r in results),
         "Computing": _each_once(map(_computing, results)),
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
@@ -120,4 +120,4 @@ def _each_once(values: Iterable[str]) -> str:
     counts = Counter(values)
     if len(counts) == 1:
         return next(iter(counts))
-    return "; ".join(f"{value} ({count} runs)" for value, count in sorted(counts.items()))
+    return "; ".join(f"{value} ({counted(count, 'run')})" for value, count in sorted(counts.items()))
