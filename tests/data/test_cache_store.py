@@ -164,6 +164,12 @@ def invoke(*words, **options):
     return CliRunner().invoke(main, ["cache", *words], **options)
 
 
+def test_a_limit_may_be_infinite(root, monkeypatch):
+    monkeypatch.setenv("TOOLKIT_CACHE_GB", "inf")
+    assert json.loads(CliRunner().invoke(main, ["cache", "info", "--json"]).stdout)["limit_bytes"] is None
+    assert "0.0 MB of inf MB" in CliRunner().invoke(main, ["cache", "info"]).stdout
+
+
 def test_cache_info_shows_what_is_there(root):
     assert "0.0 MB of 20000.0 MB" in invoke("info").output
     store(root, "aaa", used=86400)

@@ -1,5 +1,6 @@
 """`toolkit cache`: show the feature cache and delete from it; no torch."""
 
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -58,11 +59,11 @@ def clear(names: tuple[str, ...], yes: bool):
 
 def cache_info() -> dict[str, Any]:
     """The folder, its size and limit in bytes, and the facts on each front end, the last used first."""
-    front_ends = stored_front_ends(features_folder())
+    front_ends, limit = stored_front_ends(features_folder()), limit_bytes()
     return {
         "folder": str(features_folder()),
         "bytes": sum(stored.bytes for stored in front_ends),
-        "limit_bytes": round(limit_bytes()),
+        "limit_bytes": round(limit) if math.isfinite(limit) else None,
         "front_ends": [
             {
                 "name": stored.path.name,
@@ -79,7 +80,7 @@ def cache_info() -> dict[str, Any]:
 def print_cache_info(info: Mapping[str, Any]) -> None:
     """Print what `cache_info` found, as a table."""
     console = console_for_output()
-    console.print(f"{info['folder']}: {megabytes(info['bytes'])} of {megabytes(info['limit_bytes'])} ({LIMIT})")
+    console.print(f"{info['folder']}: {megabytes(info['bytes'])} of {megabytes(limit_bytes())} ({LIMIT})")
     if not info["front_ends"]:
         return
     columns = ("front end", "class", "utterances", "MB", "last used")
