@@ -29,7 +29,7 @@ def cell(name: str) -> CellProgress:
 
 
 def live(name: str) -> None:
-    with live_display(jobs=1) as show:
+    with live_display() as show:
         show([cell(name)])
 
 

@@ -9,7 +9,7 @@ from small_system import write_corpus, write_recipe
 from toolkit.errors import ExperimentError, ProtocolError
 from toolkit.experiment.display import describe
 from toolkit.experiment.plan import Cell, make_plan, merged, read_plan, with_protocol, write_plan
-from toolkit.experiment.progress import Progress, Record, Records
+from toolkit.experiment.progress import CellProgress, Progress, Record, Records, seconds_left
 from toolkit.experiment.tasks import make_tasks, run_task
 from toolkit.report.evidence import Evidence
 from toolkit.training.preparation import load_source
@@ -44,6 +44,10 @@ def test_folds_are_taken_in_the_protocols_order(small):
 def test_an_unknown_fold_is_named_with_the_nearest(small):
     with pytest.raises(ExperimentError, match=r"--folds: .* has no fold 'S11'. Did you mean 'S1'\? Folds are S1, S2"):
         make_plan([small()], folds=("S11",))
+
+
+def test_a_protocol_that_is_named_twice_is_planned_once(small):
+    assert len(make_plan([small()], protocols=("loso", "loso"), folds=("1F",)).cells) == 1
 
 
 def test_an_unknown_protocol_is_named_with_the_nearest(small):
@@ -165,6 +169,32 @@ def test_the_progress_of_a_fitted_system_does_not_count_epoch_0(small, tmp_path)
     (tmp_path / "runs" / "run" / "epochs.csv").write_text("epoch,valid_wa\n0,0.5\n1,0.6\n")
     (cell,) = Progress(tmp_path, plan).cells(alive=True)
     assert cell.epoch == 1 and "running: 1 of 3 epochs" in describe(cell)
+
+
+def test_a_finished_cell_is_read_once_unless_it_runs_again_for_its_weights(small, tmp_path):
+    again, once = make_plan([small()], folds=("S1", "S2")).cells
+    progress = Progress(tmp_path, make_plan([small()], folds=("S1", "S2")))
+    for cell in (again, once):
+        (tmp_path / "runs" / cell.fold).mkdir(parents=True)
+        (tmp_path / "runs" / cell.fold / "results.json").write_text("{}")
+        progress.records.write(Record(cell, "done", 1.0, ended=2.0, run=cell.fold, random=cell is again))
+    assert [cell.state for cell in progress.cells(alive=True)] == ["done", "done"]
+    for cell in (again, once):
+        progress.records.write(Record(cell, "running", 3.0, run=cell.fold))
+    assert [cell.state for cell in progress.cells(alive=True)] == ["running", "done"]
+
+
+def test_the_rest_takes_as_long_as_the_longest_cell_and_as_the_cells_that_run_at_a_time_allow():
+    def cell(state, seconds=0.0, system="ser"):
+        return CellProgress(Cell(system, "loso", "1M", next(numbers), "00000000"), state, seconds=seconds)
+
+    numbers = iter(range(99))
+    done = [cell("done", 100.0), cell("done", 20.0, "mfcc")]
+    assert seconds_left([*done, cell("running", 40.0)]) == 60.0
+    assert seconds_left([*done, cell("running", 40.0), cell("running", 15.0, "mfcc")]) == 60.0, "the other one waits"
+    four, eight = [cell("running", 50.0) for _ in range(4)], [cell("waiting") for _ in range(8)]
+    assert seconds_left([*done, *four, *eight]) == (4 * 50 + 8 * 100) / 4
+    assert seconds_left([*done, cell("interrupted", 40.0)]) is seconds_left([cell("running", 40.0)]) is None
 
 
 def test_a_record_comes_back_and_a_damaged_one_counts_as_none(tmp_path):

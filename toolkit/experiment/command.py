@@ -102,7 +102,7 @@ def conduct(
     say(f"{counted(len(plan.cells), 'cell')}: {', '.join(plan.systems)}; folds {listed}; seeds {seeds}")
     folder = Path(output).absolute()
     progress = Progress(folder, plan)
-    with live_display(jobs=options.at_a_time) as show, _turn(folder, lambda: show(progress.cells(alive=True))):
+    with live_display() as show, _turn(folder, lambda: show(progress.cells(alive=True))):
         whole, left_out = merged(read_plan(folder), plan)
         for line in left_out:
             say(line)

@@ -18,13 +18,12 @@ STATES = ("done", "running", "interrupted", "failed", "waiting")
 SHOWN = 12  # running cells in the live display
 
 
-def headline(cells: Sequence[CellProgress], *, jobs: int | None = None) -> str:
+def headline(cells: Sequence[CellProgress]) -> str:
     """One line: the number of cells in each state, and how long the rest may take."""
     counts = Counter(cell.state for cell in cells)
     parts = [f"{counts['done']} of {counted(len(cells), 'cell')} done"]
     parts += [f"{counts[state]} {state}" for state in STATES[1:] if counts[state]]
-    left = None if jobs is None else seconds_left(cells, jobs=jobs)
-    if left and counts["done"] < len(cells):
+    if left := seconds_left(cells):
         parts.append(f"about {clock(left)} left")
     return ", ".join(parts)
 
@@ -39,17 +38,15 @@ def describe(cell: CellProgress) -> str:
         return f"{name}  failed: {cell.record.error}"
     if cell.state in ("running", "interrupted"):
         where = "preparing" if not cell.record.epochs else f"{cell.epoch} of {cell.record.epochs} epochs"
-        return f"{name}  {cell.state}: {where}, {clock(cell.seconds)}"
+        return f"{name}  {cell.state}: {where}" + (f", {clock(cell.seconds)}" if cell.state == "running" else "")
     return f"{name}  waiting"
 
 
 @contextmanager
-def live_display(*, jobs: int) -> Iterator[Callable[[Sequence[CellProgress]], None]]:
+def live_display() -> Iterator[Callable[[Sequence[CellProgress]], None]]:
     """Yield a function that shows the progress of cells; call it again whenever it may have changed.
 
     A terminal shows a list that is updated; elsewhere a line is printed for each cell that ends.
-
-    Args: jobs: cells that run at a time, to estimate the remaining time.
     """
     console = PlainConsole(stderr=True)
     seen: set[Cell] | None = None
@@ -64,21 +61,21 @@ def live_display(*, jobs: int) -> Iterator[Callable[[Sequence[CellProgress]], No
                 seen.add(cell.cell)
                 console.print(f"[{len(seen)}/{len(cells)}] {describe(cell)}", soft_wrap=True)
         if console.is_terminal:
-            live.update(_live_list(cells, jobs), refresh=True)
+            live.update(_live_list(cells), refresh=True)
         else:
-            doing(headline(cells, jobs=jobs))
+            doing(headline(cells))
 
     with Live(console=console, transient=True, auto_refresh=False) if console.is_terminal else nullcontext() as live:
         yield show
 
 
-def _live_list(cells: Sequence[CellProgress], jobs: int) -> Group:
+def _live_list(cells: Sequence[CellProgress]) -> Group:
     done = sum(cell.state == "done" for cell in cells)
     running = [cell for cell in cells if cell.state == "running"]
     lines = [Text("  " + printable(describe(cell)), style="dim", no_wrap=True) for cell in running[:SHOWN]]
     if len(running) > SHOWN:
         lines.append(Text(f"  and {len(running) - SHOWN} more", style="dim"))
-    return Group(ProgressBar(total=max(len(cells), 1), completed=done), Text(headline(cells, jobs=jobs)), *lines)
+    return Group(ProgressBar(total=max(len(cells), 1), completed=done), Text(headline(cells)), *lines)
 
 
 def print_cells(cells: Sequence[CellProgress]) -> None:

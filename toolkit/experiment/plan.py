@@ -94,10 +94,10 @@ def make_plan(
     names = [source.recipe.name for source in sources]
     for twice in (name for name in names if names.count(name) > 1):
         raise ExperimentError(f"Two recipes are called {twice!r}: write another `name:` into one of them.")
-    if protocols is None:
-        protocols = tuple(dict.fromkeys(source.recipe.protocol.name for source in sources))
-        if len(protocols) > 1:
-            raise ExperimentError(f"The recipes' protocols differ, {', '.join(protocols)}: choose with --protocol.")
+    own = tuple(dict.fromkeys(source.recipe.protocol.name for source in sources))
+    if protocols is None and len(own) > 1:
+        raise ExperimentError(f"The recipes' protocols differ, {', '.join(own)}: choose with --protocol.")
+    protocols = tuple(dict.fromkeys(protocols or own))
     corpora: dict[str, list[Utterance]] = {}
     systems, by_protocol, splits, first = {}, {}, {}, None
     for source in sources:
@@ -106,9 +106,9 @@ def make_plan(
         key = json.dumps([plain["corpus"], str(source.folder), joined], sort_keys=True)
         utterances = corpora[key] = corpora.get(key) or source.read()
         systems[recipe.name] = _planned(source, utterances)
-        own = recipe.protocol
-        taken = {argument for name in {own.name, *protocols} & PROTOCOLS.keys() for argument in arguments_of(name)}
-        if unknown := [argument for argument in own.args if argument not in taken]:
+        allowed = {recipe.protocol.name, *protocols} & PROTOCOLS.keys()
+        taken = {argument for name in allowed for argument in arguments_of(name)}
+        if unknown := [argument for argument in recipe.protocol.args if argument not in taken]:
             raise ExperimentError(f"protocol.args.{unknown[0]}: no protocol among {', '.join(protocols)} takes it.")
         for protocol in protocols:
             if protocol not in PROTOCOLS:

@@ -122,25 +122,31 @@ class Progress:
             ua, stamps = results["ua"], tuple(results["stamps"])
         except ToolkitError as error:
             say(str(error))
-        self._done[cell] = CellProgress(cell, "done", record, record.epochs or 0, seconds, ua, stamps)
-        return self._done[cell]
+        done = CellProgress(cell, "done", record, record.epochs or 0, seconds, ua, stamps)
+        if not record.random:  # such a cell runs again
+            self._done[cell] = done
+        return done
 
 
-def seconds_left(cells: Sequence[CellProgress], *, jobs: int) -> float | None:
-    """How long the rest may take, estimated from finished cells of the same system; None if no cell is finished."""
+def seconds_left(cells: Sequence[CellProgress]) -> float | None:
+    """How long the rest may take, estimated from finished cells of the same system.
+
+    As many cells are assumed to run at a time as do now; None if none runs or none is finished.
+    """
     took: dict[str, list[float]] = {}
     for cell in cells:
         if cell.state == "done" and cell.seconds > 0:
             took.setdefault(cell.cell.system, []).append(cell.seconds)
-    if not took:
+    running = {cell.cell: cell.seconds for cell in cells if cell.state == "running"}
+    if not took or not running:
         return None
     means = {system: fmean(seconds) for system, seconds in took.items()}
-    left = 0.0
-    for cell in cells:
-        if cell.state not in ("done", "failed"):
-            spent = cell.seconds if cell.state == "running" else 0.0
-            left += max(0.0, means.get(cell.cell.system, fmean(means.values())) - spent)
-    return left / jobs
+    rest = [
+        max(0.0, means.get(cell.cell.system, fmean(means.values())) - running.get(cell.cell, 0.0))
+        for cell in cells
+        if cell.state not in ("done", "failed")
+    ]
+    return max(sum(rest) / len(running), *rest)
 
 
 def is_alive(folder: Path) -> bool:
