@@ -194,6 +194,22 @@ def test_damaged_predictions_are_named(tmp_path):
         write_report(folder)
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("epochs.csv", b"epoch,test_wa,test_ua\n1,much,0.5\n"),
+        ("epochs.csv", b"epoch\n1\n"),
+        ("embeddings.npz", b"PK\3\4"),
+    ],
+)
+def test_a_damaged_file_of_a_figure_is_named(tmp_path, file, content):
+    folder = FakeExperiment({"ser": SER}, folds={"1M": ("1M",)}).write(tmp_path)
+    (run,) = Evidence(folder).runs
+    (run.folder / file).write_bytes(content)
+    with pytest.raises(ExperimentError, match=rf"{file} is damaged \(\w+: .*\): delete the run and train it again"):
+        write_report(folder)
+
+
 LOOK = """\
 <!DOCTYPE html><meta charset="utf-8">
 <iframe src="report.html" width="1400" height="900"></iframe>

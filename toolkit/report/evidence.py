@@ -1,15 +1,18 @@
 """An experiment's folder, read once: its plan, finished runs, answers, confusions, recipes and stamps."""
 
-from collections.abc import Callable, Iterable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from toolkit.corpus import Utterance, read_manifest, speaker_order
-from toolkit.errors import ExperimentError, did_you_mean
+from toolkit.errors import ExperimentError, did_you_mean, one_line
 from toolkit.experiment.plan import Cell, existing_plan
 from toolkit.experiment.progress import Progress
 from toolkit.files import require_file
@@ -44,15 +47,27 @@ class FinishedRun:
         """The confidence that is fitted on the validation part."""
         return read_confidence(self.folder, self.labels, self.results["stamps"])
 
-    def epochs(self) -> list[dict[str, float]]:
-        """The rows of epochs.csv as floats, without the column `note`."""
-        rows = read_csv(self.folder / EPOCHS)
-        return [{key: float(value or "nan") for key, value in row.items() if key != "note"} for row in rows]
+    def curve(self, metric: str) -> dict[int, float]:
+        """The test part's "wa" or "ua" after each epoch, from epochs.csv; ExperimentError if that is damaged."""
+        with _damage_of(self.folder / EPOCHS) as file:
+            return {int(row["epoch"]): float(row[f"test_{metric}"] or "nan") for row in read_csv(file)}
 
     def embeddings(self) -> dict[str, np.ndarray]:
-        """The arrays of embeddings.npz: name -> [utterances, size]; "id" and "reference" [utterances]."""
-        with np.load(require_file(self.folder / EMBEDDINGS)) as arrays:
-            return dict(arrays)
+        """The arrays of embeddings.npz: name -> [utterances, size]; "id" and "reference" [utterances].
+
+        Raises: ExperimentError if the file is damaged.
+        """
+        with _damage_of(self.folder / EMBEDDINGS) as path, require_file(path).open("rb") as file:
+            return dict(np.load(file))
+
+
+@contextmanager
+def _damage_of(file: Path) -> Iterator[Path]:
+    try:
+        yield file
+    except (KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
+        reason = f"{file} is damaged ({one_line(error)})"
+        raise ExperimentError(f"{reason}: delete the run and train it again.") from None
 
 
 class SystemRuns:

@@ -71,11 +71,7 @@ def draw_curves(panels: Mapping[str, Mapping[str, Mapping[int, float]]], *, metr
 
 def _mean_curve(tested: SystemRuns, fold: str, metric: str) -> dict[int, float] | None:
     """The mean over seeds after each epoch that all seeds have: epoch -> accuracy; a fitted system begins with 0."""
-    curves = [
-        {int(row["epoch"]): row[f"test_{metric}"] for row in run.epochs()}
-        for run in tested.runs
-        if run.cell.fold == fold
-    ]
+    curves = [run.curve(metric) for run in tested.runs if run.cell.fold == fold]
     epochs = [epoch for epoch in (curves[0] if curves else ()) if all(epoch in curve for curve in curves)]
     return {epoch: float(np.mean([c[epoch] for c in curves])) for epoch in epochs} if len(epochs) > 1 else None
 
