@@ -186,17 +186,18 @@ class InEveryFold(FakeExperiment):
 THREE = {fold: [speaker + fold for speaker in TEN[:7]] for fold in "abc"}
 
 
-def test_speakers_of_several_folds_are_compared_over_the_folds_that_all_systems_have(tmp_path):
+def test_speakers_of_several_folds_are_compared_over_the_folds_that_both_systems_have(tmp_path):
     def answer(cell, reference):
-        """mf is always right, ser in fold b alone."""
-        return np.eye(4)[reference if cell.system == "mf" or cell.fold == "b" else (reference + 1) % 4]
+        """ser is right in fold b alone, the others always."""
+        return np.eye(4)[reference if cell.system != "ser" or cell.fold == "b" else (reference + 1) % 4]
 
-    systems = {"ser": SER, "mf": FakeSystem()}
+    systems = {"ser": SER, "mf": FakeSystem(), "cr": FakeSystem()}
     options = {"folds": THREE, "protocols": ("speaker-dependent",), "answer": answer}
-    left = lambda system, protocol, fold, seed: (system, fold) == ("mf", "b")  # noqa: E731
+    left = lambda system, protocol, fold, seed: (system, fold) in (("mf", "b"), ("cr", "a"))  # noqa: E731
     found = evidence(tmp_path, InEveryFold(systems, left=left, **options))
-    (row,) = difference_table(found, ["ser", "mf"], "speaker-dependent", name="t", title="t").rows
-    assert row["wa_difference"] == row["ua_difference"] == 1.0 and row["speakers"] == 7
+    mf, cr = difference_table(found, list(systems), "speaker-dependent", name="t", title="t").rows
+    assert mf["wa_difference"] == mf["ua_difference"] == 1.0 and mf["speakers"] == 7, "a and c"
+    assert cr["wa_difference"] == pytest.approx(0.5, abs=0.02) and cr["speakers"] == 7, "b and c"
 
 
 @pytest.mark.parametrize(("missing", "speakers"), [("b", 0), (None, 7)])

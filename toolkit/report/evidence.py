@@ -84,6 +84,11 @@ class SystemRuns:
         """Whether every cell is done."""
         return len(self.runs) == self.planned
 
+    @property
+    def folds(self) -> set[str]:
+        """The folds that have a finished run."""
+        return {run.cell.fold for run in self.runs}
+
     @cached_property
     def answers(self) -> Answers:
         """The answers of all runs, which have to be there, one run after another."""
@@ -102,9 +107,11 @@ class SystemRuns:
         """Confusions by speaker, averaged over the seeds of each fold; empty without a finished run."""
         return self.confusions_by(lambda answers: answers.speaker)
 
-    def confusions_by(
-        self, group: Callable[[Answers], Iterable[str]], folds: Iterable[str] | None = None
-    ) -> Confusions:
+    def confusions_in(self, folds: set[str]) -> Confusions:
+        """Confusions by speaker over some of the folds."""
+        return self.confusions if folds == self.folds else self.confusions_by(lambda a: a.speaker, folds)
+
+    def confusions_by(self, group: Callable[[Answers], Iterable[str]], folds: set[str] | None = None) -> Confusions:
         """Confusions by the group that `group` gives each utterance, over all folds or only `folds`."""
         counts: dict[str, np.ndarray] = {}
         for fold in dict.fromkeys(run.cell.fold for run in self.runs if folds is None or run.cell.fold in folds):

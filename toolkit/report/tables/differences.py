@@ -173,28 +173,13 @@ def covariate_table(evidence: Evidence, covariate: str, protocol: str) -> Table 
 
 
 def compared(tested: Sequence[SystemRuns]) -> list[Comparison]:
-    """Compare every system that has runs with the first, over common speakers; empty if the first has none."""
-    with_runs = [system for system in tested if system.runs]
-    if not with_runs or with_runs[0] is not tested[0]:
-        return []
-    found = {system.system: system.confusions for system in with_runs}
-    if _tested_in_several_folds(with_runs):
-        # Their utterances are the same only in folds that all systems have.
-        folds = set.intersection(*({run.cell.fold for run in system.runs} for system in with_runs))
-        found = {system.system: system.confusions_by(lambda a: a.speaker, folds) for system in with_runs}
-        found = {name: confusions for name, confusions in found.items() if confusions}
-    return compare(found, baseline=tested[0].system) if tested[0].system in found else []
-
-
-def _tested_in_several_folds(tested: Iterable[SystemRuns]) -> bool:
-    """Whether any speaker is tested in several folds; all those without a name count as one speaker."""
-    fold_of: dict[str, str] = {}
-    for system in tested:
-        for run in system.runs:
-            speakers = set(run.answers.speaker.tolist())
-            if any(fold_of.setdefault(name, run.cell.fold) != run.cell.fold for name in speakers):
-                return True
-    return False
+    """Compare every system that has runs with the first, over the folds that both have; empty if the first has none."""
+    first, *others = tested
+    found: list[Comparison] = []
+    for other in (other for other in others if first.runs and other.runs):
+        folds = first.folds & other.folds
+        found += compare({t.system: t.confusions_in(folds) for t in (first, other)}, baseline=first.system)
+    return corrected(found)
 
 
 def difference_columns(metric: str, group: str, *, title: str = "difference", test: bool = True) -> list[Column]:
