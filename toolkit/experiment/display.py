@@ -15,7 +15,6 @@ from toolkit.experiment.progress import CellProgress, seconds_left
 from toolkit.terminal import PlainConsole, clock, console_for_output, doing, table_of
 
 STATES = ("done", "running", "interrupted", "failed", "waiting")
-SHOWN = 12  # running cells in the live display
 
 
 def headline(cells: Sequence[CellProgress]) -> str:
@@ -71,11 +70,9 @@ def live_display() -> Iterator[Callable[[Sequence[CellProgress]], None]]:
 
 def _live_list(cells: Sequence[CellProgress]) -> Group:
     done = sum(cell.state == "done" for cell in cells)
-    running = [cell for cell in cells if cell.state == "running"]
-    lines = [Text("  " + printable(describe(cell)), style="dim", no_wrap=True) for cell in running[:SHOWN]]
-    if len(running) > SHOWN:
-        lines.append(Text(f"  and {len(running) - SHOWN} more", style="dim"))
-    return Group(ProgressBar(total=max(len(cells), 1), completed=done), Text(headline(cells)), *lines)
+    running = [f"  {printable(describe(cell))}" for cell in cells if cell.state == "running"]
+    lines = [Text(line, style="dim", no_wrap=True) for line in running]  # those that fit on the screen are shown
+    return Group(ProgressBar(total=len(cells), completed=done), Text(headline(cells)), *lines)
 
 
 def print_cells(cells: Sequence[CellProgress]) -> None:

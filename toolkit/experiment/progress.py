@@ -84,7 +84,7 @@ class CellProgress:
     cell: Cell
     state: Literal["waiting", "running", "interrupted", "done", "failed"]
     record: Record | None = None  # None while it waits
-    epoch: int = 0  # epochs that are done
+    epoch: int = 0  # epochs that are done, while it runs
     seconds: float = 0.0  # since it was started, or from then until it ended
     ua: float | None = None  # of its test, if it is done
     stamps: tuple[str, ...] = ()  # notes that belong to its result
@@ -122,7 +122,7 @@ class Progress:
             ua, stamps = results["ua"], tuple(results["stamps"])
         except ToolkitError as error:
             say(str(error))
-        done = CellProgress(cell, "done", record, record.epochs or 0, seconds, ua, stamps)
+        done = CellProgress(cell, "done", record, seconds=seconds, ua=ua, stamps=stamps)
         if not record.random:  # such a cell runs again
             self._done[cell] = done
         return done
@@ -133,19 +133,17 @@ def seconds_left(cells: Sequence[CellProgress]) -> float | None:
 
     As many cells are assumed to run at a time as do now; None if none runs or none is finished.
     """
-    took: dict[str, list[float]] = {}
-    for cell in cells:
-        if cell.state == "done" and cell.seconds > 0:
-            took.setdefault(cell.cell.system, []).append(cell.seconds)
+    done = [cell for cell in cells if cell.state == "done" and cell.seconds > 0]
     running = {cell.cell: cell.seconds for cell in cells if cell.state == "running"}
-    if not took or not running:
+    if not done or not running:
         return None
-    means = {system: fmean(seconds) for system, seconds in took.items()}
-    rest = [
-        max(0.0, means.get(cell.cell.system, fmean(means.values())) - running.get(cell.cell, 0.0))
-        for cell in cells
-        if cell.state not in ("done", "failed")
-    ]
+
+    def whole(system: str) -> float:
+        same = [cell.seconds for cell in done if cell.cell.system == system]
+        return fmean(same or [cell.seconds for cell in done])
+
+    left = [cell.cell for cell in cells if cell.state not in ("done", "failed")]
+    rest = [max(0.0, whole(cell.system) - running.get(cell, 0.0)) for cell in left]
     return max(sum(rest) / len(running), *rest)
 
 
