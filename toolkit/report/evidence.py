@@ -137,15 +137,6 @@ class SystemRuns:
         """The test speakers that have a name."""
         return set(self.confusions) - {""}
 
-    @cached_property
-    def test_utterances(self) -> dict[str, set[str]]:
-        """Each test speaker's utterances, by id; "" is the speaker of those without a name."""
-        found: dict[str, set[str]] = {}
-        for run in self.runs:
-            for name, utterance in zip(run.answers.speaker.tolist(), run.answers.id.tolist(), strict=True):
-                found.setdefault(name, set()).add(utterance)
-        return found
-
     @property
     def spread(self) -> dict[str, Spread]:
         """Metric -> mean and deviation over folds and seeds; empty without a finished run."""

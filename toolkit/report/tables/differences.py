@@ -111,8 +111,14 @@ def step_table(evidence: Evidence) -> Table:
 
 def _tested_alike(before: SystemRuns, after: SystemRuns) -> list[str]:
     """The speakers with the same test utterances under both protocols; empty if any speaker has no name."""
-    a, b = before.test_utterances, after.test_utterances
-    return [] if "" in a or "" in b else [name for name, ids in a.items() if b.get(name) == ids]
+    if "" in before.confusions or "" in after.confusions:
+        return []
+    a, b = (
+        {pair for run in t.runs for pair in zip(run.answers.speaker.tolist(), run.answers.id.tolist(), strict=True)}
+        for t in (before, after)
+    )
+    different = {speaker for speaker, _ in a ^ b}
+    return [name for name in before.confusions if name not in different]
 
 
 def covariates(evidence: Evidence) -> list[str]:
