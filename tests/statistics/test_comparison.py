@@ -149,9 +149,3 @@ def test_systems_with_other_utterances_are_not_compared():
     more[2, 0, 0] += 1
     with pytest.raises(ShapeError, match="'b' and 'a' have different utterances of speaker 's2'"):
         compare({"a": a, "b": system(more)}, baseline="a")
-
-
-def test_an_unknown_metric_is_an_error():
-    a = system(right(*[5] * 6))
-    with pytest.raises(ValueError, match="metric 'f1' is not one of wa, ua"):
-        compare({"ser": a, "mtl": a}, baseline="ser", metrics=["f1"])

@@ -146,8 +146,3 @@ def test_an_interval_that_touches_0_does_not_exclude_it():
     assert not Interval(1e-17, 0.1).excludes_zero()  # rounding
     assert Interval(0.001, 0.1).excludes_zero()
     assert Interval(-0.1, -0.001).excludes_zero()
-
-
-def test_an_unknown_metric_is_an_error():
-    with pytest.raises(ValueError, match="Did you mean 'ua'"):
-        interval(TEN, "uar")

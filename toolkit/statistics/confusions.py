@@ -35,24 +35,18 @@ def speaker_confusions(
 ) -> Confusions:
     """Count by speaker, and take the mean over seeds.
 
-    Returns: speakers in the order in which they first occur; a speaker's matrix is the mean over the seeds it has.
-    Raises: ValueError if the arguments differ in length, a label is not one of `classes`, or a speaker's utterances
-        differ between seeds.
+    Returns: speakers in the order in which they first occur; a speaker's matrix is the mean over the seeds it has, in
+        which its utterances have to be the same.
+    Raises: ValueError if the arguments differ in length, or a label is not one of `classes`.
     """
     seeds = [None] * len(speakers) if seeds is None else seeds
     rows: dict[str, dict[Hashable, list[tuple]]] = {}
     for speaker, seed, *pair in zip(speakers, seeds, reference, predicted, strict=True):
         rows.setdefault(str(speaker), {}).setdefault(seed, []).append(pair)
-    counts = {}
-    for speaker, of_seed in rows.items():
-        matrices = [confusion_matrix(*zip(*pairs, strict=True), labels=classes) for pairs in of_seed.values()]
-        of_speaker = np.stack(matrices)  # [seeds, classes, classes]
-        totals = of_speaker.sum(axis=2)
-        if (totals != totals[0]).any():
-            found = ", ".join(f"{t.tolist()} in seed {s}" for s, t in zip(of_seed, totals, strict=True))
-            raise ValueError(f"speaker {speaker!r} does not have the same utterances in every seed: by class {found}")
-        counts[speaker] = of_speaker.mean(axis=0)
-    return counts
+    return {
+        speaker: np.mean([confusion_matrix(*zip(*p, strict=True), labels=classes) for p in of_seed.values()], axis=0)
+        for speaker, of_seed in rows.items()
+    }
 
 
 def pooled_accuracies(confusions: np.ndarray) -> Accuracies:
@@ -82,7 +76,6 @@ def difference_by_speaker(a: np.ndarray, b: np.ndarray, metric: str) -> np.ndarr
 
     Args: a: [speakers, classes, classes]; b: the same speakers, with the same utterances; metric: "wa" or "ua".
     Returns: [speakers]; their sum is the pooled difference.
-    Raises: ValueError if the metric is unknown.
 
     >>> a = np.array([[[2, 0], [1, 1]], [[2, 2], [0, 0]]])
     >>> b = np.array([[[1, 1], [0, 2]], [[4, 0], [0, 0]]])
