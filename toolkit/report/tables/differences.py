@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from toolkit.corpus.protocols import PROTOCOLS
 from toolkit.errors import counted
+from toolkit.experiment.plan import NOT_THE_SYSTEMS
 from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
 from toolkit.report.tables.formats import COUNT, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL, SYSTEM_NAME, TEXT
 from toolkit.report.tables.table import Column, Table, incomplete_note, percent
@@ -18,7 +19,7 @@ SPEAKERS = Column("speakers", "speakers", COUNT, value=lambda row: len(row.teste
 
 WITHOUT = "without"
 SOURCES = (WITHOUT, "label", "predicted", "shuffled")
-NOT_OF_THE_SYSTEM = ("name", "published", "fold", "seed", "protocol", "output_folder", "data_folder")
+NOT_OF_THE_SYSTEM = ("name", "published", *NOT_THE_SYSTEMS)
 
 
 @dataclass(frozen=True)
