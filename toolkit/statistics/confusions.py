@@ -82,21 +82,19 @@ def difference_by_speaker(a: np.ndarray, b: np.ndarray, metric: str) -> np.ndarr
     >>> difference_by_speaker(a, b, "wa").tolist()
     [0.0, 0.25]
     """
-    gained, totals = gains_and_totals(a, b)
+    gained, totals = hits_and_totals(b, minus=a)
     # accuracy() is linear in the hits: a speaker's contribution is the pooled accuracy with the others' gains left out.
     return accuracy(gained, np.broadcast_to(totals.sum(axis=0), totals.shape), metric)
 
 
-def hits_and_totals(confusions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def hits_and_totals(confusions: np.ndarray, minus: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Correct utterances and all utterances of confusions, by speaker and true class: two arrays [speakers, classes].
 
-    Accuracies need nothing else.
+    Accuracies need nothing else. With `minus`, of the same utterances: how many more are correct than there.
     """
     counts = np.asarray(confusions, dtype=float)
-    return np.diagonal(counts, axis1=1, axis2=2), counts.sum(axis=2)
-
-
-def gains_and_totals(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many more utterances are correct in `b` than in `a`, and how many there are; both [speakers, classes]."""
-    hits, totals = hits_and_totals(a)
-    return hits_and_totals(b)[0] - hits, totals
+    hits = np.diagonal(counts, axis1=1, axis2=2)
+    if minus is None:
+        return hits, counts.sum(axis=2)
+    others, totals = hits_and_totals(minus)
+    return hits - others, totals

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.statistics.confusions import MIN_SPEAKERS, gains_and_totals, hits_and_totals
+from toolkit.statistics.confusions import MIN_SPEAKERS, hits_and_totals
 from toolkit.statistics.metrics import accuracy
 
 LEVEL = 0.95  # how often an interval covers the true accuracy
@@ -44,8 +44,7 @@ def interval(confusions: np.ndarray, metric: str, *, minus: np.ndarray | None = 
         drawn speaker counts in both; seed: of the draws.
     Returns: the interval, or None below `MIN_SPEAKERS` speakers.
     """
-    # Hits may be differences of hits, since accuracies are linear in them.
-    hits, totals = hits_and_totals(confusions) if minus is None else gains_and_totals(minus, confusions)
+    hits, totals = hits_and_totals(confusions, minus)  # accuracies are linear in hits, and so in their differences
     n = len(hits)
     if n < MIN_SPEAKERS:
         return None
