@@ -107,10 +107,12 @@ def test_a_killed_search_goes_on_as_if_undisturbed_and_finds_the_planted_setting
 
 
 @pytest.mark.parametrize("last", [0, 1])
-def test_a_trial_whose_process_was_killed_while_it_was_drawn_counts_as_failed(
+def test_a_search_that_was_killed_while_a_trial_was_drawn_tries_the_same_settings(
     planted, tmp_path, here, monkeypatch, last
 ):
-    few, draw = ("--trials", "3", "--sampler", "random", "--pruner", "nop"), RandomSampler.sample_independent
+    undisturbed, folder, draw = tmp_path / "undisturbed", tmp_path / "killed", RandomSampler.sample_independent
+    few = ("--trials", "2", "--sampler", "random", "--pruner", "nop")
+    assert CliRunner().invoke(main, words(planted, undisturbed, *few)).exit_code == 0
 
     def interrupted(sampler, study, trial, *which):
         if trial.number == 1 and len(trial.params) == last:
@@ -119,12 +121,13 @@ def test_a_trial_whose_process_was_killed_while_it_was_drawn_counts_as_failed(
 
     with monkeypatch.context() as patch:
         patch.setattr(RandomSampler, "sample_independent", interrupted)
-        assert CliRunner().invoke(main, words(planted, tmp_path, *few)).exit_code == 130
-    done = CliRunner().invoke(main, words(planted, tmp_path, *few), catch_exceptions=False)
+        assert CliRunner().invoke(main, words(planted, folder, *few)).exit_code == 130
+    done = CliRunner().invoke(main, words(planted, folder, *few), catch_exceptions=False)
     assert done.exit_code == 0 and "trial 1  its process ended while it was drawn" in done.stderr, done.output
-    found = [(len(trial.params), trial.state.name) for trial in trials_in(tmp_path)]
-    assert found == [(2, "COMPLETE"), (last, "FAIL"), (2, "COMPLETE")]
-    assert "| 1 | fail | 0 |" in (tmp_path / "search.md").read_text()
+    first, killed, second = trials_in(folder)
+    assert (len(killed.params), killed.state.name) == (last, "FAIL")
+    assert told([first, second]) == told(trials_in(undisturbed))
+    assert "| 1 | fail | 0 |" in (folder / "search.md").read_text()
 
 
 def test_a_search_of_all_settings_ends_when_all_are_tried(planted, tmp_path, here):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import BaseTrial, Trial, TrialState
+from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
 from toolkit.corpus.protocols import chooses_on_test
 from toolkit.corpus.targets import Target
@@ -154,7 +154,7 @@ class Search:
 
     def run(self, options: WorkerOptions, *, trials: int) -> None:
         """Run trials until the study has this many, counting failed ones and those of other processes."""
-        missing = trials - sum(trial.state.is_finished() for trial in self.study.get_trials(deepcopy=False))
+        missing = trials - sum(trial.state.is_finished() for trial in self._trials())
         if missing > 0:
             with options.workers(missing) as workers:
                 for ended in workers.run(run_task, self._tasks(workers, trials, *options.threads_each)):
@@ -177,20 +177,24 @@ class Search:
     def _next(self, trials: int) -> BaseTrial | None:
         """An unfinished trial that no process runs, else a new one; None if there are enough."""
         with locked(self.locks / "lock", wait=True):
-            there = self.study.get_trials(deepcopy=False)
-            for trial in there:
+            for trial in self._trials():
                 if not trial.state.is_finished() and trial.number not in self._held and self._hold(trial.number):
                     if trial.params.keys() == self.space.keys():
                         return trial
                     self._tell(trial.number, (), ExperimentError("its process ended while it was drawn"))
-            if self._exhausted or len(there) >= trials:
+            if self._exhausted or (count := len(self._trials())) >= trials:
                 return None
             # one seed for all trials would draw the same values again after an interruption
-            seed = self.source.recipe.seed + (0 if self.sampler == "qmc" else len(there))
+            seed = self.source.recipe.seed + (0 if self.sampler == "qmc" else count)
             self.study.sampler = named("sampler", self.sampler)(seed=seed)
             trial = self.study.ask(self.space)
             self._hold(trial.number)
             return trial
+
+    def _trials(self) -> list[FrozenTrial]:
+        """All but those whose process ended while they were drawn: the next one gets the settings they would have."""
+        there = self.study.get_trials(deepcopy=False)
+        return [trial for trial in there if not trial.state.is_finished() or trial.params.keys() == self.space.keys()]
 
     def _hold(self, number: int) -> bool:
         with ExitStack() as stack:
