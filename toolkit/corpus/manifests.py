@@ -220,6 +220,9 @@ def _json_rows(
             if isinstance(value, dict | list):
                 raise CorpusError(f"{path}:{line}: {key!r} has to be text or a number, not {json.dumps(value)[:40]}")
         texts = {k: "" if v is None else v if isinstance(v, str) else json.dumps(v) for k, v in row.items()}
+        for key, count in Counter(map(str.strip, texts)).items():
+            if count > 1:
+                raise CorpusError(f"{path}:{line}: {key!r} occurs twice, with and without spaces")
         row = renamed({key.strip(): text for key, text in texts.items()}, columns)
         if row.keys() != checked:
             _check_names(f"{path}:{line}", row, required, columns)
@@ -263,10 +266,11 @@ def _fill_ids(path: Path, rows: list[tuple[int, dict[str, str]]]) -> None:
         row["id"] = unique[0] if unique else option[-1]
     lines: dict[str, int] = {}
     for line, row in rows:
-        first = lines.setdefault(row["id"].strip(), line)
-        if first != line:
-            what = f"id {row['id']!r}" if row["id"] in given else "this stretch of the same file"
+        name = row["id"].strip()
+        if first := lines.get(name):  # perhaps the same line, in JSON
+            what = f"id {name!r}" if name in given else "this stretch of the same file"
             raise CorpusError(f"{path}:{line}: {what} is on line {first} already; remove it or give ids that differ")
+        lines[name] = line
 
 
 def utterance_of_row(path: Path, line: int, row: Mapping[str, str]) -> Utterance:
