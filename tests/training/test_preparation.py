@@ -1,6 +1,10 @@
 """From a recipe's file to a fold: where the data come from, targets, covariates, the check of the whole."""
 
 import re
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from small_system import write_recipe
@@ -185,6 +189,16 @@ def test_one_person_under_two_spellings_is_refused_until_the_recipe_joins_or_par
     with pytest.raises(ProtocolError, match="1 of 2 speakers of test are in valid, too: '2F';"):
         prepare(load_source(recipe, ["--normalize"]))
     assert len(prepare(load_source(recipe, ["--normalize", "false"])).utterances) == 24
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\udcffb"], ids=["NUL", "not UTF-8"])
+def test_names_that_a_runs_files_cannot_hold_are_refused_when_the_corpus_is_read(tmp_path, text):
+    source = load_source(write_recipe(tmp_path))
+    first, *others = source.read()
+    for name, value in {"session": text, "path": Path(f"/{text}.wav"), "extra": {"word": text}}.items():
+        corpus = SimpleNamespace(read=Mock(return_value=[*others, replace(first, **{name: value})]))
+        with pytest.raises(CorpusError, match=r"(session|path|word) '\S+' holds a NUL or a byte that is not UTF-8"):
+            replace(source, corpus=corpus).read()
 
 
 def test_the_check_finds_what_would_stop_a_training_of_the_recipe(tmp_path):

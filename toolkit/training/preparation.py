@@ -14,10 +14,11 @@ from toolkit.corpus.audit import refuse_shared
 from toolkit.corpus.folds import Fold, pick_fold
 from toolkit.corpus.protocols import UNKNOWN_SPEAKERS_STAMP, make_folds
 from toolkit.corpus.targets import LABEL, Target
-from toolkit.errors import CorpusError, ProtocolError, join
+from toolkit.errors import CorpusError, ProtocolError, join, one_line
 from toolkit.files import resolved
 from toolkit.plugins.plugin import require_rule
 from toolkit.plugins.registry import build, find_part
+from toolkit.recipe.checks import UNWRITABLE
 from toolkit.recipe.loading import find_recipe, load_recipe, override_tree
 from toolkit.recipe.schema import Recipe, plain_values
 
@@ -42,6 +43,11 @@ class Source:
         utterances, recipe = self.corpus.read(self.folder), self.recipe
         holds = isinstance(utterances, list) and all(isinstance(each, Utterance) for each in utterances)
         require_rule(self.corpus, "read", holds, "a list of Utterance", utterances)
+        for u in utterances:
+            for name, text in {"path": u.path, **vars(u), **u.extra}.items():
+                if UNWRITABLE.search(str(text)):
+                    found = f"{one_line(u.path)}: {name} {str(text)!r} holds a NUL or a byte that is not UTF-8"
+                    raise CorpusError(f"{found}: rename it, a run's files cannot hold it")
         if not recipe.normalize:
             return utterances
         return join_names(utterances, names_of(recipe), [*recipe.label_map, *(recipe.labels or ())])
