@@ -13,7 +13,7 @@ import torch
 
 def derive_seed(*key: object) -> int:
     """A 63-bit seed that depends on every part of the key and on nothing else."""
-    digest = hashlib.sha256("\x1f".join(map(str, key)).encode()).digest()
+    digest = hashlib.sha256("\x1f".join(map(str, key)).encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 

@@ -1,6 +1,7 @@
 """`toolkit stress`: the same recordings in other conditions, each compared with the augmentation itself."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,13 @@ def test_a_file_that_cannot_be_read_is_left_out_of_all_conditions_and_named_once
     assert done.exit_code == 1 and done.stderr.count("gone.wav") == 1
     result = json.loads(done.stdout)
     assert result["n_skipped"] == 1 and result["conditions"]["20 dB softer"]["n_utterances"] == 14
+
+
+def test_a_recording_whose_name_is_not_utf_8_has_noise_as_any_other(bundle, corpus, tmp_path):
+    for label in ("tone", "noise"):
+        (tmp_path / label).mkdir()
+        shutil.copy(corpus.parent / f"1-{label}.wav", tmp_path / label / "caf\udce9.wav")
+    assert run(bundle, tmp_path, "--condition", "noise-10").exit_code == 0
 
 
 def test_a_condition_that_does_not_fit_the_system_is_refused_before_anything_is_labelled(bundle, corpus, monkeypatch):
