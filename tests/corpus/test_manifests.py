@@ -222,6 +222,9 @@ def test_a_wrong_csv_is_one_line_that_says_where_and_what(tmp_path, text, says):
         ('[{"path": "a.wav", "label": ["x"]}]', "'label' has to be text or a number"),
         ('[\n{"path": }]', "/m.json:2: not JSON"),
         ('[\n{"path": "a.wav", "path": "b.wav", "label": "x"}]', "/m.json:2: a key occurs twice"),
+        ('[\n{"path": "a.wav", "label": "x", " label": "y"}]', "/m.json:2: 'label' occurs twice"),
+        ('[{"path": "a", "label": "x"}, {"path": "a", "label": "x"}]', "this stretch of the same file is on line 1"),
+        ('[{"id": "q", "path": "a", "label": "x"}, {"id": " q", "path": "b", "label": "x"}]', "id 'q' is on line 1"),
         ("[]", "holds no utterance"),
     ],
 )
@@ -304,6 +307,8 @@ def test_labels_are_mapped_left_out_and_kept_in_the_recipes_order():
 
 def test_without_given_labels_the_order_is_sorted():
     assert apply_labels(utterances("b", "c", "a"))[1] == ["a", "b", "c"]
+    others = {"anger": "ang", "hapy": "hap", "angry": "ang"}  # one map for several corpora
+    assert apply_labels(utterances("anger", "hap"), None, others)[1] == ["ang", "hap"]
 
 
 @pytest.mark.parametrize(
@@ -314,6 +319,7 @@ def test_without_given_labels_the_order_is_sorted():
         (["ang", "hap"], {}, "Add {angr: null} to label_map to leave it out"),
         (["ang", "hap", "sad"], {"angr": None}, "class 'sad' has no utterance; the corpus has ang (1), hap (1)"),
         (["ang"], {"angr": None, "hap": "ang"}, "only 'ang' is left after label_map"),
+        (None, {"angrr": None}, "label_map names 'angrr', which no utterance has. Did you mean 'angr'?"),
     ],
 )
 def test_labels_that_nothing_maps_are_named_with_what_to_do(labels, label_map, says):

@@ -1,7 +1,7 @@
 """Map a corpus's labels to a recipe's classes."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from toolkit.corpus.utterance import Utterance
@@ -9,11 +9,11 @@ from toolkit.errors import CorpusError, counted, did_you_mean, listed
 
 
 def label_faults(
-    utterances: Iterable[Utterance], labels: Sequence[str] | None, label_map: Mapping[str, str | None] | None
+    utterances: Sequence[Utterance], labels: Sequence[str] | None, label_map: Mapping[str, str | None] | None
 ) -> list[tuple[str, str, str]]:
     """List where a corpus's labels and a recipe's `labels` and `label_map` do not fit.
 
-    Returns: (kind, message, label) for each; kinds: "unmapped-label", "empty-class", "one-class".
+    Returns: (kind, message, label) for each; kinds: "unmapped-label", "unknown-label", "empty-class", "one-class".
     """
     label_map = label_map or {}
     mapped = Counter(label_map.get(u.label, u.label) for u in utterances)
@@ -25,6 +25,11 @@ def label_faults(
             remedy = f"Add {{{label}: null}} to label_map to leave it out, or {{{label}: CLASS}} to count it as CLASS"
             text = f"{found} nor in label_map.{did_you_mean(label, labels)} {remedy}"
             faults.append(("unmapped-label", text, label))
+    if labels is None:  # else a misspelt label is also unmapped
+        present = {u.label for u in utterances}
+        for label in sorted(label_map.keys() - present):
+            if near := did_you_mean(label, present - label_map.keys() - set(label_map.values())):
+                faults.append(("unknown-label", f"label_map names {label!r}, which no utterance has.{near}", label))
     for label in labels or ():
         if not mapped[label]:
             found = listed(f"{label} ({count})" for label, count in sorted(mapped.items()) if count)
