@@ -205,6 +205,12 @@ def test_a_column_of_a_manifest_is_a_split_or_folds(takes, tmp_path):
     table.write_text("\n".join(["path,label,speaker,part,fold", *rows[:3]]) + "\n")
     assert kinds(in_json(table, "--column", "part", code=1)["part"]) == ["shared-speaker"]
     table.write_text("\n".join(["path,label,who,part,fold", *rows]) + "\n")
+
+    def lists(name, content):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.txt").write_bytes(content)
+        return tmp_path / name
+
     folds = in_json(table, "--columns", "speaker=who", code=1)
     assert [(name, folds[name]["parts"]["test"]["utterances"]) for name in folds] == [(x, 2) for x in "0123"]
     for words, says in (
@@ -214,6 +220,8 @@ def test_a_column_of_a_manifest_is_a_split_or_folds(takes, tmp_path):
         ((table, "--column", "part"), "the column 'part' holds 'x' beside 'dev', 'test', 'training': name the parts"),
         ((tmp_path / "no.csv",), "No manifest at"),
         ((takes[0].path.parent,), "holds no list of a fold"),
+        ((lists("empty", b"\n"),), "empty: its lists hold no path of a recording"),
+        ((lists("cut", "a.wav".encode("utf-16")[:-1]),), "train.txt: cannot be read as text"),
         ((takes[0].path.parent, "--column", "part"), "--column part is a column of a manifest"),
         ((table, "--column", "fold", "--data_folder", tmp_path / "nowhere"), "nowhere does not exist"),
     ):

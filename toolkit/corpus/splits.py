@@ -55,6 +55,8 @@ def read_splits(
         if files and matching.count(max(matching)) == 1:
             u = replace(u, path=files[matching.index(max(matching))])
         folds.setdefault(fold, {name: [] for name in PARTS})[SPLITS[part.lower()]].append(u)
+    if not folds:
+        raise CorpusError(f"{path}: its lists hold no path of a recording")
     for fold, parts in folds.items():
         if missing := [part for part in ("train", "test") if not parts[part]]:
             raise CorpusError(f"{path}: fold {fold!r} has nothing in {missing[0]}; folds are {listed(folds)}")
@@ -103,7 +105,10 @@ def _of_lists(folder: Path, columns: Mapping[str, str] | None) -> Iterator[tuple
 
 def _rows(file: Path, columns: Mapping[str, str] | None) -> Iterable[tuple[int, dict[str, str]]]:
     if file.suffix.lower() in PLAIN:
-        lines = enumerate(read_text(file, "surrogateescape").splitlines(), start=1)
+        try:
+            lines = enumerate(read_text(file, "surrogateescape").splitlines(), start=1)
+        except (UnicodeDecodeError, OSError) as error:
+            raise CorpusError(f"{file}: cannot be read as text: {error}") from None
         return ((line, {"path": text.strip()}) for line, text in lines if text.strip())
     emobox = file.suffix.lower() == ".jsonl" and columns is None
     return read_rows(file, required=("path",), columns=EMOBOX if emobox else columns)
