@@ -135,6 +135,8 @@ def test_a_json_file_without_an_object_is_named(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_json(path, CacheError, REMEDY)
     path.write_text("[]")
+    with pytest.raises(FileNotFoundError):  # nothing is damaged if a file is named in place of a folder
+        read_json(path / "b.json", CacheError, REMEDY)
     with pytest.raises(CacheError, match=r"a.json is damaged \(it does not hold an object\): make room\.$"):
         read_json(path, CacheError, REMEDY)
     with pytest.raises(CacheError, match=r"is damaged \(it is a folder, not a file\)"):
@@ -162,6 +164,12 @@ def test_a_device_and_a_fifo_are_written_to_and_stay(tmp_path):
     write_whole(tmp_path / "pipe", "hello", CacheError, REMEDY, stream=True)
     assert os.read(reader, 10) == b"hello" and (tmp_path / "pipe").is_fifo()
     os.close(reader)
+    reader, writer = os.pipe()  # /dev/stdout and the shell's >(...) are links to a pipe without a name
+    (tmp_path / "stdout").symlink_to(f"/proc/self/fd/{writer}")
+    write_whole(tmp_path / "stdout", "hello", CacheError, REMEDY, stream=True)
+    assert os.read(reader, 10) == b"hello"
+    os.close(reader)
+    os.close(writer)
 
 
 def test_what_is_no_file_is_refused_where_a_file_belongs_and_never_waited_for(tmp_path):

@@ -103,9 +103,9 @@ def replacing(
     """
     if "\0" in str(path) or not path.name:
         raise error(f"{str(path)!r} cannot be the name of a file: {remedy}.")
-    target = resolved(path) if os.path.islink(path) else path
-    kind = not_a_file(target) if os.path.exists(target) else None
+    kind = not_a_file(path) if os.path.exists(path) else None
     special = kind not in (None, "a folder")
+    target = resolved(path) if os.path.islink(path) and not special else path  # /dev/stdout may lead to a nameless pipe
     if special and not stream:
         raise error(f"{path} is {kind}, not a file: {remedy}.")
     partial = target if special else target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.partial")
@@ -255,6 +255,8 @@ def read_json(path: Path, error: type[ToolkitError], remedy: str) -> dict[str, A
         reason = "it does not hold an object"
     except FileNotFoundError:
         raise
+    except NotADirectoryError as cause:  # a file is named where a folder is needed
+        raise FileNotFoundError(*cause.args) from None
     except (OSError, ValueError) as cause:
         reason = one_line(getattr(cause, "strerror", None) or str(cause))
     raise error(f"{path} is damaged ({reason}): {remedy}.")
