@@ -153,6 +153,12 @@ def test_a_label_near_a_class_gets_a_suggestion(bundle, corpus, tmp_path):
     assert done.exit_code == 2 and "'tones' (1) Did you mean 'tone'? Add --map tones=CLASS" in done.stderr
 
 
+def test_a_label_may_hold_what_separates_the_pairs(bundle, corpus, tmp_path):
+    (tmp_path / "m.csv").write_text(f'path,label\n{corpus.parent}/0-0.wav,"a,b"\n{corpus.parent}/0-1.wav,=1+1\n')
+    done = run("evaluate", bundle, tmp_path / "m.csv", "--map", "a,b=tone", "--map", " =1+1=noise")
+    assert done.exit_code == 0, done.stderr
+
+
 def part_of(corpus: Path, path: Path, change) -> Path:
     """A manifest of edited lines of the corpus, with absolute paths."""
     header, *lines = corpus.read_text().splitlines()

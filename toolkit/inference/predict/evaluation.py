@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -184,8 +184,8 @@ def read_tests(
 
     Raises: ToolkitError if a bundle, the manifest or an option is wrong, or a label is not one of the classes.
     """
-    pairs, given = read_label_map(label_map), GivenCovariates.read(covariates)
-    utterances, names = read_manifest(manifest, columns), [pinned(bundle) for bundle in bundles]
+    given, utterances = GivenCovariates.read(covariates), read_manifest(manifest, columns)
+    pairs, names = read_label_map(label_map, {u.label for u in utterances}), [pinned(bundle) for bundle in bundles]
     models = [toolkit.load(name, device=device) for name in names]
     first, *others = models
     for bundle, model in zip(bundles[1:], others, strict=True):
@@ -220,8 +220,10 @@ def _for_system(
     return GivenCovariates(values, columns)
 
 
-def read_label_map(options: Sequence[str]) -> dict[str, str | None]:
+def read_label_map(options: Sequence[str], labels: Collection[str] = ()) -> dict[str, str | None]:
     """Read LABEL=CLASS pairs, separated by commas; without a class the label is left out.
+
+    An option that begins with one of the `labels` and its last `=` is one pair: a label may hold commas and `=`.
 
     Raises: PredictionError if a pair has no `=` or no label, or maps a label twice.
 
@@ -229,8 +231,10 @@ def read_label_map(options: Sequence[str]) -> dict[str, str | None]:
     {'angry': 'ang', 'calm': None, 'sadness': 'sad'}
     """
     found: dict[str, str | None] = {}
-    for pair in (pair for option in options for pair in option.split(",") if pair.strip()):
-        label, equals, name = (part.strip() for part in pair.partition("="))
+    whole = [option for option in options if option.rpartition("=")[0].strip() in labels]
+    for pair in (pair for o in options for pair in ([o] if o in whole else o.split(",")) if pair.strip()):
+        cut = pair.rpartition if pair in whole else pair.partition
+        label, equals, name = (part.strip() for part in cut("="))
         if not label or not equals:
             raise PredictionError(f"--map {pair.strip()!r}: LABEL=CLASS is needed, or LABEL= to leave a label out")
         if label in found:
