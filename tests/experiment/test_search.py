@@ -218,6 +218,8 @@ def test_a_pruned_trial_ends_early_and_a_failed_one_is_counted(planted, tmp_path
         ("model.fusion.args.dimm: [8]", "fusion 'attention' has no argument 'dimm'. Did you mean 'dim'"),
         ("training.batch_size: {low: 4, hi: 8}", "it names 'hi': .* Did you mean 'high'"),
         ("training.batch_size: {low: 4}", "'high' is missing"),
+        ("training.batch_size: {low: 4, high: 8, log: please}", "'please' is text; true or false is needed"),
+        ("{}", "names no key that is searched"),
         ("training.batch_size: 4", "a list of choices, or a range such as"),
         ("training.batch_size: {low: 8, high: 4}", "low <= high"),
         ("training.batch_size: {low: 4, high: 8, step: 0.5}", "4.5 is a number; a whole number is needed"),

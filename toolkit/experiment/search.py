@@ -25,7 +25,7 @@ from toolkit.experiment.tasks import Task, error_text, run_task
 from toolkit.files import locked
 from toolkit.plugins.kinds import parts
 from toolkit.plugins.registry import find_part
-from toolkit.recipe.checks import known, members
+from toolkit.recipe.checks import check_value, known, members
 from toolkit.recipe.locations import Location
 from toolkit.recipe.reading import annotation_at
 from toolkit.recipe.yaml_files import read_yaml
@@ -48,7 +48,9 @@ def read_space(path: Path, read: Read) -> dict[str, BaseDistribution]:
     Raises: RecipeError for the first key that the recipe does not have, or whose bounds or choices it cannot hold.
     """
     found = {}
-    for key, value in (keys := read_yaml(path)).items():
+    if not (keys := read_yaml(path)):
+        raise RecipeError(f"{path} names no key that is searched, such as training.batch_size: [16, 32].")
+    for key, value in keys.items():
         try:
             known("it", [key.partition(".")[0]], SEARCHED, "part of a recipe that can be searched")
             if not isinstance(value, (list, Mapping)):
@@ -57,6 +59,7 @@ def read_space(path: Path, read: Read) -> dict[str, BaseDistribution]:
                 tried = value
             else:
                 known("it", value, ("low", "high", "log", "step"), "key of a range")
+                check_value(value.get("log", False), bool)
                 tried = [value["low"], value["high"]] + ([value["low"] + value["step"]] if "step" in value else [])
             for one in tried:
                 for kind, _, part in parts(read({key: one}).recipe):
