@@ -65,6 +65,7 @@ TARGETS = {
     ("extractor", "leaky"): "broken_extractors:ReadsWholeFeatures",
     ("extractor", "particular"): "test_plugin_check:Particular",
     ("extractor", "quits"): "test_plugin_check:Quits",
+    ("head", "mlp"): "toolkit_plugins.heads.mlp:Mlp",
     ("corpus", "files"): "broken_corpora:GoodCorpus",
     ("corpus", "placed"): "corpora_to_check:FromEnvironment",
     ("corpus", "moody"): "corpora_to_check:Moody",
@@ -161,6 +162,7 @@ def test_a_plugin_that_exits_is_a_finding():
         (["god"], "No plugin is called 'god'. Did you mean 'good'?"),
         (["extracto", "good"], "No kind of plugin is called 'extracto'. Did you mean 'extractor'?"),
         (["good", "--data_folder", "x"], "--data_folder is for a corpus; extractor 'good' reads no folder."),
+        (["mlp", "--args", "{hidden: [100000000]}"], "head 'mlp': it asks for more than 512 MiB of memory"),
         (["files", "--data_folder", "/no/such/folder"], "/no/such/folder is not a folder"),
     ],
 )

@@ -20,6 +20,8 @@ from toolkit.plugins.plugin import Plugin
 from toolkit.recipe.locations import Keys
 from toolkit.terminal import say
 
+LARGEST_TENSOR = 2**29  # bytes, of a plugin that is checked
+
 
 @click.command("list-plugins", cls=Command)
 @click.argument("word", required=False, metavar="[KIND]")
@@ -89,6 +91,7 @@ def _find(words: tuple[str, ...]) -> Plugin:
 
 def _try_out(plugin: Plugin, args: Mapping[str, Any], data_folder: str | None) -> dict[str, Any]:
     """Run the contract suite: the plugin, its arguments, whether all holds, and a finding for each property."""
+    from toolkit.model.allowance import Allowance
     from toolkit.testing import case_class, check_plugin
 
     kind = KINDS[plugin.spec.kind]
@@ -97,7 +100,8 @@ def _try_out(plugin: Plugin, args: Mapping[str, Any], data_folder: str | None) -
         raise PluginError(f"--data_folder is for a {readers}; {kind.name} {plugin.spec.name!r} reads no folder.")
     checked, options = plugin.check_args(args), {}
     with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is not part of the answer
-        built = plugin.build(args, case_class(kind.name)(plugin.load()).context())
+        with Allowance(LARGEST_TENSOR, tensors=None):  # the suite builds and trains it many times
+            built = plugin.build(args, case_class(kind.name)(plugin.load()).context())
         if kind.reads_folder:
             folder = data_folder or built.default_folder()
             options["folder"] = None if folder is None else Path(folder)
