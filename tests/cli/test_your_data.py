@@ -139,6 +139,8 @@ def test_a_folder_of_class_folders_is_a_manifest_whose_speakers_are_unknown(reco
     assert done.exit_code == 2 and "mine.yaml exists already: give --overwrite" in done.stderr
     assert Path("mine.yaml").read_text() == text
     assert run("new-recipe", "classes", "--output", "mine.yaml", "--overwrite").exit_code == 0
+    Path("classes").rename("\u00e9motions")
+    assert run("new-recipe", "\u00e9motions").stdout.endswith("\n\u00e9motions.yaml\n"), "letters are not only ASCII's"
 
 
 def test_folders_of_a_split_in_a_folder_are_its_parts(recordings):

@@ -69,6 +69,7 @@ def test_every_value_knows_its_file(child):
         ("labels: [ang, ang]", "all different"),
         ("label_map: {exc: hapy}", r"^label_map\.exc in child\.yaml.*Did you mean 'hap'"),
         ("name: a/b", "names folders"),
+        ("name: _a", "names folders"),
         ("seed: -1", r"seed .* must be at least 0, not -1"),
         ("audio: {segment_seconds: 0}", "at least one sample"),
         ("training: {epochs: -1}", r"^training\.epochs in child\.yaml, line 2: must be at least 0, not -1\."),

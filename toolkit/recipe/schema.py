@@ -249,7 +249,7 @@ class Recipe:
 
     def __post_init__(self):
         object.__setattr__(self, "fold", None if self.fold is None else str(self.fold))
-        if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", self.name) or len(self.name.encode()) > LONGEST_NAME:
+        if not re.fullmatch(r"[^\W_][\w.+-]*", self.name) or len(self.name.encode()) > LONGEST_NAME:
             raise BadField("name", f"{self.name!r} names folders: at most {LONGEST_NAME} letters, digits and '_-+.'.")
         if isinstance(self.numbers_as_classes, str):
             object.__setattr__(self, "numbers_as_classes", (self.numbers_as_classes,))
