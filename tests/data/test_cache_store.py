@@ -186,6 +186,15 @@ def test_cache_info_shows_what_is_there(root):
     assert sum(row["bytes"] for row in info["front_ends"]) == info["bytes"] > 8000
 
 
+@pytest.mark.parametrize("text", ["[" * 20_000, '{"class": []}', '{"bytes": "x", "last_used": 1e308, "name": []}'])
+def test_cache_info_shows_a_front_end_whose_description_was_edited(root, text):
+    store(root, "aaa", used=86400)
+    (root / "aaa" / "front-end.json").write_text(text)
+    assert "aaa" in invoke("info").output
+    (row,) = json.loads(invoke("info", "--json").output)["front_ends"]
+    assert row["name"] == "aaa" and row["bytes"] > 4000 and row["last_used"] > 86400
+
+
 def test_cache_clear_asks_and_deletes_what_is_named(root):
     for name in ("abc", "abd", "x"):
         store(root, name, used=1)

@@ -11,7 +11,7 @@ import click
 from toolkit.cli.commands import Commands
 from toolkit.cli.options import as_json, show
 from toolkit.cli.tables import plain_table
-from toolkit.data.cache.store import LIMIT, features_folder, limit_bytes, megabytes, stored_front_ends
+from toolkit.data.cache.store import LIMIT, StoredFrontEnd, features_folder, limit_bytes, megabytes, stored_front_ends
 from toolkit.errors import CacheError, did_you_mean
 from toolkit.terminal import console_for_output, say
 
@@ -64,17 +64,14 @@ def cache_info() -> dict[str, Any]:
         "folder": str(features_folder()),
         "bytes": sum(stored.bytes for stored in front_ends),
         "limit_bytes": round(limit) if math.isfinite(limit) else None,
-        "front_ends": [
-            {
-                "name": stored.path.name,
-                "utterances": stored.utterances,
-                "bytes": stored.bytes,
-                "last_used": stored.last_used,
-                **{key: value for key, value in stored.description().items() if key != "format"},
-            }
-            for stored in reversed(front_ends)
-        ],
+        "front_ends": [_facts(stored) for stored in reversed(front_ends)],
     }
+
+
+def _facts(stored: StoredFrontEnd) -> dict[str, Any]:
+    known = {"name": stored.path.name, "utterances": stored.utterances, "bytes": stored.bytes}
+    known |= {"last_used": stored.last_used}
+    return known | {key: value for key, value in stored.description().items() if key != "format"} | known
 
 
 def print_cache_info(info: Mapping[str, Any]) -> None:
@@ -87,6 +84,6 @@ def print_cache_info(info: Mapping[str, Any]) -> None:
     table = plain_table(*columns, folded=("class",), right=("utterances", "MB"))
     for row in info["front_ends"]:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["last_used"]))
-        cells = (row["name"], row.get("class", "?"), str(row["utterances"]), f"{row['bytes'] / 1e6:.1f}", used)
+        cells = (row["name"], str(row.get("class", "?")), str(row["utterances"]), f"{row['bytes'] / 1e6:.1f}", used)
         table.add_row(*cells)
     console.print(table)

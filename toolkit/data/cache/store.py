@@ -5,7 +5,6 @@ use), and each utterance has a file. Runs that use the front end share a lock on
 """
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Collection
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import CacheError
-from toolkit.files import cache_folder, locked, read_text
+from toolkit.files import cache_folder, locked, parse_json, read_text
 
 FOLDER, LIMIT = "TOOLKIT_CACHE", "TOOLKIT_CACHE_GB"
 DESCRIPTION, SUFFIX = "front-end.json", ".safetensors"
@@ -50,7 +49,7 @@ class StoredFrontEnd:
     def description(self) -> dict[str, Any]:
         """The description of the front end; empty if it cannot be read."""
         try:
-            return dict(json.loads(read_text(self.path / DESCRIPTION)))
+            return dict(parse_json(read_text(self.path / DESCRIPTION), strict=True))
         except (OSError, ValueError, TypeError):
             return {}
 
