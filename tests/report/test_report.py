@@ -10,6 +10,7 @@ import subprocess
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 from fake_experiment import SER, SYNTHETIC, TEN, FakeExperiment, FakeSystem
 
@@ -207,6 +208,15 @@ def test_a_damaged_file_of_a_figure_is_named(tmp_path, file, content):
     (run,) = Evidence(folder).runs
     (run.folder / file).write_bytes(content)
     with pytest.raises(ExperimentError, match=rf"{file} is damaged \(\w+: .*\): delete the run and train it again"):
+        write_report(folder)
+
+
+@pytest.mark.parametrize("change", [{"fused": np.zeros(6)}, {"fused": np.full((6, 2), np.nan)}, {"id": np.arange(6)}])
+def test_embeddings_of_another_run_or_shape_are_named(tmp_path, change):
+    folder = FakeExperiment({"ser": SER}, folds={"1M": ("1M",)}, utterances=6).write(tmp_path)
+    (run,) = Evidence(folder).runs
+    np.savez(run.folder / "embeddings.npz", **{**np.load(run.folder / "embeddings.npz"), **change})
+    with pytest.raises(ExperimentError, match=r"embeddings.npz is damaged .*: delete the run and train it again"):
         write_report(folder)
 
 

@@ -7,7 +7,7 @@ import pytest
 from toolkit.errors import CheckpointError
 from toolkit.recipe.training import TrainingSpec
 from toolkit.training.loop.history import History
-from toolkit.training.run_folder import RESULT_TYPES, read_results
+from toolkit.training.run_folder import OF_TEST, RESULT_TYPES, read_results
 
 SHARES = {"wa": 0.5, "ua": 0.5, "macro_f1": 0.5, "seconds": 2}
 COUNTS = dict.fromkeys(("seed", "n_utterances", "epoch", "epochs", "parameters"), 1)
@@ -25,6 +25,14 @@ def test_results_of_another_type_or_without_a_key_are_refused(key, tmp_path):
         path.write_text(json.dumps({k: v for k, v in {**RESULTS, key: wrong}.items() if v is not ...}))
         with pytest.raises(CheckpointError, match=r"results\.json is damaged \(.*delete it"):
             read_results(path)
+
+
+def test_results_without_a_test_are_read_only_as_those_of_a_trial(tmp_path):
+    path, results = tmp_path / "results.json", {k: v for k, v in RESULTS.items() if k not in OF_TEST}
+    path.write_text(json.dumps({**results, "tested": False}))
+    assert read_results(path, trials=True) == {**results, "tested": False}
+    with pytest.raises(CheckpointError, match=r"results\.json is damaged \(.*delete it"):
+        read_results(path)
 
 
 def test_results_may_hold_more(tmp_path):

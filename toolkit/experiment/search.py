@@ -211,7 +211,7 @@ class Search:
         ended = [record for cell in cells if (record := records.read(cell))]
         failed = error_text(error) if error else next((record.error for record in ended if record.error), None)
         if failed is None:
-            found, state = fmean(score(read_results(records.run_folder(r) / RESULTS)) for r in ended), None
+            found, state = fmean(score(read_results(records.run_folder(r) / RESULTS, trials=True)) for r in ended), None
         else:
             found, state = None, TrialState.PRUNED if failed.startswith(PRUNED) else TrialState.FAIL
         try:

@@ -16,12 +16,13 @@ from toolkit.errors import ExperimentError, did_you_mean, one_line
 from toolkit.experiment.plan import Cell, existing_plan
 from toolkit.experiment.progress import Progress
 from toolkit.files import require_file
+from toolkit.recipe.schema import FUSED
 from toolkit.statistics.abstention import Confidence
 from toolkit.statistics.calibration import at_temperature
 from toolkit.statistics.confusions import Accuracies, Confusions, pooled_accuracies, speaker_confusions
 from toolkit.statistics.metrics import METRICS, Spread, spread
 from toolkit.training.predictions import Answers, read_answers, read_confidence, read_csv
-from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, MANIFEST, RESULTS, read_results
+from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, MANIFEST, PREDICTIONS, RESULTS, read_results
 
 
 @dataclass(frozen=True)
@@ -52,20 +53,26 @@ class FinishedRun:
         with _damage_of(self.folder / EPOCHS) as file:
             return {int(row["epoch"]): float(row[f"test_{metric}"] or "nan") for row in read_csv(file)}
 
-    def embeddings(self) -> dict[str, np.ndarray]:
-        """The arrays of embeddings.npz: name -> [utterances, size]; "id" and "reference" [utterances].
+    def embeddings(self) -> np.ndarray:
+        """The fused embeddings of the utterances of `answers`: [utterances, size].
 
-        Raises: ExperimentError if the file is damaged.
+        Raises: ExperimentError if embeddings.npz is damaged, or belongs to another run.
         """
         with _damage_of(self.folder / EMBEDDINGS) as path, require_file(path).open("rb") as file:
-            return dict(np.load(file))
+            arrays = np.load(file)
+            fused = np.asarray(arrays[FUSED], dtype=np.float64)
+            if arrays["id"].tolist() != self.answers.id.tolist():
+                raise ValueError(f"it has other utterances than {PREDICTIONS}")
+            if fused.ndim != 2 or len(fused) != len(self.answers.id) or not np.isfinite(fused).all():
+                raise ValueError(f"{FUSED!r} is not a row of finite numbers for each utterance")
+            return fused
 
 
 @contextmanager
 def _damage_of(file: Path) -> Iterator[Path]:
     try:
         yield file
-    except (KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
+    except (KeyError, IndexError, TypeError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         reason = f"{file} is damaged ({one_line(error)})"
         raise ExperimentError(f"{reason}: delete the run and train it again.") from None
 

@@ -38,7 +38,7 @@ def write_search(search: Search) -> Path:
     folder, name = source.path.parent, source.path.name  # of the recipe; `..` of a link leads to another folder
     changes = {"extends": relpath(resolved(folder) / name, resolved(search.folder)), **source.changes}
     recipe = search.folder / f"{source.recipe.name}-tuned.yaml"
-    stamps = {s: None for f in search.folder.glob(f"runs/*/{RESULTS}") for s in read_results(f)["stamps"]}
+    stamps = {s: None for f in search.folder.glob(f"runs/*/{RESULTS}") for s in read_results(f, trials=True)["stamps"]}
     rows = [["trial", "ended", "epochs", "valid WA + UA", *keys], ["---"] * (4 + len(keys))]
     for trial in sorted(trials, key=lambda t: (t not in scored, -(t.value or 0))):
         value = f"{trial.value:.4f}" if trial in scored else ""

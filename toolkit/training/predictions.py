@@ -76,7 +76,7 @@ def predictions_of(run: str | PathLike) -> dict[str, np.ndarray]:
     Raises: ToolkitError if the run is not finished, or one of its files is damaged.
     """
     folder = Path(run).parent if Path(run).name == RESULTS else Path(run)
-    labels = read_results(folder / RESULTS).get("labels") if os.path.isfile(folder / RESULTS) else None
+    labels = read_results(folder / RESULTS, trials=True).get("labels") if os.path.isfile(folder / RESULTS) else None
     if labels is None:
         raise ExperimentError(f"{folder} is not the folder of a finished run: it has no {RESULTS} of a test.")
     columns = dict(vars(read_answers(folder, labels)))

@@ -114,12 +114,15 @@ def trained_with(folder: Path, *, system: str, protocol: str) -> list[Path]:
     return [folder, *(folder.with_name(f"{system}-{other}-{rest}") for other in others)]
 
 
-def read_results(path: Path) -> dict[str, Any]:
-    """The content of a run's results.json. Raises: CheckpointError if it does not match `RESULT_TYPES`."""
+def read_results(path: Path, *, trials: bool = False) -> dict[str, Any]:
+    """The content of a run's results.json; `trials` reads those of a search's trials, which have no test, too.
+
+    Raises: CheckpointError if it does not match `RESULT_TYPES`.
+    """
     remedy = "delete it and give the command again"
     results = read_json(path, CheckpointError, remedy)
     for key, kind in RESULT_TYPES.items():
-        if key in OF_TEST and key not in results and results.get("tested") is False:
+        if trials and key in OF_TEST and key not in results and results.get("tested") is False:
             continue
         try:
             check_value(results.get(key), kind)

@@ -97,7 +97,7 @@ def read_trained_run(path: str | Path) -> TrainedRun:
         begun = f"The run in {folder} is not finished (it has no {RESULTS}): run its training command again."
         nothing = f"No run at {path}: the folder of a finished run, or its {RESULTS}, is needed."
         raise BundleError(begun if os.path.isfile(folder / RECIPE) else nothing)
-    results, remedy = read_results(folder / RESULTS), "delete the run and train it again"
+    results, remedy = read_results(folder / RESULTS, trials=True), "delete the run and train it again"
     if not results.get("tested", True):
         raise BundleError(f"{folder} is a trial of a search, without test or weights: train the recipe that it found.")
     try:

@@ -92,8 +92,8 @@ def embedding_figure(pair: Sequence[SystemRuns], cell: tuple[str, int] | None) -
         return None
     fold, seed = cell
     runs = [run for tested in pair for run in tested.runs if (run.cell.fold, run.cell.seed) == cell]
-    arrays = {run.cell.system: run.embeddings() for run in runs}
-    reference = next(iter(arrays.values()))["reference"].astype(str)
+    embeddings = {run.cell.system: run.embeddings() for run in runs}
+    reference = runs[0].answers.reference
     return Figure(
         "tsne",
         f"Fused embeddings of {names_of(pair)}",
@@ -102,7 +102,7 @@ def embedding_figure(pair: Sequence[SystemRuns], cell: tuple[str, int] | None) -
         "directions mean nothing.",
         f"Two-dimensional projections of the fused embeddings of {names_of(pair)}, coloured by class.",
         lambda: draw_embeddings(
-            {system: project(values["fused"]) for system, values in arrays.items()}, reference, pair[0].labels
+            {system: project(values) for system, values in embeddings.items()}, reference, pair[0].labels
         ),
         stamps_of(pair),
     )
