@@ -10,14 +10,12 @@ import subprocess
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
-import numpy as np
 import pytest
 from fake_experiment import SER, SYNTHETIC, TEN, FakeExperiment, FakeSystem
 
 from toolkit.corpus.protocols import AS_PUBLISHED_STAMP
 from toolkit.errors import ExperimentError
 from toolkit.report import write_report
-from toolkit.report.evidence import Evidence
 
 RANDOM = "random weights instead of pre-trained ones: <wav2vec2>"
 LABELS = ("a$b", "<script>c</script>", "d_e%", "f|g")
@@ -156,14 +154,6 @@ def test_an_experiment_without_a_finished_cell_is_one_line(tmp_path):
     assert not (tmp_path / "report.html").exists()
 
 
-def test_systems_that_were_tested_on_other_utterances_of_a_fold_are_not_compared(tmp_path):
-    folder = FakeExperiment({"ser": SER, "mf": SER}, folds={"1M": ("1M",)}, utterances=8).write(tmp_path)
-    predictions = next(path for path in folder.glob("runs/mf-*/predictions.csv"))
-    predictions.write_text("".join(predictions.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(ExperimentError, match="different utterances in fold '1M'"):
-        write_report(folder)
-
-
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -185,39 +175,6 @@ def test_an_option_that_names_something_unknown_is_refused_in_one_line(tmp_path,
     with pytest.raises(ExperimentError, match=said) as caught:
         write_report(experiment.write(tmp_path), **options)
     assert "\n" not in str(caught.value) and not (tmp_path / "report.html").exists()
-
-
-def test_damaged_predictions_are_named(tmp_path):
-    folder = FakeExperiment({"ser": SER}, folds={"1M": ("1M",)}).write(tmp_path)
-    (run,) = Evidence(folder).runs
-    (run.folder / "predictions.csv").write_text("id,speaker\n1,2\n")
-    with pytest.raises(ExperimentError, match=r"predictions.csv is damaged .* delete the run and train it again"):
-        write_report(folder)
-
-
-@pytest.mark.parametrize(
-    ("file", "content"),
-    [
-        ("epochs.csv", b"epoch,test_wa,test_ua\n1,much,0.5\n"),
-        ("epochs.csv", b"epoch\n1\n"),
-        ("embeddings.npz", b"PK\3\4"),
-    ],
-)
-def test_a_damaged_file_of_a_figure_is_named(tmp_path, file, content):
-    folder = FakeExperiment({"ser": SER}, folds={"1M": ("1M",)}).write(tmp_path)
-    (run,) = Evidence(folder).runs
-    (run.folder / file).write_bytes(content)
-    with pytest.raises(ExperimentError, match=rf"{file} is damaged \(\w+: .*\): delete the run and train it again"):
-        write_report(folder)
-
-
-@pytest.mark.parametrize("change", [{"fused": np.zeros(6)}, {"fused": np.full((6, 2), np.nan)}, {"id": np.arange(6)}])
-def test_embeddings_of_another_run_or_shape_are_named(tmp_path, change):
-    folder = FakeExperiment({"ser": SER}, folds={"1M": ("1M",)}, utterances=6).write(tmp_path)
-    (run,) = Evidence(folder).runs
-    np.savez(run.folder / "embeddings.npz", **{**np.load(run.folder / "embeddings.npz"), **change})
-    with pytest.raises(ExperimentError, match=r"embeddings.npz is damaged .*: delete the run and train it again"):
-        write_report(folder)
 
 
 LOOK = """\

@@ -21,7 +21,7 @@ from toolkit.statistics.abstention import Confidence
 from toolkit.statistics.calibration import at_temperature
 from toolkit.statistics.confusions import Accuracies, Confusions, pooled_accuracies, speaker_confusions
 from toolkit.statistics.metrics import METRICS, Spread, spread
-from toolkit.training.predictions import Answers, read_answers, read_confidence, read_csv
+from toolkit.training.predictions import Answers, read_confidence, read_csv, read_test
 from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, MANIFEST, PREDICTIONS, RESULTS, read_results
 
 
@@ -41,7 +41,7 @@ class FinishedRun:
     @cached_property
     def answers(self) -> Answers:
         """The content of predictions.csv."""
-        return read_answers(self.folder, self.labels)
+        return read_test(self.folder, self.labels, self.results)
 
     @cached_property
     def confidence(self) -> Confidence:
@@ -174,7 +174,10 @@ class Evidence:
         self.of = cache(partial(SystemRuns, self))  # (system, protocol) -> its runs under the protocol
 
     def check_splits(self) -> None:
-        """Refuse runs of one fold whose training or test utterances differ; ExperimentError names two of them."""
+        """Refuse runs of one fold whose training or test utterances differ, and a manifest that lacks some.
+
+        Raises: ExperimentError, with the names of two runs or of the manifest.
+        """
         first: dict[tuple, tuple] = {}
         for tested in (tested for protocol in self.protocols for tested in self.tested(protocol)):
             for run in tested.runs:
@@ -185,6 +188,9 @@ class Evidence:
                         f"{other[2]} and {run.folder} have different utterances in fold {run.cell.fold!r}: a report "
                         "compares systems on the same folds. Train one of the two again, in a separate experiment."
                     )
+                if lost := found[1] - self.utterances.keys():
+                    file = self.runs[0].folder / MANIFEST
+                    raise ExperimentError(f"{file} lacks {min(lost)!r}: delete the run and train it again.")
 
     @cached_property
     def utterances(self) -> Mapping[str, Utterance]:

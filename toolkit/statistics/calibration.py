@@ -52,7 +52,7 @@ def reliability_curve(probabilities: np.ndarray, reference: Labels, *, labels: S
 
     Args and errors are those of `expected_calibration_error`.
     """
-    probabilities, true = _checked(probabilities, reference, labels)
+    probabilities, true = checked(probabilities, reference, labels)
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == true
     edges = np.linspace(0, 1, BINS + 1)
@@ -71,7 +71,7 @@ def negative_log_likelihood(probabilities: np.ndarray, reference: Labels, *, lab
     >>> round(negative_log_likelihood(np.array([[0.5, 0.5], [0.0, 1.0]]), list("ab"), labels="ab"), 3)  # log(2) / 2
     0.347
     """
-    probabilities, true = _checked(probabilities, reference, labels)
+    probabilities, true = checked(probabilities, reference, labels)
     return float(-_logarithms(probabilities)[np.arange(len(true)), true].mean())
 
 
@@ -96,7 +96,7 @@ def fit_temperature(probabilities: np.ndarray, reference: Labels, *, labels: Seq
     from scipy.optimize import minimize_scalar  # slow to import, and only needed here
     from scipy.special import logsumexp
 
-    probabilities, true = _checked(probabilities, reference, labels)
+    probabilities, true = checked(probabilities, reference, labels)
     if (probabilities.argmax(axis=1) == true).all():
         return 1.0
     scores = _logarithms(probabilities)
@@ -113,8 +113,11 @@ def _logarithms(probabilities: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(probabilities, np.finfo(float).tiny))
 
 
-def _checked(probabilities: np.ndarray, reference: Labels, labels: Sequence) -> tuple[np.ndarray, np.ndarray]:
-    """The probabilities as an array [utterances, classes], and the column of each true label [utterances]."""
+def checked(probabilities: np.ndarray, reference: Labels, labels: Sequence) -> tuple[np.ndarray, np.ndarray]:
+    """The probabilities as an array [utterances, classes], and the column of each true label [utterances].
+
+    Raises: ShapeError if a row does not hold probabilities of these classes.
+    """
     probabilities = np.asarray(probabilities, dtype=float)
     if probabilities.shape != (len(reference), len(labels)) or not probabilities.size:
         wanted = f"{len(reference)} true labels, of the classes {list(labels)}"

@@ -3,10 +3,11 @@
 import csv
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from toolkit.corpus.folds import SPEAKER_DEPENDENT_STAMP
 from toolkit.errors import ExperimentError, one_line
 from toolkit.files import from_cell, read_text
 from toolkit.statistics.abstention import UNFITTED, Confidence
+from toolkit.statistics.calibration import checked
+from toolkit.statistics.metrics import confusion_matrix
 from toolkit.training.run_folder import PREDICTIONS, RESULTS, VALIDATION, read_results
 
 
@@ -40,7 +43,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         raise ExperimentError(f"{path} cannot be read ({reason}): delete the run and train it again.") from None
 
 
-def read_answers(folder: Path, labels: Iterable[str], file: str = PREDICTIONS) -> Answers:
+def read_answers(folder: Path, labels: Sequence[str], file: str = PREDICTIONS) -> Answers:
     """Read the predictions.csv of a run that predicts these labels; ExperimentError if it is damaged."""
     rows = read_csv(folder / file)
     try:
@@ -48,15 +51,28 @@ def read_answers(folder: Path, labels: Iterable[str], file: str = PREDICTIONS) -
             raise ValueError("no rows")
         if odd := {row[name] for row in rows for name in ("reference", "predicted")} - set(labels):
             raise ValueError(f"{min(odd)!r} is not one of its labels")
-        return Answers(
+        found = Answers(
             *(np.array([row.get(name) or "" for row in rows]) for name in ("id", "speaker", "gender")),
             np.array([float(row.get("seconds") or "nan") for row in rows]),
             *(np.array([row[name] for row in rows]) for name in ("reference", "predicted")),
             np.array([[float(row[f"p_{label}"]) for label in labels] for row in rows]),
         )
+        checked(found.probabilities, found.reference, labels)
+        if len({*found.id.tolist()}) < len(rows):
+            raise ValueError("an id occurs twice")
+        return found
     except (KeyError, ValueError, TypeError) as error:
         remedy = "delete the run and train it again"
         raise ExperimentError(f"{folder}: {file} is damaged ({error}): {remedy}.") from None
+
+
+def read_test(folder: Path, labels: Sequence[str], results: Mapping[str, Any]) -> Answers:
+    """`read_answers` of predictions.csv; ExperimentError also if its confusions are not those of results.json."""
+    found = read_answers(folder, labels)
+    if confusion_matrix(found.reference, found.predicted, labels=labels).tolist() != results["confusion"]:
+        reason = f"{folder}: {PREDICTIONS} and {RESULTS} belong to different runs"
+        raise ExperimentError(f"{reason}: delete the run and train it again.")
+    return found
 
 
 def read_confidence(folder: Path, labels: Sequence[str], stamps: Sequence[str]) -> Confidence:
@@ -76,9 +92,9 @@ def predictions_of(run: str | PathLike) -> dict[str, np.ndarray]:
     Raises: ToolkitError if the run is not finished, or one of its files is damaged.
     """
     folder = Path(run).parent if Path(run).name == RESULTS else Path(run)
-    labels = read_results(folder / RESULTS, trials=True).get("labels") if os.path.isfile(folder / RESULTS) else None
-    if labels is None:
+    results = read_results(folder / RESULTS, trials=True) if os.path.isfile(folder / RESULTS) else {}
+    if (labels := results.get("labels")) is None:
         raise ExperimentError(f"{folder} is not the folder of a finished run: it has no {RESULTS} of a test.")
-    columns = dict(vars(read_answers(folder, labels)))
+    columns = dict(vars(read_test(folder, labels, results)))
     probabilities = columns.pop("probabilities")
     return columns | {f"p_{label}": probabilities[:, index] for index, label in enumerate(labels)}

@@ -215,7 +215,7 @@ def test_files_of_different_runs_are_refused(name, run, tmp_path):
     copy = Path(shutil.copytree(run, tmp_path / run.name))
     text = (copy / name).read_text().splitlines()
     (copy / name).write_text("\n".join(text[:-1]) + "\n")
-    with pytest.raises(BundleError, match="belong to different runs"):
+    with pytest.raises(ToolkitError, match="belong to different runs"):
         export_bundle(copy, tmp_path / "b")
 
 
