@@ -1,7 +1,6 @@
 """A checkpoint is whole or not there: damaged, half-written and hostile ones, and a full disk."""
 
 import os
-import pickle
 import resource
 import signal
 import time
@@ -46,6 +45,7 @@ def test_what_a_kill_left_half_written_is_deleted(tmp_path):
     half = tmp_path / ".CKPT+x.0123abcd.partial"
     half.mkdir()
     (half / "CKPT.yaml").write_text("unixtime: 1")
+    os.mkfifo(tmp_path / ".pipe.partial")  # not ours; to delete it like a folder would wait for its writer
     checkpointer = AtomicCheckpointer(tmp_path, {"module": linear(1.0)})
     assert not half.exists()
     assert checkpointer.find_checkpoint() is None
@@ -77,7 +77,7 @@ def test_code_in_a_checkpoint_is_not_run_even_if_the_environment_allows_it(tmp_p
     saved = checkpointer.save_checkpoint()
     torch.save({"weight": Hostile()}, saved.paramfiles["module"])
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises(CheckpointError, match="UnpicklingError"):
         checkpointer.load_checkpoint(saved)
     assert not (tmp_path / "pwned").exists()
 
@@ -123,3 +123,12 @@ def test_other_files_in_the_folder_are_left_alone(tmp_path):
     fresh.keep_only(["best"])
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {saved.path.name, ".DS_Store", ".nfs0001", "notes.txt", "loop"}
+
+
+@pytest.mark.parametrize("other", [{"module": torch.nn.Linear(3, 1)}, {"another": torch.nn.Linear(2, 1)}])
+def test_a_checkpoint_of_another_run_is_refused_by_name(tmp_path, other):
+    AtomicCheckpointer(tmp_path, other).save_checkpoint()
+    checkpointer = AtomicCheckpointer(tmp_path, {"module": linear(1.0)})
+    with pytest.raises(CheckpointError, match=r"CKPT.* is of another run \(.*\): delete the run's folder") as caught:
+        checkpointer.recover_if_possible()
+    assert "\n" not in str(caught.value)

@@ -15,7 +15,7 @@ from toolkit.corpus import Utterance, read_manifest
 from toolkit.corpus.folds import PARTS, Fold, pick_fold
 from toolkit.corpus.protocols import make_folds, selects_on
 from toolkit.corpus.targets import LABEL, Target
-from toolkit.errors import BundleError, one_line
+from toolkit.errors import BundleError
 from toolkit.files import read_json
 from toolkit.inference.bundle.card import card_text
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, FileFacts, RunSummary, read_config, refuse_controls
@@ -206,11 +206,7 @@ def _trained_system(run: TrainedRun) -> "System":
     best = AtomicCheckpointer(folders[0]).best(f"best_{selects_on(run.fold.protocol)}", run.results["epoch"])
     with torch.random.fork_rng(devices=[]):
         system = build_system(run.recipe, run.targets)
-    try:
-        load_state(system, best.paramfiles["system"])
-    except RuntimeError as error:
-        reason = one_line(error)[:200]
-        raise BundleError(f"{best.path}: these weights belong to another system ({reason}): train it again.") from error
+    load_state(system, best.paramfiles["system"])
     for level in system.levels.values():
         level.merge()
     return system.eval()

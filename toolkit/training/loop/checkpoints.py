@@ -13,12 +13,13 @@ import torch
 from speechbrain.utils.checkpoints import CKPT_PREFIX, Checkpoint, Checkpointer
 from speechbrain.utils.distributed import ddp_barrier, if_main_process, main_process_only
 
-from toolkit.errors import CheckpointError
+from toolkit.errors import CheckpointError, one_line
 from toolkit.files import flush, parse_json, read_text, replacing, sha256
 
 logger = logging.getLogger("toolkit")
 
 HASHES = "hashes.json"
+REMEDY = "delete the run's folder to train it again"
 
 
 def save_state(instance, path) -> None:
@@ -30,9 +31,15 @@ def save_state(instance, path) -> None:
 
 
 def load_state(instance, path, end_of_epoch=True) -> None:
-    """Load what `save_state` saved; never unpickles code, whatever the environment says."""
+    """Load what `save_state` saved; never unpickles code, whatever the environment says.
+
+    Raises: CheckpointError if the file holds no state of such an object.
+    """
     del end_of_epoch
-    instance.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    try:
+        instance.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch and optimizers raise many kinds
+        raise CheckpointError(f"{path} is of another run ({one_line(error)[:200]}): {REMEDY}.") from error
 
 
 def damage(folder: Path) -> str | None:
@@ -66,7 +73,7 @@ class AtomicCheckpointer(Checkpointer):
             raise CheckpointError(f"Checkpoints cannot be kept in {checkpoints_dir}: {error.strerror}.") from error
         self.add_recoverables(recoverables or {})
         if if_main_process():
-            for partial in self.checkpoints_dir.glob(".*.partial"):
+            for partial in filter(os.path.isdir, self.checkpoints_dir.glob(".*.partial")):  # a pipe would be opened
                 shutil.rmtree(partial, ignore_errors=True)  # a killed process left it
         self._verdicts: dict[Path, str | None] = {}
 
@@ -102,6 +109,12 @@ class AtomicCheckpointer(Checkpointer):
         self._verdicts[final] = None
         return Checkpoint(final, saved.meta, {key: final / path.name for key, path in saved.paramfiles.items()})
 
+    def load_checkpoint(self, checkpoint):
+        """Load all recoverables. Raises: CheckpointError if the checkpoint is of another run."""
+        if lacking := [name for name in self.recoverables if name not in checkpoint.paramfiles]:
+            raise CheckpointError(f"{checkpoint.path} is of another run (it has no {lacking[0]}): {REMEDY}.")
+        super().load_checkpoint(checkpoint)
+
     def best(self, max_key: str, epoch: int) -> Checkpoint:
         """The checkpoint whose meta has the best epoch under `max_key`, "best_valid" or "best_test".
 
@@ -110,7 +123,7 @@ class AtomicCheckpointer(Checkpointer):
         found = self.find_checkpoint(max_key=max_key)
         if found is None or found.meta[max_key] != epoch:
             what = f"No intact checkpoint of the best epoch, {epoch}, is left in {self.checkpoints_dir}"
-            raise CheckpointError(f"{what}: delete the run's folder to train it again.")
+            raise CheckpointError(f"{what}: {REMEDY}.")
         return found
 
     def keep_only(self, max_keys: Iterable[str]) -> None:
