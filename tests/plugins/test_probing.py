@@ -75,6 +75,16 @@ def test_a_damaged_cache_file_is_replaced(tmp_path, monkeypatch, cache, damage):
     assert entry["answer"] == {"specs": []}
 
 
+@pytest.mark.parametrize("answer", [None, [], {"specs": [{"kind": 1}]}, {"error": 2}])
+def test_an_answer_that_was_edited_is_asked_for_again(monkeypatch, cache, answer):
+    monkeypatch.setattr(probing, "ask_subprocess", lambda module: {"error": "broken"})
+    declaration = Declaration("some-dist", "1.0", "x", "some_module")
+    discover([declaration])
+    ((name, entry),) = json.loads(cache.read_text()).items()
+    cache.write_text(json.dumps({name: {**entry, "answer": answer}}))
+    assert [info.error for info in discover([declaration]).list_plugins()] == ["broken"]
+
+
 def test_a_cache_folder_that_cannot_be_written_costs_nothing(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

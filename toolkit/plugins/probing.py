@@ -60,15 +60,21 @@ def _probe(declarations: Sequence[Declaration], *, refresh: bool) -> dict[Declar
     environment = [sys.version, *sys.path, os.environ.get("PYTHONPATH", ""), *installed]
     names = {d: f"{sys.prefix} {d.distribution} {d.name}" for d in declarations}
     keys = {d: _key(d, environment) for d in declarations}
-    if missing := [d for d in declarations if refresh or kept.get(names[d], {}).get("key") != keys[d]]:
+    known = {d: kept.get(names[d], {}) for d in declarations}
+    if missing := [d for d in declarations if refresh or known[d].get("key") != _seal(keys[d], known[d].get("answer"))]:
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(max_workers=8) as pool:
             for d, answer in zip(missing, pool.map(ask_subprocess, [d.module for d in missing]), strict=True):
-                kept[names[d]] = {"key": keys[d], "answer": answer}
+                kept[names[d]] = {"key": _seal(keys[d], answer), "answer": answer}
         with contextlib.suppress(PluginError):  # if it cannot be written, the next process probes again
             write_whole(file, json.dumps(kept), PluginError, "make it writable")
     return {d: kept[names[d]]["answer"] for d in declarations}
+
+
+def _seal(key: str, answer: Any) -> str:
+    """A hash of an answer and what it depends on: one that was edited is asked for again."""
+    return hashlib.sha256(json.dumps([key, answer]).encode()).hexdigest()
 
 
 def _key(declaration: Declaration, environment: Sequence[str]) -> str:
