@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from small_system import write_recipe
 from toolkit.cli.main import main
 from toolkit.errors import ExperimentError
 from toolkit.experiment.command import WorkerOptions
+from toolkit.experiment.search import open_study
 from toolkit.recipe.loading import load_recipe
 
 SPACE = "training.optimizer.learning_rate: {low: 1.0e-6, high: 1.0e-1, log: true}\ntraining.batch_size: [4, 8]\n"
@@ -128,6 +130,20 @@ def test_a_search_that_was_killed_while_a_trial_was_drawn_tries_the_same_setting
     assert (len(killed.params), killed.state.name) == (last, "FAIL")
     assert told([first, second]) == told(trials_in(undisturbed))
     assert "| 1 | fail | 0 |" in (folder / "search.md").read_text()
+
+
+def test_a_trial_in_the_queue_is_run_next_and_a_storage_that_is_damaged_is_one_line(planted, tmp_path, here):
+    assert CliRunner().invoke(main, words(planted, tmp_path, "--trials", "1")).exit_code == 0
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    study = optuna.load_study(study_name=optuna.get_all_study_names(storage)[0], storage=storage)
+    study.enqueue_trial({"training.optimizer.learning_rate": 0.0123, "training.batch_size": "4"})
+    assert CliRunner().invoke(main, words(planted, tmp_path, "--trials", "2")).exit_code == 0
+    assert trials_in(tmp_path)[1].params["training.optimizer.learning_rate"] == 0.0123
+    open_study.cache_clear()
+    with sqlite3.connect(tmp_path / "study.db") as database:
+        database.execute("alter table trial_values rename column value to other")
+    done = CliRunner().invoke(main, words(planted, tmp_path, "--trials", "3"))
+    assert done.exit_code == 2 and f"The storage {storage} cannot be used (" in done.stderr.splitlines()[-1]
 
 
 def test_a_search_of_all_settings_ends_when_all_are_tried(planted, tmp_path, here):

@@ -78,7 +78,7 @@ def tune(
     if sampler == "cmaes" and find_spec("cmaes") is None:
         raise ExperimentError("--sampler cmaes needs the package cmaes: pip install cmaes.")
     from toolkit.experiment.command import WorkerOptions, refuse_options_of_one_run
-    from toolkit.experiment.search import Search
+    from toolkit.experiment.search import Search, storage_errors
     from toolkit.recipe.loading import as_overrides
     from toolkit.report.search_page import write_search
 
@@ -88,8 +88,9 @@ def tune(
     refuse_options_of_one_run(recipes_and_overrides(words)[1], "a search", ("fold", "output_folder"))
     workers = WorkerOptions(jobs, gpus, threads, scheduler, resources)
     search = Search(read, Path(space), Path(output).absolute(), folds, sampler, pruner, storage)
-    search.run(workers, trials=trials)
-    click.echo(write_search(search))
+    with storage_errors(search.address[0]):
+        search.run(workers, trials=trials)
+        click.echo(write_search(search))
 
 
 @click.command("status", cls=Command)

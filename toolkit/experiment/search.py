@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import OptunaError
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from toolkit.corpus.protocols import chooses_on_test
 from toolkit.corpus.targets import Target
@@ -102,7 +104,22 @@ def open_study(storage: str, name: str, pruner: str) -> optuna.Study:
     try:
         return optuna.create_study(storage=storage, **options)
     except Exception as error:  # a database's driver may raise anything
-        raise ExperimentError(f"The storage {storage} cannot be used ({one_line(error)}).") from error
+        raise _unusable(storage, error) from error
+
+
+@contextmanager
+def storage_errors(storage: str) -> Iterator[None]:
+    """Turn an error of a storage that was opened, and is damaged or gone, into an ExperimentError."""
+    try:
+        yield
+    except (OptunaError, SQLAlchemyError) as error:
+        raise _unusable(storage, error.__cause__ or error) from error
+
+
+def _unusable(storage: str, error: BaseException) -> ExperimentError:
+    return ExperimentError(
+        f"The storage {storage} cannot be used ({one_line(error)}): repair it, or choose another --output or --storage."
+    )
 
 
 @dataclass(frozen=True)
@@ -195,8 +212,11 @@ class Search:
             return trial
 
     def _trials(self) -> list[FrozenTrial]:
-        """All but those whose process ended while they were drawn: the next one gets the settings they would have."""
-        there = self.study.get_trials(deepcopy=False)
+        """All but those whose process ended while they were drawn: the next one gets the settings they would have.
+
+        Nor those that a user put into the queue with Optuna: its `ask` takes them first.
+        """
+        there = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
         return [trial for trial in there if not trial.state.is_finished() or trial.params.keys() == self.space.keys()]
 
     def _hold(self, number: int) -> bool:
