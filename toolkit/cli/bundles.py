@@ -59,7 +59,11 @@ def export(run: str, bundle: str | None, push: str | None, **options):
 @click.option("--segments", is_flag=True, help="One row per segment instead of one per recording.")
 @hop
 @abstain
-@click.option("--output", help="A file, by default standard output; for audacity and textgrid a folder.")
+@click.option(
+    "--output",
+    callback=lambda ctx, option, text: None if text == "-" else text,
+    help="A file, by default standard output (-); for audacity and textgrid a folder.",
+)
 @model_options
 def predict(bundle: str, names: tuple[str, ...], microphone: bool, **options):
     """Label audio with the system in BUNDLE: a folder, a .zip, or hf:USER/NAME[@REVISION] on the Hugging Face hub.

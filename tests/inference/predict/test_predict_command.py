@@ -67,6 +67,7 @@ def test_a_folder_is_searched_in_order_and_a_csv_holds_the_models_predictions(bu
     names = ["a.flac", "b.wav", "z.OGG", "inner/c.mp3"]
     assert [row["path"] for row in found] == [str(folder / name) for name in names]
     assert list(found[0]) == ["path", "start", "end", "label", "margin", "p_noise", "p_tone"]
+    assert run(bundle, folder, "--format", "csv", "--output", "-").stdout == done.stdout
     model = toolkit.load(bundle, device="cpu")
     for row in found:
         alone = model.predict(row["path"])
