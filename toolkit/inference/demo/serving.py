@@ -52,7 +52,7 @@ def demo(
         why = one_line(getattr(error, "strerror", "no host has this name"))
         where = f"{f'port {port} of ' if port else ''}{host} ({why})"
         raise PredictionError(f"The page cannot be served at {where}: choose another --port or --host.") from None
-    short = [name if on_hub(name) else Path(name).name for name in bundles]
+    short = [name if on_hub(name) else Path(name).absolute().name for name in bundles]
     names = short if len(set(short)) == len(short) else bundles
     systems = [Shown.read(bundle, name, device) for bundle, name in zip(bundles, names, strict=True)]
     for model in (system.model for system in systems):  # wrong options are refused before the page is served

@@ -227,7 +227,7 @@ def _is_manifest(name: str) -> bool:
 
 def whole_rate(rate: Any) -> int:
     """A sample rate, checked: PredictionError if it is not a whole number from 1 to `HIGHEST`."""
-    if not isinstance(rate, Real) or rate != rate // 1 or not 1 <= rate <= HIGHEST:
+    if isinstance(rate, bool) or not isinstance(rate, Real) or rate % 1 or not 1 <= rate <= HIGHEST:
         needed = f"a whole number of Hz up to {HIGHEST:,} is needed, for example 16000"
         raise PredictionError(f"sample_rate is {rate!r}; {needed}")
     return int(rate)
