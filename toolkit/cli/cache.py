@@ -69,9 +69,14 @@ def cache_info() -> dict[str, Any]:
 
 
 def _facts(stored: StoredFrontEnd) -> dict[str, Any]:
-    known = {"name": stored.path.name, "utterances": stored.utterances, "bytes": stored.bytes}
-    known |= {"last_used": stored.last_used}
-    return known | {key: value for key, value in stored.description().items() if key != "format"} | known
+    measured = {
+        "name": stored.path.name,
+        "utterances": stored.utterances,
+        "bytes": stored.bytes,
+        "last_used": stored.last_used,
+    }
+    described = stored.description()
+    return measured | {key: described[key] for key in described if key not in {"format", *measured}}
 
 
 def print_cache_info(info: Mapping[str, Any]) -> None:

@@ -137,13 +137,11 @@ def seconds_left(cells: Sequence[CellProgress]) -> float | None:
     running = {cell.cell: cell.seconds for cell in cells if cell.state == "running"}
     if not done or not running:
         return None
-
-    def whole(system: str) -> float:
-        same = [cell.seconds for cell in done if cell.cell.system == system]
-        return fmean(same or [cell.seconds for cell in done])
-
+    mean = fmean(cell.seconds for cell in done)
+    systems = {cell.cell.system for cell in done}
+    means = {system: fmean(cell.seconds for cell in done if cell.cell.system == system) for system in systems}
     left = [cell.cell for cell in cells if cell.state not in ("done", "failed")]
-    rest = [max(0.0, whole(cell.system) - running.get(cell, 0.0)) for cell in left]
+    rest = [max(0.0, means.get(cell.system, mean) - running.get(cell, 0.0)) for cell in left]
     return max(sum(rest) / len(running), *rest)
 
 

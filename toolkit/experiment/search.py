@@ -154,7 +154,7 @@ class Search:
         self.space = read_space(space, read)
         endless = (key for key, d in self.space.items() if isinstance(d, FloatDistribution) and d.step is None)
         if sampler == "bruteforce" and (key := next(endless, None)):
-            raise ExperimentError(f"--sampler bruteforce tries all values, and {key} has no end of them: add a step.")
+            raise ExperimentError(f"--sampler bruteforce tries all values, but {key} has infinitely many: add a step.")
         recipe = self.source.recipe
         if chooses_on_test(recipe.protocol.name):
             raise ExperimentError(f"Protocol {recipe.protocol.name} validates on the test part: take another one.")

@@ -64,7 +64,7 @@ def known(path: str, names: Iterable[str], known: Iterable[str], noun: str) -> N
     for name in names:
         if name not in known:
             near = did_you_mean(name, known)
-            raise BadField(path, f"names {name!r}: there is no such {noun}.{near} Known: {', '.join(known)}.")
+            raise BadField(path, f"names {name!r}, an unknown {noun}.{near} Known: {', '.join(known)}.")
 
 
 def check_value(value: Any, annotation: Any) -> Any:

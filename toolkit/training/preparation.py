@@ -47,7 +47,7 @@ class Source:
             for name, text in {"path": u.path, **vars(u), **u.extra}.items():
                 if UNWRITABLE.search(str(text)):
                     found = f"{one_line(u.path)}: {name} {str(text)!r} holds a NUL or a byte that is not UTF-8"
-                    raise CorpusError(f"{found}: rename it, a run's files cannot hold it")
+                    raise CorpusError(f"{found}: rename it, because a run's files cannot hold it")
         if not recipe.normalize:
             return utterances
         return join_names(utterances, names_of(recipe), [*recipe.label_map, *(recipe.labels or ())])
