@@ -1,6 +1,7 @@
 """A file of a run that was edited is refused in one line that names the file and the key."""
 
 import json
+import re
 
 import pytest
 
@@ -10,9 +11,9 @@ from toolkit.training.loop.history import History
 from toolkit.training.run_folder import OF_TEST, RESULT_TYPES, read_results
 
 SHARES = {"wa": 0.5, "ua": 0.5, "macro_f1": 0.5, "seconds": 2}
-COUNTS = dict.fromkeys(("seed", "n_utterances", "epoch", "epochs", "parameters"), 1)
+COUNTS = {**dict.fromkeys(("seed", "epoch", "epochs", "parameters"), 1), "n_utterances": 4}
 NAMES = dict.fromkeys(("system", "corpus", "protocol", "fold", "precision", "device", "hardware"), "x")
-LABELS = {"labels": ["a", "b"], "confusion": [[1, 0], [0, 1]], "synthetic": False, "stamps": []}
+LABELS = {"labels": ["a", "b"], "confusion": [[1, 1], [1, 1]], "synthetic": False, "stamps": []}
 RESULTS = SHARES | COUNTS | NAMES | LABELS | {"pretrained": {"mfcc": None}, "versions": {"torch": "2"}}
 ROW = {"epoch": 1, "train_loss": 0.5, "valid_wa": 0.5, "valid_ua": 0.5, "seconds": 2.0}
 STATE = {"rows": [ROW], "probe": None, "skipped_steps": 0, "seconds_before": 0.0, "threads": 1}
@@ -25,6 +26,27 @@ def test_results_of_another_type_or_without_a_key_are_refused(key, tmp_path):
         path.write_text(json.dumps({k: v for k, v in {**RESULTS, key: wrong}.items() if v is not ...}))
         with pytest.raises(CheckpointError, match=r"results\.json is damaged \(.*delete it"):
             read_results(path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"ua": 5.0}, "confusion: its ua is 0.5, not 5"),
+        ({"wa": 0.75}, "confusion: its wa is 0.5, not 0.75"),
+        ({"macro_f1": 0.25}, "confusion: its macro_f1 is 0.5, not 0.25"),
+        ({"n_utterances": 400}, "confusion: its n_utterances is 4, not 400"),
+        ({"confusion": [[2, 0], [0, 2]]}, "confusion: its wa is 1, not 0.5"),
+        ({"confusion": [[-1, 1], [1, 1]]}, "confusion: its entries have to be counts"),
+        ({"confusion": [[0, 0], [0, 0]]}, "confusion: its entries have to be counts"),
+        ({"confusion": [], "labels": []}, "confusion: its entries have to be counts"),
+        ({"labels": ["a"]}, "confusion: it needs a row and a column for each label"),
+    ],
+)
+def test_results_whose_metrics_are_not_those_of_their_confusion_are_refused(changed, named, tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(RESULTS | changed))
+    with pytest.raises(CheckpointError, match=re.escape(f"is damaged ({named}")):
+        read_results(path)
 
 
 def test_results_without_a_test_are_read_only_as_those_of_a_trial(tmp_path):

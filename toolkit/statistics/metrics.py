@@ -56,7 +56,11 @@ def summary(reference: Labels, predicted: Labels, *, labels: Labels) -> dict[str
     >>> found["ua"], found["recall"], found["confusion"]
     (0.75, {'ang': 1.0, 'sad': 0.5}, [[1, 0], [1, 1]])
     """
-    matrix, labels = confusion_matrix(reference, predicted, labels=labels), np.asarray(labels).tolist()
+    return summary_of(confusion_matrix(reference, predicted, labels=labels), labels=np.asarray(labels).tolist())
+
+
+def summary_of(matrix: np.ndarray, *, labels: Sequence[Hashable]) -> dict[str, Any]:
+    """All metrics of a confusion matrix, as `summary`; it has at least one utterance."""
     hits, totals = matrix.diagonal(), matrix.sum(axis=1)
     occurrences = matrix.sum(axis=0) + totals
     f1 = 2 * hits / np.maximum(occurrences, 1)

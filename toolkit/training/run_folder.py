@@ -3,16 +3,20 @@
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from toolkit.corpus.protocols import PROTOCOLS, training_protocol
 from toolkit.errors import CheckpointError, one_line
 from toolkit.files import locked, read_json, require_files, to_cell, write_whole
 from toolkit.recipe.checks import Mismatch, check_value
+from toolkit.statistics.metrics import summary_of
 
 RESULTS = "results.json"
 EPOCHS = "epochs.csv"
@@ -28,8 +32,8 @@ RESULT_TYPES = {  # of the keys of results.json that are read again
     **dict.fromkeys(("system", "corpus", "protocol", "fold", "precision", "device", "hardware"), str),
     **dict.fromkeys(("seed", "n_utterances", "epoch", "epochs", "parameters"), int),
     **{"labels": list[str], "stamps": list[str], "pretrained": dict[str, str | None], "versions": dict[str, str]},
-    **{"confusion": list[list[int]], "synthetic": bool},
     **dict.fromkeys(("seconds", "wa", "ua", "macro_f1"), float),
+    **{"confusion": list[list[int]], "synthetic": bool},  # checked against what stands above
 }
 OF_TEST = ("n_utterances", "labels", "confusion", "wa", "ua", "macro_f1")  # a search's trial lacks these
 PROBE = "probe"  # the probe's checkpoints; its history is probe.json
@@ -126,8 +130,22 @@ def read_results(path: Path, *, trials: bool = False) -> dict[str, Any]:
             continue
         try:
             check_value(results.get(key), kind)
-            if key == "confusion" and {len(row) for row in [results[key], *results[key]]} != {len(results["labels"])}:
-                raise Mismatch("it needs a row and a column for each label")
+            if key == "confusion":
+                _check_metrics(results)
         except Mismatch as error:
             raise CheckpointError(f"{path} is damaged ({key}: {one_line(str(error))}): {remedy}.") from None
     return results
+
+
+def _check_metrics(results: Mapping[str, Any]) -> None:
+    """Raises: Mismatch if the confusion does not count utterances by label, or does not have the metrics beside it."""
+    matrix, labels = results["confusion"], results["labels"]
+    if {len(row) for row in [matrix, *matrix]} != {len(labels)}:
+        raise Mismatch("it needs a row and a column for each label")
+    counts = np.array(matrix)
+    if not counts.any() or counts.min() < 0:
+        raise Mismatch("its entries have to be counts of at least one utterance")
+    found = summary_of(counts, labels=labels)
+    for key in ("n_utterances", "wa", "ua", "macro_f1"):
+        if not math.isclose(results[key], found[key], abs_tol=1e-6):
+            raise Mismatch(f"its {key} is {found[key]:.6g}, not {results[key]:.6g}")
