@@ -108,7 +108,7 @@ def replacing(
     target = resolved(path) if os.path.islink(path) and not special else path  # /dev/stdout may lead to a nameless pipe
     if special and not stream:
         raise error(f"{path} is {kind}, not a file: {remedy}.")
-    partial = target if special else target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.partial")
+    partial = target if special else target.with_name(f".{target.name[:50]}.{secrets.token_hex(4)}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield partial

@@ -1,5 +1,6 @@
 """Files for annotation programs: intervals from segments, and RTTM, label tracks and TextGrids, letter by letter."""
 
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -162,6 +163,16 @@ def test_two_recordings_do_not_share_a_file(bundle, talks, tmp_path):
     skipped = f"skipped: {talks}/in/a.wav: a.TextGrid is already the file of {talks}/a.wav: give it another --output\n"
     assert done.stderr == skipped
     assert (tmp_path / "a.TextGrid").read_text() == textgrid(expected(bundle, talks / "a.wav"))
+
+
+def test_a_recording_whose_file_would_have_too_long_a_name_is_skipped(bundle, talks, tmp_path):
+    fits, too_long = talks / f"{'語' * 80}.wav", talks / f"{'語' * 83}.wav"  # 240 and 249 bytes, before the ending
+    for path in (fits, too_long):
+        shutil.copy(talks / "a.wav", path)
+    done = run(bundle, fits, too_long, talks / "a.wav", "--format", "textgrid", "--output", tmp_path / "out")
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.endswith(".TextGrid is too long for the name of a file: rename the recording\n")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.TextGrid", f"{'語' * 80}.TextGrid"]
 
 
 @pytest.mark.parametrize(

@@ -16,17 +16,21 @@ from toolkit.inference.predict.tracks import ENDINGS, audacity, file_name, inter
 from toolkit.terminal import say
 
 REMEDY = "choose another --output or make room"
+LONGEST_NAME = 255  # bytes of a file's name, on the usual file systems
 Write = Callable[[Recording, Iterable[Prediction]], None]  # a recording's predictions, in order
 
 
 def of_different_files(recordings: Iterable[Recording], format: str, skip: Report) -> Iterator[Recording]:
-    """The recordings without those whose file would be that of an earlier one; these are skipped."""
+    """The recordings; skips those whose file would be that of an earlier one or would have too long a name."""
     taken: dict[str, str] = {}
     for recording in recordings:
         if format in ENDINGS:
             name = file_name(recording, format)
             if (other := taken.setdefault(name, recording.name)) != recording.name:
                 skip(f"{recording.name}: {name} is already the file of {other}: give it another --output")
+                continue
+            if len(os.fsencode(Path(name).name)) > LONGEST_NAME:
+                skip(f"{recording.name}: {name} is too long for the name of a file: rename the recording")
                 continue
         yield recording
 
