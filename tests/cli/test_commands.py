@@ -4,6 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from toolkit.cli.main import main
+from toolkit.cli.options import names
 
 
 @pytest.mark.parametrize(
@@ -38,3 +39,18 @@ def test_an_invalid_value_is_one_line_too():
 def test_a_group_alone_prints_its_help(words):
     done = CliRunner().invoke(main, words)
     assert "Commands:" in done.output and "There is no" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (None, ()),
+        ("1M,1F", ("1M", "1F")),
+        ('"Doe, J",X', ("Doe, J", "X")),
+        ('a"b', ('a"b',)),
+        ("", ("",)),
+        ("a,,b", ("a", "", "b")),
+    ],
+)
+def test_names_have_commas_between_them_as_in_csv(text, found):
+    assert names(None, None, text) == found

@@ -26,9 +26,13 @@ PRUNERS = click.Choice(["median", "hyperband", "successivehalving", "nop"])
 @click.command("experiment", cls=Command, context_settings=OVERRIDES)
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="RECIPE... [--KEY VALUE]...")
 @recipe_options
-@click.option("--folds", default="all", show_default=True, help="Names of folds, for example 1M,1F; or all.")
+@click.option(
+    "--folds", default="all", show_default=True, callback=names, help="Names of folds, for example 1M,1F; or all."
+)
 @click.option("--seeds", default="1", show_default=True, help="Seeds, for example 1,2,3.")
-@click.option("--protocol", help="Protocols, for example loso,loso-test-epoch; by default the recipes' own.")
+@click.option(
+    "--protocol", callback=names, help="Protocols, for example loso,loso-test-epoch; by default the recipes' own."
+)
 @click.option("--output", required=True, help="The experiment's folder.")
 @worker_options
 def experiment(words, folds, seeds, protocol, output, jobs, gpus, threads, scheduler, resources, **options):
@@ -58,7 +62,11 @@ def experiment(words, folds, seeds, protocol, output, jobs, gpus, threads, sched
 @one_recipe
 @click.option("--search", "space", required=True, help="A YAML file: keys of the recipe, each with a range or choices.")
 @click.option("--trials", type=click.IntRange(1), required=True, help="Trials in all, those of earlier calls included.")
-@click.option("--folds", help="Folds whose validation parts count, for example 1M,1F, or all; by default the first.")
+@click.option(
+    "--folds",
+    callback=names,
+    help="Folds whose validation parts count, for example 1M,1F, or all; by default the first.",
+)
 @click.option("--output", required=True, help="The search's folder.")
 @click.option("--sampler", type=SAMPLERS, default="tpe", show_default=True, help="Optuna's sampler.")
 @click.option("--pruner", type=PRUNERS, default="median", show_default=True, help="Optuna's pruner.")

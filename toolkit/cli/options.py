@@ -1,5 +1,6 @@
 """Options and arguments that several commands share, and how RECIPE [--KEY VALUE]... is read."""
 
+import csv
 import json
 import math
 from collections import Counter
@@ -35,8 +36,11 @@ def _pairs(ctx: click.Context, option: click.Parameter, text: str | None) -> dic
 
 
 def names(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[str, ...]:
-    """Names with commas between them; none if the option is not given."""
-    return tuple(text.split(",")) if text else ()
+    """Names with commas between them, as in CSV: `"Doe, J",X` are two; none if the option is not given."""
+    try:
+        return () if text is None else tuple(next(csv.reader([text])) or [text])
+    except csv.Error:
+        raise click.BadParameter(f"names with commas between them are needed, not {text!r}.") from None
 
 
 def _amounts(ctx: click.Context, option: click.Parameter, words: Sequence[str]) -> dict[str, float]:

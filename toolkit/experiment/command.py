@@ -86,7 +86,13 @@ class WorkerOptions:
 
 
 def conduct(
-    sources: Sequence[Source], options: WorkerOptions, *, folds: str, seeds: str, protocols: str | None, output: str
+    sources: Sequence[Source],
+    options: WorkerOptions,
+    *,
+    folds: tuple[str, ...],  # or ("all",)
+    seeds: str,
+    protocols: Sequence[str],  # none: the recipes' own
+    output: str,
 ) -> int:
     """Plan and run an experiment, and print how it went.
 
@@ -96,8 +102,8 @@ def conduct(
     Returns: how many of its cells failed.
     Raises: ExperimentError if the folder cannot be written, holds an experiment on other data, or a damaged one.
     """
-    names = protocols.split(",") if protocols else None
-    plan = make_plan(sources, protocols=names, folds=None if folds == "all" else folds.split(","), seeds=_seeds(seeds))
+    some = None if folds == ("all",) else folds
+    plan = make_plan(sources, protocols=protocols or None, folds=some, seeds=_seeds(seeds))
     listed = "; ".join(f"{', '.join(names)} of {protocol}" for protocol, names in plan.folds.items())
     say(f"{counted(len(plan.cells), 'cell')}: {', '.join(plan.systems)}; folds {listed}; seeds {seeds}")
     folder = Path(output).absolute()

@@ -143,12 +143,19 @@ class Report:
 class Search:
     """A search in its folder; several processes may run it at a time.
 
-    Args: folds: names, "all", or None for the first; sampler, pruner: see `named`; storage: None: a file in the folder.
+    Args: folds: names, ("all",), or none: the first; sampler, pruner: see `named`; storage: None: a file in the folder.
     Raises: ExperimentError if the folder or the storage cannot be used, or the protocol validates on the test part.
     """
 
     def __init__(
-        self, read: Read, space: Path, folder: Path, folds: str | None, sampler: str, pruner: str, storage: str | None
+        self,
+        read: Read,
+        space: Path,
+        folder: Path,
+        folds: tuple[str, ...],
+        sampler: str,
+        pruner: str,
+        storage: str | None,
     ):
         self.read, self.folder, self.sampler, self.source = read, folder, sampler, read({})
         self.space = read_space(space, read)
@@ -158,7 +165,7 @@ class Search:
         recipe = self.source.recipe
         if chooses_on_test(recipe.protocol.name):
             raise ExperimentError(f"Protocol {recipe.protocol.name} validates on the test part: take another one.")
-        cells = make_plan([self.source], folds=None if folds in (None, "all") else folds.split(",")).cells
+        cells = make_plan([self.source], folds=None if folds in ((), ("all",)) else folds).cells
         self.folds = [cell.fold for cell in cells][: None if folds else 1]
         task = {"space": repr(self.space), "folds": self.folds, "seed": recipe.seed, "cell": cells[0].name}
         name = f"{recipe.name}-{run_hash(task, [], {})}"
