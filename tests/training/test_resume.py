@@ -129,7 +129,7 @@ def test_a_killed_run_with_other_optimizers_a_schedule_and_an_average_ends_with_
     mixed.write_text(
         "extends: small.yaml\ntraining:\n  optimizer: {name: sgd, args: {momentum: 0.9}}\n"
         "  groups: {mfcc: {name: radam}, heads: {name: rmsprop, args: {centered: true}}}\n"
-        "  schedule: {name: cosine_restarts, args: {T_0: 2}}\n  average: {name: ema, start: 2}\n"
+        "  schedule: {name: cosine_restarts, args: {T_0: 2}}\n  average: {name: ema, start: 0}\n"
     )
     assert recipe.name == "small.yaml" and train(mixed, tmp_path / "undisturbed") == 0
     assert train(mixed, tmp_path / "killed", ("step", 4)) == -signal.SIGKILL

@@ -99,23 +99,36 @@ def test_epoch_0_is_a_fitted_head_before_the_first_step(recipe, epochs, average)
     assert float(rows[0]["valid_ua"]) == 1.0  # tones and noise are told apart without a step
 
 
-def test_fit_passes_show_a_head_the_training_part_again_augmented(recipe, monkeypatch):
-    recipe = recipe.with_name("fitted.yaml")
-    recipe.write_text(FITTED + "augmentations: {faster: {plugin: speed, p: 1}, mixed: {plugin: mixup, p: 1}}\n")
-    seen = []
-    fit = Discriminant.fit
+@pytest.fixture
+def fitted_to(monkeypatch):
+    """The batches that discriminants are fitted to, a list for each fit."""
+    seen, fit = [], Discriminant.fit
 
-    def watched(self, embeddings):
-        seen.append(list(embeddings))
+    def watched(self, batches):
+        seen.append(list(batches))
         fit(self, seen[-1])
 
     monkeypatch.setattr(Discriminant, "fit", watched)
+    return seen
+
+
+def test_fit_passes_show_a_head_the_training_part_again_with_augmented_waveforms(recipe, fitted_to):
+    recipe = recipe.with_name("fitted.yaml")
+    recipe.write_text(FITTED + "augmentations: {faster: {plugin: speed, p: 1}, mixed: {plugin: mixup, p: 1}}\n")
     run(recipe, "--training.fit_passes=2")
-    rows, classes, groups = (torch.cat(parts) for parts in zip(*seen[0], strict=True))
+    rows, classes, groups = (torch.cat(parts) for parts in zip(*fitted_to[0], strict=True))
     clean, first, second = rows.chunk(3)
     assert torch.equal(classes.view(3, -1), classes.chunk(3)[0].expand(3, -1))
     assert not torch.allclose(clean, first) and not torch.allclose(first, second)
     assert torch.equal(groups.chunk(3)[0], groups.chunk(3)[1]) and len(groups.unique()) == 2  # speakers of a session
+
+
+def test_fit_passes_show_a_head_no_masks(recipe, fitted_to):
+    recipe = recipe.with_name("fitted.yaml")
+    recipe.write_text(FITTED + "augmentations: {mask: {plugin: time_mask, p: 1, args: {frames: 30}}}\n")
+    run(recipe, "--training.fit_passes=1")
+    clean, again = torch.cat([rows for rows, _, _ in fitted_to[0]]).chunk(2)
+    assert torch.equal(clean, again)
 
 
 def test_no_epochs_without_a_fitted_head_are_refused(recipe):

@@ -47,10 +47,9 @@ class Augmentations:
         self.others = [step for step in acting if step.augmentation.reads != "wave"]
 
     @property
-    def of_rows(self) -> "Augmentations":
-        """Those that keep each row's class: all but those that mix a batch."""
-        steps = [*self.waves, *(step for step in self.others if step.augmentation.reads != "batch")]
-        return Augmentations(steps, seed=self.seed, segment_samples=self.segment_samples)
+    def of_waves(self) -> "Augmentations":
+        """Those of waveforms alone."""
+        return Augmentations(self.waves, seed=self.seed, segment_samples=self.segment_samples)
 
     @property
     def changed_levels(self) -> list[str]:

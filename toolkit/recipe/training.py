@@ -65,14 +65,14 @@ class ScheduleSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class AverageSpec:
-    """Which average of the weights is validated and tested; `start`: the first epoch that counts."""
+    """Which average of the weights is validated and tested; `start`: the first epoch in it, 0 for the start itself."""
 
     name: Literal["none", "ema", "swa"] = "none"
     decay: float = 0.99
     start: int = 1
 
     def __post_init__(self):
-        at_least(self, 1, "start")
+        at_least(self, 0, "start")
         if not 0 <= self.decay < 1:
             raise BadField("decay", f"must be at least 0 and below 1, not {self.decay}.")
 

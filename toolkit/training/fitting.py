@@ -30,7 +30,7 @@ def fit_parts(
     """Fit levels, then the fusion, then heads, each in a pass of its own over the training segments.
 
     Levels and a fusion from a bundle stay as they were fitted there. For heads, each of the recipe's `fit_passes` adds
-    a pass over augmented segments.
+    a pass over segments with augmented waveforms; masks and noise on features are for training by steps.
     """
     names = [u.speaker or u.id for u in segments.utterances]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
@@ -40,7 +40,7 @@ def fit_parts(
         loaders = [in_order(segments, cache, levels=levels)]
         for number in range(1, passes + 1):
             drawn = [Draw.at(index, 0, number, index) for index in range(len(segments))]
-            loaders.append(in_order(segments, cache, augmentations=augmentations.of_rows, sampler=drawn))
+            loaders.append(in_order(segments, cache, augmentations=augmentations.of_waves, sampler=drawn))
         found, total = chain.from_iterable(loaders), sum(map(len, loaders))
         return (batch.to(cache.device) for batch in progress(found, what, total=total, shown=shown))
 

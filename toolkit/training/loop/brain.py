@@ -105,6 +105,8 @@ class SystemBrain(sb.Brain):
             torch.set_num_threads(self.history.threads)
             if epoch := next(self.history.epochs(), None):
                 self.on_resume(epoch, self.step)
+        elif self.average is not None:
+            self.average.add(0)
 
     def on_evaluate_start(self, max_key: str | None = None, min_key: str | None = None):
         """Load the weights of the best checkpoint by `max_key`, "best_valid" or "best_test"; not its history."""
@@ -118,8 +120,6 @@ class SystemBrain(sb.Brain):
             super()._fit_train(train_set, epoch, enable)
             return
         self.epoch_start, self.train_loss = time.monotonic(), None
-        if self.average is not None:
-            self.average.add(epoch)
 
     def fit_batch(self, batch: Batch) -> Tensor:
         """One batch forward and backward; an optimizer step at the end of each accumulation and of the epoch.
