@@ -191,9 +191,10 @@ def test_a_probe_of_nothing_pre_trained_is_one_line(recipe):
         run(recipe, "--training.probe.epochs=2")
 
 
-def test_averaged_weights_are_validated_tested_and_kept(recipe):
-    lines = Lines()
-    made = Run(prepare(load_source(recipe, ["--training.average=swa", "--training.epochs=2"])), say=lines)
+@pytest.mark.parametrize("start", [0, 1])
+def test_averaged_weights_are_validated_tested_and_kept(recipe, start):
+    lines, average = Lines(), f"--training.average={{name: swa, start: {start}}}"
+    made = Run(prepare(load_source(recipe, [average, "--training.epochs=2"])), say=lines)
     folder = made.train().parent
     assert "Validation and test use averaged weights: swa." in lines and results(folder)["average"] == "swa"
     plain = run(recipe, "--training.epochs=2")
@@ -203,7 +204,8 @@ def test_averaged_weights_are_validated_tested_and_kept(recipe):
     (best,) = folder.glob("checkpoints/*")
     kept, live = (torch.load(best / f"{name}.ckpt", weights_only=True) for name in ("system", "live"))
     name = "heads.level.output.weight"
-    assert torch.equal(kept[name], live[name]) == (chosen == 1)  # of one epoch there is nothing to average
+    alone = start == chosen == 1  # of one epoch without the start there is nothing to average
+    assert torch.equal(kept[name], live[name]) == alone
 
 
 def test_workers_change_nothing(recipe):
