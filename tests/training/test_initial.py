@@ -13,9 +13,11 @@ from toolkit.errors import BundleError, RecipeError
 from toolkit.experiment.plan import make_plan
 from toolkit.inference.bundle import read_bundle
 from toolkit.inference.bundle.export import export_bundle
+from toolkit.training.data_check import check_source
+from toolkit.training.initial import AUDIO_SEEN, SPEAKERS_SEEN
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.preparation import load_source, prepare
-from toolkit.training.run import AUDIO_SEEN, SPEAKERS_SEEN, Run
+from toolkit.training.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,9 @@ def test_a_test_on_what_trained_the_bundle_is_stamped_and_the_next_bundle_says_i
     runs = {fold: started(recipe, bundle, f"--fold={fold}", f"--output_folder={tmp_path}") for fold in ("S1", "S3")}
     results = {fold: json.loads(run.train().read_text()) for fold, run in runs.items()}
     assert {fold: result["stamps"] for fold, result in results.items()} == {"S1": [], "S3": [AUDIO_SEEN]}
+    for fold, said in (("S1", []), ("S3", [f"fold 'S3': {AUDIO_SEEN}"])):
+        report = check_source(load_source(recipe, [f"--training.init_from={bundle}", f"--fold={fold}"]))
+        assert [problem.message for problem in report.problems if problem.kind == "init-from"] == said
     same_names = tmp_path / "corpus"  # other audio of speakers who are called the same
     shutil.copytree(recipe.parent / "corpus", same_names)
     for file in same_names.glob("*.wav"):

@@ -39,7 +39,7 @@ def check_source(source: Source) -> CheckReport:
                 from toolkit.model.system import build_system
                 from toolkit.training.device import choose_device
                 from toolkit.training.epoch_log import EpochLog
-                from toolkit.training.initial import start_from
+                from toolkit.training.initial import seen_before, start_from
                 from toolkit.training.loop.objective import build_objective
                 from toolkit.training.run_data import RunData
                 from toolkit.training.run_folder import RunFolder
@@ -51,7 +51,10 @@ def check_source(source: Source) -> CheckReport:
                 choose_device(recipe)
                 EpochLog(RunFolder(Path(), writes=False), recipe, str)
                 if recipe.training.init_from is not None:
-                    start_from(local_bundle(recipe.training.init_from), system, recipe, preparation.targets)
+                    bundle, fold = local_bundle(recipe.training.init_from), preparation.fold.name
+                    _, seen = start_from(bundle, system, recipe, preparation.targets)
+                    for stamp in seen_before(seen, preparation.part("test")):
+                        found.append(Problem("init-from", "warning", f"fold {fold!r}: {stamp}", fold))
                 if recipe.training.batch_seconds is not None:
                     with suppress(AudioError):  # the check of every file reports it
                         data = RunData(preparation, fixed_samples=system.fixed_samples)

@@ -1,9 +1,10 @@
 """Starts a training from a bundle (`training.init_from`): its levels, its fusion, and heads with the same classes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolkit.corpus import Utterance
 from toolkit.corpus.targets import Target
 from toolkit.errors import BundleError, RecipeError, join, one_line
 from toolkit.files import parse_json
@@ -15,6 +16,9 @@ from toolkit.recipe.schema import AudioSpec, ModelSpec, Recipe
 
 if TYPE_CHECKING:
     from toolkit.model.system import System
+
+AUDIO_SEEN = "init_from: audio of the test part trained the bundle"
+SPEAKERS_SEEN = "init_from: speakers of the test part, by name, trained the bundle"
 
 
 def read_origin(path: Path) -> tuple[str, dict[str, Any]]:
@@ -78,3 +82,9 @@ def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[st
     left = [part for part in fresh if any(name in own for name in parts[part])]
     line = f"Starts from {path.name} ({identity}): {join(taken)}." + (f" From scratch: {join(left)}." if left else "")
     return line, Seen.read(read_file(path, SEEN)) if SEEN in origin["files"] else UNSEEN
+
+
+def seen_before(seen: Seen, test: Sequence[Utterance]) -> list[str]:
+    """The stamp of a test of which something trained the bundle, or chose its epoch; else nothing."""
+    speakers, audio = seen.shared(test)
+    return [AUDIO_SEEN] if audio else [SPEAKERS_SEEN] if speakers else []

@@ -32,7 +32,7 @@ from toolkit.training.device import choose_device
 from toolkit.training.epoch_log import EpochLog
 from toolkit.training.fitting import fit_parts
 from toolkit.training.identity import manifest_rows, run_hash
-from toolkit.training.initial import start_from
+from toolkit.training.initial import seen_before, start_from
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.checkpoints import AtomicCheckpointer
 from toolkit.training.loop.history import History
@@ -42,8 +42,6 @@ from toolkit.training.results import write_predictions, write_results
 from toolkit.training.run_data import RunData
 from toolkit.training.run_folder import CHECKPOINTS, HISTORY, MANIFEST, ORIGIN, PROBE, RECIPE, RunFolder, trained_with
 
-AUDIO_SEEN = "init_from: audio of the test part trained the bundle"
-SPEAKERS_SEEN = "init_from: speakers of the test part, by name, trained the bundle"
 MOST_FITTED = 1024  # segments, at most, on which an augmentation of features is fitted
 
 
@@ -255,8 +253,7 @@ class Run:
         """Print the stamps and warnings; write the recipe and the manifest."""
         random = self.system.random_backbones
         said = [f"random weights instead of pre-trained ones: {', '.join(random)}"] if random else []
-        speakers, audio = self.seen.shared(self.preparation.part("test")) if self.tests else (0, 0)
-        said += [AUDIO_SEEN] if audio else [SPEAKERS_SEEN] if speakers else []
+        said += seen_before(self.seen, self.preparation.part("test")) if self.tests else []
         self.folder.stamps = (*self.preparation.stamps, *said)
         for stamp in self.folder.stamps:
             self.say(f"NOTE: {stamp}")
