@@ -105,6 +105,7 @@ def test_the_default_id_is_the_file_name_and_grows_where_that_is_not_unique(tmp_
     [
         ("m.csv", "path;label;start;end\na,b.wav;x;0:00:01.50;0 days 00:01:00\nc.wav;y;;\n"),
         ("m.tsv", "path\tlabel\tstart\tend\na,b.wav\tx\t1.5\t60\nc.wav\ty\t\tNaT\n"),
+        ("m.csv", "path|label|start|end\na,b.wav|x|1.5|60\nc.wav|y||\n"),
         ("m.csv", ',path,label,start,end\n0,"a,b.wav",x,1.5,60\n1,c.wav,y,,\n'),
         ("m.csv", '"path"\t"label"\t"start"\t"end"\n"a,b.wav"\tx\t1.5\t60\nc.wav\ty\t\t\n'),
         ("m.jsonl", '{"path": "a,b.wav", "label": "x", "start": 1.5, "end": 60}\n{"path": "c.wav", "label": "y"}\n'),
@@ -114,7 +115,7 @@ def test_the_default_id_is_the_file_name_and_grows_where_that_is_not_unique(tmp_
         ),
     ],
 )
-def test_semicolons_tabs_lines_of_json_and_durations_are_read(tmp_path, name, text):
+def test_semicolons_tabs_bars_lines_of_json_and_durations_are_read(tmp_path, name, text):
     a, b = read_manifest(manifest(tmp_path, text, name))
     assert (a.path, a.label, a.start, a.end) == (tmp_path / "a,b.wav", "x", 1.5, 60.0)
     assert (b.path, b.label, b.start, b.end) == (tmp_path / "c.wav", "y", None, None)

@@ -1,6 +1,6 @@
 """Manifests: tables of utterances, read and written.
 
-A manifest is a CSV file, also with semicolons or tabs, a JSON array of objects, or one object per line. Columns path
+A manifest is a CSV file, also with semicolons, tabs or bars, a JSON array of objects, or one object per line. Columns path
 and label are required; id, start, end, speaker, gender, session, group, split and text are optional; others are kept in
 `Utterance.extra`. A relative path is relative to the manifest's folder. A folder of class folders is a manifest, too.
 """
@@ -170,7 +170,7 @@ def _csv_rows(
 
     line = 1
     try:
-        reader = fields(max(",;\t", key=lambda separator: len(next(fields(separator, strict=False), []))))
+        reader = fields(max(",;\t|", key=lambda separator: len(next(fields(separator, strict=False), []))))
         header = [name.strip() for name in next(reader, [])]
         if header[:1] == [""]:
             header[0] = "index"  # pandas leaves it without a name
