@@ -151,6 +151,27 @@ def test_folders_of_a_split_in_a_folder_are_its_parts(recordings):
     Path("classes/loose.wav").write_bytes(b"")
     done = run("new-recipe", "classes", "--overwrite")
     assert done.exit_code == 2 and "loose.wav is in no class folder" in done.stderr
+    Path("classes/loose.wav").unlink()
+    Path("classes/noise").mkdir()
+    Path("classes/noise/x.wav").write_bytes(b"")
+    done = run("new-recipe", "classes", "--overwrite")
+    assert done.exit_code == 2 and "it holds 'test', a part of a split, and 'noise': class" in done.stderr
+
+
+def test_a_linked_class_folder_is_refused(recordings):
+    folder = folder_of_classes(recordings)
+    (folder / "linked").symlink_to(recordings.parent)
+    done = run("new-recipe", folder)
+    assert done.exit_code == 2 and "linked is a link to a folder, which is not followed" in done.stderr
+
+
+def test_the_paths_of_a_linked_manifest_are_relative_to_the_link(recordings, tmp_path):
+    recordings.rename(tmp_path / "1f3a")
+    recordings.symlink_to(tmp_path / "1f3a")
+    made = run("new-recipe", "recordings/manifest.csv", "--name", "mine", "--base", "speech/functionals")
+    assert made.exit_code == 0
+    done = run("check-data", "mine.yaml")
+    assert done.exit_code == 0, done.output
 
 
 @pytest.mark.parametrize(

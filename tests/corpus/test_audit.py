@@ -185,6 +185,26 @@ def test_lists_of_paths_find_their_audio_and_a_copy_among_it(takes, tmp_path):
     assert kinds(in_json(*words, "--speaker-pattern", r"/(\w)\S*wav", code=1)["fold_1"])[0] == "shared-speaker"
 
 
+def test_a_list_that_may_be_validation_or_test_is_refused(tmp_path):
+    for part in ("train", "test", "eval"):
+        (tmp_path / f"{part}.txt").write_text(f"{part}.wav\n")
+    said = run(tmp_path, code=2).stderr
+    assert f"{tmp_path / 'eval.txt'} may be validation or test: call the list valid or test" in said
+
+
+@pytest.mark.parametrize(
+    ("names", "speaker"),
+    [
+        (("1040_ITH_SAD_X", "1040_ITH_SAD_HI"), "'1040'"),
+        (("Ses01F_impro01_F000", "Ses01M_script01_1_FXX012"), "'Ses01F'"),
+    ],
+)
+def test_odd_names_of_known_corpora_have_their_speakers_too(tmp_path, names, speaker):
+    for part, name in zip(("train", "test"), names, strict=True):
+        (tmp_path / f"{part}.txt").write_text(f"{name}.wav\n")
+    assert f"1 of 1 speakers of test are in train, too: {speaker}" in run(tmp_path, code=1).stdout
+
+
 def test_audio_in_a_data_folder_is_found_by_the_end_of_its_path(tmp_path):
     for name in ("data/deep/ann/a.wav", "data/bob/a.wav"):  # the second one is as deep as the path in the list
         (tmp_path / name).parent.mkdir(parents=True)

@@ -15,6 +15,7 @@ from toolkit.corpus import (
     speaker_order,
     write_manifest,
 )
+from toolkit.corpus.targets import Target
 from toolkit.errors import CorpusError
 
 
@@ -119,6 +120,18 @@ def test_semicolons_tabs_bars_lines_of_json_and_durations_are_read(tmp_path, nam
     a, b = read_manifest(manifest(tmp_path, text, name))
     assert (a.path, a.label, a.start, a.end) == (tmp_path / "a,b.wav", "x", 1.5, 60.0)
     assert (b.path, b.label, b.start, b.end) == (tmp_path / "c.wav", "y", None, None)
+
+
+def test_a_quotation_mark_does_not_swallow_the_lines_of_a_table_with_tabs(tmp_path):
+    path = manifest(tmp_path, 'path\tlabel\ttext\na.wav\thap\t"Wait\nb.wav\tsad\tfine\nc.wav\tang\tno"\n', "m.tsv")
+    with pytest.raises(CorpusError, match=r"m\.tsv:2: a quotation mark opens a field of several lines: remove it"):
+        read_manifest(path)
+
+
+def test_spaces_around_the_values_of_further_columns_do_not_count(tmp_path):
+    us = read_manifest(manifest(tmp_path, "path, label, arousal\na.wav, x, high\nb.wav, y, low\nc.wav, y, \n"))
+    assert [u.value("arousal") for u in us] == ["high", "low", None]
+    assert Target.of_column("arousal", us).classes == ("high", "low")
 
 
 @pytest.mark.parametrize(

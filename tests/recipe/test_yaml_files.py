@@ -143,6 +143,7 @@ def test_a_trusted_file_keeps_its_code_unrun(tmp_path):
         ("true: a", r'write "true"'),
         ("null: a", "a key must be text"),
         ("[a]: b", "a key must be text"),
+        ("? !!str [a]\n: b", "a key must be text"),
         ("<<: {a: 1}", "Merge keys"),
         ("a: !foo 1", "the tag !foo cannot be used here"),
         ("a: !!set {b}", "!!set cannot be used here"),

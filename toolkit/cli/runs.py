@@ -12,7 +12,7 @@ from toolkit.cli.commands import Command, say_next
 from toolkit.cli.options import OVERRIDES, as_json, columns, one_recipe, read_source, show
 from toolkit.cli.tables import plain_table, print_audits, print_counts, print_folds, print_results
 from toolkit.errors import RecipeError, printable
-from toolkit.files import require_file, resolved, write_whole
+from toolkit.files import require_file, write_whole
 from toolkit.plugins.plugin import plugin_failures
 from toolkit.terminal import console_for_output, quiet_libraries, say
 
@@ -51,7 +51,8 @@ def new_recipe(manifest: str, name: str | None, output: str | None, overwrite: b
     """
     from toolkit.training.proposal import propose
 
-    stem = Path(output).stem if output else re.sub(r"[^\w.+-]+", "_", resolved(manifest).stem).strip("._+-") or "mine"
+    given = Path(os.path.normpath(Path(manifest).absolute())).stem  # `.` has the folder's name
+    stem = Path(output).stem if output else re.sub(r"[^\w.+-]+", "_", given).strip("._+-") or "mine"
     file = Path(output or f"{name or stem}.yaml")
     if file.suffix not in (".yaml", ".yml"):
         raise RecipeError(f"--output {file}: a recipe's name ends in .yaml.")

@@ -1,8 +1,9 @@
 """Manifests: tables of utterances, read and written.
 
-A manifest is a CSV file, also with semicolons, tabs or bars, a JSON array of objects, or one object per line. Columns path
-and label are required; id, start, end, speaker, gender, session, group, split and text are optional; others are kept in
-`Utterance.extra`. A relative path is relative to the manifest's folder. A folder of class folders is a manifest, too.
+A manifest is a CSV file, also with semicolons, tabs or bars, a JSON array of objects, or one object per line. Columns
+path and label are required; id, start, end, speaker, gender, session, group, split and text are optional; others are
+kept in `Utterance.extra`. A relative path is relative to the manifest's folder. A folder of class folders is a
+manifest, too.
 """
 
 import csv
@@ -148,7 +149,11 @@ def _folder_rows(folder: Path) -> Iterator[dict[str, str]]:
     files = [file for file in files_below(folder, faults.append) if file.suffix.lower() in AUDIO_SUFFIXES]
     parents = {file: [*file.relative_to(folder).parts[:-1]] for file in files}
     tops = {above[0].lower() for above in parents.values() if above}
-    split = tops <= {*SPLITS, *EVAL}
+    parts = tops & {*SPLITS, *EVAL}
+    split = tops == parts
+    if not split and any(above[0].lower() in parts and len(above) > 1 for above in parents.values() if above):
+        beside = f"{min(parts)!r}, a part of a split, and {min(tops - parts)!r}"
+        raise CorpusError(f"{folder}: it holds {beside}: class folders lie in all parts, or there are no parts")
     if split and (tops & EVAL):
         raise CorpusError(f"{folder}: {min(tops & EVAL)!r} may be validation or test: call the folder valid or test")
     faults += [f"{file.name} is in no class folder" for file, above in parents.items() if len(above) <= split]
@@ -168,9 +173,9 @@ def _csv_rows(
     def fields(separator: str, *, strict: bool = True) -> Iterator[list[str]]:
         return csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict)
 
-    line = 1
+    line, separator = 1, max(",;\t|", key=lambda separator: len(next(fields(separator, strict=False), [])))
     try:
-        reader = fields(max(",;\t|", key=lambda separator: len(next(fields(separator, strict=False), []))))
+        reader = fields(separator)
         header = [name.strip() for name in next(reader, [])]
         if header[:1] == [""]:
             header[0] = "index"  # pandas leaves it without a name
@@ -183,6 +188,8 @@ def _csv_rows(
         line = reader.line_num + 1
         for cells in reader:
             if any(cell.strip() for cell in cells):
+                if separator == "\t" and any("\t" in cell and "\n" in cell for cell in cells):
+                    raise CorpusError(f"{path}:{line}: a quotation mark opens a field of several lines: remove it")
                 if len(cells) != len(header):
                     raise CorpusError(f"{path}:{line}: {len(cells)} fields, but the header has {len(header)}")
                 yield line, renamed(dict(zip(header, cells, strict=True)), columns)

@@ -13,7 +13,7 @@ from toolkit.corpus.audit import Parts, Problem, audit, hear, imbalances
 from toolkit.corpus.folds import PARTS
 from toolkit.corpus.listening import listen
 from toolkit.corpus.manifests import SUFFIXES, read_manifest, read_rows, utterance_of_row
-from toolkit.corpus.utterance import SPLITS, Utterance, natural_key
+from toolkit.corpus.utterance import EVAL, SPLITS, Utterance, natural_key
 from toolkit.errors import CorpusError, counted, did_you_mean, listed
 from toolkit.files import read_text
 from toolkit.terminal import say
@@ -23,7 +23,9 @@ PART = re.compile(rf"(?<![a-z])({'|'.join(SPLITS)})(?![a-z])", re.IGNORECASE)
 PLAIN = (".txt", ".lst")  # lists of one path per line
 EMOBOX = {"id": "key", "path": "wav", "label": "emo"}
 # The speaker in the file names of EmoDB, RAVDESS, CREMA-D and IEMOCAP.
-NAMES = r"(\d\d)[abr]\d\d[A-Z][a-z]?|(?:\d\d-){6}(\d\d)|(\d{4})(?:_[A-Z]{3}){2}_[A-Z]{2}|(Ses\d\d)[FM]_.+_([FM])\d+"
+NAMES = (
+    r"(\d\d)[abr]\d\d[A-Z][a-z]?|(?:\d\d-){6}(\d\d)|(\d{4})(?:_[A-Z]{3}){2}_[A-Z]{1,2}|(Ses\d\d)[FM]_.+_([FM])[A-Z]*\d+"
+)
 
 
 def read_splits(
@@ -90,9 +92,10 @@ def _of_column(path: Path, column: str | None, utterances: list[Utterance]) -> I
 
 
 def _of_lists(folder: Path, columns: Mapping[str, str] | None) -> Iterator[tuple[str, str, Utterance]]:
-    lists = [
-        file for file in folder.rglob("*") if PART.search(file.stem) and file.suffix.lower() in (*PLAIN, *SUFFIXES)
-    ]
+    texts = [file for file in folder.rglob("*") if file.suffix.lower() in (*PLAIN, *SUFFIXES)]
+    lists = [file for file in texts if PART.search(file.stem)]
+    for file in (file for file in texts if file not in lists and EVAL & {*re.split("[^a-z]+", file.stem.lower())}):
+        raise CorpusError(f"{file} may be validation or test: call the list valid or test, or move it")
     for file in sorted(filter(os.path.isfile, lists), key=lambda file: natural_key(str(file))):
         rest = re.sub(r"[_.-]{2,}", "_", PART.sub("", file.stem, count=1)).strip("_.-")
         fold = "/".join([*file.parent.relative_to(folder).parts, *filter(None, [rest])]) or folder.name

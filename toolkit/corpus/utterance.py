@@ -83,7 +83,7 @@ class Utterance:
     def value(self, column: str) -> str | None:
         """The value in a column of the manifest, further columns included; None if it is empty."""
         value = getattr(self, column) if column in COLUMNS else self.extra.get(column)
-        return None if value in (None, "") else str(value)
+        return None if value is None else str(value).strip() or None
 
 
 def plain_marks(text: str) -> str:

@@ -119,7 +119,7 @@ class _Reader:
             key = key_node.value
             if key_node.tag.startswith(CODE):
                 self._refuse_code(key_node)
-            if key_node.tag not in TEXT:
+            if not isinstance(key_node, ScalarNode) or key_node.tag not in TEXT:
                 hint = " Merge keys are not supported; `extends` merges files." if key == "<<" else ""
                 shown = f'; write "{key}"' if isinstance(key, str) and not hint else ""
                 raise self._error(key_node, f"a key must be text{shown}.{hint}")

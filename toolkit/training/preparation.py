@@ -15,7 +15,6 @@ from toolkit.corpus.folds import Fold, pick_fold
 from toolkit.corpus.protocols import UNKNOWN_SPEAKERS_STAMP, make_folds
 from toolkit.corpus.targets import LABEL, Target
 from toolkit.errors import CorpusError, ProtocolError, join, one_line
-from toolkit.files import resolved
 from toolkit.plugins.plugin import require_rule
 from toolkit.plugins.registry import build, find_part
 from toolkit.recipe.checks import UNWRITABLE
@@ -105,7 +104,7 @@ def load_source(
     """
     overrides = list(overrides)
     if manifest is not None:
-        overrides += ["--corpus.plugin", "manifest", "--corpus.args.path", json.dumps(str(resolved(manifest)))]
+        overrides += ["--corpus.plugin", "manifest", "--corpus.args.path", json.dumps(str(Path(manifest).absolute()))]
     load = partial(load_recipe, recipe, overrides, search_folder=search_folder, trust=trust)
     loaded = load()
     kind = find_part("corpus", loaded.corpus).load()

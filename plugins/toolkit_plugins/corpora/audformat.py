@@ -1,12 +1,23 @@
 """Any database in audformat (audeering.github.io/audformat)."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePath
 
 from toolkit.corpus import Corpus, Utterance
-from toolkit.errors import CorpusError, did_you_mean, listed
+from toolkit.errors import CorpusError, did_you_mean, listed, one_line
 
 _SPLITS = {"train": "train", "dev": "valid", "test": "test"}
+
+
+@contextmanager
+def _one_line(refused: str) -> Iterator[None]:
+    """Raises: CorpusError, with the reason, in place of the errors of many kinds that the library raises."""
+    try:
+        yield
+    except Exception as error:
+        raise CorpusError(f"{refused} ({one_line(error)[:200]})") from None
 
 
 class Audformat(Corpus):
@@ -43,19 +54,25 @@ class Audformat(Corpus):
             raise CorpusError(
                 f"corpus 'audformat': {error}; pip install 'audio-classification-toolkit[audformat]'"
             ) from None
-        database = Database.load(str(root))
+        with _one_line(f"{root} cannot be read as a database"):
+            database = Database.load(str(root))
         for name in self.tables or ():
             if name not in database.tables:
                 found = f"{root}: no table {name!r}; found {listed(database.tables)}"
                 raise CorpusError(f"{found}.{did_you_mean(name, database.tables)}")
-        frame = database.get(self.label, [self.speaker, self.gender], tables=self.tables).dropna(subset=[self.label])
+        with _one_line(f"{root}: the labels cannot be read; choose their tables with args: {{tables: [...]}}"):
+            frame = database.get(self.label, [self.speaker, self.gender], tables=self.tables)
+            indices = {
+                name: database.get(self.label, tables=self.tables, splits=[name]).index for name in database.splits
+            }
+        frame = frame.dropna(subset=[self.label])
         if frame.empty:
             found = f"{root}: no row has a label of scheme {self.label!r}; found schemes {listed(database.schemes)}"
             raise CorpusError(f"{found}: name one with args: {{label: ...}}")
         frame.index = utils.to_segmented_index(frame.index)
         split_of = {}
         for name, split in database.splits.items():
-            part = utils.to_segmented_index(database.get(self.label, tables=self.tables, splits=[name]).index)
+            part = utils.to_segmented_index(indices[name])
             if twice := [key[0] for key in part if key in split_of]:
                 raise CorpusError(f"{root}: {twice[0]} is in split {name!r} and in another; choose the tables")
             split_of |= dict.fromkeys(part, _SPLITS.get(split.type))

@@ -127,6 +127,27 @@ def test_a_database_in_audformat_has_its_labels_speakers_and_splits(tmp_path, mo
             Audformat(**args).read(tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:The inplace keyword")
+def test_a_database_in_audformat_that_cannot_be_read_is_one_line(tmp_path):
+    audformat = pytest.importorskip("audformat")
+    db = audformat.Database("db")
+    db.schemes["emotion"] = audformat.Scheme(labels=["anger", "joy"])
+    for name, label in (("first", "anger"), ("second", "joy")):  # two raters
+        db[name] = audformat.Table(audformat.filewise_index(["a.wav"]))
+        db[name]["emotion"] = audformat.Column(scheme_id="emotion")
+        db[name]["emotion"].set([label])
+    db.save(str(tmp_path))
+    with pytest.raises(
+        CorpusError, match=r"labels cannot be read; choose their tables .* \(ValueError: .*overlap"
+    ):
+        Audformat().read(tmp_path)
+    assert [u.label for u in Audformat(tables=["second"]).read(tmp_path)] == ["joy"]
+    for text in ("", "- a\n", "a: [\n"):
+        (tmp_path / "db.yaml").write_text(text)
+        with pytest.raises(CorpusError, match="cannot be read as a database"):
+            Audformat().read(tmp_path)
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_folder_that_is_not_there_or_is_another_says_what_is_expected_and_where_to_get_it(tmp_path, name):
     plugin = corpus(name)
