@@ -2,6 +2,7 @@
 
 import codecs
 import contextlib
+import csv
 import errno
 import hashlib
 import json
@@ -206,6 +207,11 @@ def to_cell(value: Any) -> Any:
     except (TypeError, ValueError):
         return f"'{value}" if str(value)[:1] in FORMULA else value
     return value
+
+
+def quoting(rows: Iterable[Iterable[Any]]) -> int:
+    """Csv's quoting for these rows: before Python 3.13 it does not quote a lone carriage return by itself."""
+    return csv.QUOTE_ALL if any("\r" in str(value) for row in rows for value in row) else csv.QUOTE_MINIMAL
 
 
 def from_cell(text: str) -> str:

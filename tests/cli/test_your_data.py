@@ -174,6 +174,14 @@ def test_the_paths_of_a_linked_manifest_are_relative_to_the_link(recordings, tmp
     assert done.exit_code == 0, done.output
 
 
+def test_the_folds_that_are_shown_are_those_of_the_recipe_that_is_written(recordings):
+    Path("base.yaml").write_text("extends: speech/functionals\nprotocol: {name: groups, args: {k: 4}}\n")
+    done = run("new-recipe", "recordings/manifest.csv", "--base", "base.yaml", "--protocol", "groups", "--name", "mine")
+    assert done.exit_code == 0, done.output
+    recipe = load_recipe("mine.yaml")
+    assert (recipe.protocol.name, recipe.protocol.args) == ("groups", {}), "five groups, as shown"
+
+
 @pytest.mark.parametrize(
     ("columns", "expected", "said"),
     [

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from small_system import write_corpus, write_recipe
 
-from toolkit.errors import ExperimentError, ProtocolError
+from toolkit.errors import CorpusError, ExperimentError, ProtocolError, RecipeError
 from toolkit.experiment.display import describe
 from toolkit.experiment.plan import Cell, make_plan, merged, read_plan, with_protocol, write_plan
 from toolkit.experiment.progress import CellProgress, Progress, Record, Records, seconds_left
@@ -35,6 +35,17 @@ def test_every_system_meets_every_fold_with_every_seed(small):
     assert len(plan.cells) == 2 * 3 * 2
     assert keys(plan)[:4] == [("a", "S1", 1), ("b", "S1", 1), ("a", "S2", 1), ("b", "S2", 1)]
     assert plan.folds == {"session-out": ("S1", "S2", "S3")} and plan.labels == ("noise", "tone")
+
+
+def test_errors_in_a_recipe_or_in_the_data_of_a_fold_are_found_before_anything_is_trained(small, tmp_path):
+    with pytest.raises(RecipeError, match=r"extractor 'mfcc' has no argument 'n_mfc'\. Did you mean 'n_mfcc'"):
+        make_plan([small("a"), small("b", **{"model.levels.mfcc.args.n_mfc": 13})])
+    manifest = tmp_path / "corpus" / "manifest.csv"
+    rows = manifest.read_text().splitlines(keepends=True)
+    manifest.write_text("".join(row.replace(",tone,", ",rare,") if ",1M," in row else row for row in rows))
+    with pytest.raises(CorpusError, match="Fold 'S1': no training utterance has the label rare"):
+        make_plan([small()])
+    assert keys(make_plan([small()], folds=("S2",))) == [("small", "S2", 1)]
 
 
 def test_folds_are_taken_in_the_protocols_order(small):

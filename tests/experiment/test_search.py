@@ -221,6 +221,7 @@ def test_a_pruned_trial_ends_early_and_a_failed_one_is_counted(planted, tmp_path
     ends = {how.split()[0] for how, _ in found.values()}
     assert len(ends) == 3, "each of the three ways to end is among them"
     assert len(list(tmp_path.glob("runs/*/results.json"))) == 2, "one setting has a score, on two folds"
+    assert not list(tmp_path.glob("runs/*/*/*/*.ckpt")), "no trial leaves weights"
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,15 @@ def test_a_system_that_is_better_for_each_of_ten_speakers_is_better_and_the_reve
     assert compare({"weak": weak, "strong": strong}, baseline="strong")[0].verdict == "worse"
 
 
+def test_utterances_of_unknown_speakers_are_not_a_speaker():
+    weak, strong = system(right(*[5, 6] * 5)), system(right(*[7, 9] * 5))
+    for confusions in (weak, strong):
+        confusions[""] = confusions.pop("s0")
+    for found in compare({"weak": weak, "strong": strong}, baseline="weak"):
+        assert (found.interval, found.p, found.verdict) == (None, None, "too few speakers to tell")
+        assert found.difference == pytest.approx(0.25)
+
+
 def test_a_system_is_not_better_than_itself():
     same = system(right(*[5, 6] * 5))
     for found in compare({"a": same, "b": same}, baseline="a"):

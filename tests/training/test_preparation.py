@@ -96,6 +96,12 @@ def test_a_column_of_the_manifest_is_found_wherever_it_is_kept(tmp_path):
     assert (first.value("speaker"), first.value("room"), second.value("room")) == ("s1", "kitchen", None)
 
 
+def test_the_home_folder_may_be_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "data").mkdir()
+    assert load_source(write_recipe(tmp_path), data_folder="~/data").folder == tmp_path / "data"
+
+
 def test_a_fold_that_is_not_there_is_named_with_those_that_are(tmp_path):
     with pytest.raises(ProtocolError, match=r"S11.*Folds are S1, S2, S3"):
         prepare(load_source(write_recipe(tmp_path), ["--fold=S11"]))
@@ -115,6 +121,7 @@ def test_the_check_finds_a_corpus_that_cannot_be_split(tmp_path):
         ("--training.precision=fp16", "training.precision is 'fp16', which needs a GPU"),
         ("--training.device=cuda:99", "training.device is 'cuda:99', and torch finds"),
         ("--training.init_from=/nowhere.zip", "No bundle at /nowhere.zip"),
+        ("--training.groups.mfcc.layer_decay=0.9", "mfcc has no layers of pre-trained weights"),
     ],
 )
 def test_the_check_finds_what_would_stop_a_training_when_it_begins(tmp_path, option, says):

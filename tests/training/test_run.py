@@ -12,8 +12,9 @@ import soundfile
 import torch
 from small_system import PROBED, write_recipe
 
-from toolkit.errors import AudioError, CheckpointError, RecipeError, ToolkitError
+from toolkit.errors import AudioError, CheckpointError, ExperimentError, RecipeError, ToolkitError
 from toolkit.training.device import choose_device
+from toolkit.training.predictions import read_confidence
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
 from toolkit_plugins.heads.discriminant import Discriminant
@@ -75,6 +76,15 @@ def test_the_predictions_for_the_validation_part_are_those_of_the_epoch_that_was
     assert results(folder)["valid_wa"] == pytest.approx(sum(right) / len(right))
     probabilities = [[float(row[f"p_{label}"]) for label in results(folder)["labels"]] for row in valid]
     assert all(sum(row) == pytest.approx(1) for row in probabilities)
+
+
+def test_the_predictions_for_the_validation_part_have_to_be_those_of_the_results(recipe):
+    folder = run(recipe, "--protocol=loso", "--training.epochs=1")
+    found, file = results(folder), folder / "validation.csv"
+    assert read_confidence(folder, found["labels"], found).utterances == 4
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(ExperimentError, match=r"validation\.csv and results\.json belong to different runs"):
+        read_confidence(folder, found["labels"], found)
 
 
 FITTED = """\

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from toolkit.errors import CheckpointError
+from toolkit.training.predictions import read_csv
 from toolkit.training.run_folder import RunFolder
 
 
@@ -74,3 +75,8 @@ def test_what_is_not_a_file_is_named_before_a_training_begins(tmp_path, name, ma
     says = f"{name} is {kind}, not a file: delete it"
     with pytest.raises(CheckpointError, match=says), RunFolder(tmp_path).locked():
         pass
+
+
+def test_a_carriage_return_in_a_name_comes_back(tmp_path):
+    RunFolder(tmp_path).write_rows("rows.csv", [{"id": "a", "speaker": "anna\rb"}, {"id": "b", "speaker": "c"}])
+    assert [row["speaker"] for row in read_csv(tmp_path / "rows.csv")] == ["anna\rb", "c"]

@@ -39,7 +39,7 @@ def clear(names: tuple[str, ...], yes: bool):
     folder = features_folder()
     stored_here = stored_front_ends(folder)
     for name in names:
-        if not any(stored.path.name.startswith(name) for stored in stored_here):
+        if not name or not any(stored.path.name.startswith(name) for stored in stored_here):
             near = did_you_mean(name, [stored.path.name for stored in stored_here])
             raise CacheError(f"No front end in {folder} is called {name!r}.{near} `toolkit cache info` lists them.")
     front_ends = [stored for stored in stored_here if stored.path.name.startswith(names or "")]

@@ -16,13 +16,15 @@ from toolkit.corpus.targets import LABEL
 from toolkit.errors import ExperimentError, RecipeError, counted, did_you_mean, listed, one_line
 from toolkit.files import read_json, write_whole
 from toolkit.model.hub import local_bundle
+from toolkit.plugins.kinds import parts
+from toolkit.plugins.registry import find_part
 from toolkit.plugins.versions import used_versions
 from toolkit.recipe.loading import read_recipe_dict
 from toolkit.recipe.reading import read_plain
 from toolkit.recipe.schema import ProtocolSpec, Recipe
 from toolkit.training.identity import manifest_rows, run_hash
 from toolkit.training.initial import read_origin
-from toolkit.training.preparation import Preparation, Source, names_of, prepare_folds
+from toolkit.training.preparation import Preparation, Source, names_of, prepare_folds, refuse_missing_labels
 
 PLAN = "experiment.json"
 VERSION = 1
@@ -102,6 +104,8 @@ def make_plan(
     systems, by_protocol, splits, first = {}, {}, {}, None
     for source in sources:
         recipe, plain = source.recipe, source.recipe.as_dict()
+        for kind, _, part in parts(recipe):
+            find_part(kind.name, part).check_args(part.args)
         joined = [plain["labels"], plain["label_map"], names_of(recipe)] if recipe.normalize else None
         key = json.dumps([plain["corpus"], str(source.folder), joined], sort_keys=True)
         utterances = corpora[key] = corpora.get(key) or source.read()
@@ -123,7 +127,9 @@ def make_plan(
                     f"Recipes {names[0]!r} and {recipe.name!r} have different folds of protocol {protocol!r}, "
                     "and an experiment compares systems on the same folds: give them the same --protocol.args."
                 )
-            by_protocol.setdefault(protocol, _chosen(prepared, folds))
+            chosen = by_protocol.setdefault(protocol, _chosen(prepared, folds))
+            for preparation in (p for p in prepared if p.fold.name in chosen):
+                refuse_missing_labels(preparation)
     cells = [
         Cell(name, protocol, fold, seed, systems[name].fingerprint)
         for seed in seeds

@@ -1,6 +1,7 @@
 """The trials of a search: proposed by Optuna, trained by workers, reported to Optuna; interrupted ones continue."""
 
 import json
+import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -34,7 +35,7 @@ from toolkit.recipe.yaml_files import read_yaml
 from toolkit.terminal import say
 from toolkit.training.identity import run_hash
 from toolkit.training.preparation import Source
-from toolkit.training.run_folder import RESULTS, read_results
+from toolkit.training.run_folder import CHECKPOINTS, PROBE, RESULTS, read_results
 
 if TYPE_CHECKING:
     from toolkit.training.loop.history import History
@@ -241,6 +242,9 @@ class Search:
             found, state = fmean(score(read_results(records.run_folder(r) / RESULTS, trials=True)) for r in ended), None
         else:
             found, state = None, TrialState.PRUNED if failed.startswith(PRUNED) else TrialState.FAIL
+            for run in filter(None, map(records.run_folder, ended)):
+                for weights in (CHECKPOINTS, PROBE):
+                    shutil.rmtree(run / weights, ignore_errors=True)
         try:
             self.study.tell(number, found, state)
         except RuntimeError:  # from Study.stop: the bruteforce sampler has tried everything

@@ -46,7 +46,7 @@ class FinishedRun:
     @cached_property
     def confidence(self) -> Confidence:
         """The confidence that is fitted on the validation part."""
-        return read_confidence(self.folder, self.labels, self.results["stamps"])
+        return read_confidence(self.folder, self.labels, self.results)
 
     def curve(self, metric: str) -> dict[int, float]:
         """The test part's "wa" or "ua" after each epoch, from epochs.csv; ExperimentError if that is damaged."""

@@ -56,6 +56,7 @@ def compare(systems: Mapping[str, Confusions], *, baseline: str, metrics: Sequen
     once two metrics are compared.
 
     Args: systems: name -> confusions by speaker, of the same classes, in the order of the result; the baseline's too.
+            With utterances of unknown speakers, under "", there is neither a test nor an interval.
     Returns: one for each other system and metric, system by system.
     Raises: ShapeError if two systems have different utterances of a common speaker.
     """
@@ -71,10 +72,11 @@ def compare(systems: Mapping[str, Confusions], *, baseline: str, metrics: Sequen
         for metric in metrics:
             difference = ends = p = None
             if speakers:
+                named = "" not in speakers  # where "" stands for several people
                 differences = difference_by_speaker(a, b, metric)
                 differences[np.abs(differences) < NEGLIGIBLE] = 0
-                difference, p = float(differences.sum()), sign_flip_test(differences)
-                ends = interval(b, metric, minus=a)
+                difference, p = float(differences.sum()), sign_flip_test(differences) if named else None
+                ends = interval(b, metric, minus=a) if named else None
             found.append(Comparison(name, baseline, metric, difference, ends, p, None, len(speakers)))
     return corrected(found)
 

@@ -68,19 +68,26 @@ def read_answers(folder: Path, labels: Sequence[str], file: str = PREDICTIONS) -
 
 def read_test(folder: Path, labels: Sequence[str], results: Mapping[str, Any]) -> Answers:
     """`read_answers` of predictions.csv; ExperimentError also if its confusions are not those of results.json."""
-    found = read_answers(folder, labels)
-    if confusion_matrix(found.reference, found.predicted, labels=labels).tolist() != results["confusion"]:
-        reason = f"{folder}: {PREDICTIONS} and {RESULTS} belong to different runs"
+    return _of_results(folder, PREDICTIONS, labels, results["confusion"])
+
+
+def _of_results(folder: Path, file: str, labels: Sequence[str], confusion: list[list[int]] | None) -> Answers:
+    """`read_answers`; ExperimentError also if its confusions are others, unless None, as older results have it."""
+    found = read_answers(folder, labels, file)
+    if confusion not in (None, confusion_matrix(found.reference, found.predicted, labels=labels).tolist()):
+        reason = f"{folder}: {file} and {RESULTS} belong to different runs"
         raise ExperimentError(f"{reason}: delete the run and train it again.")
     return found
 
 
-def read_confidence(folder: Path, labels: Sequence[str], stamps: Sequence[str]) -> Confidence:
-    """Fit it on a run's validation.csv; `UNFITTED` without that file, ExperimentError if it is damaged."""
+def read_confidence(folder: Path, labels: Sequence[str], results: Mapping[str, Any]) -> Confidence:
+    """Fit it on a run's validation.csv; `UNFITTED` without that file, ExperimentError if it is not of these results."""
     if not os.path.isfile(folder / VALIDATION):
         return UNFITTED
-    found = read_answers(folder, labels, VALIDATION)
-    trained = SPEAKER_DEPENDENT_STAMP in stamps  # the speakers are in training too: none stands for a new speaker
+    found = _of_results(folder, VALIDATION, labels, results.get("valid_confusion"))
+    trained = (
+        SPEAKER_DEPENDENT_STAMP in results["stamps"]
+    )  # the speakers are in training too: none stands for a new speaker
     speakers = [""] * len(found.id) if trained else found.speaker.tolist()
     return Confidence.fit(found.probabilities, found.reference, labels=labels, speakers=speakers)
 

@@ -122,7 +122,7 @@ def load_source(
     corpus = build("corpus", loaded.corpus)
     path = find_recipe(recipe, search_folder)
     changes = plain_values(override_tree(overrides, loaded.as_dict(), path.parent, trust))
-    folder = None if folder is None else Path(folder)
+    folder = None if folder is None else Path(os.path.expanduser(folder))
     return Source(loaded, corpus, folder, reduced=full != loaded, path=path, changes=changes)
 
 
@@ -131,10 +131,16 @@ def prepare(source: Source, utterances: Sequence[Utterance] | None = None) -> Pr
     preparations = prepare_folds(source, utterances)
     fold = pick_fold([preparation.fold for preparation in preparations], source.recipe.fold)
     preparation = next(p for p in preparations if p.fold is fold)
+    refuse_missing_labels(preparation)
+    return preparation
+
+
+def refuse_missing_labels(preparation: Preparation) -> None:
+    """Raises: CorpusError if no training utterance of the fold has one of the labels."""
     trained = {u.label for u in preparation.part("train")}
     if missing := [label for label in preparation.targets[LABEL].classes if label not in trained]:
-        raise CorpusError(f"Fold {fold.name!r}: no training utterance has the label {', '.join(missing)}.")
-    return preparation
+        found = f"no training utterance has the label {', '.join(missing)}"
+        raise CorpusError(f"Fold {preparation.fold.name!r}: {found}.")
 
 
 def prepare_folds(source: Source, utterances: Sequence[Utterance] | None = None) -> list[Preparation]:

@@ -1,5 +1,6 @@
 """Writes a first recipe for a manifest, which decides protocol, segments and class weights; a base decides the rest."""
 
+import json
 import math
 import os
 from collections import Counter
@@ -71,6 +72,9 @@ def propose(manifest: str, overrides: list[str], *, base: str | None, protocol: 
     ]
     text = templates(Path(__file__).parent / "template").get_template("recipe.yaml.j2")
     facts = {"found": printable("; ".join(found)), "recipe": recipe, "inherited": source.recipe, "why": why}
+    inherited = source.recipe.protocol
+    unset = dict.fromkeys(inherited.args) if inherited.name == chosen.name else {}
+    facts["protocol_args"] = ", ".join(f"{key}: {json.dumps(value)}" for key, value in {**unset, **chosen.args}.items())
     facts |= {"unweighted": unweighted, "imbalance": printable(imbalance)}
     facts["base"] = str(resolved(base)) if os.path.isfile(base) else base
     facts["segment_seconds"] = min(max(math.ceil(2 * seconds[-(-19 * len(seconds) // 20) - 1]) / 2, 1.0), LONGEST_S)

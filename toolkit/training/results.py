@@ -1,6 +1,7 @@
 """Writes the results of a run: its predictions, embeddings.npz and, last of all, results.json."""
 
 import io
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,9 @@ from toolkit.corpus.targets import LABEL
 from toolkit.distributed import ranks
 from toolkit.hardware import device_name
 from toolkit.plugins.versions import library_versions
+from toolkit.statistics.metrics import confusion_matrix
 from toolkit.training.loop.brain import SystemBrain
+from toolkit.training.predictions import read_answers
 from toolkit.training.preparation import Preparation
 from toolkit.training.run_folder import EMBEDDINGS, PREDICTIONS, RESULTS, VALIDATION, RunFolder
 
@@ -48,6 +51,15 @@ def _write_test(folder: RunFolder, preparation: Preparation, brain: SystemBrain)
     return {**target.summary(reference, predicted), "heads": by_head}
 
 
+def _validation(folder: RunFolder, preparation: Preparation) -> dict[str, list[list[int]]]:
+    """The confusion of validation.csv, which tells the file of this run from others; nothing without the file."""
+    if not os.path.isfile(folder.path / VALIDATION):
+        return {}
+    labels = preparation.targets[LABEL].classes
+    found = read_answers(folder.path, labels, VALIDATION)
+    return {"valid_confusion": confusion_matrix(found.reference, found.predicted, labels=labels).tolist()}
+
+
 def write_results(
     folder: RunFolder, preparation: Preparation, brain: SystemBrain, *, versions: Mapping[str, str]
 ) -> None:
@@ -68,6 +80,7 @@ def write_results(
             "tested": tested,
             **found,
             **{name: value for name, value in chosen.items() if name.startswith("valid_")},
+            **_validation(folder, preparation),
             "epoch": chosen["epoch"],
             "epochs": len(history.rows),
             "probe": history.probe,

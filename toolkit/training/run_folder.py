@@ -14,7 +14,7 @@ import numpy as np
 
 from toolkit.corpus.protocols import PROTOCOLS, training_protocol
 from toolkit.errors import CheckpointError, one_line
-from toolkit.files import locked, read_json, require_files, to_cell, write_whole
+from toolkit.files import locked, quoting, read_json, require_files, to_cell, write_whole
 from toolkit.recipe.checks import Mismatch, check_value
 from toolkit.statistics.metrics import summary_of
 
@@ -92,8 +92,9 @@ class RunFolder:
     def write_rows(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write a CSV file with the columns of its first row and, in a stamped run, a last column `note`."""
         note = {"note": self.stamp} if self.stamp else {}
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [*rows[0], *note], lineterminator="\n")
+        text = io.StringIO(newline="")
+        quotes = quoting(row.values() for row in rows)
+        writer = csv.DictWriter(text, [*rows[0], *note], quoting=quotes, lineterminator="\n")
         writer.writeheader()
         writer.writerows({key: to_cell(value) for key, value in {**row, **note}.items()} for row in rows)
         self.write(name, text.getvalue())

@@ -137,9 +137,7 @@ def test_a_database_in_audformat_that_cannot_be_read_is_one_line(tmp_path):
         db[name]["emotion"] = audformat.Column(scheme_id="emotion")
         db[name]["emotion"].set([label])
     db.save(str(tmp_path))
-    with pytest.raises(
-        CorpusError, match=r"labels cannot be read; choose their tables .* \(ValueError: .*overlap"
-    ):
+    with pytest.raises(CorpusError, match=r"labels cannot be read; choose their tables .* \(ValueError: .*overlap"):
         Audformat().read(tmp_path)
     assert [u.label for u in Audformat(tables=["second"]).read(tmp_path)] == ["joy"]
     for text in ("", "- a\n", "a: [\n"):

@@ -109,7 +109,7 @@ def read_trained_run(path: str | Path) -> TrainedRun:
     fold = pick_fold(make_folds(utterances, results["protocol"], **recipe.protocol.args), results["fold"])
     targets = find_targets(recipe, utterances, results["labels"])
     answers = read_test(folder, targets[LABEL].classes, results)
-    confidence = read_confidence(folder, targets[LABEL].classes, results["stamps"])
+    confidence = read_confidence(folder, targets[LABEL].classes, results)
     if sorted(answers.id.tolist()) != sorted(fold.test) or confidence.utterances not in (0, len(fold.valid)):
         raise BundleError(f"{folder}: its predictions and its {MANIFEST} belong to different runs.")
     return TrainedRun(folder, recipe, results, utterances, targets, fold, answers, confidence)

@@ -42,7 +42,8 @@ def _published(tested: SystemRuns) -> dict:
 
 def _metric_columns(metric: str, *, published: bool) -> list[Column]:
     def interval_of(row: SystemRuns):
-        return interval(np.stack([*row.confusions.values()]), metric) if row.confusions else None
+        known = row.confusions and "" not in row.confusions
+        return interval(np.stack([*row.confusions.values()]), metric) if known else None
 
     group = percent(metric)
     columns = [

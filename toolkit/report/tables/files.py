@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.files import templates, to_cell
+from toolkit.files import quoting, templates, to_cell
 from toolkit.report.tables.table import Column, Table, spans
 
 if TYPE_CHECKING:
@@ -51,10 +51,10 @@ def to_csv(table: Table) -> str:
     head = [column.key + part for column in columns for part in column.format.parts]
     note = ["; ".join(table.stamps)] if table.stamps else []
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    rows = [[value for column in columns for value in column.format.plain(row[column.key])] for row in table.rows]
+    writer = csv.writer(text, quoting=quoting(rows), lineterminator="\n")
     writer.writerow([*head, "note"] if note else head)
-    for row in table.rows:
-        values = [value for column in columns for value in column.format.plain(row[column.key])]
+    for values in rows:
         writer.writerow(["" if value is None else to_cell(value) for value in values] + note)
     return text.getvalue()
 
