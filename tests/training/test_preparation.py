@@ -96,6 +96,12 @@ def test_a_column_of_the_manifest_is_found_wherever_it_is_kept(tmp_path):
     assert (first.value("speaker"), first.value("room"), second.value("room")) == ("s1", "kitchen", None)
 
 
+def test_the_changes_of_a_command_hold_what_its_references_stand_for(tmp_path):
+    given = ["--training.patience", "!ref <training.min_epochs>", "--training.min_epochs=7", "--seed=2"]
+    changes = load_source(write_recipe(tmp_path), given).changes
+    assert changes == {"training": {"patience": 7, "min_epochs": 7}, "seed": 2}
+
+
 def test_the_home_folder_may_be_a_tilde(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "data").mkdir()

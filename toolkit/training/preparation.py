@@ -19,6 +19,7 @@ from toolkit.plugins.plugin import require_rule
 from toolkit.plugins.registry import build, find_part
 from toolkit.recipe.checks import UNWRITABLE
 from toolkit.recipe.loading import find_recipe, load_recipe, override_tree
+from toolkit.recipe.references import Tagged
 from toolkit.recipe.schema import Recipe, plain_values
 
 SYNTHETIC = "synthetic corpus: the figures say nothing about real speech"
@@ -121,9 +122,19 @@ def load_source(
         check_optimizers(loaded.training)
     corpus = build("corpus", loaded.corpus)
     path = find_recipe(recipe, search_folder)
-    changes = plain_values(override_tree(overrides, loaded.as_dict(), path.parent, trust))
+    plain = loaded.as_dict()
+    changes = plain_values(_without_tags(override_tree(overrides, plain, path.parent, trust), plain))
     folder = None if folder is None else Path(os.path.expanduser(folder))
     return Source(loaded, corpus, folder, reduced=full != loaded, path=path, changes=changes)
+
+
+def _without_tags(overrides: Any, plain: Any) -> Any:
+    """Overrides with the loaded recipe's values in place of those that have a tag, such as !ref."""
+    if isinstance(overrides, Mapping):
+        there = plain if isinstance(plain, Mapping) else {}
+        return {key: _without_tags(value, there.get(key)) for key, value in overrides.items()}
+    tagged = overrides if isinstance(overrides, list) else [overrides]
+    return plain if any(isinstance(value, Tagged) for value in tagged) else overrides
 
 
 def prepare(source: Source, utterances: Sequence[Utterance] | None = None) -> Preparation:
