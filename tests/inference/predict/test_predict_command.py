@@ -386,6 +386,19 @@ def test_the_output_never_replaces_an_input(bundle, tmp_path, output):
     assert (tmp_path / output).read_bytes() == before
 
 
+@pytest.mark.parametrize("options", [["a.wav"], ["--microphone"]])
+def test_the_output_never_replaces_the_bundle(tmp_path, options, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(Path("a.wav"))
+    described = write_bundle(Path("folder")) / "stand_in.json"
+    before = described.read_bytes()
+    Path("b.zip").write_bytes(before)
+    for bundle, output in (("b.zip", "b.zip"), ("folder", described)):
+        done = run(bundle, *options, "--format", "csv", "--output", output)
+        assert done.exit_code == 2 and f"--output {output} would replace the bundle" in done.stderr
+        assert Path(output).read_bytes() == before
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_a_list_on_standard_input_may_begin_with_a_byte_order_mark(bundle, folder, encoding):
     paths = [str(folder / "b.wav"), str(folder / "a.flac")]

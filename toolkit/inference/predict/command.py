@@ -4,12 +4,11 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from pathlib import Path
 
 import toolkit
 from toolkit.errors import PredictionError, ToolkitError, join
 from toolkit.inference.predict.covariates import GivenCovariates
-from toolkit.inference.predict.output import of_different_files, written
+from toolkit.inference.predict.output import of_different_files, refuse_inputs, written
 from toolkit.inference.predict.recordings import AUDIO_SUFFIXES, MANIFEST_SUFFIXES, STANDARD_INPUT, RecordingSources
 from toolkit.inference.predict.tracks import TRACKS
 from toolkit.statistics.abstention import read_rule
@@ -39,10 +38,7 @@ def predict(
     read_rule(abstain)
     if not any(name == STANDARD_INPUT or os.path.exists(name) for name in names):
         raise PredictionError(f"There is nothing to label: {join(names)} cannot be found")
-    if output is not None and os.path.isfile(output):
-        named = any(os.path.exists(name) and Path(name).samefile(output) for name in names)
-        if named or Path(output).suffix.lower() in AUDIO_SUFFIXES:
-            raise PredictionError(f"--output {output} would replace an input or a recording: choose another")
+    refuse_inputs(output, bundle, names)
     sources = RecordingSources(names, GivenCovariates.read(covariates), lines, columns)
     complete = True
 

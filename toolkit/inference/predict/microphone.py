@@ -14,7 +14,7 @@ import toolkit
 from toolkit.errors import PredictionError, ToolkitError, one_line
 from toolkit.files import DISTRIBUTION
 from toolkit.inference.predict.covariates import GivenCovariates
-from toolkit.inference.predict.output import written
+from toolkit.inference.predict.output import refuse_inputs, written
 from toolkit.inference.predict.predictions import Prediction
 from toolkit.inference.predict.recordings import Recording
 from toolkit.terminal import doing, say
@@ -42,6 +42,7 @@ def listen(
     given = GivenCovariates.read(covariates)
     for name, column in given.columns.items():
         raise PredictionError(f"--covariate {name}=@{column} reads a column of a manifest, and --microphone has none")
+    refuse_inputs(output, bundle)
     sounddevice = _sounddevice()
     with _one_line_errors(sounddevice):
         microphone = sounddevice.query_devices(kind="input")

@@ -11,13 +11,25 @@ from toolkit.errors import PredictionError
 from toolkit.files import replacing, write_whole
 from toolkit.inference.bundle.config import Usage
 from toolkit.inference.predict.predictions import CONTROLS, FORMATS, Prediction
-from toolkit.inference.predict.recordings import Recording, Report
+from toolkit.inference.predict.recordings import AUDIO_SUFFIXES, Recording, Report
 from toolkit.inference.predict.tracks import ENDINGS, audacity, file_name, intervals, rttm, textgrid
 from toolkit.terminal import say
 
 REMEDY = "choose another --output or make room"
 LONGEST_NAME = 255  # bytes of a file's name, on the usual file systems
 Write = Callable[[Recording, Iterable[Prediction]], None]  # a recording's predictions, in order
+
+
+def refuse_inputs(output: str | None, bundle: str, names: Iterable[str] = ()) -> None:
+    """Raise PredictionError if the output would replace the bundle, a file in its folder, a name or a recording."""
+    if output is None or not os.path.isfile(output):
+        return
+    folder = Path(os.path.expanduser(bundle))
+    if any(os.path.exists(path) and path.samefile(output) for path in (folder, *folder.glob("*"))):
+        raise PredictionError(f"--output {output} would replace the bundle: choose another")
+    named = any(os.path.exists(name) and Path(name).samefile(output) for name in names)
+    if named or Path(output).suffix.lower() in AUDIO_SUFFIXES:
+        raise PredictionError(f"--output {output} would replace an input or a recording: choose another")
 
 
 def of_different_files(recordings: Iterable[Recording], format: str, skip: Report) -> Iterator[Recording]:
