@@ -165,6 +165,26 @@ def test_two_recordings_do_not_share_a_file(bundle, talks, tmp_path):
     assert (tmp_path / "a.TextGrid").read_text() == textgrid(expected(bundle, talks / "a.wav"))
 
 
+def test_two_stretches_do_not_share_a_file(bundle, talks, tmp_path):
+    manifest = tmp_path / "m.csv"
+    rows = ("talks/a.wav,0.0001,0.5001", "talks/a.wav,0.0004,0.5004", "talks/a.wav,0.0001,0.5001")
+    manifest.write_text("\n".join(("path,start,end", *rows)) + "\n")
+    done = run(bundle, manifest, "--format", "audacity", "--output", tmp_path / "out")
+    assert done.exit_code == 1
+    name = "a-0.000-0.500.txt"
+    taken = f"{name} is already the file of {talks}/a.wav ({manifest}:2): give it another --output"
+    assert done.stderr == f"skipped: {talks}/a.wav ({manifest}:3): {taken}\n"
+    assert (tmp_path / "out" / name).read_text().startswith("0.000100\t")
+
+
+def test_a_row_of_a_manifest_that_names_no_file_is_skipped(bundle, talks, tmp_path, monkeypatch):
+    monkeypatch.chdir(talks)
+    Path("m.csv").write_text("path\n.\na.wav\n")
+    done = run(bundle, "m.csv", "--format", "textgrid", "--output", tmp_path / "out")
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1) and "(m.csv:2)" in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.TextGrid"]
+
+
 def test_a_recording_whose_file_would_have_too_long_a_name_is_skipped(bundle, talks, tmp_path):
     fits, too_long = talks / f"{'語' * 80}.wav", talks / f"{'語' * 83}.wav"  # 240 and 249 bytes, before the ending
     for path in (fits, too_long):

@@ -34,12 +34,14 @@ def refuse_inputs(output: str | None, bundle: str, names: Iterable[str] = ()) ->
 
 def of_different_files(recordings: Iterable[Recording], format: str, skip: Report) -> Iterator[Recording]:
     """The recordings; skips those whose file would be that of an earlier one or would have too long a name."""
-    taken: dict[str, str] = {}
+    taken: dict[str, Recording] = {}
     for recording in recordings:
         if format in ENDINGS:
             name = file_name(recording, format)
-            if (other := taken.setdefault(name, recording.name)) != recording.name:
-                skip(f"{recording.name}: {name} is already the file of {other}: give it another --output")
+            other = taken.setdefault(name, recording)
+            if any(getattr(other, part) != getattr(recording, part) for part in ("name", "start_s", "end_s")):
+                shown, where = f"{recording.name}{recording.where}", f"{other.name}{other.where}"
+                skip(f"{shown}: {name} is already the file of {where}: give it another --output")
                 continue
             if len(os.fsencode(Path(name).name)) > LONGEST_NAME:
                 skip(f"{recording.name}: {name} is too long for the name of a file: rename the recording")

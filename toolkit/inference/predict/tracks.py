@@ -79,7 +79,7 @@ def file_name(recording: Recording, format: str) -> str:
     """The path of a recording's file below --output: its own path below its folder, with the times of a stretch."""
     path, start, end = PurePath(recording.below), recording.start_s, recording.end_s
     times = "" if start is end is None else f"-{start or 0:.3f}-{'end' if end is None else f'{end:.3f}'}"
-    return str(path.with_name(f"{path.stem}{times}{ENDINGS[format]}"))
+    return str(path.parent / f"{path.stem}{times}{ENDINGS[format]}")  # a folder by mistake has no name
 
 
 def _word(text: str) -> str:
