@@ -12,7 +12,7 @@ import soxr
 import torch
 from torch import Tensor
 
-from toolkit.audio.reading import AudioStretch, resampled_length, stretch
+from toolkit.audio.reading import BLOCK_S, AudioStretch, resampled_length, stretch
 
 CONTEXT = 320  # samples on either side that a resampled one depends on, at the lower of the two rates
 
@@ -70,9 +70,11 @@ class Resampler:
             yield block
             return
         self._taken += len(block)
-        wave = self._stream.resample_chunk(np.ascontiguousarray(block))
-        self._given += len(wave)
-        yield wave
+        size = int(BLOCK_S * self._rates[0])  # of a block at a rate of a few Hz, soxr would make gigabytes at once
+        for start in range(0, len(block), size):
+            wave = self._stream.resample_chunk(np.ascontiguousarray(block[start : start + size]))
+            self._given += len(wave)
+            yield wave
 
     def end(self) -> Iterator[np.ndarray]:
         """Yield what is left."""

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import soundfile
+import soxr
 import torch
 
 from toolkit.audio import reading
 from toolkit.audio.reading import cut
-from toolkit.audio.waves import Cutter, read_audio, through
+from toolkit.audio.waves import Cutter, Resampler, read_audio, through
 from toolkit.errors import AudioError, PredictionError, ShapeError
 from toolkit.inference.predict.model import segment_waves
 from toolkit.inference.predict.recordings import Recording, Samples
@@ -107,6 +108,16 @@ def test_no_more_than_a_segment_and_a_block_are_held_of_a_long_file(tmp_path, mo
     assert sum(sizes) <= 8000 * (3 + 2 + 2)  # a segment, what is left of the block after it, and the block behind
     assert sum(len(wave) for wave in found) == 1_600_000 - 48_000
     assert max(sizes) == 16_000 and len(sizes) == 50
+
+
+def test_samples_at_a_low_rate_are_resampled_in_pieces():
+    """At 16 Hz, as from a rate in kHz, each becomes a thousand."""
+    values, resampler = noise(4800)[:, 0], Resampler(16, RATE)
+    pieces = [*resampler.add(values), *resampler.end()]
+    assert max(map(len, pieces)) < 2**20  # as soxr's own blocks are
+    whole = soxr.ResampleStream(16, RATE, 1, dtype="float32")
+    expected = [whole.resample_chunk(values), whole.resample_chunk(np.zeros(1, np.float32), last=True)]
+    assert np.array_equal(np.concatenate(pieces), np.concatenate(expected)[: 300 * RATE])
 
 
 @pytest.mark.parametrize(
