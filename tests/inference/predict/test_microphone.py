@@ -115,8 +115,22 @@ def test_a_sample_that_is_not_a_number_ends_it_with_the_rows_before(hears, bundl
 
 def test_a_system_that_is_slower_than_the_audio_says_so(hears, bundle, talk, monkeypatch):
     monkeypatch.setattr(microphone, "LONGEST_WAIT_S", 0.5)
-    hears(talk)
+    hears(talk, then=lambda: None)
     assert "The system is slower than the audio: 0.5 s of it wait for labels. Give a larger --hop." in ends(bundle)
+
+
+def test_ctrl_c_ends_a_system_that_is_slower_than_the_audio(hears, bundle, talk, monkeypatch):
+    """While what waits is labelled, the microphone hears more than there is room for."""
+    monkeypatch.setattr(microphone, "LONGEST_WAIT_S", 1.5)
+
+    def then() -> None:
+        signal.raise_signal(signal.SIGINT)
+        for _ in range(100):
+            device.callback(np.zeros((device.blocksize, 1), np.float32), device.blocksize, None, "")
+
+    device = hears(talk, then=then)
+    done = run(bundle, "--microphone", "--format", "csv")
+    assert (done.exit_code, done.stdout) == (130, labelled(bundle, talk, "--segments", "--format", "csv"))
 
 
 def test_audio_that_the_device_lost_is_noted_once(hears, bundle, talk):

@@ -72,8 +72,9 @@ def _chunks(sounddevice: ModuleType, rate: int) -> Iterator[np.ndarray]:
     heard: queue.Queue = queue.Queue(maxsize=round(LONGEST_WAIT_S / CHUNK_S))
 
     def take(samples: np.ndarray, frames: int, time: object, status: object) -> None:
-        with suppress(queue.Full):
-            heard.put_nowait((samples[:, 0].copy(), status))
+        if not interrupted.is_set():
+            with suppress(queue.Full):
+                heard.put_nowait((samples[:, 0].copy(), status))
 
     lost, options = False, {"channels": 1, "dtype": "float32", "blocksize": round(CHUNK_S * rate), "callback": take}
     with (
@@ -82,7 +83,7 @@ def _chunks(sounddevice: ModuleType, rate: int) -> Iterator[np.ndarray]:
         sounddevice.InputStream(samplerate=rate, **options) as microphone,
     ):
         while not (interrupted.is_set() and heard.empty()):
-            if heard.full():
+            if heard.full() and not interrupted.is_set():
                 waiting = f"{LONGEST_WAIT_S} s of it wait for labels"
                 raise PredictionError(f"The system is slower than the audio: {waiting}. Give a larger --hop.")
             try:
