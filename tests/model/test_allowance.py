@@ -60,6 +60,8 @@ def test_factors_of_other_shapes_make_a_product_of_both():
 def test_tensors_are_counted_and_their_sizes_summed():
     with pytest.raises(RecipeError, match="too many tensors"), Allowance(MIB, tensors=40):
         nn.LSTM(2, 2, num_layers=10**6)
+    with pytest.raises(RecipeError, match="too many tensors"), Allowance(MIB, tensors=40):
+        [torch.zeros(0) for _ in range(41)]
     with Allowance(MIB, tensors=2):
         torch.zeros(MIB // 8), torch.zeros(MIB // 8)
     with pytest.raises(RecipeError, match="more than 1 MiB"), Allowance(MIB, tensors=3):

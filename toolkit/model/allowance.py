@@ -29,9 +29,9 @@ _DRAWS = (torch.ops.aten.normal_.default, torch.ops.aten.uniform_.default)
 class Allowance(TorchDispatchMode):
     """A context that refuses to run an operator whose result would be larger than what is left of the allowance.
 
-    Args: bytes: of all new tensors together, or of each if `tensors` is None; tensors: number of new ones; None: they
-        are not counted; seconds: after which no operator is run; draw: whether to draw random weights; otherwise they
-        stay uninitialised until others are loaded.
+    Args: bytes: of all new tensors together, or of each if `tensors` is None; tensors: number of new ones, empty ones
+        too; None: they are not counted; seconds: after which no operator is run; draw: whether to draw random weights;
+        otherwise they stay uninitialised until others are loaded.
     Raises: RecipeError in place of a refused operator.
     """
 
@@ -59,15 +59,17 @@ class Allowance(TorchDispatchMode):
         out = func(*args, **kwargs)
         if size is None:
             self._spend(_bytes(out))
+        if self.tensors is not None and any(value.device.type != "meta" for value in _tensors(out)):
+            self.tensors -= 1
+            if self.tensors < 0:
+                raise RecipeError("it consists of too many tensors")
         return out
 
     def _spend(self, size: int) -> None:
         if size > self.left:
             raise RecipeError(f"it asks for more than {self.bytes / 2**20:,.0f} MiB of memory")
-        if size and self.tensors is not None:
-            self.left, self.tensors = self.left - size, self.tensors - 1
-            if self.tensors < 0:
-                raise RecipeError("it consists of too many tensors")
+        if self.tensors is not None:
+            self.left -= size
 
 
 def _size(func: Any, args: tuple, kwargs: dict) -> int | None:
@@ -75,8 +77,7 @@ def _size(func: Any, args: tuple, kwargs: dict) -> int | None:
 
     Torch could say for every operator, but imports its compiler for some: those are calculated here.
     """
-    values = tree_leaves((args, kwargs))
-    given = [value for value in values if isinstance(value, Tensor)]
+    values, given = tree_leaves((args, kwargs)), _tensors((args, kwargs))
     made = any(argument.name == "device" for argument in func._schema.arguments)
     if made and str(kwargs.get("device")) == "meta":
         return 0
@@ -106,4 +107,8 @@ def _steps(start: float, end: float, step: float = 1) -> int:
 
 
 def _bytes(out: Any, device: str = "cpu") -> int:
-    return sum(value.nbytes for value in tree_leaves(out) if isinstance(value, Tensor) and value.device.type == device)
+    return sum(value.nbytes for value in _tensors(out) if value.device.type == device)
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [value for value in tree_leaves(tree) if isinstance(value, Tensor)]
