@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 ARCHITECTURES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
+MOST_CONVOLUTIONS = 32
 
 logger = logging.getLogger("toolkit")
 
@@ -126,6 +127,11 @@ def _configured(
         settings = AutoConfig.for_model(model_type, **values)
     except Exception as error:
         raise RecipeError(f"config of {source or model_type} cannot be used: {one_line(error)}") from error
+    for name in ("conv_dim", "conv_kernel", "conv_stride"):
+        sizes = list(getattr(settings, name))
+        if not 1 <= len(sizes) <= MOST_CONVOLUTIONS or not all(type(size) is int and size >= 1 for size in sizes):
+            needed = f"1 to {MOST_CONVOLUTIONS} whole numbers of at least 1 are needed"
+            raise RecipeError(f"{source or 'config'}: {name} is {one_line(str(sizes))[:60]}; {needed}")
     if model_type == "data2vec-audio":  # it is always so, and its configuration does not say it
         settings.feat_extract_norm, settings.do_stable_layer_norm = "layer", False
     if getattr(settings, "conv_pos_batch_norm", False):

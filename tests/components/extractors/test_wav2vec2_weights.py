@@ -260,6 +260,10 @@ class TestWrongSources:
         [
             ({"config": {"hiden_size": 8}}, "wav2vec2 has no setting 'hiden_size'. Did you mean 'hidden_size'?"),
             (
+                {"config": {"conv_stride": [5, 0, 2, 2, 2, 2, 2]}},
+                "conv_stride is [5, 0, 2, 2, 2, 2, 2]; 1 to 32 whole numbers of at least 1 are needed",
+            ),
+            (
                 {"architecture": "data2vec"},
                 "model type 'data2vec'; wav2vec2 takes wav2vec2, hubert, wavlm, data2vec",
             ),

@@ -137,6 +137,8 @@ MANY = {f"m{i}": {"plugin": "audio-classification-toolkit:mfcc", "args": {}} for
         (f"{W2V2}.num_conv_pos_embeddings", 10**9, "it asks for more than 256 MiB of memory"),
         (f"{W2V2}.intermediate_size", 10**9, "it asks for more than 256 MiB of memory"),
         (f"{W2V2}.conv_dim", [10**5] * 7, "it asks for more than 256 MiB of memory"),
+        (W2V2, {f"conv_{name}": [1] * 10**5 for name in ("dim", "kernel", "stride")}, "1 to 32 whole numbers"),
+        (f"{W2V2}.conv_stride", [0] * 7, "conv_stride is [0, 0, 0, 0, 0, 0, 0]; 1 to 32 whole numbers of at least 1"),
         ("model.levels.nlinear.args.steps", 10**6, "float32 [1000000]"),
         ("model.levels.dlinear.args.kernel", 10**9 + 1, "kernel is 1000000001; it has to be at most"),
         ("model.fusion.args.dim", 10**6, "it asks for more than 256 MiB of memory"),
