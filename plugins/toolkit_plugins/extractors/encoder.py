@@ -139,5 +139,16 @@ class EncoderExtractor(Extractor):
         return self._fingerprint
 
 
+def needed_layers(count: int, layer: str | int) -> int:
+    """How many of a random model's `count` layers to build: none above the one that `layer` reads, except the next.
+
+    With that one `keep_layers` also removes the norm after the last layer, as it does from the whole model.
+
+    >>> needed_layers(24, 8), needed_layers(24, 24), needed_layers(24, "last")
+    (9, 24, 24)
+    """
+    return min(count, layer + 1) if isinstance(layer, int) and layer >= 1 else count
+
+
 def _forget_fingerprint(module: EncoderExtractor, _incompatible_keys: Any) -> None:
     module._fingerprint = None

@@ -94,7 +94,7 @@ class Wav2Vec2(EncoderExtractor):
         if dropout is not None:
             fraction(dropout=dropout)
             settings |= dict.fromkeys(("hidden_dropout", "activation_dropout", "attention_dropout"), dropout)
-        loaded = load(source, architecture=architecture, config=settings, revision=revision)
+        loaded = load(source, architecture=architecture, config=settings, revision=revision, layer=layer)
         if loaded.sample_rate not in (None, sample_rate):
             raise ValueError(f"{source} needs audio at {loaded.sample_rate} Hz; audio.sample_rate is {sample_rate}")
         self.normalize = loaded.normalise if normalize is None else normalize

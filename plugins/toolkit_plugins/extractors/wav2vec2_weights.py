@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from toolkit.errors import PluginError, RecipeError, did_you_mean, one_line
+from toolkit_plugins.extractors.encoder import needed_layers
 from toolkit_plugins.extractors.sources import find_folder, named, read_json
 
 if TYPE_CHECKING:
@@ -36,16 +37,24 @@ class LoadedWeights:
     sample_rate: int | None = None  # what the weights were trained on, in Hz; None for random ones
 
 
-def load(source: str, *, architecture: str, config: Mapping[str, Any], revision: str | None = None) -> LoadedWeights:
+def load(
+    source: str,
+    *,
+    architecture: str,
+    config: Mapping[str, Any],
+    revision: str | None = None,
+    layer: str | int = "last",
+) -> LoadedWeights:
     """Build the model that `source` names: "random", a folder, or a hub name "owner/model".
 
     Args: architecture: of a random model, one of `ARCHITECTURES`; config: values that replace those of the
-        architecture's or the checkpoint's configuration; revision: branch, tag or commit on the hub.
+        architecture's or the checkpoint's configuration; revision: branch, tag or commit on the hub; layer: the output,
+        above which a random model is not built.
     Raises: RecipeError if the source or a configuration value cannot be used; PluginError if the weights cannot be
         found or read.
     """
     if source == "random":
-        return LoadedWeights(_random(architecture, config), pretrained=None)
+        return LoadedWeights(_random(architecture, config, layer), pretrained=None)
     folder = find_folder(source, revision)
     settings = read_json(folder / "preprocessor_config.json", source)
     if settings is None:  # transformers 5 writes a processor into one file
@@ -67,10 +76,14 @@ def architecture_settings(config: "PreTrainedConfig") -> dict[str, Any]:
     return {name: value for name, value in config.to_dict().items() if name in known}
 
 
-def _random(architecture: str, config: Mapping[str, Any]) -> nn.Module:
+def _random(architecture: str, config: Mapping[str, Any], layer: str | int) -> nn.Module:
     from transformers import AutoModel
 
-    return AutoModel.from_config(_configured(architecture, {}, config), attn_implementation=_attention(architecture))
+    settings = _configured(architecture, {}, config)
+    count, settings.num_hidden_layers = settings.num_hidden_layers, needed_layers(settings.num_hidden_layers, layer)
+    model = AutoModel.from_config(settings, attn_implementation=_attention(architecture))
+    model.config.num_hidden_layers = count
+    return model
 
 
 def _pretrained(folder: Path, source: str, config: Mapping[str, Any]) -> nn.Module:

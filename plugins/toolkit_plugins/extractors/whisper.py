@@ -66,7 +66,7 @@ class Whisper(EncoderExtractor):
         if segment_samples > steps.LONGEST:
             seconds = segment_samples / steps.RATE
             raise ValueError(f"Whisper takes 30 s at most; segments have {seconds:g} s: set audio.segment_seconds: 30")
-        loaded = load(source, config=config or {}, dropout=dropout, revision=revision)
+        loaded = load(source, config=config or {}, dropout=dropout, revision=revision, layer=layer)
         self.normalize, self._recompute = normalize, gradient_checkpointing
         self.take(loaded.model, loaded.pretrained, layer)
         self.register_buffer("filters", loaded.filters, persistent=False)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from toolkit.errors import PluginError, RecipeError, did_you_mean, one_line
 from toolkit_plugins.extractors import whisper_steps as steps
+from toolkit_plugins.extractors.encoder import needed_layers
 from toolkit_plugins.extractors.sources import find_folder, named, read_json
 
 # What shapes the encoder; the rest of a WhisperConfig is about the decoder and about text.
@@ -37,16 +38,24 @@ class LoadedEncoder:
     filters: Tensor  # mel filters, [n_fft // 2 + 1, bands]
 
 
-def load(source: str, *, config: Mapping[str, Any], dropout: float, revision: str | None = None) -> LoadedEncoder:
+def load(
+    source: str,
+    *,
+    config: Mapping[str, Any],
+    dropout: float,
+    revision: str | None = None,
+    layer: str | int = "last",
+) -> LoadedEncoder:
     """Build the encoder that `source` names: "random", a folder, or a hub name "owner/model".
 
     Args: config: values that replace those of the checkpoint's config.json or of transformers' defaults; dropout: for
-        hidden states, activations and attention; revision: branch, tag or commit on the hub.
+        hidden states, activations and attention; revision: branch, tag or commit on the hub; layer: the output,
+        above which a random encoder is not built.
     Raises: RecipeError if the source or a value of `config` cannot be used; PluginError if the weights cannot be found
         or read.
     """
     if source == "random":
-        return _built({}, config, dropout, "config", None)
+        return _built({}, config, dropout, "config", None, layer)
     folder = find_folder(source, revision)
     stored = read_json(folder / "config.json", source) or {}
     if stored.get("model_type") != "whisper":
@@ -64,7 +73,12 @@ def encoder_settings(config: Any) -> dict[str, Any]:
 
 
 def _built(
-    stored: Mapping[str, Any], config: Mapping[str, Any], dropout: float, where: str, pretrained: str | None
+    stored: Mapping[str, Any],
+    config: Mapping[str, Any],
+    dropout: float,
+    where: str,
+    pretrained: str | None,
+    layer: str | int = "last",
 ) -> LoadedEncoder:
     from transformers import WhisperConfig
     from transformers.audio_utils import mel_filter_bank
@@ -77,7 +91,9 @@ def _built(
     values |= dict.fromkeys(("dropout", "attention_dropout", "activation_dropout"), dropout)
     try:
         settings = WhisperConfig(**values, attn_implementation="sdpa")
+        count, settings.encoder_layers = settings.encoder_layers, needed_layers(settings.encoder_layers, layer)
         model = WhisperEncoder(settings).float()
+        model.config.encoder_layers = count
     except Exception as error:  # transformers raises errors of many kinds
         raise RecipeError(f"{where}: Whisper's encoder cannot be built from {values}: {one_line(error)}") from error
     filters = mel_filter_bank(steps.N_FFT // 2 + 1, settings.num_mel_bins, 0.0, 8000.0, steps.RATE, "slaney", "slaney")

@@ -7,6 +7,7 @@ from transformers import Wav2Vec2FeatureExtractor
 from wav2vec2_checkpoints import CHECKPOINTS, STABLE, random_model, save_checkpoint
 
 from toolkit.contracts import Seq
+from toolkit.model.allowance import Allowance
 from toolkit_plugins.extractors import frontends
 from toolkit_plugins.extractors import wav2vec2_steps as steps
 from toolkit_plugins.extractors.wav2vec2 import Wav2Vec2
@@ -59,6 +60,20 @@ def test_layer_parameters_are_all_but_the_weighted_sum_and_the_final_norm(folder
     outside = {key for key, p in level.named_parameters() if id(p) not in inside}
     norm = {"model.encoder.layer_norm.weight", "model.encoder.layer_norm.bias"}
     assert outside == {"layer_weights"} | (norm if level.model.config.do_stable_layer_norm else set())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layer", [1, 2, 3])
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_a_model_cut_at_a_layer_comes_back_without_the_layers_above(folders, name, layer):
+    level, wave = Wav2Vec2(source=str(folders[name]), tune="frozen", layer=layer).eval(), waves(4000, 3000)
+    args = {"tune": "frozen", "layer": layer} | level.portable_args()
+    again = Wav2Vec2(**args).eval()
+    again.load_state_dict(level.state_dict())
+    assert torch.equal(again(wave).values, level(wave).values)
+    assert again.front_end_args == level.front_end_args and again.portable_args() == level.portable_args()
+    with Allowance(tensors=300):
+        Wav2Vec2(**args | {"config": args["config"] | {"num_hidden_layers": 100}})
 
 
 class TestExactUnderPadding:

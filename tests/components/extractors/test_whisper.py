@@ -14,6 +14,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from toolkit.contracts import Seq
 from toolkit.errors import PluginError, RecipeError
+from toolkit.model.allowance import Allowance
 from toolkit.testing import assert_contract
 from toolkit_plugins.extractors.whisper import Whisper
 
@@ -101,6 +102,14 @@ def test_adapters_change_nothing_at_first_and_are_merged_without_a_trace(layer, 
         again.load_state_dict(level.state_dict())
         assert error_of(adapted, expected) > 1e-3
         assert error_of(again(wave).values, adapted) < 1e-5 and error_of(level(wave).values, adapted) < 1e-5
+
+
+def test_a_random_model_is_built_without_the_layers_above_the_one_that_is_read():
+    with Allowance(tensors=200):
+        level = Whisper(source="random", config=SMALL | {"encoder_layers": 300}, layer=2)
+    assert len(level.layers) == 2 and level.portable_args()["config"]["encoder_layers"] == 300
+    with pytest.raises(ValueError, match="layer is 4; this model has 3 layers"):
+        random_model(layer=4)
 
 
 def test_what_is_wrong_with_adapters_is_one_line(monkeypatch):
