@@ -7,7 +7,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.b
 PROBE_S = 5.0
 
 
-def find_folder(source: str, revision: str | None = None) -> Path:
-    """The folder that holds `source`: itself, the hub's local cache, or a fresh download."""
+def find_folder(source: str, revision: str | None = None, also: Sequence[str] = ()) -> Path:
+    """The folder that holds `source`: itself, the hub's local cache, or a fresh download.
+
+    One of the files `also` is fetched into a snapshot of the hub that has none of them, if the hub has it.
+    """
     folder = Path(os.path.expanduser(source))
     if os.path.isdir(folder):
         return _checked(folder, source)
@@ -29,8 +33,9 @@ def find_folder(source: str, revision: str | None = None) -> Path:
             f"source {source!r} is neither a folder here nor a hub name like 'facebook/wav2vec2-base-960h' "
             "(source: random needs no weights)"
         )
-    cached = _cached(source, revision)
-    return cached if cached is not None else _download(source, revision)
+    folder = _cached(source, revision) or _download(source, revision)
+    _complete(folder, source, also)
+    return folder
 
 
 def _checked(folder: Path, source: str) -> Path:
@@ -65,8 +70,7 @@ def _download(source: str, revision: str | None) -> Path:
     patterns = ["config.json", "preprocessor_config.json", "processor_config.json"]
     try:
         # snapshot_download tries for 23 s without a network: ask once before, without retries.
-        timeout = float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or PROBE_S)
-        get_hf_file_metadata(hf_hub_url(source, "config.json", revision=revision), timeout=timeout)
+        get_hf_file_metadata(hf_hub_url(source, "config.json", revision=revision), timeout=_probe_s())
         for weights in ("model*.safetensors*", "pytorch_model*.bin*"):
             folder = Path(snapshot_download(source, revision=revision, allow_patterns=[*patterns, weights]))
             if any(os.path.isfile(folder / name) for name in WEIGHTS):
@@ -78,6 +82,28 @@ def _download(source: str, revision: str | None) -> Path:
             f"{source!r} is not in the hub's local cache and cannot be fetched ({one_line(error)}); {remedy}"
         ) from error
     return _checked(folder, source)
+
+
+def _probe_s() -> float:
+    return float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or PROBE_S)
+
+
+def _complete(folder: Path, source: str, also: Sequence[str]) -> None:
+    """Fetch the first of the files `also` that the hub has, unless there is one, or the hub cannot be asked."""
+    import huggingface_hub as hub
+    from huggingface_hub.errors import EntryNotFoundError
+
+    if hub.is_offline_mode() or any(os.path.isfile(folder / name) for name in also):
+        return
+    with suppress(Exception):  # as in _download
+        for name in also:
+            if hub.try_to_load_from_cache(source, name, revision=folder.name) is not None:
+                continue  # the cache knows that the hub has no such file
+            with suppress(EntryNotFoundError):
+                with suppress(EntryNotFoundError):  # the download notes it in the cache
+                    hub.get_hf_file_metadata(hub.hf_hub_url(source, name, revision=folder.name), timeout=_probe_s())
+                hub.hf_hub_download(source, name, revision=folder.name)
+                return
 
 
 def read_json(path: Path, source: str) -> dict | None:

@@ -6,6 +6,7 @@ safetensors are preferred and pickles are read as weights only.
 
 import contextlib
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 ARCHITECTURES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
 MOST_CONVOLUTIONS = 32
+PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")  # the latter since transformers 5
 
 logger = logging.getLogger("toolkit")
 
@@ -55,10 +57,13 @@ def load(
     """
     if source == "random":
         return LoadedWeights(_random(architecture, config, layer), pretrained=None)
-    folder = find_folder(source, revision)
-    settings = read_json(folder / "preprocessor_config.json", source)
-    if settings is None:  # transformers 5 writes a processor into one file
-        settings = (read_json(folder / "processor_config.json", source) or {}).get("feature_extractor") or {}
+    folder = find_folder(source, revision, PREPROCESSORS)
+    if folder != Path(os.path.expanduser(source)) and not any(os.path.isfile(folder / name) for name in PREPROCESSORS):
+        taken = "waveforms of 16000 Hz are taken, scaled to unit variance unless `normalize` says otherwise"
+        logger.warning("%s has no %s: %s", source, PREPROCESSORS[0], taken)
+    settings = read_json(folder / PREPROCESSORS[0], source)
+    if settings is None:
+        settings = (read_json(folder / PREPROCESSORS[1], source) or {}).get("feature_extractor") or {}
     return LoadedWeights(
         _pretrained(folder, source, config),
         pretrained=named(source, revision),

@@ -174,6 +174,30 @@ class TestHub:
         assert not hub.paths
         assert torch.equal(again.model.encoder.layer_norm.weight, extractor.model.encoder.layer_norm.weight)
 
+    def test_a_snapshot_of_another_program_is_completed(self, hub, tmp_path, caplog):
+        Wav2Vec2(source="some/model")
+        shutil.rmtree(tmp_path / "cache" / "models--some--model" / ".no_exist")  # the other program did not ask
+        (hub.folder / "preprocessor_config.json").write_text('{"do_normalize": false}')
+        caplog.clear()
+        hub.paths.clear()
+        assert Wav2Vec2(source="some/model").normalize is False and not caplog.records
+        assert not [path for path in hub.paths if "safetensors" in path]
+        hub.paths.clear()
+        assert Wav2Vec2(source="some/model").normalize is False and not hub.paths
+
+    def test_what_a_snapshot_does_not_say_is_a_warning(self, hub, tmp_path, caplog):
+        for _ in range(2):
+            caplog.clear()
+            assert Wav2Vec2(source="some/model").normalize is True
+            (record,) = caplog.records
+            assert record.message.startswith("some/model has no preprocessor_config.json: ")
+        shutil.rmtree(tmp_path / "cache" / "models--some--model" / ".no_exist")
+        hub.shutdown_now()
+        caplog.clear()
+        before = time.monotonic()
+        assert Wav2Vec2(source="some/model").normalize is True and len(caplog.records) == 1
+        assert time.monotonic() - before < 5
+
     def test_pickles_are_downloaded_where_there_are_no_safetensors(self, hub):
         model = Wav2Vec2Model.from_pretrained(hub.folder)
         (hub.folder / "model.safetensors").unlink()
@@ -211,8 +235,9 @@ def hub(folder, tmp_path, monkeypatch):
             else:
                 content = b""
                 self.send_response(404)
-                headers["X-Error-Code"] = "RepoNotFound"
-                headers["X-Error-Message"] = "Repository not found"
+                known = path.startswith("/some/model/")
+                headers["X-Error-Code"] = "EntryNotFound" if known else "RepoNotFound"
+                headers["X-Error-Message"] = "Entry not found" if known else "Repository not found"
             if content:
                 self.send_response(200)
             for name, value in {**headers, "Content-Length": str(len(content))}.items():
