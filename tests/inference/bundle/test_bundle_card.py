@@ -10,7 +10,7 @@ from small_bundle import train
 from toolkit.corpus.targets import Target
 from toolkit.inference.bundle.card import card_text
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, read_config
-from toolkit.inference.bundle.export import export_bundle
+from toolkit.inference.bundle.export import export_bundle, weights_name
 from toolkit.inference.summary import TestSummary
 from toolkit.report.tables.formats import DASH
 from toolkit.statistics.confusions import speaker_confusions
@@ -112,6 +112,15 @@ def test_pre_trained_and_random_weights_are_distinguished(config):
     text = card(config, random_backbones=("mfcc",))
     assert "Levels with random weights instead of their usual pre-trained ones: mfcc." in text
     assert "No part was pre-trained." in card_text(config)
+
+
+def test_a_base_model_is_a_name_of_the_hub(config, tmp_path, monkeypatch):
+    text = card(config, pretrained={"mfcc": "facebook/wav2vec2-base-960h@v1.0"})
+    assert 'base_model: ["facebook/wav2vec2-base-960h"]' in text
+    monkeypatch.chdir(tmp_path)
+    assert weights_name("checkpoints/w2v") == "checkpoints/w2v"
+    Path("checkpoints/w2v").mkdir(parents=True)
+    assert weights_name("checkpoints/w2v") == "w2v"
 
 
 def test_names_from_the_data_cannot_become_markdown(config):

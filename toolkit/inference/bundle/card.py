@@ -32,7 +32,7 @@ def card_text(config: BundleConfig, license: str | None = None) -> str:
     return environment.get_template("card.md.j2").render(
         config=config,
         license=license,
-        base_model=[name for name in training.pretrained.values() if name and "/" in name],
+        base_model=[name.partition("@")[0] for name in training.pretrained.values() if name and "/" in name],
         extractors=[part.plugin.rpartition(":")[2] for kind, _, part in config.parts() if kind == "extractor"],
         training=training,
         test=test,

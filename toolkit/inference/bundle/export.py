@@ -123,7 +123,7 @@ def weights_name(source: str | None) -> str | None:
     """
     if source is None:
         return None
-    is_path = re.match(r"[/~.\\]|\w:[/\\]", source) or source.count("/") > 1
+    is_path = re.match(r"[/~.\\]|\w:[/\\]", source) or source.count("/") > 1 or os.path.isdir(source)
     return re.split(r"[/\\]", source.rstrip("/\\"))[-1] if is_path else source
 
 
