@@ -9,6 +9,7 @@ from toolkit_plugins.augmentations.spectra import WINDOW, from_spectrum, spectru
 
 BOUNDARY_HZ = 4_800.0  # below it frequencies are multiplied; above it they go linearly to half the sample rate
 ENVELOPE_S = 0.003  # longest quefrency of the envelope: below the period of nearly any voice
+HIGHEST_RATE = 85_000  # Hz; above it the envelope is longer than half of a window, and the pitch would move too
 
 
 def source_frequencies(frequencies: Tensor, alpha: float, half_rate: float) -> Tensor:
@@ -55,6 +56,8 @@ class Vtlp(Augmentation):
 
     def __init__(self, *, sample_rate: int = 16_000, alpha: Range = (0.9, 1.1)):
         check_range(least=0.5, most=2, alpha=alpha)
+        if sample_rate > HIGHEST_RATE:
+            raise ValueError(f"vtlp takes audio at up to {HIGHEST_RATE} Hz; audio.sample_rate is {sample_rate}")
         self.sample_rate, self.alpha = sample_rate, alpha
 
     def change(self, values: Tensor, generator: torch.Generator) -> Tensor:

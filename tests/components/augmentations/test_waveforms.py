@@ -14,7 +14,7 @@ from toolkit_plugins.augmentations.reverb import Reverb, reverberated, simulated
 from toolkit_plugins.augmentations.shift import shifted
 from toolkit_plugins.augmentations.speed import Speed, faster, higher
 from toolkit_plugins.augmentations.telephone import Telephone, telephoned
-from toolkit_plugins.augmentations.vtlp import source_frequencies, warped
+from toolkit_plugins.augmentations.vtlp import Vtlp, source_frequencies, warped
 
 RATE = 16_000
 
@@ -146,6 +146,12 @@ def test_a_vocal_tract_a_tenth_shorter_moves_formants_up_and_leaves_the_pitch():
     harmonics = torch.fft.rfft(moved).abs().square()
     assert float(harmonics[::100].sum() / harmonics.sum()) > 0.99
     assert torch.allclose(warped(vowel, 1.0, sample_rate=RATE), vowel, atol=1e-4)
+
+
+def test_a_rate_at_which_the_pitch_would_move_is_refused():
+    Vtlp(sample_rate=85_000)
+    with pytest.raises(ValueError, match=r"vtlp takes audio at up to 85000 Hz; audio\.sample_rate is 96000"):
+        Vtlp(sample_rate=96_000)
 
 
 def test_frequencies_are_multiplied_below_the_boundary_and_half_the_rate_stays():
