@@ -15,7 +15,7 @@ from torch.nn import functional
 from toolkit.contracts import Extractor, Seq
 from toolkit_plugins.extractors import frontends
 from toolkit_plugins.extractors.checks import at_least
-from toolkit_plugins.extractors.descriptors import HOP_S, descriptors
+from toolkit_plugins.extractors.descriptors import HOP_S, PITCH_HZ, descriptors
 
 VERSION = 2  # part of every cache key: raise it when numbers change, here or in descriptors.py
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -49,6 +49,7 @@ class Functionals(Extractor):
     def __init__(self, *, sample_rate: int = 16_000, n_mels: int = 64, n_mfcc: int = 20):
         super().__init__()
         at_least(1, n_mels=n_mels, n_mfcc=n_mfcc)
+        at_least(PITCH_HZ[1], sample_rate=sample_rate)
         if n_mfcc > n_mels:
             raise ValueError(f"n_mfcc is {n_mfcc}; {n_mels} mel bands (n_mels) have no more than {n_mels} coefficients")
         self.settings = {"sample_rate": sample_rate, "n_mels": n_mels, "n_mfcc": n_mfcc}

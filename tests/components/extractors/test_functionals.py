@@ -88,6 +88,14 @@ def test_silence_is_finite_and_loudness_does_not_matter():
     torch.testing.assert_close(soft, loud, rtol=1e-3, atol=1e-3)
 
 
+def test_a_rate_below_the_highest_pitch_is_refused():
+    for rate in (16, 499):
+        with pytest.raises(ValueError, match=f"sample_rate is {rate}; it has to be at least 500"):
+            Functionals(sample_rate=rate)
+    wave = torch.randn(1, 500, generator=torch.Generator().manual_seed(0))
+    assert Functionals(sample_rate=500)(Seq(wave, torch.tensor([500]))).values.isfinite().all()
+
+
 def test_more_coefficients_than_bands_are_refused():
     with pytest.raises(ValueError, match="n_mfcc is 30; 20 mel bands"):
         Functionals(n_mels=20, n_mfcc=30)
