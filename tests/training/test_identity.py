@@ -60,10 +60,14 @@ def test_the_source_of_an_editable_install_counts_also_where_it_is_found_twice(t
     for folder in ("source", "site"):  # the first has no direct_url.json, as the egg-info beside the source
         install(tmp_path / folder, "my-dist", good("head", "mine"), files={"mine.py": "x = 1"})
         monkeypatch.syspath_prepend(tmp_path / folder)
-    assert code_version("my-dist", {"mine"}) == "1.0"
+    mine = frozenset({"mine"})
+    assert code_version("my-dist", mine) == "1.0"
+    code_version.cache_clear()
     (info,) = (tmp_path / "source").glob("*.dist-info")
     (info / "direct_url.json").write_text(json.dumps({"url": "file:///x", "dir_info": {"editable": True}}))
-    before = code_version("my-dist", {"mine"})
+    before = code_version("my-dist", mine)
     (tmp_path / "site" / "mine.py").write_text("x = 2")
-    after = code_version("my-dist", {"mine"})
+    assert code_version("my-dist", mine) == before, "a process has the modules of its beginning"
+    code_version.cache_clear()
+    after = code_version("my-dist", mine)
     assert before.startswith("1.0+") and after.startswith("1.0+") and before != after

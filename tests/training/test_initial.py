@@ -138,7 +138,10 @@ def test_a_run_that_has_begun_goes_on_without_the_bundle(trained, tmp_path, monk
         monkeypatch.undo()
     Path(here).unlink()
     lines = []
-    resumed = started(recipe, here, "--fold=S3", f"--output_folder={tmp_path / 'True'}", lines=lines).train()
+    run = started(recipe, here, "--fold=S3", f"--output_folder={tmp_path / 'True'}", lines=lines)
+    kept = torch.load(next(run.folder.path.glob("checkpoints/*/system.ckpt")), weights_only=True)
+    assert all(torch.equal(value, kept[name]) for name, value in run.system.state_dict().items()), "for its features"
+    resumed = run.train()
     assert resumed.parent.name == whole.parent.name and any(line.startswith("Resumes in epoch 2") for line in lines)
     results = [json.loads(path.read_text()) for path in (whole, resumed)]
     assert results[0] | {"seconds": 0} == results[1] | {"seconds": 0} and results[0]["stamps"] == [AUDIO_SEEN]

@@ -94,13 +94,13 @@ def front_end_key(description: Mapping[str, Any]) -> str:
 
 def code_of_levels(recipe: Recipe) -> dict[str, dict[str, str]]:
     """Level -> `code_version` of the toolkit; for another distribution's extractor also its own, and its arguments."""
-    own, found = code_version(DISTRIBUTION, ("toolkit", "toolkit_plugins")), {}
+    own, found = code_version(DISTRIBUTION, frozenset({"toolkit", "toolkit_plugins"})), {}
     for level, spec in recipe.model.levels.items():
         plugin = find_part("extractor", spec)
         name = plugin.declaration.distribution
         found[level] = {DISTRIBUTION: own}
         if not plugin.declaration.own:
-            found[level][name] = code_version(name, [plugin.package])
+            found[level][name] = code_version(name, frozenset({plugin.package}))
             # Nothing here checks that its front_end_args hold all that its features depend on.
             found[level]["arguments"] = json.dumps(dict(spec.args), sort_keys=True)
     return found

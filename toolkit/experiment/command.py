@@ -184,7 +184,8 @@ def refuse_options_of_one_run(overrides: Sequence[str], command: str, varied: Co
 
 def used_code() -> dict[str, str]:
     """The versions of the toolkit and torch: if they differ between workers, so may the results."""
-    return {DISTRIBUTION: code_version(DISTRIBUTION, {"toolkit", "toolkit_plugins"}), "torch": version("torch")}
+    own = code_version(DISTRIBUTION, frozenset({"toolkit", "toolkit_plugins"}))
+    return {DISTRIBUTION: own, "torch": version("torch")}
 
 
 def _seeds(text: str) -> tuple[int, ...]:

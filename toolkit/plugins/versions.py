@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import distributions, version
 
 from toolkit.files import DISTRIBUTION
@@ -21,7 +21,7 @@ def used_versions(recipe: Recipe) -> dict[str, str]:
     for kind, _, part in parts(recipe):
         plugin = find_part(kind.name, part)
         packages.setdefault(plugin.declaration.distribution, set()).add(plugin.package)
-    return {name: code_version(name, found) for name, found in sorted(packages.items())}
+    return {name: code_version(name, frozenset(found)) for name, found in sorted(packages.items())}
 
 
 def library_versions() -> dict[str, str]:
@@ -29,8 +29,11 @@ def library_versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
 
 
-def code_version(name: str, packages: Iterable[str]) -> str:
+@cache
+def code_version(name: str, packages: frozenset[str]) -> str:
     """A distribution's version; for an editable install, followed by "+" and a hash of its packages' source.
+
+    A process keeps what it found first: its modules are those of that time, even if their source changes later.
 
     Args: name: the distribution; packages: importable top-level names whose source counts.
     """

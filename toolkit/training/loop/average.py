@@ -21,6 +21,9 @@ class Average:
     def __init__(self, live: nn.Module, spec: AverageSpec):
         self.live, self.spec, self.count = live, spec, 0  # of steps or epochs in the average
         self.module = deepcopy(live).requires_grad_(False).eval()  # with the averaged weights
+        for part in self.module.modules():
+            if isinstance(part, nn.RNNBase):
+                part.flatten_parameters()  # on a GPU the copy would be compacted in every call
 
     @torch.no_grad()
     def add(self, epoch: int) -> None:

@@ -208,7 +208,7 @@ class SystemBrain(sb.Brain):
             return due
         if self.training.checkpoint_steps:
             due = steps_since_ckpt >= self.training.checkpoint_steps
-        elif self.training.checkpoint_minutes and (ranks() == 1 or not self.step % READ_EVERY):
+        elif self.training.checkpoint_minutes and (ranks() == 1 or not self.optimizer_step % READ_EVERY):
             due = from_first(lambda: abs(time.time() - last_ckpt_time) > 60 * self.training.checkpoint_minutes)
         if due:
             self.read_log()
@@ -249,4 +249,4 @@ class SystemBrain(sb.Brain):
             self.on_epoch(self.history)
             keys = {f"best_{rule}": self.history.selection(rule).epoch for rule in self.history.rules}
             best = {key: best for key, best in keys.items() if best == epoch}
-            self.checkpointer.save_and_keep_only({"epoch": epoch, **best}, importance_keys=[], max_keys=list(keys))
+            self.checkpointer.save_and_keep_only({"epoch": epoch, **best}, max_keys=list(keys))

@@ -42,6 +42,14 @@ def load_state(instance, path, end_of_epoch=True) -> None:
         raise CheckpointError(f"{path} is of another run ({one_line(error)[:200]}): {REMEDY}.") from error
 
 
+def load_any(system: torch.nn.Module, folders: Iterable[Path]) -> None:
+    """Load a system's weights from an intact checkpoint, if there is one: what is frozen is the same in all."""
+    for folder in (found for parent in folders for found in parent.glob(f"{CKPT_PREFIX}+*")):
+        if damage(folder) is None:
+            load_state(system, folder / "system.ckpt")
+            return
+
+
 def damage(folder: Path) -> str | None:
     """Why a checkpoint's folder cannot be used, or None if every file is present and matches its hash."""
     try:
@@ -108,6 +116,10 @@ class AtomicCheckpointer(Checkpointer):
                 flush(path)
         self._verdicts[final] = None
         return Checkpoint(final, saved.meta, {key: final / path.name for key, path in saved.paramfiles.items()})
+
+    def save_and_keep_only(self, meta=None, *, importance_keys=(), **options):
+        """As SpeechBrain's, whose default list of keys grows with each call."""
+        super().save_and_keep_only(meta, importance_keys=list(importance_keys), **options)
 
     def load_checkpoint(self, checkpoint):
         """Load all recoverables. Raises: CheckpointError if the checkpoint is of another run."""
