@@ -85,9 +85,8 @@ def read_confidence(folder: Path, labels: Sequence[str], results: Mapping[str, A
     if not os.path.isfile(folder / VALIDATION):
         return UNFITTED
     found = _of_results(folder, VALIDATION, labels, results.get("valid_confusion"))
-    trained = (
-        SPEAKER_DEPENDENT_STAMP in results["stamps"]
-    )  # the speakers are in training too: none stands for a new speaker
+    # where the speakers are in training too, none stands for a new speaker
+    trained = SPEAKER_DEPENDENT_STAMP in results["stamps"]
     speakers = [""] * len(found.id) if trained else found.speaker.tolist()
     return Confidence.fit(found.probabilities, found.reference, labels=labels, speakers=speakers)
 

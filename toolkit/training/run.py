@@ -34,7 +34,7 @@ from toolkit.training.fitting import fit_parts
 from toolkit.training.identity import manifest_rows, run_hash
 from toolkit.training.initial import seen_before, start_from
 from toolkit.training.loop.brain import SystemBrain
-from toolkit.training.loop.checkpoints import AtomicCheckpointer, load_any
+from toolkit.training.loop.checkpoints import AtomicCheckpointer, load_intact
 from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import Objective, build_objective
 from toolkit.training.preparation import Preparation
@@ -120,7 +120,7 @@ class Run:
                         level.pretrained, level.random_backbone = origin["levels"].get(name, (None, False))
                     self.seen = Seen.of_values(origin["seen"])
                     if file.parent == folder():
-                        load_any(self.system, [file.parent / CHECKPOINTS, file.parent / PROBE])
+                        load_intact(self.system, [file.parent / CHECKPOINTS, file.parent / PROBE])
                         return error
             raise
 

@@ -42,7 +42,7 @@ def load_state(instance, path, end_of_epoch=True) -> None:
         raise CheckpointError(f"{path} is of another run ({one_line(error)[:200]}): {REMEDY}.") from error
 
 
-def load_any(system: torch.nn.Module, folders: Iterable[Path]) -> None:
+def load_intact(system: torch.nn.Module, folders: Iterable[Path]) -> None:
     """Load a system's weights from an intact checkpoint, if there is one: what is frozen is the same in all."""
     for folder in (found for parent in folders for found in parent.glob(f"{CKPT_PREFIX}+*")):
         if damage(folder) is None:
