@@ -1,6 +1,6 @@
 """Covariates: what a system needs with a recording beside its audio. Imports no torch."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from toolkit.corpus.targets import Target
@@ -28,9 +28,8 @@ def class_indices(wanted: Mapping[str, Sequence[str]], given: Mapping[str, str |
     return {name: target.index(given[name], error=PredictionError) for name, target in Target.by_name(wanted).items()}
 
 
-def check_names(wanted: Iterable[str], given: Iterable[str]) -> None:
+def check_names(wanted: Collection[str], given: Iterable[str]) -> None:
     """Refuse a covariate that a system does not know; errors as for `class_indices`."""
-    wanted = list(wanted)
     for name in given:
         if name not in wanted:
             needed = f"it needs {', '.join(wanted)}" if wanted else "it needs nothing but the audio"
@@ -70,7 +69,6 @@ class GivenCovariates:
         check_names(wanted, self.columns)
         class_indices({name: values for name, values in wanted.items() if name not in self.columns}, self.values)
 
-    def of(self, row: Mapping[str, str | None]) -> dict[str, str]:
-        """The values for a recording, including those of its row in a manifest."""
-        found = {name: (row.get(column) or "").strip() for name, column in self.columns.items()}
-        return {**self.values, **{name: value for name, value in found.items() if value}}
+    def of(self, value: Callable[[str], str | None]) -> dict[str, str | None]:
+        """The values for a recording, whose row in a manifest has `value(column)` in a column."""
+        return {**self.values, **{name: value(column) for name, column in self.columns.items()}}

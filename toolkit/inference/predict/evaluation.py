@@ -132,11 +132,7 @@ class LabelledTest:
 
     def recordings(self) -> list[Recording]:
         """The utterances, with the covariates that the system needs."""
-        columns = self.given.columns.values()
-        return [
-            Recording(u.path, u.start, u.end, self.given.of({name: u.value(name) for name in columns}), u.id)
-            for u in self.utterances
-        ]
+        return [Recording(u.path, u.start, u.end, self.given.of(u.value), u.id) for u in self.utterances]
 
     def result(self, recordings: Iterable[Recording | Samples], *, what: str = "labelling") -> CorpusEvaluation:
         """Test the system; a recording that cannot be read is reported and left out.
@@ -150,7 +146,7 @@ class LabelledTest:
             if isinstance(found, ToolkitError):
                 say(f"skipped: {found}")
             else:
-                probabilities = [found.probabilities[label] for label in usage.labels]
+                probabilities = [*found.probabilities.values()]
                 rows.append((u.id, u.speaker or "", u.gender or "", found.seconds, u.label, found.label, probabilities))
         if not rows:
             raise PredictionError("No utterance of the manifest could be labelled: there is nothing to test")
@@ -275,4 +271,4 @@ def map_corpus(
     mapped = [(u, label_map.get(u.label, u.label)) for u in utterances]
     if not (kept := [replace(u, label=label) for u, label in mapped if label is not None]):
         raise PredictionError("--map leaves out every utterance of the manifest: there is nothing to test")
-    return kept, {label: counts[label] for label, name in label_map.items() if name is None and counts[label]}
+    return kept, {label: counts[label] for label, name in label_map.items() if name is None}

@@ -142,8 +142,8 @@ class RecordingSources:
 
     names: Sequence[str]  # paths of files, folders and manifests; `-` for standard input
     covariates: GivenCovariates
-    lines: Iterable[bytes] = ()  # of standard input, each a path
-    columns: Mapping[str, str] | None = None  # the names of manifests' columns, as in `read_manifest`
+    lines: Iterable[bytes]  # of standard input, each a path
+    columns: Mapping[str, str] | None  # the names of manifests' columns, as in `read_manifest`
 
     def __post_init__(self):
         if self.columns and not any(name == STANDARD_INPUT or _is_manifest(name) for name in self.names):
@@ -192,7 +192,7 @@ class RecordingSources:
                 raise PredictionError(f"{option}: {found}.{did_you_mean(column, known)}")
 
     def _of(self, name: str, report: Report, note: Report) -> Iterator[Recording]:
-        given = self.covariates
+        given = self.covariates.values  # those of columns are in manifests
         if _is_manifest(name):
             yield from self._manifest(Path(name), report)
         elif os.path.isdir(name):
@@ -200,7 +200,7 @@ class RecordingSources:
             for path in files_below(Path(name), report):
                 if path.suffix.lower() in AUDIO_SUFFIXES:
                     found = True
-                    yield Recording(path, covariates=given.of({}), below=str(path.relative_to(name)))
+                    yield Recording(path, covariates=given, below=str(path.relative_to(name)))
                 else:
                     others[path.suffix.lower() or "no ending"] += 1
             if others:
@@ -209,7 +209,7 @@ class RecordingSources:
             if not found:
                 report(f"{name} holds no audio file ({', '.join(sorted(AUDIO_SUFFIXES))})")
         else:
-            yield Recording(Path(name), covariates=given.of({}), name=name)
+            yield Recording(Path(name), covariates=given, name=name)
 
     def _manifest(self, path: Path, report: Report) -> Iterator[Recording]:
         for line, row in read_rows(path, required=["path"], columns=self.columns):
@@ -218,7 +218,7 @@ class RecordingSources:
             except CorpusError as error:
                 report(f"{path}:{line}: {error}")
             else:
-                yield Recording(file, start_s, end_s, self.covariates.of(row), where=f" ({path}:{line})")
+                yield Recording(file, start_s, end_s, self.covariates.of(row.get), where=f" ({path}:{line})")
 
 
 def _is_manifest(name: str) -> bool:
