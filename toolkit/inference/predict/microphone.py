@@ -43,8 +43,7 @@ def listen(
     for name, column in given.columns.items():
         raise PredictionError(f"--covariate {name}=@{column} reads a column of a manifest, and --microphone has none")
     refuse_inputs(output, bundle)
-    sounddevice = _sounddevice()
-    with _one_line_errors(sounddevice):
+    with _sounddevice() as sounddevice:
         microphone = sounddevice.query_devices(kind="input")
     rate, model = int(microphone["default_samplerate"]), toolkit.load(bundle, device=device)
     hop_s = min(HOP_S, model.usage.audio.segment_seconds) if hop_s is None else hop_s
@@ -54,7 +53,7 @@ def listen(
     def labelled() -> Iterator[Prediction]:
         nonlocal reason
         try:
-            for samples in _chunks(sounddevice, rate):
+            for samples in _chunks(rate):
                 yield from stream.add(samples)
         except ToolkitError as error:
             reason = error
@@ -67,7 +66,7 @@ def listen(
     raise reason
 
 
-def _chunks(sounddevice: ModuleType, rate: int) -> Iterator[np.ndarray]:
+def _chunks(rate: int) -> Iterator[np.ndarray]:
     """What the microphone hears until Ctrl-C, in chunks [samples], float32; PredictionError if it stops by itself."""
     heard: queue.Queue = queue.Queue(maxsize=round(LONGEST_WAIT_S / CHUNK_S))
 
@@ -79,7 +78,7 @@ def _chunks(sounddevice: ModuleType, rate: int) -> Iterator[np.ndarray]:
     lost, options = False, {"channels": 1, "dtype": "float32", "blocksize": round(CHUNK_S * rate), "callback": take}
     with (
         _interrupted() as interrupted,
-        _one_line_errors(sounddevice),
+        _sounddevice() as sounddevice,
         sounddevice.InputStream(samplerate=rate, **options) as microphone,
     ):
         while not (interrupted.is_set() and heard.empty()):
@@ -98,7 +97,9 @@ def _chunks(sounddevice: ModuleType, rate: int) -> Iterator[np.ndarray]:
             yield samples
 
 
-def _sounddevice() -> ModuleType:
+@contextmanager
+def _sounddevice() -> Iterator[ModuleType]:
+    """The library, whose errors become one line."""
     try:
         import sounddevice
     except ImportError:
@@ -106,13 +107,8 @@ def _sounddevice() -> ModuleType:
     except OSError as error:  # its C library cannot be loaded
         needed = "install PortAudio, on Debian and Ubuntu by `apt install libportaudio2`"
         raise PredictionError(f"--microphone cannot be used ({one_line(str(error))}): {needed}.") from None
-    return sounddevice
-
-
-@contextmanager
-def _one_line_errors(sounddevice: ModuleType) -> Iterator[None]:
     try:
-        yield
+        yield sounddevice
     except (sounddevice.PortAudioError, ValueError) as error:
         needed = "connect one, or choose it in the system's settings"
         raise PredictionError(f"No microphone can be used ({one_line(str(error))}): {needed}.") from None
