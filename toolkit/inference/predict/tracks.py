@@ -29,14 +29,13 @@ def intervals(segments: Iterable[Prediction], threshold: float) -> list[Interval
     """
     found: list[Interval] = []
     for segment in segments:
-        new = Interval(segment.start_s, segment.end_s, segment.label_above(threshold))
-        if found:
-            last = found.pop()
-            border = (last.end_s + new.start_s) / 2
-            if new.label != last.label:
-                found.append(replace(last, end_s=border))
-            new = replace(new, start_s=border if new.label != last.label else last.start_s)
-        found.append(new)
+        start_s, label = segment.start_s, segment.label_above(threshold)
+        if found and found[-1].label == label:
+            start_s = found.pop().start_s
+        elif found:
+            start_s = (found[-1].end_s + start_s) / 2
+            found[-1] = replace(found[-1], end_s=start_s)
+        found.append(Interval(start_s, segment.end_s, label))
     return found
 
 
@@ -45,14 +44,12 @@ def rttm(name: str, found: Sequence[Interval]) -> str:
 
     Columns are separated by spaces, so spaces in a name or label become %20, as in a URL.
     """
-    lines = []
-    for one in found:
-        if one.label is not None:
-            start, end = round(one.start_s, 3), round(one.end_s, 3)
-            lines.append(
-                f"SPEAKER {_word(name)} 1 {start:.3f} {end - start:.3f} <NA> <NA> {_word(one.label)} <NA> <NA>\n"
-            )
-    return "".join(lines)
+    return "".join(
+        f"SPEAKER {_word(name)} 1 {one.start_s:.3f} {round(one.end_s, 3) - round(one.start_s, 3):.3f} <NA> <NA> "
+        f"{_word(one.label)} <NA> <NA>\n"
+        for one in found
+        if one.label is not None
+    )
 
 
 def audacity(found: Sequence[Interval]) -> str:
