@@ -1,6 +1,7 @@
 """How well a system did on labelled utterances: accuracies, intervals, confusion, calibration. Imports no torch."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 
 import numpy as np
@@ -78,24 +79,22 @@ class CalibrationSummary:
     confidence: float
     bins: tuple[tuple[float, float, int], ...]
 
-    @classmethod
-    def of(cls, probabilities: np.ndarray, answers: Answers, target: Target) -> "CalibrationSummary":
-        """Measure the calibration of probabilities [utterances, classes] for the utterances of `answers`."""
-        given = probabilities, answers.reference
-        curve = reliability_curve(*given, labels=target.classes)
-        return cls(
-            ece=expected_calibration_error(*given, labels=target.classes),
-            nll=negative_log_likelihood(*given, labels=target.classes),
-            confidence=float(probabilities.max(axis=1).mean()),
-            bins=tuple(zip(curve.confidence.tolist(), curve.accuracy.tolist(), curve.count.tolist(), strict=True)),
-        )
-
 
 def calibration(answers: Answers, target: Target, confidence: Confidence) -> dict[str, CalibrationSummary]:
     """The calibration of answers "before" the temperature that they are at, and "after" it if it was fitted."""
-    found = {"before": at_temperature(answers.probabilities, 1 / confidence.temperature)}
-    found |= {"after": answers.probabilities} if confidence.utterances else {}
-    return {when: CalibrationSummary.of(probabilities, answers, target) for when, probabilities in found.items()}
+    given = {"before": at_temperature(answers.probabilities, 1 / confidence.temperature)}
+    given |= {"after": answers.probabilities} if confidence.utterances else {}
+    found = {}
+    for when, probabilities in given.items():
+        tested = {"probabilities": probabilities, "reference": answers.reference, "labels": target.classes}
+        curve = reliability_curve(**tested)
+        found[when] = CalibrationSummary(
+            ece=expected_calibration_error(**tested),
+            nll=negative_log_likelihood(**tested),
+            confidence=float(probabilities.max(axis=1).mean()),
+            bins=tuple(zip(curve.confidence.tolist(), curve.accuracy.tolist(), curve.count.tolist(), strict=True)),
+        )
+    return found
 
 
 def abstaining(answers: Answers, confidence: Confidence) -> dict[str, Answered]:
@@ -104,12 +103,10 @@ def abstaining(answers: Answers, confidence: Confidence) -> dict[str, Answered]:
     Rules whose error rate cannot be promised are left out.
     """
     found, correct = {}, answers.predicted == answers.reference
-    for rule in RULES if confidence.utterances else ():
-        try:
+    for rule in RULES:
+        with suppress(PredictionError):
             answered = answers.probabilities.max(axis=1) >= confidence.threshold(*read_rule(rule))
-        except PredictionError:
-            continue
-        found[rule] = Answered.of(answered, correct, answers.speaker.tolist())
+            found[rule] = Answered.of(answered, correct, answers.speaker)
     return found
 
 
