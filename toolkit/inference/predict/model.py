@@ -19,8 +19,7 @@ from toolkit.inference.bundle.config import Usage
 from toolkit.inference.predict.covariates import class_indices
 from toolkit.inference.predict.predictions import Prediction
 from toolkit.inference.predict.recordings import AnyRecording, Encoded, Recording, Samples, recording_of
-from toolkit.inference.predict.results import RecordingResult
-from toolkit.inference.predict.stream import Stream
+from toolkit.inference.predict.results import RecordingResult, Stream
 from toolkit.model.seen import UNSEEN, Seen
 from toolkit.model.system import System
 from toolkit.recipe.schema import AudioSpec
@@ -35,16 +34,17 @@ def segment_waves(recording: AnyRecording, audio: AudioSpec, hop_samples: int | 
     Yields: each segment, the mean of its channels: [samples], float32.
     Raises: AudioError as `toolkit.audio.waves.read_audio`; if decoding fails, after the segments before that place.
     """
+    cutter = Cutter(segment_samples=audio.segment_samples, hop_samples=hop_samples)
     if isinstance(recording, Samples):
         pieces = np.array_split(recording.values, len(recording.values) // BLOCK_VALUES + 1)
         resampler = Resampler(recording.sample_rate, audio.sample_rate)
-        blocks = map(torch.from_numpy, through(resampler, pieces))
+        yield from through(cutter, map(torch.from_numpy, through(resampler, pieces)))
     elif isinstance(recording, Encoded):
-        blocks = _encoded_waves(recording, audio.sample_rate)
+        with recording.as_file() as path:
+            yield from through(cutter, waves(stretch(path), audio.sample_rate))
     else:
         file = stretch(recording.path, start_s=recording.start_s, end_s=recording.end_s)
-        blocks = waves(file, audio.sample_rate)
-    return through(Cutter(segment_samples=audio.segment_samples, hop_samples=hop_samples), blocks)
+        yield from through(cutter, waves(file, audio.sample_rate))
 
 
 class Model:
@@ -190,7 +190,7 @@ class Model:
             try:
                 result.covariates = class_indices(self.usage.covariates, recording.covariates)
                 for wave in segment_waves(recording, self.usage.audio, hop_samples):
-                    result.waiting += 1
+                    result.cut += 1
                     batch.append((result, wave))
                     if len(batch) == batch_size:
                         self._compute(batch, embeddings)
@@ -227,11 +227,6 @@ class Model:
         for row, (result, wave) in enumerate(batch):
             result.add(len(wave), scores[row], {name: values[row] for name, values in embedded.items()})
         batch.clear()
-
-
-def _encoded_waves(recording: Encoded, sample_rate: int) -> Iterator[Tensor]:
-    with recording.as_file() as path:
-        yield from waves(stretch(path), sample_rate)
 
 
 def _done(undone: deque[RecordingResult]) -> Iterator[RecordingResult]:
