@@ -30,22 +30,17 @@ def print_evaluation(evaluation: CorpusEvaluation) -> None:
             table.add_row(GENDERS[gender], str(found.n), PERCENT.show(found.wa), PERCENT.show(found.ua))
         console.print(table)
     console.print(confusion_table(evaluation.target.classes, test.confusion))
-    _print_confidence(console, evaluation)
-    _print_notes(console, evaluation.notes, evaluation.stamps)
-
-
-def _print_confidence(console: Console, evaluation: CorpusEvaluation) -> None:
     table = table_of("", "ECE %", "NLL", "mean confidence %", title="Calibration")
     for when, found in evaluation.calibration.items():
         name = "as computed" if when == "before" else f"at temperature {evaluation.confidence.temperature:.2f}"
         table.add_row(name, PERCENT.show(found.ece), NATS.show(found.nll), PERCENT.show(found.confidence))
     console.print(table)
-    if not evaluation.abstaining:
-        return
-    table = table_of("--abstain", "labelled %", "of these wrong %", "mean of speakers %", title="Abstaining")
-    for rule, found in evaluation.abstaining.items():
-        table.add_row(rule, *map(PERCENT.show, (found.coverage, found.error, found.error_by_speaker)))
-    console.print(table)
+    if evaluation.abstaining:
+        table = table_of("--abstain", "labelled %", "of these wrong %", "mean of speakers %", title="Abstaining")
+        for rule, found in evaluation.abstaining.items():
+            table.add_row(rule, *map(PERCENT.show, (found.coverage, found.error, found.error_by_speaker)))
+        console.print(table)
+    _print_notes(console, evaluation.notes, evaluation.stamps)
 
 
 def print_comparison(comparison: SystemComparison) -> None:
