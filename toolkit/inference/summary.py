@@ -52,9 +52,9 @@ class TestSummary:
         found = target.summary(answers.reference, answers.predicted)
         intervals: dict[str, Interval | None] = dict.fromkeys(METRICS)
         if not all_speakers_known or (answers.speaker != "").all():
-            counts = np.stack([*confusions_by(answers.speaker, answers, target).values()])
+            counts = np.stack([*confusions_by("speaker", answers, target).values()])
             intervals = {metric: interval(counts, metric) for metric in METRICS}
-        by_gender = accuracies_of(confusions_by(answers.gender, answers, target))
+        by_gender = accuracies_of(confusions_by("gender", answers, target))
         return cls(
             **{key: found[key] for key in ("n_utterances", *METRICS, "macro_f1", "recall", "f1")},
             **{f"{metric}_interval": ends and astuple(ends) for metric, ends in intervals.items()},
@@ -110,6 +110,7 @@ def abstaining(answers: Answers, confidence: Confidence) -> dict[str, Answered]:
     return found
 
 
-def confusions_by(groups: np.ndarray, answers: Answers, target: Target) -> Confusions:
-    """One confusion matrix for each group of utterances; groups: [utterances], the group of each."""
-    return speaker_confusions(groups.tolist(), answers.reference, answers.predicted, classes=target.classes)
+def confusions_by(column: str, answers: Answers, target: Target) -> Confusions:
+    """One confusion matrix for each "speaker" or "gender" of the utterances."""
+    groups = getattr(answers, column)
+    return speaker_confusions(groups, answers.reference, answers.predicted, classes=target.classes)

@@ -52,9 +52,8 @@ class PairedEvaluations:
     def differences(self) -> list[Comparison]:
         """The others minus the baseline in every metric, paired by speaker."""
         target = self.baseline.target
-        found = {name: evaluation.answers for name, evaluation in self.evaluations.items()}
-        confusions = {name: confusions_by(answers.speaker, answers, target) for name, answers in found.items()}
-        return compare(confusions, baseline=next(iter(found)), metrics=self.metrics)
+        confusions = {name: confusions_by("speaker", e.answers, target) for name, e in self.evaluations.items()}
+        return compare(confusions, baseline=next(iter(confusions)), metrics=self.metrics)
 
 
 class SystemComparison(PairedEvaluations):

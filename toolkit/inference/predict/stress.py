@@ -49,8 +49,7 @@ class StressTest(PairedEvaluations):
 
     def worst_speaker(self, title: str) -> tuple[str, float] | None:
         """The speaker with the lowest UA in a condition, and that UA; None if no speaker has a name."""
-        answers = self.evaluations[title].answers
-        found = accuracies_of(confusions_by(answers.speaker, answers, self.baseline.target))
+        found = accuracies_of(confusions_by("speaker", self.evaluations[title].answers, self.baseline.target))
         return min(((name, a.ua) for name, a in found.items() if name), key=lambda pair: pair[1], default=None)
 
     def too_much(self, points: float) -> list[str]:
