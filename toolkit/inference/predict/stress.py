@@ -18,7 +18,7 @@ from toolkit.inference.predict.recordings import Recording, Samples
 from toolkit.inference.summary import confusions_by
 from toolkit.plugins.registry import build
 from toolkit.recipe.schema import AudioSpec, PartSpec
-from toolkit.report.figures.figure import COLOURS, MUTED, new_figure, saved, stamp, styled
+from toolkit.report.figures.figure import MUTED, new_figure, saved, series, stamp, styled
 from toolkit.statistics.comparison import Comparison
 from toolkit.statistics.confusions import accuracies_of
 from toolkit.statistics.metrics import METRICS
@@ -110,10 +110,9 @@ def write_figure(test: StressTest, path: str) -> None:
         axis = figure.subplots()
         axis.axvline(100 * found[AS_RECORDED].ua, color=MUTED, linewidth=0.8)
         for row, summary in enumerate(found.values()):
-            look = {"color": COLOURS[0], "marker": "o", "linestyle": "-"}
-            if (ends := summary.interval("ua")) is not None:
-                axis.plot([100 * ends.low, 100 * ends.high], [row, row], **look | {"marker": "|"})
-            axis.plot([100 * summary.ua], [row], **look)
+            if ends := summary.interval("ua"):
+                axis.plot([100 * ends.low, 100 * ends.high], [row, row], **series(0) | {"marker": "|"})
+            axis.plot([100 * summary.ua], [row], **series(0))
         axis.set_yticks(range(len(found)), list(found))
         axis.invert_yaxis()
         axis.set_xlabel("UA (%)")
