@@ -1,6 +1,7 @@
 """The results of a search: the best settings as a recipe, and a page with a figure and every trial."""
 
 from collections import Counter
+from itertools import accumulate
 from os.path import relpath
 from pathlib import Path
 
@@ -56,15 +57,13 @@ def write_search(search: Search) -> Path:
 
 def _figure(search: Search, scored: list, stamps: list[str]) -> bytes:
     """The scores in the order of the trials, and the importance of each key (PED-ANOVA), as PNG."""
-    values = [trial.value for trial in scored]
+    numbers, values = [trial.number for trial in scored], [trial.value for trial in scored]
     evaluator = PedAnovaImportanceEvaluator()
     weights = get_param_importances(search.study, evaluator=evaluator) if len(set(values)) > 1 else {}
     with styled():
-        figure = new_figure(height=2.8)
-        history, importance = figure.subplots(1, 2)
-        history.plot([trial.number for trial in scored], values, "o", color=COLOURS[0])
-        best = [max(values[: end + 1]) for end in range(len(values))]
-        history.plot([trial.number for trial in scored], best, color=COLOURS[1], drawstyle="steps-post")
+        figure, ((history, importance),) = new_figure(columns=2, height=2.8)
+        history.plot(numbers, values, "o", color=COLOURS[0])
+        history.plot(numbers, [*accumulate(values, max)], color=COLOURS[1], drawstyle="steps-post")
         history.set(xlabel="trial", ylabel="valid WA + UA")
         importance.barh([*weights][::-1], [*weights.values()][::-1], color=COLOURS[0])
         importance.set(xlabel="importance")

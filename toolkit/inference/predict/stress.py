@@ -106,8 +106,7 @@ def write_figure(test: StressTest, path: str) -> None:
     """
     found = {title: evaluation.summary for title, evaluation in test.evaluations.items()}
     with styled():
-        figure = new_figure(height=0.6 + 0.32 * len(found), panels=1)
-        axis = figure.subplots()
+        figure, ((axis,),) = new_figure(columns=1, height=0.6 + 0.32 * len(found))
         axis.axvline(100 * found[AS_RECORDED].ua, color=MUTED, linewidth=0.8)
         for row, summary in enumerate(found.values()):
             if ends := summary.interval("ua"):

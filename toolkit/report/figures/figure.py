@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from toolkit.errors import join
 from toolkit.report.evidence import SystemRuns
 
@@ -43,9 +45,9 @@ PAGE_COLOURS = {
 
 _TAG = re.compile(r"<[^>]+>")
 _NOT_FOR_PAGES = (
-    r"<metadata>.*?</metadata>",
-    r'<style type="text/css">.*?</style>',  # would apply to the whole page
-    r'<g id="patch_1">.*?</g>',  # the white background
+    r"<metadata>.*?</metadata>"
+    r'|<style type="text/css">.*?</style>'  # would apply to the whole page
+    r'|<g id="patch_1">.*?</g>'  # the white background
 )
 
 
@@ -78,11 +80,12 @@ def styled() -> AbstractContextManager:
     return matplotlib.style.context(STYLE_SHEET, after_reset=True)
 
 
-def new_figure(*, height: float, panels: int = 2) -> Any:
-    """An empty figure for panels side by side, `height` in inches, that belongs to no window."""
+def new_figure(*, height: float, columns: int, rows: int = 1, **options: Any) -> tuple[Any, np.ndarray]:
+    """A figure that belongs to no window, `height` in inches, and its empty panels [rows, columns]."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(WIDTH if panels > 1 else NARROW, height))
+    figure = Figure(figsize=(WIDTH if columns > 1 else NARROW, height))
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
 def series(index: int) -> dict[str, Any]:
@@ -138,9 +141,7 @@ def page_svg(svg: str, *, name: str, alt: str) -> str:
 
     All ids begin with the name, which is unique in the page; `alt` is the content in words, already escaped.
     """
-    body = svg[svg.index("<svg") :]
-    for unwanted in _NOT_FOR_PAGES:
-        body = re.sub(unwanted, "", body, count=1, flags=re.DOTALL)
+    body = re.sub(_NOT_FOR_PAGES, "", svg[svg.index("<svg") :], flags=re.DOTALL)
     return _TAG.sub(lambda tag: _page_tag(tag[0], name, alt), body)
 
 

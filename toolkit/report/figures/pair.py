@@ -45,8 +45,7 @@ def draw_confusions(matrices: Mapping[str, np.ndarray], labels: Sequence[str]) -
     """One panel per system -> counts [classes, classes], rows are the reference; cells show percent of their row."""
     size = len(labels)
     wide = 4.8 if len(matrices) > 1 else 2.8  # half the figure's width, in inches
-    figure = new_figure(panels=len(matrices), height=wide * (0.78 + 0.02 * min(size, 8)) + 0.2)
-    panels = figure.subplots(1, len(matrices), squeeze=False)[0]
+    figure, (panels,) = new_figure(columns=len(matrices), height=wide * (0.78 + 0.02 * min(size, 8)) + 0.2)
     long = max(map(len, labels)) * size > 34
     turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if long else {}
     for panel, (system, matrix) in zip(panels, matrices.items(), strict=True):
@@ -75,14 +74,12 @@ def _draw_cells(panel: Any, matrix: np.ndarray, size: int) -> None:
 
     totals = matrix.sum(axis=1, keepdims=True)
     fractions = np.divide(matrix, totals, out=np.zeros_like(matrix), where=totals > 0)
-    for row in range(size):
-        for column in range(size):
-            fraction = fractions[row, column]
-            corner, fill = (column - 0.5, row - 0.5), (HEAT, round(float(fraction), 4))
-            panel.add_patch(Rectangle(corner, 1, 1, facecolor=fill, edgecolor=PAPER, linewidth=1.5))
-            text = f"{100 * fraction:.1f}" if totals[row, 0] else "\N{EN DASH}"
-            shade = ON_HEAT if fraction > BRIGHT_ABOVE else INK
-            panel.text(column, row, text, ha="center", va="center", color=shade, fontsize=9 if size <= 5 else 7.5)
+    for (row, column), fraction in np.ndenumerate(fractions):
+        corner, fill = (column - 0.5, row - 0.5), (HEAT, round(float(fraction), 4))
+        panel.add_patch(Rectangle(corner, 1, 1, facecolor=fill, edgecolor=PAPER, linewidth=1.5))
+        text = f"{100 * fraction:.1f}" if totals[row, 0] else "\N{EN DASH}"
+        shade = ON_HEAT if fraction > BRIGHT_ABOVE else INK
+        panel.text(column, row, text, ha="center", va="center", color=shade, fontsize=9 if size <= 5 else 7.5)
     panel.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal")
 
 
@@ -101,9 +98,7 @@ def embedding_figure(pair: Sequence[SystemRuns], cell: tuple[str, int] | None) -
         f"{perplexity(len(reference)):g}. Each panel is projected by itself: distances between groups, sizes and "
         "directions mean nothing.",
         f"Two-dimensional projections of the fused embeddings of {names_of(pair)}, coloured by class.",
-        lambda: draw_embeddings(
-            {system: project(values) for system, values in embeddings.items()}, reference, pair[0].labels
-        ),
+        lambda: draw_embeddings(embeddings, reference, pair[0].labels),
         stamps_of(pair),
     )
 
@@ -122,22 +117,20 @@ def project(embeddings: np.ndarray) -> np.ndarray:
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
-    points = np.asarray(embeddings, dtype=np.float64)
-    if len(points) < 4 or min(points.shape) < 2 or not np.ptp(points, axis=0).any():
-        return np.pad(points, ((0, 0), (0, 2)))[:, :2]  # too little to project
+    if len(embeddings) < 4 or min(embeddings.shape) < 2 or not np.ptp(embeddings, axis=0).any():
+        return np.pad(embeddings, ((0, 0), (0, 2)))[:, :2]  # too little to project
     with threadpool_limits(1):  # sums of several threads differ in their last bits
-        tsne = TSNE(init="pca", learning_rate="auto", perplexity=perplexity(len(points)), random_state=0)
-        return tsne.fit_transform(points)
+        tsne = TSNE(init="pca", learning_rate="auto", perplexity=perplexity(len(embeddings)), random_state=0)
+        return tsne.fit_transform(embeddings)
 
 
-def draw_embeddings(projections: Mapping[str, np.ndarray], reference: Sequence[str], labels: Sequence[str]) -> Any:
-    """One panel per system -> [utterances, 2], one colour and marker per class."""
-    figure = new_figure(panels=len(projections), height=4.9)
-    panels = figure.subplots(1, len(projections), squeeze=False)[0]
-    reference = np.asarray(reference)
-    for panel, (system, values) in zip(panels, projections.items(), strict=True):
+def draw_embeddings(embeddings: Mapping[str, np.ndarray], reference: np.ndarray, labels: Sequence[str]) -> Any:
+    """One panel per system -> [utterances, size], one colour and marker per class."""
+    figure, (panels,) = new_figure(columns=len(embeddings), height=4.9)
+    for panel, (system, values) in zip(panels, embeddings.items(), strict=True):
+        projected = project(values)
         for index, label in enumerate(labels):
-            chosen = values[reference == label]
+            chosen = projected[reference == label]
             panel.scatter(*chosen.T, s=20, **points(index), label=label, edgecolors=INK, linewidths=0.3)
         panel.set_title(system)
         panel.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
@@ -171,8 +164,7 @@ def reliability_figure(pair: Sequence[SystemRuns]) -> Figure:
 
 def draw_reliability(curves: Mapping[str, Mapping[str, ReliabilityCurve]]) -> Any:
     """One panel per system: on the diagonal, confidence and accuracy agree; below it, the system is overconfident."""
-    figure = new_figure(panels=len(curves), height=4.7)
-    axes = figure.subplots(2, len(curves), sharex=True, squeeze=False, height_ratios=(4, 1))
+    figure, axes = new_figure(rows=2, columns=len(curves), height=4.7, sharex=True, height_ratios=(4, 1))
     for (upper, lower), (system, found) in zip(axes.T, curves.items(), strict=True):
         upper.plot([0, 100], [0, 100], color=MUTED, linestyle=(0, (2, 2)), linewidth=0.9)
         for index, (name, curve) in enumerate(found.items()):

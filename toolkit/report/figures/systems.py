@@ -46,10 +46,9 @@ def draw_curves(panels: Mapping[str, Mapping[str, Mapping[int, float]]], *, metr
     """One panel per title -> system -> epoch -> accuracy after it, in fractions of 1; all on one scale."""
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
-    figure = new_figure(panels=columns, height=2.9 * rows + 0.6)
-    axes = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
+    figure, axes = new_figure(rows=rows, columns=columns, height=2.9 * rows + 0.6, sharey=True)
     handles: dict[str, Any] = {}
-    for axis, (title, curves) in zip(axes, panels.items(), strict=False):
+    for axis, (title, curves) in zip(axes.flat, panels.items(), strict=False):
         for system, curve in curves.items():
             index, accuracies = list(systems).index(system), 100 * np.array(list(curve.values()))
             step = max(1, len(curve) // 12)  # epochs between two markers
@@ -60,9 +59,9 @@ def draw_curves(panels: Mapping[str, Mapping[str, Mapping[int, float]]], *, metr
         axis.grid(axis="y")
         axis.label_outer(remove_inner_ticks=False)
         axis.set_xlabel("epoch")
-    for axis in figure.axes[len(panels) :]:
+    for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
-    for axis in figure.axes[::columns]:
+    for axis in axes[:, 0]:
         axis.set_ylabel(f"{metric.upper()} (%)")
     shown = [handles[system] for system in systems if system in handles]
     figure.legend(handles=shown, loc="outside upper center", ncols=min(len(shown), 5))
@@ -100,8 +99,7 @@ def difference_figure(tested: Sequence[SystemRuns], *, name: str) -> Figure | No
 def draw_differences(comparisons: Sequence[Comparison]) -> Any:
     """One panel per metric, one row per system: the interval, and the difference as a point, filled if it is shown."""
     systems = list(dict.fromkeys(c.system for c in comparisons))
-    figure = new_figure(height=0.3 * len(systems) + 1.1)
-    panels = figure.subplots(1, len(METRICS), sharey=True, squeeze=False)[0]
+    figure, (panels,) = new_figure(columns=len(METRICS), height=0.3 * len(systems) + 1.1, sharey=True)
     for index, (panel, metric) in enumerate(zip(panels, METRICS, strict=True)):
         panel.axvline(0, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
         for comparison in (c for c in comparisons if c.metric == metric):
