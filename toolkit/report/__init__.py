@@ -11,11 +11,10 @@ from toolkit.errors import ExperimentError
 from toolkit.files import resolved, templates, write_whole
 from toolkit.report.evidence import Evidence
 from toolkit.report.sections import choose, sections, summarise
-from toolkit.report.tables.files import to_csv, to_latex, to_markdown
+from toolkit.report.tables.files import TEMPLATES, to_csv, to_latex, to_markdown
 from toolkit.report.tables.table import Table, spans
 
 PAGE = "report.html"
-TEMPLATES = Path(__file__).parent / "template"
 
 
 def write_report(
@@ -49,14 +48,14 @@ def write_report(
         else:
             png, svg, pictures[item.name] = item.render()
             files |= {f"figures/{item.name}.png": png, f"figures/{item.name}.svg": svg}
-    environment = templates(TEMPLATES, autoescape=True)
-    environment.filters["spans"] = spans
-    page = environment.get_template("page.html.j2").render(
+    template = templates(TEMPLATES, autoescape=True).get_template("page.html.j2")
+    page = template.render(
         title=f"Experiment {resolved(evidence.folder).name}",
         summary=summarise(evidence, choices.protocol),
         stamps=evidence.stamps(),
         sections=parts,
         pictures=pictures,
+        spans=spans,
     )
     files[PAGE] = re.sub(r"\n\s*\n+", "\n", page).lstrip()  # written last: if it is new, all files are
     for name, content in files.items():

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from toolkit.report.evidence import Evidence, stamps_of
-from toolkit.report.tables.formats import COUNT, PERCENT_1, SYSTEM_NAME
-from toolkit.report.tables.table import Column, Table, incomplete_note, percent
+from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
+from toolkit.report.tables.formats import COUNT, PERCENT_1
+from toolkit.report.tables.table import SYSTEM, Column, Table, accuracy_column, incomplete_note, percent
 from toolkit.statistics.confusions import accuracies_of
 from toolkit.statistics.metrics import METRICS
 from toolkit.training.predictions import Answers
@@ -73,15 +73,10 @@ def speaker_tables(evidence: Evidence, protocol: str) -> list[Table]:
 def _speaker_table(evidence: Evidence, protocol: str, metrics: Sequence[str], name: str, title: str) -> Table:
     tested = evidence.tested(protocol)
     found = {system.system: accuracies_of(system.confusions) for system in tested}
-
-    def accuracy_column(metric: str, system: str) -> Column:
-        value = lambda speaker: getattr(found[system].get(speaker), metric, None)  # noqa: E731
-        return Column(f"{metric}_{system}", system, PERCENT_1, percent(metric), value)
-
     columns = [
         Column("speaker", "speaker", value=str),
         Column("n", "n", COUNT, value=lambda speaker: [of[speaker].n for of in found.values() if speaker in of][-1]),
-        *(accuracy_column(metric, system) for metric in metrics for system in found),
+        *(accuracy_column(metric, system, PERCENT_1, of.get) for metric in metrics for system, of in found.items()),
     ]
     notes = ["n: utterances. UA is over the classes that the speaker has."]
     return Table(name, title, columns, evidence.speakers(protocol), stamps_of(tested), notes)
@@ -97,19 +92,15 @@ def _by_group(
     notes: Sequence[str],
 ) -> Table:
     """A row for each system, with n, WA and UA of each group."""
-
-    def group_columns(group: str, title: str) -> list[Column]:
-        def of(name: str, default: int | None = None):
-            return lambda row: getattr(row[1].get(group), name, default)
-
-        return [
-            Column(f"{group}_n", "n", COUNT, title, of("n", 0)),
-            *(Column(f"{group}_{metric}", percent(metric), PERCENT_1, title, of(metric)) for metric in METRICS),
-        ]
-
     tested = evidence.tested(protocol)
-    columns = [Column("system", "system", SYSTEM_NAME, value=lambda row: row[0])]
-    columns += [column for group_title in titles.items() for column in group_columns(*group_title)]
-    rows = [(system, accuracies_of(system.confusions_by(group))) for system in tested]
+    found = {system.system: accuracies_of(system.confusions_by(group)) for system in tested}
+
+    def value(key: str, figure: str, default: int | None = None) -> Callable[[SystemRuns], float | None]:
+        return lambda row: getattr(found[row.system].get(key), figure, default)
+
+    columns = [SYSTEM]
+    for key, heading in titles.items():
+        columns.append(Column(f"{key}_n", "n", COUNT, heading, value(key, "n", 0)))
+        columns += [Column(f"{key}_{m}", percent(m), PERCENT_1, heading, value(key, m)) for m in METRICS]
     notes = [*notes, "n: utterances. Groups also differ in their speakers and classes.", *incomplete_note(tested)]
-    return Table(name, title, columns, rows, stamps_of(tested), notes)
+    return Table(name, title, columns, tested, stamps_of(tested), notes)

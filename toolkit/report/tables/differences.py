@@ -10,7 +10,7 @@ from toolkit.errors import counted
 from toolkit.experiment.plan import NOT_THE_SYSTEMS
 from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
 from toolkit.report.tables.formats import COUNT, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL, SYSTEM_NAME, TEXT
-from toolkit.report.tables.table import Column, Table, incomplete_note, percent
+from toolkit.report.tables.table import Column, Table, accuracy_column, incomplete_note, percent
 from toolkit.statistics.comparison import ALPHA, Comparison, compare, corrected
 from toolkit.statistics.confusions import MIN_SPEAKERS
 from toolkit.statistics.metrics import METRICS
@@ -70,14 +70,10 @@ def difference_table(evidence: Evidence, systems: Sequence[str], protocol: str, 
 
 def protocol_table(evidence: Evidence) -> Table:
     """WA and UA of every system under every protocol."""
-
-    def accuracy_column(metric: str, protocol: str) -> Column:
-        value = lambda system: getattr(evidence.of(system, protocol).pooled, metric, None)  # noqa: E731
-        return Column(f"{metric}_{protocol}", protocol, PERCENT, percent(metric), value)
-
     protocols, systems = _in_order(evidence), evidence.plan.systems
+    pooled = {protocol: {t.system: t.pooled for t in evidence.all_of(systems, protocol)} for protocol in protocols}
     columns = [Column("system", "system", value=str)]
-    columns += [accuracy_column(metric, protocol) for metric in METRICS for protocol in protocols]
+    columns += [accuracy_column(metric, name, PERCENT, of.get) for metric in METRICS for name, of in pooled.items()]
     missing = [
         f"{t.system} under {t.protocol} ({len(t.runs)} of {counted(t.planned, 'cell')})"
         for t in (evidence.of(system, protocol) for system in systems for protocol in protocols)

@@ -7,6 +7,7 @@ r"""A table as Markdown, CSV and LaTeX, with its stamps in each.
 import csv
 import io
 import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +43,7 @@ _LATEX = {
 
 def to_markdown(table: Table) -> str:
     """A GitHub-flavoured table below its title, with stamps and notes around it."""
-    return _markdown_template().render(table=table, columns=_columns(table))
+    return _template("table.md.j2", escape_markdown).render(table=table, columns=_columns(table))
 
 
 def to_csv(table: Table) -> str:
@@ -61,7 +62,9 @@ def to_csv(table: Table) -> str:
 
 def to_latex(table: Table) -> str:
     """A table environment for booktabs."""
-    return _latex_template().render(table=table, columns=_columns(table), spans=spans)
+    marks = {"variable_start_string": "<<", "variable_end_string": ">>"}  # braces are LaTeX's own
+    template = _template("table.tex.j2", escape_latex, **marks)
+    return template.render(table=table, columns=_columns(table), spans=spans)
 
 
 def escape_markdown(text: str) -> str:
@@ -75,14 +78,8 @@ def escape_latex(text: str) -> str:
 
 
 @cache
-def _markdown_template() -> "Template":
-    return templates(TEMPLATES, escape=escape_markdown).get_template("table.md.j2")
-
-
-@cache
-def _latex_template() -> "Template":
-    marks = {"variable_start_string": "<<", "variable_end_string": ">>"}  # braces are LaTeX's own
-    return templates(TEMPLATES, escape=escape_latex, **marks).get_template("table.tex.j2")
+def _template(name: str, escape: Callable[[str], str], **marks: str) -> "Template":
+    return templates(TEMPLATES, escape=escape, **marks).get_template(name)
 
 
 def _columns(table: Table) -> list[Column]:

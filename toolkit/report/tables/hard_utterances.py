@@ -47,8 +47,9 @@ def hard_utterance_table(evidence: Evidence, protocol: str) -> Table:
         Column("given", "its probability %", PERCENT_1),
         *_answer_columns([system.system for system in tested]),
     ]
-    if any(audio_uri(evidence.utterances.get(u.id)) for u in hard[:SHOWN]):
-        columns.append(Column("audio", "listen", AUDIO, value=lambda u: audio_uri(evidence.utterances.get(u.id))))
+    audio = {u.id: audio_uri(evidence.utterances[u.id]) for u in hard}
+    if any(audio[u.id] for u in hard[:SHOWN]):
+        columns.append(Column("audio", "listen", AUDIO, value=lambda u: audio[u.id]))
     shown = f"; {SHOWN} of them are shown, all are in tables/hard_utterances.csv" if len(hard) > SHOWN else ""
     notes = [
         f"{len(hard):,} of the {len(of_all):,} utterances that every system was tested on{shown}.",
@@ -58,12 +59,12 @@ def hard_utterance_table(evidence: Evidence, protocol: str) -> Table:
     return Table("hard_utterances", title, columns, hard, stamps_of(tested), notes, shown=SHOWN)
 
 
-def audio_uri(utterance: Utterance | None) -> str | None:
+def audio_uri(utterance: Utterance) -> str | None:
     """The URI at which a player on this machine finds an utterance; None if its file is missing.
 
     A part of a file is a media fragment, `#t=start,end` in seconds.
     """
-    if utterance is None or not os.path.isfile(utterance.path):
+    if not os.path.isfile(utterance.path):
         return None
     start, end = f"{utterance.start or 0:g}", "" if utterance.end is None else f",{utterance.end:g}"
     part = "" if utterance.start is None and utterance.end is None else f"#t={start}{end}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from toolkit.report.evidence import SystemRuns
 from toolkit.report.tables.formats import INCOMPLETE, SYSTEM_NAME, TEXT, Format
+from toolkit.statistics.confusions import Accuracies
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ def percent(metric: str) -> str:
     return f"{metric.upper()} %"
 
 
+def accuracy_column(metric: str, name: str, format: Format, of: Callable[[Any], Accuracies | None]) -> Column:
+    """The column of a metric and of what `name` says; `of` gives a row's accuracies, or None."""
+    return Column(f"{metric}_{name}", name, format, percent(metric), lambda row: getattr(of(row), metric, None))
+
+
 def incomplete_note(rows: Sequence[SystemRuns]) -> list[str]:
     """A note on the mark of incomplete systems, if a row has it."""
     if all(row.complete for row in rows):
@@ -69,8 +75,5 @@ def spans(columns: Iterable[Column]) -> list[tuple[str, tuple[Column, ...]]]:
     >>> [(group, len(members)) for group, members in spans(columns)]
     [('', 1), ('WA', 2)]
     """
-    found: list[tuple[str, tuple[Column, ...]]] = []
-    for group, members in groupby(columns, key=lambda column: column.group):
-        members = tuple(members)
-        found += [(group, members)] if group else [("", (column,)) for column in members]
-    return found
+    neighbours = groupby(columns, key=lambda column: (column.group, "" if column.group else column.key))
+    return [(group, tuple(members)) for (group, _), members in neighbours]
