@@ -179,18 +179,17 @@ class Evidence:
         Raises: ExperimentError, with the names of two runs or of the manifest.
         """
         first: dict[tuple, tuple] = {}
-        for tested in (tested for protocol in self.protocols for tested in self.tested(protocol)):
-            for run in tested.runs:
-                found = run.results.get("split"), frozenset(run.answers.id.tolist()), run.folder
-                other = first.setdefault((tested.protocol, run.cell.fold), found)
-                if found[:2] != other[:2]:
-                    raise ExperimentError(
-                        f"{other[2]} and {run.folder} have different utterances in fold {run.cell.fold!r}: a report "
-                        "compares systems on the same folds. Train one of the two again, in a separate experiment."
-                    )
-                if lost := found[1] - self.utterances.keys():
-                    file = self.runs[0].folder / MANIFEST
-                    raise ExperimentError(f"{file} lacks {min(lost)!r}: delete the run and train it again.")
+        for run in self.runs:
+            split, ids = run.results.get("split"), frozenset(run.answers.id.tolist())
+            other = first.setdefault((run.cell.protocol, run.cell.fold), (split, ids, run.folder))
+            if (split, ids) != other[:2]:
+                raise ExperimentError(
+                    f"{other[2]} and {run.folder} have different utterances in fold {run.cell.fold!r}: a report "
+                    "compares systems on the same folds. Train one of the two again, in a separate experiment."
+                )
+            if lost := ids - self.utterances.keys():
+                file = self.runs[0].folder / MANIFEST
+                raise ExperimentError(f"{file} lacks {min(lost)!r}: delete the run and train it again.")
 
     @cached_property
     def utterances(self) -> Mapping[str, Utterance]:

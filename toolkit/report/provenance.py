@@ -16,10 +16,8 @@ def facts(evidence: Evidence) -> list[tuple[str, str]]:
     """What was run, as pairs (name, text)."""
     results = [run.results for run in evidence.runs]
     trained = _training_seconds(evidence).values()
-    versions = {
-        name: _each_once(r["versions"].get(name, "none") for r in results)
-        for name in dict.fromkeys(name for r in results for name in r["versions"])
-    }
+    distributions = dict.fromkeys(name for r in results for name in r["versions"])
+    versions = [f"{name} {_each_once(r['versions'].get(name, 'none') for r in results)}" for name in distributions]
     failed = f", {len(evidence.failures)} failed" if evidence.failures else ""
     found = {
         "Baseline": evidence.baseline,
@@ -32,7 +30,7 @@ def facts(evidence: Evidence) -> list[tuple[str, str]]:
         "Training time": f"{clock(sum(trained))} in {counted(len(trained), 'training')}, summed over all epochs",
         "Hardware": _each_once(r.get("hardware") or r["device"] for r in results),
         "Computing": _each_once(map(_computing, results)),
-        "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "Versions": ", ".join(versions),
     }
     return [(name, text) for name, text in found.items() if text]
 
