@@ -1,7 +1,9 @@
 """What a report shows: its choices, its summary, and its sections in order."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from toolkit.errors import ExperimentError, counted, did_you_mean, join
 from toolkit.report.evidence import Evidence, SystemRuns
@@ -81,13 +83,13 @@ def choose(
     for tested in chosen:
         if not tested.runs:
             raise ExperimentError(f"--pair: {tested.system!r} has no finished run under {protocol}.")
-    cells = [{(run.cell.fold, run.cell.seed) for run in tested.runs} for tested in chosen]
-    common = set.intersection(*cells) if cells else set()
-    order = [(fold, seed) for fold in folds for seed in evidence.plan.seeds if (fold, seed) in common]
-    if tsne_fold and not (order := [cell for cell in order if cell[0] == tsne_fold]):
+    done = [{(run.cell.fold, run.cell.seed) for run in tested.runs} for tested in chosen]
+    cells = product([tsne_fold] if tsne_fold else folds, evidence.plan.seeds)
+    embedded = next((cell for cell in cells if done and all(cell in of for of in done)), None)
+    if tsne_fold and embedded is None:
         names = join(tested.system for tested in chosen)
         raise ExperimentError(f"--tsne-fold: no seed has finished runs of {names} on {tsne_fold!r}.")
-    return Choices(protocol, chosen, order[0] if order else None, tuple(speakers or folds[:CURVES]))
+    return Choices(protocol, chosen, embedded, tuple(speakers or folds[:CURVES]))
 
 
 def summarise(evidence: Evidence, protocol: str) -> list[str]:
@@ -164,17 +166,15 @@ def _details(evidence: Evidence, choices: Choices) -> Iterator[Section]:
 
 def _verdicts(evidence: Evidence, comparisons: Sequence[Comparison], protocol: str) -> list[str]:
     """The systems that are better or worse, with the metrics, and the number of those without any difference."""
-    texts, without = [], {c.system for c in comparisons}
+    found: dict[str, dict[str, list[str]]] = defaultdict(dict)  # verdict -> system -> metrics
+    for c in comparisons:
+        found[c.verdict].setdefault(c.system, []).append(c.metric.upper())
+    texts, without = [], {c.system for c in comparisons} - found["better"].keys() - found["worse"].keys()
     for verdict in ("better", "worse"):
-        found: dict[str, list[str]] = {}
-        for c in comparisons:
-            if c.verdict == verdict:
-                found.setdefault(c.system, []).append(c.metric.upper())
-        without -= set(found)
-        missing = {s: "" if evidence.of(s, protocol).complete else ", cells missing" for s in found}
-        names = ", ".join(f"{s} ({' and '.join(metrics)}{missing[s]})" for s, metrics in found.items())
+        missing = {s: "" if evidence.of(s, protocol).complete else ", cells missing" for s in found[verdict]}
+        names = ", ".join(f"{s} ({' and '.join(metrics)}{missing[s]})" for s, metrics in found[verdict].items())
         texts += [f"{verdict}: {names}"] if names else []
-    few = {c.system for c in comparisons if c.verdict == TOO_FEW} & without
+    few = without & found[TOO_FEW].keys()
     for verdict, systems in (("no difference shown", without - few), (TOO_FEW, few)):
         texts += [f"{verdict} for {counted(len(systems), 'system')}"] if systems else []
     return texts

@@ -141,16 +141,14 @@ def covariate_table(evidence: Evidence, covariate: str, protocol: str) -> Table 
     """All families of a covariate, each system compared with the first of its family; None without a family."""
     if not (families := covariate_families(evidence, covariate)):
         return None
-    found, pairs = [], []
+    pairs: list[tuple[SystemRuns, SystemRuns | None]] = []
     for family in families:
         first, *others = systems = evidence.all_of(family, protocol)
         pairs += [(first, None), *((other, first) for other in others)]
-        found += compared(systems)
         by_source = dict(zip(reversed(family.values()), reversed(systems), strict=True))
         if {"shuffled", "label"} <= by_source.keys() and by_source["label"] is not first:
             pairs.append((by_source["label"], by_source["shuffled"]))
-            found += compared([by_source["shuffled"], by_source["label"]])
-    found = corrected(found)
+    found = corrected([c for tested, against in pairs if against for c in compared([against, tested])])
     rows = [Difference.of(tested, against, found) for tested, against in pairs]
     source = {system: source for family in families for system, source in family.items()}
     columns = [

@@ -74,13 +74,12 @@ def audio_uri(utterance: Utterance) -> str | None:
 def _utterances(tested: Sequence[SystemRuns]) -> list[AnsweredUtterance]:
     found: dict[str, AnsweredUtterance] = {}
     for system in tested:
-        column = {label: index for index, label in enumerate(system.labels)}
         a = system.answers
         facts = (x.tolist() for x in (a.id, a.speaker, a.reference, a.seconds, a.predicted, a.probabilities))
         for name, speaker, reference, seconds, predicted, probabilities in zip(*facts, strict=True):
             u = found.setdefault(name, AnsweredUtterance(name, speaker, reference, seconds))
             u.predicted.setdefault(system.system, []).append(predicted)
-            u.probabilities.append(probabilities[column[reference]])
+            u.probabilities.append(probabilities[system.labels.index(reference)])
     return list(found.values())
 
 
