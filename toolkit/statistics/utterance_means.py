@@ -10,8 +10,8 @@ class UtteranceMeans:
 
     >>> means = UtteranceMeans()
     >>> means.add(np.array([7, 7, 9]), np.array([3.0, 1.0, 2.0]), {"emotion": np.array([[0.0], [4.0], [5.0]])})
-    >>> means.utterances, means["emotion"].tolist()
-    ([7, 9], [[1.0], [5.0]])
+    >>> means["emotion"].tolist()  # of utterance 7, then of 9
+    [[1.0], [5.0]]
     """
 
     def __init__(self):
@@ -27,15 +27,10 @@ class UtteranceMeans:
                 sums[utterance] = sums.get(utterance, 0.0) + vectors[row].astype(np.float64) * weight
 
     @property
-    def utterances(self) -> list[int]:
-        """Indices of the utterances seen, sorted."""
-        return sorted(self._weights)
-
-    @property
     def names(self) -> list[str]:
         """Names of the values."""
         return list(self._sums)
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """The means of a value, in the order of `utterances`: [utterances, size]."""
-        return np.stack([self._sums[name][u] / self._weights[u] for u in self.utterances])
+        """The means of a value, in the order of the utterances' indices: [utterances, size]."""
+        return np.stack([self._sums[name][u] / self._weights[u] for u in sorted(self._weights)])
