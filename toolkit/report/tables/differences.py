@@ -93,8 +93,7 @@ def step_table(evidence: Evidence) -> Table:
     ]
     for metric in METRICS:
         columns += difference_columns(metric, f"{metric.upper()}, points", test=False)
-    n_speakers = lambda row: max((c.n_speakers for c in row.comparisons.values()), default=0)  # noqa: E731
-    columns.append(Column("speakers", "speakers", COUNT, value=n_speakers))
+    columns.append(Column("speakers", "speakers", COUNT, value=lambda row: row.comparisons[METRICS[0]].n_speakers))
     rows = []
     for system in evidence.plan.systems:
         for before, after in itertools.pairwise(evidence.of(system, protocol) for protocol in _in_order(evidence)):
