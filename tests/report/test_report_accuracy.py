@@ -50,7 +50,7 @@ def two_seeds(tmp_path_factory):
 
 
 def test_pooled_accuracies_are_the_mean_over_seeds_of_scikit_learns(two_seeds):
-    row = by_system(accuracy_table(two_seeds, ["ser", "mf"], "loso", name="t", title="t"))["mf"]
+    row = by_system(accuracy_table(two_seeds.all_of(["ser", "mf"], "loso"), name="t", title="t"))["mf"]
     wa, ua = [], []
     for seed in (1, 2):
         rows = rows_of(two_seeds, "mf", seed=seed)
@@ -62,7 +62,7 @@ def test_pooled_accuracies_are_the_mean_over_seeds_of_scikit_learns(two_seeds):
 
 
 def test_folds_and_seeds_have_the_deviations_of_their_means(two_seeds):
-    row = by_system(accuracy_table(two_seeds, ["ser"], "loso", name="t", title="t"))["ser"]
+    row = by_system(accuracy_table(two_seeds.all_of(["ser"], "loso"), name="t", title="t"))["ser"]
     folds = {}
     for run in two_seeds.of("ser", "loso").runs:
         rows = predictions(run)
@@ -76,8 +76,8 @@ def test_folds_and_seeds_have_the_deviations_of_their_means(two_seeds):
 
 def test_intervals_and_tests_are_those_of_the_speakers_confusions(two_seeds):
     ser, mf = (matrices(two_seeds, system, TEN) for system in ("ser", "mf"))
-    accuracy = by_system(accuracy_table(two_seeds, ["ser", "mf"], "loso", name="t", title="t"))["mf"]
-    difference = by_system(difference_table(two_seeds, ["ser", "mf"], "loso", name="t", title="t"))["mf"]
+    accuracy = by_system(accuracy_table(two_seeds.all_of(["ser", "mf"], "loso"), name="t", title="t"))["mf"]
+    difference = by_system(difference_table(two_seeds.all_of(["ser", "mf"], "loso"), name="t", title="t"))["mf"]
     for metric in ("wa", "ua"):
         assert accuracy[f"{metric}_interval"] == interval(mf, metric)
         assert difference[f"{metric}_interval"] == interval(mf, metric, minus=ser)
@@ -102,13 +102,13 @@ def test_multi_level_systems_are_one_family_and_single_levels_another_beside_the
 
 
 def test_published_figures_stand_beside_ours_on_the_same_corpus_only(two_seeds, tmp_path):
-    table = accuracy_table(two_seeds, ["ser", "mf"], "loso", name="t", title="t")
+    table = accuracy_table(two_seeds.all_of(["ser", "mf"], "loso"), name="t", title="t")
     assert by_system(table)["ser"]["wa_published"] == pytest.approx(0.7056)
     assert by_system(table)["mf"]["ua_published"] is None
     assert any("Multilevel emotion recognition" in note for note in table.notes)
     for changes in ({"corpus": "ravdess"}, {"synthetic": True}):
         other = evidence(tmp_path / str(changes), FakeExperiment({"ser": SER}, folds={"1M": ("1M",)}, **changes))
-        table = accuracy_table(other, ["ser"], "loso", name="t", title="t")
+        table = accuracy_table(other.all_of(["ser"], "loso"), name="t", title="t")
         assert not any("published" in column.key for column in table.columns)
         assert not any("Published" in note for note in table.notes)
 
@@ -126,19 +126,19 @@ def incomplete(tmp_path_factory):
 
 
 def test_a_system_with_missing_cells_is_marked_and_compared_over_common_speakers(incomplete):
-    table = difference_table(incomplete, ["ser", "mf"], "loso", name="t", title="t")
+    table = difference_table(incomplete.all_of(["ser", "mf"], "loso"), name="t", title="t")
     (row,) = table.rows
     assert SYSTEM_NAME.show(row["system"]) == "mf †" and row["speakers"] == 7
     assert any(note.startswith("†") for note in table.notes)
     assert "Not all cells of ser, the baseline, are done." in table.notes
-    row = by_system(accuracy_table(incomplete, ["ser", "mf"], "loso", name="t", title="t"))["mf"]
+    row = by_system(accuracy_table(incomplete.all_of(["ser", "mf"], "loso"), name="t", title="t"))["mf"]
     assert row["cells"] == (8, 10) and row["speakers"] == 8
 
 
 def test_a_system_without_a_finished_cell_has_a_row_without_figures(incomplete):
-    row = by_system(accuracy_table(incomplete, ["ser", "w2e"], "loso", name="t", title="t"))["w2e"]
+    row = by_system(accuracy_table(incomplete.all_of(["ser", "w2e"], "loso"), name="t", title="t"))["w2e"]
     assert row["wa"] is row["wa_interval"] is row["ua_folds"] is None and row["cells"] == (0, 10)
-    (row,) = difference_table(incomplete, ["ser", "w2e"], "loso", name="t", title="t").rows
+    (row,) = difference_table(incomplete.all_of(["ser", "w2e"], "loso"), name="t", title="t").rows
     assert row["wa_verdict"] == "not compared" and row["speakers"] == 0
 
 
@@ -154,8 +154,9 @@ def test_missing_and_failed_cells_are_named_failed_ones_first(incomplete):
 def test_under_six_speakers_there_is_no_interval_no_test_and_no_verdict(tmp_path):
     systems = {"ser": FakeSystem(skill=0.0), "mf": FakeSystem(skill=9.0)}
     found = evidence(tmp_path, FakeExperiment(systems, folds={s: (s,) for s in TEN[:5]}))
-    assert by_system(accuracy_table(found, ["ser", "mf"], "loso", name="t", title="t"))["mf"]["wa_interval"] is None
-    table = difference_table(found, ["ser", "mf"], "loso", name="t", title="t")
+    tested = found.all_of(["ser", "mf"], "loso")
+    assert by_system(accuracy_table(tested, name="t", title="t"))["mf"]["wa_interval"] is None
+    table = difference_table(tested, name="t", title="t")
     (row,) = table.rows
     assert row["wa_verdict"] == row["ua_verdict"] == "too few speakers to tell"
     assert row["wa_p"] is row["wa_interval"] is None and row["wa_difference"] > 0.3
@@ -172,7 +173,7 @@ def test_speakers_without_names_are_never_counted_as_many(tmp_path):
         tmp_path,
         FakeExperiment(systems, folds=folds, named=False, left=lambda s, p, fold, seed: (s, fold) in gaps),
     )
-    (row,) = difference_table(found, ["ser", "mf"], "loso", name="t", title="t").rows
+    (row,) = difference_table(found.all_of(["ser", "mf"], "loso"), name="t", title="t").rows
     assert row["speakers"] == 0 and row["wa_verdict"] == "too few speakers to tell"
 
 
@@ -195,7 +196,7 @@ def test_speakers_of_several_folds_are_compared_over_the_folds_that_both_systems
     options = {"folds": THREE, "protocols": ("speaker-dependent",), "answer": answer}
     left = lambda system, protocol, fold, seed: (system, fold) in (("mf", "b"), ("cr", "a"))  # noqa: E731
     found = evidence(tmp_path, InEveryFold(systems, left=left, **options))
-    mf, cr = difference_table(found, list(systems), "speaker-dependent", name="t", title="t").rows
+    mf, cr = difference_table(found.all_of(list(systems), "speaker-dependent"), name="t", title="t").rows
     assert mf["wa_difference"] == mf["ua_difference"] == 1.0 and mf["speakers"] == 7, "a and c"
     assert cr["wa_difference"] == pytest.approx(0.5, abs=0.02) and cr["speakers"] == 7, "b and c"
 
@@ -229,7 +230,7 @@ def test_nothing_is_called_better_or_worse_that_the_tests_do_not_show(tmp_path):
 def test_a_note_says_when_there_are_too_many_comparisons_for_a_small_p(tmp_path):
     systems = {f"s{number}": FakeSystem(skill=number) for number in range(3)}
     found = evidence(tmp_path, FakeExperiment(systems, folds={s: (s,) for s in TEN[:6]}))
-    notes = difference_table(found, list(systems), "loso", name="t", title="t").notes
+    notes = difference_table(found.all_of(list(systems), "loso"), name="t", title="t").notes
     assert any("with 6 speakers and 4 comparisons no p can fall below 0.05" in note for note in notes)
     assert summarise(found, "loso")[1] == "Ablation, against s0: too few speakers to tell for 2 systems."
 
@@ -248,4 +249,4 @@ def test_protocols_are_in_order_and_a_step_is_the_paired_difference(tmp_path):
     assert second["wa_difference"] == pytest.approx(row["wa_loso-as-published"] - row["wa_loso-test-epoch"])
     assert first["ua_interval"].low < first["ua_difference"] < first["ua_interval"].high
     assert len(table.stamps) == len(step_table(found).stamps) == 2
-    assert accuracy_table(found, ["ser"], "loso", name="t", title="t").stamps == ()
+    assert accuracy_table(found.all_of(["ser"], "loso"), name="t", title="t").stamps == ()

@@ -42,13 +42,13 @@ def scores(found, system, keep):
 
 
 def test_gender_has_the_accuracies_of_its_utterances(found):
-    row = gender_table(found, "loso").rows[1]
+    row = gender_table(found.tested("loso")).rows[1]
     assert (row["F_n"], row["F_wa"], row["F_ua"]) == pytest.approx(scores(found, "mf", lambda r: r["gender"] == "F"))
     assert row["M_ua"] == pytest.approx(scores(found, "mf", lambda r: r["gender"] == "M")[2])
 
 
 def test_durations_are_cut_into_thirds_of_all_test_utterances(found):
-    table = duration_table(found, "loso")
+    table = duration_table(found.tested("loso"))
     seconds = {row["id"]: float(row["seconds"]) for run in found.of("ser", "loso").runs for row in predictions(run)}
     low, high = np.quantile(list(seconds.values()), [1 / 3, 2 / 3])
     groups = [column.group for column in table.columns if column.group]
@@ -81,11 +81,11 @@ def test_many_systems_get_a_table_of_speakers_for_each_metric(tmp_path):
 def test_unknown_genders_and_speakers_give_no_table(tmp_path):
     folds = {"1": ("1M", "1F")}
     found = evidence(tmp_path, FakeExperiment({"ser": SER}, folds=folds, named=False, genders=False))
-    assert gender_table(found, "loso") is None and speaker_tables(found, "loso") == []
+    assert gender_table(found.tested("loso")) is None and speaker_tables(found, "loso") == []
 
 
 def test_calibration_is_that_of_all_answers(found):
-    row = calibration_table(found, "loso").rows[0]
+    row = calibration_table(found.tested("loso")).rows[0]
     rows = [row for run in found.of("ser", "loso").runs for row in predictions(run)]
     probabilities = np.array([[float(r[f"p_{label}"]) for label in LABELS] for r in rows])
     confidence = probabilities.max(axis=1)
@@ -108,10 +108,10 @@ def test_each_runs_temperature_and_thresholds_are_those_of_its_validation_part(f
         answered.append(after[-1].max(axis=1) >= confidence[enough - 1 : enough + 1].mean())
         wrong.append(answered[-1] & (test.predicted != test.reference))
     after, answered, wrong = map(np.concatenate, (after, answered, wrong))
-    row = calibration_table(found, "loso").rows[0]
+    row = calibration_table(found.tested("loso")).rows[0]
     assert row["nll_after"] == pytest.approx(negative_log_likelihood(after, tested.answers.reference, labels=LABELS))
     assert row["ece_after"] == pytest.approx(expected_calibration_error(after, tested.answers.reference, labels=LABELS))
-    rows = {row["rule"]: row for row in abstention_table(found, "loso").rows if row["system"] is tested}
+    rows = {row["rule"]: row for row in abstention_table(found.tested("loso")).rows if row["system"] is tested}
     assert list(rows) == list(RULES)
     shares = rows["coverage:0.8"]["coverage"], rows["coverage:0.8"]["error"]
     assert shares == pytest.approx((answered.mean(), wrong.sum() / answered.sum()))
@@ -121,9 +121,9 @@ def test_each_runs_temperature_and_thresholds_are_those_of_its_validation_part(f
 
 def test_without_predictions_for_validation_parts_there_is_nothing_at_a_temperature(tmp_path):
     found = evidence(tmp_path, FakeExperiment({"ser": SER}, protocols=("loso-as-published",)))
-    row = calibration_table(found, "loso-as-published").rows[0]
+    row = calibration_table(found.tested("loso-as-published")).rows[0]
     assert row["ece"] > 0 and row["ece_after"] is None and row["nll_after"] is None
-    assert abstention_table(found, "loso-as-published") is None
+    assert abstention_table(found.tested("loso-as-published")) is None
 
 
 def test_systems_that_differ_in_a_covariate_alone_are_families(tmp_path):

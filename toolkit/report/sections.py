@@ -125,14 +125,12 @@ def sections(evidence: Evidence, choices: Choices) -> list[Section]:
 
 def _results(evidence: Evidence, protocol: str) -> Iterator[Section]:
     for name, systems in families(evidence).items():
-        title = TITLES[name]
-        items = [accuracy_table(evidence, systems, protocol, name=name, title=f"{title}: accuracy under {protocol}")]
+        title, tested = TITLES[name], evidence.all_of(systems, protocol)
+        items = [accuracy_table(tested, name=name, title=f"{title}: accuracy under {protocol}")]
         if len(systems) > 1:
             against = f"{title}: difference from {systems[0]} under {protocol}"
-            items += [
-                differences.difference_table(evidence, systems, protocol, name=f"{name}_differences", title=against),
-                difference_figure(evidence.all_of(systems, protocol), name=f"{name}_differences"),
-            ]
+            items.append(differences.difference_table(tested, name=f"{name}_differences", title=against))
+            items.append(difference_figure(tested, name=f"{name}_differences"))
         yield Section(name.replace("_", "-"), title, tuple(items))
     if len(evidence.protocols) > 1:
         texts = (STEPS_NOTE,) if any(name.startswith("loso-") for name in evidence.protocols) else ()
@@ -144,18 +142,14 @@ def _results(evidence: Evidence, protocol: str) -> Iterator[Section]:
 
 
 def _details(evidence: Evidence, choices: Choices) -> Iterator[Section]:
-    protocol = choices.protocol
+    protocol, tested = choices.protocol, evidence.tested(choices.protocol)
     yield Section("confusion", "Confusion", (confusion_figure(choices.pair),))
     yield Section("embeddings", "Embeddings", (embedding_figure(choices.pair, choices.embedded),))
     curves = (curve_figure(evidence, protocol, choices.curves, metric) for metric in METRICS)
     yield Section("curves", "Accuracy against epoch", tuple(curves))
-    tables = (gender_table(evidence, protocol), duration_table(evidence, protocol), *speaker_tables(evidence, protocol))
+    tables = (gender_table(tested), duration_table(tested), *speaker_tables(evidence, protocol))
     yield Section("breakdowns", "By gender, duration and speaker", tables)
-    items = (
-        calibration_table(evidence, protocol),
-        reliability_figure(choices.pair),
-        abstention_table(evidence, protocol),
-    )
+    items = (calibration_table(tested), reliability_figure(choices.pair), abstention_table(tested))
     yield Section("calibration", "Calibration", items)
     table = hard_utterance_table(evidence, protocol)
     texts = (AUDIO_NOTE,) if any(column.format.page_only for column in table.columns) else ()

@@ -4,19 +4,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
+from toolkit.report.evidence import SystemRuns, stamps_of
 from toolkit.report.tables.formats import COUNT, DONE, INTERVAL, OVER_FOLDS, OVER_SEEDS, PERCENT
 from toolkit.report.tables.table import SYSTEM, Column, Table, incomplete_note, percent
 from toolkit.statistics.intervals import interval
 from toolkit.statistics.metrics import METRICS
 
 
-def accuracy_table(evidence: Evidence, systems: Sequence[str], protocol: str, *, name: str, title: str) -> Table:
+def accuracy_table(rows: Sequence[SystemRuns], *, name: str, title: str) -> Table:
     """WA and UA of each system: pooled with interval, mean over folds, deviation over seeds, published figures.
 
-    The systems are its rows; the first is the baseline.
+    The first is the baseline.
     """
-    rows = evidence.all_of(systems, protocol)
     columns = [SYSTEM]
     for metric in METRICS:
         columns += _metric_columns(metric, published=any(metric in _published(row) for row in rows))
@@ -24,7 +23,7 @@ def accuracy_table(evidence: Evidence, systems: Sequence[str], protocol: str, *,
     columns.append(Column("cells", "cells", DONE, value=lambda row: (len(row.runs), row.planned)))
     notes = [
         "Pooled: all test utterances together, the mean over seeds. Folds: mean over folds ± standard deviation over "
-        f"folds. Seeds ±: standard deviation over seeds.{f' {systems[0]} is the baseline.' if systems[1:] else ''}"
+        f"folds. Seeds ±: standard deviation over seeds.{f' {rows[0].system} is the baseline.' if rows[1:] else ''}"
     ]
     if sources := dict.fromkeys(_published(row)["source"] for row in rows if _published(row)):
         notes.append(f"Published: {'; '.join(sources)}; their protocol may differ from ours.")

@@ -16,18 +16,18 @@ THIRDS = ("short", "middle", "long")
 GENDERS = {"F": "women", "M": "men"}
 
 
-def gender_table(evidence: Evidence, protocol: str) -> Table | None:
+def gender_table(tested: Sequence[SystemRuns]) -> Table | None:
     """Accuracy of women and men; None if no utterance has a gender."""
-    found = {gender for tested in evidence.tested(protocol) for gender in tested.answers.gender.tolist()}
+    found = {gender for system in tested for gender in system.answers.gender.tolist()}
     if not (titles := {gender: GENDERS.get(gender, gender) for gender in sorted(found - {""})}):
         return None
     notes = ["Utterances without a gender are left out."] if "" in found else []
-    return _by_group(evidence, protocol, lambda a: a.gender, titles, "by_gender", "Accuracy by gender", notes)
+    return _by_group(tested, lambda a: a.gender, titles, "by_gender", "Accuracy by gender", notes)
 
 
-def duration_table(evidence: Evidence, protocol: str) -> Table | None:
+def duration_table(tested: Sequence[SystemRuns]) -> Table | None:
     """Accuracy in thirds by duration; None if no utterance has one, or (nearly) all last equally long."""
-    answers = [tested.answers for tested in evidence.tested(protocol)]
+    answers = [system.answers for system in tested]
     seconds = dict(pair for a in answers for pair in zip(a.id.tolist(), a.seconds.tolist(), strict=True))
     known = {name: duration for name, duration in seconds.items() if duration > 0}
     names, (low, high) = thirds(list(known.values())) if known else ([], (0, 0))
@@ -42,7 +42,7 @@ def duration_table(evidence: Evidence, protocol: str) -> Table | None:
     def group(answers: Answers) -> list[str]:
         return [third.get(name, "") for name in answers.id.tolist()]
 
-    return _by_group(evidence, protocol, group, titles, "by_duration", "Accuracy by duration", notes)
+    return _by_group(tested, group, titles, "by_duration", "Accuracy by duration", notes)
 
 
 def thirds(seconds: Sequence[float]) -> tuple[list[str], tuple[float, float]]:
@@ -66,8 +66,7 @@ def speaker_tables(evidence: Evidence, protocol: str) -> list[Table]:
         return []
     if len(evidence.tested(protocol)) <= MAX_SYSTEMS:
         return [_speaker_table(evidence, protocol, METRICS, "by_speaker", "Accuracy by speaker")]
-    names = {metric: (f"by_speaker_{metric}", f"{metric.upper()} by speaker") for metric in METRICS}
-    return [_speaker_table(evidence, protocol, [metric], *name) for metric, name in names.items()]
+    return [_speaker_table(evidence, protocol, [m], f"by_speaker_{m}", f"{m.upper()} by speaker") for m in METRICS]
 
 
 def _speaker_table(evidence: Evidence, protocol: str, metrics: Sequence[str], name: str, title: str) -> Table:
@@ -83,8 +82,7 @@ def _speaker_table(evidence: Evidence, protocol: str, metrics: Sequence[str], na
 
 
 def _by_group(
-    evidence: Evidence,
-    protocol: str,
+    tested: Sequence[SystemRuns],
     group: Callable[[Answers], Iterable[str]],
     titles: Mapping[str, str],
     name: str,
@@ -92,7 +90,6 @@ def _by_group(
     notes: Sequence[str],
 ) -> Table:
     """A row for each system, with n, WA and UA of each group."""
-    tested = evidence.tested(protocol)
     found = {system.system: accuracies_of(system.confusions_by(group)) for system in tested}
 
     def value(key: str, figure: str, default: int | None = None) -> Callable[[SystemRuns], float | None]:

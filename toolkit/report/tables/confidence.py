@@ -1,13 +1,13 @@
 """How reliable a system's probabilities are, as computed and at a temperature, and what abstaining changes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 
 from toolkit.errors import PredictionError
-from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
+from toolkit.report.evidence import SystemRuns, stamps_of
 from toolkit.report.tables.formats import COUNT, DONE, NATS, PERCENT, SYSTEM_NAME
 from toolkit.report.tables.table import SYSTEM, Column, Table, incomplete_note
 from toolkit.statistics.abstention import RULES, Answered, Confidence, read_rule
@@ -20,9 +20,8 @@ MEASURES = (  # key, title, format, function of probabilities, reference and lab
 )
 
 
-def calibration_table(evidence: Evidence, protocol: str) -> Table:
-    """Calibration of every system that has runs, as computed and at the temperatures of its runs."""
-    rows = evidence.tested(protocol)
+def calibration_table(rows: Sequence[SystemRuns]) -> Table:
+    """Calibration of every system, as computed and at the temperatures of its runs."""
     columns = [
         SYSTEM,
         *(
@@ -42,10 +41,10 @@ def calibration_table(evidence: Evidence, protocol: str) -> Table:
     return Table("calibration", "Calibration", columns, rows, stamps_of(rows), notes)
 
 
-def abstention_table(evidence: Evidence, protocol: str) -> Table | None:
+def abstention_table(tested: Sequence[SystemRuns]) -> Table | None:
     """Each run's test part after abstaining by thresholds from its validation part; None without such thresholds."""
-    systems = [tested for tested in evidence.tested(protocol) if tested.calibrated is not None]
-    rows = [_abstaining(tested, rule) for tested in systems for rule in RULES]
+    systems = [system for system in tested if system.calibrated is not None]
+    rows = [_abstaining(system, rule) for system in systems for rule in RULES]
     columns = [
         Column("system", "system", SYSTEM_NAME),
         Column("rule", "--abstain"),

@@ -53,9 +53,9 @@ def families(evidence: Evidence) -> dict[str, list[str]]:
     return {**found, "single_levels": [evidence.baseline, *single]} if single else found
 
 
-def difference_table(evidence: Evidence, systems: Sequence[str], protocol: str, *, name: str, title: str) -> Table:
+def difference_table(tested: Sequence[SystemRuns], *, name: str, title: str) -> Table:
     """Each system's difference from the first one: interval, corrected p and verdict."""
-    baseline, *others = tested = evidence.all_of(systems, protocol)
+    baseline, *others = tested
     found = compared(tested)
     columns = [Column("system", "system", SYSTEM_NAME, value=lambda row: row.tested)]
     for metric in METRICS:
