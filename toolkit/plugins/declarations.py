@@ -4,6 +4,7 @@ pluggy's own loading stops at the first failure and does not report a misspelt h
 """
 
 import contextlib
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,11 +34,6 @@ class Declaration:
     problem: str = ""  # why it cannot be read
 
     @property
-    def package(self) -> str:
-        """The importable top-level name that holds the module."""
-        return self.module.partition(":")[0].partition(".")[0]
-
-    @property
     def own(self) -> bool:
         """Whether it belongs to the toolkit's own distribution."""
         return canonicalize_name(self.distribution) == DISTRIBUTION
@@ -52,11 +48,11 @@ def installed() -> list[Declaration]:
     return [declaration for declarations in found.values() for declaration in declarations]
 
 
-def source_files(package: str) -> list[Path]:
-    """The Python files of an importable top-level name, found without importing it."""
+def source_files(module: str) -> list[Path]:
+    """The Python files of the top-level package of "package.module:object", found without importing it."""
     spec = None
     with contextlib.suppress(ImportError, ValueError):
-        spec = find_spec(package)
+        spec = find_spec(re.split("[.:]", module)[0])
     if spec is None:
         return []
     folders = [Path(folder) for folder in spec.submodule_search_locations or ()]

@@ -40,14 +40,8 @@ def read_declarations(declarations: Sequence[Declaration], *, refresh: bool = Fa
     """
     others = [d for d in declarations if not d.own and not d.problem]
     answers = _probe(others, refresh=refresh) if others else {}
-    answers |= {d: {"error": d.problem} for d in declarations if d.problem}
-    found: list[Declared] = []
-    for d in declarations:
-        try:
-            found.append(_specs(answers[d]) if d in answers else read_declaration(d.module))
-        except BrokenPlugin as error:
-            found.append(error)
-    return found
+    answers |= {d: {"error": d.problem} if d.problem else _answer(d.module) for d in declarations if d not in answers}
+    return [_declared(answers[d]) for d in declarations]
 
 
 def _probe(declarations: Sequence[Declaration], *, refresh: bool) -> dict[Declaration, dict[str, Any]]:
@@ -72,16 +66,16 @@ def _probe(declarations: Sequence[Declaration], *, refresh: bool) -> dict[Declar
     return {d: kept[names[d]]["answer"] for d in declarations}
 
 
-def _seal(key: str, answer: Any) -> str:
+def _seal(key: list[Any], answer: Any) -> str:
     """A hash of an answer and what it depends on: one that was edited is asked for again."""
     return hashlib.sha256(json.dumps([key, answer]).encode()).hexdigest()
 
 
-def _key(declaration: Declaration, environment: Sequence[str]) -> str:
-    files = [(file, file.stat()) for file in source_files(declaration.package) if os.path.isfile(file)]
+def _key(declaration: Declaration, environment: Sequence[str]) -> list[Any]:
+    """What an answer depends on."""
+    files = [(file, file.stat()) for file in source_files(declaration.module) if os.path.isfile(file)]
     states = [(str(file), state.st_size, state.st_mtime_ns) for file, state in files]
-    parts = [FORMAT, _time_limit(), asdict(declaration), environment, states]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return [FORMAT, _time_limit(), asdict(declaration), environment, states]
 
 
 def _time_limit() -> float:
@@ -110,15 +104,19 @@ def ask_subprocess(module: str) -> dict[str, Any]:
 
 def write_answer(module: str, path: str) -> None:
     """In the subprocess: read the declaration, write the answer, exit without waiting for the plugin's threads."""
-    try:
-        answer: dict[str, Any] = {"specs": [asdict(spec) for spec in read_declaration(module)]}
-    except BrokenPlugin as error:
-        answer = {"error": str(error)}
-    Path(path).write_text(json.dumps(answer), encoding="utf-8")
+    Path(path).write_text(json.dumps(_answer(module)), encoding="utf-8")
     os._exit(0)
 
 
-def _specs(answer: dict[str, Any]) -> list[PluginSpec]:
+def _answer(module: str) -> dict[str, Any]:
+    """Read a declaration in this process: {"specs": [...]} or {"error": "..."}."""
+    try:
+        return {"specs": [asdict(spec) for spec in read_declaration(module)]}
+    except BrokenPlugin as error:
+        return {"error": str(error)}
+
+
+def _declared(answer: dict[str, Any]) -> Declared:
     if "error" in answer:
-        raise BrokenPlugin(answer["error"])
+        return BrokenPlugin(answer["error"])
     return [PluginSpec(**spec) for spec in answer["specs"]]
