@@ -97,8 +97,7 @@ class Plugin:
             cannot be imported or built.
         """
         cls, checked = self.load(), self.check_args(args)
-        named = {argument.name for argument in read_arguments(cls, self.context) if argument.given}
-        given = {key: value for key, value in (context or {}).items() if key in named}
+        given = {each.name: context[each.name] for each in read_arguments(cls, context or ()) if each.given}
         try:
             built = cls(**checked, **given)
         except (ToolkitError, ValueError) as error:
