@@ -4,8 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from types import UnionType
-from typing import Any, ClassVar, Literal, Union, get_args, get_origin
+from typing import Any, ClassVar, Literal, get_args, get_origin
 from unittest import mock
 
 import torch
@@ -15,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from toolkit.contracts import Extractor, Seq
 from toolkit.plugins.signatures import read_arguments
+from toolkit.recipe.checks import members
 from toolkit.testing import Violation, contract, plugin_class, require
 from toolkit.testing.modules import ModuleCase, require_finite, require_unwritten
 from toolkit.testing.tensors import GARBAGE, copy_state, random_sum, require_equal, require_floats, row
@@ -276,7 +276,7 @@ def other_values(value: Any, annotation: Any) -> list[Any]:
     ([True, False], ['b', 'c'])
     """
     choices: list[Any] = []
-    for kind in get_args(annotation) if get_origin(annotation) in (Union, UnionType) else [annotation]:
+    for kind in members(annotation):
         if get_origin(kind) is Literal:
             choices += get_args(kind)
         elif kind is bool:
