@@ -107,19 +107,7 @@ def read_meanings(cls: type) -> dict[str, str]:
 
 
 def parse_args_section(docstring: str) -> dict[str, str]:
-    """Entries of a Google docstring's Args section.
-
-    >>> parse_args_section('''Pitch.
-    ...
-    ...     Args:
-    ...         low: lower bound,
-    ...             in Hz.
-    ...         high (float): upper bound.
-    ...
-    ...     Returns: nothing.
-    ...     ''')
-    {'low': 'lower bound, in Hz.', 'high': 'upper bound.'}
-    """
+    """Entries of a Google docstring's Args section: `name: meaning` or `name (type): meaning`, on one line or more."""
     text = f"{inspect.cleandoc(docstring)}\n"
     section = re.search(r"^Arg(?:ument)?s:[ ]*\n((?:[ \t].*\n|[ \t]*\n)*)", text, re.MULTILINE)
     entries: dict[str, str] = {}

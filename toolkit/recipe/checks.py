@@ -1,14 +1,4 @@
-"""Checks and converts a recipe's values by type annotations; checks ranges of fields; puts annotations into words.
-
->>> check_value(3, float)
-3.0
->>> check_value("3", int)
-Traceback (most recent call last):
-    ...
-toolkit.recipe.checks.Mismatch: '3' is text; a whole number is needed.
->>> type_text(int | None)
-'int | None'
-"""
+"""Checks and converts a recipe's values by type annotations; checks ranges of fields; puts annotations into words."""
 
 import collections.abc
 import re

@@ -114,11 +114,7 @@ def _fill(text: str, found: Mapping[str, Any], mark: Mark) -> Any:
 
 
 def arithmetic(text: str) -> int | float | None:
-    """The value of numbers with + - * / // % and parentheses; None if it is anything else.
-
-    >>> arithmetic("(-16000) * 2 // 3")
-    -10667
-    """
+    """The value of numbers with + - * / // % and parentheses, as in Python; None if it is anything else."""
     if len(text) > 1000 or "**" in text or not re.fullmatch(r"[\d\s.eE+\-*/%()]+", text):
         return None
     from hyperpyyaml.core import parse_arithmetic

@@ -1,8 +1,4 @@
-"""The parts of a recipe as frozen values: their keys, types, defaults and the checks that need no plugin.
-
->>> AudioSpec(sample_rate=16000, segment_seconds=3.0).segment_samples
-48000
-"""
+"""The parts of a recipe as frozen values: their keys, types, defaults and the checks that need no plugin."""
 
 import re
 from collections.abc import Iterable, Mapping

@@ -1,10 +1,4 @@
-"""A recipe's `training` as frozen values.
-
->>> TrainingSpec(batch_size=0)
-Traceback (most recent call last):
-    ...
-toolkit.recipe.checks.BadField: batch_size must be at least 1, not 0.
-"""
+"""A recipe's `training` as frozen values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -149,11 +149,7 @@ class Case:
 
 
 def call_with(make: Callable[..., Any], context: Mapping[str, Any]) -> Any:
-    """Call `make` with the context arguments that it names, as the core does.
-
-    >>> call_with(lambda size: size, {"size": 3, "classes": 4})
-    3
-    """
+    """Call `make` with the context arguments that it names, as the core does."""
     parameters = inspect.signature(make).parameters
     return make(**{name: value for name, value in context.items() if name in parameters})
 
