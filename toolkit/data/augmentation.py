@@ -19,7 +19,7 @@ from toolkit.data.segments import Batch, Items, SegmentSet
 from toolkit.errors import RecipeError, ShapeError
 from toolkit.plugins.plugin import plugin_failures
 from toolkit.plugins.registry import build
-from toolkit.recipe.schema import Recipe
+from toolkit.recipe.schema import Recipe, names_in
 
 TIMED = 8  # segments that `say_cost` times
 
@@ -134,7 +134,7 @@ def build_augmentations(recipe: Recipe) -> Augmentations:
     context = {"sample_rate": recipe.audio.sample_rate, "segment_samples": recipe.audio.segment_samples}
     steps = []
     for name, spec in recipe.augmentations.items():
-        levels = spec.levels(recipe.model.levels)
+        levels = tuple(level for level in recipe.model.levels if spec.on is None or level in names_in(spec.on))
         first = build("augmentation", spec, context)
         if first.reads == "batch" and spec.on is not None:
             problem = f"{spec.plugin!r} mixes the rows of a batch on all levels: leave `on` out."

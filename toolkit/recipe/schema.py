@@ -83,10 +83,6 @@ class AugmentationSpec(PartSpec):
         if not 0 <= self.p <= 1:
             raise BadField("p", f"is a probability, from 0 to 1, not {self.p}.")
 
-    def levels(self, known: Iterable[str]) -> tuple[str, ...]:
-        """The known levels that it acts on, in their order."""
-        return tuple(level for level in known if self.on is None or level in names_in(self.on))
-
 
 @dataclass(frozen=True, kw_only=True)
 class CovariateSpec:
