@@ -93,7 +93,7 @@ def ours(preparation: Preparation, names: list[str]) -> None:
     (own,) = code_of_levels(preparation.source.recipe).values()
     data = RunData(preparation, fixed_samples=None)
     sets = [data.train, data.evaluation]
-    system = System(levels, Fusion(), {}, head_inputs={}, given_covariates={}, predicted_covariates={})
+    system = System(levels, Fusion(), {}, classes={}, head_inputs={}, given_covariates={}, predicted_covariates={})
     code = dict.fromkeys(levels, own)
     with closing(FeatureCache(system, code, sets, limit_mb=1e6, precision="fp32", device="cpu")) as cache:
         assert cache.fill(sets)

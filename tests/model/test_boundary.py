@@ -31,11 +31,10 @@ def system(*, features=None, encode=None, fuse=None, head=None) -> System:
     top = GoodHead(size=8, classes=2)
     if head is not None:
         top.forward = lambda embedding: head()
-    made = System(
-        {"a": level}, fusion, {"h": top}, head_inputs={"h": ["fused"]}, given_covariates={}, predicted_covariates={},
+    return System(
+        {"a": level}, fusion, {"h": top}, classes={"h": 2}, head_inputs={"h": ["fused"]}, given_covariates={},
+        predicted_covariates={},
     )  # fmt: skip
-    made.classes = {"h": 2}
-    return made
 
 
 WRONG = {

@@ -117,6 +117,7 @@ def build(levels, fusion, head, gender="none"):
         levels,
         fusion,
         {"emotion": head(size=fusion.sizes["fused"], classes=len(LABELS))},
+        classes={"emotion": len(LABELS)},
         head_inputs={"emotion": ["fused"]},
         given_covariates={"gender": 2} if gender == "given" else {},
         predicted_covariates=predicted if gender == "predicted" else {},

@@ -51,15 +51,15 @@ class System(nn.Module):
         fusion: Fusion,
         heads: Mapping[str, Head],
         *,
+        classes: Mapping[str, int],  # head -> number of classes
         head_inputs: Mapping[str, Sequence[str]],  # head -> the embeddings that it reads side by side
         given_covariates: Mapping[str, int],  # covariate -> number of classes, if its values come with the batch
         predicted_covariates: Mapping[str, PredictedCovariate],
     ):
         super().__init__()
         self.levels, self.covariates = nn.ModuleDict(levels), nn.ModuleDict(predicted_covariates)
-        self.fusion, self.heads = fusion, nn.ModuleDict(heads)
+        self.fusion, self.heads, self.classes = fusion, nn.ModuleDict(heads), dict(classes)
         self.head_inputs, self.given_covariates = dict(head_inputs), dict(given_covariates)
-        self.classes: dict[str, int] = {}  # head -> number of classes, where known
 
     @property
     def fixed_samples(self) -> int | None:
@@ -98,7 +98,13 @@ class System(nn.Module):
             that are given, name -> class indices [batch]; mix: how rows of the inputs are mixed.
         Returns: embeddings and logits, each [batch, size].
         """
-        return self.encode(self.features(inputs) if isinstance(inputs, Seq) else inputs, covariates, mix)
+        features = self.features(inputs) if isinstance(inputs, Seq) else inputs
+        embeddings, covariate_logits = self.embed(features, covariates, mix)
+        logits = {}
+        for name, head in self.heads.items():
+            read = self.read_by(name, embeddings)
+            logits[name] = checked(head, "forward", head(read), (read.shape[0], self.classes[name]))
+        return ModelOutput(embeddings, logits, covariate_logits)
 
     def features(self, wave: Seq, levels: Collection[str] | None = None) -> dict[str, Seq]:
         """The front ends' features of a waveform, by default for all levels: level -> [batch, time, channels].
@@ -110,17 +116,6 @@ class System(nn.Module):
         for name, seq in made.items():
             checked(self.levels[name], "features", seq, (wave.lengths.shape[0], None, None))
         return made
-
-    def encode(
-        self, features: Mapping[str, Seq], covariates: Mapping[str, Tensor], mix: Mix | None = None
-    ) -> ModelOutput:
-        """From the levels' features to the output."""
-        embeddings, covariate_logits = self.embed(features, covariates, mix)
-        logits = {}
-        for name, head in self.heads.items():
-            read = self.read_by(name, embeddings)
-            logits[name] = checked(head, "forward", head(read), (read.shape[0], self.classes.get(name)))
-        return ModelOutput(embeddings, logits, covariate_logits)
 
     def read_by(self, head: str, embeddings: Mapping[str, Tensor]) -> Tensor:
         """What a head reads: [batch, size]."""
@@ -154,35 +149,36 @@ def build_system(recipe: Composition, targets: Mapping[str, Target], *, allowanc
     Args: targets: of heads and covariates, by name; allowance: limits for building; None: the machine's memory.
     Raises: RecipeError if the parts do not fit together; PluginError if one cannot be built.
     """
+    model, samples = recipe.model, recipe.audio.segment_samples
     with allowance or Allowance():
-        segment_samples = recipe.audio.segment_samples
-        audio = {"sample_rate": recipe.audio.sample_rate, "segment_samples": segment_samples}
-        levels = {name: build("extractor", spec, audio) for name, spec in recipe.model.levels.items()}
-        sizes = {name: len(targets[name].classes) for name in recipe.model.covariates}
+        audio = {"sample_rate": recipe.audio.sample_rate, "segment_samples": samples}
+        levels = {name: build("extractor", spec, audio) for name, spec in model.levels.items()}
         shapes = {}
         for name, level in levels.items():
             channels = declared(level, "channels", getattr(level, "channels", None))
-            shapes[name] = LevelShape(channels, declared(level, "frame_count", level.frame_count(segment_samples)))
-        context = {"levels": shapes, "covariates": sizes, "segment_samples": segment_samples}
-        fusion = build("fusion", recipe.model.fusion, context)
+            shapes[name] = LevelShape(channels, declared(level, "frame_count", level.frame_count(samples)))
+        sizes = {name: len(targets[name].classes) for name in model.covariates}
+        context = {"levels": shapes, "covariates": sizes, "segment_samples": samples}
+        fusion = build("fusion", model.fusion, context)
         for name in ("fused", *levels):
             declared(fusion, f"sizes[{name!r}]", dict(getattr(fusion, "sizes", {})).get(name))
-        classes = {name: len(targets[spec.target].classes) for name, spec in recipe.model.heads.items()}
-        heads, head_inputs = {}, {name: names_in(spec.on) for name, spec in recipe.model.heads.items()}
-        for name, spec in recipe.model.heads.items():
+        classes = {name: len(targets[spec.target].classes) for name, spec in model.heads.items()}
+        heads, head_inputs = {}, {name: names_in(spec.on) for name, spec in model.heads.items()}
+        for name, spec in model.heads.items():
             own = tuple(fusion.sizes[embedding] for embedding in head_inputs[name])
             heads[name] = build("head", spec, {"size": sum(own), "sizes": own, "classes": classes[name]})
-        predicted = {name: spec for name, spec in recipe.model.covariates.items() if spec.source == "predicted"}
-        system = System(
+        predicted = {
+            name: PredictedCovariate(spec.level, channels=shapes[spec.level].channels, classes=sizes[name])
+            for name, spec in model.covariates.items()
+            if spec.source == "predicted"
+        }
+        given = {name: size for name, size in sizes.items() if name not in predicted}
+        return System(
             levels,
             fusion,
             heads,
+            classes=classes,
             head_inputs=head_inputs,
-            given_covariates={name: size for name, size in sizes.items() if name not in predicted},
-            predicted_covariates={
-                name: PredictedCovariate(spec.level, channels=shapes[spec.level].channels, classes=sizes[name])
-                for name, spec in predicted.items()
-            },
+            given_covariates=given,
+            predicted_covariates=predicted,
         )
-        system.classes = classes
-        return system

@@ -79,8 +79,7 @@ def _check(system: System) -> None:
             f"ONNX export needs {', '.join(missing)}, which is not installed: "
             "pip install 'audio-classification-toolkit[onnx]'."
         )
-    tensors = (*system.parameters(), *system.buffers())
-    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e9
+    size = sum(tensor.nbytes for tensor in (*system.parameters(), *system.buffers())) / 1e9
     if size > LARGEST_GB:
         raise OnnxError(
             f"The system's weights are {size:.1f} GB; one ONNX file can hold {LARGEST_GB} GB. A smaller backbone fits."
