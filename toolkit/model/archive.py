@@ -34,7 +34,6 @@ def write_files(target: Path, files: Mapping[str, bytes]) -> None:
 
     Raises: BundleError if the target exists or cannot be written; nothing is left behind.
     """
-    refuse_existing(target)
     with replacing(target, BundleError, "make room or choose another name", durable=True) as partial:
         if target.suffix.lower() == ".zip":
             with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:

@@ -16,7 +16,7 @@ from toolkit.corpus.targets import LABEL, Target
 from toolkit.errors import BundleError, PredictionError, RecipeError, join, one_line
 from toolkit.files import DISTRIBUTION, parse_json
 from toolkit.inference.summary import CalibrationSummary, TestSummary
-from toolkit.model.archive import CONFIG
+from toolkit.model.archive import CONFIG, WEIGHTS
 from toolkit.plugins.kinds import parts
 from toolkit.recipe.checks import BadField, at_least, known
 from toolkit.recipe.reading import read_plain
@@ -165,7 +165,7 @@ class BundleConfig:
     def usage(self) -> Usage:
         """How audio goes in and what comes out."""
         labels, stamps = self.classes[LABEL], self.training.stamps
-        weights = "".join(facts.sha256 for name, facts in self.files.items() if name.endswith(".safetensors"))
+        weights = self.files[WEIGHTS].sha256
         return Usage(labels, self.audio, self.predict_from, self.covariates, stamps, weights, self.confidence)
 
     def parts(self) -> Iterator[tuple[str, str, PartSpec]]:

@@ -171,7 +171,7 @@ def export_bundle(
         raise BundleError(f"{found} Check the portable_args of its levels.") from error
     trained = {*run.fold.train, *run.fold.valid}
     seen = Seen.of([utterance for utterance in run.utterances if utterance.id in trained]) | _seen_before(run.folder)
-    files = {WEIGHTS: weights, CARD: card_text(config, license).encode(), SEEN: seen.data()}
+    files = {WEIGHTS: weights, CARD: card_text(config, license).encode(), SEEN: json.dumps(seen.values).encode()}
     if onnx:
         from toolkit.inference.onnx.export import export_onnx
 
@@ -230,7 +230,7 @@ def _describe(run: TrainedRun, system: "System", weights: bytes) -> BundleConfig
             distributions=used,
             audio=recipe.audio,
             classes=classes,
-            covariates={n: classes[n] for n, spec in recipe.model.covariates.items() if spec.source == "label"},
+            covariates={name: classes[name] for name in system.given_covariates},
             model=model,
             predict_from=recipe.predict_from,
             training=run.summary(random_backbones=random_backbones),

@@ -1,10 +1,10 @@
 """A trained system as one ONNX file, which is compared with torch before it is kept."""
 
-import importlib.util
 import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ import toolkit
 from toolkit.contracts import Seq
 from toolkit.corpus.utterance import MIN_SAMPLES
 from toolkit.errors import OnnxError
-from toolkit.files import replacing
+from toolkit.files import DISTRIBUTION, replacing
 from toolkit.inference.bundle.config import Usage
 from toolkit.inference.onnx.graph import NotExportable, Part, model_inputs, reason, trace
 from toolkit.model.system import System
@@ -74,11 +74,8 @@ def export_onnx(system: System, usage: Usage, path: Path | str) -> OnnxReport:
 
 def _check(system: System) -> None:
     """Refuse to export if a package is missing, or if one file cannot hold the weights."""
-    if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
-        raise OnnxError(
-            f"ONNX export needs {', '.join(missing)}, which is not installed: "
-            "pip install 'audio-classification-toolkit[onnx]'."
-        )
+    if missing := ", ".join(name for name in PACKAGES if find_spec(name) is None):
+        raise OnnxError(f"ONNX export needs {missing}, which is not installed: pip install '{DISTRIBUTION}[onnx]'.")
     size = sum(tensor.nbytes for tensor in (*system.parameters(), *system.buffers())) / 1e9
     if size > LARGEST_GB:
         raise OnnxError(
