@@ -51,7 +51,7 @@ class Shown:
         """Read a bundle. Raises: ToolkitError if the bundle or the device cannot be used."""
         found = read_bundle(bundle)
         card = read_file(found.path, CARD).decode("utf-8", errors="replace")
-        return cls(name, Model(found.system, found.usage, device=device, seen=found.seen), _FRONT_MATTER.sub("", card))
+        return cls(name, Model(found.system, found.usage, device=device), _FRONT_MATTER.sub("", card))
 
 
 @dataclass(frozen=True)
