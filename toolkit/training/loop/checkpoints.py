@@ -35,7 +35,6 @@ def load_state(instance, path, end_of_epoch=True) -> None:
 
     Raises: CheckpointError if the file holds no state of such an object.
     """
-    del end_of_epoch
     try:
         instance.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch and optimizers raise many kinds
@@ -76,24 +75,13 @@ class AtomicCheckpointer(Checkpointer):
 
     def __init__(self, checkpoints_dir, recoverables=None):
         try:
-            super().__init__(checkpoints_dir)
+            super().__init__(checkpoints_dir, recoverables)
         except OSError as error:
             raise CheckpointError(f"Checkpoints cannot be kept in {checkpoints_dir}: {error.strerror}.") from error
-        self.add_recoverables(recoverables or {})
         if if_main_process():
             for partial in filter(os.path.isdir, self.checkpoints_dir.glob(".*.partial")):  # a pipe would be opened
                 shutil.rmtree(partial, ignore_errors=True)  # a killed process left it
         self._verdicts: dict[Path, str | None] = {}
-
-    def add_recoverable(self, name, obj, **options):
-        """Register an object; one with a state_dict is saved by `save_state`."""
-        hooks = {"custom_load_hook": load_state, "custom_save_hook": save_state} if hasattr(obj, "state_dict") else {}
-        super().add_recoverable(name, obj, **hooks, **options)
-
-    def add_recoverables(self, recoverables):
-        """Register several objects by name."""
-        for name, instance in recoverables.items():
-            self.add_recoverable(name, instance)
 
     @main_process_only
     def save_checkpoint(self, meta=None, end_of_epoch=True, name=None, verbosity=logging.DEBUG):
@@ -101,10 +89,11 @@ class AtomicCheckpointer(Checkpointer):
 
         Raises: CheckpointError if the disk is full or cannot be written; earlier checkpoints stay as they were.
         """
-        final = super()._custom_checkpoint_dirpath(name) if name else super()._new_checkpoint_dirpath()
+        final = super()._new_checkpoint_dirpath()
         remedy = "make room and run the same command again to go on"
         with replacing(final, CheckpointError, f"earlier checkpoints are intact; {remedy}", durable=True) as partial:
             self._next = partial
+            self.custom_save_hooks = dict.fromkeys(self._with_state(), save_state)
             # SpeechBrain takes the greatest "unixtime" for the last one, and a clock may be set back.
             last = max((checkpoint.meta["unixtime"] for checkpoint in super().list_checkpoints()), default=0)
             meta = {"unixtime": max(time.time(), last + 1), **(meta or {})}
@@ -125,6 +114,7 @@ class AtomicCheckpointer(Checkpointer):
         """Load all recoverables. Raises: CheckpointError if the checkpoint is of another run."""
         if lacking := [name for name in self.recoverables if name not in checkpoint.paramfiles]:
             raise CheckpointError(f"{checkpoint.path} is of another run (it has no {lacking[0]}): {REMEDY}.")
+        self.custom_load_hooks = dict.fromkeys(self._with_state(), load_state)
         super().load_checkpoint(checkpoint)
 
     def best(self, max_key: str, epoch: int) -> Checkpoint:
@@ -151,6 +141,9 @@ class AtomicCheckpointer(Checkpointer):
     def list_checkpoints(self):
         """All intact checkpoints."""
         return super().list_checkpoints()
+
+    def _with_state(self):
+        return [name for name, instance in self.recoverables.items() if hasattr(instance, "state_dict")]
 
     def _new_checkpoint_dirpath(self):
         return self._next
