@@ -57,7 +57,8 @@ class Objective(nn.Module):
         for name, term in self.terms.items():
             inputs, own = getattr(output, term.reads)[term.on], targets[term.target]
             shares = [(own, 1.0)] if mix is None else [(own, mix.share), (own[mix.partners], 1 - mix.share)]
-            found = [(share, _value(term, inputs, part, whole, share)) for part, share in shares]
+            of_all = None if whole is None else whole[term.target]
+            found = [(share, _value(term.loss, inputs, part, of_all, share)) for part, share in shares]
             if found[0][1] is not None:  # then the permuted targets are not all unknown either
                 values[name] = sum(share * value for share, value in found)
         return values
@@ -68,16 +69,33 @@ class Objective(nn.Module):
             loss.after_step(taken)
 
 
-def _value(term: Term, inputs: Tensor, targets: Tensor, whole: Targets | None, share: float) -> Tensor | None:
-    """A loss of the rows whose target is known; these are found on the CPU, so that nothing waits for the device."""
+def _value(loss: Loss, inputs: Tensor, targets: Tensor, of_all: Tensor | None, share: float) -> Tensor | None:
+    """A loss of the rows whose target is known, or None if no rank has one; `share`: how much each row counts.
+
+    These rows are found on the CPU, so that nothing waits for the device.
+
+    With several ranks, `of_all` holds the targets of all their rows, and the mean of their values is the loss of these
+    rows. A loss divides the sum over its rows by a denominator D. A rank's value times D(its rows) is its sum; the sum
+    of all ranks divided by D(all rows) is the loss of all rows. DistributedDataParallel averages gradients, so each
+    value is also multiplied by the number of ranks.
+    """
     is_known = targets != UNKNOWN
     if not bool(is_known.all()):
         rows = is_known.nonzero().squeeze(1)
         inputs, targets = inputs[rows.to(inputs.device, non_blocking=True)], targets[rows]
     inputs, classes = inputs.float(), targets.to(inputs.device, non_blocking=True)
-    if whole is not None:
-        return _loss_on_rank(term.loss, inputs, classes, whole[term.target], share)
-    return _checked(term.loss, inputs, classes, share) if len(classes) else None
+    known = classes if of_all is None else of_all[of_all != UNKNOWN]
+    if not len(known):
+        return None
+    if not len(classes):
+        return inputs.sum()  # a zero: DDP waits for its gradient
+    value = checked(loss, "forward", loss.of_shares(inputs, classes, share), ())
+    if of_all is None:
+        return value
+    own = loss.denominator(classes)
+    if own is None:  # the loss is a sum
+        return value * ranks()
+    return value * (ranks() * own / loss.denominator(known.to(own.device, non_blocking=True)))
 
 
 class CovariateLoss(Loss):
@@ -86,32 +104,6 @@ class CovariateLoss(Loss):
     def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """The mean over the rows."""
         return functional.cross_entropy(inputs, targets)
-
-
-def _loss_on_rank(loss: Loss, inputs: Tensor, classes: Tensor, of_all: Tensor, share: float) -> Tensor | None:
-    """The value of a loss on one of several ranks, scaled so that the ranks' mean is the loss of all rows.
-
-    A loss divides the sum over its rows by a denominator D. A rank's value times D(its rows) is its sum; the sum of
-    all ranks divided by D(all rows) is the loss of all rows. DistributedDataParallel averages gradients, so each value
-    is also multiplied by the number of ranks.
-
-    Args: classes [rows], all known; of_all: those of all ranks' rows, on the CPU; share: how much each row counts.
-    Returns: scalar; None if no rank has a row whose class is known.
-    """
-    of_all = of_all[of_all != UNKNOWN]
-    if not len(of_all):
-        return None
-    if not len(classes):
-        return inputs.sum()  # a zero: DDP waits for its gradient
-    own = loss.denominator(classes)
-    if own is None:  # the loss is a sum
-        return _checked(loss, inputs, classes, share) * ranks()
-    factor = ranks() * own / loss.denominator(of_all.to(own.device, non_blocking=True))
-    return _checked(loss, inputs, classes, share) * factor
-
-
-def _checked(loss: Loss, inputs: Tensor, classes: Tensor, share: float) -> Tensor:
-    return checked(loss, "forward", loss.of_shares(inputs, classes, share), ())
 
 
 def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, Sequence[int]]) -> Objective:
