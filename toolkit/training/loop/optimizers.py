@@ -47,7 +47,7 @@ def build_optimizers(
     for name, parameters in groups.items():
         settings = training.group_settings(name)
         options, found = _options(settings), by_kind.setdefault(settings.name, [])
-        for factor, some in _by_layer(name, parameters, training, (layers or {}).get(name, ())):
+        for factor, some in by_layer(name, parameters, training, (layers or {}).get(name, ())):
             found.append({"params": some, "base_lr": settings.learning_rate * factor, **options})
     built = {}
     for kind, found in by_kind.items():
@@ -80,20 +80,18 @@ def parameter_groups(system: System, objective: Objective) -> dict[str, list[nn.
     return {name: parameters for name, parameters in groups.items() if parameters}
 
 
-def check_layer_decay(name: str, training: TrainingSpec, layers: Sequence[Sequence[nn.Parameter]]) -> None:
-    """Raises: RecipeError if the group's learning rate is to fall from layer to layer, and it has none."""
-    if name in training.groups and training.groups[name].layer_decay != 1.0 and not layers:
-        raise RecipeError(f"training.groups.{name}.layer_decay: {name} has no layers of pre-trained weights.")
-
-
-def _by_layer(
+def by_layer(
     name: str, parameters: Sequence[nn.Parameter], training: TrainingSpec, layers: Sequence[Sequence[nn.Parameter]]
 ) -> list[tuple[float, list[nn.Parameter]]]:
-    """Parameters with the factor of their learning rate: 1 for the top layer and for parameters outside all layers."""
-    check_layer_decay(name, training, layers)
+    """Parameters with the factor of their learning rate: 1 for the top layer and for parameters outside all layers.
+
+    Raises: RecipeError if the group's learning rate is to fall from layer to layer, and it has none.
+    """
     decay = training.groups[name].layer_decay if name in training.groups else 1.0
     if decay == 1.0:
         return [(1.0, list(parameters))]
+    if not layers:
+        raise RecipeError(f"training.groups.{name}.layer_decay: {name} has no layers of pre-trained weights.")
     depth = {id(p): d for d, layer in enumerate(reversed(layers)) for p in layer}
     found: dict[int, list[nn.Parameter]] = {}
     for parameter in parameters:
