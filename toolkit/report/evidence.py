@@ -21,7 +21,7 @@ from toolkit.statistics.abstention import Confidence
 from toolkit.statistics.calibration import at_temperature
 from toolkit.statistics.confusions import Accuracies, Confusions, pooled_accuracies, speaker_confusions
 from toolkit.statistics.metrics import METRICS, Spread, spread
-from toolkit.training.predictions import Answers, read_confidence, read_csv, read_test
+from toolkit.training.predictions import Answers, read_answers, read_confidence, read_csv
 from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, MANIFEST, PREDICTIONS, RESULTS, read_results
 
 
@@ -41,7 +41,7 @@ class FinishedRun:
     @cached_property
     def answers(self) -> Answers:
         """The content of predictions.csv."""
-        return read_test(self.folder, self.labels, self.results)
+        return read_answers(self.folder, self.labels, confusion=self.results["confusion"])
 
     @cached_property
     def confidence(self) -> Confidence:

@@ -19,6 +19,8 @@ from toolkit.statistics.calibration import checked
 from toolkit.statistics.metrics import confusion_matrix
 from toolkit.training.run_folder import PREDICTIONS, RESULTS, VALIDATION, read_results
 
+REMEDY = "delete the run and train it again"
+
 
 @dataclass(frozen=True, eq=False)
 class Answers:
@@ -40,11 +42,17 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return [{key: from_cell(text or "") for key, text in row.items()} for row in rows]
     except (OSError, ValueError, csv.Error, AttributeError) as error:
         reason = getattr(error, "strerror", None) or one_line(error)
-        raise ExperimentError(f"{path} cannot be read ({reason}): delete the run and train it again.") from None
+        raise ExperimentError(f"{path} cannot be read ({reason}): {REMEDY}.") from None
 
 
-def read_answers(folder: Path, labels: Sequence[str], file: str = PREDICTIONS) -> Answers:
-    """Read the predictions.csv of a run that predicts these labels; ExperimentError if it is damaged."""
+def read_answers(
+    folder: Path, labels: Sequence[str], file: str = PREDICTIONS, confusion: list | None = None
+) -> Answers:
+    """Read the predictions of a run that predicts these labels.
+
+    Args: confusion: that of results.json; older ones have none for the validation part.
+    Raises: ExperimentError if the file is damaged, or has another confusion.
+    """
     rows = read_csv(folder / file)
     try:
         if not rows:
@@ -60,23 +68,10 @@ def read_answers(folder: Path, labels: Sequence[str], file: str = PREDICTIONS) -
         checked(found.probabilities, found.reference, labels)
         if len({*found.id.tolist()}) < len(rows):
             raise ValueError("an id occurs twice")
-        return found
     except (KeyError, ValueError, TypeError) as error:
-        remedy = "delete the run and train it again"
-        raise ExperimentError(f"{folder}: {file} is damaged ({error}): {remedy}.") from None
-
-
-def read_test(folder: Path, labels: Sequence[str], results: Mapping[str, Any]) -> Answers:
-    """`read_answers` of predictions.csv; ExperimentError also if its confusions are not those of results.json."""
-    return _of_results(folder, PREDICTIONS, labels, results["confusion"])
-
-
-def _of_results(folder: Path, file: str, labels: Sequence[str], confusion: list[list[int]] | None) -> Answers:
-    """`read_answers`; ExperimentError also if its confusions are others, unless None, as older results have it."""
-    found = read_answers(folder, labels, file)
+        raise ExperimentError(f"{folder}: {file} is damaged ({error}): {REMEDY}.") from None
     if confusion not in (None, confusion_matrix(found.reference, found.predicted, labels=labels).tolist()):
-        reason = f"{folder}: {file} and {RESULTS} belong to different runs"
-        raise ExperimentError(f"{reason}: delete the run and train it again.")
+        raise ExperimentError(f"{folder}: {file} and {RESULTS} belong to different runs: {REMEDY}.")
     return found
 
 
@@ -84,7 +79,7 @@ def read_confidence(folder: Path, labels: Sequence[str], results: Mapping[str, A
     """Fit it on a run's validation.csv; `UNFITTED` without that file, ExperimentError if it is not of these results."""
     if not os.path.isfile(folder / VALIDATION):
         return UNFITTED
-    found = _of_results(folder, VALIDATION, labels, results.get("valid_confusion"))
+    found = read_answers(folder, labels, VALIDATION, confusion=results.get("valid_confusion"))
     # where the speakers are in training too, none stands for a new speaker
     trained = SPEAKER_DEPENDENT_STAMP in results["stamps"]
     speakers = [""] * len(found.id) if trained else found.speaker.tolist()
@@ -101,6 +96,6 @@ def predictions_of(run: str | PathLike) -> dict[str, np.ndarray]:
     results = read_results(folder / RESULTS, trials=True) if os.path.isfile(folder / RESULTS) else {}
     if (labels := results.get("labels")) is None:
         raise ExperimentError(f"{folder} is not the folder of a finished run: it has no {RESULTS} of a test.")
-    columns = dict(vars(read_test(folder, labels, results)))
+    columns = dict(vars(read_answers(folder, labels, confusion=results["confusion"])))
     probabilities = columns.pop("probabilities")
     return columns | {f"p_{label}": probabilities[:, index] for index, label in enumerate(labels)}

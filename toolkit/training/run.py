@@ -65,6 +65,8 @@ class Run:
         self.versions = used_versions(self.recipe)
         seed_all(self.recipe.seed, "weights")
         self.system = build_system(self.recipe, preparation.targets)
+        # whether the fusion or a head is fitted on the unaugmented training part
+        self._fits = any(part.fits for part in (self.system.fusion, *self.system.heads.values()))
         self.augmentations = build_augmentations(self.recipe)
         plain = self.recipe.as_dict() | {"fold": preparation.fold.name} | ({} if self.tests else {"tested": False})
         plain["protocol"]["name"] = training_protocol(self.protocol)  # protocols that share a training share the hash
@@ -129,7 +131,7 @@ class Run:
         folders = trained_with(self.folder.path, system=self.recipe.name, protocol=self.protocol)
         ended = from_first(lambda: [os.path.isfile(folder / HISTORY) for folder in folders])
         trained = next((folder for folder, has_ended in zip(folders, ended, strict=True) if has_ended), None)
-        warnings = [message for _, message, _ in self.preparation.warnings]
+        warnings, metrics = [message for _, message, _ in self.preparation.warnings], {}
         if trained is None and self.recipe.shared_audio == "refuse":
             parts = ("train", *self.preparation.evaluated)
             warnings += refuse_shared_audio(self.preparation.fold, self.preparation.utterances, parts)
@@ -157,10 +159,10 @@ class Run:
                 for part in ("test",) if set(fold.valid) == set(fold.test) else ("valid", "test"):
                     segments = data.segments(self.preparation.part(part))
                     brain.evaluate(data.loader(segments, cache=cache), max_key=best)
-                    write_predictions(self.folder, self.preparation, part, brain)
+                    metrics[part] = write_predictions(self.folder, self.preparation, part, brain)
             else:
                 brain.checkpointer.keep_only([])
-        write_results(self.folder, self.preparation, brain, versions=self.versions)
+        write_results(self.folder, self.preparation, brain, metrics, self.versions)
 
     def _feature_cache(self, data: RunData, augmented: Collection[str] = ()) -> FeatureCache:
         return FeatureCache(
@@ -188,11 +190,6 @@ class Run:
         best = brain.history.selection(rule).epoch
         self.say(f"The probe ends; training goes on from its epoch {best}.")
         return {"epoch": best, "epochs": len(brain.history.rows), "seconds": brain.history.seconds}
-
-    @property
-    def _fits(self) -> bool:
-        """Whether the fusion or a head is fitted on the unaugmented training part."""
-        return any(part.fits for part in (self.system.fusion, *self.system.heads.values()))
 
     def _fit(
         self, brain: SystemBrain, data: RunData, cache: FeatureCache, history: Path, augmentations: Augmentations

@@ -32,7 +32,7 @@ from toolkit.recipe.schema import ModelSpec, PartSpec, Recipe
 from toolkit.statistics.abstention import Confidence
 from toolkit.statistics.calibration import at_temperature
 from toolkit.training.identity import manifest_rows
-from toolkit.training.predictions import Answers, read_confidence, read_test
+from toolkit.training.predictions import Answers, read_answers, read_confidence
 from toolkit.training.preparation import find_targets
 from toolkit.training.run_folder import (
     CHECKPOINTS,
@@ -108,7 +108,7 @@ def read_trained_run(path: str | Path) -> TrainedRun:
     utterances = tuple(replace(u, extra={key: v for key, v in u.extra.items() if key != NOTE}) for u in read)
     fold = pick_fold(make_folds(utterances, results["protocol"], **recipe.protocol.args), results["fold"])
     targets = find_targets(recipe, utterances, results["labels"])
-    answers = read_test(folder, targets[LABEL].classes, results)
+    answers = read_answers(folder, targets[LABEL].classes, confusion=results["confusion"])
     confidence = read_confidence(folder, targets[LABEL].classes, results)
     if sorted(answers.id.tolist()) != sorted(fold.test) or confidence.utterances not in (0, len(fold.valid)):
         raise BundleError(f"{folder}: its predictions and its {MANIFEST} belong to different runs.")
