@@ -41,15 +41,13 @@ def check_source(source: Source) -> CheckReport:
                 from toolkit.training.epoch_log import EpochLog
                 from toolkit.training.initial import seen_before, start_from
                 from toolkit.training.loop.objective import build_objective
-                from toolkit.training.loop.optimizers import by_layer, parameter_groups
+                from toolkit.training.loop.optimizers import parameter_groups
                 from toolkit.training.run_data import RunData
                 from toolkit.training.run_folder import RunFolder
 
                 counts = {name: [1] * len(target.classes) for name, target in preparation.targets.items()}
                 system = build_system(recipe, preparation.targets, allowance=Allowance(draw=False))
-                layers = {name: level.layer_parameters() for name, level in system.levels.items()}
-                for name, group in parameter_groups(system, build_objective(recipe, system, counts)).items():
-                    by_layer(name, group, recipe.training, layers.get(name, ()))
+                parameter_groups(system, build_objective(recipe, system, counts), recipe.training)
                 build_augmentations(recipe)
                 choose_device(recipe)
                 EpochLog(RunFolder(Path(), writes=False), recipe, str)

@@ -166,7 +166,7 @@ def test_a_training_that_has_run_out_of_patience_resumes_in_no_epoch(make_brain)
 def test_frozen_parameters_are_in_no_group_and_the_others_in_one(make_brain):
     brain, _ = make_brain()
     brain.system.levels["mfcc"].requires_grad_(False)
-    groups = parameter_groups(brain.system, brain.objective)
+    groups = parameter_groups(brain.system, brain.objective, brain.training)
     assert list(groups) == ["fusion", "heads"]
-    grouped = {id(p) for parameters in groups.values() for p in parameters}
+    grouped = {id(p) for ((factor, parameters),) in groups.values() for p in parameters}
     assert grouped == {id(p) for p in brain.modules.parameters() if p.requires_grad}

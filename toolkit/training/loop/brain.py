@@ -82,9 +82,8 @@ class SystemBrain(sb.Brain):
 
     def init_optimizers(self):
         """Build one optimizer for each kind that the recipe names, with a parameter group for each trained part."""
-        groups = parameter_groups(self.system, self.objective)
-        layers = {name: level.layer_parameters() for name, level in self.system.levels.items()}
-        self.optimizers_dict = build_optimizers(groups, self.training, layers)
+        groups = parameter_groups(self.system, self.objective, self.training)
+        self.optimizers_dict = build_optimizers(groups, self.training)
         self.checkpointer.add_recoverables(self.optimizers_dict)
         steps_per_epoch = -(-len(self.train_sampler) // self.training.accumulate)
         self.schedule = Schedule(self.training, total_steps=self.training.epochs * steps_per_epoch)

@@ -1,13 +1,7 @@
-"""Optimizers and learning-rate schedules, and a step that is taken or skipped without waiting for the device.
-
->>> from toolkit.recipe.training import ScheduleSpec
->>> schedule = Schedule(TrainingSpec(schedule=ScheduleSpec(name="linear"), warmup_steps=2), total_steps=6)
->>> [schedule.factor(step) for step in range(6)]
-[0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
-"""
+"""Optimizers and learning-rate schedules, and a step that is taken or skipped without waiting for the device."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, get_args
 
@@ -29,26 +23,24 @@ KEYS = {"lr": "learning_rate", "weight_decay": "weight_decay"}  # torch's argume
 # Arguments that the training loop sets.
 OPTIMIZER_GIVEN = ("params", "foreach", "fused", "capturable", "differentiable")
 SCHEDULE_GIVEN = ("optimizer", "decay_steps", "last_epoch")
+Groups = list[tuple[float, list[nn.Parameter]]]  # of a part: the factor of their learning rate, parameters
 
 
-def build_optimizers(
-    groups: Mapping[str, Sequence[nn.Parameter]],  # by part
-    training: TrainingSpec,  # with the device
-    layers: Mapping[str, Sequence[Sequence[nn.Parameter]]] | None = None,  # of each level, from the input on
-) -> dict[str, Optimizer]:
-    """One optimizer for each kind that the recipe names, with a parameter group for each part, or each of its layers.
+def build_optimizers(parts: Mapping[str, Groups], training: TrainingSpec) -> dict[str, Optimizer]:
+    """One optimizer for each kind that the recipe names, with the parameter groups of the parts that it trains.
 
     Optimizers are fused if possible: they pass over parameters and state once, and the device can skip a step.
 
+    Args: parts: from `parameter_groups`; training: with the device.
     Returns: "optimizer-adamw" and so on -> the optimizer; `base_lr` of a group is its rate before the schedule.
     Raises: RecipeError if an argument does not fit.
     """
     by_kind: dict[str, list[dict[str, Any]]] = {}
-    for name, parameters in groups.items():
+    for name, groups in parts.items():
         settings = training.group_settings(name)
         options, found = _options(settings), by_kind.setdefault(settings.name, [])
-        for factor, some in by_layer(name, parameters, training, (layers or {}).get(name, ())):
-            found.append({"params": some, "base_lr": settings.learning_rate * factor, **options})
+        for factor, parameters in groups:
+            found.append({"params": parameters, "base_lr": settings.learning_rate * factor, **options})
     built = {}
     for kind, found in by_kind.items():
         # A fused SGD leaves its momentum uninitialised if its first step is skipped (torch 2.14).
@@ -72,31 +64,28 @@ def step_where(optimizer: Optimizer, taken: Tensor) -> None:
     del optimizer.grad_scale, optimizer.found_inf
 
 
-def parameter_groups(system: System, objective: Objective) -> dict[str, list[nn.Parameter]]:
-    """Parameters that are trained, by part: each level by its name, then covariates, fusion, heads, losses."""
+def parameter_groups(system: System, objective: Objective, training: TrainingSpec) -> dict[str, Groups]:
+    """Parameters that are trained, by part: each level by its name, then covariates, fusion, heads, losses.
+
+    With a `layer_decay` a level's rate falls from its top layer down; parameters outside all layers have the top's.
+
+    Raises: RecipeError if a part with a `layer_decay` has no layers.
+    """
     parts: dict[str, nn.Module] = {**system.levels, "covariates": system.covariates, "fusion": system.fusion}
     parts |= {"heads": system.heads, "losses": objective}
-    groups = {name: [p for p in part.parameters() if p.requires_grad] for name, part in parts.items()}
-    return {name: parameters for name, parameters in groups.items() if parameters}
-
-
-def by_layer(
-    name: str, parameters: Sequence[nn.Parameter], training: TrainingSpec, layers: Sequence[Sequence[nn.Parameter]]
-) -> list[tuple[float, list[nn.Parameter]]]:
-    """Parameters with the factor of their learning rate: 1 for the top layer and for parameters outside all layers.
-
-    Raises: RecipeError if the group's learning rate is to fall from layer to layer, and it has none.
-    """
-    decay = training.groups[name].layer_decay if name in training.groups else 1.0
-    if decay == 1.0:
-        return [(1.0, list(parameters))]
-    if not layers:
-        raise RecipeError(f"training.groups.{name}.layer_decay: {name} has no layers of pre-trained weights.")
-    depth = {id(p): d for d, layer in enumerate(reversed(layers)) for p in layer}
-    found: dict[int, list[nn.Parameter]] = {}
-    for parameter in parameters:
-        found.setdefault(depth.get(id(parameter), 0), []).append(parameter)
-    return [(decay**d, some) for d, some in sorted(found.items())]
+    found: dict[str, Groups] = {}
+    for name, part in parts.items():
+        decay = training.groups[name].layer_decay if name in training.groups else 1.0
+        layers = system.levels[name].layer_parameters() if name in system.levels and decay != 1.0 else ()
+        depth = {id(p): d for d, layer in enumerate(reversed(layers)) for p in layer}
+        by_depth: dict[int, list[nn.Parameter]] = {}
+        for parameter in (p for p in part.parameters() if p.requires_grad):
+            by_depth.setdefault(depth.get(id(parameter), 0), []).append(parameter)
+        if by_depth and decay != 1.0 and not layers:
+            raise RecipeError(f"training.groups.{name}.layer_decay: {name} has no layers of pre-trained weights.")
+        if by_depth:
+            found[name] = [(decay**d, parameters) for d, parameters in sorted(by_depth.items())]
+    return found
 
 
 def _options(settings: OptimizerSpec) -> dict[str, Any]:
