@@ -106,25 +106,26 @@ def replacing(
         raise error(f"{str(path)!r} cannot be the name of a file: {remedy}.")
     kind = not_a_file(path) if os.path.exists(path) else None
     special = kind not in (None, "a folder")
-    target = resolved(path) if os.path.islink(path) and not special else path  # /dev/stdout may lead to a nameless pipe
     if special and not stream:
         raise error(f"{path} is {kind}, not a file: {remedy}.")
-    partial = target if special else target.with_name(f".{target.name[:50]}.{secrets.token_hex(4)}.partial")
+    target = resolved(path) if os.path.islink(path) else path
+    partial = target.with_name(f".{target.name[:50]}.{secrets.token_hex(4)}.partial")
     try:
+        if special:  # by its own name: /dev/stdout may lead to a pipe without one
+            yield path
+            return
         target.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        if durable and not special:
+        if durable:
             flush(partial)
-        if not special:
-            partial.replace(target)
+        partial.replace(target)
         if durable:
             flush(target.parent)
     except OSError as cause:
         raise error(f"{path} cannot be written ({cause.strerror or cause}): {remedy}.") from cause
     finally:
-        if not special:
-            with contextlib.suppress(OSError):
-                shutil.rmtree(partial) if os.path.isdir(partial) else partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            shutil.rmtree(partial) if os.path.isdir(partial) else partial.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: bytes | str, error: type[ToolkitError], remedy: str, **how: bool) -> None:
@@ -170,14 +171,13 @@ def locked(path: Path, *, wait: bool, shared: bool = False) -> Iterator[bool]:
     kind = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
     if os.path.exists(path):
         require_file(path)
+    held = False
     with path.open("r" if shared else "a") as file:
-        try:
+        with contextlib.suppress(BlockingIOError):
             fcntl.flock(file, kind)
-        except BlockingIOError:
-            yield False
-            return
+            held = True
         try:
-            yield True
+            yield held
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough: a child process may hold the file open
 
