@@ -5,13 +5,14 @@ import contextlib
 import csv
 import errno
 import hashlib
+import io
 import json
 import math
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -209,9 +210,12 @@ def to_cell(value: Any) -> Any:
     return value
 
 
-def quoting(rows: Iterable[Iterable[Any]]) -> int:
-    """Csv's quoting for these rows: before Python 3.13 it does not quote a lone carriage return by itself."""
-    return csv.QUOTE_ALL if any("\r" in str(value) for row in rows for value in row) else csv.QUOTE_MINIMAL
+def csv_text(rows: Sequence[Sequence[Any]]) -> str:
+    """A CSV file of these rows, the header first; before Python 3.13 csv does not quote a lone carriage return."""
+    quoting = csv.QUOTE_ALL if any("\r" in str(value) for row in rows for value in row) else csv.QUOTE_MINIMAL
+    text = io.StringIO(newline="")
+    csv.writer(text, quoting=quoting, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def from_cell(text: str) -> str:

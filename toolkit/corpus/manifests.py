@@ -19,7 +19,7 @@ from pathlib import Path, PurePath
 from toolkit.corpus.columns import check_columns, renamed, usual_columns
 from toolkit.corpus.utterance import COLUMNS, EVAL, SPLITS, Utterance
 from toolkit.errors import CorpusError, did_you_mean, join
-from toolkit.files import not_a_file, parse_json, quoting, read_text, unique, write_whole
+from toolkit.files import csv_text, not_a_file, parse_json, read_text, unique, write_whole
 
 REQUIRED = ("path", "label")
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
@@ -120,12 +120,7 @@ def manifest_text(utterances: Sequence[Utterance], path: Path) -> str:
     if path.suffix.lower() != ".csv":
         raise CorpusError(f"{path}: a manifest ends in .csv or .json, not in {path.suffix or 'nothing'!r}")
     columns = [*COLUMNS, *dict.fromkeys(key for u in utterances for key in u.extra)]
-    text = io.StringIO(newline="")
-    quotes = quoting(row.values() for row in rows)
-    writer = csv.DictWriter(text, columns, restval="", quoting=quotes, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text([columns, *([row.get(column) for column in columns] for row in rows)])
 
 
 def _row(folder: Path, u: Utterance) -> dict:

@@ -1,7 +1,5 @@
 """A run's folder: its name, its lock, and its files, each written whole or not at all. Imports no torch."""
 
-import csv
-import io
 import json
 import math
 import re
@@ -14,7 +12,7 @@ import numpy as np
 
 from toolkit.corpus.protocols import PROTOCOLS, training_protocol
 from toolkit.errors import CheckpointError, one_line
-from toolkit.files import locked, quoting, read_json, require_files, to_cell, write_whole
+from toolkit.files import csv_text, locked, read_json, require_files, to_cell, write_whole
 from toolkit.recipe.checks import Mismatch, check_value
 from toolkit.statistics.metrics import summary_of
 
@@ -91,13 +89,9 @@ class RunFolder:
 
     def write_rows(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write a CSV file with the columns of its first row and, in a stamped run, a last column `note`."""
-        note = {"note": self.stamp} if self.stamp else {}
-        text = io.StringIO(newline="")
-        quotes = quoting(row.values() for row in rows)
-        writer = csv.DictWriter(text, [*rows[0], *note], quoting=quotes, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: to_cell(value) for key, value in {**row, **note}.items()} for row in rows)
-        self.write(name, text.getvalue())
+        rows = [{**row, "note": self.stamp} for row in rows] if self.stamp else rows
+        cells = ([to_cell(row.get(column)) for column in rows[0]] for row in rows)
+        self.write(name, csv_text([[*rows[0]], *cells]))
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file."""

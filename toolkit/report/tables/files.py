@@ -4,15 +4,13 @@ r"""A table as Markdown, CSV and LaTeX, with its stamps in each.
 ('mf\\_mtl\\|cr', '50 \\% of a\\_b')
 """
 
-import csv
-import io
 import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.files import quoting, templates, to_cell
+from toolkit.files import csv_text, templates, to_cell
 from toolkit.report.tables.table import Column, Table, spans
 
 if TYPE_CHECKING:
@@ -51,13 +49,8 @@ def to_csv(table: Table) -> str:
     columns = _columns(table)
     head = [column.key + part for column in columns for part in column.format.parts]
     note = ["; ".join(table.stamps)] if table.stamps else []
-    text = io.StringIO(newline="")
     rows = [[value for column in columns for value in column.format.plain(row[column.key])] for row in table.rows]
-    writer = csv.writer(text, quoting=quoting(rows), lineterminator="\n")
-    writer.writerow([*head, "note"] if note else head)
-    for values in rows:
-        writer.writerow(["" if value is None else to_cell(value) for value in values] + note)
-    return text.getvalue()
+    return csv_text([[*head, "note"] if note else head, *([*map(to_cell, values), *note] for values in rows)])
 
 
 def to_latex(table: Table) -> str:
