@@ -18,12 +18,12 @@ Value = TypeVar("Value")
 
 def ranks() -> int:
     """How many processes train together."""
-    return distributed.get_world_size() if _together() else 1
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def rank() -> int:
     """This process's number, from 0."""
-    return distributed.get_rank() if _together() else 0
+    return distributed.get_rank() if ranks() > 1 else 0
 
 
 def summed(values: Tensor) -> Tensor:
@@ -70,7 +70,3 @@ def average_statistics(module: nn.Module) -> None:
         means = summed(torch.cat([buffer.flatten() for buffer in buffers])) / ranks()
         for buffer, mean in zip(buffers, means.split([b.numel() for b in buffers]), strict=True):
             buffer.copy_(mean.view_as(buffer))
-
-
-def _together() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
