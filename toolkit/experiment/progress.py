@@ -1,6 +1,5 @@
 """The records of an experiment's cells, and its progress, for the process that runs it and for any other."""
 
-import csv
 import json
 import os
 import time
@@ -13,9 +12,10 @@ from typing import Literal
 
 from toolkit.errors import ExperimentError, RecipeError, ToolkitError, one_line
 from toolkit.experiment.plan import Cell, Plan
-from toolkit.files import locked, parse_json, read_text, require_file, write_whole
+from toolkit.files import locked, parse_json, read_text, write_whole
 from toolkit.recipe.reading import read_plain
 from toolkit.terminal import say
+from toolkit.training.predictions import read_csv
 from toolkit.training.run_folder import EPOCHS, RESULTS, read_results
 
 LOCK, RUNS, CELLS = "lock", "runs", "cells"
@@ -108,8 +108,8 @@ class Progress:
         if record.state == "running":
             state, epoch = "running" if alive else "interrupted", 0
             if run is not None:
-                with suppress(OSError, ValueError, csv.Error), require_file(run / EPOCHS).open(newline="") as file:
-                    epoch = max((int(row.get("epoch") or 0) for row in csv.DictReader(file)), default=0)
+                with suppress(ToolkitError, ValueError):
+                    epoch = max((int(row.get("epoch") or 0) for row in read_csv(run / EPOCHS)), default=0)
             return CellProgress(cell, state, record, epoch, time.time() - record.started)
         seconds = (record.ended or record.started) - record.started
         if record.state == "failed":

@@ -56,23 +56,22 @@ def read_space(path: Path, read: Read) -> dict[str, BaseDistribution]:
     for key, value in keys.items():
         try:
             known("it", [key.partition(".")[0]], SEARCHED, "part of a recipe that can be searched")
-            if not isinstance(value, (list, Mapping)):
-                raise RecipeError("a list of choices, or a range such as {low: 1, high: 8}, is needed.")
             if isinstance(value, list):
                 tried = value
-            else:
+            elif isinstance(value, Mapping):
                 known("it", value, ("low", "high", "log", "step"), "key of a range")
                 check_value(value.get("log", False), bool)
                 tried = [value["low"], value["high"]] + ([value["low"] + value["step"]] if "step" in value else [])
+            else:
+                raise RecipeError("a list of choices, or a range such as {low: 1, high: 8}, is needed.")
             for one in tried:
                 for kind, _, part in parts(read({key: one}).recipe):
                     find_part(kind.name, part).check_args(part.args)
-            whole = float not in members(annotation_at(tuple(key.split(".")))) and all(
-                type(one) is int for one in tried
-            )
             if isinstance(value, list):
                 found[key] = CategoricalDistribution([json.dumps(one) for one in value])
             else:
+                real = float in members(annotation_at(tuple(key.split("."))))
+                whole = not real and all(type(one) is int for one in tried)
                 found[key] = (IntDistribution if whole else FloatDistribution)(**value)
         except (ToolkitError, ValueError, TypeError, KeyError) as error:
             text = f"{error} is missing" if isinstance(error, KeyError) else one_line(str(error))
