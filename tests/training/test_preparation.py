@@ -68,7 +68,7 @@ def test_the_columns_of_a_table_stand_in_the_resolved_recipe(tmp_path):
     table.write_text("file\tsound\tpart\na\tx\ttrain\nb\ty\ttrain\nc\ty\tvalid\nd\ty\ttest\n")
     columns = {"path": "{file}.wav", "label": "sound", "split": "part"}
     words = [str(recipe), "--protocol.name=given"]
-    source = read_source(words, data_folder=None, manifest=str(table), columns=columns, trust_recipe=False)
+    source = read_source(words, manifest=str(table), columns=columns)
     assert source.recipe.as_dict()["corpus"]["args"] == {"path": str(table), "columns": columns}
     (u,) = prepare(source).part("test")
     assert (u.path, u.label) == (tmp_path / "d.wav", "y")

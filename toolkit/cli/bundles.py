@@ -113,7 +113,6 @@ def demo(bundles: tuple[str, ...], **options):
 
 @click.command("evaluate", cls=Command)
 @click.argument("bundle", metavar="BUNDLE")
-@click.argument("manifest", metavar="MANIFEST")
 @labelled_options
 def evaluate(bundle: str, manifest: str, as_json: bool, **options):
     """Test the system in BUNDLE on another corpus: accuracies with intervals over speakers, confusion, calibration.
@@ -133,7 +132,6 @@ def evaluate(bundle: str, manifest: str, as_json: bool, **options):
 @click.command("compare", cls=Command)
 @click.argument("bundle_a", metavar="BUNDLE_A")
 @click.argument("bundle_b", metavar="BUNDLE_B")
-@click.argument("manifest", metavar="MANIFEST")
 @labelled_options
 def compare(bundle_a: str, bundle_b: str, manifest: str, as_json: bool, **options):
     """Test the systems in BUNDLE_A and BUNDLE_B on the same audio, paired by speaker.
@@ -155,7 +153,6 @@ def compare(bundle_a: str, bundle_b: str, manifest: str, as_json: bool, **option
 
 @click.command("stress", cls=Command)
 @click.argument("bundle", metavar="BUNDLE")
-@click.argument("manifest", metavar="MANIFEST")
 @click.option("--condition", "only", multiple=True, metavar="NAME", help="Only this condition, for example noise-10.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the noise, the room and the cut.")
 @click.option("--max-drop", type=Range(0), help="Exit with 1 if UA falls by more points than this.")

@@ -25,7 +25,14 @@ def cache():
 @as_json
 def info(as_json: bool):
     """Show the cache's folder, size and limit, and one row for each front end."""
-    show(cache_info(), print_cache_info, as_json=as_json)
+    front_ends, limit = stored_front_ends(features_folder()), limit_bytes()
+    found = {
+        "folder": str(features_folder()),
+        "bytes": sum(stored.bytes for stored in front_ends),
+        "limit_bytes": round(limit) if math.isfinite(limit) else None,
+        "front_ends": [_facts(stored) for stored in reversed(front_ends)],  # the last used first
+    }
+    show(found, _print_info, as_json=as_json)
 
 
 @cache.command("clear")
@@ -50,37 +57,21 @@ def clear(names: tuple[str, ...], yes: bool):
         size = megabytes(sum(stored.bytes for stored in front_ends))
         listed = ", ".join(stored.path.name for stored in front_ends)
         click.confirm(f"Delete {size} of {listed} in {folder}?", abort=True)
-    removed = {stored.path.name: stored.remove() for stored in front_ends}
-    click.echo(f"Freed {megabytes(sum(stored.bytes for stored in front_ends if removed[stored.path.name]))}.")
-    for name in [name for name, done in removed.items() if not done]:
-        say(f"{name} is in use by a run and stays.")
-    sys.exit(0 if all(removed.values()) else 1)
-
-
-def cache_info() -> dict[str, Any]:
-    """The folder, its size and limit in bytes, and the facts on each front end, the last used first."""
-    front_ends, limit = stored_front_ends(features_folder()), limit_bytes()
-    return {
-        "folder": str(features_folder()),
-        "bytes": sum(stored.bytes for stored in front_ends),
-        "limit_bytes": round(limit) if math.isfinite(limit) else None,
-        "front_ends": [_facts(stored) for stored in reversed(front_ends)],
-    }
+    kept = [stored for stored in front_ends if not stored.remove()]
+    click.echo(f"Freed {megabytes(sum(stored.bytes for stored in front_ends if stored not in kept))}.")
+    for stored in kept:
+        say(f"{stored.path.name} is in use by a run and stays.")
+    sys.exit(1 if kept else 0)
 
 
 def _facts(stored: StoredFrontEnd) -> dict[str, Any]:
-    measured = {
-        "name": stored.path.name,
-        "utterances": stored.utterances,
-        "bytes": stored.bytes,
-        "last_used": stored.last_used,
-    }
+    measured = {"name": stored.path.name}
+    measured |= {key: getattr(stored, key) for key in ("utterances", "bytes", "last_used")}
     described = stored.description()
     return measured | {key: described[key] for key in described if key not in {"format", *measured}}
 
 
-def print_cache_info(info: Mapping[str, Any]) -> None:
-    """Print what `cache_info` found, as a table."""
+def _print_info(info: Mapping[str, Any]) -> None:
     console = console_for_output()
     console.print(f"{info['folder']}: {megabytes(info['bytes'])} of {megabytes(limit_bytes())} ({LIMIT})")
     if not info["front_ends"]:
@@ -89,6 +80,6 @@ def print_cache_info(info: Mapping[str, Any]) -> None:
     table = plain_table(*columns, folded=("class",), right=("utterances", "MB"))
     for row in info["front_ends"]:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["last_used"]))
-        cells = (row["name"], str(row.get("class", "?")), str(row["utterances"]), f"{row['bytes'] / 1e6:.1f}", used)
-        table.add_row(*cells)
+        size = f"{row['bytes'] / 1e6:.1f}"
+        table.add_row(row["name"], str(row.get("class", "?")), str(row["utterances"]), size, used)
     console.print(table)

@@ -3,9 +3,7 @@
 import csv
 import json
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,12 +25,15 @@ class Range(click.FloatRange):
 
 def _pairs(ctx: click.Context, option: click.Parameter, text: str | None) -> dict[str, str] | None:
     """NAME=COLUMN,... as a dict."""
-    pairs = [[part.strip() for part in pair.partition("=")] for pair in (text or "").split(",")]
-    if text is not None and not all(name and equals for name, equals, _ in pairs):
+    if text is None:
+        return None
+    pairs = [[part.strip() for part in pair.partition("=")] for pair in text.split(",")]
+    if not all(name and equals for name, equals, _ in pairs):
         raise click.BadParameter(f"NAME=COLUMN,... is needed, not {text!r}.")
-    for twice in (name for name, number in Counter(name for name, *_ in pairs).items() if text and number > 1):
+    names = [name for name, *_ in pairs]
+    for twice in (name for name in names if names.count(name) > 1):
         raise click.BadParameter(f"{twice} is named twice.")
-    return None if text is None else {name: column for name, _, column in pairs}
+    return {name: column for name, _, column in pairs}
 
 
 def names(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[str, ...]:
@@ -90,7 +91,7 @@ recipe_options = _together(
     click.option("--data_folder", help="The corpus's folder; by default from its environment variable."),
     click.option("--manifest", help="A CSV or JSON manifest to use instead of the recipe's corpus."),
     columns,
-    click.option("--trust-recipe", is_flag=True, help="Allow YAML tags that run code."),
+    click.option("--trust-recipe", "trust", is_flag=True, help="Allow YAML tags that run code."),
 )
 one_recipe = _together(
     click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="RECIPE [--KEY VALUE]..."),
@@ -125,6 +126,7 @@ model_options = _together(
     columns,
 )
 labelled_options = _together(
+    click.argument("manifest", metavar="MANIFEST"),
     as_json,
     click.option(
         "--map",
@@ -151,34 +153,19 @@ def recipes_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return recipes, overrides
 
 
-def read_source(
-    words: Sequence[str],
-    *,
-    data_folder: str | None,
-    manifest: str | None,
-    trust_recipe: bool,
-    columns: dict[str, str] | None = None,
-    search_folder: Path | None = None,
-    **shortcuts: Any,
-) -> "Source":
+def read_source(words: Sequence[str], *, columns: dict[str, str] | None = None, **options: Any) -> "Source":
     """Read the recipe, with where its data is.
 
-    Recipes after the first stay among the overrides, where they are refused by name. The recipe is looked for in
-    `search_folder` first. `shortcuts` are options that stand for an override, with "__" for the dots of its key.
+    Recipes after the first stay among the overrides, where they are refused by name. `options` are those of
+    `load_source`, and others that stand for an override, with "__" for the dots of its key.
     """
     from toolkit.training.preparation import load_source
 
     recipes, overrides = recipes_and_overrides(words)
-    shortcuts["corpus__args__columns"] = None if columns is None else json.dumps(columns)
-    given = [f"--{key.replace('__', '.')}={value}" for key, value in shortcuts.items() if value is not None]
-    return load_source(
-        recipes[0],
-        [*overrides, *recipes[1:], *given],
-        data_folder=data_folder,
-        manifest=manifest,
-        search_folder=search_folder,
-        trust=trust_recipe,
-    )
+    own = {key: options.pop(key) for key in ("data_folder", "manifest", "search_folder", "trust") if key in options}
+    options["corpus__args__columns"] = None if columns is None else json.dumps(columns)
+    given = [f"--{key.replace('__', '.')}={value}" for key, value in options.items() if value is not None]
+    return load_source(recipes[0], [*overrides, *recipes[1:], *given], **own)
 
 
 def show(result: Any, print_page: Callable[[Any], None], *, as_json: bool) -> None:

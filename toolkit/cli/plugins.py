@@ -1,7 +1,6 @@
 """Commands on plugins: list, show, check, write a new one."""
 
 import contextlib
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -34,10 +33,7 @@ def list_plugins(word: str | None, kind: str | None, as_json: bool, refresh: boo
         raise click.UsageError(f"One kind at a time, not {word} and --kind {kind}.")
     found = registry.discover(refresh=refresh)
     infos = found.list_plugins(kind or word)
-    if as_json:
-        click.echo(json.dumps([asdict(info) for info in infos], indent=2))
-    else:
-        print_plugins(infos)
+    show([asdict(info) for info in infos], print_plugins, as_json=as_json)
     hidden = [info for info in found.list_plugins() if info.kind is None and info not in infos]
     if hidden:
         say(f"{len(hidden)} broken: `toolkit list-plugins` lists them; they may declare more.")

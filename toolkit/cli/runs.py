@@ -111,7 +111,7 @@ def train(ctx, words, profile, profile_file, **options):
             options |= {key: options[f"training__{key}"] for key in ("init_from", "precision")}
             kept = ("data_folder", "manifest", "columns", "protocol", "init_from", "precision")
             given = [f"--{key}={options[key]}" for key in kept if options[key] is not None]
-            given += ["--trust-recipe"] * options["trust_recipe"]
+            given += ["--trust-recipe"] * options["trust"]
             if ctx.obj is None:  # only then does `toolkit experiment` find the recipe by the same words
                 say_next("experiment", *words, *given, "--output", f"{name}-folds", what=", every fold and a report")
             say_next("export", results.parent, f"{name}.zip", what=", the system as a file")

@@ -10,7 +10,6 @@ from rich.text import Text
 from toolkit.corpus.folds import PARTS
 from toolkit.errors import counted, printable
 from toolkit.plugins.plugin import Plugin
-from toolkit.plugins.registry import PluginInfo
 from toolkit.plugins.signatures import REQUIRED, read_arguments, read_source
 from toolkit.terminal import confusion_table, console_for_output, table_of
 
@@ -89,15 +88,15 @@ def print_audits(folds: Sequence[Mapping[str, Any]]) -> None:
     console.print(f"LEAKS: {', '.join(leaking)}" if leaking else clean, soft_wrap=True)
 
 
-def print_plugins(infos: Sequence[PluginInfo]) -> None:
-    """One row per plugin: kind, name, distribution and version, summary; an error is below the summary."""
+def print_plugins(infos: Sequence[Mapping[str, Any]]) -> None:
+    """One row per plugin, as `PluginInfo` describes it; an error is below the summary."""
     table = plain_table("kind", "name", "from", "what it is", folded=("from", "what it is"))
     for info in infos:
-        about = Text(printable(info.summary))
-        if info.status != "ok":
-            colour = "red" if info.status == "broken" else "yellow"
-            about.append("\n" if info.summary else "").append(printable(f"{info.status}: {info.error}"), style=colour)
-        table.add_row(info.kind or "?", info.name, f"{info.distribution} {info.version}", about)
+        about, status = Text(printable(info["summary"])), info["status"]
+        if status != "ok":
+            colour = "red" if status == "broken" else "yellow"
+            about.append("\n" if info["summary"] else "").append(printable(f"{status}: {info['error']}"), style=colour)
+        table.add_row(info["kind"] or "?", info["name"], f"{info['distribution']} {info['version']}", about)
     console_for_output().print(table)
 
 
