@@ -150,8 +150,7 @@ def check_data(ctx, words, as_json, **options):
 @click.option("--speaker-pattern", "pattern", metavar="REGEX", help="Its groups find the speaker in a file's name.")
 @click.option("--data_folder", help="Where the audio is, if not where the lists say.")
 @click.option("--format", type=click.Choice(["table", "json"]), default="table", show_default=True)
-@click.pass_context
-def audit_split(ctx, split, format, **options):
+def audit_split(split, format, **options):
     """Check whether a split is honest: show what its parts share but should not.
 
     It compares speakers, audio, changed copies of audio (level, rate, MP3, silence), sentences, and the balance of
@@ -162,7 +161,7 @@ def audit_split(ctx, split, format, **options):
 
     found = audit_splits(read_splits(split, **options))
     show(found, print_audits, as_json=format == "json")
-    ctx.exit(1 if any(problem["severity"] == "error" for fold in found for problem in fold["problems"]) else 0)
+    sys.exit(1 if any(problem["severity"] == "error" for fold in found for problem in fold["problems"]) else 0)
 
 
 def _trace(profile_file: str) -> Path:

@@ -52,16 +52,16 @@ class Workers:
         Yields: at least once a second, for each call that has ended since: its argument, and its error or None.
         """
         waiting, running, more = iter(arguments), {}, True
-        while more or running:
+        while True:
             free = self._free() - len(running) if more else 0
             for argument in islice(waiting, max(0, free)):
                 running[self.client.submit(function, argument, pure=False, resources=self.resources)] = argument
                 free -= 1
             more = more and free <= 0  # a worker stays free: no argument is left
+            if not (more or running):
+                return
             until = time.monotonic() + WATCH_S
             while not (ended := [future for future in running if future.done()]) and time.monotonic() < until:
-                if not (more or running):
-                    return
                 time.sleep(POLL_S)
             found = [(running.pop(future), self._error(future)) for future in ended]
             del ended  # for a live future, Dask keeps the result, and runs the call again if it is lost

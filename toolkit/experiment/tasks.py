@@ -18,6 +18,7 @@ from toolkit.experiment.progress import RUNS, Record, Records
 from toolkit.plugins.plugin import plugin_failures
 from toolkit.plugins.registry import build
 from toolkit.recipe.loading import read_recipe_dict
+from toolkit.terminal import quiet_libraries
 from toolkit.training.preparation import Source, prepare
 
 if TYPE_CHECKING:
@@ -87,7 +88,6 @@ def _run_cell(task: Task, cell: Cell) -> str:
 def _prepared_run(task: Task, cell: Cell, log: TextIO) -> "Run":
     import torch
 
-    from toolkit.terminal import quiet_libraries
     from toolkit.training.run import Run
 
     quiet_libraries()
