@@ -40,7 +40,7 @@ def test_the_most_frequent_spelling_wins_unless_the_recipe_has_another():
     joined = join_names(utterances, ["speaker", "label"])
     assert [(u.speaker, u.label) for u in joined] == [("ann", "Hap")] * 3 + [("Bob", "Hap"), ("ann", "Hap")]
     assert {u.label for u in join_names(utterances, ["label"], known=["HAP"])} == {"HAP"}
-    assert {message.partition(" differ")[0] for _, message, _ in alike_names(utterances, ["speaker", "label"])} == {
+    assert {found.message.partition(" differ")[0] for found in alike_names(utterances, ["speaker", "label"])} == {
         "speaker: 'ann', 'Ann'",
         "label: 'Hap', 'hap'",
     }

@@ -174,14 +174,14 @@ def test_a_few_whole_numbers_are_classes_and_a_note_says_so(tmp_path):
     recipe = with_column(tmp_path, "code", ["0", "7.0", "\u22123"])
     preparation = prepare(load_source(recipe, ["--model.heads.level.target=code"]))
     assert preparation.targets["code"].classes == ("0", "7.0", "\u22123")
-    ((kind, message, where),) = preparation.warnings
-    assert (kind, where) == ("numbers", "code") and "each is a class of its own" in message
+    (problem,) = preparation.warnings
+    assert (problem.kind, problem.where) == ("numbers", "code") and "each is a class of its own" in problem.message
 
 
 def test_nan_among_names_may_stand_for_a_missing_value(tmp_path):
     recipe = with_column(tmp_path, "mood", ["glad", "NaN", "sad"])
-    ((kind, message, _),) = prepare(load_source(recipe, ["--model.heads.level.target=mood"])).warnings
-    assert kind == "numbers" and message == "'mood' holds 'NaN', which may stand for a missing value"
+    (problem,) = prepare(load_source(recipe, ["--model.heads.level.target=mood"])).warnings
+    assert problem.kind == "numbers" and problem.message == "'mood' holds 'NaN', which may stand for a missing value"
 
 
 def test_labels_that_are_numbers_may_be_listed(tmp_path):

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from toolkit.corpus.utterance import COLUMNS, Utterance, plain_marks
+from toolkit.corpus.utterance import COLUMNS, Problem, Utterance, plain_marks
 from toolkit.errors import listed
 
 ALIKE = "differ only in case, spaces or Unicode form"
@@ -52,10 +52,10 @@ def join_names(utterances: Sequence[Utterance], columns: Iterable[str], known: I
     return utterances
 
 
-def alike_names(utterances: Sequence[Utterance], columns: Iterable[str]) -> list[tuple[str, str, str]]:
-    """(kind, message, name) for each group of names that are alike in one of the columns."""
-    found = []
-    for column in columns:
-        for group in spellings(u.value(column) for u in utterances):
-            found.append((f"alike-{column}", f"{column}: {listed(map(repr, group))} {ALIKE}; {REMEDY}", group[0]))
-    return found
+def alike_names(utterances: Sequence[Utterance], columns: Iterable[str]) -> list[Problem]:
+    """A warning for each group of names that are alike in one of the columns."""
+    return [
+        Problem(f"alike-{column}", "warning", f"{column}: {listed(map(repr, group))} {ALIKE}; {REMEDY}", group[0])
+        for column in columns
+        for group in spellings(u.value(column) for u in utterances)
+    ]

@@ -1,14 +1,13 @@
 """The audit of a split: what its parts share. `train`, `experiment`, `check-data` and `audit-split` all run it."""
 
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from toolkit.corpus.alike import ALIKE, REMEDY, plain_name
 from toolkit.corpus.folds import PARTS, SPEAKER_DEPENDENT_STAMP, Fold
 from toolkit.corpus.listening import Sound, listen, near_copies
-from toolkit.corpus.utterance import Utterance, natural_key
+from toolkit.corpus.utterance import Problem, Utterance, natural_key
 from toolkit.errors import CorpusError, ProtocolError, join, listed
 
 FACTOR, LEAST = 2.0, 5  # a share is unlike train's if it differs by this factor and so many utterances are expected
@@ -24,16 +23,6 @@ MEANT = "results would be meaningless, unless the protocol allows it: speaker-de
 
 Parts = Mapping[str, Sequence[Utterance]]  # train, valid and test -> utterances
 Heard = Mapping[str, Mapping[Hashable, Hashable]]  # "audio" or "copy" -> place -> key of its group
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A fault of a corpus, in a file, label or speaker; an "error" would stop or spoil a training."""
-
-    kind: str
-    severity: Literal["error", "warning"]
-    message: str
-    where: str
 
 
 class Shared(NamedTuple):

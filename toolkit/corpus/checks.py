@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from toolkit.corpus.audit import Problem, check_fold, hear
+from toolkit.corpus.audit import check_fold, hear
 from toolkit.corpus.folds import Fold
 from toolkit.corpus.labels import label_faults
 from toolkit.corpus.listening import Sound, listen
-from toolkit.corpus.utterance import MIN_SAMPLES, Utterance, counted_ids, natural_key, speaker_order
+from toolkit.corpus.utterance import MIN_SAMPLES, Problem, Utterance, counted_ids, natural_key, speaker_order
 from toolkit.errors import counted, listed
 
 NO_SPEAKERS = "all"
@@ -62,9 +62,8 @@ def check_corpus(
     mapped = [(u, (label_map or {}).get(u.label, u.label)) for u in utterances]
     classes = list(labels) if labels else sorted({label for _, label in mapped} - {None})
     kept = [(u, label) for u, label in mapped if label in classes]
-    problems = [Problem(kind, "error", text, at) for kind, text, at in label_faults(utterances, labels, label_map)]
     used = [u for u, _ in kept]
-    problems += _speaker_problems(used, covariates)
+    problems = [*label_faults(utterances, labels, label_map), *_speaker_problems(used, covariates)]
     heard = list(zip(used, listen(used), strict=True))
     problems += [problem for u, sound in heard for problem in _faults(u, sound, sample_rate)]
     problems += [*_other_rates(heard, sample_rate), *_shared(heard, folds)]
@@ -87,12 +86,9 @@ def _counts(kept: Sequence[tuple[Utterance, str]], classes: Sequence[str]) -> di
 
 
 def _speaker_problems(utterances: Sequence[Utterance], covariates: Sequence[str]) -> Iterator[Problem]:
-    genders: dict[str, set[str]] = {}
-    for u in utterances:
-        if u.speaker and u.gender:
-            genders.setdefault(u.speaker, set()).add(u.gender)
+    genders = Counter(speaker for speaker, _ in {(u.speaker, u.gender) for u in utterances if u.speaker and u.gender})
     for speaker in sorted(genders, key=natural_key):
-        if len(genders[speaker]) > 1:
+        if genders[speaker] > 1:
             yield Problem("two-genders", "error", f"speaker {speaker!r} is F and M in different utterances", speaker)
     nameless = [u.id for u in utterances if u.speaker is None]
     if 0 < len(nameless) < len(utterances):

@@ -4,17 +4,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from toolkit.corpus.utterance import Utterance
+from toolkit.corpus.utterance import Problem, Utterance
 from toolkit.errors import CorpusError, counted, did_you_mean, listed
 
 
 def label_faults(
     utterances: Sequence[Utterance], labels: Sequence[str] | None, label_map: Mapping[str, str | None] | None
-) -> list[tuple[str, str, str]]:
-    """List where a corpus's labels and a recipe's `labels` and `label_map` do not fit.
-
-    Returns: (kind, message, label) for each; kinds: "unmapped-label", "unknown-label", "empty-class", "one-class".
-    """
+) -> list[Problem]:
+    """An error wherever a corpus's labels and a recipe's `labels` and `label_map` do not fit."""
     label_map = label_map or {}
     mapped = Counter(label_map.get(u.label, u.label) for u in utterances)
     mapped.pop(None, None)
@@ -24,21 +21,24 @@ def label_faults(
             found = f"label {label!r} ({counted(count, 'utterance')}) is neither in labels ({listed(labels)})"
             remedy = f"Add {{{label}: null}} to label_map to leave it out, or {{{label}: CLASS}} to count it as CLASS"
             text = f"{found} nor in label_map.{did_you_mean(label, labels)} {remedy}"
-            faults.append(("unmapped-label", text, label))
+            faults.append(Problem("unmapped-label", "error", text, label))
     if labels is None:  # else a misspelt label is also unmapped
         present = {u.label for u in utterances}
         for label in sorted(label_map.keys() - present):
             if near := did_you_mean(label, present - label_map.keys() - set(label_map.values())):
-                faults.append(("unknown-label", f"label_map names {label!r}, which no utterance has.{near}", label))
+                text = f"label_map names {label!r}, which no utterance has.{near}"
+                faults.append(Problem("unknown-label", "error", text, label))
     for label in labels or ():
         if not mapped[label]:
             found = listed(f"{label} ({count})" for label, count in sorted(mapped.items()) if count)
             text = f"class {label!r} has no utterance; the corpus has {found or 'none at all'}"
-            faults.append(("empty-class", text + did_you_mean(label, set(mapped) - set(labels)), label))
+            near = did_you_mean(label, set(mapped) - set(labels))
+            faults.append(Problem("empty-class", "error", text + near, label))
     classes = labels or sorted(mapped)
     if len(classes) < 2:
         found = f"only {classes[0]!r}" if classes else "no class"
-        faults.append(("one-class", f"{found} is left after label_map; a classifier needs two classes", "labels"))
+        text = f"{found} is left after label_map; a classifier needs two classes"
+        faults.append(Problem("one-class", "error", text, "labels"))
     return faults
 
 
@@ -59,7 +59,7 @@ def apply_labels(
     """
     if faults := label_faults(utterances, labels, label_map):
         more = f"; and {len(faults) - 10} more" if len(faults) > 10 else ""
-        raise CorpusError("; ".join(message for _, message, _ in faults[:10]) + more)
+        raise CorpusError("; ".join(fault.message for fault in faults[:10]) + more)
     mapped = [(u, (label_map or {}).get(u.label, u.label)) for u in utterances]
     kept = [u if label == u.label else replace(u, label=label) for u, label in mapped if label is not None]
     return kept, sorted({u.label for u in kept}) if labels is None else list(labels)

@@ -9,11 +9,11 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from toolkit.corpus.audit import Parts, Problem, audit, hear, imbalances
+from toolkit.corpus.audit import Parts, audit, hear, imbalances
 from toolkit.corpus.folds import PARTS
 from toolkit.corpus.listening import listen
 from toolkit.corpus.manifests import SUFFIXES, read_manifest, read_rows, utterance_of_row
-from toolkit.corpus.utterance import EVAL, SPLITS, Utterance, natural_key
+from toolkit.corpus.utterance import EVAL, SPLITS, Problem, Utterance, natural_key
 from toolkit.errors import CorpusError, counted, did_you_mean, listed
 from toolkit.files import read_text
 from toolkit.terminal import say

@@ -1,4 +1,4 @@
-"""Utterances, which are labelled stretches of audio, and the order of their speakers."""
+"""Utterances, which are labelled stretches of audio, the order of their speakers, and faults of a corpus."""
 
 import math
 import re
@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from toolkit.errors import CorpusError, counted
 
@@ -86,6 +87,16 @@ class Utterance:
         return None if value is None else str(value).strip() or None
 
 
+@dataclass(frozen=True)
+class Problem:
+    """A fault of a corpus, in a file, label or speaker; an "error" would stop or spoil a training."""
+
+    kind: str
+    severity: Literal["error", "warning"]
+    message: str
+    where: str
+
+
 def plain_marks(text: str) -> str:
     r"""Replace all forms of dashes, quotation marks and slashes by those of a keyboard.
 
@@ -119,11 +130,9 @@ def speaker_order(utterances: Iterable[Utterance]) -> list[str]:
 
     Utterances without a speaker are ignored.
     """
-    of: dict[str, set] = {}
-    for u in utterances:
-        if u.speaker is not None:
-            of.setdefault(u.speaker, set()).add((u.session, u.gender))
-    if any(len(facts) > 1 or next(iter(facts))[0] is None for facts in of.values()):
-        return sorted(of, key=natural_key)
-    facts = {speaker: next(iter(pairs)) for speaker, pairs in of.items()}
-    return sorted(of, key=lambda s: (natural_key(facts[s][0]), _GENDER_ORDER[facts[s][1]], natural_key(s)))
+    facts = {(u.session, u.gender, u.speaker) for u in utterances if u.speaker is not None}
+    speakers = {speaker for _, _, speaker in facts}
+    if len(speakers) < len(facts) or any(session is None for session, _, _ in facts):
+        return sorted(speakers, key=natural_key)
+    order = sorted(facts, key=lambda fact: (natural_key(fact[0]), _GENDER_ORDER[fact[1]], natural_key(fact[2])))
+    return [speaker for _, _, speaker in order]

@@ -5,9 +5,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from toolkit.corpus.audit import Problem
 from toolkit.corpus.checks import CheckReport, check_corpus
 from toolkit.corpus.folds import fold_table
+from toolkit.corpus.utterance import Problem
 from toolkit.errors import AudioError, ToolkitError
 from toolkit.plugins.kinds import parts
 from toolkit.plugins.registry import find_part
@@ -61,7 +61,7 @@ def check_source(source: Source) -> CheckReport:
                         data = RunData(preparation, fixed_samples=system.fixed_samples)
                         data.training_batches()
                         data.loader(data.evaluation)
-        found += [Problem(kind, "warning", message, where) for kind, message, where in preparation.warnings]
+        found += preparation.warnings
     report = check_corpus(
         utterances,
         labels=recipe.labels,

@@ -14,6 +14,7 @@ from toolkit.corpus.audit import refuse_shared
 from toolkit.corpus.folds import Fold, pick_fold
 from toolkit.corpus.protocols import UNKNOWN_SPEAKERS_STAMP, make_folds
 from toolkit.corpus.targets import LABEL, Target
+from toolkit.corpus.utterance import Problem
 from toolkit.errors import CorpusError, ProtocolError, join, one_line
 from toolkit.plugins.plugin import require_rule
 from toolkit.plugins.registry import build, find_part
@@ -72,15 +73,15 @@ class Preparation:
         return tuple(stamp for stamp, holds in found.items() if holds)
 
     @property
-    def warnings(self) -> list[tuple[str, str, str]]:
-        """(kind, message, where) of every possible mistake that does not stop a training."""
+    def warnings(self) -> list[Problem]:
+        """Every possible mistake that does not stop a training."""
         recipe = self.source.recipe
         warnings = alike_names(self.utterances, names_of(recipe)) if recipe.normalize is None else []
         notes = {name: about_numbers(recipe, target) for name, target in self.targets.items()}
-        warnings += [("numbers", note, name) for name, note in notes.items() if note]
+        warnings += [Problem("numbers", "warning", note, name) for name, note in notes.items() if note]
         if (sizes := self.source.corpus.sizes) and self.n_read not in sizes:
             found = f"{self.n_read} utterances were read; the whole corpus has {join(map(str, sizes), 'or')}"
-            warnings.append(("size", found, recipe.corpus.plugin))
+            warnings.append(Problem("size", "warning", found, recipe.corpus.plugin))
         return warnings
 
     def part(self, name: str) -> list[Utterance]:

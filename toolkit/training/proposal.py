@@ -43,7 +43,7 @@ def propose(manifest: str, overrides: list[str], *, base: str | None, protocol: 
     chosen, why = (ProtocolSpec(name=protocol), "asked for") if protocol else _protocol(utterances, speakers)
     recipe = replace(source.recipe, labels=None, label_map={}, protocol=chosen)
     prepared = prepare_folds(replace(source, recipe=recipe), utterances)
-    notes = [message for _, message, _ in prepared[0].warnings] + ([] if speakers else [UNKNOWN])
+    notes = [problem.message for problem in prepared[0].warnings] + ([] if speakers else [UNKNOWN])
     extra = dict.fromkeys(name for u in utterances for name in u.extra)
     for column, name in usual_columns(extra).items():
         if not any(u.value(column) for u in utterances):

@@ -183,5 +183,6 @@ def test_a_corpus_that_is_not_whole_is_warned_of(tmp_path):
         (folder / f"{name}.wav").touch()
     assert prepare(source(tmp_path, *options)).warnings == []
     (folder / f"{names[0]}.wav").unlink()
-    ((kind, message, where),) = prepare(source(tmp_path, *options, "--label_map={boredom: null}")).warnings
-    assert (kind, where, message) == ("size", "emodb", "534 utterances were read; the whole corpus has 535")
+    (problem,) = prepare(source(tmp_path, *options, "--label_map={boredom: null}")).warnings
+    assert (problem.kind, problem.where) == ("size", "emodb")
+    assert problem.message == "534 utterances were read; the whole corpus has 535"
