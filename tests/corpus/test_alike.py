@@ -21,7 +21,7 @@ def spoken(*speakers, label="x"):
     + [("\u2764", "\u2764\ufe0f"), ('"J"', "\u201cJ\u201d"), ("a...", "a\u2026")],
 )
 def test_two_spellings_of_one_speaker_in_two_parts_are_refused_with_what_to_do(pair):
-    utterances = {u.id: u for u in spoken(*pair, "other")}
+    utterances = spoken(*pair, "other")
     fold = Fold("f", "given", train=("0",), valid=("2",), test=("1",))
     refuse_shared(fold, utterances)  # as written, they are two speakers
     with pytest.raises(ProtocolError, match=r"in train and .* in test, .*--normalize true joins them, --normalize fal"):

@@ -68,7 +68,7 @@ def copied(u: Utterance, change: str, folder: Path) -> Utterance:
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_copy_is_found_and_other_takes_are_not(takes, tmp_path, change):
     everyone = [*takes, copied(takes[3], change, tmp_path)]
-    pairs = [(one.id, other.id) for one, other in near_copies(everyone, listen(everyone))]
+    pairs = [(one.id, other.id) for one, other in near_copies(listen(everyone))]
     assert pairs == [(takes[3].id, f"c-{change}")]
 
 
@@ -76,13 +76,13 @@ def test_a_changed_copy_is_found_and_other_takes_are_not(takes, tmp_path, change
 def test_takes_of_one_digit_by_one_speaker_are_not_copies():
     names = [f"4_nicolas_{take}" for take in range(50)]  # 18 and 9 are the most alike of all digits, at 0.80
     us = [Utterance(id=n, path=SHARED / "fsdd" / "recordings" / f"{n}.wav", label="4") for n in names]
-    assert list(near_copies(us, listen(us))) == []
+    assert list(near_copies(listen(us))) == []
 
 
 def test_the_same_audio_is_refused_in_training_and_a_changed_copy_is_left_to_the_audit(takes, tmp_path):
     us = [*takes[:4], copied(takes[0], "mp3", tmp_path)]
     fold = Fold("f", "given", ("a0", "b1"), ("a2", "b3"), ("c-mp3",))
-    (warning,) = (p.message for p in check_fold(fold, {u.id: u for u in us}, hear(us, listen(us))))
+    (warning,) = (p.message for p in check_fold(fold, us, hear(listen(us))))
     assert "1 of 1 utterances of test are changed copies" in warning and "a0.wav (speaker 'a') in train" in warning
     assert refuse_shared_audio(fold, us) == []
     (tmp_path / "d.wav").write_bytes(us[1].path.read_bytes())

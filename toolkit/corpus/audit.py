@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from toolkit.corpus.alike import ALIKE, REMEDY, plain_name
 from toolkit.corpus.folds import PARTS, SPEAKER_DEPENDENT_STAMP, Fold
-from toolkit.corpus.listening import Sound, listen, near_copies
+from toolkit.corpus.listening import Sounds, listen, near_copies
 from toolkit.corpus.utterance import Problem, Utterance, natural_key
 from toolkit.errors import CorpusError, ProtocolError, join, listed
 
@@ -35,11 +35,11 @@ class Shared(NamedTuple):
     message: str
 
 
-def hear(utterances: Sequence[Utterance], sounds: Sequence[Sound]) -> Heard:
+def hear(sounds: Sounds) -> Heard:
     """Group utterances by equal samples ("audio"), and with their changed copies ("copy"); silent ones are left out."""
-    same = {u.place: sound.digest for u, sound in zip(utterances, sounds, strict=True) if sound.digest}
+    same = {u.place: sound.digest for u, sound in sounds if sound.digest}
     groups = {place: [place] for place in same}
-    for one, other in near_copies(utterances, sounds):
+    for one, other in near_copies(sounds):
         kept, joined = groups[one.place], groups[other.place]
         if kept is not joined:
             kept += joined
@@ -98,10 +98,10 @@ def imbalances(parts: Parts) -> Iterator[str]:
             yield f"{column}s of {part} are unlike those of train: {listed(found)}"
 
 
-def refuse_shared(fold: Fold, utterances: Mapping[str, Utterance], *, alike: bool = False) -> None:
+def refuse_shared(fold: Fold, utterances: Sequence[Utterance], *, alike: bool = False) -> None:
     """Raise ProtocolError if parts of a fold share a speaker (unless its stamp allows it) or a file without a speaker.
 
-    Args: utterances: by id; alike: whether speakers whose names are alike count as one.
+    Args: alike: whether speakers whose names are alike count as one.
     """
     kinds = ("file",) if fold.stamp == SPEAKER_DEPENDENT_STAMP else ("speaker", "file")
     for shared in audit(_parts(fold, utterances), kinds=kinds, alike=alike):
@@ -109,7 +109,7 @@ def refuse_shared(fold: Fold, utterances: Mapping[str, Utterance], *, alike: boo
             raise ProtocolError(f"fold {fold.name!r} of protocol {fold.protocol!r}: {shared.message}; {MEANT}")
 
 
-def check_fold(fold: Fold, utterances: Mapping[str, Utterance], heard: Heard) -> Iterator[Problem]:
+def check_fold(fold: Fold, utterances: Sequence[Utterance], heard: Heard) -> Iterator[Problem]:
     """Yield an error for the same audio in two parts, warnings for changed copies and imbalance."""
     parts, remedy = _parts(fold, utterances), "remove one, or give --shared_audio allow"
     for shared in audit(parts, heard, ("audio", "copy")):
@@ -134,14 +134,15 @@ def refuse_shared_audio(fold: Fold, utterances: Sequence[Utterance], parts: Coll
         middle = b"".join(block.tobytes() for block in sound.blocks(sound.frames // 2, sound.frames // 2 + 64))
         groups.setdefault((sound.frames, sound.rate, middle), []).append(u)
     read = [u for alike in groups.values() if len({part_of[u.id] for u in alike}) > 1 for u in alike]
-    same = {u.place: sound.digest for u, sound in zip(read, listen(read), strict=True) if sound.digest}
-    problems = list(check_fold(fold, {u.id: u for u in utterances}, {"audio": same}))
+    same = {u.place: sound.digest for u, sound in listen(read) if sound.digest}
+    problems = list(check_fold(fold, utterances, {"audio": same}))
     for problem in problems:
         if problem.severity == "error":
             raise CorpusError(problem.message)
     return [problem.message for problem in problems]
 
 
-def _parts(fold: Fold, utterances: Mapping[str, Utterance]) -> Parts:
+def _parts(fold: Fold, utterances: Sequence[Utterance]) -> Parts:
     """Part -> its utterances; those that both validate and test (loso-as-published) count as test."""
-    return {part: [utterances[i] for i, at in fold.part_of.items() if at == part] for part in PARTS}
+    part_of = fold.part_of
+    return {part: [u for u in utterances if part_of.get(u.id) == part] for part in PARTS}

@@ -2,18 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from toolkit.corpus.audit import check_fold, hear
 from toolkit.corpus.folds import Fold
 from toolkit.corpus.labels import label_faults
-from toolkit.corpus.listening import Sound, listen
+from toolkit.corpus.listening import Sound, Sounds, listen
 from toolkit.corpus.utterance import MIN_SAMPLES, Problem, Utterance, counted_ids, natural_key, speaker_order
 from toolkit.errors import counted, listed
 
-NO_SPEAKERS = "all"
-NAMELESS = "no speaker"
 SHOWN = 3  # problems of a kind, in a summary
 
 
@@ -23,9 +21,9 @@ class CheckReport:
 
     counts: Mapping[str, Mapping[str, int]]
     problems: Sequence[Problem]  # errors first
-    left_out: Mapping[str, int] = field(default_factory=dict)  # label -> utterances that label_map leaves out
-    seconds: float = 0.0  # of audio that could be read
-    segments: int = 0  # cut from it
+    left_out: Mapping[str, int]  # label -> utterances that label_map leaves out
+    seconds: float  # of audio that could be read
+    segments: int  # cut from it
     folds: Sequence[Mapping[str, Any]] = ()  # as `fold_table` gives them
 
     @property
@@ -64,7 +62,7 @@ def check_corpus(
     kept = [(u, label) for u, label in mapped if label in classes]
     used = [u for u, _ in kept]
     problems = [*label_faults(utterances, labels, label_map), *_speaker_problems(used, covariates)]
-    heard = list(zip(used, listen(used), strict=True))
+    heard = listen(used)
     problems += [problem for u, sound in heard for problem in _faults(u, sound, sample_rate)]
     problems += [*_other_rates(heard, sample_rate), *_shared(heard, folds)]
     return CheckReport(
@@ -81,7 +79,7 @@ def _counts(kept: Sequence[tuple[Utterance, str]], classes: Sequence[str]) -> di
     counts = Counter((u.speaker, label) for u, label in kept)
     if any(speaker is None for speaker, _ in counts):
         speakers.append(None)
-    nameless = NAMELESS if speakers[1:] else NO_SPEAKERS
+    nameless = "no speaker" if speakers[1:] else "all"
     return {who or nameless: {label: counts[who, label] for label in classes} for who in speakers}
 
 
@@ -115,7 +113,7 @@ def _faults(u: Utterance, sound: Sound, sample_rate: int) -> Iterator[Problem]:
         yield warning("stereo", f"has {sound.channels} channels; their mean is used")
 
 
-def _other_rates(heard: Sequence[tuple[Utterance, Sound]], sample_rate: int) -> Iterator[Problem]:
+def _other_rates(heard: Sounds, sample_rate: int) -> Iterator[Problem]:
     rates = {sound.rate for _, sound in heard if sound.samples(sample_rate) >= MIN_SAMPLES}
     for rate in sorted(rates - {sample_rate}):
         at = [str(u.path) for u, sound in heard if sound.rate == rate]
@@ -123,11 +121,11 @@ def _other_rates(heard: Sequence[tuple[Utterance, Sound]], sample_rate: int) -> 
         yield Problem("odd-rate", "warning", text, at[0])
 
 
-def _shared(heard: Sequence[tuple[Utterance, Sound]], folds: Sequence[Fold]) -> Iterator[Problem]:
+def _shared(heard: Sounds, folds: Sequence[Fold]) -> Iterator[Problem]:
     """What the audit finds, each kind in the first fold that has it; audio that occurs twice, if no fold shares any."""
-    audio, found = hear(*zip(*heard, strict=True)) if heard and folds else {}, {}
+    audio, found = hear(heard) if folds else {}, {}
     for fold in folds:
-        for problem in check_fold(fold, {u.id: u for u, _ in heard}, audio):
+        for problem in check_fold(fold, [u for u, _ in heard], audio):
             found.setdefault(problem.kind, problem)
     yield from found.values()
     same: dict[bytes, list[Utterance]] = {}

@@ -47,21 +47,25 @@ class Sound:
         return -(-self.frames * sample_rate // self.rate) if self.rate else 0
 
 
-def listen(utterances: Sequence[Utterance]) -> list[Sound]:
-    """Read all audio in a few threads (libsndfile releases the interpreter's lock); the results are in order."""
+Sounds = list[tuple[Utterance, Sound]]  # in the order of the utterances
+
+
+def listen(utterances: Sequence[Utterance]) -> Sounds:
+    """Read all audio in a few threads (libsndfile releases the interpreter's lock)."""
     from toolkit.terminal import progress
 
     with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
         sounds = pool.map(_heard, utterances)
         try:
-            return list(progress(sounds, "audio files", total=len(utterances), shown=sys.stderr.isatty()))
+            shown = progress(sounds, "audio files", total=len(utterances), shown=sys.stderr.isatty())
+            return list(zip(utterances, shown, strict=True))
         finally:
             pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the files that are left
 
 
-def near_copies(utterances: Sequence[Utterance], sounds: Sequence[Sound]) -> Iterator[tuple[Utterance, Utterance]]:
+def near_copies(sounds: Sounds) -> Iterator[tuple[Utterance, Utterance]]:
     """Pairs of utterances that are changed copies of one recording, in order, without those with equal samples."""
-    heard = [(u, sound) for u, sound in zip(utterances, sounds, strict=True) if sound.spectrum is not None]
+    heard = [(u, sound) for u, sound in sounds if sound.spectrum is not None]
     if len(heard) < 2:
         return
     from sklearn.neighbors import NearestNeighbors

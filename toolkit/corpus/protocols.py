@@ -45,9 +45,9 @@ def make_folds(utterances: Sequence[Utterance], name: str, **args) -> list[Fold]
             raise ProtocolError(f"protocol.args.{argument}: {error}") from None
     if twice := [i for i, count in Counter(u.id for u in utterances).items() if count > 1]:
         raise ProtocolError(f"utterance {twice[0]!r} occurs twice; ids have to be unique")
-    folds, of = PROTOCOLS[name](utterances, **args), {u.id: u for u in utterances}
+    folds = PROTOCOLS[name](utterances, **args)
     for fold in folds:
-        refuse_shared(fold, of)
+        refuse_shared(fold, utterances)
     return folds
 
 
@@ -82,13 +82,10 @@ def training_protocol(name: str) -> str:
 
 def _loso_as_published(utterances: Sequence[Utterance]) -> list[Fold]:
     name = "loso-as-published"
-    _need_speakers(utterances, name)
-    speakers = speaker_order(utterances)
+    speaker_of, speakers = _need_speakers(utterances, name), speaker_order(utterances)
     if len(speakers) < 2:
         raise ProtocolError(f"protocol {name!r} needs two speakers or more")
-    ids = [_ids(utterances, lambda u, one=one: "test" if u.speaker == one else "train") for one in speakers]
-    ends = zip(speakers, ids, strict=True)
-    return [Fold(one, name, of["train"], of["test"], of["test"], AS_PUBLISHED_STAMP) for one, of in ends]
+    return _leave_out(name, speaker_of, {speaker: speaker for speaker in speakers}, AS_PUBLISHED_STAMP)
 
 
 def _session_out(utterances: Sequence[Utterance]) -> list[Fold]:
@@ -109,8 +106,7 @@ def _groups(utterances: Sequence[Utterance], k: int | None = None) -> list[Fold]
         missing = counted_ids([u.id for u in utterances if u.group is None])
         raise ProtocolError(f"the column group is empty for {missing}; fill all or none")
     k = 5 if k is None else k
-    _need_speakers(utterances, "groups")
-    speakers = speaker_order(utterances)
+    speaker_of, speakers = _need_speakers(utterances, "groups"), speaker_order(utterances)
     if not 3 <= k <= len(speakers):
         found = f"protocol 'groups' cannot deal {len(speakers)} speakers into k = {k} groups"
         raise ProtocolError(f"{found}; there have to be three or more, each with a speaker: set protocol.args.k")
@@ -118,7 +114,7 @@ def _groups(utterances: Sequence[Utterance], k: int | None = None) -> list[Fold]
     gender = {u.speaker: u.gender or "" for u in utterances}
     dealt = sorted(sorted(speakers, key=natural_key), key=lambda s: gender[s])
     group = {s: str(i % k + 1) for i, s in enumerate(dealt)}
-    return _rotate(utterances, "groups", "groups", {u.id: group[u.speaker] for u in utterances})
+    return _rotate(utterances, "groups", "groups", {i: group[speaker] for i, speaker in speaker_of.items()})
 
 
 def _given(utterances: Sequence[Utterance], speakers: Literal["apart", "shared"] = "apart") -> list[Fold]:
@@ -192,17 +188,13 @@ def _rotate(
     names = sorted(set(of.values()), key=natural_key)
     if len(names) < 3:
         raise ProtocolError(f"protocol {protocol!r} needs three {what} or more; there are {listed(names)}")
-    folds = []
-    for tested, validating in zip(names, [*names[1:], names[0]], strict=True):
-        parts = {tested: "test", validating: "valid"}
-        ids = _ids(utterances, lambda u, parts=parts: parts.get(of[u.id], "train"))
-        folds.append(Fold(tested, protocol, **ids, stamp=stamp or _unknown_speakers(utterances)))
-    return folds
+    following = dict(zip(names, [*names[1:], names[0]], strict=True))
+    return _leave_out(protocol, of, following, stamp or _unknown_speakers(utterances))
 
 
 def _by_partner(utterances: Sequence[Utterance], protocol: str, stamp: str | None) -> list[Fold]:
     """Make a fold for each speaker: it tests, the other one of its session validates, all others train."""
-    _need_speakers(utterances, protocol)
+    speaker_of, speakers = _need_speakers(utterances, protocol), speaker_order(utterances)
     session_of: dict[str, str] = {}
     for u in utterances:
         if u.session is None:
@@ -212,7 +204,6 @@ def _by_partner(utterances: Sequence[Utterance], protocol: str, stamp: str | Non
         if session_of.setdefault(u.speaker, u.session) != u.session:
             found = f"speaker {u.speaker!r} is in sessions {session_of[u.speaker]!r} and {u.session!r}"
             raise ProtocolError(f"{found}: {protocol!r} needs one partner for each; use 'groups' or 'given'")
-    speakers = speaker_order(utterances)
     sessions: dict[str, list[str]] = {}
     for speaker in speakers:
         sessions.setdefault(session_of[speaker], []).append(speaker)
@@ -222,11 +213,17 @@ def _by_partner(utterances: Sequence[Utterance], protocol: str, stamp: str | Non
             raise ProtocolError(f"{found}; use 'session-out', 'groups' or 'given'")
     if len(sessions) < 2:
         raise ProtocolError(f"protocol {protocol!r} needs two sessions or more; there is only {next(iter(sessions))!r}")
+    partners = {speaker: next(s for s in sessions[session_of[speaker]] if s != speaker) for speaker in speakers}
+    return _leave_out(protocol, speaker_of, partners, stamp)
+
+
+def _leave_out(protocol: str, of: Mapping[str, str], validates: Mapping[str, str], stamp: str | None) -> list[Fold]:
+    """Make a fold for each key of `validates`: it tests, its value validates, the others of `of` (by id) train."""
+    ids = {name: tuple(i for i, its in of.items() if its == name) for name in validates}
     folds = []
-    for tested in speakers:
-        parts = dict.fromkeys(sessions[session_of[tested]], "valid") | {tested: "test"}
-        ids = _ids(utterances, lambda u, parts=parts: parts.get(u.speaker, "train"))
-        folds.append(Fold(tested, protocol, **ids, stamp=stamp))
+    for tested, validating in validates.items():
+        train = tuple(i for i, name in of.items() if name not in (tested, validating))
+        folds.append(Fold(tested, protocol, train, ids[validating], ids[tested], stamp))
     return folds
 
 
@@ -235,7 +232,8 @@ def _ids(utterances: Sequence[Utterance], part_of: Callable[[Utterance], str]) -
     return {part: tuple(u.id for u in utterances if part_of(u) == part) for part in PARTS}
 
 
-def _need_speakers(utterances: Sequence[Utterance], protocol: str) -> None:
+def _need_speakers(utterances: Sequence[Utterance], protocol: str) -> dict[str, str]:
+    """Id of each utterance -> its speaker."""
     missing = [u.id for u in utterances if u.speaker is None]
     if len(missing) == len(utterances):
         raise ProtocolError(
@@ -245,6 +243,7 @@ def _need_speakers(utterances: Sequence[Utterance], protocol: str) -> None:
     if missing:
         need = f"protocol {protocol!r} needs a speaker for every utterance"
         raise ProtocolError(f"{need}; there is none for {counted_ids(missing)}")
+    return {u.id: u.speaker for u in utterances}
 
 
 def _unknown_speakers(utterances: Sequence[Utterance]) -> str | None:

@@ -141,7 +141,7 @@ def audit_splits(folds: Mapping[str, Parts]) -> list[dict[str, Any]]:
     """Audit each fold; the findings are JSON-able. Audio is read once; if it cannot be, only names are compared."""
     everyone = list({u.place: u for parts in folds.values() for us in parts.values() for u in us}.values())
     sounds, audits = listen(everyone), []
-    heard, unread = hear(everyone, sounds), {u.place: s.error for u, s in zip(everyone, sounds, strict=True) if s.error}
+    heard, unread = hear(sounds), {u.place: sound.error for u, sound in sounds if sound.error}
     for fold, parts in folds.items():
         found, problems = {}, []
         for part, us in parts.items():

@@ -167,9 +167,8 @@ def prepare_folds(source: Source, utterances: Sequence[Utterance] | None = None)
     if published:  # folds that keep recordings apart need no speakers
         folds = [replace(fold, stamp=None) if fold.stamp == UNKNOWN_SPEAKERS_STAMP else fold for fold in folds]
     if recipe.normalize is None:
-        by_id = {u.id: u for u in utterances}
         for fold in folds:
-            refuse_shared(fold, by_id, alike=True)
+            refuse_shared(fold, utterances, alike=True)
     targets = find_targets(recipe, utterances, labels)
     return [Preparation(source, tuple(utterances), targets, fold, len(read)) for fold in folds]
 
