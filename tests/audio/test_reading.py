@@ -6,7 +6,7 @@ import soundfile
 import torch
 
 from toolkit.audio import reading
-from toolkit.audio.reading import cut, resampled_length, stretch
+from toolkit.audio.reading import resampled_length, stretch
 from toolkit.audio.waves import read_audio
 from toolkit.errors import AudioError
 
@@ -122,12 +122,6 @@ def test_samples_that_are_not_numbers_are_refused(tmp_path, value):
     wave[17] = value
     soundfile.write(tmp_path / "a.wav", wave, 16000, subtype="FLOAT")
     assert kind_of(tmp_path / "a.wav") == "not-finite"
-
-
-def test_segments_cover_everything_once():
-    assert cut(96000, segment_samples=48000) == [(0, 48000), (48000, 96000)]
-    assert cut(48001, segment_samples=48000) == [(0, 48000), (48000, 48001)]
-    assert cut(5, segment_samples=48000) == [(0, 5)]
 
 
 @pytest.mark.parametrize("rate", [16_000, 8000, 22_050, 44_100, 48_000])

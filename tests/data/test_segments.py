@@ -33,8 +33,16 @@ def segment_set(folder, *samples: int, **settings) -> SegmentSet:
 
 
 def test_an_utterance_is_cut_without_overlap_and_its_tail_is_shorter(tmp_path):
-    found = [(s.utterance, s.start, s.stop) for s in segment_set(tmp_path, 2500, 1000).segments]
-    assert found == [(0, 0, 1000), (0, 1000, 2000), (0, 2000, 2500), (1, 0, 1000)]
+    found = [(s.utterance, s.start, s.stop) for s in segment_set(tmp_path, 2500, 1000, 1001, 5).segments]
+    assert found == [
+        (0, 0, 1000),
+        (0, 1000, 2000),
+        (0, 2000, 2500),
+        (1, 0, 1000),
+        (2, 0, 1000),
+        (2, 1000, 1001),
+        (3, 0, 5),
+    ]
 
 
 def test_a_batch_has_real_lengths_zeros_behind_them_and_weights_by_length(tmp_path):

@@ -136,9 +136,9 @@ def _mp3_frames(packet: "Packet", stream: "AudioStream") -> int:
 
 def _promised_s(stream: "AudioStream") -> float:
     """Length in seconds that the header gives; 0 if it gives none and ffmpeg estimates one from the bit rate."""
-    container, name = stream.container, stream.container.format.name
-    if not (
-        name.startswith(("mov", "avi", "flv")) or (name.startswith(("matroska", "asf")) and len(container.streams) == 1)
-    ):
+    container, formats = stream.container, ("mov", "avi", "flv")
+    if len(container.streams) == 1:
+        formats += ("matroska", "asf")
+    if not container.format.name.startswith(formats):
         return 0.0
     return float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1e6

@@ -20,13 +20,12 @@ _INFO = re.compile(rb"(?:Xing|Info)\0\0\0[^\0](.{4})", re.S)  # the number of fr
 
 @lru_cache(maxsize=1 << 12)
 def find_frames(path: Path, size: int, changed_ns: int) -> tuple[tuple[tuple[int, int], ...], int]:
-    """Find the runs of consecutive MPEG frames in a file, without the tags and junk around them.
+    """Find the runs of consecutive MPEG frames in a file, without the tags and junk around them; again if it changes.
 
     Returns: (start, stop) of each run, in bytes, or () if the file can be decoded as it is (no MPEG audio, or frames
         with usual tags only); the number of frames that its header promises, or 0.
     Raises: AudioError if there is damage between two runs, or much of it behind the last one.
     """
-    del changed_ns  # only a part of the cache's key: a changed file is read again
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if path.suffix.lower() not in (".mp3", ".mp2") and not re.match(rb"ID3|\xff[\xe2-\xff]", data):
             return (), 0

@@ -1,4 +1,4 @@
-"""Find audio files, check their lengths, decode them block by block, and cut samples into segments; no torch."""
+"""Find audio files, check their lengths and decode them block by block; no torch."""
 
 import os
 import re
@@ -126,15 +126,6 @@ def resampled_length(samples: int, rate: int, new_rate: int) -> int:
     16001
     """
     return -(-samples * new_rate // rate)
-
-
-def cut(samples: int, *, segment_samples: int) -> list[tuple[int, int]]:
-    """Spans (start, stop) of segments without overlap; the last may be shorter.
-
-    >>> cut(100, segment_samples=48)
-    [(0, 48), (48, 96), (96, 100)]
-    """
-    return [(start, min(start + segment_samples, samples)) for start in range(0, samples, segment_samples)]
 
 
 @lru_cache(maxsize=1 << 16)

@@ -1,6 +1,7 @@
 """The batches of each epoch, drawn from (seed, epoch) alone; each of several ranks takes every n-th row."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 
 import torch
 from torch import Tensor
@@ -64,6 +65,7 @@ class Draw(int):
         return draw
 
 
+@dataclass(eq=False)
 class EpochBatches(Sampler[list[Draw]]):
     """One rank's rows of the training batches, which are drawn for each epoch from (seed, epoch) alone.
 
@@ -72,22 +74,18 @@ class EpochBatches(Sampler[list[Draw]]):
     not count.
     """
 
-    def __init__(
-        self,
-        classes: Tensor,  # class index of each segment, [segments]
-        *,
-        batch_size: int,  # of all ranks; the last one may be smaller
-        seed: int,
-        sampler: str = "shuffle",  # every segment once, or "balanced": with replacement, every class equally likely
-        by_length: LengthBatches | None = None,  # of similar lengths, every segment once; replaces size and sampler
-        targets: Mapping[str, Tensor] | None = None,  # for `whole`: name -> class index of each segment, or UNKNOWN
-        rank: int = 0,
-        ranks: int = 1,
-    ):
-        self.classes, self.batch_size, self.seed, self.sampler = classes, batch_size, seed, sampler
-        self.by_length, self.targets, self.rank, self.ranks = by_length, dict(targets or {}), rank, ranks
-        self.epoch, self.skip = 1, 0
-        self._batches: list[list[int]] = []  # of the epoch, all ranks' rows
+    classes: Tensor  # class index of each segment, [segments]
+    _: KW_ONLY
+    batch_size: int  # of all ranks; the last one may be smaller
+    seed: int
+    sampler: str = "shuffle"  # every segment once, or "balanced": with replacement, every class equally likely
+    by_length: LengthBatches | None = None  # of similar lengths, every segment once; replaces size and sampler
+    targets: Mapping[str, Tensor] = field(default_factory=dict)  # name -> class index of each segment, or UNKNOWN
+    rank: int = 0
+    ranks: int = 1
+    epoch: int = field(default=1, init=False)
+    skip: int = field(default=0, init=False)
+    _batches: list[list[int]] = field(default_factory=list, init=False)  # of the epoch, all ranks' rows
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose batches the next pass yields."""

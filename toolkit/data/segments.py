@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from toolkit.audio.reading import cut, stretch
-from toolkit.audio.waves import Cutter, read_audio, through, waves
+from toolkit.audio.reading import stretch
+from toolkit.audio.waves import read_audio
 from toolkit.contracts import Mix, Seq
 from toolkit.corpus import Utterance
 from toolkit.corpus.targets import UNKNOWN
@@ -135,7 +135,8 @@ class SegmentSet(Items):
         for index, one in enumerate(self.utterances):
             samples = stretch(one.path, start_s=one.start, end_s=one.end).samples(sample_rate)
             first = len(self.segments)
-            self.segments += [Segment(index, *ends) for ends in cut(samples, segment_samples=segment_samples)]
+            starts = range(0, samples, segment_samples)
+            self.segments += [Segment(index, start, min(start + segment_samples, samples)) for start in starts]
             self.by_utterance.append(range(first, len(self.segments)))
 
     def __len__(self) -> int:
@@ -179,9 +180,8 @@ class SegmentSet(Items):
         Raises: AudioError if its file cannot be read.
         """
         one = self.utterances[utterance]
-        wave = waves(stretch(one.path, start_s=one.start, end_s=one.end), self.sample_rate)
-        segments = list(through(Cutter(segment_samples=self.segment_samples), wave))
-        return padded_waves(segments, fixed_samples=self.fixed_samples)
+        wave = read_audio(one.path, sample_rate=self.sample_rate, start_s=one.start, end_s=one.end)
+        return padded_waves(wave.split(self.segment_samples), fixed_samples=self.fixed_samples)
 
     def read(self, index: int) -> Tensor:
         """The samples of a segment: [samples]; only what they need of its file is decoded.

@@ -7,7 +7,6 @@ import soxr
 import torch
 
 from toolkit.audio import reading
-from toolkit.audio.reading import cut
 from toolkit.audio.waves import Cutter, Resampler, read_audio, through
 from toolkit.errors import AudioError, PredictionError, ShapeError
 from toolkit.inference.predict.model import segment_waves
@@ -32,11 +31,8 @@ def segments(recording) -> list:
 
 def check_against_the_whole(recording: Recording) -> None:
     whole = read_audio(recording.path, sample_rate=RATE, start_s=recording.start_s, end_s=recording.end_s)
-    found = segments(recording)
-    spans = cut(len(whole), segment_samples=SEGMENT)
-    for wave, (start, stop) in zip(found, spans, strict=True):
-        assert wave.dtype == torch.float32
-        assert len(wave) == stop - start and torch.equal(wave, whole[start:stop])
+    for wave, expected in zip(segments(recording), whole.split(SEGMENT), strict=True):
+        assert wave.dtype == torch.float32 and torch.equal(wave, expected)
 
 
 @pytest.mark.parametrize("rate", [8000, 16_000, 22_050, 44_100, 48_000])

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import torch
@@ -46,7 +46,7 @@ class FeatureCache:
     ):
         self.system, self.code, self.whole, self.augmented = system, code, whole, augmented
         self.limit_mb, self.precision, self.device, self.say, self.progress = limit_mb, precision, device, say, progress
-        self._contents: dict[Path, str] = {}  # audio file -> SHA-256
+        self._sha256 = cache(sha256)  # of each audio file, read once
 
     def close(self) -> None:
         """Let other processes remove the features."""
@@ -157,13 +157,12 @@ class FeatureCache:
         for index, indices in enumerate(segments.by_utterance):
             utterance = segments.utterances[index]
             try:
-                if utterance.path not in self._contents:
-                    self._contents[utterance.path] = sha256(utterance.path)
+                content = self._sha256(utterance.path)
             except OSError as error:
                 raise AudioError(f"{utterance.path} cannot be read: {error.strerror or error}") from None
             cuts = [(segments.segments[i].start, segments.segments[i].stop) for i in indices]
             padded = [widths[i] for i in indices]
-            what = [self._contents[utterance.path], utterance.start, utterance.end, cuts, padded]
+            what = [content, utterance.start, utterance.end, cuts, padded]
             name = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
             found.append(CachedUtterance(name, segments, index, sum(padded)))
         return found
