@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from toolkit.audio.mpeg import find_frames
+from toolkit.audio.mpeg import find_frames, truncated
 from toolkit.errors import AudioError
 
 if TYPE_CHECKING:
@@ -34,8 +34,7 @@ def length(path: Path) -> tuple[int, int]:
         if not frames:
             raise AudioError(f"{path} holds no samples", "empty")
         if cut:
-            why = f"its header promises more than the {frames / rate:.3f} s that are there; get the file again"
-            raise AudioError(f"{path} is truncated: {why}", "truncated")
+            raise truncated(path, f"its header promises more than the {frames / rate:.3f} s that are there")
         return frames, rate
 
 

@@ -42,10 +42,14 @@ def find_frames(path: Path, size: int, changed_ns: int) -> tuple[tuple[tuple[int
         info = runs and _INFO.search(data, runs[0][0], min(runs[0][1], runs[0][0] + 200))
         promised = int.from_bytes(info[1], "big") if info else 0
         if runs and not promised and size - after > size / 10:
-            why = f"the last {size - after} of its {size} bytes are not MPEG audio"
-            raise AudioError(f"{path} is truncated: {why}; get the file again", "truncated")
+            raise truncated(path, f"the last {size - after} of its {size} bytes are not MPEG audio")
         plain = after == size and len(runs) == 1 and runs[0][0] == begin and size - runs[0][1] in (0, 128)
     return () if plain else tuple(runs), promised
+
+
+def truncated(path: Path, why: str) -> AudioError:
+    """The error for a file that ends too early."""
+    return AudioError(f"{path} is truncated: {why}; get the file again", "truncated")
 
 
 def _length(data: mmap.mmap, at: int) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 import soundfile
 
 from toolkit.audio import ffmpeg
+from toolkit.audio.mpeg import truncated
 from toolkit.errors import AudioError
 from toolkit.files import not_a_file
 
@@ -72,7 +73,7 @@ class AudioStretch:
                 yield block
                 if not missing:
                     return
-        raise _truncated(self.path, f"{missing} of the frames that its header promises could not be decoded")
+        raise truncated(self.path, f"{missing} of the frames that its header promises could not be decoded")
 
 
 def check_samples(samples: np.ndarray, name: object) -> None:
@@ -160,29 +161,29 @@ def _holds_its_frames(path: Path, file: soundfile.SoundFile) -> bool:
         whole = name.lower().startswith("riff")
         missing = int(promised) - int(there)
         if (8 if whole else 0) < missing and (whole or int(promised) < _STREAMED):
-            raise _truncated(path, f"{missing} of the bytes that its header promises are missing")
+            raise truncated(path, f"{missing} of the bytes that its header promises are missing")
     ends = [int(position, 0) for position in _NO_CHUNK.findall(log)[:1]]
     ends += [int(start) + int(length) for start, length in _AU_DATA.findall(log)]
     ends += [sum(_caf_data(path))] if file.format == "CAF" else []
     if frames and any(_goes_on(path, end) for end in ends):
-        raise _truncated(path, f"its header promises {frames} frames, but its data continues after them")
+        raise truncated(path, f"its header promises {frames} frames, but its data continues after them")
     if _SEEMS_CUT.search(log) or any(frames < int(promised) for promised in _FRAMES.findall(log)[-1:]):
-        raise _truncated(path, f"its header does not match the {frames} frames that are there")
+        raise truncated(path, f"its header does not match the {frames} frames that are there")
     if file.format == "SDS":
         raise AudioError(f"{path} is a MIDI sample dump, which cannot be read reliably; convert it to WAV or FLAC")
     if "lacks an end-of-stream bit" in log:
-        raise _truncated(path, "its last page is missing")
+        raise truncated(path, "its last page is missing")
     if file.format == "NIST":
         with path.open("rb") as text:
             promised = _NIST_FRAMES.search(text.read(1024))
         if promised and not 0.9 * frames <= int(promised[1]) <= frames:
-            raise _truncated(path, f"its header promises {int(promised[1])} frames, but {frames} are there")
+            raise truncated(path, f"its header promises {int(promised[1])} frames, but {frames} are there")
     if file.format in _BEGINS and _is_joined(path, file.format):
         return False
     if file.format == "FLAC" and frames != _UNKNOWN:
         found = ffmpeg.flac_length(path, frames)
         if found < frames:
-            raise _truncated(path, f"its header promises {frames} frames, but {found} are there")
+            raise truncated(path, f"its header promises {frames} frames, but {found} are there")
         return found == frames
     return 0 < frames < _UNKNOWN and not file.subtype.startswith("MPEG")
 
@@ -235,10 +236,6 @@ def _sndfile_blocks(path: Path, start: int, frames: int) -> Iterator[np.ndarray]
                 yield block
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{path} cannot be decoded to its end: {_cause(error)}", "truncated") from None
-
-
-def _truncated(path: Path, why: str) -> AudioError:
-    return AudioError(f"{path} is truncated: {why}; get the file again", "truncated")
 
 
 def _cause(error: soundfile.LibsndfileError) -> str:

@@ -5,7 +5,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +40,12 @@ def read_splits(
     Raises: CorpusError if no fold is found, a fold lacks train or test, or the pattern does not find a speaker.
     """
     path, named = Path(os.path.expanduser(path)).absolute(), {}
-    if data_folder and not os.path.isdir(os.path.expanduser(data_folder)):
-        raise CorpusError(f"The data folder {data_folder} does not exist.")
-    for file in Path(os.path.expanduser(data_folder)).absolute().rglob("*") if data_folder else ():
-        named.setdefault(file.name, []).append(file)
+    if data_folder:
+        root = Path(os.path.expanduser(data_folder)).absolute()
+        if not os.path.isdir(root):
+            raise CorpusError(f"The data folder {data_folder} does not exist.")
+        for file in root.rglob("*"):
+            named.setdefault(file.name, []).append(file)
     folds: dict[str, dict[str, list[Utterance]]] = {}
     lists = os.path.isdir(path)
     if lists and column:
@@ -52,10 +53,11 @@ def read_splits(
         raise CorpusError(f"{found}: the names of its lists hold the parts.")
     rows = _of_lists(path, columns) if lists else _of_column(path, column, read_manifest(path, columns))
     for fold, part, u in rows:
-        files = named.get(u.path.name, ())
-        matching = [_equal_from_the_end(file, u.path) for file in files]
-        if files and matching.count(max(matching)) == 1:
-            u = replace(u, path=files[matching.index(max(matching))])
+        files = named.get(u.path.name, [])
+        for count in range(2, len(u.path.parts) + 1):  # of several, the one whose folders match the furthest
+            files = [file for file in files if file.parts[-count:] == u.path.parts[-count:]] or files
+        if len(files) == 1:
+            u = replace(u, path=files[0])
         folds.setdefault(fold, {name: [] for name in PARTS})[SPLITS[part.lower()]].append(u)
     if not folds:
         raise CorpusError(f"{path}: its lists hold no path of a recording")
@@ -65,12 +67,6 @@ def read_splits(
         if len(folds) > 1 and not lists:
             del parts["valid"]  # if folds test in turn, any other one may validate
     return {fold: _with_speakers(fold, parts, pattern) for fold, parts in folds.items()}
-
-
-def _equal_from_the_end(one: Path, other: Path) -> int:
-    """How many parts of two paths are equal, from the last part to the first that differs."""
-    pairs = zip(reversed(one.parts), reversed(other.parts), strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _of_column(path: Path, column: str | None, utterances: list[Utterance]) -> Iterator[tuple[str, str, Utterance]]:

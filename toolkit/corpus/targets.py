@@ -88,10 +88,7 @@ class Target:
         return self.classes.index(value)
 
     def known_index(self, value: str | None, utterance_id: str) -> int:
-        """The index of an utterance's covariate, which has to be known, since the system reads it.
-
-        Raises: CorpusError if the value is missing or not one of the classes.
-        """
+        """The index of a covariate that the system reads; CorpusError if it is missing or not one of the classes."""
         index = self.index(value)
         if index == UNKNOWN:
             raise CorpusError(

@@ -175,19 +175,13 @@ class SegmentSet(Items):
         return [max(segment.samples, MIN_SAMPLES) for segment in self.segments]
 
     def waves(self, utterance: int) -> Seq:
-        """The waveforms of an utterance's segments, read at once, padded as in a Batch: [segments, samples].
-
-        Raises: AudioError if its file cannot be read.
-        """
+        """An utterance's segments, read at once, padded as in a Batch: [segments, samples]. Raises: AudioError."""
         one = self.utterances[utterance]
         wave = read_audio(one.path, sample_rate=self.sample_rate, start_s=one.start, end_s=one.end)
         return padded_waves(wave.split(self.segment_samples), fixed_samples=self.fixed_samples)
 
     def read(self, index: int) -> Tensor:
-        """The samples of a segment: [samples]; only what they need of its file is decoded.
-
-        Raises: AudioError if its file cannot be read.
-        """
+        """The samples of a segment: [samples]; only what they need of its file is decoded. Raises: AudioError."""
         segment = self.segments[index]
         one, part = self.utterances[segment.utterance], (segment.start, segment.stop)
         return read_audio(one.path, sample_rate=self.sample_rate, start_s=one.start, end_s=one.end, part=part)

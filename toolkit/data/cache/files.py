@@ -98,11 +98,9 @@ class FeatureFiles:
 
 
 def read_segment(path: Path, number: int) -> Tensor:
-    """The features of an utterance's segment: [frames, channels], float32.
+    """The features of an utterance's segment: [frames, channels], float32; CacheError if the file is gone or damaged.
 
     The format is parsed here, since `safe_open` maps the file, which takes longer than reading a segment.
-
-    Raises: CacheError if the file is gone or damaged.
     """
     try:
         with path.open("rb", buffering=0) as file:
