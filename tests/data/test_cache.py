@@ -10,7 +10,7 @@ from broken_extractors import GoodExtractor
 from cached_features import Parts, same, stored_files
 
 from toolkit.contracts import Seq
-from toolkit.data.cache.store import features_folder, stored_front_ends
+from toolkit.data.cache.store import stored_front_ends
 from toolkit.data.front_ends import rounded, rows_of
 from toolkit.data.loaders import SegmentLoader, in_order
 from toolkit.errors import AudioError, CacheError, RecipeError, ShapeError
@@ -62,7 +62,7 @@ def test_levels_with_one_front_end_share_it_and_others_are_completed_alone(recip
     parts = Parts(recipe).fill()
     assert set(parts.computed) == {"other"} and len(parts.computed) == UTTERANCES
     assert same(parts.rows("twin"), parts.rows("mfcc")) and not same(parts.rows("other"), parts.rows("mfcc"))
-    assert len(stored_front_ends(features_folder())) == 2
+    assert len(stored_front_ends()) == 2
 
 
 def test_other_audio_under_the_same_name_is_computed_again(recipe):

@@ -11,7 +11,7 @@ import torch
 from several_ranks import CONTEXT
 
 from toolkit.data.cache.files import FeatureFiles
-from toolkit.data.cache.store import features_folder, stored_front_ends
+from toolkit.data.cache.store import stored_front_ends
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
 
@@ -92,7 +92,7 @@ def test_a_test_that_is_read_from_an_earlier_training_does_not_depend_on_the_cac
     folder = run(recipe, "a")
     before = (folder / "predictions.csv").read_bytes()
     (folder / "results.json").unlink()
-    for stored in stored_front_ends(features_folder()):
+    for stored in stored_front_ends():
         stored.remove()
     computed.clear()
     run(recipe, "a")

@@ -43,8 +43,8 @@ def store(root: Path, name: str, *, used: float) -> FeatureFiles:
     return files
 
 
-def names(root: Path) -> list[str]:
-    return [stored.path.name for stored in stored_front_ends(root)]
+def names() -> list[str]:
+    return [stored.path.name for stored in stored_front_ends()]
 
 
 def test_the_folder_is_the_variables_else_the_users(monkeypatch, tmp_path):
@@ -75,15 +75,15 @@ def test_what_is_written_is_found_by_another_reader(root):
 def test_the_least_recently_used_goes_first_and_what_is_in_use_stays(root, monkeypatch):
     for used, name in enumerate("cab", start=1):
         store(root, name, used=used)
-    assert names(root) == ["c", "a", "b"]
+    assert names() == ["c", "a", "b"]
     monkeypatch.setenv("TOOLKIT_CACHE_GB", "0.000014")  # 14 kB, and nearly 13 are there
     said = []
-    make_room(root, 500, keep=[], say=said.append)
-    assert names(root) == ["c", "a", "b"] and not said
-    make_room(root, 5000, keep=[root / "c"], say=said.append)
-    assert names(root) == ["c", "b"] and said[0].endswith(f"least recently used: {root / 'a'} (0.0 MB)")
-    make_room(root, 20000, keep=[root / "c"], say=said.append)
-    assert names(root) == ["c"] and "all in use; TOOLKIT_CACHE_GB allows 0.0 MB" in said[-1]
+    make_room(500, keep=[], say=said.append)
+    assert names() == ["c", "a", "b"] and not said
+    make_room(5000, keep=[root / "c"], say=said.append)
+    assert names() == ["c", "b"] and said[0].endswith(f"least recently used: {root / 'a'} (0.0 MB)")
+    make_room(20000, keep=[root / "c"], say=said.append)
+    assert names() == ["c"] and "all in use; TOOLKIT_CACHE_GB allows 0.0 MB" in said[-1]
 
 
 def test_a_front_end_that_is_in_use_is_not_removed(root, monkeypatch):
@@ -91,24 +91,24 @@ def test_a_front_end_that_is_in_use_is_not_removed(root, monkeypatch):
     store(root, "b", used=2)
     monkeypatch.setenv("TOOLKIT_CACHE_GB", "0")
     in_use = FeatureFiles(root / "a", {}, say=pytest.fail)
-    make_room(root, 1, keep=[], say=lambda line: None)
-    assert names(root) == ["a"]
+    make_room(1, keep=[], say=lambda line: None)
+    assert names() == ["a"]
     in_use.close()
-    make_room(root, 1, keep=[], say=lambda line: None)
-    assert names(root) == []
+    make_room(1, keep=[], say=lambda line: None)
+    assert names() == []
 
 
 def test_a_run_removes_the_least_recently_used_and_its_own_use_counts(root, recipe, monkeypatch):
     Parts(recipe).fill()
-    (own,) = names(root)
+    (own,) = names()
     os.utime(root / own / DESCRIPTION, (1, 1))
     store(root, "old", used=2)
     Parts(recipe).fill()
-    assert names(root) == ["old", own]
-    needed = sum(stored.bytes for stored in stored_front_ends(root)) + 1000
+    assert names() == ["old", own]
+    needed = sum(stored.bytes for stored in stored_front_ends()) + 1000
     monkeypatch.setenv("TOOLKIT_CACHE_GB", str(needed / 1e9))
     other = Parts(recipe).fill(code="2")
-    assert "old" not in names(root) and "Removed from the feature cache" in other.said[0]
+    assert "old" not in names() and "Removed from the feature cache" in other.said[0]
 
 
 def test_a_process_that_finds_another_at_work_waits_says_so_once_and_finds_everything(root, recipe):
@@ -198,10 +198,10 @@ def test_cache_info_shows_a_front_end_whose_description_was_edited(root, text):
 def test_cache_clear_asks_and_deletes_what_is_named(root):
     for name in ("abc", "abd", "x"):
         store(root, name, used=1)
-    assert invoke("clear", input="n\n").exit_code == 1 and len(names(root)) == 3
-    assert "abc" in invoke("clear", "abc", input="y\n").output and names(root) == ["abd", "x"]
+    assert invoke("clear", input="n\n").exit_code == 1 and len(names()) == 3
+    assert "abc" in invoke("clear", "abc", input="y\n").output and names() == ["abd", "x"]
     done = invoke("clear", "--yes")
-    assert done.output.startswith("Freed 0.0 MB") and names(root) == []
+    assert done.output.startswith("Freed 0.0 MB") and names() == []
     assert invoke("clear", "--yes").output.startswith("Nothing to delete")
 
 
@@ -210,12 +210,12 @@ def test_cache_clear_refuses_a_name_that_is_not_there(root):
     assert invoke("clear", "", "--yes").exit_code == 2
     done = invoke("clear", "abcdex", "--yes")
     assert done.exit_code == 2 and "is called 'abcdex'. Did you mean 'abcdef'?" in done.output
-    assert names(root) == ["abcdef"]
+    assert names() == ["abcdef"]
 
 
 def test_cache_clear_leaves_what_is_in_use(root):
     store(root, "abc", used=1)
     in_use = FeatureFiles(root / "abc", {}, say=pytest.fail)
     done = invoke("clear", "--yes")
-    assert done.exit_code == 1 and "abc is in use" in done.output and names(root) == ["abc"]
+    assert done.exit_code == 1 and "abc is in use" in done.output and names() == ["abc"]
     in_use.close()

@@ -25,7 +25,7 @@ def cache():
 @as_json
 def info(as_json: bool):
     """Show the cache's folder, size and limit, and one row for each front end."""
-    front_ends, limit = stored_front_ends(features_folder()), limit_bytes()
+    front_ends, limit = stored_front_ends(), limit_bytes()
     found = {
         "folder": str(features_folder()),
         "bytes": sum(stored.bytes for stored in front_ends),
@@ -44,7 +44,7 @@ def clear(names: tuple[str, ...], yes: bool):
     Features that a run is using stay, and the exit code is 1.
     """
     folder = features_folder()
-    stored_here = stored_front_ends(folder)
+    stored_here = stored_front_ends()
     for name in names:
         if not name or not any(stored.path.name.startswith(name) for stored in stored_here):
             near = did_you_mean(name, [stored.path.name for stored in stored_here])

@@ -233,7 +233,7 @@ def _ids(utterances: Sequence[Utterance], part_of: Callable[[Utterance], str]) -
 
 
 def _need_speakers(utterances: Sequence[Utterance], protocol: str) -> dict[str, str]:
-    """Id of each utterance -> its speaker."""
+    """Id of each utterance -> its speaker; ProtocolError if one has none."""
     missing = [u.id for u in utterances if u.speaker is None]
     if len(missing) == len(utterances):
         raise ProtocolError(

@@ -91,10 +91,10 @@ class FeatureCache:
         with ExitStack() as locks:
             for front_end in sorted(incomplete, key=lambda one: one.folder):  # in one order, or two could deadlock
                 locks.enter_context(front_end.filling())
-            if lacking := self._lacking(utterances, levels) if incomplete else []:  # other processes may have filled it
+            if lacking := self._lacking(utterances, levels):  # other processes may have filled it
                 needed = sum(u.samples * one.rate for u, some in lacking for one in some)
                 folders = [front_end.folder for front_end in self._front_ends.values()]
-                make_room(features_folder(), needed, keep=folders, say=self.say)
+                make_room(needed, keep=folders, say=self.say)
                 Missing(lacking, self._rows, device=self.device).compute(progress=self.progress)
         return utterances
 

@@ -70,10 +70,10 @@ def lock_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.lock")
 
 
-def stored_front_ends(root: Path) -> list[StoredFrontEnd]:
+def stored_front_ends() -> list[StoredFrontEnd]:
     """All front ends, the least recently used first."""
     found = []
-    for path in root.glob("*/"):
+    for path in features_folder().glob("*/"):
         with contextlib.suppress(OSError):  # it may be deleted meanwhile
             if os.path.isdir(path):
                 known = path / DESCRIPTION
@@ -84,9 +84,9 @@ def stored_front_ends(root: Path) -> list[StoredFrontEnd]:
     return sorted(found, key=lambda stored: (stored.last_used, stored.path.name))
 
 
-def make_room(root: Path, needed: float, *, keep: Collection[Path], say: Callable[[str], None]) -> None:
+def make_room(needed: float, *, keep: Collection[Path], say: Callable[[str], None]) -> None:
     """Remove least recently used front ends, except `keep`, until `needed` bytes fit under the limit; say which."""
-    limit, stored = limit_bytes(), stored_front_ends(root)
+    limit, stored = limit_bytes(), stored_front_ends()
     total = needed + sum(front_end.bytes for front_end in stored)
     for front_end in stored:
         if total <= limit:
@@ -95,7 +95,8 @@ def make_room(root: Path, needed: float, *, keep: Collection[Path], say: Callabl
             total -= front_end.bytes
             say(f"Removed from the feature cache, least recently used: {front_end.path} ({megabytes(front_end.bytes)})")
     if total > limit:
-        say(f"The feature cache grows to {megabytes(total)}, all in use; {LIMIT} allows {megabytes(limit)}: {root}")
+        found = f"grows to {megabytes(total)}, all in use; {LIMIT} allows {megabytes(limit)}"
+        say(f"The feature cache {found}: {features_folder()}")
 
 
 def megabytes(size: float) -> str:
