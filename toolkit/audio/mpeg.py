@@ -20,7 +20,7 @@ _INFO = re.compile(rb"(?:Xing|Info)\0\0\0[^\0](.{4})", re.S)  # the number of fr
 
 @lru_cache(maxsize=1 << 12)
 def find_frames(path: Path, size: int, changed_ns: int) -> tuple[tuple[tuple[int, int], ...], int]:
-    """Find the runs of consecutive MPEG frames in a file, without the tags and junk around them; again if it changes.
+    """Find the runs of consecutive MPEG frames in a file, without tags and junk; a changed file is searched again.
 
     Returns: (start, stop) of each run, in bytes, or () if the file can be decoded as it is (no MPEG audio, or frames
         with usual tags only); the number of frames that its header promises, or 0.

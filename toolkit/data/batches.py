@@ -80,7 +80,7 @@ class EpochBatches(Sampler[list[Draw]]):
     seed: int
     sampler: str = "shuffle"  # every segment once, or "balanced": with replacement, every class equally likely
     by_length: LengthBatches | None = None  # of similar lengths, every segment once; replaces size and sampler
-    targets: Mapping[str, Tensor] = field(default_factory=dict)  # name -> class index of each segment, or UNKNOWN
+    targets: Mapping[str, Tensor] = field(default_factory=dict)  # for `whole`: name -> segments' classes or UNKNOWN
     rank: int = 0
     ranks: int = 1
     epoch: int = field(default=1, init=False)
