@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -30,8 +31,8 @@ def _pairs(ctx: click.Context, option: click.Parameter, text: str | None) -> dic
     pairs = [[part.strip() for part in pair.partition("=")] for pair in text.split(",")]
     if not all(name and equals for name, equals, _ in pairs):
         raise click.BadParameter(f"NAME=COLUMN,... is needed, not {text!r}.")
-    names = [name for name, *_ in pairs]
-    for twice in (name for name in names if names.count(name) > 1):
+    found = [name for name, *_ in pairs]
+    for twice in (name for name in found if found.count(name) > 1):
         raise click.BadParameter(f"{twice} is named twice.")
     return {name: column for name, _, column in pairs}
 
@@ -153,19 +154,28 @@ def recipes_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return recipes, overrides
 
 
-def read_source(words: Sequence[str], *, columns: dict[str, str] | None = None, **options: Any) -> "Source":
+def read_source(
+    words: Sequence[str],
+    *,
+    data_folder: str | None,
+    manifest: str | None,
+    trust: bool,
+    columns: dict[str, str] | None = None,
+    search_folder: Path | None = None,
+    **shortcuts: Any,
+) -> "Source":
     """Read the recipe, with where its data is.
 
-    Recipes after the first stay among the overrides, where they are refused by name. `options` are those of
-    `load_source`, and others that stand for an override, with "__" for the dots of its key.
+    Recipes after the first stay among the overrides, where they are refused by name. The recipe is looked for in
+    `search_folder` first. `shortcuts` are options that stand for an override, with "__" for the dots of its key.
     """
     from toolkit.training.preparation import load_source
 
     recipes, overrides = recipes_and_overrides(words)
-    own = {key: options.pop(key) for key in ("data_folder", "manifest", "search_folder", "trust") if key in options}
-    options["corpus__args__columns"] = None if columns is None else json.dumps(columns)
-    given = [f"--{key.replace('__', '.')}={value}" for key, value in options.items() if value is not None]
-    return load_source(recipes[0], [*overrides, *recipes[1:], *given], **own)
+    shortcuts["corpus__args__columns"] = None if columns is None else json.dumps(columns)
+    given = [f"--{key.replace('__', '.')}={value}" for key, value in shortcuts.items() if value is not None]
+    where = {"data_folder": data_folder, "manifest": manifest, "search_folder": search_folder, "trust": trust}
+    return load_source(recipes[0], [*overrides, *recipes[1:], *given], **where)
 
 
 def show(result: Any, print_page: Callable[[Any], None], *, as_json: bool) -> None:

@@ -57,8 +57,8 @@ def listen(utterances: Sequence[Utterance]) -> Sounds:
     with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
         sounds = pool.map(_heard, utterances)
         try:
-            shown = progress(sounds, "audio files", total=len(utterances), shown=sys.stderr.isatty())
-            return list(zip(utterances, shown, strict=True))
+            sounds = list(progress(sounds, "audio files", total=len(utterances), shown=sys.stderr.isatty()))
+            return list(zip(utterances, sounds, strict=True))
         finally:
             pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the files that are left
 

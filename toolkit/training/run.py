@@ -131,7 +131,7 @@ class Run:
         folders = trained_with(self.folder.path, system=self.recipe.name, protocol=self.protocol)
         ended = from_first(lambda: [os.path.isfile(folder / HISTORY) for folder in folders])
         trained = next((folder for folder, has_ended in zip(folders, ended, strict=True) if has_ended), None)
-        warnings, metrics = [problem.message for problem in self.preparation.warnings], {}
+        warnings = [problem.message for problem in self.preparation.warnings]
         if trained is None and self.recipe.shared_audio == "refuse":
             parts = ("train", *self.preparation.evaluated)
             warnings += refuse_shared_audio(self.preparation.fold, self.preparation.utterances, parts)
@@ -154,6 +154,7 @@ class Run:
             if trained is not None:
                 self.say(f"Trained already, only the test is left: {trained}")
                 log(brain.history)
+            metrics = {}
             if self.tests:
                 fold, best = self.preparation.fold, f"best_{selects_on(self.protocol)}"
                 for part in ("test",) if set(fold.valid) == set(fold.test) else ("valid", "test"):

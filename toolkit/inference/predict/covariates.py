@@ -69,6 +69,6 @@ class GivenCovariates:
         check_names(wanted, self.columns)
         class_indices({name: values for name, values in wanted.items() if name not in self.columns}, self.values)
 
-    def of(self, value: Callable[[str], str | None]) -> dict[str, str | None]:
-        """The values for a recording, whose row in a manifest has `value(column)` in a column."""
-        return {**self.values, **{name: value(column) for name, column in self.columns.items()}}
+    def of(self, value_in: Callable[[str], str | None]) -> dict[str, str]:
+        """The values for a recording; `value_in` gives the value in a column of its row in a manifest."""
+        return {**self.values, **{name: value_in(column) or "" for name, column in self.columns.items()}}

@@ -190,7 +190,7 @@ class Model:
             try:
                 result.covariates = class_indices(self.usage.covariates, recording.covariates)
                 for wave in segment_waves(recording, self.usage.audio, hop_samples):
-                    result.cut += 1
+                    result.waiting += 1
                     batch.append((result, wave))
                     if len(batch) == batch_size:
                         self._compute(batch, embeddings)

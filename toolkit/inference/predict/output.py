@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -62,21 +62,26 @@ def written(format: str, output: str | None, usage: Usage, threshold: float) -> 
         _check_folder(output, format, usage.labels)
     for stamp in usage.stamps:
         say(f"NOTE: {stamp}")
-    with nullcontext() if format in ENDINGS else _opened(output) as file:
-        row = FORMATS[format](file, usage.labels, "; ".join(usage.stamps)) if format in FORMATS else None
+    if format in ENDINGS:
+        text = {"audacity": audacity, "textgrid": textgrid}[format]
+
+        def write_file(recording: Recording, predictions: Iterable[Prediction]) -> None:
+            if found := intervals(predictions, threshold):
+                write_whole(Path(output, file_name(recording, format)), text(found), PredictionError, REMEDY)
+
+        yield write_file
+        return
+    with _opened(output) as file:
+        row = None if format == "rttm" else FORMATS[format](file, usage.labels, "; ".join(usage.stamps))
 
         def write(recording: Recording, predictions: Iterable[Prediction]) -> None:
-            if row is not None:
-                for prediction in predictions:
-                    row(recording.name, prediction.label_above(threshold), prediction)
+            if row is None:
+                file.write(rttm(recording.name, intervals(predictions, threshold)))
+            else:
+                for found in predictions:
+                    row(recording.name, found.label_above(threshold), found)
                     file.flush()
-            elif found := intervals(predictions, threshold):
-                if format == "rttm":
-                    file.write(rttm(recording.name, found))
-                    file.flush()
-                else:
-                    text = {"audacity": audacity, "textgrid": textgrid}[format](found)
-                    write_whole(Path(output, file_name(recording, format)), text, PredictionError, REMEDY)
+            file.flush()
 
         yield write
 

@@ -24,7 +24,10 @@ class RecordingResult:
     def __init__(self, recording: AnyRecording, usage: Usage, hop_samples: int):
         self.recording, self.usage, self.hop_samples = recording, usage, hop_samples
         self.covariates: dict[str, int] = {}  # class indices, once they have been checked
-        self.cut, self.read = 0, False  # how many segments have been read; whether the last one has
+        self.waiting, self.read = (
+            0,
+            False,
+        )  # how many segments have been cut but not added; whether the last one was cut
         self.error: ToolkitError | None = None  # why it cannot be labelled
         self._scores, self._embeddings = UtteranceMeans(), UtteranceMeans()
         self.segments: list[Prediction] = []
@@ -33,10 +36,11 @@ class RecordingResult:
     @property
     def done(self) -> bool:
         """Whether nothing more is to come."""
-        return self.error is not None or (self.read and len(self.segments) == self.cut)
+        return self.error is not None or (self.read and not self.waiting)
 
     def add(self, samples: int, scores: np.ndarray, embeddings: Mapping[str, np.ndarray]) -> None:
         """Add the next segment: its length, log-probabilities [classes], embeddings name -> [size]."""
+        self.waiting -= 1
         if not np.isfinite(scores).all():
             self.error = PredictionError(f"{self.recording.name}: the system's scores are not finite")
             return
@@ -104,6 +108,7 @@ class Stream:
 
     def _labelled(self, segments: Iterable[Tensor]) -> list[Prediction]:
         for wave in segments:
+            self._result.waiting += 1
             self._compute([(self._result, wave)])
             if self._result.error is not None:
                 self._ended = True

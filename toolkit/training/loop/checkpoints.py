@@ -89,7 +89,7 @@ class AtomicCheckpointer(Checkpointer):
 
         Raises: CheckpointError if the disk is full or cannot be written; earlier checkpoints stay as they were.
         """
-        final = super()._new_checkpoint_dirpath()
+        final = super()._custom_checkpoint_dirpath(name) if name else super()._new_checkpoint_dirpath()
         remedy = "make room and run the same command again to go on"
         with replacing(final, CheckpointError, f"earlier checkpoints are intact; {remedy}", durable=True) as partial:
             self._next = partial

@@ -72,7 +72,7 @@ class Objective(nn.Module):
 def _value(loss: Loss, inputs: Tensor, targets: Tensor, of_all: Tensor | None, share: float) -> Tensor | None:
     """A loss of the rows whose target is known, or None if no rank has one; `share`: how much each row counts.
 
-    These rows are found on the CPU, so that nothing waits for the device.
+    Known targets are found on the CPU, so that nothing waits for the device.
 
     With several ranks, `of_all` holds the targets of all their rows, and the mean of their values is the loss of these
     rows. A loss divides the sum over its rows by a denominator D. A rank's value times D(its rows) is its sum; the sum
@@ -89,13 +89,13 @@ def _value(loss: Loss, inputs: Tensor, targets: Tensor, of_all: Tensor | None, s
         return None
     if not len(classes):
         return inputs.sum()  # a zero: DDP waits for its gradient
-    value = checked(loss, "forward", loss.of_shares(inputs, classes, share), ())
-    if of_all is None:
-        return value
-    own = loss.denominator(classes)
-    if own is None:  # the loss is a sum
-        return value * ranks()
-    return value * (ranks() * own / loss.denominator(known.to(own.device, non_blocking=True)))
+    factor: float | Tensor = 1
+    if of_all is not None:
+        own = loss.denominator(classes)
+        factor = ranks()
+        if own is not None:  # None: the loss is a sum
+            factor = factor * own / loss.denominator(known.to(own.device, non_blocking=True))
+    return checked(loss, "forward", loss.of_shares(inputs, classes, share), ()) * factor
 
 
 class CovariateLoss(Loss):

@@ -23,7 +23,7 @@ KEYS = {"lr": "learning_rate", "weight_decay": "weight_decay"}  # torch's argume
 # Arguments that the training loop sets.
 OPTIMIZER_GIVEN = ("params", "foreach", "fused", "capturable", "differentiable")
 SCHEDULE_GIVEN = ("optimizer", "decay_steps", "last_epoch")
-Groups = list[tuple[float, list[nn.Parameter]]]  # of a part: the factor of their learning rate, parameters
+Groups = list[tuple[float, list[nn.Parameter]]]  # of a part: (factor of the learning rate, parameters) of each group
 
 
 def build_optimizers(parts: Mapping[str, Groups], training: TrainingSpec) -> dict[str, Optimizer]:
