@@ -157,9 +157,9 @@ def recipes_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def read_source(
     words: Sequence[str],
     *,
-    data_folder: str | None,
-    manifest: str | None,
-    trust: bool,
+    data_folder: str | None = None,
+    manifest: str | None = None,
+    trust: bool = False,
     columns: dict[str, str] | None = None,
     search_folder: Path | None = None,
     **shortcuts: Any,
