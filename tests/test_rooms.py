@@ -68,6 +68,7 @@ def modules(folder, base):
 
 CORE = modules(ROOT / "toolkit", ROOT)
 FIRST_PARTY = modules(PLUGINS / "toolkit_plugins", PLUGINS)
+MODULES = CORE | FIRST_PARTY
 SCRIPTS = {str(file.relative_to(ROOT)): file for file in sorted((ROOT / "recipes").rglob("*.py"))}
 LIGHT_MODULES = [
     "toolkit.cli.main",
@@ -119,11 +120,12 @@ def test_every_name_in_the_core_has_its_floor():
     assert sorted(FLOORS) == sorted({room(name) for name in CORE})
 
 
-@pytest.mark.parametrize("name", CORE)
-def test_a_room_imports_only_what_stands_below_it(name):
-    below = FLOORS[FLOORS.index(room(name)) + 1 :]
-    others = {room(module) for module in core_modules(CORE[name])} - {room(name), "__init__"}
-    assert others <= set(below)
+def test_a_room_imports_only_what_stands_below_it():
+    above = []
+    for name, file in CORE.items():
+        allowed = {room(name), "__init__", *FLOORS[FLOORS.index(room(name)) + 1 :]}
+        above += [(name, imported) for imported in core_modules(file) if room(imported) not in allowed]
+    assert not above
 
 
 def test_modules_import_each_other_in_no_circle():
@@ -146,10 +148,9 @@ def test_errors_and_hookspecs_know_the_standard_library_and_pluggy(name):
     assert {top(imported) for imported in imports(CORE[name])} <= allowed
 
 
-@pytest.mark.parametrize("name", LIGHT_MODULES)
-def test_light_modules_import_nothing_heavy_themselves(name):
-    file = CORE.get(name) or FIRST_PARTY[name]
-    assert not [imported for imported in imports(file, at_import_only=True) if top(imported) in HEAVY]
+def test_light_modules_import_nothing_heavy_themselves():
+    found = {name: {*map(top, imports(MODULES[name], at_import_only=True))} & {*HEAVY} for name in LIGHT_MODULES}
+    assert not [name for name, heavy in found.items() if heavy]
 
 
 def test_light_modules_import_nothing_heavy_through_others():
@@ -201,38 +202,37 @@ print("\\n" + json.dumps(found))
     assert json.loads(done.stdout.splitlines()[-1]) == []
 
 
-@pytest.mark.parametrize("name", [*CORE, *FIRST_PARTY])
-def test_only_the_loop_knows_speechbrain(name):
-    file = CORE.get(name) or FIRST_PARTY[name]
-    if not name.startswith(LOOP):
-        assert "speechbrain" not in {top(imported) for imported in imports(file)}
+def importers(package, files):
+    """The names of the files that import a package."""
+    return {name for name, file in files.items() if package in map(top, imports(file))}
 
 
-@pytest.mark.parametrize("name", CORE)
-def test_the_core_never_imports_the_first_party_plugins(name):
-    assert "toolkit_plugins" not in {top(imported) for imported in imports(CORE[name])}
+def test_only_the_loop_knows_speechbrain():
+    found = importers("speechbrain", MODULES)
+    assert found and all(name.startswith(LOOP) for name in found)
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_recipes_import_no_plugins(name):
-    assert "toolkit_plugins" not in {top(imported) for imported in imports(SCRIPTS[name])}
+def test_the_core_and_the_recipes_never_import_the_first_party_plugins():
+    assert SCRIPTS and not importers("toolkit_plugins", CORE | SCRIPTS)
 
 
-@pytest.mark.parametrize("name", FIRST_PARTY)
-def test_plugins_know_the_contracts_and_their_own_family(name):
-    family = ".".join(name.split(".")[:2])
-    core = (*PLUGINS_KNOW, *FAMILIES_KNOW.get(family, ()))
-    for imported in imports(FIRST_PARTY[name]):
-        module = imported if imported in CORE or imported in FIRST_PARTY else imported.rpartition(".")[0]
-        if top(imported) == "toolkit":
-            assert module in core
-        elif top(imported) == "toolkit_plugins":
-            assert f"{module}.".startswith(f"{family}.")
+def test_plugins_know_the_contracts_and_their_own_family():
+    unknown = []
+    for name, file in FIRST_PARTY.items():
+        family = ".".join(name.split(".")[:2])
+        core = (*PLUGINS_KNOW, *FAMILIES_KNOW.get(family, ()))
+        for imported in imports(file):
+            module = imported if imported in MODULES else imported.rpartition(".")[0]
+            own = top(imported) != "toolkit_plugins" or f"{module}.".startswith(f"{family}.")
+            if not own or (top(imported) == "toolkit" and module not in core):
+                unknown.append((name, imported))
+    assert not unknown
 
 
-@pytest.mark.parametrize("name", [*CORE, *FIRST_PARTY])
-def test_whether_a_file_is_there_is_asked_in_a_way_that_never_raises(name):
+def test_whether_a_file_is_there_is_asked_in_a_way_that_never_raises():
     """os.path.isfile is false where Path.is_file raises: for loops of links, long names, NUL."""
-    nodes = ast.walk(tree(CORE.get(name) or FIRST_PARTY[name]))
-    called = [node.func.attr for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
-    assert not {"is_file", "resolve"}.intersection(called)
+    asking = set()
+    for name, file in MODULES.items():
+        calls = [node.func for node in ast.walk(tree(file)) if isinstance(node, ast.Call)]
+        asking |= {name for call in calls if isinstance(call, ast.Attribute) and call.attr in ("is_file", "resolve")}
+    assert not asking
