@@ -35,7 +35,7 @@ def planted(tmp_path_factory):
 
 
 def words(recipe, output, *more):
-    options = {"--search": recipe.parent / "space.yaml", "--trials": 12, "--output": output, "--threads": 1}
+    options = {"--search": recipe.parent / "space.yaml", "--trials": 8, "--output": output, "--threads": 1}
     return ["tune", str(recipe), *(str(word) for option in options.items() for word in option), *more]
 
 
@@ -86,7 +86,7 @@ def test_a_killed_search_goes_on_as_if_undisturbed_and_finds_the_planted_setting
     os.killpg(process.pid, signal.SIGKILL)  # its worker, too
     process.wait()
     before = trials_in(folder)
-    assert before[-1].state.name == "RUNNING" and 3 <= len(before) < 12
+    assert before[-1].state.name == "RUNNING" and 3 <= len(before) < 8
     kept = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/results.json")}
     done = CliRunner().invoke(main, words(planted, folder))
     assert done.exit_code == 0, done.output
@@ -94,13 +94,13 @@ def test_a_killed_search_goes_on_as_if_undisturbed_and_finds_the_planted_setting
     assert trials[: len(before) - 1] == before[:-1], "what had ended is told once"
     assert kept and {path: path.stat().st_mtime_ns for path in kept} == kept, "and run once"
     assert told(trials) == told(trials_in(undisturbed))
-    assert len(trials) == 12 and {t.state.name for t in trials} <= {"COMPLETE", "PRUNED"}
-    assert len({t.params["training.optimizer.learning_rate"] for t in trials}) == 12, "nothing is drawn twice"
+    assert len(trials) == 8 and {t.state.name for t in trials} <= {"COMPLETE", "PRUNED"}
+    assert len({t.params["training.optimizer.learning_rate"] for t in trials}) == 8, "nothing is drawn twice"
     best = Path(done.stdout.splitlines()[-1])
     recipe = load_recipe(best)
     assert recipe.training.optimizer.learning_rate > 1e-4 and recipe.model == load_recipe(planted).model
     page = (folder / "search.md").read_text()
-    assert "12 trials: " in page and page.count("\n| ") == 14 and (folder / "search.png").stat().st_size > 1000
+    assert "8 trials: " in page and page.count("\n| ") == 10 and (folder / "search.png").stat().st_size > 1000
 
     results = [json.loads(path.read_text()) for path in folder.glob("runs/*/results.json")]
     assert {r["tested"] for r in results} == {False} and not {"wa", "ua", "confusion"} & {k for r in results for k in r}
@@ -153,7 +153,7 @@ def test_a_search_of_all_settings_ends_when_all_are_tried(planted, tmp_path, her
     assert done.exit_code == 0, done.output
     found = trials_in(tmp_path)
     assert {trial.state.name for trial in found} == {"COMPLETE"} and len({str(trial.params) for trial in found}) == 4
-    assert len(found) == 4, "of 12"
+    assert len(found) == 4, "of 8"
 
 
 @pytest.mark.parametrize(
