@@ -22,8 +22,7 @@ def main() -> None:
         by_length = LengthBatches(seconds, limit=limit, most=UTTERANCES)
         generator = torch.Generator().manual_seed(0)
         ours = [padding(by_length.drawn(generator), seconds) for _ in range(EPOCHS)]
-        size = round(UTTERANCES / len(by_length))  # for the same number of batches
-        orders = [torch.randperm(UTTERANCES, generator=generator).split(size) for _ in range(EPOCHS)]
+        orders = [torch.randperm(UTTERANCES, generator=generator).tensor_split(len(by_length)) for _ in range(EPOCHS)]
         theirs = [padding([batch.tolist() for batch in order], seconds) for order in orders]
         rows.append(
             {

@@ -70,7 +70,7 @@ def _megabytes(process: Path) -> float:
         lines = (process / "smaps_rollup").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):  # it has ended
         return 0.0
-    return sum(int(line.split()[1]) / 1e3 for line in lines if line.startswith("Pss_Anon"))
+    return sum(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("Pss_Anon"))
 
 
 class Peaks:

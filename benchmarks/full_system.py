@@ -175,7 +175,7 @@ class Ours:
         spectrogram = self.system.levels["spectrogram"]
         rows = [
             (
-                image(spectrogram.scaler(features["spectrogram"].values), spectrogram.image_size),
+                image(spectrogram.scaler(features["spectrogram"].values).flip(2), spectrogram.image_size),
                 torch.nn.functional.normalize(features["mfcc"].values, dim=2),
                 features["wav2vec2"].values[:, :, 0],
                 labels,
@@ -243,8 +243,8 @@ def main() -> None:
     seconds = {name: [time / steps for time in found] for name, found in zip(names, times, strict=True)}
     Result(
         "full_system.py",
-        f"A training step of mtl_cr.yaml with random weights, {segments} segments of 3 s in {steps} batches an epoch, "
-        f"float32, {torch.get_num_threads()} threads; loop and loaders included.",
+        f"A training step of mtl_cr.yaml with random weights, without layerdrop and masks: {segments} segments of 3 s "
+        f"in {steps} batches an epoch, float32, {torch.get_num_threads()} threads; loop and loaders included.",
         "Opponent: a plain composition of torchvision, torch and transformers that trains everything, in "
         "benchmarks/plain_composition.py.",
         [row(name, seconds, peaks) for name in CONTESTANTS],

@@ -132,7 +132,7 @@ class Training:
 def megabytes(what: str) -> float:
     """Megabytes of this process from /proc/self/status: VmRSS is the present memory, VmHWM the peak."""
     (line,) = [s for s in Path("/proc/self/status").read_text().splitlines() if s.startswith(what)]
-    return int(line.split()[1]) / 1e3
+    return int(line.split()[1]) * 1024 / 1e6
 
 
 if __name__ == "__main__":

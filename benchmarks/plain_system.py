@@ -46,7 +46,7 @@ class PlainSystem(nn.Module):
         self.alexnet = torchvision.models.alexnet(weights=None).features
         dropout = 0.5 if layers > 1 else 0.0
         self.lstm = nn.LSTM(40, hidden, layers, batch_first=True, bidirectional=True, dropout=dropout)
-        # No masks and no skipped layers, as in the recipe.
+        # No masks and no skipped layers, as in the benchmark's recipe.
         config = Wav2Vec2Config(**{"apply_spec_augment": False, "layerdrop": 0.0, **config})
         self.wav2vec2 = Wav2Vec2Model(config)
         steps = int(self.wav2vec2._get_feat_extract_output_lengths(samples))

@@ -70,7 +70,7 @@ def measure(bundle: str, source: Path) -> tuple[float, int, list[str]]:
             said.seek(0)
             sys.exit(said.read())
         rows.seek(0)
-        return usage.ru_maxrss / 1024, sum(1 for _ in rows) - 1, skipped
+        return usage.ru_maxrss * 1024 / 1e6, sum(1 for _ in rows) - 1, skipped
 
 
 def small_bundle(folder: Path) -> str:

@@ -21,8 +21,9 @@ NO_SCRIPTS = (
 HEAD = """\
 # Results of the benchmarks
 
-Written by `make bench`. Contestants take turns within one run. A ratio is the median over rounds of the opponent's time
-divided by ours, with its range. Figures measured beside other load are a rough guide only.
+Written by `make bench`. Contestants take turns within one run. A ratio of times is the median over rounds of the
+opponent's divided by ours, with its range; memory and padding are measured once. Figures measured beside other load
+are a rough guide only.
 """
 
 

@@ -54,12 +54,15 @@ def mel_power(wave: Seq) -> Seq:
 
 
 def window_count(samples: int, *, step: int) -> int:
-    """Windows of so many samples: the first always; another where at least three quarters of it lie within the audio.
+    """Windows of so many samples, as in resemblyzer.
+
+    The first always; another where three quarters of it lie within the audio and the one before it ends within.
 
     >>> [window_count(samples, step=80) for samples in (1, 31_999, 32_000, 48_000)]
     [1, 1, 2, 3]
     """
-    return 1 + max(0, samples - PARTIAL_FRAMES * HOP * 3 // 4) // (step * HOP)
+    three_quarters = max(0, samples - PARTIAL_FRAMES * HOP * 3 // 4) // (step * HOP)
+    return 1 + min(three_quarters, max(0, 1 + samples // HOP - PARTIAL_FRAMES + step) // step)
 
 
 def windows(wave: Seq, *, step: int) -> tuple[Tensor, list[int]]:

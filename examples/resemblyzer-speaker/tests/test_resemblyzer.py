@@ -45,12 +45,13 @@ def test_the_extractor_keeps_the_contract(args):
 
 @pytest.mark.parametrize("seconds", SECONDS)
 @pytest.mark.parametrize("level", [0.001, 0.1])
-def test_embeddings_are_those_of_resemblyzer(seconds, level, encoder):
+@pytest.mark.parametrize(("step", "rate"), [(77, 1.3), (20, 5.0)])  # rate: windows a second
+def test_embeddings_are_those_of_resemblyzer(seconds, level, step, rate, encoder):
     wave = speech(seconds, level=level)
     theirs, normalize_volume = encoder
     louder = normalize_volume(wave.values[0].numpy(), -30, increase_only=True)
-    _, expected, _ = theirs.embed_utterance(louder, return_partials=True, rate=1.3)
-    found = Resemblyzer(step=77).features(wave).values[0]
+    _, expected, _ = theirs.embed_utterance(louder, return_partials=True, rate=rate)
+    found = Resemblyzer(step=step).features(wave).values[0]
     assert found.shape == expected.shape
     torch.testing.assert_close(found, torch.from_numpy(expected), rtol=0, atol=1e-5)
 
