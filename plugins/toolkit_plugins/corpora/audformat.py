@@ -80,7 +80,7 @@ class Audformat(Corpus):
         for key, row in frame.iterrows():
             file, start, end = key
             times = start.total_seconds() or None, None if end != end else end.total_seconds()
-            values = {name: None if row[name] != row[name] else str(row[name]) for name in frame.columns}
+            values = {name: str(value) for name, value in row.dropna().items()}
             gender = values.get(self.gender)
             name = PurePath(file).with_suffix("").as_posix()
             stretch = "@{}-{}".format(*times).replace("None", "")
