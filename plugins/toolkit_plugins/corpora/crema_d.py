@@ -30,7 +30,7 @@ class CremaD(Release):
 
     def read(self, folder: Path | None) -> list[Utterance]:
         """List the files in the folder AudioWAV."""
-        files = self.find(folder, "AudioWAV/*.wav")
+        files = self.once(self.find(folder, "AudioWAV/*.wav"))
         table = files[0].parents[1] / "VideoDemographics.csv"
         gender_of = {}
         if os.path.isfile(table):

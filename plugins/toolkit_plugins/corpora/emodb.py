@@ -42,5 +42,5 @@ class EmoDB(Release):
                 gender="M" if name[1] in MEN else "F",
                 extra={"sentence": name[2]},
             )
-            for file, name in self.named(self.find(folder, "wav/*.wav"), _NAME)
+            for file, name in self.named(self.once(self.find(folder, "wav/*.wav")), _NAME)
         ]

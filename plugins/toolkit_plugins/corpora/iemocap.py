@@ -53,7 +53,7 @@ class Iemocap(Release):
             remedy = "get the whole release, or read a part of it on purpose with corpus args: {sessions: [...]}"
             raise CorpusError(f"{files[0].parents[3]} lacks the label files of {', '.join(lacking)}; {remedy}")
         utterances: dict[str, Utterance] = {}
-        for file in chain.from_iterable(by_session.values()):
+        for file in self.once(list(chain.from_iterable(by_session.values()))):
             for u in read_dialog(file):
                 if u.id in utterances:
                     raise CorpusError(f"{file}: turn {u.id} is labelled twice")

@@ -1,6 +1,5 @@
 """RAVDESS, speech part: from the original zip's folder (48 kHz, some files stereo) or a copy at another rate."""
 
-import itertools
 import re
 from pathlib import Path
 
@@ -59,7 +58,5 @@ class Ravdess(Release):
                 )
         if not utterances:
             raise self.unlike(folder)
-        for a, b in itertools.pairwise(utterances):
-            if a.id == b.id:
-                raise CorpusError(f"{folder} holds {a.id}.wav twice: {a.path} and {b.path}; keep one of the folders")
+        self.once([u.path for u in utterances])
         return utterances

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from toolkit.corpus import Corpus
@@ -41,8 +42,15 @@ class Release(Corpus):
         """The one file that matches; errors as in `find`, and if there are several."""
         first, *others = self.find(folder, pattern)
         if others:
-            raise CorpusError(f"{self.title} was found twice, {first} and {others[0]}: name one of the folders")
+            raise self._twice(first, others[0])
         return first
+
+    def once(self, files: list[Path]) -> list[Path]:
+        """The files, which are sorted by name; CorpusError if two have the same name, as in copies of a release."""
+        for file, following in pairwise(files):
+            if file.stem == following.stem:
+                raise self._twice(file, following)
+        return files
 
     def named(self, files: list[Path], pattern: re.Pattern) -> Iterator[tuple[Path, re.Match]]:
         """Each file with the pattern's match of its name without the suffix; CorpusError if the name does not match."""
@@ -50,6 +58,10 @@ class Release(Corpus):
             if not (match := pattern.fullmatch(file.stem)):
                 raise CorpusError(f"{file} is not named as {self.title} names its files; expected {self._expected}")
             yield file, match
+
+    def _twice(self, first: Path, second: Path) -> CorpusError:
+        found = f"{self.title} was found twice, {first} and {second}"
+        return CorpusError(f"{found}: name one of the folders, or keep only one")
 
     @property
     def _expected(self) -> str:

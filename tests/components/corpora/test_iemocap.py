@@ -180,5 +180,8 @@ def test_a_wrong_folder_is_answered_with_what_was_found_and_expected(tmp_path):
     small_release(tmp_path / "release", "")
     with pytest.raises(CorpusError, match=r"release lacks the label files of Session2, Session3, .*sessions"):
         Iemocap().read(tmp_path)
+    small_release(tmp_path / "copy", "")
+    with pytest.raises(CorpusError, match=r"IEMOCAP was found twice, .*/copy/.* and .*/release/.*: name one"):
+        Iemocap(sessions=[1]).read(tmp_path)
     with pytest.raises(RecipeError, match="sessions are numbers from 1 to 5"):
         Iemocap(sessions=[6])

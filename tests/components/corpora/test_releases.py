@@ -161,12 +161,13 @@ def test_a_folder_that_is_not_there_or_is_another_says_what_is_expected_and_wher
         assert says in str(caught.value) and str(caught.value).endswith(plugin.source)
 
 
-def test_a_release_is_found_in_the_folder_that_holds_it_and_two_are_refused(tmp_path):
-    make_release("esc50", tmp_path / "ESC-50-master")
-    assert len(corpus("esc50").read(tmp_path)) == 10
-    make_release("esc50", tmp_path / "copy")
-    with pytest.raises(CorpusError, match=r"ESC-50 was found twice, .*ESC-50-master.* and .*copy"):
-        corpus("esc50").read(tmp_path)
+@pytest.mark.parametrize("name", FILES)
+def test_a_release_is_found_in_the_folder_that_holds_it_and_two_are_refused(tmp_path, name):
+    plugin = corpus(name)
+    assert plugin.read(make_release(name, tmp_path / "a")) == plugin.read(tmp_path)
+    make_release(name, tmp_path / "b")
+    with pytest.raises(CorpusError, match=rf"{plugin.title} was found twice, .*/a/.* and .*/b/.*: name one"):
+        plugin.read(tmp_path)
 
 
 def test_a_file_of_another_name_is_named(tmp_path):
