@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 from toolkit.corpus import Utterance
+from toolkit.errors import CorpusError
+from toolkit.files import read_text
 from toolkit_plugins.corpora.release import Release
 
 _NAME = re.compile(r"([0-9a-f]+)_nohash_(\d+)")  # speaker, repetition
@@ -30,7 +32,7 @@ class SpeechCommands(Release):
         lists = {"valid": self.find_one(folder, "validation_list.txt")}
         root = lists["valid"].parent
         lists["test"] = self.find_one(root, "testing_list.txt")
-        splits = {name: split for split, file in lists.items() for name in file.read_text(encoding="utf-8").split()}
+        splits = {name: split for split, file in lists.items() for name in _text(file).split()}
         return [
             Utterance(
                 id=f"{file.parent.name}/{file.stem}",
@@ -41,3 +43,10 @@ class SpeechCommands(Release):
             )
             for file, name in self.named(self.find(root, "*_nohash_*.wav"), _NAME)
         ]
+
+
+def _text(file: Path) -> str:
+    try:
+        return read_text(file)
+    except (UnicodeDecodeError, OSError) as error:
+        raise CorpusError(f"{file}: cannot be read as UTF-8 text: {error}") from None

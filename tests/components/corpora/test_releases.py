@@ -82,6 +82,16 @@ def test_speech_commands_are_split_by_their_lists(tmp_path):
     assert {us[i].speaker for i in fold.train} == {"0a7c2a8d"} and len(us) == 6
 
 
+def test_a_list_of_speech_commands_may_be_in_utf_16_and_one_that_is_no_text_is_named(tmp_path):
+    us = read("speech_commands", tmp_path)
+    file = tmp_path / "testing_list.txt"
+    file.write_text(file.read_text(), encoding="utf-16")
+    assert {u.id: u for u in corpus("speech_commands").read(tmp_path)} == us
+    file.write_bytes(b"\xff")
+    with pytest.raises(CorpusError, match=r"testing_list\.txt: cannot be read as UTF-8 text: "):
+        corpus("speech_commands").read(tmp_path)
+
+
 def test_msp_podcast_has_its_partitions_and_unknown_speakers_are_none(tmp_path):
     us = read("msp_podcast", tmp_path)
     assert [u.split for u in us.values()] == ["test", "test", "valid", "train", "train"]
