@@ -40,7 +40,8 @@ class Noise(Augmentation):
         folder: folder of noise recordings, searched with its subfolders, instead of a colour: a random excerpt of a
             random recording, repeated if it is too short.
 
-    Raises: ValueError if `snr_db` is reversed or out of range, or the folder holds no recording.
+    Raises: ValueError if `snr_db` is reversed or out of range, the folder holds no recording, or one that cannot be
+        read.
     """
 
     def __init__(

@@ -46,7 +46,7 @@ class Reverb(Augmentation):
         folder: folder of recorded impulse responses, searched with its subfolders, instead of simulated ones; at most
             two seconds of each are used.
 
-    Raises: ValueError if the folder holds no recording.
+    Raises: ValueError if the folder holds no recording, or one that cannot be read.
 
     Source: Moorer, "About this reverberation business", Computer Music Journal 3, 1979 (decaying noise).
     """

@@ -1,11 +1,13 @@
 """Augmentations of waveforms do what they say, in numbers that can be checked by hand."""
 
 import math
+import pickle
 
 import pytest
 import soundfile
 import torch
 
+from toolkit_plugins.augmentations import recordings
 from toolkit_plugins.augmentations.codec import Codec, compressed
 from toolkit_plugins.augmentations.crop import Crop
 from toolkit_plugins.augmentations.gain import Gain, amplified
@@ -73,6 +75,33 @@ def test_a_recording_that_is_too_short_is_repeated_and_one_that_is_longer_is_rea
     assert noise.recordings.stretch(7, generator()).tolist() == [0.25, 0.5, -0.5, 0.25, 0.5, -0.5, 0.25]
     starts = {float(noise.recordings.stretch(1, generator(seed))) for seed in range(20)}
     assert starts == {0.25, 0.5, -0.5}
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda file: file.symlink_to("nowhere"), "does not exist"),
+        (lambda file: file.touch(), "is an empty file"),
+        (lambda file: file.write_text("no sound"), "b.wav"),
+        (lambda file: file.write_bytes((file.parent / "a.wav").read_bytes()[:-20]), "truncated"),
+    ],
+)
+def test_a_file_in_the_folder_that_cannot_be_used_is_named_before_anything_is_read(tmp_path, make, says):
+    soundfile.write(tmp_path / "a.wav", [0.5] * 99, RATE)
+    make(tmp_path / "b.wav")
+    for plugin in (Noise, Reverb):
+        with pytest.raises(ValueError, match=r"folder is '.*'; get this file again or remove it: .*b\.wav") as caught:
+            plugin(folder=str(tmp_path))
+        assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_lengths_are_read_once_and_reach_workers(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", [0.25, 0.5, -0.5], RATE)
+    noise = Noise(folder=str(tmp_path))
+    monkeypatch.setattr(recordings, "stretch", None)
+    for copy in (noise, pickle.loads(pickle.dumps(noise))):
+        assert copy.recordings.stretch(3, generator()).tolist() == [0.25, 0.5, -0.5]
+        assert copy.recordings.beginning(2, generator()).tolist() == [0.25, 0.5]
 
 
 def test_an_echo_is_added_behind_the_direct_sound_and_power_stays():
