@@ -33,7 +33,7 @@ class Recordings:
             with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:  # files may be on a network
                 self.lengths = list(pool.map(lambda path: stretch(path).samples(sample_rate), self.files))
         except AudioError as error:
-            raise ValueError(f"folder is {folder!r}; get this file again or remove it: {error}") from None
+            raise ValueError(f"folder is {folder!r}; remove or replace this file: {error}") from None
 
     def drawn(self, generator: torch.Generator) -> tuple[Path, int]:
         """A random recording and its number of samples."""

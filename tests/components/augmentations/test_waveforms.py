@@ -90,7 +90,7 @@ def test_a_file_in_the_folder_that_cannot_be_used_is_named_before_anything_is_re
     soundfile.write(tmp_path / "a.wav", [0.5] * 99, RATE)
     make(tmp_path / "b.wav")
     for plugin in (Noise, Reverb):
-        with pytest.raises(ValueError, match=r"folder is '.*'; get this file again or remove it: .*b\.wav") as caught:
+        with pytest.raises(ValueError, match=r"folder is '.*'; remove or replace this file: .*b\.wav") as caught:
             plugin(folder=str(tmp_path))
         assert says in str(caught.value) and "\n" not in str(caught.value)
 
