@@ -1,7 +1,7 @@
 """Augment the training part: waveforms when they are read, features and batches before each step.
 
-The random numbers of a segment depend on the seed, the augmentation's name, and the segment's place (epoch, step, row)
-alone: not on workers, ranks, other augmentations, or where a run was resumed.
+The random numbers of a segment depend only on the seed, the augmentation's name, the segment's place (epoch, step, row)
+and, for features, the level: not on workers, ranks, other augmentations, or where a run was resumed.
 """
 
 import time

@@ -72,8 +72,8 @@ class LossSpec(PartSpec):
 class AugmentationSpec(PartSpec):
     """A random change of the training part.
 
-    `p` is the probability that a segment, or a batch if rows are mixed, is changed; `on` names the level or levels
-    whose waveform or features are changed; null: all.
+    `p` is the probability that a segment is changed (for features: a level of a segment; if rows are mixed: a batch);
+    `on` names the level or levels whose waveform or features are changed; null: all.
     """
 
     p: float = 1.0
