@@ -89,7 +89,7 @@ class Mix:
 
     def of(self, values: Tensor) -> Tensor:
         """Values [batch, size], mixed in the same shares: [batch, size]."""
-        return self.share * values + (1 - self.share) * values[self.partners.to(values.device)]
+        return self.share * values + (1 - self.share) * values[self.partners.to(values.device, non_blocking=True)]
 
 
 class Extractor(nn.Module):

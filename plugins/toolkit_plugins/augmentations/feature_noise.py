@@ -21,5 +21,6 @@ class FeatureNoise(OnLevel):
 
     def change(self, values: Tensor, generator: torch.Generator) -> Tensor:
         """[time, channels] -> the same shape."""
-        noise = torch.randn(values.shape, generator=generator).to(values)
-        return values + self.part * self.deviation.to(values) * noise
+        noise = torch.randn(values.shape, generator=generator)
+        noise, deviation = (tensor.to(values, non_blocking=True) for tensor in (noise, self.deviation))
+        return values + self.part * deviation * noise

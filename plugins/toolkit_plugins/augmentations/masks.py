@@ -19,7 +19,7 @@ def masked(values: Tensor, start: int, stop: int, fill: Tensor, *, axis: int) ->
     """
     steps = torch.arange(values.shape[axis], device=values.device)
     inside = (steps >= start) & (steps < stop)
-    return torch.where(inside[:, None] if axis == 0 else inside, fill.to(values), values)
+    return torch.where(inside[:, None] if axis == 0 else inside, fill.to(values, non_blocking=True), values)
 
 
 class OnLevel(Augmentation):

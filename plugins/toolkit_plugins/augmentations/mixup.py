@@ -16,7 +16,7 @@ def mixed(seq: Seq, mix: Mix) -> Seq:
     Args: seq [batch, time, channels].
     Returns: the same shape and lengths.
     """
-    partners = mix.partners.to(seq.values.device)
+    partners = mix.partners.to(seq.values.device, non_blocking=True)
     both = seq.values * mix.share + seq.values[partners] * (1 - mix.share)
     if seq.full:
         return Seq(both, seq.lengths, full=True)
