@@ -80,18 +80,6 @@ def test_48_khz_stereo_is_read_at_16_khz_mono_with_a_warning(zip_folder):
     assert not report.stops
 
 
-def test_a_wrong_folder_is_one_line_that_says_what_was_found_and_expected(tmp_path):
-    (tmp_path / "Session1").mkdir()
-    for folder, says in [
-        (None, "needs --data_folder or RAVDESS_ROOT"),
-        (tmp_path / "nowhere", "No folder .*; RAVDESS's speech part is the folder with Actor_01"),
-        (tmp_path, "it holds Session1; expected the folder with Actor_01"),
-    ]:
-        with pytest.raises(CorpusError, match=says) as caught:
-            Ravdess().read(folder)
-        assert "\n" not in str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("file", "says"),
     [

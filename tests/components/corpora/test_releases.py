@@ -157,7 +157,7 @@ def test_a_database_in_audformat_that_cannot_be_read_is_one_line(tmp_path):
             Audformat().read(tmp_path)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, "iemocap", "ravdess"])
 def test_a_folder_that_is_not_there_or_is_another_says_what_is_expected_and_where_to_get_it(tmp_path, name):
     plugin = corpus(name)
     (tmp_path / "notes.txt").touch()
@@ -168,7 +168,8 @@ def test_a_folder_that_is_not_there_or_is_another_says_what_is_expected_and_wher
     ]:
         with pytest.raises(CorpusError) as caught:
             plugin.read(folder)
-        assert says in str(caught.value) and str(caught.value).endswith(plugin.source)
+        message = str(caught.value)
+        assert says in message and message.endswith(plugin.source) and "\n" not in message
 
 
 @pytest.mark.parametrize("name", FILES)
