@@ -1,6 +1,5 @@
 """A run as a whole: one training for two protocols, covariates, workers, what is refused and what is kept."""
 
-import copy
 import csv
 import gc
 import json
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
-from small_system import PROBED, write_recipe
+from small_system import write_recipe
 
 from toolkit.errors import AudioError, CheckpointError, ExperimentError, RecipeError, ToolkitError
 from toolkit.training.device import choose_device
@@ -173,32 +172,6 @@ def test_a_fusion_that_standardizes_is_fitted_on_the_training_part(recipe):
     assert scaler.mean.count_nonzero() == 0  # before
     made.train()
     assert scaler.mean.count_nonzero() > 0 and scaler.deviation.min() > 0
-
-
-def test_a_probe_leaves_the_encoder_alone_and_the_training_starts_from_its_best_epoch(recipe):
-    probed = recipe.with_name("probed.yaml")
-    probed.write_text(PROBED)
-    lines = Lines()
-    made = Run(prepare(load_source(probed, ["--training.epochs=1", "--training.optimizer.learning_rate=0"])), say=lines)
-    whisper, before = made.system.levels["whisper"], copy.deepcopy(made.system.state_dict())
-    folder = made.train().parent
-    after = made.system.state_dict()  # a training without a learning rate changes nothing of what the probe left
-    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
-    assert not any(name.startswith("levels.whisper.model") for name in changed)
-    assert {"fusion.pool.whisper.scaler.mean", "heads.level.output.weight"} <= changed
-    assert whisper.model.conv1.weight.requires_grad and not whisper.model.embed_positions.weight.requires_grad
-    rows = list(csv.DictReader((folder / "probe.csv").read_text().splitlines()))
-    scores = [float(row["valid_wa"]) + float(row["valid_ua"]) for row in rows]
-    assert len(scores) == 2 and results(folder)["probe"]["epoch"] == 1 + scores.index(max(scores))
-    starts = ["probe epoch   1", "probe epoch   2", "The probe ends;", "epoch   1  trai"]
-    assert [line[:15] for line in lines if "epoch " in line] == starts
-    (best,) = (folder / "probe").glob("*/system.ckpt")
-    assert all(torch.equal(after[name], value) for name, value in torch.load(best, weights_only=True).items())
-
-
-def test_a_probe_of_nothing_pre_trained_is_one_line(recipe):
-    with pytest.raises(RecipeError, match="no level here trains any"):
-        run(recipe, "--training.probe.epochs=2")
 
 
 @pytest.mark.parametrize("start", [0, 1])

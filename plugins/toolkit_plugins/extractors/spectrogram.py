@@ -95,9 +95,17 @@ class Spectrogram(Extractor):
         self.scaler = MinMax(bins, low=frontends.FLOOR_DB, high=0.0) if self.fits else None
         self.backbone, self.pretrained = alexnet.build(weights, normalization=normalization)
         self.random_backbone = weights == "imagenet" and self.pretrained is None
-        self.backbone.requires_grad_(not freeze)
+        self.set_frozen(False)
         self.pool = nn.AdaptiveAvgPool2d(tuple(pool))
         self.dropout = nn.Dropout(dropout)
+
+    def set_frozen(self, frozen: bool) -> None:
+        """Freeze the convolutions if they are pre-trained, or stand in for such; batch normalisation never is."""
+        self.backbone.requires_grad_(not self.freeze)
+        if frozen and (self.pretrained is not None or self.random_backbone):
+            for layer in self.backbone:
+                if isinstance(layer, nn.Conv2d):
+                    layer.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "Spectrogram":
         """As for any module, but a frozen backbone stays in eval() mode (its BatchNorm must not move)."""

@@ -168,6 +168,17 @@ def test_frozen_convolutions_stay_as_they_are_in_training(normalization):
     assert not [p for p in extractor.parameters() if p.requires_grad]
 
 
+@pytest.mark.parametrize("freeze", [False, True])
+def test_a_probe_freezes_pretrained_convolutions_and_not_their_batch_norm(weights, freeze):
+    extractor = Spectrogram(**{**SMALL, "weights": str(weights), "normalization": "batch", "freeze": freeze})
+    before = [p.requires_grad for p in extractor.parameters()]
+    extractor.set_frozen(True)
+    trained = {type(layer) for layer in extractor.backbone if any(p.requires_grad for p in layer.parameters())}
+    assert trained == (set() if freeze else {nn.BatchNorm2d})
+    extractor.set_frozen(False)
+    assert [p.requires_grad for p in extractor.parameters()] == before == [not freeze] * len(before)
+
+
 @each_variant
 def test_state_survives_safetensors(args, tmp_path):
     extractor = build(**args)

@@ -116,8 +116,8 @@ def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, S
     if recipe.training.probe.epochs:
         if not system.set_frozen(True):
             raise RecipeError(
-                "training.probe trains with pre-trained weights frozen, and no level here trains any: give one "
-                "`tune: all`, or leave training.probe out."
+                "training.probe trains with pre-trained weights frozen, and no level here trains any: let one "
+                "train them (`tune: all`, or `freeze: false` with pre-trained `weights`), or leave training.probe out."
             )
         system.set_frozen(False)
     terms: dict[str, Term] = {}
