@@ -13,6 +13,7 @@ from toolkit.errors import RecipeError
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
 from toolkit_plugins.extractors import alexnet
+from toolkit_plugins.heads.discriminant import Discriminant
 
 IMAGES = """\
 extends: small.yaml
@@ -77,6 +78,25 @@ def test_a_probe_leaves_the_convolutions_of_a_spectrogram_alone(recipe, tmp_path
     }
     own = {name.rpartition(".")[2] for name in changed if "backbone" in name}  # of the batch normalisation
     assert {"weight", "bias", "running_mean"} <= own and "heads.level.output.weight" in changed
+
+
+def test_before_a_probe_fit_passes_show_a_head_augmented_waveforms(recipe, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        Discriminant, "fit", lambda self, rows: seen.append(torch.cat([values for values, _, _ in rows]))
+    )
+    text = PROBED.replace("{on: whisper}", "{plugin: discriminant, on: whisper}")
+    made, lines = probed(
+        recipe,
+        text + "augmentations: {faster: {plugin: speed, p: 1}}\n",
+        "--training.fit_passes=1",
+        "--training.probe.epochs=1",
+    )
+    made.train()
+    clean, copies = seen[0].chunk(2)
+    assert len(seen) == 1 and not torch.isclose(clean, copies).all(dim=1).any()
+    said = [line.split()[0] for line in lines]
+    assert said.count("Waveforms") == 1 and said.index("probe") < said.index("Waveforms")  # the probe has none
 
 
 @pytest.mark.parametrize("text", ["extends: small.yaml", IMAGES % "random"], ids=["mfcc", "spectrogram"])

@@ -179,7 +179,7 @@ class Run:
         )
 
     def _probe(self, data: RunData, objective: Objective) -> dict[str, Any]:
-        """Train with pre-trained weights frozen and no augmentation; the system keeps the best epoch's weights."""
+        """Train with pre-trained weights frozen, without augmentation; the system keeps the best epoch's weights."""
         self.system.set_frozen(True)
         settings, rule, path = self.training.of_probe, stopping_rules(self.protocol)[0], self.folder.path / PROBE
         nothing = Augmentations((), seed=self.recipe.seed, segment_samples=self.recipe.audio.segment_samples)
@@ -211,7 +211,7 @@ class Run:
             if isinstance(self.started, BundleError):
                 raise self.started
             if rank() == 0:
-                fit_parts(self.system, self.recipe, data.train, cache, augmentations, shown=self.progress)
+                fit_parts(self.system, self.recipe, data.train, cache, self.augmentations, shown=self.progress)
             share_state(self.system)
         if augmentations.waves and self.training.epochs:
             say_cost(augmentations, data.train, cache, self.say)
