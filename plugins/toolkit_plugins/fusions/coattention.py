@@ -91,9 +91,12 @@ class CoAttention(Fusion):
         weights = self.weigh(torch.cat(list(each.values()), dim=1))  # [batch, frames]
         frames = levels[self.values]
         weights = Seq(weights, frames.lengths, full=frames.full).zeroed().values
-        weighted = torch.bmm(weights[:, None], frames.zeroed().values)[:, 0]  # [batch, channels]
-        if self.scaler is not None:  # as if each frame had been standardized
-            weighted = (weighted - weights.sum(dim=1, keepdim=True) * self.scaler.mean) / self.scaler.deviation
+        # Where means are far above deviations, a rounded sum minus the mean would be noise.
+        with torch.autocast(frames.values.device.type, enabled=False):
+            weights, values = weights.float(), frames.zeroed().values.float()
+            weighted = torch.bmm(weights[:, None], values)[:, 0]  # [batch, channels]
+            if self.scaler is not None:  # as if each frame had been standardized
+                weighted = (weighted - weights.sum(dim=1, keepdim=True) * self.scaler.mean) / self.scaler.deviation
         each[self.values] = self.project[self.values](weighted)
         given = [covariates[name] for name in self.covariates]
         fused = self.fuse(torch.cat([*each.values(), *given], dim=1))
