@@ -63,10 +63,15 @@ class Whisper(EncoderExtractor):
         fraction(dropout=dropout)
         if sample_rate != steps.RATE:
             raise ValueError(f"Whisper takes audio at {steps.RATE} Hz; audio.sample_rate is {sample_rate}")
+        seconds, needed = segment_samples / steps.RATE, steps.positions(segment_samples)
         if segment_samples > steps.LONGEST:
-            seconds = segment_samples / steps.RATE
             raise ValueError(f"Whisper takes 30 s at most; segments have {seconds:g} s: set audio.segment_seconds: 30")
         loaded = load(source, config=config or {}, dropout=dropout, revision=revision, layer=layer)
+        if needed > (given := loaded.model.config.max_source_positions):
+            raise ValueError(
+                f"config: max_source_positions is {given}; segments of {seconds:g} s and the silence behind them need "
+                f"{needed}: raise it, or lower audio.segment_seconds"
+            )
         self.normalize, self._recompute = normalize, gradient_checkpointing
         self.take(loaded.model, loaded.pretrained, layer)
         self.register_buffer("filters", loaded.filters, persistent=False)

@@ -30,14 +30,22 @@ def with_silence(samples: Tensor) -> Tensor:
     return (samples + SILENCE).clamp(max=LONGEST)
 
 
+def positions(samples: int) -> int:
+    """The number of frames that the layers see: those of the audio and of the silence behind it.
+
+    >>> positions(48_000), positions(480_000)
+    (175, 1500)
+    """
+    return (min(samples + SILENCE, LONGEST) // HOP + 1) // 2
+
+
 def frame_count(samples: int) -> int:
     """The number of frames that come out.
 
     >>> frame_count(48_000), frame_count(100), frame_count(480_000)
     (150, 1, 1500)
     """
-    mels = min(samples + SILENCE, LONGEST) // HOP
-    return max(1, audible((mels + 1) // 2))
+    return max(1, audible(positions(samples)))
 
 
 def audible(frames: Count) -> Count:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.contracts import LevelShape, Seq
+from toolkit.errors import RecipeError
 from toolkit_plugins.fusions.blocks import PooledFusion, check_arguments, projection
 from toolkit_plugins.fusions.pooling import pooling_layer
 
@@ -24,12 +25,12 @@ class Concat(PooledFusion):
         dropout: dropout probability before each linear layer.
         pooling: how a level's frames become one vector: `statistics` (mean and standard deviation), `mean`,
             `attention` (a learned weighted mean for each level), `flatten` (all frames side by side).
-        normalise: layer norm of each pooled level, for levels of very different scales.
+        normalise: layer norm of each pooled level before its projection, for levels of very different scales.
         standardize: scale each value of a pooled level to mean 0 and deviation 1 over the training part; pre-trained
             levels need it.
         project: whether embeddings are projected.
 
-    Raises: RecipeError if `dim` is below 1 or `dropout` is not a probability below 1.
+    Raises: RecipeError if `dim` is below 1, `dropout` is not a probability below 1, or `normalise` has no projection.
 
     Source: Snyder et al., "X-vectors: Robust DNN embeddings for speaker recognition", ICASSP 2018
         (statistics pooling).
@@ -49,6 +50,8 @@ class Concat(PooledFusion):
         project: bool = True,
     ):
         check_arguments(dropout=dropout, dim=dim)
+        if normalise and not project:
+            raise RecipeError("normalise comes before a projection, and project is false: use standardize instead")
         pools = {name: pooling_layer(pooling, shape) for name, shape in levels.items()}
         super().__init__(covariates, pools, standardize=standardize)
         self.fixed_samples = segment_samples if pooling == "flatten" else None

@@ -198,6 +198,14 @@ def test_weights_in_half_precision_become_float32(tmp_path):
     assert {p.dtype for p in extractor.parameters()} == {torch.float32}
 
 
+def test_a_model_with_too_few_positions_for_a_segment_is_refused():
+    settings = {"source": "random", "config": SMALL | {"max_source_positions": 100}}  # of 20 ms each, 2 s
+    with pytest.raises(ValueError, match=r"positions is 100; segments of 3 s .* need 175: raise it, or lower audio\."):
+        Whisper(**settings)
+    fits = Whisper(**settings, segment_samples=24_000).eval()  # 1.5 s, and half a second of silence
+    assert fits(waves(24_000)).values.shape == (1, 75, 3 * 16)
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

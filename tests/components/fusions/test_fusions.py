@@ -281,6 +281,7 @@ def test_autocast_to_bfloat16_stays_near(name):
     ("name", "args", "message"),
     [
         ("concat", {"dim": 0}, "dim must be at least 1, not 0"),
+        ("concat", {"project": False, "normalise": True}, "normalise comes before a projection, and project is false"),
         ("coattention", {"dropout": 1.0}, "dropout is a probability, at least 0 and below 1, not 1.0"),
         ("attention", {"heads": 0}, "heads must be at least 1, not 0"),
         ("attention", {"hidden": -1}, "hidden must be at least 1, not -1"),
