@@ -39,7 +39,8 @@ class Wav2Vec2(EncoderExtractor):
         dropout: probability for hidden states, activations and attention in trained layers; null is the checkpoint's.
         layerdrop: probability of skipping a layer in training.
         spec_augment: hide spans of frames in training (needs tune: all).
-        mask_time_prob: approximate share of frames that `spec_augment` hides.
+        mask_time_prob: approximate share of frames that `spec_augment` hides; it hides at least 2 spans of 10 frames
+            (`mask_time_min_masks` in `config`), so that in 3 s a value below 0.134 changes nothing.
         sample_rate: rate of the waveforms in Hz, which must be the checkpoint's.
 
     Raises: ValueError if an argument is out of range or does not fit another; RecipeError if `source`,
