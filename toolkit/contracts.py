@@ -146,6 +146,10 @@ class Extractor(nn.Module):
     def merge(self) -> None:
         """Fold what only training needs, such as adapters, into the weights; called once, before the bundle is made."""
 
+    def merged_name(self, name: str) -> str | None:
+        """What a weight of this name in the state is called after `merge`; None if it is folded into others."""
+        return name
+
     def portable_args(self) -> Mapping[str, Any]:
         """Arguments, as JSON, that build the same module without a checkpoint; they include `standalone_args`.
 

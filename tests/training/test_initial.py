@@ -8,7 +8,9 @@ import pytest
 import soundfile
 import torch
 from small_bundle import edit_config, train
+from small_system import PROBED, write_recipe
 
+from toolkit.contracts import Seq
 from toolkit.errors import BundleError, RecipeError
 from toolkit.experiment.plan import make_plan
 from toolkit.inference.bundle import read_bundle
@@ -46,6 +48,35 @@ def test_all_that_fits_is_taken_and_other_classes_start_from_scratch(trained):
         assert torch.equal(value, (fresh if name.startswith("heads.") else there)[name]), name
     wider = started(recipe, bundle, "--model.heads.emotion.args.hidden=[6]")
     assert wider.started.endswith("heads.level. From scratch: heads.emotion.")
+
+
+@pytest.fixture
+def tuned(tmp_path):
+    """Writes a recipe that tunes a small Whisper in some way."""
+    write_recipe(tmp_path)
+
+    def write(tune: str) -> Path:
+        recipe = tmp_path / f"{tune}.yaml"
+        recipe.write_text(PROBED.replace("tune: all", f"tune: {tune}"))
+        return recipe
+
+    return write
+
+
+@pytest.mark.parametrize("tune", ["all", "frozen", "lora"])
+def test_adapters_start_beside_the_weights_of_any_bundle_and_change_nothing_at_first(tuned, tmp_path, tune):
+    settings = ["--training.epochs=1", "--training.probe.epochs=0"]
+    run = Run(prepare(load_source(tuned(tune), settings)), say=lambda line: None).train().parent
+    bundle = export_bundle(run, tmp_path / "first.zip")
+    adapted = started(tuned("lora"), bundle, "--training.probe.epochs=0")
+    assert adapted.started.endswith(": levels.whisper, fusion, heads.emotion and heads.level.")
+    there, wave = read_bundle(bundle).system, Seq(torch.randn(2, 4800), torch.tensor([4800, 4000]))
+    with torch.no_grad():
+        expected, found = (system.eval()(wave, {}).logits for system in (there, adapted.system))
+    assert all(torch.allclose(found[name], expected[name], atol=1e-6) for name in expected)
+    adapters = {name: p for name, p in adapted.system.named_parameters() if "lora_" in name}
+    assert adapters and all(p.requires_grad for p in adapters.values())
+    assert all(bool(p.any()) == ("lora_A" in name) for name, p in adapters.items())  # a fresh adapter's B is zero
 
 
 def test_scaling_is_taken_and_not_fitted_again(trained, tmp_path):

@@ -82,6 +82,16 @@ class System(nn.Module):
         """Levels whose backbone is usually pre-trained, but has random weights here."""
         return [name for name, level in self.levels.items() if level.random_backbone]
 
+    def merged_names(self) -> dict[str, str]:
+        """The names in the state of the system once its levels are merged, as in a bundle -> the names here."""
+        names = {
+            f"levels.{level}.{merged}": f"levels.{level}.{name}"
+            for level, extractor in self.levels.items()
+            for name in extractor.state_dict()
+            if (merged := extractor.merged_name(name)) is not None
+        }
+        return names | {name: name for name in self.state_dict() if not name.startswith("levels.")}
+
     def set_frozen(self, frozen: bool) -> bool:
         """Freeze all pre-trained weights, or only those that the recipe freezes; return whether anything changed."""
         before = [p.requires_grad for p in self.parameters()]

@@ -53,10 +53,12 @@ def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[st
         raise RecipeError(f"training.init_from: the levels of {path.name} are {facts[0]}, the recipe's {facts[1]}.")
     with open_file(path, WEIGHTS) as (file, size):
         weights = WeightsFile(file, size)
-        found, own = weights.read(), system.state_dict()
+        found = weights.read()
     refuse_not_finite(found, str(path))
     if weights.digest.hexdigest() != origin["files"][WEIGHTS]["sha256"]:
         raise BundleError(f"{path}: {WEIGHTS} is not the file that was exported: get the bundle again.")
+    here_called, state = system.merged_names(), system.state_dict()  # adapters beside a bundle's weights start afresh
+    own = {name: state[here] for name, here in here_called.items()}
     parts: dict[str, list[str]] = {}  # "levels.mfcc", "fusion", "heads.emotion" -> names in the two state_dicts
     for name in own | found:
         parts.setdefault(".".join(name.split(".")[: 1 if name.startswith("fusion.") else 2]), []).append(name)
@@ -76,7 +78,7 @@ def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[st
             if not same or (kind == "heads" and system.heads[called].fits):
                 fresh.append(part)
     taken = [part for part in parts if part not in fresh]
-    system.load_state_dict({name: found[name] for part in taken for name in parts[part]}, strict=False)
+    system.load_state_dict({here_called[name]: found[name] for part in taken for name in parts[part]}, strict=False)
     for name, level in system.levels.items():
         level.pretrained, level.random_backbone = identity, name in origin["random"]
     left = [part for part in fresh if any(name in own for name in parts[part])]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.contracts import Extractor
-from toolkit_plugins.extractors.lora import MARK, add_adapters, merge_adapters
+from toolkit_plugins.extractors.lora import BASE, MARK, add_adapters, merge_adapters
 from toolkit_plugins.extractors.onednn_linear import use_onednn
 from toolkit_plugins.extractors.sources import fingerprint
 
@@ -118,6 +118,12 @@ class EncoderExtractor(Extractor):
         if self._adapted:
             merge_adapters(self.model)
             self._adapted, self._fingerprint, self._merged = False, None, {"tune": "all"}
+
+    def merged_name(self, name: str) -> str | None:
+        """The name without its adapter; None for an adapter's own matrices."""
+        if not self._adapted:
+            return name
+        return None if MARK in name else name.replace(BASE, ".")
 
     def portable_args(self) -> dict[str, Any]:
         """Arguments that need no source of weights; merged adapters are not built again."""

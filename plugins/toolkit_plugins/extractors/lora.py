@@ -10,6 +10,7 @@ from torch import nn
 from toolkit.errors import PluginError, RecipeError, did_you_mean
 
 MARK = "lora_"  # in the name of every parameter of an adapter
+BASE = ".base_layer."  # in the name of every parameter of a layer beside one
 
 
 def add_adapters(
