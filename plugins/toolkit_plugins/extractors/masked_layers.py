@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from toolkit.contracts import Seq
@@ -22,22 +21,21 @@ class MaskedBatchNorm(nn.BatchNorm1d):
 
     def forward(self, frames: Seq) -> Tensor:
         """[batch, time, channels] -> the same shape, zeros beyond the lengths."""
-        if torch.compiler.is_exporting():  # a graph does not know how many frames are real
-            values = super().forward(frames.values.transpose(1, 2)).transpose(1, 2)
-            return Seq(values, frames.lengths).zeroed().values
-        if frames.full:
-            return self._over(frames.values.flatten(0, 1)).view_as(frames.values)
-        real = self._over(frames.values[frames.mask])
-        out = torch.zeros_like(frames.values, dtype=real.dtype)
-        out[frames.mask] = real
-        return out
-
-    def _over(self, real: Tensor) -> Tensor:
-        """[frames, channels] -> the same shape."""
-        if len(real) > 1 or not self.training:
-            return super().forward(real)
-        # a single frame has no deviation
-        return functional.batch_norm(real, self.running_mean, self.running_var, self.weight, self.bias)
+        values, mask = frames.zeroed().values, frames.mask[:, :, None]
+        if not self.training or (frames.full and mask.numel() > 1):
+            out = super().forward(values.flatten(0, 1)).view_as(values)
+            return Seq(out, frames.lengths, full=frames.full).zeroed().values
+        real, count = values.float(), mask.sum()  # on the device: choosing frames by the mask would wait for it
+        several = count > 1  # a single frame has no deviation
+        mean = (real.sum((0, 1)) / count).where(several, self.running_mean)
+        centred = (real - mean).masked_fill(~mask, 0)
+        variance = (centred.square().sum((0, 1)) / count).where(several, self.running_var)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        with torch.no_grad():
+            self.num_batches_tracked += several
+            self.running_mean.lerp_(mean, self.momentum * several)
+            self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), self.momentum * several)
+        return torch.addcmul(self.bias, centred, scale).masked_fill(~mask, 0).to(values.dtype)
 
 
 NORMS = {"layer": FrameNorm, "batch": MaskedBatchNorm}

@@ -225,17 +225,42 @@ def test_convolutions_declare_their_frames(stride, kernel):
 
 def test_batch_norm_trains_on_real_frames_alone():
     masked, plain = MaskedBatchNorm(3).train(), torch.nn.BatchNorm1d(3).train()
-    frames = 5 + 2 * torch.randn(2, 6, 3)
-    lengths = torch.tensor([6, 4])
+    frames, weights = 5 + 2 * torch.randn(2, 6, 3), torch.randn(10, 3)
+    rows = torch.cat([frames[0], frames[1, :4]]).requires_grad_()
     frames[1, 4:] = float("nan")
-    out = masked(Seq(frames, lengths))
-    expected = plain(torch.cat([frames[0], frames[1, :4]]))
-    torch.testing.assert_close(torch.cat([out[0], out[1, :4]]), expected)
-    torch.testing.assert_close(masked.running_var, plain.running_var)
+    out, expected = masked(Seq(frames.requires_grad_(), torch.tensor([6, 4]))), plain(rows)
+    found = torch.cat([out[0], out[1, :4]])
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(masked.state_dict(), plain.state_dict())
     assert not out[1, 4:].any()
+    for values in (found, expected):
+        (weights * values).sum().backward()
+    torch.testing.assert_close(torch.cat([frames.grad[0], frames.grad[1, :4]]), rows.grad)
+    torch.testing.assert_close(masked.weight.grad, plain.weight.grad)
+    assert not frames.grad[1, 4:].any()
 
 
-def test_batch_norm_takes_a_single_frame_in_training():
+def test_batch_norm_of_frames_in_bfloat16_counts_in_float32():
+    masked, plain = MaskedBatchNorm(3).train(), torch.nn.BatchNorm1d(3).train()
+    frames = (100 + torch.randn(2, 600, 3)).bfloat16()
+    out = masked(Seq(frames, torch.tensor([600, 400])))
+    expected = plain(torch.cat([frames[0], frames[1, :400]]).float())
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(torch.cat([out[0], out[1, :400]]), expected.bfloat16())
+    torch.testing.assert_close(masked.state_dict(), plain.state_dict())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_waits_for_no_device(training):
+    norm = MaskedBatchNorm(3).to("meta").train(training)  # which has no values to wait for
+    out = norm(Seq(torch.ones(2, 4, 3, device="meta"), torch.ones(2, dtype=torch.int64, device="meta")))
+    assert out.shape == (2, 4, 3)
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_batch_norm_takes_a_single_frame_in_training(frames):
     norm = MaskedBatchNorm(3).train()
-    out = norm(Seq(torch.ones(1, 2, 3), torch.tensor([1])))
+    out = norm(Seq(torch.ones(1, frames, 3), torch.tensor([1]), full=frames == 1))
     torch.testing.assert_close(out[0, 0], torch.ones(3), rtol=1e-4, atol=0)
+    assert norm.running_mean.tolist() == [0.0] * 3 and norm.running_var.tolist() == [1.0] * 3
+    assert norm.num_batches_tracked == 0
