@@ -208,6 +208,8 @@ def test_unreachable_imagenet_weights_become_random_ones_with_a_warning(no_netwo
     with caplog.at_level(logging.WARNING, logger="toolkit"):
         extractor = Spectrogram(**{**SMALL, "weights": "imagenet"})
     assert extractor.pretrained is None and extractor.random_backbone
+    extractor.set_frozen(True)  # a probe does what it does with the weights that these stand in for
+    assert not extractor.backbone[0].weight.requires_grad
     assert "RANDOM" in caplog.text and "no route to host" in caplog.text and str(no_network) in caplog.text
     assert capsys.readouterr().out == ""
 
