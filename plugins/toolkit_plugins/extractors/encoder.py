@@ -11,6 +11,8 @@ from toolkit_plugins.extractors.lora import BASE, MARK, add_adapters, merge_adap
 from toolkit_plugins.extractors.onednn_linear import use_onednn
 from toolkit_plugins.extractors.sources import fingerprint
 
+SIDE_BY_SIDE = ("all", "sublayers")  # values of `layer` that give the states of all layers
+
 
 class EncoderExtractor(Extractor):
     """An extractor whose `model` is a transformer encoder, frozen from below.
@@ -55,7 +57,8 @@ class EncoderExtractor(Extractor):
             raise ValueError(f"layer is {layer}; this model has {count} layers, so 1 to {count}")
         self.keep_layers(layer)
         count = len(self.layers)
-        self.channels = model.config.hidden_size * (count if layer == "all" else 1)
+        self.states_of_a_layer = 2 if layer == "sublayers" else 1
+        self.channels = model.config.hidden_size * (self.states_of_a_layer * count if layer in SIDE_BY_SIDE else 1)
         self.layer_weights = nn.Parameter(torch.zeros(count + 1)) if layer == "weighted" else None
 
     def chosen(self, states: Sequence[Tensor]) -> Tensor:
@@ -63,7 +66,8 @@ class EncoderExtractor(Extractor):
         if self.layer_weights is not None:
             weights = self.layer_weights.softmax(0)
             return sum(weight * state for state, weight in zip(states, weights, strict=True))
-        return torch.cat(states[-len(self.layers) :], dim=2) if self.layer == "all" else states[-1]
+        last = self.states_of_a_layer * len(self.layers) if self.layer in SIDE_BY_SIDE else 1
+        return torch.cat(states[-last:], dim=2)
 
     def layer_parameters(self) -> list[list[nn.Parameter]]:
         """The weights by layer, those before the first layer first."""
@@ -71,9 +75,10 @@ class EncoderExtractor(Extractor):
         return [below, *(list(layer.parameters()) for layer in self.layers)]
 
     def kept_states(self) -> range:
-        """The frozen states that `features` returns side by side, by layer number; state 0 enters the first layer."""
-        first = {"weighted": 0, "all": min(1, self._fixed_layers)}.get(self.layer, self._fixed_layers)
-        return range(first, self._fixed_layers + 1)
+        """The frozen states that `features` returns side by side, by number; state 0 enters the first layer."""
+        last = self.states_of_a_layer * self._fixed_layers
+        first = 0 if self.layer == "weighted" else min(1, last) if self.layer in SIDE_BY_SIDE else last
+        return range(first, last + 1)
 
     def linear_layers(self) -> list[str]:
         """Names of the linear layers within a transformer layer that can have an adapter."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from toolkit.contracts import Seq
 from toolkit_plugins.extractors import whisper_steps as steps
@@ -26,7 +26,8 @@ class Whisper(EncoderExtractor):
         config: values that replace those of the checkpoint's config.json (or, for a random model, of transformers'
             defaults), by transformers' names, such as {encoder_layers: 2}.
         layer: the output: the "last" layer after its normalisation, one layer by its number (1 is the first), a
-            "weighted" sum of all with learned softmax weights, or "all" side by side.
+            "weighted" sum of all with learned softmax weights, "all" side by side, or "sublayers": the output of
+            each layer's attention and of the layer, of all layers, side by side.
         dropout: probability for hidden states, activations and attention in trained layers.
         normalize: scale each segment to a root mean square of 0.05 first: loudness changes Whisper's output.
         sample_rate: rate of the waveforms in Hz, which must be 16,000.
@@ -52,7 +53,7 @@ class Whisper(EncoderExtractor):
         lora_rank: int = 8,
         lora_alpha: float = 16.0,
         lora_targets: list[str] | None = None,
-        layer: Literal["last", "weighted", "all"] | int = "all",
+        layer: Literal["last", "weighted", "all", "sublayers"] | int = "all",
         dropout: float = 0.0,
         gradient_checkpointing: bool = False,
         normalize: bool = False,
@@ -130,7 +131,7 @@ class Whisper(EncoderExtractor):
             if self._fixed_layers is None:
                 return mel
             entry = steps.embed(self.model, mel)
-            states = [entry.values, *steps.transform(self.model, entry, 0, self._fixed_layers)]
+            states = [entry.values, *self._transform(entry, 0, self._fixed_layers)]
             if self._fixed_layers == len(self.layers):
                 states[-1] = self.model.layer_norm(states[-1])
             kept = [states[index] for index in self.kept_states()]
@@ -148,11 +149,15 @@ class Whisper(EncoderExtractor):
             entry, done = features, self._fixed_layers
             states = list(features.values.split(self.model.config.d_model, dim=2))
         start = Seq(states[-1], entry.lengths, full=entry.full)
-        states += steps.transform(self.model, start, done, len(self.layers), recompute=self._recompute)
+        states += self._transform(start, done, len(self.layers))
         values = self.chosen(states)
         if self.layer == "last":
             values = self.model.layer_norm(values)
         return _without_silence(Seq(values, entry.lengths, full=entry.full))
+
+    def _transform(self, entry: Seq, start: int, stop: int) -> list[Tensor]:
+        sublayers = self.layer == "sublayers"
+        return steps.transform(self.model, entry, start, stop, sublayers=sublayers, recompute=self._recompute)
 
 
 def _without_silence(frames: Seq) -> Seq:

@@ -99,18 +99,33 @@ def embed(encoder: nn.Module, mel: Seq) -> Seq:
     return Seq(x, lengths, full=mel.full)
 
 
-def transform(encoder: nn.Module, hidden: Seq, start: int, stop: int, *, recompute: bool = False) -> list[Tensor]:
+def transform(
+    encoder: nn.Module, hidden: Seq, start: int, stop: int, *, sublayers: bool = False, recompute: bool = False
+) -> list[Tensor]:
     """The transformer layers start, ..., stop - 1.
 
-    Args: hidden [batch, frames, channels]; recompute: recompute activations in the backward pass (Chen et al., 2016).
-    Returns: the state after each layer, [batch, frames, channels].
+    Args: hidden [batch, frames, channels]; sublayers: also return what each layer's attention adds; recompute:
+        recompute activations in the backward pass (Chen et al., 2016).
+    Returns: for each layer what its attention adds, if wanted, and the state after it, [batch, frames, channels].
     """
     mask = None if hidden.full else hidden.mask[:, None, None, :]
     x, states = hidden.values, []
     for layer in encoder.layers[start:stop]:
         if recompute and encoder.training and torch.is_grad_enabled():
-            x = checkpoint(layer, x, mask, use_reentrant=False)
+            attended, x = checkpoint(_sublayers, layer, x, mask, use_reentrant=False)
         else:
-            x = layer(x, mask)
-        states.append(x)
+            attended, x = _sublayers(layer, x, mask)
+        states += [attended, x] if sublayers else [x]
     return states
+
+
+def _sublayers(layer: nn.Module, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """A layer as in transformers: what its attention adds to `x`, and the state after it."""
+
+    def dropped(values: Tensor, p: float) -> Tensor:
+        return functional.dropout(values, p=p, training=layer.training)
+
+    attended, _ = layer.self_attn(layer.self_attn_layer_norm(x), attention_mask=mask)
+    x = x + dropped(attended, layer.dropout)
+    hidden = dropped(layer.activation_fn(layer.fc1(layer.final_layer_norm(x))), layer.activation_dropout)
+    return attended, x + dropped(layer.fc2(hidden), layer.dropout)

@@ -72,14 +72,20 @@ def test_an_input_of_30_s_gives_what_transformers_gives(checkpoint, samples):
     inputs = WhisperFeatureExtractor()(wave.values[0].numpy(), sampling_rate=16_000, return_tensors="pt")
     mel = Whisper(source=str(checkpoint), tune="all").eval().features(wave)
     assert error_of(mel.values, inputs.input_features.transpose(1, 2)) < 1e-4
+    attended = []
+    for each in oracle.layers:
+        each.self_attn.register_forward_hook(lambda part, given, output: attended.append(output[0]))
     states = oracle(inputs.input_features, output_hidden_states=True)
-    for layer, expected in [("last", states.last_hidden_state), (2, states.hidden_states[2])]:
+    normed = torch.cat([*states.hidden_states[1:3], oracle.layers[2](states.hidden_states[2], None)], dim=2)
+    both = [part for pair in zip(attended, normed.split(16, dim=2), strict=False) for part in pair]
+    cases = [("last", states.last_hidden_state), (2, states.hidden_states[2])]
+    for layer, expected in [*cases, ("all", normed), ("sublayers", torch.cat(both, dim=2))]:
         for tune in ("all", "frozen"):
             found = Whisper(source=str(checkpoint), layer=layer, tune=tune).eval()(wave)
             assert found.lengths.tolist() == [1500] and error_of(found.values, expected) < 1e-4
 
 
-@pytest.mark.parametrize("layer", ["last", "all", "weighted", 2])
+@pytest.mark.parametrize("layer", ["last", "all", "sublayers", "weighted", 2])
 def test_adapters_change_nothing_at_first_and_are_merged_without_a_trace(layer, monkeypatch):
     wave = waves(4000, 3000)
     plain, level = random_model(layer=layer).eval(), random_model(layer=layer, tune="lora", lora_rank=2).eval()
@@ -133,7 +139,7 @@ def test_a_short_input_has_the_front_end_of_one_that_silence_fills_to_30_s(check
 
 @torch.no_grad()
 @pytest.mark.parametrize("tune", [{"tune": "frozen"}, {"tune": "all"}, {"tune": "top", "top_layers": 1}])
-@pytest.mark.parametrize("layer", ["last", "weighted", "all", 1, 3])
+@pytest.mark.parametrize("layer", ["last", "weighted", "all", "sublayers", 1, 3])
 def test_a_row_of_a_padded_batch_comes_out_as_it_does_alone(tune, layer):
     extractor = random_model(layer=layer, **tune).eval()
     wave = waves(8000, 5000, 1234, 1)
@@ -145,7 +151,7 @@ def test_a_row_of_a_padded_batch_comes_out_as_it_does_alone(tune, layer):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("layer", ["last", "weighted", "all", 2])
+@pytest.mark.parametrize("layer", ["last", "weighted", "all", "sublayers", 2])
 def test_what_is_frozen_changes_no_value(layer):
     wave, values = waves(8000, 5000), []
     for tune in ({"tune": "all"}, {"tune": "top", "top_layers": 1}, {"tune": "frozen"}):
@@ -168,6 +174,7 @@ def test_dropout_reaches_nothing_that_is_frozen(args):
         {"layer": "weighted", "dropout": 0.1},
         {"layer": "last", "tune": "all", "gradient_checkpointing": True},
         {"layer": "all", "tune": "top", "top_layers": 1},
+        {"layer": "sublayers", "tune": "all", "gradient_checkpointing": True},
         {"layer": 2, "tune": "top", "top_layers": 2},
     ],
 )
