@@ -1,8 +1,11 @@
-"""Loaders of a run whose batches are measured in seconds."""
+"""A run's data: covariates that are given, and loaders whose batches are measured in seconds."""
+
+from collections import Counter
 
 import pytest
 from small_system import write_recipe
 
+from toolkit.corpus.targets import shuffled_value
 from toolkit.errors import RecipeError
 from toolkit.hardware import give_back_large_blocks
 from toolkit.training.preparation import load_source, prepare
@@ -16,6 +19,18 @@ def recipe(tmp_path_factory):
 
 def run_data(recipe, *options: str) -> RunData:
     return RunData(prepare(load_source(recipe, ["--audio.segment_seconds=1", *options])), fixed_samples=None)
+
+
+def test_a_covariate_has_its_labels_and_its_control_has_drawn_values(recipe):
+    with_gender = recipe.with_name("gender.yaml")
+    covariates = "  covariates: {gender: {source: label}}\n  fusion:"
+    with_gender.write_text(recipe.read_text().replace("  fusion:", covariates))
+    given, control = (run_data(with_gender, f"--model.covariates.gender.source={s}") for s in ("label", "shuffled"))
+    counts, seed = Counter(u.gender for u in given.preparation.utterances), given.recipe.seed
+    genders = [u.gender for u in given.train.utterances]
+    drawn = [shuffled_value(u.id, seed, counts, "gender") for u in given.train.utterances]
+    found = [["FM"[index] for index in data.train.covariates["gender"].tolist()] for data in (given, control)]
+    assert found == [genders, drawn] and genders != drawn
 
 
 def test_whole_utterances_come_in_batches_of_so_many_seconds(recipe):

@@ -160,7 +160,7 @@ def test_a_covariate_enters_the_fusion_whatever_its_source(tmp_path, source):
     recipe.write_text(recipe.read_text().replace("  fusion:", covariates + "  fusion:"))
     preparation = prepare(load_source(recipe, ["--training.epochs=1"]))
     made = Run(preparation, say=Lines())
-    assert made.system.fusion.fuse  # built for two more inputs
+    assert made.system.fusion.fuse[-2].in_features == 8 + 2  # the embedding's and the genders'
     assert results(made.train().parent)["n_utterances"] == 8
 
 
