@@ -12,7 +12,6 @@ import torch
 from small_system import write_recipe
 
 from toolkit.errors import AudioError, CheckpointError, ExperimentError, RecipeError, ToolkitError
-from toolkit.training.device import choose_device
 from toolkit.training.predictions import read_confidence
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
@@ -276,33 +275,3 @@ def test_training_goes_on_without_tensorboard(recipe, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     folder = run(recipe, "--training.epochs=1")
     assert not (folder / "tensorboard").exists()
-
-
-def test_bf16_trains_on_the_cpu(recipe):
-    folder = run(recipe, "--training.precision=bf16", "--training.epochs=1")
-    assert results(folder)["precision"] == "bf16"
-
-
-def test_processes_that_train_together_have_a_gpu_each(recipe, monkeypatch):
-    monkeypatch.setattr("toolkit.training.device.ranks", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert choose_device(load_source(recipe, ["--training.device=cuda"]).recipe) == "cuda:1"
-    with pytest.raises(RecipeError, match="each has its own: give cuda"):
-        choose_device(load_source(recipe, ["--training.device=cuda:0"]).recipe)
-
-
-@pytest.mark.parametrize(
-    ("device", "precision", "message"),
-    [
-        ("gpu", "fp32", "cpu, cuda, or cuda:1"),
-        ("mps", "fp32", "cpu, cuda, or cuda:1"),
-        ("cuda:7", "fp32", "torch finds 0 GPUs"),
-        ("cpu:0", "fp16", "needs a GPU"),
-    ],
-)
-def test_a_device_that_is_not_there_is_one_line(recipe, device, precision, message, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    source = load_source(recipe, [f"--training.device={device}", f"--training.precision={precision}"])
-    with pytest.raises(ToolkitError, match=message):
-        choose_device(source.recipe)
