@@ -78,9 +78,9 @@ def test_other_audio_under_the_same_name_is_computed_again(recipe):
 
 @pytest.mark.parametrize("option", ["--audio.segment_seconds=0.2", "--audio.sample_rate=8000"])
 def test_other_segments_are_other_entries(recipe, option):
-    Parts(recipe).fill()
-    parts = Parts(recipe, option, "--model.levels.mfcc.args.n_fft=256").fill()
-    assert len(parts.computed) == UTTERANCES
+    front_end = "--model.levels.mfcc.args.n_fft=256"
+    Parts(recipe, front_end).fill()
+    assert len(Parts(recipe, front_end, option).fill().computed) == UTTERANCES
 
 
 def test_lengths_beyond_the_features_are_refused(recipe):
