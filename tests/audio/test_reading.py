@@ -1,4 +1,6 @@
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -160,3 +162,28 @@ def test_joined_streams_are_read_to_the_end_wherever_the_second_begins(tmp_path,
     for size in (begins + 1, begins + 5, 1 << 20):
         monkeypatch.setattr(reading, "_SEARCHED", size)
         assert len(read_audio(joined, sample_rate=16_000)) == pytest.approx(8000, abs=800)
+
+
+MOST_MEMORY = """
+import re, sys
+from toolkit.audio.waves import read_audio
+
+def most():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+
+before = most()
+for path in sys.argv[1:]:
+    read_audio(path, sample_rate=16000)
+print(most() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel has to tell the most memory that a process had")
+def test_coprime_rates_take_little_memory(tmp_path):
+    files = []
+    for rate in (22_051, 192_001):
+        files.append(tmp_path / f"{rate}.wav")
+        soundfile.write(files[-1], tone(2 * rate, rate), rate)
+    # in a process of its own: what came before may have taken more
+    done = subprocess.run([sys.executable, "-c", MOST_MEMORY, *files], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 200_000  # KiB; kernels of their own take 6 GB
