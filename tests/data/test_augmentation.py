@@ -38,8 +38,12 @@ class Adds(Augmentation):
 class Swaps(Augmentation):
     reads = "batch"
 
+    def __init__(self, share):
+        self.share, self.calls = share, 0
+
     def mix(self, features, generator):
-        return features, Mix(torch.tensor([1, 0]), 0.75)
+        self.calls += 1
+        return features, Mix(torch.tensor([1, 0]), self.share)
 
 
 def of(*augmentations, p=1.0, seed=1, samples=10):
@@ -99,8 +103,12 @@ def test_a_waveform_is_cut_to_a_segment_and_has_to_stay_one():
 
 
 def test_one_augmentation_at_most_mixes_a_batch():
-    mixed = of(Swaps(), Swaps()).change(batch_of((4, 2), ((1, 1, 0), (1, 1, 1))))
-    assert mixed.mix.share == 0.75
+    first, second = Swaps(0.75), Swaps(0.25)
+    both = Augmentations([Step("a", first, 0.5, ()), Step("b", second, 1.0, ())], seed=1, segment_samples=10)
+    batches = [batch_of((4, 2), ((1, step, 0), (1, step, 1))) for step in range(40)]
+    shares = Counter(both.change(batch).mix.share for batch in batches)
+    assert shares == {0.75: first.calls, 0.25: second.calls} and shares.total() == 40
+    assert 10 <= first.calls <= 30
 
 
 def prepared(tmp_path, augmentations, *overrides):
