@@ -1,6 +1,7 @@
 """A run's identity changes with what can change its result, and with nothing else."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,26 @@ def test_a_corpus_that_was_moved_is_the_same_corpus():
         return manifest_rows([Utterance(id=n, path=Path(root) / n, label="ang") for n in names])
 
     assert rows("/data/corpus") == rows("/mnt/elsewhere")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "other"},
+        {"label": "hap"},
+        {"start": 0.5},
+        {"end": 0.5},
+        {"speaker": "two"},
+        {"gender": "M"},
+        {"extra": {"room": "2"}},
+        {"path": Path("/data/S1/c.wav")},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_field_of_an_utterance_changes_the_rows_of_its_corpus(change):
+    one = Utterance(id="a", path=Path("/data/S1/a.wav"), label="ang", speaker="one", gender="F", extra={"room": "1"})
+    other = Utterance(id="b", path=Path("/data/S2/b.wav"), label="ang")
+    assert manifest_rows([replace(one, **change), other]) != manifest_rows([one, other])
 
 
 def test_the_source_of_an_editable_install_counts_also_where_it_is_found_twice(tmp_path, monkeypatch):
