@@ -144,7 +144,7 @@ def test_killed_processes_go_on_to_the_same_bits(recipe):
     assert not list(killed.rglob("*.partial*"))
 
 
-def command(recipe: Path, output: Path, *, break_after_preparing: str | None = None) -> None:
+def command(recipe: Path, output: Path, *options: str, break_after_preparing: str | None = None) -> None:
     """`toolkit train` with its output in a file of the rank; can break a file of the corpus on the way."""
     from toolkit.cli.main import main
     from toolkit.training import run_data
@@ -159,7 +159,8 @@ def command(recipe: Path, output: Path, *, break_after_preparing: str | None = N
 
         run_data.RunData.__init__ = breaking
     sys.stdout = sys.stderr = (output.parent / f"{output.name}-{rank}.err").open("w")
-    main(["train", str(recipe), f"--output_folder={output}", "--training.feature_cache_mb=0", "--training.epochs=1"])
+    given = ["--training.feature_cache_mb=0", "--training.epochs=1", *options]
+    main(["train", str(recipe), f"--output_folder={output}", *given])
 
 
 def printed(output: Path) -> list[str]:
@@ -183,6 +184,17 @@ def test_a_mistake_that_all_make_is_printed_once(tmp_path):
     assert on_ranks(command, recipe, tmp_path / "out") == [2, 2]
     (line,) = printed(tmp_path / "out")
     assert "Did you mean 'mlp'?" in line
+
+
+def seed_by_rank(recipe, output):
+    command(recipe, output, f"--seed={os.environ['RANK']}")
+
+
+def test_processes_with_different_recipes_are_refused(tmp_path):
+    assert on_ranks(seed_by_rank, write_recipe(tmp_path), tmp_path / "out") == [2, 2]
+    (line,) = printed(tmp_path / "out")
+    assert "The processes would train different runs, small-session-out-S1-seed0-" in line and "S1-seed1-" in line
+    assert not list((tmp_path / "out").rglob("results.json"))
 
 
 def test_a_rank_that_dies_ends_the_others_with_one_line(recipe):
