@@ -85,7 +85,10 @@ def test_two_parts_that_want_different_lengths_are_refused(build):
 
 
 def test_a_level_that_the_fusion_asks_for_but_the_recipe_lacks_is_refused(build):
-    fusion = "--model.fusion={plugin: coattention, args: {values: mfc}}"
+    levels = "--model.levels={mfcc: {plugin: mfcc}, other: {plugin: mfcc}}"
     with pytest.raises(RecipeError) as error:
-        build(fusion)
-    assert "\n" not in str(error.value) and "mfcc" in str(error.value)
+        build(levels, "--model.fusion={plugin: coattention, args: {values: mfc}}")
+    assert str(error.value) == (
+        "model.fusion.args.values on the command line: fusion 'coattention': values: no level is called 'mfc'. Did you "
+        "mean 'mfcc'? The levels are mfcc, other."
+    )
