@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -224,11 +225,17 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
 
 
 def test_an_interrupted_writing_leaves_nothing(tmp_path, monkeypatch):
-    def interrupt(package):
-        raise KeyboardInterrupt
+    written, write_text = [], Path.write_text
 
-    monkeypatch.setattr(Package, "render", interrupt)
-    new_plugin("head", "my-head", "--output", tmp_path / "mine")
+    def interrupt(path, *args, **options):
+        write_text(path, *args, **options)
+        written.append(path)
+        if len(written) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", interrupt)
+    assert new_plugin("head", "my-head", "--output", tmp_path / "mine").exit_code == 130
+    assert len(written) == 3 and all(path.is_relative_to(tmp_path) for path in written)
     assert list(tmp_path.iterdir()) == []
 
 
