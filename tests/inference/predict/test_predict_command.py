@@ -105,13 +105,28 @@ def test_stamps_are_printed_once_and_are_in_every_row(tmp_path, folder):
     assert {json.loads(line)["note"] for line in lines} == {"synthetic corpus; random weights"}
 
 
-def test_rows_go_to_a_file_that_appears_when_it_is_complete(bundle, folder, tmp_path):
+def test_rows_go_to_a_file(bundle, folder, tmp_path):
     expected = run(bundle, folder, "--format", "csv").stdout
     done = run(bundle, folder, "--format", "csv", "--output", tmp_path / "out.csv")
     assert (done.exit_code, done.stdout) == (0, "")
     assert (tmp_path / "out.csv").read_text() == expected and list(tmp_path.iterdir()) == [tmp_path / "out.csv"]
     done = run(bundle, folder, "--output", tmp_path / "out.csv" / "out.csv")
     assert done.exit_code == 2 and "cannot be written (File exists): choose another --output" in done.stderr
+
+
+def test_a_file_of_rows_is_replaced_only_when_it_is_complete(bundle, folder, tmp_path, monkeypatch):
+    (tmp_path / "out.csv").write_text("before")
+    results, read = Model.results, []
+
+    def interrupt(*args, **options):
+        yield next(results(*args, **options))
+        read.append((tmp_path / "out.csv").read_text())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Model, "results", interrupt)
+    assert run(bundle, folder, "--format", "csv", "--output", tmp_path / "out.csv").exit_code == 130
+    assert [*read, (tmp_path / "out.csv").read_text()] == ["before", "before"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "out.csv"]
 
 
 @pytest.mark.parametrize("format", ["csv", "rttm"])
