@@ -1,5 +1,6 @@
 """`toolkit demo` as a process: what a program and a browser get, what is refused, and that nothing is kept."""
 
+import asyncio
 import re
 import shutil
 import signal
@@ -15,8 +16,9 @@ from demo_server import BUNDLE, Demo, served_demo, sweep
 from small_bundle import edit_config, replace_file
 
 from toolkit.cli.main import main
+from toolkit.inference.demo.page import Page, Shown
 
-pytest.importorskip("gradio")
+gradio = pytest.importorskip("gradio")
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -139,9 +141,28 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_kept(demo, recording):
     assert demo.files() == []
 
 
-@pytest.mark.parametrize("path", [str(BUNDLE), "http://127.0.0.1:9/a.wav", "https://a.invalid/a.wav"])
-def test_only_what_was_uploaded_is_labelled(demo, path):
-    assert demo.label(path) == [] and BUNDLE.exists()
+def test_only_what_was_uploaded_is_labelled(demo):
+    assert demo.label(str(BUNDLE)) == [] and BUNDLE.exists()
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/a.wav", "https://a.invalid/a.wav"])
+def test_an_address_is_refused_and_not_fetched(monkeypatch, address):
+    fetched = []
+
+    async def fetch(url, **options):
+        fetched.append(url)
+        return "a.wav"
+
+    async def give():
+        blocks = Page([Shown.read(str(BUNDLE), "system", "cpu")], 1, ("confidence", 0)).blocks().blocks.values()
+        (audio,) = (block for block in blocks if isinstance(block, gradio.Audio))
+        file = {"path": address, "meta": {"_type": "gradio.FileData"}}
+        await gradio.processing_utils.async_move_files_to_cache(file, audio, check_in_upload_folder=True)
+
+    monkeypatch.setattr(gradio.processing_utils, "async_ssrf_protected_download", fetch)
+    with pytest.raises(gradio.Error, match="Upload the recording"):
+        asyncio.run(give())
+    assert fetched == []
 
 
 def test_the_browser_is_told_to_ask_nobody_else(demo):
