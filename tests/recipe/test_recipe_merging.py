@@ -173,11 +173,6 @@ def test_references_that_fail_say_where(child, text, message):
         child(f"model: {{fusion: {{args: {{v: {text}}}}}}}")
 
 
-def test_a_reference_to_a_mapping_is_a_copy(child):
-    recipe = child('model: {fusion: {args: {a: !ref "<model[levels][mfcc][args]>"}}}')
-    assert args_of(recipe)["a"] is not recipe.model.levels["mfcc"].args
-
-
 def test_an_included_files_references_look_into_that_file(child, write):
     write("part.yaml", "a: 1\nb: !ref <a> + 1\nc: {d: !ref <b> * 10}")
     recipe = child("model: {fusion: {args: {p: !include:part.yaml {a: 5}}}}")
