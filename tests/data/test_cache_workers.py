@@ -1,6 +1,7 @@
 """Workers that compute features: the same bits, errors of one line, and nothing left behind by a killed process."""
 
 import errno
+import multiprocessing
 import os
 import re
 import signal
@@ -93,6 +94,7 @@ def test_a_bug_of_a_plugin_is_reported_as_its_own(recipe, workers, tmp_path, mon
         FailedPlugin, match=r"extractor 'moody' from my-levels 1.0: `features` raised ValueError: no sound"
     ):
         Parts(recipe).fill()
+    assert not multiprocessing.active_children(), "workers end with the error, not when a collector finds them"
     default_registry.cache_clear()
 
 

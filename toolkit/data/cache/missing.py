@@ -84,6 +84,7 @@ class Missing(Items):
             ) from None
         finally:
             torch.set_num_threads(threads)
+            del found  # ends the workers; once only the collector finds them, they are waited for 10 s
 
     def _store(self, index: int, wave: Seq) -> None:
         utterance, front_ends = self.lacking[index]
