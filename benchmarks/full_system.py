@@ -183,7 +183,8 @@ class Ours:
             for features, labels in self.features()
         ]
         inputs = [torch.cat(parts).contiguous() for parts in zip(*rows, strict=True)]
-        return {"inputs": inputs, "batches": list(self.data.training_batches())}
+        batches = [[int(index) for index in batch] for batch in self.data.training_batches()]
+        return {"inputs": inputs, "batches": batches}
 
 
 def differences(folder: Path, manifest: Path) -> list[float]:
