@@ -238,6 +238,9 @@ def test_a_run_that_shares_another_runs_training_has_its_own_epoch(tmp_path):
         assert np.abs(predictions(path, run) - expected(run, ("noise", "tone"))).max() < 1e-6
     stamp = "loso-test-epoch: the epoch was chosen on the test speaker"
     assert read_bundle(path).usage.stamps == (stamp,)
+    corpus = read_manifest(run / "manifest.csv")
+    assert read_bundle(tmp_path / "loso").seen.shared(corpus) == (5, 20), "six speakers, and one only tested"
+    assert read_bundle(path).seen.shared(corpus) == (6, 24), "that one chose the epoch"
     assert f"> NOTE: {stamp}" in (path / "README.md").read_text()
 
 

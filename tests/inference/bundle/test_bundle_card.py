@@ -117,6 +117,8 @@ def test_pre_trained_and_random_weights_are_distinguished(config):
 def test_a_base_model_is_a_name_of_the_hub(config, tmp_path, monkeypatch):
     text = card(config, pretrained={"mfcc": "facebook/wav2vec2-base-960h@v1.0"})
     assert 'base_model: ["facebook/wav2vec2-base-960h"]' in text
+    assert weights_name("facebook/wav2vec2-base-960h@refs/pr/1") == "facebook/wav2vec2-base-960h@refs/pr/1"
+    assert weights_name("/ada@home/data/w2v") == "w2v"
     monkeypatch.chdir(tmp_path)
     assert weights_name("checkpoints/w2v") == "checkpoints/w2v"
     Path("checkpoints/w2v").mkdir(parents=True)

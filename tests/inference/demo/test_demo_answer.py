@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,6 +85,20 @@ def test_what_was_never_labelled_is_deleted_after_a_while(tmp_path):
     os.utime(tmp_path / "a", (0, 0))
     sweep(tmp_path, 600)
     assert {path.name for path in tmp_path.rglob("*")} == {"b", "new.wav"}
+
+
+def test_a_folder_that_goes_while_old_files_are_deleted_is_passed_over(tmp_path, monkeypatch):
+    def listed(path, listed=os.scandir):
+        if Path(path).name == "gone":
+            Path(path).rmdir()
+        return listed(path)
+
+    for name in ("gone", "old"):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (0, 0))
+    monkeypatch.setattr(os, "scandir", listed)
+    sweep(tmp_path, 600)
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("option", ["--max-minutes", "--max-megabytes"])

@@ -1,10 +1,12 @@
 """`toolkit demo` as a process: what a program and a browser get, what is refused, and that nothing is kept."""
 
 import asyncio
+import os
 import re
 import shutil
 import signal
 import socket
+import time
 import zipfile
 from pathlib import Path
 from urllib.error import HTTPError
@@ -16,7 +18,9 @@ from demo_server import BUNDLE, Demo, served_demo, sweep
 from small_bundle import edit_config, replace_file
 
 from toolkit.cli.main import main
+from toolkit.errors import AudioError
 from toolkit.inference.demo.page import Page, Shown
+from toolkit.inference.predict.model import Model
 
 gradio = pytest.importorskip("gradio")
 
@@ -116,6 +120,38 @@ def test_below_the_threshold_there_is_no_answer(demo, recording):
 def test_a_rule_that_a_system_cannot_keep_is_one_line(demo, recording):
     refused, answer, _ = demo.label(demo.upload("sweep.wav", recording), kind="coverage", share=0.5)
     assert refused == "" and 'role="alert">coverage:0.5 needs thresholds from a validation part' in answer
+
+
+def test_two_uploads_of_the_same_file_both_have_an_answer(demo, recording):
+    path = demo.upload("sweep.wav", recording)
+    assert demo.upload("sweep.wav", recording) == path
+    for files in ([Path(path)], []):
+        refused, answer, _ = demo.label(path)
+        assert refused == "" and "<strong>noise</strong>" in answer and demo.files() == files
+
+
+def test_what_is_being_labelled_is_never_old(tmp_path, monkeypatch):
+    (tmp_path / "own").mkdir()
+    path, ages = sweep(tmp_path / "own" / "a.wav"), []
+
+    def results(model, recordings, **options):
+        ages.append(time.time() - path.stat().st_mtime)
+        os.utime(path, (0, 0))
+        yield None, AudioError("broken")
+
+    monkeypatch.setattr(Model, "results", results)
+    system = Shown.read(str(BUNDLE), "system", "cpu")
+    Page([system, system], 1, ("confidence", 0)).label(str(path), "confidence", 0, "F")
+    assert len(ages) == 2 and max(ages) < 60
+
+
+def test_a_file_that_goes_is_named_without_its_folder(tmp_path, monkeypatch):
+    (tmp_path / "own").mkdir()
+    path = sweep(tmp_path / "own" / "a.wav")
+    monkeypatch.setattr("toolkit.inference.demo.page.outline", lambda audio: audio.path.unlink())
+    page = Page([Shown.read(str(BUNDLE), "system", "cpu")], 1, ("confidence", 0))
+    _, refusal, answer = page.label(str(path), "confidence", 0, "F")
+    assert refusal == "" and "a.wav" in answer and str(tmp_path) not in answer
 
 
 @pytest.mark.parametrize(

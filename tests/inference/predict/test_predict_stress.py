@@ -14,6 +14,8 @@ from stand_in_bundle import write_bundle
 import toolkit
 from toolkit.cli.main import main as cli
 from toolkit.inference.predict.evaluation import LabelledTest
+from toolkit.inference.predict.recordings import Samples
+from toolkit.inference.predict.results import RecordingResult
 from toolkit.inference.predict.stress import AS_RECORDED, CONDITIONS, stress
 from toolkit_plugins.augmentations.gain import amplified
 from toolkit_plugins.augmentations.telephone import telephoned
@@ -115,6 +117,20 @@ def test_a_file_that_cannot_be_read_is_left_out_of_all_conditions_and_named_once
     assert done.exit_code == 1 and done.stderr.count("gone.wav") == 1
     result = json.loads(done.stdout)
     assert result["n_skipped"] == 1 and result["conditions"]["20 dB softer"]["n_utterances"] == 14
+
+
+def test_what_one_condition_cannot_use_is_left_out_of_all_and_counted(bundle, corpus, monkeypatch):
+    def add(result, samples, scores, embeddings, add=RecordingResult.add):
+        too_soft = isinstance(result.recording, Samples) and abs(result.recording.values).max() < 0.01
+        add(result, samples, scores * np.nan if too_soft else scores, embeddings)
+
+    monkeypatch.setattr(RecordingResult, "add", add)  # the noise, 20 dB softer, is too soft
+    result = found(bundle, corpus, "--condition", "softer")
+    assert result["n_skipped"] == 7 and result["conditions"][AS_RECORDED]["n_utterances"] == 7
+    assert result["missing_classes"] == ["noise"]
+    assert "Left out, since they could not be read: 7." in result["notes"]
+    done = run(bundle, corpus, "--condition", "softer")
+    assert done.exit_code == 1 and "could not be read: 7." in done.stdout
 
 
 def test_a_recording_whose_name_is_not_utf_8_has_noise_as_any_other(bundle, corpus, tmp_path):

@@ -118,12 +118,12 @@ def read_trained_run(path: str | Path) -> TrainedRun:
 def weights_name(source: str | None) -> str | None:
     """The name that a bundle gives pre-trained weights: only the last part of a path, to hide its maker's folders.
 
-    >>> weights_name("/data/checkpoints/w2v"), weights_name("facebook/wav2vec2-base-960h")
-    ('w2v', 'facebook/wav2vec2-base-960h')
+    >>> weights_name("/data/checkpoints/w2v"), weights_name("facebook/wav2vec2-base-960h@refs/pr/1")
+    ('w2v', 'facebook/wav2vec2-base-960h@refs/pr/1')
     """
     if source is None:
         return None
-    is_path = re.match(r"[/~.\\]|\w:[/\\]", source) or source.count("/") > 1 or os.path.isdir(source)
+    is_path = re.match(r"[/~.\\]|\w:[/\\]", source) or source.partition("@")[0].count("/") > 1 or os.path.isdir(source)
     return re.split(r"[/\\]", source.rstrip("/\\"))[-1] if is_path else source
 
 
@@ -169,7 +169,7 @@ def export_bundle(
     except BundleError as error:
         found = f"The system cannot be restored from the bundle of {config.name}: {error}"
         raise BundleError(f"{found} Check the portable_args of its levels.") from error
-    trained = {*run.fold.train, *run.fold.valid}
+    trained = {*run.fold.train, *run.fold.valid, *getattr(run.fold, selects_on(run.fold.protocol))}
     seen = Seen.of([utterance for utterance in run.utterances if utterance.id in trained]) | _seen_before(run.folder)
     files = {WEIGHTS: weights, CARD: card_text(config, license).encode(), SEEN: json.dumps(seen.values).encode()}
     if onnx:

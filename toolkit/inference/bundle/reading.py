@@ -1,6 +1,7 @@
 """Reads a bundle and builds its system. A bundle holds no code: it names plugins, which must be installed."""
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -46,7 +47,9 @@ def read_bundle(path: str | Path) -> Bundle:
     Raises: BundleError: one line that says what is wrong with the bundle, or what is not installed.
     """
     given, path = path, local_bundle(path)
-    shown, unread = (given, (CARD, WEIGHTS, ONNX)) if on_hub(given) else (path, (CARD, WEIGHTS))
+    shown, unread = given if on_hub(given) else path, {CARD, WEIGHTS}
+    if os.path.isdir(path) and not os.path.lexists(path / ONNX):  # from the hub: model.onnx is not fetched
+        unread.add(ONNX)
     try:
         config = read_config(read_file(path, CONFIG))
         for name in [CARD, *(name for name in config.files if name not in unread)]:

@@ -1,10 +1,12 @@
 """The page: trained systems label a recording side by side, and the recording is deleted afterwards."""
 
 import html
+import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +64,7 @@ class Page:
     max_minutes: float  # of a recording
     abstain: tuple[str, float]  # the initial rule, as `read_rule` returns it
     hop_s: float | None = None  # from one segment's start to the next; None: segments do not overlap
+    uploads: Counter[str] = field(default_factory=Counter)  # path -> how many are still to be labelled
 
     @property
     def covariates(self) -> dict[str, list[str]]:
@@ -83,11 +86,14 @@ class Page:
                 with plugin_failures():
                     heard = self._hear(Path(path), dict(zip(self.covariates, values, strict=True)))
             except ToolkitError as error:
-                refusal = _line(str(error).replace(path, Path(path).name))
+                refusal = _line(_without_folder(error, Path(path)))
             finally:
-                Path(path).unlink(missing_ok=True)
-                with suppress(OSError):  # the folder holds another upload with the same bytes
-                    Path(path).parent.rmdir()
+                self.uploads[path] -= 1
+                if self.uploads[path] <= 0:  # else somebody else's upload with the same bytes and name waits
+                    del self.uploads[path]
+                    Path(path).unlink(missing_ok=True)
+                    with suppress(OSError):  # the folder holds another upload with the same bytes
+                        Path(path).parent.rmdir()
         return [heard, refusal, *self.show(heard, kind, share)]
 
     def show(self, heard: Heard | None, kind: str, share: float) -> list[str]:
@@ -118,7 +124,10 @@ class Page:
         for model in (system.model for system in self.systems):
             given = {name: value for name, value in covariates.items() if name in model.usage.covariates}
             recording = Recording(path, covariates=given, name=path.name)
-            results += [result for _, result in model.results([recording], hop_s=self.hop_s)]
+            with suppress(OSError):
+                os.utime(path)  # what is being labelled is never old
+            ((_, result),) = model.results([recording], hop_s=self.hop_s)
+            results.append(_without_folder(result, path) if isinstance(result, ToolkitError) else result)
         return peaks, results
 
     def blocks(self) -> "Blocks":
@@ -138,6 +147,7 @@ class Page:
             label = f"Recording, up to {self.max_minutes:g} min"
             audio = gradio.Audio(label=label, type="filepath", editable=False, buttons=[])
             audio.async_move_resource_to_block_cache = move
+            page.upload_file_set = self.uploads  # gradio adds every upload to it
             fitted = any(system.model.usage.confidence.utterances for system in self.systems)
             kind = gradio.Radio(RULES, value=self.abstain[0], label="No answer", visible=fitted)
             label = "Confidence or share" if fitted else "No answer below"
@@ -158,6 +168,10 @@ class Page:
             for value in values:
                 value.change(None, outputs=audio, js="() => null", api_visibility="private")
         return page
+
+
+def _without_folder(error: ToolkitError, path: Path) -> ToolkitError:
+    return PredictionError(str(error).replace(str(path), path.name))
 
 
 def _line(what: object) -> str:

@@ -22,7 +22,8 @@ from toolkit.model.hub import on_hub
 from toolkit.statistics.abstention import read_rule
 from toolkit.terminal import say
 
-EVERY_S, KEPT_S = 60.0, 600.0  # how often uploads that were never labelled are deleted, and from what age
+EVERY_S = 60.0  # how often uploads that were never labelled are deleted
+KEPT_S = 6 * 3600.0  # from what age: other recordings may be labelled first
 LOOPBACK = ("127.0.0.1", "localhost")
 POLICY = b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"  # whatever links a card holds
 ALONE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "*", "no_proxy": "*"}
@@ -77,10 +78,11 @@ def demo(
 
 def sweep(folder: Path, kept_s: float) -> None:
     """Delete what is older than `kept_s` seconds: uploads that were never labelled, or never complete."""
-    for path in sorted(folder.rglob("*"), reverse=True):  # files before their folders
-        with suppress(OSError):  # labelled just now, or the folder of a newer file
-            if time.time() - path.stat().st_mtime > kept_s:
-                path.rmdir() if os.path.isdir(path) else path.unlink()
+    for parent, folders, files in os.walk(folder, topdown=False):  # files before their folders
+        for path in (Path(parent, name) for name in files + folders):
+            with suppress(OSError):  # labelled just now, or the folder of a newer file
+                if time.time() - path.stat().st_mtime > kept_s:
+                    path.rmdir() if os.path.isdir(path) else path.unlink()
 
 
 @contextmanager

@@ -22,7 +22,6 @@ class PairedEvaluations:
     """Evaluations on the same utterances, by name; the first one is the baseline of the others."""
 
     evaluations: Mapping[str, CorpusEvaluation]
-    n_skipped: int  # utterances that are left out, since not all evaluations could read them
     metrics: ClassVar[Sequence[str]] = METRICS
 
     @classmethod
@@ -35,18 +34,23 @@ class PairedEvaluations:
         common = reduce(np.intersect1d, (e.answers.id for e in evaluations.values()))
         if not len(common):
             raise PredictionError(f"No utterance could be labelled {how}: there is nothing to compare")
-        found = {}
+        first, found = next(iter(evaluations.values())), {}
+        n_skipped = len(first.answers.id) + first.n_skipped - len(common)
         for name, evaluation in evaluations.items():
             rows = np.isin(evaluation.answers.id, common)
             answers = Answers(**{column: values[rows] for column, values in vars(evaluation.answers).items()})
-            found[name] = replace(evaluation, answers=answers)
-        first = next(iter(evaluations.values()))
-        return cls(found, len(first.answers.id) + first.n_skipped - len(common))
+            found[name] = replace(evaluation, answers=answers, n_skipped=n_skipped)
+        return cls(found)
 
     @property
     def baseline(self) -> CorpusEvaluation:
         """The first evaluation."""
         return next(iter(self.evaluations.values()))
+
+    @property
+    def n_skipped(self) -> int:
+        """The number of utterances that are left out, since not all evaluations could read them."""
+        return self.baseline.n_skipped
 
     @cached_property
     def differences(self) -> list[Comparison]:

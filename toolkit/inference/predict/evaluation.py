@@ -12,7 +12,7 @@ import numpy as np
 import toolkit
 from toolkit.corpus import Utterance, read_manifest
 from toolkit.corpus.targets import Target
-from toolkit.errors import PredictionError, ToolkitError, did_you_mean, listed
+from toolkit.errors import PredictionError, ToolkitError, did_you_mean, listed, nearest
 from toolkit.inference.predict.covariates import GivenCovariates, check_names
 from toolkit.inference.predict.model import Model
 from toolkit.inference.predict.recordings import Recording, Samples
@@ -262,12 +262,12 @@ def map_corpus(
             found = f"--map names {label!r}, a label that no utterance has"
             raise PredictionError(f"{found}.{did_you_mean(label, counts)} The manifest has {listed(sorted(counts))}")
     if unknown := [label for label in sorted(counts) if label not in label_map and label not in classes]:
-        shown = listed(f"{label!r} ({counts[label]}){did_you_mean(label, classes)}" for label in unknown)
+        shown = listed(f"{label!r} ({counts[label]})" for label in unknown)
         what = f"{len(unknown)} labels of the manifest are" if len(unknown) > 1 else "1 label of the manifest is"
-        raise PredictionError(
-            f"{what} not among the system's classes ({listed(classes)}): {shown} Add "
-            f"--map {unknown[0]}=CLASS to count one as a class, or --map {unknown[0]}= to leave its utterances out"
-        )
+        one = next((label for label in unknown if nearest(label, classes)), unknown[0])
+        found = f"{what} not among the system's classes ({listed(classes)}): {shown}.{did_you_mean(one, classes)}"
+        options = f"--map {one}=CLASS to count one as a class, or --map {one}= to leave its utterances out"
+        raise PredictionError(f"{found} Add {options}")
     mapped = [(u, label_map.get(u.label, u.label)) for u in utterances]
     if not (kept := [replace(u, label=label) for u, label in mapped if label is not None]):
         raise PredictionError("--map leaves out every utterance of the manifest: there is nothing to test")

@@ -37,7 +37,8 @@ def listen(
     """Label what the default microphone hears, with the options of `toolkit predict`.
 
     Raises: KeyboardInterrupt after Ctrl-C; ToolkitError if the bundle, an option or the microphone cannot be used, or
-        the microphone stops by itself. Everything heard before is labelled and written first.
+        the microphone stops by itself. Everything heard before is labelled and written first, but not what waits
+        for a system that is too slow.
     """
     given = GivenCovariates.read(covariates)
     for name, column in given.columns.items():

@@ -24,7 +24,7 @@ from toolkit.statistics.confusions import accuracies_of
 from toolkit.statistics.metrics import METRICS
 
 AS_RECORDED = "as recorded"
-CONDITIONS = {  # name -> title, and an augmentation with arguments that leave only noise to chance
+CONDITIONS = {  # name -> title, and an augmentation in which only noise, the room and the cut are left to chance
     "softer": ("20 dB softer", "gain", {"db": [-20, -20]}),
     "louder": ("10 dB louder, clipped", "gain", {"db": [10, 10]}),
     **{
@@ -69,15 +69,15 @@ class StressTest(PairedEvaluations):
                 "p_corrected": change and change.p_corrected,
                 "worst_speaker": self.worst_speaker(title),
             }
-        shared = ("bundle", "manifest", "n_speakers", "interval_level", "stamps", "left_out")
+        shared = ("bundle", "manifest", "n_speakers", "interval_level", "stamps", "left_out", "n_skipped")
         values = self.baseline.as_dict()
-        return {key: values[key] for key in shared} | {"n_skipped": self.n_skipped, "conditions": conditions}
+        return {key: values[key] for key in (*shared, "missing_classes", "notes")} | {"conditions": conditions}
 
 
 def stress(bundle: str, manifest: str, *, only: Sequence[str] = (), seed: int = 0, **options: Any) -> StressTest:
     """Test a system on a labelled manifest as recorded and in every condition.
 
-    Args: only: names of `CONDITIONS`, by default all; seed: of the noise; options: those of `read_tests`.
+    Args: only: names of `CONDITIONS`, by default all; seed: of noise, rooms and cuts; options: those of `read_tests`.
     Raises: PredictionError if a condition is unknown or does not fit the system's sample rate, or no utterance can be
         read; ToolkitError as for `read_tests`.
     """
