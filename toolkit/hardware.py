@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from toolkit.errors import DeviceError
+from toolkit.errors import DeviceError, counted
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _LARGE = 2**20  # bytes
@@ -34,19 +34,19 @@ def available_device(name: str | None, *, setting: str) -> str:
     if device is None or device.type not in ("cpu", "cuda"):
         raise DeviceError(f"{setting} is {name!r}: cpu, cuda, or cuda:1 and so on is needed.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"{setting} is {name!r}, and torch finds {torch.cuda.device_count()} GPUs here.")
+        raise DeviceError(f"{setting} is {name!r}, and torch finds {counted(torch.cuda.device_count(), 'GPU')} here.")
     return "cpu" if device.type == "cpu" else name
 
 
 def device_name(device: torch.device | str) -> str:
-    """The model of a device: the GPU's name, or the processor's with its number of cores."""
+    """The model of a device: the GPU's name, or the processor's with its number of logical CPUs."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     name = platform.processor() or platform.machine()
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    return f"{name}, {os.cpu_count()} cores"
+    return f"{name}, {counted(os.cpu_count() or 1, 'logical CPU')}"
 
 
 def take_threads(parameters: int) -> None:

@@ -104,7 +104,8 @@ def test_a_killed_search_goes_on_as_if_undisturbed_and_finds_the_planted_setting
 
     results = [json.loads(path.read_text()) for path in folder.glob("runs/*/results.json")]
     assert {r["tested"] for r in results} == {False} and not {"wa", "ua", "confusion"} & {k for r in results for k in r}
-    assert not list(folder.glob("runs/*/predictions.csv")) + list(folder.glob("runs/*/checkpoints/*"))
+    left = [*folder.glob("runs/*/predictions.csv"), *folder.glob("runs/*/checkpoints")]
+    assert not left
     assert all("test" not in path.read_text() for path in folder.glob("runs/*/epochs.csv"))
 
 

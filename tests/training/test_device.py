@@ -1,6 +1,7 @@
 """Where a run computes, and how precisely."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from small_system import write_recipe
 
 from toolkit.errors import RecipeError, ToolkitError
+from toolkit.hardware import device_name
 from toolkit.training.device import choose_device
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
@@ -41,12 +43,17 @@ def test_processes_that_train_together_have_a_gpu_each(recipe, monkeypatch):
     [
         ("gpu", "fp32", "cpu, cuda, or cuda:1"),
         ("mps", "fp32", "cpu, cuda, or cuda:1"),
-        ("cuda:7", "fp32", "torch finds 0 GPUs"),
+        ("cuda:7", "fp32", "torch finds 1 GPU here"),
         ("cpu:0", "fp16", "needs a GPU"),
     ],
 )
 def test_a_device_that_is_not_there_is_one_line(recipe, device, precision, message, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     source = load_source(recipe, [f"--training.device={device}", f"--training.precision={precision}"])
     with pytest.raises(ToolkitError, match=message):
         choose_device(source.recipe)
+
+
+def test_a_processor_is_named_with_its_logical_cpus(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 32)
+    assert device_name("cpu").endswith(", 32 logical CPUs")

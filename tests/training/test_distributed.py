@@ -26,6 +26,15 @@ WITHOUT_GRADIENT = "fusion.pool.mfcc.score.2.bias"  # before a softmax: Adam fol
 WITHOUT_DROPOUT = ("--model.fusion.args.dropout=0", "--model.heads.emotion.args.dropout=0")
 
 
+FITTED = """\
+extends: small.yaml
+model:
+  heads: {emotion: {plugin: discriminant, on: fused}, level: null}
+  losses: {center: null}
+training: {epochs: 0}
+"""
+
+
 def write_uneven_recipe(folder: Path) -> Path:
     """Nine training segments in batches of four: the last one has a single row. Genders are not all known."""
     recipe = write_recipe(folder)
@@ -142,6 +151,25 @@ def test_killed_processes_go_on_to_the_same_bits(recipe):
         assert all(torch.equal(a[key], b[key]) for key in a), name
     assert predictions(one) == predictions(other)
     assert not list(killed.rglob("*.partial*"))
+
+
+def fit_alone(recipe: Path, output: Path) -> None:
+    """Train no epoch of a system whose weights are all frozen."""
+    from toolkit.training.launch import together
+    from toolkit.training.preparation import load_source, prepare
+    from toolkit.training.run import Run
+
+    with together():
+        made = Run(prepare(load_source(recipe, [f"--output_folder={output}"])), say=lambda line: None)
+        made.system.requires_grad_(False)
+        made.train()
+
+
+def test_processes_that_only_fit_need_nothing_to_train(tmp_path):
+    fitted = write_recipe(tmp_path).with_name("fitted.yaml")
+    fitted.write_text(FITTED)
+    assert on_ranks(fit_alone, fitted, tmp_path / "out") == [0, 0]
+    assert json.loads((run_folder(tmp_path / "out") / "results.json").read_text())["ranks"] == 2
 
 
 def command(recipe: Path, output: Path, *options: str, break_after_preparing: str | None = None) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
-from small_bundle import edit_config, train
+from safetensors.torch import load, save
+from small_bundle import edit_config, replace_file, train, with_gender
 from small_system import PROBED, write_recipe
 
 from toolkit.contracts import Seq
+from toolkit.data.cache.features import FeatureCache
 from toolkit.errors import BundleError, RecipeError
 from toolkit.experiment.plan import make_plan
 from toolkit.inference.bundle import read_bundle
@@ -28,6 +30,17 @@ def trained(tmp_path_factory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("initial")
     run = train(folder)
     return folder / "small.yaml", export_bundle(run, folder / "first.zip")
+
+
+FITTED = """\
+extends: small.yaml
+model:
+  levels: {mfcc: null, functionals: {plugin: functionals}}
+  fusion: {plugin: concat, args: {pooling: mean, project: false}}
+  heads: {emotion: {plugin: discriminant, on: fused}, level: null}
+  losses: {center: null}
+training: {epochs: 0}
+"""
 
 
 def started(recipe: Path, bundle: object, *overrides: str, lines: list | None = None) -> Run:
@@ -136,6 +149,49 @@ def test_another_level_and_a_bundle_that_is_not_there_are_one_line(trained, tmp_
         started(recipe, bundle.with_name("frst.zip"))
 
 
+def test_a_weight_of_no_part_is_one_line(trained, tmp_path):
+    recipe, bundle = trained
+    shutil.unpack_archive(bundle, tmp_path / "more")
+    weights = load((tmp_path / "more" / "model.safetensors").read_bytes())
+    replace_file(tmp_path / "more", "model.safetensors", save(weights | {"other.weight": torch.zeros(3)}))
+    with pytest.raises(RecipeError, match=r"other\.weight is \[3\] in more, and missing in the recipe's system"):
+        started(recipe, tmp_path / "more")
+
+
+def test_a_bundle_of_which_nothing_can_be_taken_is_one_line(trained, tmp_path):
+    recipe = trained[0].with_name("fitted.yaml")
+    recipe.write_text(FITTED)
+    settings = [f"--output_folder={tmp_path / 'results'}"]
+    run = Run(prepare(load_source(recipe, settings)), say=lambda line: None).train().parent
+    bundle = export_bundle(run, tmp_path / "fitted.zip")
+    with pytest.raises(RecipeError, match=r"nothing can be taken from fitted\.zip: its levels"):
+        started(recipe, bundle)
+
+
+def test_given_covariates_have_to_be_those_of_the_bundle_with_their_values(tmp_path):
+    bundle = export_bundle(train(tmp_path, "--training.epochs=1", change=with_gender("label")), tmp_path / "first.zip")
+    recipe, manifest = tmp_path / "small.yaml", tmp_path / "corpus" / "manifest.csv"
+    rows = manifest.read_text().splitlines()
+    accents = ["accent", *(("british", "indian")[number % 2] for number in range(len(rows) - 1))]
+    manifest.write_text("\n".join(f"{row},{accent}" for row, accent in zip(rows, accents, strict=True)) + "\n")
+    started(recipe, bundle)
+    renamed = recipe.read_text().replace("gender: {source", "accent: {source")
+    recipe.with_name("accent.yaml").write_text(renamed)
+    message = r"the covariates of first\.zip are gender \['F', 'M'\], the recipe's accent \['british', 'indian'\]\."
+    with pytest.raises(RecipeError, match=message):
+        started(recipe.with_name("accent.yaml"), bundle)
+    manifest.write_text(manifest.read_text().replace("british", "scottish"))
+    bundle = export_bundle(
+        Run(prepare(load_source(recipe.with_name("accent.yaml"), ["--training.epochs=1"])), say=[].append).train(),
+        tmp_path / "second.zip",
+    )
+    manifest.write_text(manifest.read_text().replace("scottish", "british"))
+    with pytest.raises(RecipeError, match=r"are accent \['indian', 'scottish'\], the recipe's accent \['british'"):
+        started(recipe.with_name("accent.yaml"), bundle)
+    recipe.write_text(recipe.read_text().replace("source: label", "source: predicted, level: mfcc"))
+    assert started(recipe, bundle).started.endswith("From scratch: covariates.gender.")  # predicted: takes any place
+
+
 def test_the_weights_hash_names_the_run_and_the_path_does_not(trained, tmp_path):
     recipe, bundle = trained
     moved = shutil.copy(bundle, tmp_path / "moved.zip")
@@ -176,6 +232,7 @@ def test_a_run_that_has_begun_goes_on_without_the_bundle(trained, tmp_path, monk
     assert resumed.parent.name == whole.parent.name and any(line.startswith("Resumes in epoch 2") for line in lines)
     results = [json.loads(path.read_text()) for path in (whole, resumed)]
     assert results[0] | {"seconds": 0} == results[1] | {"seconds": 0} and results[0]["stamps"] == [AUDIO_SEEN]
+    monkeypatch.setattr(FeatureCache, "fill", lambda *args: pytest.fail("features were computed first"))
     with pytest.raises(BundleError, match="No bundle at"):  # nothing was kept of it yet
         started(recipe, here, "--fold=S3", f"--output_folder={tmp_path / 'False'}").train()
 

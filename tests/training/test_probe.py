@@ -3,6 +3,7 @@
 import copy
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,24 @@ def test_a_probe_leaves_the_encoder_alone_and_the_training_starts_from_its_best_
     (best,) = (folder / "probe").glob("*/system.ckpt")
     after = made.system.state_dict()
     assert all(torch.equal(after[name], value) for name, value in torch.load(best, weights_only=True).items())
+
+
+def test_a_trial_of_a_search_keeps_no_weights_of_its_probe(recipe):
+    file = recipe.with_name("probed.yaml")
+    file.write_text(PROBED)
+    prepared = prepare(load_source(file, ["--training.epochs=1"]))
+    folder = Run(replace(prepared, evaluated=("valid",)), say=[].append).train().parent
+    assert (folder / "probe.json").is_file() and not list(folder.glob("*/CKPT*"))
+
+
+def test_a_profile_is_of_the_training_after_the_probe(recipe):
+    made, lines = probed(recipe, PROBED, "--training.epochs=3", "--training.probe.epochs=3")  # 9 steps in each
+    made.trace = recipe.with_name("trace.json")
+    made.train()
+    begins = next(i for i, line in enumerate(lines) if line.startswith("The probe ends"))
+    (profile,) = (i for i, line in enumerate(lines) if line.startswith("Profile of 5 steps"))
+    shares = [float(line.split()[-2]) for line in lines[profile + 1 : profile + 6]]
+    assert profile > begins and sum(shares) <= 100.5
 
 
 def test_a_probe_leaves_the_convolutions_of_a_spectrogram_alone(recipe, tmp_path):

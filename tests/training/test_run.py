@@ -12,6 +12,8 @@ import torch
 from small_system import write_recipe
 
 from toolkit.errors import AudioError, CheckpointError, ExperimentError, RecipeError, ToolkitError
+from toolkit.inference.bundle.export import export_bundle
+from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.predictions import read_confidence
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
@@ -55,6 +57,45 @@ def test_loso_and_loso_test_epoch_are_read_from_one_training(recipe):
         assert "chosen on the test speaker" in (chosen / name).read_text()
         assert "chosen on the test speaker" not in (honest / name).read_text()
     assert results(honest)["stamps"] == []
+
+
+def test_a_run_that_takes_its_training_from_another_deletes_its_own_unfinished_one(recipe, tmp_path, monkeypatch):
+    ended = SystemBrain.on_stage_end
+
+    def killed(brain, stage, loss, epoch=None):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        ended(brain, stage, loss, epoch)
+
+    monkeypatch.setattr(SystemBrain, "on_stage_end", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, "--protocol=loso-test-epoch")
+    monkeypatch.undo()
+    run(recipe, "--protocol=loso")
+    chosen = run(recipe, "--protocol=loso-test-epoch")
+    assert not (chosen / "checkpoints").exists()
+    assert export_bundle(chosen, tmp_path / "chosen.zip").is_file()
+
+
+def test_a_training_returns_the_threads_that_it_does_not_use(recipe, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        folder = run(recipe, "--training.epochs=1")
+        assert results(folder)["threads"] == 1 and torch.get_num_threads() == 3
+        (folder / "results.json").unlink()
+        assert results(run(recipe, "--training.epochs=1"))["threads"] == 1 and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_evaluation_after_the_training_is_a_test_by_name(recipe, monkeypatch):
+    said = []
+    monkeypatch.setattr("toolkit.training.loop.brain.doing", said.append)
+    run(recipe, "--training.epochs=1")
+    stages = list(dict.fromkeys(line.partition(",")[0] for line in said))
+    assert stages == ["epoch 1 of 1", "evaluation of epoch 1", "test"]
 
 
 def test_the_published_protocol_is_stamped_in_every_file(recipe):

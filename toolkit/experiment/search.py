@@ -1,7 +1,6 @@
 """The trials of a search: proposed by Optuna, trained by workers, reported to Optuna; interrupted ones continue."""
 
 import json
-import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -35,7 +34,7 @@ from toolkit.recipe.yaml_files import read_yaml
 from toolkit.terminal import say
 from toolkit.training.identity import run_hash
 from toolkit.training.preparation import Source
-from toolkit.training.run_folder import CHECKPOINTS, PROBE, RESULTS, read_results
+from toolkit.training.run_folder import RESULTS, RunFolder, read_results
 
 if TYPE_CHECKING:
     from toolkit.training.loop.history import History
@@ -242,8 +241,7 @@ class Search:
         else:
             found, state = None, TrialState.PRUNED if failed.startswith(PRUNED) else TrialState.FAIL
             for run in filter(None, map(records.run_folder, ended)):
-                for weights in (CHECKPOINTS, PROBE):
-                    shutil.rmtree(run / weights, ignore_errors=True)
+                RunFolder(run).delete_weights()
         try:
             self.study.tell(number, found, state)
         except RuntimeError:  # from Study.stop: the bruteforce sampler has tried everything

@@ -17,7 +17,11 @@ FUSED = "fused"
 EVERY_HEAD = "*"
 GROUPS = ("covariates", "fusion", "heads", "losses")  # parameter groups beside the levels
 # Names that are taken elsewhere: by parameter groups, arrays of embeddings.npz, columns.
-TAKEN = {"levels": (FUSED, *GROUPS, "id", "reference", "note", "file"), "covariates": ("label", "id", "path")}
+TAKEN = {
+    "levels": (FUSED, *GROUPS, "id", "reference", "note", "file"),
+    "covariates": ("label", "id", "path", "note"),
+    "targets": ("note",),
+}
 # Names that torch.nn.ModuleDict reserves; written out, since recipes are checked without torch.
 MODULE_DICT = """
     T_destination add_module apply bfloat16 buffers call_super_init children clear compile cpu cuda double dump_patches
@@ -123,10 +127,12 @@ class ModelSpec:
         for family in ("levels", "covariates", "heads", "losses"):
             if len(getattr(self, family)) > MOST_PARTS:
                 raise BadField(family, f"has {len(getattr(self, family))} entries; {MOST_PARTS} are allowed.")
-            for name in getattr(self, family):
+            for name, part in getattr(self, family).items():
                 _check_name(family, name)
                 if name in RESERVED or name in TAKEN.get(family, ()):
                     raise BadField(f"{family}.{name}", f"cannot be used: the name {name!r} is reserved.")
+                if (target := getattr(part, "target", None)) in TAKEN["targets"]:
+                    raise BadField(f"{family}.{name}.target", f"cannot be used: the column {target!r} is reserved.")
         embeddings = (FUSED, *self.levels)
         for name, head in self.heads.items():
             _check_on(f"heads.{name}", head.on, embeddings, "embedding")

@@ -1,5 +1,6 @@
 """Starts a training from a bundle (`training.init_from`): its levels, its fusion, and heads with the same classes."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,19 +39,25 @@ def read_origin(path: Path) -> tuple[str, dict[str, Any]]:
 def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[str, Target]) -> tuple[str, Seen]:
     """Load a bundle's weights into a system; returns a line that lists the parts taken from it, and what trained them.
 
-    Levels and fusion must fit. A head or a predicted covariate is taken if it fits and has the same classes; a head
-    that is fitted in closed form is never taken.
+    Levels, fusion and given covariates must fit. A head or a predicted covariate is taken if it fits and has the same
+    classes; a head that is fitted in closed form is never taken.
 
-    Raises: BundleError if the bundle is missing or damaged; RecipeError if the levels or the fusion do not fit.
+    Raises: BundleError if the bundle is missing or damaged; RecipeError if something does not fit, or nothing can
+        be taken.
     """
     from toolkit.model.weights import WeightsFile, refuse_not_finite
 
-    (identity, origin), facts = read_origin(path), []
-    for model, audio in ((origin["model"], origin["audio"]), (recipe.model, recipe.audio)):
+    (identity, origin), facts = read_origin(path), defaultdict(list)
+    ours = recipe.model, recipe.audio, {name: [*target.classes] for name, target in targets.items()}
+    for model, audio, classes in ((origin["model"], origin["audio"], origin["classes"]), ours):
         plugins = (f"{name} ({find_part('extractor', level).full_name})" for name, level in model.levels.items())
-        facts.append(f"{join(plugins)} at {audio.sample_rate} Hz")
-    if facts[0] != facts[1]:
-        raise RecipeError(f"training.init_from: the levels of {path.name} are {facts[0]}, the recipe's {facts[1]}.")
+        facts["levels"].append(f"{join(plugins)} at {audio.sample_rate} Hz")
+        if system.given_covariates:  # a predicted one may start from scratch
+            given = (f"{name} {classes.get(name)}" for name in model.covariates)
+            facts["covariates"].append(", ".join(given) or "none")
+    for what, (there, here) in facts.items():
+        if there != here:
+            raise RecipeError(f"training.init_from: the {what} of {path.name} are {there}, the recipe's {here}.")
     with open_file(path, WEIGHTS) as (file, size):
         weights = WeightsFile(file, size)
         found = weights.read()
@@ -66,7 +73,7 @@ def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[st
     for part, names in parts.items():
         odd = next((n for n in names if n not in own or n not in found or own[n].shape != found[n].shape), None)
         kind, _, called = part.partition(".")
-        if kind in ("levels", "fusion") and odd:
+        if kind not in ("heads", "covariates") and odd:
             there, here = (list(state[odd].shape) if odd in state else "missing" for state in (found, own))
             raise RecipeError(
                 f"training.init_from: {odd} is {there} in {path.name}, and {here} in the recipe's system."
@@ -78,6 +85,9 @@ def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[st
             if not same or (kind == "heads" and system.heads[called].fits):
                 fresh.append(part)
     taken = [part for part in parts if part not in fresh]
+    if not taken:
+        nothing = "its levels and its fusion have no weights, and every head would start from scratch"
+        raise RecipeError(f"training.init_from: nothing can be taken from {path.name}: {nothing}.")
     system.load_state_dict({here_called[name]: found[name] for part in taken for name in parts[part]}, strict=False)
     for name, level in system.levels.items():
         level.pretrained, level.random_backbone = identity, name in origin["random"]

@@ -77,9 +77,11 @@ class Run:
             name = RunFolder.name(self.recipe.name, self.protocol, preparation.fold.name, self.recipe.seed, identity)
             return Path(self.recipe.output_folder) / name
 
-        self.started, self.seen = None, UNSEEN  # by the bundle's system that the training starts from
+        self.seen = UNSEEN  # by the bundle's system that the training starts from
+        self.started: str | None = None  # what was taken from the bundle, in one line
+        self.gone: BundleError | None = None  # if there is no bundle any more
         if self.training.init_from is not None:
-            self.started = self._start(folder)
+            self._start(folder)
         self.folder = RunFolder(folder(), writes=rank() == 0)
 
     def train(self, *, wait: bool = False) -> Path:
@@ -103,15 +105,19 @@ class Run:
             elif not os.path.isdir(self.folder.path):
                 raise GroupError(f"Rank {rank()} does not see {self.folder.path}: all machines have to share it.")
             else:
-                self._train_and_test()
+                threads = torch.get_num_threads()
+                try:
+                    self._train_and_test()
+                finally:
+                    torch.set_num_threads(threads)  # a small system takes one, and a continued run as many as before
         return self.folder.results
 
-    def _start(self, folder: Callable[[], Path]) -> str | BundleError:
-        """Load a bundle's weights. If it is gone but this run has begun, return the error: checkpoints may suffice."""
+    def _start(self, folder: Callable[[], Path]) -> None:
+        """Load a bundle's weights. If it is gone but this run has begun, keep the error: checkpoints may suffice."""
         bundle = self.training.init_from
         try:
-            line, self.seen = start_from(local_bundle(bundle), self.system, self.recipe, self.preparation.targets)
-            return line
+            bundle_file, targets = local_bundle(bundle), self.preparation.targets
+            self.started, self.seen = start_from(bundle_file, self.system, self.recipe, targets)
         except BundleError as error:
             if os.path.lexists(os.path.expanduser(bundle)):
                 raise
@@ -123,7 +129,8 @@ class Run:
                     self.seen = Seen.of_values(origin["seen"])
                     if file.parent == folder():
                         load_intact(self.system, [file.parent / CHECKPOINTS, file.parent / PROBE])
-                        return error
+                        self.gone = error
+                        return
             raise
 
     def _train_and_test(self) -> None:
@@ -131,6 +138,8 @@ class Run:
         folders = trained_with(self.folder.path, system=self.recipe.name, protocol=self.protocol)
         ended = from_first(lambda: [os.path.isfile(folder / HISTORY) for folder in folders])
         trained = next((folder for folder, has_ended in zip(folders, ended, strict=True) if has_ended), None)
+        if trained not in (None, self.folder.path):
+            self.folder.delete_weights()  # of an earlier start, which did not end
         warnings = [problem.message for problem in self.preparation.warnings]
         if trained is None and self.recipe.shared_audio == "refuse":
             parts = ("train", *self.preparation.evaluated)
@@ -162,7 +171,7 @@ class Run:
                     brain.evaluate(data.loader(segments, cache=cache), max_key=best)
                     metrics[part] = write_predictions(self.folder, self.preparation, part, brain)
             else:
-                brain.checkpointer.keep_only([])
+                self.folder.delete_weights()
         write_results(self.folder, self.preparation, brain, metrics, self.versions)
 
     def _feature_cache(self, data: RunData, augmented: Collection[str] = ()) -> FeatureCache:
@@ -203,20 +212,21 @@ class Run:
             brain.history.load(history)
             torch.set_num_threads(brain.history.threads or torch.get_num_threads())
             return
+        begins = brain.history.probe is None and brain.checkpointer.find_checkpoint() is None
+        if begins and self.gone is not None:
+            raise self.gone
         cache.fill([data.train, data.evaluation] if self._fits or not augmentations.waves else [data.evaluation])
         for step in augmentations.fitted:
             name, some = step.levels[0], range(0, len(data.train), -(-len(data.train) // MOST_FITTED))
             step.augmentation.fit(b.features[name] for b in in_order(data.train, cache, levels=[name], sampler=some))
-        if brain.history.probe is None and brain.checkpointer.find_checkpoint() is None:
-            if isinstance(self.started, BundleError):
-                raise self.started
+        if begins:
             if rank() == 0:
                 fit_parts(self.system, self.recipe, data.train, cache, self.augmentations, shown=self.progress)
             share_state(self.system)
         if augmentations.waves and self.training.epochs:
             say_cost(augmentations, data.train, cache, self.say)
         profiling = nullcontext()
-        if self.trace is not None and rank() == 0:
+        if self.trace is not None and rank() == 0 and history.name == HISTORY:  # not of a probe
             from toolkit.training.loop.profiling import profiled_steps
 
             profiling = profiled_steps(brain, self.folder.path / self.trace, self.say)
@@ -260,7 +270,7 @@ class Run:
             self.say(f"Validation and test use averaged weights: {self.training.average.name}.")
         for message in warnings:
             self.say(f"WARNING: {message}")
-        if isinstance(self.started, str):
+        if self.started is not None:
             self.say(self.started)
             levels = self.system.levels.items()
             origin = {"levels": {name: [v.pretrained, v.random_backbone] for name, v in levels}}

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -81,6 +82,11 @@ class RunFolder:
             for partial in self.path.glob(".*.partial"):
                 partial.unlink()  # a killed process left it
             yield
+
+    def delete_weights(self) -> None:
+        """Delete all checkpoints, the probe's too."""
+        for name in (CHECKPOINTS, PROBE) if self.writes else ():
+            shutil.rmtree(self.path / name, ignore_errors=True)
 
     def write(self, name: str, content: bytes | str) -> None:
         """Write a file, whole or not at all, so that it survives a power failure."""

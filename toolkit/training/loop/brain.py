@@ -36,8 +36,8 @@ SKIPS_IN_A_ROW = 20  # optimizer steps in a row with non-finite gradients after 
 class SystemBrain(sb.Brain):
     """Trains one system on one fold.
 
-    Every random draw of a step comes from (seed, epoch, step, rank), and all state is in the checkpoints, so that a run
-    killed at any moment and started again ends with the same weights to the bit.
+    Every random draw of a step comes from (seed, epoch, step, rank), and all state that weights depend on is in the
+    checkpoints, so that a run killed at any moment and started again ends with the same weights to the bit.
 
     Within a step nothing waits for the device: the device decides whether the step is skipped, and losses and skips are
     read every few batches.
@@ -95,7 +95,7 @@ class SystemBrain(sb.Brain):
 
     def on_fit_start(self):
         """Build the optimizer, then continue from the last intact checkpoint if there is one."""
-        if ranks() > 1:
+        if ranks() > 1 and self.training.epochs:  # without, perhaps nothing has gradients, which DDP refuses
             self.train_step = on_ranks(self.train_step)
         take_threads(sum(p.numel() for p in self.system.parameters()))
         self.init_optimizers()
@@ -230,7 +230,7 @@ class SystemBrain(sb.Brain):
         with self.evaluation_ctx:
             output = self.tested(on_device.inputs, on_device.covariates)
         self.outputs.add(batch, output)
-        doing(f"evaluation of epoch {self.history.epoch}")
+        doing("test" if stage == sb.Stage.TEST else f"evaluation of epoch {self.history.epoch}")
 
     def on_stage_end(self, stage: sb.Stage, stage_loss: float | None, epoch: int | None = None):
         """After an epoch's evaluation, add its row, write the files that depend on it, and save a checkpoint."""

@@ -55,7 +55,7 @@ class History:
 
     @property
     def epoch(self) -> int:
-        """The number of the current epoch."""
+        """The number of the current epoch; between two epochs, of the next one."""
         return self.first + len(self.rows)
 
     def epochs(self) -> Iterator[int]:
