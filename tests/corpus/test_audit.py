@@ -129,6 +129,9 @@ def test_every_utterance_of_shared_audio_counts():
     same = {us[name].place: "one recording" for name in "abc"} | {us["d"].place: "another"}
     (shared,) = audit({"train": [us["a"]], "test": [us["b"], us["c"], us["d"]]}, {"audio": same}, ["audio"])
     assert len(shared.names) == 2 and shared.of == 3 and "2 of 3 utterances of test" in shared.message
+    del same[us["d"].place]  # nothing in train has its length: it is not read
+    (shared,) = audit({"train": [us["a"]], "test": [us["b"], us["c"], us["d"]]}, {"audio": same}, ["audio"])
+    assert shared.of == 3 and "2 of 3 utterances of test" in shared.message
 
 
 def run(*words: str, code: int):
@@ -183,6 +186,13 @@ def test_lists_of_paths_find_their_audio_and_a_copy_among_it(takes, tmp_path):
     assert kinds(fold) == ["shared-copy", "no-speakers"] and "a0.wav in train" in fold["problems"][0]["message"]
     assert "1 of 2" in run(*words, code=1).stdout
     assert kinds(in_json(*words, "--speaker-pattern", r"/(\w)\S*wav", code=1)["fold_1"])[0] == "shared-speaker"
+
+
+def test_one_utterance_without_a_speaker_is_enough_for_a_warning(tmp_path):
+    (tmp_path / "m.csv").write_text("path,label,speaker,split\na.wav,x,,train\nb.wav,x,bob,test\n")
+    fold = in_json(tmp_path / "m.csv", code=0)["split"]
+    assert kinds(fold) == ["no-validation", "no-speakers", "no-audio"]
+    assert fold["problems"][1]["message"] == "not checked: 1 of 2 utterances lack a speaker (--speaker-pattern)"
 
 
 def test_a_list_that_may_be_validation_or_test_is_refused(tmp_path):

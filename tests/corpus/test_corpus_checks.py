@@ -4,6 +4,7 @@ import soundfile
 
 from toolkit.corpus import Utterance
 from toolkit.corpus.checks import CheckReport, Problem, check_corpus, summarise
+from toolkit.corpus.folds import Fold
 
 NOISE = np.random.default_rng(1)
 
@@ -86,6 +87,12 @@ def test_labels_left_out_on_purpose_are_not_a_problem_and_their_files_are_not_re
     report = check([*corpus, extra(tmp_path / "nowhere.wav", label="c")])
     assert not report.problems
     assert report.left_out == {"c": 1} and "left out on purpose by label_map: c 1" in report.notes
+
+
+def test_the_balance_of_a_fold_is_that_of_the_classes(corpus, tmp_path):
+    us = [*corpus, *(extra(write(tmp_path / f"3{x}.wav"), label=x, speaker="3") for x in "bc")]
+    fold = Fold("f", "given", ("2a", "2b"), ("10a", "10b"), ("3b", "3c"))
+    assert not check(us, label_map={"c": "a"}, folds=[fold]).problems
 
 
 def test_a_label_that_nothing_maps_is_an_error_with_its_nearest(corpus, tmp_path):

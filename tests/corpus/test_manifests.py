@@ -108,6 +108,7 @@ def test_the_default_id_is_the_file_name_and_grows_where_that_is_not_unique(tmp_
         ("m.tsv", "path\tlabel\tstart\tend\na,b.wav\tx\t1.5\t60\nc.wav\ty\t\tNaT\n"),
         ("m.csv", "path|label|start|end\na,b.wav|x|1.5|60\nc.wav|y||\n"),
         ("m.csv", ',path,label,start,end\n0,"a,b.wav",x,1.5,60\n1,c.wav,y,,\n'),
+        ("m.csv", ',index,path,label,start,end\n0,0,"a,b.wav",x,1.5,60\n1,1,c.wav,y,,\n'),
         ("m.csv", '"path"\t"label"\t"start"\t"end"\n"a,b.wav"\tx\t1.5\t60\nc.wav\ty\t\t\n'),
         ("m.jsonl", '{"path": "a,b.wav", "label": "x", "start": 1.5, "end": 60}\n{"path": "c.wav", "label": "y"}\n'),
         (
@@ -215,6 +216,7 @@ def test_the_same_row_twice_is_refused_with_both_lines(tmp_path):
             "Say which it is: --columns path=file,label=Emotion,speaker=speaker_id,gender=sex",
         ),
         ('path,label\n"a.wav,x\n', "not CSV"),
+        ('"path,label\n' + "a.wav,x\n" * 20_000, "/m.csv:1: not CSV: field larger than field limit"),
     ],
 )
 def test_a_wrong_csv_is_one_line_that_says_where_and_what(tmp_path, text, says):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from toolkit.corpus import Utterance
@@ -171,7 +173,15 @@ def test_without_speakers_a_file_may_not_be_in_two_parts_and_results_say_that_sp
     us = [Utterance(id=str(i), path="same" if i < 2 else str(i), label="x", group=str(i)) for i in range(4)]
     with pytest.raises(ProtocolError, match=r"files of \w+ are in \w+, too: '.*same'"):
         make_folds(us, "groups")
-    assert all("no speakers" in f.stamp for f in make_folds(us[1:], "groups"))
+    assert all("not every utterance has a speaker" in f.stamp for f in make_folds(us[1:], "groups"))
+
+
+def test_two_stretches_of_a_file_in_two_parts_are_refused_even_if_one_has_a_speaker():
+    us = [Utterance(id=p, path="talk", label="x", start=i, speaker=p, split=p) for i, p in enumerate(PARTS)]
+    make_folds(us, "given")
+    us[1] = replace(us[1], speaker=None)
+    with pytest.raises(ProtocolError, match=r"1 of 1 files of valid are in train, too: '.*talk'"):
+        make_folds(us, "given")
 
 
 def test_random_is_stratified_seeded_and_stamped():
@@ -255,7 +265,7 @@ def test_loso_says_what_to_use_where_sessions_have_no_partner():
 def test_a_corpus_without_speakers_is_refused_with_what_can_be_done(name):
     with pytest.raises(ProtocolError, match=r"needs speakers, and the corpus names none; .*'random'"):
         make_folds(plain([None, None]), name)
-    with pytest.raises(ProtocolError, match="there is none for utterance 'u1'"):
+    with pytest.raises(ProtocolError, match="there is none for utterance 'u1': fill column speaker, or group"):
         make_folds(plain(["a", None]), name)
 
 

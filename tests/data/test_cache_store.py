@@ -98,6 +98,21 @@ def test_a_front_end_that_is_in_use_is_not_removed(root, monkeypatch):
     assert names() == []
 
 
+def test_folders_that_the_toolkit_did_not_write_are_no_front_ends(root, monkeypatch):
+    store(root, "a", used=1)
+    (root / "mine").mkdir()
+    (root / "mine" / "speech.safetensors").touch()
+    monkeypatch.setenv("TOOLKIT_CACHE_GB", "0")
+    make_room(1, keep=[], say=lambda line: None)
+    assert names() == [] and (root / "mine" / "speech.safetensors").exists()
+
+
+def test_a_file_that_another_run_has_just_renamed_does_not_hide_its_front_end(root):
+    store(root, "a", used=1)
+    (root / "a" / ".v.safetensors.0123.partial").symlink_to("gone")
+    assert names() == ["a"]
+
+
 def test_a_run_removes_the_least_recently_used_and_its_own_use_counts(root, recipe, monkeypatch):
     Parts(recipe).fill()
     (own,) = names()

@@ -179,6 +179,30 @@ def test_an_included_files_references_look_into_that_file(child, write):
     assert args_of(recipe)["p"] == {"a": 5, "b": 6, "c": {"d": 60}}
 
 
+def test_changed_keys_of_an_included_file_follow_the_rules_of_extends(child, write):
+    write("small.yaml", "patience: 3\nepochs: 9\noptimizer: {name: sgd, args: {momentum: 0.9}, learning_rate: 1.0}")
+    changes = "{patience: null, epochs: null, optimizer: {name: adam}}"
+    for text in (
+        f"training: !include:small.yaml {changes}",
+        f"without_data: {{training: !include:small.yaml {changes}}}",
+    ):
+        training = child(text, data_available=False).training
+        assert (training.patience, training.epochs, training.max_grad_norm) == (None, 100, 5.0)
+        assert (training.optimizer.name, training.optimizer.args, training.optimizer.learning_rate) == ("adam", {}, 1.0)
+    assert child("", f"--training=!include:small.yaml {changes}").training.patience is None
+
+
+def test_single_keys_of_what_a_reference_gives_are_not_changed(child, write):
+    write("base.yaml", BASE.replace("{dim: 64}", "!ref <model.levels.mfcc.args>"))
+    assert args_of(child()) == {"n_mfcc": 40, "hop": 160}
+    problem = "its keys cannot be changed, since !ref gives them in base.yaml, line 10: write the whole mapping there"
+    with refused(rf"^model\.fusion\.args in child\.yaml, line \d+: {problem}"):
+        child("model: {fusion: {args: {dim: 3}}}")
+    with refused(rf"^model\.fusion\.args on the command line: {problem}"):
+        child("", "--model.fusion.args.dim=3")
+    assert child("model: {fusion: concat}").model.fusion.args == {}
+
+
 def test_a_placeholder_must_be_filled(child, write):
     write("base.yaml", BASE.replace("{dim: 64}", "{dim: !PLACEHOLDER }"))
     with refused(r"^model\.fusion\.args\.dim in base\.yaml, line 10: .*--model\.fusion\.args\.dim VALUE"):

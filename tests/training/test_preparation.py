@@ -136,6 +136,11 @@ def test_the_check_finds_what_would_stop_a_training_when_it_begins(tmp_path, opt
     assert [says in problem.message for problem in problems] == [True] and problems[0].severity == "error"
 
 
+def test_a_class_without_utterances_is_reported_once(tmp_path):
+    problems = check_source(load_source(write_recipe(tmp_path), ["--labels=[noise, tone, zzz]"])).problems
+    assert [problem.kind for problem in problems] == ["empty-class"]
+
+
 def with_column(tmp_path, column, values):
     """A recipe whose manifest has one more column, with these values in turn."""
     recipe = write_recipe(tmp_path)

@@ -11,7 +11,14 @@ import click
 from toolkit.cli.commands import Commands
 from toolkit.cli.options import as_json, show
 from toolkit.cli.tables import plain_table
-from toolkit.data.cache.store import LIMIT, StoredFrontEnd, features_folder, limit_bytes, megabytes, stored_front_ends
+from toolkit.data.cache.store import (
+    LIMIT_VARIABLE,
+    StoredFrontEnd,
+    features_folder,
+    limit_bytes,
+    megabytes,
+    stored_front_ends,
+)
 from toolkit.errors import CacheError, did_you_mean
 from toolkit.terminal import console_for_output, say
 
@@ -73,7 +80,7 @@ def _facts(stored: StoredFrontEnd) -> dict[str, Any]:
 
 def _print_info(info: Mapping[str, Any]) -> None:
     console = console_for_output()
-    console.print(f"{info['folder']}: {megabytes(info['bytes'])} of {megabytes(limit_bytes())} ({LIMIT})")
+    console.print(f"{info['folder']}: {megabytes(info['bytes'])} of {megabytes(limit_bytes())} ({LIMIT_VARIABLE})")
     if not info["front_ends"]:
         return
     columns = ("front end", "class", "utterances", "MB", "last used")

@@ -1,4 +1,7 @@
-"""The audit of a split: what its parts share. `train`, `experiment`, `check-data` and `audit-split` all run it."""
+"""The audit of a split: what its parts share.
+
+`audit-split` compares everything; `check-data` no sentences; `train` and `experiment` no changed copies either.
+"""
 
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from itertools import product
@@ -54,9 +57,10 @@ def audit(
 
     Args: heard: from `hear`; kinds: to compare; alike: whether speakers whose names are alike count as one.
     """
+    nameless = {u.path for us in parts.values() for u in us if not u.speaker}
     keys = {
         "speaker": lambda u: u.speaker and (plain_name(u.speaker) if alike else u.speaker),
-        "file": lambda u: None if u.speaker else u.path,
+        "file": lambda u: u.path if u.path in nameless else None,
         "text": lambda u: (text := u.text or u.value("sentence")) and plain_name(text),
         **{kind: lambda u, same=same: same.get(u.place) for kind, same in (heard or {}).items()},
     }
@@ -64,13 +68,15 @@ def audit(
         before: dict[Hashable, tuple[Utterance, str]] = {}
         for part in PARTS:
             mine = [(key, u) for u in parts.get(part, ()) if (key := keys[kind](u)) is not None]
-            mine = mine if kind in ("audio", "copy") else list(dict(mine).items())  # utterances, or names
+            by_sound = kind in ("audio", "copy")
+            mine = mine if by_sound else list(dict(mine).items())  # utterances, or names
             if mine and part != PARTS[0]:
                 pairs = [(u, part, *before[key]) for key, u in mine if key in before]
                 names = sorted((_name(kind, *pair) for pair in pairs), key=natural_key)
                 there = join(dict.fromkeys(pair[-1] for pair in pairs)) if pairs else "train"
                 says = SAYS[kind].format(part=part, there=there)
-                yield Shared(kind, part, names, len(mine), f"{len(names)} of {len(mine)} {says}: {listed(names)}")
+                of = len(parts[part]) if by_sound else len(mine)
+                yield Shared(kind, part, names, of, f"{len(names)} of {of} {says}: {listed(names)}")
             before = {key: (u, part) for key, u in mine} | before
 
 

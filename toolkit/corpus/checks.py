@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from toolkit.corpus.audit import check_fold, hear
@@ -60,7 +60,7 @@ def check_corpus(
     mapped = [(u, (label_map or {}).get(u.label, u.label)) for u in utterances]
     classes = list(labels) if labels else sorted({label for _, label in mapped} - {None})
     kept = [(u, label) for u, label in mapped if label in classes]
-    used = [u for u, _ in kept]
+    used = [replace(u, label=label) for u, label in kept]
     problems = [*label_faults(utterances, labels, label_map), *_speaker_problems(used, covariates)]
     heard = listen(used)
     problems += [problem for u, sound in heard for problem in _faults(u, sound, sample_rate)]

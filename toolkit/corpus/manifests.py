@@ -167,12 +167,13 @@ def _csv_rows(
     def fields(separator: str, *, strict: bool = True) -> Iterator[list[str]]:
         return csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict)
 
-    line, separator = 1, max(",;\t|", key=lambda separator: len(next(fields(separator, strict=False), [])))
+    line = 1
     try:
+        separator = max(",;\t|", key=lambda separator: len(next(fields(separator, strict=False), [])))
         reader = fields(separator)
         header = [name.strip() for name in next(reader, [])]
         if header[:1] == [""]:
-            header[0] = "index"  # pandas leaves it without a name
+            header[0] = "level_0" if "index" in header else "index"  # pandas leaves it without a name
         if "" in header:
             raise CorpusError(f"{path}:1: column {header.index('') + 1} has no name")
         for twice in (name for name, n in Counter(header).items() if n > 1):

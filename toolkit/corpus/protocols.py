@@ -22,7 +22,7 @@ AS_PUBLISHED_STAMP = (
     "loso-as-published: the test speaker also validated, and the partner of the test speaker was in training"
 )
 RANDOM_STAMP = "random split: speakers may be shared"
-UNKNOWN_SPEAKERS_STAMP = "no speakers in the manifest: whether the parts share one was not checked"
+UNKNOWN_SPEAKERS_STAMP = "not every utterance has a speaker: whether the parts share one was not fully checked"
 
 
 def make_folds(utterances: Sequence[Utterance], name: str, **args) -> list[Fold]:
@@ -235,14 +235,13 @@ def _ids(utterances: Sequence[Utterance], part_of: Callable[[Utterance], str]) -
 def _need_speakers(utterances: Sequence[Utterance], protocol: str) -> dict[str, str]:
     """Id of each utterance -> its speaker; ProtocolError if one has none."""
     missing = [u.id for u in utterances if u.speaker is None]
+    ways = "fill column speaker, or group (for 'groups') or split (for 'given')"
     if len(missing) == len(utterances):
-        raise ProtocolError(
-            f"protocol {protocol!r} needs speakers, and the corpus names none; fill column speaker, or group"
-            " (for 'groups') or split (for 'given'), or use 'random', which every result will note"
-        )
+        found = f"protocol {protocol!r} needs speakers, and the corpus names none"
+        raise ProtocolError(f"{found}; {ways}, or use 'random', which every result will note")
     if missing:
         need = f"protocol {protocol!r} needs a speaker for every utterance"
-        raise ProtocolError(f"{need}; there is none for {counted_ids(missing)}")
+        raise ProtocolError(f"{need}; there is none for {counted_ids(missing)}: {ways}")
     return {u.id: u.speaker for u in utterances}
 
 

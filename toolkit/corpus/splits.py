@@ -17,7 +17,7 @@ from toolkit.errors import CorpusError, counted, did_you_mean, listed
 from toolkit.files import read_text
 from toolkit.terminal import say
 
-COLUMNS = ("split", "fold", "group")  # of a manifest; the first that is filled names the parts or the folds
+SPLIT_COLUMNS = ("split", "fold", "group")  # of a manifest; the first that is filled names the parts or the folds
 PART = re.compile(rf"(?<![a-z])({'|'.join(SPLITS)})(?![a-z])", re.IGNORECASE)
 PLAIN = (".txt", ".lst")  # lists of one path per line
 EMOBOX = {"id": "key", "path": "wav", "label": "emo"}
@@ -70,9 +70,9 @@ def read_splits(
 
 
 def _of_column(path: Path, column: str | None, utterances: list[Utterance]) -> Iterator[tuple[str, str, Utterance]]:
-    column = column or next((name for name in COLUMNS if any(u.value(name) for u in utterances)), None)
+    column = column or next((name for name in SPLIT_COLUMNS if any(u.value(name) for u in utterances)), None)
     if column is None:
-        raise CorpusError(f"{path}: none of the columns {', '.join(COLUMNS)} is filled; name another with --column")
+        raise CorpusError(f"{path}: columns {', '.join(SPLIT_COLUMNS)} are empty; name another with --column")
     if empty := [u for u in utterances if u.value(column) is None]:
         near = did_you_mean(column, empty[0].extra)
         raise CorpusError(f"{path}: the column {column!r} is empty for utterance {empty[0].id!r}.{near}")
@@ -148,11 +148,13 @@ def audit_splits(folds: Mapping[str, Parts]) -> list[dict[str, Any]]:
             if shared.names:
                 severity = "warning" if shared.kind == "text" else "error"
                 problems.append(Problem(f"shared-{shared.kind}", severity, shared.message, fold))
-        errors = [unread[u.place] for us in parts.values() for u in us if u.place in unread] or [""]
+        everyone = [u for us in parts.values() for u in us]
+        nameless, of = sum(not u.speaker for u in everyone), len(everyone)
+        errors = [unread[u.place] for u in everyone if u.place in unread] or [""]
         for kind, holds, text in (
             *(("imbalance", True, message) for message in imbalances(parts)),
             ("no-validation", parts.get("valid") == [], "no validation part: one drawn from train shares its speakers"),
-            ("no-speakers", not found["test"]["speakers"], "not checked: speakers are not named (--speaker-pattern)"),
+            ("no-speakers", nameless, f"not checked: {nameless} of {of} utterances lack a speaker (--speaker-pattern)"),
             ("no-audio", errors[0], f"not checked: the audio of {counted(len(errors), 'utterance')}, {errors[0]}"),
         ):
             if holds:

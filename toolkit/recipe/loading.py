@@ -128,7 +128,7 @@ def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[P
         chain = one_line(" -> ".join(p.name for p in (*extending, found)))
         how = "in a circle" if found in extending else "too deeply"
         raise RecipeError(f"{path.name}: recipes extend each other {how}: {chain}.")
-    tree = read_yaml(path, trust=trust)
+    tree = read_yaml(path, at=(), trust=trust)
     base_name, without_data = tree.pop("extends", None), tree.pop("without_data", None)
     inherited = Keys()
     if base_name is not None:
@@ -218,7 +218,7 @@ def _override_value(path: tuple[str, ...], text: str, folder: Path, trust: bool)
     if text_is_wanted and not re.match(r"\s*[!'\"]|\s*(null|~)\s*$", text, re.IGNORECASE):
         return text
     try:
-        return read_text(text, folder=folder, trust=trust)
+        return read_text(text, at=path, folder=folder, trust=trust)
     except RecipeError as error:
         raise RecipeError(f"--{key} {error}") from None
 

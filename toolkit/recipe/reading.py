@@ -18,6 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from toolkit.errors import RecipeError, did_you_mean
 from toolkit.recipe.checks import BadField, Mismatch, check_value, members, words
 from toolkit.recipe.locations import NOWHERE, Keys, Location, Mark
+from toolkit.recipe.references import Tagged
 from toolkit.recipe.schema import Recipe, plain_values
 
 Path = tuple[str, ...]
@@ -84,8 +85,8 @@ def known_paths(tree: Any, path: Path = ()) -> Iterator[str]:
 def merge(base: Keys, child: Keys, path: Path = ()) -> Keys:
     """The child's keys on top of the base's, in a new mapping, where each key has the mark of the value that counts.
 
-    Raises: RecipeError if the child has an unknown key, or a null that would remove a level, covariate, head or loss
-        which the base lacks.
+    Raises: RecipeError if the child has an unknown key, a null that would remove a level, covariate, head or loss
+        which the base lacks, or single keys of a mapping that a tag such as !ref gives.
     """
     annotation = annotation_at(path)
     out = Keys(base, {**base.marks, **child.marks})
@@ -99,6 +100,9 @@ def merge(base: Keys, child: Keys, path: Path = ()) -> Keys:
         value = spelled_out(value, kind, mark)
         if isinstance(value, Keys):
             inherited = out.get(key)
+            if isinstance(inherited, Tagged) and inherited.tag != "!PLACEHOLDER" and _identity_key(kind) not in value:
+                problem = f"its keys cannot be changed, since {inherited.tag} gives them {inherited.mark}"
+                raise RecipeError(f"{Location('.'.join(here), mark)}: {problem}: write the whole mapping there.")
             out[key] = merge(inherited if isinstance(inherited, Keys) else Keys(), value, here)
         elif value is not None or NoneType in members(kind):
             out[key] = value

@@ -29,15 +29,23 @@ LONGEST_TEXT = 2**18  # characters of a file
 CODE = ("!new:", "!apply:", "!applyref:", "!name:", "!module:", CORE + "python/")
 TEXT = tuple(CORE + name for name in ("str", "timestamp", "value"))
 OTHERS = tuple(CORE + name for name in ("int", "float", "bool", "null"))
+Keypath = tuple[str, ...]
+NO_RECIPE: Keypath = ("",)  # no key of a recipe
 
 
 def read_yaml(
-    path: Path, *, trust: bool = False, including: tuple[Path, ...] = (), included: list[Path] | None = None
+    path: Path,
+    *,
+    at: Keypath = NO_RECIPE,
+    trust: bool = False,
+    including: tuple[Path, ...] = (),
+    included: list[Path] | None = None,
 ) -> Keys:
     """Read a file that holds a mapping, and the files that it includes, as plain values and Tagged.
 
-    Args: trust: whether tags that run code are kept instead of refused; including: the files that include this one;
-        included: all files included before, repeats too.
+    Args: at: the key of a recipe that the file gives, () for a whole recipe; trust: whether tags that run code are kept
+        instead of refused; including: the files that include this one; included: all files included before, repeats
+        too.
     Raises: RecipeError if the file cannot be read, is not YAML, or holds a tag or a key that is not allowed.
     """
     try:
@@ -50,16 +58,16 @@ def read_yaml(
     if (node := _compose(text, path.name)) is None:
         raise RecipeError(f"{path.name} is empty: keys such as 'model:' are needed.")
     chain, included = (*including, resolved(path)), [] if included is None else included
-    values = _Reader(path.name, path.parent, trust, including=chain, included=included).value(node)
+    values = _Reader(path.name, path.parent, trust, including=chain, included=included).value(node, at)
     if not isinstance(values, Keys):
         raise RecipeError(f"{path.name}: a mapping is needed, with keys such as 'model:'.")
     return values
 
 
-def read_text(text: str, *, folder: Path | None = None, trust: bool = False) -> Any:
+def read_text(text: str, *, at: Keypath = NO_RECIPE, folder: Path | None = None, trust: bool = False) -> Any:
     """Read one value from the command line, by the same rules; included files are relative to `folder`."""
     node = _compose(text, "")
-    return None if node is None else _Reader("", folder or Path(), trust, including=(), included=[]).value(node)
+    return None if node is None else _Reader("", folder or Path(), trust, including=(), included=[]).value(node, at)
 
 
 def _compose(text: str, source: str) -> Node | None:
@@ -78,6 +86,11 @@ def _compose(text: str, source: str) -> Node | None:
         raise RecipeError(f"{Mark(source).exact}: this is not YAML: {reason}.") from None
 
 
+def _joined(text: Any) -> Any:
+    """Text with its surrogate pairs, as JSON writes characters beyond U+FFFF, as characters; a lone half stays."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass") if isinstance(text, str) else text
+
+
 class _Reader:
     """Turns the nodes of one file into values."""
 
@@ -87,36 +100,36 @@ class _Reader:
         self.scalars = YAML(typ="safe", pure=True).constructor
         self.values = 0
 
-    def value(self, node: Node, depth: int = 0) -> Any:
+    def value(self, node: Node, at: Keypath) -> Any:
         tag, self.values = node.tag, self.values + 1
-        if depth > DEEPEST:
+        if len(at) > DEEPEST:
             raise self._error(node, "it is nested too deeply, or an alias refers to a value that it is part of.")
         if self.values > MOST_VALUES:
             raise self._error(node, f"a recipe with more than {MOST_VALUES} values is not read.")
         if tag.startswith(INCLUDE):
-            return self._include(node, depth)
+            return self._include(node, at)
         if tag.startswith(CODE):
             self._refuse_code(node)
             empty = isinstance(node, ScalarNode) and not node.value
-            return Tagged(tag, None if empty else self._content(node, depth), self._mark(node))
+            return Tagged(tag, None if empty else self._content(node, at), self._mark(node))
         if isinstance(node, ScalarNode) and tag in LOOKED_UP:
             return Tagged(tag.replace("copy", "ref"), node.value, self._mark(node))
         if tag in {MappingNode: (CORE + "map",), SequenceNode: (CORE + "seq",)}.get(type(node), (*TEXT, *OTHERS)):
-            return self._content(node, depth)
+            return self._content(node, at)
         name = tag.replace(CORE, "!!")
         hint = " Write !include:file.yaml." if name == "!include" else ""
         known = "!ref, !copy, !include:file.yaml, !PLACEHOLDER"
         raise self._error(node, f"the tag {name} cannot be used here.{hint} Known: {known}.")
 
-    def _content(self, node: Node, depth: int) -> Any:
+    def _content(self, node: Node, at: Keypath) -> Any:
         if isinstance(node, SequenceNode):
-            return [self.value(child, depth + 1) for child in node.value]
-        return self._mapping(node, depth) if isinstance(node, MappingNode) else self._scalar(node)
+            return [self.value(child, (*at, "")) for child in node.value]
+        return self._mapping(node, at) if isinstance(node, MappingNode) else self._scalar(node)
 
-    def _mapping(self, node: MappingNode, depth: int) -> Keys:
+    def _mapping(self, node: MappingNode, at: Keypath) -> Keys:
         out = Keys()
         for key_node, value_node in node.value:
-            key = key_node.value
+            key = _joined(key_node.value)
             if key_node.tag.startswith(CODE):
                 self._refuse_code(key_node)
             if not isinstance(key_node, ScalarNode) or key_node.tag not in TEXT:
@@ -125,13 +138,13 @@ class _Reader:
                 raise self._error(key_node, f"a key must be text{shown}.{hint}")
             if key in out:
                 raise self._error(key_node, f"the key {key!r} occurs twice (first {out.marks[key]}).")
-            out[key] = self.value(value_node, depth + 1)
+            out[key] = self.value(value_node, (*at, key))
             out.marks[key] = self._mark(key_node)
         return out
 
     def _scalar(self, node: ScalarNode) -> Any:
         if node.tag not in OTHERS:
-            return node.value
+            return _joined(node.value)
         try:
             value = self.scalars.construct_object(node)
         except (ValueError, LookupError):
@@ -143,7 +156,7 @@ class _Reader:
             raise self._error(node, f"{one_line(node.value)[:20]}... is too large: at most {LONGEST} digits are read.")
         return value
 
-    def _include(self, node: Node, depth: int) -> Keys:
+    def _include(self, node: Node, at: Keypath) -> Keys:
         path = self.folder / node.tag.removeprefix(INCLUDE)
         if not isinstance(node, MappingNode) and node.value:
             raise self._error(node, f"only a mapping of changed keys can follow {node.tag}.")
@@ -155,9 +168,10 @@ class _Reader:
         self.included.append(path)
         if len(self.included) > MOST_FILES:
             raise self._error(node, f"a recipe that includes more than {MOST_FILES} files is not read.")
-        tree = read_yaml(path, trust=self.trust, including=self.including, included=self.included)
-        changes = self._mapping(node, depth) if isinstance(node, MappingNode) else Keys()
-        return resolve(merge(tree, changes, (path.name,)), keep_placeholders=True)
+        at = at[at[:1] == ("without_data",) :]
+        tree = read_yaml(path, at=at, trust=self.trust, including=self.including, included=self.included)
+        changes = self._mapping(node, at) if isinstance(node, MappingNode) else Keys()
+        return resolve(merge(tree, changes, at), keep_placeholders=True)
 
     def _refuse_code(self, node: Node) -> None:
         if not self.trust:

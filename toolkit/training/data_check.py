@@ -71,7 +71,7 @@ def check_source(source: Source) -> CheckReport:
         covariates=[name for name, spec in recipe.model.covariates.items() if spec.source == "label"],
         folds=folds if recipe.shared_audio == "refuse" else (),
     )
-    reported = [problem.message for problem in report.problems]
-    found = [problem for problem in found if problem.message.split("; ")[0] not in reported]
+    reported = tuple(problem.message for problem in report.problems)  # an error about labels begins with one
+    found = [problem for problem in found if not problem.message.startswith(reported)]
     problems = sorted([*found, *report.problems], key=lambda problem: problem.severity)
     return replace(report, problems=problems, folds=fold_table(folds, utterances))

@@ -14,7 +14,7 @@ from torch import Tensor
 from toolkit.contracts import Seq
 from toolkit.data.cache.files import FeatureFiles, read_segment
 from toolkit.data.cache.missing import CachedUtterance, Lacking, Missing
-from toolkit.data.cache.store import LIMIT, features_folder, limit_bytes, make_room, megabytes
+from toolkit.data.cache.store import LIMIT_VARIABLE, features_folder, limit_bytes, make_room, megabytes
 from toolkit.data.front_ends import front_end_description, front_end_key, rounded, rows_of
 from toolkit.data.segments import Batch, Items, SegmentSet
 from toolkit.errors import AudioError, CacheError
@@ -132,7 +132,7 @@ class FeatureCache:
             )
             return False
         if needed > limit_bytes():
-            found = f"take about {megabytes(needed)}, and {LIMIT} allows {megabytes(limit_bytes())}"
+            found = f"take about {megabytes(needed)}, and {LIMIT_VARIABLE} allows {megabytes(limit_bytes())}"
             raise CacheError(f"The features of this run {found}: raise it, or give --training.feature_cache_mb 0.")
         return True
 

@@ -15,25 +15,25 @@ from typing import Any
 from toolkit.errors import CacheError
 from toolkit.files import cache_folder, locked, parse_json, read_text
 
-FOLDER, LIMIT = "TOOLKIT_CACHE", "TOOLKIT_CACHE_GB"
+FOLDER_VARIABLE, LIMIT_VARIABLE = "TOOLKIT_CACHE", "TOOLKIT_CACHE_GB"
 DESCRIPTION, SUFFIX = "front-end.json", ".safetensors"
 REMEDY = "make room, set TOOLKIT_CACHE to another folder, or give --training.feature_cache_mb 0"
 
 
 def features_folder() -> Path:
     """Where the front ends' folders are: below $TOOLKIT_CACHE, else in the user's cache folder."""
-    return Path(os.environ.get(FOLDER) or cache_folder()) / "features"
+    return Path(os.environ.get(FOLDER_VARIABLE) or cache_folder()) / "features"
 
 
 def limit_bytes() -> float:
     """Bytes that all front ends may take: $TOOLKIT_CACHE_GB, else 20 GB. Raises: CacheError if that is not a number."""
-    text = os.environ.get(LIMIT) or "20"
+    text = os.environ.get(LIMIT_VARIABLE) or "20"
     try:
         limit = float(text)
     except ValueError:
         limit = -1.0
     if not limit >= 0:
-        raise CacheError(f"{LIMIT} is {text!r}: a number of gigabytes is needed, such as 20.")
+        raise CacheError(f"{LIMIT_VARIABLE} is {text!r}: a number of gigabytes is needed, such as 20.")
     return limit * 1e9
 
 
@@ -71,16 +71,14 @@ def lock_of(folder: Path) -> Path:
 
 
 def stored_front_ends() -> list[StoredFrontEnd]:
-    """All front ends, the least recently used first."""
+    """All front ends, the least recently used first; folders without a description are not the toolkit's."""
     found = []
-    for path in features_folder().glob("*/"):
-        with contextlib.suppress(OSError):  # it may be deleted meanwhile
-            if os.path.isdir(path):
-                known = path / DESCRIPTION
-                used = (known if os.path.exists(known) else path).stat().st_mtime
-                sizes = {file.name: file.stat().st_size for file in os.scandir(path)}
-                utterances = sum(name.endswith(SUFFIX) for name in sizes)
-                found.append(StoredFrontEnd(path, sum(sizes.values()), utterances, used))
+    for known in features_folder().glob(f"*/{DESCRIPTION}"):
+        with contextlib.suppress(OSError):  # it may be deleted meanwhile, and files that a run is writing are renamed
+            files = [file for file in os.scandir(known.parent) if not file.name.endswith(".partial")]
+            sizes = {file.name: file.stat().st_size for file in files}
+            utterances = sum(name.endswith(SUFFIX) for name in sizes)
+            found.append(StoredFrontEnd(known.parent, sum(sizes.values()), utterances, known.stat().st_mtime))
     return sorted(found, key=lambda stored: (stored.last_used, stored.path.name))
 
 
@@ -95,7 +93,7 @@ def make_room(needed: float, *, keep: Collection[Path], say: Callable[[str], Non
             total -= front_end.bytes
             say(f"Removed from the feature cache, least recently used: {front_end.path} ({megabytes(front_end.bytes)})")
     if total > limit:
-        found = f"grows to {megabytes(total)}, all in use; {LIMIT} allows {megabytes(limit)}"
+        found = f"grows to {megabytes(total)}, all in use; {LIMIT_VARIABLE} allows {megabytes(limit)}"
         say(f"The feature cache {found}: {features_folder()}")
 
 
