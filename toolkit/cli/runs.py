@@ -49,17 +49,18 @@ def new_recipe(manifest: str, name: str | None, output: str | None, overwrite: b
     MANIFEST is a table (.csv, .json) with columns path, label and, if known, speaker; FOLDER has a folder of recordings
     for each class.
     """
+    from toolkit.recipe.loading import as_overrides
     from toolkit.training.proposal import propose
 
-    given = Path(os.path.normpath(Path(manifest).absolute())).stem  # `.` has the folder's name
-    stem = Path(output).stem if output else re.sub(r"[^\w.+-]+", "_", given).strip("._+-") or "mine"
+    data = Path(os.path.normpath(Path(manifest).absolute())).stem  # `.` has the folder's name
+    stem = Path(output).stem if output else re.sub(r"[^\w.+-]+", "_", data).strip("._+-") or "mine"
     file = Path(output or f"{name or stem}.yaml")
     if file.suffix not in (".yaml", ".yml"):
         raise RecipeError(f"--output {file}: a recipe's name ends in .yaml.")
     if os.path.lexists(file) and not overwrite:
         raise RecipeError(f"{file} exists already: give --overwrite, or another --output.")
-    overrides = [f"--name={name or stem}"] + ([f"--corpus.args.columns={json.dumps(columns)}"] if columns else [])
-    text, folds, notes = propose(manifest, overrides, **options)
+    given = {"name": name or stem} | ({"corpus.args.columns": columns} if columns else {})
+    text, folds, notes = propose(manifest, as_overrides(given), **options)
     write_whole(file, text, RecipeError, "choose another --output", stream=True)
     click.echo(text.splitlines()[0].removeprefix("# "))
     print_folds(folds)
