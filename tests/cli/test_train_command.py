@@ -118,6 +118,16 @@ def test_a_runs_files_hold_what_the_docs_promise(tmp_path):
     assert [row["epoch"] for row in epochs] == ["1", "2", "3"]
 
 
+def test_no_next_command_is_one_that_would_be_refused(tmp_path):
+    shuffled = "--model.covariates={gender: {source: shuffled}}"
+    done = in_this_process(
+        "train", write_recipe(tmp_path), "--protocol.name", "groups", "--training.epochs=1", shuffled
+    )
+    assert done.exit_code == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("Next")]
+    assert "toolkit experiment" in line and " --protocol groups " in line, "a shuffled covariate cannot be exported"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

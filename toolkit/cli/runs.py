@@ -113,9 +113,11 @@ def train(ctx, words, profile, profile_file, **options):
             kept = ("data_folder", "manifest", "columns", "protocol", "init_from", "precision")
             given = [f"--{key}={options[key]}" for key in kept if options[key] is not None]
             given += ["--trust-recipe"] * options["trust"]
+            words = [re.sub(r"\A--protocol\.name(=|\Z)", r"--protocol\1", word) for word in words]
             if ctx.obj is None:  # only then does `toolkit experiment` find the recipe by the same words
                 say_next("experiment", *words, *given, "--output", f"{name}-folds", what=", every fold and a report")
-            say_next("export", results.parent, f"{name}.zip", what=", the system as a file")
+            if all(spec.source != "shuffled" for spec in preparation.source.recipe.model.covariates.values()):
+                say_next("export", results.parent, f"{name}.zip", what=", the system as a file")
 
 
 @click.command("check-data", cls=Command, context_settings=OVERRIDES)
