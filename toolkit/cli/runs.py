@@ -74,9 +74,14 @@ def new_recipe(manifest: str, name: str | None, output: str | None, overwrite: b
 @one_recipe
 @click.option("--fold", help="Which fold to test, by name; by default the protocol's first.")
 @click.option("--seed", type=int, help="Seed of the weights, the batches and all random draws.")
-@click.option("--output_folder", help="Where the run's folder goes; by default results/.")
+@click.option("--output_folder", "--output-folder", help="Where the run's folder goes; by default results/.")
 @click.option("--device", "training__device", help="cpu, cuda, cuda:1, ...; by default a GPU if there is one.")
-@click.option("--init_from", "training__init_from", help="A bundle whose levels and fusion the training starts from.")
+@click.option(
+    "--init_from",
+    "--init-from",
+    "training__init_from",
+    help="A bundle whose levels and fusion the training starts from.",
+)
 @click.option("--precision", "training__precision", help="fp32, bf16 or fp16.")
 @click.option(
     "--profile", is_flag=True, help="Print the most expensive parts of a step; a trace goes into the run's folder."
@@ -151,9 +156,9 @@ def check_data(ctx, words, as_json, **options):
 @columns
 @click.option("--column", help="Column of parts, or of folds that test in turn; by default split, fold or group.")
 @click.option("--speaker-pattern", "pattern", metavar="REGEX", help="Its groups find the speaker in a file's name.")
-@click.option("--data_folder", help="Where the audio is, if not where the lists say.")
-@click.option("--format", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def audit_split(split, format, **options):
+@click.option("--data_folder", "--data-folder", help="Where the audio is, if not where the lists say.")
+@as_json
+def audit_split(split, as_json, **options):
     """Check whether a split is honest: show what its parts share but should not.
 
     It compares speakers, audio, changed copies of audio (level, rate, MP3, silence), sentences, and the balance of
@@ -163,7 +168,7 @@ def audit_split(split, format, **options):
     from toolkit.corpus.splits import audit_splits, read_splits
 
     found = audit_splits(read_splits(split, **options))
-    show(found, print_audits, as_json=format == "json")
+    show(found, print_audits, as_json=as_json)
     sys.exit(1 if any(problem["severity"] == "error" for fold in found for problem in fold["problems"]) else 0)
 
 
