@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from pages import DOCS, ROOT, blocks
 from small_system import write_corpus, write_recipe
+from throwaway import good, install
 
 import toolkit
-from toolkit.errors import CheckpointError, ExperimentError, RecipeError
+from toolkit.errors import CheckpointError, ExperimentError, FailedPlugin, RecipeError
+from toolkit.plugins.registry import default_registry
 from toolkit.recipe.loading import as_overrides
 
 
@@ -66,6 +68,17 @@ def test_a_wrong_override_is_one_line(trained, overrides, message):
 def test_a_folder_whose_name_is_too_long_is_one_line(trained):
     with pytest.raises(CheckpointError, match=r"cannot be written \(File name too long\): choose another"):
         toolkit.train(trained[0], output_folder=trained[0].parent / ("x" * 300))
+
+
+def test_a_plugin_that_fails_is_named_in_the_line_that_the_command_would_print(tmp_path, monkeypatch):
+    source = "from toolkit.contracts import Head\nclass Mine(Head):\n    def forward(self, embedding):\n        1 / 0\n"
+    install(tmp_path, "my-heads", good("head", "mine", "mine_heads:Mine"), files={"mine_heads.py": source})
+    monkeypatch.syspath_prepend(tmp_path)
+    default_registry.cache_clear()
+    with pytest.raises(FailedPlugin, match="`forward` raised ZeroDivisionError"):
+        toolkit.train(write_recipe(tmp_path), **{"model.heads.level": {"plugin": "mine"}})
+    monkeypatch.undo()
+    default_registry.cache_clear()
 
 
 def test_a_checkout_that_is_not_installed_says_so_in_one_line(tmp_path):

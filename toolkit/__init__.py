@@ -40,13 +40,14 @@ def train(
     Raises: ToolkitError, with the line that the command would print.
     """
     from toolkit.distributed import from_first
+    from toolkit.plugins.plugin import plugin_failures
     from toolkit.recipe.loading import as_overrides
     from toolkit.training.launch import together
     from toolkit.training.preparation import load_source, prepare
     from toolkit.training.run import Run
     from toolkit.training.run_folder import Result
 
-    with together():
+    with together(), plugin_failures():
         path = Run(prepare(load_source(recipe, as_overrides(overrides), manifest=manifest)), say=say).train()
         return from_first(lambda: Result(path))
 

@@ -19,6 +19,8 @@ from toolkit.cli.options import names
         ("predict a b --format", "toolkit predict: Option '--format' requires an argument."),
         ("train a.yaml --fold", "toolkit train: Option '--fold' requires an argument."),
         ("show-plugin a b c", "toolkit show-plugin: One plugin at a time: [KIND] NAME."),
+        ("train a.yaml --fold=", "toolkit train: --fold is empty: leave it out or give a value."),
+        ("experiment a.yaml --output o --folds 1M,", "toolkit experiment: --folds holds an empty name."),
         ("train --fold=a", "toolkit train: Missing argument 'RECIPE [--KEY VALUE]...'."),
     ],
 )

@@ -118,6 +118,25 @@ def test_a_runs_files_hold_what_the_docs_promise(tmp_path):
     assert [row["epoch"] for row in epochs] == ["1", "2", "3"]
 
 
+def test_a_hyphen_may_stand_for_the_underscore_of_an_option(tmp_path):
+    done = in_this_process(
+        "train", write_recipe(tmp_path), "--output-folder", tmp_path / "other", "--data-folder=/x", "--init-from=/y"
+    )
+    assert done.stderr == "toolkit: The data folder /x does not exist.\n"
+    done = in_this_process("train", write_recipe(tmp_path), "--output-folder", tmp_path / "other", "--init-from=/y")
+    assert done.exit_code == 2 and "/y" in done.stderr and "init-from" not in done.stderr
+
+
+def test_no_next_command_is_one_that_would_be_refused(tmp_path):
+    shuffled = "--model.covariates={gender: {source: shuffled}}"
+    done = in_this_process(
+        "train", write_recipe(tmp_path), "--protocol.name", "groups", "--training.epochs=1", shuffled
+    )
+    assert done.exit_code == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("Next")]
+    assert "toolkit experiment" in line and " --protocol groups " in line, "a shuffled covariate cannot be exported"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

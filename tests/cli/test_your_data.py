@@ -219,6 +219,17 @@ def test_segments_are_as_long_as_95_percent_of_the_recordings(tmp_path, monkeypa
     Path("my.csv").write_text("\n".join(["path,label", *(f"{number}.wav,{'ab'[number % 2]}" for number in range(10))]))
     assert run("new-recipe", "my.csv").exit_code == 0
     assert load_recipe("my.yaml").audio.segment_seconds == 3.0
+    assert "segment_seconds: 3.0}  # holds 100 % of the utterances whole" in Path("my.yaml").read_text()
+    soundfile.write("0.wav", [0.1] * 8000 * 11, 8000)
+    assert run("new-recipe", "my.csv", "--overwrite").exit_code == 0
+    assert "segment_seconds: 10.0}  # holds 90 % of the utterances whole" in Path("my.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", ["2024", "1e3", "null", "true"])
+def test_a_table_may_have_any_name(name, recordings):
+    table = recordings.rename(recordings.with_name(f"{name}.csv"))
+    assert run("new-recipe", table, "--base", "speech/functionals").exit_code == 0
+    assert load_recipe(f"{name}.yaml").name == name
 
 
 def test_what_cannot_be_split_by_speaker_is_refused(recordings):

@@ -141,7 +141,7 @@ def run(*words: str, code: int):
 
 
 def in_json(*words, code: int) -> dict:
-    return {fold["fold"]: fold for fold in json.loads(run(*words, "--format", "json", code=code).stdout)}
+    return {fold["fold"]: fold for fold in json.loads(run(*words, "--json", code=code).stdout)}
 
 
 def kinds(fold: dict) -> list[str]:

@@ -12,7 +12,7 @@ from toolkit.data.batches import Draw
 from toolkit.data.cache.features import StoredFeatures
 from toolkit.data.loaders import in_order
 from toolkit.data.segments import Batch
-from toolkit.errors import ShapeError, ToolkitError
+from toolkit.errors import FailedPlugin, ToolkitError
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
 from toolkit.training.run_data import RunData
@@ -96,10 +96,46 @@ def test_a_waveform_is_cut_to_a_segment_and_has_to_stay_one():
     assert augmentations.wave(wave, augmentations.waves, draw).tolist() == [*range(8), 0, 1]
     empty = type("Empty", (Adds,), {"change": lambda self, values, generator: values[:0]})
     augmentations = of(empty())
-    with pytest.raises(ShapeError, match=r"augmentations.a0 returns \[0\], not \[samples\]"):
+    rule = r"Empty: `change` must give a tensor \[at least 1 sample\] of torch.float32"
+    with pytest.raises(FailedPlugin, match=rule):
         augmentations.wave(wave, augmentations.waves, draw)
-    with pytest.raises(ShapeError, match=r"augmentations.a0 turns features \[4, 1\] into \[0, 1\]"):
-        change(of(type("Empty", (Adds,), {"change": lambda self, values, generator: values[:0]})("features")))
+
+
+@pytest.mark.parametrize(
+    ("returned", "gave"),
+    [
+        (lambda values: None, "None"),
+        (lambda values: values.numpy(), r"a ndarray \[4, 1\] of float32"),
+        (lambda values: values.double(), r"a Tensor \[4, 1\] of torch.float64"),
+        (lambda values: values[:0], r"a Tensor \[0, 1\] of torch.float32"),
+    ],
+    ids=["nothing", "numpy", "float64", "no frames"],
+)
+def test_a_row_stays_a_tensor_of_its_shape_and_dtype(returned, gave):
+    odd = type("Odd", (Adds,), {"change": lambda self, values, generator: returned(values)})
+    rule = r"Odd: `change` must give a tensor \[4, 1\] of torch.float32, and gave "
+    with pytest.raises(FailedPlugin, match=rule + gave):
+        change(of(odd("features")))
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        lambda features, mix: None,
+        lambda features, mix: features,
+        lambda features, mix: (features, 0.5),
+        lambda features, mix: ({}, mix),
+        lambda features, mix: ({"x": features["x"].values}, mix),
+        lambda features, mix: ({"x": Seq(features["x"].values.double(), features["x"].lengths)}, mix),
+        lambda features, mix: ({"x": Seq(features["x"].values[:, :3], features["x"].lengths)}, mix),
+    ],
+    ids=["nothing", "features alone", "a number", "no level", "a tensor", "float64", "fewer frames"],
+)
+def test_a_mixed_batch_has_the_same_levels_shapes_and_dtypes_and_says_how_it_was_mixed(returned):
+    odd = type("Odd", (Swaps,), {"mix": lambda self, *given: returned(*Swaps.mix(self, *given))})
+    rule = "Odd: `mix` must give features of the same levels, shapes and dtypes, and a Mix, and gave"
+    with pytest.raises(FailedPlugin, match=rule):
+        change(of(odd(0.75)))
 
 
 def test_one_augmentation_at_most_mixes_a_batch():

@@ -124,7 +124,9 @@ def test_a_cell_that_fails_is_recorded_and_the_others_go_on(recipes, tmp_path, r
     assert [r.cell.system for r in found.runs] == ["small"]
     ((cell, error),) = found.failures.items()
     assert cell == ("broken", "session-out", "S1", 1) and "n_mfcc" in error
-    assert "Traceback" not in out + err
+    assert "Traceback" not in out + err and "Next: toolkit report" in err
+    code, _, err = run_here([str(broken)], tmp_path / "other", "--folds", "S1")
+    assert code == 1 and "Failed: 1." in err and "Next" not in err, "there is nothing to report"
 
 
 def kill_a_worker(folder):

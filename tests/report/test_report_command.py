@@ -4,7 +4,7 @@ import re
 
 import pytest
 from click.testing import CliRunner
-from fake_experiment import paper_experiment
+from fake_experiment import SER, FakeExperiment, FakeSystem, paper_experiment
 
 from toolkit.cli.main import main
 
@@ -24,6 +24,13 @@ def test_it_prints_the_path_of_the_page_it_wrote(experiment, tmp_path):
     assert re.search(r"Next, .*: toolkit export \S+/runs/ser-loso-1M-seed1-\w+ ser\.zip$", done.stderr.strip())
     page = (tmp_path / "report.html").read_text()
     assert "synthetic corpus" in page and list(tmp_path.glob("tables/*.tex")) and list(tmp_path.glob("figures/*.png"))
+
+
+def test_the_system_to_export_is_none_with_a_shuffled_covariate(tmp_path):
+    systems = {"control": FakeSystem(covariates={"gender": {"source": "shuffled"}}), "ser": SER}
+    folder = FakeExperiment(systems, {"1M": ["1M"], "1F": ["1F"]}).write(tmp_path)
+    done = CliRunner().invoke(main, ["report", str(folder)])
+    assert done.exit_code == 0 and done.stderr.strip().endswith(" ser.zip")
 
 
 @pytest.mark.parametrize(

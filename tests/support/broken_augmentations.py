@@ -1,5 +1,6 @@
 """Augmentations that break the contract, each in one way, beside a good one; for the tests of toolkit.testing."""
 
+import numpy as np
 import torch
 
 from toolkit.contracts import Augmentation, Mix, Seq
@@ -90,6 +91,17 @@ class DrawsGlobally(GoodAugmentation):
         return values * torch.rand(())
 
 
+class DrawsFromNumpy(GoodAugmentation):
+    def __init__(self, *, most: float = 2.0):
+        super().__init__(most=most)
+        np.random.seed(0)
+        np.random.rand()
+
+    def change(self, values, generator):
+        np.random.rand()
+        return super().change(values, generator)
+
+
 class Remembers(GoodAugmentation):
     seen = 0.0
 
@@ -115,7 +127,7 @@ AUGMENTATIONS = {
     "attributes_are_as_declared": [ReadsFrames, FitsOnWaves],
     "lengths_are_true": [DropsAll, Shortens, OnePartner, NoShare, LosesLevel],
     "values_are_finite": [DividesBySilence, InDouble],
-    "generator_decides": [DrawsGlobally, Remembers],
+    "generator_decides": [DrawsGlobally, DrawsFromNumpy, Remembers],
     "input_is_left_alone": [WritesIntoRow],
     "padding_changes_nothing": [LeaksPadding],
     "workers_get_a_copy": [HoldsFunction],

@@ -92,7 +92,7 @@ class MultipliesByTaken(GoodLoss):
         self.seen = None
 
 
-class KeepsSkippedRows(GoodLoss):
+class CountsSharesAsBatches(GoodLoss):
     def forward(self, inputs, targets):
         before = self.seen
         value = super().forward(inputs, targets)
@@ -100,8 +100,15 @@ class KeepsSkippedRows(GoodLoss):
             self.seen = self.seen + before
         return value
 
+
+class KeepsSkippedRows(GoodLoss):
+    skipped = 0.0
+
     def after_step(self, taken):
-        if bool(taken):
+        if not bool(taken):
+            self.skipped = self.skipped + self.seen
+        elif self.seen is not None:
+            self.seen = self.seen + self.skipped
             super().after_step(taken)
 
 
@@ -132,6 +139,7 @@ LOSSES = {
     "gradients_reach_what_is_trained": [DetachedLoss],
     "value_is_the_mean_over_rows": [Sums],
     "denominator_joins_parts": [WeightedMean],
+    "shares_are_one_batch": [CountsSharesAsBatches],
     "skipped_step_leaves_no_trace": [MovesInAnyCase, MultipliesByTaken, KeepsSkippedRows],
     "evaluation_leaves_no_trace": [LearnsInEvaluation],
     "state_survives_safetensors": [CentreIsNoState],

@@ -106,6 +106,7 @@ def test_the_home_folder_may_be_a_tilde(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "data").mkdir()
     assert load_source(write_recipe(tmp_path), data_folder="~/data").folder == tmp_path / "data"
+    assert load_source(write_recipe(tmp_path), manifest="~/my.csv").corpus.path == str(tmp_path / "my.csv")
 
 
 def test_a_fold_that_is_not_there_is_named_with_those_that_are(tmp_path):

@@ -91,8 +91,10 @@ class Command(click.Command):
             rest = super().parse_args(ctx, args)
             for parameter in self.params:
                 value = ctx.params.get(parameter.name)
-                if isinstance(parameter, click.Option) and "" in (value if isinstance(value, tuple) else (value,)):
-                    raise click.UsageError(f"{parameter.opts[0]} is empty: leave it out or give a value")
+                values = value if isinstance(value, tuple) else (value,)
+                if isinstance(parameter, click.Option) and "" in values:
+                    found = "is empty: leave it out or give a value" if values == ("",) else "holds an empty name"
+                    raise click.UsageError(f"{parameter.opts[0]} {found}")
             return rest
 
     def invoke(self, ctx: click.Context):

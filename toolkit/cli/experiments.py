@@ -53,8 +53,9 @@ def experiment(words, folds, seeds, protocol, output, jobs, gpus, threads, sched
             sources.append(read_source([recipe, *overrides], **options))
         except RecipeError as error:
             raise error if len(recipes) == 1 else RecipeError(f"{recipe}: {error}") from None
-    failed = conduct(sources, workers, folds=folds, seeds=seeds, protocols=protocol, output=output)
-    say_next("report", output)
+    failed, done = conduct(sources, workers, folds=folds, seeds=seeds, protocols=protocol, output=output)
+    if done:
+        say_next("report", output)
     sys.exit(1 if failed else 0)
 
 
@@ -127,5 +128,8 @@ def report(folder, **options):
     from toolkit.report.evidence import Evidence
 
     click.echo(write_report(folder, **options))
-    run = Evidence(folder).runs[0]
-    say_next("export", run.folder, f"{run.cell.system}.zip", what=", for one of the trained systems")
+    found = Evidence(folder)
+    covariates = {name: recipe["model"]["covariates"].values() for name, recipe in found.recipes.items()}
+    controls = [name for name, some in covariates.items() if any(spec["source"] == "shuffled" for spec in some)]
+    for run in [run for run in found.runs if run.cell.system not in controls][:1]:
+        say_next("export", run.folder, f"{run.cell.system}.zip", what=", for one of the trained systems")

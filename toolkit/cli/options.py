@@ -89,7 +89,9 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 one_folder = click.argument("folder", metavar="DIR")
 one_plugin = click.argument("words", nargs=-1, required=True, metavar="[KIND] NAME")
 recipe_options = _together(
-    click.option("--data_folder", help="The corpus's folder; by default from its environment variable."),
+    click.option(
+        "--data_folder", "--data-folder", help="The corpus's folder; by default from its environment variable."
+    ),
     click.option("--manifest", help="A CSV or JSON manifest to use instead of the recipe's corpus."),
     columns,
     click.option("--trust-recipe", "trust", is_flag=True, help="Allow YAML tags that run code."),

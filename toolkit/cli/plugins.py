@@ -49,7 +49,9 @@ def show_plugin(words: tuple[str, ...]):
 @click.command("check-plugin", cls=Command)
 @one_plugin
 @click.option("--args", metavar="YAML", help="Its arguments, as in a recipe's args: '{n_mfcc: 13, hidden: 8}'.")
-@click.option("--data_folder", help="The folder that a corpus reads; by default from its environment variable.")
+@click.option(
+    "--data_folder", "--data-folder", help="The folder that a corpus reads; by default from its environment variable."
+)
 @as_json
 def check_plugin(words: tuple[str, ...], args: str | None, data_folder: str | None, as_json: bool):
     """Check an installed plugin against everything that its contract asks for.

@@ -49,17 +49,18 @@ def new_recipe(manifest: str, name: str | None, output: str | None, overwrite: b
     MANIFEST is a table (.csv, .json) with columns path, label and, if known, speaker; FOLDER has a folder of recordings
     for each class.
     """
+    from toolkit.recipe.loading import as_overrides
     from toolkit.training.proposal import propose
 
-    given = Path(os.path.normpath(Path(manifest).absolute())).stem  # `.` has the folder's name
-    stem = Path(output).stem if output else re.sub(r"[^\w.+-]+", "_", given).strip("._+-") or "mine"
+    data = Path(os.path.normpath(Path(manifest).absolute())).stem  # `.` has the folder's name
+    stem = Path(output).stem if output else re.sub(r"[^\w.+-]+", "_", data).strip("._+-") or "mine"
     file = Path(output or f"{name or stem}.yaml")
     if file.suffix not in (".yaml", ".yml"):
         raise RecipeError(f"--output {file}: a recipe's name ends in .yaml.")
     if os.path.lexists(file) and not overwrite:
         raise RecipeError(f"{file} exists already: give --overwrite, or another --output.")
-    overrides = [f"--name={name or stem}"] + ([f"--corpus.args.columns={json.dumps(columns)}"] if columns else [])
-    text, folds, notes = propose(manifest, overrides, **options)
+    given = {"name": name or stem} | ({"corpus.args.columns": columns} if columns else {})
+    text, folds, notes = propose(manifest, as_overrides(given), **options)
     write_whole(file, text, RecipeError, "choose another --output", stream=True)
     click.echo(text.splitlines()[0].removeprefix("# "))
     print_folds(folds)
@@ -73,9 +74,14 @@ def new_recipe(manifest: str, name: str | None, output: str | None, overwrite: b
 @one_recipe
 @click.option("--fold", help="Which fold to test, by name; by default the protocol's first.")
 @click.option("--seed", type=int, help="Seed of the weights, the batches and all random draws.")
-@click.option("--output_folder", help="Where the run's folder goes; by default results/.")
+@click.option("--output_folder", "--output-folder", help="Where the run's folder goes; by default results/.")
 @click.option("--device", "training__device", help="cpu, cuda, cuda:1, ...; by default a GPU if there is one.")
-@click.option("--init_from", "training__init_from", help="A bundle whose levels and fusion the training starts from.")
+@click.option(
+    "--init_from",
+    "--init-from",
+    "training__init_from",
+    help="A bundle whose levels and fusion the training starts from.",
+)
 @click.option("--precision", "training__precision", help="fp32, bf16 or fp16.")
 @click.option(
     "--profile", is_flag=True, help="Print the most expensive parts of a step; a trace goes into the run's folder."
@@ -112,9 +118,11 @@ def train(ctx, words, profile, profile_file, **options):
             kept = ("data_folder", "manifest", "columns", "protocol", "init_from", "precision")
             given = [f"--{key}={options[key]}" for key in kept if options[key] is not None]
             given += ["--trust-recipe"] * options["trust"]
+            words = [re.sub(r"\A--protocol\.name(=|\Z)", r"--protocol\1", word) for word in words]
             if ctx.obj is None:  # only then does `toolkit experiment` find the recipe by the same words
                 say_next("experiment", *words, *given, "--output", f"{name}-folds", what=", every fold and a report")
-            say_next("export", results.parent, f"{name}.zip", what=", the system as a file")
+            if all(spec.source != "shuffled" for spec in preparation.source.recipe.model.covariates.values()):
+                say_next("export", results.parent, f"{name}.zip", what=", the system as a file")
 
 
 @click.command("check-data", cls=Command, context_settings=OVERRIDES)
@@ -148,9 +156,9 @@ def check_data(ctx, words, as_json, **options):
 @columns
 @click.option("--column", help="Column of parts, or of folds that test in turn; by default split, fold or group.")
 @click.option("--speaker-pattern", "pattern", metavar="REGEX", help="Its groups find the speaker in a file's name.")
-@click.option("--data_folder", help="Where the audio is, if not where the lists say.")
-@click.option("--format", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def audit_split(split, format, **options):
+@click.option("--data_folder", "--data-folder", help="Where the audio is, if not where the lists say.")
+@as_json
+def audit_split(split, as_json, **options):
     """Check whether a split is honest: show what its parts share but should not.
 
     It compares speakers, audio, changed copies of audio (level, rate, MP3, silence), sentences, and the balance of
@@ -160,7 +168,7 @@ def audit_split(split, format, **options):
     from toolkit.corpus.splits import audit_splits, read_splits
 
     found = audit_splits(read_splits(split, **options))
-    show(found, print_audits, as_json=format == "json")
+    show(found, print_audits, as_json=as_json)
     sys.exit(1 if any(problem["severity"] == "error" for fold in found for problem in fold["problems"]) else 0)
 
 

@@ -5,19 +5,20 @@ and, for features, the level: not on workers, ranks, other augmentations, or whe
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from toolkit.contracts import Augmentation, Seq
+from toolkit.contracts import Augmentation, Mix, Seq
 from toolkit.data.batches import Draw
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.seeding import derive_seed
 from toolkit.data.segments import Batch, Items, SegmentSet
-from toolkit.errors import RecipeError, ShapeError
-from toolkit.plugins.plugin import plugin_failures
+from toolkit.errors import RecipeError
+from toolkit.plugins.plugin import plugin_failures, require_rule
 from toolkit.plugins.registry import build
 from toolkit.recipe.schema import Recipe, names_in
 
@@ -65,8 +66,6 @@ class Augmentations:
         """Apply some steps to a segment's waveform: [samples] -> [samples], at most `segment_samples`."""
         for step in steps:
             wave = self._row(step, wave, draw)
-            if wave.dim() != 1 or not len(wave):
-                raise ShapeError(f"augmentations.{step.name} returns {list(wave.shape)}, not [samples].")
         return wave[: self.segment_samples]
 
     def change(self, batch: Batch) -> Batch:
@@ -79,23 +78,29 @@ class Augmentations:
                 elif mix is None:  # at most one mixes a batch
                     generator = self._generator(step, batch.draws[0])
                     if _happens(step, generator):
-                        features, mix = step.augmentation.mix(features, generator)
+                        made = step.augmentation.mix(features, generator)
+                        rule = "features of the same levels, shapes and dtypes, and a Mix"
+                        require_rule(step.augmentation, "mix", _is_mixed(made, features), rule, made)
+                        features, mix = made
         return replace(batch, features=features, mix=mix)
 
     def _rows(self, step: Step, seq: Seq, draws: Sequence[Draw]) -> Seq:
         """Change each row on its own; values beyond its length stay."""
         values = seq.values.clone()
         for row, (draw, length) in enumerate(zip(draws, seq.lengths.tolist(), strict=True)):
-            changed = self._row(step, seq.values[row, :length], draw)
-            if changed.shape != values[row, :length].shape:
-                found, given = list(changed.shape), list(values[row, :length].shape)
-                raise ShapeError(f"augmentations.{step.name} turns features {given} into {found}: shapes have to stay.")
-            values[row, :length] = changed
+            values[row, :length] = self._row(step, seq.values[row, :length], draw)
         return Seq(values, seq.lengths, full=seq.full)
 
     def _row(self, step: Step, values: Tensor, draw: Draw) -> Tensor:
         generator = self._generator(step, draw)
-        return step.augmentation.change(values, generator) if _happens(step, generator) else values
+        if not _happens(step, generator):
+            return values
+        changed, is_wave = step.augmentation.change(values, generator), step.augmentation.reads == "wave"
+        holds = isinstance(changed, Tensor) and changed.dtype == values.dtype
+        holds = holds and (changed.dim() == 1 and len(changed) > 0 if is_wave else changed.shape == values.shape)
+        rule = f"a tensor {'[at least 1 sample]' if is_wave else list(values.shape)} of {values.dtype}"
+        require_rule(step.augmentation, "change", holds, rule, changed)
+        return changed
 
     def _generator(self, step: Step, draw: Draw) -> torch.Generator:
         key = (step.name, *step.levels) if step.augmentation.reads == "features" else (step.name,)
@@ -123,6 +128,17 @@ class AugmentedSegments(Items):
         wave = self.segments.read(draw)
         values = {key: self.augmentations.wave(wave, steps, draw) for key, steps in self.groups.items()}
         return values if self.stored is None else values | self.stored.read(draw)
+
+
+def _is_mixed(made: Any, features: Mapping[str, Seq]) -> bool:
+    """Whether `mix` returned features like those that it was given, and a Mix."""
+    if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], Mapping) and isinstance(made[1], Mix)):
+        return False
+    given, found = (
+        {level: isinstance(seq, Seq) and (seq.values.shape, seq.values.dtype) for level, seq in of.items()}
+        for of in (features, made[0])
+    )
+    return given == found
 
 
 def _happens(step: Step, generator: torch.Generator) -> bool:

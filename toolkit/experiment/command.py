@@ -93,13 +93,13 @@ def conduct(
     seeds: str,
     protocols: Sequence[str],  # none: the recipes' own
     output: str,
-) -> int:
+) -> tuple[int, int]:
     """Plan and run an experiment, and print how it went.
 
     One process at a time runs the experiment of a folder. A second one waits for it, shows its progress, and then runs
     what is missing. Cells of other commands in the folder are left as they are.
 
-    Returns: how many of its cells failed.
+    Returns: how many of its cells failed, and how many are done.
     Raises: ExperimentError if the folder cannot be written, holds an experiment on other data, or a damaged one.
     """
     some = None if folds == ("all",) else folds
@@ -126,7 +126,7 @@ def conduct(
     print_cells(cells)
     if failed := sum(cell.state == "failed" for cell in cells):
         say(f"Failed: {failed}. Their output is in {Path(output) / 'cells'}; the same command tries them again.")
-    return failed
+    return failed, sum(cell.state == "done" for cell in cells)
 
 
 @contextmanager

@@ -102,6 +102,19 @@ class LossCase(ModuleCase):
         require_equal(joined, whole, self.tolerance, f"two parts give {float(joined)}, the batch {float(whole)}")
 
     @contract
+    def shares_are_one_batch(self) -> None:
+        """Mixed rows count by their shares: a share of a batch and the rest of it leave the state of the whole."""
+        one, other = self._pair()
+        batch = self.inputs(one)
+        one(*batch)
+        for share in (0.25, 0.75):
+            other.of_shares(*batch, share)
+        for loss in (one, other):
+            loss.after_step(torch.tensor(True))
+        what = "differs after a step whose rows were mixed: override `of_shares`, and count a row by its share"
+        require_same(other.state_dict(), one.state_dict(), self.tolerance, what)
+
+    @contract
     def skipped_step_leaves_no_trace(self) -> None:
         """`after_step(False)` leaves the loss as if the batches before it (with NaN and infinity) had not been seen."""
         one, other = self._pair()

@@ -106,7 +106,8 @@ def load_source(
     """
     overrides = list(overrides)
     if manifest is not None:
-        overrides += ["--corpus.plugin", "manifest", "--corpus.args.path", json.dumps(str(Path(manifest).absolute()))]
+        path = str(Path(os.path.expanduser(manifest)).absolute())
+        overrides += ["--corpus.plugin", "manifest", "--corpus.args.path", json.dumps(path)]
     load = partial(load_recipe, recipe, overrides, search_folder=search_folder, trust=trust)
     loaded = load()
     kind = find_part("corpus", loaded.corpus).load()

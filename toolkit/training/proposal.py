@@ -77,7 +77,9 @@ def propose(manifest: str, overrides: list[str], *, base: str | None, protocol: 
     facts["protocol_args"] = ", ".join(f"{key}: {json.dumps(value)}" for key, value in {**unset, **chosen.args}.items())
     facts |= {"unweighted": unweighted, "imbalance": printable(imbalance)}
     facts["base"] = str(resolved(base)) if os.path.isfile(base) else base
-    facts["segment_seconds"] = min(max(math.ceil(2 * seconds[-(-19 * len(seconds) // 20) - 1]) / 2, 1.0), LONGEST_S)
+    length = min(max(math.ceil(2 * seconds[-(-19 * len(seconds) // 20) - 1]) / 2, 1.0), LONGEST_S)
+    whole = 100 * sum(each <= length for each in seconds) // len(seconds)
+    facts |= {"segment_seconds": length, "whole": whole}
     return text.render(facts), fold_table([each.fold for each in prepared], utterances), notes
 
 

@@ -77,7 +77,8 @@ class Package:
                 content[path.replace("NAME", self.name)] = template.render(names)
         imports = re.findall(rf"^from (?!{self.module}\b)\S+ import (.+)$", "\n".join(content.values()), re.MULTILINE)
         imported = {name for line in imports for name in line.split(", ")}
-        if self.class_name in imported or self.module == "tests" or keyword.iskeyword(self.module):
+        taken = {*keyword.kwlist, "tests", "null"}  # null is no name in the recipe
+        if self.class_name in imported or taken & {self.module, self.class_name}:
             problem = "the name already has a meaning in its package"
             raise PluginError(f"A plugin cannot be called {self.name!r}: {problem}.")
         return content
