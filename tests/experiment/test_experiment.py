@@ -8,7 +8,9 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
@@ -17,7 +19,8 @@ from small_system import write_recipe
 from trained_model import predictions_by_fold
 
 from toolkit.cli.main import main
-from toolkit.experiment import engine
+from toolkit.errors import ExperimentError
+from toolkit.experiment import command, engine
 from toolkit.experiment.plan import read_plan
 from toolkit.experiment.progress import Progress, is_alive
 from toolkit.report.evidence import Evidence
@@ -114,7 +117,7 @@ def test_all_cells_are_trained_once_and_the_same_command_trains_nothing(recipes,
     assert "5 of 5 cells done" in shown and "No process runs this experiment." in shown
 
 
-def test_a_cell_that_fails_is_recorded_and_the_others_go_on(recipes, tmp_path, run_here):
+def test_a_cell_that_fails_is_recorded_and_tried_again_and_the_others_go_on(recipes, tmp_path, run_here, monkeypatch):
     folder = tmp_path / "experiment"
     broken = Path(recipes[0]).with_name("broken.yaml")
     broken.write_text("extends: small.yaml\nmodel: {levels: {mfcc: {args: {n_mfcc: 99}}}}\n")
@@ -127,6 +130,18 @@ def test_a_cell_that_fails_is_recorded_and_the_others_go_on(recipes, tmp_path, r
     assert "Traceback" not in out + err and "Next: toolkit report" in err
     code, _, err = run_here([str(broken)], tmp_path / "other", "--folds", "S1")
     assert code == 1 and "Failed: 1." in err and "Next" not in err, "there is nothing to report"
+
+    shown = []
+    monkeypatch.setattr(command, "live_display", lambda: nullcontext(lambda cells: shown.append([*cells])))
+    code, _, err = run_here([*recipes[:1], str(broken)], folder, "--folds", "S1", "--training.epochs", "1")
+    assert code == 1 and "Failed: 1." in err
+    assert [cell.state for cell in shown[0]] == ["done", "waiting"], "the failure of the first command is not news"
+    assert [cell.state for cell in shown[-1]] == ["done", "failed"]
+
+    lost = Mock(run=lambda function, tasks: [[(task, ExperimentError("the scheduler was lost")) for task in tasks]])
+    monkeypatch.setattr(command.WorkerOptions, "workers", lambda options, tasks: nullcontext(lost))
+    code, _, err = run_here([*recipes[:1], str(broken)], folder, "--folds", "S1", "--training.epochs", "1")
+    assert code == 1 and "Failed: 1." in err, "it was not reached"
 
 
 def kill_a_worker(folder):
@@ -199,13 +214,22 @@ def test_protocols_of_one_training_are_trained_once(recipes, tmp_path, run_here)
         (["--scheduler", "tcp://x:1", "--jobs", "2"], "--jobs and --gpus are for this machine"),
         (["--gpus", "0,1", "--jobs", "3"], "--gpus names 2 and --jobs is 3"),
         (["--gpus", "7,x"], "--gpus: this machine has no GPU '"),
+        (["--gpus", "7,8"], "--gpus: this machine has no GPU '"),
         (["--training.epoch", "3"], "small.yaml: --training.epoch: a recipe has no such key. Did you mean"),
     ],
 )
-def test_a_mistake_is_one_line_and_nothing_is_made(recipes, tmp_path, options, message):
+def test_a_mistake_is_one_line_and_nothing_is_made(recipes, tmp_path, monkeypatch, options, message):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7,8")  # which torch does not find
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     done = CliRunner().invoke(main, ["experiment", *recipes, "--output", str(tmp_path / "experiment"), *options])
     assert done.exit_code == 2 and message in done.stderr and len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "experiment").exists()
+
+
+def test_the_folder_of_a_search_is_refused(recipes, tmp_path):
+    (tmp_path / "search" / "trials").mkdir(parents=True)
+    done = CliRunner().invoke(main, ["experiment", *recipes, "--output", str(tmp_path / "search")])
+    assert done.exit_code == 2 and "search holds a search of `toolkit tune`: choose another --output." in done.stderr
 
 
 def test_status_of_a_folder_without_an_experiment_says_so(tmp_path):

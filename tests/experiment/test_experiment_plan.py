@@ -7,7 +7,7 @@ import pytest
 from small_system import write_corpus, write_recipe
 
 from toolkit.errors import CorpusError, ExperimentError, ProtocolError, RecipeError
-from toolkit.experiment.display import describe
+from toolkit.experiment.display import describe, live_display
 from toolkit.experiment.plan import Cell, make_plan, merged, read_plan, with_protocol, write_plan
 from toolkit.experiment.progress import CellProgress, Progress, Record, Records, seconds_left
 from toolkit.experiment.tasks import make_tasks, run_task
@@ -159,6 +159,14 @@ def test_cells_with_other_settings_are_never_mixed(small):
     assert said.startswith("a: the tables leave out 3 cells with other settings or code")
 
 
+def test_a_plan_holds_no_protocol_fold_or_seed_whose_cells_are_all_left_out(small):
+    first = make_plan([small()], protocols=("session-out",), folds=("S1", "S2"), seeds=(1, 2))
+    second = make_plan([small()], protocols=("loso",), folds=("1F",))
+    changed = make_plan([small(**{"training.epochs": 4})], protocols=("session-out",), folds=("S2",), seeds=(2,))
+    whole, _ = merged(merged(first, second)[0], changed)
+    assert (whole.folds, whole.seeds, [*whole.splits]) == ({"session-out": ("S2",)}, (2,), ["session-out"])
+
+
 def test_an_experiment_on_other_data_needs_another_folder(small):
     with pytest.raises(ExperimentError, match="choose another --output"):
         merged(make_plan([small()]), replace(make_plan([small()]), corpus="other"))
@@ -193,6 +201,16 @@ def test_a_finished_cell_is_read_once_unless_it_runs_again_for_its_weights(small
     for cell in (again, once):
         progress.records.write(Record(cell, "running", 3.0, run=cell.fold))
     assert [cell.state for cell in progress.cells(alive=True)] == ["running", "done"]
+
+
+def test_a_cell_that_runs_again_is_shown_when_it_ends_and_not_before(capsys):
+    cell = CellProgress(Cell("ser", "loso", "1M", 1, "00000000"), "done", seconds=3.0)
+    old = replace(cell, state="failed", record=Record(cell.cell, "failed", 1.0, error="old"))
+    new = replace(old, record=Record(cell.cell, "failed", 2.0, error="new"))
+    with live_display() as show:
+        for now in (old, replace(cell, state="running", record=old.record), new, new):
+            show([now])
+    assert capsys.readouterr().err.splitlines() == ["[1/1] ser  loso  fold 1M  seed 1  failed: new"]
 
 
 def test_the_rest_takes_as_long_as_the_longest_cell_and_as_the_cells_that_run_at_a_time_allow():

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 
 import optuna
@@ -18,8 +19,10 @@ from small_system import write_recipe
 
 from toolkit.cli.main import main
 from toolkit.errors import ExperimentError
+from toolkit.experiment import search as search_module
 from toolkit.experiment.command import WorkerOptions
-from toolkit.experiment.search import open_study
+from toolkit.experiment.search import Search, open_study
+from toolkit.files import locked
 from toolkit.recipe.loading import load_recipe
 
 SPACE = "training.optimizer.learning_rate: {low: 1.0e-6, high: 1.0e-1, log: true}\ntraining.batch_size: [4, 8]\n"
@@ -155,6 +158,111 @@ def test_a_search_of_all_settings_ends_when_all_are_tried(planted, tmp_path, her
     found = trials_in(tmp_path)
     assert {trial.state.name for trial in found} == {"COMPLETE"} and len({str(trial.params) for trial in found}) == 4
     assert len(found) == 4, "of 8"
+    assert CliRunner().invoke(main, words(planted, tmp_path, *options)).exit_code == 0
+    assert trials_in(tmp_path) == found, "a repetition draws none again"
+
+
+class TwoAtATime(Here):
+    """Workers that take two calls before they run one; `taken` gets the names of each two calls' cells."""
+
+    def __init__(self, taken):
+        self.taken = taken
+
+    def run(self, function, arguments):
+        while two := [*islice(arguments, 2)]:
+            self.taken.append([cell.name for task in two for cell in task.cells])
+            for argument in two:
+                function(argument)
+            yield [(argument, None) for argument in two]
+
+
+def test_trials_of_the_same_settings_are_trained_once_at_a_time_and_have_the_same_scores(
+    planted, tmp_path, here, monkeypatch
+):
+    taken = []
+    monkeypatch.setattr(WorkerOptions, "workers", lambda options, tasks: TwoAtATime(taken))
+    planted.with_name("two.yaml").write_text("training.batch_size: [4, 8]\n")
+    options = ["--search", str(planted.with_name("two.yaml")), "--sampler", "random", "--pruner", "nop"]
+    done = CliRunner().invoke(main, words(planted, tmp_path, *options), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert all(len(names) == len(set(names)) for names in taken)
+    trials = trials_in(tmp_path)
+    assert len(trials) == 8 and {t.state.name for t in trials} == {"COMPLETE"}
+    for trial in trials:
+        (first, *_) = [t for t in trials if t.params == trial.params]
+        assert trial.intermediate_values and told([trial]) == told([first])
+
+
+def test_after_a_failed_trial_qmc_draws_other_settings(planted, tmp_path, here, monkeypatch):
+    class Failing(Here):
+        def run(self, function, arguments):
+            for argument in arguments:
+                yield [(argument, ExperimentError("no memory"))]
+
+    monkeypatch.setattr(WorkerOptions, "workers", lambda options, tasks: Failing())
+    done = CliRunner().invoke(main, words(planted, tmp_path, "--sampler", "qmc", "--trials", "3"))
+    assert "No trial has a score" in done.stderr, done.output
+    assert len({t.params["training.optimizer.learning_rate"] for t in trials_in(tmp_path)}) == 3
+
+
+def test_a_trial_that_another_process_tells_meanwhile_is_left_alone(planted, tmp_path, here, monkeypatch):
+    assert CliRunner().invoke(main, words(planted, tmp_path, "--trials", "1")).exit_code == 0
+    storage, read, calls = f"sqlite:///{tmp_path / 'study.db'}", Search._trials, []
+    other = optuna.load_study(study_name=optuna.get_all_study_names(storage)[0], storage=storage)
+    other.ask(other.trials[0].distributions)
+
+    def told_meanwhile(search):
+        calls.append(read(search))
+        if len(calls) == 2:  # the one that looks for an unfinished trial
+            other.tell(1, 1.5)
+        return calls[-1]
+
+    monkeypatch.setattr(Search, "_trials", told_meanwhile)
+    done = CliRunner().invoke(main, words(planted, tmp_path, "--trials", "2"), catch_exceptions=False)
+    assert done.exit_code == 0 and [trial.value for trial in trials_in(tmp_path)][1:] == [1.5]
+
+
+def test_weights_that_another_process_trains_for_a_trial_of_its_own_are_left(planted, tmp_path, here, monkeypatch):
+    run_folders = []
+
+    class Failing(Here):
+        def run(self, function, arguments):
+            for argument in arguments:
+                function(argument)
+                (run,) = tmp_path.glob("runs/*")
+                (run / "checkpoints" / "here").mkdir(parents=True)
+                run_folders.append(run)
+                with locked(run / "lock", wait=False):
+                    yield [(argument, ExperimentError("no memory"))]
+
+    monkeypatch.setattr(WorkerOptions, "workers", lambda options, tasks: Failing())
+    CliRunner().invoke(main, words(planted, tmp_path, "--trials", "1"))
+    assert (run_folders[0] / "checkpoints" / "here").is_dir()
+
+
+def test_the_page_has_the_stamps_of_its_trials_even_if_a_run_is_damaged_later(planted, tmp_path, here, monkeypatch):
+    real = search_module.read_results
+    stamped = lambda path, trials: {**real(path, trials=trials), "stamps": ["made of noise"]}  # noqa: E731
+    with monkeypatch.context() as patch:
+        patch.setattr(search_module, "read_results", stamped)
+        assert CliRunner().invoke(main, words(planted, tmp_path, "--trials", "1")).exit_code == 0
+    page = (tmp_path / "search.md").read_text()
+    next(tmp_path.glob("runs/*/results.json")).write_text("{")
+    assert CliRunner().invoke(main, words(planted, tmp_path, "--trials", "1")).exit_code == 0
+    assert "NOTE: made of noise" in page and (tmp_path / "search.md").read_text() == page
+
+
+def test_the_folder_of_an_experiment_or_of_another_search_is_refused(planted, tmp_path, here):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "experiment.json").write_text("{}")
+    done = CliRunner().invoke(main, words(planted, tmp_path / "experiment"))
+    assert done.exit_code == 2 and "experiment holds an experiment: choose another --output." in done.stderr
+    assert CliRunner().invoke(main, words(planted, tmp_path / "out", "--trials", "1")).exit_code == 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    done = CliRunner().invoke(main, words(planted, tmp_path / "out", "--folds", "S2", "--trials", "1"))
+    assert done.exit_code == 2 and len(done.stderr.strip().splitlines()) == 1
+    assert "out holds another search, small-" in done.stderr and "choose another --output." in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from fake_experiment import LABELS, SER, TEN, FakeExperiment, FakeSystem, paper_
 from toolkit.report.evidence import Evidence
 from toolkit.report.sections import choose, sections, summarise
 from toolkit.report.tables.accuracy import accuracy_table
+from toolkit.report.tables.breakdowns import speaker_tables
 from toolkit.report.tables.differences import compared, difference_table, families, protocol_table, step_table
 from toolkit.report.tables.formats import SYSTEM_NAME
 from toolkit.statistics.comparison import holm, sign_flip_test
@@ -173,8 +174,11 @@ def test_speakers_without_names_are_never_counted_as_many(tmp_path):
         tmp_path,
         FakeExperiment(systems, folds=folds, named=False, left=lambda s, p, fold, seed: (s, fold) in gaps),
     )
-    (row,) = difference_table(found.all_of(["ser", "mf"], "loso"), name="t", title="t").rows
-    assert row["speakers"] == 0 and row["wa_verdict"] == "too few speakers to tell"
+    table = difference_table(found.all_of(["ser", "mf"], "loso"), name="t", title="t")
+    (row,) = table.rows
+    assert row["speakers"] == 0 and row["wa_verdict"] == "unnamed speakers: no test"
+    assert any("Name every speaker" in note for note in table.notes) and "few" not in "".join(table.notes)
+    assert summarise(found, "loso")[-1].endswith(", against ser: unnamed speakers: no test for 1 system.")
 
 
 class InEveryFold(FakeExperiment):
@@ -199,6 +203,10 @@ def test_speakers_of_several_folds_are_compared_over_the_folds_that_both_systems
     mf, cr = difference_table(found.all_of(list(systems), "speaker-dependent"), name="t", title="t").rows
     assert mf["wa_difference"] == mf["ua_difference"] == 1.0 and mf["speakers"] == 7, "a and c"
     assert cr["wa_difference"] == pytest.approx(0.5, abs=0.02) and cr["speakers"] == 7, "b and c"
+    (table,) = speaker_tables(found, "speaker-dependent")
+    row, whole = table.rows[0], InEveryFold(systems)
+    tested = [u for fold in "abc" for u in whole.speaker_utterances(row["speaker"] + fold)]
+    assert row["n"] == len(tested), "those of ser, which has all folds"
 
 
 @pytest.mark.parametrize(("missing", "speakers"), [("b", 0), (None, 7)])

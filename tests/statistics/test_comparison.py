@@ -40,7 +40,7 @@ def test_utterances_of_unknown_speakers_are_not_a_speaker():
     for confusions in (weak, strong):
         confusions[""] = confusions.pop("s0")
     for found in compare({"weak": weak, "strong": strong}, baseline="weak"):
-        assert (found.interval, found.p, found.verdict) == (None, None, "too few speakers to tell")
+        assert (found.interval, found.p, found.verdict) == (None, None, "unnamed speakers: no test")
         assert found.difference == pytest.approx(0.25)
 
 

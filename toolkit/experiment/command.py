@@ -15,7 +15,7 @@ from toolkit.errors import ExperimentError, counted
 from toolkit.experiment.display import live_display, print_cells
 from toolkit.experiment.engine import Workers, cluster_workers, local_workers
 from toolkit.experiment.plan import existing_plan, make_plan, merged, read_plan, write_plan
-from toolkit.experiment.progress import CELLS, LOCK, Progress, Record, Records, is_alive
+from toolkit.experiment.progress import CELLS, LOCK, TRIALS, Progress, Record, Records, is_alive
 from toolkit.experiment.tasks import Task, error_text, make_tasks, run_task
 from toolkit.files import DISTRIBUTION, LONGEST, locked, require_files
 from toolkit.plugins.versions import code_version
@@ -51,7 +51,7 @@ class WorkerOptions:
             import torch
 
             here, found = os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count()
-            known = here.split(",") if here else [str(number) for number in range(found)]
+            known = here.split(",")[:found] if here else [str(number) for number in range(found)]
             for name in self.gpus:
                 if name not in known and not (found and name.startswith(("GPU-", "MIG-"))):
                     has = f"it has {', '.join(known) or 'none'}"
@@ -107,13 +107,17 @@ def conduct(
     listed = "; ".join(f"{', '.join(names)} of {protocol}" for protocol, names in plan.folds.items())
     say(f"{counted(len(plan.cells), 'cell')}: {', '.join(plan.systems)}; folds {listed}; seeds {seeds}")
     folder = Path(output).absolute()
+    if os.path.isdir(folder / TRIALS):
+        raise ExperimentError(f"{folder} holds a search of `toolkit tune`: choose another --output.")
     progress = Progress(folder, plan)
     with live_display() as show, _turn(folder, lambda: show(progress.cells(alive=True))):
         whole, left_out = merged(read_plan(folder), plan)
         for line in left_out:
             say(line)
         write_plan(folder, whole)
-        missing = [c.cell for c in progress.cells(alive=False) if c.state != "done" or c.record.random]
+        before = progress.cells(alive=False)
+        progress.again = [c.record for c in before if c.state == "failed"]
+        missing = [c.cell for c in before if c.state != "done" or c.record.random]
         if tasks := make_tasks(folder, plan, missing, *options.threads_each):
             with options.workers(len(tasks)) as workers:
                 show(progress.cells(alive=True))
@@ -122,6 +126,7 @@ def conduct(
                         if error is not None:
                             _record_loss(progress.records, task, error)
                     show(progress.cells(alive=True))
+    progress.again = []  # those that were not reached are failed as before
     cells = progress.cells(alive=False)
     print_cells(cells)
     if failed := sum(cell.state == "failed" for cell in cells):

@@ -52,13 +52,11 @@ def live_display() -> Iterator[Callable[[Sequence[CellProgress]], None]]:
 
     def show(cells: Sequence[CellProgress]) -> None:
         nonlocal seen
-        ended = [cell for cell in cells if cell.state in ("done", "failed")]
-        if seen is None:
-            seen = {cell.cell for cell in ended if cell.state == "done"}
-        for cell in ended:
-            if cell.cell not in seen:
-                seen.add(cell.cell)
-                console.print(f"[{len(seen)}/{len(cells)}] {describe(cell)}", soft_wrap=True)
+        ended = {cell.cell: cell for cell in cells if cell.state in ("done", "failed")}
+        seen = set(ended) if seen is None else seen & ended.keys()  # without those that run again
+        for cell in [cell for cell in ended if cell not in seen]:
+            seen.add(cell)
+            console.print(f"[{len(seen)}/{len(cells)}] {describe(ended[cell])}", soft_wrap=True)
         if console.is_terminal:
             live.update(_live_list(cells), refresh=True)
         else:

@@ -209,10 +209,16 @@ def merged(old: Plan | None, new: Plan) -> tuple[Plan, list[str]]:
         for system, count in Counter(changed).items()
     ]
     kept = [cell for cell in old.cells if cell.system not in changed and cell.key not in keys]
-    names, seeds = {**old.folds, **new.folds}, tuple(dict.fromkeys((*old.seeds, *new.seeds)))
-    folds = {name: tuple(dict.fromkeys((*old.folds.get(name, ()), *new.folds.get(name, ())))) for name in names}
-    splits = {**old.splits, **new.splits}
-    return Plan(systems, folds, seeds, new.labels, new.corpus, (*kept, *new.cells), splits), left_out
+    cells = (*kept, *new.cells)
+    used = {value for cell in cells for value in (cell.protocol, (cell.protocol, cell.fold), cell.seed)}
+    folds = {
+        name: tuple(f for f in dict.fromkeys((*old.folds.get(name, ()), *new.folds.get(name, ()))) if (name, f) in used)
+        for name in {**old.folds, **new.folds}
+        if name in used
+    }
+    splits = {name: split for name, split in {**old.splits, **new.splits}.items() if name in used}
+    seeds = tuple(seed for seed in dict.fromkeys((*old.seeds, *new.seeds)) if seed in used)
+    return Plan(systems, folds, seeds, new.labels, new.corpus, cells, splits), left_out
 
 
 def write_plan(folder: Path, plan: Plan) -> None:

@@ -19,6 +19,7 @@ from toolkit.training.predictions import read_csv
 from toolkit.training.run_folder import EPOCHS, RESULTS, read_results
 
 LOCK, RUNS, CELLS = "lock", "runs", "cells"
+TRIALS = "trials"  # only in the folder of a search
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ class Progress:
 
     def __init__(self, folder: Path, plan: Plan):
         self.plan, self.records = plan, Records(folder)
+        self.again: Sequence[Record] = ()  # failed ones whose cells run again: they count as waiting
         self._done: dict[Cell, CellProgress] = {}
 
     def cells(self, *, alive: bool) -> list[CellProgress]:
@@ -102,7 +104,7 @@ class Progress:
         return [self._done.get(cell) or self._cell(cell, alive) for cell in self.plan.cells]
 
     def _cell(self, cell: Cell, alive: bool) -> CellProgress:
-        if (record := self.records.read(cell)) is None:
+        if (record := self.records.read(cell)) is None or record in self.again:
             return CellProgress(cell, "waiting")
         run = self.records.run_folder(record)
         if record.state == "running":

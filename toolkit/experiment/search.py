@@ -21,8 +21,8 @@ from toolkit.corpus.targets import Target
 from toolkit.errors import ExperimentError, RecipeError, ToolkitError, one_line
 from toolkit.experiment.command import WorkerOptions
 from toolkit.experiment.engine import Workers
-from toolkit.experiment.plan import Cell, make_plan
-from toolkit.experiment.progress import Records
+from toolkit.experiment.plan import PLAN, Cell, make_plan
+from toolkit.experiment.progress import LOCK, TRIALS, Records
 from toolkit.experiment.tasks import Task, error_text, run_task
 from toolkit.files import locked
 from toolkit.plugins.kinds import parts
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 SEARCHED = ("audio", "model", "augmentations", "training")  # a recipe's other keys are the task, not the system
 PRUNED = "pruned after epoch"
+STAMPS = "stamps"  # of the runs of a trial, kept with it
+EXHAUSTED = "exhausted"  # kept with a study: every setting of its space has been tried
 Read = Callable[[Mapping[str, Any]], Source]  # gives the recipe with the values of some dotted keys replaced
 
 
@@ -168,15 +170,20 @@ class Search:
         self.folds = [cell.fold for cell in cells][: None if folds else 1]
         task = {"space": repr(self.space), "folds": self.folds, "seed": recipe.seed, "cell": cells[0].name}
         name = f"{recipe.name}-{run_hash(task, [], {})}"
-        self.locks = folder / "trials" / name
+        self.locks = folder / TRIALS / name
         try:
+            if (folder / PLAN).exists():
+                raise ExperimentError(f"{folder} holds an experiment: choose another --output.")
+            if others := [p.parent.name for p in (folder / TRIALS).glob("*/lock") if p.parent != self.locks]:
+                found = f"{folder} holds another search, {others[0]}, with another recipe, space, seed, fold or code"
+                raise ExperimentError(f"{found}: choose another --output.")
             self.locks.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ExperimentError(f"{folder} cannot be written ({error.strerror}): choose another --output.") from error
         self.address = storage or f"sqlite:///{folder / 'study.db'}", name, pruner
         self.study = open_study(*self.address)
         self._held: dict[int, ExitStack] = {}  # locks of the trials that this process runs
-        self._exhausted = False  # whether every setting of the space has been tried
+        self._twins: dict[int, list[int]] = {}  # a trial -> those with its settings: they end as it does
 
     def run(self, options: WorkerOptions, *, trials: int) -> None:
         """Run trials until the study has this many, counting failed ones and those of other processes."""
@@ -196,6 +203,9 @@ class Search:
             except ToolkitError as error:  # settings that do not go together
                 self._tell(trial.number, (), error)
                 continue
+            if twin := self._twin(trial):
+                self._twins.setdefault(twin.number, []).append(trial.number)
+                continue
             (system,) = plan.systems.values()
             watch = Report(self.address, trial.number)
             yield Task(self.folder, plan.cells, system, threads, asked, test=False, watch=watch)
@@ -208,14 +218,18 @@ class Search:
                     if trial.params.keys() == self.space.keys():
                         return trial
                     self._tell(trial.number, (), ExperimentError("its process ended while it was drawn"))
-            if self._exhausted or (count := len(self._trials())) >= trials:
+            if EXHAUSTED in self.study.user_attrs or (count := len(self._trials())) >= trials:
                 return None
-            # one seed for all trials would draw the same values again after an interruption
-            seed = self.source.recipe.seed + (0 if self.sampler == "qmc" else count)
+            seed = self.source.recipe.seed + count  # one for all would draw the same values again after an interruption
             self.study.sampler = named("sampler", self.sampler)(seed=seed)
             trial = self.study.ask(self.space)
             self._hold(trial.number)
             return trial
+
+    def _twin(self, trial: BaseTrial) -> FrozenTrial | None:
+        """Another trial with the same settings, and so the same runs, that this process holds."""
+        held = (t for t in self._trials() if t.number in self._held and t.number != trial.number)
+        return next((t for t in held if t.params == trial.params), None)
 
     def _trials(self) -> list[FrozenTrial]:
         """All but those whose process ended while they were drawn: the next one gets the settings they would have.
@@ -226,30 +240,43 @@ class Search:
         return [trial for trial in there if not trial.state.is_finished() or trial.params.keys() == self.space.keys()]
 
     def _hold(self, number: int) -> bool:
+        """Take the lock of a trial, unless another process holds it or has told how the trial ended."""
         with ExitStack() as stack:
-            if held := stack.enter_context(locked(self.locks / f"{number}.lock", wait=False)):
+            held = stack.enter_context(locked(self.locks / f"{number}.lock", wait=False))
+            if held and not self.study.get_trials(deepcopy=False)[number].state.is_finished():
                 self._held[number] = stack.pop_all()
-            return held
+            return number in self._held
 
     def _tell(self, number: int, cells: Iterable[Cell], error: Exception | None) -> None:
-        """Report to Optuna how a trial ended, and release its lock."""
-        records = Records(self.folder)
+        """Report to Optuna how a trial ended, and release its lock; so ends each trial that waited for its runs."""
+        records, storage, there = Records(self.folder), self.study._storage, self.study.get_trials(deepcopy=False)
+        trial = there[number]
         ended = [record for cell in cells if (record := records.read(cell))]
         failed = error_text(error) if error else next((record.error for record in ended if record.error), None)
         if failed is None:
-            found, state = fmean(score(read_results(records.run_folder(r) / RESULTS, trials=True)) for r in ended), None
+            results = [read_results(records.run_folder(record) / RESULTS, trials=True) for record in ended]
+            found, state = fmean(map(score, results)), None
+            stamps = [*dict.fromkeys(stamp for result in results for stamp in result[STAMPS])]
+            storage.set_trial_user_attr(trial._trial_id, STAMPS, stamps)
         else:
             found, state = None, TrialState.PRUNED if failed.startswith(PRUNED) else TrialState.FAIL
-            for run in filter(None, map(records.run_folder, ended)):
-                RunFolder(run).delete_weights()
+            for run in (run for run in map(records.run_folder, ended) if run and run.is_dir()):
+                with locked(run / LOCK, wait=False) as free:  # another process may train it for its own trial
+                    if free:
+                        RunFolder(run).delete_weights()
+        if not trial.intermediate_values and state != TrialState.FAIL:  # an earlier trial has trained its runs
+            same = (t.intermediate_values for t in there if t.params == trial.params)
+            for step, value in max(same, key=len).items():
+                storage.set_trial_intermediate_value(trial._trial_id, step, value)
         try:
             self.study.tell(number, found, state)
         except RuntimeError:  # from Study.stop: the bruteforce sampler has tried everything
-            self._exhausted = True
-        settings = self.study.get_trials(deepcopy=False)[number].params.items()
+            self.study.set_user_attr(EXHAUSTED, True)
         what = f"WA + UA {found:.4f}" if failed is None else failed
-        say(f"trial {number}  {what}  {', '.join(f'{key} {shown(value)}' for key, value in settings)}")
+        say(f"trial {number}  {what}  {', '.join(f'{key} {shown(value)}' for key, value in trial.params.items())}")
         self._held.pop(number).close()
+        for twin in self._twins.pop(number, ()):
+            self._tell(twin, cells, error)
 
 
 def shown(value: Any) -> str:

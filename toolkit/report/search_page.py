@@ -8,12 +8,11 @@ from pathlib import Path
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
 from toolkit.errors import ExperimentError, counted, join
-from toolkit.experiment.search import Search, drawn, shown
+from toolkit.experiment.search import STAMPS, Search, drawn, shown
 from toolkit.files import resolved, write_whole
 from toolkit.recipe.loading import dump_yaml
 from toolkit.report.figures.figure import COLOURS, new_figure, saved, stamp, styled
 from toolkit.report.tables.files import escape_markdown
-from toolkit.training.run_folder import RESULTS, read_results
 
 PAGE, FIGURE = "search.md", "search.png"
 
@@ -39,7 +38,7 @@ def write_search(search: Search) -> Path:
     folder, name = source.path.parent, source.path.name  # of the recipe; `..` of a link leads to another folder
     changes = {"extends": relpath(resolved(folder) / name, resolved(search.folder)), **source.changes}
     recipe = search.folder / f"{source.recipe.name}-tuned.yaml"
-    stamps = {s: None for f in search.folder.glob(f"runs/*/{RESULTS}") for s in read_results(f, trials=True)["stamps"]}
+    stamps = dict.fromkeys(stamp for trial in scored for stamp in trial.user_attrs.get(STAMPS, ()))
     rows = [["trial", "ended", "epochs", "valid WA + UA", *keys], ["---"] * (4 + len(keys))]
     for trial in sorted(trials, key=lambda t: (t not in scored, -(t.value or 0))):
         value = f"{trial.value:.4f}" if trial in scored else ""

@@ -18,7 +18,7 @@ from toolkit.report.tables.confidence import abstention_table, calibration_table
 from toolkit.report.tables.differences import compared, families
 from toolkit.report.tables.hard_utterances import hard_utterance_table
 from toolkit.report.tables.table import Table
-from toolkit.statistics.comparison import TOO_FEW, Comparison
+from toolkit.statistics.comparison import TOO_FEW, UNNAMED, Comparison
 from toolkit.statistics.metrics import METRICS
 
 TITLES = {"ablation": "Ablation", "single_levels": "Single levels", "all_systems": "All systems"}
@@ -168,8 +168,8 @@ def _verdicts(evidence: Evidence, comparisons: Sequence[Comparison], protocol: s
         missing = {s: "" if evidence.of(s, protocol).complete else ", cells missing" for s in found[verdict]}
         names = ", ".join(f"{s} ({' and '.join(metrics)}{missing[s]})" for s, metrics in found[verdict].items())
         texts += [f"{verdict}: {names}"] if names else []
-    few = without & found[TOO_FEW].keys()
-    for verdict, systems in (("no difference shown", without - few), (TOO_FEW, few)):
+    unnamed, few = (without & found[verdict].keys() for verdict in (UNNAMED, TOO_FEW))
+    for verdict, systems in (("no difference shown", without - few - unnamed), (TOO_FEW, few), (UNNAMED, unnamed)):
         texts += [f"{verdict} for {counted(len(systems), 'system')}"] if systems else []
     return texts
 

@@ -12,6 +12,7 @@ from toolkit.statistics.metrics import METRICS
 
 ALPHA = 0.05
 TOO_FEW = "too few speakers to tell"
+UNNAMED = "unnamed speakers: no test"
 EXACT_UP_TO = 40  # differences other than 0; they are split into two halves of 2**20 sums each
 DRAWS = 99_999
 _BLOCK = 10_000  # draws held in memory at once
@@ -22,7 +23,7 @@ _ROUNDING = 1e-9  # of the sum of absolute differences: sums closer than this ar
 class Comparison:
     """One system against the baseline in one metric, over the speakers that both have.
 
-    Interval and test are None below `MIN_SPEAKERS` speakers, the difference is None without any.
+    Interval and test are None below `MIN_SPEAKERS` speakers or if one has no name, the difference is None without any.
     """
 
     system: str
@@ -34,13 +35,16 @@ class Comparison:
     p_corrected: float | None  # after Holm's correction over everything compared together
     n_speakers: int  # that both have
     least_p: float | None = None  # the smallest corrected p that so many speakers can give
+    named: bool = True  # whether every utterance has a speaker
 
     @property
     def verdict(self) -> str:
-        """What the comparison shows: "better", "worse", "no difference shown" or "too few speakers to tell".
+        """What the comparison shows: "better", "worse", "no difference shown", `TOO_FEW` or `UNNAMED`.
 
         The first two need the test and the interval to agree; the third does not mean that the two systems are equal.
         """
+        if not self.named:
+            return UNNAMED
         if self.interval is None or self.p_corrected is None or (self.least_p or 0.0) >= ALPHA:
             return TOO_FEW
         if self.p_corrected >= ALPHA or not self.interval.excludes_zero():
@@ -71,13 +75,13 @@ def compare(systems: Mapping[str, Confusions], *, baseline: str, metrics: Sequen
         a, b = (np.array([systems[system][speaker] for speaker in speakers]) for system in (baseline, name))
         for metric in metrics:
             difference = ends = p = None
+            named = "" not in speakers  # where "" stands for several people
             if speakers:
-                named = "" not in speakers  # where "" stands for several people
                 differences = difference_by_speaker(a, b, metric)
                 differences[np.abs(differences) < NEGLIGIBLE] = 0
                 difference, p = float(differences.sum()), sign_flip_test(differences) if named else None
                 ends = interval(b, metric, minus=a) if named else None
-            found.append(Comparison(name, baseline, metric, difference, ends, p, None, len(speakers)))
+            found.append(Comparison(name, baseline, metric, difference, ends, p, None, len(speakers), named=named))
     return corrected(found)
 
 

@@ -178,7 +178,7 @@ def test_too_few_speakers_have_no_interval_and_a_note(bundle, corpus, tmp_path):
     some = part_of(corpus, tmp_path / "m.csv", lambda lines: [lines[0].replace("s0", ""), *lines[1:]])
     result = found("evaluate", bundle, some, *MAP)
     assert result["n_speakers"] == 8
-    assert "Utterances without a speaker (1) count as one speaker's." in result["notes"]
+    assert any(note.startswith("Utterances without a speaker (1) count as one speaker's") for note in result["notes"])
 
 
 def test_unreadable_utterances_are_named_left_out_and_counted(bundle, other, corpus, tmp_path):
@@ -238,6 +238,14 @@ def test_too_few_speakers_have_no_test(bundle, other, corpus, tmp_path):
             "too few speakers to tell",
         )
     assert any("Too few speakers" in note for note in result["notes"])
+
+
+def test_with_an_utterance_of_an_unnamed_speaker_there_is_no_test_and_a_reason(bundle, other, corpus, tmp_path):
+    some = part_of(corpus, tmp_path / "m.csv", lambda lines: [lines[0].replace("s0", ""), *lines[1:]])
+    result = found("compare", bundle, other, some, *MAP)
+    assert {d["verdict"] for d in result["differences"].values()} == {"unnamed speakers: no test"}
+    notes = " ".join(result["notes"])
+    assert "Name every speaker, or leave these utterances out." in notes and "Too few" not in notes
 
 
 def test_systems_with_other_classes_and_one_system_alone_are_not_compared(bundle, corpus, tmp_path):

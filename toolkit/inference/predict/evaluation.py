@@ -70,7 +70,8 @@ class CorpusEvaluation:
         if not self.n_speakers:
             return ["The manifest names no speakers: intervals and tests need them."]
         nameless = int((self.answers.speaker == "").sum())
-        return [f"Utterances without a speaker ({nameless}) count as one speaker's."] if nameless else []
+        then = "differences then have neither an interval nor a test: name every speaker, or leave these rows out"
+        return [f"Utterances without a speaker ({nameless}) count as one speaker's; {then}."] if nameless else []
 
     @property
     def notes(self) -> list[str]:

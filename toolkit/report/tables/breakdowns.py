@@ -36,7 +36,7 @@ def duration_table(tested: Sequence[SystemRuns]) -> Table | None:
     third = dict(zip(known, names, strict=True))
     titles = {"short": f"up to {low:.2f} s", "middle": f"{low:.2f} to {high:.2f} s", "long": f"over {high:.2f} s"}
     titles = {name: title for name, title in titles.items() if name in names}
-    notes = ["Each group is a third of all test utterances."]
+    notes = ["Thirds of all test utterances, except that those that last equally long stay together."]
     notes += ["Utterances without a duration are left out."] if len(known) < len(seconds) else []
 
     def group(answers: Answers) -> list[str]:
@@ -74,10 +74,10 @@ def _speaker_table(evidence: Evidence, protocol: str, metrics: Sequence[str], na
     found = {system.system: accuracies_of(system.confusions) for system in tested}
     columns = [
         Column("speaker", "speaker", value=str),
-        Column("n", "n", COUNT, value=lambda speaker: [of[speaker].n for of in found.values() if speaker in of][-1]),
+        Column("n", "n", COUNT, value=lambda speaker: max(of[speaker].n for of in found.values() if speaker in of)),
         *(accuracy_column(metric, system, PERCENT_1, of.get) for metric in metrics for system, of in found.items()),
     ]
-    notes = ["n: utterances. UA is over the classes that the speaker has."]
+    notes = ["n: utterances, of the system with most. UA is over the classes that the speaker has."]
     return Table(name, title, columns, evidence.speakers(protocol), stamps_of(tested), notes)
 
 

@@ -210,7 +210,10 @@ def comparison_notes(comparisons: Sequence[Comparison]) -> list[str]:
         "Paired by speaker. p: sign-flip test, after Holm's correction over this table. A system is called better or "
         f"worse only where p < {ALPHA} and the interval excludes 0. “No difference shown” does not mean that it is 0."
     ]
-    if any(c.n_speakers < MIN_SPEAKERS for c in comparisons):
+    if not all(c.named for c in comparisons):
+        reason = "Unnamed speakers: where an utterance has no speaker, there is neither an interval nor a test"
+        notes.append(f"{reason}. Name every speaker, or leave these utterances out.")
+    if any(c.named and c.n_speakers < MIN_SPEAKERS for c in comparisons):
         notes.append(f"Too few speakers to tell: below {MIN_SPEAKERS}, there is neither an interval nor a test.")
     if few := [c.n_speakers for c in tests if (c.least_p or 0.0) >= ALPHA]:
         notes.append(
