@@ -27,6 +27,8 @@ def find_folder(source: str, revision: str | None = None, also: Sequence[str] = 
     """
     folder = Path(os.path.expanduser(source))
     if os.path.isdir(folder):
+        if revision is not None:
+            raise RecipeError(f"source {source!r} is a folder here, which has no revision {revision!r}: leave it out")
         return _checked(folder, source)
     if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source):
         raise RecipeError(

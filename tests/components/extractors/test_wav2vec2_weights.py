@@ -305,3 +305,7 @@ class TestWrongSources:
             RecipeError, match="neither a folder here nor a hub name like 'facebook/wav2vec2-base-960h'"
         ):
             Wav2Vec2(source=source)
+
+    def test_a_folder_has_no_revision(self, tmp_path):
+        with pytest.raises(RecipeError, match="is a folder here, which has no revision 'v1': leave it out"):
+            Wav2Vec2(source=str(tmp_path), revision="v1")
