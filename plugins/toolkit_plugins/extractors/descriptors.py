@@ -56,10 +56,10 @@ def _framed(values: Tensor, size: int, hop: int, count: int) -> Tensor:
 
 
 def _level(power: Tensor, mask: Tensor) -> Tensor:
-    """In dB below the row's maximum over its real frames, at most RANGE_DB."""
-    db = 10 * power.clamp_min(TINY).log10()
-    top = db.masked_fill(~mask, -math.inf).amax(dim=(1, 2), keepdim=True)
-    return (db - top).clamp_min(-RANGE_DB)
+    """In dB below the row's maximum over its real frames, at most RANGE_DB: everywhere in a row without any sound."""
+    top = power.masked_fill(~mask, 0).amax(dim=(1, 2), keepdim=True)
+    db, top_db = (10 * values.clamp_min(TINY).log10() for values in (power, top))
+    return (db - top_db.masked_fill(top <= TINY, math.inf)).clamp_min(-RANGE_DB)
 
 
 def _shape(magnitude: Tensor, frequencies: Tensor) -> Tensor:
