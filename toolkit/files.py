@@ -198,8 +198,7 @@ def sha256_of(file: BinaryIO) -> str:
 
 
 def to_cell(value: Any) -> Any:
-    """A value as a cell of a CSV file: text that a spreadsheet would compute, or that looks like such a cell, gets an
-    apostrophe before it.
+    """A value as a cell of a CSV file; text that a spreadsheet would compute, or that looks so, gets an apostrophe.
 
     >>> to_cell("=1+1"), to_cell("-0.5"), from_cell(to_cell("@home"))
     ("'=1+1", '-0.5', '@home')
