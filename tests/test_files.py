@@ -202,7 +202,7 @@ def test_every_name_is_resolved_as_far_as_it_goes(tmp_path, name):
     assert resolved(tmp_path / name).is_absolute()
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+49 30 1234 x", "-x", "@home", "\tx", "\rx"])
+@pytest.mark.parametrize("text", ["=1+1", "+49 30 1234 x", "-x", "@home", "\tx", "\rx", "'=1", "''-x"])
 def test_what_a_spreadsheet_would_compute_is_text_in_a_cell(text):
     assert to_cell(text) == f"'{text}" and from_cell(to_cell(text)) == text
 

@@ -173,7 +173,10 @@ class Fusion(nn.Module):
     fits: bool = False  # whether `fit` must be called before training
 
     def fit(self, levels: Iterable[Mapping[str, Seq]]) -> None:
-        """Learn from batches of the training part: level -> [batch, frames, channels]; called once, if `fits`."""
+        """Learn from batches of the training part: level -> [batch, frames, channels]; called once, if `fits`.
+
+        What it learns is kept in buffers: parameters are for training by steps.
+        """
 
     def forward(self, levels: Mapping[str, Seq], covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Embeddings, name -> [batch, size], for every name in `sizes`.

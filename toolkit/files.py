@@ -198,7 +198,7 @@ def sha256_of(file: BinaryIO) -> str:
 
 
 def to_cell(value: Any) -> Any:
-    """A value as a cell of a CSV file: text that a spreadsheet would compute gets an apostrophe before it.
+    """A value as a cell of a CSV file; text that a spreadsheet would compute, or that looks so, gets an apostrophe.
 
     >>> to_cell("=1+1"), to_cell("-0.5"), from_cell(to_cell("@home"))
     ("'=1+1", '-0.5', '@home')
@@ -206,7 +206,7 @@ def to_cell(value: Any) -> Any:
     try:
         float(value)
     except (TypeError, ValueError):
-        return f"'{value}" if str(value)[:1] in FORMULA else value
+        return f"'{value}" if str(value).lstrip("'")[:1] in FORMULA else value
     return value
 
 
@@ -220,7 +220,7 @@ def csv_text(rows: Sequence[Sequence[Any]]) -> str:
 
 def from_cell(text: str) -> str:
     """The text from which `to_cell` made a cell."""
-    return text[1:] if text[:1] == "'" and text[1:2] in FORMULA else text
+    return text[1:] if text[:1] == "'" and text.lstrip("'")[:1] in FORMULA else text
 
 
 def parse_json(text: str | bytes, *, strict: bool = False) -> Any:

@@ -16,6 +16,7 @@ from toolkit.errors import FailedPlugin, ToolkitError
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
 from toolkit.training.run_data import RunData
+from toolkit_plugins.augmentations.mixup import Mixup
 
 TWO_LEVELS = """extends: small.yaml
 model:
@@ -23,6 +24,7 @@ model:
     other: {plugin: mfcc, args: {n_mfcc: 5, n_fft: 512, n_mels: 20, encoder: none, normalize: none}}
 augmentations:
 """
+RANKS = [((4, 2), (0, 2)), ((3,), (1,))]  # lengths and rows of three, two and one
 
 
 class Adds(Augmentation):
@@ -145,6 +147,18 @@ def test_one_augmentation_at_most_mixes_a_batch():
     shares = Counter(both.change(batch).mix.share for batch in batches)
     assert shares == {0.75: first.calls, 0.25: second.calls} and shares.total() == 40
     assert 10 <= first.calls <= 30
+
+
+def test_all_ranks_mix_a_batch_or_leave_it_with_the_same_share():
+    step = Step("mixup", Mixup(alpha=1.0), 0.5, ("x",))
+    augmentations, shares = Augmentations([step], seed=1, segment_samples=10), set()
+    for number in range(40):
+        first, second = (batch_of(lengths, [(1, number, row) for row in rows]) for lengths, rows in RANKS)
+        mixes = [augmentations.change(batch).mix for batch in (first, second)]
+        share, other = (None if mix is None else mix.share for mix in mixes)
+        assert share == other
+        shares.add(share)
+    assert None in shares and len(shares) > 10
 
 
 def prepared(tmp_path, augmentations, *overrides):

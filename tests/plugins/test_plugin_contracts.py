@@ -45,7 +45,7 @@ CASES = {
     ("extractor", "functionals"): [{"n_mels": 20, "n_mfcc": 8}],
     ("extractor", "nlinear"): [{"steps": 5}],
     ("extractor", "dlinear"): [{"steps": 5}],
-    ("fusion", "attention"): [{}, {"heads": 2, "statistics": True, "normalise": True}],
+    ("fusion", "attention"): [{}, {"heads": 2, "statistics": True, "layer_norm": True}],
     ("corpus", "synthetic"): [{"utterances_per_speaker": 4, "min_seconds": 0.2, "max_seconds": 0.3}],
     ("loss", "cross_entropy"): [{}, {"class_weights": "balanced", "label_smoothing": 0.1}],
 }

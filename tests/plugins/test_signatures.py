@@ -12,6 +12,7 @@ from toolkit.plugins.signatures import (
     read_arguments,
     read_meanings,
     read_source,
+    resolved_arguments,
 )
 from toolkit.recipe.checks import Mismatch, check_value, type_text
 from toolkit.recipe.locations import Location
@@ -181,6 +182,17 @@ def test_a_value_that_does_not_fit_is_shown_with_what_is_needed(value, annotatio
 )
 def test_types_are_written_as_in_source(annotation, text):
     assert type_text(annotation) == text
+
+
+def test_a_renamed_argument_is_read_under_its_old_name():
+    class Scaled:
+        renamed: Mapping[str, str] = {"normalise": "layer_norm"}
+
+        def __init__(self, *, layer_norm: bool): ...
+
+    old, where = {"normalise": True}, Location("model.fusion")
+    assert check_arguments(Scaled, old, what="fusion 'scaled'", where=where) == {"layer_norm": True}
+    assert resolved_arguments(Scaled, old) == {"layer_norm": True}
 
 
 def test_a_retired_argument_is_refused_with_what_to_write_instead():

@@ -51,7 +51,7 @@ SYSTEMS = {
             "functionals": lambda: Functionals(n_mels=20, n_mfcc=13),
             "wav2vec2": lambda: random_model(config=ONE_LAYER, preemphasis=0.97),
         },
-        "fusion": lambda **context: Attention(**context, dim=8, hidden=8, heads=2, statistics=True, normalise=True),
+        "fusion": lambda **context: Attention(**context, dim=8, hidden=8, heads=2, statistics=True, layer_norm=True),
         "head": mlp,
         "gender": "given",
     },
@@ -62,7 +62,7 @@ SYSTEMS = {
                 config=STABLE | ONE_LAYER, layer="weighted", normalize=True, freeze_convolutions=True
             ),
         },
-        "fusion": concat("statistics", normalise=True),
+        "fusion": concat("statistics", layer_norm=True),
         "head": linear,
         "gender": "predicted",
     },

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 import torch
 from small_system import write_recipe
+from wav2vec2_checkpoints import SMALL
 
 from toolkit.errors import AudioError, CheckpointError, ExperimentError, RecipeError, ToolkitError
 from toolkit.inference.bundle.export import export_bundle
@@ -129,6 +130,7 @@ def test_the_predictions_for_the_validation_part_have_to_be_those_of_the_results
 FITTED = """\
 extends: small.yaml
 model:
+  levels: {mfcc: {args: {encoder: none}}}
   fusion: {plugin: concat, args: {pooling: statistics, standardize: true, project: false}}
   heads: {emotion: {plugin: discriminant, on: fused}, level: null}
   losses: {center: null}
@@ -183,6 +185,48 @@ def test_fit_passes_show_a_head_no_masks(recipe, fitted_to):
 def test_no_epochs_without_a_fitted_head_are_refused(recipe):
     with pytest.raises(RecipeError, match=r"training\.epochs is 0, which trains nothing"):
         run(recipe, "--training.epochs=0")
+
+
+@pytest.mark.parametrize(
+    ("settings", "untrained"),
+    [
+        ("levels: {mfcc: {args: {encoder: bilstm}}}", "model.levels.mfcc"),
+        ("fusion: {args: {project: true}}", "model.fusion"),
+        ("heads: {level: {plugin: linear, on: mfcc}}", "model.heads.level"),
+        ("covariates: {gender: {source: predicted, level: mfcc}}", "model.covariates.gender"),
+    ],
+)
+def test_no_epochs_with_a_part_that_would_stay_random_are_refused(recipe, settings, untrained):
+    recipe.with_name("fitted.yaml").write_text(FITTED)
+    recipe = recipe.with_name("untrained.yaml")
+    recipe.write_text(f"extends: fitted.yaml\nmodel: {{{settings}}}\n")
+    with pytest.raises(RecipeError, match=f"trains nothing, and {untrained} would stay random"):
+        run(recipe)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            "{bands: {plugin: freq_mask, on: wave}}",
+            "augmentations.bands.on in masked.yaml, line 4: level 'wave': features of one channel, such as waveforms, "
+            "cannot be masked; `on` chooses the levels.",
+        ),
+        (
+            "{spans: {plugin: time_mask, args: {fill: minimum}}}",
+            "level 'segment': each segment has one frame, of which no span can be masked; `on` chooses the levels.",
+        ),
+    ],
+)
+def test_a_mask_on_a_level_that_has_nothing_to_mask_is_refused(recipe, settings, message):
+    wave = {"plugin": "wav2vec2", "args": {"source": "random", "config": SMALL}}
+    levels = {"mfcc": None, "segment": {"plugin": "functionals"}, "wave": wave}
+    model = {"levels": levels, "heads": {"level": {"on": "segment"}}}
+    recipe = recipe.with_name("masked.yaml")
+    recipe.write_text(f"extends: small.yaml\nmodel: {json.dumps(model)}\n\naugmentations: {settings}\n")
+    with pytest.raises(RecipeError) as refused:
+        run(recipe, "--training.epochs=1")
+    assert message in str(refused.value)
 
 
 def test_naming_the_default_fold_is_the_same_run(recipe):

@@ -1,7 +1,8 @@
 """Augment the training part: waveforms when they are read, features and batches before each step.
 
 The random numbers of a segment depend only on the seed, the augmentation's name, the segment's place (epoch, step, row)
-and, for features, the level: not on workers, ranks, other augmentations, or where a run was resumed.
+and, for features, the level: not on workers, ranks, other augmentations, or where a run was resumed. What mixes a batch
+draws for the place of its first row, on all ranks, and partners among a rank's own rows.
 """
 
 import time
@@ -75,8 +76,8 @@ class Augmentations:
             for step in self.others:
                 if step.augmentation.reads == "features":
                     features = {**features, step.levels[0]: self._rows(step, features[step.levels[0]], batch.draws)}
-                elif mix is None:  # at most one mixes a batch
-                    generator = self._generator(step, batch.draws[0])
+                elif mix is None:  # at most one mixes a batch; all ranks draw alike, as for the first row
+                    generator = self._generator(step, Draw.at(0, *batch.draws[0].place[:2], 0))
                     if _happens(step, generator):
                         made = step.augmentation.mix(features, generator)
                         rule = "features of the same levels, shapes and dtypes, and a Mix"

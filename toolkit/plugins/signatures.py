@@ -56,7 +56,7 @@ def check_arguments(
     free = [name for name, argument in arguments.items() if not argument.given]
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in _parameters(cls))
     checked = {}
-    for name, value in args.items():
+    for name, value in _renamed(cls, args).items():
         location, argument = where.child("args", name), arguments.get(name)
         if name in context:
             raise RecipeError(f"{location}: {name!r} is given to {what} by the system and cannot be set in a recipe.")
@@ -70,7 +70,7 @@ def check_arguments(
         except Mismatch as error:
             raise RecipeError(f"{location}: {error}") from None
     for name in free:
-        if name not in args and arguments[name].default is REQUIRED:
+        if name not in checked and arguments[name].default is REQUIRED:
             needed = f" ({arguments[name].type})" if arguments[name].type else ""
             raise RecipeError(f"{where.child('args')}: {what} needs the argument {name!r}{needed}.")
     return checked
@@ -87,7 +87,14 @@ def resolved_arguments(cls: type, args: Mapping[str, Any], *, context: Collectio
     {'low': 60.0, 'bands': [1, 2]}
     """
     defaults = {a.name: a.default for a in read_arguments(cls, context) if not a.given and _can_be_written(a)}
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in (defaults | dict(args)).items()}
+    found = defaults | _renamed(cls, args)
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items()}
+
+
+def _renamed(cls: type, args: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments under their present names: a class's `renamed` holds old name -> present name."""
+    names = getattr(cls, "renamed", {})
+    return {names.get(name, name): value for name, value in args.items()}
 
 
 def _can_be_written(argument: Argument) -> bool:

@@ -19,7 +19,7 @@ from toolkit.data.front_ends import code_of_levels
 from toolkit.data.loaders import in_order
 from toolkit.data.seeding import seed_all
 from toolkit.distributed import from_first, gathered, rank, share_state
-from toolkit.errors import BundleError, CheckpointError, GroupError, counted
+from toolkit.errors import BundleError, CheckpointError, GroupError, RecipeError, counted
 from toolkit.files import read_json
 from toolkit.hardware import keep_freed_blocks
 from toolkit.model.hub import local_bundle
@@ -218,7 +218,12 @@ class Run:
         cache.fill([data.train, data.evaluation] if self._fits or not augmentations.waves else [data.evaluation])
         for step in augmentations.fitted:
             name, some = step.levels[0], range(0, len(data.train), -(-len(data.train) // MOST_FITTED))
-            step.augmentation.fit(b.features[name] for b in in_order(data.train, cache, levels=[name], sampler=some))
+            batches = in_order(data.train, cache, levels=[name], sampler=some)
+            try:
+                step.augmentation.fit(batch.features[name] for batch in batches)
+            except RecipeError as error:
+                where = self.recipe.augmentations[step.name].where.child("on")
+                raise RecipeError(f"{where}: level {name!r}: {error}; `on` chooses the levels.") from error
         if begins:
             if rank() == 0:
                 fit_parts(self.system, self.recipe, data.train, cache, self.augmentations, shown=self.progress)

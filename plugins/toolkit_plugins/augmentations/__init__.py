@@ -17,7 +17,7 @@ PLUGINS = {
     "freq_mask": ("masks:FreqMask", "Features: bands of channels masked (SpecAugment)"),
     "feature_noise": ("feature_noise:FeatureNoise", "Features: Gaussian noise"),
     "frame_shift": ("shift:FrameShift", "Features: rolled along time"),
-    "mixup": ("mixup:Mixup", "Batch: rows mixed in pairs, with their targets"),
+    "mixup": ("mixup:Mixup", "Batch: each row mixed with a randomly drawn row, and their targets"),
 }
 
 

@@ -1,12 +1,13 @@
 """Masks on features: spans of frames, or bands of neighbouring channels (SpecAugment)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from toolkit.contracts import Augmentation, Seq
+from toolkit.errors import RecipeError
 from toolkit.model.scaling import Moments, real_frames
 from toolkit_plugins.augmentations.draws import check_least, whole
 
@@ -54,16 +55,35 @@ class Mask(OnLevel):
         super().__init__()
         check_least(1, masks=masks)
         self.masks, self.size, self.fill = masks, size, fill
-        self.fits = fill == "mean"
+
+    def fit(self, features: Iterable[Seq]) -> None:
+        """Mean of each channel. Raises: RecipeError for waveforms, and for segments of one frame."""
+        shapes = []
+
+        def noted() -> Iterator[Seq]:
+            for seq in features:
+                shapes.append(seq.values.shape[1:])
+                yield seq
+
+        super().fit(noted())
+        frames, channels = map(max, zip(*shapes, strict=True))
+        if channels == 1:
+            raise RecipeError("features of one channel, such as waveforms, cannot be masked")
+        if frames == 1 and self.axis == 0:
+            raise RecipeError("each segment has one frame, of which no span can be masked")
 
     def change(self, values: Tensor, generator: torch.Generator) -> Tensor:
-        """[time, channels] -> the same shape."""
+        """[time, channels] -> the same shape; a mask that would leave nothing is left out."""
         length = values.shape[self.axis]
         fill = self.mean if self.fill == "mean" else values.min()
+        shown = torch.ones(length, dtype=torch.bool)
         for _ in range(self.masks):
             size = whole(min(self.size, int(length * self.longest)), generator)
             start = whole(length - size, generator)
-            values = masked(values, start, start + size, fill, axis=self.axis)
+            left = shown.clone()
+            left[start : start + size] = False
+            if left.any():
+                shown, values = left, masked(values, start, start + size, fill, axis=self.axis)
         return values
 
 
@@ -90,7 +110,7 @@ class FreqMask(Mask):
 
     Args:
         masks: number of bands.
-        channels: widest band.
+        channels: widest band; some channel always stays.
 
     Source: Park et al., SpecAugment: A Simple Data Augmentation Method for Automatic Speech Recognition,
         Interspeech 2019.

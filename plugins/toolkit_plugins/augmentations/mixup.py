@@ -1,4 +1,4 @@
-"""Augmentation `mixup`: rows of a batch mixed in pairs, with their targets."""
+"""Augmentation `mixup`: each row mixed with a randomly drawn row of the batch, and their targets."""
 
 from collections.abc import Mapping
 
@@ -25,9 +25,10 @@ def mixed(seq: Seq, mix: Mix) -> Seq:
 
 
 class Mixup(Augmentation):
-    """Every row of a batch mixed with another one by a share from Beta(alpha, alpha); its own share is the larger.
+    """Each row mixed with a randomly drawn row of the batch by a share from Beta(alpha, alpha); its own is the larger.
 
     The features of all levels are mixed alike, and so are given covariates. Losses take both targets in these shares.
+    Ranks that train together draw the same share, and partners among their own rows.
 
     Args:
         alpha: above 0; small values mix little, 1 draws shares uniformly.

@@ -30,20 +30,19 @@ def descriptors(wave: Seq, *, sample_rate: int, n_mels: int, n_mfcc: int) -> Seq
         energy (dB), centroid, spread and rolloffs (kHz), flux, pitch (octaves above 1 Hz; interpolated where
         unvoiced) and voicing (0 to 1).
     """
-    hop, device = round(HOP_S * sample_rate), wave.values.device
-    dtype = torch.float32 if device.type == "mps" else torch.float64
+    hop, device, dtype = round(HOP_S * sample_rate), wave.values.device, torch.float64
     lengths = torch.div(wave.lengths, hop, rounding_mode="floor").clamp_min(1)
     count = max(1, wave.values.shape[1] // hop)
-    values = wave.zeroed().values.to(dtype)
+    values = wave.zeroed().values.double()
     mask = Seq(values.new_zeros(values.shape[0], count), lengths).mask[:, :, None]
 
     window = round(WINDOW_S * sample_rate)
     n_fft = 2 ** (window - 1).bit_length()
-    taper = centred_window("hann", window, n_fft, device, dtype)
+    taper = centred_window("hann", window, n_fft, device)
     power = torch.fft.rfft(_framed(values, n_fft, hop, count) * taper).abs().square()  # [batch, frames, bins]
     blocks = mel_blocks(sample_rate, n_fft, n_mels, device, dtype)
     mel = _level(torch.cat([power[:, :, first:stop] @ filters for first, stop, filters in blocks], dim=2), mask)
-    cepstrum = mel @ cosine_transform(n_mels, n_mfcc, device, dtype)
+    cepstrum = mel @ cosine_transform(n_mels, n_mfcc, device)
     energy = _level(power.sum(dim=2, keepdim=True), mask)
     frequencies = torch.linspace(0, sample_rate / 2000, n_fft // 2 + 1, device=device, dtype=dtype)
     pitch = _pitch(_framed(values, round(PITCH_WINDOW_S * sample_rate), hop, count), sample_rate, mask)
@@ -57,10 +56,10 @@ def _framed(values: Tensor, size: int, hop: int, count: int) -> Tensor:
 
 
 def _level(power: Tensor, mask: Tensor) -> Tensor:
-    """In dB below the row's maximum over its real frames, at most RANGE_DB."""
-    db = 10 * power.clamp_min(TINY).log10()
-    top = db.masked_fill(~mask, -math.inf).amax(dim=(1, 2), keepdim=True)
-    return (db - top).clamp_min(-RANGE_DB)
+    """In dB below the row's maximum over its real frames, at most RANGE_DB: everywhere in a row without any sound."""
+    top = power.masked_fill(~mask, 0).amax(dim=(1, 2), keepdim=True)
+    db, top_db = (10 * values.clamp_min(TINY).log10() for values in (power, top))
+    return (db - top_db.masked_fill(top <= TINY, math.inf)).clamp_min(-RANGE_DB)
 
 
 def _shape(magnitude: Tensor, frequencies: Tensor) -> Tensor:

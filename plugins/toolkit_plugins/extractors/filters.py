@@ -1,4 +1,4 @@
-"""Windows, mel filters and the cosine transform: constants of front ends, made once for each device and dtype."""
+"""Windows, mel filters and the cosine transform: constants of front ends, made once for each device."""
 
 import logging
 import math
@@ -32,23 +32,23 @@ def mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> Tensor:
 
 
 @lru_cache(maxsize=32)
-def cosine_transform(size: int, kept: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Orthonormal DCT-II as a matrix: [size, kept]."""
+def cosine_transform(size: int, kept: int, device: torch.device) -> Tensor:
+    """Orthonormal DCT-II as a matrix: [size, kept], float64."""
     with torch.inference_mode(False):
         n = torch.arange(size, dtype=torch.float64, device="cpu")
         k = torch.arange(kept, dtype=torch.float64, device="cpu")
         matrix = torch.cos(math.pi / size * (n[:, None] + 0.5) * k) * math.sqrt(2.0 / size)
         matrix[:, 0] /= math.sqrt(2.0)
-        return matrix.to(device=device, dtype=dtype)
+        return matrix.to(device)
 
 
 @lru_cache(maxsize=32)
-def centred_window(shape: str, size: int, n_fft: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """A window in the middle of n_fft samples: [n_fft]."""
+def centred_window(shape: str, size: int, n_fft: int, device: torch.device) -> Tensor:
+    """A window in the middle of n_fft samples: [n_fft], float64."""
     with torch.inference_mode(False):
         window = _WINDOWS[shape](size, dtype=torch.float64, device="cpu")
         left = (n_fft - size) // 2
-        return functional.pad(window, (left, n_fft - size - left)).to(device=device, dtype=dtype)
+        return functional.pad(window, (left, n_fft - size - left)).to(device)
 
 
 @lru_cache(maxsize=32)

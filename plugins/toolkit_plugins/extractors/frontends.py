@@ -128,8 +128,8 @@ def mfcc(
     """
     mels = _mel_powers(wave, sample_rate=sample_rate, n_fft=n_fft, hop=hop, n_mels=n_mels, preemphasis=preemphasis)
     db = _floored_db(mels.values[:, :-1], _top(mels))
-    transform = cosine_transform(n_mels, n_mfcc, db.device, _widest(db.device))
-    return _without_last((db.to(transform.dtype) @ transform).to(db.dtype), mels)
+    transform = cosine_transform(n_mels, n_mfcc, db.device)
+    return _without_last((db.double() @ transform).to(db.dtype), mels)
 
 
 def framed_waveform(wave: Seq, *, window: int = 400, hop: int = 160, preemphasis: float = 0.97) -> Seq:
@@ -172,12 +172,11 @@ def _power_spectrum(wave: Seq, *, n_fft: int, window: int, shape: str, hop: int,
     """
     samples, device = wave.values.shape[1], wave.values.device
     kept = wave.values.dtype if wave.values.dtype == torch.float64 else torch.float32
-    dtype = _widest(device)
-    taper = centred_window(shape, window, n_fft, device, dtype)
+    taper = centred_window(shape, window, n_fft, device)
     frames = frame_count(samples, hop=hop)
     # Rounded to the waveform's own precision, as when float32 samples are filtered before librosa.
     filtered = Seq(pre_emphasis(wave.values.to(kept), preemphasis), wave.lengths, full=wave.full)
-    values = filtered.zeroed().values.to(dtype)
+    values = filtered.zeroed().values.double()
     left = n_fft // 2
     right = max(0, frames * hop - left + n_fft - samples)
     framed = functional.pad(values, (left, right)).unfold(1, n_fft, hop)[:, : frames + 1]
@@ -206,11 +205,6 @@ def _mel_powers(wave: Seq, *, sample_rate: int, n_fft: int, hop: int, n_mels: in
     blocks = mel_blocks(sample_rate, n_fft, n_mels, power.values.device, power.values.dtype)
     bands = [power.values[:, :, first:stop] @ filters for first, stop, filters in blocks]
     return Seq(torch.cat(bands, dim=2), power.lengths, full=power.full)
-
-
-def _widest(device: torch.device) -> torch.dtype:
-    """Float64, except on Apple's GPUs, which lack it."""
-    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _without_last(values: Tensor, power: Seq) -> Seq:

@@ -17,7 +17,7 @@ from toolkit_plugins.extractors import frontends
 from toolkit_plugins.extractors.checks import at_least
 from toolkit_plugins.extractors.descriptors import HOP_S, PITCH_HZ, descriptors
 
-VERSION = 2  # part of every cache key: raise it when numbers change, here or in descriptors.py
+VERSION = 3  # part of every cache key: raise it when numbers change, here or in descriptors.py
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 PARTS = (2, 4)  # means of halves and of quarters
 OCTAVES_HZ = (1, 2, 4, 8, 16)  # the lower ends of the bands of the modulation spectrum

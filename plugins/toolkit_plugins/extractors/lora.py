@@ -3,11 +3,13 @@
 Source: Hu et al., "LoRA: Low-rank adaptation of large language models", ICLR 2022, arXiv 2106.09685.
 """
 
+import math
 from collections.abc import Sequence
 
 from torch import nn
 
 from toolkit.errors import PluginError, RecipeError, did_you_mean
+from toolkit_plugins.extractors.checks import at_least
 
 MARK = "lora_"  # in the name of every parameter of an adapter
 BASE = ".base_layer."  # in the name of every parameter of a layer beside one
@@ -22,8 +24,9 @@ def add_adapters(
         linear layers, None for all `known` ones.
     Raises: ValueError if rank or alpha is out of range; RecipeError for an unknown target; PluginError without peft.
     """
-    if rank < 1 or alpha <= 0:
-        raise ValueError(f"lora_rank is at least 1 and lora_alpha above 0, not {rank} and {alpha}")
+    at_least(1, lora_rank=rank)
+    if not 0 < alpha < math.inf:
+        raise ValueError(f"lora_alpha is {alpha}; it has to be a number above 0")
     if targets is not None and not targets:
         raise RecipeError(f"lora_targets is empty; null means all: {', '.join(known)}")
     for name in targets or ():

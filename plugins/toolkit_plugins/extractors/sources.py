@@ -16,7 +16,7 @@ import torch
 
 from toolkit.errors import PluginError, RecipeError, one_line
 
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 PROBE_S = 5.0
 
 
@@ -27,6 +27,8 @@ def find_folder(source: str, revision: str | None = None, also: Sequence[str] = 
     """
     folder = Path(os.path.expanduser(source))
     if os.path.isdir(folder):
+        if revision is not None:
+            raise RecipeError(f"source {source!r} is a folder here, which has no revision {revision!r}: leave it out")
         return _checked(folder, source)
     if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source):
         raise RecipeError(
@@ -39,10 +41,21 @@ def find_folder(source: str, revision: str | None = None, also: Sequence[str] = 
 
 
 def _checked(folder: Path, source: str) -> Path:
-    for names, meaning in ((("config.json",), "config.json"), (WEIGHTS, "weights (" + " or ".join(WEIGHTS[::2]) + ")")):
-        if not any(os.path.isfile(folder / name) for name in names):
+    weights = f"weights ({' or '.join(WEIGHTS)}, or all files of its index)"
+    found = {"config.json": os.path.isfile(folder / "config.json")}
+    found[weights] = any(_has_weights(folder, name, source) for name in WEIGHTS)
+    for meaning, is_there in found.items():
+        if not is_there:
             raise PluginError(f"{source} has no {meaning}: a folder as written by save_pretrained() is needed")
     return folder
+
+
+def _has_weights(folder: Path, name: str, source: str) -> bool:
+    """Whether a folder holds the weights of this name: one file, or all files of an index."""
+    if os.path.isfile(folder / name):
+        return True
+    parts = (read_json(folder / f"{name}.index.json", source) or {}).get("weight_map", {}).values()
+    return bool(parts) and all(os.path.isfile(folder / part) for part in parts)
 
 
 def _cached(source: str, revision: str | None) -> Path | None:
@@ -71,9 +84,11 @@ def _download(source: str, revision: str | None) -> Path:
     try:
         # snapshot_download tries for 23 s without a network: ask once before, without retries.
         get_hf_file_metadata(hf_hub_url(source, "config.json", revision=revision), timeout=_probe_s())
-        for weights in ("model*.safetensors*", "pytorch_model*.bin*"):
-            folder = Path(snapshot_download(source, revision=revision, allow_patterns=[*patterns, weights]))
-            if any(os.path.isfile(folder / name) for name in WEIGHTS):
+        for name in WEIGHTS:
+            stem, ending = name.split(".")
+            wanted = [*patterns, name, f"{name}.index.json", f"{stem}-*-of-*.{ending}"]  # not model.fp32-*
+            folder = Path(snapshot_download(source, revision=revision, allow_patterns=wanted))
+            if _has_weights(folder, name, source):
                 break
     except HfHubHTTPError as error:
         raise PluginError(f"the hub refuses {source!r}: {one_line(error)}; check the name, or {remedy}") from error

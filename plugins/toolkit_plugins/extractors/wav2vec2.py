@@ -13,6 +13,7 @@ from toolkit_plugins.extractors.checks import fraction
 from toolkit_plugins.extractors.encoder import EncoderExtractor
 from toolkit_plugins.extractors.wav2vec2_weights import architecture_settings, load
 
+DROPOUTS = ("hidden_dropout", "activation_dropout", "attention_dropout")  # settings that `dropout` gives at once
 BESIDE_CONFIG = ("mask_time_prob", "mask_feature_prob", "layerdrop")  # settings that are, or follow from, arguments
 
 
@@ -94,8 +95,12 @@ class Wav2Vec2(EncoderExtractor):
         }
         if dropout is not None:
             fraction(dropout=dropout)
-            settings |= dict.fromkeys(("hidden_dropout", "activation_dropout", "attention_dropout"), dropout)
-        loaded = load(source, architecture=architecture, config=settings, revision=revision, layer=layer)
+            for name in DROPOUTS:
+                if settings.setdefault(name, dropout) != dropout:
+                    raise ValueError(f"dropout is {dropout}, and {name} in config {settings[name]}: leave one out")
+        loaded = load(
+            source, architecture=architecture, config=settings, revision=revision, layer=layer, normalize=normalize
+        )
         if loaded.sample_rate not in (None, sample_rate):
             raise ValueError(f"{source} needs audio at {loaded.sample_rate} Hz; audio.sample_rate is {sample_rate}")
         self.normalize = loaded.normalise if normalize is None else normalize

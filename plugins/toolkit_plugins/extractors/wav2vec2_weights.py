@@ -46,19 +46,20 @@ def load(
     config: Mapping[str, Any],
     revision: str | None = None,
     layer: str | int = "last",
+    normalize: bool | None = None,
 ) -> LoadedWeights:
     """Build the model that `source` names: "random", a folder, or a hub name "owner/model".
 
     Args: architecture: of a random model, one of `ARCHITECTURES`; config: values that replace those of the
         architecture's or the checkpoint's configuration; revision: branch, tag or commit on the hub; layer: the output,
-        above which a random model is not built.
+        above which a random model is not built; normalize: what the recipe says, None if the checkpoint is asked.
     Raises: RecipeError if the source or a configuration value cannot be used; PluginError if the weights cannot be
         found or read.
     """
     if source == "random":
         return LoadedWeights(_random(architecture, config, layer), pretrained=None)
     folder = find_folder(source, revision, PREPROCESSORS)
-    if folder != Path(os.path.expanduser(source)) and not any(os.path.isfile(folder / name) for name in PREPROCESSORS):
+    if normalize is None and not any(os.path.isfile(folder / name) for name in PREPROCESSORS):
         taken = "waveforms of 16000 Hz are taken, scaled to unit variance unless `normalize` says otherwise"
         logger.warning("%s has no %s: %s", source, PREPROCESSORS[0], taken)
     settings = read_json(folder / PREPROCESSORS[0], source)
@@ -150,6 +151,8 @@ def _configured(
         if not 1 <= len(sizes) <= MOST_CONVOLUTIONS or not all(type(size) is int and size >= 1 for size in sizes):
             needed = f"1 to {MOST_CONVOLUTIONS} whole numbers of at least 1 are needed"
             raise RecipeError(f"{source or 'config'}: {name} is {one_line(str(sizes))[:60]}; {needed}")
+    if getattr(settings, "mask_time_length", 1) < 1:
+        raise RecipeError(f"{source or 'config'}: mask_time_length is {settings.mask_time_length}; 1 is the least")
     if model_type == "data2vec-audio":  # it is always so, and its configuration does not say it
         settings.feat_extract_norm, settings.do_stable_layer_norm = "layer", False
     if getattr(settings, "conv_pos_batch_norm", False):

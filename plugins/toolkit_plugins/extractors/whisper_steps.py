@@ -49,7 +49,10 @@ def frame_count(samples: int) -> int:
 
 
 def audible(frames: Count) -> Count:
-    """The number of the encoder's frames (int or tensor) that are audio; of an input of 30 s, all of them."""
+    """The number of the encoder's frames (int or tensor) that are audio; 1500 are taken for 30 s of it.
+
+    Audio of 29.5 to 30 s gives 1500 too: it keeps the frames of the silence behind it, at most 25.
+    """
     silent = SILENCE // (2 * HOP)
     whole = LONGEST // (2 * HOP)
     return frames - silent * (frames < whole)

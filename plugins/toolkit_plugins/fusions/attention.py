@@ -22,7 +22,7 @@ class Attention(PooledFusion):
         heads: sets of weights over a level's frames; their means are concatenated before the projection.
         hidden: size of the hidden layer that scores a frame or a level.
         statistics: append the attention-weighted standard deviation of a level's frames.
-        normalise: layer norm of each pooled level, for levels of very different scales.
+        layer_norm: layer norm of each pooled level, for levels of very different scales.
         standardize: scale each value of a pooled level to mean 0 and deviation 1 over the training part; pre-trained
             levels need it.
 
@@ -43,7 +43,7 @@ class Attention(PooledFusion):
         heads: int = 1,
         hidden: int = 128,
         statistics: bool = False,
-        normalise: bool = False,
+        layer_norm: bool = False,
         standardize: bool = False,
     ):
         check_arguments(dropout=dropout, dim=dim, heads=heads, hidden=hidden)
@@ -54,7 +54,7 @@ class Attention(PooledFusion):
         super().__init__(covariates, pools, standardize=standardize)
         self.sizes = {"fused": dim, **dict.fromkeys(levels, dim)}
         self.project = nn.ModuleDict(
-            {name: projection(pool.size, dim, dropout=dropout, normalise=normalise) for name, pool in self.pool.items()}
+            {n: projection(pool.size, dim, dropout=dropout, layer_norm=layer_norm) for n, pool in self.pool.items()}
         )
         self.score = nn.Sequential(nn.Linear(dim, hidden), nn.Tanh(), nn.Linear(hidden, 1))
         self.fuse = projection(dim + sum(covariates.values()), dim, dropout=dropout)

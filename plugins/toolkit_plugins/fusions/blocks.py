@@ -24,9 +24,9 @@ def check_arguments(*, dropout: float, **at_least_one: int) -> None:
             raise RecipeError(f"{name} must be at least 1, not {number}")
 
 
-def projection(size: int, dim: int, *, dropout: float, normalise: bool = False) -> nn.Sequential:
+def projection(size: int, dim: int, *, dropout: float, layer_norm: bool = False) -> nn.Sequential:
     """[batch, size] -> [batch, dim]: (layer norm,) dropout, linear, ReLU."""
-    norm = [nn.LayerNorm(size)] if normalise else []
+    norm = [nn.LayerNorm(size)] if layer_norm else []
     return nn.Sequential(*norm, nn.Dropout(dropout), nn.Linear(size, dim), nn.ReLU())
 
 
@@ -45,6 +45,8 @@ class StandardizedPooling(nn.Module):
 
 class PooledFusion(Fusion):
     """A fusion that pools each level's frames and, with `standardize`, standardizes the pooled values."""
+
+    renamed: Mapping[str, str] = {"normalise": "layer_norm"}  # old name, in recipes and bundles -> present name
 
     def __init__(self, covariates: Mapping[str, int], pools: Mapping[str, nn.Module], *, standardize: bool):
         super().__init__()

@@ -25,12 +25,12 @@ class Concat(PooledFusion):
         dropout: dropout probability before each linear layer.
         pooling: how a level's frames become one vector: `statistics` (mean and standard deviation), `mean`,
             `attention` (a learned weighted mean for each level), `flatten` (all frames side by side).
-        normalise: layer norm of each pooled level before its projection, for levels of very different scales.
+        layer_norm: layer norm of each pooled level before its projection, for levels of very different scales.
         standardize: scale each value of a pooled level to mean 0 and deviation 1 over the training part; pre-trained
             levels need it.
         project: whether embeddings are projected.
 
-    Raises: RecipeError if `dim` is below 1, `dropout` is not a probability below 1, or `normalise` has no projection.
+    Raises: RecipeError if `dim` is below 1, `dropout` is not a probability below 1, or `layer_norm` has no projection.
 
     Source: Snyder et al., "X-vectors: Robust DNN embeddings for speaker recognition", ICASSP 2018
         (statistics pooling).
@@ -45,13 +45,13 @@ class Concat(PooledFusion):
         dim: int = 128,
         dropout: float = 0.1,
         pooling: Literal["statistics", "mean", "attention", "flatten"] = "statistics",
-        normalise: bool = False,
+        layer_norm: bool = False,
         standardize: bool = False,
         project: bool = True,
     ):
         check_arguments(dropout=dropout, dim=dim)
-        if normalise and not project:
-            raise RecipeError("normalise comes before a projection, and project is false: use standardize instead")
+        if layer_norm and not project:
+            raise RecipeError("layer_norm comes before a projection, and project is false: use standardize instead")
         pools = {name: pooling_layer(pooling, shape) for name, shape in levels.items()}
         super().__init__(covariates, pools, standardize=standardize)
         self.fixed_samples = segment_samples if pooling == "flatten" else None
@@ -59,7 +59,7 @@ class Concat(PooledFusion):
         self.project = nn.ModuleDict({name: nn.Identity() for name in levels})
         self.fuse = nn.Identity()
         if project:
-            layers = {name: projection(n, dim, dropout=dropout, normalise=normalise) for name, n in sizes.items()}
+            layers = {name: projection(n, dim, dropout=dropout, layer_norm=layer_norm) for name, n in sizes.items()}
             self.project, sizes = nn.ModuleDict(layers), dict.fromkeys(levels, dim)
             self.fuse = projection(len(levels) * dim + sum(covariates.values()), dim, dropout=dropout)
         self.sizes = {"fused": dim if project else sum([*sizes.values(), *covariates.values()]), **sizes}

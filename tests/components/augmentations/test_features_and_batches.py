@@ -40,11 +40,16 @@ def test_frequency_masks_hide_neighbouring_channels_everywhere():
     assert torch.bincount(widths).tolist() == pytest.approx([75] * 4, rel=0.4)
 
 
-def test_a_minimum_fills_with_the_segments_least_value_and_learns_nothing():
+def test_frequency_masks_leave_a_channel():
+    hidden = drawn(fitted(FreqMask(masks=2, channels=8), channels=3), torch.ones(20, 3)) == 5.0
+    assert hidden.all(dim=1).sum(dim=1).unique().tolist() == [0, 1, 2]
+
+
+def test_a_minimum_fills_with_the_segments_least_value():
     mask = TimeMask(masks=3, frames=9, fill="minimum")
     values = torch.ones(20, 8)
     values[3, 4] = -80.0
-    assert not mask.fits and set(drawn(mask, values).unique().tolist()) == {-80.0, 1.0}
+    assert set(drawn(mask, values).unique().tolist()) == {-80.0, 1.0}
 
 
 def test_noise_is_in_proportion_to_the_channels_deviation():

@@ -88,6 +88,13 @@ def test_silence_is_finite_and_loudness_does_not_matter():
     torch.testing.assert_close(soft, loud, rtol=1e-3, atol=1e-3)
 
 
+def test_silence_is_as_soft_as_can_be_also_in_a_batch():
+    waves = torch.stack([torch.zeros(4_000), tone(150, 4_000)])
+    silent, sound = descriptors(Seq(waves, torch.tensor([4_000, 4_000])), **SETTINGS).values
+    assert silent[:, :40].unique().tolist() == [-60.0] and silent[:, ENERGY].unique().tolist() == [-60.0]
+    assert float(sound[:, :40].max()) == 0.0 and float(sound[:, ENERGY].max()) == 0.0
+
+
 def test_a_rate_below_the_highest_pitch_is_refused():
     for rate in (16, 499):
         with pytest.raises(ValueError, match=f"sample_rate is {rate}; it has to be at least 500"):

@@ -248,6 +248,12 @@ class TestWhatIsTrained:
         found = layer.dropout.p, layer.feed_forward.intermediate_dropout.p, layer.attention.dropout
         assert found == (0.25, 0.25, 0.25)
 
+    def test_a_dropout_that_config_gives_otherwise_is_refused(self):
+        with pytest.raises(ValueError, match=r"dropout is 0\.25, and attention_dropout in config 0\.0: leave one out"):
+            random_model(dropout=0.25, config={"attention_dropout": 0.0})
+        stored = random_model(dropout=0.25).portable_args()["config"]  # a bundle holds both
+        assert random_model(dropout=0.25, config=stored).portable_args()["config"] == stored
+
     def test_layerdrop_skips_layers_in_training_only(self):
         extractor = random_model(layerdrop=0.999, layer="weighted", dropout=0.0)
         wave = steps.lengthen(frontends.normalise(waves(4000)), 400)

@@ -46,7 +46,7 @@ class TestSources:
         model = Wav2Vec2ForCTC(Wav2Vec2Config(**SMALL))
         model.save_pretrained(tmp_path)
         with caplog.at_level(logging.INFO):
-            extractor = Wav2Vec2(source=str(tmp_path))
+            extractor = Wav2Vec2(source=str(tmp_path), normalize=True)
         assert not caplog.records
         weight = model.wav2vec2.encoder.layers[1].attention.q_proj.weight
         assert torch.equal(extractor.model.encoder.layers[1].attention.q_proj.weight, weight)
@@ -70,7 +70,7 @@ class TestSources:
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 4}))
         with caplog.at_level(logging.WARNING):
-            Wav2Vec2(source=str(folder))
+            Wav2Vec2(source=str(folder), normalize=True)
         (record,) = caplog.records
         assert record.name == "toolkit"
         assert "lacks encoder.layers.3.attention.k_proj.bias, " in record.message
@@ -84,7 +84,10 @@ class TestSources:
         ("damage", "message"),
         [
             (lambda f: (f / "config.json").unlink(), "has no config.json"),
-            (lambda f: (f / "model.safetensors").unlink(), "has no weights (model.safetensors or pytorch_model.bin)"),
+            (
+                lambda f: (f / "model.safetensors").unlink(),
+                "has no weights (model.safetensors or pytorch_model.bin",
+            ),
             (lambda f: truncate(f / "model.safetensors"), "cannot be read, the file may be truncated"),
             (lambda f: (f / "model.safetensors").write_bytes(b""), "cannot be read, the file may be truncated"),
             (lambda f: (f / "config.json").write_text('{"model_type": "wav'), "config.json of"),
@@ -108,6 +111,13 @@ class TestSources:
         (folder / "preprocessor_config.json").write_text('{"do_normalize": false, "sampling_rate": 16000}')
         assert Wav2Vec2(source=str(folder)).normalize is False
         assert Wav2Vec2(source=str(folder), normalize=True).normalize is True
+
+    def test_what_a_folder_does_not_say_is_a_warning_unless_the_recipe_says_it(self, folder, caplog):
+        assert Wav2Vec2(source=str(folder)).normalize is True
+        (record,) = caplog.records
+        assert record.message.startswith(f"{folder} has no preprocessor_config.json: waveforms of 16000 Hz are taken")
+        caplog.clear()
+        assert Wav2Vec2(source=str(folder), normalize=False).normalize is False and not caplog.records
 
     def test_a_processor_of_transformers_5_says_it_in_one_file(self, folder):
         (folder / "preprocessor_config.json").unlink(missing_ok=True)
@@ -197,6 +207,23 @@ class TestHub:
         before = time.monotonic()
         assert Wav2Vec2(source="some/model").normalize is True and len(caplog.records) == 1
         assert time.monotonic() - before < 5
+
+    def test_a_download_without_all_files_of_its_index_is_completed(self, hub, tmp_path):
+        model = Wav2Vec2Model.from_pretrained(hub.folder)
+        (hub.folder / "model.safetensors").unlink()
+        model.save_pretrained(hub.folder, max_shard_size="10KB")
+        parts = sorted(hub.folder.glob("model-*-of-*.safetensors"))
+        assert len(parts) > 1
+        (hub.folder / "model.fp32-00001-of-00002.safetensors").write_bytes(b"the same weights, twice as large")
+        Wav2Vec2(source="some/model")
+        assert not [path for path in hub.paths if "fp32" in path]
+        (snapshot,) = (tmp_path / "cache" / "models--some--model" / "snapshots").iterdir()
+        (snapshot / parts[0].name).unlink()
+        found = Wav2Vec2(source="some/model").model
+        assert torch.equal(found.encoder.layer_norm.weight, model.encoder.layer_norm.weight)
+        (hub.folder / parts[0].name).unlink()
+        with pytest.raises(PluginError, match="has no weights"):
+            Wav2Vec2(source=str(hub.folder))
 
     def test_pickles_are_downloaded_where_there_are_no_safetensors(self, hub):
         model = Wav2Vec2Model.from_pretrained(hub.folder)
@@ -288,6 +315,7 @@ class TestWrongSources:
                 {"config": {"conv_stride": [5, 0, 2, 2, 2, 2, 2]}},
                 "conv_stride is [5, 0, 2, 2, 2, 2, 2]; 1 to 32 whole numbers of at least 1 are needed",
             ),
+            ({"config": {"mask_time_length": 0}}, "config: mask_time_length is 0; 1 is the least"),
             (
                 {"architecture": "data2vec"},
                 "model type 'data2vec'; wav2vec2 takes wav2vec2, hubert, wavlm, data2vec",
@@ -305,3 +333,7 @@ class TestWrongSources:
             RecipeError, match="neither a folder here nor a hub name like 'facebook/wav2vec2-base-960h'"
         ):
             Wav2Vec2(source=source)
+
+    def test_a_folder_has_no_revision(self, tmp_path):
+        with pytest.raises(RecipeError, match="is a folder here, which has no revision 'v1': leave it out"):
+            Wav2Vec2(source=str(tmp_path), revision="v1")

@@ -1,6 +1,7 @@
 """Whisper's encoder: the oracle is transformers' own on an input of 30 s; shorter ones are exact under padding."""
 
 import json
+import math
 import os
 import re
 import sys
@@ -121,8 +122,11 @@ def test_a_random_model_is_built_without_the_layers_above_the_one_that_is_read()
 def test_what_is_wrong_with_adapters_is_one_line(monkeypatch):
     with pytest.raises(RecipeError, match="no linear layer 'q_pro' can have an adapter here"):
         random_model(tune="lora", lora_targets=["q_pro"])
-    with pytest.raises(ValueError, match="lora_rank is at least 1"):
+    with pytest.raises(ValueError, match="lora_rank is 0; it has to be at least 1"):
         random_model(tune="lora", lora_rank=0)
+    for alpha in (0.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match=f"lora_alpha is {alpha}; it has to be a number above 0"):
+            random_model(tune="lora", lora_alpha=alpha)
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(PluginError, match=re.escape("pip install 'audio-classification-toolkit[lora]'")):
         random_model(tune="lora")

@@ -22,12 +22,12 @@ FUSIONS = {
     "concat-mean": (Concat, {"pooling": "mean"}),
     "concat-attention": (Concat, {"pooling": "attention"}),
     "concat-flatten": (Concat, {"pooling": "flatten"}),
-    "concat-normalised": (Concat, {"normalise": True}),
+    "concat-normalised": (Concat, {"layer_norm": True}),
     "concat-standardized": (Concat, {"standardize": True}),
     "coattention": (CoAttention, {}),
     "coattention-standardized": (CoAttention, {"standardize": True}),
     "attention": (Attention, {}),
-    "attention-all": (Attention, {"heads": 2, "statistics": True, "normalise": True}),
+    "attention-all": (Attention, {"heads": 2, "statistics": True, "layer_norm": True}),
 }
 CONTEXT_OF = {Concat: {"segment_samples": 48000}, Attention: {}}
 COATTENTION = ("coattention", "coattention-standardized")
@@ -281,7 +281,7 @@ def test_autocast_to_bfloat16_stays_near(name):
     ("name", "args", "message"),
     [
         ("concat", {"dim": 0}, "dim must be at least 1, not 0"),
-        ("concat", {"project": False, "normalise": True}, "normalise comes before a projection, and project is false"),
+        ("concat", {"project": False, "layer_norm": True}, "layer_norm comes before a projection"),
         ("coattention", {"dropout": 1.0}, "dropout is a probability, at least 0 and below 1, not 1.0"),
         ("attention", {"heads": 0}, "heads must be at least 1, not 0"),
         ("attention", {"hidden": -1}, "hidden must be at least 1, not -1"),

@@ -9,7 +9,7 @@ from torch.nn import functional
 from toolkit.contracts import Loss, Mix, ModelOutput
 from toolkit.corpus.targets import UNKNOWN
 from toolkit.distributed import ranks
-from toolkit.errors import RecipeError, did_you_mean
+from toolkit.errors import RecipeError, did_you_mean, join
 from toolkit.model.boundary import checked
 from toolkit.model.system import System
 from toolkit.plugins.registry import find_part
@@ -109,10 +109,13 @@ class CovariateLoss(Loss):
 def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, Sequence[int]]) -> Objective:
     """Build a recipe's losses, attached to a system; `class_counts` is target -> training segments by class.
 
-    Raises: RecipeError if a loss is attached to something that is missing, or nothing would train or fit the system.
+    Raises: RecipeError if a loss is attached to something that is missing, or a part would keep random weights.
     """
-    if not recipe.training.epochs and not any(head.fits for head in system.heads.values()):
-        raise RecipeError("training.epochs is 0, which trains nothing: it needs a fitted head (discriminant).")
+    if not recipe.training.epochs and (untrained := _untrained(recipe, system)):
+        raise RecipeError(
+            f"training.epochs is 0, which trains nothing, and {join(untrained)} would stay random: train for some "
+            "epochs, or take a fitted head (discriminant) and parts without such weights (concat with project: false)."
+        )
     if recipe.training.probe.epochs:
         if not system.set_frozen(True):
             raise RecipeError(
@@ -132,6 +135,17 @@ def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, S
         if spec.source == "predicted":
             terms[f"covariate {name}"] = Term(CovariateLoss(), name, "covariate_logits", name, spec.weight)
     return Objective(terms)
+
+
+def _untrained(recipe: Recipe, system: System) -> list[str]:
+    """Parts with weights that are neither fitted nor pre-trained (or stamped as random ones in place of these)."""
+    found = [f"model.heads.{name}" for name, head in system.heads.items() if not head.fits]
+    found += [f"model.covariates.{name}" for name in system.covariates]
+    if recipe.training.init_from is None:
+        parts = {f"model.levels.{n}": v for n, v in system.levels.items() if not (v.pretrained or v.random_backbone)}
+        parts["model.fusion"] = system.fusion
+        found += [name for name, part in parts.items() if any(p.requires_grad for p in part.parameters())]
+    return found
 
 
 def _term(
