@@ -30,6 +30,7 @@ def cell(name: str) -> CellProgress:
 
 def live(name: str) -> None:
     with live_display() as show:
+        show([])  # cells that have ended before are not shown
         show([cell(name)])
 
 
