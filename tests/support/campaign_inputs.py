@@ -1,4 +1,4 @@
-"""The inputs of the robustness campaign: names, options, values, recipes and manifests."""
+"""The cases of the robustness campaign: names and values for every command, recipes and manifests."""
 
 import json
 import tempfile
@@ -6,186 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from campaign import Case, odd_files
+from campaign_commands import (
+    BIG,
+    BUNDLE,
+    EMPTY_IS_FINE,
+    NUMBERS,
+    OPTIONS,
+    READ,
+    SMALL,
+    UNWRITABLE,
+    WRITE,
+)
 from campaign_damage import WAV, damaged_audio, damaged_files
-
-SMALL = "WORK/small.yaml"
-MANIFEST = "WORK/corpus/manifest.csv"
-BUNDLE = "WORK/bundle"
-SOUNDS = str(Path(__file__).parents[2] / "recipes/sounds/hparams/mfcc.yaml")
-
-# Where a command reads a name: command line, the suffix of the name, the exit codes that refuse it.
-READ = {
-    "train NAME": (".yaml", (2,)),
-    "check-data NAME": (".yaml", (2,)),
-    "experiment NAME --output OWN/out": (".yaml", (2,)),
-    "new-recipe NAME --output OWN/n.yaml": (".csv", (2,)),
-    "new-recipe NAME --output OWN/n.yaml ": ("", (2,)),
-    "train extends.yaml": (".yaml", (2,)),
-    "check-data include.yaml": (".yaml", (2,)),
-    "check-data weights.yaml": (".yaml", (2,)),
-    f"train {SMALL} --corpus.args.path NAME": (".csv", (2,)),
-    f"check-data {SMALL} --manifest NAME": (".json", (2,)),
-    f"check-data {SOUNDS} --data_folder NAME": ("", (2,)),
-    f"check-data {SMALL} --training.init_from NAME": (".zip", (1, 2)),
-    "check-data recordings.yaml": (".wav", (1, 2)),
-    "export NAME OWN/b.zip": ("", (2,)),
-    f"predict NAME {WAV}": (".zip", (2,)),
-    f"predict {BUNDLE} NAME": (".wav", (1, 2)),
-    f"predict {BUNDLE} NAME ": (".csv", (1, 2)),
-    f"predict {BUNDLE} -": (".wav", (1, 2)),
-    f"predict {BUNDLE} recordings.csv": (".wav", (1, 2)),
-    "demo NAME": (".zip", (2,)),
-    f"evaluate NAME {MANIFEST}": (".zip", (2,)),
-    f"evaluate {BUNDLE} NAME": (".csv", (2,)),
-    f"compare {BUNDLE} NAME {MANIFEST}": (".zip", (2,)),
-    f"compare {BUNDLE} WORK/bundle.zip NAME": (".json", (2,)),
-    f"stress NAME {MANIFEST}": (".zip", (2,)),
-    f"stress {BUNDLE} NAME": (".csv", (2,)),
-    f"tune NAME --search {SMALL} --trials 1 --output OWN/out": (".yaml", (2,)),
-    f"tune {SMALL} --search NAME --trials 1 --output OWN/out": (".yaml", (2,)),
-    "audit-split NAME": (".csv", (2,)),
-    "status NAME": ("", (2,)),
-    "report NAME": ("", (2,)),
-    "check-plugin corpus manifest --data_folder NAME": ("", (1, 2)),
-}
-EMPTY_IS_FINE = ("predict WORK/bundle -",)  # an empty line of standard input is passed over
-
-# Where a command writes to a name: command line.
-WRITE = (
-    f"train {SMALL} --output_folder NAME --training.epochs 1",
-    f"train {SMALL} --output_folder OWN/r --training.epochs 1 --profile-file NAME",
-    f"experiment {SMALL} --output NAME",
-    "export WORK/run NAME",
-    f"predict {BUNDLE} {WAV} --output NAME",
-    f"predict {BUNDLE} {WAV} --format textgrid --output NAME",
-    "report WORK/experiment --output NAME",
-    "new-plugin head campaign --output NAME",
-    f"new-recipe {MANIFEST} --overwrite --output NAME",
-)
-UNWRITABLE = {
-    "below a file": "WORK/small.yaml/x",
-    "below a device": "/dev/null/x",
-    "a kernel's folder": "/proc/nowhere/x",
-    "a loop of links": "loop/x",
-    "a long name": "n" * 300,
-    "a long path": "n/" * 3000,
-    "a NUL": "a\0b",
-    "a full device": "full",  # a link to it: a mistake of ours must not replace the device
-}
-
-TEXT = (
-    "",
-    " ",
-    "x",
-    "\x1b[31mx",
-    "[/b]",
-    "a\0b",
-    "\udcff",
-    "n" * 5000,
-    "1e308",
-    "nan",
-    "null",
-    "-1",
-    "'",
-    "{",
-    "!ref <x>",
-    "!new:os.system",
-)
-# Options, and what each refuses: command line with VALUE in it.
-OPTIONS = {
-    f"train {SMALL} --fold VALUE": ("", "x", "\x1b[31mS1", "a\0b", "\udcff", "n" * 5000, "null x", "1e308"),
-    f"train {SMALL} --seed VALUE": ("", "x", "1.5", "nan", "-1", "1e308"),
-    f"train {SMALL} --device VALUE": ("", "x", "cuda:99", "tpu", "a\0b", "\udcff", "cpu cpu", "meta"),
-    f"train {SMALL} --precision VALUE": ("", "x", "fp8", "16", "a\0b", "\udcff"),
-    f"train {SMALL} --protocol VALUE": ("", "x", "losso", "a\0b", "\udcff", "given"),
-    f"train {SMALL} --VALUE 1": ("x", "model", "training.epoch", "model.levels", "a..b", ".", "extends", "\udcff"),
-    f"experiment {SMALL} --output OWN/o --folds VALUE": ("x", "S1,x", "\udcff"),
-    f"experiment {SMALL} --output OWN/o --seeds VALUE": ("", "x", "1,", "1.5", "-1", "nan", "1e308", "1,,2", "9" * 20),
-    f"experiment {SMALL} --output OWN/o --jobs VALUE": ("0", "-1", "x", "1e308", "nan"),
-    f"experiment {SMALL} --output OWN/o --threads VALUE": ("0", "-1", "x", "nan"),
-    f"experiment {SMALL} --output OWN/o --gpus VALUE": ("", "x", "99", "0,x", "-1"),
-    f"experiment {SMALL} --output OWN/o --protocol VALUE": ("", "x", "loso,x", "\udcff"),
-    f"experiment {SMALL} --output OWN/o --resource VALUE": ("x", "GPU=x", "=", "GPU=nan"),
-    f"experiment {SMALL} --output OWN/o --scheduler VALUE": ("x", "\udcff"),
-    f"predict {BUNDLE} {WAV} --abstain VALUE": ("nan", "-1", "2", "x", "", "1e308", "inf"),
-    f"predict {BUNDLE} {WAV} --hop VALUE": ("nan", "-1", "0", "1e9", "x", "", "1e-9", "inf"),
-    f"predict {BUNDLE} {WAV} --batch-size VALUE": ("0", "-1", "x", "", "1e308"),
-    f"predict {BUNDLE} {WAV} --format VALUE": ("x", "", "CSV "),
-    f"predict {BUNDLE} {WAV} --device VALUE": ("x", "cuda:99", "\udcff", "a\0b"),
-    f"predict {BUNDLE} {WAV} --covariate VALUE": ("x", "gender=F", "=", "gender=@x", "\udcff=\udcff"),
-    f"demo {BUNDLE} --host VALUE": ("", "192.0.2.1", "\udcff", "a\0b", "n" * 5000),
-    f"demo {BUNDLE} --port VALUE": ("", "0", "65536", "x", "nan", "1e308"),
-    f"demo {BUNDLE} --max-minutes VALUE": ("", "0", "-1", "nan", "inf", "x"),
-    f"demo {BUNDLE} --max-megabytes VALUE": ("", "0", "-1", "nan", "inf", "x"),
-    f"demo {BUNDLE} --abstain VALUE": ("", "nan", "-1", "2", "x", "coverage:0", "eror:0.1"),
-    f"demo {BUNDLE} --hop VALUE": ("", "nan", "-1", "0", "1e9", "inf", "x"),
-    f"evaluate {BUNDLE} {MANIFEST} --map VALUE": ("x", "tone=x", "=tone", "tone=noise,tone=tone", "x=tone", "x="),
-    f"compare {BUNDLE} WORK/bundle.zip {MANIFEST} --map VALUE": ("", "x", "tone=x"),
-    f"stress {BUNDLE} {MANIFEST} --condition VALUE": ("", "x", "telefone", "\udcff", "a\0b"),
-    f"stress {BUNDLE} {MANIFEST} --figure VALUE": ("", "x", "x.pdf", "a\0b.png", "\udcff"),
-    f"stress {BUNDLE} {MANIFEST} --max-drop VALUE": ("", "x", "-1", "nan"),
-    f"tune {SMALL} --search {SMALL} --output OWN/o --trials VALUE": ("", "0", "-1", "x", "1e308", "nan"),
-    f"tune {SMALL} --search {SMALL} --output OWN/o --trials 1 --sampler VALUE": ("", "x", "TPE ", "\udcff"),
-    "list-recipes VALUE": ("x", "--x", "\udcff"),
-    "export WORK/run --push VALUE": ("", "x", "a/b/c", "a b/c", "\udcff/x", "a/b@c", "x/" + "n" * 5000),
-    f"predict VALUE {WAV}": ("hf:", "hf:x", "hf:a/b/c", "hf:a b/c", "hf:\udcff/x", "hf:a/b@", "hf:x/\x1b[31m"),
-    "report WORK/experiment --output OWN/r --baseline VALUE": ("", "x", "sre", "\udcff", "[/b]"),
-    "report WORK/experiment --output OWN/r --pair VALUE": ("", "x", "ser", "ser,x", "ser,mfcc,ser", ","),
-    f"audit-split {MANIFEST} --column VALUE": ("x", "", "\udcff", "a\0b"),
-    f"audit-split {MANIFEST} --column session --speaker-pattern VALUE": ("x", "(", "[", "\udcff"),
-    "report WORK/experiment --output OWN/r --protocol VALUE": ("x", "losso", "\udcff"),
-    "report WORK/experiment --output OWN/r --tsne-fold VALUE": ("x", "1m", "\udcff"),
-    "report WORK/experiment --output OWN/r --speakers VALUE": ("x", "1M,x", ",", "\udcff"),
-    f"predict {BUNDLE} {WAV} --output VALUE": ("", ".", "..", "a\0b"),
-    f"check-data {SMALL} --training.VALUE": ("probe.epochs=2", "epochs=0"),
-    "list-plugins --kind VALUE": ("x", "heads", "\udcff", ""),
-    "show-plugin VALUE": ("x", "mfc", "", "\udcff", ":", "x:mfcc", "a\0b", "n" * 5000),
-    "check-plugin head mlp --args VALUE": (
-        "{",
-        "x",
-        "[1]",
-        "{hidden: x}",
-        "{hidn: 8}",
-        "!new:os.system {}",
-        "{hidden: [1e308]}",
-        "\udcff",
-    ),
-    "check-plugin VALUE": ("x", "head x", "head", "extractor mlp"),
-    "new-plugin head VALUE": ("", "1", "a b", "class", "a/b", "../x", "\udcff", "toolkit", "a\0b", "n" * 300),
-    f"new-recipe {MANIFEST} --output OWN/n.yaml --name VALUE": ("a b", "a/b", "../x", "\udcff", "a\0b", "#"),
-    f"new-recipe {MANIFEST} --output OWN/n.yaml --protocol VALUE": ("looso", "random", "given", "\udcff", "a\0b"),
-    f"new-recipe {MANIFEST} --output OWN/n.yaml --base VALUE": ("whisper", "/", "sounds/mfc", "\udcff", "a\0b"),
-    "new-plugin VALUE name": ("x", "", "haed", "\udcff"),
-    "cache clear --yes VALUE": ("x", "../x", "\udcff", "/"),
-    "cache VALUE": ("x", "cler"),
-    "VALUE": ("x", "tarin", "--x", "\udcff"),
-}
-
-BIG = ("1e308", "-1e308", "1" + "0" * 400, "-1", "0", "x", "[]", "{}", "nan", "inf")
-# Keys of a recipe that hold a number, and values of BIG that are right there.
-NUMBERS = {
-    "seed": ("0",),
-    "audio.sample_rate": (),
-    "audio.segment_seconds": (),
-    "training.epochs": ("1" + "0" * 18,),
-    "training.batch_size": (),
-    "training.accumulate": (),
-    "training.batch_seconds": ("1e308",),
-    "training.checkpoint_minutes": ("0", "1e308"),
-    "training.checkpoint_steps": ("0",),
-    "training.warmup_steps": ("0",),
-    "training.max_grad_norm": ("1e308",),
-    "training.patience": (),
-    "training.workers": ("0",),
-    "training.optimizer.learning_rate": ("0", "1e308"),
-    "model.levels.mfcc.args.n_fft": (),
-    "model.levels.mfcc.args.n_mels": (),
-    "model.levels.mfcc.args.hidden": (),
-    "model.levels.mfcc.args.layers": (),
-    "model.fusion.args.dim": (),
-    "model.fusion.args.dropout": ("0",),
-    "model.losses.center.weight": ("0", "1e308"),
-}
 
 RECIPES = {
     "not YAML": "a: [",

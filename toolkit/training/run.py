@@ -79,7 +79,7 @@ class Run:
 
         self.seen = UNSEEN  # by the bundle's system that the training starts from
         self.started: str | None = None  # what was taken from the bundle, in one line
-        self.gone: BundleError | None = None  # if there is no bundle any more
+        self.gone: BundleError | None = None  # if the bundle can no longer be read
         if self.training.init_from is not None:
             self._start(folder)
         self.folder = RunFolder(folder(), writes=rank() == 0)

@@ -77,7 +77,7 @@ class Package:
                 content[path.replace("NAME", self.name)] = template.render(names)
         imports = re.findall(rf"^from (?!{self.module}\b)\S+ import (.+)$", "\n".join(content.values()), re.MULTILINE)
         imported = {name for line in imports for name in line.split(", ")}
-        taken = {*keyword.kwlist, "tests", "null"}  # null is no name in the recipe
+        taken = {*keyword.kwlist, "tests", "null"}  # YAML reads null as no value
         if self.class_name in imported or taken & {self.module, self.class_name}:
             problem = "the name already has a meaning in its package"
             raise PluginError(f"A plugin cannot be called {self.name!r}: {problem}.")
