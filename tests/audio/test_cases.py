@@ -168,6 +168,7 @@ CASES = {
     "half.wav": (half(), "truncated"),
     "unfinished.wav": (wav_sizes(0, 0), lasting(2)),
     "piped.wav": (wav_sizes(0xFFFFFFFF, 0xFFFFFFFF), lasting(2)),
+    "piped_data.wav": (sized(b"data", 0xFFFFFFFF, "<I"), lasting(2)),
     "third.wav": (wav_sizes(64_036, 20_000), "truncated"),
     "third.aiff": (sized(b"SSND", 20_008), "truncated"),
     "third.au": (sized(b".snd\0\0\0\x18", 20_000), "truncated"),

@@ -40,7 +40,7 @@ def test_an_invalid_value_is_one_line_too():
 @pytest.mark.parametrize("words", [[], ["cache"]])
 def test_a_group_alone_prints_its_help(words):
     done = CliRunner().invoke(main, words)
-    assert "Commands:" in done.output and "There is no" not in done.output
+    assert "Commands:" in done.output and "See `" not in done.output
 
 
 @pytest.mark.parametrize(

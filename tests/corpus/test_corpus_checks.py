@@ -41,7 +41,7 @@ def extra(path, label="a", speaker="2", **fields) -> Utterance:
 
 def test_a_sound_corpus_has_counts_and_no_problem(corpus):
     report = check(corpus)
-    assert report.as_json() == {"counts": {"2": {"b": 1, "a": 1}, "10": {"b": 1, "a": 1}}, "folds": [], "problems": []}
+    assert report.as_dict() == {"counts": {"2": {"b": 1, "a": 1}, "10": {"b": 1, "a": 1}}, "folds": [], "problems": []}
     assert list(report.counts) == ["2", "10"] and list(report.counts["2"]) == ["b", "a"]
     assert not report.stops
     assert report.segments == 8 and report.seconds == pytest.approx(0.4)
@@ -130,7 +130,7 @@ def test_a_missing_gender_is_an_error_only_where_a_covariate_needs_it(corpus, tm
 
 def test_without_speakers_there_is_one_row_and_some_without_are_a_warning(tmp_path):
     us = [Utterance(id=x, path=write(tmp_path / f"{x}.wav"), label=x) for x in "ab"]
-    assert check(us).as_json() == {"counts": {"all": {"b": 1, "a": 1}}, "folds": [], "problems": []}
+    assert check(us).as_dict() == {"counts": {"all": {"b": 1, "a": 1}}, "folds": [], "problems": []}
     report = check([*us, extra(write(tmp_path / "x.wav"))])
     assert only(report).kind == "speaker-missing" and not report.stops
     assert report.counts == {"2": {"b": 0, "a": 1}, "no speaker": {"b": 1, "a": 1}}

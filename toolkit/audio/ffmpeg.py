@@ -61,15 +61,16 @@ def blocks(path: Path, start: int, frames: int) -> Iterator[np.ndarray]:
     with _opened(path) as (stream, promised):
         from av import AudioResampler
 
-        convert, at, held, skips = AudioResampler(format="flt"), 0, [], promised is not None
+        convert, at, held = AudioResampler(format="flt"), 0, []
+        skips = promised is not None  # packets of an MP3 that end well before `start` are not decoded
         size = min(frames, stream.codec_context.sample_rate)
         for packet in stream.container.demux(stream):
             if skips:
-                length = _mp3_frames(packet, stream)
-                skips = at + length * PREROLL < start
-                if skips:
-                    at += length
+                samples = _mp3_frames(packet, stream)
+                if at + samples * PREROLL < start:
+                    at += samples
                     continue
+                skips = False
             for decoded in packet.decode():
                 for frame in convert.resample(decoded):
                     held.append(frame.to_ndarray().reshape(frame.samples, -1)[max(0, start - at) :])
@@ -96,7 +97,7 @@ class _Quiet:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple["AudioStream", int | None]]:
-    """Open the audio stream; for an MP3, also return the number of packets its header promises (0: none), else None."""
+    """Open the audio stream; for an MP3, also yield the number of packets its header promises (0: none), else None."""
     try:
         import av
     except ImportError:

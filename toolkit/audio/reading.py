@@ -141,7 +141,8 @@ def _examined(path: Path, size: int, changed_ns: int) -> tuple[int, int, Callabl
         return *ffmpeg.length(path), ffmpeg.blocks
     try:
         with _sound_file(path) as file:
-            if _holds_its_frames(path, file):
+            _refuse_false_header(path, file)
+            if _reads_whole(path, file):
                 return file.frames, file.samplerate, _sndfile_blocks
     except soundfile.LibsndfileError as error:
         if error.code not in _NOT_RECOGNISED:
@@ -154,8 +155,8 @@ def _sound_file(path: Path) -> soundfile.SoundFile:
     return soundfile.SoundFile(os.open(path, os.O_RDONLY), closefd=True)
 
 
-def _holds_its_frames(path: Path, file: soundfile.SoundFile) -> bool:
-    """Whether libsndfile's number of frames is right; AudioError if the file is truncated or unfinished."""
+def _refuse_false_header(path: Path, file: soundfile.SoundFile) -> None:
+    """Raise AudioError if the file is truncated or unfinished by what its header promises."""
     log, frames = file.extra_info, file.frames
     for name, promised, there in _CUT.findall(log):
         whole = name.lower().startswith("riff")
@@ -178,6 +179,11 @@ def _holds_its_frames(path: Path, file: soundfile.SoundFile) -> bool:
             promised = _NIST_FRAMES.search(text.read(1024))
         if promised and not 0.9 * frames <= int(promised[1]) <= frames:
             raise truncated(path, f"its header promises {int(promised[1])} frames, but {frames} are there")
+
+
+def _reads_whole(path: Path, file: soundfile.SoundFile) -> bool:
+    """Whether libsndfile reads every frame; ffmpeg reads other files. AudioError if a FLAC file is truncated."""
+    frames = file.frames
     if file.format in _BEGINS and _is_joined(path, file.format):
         return False
     if file.format == "FLAC" and frames != _UNKNOWN:
@@ -203,7 +209,10 @@ def _caf_data(path: Path) -> tuple[int, int]:
 def _goes_on(path: Path, end: int) -> bool:
     """Whether data continues after the end that the header gives, other than padding, a tag or a CAF chunk."""
     with path.open("rb") as file:
-        magic, rest, size = file.read(4), file.seek(end) and file.read(4), file.seek(0, os.SEEK_END)
+        magic = file.read(4)
+        file.seek(end)
+        rest = file.read(4)
+        size = file.seek(0, os.SEEK_END)
     return rest == magic or (size - end > size / 10 and not re.fullmatch(rb"[a-z]{4}", rest))
 
 
@@ -229,8 +238,8 @@ def _sndfile_blocks(path: Path, start: int, frames: int) -> Iterator[np.ndarray]
                 file.seek(start)
                 start = 0
             file.seekable = lambda: False  # else soundfile seeks after every read, which fails in some encodings
-            while start:
-                start -= len(file.read(min(size, start), dtype="float32", always_2d=True)) or start
+            while start and (skipped := len(file.read(min(size, start), dtype="float32", always_2d=True))):
+                start -= skipped
             while len(block := file.read(min(size, frames), dtype="float32", always_2d=True)):
                 frames -= len(block)
                 yield block

@@ -37,11 +37,17 @@ def read_audio(
     file = stretch(path, start_s=start_s, end_s=end_s)
     if part is None:
         return torch.cat(list(waves(file, sample_rate)))
-    old, new = (rate // math.gcd(file.rate, sample_rate) for rate in (file.rate, sample_rate))
+    return _read_part(file, sample_rate, *part)
+
+
+def _read_part(file: AudioStretch, sample_rate: int, start: int, stop: int) -> Tensor:
+    """Samples `start` to `stop` at a sample rate; decodes only them and what resampling needs around them."""
+    divisor = math.gcd(file.rate, sample_rate)
+    old, new = file.rate // divisor, sample_rate // divisor  # `old` frames become `new` samples
     context = 0 if old == new else math.ceil(CONTEXT * max(1, new / old))
-    first = max(0, part[0] - context) // new * new  # where samples of both rates coincide
-    stop = math.ceil((part[1] + context) * old / new)
-    return torch.cat(list(waves(file, sample_rate, first // new * old, stop)))[part[0] - first : part[1] - first]
+    first = max(0, start - context) // new * new  # where samples of both rates coincide
+    last_frame = math.ceil((stop + context) * old / new)
+    return torch.cat(list(waves(file, sample_rate, first // new * old, last_frame)))[start - first : stop - first]
 
 
 def waves(file: AudioStretch, sample_rate: int, start: int = 0, stop: int | None = None) -> Iterator[Tensor]:

@@ -76,8 +76,10 @@ def predict(bundle: str, names: tuple[str, ...], microphone: bool, **options):
     from toolkit.inference.predict.microphone import listen
     from toolkit.inference.predict.recordings import STANDARD_INPUT
 
-    if microphone == bool(names):
-        raise click.UsageError("Name what to label, or give --microphone" + " without a name" * microphone)
+    if microphone and names:
+        raise click.UsageError("Name what to label, or give --microphone without a name")
+    if not microphone and not names:
+        raise click.UsageError("Name what to label, or give --microphone")
     if microphone and options["columns"]:
         raise click.UsageError("--columns names columns of a manifest, and --microphone has none")
     quiet_libraries()

@@ -1,13 +1,12 @@
 """Commands that print a user's mistake as one line."""
 
 import codecs
-import contextlib
 import io
 import os
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 
 import click
 
@@ -30,9 +29,7 @@ def say_next(*words: object, what: str = "") -> None:
 def _in_one_line(ctx: click.Context, *, traceback: bool = False) -> Iterator[None]:
     """End the command with one line on standard error, or none, for everything that is not a bug in the toolkit."""
     name = ctx.find_root().info_name
-    for stream, mode in (("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
-        if getattr(sys, stream) is None:  # closed: losing the output is an error, as on a full disk
-            setattr(sys, stream, os.fdopen(os.open(os.devnull, mode), "w", closefd=False))
+    _replace_closed_streams()
     try:
         yield
         sys.stdout.flush()
@@ -64,8 +61,15 @@ def _in_one_line(ctx: click.Context, *, traceback: bool = False) -> Iterator[Non
         _end(ctx, f"{name}: {what}{error.strerror or error}", 2)
 
 
+def _replace_closed_streams() -> None:
+    """Give closed streams a file: writing results then fails, as on a full disk, and messages are dropped."""
+    for stream, mode in (("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
+        if getattr(sys, stream) is None:
+            setattr(sys, stream, os.fdopen(os.open(os.devnull, mode), "w", closefd=False))
+
+
 def _end(ctx: click.Context, text: str, code: int) -> None:
-    with contextlib.suppress(OSError):  # nobody reads standard error either
+    with suppress(OSError):  # nobody reads standard error either
         if text:
             say(text)
     try:
@@ -102,13 +106,13 @@ class Command(click.Command):
         if hasattr(sys.stdout, "reconfigure"):  # file names are bytes, and a console may lack a label's characters
             utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
             sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "replace")
-        life = contextlib.nullcontext() if self.name in SERVING else signs_of_life(ctx.info_name)
+        life = nullcontext() if self.name in SERVING else signs_of_life(ctx.info_name)
         with _in_one_line(ctx, traceback=ctx.params.pop("traceback")), plugin_failures(), life:
             return super().invoke(ctx)
 
 
 class Commands(click.Group):
-    """A group of such commands."""
+    """A group whose own mistakes are one line, as a `Command`'s are."""
 
     command_class = Command
 

@@ -35,7 +35,7 @@ PRUNERS = click.Choice(["median", "hyperband", "successivehalving", "nop"])
 )
 @click.option("--output", required=True, help="The experiment's folder.")
 @worker_options
-def experiment(words, folds, seeds, protocol, output, jobs, gpus, threads, scheduler, resources, **options):
+def experiment(words, folds, seeds, protocol, output, **options):
     """Train every RECIPE on every fold with every seed. The same command again runs what is missing.
 
     The first recipe is the baseline. Each system, protocol, fold and seed is a cell with a run of its own. Finished
@@ -46,7 +46,7 @@ def experiment(words, folds, seeds, protocol, output, jobs, gpus, threads, sched
 
     recipes, overrides = recipes_and_overrides(words)
     refuse_options_of_one_run(overrides, "an experiment")
-    workers = WorkerOptions(jobs, gpus, threads, scheduler, resources)
+    workers = WorkerOptions.taken_from(options)
     sources = []
     for recipe in recipes:
         try:
@@ -73,9 +73,7 @@ def experiment(words, folds, seeds, protocol, output, jobs, gpus, threads, sched
 @click.option("--pruner", type=PRUNERS, default="median", show_default=True, help="Optuna's pruner.")
 @click.option("--storage", help="Optuna's storage, such as postgresql://...; by default a file in the search's folder.")
 @worker_options
-def tune(
-    words, space, trials, output, folds, sampler, pruner, storage, jobs, gpus, threads, scheduler, resources, **options
-):
+def tune(words, space, trials, output, folds, sampler, pruner, storage, **options):
     """Search for settings of RECIPE with the best validation score; no test part is read.
 
     The file of --search holds dotted keys: `training.optimizer.learning_rate: {low: 1.0e-5, high: 1.0e-2, log: true}`,
@@ -95,7 +93,7 @@ def tune(
         return read_source([*words, *as_overrides(settings)], **options)
 
     refuse_options_of_one_run(recipes_and_overrides(words)[1], "a search", ("fold", "output_folder"))
-    workers = WorkerOptions(jobs, gpus, threads, scheduler, resources)
+    workers = WorkerOptions.taken_from(options)
     search = Search(read, Path(space), Path(output).absolute(), folds, sampler, pruner, storage)
     with storage_errors(search.address[0]):
         search.run(workers, trials=trials)

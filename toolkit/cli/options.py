@@ -19,7 +19,7 @@ class Range(click.FloatRange):
     """Numbers within bounds; NaN, which no comparison excludes, is refused."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number."""
+        """Convert as click does, and refuse NaN."""
         found = super().convert(value, param, ctx)
         return found if found == found else self.fail(f"{found} is not in the range {self._describe_range()}.", param)
 
@@ -32,8 +32,9 @@ def _pairs(ctx: click.Context, option: click.Parameter, text: str | None) -> dic
     if not all(name and equals for name, equals, _ in pairs):
         raise click.BadParameter(f"NAME=COLUMN,... is needed, not {text!r}.")
     found = [name for name, *_ in pairs]
-    for twice in (name for name in found if found.count(name) > 1):
-        raise click.BadParameter(f"{twice} is named twice.")
+    for name in found:
+        if found.count(name) > 1:
+            raise click.BadParameter(f"{name} is named twice.")
     return {name: column for name, _, column in pairs}
 
 

@@ -1,20 +1,21 @@
 """Commands on recipes and splits: list, write, train, check. Each imports heavy modules only when it runs."""
 
-import json
 import os
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from toolkit.cli.commands import Command, say_next
 from toolkit.cli.options import OVERRIDES, as_json, columns, one_recipe, read_source, show
-from toolkit.cli.tables import plain_table, print_audits, print_counts, print_folds, print_results
-from toolkit.errors import RecipeError, printable
+from toolkit.cli.tables import print_audits, print_check_report, print_folds, print_recipes, print_results
+from toolkit.errors import RecipeError
 from toolkit.files import require_file, write_whole
 from toolkit.plugins.plugin import plugin_failures
-from toolkit.terminal import console_for_output, quiet_libraries, say
+from toolkit.terminal import quiet_libraries, say
 
 PROFILE = "profile.json"  # in the run's folder
 
@@ -26,13 +27,12 @@ def list_recipes(as_json: bool):
     from toolkit.recipe.loading import load_recipe, shipped_recipes
 
     rows = []
-    table = plain_table("recipe", "what it is", "levels", "downloaded weights", folded=("what it is", "levels"))
     for name, file in shipped_recipes().items():
-        model, (head,) = load_recipe(file).model, re.findall(r"\A(?:#.*\n)*", file.read_text(encoding="utf-8"))
-        summary = re.split(r"(?<=\.)\s", " ".join(line.strip("# ") for line in head.splitlines()))[0]
+        model = load_recipe(file).model
+        comment = re.match(r"(?:#.*\n)*", file.read_text(encoding="utf-8"))[0]
+        summary = re.split(r"(?<=\.)\s", " ".join(line.strip("# ") for line in comment.splitlines()))[0]
         rows.append({"name": name, "summary": summary, "levels": [*model.levels], "weights": model.pretrained})
-        table.add_row(name, summary, ", ".join(model.levels), ", ".join(model.pretrained.values()) or "none")
-    click.echo(json.dumps(rows, indent=2)) if as_json else console_for_output().print(table)
+    show(rows, print_recipes, as_json=as_json)
 
 
 @click.command("new-recipe", cls=Command, epilog="docs/your-data.md shows the way from recordings to a trained system.")
@@ -112,17 +112,12 @@ def train(ctx, words, profile, profile_file, **options):
         if rank() == 0:
             print_results(read_results(results))
             click.echo(results)
-            name, pairs = preparation.source.recipe.name, (options["columns"] or {}).items()
-            options |= {"protocol": options["protocol__name"], "columns": ",".join(map("=".join, pairs)) or None}
-            options |= {key: options[f"training__{key}"] for key in ("init_from", "precision")}
-            kept = ("data_folder", "manifest", "columns", "protocol", "init_from", "precision")
-            given = [f"--{key}={options[key]}" for key in kept if options[key] is not None]
-            given += ["--trust-recipe"] * options["trust"]
-            words = [re.sub(r"\A--protocol\.name(=|\Z)", r"--protocol\1", word) for word in words]
+            recipe = preparation.source.recipe
             if ctx.obj is None:  # only then does `toolkit experiment` find the recipe by the same words
-                say_next("experiment", *words, *given, "--output", f"{name}-folds", what=", every fold and a report")
-            if all(spec.source != "shuffled" for spec in preparation.source.recipe.model.covariates.values()):
-                say_next("export", results.parent, f"{name}.zip", what=", the system as a file")
+                again = _words_for_experiment(words, options)
+                say_next("experiment", *again, "--output", f"{recipe.name}-folds", what=", every fold and a report")
+            if all(spec.source != "shuffled" for spec in recipe.model.covariates.values()):
+                say_next("export", results.parent, f"{recipe.name}.zip", what=", the system as a file")
 
 
 @click.command("check-data", cls=Command, context_settings=OVERRIDES)
@@ -136,18 +131,10 @@ def check_data(ctx, words, as_json, **options):
     """
     source = read_source(words, search_folder=ctx.obj, **options)
 
-    from toolkit.corpus.checks import summarise
     from toolkit.training.data_check import check_source
 
     report = check_source(source)
-    if as_json:
-        click.echo(json.dumps(report.as_json(), indent=2))
-    else:
-        print_counts(report.counts)
-        if report.folds:
-            print_folds(report.folds)
-        for line in [*report.notes, *summarise(report.problems)]:
-            click.echo(printable(line))
+    show(report, print_check_report, as_json=as_json)
     ctx.exit(1 if report.stops else 0)
 
 
@@ -170,6 +157,21 @@ def audit_split(split, as_json, **options):
     found = audit_splits(read_splits(split, **options))
     show(found, print_audits, as_json=as_json)
     sys.exit(1 if any(problem["severity"] == "error" for fold in found for problem in fold["problems"]) else 0)
+
+
+def _words_for_experiment(words: Sequence[str], options: Mapping[str, Any]) -> list[str]:
+    """What `toolkit train` was given, as `toolkit experiment` takes it."""
+    given = {
+        "data_folder": options["data_folder"],
+        "manifest": options["manifest"],
+        "columns": ",".join(f"{name}={column}" for name, column in (options["columns"] or {}).items()) or None,
+        "protocol": options["protocol__name"],
+        "init_from": options["training__init_from"],
+        "precision": options["training__precision"],
+    }
+    words = [re.sub(r"\A--protocol\.name(=|\Z)", r"--protocol\1", word) for word in words]
+    words += [f"--{key}={value}" for key, value in given.items() if value is not None]
+    return [*words, "--trust-recipe"] if options["trust"] else words
 
 
 def _trace(profile_file: str) -> Path:

@@ -1,8 +1,9 @@
 """Tables that commands print; no torch."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import click
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -13,6 +14,9 @@ from toolkit.plugins.plugin import Plugin
 from toolkit.plugins.signatures import REQUIRED, read_arguments, read_source
 from toolkit.terminal import confusion_table, console_for_output, table_of
 
+if TYPE_CHECKING:
+    from toolkit.corpus.checks import CheckReport
+
 
 def plain_table(*columns: str, folded: Collection[str] = (), right: Collection[str] = ()) -> Table:
     """A table without lines; columns that are not folded stay on one line."""
@@ -21,6 +25,15 @@ def plain_table(*columns: str, folded: Collection[str] = (), right: Collection[s
         justify = "right" if column in right else "left"
         table.add_column(column, no_wrap=column not in folded, overflow="fold", justify=justify)
     return table
+
+
+def print_recipes(recipes: Sequence[Mapping[str, Any]]) -> None:
+    """One row per recipe, as `list-recipes --json` prints it."""
+    table = plain_table("recipe", "what it is", "levels", "downloaded weights", folded=("what it is", "levels"))
+    for recipe in recipes:
+        weights = ", ".join(recipe["weights"].values()) or "none"
+        table.add_row(recipe["name"], recipe["summary"], ", ".join(recipe["levels"]), weights)
+    console_for_output().print(table)
 
 
 def print_results(results: Mapping[str, Any]) -> None:
@@ -36,6 +49,17 @@ def print_results(results: Mapping[str, Any]) -> None:
     console.print(confusion_table(results["labels"], results["confusion"]))
     for stamp in results["stamps"]:
         console.print(f"NOTE: {stamp}", style="yellow", soft_wrap=True)
+
+
+def print_check_report(report: "CheckReport") -> None:
+    """The counts, the folds, and notes and problems in words."""
+    from toolkit.corpus.checks import summarise
+
+    print_counts(report.counts)
+    if report.folds:
+        print_folds(report.folds)
+    for line in [*report.notes, *summarise(report.problems)]:
+        click.echo(printable(line))
 
 
 def print_counts(counts: Mapping[str, Mapping[str, int]]) -> None:
@@ -73,7 +97,9 @@ def print_audits(folds: Sequence[Mapping[str, Any]]) -> None:
     columns = ("utterances", "speakers", *kinds.values(), *(value for _, value in shown))
     table = plain_table("fold", "part", *columns, folded=("fold", *columns), right=columns)
     for fold in folds:
-        for name, part in ((name, part) for name, part in fold["parts"].items() if part["utterances"]):
+        for name, part in fold["parts"].items():
+            if not part["utterances"]:
+                continue
             shared = [part.get(f"shared_{kind}") for kind in kinds]
             shared = [f"{len(found['names'])} of {found['of']}" if found else "-" for found in shared]
             counts = [part[column].get(value, 0) for column, value in shown]
@@ -83,8 +109,8 @@ def print_audits(folds: Sequence[Mapping[str, Any]]) -> None:
         for problem in fold["problems"]:
             console.print(f"{fold['fold']}: {problem['severity']}: {problem['message']}", soft_wrap=True)
     leaking = [fold["fold"] for fold in folds if any(problem["severity"] == "error" for problem in fold["problems"])]
-    whole = not {"no-speakers", "no-audio"} & {problem["kind"] for fold in folds for problem in fold["problems"]}
-    clean = "Nothing leaks." if whole else "Nothing leaks in what was checked."
+    unchecked = any(problem["kind"] in ("no-speakers", "no-audio") for fold in folds for problem in fold["problems"])
+    clean = "Nothing leaks in what was checked." if unchecked else "Nothing leaks."
     console.print(f"LEAKS: {', '.join(leaking)}" if leaking else clean, soft_wrap=True)
 
 

@@ -41,7 +41,7 @@ class CheckReport:
             notes.append(f"left out on purpose by label_map: {labels}")
         return notes
 
-    def as_json(self) -> dict:
+    def as_dict(self) -> dict:
         """{"counts": {"1M": {"ang": 82, ...}}, "folds": ..., "problems": [{kind, severity, message, where}, ...]}."""
         return {"counts": self.counts, "folds": list(self.folds), "problems": list(map(vars, self.problems))}
 

@@ -4,10 +4,11 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -56,6 +57,11 @@ class WorkerOptions:
                 if name not in known and not (found and name.startswith(("GPU-", "MIG-"))):
                     has = f"it has {', '.join(known) or 'none'}"
                     raise ExperimentError(f"--gpus: this machine has no GPU {name!r}; {has}.")
+
+    @classmethod
+    def taken_from(cls, options: dict[str, Any]) -> "WorkerOptions":
+        """The options of this class, which are removed from a command's others."""
+        return cls(**{one.name: options.pop(one.name) for one in fields(cls)})
 
     @property
     def at_a_time(self) -> int:

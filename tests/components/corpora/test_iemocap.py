@@ -63,7 +63,7 @@ def test_counts_by_speaker_and_class_are_those_of_the_protocol(everything, used)
     assert not report.stops
     assert [p.kind for p in report.problems] == ["duplicate"]
     assert report.left_out == LEFT_OUT and report.segments == 5531
-    assert report.as_json()["counts"]["1M"] == {"ang": 82, "sad": 116, "hap": 146, "neu": 213}
+    assert report.as_dict()["counts"]["1M"] == {"ang": 82, "sad": 116, "hap": 146, "neu": 213}
 
 
 def test_the_folder_may_be_the_release_or_hold_it(release, everything):

@@ -19,7 +19,7 @@ from small_bundle import edit_config, replace_file
 
 from toolkit.cli.main import main
 from toolkit.errors import AudioError
-from toolkit.inference.demo.page import Page, Shown
+from toolkit.inference.demo.page import DemoSystem, Page
 from toolkit.inference.predict.model import Model
 
 gradio = pytest.importorskip("gradio")
@@ -140,7 +140,7 @@ def test_what_is_being_labelled_is_never_old(tmp_path, monkeypatch):
         yield None, AudioError("broken")
 
     monkeypatch.setattr(Model, "results", results)
-    system = Shown.read(str(BUNDLE), "system", "cpu")
+    system = DemoSystem.read(str(BUNDLE), "system", "cpu")
     Page([system, system], 1, ("confidence", 0)).label(str(path), "confidence", 0, "F")
     assert len(ages) == 2 and max(ages) < 60
 
@@ -149,7 +149,7 @@ def test_a_file_that_goes_is_named_without_its_folder(tmp_path, monkeypatch):
     (tmp_path / "own").mkdir()
     path = sweep(tmp_path / "own" / "a.wav")
     monkeypatch.setattr("toolkit.inference.demo.page.outline", lambda audio: audio.path.unlink())
-    page = Page([Shown.read(str(BUNDLE), "system", "cpu")], 1, ("confidence", 0))
+    page = Page([DemoSystem.read(str(BUNDLE), "system", "cpu")], 1, ("confidence", 0))
     _, refusal, answer = page.label(str(path), "confidence", 0, "F")
     assert refusal == "" and "a.wav" in answer and str(tmp_path) not in answer
 
@@ -190,7 +190,7 @@ def test_an_address_is_refused_and_not_fetched(monkeypatch, address):
         return "a.wav"
 
     async def give():
-        blocks = Page([Shown.read(str(BUNDLE), "system", "cpu")], 1, ("confidence", 0)).blocks().blocks.values()
+        blocks = Page([DemoSystem.read(str(BUNDLE), "system", "cpu")], 1, ("confidence", 0)).blocks().blocks.values()
         (audio,) = (block for block in blocks if isinstance(block, gradio.Audio))
         file = {"path": address, "meta": {"_type": "gradio.FileData"}}
         await gradio.processing_utils.async_move_files_to_cache(file, audio, check_in_upload_folder=True)

@@ -146,7 +146,7 @@ class BundleConfig:
             classes = self.classes[target]
             if len(classes) < 2 or len(set(classes)) < len(classes):
                 raise BadField(f"classes.{target}", "needs two or more different classes.")
-        refuse_controls(self.model)
+        refuse_shuffled(self.model)
         given = {n: self.classes[n] for n, spec in self.model.covariates.items() if spec.source == "label"}
         if dict(self.covariates) != given:
             raise BadField("covariates", f"are not those of model.covariates with their classes: {given}.")
@@ -184,7 +184,7 @@ class BundleConfig:
             raise BundleError(f"{self.name}: an argument cannot be written to {CONFIG}: {error}.") from None
 
 
-def refuse_controls(model: ModelSpec) -> None:
+def refuse_shuffled(model: ModelSpec) -> None:
     """Refuse a model with a shuffled covariate: BadField names it."""
     problem = "is shuffled: such values exist only for the system's own corpus. Use label or predicted."
     for name, spec in model.covariates.items():
@@ -212,14 +212,14 @@ def read_config(data: bytes) -> BundleConfig:
         )
     try:
         own = values.pop("sha256", None) if found > 1 else None
-        given, values = values, values if found > 2 else SINCE_3 | values
-        config = read_plain(BundleConfig, values)
-        difference = _difference(plain_values(config), values, "")
+        complete = values if found > 2 else SINCE_3 | values
+        config = read_plain(BundleConfig, complete)
+        difference = _difference(plain_values(config), complete, "")
     except RecipeError as error:
         raise BundleError(f"{CONFIG}: {one_line(str(error))}") from None
     if difference:  # a key that is missing or null, where a recipe would have its default
         raise BundleError(f"{CONFIG}: {one_line(difference)}: a value is needed here.")
-    if config.format_version > 1 and own != own_sha256(given):
+    if config.format_version > 1 and own != own_sha256(values):
         raise BundleError(f"{CONFIG} is not the file that was exported (its content has another sha256): get it again.")
     return config
 

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from io import BytesIO
@@ -18,7 +18,7 @@ from toolkit.corpus.targets import LABEL, Target
 from toolkit.errors import BundleError
 from toolkit.files import read_json
 from toolkit.inference.bundle.card import card_text
-from toolkit.inference.bundle.config import CONFIG, BundleConfig, FileFacts, RunSummary, read_config, refuse_controls
+from toolkit.inference.bundle.config import CONFIG, BundleConfig, FileFacts, RunSummary, read_config, refuse_shuffled
 from toolkit.inference.bundle.reading import restore_system
 from toolkit.inference.summary import TestSummary, abstaining, calibration
 from toolkit.model.archive import CARD, ONNX, WEIGHTS, refuse_existing, write_files
@@ -97,13 +97,13 @@ def read_trained_run(path: str | Path) -> TrainedRun:
         begun = f"The run in {folder} is not finished (it has no {RESULTS}): run its training command again."
         nothing = f"No run at {path}: the folder of a finished run, or its {RESULTS}, is needed."
         raise BundleError(begun if os.path.isfile(folder / RECIPE) else nothing)
-    results, remedy = read_results(folder / RESULTS, trials=True), "delete the run and train it again"
+    results = read_results(folder / RESULTS, trials=True)
     if not results.get("tested", True):
         raise BundleError(f"{folder} is a trial of a search, without test or weights: train the recipe that it found.")
     try:
         recipe = replace(load_recipe(folder / RECIPE), seed=results["seed"])
     except BadField as error:
-        raise BundleError(f"{folder / RESULTS} is damaged ({error}): {remedy}.") from None
+        raise BundleError(f"{folder / RESULTS} is damaged ({error}): delete the run and train it again.") from None
     read = read_manifest(folder / MANIFEST)
     utterances = tuple(replace(u, extra={key: v for key, v in u.extra.items() if key != NOTE}) for u in read)
     fold = pick_fold(make_folds(utterances, results["protocol"], **recipe.protocol.args), results["fold"])
@@ -147,17 +147,11 @@ def export_bundle(
     refuse_existing(target)
     run = read_trained_run(run_folder)
     try:
-        refuse_controls(run.recipe.model)
+        refuse_shuffled(run.recipe.model)
     except BadField as error:
         raise BundleError(f"{run.recipe.name} cannot be a bundle: {error}") from None
-    for stamp in run.results["stamps"]:
-        say(f"NOTE: {stamp}")
-    if not run.confidence.utterances:
-        why = "validation and test are one part, or an earlier version trained it"
-        say(f"NOTE: no temperature: {run.folder} has no {VALIDATION}, since {why}")
-    for name, here in used_versions(run.recipe).items():
-        if (trained := run.results["versions"].get(name)) != here:
-            say(f"NOTE: trained with {name} {trained}, exported with {here}: they may compute different results")
+    for note in _notes(run):
+        say(f"NOTE: {note}")
 
     from toolkit.model.weights import weights_of
 
@@ -180,6 +174,17 @@ def export_bundle(
     config = replace(config, files={name: FileFacts.of(data) for name, data in files.items()})
     write_files(target, {CONFIG: config.text().encode(), **files})
     return target
+
+
+def _notes(run: TrainedRun) -> Iterator[str]:
+    """What to know before an export: stamps, a missing temperature, code that has changed since the training."""
+    yield from run.results["stamps"]
+    if not run.confidence.utterances:
+        why = "validation and test are one part, or an earlier version trained it"
+        yield f"no temperature: {run.folder} has no {VALIDATION}, since {why}"
+    for name, here in used_versions(run.recipe).items():
+        if (trained := run.results["versions"].get(name)) != here:
+            yield f"trained with {name} {trained}, exported with {here}: they may compute different results"
 
 
 def _seen_before(folder: Path) -> Seen:
@@ -214,7 +219,7 @@ def _trained_system(run: TrainedRun) -> "System":
 
 def _describe(run: TrainedRun, system: "System", weights: bytes) -> BundleConfig:
     """The config.json, still without the card and the ONNX model among its files."""
-    from toolkit.inference.bundle.system import answer_to_trial
+    from toolkit.inference.bundle.trial import answer_to_trial
 
     recipe, pretrained = run.recipe, run.results["pretrained"]
     classes = {name: target.classes for name, target in run.targets.items()}

@@ -47,7 +47,8 @@ def read_bundle(path: str | Path) -> Bundle:
     Raises: BundleError: one line that says what is wrong with the bundle, or what is not installed.
     """
     given, path = path, local_bundle(path)
-    shown, unread = given if on_hub(given) else path, {CARD, WEIGHTS}
+    shown = given if on_hub(given) else path
+    unread = {CARD, WEIGHTS}
     if os.path.isdir(path) and not os.path.lexists(path / ONNX):  # from the hub: model.onnx is not fetched
         unread.add(ONNX)
     try:
@@ -73,7 +74,7 @@ def restore_system(config: BundleConfig, file: BinaryIO, size: int) -> "System":
     """
     import torch
 
-    from toolkit.inference.bundle.system import TOLERANCE, answer_to_trial
+    from toolkit.inference.bundle.trial import TOLERANCE, answer_to_trial
     from toolkit.model.allowance import MOST_TENSORS, Allowance
     from toolkit.model.system import build_system
     from toolkit.model.weights import WeightsFile, load_weights
@@ -84,6 +85,7 @@ def restore_system(config: BundleConfig, file: BinaryIO, size: int) -> "System":
     allowance = Allowance(2 * size + TABLES, tensors=tensors, draw=False)
     with torch.random.fork_rng(devices=[]):  # plugins may draw weights, which are replaced
         try:
+            _drop_retired_arguments(config)
             _refuse_outside(config)
             system = build_system(config, Target.by_name(config.classes), allowance=allowance)
         except ToolkitError as error:
@@ -133,13 +135,17 @@ def _check_plugins(config: BundleConfig) -> None:
             logger.warning("%s: %s.", config.name, found)
 
 
+def _drop_retired_arguments(config: BundleConfig) -> None:
+    """Remove arguments that plugins no longer take; they were used in training alone."""
+    for kind, _, part in config.parts():
+        for name in getattr(find_part(kind, part).load(), "retired", ()):
+            part.args.pop(name, None)
+
+
 def _refuse_outside(config: BundleConfig) -> None:
     """Refuse arguments that name a file, a folder, a hub name or a download, before anything looks for it."""
     for kind, location, part in config.parts():
-        cls = find_part(kind, part).load()
-        for name in getattr(cls, "retired", ()):
-            part.args.pop(name, None)  # used in training alone
-        for name, alone in getattr(cls, "standalone_args", {}).items():
+        for name, alone in getattr(find_part(kind, part).load(), "standalone_args", {}).items():
             if (found := part.args.get(name, ...)) != alone:
                 shown = f"{location}.args.{name} is {'missing' if found is ... else repr(found)}"
                 raise BundleError(f"{shown}: {alone!r} is needed, since a bundle is self-contained.")

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -37,11 +37,16 @@ RULES = [
 ]
 _FRONT_MATTER = re.compile(r"\A---\n.*?^---\n", re.DOTALL | re.MULTILINE)  # a card's header for the hub
 
-Heard = tuple[np.ndarray, list[Prediction | ToolkitError]]  # a recording's outline, and each system's answer or error
+
+class Heard(NamedTuple):
+    """A recording that has been labelled."""
+
+    peaks: np.ndarray  # its outline
+    results: list[Prediction | ToolkitError]  # each system's answer or error
 
 
 @dataclass(frozen=True)
-class Shown:
+class DemoSystem:
     """A trained system on the page."""
 
     name: str
@@ -49,7 +54,7 @@ class Shown:
     card: str  # Markdown
 
     @classmethod
-    def read(cls, bundle: str, name: str, device: str | None) -> "Shown":
+    def read(cls, bundle: str, name: str, device: str | None) -> "DemoSystem":
         """Read a bundle. Raises: ToolkitError if the bundle or the device cannot be used."""
         found = read_bundle(bundle)
         card = read_file(found.path, CARD).decode("utf-8", errors="replace")
@@ -60,7 +65,7 @@ class Shown:
 class Page:
     """The page: `label` and `show` are what it does, `blocks` is how it looks."""
 
-    systems: Sequence[Shown]
+    systems: Sequence[DemoSystem]
     max_minutes: float  # of a recording
     abstain: tuple[str, float]  # the initial rule, as `read_rule` returns it
     hop_s: float | None = None  # from one segment's start to the next; None: segments do not overlap
@@ -77,7 +82,7 @@ class Page:
     def label(self, path: str | None, kind: str, share: float, *values: str | None) -> list[Any]:
         """Label a recording and delete it.
 
-        Args: path: of the file, in a folder of its own; kind, share: as for `show`; values: of the covariates.
+        Args: path: of the file, in a folder of its bare; kind, share: as for `show`; values: of the covariates.
         Returns: `heard` for `show`; as HTML, why the recording is refused, "" if it is not; then what `show` returns.
         """
         heard, refusal = None, ""
@@ -86,7 +91,7 @@ class Page:
                 with plugin_failures():
                     heard = self._hear(Path(path), dict(zip(self.covariates, values, strict=True)))
             except ToolkitError as error:
-                refusal = _line(_without_folder(error, Path(path)))
+                refusal = _refusal_html(_without_folder(error, Path(path)))
             finally:
                 self.uploads[path] -= 1
                 if self.uploads[path] <= 0:  # else somebody else's upload with the same bytes and name waits
@@ -100,17 +105,17 @@ class Page:
         """Each system's answer as HTML, abstaining by the rule that `read_rule` returns as `kind` and `share`."""
         if heard is None:
             return [""] * len(self.systems)
-        (peaks, results), shown = heard, []
+        shown = []
         colours = colours_of(chain.from_iterable(system.model.labels for system in self.systems))
         rule = f"{share:g}" if kind == CONFIDENCE else f"{kind}:{share:g}"
-        for system, result in zip(self.systems, results, strict=True):
+        for system, result in zip(self.systems, heard.results, strict=True):
             try:
                 if isinstance(result, ToolkitError):
                     raise result
                 threshold = system.model.threshold(rule)
-                shown.append(answer_html(result, peaks, abstain=threshold, colours=colours))
+                shown.append(answer_html(result, heard.peaks, abstain=threshold, colours=colours))
             except ToolkitError as error:
-                shown.append(_line(error))
+                shown.append(_refusal_html(error))
         return shown
 
     def _hear(self, path: Path, covariates: Mapping[str, str | None]) -> Heard:
@@ -120,7 +125,8 @@ class Page:
         if audio.frames > 60 * self.max_minutes * audio.rate:
             lasts = clock(audio.frames / audio.rate)
             raise AudioError(f"{path.name} lasts {lasts}: up to {self.max_minutes:g} min are allowed.", "out-of-range")
-        peaks, results = outline(audio), []
+        peaks = outline(audio)
+        results = []
         for model in (system.model for system in self.systems):
             given = {name: value for name, value in covariates.items() if name in model.usage.covariates}
             recording = Recording(path, covariates=given, name=path.name)
@@ -128,7 +134,7 @@ class Page:
                 os.utime(path)  # what is being labelled is never old
             ((_, result),) = model.results([recording], hop_s=self.hop_s)
             results.append(_without_folder(result, path) if isinstance(result, ToolkitError) else result)
-        return peaks, results
+        return Heard(peaks, results)
 
     def blocks(self) -> "Blocks":
         """The page for gradio to serve."""
@@ -152,14 +158,15 @@ class Page:
             kind = gradio.Radio(RULES, value=self.abstain[0], label="No answer", visible=fitted)
             label = "Confidence or share" if fitted else "No answer below"
             share = gradio.Slider(0, 1, self.abstain[1], step=0.01, label=label)
-            own = {"padding": False, "apply_default_css": False}
-            refusal, heard, answers = gradio.HTML(**own), gradio.State(), []
+            bare = {"padding": False, "apply_default_css": False}
+            refusal, heard = gradio.HTML(**bare), gradio.State()
+            answers = []
             with gradio.Row():
                 for system in self.systems:
                     with gradio.Column(min_width=320):
                         notes = "".join(f"<p>NOTE: {html.escape(stamp)}</p>" for stamp in system.model.usage.stamps)
-                        gradio.HTML(f'<div class="system"><h2>{html.escape(system.name)}</h2>{notes}</div>', **own)
-                        answers.append(gradio.HTML(**own))
+                        gradio.HTML(f'<div class="system"><h2>{html.escape(system.name)}</h2>{notes}</div>', **bare)
+                        answers.append(gradio.HTML(**bare))
                         with gradio.Accordion("Model card", open=False):
                             gradio.Markdown(system.card, latex_delimiters=[])
             audio.change(self.label, [audio, kind, share, *values], [heard, refusal, *answers], api_name="label")
@@ -174,5 +181,5 @@ def _without_folder(error: ToolkitError, path: Path) -> ToolkitError:
     return PredictionError(str(error).replace(str(path), path.name))
 
 
-def _line(what: object) -> str:
+def _refusal_html(what: object) -> str:
     return f'<p class="refused" role="alert">{html.escape(one_line(str(what)))}</p>'

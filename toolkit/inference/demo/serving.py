@@ -17,7 +17,7 @@ import click
 from toolkit.errors import PredictionError, one_line
 from toolkit.files import DISTRIBUTION
 from toolkit.inference.demo.answer import STYLE
-from toolkit.inference.demo.page import Page, Shown
+from toolkit.inference.demo.page import DemoSystem, Page
 from toolkit.model.hub import on_hub
 from toolkit.statistics.abstention import read_rule
 from toolkit.terminal import say
@@ -55,7 +55,7 @@ def demo(
         raise PredictionError(f"The page cannot be served at {where}: choose another --port or --host.") from None
     short = [name if on_hub(name) else Path(name).absolute().name for name in bundles]
     names = short if len(set(short)) == len(short) else bundles
-    systems = [Shown.read(bundle, name, device) for bundle, name in zip(bundles, names, strict=True)]
+    systems = [DemoSystem.read(bundle, name, device) for bundle, name in zip(bundles, names, strict=True)]
     for model in (system.model for system in systems):  # wrong options are refused before the page is served
         model.usage.hop_samples(hop_s)
         model.threshold(abstain)

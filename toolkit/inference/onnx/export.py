@@ -64,10 +64,10 @@ def export_onnx(system: System, usage: Usage, path: Path | str) -> OnnxReport:
     *parts, answer = _parts(system, usage)
     try:
         with replacing(path, OnnxError, "choose another name or make room") as partial:
-            difference = _write(answer, usage, partial)
+            difference = _export(answer, usage, partial)
     except NotExportable as error:
-        part, reason = _blame(parts, usage) or (answer, error)
-        raise OnnxError(f"The {part.name} cannot be exported to ONNX: {reason}.") from error
+        part, cause = _blame(parts, usage) or (answer, error)
+        raise OnnxError(f"The {part.name} cannot be exported to ONNX: {cause}.") from error
     inputs = tuple(model_inputs(answer.example(1, 1)))
     return OnnxReport(path, inputs, system.fixed_samples, tuple(_sizes(answer, usage)), difference)
 
@@ -104,7 +104,7 @@ def _parts(system: System, usage: Usage) -> list[Part]:
     ]
 
 
-def _write(part: Part, usage: Usage, path: Path) -> float:
+def _export(part: Part, usage: Usage, path: Path) -> float:
     """Trace a part, write it, compare it with torch, and return the largest difference."""
     longest = min(usage.audio.segment_samples * 3 // 4, round(LONGEST_TRACED_S * usage.audio.sample_rate))
     program = trace(part, samples=part.fixed_samples or longest)
@@ -133,7 +133,10 @@ def _sizes(part: Part, usage: Usage) -> list[tuple[int, int]]:
 
 
 def _largest_difference(path: Path, part: Part, sizes: list[tuple[int, int]]) -> float:
-    """The largest difference of ONNX Runtime from torch, relative to values beyond 1; NotExportable above TOLERANCE."""
+    """The largest difference of a log-probability from torch's: absolute down to -1, relative below.
+
+    Raises: NotExportable if it is above TOLERANCE.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -166,7 +169,7 @@ def _blame(parts: list[Part], usage: Usage) -> tuple[Part, NotExportable] | None
     with tempfile.TemporaryDirectory() as folder:
         for part in parts:
             try:
-                _write(part, usage, Path(folder) / "part.onnx")
+                _export(part, usage, Path(folder) / "part.onnx")
             except NotExportable as error:
                 return part, error
     return None

@@ -8,7 +8,7 @@ from itertools import chain
 import toolkit
 from toolkit.errors import PredictionError, ToolkitError, join
 from toolkit.inference.predict.covariates import GivenCovariates
-from toolkit.inference.predict.output import of_different_files, refuse_inputs, written
+from toolkit.inference.predict.output import refuse_inputs, with_own_file, written
 from toolkit.inference.predict.recordings import AUDIO_SUFFIXES, MANIFEST_SUFFIXES, STANDARD_INPUT, RecordingSources
 from toolkit.inference.predict.tracks import TRACKS
 from toolkit.statistics.abstention import read_rule
@@ -54,7 +54,7 @@ def predict(
     sources.covariates.check(model.usage.covariates)
     model.usage.hop_samples(hop_s)
     threshold = model.threshold(abstain)
-    different = of_different_files(chain([first], recordings), format, skip)
+    different = with_own_file(chain([first], recordings), format, skip)
     by_segment = segments or format in TRACKS
     with written(format, output, model.usage, threshold) as write:
         results = model.results(different, batch_size=batch_size, hop_s=hop_s)

@@ -38,7 +38,7 @@ def check_names(wanted: Collection[str], given: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class GivenCovariates:
-    """The `--covariate` options, by covariate: values for all recordings, and manifest columns with one for each."""
+    """The `--covariate` options: values for all recordings, and manifest columns with a value for each."""
 
     values: Mapping[str, str]
     columns: Mapping[str, str]
@@ -69,6 +69,6 @@ class GivenCovariates:
         check_names(wanted, self.columns)
         class_indices({name: values for name, values in wanted.items() if name not in self.columns}, self.values)
 
-    def of(self, value_in: Callable[[str], str | None]) -> dict[str, str]:
+    def values_for(self, value_in: Callable[[str], str | None]) -> dict[str, str]:
         """The values for a recording; `value_in` gives the value in a column of its row in a manifest."""
         return {**self.values, **{name: value_in(column) or "" for name, column in self.columns.items()}}

@@ -127,22 +127,23 @@ class LabelledTest:
     manifest: str
     utterances: Sequence[Utterance]  # with the system's classes
     left_out: Mapping[str, int]  # label -> how many were left out on purpose
-    given: GivenCovariates  # of the system
+    given: GivenCovariates  # the covariates that this system needs
     stamps: tuple[str, ...]  # of its result
     batch_size: int
 
     def recordings(self) -> list[Recording]:
         """The utterances, with the covariates that the system needs."""
-        return [Recording(u.path, u.start, u.end, self.given.of(u.value), u.id) for u in self.utterances]
+        return [Recording(u.path, u.start, u.end, self.given.values_for(u.value), u.id) for u in self.utterances]
 
-    def result(self, recordings: Iterable[Recording | Samples], *, what: str = "labelling") -> CorpusEvaluation:
+    def run(self, recordings: Iterable[Recording | Samples], *, what: str = "labelling") -> CorpusEvaluation:
         """Test the system; a recording that cannot be read is reported and left out.
 
         Args: recordings: one for each utterance, perhaps changed; what: is shown with the progress.
         """
         results = self.model.results(recordings, batch_size=self.batch_size)
         results = progress(results, what, total=len(self.utterances), shown=sys.stderr.isatty())
-        usage, rows = self.model.usage, []
+        usage = self.model.usage
+        rows = []
         for u, (_, found) in zip(self.utterances, results, strict=True):
             if isinstance(found, ToolkitError):
                 say(f"skipped: {found}")
@@ -151,7 +152,8 @@ class LabelledTest:
                 rows.append((u.id, u.speaker or "", u.gender or "", found.seconds, u.label, found.label, probabilities))
         if not rows:
             raise PredictionError("No utterance of the manifest could be labelled: there is nothing to test")
-        answers, n_skipped = Answers(*map(np.array, zip(*rows, strict=True))), len(self.utterances) - len(rows)
+        answers = Answers(*map(np.array, zip(*rows, strict=True)))
+        n_skipped = len(self.utterances) - len(rows)
         return CorpusEvaluation(
             self.bundle, self.manifest, usage.target, answers, n_skipped, self.left_out, self.stamps, usage.confidence
         )
@@ -162,7 +164,7 @@ def evaluate(bundles: Sequence[str], manifest: str, **options: Any) -> dict[str,
 
     Returns: bundle -> its evaluation.
     """
-    return {test.bundle: test.result(test.recordings()) for test in read_tests(bundles, manifest, **options)}
+    return {test.bundle: test.run(test.recordings()) for test in read_tests(bundles, manifest, **options)}
 
 
 def read_tests(
@@ -181,8 +183,10 @@ def read_tests(
 
     Raises: ToolkitError if a bundle, the manifest or an option is wrong, or a label is not one of the classes.
     """
-    given, utterances = GivenCovariates.read(covariates), read_manifest(manifest, columns)
-    pairs, names = read_label_map(label_map, {u.label for u in utterances}), [pinned(bundle) for bundle in bundles]
+    given = GivenCovariates.read(covariates)
+    utterances = read_manifest(manifest, columns)
+    pairs = read_label_map(label_map, {u.label for u in utterances})
+    names = [pinned(bundle) for bundle in bundles]
     models = [toolkit.load(name, device=device) for name in names]
     first, *others = models
     for bundle, model in zip(bundles[1:], others, strict=True):
@@ -210,9 +214,12 @@ def _for_system(
     values = {name: given.values[name] for name in wanted if name in given.values}
     columns = {name: given.columns.get(name, name) for name in wanted if name not in values}
     filled = {name: column for name, column in columns.items() if any(u.value(column) for u in utterances)}
-    for name in (name for name in given.columns if name in wanted and name not in filled):
-        near = did_you_mean(columns[name], {column for u in utterances for column in u.extra})
-        raise PredictionError(f"--covariate {name}=@{columns[name]}: no utterance has a value in this column.{near}")
+    for name in given.columns:
+        if name in wanted and name not in filled:
+            near = did_you_mean(columns[name], {column for u in utterances for column in u.extra})
+            raise PredictionError(
+                f"--covariate {name}=@{columns[name]}: no utterance has a value in this column.{near}"
+            )
     GivenCovariates(values, filled).check(wanted)  # the error for an empty column explains how to give a value
     return GivenCovariates(values, columns)
 

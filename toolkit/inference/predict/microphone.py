@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 import numpy as np
 
@@ -33,20 +34,22 @@ def listen(
     output: str | None,
     device: str | None,
     covariates: Sequence[str],
-) -> None:
+) -> NoReturn:
     """Label what the default microphone hears, with the options of `toolkit predict`.
 
     Raises: KeyboardInterrupt after Ctrl-C; ToolkitError if the bundle, an option or the microphone cannot be used, or
-        the microphone stops by itself. Everything heard before is labelled and written first, but not what waits
-        for a system that is too slow.
+        the microphone stops by itself. Everything heard until then is still labelled and written, except audio that
+        waits for a system that is too slow.
     """
     given = GivenCovariates.read(covariates)
-    for name, column in given.columns.items():
+    if given.columns:
+        name, column = next(iter(given.columns.items()))
         raise PredictionError(f"--covariate {name}=@{column} reads a column of a manifest, and --microphone has none")
     refuse_inputs(output, bundle)
     with _sounddevice() as sounddevice:
         microphone = sounddevice.query_devices(kind="input")
-    rate, model = int(microphone["default_samplerate"]), toolkit.load(bundle, device=device)
+    rate = int(microphone["default_samplerate"])
+    model = toolkit.load(bundle, device=device)
     hop_s = min(HOP_S, model.usage.audio.segment_seconds) if hop_s is None else hop_s
     stream = model.stream(rate, hop_s=hop_s, covariates=given.values)
     reason: BaseException = KeyboardInterrupt()
@@ -76,7 +79,8 @@ def _chunks(rate: int) -> Iterator[np.ndarray]:
             with suppress(queue.Full):
                 heard.put_nowait((samples[:, 0].copy(), status))
 
-    lost, options = False, {"channels": 1, "dtype": "float32", "blocksize": round(CHUNK_S * rate), "callback": take}
+    lost = False
+    options = {"channels": 1, "dtype": "float32", "blocksize": round(CHUNK_S * rate), "callback": take}
     with (
         _interrupted() as interrupted,
         _sounddevice() as sounddevice,

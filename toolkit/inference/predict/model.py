@@ -187,23 +187,16 @@ class Model:
         for recording in recordings:
             result = RecordingResult(recording, self.usage, hop_samples)
             undone.append(result)
-            try:
-                result.covariates = class_indices(self.usage.covariates, recording.covariates)
-                for wave in segment_waves(recording, self.usage.audio, hop_samples):
-                    result.waiting += 1
-                    batch.append((result, wave))
-                    if len(batch) == batch_size:
-                        self._compute(batch, embeddings)
-                        yield from _done(undone)
-                    if result.error is not None:
-                        break
-            except PredictionError as error:
-                result.error = PredictionError(f"{recording.name}: {error}")
-            except ToolkitError as error:
-                result.error = error
+            for wave in _segments(result):
+                batch.append((result, wave))
+                if len(batch) == batch_size:
+                    self._compute(batch, embeddings)
+                    yield from _done(undone)
+                if result.error is not None:
+                    break
+            result.read = True
             if result.error is not None:
                 batch = [(other, wave) for other, wave in batch if other is not result]
-            result.read = True
             if len(undone) > batch_size:  # failed ones, behind one that waits for a full batch
                 self._compute(batch, embeddings)
             yield from _done(undone)
@@ -227,6 +220,20 @@ class Model:
         for row, (result, wave) in enumerate(batch):
             result.add(len(wave), scores[row], {name: values[row] for name, values in embedded.items()})
         batch.clear()
+
+
+def _segments(result: RecordingResult) -> Iterator[Tensor]:
+    """Cut a result's recording into segments; an error ends them and is kept in the result."""
+    recording, usage = result.recording, result.usage
+    try:
+        result.covariates = class_indices(usage.covariates, recording.covariates)
+        for wave in segment_waves(recording, usage.audio, result.hop_samples):
+            result.waiting += 1
+            yield wave
+    except PredictionError as error:
+        result.error = PredictionError(f"{recording.name}: {error}")
+    except ToolkitError as error:
+        result.error = error
 
 
 def _done(undone: deque[RecordingResult]) -> Iterator[RecordingResult]:

@@ -71,10 +71,10 @@ class Prediction:
         return self.label if self.confidence >= confidence else None
 
 
-Writer = Callable[[str, str | None, Prediction], None]  # writes a row: a name, its label if any, its prediction
+RowWriter = Callable[[str, str | None, Prediction], None]  # writes a row: a name, its label if any, its prediction
 
 
-def table_rows(file: TextIO, labels: Sequence[str], note: str) -> Writer:
+def table_rows(file: TextIO, labels: Sequence[str], note: str) -> RowWriter:
     """Columns for a reader; the path, which may be long, comes last."""
     widths = {label: max(len("0.000"), len(label)) for label in labels}
     label_width = max(len("label"), *map(len, labels))
@@ -92,7 +92,7 @@ def table_rows(file: TextIO, labels: Sequence[str], note: str) -> Writer:
     return write
 
 
-def csv_rows(file: TextIO, labels: Sequence[str], note: str) -> Writer:
+def csv_rows(file: TextIO, labels: Sequence[str], note: str) -> RowWriter:
     """Columns path, start, end, label, margin, p_<label> of every class; note if there is one."""
     row_writer, last = csv.writer(file, lineterminator="\n"), [to_cell(note)] if note else []
 
@@ -105,7 +105,7 @@ def csv_rows(file: TextIO, labels: Sequence[str], note: str) -> Writer:
     return write
 
 
-def json_rows(file: TextIO, labels: Sequence[str], note: str) -> Writer:
+def json_rows(file: TextIO, labels: Sequence[str], note: str) -> RowWriter:
     """A JSON object per line: path, start, end, label, margin, probabilities; note if there is one."""
 
     def write(name: str, label: str | None, found: Prediction) -> None:

@@ -133,11 +133,15 @@ def recording_of(
     return recording
 
 
+def _nothing(message: str) -> None:
+    """Report nothing."""
+
+
 @dataclass(frozen=True)
 class RecordingSources:
     """The recordings that a command line names.
 
-    Raises: CorpusError, PredictionError: if a manifest cannot be read, or lacks a column that is needed.
+    Raises: CorpusError, PredictionError if a manifest cannot be read, or lacks a column that is needed.
     """
 
     names: Sequence[str]  # paths of files, folders and manifests; `-` for standard input
@@ -156,16 +160,16 @@ class RecordingSources:
         """How many recordings there are; None if they come from standard input, which can be read only once."""
         return None if STANDARD_INPUT in self.names else sum(1 for _ in self.recordings())
 
-    def recordings(self, report: Report = str, note: Report = str) -> Iterator[Recording]:
+    def recordings(self, report: Report = _nothing, note: Report = _nothing) -> Iterator[Recording]:
         """Find the recordings one by one, in the order of the names; files that begin with a dot are left out.
 
         Args: report: called for each folder, row of a manifest and line of standard input that cannot be used.
             note: called for each folder with files that are passed over, since their endings are not those of audio.
-        Raises: PredictionError: if standard input is not text.
+        Raises: PredictionError if standard input is not text.
         """
         for name in self.names:
             if name != STANDARD_INPUT:
-                yield from self._of(name, report, note)
+                yield from self._recordings_of(name, report, note)
                 continue
             for line in marked_lines(self.lines):
                 if _BINARY.search(line):
@@ -178,7 +182,7 @@ class RecordingSources:
                     except ToolkitError as error:
                         report(str(error))
                     else:
-                        yield from self._of(path, report, note)
+                        yield from self._recordings_of(path, report, note)
 
     def _check(self, name: str) -> None:
         rows = read_rows(name, required=["path"], columns=self.columns) if _is_manifest(name) else ()
@@ -191,7 +195,7 @@ class RecordingSources:
                 found = f"{name} has no column {column!r}; found {', '.join(known)}"
                 raise PredictionError(f"{option}: {found}.{did_you_mean(column, known)}")
 
-    def _of(self, name: str, report: Report, note: Report) -> Iterator[Recording]:
+    def _recordings_of(self, name: str, report: Report, note: Report) -> Iterator[Recording]:
         given = self.covariates.values  # those of columns are in manifests
         if _is_manifest(name):
             yield from self._manifest(Path(name), report)
@@ -218,7 +222,7 @@ class RecordingSources:
             except CorpusError as error:
                 report(f"{path}:{line}: {error}")
             else:
-                yield Recording(file, start_s, end_s, self.covariates.of(row.get), where=f" ({path}:{line})")
+                yield Recording(file, start_s, end_s, self.covariates.values_for(row.get), where=f" ({path}:{line})")
 
 
 def _is_manifest(name: str) -> bool:

@@ -24,10 +24,8 @@ class RecordingResult:
     def __init__(self, recording: AnyRecording, usage: Usage, hop_samples: int):
         self.recording, self.usage, self.hop_samples = recording, usage, hop_samples
         self.covariates: dict[str, int] = {}  # class indices, once they have been checked
-        self.waiting, self.read = (
-            0,
-            False,
-        )  # how many segments have been cut but not added; whether the last one was cut
+        self.waiting = 0  # segments that have been cut but not added
+        self.read = False  # whether the last segment has been cut
         self.error: ToolkitError | None = None  # why it cannot be labelled
         self._scores, self._embeddings = UtteranceMeans(), UtteranceMeans()
         self.segments: list[Prediction] = []

@@ -1,9 +1,9 @@
 """`toolkit stress`: how much a system loses when the same recordings are softer, noisy, by telephone or in a room."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -24,16 +24,30 @@ from toolkit.statistics.confusions import accuracies_of
 from toolkit.statistics.metrics import METRICS
 
 AS_RECORDED = "as recorded"
-CONDITIONS = {  # name -> title, and an augmentation in which only noise, the room and the cut are left to chance
-    "softer": ("20 dB softer", "gain", {"db": [-20, -20]}),
-    "louder": ("10 dB louder, clipped", "gain", {"db": [10, 10]}),
-    **{
-        f"noise-{db}": (f"pink noise at {db} dB", "noise", {"snr_db": [db, db], "colour": "pink"}) for db in (20, 10, 0)
-    },
-    "telephone": ("by telephone", "telephone", {}),
-    "mp3": ("MP3 at 32 kbit/s", "codec", {"kbit_per_s": [32, 32]}),
-    "room": ("in a room, 0.6 s", "reverb", {"seconds": [0.6, 0.6], "direct_db": [0, 0]}),
-    "half": ("half of it", "crop", {"part": [0.5, 0.5]}),
+
+
+class Condition(NamedTuple):
+    """An augmentation of recordings in which only noise, the room and the cut are left to chance."""
+
+    title: str
+    plugin: str
+    args: Mapping[str, Any]
+
+
+def _pink(db: int) -> Condition:
+    return Condition(f"pink noise at {db} dB", "noise", {"snr_db": [db, db], "colour": "pink"})
+
+
+CONDITIONS = {
+    "softer": Condition("20 dB softer", "gain", {"db": [-20, -20]}),
+    "louder": Condition("10 dB louder, clipped", "gain", {"db": [10, 10]}),
+    "noise-20": _pink(20),
+    "noise-10": _pink(10),
+    "noise-0": _pink(0),
+    "telephone": Condition("by telephone", "telephone", {}),
+    "mp3": Condition("MP3 at 32 kbit/s", "codec", {"kbit_per_s": [32, 32]}),
+    "room": Condition("in a room, 0.6 s", "reverb", {"seconds": [0.6, 0.6], "direct_db": [0, 0]}),
+    "half": Condition("half of it", "crop", {"part": [0.5, 0.5]}),
 }
 
 
@@ -81,20 +95,21 @@ def stress(bundle: str, manifest: str, *, only: Sequence[str] = (), seed: int = 
     Raises: PredictionError if a condition is unknown or does not fit the system's sample rate, or no utterance can be
         read; ToolkitError as for `read_tests`.
     """
-    for name in (name for name in only if name not in CONDITIONS):
-        near = did_you_mean(name, CONDITIONS)
-        raise PredictionError(f"No condition is called {name!r}.{near} Conditions are {join(CONDITIONS)}.")
+    for name in only:
+        if name not in CONDITIONS:
+            near = did_you_mean(name, CONDITIONS)
+            raise PredictionError(f"No condition is called {name!r}.{near} Conditions are {join(CONDITIONS)}.")
     (test,) = read_tests([bundle], manifest, **options)
     audio = test.model.usage.audio
     augmentations = {name: _augmentation(name, audio) for name in only or CONDITIONS}
-    recorded = test.result(test.recordings(), what=AS_RECORDED)
+    recorded = test.run(test.recordings(), what=AS_RECORDED)
     read = set(recorded.answers.id.tolist())
     test = replace(test, utterances=[utterance for utterance in test.utterances if utterance.id in read])
     evaluations = {AS_RECORDED: recorded}
     for name, augmentation in augmentations.items():
-        title, *_ = CONDITIONS[name]
+        title = CONDITIONS[name].title
         changed = _changed(test.recordings(), augmentation, audio.sample_rate, (seed, "stress", name))
-        evaluations[title] = test.result(changed, what=title)
+        evaluations[title] = test.run(changed, what=title)
     return StressTest.of(evaluations, "in all conditions")
 
 
