@@ -217,9 +217,8 @@ def _for_system(
     for name in given.columns:
         if name in wanted and name not in filled:
             near = did_you_mean(columns[name], {column for u in utterances for column in u.extra})
-            raise PredictionError(
-                f"--covariate {name}=@{columns[name]}: no utterance has a value in this column.{near}"
-            )
+            option = f"--covariate {name}=@{columns[name]}"
+            raise PredictionError(f"{option}: no utterance has a value in this column.{near}")
     GivenCovariates(values, filled).check(wanted)  # the error for an empty column explains how to give a value
     return GivenCovariates(values, columns)
 

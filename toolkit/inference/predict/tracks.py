@@ -76,9 +76,8 @@ def file_name(recording: Recording, format: str) -> str:
     """The path of a recording's file below --output: its own path below its folder, with the times of a stretch."""
     path, start, end = PurePath(recording.below), recording.start_s, recording.end_s
     times = "" if start is end is None else f"-{start or 0:.3f}-{'end' if end is None else f'{end:.3f}'}"
-    return str(
-        path.parent / f"{path.stem}{times}{ENDINGS[format]}"
-    )  # not `with_stem`: the path `.`, a folder named by mistake, has none
+    # not `with_stem`: the path `.`, a folder that was named by mistake, has no stem
+    return str(path.parent / f"{path.stem}{times}{ENDINGS[format]}")
 
 
 def _word(text: str) -> str:
