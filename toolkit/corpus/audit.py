@@ -76,14 +76,12 @@ def audit(
 def _keys(parts: Parts, heard: Heard, *, alike: bool) -> dict[str, Callable[[Utterance], Hashable]]:
     """Kind -> the key of an utterance, None if it has none; utterances of the same key share something."""
     nameless = {u.path for us in parts.values() for u in us if not u.speaker}
-    keys = {
+    return {
         "speaker": lambda u: u.speaker and (plain_name(u.speaker) if alike else u.speaker),
         "file": lambda u: u.path if u.path in nameless else None,
         "text": lambda u: _words(u) and plain_name(_words(u)),
+        **{kind: lambda u, groups=groups: groups.get(u.place) for kind, groups in heard.items()},
     }
-    for kind, groups in heard.items():
-        keys[kind] = lambda u, groups=groups: groups.get(u.place)
-    return keys
 
 
 def _shared(kind: str, part: str, pairs: Sequence[tuple[Utterance, Utterance, str]], total: int) -> Shared:

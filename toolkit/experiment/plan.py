@@ -138,8 +138,7 @@ def _read_once(source: Source, corpora: dict[str, list[Utterance]]) -> list[Utte
     recipe, plain = source.recipe, source.recipe.as_dict()
     joined = [plain["labels"], plain["label_map"], names_of(recipe)] if recipe.normalize else None
     key = json.dumps([plain["corpus"], str(source.folder), joined], sort_keys=True)
-    if key not in corpora:
-        corpora[key] = source.read()
+    corpora[key] = corpora.get(key) or source.read()
     return corpora[key]
 
 

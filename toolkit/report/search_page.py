@@ -12,7 +12,7 @@ from toolkit.experiment.search import STAMPS, Search
 from toolkit.experiment.search_space import setting_text, settings_of
 from toolkit.files import resolved, write_whole
 from toolkit.recipe.loading import dump_yaml
-from toolkit.report.figures.figure import COLOURS, new_figure, saved, stamp, styled
+from toolkit.report.figures.figure import COLOURS, image_bytes, new_figure, stamp, styled
 from toolkit.report.tables.files import escape_markdown
 
 PAGE, FIGURE = "search.md", "search.png"
@@ -69,4 +69,4 @@ def _figure(search: Search, scored: list, stamps: list[str]) -> bytes:
         importance.barh([*weights][::-1], [*weights.values()][::-1], color=COLOURS[0])
         importance.set(xlabel="importance")
         stamp(figure, stamps)
-        return saved(figure, "png")
+        return image_bytes(figure, "png")
