@@ -96,9 +96,8 @@ def tune(
 
     refuse_options_of_one_run(recipes_and_overrides(words)[1], "a search", ("fold", "output_folder"))
     workers = WorkerOptions(jobs, gpus, threads, scheduler, resources)
-    search = Search(
-        read, Path(space), Path(output).absolute(), folds=folds, sampler=sampler, pruner=pruner, storage=storage
-    )
+    folder = Path(output).absolute()
+    search = Search(read, Path(space), folder, folds=folds, sampler=sampler, pruner=pruner, storage=storage)
     with storage_errors(search.address.storage):
         search.run(workers, trials=trials)
         click.echo(write_search(search))

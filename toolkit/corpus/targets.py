@@ -112,14 +112,7 @@ class Target:
         """Log-probabilities, whose mean over segments scores the utterance: a tensor [..., classes], float32."""
         return logits.float().log_softmax(-1)
 
-    @staticmethod
-    def probabilities(scores: np.ndarray) -> np.ndarray:
-        """The softmax of scores or of their means, along the last axis: [..., classes].
-
-        >>> Target.probabilities(np.log(np.array([[1.0, 3.0]]))).round(6).tolist()
-        [[0.25, 0.75]]
-        """
-        return softmax(scores)
+    probabilities = staticmethod(softmax)  # of scores or of their means: [..., classes]
 
     def named(self, probabilities: np.ndarray) -> dict[str, float]:
         """Class -> probability, from [classes]."""

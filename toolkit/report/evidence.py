@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -171,7 +172,8 @@ class Evidence:
         self.runs = [FinishedRun(c.cell, run_folder(c.record), self.plan.labels) for c in done]  # as planned
         self.failures = {c.cell.key: c.record.error or "" for c in cells if c.state == "failed"}
         self.recipes = {name: system.recipe for name, system in self.plan.systems.items()}  # resolved
-        self._runs_of: dict[tuple[str, str], SystemRuns] = {}
+        pairs = product(self.plan.systems, self.protocols)
+        self._runs_of = {(system, protocol): SystemRuns(self, system, protocol) for system, protocol in pairs}
 
     def check_splits(self) -> None:
         """Refuse runs of one fold whose training or test utterances differ, and a manifest that lacks some.
@@ -197,11 +199,8 @@ class Evidence:
         return {u.id: u for run in self.runs[:1] for u in read_manifest(run.folder / MANIFEST)}
 
     def runs_of(self, system: str, protocol: str) -> SystemRuns:
-        """The finished runs of a system under a protocol; the same object at each call, since it reads their files."""
-        key = (system, protocol)
-        if key not in self._runs_of:
-            self._runs_of[key] = SystemRuns(self, system, protocol)
-        return self._runs_of[key]
+        """The finished runs of a system under a protocol."""
+        return self._runs_of[system, protocol]
 
     def all_of(self, systems: Iterable[str], protocol: str) -> list[SystemRuns]:
         """The runs of these systems under a protocol."""
