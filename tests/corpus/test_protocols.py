@@ -4,7 +4,7 @@ import pytest
 
 from toolkit.corpus import Utterance
 from toolkit.corpus.folds import PARTS, SPEAKER_DEPENDENT_STAMP, Fold, pick_fold
-from toolkit.corpus.protocols import PROTOCOLS, make_folds, selects_on
+from toolkit.corpus.protocols import make_folds, selects_on
 from toolkit.errors import ProtocolError
 
 
@@ -295,16 +295,3 @@ def test_a_fold_checks_itself():
         Fold("f", "given", ("a",), (), ("c",))
     with pytest.raises(ProtocolError, match="in train and in valid"):
         Fold("f", "loso-as-published", ("a", "c"), ("c",), ("c",), stamp="s")
-
-
-def test_all_protocols_have_a_name_that_recipes_write():
-    assert list(PROTOCOLS) == [
-        "loso",
-        "loso-test-epoch",
-        "loso-as-published",
-        "session-out",
-        "groups",
-        "given",
-        "random",
-        "speaker-dependent",
-    ]

@@ -10,7 +10,7 @@ from toolkit.errors import CorpusError, ExperimentError, ProtocolError, RecipeEr
 from toolkit.experiment.display import describe, live_display
 from toolkit.experiment.plan import Cell, make_plan, merged, read_plan, with_protocol, write_plan
 from toolkit.experiment.progress import CellProgress, Progress, Record, Records, seconds_left
-from toolkit.experiment.tasks import make_tasks, run_task
+from toolkit.experiment.tasks import Threads, make_tasks, run_task
 from toolkit.report.evidence import Evidence
 from toolkit.training.preparation import load_source
 
@@ -174,7 +174,7 @@ def test_an_experiment_on_other_data_needs_another_folder(small):
 
 def test_protocols_that_are_read_from_one_training_are_one_task(small, tmp_path):
     plan = make_plan([small()], protocols=("loso", "loso-test-epoch", "loso-as-published"), folds=("1F",))
-    tasks = make_tasks(tmp_path, plan, plan.cells, threads=1)
+    tasks = make_tasks(tmp_path, plan, plan.cells, Threads(1))
     assert [[cell.protocol for cell in task.cells] for task in tasks] == [
         ["loso", "loso-test-epoch"],
         ["loso-as-published"],
@@ -248,12 +248,12 @@ def test_folds_whose_names_become_alike_are_trained_recorded_and_reported_separa
     folder = tmp_path / "experiment"
     folder.mkdir()
     write_plan(folder, plan)
-    for task in make_tasks(folder, plan, plan.cells, threads=1):
+    for task in make_tasks(folder, plan, plan.cells, Threads(1)):
         run_task(task)
     found = Evidence(folder)
     assert len({run.folder for run in found.runs}) == len(list(folder.glob("cells/*.json"))) == 6
     assert [run.results["fold"] for run in found.runs] == [run.cell.fold for run in found.runs]
-    tested = found.of("small", "loso")
+    tested = found.runs_of("small", "loso")
     assert {run.cell.fold: set(run.answers.speaker) for run in tested.runs} == {name: {name} for name in odd.values()}
     assert sum(matrix.sum() for matrix in tested.confusions.values()) == 24
 

@@ -9,7 +9,7 @@ from small_system import write_recipe
 
 from toolkit.experiment.plan import Cell, PlannedSystem
 from toolkit.experiment.progress import Records
-from toolkit.experiment.tasks import Task, run_task
+from toolkit.experiment.tasks import Task, Threads, run_task
 from toolkit.training.preparation import load_source
 from toolkit.training.run import Run
 from toolkit.training.run_folder import read_results
@@ -22,7 +22,8 @@ def test_a_small_system_takes_one_thread_unless_more_are_asked_for(tmp_path, mon
     try:
         recipe = load_source(write_recipe(tmp_path), ["--training.epochs=1"]).recipe
         cell = Cell("small", "session-out", "S1", 1, "1a2b3c4d")
-        run_task(Task(tmp_path, (cell,), PlannedSystem("1a2b3c4d", recipe.as_dict(), None, False), 2, asked))
+        system = PlannedSystem("1a2b3c4d", recipe.as_dict(), None, False)
+        run_task(Task(tmp_path, (cell,), system, Threads(2, asked)))
     finally:
         torch.set_num_threads(before)
     (results,) = tmp_path.glob("runs/*/results.json")
@@ -45,7 +46,7 @@ def test_nothing_of_a_training_stays_in_its_process(tmp_path, monkeypatch, fails
     cell = Cell("small", "session-out", "S1", 1, "1a2b3c4d")
     gc.disable()  # so that nothing is collected by chance
     try:
-        run_task(Task(tmp_path, (cell,), PlannedSystem("1a2b3c4d", recipe.as_dict(), None, False), 1))
+        run_task(Task(tmp_path, (cell,), PlannedSystem("1a2b3c4d", recipe.as_dict(), None, False), Threads(1)))
         left = [system() for system in systems]
     finally:
         gc.enable()

@@ -34,7 +34,7 @@ def scores(found, system, keep):
     """n, WA and UA of the rows to keep, the mean over both seeds."""
     values = []
     for seed in (1, 2):
-        runs = [run for run in found.of(system, "loso").runs if run.cell.seed == seed]
+        runs = [run for run in found.runs_of(system, "loso").runs if run.cell.seed == seed]
         rows = [row for run in runs for row in predictions(run) if keep(row)]
         args = ([r["reference"] for r in rows], [r["predicted"] for r in rows])
         values.append((len(rows), oracle.accuracy_score(*args), oracle.balanced_accuracy_score(*args)))
@@ -49,7 +49,9 @@ def test_gender_has_the_accuracies_of_its_utterances(found):
 
 def test_durations_are_cut_into_thirds_of_all_test_utterances(found):
     table = duration_table(found.tested("loso"))
-    seconds = {row["id"]: float(row["seconds"]) for run in found.of("ser", "loso").runs for row in predictions(run)}
+    seconds = {
+        row["id"]: float(row["seconds"]) for run in found.runs_of("ser", "loso").runs for row in predictions(run)
+    }
     low, high = np.quantile(list(seconds.values()), [1 / 3, 2 / 3])
     groups = [column.group for column in table.columns if column.group]
     assert groups[::3] == [f"up to {low:.2f} s", f"{low:.2f} to {high:.2f} s", f"over {high:.2f} s"]
@@ -86,7 +88,7 @@ def test_unknown_genders_and_speakers_give_no_table(tmp_path):
 
 def test_calibration_is_that_of_all_answers(found):
     row = calibration_table(found.tested("loso")).rows[0]
-    rows = [row for run in found.of("ser", "loso").runs for row in predictions(run)]
+    rows = [row for run in found.runs_of("ser", "loso").runs for row in predictions(run)]
     probabilities = np.array([[float(r[f"p_{label}"]) for label in LABELS] for r in rows])
     confidence = probabilities.max(axis=1)
     right = np.array([r["predicted"] == r["reference"] for r in rows])
@@ -97,7 +99,7 @@ def test_calibration_is_that_of_all_answers(found):
 
 
 def test_each_runs_temperature_and_thresholds_are_those_of_its_validation_part(found):
-    tested = found.of("ser", "loso")
+    tested = found.runs_of("ser", "loso")
     after, answered, wrong = [], [], []
     for run in tested.runs:
         valid, test = (read_answers(run.folder, LABELS, file) for file in ("validation.csv", "predictions.csv"))
@@ -242,6 +244,6 @@ def test_what_was_run_names_weights_hardware_and_each_training_once(tmp_path):
 def test_one_system_is_reported_without_comparisons(tmp_path):
     found = evidence(tmp_path, FakeExperiment({"mfcc": FakeSystem(levels=("mfcc",))}, folds={"1M": ("1M",)}))
     choices = choose(found)
-    assert [system.system for system in choices.pair] == ["mfcc"]
+    assert [system.name for system in choices.pair] == ["mfcc"]
     names = [item.name for section in sections(found, choices) for item in section.items]
     assert "all_systems" in names and not [name for name in names if "differences" in name]

@@ -7,7 +7,7 @@ import pytest
 from fake_experiment import SER, FakeExperiment
 
 from toolkit.report.evidence import Evidence
-from toolkit.report.figures.figure import INK, PAPER, page_svg, points, saved, series, stamp, styled
+from toolkit.report.figures.figure import INK, PAPER, image_bytes, line_style, page_svg, point_style, stamp, styled
 from toolkit.report.figures.pair import draw_confusions, draw_embeddings, draw_reliability, perplexity, project
 from toolkit.report.figures.systems import curve_figure, draw_curves, draw_differences
 from toolkit.statistics.calibration import reliability_curve
@@ -49,7 +49,7 @@ ALL = (confusions, embeddings, curves, reliability, differences)
 
 
 def svg_text(figure):
-    return saved(figure, "svg").decode()
+    return image_bytes(figure, "svg").decode()
 
 
 def texts(svg):
@@ -63,7 +63,7 @@ def test_a_figure_has_its_stamp_in_the_image_and_the_same_bytes_each_time(draw):
         with styled():
             figure = draw()
             stamp(figure, [STAMP])
-            files.append((svg_text(figure), saved(figure, "png")))
+            files.append((svg_text(figure), image_bytes(figure, "png")))
     assert files[0] == files[1]
     svg, png = files[0]
     said = " ".join(texts(svg))
@@ -98,10 +98,10 @@ def test_confusions_are_written_in_percent_of_their_row():
 
 
 def test_series_differ_in_dash_and_marker_and_not_in_colour_alone():
-    looks = [series(index) for index in range(13)]
+    looks = [line_style(index) for index in range(13)]
     assert len({(look["marker"], str(look["linestyle"])) for look in looks}) == 13
     assert len({(look["color"], look["marker"]) for look in looks}) == 13
-    assert len({points(index)["color"] for index in range(8)}) == 8
+    assert len({point_style(index)["color"] for index in range(8)}) == 8
 
 
 def test_points_are_filled_only_where_a_difference_is_shown():

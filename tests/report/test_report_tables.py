@@ -33,13 +33,13 @@ COLUMNS = [
 ]
 ROWS = [
     {
-        "system": SimpleNamespace(system="mf_mtl", complete=False),
+        "system": SimpleNamespace(name="mf_mtl", complete=False),
         "wa": 0.70561,
         "wa_interval": Interval(0.6, 0.8125),
         "n": 5531,
         "audio": "file:///x",
     },
-    {"system": SimpleNamespace(system="a|b", complete=True), "wa": None, "wa_interval": None, "n": 0, "audio": None},
+    {"system": SimpleNamespace(name="a|b", complete=True), "wa": None, "wa_interval": None, "n": 0, "audio": None},
 ]
 STAMPS = ("made up: 50 % & more", "second")
 

@@ -42,7 +42,7 @@ def experiment(words, folds, seeds, protocol, output, **options):
     cells are kept, interrupted ones continue where they stopped, failed ones are recorded and tried again next time.
     `toolkit status DIR` shows the progress, `toolkit report DIR` the results. Exit code 1 if a cell failed.
     """
-    from toolkit.experiment.command import WorkerOptions, conduct, refuse_options_of_one_run
+    from toolkit.experiment.command import WorkerOptions, refuse_options_of_one_run, run_experiment
 
     recipes, overrides = recipes_and_overrides(words)
     refuse_options_of_one_run(overrides, "an experiment")
@@ -53,7 +53,7 @@ def experiment(words, folds, seeds, protocol, output, **options):
             sources.append(read_source([recipe, *overrides], **options))
         except RecipeError as error:
             raise error if len(recipes) == 1 else RecipeError(f"{recipe}: {error}") from None
-    failed, done = conduct(sources, workers, folds=folds, seeds=seeds, protocols=protocol, output=output)
+    failed, done = run_experiment(sources, workers, folds=folds, seeds=seeds, protocols=protocol, output=output)
     if done:
         say_next("report", output)
     sys.exit(1 if failed else 0)
@@ -94,8 +94,9 @@ def tune(words, space, trials, output, folds, sampler, pruner, storage, **option
 
     refuse_options_of_one_run(recipes_and_overrides(words)[1], "a search", ("fold", "output_folder"))
     workers = WorkerOptions.taken_from(options)
-    search = Search(read, Path(space), Path(output).absolute(), folds, sampler, pruner, storage)
-    with storage_errors(search.address[0]):
+    folder = Path(output).absolute()
+    search = Search(read, Path(space), folder, folds=folds, sampler=sampler, pruner=pruner, storage=storage)
+    with storage_errors(search.address.storage):
         search.run(workers, trials=trials)
         click.echo(write_search(search))
 

@@ -3,7 +3,7 @@
 `audit-split` compares everything; `check-data` no sentences; `train` and `experiment` no changed copies either.
 """
 
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -15,26 +15,29 @@ from toolkit.errors import CorpusError, ProtocolError, join, listed
 
 FACTOR, LEAST = 2.0, 5  # a share is unlike train's if it differs by this factor and so many utterances are expected
 # What a part may share with the parts before it, and the message.
-SAYS = {
+MESSAGES = {
     "speaker": "speakers of {part} are in {there}, too",
     "file": "files of {part} are in {there}, too",
     "audio": "utterances of {part} are the same audio as in {there}",
     "copy": "utterances of {part} are changed copies of audio in {there} (in level, rate, encoding or silence)",
     "text": "sentences of {part} are in {there}, too",
 }
-MEANT = "results would be meaningless, unless the protocol allows it: speaker-dependent, or given with speakers: shared"
+BY_SOUND = ("audio", "copy")  # kinds that count utterances; the others count names
+UNLESS_ALLOWED = (
+    "results would be meaningless, unless the protocol allows it: speaker-dependent, or given with speakers: shared"
+)
 
 Parts = Mapping[str, Sequence[Utterance]]  # train, valid and test -> utterances
 Heard = Mapping[str, Mapping[Hashable, Hashable]]  # "audio" or "copy" -> place -> key of its group
 
 
 class Shared(NamedTuple):
-    """What a part shares with the parts before it, of one kind (a key of SAYS); `of`: how many of that kind it has."""
+    """What a part shares with the parts before it, of one kind."""
 
-    kind: str
+    kind: str  # a key of MESSAGES
     part: str
     names: list[str]
-    of: int
+    of: int  # how many of that kind the part has
     message: str
 
 
@@ -51,42 +54,55 @@ def hear(sounds: Sounds) -> Heard:
 
 
 def audit(
-    parts: Parts, heard: Heard | None = None, kinds: Collection[str] = tuple(SAYS), *, alike: bool = True
+    parts: Parts, heard: Heard | None = None, kinds: Collection[str] = tuple(MESSAGES), *, alike: bool = True
 ) -> Iterator[Shared]:
     """Yield what valid shares with train, and test with both, for each kind, even if that is nothing.
 
     Args: heard: from `hear`; kinds: to compare; alike: whether speakers whose names are alike count as one.
     """
-    nameless = {u.path for us in parts.values() for u in us if not u.speaker}
-    keys = {
-        "speaker": lambda u: u.speaker and (plain_name(u.speaker) if alike else u.speaker),
-        "file": lambda u: u.path if u.path in nameless else None,
-        "text": lambda u: (text := u.text or u.value("sentence")) and plain_name(text),
-        **{kind: lambda u, same=same: same.get(u.place) for kind, same in (heard or {}).items()},
-    }
-    for kind in filter(keys.get, kinds):
-        before: dict[Hashable, tuple[Utterance, str]] = {}
+    keys = _keys(parts, heard or {}, alike=alike)
+    for kind in (kind for kind in kinds if kind in keys):
+        before: dict[Hashable, tuple[Utterance, str]] = {}  # key -> one that has it, and its part
         for part in PARTS:
             mine = [(key, u) for u in parts.get(part, ()) if (key := keys[kind](u)) is not None]
-            by_sound = kind in ("audio", "copy")
-            mine = mine if by_sound else list(dict(mine).items())  # utterances, or names
+            if kind not in BY_SOUND:
+                mine = list(dict(mine).items())  # one utterance for each name
             if mine and part != PARTS[0]:
-                pairs = [(u, part, *before[key]) for key, u in mine if key in before]
-                names = sorted((_name(kind, *pair) for pair in pairs), key=natural_key)
-                there = join(dict.fromkeys(pair[-1] for pair in pairs)) if pairs else "train"
-                says = SAYS[kind].format(part=part, there=there)
-                of = len(parts[part]) if by_sound else len(mine)
-                yield Shared(kind, part, names, of, f"{len(names)} of {of} {says}: {listed(names)}")
+                pairs = [(u, *before[key]) for key, u in mine if key in before]
+                yield _shared(kind, part, pairs, total=len(parts[part]) if kind in BY_SOUND else len(mine))
             before = {key: (u, part) for key, u in mine} | before
 
 
+def _keys(parts: Parts, heard: Heard, *, alike: bool) -> dict[str, Callable[[Utterance], Hashable]]:
+    """Kind -> the key of an utterance, None if it has none; utterances of the same key share something."""
+    nameless = {u.path for us in parts.values() for u in us if not u.speaker}
+    return {
+        "speaker": lambda u: u.speaker and (plain_name(u.speaker) if alike else u.speaker),
+        "file": lambda u: u.path if u.path in nameless else None,
+        "text": lambda u: _words(u) and plain_name(_words(u)),
+        **{kind: lambda u, groups=groups: groups.get(u.place) for kind, groups in heard.items()},
+    }
+
+
+def _shared(kind: str, part: str, pairs: Sequence[tuple[Utterance, Utterance, str]], total: int) -> Shared:
+    """Args: pairs: an utterance of the part, an earlier one with the same key, and that one's part."""
+    names = sorted((_name(kind, u, part, other, there) for u, other, there in pairs), key=natural_key)
+    where = join(dict.fromkeys(there for _, _, there in pairs)) if pairs else "train"
+    message = MESSAGES[kind].format(part=part, there=where)
+    return Shared(kind, part, names, total, f"{len(names)} of {total} {message}: {listed(names)}")
+
+
+def _words(u: Utterance) -> str | None:
+    return u.text or u.value("sentence")
+
+
 def _name(kind: str, u: Utterance, part: str, other: Utterance, there: str) -> str:
-    if kind in ("audio", "copy"):
+    if kind in BY_SOUND:
         one, two = (f"{v.path}{f' (speaker {v.speaker!r})' if v.speaker else ''}" for v in (other, u))
         return f"{one} in {there} and {two} in {part}"
     if kind == "speaker" and u.speaker != other.speaker:
         return f"{other.speaker!r} in {there} and {u.speaker!r} in {part}, which {ALIKE} ({REMEDY})"
-    return repr({"speaker": u.speaker, "file": str(u.path), "text": u.text or u.value("sentence")}[kind])
+    return repr({"speaker": u.speaker, "file": str(u.path), "text": _words(u)}[kind])
 
 
 def imbalances(parts: Parts) -> Iterator[str]:
@@ -112,13 +128,13 @@ def refuse_shared(fold: Fold, utterances: Sequence[Utterance], *, alike: bool = 
     kinds = ("file",) if fold.stamp == SPEAKER_DEPENDENT_STAMP else ("speaker", "file")
     for shared in audit(_parts(fold, utterances), kinds=kinds, alike=alike):
         if shared.names:
-            raise ProtocolError(f"fold {fold.name!r} of protocol {fold.protocol!r}: {shared.message}; {MEANT}")
+            raise ProtocolError(f"fold {fold.name!r} of protocol {fold.protocol!r}: {shared.message}; {UNLESS_ALLOWED}")
 
 
 def check_fold(fold: Fold, utterances: Sequence[Utterance], heard: Heard) -> Iterator[Problem]:
     """Yield an error for the same audio in two parts, warnings for changed copies and imbalance."""
     parts, remedy = _parts(fold, utterances), "remove one, or give --shared_audio allow"
-    for shared in audit(parts, heard, ("audio", "copy")):
+    for shared in audit(parts, heard, BY_SOUND):
         if shared.names:
             text = f"fold {fold.name!r}: {shared.message}; {remedy}"
             yield Problem(f"shared-{shared.kind}", "error" if shared.kind == "audio" else "warning", text, fold.name)

@@ -15,6 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
+from typing import Any
 
 from toolkit.corpus.columns import check_columns, renamed, usual_columns
 from toolkit.corpus.utterance import COLUMNS, EVAL, SPLITS, Utterance
@@ -218,18 +219,24 @@ def _json_rows(
             raise CorpusError(f"{path}:{line}: {error}") from None
         if not isinstance(row, dict):
             raise CorpusError(f"{path}:{line}: an object is needed, not {text[at:end][:40]}")
-        for key, value in row.items():
-            if isinstance(value, dict | list):
-                raise CorpusError(f"{path}:{line}: {key!r} has to be text or a number, not {json.dumps(value)[:40]}")
-        texts = {k: "" if v is None else v if isinstance(v, str) else json.dumps(v) for k, v in row.items()}
-        for key, count in Counter(map(str.strip, texts)).items():
-            if count > 1:
-                raise CorpusError(f"{path}:{line}: {key!r} occurs twice, with and without spaces")
-        row = renamed({key.strip(): text for key, text in texts.items()}, columns)
+        row = renamed(_texts(f"{path}:{line}", row), columns)
         if row.keys() != checked:
             _check_names(f"{path}:{line}", row, required, columns)
             checked = row.keys()
         yield line, row
+
+
+def _texts(where: str, row: Mapping[str, Any]) -> dict[str, str]:
+    """The values of a JSON object as text, by column."""
+    texts: dict[str, str] = {}
+    for key, value in row.items():
+        column = key.strip()
+        if isinstance(value, dict | list):
+            raise CorpusError(f"{where}: {key!r} has to be text or a number, not {json.dumps(value)[:40]}")
+        if column in texts:
+            raise CorpusError(f"{where}: {column!r} occurs twice, with and without spaces")
+        texts[column] = "" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return texts
 
 
 def _check_names(where: str, names: Iterable[str], required: Sequence[str], columns: Mapping[str, str]) -> None:

@@ -92,7 +92,7 @@ def _session_out(utterances: Sequence[Utterance]) -> list[Fold]:
     _need_speakers(utterances, "session-out")
     if any(u.session is None for u in utterances):
         raise ProtocolError("protocol 'session-out' needs a session for every utterance; use 'groups' or 'given'")
-    return _rotate(utterances, "session-out", "sessions", {u.id: u.session for u in utterances})
+    return _rotate("session-out", "sessions", {u.id: u.session for u in utterances})
 
 
 def _groups(utterances: Sequence[Utterance], k: int | None = None) -> list[Fold]:
@@ -101,7 +101,7 @@ def _groups(utterances: Sequence[Utterance], k: int | None = None) -> list[Fold]
     if named == len(utterances):
         if k is not None:
             raise ProtocolError("protocol 'groups' uses the corpus's own groups: leave k out of its args")
-        return _rotate(utterances, "groups", "groups", {u.id: u.group for u in utterances})
+        return _rotate("groups", "groups", {u.id: u.group for u in utterances}, _unknown_speakers(utterances))
     if named:
         missing = counted_ids([u.id for u in utterances if u.group is None])
         raise ProtocolError(f"the column group is empty for {missing}; fill all or none")
@@ -114,7 +114,7 @@ def _groups(utterances: Sequence[Utterance], k: int | None = None) -> list[Fold]
     gender = {u.speaker: u.gender or "" for u in utterances}
     dealt = sorted(sorted(speakers, key=natural_key), key=lambda s: gender[s])
     group = {s: str(i % k + 1) for i, s in enumerate(dealt)}
-    return _rotate(utterances, "groups", "groups", {i: group[speaker] for i, speaker in speaker_of.items()})
+    return _rotate("groups", "groups", {i: group[speaker] for i, speaker in speaker_of.items()})
 
 
 def _given(utterances: Sequence[Utterance], speakers: Literal["apart", "shared"] = "apart") -> list[Fold]:
@@ -150,8 +150,8 @@ def _speaker_dependent(utterances: Sequence[Utterance], k: int = 5, seed: int = 
         random.Random(f"{seed}:{label}").shuffle(paths)
         dealt += sorted(paths, key=speaker.get)
     fold = {path: str(i % k + 1) for i, path in enumerate(dealt)}
-    of = {u.id: fold[u.path] for u in utterances}
-    return _rotate(utterances, "speaker-dependent", "folds", of, SPEAKER_DEPENDENT_STAMP)
+    fold_of = {u.id: fold[u.path] for u in utterances}
+    return _rotate("speaker-dependent", "folds", fold_of, SPEAKER_DEPENDENT_STAMP)
 
 
 def _random(utterances: Sequence[Utterance], valid: float = 0.1, test: float = 0.2, seed: int = 1) -> list[Fold]:
@@ -181,15 +181,13 @@ def _files_by_label(utterances: Sequence[Utterance]) -> dict[str, list[Path]]:
     return {label: [path for path in label_of if label_of[path] == label] for label in sorted(set(label_of.values()))}
 
 
-def _rotate(
-    utterances: Sequence[Utterance], protocol: str, what: str, of: Mapping[str, str], stamp: str | None = None
-) -> list[Fold]:
-    """Make a fold for each value of `of`: it tests, the next one in a cycle validates, the others train."""
-    names = sorted(set(of.values()), key=natural_key)
+def _rotate(protocol: str, what: str, group_of: Mapping[str, str], stamp: str | None = None) -> list[Fold]:
+    """Make a fold for each value of `group_of`: it tests, the next one in a cycle validates, the others train."""
+    names = sorted(set(group_of.values()), key=natural_key)
     if len(names) < 3:
         raise ProtocolError(f"protocol {protocol!r} needs three {what} or more; there are {listed(names)}")
     following = dict(zip(names, [*names[1:], names[0]], strict=True))
-    return _leave_out(protocol, of, following, stamp or _unknown_speakers(utterances))
+    return _leave_out(protocol, group_of, following, stamp)
 
 
 def _by_partner(utterances: Sequence[Utterance], protocol: str, stamp: str | None) -> list[Fold]:
@@ -217,12 +215,14 @@ def _by_partner(utterances: Sequence[Utterance], protocol: str, stamp: str | Non
     return _leave_out(protocol, speaker_of, partners, stamp)
 
 
-def _leave_out(protocol: str, of: Mapping[str, str], validates: Mapping[str, str], stamp: str | None) -> list[Fold]:
-    """Make a fold for each key of `validates`: it tests, its value validates, the others of `of` (by id) train."""
-    ids = {name: tuple(i for i, its in of.items() if its == name) for name in validates}
+def _leave_out(
+    protocol: str, group_of: Mapping[str, str], validates: Mapping[str, str], stamp: str | None
+) -> list[Fold]:
+    """Make a fold for each key of `validates`: it tests, its value validates, other groups train; `group_of`: by id."""
+    ids = {name: tuple(i for i, group in group_of.items() if group == name) for name in validates}
     folds = []
     for tested, validating in validates.items():
-        train = tuple(i for i, name in of.items() if name not in (tested, validating))
+        train = tuple(i for i, group in group_of.items() if group not in (tested, validating))
         folds.append(Fold(tested, protocol, train, ids[validating], ids[tested], stamp))
     return folds
 

@@ -3,17 +3,17 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from toolkit.corpus.audit import Parts, audit, hear, imbalances
+from toolkit.corpus.audit import Heard, Parts, audit, hear, imbalances
 from toolkit.corpus.folds import PARTS
 from toolkit.corpus.listening import listen
 from toolkit.corpus.manifests import SUFFIXES, read_manifest, read_rows, utterance_of_row
 from toolkit.corpus.utterance import EVAL, SPLITS, Problem, Utterance, natural_key
-from toolkit.errors import CorpusError, counted, did_you_mean, listed
+from toolkit.errors import AudioError, CorpusError, counted, did_you_mean, listed
 from toolkit.files import read_text
 from toolkit.terminal import say
 
@@ -39,13 +39,8 @@ def read_splits(
 
     Raises: CorpusError if no fold is found, a fold lacks train or test, or the pattern does not find a speaker.
     """
-    path, named = Path(os.path.expanduser(path)).absolute(), {}
-    if data_folder:
-        root = Path(os.path.expanduser(data_folder)).absolute()
-        if not os.path.isdir(root):
-            raise CorpusError(f"The data folder {data_folder} does not exist.")
-        for file in root.rglob("*"):
-            named.setdefault(file.name, []).append(file)
+    path = Path(os.path.expanduser(path)).absolute()
+    files = _files_by_name(data_folder) if data_folder else {}
     folds: dict[str, dict[str, list[Utterance]]] = {}
     lists = os.path.isdir(path)
     if lists and column:
@@ -53,12 +48,7 @@ def read_splits(
         raise CorpusError(f"{found}: the names of its lists hold the parts.")
     rows = _of_lists(path, columns) if lists else _of_column(path, column, read_manifest(path, columns))
     for fold, part, u in rows:
-        files = named.get(u.path.name, [])
-        for count in range(2, len(u.path.parts) + 1):  # of several, the one whose folders match the furthest
-            files = [file for file in files if file.parts[-count:] == u.path.parts[-count:]] or files
-        if len(files) == 1:
-            u = replace(u, path=files[0])
-        folds.setdefault(fold, {name: [] for name in PARTS})[SPLITS[part.lower()]].append(u)
+        folds.setdefault(fold, {name: [] for name in PARTS})[SPLITS[part.lower()]].append(_located(u, files))
     if not folds:
         raise CorpusError(f"{path}: its lists hold no path of a recording")
     for fold, parts in folds.items():
@@ -67,6 +57,24 @@ def read_splits(
         if len(folds) > 1 and not lists:
             del parts["valid"]  # if folds test in turn, any other one may validate
     return {fold: _with_speakers(fold, parts, pattern) for fold, parts in folds.items()}
+
+
+def _files_by_name(data_folder: str | Path) -> dict[str, list[Path]]:
+    root = Path(os.path.expanduser(data_folder)).absolute()
+    if not os.path.isdir(root):
+        raise CorpusError(f"The data folder {data_folder} does not exist.")
+    files: dict[str, list[Path]] = {}
+    for file in root.rglob("*"):
+        files.setdefault(file.name, []).append(file)
+    return files
+
+
+def _located(u: Utterance, files_by_name: Mapping[str, list[Path]]) -> Utterance:
+    """The utterance, in the file of its name whose folders match its path the furthest, if that is one file."""
+    files = files_by_name.get(u.path.name, [])
+    for count in range(2, len(u.path.parts) + 1):
+        files = [file for file in files if file.parts[-count:] == u.path.parts[-count:]] or files
+    return replace(u, path=files[0]) if len(files) == 1 else u
 
 
 def _of_column(path: Path, column: str | None, utterances: list[Utterance]) -> Iterator[tuple[str, str, Utterance]]:
@@ -135,29 +143,35 @@ def _with_speakers(fold: str, parts: dict[str, list[Utterance]], pattern: str | 
 
 def audit_splits(folds: Mapping[str, Parts]) -> list[dict[str, Any]]:
     """Audit each fold; the findings are JSON-able. Audio is read once; if it cannot be, only names are compared."""
-    everyone = list({u.place: u for parts in folds.values() for us in parts.values() for u in us}.values())
-    sounds, audits = listen(everyone), []
+    utterances = {u.place: u for parts in folds.values() for us in parts.values() for u in us}
+    sounds = listen(list(utterances.values()))
     heard, unread = hear(sounds), {u.place: sound.error for u, sound in sounds if sound.error}
-    for fold, parts in folds.items():
-        found, problems = {}, []
-        for part, us in parts.items():
-            counts = {column: Counter(u.value(column) for u in us if u.value(column)) for column in ("label", "gender")}
-            found[part] = {"utterances": len(us), "speakers": len({u.speaker for u in us} - {None}), **counts}
-        for shared in audit(parts, heard):
-            found[shared.part][f"shared_{shared.kind}"] = {"of": shared.of, "names": shared.names}
-            if shared.names:
-                severity = "warning" if shared.kind == "text" else "error"
-                problems.append(Problem(f"shared-{shared.kind}", severity, shared.message, fold))
-        everyone = [u for us in parts.values() for u in us]
-        nameless, of = sum(not u.speaker for u in everyone), len(everyone)
-        errors = [unread[u.place] for u in everyone if u.place in unread] or [""]
-        for kind, holds, text in (
-            *(("imbalance", True, message) for message in imbalances(parts)),
-            ("no-validation", parts.get("valid") == [], "no validation part: one drawn from train shares its speakers"),
-            ("no-speakers", nameless, f"not checked: {nameless} of {of} utterances lack a speaker (--speaker-pattern)"),
-            ("no-audio", errors[0], f"not checked: the audio of {counted(len(errors), 'utterance')}, {errors[0]}"),
-        ):
-            if holds:
-                problems.append(Problem(kind, "warning", text, fold))
-        audits.append({"fold": fold, "parts": found, "problems": list(map(vars, problems))})
-    return audits
+    return [_audit_fold(fold, parts, heard, unread) for fold, parts in folds.items()]
+
+
+def _audit_fold(fold: str, parts: Parts, heard: Heard, unread: Mapping[Hashable, AudioError]) -> dict[str, Any]:
+    facts, problems = {}, []
+    for part, us in parts.items():
+        counts = {column: Counter(u.value(column) for u in us if u.value(column)) for column in ("label", "gender")}
+        facts[part] = {"utterances": len(us), "speakers": len({u.speaker for u in us} - {None}), **counts}
+    for shared in audit(parts, heard):
+        facts[shared.part][f"shared_{shared.kind}"] = {"of": shared.of, "names": shared.names}
+        if shared.names:
+            severity = "warning" if shared.kind == "text" else "error"
+            problems.append(Problem(f"shared-{shared.kind}", severity, shared.message, fold))
+    problems += [Problem(kind, "warning", message, fold) for kind, message in _warnings(parts, unread)]
+    return {"fold": fold, "parts": facts, "problems": list(map(vars, problems))}
+
+
+def _warnings(parts: Parts, unread: Mapping[Hashable, AudioError]) -> Iterator[tuple[str, str]]:
+    """Yield the kind and message of each warning on a fold; `unread`: why audio cannot be read, by place."""
+    for message in imbalances(parts):
+        yield "imbalance", message
+    if parts.get("valid") == []:
+        yield "no-validation", "no validation part: one drawn from train shares its speakers"
+    everyone = [u for us in parts.values() for u in us]
+    if nameless := sum(not u.speaker for u in everyone):
+        found = f"{nameless} of {len(everyone)} utterances lack a speaker"
+        yield "no-speakers", f"not checked: {found} (--speaker-pattern)"
+    if errors := [unread[u.place] for u in everyone if u.place in unread]:
+        yield "no-audio", f"not checked: the audio of {counted(len(errors), 'utterance')}, {errors[0]}"

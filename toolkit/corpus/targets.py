@@ -16,6 +16,7 @@ import numpy as np
 
 from toolkit.corpus.utterance import GENDERS, Utterance, plain_marks
 from toolkit.errors import CorpusError, ToolkitError, did_you_mean, listed
+from toolkit.statistics.calibration import softmax
 from toolkit.statistics.metrics import METRICS, Labels, summary
 
 MOST_CODES = 20  # up to so many whole numbers may be codes of classes; more are a quantity
@@ -111,15 +112,7 @@ class Target:
         """Log-probabilities, whose mean over segments scores the utterance: a tensor [..., classes], float32."""
         return logits.float().log_softmax(-1)
 
-    @staticmethod
-    def probabilities(scores: np.ndarray) -> np.ndarray:
-        """The softmax of scores or of their means, along the last axis: [..., classes].
-
-        >>> Target.probabilities(np.log(np.array([[1.0, 3.0]]))).round(6).tolist()
-        [[0.25, 0.75]]
-        """
-        shifted = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        return shifted / shifted.sum(axis=-1, keepdims=True)
+    probabilities = staticmethod(softmax)  # of scores or of their means: [..., classes]
 
     def named(self, probabilities: np.ndarray) -> dict[str, float]:
         """Class -> probability, from [classes]."""

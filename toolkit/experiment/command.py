@@ -17,7 +17,7 @@ from toolkit.experiment.display import live_display, print_cells
 from toolkit.experiment.engine import Workers, cluster_workers, local_workers
 from toolkit.experiment.plan import existing_plan, make_plan, merged, read_plan, write_plan
 from toolkit.experiment.progress import CELLS, LOCK, TRIALS, Progress, Record, Records, is_alive
-from toolkit.experiment.tasks import Task, error_text, make_tasks, run_task
+from toolkit.experiment.tasks import Task, Threads, error_text, make_tasks, run_task
 from toolkit.files import DISTRIBUTION, LONGEST, locked, require_files
 from toolkit.plugins.versions import code_version
 from toolkit.terminal import say
@@ -30,7 +30,7 @@ LOOK_AGAIN_S = 1.0
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """The command's options for where cells are trained; None or empty: not given.
+    """Where cells are trained, as the command's options say; None or empty: the option was not given.
 
     Raises: ExperimentError if two options exclude each other, or torch does not find a named GPU.
     """
@@ -69,29 +69,29 @@ class WorkerOptions:
         return len(self.gpus) or self.jobs or 1
 
     @property
-    def threads_each(self) -> tuple[int, bool]:
-        """The threads of each training, and whether they were asked for.
+    def threads_each(self) -> Threads:
+        """The threads of each training.
 
         They are --threads, else OMP_NUM_THREADS, else its share of the cores; on a cluster --threads, else the
         resource `threads`, else 1.
         """
         if self.scheduler is not None:
-            return self.threads or max(1, int(self.resources.get("threads", 1))), True
+            return Threads(self.threads or max(1, int(self.resources.get("threads", 1))))
         from dask.system import cpu_count
 
         first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
         given = self.threads or (int(first) if first.isdecimal() else 0)
-        return given or max(1, cpu_count() // self.at_a_time), given > 0
+        return Threads(given or max(1, cpu_count() // self.at_a_time), asked=given > 0)
 
     def workers(self, tasks: int) -> AbstractContextManager[Workers]:
         """The workers for a number of tasks."""
         if self.scheduler is not None:
             return cluster_workers(self.scheduler, resources=self.resources, same=used_code)
         jobs = min(self.at_a_time, tasks)
-        return local_workers(jobs, threads=self.threads_each[0], gpus=self.gpus[:jobs])
+        return local_workers(jobs, threads=self.threads_each.number, gpus=self.gpus[:jobs])
 
 
-def conduct(
+def run_experiment(
     sources: Sequence[Source],
     options: WorkerOptions,
     *,
@@ -124,7 +124,7 @@ def conduct(
         before = progress.cells(alive=False)
         progress.again = [c.record for c in before if c.state == "failed"]
         missing = [c.cell for c in before if c.state != "done" or c.record.random]
-        if tasks := make_tasks(folder, plan, missing, *options.threads_each):
+        if tasks := make_tasks(folder, plan, missing, options.threads_each):
             with options.workers(len(tasks)) as workers:
                 show(progress.cells(alive=True))
                 for ended in workers.run(run_task, tasks):

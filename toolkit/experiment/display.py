@@ -49,20 +49,20 @@ def live_display() -> Iterator[Callable[[Sequence[CellProgress]], None]]:
     """
     console = PlainConsole(stderr=True)
     seen: set[Cell] | None = None
-
-    def show(cells: Sequence[CellProgress]) -> None:
-        nonlocal seen
-        ended = {cell.cell: cell for cell in cells if cell.state in ("done", "failed")}
-        seen = set(ended) if seen is None else seen & ended.keys()  # without those that run again
-        for cell in [cell for cell in ended if cell not in seen]:
-            seen.add(cell)
-            console.print(f"[{len(seen)}/{len(cells)}] {describe(ended[cell])}", soft_wrap=True)
-        if console.is_terminal:
-            live.update(_live_list(cells), refresh=True)
-        else:
-            doing(headline(cells))
-
     with Live(console=console, transient=True, auto_refresh=False) if console.is_terminal else nullcontext() as live:
+
+        def show(cells: Sequence[CellProgress]) -> None:
+            nonlocal seen
+            ended = {cell.cell: cell for cell in cells if cell.state in ("done", "failed")}
+            seen = set(ended) if seen is None else seen & ended.keys()  # without those that run again
+            for cell in [cell for cell in ended if cell not in seen]:
+                seen.add(cell)
+                console.print(f"[{len(seen)}/{len(cells)}] {describe(ended[cell])}", soft_wrap=True)
+            if live is None:
+                doing(headline(cells))
+            else:
+                live.update(_live_list(cells), refresh=True)
+
         yield show
 
 

@@ -103,25 +103,17 @@ def make_plan(
     corpora: dict[str, list[Utterance]] = {}
     systems, by_protocol, splits, first = {}, {}, {}, None
     for source in sources:
-        recipe, plain = source.recipe, source.recipe.as_dict()
+        recipe = source.recipe
         for kind, _, part in parts(recipe):
             find_part(kind.name, part).check_args(part.args)
-        joined = [plain["labels"], plain["label_map"], names_of(recipe)] if recipe.normalize else None
-        key = json.dumps([plain["corpus"], str(source.folder), joined], sort_keys=True)
-        utterances = corpora[key] = corpora.get(key) or source.read()
+        utterances = _read_once(source, corpora)
         systems[recipe.name] = _planned(source, utterances)
-        allowed = {recipe.protocol.name, *protocols} & PROTOCOLS.keys()
-        taken = {argument for name in allowed for argument in arguments_of(name)}
-        if unknown := [argument for argument in recipe.protocol.args if argument not in taken]:
-            raise ExperimentError(f"protocol.args.{unknown[0]}: no protocol among {', '.join(protocols)} takes it.")
+        _check_arguments(recipe, protocols)
         for protocol in protocols:
-            if protocol not in PROTOCOLS:
-                found = f"no protocol is called {protocol!r}.{did_you_mean(protocol, PROTOCOLS)}"
-                raise ExperimentError(f"--protocol: {found} Protocols are {', '.join(PROTOCOLS)}.")
             prepared = prepare_folds(replace(source, recipe=with_protocol(recipe, protocol)), utterances)
             first = first or prepared[0]
             _refuse_other_data(first, prepared[0])
-            split = hashlib.sha256("".join(preparation.fold.digest for preparation in prepared).encode()).hexdigest()
+            split = _split_hash(prepared)
             if splits.setdefault(protocol, split) != split:
                 raise ExperimentError(
                     f"Recipes {names[0]!r} and {recipe.name!r} have different folds of protocol {protocol!r}, "
@@ -139,6 +131,31 @@ def make_plan(
     ]
     labels, corpus = first.targets[LABEL].classes, _corpus_hash(first.utterances)
     return Plan(systems, by_protocol, tuple(seeds), labels, corpus, tuple(cells), splits)
+
+
+def _read_once(source: Source, corpora: dict[str, list[Utterance]]) -> list[Utterance]:
+    """A source's utterances, from `corpora` if an earlier source has read the same; else they are kept there."""
+    recipe, plain = source.recipe, source.recipe.as_dict()
+    joined = [plain["labels"], plain["label_map"], names_of(recipe)] if recipe.normalize else None
+    key = json.dumps([plain["corpus"], str(source.folder), joined], sort_keys=True)
+    corpora[key] = corpora.get(key) or source.read()
+    return corpora[key]
+
+
+def _check_arguments(recipe: Recipe, protocols: Sequence[str]) -> None:
+    """Refuse an unknown protocol, and an argument of the recipe that none of the protocols takes."""
+    for unknown in (name for name in protocols if name not in PROTOCOLS):
+        found = f"no protocol is called {unknown!r}.{did_you_mean(unknown, PROTOCOLS)}"
+        raise ExperimentError(f"--protocol: {found} Protocols are {', '.join(PROTOCOLS)}.")
+    known = {recipe.protocol.name, *protocols} & PROTOCOLS.keys()
+    taken = {argument for name in known for argument in arguments_of(name)}
+    for argument in (argument for argument in recipe.protocol.args if argument not in taken):
+        raise ExperimentError(f"protocol.args.{argument}: no protocol among {', '.join(protocols)} takes it.")
+
+
+def _split_hash(prepared: Sequence[Preparation]) -> str:
+    """A hash of the parts of all folds."""
+    return hashlib.sha256("".join(preparation.fold.digest for preparation in prepared).encode()).hexdigest()
 
 
 def _planned(source: Source, utterances: Sequence[Utterance]) -> PlannedSystem:

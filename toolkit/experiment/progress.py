@@ -86,7 +86,7 @@ class CellProgress:
     state: Literal["waiting", "running", "interrupted", "done", "failed"]
     record: Record | None = None  # None while it waits
     epoch: int = 0  # epochs that are done, while it runs
-    seconds: float = 0.0  # since it was started, or from then until it ended
+    seconds: float = 0.0  # from its start to its end, or until now while it runs
     ua: float | None = None  # of its test, if it is done
     stamps: tuple[str, ...] = ()  # notes that belong to its result
 

@@ -1,6 +1,5 @@
 """The trials of a search: proposed by Optuna, trained by workers, reported to Optuna; interrupted ones continue."""
 
-import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -8,81 +7,34 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import FloatDistribution
 from optuna.exceptions import OptunaError
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from toolkit.corpus.protocols import chooses_on_test
 from toolkit.corpus.targets import Target
-from toolkit.errors import ExperimentError, RecipeError, ToolkitError, one_line
+from toolkit.errors import ExperimentError, ToolkitError, one_line
 from toolkit.experiment.command import WorkerOptions
 from toolkit.experiment.engine import Workers
 from toolkit.experiment.plan import PLAN, Cell, make_plan
 from toolkit.experiment.progress import LOCK, TRIALS, Records
-from toolkit.experiment.tasks import Task, error_text, run_task
+from toolkit.experiment.search_space import ReadRecipe, read_space, setting_text, settings_of
+from toolkit.experiment.tasks import Task, Threads, error_text, run_task
 from toolkit.files import locked
-from toolkit.plugins.kinds import parts
-from toolkit.plugins.registry import find_part
-from toolkit.recipe.checks import check_value, known, members
-from toolkit.recipe.locations import Location
-from toolkit.recipe.reading import annotation_at
-from toolkit.recipe.yaml_files import read_yaml
 from toolkit.terminal import say
 from toolkit.training.identity import run_hash
-from toolkit.training.preparation import Source
 from toolkit.training.run_folder import RESULTS, RunFolder, read_results
 
 if TYPE_CHECKING:
     from toolkit.training.loop.history import History
 
-SEARCHED = ("audio", "model", "augmentations", "training")  # a recipe's other keys are the task, not the system
 PRUNED = "pruned after epoch"
 STAMPS = "stamps"  # of the runs of a trial, kept with it
 EXHAUSTED = "exhausted"  # kept with a study: every setting of its space has been tried
-Read = Callable[[Mapping[str, Any]], Source]  # gives the recipe with the values of some dotted keys replaced
-
-
-def read_space(path: Path, read: Read) -> dict[str, BaseDistribution]:
-    """The distribution of each key in a search's file; choices are JSON texts.
-
-    Raises: RecipeError for the first key that the recipe does not have, or whose bounds or choices it cannot hold.
-    """
-    found = {}
-    if not (keys := read_yaml(path)):
-        raise RecipeError(f"{path} names no key that is searched, such as training.batch_size: [16, 32].")
-    for key, value in keys.items():
-        try:
-            known("it", [key.partition(".")[0]], SEARCHED, "part of a recipe that can be searched")
-            if isinstance(value, list):
-                tried = value
-            elif isinstance(value, Mapping):
-                known("it", value, ("low", "high", "log", "step"), "key of a range")
-                check_value(value.get("log", False), bool)
-                tried = [value["low"], value["high"]] + ([value["low"] + value["step"]] if "step" in value else [])
-            else:
-                raise RecipeError("a list of choices, or a range such as {low: 1, high: 8}, is needed.")
-            for one in tried:
-                for kind, _, part in parts(read({key: one}).recipe):
-                    find_part(kind.name, part).check_args(part.args)
-            if isinstance(value, list):
-                found[key] = CategoricalDistribution([json.dumps(one) for one in value])
-            else:
-                real = float in members(annotation_at(tuple(key.split("."))))
-                whole = not real and all(type(one) is int for one in tried)
-                found[key] = (IntDistribution if whole else FloatDistribution)(**value)
-        except (ToolkitError, ValueError, TypeError, KeyError) as error:
-            text = f"{error} is missing" if isinstance(error, KeyError) else one_line(str(error))
-            raise RecipeError(f"{Location(key, keys.marks[key])}: {text.removeprefix(f'--{key}: ')}") from None
-    return found
-
-
-def drawn(trial: BaseTrial) -> dict[str, Any]:
-    """A trial's values by key."""
-    return {key: json.loads(value) if isinstance(value, str) else value for key, value in trial.params.items()}
 
 
 def score(row: Mapping[str, Any]) -> float:
@@ -90,22 +42,30 @@ def score(row: Mapping[str, Any]) -> float:
     return Target.selection_score({name.removeprefix("valid_"): v for name, v in row.items() if "valid_" in name})
 
 
-def named(kind: str, name: str) -> Callable:
+def optuna_class(kind: str, name: str) -> Callable:
     """Optuna's class for a kind, "sampler" or "pruner", and a name in lower case, such as "tpe" or "median"."""
     return next(c for key, c in vars(getattr(optuna, f"{kind}s")).items() if key.lower() == name + kind)
 
 
+class StudyAddress(NamedTuple):
+    """What a process needs to open a study."""
+
+    storage: str
+    name: str
+    pruner: str
+
+
 @lru_cache(maxsize=1)
-def open_study(storage: str, name: str, pruner: str) -> optuna.Study:
+def open_study(address: StudyAddress) -> optuna.Study:
     """The study of a name in a storage, created if missing; ExperimentError if the storage cannot be used."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the user has chosen the sampler
-    options = {"sampler": optuna.samplers.RandomSampler(), "pruner": named("pruner", pruner)()}
-    options |= {"study_name": name, "direction": "maximize", "load_if_exists": True}
+    options = {"sampler": optuna.samplers.RandomSampler(), "pruner": optuna_class("pruner", address.pruner)()}
+    options |= {"study_name": address.name, "direction": "maximize", "load_if_exists": True}
     try:
-        return optuna.create_study(storage=storage, **options)
+        return optuna.create_study(storage=address.storage, **options)
     except Exception as error:  # a database's driver may raise anything
-        raise _unusable(storage, error) from error
+        raise _unusable(address.storage, error) from error
 
 
 @contextmanager
@@ -124,18 +84,18 @@ def _unusable(storage: str, error: BaseException) -> ExperimentError:
 
 
 @dataclass(frozen=True)
-class Report:
+class EpochReporter:
     """Gives Optuna the validation score of a trial after each epoch; raises ToolkitError if Optuna prunes the trial."""
 
-    address: tuple[str, str, str]  # the arguments of `open_study`
+    address: StudyAddress
     number: int
 
     def __call__(self, history: "History") -> None:
         """Report the last epoch, unless that was done before an interruption."""
-        study, row, step = open_study(*self.address), history.rows[-1], len(history.rows) - 1
-        there = study.get_trials(deepcopy=False)[self.number]
-        trial = Trial(study, there._trial_id)
-        if step not in there.intermediate_values:
+        study, row, step = open_study(self.address), history.rows[-1], len(history.rows) - 1
+        stored = study.get_trials(deepcopy=False)[self.number]
+        trial = Trial(study, stored._trial_id)
+        if step not in stored.intermediate_values:
             trial.report(score(row), step)
         if trial.should_prune():
             raise ToolkitError(f"{PRUNED} {row['epoch']}")
@@ -144,15 +104,17 @@ class Report:
 class Search:
     """A search in its folder; several processes may run it at a time.
 
-    Args: folds: names, ("all",), or none: the first; sampler, pruner: see `named`; storage: None: a file in the folder.
+    Args: folds: names, ("all",), or none: the first; sampler, pruner: see `optuna_class`; storage: None: a file
+        in the folder.
     Raises: ExperimentError if the folder or the storage cannot be used, or the protocol validates on the test part.
     """
 
     def __init__(
         self,
-        read: Read,
+        read: ReadRecipe,
         space: Path,
         folder: Path,
+        *,
         folds: tuple[str, ...],
         sampler: str,
         pruner: str,
@@ -180,8 +142,8 @@ class Search:
             self.locks.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ExperimentError(f"{folder} cannot be written ({error.strerror}): choose another --output.") from error
-        self.address = storage or f"sqlite:///{folder / 'study.db'}", name, pruner
-        self.study = open_study(*self.address)
+        self.address = StudyAddress(storage or f"sqlite:///{folder / 'study.db'}", name, pruner)
+        self.study = open_study(self.address)
         self._held: dict[int, ExitStack] = {}  # locks of the trials that this process runs
         self._twins: dict[int, list[int]] = {}  # a trial -> those with its settings: they end as it does
 
@@ -190,16 +152,16 @@ class Search:
         missing = trials - sum(trial.state.is_finished() for trial in self._trials())
         if missing > 0:
             with options.workers(missing) as workers:
-                for ended in workers.run(run_task, self._tasks(workers, trials, *options.threads_each)):
+                for ended in workers.run(run_task, self._tasks(workers, trials, options.threads_each)):
                     for task, error in ended:
                         if error and workers.lost:  # the trial continues when the command is repeated
                             raise error
                         self._tell(task.watch.number, task.cells, error)
 
-    def _tasks(self, workers: Workers, trials: int, threads: int, asked: bool) -> Iterator[Task]:
+    def _tasks(self, workers: Workers, trials: int, threads: Threads) -> Iterator[Task]:
         while not workers.lost and (trial := self._next(trials)) is not None:
             try:
-                plan = make_plan([self.read(drawn(trial))], folds=self.folds, seeds=(self.source.recipe.seed,))
+                plan = make_plan([self.read(settings_of(trial))], folds=self.folds, seeds=(self.source.recipe.seed,))
             except ToolkitError as error:  # settings that do not go together
                 self._tell(trial.number, (), error)
                 continue
@@ -207,8 +169,8 @@ class Search:
                 self._twins.setdefault(twin.number, []).append(trial.number)
                 continue
             (system,) = plan.systems.values()
-            watch = Report(self.address, trial.number)
-            yield Task(self.folder, plan.cells, system, threads, asked, test=False, watch=watch)
+            watch = EpochReporter(self.address, trial.number)
+            yield Task(self.folder, plan.cells, system, threads, test=False, watch=watch)
 
     def _next(self, trials: int) -> BaseTrial | None:
         """An unfinished trial that no process runs, else a new one; None if there are enough."""
@@ -221,7 +183,7 @@ class Search:
             if EXHAUSTED in self.study.user_attrs or (count := len(self._trials())) >= trials:
                 return None
             seed = self.source.recipe.seed + count  # one for all would draw the same values again after an interruption
-            self.study.sampler = named("sampler", self.sampler)(seed=seed)
+            self.study.sampler = optuna_class("sampler", self.sampler)(seed=seed)
             trial = self.study.ask(self.space)
             self._hold(trial.number)
             return trial
@@ -232,12 +194,13 @@ class Search:
         return next((t for t in held if t.params == trial.params), None)
 
     def _trials(self) -> list[FrozenTrial]:
-        """All but those whose process ended while they were drawn: the next one gets the settings they would have.
+        """The trials that count.
 
-        Nor those that a user put into the queue with Optuna: its `ask` takes them first.
+        Not those whose process ended while they were drawn: the next trial gets their settings. Nor those that a user
+        queued with Optuna: its `ask` takes them first.
         """
-        there = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
-        return [trial for trial in there if not trial.state.is_finished() or trial.params.keys() == self.space.keys()]
+        begun = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
+        return [trial for trial in begun if not trial.state.is_finished() or trial.params.keys() == self.space.keys()]
 
     def _hold(self, number: int) -> bool:
         """Take the lock of a trial, unless another process holds it or has told how the trial ended."""
@@ -249,36 +212,41 @@ class Search:
 
     def _tell(self, number: int, cells: Iterable[Cell], error: Exception | None) -> None:
         """Report to Optuna how a trial ended, and release its lock; so ends each trial that waited for its runs."""
-        records, storage, there = Records(self.folder), self.study._storage, self.study.get_trials(deepcopy=False)
-        trial = there[number]
+        records, trials = Records(self.folder), self.study.get_trials(deepcopy=False)
+        trial = trials[number]
         ended = [record for cell in cells if (record := records.read(cell))]
         failed = error_text(error) if error else next((record.error for record in ended if record.error), None)
         if failed is None:
             results = [read_results(records.run_folder(record) / RESULTS, trials=True) for record in ended]
-            found, state = fmean(map(score, results)), None
             stamps = [*dict.fromkeys(stamp for result in results for stamp in result[STAMPS])]
-            storage.set_trial_user_attr(trial._trial_id, STAMPS, stamps)
+            self.study._storage.set_trial_user_attr(trial._trial_id, STAMPS, stamps)
+            value, state = fmean(map(score, results)), None
         else:
-            found, state = None, TrialState.PRUNED if failed.startswith(PRUNED) else TrialState.FAIL
-            for run in (run for run in map(records.run_folder, ended) if run and run.is_dir()):
-                with locked(run / LOCK, wait=False) as free:  # another process may train it for its own trial
-                    if free:
-                        RunFolder(run).delete_weights()
+            _delete_weights(map(records.run_folder, ended))
+            value, state = None, TrialState.PRUNED if failed.startswith(PRUNED) else TrialState.FAIL
         if not trial.intermediate_values and state != TrialState.FAIL:  # an earlier trial has trained its runs
-            same = (t.intermediate_values for t in there if t.params == trial.params)
-            for step, value in max(same, key=len).items():
-                storage.set_trial_intermediate_value(trial._trial_id, step, value)
+            self._copy_history(trial, trials)
         try:
-            self.study.tell(number, found, state)
+            self.study.tell(number, value, state)
         except RuntimeError:  # from Study.stop: the bruteforce sampler has tried everything
             self.study.set_user_attr(EXHAUSTED, True)
-        what = f"WA + UA {found:.4f}" if failed is None else failed
-        say(f"trial {number}  {what}  {', '.join(f'{key} {shown(value)}' for key, value in trial.params.items())}")
+        settings = ", ".join(f"{key} {setting_text(setting)}" for key, setting in trial.params.items())
+        say(f"trial {number}  {f'WA + UA {value:.4f}' if failed is None else failed}  {settings}")
         self._held.pop(number).close()
         for twin in self._twins.pop(number, ()):
             self._tell(twin, cells, error)
 
+    def _copy_history(self, trial: FrozenTrial, trials: Iterable[FrozenTrial]) -> None:
+        """Give a trial the scores that another one with the same settings has reported."""
+        same = (other.intermediate_values for other in trials if other.params == trial.params)
+        for step, value in max(same, key=len).items():
+            self.study._storage.set_trial_intermediate_value(trial._trial_id, step, value)
 
-def shown(value: Any) -> str:
-    """A setting as text, for a line or a table."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+def _delete_weights(runs: Iterable[Path | None]) -> None:
+    """Delete the weights in folders of runs, except in those that another process trains for a trial of its own."""
+    for run in runs:
+        if run and run.is_dir():
+            with locked(run / LOCK, wait=False) as free:
+                if free:
+                    RunFolder(run).delete_weights()

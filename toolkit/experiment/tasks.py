@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from toolkit.corpus.protocols import training_protocol
 from toolkit.errors import ToolkitError, one_line
@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 _one_at_a_time = threading.Lock()  # random states belong to the process, and a cluster's worker may have many threads
 
 
+class Threads(NamedTuple):
+    """The threads of a training."""
+
+    number: int  # of torch; the most it uses if not `asked`
+    asked: bool = True  # whether the user asked for this number; if not, a small system takes one thread
+
+
 @dataclass(frozen=True)
 class Task:
     """Cells that share one training, or a trial's cells: without `test`, the first that fails ends the trial."""
@@ -35,18 +42,17 @@ class Task:
     folder: Path
     cells: tuple[Cell, ...]  # of one system, fold and seed; the first one trains
     system: PlannedSystem
-    threads: int  # of torch; the most it uses if not `asked`
-    asked: bool = True  # whether the user asked for this number; if not, a small system takes one thread
+    threads: Threads
     test: bool = True
     watch: Callable[["History"], None] | None = None  # called after each epoch of the first cell
 
 
-def make_tasks(folder: Path, plan: Plan, cells: Iterable[Cell], threads: int, asked: bool = True) -> list[Task]:
+def make_tasks(folder: Path, plan: Plan, cells: Iterable[Cell], threads: Threads) -> list[Task]:
     """Group cells by the training that they share, in their order."""
     groups: dict[tuple, list[Cell]] = {}
     for cell in cells:
         groups.setdefault((training_protocol(cell.protocol), cell.system, cell.fold, cell.seed), []).append(cell)
-    return [Task(folder, tuple(group), plan.systems[group[0].system], threads, asked) for group in groups.values()]
+    return [Task(folder, tuple(group), plan.systems[group[0].system], threads) for group in groups.values()]
 
 
 def run_task(task: Task) -> None:
@@ -91,8 +97,8 @@ def _prepared_run(task: Task, cell: Cell, log: TextIO) -> "Run":
     from toolkit.training.run import Run
 
     quiet_libraries()
-    torch.set_num_threads(task.threads)
-    if not task.asked:  # with this variable set, a small system would not take one thread
+    torch.set_num_threads(task.threads.number)
+    if not task.threads.asked:  # with this variable set, a small system would not take one thread
         os.environ.pop("OMP_NUM_THREADS", None)
     system = task.system
     recipe = with_protocol(read_recipe_dict(system.recipe, source=cell.system), cell.protocol)

@@ -158,18 +158,22 @@ def plugin_failures() -> Iterator[None]:
 
 def _blame(error: BaseException) -> str | None:
     """The error in one line; None if no plugin is at fault."""
-    steps = list(traceback.walk_tb(error.__traceback__))
-    found = [(index, plugin) for index, (frame, _) in enumerate(steps) if (plugin := _plugin(frame))]
-    if not found or (isinstance(error, ShapeError) and _package(steps[-1][0]) not in OURS):
+    steps = list(traceback.walk_tb(error.__traceback__))  # each call's frame and line, the one that raised last
+    plugins = [plugin for frame, _ in steps if (plugin := _plugin(frame))]
+    raised_in, _ = steps[-1]
+    by_us = _package(raised_in) in OURS
+    if not plugins or (isinstance(error, ShapeError) and not by_us):
         return None
-    plugin = found[-1][1]
-    start = next(index for index, other in found if other is plugin)
-    below = [(_package(frame), frame.f_code, line) for frame, line in steps[start:]]
-    method = next((code.co_name for package, code, _ in below if package == plugin.package), "forward")
-    if isinstance(error, NotImplementedError) and below[-1][0] in OURS:
-        return _about(plugin, f" has no `{below[-1][1].co_name}`, which its contract requires.")
-    own = [f"{code.co_filename}, line {line}" for package, code, line in below if package == plugin.package]
-    return _about(plugin, f": `{method}` raised {one_line(error)} ({own[-1] if own else plugin.spec.target}).")
+    plugin = plugins[-1]
+    if isinstance(error, NotImplementedError) and by_us:
+        return _about(plugin, f" has no `{raised_in.f_code.co_name}`, which its contract requires.")
+    entered = next(index for index, (frame, _) in enumerate(steps) if _plugin(frame) is plugin)
+    own = [(frame.f_code, line) for frame, line in steps[entered:] if _package(frame) == plugin.package]
+    method, place = "forward", plugin.spec.target
+    if own:
+        (first, _), (last, line) = own[0], own[-1]
+        method, place = first.co_name, f"{last.co_filename}, line {line}"
+    return _about(plugin, f": `{method}` raised {one_line(error)} ({place}).")
 
 
 def _plugin(frame: FrameType) -> Plugin | None:

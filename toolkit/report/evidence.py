@@ -4,7 +4,8 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -81,7 +82,7 @@ class SystemRuns:
     """The finished runs of one system under one protocol; each file is read once."""
 
     def __init__(self, evidence: "Evidence", system: str, protocol: str):
-        self.system, self.protocol, self.labels = system, protocol, evidence.plan.labels
+        self.name, self.protocol, self.labels = system, protocol, evidence.plan.labels
         self.recipe = evidence.recipes[system]
         self.runs = [run for run in evidence.runs if run.cell.key[:2] == (system, protocol)]
         self.planned = sum(cell.key[:2] == (system, protocol) for cell in evidence.plan.cells)  # cells
@@ -171,7 +172,8 @@ class Evidence:
         self.runs = [FinishedRun(c.cell, run_folder(c.record), self.plan.labels) for c in done]  # as planned
         self.failures = {c.cell.key: c.record.error or "" for c in cells if c.state == "failed"}
         self.recipes = {name: system.recipe for name, system in self.plan.systems.items()}  # resolved
-        self.of = cache(partial(SystemRuns, self))  # (system, protocol) -> its runs under the protocol
+        pairs = product(self.plan.systems, self.protocols)
+        self._runs_of = {(system, protocol): SystemRuns(self, system, protocol) for system, protocol in pairs}
 
     def check_splits(self) -> None:
         """Refuse runs of one fold whose training or test utterances differ, and a manifest that lacks some.
@@ -196,9 +198,13 @@ class Evidence:
         """The experiment's utterances by id, from its first run: all runs use the same."""
         return {u.id: u for run in self.runs[:1] for u in read_manifest(run.folder / MANIFEST)}
 
+    def runs_of(self, system: str, protocol: str) -> SystemRuns:
+        """The finished runs of a system under a protocol."""
+        return self._runs_of[system, protocol]
+
     def all_of(self, systems: Iterable[str], protocol: str) -> list[SystemRuns]:
         """The runs of these systems under a protocol."""
-        return [self.of(system, protocol) for system in systems]
+        return [self.runs_of(system, protocol) for system in systems]
 
     def tested(self, protocol: str) -> list[SystemRuns]:
         """The systems that have a finished run under a protocol, in order."""

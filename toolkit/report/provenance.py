@@ -105,7 +105,7 @@ def _folds(folds: Mapping[str, Sequence[str]]) -> list[str]:
     having: dict[tuple[str, ...], list[str]] = {}
     for protocol, names in folds.items():
         having.setdefault(tuple(names), []).append(protocol)
-    return [f"{len(names)} of {', '.join(of)} ({', '.join(names)})" for names, of in having.items()]
+    return [f"{len(names)} of {', '.join(protocols)} ({', '.join(names)})" for names, protocols in having.items()]
 
 
 def _computing(results: Mapping[str, Any]) -> str:

@@ -8,10 +8,11 @@ from pathlib import Path
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
 from toolkit.errors import ExperimentError, counted, join
-from toolkit.experiment.search import STAMPS, Search, drawn, shown
+from toolkit.experiment.search import STAMPS, Search
+from toolkit.experiment.search_space import setting_text, settings_of
 from toolkit.files import resolved, write_whole
 from toolkit.recipe.loading import dump_yaml
-from toolkit.report.figures.figure import COLOURS, new_figure, saved, stamp, styled
+from toolkit.report.figures.figure import COLOURS, image_bytes, new_figure, stamp, styled
 from toolkit.report.tables.files import escape_markdown
 
 PAGE, FIGURE = "search.md", "search.png"
@@ -34,7 +35,7 @@ def write_search(search: Search) -> Path:
         f"{counted(len(search.folds), 'fold')} ({join(search.folds)}). No test part was read. The best of many trials "
         "looks better on the validation part than it is: report its test.",
     ]
-    source = search.read(drawn(best))
+    source = search.read(settings_of(best))
     folder, name = source.path.parent, source.path.name  # of the recipe; `..` of a link leads to another folder
     changes = {"extends": relpath(resolved(folder) / name, resolved(search.folder)), **source.changes}
     recipe = search.folder / f"{source.recipe.name}-tuned.yaml"
@@ -42,8 +43,9 @@ def write_search(search: Search) -> Path:
     rows = [["trial", "ended", "epochs", "valid WA + UA", *keys], ["---"] * (4 + len(keys))]
     for trial in sorted(trials, key=lambda t: (t not in scored, -(t.value or 0))):
         value = f"{trial.value:.4f}" if trial in scored else ""
-        values = [trial.number, trial.state.name.lower(), len(trial.intermediate_values), value]
-        rows.append([escape_markdown(v) for v in [*values, *(shown(trial.params.get(key, "")) for key in keys)]])
+        facts = [trial.number, trial.state.name.lower(), len(trial.intermediate_values), value]
+        settings = [setting_text(trial.params.get(key, "")) for key in keys]
+        rows.append([escape_markdown(text) for text in [*facts, *settings]])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     notes = "".join(f"NOTE: {escape_markdown(stamp)}\n\n" for stamp in stamps)
     page = f"# Search for {source.recipe.name}\n\n" + "\n\n".join(said) + f"\n\n{notes}![]({FIGURE})\n\n{table}\n"
@@ -67,4 +69,4 @@ def _figure(search: Search, scored: list, stamps: list[str]) -> bytes:
         importance.barh([*weights][::-1], [*weights.values()][::-1], color=COLOURS[0])
         importance.set(xlabel="importance")
         stamp(figure, stamps)
-        return saved(figure, "png")
+        return image_bytes(figure, "png")

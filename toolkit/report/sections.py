@@ -82,12 +82,12 @@ def choose(
     chosen = tuple(evidence.all_of(dict.fromkeys(pair), protocol)) if pair else _default_pair(evidence, protocol)
     for tested in chosen:
         if not tested.runs:
-            raise ExperimentError(f"--pair: {tested.system!r} has no finished run under {protocol}.")
-    done = [{(run.cell.fold, run.cell.seed) for run in tested.runs} for tested in chosen]
+            raise ExperimentError(f"--pair: {tested.name!r} has no finished run under {protocol}.")
+    done_cells = [{(run.cell.fold, run.cell.seed) for run in tested.runs} for tested in chosen]
     cells = product([tsne_fold] if tsne_fold else folds, evidence.plan.seeds)
-    embedded = next((cell for cell in cells if done and all(cell in of for of in done)), None)
+    embedded = next((cell for cell in cells if chosen and all(cell in done for done in done_cells)), None)
     if tsne_fold and embedded is None:
-        names = join(tested.system for tested in chosen)
+        names = join(tested.name for tested in chosen)
         raise ExperimentError(f"--tsne-fold: no seed has finished runs of {names} on {tsne_fold!r}.")
     return Choices(protocol, chosen, embedded, tuple(speakers or folds[:CURVES]))
 
@@ -165,7 +165,7 @@ def _verdicts(evidence: Evidence, comparisons: Sequence[Comparison], protocol: s
         found[c.verdict].setdefault(c.system, []).append(c.metric.upper())
     texts, without = [], {c.system for c in comparisons} - found["better"].keys() - found["worse"].keys()
     for verdict in ("better", "worse"):
-        missing = {s: "" if evidence.of(s, protocol).complete else ", cells missing" for s in found[verdict]}
+        missing = {s: "" if evidence.runs_of(s, protocol).complete else ", cells missing" for s in found[verdict]}
         names = ", ".join(f"{s} ({' and '.join(metrics)}{missing[s]})" for s, metrics in found[verdict].items())
         texts += [f"{verdict}: {names}"] if names else []
     unnamed, few = (without & found[verdict].keys() for verdict in (UNNAMED, TOO_FEW))
@@ -180,7 +180,7 @@ def _default_pair(evidence: Evidence, protocol: str) -> tuple[SystemRuns, ...]:
     def parts(tested: SystemRuns) -> int:
         return sum(len(tested.recipe["model"][kind]) for kind in ("levels", "covariates", "heads", "losses"))
 
-    there = sorted(evidence.tested(protocol), key=lambda tested: tested.system != evidence.baseline)
+    there = sorted(evidence.tested(protocol), key=lambda tested: tested.name != evidence.baseline)
     return (there[0], max(reversed(there[1:]), key=parts)) if len(there) > 1 else tuple(there)
 
 

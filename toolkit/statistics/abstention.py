@@ -135,8 +135,8 @@ def error_thresholds(confidence: np.ndarray, correct: np.ndarray, speakers: Sequ
 
 
 def _below(levels: np.ndarray) -> np.ndarray:
-    """A threshold below each of falling confidences: half-way to the next, as machines round differently; last, 0."""
-    return np.append((levels[:-1] + levels[1:]) / 2, 0.0)
+    """For each confidence, in falling order, a threshold just below it: half-way to the next; 0 below the last."""
+    return np.append((levels[:-1] + levels[1:]) / 2, 0.0)  # not at it, since machines round differently
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +145,8 @@ class Answered:
 
     coverage: float  # the share that gets a label
     error: float | None  # the share of these that is wrong; None if there are none
-    error_by_speaker: float | None  # mean over speakers of this share, 0 for one without labels; None without names
+    # The mean of that share over speakers, 0 for a speaker who gets no label; None if a speaker has no name.
+    error_by_speaker: float | None
 
     @classmethod
     def of(cls, answered: np.ndarray, correct: np.ndarray, speakers: Sequence[str]) -> "Answered":

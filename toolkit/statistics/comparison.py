@@ -23,7 +23,8 @@ _ROUNDING = 1e-9  # of the sum of absolute differences: sums closer than this ar
 class Comparison:
     """One system against the baseline in one metric, over the speakers that both have.
 
-    Interval and test are None below `MIN_SPEAKERS` speakers or if one has no name, the difference is None without any.
+    `interval` and `p` are None with fewer than `MIN_SPEAKERS` common speakers, or where an utterance has no speaker;
+    `difference` is None without a common speaker.
     """
 
     system: str
@@ -65,22 +66,25 @@ def compare(systems: Mapping[str, Confusions], *, baseline: str, metrics: Sequen
     Raises: ShapeError if two systems have different utterances of a common speaker.
     """
     found = []
-    for name in systems:
+    base = systems[baseline]
+    for name, other in systems.items():
         if name == baseline:
             continue
-        speakers = [speaker for speaker in systems[baseline] if speaker in systems[name]]
+        speakers = [speaker for speaker in base if speaker in other]
         for speaker in speakers:
-            if not np.allclose(*(systems[system][speaker].sum(axis=1) for system in (baseline, name))):
+            if not np.allclose(base[speaker].sum(axis=1), other[speaker].sum(axis=1)):
                 raise ShapeError(f"{name!r} and {baseline!r} have different utterances of speaker {speaker!r}")
-        a, b = (np.array([systems[system][speaker] for speaker in speakers]) for system in (baseline, name))
+        a = np.array([base[speaker] for speaker in speakers])
+        b = np.array([other[speaker] for speaker in speakers])
+        named = "" not in speakers  # where "" stands for several people
         for metric in metrics:
             difference = ends = p = None
-            named = "" not in speakers  # where "" stands for several people
             if speakers:
                 differences = difference_by_speaker(a, b, metric)
                 differences[np.abs(differences) < NEGLIGIBLE] = 0
-                difference, p = float(differences.sum()), sign_flip_test(differences) if named else None
-                ends = interval(b, metric, minus=a) if named else None
+                difference = float(differences.sum())
+                if named:
+                    p, ends = sign_flip_test(differences), interval(b, metric, minus=a)
             found.append(Comparison(name, baseline, metric, difference, ends, p, None, len(speakers), named=named))
     return corrected(found)
 

@@ -40,13 +40,16 @@ def speaker_confusions(
     Raises: ValueError if the arguments differ in length, or a label is not one of `classes`.
     """
     seeds = [None] * len(speakers) if seeds is None else seeds
-    rows: dict[str, dict[Hashable, list[tuple]]] = {}
-    for speaker, seed, *pair in zip(speakers, seeds, reference, predicted, strict=True):
-        rows.setdefault(str(speaker), {}).setdefault(seed, []).append(pair)
-    return {
-        speaker: np.mean([confusion_matrix(*zip(*p, strict=True), labels=classes) for p in of_seed.values()], axis=0)
-        for speaker, of_seed in rows.items()
-    }
+    labels: dict[str, dict[Hashable, tuple[list, list]]] = {}  # speaker -> seed -> reference and predicted
+    for speaker, seed, true, answer in zip(speakers, seeds, reference, predicted, strict=True):
+        of_seed = labels.setdefault(str(speaker), {}).setdefault(seed, ([], []))
+        of_seed[0].append(true)
+        of_seed[1].append(answer)
+    found = {}
+    for speaker, by_seed in labels.items():
+        matrices = [confusion_matrix(true, answers, labels=classes) for true, answers in by_seed.values()]
+        found[speaker] = np.mean(matrices, axis=0)
+    return found
 
 
 def pooled_accuracies(confusions: np.ndarray) -> Accuracies:

@@ -46,7 +46,7 @@ def confusion_matrix(reference: Labels, predicted: Labels, *, labels: Labels) ->
 
 
 def summary(reference: Labels, predicted: Labels, *, labels: Labels) -> dict[str, Any]:
-    """All metrics, JSON-able; Args and errors are those of `confusion_matrix`.
+    """All metrics, JSON-able. Arguments and errors as for `confusion_matrix`.
 
     Returns: n_utterances, wa, ua (`accuracy`), macro_f1 (over the labels that occur in reference or prediction), f1
         (label -> F1, 0 for a label that never occurs), recall (label -> recall, None for a label without reference),
@@ -106,12 +106,12 @@ def spread(runs: Iterable[tuple[Hashable, Hashable, float, float]]) -> dict[str,
     Args: runs: (fold, seed, accuracy in each of `METRICS`) for each run; at least one, and one for a fold and seed.
     Returns: metric -> its spread.
     """
-    of: dict[Hashable, dict[Hashable, list[float]]] = {}
+    by_fold: dict[Hashable, dict[Hashable, list[float]]] = {}
     for fold, seed, *accuracies in runs:
-        of.setdefault(fold, {})[seed] = accuracies
-    complete = [seed for seed in next(iter(of.values())) if all(seed in seeds for seeds in of.values())]
-    fold_means = np.array([np.mean(list(seeds.values()), axis=0) for seeds in of.values()])  # [folds, metrics]
-    seed_means = [np.mean([seeds[seed] for seeds in of.values()], axis=0) for seed in complete]  # [seeds, metrics]
+        by_fold.setdefault(fold, {})[seed] = accuracies
+    complete = [seed for seed in next(iter(by_fold.values())) if all(seed in seeds for seeds in by_fold.values())]
+    fold_means = np.array([np.mean(list(seeds.values()), axis=0) for seeds in by_fold.values()])  # [folds, metrics]
+    seed_means = [np.mean([seeds[seed] for seeds in by_fold.values()], axis=0) for seed in complete]  # [seeds, metrics]
     over_folds, over_seeds = _deviation(fold_means), _deviation(seed_means)
     return {
         metric: Spread(float(fold_means[:, i].mean()), over_folds[i], over_seeds[i]) for i, metric in enumerate(METRICS)

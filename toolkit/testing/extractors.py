@@ -77,7 +77,7 @@ class ExtractorCase(ModuleCase):
             return
         given = {**getattr(self.make, "keywords", {}), "segment_samples": self.segment_samples}
         torch.manual_seed(0)
-        one = self.empty()
+        one = self.unfitted()
         wave = self.wave(one)
         features = one.features(wave)
         for argument in read_arguments(cls):
@@ -87,7 +87,7 @@ class ExtractorCase(ModuleCase):
                 changed = {name: varied} if own else {"make": partial(self.make, **{name: varied})}
                 try:
                     torch.manual_seed(0)  # random weights of the same shape are the same
-                    other = replace(self, **changed).empty()
+                    other = replace(self, **changed).unfitted()
                     cached_apart = other.fixed_samples != one.fixed_samples or args_as_json(other) != args_as_json(one)
                     found = features if cached_apart else other.features(wave)
                 except Exception:  # a value that this argument cannot have, alone or beside the others
@@ -230,7 +230,7 @@ class ExtractorCase(ModuleCase):
             return
         refuse = mock.Mock(side_effect=OSError("no network while portable_args are tried"))
         with mock.patch("socket.getaddrinfo", refuse), mock.patch("socket.socket.connect", refuse):
-            other = replace(self, make=partial(self.make, **portable)).empty()
+            other = replace(self, make=partial(self.make, **portable)).unfitted()
         asked = [call.args[:1] for call in refuse.call_args_list]
         require(not asked, f"built with portable_args {portable}, it asks the network for {asked[:1]}")
         copy_state(extractor, other)

@@ -76,7 +76,7 @@ class FusionCase(ModuleCase):
     @contract
     def fit_looks_at_real_frames_alone(self) -> None:
         """Where the fusion `fits`, frames beyond the lengths do not change what `fit` learns."""
-        fusions = [self.empty() for _ in range(2)]
+        fusions = [self.unfitted() for _ in range(2)]
         copy_state(*fusions)
         if not fusions[0].fits:
             return

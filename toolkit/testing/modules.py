@@ -22,12 +22,12 @@ class ModuleCase(Case):
 
     def build(self) -> nn.Module:
         """A new module in eval() mode, fitted if it `fits`."""
-        module = self.empty()
+        module = self.unfitted()
         if getattr(module, "fits", False):
             module.fit(self.training_part(module))
         return module
 
-    def empty(self) -> nn.Module:
+    def unfitted(self) -> nn.Module:
         """A new module in eval() mode that is not fitted, to load a state into."""
         return super().build().eval()
 
@@ -99,7 +99,7 @@ class ModuleCase(Case):
     @contract
     def state_survives_safetensors(self) -> None:
         """A new plugin that loads the state gives the same output; what `fit` found is in the state."""
-        one, other = self.build(), self.empty()
+        one, other = self.build(), self.unfitted()
         copy_state(one, other)
         self.require_alike(other, one, "after loading the state")
 

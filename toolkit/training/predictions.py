@@ -15,7 +15,7 @@ from toolkit.corpus.folds import SPEAKER_DEPENDENT_STAMP
 from toolkit.errors import ExperimentError, one_line
 from toolkit.files import from_cell, read_text
 from toolkit.statistics.abstention import UNFITTED, Confidence
-from toolkit.statistics.calibration import checked
+from toolkit.statistics.calibration import checked_probabilities
 from toolkit.statistics.metrics import confusion_matrix
 from toolkit.training.run_folder import PREDICTIONS, RESULTS, VALIDATION, read_results
 
@@ -65,7 +65,7 @@ def read_answers(
             *(np.array([row[name] for row in rows]) for name in ("reference", "predicted")),
             np.array([[float(row[f"p_{label}"]) for label in labels] for row in rows]),
         )
-        checked(found.probabilities, found.reference, labels)
+        checked_probabilities(found.probabilities, found.reference, labels)
         if len({*found.id.tolist()}) < len(rows):
             raise ValueError("an id occurs twice")
     except (KeyError, ValueError, TypeError) as error:

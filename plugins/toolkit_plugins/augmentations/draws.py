@@ -46,6 +46,6 @@ def power(wave: Tensor) -> float:
     return float(wave.double().square().mean())
 
 
-def as_loud_as(model: Tensor, wave: Tensor) -> Tensor:
+def as_loud_as(reference: Tensor, wave: Tensor) -> Tensor:
     """A waveform scaled to the power of another; silence stays."""
-    return wave * (power(model) / power(wave)) ** 0.5 if power(wave) else wave
+    return wave * (power(reference) / power(wave)) ** 0.5 if power(wave) else wave

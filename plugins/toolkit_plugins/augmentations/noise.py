@@ -60,6 +60,6 @@ class Noise(Augmentation):
         """[samples] -> [samples]."""
         snr_db = uniform(self.snr_db, generator)
         if self.recordings is not None:
-            return noisy(values, self.recordings.stretch(len(values), generator), snr_db)
+            return noisy(values, self.recordings.excerpt(len(values), generator), snr_db)
         exponent = uniform((0.0, 2.0), generator) if self.colour == "random" else COLOURS[self.colour]
         return noisy(values, coloured_noise(len(values), exponent, generator), snr_db)

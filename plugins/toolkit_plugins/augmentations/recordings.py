@@ -40,7 +40,7 @@ class Recordings:
         index = whole(len(self.files) - 1, generator)
         return self.files[index], self.lengths[index]
 
-    def stretch(self, samples: int, generator: torch.Generator) -> Tensor:
+    def excerpt(self, samples: int, generator: torch.Generator) -> Tensor:
         """An excerpt from anywhere in a random recording, repeated if it is too short: [samples]."""
         path, length = self.drawn(generator)
         start = whole(max(0, length - samples), generator)

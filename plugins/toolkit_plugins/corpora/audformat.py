@@ -79,18 +79,20 @@ class Audformat(Corpus):
         utterances = []
         for key, row in frame.iterrows():
             file, start, end = key
-            times = start.total_seconds() or None, None if end != end else end.total_seconds()
+            start_s = start.total_seconds() or None
+            end_s = None if end != end else end.total_seconds()  # NaT is not equal to itself
             values = {name: str(value) for name, value in row.dropna().items()}
             gender = values.get(self.gender)
             name = PurePath(file).with_suffix("").as_posix()
-            stretch = "@{}-{}".format(*times).replace("None", "")
+            if start_s is not None or end_s is not None:
+                name += f"@{start_s or ''}-{'' if end_s is None else end_s}"
             utterances.append(
                 Utterance(
-                    id=name if stretch == "@-" else name + stretch,
+                    id=name,
                     path=root / file,
                     label=values[self.label],
-                    start=times[0],
-                    end=times[1],
+                    start=start_s,
+                    end=end_s,
                     speaker=values.get(self.speaker),
                     gender=gender if gender in ("female", "male") else None,
                     split=split_of.get(key),

@@ -30,9 +30,8 @@ class Manifest(Corpus):
         """Return the manifest's path; CorpusError where there is none."""
         folder = None if folder is None else Path(os.path.expanduser(folder))
         if self.path is not None:
-            return (folder if folder is not None and os.path.isdir(folder) else Path()) / Path(
-                os.path.expanduser(self.path)
-            )
+            base = folder if folder is not None and os.path.isdir(folder) else Path()
+            return base / os.path.expanduser(self.path)
         if folder is None:
             raise CorpusError(
                 "corpus 'manifest' needs --manifest FILE, args: {path: FILE}, or --data_folder with a manifest.csv"

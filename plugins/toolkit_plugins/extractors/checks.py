@@ -41,8 +41,17 @@ def fraction(**values: float) -> None:
             raise ValueError(f"{name} is {value}; it has to be at least 0 and less than 1")
 
 
+def check_coefficients(n_mfcc: int, n_mels: int) -> None:
+    """Raise ValueError if there are more cepstral coefficients than mel bands."""
+    if n_mfcc > n_mels:
+        raise ValueError(f"n_mfcc is {n_mfcc}; {n_mels} mel bands (n_mels) have no more than {n_mels} coefficients")
+
+
 def retired_masks(masks: str, size: str) -> dict[str, str]:
-    """Augmentation arguments that extractors no longer take -> what a recipe says instead; `masks` and `size` vary."""
+    """For a class's `retired`: old argument -> what recipes say instead.
+
+    Args: masks, size: its own names for masks along channels.
+    """
     instead = {
         ("time_masks", "time_mask_frames"): "time_mask, args: {masks: 2, frames: 40}",
         (masks, size): "freq_mask, args: {masks: 2, channels: 8}",

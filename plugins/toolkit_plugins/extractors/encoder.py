@@ -30,6 +30,7 @@ class EncoderExtractor(Extractor):
         gradient_checkpointing: recompute activations in the backward pass: less memory, a third more time.
     """
 
+    standalone_args: Mapping[str, Any] = {"source": "random", "revision": None}
     model: nn.Module
     layer: str | int
     layer_weights: nn.Parameter | None
@@ -77,8 +78,11 @@ class EncoderExtractor(Extractor):
     def kept_states(self) -> range:
         """The frozen states that `features` returns side by side, by number; state 0 enters the first layer."""
         last = self.states_of_a_layer * self._fixed_layers
-        first = 0 if self.layer == "weighted" else min(1, last) if self.layer in SIDE_BY_SIDE else last
-        return range(first, last + 1)
+        if self.layer == "weighted":
+            return range(last + 1)
+        if self.layer in SIDE_BY_SIDE:
+            return range(min(1, last), last + 1)
+        return range(last, last + 1)
 
     def linear_layers(self) -> list[str]:
         """Names of the linear layers within a transformer layer that can have an adapter."""
@@ -99,7 +103,7 @@ class EncoderExtractor(Extractor):
         if self._adapted:
             known = self.linear_layers()
             add_adapters(self.layers, rank=rank, alpha=alpha, targets=targets, known=known)
-        self._fixed_by_recipe = {"all": None, "lora": 0}.get(tune, count - top_layers)
+        self._fixed_by_recipe = {"all": None, "lora": 0, "frozen": count, "top": count - top_layers}[tune]
         self.set_frozen(False)
 
     def set_frozen(self, frozen: bool) -> None:

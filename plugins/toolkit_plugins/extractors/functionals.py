@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from toolkit.contracts import Extractor, Seq
 from toolkit_plugins.extractors import frontends
-from toolkit_plugins.extractors.checks import at_least
+from toolkit_plugins.extractors.checks import at_least, check_coefficients
 from toolkit_plugins.extractors.descriptors import HOP_S, PITCH_HZ, descriptors
 
 VERSION = 3  # part of every cache key: raise it when numbers change, here or in descriptors.py
@@ -50,8 +50,7 @@ class Functionals(Extractor):
         super().__init__()
         at_least(1, n_mels=n_mels, n_mfcc=n_mfcc)
         at_least(PITCH_HZ[1], sample_rate=sample_rate)
-        if n_mfcc > n_mels:
-            raise ValueError(f"n_mfcc is {n_mfcc}; {n_mels} mel bands (n_mels) have no more than {n_mels} coefficients")
+        check_coefficients(n_mfcc, n_mels)
         self.settings = {"sample_rate": sample_rate, "n_mels": n_mels, "n_mfcc": n_mfcc}
         self.front_end_args = {"front_end": "functionals", "version": VERSION, **self.settings}
         self.channels = (2 * (2 + len(QUANTILES)) + sum(PARTS) + len(OCTAVES_HZ)) * (n_mels + n_mfcc + 10)

@@ -11,7 +11,7 @@ from torch.nn import functional
 from toolkit.contracts import Extractor, Seq
 from toolkit.model.scaling import Standardize
 from toolkit_plugins.extractors import frontends
-from toolkit_plugins.extractors.checks import at_least, fraction, overlap, retired_masks
+from toolkit_plugins.extractors.checks import at_least, check_coefficients, fraction, overlap, retired_masks
 
 
 def along_time(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -126,8 +126,8 @@ class NLinear(Extractor):
         at_least(0, hidden=hidden)
         overlap(hop, n_fft=n_fft) if series != "frames" else overlap(hop, window=window)
         fraction(preemphasis=preemphasis, dropout=dropout)
-        if series == "mfcc" and n_mfcc > n_mels:
-            raise ValueError(f"n_mfcc is {n_mfcc}; {n_mels} mel bands (n_mels) have no more than {n_mels} coefficients")
+        if series == "mfcc":
+            check_coefficients(n_mfcc, n_mels)
         mels = {"sample_rate": sample_rate, "n_fft": n_fft, "n_mels": n_mels}
         self.front_end, channels, own = {
             "log_mel": (frontends.log_mel, n_mels, {**mels, "reference": reference}),

@@ -10,7 +10,7 @@ from torch.nn import functional
 from toolkit.contracts import Extractor, Seq
 from toolkit.model.scaling import Standardize
 from toolkit_plugins.extractors import frontends
-from toolkit_plugins.extractors.checks import at_least, fraction, overlap, retired_masks
+from toolkit_plugins.extractors.checks import at_least, check_coefficients, fraction, overlap, retired_masks
 from toolkit_plugins.extractors.masked_layers import BiLstm, MaskedConvolutions
 
 
@@ -74,8 +74,7 @@ class Mfcc(Extractor):
         overlap(hop, n_fft=n_fft)
         at_least(1, convolution_stride=convolution_stride, convolution_kernel=convolution_kernel)
         fraction(preemphasis=preemphasis, dropout=dropout, convolution_dropout=convolution_dropout)
-        if n_mfcc > n_mels:
-            raise ValueError(f"n_mfcc is {n_mfcc}; {n_mels} mel bands (n_mels) have no more than {n_mels} coefficients")
+        check_coefficients(n_mfcc, n_mels)
         if convolution_kernel % 2 == 0:
             raise ValueError(f"convolution_kernel is {convolution_kernel}; it has to be odd")
         if any(size < 1 for size in convolutions):

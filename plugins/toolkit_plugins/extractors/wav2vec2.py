@@ -1,6 +1,6 @@
 """wav2vec 2.0, HuBERT, WavLM and data2vec as a level: fine-tuned, frozen, or frozen except for the top layers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -51,8 +51,6 @@ class Wav2Vec2(EncoderExtractor):
         data2vec (Baevski et al., ICML 2022); weighted sum as in SUPERB (Yang et al., 2021); adapters: LoRA (Hu et
         al., ICLR 2022).
     """
-
-    standalone_args: Mapping[str, Any] = {"source": "random", "revision": None}
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Whisper's encoder as a level: frozen, fine-tuned, or frozen except for the top layers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -39,8 +39,6 @@ class Whisper(EncoderExtractor):
     Source: Radford et al., "Robust speech recognition via large-scale weak supervision", 2022, arXiv 2212.04356;
         weighted sum as in SUPERB (Yang et al., 2021); adapters: LoRA (Hu et al., ICLR 2022).
     """
-
-    standalone_args: Mapping[str, Any] = {"source": "random", "revision": None}
 
     def __init__(
         self,

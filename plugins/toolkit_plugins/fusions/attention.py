@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.contracts import LevelShape, Seq
-from toolkit_plugins.fusions.blocks import PooledFusion, check_arguments, projection
+from toolkit_plugins.fusions.blocks import PooledFusion, check_bounds, projection
 from toolkit_plugins.fusions.pooling import AttentivePooling
 
 
@@ -46,7 +46,7 @@ class Attention(PooledFusion):
         layer_norm: bool = False,
         standardize: bool = False,
     ):
-        check_arguments(dropout=dropout, dim=dim, heads=heads, hidden=hidden)
+        check_bounds(dropout=dropout, dim=dim, heads=heads, hidden=hidden)
         pools = {
             name: AttentivePooling(channels=shape.channels, hidden=hidden, heads=heads, statistics=statistics)
             for name, shape in levels.items()

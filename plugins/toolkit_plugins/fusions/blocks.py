@@ -15,7 +15,7 @@ from toolkit.errors import RecipeError
 from toolkit.model.scaling import Moments, Standardize
 
 
-def check_arguments(*, dropout: float, **at_least_one: int) -> None:
+def check_bounds(*, dropout: float, **at_least_one: int) -> None:
     """Raise RecipeError for arguments out of range; `at_least_one`: integers by name."""
     if not 0 <= dropout < 1:
         raise RecipeError(f"dropout is a probability, at least 0 and below 1, not {dropout}")

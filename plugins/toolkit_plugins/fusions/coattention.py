@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from toolkit.contracts import Fusion, LevelShape, Seq
 from toolkit.errors import RecipeError, did_you_mean
 from toolkit.model.scaling import Standardize
-from toolkit_plugins.fusions.blocks import check_arguments, projection
+from toolkit_plugins.fusions.blocks import check_bounds, projection
 from toolkit_plugins.fusions.pooling import Flatten, check_frames
 
 
@@ -52,7 +52,7 @@ class CoAttention(Fusion):
         standardize: bool = False,
     ):
         super().__init__()
-        check_arguments(dropout=dropout, dim=dim)
+        check_bounds(dropout=dropout, dim=dim)
         if len(levels) < 2:
             raise RecipeError(
                 f"coattention weighs one level's frames by the other levels, and {next(iter(levels))!r} is "

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from toolkit.contracts import LevelShape, Seq
 from toolkit.errors import RecipeError
-from toolkit_plugins.fusions.blocks import PooledFusion, check_arguments, projection
+from toolkit_plugins.fusions.blocks import PooledFusion, check_bounds, projection
 from toolkit_plugins.fusions.pooling import pooling_layer
 
 
@@ -49,7 +49,7 @@ class Concat(PooledFusion):
         standardize: bool = False,
         project: bool = True,
     ):
-        check_arguments(dropout=dropout, dim=dim)
+        check_bounds(dropout=dropout, dim=dim)
         if layer_norm and not project:
             raise RecipeError("layer_norm comes before a projection, and project is false: use standardize instead")
         pools = {name: pooling_layer(pooling, shape) for name, shape in levels.items()}

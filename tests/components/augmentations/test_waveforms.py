@@ -72,8 +72,8 @@ def test_a_recording_that_is_too_short_is_repeated_and_one_that_is_longer_is_rea
     (tmp_path / ".hidden").mkdir()
     soundfile.write(tmp_path / ".hidden" / "other.wav", [0.75], RATE)
     noise = Noise(folder=str(tmp_path))
-    assert noise.recordings.stretch(7, generator()).tolist() == [0.25, 0.5, -0.5, 0.25, 0.5, -0.5, 0.25]
-    starts = {float(noise.recordings.stretch(1, generator(seed))) for seed in range(20)}
+    assert noise.recordings.excerpt(7, generator()).tolist() == [0.25, 0.5, -0.5, 0.25, 0.5, -0.5, 0.25]
+    starts = {float(noise.recordings.excerpt(1, generator(seed))) for seed in range(20)}
     assert starts == {0.25, 0.5, -0.5}
 
 
@@ -100,7 +100,7 @@ def test_lengths_are_read_once_and_reach_workers(tmp_path, monkeypatch):
     noise = Noise(folder=str(tmp_path))
     monkeypatch.setattr(recordings, "stretch", None)
     for copy in (noise, pickle.loads(pickle.dumps(noise))):
-        assert copy.recordings.stretch(3, generator()).tolist() == [0.25, 0.5, -0.5]
+        assert copy.recordings.excerpt(3, generator()).tolist() == [0.25, 0.5, -0.5]
         assert copy.recordings.beginning(2, generator()).tolist() == [0.25, 0.5]
 
 

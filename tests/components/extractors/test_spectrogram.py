@@ -6,7 +6,7 @@ from urllib.error import URLError
 import pytest
 import torch
 import torchvision
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from toolkit.contracts import Seq
@@ -17,10 +17,8 @@ from toolkit_plugins.extractors.spectrogram import Spectrogram, image
 SMALL = {"weights": "random", "segment_samples": 16_000, "image_size": [63, 95], "pool": [1, 2]}
 VARIANTS = {
     "plain": {},
-    "batch": {"normalization": "batch", "normalize": "utterance"},
-    "dropout": {"dropout": 0.5},
+    "all parts": {"normalization": "batch", "normalize": "utterance", "dropout": 0.2},
 }
-each_variant = pytest.mark.parametrize("args", VARIANTS.values(), ids=VARIANTS)
 
 
 def waves(*levels: float, samples: int = 16_000) -> Seq:
@@ -68,9 +66,9 @@ def test_the_defaults_are_the_reference_systems():
     assert extractor.fixed_samples == 48_000 and extractor.fits
 
 
-def test_it_keeps_the_contract_with_all_its_parts():
-    small = {"weights": "random", "image_size": [63, 63], "pool": [1, 1]}
-    assert_contract("extractor", Spectrogram, {**small, "normalization": "batch", "dropout": 0.2})
+@pytest.mark.parametrize("args", VARIANTS.values(), ids=VARIANTS)
+def test_it_keeps_the_contract(args):
+    assert_contract("extractor", Spectrogram, {**SMALL, **args}, segment_samples=SMALL["segment_samples"])
 
 
 def test_the_layers_are_torchvisions_alexnet():
@@ -124,37 +122,12 @@ def test_fit_scales_each_bin_of_the_training_part_to_zero_and_one():
     torch.testing.assert_close(scaled.amax(dim=(0, 1)), torch.ones(200))
 
 
-@each_variant
-def test_a_row_in_a_batch_equals_the_row_alone(args):
-    extractor, wave = build(**args), waves(0.3, 0.001, 5.0)
-    together = extractor(wave).values
-    for i in range(3):
-        alone = extractor(Seq(wave.values[i : i + 1], wave.lengths[i : i + 1])).values
-        torch.testing.assert_close(together[i], alone[0], rtol=1e-5, atol=1e-5)
-
-
 def test_shorter_audio_is_filled_with_silence_and_garbage_changes_nothing():
     extractor, wave = build(), waves(0.3, 0.2)
     short = Seq(wave.values, torch.tensor([16_000, 9_000]))
     padded = Seq(short.zeroed().values, wave.lengths)
     assert torch.equal(extractor(short.filled(float("nan"))).values, extractor(padded).values)
     assert extractor.features(padded).values[1, 60:].eq(-80).all()
-
-
-@each_variant
-def test_features_are_the_same_in_training_and_carry_no_gradient(args):
-    extractor = build(**args)
-    expected = extractor.features(waves(0.2)).values
-    assert torch.equal(extractor.train().features(waves(0.2)).values, expected)
-    assert not expected.requires_grad
-
-
-@each_variant
-def test_gradients_reach_every_parameter(args):
-    extractor = build(**args).train()
-    extractor(waves(0.2, 0.3)).values.square().sum().backward()
-    for name, parameter in extractor.named_parameters():
-        assert parameter.grad is not None and bool(parameter.grad.any()), name
 
 
 @pytest.mark.parametrize("normalization", ["none", "batch"])
@@ -177,15 +150,6 @@ def test_a_probe_freezes_pretrained_convolutions_and_not_their_batch_norm(weight
     assert trained == (set() if freeze else {nn.BatchNorm2d})
     extractor.set_frozen(False)
     assert [p.requires_grad for p in extractor.parameters()] == before == [not freeze] * len(before)
-
-
-@each_variant
-def test_state_survives_safetensors(args, tmp_path):
-    extractor = build(**args)
-    save_file(extractor.state_dict(), tmp_path / "state.safetensors")
-    other = Spectrogram(**{**SMALL, **args}).eval()
-    other.load_state_dict(load_file(tmp_path / "state.safetensors"))
-    assert torch.equal(other(waves(0.2)).values, extractor(waves(0.2)).values)
 
 
 def test_weights_come_from_a_file_and_are_named(weights, tmp_path):

@@ -18,7 +18,7 @@ from toolkit.inference.predict.recordings import Recording, Samples
 from toolkit.inference.summary import confusions_by
 from toolkit.plugins.registry import build
 from toolkit.recipe.schema import AudioSpec, PartSpec
-from toolkit.report.figures.figure import MUTED, new_figure, saved, series, stamp, styled
+from toolkit.report.figures.figure import MUTED, image_bytes, line_style, new_figure, stamp, styled
 from toolkit.statistics.comparison import Comparison
 from toolkit.statistics.confusions import accuracies_of
 from toolkit.statistics.metrics import METRICS
@@ -125,14 +125,14 @@ def write_figure(test: StressTest, path: str) -> None:
         axis.axvline(100 * found[AS_RECORDED].ua, color=MUTED, linewidth=0.8)
         for row, summary in enumerate(found.values()):
             if ends := summary.interval("ua"):
-                axis.plot([100 * ends.low, 100 * ends.high], [row, row], **series(0) | {"marker": "|"})
-            axis.plot([100 * summary.ua], [row], **series(0))
+                axis.plot([100 * ends.low, 100 * ends.high], [row, row], **line_style(0) | {"marker": "|"})
+            axis.plot([100 * summary.ua], [row], **line_style(0))
         axis.set_yticks(range(len(found)), list(found))
         axis.invert_yaxis()
         axis.set_xlabel("UA (%)")
         axis.grid(axis="x")
         stamp(figure, test.baseline.stamps)
-        drawn = saved(figure, Path(path).suffix[1:])
+        drawn = image_bytes(figure, Path(path).suffix[1:])
     write_whole(Path(path), drawn, PredictionError, "choose another --figure", stream=True)
 
 

@@ -69,7 +69,7 @@ class Figure:
             stamp(drawn, self.stamps)
             drawn.get_layout_engine().execute(drawn)
             drawn.set_layout_engine("none")  # panels stay where they are, the same for every file
-            svg, png = saved(drawn, "svg"), saved(drawn, "png")
+            svg, png = image_bytes(drawn, "svg"), image_bytes(drawn, "png")
         return png, svg, page_svg(svg.decode(), name=self.name, alt=html.escape(self.alt))
 
 
@@ -88,7 +88,7 @@ def new_figure(*, height: float, columns: int, rows: int = 1, **options: Any) ->
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-def series(index: int) -> dict[str, Any]:
+def line_style(index: int) -> dict[str, Any]:
     """The colour, dash and marker of a line."""
     return {
         "color": COLOURS[index % len(COLOURS)],
@@ -97,7 +97,7 @@ def series(index: int) -> dict[str, Any]:
     }
 
 
-def points(index: int) -> dict[str, Any]:
+def point_style(index: int) -> dict[str, Any]:
     """The colour and marker of a class's points, which have an edge."""
     colours = (*COLOURS, YELLOW)
     return {"color": colours[index % len(colours)], "marker": MARKERS[index % len(MARKERS)]}
@@ -113,7 +113,7 @@ def stamp(figure: Any, stamps: Sequence[str]) -> None:
 
 def names_of(tested: Sequence[SystemRuns]) -> str:
     """The systems' names as a list in a sentence."""
-    return join(system.system for system in tested)
+    return join(system.name for system in tested)
 
 
 def incomplete_sentence(tested: Sequence[SystemRuns]) -> str:
@@ -122,7 +122,7 @@ def incomplete_sentence(tested: Sequence[SystemRuns]) -> str:
     return f" Not all cells of {names_of(missing)} are done." if missing else ""
 
 
-def saved(drawn: Any, kind: str) -> bytes:
+def image_bytes(drawn: Any, kind: str) -> bytes:
     """The figure as a "png" or "svg" file on white, without metadata that would differ each time."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG

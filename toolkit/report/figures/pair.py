@@ -15,10 +15,10 @@ from toolkit.report.figures.figure import (
     RULE,
     Figure,
     incomplete_sentence,
+    line_style,
     names_of,
     new_figure,
-    points,
-    series,
+    point_style,
 )
 from toolkit.statistics.calibration import BINS, ReliabilityCurve, reliability_curve
 
@@ -29,7 +29,7 @@ PERPLEXITY = 30.0
 def confusion_figure(pair: Sequence[SystemRuns]) -> Figure:
     """The pair's confusion matrices."""
     labels = pair[0].labels
-    matrices = {tested.system: np.sum([*tested.confusions.values()], axis=0) for tested in pair}
+    matrices = {tested.name: np.sum([*tested.confusions.values()], axis=0) for tested in pair}
     return Figure(
         "confusion",
         f"Confusion of {names_of(pair)}",
@@ -131,7 +131,7 @@ def draw_embeddings(embeddings: Mapping[str, np.ndarray], reference: np.ndarray,
         projected = project(values)
         for index, label in enumerate(labels):
             chosen = projected[reference == label]
-            panel.scatter(*chosen.T, s=20, **points(index), label=label, edgecolors=INK, linewidths=0.3)
+            panel.scatter(*chosen.T, s=20, **point_style(index), label=label, edgecolors=INK, linewidths=0.3)
         panel.set_title(system)
         panel.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
         panel.spines[:].set_visible(True)
@@ -145,7 +145,7 @@ def reliability_figure(pair: Sequence[SystemRuns]) -> Figure:
     curves = {}
     for tested in pair:
         found = {"as computed": tested.answers.probabilities, "at temperature": tested.calibrated}
-        curves[tested.system] = {
+        curves[tested.name] = {
             name: reliability_curve(probabilities, tested.answers.reference, labels=tested.labels)
             for name, probabilities in found.items()
             if probabilities is not None
@@ -168,7 +168,7 @@ def draw_reliability(curves: Mapping[str, Mapping[str, ReliabilityCurve]]) -> An
     for (upper, lower), (system, found) in zip(axes.T, curves.items(), strict=True):
         upper.plot([0, 100], [0, 100], color=MUTED, linestyle=(0, (2, 2)), linewidth=0.9)
         for index, (name, curve) in enumerate(found.items()):
-            look = {**series(index), "markersize": 5, "clip_on": False, "label": name}
+            look = {**line_style(index), "markersize": 5, "clip_on": False, "label": name}
             upper.plot(100 * curve.confidence, 100 * curve.accuracy, **look)
         if len(found) > 1:
             upper.legend(loc="lower right")

@@ -7,7 +7,7 @@ import numpy as np
 
 from toolkit.corpus.protocols import chooses_on_test
 from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
-from toolkit.report.figures.figure import MUTED, PAPER, Figure, incomplete_sentence, new_figure, points, series
+from toolkit.report.figures.figure import MUTED, PAPER, Figure, incomplete_sentence, line_style, new_figure, point_style
 from toolkit.report.tables.differences import compared
 from toolkit.statistics.comparison import Comparison
 from toolkit.statistics.metrics import METRICS
@@ -19,12 +19,12 @@ def curve_figure(evidence: Evidence, protocol: str, folds: Sequence[str], metric
     noun = "speaker" if protocol.startswith("loso") else "fold"
     panels = {}
     for fold in folds:
-        curves = {system.system: _mean_curve(system, fold, metric) for system in tested}
+        curves = {system.name: _mean_curve(system, fold, metric) for system in tested}
         if found := {system: values for system, values in curves.items() if values is not None}:
             panels[f"test {noun} {fold}"] = found
     if not panels:
         return None
-    systems, title = [system.system for system in tested], metric.upper()
+    systems, title = [system.name for system in tested], metric.upper()
     chose = (
         "The tested epoch was chosen by these curves."
         if chooses_on_test(protocol)
@@ -52,7 +52,7 @@ def draw_curves(panels: Mapping[str, Mapping[str, Mapping[int, float]]], *, metr
         for system, curve in curves.items():
             index, accuracies = list(systems).index(system), 100 * np.array(list(curve.values()))
             step = max(1, len(curve) // 12)  # epochs between two markers
-            look = {**series(index), "markevery": (index % step, step)}
+            look = {**line_style(index), "markevery": (index % step, step)}
             (handles[system],) = axis.plot(list(curve), accuracies, label=system, **look)
         axis.set_title(title)
         axis.xaxis.get_major_locator().set_params(integer=True)
@@ -79,7 +79,7 @@ def difference_figure(tested: Sequence[SystemRuns], *, name: str) -> Figure | No
     """Differences from the first system; None where there is nothing to compare."""
     if not (found := [c for c in compared(tested) if c.difference is not None]):
         return None
-    baseline = tested[0].system
+    baseline = tested[0].name
     reading = (
         "Lines: 95 % intervals, paired by speaker, not corrected. Filled points: the verdict is better or worse, "
         "after the correction for the number of tests; hollow points: no difference is shown."
@@ -103,7 +103,7 @@ def draw_differences(comparisons: Sequence[Comparison]) -> Any:
     for index, (panel, metric) in enumerate(zip(panels, METRICS, strict=True)):
         panel.axvline(0, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
         for comparison in (c for c in comparisons if c.metric == metric):
-            row, found, look = systems.index(comparison.system), comparison.interval, points(index)
+            row, found, look = systems.index(comparison.system), comparison.interval, point_style(index)
             if found is not None:
                 panel.plot([100 * found.low, 100 * found.high], [row, row], color=look["color"], linewidth=1.8)
             if comparison.verdict not in ("better", "worse"):

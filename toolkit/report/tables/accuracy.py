@@ -23,7 +23,7 @@ def accuracy_table(rows: Sequence[SystemRuns], *, name: str, title: str) -> Tabl
     columns.append(Column("cells", "cells", DONE, value=lambda row: (len(row.runs), row.planned)))
     notes = [
         "Pooled: all test utterances together, the mean over seeds. Folds: mean over folds ± standard deviation over "
-        f"folds. Seeds ±: standard deviation over seeds.{f' {rows[0].system} is the baseline.' if rows[1:] else ''}"
+        f"folds. Seeds ±: standard deviation over seeds.{f' {rows[0].name} is the baseline.' if rows[1:] else ''}"
     ]
     if sources := dict.fromkeys(_published(row)["source"] for row in rows if _published(row)):
         notes.append(f"Published: {'; '.join(sources)}; their protocol may differ from ours.")

@@ -71,12 +71,13 @@ def speaker_tables(evidence: Evidence, protocol: str) -> list[Table]:
 
 def _speaker_table(evidence: Evidence, protocol: str, metrics: Sequence[str], name: str, title: str) -> Table:
     tested = evidence.tested(protocol)
-    found = {system.system: accuracies_of(system.confusions) for system in tested}
+    found = {system.name: accuracies_of(system.confusions) for system in tested}
     columns = [
         Column("speaker", "speaker", value=str),
-        Column("n", "n", COUNT, value=lambda speaker: max(of[speaker].n for of in found.values() if speaker in of)),
-        *(accuracy_column(metric, system, PERCENT_1, of.get) for metric in metrics for system, of in found.items()),
+        Column("n", "n", COUNT, value=lambda speaker: max(a[speaker].n for a in found.values() if speaker in a)),
     ]
+    for metric in metrics:
+        columns += [accuracy_column(metric, system, PERCENT_1, accuracies.get) for system, accuracies in found.items()]
     notes = ["n: utterances, of the system with most. UA is over the classes that the speaker has."]
     return Table(name, title, columns, evidence.speakers(protocol), stamps_of(tested), notes)
 
@@ -90,10 +91,10 @@ def _by_group(
     notes: Sequence[str],
 ) -> Table:
     """A row for each system, with n, WA and UA of each group."""
-    found = {system.system: accuracies_of(system.confusions_by(group)) for system in tested}
+    found = {system.name: accuracies_of(system.confusions_by(group)) for system in tested}
 
     def value(key: str, figure: str, default: int | None = None) -> Callable[[SystemRuns], float | None]:
-        return lambda row: getattr(found[row.system].get(key), figure, default)
+        return lambda row: getattr(found[row.name].get(key), figure, default)
 
     columns = [SYSTEM]
     for key, heading in titles.items():

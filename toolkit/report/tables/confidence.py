@@ -24,11 +24,8 @@ def calibration_table(rows: Sequence[SystemRuns]) -> Table:
     """Calibration of every system, as computed and at the temperatures of its runs."""
     columns = [
         SYSTEM,
-        *(
-            Column(f"{key}{suffix}", title, format, group, partial(_measured, measure, bool(suffix)))
-            for group, suffix in (("as computed", ""), ("at temperature", "_after"))
-            for key, title, format, measure in MEASURES
-        ),
+        *_measure_columns("as computed", "", lambda tested: tested.answers.probabilities),
+        *_measure_columns("at temperature", "_after", lambda tested: tested.calibrated),
         Column("wa", "WA %", PERCENT, value=lambda t: float((t.answers.predicted == t.answers.reference).mean())),
         Column("answers", "answers", COUNT, value=lambda t: len(t.answers.id)),
     ]
@@ -61,9 +58,17 @@ def abstention_table(tested: Sequence[SystemRuns]) -> Table | None:
     return Table("abstaining", "Abstaining", columns, rows, stamps_of(systems), notes) if rows else None
 
 
-def _measured(measure: Callable[..., float], calibrated: bool, tested: SystemRuns) -> float | None:
-    found = tested.calibrated if calibrated else tested.answers.probabilities
-    return None if found is None else measure(found, tested.answers.reference, labels=tested.labels)
+def _measure_columns(group: str, suffix: str, read: Callable[[SystemRuns], np.ndarray | None]) -> list[Column]:
+    """A column for each of `MEASURES`, of the probabilities that `read` gives; the suffix ends its key."""
+
+    def measured(measure: Callable[..., float], tested: SystemRuns) -> float | None:
+        probabilities = read(tested)
+        return None if probabilities is None else measure(probabilities, tested.answers.reference, labels=tested.labels)
+
+    return [
+        Column(key + suffix, title, format, group, partial(measured, measure))
+        for key, title, format, measure in MEASURES
+    ]
 
 
 def _abstaining(tested: SystemRuns, rule: str) -> SimpleNamespace:

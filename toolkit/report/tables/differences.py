@@ -33,7 +33,7 @@ class Difference:
     @classmethod
     def of(cls, tested: SystemRuns, against: SystemRuns | None, found: Iterable[Comparison]) -> "Difference":
         """The row with those of the comparisons that compare the two."""
-        names = tested.system, against and against.system
+        names = tested.name, against and against.name
         return cls(tested, against, {c.metric: c for c in found if (c.system, c.baseline) == names})
 
 
@@ -64,19 +64,20 @@ def difference_table(tested: Sequence[SystemRuns], *, name: str, title: str) -> 
     rows = [Difference.of(system, baseline, found) for system in others]
     notes = [*comparison_notes(found), *incomplete_note(others)]
     if not baseline.complete:
-        notes.append(f"Not all cells of {baseline.system}, the baseline, are done.")
+        notes.append(f"Not all cells of {baseline.name}, the baseline, are done.")
     return Table(name, title, columns, rows, stamps_of(tested), notes)
 
 
 def protocol_table(evidence: Evidence) -> Table:
     """WA and UA of every system under every protocol."""
     protocols, systems = _in_order(evidence), evidence.plan.systems
-    pooled = {protocol: {t.system: t.pooled for t in evidence.all_of(systems, protocol)} for protocol in protocols}
+    pooled = {protocol: {t.name: t.pooled for t in evidence.all_of(systems, protocol)} for protocol in protocols}
     columns = [Column("system", "system", value=str)]
-    columns += [accuracy_column(metric, name, PERCENT, of.get) for metric in METRICS for name, of in pooled.items()]
+    for metric in METRICS:
+        columns += [accuracy_column(metric, name, PERCENT, accuracies.get) for name, accuracies in pooled.items()]
     missing = [
-        f"{t.system} under {t.protocol} ({len(t.runs)} of {counted(t.planned, 'cell')})"
-        for t in (evidence.of(system, protocol) for system in systems for protocol in protocols)
+        f"{t.name} under {t.protocol} ({len(t.runs)} of {counted(t.planned, 'cell')})"
+        for t in (evidence.runs_of(system, protocol) for system in systems for protocol in protocols)
         if not t.complete
     ]
     notes = ["Pooled over all test utterances, the mean over seeds."]
@@ -88,7 +89,7 @@ def protocol_table(evidence: Evidence) -> Table:
 def step_table(evidence: Evidence) -> Table:
     """The paired difference between each protocol and the next, for every system."""
     columns = [
-        Column("system", "system", value=lambda row: row.tested.system),
+        Column("system", "system", value=lambda row: row.tested.name),
         Column("step", "step", value=lambda row: f"{row.against.protocol} → {row.tested.protocol}"),
     ]
     for metric in METRICS:
@@ -96,7 +97,7 @@ def step_table(evidence: Evidence) -> Table:
     columns.append(Column("speakers", "speakers", COUNT, value=lambda row: row.comparisons[METRICS[0]].n_speakers))
     rows = []
     for system in evidence.plan.systems:
-        for before, after in itertools.pairwise(evidence.of(system, protocol) for protocol in _in_order(evidence)):
+        for before, after in itertools.pairwise(evidence.runs_of(system, protocol) for protocol in _in_order(evidence)):
             speakers = _tested_alike(before, after)
             found = {t.protocol: {name: t.confusions[name] for name in speakers} for t in (before, after)}
             comparisons = {c.metric: c for c in compare(found, baseline=before.protocol)}
@@ -151,9 +152,9 @@ def covariate_table(evidence: Evidence, covariate: str, protocol: str) -> Table 
     rows = [Difference.of(tested, against, found) for tested, against in pairs]
     source = {system: source for family in families for system, source in family.items()}
     columns = [
-        Column("system", "system", value=lambda row: row.tested.system),
-        Column("source", covariate, value=lambda row: source[row.tested.system]),
-        Column("against", "against", value=lambda row: row.against and row.against.system),
+        Column("system", "system", value=lambda row: row.tested.name),
+        Column("source", covariate, value=lambda row: source[row.tested.name]),
+        Column("against", "against", value=lambda row: row.against and row.against.name),
     ]
     for metric in METRICS:
         pooled = lambda row, metric=metric: getattr(row.tested.pooled, metric, None)  # noqa: E731
@@ -166,7 +167,7 @@ def covariate_table(evidence: Evidence, covariate: str, protocol: str) -> Table 
         "differs from the first system and the other does not is not a test.",
         *comparison_notes(found),
     ]
-    if missing := [row.tested.system for row in rows if not row.tested.complete]:
+    if missing := [row.tested.name for row in rows if not row.tested.complete]:
         notes.append(f"Not all cells of {', '.join(missing)} are done.")
     title = f"Systems that differ in {covariate} alone"
     return Table(f"covariate_{covariate}", title, columns, rows, stamps_of(row.tested for row in rows), notes)
@@ -178,7 +179,7 @@ def compared(tested: Sequence[SystemRuns]) -> list[Comparison]:
     found: list[Comparison] = []
     for other in (other for other in others if first.runs and other.runs):
         folds = first.folds & other.folds
-        found += compare({t.system: t.confusions_in(folds) for t in (first, other)}, baseline=first.system)
+        found += compare({t.name: t.confusions_in(folds) for t in (first, other)}, baseline=first.name)
     return corrected(found)
 
 

@@ -60,7 +60,7 @@ _ENDS = ("_low", "_high")
 TEXT = Format(str, numeric=False)
 LONG_TEXT = Format(str, numeric=False, wraps=True)
 SYSTEM_NAME = Format(
-    lambda v: v.system if v.complete else f"{v.system} {INCOMPLETE}", lambda v: (v.system,), numeric=False
+    lambda v: v.name if v.complete else f"{v.name} {INCOMPLETE}", lambda v: (v.name,), numeric=False
 )  # of `SystemRuns`
 COUNT = Format(lambda v: f"{v:,}")
 NUMBER = Format(lambda v: f"{v:.1f}")

@@ -45,7 +45,7 @@ def hard_utterance_table(evidence: Evidence, protocol: str) -> Table:
         Column("seconds", "seconds", SECONDS, value=lambda u: u.seconds if u.seconds > 0 else None),
         Column("reference", "is"),
         Column("given", "its probability %", PERCENT_1),
-        *_answer_columns([system.system for system in tested]),
+        *_answer_columns([system.name for system in tested]),
     ]
     audio = {u.id: audio_uri(evidence.utterances[u.id]) for u in hard}
     if any(audio[u.id] for u in hard[:SHOWN]):
@@ -78,7 +78,7 @@ def _utterances(tested: Sequence[SystemRuns]) -> list[AnsweredUtterance]:
         facts = (x.tolist() for x in (a.id, a.speaker, a.reference, a.seconds, a.predicted, a.probabilities))
         for name, speaker, reference, seconds, predicted, probabilities in zip(*facts, strict=True):
             u = found.setdefault(name, AnsweredUtterance(name, speaker, reference, seconds))
-            u.predicted.setdefault(system.system, []).append(predicted)
+            u.predicted.setdefault(system.name, []).append(predicted)
             u.probabilities.append(probabilities[system.labels.index(reference)])
     return list(found.values())
 

@@ -55,9 +55,12 @@ def percent(metric: str) -> str:
     return f"{metric.upper()} %"
 
 
-def accuracy_column(metric: str, name: str, format: Format, of: Callable[[Any], Accuracies | None]) -> Column:
-    """The column of a metric and of what `name` says; `of` gives a row's accuracies, or None."""
-    return Column(f"{metric}_{name}", name, format, percent(metric), lambda row: getattr(of(row), metric, None))
+def accuracy_column(
+    metric: str, name: str, format: Format, accuracies_of_row: Callable[[Any], Accuracies | None]
+) -> Column:
+    """The column of a metric and of what `name` says."""
+    key, group = f"{metric}_{name}", percent(metric)
+    return Column(key, name, format, group, lambda row: getattr(accuracies_of_row(row), metric, None))
 
 
 def incomplete_note(rows: Sequence[SystemRuns]) -> list[str]:
