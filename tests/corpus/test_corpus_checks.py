@@ -98,7 +98,7 @@ def test_the_balance_of_a_fold_is_that_of_the_classes(corpus, tmp_path):
 def test_a_label_that_nothing_maps_is_an_error_with_its_nearest(corpus, tmp_path):
     problem = only(check([*corpus, extra(write(tmp_path / "x.wav"), label="bb")]))
     assert (problem.kind, problem.severity, problem.where) == ("unmapped-label", "error", "bb")
-    assert "Did you mean 'b'?" in problem.message and "{bb: null}" in problem.message
+    assert "Did you mean 'b'?" in problem.message and '{"bb": null}' in problem.message
 
 
 def test_a_class_without_utterances_is_an_error(corpus):

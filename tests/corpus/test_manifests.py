@@ -181,6 +181,13 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path, colum
     assert says in str(caught.value)
 
 
+def test_an_empty_last_column_without_a_name_is_ignored(tmp_path):
+    """As a spreadsheet writes it, in all rows or in some."""
+    found = read_manifest(manifest(tmp_path, "path;label;\na.wav;x;\nb.wav;y\n"))
+    assert [(u.id, u.label, u.extra) for u in found] == [("a", "x", {}), ("b", "y", {})]
+    assert refusal(tmp_path, "path;label;\na.wav;x;1\n").startswith("/m.csv:2: 3 fields, but the header has 2")
+
+
 def test_the_same_row_twice_is_refused_with_both_lines(tmp_path):
     assert refusal(tmp_path, "path,label\na.wav,x\nb.wav,x\na.wav,y\n").startswith(
         "/m.csv:4: this stretch of the same file is on line 2"
@@ -213,7 +220,7 @@ def test_the_same_row_twice_is_refused_with_both_lines(tmp_path):
         (
             "file,Emotion,speaker_id,sex\na.wav,x,1,f\n",
             "no columns 'path' and 'label'; found file, Emotion, speaker_id, sex. "
-            "Say which it is: --columns path=file,label=Emotion,speaker=speaker_id,gender=sex",
+            "Say which they are: --columns path=file,label=Emotion,speaker=speaker_id,gender=sex",
         ),
         ('path,label\n"a.wav,x\n', "not CSV"),
         ('"path,label\n' + "a.wav,x\n" * 20_000, "/m.csv:1: not CSV: field larger than field limit"),
@@ -332,7 +339,7 @@ def test_without_given_labels_the_order_is_sorted():
     [
         (["ang", "hap"], {}, "label 'angr' (2 utterances) is neither in labels (ang, hap) nor in label_map"),
         (["ang", "hap"], {}, "Did you mean 'ang'?"),
-        (["ang", "hap"], {}, "Add {angr: null} to label_map to leave it out"),
+        (["ang", "hap"], {}, 'Add {"angr": null} to label_map to leave it out'),
         (["ang", "hap", "sad"], {"angr": None}, "class 'sad' has no utterance; the corpus has ang (1), hap (1)"),
         (["ang"], {"angr": None, "hap": "ang"}, "only 'ang' is left after label_map"),
         (None, {"angrr": None}, "label_map names 'angrr', which no utterance has. Did you mean 'angr'?"),

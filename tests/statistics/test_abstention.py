@@ -155,7 +155,9 @@ def test_text_that_is_not_a_rule_is_refused(text):
 
 @pytest.mark.parametrize("text", ["error:0", "error:1", "coverage:80", "coverage:0.805", "error:nan", "error:"])
 def test_shares_are_whole_percents(text):
-    with pytest.raises(PredictionError, match=r"a share is a whole percent from 0\.01 to 0\.99"):
+    with pytest.raises(
+        PredictionError, match=r"a share is a whole percent, 0\.01 to 0\.99: (coverage|error):0\.2 is 20 %"
+    ):
         read_rule(text)
 
 

@@ -94,7 +94,8 @@ def stretch(path: str | Path, *, start_s: float | None = None, end_s: float | No
         found = path.stat()
         frames, rate, decode = _examined(path, found.st_size, found.st_mtime_ns)
     except FileNotFoundError:
-        raise AudioError(f"{path} does not exist", "missing") from None
+        hint = ": a path here has /, not \\" if "\\" in path.name else ""
+        raise AudioError(f"{path} does not exist{hint}", "missing") from None
     except (OSError, ValueError) as error:  # ValueError: no file can have such a name
         raise AudioError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if rate > HIGHEST:

@@ -52,9 +52,8 @@ def export(run: str, bundle: str | None, push: str | None, **options):
 @click.option(
     "--format",
     type=click.Choice(["table", "csv", "jsonl", "rttm", "audacity", "textgrid"]),
-    default="table",
-    show_default=True,
-    help="The output's format; the last three hold intervals for annotation programs.",
+    help="The output's format; the last three hold intervals for annotation programs. By default csv, jsonl or rttm if "
+    "--output ends so, else table.",
 )
 @click.option("--segments", is_flag=True, help="One row per segment instead of one per recording.")
 @hop
@@ -80,6 +79,8 @@ def predict(bundle: str, names: tuple[str, ...], microphone: bool, **options):
         raise click.UsageError("Name what to label, or give --microphone without a name")
     if not microphone and not names:
         raise click.UsageError("Name what to label, or give --microphone")
+    ending = Path(options["output"] or "").suffix[1:].lower()
+    options["format"] = options["format"] or (ending if ending in ("csv", "jsonl", "rttm") else "table")
     if microphone and options["columns"]:
         raise click.UsageError("--columns names columns of a manifest, and --microphone has none")
     quiet_libraries()

@@ -1,5 +1,6 @@
 """Map a corpus's labels to a recipe's classes."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +20,8 @@ def label_faults(
     for label, count in sorted(mapped.items()):
         if labels is not None and label not in labels and label not in label_map.values():
             found = f"label {label!r} ({counted(count, 'utterance')}) is neither in labels ({listed(labels)})"
-            remedy = f"Add {{{label}: null}} to label_map to leave it out, or {{{label}: CLASS}} to count it as CLASS"
+            key = json.dumps(label, ensure_ascii=False)  # in YAML a bare 1 or null would not be text
+            remedy = f"Add {{{key}: null}} to label_map to leave it out, or {{{key}: CLASS}} to count it as CLASS"
             text = f"{found} nor in label_map.{did_you_mean(label, labels)} {remedy}"
             faults.append(Problem("unmapped-label", "error", text, label))
     if labels is None:  # else a misspelt label is also unmapped

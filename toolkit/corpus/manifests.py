@@ -62,8 +62,10 @@ def read_rows(
         raise CorpusError(f"{path}: a manifest ends in {join(SUFFIXES, 'or')}, not in {path.suffix or 'nothing'!r}")
     try:
         text = read_text(path)
-    except (UnicodeDecodeError, OSError) as error:
-        raise CorpusError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{path}: cannot be read as UTF-8 text: {error}; in Excel, save as CSV UTF-8") from None
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be read: {error}") from None
     line = None
     reader = _json_rows if path.suffix.lower().startswith(".json") else _csv_rows
     for line, row in reader(path, text, required, columns or {}):
@@ -173,6 +175,8 @@ def _csv_rows(
         separator = max(",;\t|", key=lambda separator: len(next(fields(separator, strict=False), [])))
         reader = fields(separator)
         header = [name.strip() for name in next(reader, [])]
+        if len(header) > 1 and not header[-1]:
+            header.pop()  # as a spreadsheet leaves it; in the rows it has to be empty too
         if header[:1] == [""]:
             header[0] = "level_0" if "index" in header else "index"  # pandas leaves it without a name
         if "" in header:
@@ -186,6 +190,8 @@ def _csv_rows(
             if any(cell.strip() for cell in cells):
                 if separator == "\t" and any("\t" in cell and "\n" in cell for cell in cells):
                     raise CorpusError(f"{path}:{line}: a quotation mark opens a field of several lines: remove it")
+                if len(cells) > len(header) and not cells[-1].strip():
+                    cells.pop()
                 if len(cells) != len(header):
                     raise CorpusError(f"{path}:{line}: {len(cells)} fields, but the header has {len(header)}")
                 yield line, renamed(dict(zip(header, cells, strict=True)), columns)
@@ -251,7 +257,9 @@ def _check_names(where: str, names: Iterable[str], required: Sequence[str], colu
         pairs = {**columns, **dict.fromkeys(lacking, "NAME"), **usual_columns(names), **near}
         missed = f"no column{'s' * (len(lacking) > 1)} {join(map(repr, lacking))}"
         found = f"{where}: {missed}; found {', '.join(names) or 'nothing'}"
-        raise CorpusError(f"{found}. Say which it is: --columns {','.join(map('='.join, pairs.items()))}")
+        raise CorpusError(
+            f"{found}. Say which {'they are' if len(lacking) > 1 else 'it is'}: --columns {','.join(map('='.join, pairs.items()))}"
+        )
     for column, name in near.items():
         known = ", ".join(COLUMNS)
         raise CorpusError(f"{where}: unknown column {name!r}. Did you mean {column!r}? Known columns are {known}")

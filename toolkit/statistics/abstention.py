@@ -96,7 +96,7 @@ def read_rule(text: str) -> tuple[str, float]:
         wanted = f"a confidence from 0 to 1, {COVERAGE}:SHARE or {ERROR}:SHARE"
         raise PredictionError(f"{text!r} does not say when to abstain: {wanted} is needed.{near}")
     if kind != CONFIDENCE and not any(abs(100 * share - percent) < 1e-9 for percent in PERCENTS):
-        raise PredictionError(f"{text!r}: a share is a whole percent from 0.01 to 0.99, for example {kind}:0.2.")
+        raise PredictionError(f"{text!r}: a share is a whole percent, 0.01 to 0.99: {kind}:0.2 is 20 %.")
     return kind, share
 
 

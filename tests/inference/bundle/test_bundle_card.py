@@ -72,7 +72,7 @@ def test_six_speakers_have_intervals(config):
 def test_fewer_speakers_have_no_intervals_and_the_card_gives_the_reason(config):
     text = card(config, answers(5))
     assert f"| WA | 75.00 | {DASH} |" in text
-    assert "No interval is given: 5 test speakers are too few; 6 are needed." in text
+    assert "No interval is given: it needs 6 test speakers, and there are 5." in text
     assert "No interval is given: the speakers are not known." in card(config, answers(8, named=False))
     some = answers(8)
     some.speaker[:4] = ""

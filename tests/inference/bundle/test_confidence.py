@@ -104,6 +104,8 @@ def test_recordings_above_the_threshold_of_a_coverage_get_a_label(run, bundle):
     assert done.exit_code == 0 and sum(label is not None for label in labels) == 4  # of eight
     model = toolkit.load(bundle, device="cpu")
     assert labels == [model.predict(path).label_above(model.threshold("coverage:0.5")) for path in paths]
+    note = "--abstain coverage:0.5 was fitted on whole recordings"
+    assert note not in done.stderr and note in CliRunner().invoke(main, [*command, "coverage:0.5", "--segments"]).stderr
 
 
 def test_an_error_rate_that_two_speakers_cannot_promise_is_one_line(run, bundle):
@@ -131,7 +133,7 @@ def test_without_predictions_for_a_validation_part_there_is_no_temperature_and_e
 
 def test_bundles_of_earlier_formats_have_no_temperature(bundle, tmp_path):
     for model in (toolkit.load(OLD, device="cpu"), toolkit.load(_as_format_2(bundle, tmp_path), device="cpu")):
-        assert model.usage.confidence == UNFITTED and model.threshold("0.6") == 0.6
+        assert model.usage.confidence == UNFITTED and model.threshold("0.6") == model.threshold(0.6) == 0.6
         with pytest.raises(PredictionError, match=r"coverage:0\.8 needs thresholds from a validation part"):
             model.threshold("coverage:0.8")
 

@@ -114,6 +114,15 @@ def test_rows_go_to_a_file(bundle, folder, tmp_path):
     assert done.exit_code == 2 and "cannot be written (File exists): choose another --output" in done.stderr
 
 
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "rttm"])
+def test_the_format_is_that_of_the_outputs_ending(bundle, folder, tmp_path, ending):
+    expected = run(bundle, folder, "--format", ending).stdout
+    assert run(bundle, folder, "--output", tmp_path / f"out.{ending.upper()}").exit_code == 0
+    assert (tmp_path / f"out.{ending.upper()}").read_text() == expected
+    assert run(bundle, folder, "--format", "table", "--output", tmp_path / f"b.{ending}").exit_code == 0
+    assert (tmp_path / f"b.{ending}").read_text() == run(bundle, folder).stdout
+
+
 def test_a_file_of_rows_is_replaced_only_when_it_is_complete(bundle, folder, tmp_path, monkeypatch):
     (tmp_path / "out.csv").write_text("before")
     results, read = Model.results, []

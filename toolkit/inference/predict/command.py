@@ -11,7 +11,7 @@ from toolkit.inference.predict.covariates import GivenCovariates
 from toolkit.inference.predict.output import refuse_inputs, with_own_file, written
 from toolkit.inference.predict.recordings import AUDIO_SUFFIXES, MANIFEST_SUFFIXES, STANDARD_INPUT, RecordingSources
 from toolkit.inference.predict.tracks import TRACKS
-from toolkit.statistics.abstention import read_rule
+from toolkit.statistics.abstention import CONFIDENCE, read_rule
 from toolkit.terminal import progress, say
 
 
@@ -54,8 +54,10 @@ def predict(
     sources.covariates.check(model.usage.covariates)
     model.usage.hop_samples(hop_s)
     threshold = model.threshold(abstain)
-    different = with_own_file(chain([first], recordings), format, skip)
     by_segment = segments or format in TRACKS
+    if by_segment and read_rule(abstain)[0] != CONFIDENCE:
+        say(f"NOTE: --abstain {abstain} was fitted on whole recordings, and does not hold for segments")
+    different = with_own_file(chain([first], recordings), format, skip)
     with written(format, output, model.usage, threshold) as write:
         results = model.results(different, batch_size=batch_size, hop_s=hop_s)
         shown = sys.stderr.isatty() and not (output is None and sys.stdout.isatty())

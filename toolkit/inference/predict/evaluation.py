@@ -187,6 +187,8 @@ def read_tests(
     utterances = read_manifest(manifest, columns)
     pairs = read_label_map(label_map, {u.label for u in utterances})
     names = [pinned(bundle) for bundle in bundles]
+    if any("margin" in u.extra and f"p_{u.label}" in u.extra for u in utterances):
+        say(f"NOTE: {manifest} seems to be an output of `toolkit predict`: its labels are predictions themselves")
     models = [toolkit.load(name, device=device) for name in names]
     first, *others = models
     for bundle, model in zip(bundles[1:], others, strict=True):

@@ -68,12 +68,12 @@ class Model:
         """The classes, in the order of the probabilities."""
         return self.usage.labels
 
-    def threshold(self, rule: str) -> float:
+    def threshold(self, rule: str | float) -> float:
         """The confidence for `Prediction.label_above` that a rule stands for: coverage:0.8, error:0.1, or a confidence.
 
         Raises: PredictionError if the rule is unknown, or the system's validation part cannot promise it.
         """
-        return self.usage.confidence.threshold(*read_rule(rule))
+        return self.usage.confidence.threshold(*read_rule(str(rule)))
 
     def predict(
         self,

@@ -121,6 +121,8 @@ def recording_of(
         recording = Recording(Path(audio), covariates=covariates or {})
     elif isinstance(audio, bytes | bytearray | memoryview) or hasattr(audio, "read"):
         recording = Encoded(audio, covariates or {})
+    elif isinstance(audio, list | tuple) and any(isinstance(one, str | os.PathLike) for one in audio):
+        raise PredictionError("a list of paths is given: predict_many takes several recordings")
     elif not isinstance(audio, list | tuple) and not hasattr(audio, "__array__"):
         needed = "a path, the bytes of a file, a binary file object, an array or a tensor is needed"
         raise PredictionError(f"{one_line(repr(audio))} is not audio: {needed}")
