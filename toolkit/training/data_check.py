@@ -53,10 +53,7 @@ def check_source(source: Source) -> CheckReport:
 
 
 def _rehearse(preparation: Preparation) -> list[Problem]:
-    """Build what a training builds before its first step; returns warnings about the bundle that it starts from.
-
-    Raises: ToolkitError for what shows only then: in the system, its losses, its optimizers, its device, its batches.
-    """
+    """Build what a training builds before its first step; returns warnings about the bundle that it starts from."""
     from toolkit.data.augmentation import build_augmentations
     from toolkit.model.allowance import Allowance
     from toolkit.model.hub import local_bundle

@@ -65,26 +65,24 @@ def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[st
         be taken.
     """
     origin = Origin.read(path)
-    _refuse_other_inputs(path, origin, system, recipe, targets)
+    _refuse_other_inputs(path, origin, recipe, targets)
     theirs = _read_weights(path, origin)
     state, called_here = system.state_dict(), system.merged_names()  # adapters beside a bundle's weights start afresh
     ours = {name: state[here] for name, here in called_here.items()}
-    parts = _by_part(ours | theirs)
+    there, here = ({name: list(weight.shape) for name, weight in state.items()} for state in (theirs, ours))
+    parts = _by_part(here | there)
     taken, fresh = [], []
     for part, names in parts.items():
         kind, _, called = part.partition(".")
-        misfit = next((n for n in names if _shape(n, ours) != _shape(n, theirs)), None)
+        odd = next((name for name in names if there.get(name) != here.get(name)), None)
         if kind in ("heads", "covariates"):
-            fits = misfit is None and _has_same_classes(kind, called, origin, recipe, targets)
-            closed_form = fits and kind == "heads" and system.heads[called].fits
-            (taken if fits and not closed_form else fresh).append(part)
-        elif misfit is None:
+            fits = odd is None and _has_same_classes(kind, called, origin, recipe, targets)
+            (fresh if not fits or (kind == "heads" and system.heads[called].fits) else taken).append(part)
+        elif odd is None:
             taken.append(part)
         else:
-            there, here = _shape(misfit, theirs), _shape(misfit, ours)
-            raise RecipeError(
-                f"training.init_from: {misfit} is {there} in {path.name}, and {here} in the recipe's system."
-            )
+            problem = f"{odd} is {there.get(odd, 'missing')} in {path.name}, and {here.get(odd, 'missing')}"
+            raise RecipeError(f"training.init_from: {problem} in the recipe's system.")
     if not taken:
         nothing = "its levels and its fusion have no weights, and every head would start from scratch"
         raise RecipeError(f"training.init_from: nothing can be taken from {path.name}: {nothing}.")
@@ -103,12 +101,10 @@ def seen_before(seen: Seen, test: Sequence[Utterance]) -> list[str]:
     return [AUDIO_SEEN] if audio else [SPEAKERS_SEEN] if speakers else []
 
 
-def _refuse_other_inputs(
-    path: Path, origin: Origin, system: "System", recipe: Recipe, targets: Mapping[str, Target]
-) -> None:
+def _refuse_other_inputs(path: Path, origin: Origin, recipe: Recipe, targets: Mapping[str, Target]) -> None:
     """Raise RecipeError if the recipe has other levels, or other given covariates, than the bundle."""
     inputs = {"levels": (_levels(origin), _levels(recipe))}
-    if system.given_covariates:  # a predicted one may start from scratch
+    if any(spec.source != "predicted" for spec in recipe.model.covariates.values()):  # which may start from scratch
         classes = {name: [*target.classes] for name, target in targets.items()}
         inputs["covariates"] = _covariates(origin, origin.classes), _covariates(recipe, classes)
     for what, (there, here) in inputs.items():
@@ -145,10 +141,6 @@ def _by_part(names: Iterable[str]) -> dict[str, list[str]]:
         part = "fusion" if name.startswith("fusion.") else ".".join(name.split(".")[:2])
         parts.setdefault(part, []).append(name)
     return parts
-
-
-def _shape(name: str, state: Mapping[str, "Tensor"]) -> list[int] | str:
-    return list(state[name].shape) if name in state else "missing"
 
 
 def _has_same_classes(kind: str, called: str, origin: Origin, recipe: Recipe, targets: Mapping[str, Target]) -> bool:

@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from toolkit.errors import counted, listed, printable
 from toolkit.files import resolved, templates
 from toolkit.plugins.registry import find_part
 from toolkit.plugins.signatures import read_arguments
-from toolkit.recipe.schema import ProtocolSpec, Recipe
+from toolkit.recipe.schema import LossSpec, ProtocolSpec
 from toolkit.training.preparation import Preparation, load_source, prepare_folds
 
 SPEECH, SOUNDS, SCRATCH = "speech/whisper", "sounds/mfcc", "speech/functionals"
@@ -65,7 +65,7 @@ def propose(manifest: str, overrides: list[str], *, base: str | None, protocol: 
     unset = dict.fromkeys(inherited.args) if inherited.name == chosen.name else {}
     template = templates(Path(__file__).parent / "template").get_template("recipe.yaml.j2")
     text = template.render(
-        summary=printable(f"{manifest}: {_summary(utterances, speakers, classes, audio)}"),
+        summary=printable(f"{manifest}: {_summary(utterances, classes, audio)}"),
         base=str(resolved(base)) if os.path.isfile(base) else base,
         recipe=recipe,
         inherited=source.recipe,
@@ -73,33 +73,30 @@ def propose(manifest: str, overrides: list[str], *, base: str | None, protocol: 
         why=why,
         segment_seconds=segment_seconds,
         whole=100 * sum(each <= segment_seconds for each in seconds) // len(seconds),
-        unweighted=_unweighted_losses(recipe) if imbalance else [],
+        unweighted=_unweighted_losses(recipe.model.losses) if imbalance else [],
         imbalance=printable(imbalance),
     )
     folds = fold_table([each.fold for each in prepared], utterances)
-    return Proposal(text, folds, _notes(prepared, utterances, speakers, imbalance))
+    return Proposal(text, folds, _notes(prepared, utterances, imbalance))
 
 
-def _summary(
-    utterances: Sequence[Utterance], speakers: Sequence[str], classes: Counter[str], audio: Sequence[AudioStretch]
-) -> str:
+def _summary(utterances: Sequence[Utterance], classes: Counter[str], audio: Sequence[AudioStretch]) -> str:
     """Counts of utterances, speakers and classes; durations and rates."""
+    speakers = speaker_order(utterances)
     genders = Counter({u.speaker: u.gender for u in utterances if u.gender}.values())
     people = ", ".join([counted(len(speakers), "speaker"), *(f"{n} {gender}" for gender, n in sorted(genders.items()))])
     seconds = [each.frames / each.rate for each in audio]
-    return "; ".join(
-        [
-            f"{counted(len(utterances), 'utterance')} of {people if speakers else 'unknown speakers'}",
-            f"{len(classes)} classes: {listed(f'{label} {count}' for label, count in classes.most_common())}",
-            f"{min(seconds):.1f} to {max(seconds):.1f} s at {listed(sorted({f'{each.rate} Hz' for each in audio}))}",
-        ]
+    rates = sorted({f"{each.rate} Hz" for each in audio})
+    return (
+        f"{counted(len(utterances), 'utterance')} of {people if speakers else 'unknown speakers'}; "
+        f"{len(classes)} classes: {listed(f'{label} {count}' for label, count in classes.most_common())}; "
+        f"{min(seconds):.1f} to {max(seconds):.1f} s at {listed(rates)}"
     )
 
 
-def _notes(
-    prepared: Sequence[Preparation], utterances: Sequence[Utterance], speakers: Sequence[str], imbalance: str
-) -> list[str]:
-    notes = [problem.message for problem in prepared[0].warnings] + ([] if speakers else [UNKNOWN_SPEAKERS])
+def _notes(prepared: Sequence[Preparation], utterances: Sequence[Utterance], imbalance: str) -> list[str]:
+    notes = [problem.message for problem in prepared[0].warnings]
+    notes += [] if any(u.speaker for u in utterances) else [UNKNOWN_SPEAKERS]
     extra = dict.fromkeys(name for u in utterances for name in u.extra)
     for column, name in usual_columns(extra).items():
         if not any(u.value(column) for u in utterances):
@@ -124,14 +121,11 @@ def _imbalance(classes: Counter[str]) -> str:
     return f"{most} has {many / few:.0f} times the utterances of {least}: judge by UA, not by WA"
 
 
-def _unweighted_losses(recipe: Recipe) -> list[str]:
+def _unweighted_losses(losses: Mapping[str, LossSpec]) -> list[str]:
     """The losses that could weight classes, and do not."""
-    return [
-        name
-        for name, loss in recipe.model.losses.items()
-        if "class_weights" in [argument.name for argument in read_arguments(find_part("loss", loss).load())]
-        and loss.args.get("class_weights", "none") == "none"
-    ]
+    plain = [name for name, loss in losses.items() if loss.args.get("class_weights", "none") == "none"]
+    plugins = {name: find_part("loss", losses[name]).load() for name in plain}
+    return [name for name, cls in plugins.items() if "class_weights" in [each.name for each in read_arguments(cls)]]
 
 
 def _segment_seconds(seconds: Sequence[float]) -> float:
