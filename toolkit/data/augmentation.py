@@ -17,7 +17,7 @@ from toolkit.contracts import Augmentation, Mix, Seq
 from toolkit.data.batches import Draw
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.seeding import derive_seed
-from toolkit.data.segments import Batch, Items, SegmentSet
+from toolkit.data.segments import Batch, Items, Key, SegmentSet
 from toolkit.errors import RecipeError
 from toolkit.plugins.plugin import plugin_failures, require_rule
 from toolkit.plugins.registry import build
@@ -124,7 +124,7 @@ class AugmentedSegments(Items):
     def __len__(self) -> int:
         return len(self.segments)
 
-    def read(self, draw: Draw) -> dict[str | tuple[str, ...], Tensor]:
+    def read(self, draw: Draw) -> dict[Key, Tensor]:
         """The values of a draw: level -> features or levels -> waveform."""
         wave = self.segments.read(draw)
         values = {key: self.augmentations.wave(wave, steps, draw) for key, steps in self.groups.items()}

@@ -33,16 +33,16 @@ class CachedUtterance:
     samples: int
 
 
-Lacking = list[tuple[CachedUtterance, list[FeatureFiles]]]  # utterances, each with the front ends that lack it
+MissingFeatures = list[tuple[CachedUtterance, list[FeatureFiles]]]  # utterances, each with the front ends that lack it
 
 
-class Missing(Items):
+class Computation(Items):
     """Utterances to compute. The process that gets an item computes and stores it, or for a GPU only reads its audio.
 
     Args: lacking; rows: computes, from a level and segments [segments, samples], what is stored of each; device.
     """
 
-    def __init__(self, lacking: Lacking, rows: Callable[[str, Seq], list[Tensor]], *, device: str):
+    def __init__(self, lacking: MissingFeatures, rows: Callable[[str, Seq], list[Tensor]], *, device: str):
         self.lacking, self.rows = lacking, rows
         self.on_cpu = torch.device(device).type == "cpu"
 
