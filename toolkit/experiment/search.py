@@ -27,7 +27,7 @@ from toolkit.experiment.tasks import Task, error_text, run_task
 from toolkit.files import locked
 from toolkit.plugins.kinds import parts
 from toolkit.plugins.registry import find_part
-from toolkit.recipe.checks import check_value, known, members
+from toolkit.recipe.checks import check_value, members, require_known
 from toolkit.recipe.locations import Location
 from toolkit.recipe.reading import annotation_at
 from toolkit.recipe.yaml_files import read_yaml
@@ -56,11 +56,11 @@ def read_space(path: Path, read: Read) -> dict[str, BaseDistribution]:
         raise RecipeError(f"{path} names no key that is searched, such as training.batch_size: [16, 32].")
     for key, value in keys.items():
         try:
-            known("it", [key.partition(".")[0]], SEARCHED, "part of a recipe that can be searched")
+            require_known("it", [key.partition(".")[0]], SEARCHED, "part of a recipe that can be searched")
             if isinstance(value, list):
                 tried = value
             elif isinstance(value, Mapping):
-                known("it", value, ("low", "high", "log", "step"), "key of a range")
+                require_known("it", value, ("low", "high", "log", "step"), "key of a range")
                 check_value(value.get("log", False), bool)
                 tried = [value["low"], value["high"]] + ([value["low"] + value["step"]] if "step" in value else [])
             else:

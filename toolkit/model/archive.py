@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from toolkit.errors import BundleError, did_you_mean, one_line
-from toolkit.files import flush, not_a_file, replacing, resolved
+from toolkit.files import flush, kind_unless_file, replacing, resolved
 
 CONFIG = "config.json"
 SEEN = "seen.json"  # hashes of what trained the system; bundles of version 0.1 have none
@@ -73,7 +73,7 @@ def open_file(path: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
     except OSError as error:  # a name that is too long, a folder without permission
         raise BundleError(f"{path} cannot be read: {error.strerror}.") from error
     if opened is None:
-        found = f"{path} is {not_a_file(path)}, not a bundle" if os.path.exists(path) else f"No bundle at {path}"
+        found = f"{path} is {kind_unless_file(path)}, not a bundle" if os.path.exists(path) else f"No bundle at {path}"
         raise BundleError(f"{found}.{did_you_mean(path.name, {*near} - {path.name})}")
     with ExitStack() as stack:
         try:

@@ -48,9 +48,9 @@ def at_least(spec: Any, least: int, *names: str) -> None:
             raise BadField(name, f"must be at least {least}, not {value}.")
 
 
-def known(path: str, names: Iterable[str], known: Iterable[str], noun: str) -> None:
-    """Refuse names that are not among the known ones."""
-    known = list(dict.fromkeys(known))
+def require_known(path: str, names: Iterable[str], choices: Iterable[str], noun: str) -> None:
+    """Refuse names that are not among the choices."""
+    known = list(dict.fromkeys(choices))
     for name in names:
         if name not in known:
             near = did_you_mean(name, known)

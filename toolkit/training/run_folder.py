@@ -13,7 +13,7 @@ import numpy as np
 
 from toolkit.corpus.protocols import PROTOCOLS, training_protocol
 from toolkit.errors import CheckpointError, one_line
-from toolkit.files import csv_text, locked, read_json, require_files, to_cell, write_whole
+from toolkit.files import csv_text, locked, read_json, refuse_special_files, to_cell, write_whole
 from toolkit.recipe.checks import Mismatch, check_value
 from toolkit.statistics.metrics import summary_of
 
@@ -71,7 +71,7 @@ class RunFolder:
         remedy = "choose another --output_folder"
         with ExitStack() as stack:
             try:
-                require_files(self.path, CheckpointError, f"delete it, or {remedy}")
+                refuse_special_files(self.path, CheckpointError, f"delete it, or {remedy}")
                 self.path.mkdir(parents=True, exist_ok=True)
                 held = stack.enter_context(locked(self.path / "lock", wait=wait))
             except OSError as error:
