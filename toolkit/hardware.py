@@ -28,7 +28,8 @@ def available_device(name: str | None, *, setting: str) -> str:
     >>> available_device("cpu", setting="--device")
     'cpu'
     """
-    name, device = name or ("cuda" if torch.cuda.is_available() else "cpu"), None
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = None
     with suppress(RuntimeError):
         device = torch.device(name)
     if device is None or device.type not in ("cpu", "cuda"):

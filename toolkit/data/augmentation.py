@@ -143,11 +143,11 @@ def _is_mixed(made: Any, features: Mapping[str, Seq]) -> bool:
     """Whether `mix` returned features like those that it was given, and a Mix."""
     if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], Mapping) and isinstance(made[1], Mix)):
         return False
-    given, found = (
+    given, returned = (
         {level: isinstance(seq, Seq) and (seq.values.shape, seq.values.dtype) for level, seq in of.items()}
         for of in (features, made[0])
     )
-    return given == found
+    return given == returned
 
 
 def _happens(step: Step, generator: torch.Generator) -> bool:

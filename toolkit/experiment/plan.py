@@ -236,7 +236,7 @@ def existing_plan(folder: Path) -> Plan:
 
 def read_plan(folder: Path) -> Plan | None:
     """The plan that a folder holds, or None; ExperimentError if it is damaged or has another version."""
-    path, remedy = Path(folder) / PLAN, "delete it and give the command again; finished cells are kept"
+    path, remedy = Path(folder) / PLAN, "delete it and run the command again; finished cells are kept"
     try:
         values = read_json(path, ExperimentError, remedy)
         version = values.pop("version")

@@ -41,8 +41,8 @@ def fit_parts(
         for number in range(1, passes + 1):
             drawn = [Draw.at(index, 0, number, index) for index in range(len(segments))]
             loaders.append(in_order(segments, cache, augmentations=augmentations.waveforms_only, sampler=drawn))
-        found, total = chain.from_iterable(loaders), sum(map(len, loaders))
-        return (batch.to(cache.device) for batch in progress(found, what, total=total, shown=shown))
+        loaded = progress(chain.from_iterable(loaders), what, total=sum(map(len, loaders)), shown=shown)
+        return (batch.to(cache.device) for batch in loaded)
 
     system.eval()
     for name, level in system.levels.items():

@@ -147,8 +147,8 @@ class FeatureCache:
             )
             return False
         if needed > limit_bytes():
-            found = f"take about {megabytes(needed)}, and {LIMIT_VARIABLE} allows {megabytes(limit_bytes())}"
-            raise CacheError(f"The features of this run {found}: raise it, or give --training.feature_cache_mb 0.")
+            problem = f"take about {megabytes(needed)}, and {LIMIT_VARIABLE} allows {megabytes(limit_bytes())}"
+            raise CacheError(f"The features of this run {problem}: raise it, or give --training.feature_cache_mb 0.")
         return True
 
     def _lacking(self, utterances: Iterable[CachedUtterance], levels: Collection[str] | None = None) -> MissingFeatures:
