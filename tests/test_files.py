@@ -11,13 +11,13 @@ from toolkit.errors import CacheError
 from toolkit.files import (
     cache_folder,
     from_cell,
+    lines_without_marks,
     locked,
-    marked_lines,
     parse_json,
     read_json,
     read_text,
+    refuse_special_files,
     replacing,
-    require_files,
     resolved,
     sha256,
     to_cell,
@@ -184,7 +184,7 @@ def test_what_is_no_file_is_refused_where_a_file_belongs_and_never_waited_for(tm
             with pytest.raises(OSError, match=f"it is {kind}, not a file"):
                 read(tmp_path / name)
         with pytest.raises(CacheError, match="pipe is a named pipe, not a file: make room"):
-            require_files(tmp_path, CacheError, REMEDY)
+            refuse_special_files(tmp_path, CacheError, REMEDY)
     assert (tmp_path / "pipe").is_fifo() and (tmp_path / "zero").is_char_device()
 
 
@@ -193,7 +193,7 @@ def test_a_byte_order_mark_says_the_encoding(tmp_path, encoding):
     (tmp_path / "a").write_text("größer\nb\n", encoding=encoding)
     assert read_text(tmp_path / "a") == "größer\nb\n"
     lines = (tmp_path / "a").read_bytes().splitlines(keepends=True)
-    assert [line.rstrip() for line in marked_lines(lines)] == ["größer".encode(), b"b"]
+    assert [line.rstrip() for line in lines_without_marks(lines)] == ["größer".encode(), b"b"]
 
 
 @pytest.mark.parametrize("name", ["loop", "loop/x", "n" * 5000, "a\0b", "\udcff"])

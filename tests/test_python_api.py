@@ -88,7 +88,7 @@ def test_a_checkout_that_is_not_installed_says_so_in_one_line(tmp_path):
     command = [sys.executable, "-m", "toolkit", "list-plugins"]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-    assert "the toolkit is not installed, so its plugins cannot be found: give `pip install .`" in done.stderr
+    assert "the toolkit is not installed, so its plugins cannot be found: run `pip install .`" in done.stderr
 
 
 def test_texts_stay_texts_and_paths_become_texts():

@@ -13,7 +13,7 @@ from toolkit.hookspecs import PluginSpec, hookimpl
 try:
     __version__ = version("audio-classification-toolkit")
 except PackageNotFoundError:
-    text = "the toolkit is not installed, so its plugins cannot be found: give `pip install .` in the folder it lies in"
+    text = "the toolkit is not installed, so its plugins cannot be found: run `pip install .` in the folder it lies in"
     raise ImportError(text, name=__name__) from None  # with this name `python -m toolkit` ends in one line
 
 __all__ = ["PluginSpec", "__version__", "hookimpl", "load", "read_predictions", "train"]
@@ -74,5 +74,5 @@ def load(bundle: str | Path, *, device: str | None = None) -> "Model":
     from toolkit.inference.bundle import read_bundle
     from toolkit.inference.predict.model import Model
 
-    found = read_bundle(bundle)
-    return Model(found.system, found.usage, device=device, seen=found.seen)
+    content = read_bundle(bundle)
+    return Model(content.system, content.usage, device=device, seen=content.seen)

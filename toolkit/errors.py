@@ -99,14 +99,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return "" if near is None else f" Did you mean {near!r}?"
 
 
-def join(words: Iterable[str], word: str = "and") -> str:
-    """Join words to a list in a sentence.
+def join(items: Iterable[str], conjunction: str = "and") -> str:
+    """Join items to a list in a sentence.
 
     >>> join(["a", "b", "c"])
     'a, b and c'
     """
-    *most, last = words
-    return f"{', '.join(most)} {word} {last}" if most else last
+    *most, last = items
+    return f"{', '.join(most)} {conjunction} {last}" if most else last
 
 
 def listed(names: Iterable[str], most: int = 10) -> str:

@@ -44,7 +44,7 @@ def resolved(path: str | Path) -> Path:
         return Path(path).absolute()
 
 
-def not_a_file(path: str | Path) -> str | None:
+def kind_unless_file(path: str | Path) -> str | None:
     """What a path leads to, such as "a folder"; None for a plain file. Raises: OSError if it leads nowhere."""
     kind = stat.S_IFMT(Path(path).stat().st_mode)
     names = {stat.S_IFREG: None, stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
@@ -53,17 +53,17 @@ def not_a_file(path: str | Path) -> str | None:
 
 def require_file(path: Path) -> Path:
     """The path of a plain file; OSError for anything else: reading a pipe may block, and a device may never end."""
-    if kind := not_a_file(path):
+    if kind := kind_unless_file(path):
         raise OSError(errno.EINVAL, f"it is {kind}, not a file", str(path))
     return path
 
 
-def require_files(folder: Path, error: type[ToolkitError], remedy: str) -> None:
+def refuse_special_files(folder: Path, error: type[ToolkitError], remedy: str) -> None:
     """Raise `error` if a folder to be written to holds a device, a pipe, or a folder with the name of a file."""
     for path in sorted(folder.glob("*")):
         with contextlib.suppress(OSError):  # a link that leads nowhere
             of_a_file = path.name == "lock" or path.suffix in (".json", ".csv", ".npz", ".yaml")
-            if (kind := not_a_file(path)) and (kind != "a folder" or of_a_file):
+            if (kind := kind_unless_file(path)) and (kind != "a folder" or of_a_file):
                 raise error(f"{path} is {kind}, not a file: {remedy}.")
 
 
@@ -73,7 +73,7 @@ def decoded(content: bytes, errors: str = "strict") -> str:
     return content.decode(encoding, errors)
 
 
-def marked_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
+def lines_without_marks(lines: Iterable[bytes]) -> Iterator[bytes]:
     """Lines without byte order marks; from a mark of UTF-16 or UTF-32 on, all are converted to UTF-8."""
     rest = iter(lines)
     for line in rest:
@@ -105,7 +105,7 @@ def replacing(
     """
     if "\0" in str(path) or not path.name:
         raise error(f"{str(path)!r} cannot be the name of a file: {remedy}.")
-    kind = not_a_file(path) if os.path.exists(path) else None
+    kind = kind_unless_file(path) if os.path.exists(path) else None
     special = kind not in (None, "a folder")
     if special and not stream:
         raise error(f"{path} is {kind}, not a file: {remedy}.")
@@ -234,29 +234,27 @@ def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
     Traceback (most recent call last):
     ValueError: 1e999 is not a finite number
     """
-    hooks = {"object_pairs_hook": unique, "parse_constant": _finite, "parse_float": _finite} if strict else {}
+    finite = {"parse_constant": _finite, "parse_float": _finite}
+    hooks = {"object_pairs_hook": without_repeated_keys, **finite} if strict else {}
     try:
         text = text.decode("utf-8") if isinstance(text, bytes) else text
-        level = [value := json.loads(text, parse_int=_whole, **hooks)]
-        for _ in range(DEEPEST):
-            inner = [v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)]
-            level = [item for items in inner for item in items]
-            if not level:
-                if "\\u" in text:
-                    json.dumps(value, ensure_ascii=False).encode()
-                return value
+        value = json.loads(text, parse_int=_whole, **hooks)
+        if _is_deeper(value, DEEPEST):
+            raise RecursionError
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except RecursionError:
-        pass
+        raise ValueError("its values are nested too deeply") from None
     except UnicodeEncodeError:
         raise ValueError("it holds a lone surrogate, which is not a character") from None
-    raise ValueError("its values are nested too deeply")
 
 
 def read_json(path: Path, error: type[ToolkitError], remedy: str) -> dict[str, Any]:
     """The object in a JSON file, read by `parse_json`.
 
     Args: path: of the file; error: raised if it is damaged; remedy: what the user can do then, as the end of a
-        sentence: "delete it and give the command again".
+        sentence: "delete it and run the command again".
     Raises: FileNotFoundError if it is missing. ToolkitError: `error`, in one line, for anything else that is wrong.
     """
     try:
@@ -272,6 +270,15 @@ def read_json(path: Path, error: type[ToolkitError], remedy: str) -> dict[str, A
     raise error(f"{path} is damaged ({reason}): {remedy}.")
 
 
+def _is_deeper(value: Any, most: int) -> bool:
+    """Whether a value is nested in more than `most` steps, without the recursion that could be too deep itself."""
+    level = [value]
+    for _ in range(most):
+        inner = [v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)]
+        level = [item for items in inner for item in items]
+    return bool(level)
+
+
 def _whole(text: str) -> int:
     if len(text) > LONGEST + text.startswith("-"):
         raise ValueError(f"{text[:20]}... is too large")
@@ -285,7 +292,7 @@ def _finite(text: str) -> float:
     return value
 
 
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object from its keys and values; ValueError if a key occurs twice."""
     values = dict(pairs)
     if len(values) < len(pairs):

@@ -28,7 +28,8 @@ def available_device(name: str | None, *, setting: str) -> str:
     >>> available_device("cpu", setting="--device")
     'cpu'
     """
-    name, device = name or ("cuda" if torch.cuda.is_available() else "cpu"), None
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = None
     with suppress(RuntimeError):
         device = torch.device(name)
     if device is None or device.type not in ("cpu", "cuda"):
@@ -49,7 +50,7 @@ def device_name(device: torch.device | str) -> str:
     return f"{name}, {counted(os.cpu_count() or 1, 'logical CPU')}"
 
 
-def take_threads(parameters: int) -> None:
+def use_one_thread_if_small(parameters: int) -> None:
     """Let torch train a small system with one thread: more would wait for each other longer than they compute."""
     if "OMP_NUM_THREADS" not in os.environ and parameters < SMALL:
         torch.set_num_threads(1)

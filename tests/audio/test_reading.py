@@ -96,7 +96,7 @@ def test_a_file_that_is_not_audio_is_refused_with_its_kind(tmp_path):
     assert kind_of(tmp_path / "none.wav") == "empty"
     assert kind_of(tmp_path / "folder.wav") == "unreadable"
     assert kind_of(tmp_path / "missing.wav") == "missing"
-    with pytest.raises(AudioError, match="does not exist$"):
+    with pytest.raises(AudioError, match=r"does not exist$"):
         stretch(tmp_path / "missing.wav")
     with pytest.raises(AudioError, match=r"does not exist: a path here has /, not \\$"):
         stretch(tmp_path / r"day\missing.wav")

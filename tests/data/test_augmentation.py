@@ -182,7 +182,7 @@ def test_a_waveform_augmentation_changes_the_levels_it_names_and_the_others_read
     for batch in loader:
         for row, index in enumerate(batch.draws):
             wave = 0.1 * data.train.read(index)
-            quiet = cache.front_end(Seq(wave[None], torch.tensor([len(wave)])))["other"].values[0]
+            quiet = cache.compute(Seq(wave[None], torch.tensor([len(wave)])))["other"].values[0]
             length = len(quiet)
             found = {level: seq.values[row, :length] for level, seq in batch.features.items()}
             assert torch.equal(found["mfcc"], clean.features["mfcc"].values[index, :length])

@@ -61,7 +61,7 @@ def test_for_a_gpu_workers_read_and_the_process_itself_computes(recipe, workers)
     parts = Parts(recipe)
     with closing(parts.cache()) as cache:
         lacking = cache._lacking(utterance for segments in parts.sets for utterance in cache._utterances(segments))
-        work = missing.Missing(lacking, cache._rows, device="cuda")
+        work = missing.Computation(lacking, cache._rows, device="cuda")
         assert work._workers() == 2
         work.compute(progress=False)
         assert len(parts.computed) == UTTERANCES == len(stored_files()) and not cache._lacking(u for u, _ in lacking)

@@ -18,7 +18,7 @@ def utterances(folder, **contents):
 
 def test_speakers_and_audio_of_the_training_are_counted_in_a_test(tmp_path):
     trained = utterances(tmp_path, anna=b"1", bob=b"2")
-    seen = Seen.read(json.dumps(Seen.of(trained).values).encode())
+    seen = Seen.read(json.dumps(Seen.of(trained).as_dict()).encode())
     assert seen == Seen.of(trained) and all(len(name) == 12 for name in seen.speakers | seen.audio)
     (tmp_path / "test").mkdir()
     tested = utterances(tmp_path / "test", Anna=b"3", carl=b"2", dora=b"4")

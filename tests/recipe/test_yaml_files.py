@@ -6,7 +6,7 @@ from ruamel.yaml import YAML
 
 from toolkit.errors import RecipeError
 from toolkit.recipe.references import Tagged
-from toolkit.recipe.yaml_files import Keys, read_text, read_yaml
+from toolkit.recipe.yaml_files import Keys, read_value, read_yaml
 
 
 def write(folder, **files):
@@ -46,7 +46,7 @@ def write(folder, **files):
     ],
 )
 def test_values_are_read_as_yaml_1_2_does(text, value):
-    result = read_text(text)
+    result = read_value(text)
     assert result == value
     assert type(result) in (type(value), Keys)
 

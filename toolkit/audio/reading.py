@@ -15,7 +15,7 @@ import soundfile
 from toolkit.audio import ffmpeg
 from toolkit.audio.mpeg import truncated
 from toolkit.errors import AudioError
-from toolkit.files import not_a_file
+from toolkit.files import kind_unless_file
 
 _SUFFIXES = (
     "3gp aac ac3 aif aifc aiff amr ape au caf flac m4a mka mkv mov mp2 mp3 mp4 mpeg nist oga ogg opus rf64 snd sph tta "
@@ -89,7 +89,7 @@ def stretch(path: str | Path, *, start_s: float | None = None, end_s: float | No
     """Examine a file, or a stretch of it, before it is decoded; arguments and errors as for `waves.read_audio`."""
     path = Path(path)
     try:
-        if what := not_a_file(path):
+        if what := kind_unless_file(path):
             raise AudioError(f"{path} is {what}, not an audio file")
         found = path.stat()
         frames, rate, decode = _examined(path, found.st_size, found.st_mtime_ns)

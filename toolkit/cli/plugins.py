@@ -94,7 +94,7 @@ def _try_out(plugin: Plugin, args: Mapping[str, Any], data_folder: str | None) -
 
     kind = KINDS[plugin.spec.kind]
     if data_folder is not None and not kind.reads_folder:
-        readers = join((known.name for known in KINDS.values() if known.reads_folder), word="or")
+        readers = join((known.name for known in KINDS.values() if known.reads_folder), conjunction="or")
         raise PluginError(f"--data_folder is for a {readers}; {kind.name} {plugin.spec.name!r} reads no folder.")
     checked, options = plugin.check_args(args), {}
     with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is not part of the answer
@@ -123,10 +123,10 @@ def _try_out(plugin: Plugin, args: Mapping[str, Any], data_folder: str | None) -
 
 def _read_args(text: str | None) -> Mapping[str, Any]:
     """Arguments in YAML, as in recipes."""
-    from toolkit.recipe.yaml_files import read_text
+    from toolkit.recipe.yaml_files import read_value
 
     try:
-        args = Keys() if text is None else read_text(text)
+        args = Keys() if text is None else read_value(text)
     except RecipeError as error:
         raise RecipeError(f"--args {error}") from None
     if not isinstance(args, Keys):

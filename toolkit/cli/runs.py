@@ -60,11 +60,11 @@ def new_recipe(manifest: str, name: str | None, output: str | None, overwrite: b
     if os.path.lexists(file) and not overwrite:
         raise RecipeError(f"{file} exists already: give --overwrite, or another --output.")
     given = {"name": name or stem} | ({"corpus.args.columns": columns} if columns else {})
-    text, folds, notes = propose(manifest, as_overrides(given), **options)
-    write_whole(file, text, RecipeError, "choose another --output", stream=True)
-    click.echo(text.splitlines()[0].removeprefix("# "))
-    print_folds(folds)
-    for note in notes:
+    proposal = propose(manifest, as_overrides(given), **options)
+    write_whole(file, proposal.recipe, RecipeError, "choose another --output", stream=True)
+    click.echo(proposal.recipe.splitlines()[0].removeprefix("# "))
+    print_folds(proposal.folds)
+    for note in proposal.notes:
         say(f"NOTE: {note}")
     click.echo(file)
     say_next("train", file)

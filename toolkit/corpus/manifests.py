@@ -20,7 +20,7 @@ from typing import Any
 from toolkit.corpus.columns import check_columns, renamed, usual_columns
 from toolkit.corpus.utterance import COLUMNS, EVAL, SPLITS, Utterance
 from toolkit.errors import CorpusError, did_you_mean, join
-from toolkit.files import csv_text, not_a_file, parse_json, read_text, unique, write_whole
+from toolkit.files import csv_text, kind_unless_file, parse_json, read_text, without_repeated_keys, write_whole
 
 REQUIRED = ("path", "label")
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
@@ -54,7 +54,7 @@ def read_rows(
         yield from enumerate(_folder_rows(path), start=1)
         return
     if not os.path.isfile(path):
-        found = f"{path} is {not_a_file(path)}" if os.path.exists(path) else f"No manifest at {path}"
+        found = f"{path} is {kind_unless_file(path)}" if os.path.exists(path) else f"No manifest at {path}"
         there = [file.name for file in path.parent.glob("*.*") if file.suffix.lower() in SUFFIXES]
         near = did_you_mean(path.name, there)
         raise CorpusError(f"{found}; a .csv or .json file is needed, with the columns {join(required)}.{near}")
@@ -204,7 +204,7 @@ def _json_rows(
     path: Path, text: str, required: Sequence[str], columns: Mapping[str, str]
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Decode an array, or one object per line, object by object, to know the line number of each."""
-    decoder, by_line = json.JSONDecoder(object_pairs_hook=unique), text.lstrip().startswith("{")
+    decoder, by_line = json.JSONDecoder(object_pairs_hook=without_repeated_keys), text.lstrip().startswith("{")
     parts = text.split("\n") if by_line else [text]
     try:
         value = [parse_json(part) for part in parts if part.strip() or not by_line]
@@ -257,9 +257,8 @@ def _check_names(where: str, names: Iterable[str], required: Sequence[str], colu
         pairs = {**columns, **dict.fromkeys(lacking, "NAME"), **usual_columns(names), **near}
         missed = f"no column{'s' * (len(lacking) > 1)} {join(map(repr, lacking))}"
         found = f"{where}: {missed}; found {', '.join(names) or 'nothing'}"
-        raise CorpusError(
-            f"{found}. Say which {'they are' if len(lacking) > 1 else 'it is'}: --columns {','.join(map('='.join, pairs.items()))}"
-        )
+        which = "they are" if len(lacking) > 1 else "it is"
+        raise CorpusError(f"{found}. Say which {which}: --columns {','.join(map('='.join, pairs.items()))}")
     for column, name in near.items():
         known = ", ".join(COLUMNS)
         raise CorpusError(f"{where}: unknown column {name!r}. Did you mean {column!r}? Known columns are {known}")

@@ -54,7 +54,7 @@ class Target:
             raise CorpusError(f"The recipe needs {name!r} of the utterances, and the corpus has {found}.")
         return cls(name, tuple(sorted(values)))
 
-    def about_numbers(self, *, asked: bool) -> str | None:
+    def check_numbers(self, *, asked: bool) -> str | None:
         """A note if classes are whole numbers, perhaps codes, or one is nan; None if they are names or `asked` for.
 
         Raises: CorpusError if most are numbers that look like a quantity: fractions, or more than MOST_CODES.

@@ -1,8 +1,10 @@
 """Augment the training part: waveforms when they are read, features and batches before each step.
 
 The random numbers of a segment depend only on the seed, the augmentation's name, the segment's place (epoch, step, row)
-and, for features, the level: not on workers, ranks, other augmentations, or where a run was resumed. What mixes a batch
-draws for the place of its first row, on all ranks, and partners among a rank's own rows.
+and, for features, the level: not on workers, ranks, other augmentations, or where a run was resumed.
+
+An augmentation that mixes a batch draws once for the whole batch, as for its first row, so that all ranks use one
+share; partners are drawn among each rank's own rows.
 """
 
 import time
@@ -14,10 +16,10 @@ import torch
 from torch import Tensor
 
 from toolkit.contracts import Augmentation, Mix, Seq
-from toolkit.data.batches import Draw
+from toolkit.data.batches import Draw, Place
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.seeding import derive_seed
-from toolkit.data.segments import Batch, Items, SegmentSet
+from toolkit.data.segments import Batch, Items, Key, SegmentSet
 from toolkit.errors import RecipeError
 from toolkit.plugins.plugin import plugin_failures, require_rule
 from toolkit.plugins.registry import build
@@ -49,7 +51,7 @@ class Augmentations:
         self.others = [step for step in acting if step.augmentation.reads != "wave"]
 
     @property
-    def of_waves(self) -> "Augmentations":
+    def waveforms_only(self) -> "Augmentations":
         """Those of waveforms alone."""
         return Augmentations(self.waves, seed=self.seed, segment_samples=self.segment_samples)
 
@@ -75,15 +77,20 @@ class Augmentations:
         with plugin_failures():
             for step in self.others:
                 if step.augmentation.reads == "features":
-                    features = {**features, step.levels[0]: self._rows(step, features[step.levels[0]], batch.draws)}
-                elif mix is None:  # at most one mixes a batch; all ranks draw alike, as for the first row
-                    generator = self._generator(step, Draw.at(0, *batch.draws[0].place[:2], 0))
-                    if _happens(step, generator):
-                        made = step.augmentation.mix(features, generator)
-                        rule = "features of the same levels, shapes and dtypes, and a Mix"
-                        require_rule(step.augmentation, "mix", _is_mixed(made, features), rule, made)
-                        features, mix = made
+                    (level,) = step.levels
+                    features = {**features, level: self._rows(step, features[level], batch.draws)}
+                elif mix is None:  # at most one mixes a batch
+                    features, mix = self._mixed(step, features, batch.draws[0].place._replace(row=0))
         return replace(batch, features=features, mix=mix)
+
+    def _mixed(self, step: Step, features: Mapping[str, Seq], first: Place) -> tuple[Mapping[str, Seq], Mix | None]:
+        generator = self._generator(step, first)
+        if not _happens(step, generator):
+            return features, None
+        mixed = step.augmentation.mix(features, generator)
+        rule = "features of the same levels, shapes and dtypes, and a Mix"
+        require_rule(step.augmentation, "mix", _is_mixed(mixed, features), rule, mixed)
+        return mixed
 
     def _rows(self, step: Step, seq: Seq, draws: Sequence[Draw]) -> Seq:
         """Change each row on its own; values beyond its length stay."""
@@ -93,19 +100,20 @@ class Augmentations:
         return Seq(values, seq.lengths, full=seq.full)
 
     def _row(self, step: Step, values: Tensor, draw: Draw) -> Tensor:
-        generator = self._generator(step, draw)
+        generator = self._generator(step, draw.place)
         if not _happens(step, generator):
             return values
-        changed, is_wave = step.augmentation.change(values, generator), step.augmentation.reads == "wave"
+        changed = step.augmentation.change(values, generator)
+        is_wave = step.augmentation.reads == "wave"
         holds = isinstance(changed, Tensor) and changed.dtype == values.dtype
         holds = holds and (changed.dim() == 1 and len(changed) > 0 if is_wave else changed.shape == values.shape)
         rule = f"a tensor {'[at least 1 sample]' if is_wave else list(values.shape)} of {values.dtype}"
         require_rule(step.augmentation, "change", holds, rule, changed)
         return changed
 
-    def _generator(self, step: Step, draw: Draw) -> torch.Generator:
+    def _generator(self, step: Step, place: Place) -> torch.Generator:
         key = (step.name, *step.levels) if step.augmentation.reads == "features" else (step.name,)
-        return torch.Generator().manual_seed(derive_seed(self.seed, "augmentation", *key, *draw.place))
+        return torch.Generator().manual_seed(derive_seed(self.seed, "augmentation", *key, *place))
 
 
 class AugmentedSegments(Items):
@@ -124,7 +132,7 @@ class AugmentedSegments(Items):
     def __len__(self) -> int:
         return len(self.segments)
 
-    def read(self, draw: Draw) -> dict[str | tuple[str, ...], Tensor]:
+    def read(self, draw: Draw) -> dict[Key, Tensor]:
         """The values of a draw: level -> features or levels -> waveform."""
         wave = self.segments.read(draw)
         values = {key: self.augmentations.wave(wave, steps, draw) for key, steps in self.groups.items()}
@@ -135,11 +143,11 @@ def _is_mixed(made: Any, features: Mapping[str, Seq]) -> bool:
     """Whether `mix` returned features like those that it was given, and a Mix."""
     if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], Mapping) and isinstance(made[1], Mix)):
         return False
-    given, found = (
+    given, returned = (
         {level: isinstance(seq, Seq) and (seq.values.shape, seq.values.dtype) for level, seq in of.items()}
         for of in (features, made[0])
     )
-    return given == found
+    return given == returned
 
 
 def _happens(step: Step, generator: torch.Generator) -> bool:

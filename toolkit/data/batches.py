@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,7 +31,8 @@ class LengthBatches:
     def __init__(self, lengths: Sequence[int], *, limit: float, most: int, reach: float = REACH):
         self.lengths, self.reach = torch.as_tensor(lengths, dtype=torch.float64), reach
         longest = (self.lengths.sort().values * reach).clamp_max(self.lengths.max()).tolist()
-        self.sizes, stop = [], len(longest)  # of batches from the shortest rows on; filled from the longest
+        self.sizes: list[int] = []  # of batches from the shortest rows on; filled from the longest
+        stop = len(longest)
         while stop:
             self.sizes.insert(0, min(most, stop, max(1, int(limit // longest[stop - 1]))))
             stop -= self.sizes[0]
@@ -52,16 +54,24 @@ class LengthBatches:
         return [batch.tolist() for batch in keys.argsort(stable=True).split(self.sizes)]
 
 
+class Place(NamedTuple):
+    """Where a segment was drawn."""
+
+    epoch: int
+    step: int
+    row: int  # in the batch of all ranks
+
+
 class Draw(int):
     """The index of a segment with the place where it was drawn, which keys its random numbers."""
 
-    place: tuple[int, int, int]  # epoch, step and row in the batch of all ranks
+    place: Place
 
     @classmethod
     def at(cls, index: int, *place: int) -> "Draw":
-        """A segment at a place."""
+        """A segment at a place: its epoch, step and row."""
         draw = cls(index)
-        draw.place = place
+        draw.place = Place(*place)
         return draw
 
 

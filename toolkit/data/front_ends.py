@@ -65,10 +65,11 @@ def front_end_description(
     try:
         args = json.loads(json.dumps(dict(extractor.front_end_args)))
     except (TypeError, ValueError) as error:
-        found = f"front_end_args cannot be written as JSON ({error}), so its features cannot be kept"
+        problem = f"front_end_args cannot be written as JSON ({error}), so its features cannot be kept"
         remedy = "fix the plugin, or give --training.feature_cache_mb 0"
-        raise CacheError(f"Level {level!r}: {found}: {remedy}.") from error
-    frozen, digest = [(name, p) for name, p in extractor.named_parameters() if not p.requires_grad], hashlib.sha256()
+        raise CacheError(f"Level {level!r}: {problem}: {remedy}.") from error
+    frozen = [(name, parameter) for name, parameter in extractor.named_parameters() if not parameter.requires_grad]
+    digest = hashlib.sha256()
     for name, parameter in frozen:
         values = parameter.detach().cpu().contiguous()
         digest.update(f"{name} {values.dtype} {list(values.shape)}\n".encode())
@@ -94,13 +95,14 @@ def front_end_key(description: Mapping[str, Any]) -> str:
 
 def code_of_levels(recipe: Recipe) -> dict[str, dict[str, str]]:
     """Level -> `code_version` of the toolkit; for another distribution's extractor also its own, and its arguments."""
-    own, found = code_version(DISTRIBUTION, frozenset({"toolkit", "toolkit_plugins"})), {}
+    own = code_version(DISTRIBUTION, frozenset({"toolkit", "toolkit_plugins"}))
+    versions: dict[str, dict[str, str]] = {}
     for level, spec in recipe.model.levels.items():
         plugin = find_part("extractor", spec)
         name = plugin.declaration.distribution
-        found[level] = {DISTRIBUTION: own}
+        versions[level] = {DISTRIBUTION: own}
         if not plugin.declaration.own:
-            found[level][name] = code_version(name, frozenset({plugin.package}))
+            versions[level][name] = code_version(name, frozenset({plugin.package}))
             # Nothing here checks that its front_end_args hold all that its features depend on.
-            found[level]["arguments"] = json.dumps(dict(spec.args), sort_keys=True)
-    return found
+            versions[level]["arguments"] = json.dumps(dict(spec.args), sort_keys=True)
+    return versions

@@ -19,6 +19,8 @@ from toolkit.corpus.utterance import MIN_SAMPLES
 from toolkit.errors import ToolkitError
 from toolkit.plugins.plugin import plugin_failures
 
+Key = str | tuple[str, ...]  # a level, for its features; or levels, for the waveform that theirs are computed from
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -43,8 +45,7 @@ class Batch:
     covariates: Mapping[str, Tensor]  # likewise
     utterances: Tensor  # [batch], int64, index into the SegmentSet's utterances
     weights: Tensor  # [batch], float32, the segment's weight in its utterance's mean
-    # Level -> the segments' features, or levels -> the waveform from which their features are still to be computed.
-    features: Mapping[str | tuple[str, ...], Seq] | None = None  # None if all levels read `wave`
+    features: Mapping[Key, Seq] | None = None  # None if all levels read `wave`
     draws: Sequence[int] = ()  # [batch], which segments these are; in training each is a `Draw`
     mix: Mix | None = None  # how rows were mixed with each other; None: they were not
 
@@ -143,7 +144,7 @@ class SegmentSet(Items):
         return len(self.segments)
 
     def collate(
-        self, items: Sequence[tuple[int, Tensor | Mapping[str | tuple[str, ...], Tensor] | ToolkitError]]
+        self, items: Sequence[tuple[int, Tensor | Mapping[Key, Tensor] | ToolkitError]]
     ) -> Batch | ToolkitError:
         """Put segments into a Batch, padded.
 
@@ -153,20 +154,30 @@ class SegmentSet(Items):
         indices, values = zip(*items, strict=True)
         if error := next((value for value in values if isinstance(value, ToolkitError)), None):
             return error
-        stored, as_waves = isinstance(values[0], Mapping), partial(padded_waves, fixed_samples=self.fixed_samples)
-        rows = {key: [one[key] for one in values] for key in values[0]} if stored else {}
+        wave, features = self._padded(values)
         segments = [self.segments[index] for index in indices]
         utterances = torch.tensor([segment.utterance for segment in segments])
         real = torch.tensor([segment.samples for segment in segments], dtype=torch.float32)
         return Batch(
-            wave=None if stored else as_waves(values),
-            features={key: (padded if isinstance(key, str) else as_waves)(rows[key]) for key in rows} or None,
+            wave=wave,
+            features=features,
             targets={name: classes[utterances] for name, classes in self.targets.items()},
             covariates={name: classes[utterances] for name, classes in self.covariates.items()},
             utterances=utterances,
             weights=real if self.tail == "weighted" else torch.ones_like(real),
             draws=indices,
         )
+
+    def _padded(self, values: Sequence[Tensor | Mapping[Key, Tensor]]) -> tuple[Seq | None, dict[Key, Seq] | None]:
+        """The waveforms of segments, or what is given in their place: features, and waveforms for some levels."""
+        as_waves = partial(padded_waves, fixed_samples=self.fixed_samples)
+        if not isinstance(values[0], Mapping):
+            return as_waves(values), None
+        features = {}
+        for key in values[0]:
+            rows = [one[key] for one in values]
+            features[key] = padded(rows) if isinstance(key, str) else as_waves(rows)
+        return None, features
 
     def widths(self) -> list[int]:
         """How many samples of each segment a front end takes as real, padding to a minimal or fixed length included."""

@@ -23,7 +23,7 @@ from toolkit.recipe.loading import read_recipe_dict
 from toolkit.recipe.reading import read_plain
 from toolkit.recipe.schema import ProtocolSpec, Recipe
 from toolkit.training.identity import manifest_rows, run_hash
-from toolkit.training.initial import read_origin
+from toolkit.training.init_from import Origin
 from toolkit.training.preparation import Preparation, Source, names_of, prepare_folds, refuse_missing_labels
 
 PLAN = "experiment.json"
@@ -166,7 +166,7 @@ def _planned(source: Source, utterances: Sequence[Utterance]) -> PlannedSystem:
     settings["protocol_args"] = plain["protocol"]["args"]
     folder = None if source.folder is None else str(source.folder.absolute())
     bundle = recipe.training.init_from
-    started = {"init_from": read_origin(local_bundle(bundle))[0]} if bundle else None
+    started = {"init_from": Origin.read(local_bundle(bundle)).weights} if bundle else None
     fingerprint = run_hash(settings, manifest_rows(labelled), used_versions(recipe), started)
     return PlannedSystem(fingerprint, plain, folder, source.reduced)
 
@@ -253,7 +253,7 @@ def existing_plan(folder: Path) -> Plan:
 
 def read_plan(folder: Path) -> Plan | None:
     """The plan that a folder holds, or None; ExperimentError if it is damaged or has another version."""
-    path, remedy = Path(folder) / PLAN, "delete it and give the command again; finished cells are kept"
+    path, remedy = Path(folder) / PLAN, "delete it and run the command again; finished cells are kept"
     try:
         values = read_json(path, ExperimentError, remedy)
         version = values.pop("version")

@@ -11,7 +11,7 @@ from optuna.trial import BaseTrial
 from toolkit.errors import RecipeError, ToolkitError, one_line
 from toolkit.plugins.kinds import parts
 from toolkit.plugins.registry import find_part
-from toolkit.recipe.checks import check_value, known, members
+from toolkit.recipe.checks import check_value, members, require_known
 from toolkit.recipe.locations import Location
 from toolkit.recipe.reading import annotation_at
 from toolkit.recipe.yaml_files import read_yaml
@@ -39,7 +39,7 @@ def read_space(path: Path, read: ReadRecipe) -> dict[str, BaseDistribution]:
 
 
 def _distribution(key: str, value: Any, read: ReadRecipe) -> BaseDistribution:
-    known("it", [key.partition(".")[0]], SEARCHED, "part of a recipe that can be searched")
+    require_known("it", [key.partition(".")[0]], SEARCHED, "part of a recipe that can be searched")
     tried = _values_to_try(value)
     for one in tried:
         for kind, _, part in parts(read({key: one}).recipe):
@@ -57,7 +57,7 @@ def _values_to_try(value: Any) -> Sequence[Any]:
         return value
     if not isinstance(value, Mapping):
         raise RecipeError("a list of choices, or a range such as {low: 1, high: 8}, is needed.")
-    known("it", value, ("low", "high", "log", "step"), "key of a range")
+    require_known("it", value, ("low", "high", "log", "step"), "key of a range")
     check_value(value.get("log", False), bool)
     low, high = value["low"], value["high"]
     return [low, high, low + value["step"]] if "step" in value else [low, high]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from toolkit.errors import BundleError, did_you_mean, one_line
-from toolkit.files import flush, not_a_file, replacing, resolved
+from toolkit.files import flush, kind_unless_file, replacing, resolved
 
 CONFIG = "config.json"
 SEEN = "seen.json"  # hashes of what trained the system; bundles of version 0.1 have none
@@ -73,8 +73,9 @@ def open_file(path: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
     except OSError as error:  # a name that is too long, a folder without permission
         raise BundleError(f"{path} cannot be read: {error.strerror}.") from error
     if opened is None:
-        found = f"{path} is {not_a_file(path)}, not a bundle" if os.path.exists(path) else f"No bundle at {path}"
-        raise BundleError(f"{found}.{did_you_mean(path.name, {*near} - {path.name})}")
+        kind = kind_unless_file(path) if os.path.exists(path) else None
+        problem = f"{path} is {kind}, not a bundle" if kind else f"No bundle at {path}"
+        raise BundleError(f"{problem}.{did_you_mean(path.name, {*near} - {path.name})}")
     with ExitStack() as stack:
         try:
             file, size = opened(path, name, stack)
@@ -93,8 +94,8 @@ def read_file(path: Path, name: str) -> bytes:
 def _open_in_folder(folder: Path, name: str, stack: ExitStack) -> tuple[BinaryIO, int]:
     path = folder / name
     if not os.path.lexists(path):
-        found = ", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "nothing"
-        raise BundleError(f"{folder} is not a bundle: it has no {name}; it holds {one_line(found)}. {_REMEDY}.")
+        content = ", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "nothing"
+        raise BundleError(f"{folder} is not a bundle: it has no {name}; it holds {one_line(content)}. {_REMEDY}.")
     if folder.parent.parent.name.startswith("models--") and resolved(path).is_relative_to(resolved(folder.parents[2])):
         path = resolved(path)  # the hub's cache links models--USER--NAME/snapshots/COMMIT/FILE to its blobs
     if not stat.S_ISREG(path.lstat().st_mode):  # a link may lead anywhere, a pipe never ends
@@ -136,14 +137,14 @@ def _checked_entries(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.
     for entry in archive.infolist():
         name = entry.filename
         if name not in LARGEST:
-            found = f"it holds {one_line(name)[:80]!r}, and a bundle {', '.join(LARGEST)}"
-            raise BundleError(f"{path} is not a bundle: {found}. {_REMEDY}.")
+            problem = f"it holds {one_line(name)[:80]!r}, and a bundle {', '.join(LARGEST)}"
+            raise BundleError(f"{path} is not a bundle: {problem}. {_REMEDY}.")
         if name in entries:
             raise BundleError(f"{path} holds {name} twice: get the bundle again.")
         if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG) or entry.flag_bits & _ENCRYPTED:
             raise BundleError(f"{path}: {name} is not a plain file, or encrypted: get the bundle again.")
         if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
-            found = "is compressed, and a bundle's files are not"
-            raise BundleError(f"{path}: {name} {found}. Unpack it and give the folder.")
+            problem = "is compressed, and a bundle's files are not"
+            raise BundleError(f"{path}: {name} {problem}. Unpack it and give the folder.")
         entries[name] = entry
     return entries

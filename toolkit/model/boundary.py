@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from toolkit.contracts import FLOATS, Fusion, Seq
 from toolkit.plugins.plugin import ORIGIN, require_rule
 
-SEEN = "_toolkit_seen"  # attribute of a plugin: its methods whose values have been checked to be finite
+CHECKED_FINITE = "_toolkit_checked"  # attribute of a plugin: its methods whose values have been checked to be finite
 
 
 def checked(part: nn.Module, method: str, value: Any, shape: Sequence[int | None], *, name: str = "") -> Any:
@@ -21,19 +21,30 @@ def checked(part: nn.Module, method: str, value: Any, shape: Sequence[int | None
     if torch.compiler.is_exporting():  # comparing a size would make it a constant of the graph
         return value
     sizes = ", ".join("any" if size is None else str(size) for size in shape)
-    cls, kind = (Seq, "Seq, with int64 lengths,") if len(shape) == 3 else (Tensor, "tensor")
+    kind = "Seq, with int64 lengths," if len(shape) == 3 else "tensor"
     rule = f"{name and f'{name!r} as '}a floating-point {kind} of shape [{sizes}]"
-    found = value.values if isinstance(value, Seq) else value
-    holds = isinstance(value, cls) and found.dtype in FLOATS and found.dim() == len(shape)
-    holds = holds and all(size in (None, there) for size, there in zip(shape, found.shape, strict=True))
-    holds = holds and (found is value or value.lengths.dtype == torch.int64)
-    require_rule(part, method, holds, rule, value)
-    seen = vars(part).setdefault(SEEN, set()) if ORIGIN in vars(part) else {(method, name)}
-    if (method, name) not in seen and not torch.compiler.is_compiling():
-        seen.add((method, name))
-        real = found if found is value else value.zeroed().values
-        require_rule(part, method, bool(real.isfinite().all()), "finite values", "NaN or infinity")
+    require_rule(part, method, _fits(value, shape), rule, value)
+    if ORIGIN in vars(part) and not torch.compiler.is_compiling():
+        _check_finite_once(part, method, name, value)
     return value
+
+
+def _fits(value: Any, shape: Sequence[int | None]) -> bool:
+    if len(shape) == 3:
+        if not isinstance(value, Seq) or value.lengths.dtype != torch.int64:
+            return False
+        value = value.values
+    if not isinstance(value, Tensor) or value.dtype not in FLOATS or value.dim() != len(shape):
+        return False
+    return all(size in (None, there) for size, there in zip(shape, value.shape, strict=True))
+
+
+def _check_finite_once(part: nn.Module, method: str, name: str, value: Seq | Tensor) -> None:
+    done = vars(part).setdefault(CHECKED_FINITE, set())
+    if (method, name) not in done:
+        done.add((method, name))
+        values = value.zeroed().values if isinstance(value, Seq) else value
+        require_rule(part, method, bool(values.isfinite().all()), "finite values", "NaN or infinity")
 
 
 def checked_embeddings(fusion: Fusion, value: Any, *, rows: int) -> dict[str, Tensor]:

@@ -19,19 +19,19 @@ def on_hub(name: str | Path) -> tuple[str, str] | None:
     """Repository and revision of hf:USER/NAME[@REVISION], None for a path. Raises: BundleError for other hf:..."""
     if not str(name).startswith(PREFIX):
         return None
-    if not (found := re.fullmatch(r"hf:([\w.-]{1,96}/[\w.-]{1,96})(?:@([\w./-]+))?", str(name), re.ASCII)):
+    if not (match := re.fullmatch(r"hf:([\w.-]{1,96}/[\w.-]{1,96})(?:@([\w./-]+))?", str(name), re.ASCII)):
         raise BundleError(f"{name} is not a bundle on the hub: hf:USER/NAME or hf:USER/NAME@REVISION is needed.")
-    return found[1], found[2] or "main"
+    return match[1], match[2] or "main"
 
 
 def local_bundle(name: str | Path) -> Path:
     """The path of a bundle on this machine; one on the hub is fetched first. Raises: BundleError if that fails."""
-    if not (found := on_hub(name)):
+    if not (place := on_hub(name)):
         return Path(os.path.expanduser(name))
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import DryRunError
 
-    repository, revision = found
+    repository, revision = place
     wanted = [name for name in LARGEST if name != ONNX]  # which the toolkit does not read
     with _in_one_line(str(name)):
         try:
@@ -56,7 +56,7 @@ def local_bundle(name: str | Path) -> Path:
 
 def pinned(name: str) -> str:
     """The name of a bundle, with its commit if it is on the hub."""
-    return f"{PREFIX}{found[0]}@{local_bundle(name).name}" if (found := on_hub(name)) else name
+    return f"{PREFIX}{place[0]}@{local_bundle(name).name}" if (place := on_hub(name)) else name
 
 
 def push_bundle(path: Path, repository: str) -> str:

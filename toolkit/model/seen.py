@@ -34,36 +34,33 @@ class Seen:
     def read(cls, data: bytes) -> "Seen":
         """Read the file's content; BundleError if it is damaged."""
         try:
-            return cls.of_values(parse_json(data))
+            return cls.from_dict(parse_json(data))
         except (ValueError, KeyError, TypeError):
             raise BundleError(f"{SEEN} does not list speakers and audio: get the bundle again.") from None
 
     @classmethod
-    def of_values(cls, values: Mapping[str, Iterable[str]]) -> "Seen":
-        """Make it from `values`. Raises: KeyError, TypeError if they are others."""
+    def from_dict(cls, values: Mapping[str, Iterable[str]]) -> "Seen":
+        """Make it from what `as_dict` gave. Raises: KeyError, TypeError if it is anything else."""
         return cls(frozenset(map(str, values["speakers"])), frozenset(map(str, values["audio"])))
 
     def __or__(self, other: "Seen") -> "Seen":
         return Seen(self.speakers | other.speakers, self.audio | other.audio)
 
-    @property
-    def values(self) -> dict[str, list[str]]:
+    def as_dict(self) -> dict[str, list[str]]:
         """All hashes, JSON-able: the file's content."""
         return {"speakers": sorted(self.speakers), "audio": sorted(self.audio)}
 
     def shared(self, tested: Sequence[Utterance]) -> tuple[int, int]:
-        """How many speakers, by name, and how many utterances of a test trained the system."""
+        """Count the test's speakers, by name, and its utterances that trained the system."""
         audio = sum(name in self.audio for name in _audio(tested)) if self.audio else 0
         return len(self.speakers & _speakers(tested)), audio
 
     def stamps(self, tested: Sequence[Utterance]) -> tuple[str, ...]:
         """One stamp if the test shares speakers or audio with the training, else none."""
-        (speakers, utterances), found = self.shared(tested), []
-        if speakers:
-            found.append(f"{speakers} of {len(_speakers(tested))} speakers, by name")
-        if utterances:
-            found.append(f"{utterances} of {len(tested)} utterances")
-        return (f"trained on part of this test: {', '.join(found)}",) if found else ()
+        speakers, utterances = self.shared(tested)
+        shared = [f"{speakers} of {len(_speakers(tested))} speakers, by name"] if speakers else []
+        shared += [f"{utterances} of {len(tested)} utterances"] if utterances else []
+        return (f"trained on part of this test: {', '.join(shared)}",) if shared else ()
 
 
 UNSEEN = Seen()
@@ -76,7 +73,7 @@ def _speakers(utterances: Iterable[Utterance]) -> set[str]:
 def _audio(utterances: Iterable[Utterance]) -> Iterable[str | None]:
     content = cache(_content)
     for u in utterances:
-        yield (found := content(u.path)) and _hash("audio", found, u.start, u.end)
+        yield (digest := content(u.path)) and _hash("audio", digest, u.start, u.end)
 
 
 def _content(path: Path) -> str | None:

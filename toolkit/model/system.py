@@ -57,9 +57,12 @@ class System(nn.Module):
         predicted_covariates: Mapping[str, PredictedCovariate],
     ):
         super().__init__()
-        self.levels, self.covariates = nn.ModuleDict(levels), nn.ModuleDict(predicted_covariates)
-        self.fusion, self.heads, self.classes = fusion, nn.ModuleDict(heads), dict(classes)
-        self.head_inputs, self.given_covariates = dict(head_inputs), dict(given_covariates)
+        self.levels = nn.ModuleDict(levels)
+        self.covariates = nn.ModuleDict(predicted_covariates)
+        self.given_covariates = dict(given_covariates)
+        self.fusion = fusion
+        self.heads = nn.ModuleDict(heads)
+        self.classes, self.head_inputs = dict(classes), dict(head_inputs)
 
     @property
     def fixed_samples(self) -> int | None:
@@ -173,7 +176,8 @@ def build_system(recipe: Composition, targets: Mapping[str, Target], *, allowanc
         for name in ("fused", *levels):
             declared(fusion, f"sizes[{name!r}]", dict(getattr(fusion, "sizes", {})).get(name))
         classes = {name: len(targets[spec.target].classes) for name, spec in model.heads.items()}
-        heads, head_inputs = {}, {name: names_in(spec.on) for name, spec in model.heads.items()}
+        head_inputs = {name: names_in(spec.on) for name, spec in model.heads.items()}
+        heads = {}
         for name, spec in model.heads.items():
             own = tuple(fusion.sizes[embedding] for embedding in head_inputs[name])
             heads[name] = build("head", spec, {"size": sum(own), "sizes": own, "classes": classes[name]})

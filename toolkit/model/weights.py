@@ -37,7 +37,8 @@ class WeightsFile:
     """
 
     def __init__(self, file: BinaryIO, size: int):
-        self._file, self.digest = file, hashlib.sha256()
+        self._file = file
+        self.digest = hashlib.sha256()
         length = int.from_bytes(self._read(min(size, 8)), "little")
         if length > min(size, LARGEST_HEADER):
             raise ValueError(f"its header has {length} bytes")
@@ -58,11 +59,11 @@ class WeightsFile:
 
     def read(self) -> dict[str, Tensor]:
         """All tensors, by name."""
-        found = {}
+        tensors = {}
         for name, (dtype, shape) in self.kinds.items():
             data = self._read(math.prod(shape) * dtype.itemsize)
-            found[name] = torch.frombuffer(data, dtype=dtype).view(shape) if data else torch.empty(shape, dtype=dtype)
-        return found
+            tensors[name] = torch.frombuffer(data, dtype=dtype).view(shape) if data else torch.empty(shape, dtype=dtype)
+        return tensors
 
     def _read(self, count: int) -> bytearray:
         data = bytearray(count)
@@ -78,16 +79,17 @@ def load_weights(system: System, weights: WeightsFile) -> None:
     Raises: BundleError if the file does not hold exactly this system's state; no tensor is read then. ValueError if it
         ends too early.
     """
-    kinds, expected = weights.kinds, {name: (t.dtype, t.shape) for name, t in system.state_dict().items()}
-    for name in sorted(expected | kinds):
-        if kinds.get(name) != expected.get(name):
+    expected = {name: (tensor.dtype, tensor.shape) for name, tensor in system.state_dict().items()}
+    for name in sorted(expected | weights.kinds):
+        there, here = weights.kinds.get(name), expected.get(name)
+        if there != here:
             raise BundleError(
-                f"{WEIGHTS}: {one_line(name)} is {_shown(kinds.get(name), 'missing')}; the system of its config.json "
-                f"has {_shown(expected.get(name), 'no such tensor')}."
+                f"{WEIGHTS}: {one_line(name)} is {_shown(there, 'missing')}; the system of its config.json "
+                f"has {_shown(here, 'no such tensor')}."
             )
-    found = weights.read()
-    refuse_not_finite(found, WEIGHTS)
-    system.load_state_dict(found)
+    state = weights.read()
+    refuse_not_finite(state, WEIGHTS)
+    system.load_state_dict(state)
 
 
 def _shown(kind: tuple[torch.dtype, torch.Size] | None, otherwise: str) -> str:

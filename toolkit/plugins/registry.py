@@ -101,7 +101,7 @@ class Registry:
         if len(found) == 1:
             return replace(found[0], where=where)
         if found:
-            choices = join((repr(plugin.full_name) for plugin in found), word="or")
+            choices = join((repr(plugin.full_name) for plugin in found), conjunction="or")
             raise AmbiguousPlugin(f"{at}{join(map(str, found))} have the same name. Write {choices}.")
         for plugin, problem in self._misfits:
             if plugin.spec.kind == kind and _is_called(plugin, name):

@@ -48,9 +48,9 @@ def at_least(spec: Any, least: int, *names: str) -> None:
             raise BadField(name, f"must be at least {least}, not {value}.")
 
 
-def known(path: str, names: Iterable[str], known: Iterable[str], noun: str) -> None:
-    """Refuse names that are not among the known ones."""
-    known = list(dict.fromkeys(known))
+def require_known(path: str, names: Iterable[str], choices: Iterable[str], noun: str) -> None:
+    """Refuse names that are not among the choices."""
+    known = list(dict.fromkeys(choices))
     for name in names:
         if name not in known:
             near = did_you_mean(name, known)
@@ -158,15 +158,15 @@ def _check_inner(item: Any, annotation: Any, which: str) -> Any:
 
 def _mismatch(value: Any, annotation: Any) -> Mismatch:
     kinds = [kind for kind in WORDS if kind is not Path and isinstance(value, kind)]
-    found = ("a truth value" if kinds[0] is bool else WORDS[kinds[0]]) if kinds else "not plain"
+    given = ("a truth value" if kinds[0] is bool else WORDS[kinds[0]]) if kinds else "not plain"
     choices = [choice for member in members(annotation) if get_origin(member) is Literal for choice in get_args(member)]
     near = did_you_mean(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else ""
     needed = words(annotation)
     if value is None:
         return Mismatch(f"null is given; {needed} is needed.{near}")
-    if found == needed or _parts(annotation)[0] is Literal:
+    if given == needed or _parts(annotation)[0] is Literal:
         return Mismatch(f"{_short(value)} is not {needed}.{near}")
-    return Mismatch(f"{_short(value)} is {found}; {needed} is needed.{near}")
+    return Mismatch(f"{_short(value)} is {given}; {needed} is needed.{near}")
 
 
 def _short(value: Any) -> str:

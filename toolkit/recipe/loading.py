@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any, get_origin
 
 from toolkit.errors import RecipeError, join, nearest, one_line
-from toolkit.files import not_a_file, resolved
+from toolkit.files import kind_unless_file, resolved
 from toolkit.recipe.checks import members
 from toolkit.recipe.locations import COMMAND_LINE, Keys, Location, Mark
 from toolkit.recipe.reading import FILE_KEYS, annotation_at, defaults, known_paths, merge, read_plain, spelled_out
 from toolkit.recipe.references import DEEPEST, resolve
 from toolkit.recipe.schema import Recipe
-from toolkit.recipe.yaml_files import read_text, read_yaml
+from toolkit.recipe.yaml_files import read_value, read_yaml
 
 SUFFIXES = (".yaml", ".yml")
 OF_ONE_SYSTEM = ("name", "published")  # not inherited by `extends`
@@ -45,13 +45,13 @@ def load_recipe(
 
     Raises: RecipeError for the first thing that is wrong, with its key and file.
     """
-    found = find_recipe(path, search_folder)
-    tree = _load_tree(found, data_available, trust, ())
-    tree = merge(tree, override_tree(overrides, tree, found.parent, trust))
+    file = find_recipe(path, search_folder)
+    tree = _load_tree(file, data_available, trust, ())
+    tree = merge(tree, override_tree(overrides, tree, file.parent, trust))
     if tree.get("name") is None:
-        tree["name"] = found.stem
+        tree["name"] = file.stem
     tree = resolve(merge(defaults(), tree))
-    return read_plain(Recipe, tree, Location("", Mark(found.name), tree))
+    return read_plain(Recipe, tree, Location("", Mark(file.name), tree))
 
 
 def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
@@ -70,7 +70,7 @@ def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
         return shipped
     for candidate in filter(exists, candidates):
         near = _nearby(Path(), [candidate]) if isdir(candidate) else ""
-        raise RecipeError(f"{candidate} is {not_a_file(candidate)}; one recipe is needed.{near}")
+        raise RecipeError(f"{candidate} is {kind_unless_file(candidate)}; one recipe is needed.{near}")
     looked = " and ".join(dict.fromkeys(str(candidate.absolute().parent) for candidate in candidates))
     raise RecipeError(f"No recipe {one_line(name.name)} in {one_line(looked)}.{_nearby(name, folders)}")
 
@@ -96,10 +96,11 @@ def dump_yaml(values: Mapping[str, Any]) -> str:
     """Plain values, such as a recipe's `as_dict`, as YAML in their order; `load_recipe` reads the same recipe."""
     from ruamel.yaml import YAML
 
-    yaml, text = YAML(typ="safe", pure=True), io.StringIO()
+    yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.width = 10_000
     yaml.representer.sort_base_mapping_type_on_output = False  # levels are fused in the recipe's order
+    text = io.StringIO()
     yaml.dump(dict(values), text)
     return text.getvalue()
 
@@ -123,10 +124,10 @@ def as_overrides(values: Mapping[str, Any]) -> list[str]:
 
 
 def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[Path, ...]) -> Keys:
-    found = resolved(path)
-    if found in extending or len(extending) > DEEPEST:
-        chain = one_line(" -> ".join(p.name for p in (*extending, found)))
-        how = "in a circle" if found in extending else "too deeply"
+    file = resolved(path)
+    if file in extending or len(extending) > DEEPEST:
+        chain = one_line(" -> ".join(p.name for p in (*extending, file)))
+        how = "in a circle" if file in extending else "too deeply"
         raise RecipeError(f"{path.name}: recipes extend each other {how}: {chain}.")
     tree = read_yaml(path, at=(), trust=trust)
     base_name, without_data = tree.pop("extends", None), tree.pop("without_data", None)
@@ -139,7 +140,7 @@ def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[P
         if not isfile(base) and (base := _shipped(base_name, f"{where}: ")) is None:
             near = _nearby(Path(base_name), [path.parent])
             raise RecipeError(f"{where}: no file {one_line(base_name)} beside {path.name}.{near}")
-        inherited = _load_tree(base, data_available, trust, (*extending, found))
+        inherited = _load_tree(base, data_available, trust, (*extending, file))
         for own in OF_ONE_SYSTEM:
             inherited.pop(own, None)
     tree = merge(inherited, tree)
@@ -174,19 +175,30 @@ def override_tree(tokens: Iterable[str], tree: Keys, folder: Path, trust: bool) 
             raise RecipeError(f"--{key}: {path[0]} can only be used in recipe files.")
         if len(path) > DEEPEST:
             raise RecipeError(f"--{one_line(key)}: a recipe has no such key.")
-        in_part = path[:2] in PARTS and len(path) > 2
-        if annotation_at(path) is None or (in_part and ".".join(path[:3]) not in known_paths(tree)):
-            paths = list(known_paths(tree))
-            ends = {path.rpartition(".")[2]: path for path in reversed(paths)}
-            last = key.rpartition(".")[2].replace("-", "_")  # perhaps the right last word at the wrong depth
-            initials = {"".join(word[:1] for word in end.split("_")): path for end, path in ends.items() if "_" in end}
-            near = initials.get(last) or ends.get(key) or nearest(key, paths) or ends.get(nearest(last, ends) or "")
-            raise RecipeError(f"--{key}: a recipe has no such key." + (f" Did you mean {near!r}?" if near else ""))
+        if not _is_known(path, tree):
+            raise _unknown_key(key, tree)
         value = spelled_out(_override_value(path, text, folder, trust), annotation_at(path), COMMAND_LINE)
         for part in reversed(path):
             value = Keys({part: value}, {part: COMMAND_LINE})
         _update(out, value)
     return out
+
+
+def _is_known(path: tuple[str, ...], tree: Keys) -> bool:
+    """Whether a recipe has this key; a level, head or loss has to be in this recipe."""
+    if path[:2] in PARTS and len(path) > 2 and ".".join(path[:3]) not in known_paths(tree):
+        return False
+    return annotation_at(path) is not None
+
+
+def _unknown_key(key: str, tree: Keys) -> RecipeError:
+    paths = list(known_paths(tree))
+    last = key.rpartition(".")[2].replace("-", "_")
+    ends = {path.rpartition(".")[2]: path for path in reversed(paths)}
+    initials = {"".join(word[:1] for word in end.split("_")): path for end, path in ends.items() if "_" in end}
+    at_another_depth = ends.get(nearest(last, ends) or "")
+    near = initials.get(last) or ends.get(key) or nearest(key, paths) or at_another_depth
+    return RecipeError(f"--{key}: a recipe has no such key." + (f" Did you mean {near!r}?" if near else ""))
 
 
 def _pairs(tokens: Iterable[str]) -> list[tuple[str, str]]:
@@ -218,7 +230,7 @@ def _override_value(path: tuple[str, ...], text: str, folder: Path, trust: bool)
     if text_is_wanted and not re.match(r"\s*[!'\"]|\s*(null|~)\s*$", text, re.IGNORECASE):
         return text
     try:
-        return read_text(text, at=path, folder=folder, trust=trust)
+        return read_value(text, at=path, folder=folder, trust=trust)
     except RecipeError as error:
         raise RecipeError(f"--{key} {error}") from None
 

@@ -76,8 +76,8 @@ class _Resolver:
         if whole := POINTER.fullmatch(text):
             value = self._look_up(whole[1], reference)
         else:
-            found = {pointer: self._look_up(pointer, reference) for pointer in set(POINTER.findall(text))}
-            value = _fill(text, found, reference.mark)
+            values = {pointer: self._look_up(pointer, reference) for pointer in set(POINTER.findall(text))}
+            value = _fill(text, values, reference.mark)
         self.open.pop()
         return value
 
@@ -89,22 +89,22 @@ class _Resolver:
             value = self._reference(value) if isinstance(value, Tagged) and value.tag == "!ref" else value
             if not isinstance(value, Mapping) or part not in value:
                 near = did_you_mean(part, value if isinstance(value, Mapping) else ())
-                found = f"{reference.mark.exact}: the reference {reference.value!r} finds nothing.{near}"
-                raise RecipeError(f"{found} It is written like <audio.sample_rate>.")
+                problem = f"{reference.mark.exact}: the reference {reference.value!r} finds nothing.{near}"
+                raise RecipeError(f"{problem} It is written like <audio.sample_rate>.")
             value = value[part]
         return self.value(value, path)
 
 
-def _fill(text: str, found: Mapping[str, Any], mark: Mark) -> Any:
+def _fill(text: str, values: Mapping[str, Any], mark: Mark) -> Any:
     """Text with the values in it; a number if it is arithmetic on numbers."""
-    for pointer, value in found.items():
+    for pointer, value in values.items():
         if not isinstance(value, (str, int, float)):
             raise RecipeError(f"{mark.exact}: <{pointer}> is neither text nor a number and cannot be part of {text!r}.")
-    plain = {p: str(v).lower() if isinstance(v, bool) else str(v) for p, v in found.items()}
+    plain = {p: str(v).lower() if isinstance(v, bool) else str(v) for p, v in values.items()}
     filled = POINTER.sub(lambda match: plain[match[1]], text)
     if len(filled) > MOST_TEXT:
         raise RecipeError(f"{mark.exact}: the references make a text of more than {MOST_TEXT} characters.")
-    if any(isinstance(value, (str, bool)) for value in found.values()):
+    if any(isinstance(value, (str, bool)) for value in values.values()):
         return filled
     try:
         value = arithmetic(POINTER.sub(lambda match: f"({plain[match[1]]})", text))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, Protocol
 
-from toolkit.recipe.checks import BadField, at_least, known
+from toolkit.recipe.checks import BadField, at_least, require_known
 from toolkit.recipe.locations import NOWHERE, Location
 from toolkit.recipe.training import TrainingSpec
 
@@ -141,7 +141,7 @@ class ModelSpec:
                 _check_on(f"losses.{name}", loss.on, (*self.heads, *embeddings), "head or embedding")
         for name, covariate in self.covariates.items():
             if covariate.level is not None:
-                known(f"covariates.{name}.level", [covariate.level], self.levels, "level")
+                require_known(f"covariates.{name}.level", [covariate.level], self.levels, "level")
 
     @property
     def pretrained(self) -> dict[str, str]:
@@ -159,7 +159,7 @@ def _check_on(part: str, on: str | tuple[str, ...], choices: Iterable[str], noun
     names = names_in(on)
     if not names:
         raise BadField(f"{part}.on", f"names nothing; at least one {noun} is needed.")
-    known(f"{part}.on", names, choices, noun)
+    require_known(f"{part}.on", names, choices, noun)
     if twice := [name for name in names if names.count(name) > 1]:
         raise BadField(f"{part}.on", f"names {twice[0]!r} twice.")
 
@@ -256,7 +256,7 @@ class Recipe:
             object.__setattr__(self, "predict_from", next(iter(self.model.heads)))
         if self.predict_from is None:
             raise BadField("predict_from", f"is needed: which of {', '.join(self.model.heads)} gives the answer?")
-        known("predict_from", [self.predict_from], self.model.heads, "head")
+        require_known("predict_from", [self.predict_from], self.model.heads, "head")
         target = self.model.heads[self.predict_from].target
         if target != "label":
             raise BadField("predict_from", f"names {self.predict_from!r}, which predicts {target!r} and not the label.")
@@ -268,12 +268,12 @@ class Recipe:
             if augmentation.on is not None:
                 _check_on(f"augmentations.{name}", augmentation.on, self.model.levels, "level")
         for name in self.training.groups:
-            known(f"training.groups.{name}", [name], (*self.model.levels, *GROUPS), "parameter group")
+            require_known(f"training.groups.{name}", [name], (*self.model.levels, *GROUPS), "parameter group")
         if self.labels is not None:
             if len(set(self.labels)) < len(self.labels) or len(self.labels) < 2:
                 raise BadField("labels", f"must be at least two, all different, not {list(self.labels)}.")
             for old, new in self.label_map.items():
-                known(f"label_map.{old}", [] if new is None else [new], self.labels, "label")
+                require_known(f"label_map.{old}", [] if new is None else [new], self.labels, "label")
 
     def as_dict(self) -> dict[str, Any]:
         """The recipe as plain text, numbers, lists and dicts, as a run's folder keeps it."""

@@ -73,7 +73,7 @@ class AverageSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeSpec:
-    """A first phase with frozen pre-trained weights. Null: patience, no early stopping.
+    """A first phase with frozen pre-trained weights. `patience: null` means no early stopping.
 
     The rest of the training starts from its best epoch (Kumar et al., ICLR 2022).
     """
@@ -141,7 +141,7 @@ class TrainingSpec:
         return any(spec.args for spec in specs) or self.schedule.name not in NEED_NO_ARGS
 
     @property
-    def of_probe(self) -> "TrainingSpec":
+    def probe_settings(self) -> "TrainingSpec":
         """The settings of the probe phase: its own, or the training's where it has none; no groups."""
         probe = self.probe
         rates = {"learning_rate": probe.learning_rate, "weight_decay": probe.weight_decay}

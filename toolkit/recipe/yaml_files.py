@@ -16,8 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from toolkit.errors import RecipeError, one_line
-from toolkit.files import LONGEST, resolved
-from toolkit.files import read_text as text_of
+from toolkit.files import LONGEST, read_text, resolved
 from toolkit.recipe.locations import COMMAND_LINE, Keys, Mark
 from toolkit.recipe.reading import merge
 from toolkit.recipe.references import CORE, DEEPEST, MOST_VALUES, Tagged, resolve
@@ -49,7 +48,7 @@ def read_yaml(
     Raises: RecipeError if the file cannot be read, is not YAML, or holds a tag or a key that is not allowed.
     """
     try:
-        text = text_of(path)
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise RecipeError(f"{path} cannot be read: {reason}.") from None
@@ -57,14 +56,15 @@ def read_yaml(
         raise RecipeError(f"{path.name} has {len(text):,} characters; a recipe has at most {LONGEST_TEXT:,}.")
     if (node := _compose(text, path.name)) is None:
         raise RecipeError(f"{path.name} is empty: keys such as 'model:' are needed.")
-    chain, included = (*including, resolved(path)), [] if included is None else included
-    values = _Reader(path.name, path.parent, trust, including=chain, included=included).value(node, at)
+    included = [] if included is None else included
+    reader = _Reader(path.name, path.parent, trust, including=(*including, resolved(path)), included=included)
+    values = reader.value(node, at)
     if not isinstance(values, Keys):
         raise RecipeError(f"{path.name}: a mapping is needed, with keys such as 'model:'.")
     return values
 
 
-def read_text(text: str, *, at: Keypath = NO_RECIPE, folder: Path | None = None, trust: bool = False) -> Any:
+def read_value(text: str, *, at: Keypath = NO_RECIPE, folder: Path | None = None, trust: bool = False) -> Any:
     """Read one value from the command line, by the same rules; included files are relative to `folder`."""
     node = _compose(text, "")
     return None if node is None else _Reader("", folder or Path(), trust, including=(), included=[]).value(node, at)
@@ -77,8 +77,8 @@ def _compose(text: str, source: str) -> Node | None:
     try:
         return YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
-        found = error.problem_mark or error.context_mark
-        mark = Mark(source, found.line + 1, found.column + 1) if source and found else Mark(source)
+        place = error.problem_mark or error.context_mark
+        mark = Mark(source, place.line + 1, place.column + 1) if source and place else Mark(source)
         hint = " (indent with spaces)" if "\\t" in str(error.problem) else ""
         raise RecipeError(f"{mark.exact}: {error.problem or error.context}{hint}.") from None
     except (YAMLError, RecursionError, ValueError) as error:
@@ -101,7 +101,8 @@ class _Reader:
         self.values = 0
 
     def value(self, node: Node, at: Keypath) -> Any:
-        tag, self.values = node.tag, self.values + 1
+        tag = node.tag
+        self.values += 1
         if len(at) > DEEPEST:
             raise self._error(node, "it is nested too deeply, or an alias refers to a value that it is part of.")
         if self.values > MOST_VALUES:

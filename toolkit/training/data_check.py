@@ -6,24 +6,26 @@ from dataclasses import replace
 from pathlib import Path
 
 from toolkit.corpus.checks import CheckReport, check_corpus
-from toolkit.corpus.folds import fold_table
+from toolkit.corpus.folds import Fold, fold_table
 from toolkit.corpus.utterance import Problem
 from toolkit.errors import AudioError, ToolkitError
 from toolkit.plugins.kinds import parts
 from toolkit.plugins.registry import find_part
-from toolkit.training.preparation import Source, prepare, prepare_folds
+from toolkit.training.preparation import Preparation, Source, prepare, prepare_folds
 
 
 def check_source(source: Source) -> CheckReport:
     """Check a recipe's plugins and their arguments, and its corpus as the recipe uses it: names, folds, every file."""
-    recipe, utterances, found, folds = source.recipe, source.read(), [], []
+    recipe, utterances = source.recipe, source.read()
+    problems: list[Problem] = []
+    folds: list[Fold] = []
 
     @contextmanager
     def noted(kind: str, where: str) -> Iterator[None]:
         try:
             yield
         except ToolkitError as error:
-            found.append(Problem(kind, "error", str(error), where))
+            problems.append(Problem(kind, "error", str(error), where))
 
     with noted("recipe", recipe.name):
         for kind, _, part in parts(recipe):
@@ -31,37 +33,10 @@ def check_source(source: Source) -> CheckReport:
     with noted("protocol", recipe.protocol.name):
         folds = [preparation.fold for preparation in prepare_folds(source, utterances)]
         preparation = prepare(source, utterances)
-        if not found:
-            with noted("recipe", recipe.name):  # errors that show only when the system and its losses are built
-                from toolkit.data.augmentation import build_augmentations
-                from toolkit.model.allowance import Allowance
-                from toolkit.model.hub import local_bundle
-                from toolkit.model.system import build_system
-                from toolkit.training.device import choose_device
-                from toolkit.training.epoch_log import EpochLog
-                from toolkit.training.initial import seen_before, start_from
-                from toolkit.training.loop.objective import build_objective
-                from toolkit.training.loop.optimizers import parameter_groups
-                from toolkit.training.run_data import RunData
-                from toolkit.training.run_folder import RunFolder
-
-                counts = {name: [1] * len(target.classes) for name, target in preparation.targets.items()}
-                system = build_system(recipe, preparation.targets, allowance=Allowance(draw=False))
-                parameter_groups(system, build_objective(recipe, system, counts), recipe.training)
-                build_augmentations(recipe)
-                choose_device(recipe)
-                EpochLog(RunFolder(Path(), writes=False), recipe, str)
-                if recipe.training.init_from is not None:
-                    bundle, fold = local_bundle(recipe.training.init_from), preparation.fold.name
-                    _, seen = start_from(bundle, system, recipe, preparation.targets)
-                    for stamp in seen_before(seen, preparation.part("test")):
-                        found.append(Problem("init-from", "warning", f"fold {fold!r}: {stamp}", fold))
-                if recipe.training.batch_seconds is not None:
-                    with suppress(AudioError):  # the check of every file reports it
-                        data = RunData(preparation, fixed_samples=system.fixed_samples)
-                        data.training_batches()
-                        data.loader(data.evaluation)
-        found += preparation.warnings
+        if not problems:
+            with noted("recipe", recipe.name):
+                problems += _rehearse(preparation)
+        problems += preparation.warnings
     report = check_corpus(
         utterances,
         labels=recipe.labels,
@@ -72,6 +47,40 @@ def check_source(source: Source) -> CheckReport:
         folds=folds if recipe.shared_audio == "refuse" else (),
     )
     reported = tuple(problem.message for problem in report.problems)  # an error about labels begins with one
-    found = [problem for problem in found if not problem.message.startswith(reported)]
-    problems = sorted([*found, *report.problems], key=lambda problem: problem.severity)
+    problems = [problem for problem in problems if not problem.message.startswith(reported)]
+    problems = sorted([*problems, *report.problems], key=lambda problem: problem.severity)
     return replace(report, problems=problems, folds=fold_table(folds, utterances))
+
+
+def _rehearse(preparation: Preparation) -> list[Problem]:
+    """Build what a training builds before its first step; returns warnings about the bundle that it starts from."""
+    from toolkit.data.augmentation import build_augmentations
+    from toolkit.model.allowance import Allowance
+    from toolkit.model.hub import local_bundle
+    from toolkit.model.system import build_system
+    from toolkit.training.device import choose_device
+    from toolkit.training.epoch_log import EpochLog
+    from toolkit.training.init_from import seen_before, start_from
+    from toolkit.training.loop.objective import build_objective
+    from toolkit.training.loop.optimizers import parameter_groups
+    from toolkit.training.run_data import RunData
+    from toolkit.training.run_folder import RunFolder
+
+    recipe, targets = preparation.source.recipe, preparation.targets
+    system = build_system(recipe, targets, allowance=Allowance(draw=False))
+    counts = {name: [1] * len(target.classes) for name, target in targets.items()}
+    parameter_groups(system, build_objective(recipe, system, counts), recipe.training)
+    build_augmentations(recipe)
+    choose_device(recipe)
+    EpochLog(RunFolder(Path(), writes=False), recipe, str)
+    if recipe.training.batch_seconds is not None:
+        with suppress(AudioError):  # the check of every file reports it
+            data = RunData(preparation, fixed_samples=system.fixed_samples)
+            data.training_batches()
+            data.loader(data.evaluation)
+    if recipe.training.init_from is None:
+        return []
+    _, seen = start_from(local_bundle(recipe.training.init_from), system, recipe, targets)
+    fold = preparation.fold.name
+    stamps = seen_before(seen, preparation.part("test"))
+    return [Problem("init-from", "warning", f"fold {fold!r}: {stamp}", fold) for stamp in stamps]

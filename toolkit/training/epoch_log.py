@@ -2,9 +2,10 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
+from typing import NamedTuple
 
 from toolkit.errors import RecipeError, join, one_line
 from toolkit.files import DISTRIBUTION
@@ -13,6 +14,14 @@ from toolkit.training.loop.history import History
 from toolkit.training.run_folder import EPOCHS, RunFolder
 
 TRACKED = "trackers.json"  # tracker -> its id of the run, under which a resumed training continues
+
+
+class Tracker(NamedTuple):
+    """A tracker that is open for a run."""
+
+    run_id: str | None
+    log: Callable[[Mapping[str, float], int], object]  # the values of an epoch, and its number
+    close: Callable[[bool], object]  # called with whether the training has ended by itself
 
 
 class EpochLog(AbstractContextManager):
@@ -29,11 +38,11 @@ class EpochLog(AbstractContextManager):
             raise RecipeError(f"training.loggers: {join(missing)} is not installed: {install}, or leave it out.")
         names = [name for name in ("tensorboard",) if find_spec(name)] if loggers is None else dict.fromkeys(loggers)
         self._names = [name for name in names if folder.writes and (name == "tensorboard" or not phase)]
-        self._open: dict[str, Sequence[Callable]] = {}  # name -> its log and close, once it is open
+        self._open: dict[str, Tracker] = {}
 
     def __exit__(self, error: type[BaseException] | None, *details: object) -> None:
-        for name, (_, close) in list(self._open.items()):
-            self._try(name, close, error is None)
+        for name, tracker in list(self._open.items()):
+            self._try(name, tracker.close, error is None)
 
     def __call__(self, history: History) -> None:
         """Rewrite epochs.csv (probe.csv for the probe), print its last row, and send it to the trackers."""
@@ -54,10 +63,10 @@ class EpochLog(AbstractContextManager):
         if name not in self._open:
             path = self.folder.path / TRACKED
             tracked = json.loads(path.read_text()) if os.path.isfile(path) else {}
-            found, *self._open[name] = TRACKERS[name](self, tracked.get(name), epoch)
-            if found != tracked.get(name):
-                self.folder.write_json(TRACKED, tracked | {name: found})
-        self._open[name][0](values, epoch)
+            self._open[name] = TRACKERS[name](self, tracked.get(name), epoch)
+            if (run_id := self._open[name].run_id) != tracked.get(name):
+                self.folder.write_json(TRACKED, tracked | {name: run_id})
+        self._open[name].log(values, epoch)
 
     def _try(self, name: str, call: Callable, *args: object) -> None:
         try:
@@ -68,36 +77,39 @@ class EpochLog(AbstractContextManager):
             self.say(f"WARNING: {name} failed and receives nothing more of this training ({one_line(error)}).")
 
 
-def _tensorboard(run: EpochLog, run_id: None, epoch: int) -> tuple[None, Callable, Callable]:
+def _tensorboard(epochs: EpochLog, run_id: None, epoch: int) -> Tracker:
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(f"{run.folder.path}/tensorboard/{run.phase}", purge_step=epoch)  # no epoch twice
+    writer = SummaryWriter(f"{epochs.folder.path}/tensorboard/{epochs.phase}", purge_step=epoch)  # no epoch twice
 
     def log(values: Mapping[str, float], epoch: int) -> None:
         for name, value in values.items():
             writer.add_scalar(name, value, epoch)
         writer.flush()
 
-    return None, log, lambda ended: writer.close()  # otherwise its thread lives as long as the process
+    return Tracker(None, log, lambda ended: writer.close())  # otherwise its thread lives as long as the process
 
 
-def _mlflow(run: EpochLog, run_id: str | None, epoch: int) -> tuple[str, Callable, Callable]:
+def _mlflow(epochs: EpochLog, run_id: str | None, epoch: int) -> Tracker:
     import mlflow
 
-    started = mlflow.start_run(run_id=run_id, run_name=run.folder.path.name, nested=True).info.run_id
-    mlflow.log_dict(run.recipe.as_dict(), "recipe.json")
-    return started, mlflow.log_metrics, lambda ended: mlflow.end_run("FINISHED" if ended else "KILLED")
+    started = mlflow.start_run(run_id=run_id, run_name=epochs.folder.path.name, nested=True).info.run_id
+    mlflow.log_dict(epochs.recipe.as_dict(), "recipe.json")
+    return Tracker(started, mlflow.log_metrics, lambda ended: mlflow.end_run("FINISHED" if ended else "KILLED"))
 
 
-def _wandb(run: EpochLog, run_id: str | None, epoch: int) -> tuple[str, Callable, Callable]:
+def _wandb(epochs: EpochLog, run_id: str | None, epoch: int) -> Tracker:
     import wandb
 
-    options = {"project": os.environ.get("WANDB_PROJECT", DISTRIBUTION), "dir": str(run.folder.path)}
-    options |= {"name": run.folder.path.name, "config": run.recipe.as_dict(), "reinit": "create_new"}
+    options = {"project": os.environ.get("WANDB_PROJECT", DISTRIBUTION), "dir": str(epochs.folder.path)}
+    options |= {"name": epochs.folder.path.name, "config": epochs.recipe.as_dict(), "reinit": "create_new"}
     started = wandb.init(id=run_id, resume="allow", **options)
     started.define_metric("*", step_metric="epoch")  # wandb's own step cannot go back when a run resumes
-    log, close = started.log, started.finish
-    return started.id, lambda values, epoch: log({**values, "epoch": epoch}), lambda ended: close(int(not ended))
+    return Tracker(
+        run_id=started.id,
+        log=lambda values, epoch: started.log({**values, "epoch": epoch}),
+        close=lambda ended: started.finish(int(not ended)),
+    )
 
 
 TRACKERS = {"tensorboard": _tensorboard, "mlflow": _mlflow, "wandb": _wandb}

@@ -40,9 +40,9 @@ def fit_parts(
         loaders = [in_order(segments, cache, levels=levels)]
         for number in range(1, passes + 1):
             drawn = [Draw.at(index, 0, number, index) for index in range(len(segments))]
-            loaders.append(in_order(segments, cache, augmentations=augmentations.of_waves, sampler=drawn))
-        found, total = chain.from_iterable(loaders), sum(map(len, loaders))
-        return (batch.to(cache.device) for batch in progress(found, what, total=total, shown=shown))
+            loaders.append(in_order(segments, cache, augmentations=augmentations.waveforms_only, sampler=drawn))
+        loaded = progress(chain.from_iterable(loaders), what, total=sum(map(len, loaders)), shown=shown)
+        return (batch.to(cache.device) for batch in loaded)
 
     system.eval()
     for name, level in system.levels.items():

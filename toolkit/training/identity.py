@@ -21,7 +21,8 @@ def run_hash(
     recipe: Mapping[str, Any],  # resolved, plain
     manifest: Iterable[Mapping[str, Any]],  # from `manifest_rows`
     versions: Mapping[str, str],  # distribution -> its `code_version`
-    pretrained: Mapping[str, str | None] | None = None,  # level -> its weights: random now, perhaps downloaded later
+    # level -> which weights it starts from, since `random` now may be a download later
+    pretrained: Mapping[str, str | None] | None = None,
 ) -> str:
     """Eight hexadecimal digits that change with anything that can change a run's result, except the content of files.
 

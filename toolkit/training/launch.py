@@ -50,5 +50,5 @@ def together() -> Iterator[None]:
             sys.exit(FAILED)
         if not gone:
             raise
-        found = f"Another process of this training is gone ({one_line(error)})"
-        raise GroupError(f"{found}: the same command goes on from the last checkpoint.") from error
+        problem = f"Another process of this training is gone ({one_line(error)})"
+        raise GroupError(f"{problem}: run the command again, which goes on from the last checkpoint.") from error

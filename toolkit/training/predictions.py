@@ -59,31 +59,31 @@ def read_answers(
             raise ValueError("no rows")
         if odd := {row[name] for row in rows for name in ("reference", "predicted")} - set(labels):
             raise ValueError(f"{min(odd)!r} is not one of its labels")
-        found = Answers(
+        answers = Answers(
             *(np.array([row.get(name) or "" for row in rows]) for name in ("id", "speaker", "gender")),
             np.array([float(row.get("seconds") or "nan") for row in rows]),
             *(np.array([row[name] for row in rows]) for name in ("reference", "predicted")),
             np.array([[float(row[f"p_{label}"]) for label in labels] for row in rows]),
         )
-        checked_probabilities(found.probabilities, found.reference, labels)
-        if len({*found.id.tolist()}) < len(rows):
+        checked_probabilities(answers.probabilities, answers.reference, labels)
+        if len({*answers.id.tolist()}) < len(rows):
             raise ValueError("an id occurs twice")
     except (KeyError, ValueError, TypeError) as error:
         raise ExperimentError(f"{folder}: {file} is damaged ({error}): {REMEDY}.") from None
-    if confusion not in (None, confusion_matrix(found.reference, found.predicted, labels=labels).tolist()):
+    if confusion not in (None, confusion_matrix(answers.reference, answers.predicted, labels=labels).tolist()):
         raise ExperimentError(f"{folder}: {file} and {RESULTS} belong to different runs: {REMEDY}.")
-    return found
+    return answers
 
 
 def read_confidence(folder: Path, labels: Sequence[str], results: Mapping[str, Any]) -> Confidence:
     """Fit it on a run's validation.csv; `UNFITTED` without that file, ExperimentError if it is not of these results."""
     if not os.path.isfile(folder / VALIDATION):
         return UNFITTED
-    found = read_answers(folder, labels, VALIDATION, confusion=results.get("valid_confusion"))
+    answers = read_answers(folder, labels, VALIDATION, confusion=results.get("valid_confusion"))
     # where the speakers are in training too, none stands for a new speaker
     trained = SPEAKER_DEPENDENT_STAMP in results["stamps"]
-    speakers = [""] * len(found.id) if trained else found.speaker.tolist()
-    return Confidence.fit(found.probabilities, found.reference, labels=labels, speakers=speakers)
+    speakers = [""] * len(answers.id) if trained else answers.speaker.tolist()
+    return Confidence.fit(answers.probabilities, answers.reference, labels=labels, speakers=speakers)
 
 
 def predictions_of(run: str | PathLike) -> dict[str, np.ndarray]:

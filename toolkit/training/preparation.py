@@ -47,8 +47,8 @@ class Source:
         for u in utterances:
             for name, text in {"path": u.path, **vars(u), **u.extra}.items():
                 if UNWRITABLE.search(str(text)):
-                    found = f"{one_line(u.path)}: {name} {str(text)!r} holds a NUL or a byte that is not UTF-8"
-                    raise CorpusError(f"{found}: rename it, because a run's files cannot hold it")
+                    problem = f"{one_line(u.path)}: {name} {str(text)!r} holds a NUL or a byte that is not UTF-8"
+                    raise CorpusError(f"{problem}: rename it, because a run's files cannot hold it")
         if not recipe.normalize:
             return utterances
         return join_names(utterances, names_of(recipe), [*recipe.label_map, *(recipe.labels or ())])
@@ -68,20 +68,22 @@ class Preparation:
     @property
     def stamps(self) -> tuple[str, ...]:
         """Warnings that belong to every result, except those about weights."""
-        found = {SYNTHETIC: self.source.corpus.synthetic, REDUCED: self.source.reduced}
-        found |= {SHARED_AUDIO: self.source.recipe.shared_audio == "allow", self.fold.stamp: self.fold.stamp}
-        return tuple(stamp for stamp, holds in found.items() if holds)
+        stamps = [SYNTHETIC] if self.source.corpus.synthetic else []
+        stamps += [REDUCED] if self.source.reduced else []
+        stamps += [SHARED_AUDIO] if self.source.recipe.shared_audio == "allow" else []
+        stamps += [self.fold.stamp] if self.fold.stamp else []
+        return tuple(stamps)
 
     @property
     def warnings(self) -> list[Problem]:
         """Every possible mistake that does not stop a training."""
         recipe = self.source.recipe
         warnings = alike_names(self.utterances, names_of(recipe)) if recipe.normalize is None else []
-        notes = {name: about_numbers(recipe, target) for name, target in self.targets.items()}
+        notes = {name: check_numbers(recipe, target) for name, target in self.targets.items()}
         warnings += [Problem("numbers", "warning", note, name) for name, note in notes.items() if note]
         if (sizes := self.source.corpus.sizes) and self.n_read not in sizes:
-            found = f"{self.n_read} utterances were read; the whole corpus has {join(map(str, sizes), 'or')}"
-            warnings.append(Problem("size", "warning", found, recipe.corpus.plugin))
+            message = f"{self.n_read} utterances were read; the whole corpus has {join(map(str, sizes), 'or')}"
+            warnings.append(Problem("size", "warning", message, recipe.corpus.plugin))
         return warnings
 
     def part(self, name: str) -> list[Utterance]:
@@ -109,15 +111,11 @@ def load_source(
         path = str(Path(os.path.expanduser(manifest)).absolute())
         overrides += ["--corpus.plugin", "manifest", "--corpus.args.path", json.dumps(path)]
     load = partial(load_recipe, recipe, overrides, search_folder=search_folder, trust=trust)
-    loaded = load()
-    kind = find_part("corpus", loaded.corpus).load()
-    folder = data_folder or loaded.data_folder
-    if folder is not None and not os.path.exists(os.path.expanduser(folder)):
-        raise CorpusError(f"The data folder {folder} does not exist.")
-    folder = folder or kind.default_folder()
-    full = loaded
-    if folder is None and (kind.environment is not None or kind.synthetic):
-        loaded = load(data_available=False)
+    full = load()
+    kind = find_part("corpus", full.corpus).load()
+    folder = _data_folder(data_folder or full.data_folder, kind)
+    lacks_data = folder is None and (kind.environment is not None or kind.synthetic)
+    loaded = load(data_available=False) if lacks_data else full
     if loaded.training.has_arguments:  # only then is torch imported here
         from toolkit.training.loop.optimizers import check_optimizers
 
@@ -126,8 +124,15 @@ def load_source(
     path = find_recipe(recipe, search_folder)
     plain = loaded.as_dict()
     changes = plain_values(_without_tags(override_tree(overrides, plain, path.parent, trust), plain))
-    folder = None if folder is None else Path(os.path.expanduser(folder))
-    return Source(loaded, corpus, folder, reduced=full != loaded, path=path, changes=changes)
+    return Source(loaded, corpus, folder, reduced=loaded != full, path=path, changes=changes)
+
+
+def _data_folder(named: str | Path | None, corpus: type[Corpus]) -> Path | None:
+    """The named folder, else the corpus's own, if it needs one. Raises: CorpusError if the named one does not exist."""
+    if named is not None and not os.path.exists(os.path.expanduser(named)):
+        raise CorpusError(f"The data folder {named} does not exist.")
+    folder = named or corpus.default_folder()
+    return None if folder is None else Path(os.path.expanduser(folder))
 
 
 def _without_tags(overrides: Any, plain: Any) -> Any:
@@ -152,16 +157,16 @@ def refuse_missing_labels(preparation: Preparation) -> None:
     """Raises: CorpusError if no training utterance of the fold has one of the labels."""
     trained = {u.label for u in preparation.part("train")}
     if missing := [label for label in preparation.targets[LABEL].classes if label not in trained]:
-        found = f"no training utterance has the label {', '.join(missing)}"
-        raise CorpusError(f"Fold {preparation.fold.name!r}: {found}.")
+        problem = f"no training utterance has the label {', '.join(missing)}"
+        raise CorpusError(f"Fold {preparation.fold.name!r}: {problem}.")
 
 
 def prepare_folds(source: Source, utterances: Sequence[Utterance] | None = None) -> list[Preparation]:
     """Prepare every fold of a recipe's protocol. Raises: CorpusError, ProtocolError; nothing is written before."""
     recipe, published = source.recipe, source.corpus.protocols
     if published and recipe.protocol.name not in published:
-        found = f"corpus {recipe.corpus.plugin!r} has folds of its own; protocol {recipe.protocol.name!r} makes others"
-        raise ProtocolError(f"{found}: give --protocol {join(published, 'or')}")
+        problem = f"protocol {recipe.protocol.name!r} makes others: give --protocol {join(published, 'or')}"
+        raise ProtocolError(f"corpus {recipe.corpus.plugin!r} has folds of its own; {problem}")
     read = source.read() if utterances is None else utterances
     utterances, labels = apply_labels(read, labels=recipe.labels, label_map=recipe.label_map)
     folds = make_folds(utterances, recipe.protocol.name, **recipe.protocol.args)
@@ -180,10 +185,10 @@ def names_of(recipe: Recipe) -> list[str]:
     return list(dict.fromkeys([LABEL, "speaker", "session", "group", *heads, *recipe.model.covariates]))
 
 
-def about_numbers(recipe: Recipe, target: Target) -> str | None:
-    """`Target.about_numbers`, where classes that the recipe lists count as asked for."""
+def check_numbers(recipe: Recipe, target: Target) -> str | None:
+    """`Target.check_numbers`, where classes that the recipe lists count as asked for."""
     listed = target.name == LABEL and recipe.labels is not None
-    return target.about_numbers(asked=listed or target.name in recipe.numbers_as_classes)
+    return target.check_numbers(asked=listed or target.name in recipe.numbers_as_classes)
 
 
 def find_targets(recipe: Recipe, utterances: Sequence[Utterance], labels: Sequence[str]) -> dict[str, Target]:
@@ -193,5 +198,5 @@ def find_targets(recipe: Recipe, utterances: Sequence[Utterance], labels: Sequen
     others = {name: Target.of_column(name, utterances) for name in names if name != LABEL}
     targets = {LABEL: Target(LABEL, tuple(labels)), **others}
     for target in targets.values():
-        about_numbers(recipe, target)
+        check_numbers(recipe, target)
     return targets

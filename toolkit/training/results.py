@@ -19,10 +19,11 @@ from toolkit.training.run_folder import EMBEDDINGS, PREDICTIONS, RESULTS, VALIDA
 
 def write_predictions(folder: RunFolder, preparation: Preparation, part: str, brain: SystemBrain) -> dict[str, Any]:
     """Write the predictions of `brain.evaluate` on a part, "valid" or "test", by utterance; returns their metrics."""
-    recipe, target, utterances = preparation.source.recipe, preparation.targets[LABEL], preparation.part(part)
-    rate, rows = recipe.audio.sample_rate, []
+    recipe, utterances = preparation.source.recipe, preparation.part(part)
+    target, rate = preparation.targets[LABEL], recipe.audio.sample_rate
     probabilities = target.probabilities(brain.outputs.scores[recipe.predict_from])  # [utterances, classes]
     answers = target.answers(probabilities)
+    rows = []
     for u, answer, row in zip(utterances, answers, probabilities, strict=True):
         seconds = stretch(u.path, start_s=u.start, end_s=u.end).samples(rate) / rate
         facts = {"id": u.id, "speaker": u.speaker or "", "gender": u.gender or "", "seconds": f"{seconds:.3f}"}
@@ -54,7 +55,7 @@ def write_results(
 
     Args: metrics: part -> what `write_predictions` returned; versions: of the distributions that the run used.
     """
-    found = {**metrics["test"], "heads": _write_embeddings(folder, preparation, brain)} if "test" in metrics else {}
+    tested = {**metrics["test"], "heads": _write_embeddings(folder, preparation, brain)} if "test" in metrics else {}
     recipe, history = preparation.source.recipe, brain.history
     chosen = history.rows[history.selection(selects_on(preparation.fold.protocol)).epoch - history.first]
     folder.write_json(
@@ -67,7 +68,7 @@ def write_results(
             "split": preparation.fold.digest,
             "seed": recipe.seed,
             "tested": "test" in metrics,
-            **found,
+            **tested,
             **{name: value for name, value in chosen.items() if name.startswith("valid_")},
             # tells the validation.csv of this run from others
             **({"valid_confusion": metrics["valid"]["confusion"]} if "valid" in metrics else {}),

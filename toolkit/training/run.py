@@ -32,7 +32,7 @@ from toolkit.training.device import choose_device
 from toolkit.training.epoch_log import EpochLog
 from toolkit.training.fitting import fit_parts
 from toolkit.training.identity import manifest_rows, run_hash
-from toolkit.training.initial import seen_before, start_from
+from toolkit.training.init_from import seen_before, start_from
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.checkpoints import AtomicCheckpointer, load_intact
 from toolkit.training.loop.history import History
@@ -59,7 +59,7 @@ class Run:
     ):
         self.preparation, self.recipe = preparation, preparation.source.recipe
         self.protocol, self.trace, self.watch = preparation.fold.protocol, trace, watch
-        self.tests = "test" in preparation.evaluated
+        self.is_tested = "test" in preparation.evaluated
         self.say, self.progress = (say, progress) if rank() == 0 else (lambda line: None, False)
         self.training = replace(self.recipe.training, device=choose_device(self.recipe))
         self.versions = used_versions(self.recipe)
@@ -68,21 +68,12 @@ class Run:
         # whether the fusion or a head is fitted on the unaugmented training part
         self._fits = any(part.fits for part in (self.system.fusion, *self.system.heads.values()))
         self.augmentations = build_augmentations(self.recipe)
-        plain = self.recipe.as_dict() | {"fold": preparation.fold.name} | ({} if self.tests else {"tested": False})
-        plain["protocol"]["name"] = training_protocol(self.protocol)  # protocols that share a training share the hash
-        rows = manifest_rows(preparation.utterances)
-
-        def folder() -> Path:
-            identity = run_hash(plain, rows, self.versions, self.system.pretrained)
-            name = RunFolder.name(self.recipe.name, self.protocol, preparation.fold.name, self.recipe.seed, identity)
-            return Path(self.recipe.output_folder) / name
-
         self.seen = UNSEEN  # by the bundle's system that the training starts from
         self.started: str | None = None  # what was taken from the bundle, in one line
         self.gone: BundleError | None = None  # if the bundle can no longer be read
         if self.training.init_from is not None:
-            self._start(folder)
-        self.folder = RunFolder(folder(), writes=rank() == 0)
+            self._start_from_bundle()
+        self.folder = RunFolder(self._path(), writes=rank() == 0)
 
     def train(self, *, wait: bool = False) -> Path:
         """Train, test and write the folder; continue an interrupted run; leave a finished one alone.
@@ -112,26 +103,39 @@ class Run:
                     torch.set_num_threads(threads)  # a small system takes one, and a continued run as many as before
         return self.folder.results
 
-    def _start(self, folder: Callable[[], Path]) -> None:
+    def _path(self) -> Path:
+        """The run's folder; the name changes with the weights that the levels start from."""
+        fold = self.preparation.fold.name
+        plain = self.recipe.as_dict() | {"fold": fold} | ({} if self.is_tested else {"tested": False})
+        plain["protocol"]["name"] = training_protocol(self.protocol)  # protocols that share a training share the hash
+        rows = manifest_rows(self.preparation.utterances)
+        identity = run_hash(plain, rows, self.versions, self.system.pretrained)
+        name = RunFolder.name(self.recipe.name, self.protocol, fold, self.recipe.seed, identity)
+        return Path(self.recipe.output_folder) / name
+
+    def _start_from_bundle(self) -> None:
         """Load a bundle's weights. If it is gone but this run has begun, keep the error: checkpoints may suffice."""
         bundle = self.training.init_from
         try:
-            bundle_file, targets = local_bundle(bundle), self.preparation.targets
-            self.started, self.seen = start_from(bundle_file, self.system, self.recipe, targets)
+            targets = self.preparation.targets
+            self.started, self.seen = start_from(local_bundle(bundle), self.system, self.recipe, targets)
         except BundleError as error:
-            if os.path.lexists(os.path.expanduser(bundle)):
+            if os.path.lexists(os.path.expanduser(bundle)) or not self._recall_bundle():
                 raise
-            for file in Path(self.recipe.output_folder).glob(f"*/{ORIGIN}"):
-                with suppress(CheckpointError, KeyError, OSError, TypeError, ValueError):  # a damaged file is skipped
-                    origin = read_json(file, CheckpointError, "delete it")
-                    for name, level in self.system.levels.items():
-                        level.pretrained, level.random_backbone = origin["levels"].get(name, (None, False))
-                    self.seen = Seen.of_values(origin["seen"])
-                    if file.parent == folder():
-                        load_intact(self.system, [file.parent / CHECKPOINTS, file.parent / PROBE])
-                        self.gone = error
-                        return
-            raise
+            self.gone = error
+
+    def _recall_bundle(self) -> bool:
+        """Take what an earlier start of this run kept of its bundle and its training; returns whether there is one."""
+        for file in Path(self.recipe.output_folder).glob(f"*/{ORIGIN}"):
+            with suppress(CheckpointError, KeyError, OSError, TypeError, ValueError):  # a damaged file is skipped
+                origin = read_json(file, CheckpointError, "delete it")
+                for name, level in self.system.levels.items():
+                    level.pretrained, level.random_backbone = origin["levels"].get(name, (None, False))
+                self.seen = Seen.from_dict(origin["seen"])
+                if file.parent == self._path():
+                    load_intact(self.system, [file.parent / CHECKPOINTS, file.parent / PROBE])
+                    return True
+        return False
 
     def _train_and_test(self) -> None:
         data = RunData(self.preparation, fixed_samples=self.system.fixed_samples, device=self.training.device)
@@ -163,16 +167,20 @@ class Run:
             if trained is not None:
                 self.say(f"Trained already, only the test is left: {trained}")
                 log(brain.history)
-            metrics = {}
-            if self.tests:
-                fold, best = self.preparation.fold, f"best_{selects_on(self.protocol)}"
-                for part in ("test",) if set(fold.valid) == set(fold.test) else ("valid", "test"):
-                    segments = data.segments(self.preparation.part(part))
-                    brain.evaluate(data.loader(segments, cache=cache), max_key=best)
-                    metrics[part] = write_predictions(self.folder, self.preparation, part, brain)
-            else:
-                self.folder.delete_weights()
+            metrics = self._test(brain, data, cache) if self.is_tested else {}
+        if not self.is_tested:
+            self.folder.delete_weights()
         write_results(self.folder, self.preparation, brain, metrics, self.versions)
+
+    def _test(self, brain: SystemBrain, data: RunData, cache: FeatureCache) -> dict[str, Any]:
+        """Predict the test part, and the validation part if it is another, with the best epoch; part -> metrics."""
+        fold = self.preparation.fold
+        metrics = {}
+        for part in ("test",) if set(fold.valid) == set(fold.test) else ("valid", "test"):
+            segments = data.segments(self.preparation.part(part))
+            brain.evaluate(data.loader(segments, cache=cache), max_key=f"best_{selects_on(self.protocol)}")
+            metrics[part] = write_predictions(self.folder, self.preparation, part, brain)
+        return metrics
 
     def _feature_cache(self, data: RunData, augmented: Collection[str] = ()) -> FeatureCache:
         return FeatureCache(
@@ -190,7 +198,7 @@ class Run:
     def _probe(self, data: RunData, objective: Objective) -> dict[str, Any]:
         """Train with pre-trained weights frozen, without augmentation; the system keeps the best epoch's weights."""
         self.system.set_frozen(True)
-        settings, rule, path = self.training.of_probe, stopping_rules(self.protocol)[0], self.folder.path / PROBE
+        settings, rule, path = self.training.probe_settings, stopping_rules(self.protocol)[0], self.folder.path / PROBE
         nothing = Augmentations((), seed=self.recipe.seed, segment_samples=self.recipe.audio.segment_samples)
         with EpochLog(self.folder, self.recipe, self.say, PROBE) as log, closing(self._feature_cache(data)) as cache:
             brain = self._brain(settings, data, objective, path, [rule], log)
@@ -267,7 +275,7 @@ class Run:
         """Print the stamps and warnings; write the recipe and the manifest."""
         random = self.system.random_backbones
         said = [f"random weights instead of pre-trained ones: {', '.join(random)}"] if random else []
-        said += seen_before(self.seen, self.preparation.part("test")) if self.tests else []
+        said += seen_before(self.seen, self.preparation.part("test")) if self.is_tested else []
         self.folder.stamps = (*self.preparation.stamps, *said)
         for stamp in self.folder.stamps:
             self.say(f"NOTE: {stamp}")
@@ -279,7 +287,7 @@ class Run:
             self.say(self.started)
             levels = self.system.levels.items()
             origin = {"levels": {name: [v.pretrained, v.random_backbone] for name, v in levels}}
-            self.folder.write_json(ORIGIN, origin | {"seen": self.seen.values})
+            self.folder.write_json(ORIGIN, origin | {"seen": self.seen.as_dict()})
         stamp = self.folder.stamp
         self.folder.write(RECIPE, (f"# NOTE: {stamp}\n" if stamp else "") + dump_yaml(self.recipe.as_dict()))
         note = {"note": stamp} if stamp else {}

@@ -48,12 +48,12 @@ class RunData:
         target = self.preparation.targets[LABEL]
         answers = target.answers(scores[self.recipe.predict_from])
         answer_of = dict(zip([u.id for u in self.evaluation.utterances], answers, strict=True))
-        found = {}
+        columns = {}
         for part in self.preparation.evaluated:
             utterances = self.preparation.part(part)
             metrics = target.metrics([u.label for u in utterances], [answer_of[u.id] for u in utterances])
-            found |= {f"{part}_{metric}": value for metric, value in metrics.items()}
-        return found
+            columns |= {f"{part}_{metric}": value for metric, value in metrics.items()}
+        return columns
 
     def training_batches(self) -> EpochBatches:
         """The batch sampler of the training part: this rank's rows of each batch."""
@@ -117,7 +117,7 @@ class RunData:
 
     def _covariates(self, utterances: Sequence[Utterance]) -> dict[str, list[int]]:
         """Covariates that are inputs of the system, not predicted: name -> class index of each utterance."""
-        found = {}
+        indices = {}
         given = {name: spec.source for name, spec in self.recipe.model.covariates.items() if spec.source != "predicted"}
         for name, source in given.items():
             values = [u.value(name) for u in utterances]
@@ -125,5 +125,5 @@ class RunData:
                 counts = Counter(value for u in self.preparation.utterances if (value := u.value(name)) is not None)
                 values = [shuffled_value(u.id, self.recipe.seed, counts, name) for u in utterances]
             target = self.preparation.targets[name]
-            found[name] = [target.known_index(value, u.id) for u, value in zip(utterances, values, strict=True)]
-        return found
+            indices[name] = [target.known_index(value, u.id) for u, value in zip(utterances, values, strict=True)]
+        return indices

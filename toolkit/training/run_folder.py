@@ -13,7 +13,7 @@ import numpy as np
 
 from toolkit.corpus.protocols import PROTOCOLS, training_protocol
 from toolkit.errors import CheckpointError, one_line
-from toolkit.files import csv_text, locked, read_json, require_files, to_cell, write_whole
+from toolkit.files import csv_text, locked, read_json, refuse_special_files, to_cell, write_whole
 from toolkit.recipe.checks import Mismatch, check_value
 from toolkit.statistics.metrics import summary_of
 
@@ -71,7 +71,7 @@ class RunFolder:
         remedy = "choose another --output_folder"
         with ExitStack() as stack:
             try:
-                require_files(self.path, CheckpointError, f"delete it, or {remedy}")
+                refuse_special_files(self.path, CheckpointError, f"delete it, or {remedy}")
                 self.path.mkdir(parents=True, exist_ok=True)
                 held = stack.enter_context(locked(self.path / "lock", wait=wait))
             except OSError as error:
@@ -124,7 +124,7 @@ def read_results(path: Path, *, trials: bool = False) -> dict[str, Any]:
 
     Raises: CheckpointError if it does not match `RESULT_TYPES`.
     """
-    remedy = "delete it and give the command again"
+    remedy = "delete it and run the command again"
     results = read_json(path, CheckpointError, remedy)
     for key, kind in RESULT_TYPES.items():
         if trials and key in OF_TEST and key not in results and results.get("tested") is False:
@@ -146,7 +146,7 @@ def _check_metrics(results: Mapping[str, Any]) -> None:
     counts = np.array(matrix)
     if not counts.any() or counts.min() < 0:
         raise Mismatch("its entries have to be counts of at least one utterance")
-    found = summary_of(counts, labels=labels)
+    metrics = summary_of(counts, labels=labels)
     for key in ("n_utterances", "wa", "ua", "macro_f1"):
-        if not math.isclose(results[key], found[key], abs_tol=1e-6):
-            raise Mismatch(f"its {key} is {found[key]:.6g}, not {results[key]:.6g}")
+        if not math.isclose(results[key], metrics[key], abs_tol=1e-6):
+            raise Mismatch(f"its {key} is {metrics[key]:.6g}, not {results[key]:.6g}")

@@ -4,16 +4,17 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from toolkit.contracts import Seq
 from toolkit.data.cache.files import FeatureFiles, read_segment
-from toolkit.data.cache.missing import CachedUtterance, Lacking, Missing
+from toolkit.data.cache.missing import CachedUtterance, Computation, MissingFeatures
 from toolkit.data.cache.store import LIMIT_VARIABLE, features_folder, limit_bytes, make_room, megabytes
 from toolkit.data.front_ends import front_end_description, front_end_key, rounded, rows_of
 from toolkit.data.segments import Batch, Items, SegmentSet
@@ -22,6 +23,16 @@ from toolkit.files import sha256
 from toolkit.model.system import System
 
 BATCH_SIZE = 8  # segments of an utterance at a time; the last bits of features depend on it
+
+
+@dataclass
+class _NeededFrontEnd:
+    """A front end of a run, which may be that of several levels."""
+
+    level: str  # the first that uses it
+    description: Mapping[str, Any]
+    rate: float  # stored bytes per sample of audio
+    samples: int = 0  # whose features are stored
 
 
 class FeatureCache:
@@ -58,17 +69,20 @@ class FeatureCache:
         """Whether features are stored; if they take too much space, they are computed for every batch."""
         return bool(self._front_ends)
 
-    def front_end(self, wave: Seq, levels: Collection[str] | None = None) -> dict[str, Seq]:
+    def compute(self, wave: Seq, levels: Collection[str] | None = None) -> dict[str, Seq]:
         """Compute the features of a batch for some levels, by default all: rounded, but not stored."""
         features = self.system.features(wave.to(self.device), levels)
         return {level: rounded(seq, level=level, precision=self.precision) for level, seq in features.items()}
 
     def completed(self, batch: Batch, levels: Collection[str] | None = None) -> Batch:
         """Compute a batch's features for the levels whose waveforms it holds; if all share one, for `levels`."""
-        features = dict(batch.features or {levels and tuple(levels): batch.wave})
-        for some in [key for key in features if not isinstance(key, str)]:
-            features |= self.front_end(features.pop(some), some)
-        return replace(batch, wave=None, features=features)
+        if batch.features is None:
+            return replace(batch, wave=None, features=self.compute(batch.wave, levels))
+        features = {key: seq for key, seq in batch.features.items() if isinstance(key, str)}
+        for key, wave in batch.features.items():
+            if not isinstance(key, str):
+                features |= self.compute(wave, key)
+        return replace(batch, features=features)
 
     def dataset(self, segments: SegmentSet, levels: Collection[str] | None = None) -> Items:
         """What a loader reads: features of segments, stored as by `fill`, or the segments if features are not kept."""
@@ -95,7 +109,7 @@ class FeatureCache:
                 needed = sum(u.samples * one.rate for u, some in lacking for one in some)
                 folders = [front_end.folder for front_end in self._front_ends.values()]
                 make_room(needed, keep=folders, say=self.say)
-                Missing(lacking, self._rows, device=self.device).compute(progress=self.progress)
+                Computation(lacking, self._rows, device=self.device).compute(progress=self.progress)
         return utterances
 
     @cached_property
@@ -104,23 +118,24 @@ class FeatureCache:
         if not self.limit_mb:
             return {}
         trained, *others = [segments.widths() for segments in self.whole]
-        widths, longest = sum(map(sum, others)), max(map(max, [trained, *others]))
+        longest = max(map(max, [trained, *others]))
         silence = Seq(torch.zeros(1, longest), torch.tensor([longest]), full=True)  # values do not matter
-        keys, found, needed = {}, {}, {}
+        keys: dict[str, str] = {}  # by level
+        needed: dict[str, _NeededFrontEnd] = {}  # by key
         for level, extractor in self.system.levels.items():
             settings = {"segments": self.whole[0], "precision": self.precision, "device": self.device}
             description = front_end_description(extractor, level=level, code=self.code[level], **settings)
             keys[level] = key = front_end_key(description)
-            if key not in found:
-                stored = sum(row.nbytes for row in self._rows(level, silence))
-                found[key] = level, description, stored / longest
-            samples = widths + (0 if level in self.augmented else sum(trained))
-            needed[key] = max(needed.get(key, 0), found[key][2] * samples)
-        if not self._fits(sum(needed.values())):
+            if key not in needed:
+                rate = sum(row.nbytes for row in self._rows(level, silence)) / longest
+                needed[key] = _NeededFrontEnd(level, description, rate)
+            samples = sum(map(sum, others)) + (0 if level in self.augmented else sum(trained))
+            needed[key].samples = max(needed[key].samples, samples)
+        if not self._fits(sum(one.rate * one.samples for one in needed.values())):
             return {}
         files = {
-            key: FeatureFiles(features_folder() / key, of, say=self.say, level=level, rate=rate)
-            for key, (level, of, rate) in found.items()
+            key: FeatureFiles(features_folder() / key, one.description, say=self.say, level=one.level, rate=one.rate)
+            for key, one in needed.items()
         }
         return {level: files[key] for level, key in keys.items()}
 
@@ -132,28 +147,29 @@ class FeatureCache:
             )
             return False
         if needed > limit_bytes():
-            found = f"take about {megabytes(needed)}, and {LIMIT_VARIABLE} allows {megabytes(limit_bytes())}"
-            raise CacheError(f"The features of this run {found}: raise it, or give --training.feature_cache_mb 0.")
+            problem = f"take about {megabytes(needed)}, and {LIMIT_VARIABLE} allows {megabytes(limit_bytes())}"
+            raise CacheError(f"The features of this run {problem}: raise it, or give --training.feature_cache_mb 0.")
         return True
 
-    def _lacking(self, utterances: Iterable[CachedUtterance], levels: Collection[str] | None = None) -> Lacking:
-        unique = {utterance.name: utterance for utterance in utterances}.values()
+    def _lacking(self, utterances: Iterable[CachedUtterance], levels: Collection[str] | None = None) -> MissingFeatures:
+        by_name = {utterance.name: utterance for utterance in utterances}
         wanted = dict.fromkeys(self._front_ends[level] for level in levels or self._front_ends)
-        found = ((u, [f for f in wanted if not f.holds(u.name)]) for u in unique)
-        return [(utterance, front_ends) for utterance, front_ends in found if front_ends]
+        lacking = ((u, [f for f in wanted if not f.holds(u.name)]) for u in by_name.values())
+        return [(utterance, front_ends) for utterance, front_ends in lacking if front_ends]
 
     def _rows(self, level: str, wave: Seq) -> list[Tensor]:
         """The features of an utterance's segments, [segments, samples], as they are stored."""
         rows = []
         for start in range(0, len(wave.lengths), BATCH_SIZE):
             some = slice(start, start + BATCH_SIZE)
-            seq = self.front_end(Seq(wave.values[some], wave.lengths[some], full=wave.full), [level])[level]
+            seq = self.compute(Seq(wave.values[some], wave.lengths[some], full=wave.full), [level])[level]
             rows += rows_of(seq, level=level, precision=self.precision)
         return rows
 
     def _utterances(self, segments: SegmentSet) -> list[CachedUtterance]:
         """The utterances of a set, each named by a hash of all that its features depend on besides the front end."""
-        widths, found = segments.widths(), []
+        widths = segments.widths()
+        utterances = []
         for index, indices in enumerate(segments.by_utterance):
             utterance = segments.utterances[index]
             try:
@@ -164,8 +180,8 @@ class FeatureCache:
             padded = [widths[i] for i in indices]
             what = [content, utterance.start, utterance.end, cuts, padded]
             name = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
-            found.append(CachedUtterance(name, segments, index, sum(padded)))
-        return found
+            utterances.append(CachedUtterance(name, segments, index, sum(padded)))
+        return utterances
 
 
 class StoredFeatures(Items):

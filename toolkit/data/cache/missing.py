@@ -33,16 +33,16 @@ class CachedUtterance:
     samples: int
 
 
-Lacking = list[tuple[CachedUtterance, list[FeatureFiles]]]  # utterances, each with the front ends that lack it
+MissingFeatures = list[tuple[CachedUtterance, list[FeatureFiles]]]  # utterances, each with the front ends that lack it
 
 
-class Missing(Items):
+class Computation(Items):
     """Utterances to compute. The process that gets an item computes and stores it, or for a GPU only reads its audio.
 
     Args: lacking; rows: computes, from a level and segments [segments, samples], what is stored of each; device.
     """
 
-    def __init__(self, lacking: Lacking, rows: Callable[[str, Seq], list[Tensor]], *, device: str):
+    def __init__(self, lacking: MissingFeatures, rows: Callable[[str, Seq], list[Tensor]], *, device: str):
         self.lacking, self.rows = lacking, rows
         self.on_cpu = torch.device(device).type == "cpu"
 
@@ -62,12 +62,12 @@ class Missing(Items):
         """
         threads = torch.get_num_threads()
         try:
-            found = iter(self._loader(self._workers()))  # forks before the progress bar starts its thread
+            items = iter(self._loader(self._workers()))  # forks before the progress bar starts its thread
         except OSError:  # a limit of processes or of memory
-            found = iter(self._loader(0))
+            items = iter(self._loader(0))
         try:
             torch.set_num_threads(1)
-            for index, one in bar(chain.from_iterable(found), "features", total=len(self), shown=progress):
+            for index, one in bar(chain.from_iterable(items), "features", total=len(self), shown=progress):
                 if isinstance(one, ToolkitError):
                     raise one
                 if one is not None:
@@ -84,7 +84,7 @@ class Missing(Items):
             ) from None
         finally:
             torch.set_num_threads(threads)
-            del found  # ends the workers; once only the collector finds them, they are waited for 10 s
+            del items  # ends the workers; once only the collector finds them, they are waited for 10 s
 
     def _store(self, index: int, wave: Seq) -> None:
         utterance, front_ends = self.lacking[index]

@@ -72,14 +72,14 @@ def lock_of(folder: Path) -> Path:
 
 def stored_front_ends() -> list[StoredFrontEnd]:
     """All front ends, the least recently used first; folders without a description are not the toolkit's."""
-    found = []
+    stored = []
     for known in features_folder().glob(f"*/{DESCRIPTION}"):
         with contextlib.suppress(OSError):  # it may be deleted meanwhile, and files that a run is writing are renamed
             files = [file for file in os.scandir(known.parent) if not file.name.endswith(".partial")]
             sizes = {file.name: file.stat().st_size for file in files}
             utterances = sum(name.endswith(SUFFIX) for name in sizes)
-            found.append(StoredFrontEnd(known.parent, sum(sizes.values()), utterances, known.stat().st_mtime))
-    return sorted(found, key=lambda stored: (stored.last_used, stored.path.name))
+            stored.append(StoredFrontEnd(known.parent, sum(sizes.values()), utterances, known.stat().st_mtime))
+    return sorted(stored, key=lambda one: (one.last_used, one.path.name))
 
 
 def make_room(needed: float, *, keep: Collection[Path], say: Callable[[str], None]) -> None:
@@ -93,8 +93,8 @@ def make_room(needed: float, *, keep: Collection[Path], say: Callable[[str], Non
             total -= front_end.bytes
             say(f"Removed from the feature cache, least recently used: {front_end.path} ({megabytes(front_end.bytes)})")
     if total > limit:
-        found = f"grows to {megabytes(total)}, all in use; {LIMIT_VARIABLE} allows {megabytes(limit)}"
-        say(f"The feature cache {found}: {features_folder()}")
+        problem = f"grows to {megabytes(total)}, all in use; {LIMIT_VARIABLE} allows {megabytes(limit)}"
+        say(f"The feature cache {problem}: {features_folder()}")
 
 
 def megabytes(size: float) -> str:

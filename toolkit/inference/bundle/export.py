@@ -165,7 +165,7 @@ def export_bundle(
         raise BundleError(f"{found} Check the portable_args of its levels.") from error
     trained = {*run.fold.train, *run.fold.valid, *getattr(run.fold, selects_on(run.fold.protocol))}
     seen = Seen.of([utterance for utterance in run.utterances if utterance.id in trained]) | _seen_before(run.folder)
-    files = {WEIGHTS: weights, CARD: card_text(config, license).encode(), SEEN: json.dumps(seen.values).encode()}
+    files = {WEIGHTS: weights, CARD: card_text(config, license).encode(), SEEN: json.dumps(seen.as_dict()).encode()}
     if onnx:
         from toolkit.inference.onnx.export import export_onnx
 
@@ -192,7 +192,7 @@ def _seen_before(folder: Path) -> Seen:
     if not os.path.isfile(folder / ORIGIN):
         return UNSEEN
     try:
-        return Seen.of_values(read_json(folder / ORIGIN, BundleError, "train the run again")["seen"])
+        return Seen.from_dict(read_json(folder / ORIGIN, BundleError, "train the run again")["seen"])
     except (KeyError, TypeError):
         raise BundleError(f"{folder / ORIGIN} does not list what trained the bundle: train the run again.") from None
 

@@ -16,7 +16,7 @@ from toolkit.data.seeding import seed_all
 from toolkit.data.segments import Batch
 from toolkit.distributed import average_statistics, from_first, rank, ranks, summed
 from toolkit.errors import ToolkitError
-from toolkit.hardware import take_threads
+from toolkit.hardware import use_one_thread_if_small
 from toolkit.model.system import System
 from toolkit.recipe.training import TrainingSpec
 from toolkit.statistics.utterance_means import UtteranceMeans
@@ -97,7 +97,7 @@ class SystemBrain(sb.Brain):
         """Build the optimizer, then continue from the last intact checkpoint if there is one."""
         if ranks() > 1 and self.training.epochs:  # without, perhaps nothing has gradients, which DDP refuses
             self.train_step = on_ranks(self.train_step)
-        take_threads(sum(p.numel() for p in self.system.parameters()))
+        use_one_thread_if_small(sum(p.numel() for p in self.system.parameters()))
         self.init_optimizers()
         self.history.threads = torch.get_num_threads()
         if self.checkpointer.recover_if_possible() is not None:

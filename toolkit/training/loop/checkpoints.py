@@ -43,7 +43,7 @@ def load_state(instance, path, end_of_epoch=True) -> None:
 
 def load_intact(system: torch.nn.Module, folders: Iterable[Path]) -> None:
     """Load a system's weights from an intact checkpoint, if there is one: what is frozen is the same in all."""
-    for folder in (found for parent in folders for found in parent.glob(f"{CKPT_PREFIX}+*")):
+    for folder in (path for parent in folders for path in parent.glob(f"{CKPT_PREFIX}+*")):
         if damage(folder) is None:
             load_state(system, folder / "system.ckpt")
             return
@@ -122,11 +122,11 @@ class AtomicCheckpointer(Checkpointer):
 
         Raises: CheckpointError if it is missing or damaged; another epoch's is never used instead.
         """
-        found = self.find_checkpoint(max_key=max_key)
-        if found is None or found.meta[max_key] != epoch:
+        checkpoint = self.find_checkpoint(max_key=max_key)
+        if checkpoint is None or checkpoint.meta[max_key] != epoch:
             what = f"No intact checkpoint of the best epoch, {epoch}, is left in {self.checkpoints_dir}"
             raise CheckpointError(f"{what}: {REMEDY}.")
-        return found
+        return checkpoint
 
     def keep_only(self, max_keys: Iterable[str]) -> None:
         """Delete all checkpoints, damaged ones too, except the best by each of these keys of their meta."""
@@ -149,9 +149,9 @@ class AtomicCheckpointer(Checkpointer):
         return self._next
 
     def _list_checkpoint_dirs(self):
-        found = super()._list_checkpoint_dirs()
-        for folder in (folder for folder in found if folder not in self._verdicts):
+        folders = super()._list_checkpoint_dirs()
+        for folder in (folder for folder in folders if folder not in self._verdicts):
             self._verdicts[folder] = damage(folder)
             if self._verdicts[folder] is not None:
                 logger.warning("Checkpoint %s is skipped: %s.", folder, self._verdicts[folder])
-        return [folder for folder in found if self._verdicts[folder] is None]
+        return [folder for folder in folders if self._verdicts[folder] is None]

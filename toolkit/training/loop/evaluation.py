@@ -29,9 +29,9 @@ class UtteranceOutputs:
         scores = {name: target.scores(output.logits[name]).cpu().numpy() for name, target in self._heads.items()}
         for name, values in scores.items():
             if not np.isfinite(values).all():
-                found = f"Head {name!r} gives scores that are not finite: the weights have diverged"
+                problem = f"Head {name!r} gives scores that are not finite: the weights have diverged"
                 remedy = "Lower training.optimizer.learning_rate, or set training.max_grad_norm"
-                raise ToolkitError(f"{found}. {remedy}.")
+                raise ToolkitError(f"{problem}. {remedy}.")
         embeddings = {name: output.embeddings[name].float().cpu().numpy() for name in self._kept}
         self._pending.append((batch.utterances.numpy(), batch.weights.numpy(), scores, embeddings))
         if ranks() == 1:

@@ -66,7 +66,7 @@ class History:
     def selection(self, rule: str) -> Selection:
         """What `rule` ("valid" or "test") selects from the epochs so far."""
         metrics = [{name.removeprefix(f"{rule}_"): value for name, value in row.items()} for row in self.rows]
-        scores = [Target.selection_score(found) for found in metrics]
+        scores = [Target.selection_score(each) for each in metrics]
         training = self.training
         return select_epoch(scores, patience=training.patience, min_epochs=training.min_epochs, first=self.first)
 

@@ -58,9 +58,9 @@ class Objective(nn.Module):
             inputs, own = getattr(output, term.reads)[term.on], targets[term.target]
             shares = [(own, 1.0)] if mix is None else [(own, mix.share), (own[mix.partners], 1 - mix.share)]
             of_all = None if whole is None else whole[term.target]
-            found = [(share, _value(term.loss, inputs, part, of_all, share)) for part, share in shares]
-            if found[0][1] is not None:  # then the permuted targets are not all unknown either
-                values[name] = sum(share * value for share, value in found)
+            weighted = [(share, _value(term.loss, inputs, part, of_all, share)) for part, share in shares]
+            if weighted[0][1] is not None:  # then the permuted targets are not all unknown either
+                values[name] = sum(share * value for share, value in weighted)
         return values
 
     def after_step(self, taken: Tensor) -> None:
@@ -139,13 +139,13 @@ def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, S
 
 def _untrained(recipe: Recipe, system: System) -> list[str]:
     """Parts with weights that are neither fitted nor pre-trained (or stamped as random ones in place of these)."""
-    found = [f"model.heads.{name}" for name, head in system.heads.items() if not head.fits]
-    found += [f"model.covariates.{name}" for name in system.covariates]
+    names = [f"model.heads.{name}" for name, head in system.heads.items() if not head.fits]
+    names += [f"model.covariates.{name}" for name in system.covariates]
     if recipe.training.init_from is None:
         parts = {f"model.levels.{n}": v for n, v in system.levels.items() if not (v.pretrained or v.random_backbone)}
         parts["model.fusion"] = system.fusion
-        found += [name for name, part in parts.items() if any(p.requires_grad for p in part.parameters())]
-    return found
+        names += [name for name, part in parts.items() if any(p.requires_grad for p in part.parameters())]
+    return names
 
 
 def _term(
@@ -155,8 +155,8 @@ def _term(
     reads_logits = plugin.load().reads == "logits"
     choices, noun = (recipe.model.heads, "a head") if reads_logits else (system.fusion.sizes, "an embedding")
     if on not in choices:
-        found = f"{spec.plugin!r} reads {noun}, and none is called {on!r}.{did_you_mean(on, choices)}"
-        raise RecipeError(f"model.losses.{name}.on: {found} Known: {', '.join(choices)}.")
+        problem = f"{spec.plugin!r} reads {noun}, and none is called {on!r}.{did_you_mean(on, choices)}"
+        raise RecipeError(f"model.losses.{name}.on: {problem} Known: {', '.join(choices)}.")
     target = recipe.model.heads[on].target if reads_logits else spec.target
     counts = list(class_counts[target])
     size = len(counts) if reads_logits else system.fusion.sizes[on]

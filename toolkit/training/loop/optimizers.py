@@ -38,15 +38,16 @@ def build_optimizers(parts: Mapping[str, Groups], training: TrainingSpec) -> dic
     by_kind: dict[str, list[dict[str, Any]]] = {}
     for name, groups in parts.items():
         settings = training.group_settings(name)
-        options, found = _options(settings), by_kind.setdefault(settings.name, [])
+        options = _options(settings)
         for factor, parameters in groups:
-            found.append({"params": parameters, "base_lr": settings.learning_rate * factor, **options})
+            group = {"params": parameters, "base_lr": settings.learning_rate * factor, **options}
+            by_kind.setdefault(settings.name, []).append(group)
     built = {}
-    for kind, found in by_kind.items():
+    for kind, groups in by_kind.items():
         # A fused SGD leaves its momentum uninitialised if its first step is skipped (torch 2.14).
         supported = torch.device(training.device).type in ("cpu", "cuda")
-        fused = {"fused": supported and not any(group.get("momentum") for group in found)} if kind in FUSED else {}
-        built[f"optimizer-{kind}"] = OPTIMIZERS[kind](found, **fused)
+        fused = {"fused": supported and not any(group.get("momentum") for group in groups)} if kind in FUSED else {}
+        built[f"optimizer-{kind}"] = OPTIMIZERS[kind](groups, **fused)
     return built
 
 
@@ -73,7 +74,7 @@ def parameter_groups(system: System, objective: Objective, training: TrainingSpe
     """
     parts: dict[str, nn.Module] = {**system.levels, "covariates": system.covariates, "fusion": system.fusion}
     parts |= {"heads": system.heads, "losses": objective}
-    found: dict[str, Groups] = {}
+    trained: dict[str, Groups] = {}
     for name, part in parts.items():
         decay = training.groups[name].layer_decay if name in training.groups else 1.0
         layers = system.levels[name].layer_parameters() if name in system.levels and decay != 1.0 else ()
@@ -84,8 +85,8 @@ def parameter_groups(system: System, objective: Objective, training: TrainingSpe
         if by_depth and decay != 1.0 and not layers:
             raise RecipeError(f"training.groups.{name}.layer_decay: {name} has no layers of pre-trained weights.")
         if by_depth:
-            found[name] = [(decay**d, parameters) for d, parameters in sorted(by_depth.items())]
-    return found
+            trained[name] = [(decay**d, parameters) for d, parameters in sorted(by_depth.items())]
+    return trained
 
 
 def _options(settings: OptimizerSpec) -> dict[str, Any]:

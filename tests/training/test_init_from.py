@@ -18,7 +18,7 @@ from toolkit.experiment.plan import make_plan
 from toolkit.inference.bundle import read_bundle
 from toolkit.inference.bundle.export import export_bundle
 from toolkit.training.data_check import check_source
-from toolkit.training.initial import AUDIO_SEEN, SPEAKERS_SEEN
+from toolkit.training.init_from import AUDIO_SEEN, SPEAKERS_SEEN
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
@@ -27,7 +27,7 @@ from toolkit.training.run import Run
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> tuple[Path, Path]:
     """A recipe, and a bundle of its system."""
-    folder = tmp_path_factory.mktemp("initial")
+    folder = tmp_path_factory.mktemp("init_from")
     run = train(folder)
     return folder / "small.yaml", export_bundle(run, folder / "first.zip")
 

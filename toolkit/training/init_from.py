@@ -1,0 +1,151 @@
+"""Starts a training from a bundle (`training.init_from`): its levels, its fusion, and heads with the same classes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from toolkit.corpus import Utterance
+from toolkit.corpus.targets import Target
+from toolkit.errors import BundleError, RecipeError, join, one_line
+from toolkit.files import parse_json
+from toolkit.model.archive import CONFIG, SEEN, WEIGHTS, open_file, read_file
+from toolkit.model.seen import UNSEEN, Seen
+from toolkit.plugins.registry import find_part
+from toolkit.recipe.reading import read_plain
+from toolkit.recipe.schema import AudioSpec, Composition, ModelSpec, Recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from toolkit.model.system import System
+
+AUDIO_SEEN = "init_from: audio of the test part trained the bundle"
+SPEAKERS_SEEN = "init_from: speakers of the test part, by name, trained the bundle"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a bundle's config.json says to a training that starts from it."""
+
+    weights: str  # their name, for results and for a run's identity
+    sha256: str  # of the file of weights
+    model: ModelSpec
+    audio: AudioSpec
+    classes: Mapping[str, Sequence[str]]  # by target
+    random_backbones: frozenset[str]  # levels
+    has_seen: bool  # whether the bundle says what trained it
+
+    @classmethod
+    def read(cls, path: Path) -> "Origin":
+        """Read the origin from a bundle. Raises: BundleError if the bundle is missing or damaged."""
+        try:
+            config = parse_json(read_file(path, CONFIG), strict=True)
+            sha256 = config["files"][WEIGHTS]["sha256"]
+            return cls(
+                weights=f"{config['name']} sha256:{sha256[:16]}",
+                sha256=sha256,
+                model=read_plain(ModelSpec, config["model"]),
+                audio=read_plain(AudioSpec, config["audio"]),
+                classes=dict(config["classes"]),
+                random_backbones=frozenset(config["training"]["random_backbones"]),
+                has_seen=SEEN in config["files"],
+            )
+        except (RecipeError, ValueError, KeyError, TypeError) as error:
+            raise BundleError(f"{path}: {CONFIG} is damaged ({one_line(error)}): get the bundle again.") from None
+
+
+def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[str, Target]) -> tuple[str, Seen]:
+    """Load a bundle's weights into a system; returns a line that lists the parts taken from it, and what trained them.
+
+    Levels, fusion and given covariates must fit. A head or a predicted covariate is taken if it fits and has the same
+    classes; a head that is fitted in closed form is never taken.
+
+    Raises: BundleError if the bundle is missing or damaged; RecipeError if something does not fit, or nothing can
+        be taken.
+    """
+    origin = Origin.read(path)
+    _refuse_other_inputs(path, origin, recipe, targets)
+    theirs = _read_weights(path, origin)
+    state, called_here = system.state_dict(), system.merged_names()  # adapters beside a bundle's weights start afresh
+    ours = {name: state[here] for name, here in called_here.items()}
+    there, here = ({name: list(weight.shape) for name, weight in state.items()} for state in (theirs, ours))
+    parts = _by_part(here | there)
+    taken, fresh = [], []
+    for part, names in parts.items():
+        kind, _, called = part.partition(".")
+        odd = next((name for name in names if there.get(name) != here.get(name)), None)
+        if kind in ("heads", "covariates"):
+            fits = odd is None and _has_same_classes(kind, called, origin, recipe, targets)
+            (fresh if not fits or (kind == "heads" and system.heads[called].fits) else taken).append(part)
+        elif odd is None:
+            taken.append(part)
+        else:
+            problem = f"{odd} is {there.get(odd, 'missing')} in {path.name}, and {here.get(odd, 'missing')}"
+            raise RecipeError(f"training.init_from: {problem} in the recipe's system.")
+    if not taken:
+        nothing = "its levels and its fusion have no weights, and every head would start from scratch"
+        raise RecipeError(f"training.init_from: nothing can be taken from {path.name}: {nothing}.")
+    system.load_state_dict({called_here[name]: theirs[name] for part in taken for name in parts[part]}, strict=False)
+    for name, level in system.levels.items():
+        level.pretrained, level.random_backbone = origin.weights, name in origin.random_backbones
+    left = [part for part in fresh if any(name in ours for name in parts[part])]
+    line = f"Starts from {path.name} ({origin.weights}): {join(taken)}."
+    line += f" From scratch: {join(left)}." if left else ""
+    return line, Seen.read(read_file(path, SEEN)) if origin.has_seen else UNSEEN
+
+
+def seen_before(seen: Seen, test: Sequence[Utterance]) -> list[str]:
+    """The stamp for a test whose audio, or else whose speakers, the bundle has already seen; empty if none."""
+    speakers, audio = seen.shared(test)
+    return [AUDIO_SEEN] if audio else [SPEAKERS_SEEN] if speakers else []
+
+
+def _refuse_other_inputs(path: Path, origin: Origin, recipe: Recipe, targets: Mapping[str, Target]) -> None:
+    """Raise RecipeError if the recipe has other levels, or other given covariates, than the bundle."""
+    inputs = {"levels": (_levels(origin), _levels(recipe))}
+    if any(spec.source != "predicted" for spec in recipe.model.covariates.values()):  # which may start from scratch
+        classes = {name: [*target.classes] for name, target in targets.items()}
+        inputs["covariates"] = _covariates(origin, origin.classes), _covariates(recipe, classes)
+    for what, (there, here) in inputs.items():
+        if there != here:
+            raise RecipeError(f"training.init_from: the {what} of {path.name} are {there}, the recipe's {here}.")
+
+
+def _levels(of: Composition) -> str:
+    plugins = (f"{name} ({find_part('extractor', level).full_name})" for name, level in of.model.levels.items())
+    return f"{join(plugins)} at {of.audio.sample_rate} Hz"
+
+
+def _covariates(of: Composition, classes: Mapping[str, Sequence[str]]) -> str:
+    return ", ".join(f"{name} {classes.get(name)}" for name in of.model.covariates) or "none"
+
+
+def _read_weights(path: Path, origin: Origin) -> dict[str, "Tensor"]:
+    """The weights of a bundle, by name. Raises: BundleError if they are damaged, or not those that were exported."""
+    from toolkit.model.weights import WeightsFile, refuse_not_finite
+
+    with open_file(path, WEIGHTS) as (file, size):
+        weights = WeightsFile(file, size)
+        state = weights.read()
+    refuse_not_finite(state, str(path))
+    if weights.digest.hexdigest() != origin.sha256:
+        raise BundleError(f"{path}: {WEIGHTS} is not the file that was exported: get the bundle again.")
+    return state
+
+
+def _by_part(names: Iterable[str]) -> dict[str, list[str]]:
+    """Names of weights by the part that they belong to: "levels.mfcc", "fusion", "heads.emotion"."""
+    parts: dict[str, list[str]] = {}
+    for name in names:
+        part = "fusion" if name.startswith("fusion.") else ".".join(name.split(".")[:2])
+        parts.setdefault(part, []).append(name)
+    return parts
+
+
+def _has_same_classes(kind: str, called: str, origin: Origin, recipe: Recipe, targets: Mapping[str, Target]) -> bool:
+    """Whether a head, or a predicted covariate, has the same target in the bundle and here, with the same classes."""
+    there, here = called, called
+    if kind == "heads":
+        there, here = (each.model.heads[called].target for each in (origin, recipe))
+    return there == here and origin.classes.get(there) == [*targets[here].classes]
