@@ -18,7 +18,7 @@ from toolkit.files import DISTRIBUTION, parse_json
 from toolkit.inference.summary import CalibrationSummary, TestSummary
 from toolkit.model.archive import CONFIG, WEIGHTS
 from toolkit.plugins.kinds import parts
-from toolkit.recipe.checks import BadField, at_least, known
+from toolkit.recipe.checks import BadField, at_least, require_known
 from toolkit.recipe.reading import read_plain
 from toolkit.recipe.schema import AudioSpec, ModelSpec, PartSpec, plain_values
 from toolkit.statistics.abstention import PERCENTS, UNFITTED, Answered, Confidence
@@ -132,7 +132,7 @@ class BundleConfig:
     files: Mapping[str, FileFacts]
 
     def __post_init__(self):
-        known("predict_from", [self.predict_from], self.model.heads, "head")
+        require_known("predict_from", [self.predict_from], self.model.heads, "head")
         if self.model.heads[self.predict_from].target != "label":
             raise BadField("predict_from", f"names {self.predict_from!r}, which does not predict the label.")
         for _, location, part in self.parts():
@@ -141,7 +141,7 @@ class BundleConfig:
                 problem = f"is {part.plugin!r}; DISTRIBUTION:NAME is needed, with one of `distributions`."
                 raise BadField(f"{location}.plugin", problem)
         targets = ["label", *(head.target for head in self.model.heads.values()), *self.model.covariates]
-        known("classes", targets, self.classes, "key")
+        require_known("classes", targets, self.classes, "key")
         for target in targets:
             classes = self.classes[target]
             if len(classes) < 2 or len(set(classes)) < len(classes):
@@ -158,8 +158,8 @@ class BundleConfig:
         for kind in ("coverage", "error"):
             if confidence.utterances and len(getattr(confidence, kind)) != len(PERCENTS):
                 raise BadField(f"confidence.{kind}", f"needs {len(PERCENTS)} thresholds.")
-        known("training.pretrained", self.training.pretrained, self.model.levels, "level")
-        known("training.random_backbones", self.training.random_backbones, self.model.levels, "level")
+        require_known("training.pretrained", self.training.pretrained, self.model.levels, "level")
+        require_known("training.random_backbones", self.training.random_backbones, self.model.levels, "level")
 
     @property
     def usage(self) -> Usage:
