@@ -1,15 +1,11 @@
-"""Segments, their weights and their batches; what is drawn depends on seed and epoch alone."""
-
-from itertools import chain
+"""How utterances are cut into segments, what these weigh, and how they are put into a batch."""
 
 import numpy as np
-import pytest
 import soundfile
 import torch
 
 from toolkit.corpus import Utterance
 from toolkit.corpus.utterance import MIN_SAMPLES
-from toolkit.data.batches import EpochBatches, LengthBatches
 from toolkit.data.segments import SegmentSet
 
 
@@ -73,46 +69,6 @@ def test_a_tail_shorter_than_an_analysis_window_is_padded_up_to_it(tmp_path):
     segments = segment_set(tmp_path, 1003)
     batch = segments.collate([segments[1]])
     assert batch.wave.lengths.tolist() == [MIN_SAMPLES] and batch.weights.tolist() == [3.0]
-
-
-def test_every_segment_comes_once_an_epoch_in_an_order_of_seed_and_epoch():
-    batches = EpochBatches(torch.zeros(10, dtype=torch.int64), batch_size=4, seed=1)
-    first = list(batches)
-    assert sorted(chain.from_iterable(first)) == list(range(10)) and [len(b) for b in first] == [4, 4, 2]
-    torch.manual_seed(99)  # the global generator plays no part
-    assert list(batches) == first
-    batches.set_epoch(2)
-    assert list(batches) != first
-    assert list(EpochBatches(torch.zeros(10, dtype=torch.int64), batch_size=4, seed=2)) != first
-
-
-def test_a_resumed_epoch_gives_the_batches_that_are_left():
-    batches = EpochBatches(torch.zeros(10, dtype=torch.int64), batch_size=4, seed=1)
-    whole = list(batches)
-    batches.skip = 2
-    assert list(batches) == whole[2:]
-    assert list(batches) == whole
-
-
-def test_balanced_batches_draw_every_class_equally_often():
-    classes = torch.tensor([0] * 900 + [1] * 100)
-    drawn = list(chain.from_iterable(EpochBatches(classes, batch_size=64, seed=1, sampler="balanced")))
-    share = classes[torch.tensor(drawn)].float().mean().item()
-    assert len(drawn) == 1000
-    assert share == pytest.approx(0.5, abs=0.06)  # 4 standard deviations
-
-
-def test_batches_by_length_are_drawn_by_seed_and_epoch_and_resumed_like_others():
-    by_length = LengthBatches(list(range(1, 31)), limit=60, most=8)
-    batches = EpochBatches(torch.zeros(30, dtype=torch.int64), batch_size=4, seed=1, by_length=by_length)
-    first = list(batches)
-    assert len(first) == len(batches) == len(by_length)
-    assert sorted(chain.from_iterable(first)) == list(range(30))
-    batches.set_epoch(2)
-    second = list(batches)
-    assert second != first and len(second) == len(first)
-    batches.skip = 3
-    assert list(batches) == second[3:]
 
 
 def test_a_segment_is_read_without_the_rest_of_its_file(tmp_path, monkeypatch):

@@ -58,8 +58,7 @@ class System(nn.Module):
     ):
         super().__init__()
         self.levels = nn.ModuleDict(levels)
-        self.covariates = nn.ModuleDict(predicted_covariates)
-        self.given_covariates = dict(given_covariates)
+        self.covariates, self.given_covariates = nn.ModuleDict(predicted_covariates), dict(given_covariates)
         self.fusion = fusion
         self.heads = nn.ModuleDict(heads)
         self.classes, self.head_inputs = dict(classes), dict(head_inputs)

@@ -105,11 +105,8 @@ def _wandb(epochs: EpochLog, run_id: str | None, epoch: int) -> Tracker:
     options |= {"name": epochs.folder.path.name, "config": epochs.recipe.as_dict(), "reinit": "create_new"}
     started = wandb.init(id=run_id, resume="allow", **options)
     started.define_metric("*", step_metric="epoch")  # wandb's own step cannot go back when a run resumes
-    return Tracker(
-        run_id=started.id,
-        log=lambda values, epoch: started.log({**values, "epoch": epoch}),
-        close=lambda ended: started.finish(int(not ended)),
-    )
+    log, close = started.log, started.finish
+    return Tracker(started.id, lambda row, epoch: log({**row, "epoch": epoch}), lambda ended: close(int(not ended)))
 
 
 TRACKERS = {"tensorboard": _tensorboard, "mlflow": _mlflow, "wandb": _wandb}

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from toolkit.corpus import Utterance
 from toolkit.corpus.targets import Target
@@ -16,8 +16,6 @@ from toolkit.recipe.reading import read_plain
 from toolkit.recipe.schema import AudioSpec, Composition, ModelSpec, Recipe
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from toolkit.model.system import System
 
 AUDIO_SEEN = "init_from: audio of the test part trained the bundle"
@@ -71,18 +69,17 @@ def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[st
     ours = {name: state[here] for name, here in called_here.items()}
     there, here = ({name: list(weight.shape) for name, weight in state.items()} for state in (theirs, ours))
     parts = _by_part(here | there)
-    taken, fresh = [], []
+    closed_form = [f"heads.{name}" for name, head in system.heads.items() if head.fits]
+    fresh = []
     for part, names in parts.items():
-        kind, _, called = part.partition(".")
         odd = next((name for name in names if there.get(name) != here.get(name)), None)
-        if kind in ("heads", "covariates"):
-            fits = odd is None and _has_same_classes(kind, called, origin, recipe, targets)
-            (fresh if not fits or (kind == "heads" and system.heads[called].fits) else taken).append(part)
-        elif odd is None:
-            taken.append(part)
-        else:
+        if part.startswith(("heads.", "covariates.")):
+            if odd is not None or part in closed_form or not _has_same_classes(part, origin, recipe, targets):
+                fresh.append(part)
+        elif odd is not None:
             problem = f"{odd} is {there.get(odd, 'missing')} in {path.name}, and {here.get(odd, 'missing')}"
             raise RecipeError(f"training.init_from: {problem} in the recipe's system.")
+    taken = [part for part in parts if part not in fresh]
     if not taken:
         nothing = "its levels and its fusion have no weights, and every head would start from scratch"
         raise RecipeError(f"training.init_from: nothing can be taken from {path.name}: {nothing}.")
@@ -121,8 +118,8 @@ def _covariates(of: Composition, classes: Mapping[str, Sequence[str]]) -> str:
     return ", ".join(f"{name} {classes.get(name)}" for name in of.model.covariates) or "none"
 
 
-def _read_weights(path: Path, origin: Origin) -> dict[str, "Tensor"]:
-    """The weights of a bundle, by name. Raises: BundleError if they are damaged, or not those that were exported."""
+def _read_weights(path: Path, origin: Origin) -> dict[str, Any]:
+    """Name -> tensor. Raises: BundleError if the bundle's weights are damaged, or not those that were exported."""
     from toolkit.model.weights import WeightsFile, refuse_not_finite
 
     with open_file(path, WEIGHTS) as (file, size):
@@ -143,9 +140,8 @@ def _by_part(names: Iterable[str]) -> dict[str, list[str]]:
     return parts
 
 
-def _has_same_classes(kind: str, called: str, origin: Origin, recipe: Recipe, targets: Mapping[str, Target]) -> bool:
+def _has_same_classes(part: str, origin: Origin, recipe: Recipe, targets: Mapping[str, Target]) -> bool:
     """Whether a head, or a predicted covariate, has the same target in the bundle and here, with the same classes."""
-    there, here = called, called
-    if kind == "heads":
-        there, here = (each.model.heads[called].target for each in (origin, recipe))
-    return there == here and origin.classes.get(there) == [*targets[here].classes]
+    kind, _, name = part.partition(".")
+    here, there = (each.model.heads[name].target if kind == "heads" else name for each in (recipe, origin))
+    return here == there and [*targets[here].classes] == origin.classes.get(there)

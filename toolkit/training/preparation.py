@@ -68,11 +68,9 @@ class Preparation:
     @property
     def stamps(self) -> tuple[str, ...]:
         """Warnings that belong to every result, except those about weights."""
-        stamps = [SYNTHETIC] if self.source.corpus.synthetic else []
-        stamps += [REDUCED] if self.source.reduced else []
-        stamps += [SHARED_AUDIO] if self.source.recipe.shared_audio == "allow" else []
-        stamps += [self.fold.stamp] if self.fold.stamp else []
-        return tuple(stamps)
+        stamps = {SYNTHETIC: self.source.corpus.synthetic, REDUCED: self.source.reduced}
+        stamps[SHARED_AUDIO] = self.source.recipe.shared_audio == "allow"
+        return (*(stamp for stamp, holds in stamps.items() if holds), *filter(None, [self.fold.stamp]))
 
     @property
     def warnings(self) -> list[Problem]:
