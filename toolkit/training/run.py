@@ -26,7 +26,7 @@ from toolkit.model.hub import local_bundle
 from toolkit.model.seen import UNSEEN, Seen
 from toolkit.model.system import build_system
 from toolkit.plugins.versions import used_versions
-from toolkit.recipe.loading import dump_yaml
+from toolkit.recipe.loading import dump_yaml, load_recipe
 from toolkit.recipe.training import TrainingSpec
 from toolkit.training.device import choose_device
 from toolkit.training.epoch_log import EpochLog
@@ -83,6 +83,9 @@ class Run:
         Raises: GroupError if the ranks have different data or code, or do not share the folder.
         """
         keep_freed_blocks()
+        if self.gone is not None:
+            gone = f"The bundle {self.training.init_from} is gone"
+            self.say(f"{gone}; the run that started from it goes on: {self.folder.path}")
         first, *others = gathered(self.folder.path.name)
         if other := next((name for name in others if name != first), None):
             raise GroupError(
@@ -127,7 +130,9 @@ class Run:
     def _recall_bundle(self) -> bool:
         """Take what an earlier start of this run kept of its bundle and its training; returns whether there is one."""
         for file in Path(self.recipe.output_folder).glob(f"*/{ORIGIN}"):
-            with suppress(CheckpointError, KeyError, OSError, TypeError, ValueError):  # a damaged file is skipped
+            with suppress(CheckpointError, RecipeError, KeyError, OSError, TypeError, ValueError):  # a damaged file
+                if load_recipe(file.with_name(RECIPE)).training.init_from != self.training.init_from:
+                    continue  # it started from another bundle
                 origin = read_json(file, CheckpointError, "delete it")
                 for name, level in self.system.levels.items():
                     level.pretrained, level.random_backbone = origin["levels"].get(name, (None, False))
