@@ -24,7 +24,6 @@ from toolkit.files import read_json
 from toolkit.hardware import keep_freed_blocks
 from toolkit.model.hub import local_bundle
 from toolkit.model.seen import UNSEEN, Seen
-from toolkit.model.system import build_system
 from toolkit.plugins.versions import used_versions
 from toolkit.recipe.loading import dump_yaml, load_recipe
 from toolkit.recipe.training import TrainingSpec
@@ -32,7 +31,7 @@ from toolkit.training.device import choose_device
 from toolkit.training.epoch_log import EpochLog
 from toolkit.training.fitting import fit_parts
 from toolkit.training.identity import manifest_rows, run_hash
-from toolkit.training.init_from import seen_before, start_from
+from toolkit.training.init_from import build_to_train, seen_before, start_from
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.checkpoints import AtomicCheckpointer, load_intact
 from toolkit.training.loop.history import History
@@ -64,7 +63,7 @@ class Run:
         self.training = replace(self.recipe.training, device=choose_device(self.recipe))
         self.versions = used_versions(self.recipe)
         seed_all(self.recipe.seed, "weights")
-        self.system = build_system(self.recipe, preparation.targets)
+        self.system = build_to_train(self.recipe, preparation.targets)
         # whether the fusion or a head is fitted on the unaugmented training part
         self._fits = any(part.fits for part in (self.system.fusion, *self.system.heads.values()))
         self.augmentations = build_augmentations(self.recipe)
