@@ -287,7 +287,7 @@ def test_a_run_that_has_begun_goes_on_without_the_bundle(trained, tmp_path, monk
     assert resumed.parent.name == whole.parent.name and any(line.startswith("Resumes in epoch 2") for line in lines)
     finished = []
     assert started(recipe, here, "--fold=S3", f"--output_folder={tmp_path / 'True'}", lines=finished).train() == resumed
-    said = f"The bundle {here} is gone; the run that started from it goes on: {resumed.parent}"
+    said = f"{here} is gone; the run that started from it goes on: {resumed.parent}"
     assert lines[0] == finished[0] == said and finished[1].startswith("This run is finished")
     with pytest.raises(BundleError, match=r"No bundle at .*hare\.zip"):  # another bundle's run is not taken for its own
         started(recipe, tmp_path / "hare.zip", "--fold=S3", f"--output_folder={tmp_path / 'True'}")

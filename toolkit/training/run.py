@@ -83,8 +83,7 @@ class Run:
         """
         keep_freed_blocks()
         if self.gone is not None:
-            gone = f"The bundle {self.training.init_from} is gone"
-            self.say(f"{gone}; the run that started from it goes on: {self.folder.path}")
+            self.say(f"{self.training.init_from} is gone; the run that started from it goes on: {self.folder.path}")
         first, *others = gathered(self.folder.path.name)
         if other := next((name for name in others if name != first), None):
             raise GroupError(
@@ -130,13 +129,12 @@ class Run:
         """Take what an earlier start of this run kept of its bundle and its training; returns whether there is one."""
         for file in Path(self.recipe.output_folder).glob(f"*/{ORIGIN}"):
             with suppress(CheckpointError, RecipeError, KeyError, OSError, TypeError, ValueError):  # a damaged file
-                if load_recipe(file.with_name(RECIPE)).training.init_from != self.training.init_from:
-                    continue  # it started from another bundle
                 origin = read_json(file, CheckpointError, "delete it")
                 for name, level in self.system.levels.items():
                     level.pretrained, level.random_backbone = origin["levels"].get(name, (None, False))
                 self.seen = Seen.from_dict(origin["seen"])
-                if file.parent == self._path():
+                bundle = load_recipe(file.with_name(RECIPE)).training.init_from
+                if file.parent == self._path() and bundle == self.training.init_from:
                     load_intact(self.system, [file.parent / CHECKPOINTS, file.parent / PROBE])
                     return True
         return False
@@ -238,7 +236,9 @@ class Run:
                 raise RecipeError(f"{where}: level {name!r}: {error}; `on` chooses the levels.") from error
         if begins:
             if rank() == 0:
-                fit_parts(self.system, self.recipe, data.train, cache, self.augmentations, shown=self.progress)
+                brain.history.seconds_before = fit_parts(
+                    self.system, self.recipe, data.train, cache, self.augmentations, shown=self.progress
+                )
             share_state(self.system)
         if augmentations.waves and self.training.epochs:
             say_cost(augmentations, data.train, cache, self.say)
