@@ -13,7 +13,7 @@ from small_system import write_corpus, write_recipe
 from throwaway import good, install
 
 import toolkit
-from toolkit.errors import CheckpointError, ExperimentError, FailedPlugin, RecipeError
+from toolkit.errors import CheckpointError, CorpusError, ExperimentError, FailedPlugin, RecipeError
 from toolkit.plugins.registry import default_registry
 from toolkit.recipe.loading import as_overrides
 
@@ -37,6 +37,16 @@ def test_validation_scores_are_those_of_the_epoch_that_was_tested(trained):
     header, *rows = [line.split(",") for line in (result.folder / "epochs.csv").read_text().splitlines()]
     row = dict(zip(header, rows[result["epoch"] - 1], strict=True))
     assert [result[name] for name in ("valid_wa", "valid_ua")] == [float(row[n]) for n in ("valid_wa", "valid_ua")]
+
+
+def test_a_table_with_other_column_names_is_trained_on(trained, tmp_path):
+    table = write_corpus(tmp_path)
+    table.write_text(table.read_text().replace("path,label", "file,class"))
+    given = {"manifest": table, "say": [].append, "training.epochs": 1, "output_folder": tmp_path}
+    with pytest.raises(CorpusError, match="--columns path=file,label=class"):
+        toolkit.train(trained[0], **given)
+    result = toolkit.train(trained[0], columns={"path": "file", "label": "class"}, **given)
+    assert result["labels"] == ["noise", "tone"]
 
 
 def test_predictions_are_columns_of_numbers_and_names(trained):

@@ -3,7 +3,7 @@
 Importing this package is cheap: it holds what a plugin declaration needs and does not import torch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,13 +26,19 @@ if TYPE_CHECKING:
 
 
 def train(
-    recipe: str | Path, *, manifest: str | Path | None = None, say: Callable[[str], None] = print, **overrides: Any
+    recipe: str | Path,
+    *,
+    manifest: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    say: Callable[[str], None] = print,
+    **overrides: Any,
 ) -> "Result":
     """Train and test a system on one fold, as `toolkit train` does; this imports torch.
 
     Args:
         recipe: a YAML file, or the name of a recipe of the toolkit, such as "speech/whisper".
         manifest: a CSV or JSON file of recordings, in place of the recipe's corpus.
+        columns: the manifest's own column names, as --columns takes them: `{"path": "filename", "label": "category"}`.
         say: called with each line that the command would print.
         **overrides: keys of the recipe: `seed=2`, `training={"epochs": 3}`, `**{"training.epochs": 3}`.
 
@@ -47,6 +53,8 @@ def train(
     from toolkit.training.run import Run
     from toolkit.training.run_folder import Result
 
+    if columns is not None:
+        overrides["corpus.args.columns"] = dict(columns)
     with together(), plugin_failures():
         path = Run(prepare(load_source(recipe, as_overrides(overrides), manifest=manifest)), say=say).train()
         return from_first(lambda: Result(path))

@@ -225,11 +225,72 @@ def test_segments_are_as_long_as_95_percent_of_the_recordings(tmp_path, monkeypa
     assert "segment_seconds: 10.0}  # holds 90 % of the utterances whole" in Path("my.yaml").read_text()
 
 
+def test_names_that_are_alike_are_joined_or_kept_apart_as_asked(recordings):
+    recordings.write_text(recordings.read_text().replace("1F0.wav,tone", "1F0.wav,Tone"))
+    done = run("new-recipe", recordings, "--base", "speech/functionals")
+    assert "--normalize true joins them" in done.stderr and "normalize" not in Path("manifest.yaml").read_text()
+    for given, classes in (("true", ["noise", "tone"]), ("false", ["Tone", "noise", "tone"])):
+        done = run("new-recipe", recordings, "--base", "speech/functionals", "--normalize", given, "--overwrite")
+        assert done.exit_code == 0 and "differ only in case" not in done.stderr, done.stderr
+        assert load_recipe("manifest.yaml").normalize is (given == "true")
+        counts = json.loads(run("check-data", "manifest.yaml", "--json").stdout)["counts"]
+        assert list(counts["1F"]) == classes
+
+
+def test_a_misspelt_label_is_named_and_the_next_command_is_one_that_runs(recordings):
+    recordings.write_text(recordings.read_text().replace("1M0.wav,tone", "1M0.wav,toen"))
+    done = run("new-recipe", recordings, "--base", "speech/functionals")
+    assert done.exit_code == 0, done.stderr
+    said = "only one utterance has the label 'toen'. Did you mean 'tone'? Write label_map: {\"toen\": \"tone\"} into"
+    assert said in done.stderr and "fold 1F cannot be trained: its training part lacks toen" in done.stderr
+    assert following(done, "check-data") == ["check-data", "manifest.yaml"]
+    assert run("check-data", "manifest.yaml").exit_code == 1
+    with Path("manifest.yaml").open("a") as recipe:
+        recipe.write('label_map: {"toen": "tone"}\n')
+    assert run("check-data", "manifest.yaml").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("x.csv", '"columns": {"label": "Gef\u00fchl"}'),
+        ("O'Neil.csv", "O'Neil.csv\""),
+        ("two\u2028lines.csv", '\\u2028lines.csv"'),
+    ],
+)
+def test_letters_of_any_language_stand_in_the_recipe_as_they_are(name, written, recordings):
+    recordings.write_text(recordings.read_text().replace("path,label", "path,Gef\u00fchl"))
+    table = recordings.rename(recordings.with_name(name))
+    done = run("new-recipe", table, "--columns", "label=Gef\u00fchl", "--base", "sounds/mfcc", "--name", "mine")
+    assert done.exit_code == 0 and written in Path("mine.yaml").read_text()
+    assert load_recipe("mine.yaml").corpus.args == {"path": str(table), "columns": {"label": "Gef\u00fchl"}}
+
+
+def test_tables_in_a_folder_of_class_folders_are_named(recordings):
+    folder = folder_of_classes(recordings)
+    assert "also holds tables" not in run("new-recipe", folder).stderr
+    (folder / "list.csv").write_text("path,label\n")
+    done = run("new-recipe", "classes", "--overwrite")
+    assert done.exit_code == 0 and f"NOTE: {folder} also holds tables: list.csv; name one to use it" in done.stderr
+
+
 @pytest.mark.parametrize("name", ["2024", "1e3", "null", "true"])
 def test_a_table_may_have_any_name(name, recordings):
     table = recordings.rename(recordings.with_name(f"{name}.csv"))
     assert run("new-recipe", table, "--base", "speech/functionals").exit_code == 0
     assert load_recipe(f"{name}.yaml").name == name
+
+
+def test_a_table_beside_the_recipe_is_named_where_the_working_directory_has_none(recordings, tmp_path):
+    recipe = recordings.with_name("mine.yaml")
+    recipe.write_text("extends: speech/functionals\ncorpus: {plugin: manifest, args: {path: manifest.csv}}\n")
+    done = run("check-data", "recordings/mine.yaml")
+    assert done.exit_code == 2 and f"No manifest at {tmp_path / 'manifest.csv'}; " in done.stderr
+    assert done.stderr.endswith("One lies beside the recipe: give --manifest recordings/manifest.csv.\n")
+    assert run("check-data", "recordings/mine.yaml", "--manifest", "recordings/manifest.csv").exit_code == 0
+    recordings.rename(tmp_path / "other.csv")
+    done = run("check-data", "recordings/mine.yaml")
+    assert done.exit_code == 2 and "beside the recipe" not in done.stderr
 
 
 def test_what_cannot_be_split_by_speaker_is_refused(recordings):

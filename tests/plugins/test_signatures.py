@@ -156,6 +156,7 @@ def test_a_value_that_fits_becomes_what_is_wanted(value, annotation, expected):
         ([1, "2"], list[int], "value 2 of the list: '2' is text; a whole number is needed."),
         ("abc", list[str], "'abc' is text; a list of texts is needed."),
         ([1, 2, 3], tuple[int, int], "[1, 2, 3] holds 3 values; 2 are needed."),
+        ({"path": "file", "start": None}, dict[str, str] | None, "start: null is given; text is needed."),
         (["a"], Literal["balanced"] | list[float], "value 1 of the list: 'a' is text; a number is needed."),
         ({"a": "b"}, dict[str, int], "a: 'b' is text; a whole number is needed."),
         ([], dict, "[] is a list; a mapping is needed."),

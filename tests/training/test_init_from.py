@@ -10,13 +10,16 @@ import torch
 from safetensors.torch import load, save
 from small_bundle import edit_config, replace_file, train, with_gender
 from small_system import PROBED, write_recipe
+from transformers import WhisperConfig, WhisperModel
+from wav2vec2_checkpoints import save_checkpoint
 
 from toolkit.contracts import Seq
 from toolkit.data.cache.features import FeatureCache
-from toolkit.errors import BundleError, RecipeError
+from toolkit.errors import BundleError, PluginError, RecipeError
 from toolkit.experiment.plan import make_plan
 from toolkit.inference.bundle import read_bundle
 from toolkit.inference.bundle.export import export_bundle
+from toolkit.recipe.loading import load_recipe
 from toolkit.training.data_check import check_source
 from toolkit.training.init_from import AUDIO_SEEN, SPEAKERS_SEEN
 from toolkit.training.loop.brain import SystemBrain
@@ -40,6 +43,17 @@ model:
   heads: {emotion: {plugin: discriminant, on: fused}, level: null}
   losses: {center: null}
 training: {epochs: 0}
+"""
+
+
+ENCODER = """\
+extends: small.yaml
+model:
+  levels:
+    mfcc: null
+    encoder: {plugin: %(plugin)s, args: {source: %(source)s, tune: frozen}}
+  fusion: {plugin: concat, args: {pooling: statistics, standardize: true, dim: 8}}
+  heads: {level: {on: encoder}}
 """
 
 
@@ -90,6 +104,47 @@ def test_adapters_start_beside_the_weights_of_any_bundle_and_change_nothing_at_f
     adapters = {name: p for name, p in adapted.system.named_parameters() if "lora_" in name}
     assert adapters and all(p.requires_grad for p in adapters.values())
     assert all(bool(p.any()) == ("lora_A" in name) for name, p in adapters.items())  # a fresh adapter's B is zero
+
+
+def save_whisper(folder: Path) -> None:
+    settings = {"d_model": 8, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 8}
+    decoder = {"decoder_layers": 1, "decoder_attention_heads": 2}
+    WhisperModel(WhisperConfig(**settings, **decoder)).save_pretrained(folder)
+
+
+def save_hubert(folder: Path) -> None:
+    save_checkpoint("hubert-stable", folder)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "save", "fewer_layers"),
+    [("whisper", save_whisper, "{encoder_layers: 1}"), ("wav2vec2", save_hubert, "{num_hidden_layers: 1}")],
+)
+def test_weights_that_cannot_be_downloaded_are_the_bundles(plugin, save, fewer_layers, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    there, gone = (write_recipe(tmp_path).with_name(f"{name}.yaml") for name in ("there", "gone"))
+    save(tmp_path / "weights")
+    there.write_text(ENCODER % {"plugin": plugin, "source": tmp_path / "weights"})
+    gone.write_text(ENCODER % {"plugin": plugin, "source": "owner/weights"})
+    run = Run(prepare(load_source(there, ["--training.epochs=1"])), say=[].append).train()
+    bundle = export_bundle(run, tmp_path / "first.zip")
+    with pytest.raises(PluginError, match="'owner/weights' is not in the hub's local cache"):
+        started(gone, "null")
+    one, other = (started(recipe, bundle, "--label_map.tone=hum") for recipe in (there, gone))
+    state = other.system.state_dict()
+    taken = {name: value for name, value in one.system.state_dict().items() if not name.startswith("heads.")}
+    assert len(taken) > 20 and all(torch.equal(value, state[name]) for name, value in taken.items())
+    assert other.system.levels["encoder"].front_end_args == one.system.levels["encoder"].front_end_args
+    assert other.system.pretrained == one.system.pretrained and other.system.random_backbones == []
+    report = check_source(load_source(gone, [f"--init_from={bundle}", "--label_map.tone=hum"]))
+    assert not report.stops, report.problems
+    results = other.train()
+    assert load_recipe(results.with_name("recipe.yaml")).model == load_recipe(gone).model, "as written"
+    assert (
+        read_bundle(export_bundle(results, tmp_path / "second.zip")).config.training.pretrained == one.system.pretrained
+    )
+    with pytest.raises(RecipeError, match=r"encoder\.\S+ is \[.*\] in first\.zip, and missing in the recipe's system"):
+        started(gone, bundle, f"--model.levels.encoder.args.config={fewer_layers}")
 
 
 def test_scaling_is_taken_and_not_fitted_again(trained, tmp_path):
@@ -230,6 +285,12 @@ def test_a_run_that_has_begun_goes_on_without_the_bundle(trained, tmp_path, monk
     assert all(torch.equal(value, kept[name]) for name, value in run.system.state_dict().items()), "for its features"
     resumed = run.train()
     assert resumed.parent.name == whole.parent.name and any(line.startswith("Resumes in epoch 2") for line in lines)
+    finished = []
+    assert started(recipe, here, "--fold=S3", f"--output_folder={tmp_path / 'True'}", lines=finished).train() == resumed
+    said = f"{here} is gone; the run that started from it goes on: {resumed.parent}"
+    assert lines[0] == finished[0] == said and finished[1].startswith("This run is finished")
+    with pytest.raises(BundleError, match=r"No bundle at .*hare\.zip"):  # another bundle's run is not taken for its own
+        started(recipe, tmp_path / "hare.zip", "--fold=S3", f"--output_folder={tmp_path / 'True'}")
     results = [json.loads(path.read_text()) for path in (whole, resumed)]
     assert results[0] | {"seconds": 0} == results[1] | {"seconds": 0} and results[0]["stamps"] == [AUDIO_SEEN]
     monkeypatch.setattr(FeatureCache, "fill", lambda *args: pytest.fail("features were computed first"))

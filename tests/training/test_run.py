@@ -4,6 +4,7 @@ import csv
 import gc
 import json
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,18 @@ def test_epoch_0_is_a_fitted_head_before_the_first_step(recipe, epochs, average)
     assert rows[0]["train_loss"] == "" and all(float(row["train_loss"]) >= 0 for row in rows[1:])
     assert results(folder)["epoch"] in range(epochs + 1) and results(folder)["epochs"] == epochs + 1
     assert float(rows[0]["valid_ua"]) == 1.0  # tones and noise are told apart without a step
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_the_time_of_fitting_counts_once(recipe, epochs, monkeypatch):
+    fit = Discriminant.fit
+    monkeypatch.setattr(Discriminant, "fit", lambda head, batches: (time.sleep(0.5), fit(head, batches)))
+    recipe = recipe.with_name("fitted.yaml")
+    recipe.write_text(FITTED)
+    folder = run(recipe, f"--training.epochs={epochs}")
+    seconds = [float(row["seconds"]) for row in csv.DictReader((folder / "epochs.csv").read_text().splitlines())]
+    assert seconds[0] >= 0.5 and results(folder)["seconds"] == pytest.approx(sum(seconds), abs=0.002)
+    assert all(each < 0.5 for each in seconds[1:])
 
 
 @pytest.fixture

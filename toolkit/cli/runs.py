@@ -40,10 +40,23 @@ def list_recipes(as_json: bool):
 @columns
 @click.option("--base", metavar="RECIPE", help="By default speech/whisper if speakers are known, else sounds/mfcc.")
 @click.option("--protocol", help="By default what the columns allow: given, loso or groups; random without speakers.")
+@click.option(
+    "--normalize",
+    type=click.BOOL,
+    help="Whether names that differ only in case, spaces or Unicode form are joined (true) or kept apart (false).",
+)
 @click.option("--name", help="The system's name; by default that of the output, else of the manifest.")
 @click.option("--output", metavar="FILE", help="The recipe's file; by default NAME.yaml in the working directory.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
-def new_recipe(manifest: str, name: str | None, output: str | None, overwrite: bool, columns: dict | None, **options):
+def new_recipe(
+    manifest: str,
+    name: str | None,
+    output: str | None,
+    overwrite: bool,
+    columns: dict | None,
+    normalize: bool | None,
+    **options,
+):
     """Write a recipe for your recordings, and show who would train, validate and test.
 
     MANIFEST is a table (.csv, .json) with columns path, label and, if known, speaker; FOLDER has a folder of recordings
@@ -59,15 +72,16 @@ def new_recipe(manifest: str, name: str | None, output: str | None, overwrite: b
         raise RecipeError(f"--output {file}: a recipe's name ends in .yaml.")
     if os.path.lexists(file) and not overwrite:
         raise RecipeError(f"{file} exists already: give --overwrite, or another --output.")
-    given = {"name": name or stem} | ({"corpus.args.columns": columns} if columns else {})
-    proposal = propose(manifest, as_overrides(given), **options)
+    given = {"name": name or stem, "corpus.args.columns": columns, "normalize": normalize}
+    overrides = as_overrides({key: value for key, value in given.items() if value is not None})
+    proposal = propose(manifest, overrides, **options)
     write_whole(file, proposal.recipe, RecipeError, "choose another --output", stream=True)
     click.echo(proposal.recipe.splitlines()[0].removeprefix("# "))
     print_folds(proposal.folds)
     for note in proposal.notes:
         say(f"NOTE: {note}")
     click.echo(file)
-    say_next("train", file)
+    say_next("train" if proposal.trainable else "check-data", file)
 
 
 @click.command("train", cls=Command, context_settings=OVERRIDES)

@@ -133,8 +133,9 @@ def _check_union(value: Any, annotation: Any) -> Any:
         try:
             return check_value(value, member)
         except Mismatch as error:
-            if isinstance(value, list) and _parts(member)[0] in SEQUENCES:
-                raise error
+            kind = _parts(member)[0]
+            if (isinstance(value, list) and kind in SEQUENCES) or (isinstance(value, dict) and kind in MAPPINGS):
+                raise error  # about a value inside
     raise _mismatch(value, annotation)
 
 

@@ -55,19 +55,17 @@ def check_source(source: Source) -> CheckReport:
 def _rehearse(preparation: Preparation) -> list[Problem]:
     """Build what a training builds before its first step; returns warnings about the bundle that it starts from."""
     from toolkit.data.augmentation import build_augmentations
-    from toolkit.model.allowance import Allowance
     from toolkit.model.hub import local_bundle
-    from toolkit.model.system import build_system
     from toolkit.training.device import choose_device
     from toolkit.training.epoch_log import EpochLog
-    from toolkit.training.init_from import seen_before, start_from
+    from toolkit.training.init_from import build_to_train, seen_before, start_from
     from toolkit.training.loop.objective import build_objective
     from toolkit.training.loop.optimizers import parameter_groups
     from toolkit.training.run_data import RunData
     from toolkit.training.run_folder import RunFolder
 
     recipe, targets = preparation.source.recipe, preparation.targets
-    system = build_system(recipe, targets, allowance=Allowance(draw=False))
+    system = build_to_train(recipe, targets, draw=False)
     counts = {name: [1] * len(target.classes) for name, target in targets.items()}
     parameter_groups(system, build_objective(recipe, system, counts), recipe.training)
     build_augmentations(recipe)

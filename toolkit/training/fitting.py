@@ -1,5 +1,6 @@
 """Fits the parts of a system that are not trained by steps (scalers, closed-form heads) on the training part."""
 
+import time
 from collections.abc import Iterable
 from itertools import chain
 
@@ -26,12 +27,13 @@ def fit_parts(
     augmentations: Augmentations,
     *,
     shown: bool,
-) -> None:
-    """Fit levels, then the fusion, then heads, each in a pass of its own over the training segments.
+) -> float:
+    """Fit levels, then the fusion, then heads, each in a pass of its own over the training segments; returns seconds.
 
     Levels and a fusion from a bundle stay as they were fitted there. For heads, each of the recipe's `fit_passes` adds
     a pass over segments with augmented waveforms; masks and noise on features are for training by steps.
     """
+    start = time.monotonic()
     names = [u.speaker or u.id for u in segments.utterances]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     groups = torch.tensor([numbers[name] for name in names])
@@ -61,3 +63,4 @@ def fit_parts(
     for name, head in system.heads.items():
         if head.fits:
             head.fit(known_rows(name))
+    return time.monotonic() - start

@@ -1,19 +1,20 @@
 """Starts a training from a bundle (`training.init_from`): its levels, its fusion, and heads with the same classes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.corpus import Utterance
 from toolkit.corpus.targets import Target
-from toolkit.errors import BundleError, RecipeError, join, one_line
+from toolkit.errors import BundleError, PluginError, RecipeError, join, one_line
 from toolkit.files import parse_json
 from toolkit.model.archive import CONFIG, SEEN, WEIGHTS, open_file, read_file
+from toolkit.model.hub import local_bundle
 from toolkit.model.seen import UNSEEN, Seen
-from toolkit.plugins.registry import find_part
+from toolkit.plugins.registry import build, find_part
 from toolkit.recipe.reading import read_plain
-from toolkit.recipe.schema import AudioSpec, Composition, ModelSpec, Recipe
+from toolkit.recipe.schema import AudioSpec, Composition, ModelSpec, PartSpec, Recipe
 
 if TYPE_CHECKING:
     from toolkit.model.system import System
@@ -51,6 +52,36 @@ class Origin:
             )
         except (RecipeError, ValueError, KeyError, TypeError) as error:
             raise BundleError(f"{path}: {CONFIG} is damaged ({one_line(error)}): get the bundle again.") from None
+
+
+def build_to_train(recipe: Recipe, targets: Mapping[str, Target], *, draw: bool = True) -> "System":
+    """As `build_system`; a checkpoint that cannot be had is not needed for a level whose weights a bundle holds.
+
+    Args: draw: as for an Allowance. Raises: BundleError if the bundle cannot be had, either.
+    """
+    from toolkit.model.allowance import Allowance
+    from toolkit.model.system import build_system
+
+    try:
+        return build_system(recipe, targets, allowance=Allowance(draw=draw))
+    except PluginError:
+        if recipe.training.init_from is None:
+            raise
+        origin = Origin.read(local_bundle(recipe.training.init_from))
+        with Allowance(draw=False):
+            levels = {name: _standalone(name, level, origin) for name, level in recipe.model.levels.items()}
+        alone = replace(recipe, model=replace(recipe.model, levels=levels))
+        return build_system(alone, targets, allowance=Allowance(draw=draw))
+
+
+def _standalone(name: str, level: PartSpec, origin: Origin) -> PartSpec:
+    """A level with arguments that build it without a checkpoint: the bundle's where the recipe has none."""
+    there = origin.model.levels.get(name, level)
+    alone = find_part("extractor", there).load().standalone_args
+    audio = {"sample_rate": origin.audio.sample_rate, "segment_samples": origin.audio.segment_samples}
+    portable = build("extractor", replace(there, args={**there.args, **alone}), audio).portable_args()
+    own = {key: {**portable.get(key, {}), **v} if isinstance(v, Mapping) else v for key, v in level.args.items()}
+    return replace(level, args={**portable, **own, **alone})
 
 
 def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[str, Target]) -> tuple[str, Seen]:

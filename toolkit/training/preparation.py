@@ -41,7 +41,14 @@ class Source:
 
     def read(self) -> list[Utterance]:
         """All utterances, with the labels of the corpus; names that are alike are joined if the recipe says so."""
-        utterances, recipe = self.corpus.read(self.folder), self.recipe
+        recipe = self.recipe
+        try:
+            utterances = self.corpus.read(self.folder)
+        except CorpusError as error:
+            beside = self.path.parent / str(recipe.corpus.args.get("path"))
+            if not str(error).startswith("No manifest at") or not os.path.isfile(beside):
+                raise
+            raise CorpusError(f"{error} One lies beside the recipe: give --manifest {one_line(beside)}.") from None
         holds = isinstance(utterances, list) and all(isinstance(each, Utterance) for each in utterances)
         require_rule(self.corpus, "read", holds, "a list of Utterance", utterances)
         for u in utterances:

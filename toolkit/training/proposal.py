@@ -15,8 +15,9 @@ from toolkit.audio.reading import AudioStretch, stretch
 from toolkit.corpus import Utterance, speaker_order
 from toolkit.corpus.columns import usual_columns
 from toolkit.corpus.folds import fold_table
+from toolkit.corpus.manifests import SUFFIXES
 from toolkit.corpus.targets import LABEL
-from toolkit.errors import counted, listed, printable
+from toolkit.errors import counted, listed, nearest, printable
 from toolkit.files import resolved, templates
 from toolkit.plugins.registry import find_part
 from toolkit.plugins.signatures import read_arguments
@@ -39,14 +40,15 @@ class Proposal:
     recipe: str  # YAML, which begins with a summary of the data
     folds: list[dict[str, Any]]  # their `fold_table`
     notes: list[str]  # on what may surprise
+    trainable: bool  # whether the first fold can be trained
 
 
 def propose(manifest: str, overrides: list[str], *, base: str | None, protocol: str | None) -> Proposal:
     """Propose a recipe that extends `base` for a manifest.
 
-    Args: manifest: a file, or a folder of class folders; overrides: the recipe's name, and columns of the manifest;
-        base: by default the recipe for speech if speakers are known, else the one for sounds; protocol: by default the
-        one that the columns allow.
+    Args: manifest: a file, or a folder of class folders; overrides: the recipe's name, columns of the manifest, and
+        whether names that are alike are joined; base: by default the recipe for speech if speakers are known, else the
+        one for sounds; protocol: by default the one that the columns allow.
     Raises: ToolkitError for anything that a training would refuse, and for a file that cannot be read.
     """
     utterances = load_source(base or SOUNDS, overrides, manifest=manifest).read()
@@ -63,8 +65,9 @@ def propose(manifest: str, overrides: list[str], *, base: str | None, protocol: 
     segment_seconds = _segment_seconds(seconds)
     inherited = source.recipe.protocol
     unset = dict.fromkeys(inherited.args) if inherited.name == chosen.name else {}
-    template = templates(Path(__file__).parent / "template").get_template("recipe.yaml.j2")
-    text = template.render(
+    environment = templates(Path(__file__).parent / "template")
+    environment.filters["tojson"] = _as_json
+    text = environment.get_template("recipe.yaml.j2").render(
         summary=printable(f"{manifest}: {_summary(utterances, classes, audio)}"),
         base=str(resolved(base)) if os.path.isfile(base) else base,
         recipe=recipe,
@@ -77,7 +80,13 @@ def propose(manifest: str, overrides: list[str], *, base: str | None, protocol: 
         imbalance=printable(imbalance),
     )
     folds = fold_table([each.fold for each in prepared], utterances)
-    return Proposal(text, folds, _notes(prepared, utterances, imbalance))
+    return Proposal(text, folds, _notes(prepared, utterances, classes, imbalance), not _missing(prepared[0]))
+
+
+def _as_json(value: Any) -> str:
+    """A value as JSON that YAML reads, too; letters of any language stay as they are."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(value)
 
 
 def _summary(utterances: Sequence[Utterance], classes: Counter[str], audio: Sequence[AudioStretch]) -> str:
@@ -94,16 +103,30 @@ def _summary(utterances: Sequence[Utterance], classes: Counter[str], audio: Sequ
     )
 
 
-def _notes(prepared: Sequence[Preparation], utterances: Sequence[Utterance], imbalance: str) -> list[str]:
+def _missing(prepared: Preparation) -> list[str]:
+    """The classes that the training part of a fold lacks."""
+    return sorted({*prepared.targets[LABEL].classes} - {u.label for u in prepared.part("train")})
+
+
+def _notes(
+    prepared: Sequence[Preparation], utterances: Sequence[Utterance], classes: Counter[str], imbalance: str
+) -> list[str]:
     notes = [problem.message for problem in prepared[0].warnings]
+    if os.path.isdir(folder := Path(prepared[0].source.recipe.corpus.args["path"])):
+        tables = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
+        notes += [f"{folder} also holds tables: {listed(tables)}; name one to use it"] if tables else []
+    for label in (label for label, count in classes.items() if count == 1):
+        if near := nearest(label, (other for other, count in classes.items() if count > 1)):
+            remedy = f"Write label_map: {_as_json({label: near})} into the recipe"
+            notes.append(f"only one utterance has the label {label!r}. Did you mean {near!r}? {remedy}")
     notes += [] if any(u.speaker for u in utterances) else [UNKNOWN_SPEAKERS]
     extra = dict.fromkeys(name for u in utterances for name in u.extra)
     for column, name in usual_columns(extra).items():
         if not any(u.value(column) for u in utterances):
             notes.append(f"column {name} is not used: if it is the {column}, give --columns {column}={name}")
     for each in prepared:
-        if missing := {*each.targets[LABEL].classes} - {u.label for u in each.part("train")}:
-            notes.append(f"fold {each.fold.name} cannot be trained: its training part lacks {listed(sorted(missing))}")
+        if missing := _missing(each):
+            notes.append(f"fold {each.fold.name} cannot be trained: its training part lacks {listed(missing)}")
     notes += [imbalance] if imbalance else []
     for key, weights in prepared[0].source.recipe.model.pretrained.items():
         if not os.path.exists(weights):

@@ -24,15 +24,14 @@ from toolkit.files import read_json
 from toolkit.hardware import keep_freed_blocks
 from toolkit.model.hub import local_bundle
 from toolkit.model.seen import UNSEEN, Seen
-from toolkit.model.system import build_system
 from toolkit.plugins.versions import used_versions
-from toolkit.recipe.loading import dump_yaml
+from toolkit.recipe.loading import dump_yaml, load_recipe
 from toolkit.recipe.training import TrainingSpec
 from toolkit.training.device import choose_device
 from toolkit.training.epoch_log import EpochLog
 from toolkit.training.fitting import fit_parts
 from toolkit.training.identity import manifest_rows, run_hash
-from toolkit.training.init_from import seen_before, start_from
+from toolkit.training.init_from import build_to_train, seen_before, start_from
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.checkpoints import AtomicCheckpointer, load_intact
 from toolkit.training.loop.history import History
@@ -64,7 +63,7 @@ class Run:
         self.training = replace(self.recipe.training, device=choose_device(self.recipe))
         self.versions = used_versions(self.recipe)
         seed_all(self.recipe.seed, "weights")
-        self.system = build_system(self.recipe, preparation.targets)
+        self.system = build_to_train(self.recipe, preparation.targets)
         # whether the fusion or a head is fitted on the unaugmented training part
         self._fits = any(part.fits for part in (self.system.fusion, *self.system.heads.values()))
         self.augmentations = build_augmentations(self.recipe)
@@ -83,6 +82,8 @@ class Run:
         Raises: GroupError if the ranks have different data or code, or do not share the folder.
         """
         keep_freed_blocks()
+        if self.gone is not None:
+            self.say(f"{self.training.init_from} is gone; the run that started from it goes on: {self.folder.path}")
         first, *others = gathered(self.folder.path.name)
         if other := next((name for name in others if name != first), None):
             raise GroupError(
@@ -127,12 +128,13 @@ class Run:
     def _recall_bundle(self) -> bool:
         """Take what an earlier start of this run kept of its bundle and its training; returns whether there is one."""
         for file in Path(self.recipe.output_folder).glob(f"*/{ORIGIN}"):
-            with suppress(CheckpointError, KeyError, OSError, TypeError, ValueError):  # a damaged file is skipped
+            with suppress(CheckpointError, RecipeError, KeyError, OSError, TypeError, ValueError):  # a damaged file
                 origin = read_json(file, CheckpointError, "delete it")
                 for name, level in self.system.levels.items():
                     level.pretrained, level.random_backbone = origin["levels"].get(name, (None, False))
                 self.seen = Seen.from_dict(origin["seen"])
-                if file.parent == self._path():
+                bundle = load_recipe(file.with_name(RECIPE)).training.init_from
+                if file.parent == self._path() and bundle == self.training.init_from:
                     load_intact(self.system, [file.parent / CHECKPOINTS, file.parent / PROBE])
                     return True
         return False
@@ -234,7 +236,9 @@ class Run:
                 raise RecipeError(f"{where}: level {name!r}: {error}; `on` chooses the levels.") from error
         if begins:
             if rank() == 0:
-                fit_parts(self.system, self.recipe, data.train, cache, self.augmentations, shown=self.progress)
+                brain.history.seconds_before = fit_parts(
+                    self.system, self.recipe, data.train, cache, self.augmentations, shown=self.progress
+                )
             share_state(self.system)
         if augmentations.waves and self.training.epochs:
             say_cost(augmentations, data.train, cache, self.say)

@@ -201,7 +201,7 @@ def _trained_system(run: TrainedRun) -> "System":
     """The run's system in eval() mode, with the weights that were tested."""
     import torch
 
-    from toolkit.model.system import build_system
+    from toolkit.training.init_from import build_to_train
     from toolkit.training.loop.checkpoints import AtomicCheckpointer, load_state
 
     same_training = trained_with(run.folder, system=run.recipe.name, protocol=run.fold.protocol)
@@ -210,7 +210,7 @@ def _trained_system(run: TrainedRun) -> "System":
         raise BundleError(f"{run.folder} has no checkpoints, and nothing else holds its weights: train it again.")
     best = AtomicCheckpointer(folders[0]).best(f"best_{selects_on(run.fold.protocol)}", run.results["epoch"])
     with torch.random.fork_rng(devices=[]):
-        system = build_system(run.recipe, run.targets)
+        system = build_to_train(run.recipe, run.targets)
     load_state(system, best.paramfiles["system"])
     for level in system.levels.values():
         level.merge()

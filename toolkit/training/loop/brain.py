@@ -118,7 +118,7 @@ class SystemBrain(sb.Brain):
         if epoch:
             super()._fit_train(train_set, epoch, enable)
             return
-        self.epoch_start, self.train_loss = time.monotonic(), None
+        self.epoch_start, self.train_loss = time.monotonic() - self.history.seconds_before, None
 
     def fit_batch(self, batch: Batch) -> Tensor:
         """One batch forward and backward; an optimizer step at the end of each accumulation and of the epoch.

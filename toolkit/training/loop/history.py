@@ -51,7 +51,7 @@ class History:
         self.skipped_steps = 0
         self.probe: dict[str, Any] | None = None  # how the probe before this training ended
         self.threads: int | None = None  # of torch at the start: another number changes the last bits of sums
-        self.seconds_before = 0.0  # spent on the current epoch before an interruption
+        self.seconds_before = 0.0  # spent on the current epoch before an interruption, or on fitting before the first
 
     @property
     def epoch(self) -> int:
@@ -72,7 +72,7 @@ class History:
 
     @property
     def seconds(self) -> float:
-        """The duration of all epochs, including the probe's."""
+        """The duration of all epochs, including what is fitted before them and the probe's."""
         return round(sum(row["seconds"] for row in self.rows) + (self.probe or {"seconds": 0})["seconds"], 3)
 
     @property
