@@ -12,7 +12,7 @@ from toolkit.errors import RecipeError, ToolkitError, one_line
 from toolkit.plugins.kinds import parts
 from toolkit.plugins.registry import find_part
 from toolkit.recipe.checks import check_value, members, require_known
-from toolkit.recipe.locations import Location
+from toolkit.recipe.locations import COMMAND_LINE, Location
 from toolkit.recipe.reading import annotation_at
 from toolkit.recipe.yaml_files import read_yaml
 from toolkit.training.preparation import Source
@@ -34,7 +34,8 @@ def read_space(path: Path, read: ReadRecipe) -> dict[str, BaseDistribution]:
             space[key] = _distribution(key, value, read)
         except (ToolkitError, ValueError, TypeError, KeyError) as error:
             text = f"{error} is missing" if isinstance(error, KeyError) else one_line(str(error))
-            raise RecipeError(f"{Location(key, keys.marks[key])}: {text.removeprefix(f'--{key}: ')}") from None
+            text = text.replace(f" {COMMAND_LINE}", "").removeprefix("--").removeprefix(f"{key}: ")
+            raise RecipeError(f"{Location(key, keys.marks[key])}: {text}") from None
     return space
 
 

@@ -197,8 +197,25 @@ def _unknown_key(key: str, tree: Keys) -> RecipeError:
     ends = {path.rpartition(".")[2]: path for path in reversed(paths)}
     initials = {"".join(word[:1] for word in end.split("_")): path for end, path in ends.items() if "_" in end}
     at_another_depth = ends.get(nearest(last, ends) or "")
-    near = initials.get(last) or ends.get(key) or nearest(key, paths) or at_another_depth
-    return RecipeError(f"--{key}: a recipe has no such key." + (f" Did you mean {near!r}?" if near else ""))
+    near = initials.get(last) or ends.get(key) or _repaired(key, tree, paths) or at_another_depth
+    hint = f" Did you mean {near!r}?" if near else " For a quick try: --training.epochs 1." if key == "debug" else ""
+    return RecipeError(f"--{key}: a recipe has no such key.{hint}")
+
+
+def _repaired(key: str, tree: Keys, paths: list[str]) -> str | None:
+    """The key, as far as it can be mended: unknown parts become the nearest at their place, or the only one there."""
+    known = ""
+    for part in key.split("."):
+        name: str | None = part
+        if not _is_known((*known.split("."), part) if known else (part,), tree):
+            there = [path.rpartition(".")[2] for path in paths if path.rpartition(".")[0] == known]
+            name = nearest(part, there) or (there[0] if len(there) == 1 else None)
+        if name is None and not known:
+            return nearest(key, paths)
+        if name is None:
+            return None if key.startswith(f"{known}.") else known
+        known = f"{known}.{name}".lstrip(".")
+    return known
 
 
 def _pairs(tokens: Iterable[str]) -> list[tuple[str, str]]:
@@ -215,8 +232,6 @@ def _pairs(tokens: Iterable[str]) -> list[tuple[str, str]]:
                 text = rest.pop(0)
             elif bool in members(annotation_at(tuple(key.split(".")))):
                 text = "true"
-            else:
-                raise RecipeError(f"--{key} has no value. Write --{key} VALUE, or null for none.")
         pairs.append((key, text))
     return pairs
 
