@@ -225,6 +225,17 @@ def test_segments_are_as_long_as_95_percent_of_the_recordings(tmp_path, monkeypa
     assert "segment_seconds: 10.0}  # holds 90 % of the utterances whole" in Path("my.yaml").read_text()
 
 
+@pytest.mark.parametrize(
+    ("longest", "said"), [(1.04, "; 1.0 s each at 8000 Hz\n"), (1.06, "; 1.0 to 1.1 s at 8000 Hz\n")]
+)
+def test_recordings_that_are_equally_long_have_one_length(longest, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in range(10):
+        soundfile.write(f"{number}.wav", [0.1] * int(8000 * (longest if number == 9 else 1)), 8000)
+    Path("my.csv").write_text("\n".join(["path,label", *(f"{number}.wav,{'ab'[number % 2]}" for number in range(10))]))
+    assert said in run("new-recipe", "my.csv").stdout
+
+
 @pytest.mark.parametrize("name", ["2024", "1e3", "null", "true"])
 def test_a_table_may_have_any_name(name, recordings):
     table = recordings.rename(recordings.with_name(f"{name}.csv"))
