@@ -41,7 +41,11 @@ class CorpusError(ToolkitError):
 
 
 class ProtocolError(ToolkitError):
-    """A protocol cannot split this corpus, or would let a speaker into two parts of a split."""
+    """A protocol cannot split this corpus, or would let a speaker into two parts of a split: `fold`."""
+
+    def __init__(self, message: str, fold: object = None):
+        super().__init__(message)
+        self.fold = fold
 
 
 class AudioError(ToolkitError):

@@ -274,6 +274,17 @@ def test_tables_in_a_folder_of_class_folders_are_named(recordings):
     assert done.exit_code == 0 and f"NOTE: {folder} also holds tables: list.csv; name one to use it" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("longest", "said"), [(1.04, "; 1.0 s each at 8000 Hz\n"), (1.06, "; 1.0 to 1.1 s at 8000 Hz\n")]
+)
+def test_recordings_that_are_equally_long_have_one_length(longest, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in range(10):
+        soundfile.write(f"{number}.wav", [0.1] * int(8000 * (longest if number == 9 else 1)), 8000)
+    Path("my.csv").write_text("\n".join(["path,label", *(f"{number}.wav,{'ab'[number % 2]}" for number in range(10))]))
+    assert said in run("new-recipe", "my.csv").stdout
+
+
 @pytest.mark.parametrize("name", ["2024", "1e3", "null", "true"])
 def test_a_table_may_have_any_name(name, recordings):
     table = recordings.rename(recordings.with_name(f"{name}.csv"))

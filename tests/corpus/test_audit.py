@@ -83,7 +83,7 @@ def test_the_same_audio_is_refused_in_training_and_a_changed_copy_is_left_to_the
     us = [*takes[:4], copied(takes[0], "mp3", tmp_path)]
     fold = Fold("f", "given", ("a0", "b1"), ("a2", "b3"), ("c-mp3",))
     (warning,) = (p.message for p in check_fold(fold, us, hear(listen(us))))
-    assert "1 of 1 utterances of test are changed copies" in warning and "a0.wav (speaker 'a') in train" in warning
+    assert "1 utterance of test is a changed copy" in warning and "a0.wav (speaker 'a') in train" in warning
     assert refuse_shared_audio(fold, us) == []
     (tmp_path / "d.wav").write_bytes(us[1].path.read_bytes())
     us[-1] = Utterance(id="c-mp3", path=tmp_path / "d.wav", label="x")
@@ -103,11 +103,11 @@ def test_shares_of_classes_and_genders_that_differ_by_more_than_a_factor_of_two_
 
     parts = {"train": part(50, 50), "valid": part(9, 2), "test": part(20, 20, "F")}
     assert list(imbalances(parts)) == [
-        "labels of valid are unlike those of train: y 18% (50% in train)",
-        "genders of test are unlike those of train: M 0% (50% in train)",
+        "class shares of valid differ from those of train: y 18% (50% in train)",
+        "gender shares of test differ from those of train: M 0% (50% in train)",
     ]
     few = {"train": part(98, 2), "valid": part(3, 1), "test": part(3, 0)}
-    assert list(imbalances(few)) == ["labels of test are unlike those of train: y 0% (2% in train)"]
+    assert list(imbalances(few)) == ["class shares of test differ from those of train: y 0% (2% in train)"]
 
 
 def test_what_is_shared_is_counted_by_kind_even_if_it_is_nothing():
@@ -155,7 +155,7 @@ def test_emoboxs_lists_have_their_speakers_in_the_names(tmp_path):
     (tmp_path / "emodb_train_fold_1.jsonl").write_text("".join(EMODB % (n, n) for n in ("03a01Wa", "08b02Wb")))
     (tmp_path / "emodb_test_fold_1.jsonl").write_text(EMODB % ("03a02Wc", "03a02Wc"))
     done = run(tmp_path, code=1)
-    assert "1 of 1 speakers of test are in train, too: '03'" in done.stdout and "LEAKS: emodb_fold_1" in done.stdout
+    assert "1 speaker of test is in train, too: '03'" in done.stdout and "LEAKS: emodb_fold_1" in done.stdout
     assert "not checked: the audio of 3 utterances" in done.stdout and "does not exist" in done.stdout
     fold = in_json(tmp_path, "--speaker-pattern", r"emodb-\d\d(a|b)", code=1)["emodb_fold_1"]
     assert fold["parts"]["test"]["shared_speaker"] == {"of": 1, "names": ["'a'"]}
@@ -212,7 +212,7 @@ def test_a_list_that_may_be_validation_or_test_is_refused(tmp_path):
 def test_odd_names_of_known_corpora_have_their_speakers_too(tmp_path, names, speaker):
     for part, name in zip(("train", "test"), names, strict=True):
         (tmp_path / f"{part}.txt").write_text(f"{name}.wav\n")
-    assert f"1 of 1 speakers of test are in train, too: {speaker}" in run(tmp_path, code=1).stdout
+    assert f"1 speaker of test is in train, too: {speaker}" in run(tmp_path, code=1).stdout
 
 
 def test_audio_in_a_data_folder_is_found_by_the_end_of_its_path(tmp_path):
@@ -257,3 +257,25 @@ def test_a_column_of_a_manifest_is_a_split_or_folds(takes, tmp_path):
     ):
         done = run(*words, code=2)
         assert says in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_table_that_does_not_say_its_parts_is_told_which_column_may(tmp_path):
+    (tmp_path / "m.csv").write_text("path,label,number,set\na.wav,x,1,train\nb.wav,x,2,Test\n")
+    says = "m.csv: no column says the parts (split, fold or group): name it with --column"
+    assert f"{says} set\n" in run(tmp_path / "m.csv", code=2).stderr
+    (tmp_path / "m.csv").write_text("path,label,number,set\na.wav,x,1,train\nb.wav,x,2,\n")
+    assert f"{says}\n" in run(tmp_path / "m.csv", code=2).stderr
+
+
+def test_the_headings_of_eight_classes_two_genders_and_all_that_may_be_shared_stay_whole(takes, tmp_path):
+    classes = ["angry", "calm", "disgust", "fearful", "happy", "neutral", "sad", "surprised"]
+    rows = [
+        f"{u.path},{label},{u.id},{'FM'[i % 2]},{part},word"
+        for part, us in (("train", takes[:4]), ("test", takes[4:]))
+        for i, (u, label) in enumerate(zip(us * 2, classes, strict=True))
+    ]
+    (tmp_path / "m.csv").write_text(
+        "path,label,speaker,gender,split,text,id\n" + "".join(f"{r},{i}\n" for i, r in enumerate(rows))
+    )
+    heading = run(tmp_path / "m.csv", code=0).stdout.splitlines()[1:3]
+    assert heading[1].split()[-8:] == classes and "utterances" in heading[1] and "sentences" in heading[1]

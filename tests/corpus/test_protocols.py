@@ -161,17 +161,17 @@ def test_a_shared_speaker_is_refused_with_name_and_parts():
         for i, (s, p) in enumerate([("anna", "train"), ("ben", "valid"), ("anna", "test")])
     ]
     with pytest.raises(
-        ProtocolError, match=r"fold 'given' .* 1 of 1 speakers of test are in train, too: 'anna'; .* speaker-dependent"
+        ProtocolError, match=r"fold 'given' .* 1 speaker of test is in train, too: 'anna'; .* speaker-dependent"
     ):
         make_folds(us, "given")
     us = [Utterance(id=str(i), path=str(i), label="x", speaker="abca"[i], group=str(i)) for i in range(4)]
-    with pytest.raises(ProtocolError, match="speakers of test are in train, too: 'a'"):
+    with pytest.raises(ProtocolError, match="1 speaker of test is in train, too: 'a'"):
         make_folds(us, "groups")
 
 
 def test_without_speakers_a_file_may_not_be_in_two_parts_and_results_say_that_speakers_are_unknown():
     us = [Utterance(id=str(i), path="same" if i < 2 else str(i), label="x", group=str(i)) for i in range(4)]
-    with pytest.raises(ProtocolError, match=r"files of \w+ are in \w+, too: '.*same'"):
+    with pytest.raises(ProtocolError, match=r"1 file of \w+ is in \w+, too: '.*same'"):
         make_folds(us, "groups")
     assert all("not every utterance has a speaker" in f.stamp for f in make_folds(us[1:], "groups"))
 
@@ -180,7 +180,7 @@ def test_two_stretches_of_a_file_in_two_parts_are_refused_even_if_one_has_a_spea
     us = [Utterance(id=p, path="talk", label="x", start=i, speaker=p, split=p) for i, p in enumerate(PARTS)]
     make_folds(us, "given")
     us[1] = replace(us[1], speaker=None)
-    with pytest.raises(ProtocolError, match=r"1 of 1 files of valid are in train, too: '.*talk'"):
+    with pytest.raises(ProtocolError, match=r"1 file of valid is in train, too: '.*talk'"):
         make_folds(us, "given")
 
 
@@ -245,7 +245,7 @@ def test_a_given_split_may_share_speakers_if_its_arguments_say_so_and_not_files(
     with pytest.raises(ProtocolError, match=r"args\.speakers: 'yes' is not one of 'apart', 'shared'"):
         make_folds(us, "given", speakers="yes")
     us = [Utterance(id=str(i), path="one.wav", label="x", split=s) for i, s in enumerate(PARTS)]
-    with pytest.raises(ProtocolError, match=r"files of valid are in train, too: '.*one.wav'"):
+    with pytest.raises(ProtocolError, match=r"1 file of valid is in train, too: '.*one.wav'"):
         make_folds(us, "given", speakers="shared")
 
 

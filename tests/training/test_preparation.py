@@ -205,7 +205,7 @@ def test_one_person_under_two_spellings_is_refused_until_the_recipe_joins_or_par
     manifest.write_text(manifest.read_text().replace(",1F,F,", ",2f,F,"))  # S1's woman is S2's
     with pytest.raises(ProtocolError, match=r"'2F' in valid and '2f' in test, which differ only in case"):
         prepare(load_source(recipe))
-    with pytest.raises(ProtocolError, match="1 of 2 speakers of test are in valid, too: '2F';"):
+    with pytest.raises(ProtocolError, match="1 of 2 speakers of test is in valid, too: '2F';"):
         prepare(load_source(recipe, ["--normalize"]))
     assert len(prepare(load_source(recipe, ["--normalize", "false"])).utterances) == 24
 
@@ -245,3 +245,13 @@ def test_the_same_audio_in_two_parts_stops_the_check_and_the_training(tmp_path):
         Run(preparation, say=lambda line: None).train()
     allowed = load_source(recipe, ["--shared_audio", "allow"])
     assert not check_source(allowed).stops and prepare(allowed).stamps == (SHARED_AUDIO,)
+
+
+def test_the_check_compares_the_audio_of_a_fold_that_is_refused_for_its_speakers(tmp_path):
+    recipe, corpus = write_recipe(tmp_path), tmp_path / "corpus"
+    manifest = corpus / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace(",1F,F,", ",2F,F,"))  # S1's woman is S2's
+    (corpus / "2M1.wav").write_bytes((corpus / "1F1.wav").read_bytes())
+    problems = check_source(load_source(recipe)).problems
+    assert [problem.kind for problem in problems if problem.severity == "error"] == ["protocol", "shared-audio"]
+    assert "duplicate" not in [problem.kind for problem in problems]

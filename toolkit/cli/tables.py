@@ -96,6 +96,7 @@ def print_audits(folds: Sequence[Mapping[str, Any]]) -> None:
     kinds = {"speaker": "shared speakers", "audio": "same audio", "copy": "changed copies", "text": "shared sentences"}
     columns = ("utterances", "speakers", *kinds.values(), *(value for _, value in shown))
     table = plain_table("fold", "part", *columns, folded=("fold", *columns), right=columns)
+    table.collapse_padding = True  # so that headings stay whole
     for fold in folds:
         for name, part in fold["parts"].items():
             if not part["utterances"]:

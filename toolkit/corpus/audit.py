@@ -11,16 +11,16 @@ from toolkit.corpus.alike import ALIKE, REMEDY, plain_name
 from toolkit.corpus.folds import PARTS, SPEAKER_DEPENDENT_STAMP, Fold
 from toolkit.corpus.listening import Sounds, listen, near_copies
 from toolkit.corpus.utterance import Problem, Utterance, natural_key
-from toolkit.errors import CorpusError, ProtocolError, join, listed
+from toolkit.errors import CorpusError, ProtocolError, counted, join, listed
 
 FACTOR, LEAST = 2.0, 5  # a share is unlike train's if it differs by this factor and so many utterances are expected
-# What a part may share with the parts before it, and the message.
+# What a part may share with the parts before it: what is counted, and what these are.
 MESSAGES = {
-    "speaker": "speakers of {part} are in {there}, too",
-    "file": "files of {part} are in {there}, too",
-    "audio": "utterances of {part} are the same audio as in {there}",
-    "copy": "utterances of {part} are changed copies of audio in {there} (in level, rate, encoding or silence)",
-    "text": "sentences of {part} are in {there}, too",
+    "speaker": ("speaker", "in {there}, too"),
+    "file": ("file", "in {there}, too"),
+    "audio": ("utterance", "the same audio as in {there}"),
+    "copy": ("utterance", "{copies} of audio in {there} (in level, rate, encoding or silence)"),
+    "text": ("sentence", "in {there}, too"),
 }
 BY_SOUND = ("audio", "copy")  # kinds that count utterances; the others count names
 UNLESS_ALLOWED = (
@@ -88,8 +88,10 @@ def _shared(kind: str, part: str, pairs: Sequence[tuple[Utterance, Utterance, st
     """Args: pairs: an utterance of the part, an earlier one with the same key, and that one's part."""
     names = sorted((_name(kind, u, part, other, there) for u, other, there in pairs), key=natural_key)
     where = join(dict.fromkeys(there for _, _, there in pairs)) if pairs else "train"
-    message = MESSAGES[kind].format(part=part, there=where)
-    return Shared(kind, part, names, total, f"{len(names)} of {total} {message}: {listed(names)}")
+    (noun, what), one = MESSAGES[kind], len(names) == 1
+    found = f"1 {noun}" if one and total == 1 else f"{len(names)} of {counted(total, noun)}"
+    what = what.format(there=where, copies="a changed copy" if one else "changed copies")
+    return Shared(kind, part, names, total, f"{found} of {part} {'is' if one else 'are'} {what}: {listed(names)}")
 
 
 def _words(u: Utterance) -> str | None:
@@ -117,7 +119,8 @@ def imbalances(parts: Parts) -> Iterator[str]:
         unlike |= {v for v, (share, _) in shares.items() if column == "label" and not share}
         if train and mine and unlike and not (column == "gender" and len({u.speaker for u in parts[part]}) == 1):
             found = (f"{v} {shares[v][0]:.0%} ({shares[v][1]:.0%} in train)" for v in sorted(unlike))
-            yield f"{column}s of {part} are unlike those of train: {listed(found)}"
+            name = "class" if column == "label" else column
+            yield f"{name} shares of {part} differ from those of train: {listed(found)}"
 
 
 def refuse_shared(fold: Fold, utterances: Sequence[Utterance], *, alike: bool = False) -> None:
@@ -128,7 +131,8 @@ def refuse_shared(fold: Fold, utterances: Sequence[Utterance], *, alike: bool = 
     kinds = ("file",) if fold.stamp == SPEAKER_DEPENDENT_STAMP else ("speaker", "file")
     for shared in audit(_parts(fold, utterances), kinds=kinds, alike=alike):
         if shared.names:
-            raise ProtocolError(f"fold {fold.name!r} of protocol {fold.protocol!r}: {shared.message}; {UNLESS_ALLOWED}")
+            where = f"fold {fold.name!r} of protocol {fold.protocol!r}"
+            raise ProtocolError(f"{where}: {shared.message}; {UNLESS_ALLOWED}", fold)
 
 
 def check_fold(fold: Fold, utterances: Sequence[Utterance], heard: Heard) -> Iterator[Problem]:

@@ -1,9 +1,11 @@
 """Read other people's tables: give their columns the names that manifests use."""
 
+import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from toolkit.errors import CorpusError, did_you_mean, listed
+from toolkit.corpus.utterance import COLUMNS
+from toolkit.errors import CorpusError, did_you_mean, join, listed
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _USUAL = {  # names that others give a column, in lower case
@@ -22,6 +24,25 @@ def check_columns(where: str, found: Iterable[str], columns: Mapping[str, str]) 
             if column not in found:
                 text = f"{where}: no column {column!r} for {name}; found {listed(found, 30) or 'nothing'}."
                 raise CorpusError(f"{text}{did_you_mean(column, found)}")
+
+
+def check_names(where: str, names: Iterable[str], required: Sequence[str], columns: Mapping[str, str]) -> None:
+    """Refuse a missing required column, and an unknown column that resembles a missing known one."""
+    names = list(names)
+    missing = [column for column in COLUMNS if column not in names]
+    near = {}
+    for name in (name for name in names if name not in COLUMNS):
+        near |= dict.fromkeys(difflib.get_close_matches(name.lower(), missing, n=1, cutoff=0.8), name)
+    lacking = [column for column in required if column in missing]
+    if not near.keys() >= set(lacking):
+        pairs = {**columns, **dict.fromkeys(lacking, "NAME"), **usual_columns(names), **near}
+        missed = f"no column{'s' * (len(lacking) > 1)} {join(map(repr, lacking))}"
+        found = f"{where}: {missed}; found {', '.join(names) or 'nothing'}"
+        which = "they are" if len(lacking) > 1 else "it is"
+        raise CorpusError(f"{found}. Say which {which}: --columns {','.join(map('='.join, pairs.items()))}")
+    for column, name in near.items():
+        known = ", ".join(COLUMNS)
+        raise CorpusError(f"{where}: unknown column {name!r}. Did you mean {column!r}? Known columns are {known}")
 
 
 def usual_columns(found: Iterable[str]) -> dict[str, str]:

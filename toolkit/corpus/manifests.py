@@ -7,23 +7,24 @@ manifest, too.
 """
 
 import csv
-import difflib
 import io
 import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
-from toolkit.corpus.columns import check_columns, renamed, usual_columns
-from toolkit.corpus.utterance import COLUMNS, EVAL, SPLITS, Utterance
+from toolkit.corpus.columns import check_columns, check_names, renamed
+from toolkit.corpus.utterance import COLUMNS, EVAL, SPLITS, Utterance, natural_key
 from toolkit.errors import CorpusError, did_you_mean, join
 from toolkit.files import csv_text, kind_unless_file, parse_json, read_text, without_repeated_keys, write_whole
 
 REQUIRED = ("path", "label")
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
+SHOWN = 5  # wrong rows that a message names
 LATEST_S = 1e9  # no recording lasts for thirty years
 BETWEEN_OBJECTS = re.compile(r"[\s,]*")
 # Durations as pandas and Python write them: 0 days 00:00:01.500, 1 day, 0:00:01, 0 days.
@@ -37,18 +38,39 @@ def read_manifest(path: str | Path, columns: Mapping[str, str] | None = None) ->
     path with start and end.
 
     Args: columns: the file's own names if they differ, as in `toolkit.corpus.columns.renamed`: {"label": "category"}.
-    Raises: CorpusError: one line with file and line number.
+    Raises: CorpusError: one line with file and line number; of several wrong rows it names the first few.
     """
     path = Path(os.path.expanduser(path)).absolute()
-    rows = list(read_rows(path, columns=columns))
-    _fill_ids(path, rows)
-    return [utterance_of_row(path, line, row) for line, row in rows]
+    faults: list[str] = []
+    rows = list(read_rows(path, columns=columns, faults=faults))
+    given, lines, utterances = _fill_ids(rows), {}, []
+    for line, row in rows:
+        try:
+            u = utterance_of_row(path, line, row)
+            if first := lines.get(u.id):  # perhaps the same line, in JSON
+                what = f"id {u.id!r}" if u.id in given else "this stretch of the same file"
+                raise CorpusError(f"{path}:{line}: {what} is on line {first} already; remove it or give different ids")
+            lines[u.id] = line
+            utterances.append(u)
+        except CorpusError as error:
+            faults.append(str(error))
+    if faults[1:]:
+        named = [fault.replace(f"{path}:", "line ", 1) for fault in sorted(faults, key=natural_key)[:SHOWN]]
+        more = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
+        raise CorpusError(f"{path}: {len(faults)} rows are wrong: {'; '.join(named + more)}")
+    if faults:
+        raise CorpusError(faults[0])
+    return utterances
 
 
 def read_rows(
-    path: str | Path, *, required: Sequence[str] = REQUIRED, columns: Mapping[str, str] | None = None
+    path: str | Path,
+    *,
+    required: Sequence[str] = REQUIRED,
+    columns: Mapping[str, str] | None = None,
+    faults: list[str] | None = None,  # takes the messages of wrong rows; without it the first is raised
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a manifest as text, each with its line number; arguments and errors as for `read_manifest`."""
+    """The rows of a manifest as text, each with its line number; other arguments and errors as for `read_manifest`."""
     path = Path(os.path.expanduser(path)).absolute()
     if os.path.isdir(path) and not columns:
         yield from enumerate(_folder_rows(path), start=1)
@@ -67,10 +89,10 @@ def read_rows(
     except OSError as error:
         raise CorpusError(f"{path}: cannot be read: {error}") from None
     line = None
-    reader = _json_rows if path.suffix.lower().startswith(".json") else _csv_rows
+    reader = _json_rows if path.suffix.lower().startswith(".json") else partial(_csv_rows, faults=faults)
     for line, row in reader(path, text, required, columns or {}):
         yield line, row
-    if line is None:
+    if line is None and not faults:
         raise CorpusError(f"{path}: holds no utterance")
 
 
@@ -163,7 +185,7 @@ def _folder_rows(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def _csv_rows(
-    path: Path, text: str, required: Sequence[str], columns: Mapping[str, str]
+    path: Path, text: str, required: Sequence[str], columns: Mapping[str, str], faults: list[str] | None
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Read a table; its separator is the one that cuts the header into the most fields."""
 
@@ -184,7 +206,7 @@ def _csv_rows(
         for twice in (name for name, n in Counter(header).items() if n > 1):
             raise CorpusError(f"{path}:1: column {twice!r} occurs twice")
         check_columns(f"{path}:1", header, columns)
-        _check_names(f"{path}:1", renamed(dict.fromkeys(header, ""), columns), required, columns)
+        check_names(f"{path}:1", renamed(dict.fromkeys(header, ""), columns), required, columns)
         line = reader.line_num + 1
         for cells in reader:
             if any(cell.strip() for cell in cells):
@@ -192,9 +214,13 @@ def _csv_rows(
                     raise CorpusError(f"{path}:{line}: a quotation mark opens a field of several lines: remove it")
                 if len(cells) > len(header) and not cells[-1].strip():
                     cells.pop()
-                if len(cells) != len(header):
-                    raise CorpusError(f"{path}:{line}: {len(cells)} fields, but the header has {len(header)}")
-                yield line, renamed(dict(zip(header, cells, strict=True)), columns)
+                if len(cells) == len(header):
+                    yield line, renamed(dict(zip(header, cells, strict=True)), columns)
+                else:
+                    fault = f"{path}:{line}: {len(cells)} fields, but the header has {len(header)}"
+                    if faults is None:
+                        raise CorpusError(fault)
+                    faults.append(fault)
             line = reader.line_num + 1
     except csv.Error as error:
         raise CorpusError(f"{path}:{line}: not CSV: {error}") from None
@@ -227,7 +253,7 @@ def _json_rows(
             raise CorpusError(f"{path}:{line}: an object is needed, not {text[at:end][:40]}")
         row = renamed(_texts(f"{path}:{line}", row), columns)
         if row.keys() != checked:
-            _check_names(f"{path}:{line}", row, required, columns)
+            check_names(f"{path}:{line}", row, required, columns)
             checked = row.keys()
         yield line, row
 
@@ -245,27 +271,8 @@ def _texts(where: str, row: Mapping[str, Any]) -> dict[str, str]:
     return texts
 
 
-def _check_names(where: str, names: Iterable[str], required: Sequence[str], columns: Mapping[str, str]) -> None:
-    """Refuse a missing required column, and an unknown column that resembles a missing known one."""
-    names = list(names)
-    missing = [column for column in COLUMNS if column not in names]
-    near = {}
-    for name in (name for name in names if name not in COLUMNS):
-        near |= dict.fromkeys(difflib.get_close_matches(name.lower(), missing, n=1, cutoff=0.8), name)
-    lacking = [column for column in required if column in missing]
-    if not near.keys() >= set(lacking):
-        pairs = {**columns, **dict.fromkeys(lacking, "NAME"), **usual_columns(names), **near}
-        missed = f"no column{'s' * (len(lacking) > 1)} {join(map(repr, lacking))}"
-        found = f"{where}: {missed}; found {', '.join(names) or 'nothing'}"
-        which = "they are" if len(lacking) > 1 else "it is"
-        raise CorpusError(f"{found}. Say which {which}: --columns {','.join(map('='.join, pairs.items()))}")
-    for column, name in near.items():
-        known = ", ".join(COLUMNS)
-        raise CorpusError(f"{where}: unknown column {name!r}. Did you mean {column!r}? Known columns are {known}")
-
-
-def _fill_ids(path: Path, rows: list[tuple[int, dict[str, str]]]) -> None:
-    """Give the rows without an id the shortest of five names that is unique; refuse an id that occurs twice."""
+def _fill_ids(rows: list[tuple[int, dict[str, str]]]) -> set[str]:
+    """Give the rows without an id the shortest of five names that is unique; returns the ids that the others have."""
 
     def candidates(row: dict[str, str]) -> tuple[str, ...]:
         file = PurePath(row.get("path", "").strip())
@@ -280,13 +287,7 @@ def _fill_ids(path: Path, rows: list[tuple[int, dict[str, str]]]) -> None:
     for row, option in zip(nameless, options, strict=True):
         unique = [name for name, count in zip(option, seen, strict=True) if count[name] == 1]
         row["id"] = unique[0] if unique else option[-1]
-    lines: dict[str, int] = {}
-    for line, row in rows:
-        name = row["id"].strip()
-        if first := lines.get(name):  # perhaps the same line, in JSON
-            what = f"id {name!r}" if name in given else "this stretch of the same file"
-            raise CorpusError(f"{path}:{line}: {what} is on line {first} already; remove it or give ids that differ")
-        lines[name] = line
+    return set(given)
 
 
 def utterance_of_row(path: Path, line: int, row: Mapping[str, str]) -> Utterance:

@@ -13,7 +13,7 @@ from toolkit.corpus.folds import PARTS
 from toolkit.corpus.listening import listen
 from toolkit.corpus.manifests import SUFFIXES, read_manifest, read_rows, utterance_of_row
 from toolkit.corpus.utterance import EVAL, SPLITS, Problem, Utterance, natural_key
-from toolkit.errors import AudioError, CorpusError, counted, did_you_mean, listed
+from toolkit.errors import AudioError, CorpusError, counted, did_you_mean, join, listed
 from toolkit.files import read_text
 from toolkit.terminal import say
 
@@ -80,7 +80,9 @@ def _located(u: Utterance, files_by_name: Mapping[str, list[Path]]) -> Utterance
 def _of_column(path: Path, column: str | None, utterances: list[Utterance]) -> Iterator[tuple[str, str, Utterance]]:
     column = column or next((name for name in SPLIT_COLUMNS if any(u.value(name) for u in utterances)), None)
     if column is None:
-        raise CorpusError(f"{path}: columns {', '.join(SPLIT_COLUMNS)} are empty; name another with --column")
+        near = [name for name in utterances[0].extra if all(PART.fullmatch(u.value(name) or "") for u in utterances)]
+        remedy = f"name it with --column {near[0]}" if near else "name it with --column"
+        raise CorpusError(f"{path}: no column says the parts ({join(SPLIT_COLUMNS, 'or')}): {remedy}")
     if empty := [u for u in utterances if u.value(column) is None]:
         near = did_you_mean(column, empty[0].extra)
         raise CorpusError(f"{path}: the column {column!r} is empty for utterance {empty[0].id!r}.{near}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from toolkit.corpus.checks import CheckReport, check_corpus
 from toolkit.corpus.folds import Fold, fold_table
 from toolkit.corpus.utterance import Problem
-from toolkit.errors import AudioError, ToolkitError
+from toolkit.errors import AudioError, ProtocolError, ToolkitError
 from toolkit.plugins.kinds import parts
 from toolkit.plugins.registry import find_part
 from toolkit.training.preparation import Preparation, Source, prepare, prepare_folds
@@ -19,6 +19,7 @@ def check_source(source: Source) -> CheckReport:
     recipe, utterances = source.recipe, source.read()
     problems: list[Problem] = []
     folds: list[Fold] = []
+    refused: list[Fold] = []  # for a shared speaker; its audio is compared all the same
 
     @contextmanager
     def noted(kind: str, where: str) -> Iterator[None]:
@@ -26,6 +27,8 @@ def check_source(source: Source) -> CheckReport:
             yield
         except ToolkitError as error:
             problems.append(Problem(kind, "error", str(error), where))
+            if isinstance(error, ProtocolError) and error.fold:
+                refused.append(error.fold)
 
     with noted("recipe", recipe.name):
         for kind, _, part in parts(recipe):
@@ -44,7 +47,7 @@ def check_source(source: Source) -> CheckReport:
         sample_rate=recipe.audio.sample_rate,
         segment_samples=recipe.audio.segment_samples,
         covariates=[name for name, spec in recipe.model.covariates.items() if spec.source == "label"],
-        folds=folds if recipe.shared_audio == "refuse" else (),
+        folds=folds or refused if recipe.shared_audio == "refuse" else (),
     )
     reported = tuple(problem.message for problem in report.problems)  # an error about labels begins with one
     problems = [problem for problem in problems if not problem.message.startswith(reported)]

@@ -95,11 +95,13 @@ def _summary(utterances: Sequence[Utterance], classes: Counter[str], audio: Sequ
     genders = Counter({u.speaker: u.gender for u in utterances if u.gender}.values())
     people = ", ".join([counted(len(speakers), "speaker"), *(f"{n} {gender}" for gender, n in sorted(genders.items()))])
     seconds = [each.frames / each.rate for each in audio]
+    low, high = f"{min(seconds):.1f}", f"{max(seconds):.1f}"
+    lengths = f"{low} s each" if low == high else f"{low} to {high} s"
     rates = sorted({f"{each.rate} Hz" for each in audio})
     return (
         f"{counted(len(utterances), 'utterance')} of {people if speakers else 'unknown speakers'}; "
         f"{len(classes)} classes: {listed(f'{label} {count}' for label, count in classes.most_common())}; "
-        f"{min(seconds):.1f} to {max(seconds):.1f} s at {listed(rates)}"
+        f"{lengths} at {listed(rates)}"
     )
 
 

@@ -19,14 +19,15 @@ from toolkit.errors import RecipeError
 FOLDS = 5
 WEIGHTS = (1e-4, 1.0)  # bounds of the weight of an embedding's logits
 NEVER = -1e4  # the logit of a class without rows
+FEWEST = 3.0  # rows that have to move a value
 
 
 class Discriminant(Head):
     """One linear layer, fitted in closed form on the training part; the optimizer continues from there.
 
     The classes share one covariance and are equally likely, so that rare classes count as much as frequent ones. The
-    scale of an embedding's values changes nothing. With `training.epochs: 0` the fitted head is the result: for little
-    data with large, fixed embeddings.
+    scale of an embedding's values changes nothing, and a value that only one or two rows move has no weight. With
+    `training.epochs: 0` the fitted head is the result: for little data with large, fixed embeddings.
 
     On several embeddings, each has a discriminant of its own. Their logits are added with the weights that predict
     held-out speakers best, so that an embedding that tells nothing does little harm (stacking; Breiman, 1996).
@@ -89,9 +90,13 @@ def discriminant(rows: Tensor, targets: Tensor, classes: int, shrinkage: float) 
     counts = torch.bincount(targets, minlength=classes).double()
     means = rows.new_zeros(classes, size).index_add_(0, targets, rows) / counts.clamp_min(1)[:, None]
     residuals = rows - means[targets]
-    deviation = residuals.square().mean(dim=0).sqrt()
+    squares = residuals.square()
+    deviation = squares.mean(dim=0).sqrt()
     # A value that never varies, but for rounding, would outweigh all others.
     deviation[deviation <= 1e-6 * deviation.median()] = 1.0
+    # In other data, so would one that only a row or two move: it has no weight. If rows are few, half the values stay.
+    moved = squares.sum(dim=0).square() / squares.square().sum(dim=0)  # by how many rows, as Kish counts them (1965)
+    deviation[moved < moved.nanmedian().clamp_max(FEWEST)] = torch.inf
     means /= deviation
     within = residuals / deviation * ((1 - shrinkage) / len(rows)) ** 0.5  # its square is the covariance
     if len(rows) < size:  # Woodbury (1950): factorise [rows, rows] instead of [size, size]

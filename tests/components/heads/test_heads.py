@@ -88,6 +88,35 @@ def test_values_that_never_vary_change_nothing_for_the_discriminant():
     torch.testing.assert_close(padded_bias, bias)
 
 
+def test_a_value_that_one_or_two_rows_alone_move_has_no_weight():
+    """In other data, where it moves, it is thousands of deviations away: it would outweigh all others."""
+    values, targets = draws(60, 10)
+    moved = torch.zeros(60, 3).double()
+    moved[0, 0] = moved[20:22, 1] = moved[::3, 2] = 1e-4
+    weight, bias = discriminant(torch.cat([values, moved], dim=1), targets, 3, 0.4)
+    kept, fewer = [*range(10), 12], torch.cat([values, moved[:, 2:]], dim=1)
+    expected, expected_bias = discriminant(fewer, targets, 3, 0.4)
+    torch.testing.assert_close(weight[:, kept], expected)
+    torch.testing.assert_close(bias, expected_bias)
+    assert weight[:, 10:12].eq(0).all() and weight[:, 12].ne(0).all()
+
+
+def test_a_value_that_moves_for_one_speaker_alone_leaves_the_discriminant_sure_of_what_it_knows():
+    """Held out, this speaker is thousands of deviations away: all logits were scaled to nearly nothing."""
+    values, targets = draws(60, 10, apart=2.0)
+    moved = torch.zeros(60, 1).double()
+    moved[10:12], moved[30] = 1.0, 1e-4  # two rows of the first group, and next to nothing in the third
+    heads = [Discriminant(size=size, classes=3) for size in (10, 11)]
+    for head, rows in zip(heads, (values, torch.cat([values, moved], dim=1)), strict=True):
+        head.fit([(rows.float(), targets, torch.arange(60) // 12)])
+    assert heads[1].output.weight[:, :10].norm() > 0.9 * heads[0].output.weight.norm()
+
+
+def test_of_three_rows_all_values_have_weight():
+    values, targets = torch.tensor([[0.0, 5.0], [2.0, 7.0], [9.0, 1.0]]).double(), torch.tensor([0, 0, 1])
+    assert discriminant(values, targets, 2, 0.4)[0].ne(0).all()
+
+
 def test_a_fitted_discriminant_is_calibrated_on_rows_that_it_has_not_seen():
     values, targets = draws(2060, 50, apart=0.8)
     head = Discriminant(size=50, classes=3, shrinkage=0.1).eval()
