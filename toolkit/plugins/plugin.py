@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pkgutil import resolve_name
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
@@ -142,10 +142,13 @@ def require_rule(part: Any, member: str, holds: bool, rule: str, found: Any) -> 
     """Raise FailedPlugin unless an attribute of a plugin, or what its method returned, keeps the contract's rule."""
     if holds:
         return
+    blame(part, f"`{member}` must give {rule}, and gave {found if isinstance(found, str) else described(found)}.")
+
+
+def blame(part: Any, problem: str) -> NoReturn:
+    """Raise FailedPlugin: the plugin that built a part, its location in the recipe, and what is wrong with it."""
     plugin = vars(part).get(ORIGIN)
-    shown = found if isinstance(found, str) else described(found)
-    text = f": `{member}` must give {rule}, and gave {shown}."
-    raise FailedPlugin(_about(plugin, text) if plugin else f"{type(part).__name__}{text}")
+    raise FailedPlugin(_about(plugin, f": {problem}") if plugin else f"{type(part).__name__}: {problem}")
 
 
 def described(value: Any) -> str:
