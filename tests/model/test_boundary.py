@@ -37,11 +37,13 @@ def system(*, features=None, encode=None, fuse=None, head=None) -> System:
     )  # fmt: skip
 
 
+COUNTED = " with lengths of torch.int64"
 WRONG = {
     "None": (lambda: None, "None"),
     "NumPy": (lambda: FRAMES.numpy(), "a ndarray [2, 10, 3] of float32"),
-    "float64": (lambda: Seq(FRAMES.double(), LENGTHS), "a Tensor [2, 10, 3] of torch.float64"),
-    "another batch": (lambda: Seq(FRAMES[:1], LENGTHS[:1]), "a Tensor [1, 10, 3] of torch.float32"),
+    "float64": (lambda: Seq(FRAMES.double(), LENGTHS), f"a Seq [2, 10, 3] of torch.float64{COUNTED}"),
+    "another batch": (lambda: Seq(FRAMES[:1], LENGTHS[:1]), f"a Seq [1, 10, 3] of torch.float32{COUNTED}"),
+    "int32": (lambda: Seq(FRAMES, LENGTHS.int()), "a Seq [2, 10, 3] of torch.float32 with lengths of torch.int32"),
 }
 
 

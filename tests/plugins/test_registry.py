@@ -23,7 +23,7 @@ class Pitch(Extractor):
     def __init__(self, *, sample_rate: int, low: float, high: float = 400.0, method: str | None = None):
         super().__init__()
         if high <= low:
-            raise ValueError(f"high must be above {low}, not {high}")
+            raise ValueError(f"high must be above {low}, not {high}") if high else ValueError
         self.sample_rate, self.low, self.high = sample_rate, low, high
 '''
 
@@ -46,7 +46,7 @@ def zoo(tmp_path_factory):
         "empty-dist": "",
         "raise-dist": HEAD + "@hookimpl\ndef toolkit_register():\n    raise RuntimeError('no\\nlicence')",
         "kind-dist": HEAD + "@hookimpl\ndef toolkit_register():\n    return [PluginSpec('a', 'b', 'c:D', 'e'), "
-        "PluginSpec('head', 'b', 'c:D', 'e')]",
+        "PluginSpec('head', 'b', 'toolkit.contracts:Head', 'e')]",
         "loud-dist": "print('hello')\n" + good("loss", "loud"),
         "one-dist": good("fusion", "same"),
         "two-dist": good("fusion", "same"),
@@ -217,6 +217,20 @@ def test_a_name_of_another_kind_is_pointed_out():
         declared(mfcc="a:B").find("fusion", "mfcc").load()
 
 
+def test_a_declaration_of_a_misspelt_kind_is_named_where_its_plugin_is_looked_for():
+    specs = [PluginSpec("extracter", "pitch", "a:B", "x"), PluginSpec("extractor", "pitches", "a:B", "x")]
+    registry = Registry([(Declaration("some-dist", "2.0", "plugins", "some_dist"), specs)])
+    for look in (registry.kind_of, lambda name: registry.find("extractor", name)):
+        with pytest.raises(BrokenPlugin, match=r"^extracter 'pitch' from some-dist"):
+            look("pitch")
+
+
+@pytest.mark.parametrize("module", ["collections.nowhere", "json.decoder.nowhere", "no_such_module_here"])
+def test_a_plugin_whose_module_does_not_exist_is_listed_as_broken(module):
+    fine, broken = declared(fine="json.decoder:JSONDecoder", wrong=f"{module}:X").list_plugins()
+    assert (fine.status, broken.status, broken.error) == ("ok", "broken", f"there is no module {module}")
+
+
 def test_an_unknown_kind_gets_the_nearest():
     with pytest.raises(PluginError, match="Did you mean 'extractor'"):
         declared().list_plugins("extracto")
@@ -261,6 +275,7 @@ def test_build_gives_the_context_that_the_constructor_names(registry):
         ({}, r"args in ser\.yaml, line 3: extractor 'pitch' needs the argument 'low' \(float\)"),
         ({"low": "60"}, r"args\.low in ser\.yaml, line 3: '60' is text; a number is needed"),
         ({"low": 60, "sample_rate": 8000}, r"args\.sample_rate in .*: 'sample_rate' is given to extractor 'pitch' by"),
+        ({"low": 60, "high": 0}, r"args in ser\.yaml, line 3: extractor 'pitch': ValueError$"),
         ({"low": 60, "high": 50}, r"args\.high in .*: extractor 'pitch': high must be above 60\.0, not 50\.0"),
     ],
 )
@@ -269,6 +284,67 @@ def test_an_argument_that_does_not_fit_is_named_with_its_location(registry, args
     where = Location("model.levels.p", Mark("ser.yaml", 3), keys)
     with pytest.raises(RecipeError, match=r"^model\.levels\.p\." + message):
         registry.find("extractor", "pitch", where).build(args, {"sample_rate": 1})
+
+
+FITTED = """
+from toolkit.contracts import Augmentation, Head, Loss
+
+class Forgetful(Head):
+    def fit(self, rows):
+        pass
+
+class Conditional(Forgetful):
+    def __init__(self, *, learn: bool):
+        super().__init__()
+        self.fits = learn
+
+class Stated(Forgetful):
+    fits = False
+
+class Closed(Loss):
+    def fit(self, rows):
+        pass
+
+class Wavy(Augmentation):
+    reads = "waveform"
+
+class Spectral(Augmentation):
+    def __init__(self):
+        self.reads = "feature"
+"""
+
+
+@pytest.fixture
+def fitted(tmp_path, monkeypatch):
+    """Build a plugin from a class of FITTED."""
+    (tmp_path / "fitted_for_registry.py").write_text(FITTED)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def build(kind, name, **args):
+        spec = PluginSpec(kind, "x", f"fitted_for_registry:{name}", "Made for a test")
+        return Registry([(Declaration("some-dist", "2.0", "plugins", "d"), [spec])]).find(kind, "x").build(args)
+
+    return build
+
+
+def test_a_fit_that_would_never_be_called_is_refused(fitted):
+    assert (fitted("head", "Conditional", learn=False).fits, fitted("head", "Stated").fits) == (False, False)
+    fitted("loss", "Closed")  # the core fits no losses
+    with pytest.raises(BrokenPlugin, match="has a `fit`, but `fits` is not set"):
+        fitted("head", "Forgetful")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Wavy", "'waveform' is not one of 'wave', 'features', 'batch'. Did you mean 'wave'?"),
+        ("Spectral", "'feature' is not one of 'wave', 'features', 'batch'. Did you mean 'features'?"),
+    ],
+)
+def test_an_unknown_kind_of_input_gets_the_nearest(name, message, fitted):
+    with pytest.raises(BrokenPlugin, match=r"^augmentation 'x' from some-dist 2\.0 cannot be used: ") as error:
+        fitted("augmentation", name)
+    assert str(error.value).endswith(f"`reads`: {message}")
 
 
 def test_check_args_builds_nothing(registry):

@@ -65,6 +65,15 @@ def test_the_same_plugin_again_keeps_the_arguments(child):
     assert child("model: {fusion: {plugin: coattention, args: {x: 1}}}").model.fusion.args == {"dim": 64, "x": 1}
 
 
+@pytest.mark.parametrize("name", ["audio-classification-toolkit:coattention", "coattention"])
+def test_a_distribution_before_a_plugins_name_keeps_the_arguments_unless_it_is_another(name, child, write):
+    write("base.yaml", BASE.replace("{plugin: coattention", f"{{plugin: '{name}'"))
+    full = "audio-classification-toolkit:coattention"
+    assert child("", f"--model.fusion.plugin={full}").model.fusion == PartSpec(plugin=full, args={"dim": 64})
+    changed = child("", "--model.fusion.plugin=mine:coattention").model.fusion.args
+    assert changed == ({"dim": 64} if name == "coattention" else {})
+
+
 def test_a_key_called_plugin_inside_arguments_means_nothing(child, write):
     write("base.yaml", BASE.replace("{dim: 64}", "{plugin: a, args: 1, source: x, level: 2}"))
     args = child("model: {fusion: {args: {plugin: b, source: y}}}").model.fusion.args

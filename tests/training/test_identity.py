@@ -77,7 +77,13 @@ def test_every_field_of_an_utterance_changes_the_rows_of_its_corpus(change):
     assert manifest_rows([replace(one, **change), other]) != manifest_rows([one, other])
 
 
-def test_the_source_of_an_editable_install_counts_also_where_it_is_found_twice(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "origin",
+    [{"dir_info": {"editable": True}}, {"dir_info": {}}, {"vcs_info": {"vcs": "git", "commit_id": "a"}}],
+    ids=["editable", "from a folder", "from a repository"],
+)
+def test_the_source_counts_if_no_index_gave_it_also_where_it_is_found_twice(origin, tmp_path, monkeypatch):
+    code_version.cache_clear()
     for folder in ("source", "site"):  # the first has no direct_url.json, as the egg-info beside the source
         install(tmp_path / folder, "my-dist", good("head", "mine"), files={"mine.py": "x = 1"})
         monkeypatch.syspath_prepend(tmp_path / folder)
@@ -85,7 +91,7 @@ def test_the_source_of_an_editable_install_counts_also_where_it_is_found_twice(t
     assert code_version("my-dist", mine) == "1.0"
     code_version.cache_clear()
     (info,) = (tmp_path / "source").glob("*.dist-info")
-    (info / "direct_url.json").write_text(json.dumps({"url": "file:///x", "dir_info": {"editable": True}}))
+    (info / "direct_url.json").write_text(json.dumps({"url": "file:///x", **origin}))
     before = code_version("my-dist", mine)
     (tmp_path / "site" / "mine.py").write_text("x = 2")
     assert code_version("my-dist", mine) == before, "a process has the modules of its beginning"

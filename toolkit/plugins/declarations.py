@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from importlib.metadata import Distribution, EntryPoint, distributions
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,6 +59,18 @@ def source_files(module: str) -> list[Path]:
     folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
     found = sorted(file for folder in folders for file in folder.rglob("*.py"))
     return found or ([Path(spec.origin)] if spec.origin else [])
+
+
+def has_module(module: str) -> bool:
+    """Whether "package.module" has a file, found without importing the package."""
+    name, *rest = module.split(".")
+    with contextlib.suppress(ImportError, ValueError):
+        spec = find_spec(name)
+        for each in rest:
+            name, folders = f"{name}.{each}", spec.submodule_search_locations if spec else None
+            spec = PathFinder.find_spec(name, folders) if folders else None
+        return spec is not None
+    return False
 
 
 def read_declaration(module: str) -> list[PluginSpec]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pkgutil import resolve_name
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
@@ -16,6 +16,7 @@ from toolkit.hookspecs import CONTRACT_VERSION, PluginSpec
 from toolkit.plugins.declarations import Declaration
 from toolkit.plugins.kinds import KINDS
 from toolkit.plugins.signatures import check_arguments, read_arguments
+from toolkit.recipe.checks import Mismatch, check_value
 from toolkit.recipe.locations import NOWHERE, Location
 
 ORIGIN = "_toolkit_origin"  # attribute of what another distribution's plugin built: the Plugin, for messages
@@ -82,6 +83,8 @@ class Plugin:
         base = KINDS[self.spec.kind].base
         if not issubclass(found, resolve_name(base)):
             raise BrokenPlugin(f"{at}{self} cannot be used: {self.spec.target} is not a {base.replace(':', '.')}.")
+        if problem := misdeclared(found, resolve_name(base)):
+            raise BrokenPlugin(f"{at}{self} cannot be used: {self.spec.target}: {problem}")
         return found
 
     def check_args(self, args: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -101,33 +104,59 @@ class Plugin:
         try:
             built = cls(**checked, **given)
         except (ToolkitError, ValueError) as error:
-            text = " ".join(str(error).split()).replace("--args.", f"--{self.where.child('args').path}.")
+            text = " ".join(str(error).split()) or type(error).__name__
+            text = text.replace("--args.", f"--{self.where.child('args').path}.")
             first = re.match(r"\w*", text)[0]  # a message that begins with an argument's name is about it
             at = self.where.child("args", *([first] if first in checked else []))
             kept = PluginError if isinstance(error, PluginError) else RecipeError
             raise kept(f"{at}: {self.spec.kind} {self.spec.name!r}: {text}") from error
         except (Exception, SystemExit) as error:
             raise PluginError(f"{self.where.before()}{self} cannot be built: {one_line(error)}") from error
+        if problem := misdeclared(built, resolve_name(KINDS[self.spec.kind].base)):
+            raise BrokenPlugin(f"{self.where.before()}{self} cannot be used: {problem}")
         if not self.declaration.own:
             vars(built)[ORIGIN] = self  # bypasses __setattr__, which nn.Module and frozen dataclasses replace
         return built
+
+
+def misdeclared(plugin: Any, base: type) -> str:
+    """Why the core would not call what a plugin, or its class, implements for it; "" if it would.
+
+    `reads` must be one of the values of the base class. A `fit` needs `fits`, which a constructor may set, so that only
+    what was built can lack it.
+    """
+    if "reads" in base.__annotations__ and not isinstance(plugin.reads, property):
+        try:
+            check_value(plugin.reads, base.__annotations__["reads"])
+        except Mismatch as error:
+            return f"`reads`: {error}"
+    if isinstance(plugin, type) or not hasattr(base, "fits") or type(plugin).fit is base.fit:
+        return ""
+    if any("fits" in vars(owner) for owner in (plugin, *type(plugin).__mro__) if owner is not base):
+        return ""
+    remedy = "set it to True, or to False if there is nothing to learn."
+    return f"it has a `fit`, but `fits` is not set, so that it would never be called: {remedy}"
 
 
 def require_rule(part: Any, member: str, holds: bool, rule: str, found: Any) -> None:
     """Raise FailedPlugin unless an attribute of a plugin, or what its method returned, keeps the contract's rule."""
     if holds:
         return
+    blame(part, f"`{member}` must give {rule}, and gave {found if isinstance(found, str) else described(found)}.")
+
+
+def blame(part: Any, problem: str) -> NoReturn:
+    """Raise FailedPlugin: the plugin that built a part, its location in the recipe, and what is wrong with it."""
     plugin = vars(part).get(ORIGIN)
-    shown = found if isinstance(found, str) else described(found)
-    text = f": `{member}` must give {rule}, and gave {shown}."
-    raise FailedPlugin(_about(plugin, text) if plugin else f"{type(part).__name__}{text}")
+    raise FailedPlugin(_about(plugin, f": {problem}") if plugin else f"{type(part).__name__}: {problem}")
 
 
 def described(value: Any) -> str:
     """A value in words: its type, and its shape and dtype if it has them."""
-    value = getattr(value, "values", value) if type(value).__name__ == "Seq" else value
-    if (shape := getattr(value, "shape", None)) is not None:
-        return one_line(f"a {type(value).__name__} {list(shape)} of {getattr(value, 'dtype', '?')}")
+    is_seq = type(value).__name__ == "Seq"
+    tensor, lengths = (value.values, f" with lengths of {value.lengths.dtype}") if is_seq else (value, "")
+    if (shape := getattr(tensor, "shape", None)) is not None:
+        return one_line(f"a {type(value).__name__} {list(shape)} of {getattr(tensor, 'dtype', '?')}{lengths}")
     return "None" if value is None else one_line(f"a {type(value).__name__}: {value!r}")[:120]
 
 

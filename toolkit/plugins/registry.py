@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 from toolkit.errors import AmbiguousPlugin, BrokenPlugin, UnknownPlugin, did_you_mean, join
 from toolkit.hookspecs import PluginSpec
-from toolkit.plugins.declarations import Declaration, installed
+from toolkit.plugins.declarations import Declaration, has_module, installed
 from toolkit.plugins.kinds import KINDS, kind_called
 from toolkit.plugins.plugin import Plugin
 from toolkit.plugins.probing import read_declarations
@@ -67,8 +67,12 @@ class Registry:
         for plugin in self._plugins:
             others = self._called(plugin.spec.kind, plugin.spec.name)
             names = dict.fromkeys(p.declaration.distribution for p in others if p.declaration != plugin.declaration)
-            hint = f"also declared by {join(names)}; write {plugin.full_name!r}" if names else None
-            infos.append(_info(plugin, "ambiguous" if names else "ok", hint))
+            module = plugin.spec.target.partition(":")[0]
+            if not plugin.declaration.own and not has_module(module):
+                infos.append(_info(plugin, "broken", f"there is no module {module}"))
+            else:
+                hint = f"also declared by {join(names)}; write {plugin.full_name!r}" if names else None
+                infos.append(_info(plugin, "ambiguous" if names else "ok", hint))
         infos += [_info(plugin, "broken", problem) for plugin, problem in self._misfits] + self._broken
         order = {known: index for index, known in enumerate(KINDS)}
         infos.sort(key=lambda info: (order.get(info.kind, len(order)), info.name, info.distribution))
@@ -77,12 +81,14 @@ class Registry:
     def kind_of(self, name: str) -> str:
         """The only kind in which a name, or distribution:name, is declared.
 
-        Raises: UnknownPlugin, with the nearest name, if there is none. AmbiguousPlugin if there are several.
+        Raises: UnknownPlugin, with the nearest name, if there is none; AmbiguousPlugin if there are several;
+            BrokenPlugin if it is declared for an unknown kind.
         """
         kinds = self._kinds_of(name)
         if len(kinds) > 1:
             raise AmbiguousPlugin(f"{name!r} is the name of {join(kinds)}; say which, for example {kinds[0]} {name}.")
         if not kinds:
+            self._refuse_misfits(None, name)
             near = did_you_mean(name, sorted({plugin.spec.name for plugin in self._plugins}))
             raise UnknownPlugin(f"No plugin is called {name!r}.{near}{self._note()} {LIST}")
         return kinds[0]
@@ -103,15 +109,19 @@ class Registry:
         if found:
             choices = join((repr(plugin.full_name) for plugin in found), conjunction="or")
             raise AmbiguousPlugin(f"{at}{join(map(str, found))} have the same name. Write {choices}.")
-        for plugin, problem in self._misfits:
-            if plugin.spec.kind == kind and _is_called(plugin, name):
-                raise BrokenPlugin(f"{at}{plugin} cannot be used: {problem}.")
+        self._refuse_misfits(kind, name, at)
         same_kind = [plugin for plugin in self._plugins if plugin.spec.kind == kind]
         known = [*(p.spec.name for p in same_kind), *(p.full_name for p in same_kind if ":" in name)]
         hint = did_you_mean(name, known)
         if other := self._kinds_of(name):
             hint = f" Its kind is {join(other, 'or')}."
         raise UnknownPlugin(f"{at}No {kind} is called {name!r}.{hint}{self._note()} {LIST}")
+
+    def _refuse_misfits(self, kind: str | None, name: str, at: str = "") -> None:
+        """Raise BrokenPlugin if a declaration that cannot be used has this name, and this kind or an unknown one."""
+        for plugin, problem in self._misfits:
+            if (plugin.spec.kind == kind or plugin.spec.kind not in KINDS) and _is_called(plugin, name):
+                raise BrokenPlugin(f"{at}{plugin} cannot be used: {problem}.")
 
     def _called(self, kind: str, name: str) -> list[Plugin]:
         return [plugin for plugin in self._plugins if plugin.spec.kind == kind and _is_called(plugin, name)]

@@ -21,7 +21,7 @@ class Argument:
     """One argument of a constructor."""
 
     name: str
-    annotation: Any  # typing.Any if it has none
+    annotation: Any  # typing.Any if it has none, its text if it cannot be resolved
     default: Any = REQUIRED
     meaning: str = ""  # from the docstring's Args section
     given: bool = False  # whether the system gives it (context): recipes cannot set it
@@ -30,6 +30,20 @@ class Argument:
     def type(self) -> str:
         """The annotation as it is written in code."""
         return "" if self.annotation is Any else type_text(self.annotation)
+
+    @property
+    def problem(self) -> str:
+        """Why its values cannot be checked, or why its default would not pass the check; "" if nothing is wrong."""
+        if self.annotation is Any:
+            return f"constructor argument {self.name!r} has no annotation"
+        if isinstance(self.annotation, str):
+            return f"annotation {self.annotation!r} of {self.name!r} cannot be resolved"
+        try:
+            if self.default is not REQUIRED:
+                check_value(self.default, self.annotation)
+        except Mismatch as error:
+            return f"default of {self.name!r}: {error}"
+        return ""
 
 
 def read_arguments(cls: type, context: Collection[str] = ()) -> list[Argument]:
@@ -137,12 +151,18 @@ def _parameters(cls: type) -> list[inspect.Parameter]:
     if constructed_by.__module__.startswith("torch.nn."):
         return []  # a Module without a constructor of its own; torch's declares (*args, **kwargs) and accepts nothing
     try:
-        signature = inspect.signature(cls, eval_str=True)
+        signature = inspect.signature(cls)
     except ValueError:  # a class written in C
         return []
-    except Exception:  # an annotation that only type checkers can resolve
-        signature = inspect.signature(cls)
-    return [
-        p.replace(annotation=Any) if p.annotation is REQUIRED or isinstance(p.annotation, str) else p
-        for p in signature.parameters.values()
-    ]
+    names = getattr(inspect.unwrap(vars(constructed_by)["__init__"]), "__globals__", {})
+    return [p.replace(annotation=_resolved(p.annotation, names)) for p in signature.parameters.values()]
+
+
+def _resolved(annotation: Any, names: dict[str, Any]) -> Any:
+    """What an annotation means where it stands; its text if only type checkers can resolve it."""
+    if not isinstance(annotation, str):
+        return Any if annotation is REQUIRED else annotation
+    try:
+        return eval(annotation, names)  # as inspect.signature(eval_str=True) does, each by itself
+    except Exception:
+        return annotation

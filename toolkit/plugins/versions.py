@@ -1,7 +1,6 @@
-"""Versions of the distributions and libraries that a recipe uses, with a hash of editable source. No torch."""
+"""Versions of the distributions and libraries that a recipe uses, with a hash of source that may change. No torch."""
 
 import hashlib
-import json
 import platform
 from functools import cache
 from importlib.metadata import distributions, version
@@ -31,15 +30,15 @@ def library_versions() -> dict[str, str]:
 
 @cache
 def code_version(name: str, packages: frozenset[str]) -> str:
-    """A distribution's version; for an editable install, followed by "+" and a hash of its packages' source.
+    """A distribution's version; if no package index gave it, followed by "+" and a hash of its packages' source.
 
-    A process keeps what it found first: its modules are those of that time, even if their source changes later.
+    A folder, a file or a repository may later hold other source of the same version. A process keeps what it found
+    first: its modules are those of that time, even if their source changes.
 
     Args: name: the distribution; packages: importable top-level names whose source counts.
     """
-    # Inside its source folder an editable install is found twice; only one of the two is marked as editable.
-    found = [d.read_text("direct_url.json") for d in distributions(name=name)]
-    if not any(json.loads(origin or "{}").get("dir_info", {}).get("editable") for origin in found):
+    # Inside its source folder an editable install is found twice; only one of the two has a direct_url.json.
+    if not any(d.read_text("direct_url.json") for d in distributions(name=name)):
         return version(name)
     digest = hashlib.sha256()
     for package in sorted(packages):

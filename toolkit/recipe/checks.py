@@ -80,7 +80,7 @@ def check_value(value: Any, annotation: Any) -> Any:
         return {check_value(key, key_type): _check_inner(item, value_type, f"{key}: ") for key, item in value.items()}
     if kind is float and type(value) is int:
         return float(value)
-    if kind is Path and isinstance(value, str):
+    if kind is Path and isinstance(value, (str, Path)):
         return Path(value)
     if type(value) is kind or kind not in (*WORDS, Literal, *SEQUENCES, *MAPPINGS):
         return value

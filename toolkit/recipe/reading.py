@@ -6,7 +6,8 @@ How `merge` puts the keys of an extending file, of `without_data` or of override
 - `null` removes an inherited key. Where null is itself a value (`fold`, `training.max_grad_norm`, the entries of
   `label_map`), it sets null. Where nothing is inherited, it stays null.
 - A changed `plugin` drops the inherited `args`, and so does a changed name of a protocol, an optimizer or a schedule; a
-  changed `source` of a covariate drops the inherited `level` and `weight`.
+  changed `source` of a covariate drops the inherited `level` and `weight`. A distribution that is put before a plugin's
+  name only says which one was meant.
 """
 
 from collections.abc import Iterator, Mapping
@@ -121,9 +122,15 @@ def _dropped(base: Keys, child: Keys, annotation: Any) -> tuple[str, ...]:
     identity = _identity_key(annotation)
     default = getattr(annotation, identity or "", None)  # a field's default is an attribute of its class
     old, new = base.get(identity, default), child.get(identity)
-    if None in (identity, old, new) or old == new:
+    if None in (identity, old, new) or _names_the_same(old, new):
         return ()
     return ("level", "weight") if identity == "source" else ("args",)
+
+
+def _names_the_same(old: Any, new: Any) -> bool:
+    """Whether two names can be one plugin's; `distribution:` before one of them says which plugin the other meant."""
+    (one, _, name), (other, _, called) = (str(value).rpartition(":") for value in (old, new))
+    return name == called and (one == other or "" in (one, other))
 
 
 def read_plain(annotation: Any, value: Any, location: Location = NOWHERE) -> Any:

@@ -122,7 +122,7 @@ class Case:
 
     @contract
     def arguments_are_documented(self) -> None:
-        """Constructor arguments are keyword-only, annotated and explained in the class's docstring."""
+        """Constructor arguments are keyword-only, have annotations that fit the defaults, and are in the docstring."""
         cls = plugin_class(self.make)
         if cls is None or cls.__init__ in (object.__init__, torch.nn.Module.__init__):
             return  # the arguments of a function say nothing about the plugin's
@@ -131,7 +131,7 @@ class Case:
             require(by_name, f"constructor argument {name!r} can be given by position: write it after `*`")
         for argument in read_arguments(cls, KINDS[self.kind].context):
             if not argument.given:
-                require(argument.annotation is not Any, f"constructor argument {argument.name!r} has no annotation")
+                require(not argument.problem, argument.problem)
                 require(argument.meaning, f"{argument.name!r} is not explained under Args in the class's docstring")
 
     @contract

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
+from copy import deepcopy
 from itertools import chain
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from toolkit.corpus.targets import UNKNOWN
 from toolkit.data.augmentation import Augmentations
@@ -14,6 +16,7 @@ from toolkit.data.cache.features import FeatureCache
 from toolkit.data.loaders import in_order
 from toolkit.data.segments import Batch, SegmentSet
 from toolkit.model.system import System
+from toolkit.plugins.plugin import ORIGIN, blame
 from toolkit.recipe.schema import Recipe
 from toolkit.terminal import progress
 
@@ -32,6 +35,9 @@ def fit_parts(
 
     Levels and a fusion from a bundle stay as they were fitted there. For heads, each of the recipe's `fit_passes` adds
     a pass over segments with augmented waveforms; masks and noise on features are for training by steps.
+
+    Raises: FailedPlugin if what another distribution's part learns is not in its state, which checkpoints and bundles
+        keep.
     """
     start = time.monotonic()
     names = [u.speaker or u.id for u in segments.utterances]
@@ -47,6 +53,7 @@ def fit_parts(
         return (batch.to(cache.device) for batch in loaded)
 
     system.eval()
+    unfitted = _copies(system)
     for name, level in system.levels.items():
         if level.fits and recipe.training.init_from is None:
             level.fit(batch.features[name] for batch in batches(f"scaling level {name}: batch", [name]))
@@ -63,4 +70,44 @@ def fit_parts(
     for name, head in system.heads.items():
         if head.fits:
             head.fit(known_rows(name))
+    if unfitted:
+        batch = next(iter(in_order(segments, cache, sampler=range(min(2, len(segments)))))).to(cache.device)
+        for name, part in unfitted.items():
+            _require_state(system, name, part, batch)
     return time.monotonic() - start
+
+
+def _copies(system: System) -> dict[str, nn.Module]:
+    """Name -> copy of the parts of other distributions that will be fitted, as far as they can be copied."""
+    copies = {}
+    for name, part in system.named_modules():
+        if ORIGIN in vars(part) and part.fits:
+            with suppress(Exception):  # an attribute may be anything
+                copies[name] = deepcopy(part)
+    return copies
+
+
+def _require_state(system: System, name: str, copy: nn.Module, batch: Batch) -> None:
+    """Raise FailedPlugin unless a fitted part's state makes the copy, which was not fitted, compute the same."""
+
+    def outputs() -> Tensor:
+        made = system(batch.features, batch.covariates)
+        return torch.cat([*made.embeddings.values(), *made.logits.values()], dim=1)
+
+    part = system.get_submodule(name)
+    before, after = ({key: getattr(v, "shape", None) for key, v in of.state_dict().items()} for of in (copy, part))
+    for key in before | after:
+        if before.get(key) != after.get(key):
+            did = "added {!r} to" if key not in before else "reshaped {!r} in" if key in after else "removed {!r} from"
+            blame(part, f"`fit` {did.format(key)} the state: register it in the constructor as it will be.")
+    expected, again = outputs(), outputs()
+    copy.load_state_dict(part.state_dict())
+    system.set_submodule(name, copy)
+    found = outputs()
+    system.set_submodule(name, part)
+    if _alike(again, expected) and not _alike(found, expected):
+        blame(part, "what `fit` learned is not in the state, and a bundle would lose it: keep it in buffers.")
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return torch.allclose(one, other, rtol=1e-4, atol=1e-6, equal_nan=True)

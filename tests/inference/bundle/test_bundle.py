@@ -25,6 +25,7 @@ from wav2vec2_checkpoints import SMALL, save_checkpoint
 
 import toolkit
 from toolkit.cli.main import main
+from toolkit.contracts import Seq
 from toolkit.corpus import read_manifest
 from toolkit.errors import BundleError, CheckpointError, ToolkitError
 from toolkit.inference.bundle import read_bundle
@@ -343,6 +344,18 @@ def test_portable_args_that_do_not_fit_the_weights_are_found_before_anything_is_
     ):
         export_bundle(run, tmp_path / "b")
     assert not (tmp_path / "b").exists()
+
+
+def test_a_system_that_never_answers_twice_alike_is_refused_with_what_to_do(run, tmp_path, monkeypatch):
+    encode = Mfcc.encode
+
+    def dropped(self, features):
+        frames = encode(self, features)
+        return Seq(torch.nn.functional.dropout(frames.values, 0.9), frames.lengths)
+
+    monkeypatch.setattr(Mfcc, "encode", dropped)
+    with pytest.raises(BundleError, match="gives another result at each call: `toolkit check-plugin` finds which"):
+        export_bundle(run, tmp_path / "b")
 
 
 def test_adapters_are_merged_so_that_a_bundle_needs_no_peft(tmp_path, monkeypatch):

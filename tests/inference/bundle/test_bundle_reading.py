@@ -287,7 +287,9 @@ class TestPlugins:
 
     def test_a_plugin_that_its_distribution_does_not_have(self, bundle):
         self.level(bundle, plugin="audio-classification-toolkit:mfc")
-        assert "Did you mean 'audio-classification-toolkit:mfcc'?" in refusal(bundle)
+        toolkit = "audio-classification-toolkit"
+        expected = f"It needs extractor 'mfc' of {toolkit} 0.1.0; {toolkit} 0.1.0, which is installed, has none."
+        assert f"{expected} Did you mean '{toolkit}:mfcc'? `toolkit list-plugins` lists all." in refusal(bundle)
 
     @pytest.mark.parametrize("plugin", ["mfcc", "os:system", ":mfcc", "audio-classification-toolkit:", "a:b:mfcc"])
     def test_a_name_without_a_known_distribution(self, bundle, plugin):
@@ -325,7 +327,7 @@ class TestPlugins:
         edit_config(bundle, lambda values: values.update(trial=[0.99, 0.01]))
         edit_config(bundle, lambda values: values["exported_with"].update({"torch": "1.0"}))
         text = refusal(bundle)
-        assert "prediction for the trial sound differs from that at export" in text
+        assert f"{bundle}: the prediction for the trial sound differs from that at export" in text
         assert "It was exported with torch 1.0." in text
 
     def test_weights_have_the_name_in_the_bundle(self, bundle):

@@ -132,6 +132,15 @@ def test_a_training_that_only_skips_gives_up_with_what_to_do(make_brain):
         brain.read_log()
 
 
+def test_losses_without_a_gradient_are_named(make_brain):
+    brain, data = make_brain()
+    for loss in brain.objective.losses.values():
+        loss.of_shares = lambda inputs, targets, share: inputs.mean().detach()
+    with pytest.raises(ToolkitError, match=r"^No gradient .* \('classification-emotion', .* and 'center'\)") as error:
+        fit(brain, batch_of(data, 4))
+    assert "\n" not in str(error.value)
+
+
 def test_losses_are_read_together_and_their_mean_is_that_of_the_epoch(make_brain):
     brain, _ = make_brain()
     for brain.step in range(1, READ_EVERY + 1):

@@ -92,7 +92,9 @@ def test_two_losses_of_one_name_are_refused(build):
 
 
 def test_a_loss_on_logits_needs_a_head(build):
-    with pytest.raises(RecipeError, match=r"model\.losses\.ce\.on: 'cross_entropy' reads a head, .*called 'fused'"):
+    with pytest.raises(
+        RecipeError, match=r"model\.losses\.ce\.on in small\.yaml, line 14: 'cross_entropy' reads a head"
+    ):
         build("    own: {plugin: cross_entropy, on: emotion}\n    ce: {plugin: cross_entropy, on: fused}")
 
 

@@ -153,6 +153,7 @@ def export_bundle(
     for note in _notes(run):
         say(f"NOTE: {note}")
 
+    from toolkit.inference.bundle.trial import answer_to_trial, same_answer
     from toolkit.model.weights import weights_of
 
     system = _trained_system(run)
@@ -161,6 +162,10 @@ def export_bundle(
     try:
         restore_system(read_config(config.text().encode()), BytesIO(weights), len(weights))  # as a reader would
     except BundleError as error:
+        again = answer_to_trial(system, audio=config.audio, predict_from=config.predict_from)
+        if not same_answer(again, config.trial):
+            problem = "its system gives another result at each call: `toolkit check-plugin` finds which plugin"
+            raise BundleError(f"{config.name} cannot be a bundle: {problem}.") from error
         found = f"The system cannot be restored from the bundle of {config.name}: {error}"
         raise BundleError(f"{found} Check the portable_args of its levels.") from error
     trained = {*run.fold.train, *run.fold.valid, *getattr(run.fold, selects_on(run.fold.protocol))}

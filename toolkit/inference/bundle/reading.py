@@ -74,7 +74,7 @@ def restore_system(config: BundleConfig, file: BinaryIO, size: int) -> "System":
     """
     import torch
 
-    from toolkit.inference.bundle.trial import TOLERANCE, answer_to_trial
+    from toolkit.inference.bundle.trial import answer_to_trial, same_answer
     from toolkit.model.allowance import MOST_TENSORS, Allowance
     from toolkit.model.system import build_system
     from toolkit.model.weights import WeightsFile, load_weights
@@ -96,11 +96,11 @@ def restore_system(config: BundleConfig, file: BinaryIO, size: int) -> "System":
         level.pretrained = config.training.pretrained.get(name)
         level.random_backbone = name in config.training.random_backbones
     answer = answer_to_trial(system.eval(), audio=config.audio, predict_from=config.predict_from)
-    if not all(abs(a - b) <= TOLERANCE for a, b in zip(answer, config.trial, strict=True)):  # NaN is refused too
+    if not same_answer(answer, config.trial):
         changed = [f"{n} {v}" for n, v in config.exported_with.items() if n != "python" and _installed(n) != v]
         versions = f"It was exported with {', '.join(changed)}." if changed else "The versions are the same."
         raise BundleError(
-            f"Its system's prediction for the trial sound differs from that at export ({_shown(answer)}, not "
+            f"the prediction for the trial sound differs from that at export ({_shown(answer)}, not "
             f"{_shown(config.trial)}): its plugins or libraries compute something else here. {versions}"
         )
     return system
@@ -124,9 +124,12 @@ def _check_plugins(config: BundleConfig) -> None:
         except UnknownPlugin as error:
             distribution, _, name = part.plugin.rpartition(":")
             wanted = f"{kind} {name!r} of {distribution} {config.distributions[distribution]}"
-            missing = "which is not installed here: install it if you trust it."
-            reason = missing if _installed(distribution) is None else str(error)
-            raise BundleError(one_line(f"It needs {wanted}, {reason}")) from error
+            if (here := _installed(distribution)) is None:
+                reason = ", which is not installed here: install it if you trust it."
+            else:
+                hint = str(error).partition(f"{part.plugin!r}.")[2]
+                reason = f"; {distribution} {here}, which is installed, has none.{hint}"
+            raise BundleError(one_line(f"It needs {wanted}{reason}")) from error
         except PluginError as error:
             raise BundleError(one_line(str(error))) from error
     for distribution, exported in config.distributions.items():

@@ -15,9 +15,10 @@ from toolkit.data.loaders import SegmentLoader
 from toolkit.data.seeding import seed_all
 from toolkit.data.segments import Batch
 from toolkit.distributed import average_statistics, from_first, rank, ranks, summed
-from toolkit.errors import ToolkitError
+from toolkit.errors import ToolkitError, join
 from toolkit.hardware import use_one_thread_if_small
 from toolkit.model.system import System
+from toolkit.plugins.plugin import ORIGIN
 from toolkit.recipe.training import TrainingSpec
 from toolkit.statistics.utterance_means import UtteranceMeans
 from toolkit.terminal import doing
@@ -142,7 +143,16 @@ class SystemBrain(sb.Brain):
         return loss.detach()
 
     def backward(self, loss: Tensor):
-        """Add a batch's share to the gradients of its optimizer step; an epoch's last step may have fewer batches."""
+        """Add a batch's share to the gradients of its optimizer step; an epoch's last step may have fewer batches.
+
+        Raises: ToolkitError if the loss has no gradient.
+        """
+        if not loss.requires_grad:
+            plugins = join(str(vars(each).get(ORIGIN, repr(name))) for name, each in self.objective.losses.items())
+            raise ToolkitError(
+                f"No gradient comes from the losses ({plugins}), so that nothing would be trained: a loss may not "
+                "detach its inputs or compute outside torch, and not all parts may be frozen."
+            )
         accumulate = self.training.accumulate
         before = (self.step - 1) // accumulate * accumulate  # batches of the epoch's earlier steps
         self.scaler.scale(loss / min(accumulate, len(self.train_sampler) - before)).backward()

@@ -135,7 +135,7 @@ def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, S
             key = name if isinstance(attached, str) else f"{name}-{on}"
             if key in terms:
                 raise RecipeError(f"model.losses: two losses would be called {key!r}; give {name!r} another name.")
-            terms[key] = _term(name, spec, on, recipe, system, class_counts)
+            terms[key] = _term(spec, on, recipe, system, class_counts)
     for name, spec in recipe.model.covariates.items():
         if spec.source == "predicted":
             terms[f"covariate {name}"] = Term(CovariateLoss(), name, "covariate_logits", name, spec.weight)
@@ -153,15 +153,13 @@ def _untrained(recipe: Recipe, system: System) -> list[str]:
     return names
 
 
-def _term(
-    name: str, spec: LossSpec, on: str, recipe: Recipe, system: System, class_counts: Mapping[str, Sequence[int]]
-) -> Term:
+def _term(spec: LossSpec, on: str, recipe: Recipe, system: System, class_counts: Mapping[str, Sequence[int]]) -> Term:
     plugin = find_part("loss", spec)
     reads_logits = plugin.load().reads == "logits"
     choices, noun = (recipe.model.heads, "a head") if reads_logits else (system.fusion.sizes, "an embedding")
     if on not in choices:
         problem = f"{spec.plugin!r} reads {noun}, and none is called {on!r}.{did_you_mean(on, choices)}"
-        raise RecipeError(f"model.losses.{name}.on: {problem} Known: {', '.join(choices)}.")
+        raise RecipeError(f"{spec.where.child('on')}: {problem} Known: {', '.join(choices)}.")
     target = recipe.model.heads[on].target if reads_logits else spec.target
     counts = list(class_counts[target])
     size = len(counts) if reads_logits else system.fusion.sizes[on]
