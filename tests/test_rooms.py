@@ -25,8 +25,8 @@ FLOORS = (
     "experiment",
     "training",
     "data",
-    "model",
     "testing",
+    "model",
     "plugins",
     "corpus",
     "recipe",
@@ -72,6 +72,7 @@ MODULES = CORE | FIRST_PARTY
 SCRIPTS = {str(file.relative_to(ROOT)): file for file in sorted((ROOT / "recipes").rglob("*.py"))}
 LIGHT_MODULES = [
     "toolkit.cli.main",
+    "toolkit.audio",
     *[name for name in CORE if name.split(".")[1:2] and name.split(".")[1] in LIGHT],
     *[f"toolkit_plugins.{family}" for family in LIGHT_PLUGINS],
     *[name for name in FIRST_PARTY if name.startswith("toolkit_plugins.corpora.")],

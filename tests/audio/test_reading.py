@@ -7,9 +7,8 @@ import pytest
 import soundfile
 import torch
 
-from toolkit.audio import reading
+from toolkit.audio import read_audio, reading
 from toolkit.audio.reading import resampled_length, stretch
-from toolkit.audio.waves import read_audio
 from toolkit.errors import AudioError
 
 

@@ -5,9 +5,11 @@ import json
 import pytest
 from broken_extractors import GoodExtractor
 from click.testing import CliRunner
+from torch.nn import functional
 
 from toolkit import PluginSpec
 from toolkit.cli.main import main
+from toolkit.contracts import Loss
 from toolkit.plugins import registry
 from toolkit.plugins.declarations import Declaration
 from toolkit.plugins.kinds import KINDS
@@ -43,6 +45,25 @@ class Quits(GoodExtractor):
         raise SystemExit("enough")
 
 
+class Detached(Loss):
+    """Has no gradient."""
+
+    def forward(self, inputs, targets):
+        return functional.cross_entropy(inputs, targets).detach()
+
+
+class ThreeClasses(Loss):
+    """Knows three classes."""
+
+    def __init__(self, *, classes: int):
+        super().__init__()
+        if classes != 3:
+            raise ValueError(f"there are {classes} classes, not 3")
+
+    def forward(self, inputs, targets):
+        return functional.cross_entropy(inputs, targets)
+
+
 CORPORA = '''
 from broken_corpora import GoodCorpus
 
@@ -65,6 +86,8 @@ TARGETS = {
     ("extractor", "leaky"): "broken_extractors:ReadsWholeFeatures",
     ("extractor", "particular"): "test_plugin_check:Particular",
     ("extractor", "quits"): "test_plugin_check:Quits",
+    ("loss", "detached"): "test_plugin_check:Detached",
+    ("loss", "three"): "test_plugin_check:ThreeClasses",
     ("head", "mlp"): "toolkit_plugins.heads.mlp:Mlp",
     ("corpus", "files"): "broken_corpora:GoodCorpus",
     ("corpus", "placed"): "corpora_to_check:FromEnvironment",
@@ -141,14 +164,43 @@ def test_what_a_plugin_prints_does_not_get_into_the_answer():
 def test_a_plugin_that_exits_is_a_finding():
     result = check("quits", "--json")
     found = {f["property"]: f for f in json.loads(result.stdout)["properties"]}
-    assert found["input_is_left_alone"]["detail"] == "SystemExit: enough"
+    line = Quits.features.__code__.co_firstlineno + 1
+    assert found["shapes_are_as_declared"]["detail"] == f"SystemExit: enough ({__file__}, line {line})"
     assert found["arguments_are_documented"]["holds"] is True
+    assert found["input_is_left_alone"]["holds"] is None
+
+
+def test_what_was_not_tried_is_counted_and_an_error_is_shown_once():
+    result = check("quits")
+    text = " ".join(result.output.split())
+    assert text.endswith(
+        f"1 of {len(PROPERTIES)} properties does not hold. {len(PROPERTIES) - 3} were not tried: mend this first."
+    )
+    assert "input_is_left_alone" not in text
+    text = " ".join(check("detached").output.split())
+    assert text.count("element 0 of tensors does not require grad") == 1 and text.count("found: as above") == 2
+
+
+def test_traceback_shows_where_the_first_error_was_raised():
+    assert not check("quits").stderr
+    result = check("quits", "--traceback")
+    assert result.exit_code == 1 and f"1 of {len(PROPERTIES)} properties does not hold." in result.stdout
+    assert 'raise SystemExit("enough")' in result.stderr and result.stderr.endswith("SystemExit: enough\n")
+
+
+def test_what_the_system_gives_can_be_set():
+    result = check("three", "--context", "{classes: 3}")
+    assert result.exit_code == 0, result.output
+    assert "there are 4 classes, not 3" in check("three").stderr
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["particular"], "args: extractor 'particular' needs the argument 'low' (float)."),
+        (
+            ["particular"],
+            "args: extractor 'particular' needs the argument 'low' (float). The system gives sample_rate and segment_",
+        ),
         (["particular", "--args", "{lo: 3}"], "no argument 'lo'. Did you mean 'low'? It takes: low."),
         (["particular", "--args", "{low: high}"], "args.low: 'high' is text; a number is needed."),
         (
@@ -159,6 +211,9 @@ def test_a_plugin_that_exits_is_a_finding():
         (["particular", "--args", "low"], "--args 'low': a mapping is needed, for example '{hidden: 8}'."),
         (["particular", "--args", "{low: "], "--args on the command line:"),
         (["good", "--args", "{sample_rate: 8000}"], "'sample_rate' is given to extractor 'good' by the system"),
+        (["three", "--context", "{clases: 3}"], "--context.clases: unknown key. Did you mean 'classes'?"),
+        (["three", "--context", "{classes: many}"], "--context.classes: 'many' is text; a whole number is needed."),
+        (["three", "--context", "3"], "--context '3': a mapping is needed"),
         (["god"], "No plugin is called 'god'. Did you mean 'good'?"),
         (["extracto", "good"], "No kind of plugin is called 'extracto'. Did you mean 'extractor'?"),
         (["good", "--data_folder", "x"], "--data_folder is for a corpus; extractor 'good' reads no folder."),
@@ -186,7 +241,8 @@ def test_a_corpus_that_breaks_is_a_finding(tmp_path):
     result = check("moody", "--data_folder", tmp_path, "--json")
     found = {f["property"]: f["detail"] for f in json.loads(result.stdout)["properties"] if not f["holds"]}
     assert result.exit_code == 1
-    assert found["ids_are_unique"] == "ZeroDivisionError: today is not my day"
+    assert found["read_lists_utterances"].startswith("ZeroDivisionError: today is not my day (")
+    assert found["ids_are_unique"] == "not tried, since read_lists_utterances does not hold"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -225,7 +225,7 @@ def test_several_wrong_rows_are_named_in_one_message(tmp_path):
         ("path,label\na.wav,\n", "/m.csv:2: label is empty"),
         ("path,label\n\n\n ,x\n", "/m.csv:4: path is empty"),
         ('path,label,text\na.wav,x,"two\nlines"\nb.wav,,\n', "/m.csv:4: label is empty"),
-        ("path,label,gender\na.wav,x,woman\n", "gender 'woman' is not f, female, m or male"),
+        ("path,label,gender\na.wav,x,woman\n", "gender 'woman' of 'a' is not f, female, m or male"),
         ("path,label,start\na.wav,x,1s\n", "start is '1s'; seconds are needed"),
         ("path,label,start,end\na.wav,x,2,1\n", "end 1.0 s is not after start 2.0 s"),
         ("path,label,start\na.wav,x,-1\n", "start is '-1'"),

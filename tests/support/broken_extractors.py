@@ -50,7 +50,7 @@ class GoodExtractor(Extractor):
         return Seq(self.frozen(values), (wave.lengths // self.hop).clamp(min=1))
 
     def fit(self, features):
-        self.scale.copy_(1 / torch.stack([seq.values.std(dim=(0, 1)) for seq in features]).mean(0))
+        self.scale.copy_(1 / torch.stack([seq.zeroed().values.std(dim=(0, 1)) for seq in features]).mean(0))
 
     def encode(self, features):
         return Seq(self.output(features.zeroed().values * self.scale), features.lengths)
@@ -83,6 +83,23 @@ class SaysFull(GoodExtractor):
     def encode(self, features):
         output = super().encode(features)
         return Seq(output.values, output.lengths, full=True)
+
+
+class NanFeatures(GoodExtractor):
+    def features(self, wave):
+        features = super().features(wave)
+        return Seq(features.values - float("inf") * features.values, features.lengths)
+
+
+class EncodesToTensor(GoodExtractor):
+    def encode(self, features):
+        return super().encode(features).values
+
+
+class RandomFeatures(GoodExtractor):
+    def features(self, wave):
+        features = super().features(wave)
+        return Seq(features.values + torch.rand(()), features.lengths)
 
 
 class OwnForward(GoodExtractor):
@@ -254,8 +271,8 @@ class Float32Only(GoodExtractor):
 
 EXTRACTORS = {
     "arguments_are_documented": [PositionalArgument, UnexplainedArgument],
-    "attributes_are_as_declared": [FloatChannels],
-    "shapes_are_as_declared": [WrongChannels, RoundsUp, SaysFull],
+    "attributes_are_as_declared": [FloatChannels, TensorInArgs],
+    "shapes_are_as_declared": [WrongChannels, RoundsUp, SaysFull, NanFeatures, EncodesToTensor],
     "forward_is_encode_of_features": [OwnForward],
     "garbage_changes_nothing": [ReadsWholeWave, ReadsWholeFeatures],
     "batch_equals_alone": [ReadsWholeWave, AveragesBatch, ReadsWholeFeatures],
@@ -263,10 +280,11 @@ EXTRACTORS = {
     "features_are_deterministic": [NoisyFeatures],
     "features_learn_nothing": [LearnsInFeatures],
     "gradients_reach_what_is_trained": [DetachedParameter, NanGradients],
+    "evaluation_is_deterministic": [RandomFeatures],
     "frozen_is_deterministic_in_training": [ForgetsEval],
     "state_survives_safetensors": [ScaleIsNoState],
     "portable_args_build_it_again": [OtherHop, AsksTheNetwork, TensorInPortableArgs, ForgetsStandaloneArgs],
-    "front_end_args_identify_features": [TensorInArgs, RandomFrontEnd],
+    "front_end_args_identify_features": [RandomFrontEnd],
     "front_end_args_tell_arguments_apart": [ForgetsHop, ForgetsOneChoice],
     "silence_is_finite": [LogOfSilence],
     "input_is_left_alone": [WritesIntoWave],

@@ -83,9 +83,15 @@ class RandomFusion(GoodFusion):
         return super().pool(seq) + torch.rand(())
 
 
+class FrozenDropout(GoodFusion):
+    def __init__(self, *, levels, covariates):
+        super().__init__(levels=levels, covariates=covariates)
+        self.frozen = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5)).requires_grad_(False)
+
+
 class HiddenState(GoodFusion):
-    def __init__(self, **args):
-        super().__init__(**args)
+    def __init__(self, *, levels, covariates):
+        super().__init__(levels=levels, covariates=covariates)
         self.shift = torch.randn(())
 
     def pool(self, seq):
@@ -130,7 +136,8 @@ FUSIONS = {
     "every_level_changes_fused": [IgnoresLevel],
     "gradients_reach_what_is_trained": [DetachedFusion],
     "constant_frames_are_finite": [RootOfZero],
-    "frozen_is_deterministic_in_training": [RandomFusion],
+    "evaluation_is_deterministic": [RandomFusion],
+    "frozen_is_deterministic_in_training": [FrozenDropout],
     "state_survives_safetensors": [HiddenState],
     "input_is_left_alone": [WritesIntoLevels],
     "runs_in_bfloat16": [OverflowsInBfloat16],

@@ -41,9 +41,14 @@ class NormOverBatch(GoodHead):
 
 
 class UnusedLayer(GoodHead):
-    def __init__(self, **args):
-        super().__init__(**args)
+    def __init__(self, *, size, classes):
+        super().__init__(size=size, classes=classes)
         self.unused = nn.Linear(2, 2)
+
+
+class RandomHead(GoodHead):
+    def forward(self, embedding):
+        return self.output(embedding) + torch.rand(())
 
 
 class FrozenDropout(GoodHead):
@@ -56,8 +61,8 @@ class FrozenDropout(GoodHead):
 
 
 class HeadWithHiddenState(GoodHead):
-    def __init__(self, **args):
-        super().__init__(**args)
+    def __init__(self, *, size, classes):
+        super().__init__(size=size, classes=classes)
         self.shift = torch.randn(())
 
     def forward(self, embedding):
@@ -85,6 +90,7 @@ HEADS = {
     "logits_have_the_declared_shape": [OneClassTooMany],
     "batch_equals_alone": [NormOverBatch],
     "gradients_reach_what_is_trained": [UnusedLayer],
+    "evaluation_is_deterministic": [RandomHead],
     "frozen_is_deterministic_in_training": [FrozenDropout],
     "state_survives_safetensors": [HeadWithHiddenState],
     "input_is_left_alone": [WritesIntoEmbedding],

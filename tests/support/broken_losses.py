@@ -60,6 +60,11 @@ class DividesByCount(GoodLoss):
         return super().forward(inputs, targets) * self.weights.mean()
 
 
+class RandomLoss(GoodLoss):
+    def forward(self, inputs, targets):
+        return super().forward(inputs, targets) + torch.rand(())
+
+
 class DetachedLoss(GoodLoss):
     def forward(self, inputs, targets):
         return super().forward(inputs.detach(), targets).requires_grad_()
@@ -136,6 +141,7 @@ LOSSES = {
     "arguments_are_documented": [PositionalLoss],
     "attributes_are_as_declared": [ReadsNothing, ReadsLater],
     "value_is_a_finite_scalar": [RowLosses, DividesByCount],
+    "evaluation_is_deterministic": [RandomLoss],
     "gradients_reach_what_is_trained": [DetachedLoss],
     "value_is_the_mean_over_rows": [Sums],
     "denominator_joins_parts": [WeightedMean],

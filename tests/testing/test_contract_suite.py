@@ -5,28 +5,34 @@ from pathlib import Path
 
 import pytest
 import torch
-from broken_augmentations import AUGMENTATIONS, GoodAugmentation
+from broken_augmentations import AUGMENTATIONS, DividesBySilence, GoodAugmentation
 from broken_corpora import CORPORA, GoodCorpus
 from broken_extractors import (
     EXTRACTORS,
+    AveragesBatch,
     DetachedParameter,
+    EncodesToTensor,
     GoodExtractor,
+    NanFeatures,
+    RandomFeatures,
     RandomFrontEnd,
     ReadsWholeFeatures,
     ReadsWholeWave,
+    ScaleIsNoState,
 )
 from broken_fusions import FUSIONS, GoodFusion, IgnoresCovariates
 from broken_heads import HEADS, GoodHead
-from broken_losses import LOSSES, GoodLoss, KeepsSkippedRows
+from broken_losses import LOSSES, GoodLoss, KeepsSkippedRows, WeightedMean
+from torch.nn import functional
 
-from toolkit.contracts import LevelShape
+from toolkit.contracts import LevelShape, Seq
 from toolkit.errors import PluginError
 from toolkit.testing import Finding, Violation, assert_contract, case_class, check_plugin
 from toolkit.testing.tensors import require_equal
 
 
 def broken(kind, make, **options):
-    return {finding.property for finding in check_plugin(kind, make, **options) if not finding.holds}
+    return {finding.property for finding in check_plugin(kind, make, **options) if finding.holds is False}
 
 
 KINDS = {
@@ -47,7 +53,7 @@ def options_for(kind, tmp_path):
 def test_a_good_plugin_has_every_property(kind, tmp_path):
     good = KINDS[kind][0]
     findings = check_plugin(kind, good, **options_for(kind, tmp_path))
-    assert [str(finding) for finding in findings if not finding.holds] == []
+    assert [str(finding) for finding in findings if not finding.holds] == []  # also none that was not tried
     assert [f.property for f in findings] == [each.__name__ for each in case_class(kind).properties()]
 
 
@@ -62,7 +68,7 @@ def test_a_good_plugin_has_every_property(kind, tmp_path):
 )
 def test_a_broken_plugin_is_found(kind, name, make, tmp_path):
     found = {f.property: f for f in check_plugin(kind, make, **options_for(kind, tmp_path))}
-    assert not found[name].holds
+    assert found[name].holds is False
     assert found[name].detail
 
 
@@ -115,14 +121,70 @@ def test_a_fusion_of_one_length_keeps_its_time_axis():
     assert broken("fusion", Flat) == set()
 
 
-def test_a_plugin_that_raises_is_a_finding_and_no_error():
-    class Raises(GoodHead):
-        def forward(self, embedding):
-            raise KeyError("lost")
+class Raises(GoodHead):
+    def forward(self, embedding):
+        raise KeyError("lost")
 
+
+def test_a_plugin_that_raises_is_a_finding_with_the_line_of_its_code_and_no_error():
+    name, line = "logits_have_the_declared_shape", Raises.forward.__code__.co_firstlineno + 1
     found = {f.property: f for f in check_plugin("head", Raises)}
-    expected = Finding("batch_equals_alone", False, "KeyError: 'lost'", found["batch_equals_alone"].asks)
-    assert found["batch_equals_alone"] == expected
+    assert found[name] == Finding(name, False, f"KeyError: 'lost' ({__file__}, line {line})", found[name].asks)
+    assert isinstance(found[name].error, KeyError)
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "detail"),
+    [
+        (NanFeatures, "shapes_are_as_declared", "16000 samples alone: values of features are not finite"),
+        (EncodesToTensor, "shapes_are_as_declared", "EncodesToTensor: `encode` must give a floating-point Seq, with "),
+        (RandomFeatures, "evaluation_is_deterministic", "'features' of a second pass in eval() mode: relative error "),
+    ],
+)
+def test_where_a_basic_property_does_not_hold_the_others_accuse_nobody(make, name, detail):
+    findings = check_plugin("extractor", make)
+    (found,) = [finding for finding in findings if finding.holds is False]
+    assert found.property == name and found.detail.startswith(detail)
+    after = findings[findings.index(found) + 1 :]
+    assert {(f.holds, f.detail) for f in after} == {(None, f"not tried, since {name} does not hold")}
+    with pytest.raises(AssertionError, match=rf"\n{len(after)} more were not tried\.$"):
+        assert_contract("extractor", make)
+
+
+def test_the_detail_shows_the_frames_that_differ():
+    class Smooths(GoodExtractor):
+        def encode(self, features):
+            values = self.output(features.zeroed().values * self.scale)
+            return Seq(values + functional.pad(values, (0, 0, 0, 1))[:, 1:], features.lengths)
+
+    found = {f.property: f for f in check_plugin("extractor", Smooths)}["batch_equals_alone"]
+    assert "output of row 1 (10007 samples)" in found.detail and found.detail.endswith(", in frames 61 to 61 of 62")
+    found = {f.property: f for f in check_plugin("extractor", AveragesBatch)}["batch_equals_alone"]
+    assert "output of row 0 (16000 samples)" in found.detail and found.detail.endswith(", in frames 0 to 99 of 100")
+
+
+def test_a_tensor_that_is_no_state_is_named():
+    found = {f.property: f for f in check_plugin("extractor", ScaleIsNoState)}["state_survives_safetensors"]
+    assert found.detail.startswith("`scale` is a tensor that is neither a parameter nor a buffer: use register_buffer")
+
+
+def test_a_weighted_loss_is_told_what_its_denominator_returns():
+    found = {f.property: f for f in check_plugin("loss", WeightedMean)}["denominator_joins_parts"]
+    assert "(return the sum of the rows' weights from `denominator`)" in found.detail
+
+
+def test_silence_is_called_by_its_name():
+    found = {f.property: f for f in check_plugin("augmentation", DividesBySilence)}["values_are_finite"]
+    assert found.detail == "not finite, given 1000 samples of silence"
+
+
+def test_a_corpus_that_finds_nothing_in_a_folder_that_is_not_there(tmp_path):
+    class Careless(GoodCorpus):
+        def read(self, folder):
+            return super().read(folder) if folder.is_dir() else []
+
+    found = {f.property: f for f in check_plugin("corpus", Careless, folder=tmp_path)}["missing_folder_is_one_line"]
+    assert found.detail.endswith("/not-there) returns 0 utterances; it has to raise a ToolkitError")
 
 
 def test_the_detail_shows_the_input():
@@ -165,11 +227,18 @@ def test_the_random_state_is_put_back():
     assert torch.equal(torch.rand(2), expected)
 
 
-@pytest.mark.parametrize(("found", "error"), [(4.5, "relative error 0.12"), (float("nan"), "relative error inf")])
-def test_nan_is_never_equal(found, error):
+@pytest.mark.parametrize(
+    ("found", "expected", "error"),
+    [
+        (4.5, 4.0, "two: relative error 0.12"),
+        (float("nan"), 4.0, "two: relative error inf"),
+        (float("nan"), float("nan"), "two: not finite"),
+    ],
+)
+def test_nan_is_never_equal(found, expected, error):
     require_equal(torch.tensor([1.0, 4.0]), torch.tensor([1.0, 4.0]), 0, "two")
     with pytest.raises(Violation, match=error):
-        require_equal(torch.tensor([1.0, found]), torch.tensor([1.0, 4.0]), 0.1, "two")
+        require_equal(torch.tensor([1.0, found]), torch.tensor([1.0, expected]), 0.1, "two")
 
 
 def test_a_missing_data_folder_is_not_asked_of_a_corpus_without_one():

@@ -107,7 +107,8 @@ class Command(click.Command):
             utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
             sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "replace")
         life = nullcontext() if self.name in SERVING else signs_of_life(ctx.info_name)
-        with _in_one_line(ctx, traceback=ctx.params.pop("traceback")), plugin_failures(), life:
+        traceback = ctx.meta[DEBUG] = ctx.params.pop("traceback")
+        with _in_one_line(ctx, traceback=traceback), plugin_failures(), life:
             return super().invoke(ctx)
 
 

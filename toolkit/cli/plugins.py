@@ -2,22 +2,27 @@
 
 import contextlib
 import sys
+import traceback
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from toolkit.cli.commands import Command
+from toolkit.cli.commands import DEBUG, Command
 from toolkit.cli.options import as_json, one_plugin, show
 from toolkit.cli.tables import print_check, print_plugin, print_plugins
 from toolkit.errors import PluginError, RecipeError, ToolkitError, join
 from toolkit.plugins import registry
 from toolkit.plugins.kinds import KINDS
 from toolkit.plugins.plugin import Plugin
-from toolkit.recipe.locations import Keys
+from toolkit.recipe.locations import Keys, Location
 from toolkit.terminal import say
+
+if TYPE_CHECKING:
+    from toolkit.testing import Finding
 
 LARGEST_TENSOR = 2**29  # bytes, of a plugin that is checked
 
@@ -49,18 +54,41 @@ def show_plugin(words: tuple[str, ...]):
 @click.command("check-plugin", cls=Command)
 @one_plugin
 @click.option("--args", metavar="YAML", help="Its arguments, as in a recipe's args: '{n_mfcc: 13, hidden: 8}'.")
+@click.option("--context", metavar="YAML", help="What the system gives it in this check: '{classes: 3}'.")
 @click.option(
     "--data_folder", "--data-folder", help="The folder that a corpus reads; by default from its environment variable."
 )
 @as_json
-def check_plugin(words: tuple[str, ...], args: str | None, data_folder: str | None, as_json: bool):
+@click.pass_context
+def check_plugin(
+    ctx: click.Context,
+    words: tuple[str, ...],
+    args: str | None,
+    context: str | None,
+    data_folder: str | None,
+    as_json: bool,
+):
     """Check an installed plugin against everything that its contract asks for.
 
-    Small arguments keep it fast: a plugin is built dozens of times. Exit code 1 if a property does not hold.
+    Small arguments keep it fast: a plugin is built dozens of times. Exit code 1 if a property does not hold;
+    --traceback then shows where the plugin's first error was raised.
     """
     plugin = _find(words)  # before torch is imported
-    check = _try_out(plugin, _read_args(args), data_folder)
+    given = _read_mapping("--args", args)
+    findings = _try_out(plugin, given, _read_mapping("--context", context), data_folder)
+    check = {
+        "kind": plugin.spec.kind,
+        "name": plugin.spec.name,
+        "distribution": plugin.declaration.distribution,
+        "version": plugin.declaration.version,
+        "args": dict(given),
+        "holds": all(finding.holds for finding in findings),
+        "properties": [{k: v for k, v in vars(finding).items() if k != "error"} for finding in findings],
+    }
     show(check, print_check, as_json=as_json)
+    raised = next((finding.error for finding in findings if finding.error is not None), None)
+    if raised is not None and ctx.meta[DEBUG]:
+        traceback.print_exception(raised)
     sys.exit(0 if check["holds"] else 1)
 
 
@@ -87,48 +115,43 @@ def _find(words: tuple[str, ...]) -> Plugin:
     return known.find(kind, words[-1])
 
 
-def _try_out(plugin: Plugin, args: Mapping[str, Any], data_folder: str | None) -> dict[str, Any]:
-    """Run the contract suite: the plugin, its arguments, whether all holds, and a finding for each property."""
+def _try_out(
+    plugin: Plugin, args: Mapping[str, Any], context: Mapping[str, Any], data_folder: str | None
+) -> "list[Finding]":
+    """Run the contract suite."""
     from toolkit.model.allowance import Allowance
-    from toolkit.testing import case_class, check_plugin
+    from toolkit.recipe.reading import read_plain
+    from toolkit.testing import case_class
 
     kind = KINDS[plugin.spec.kind]
     if data_folder is not None and not kind.reads_folder:
         readers = join((known.name for known in KINDS.values() if known.reads_folder), conjunction="or")
         raise PluginError(f"--data_folder is for a {readers}; {kind.name} {plugin.spec.name!r} reads no folder.")
-    checked, options = plugin.check_args(args), {}
+    make = partial(plugin.load(), **plugin.check_args(args))
+    case = read_plain(case_class(kind.name), {**context, "make": make}, Location("--context"))
     with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is not part of the answer
         with Allowance(LARGEST_TENSOR, tensors=None):  # the suite builds and trains it many times
-            built = plugin.build(args, case_class(kind.name)(plugin.load()).context())
+            built = plugin.build(args, case.context())
         if kind.reads_folder:
             folder = data_folder or built.default_folder()
-            options["folder"] = None if folder is None else Path(folder)
+            case = replace(case, folder=None if folder is None else Path(folder))
             try:  # a refused folder ends the command; the suite finds any other fault
-                built.read(options["folder"])
+                built.read(case.folder)
             except ToolkitError:
                 raise
             except Exception:
                 pass
-        findings = check_plugin(kind.name, plugin.load(), checked, **options)
-    return {
-        "kind": kind.name,
-        "name": plugin.spec.name,
-        "distribution": plugin.declaration.distribution,
-        "version": plugin.declaration.version,
-        "args": dict(args),
-        "holds": all(finding.holds for finding in findings),
-        "properties": [asdict(finding) for finding in findings],
-    }
+        return case.examine()
 
 
-def _read_args(text: str | None) -> Mapping[str, Any]:
-    """Arguments in YAML, as in recipes."""
+def _read_mapping(option: str, text: str | None) -> Mapping[str, Any]:
+    """An option's mapping in YAML, as in recipes."""
     from toolkit.recipe.yaml_files import read_value
 
     try:
-        args = Keys() if text is None else read_value(text)
+        values = Keys() if text is None else read_value(text)
     except RecipeError as error:
-        raise RecipeError(f"--args {error}") from None
-    if not isinstance(args, Keys):
-        raise RecipeError(f"--args {text!r}: a mapping is needed, for example '{{hidden: 8}}'.")
-    return args
+        raise RecipeError(f"{option} {error}") from None
+    if not isinstance(values, Keys):
+        raise RecipeError(f"{option} {text!r}: a mapping is needed, for example '{{hidden: 8}}'.")
+    return values

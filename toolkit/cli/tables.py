@@ -156,11 +156,17 @@ def print_check(check: Mapping[str, Any]) -> None:
     title = f"{check['kind']} {check['name']} from {check['distribution']} {check['version']}{args}"
     console.print(title, style="bold")
     table = plain_table("holds", "property", "what it asks for", folded=("what it asks for",))
+    shown: set[str] = set()
     for finding in findings:
         about = Text(finding["asks"])
-        if not finding["holds"]:
-            about.append("\n").append(printable(f"found: {finding['detail']}"), style="red")
-        table.add_row("yes" if finding["holds"] else Text("NO", style="red"), finding["property"], about)
+        if finding["holds"] is False:
+            detail = "as above" if finding["detail"] in shown else printable(finding["detail"])
+            about.append("\n").append(f"found: {detail}", style="red")
+            shown.add(finding["detail"])
+        if finding["holds"] is not None:
+            table.add_row("yes" if finding["holds"] else Text("NO", style="red"), finding["property"], about)
     console.print(table)
-    broken, total = sum(not finding["holds"] for finding in findings), len(findings)
-    console.print(f"{broken} of {total} properties do not hold." if broken else f"All {total} hold.")
+    broken, untried = (sum(finding["holds"] is holds for finding in findings) for holds in (False, None))
+    rest = f" {untried} were not tried: mend this first." if untried else ""
+    found = f"{broken} of {len(findings)} properties {'does' if broken == 1 else 'do'} not hold.{rest}"
+    console.print(found if broken else f"All {len(findings)} hold.")

@@ -37,7 +37,7 @@ class CheckReport:
         found = counted(sum(sum(row.values()) for row in self.counts.values()), "utterance")
         notes = [f"{found}, {self.seconds / 3600:.2f} h could be read, {counted(self.segments, 'segment')}"]
         if self.left_out:
-            labels = ", ".join(f"{label} {count}" for label, count in sorted(self.left_out.items()))
+            labels = ", ".join(f"{label} ({count})" for label, count in sorted(self.left_out.items()))
             notes.append(f"left out on purpose by label_map: {labels}")
         return notes
 

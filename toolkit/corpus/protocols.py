@@ -14,7 +14,7 @@ from typing import Any, Literal
 from toolkit.corpus.audit import refuse_shared
 from toolkit.corpus.folds import PARTS, SPEAKER_DEPENDENT_STAMP, Fold
 from toolkit.corpus.utterance import EVAL, SPLITS, Utterance, counted_ids, natural_key, speaker_order
-from toolkit.errors import ProtocolError, did_you_mean, listed
+from toolkit.errors import ProtocolError, counted, did_you_mean, listed
 from toolkit.recipe.checks import Mismatch, check_value
 
 TEST_EPOCH_STAMP = "loso-test-epoch: the epoch was chosen on the test speaker"
@@ -108,7 +108,7 @@ def _groups(utterances: Sequence[Utterance], k: int | None = None) -> list[Fold]
     k = 5 if k is None else k
     speaker_of, speakers = _need_speakers(utterances, "groups"), speaker_order(utterances)
     if not 3 <= k <= len(speakers):
-        found = f"protocol 'groups' cannot deal {len(speakers)} speakers into k = {k} groups"
+        found = f"protocol 'groups' cannot deal {counted(len(speakers), 'speaker')} into k = {k} groups"
         raise ProtocolError(f"{found}; there have to be three or more, each with a speaker: set protocol.args.k")
     # Men and women alternate in many corpora (RAVDESS): dealt in that order, an even k would separate them.
     gender = {u.speaker: u.gender or "" for u in utterances}

@@ -60,7 +60,8 @@ class Utterance:
             raise CorpusError(f"path {str(self.path)!r} is empty or has white space around it")
         object.__setattr__(self, "path", Path(self.path).absolute())
         if self.gender and self.gender.lower() not in GENDERS:
-            raise CorpusError(f"gender {self.gender!r} is not f, female, m or male (in any case), nor empty")
+            known = "f, female, m or male (in any case)"
+            raise CorpusError(f"gender {self.gender!r} of {self.id!r} is not {known}, nor empty")
         object.__setattr__(self, "gender", self.gender and GENDERS[self.gender.lower()])
         object.__setattr__(self, "split", self.split and SPLITS.get(self.split.lower(), self.split))
         object.__setattr__(self, "text", self.text or None)

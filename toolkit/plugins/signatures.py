@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from toolkit.errors import RecipeError, did_you_mean
+from toolkit.errors import RecipeError, did_you_mean, join
 from toolkit.recipe.checks import Mismatch, check_value, type_text
 from toolkit.recipe.locations import Location
 
@@ -86,7 +86,8 @@ def check_arguments(
     for name in free:
         if name not in checked and arguments[name].default is REQUIRED:
             needed = f" ({arguments[name].type})" if arguments[name].type else ""
-            raise RecipeError(f"{where.child('args')}: {what} needs the argument {name!r}{needed}.")
+            gives = f" The system gives {join(context)}." if context else ""
+            raise RecipeError(f"{where.child('args')}: {what} needs the argument {name!r}{needed}.{gives}")
     return checked
 
 

@@ -29,7 +29,7 @@ In a plugin's own tests:
 import inspect
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pkgutil import resolve_name
 from traceback import walk_tb
@@ -37,7 +37,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from toolkit.errors import one_line
+from toolkit.errors import FailedPlugin, one_line
 from toolkit.plugins.kinds import KINDS, kind_called
 from toolkit.plugins.signatures import read_arguments
 from toolkit.recipe.checks import Mismatch, check_value
@@ -50,9 +50,10 @@ class Finding:
     """Whether one property holds for one plugin."""
 
     property: str  # its name
-    holds: bool
+    holds: bool | None  # None: not tried, since a basic property does not hold
     detail: str = ""  # if it does not hold: what was found, with the input that shows it
     asks: str = ""  # what the property asks for
+    error: BaseException | None = field(default=None, compare=False, repr=False)  # that the plugin raised
 
     def __str__(self) -> str:
         return f"{self.property}: {'holds' if self.holds else self.detail}"
@@ -60,6 +61,9 @@ class Finding:
 
 class Violation(AssertionError):  # noqa: N818 - reads as the sentence it reports
     """A property does not hold; the message says what was found, with which input."""
+
+
+FOUND = (Violation, FailedPlugin)  # what checks raise
 
 
 def require(condition: object, detail: str) -> None:
@@ -83,6 +87,8 @@ class Case:
 
     make: Callable[..., Any]  # called with the context arguments that it names
     kind: ClassVar[str]
+    # Properties to try first: where one of them does not hold, the others would report its consequences.
+    basic: ClassVar[tuple[str, ...]] = ("attributes_are_as_declared",)
 
     def context(self) -> dict[str, Any]:
         """The kind's context arguments, name -> value, from the attributes of these names."""
@@ -96,29 +102,47 @@ class Case:
     def properties(cls) -> list[Callable[..., None]]:
         """The properties that the kind must have; a class drops an inherited one by setting it to None."""
         named = (vars(base).items() for base in reversed(cls.__mro__))
-        names = dict.fromkeys(name for items in named for name, value in items if hasattr(value, "is_property"))
+        found = [name for items in named for name, value in items if hasattr(value, "is_property")]
+        names = dict.fromkeys(["arguments_are_documented", *cls.basic, *found])
         return [getattr(cls, name) for name in names if getattr(cls, name) is not None]
 
     def examine(self) -> list[Finding]:
-        """Try all properties, each from the same random state; the caller's state is restored."""
-        findings = []
+        """Try the properties, each from the same random state; the caller's state is restored."""
+        findings, missing = [], ""
         for each in self.properties():
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
-                detail = None
-                try:
-                    each(self)
-                except Violation as violation:
-                    detail = str(violation)
-                except KeyboardInterrupt:
-                    raise
-                except BaseException as error:  # a plugin may raise anything
-                    detail = one_line(error)
-                    if isinstance(error, NotImplementedError):
-                        detail = f"it has no `{list(walk_tb(error.__traceback__))[-1][0].f_code.co_name}`"
-            asks = " ".join((each.__doc__ or "").split())
-            findings.append(Finding(each.__name__, detail is None, detail or "", asks))
+            name, asks = each.__name__, " ".join((each.__doc__ or "").split())
+            if missing:
+                findings.append(Finding(name, None, f"not tried, since {missing} does not hold", asks))
+                continue
+            error = self._error_in(each)
+            detail = "" if error is None else self._detail(error)
+            raised = None if isinstance(error, FOUND) else error
+            findings.append(Finding(name, error is None, detail, asks, raised))
+            if error is not None and name in self.basic:
+                missing = name
         return findings
+
+    def _error_in(self, method: Callable[..., None]) -> BaseException | None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            try:
+                method(self)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # a plugin may raise anything
+                return error
+        return None
+
+    def _detail(self, error: BaseException) -> str:
+        """What was found, in one line; of an error that a plugin raised, also the line of its code."""
+        if isinstance(error, FOUND):
+            return str(error)
+        steps = list(walk_tb(error.__traceback__))
+        if isinstance(error, NotImplementedError) and not str(error):
+            return f"it has no `{steps[-1][0].f_code.co_name}`"
+        package = unwrapped(self.make).__module__.partition(".")[0]
+        own = [step for step in steps if step[0].f_globals.get("__name__", "").partition(".")[0] == package]
+        return one_line(error) + "".join(f" ({frame.f_code.co_filename}, line {line})" for frame, line in own[-1:])
 
     @contract
     def arguments_are_documented(self) -> None:
@@ -140,6 +164,7 @@ class Case:
         plugin, base = call_with(self.make, self.context()), resolve_name(KINDS[self.kind].base)
         require(isinstance(plugin, base), f"{type(plugin).__name__} is not a {base.__module__}.{base.__name__}")
         for name, kind in base.__annotations__.items():
+            require(hasattr(plugin, name), f"`{name}` is not set")
             value = getattr(plugin, name)
             require(value != "", f"{name} is empty")
             try:
@@ -154,11 +179,17 @@ def call_with(make: Callable[..., Any], context: Mapping[str, Any]) -> Any:
     return make(**{name: value for name, value in context.items() if name in parameters})
 
 
-def plugin_class(make: Callable[..., Any]) -> type | None:
-    """The class behind a factory, or None."""
+def unwrapped(make: Callable[..., Any]) -> Callable[..., Any]:
+    """The class or function that a partial calls."""
     while isinstance(make, partial):
         make = make.func
-    return make if isinstance(make, type) else None
+    return make
+
+
+def plugin_class(make: Callable[..., Any]) -> type | None:
+    """The class behind a factory, or None."""
+    made = unwrapped(make)
+    return made if isinstance(made, type) else None
 
 
 def case_class(kind: str) -> type[Case]:
@@ -181,6 +212,9 @@ def check_plugin(
 
 def assert_contract(kind: str, make: Callable[..., Any], args: Mapping[str, Any] | None = None, **options: Any) -> None:
     """Raise AssertionError if a property does not hold, and list all that do not; arguments as for `check_plugin`."""
-    if broken := [finding for finding in check_plugin(kind, make, args, **options) if not finding.holds]:
-        listed = "\n".join(f"- {finding}" for finding in broken)
-        raise AssertionError(f"This {kind} breaks its contract:\n{listed}")
+    findings = check_plugin(kind, make, args, **options)
+    broken = [f"\n- {finding}" for finding in findings if finding.holds is False]
+    untried = sum(finding.holds is None for finding in findings)
+    if broken:
+        rest = f"\n{untried} more were not tried." if untried else ""
+        raise AssertionError(f"This {kind} breaks its contract:{''.join(broken)}{rest}")

@@ -2,6 +2,7 @@
 
 import pickle
 import random
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,6 +11,8 @@ import numpy as np
 import torch
 
 from toolkit.contracts import Augmentation, Mix, Seq
+from toolkit.errors import counted
+from toolkit.plugins.plugin import described
 from toolkit.testing import Case, contract, require
 from toolkit.testing.modules import require_unwritten
 from toolkit.testing.tensors import GARBAGE, require_equal
@@ -25,6 +28,7 @@ class AugmentationCase(Case):
     segment_samples: int = 8_000
     channels: int = 20  # of features
     kind: ClassVar[str] = "augmentation"
+    basic = (*Case.basic, "lengths_are_true", "values_are_finite", "input_is_left_alone", "generator_decides")
 
     def build(self) -> Augmentation:
         """A new augmentation, fitted if it `fits`."""
@@ -46,8 +50,10 @@ class AugmentationCase(Case):
 
     def outputs(self, augmentation: Augmentation, given: Any, seed: int) -> Any:
         """The result for one input and a generator of that seed: a tensor, or features with their Mix."""
-        call = augmentation.mix if augmentation.reads == "batch" else augmentation.change
-        return call(given, torch.Generator().manual_seed(seed))
+        name, kind = ("mix", tuple) if augmentation.reads == "batch" else ("change", torch.Tensor)
+        made = getattr(augmentation, name)(given, torch.Generator().manual_seed(seed))
+        require(isinstance(made, kind), f"`{name}` must give a {kind.__name__}, and gave {described(made)}")
+        return made
 
     @contract
     def attributes_are_as_declared(self) -> None:
@@ -78,7 +84,7 @@ class AugmentationCase(Case):
             made = self.outputs(augmentation, given, seed)
             for tensor in _values(made):
                 require(tensor.dtype == torch.float32, f"float32 becomes {tensor.dtype}")
-                require(tensor.isfinite().all(), f"not finite, given {[list(t.shape) for t in _values(given)]}")
+                require(tensor.isfinite().all(), f"not finite, given {_in_words(given)}")
 
     @contract
     def generator_decides(self) -> None:
@@ -136,6 +142,13 @@ def _values(made: Any) -> list[torch.Tensor]:
     """The tensors of values in an input or a result, without lengths."""
     made = made[0] if isinstance(made, tuple) else made
     return [made] if isinstance(made, torch.Tensor) else [seq.values for seq in made.values()]
+
+
+def _in_words(given: Any) -> str:
+    if isinstance(given, Mapping):
+        return f"features of levels {', '.join(given)}"
+    what = counted(len(given), "sample") if given.dim() == 1 else f"features {list(given.shape)}"
+    return what if given.any() else f"{what} of silence"
 
 
 def _require_mixed(given: dict[str, Seq], features: dict[str, Seq], mix: Mix) -> None:

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from toolkit.corpus import Utterance
 from toolkit.corpus.protocols import PROTOCOLS
-from toolkit.errors import ToolkitError
+from toolkit.errors import ToolkitError, counted
 from toolkit.testing import Case, contract, plugin_class, require
 
 
@@ -21,6 +21,7 @@ class CorpusCase(Case):
 
     folder: Path | str | None = None
     kind: ClassVar[str] = "corpus"
+    basic = ("read_lists_utterances",)
 
     def read(self) -> list[Utterance]:
         """The utterances that a new corpus reads."""
@@ -61,14 +62,14 @@ class CorpusCase(Case):
         if self.folder is None or corpus.synthetic:
             return
         with tempfile.TemporaryDirectory() as parent:
-            folder, raised = Path(parent) / "not-there", None
+            folder, error = Path(parent) / "not-there", None
             try:
-                corpus.read(folder)
-            except Exception as error:
-                raised = error
-        require(isinstance(raised, ToolkitError), f"read({folder}) raises {raised!r}, not a ToolkitError")
-        require("\n" not in str(raised), f"the error has more than one line: {raised}")
-        require(folder.name in str(raised), f"the error does not name the folder: {raised}")
+                found = f"returns {counted(len(list(corpus.read(folder))), 'utterance')}"
+            except Exception as raised:
+                error, found = raised, f"raises {raised!r}"
+        require(isinstance(error, ToolkitError), f"read({folder}) {found}; it has to raise a ToolkitError")
+        require("\n" not in str(error), f"the error has more than one line: {error}")
+        require(folder.name in str(error), f"the error does not name the folder: {error}")
 
     @contract
     def import_is_light(self) -> None:

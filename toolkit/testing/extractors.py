@@ -13,11 +13,12 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from toolkit.contracts import Extractor, Seq
+from toolkit.model.boundary import checked
 from toolkit.plugins.signatures import read_arguments
 from toolkit.recipe.checks import members
-from toolkit.testing import Violation, contract, plugin_class, require
+from toolkit.testing import Case, Violation, contract, plugin_class, require
 from toolkit.testing.modules import ModuleCase, require_finite, require_unwritten
-from toolkit.testing.tensors import GARBAGE, copy_state, random_sum, require_equal, require_floats, row
+from toolkit.testing.tensors import GARBAGE, copy_state, random_sum, require_equal, row
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class ExtractorCase(ModuleCase):
     segment_samples: int = 16_000
     samples: Sequence[int] | None = None  # lengths to try; by default a whole segment, parts of it and a single sample
     kind: ClassVar[str] = "extractor"
+    basic = (*Case.basic, "shapes_are_as_declared", *ModuleCase.basic)
 
     def training_part(self, module: Extractor) -> list[Seq]:
         """Features of two batches."""
@@ -59,8 +61,14 @@ class ExtractorCase(ModuleCase):
         return Seq(0.2 * tone + 0.05 * noise, torch.tensor(lengths)).zeroed()
 
     @contract
+    def attributes_are_as_declared(self) -> None:
+        """Its attributes have the types of `toolkit.contracts.Extractor`; `front_end_args` can be written as JSON."""
+        super().attributes_are_as_declared()
+        args_as_json(self.unfitted())
+
+    @contract
     def front_end_args_identify_features(self) -> None:
-        """`front_end_args` can be written as JSON and do not change with use; where they are equal, features are."""
+        """`front_end_args` do not change with use; where they are equal, features are."""
         one, other = self.build(), self.build()
         wave, before = self.wave(one), args_as_json(one)
         one.train()(wave)
@@ -98,7 +106,7 @@ class ExtractorCase(ModuleCase):
 
     @contract
     def shapes_are_as_declared(self) -> None:
-        """At several lengths, alone and in a batch: `frame_count` frames, `channels` channels, integer lengths."""
+        """At several lengths, alone and in a batch: `frame_count` frames, `channels` channels, finite values."""
         extractor = self.build()
         wave = self.wave(extractor)
         expected = [extractor.frame_count(n) for n in self.lengths(extractor)]
@@ -239,22 +247,17 @@ class ExtractorCase(ModuleCase):
 
 
 def _require_shape(extractor: Extractor, wave: Seq, frames: list[int], what: str) -> None:
-    features = extractor.features(wave)
-    require_floats("features", features)
-    output = extractor.encode(features)
-    require_floats("encode", output)
+    features = checked(extractor, "features", extractor.features(wave), (len(frames), None, None))
+    output = checked(extractor, "encode", extractor.encode(features), (len(frames), None, extractor.channels))
     for name, seq in (("features", features), ("output", output)):
-        shape = list(seq.values.shape)
-        fits = len(shape) == 3 and shape[0] == len(frames)
-        require(fits, f"{what}: the shape of {name} is {shape}, not [{len(frames)}, time, channels]")
-        require(seq.lengths.dtype == torch.int64, f"{what}: lengths of {name} are {seq.lengths.dtype}, not int64")
-        low, high, marked = int(seq.lengths.min()), int(seq.lengths.max()), "; it is marked as full" if seq.full else ""
-        fits = low >= 1 and high <= shape[1] and (low == shape[1] or not seq.full)
-        require(fits, f"{what}: lengths of {name}, {low} to {high}, do not fit time {shape[1]}{marked}")
+        low, high, time = int(seq.lengths.min()), int(seq.lengths.max()), seq.values.shape[1]
+        marked = "; it is marked as full" if seq.full else ""
+        fits = low >= 1 and high <= time and (low == time or not seq.full)
+        require(fits, f"{what}: lengths of {name}, {low} to {high}, do not fit time {time}{marked}")
+        require(seq.zeroed().values.isfinite().all(), f"{what}: values of {name} are not finite")
     require(output.lengths.tolist() == frames, f"{what}: lengths {output.lengths.tolist()}, frame_count {frames}")
-    shape, declared = list(output.values.shape), [len(frames), max(frames), extractor.channels]
-    require(shape == declared, f"{what}: the shape of output is {shape}, declared {declared}")
-    require(output.zeroed().values.isfinite().all(), f"{what}: output is not finite")
+    steps = output.values.shape[1]
+    require(steps == max(frames), f"{what}: output has {steps} time steps, not {max(frames)}")
 
 
 def _require_rows(found: Seq, expected: Seq, tolerance: float, what: str, batch: Seq | None = None) -> None:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from toolkit.contracts import Fusion, LevelShape, Seq
-from toolkit.plugins.plugin import described
-from toolkit.testing import contract, require
+from toolkit.model.boundary import checked_embeddings
+from toolkit.testing import Case, contract, require
 from toolkit.testing.modules import TRIALS, ModuleCase, require_finite
-from toolkit.testing.tensors import GARBAGE, copy_state, random_sum, require_floats, require_same, row
+from toolkit.testing.tensors import GARBAGE, copy_state, random_sum, require_same, row
 
 LEVELS = {  # named as in recipes, since an argument may name one
     "spectrogram": LevelShape(channels=5, frames=7),
@@ -30,6 +30,7 @@ class FusionCase(ModuleCase):
     covariates: Mapping[str, int] = field(default_factory=lambda: {"gender": 2})
     segment_samples: int = 16_000
     kind: ClassVar[str] = "fusion"
+    basic = (*Case.basic, "sizes_are_as_declared", *ModuleCase.basic)
 
     def training_part(self, module: Fusion) -> Iterator[dict[str, Seq]]:
         """Frames of two batches."""
@@ -58,20 +59,13 @@ class FusionCase(ModuleCase):
 
     @contract
     def sizes_are_as_declared(self) -> None:
-        """`sizes` holds "fused" and every level, and the embeddings have these names and sizes."""
+        """`sizes` holds "fused" and every level, and the embeddings have these names and sizes, and are finite."""
         for tried in (self, replace(self, covariates={})):
             fusion = tried.build()
             missing = [name for name in ("fused", *self.levels) if name not in fusion.sizes]
             require(not missing, f"sizes lacks {missing}; it holds {list(fusion.sizes)}")
-            embeddings = fusion(*tried.inputs())
-            require(isinstance(embeddings, Mapping), f"`forward` must return a dict, and gave {described(embeddings)}")
-            same = set(embeddings) == set(fusion.sizes)
-            require(same, f"embeddings are {sorted(embeddings)}, sizes holds {sorted(fusion.sizes)}")
-            for name, size in fusion.sizes.items():
-                require_floats("forward", embeddings[name])
-                found = list(embeddings[name].shape)
-                require(found == [ROWS, size], f"{name} is {found}, declared [{ROWS}, {size}]")
-                require(embeddings[name].isfinite().all(), f"{name} is not finite")
+            for name, value in checked_embeddings(fusion, fusion(*tried.inputs()), rows=ROWS).items():
+                require(value.isfinite().all(), f"{name} is not finite")
 
     @contract
     def fit_looks_at_real_frames_alone(self) -> None:

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from toolkit.contracts import Head
-from toolkit.testing import contract, require
+from toolkit.model.boundary import checked
+from toolkit.testing import Case, contract, require
 from toolkit.testing.modules import ModuleCase
-from toolkit.testing.tensors import require_equal, require_floats
+from toolkit.testing.tensors import require_equal
 
 ROWS = 5
 
@@ -21,6 +22,7 @@ class HeadCase(ModuleCase):
     size: int = 12  # of the embedding
     classes: int = 4
     kind: ClassVar[str] = "head"
+    basic = (*Case.basic, "logits_have_the_declared_shape", *ModuleCase.basic)
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -41,10 +43,7 @@ class HeadCase(ModuleCase):
         for size, classes in ((self.size, self.classes), (self.size, 2), (2 * self.size + 1, 7)):
             head = replace(self, size=size, classes=classes).build()
             for rows in (ROWS, 1):
-                logits = head(torch.randn(rows, size))
-                require_floats("forward", logits)
-                found = list(logits.shape)
-                require(found == [rows, classes], f"[{rows}, {size}] gives {found}, not [{rows}, {classes}]")
+                logits = checked(head, "forward", head(torch.randn(rows, size)), (rows, classes))
                 require(logits.isfinite().all(), f"logits of [{rows}, {size}] are not finite")
 
     @contract

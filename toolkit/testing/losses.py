@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from toolkit.contracts import Loss
-from toolkit.testing import call_with, contract, plugin_class, require
+from toolkit.model.boundary import checked
+from toolkit.testing import Case, call_with, contract, plugin_class, require
 from toolkit.testing.modules import ModuleCase
-from toolkit.testing.tensors import copy_state, require_equal, require_floats, require_same
+from toolkit.testing.tensors import copy_state, require_equal, require_same
 
 ROWS = 7
 
@@ -22,6 +23,7 @@ class LossCase(ModuleCase):
     classes: int = 4  # and the size of logits
     class_counts: tuple[int, ...] | None = None  # None: about balanced
     kind: ClassVar[str] = "loss"
+    basic = (*Case.basic, "value_is_a_finite_scalar", *ModuleCase.basic)
     # Losses have no frozen modules, and are computed in float32.
     frozen_is_deterministic_in_training = None
     runs_in_bfloat16 = None
@@ -70,10 +72,8 @@ class LossCase(ModuleCase):
             loss = replace(self, class_counts=counts).build()
             inputs, targets = self.inputs(loss)
             for name, some in (("a batch", slice(None)), ("one row", slice(0, 1)), ("one class", targets == 1)):
-                value = loss(inputs[some], targets[some])
-                require_floats("forward", value)
-                require(value.shape == (), f"{name} gives {list(value.shape)}, not a scalar")
-                require(value.isfinite(), f"{name} gives {float(value)}, class_counts {counts or 'balanced'}")
+                value = checked(loss, "forward", loss(inputs[some], targets[some]), ())
+                require(value.isfinite(), f"{name} gives {float(value.detach())}, class_counts {counts or 'balanced'}")
 
     @contract
     def value_is_the_mean_over_rows(self) -> None:
@@ -99,7 +99,9 @@ class LossCase(ModuleCase):
             joined = values.sum()
         else:
             joined = (values * torch.stack(own)).sum() / loss.denominator(targets)
-        require_equal(joined, whole, self.tolerance, f"two parts give {float(joined)}, the batch {float(whole)}")
+        remedy = "return the sum of the rows' weights from `denominator`"
+        what = f"two parts give {float(joined)}, the batch {float(whole)} ({remedy})"
+        require_equal(joined, whole, self.tolerance, what)
 
     @contract
     def shares_are_one_batch(self) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from toolkit.contracts import Seq
 from toolkit.testing import Case, contract, require
-from toolkit.testing.tensors import copy_state, random_sum, require_same, tensors_in
+from toolkit.testing.tensors import copy_state, random_sum, require_registered, require_same, tensors_in
 
 TRIALS = 3
 
@@ -19,6 +19,7 @@ class ModuleCase(Case):
     """A plugin with parameters; `tolerance` is the relative error that counts as equal."""
 
     tolerance: float = 1e-5
+    basic = (*Case.basic, "input_is_left_alone", "evaluation_is_deterministic")
 
     def build(self) -> nn.Module:
         """A new module in eval() mode, fitted if it `fits`."""
@@ -75,11 +76,15 @@ class ModuleCase(Case):
         require(not lost, f"{found}; freeze what is not trained (requires_grad_(False)), or leave it out")
 
     @contract
-    def frozen_is_deterministic_in_training(self) -> None:
-        """eval() mode is deterministic, and frozen parts stay in it after train(): no dropout, no running mean."""
+    def evaluation_is_deterministic(self) -> None:
+        """A second pass in eval() mode gives the same result, to the bit."""
         module = self.build()
         self.require_alike(module, module, "of a second pass in eval() mode")
-        module.train()
+
+    @contract
+    def frozen_is_deterministic_in_training(self) -> None:
+        """Frozen parts stay in eval() mode after train(): no dropout, no running mean."""
+        module = self.build().train()
         for name, part in module.named_modules():
             parameters = list(part.parameters())
             if not parameters or any(p.requires_grad for p in parameters):
@@ -100,6 +105,7 @@ class ModuleCase(Case):
     def state_survives_safetensors(self) -> None:
         """A new plugin that loads the state gives the same output; what `fit` found is in the state."""
         one, other = self.build(), self.unfitted()
+        require_registered(one)
         copy_state(one, other)
         self.require_alike(other, one, "after loading the state")
 

@@ -8,22 +8,14 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from toolkit.contracts import FLOATS, Seq
-from toolkit.plugins.plugin import described
+from toolkit.contracts import Seq
 from toolkit.testing import require
 
 GARBAGE = (float("nan"), float("inf"), 1e4)
 
 
-def require_floats(method: str, found: Any) -> None:
-    """Raise Violation unless a method returned a Tensor or a Seq of one of `FLOATS`."""
-    values = found.values if isinstance(found, Seq) else found
-    holds = isinstance(values, Tensor) and values.dtype in FLOATS
-    require(holds, f"`{method}` must return {FLOATS[0]}, and gave {described(found)}")
-
-
 def require_equal(found: Tensor, expected: Tensor, tolerance: float, what: str, *, scale: float = 0.0) -> None:
-    """Raise Violation if shapes differ, or the relative error exceeds the tolerance; NaN is never equal.
+    """Raise Violation if shapes differ, values are not finite, or the relative error exceeds the tolerance.
 
     The error is the largest absolute difference over the largest absolute value expected, or `scale` if that is larger.
     """
@@ -32,9 +24,12 @@ def require_equal(found: Tensor, expected: Tensor, tolerance: float, what: str, 
     if found.numel() == 0 or torch.equal(found, expected):
         return
     found, expected = found.detach().double(), expected.detach().double()
-    difference = (found - expected).abs().nan_to_num(nan=math.inf, posinf=math.inf).max()
-    error = float(difference) / max(float(expected.abs().max()), scale, 1e-30)
-    require(error <= tolerance, f"{what}: relative error {error:.2g}, allowed {tolerance:g}")
+    require(expected.isfinite().all(), f"{what}: not finite")
+    errors = (found - expected).abs().nan_to_num(nan=math.inf, posinf=math.inf)
+    errors /= max(float(expected.abs().max()), scale, 1e-30)
+    steps = (errors > tolerance).any(dim=2).any(dim=0).nonzero().flatten().tolist() if errors.dim() == 3 else []
+    where = f", in frames {steps[0]} to {steps[-1]} of {errors.shape[1]}" if steps else ""
+    require((errors <= tolerance).all(), f"{what}: relative error {errors.max():.2g}, allowed {tolerance:g}{where}")
 
 
 def require_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], tolerance: float, what: str) -> None:
@@ -64,6 +59,17 @@ def row(seq: Seq, index: int, *, cut: bool = True) -> Seq:
 def random_sum(outputs: Mapping[str, Tensor]) -> Tensor:
     """The sum of all values of the outputs, each with a random weight."""
     return sum((value.float() * torch.randn(value.shape)).sum() for value in outputs.values())
+
+
+def require_registered(module: nn.Module) -> None:
+    """Raise Violation if a part that its own package defines holds a tensor outside of parameters and buffers."""
+    package = type(module).__module__.partition(".")[0]
+    for prefix, part in module.named_modules():
+        own = type(part).__module__.partition(".")[0] == package
+        plain = [name for name, value in vars(part).items() if own and isinstance(value, Tensor)]
+        named = ", ".join(f"`{prefix}.{name}`".replace("`.", "`") for name in plain)
+        remedy = "use register_buffer, or bundles and other devices do not get it"
+        require(not plain, f"{named} is a tensor that is neither a parameter nor a buffer: {remedy}")
 
 
 def copy_state(source: nn.Module, target: nn.Module) -> None:
