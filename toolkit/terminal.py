@@ -50,9 +50,11 @@ def say(line: str) -> None:
 def clock(seconds: float) -> str:
     """A duration in hours, minutes and seconds.
 
-    >>> clock(3.2), clock(605), clock(7384)
-    ('3 s', '10 min 5 s', '2 h 3 min')
+    >>> clock(0.01), clock(0.44), clock(3.2), clock(605), clock(7384)
+    ('below 0.1 s', '0.4 s', '3 s', '10 min 5 s', '2 h 3 min')
     """
+    if seconds < 0.95:
+        return "below 0.1 s" if seconds < 0.05 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -214,7 +214,7 @@ def test_what_is_computed_live_is_what_would_be_stored(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("  loud: {plugin: gain, p: 1.5}", "augmentations.loud.p in augmented.yaml, line 6: is a probability, from 0"),
+        ("  loud: {plugin: gain, p: 1.5}", "augmentations.loud.p in augmented.yaml, line 6: must be a probability f"),
         ("  loud: {plugin: gian}", "augmentations.loud.plugin in augmented.yaml, line 6: No augmentation is called"),
         ("  loud: {plugin: gain, on: mfc}", "names 'mfc', an unknown level. Did you mean 'mfcc'?"),
         ("  loud: {plugin: gain, on: []}", "augmentations.loud.on in augmented.yaml, line 6: names nothing"),

@@ -24,6 +24,7 @@ from toolkit.experiment import command, engine
 from toolkit.experiment.plan import read_plan
 from toolkit.experiment.progress import Progress, is_alive
 from toolkit.report.evidence import Evidence
+from toolkit.report.provenance import facts
 from toolkit.training.predictions import read_csv
 
 RUN = [sys.executable, "-m", "toolkit"]
@@ -114,7 +115,9 @@ def test_all_cells_are_trained_once_and_the_same_command_trains_nothing(recipes,
     assert len(list((folder / "runs").iterdir())) == 9, "a changed setting is a new run"
 
     shown = status(folder).stdout
-    assert "5 of 5 cells done" in shown and "No process runs this experiment." in shown
+    assert "5 of 5 cells done" in shown and "small: the tables leave out 4 cells with other settings or code" in shown
+    assert dict(facts(Evidence(folder)))["Left out"].startswith("small: the tables leave out 4 cells")
+    assert "No process runs this experiment." in shown
 
 
 def test_a_cell_that_fails_is_recorded_and_tried_again_and_the_others_go_on(recipes, tmp_path, run_here, monkeypatch):
@@ -230,6 +233,12 @@ def test_the_folder_of_a_search_is_refused(recipes, tmp_path):
     (tmp_path / "search" / "trials").mkdir(parents=True)
     done = CliRunner().invoke(main, ["experiment", *recipes, "--output", str(tmp_path / "search")])
     assert done.exit_code == 2 and "search holds a search of `toolkit tune`: choose another --output." in done.stderr
+
+
+def test_status_of_the_folder_of_a_search_names_its_table(tmp_path):
+    (tmp_path / "trials").mkdir()
+    done = status(tmp_path)
+    assert done.exit_code == 2 and "holds a search of `toolkit tune`: its search.md shows the trials." in done.stderr
 
 
 def test_status_of_a_folder_without_an_experiment_says_so(tmp_path):

@@ -103,6 +103,8 @@ def test_a_killed_search_goes_on_as_if_undisturbed_and_finds_the_planted_setting
     recipe = load_recipe(best)
     assert recipe.training.optimizer.learning_rate > 1e-4 and recipe.model == load_recipe(planted).model
     page = (folder / "search.md").read_text()
+    assert re.search("8 trials: .*[1-8] completed", page) and best.read_text().startswith("# 8 trials: ")
+    assert "S1" in best.read_text().splitlines()[1], "the folds that chose it"
     assert "8 trials: " in page and page.count("\n| ") == 10 and (folder / "search.png").stat().st_size > 1000
 
     results = [json.loads(path.read_text()) for path in folder.glob("runs/*/results.json")]
@@ -133,7 +135,7 @@ def test_a_search_that_was_killed_while_a_trial_was_drawn_tries_the_same_setting
     first, killed, second = trials_in(folder)
     assert (len(killed.params), killed.state.name) == (last, "FAIL")
     assert told([first, second]) == told(trials_in(undisturbed))
-    assert "| 1 | fail | 0 |" in (folder / "search.md").read_text()
+    assert "| 1 | failed | 0 |" in (folder / "search.md").read_text()
 
 
 def test_a_trial_in_the_queue_is_run_next_and_a_storage_that_is_damaged_is_one_line(planted, tmp_path, here):
@@ -319,11 +321,15 @@ def test_options_of_one_run_are_refused(planted, tmp_path):
 def test_a_pruned_trial_ends_early_and_a_failed_one_is_counted(planted, tmp_path, here, monkeypatch):
     monkeypatch.setattr(optuna.pruners.NopPruner, "prune", lambda pruner, study, trial: trial.number < 2)
     space = planted.with_name("bands.yaml")
-    space.write_text("model.levels.mfcc.args.n_mels: [20, 12]\n")  # 12 bands cannot give 13 coefficients
+    # either suits the recipe, but 14 bands cannot give 16 coefficients
+    space.write_text("model.levels.mfcc.args.n_mels: [20, 14]\nmodel.levels.mfcc.args.n_mfcc: [13, 16]\n")
     options = ["--search", str(space), "--trials", "4", "--pruner", "nop", "--sampler", "random", "--folds", "S1,S2"]
     done = CliRunner().invoke(main, words(planted, tmp_path, *options))
     lines = [line.split("  ") for line in done.stderr.splitlines() if line.startswith("trial ")]
-    found = {int(name.split()[1]): (how, setting.endswith("12")) for name, how, setting in lines}
+    found = {
+        int(name.split()[1]): (how, setting.endswith("n_mels 14, model.levels.mfcc.args.n_mfcc 16"))
+        for name, how, setting in lines
+    }
     assert done.exit_code == 0 and sorted(found) == list(range(4)), done.output
     for number, (how, failing) in found.items():
         assert how.startswith("model.levels.mfcc" if failing else "pruned after epoch 1" if number < 2 else "WA + UA ")
@@ -353,6 +359,12 @@ def test_a_pruned_trial_ends_early_and_a_failed_one_is_counted(planted, tmp_path
         ("training.batch_size: 4", "a list of choices, or a range such as"),
         ("training.batch_size: {low: 8, high: 4}", "low <= high"),
         ("training.batch_size: {low: 4, high: 8, step: 0.5}", "4.5 is a number; a whole number is needed"),
+        ("model.fusion.args.dropout: {low: 0.0, high: 1.5}", "dropout in space.yaml, line 1: .* is a probability"),
+        ("model.levels.mfcc.args.hidden: {low: 0, high: 8}", "hidden in space.yaml, line 1: .* at least 1"),
+        (
+            "augmentations.gain: [{plugin: gain, args: {db: [2, 1]}}]",
+            "gain in space.yaml, line 1: .* must not be above the second",
+        ),
         ("seed: [1, 2]", "it names 'seed', an unknown part of a recipe that can be searched"),
     ],
 )

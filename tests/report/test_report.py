@@ -62,7 +62,8 @@ def test_every_table_and_figure_carries_its_stamps(stamped):
         if path.suffix == ".csv":
             assert all(SYNTHETIC in row["note"] for row in csv.DictReader(io.StringIO(text)))
     drawings = sorted(folder.glob("figures/*.svg"))
-    assert {path.stem for path in drawings} == {path.stem for path in folder.glob("figures/*.png")}
+    for ending in ("png", "pdf"):
+        assert {path.stem for path in drawings} == {path.stem for path in folder.glob(f"figures/*.{ending}")}
     assert len(drawings) >= 7
     for path in drawings:
         assert f"NOTE: {SYNTHETIC}" in path.read_text() and "NOTE: random weights" in path.read_text()
@@ -208,7 +209,7 @@ window.onload = () => {
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium, and there is none on the PATH")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_browser_shows_the_page_whole_at_the_width_of_a_screen_and_of_a_phone(stamped, tmp_path, scheme):
-    drawings = sorted(stamped.parent.glob("figures/*"))
+    drawings = sorted(path for path in stamped.parent.glob("figures/*") if path.suffix != ".pdf")
     images = "".join(f'<img src="figures/{path.name}">' for path in drawings)
     look = stamped.parent / f"look-{scheme}.html"
     look.write_text(LOOK % {"images": images})

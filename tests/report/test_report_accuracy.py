@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import sklearn.metrics as oracle
 from fake_experiment import LABELS, SER, TEN, FakeExperiment, FakeSystem, paper_experiment, predictions
 
 from toolkit.report.evidence import Evidence
+from toolkit.report.provenance import missing_table
 from toolkit.report.sections import choose, sections, summarise
 from toolkit.report.tables.accuracy import accuracy_table
 from toolkit.report.tables.breakdowns import speaker_tables
@@ -152,6 +154,33 @@ def test_missing_and_failed_cells_are_named_failed_ones_first(incomplete):
     assert (rows[0]["state"], rows[0]["fold"], rows[0]["error"]) == ("failed", "3M", "Out of memory on <gpu> & more")
     assert {row["state"] for row in rows[1:]} == {"not done"}
     assert "The experiment is not complete" in " ".join(summarise(incomplete, "loso"))
+
+
+def test_a_fold_that_only_other_systems_have_is_missing_and_the_row_is_not_comparable(tmp_path):
+    systems, folds = {"ser": SER, "mf": FakeSystem()}, {s: (s,) for s in ("1M", "1F", "2M")}
+    planned = lambda system, protocol, fold, seed: (system, fold) in (("mf", "1M"), *product(["ser"], folds))  # noqa: E731
+    found = evidence(tmp_path, FakeExperiment(systems, folds=folds, planned=planned))
+    table = accuracy_table(found.all_of(systems, "loso"), name="t", title="t")
+    assert table.notes[-1] == "mf: 1 of 3 folds only; its row is not comparable with the others."
+    assert by_system(table)["mf"]["cells"] == (1, 3) and by_system(table)["ser"]["cells"] == (3, 3)
+    missing = missing_table(found).rows
+    assert [(row["system"], row["fold"], row["state"]) for row in missing] == [
+        ("mf", "1F", "not run"), ("mf", "2M", "not run")
+    ]  # fmt: skip
+    assert "4 of 6 cells done." in summarise(found, "loso")[0]
+
+
+def test_a_system_whose_seeds_predict_the_same_has_no_deviation_over_seeds(tmp_path):
+    def answer(cell, reference):
+        """fixed is always right, random with seed 1 alone."""
+        return np.eye(4)[(reference + (cell.system == "random" and cell.seed == 2)) % 4]
+
+    systems = {"fixed": SER, "random": FakeSystem()}
+    found = evidence(tmp_path, FakeExperiment(systems, folds={"1M": ["1M"]}, seeds=(1, 2), answer=answer))
+    table = accuracy_table(found.all_of(systems, "loso"), name="t", title="t")
+    assert by_system(table)["fixed"]["wa_seeds"].over_seeds is None
+    assert by_system(table)["random"]["wa_seeds"].over_seeds == pytest.approx(0.5**0.5)
+    assert "Does not depend on the seed: fixed." in table.notes
 
 
 def test_under_six_speakers_there_is_no_interval_no_test_and_no_verdict(tmp_path):

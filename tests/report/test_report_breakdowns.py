@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import sklearn.metrics as oracle
@@ -233,12 +235,29 @@ def test_what_was_run_names_weights_hardware_and_each_training_once(tmp_path):
     protocols = ("loso", "loso-test-epoch", "loso-as-published")
     found = evidence(tmp_path, FakeExperiment(systems, protocols=protocols, folds={"1M": ("1M",), "1F": ("1F",)}))
     said = dict(facts(found))
-    assert said["Training time"] == "12 min 0 s in 8 trainings, summed over all epochs"  # of 90 s; two protocols share
+    assert said["Training time"] == "12 min 0 s in 8 trainings"  # of 90 s; two protocols share
     assert said["Cells"] == "12 of 12 done" and said["Hardware"] == "a processor, 8 cores"
     assert said["Folds"] == "2 of loso, loso-test-epoch, loso-as-published (1M, 1F)"
     row = systems_table(found).rows[0]
     assert row["levels"] == "spectrogram, mfcc, wav2vec2 (facebook/wav2vec2-base-960h)"
     assert row["epoch"] == 5 and row["parameters"] == 3_000_000
+
+
+def test_what_each_system_changes_against_the_baseline_stands_below_the_systems(tmp_path):
+    systems = {
+        "ser": SER,
+        "mf": FakeSystem(covariates={"gender": {"source": "label"}}),
+        "same": replace(SER, skill=0.5),
+        "other": FakeSystem(levels=[f"l{number}" for number in range(8)]),
+    }
+    folder = FakeExperiment(systems, folds={"1M": ("1M",)}, left=lambda *key: True).write(tmp_path)
+    assert systems_table(Evidence(folder)).notes == [
+        "mf differs from ser in: model.covariates.gender.",
+        "same has the same settings as ser.",
+        f"other differs from ser in: {', '.join(f'model.levels.{level}' for level in FakeSystem().levels)}, "
+        f"{', '.join(f'model.levels.l{number}' for number in range(5))} and 3 more.",
+    ]
+    assert systems_table(Evidence(folder, "mf")).notes[0] == "ser differs from mf in: model.covariates.gender."
 
 
 def test_one_system_is_reported_without_comparisons(tmp_path):

@@ -21,7 +21,8 @@ def test_it_prints_the_path_of_the_page_it_wrote(experiment, tmp_path):
     done = CliRunner().invoke(main, ["report", str(experiment), *options])
     assert done.exit_code == 0, done.output
     assert done.stdout.strip() == str(tmp_path / "report.html")
-    assert re.search(r"Next, .*: toolkit export \S+/runs/ser-loso-1M-seed1-\w+ ser\.zip$", done.stderr.strip())
+    said = r"Next, for mtl, the best by its validation parts: toolkit export \S+/runs/mtl-loso-5F-seed1-\w+ mtl\.zip$"
+    assert re.search(said, done.stderr.strip()), "mtl has the highest of skills, fold 5F of its runs"
     page = (tmp_path / "report.html").read_text()
     assert "synthetic corpus" in page and list(tmp_path.glob("tables/*.tex")) and list(tmp_path.glob("figures/*.png"))
 
@@ -33,11 +34,33 @@ def test_the_system_to_export_is_none_with_a_shuffled_covariate(tmp_path):
     assert done.exit_code == 0 and done.stderr.strip().endswith(" ser.zip")
 
 
+def test_the_system_to_export_has_all_folds_and_is_among_those_that_are_shown(tmp_path):
+    systems = {"ser": FakeSystem(skill=1.0), "few": FakeSystem(skill=3.0), "good": FakeSystem(skill=2.0)}
+    planned = lambda system, protocol, fold, seed: (system, fold) != ("few", "1F")  # noqa: E731
+    folder = FakeExperiment(systems, {"1M": ["1M"], "1F": ["1F"]}, planned=planned).write(tmp_path)
+    for options, system in (([], "good"), (["--systems", "few,ser"], "ser")):
+        done = CliRunner().invoke(main, ["report", str(folder), *options])
+        assert done.exit_code == 0 and done.stderr.strip().endswith(f" {system}.zip")
+
+
+def test_systems_can_be_left_out_and_the_page_names_them(tmp_path):
+    systems = {name: FakeSystem(skill=skill) for name, skill in (("ser", 1.0), ("mf", 1.5), ("bad", 0.1))}
+    folder = FakeExperiment(systems, {"1M": ["1M"], "1F": ["1F"]}).write(tmp_path / "experiment")
+    done = CliRunner().invoke(main, ["report", str(folder), "--systems", "mf,ser", "--output", str(tmp_path)])
+    page = (tmp_path / "report.html").read_text()
+    assert done.exit_code == 0 and re.search(r"<dt>Left out</dt>\s*<dd>by --systems: bad</dd>", page)
+    assert page.count("bad") == 1 and "4 of 4 done" in page
+    rows = (tmp_path / "tables" / "ablation.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["system", "ser", "mf"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--baseline", "serr"], "No system of this experiment is called 'serr'. Did you mean 'ser'?"),
         (["--protocol", "losso"], "'losso'"),
+        (["--systems", "serr"], "No system of this experiment is called 'serr'. Did you mean 'ser'?"),
+        (["--systems", "ser", "--baseline", "mf"], "--systems leaves out the baseline, 'mf'"),
     ],
 )
 def test_an_option_that_names_something_unknown_is_one_line(experiment, options, message):

@@ -63,13 +63,14 @@ def test_a_figure_has_its_stamp_in_the_image_and_the_same_bytes_each_time(draw):
         with styled():
             figure = draw()
             stamp(figure, [STAMP])
-            files.append((svg_text(figure), image_bytes(figure, "png")))
+            files.append((svg_text(figure), image_bytes(figure, "png"), image_bytes(figure, "pdf")))
     assert files[0] == files[1]
-    svg, png = files[0]
+    svg, png, pdf = files[0]
     said = " ".join(texts(svg))
     assert f"NOTE: {STAMP}" in re.sub(r"\s+", " ", said) and "m_f" in said
     assert png.startswith(b"\x89PNG") and b"Software" not in png[:200]
     assert "<dc:date>" not in svg
+    assert pdf.startswith(b"%PDF") and not re.search(b"Creator|Producer|CreationDate", pdf)
 
 
 def test_a_stamp_takes_room_of_its_own():

@@ -94,8 +94,9 @@ def test_a_markdown_table_has_its_stamps_and_as_many_cells_in_each_row():
 
 
 def test_a_latex_table_is_set_with_booktabs_and_its_stamps_are_printed():
-    lines = to_latex(table()).splitlines()
+    lines = to_latex(table(name="a_name")).splitlines()
     assert lines[1] == "% NOTE: made up: 50 % & more"
+    assert "\\caption{A\\_title}\\label{tab:a_name}" in lines
     assert "\\begin{tabular}{lrrr}" in lines
     assert " & \\multicolumn{2}{c}{WA \\%} &  \\\\" in lines
     assert "\\cmidrule(lr){2-3}" in lines
@@ -109,6 +110,7 @@ def test_latex_gets_every_special_character_as_text():
     assert escape_latex(r"\{}$&#%_^~<>|[]") == (
         r"\textbackslash{}\{\}\$\&\#\%\_\textasciicircum{}\textasciitilde{}\textless{}\textgreater{}\textbar{}{[}{]}"
     )
+    assert escape_latex("--abstain a-b ---") == "-{}-abstain a-b -{}-{}-"
     assert escape_latex(f"a\nb {DASH} {MINUS}1 ±") == r"a b -- $-$1 $\pm$"
 
 

@@ -69,6 +69,7 @@ class FakeExperiment:
     Args:
         systems: name -> its parts; the first is the baseline.
         folds: fold -> its test speakers.
+        planned: whether a cell (system, protocol, fold, seed) is part of the experiment at all.
         left: cells (system, protocol, fold, seed) that are not done, or those for which a function says so.
         failed: such cells -> their error.
         answer: gives (scores [utterances, classes]) for a cell; made up where not given.
@@ -86,6 +87,7 @@ class FakeExperiment:
     named: bool = True
     genders: bool = True
     audio: Path = Path("/nowhere")
+    planned: Callable[..., bool] = lambda *key: True
     left: Callable[..., bool] = lambda *key: False
     failed: Mapping[tuple, str] = field(default_factory=dict)
     answer: Callable[..., np.ndarray] | None = None
@@ -150,6 +152,7 @@ class FakeExperiment:
             for protocol in self.protocols
             for fold in self.folds
             for index, name in enumerate(self.systems)
+            if self.planned(name, protocol, fold, seed)
         ]
         systems = {
             name: PlannedSystem(f"{index:08x}", self._recipe(name, system), None, False)
@@ -186,7 +189,8 @@ class FakeExperiment:
         fused = np.hstack([scores, np.sin(scores)]).astype(np.float32)
         np.savez(embeddings, fused=fused, id=[u.id for u in test], reference=[u.label for u in test])
         run.write(EMBEDDINGS, embeddings.getvalue())
-        run.write_json(RESULTS, {**self._results(cell, system), **summary, "stamps": list(run.stamps)})
+        valid = {"valid_wa": system.skill / 10, "valid_ua": folds.index(cell.fold) / 100}
+        run.write_json(RESULTS, {**self._results(cell, system), **summary, **valid, "stamps": list(run.stamps)})
 
     def _answered(self, cell: Cell, fold: str) -> tuple[list[dict], list[Utterance], np.ndarray]:
         """The rows of predictions for a fold's speakers, their utterances and scores."""

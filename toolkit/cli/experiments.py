@@ -114,6 +114,7 @@ def status(folder: str, watch: bool):
 @click.command("report", cls=Command)
 @one_folder
 @click.option("--baseline", help="The system to compare with; by default the experiment's first.")
+@click.option("--systems", callback=names, help="The systems to show, for example ser,mf; by default all.")
 @click.option("--pair", callback=names, help="Two systems to draw side by side, for example ser,mf_mtl_cr.")
 @click.option("--protocol", help="The protocol whose results are shown; by default the experiment's first.")
 @click.option("--tsne-fold", help="The fold whose embeddings are drawn; by default the first.")
@@ -127,8 +128,6 @@ def report(folder, **options):
     from toolkit.report.evidence import Evidence
 
     click.echo(write_report(folder, **options))
-    found = Evidence(folder)
-    covariates = {name: recipe["model"]["covariates"].values() for name, recipe in found.recipes.items()}
-    controls = [name for name, some in covariates.items() if any(spec["source"] == "shuffled" for spec in some)]
-    for run in [run for run in found.runs if run.cell.system not in controls][:1]:
-        say_next("export", run.folder, f"{run.cell.system}.zip", what=", for one of the trained systems")
+    if best := Evidence(folder, systems=options["systems"]).best_run():
+        system = best.cell.system
+        say_next("export", best.folder, f"{system}.zip", what=f", for {system}, the best by its validation parts")

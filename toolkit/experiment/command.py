@@ -15,8 +15,8 @@ import click
 from toolkit.errors import ExperimentError, counted
 from toolkit.experiment.display import live_display, print_cells
 from toolkit.experiment.engine import Workers, cluster_workers, local_workers
-from toolkit.experiment.plan import existing_plan, make_plan, merged, read_plan, write_plan
-from toolkit.experiment.progress import CELLS, LOCK, TRIALS, Progress, Record, Records, is_alive
+from toolkit.experiment.plan import TRIALS, existing_plan, make_plan, merged, read_plan, write_plan
+from toolkit.experiment.progress import CELLS, LOCK, Progress, Record, Records, is_alive
 from toolkit.experiment.tasks import Task, Threads, error_text, make_tasks, run_task
 from toolkit.files import DISTRIBUTION, LONGEST, locked, refuse_special_files
 from toolkit.plugins.versions import code_version
@@ -117,8 +117,8 @@ def run_experiment(
         raise ExperimentError(f"{folder} holds a search of `toolkit tune`: choose another --output.")
     progress = Progress(folder, plan)
     with live_display() as show, _turn(folder, lambda: show(progress.cells(alive=True))):
-        whole, left_out = merged(read_plan(folder), plan)
-        for line in left_out:
+        whole, lines = merged(read_plan(folder), plan)
+        for line in lines:
             say(line)
         write_plan(folder, whole)
         before = progress.cells(alive=False)
@@ -179,6 +179,8 @@ def show_status(folder: str, *, watch: bool) -> None:
         if watch:
             click.clear()
         print_cells(progress.cells(alive=alive))
+        for line in progress.records.left_out(progress.plan):
+            click.echo(line)
         click.echo("A process runs this experiment." if alive else "No process runs this experiment.")
         if not watch or not alive:
             return

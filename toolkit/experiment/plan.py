@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from toolkit.training.init_from import Origin
 from toolkit.training.preparation import Preparation, Source, names_of, prepare_folds, refuse_missing_labels
 
 PLAN = "experiment.json"
+TRIALS = "trials"  # only in the folder of a search
 VERSION = 1
 NOT_THE_SYSTEMS = ("fold", "seed", "protocol", "output_folder", "data_folder")  # keys outside the system
 
@@ -221,21 +223,30 @@ def merged(old: Plan | None, new: Plan) -> tuple[Plan, list[str]]:
             raise ExperimentError(f"This folder holds other folds of {protocol!r}: choose another --output for these.")
     systems, keys = {**old.systems, **new.systems}, {cell.key for cell in new.cells}
     changed = [cell.system for cell in old.cells if cell.fingerprint != systems[cell.system].fingerprint]
-    left_out = [
-        f"{system}: the tables leave out {counted(count, 'cell')} with other settings or code; runs/ keeps their runs"
-        for system, count in Counter(changed).items()
-    ]
     kept = [cell for cell in old.cells if cell.system not in changed and cell.key not in keys]
-    cells = (*kept, *new.cells)
-    used = {value for cell in cells for value in (cell.protocol, (cell.protocol, cell.fold), cell.seed)}
     folds = {
-        name: tuple(f for f in dict.fromkeys((*old.folds.get(name, ()), *new.folds.get(name, ()))) if (name, f) in used)
+        name: tuple(dict.fromkeys((*old.folds.get(name, ()), *new.folds.get(name, ()))))
         for name in {**old.folds, **new.folds}
-        if name in used
     }
-    splits = {name: split for name, split in {**old.splits, **new.splits}.items() if name in used}
-    seeds = tuple(seed for seed in dict.fromkeys((*old.seeds, *new.seeds)) if seed in used)
-    return Plan(systems, folds, seeds, new.labels, new.corpus, cells, splits), left_out
+    seeds, splits = tuple(dict.fromkeys((*old.seeds, *new.seeds))), {**old.splits, **new.splits}
+    whole = Plan(systems, folds, seeds, new.labels, new.corpus, (*kept, *new.cells), splits)
+    return without_unused(whole), left_out(changed)
+
+
+def left_out(systems: Iterable[str]) -> list[str]:
+    """A line for each system, which is named once for each of its cells that the tables leave out."""
+    return [
+        f"{system}: the tables leave out {counted(count, 'cell')} with other settings or code; runs/ keeps their runs"
+        for system, count in Counter(systems).items()
+    ]
+
+
+def without_unused(plan: Plan) -> Plan:
+    """The plan without the protocols, folds and seeds that no cell has."""
+    used = {value for cell in plan.cells for value in (cell.protocol, (cell.protocol, cell.fold), cell.seed)}
+    folds = {name: tuple(f for f in folds if (name, f) in used) for name, folds in plan.folds.items() if name in used}
+    splits = {name: split for name, split in plan.splits.items() if name in used}
+    return replace(plan, folds=folds, splits=splits, seeds=tuple(seed for seed in plan.seeds if seed in used))
 
 
 def write_plan(folder: Path, plan: Plan) -> None:
@@ -247,6 +258,8 @@ def write_plan(folder: Path, plan: Plan) -> None:
 def existing_plan(folder: Path) -> Plan:
     """The plan that a folder holds; ExperimentError if it holds none or `read_plan` raises."""
     if (plan := read_plan(folder)) is None:
+        if os.path.isdir(Path(folder) / TRIALS):
+            raise ExperimentError(f"{folder} holds a search of `toolkit tune`: its search.md shows the trials.")
         raise ExperimentError(f"{folder} holds no experiment ({PLAN} is missing): give the --output of one.")
     return plan
 

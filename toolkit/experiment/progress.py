@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Literal
 
 from toolkit.errors import ExperimentError, RecipeError, ToolkitError, one_line
-from toolkit.experiment.plan import Cell, Plan
+from toolkit.experiment.plan import Cell, Plan, left_out
 from toolkit.files import locked, parse_json, read_text, write_whole
 from toolkit.recipe.reading import read_plain
 from toolkit.terminal import say
@@ -19,7 +19,6 @@ from toolkit.training.predictions import read_csv
 from toolkit.training.run_folder import EPOCHS, RESULTS, read_results
 
 LOCK, RUNS, CELLS = "lock", "runs", "cells"
-TRIALS = "trials"  # only in the folder of a search
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,17 @@ class Records:
                 say(f"{path} is damaged ({reason}): the same experiment command runs its cell again.")
                 self.damaged.add(path)
             return None
+
+    def left_out(self, plan: Plan) -> list[str]:
+        """A line for each of the plan's systems with cells that were done with other settings or code."""
+        planned, systems = {self.path(cell) for cell in plan.cells}, []
+        for path in sorted(path for path in self.folder.glob("*.json") if path not in planned):
+            with suppress(OSError, ValueError, RecipeError):
+                record = read_plain(Record, parse_json(read_text(path), strict=True))
+                system = plan.systems.get(record.cell.system)
+                if system and record.state == "done" and record.cell.fingerprint != system.fingerprint:
+                    systems.append(record.cell.system)
+        return left_out(systems)
 
     def path(self, cell: Cell) -> Path:
         """The file of a cell's record."""

@@ -1,13 +1,13 @@
 """The trials of a search: proposed by Optuna, trained by workers, reported to Optuna; interrupted ones continue."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import optuna
 from optuna.distributions import FloatDistribution
@@ -16,18 +16,17 @@ from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from toolkit.corpus.protocols import chooses_on_test
-from toolkit.corpus.targets import Target
 from toolkit.errors import ExperimentError, ToolkitError, one_line
 from toolkit.experiment.command import WorkerOptions
 from toolkit.experiment.engine import Workers
-from toolkit.experiment.plan import PLAN, Cell, make_plan
-from toolkit.experiment.progress import LOCK, TRIALS, Records
+from toolkit.experiment.plan import PLAN, TRIALS, Cell, make_plan
+from toolkit.experiment.progress import LOCK, Records
 from toolkit.experiment.search_space import ReadRecipe, read_space, setting_text, settings_of
 from toolkit.experiment.tasks import Task, Threads, error_text, run_task
 from toolkit.files import locked
 from toolkit.terminal import say
 from toolkit.training.identity import run_hash
-from toolkit.training.run_folder import RESULTS, RunFolder, read_results
+from toolkit.training.run_folder import RESULTS, RunFolder, read_results, validation_score
 
 if TYPE_CHECKING:
     from toolkit.training.loop.history import History
@@ -35,11 +34,6 @@ if TYPE_CHECKING:
 PRUNED = "pruned after epoch"
 STAMPS = "stamps"  # of the runs of a trial, kept with it
 EXHAUSTED = "exhausted"  # kept with a study: every setting of its space has been tried
-
-
-def score(row: Mapping[str, Any]) -> float:
-    """WA + UA of the validation part, from a row of epochs.csv or from results.json."""
-    return Target.selection_score({name.removeprefix("valid_"): v for name, v in row.items() if "valid_" in name})
 
 
 def optuna_class(kind: str, name: str) -> Callable:
@@ -96,7 +90,7 @@ class EpochReporter:
         stored = study.get_trials(deepcopy=False)[self.number]
         trial = Trial(study, stored._trial_id)
         if step not in stored.intermediate_values:
-            trial.report(score(row), step)
+            trial.report(validation_score(row), step)
         if trial.should_prune():
             raise ToolkitError(f"{PRUNED} {row['epoch']}")
 
@@ -220,7 +214,7 @@ class Search:
             results = [read_results(records.run_folder(record) / RESULTS, trials=True) for record in ended]
             stamps = [*dict.fromkeys(stamp for result in results for stamp in result[STAMPS])]
             self.study._storage.set_trial_user_attr(trial._trial_id, STAMPS, stamps)
-            value, state = fmean(map(score, results)), None
+            value, state = fmean(map(validation_score, results)), None
         else:
             _delete_weights(map(records.run_folder, ended))
             value, state = None, TrialState.PRUNED if failed.startswith(PRUNED) else TrialState.FAIL

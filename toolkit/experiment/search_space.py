@@ -14,8 +14,9 @@ from toolkit.plugins.registry import find_part
 from toolkit.recipe.checks import check_value, members, require_known
 from toolkit.recipe.locations import COMMAND_LINE, Location
 from toolkit.recipe.reading import annotation_at
+from toolkit.recipe.schema import Recipe
 from toolkit.recipe.yaml_files import read_yaml
-from toolkit.training.preparation import Source
+from toolkit.training.preparation import Source, prepare_folds
 
 SEARCHED = ("audio", "model", "augmentations", "training")  # a recipe's other keys are the task, not the system
 ReadRecipe = Callable[[Mapping[str, Any]], Source]  # gives the recipe with the values of some dotted keys replaced
@@ -28,10 +29,11 @@ def read_space(path: Path, read: ReadRecipe) -> dict[str, BaseDistribution]:
     """
     if not (keys := read_yaml(path)):
         raise RecipeError(f"{path} names no key that is searched, such as training.batch_size: [16, 32].")
+    build = None if all(key.startswith("training.") for key in keys) else _builder(read({}))
     space = {}
     for key, value in keys.items():
         try:
-            space[key] = _distribution(key, value, read)
+            space[key] = _distribution(key, value, read, build)
         except (ToolkitError, ValueError, TypeError, KeyError) as error:
             text = f"{error} is missing" if isinstance(error, KeyError) else one_line(str(error))
             text = text.replace(f" {COMMAND_LINE}", "").removeprefix("--").removeprefix(f"{key}: ")
@@ -39,17 +41,39 @@ def read_space(path: Path, read: ReadRecipe) -> dict[str, BaseDistribution]:
     return space
 
 
-def _distribution(key: str, value: Any, read: ReadRecipe) -> BaseDistribution:
+def _distribution(key: str, value: Any, read: ReadRecipe, build: Callable[[Recipe], None] | None) -> BaseDistribution:
     require_known("it", [key.partition(".")[0]], SEARCHED, "part of a recipe that can be searched")
     tried = _values_to_try(value)
     for one in tried:
-        for kind, _, part in parts(read({key: one}).recipe):
+        recipe = read({key: one}).recipe
+        for kind, _, part in parts(recipe):
             find_part(kind.name, part).check_args(part.args)
+        if build:
+            build(recipe)
     if isinstance(value, list):
         return CategoricalDistribution([json.dumps(choice) for choice in value])
     takes_real = float in members(annotation_at(tuple(key.split("."))))
     whole = not takes_real and all(type(one) is int for one in tried)
     return (IntDistribution if whole else FloatDistribution)(**value)
+
+
+def _builder(source: Source) -> Callable[[Recipe], None] | None:
+    """Return a function that builds a recipe's system and augmentations; None if the searched one cannot be built."""
+    from toolkit.data.augmentation import build_augmentations
+    from toolkit.model.allowance import Allowance
+    from toolkit.model.system import build_system
+
+    targets = prepare_folds(source)[0].targets
+
+    def build(recipe: Recipe) -> None:
+        build_system(recipe, targets, allowance=Allowance(draw=False))
+        build_augmentations(recipe)
+
+    try:
+        build(source.recipe)
+    except ToolkitError:  # such as weights that only the workers have
+        return None
+    return build
 
 
 def _values_to_try(value: Any) -> Sequence[Any]:

@@ -85,7 +85,7 @@ class AugmentationSpec(PartSpec):
 
     def __post_init__(self):
         if not 0 <= self.p <= 1:
-            raise BadField("p", f"is a probability, from 0 to 1, not {self.p}.")
+            raise BadField("p", f"must be a probability from 0 to 1; it is {self.p}.")
 
 
 @dataclass(frozen=True, kw_only=True)

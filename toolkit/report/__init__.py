@@ -4,6 +4,7 @@ Everything on the page comes from the runs' files. The same experiment always gi
 """
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,22 @@ PAGE = "report.html"
 
 
 def write_report(
-    folder: str | Path, *, baseline: str | None = None, output: str | Path | None = None, **options: Any
+    folder: str | Path,
+    *,
+    baseline: str | None = None,
+    systems: Collection[str] = (),
+    output: str | Path | None = None,
+    **options: Any,
 ) -> Path:
-    """Write report.html, tables/ (Markdown, CSV, LaTeX) and figures/ (PNG, SVG).
+    """Write report.html, tables/ (Markdown, CSV, LaTeX) and figures/ (PNG, SVG, PDF).
 
     Args: folder: the experiment's folder, finished or not; baseline: the system to compare with, by default the first;
-        output: where to write, by default the same folder; options: pair, protocol, tsne_fold and speakers, as in
-        `toolkit report`.
+        systems: those that are shown, by default all; output: where to write, by default the same folder; options:
+        pair, protocol, tsne_fold and speakers, as in `toolkit report`.
     Returns: the path of report.html.
     Raises: ExperimentError if the experiment has no finished run, lacks what an option names, or a file is refused.
     """
-    evidence = Evidence(folder, baseline)
+    evidence = Evidence(folder, baseline, systems)
     if not evidence.runs:
         raise ExperimentError(f"{folder}: no cell is done, so there is nothing to report. `toolkit status` shows why.")
     evidence.check_splits()
@@ -46,8 +52,8 @@ def write_report(
             for ending, text in (("md", to_markdown(item)), ("csv", to_csv(item)), ("tex", to_latex(item))):
                 files[f"tables/{item.name}.{ending}"] = text
         else:
-            png, svg, pictures[item.name] = item.render()
-            files |= {f"figures/{item.name}.png": png, f"figures/{item.name}.svg": svg}
+            drawn, pictures[item.name] = item.render()
+            files |= {f"figures/{item.name}.{ending}": content for ending, content in drawn.items()}
     template = templates(TEMPLATES, autoescape=True).get_template("page.html.j2")
     page = template.render(
         title=f"Experiment {resolved(evidence.folder).name}",

@@ -1,20 +1,22 @@
 """An experiment's folder, read once: its plan, finished runs, answers, confusions, recipes and stamps."""
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
 from toolkit.corpus import Utterance, read_manifest, speaker_order
+from toolkit.corpus.protocols import chooses_on_test
 from toolkit.errors import ExperimentError, did_you_mean, one_line
-from toolkit.experiment.plan import Cell, existing_plan
+from toolkit.experiment.plan import Cell, Plan, existing_plan, without_unused
 from toolkit.experiment.progress import Progress
 from toolkit.files import require_file
 from toolkit.recipe.schema import FUSED
@@ -23,7 +25,15 @@ from toolkit.statistics.calibration import at_temperature
 from toolkit.statistics.confusions import Accuracies, Confusions, pooled_accuracies, speaker_confusions
 from toolkit.statistics.metrics import METRICS, Spread, spread
 from toolkit.training.predictions import Answers, read_answers, read_confidence, read_csv
-from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, MANIFEST, PREDICTIONS, RESULTS, read_results
+from toolkit.training.run_folder import (
+    EMBEDDINGS,
+    EPOCHS,
+    MANIFEST,
+    PREDICTIONS,
+    RESULTS,
+    read_results,
+    validation_score,
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +95,8 @@ class SystemRuns:
         self.name, self.protocol, self.labels = system, protocol, evidence.plan.labels
         self.recipe = evidence.recipes[system]
         self.runs = [run for run in evidence.runs if run.cell.key[:2] == (system, protocol)]
-        self.planned = sum(cell.key[:2] == (system, protocol) for cell in evidence.plan.cells)  # cells
+        cells = [cell for cell in evidence.cells if cell.key[:2] == (system, protocol)]
+        self.planned, self.planned_folds = len(cells), len({cell.fold for cell in cells})
 
     @property
     def complete(self) -> bool:
@@ -146,27 +157,52 @@ class SystemRuns:
         return set(self.confusions) - {""}
 
     @property
+    def validation_scores(self) -> dict[FinishedRun, float]:
+        """WA + UA of the validation part of each run whose results have them."""
+        having = [r for r in self.runs if all(isinstance(r.results.get(f"valid_{m}"), float) for m in METRICS)]
+        return {run: validation_score(run.results) for run in having}
+
+    @cached_property
+    def seeds_differ(self) -> bool:
+        """Whether the predictions of a fold differ between seeds; also true where no fold has two seeds."""
+        first: dict[str, np.ndarray] = {}
+        found = [(r.answers.probabilities, first.setdefault(r.cell.fold, r.answers.probabilities)) for r in self.runs]
+        return len(first) == len(found) or not all(np.array_equal(one, other) for one, other in found)
+
+    @property
     def spread(self) -> dict[str, Spread]:
-        """Metric -> mean and deviation over folds and seeds; empty without a finished run."""
+        """Metric -> mean and deviation over folds and seeds, None over equal ones; empty without a finished run."""
         rows = [(run.cell.fold, run.cell.seed, *(run.results[metric] for metric in METRICS)) for run in self.runs]
-        return spread(rows) if rows else {}
+        found = spread(rows) if rows else {}
+        return found if self.seeds_differ else {name: replace(one, over_seeds=None) for name, one in found.items()}
 
 
 class Evidence:
     """Everything a report is made from.
 
-    Args: folder: the experiment's folder; baseline: the system that the others are compared with, by default the first.
-    Raises: ExperimentError if the folder holds no experiment or a damaged one, or no system has the baseline's name.
+    Args: folder: the experiment's folder; baseline: the system that the others are compared with, by default the first;
+        systems: the only ones that count, by default all.
+    Raises: ExperimentError if the folder holds no experiment or a damaged one, or no system has one of the names.
     """
 
-    def __init__(self, folder: str | Path, baseline: str | None = None):
-        self.folder, self.plan = Path(folder), existing_plan(Path(folder))
+    def __init__(self, folder: str | Path, baseline: str | None = None, systems: Collection[str] = ()):
+        self.folder, whole = Path(folder), existing_plan(Path(folder))
+        for name in (name for name in (*systems, *([baseline] if baseline else ())) if name not in whole.systems):
+            near, there = did_you_mean(name, whole.systems), f"Its systems are {', '.join(whole.systems)}."
+            raise ExperimentError(f"No system of this experiment is called {name!r}.{near} {there}")
+        self.left_out = [name for name in whole.systems if systems and name not in systems]
+        if baseline in self.left_out:
+            raise ExperimentError(f"--systems leaves out the baseline, {baseline!r}: add it, or choose another one.")
+        self.plan = _without(self.left_out, whole)
         self.protocols, self.baseline = tuple(self.plan.folds), baseline or next(iter(self.plan.systems))
-        if self.baseline not in self.plan.systems:
-            near = did_you_mean(baseline, self.plan.systems)
-            there = f"Its systems are {', '.join(self.plan.systems)}."
-            raise ExperimentError(f"No system of this experiment is called {baseline!r}.{near} {there}")
+        planned = {cell.key for cell in self.plan.cells}
+        places = dict.fromkeys((cell.protocol, cell.fold, cell.seed) for cell in self.plan.cells)
+        pairs = product(self.plan.systems.items(), places)
+        every = (Cell(name, *place, system.fingerprint) for (name, system), place in pairs)
+        self.not_run = [cell for cell in every if cell.key not in planned]  # another system has them, this one has not
+        self.cells = (*self.plan.cells, *self.not_run)
         progress = Progress(self.folder, self.plan)
+        self.changed = progress.records.left_out(self.plan)
         cells, run_folder = progress.cells(alive=False), progress.records.run_folder
         done = [cell for cell in cells if cell.state == "done"]
         self.runs = [FinishedRun(c.cell, run_folder(c.record), self.plan.labels) for c in done]  # as planned
@@ -215,9 +251,29 @@ class Evidence:
         tested = {name for of_system in self.tested(protocol) for name in of_system.speakers}
         return [name for name in speaker_order(self.utterances.values()) if name in tested]
 
+    def best_run(self) -> FinishedRun | None:
+        """Of the system with the best mean validation score, the run with the best one.
+
+        A system with a shuffled covariate, or with fewer folds than another, is not taken, nor is a protocol that
+        validates on the test part if there is another one. None without a validation score.
+        """
+        covariates = {name: recipe["model"]["covariates"].values() for name, recipe in self.recipes.items()}
+        controls = [name for name, some in covariates.items() if any(spec["source"] == "shuffled" for spec in some)]
+        tested = [t for t in self.tested(min(self.protocols, key=chooses_on_test)) if t.name not in controls]
+        folds = max((len(t.folds) for t in tested), default=0)
+        scores = [t.validation_scores for t in tested if len(t.folds) == folds and t.validation_scores]
+        best = max(scores, key=lambda by_run: fmean(by_run.values()), default={})
+        return max(best, key=best.get, default=None)
+
     def stamps(self) -> tuple[str, ...]:
         """The stamps of all runs."""
         return stamps_of(t for protocol in self.protocols for t in self.tested(protocol))
+
+
+def _without(names: Collection[str], plan: Plan) -> Plan:
+    systems = {name: system for name, system in plan.systems.items() if name not in names}
+    cells = tuple(cell for cell in plan.cells if cell.system in systems)
+    return without_unused(replace(plan, systems=systems, cells=cells))
 
 
 def stamps_of(tested: Iterable[SystemRuns]) -> tuple[str, ...]:

@@ -7,9 +7,12 @@ from typing import Any
 from toolkit.corpus.protocols import training_protocol
 from toolkit.errors import counted
 from toolkit.report.evidence import Evidence
+from toolkit.report.tables.differences import NOT_OF_THE_SYSTEM
 from toolkit.report.tables.formats import CLOCK, COUNT, LONG_TEXT, NUMBER
 from toolkit.report.tables.table import Column, Table
 from toolkit.terminal import clock
+
+SHOWN_KEYS = 8  # of a recipe's keys that a note lists
 
 
 def facts(evidence: Evidence) -> list[tuple[str, str]]:
@@ -18,6 +21,8 @@ def facts(evidence: Evidence) -> list[tuple[str, str]]:
     trained = _training_seconds(evidence).values()
     distributions = dict.fromkeys(name for r in results for name in r["versions"])
     versions = [f"{name} {_each_once(r['versions'].get(name, 'none') for r in results)}" for name in distributions]
+    left_out = [f"by --systems: {', '.join(evidence.left_out)}"] if evidence.left_out else []
+    left_out += evidence.changed
     failed = f", {len(evidence.failures)} failed" if evidence.failures else ""
     found = {
         "Baseline": evidence.baseline,
@@ -26,8 +31,9 @@ def facts(evidence: Evidence) -> list[tuple[str, str]]:
         "Protocols": ", ".join(evidence.protocols),
         "Folds": "; ".join(_folds(evidence.plan.folds)),
         "Seeds": ", ".join(map(str, evidence.plan.seeds)),
-        "Cells": f"{len(evidence.runs)} of {len(evidence.plan.cells)} done{failed}",
-        "Training time": f"{clock(sum(trained))} in {counted(len(trained), 'training')}, summed over all epochs",
+        "Cells": f"{len(evidence.runs)} of {len(evidence.cells)} done{failed}",
+        "Left out": "; ".join(left_out),
+        "Training time": f"{clock(sum(trained))} in {counted(len(trained), 'training')}",
         "Hardware": _each_once(r.get("hardware") or r["device"] for r in results),
         "Computing": _each_once(map(_computing, results)),
         "Versions": ", ".join(versions),
@@ -52,22 +58,44 @@ def systems_table(evidence: Evidence) -> Table:
         Column("epoch", "tested epoch, mean", NUMBER, value=lambda s: _mean([r["epoch"] for r in results[s]])),
         Column("seconds", "time per training", CLOCK, value=lambda s: _mean(seconds[s])),
     ]
-    return Table("systems", "The systems", columns, tuple(evidence.plan.systems), evidence.stamps())
+    notes = _differing_settings(evidence.recipes, evidence.baseline)
+    return Table("systems", "The systems", columns, tuple(evidence.plan.systems), evidence.stamps(), notes)
 
 
 def missing_table(evidence: Evidence) -> Table | None:
-    """Cells that failed, then those that are not done; None where all are done."""
+    """Cells that failed, then those that are not done, and those that only other systems have; None without any."""
     done = {run.cell.key for run in evidence.runs}
-    if not (missing := [cell for cell in evidence.plan.cells if cell.key not in done]):
+    if not (missing := [cell for cell in evidence.cells if cell.key not in done]):
         return None
+    states = {cell.key: "not run" for cell in evidence.not_run} | dict.fromkeys(evidence.failures, "failed")
     missing.sort(key=lambda cell: cell.key not in evidence.failures)
     columns = [
         *(Column(key, key) for key in ("system", "protocol", "fold")),
         Column("seed", "seed", value=lambda cell: str(cell.seed)),
-        Column("state", "state", value=lambda cell: "failed" if cell.key in evidence.failures else "not done"),
+        Column("state", "state", value=lambda cell: states.get(cell.key, "not done")),
         Column("error", "error", LONG_TEXT, value=lambda cell: evidence.failures.get(cell.key) or None),
     ]
     return Table("missing_cells", "Cells that failed or are not done", columns, missing, evidence.stamps(), shown=100)
+
+
+def _differing_settings(recipes: Mapping[str, Mapping[str, Any]], baseline: str) -> list[str]:
+    """For each other system, a sentence with the keys of its recipe that differ from the baseline's."""
+    notes = []
+    for system in (name for name in recipes if name != baseline):
+        keys = [key for key in _differing_keys(recipes[baseline], recipes[system]) if key != "corpus.args.path"]
+        keys = [key for key in keys if key.partition(".")[0] not in NOT_OF_THE_SYSTEM]
+        more = f" and {len(keys) - SHOWN_KEYS} more" if len(keys) > SHOWN_KEYS else ""
+        differs = f"differs from {baseline} in: {', '.join(keys[:SHOWN_KEYS])}{more}"
+        notes.append(f"{system} {differs if keys else f'has the same settings as {baseline}'}.")
+    return notes
+
+
+def _differing_keys(one: Any, other: Any, path: str = "") -> list[str]:
+    """The dotted keys at which two nested mappings differ, whole parts that only one has as one key."""
+    if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
+        return [] if one == other else [path]
+    keys = [(key, f"{path}.{key}".lstrip(".")) for key in {**one, **other}]
+    return [found for key, name in keys for found in _differing_keys(one.get(key), other.get(key), name)]
 
 
 def _training_seconds(evidence: Evidence) -> dict[tuple, float]:

@@ -6,6 +6,7 @@ from os.path import relpath
 from pathlib import Path
 
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import FrozenTrial
 
 from toolkit.errors import ExperimentError, counted, join
 from toolkit.experiment.search import STAMPS, Search
@@ -25,7 +26,7 @@ def write_search(search: Search) -> Path:
     Raises: ExperimentError if no trial has a score, or a file cannot be written.
     """
     trials, keys = search.study.get_trials(deepcopy=False), [*search.space]
-    states = Counter(trial.state.name.lower() for trial in trials)
+    states = Counter(_state(trial) for trial in trials)
     if not (scored := [trial for trial in trials if trial.state.name == "COMPLETE"]):
         raise ExperimentError(f"No trial has a score; their output is in {search.folder / 'cells'}.")
     best = search.study.best_trial
@@ -43,7 +44,7 @@ def write_search(search: Search) -> Path:
     rows = [["trial", "ended", "epochs", "valid WA + UA", *keys], ["---"] * (4 + len(keys))]
     for trial in sorted(trials, key=lambda t: (t not in scored, -(t.value or 0))):
         value = f"{trial.value:.4f}" if trial in scored else ""
-        facts = [trial.number, trial.state.name.lower(), len(trial.intermediate_values), value]
+        facts = [trial.number, _state(trial), len(trial.intermediate_values), value]
         settings = [setting_text(trial.params.get(key, "")) for key in keys]
         rows.append([escape_markdown(text) for text in [*facts, *settings]])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -56,8 +57,15 @@ def write_search(search: Search) -> Path:
     return recipe
 
 
+def _state(trial: FrozenTrial) -> str:
+    name = trial.state.name.lower()
+    return {"complete": "completed", "fail": "failed"}.get(name, name)
+
+
 def _figure(search: Search, scored: list, stamps: list[str]) -> bytes:
     """The scores in the order of the trials, and the importance of each key (PED-ANOVA), as PNG."""
+    from matplotlib.ticker import MaxNLocator
+
     numbers, values = [trial.number for trial in scored], [trial.value for trial in scored]
     evaluator = PedAnovaImportanceEvaluator()
     weights = get_param_importances(search.study, evaluator=evaluator) if len(set(values)) > 1 else {}
@@ -66,6 +74,7 @@ def _figure(search: Search, scored: list, stamps: list[str]) -> bytes:
         history.plot(numbers, values, "o", color=COLOURS[0])
         history.plot(numbers, [*accumulate(values, max)], color=COLOURS[1], drawstyle="steps-post")
         history.set(xlabel="trial", ylabel="valid WA + UA")
+        history.xaxis.set_major_locator(MaxNLocator(integer=True))
         importance.barh([*weights][::-1], [*weights.values()][::-1], color=COLOURS[0])
         importance.set(xlabel="importance")
         stamp(figure, stamps)

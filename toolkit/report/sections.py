@@ -94,7 +94,7 @@ def choose(
 
 def summarise(evidence: Evidence, protocol: str) -> list[str]:
     """The size of the experiment and each family's verdicts, in sentences that claim no more than the tests show."""
-    done, planned, speakers = len(evidence.runs), len(evidence.plan.cells), len(evidence.speakers(protocol))
+    done, planned, speakers = len(evidence.runs), len(evidence.cells), len(evidence.speakers(protocol))
     of_speakers = f"{counted(speakers, 'test speaker')}, " if speakers else ""
     sentences = [
         f"{counted(len(evidence.plan.systems), 'system')}, protocol {protocol}, {of_speakers}"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.corpus.protocols import PROTOCOLS, training_protocol
+from toolkit.corpus.targets import Target
 from toolkit.errors import CheckpointError, one_line
 from toolkit.files import csv_text, locked, read_json, refuse_special_files, to_cell, write_whole
 from toolkit.recipe.checks import Mismatch, check_value
@@ -136,6 +137,11 @@ def read_results(path: Path, *, trials: bool = False) -> dict[str, Any]:
         except Mismatch as error:
             raise CheckpointError(f"{path} is damaged ({key}: {one_line(str(error))}): {remedy}.") from None
     return results
+
+
+def validation_score(row: Mapping[str, Any]) -> float:
+    """WA + UA of the validation part, from a row of epochs.csv or from results.json."""
+    return Target.selection_score({name.removeprefix("valid_"): v for name, v in row.items() if "valid_" in name})
 
 
 def _check_metrics(results: Mapping[str, Any]) -> None:

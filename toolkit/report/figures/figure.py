@@ -1,4 +1,4 @@
-"""A figure, its look, and its PNG, its SVG and its SVG for a page. The same figure always gives the same bytes.
+"""A figure, its look, its PNG, SVG and PDF, and its SVG for a page. The same figure always gives the same bytes.
 
 The colours are those of Okabe and Ito, "Color universal design", 2008, which also differ in grey. Every series has its
 own dash or marker besides its colour. The greys, here and in report.mplstyle, are written into SVG files as
@@ -62,15 +62,15 @@ class Figure:
     draw: Callable[[], Any]  # makes the matplotlib figure, without its stamps
     stamps: tuple[str, ...] = ()  # notes that are drawn into the image
 
-    def render(self) -> tuple[bytes, bytes, str]:
-        """The PNG file, the SVG file, and the SVG for a page."""
+    def render(self) -> tuple[dict[str, bytes], str]:
+        """Its files by ending, and the SVG for a page."""
         with styled():
             drawn = self.draw()
             stamp(drawn, self.stamps)
             drawn.get_layout_engine().execute(drawn)
             drawn.set_layout_engine("none")  # panels stay where they are, the same for every file
-            svg, png = image_bytes(drawn, "svg"), image_bytes(drawn, "png")
-        return png, svg, page_svg(svg.decode(), name=self.name, alt=html.escape(self.alt))
+            files = {ending: image_bytes(drawn, ending) for ending in ("svg", "pdf", "png")}
+        return files, page_svg(files["svg"].decode(), name=self.name, alt=html.escape(self.alt))
 
 
 def styled() -> AbstractContextManager:
@@ -123,14 +123,17 @@ def incomplete_sentence(tested: Sequence[SystemRuns]) -> str:
 
 
 def image_bytes(drawn: Any, kind: str) -> bytes:
-    """The figure as a "png" or "svg" file on white, without metadata that would differ each time."""
+    """The figure as a "png", "svg" or "pdf" file on white, without metadata that would differ each time."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     data = io.BytesIO()
     drawn.dpi = DOTS_PER_INCH
     if kind == "png":  # not by savefig, which draws each figure twice
         FigureCanvasAgg(drawn).print_png(data, metadata={"Software": None})
+    elif kind == "pdf":
+        FigureCanvasPdf(drawn).print_pdf(data, metadata=dict.fromkeys(("CreationDate", "Creator", "Producer")))
     else:
         FigureCanvasSVG(drawn).print_svg(data, metadata={"Date": None, "Creator": None})
     return data.getvalue()

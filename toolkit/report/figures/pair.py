@@ -95,7 +95,7 @@ def embedding_figure(pair: Sequence[SystemRuns], cell: tuple[str, int] | None) -
         "tsne",
         f"Fused embeddings of {names_of(pair)}",
         f"t-SNE of the test utterances of fold {fold}, seed {seed} ({len(reference)} utterances), perplexity "
-        f"{perplexity(len(reference)):g}. Each panel is projected by itself: distances between groups, sizes and "
+        f"{perplexity(len(reference)):.3g}. Each panel is projected by itself: distances between groups, sizes and "
         "directions mean nothing.",
         f"Two-dimensional projections of the fused embeddings of {names_of(pair)}, coloured by class.",
         lambda: draw_embeddings(embeddings, reference, pair[0].labels),

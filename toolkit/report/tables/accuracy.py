@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from toolkit.errors import counted
 from toolkit.report.evidence import SystemRuns, stamps_of
 from toolkit.report.tables.formats import COUNT, DONE, INTERVAL, OVER_FOLDS, OVER_SEEDS, PERCENT
 from toolkit.report.tables.table import SYSTEM, Column, Table, incomplete_note, percent
@@ -27,7 +28,13 @@ def accuracy_table(rows: Sequence[SystemRuns], *, name: str, title: str) -> Tabl
     ]
     if sources := dict.fromkeys(_published(row)["source"] for row in rows if _published(row)):
         notes.append(f"Published: {'; '.join(sources)}; their protocol may differ from ours.")
-    return Table(name, title, columns, rows, stamps_of(rows), [*notes, *incomplete_note(rows)])
+    if fixed := [row.name for row in rows if not row.seeds_differ]:
+        notes.append(f"Does not depend on the seed: {', '.join(fixed)}.")
+    notes += incomplete_note(rows)
+    for row in (row for row in rows if 0 < len(row.folds) < row.planned_folds):
+        few = f"{len(row.folds)} of {counted(row.planned_folds, 'fold')} only"
+        notes.append(f"{row.name}: {few}; its row is not comparable with the others.")
+    return Table(name, title, columns, rows, stamps_of(rows), notes)
 
 
 def _published(tested: SystemRuns) -> dict:

@@ -36,6 +36,7 @@ _LATEX = {
     "\N{MULTIPLICATION SIGN}": r"$\times$",
     "→": r"$\rightarrow$",
     "†": r"\dag{}",
+    "\0": "{}",  # see escape_latex
 }
 
 
@@ -67,7 +68,8 @@ def escape_markdown(text: str) -> str:
 
 def escape_latex(text: str) -> str:
     """Text that LaTeX prints unchanged, in one line."""
-    return " ".join(str(text).split()).translate(str.maketrans(_LATEX))
+    line = re.sub("-(?=-)", "-\0", " ".join(str(text).split()))  # two hyphens would become a dash
+    return line.translate(str.maketrans(_LATEX))
 
 
 @cache
