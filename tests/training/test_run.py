@@ -198,6 +198,7 @@ def test_fit_passes_show_a_head_no_masks(recipe, fitted_to):
 def test_no_epochs_without_a_fitted_head_are_refused(recipe):
     with pytest.raises(RecipeError, match=r"training\.epochs is 0, which trains nothing"):
         run(recipe, "--training.epochs=0")
+    assert not (recipe.parent / "results").exists()
 
 
 @pytest.mark.parametrize(

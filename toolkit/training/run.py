@@ -35,7 +35,7 @@ from toolkit.training.init_from import build_to_train, seen_before, start_from
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.checkpoints import AtomicCheckpointer, load_intact
 from toolkit.training.loop.history import History
-from toolkit.training.loop.objective import Objective, build_objective
+from toolkit.training.loop.objective import Objective, build_objective, refuse_untrained
 from toolkit.training.preparation import Preparation
 from toolkit.training.results import write_predictions, write_results
 from toolkit.training.run_data import RunData
@@ -82,6 +82,7 @@ class Run:
         Raises: GroupError if the ranks have different data or code, or do not share the folder.
         """
         keep_freed_blocks()
+        refuse_untrained(self.recipe, self.system)  # before the folder is made
         if self.gone is not None:
             self.say(f"{self.training.init_from} is gone; the run that started from it goes on: {self.folder.path}")
         first, *others = gathered(self.folder.path.name)
@@ -109,8 +110,7 @@ class Run:
         fold = self.preparation.fold.name
         plain = self.recipe.as_dict() | {"fold": fold} | ({} if self.is_tested else {"tested": False})
         plain["protocol"]["name"] = training_protocol(self.protocol)  # protocols that share a training share the hash
-        rows = manifest_rows(self.preparation.utterances)
-        identity = run_hash(plain, rows, self.versions, self.system.pretrained)
+        identity = run_hash(plain, manifest_rows(self.preparation.utterances), self.versions, self.system.pretrained)
         name = RunFolder.name(self.recipe.name, self.protocol, fold, self.recipe.seed, identity)
         return Path(self.recipe.output_folder) / name
 

@@ -106,11 +106,8 @@ class CovariateLoss(Loss):
         return functional.cross_entropy(inputs, targets)
 
 
-def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, Sequence[int]]) -> Objective:
-    """Build a recipe's losses, attached to a system; `class_counts` is target -> training segments by class.
-
-    Raises: RecipeError if a loss is attached to something that is missing, or a part would keep random weights.
-    """
+def refuse_untrained(recipe: Recipe, system: System) -> None:
+    """Raise RecipeError if a part would keep random weights, or a probe would freeze nothing."""
     if not recipe.training.epochs and (untrained := _untrained(recipe, system)):
         raise RecipeError(
             f"training.epochs is 0, which trains nothing, and {join(untrained)} would stay random: train for some "
@@ -123,6 +120,14 @@ def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, S
                 "train them (`tune: all`, or `freeze: false` with pre-trained `weights`), or leave training.probe out."
             )
         system.set_frozen(False)
+
+
+def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, Sequence[int]]) -> Objective:
+    """Build a recipe's losses, attached to a system; `class_counts` is target -> training segments by class.
+
+    Raises: RecipeError if a loss is attached to something that is missing, or as `refuse_untrained` does.
+    """
+    refuse_untrained(recipe, system)
     terms: dict[str, Term] = {}
     for name, spec in recipe.model.losses.items():
         attached = tuple(recipe.model.heads) if spec.on == EVERY_HEAD else spec.on
