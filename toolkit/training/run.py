@@ -83,6 +83,7 @@ class Run:
         Raises: GroupError if the ranks have different data or code, or do not share the folder.
         """
         keep_freed_blocks()
+        refuse_untrained(self.recipe, self.system)  # before the folder is made
         if self.gone is not None:
             self.say(f"{self.training.init_from} is gone; the run that started from it goes on: {self.folder.path}")
         first, *others = gathered(self.folder.path.name)
