@@ -1,4 +1,4 @@
-"""Fits the parts of a system that are not trained by steps (scalers, closed-form heads) on the training part."""
+"""Fits what is not trained by steps on the training part: scalers, closed-form heads, augmentations of features."""
 
 import time
 from collections.abc import Iterable
@@ -15,10 +15,27 @@ from toolkit.data.batches import Draw
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.loaders import in_order
 from toolkit.data.segments import Batch, SegmentSet
+from toolkit.errors import RecipeError
 from toolkit.model.system import System
 from toolkit.plugins.plugin import ORIGIN, blame
 from toolkit.recipe.schema import Recipe
 from toolkit.terminal import progress
+
+MOST_FITTED = 1024  # segments, at most, on which an augmentation of features is fitted
+
+
+def fit_augmentations(augmentations: Augmentations, recipe: Recipe, segments: SegmentSet, cache: FeatureCache) -> None:
+    """Fit those that learn from features, on some training segments; RecipeError if a level does not suit one."""
+    some = range(0, len(segments), -(-len(segments) // MOST_FITTED))
+    for step in augmentations.fitted:
+        level = step.levels[0]
+        try:
+            step.augmentation.fit(
+                batch.features[level] for batch in in_order(segments, cache, levels=[level], sampler=some)
+            )
+        except RecipeError as error:
+            where = recipe.augmentations[step.name].where.child("on")
+            raise RecipeError(f"{where}: level {level!r}: {error}; `on` chooses the levels.") from error
 
 
 @torch.no_grad()

@@ -16,7 +16,6 @@ from toolkit.corpus.protocols import selects_on, stopping_rules, training_protoc
 from toolkit.data.augmentation import Augmentations, build_augmentations, say_cost
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.front_ends import code_of_levels
-from toolkit.data.loaders import in_order
 from toolkit.data.seeding import seed_all
 from toolkit.distributed import from_first, gathered, rank, share_state
 from toolkit.errors import BundleError, CheckpointError, GroupError, RecipeError, counted
@@ -29,7 +28,7 @@ from toolkit.recipe.loading import dump_yaml, load_recipe
 from toolkit.recipe.training import TrainingSpec
 from toolkit.training.device import choose_device
 from toolkit.training.epoch_log import EpochLog
-from toolkit.training.fitting import fit_parts
+from toolkit.training.fitting import fit_augmentations, fit_parts
 from toolkit.training.identity import manifest_rows, run_hash
 from toolkit.training.init_from import build_to_train, seen_before, start_from
 from toolkit.training.loop.brain import SystemBrain
@@ -40,8 +39,6 @@ from toolkit.training.preparation import Preparation
 from toolkit.training.results import write_predictions, write_results
 from toolkit.training.run_data import RunData
 from toolkit.training.run_folder import CHECKPOINTS, HISTORY, MANIFEST, ORIGIN, PROBE, RECIPE, RunFolder, trained_with
-
-MOST_FITTED = 1024  # segments, at most, on which an augmentation of features is fitted
 
 
 class Run:
@@ -227,14 +224,7 @@ class Run:
         if begins and self.gone is not None:
             raise self.gone
         cache.fill([data.train, data.evaluation] if self._fits or not augmentations.waves else [data.evaluation])
-        for step in augmentations.fitted:
-            name, some = step.levels[0], range(0, len(data.train), -(-len(data.train) // MOST_FITTED))
-            batches = in_order(data.train, cache, levels=[name], sampler=some)
-            try:
-                step.augmentation.fit(batch.features[name] for batch in batches)
-            except RecipeError as error:
-                where = self.recipe.augmentations[step.name].where.child("on")
-                raise RecipeError(f"{where}: level {name!r}: {error}; `on` chooses the levels.") from error
+        fit_augmentations(augmentations, self.recipe, data.train, cache)
         if begins:
             if rank() == 0:
                 brain.history.seconds_before = fit_parts(
