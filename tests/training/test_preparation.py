@@ -8,10 +8,12 @@ from unittest.mock import Mock
 
 import pytest
 from small_system import write_recipe
+from throwaway import good, install
 
 from toolkit.cli.options import read_source
 from toolkit.corpus.targets import Target
 from toolkit.errors import CorpusError, ProtocolError
+from toolkit.plugins.registry import default_registry
 from toolkit.training.data_check import check_source
 from toolkit.training.preparation import SHARED_AUDIO, load_source, prepare
 from toolkit.training.run import Run
@@ -233,6 +235,44 @@ def test_the_check_finds_what_would_stop_a_training_of_the_recipe(tmp_path):
     ]:
         (problem,) = check_source(load_source(recipe, [override])).problems
         assert problem.severity == "error" and says in problem.message
+
+
+LEVELS = """
+from broken_extractors import GoodExtractor
+
+class Raises(GoodExtractor):
+    fits = False
+
+    def encode(self, features):
+        raise KeyError("lost")
+
+class NeedsItsFit(GoodExtractor):
+    def __init__(self):
+        super().__init__()
+        self.fitted = False
+
+    def fit(self, features):
+        self.fitted = True
+
+    def encode(self, features):
+        assert self.fitted
+        return super().encode(features)
+"""
+
+
+def test_the_check_runs_the_system_once_unless_a_plugin_has_to_be_fitted_first(tmp_path, monkeypatch):
+    installed = tmp_path / "installed"
+    install(installed, "raising", good("extractor", "raises", "own_levels:Raises"), files={"own_levels.py": LEVELS})
+    install(installed, "fitting", good("extractor", "fits", "own_levels:NeedsItsFit"))
+    monkeypatch.syspath_prepend(installed)
+    default_registry.cache_clear()
+    sources = {
+        name: load_source(write_recipe(tmp_path), [f"--model.levels.mfcc.plugin={name}"]) for name in ("raises", "fits")
+    }
+    (problem,) = check_source(sources["raises"]).problems
+    assert problem.severity == "error" and not check_source(sources["fits"]).problems
+    assert "extractor 'raises' from raising 1.0: `encode` raised KeyError: 'lost' (" in problem.message
+    default_registry.cache_clear()
 
 
 def test_the_same_audio_in_two_parts_stops_the_check_and_the_training(tmp_path):

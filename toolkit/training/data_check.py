@@ -4,14 +4,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolkit.corpus.checks import CheckReport, check_corpus
 from toolkit.corpus.folds import Fold, fold_table
 from toolkit.corpus.utterance import Problem
 from toolkit.errors import AudioError, ProtocolError, ToolkitError
 from toolkit.plugins.kinds import parts
+from toolkit.plugins.plugin import ORIGIN, plugin_failures
 from toolkit.plugins.registry import find_part
 from toolkit.training.preparation import Preparation, Source, prepare, prepare_folds
+
+if TYPE_CHECKING:
+    from toolkit.model.system import System
+    from toolkit.training.loop.objective import Objective
 
 
 def check_source(source: Source) -> CheckReport:
@@ -56,7 +62,7 @@ def check_source(source: Source) -> CheckReport:
 
 
 def _rehearse(preparation: Preparation) -> list[Problem]:
-    """Build what a training builds before its first step; returns warnings about the bundle that it starts from."""
+    """Build what a training builds, and run it once; returns warnings about the bundle that it starts from."""
     from toolkit.data.augmentation import build_augmentations
     from toolkit.model.hub import local_bundle
     from toolkit.training.device import choose_device
@@ -68,9 +74,10 @@ def _rehearse(preparation: Preparation) -> list[Problem]:
     from toolkit.training.run_folder import RunFolder
 
     recipe, targets = preparation.source.recipe, preparation.targets
-    system = build_to_train(recipe, targets, draw=False)
+    system = build_to_train(recipe, targets)
     counts = {name: [1] * len(target.classes) for name, target in targets.items()}
-    parameter_groups(system, build_objective(recipe, system, counts), recipe.training)
+    objective = build_objective(recipe, system, counts)
+    parameter_groups(system, objective, recipe.training)
     build_augmentations(recipe)
     choose_device(recipe)
     EpochLog(RunFolder(Path(), writes=False), recipe, str)
@@ -79,9 +86,31 @@ def _rehearse(preparation: Preparation) -> list[Problem]:
             data = RunData(preparation, fixed_samples=system.fixed_samples)
             data.training_batches()
             data.loader(data.evaluation)
+    _run_once(system, objective, preparation)
     if recipe.training.init_from is None:
         return []
     _, seen = start_from(local_bundle(recipe.training.init_from), system, recipe, targets)
     fold = preparation.fold.name
     stamps = seen_before(seen, preparation.part("test"))
     return [Problem("init-from", "warning", f"fold {fold!r}: {stamp}", fold) for stamp in stamps]
+
+
+def _run_once(system: "System", objective: "Objective", preparation: Preparation) -> None:
+    """Run a system and its losses on two utterances; an error of a plugin is a FailedPlugin."""
+    import torch
+
+    from toolkit.training.run_data import RunData
+
+    few = replace(preparation, fold=replace(preparation.fold, train=preparation.fold.train[:2]), evaluated=())
+    try:
+        segments = RunData(few, fixed_samples=system.fixed_samples).train
+        batch = segments.collate([segments[i] for i in range(min(2, len(segments)))])
+    except ToolkitError:  # the checks of the corpus report it
+        return
+    if isinstance(batch, ToolkitError):
+        return
+    with torch.no_grad(), plugin_failures():
+        features = system.eval().features(batch.wave)
+        parts = (*system.levels.values(), system.fusion, *system.heads.values())
+        if not any(part.fits and ORIGIN in vars(part) for part in parts):  # others' plugins may need their `fit` first
+            objective(system(features, batch.covariates), batch.targets)
