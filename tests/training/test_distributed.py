@@ -155,14 +155,14 @@ def test_killed_processes_go_on_to_the_same_bits(recipe):
 
 def fit_alone(recipe: Path, output: Path) -> None:
     """Train no epoch of a system whose weights are all frozen."""
+    from toolkit.training import run
     from toolkit.training.launch import together
     from toolkit.training.preparation import load_source, prepare
-    from toolkit.training.run import Run
 
+    build = run.build_to_train
+    run.build_to_train = lambda *args: build(*args).requires_grad_(False)
     with together():
-        made = Run(prepare(load_source(recipe, [f"--output_folder={output}"])), say=lambda line: None)
-        made.system.requires_grad_(False)
-        made.train()
+        run.Run(prepare(load_source(recipe, [f"--output_folder={output}"])), say=lambda line: None).train()
 
 
 def test_processes_that_only_fit_need_nothing_to_train(tmp_path):

@@ -54,16 +54,16 @@ class Origin:
             raise BundleError(f"{path}: {CONFIG} is damaged ({one_line(error)}): get the bundle again.") from None
 
 
-def build_to_train(recipe: Recipe, targets: Mapping[str, Target], *, draw: bool = True) -> "System":
+def build_to_train(recipe: Recipe, targets: Mapping[str, Target]) -> "System":
     """As `build_system`; a checkpoint that cannot be had is not needed for a level whose weights a bundle holds.
 
-    Args: draw: as for an Allowance. Raises: BundleError if the bundle cannot be had, either.
+    Raises: BundleError if the bundle cannot be had, either.
     """
     from toolkit.model.allowance import Allowance
     from toolkit.model.system import build_system
 
     try:
-        return build_system(recipe, targets, allowance=Allowance(draw=draw))
+        return build_system(recipe, targets)
     except PluginError:
         if recipe.training.init_from is None:
             raise
@@ -71,7 +71,7 @@ def build_to_train(recipe: Recipe, targets: Mapping[str, Target], *, draw: bool 
         with Allowance(draw=False):
             levels = {name: _standalone(name, level, origin) for name, level in recipe.model.levels.items()}
         alone = replace(recipe, model=replace(recipe.model, levels=levels))
-        return build_system(alone, targets, allowance=Allowance(draw=draw))
+        return build_system(alone, targets)
 
 
 def _standalone(name: str, level: PartSpec, origin: Origin) -> PartSpec:
