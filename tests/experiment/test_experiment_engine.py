@@ -133,6 +133,13 @@ def test_a_worker_that_comes_late_gets_calls(tmp_path):
         assert [error for some in results for _, error in some] == [None, None]
 
 
+def test_a_worker_that_is_not_ready_is_not_free(workers, monkeypatch):
+    """Dask would give its call to one that runs another, where it waits although the new one is ready soon after."""
+    states = {name: {"nthreads": 1, "resources": ONE, "status": name} for name in ("init", "running", "paused")}
+    monkeypatch.setattr(engine, "_workers", lambda client: states)
+    assert workers._free() == 1
+
+
 def test_a_lost_scheduler_fails_the_calls_with_a_line(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "CONNECT_S", 2)
     with local_cluster(1) as small, cluster_workers(small.scheduler_address, resources=ONE) as workers:

@@ -80,7 +80,9 @@ class Workers:
         if self.client.status != "running":
             return 0
         try:
-            return sum(_room(worker, self.resources) for worker in _workers(self.client).values())
+            # One that has just come, or is paused, gets nothing: its call would wait behind that of another worker.
+            ready = (worker for worker in _workers(self.client).values() if worker["status"] == "running")
+            return sum(_room(worker, self.resources) for worker in ready)
         except Exception:  # the connection was lost at this moment: Dask connects again or closes the client
             return 0
 
