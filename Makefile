@@ -12,10 +12,12 @@ EXAMPLES_VENV ?= .venv-examples
 train: install
 	OMP_NUM_THREADS=1 $(BIN)/python recipes/iemocap/train.py hparams/mtl_cr.yaml
 
-# One thread a process and one process a core: small systems train no faster on more. In the order of the files: xdist
-# would begin with those of many tests and end with those of few, which here are the long ones (experiments, clusters).
+# One thread a process: small systems train no faster on more. One process more than cores, since some tests wait for
+# others. In the order of the files: xdist would begin with those of many tests and end with those of few, which here are
+# the long ones (experiments, clusters).
+test: PROCESSES = $(shell $(PYTHON) -c "import os; print(os.cpu_count() + 1)")
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadscope --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadscope --no-loadscope-reorder
 
 # The distributions under examples/, in an environment of their own: openSMILE brings pandas and pyarrow.
 examples: EXAMPLES_PYTHON = $(abspath $(EXAMPLES_VENV))/bin/python
