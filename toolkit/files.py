@@ -234,11 +234,10 @@ def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
     Traceback (most recent call last):
     ValueError: 1e999 is not a finite number
     """
-    finite = {"parse_constant": _finite, "parse_float": _finite}
-    hooks = {"object_pairs_hook": without_repeated_keys, **finite} if strict else {}
+    hooks = {"parse_constant": _finite, "parse_float": _finite, "object_pairs_hook": without_repeated_keys}
     try:
         text = text.decode("utf-8") if isinstance(text, bytes) else text
-        value = json.loads(text, parse_int=_whole, **hooks)
+        value = json.loads(text, parse_int=_whole, **(hooks if strict else {}))
         if _is_deeper(value, DEEPEST):
             raise RecursionError
         if "\\u" in text:

@@ -186,9 +186,8 @@ def override_tree(tokens: Iterable[str], tree: Keys, folder: Path, trust: bool) 
 
 def _is_known(path: tuple[str, ...], tree: Keys) -> bool:
     """Whether a recipe has this key; a level, head or loss has to be in this recipe."""
-    if path[:2] in PARTS and len(path) > 2 and ".".join(path[:3]) not in known_paths(tree):
-        return False
-    return annotation_at(path) is not None
+    in_part = path[:2] in PARTS and len(path) > 2
+    return annotation_at(path) is not None and (not in_part or ".".join(path[:3]) in known_paths(tree))
 
 
 def _unknown_key(key: str, tree: Keys) -> RecipeError:
