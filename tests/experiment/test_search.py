@@ -285,12 +285,12 @@ def test_a_trial_goes_on_after_its_scheduler_was_lost(planted, tmp_path, here, m
         def run(self, function, arguments):
             argument = next(arguments)
             self.lost = True
-            yield [(argument, ExperimentError("The Dask scheduler was lost: give the same command again."))]
+            yield [(argument, ExperimentError("The Dask scheduler was lost: run the same command again."))]
 
     with monkeypatch.context() as patch:
         patch.setattr(WorkerOptions, "workers", lambda options, tasks: Lost())
         done = CliRunner().invoke(main, words(planted, tmp_path, "--trials", "1"))
-    assert done.exit_code == 2 and done.stderr.endswith("was lost: give the same command again.\n")
+    assert done.exit_code == 2 and done.stderr.endswith("was lost: run the same command again.\n")
     (before,) = trials_in(tmp_path)
     assert before.state.name == "RUNNING"
     assert CliRunner().invoke(main, words(planted, tmp_path, "--trials", "1")).exit_code == 0

@@ -228,7 +228,7 @@ def test_a_declaration_of_a_misspelt_kind_is_named_where_its_plugin_is_looked_fo
 @pytest.mark.parametrize("module", ["collections.nowhere", "json.decoder.nowhere", "no_such_module_here"])
 def test_a_plugin_whose_module_does_not_exist_is_listed_as_broken(module):
     fine, broken = declared(fine="json.decoder:JSONDecoder", wrong=f"{module}:X").list_plugins()
-    assert (fine.status, broken.status, broken.error) == ("ok", "broken", f"there is no module {module}")
+    assert (fine.status, broken.status, broken.error) == ("ok", "broken", f"module {module} does not exist")
 
 
 def test_an_unknown_kind_gets_the_nearest():

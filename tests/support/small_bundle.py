@@ -1,14 +1,20 @@
 """Small runs to export, and bundles to damage, for the tests of bundles."""
 
+import csv
 import json
 import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from small_system import write_recipe
 
+import toolkit
+from toolkit.corpus import read_manifest
 from toolkit.inference.bundle.config import CONFIG, FileFacts, own_sha256
+from toolkit.inference.predict.recordings import Recording
+from toolkit.statistics.calibration import at_temperature
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
 
@@ -59,3 +65,22 @@ def zip_of(files: dict[str, bytes], path: Path, compression: int = zipfile.ZIP_S
         for name, data in files.items():
             archive.writestr(name, data)
     return path
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((run / "predictions.csv").read_text().splitlines()))
+
+
+def predictions(path: Path, run: Path) -> np.ndarray:
+    """The probabilities that a bundle gives the test part, in the order of predictions.csv: [utterances, classes]."""
+    model, of = toolkit.load(path, device="cpu"), {u.id: u for u in read_manifest(run / "manifest.csv")}
+    utterances = [of[row["id"]] for row in rows(run)]
+    recordings = [
+        Recording(u.path, u.start, u.end, {name: u.value(name) for name in model.usage.covariates}) for u in utterances
+    ]
+    found = np.array([list(found.probabilities.values()) for found in model.predict_many(recordings)])
+    return at_temperature(found, 1 / model.usage.confidence.temperature)
+
+
+def expected(run: Path, labels: tuple[str, ...]) -> np.ndarray:
+    return np.array([[float(row[f"p_{label}"]) for label in labels] for row in rows(run)])

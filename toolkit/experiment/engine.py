@@ -101,7 +101,7 @@ class Workers:
         return error
 
     def _loss(self) -> ExperimentError:
-        remedy = "check that it is running, and give the same command again"
+        remedy = "check that it is running, and run the same command again"
         return ExperimentError(f"The Dask scheduler at {self._address} was lost during this cell: {remedy}.")
 
 

@@ -47,7 +47,7 @@ class Records:
     def write(self, record: Record) -> None:
         """Write or replace a cell's record; ExperimentError if the disk is full or cannot be written."""
         text = json.dumps(asdict(record), indent=1) + "\n"
-        write_whole(self.path(record.cell), text, ExperimentError, "make room and give the same command again")
+        write_whole(self.path(record.cell), text, ExperimentError, "make room and run the same command again")
 
     def read(self, cell: Cell) -> Record | None:
         """A cell's record; None if there is none or it is damaged. Damage is reported once; the cell runs again."""

@@ -69,7 +69,7 @@ class Registry:
             names = dict.fromkeys(p.declaration.distribution for p in others if p.declaration != plugin.declaration)
             module = plugin.spec.target.partition(":")[0]
             if not plugin.declaration.own and not has_module(module):
-                infos.append(_info(plugin, "broken", f"there is no module {module}"))
+                infos.append(_info(plugin, "broken", f"module {module} does not exist"))
             else:
                 hint = f"also declared by {join(names)}; write {plugin.full_name!r}" if names else None
                 infos.append(_info(plugin, "ambiguous" if names else "ok", hint))

@@ -82,7 +82,7 @@ def test_speech_commands_are_split_by_their_lists(tmp_path):
     assert {us[i].speaker for i in fold.train} == {"0a7c2a8d"} and len(us) == 6
 
 
-def test_a_list_of_speech_commands_may_be_in_utf_16_and_one_that_is_no_text_is_named(tmp_path):
+def test_a_list_of_speech_commands_may_be_in_utf_16_and_one_that_is_not_text_is_named(tmp_path):
     us = read("speech_commands", tmp_path)
     file = tmp_path / "testing_list.txt"
     file.write_text(file.read_text(), encoding="utf-16")

@@ -74,7 +74,7 @@ def by_hand(bundle: Path, manifest: Path) -> tuple[list[str], list[str], list[st
     return [u.speaker for u in kept], reference, [a.label for a in answers], [a.probabilities for a in answers]
 
 
-def test_what_predict_wrote_is_no_reference(bundle, corpus, tmp_path):
+def test_labels_that_predict_wrote_are_not_a_reference(bundle, corpus, tmp_path):
     predicted = CliRunner().invoke(cli, ["predict", str(bundle), str(corpus.parent), "--format", "csv"]).stdout
     (tmp_path / "predicted.csv").write_text(predicted)
     assert "its labels are predictions themselves" in run("evaluate", bundle, tmp_path / "predicted.csv").stderr
