@@ -125,10 +125,8 @@ class HoldsFunction(GoodAugmentation):
 AUGMENTATIONS = {
     "arguments_are_documented": [PositionalAugmentation],
     "attributes_are_as_declared": [ReadsFrames, FitsOnWaves],
-    "lengths_are_true": [DropsAll, Shortens, OnePartner, NoShare, LosesLevel],
-    "values_are_finite": [DividesBySilence, InDouble],
-    "generator_decides": [DrawsGlobally, DrawsFromNumpy, Remembers],
+    "results_fit": [DropsAll, Shortens, OnePartner, NoShare, LosesLevel, DividesBySilence, InDouble],
+    "generator_decides": [DrawsGlobally, DrawsFromNumpy, Remembers, HoldsFunction],
     "input_is_left_alone": [WritesIntoRow],
     "padding_changes_nothing": [LeaksPadding],
-    "workers_get_a_copy": [HoldsFunction],
 }

@@ -102,12 +102,6 @@ class RandomFeatures(GoodExtractor):
         return Seq(features.values + torch.rand(()), features.lengths)
 
 
-class OwnForward(GoodExtractor):
-    def forward(self, wave):
-        output = super().forward(wave)
-        return Seq(output.values + 1, output.lengths)
-
-
 class ReadsWholeWave(GoodExtractor):
     """Its top is the batch's, as torchaudio's top_db is."""
 
@@ -126,14 +120,6 @@ class ReadsWholeFeatures(GoodExtractor):
     def encode(self, features):
         output = super().encode(features)
         return Seq(output.values + features.values.mean((1, 2), keepdim=True), output.lengths)
-
-
-class SeesTimeAxis(GoodExtractor):
-    """A row comes out as alone, but not when cached features meet a longer batch."""
-
-    def encode(self, features):
-        output = super().encode(features.zeroed())
-        return Seq(output.values + (features.values.shape[1] == 103), output.lengths)
 
 
 class NoisyFeatures(GoodExtractor):
@@ -273,12 +259,9 @@ EXTRACTORS = {
     "arguments_are_documented": [PositionalArgument, UnexplainedArgument],
     "attributes_are_as_declared": [FloatChannels, TensorInArgs],
     "shapes_are_as_declared": [WrongChannels, RoundsUp, SaysFull, NanFeatures, EncodesToTensor],
-    "forward_is_encode_of_features": [OwnForward],
     "garbage_changes_nothing": [ReadsWholeWave, ReadsWholeFeatures],
     "batch_equals_alone": [ReadsWholeWave, AveragesBatch, ReadsWholeFeatures],
-    "features_can_be_padded_again": [SeesTimeAxis],
-    "features_are_deterministic": [NoisyFeatures],
-    "features_learn_nothing": [LearnsInFeatures],
+    "features_learn_nothing": [LearnsInFeatures, NoisyFeatures],
     "gradients_reach_what_is_trained": [DetachedParameter, NanGradients],
     "evaluation_is_deterministic": [RandomFeatures],
     "frozen_is_deterministic_in_training": [ForgetsEval],

@@ -126,14 +126,12 @@ class FitsToPadding(GoodFusion):
 
 
 FUSIONS = {
-    "fit_looks_at_real_frames_alone": [FitsToPadding],
     "arguments_are_documented": [PositionalFusion],
     "attributes_are_as_declared": [FitsPerhaps],
-    "sizes_are_as_declared": [LacksLevel],
+    "sizes_are_as_declared": [LacksLevel, FitsToPadding],
     "garbage_changes_nothing": [PlainMean],
     "batch_equals_alone": [PlainMean, LengthOfBatch, FirstRowMatters],
-    "covariates_change_fused": [IgnoresCovariates],
-    "every_level_changes_fused": [IgnoresLevel],
+    "every_input_changes_fused": [IgnoresCovariates, IgnoresLevel],
     "gradients_reach_what_is_trained": [DetachedFusion],
     "constant_frames_are_finite": [RootOfZero],
     "evaluation_is_deterministic": [RandomFusion],

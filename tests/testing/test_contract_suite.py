@@ -91,7 +91,7 @@ def test_a_corpus_whose_module_imports_torch_is_found(tmp_path, monkeypatch):
 def test_breaking_one_thing_breaks_nothing_else():
     assert broken("extractor", DetachedParameter) == {"gradients_reach_what_is_trained"}
     assert broken("extractor", RandomFrontEnd) == {"front_end_args_identify_features"}
-    assert broken("fusion", IgnoresCovariates) == {"covariates_change_fused"}
+    assert broken("fusion", IgnoresCovariates) == {"every_input_changes_fused"}
     assert broken("loss", KeepsSkippedRows) == {"skipped_step_leaves_no_trace"}
 
 
@@ -174,8 +174,8 @@ def test_a_weighted_loss_is_told_what_its_denominator_returns():
 
 
 def test_silence_is_called_by_its_name():
-    found = {f.property: f for f in check_plugin("augmentation", DividesBySilence)}["values_are_finite"]
-    assert found.detail == "not finite, given 1000 samples of silence"
+    found = {f.property: f for f in check_plugin("augmentation", DividesBySilence)}["results_fit"]
+    assert found.detail == "not finite, given [1000] of silence"
 
 
 def test_a_corpus_that_finds_nothing_in_a_folder_that_is_not_there(tmp_path):

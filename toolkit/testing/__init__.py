@@ -9,21 +9,6 @@ In a plugin's own tests:
         assert_contract("extractor", partial(Pitch, low=50.0))
 
 `check_plugin` returns a `Finding` for each property. `toolkit check-plugin KIND NAME` examines an installed plugin.
-
->>> from torch import nn
->>> from toolkit.contracts import Head
->>> class Linear(Head):
-...     def __init__(self, *, size, classes):
-...         super().__init__()
-...         self.output = nn.Linear(size, classes)
-...     def forward(self, embedding):
-...         return self.output(embedding)
->>> assert_contract("head", Linear)
->>> class Forgetful(Linear):
-...     def forward(self, embedding):
-...         return self.output(embedding).detach().requires_grad_()
->>> [finding.property for finding in check_plugin("head", Forgetful) if not finding.holds]
-['gradients_reach_what_is_trained']
 """
 
 import inspect
@@ -61,9 +46,6 @@ class Finding:
 
 class Violation(AssertionError):  # noqa: N818 - reads as the sentence it reports
     """A property does not hold; the message says what was found, with which input."""
-
-
-FOUND = (Violation, FailedPlugin)  # what checks raise
 
 
 def require(condition: object, detail: str) -> None:
@@ -112,31 +94,27 @@ class Case:
         for each in self.properties():
             name, asks = each.__name__, " ".join((each.__doc__ or "").split())
             if missing:
-                findings.append(Finding(name, None, f"not tried, since {missing} does not hold", asks))
-                continue
-            error = self._error_in(each)
-            detail = "" if error is None else self._detail(error)
-            raised = None if isinstance(error, FOUND) else error
-            findings.append(Finding(name, error is None, detail, asks, raised))
-            if error is not None and name in self.basic:
+                holds, detail, error = None, f"not tried, since {missing} does not hold", None
+            else:
+                holds, detail, error = self._try(each)
+            findings.append(Finding(name, holds, detail, asks, error))
+            if holds is False and name in self.basic:
                 missing = name
         return findings
 
-    def _error_in(self, method: Callable[..., None]) -> BaseException | None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            try:
+    def _try(self, method: Callable[..., None]) -> tuple[bool, str, BaseException | None]:
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
                 method(self)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # a plugin may raise anything
-                return error
-        return None
+        except (Violation, FailedPlugin) as error:
+            return False, str(error), None
+        except (Exception, SystemExit) as error:
+            return False, self._located(error), error
+        return True, "", None
 
-    def _detail(self, error: BaseException) -> str:
-        """What was found, in one line; of an error that a plugin raised, also the line of its code."""
-        if isinstance(error, FOUND):
-            return str(error)
+    def _located(self, error: BaseException) -> str:
+        """An error that a plugin raised, with the line of its code, in one line."""
         steps = list(walk_tb(error.__traceback__))
         if isinstance(error, NotImplementedError) and not str(error):
             return f"it has no `{steps[-1][0].f_code.co_name}`"

@@ -2,7 +2,6 @@
 
 import pickle
 import random
-from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,7 +10,6 @@ import numpy as np
 import torch
 
 from toolkit.contracts import Augmentation, Mix, Seq
-from toolkit.errors import counted
 from toolkit.plugins.plugin import described
 from toolkit.testing import Case, contract, require
 from toolkit.testing.modules import require_unwritten
@@ -28,7 +26,7 @@ class AugmentationCase(Case):
     segment_samples: int = 8_000
     channels: int = 20  # of features
     kind: ClassVar[str] = "augmentation"
-    basic = (*Case.basic, "lengths_are_true", "values_are_finite", "input_is_left_alone", "generator_decides")
+    basic = (*Case.basic, "results_fit", "input_is_left_alone", "generator_decides")
 
     def build(self) -> Augmentation:
         """A new augmentation, fitted if it `fits`."""
@@ -64,37 +62,31 @@ class AugmentationCase(Case):
         require(fits, f"fits is True, and reads is {augmentation.reads!r}")
 
     @contract
-    def lengths_are_true(self) -> None:
-        """A waveform has at least one sample left; features keep their shape, a batch also its levels and lengths."""
+    def results_fit(self) -> None:
+        """Finite float32, also for silence: a waveform of at least one sample, or features of the same shape."""
         augmentation = self.build()
         for given, seed in self._trials(augmentation):
             made = self.outputs(augmentation, given, seed)
-            if augmentation.reads == "wave":
-                require(made.dim() == 1 and len(made), f"{len(given)} samples become {list(made.shape)}")
-            elif augmentation.reads == "features":
-                require(made.shape == given.shape, f"features {list(given.shape)} become {list(made.shape)}")
-            else:
+            if augmentation.reads == "batch":
                 _require_mixed(given, *made)
-
-    @contract
-    def values_are_finite(self) -> None:
-        """Values stay finite and of the same dtype, also for silence and for a single sample."""
-        augmentation = self.build()
-        for given, seed in self._trials(augmentation):
-            made = self.outputs(augmentation, given, seed)
+            else:
+                fits = made.shape == given.shape or (augmentation.reads == "wave" and made.dim() == 1 and len(made))
+                require(fits, f"{list(given.shape)} becomes {list(made.shape)}")
             for tensor in _values(made):
                 require(tensor.dtype == torch.float32, f"float32 becomes {tensor.dtype}")
-                require(tensor.isfinite().all(), f"not finite, given {_in_words(given)}")
+                silence = "" if any(value.any() for value in _values(given)) else " of silence"
+                require(tensor.isfinite().all(), f"not finite, given {list(_values(given)[0].shape)}{silence}")
 
     @contract
     def generator_decides(self) -> None:
-        """Equal generators give bit-identical results, whatever ran before; no other random numbers are drawn."""
+        """Equal generators give bit-identical results, in a worker's pickled copy too; nothing else is drawn."""
         augmentation = self.build()
         trials = self._trials(augmentation)
         before = _global_states()
         first = [deepcopy(_values(self.outputs(augmentation, *trial))) for trial in trials]
+        copy = pickle.loads(pickle.dumps(augmentation))
         for trial, expected in reversed([*zip(trials, first, strict=True)]):
-            for found, value in zip(_values(self.outputs(augmentation, *trial)), expected, strict=True):
+            for found, value in zip(_values(self.outputs(copy, *trial)), expected, strict=True):
                 require_equal(found, value, 0, "the same generator, a second time")
         require(_global_states() == before, "draws from a global generator")
 
@@ -117,15 +109,6 @@ class AugmentationCase(Case):
                 for level, seq in expected.items():
                     require_equal(found[level].zeroed().values, seq.zeroed().values, 0, f"{garbage} beyond the lengths")
 
-    @contract
-    def workers_get_a_copy(self) -> None:
-        """A pickled copy, such as a loader's worker gets, gives the same result."""
-        augmentation = self.build()
-        given = self.inputs(augmentation)[0]
-        both = (pickle.loads(pickle.dumps(augmentation)), augmentation)
-        for found, expected in zip(*(_values(self.outputs(one, given, 0)) for one in both), strict=True):
-            require_equal(found, expected, 0, "of a pickled copy")
-
     def _features(self, lengths: tuple[int, ...]) -> Seq:
         return Seq(torch.randn(len(lengths), max(lengths), self.channels), torch.tensor(lengths)).zeroed()
 
@@ -133,22 +116,14 @@ class AugmentationCase(Case):
         return [(given, seed) for given in self.inputs(augmentation) for seed in SEEDS]
 
 
-def _global_states() -> tuple:
-    of_numpy = [np.asarray(part).tolist() for part in np.random.get_state()]  # a draw may move the position alone
-    return torch.get_rng_state().tolist(), of_numpy, random.getstate()
+def _global_states() -> bytes:
+    return pickle.dumps((torch.get_rng_state().tolist(), np.random.get_state(), random.getstate()))
 
 
 def _values(made: Any) -> list[torch.Tensor]:
     """The tensors of values in an input or a result, without lengths."""
     made = made[0] if isinstance(made, tuple) else made
     return [made] if isinstance(made, torch.Tensor) else [seq.values for seq in made.values()]
-
-
-def _in_words(given: Any) -> str:
-    if isinstance(given, Mapping):
-        return f"features of levels {', '.join(given)}"
-    what = counted(len(given), "sample") if given.dim() == 1 else f"features {list(given.shape)}"
-    return what if given.any() else f"{what} of silence"
 
 
 def _require_mixed(given: dict[str, Seq], features: dict[str, Seq], mix: Mix) -> None:

@@ -11,7 +11,7 @@ from toolkit.contracts import Fusion, LevelShape, Seq
 from toolkit.model.boundary import checked_embeddings
 from toolkit.testing import Case, contract, require
 from toolkit.testing.modules import TRIALS, ModuleCase, require_finite
-from toolkit.testing.tensors import GARBAGE, copy_state, random_sum, require_same, row
+from toolkit.testing.tensors import GARBAGE, random_sum, require_same, row
 
 LEVELS = {  # named as in recipes, since an argument may name one
     "spectrogram": LevelShape(channels=5, frames=7),
@@ -33,8 +33,9 @@ class FusionCase(ModuleCase):
     basic = (*Case.basic, "sizes_are_as_declared", *ModuleCase.basic)
 
     def training_part(self, module: Fusion) -> Iterator[dict[str, Seq]]:
-        """Frames of two batches."""
-        return (self.inputs()[0] for _ in range(2))
+        """Frames of two batches, with NaN beyond the lengths."""
+        for _ in range(2):
+            yield {name: seq.filled(float("nan")) for name, seq in self.inputs()[0].items()}
 
     def inputs(self, module: Fusion | None = None) -> tuple[dict[str, Seq], dict[str, Tensor]]:
         """Random frames of every level, and probabilities of every covariate: name -> [rows, size]."""
@@ -68,19 +69,6 @@ class FusionCase(ModuleCase):
                 require(value.isfinite().all(), f"{name} is not finite")
 
     @contract
-    def fit_looks_at_real_frames_alone(self) -> None:
-        """Where the fusion `fits`, frames beyond the lengths do not change what `fit` learns."""
-        fusions = [self.unfitted() for _ in range(2)]
-        copy_state(*fusions)
-        if not fusions[0].fits:
-            return
-        frames, given = self.inputs()
-        for fusion, garbage in zip(fusions, (0.0, float("nan")), strict=True):
-            fusion.fit([{name: seq.filled(garbage) for name, seq in frames.items()}])
-        one, other = (fusion(frames, given) for fusion in fusions)
-        require_same(other, one, self.tolerance, "fitted on frames with NaN beyond the lengths, against zeros")
-
-    @contract
     def garbage_changes_nothing(self) -> None:
         """Frames beyond the lengths change nothing: NaN, infinity, 1e4."""
         fusion, (frames, given) = self.build(), self.inputs()
@@ -104,24 +92,18 @@ class FusionCase(ModuleCase):
             require_same(found, alone, self.tolerance, f"of row {index} ({lengths} frames), batch against alone")
 
     @contract
-    def covariates_change_fused(self) -> None:
-        """Every covariate changes "fused"."""
-        fusion, (frames, given) = self.build(), self.inputs()
-        expected = fusion(frames, given)["fused"]
-        for name in given:
-            tries = [fusion(frames, {**given, name: self.inputs()[1][name]})["fused"] for _ in range(TRIALS)]
-            require(any(not torch.equal(t, expected) for t in tries), f"covariate {name!r} does not change 'fused'")
-
-    @contract
-    def every_level_changes_fused(self) -> None:
-        """Every level changes "fused" and its own embedding."""
-        fusion, (frames, given) = self.build(), self.inputs()
-        expected = fusion(frames, given)
-        for level in frames:
-            tries = [fusion({**frames, level: self.inputs()[0][level]}, given) for _ in range(TRIALS)]
-            for name in ("fused", level):
-                moved = any(not torch.equal(t[name], expected[name]) for t in tries)
-                require(moved, f"other frames of level {level!r} do not change embedding {name!r}")
+    def every_input_changes_fused(self) -> None:
+        """Every level changes "fused" and its own embedding; every covariate changes "fused"."""
+        fusion, given = self.build(), self.inputs()
+        expected = fusion(*given)
+        for name in (*self.levels, *self.covariates):
+            tries = []
+            for _ in range(TRIALS):
+                pairs = zip(given, self.inputs(), strict=True)
+                tries.append(fusion(*({**old, name: new[name]} if name in old else old for old, new in pairs)))
+            for embedding in ("fused", name) if name in self.levels else ("fused",):
+                moved = any(not torch.equal(made[embedding], expected[embedding]) for made in tries)
+                require(moved, f"other values of {name!r} do not change embedding {embedding!r}")
 
     @contract
     def constant_frames_are_finite(self) -> None:

@@ -76,19 +76,8 @@ class LossCase(ModuleCase):
                 require(value.isfinite(), f"{name} gives {float(value.detach())}, class_counts {counts or 'balanced'}")
 
     @contract
-    def value_is_the_mean_over_rows(self) -> None:
-        """Rows that are doubled, or in another order, give the same loss: batch size does not change its scale."""
-        loss = self.build().eval()
-        inputs, targets = self.inputs(loss)
-        value = loss(inputs, targets).detach()
-        twice = loss(torch.cat([inputs, inputs]), torch.cat([targets, targets])).detach()
-        require_equal(twice, value, self.tolerance, f"every row twice gives {float(twice)}, once {float(value)}")
-        other = loss(inputs.flip(0), targets.flip(0))
-        require_equal(other, value, self.tolerance, "rows in another order")
-
-    @contract
     def denominator_joins_parts(self) -> None:
-        """The values of two parts of a batch, weighted by their `denominator`, are the value of the batch."""
+        """The mean over rows: the values of two parts of a batch, weighted by `denominator`, give the batch's."""
         loss = self.build().eval()
         inputs, targets = self.inputs(loss)
         parts = [(inputs[some], targets[some]) for some in (slice(0, ROWS // 3), slice(ROWS // 3, None))]

@@ -85,16 +85,12 @@ class ModuleCase(Case):
     def frozen_is_deterministic_in_training(self) -> None:
         """Frozen parts stay in eval() mode after train(): no dropout, no running mean."""
         module = self.build().train()
-        for name, part in module.named_modules():
-            parameters = list(part.parameters())
-            if not parameters or any(p.requires_grad for p in parameters):
-                continue
-            for inner_name, inner in part.named_modules(prefix=name):
-                require(
-                    not (inner.training and _changes_in_training(inner)),
-                    f"{inner_name} ({type(inner).__name__}) of frozen {name or 'plugin'} is in train() mode after "
-                    "train(): override train() and put what is frozen back into eval()",
-                )
+        for part in module.modules():
+            if {parameter.requires_grad for parameter in part.parameters()} == {False}:
+                for name, inner in part.named_modules():
+                    found = f"{name} ({type(inner).__name__}) of frozen {type(part).__name__} is in train() mode"
+                    remedy = "override train() and put what is frozen back into eval()"
+                    require(not (inner.training and _changes_in_training(inner)), f"{found}: {remedy}")
 
     def require_alike(self, found: nn.Module, expected: nn.Module, what: str) -> None:
         """Raise Violation unless both have the same outputs, to the bit."""

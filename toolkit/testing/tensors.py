@@ -64,18 +64,14 @@ def random_sum(outputs: Mapping[str, Tensor]) -> Tensor:
 def require_registered(module: nn.Module) -> None:
     """Raise Violation if a part that its own package defines holds a tensor outside of parameters and buffers."""
     package = type(module).__module__.partition(".")[0]
-    for prefix, part in module.named_modules():
-        own = type(part).__module__.partition(".")[0] == package
-        plain = [name for name, value in vars(part).items() if own and isinstance(value, Tensor)]
-        named = ", ".join(f"`{prefix}.{name}`".replace("`.", "`") for name in plain)
-        remedy = "use register_buffer, or bundles and other devices do not get it"
-        require(not plain, f"{named} is a tensor that is neither a parameter nor a buffer: {remedy}")
+    for part in module.modules():
+        if type(part).__module__.partition(".")[0] == package:
+            plain = [name for name, value in vars(part).items() if isinstance(value, Tensor)]
+            remedy = "use register_buffer, or bundles and other devices do not get it"
+            require(not plain, f"`{', '.join(plain)}` is a tensor that is neither a parameter nor a buffer: {remedy}")
 
 
 def copy_state(source: nn.Module, target: nn.Module) -> None:
     """Carry the state over as a bundle does: safetensors bytes, loaded strictly."""
-    state = source.state_dict()
-    odd = [name for name, value in state.items() if not isinstance(value, Tensor)]
-    require(not odd, f"state_dict() holds {odd}, which are not tensors: safetensors cannot keep them")
-    stored = safetensors.torch.save({name: value.contiguous().clone() for name, value in state.items()})
+    stored = safetensors.torch.save({name: value.clone() for name, value in source.state_dict().items()})
     target.load_state_dict(safetensors.torch.load(stored))
