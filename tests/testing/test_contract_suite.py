@@ -28,7 +28,7 @@ from torch.nn import functional
 from toolkit.contracts import LevelShape, Seq
 from toolkit.errors import PluginError
 from toolkit.testing import Finding, Violation, assert_contract, case_class, check_plugin
-from toolkit.testing.tensors import require_equal
+from toolkit.testing.modules import require_equal
 
 
 def broken(kind, make, **options):
@@ -184,7 +184,7 @@ def test_a_corpus_that_finds_nothing_in_a_folder_that_is_not_there(tmp_path):
             return super().read(folder) if folder.is_dir() else []
 
     found = {f.property: f for f in check_plugin("corpus", Careless, folder=tmp_path)}["missing_folder_is_one_line"]
-    assert found.detail.endswith("/not-there) returns 0 utterances; it has to raise a ToolkitError")
+    assert found.detail.endswith("/not-there) gives []; it has to raise a ToolkitError")
 
 
 def test_the_detail_shows_the_input():

@@ -12,8 +12,7 @@ import torch
 from toolkit.contracts import Augmentation, Mix, Seq
 from toolkit.plugins.plugin import described
 from toolkit.testing import Case, contract, require
-from toolkit.testing.modules import require_unwritten
-from toolkit.testing.tensors import GARBAGE, require_equal
+from toolkit.testing.modules import GARBAGE, require_equal, require_unwritten
 
 SEEDS = range(4)  # of generators: some faults show only for some draws
 

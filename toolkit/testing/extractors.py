@@ -15,8 +15,16 @@ from toolkit.model.boundary import checked
 from toolkit.plugins.signatures import read_arguments
 from toolkit.recipe.checks import members
 from toolkit.testing import Case, Violation, contract, plugin_class, require
-from toolkit.testing.modules import ModuleCase, require_finite, require_unwritten
-from toolkit.testing.tensors import GARBAGE, copy_state, random_sum, require_equal, row
+from toolkit.testing.modules import (
+    GARBAGE,
+    ModuleCase,
+    copy_state,
+    random_sum,
+    require_equal,
+    require_finite,
+    require_unwritten,
+    row,
+)
 
 
 @dataclass(frozen=True)

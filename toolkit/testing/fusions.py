@@ -10,8 +10,7 @@ from torch import Tensor
 from toolkit.contracts import Fusion, LevelShape, Seq
 from toolkit.model.boundary import checked_embeddings
 from toolkit.testing import Case, contract, require
-from toolkit.testing.modules import TRIALS, ModuleCase, require_finite
-from toolkit.testing.tensors import GARBAGE, random_sum, require_same, row
+from toolkit.testing.modules import GARBAGE, TRIALS, ModuleCase, random_sum, require_finite, require_same, row
 
 LEVELS = {  # named as in recipes, since an argument may name one
     "spectrogram": LevelShape(channels=5, frames=7),

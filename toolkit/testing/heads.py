@@ -9,8 +9,7 @@ from torch import Tensor
 from toolkit.contracts import Head
 from toolkit.model.boundary import checked
 from toolkit.testing import Case, contract, require
-from toolkit.testing.modules import ModuleCase
-from toolkit.testing.tensors import require_equal
+from toolkit.testing.modules import ModuleCase, require_equal
 
 ROWS = 5
 

@@ -9,8 +9,7 @@ from torch import Tensor
 from toolkit.contracts import Loss
 from toolkit.model.boundary import checked
 from toolkit.testing import Case, call_with, contract, plugin_class, require
-from toolkit.testing.modules import ModuleCase
-from toolkit.testing.tensors import copy_state, require_equal, require_same
+from toolkit.testing.modules import ModuleCase, copy_state, require_equal, require_same
 
 ROWS = 7
 
