@@ -65,7 +65,7 @@ class CorpusCase(Case):
             found = corpus.read(folder)
         except Exception as error:
             found = error
-        require(isinstance(found, ToolkitError), f"read({folder}) gives {one_line(found)}; it has to raise a ToolkitError")
+        require(isinstance(found, ToolkitError), f"read({folder}) gives {one_line(found)}; a ToolkitError is needed")
         named = "\n" not in str(found) and folder.name in str(found)
         require(named, f"the error has to name the folder in one line: {found}")
 

@@ -45,9 +45,9 @@ class ExtractorCase(ModuleCase):
         """A waveform."""
         return (self.wave(module),)
 
-    def outputs(self, module: Extractor, wave: Seq) -> dict[str, Tensor]:
+    def outputs(self, module: Extractor, wave: Seq) -> dict[str, Seq]:
         """Features and frames."""
-        return {"features": module.features(wave).zeroed().values, "output": module(wave).zeroed().values}
+        return {"features": module.features(wave), "output": module(wave)}
 
     def lengths(self, extractor: Extractor) -> list[int]:
         """The lengths to try, in samples; only `fixed_samples` if the extractor has it."""
@@ -82,7 +82,7 @@ class ExtractorCase(ModuleCase):
         if front_end(other) == before:
             found = "two extractors with the same front_end_args have different features: a cache would mix them up"
             remedy = "(random weights in features? put a hash of them into front_end_args)"
-            _require_rows(other.features(wave), one.features(wave), 0, f"{found} {remedy}")
+            require_equal(other.features(wave), one.features(wave), 0, f"{found} {remedy}")
 
     @contract
     def front_end_args_tell_arguments_apart(self) -> None:
@@ -108,7 +108,7 @@ class ExtractorCase(ModuleCase):
                     continue
                 differ = f"features differ with {name}={value!r} and {name}={varied!r}, and front_end_args are the same"
                 remedy = f"a cache would mix them up (put {name}, or its result, into front_end_args)"
-                _require_rows(found, features, 0, f"{differ}: {remedy}")
+                require_equal(found, features, 0, f"{differ}: {remedy}")
 
     @contract
     def shapes_are_as_declared(self) -> None:
@@ -129,26 +129,12 @@ class ExtractorCase(ModuleCase):
         if extractor.fixed_samples is not None:  # the core pads shorter rows, but lengths must count here too
             wave = Seq(wave.values, wave.lengths - torch.arange(len(wave.lengths)) * (wave.values.shape[1] // 4))
         clean = extractor.features(wave.zeroed())
-        output = extractor.encode(clean).zeroed().values
+        output = extractor.encode(clean)
         for garbage in GARBAGE:
             what = f"{garbage} beyond lengths {wave.lengths.tolist()} of the waveform changes features"
-            _require_rows(extractor.features(wave.filled(garbage)), clean, self.tolerance, what)
+            require_equal(extractor.features(wave.filled(garbage)), clean, self.tolerance, what)
             what = f"{garbage} beyond lengths {clean.lengths.tolist()} of the features changes encode's output"
-            found = extractor.encode(clean.filled(garbage))
-            require_equal(found.zeroed().values, output, self.tolerance, what)
-
-    @contract
-    def batch_equals_alone(self) -> None:
-        """A row has the same result in a batch as alone, without padding."""
-        extractor = self.build()
-        wave = self.wave(extractor)
-        features, output = extractor.features(wave), extractor(wave)
-        for index, samples in enumerate(self.lengths(extractor)):
-            alone = row(wave, index)
-            what = f"row {index} ({samples} samples) of a batch of {self.lengths(extractor)} against alone"
-            pairs = (("features", features, extractor.features(alone)), ("output", output, extractor(alone)))
-            for name, batched, single in pairs:
-                _require_rows(row(batched, index, cut=False), single, self.tolerance, f"{name} of {what}", batched)
+            require_equal(extractor.encode(clean.filled(garbage)), output, self.tolerance, what)
 
     @contract
     def features_learn_nothing(self) -> None:
@@ -169,7 +155,7 @@ class ExtractorCase(ModuleCase):
         """A scalar from waveforms and features with NaN beyond the lengths."""
         features = module.features(self.wave(module).filled(float("nan")))
         output = module.encode(features.filled(float("nan")))
-        return random_sum({"output": output.zeroed().values}), {}
+        return random_sum({"output": output}), {}
 
     @contract
     def silence_is_finite(self) -> None:
@@ -177,7 +163,7 @@ class ExtractorCase(ModuleCase):
         extractor = self.build().train()
         wave = self.wave(extractor)
         silence = Seq(torch.zeros_like(wave.values), wave.lengths)
-        require_finite(extractor, {"output": extractor(silence).zeroed().values}, "of digital silence")
+        require_finite(extractor, {"output": extractor(silence)}, "of digital silence")
 
     @contract
     def input_is_left_alone(self) -> None:
@@ -224,16 +210,6 @@ def _require_shape(extractor: Extractor, wave: Seq, frames: list[int], what: str
     lengths, steps = output.lengths.tolist(), output.values.shape[1]
     require(lengths == frames, f"{what}: lengths {lengths}, frame_count {frames}")
     require(steps == max(frames), f"{what}: output has {steps} time steps, not {max(frames)}")
-
-
-def _require_rows(found: Seq, expected: Seq, tolerance: float, what: str, batch: Seq | None = None) -> None:
-    """Equal lengths, and equal values up to them; time axes may differ. `batch` gives small rows a larger scale."""
-    same = torch.equal(found.lengths, expected.lengths)
-    require(same, f"{what}: lengths {found.lengths.tolist()} against {expected.lengths.tolist()}")
-    time = int(expected.lengths.max())
-    scale = 0.01 * float(batch.zeroed().values.detach().abs().max()) if batch is not None else 0.0
-    one, two = found.zeroed().values[:, :time], expected.zeroed().values[:, :time]
-    require_equal(one, two, tolerance, what, scale=scale)
 
 
 def other_values(value: Any, annotation: Any) -> list[Any]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from toolkit.contracts import Fusion, LevelShape, Seq
 from toolkit.model.boundary import checked_embeddings
 from toolkit.testing import Case, contract, require
-from toolkit.testing.modules import GARBAGE, TRIALS, ModuleCase, random_sum, require_finite, require_same, row
+from toolkit.testing.modules import GARBAGE, TRIALS, ModuleCase, random_sum, require_finite, require_same
 
 LEVELS = {  # named as in recipes, since an argument may name one
     "spectrogram": LevelShape(channels=5, frames=7),
@@ -77,18 +77,6 @@ class FusionCase(ModuleCase):
                 dirty = {n: s.filled(garbage) if n == level else s for n, s in frames.items()}
                 what = f"with {garbage} beyond lengths {frames[level].lengths.tolist()} of level {level!r}"
                 require_same(fusion(dirty, given), expected, self.tolerance, what)
-
-    @contract
-    def batch_equals_alone(self) -> None:
-        """A row has the same result in a batch as alone, cut to its length (uncut if `fixed_samples` is set)."""
-        fusion, (frames, given) = self.build(), self.inputs()
-        batch = fusion(frames, given)
-        for index in range(ROWS):
-            single = {n: row(s, index, cut=fusion.fixed_samples is None) for n, s in frames.items()}
-            alone = fusion(single, {name: value[index : index + 1] for name, value in given.items()})
-            found = {name: value[index : index + 1] for name, value in batch.items()}
-            lengths = {name: int(seq.lengths[0]) for name, seq in single.items()}
-            require_same(found, alone, self.tolerance, f"of row {index} ({lengths} frames), batch against alone")
 
     @contract
     def every_input_changes_fused(self) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from toolkit.contracts import Head
 from toolkit.model.boundary import checked
 from toolkit.testing import Case, contract, require
-from toolkit.testing.modules import ModuleCase, require_equal
+from toolkit.testing.modules import ModuleCase
 
 ROWS = 5
 
@@ -44,13 +44,3 @@ class HeadCase(ModuleCase):
             for rows in (ROWS, 1):
                 logits = checked(head, "forward", head(torch.randn(rows, size)), (rows, classes))
                 require(logits.isfinite().all(), f"logits of [{rows}, {size}] are not finite")
-
-    @contract
-    def batch_equals_alone(self) -> None:
-        """In eval() mode, a row has the same result in a batch as alone."""
-        head = self.build()
-        (embedding,) = self.inputs(head)
-        batch = head(embedding)
-        for index in range(ROWS):
-            alone = head(embedding[index : index + 1])
-            require_equal(batch[index : index + 1], alone, self.tolerance, f"row {index} in a batch against alone")

@@ -23,7 +23,8 @@ class LossCase(ModuleCase):
     class_counts: tuple[int, ...] | None = None  # None: about balanced
     kind: ClassVar[str] = "loss"
     basic = (*Case.basic, "value_is_a_finite_scalar", *ModuleCase.basic)
-    # Losses have no frozen modules, and are computed in float32.
+    # Losses have no frozen modules, no rows of outputs, and are computed in float32.
+    batch_equals_alone = None
     frozen_is_deterministic_in_training = None
     runs_in_bfloat16 = None
 

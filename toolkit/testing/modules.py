@@ -13,6 +13,7 @@ from toolkit.contracts import Seq
 from toolkit.testing import Case, contract, require
 
 TRIALS = 3
+Values = Tensor | Seq
 GARBAGE = (float("nan"), float("inf"), 1e4)
 
 
@@ -37,8 +38,8 @@ class ModuleCase(Case):
     training_part: ClassVar[Callable[..., Iterable]]  # (self, module) -> what `fit` reads
     inputs: ClassVar[Callable[..., tuple]]  # (self, module) -> random arguments of `outputs`, of several rows
 
-    def outputs(self, module: nn.Module, *inputs: Any) -> dict[str, Tensor]:
-        """The module's outputs for these inputs: name -> tensor, zeros beyond lengths."""
+    def outputs(self, module: nn.Module, *inputs: Any) -> dict[str, Values]:
+        """The module's outputs for these inputs, by name."""
         made = module(*inputs)
         return made if isinstance(made, Mapping) else {"output": made}
 
@@ -76,6 +77,21 @@ class ModuleCase(Case):
         lost = [name for name, ok in reached.items() if not ok]
         found = f"no gradient reaches {', '.join(lost[:5])}{' ...' if len(lost) > 5 else ''}"
         require(not lost, f"{found}; freeze what is not trained (requires_grad_(False)), or leave it out")
+
+    @contract
+    def batch_equals_alone(self) -> None:
+        """A row has the same result in a batch as alone, cut to its length (uncut if `fixed_samples` is set)."""
+        module = self.build()
+        inputs = self.inputs(module)
+        batch = self.outputs(module, *inputs)
+        lengths = [tensor.tolist() for tensor in tensors_in(inputs) if tensor.dtype == torch.int64]
+        cut = getattr(module, "fixed_samples", None) is None
+        for index in range(len(next(tensors_in(inputs)))):
+            alone = self.outputs(module, *(row(given, index, cut=cut) for given in inputs))
+            for name, expected in alone.items():
+                what = f"{name} of row {index} of a batch{f' of lengths {lengths}' if lengths else ''}, against alone"
+                scale = 0.01 * float(real(batch[name]).detach().abs().max())
+                require_equal(row(batch[name], index, cut=False), expected, self.tolerance, what, scale=scale)
 
     @contract
     def evaluation_is_deterministic(self) -> None:
@@ -130,11 +146,11 @@ def require_unwritten(call: Callable[..., Any], *inputs: Any, what: str = "the p
 
 
 def require_finite(
-    module: nn.Module, outputs: Mapping[str, Tensor], what: str, inputs: Mapping[str, Tensor] | None = None
+    module: nn.Module, outputs: Mapping[str, Values], what: str, inputs: Mapping[str, Tensor] | None = None
 ) -> None:
     """Outputs, and the gradients of parameters and `inputs`, are finite."""
     for name, output in outputs.items():
-        require(output.isfinite().all(), f"{name} {what} is not finite")
+        require(real(output).isfinite().all(), f"{name} {what} is not finite")
     total = random_sum(outputs)
     if total.requires_grad:
         total.backward()
@@ -150,11 +166,16 @@ def _changes_in_training(module: nn.Module) -> bool:
     return isinstance(module, nn.modules.batchnorm._BatchNorm | nn.SyncBatchNorm)
 
 
-def require_equal(found: Tensor, expected: Tensor, tolerance: float, what: str, *, scale: float = 0.0) -> None:
+def require_equal(found: Values, expected: Values, tolerance: float, what: str, *, scale: float = 0.0) -> None:
     """Raise Violation if shapes differ, values are not finite, or the relative error exceeds the tolerance.
 
-    The error is the largest absolute difference over the largest absolute value expected, or `scale` if that is larger.
+    Of a Seq, lengths are compared, and values up to them. The error is the largest absolute difference over the largest
+    absolute value expected, or `scale` if that is larger.
     """
+    if isinstance(expected, Seq):
+        lengths = expected.lengths.tolist()
+        require(found.lengths.tolist() == lengths, f"{what}: lengths {found.lengths.tolist()} against {lengths}")
+        found, expected = (seq.zeroed().values[:, : max(lengths)] for seq in (found, expected))
     same = found.shape == expected.shape
     require(same, f"{what}: shape {list(found.shape)} where {list(expected.shape)} is expected")
     if found.numel() == 0 or torch.equal(found, expected):
@@ -168,8 +189,8 @@ def require_equal(found: Tensor, expected: Tensor, tolerance: float, what: str, 
     require((errors <= tolerance).all(), f"{what}: relative error {errors.max():.2g}, allowed {tolerance:g}{where}")
 
 
-def require_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], tolerance: float, what: str) -> None:
-    """`require_equal` for tensors by name."""
+def require_same(found: Mapping[str, Values], expected: Mapping[str, Values], tolerance: float, what: str) -> None:
+    """`require_equal` for values by name."""
     for name, value in expected.items():
         require_equal(found[name], value, tolerance, f"{name!r} {what}")
 
@@ -185,16 +206,24 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
             yield from tensors_in(each)
 
 
-def row(seq: Seq, index: int, *, cut: bool = True) -> Seq:
-    """One row alone: without its padding and marked as full, or with it if `cut` is false."""
-    length = int(seq.lengths[index])
-    values = seq.values[index : index + 1]
-    return Seq(values[:, :length] if cut else values, seq.lengths[index : index + 1], full=cut)
+def row(given: Any, index: int, *, cut: bool = True) -> Any:
+    """One row alone, of values or mappings of them: without its padding and marked as full, or with it if not `cut`."""
+    if isinstance(given, Mapping):
+        return {name: row(each, index, cut=cut) for name, each in given.items()}
+    if isinstance(given, Tensor):
+        return given[index : index + 1]
+    values, lengths = given.values[index : index + 1], given.lengths[index : index + 1]
+    return Seq(values[:, : int(lengths)] if cut else values, lengths, full=cut)
 
 
-def random_sum(outputs: Mapping[str, Tensor]) -> Tensor:
-    """The sum of all values of the outputs, each with a random weight."""
-    return sum((value.float() * torch.randn(value.shape)).sum() for value in outputs.values())
+def real(values: Values) -> Tensor:
+    """Values, with zeros beyond the lengths of a Seq."""
+    return values.zeroed().values if isinstance(values, Seq) else values
+
+
+def random_sum(outputs: Mapping[str, Values]) -> Tensor:
+    """The sum of all real values of the outputs, each with a random weight."""
+    return sum((real(value).float() * torch.randn(real(value).shape)).sum() for value in outputs.values())
 
 
 def require_registered(module: nn.Module) -> None:
