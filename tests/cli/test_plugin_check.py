@@ -152,7 +152,7 @@ def test_json_says_the_same():
     }
     (finding,) = [found for found in answer["properties"] if found["property"] == "batch_equals_alone"]
     assert finding["holds"] is False and "row 1 of a batch of lengths [[16000, 10007" in finding["detail"]
-    assert finding["asks"] == "A row has the same result in a batch as alone, cut to its length (uncut if `fixed_samples` is set)."
+    assert finding["asks"] == "A row has the same result in a batch as alone, without padding."
 
 
 def test_what_a_plugin_prints_does_not_get_into_the_answer():

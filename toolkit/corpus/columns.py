@@ -36,13 +36,10 @@ def check_names(where: str, names: Iterable[str], required: Sequence[str], colum
     lacking = [column for column in required if column in missing]
     if not near.keys() >= set(lacking):
         pairs = {**columns, **dict.fromkeys(lacking, "NAME"), **usual_columns(names), **near}
-        missed = f"no column{'s' * (len(lacking) > 1)} {join(map(repr, lacking))}"
-        found = f"{where}: {missed}; found {', '.join(names) or 'nothing'}"
-        which = "they are" if len(lacking) > 1 else "it is"
-        raise CorpusError(f"{found}. Say which {which}: --columns {','.join(map('='.join, pairs.items()))}")
+        found = f"{where}: no column {join(map(repr, lacking))}; found {', '.join(names) or 'nothing'}"
+        raise CorpusError(f"{found}. Say which it is: --columns {','.join(map('='.join, pairs.items()))}")
     for column, name in near.items():
-        known = ", ".join(COLUMNS)
-        raise CorpusError(f"{where}: unknown column {name!r}. Did you mean {column!r}? Known columns are {known}")
+        raise CorpusError(f"{where}: unknown column {name!r}. Did you mean {column!r}?")
 
 
 def usual_columns(found: Iterable[str]) -> dict[str, str]:

@@ -13,20 +13,19 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
 from toolkit.corpus.columns import check_columns, check_names, renamed
-from toolkit.corpus.utterance import COLUMNS, EVAL, SPLITS, Utterance, natural_key
+from toolkit.corpus.utterance import COLUMNS, EVAL, SPLITS, Utterance
 from toolkit.errors import CorpusError, did_you_mean, join
-from toolkit.files import csv_text, kind_unless_file, parse_json, read_text, without_repeated_keys, write_whole
+from toolkit.files import csv_text, read_text, without_repeated_keys, write_whole
 
 REQUIRED = ("path", "label")
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 SHOWN = 5  # wrong rows that a message names
 LATEST_S = 1e9  # no recording lasts for thirty years
-BETWEEN_OBJECTS = re.compile(r"[\s,]*")
+BEFORE_OBJECTS, BETWEEN_OBJECTS = re.compile(r"\s*(\[?)"), re.compile(r"[\s,]*")
 # Durations as pandas and Python write them: 0 days 00:00:01.500, 1 day, 0:00:01, 0 days.
 DURATION = re.compile(r"(?:(\d+) days?)?(?:,? ?(\d+):([0-5]\d):([0-5]\d(?:\.\d*)?))?")
 
@@ -42,7 +41,7 @@ def read_manifest(path: str | Path, columns: Mapping[str, str] | None = None) ->
     """
     path = Path(os.path.expanduser(path)).absolute()
     faults: list[str] = []
-    rows = list(read_rows(path, columns=columns, faults=faults))
+    rows = list(read_rows(path, columns=columns))
     given, lines, utterances = _fill_ids(rows), {}, []
     for line, row in rows:
         try:
@@ -55,7 +54,7 @@ def read_manifest(path: str | Path, columns: Mapping[str, str] | None = None) ->
         except CorpusError as error:
             faults.append(str(error))
     if faults[1:]:
-        named = [fault.replace(f"{path}:", "line ", 1) for fault in sorted(faults, key=natural_key)[:SHOWN]]
+        named = [fault.replace(f"{path}:", "line ", 1) for fault in faults[:SHOWN]]
         more = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
         raise CorpusError(f"{path}: {len(faults)} rows are wrong: {'; '.join(named + more)}")
     if faults:
@@ -68,7 +67,6 @@ def read_rows(
     *,
     required: Sequence[str] = REQUIRED,
     columns: Mapping[str, str] | None = None,
-    faults: list[str] | None = None,  # takes the messages of wrong rows; without it the first is raised
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows of a manifest as text, each with its line number; other arguments and errors as for `read_manifest`."""
     path = Path(os.path.expanduser(path)).absolute()
@@ -76,23 +74,20 @@ def read_rows(
         yield from enumerate(_folder_rows(path), start=1)
         return
     if not os.path.isfile(path):
-        found = f"{path} is {kind_unless_file(path)}" if os.path.exists(path) else f"No manifest at {path}"
-        there = [file.name for file in path.parent.glob("*.*") if file.suffix.lower() in SUFFIXES]
-        near = did_you_mean(path.name, there)
-        raise CorpusError(f"{found}; a .csv or .json file is needed, with the columns {join(required)}.{near}")
+        near = did_you_mean(path.name, [file.name for file in path.parent.glob("*.*") if file.suffix in SUFFIXES])
+        need = f"a .csv or .json file is needed, with the columns {join(required)}"
+        raise CorpusError(f"No manifest at {path}; {need}.{near}")
     if path.suffix.lower() not in SUFFIXES:
         raise CorpusError(f"{path}: a manifest ends in {join(SUFFIXES, 'or')}, not in {path.suffix or 'nothing'!r}")
     try:
         text = read_text(path)
-    except UnicodeDecodeError as error:
+    except (UnicodeDecodeError, OSError) as error:
         raise CorpusError(f"{path}: cannot be read as UTF-8 text: {error}; in Excel, save as CSV UTF-8") from None
-    except OSError as error:
-        raise CorpusError(f"{path}: cannot be read: {error}") from None
+    reader = _json_rows if path.suffix.lower().startswith(".json") else _csv_rows
     line = None
-    reader = _json_rows if path.suffix.lower().startswith(".json") else partial(_csv_rows, faults=faults)
     for line, row in reader(path, text, required, columns or {}):
         yield line, row
-    if line is None and not faults:
+    if line is None:
         raise CorpusError(f"{path}: holds no utterance")
 
 
@@ -102,8 +97,8 @@ def file_and_times(manifest: Path, row: Mapping[str, str | None]) -> tuple[Path,
     Raises: CorpusError if the path is missing, or a time is not a number.
     """
     name = (row.get("path") or "").strip()
-    if not name or "\0" in name:
-        raise CorpusError("path holds a NUL" if name else "path is empty")
+    if not name:
+        raise CorpusError("path is empty")
     times = []
     for column in ("start", "end"):
         text = (row.get(column) or "").strip()
@@ -128,7 +123,7 @@ def write_manifest(path: str | Path, utterances: Sequence[Utterance]) -> None:
 
     Paths inside the manifest's folder are written relative to it; all known columns are written, also empty ones.
 
-    Raises: CorpusError if the ending is neither, an id occurs twice, or a path is not UTF-8.
+    Raises: CorpusError if the ending is neither, an id occurs twice.
     """
     path = Path(os.path.expanduser(path)).absolute()
     write_whole(path, manifest_text(utterances, path), CorpusError, "choose another path", durable=True)
@@ -153,10 +148,6 @@ def _row(folder: Path, u: Utterance) -> dict:
     row["path"] = u.path.relative_to(folder).as_posix() if u.path.is_relative_to(folder) else str(u.path)
     if row["path"] != row["path"].strip():
         row["path"] = f"./{row['path']}"
-    try:
-        row["path"].encode()
-    except UnicodeEncodeError:
-        raise CorpusError(f"{u.path}: the name is not UTF-8, and a manifest is; rename the file or folder") from None
     return {**row, **u.extra}
 
 
@@ -185,26 +176,20 @@ def _folder_rows(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def _csv_rows(
-    path: Path, text: str, required: Sequence[str], columns: Mapping[str, str], faults: list[str] | None
+    path: Path, text: str, required: Sequence[str], columns: Mapping[str, str]
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Read a table; its separator is the one that cuts the header into the most fields."""
-
-    def fields(separator: str, *, strict: bool = True) -> Iterator[list[str]]:
-        return csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict)
-
+    """Read a table; its separator is the one that is most frequent in the header."""
+    separator = max(",;\t|", key=text.partition("\n")[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     line = 1
     try:
-        separator = max(",;\t|", key=lambda separator: len(next(fields(separator, strict=False), [])))
-        reader = fields(separator)
         header = [name.strip() for name in next(reader, [])]
         if len(header) > 1 and not header[-1]:
             header.pop()  # as a spreadsheet leaves it; in the rows it has to be empty too
         if header[:1] == [""]:
             header[0] = "level_0" if "index" in header else "index"  # pandas leaves it without a name
-        if "" in header:
-            raise CorpusError(f"{path}:1: column {header.index('') + 1} has no name")
-        for twice in (name for name, n in Counter(header).items() if n > 1):
-            raise CorpusError(f"{path}:1: column {twice!r} occurs twice")
+        if "" in header or len({*header}) < len(header):
+            raise CorpusError(f"{path}:1: a column has no name, or two have the same: {', '.join(header)}")
         check_columns(f"{path}:1", header, columns)
         check_names(f"{path}:1", renamed(dict.fromkeys(header, ""), columns), required, columns)
         line = reader.line_num + 1
@@ -214,13 +199,9 @@ def _csv_rows(
                     raise CorpusError(f"{path}:{line}: a quotation mark opens a field of several lines: remove it")
                 if len(cells) > len(header) and not cells[-1].strip():
                     cells.pop()
-                if len(cells) == len(header):
-                    yield line, renamed(dict(zip(header, cells, strict=True)), columns)
-                else:
-                    fault = f"{path}:{line}: {len(cells)} fields, but the header has {len(header)}"
-                    if faults is None:
-                        raise CorpusError(fault)
-                    faults.append(fault)
+                if len(cells) != len(header):
+                    raise CorpusError(f"{path}:{line}: {len(cells)} fields, but the header has {len(header)}")
+                yield line, renamed(dict(zip(header, cells, strict=True)), columns)
             line = reader.line_num + 1
     except csv.Error as error:
         raise CorpusError(f"{path}:{line}: not CSV: {error}") from None
@@ -229,46 +210,38 @@ def _csv_rows(
 def _json_rows(
     path: Path, text: str, required: Sequence[str], columns: Mapping[str, str]
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Decode an array, or one object per line, object by object, to know the line number of each."""
-    decoder, by_line = json.JSONDecoder(object_pairs_hook=without_repeated_keys), text.lstrip().startswith("{")
-    parts = text.split("\n") if by_line else [text]
-    try:
-        value = [parse_json(part) for part in parts if part.strip() or not by_line]
-        if not by_line and not isinstance(value := value[0], list):
-            raise CorpusError(f"{path}:1: an array of objects is needed, each with {join(required)}")
-    except json.JSONDecodeError as error:
-        what = "JSON, one object per line" if by_line else "JSON"
-        raise CorpusError(f"{path}:{parts.index(error.doc) + error.lineno}: not {what}: {error.msg}") from None
-    except ValueError as error:
-        raise CorpusError(f"{path}: {error}") from None
-    check_columns(str(path), dict.fromkeys(k.strip() for row in value if isinstance(row, dict) for k in row), columns)
-    line, counted, checked, end = 1, 0, None, 0 if by_line else text.index("[") + 1
+    """Decode an array of objects, or objects alone, object by object, to know the line number of each."""
+    decoder, rows = json.JSONDecoder(object_pairs_hook=without_repeated_keys), []
+    start = BEFORE_OBJECTS.match(text)
+    line, counted, end = 1, 0, start.end()
     while (at := BETWEEN_OBJECTS.match(text, end).end()) < len(text) and text[at] != "]":
         line, counted = line + text.count("\n", counted, at), at
         try:
             row, end = decoder.raw_decode(text, at)
+        except json.JSONDecodeError as error:
+            raise CorpusError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
         except ValueError as error:
             raise CorpusError(f"{path}:{line}: {error}") from None
         if not isinstance(row, dict):
             raise CorpusError(f"{path}:{line}: an object is needed, not {text[at:end][:40]}")
-        row = renamed(_texts(f"{path}:{line}", row), columns)
+        rows.append((line, {key.strip(): _text(f"{path}:{line}: {key!r}", value) for key, value in row.items()}))
+    if text[at:].strip() != start[1].replace("[", "]"):
+        raise CorpusError(f"{path}: not JSON: it ends before its array, or continues after it")
+    check_columns(str(path), dict.fromkeys(name for _, row in rows for name in row), columns)
+    checked = None
+    for line, row in rows:
+        row = renamed(row, columns)
         if row.keys() != checked:
             check_names(f"{path}:{line}", row, required, columns)
             checked = row.keys()
         yield line, row
 
 
-def _texts(where: str, row: Mapping[str, Any]) -> dict[str, str]:
-    """The values of a JSON object as text, by column."""
-    texts: dict[str, str] = {}
-    for key, value in row.items():
-        column = key.strip()
-        if isinstance(value, dict | list):
-            raise CorpusError(f"{where}: {key!r} has to be text or a number, not {json.dumps(value)[:40]}")
-        if column in texts:
-            raise CorpusError(f"{where}: {column!r} occurs twice, with and without spaces")
-        texts[column] = "" if value is None else value if isinstance(value, str) else json.dumps(value)
-    return texts
+def _text(where: str, value: Any) -> str:
+    """A value of a JSON object as text."""
+    if isinstance(value, dict | list):
+        raise CorpusError(f"{where} has to be text or a number, not {json.dumps(value)[:40]}")
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def _fill_ids(rows: list[tuple[int, dict[str, str]]]) -> set[str]:

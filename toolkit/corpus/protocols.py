@@ -8,6 +8,7 @@ import inspect
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import permutations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,13 +33,13 @@ def make_folds(utterances: Sequence[Utterance], name: str, **args) -> list[Fold]
     Raises: ProtocolError if the corpus lacks what the protocol needs, or a speaker would be in two parts.
     """
     if name not in PROTOCOLS:
-        known = ", ".join(PROTOCOLS)
-        raise ProtocolError(f"No protocol is called {name!r}.{did_you_mean(name, PROTOCOLS)} Protocols are {known}")
+        near = did_you_mean(name, PROTOCOLS)
+        raise ProtocolError(f"No protocol is called {name!r}.{near} Protocols are {listed(PROTOCOLS)}")
     known = arguments_of(name)
     for argument, value in args.items():
         if argument not in known:
-            found = f"protocol {name!r} takes no {argument!r}; it takes {', '.join(known) or 'no arguments'}"
-            raise ProtocolError(f"{found}.{did_you_mean(argument, known)}")
+            takes = f"{listed(known) or 'no arguments'}.{did_you_mean(argument, known)}"
+            raise ProtocolError(f"protocol {name!r} takes no {argument!r}; it takes {takes}")
         try:
             check_value(value, known[argument])
         except Mismatch as error:
@@ -82,31 +83,23 @@ def training_protocol(name: str) -> str:
 
 def _loso_as_published(utterances: Sequence[Utterance]) -> list[Fold]:
     name = "loso-as-published"
-    speaker_of, speakers = _need_speakers(utterances, name), speaker_order(utterances)
-    if len(speakers) < 2:
-        raise ProtocolError(f"protocol {name!r} needs two speakers or more")
-    return _leave_out(name, speaker_of, {speaker: speaker for speaker in speakers}, AS_PUBLISHED_STAMP)
+    speaker_of, speakers = _needed(utterances, name, "speaker"), speaker_order(utterances)
+    return _leave_out(name, speaker_of, dict(zip(speakers, speakers, strict=True)), AS_PUBLISHED_STAMP)
 
 
 def _session_out(utterances: Sequence[Utterance]) -> list[Fold]:
-    _need_speakers(utterances, "session-out")
-    if any(u.session is None for u in utterances):
-        raise ProtocolError("protocol 'session-out' needs a session for every utterance; use 'groups' or 'given'")
-    return _rotate("session-out", "sessions", {u.id: u.session for u in utterances})
+    _needed(utterances, "session-out", "speaker")
+    return _rotate("session-out", "sessions", _needed(utterances, "session-out", "session"))
 
 
 def _groups(utterances: Sequence[Utterance], k: int | None = None) -> list[Fold]:
     """Rotate the groups of column group, else k groups (default 5) into which speakers are dealt, gender by gender."""
-    named = sum(u.group is not None for u in utterances)
-    if named == len(utterances):
+    if any(u.group for u in utterances):
         if k is not None:
             raise ProtocolError("protocol 'groups' uses the corpus's own groups: leave k out of its args")
-        return _rotate("groups", "groups", {u.id: u.group for u in utterances}, _unknown_speakers(utterances))
-    if named:
-        missing = counted_ids([u.id for u in utterances if u.group is None])
-        raise ProtocolError(f"the column group is empty for {missing}; fill all or none")
+        return _rotate("groups", "groups", _needed(utterances, "groups", "group"), _unknown_speakers(utterances))
     k = 5 if k is None else k
-    speaker_of, speakers = _need_speakers(utterances, "groups"), speaker_order(utterances)
+    speaker_of, speakers = _needed(utterances, "groups", "speaker"), speaker_order(utterances)
     if not 3 <= k <= len(speakers):
         found = f"protocol 'groups' cannot deal {counted(len(speakers), 'speaker')} into k = {k} groups"
         raise ProtocolError(f"{found}; there have to be three or more, each with a speaker: set protocol.args.k")
@@ -118,35 +111,22 @@ def _groups(utterances: Sequence[Utterance], k: int | None = None) -> list[Fold]
 
 
 def _given(utterances: Sequence[Utterance], speakers: Literal["apart", "shared"] = "apart") -> list[Fold]:
-    missing = [u.id for u in utterances if u.split is None]
-    if len(missing) == len(utterances):
-        raise ProtocolError(
-            "protocol 'given' needs the column split with train, valid and test; without it, use 'groups' (column "
-            "group, or speakers dealt into k groups), or 'random' if speakers are unknown"
-        )
-    if missing:
-        raise ProtocolError(f"the column split is empty for {counted_ids(missing)}; fill every row")
-    counts = Counter(u.split for u in utterances)
-    for value in counts:
-        if value not in PARTS:
-            near = " It may mean valid or test." if value.lower() in EVAL else did_you_mean(value, SPLITS)
-            raise ProtocolError(f"split {value!r} is not one of train, valid, test.{near}")
-    for part in PARTS:
-        if not counts[part]:
-            found = listed(f"{value} ({count})" for value, count in counts.items())
-            raise ProtocolError(f"no utterance has split {part!r}; the column has {found}")
+    part_of = _needed(utterances, "given", "split")
+    for value in sorted({*part_of.values()} - {*PARTS}):
+        near = " It may mean valid or test." if value.lower() in EVAL else did_you_mean(value, SPLITS)
+        raise ProtocolError(f"split {value!r} is not one of train, valid, test.{near}")
     stamp = SPEAKER_DEPENDENT_STAMP if speakers == "shared" else _unknown_speakers(utterances)
-    return [Fold("given", "given", **_ids(utterances, lambda u: u.split), stamp=stamp)]
+    return _one_fold("given", part_of, stamp)
 
 
 def _speaker_dependent(utterances: Sequence[Utterance], k: int = 5, seed: int = 1) -> list[Fold]:
     """Deal the files of each class, speaker by speaker, into k folds; one tests, the next validates."""
-    _need_speakers(utterances, "speaker-dependent")
+    _needed(utterances, "speaker-dependent", "speaker")
     dealt, speaker = [], {u.path: u.speaker for u in utterances}
     for label, paths in _files_by_label(utterances).items():
         if not 3 <= k <= len(paths):
             found = f"protocol 'speaker-dependent' cannot deal {len(paths)} files of class {label!r} into k = {k} folds"
-            raise ProtocolError(f"{found}; k has to be from 3 to the number of files of the smallest class")
+            raise ProtocolError(f"{found}; k has to be from 3 to that number")
         random.Random(f"{seed}:{label}").shuffle(paths)
         dealt += sorted(paths, key=speaker.get)
     fold = {path: str(i % k + 1) for i, path in enumerate(dealt)}
@@ -157,8 +137,7 @@ def _speaker_dependent(utterances: Sequence[Utterance], k: int = 5, seed: int = 
 def _random(utterances: Sequence[Utterance], valid: float = 0.1, test: float = 0.2, seed: int = 1) -> list[Fold]:
     """Split every class in the same proportions, keeping the utterances of a file together."""
     if speakers := speaker_order(utterances):
-        found = f"protocol 'random' is for corpora without speakers, this one has {len(speakers)}"
-        raise ProtocolError(f"{found}: it would put a speaker into two parts; use 'groups'")
+        raise ProtocolError(f"protocol 'random' is for corpora without speakers, not {len(speakers)}: use 'groups'")
     if not (0 < valid < 1 and 0 < test < 1 and valid + test < 1):
         raise ProtocolError(f"protocol 'random': valid {valid} and test {test} have to leave a fraction for training")
     part_of = {}
@@ -170,7 +149,7 @@ def _random(utterances: Sequence[Utterance], valid: float = 0.1, test: float = 0
         n_valid = min(max(1, round(valid * len(paths))), len(paths) - n_test - 1)
         for i, path in enumerate(paths):
             part_of[path] = "test" if i < n_test else "valid" if i < n_test + n_valid else "train"
-    return [Fold("random", "random", **_ids(utterances, lambda u: part_of[u.path]), stamp=RANDOM_STAMP)]
+    return _one_fold("random", {u.id: part_of[u.path] for u in utterances}, RANDOM_STAMP)
 
 
 def _files_by_label(utterances: Sequence[Utterance]) -> dict[str, list[Path]]:
@@ -192,27 +171,19 @@ def _rotate(protocol: str, what: str, group_of: Mapping[str, str], stamp: str | 
 
 def _by_partner(utterances: Sequence[Utterance], protocol: str, stamp: str | None) -> list[Fold]:
     """Make a fold for each speaker: it tests, the other one of its session validates, all others train."""
-    speaker_of, speakers = _need_speakers(utterances, protocol), speaker_order(utterances)
-    session_of: dict[str, str] = {}
-    for u in utterances:
-        if u.session is None:
-            need = f"protocol {protocol!r} validates with the other speaker of the session"
-            remedy = "use 'groups' (column group, or speakers dealt into k groups) or 'given'"
-            raise ProtocolError(f"{need}, but utterance {u.id!r} has no session; {remedy}")
-        if session_of.setdefault(u.speaker, u.session) != u.session:
-            found = f"speaker {u.speaker!r} is in sessions {session_of[u.speaker]!r} and {u.session!r}"
-            raise ProtocolError(f"{found}: {protocol!r} needs one partner for each; use 'groups' or 'given'")
-    sessions: dict[str, list[str]] = {}
-    for speaker in speakers:
-        sessions.setdefault(session_of[speaker], []).append(speaker)
+    speaker_of, session_of = _needed(utterances, protocol, "speaker"), _needed(utterances, protocol, "session")
+    sessions: dict[str, set[str]] = {}
+    for i, speaker in speaker_of.items():
+        sessions.setdefault(session_of[i], set()).add(speaker)
+    need = f"protocol {protocol!r} needs two sessions or more, each of two speakers who are in no other"
+    others = "use 'session-out', 'groups' or 'given'"
     for session, members in sessions.items():
         if len(members) != 2:
-            found = f"protocol {protocol!r} needs two speakers in each session; {session!r} has {listed(members)}"
-            raise ProtocolError(f"{found}; use 'session-out', 'groups' or 'given'")
-    if len(sessions) < 2:
-        raise ProtocolError(f"protocol {protocol!r} needs two sessions or more; there is only {next(iter(sessions))!r}")
-    partners = {speaker: next(s for s in sessions[session_of[speaker]] if s != speaker) for speaker in speakers}
-    return _leave_out(protocol, speaker_of, partners, stamp)
+            raise ProtocolError(f"{need}; in {session!r} are {listed(sorted(members))}: {others}")
+    partners = {speaker: other for pair in sessions.values() for speaker, other in permutations(pair)}
+    if len(sessions) < 2 or len(partners) < 2 * len(sessions):
+        raise ProtocolError(f"{need}; there are {counted(len(partners), 'speaker')} in {listed(sessions)}: {others}")
+    return _leave_out(protocol, speaker_of, {who: partners[who] for who in speaker_order(utterances)}, stamp)
 
 
 def _leave_out(
@@ -227,22 +198,18 @@ def _leave_out(
     return folds
 
 
-def _ids(utterances: Sequence[Utterance], part_of: Callable[[Utterance], str]) -> dict[str, tuple[str, ...]]:
-    """Part -> ids of its utterances, in order."""
-    return {part: tuple(u.id for u in utterances if part_of(u) == part) for part in PARTS}
+def _one_fold(protocol: str, part_of: Mapping[str, str], stamp: str | None) -> list[Fold]:
+    parts = (tuple(i for i, its in part_of.items() if its == part) for part in PARTS)
+    return [Fold(protocol, protocol, *parts, stamp)]
 
 
-def _need_speakers(utterances: Sequence[Utterance], protocol: str) -> dict[str, str]:
-    """Id of each utterance -> its speaker; ProtocolError if one has none."""
-    missing = [u.id for u in utterances if u.speaker is None]
-    ways = "fill column speaker, or group (for 'groups') or split (for 'given')"
-    if len(missing) == len(utterances):
-        found = f"protocol {protocol!r} needs speakers, and the corpus names none"
-        raise ProtocolError(f"{found}; {ways}, or use 'random', which every result will note")
-    if missing:
-        need = f"protocol {protocol!r} needs a speaker for every utterance"
-        raise ProtocolError(f"{need}; there is none for {counted_ids(missing)}: {ways}")
-    return {u.id: u.speaker for u in utterances}
+def _needed(utterances: Sequence[Utterance], protocol: str, column: str) -> dict[str, str]:
+    """Id of each utterance -> its value in a column; ProtocolError if one has none."""
+    if missing := [u.id for u in utterances if u.value(column) is None]:
+        found = f"protocol {protocol!r} needs the column {column}, and it is empty for {counted_ids(missing)}"
+        others = "'groups' (column speaker or group), 'given' (column split), or 'random' if no speaker is known"
+        raise ProtocolError(f"{found}: fill it, or use another protocol: {others}")
+    return {u.id: u.value(column) for u in utterances}
 
 
 def _unknown_speakers(utterances: Sequence[Utterance]) -> str | None:

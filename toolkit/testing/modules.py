@@ -80,12 +80,12 @@ class ModuleCase(Case):
 
     @contract
     def batch_equals_alone(self) -> None:
-        """A row has the same result in a batch as alone, cut to its length (uncut if `fixed_samples` is set)."""
+        """A row has the same result in a batch as alone, without padding."""
         module = self.build()
         inputs = self.inputs(module)
         batch = self.outputs(module, *inputs)
         lengths = [tensor.tolist() for tensor in tensors_in(inputs) if tensor.dtype == torch.int64]
-        cut = getattr(module, "fixed_samples", None) is None
+        cut = getattr(module, "fixed_samples", None) is None  # else rows keep the only length that it takes
         for index in range(len(next(tensors_in(inputs)))):
             alone = self.outputs(module, *(row(given, index, cut=cut) for given in inputs))
             for name, expected in alone.items():
