@@ -250,7 +250,7 @@ def test_a_given_split_may_share_speakers_if_its_arguments_say_so_and_not_files(
 
 
 def test_loso_says_what_to_use_where_sessions_have_no_partner():
-    with pytest.raises(ProtocolError, match="column session, and it is empty for 3 .* 'groups'"):
+    with pytest.raises(ProtocolError, match=r"column session, and it is empty for 3 .* 'groups'"):
         make_folds(plain("abc"), "loso")
     with pytest.raises(ProtocolError, match="two speakers who are in no other; in 's' are a, b, c"):
         make_folds(plain("abc", session="s"), "loso")

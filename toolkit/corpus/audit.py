@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, S
 from itertools import product
 from typing import NamedTuple
 
-from toolkit.corpus.alike import ALIKE, REMEDY, plain_name
 from toolkit.corpus.folds import PARTS, SPEAKER_DEPENDENT_STAMP, Fold
+from toolkit.corpus.labels import ALIKE, REMEDY, plain_name
 from toolkit.corpus.listening import Sounds, listen, near_copies
 from toolkit.corpus.utterance import Problem, Utterance, natural_key
 from toolkit.errors import CorpusError, ProtocolError, counted, join, listed

@@ -6,10 +6,9 @@ the meaning of a head's output, the metrics that fit, and the score that selects
 
 import hashlib
 import itertools
-import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -20,10 +19,6 @@ from toolkit.statistics.calibration import softmax
 from toolkit.statistics.metrics import METRICS, Labels, summary
 
 MOST_CODES = 20  # up to so many whole numbers may be codes of classes; more are a quantity
-# A number, a suffix that makes it a fraction, and a unit, in the spelling that PLAIN leaves.
-NUMBER = re.compile(r"([+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:e[+-]?\d+)?)([%‰]|/\d+|[.,]\d+)?([a-zµ°]{0,3})")
-NO_NUMBER = re.compile(r"[+-]?(nan|inf(inity)?|∞)")
-PLAIN = str.maketrans("\u066b\u066c", ".,", " '_$€£¥")  # Arabic separators; marks between digits or before them
 LABEL = "label"  # the target whose prediction is the answer
 UNKNOWN = -1  # the index of an unknown value
 
@@ -92,10 +87,9 @@ class Target:
         """The index of a covariate that the system reads; CorpusError if it is missing or not one of the classes."""
         index = self.index(value)
         if index == UNKNOWN:
-            raise CorpusError(
-                f"Utterance {utterance_id!r} has no {self.name}, and the system reads it. Fill the manifest's column "
-                f"{self.name!r}, or use a system with `source: predicted`, which needs none."
-            )
+            found = f"Utterance {utterance_id!r} has no {self.name}, and the system reads it"
+            remedy = f"Fill the manifest's column {self.name!r}, or use a system with `source: predicted`"
+            raise CorpusError(f"{found}. {remedy}, which needs none.")
         return index
 
     def indices(self, utterances: Iterable[Utterance]) -> list[int]:
@@ -138,17 +132,17 @@ class Target:
 
 
 def is_whole(text: str) -> bool | None:
-    """Whether a text is a whole number, however it is spelled; None where it is not a number.
+    """Whether a text is a whole number; None where it is not a number.
 
-    >>> [is_whole(text) for text in ("3.0", "\u22120,5", "10 %", "1/2", "1.5 s", "nan", "10 dB", "20-30", "two")]
-    [True, False, False, False, False, False, None, None, None]
+    >>> [is_whole(text) for text in ("3.0", "\u22120,5", "10 %", "1/2", "nan", "10 dB", "20-30", "two")]
+    [True, False, False, False, False, None, None, None]
     """
-    text = plain_marks(unicodedata.normalize("NFKC", text)).translate(PLAIN).lower()
-    if not (found := NUMBER.fullmatch(text)):
-        return False if NO_NUMBER.fullmatch(text) else None
-    number, share, unit = found.groups()
-    whole = not share and float(number.replace(",", ".")).is_integer()
-    return None if whole and unit else whole
+    plain = plain_marks(text).replace(",", ".").replace(" ", "")
+    try:
+        number = float(Fraction(plain) if "/" in plain else plain.removesuffix("%"))
+    except (ValueError, ArithmeticError):
+        return None
+    return number.is_integer() and "%" not in plain
 
 
 def shuffled_value(utterance_id: str, seed: int, counts: Mapping[str, int], covariate: str = "gender") -> str:

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from toolkit.corpus import Utterance
-from toolkit.corpus.alike import plain_name
+from toolkit.corpus.labels import plain_name
 from toolkit.errors import BundleError
 from toolkit.files import parse_json, sha256
 from toolkit.model.archive import SEEN

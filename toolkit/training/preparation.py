@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.corpus import Corpus, Utterance, apply_labels
-from toolkit.corpus.alike import alike_names, join_names
 from toolkit.corpus.audit import refuse_shared
 from toolkit.corpus.folds import Fold, pick_fold
+from toolkit.corpus.labels import alike_names, join_names
 from toolkit.corpus.protocols import UNKNOWN_SPEAKERS_STAMP, make_folds
 from toolkit.corpus.targets import LABEL, Target
 from toolkit.corpus.utterance import Problem
