@@ -19,7 +19,7 @@ MESSAGES = {
     "speaker": ("speaker", "in {there}, too"),
     "file": ("file", "in {there}, too"),
     "audio": ("utterance", "the same audio as in {there}"),
-    "copy": ("utterance", "{copies} of audio in {there} (in level, rate, encoding or silence)"),
+    "copy": ("utterance", "copied from audio in {there}, changed in level, rate, encoding or silence"),
     "text": ("sentence", "in {there}, too"),
 }
 BY_SOUND = ("audio", "copy")  # kinds that count utterances; the others count names
@@ -60,7 +60,13 @@ def audit(
 
     Args: heard: from `hear`; kinds: to compare; alike: whether speakers whose names are alike count as one.
     """
-    keys = _keys(parts, heard or {}, alike=alike)
+    nameless = {u.path for us in parts.values() for u in us if not u.speaker}
+    keys: dict[str, Callable[[Utterance], Hashable]] = {
+        "speaker": lambda u: u.speaker and (plain_name(u.speaker) if alike else u.speaker),
+        "file": lambda u: u.path if u.path in nameless else None,
+        "text": lambda u: _words(u) and plain_name(_words(u)),
+        **{kind: lambda u, groups=groups: groups.get(u.place) for kind, groups in (heard or {}).items()},
+    }
     for kind in (kind for kind in kinds if kind in keys):
         before: dict[Hashable, tuple[Utterance, str]] = {}  # key -> one that has it, and its part
         for part in PARTS:
@@ -73,25 +79,13 @@ def audit(
             before = {key: (u, part) for key, u in mine} | before
 
 
-def _keys(parts: Parts, heard: Heard, *, alike: bool) -> dict[str, Callable[[Utterance], Hashable]]:
-    """Kind -> the key of an utterance, None if it has none; utterances of the same key share something."""
-    nameless = {u.path for us in parts.values() for u in us if not u.speaker}
-    return {
-        "speaker": lambda u: u.speaker and (plain_name(u.speaker) if alike else u.speaker),
-        "file": lambda u: u.path if u.path in nameless else None,
-        "text": lambda u: _words(u) and plain_name(_words(u)),
-        **{kind: lambda u, groups=groups: groups.get(u.place) for kind, groups in heard.items()},
-    }
-
-
 def _shared(kind: str, part: str, pairs: Sequence[tuple[Utterance, Utterance, str]], total: int) -> Shared:
     """Args: pairs: an utterance of the part, an earlier one with the same key, and that one's part."""
     names = sorted((_name(kind, u, part, other, there) for u, other, there in pairs), key=natural_key)
     where = join(dict.fromkeys(there for _, _, there in pairs)) if pairs else "train"
-    (noun, what), one = MESSAGES[kind], len(names) == 1
-    found = f"1 {noun}" if one and total == 1 else f"{len(names)} of {counted(total, noun)}"
-    what = what.format(there=where, copies="a changed copy" if one else "changed copies")
-    return Shared(kind, part, names, total, f"{found} of {part} {'is' if one else 'are'} {what}: {listed(names)}")
+    noun, what = MESSAGES[kind]
+    found = f"{len(names)} of {counted(total, noun)} of {part} {'is' if len(names) == 1 else 'are'}"
+    return Shared(kind, part, names, total, f"{found} {what.format(there=where)}: {listed(names)}")
 
 
 def _words(u: Utterance) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 from toolkit.corpus.audit import check_fold, hear
 from toolkit.corpus.folds import Fold
 from toolkit.corpus.labels import label_faults
-from toolkit.corpus.listening import Sound, Sounds, listen
+from toolkit.corpus.listening import Sounds, listen
 from toolkit.corpus.utterance import MIN_SAMPLES, Problem, Utterance, counted_ids, natural_key, speaker_order
 from toolkit.errors import counted, listed
 
@@ -61,10 +61,9 @@ def check_corpus(
     classes = list(labels) if labels else sorted({label for _, label in mapped} - {None})
     kept = [(u, label) for u, label in mapped if label in classes]
     used = [replace(u, label=label) for u, label in kept]
-    problems = [*label_faults(utterances, labels, label_map), *_speaker_problems(used, covariates)]
     heard = listen(used)
-    problems += [problem for u, sound in heard for problem in _faults(u, sound, sample_rate)]
-    problems += [*_other_rates(heard, sample_rate), *_shared(heard, folds)]
+    problems = [*label_faults(utterances, labels, label_map), *_speaker_problems(used, covariates)]
+    problems += [*_faults(heard, sample_rate), *_shared(heard, folds)]
     return CheckReport(
         counts=_counts(kept, classes),
         problems=sorted(dict.fromkeys(problems), key=lambda problem: problem.severity),
@@ -85,9 +84,8 @@ def _counts(kept: Sequence[tuple[Utterance, str]], classes: Sequence[str]) -> di
 
 def _speaker_problems(utterances: Sequence[Utterance], covariates: Sequence[str]) -> Iterator[Problem]:
     genders = Counter(speaker for speaker, _ in {(u.speaker, u.gender) for u in utterances if u.speaker and u.gender})
-    for speaker in sorted(genders, key=natural_key):
-        if genders[speaker] > 1:
-            yield Problem("two-genders", "error", f"speaker {speaker!r} is F and M in different utterances", speaker)
+    for speaker in sorted((who for who, count in genders.items() if count > 1), key=natural_key):
+        yield Problem("two-genders", "error", f"speaker {speaker!r} is F and M in different utterances", speaker)
     nameless = [u.id for u in utterances if u.speaker is None]
     if 0 < len(nameless) < len(utterances):
         text = f"{counted_ids(nameless)} without a speaker; most protocols need one for each"
@@ -98,32 +96,31 @@ def _speaker_problems(utterances: Sequence[Utterance], covariates: Sequence[str]
             yield Problem(f"{name}-missing", "error", text, lacking[0])
 
 
-def _faults(u: Utterance, sound: Sound, sample_rate: int) -> Iterator[Problem]:
-    def warning(kind: str, text: str) -> Problem:
-        return Problem(kind, "warning", f"{u.path} {text}", str(u.path))
-
-    if sound.error:
-        yield Problem(sound.error.kind, "error", str(sound.error), str(u.path))
-    elif (samples := sound.samples(sample_rate)) < MIN_SAMPLES:
-        found = f"{samples} samples at {sample_rate} Hz, fewer than {MIN_SAMPLES}"
-        yield warning("too-short", f"({u.id}) has {found}; it is padded with silence")
-    elif sound.digest is None:
-        yield warning("silent", f"({u.id}) is silent: no sample is above -60 dB of full scale")
-    if sound.channels > 1:
-        yield warning("stereo", f"has {sound.channels} channels; their mean is used")
-
-
-def _other_rates(heard: Sounds, sample_rate: int) -> Iterator[Problem]:
-    rates = {sound.rate for _, sound in heard if sound.samples(sample_rate) >= MIN_SAMPLES}
-    for rate in sorted(rates - {sample_rate}):
-        at = [str(u.path) for u, sound in heard if sound.rate == rate]
+def _faults(heard: Sounds, sample_rate: int) -> Iterator[Problem]:
+    rates: dict[int, list[str]] = {}
+    for u, sound in heard:
+        path, samples = str(u.path), sound.samples(sample_rate)
+        if sound.error:
+            yield Problem(sound.error.kind, "error", str(sound.error), path)
+        elif samples < MIN_SAMPLES:
+            found = f"{samples} samples at {sample_rate} Hz, fewer than {MIN_SAMPLES}"
+            yield Problem("too-short", "warning", f"{path} ({u.id}) has {found}; it is padded with silence", path)
+        elif sound.digest is None:
+            text = f"{path} ({u.id}) is silent: no sample is above -60 dB of full scale"
+            yield Problem("silent", "warning", text, path)
+        if sound.channels > 1:
+            yield Problem("stereo", "warning", f"{path} has {sound.channels} channels; their mean is used", path)
+        if sound.rate != sample_rate and samples >= MIN_SAMPLES:
+            rates.setdefault(sound.rate, []).append(path)
+    for rate, at in sorted(rates.items()):
         text = f"{counted(len(at), 'utterance')} at {rate} Hz ({at[0]} first), resampled to {sample_rate} Hz when read"
         yield Problem("odd-rate", "warning", text, at[0])
 
 
 def _shared(heard: Sounds, folds: Sequence[Fold]) -> Iterator[Problem]:
     """What the audit finds, each kind in the first fold that has it; audio that occurs twice, if no fold shares any."""
-    audio, found = hear(heard) if folds else {}, {}
+    audio = hear(heard) if folds else {}
+    found: dict[str, Problem] = {}
     for fold in folds:
         for problem in check_fold(fold, [u for u, _ in heard], audio):
             found.setdefault(problem.kind, problem)
@@ -132,10 +129,9 @@ def _shared(heard: Sounds, folds: Sequence[Fold]) -> Iterator[Problem]:
     for u, sound in heard:
         if sound.digest is not None:
             same.setdefault(sound.digest, []).append(u)
-    for alike in same.values():
-        if len(alike) > 1 and "shared-audio" not in found:
-            labels = ", ".join(sorted({u.label for u in alike}))
-            shown = listed((str(u.path) for u in alike), most=3)
+    for alike in same.values() if "shared-audio" not in found else ():
+        if len(alike) > 1:
+            labels, shown = listed(sorted({u.label for u in alike})), listed((str(u.path) for u in alike), most=3)
             text = f"{len(alike)} utterances are the same audio, labelled {labels}: {shown}"
             yield Problem("duplicate", "warning", text, str(alike[0].path))
 

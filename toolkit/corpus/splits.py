@@ -40,17 +40,15 @@ def read_splits(
     Raises: CorpusError if no fold is found, a fold lacks train or test, or the pattern does not find a speaker.
     """
     path = Path(os.path.expanduser(path)).absolute()
-    files = _files_by_name(data_folder) if data_folder else {}
-    folds: dict[str, dict[str, list[Utterance]]] = {}
-    lists = os.path.isdir(path)
+    lists, files = os.path.isdir(path), _files_by_name(data_folder) if data_folder else {}
     if lists and column:
-        found = f"--column {column} is a column of a manifest, and {path} is a folder"
-        raise CorpusError(f"{found}: the names of its lists hold the parts.")
-    rows = _of_lists(path, columns) if lists else _of_column(path, column, read_manifest(path, columns))
-    for fold, part, u in rows:
+        raise CorpusError(f"--column {column} is a column of a manifest, and {path} is a folder")
+    folds: dict[str, dict[str, list[Utterance]]] = {}
+    for fold, part, u in _of_lists(path, columns) if lists else _of_column(path, column, read_manifest(path, columns)):
         folds.setdefault(fold, {name: [] for name in PARTS})[SPLITS[part.lower()]].append(_located(u, files))
     if not folds:
-        raise CorpusError(f"{path}: its lists hold no path of a recording")
+        names = "train.txt, dev_2.lst, emodb_test_fold_1.jsonl"
+        raise CorpusError(f"{path} holds no list of a fold, such as {names}, or nothing is in these")
     for fold, parts in folds.items():
         if missing := [part for part in ("train", "test") if not parts[part]]:
             raise CorpusError(f"{path}: fold {fold!r} has nothing in {missing[0]}; folds are {listed(folds)}")
@@ -80,9 +78,7 @@ def _located(u: Utterance, files_by_name: Mapping[str, list[Path]]) -> Utterance
 def _of_column(path: Path, column: str | None, utterances: list[Utterance]) -> Iterator[tuple[str, str, Utterance]]:
     column = column or next((name for name in SPLIT_COLUMNS if any(u.value(name) for u in utterances)), None)
     if column is None:
-        near = [name for name in utterances[0].extra if all(PART.fullmatch(u.value(name) or "") for u in utterances)]
-        remedy = f"name it with --column {near[0]}" if near else "name it with --column"
-        raise CorpusError(f"{path}: no column says the parts ({join(SPLIT_COLUMNS, 'or')}): {remedy}")
+        raise CorpusError(f"{path}: no column says the parts ({join(SPLIT_COLUMNS, 'or')}): name it with --column")
     if empty := [u for u in utterances if u.value(column) is None]:
         near = did_you_mean(column, empty[0].extra)
         raise CorpusError(f"{path}: the column {column!r} is empty for utterance {empty[0].id!r}.{near}")
@@ -98,18 +94,17 @@ def _of_column(path: Path, column: str | None, utterances: list[Utterance]) -> I
 
 
 def _of_lists(folder: Path, columns: Mapping[str, str] | None) -> Iterator[tuple[str, str, Utterance]]:
-    texts = [file for file in folder.rglob("*") if file.suffix.lower() in (*PLAIN, *SUFFIXES)]
-    lists = [file for file in texts if PART.search(file.stem)]
-    for file in (file for file in texts if file not in lists and EVAL & {*re.split("[^a-z]+", file.stem.lower())}):
-        raise CorpusError(f"{file} may be validation or test: call the list valid or test, or move it")
-    for file in sorted(filter(os.path.isfile, lists), key=lambda file: natural_key(str(file))):
-        rest = re.sub(r"[_.-]{2,}", "_", PART.sub("", file.stem, count=1)).strip("_.-")
-        fold = "/".join([*file.parent.relative_to(folder).parts, *filter(None, [rest])]) or folder.name
-        for line, row in _rows(file, columns):
-            row = {"label": "-", "id": row["path"], **row}
-            yield fold, PART.search(file.stem)[0], utterance_of_row(file, line, row)
-    if not lists:
-        raise CorpusError(f"{folder} holds no list of a fold, such as train.txt, dev_2.lst, emodb_test_fold_1.jsonl")
+    for file in sorted(filter(os.path.isfile, folder.rglob("*")), key=lambda file: natural_key(str(file))):
+        part = PART.search(file.stem)
+        if file.suffix.lower() not in (*PLAIN, *SUFFIXES):
+            continue
+        if not part and EVAL & {*re.split("[^a-z]+", file.stem.lower())}:
+            raise CorpusError(f"{file} may be validation or test: call the list valid or test, or move it")
+        if part:
+            rest = re.sub(r"[_.-]{2,}", "_", PART.sub("", file.stem, count=1)).strip("_.-")
+            fold = "/".join([*file.parent.relative_to(folder).parts, *filter(None, [rest])]) or folder.name
+            for line, row in _rows(file, columns):
+                yield fold, part[0], utterance_of_row(file, line, {"label": "-", "id": row["path"], **row})
 
 
 def _rows(file: Path, columns: Mapping[str, str] | None) -> Iterable[tuple[int, dict[str, str]]]:
@@ -133,18 +128,17 @@ def _with_speakers(fold: str, parts: dict[str, list[Utterance]], pattern: str | 
     for u in everyone:
         match = scheme.search(u.id) or scheme.search(str(u.path)) if pattern else scheme.fullmatch(u.path.stem)
         found[u.place] = "".join(filter(None, match.groups())) if match else ""
-    if pattern is None and (not all(found.values()) or any(u.speaker for u in everyone)):
-        return parts
-    for u in everyone:
-        if not found[u.place]:
+        if pattern and not found[u.place]:
             hint = "a group, (...), has to hold the speaker"
             raise CorpusError(f"--speaker-pattern {pattern!r} finds no speaker in {u.id!r}, {u.path}: {hint}")
+    if not all(found.values()) or (pattern is None and any(u.speaker for u in everyone)):
+        return parts
     say(f"{fold}: speakers taken from file names, {found[everyone[0].place]!r} in {everyone[0].path.name}")
     return {part: [replace(u, speaker=found[u.place]) for u in us] for part, us in parts.items()}
 
 
 def audit_splits(folds: Mapping[str, Parts]) -> list[dict[str, Any]]:
-    """Audit each fold; the findings are JSON-able. Audio is read once; if it cannot be, only names are compared."""
+    """Audit each fold; the findings are JSON-able. Of audio that cannot be read, only names are compared."""
     utterances = {u.place: u for parts in folds.values() for us in parts.values() for u in us}
     sounds = listen(list(utterances.values()))
     heard, unread = hear(sounds), {u.place: sound.error for u, sound in sounds if sound.error}
@@ -152,7 +146,8 @@ def audit_splits(folds: Mapping[str, Parts]) -> list[dict[str, Any]]:
 
 
 def _audit_fold(fold: str, parts: Parts, heard: Heard, unread: Mapping[Hashable, AudioError]) -> dict[str, Any]:
-    facts, problems = {}, []
+    """Args: unread: why audio cannot be read, by place."""
+    facts, problems, everyone = {}, [], [u for us in parts.values() for u in us]
     for part, us in parts.items():
         counts = {column: Counter(u.value(column) for u in us if u.value(column)) for column in ("label", "gender")}
         facts[part] = {"utterances": len(us), "speakers": len({u.speaker for u in us} - {None}), **counts}
@@ -161,19 +156,14 @@ def _audit_fold(fold: str, parts: Parts, heard: Heard, unread: Mapping[Hashable,
         if shared.names:
             severity = "warning" if shared.kind == "text" else "error"
             problems.append(Problem(f"shared-{shared.kind}", severity, shared.message, fold))
-    problems += [Problem(kind, "warning", message, fold) for kind, message in _warnings(parts, unread)]
-    return {"fold": fold, "parts": facts, "problems": list(map(vars, problems))}
-
-
-def _warnings(parts: Parts, unread: Mapping[Hashable, AudioError]) -> Iterator[tuple[str, str]]:
-    """Yield the kind and message of each warning on a fold; `unread`: why audio cannot be read, by place."""
-    for message in imbalances(parts):
-        yield "imbalance", message
+    warnings = [("imbalance", message) for message in imbalances(parts)]
     if parts.get("valid") == []:
-        yield "no-validation", "no validation part: one drawn from train shares its speakers"
-    everyone = [u for us in parts.values() for u in us]
+        warnings.append(("no-validation", "no validation part: one drawn from train shares its speakers"))
     if nameless := sum(not u.speaker for u in everyone):
         found = f"{nameless} of {len(everyone)} utterances lack a speaker"
-        yield "no-speakers", f"not checked: {found} (--speaker-pattern)"
+        warnings.append(("no-speakers", f"not checked: {found} (--speaker-pattern)"))
     if errors := [unread[u.place] for u in everyone if u.place in unread]:
-        yield "no-audio", f"not checked: the audio of {counted(len(errors), 'utterance')}, {errors[0]}"
+        found = f"the audio of {counted(len(errors), 'utterance')}, {errors[0]}"
+        warnings.append(("no-audio", f"not checked: {found}"))
+    problems += [Problem(kind, "warning", message, fold) for kind, message in warnings]
+    return {"fold": fold, "parts": facts, "problems": list(map(vars, problems))}
