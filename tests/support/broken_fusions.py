@@ -83,12 +83,6 @@ class RandomFusion(GoodFusion):
         return super().pool(seq) + torch.rand(())
 
 
-class FrozenDropout(GoodFusion):
-    def __init__(self, *, levels, covariates):
-        super().__init__(levels=levels, covariates=covariates)
-        self.frozen = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5)).requires_grad_(False)
-
-
 class HiddenState(GoodFusion):
     def __init__(self, *, levels, covariates):
         super().__init__(levels=levels, covariates=covariates)
@@ -135,7 +129,6 @@ FUSIONS = {
     "gradients_reach_what_is_trained": [DetachedFusion],
     "constant_frames_are_finite": [RootOfZero],
     "evaluation_is_deterministic": [RandomFusion],
-    "frozen_is_deterministic_in_training": [FrozenDropout],
     "state_survives_safetensors": [HiddenState],
     "input_is_left_alone": [WritesIntoLevels],
     "runs_in_bfloat16": [OverflowsInBfloat16],

@@ -145,8 +145,7 @@ LOSSES = {
     "gradients_reach_what_is_trained": [DetachedLoss],
     "denominator_joins_parts": [Sums, WeightedMean],
     "shares_are_one_batch": [CountsSharesAsBatches],
-    "skipped_step_leaves_no_trace": [MovesInAnyCase, MultipliesByTaken, KeepsSkippedRows],
-    "evaluation_leaves_no_trace": [LearnsInEvaluation],
+    "only_steps_leave_a_trace": [MovesInAnyCase, MultipliesByTaken, KeepsSkippedRows, LearnsInEvaluation],
     "state_survives_safetensors": [CentreIsNoState],
     "input_is_left_alone": [WritesIntoInputs],
 }

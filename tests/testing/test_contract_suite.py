@@ -92,7 +92,7 @@ def test_breaking_one_thing_breaks_nothing_else():
     assert broken("extractor", DetachedParameter) == {"gradients_reach_what_is_trained"}
     assert broken("extractor", RandomFrontEnd) == {"front_end_args_identify_features"}
     assert broken("fusion", IgnoresCovariates) == {"every_input_changes_fused"}
-    assert broken("loss", KeepsSkippedRows) == {"skipped_step_leaves_no_trace"}
+    assert broken("loss", KeepsSkippedRows) == {"only_steps_leave_a_trace"}
 
 
 def test_an_extractor_of_one_length_is_tried_at_that_length():

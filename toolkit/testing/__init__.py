@@ -125,8 +125,8 @@ class Case:
     @contract
     def arguments_are_documented(self) -> None:
         """Constructor arguments are keyword-only, have annotations that fit the defaults, and are in the docstring."""
-        cls = plugin_class(self.make)
-        if cls is None or cls.__init__ in (object.__init__, torch.nn.Module.__init__):
+        cls = unwrapped(self.make)
+        if not isinstance(cls, type) or cls.__init__ in (object.__init__, torch.nn.Module.__init__):
             return  # the arguments of a function say nothing about the plugin's
         for name, parameter in inspect.signature(cls).parameters.items():
             by_name = parameter.kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
@@ -162,12 +162,6 @@ def unwrapped(make: Callable[..., Any]) -> Callable[..., Any]:
     while isinstance(make, partial):
         make = make.func
     return make
-
-
-def plugin_class(make: Callable[..., Any]) -> type | None:
-    """The class behind a factory, or None."""
-    made = unwrapped(make)
-    return made if isinstance(made, type) else None
 
 
 def case_class(kind: str) -> type[Case]:

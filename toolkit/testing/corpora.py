@@ -11,7 +11,7 @@ from typing import ClassVar
 from toolkit.corpus import Utterance
 from toolkit.corpus.protocols import PROTOCOLS
 from toolkit.errors import ToolkitError, one_line
-from toolkit.testing import Case, contract, plugin_class, require
+from toolkit.testing import Case, contract, require, unwrapped
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ class CorpusCase(Case):
     @contract
     def import_is_light(self) -> None:
         """Importing the corpus's module does not import torch."""
-        cls = plugin_class(self.make)
-        if cls is None or cls.__module__ == "__main__":
+        module = unwrapped(self.make).__module__
+        if not isinstance(unwrapped(self.make), type) or module == "__main__":
             return
-        probe = f"import sys, {cls.__module__}; sys.exit(3 if 'torch' in sys.modules else 0)"
+        probe = f"import sys, {module}; sys.exit(3 if 'torch' in sys.modules else 0)"
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         code = subprocess.call([sys.executable, "-c", probe], env=environment, stderr=subprocess.DEVNULL)
-        require(code != 3, f"importing {cls.__module__} imports torch")
+        require(code != 3, f"importing {module} imports torch")

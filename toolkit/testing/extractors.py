@@ -14,7 +14,7 @@ from toolkit.contracts import Extractor, Seq
 from toolkit.model.boundary import checked
 from toolkit.plugins.signatures import read_arguments
 from toolkit.recipe.checks import members
-from toolkit.testing import Case, Violation, contract, plugin_class, require
+from toolkit.testing import Case, Violation, contract, require, unwrapped
 from toolkit.testing.modules import (
     GARBAGE,
     ModuleCase,
@@ -87,7 +87,9 @@ class ExtractorCase(ModuleCase):
     @contract
     def front_end_args_tell_arguments_apart(self) -> None:
         """An argument that changes features changes `front_end_args` too; other values of each are tried in turn."""
-        if (cls := plugin_class(self.make)) is None:  # the arguments of a function say nothing about the plugin's
+        if not isinstance(
+            cls := unwrapped(self.make), type
+        ):  # the arguments of a function say nothing about the plugin's
             return
         given = {**getattr(self.make, "keywords", {}), "segment_samples": self.segment_samples}
         torch.manual_seed(0)
@@ -188,7 +190,7 @@ class ExtractorCase(ModuleCase):
         require(not lost, f"portable_args lack the standalone_args {lost}")
         given = [name for name in portable if name in self.context()]
         require(not given, f"portable_args hold {given}, which the system gives")
-        if plugin_class(self.make) is None:  # a function need not accept further arguments
+        if not isinstance(unwrapped(self.make), type):  # a function need not accept further arguments
             return
         with mock.patch("socket.getaddrinfo") as found, mock.patch("socket.socket.connect") as connected:
             found.side_effect = connected.side_effect = OSError("no network while portable_args are tried")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from toolkit.contracts import Loss
 from toolkit.model.boundary import checked
-from toolkit.testing import Case, call_with, contract, plugin_class, require
+from toolkit.testing import Case, contract, require, unwrapped
 from toolkit.testing.modules import ModuleCase, copy_state, require_equal, require_same
 
 ROWS = 7
@@ -23,28 +23,23 @@ class LossCase(ModuleCase):
     class_counts: tuple[int, ...] | None = None  # None: about balanced
     kind: ClassVar[str] = "loss"
     basic = (*Case.basic, "value_is_a_finite_scalar", *ModuleCase.basic)
-    # Losses have no frozen modules, no rows of outputs, and are computed in float32.
+    # Losses have no rows of outputs, and are computed in float32.
     batch_equals_alone = None
-    frozen_is_deterministic_in_training = None
     runs_in_bfloat16 = None
 
     def context(self) -> dict[str, Any]:
-        """The context arguments; `size` is that of the logits or of the embedding, whichever the loss reads."""
+        """The context arguments; `size` is that of the logits unless the class says that it reads an embedding."""
         counts = self.class_counts or [10 + 3 * c for c in range(self.classes)]
-        size = self.classes if getattr(plugin_class(self.make), "reads", None) == "logits" else self.size
+        size = self.size if getattr(unwrapped(self.make), "reads", None) == "embedding" else self.classes
         return {"size": size, "classes": self.classes, "class_counts": list(counts)}
 
     def build(self) -> Loss:
         """A new loss in train() mode."""
-        loss = call_with(self.make, self.context())
-        if plugin_class(self.make) is None and loss.reads == "logits":
-            loss = call_with(self.make, {**self.context(), "size": self.classes})
-        return loss.train()
+        return Case.build(self).train()
 
     def inputs(self, module: Loss) -> tuple[Tensor, Tensor]:
         """Random inputs [rows, size], and targets [rows] that go through the classes."""
-        size = self.classes if module.reads == "logits" else self.size
-        return torch.randn(ROWS, size), torch.arange(ROWS) % self.classes
+        return torch.randn(ROWS, self.context()["size"]), torch.arange(ROWS) % self.classes
 
     def require_alike(self, found: Loss, expected: Loss, what: str) -> None:
         """The same value in eval() mode."""
@@ -106,28 +101,21 @@ class LossCase(ModuleCase):
         require_same(other.state_dict(), one.state_dict(), self.tolerance, what)
 
     @contract
-    def skipped_step_leaves_no_trace(self) -> None:
-        """`after_step(False)` leaves the loss as if the batches before it (with NaN and infinity) had not been seen."""
+    def only_steps_leave_a_trace(self) -> None:
+        """Neither `after_step(False)` (with NaN and infinity before it) nor eval() mode changes this or the next step."""
         one, other = self._pair()
-        first, bad, last = (self.inputs(one) for _ in range(3))
+        first, bad, unseen, last = (self.inputs(one) for _ in range(4))
         bad[0][0], bad[0][1] = float("nan"), float("inf")
         _step(first, one, other)
         _step(bad, one, taken=False)
         require_same(one.state_dict(), other.state_dict(), 0, "moved in a step that was skipped")
-        _step(last, one, other)
-        require_same(one.state_dict(), other.state_dict(), 0, "differs after the next step: the skipped batch counts")
-        self.require_alike(other, one, "of one batch")
-
-    @contract
-    def evaluation_leaves_no_trace(self) -> None:
-        """A forward in eval() mode changes neither the state nor what the next step does."""
-        one, other = self._pair()
-        batch, unseen = self.inputs(one), self.inputs(one)
         with torch.no_grad():
             one.eval()(*unseen)
         require_same(one.train().state_dict(), other.state_dict(), 0, "moved in eval() mode")
-        _step(batch, one, other)
-        require_same(one.state_dict(), other.state_dict(), 0, "differs after a step: rows seen in eval() mode count")
+        _step(last, one, other)
+        what = "differs after the next step: rows of a skipped step, or seen in eval() mode, count"
+        require_same(one.state_dict(), other.state_dict(), 0, what)
+        self.require_alike(other, one, "of one batch")
 
     @contract
     def state_survives_safetensors(self) -> None:

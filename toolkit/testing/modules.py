@@ -99,17 +99,6 @@ class ModuleCase(Case):
         module = self.build()
         self.require_alike(module, module, "of a second pass in eval() mode")
 
-    @contract
-    def frozen_is_deterministic_in_training(self) -> None:
-        """Frozen parts stay in eval() mode after train(): no dropout, no running mean."""
-        module = self.build().train()
-        for part in module.modules():
-            if {parameter.requires_grad for parameter in part.parameters()} == {False}:
-                for name, inner in part.named_modules():
-                    found = f"{name} ({type(inner).__name__}) of frozen {type(part).__name__} is in train() mode"
-                    remedy = "override train() and put what is frozen back into eval()"
-                    require(not (inner.training and _changes_in_training(inner)), f"{found}: {remedy}")
-
     def require_alike(self, found: nn.Module, expected: nn.Module, what: str) -> None:
         """Raise Violation unless both have the same outputs, to the bit."""
         inputs = self.inputs(expected)
@@ -156,14 +145,6 @@ def require_finite(
         total.backward()
     for name, tensor in [*module.named_parameters(), *(inputs or {}).items()]:
         require(tensor.grad is None or tensor.grad.isfinite().all(), f"{name}.grad {what} is not finite")
-
-
-def _changes_in_training(module: nn.Module) -> bool:
-    if isinstance(module, nn.modules.dropout._DropoutNd):
-        return module.p > 0
-    if isinstance(module, nn.RNNBase):
-        return module.dropout > 0
-    return isinstance(module, nn.modules.batchnorm._BatchNorm | nn.SyncBatchNorm)
 
 
 def require_equal(found: Values, expected: Values, tolerance: float, what: str, *, scale: float = 0.0) -> None:
