@@ -51,15 +51,6 @@ class RandomHead(GoodHead):
         return self.output(embedding) + torch.rand(())
 
 
-class FrozenDropout(GoodHead):
-    def __init__(self, *, size, classes):
-        super().__init__(size=size, classes=classes)
-        self.frozen = nn.Sequential(nn.Linear(size, size), nn.Dropout(0.5)).requires_grad_(False)
-
-    def forward(self, embedding):
-        return self.output(self.frozen(embedding))
-
-
 class HeadWithHiddenState(GoodHead):
     def __init__(self, *, size, classes):
         super().__init__(size=size, classes=classes)
@@ -91,7 +82,6 @@ HEADS = {
     "batch_equals_alone": [NormOverBatch],
     "gradients_reach_what_is_trained": [UnusedLayer],
     "evaluation_is_deterministic": [RandomHead],
-    "frozen_is_deterministic_in_training": [FrozenDropout],
     "state_survives_safetensors": [HeadWithHiddenState],
     "input_is_left_alone": [WritesIntoEmbedding],
     "runs_in_bfloat16": [HeadOfOneBound],
