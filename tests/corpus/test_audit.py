@@ -12,8 +12,7 @@ from click.testing import CliRunner
 
 from toolkit.cli.main import main
 from toolkit.corpus import Utterance
-from toolkit.corpus.audit import audit, check_fold, hear, imbalances, refuse_shared_audio
-from toolkit.corpus.folds import Fold
+from toolkit.corpus.folds import Fold, audit, check_fold, hear, imbalances, refuse_shared_audio
 from toolkit.corpus.listening import listen, near_copies
 from toolkit.corpus.splits import read_splits
 from toolkit.errors import CorpusError

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from toolkit.corpus.audit import check_fold, hear
-from toolkit.corpus.folds import Fold
+from toolkit.corpus.folds import Fold, check_fold, hear
 from toolkit.corpus.labels import label_faults
 from toolkit.corpus.listening import Sounds, listen
 from toolkit.corpus.utterance import MIN_SAMPLES, Problem, Utterance, counted_ids, natural_key, speaker_order

@@ -43,11 +43,7 @@ def check_names(where: str, names: Iterable[str], required: Sequence[str], colum
 
 
 def usual_columns(found: Iterable[str]) -> dict[str, str]:
-    """Guess which columns of a table are manifest columns that it lacks.
-
-    >>> usual_columns(["Emotion", "path", "sex"])
-    {'label': 'Emotion', 'gender': 'sex'}
-    """
+    """Guess which columns of a table are manifest columns that it lacks: column -> the table's name for it."""
     found = {name.lower(): name for name in found}
     known = {column: next((found[name] for name in names if name in found), None) for column, names in _USUAL.items()}
     return {column: name for column, name in known.items() if name is not None and column not in found}

@@ -1,16 +1,38 @@
-"""A fold: one split of a corpus, which checks itself."""
+"""A fold: one split of a corpus, which checks itself; and the audit of what parts of a split share.
+
+`audit-split` compares everything; `check-data` no sentences; `train` and `experiment` no changed copies either.
+"""
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
-from toolkit.corpus.utterance import Utterance, speaker_order
-from toolkit.errors import ProtocolError, did_you_mean, listed
+from toolkit.corpus.labels import ALIKE, REMEDY, plain_name
+from toolkit.corpus.listening import Sounds, listen, near_copies
+from toolkit.corpus.utterance import Problem, Utterance, natural_key, speaker_order
+from toolkit.errors import CorpusError, ProtocolError, counted, did_you_mean, join, listed
 
 PARTS = ("train", "valid", "test")
 SPEAKER_DEPENDENT_STAMP = "speaker-dependent: training and test share speakers"  # only a fold with this stamp may
+FACTOR, LEAST = 2.0, 5  # a share is unlike train's if it differs by this factor and so many utterances are expected
+# What a part may share with the parts before it: what is counted, and what these are.
+MESSAGES = {
+    "speaker": ("speaker", "in {there}, too"),
+    "file": ("file", "in {there}, too"),
+    "audio": ("utterance", "the same audio as in {there}"),
+    "copy": ("utterance", "copied from audio in {there}, changed in level, rate, encoding or silence"),
+    "text": ("sentence", "in {there}, too"),
+}
+BY_SOUND = ("audio", "copy")  # kinds that count utterances; the others count names
+UNLESS_ALLOWED = (
+    "results would be meaningless, unless the protocol allows it: speaker-dependent, or given with speakers: shared"
+)
+
+Parts = Mapping[str, Sequence[Utterance]]  # train, valid and test -> utterances
+Heard = Mapping[str, Mapping[Hashable, Hashable]]  # "audio" or "copy" -> place -> key of its group
 
 
 @dataclass(frozen=True)
@@ -38,6 +60,11 @@ class Fold:
     def part_of(self) -> dict[str, str]:
         """Id of an utterance -> its part; "test" if it also validates, as in loso-as-published."""
         return {i: part for part in PARTS for i in getattr(self, part)}
+
+    def parts(self, utterances: Sequence[Utterance]) -> dict[str, list[Utterance]]:
+        """Part -> its utterances; those that both validate and test count as test."""
+        part_of = self.part_of
+        return {part: [u for u in utterances if part_of.get(u.id) == part] for part in PARTS}
 
     def __post_init__(self):
         where = f"fold {self.name!r} of protocol {self.protocol!r}"
@@ -70,3 +97,134 @@ def fold_table(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> list[d
         return {"speakers": speaker_order(by_id[i] for i in ids), "utterances": len(ids)}
 
     return [{"fold": fold.name, **{part: of_part(getattr(fold, part)) for part in PARTS}} for fold in folds]
+
+
+class Shared(NamedTuple):
+    """What a part shares with the parts before it, of one kind."""
+
+    kind: str  # a key of MESSAGES
+    part: str
+    names: list[str]
+    of: int  # how many of that kind the part has
+    message: str
+
+
+def hear(sounds: Sounds) -> Heard:
+    """Group utterances by equal samples ("audio"), and with their changed copies ("copy"); silent ones are left out."""
+    same = {u.place: sound.digest for u, sound in sounds if sound.digest}
+    groups = {place: [place] for place in same}
+    for one, other in near_copies(sounds):
+        kept, joined = groups[one.place], groups[other.place]
+        if kept is not joined:
+            kept += joined
+            groups |= dict.fromkeys(joined, kept)
+    return {"audio": same, "copy": {place: group[0] for place, group in groups.items()}}
+
+
+def audit(
+    parts: Parts, heard: Heard | None = None, kinds: Collection[str] = tuple(MESSAGES), *, alike: bool = True
+) -> Iterator[Shared]:
+    """Yield what valid shares with train, and test with both, for each kind, even if that is nothing.
+
+    Args: heard: from `hear`; kinds: to compare; alike: whether speakers whose names are alike count as one.
+    """
+    nameless = {u.path for us in parts.values() for u in us if not u.speaker}
+    keys: dict[str, Callable[[Utterance], Hashable]] = {
+        "speaker": lambda u: u.speaker and (plain_name(u.speaker) if alike else u.speaker),
+        "file": lambda u: u.path if u.path in nameless else None,
+        "text": lambda u: _words(u) and plain_name(_words(u)),
+        **{kind: lambda u, groups=groups: groups.get(u.place) for kind, groups in (heard or {}).items()},
+    }
+    for kind in (kind for kind in kinds if kind in keys):
+        before: dict[Hashable, tuple[Utterance, str]] = {}  # key -> one that has it, and its part
+        for part in PARTS:
+            mine = [(key, u) for u in parts.get(part, ()) if (key := keys[kind](u)) is not None]
+            if kind not in BY_SOUND:
+                mine = list(dict(mine).items())  # one utterance for each name
+            if mine and part != PARTS[0]:
+                pairs = [(u, *before[key]) for key, u in mine if key in before]
+                yield _shared(kind, part, pairs, total=len(parts[part]) if kind in BY_SOUND else len(mine))
+            before = {key: (u, part) for key, u in mine} | before
+
+
+def _shared(kind: str, part: str, pairs: Sequence[tuple[Utterance, Utterance, str]], total: int) -> Shared:
+    """Args: pairs: an utterance of the part, an earlier one with the same key, and that one's part."""
+    names = sorted((_name(kind, u, part, other, there) for u, other, there in pairs), key=natural_key)
+    where = join(dict.fromkeys(there for _, _, there in pairs)) if pairs else "train"
+    noun, what = MESSAGES[kind]
+    found = f"{len(names)} of {counted(total, noun)} of {part} {'is' if len(names) == 1 else 'are'}"
+    return Shared(kind, part, names, total, f"{found} {what.format(there=where)}: {listed(names)}")
+
+
+def _words(u: Utterance) -> str | None:
+    return u.text or u.value("sentence")
+
+
+def _name(kind: str, u: Utterance, part: str, other: Utterance, there: str) -> str:
+    if kind in BY_SOUND:
+        one, two = (f"{v.path}{f' (speaker {v.speaker!r})' if v.speaker else ''}" for v in (other, u))
+        return f"{one} in {there} and {two} in {part}"
+    if kind == "speaker" and u.speaker != other.speaker:
+        return f"{other.speaker!r} in {there} and {u.speaker!r} in {part}, which {ALIKE} ({REMEDY})"
+    return repr({"speaker": u.speaker, "file": str(u.path), "text": _words(u)}[kind])
+
+
+def imbalances(parts: Parts) -> Iterator[str]:
+    """Messages on classes and genders whose shares in valid or test are far from those in train, or missing classes.
+
+    Genders are not compared if a part has a single speaker.
+    """
+    for column, part in product(("label", "gender"), PARTS[1:]):
+        train, mine = ([u.value(column) for u in parts.get(name, ()) if u.value(column)] for name in ("train", part))
+        shares = {v: (mine.count(v) / max(1, len(mine)), train.count(v) / max(1, len(train))) for v in {*train, *mine}}
+        unlike = {v for v, both in shares.items() if max(both) > FACTOR * min(both) and max(both) * len(mine) >= LEAST}
+        unlike |= {v for v, (share, _) in shares.items() if column == "label" and not share}
+        if train and mine and unlike and not (column == "gender" and len({u.speaker for u in parts[part]}) == 1):
+            found = (f"{v} {shares[v][0]:.0%} ({shares[v][1]:.0%} in train)" for v in sorted(unlike))
+            name = "class" if column == "label" else column
+            yield f"{name} shares of {part} differ from those of train: {listed(found)}"
+
+
+def refuse_shared(fold: Fold, utterances: Sequence[Utterance], *, alike: bool = False) -> None:
+    """Raise ProtocolError if parts of a fold share a speaker (unless its stamp allows it) or a file without a speaker.
+
+    Args: alike: whether speakers whose names are alike count as one.
+    """
+    kinds = ("file",) if fold.stamp == SPEAKER_DEPENDENT_STAMP else ("speaker", "file")
+    for shared in audit(fold.parts(utterances), kinds=kinds, alike=alike):
+        if shared.names:
+            where = f"fold {fold.name!r} of protocol {fold.protocol!r}"
+            raise ProtocolError(f"{where}: {shared.message}; {UNLESS_ALLOWED}", fold)
+
+
+def check_fold(fold: Fold, utterances: Sequence[Utterance], heard: Heard) -> Iterator[Problem]:
+    """Yield an error for the same audio in two parts, warnings for changed copies and imbalance."""
+    parts, remedy = fold.parts(utterances), "remove one, or give --shared_audio allow"
+    for shared in audit(parts, heard, BY_SOUND):
+        if shared.names:
+            text = f"fold {fold.name!r}: {shared.message}; {remedy}"
+            yield Problem(f"shared-{shared.kind}", "error" if shared.kind == "audio" else "warning", text, fold.name)
+    for message in imbalances(parts):
+        yield Problem("imbalance", "warning", f"fold {fold.name!r}: {message}", fold.name)
+
+
+def refuse_shared_audio(fold: Fold, utterances: Sequence[Utterance], parts: Collection[str] = PARTS) -> list[str]:
+    """Raise CorpusError if the same audio is in two parts of a fold; return the warnings of `check_fold`.
+
+    No audio of other `parts` is read. Only utterances equal in length and middle are read whole; `check-data` and
+    `audit-split` also find changed copies.
+    """
+    from toolkit.audio.reading import stretch
+
+    part_of, groups = fold.part_of, {}
+    for u in (u for u in utterances if part_of.get(u.id) in parts):
+        sound = stretch(u.path, start_s=u.start, end_s=u.end)
+        middle = b"".join(block.tobytes() for block in sound.blocks(sound.frames // 2, sound.frames // 2 + 64))
+        groups.setdefault((sound.frames, sound.rate, middle), []).append(u)
+    read = [u for alike in groups.values() if len({part_of[u.id] for u in alike}) > 1 for u in alike]
+    same = {u.place: sound.digest for u, sound in listen(read) if sound.digest}
+    problems = list(check_fold(fold, utterances, {"audio": same}))
+    for problem in problems:
+        if problem.severity == "error":
+            raise CorpusError(problem.message)
+    return [problem.message for problem in problems]

@@ -24,33 +24,28 @@ def label_faults(
     label_map = label_map or {}
     mapped = Counter(label_map.get(u.label, u.label) for u in utterances)
     mapped.pop(None, None)
-    faults = []
-
-    def fault(kind: str, text: str, where: str) -> None:
-        faults.append(Problem(kind, "error", text, where))
-
+    faults: list[tuple[str, str, str]] = []  # kind, what is wrong, where
     for label, count in sorted(mapped.items()):
         if labels is not None and label not in labels and label not in label_map.values():
             found = f"label {label!r} ({counted(count, 'utterance')}) is neither in labels ({listed(labels)})"
             key = json.dumps(label, ensure_ascii=False)  # in YAML a bare 1 or null would not be text
             remedy = f"Add {{{key}: null}} to label_map to leave it out, or {{{key}: CLASS}} to count it as CLASS"
-            fault("unmapped-label", f"{found} nor in label_map.{did_you_mean(label, labels)} {remedy}", label)
+            text = f"{found} nor in label_map.{did_you_mean(label, labels)} {remedy}"
+            faults.append(("unmapped-label", text, label))
     present = {u.label for u in utterances}
     for label in sorted(label_map.keys() - present) if labels is None else ():  # else a misspelt label is also unmapped
         if near := did_you_mean(label, present - label_map.keys() - set(label_map.values())):
-            fault("unknown-label", f"label_map names {label!r}, which no utterance has.{near}", label)
+            faults.append(("unknown-label", f"label_map names {label!r}, which no utterance has.{near}", label))
     for label in labels or ():
-        if not mapped[label]:
-            found = listed(f"{label} ({count})" for label, count in sorted(mapped.items()) if count)
-            near = did_you_mean(label, set(mapped) - set(labels))
-            fault(
-                "empty-class", f"class {label!r} has no utterance; the corpus has {found or 'none at all'}{near}", label
-            )
+        if label not in mapped:
+            found = listed(f"{label} ({count})" for label, count in sorted(mapped.items())) or "none at all"
+            text = f"class {label!r} has no utterance; the corpus has {found}"
+            faults.append(("empty-class", text + did_you_mean(label, set(mapped) - set(labels)), label))
     classes = labels or sorted(mapped)
     if len(classes) < 2:
         found = f"only {classes[0]!r}" if classes else "no class"
-        fault("one-class", f"{found} is left after label_map; a classifier needs two classes", "labels")
-    return faults
+        faults.append(("one-class", f"{found} is left after label_map; a classifier needs two classes", "labels"))
+    return [Problem(kind, "error", text, where) for kind, text, where in faults]
 
 
 def apply_labels(
@@ -62,11 +57,6 @@ def apply_labels(
 
     Returns: the utterances kept, with their class as label, and the classes in order.
     Raises: CorpusError if a label is neither a class nor mapped, or a class has no utterance.
-
-    >>> ex = [Utterance(id=str(i), path=f"{i}.wav", label=x) for i, x in enumerate(["exc", "sad", "fru"])]
-    >>> kept, order = apply_labels(ex, label_map={"exc": "hap", "fru": None})
-    >>> [u.label for u in kept], order
-    (['hap', 'sad'], ['hap', 'sad'])
     """
     if faults := label_faults(utterances, labels, label_map):
         more = f"; and {len(faults) - 10} more" if len(faults) > 10 else ""
@@ -96,12 +86,7 @@ def spellings(names: Iterable[str | None]) -> list[list[str]]:
 
 
 def join_names(utterances: Sequence[Utterance], columns: Iterable[str], known: Iterable[str] = ()) -> list[Utterance]:
-    """Join names that are alike in columns of a whole corpus: spelled as a `known` label, else as most often.
-
-    >>> pair = [Utterance(id=str(i), path="a.wav", label=x) for i, x in enumerate(["Hap", "hap "])]
-    >>> [u.label for u in join_names(pair, ["label"], ["hap"])]
-    ['hap', 'hap']
-    """
+    """Join names that are alike in columns of a whole corpus: spelled as a `known` label, else as most often."""
     written = {plain_name(name): name for name in known}
     utterances = list(utterances)
     for column in columns:

@@ -29,18 +29,14 @@ NEAREST, FARTHEST_DB, COPY = 3, 1.0, 0.85
 
 @dataclass(frozen=True)
 class Sound:
-    """The audio of an utterance: its frames, rate in Hz and channels; only the error if it cannot be read.
-
-    Args: digest: of its samples; spectrum: mean and deviation of each band's level over loud frames, in dB
-        [2 * BANDS]; both None if it is silent.
-    """
+    """The audio of an utterance; only the error if it cannot be read."""
 
     error: AudioError | None = None
     frames: int = 0
-    rate: int = 0
+    rate: int = 0  # in Hz
     channels: int = 0
-    digest: bytes | None = None
-    spectrum: np.ndarray | None = None
+    digest: bytes | None = None  # of its samples; None if it is silent
+    spectrum: np.ndarray | None = None  # mean and deviation of each band's level over loud frames, in dB: [2 * BANDS]
 
     def samples(self, sample_rate: int) -> int:
         """Number of samples at a sample rate in Hz."""

@@ -36,7 +36,7 @@ def read_manifest(path: str | Path, columns: Mapping[str, str] | None = None) ->
     A missing id becomes the file's name without its ending; if that is not unique, the path as it is written, then the
     path with start and end.
 
-    Args: columns: the file's own names if they differ, as in `toolkit.corpus.columns.renamed`: {"label": "category"}.
+    Args: columns: the file's own names if they differ, as for `toolkit.corpus.columns.renamed`.
     Raises: CorpusError: one line with file and line number; of several wrong rows it names the first few.
     """
     path = Path(os.path.expanduser(path)).absolute()
@@ -53,12 +53,11 @@ def read_manifest(path: str | Path, columns: Mapping[str, str] | None = None) ->
             utterances.append(u)
         except CorpusError as error:
             faults.append(str(error))
-    if faults[1:]:
-        named = [fault.replace(f"{path}:", "line ", 1) for fault in faults[:SHOWN]]
-        more = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
-        raise CorpusError(f"{path}: {len(faults)} rows are wrong: {'; '.join(named + more)}")
     if faults:
-        raise CorpusError(faults[0])
+        first, *others = faults[:SHOWN]
+        named = [fault.replace(f"{path}:", "line ", 1) for fault in others]
+        more = [f"and {len(faults) - SHOWN} more wrong rows"] if len(faults) > SHOWN else []
+        raise CorpusError("; ".join([first, *named, *more]))
     return utterances
 
 
@@ -161,15 +160,14 @@ def _folder_rows(folder: Path) -> Iterator[dict[str, str]]:
     tops = {above[0].lower() for above in parents.values() if above}
     parts = tops & {*SPLITS, *EVAL}
     split = tops == parts
-    if not split and any(above[0].lower() in parts and len(above) > 1 for above in parents.values() if above):
-        beside = f"{min(parts)!r}, a part of a split, and {min(tops - parts)!r}"
-        raise CorpusError(f"{folder}: it holds {beside}: class folders lie in all parts, or there are no parts")
-    if split and (tops & EVAL):
-        raise CorpusError(f"{folder}: {min(tops & EVAL)!r} may be validation or test: call the folder valid or test")
+    if not split and any(above[0].lower() in parts for above in parents.values() if len(above) > 1):
+        faults.append(f"{min(parts)!r} is a part of a split, and {min(tops - parts)!r} is none")
+    if split and tops & EVAL:
+        faults.append("eval may be validation or test: call the folder valid or test")
     faults += [f"{file.name} is in no class folder" for file, above in parents.items() if len(above) <= split]
     if faults or not files:
-        fault = faults[0] if faults else "it holds none"
-        raise CorpusError(f"{folder}: a folder of recordings for each class is needed, or name a manifest; {fault}")
+        need = "a folder of recordings for each class is needed, in all parts of a split or without parts"
+        raise CorpusError(f"{folder}: {need}; {faults[0] if faults else 'it holds none'}")
     for file, above in parents.items():
         part = {"split": above.pop(0)} if split else {}
         yield {"path": str(file.relative_to(folder.parent)), "label": above[0], **part}
@@ -246,20 +244,16 @@ def _text(where: str, value: Any) -> str:
 
 def _fill_ids(rows: list[tuple[int, dict[str, str]]]) -> set[str]:
     """Give the rows without an id the shortest of five names that is unique; returns the ids that the others have."""
-
-    def candidates(row: dict[str, str]) -> tuple[str, ...]:
+    given = Counter(row["id"].strip() for _, row in rows if row.get("id", "").strip())
+    nameless, options = [row for _, row in rows if not row.get("id", "").strip()], []
+    for row in nameless:
         file = PurePath(row.get("path", "").strip())
         whole = file.with_suffix("").as_posix() if file.name else ""
         times = f"@{row.get('start', '').strip()}-{row.get('end', '').strip()}"
-        return file.stem, whole, f"{file}", f"{whole}{times}", f"{file}{times}"
-
-    given = Counter(row["id"].strip() for _, row in rows if row.get("id", "").strip())
-    nameless = [row for _, row in rows if not row.get("id", "").strip()]
-    options = [candidates(row) for row in nameless]
+        options.append((file.stem, whole, f"{file}", f"{whole}{times}", f"{file}{times}"))
     seen = [Counter(names) + given for names in zip(*options, strict=True)]
-    for row, option in zip(nameless, options, strict=True):
-        unique = [name for name, count in zip(option, seen, strict=True) if count[name] == 1]
-        row["id"] = unique[0] if unique else option[-1]
+    for row, names in zip(nameless, options, strict=True):
+        row["id"] = next((name for name, count in zip(names, seen, strict=True) if count[name] == 1), names[-1])
     return set(given)
 
 

@@ -12,8 +12,7 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any, Literal
 
-from toolkit.corpus.audit import refuse_shared
-from toolkit.corpus.folds import PARTS, SPEAKER_DEPENDENT_STAMP, Fold
+from toolkit.corpus.folds import PARTS, SPEAKER_DEPENDENT_STAMP, Fold, refuse_shared
 from toolkit.corpus.utterance import EVAL, SPLITS, Utterance, counted_ids, natural_key, speaker_order
 from toolkit.errors import ProtocolError, counted, did_you_mean, listed
 from toolkit.recipe.checks import Mismatch, check_value
@@ -69,10 +68,7 @@ def chooses_on_test(name: str) -> bool:
 
 
 def stopping_rules(name: str) -> tuple[str, ...]:
-    """Return the parts whose patience has to run out before a training under this protocol stops.
-
-    `loso` and `loso-test-epoch` are read from one training; each picks among the epochs up to its own stop only.
-    """
+    """The parts whose patience has to run out before a training stops; both protocols that share one need theirs."""
     return ("valid", "test") if training_protocol(name) == "loso" else (selects_on(name),)
 
 

@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from toolkit.corpus.audit import Heard, Parts, audit, hear, imbalances
-from toolkit.corpus.folds import PARTS
+from toolkit.corpus.folds import PARTS, Heard, Parts, audit, hear, imbalances
 from toolkit.corpus.listening import listen
 from toolkit.corpus.manifests import SUFFIXES, read_manifest, read_rows, utterance_of_row
 from toolkit.corpus.utterance import EVAL, SPLITS, Problem, Utterance, natural_key

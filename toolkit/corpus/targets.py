@@ -25,14 +25,7 @@ UNKNOWN = -1  # the index of an unknown value
 
 @dataclass(frozen=True)
 class Target:
-    """One of several classes: the label, or any other column of the manifest; classes in the order of a head's outputs.
-
-    >>> gender = Target("gender", ("F", "M"))
-    >>> gender.index("M"), gender.index("female"), gender.index(None) == UNKNOWN
-    (1, 0, True)
-    >>> gender.answers(np.array([[-0.1, -2.4], [-0.9, -0.5]]))
-    ['F', 'M']
-    """
+    """The classes of the label, or of any other column of a manifest, in the order of a head's outputs."""
 
     name: str
     classes: tuple[str, ...]
@@ -152,15 +145,10 @@ def shuffled_value(utterance_id: str, seed: int, counts: Mapping[str, int], cova
     random generator is touched. It shows whether a gain of "gender as prior knowledge" (SER+MF, "Multilevel emotion
     recognition of audio features based on multitask") is real.
 
-    Args: utterance_id: the key within the corpus; seed: of the run; counts: value -> how often it occurs in the corpus;
-        covariate: its name; two covariates of one system are drawn independently.
-
-    >>> shuffled_value("Ses01F_impro01_F000", 1, {"F": 2, "M": 3})
-    'M'
+    Args: counts: value -> how often it occurs in the corpus; covariate: two of one system are drawn independently.
     """
     key = "\0".join((covariate, str(seed), utterance_id)).encode()
     share = int.from_bytes(hashlib.sha256(key).digest()[:6], "big") / 2**48  # in [0, 1)
     values = sorted(counts)
     reached = itertools.accumulate(counts[value] for value in values)
-    total = sum(counts.values())
-    return next(value for value, limit in zip(values, reached, strict=True) if share * total < limit)
+    return next(v for v, limit in zip(values, reached, strict=True) if share * sum(counts.values()) < limit)

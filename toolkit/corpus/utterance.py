@@ -32,9 +32,6 @@ class Utterance:
     White space around names is dropped, an empty text is None, `path` becomes absolute, `gender` "F" or "M".
 
     Raises: CorpusError if a field has no valid value.
-
-    >>> Utterance(id="a", path="/data/a.wav", label="ang", gender="female").gender
-    'F'
     """
 
     id: str  # unique in its corpus
@@ -52,16 +49,14 @@ class Utterance:
 
     def __post_init__(self):
         for name in ("id", "label", "speaker", "gender", "session", "group", "split"):
-            value = getattr(self, name)
-            object.__setattr__(self, name, None if value is None else str(value).strip() or None)
+            object.__setattr__(self, name, self.value(name))
         if not self.id or not self.label:
             raise CorpusError(f"{'label' if self.id else 'id'} is empty; every utterance needs one")
         if not str(self.path) or str(self.path) != str(self.path).strip():
             raise CorpusError(f"path {str(self.path)!r} is empty or has white space around it")
         object.__setattr__(self, "path", Path(self.path).absolute())
         if self.gender and self.gender.lower() not in GENDERS:
-            known = "f, female, m or male (in any case)"
-            raise CorpusError(f"gender {self.gender!r} of {self.id!r} is not {known}, nor empty")
+            raise CorpusError(f"gender {self.gender!r} of {self.id!r} is not f, female, m or male, nor empty")
         object.__setattr__(self, "gender", self.gender and GENDERS[self.gender.lower()])
         object.__setattr__(self, "split", self.split and SPLITS.get(self.split.lower(), self.split))
         object.__setattr__(self, "text", self.text or None)
@@ -72,9 +67,8 @@ class Utterance:
         if self.end is not None and self.end <= (self.start or 0):
             raise CorpusError(f"end {self.end} s is not after start {self.start or 0} s")
         extra = {str(k).strip(): str(v) for k, v in self.extra.items() if v not in (None, "")}
-        for key in extra:
-            if key in COLUMNS or not key:
-                raise CorpusError(f"extra may not hold {key!r}: " + ("that is a field" if key else "name it"))
+        if wrong := [key for key in extra if key in COLUMNS or not key]:
+            raise CorpusError(f"extra may not hold {wrong[0]!r}: it is a field, or no name")
         object.__setattr__(self, "extra", extra)
 
     @property
@@ -99,38 +93,23 @@ class Problem:
 
 
 def plain_marks(text: str) -> str:
-    r"""Replace all forms of dashes, quotation marks and slashes by those of a keyboard.
-
-    >>> plain_marks("\u22125 \u2018a\u2019")
-    "-5 'a'"
-    """
+    """Replace all forms of dashes, quotation marks and slashes by those of a keyboard."""
     return "".join("-" if unicodedata.category(c) == "Pd" else MARKS.get(c, c) for c in text)
 
 
 def counted_ids(ids: Sequence[str]) -> str:
-    """Name utterances in a message: how many, and the first.
-
-    >>> counted_ids(["a", "b"])
-    "2 utterances ('a' first)"
-    """
+    """Name utterances in a message: how many, and the first."""
     return f"{counted(len(ids), 'utterance')} ({ids[0]!r} first)" if len(ids) > 1 else f"utterance {ids[0]!r}"
 
 
 def natural_key(text: str) -> tuple:
-    """Return a sort key that reads numbers as numbers.
-
-    >>> sorted(["10", "9", "Session2", "1"], key=natural_key)
-    ['1', '9', '10', 'Session2']
-    """
+    """A sort key that reads numbers as numbers: Session9, Session10."""
     parts = re.split(r"([0-9]+)", text)
     return (*((0, int(p), "") if i % 2 else (1, 0, p) for i, p in enumerate(parts) if p), (2, 0, text))
 
 
 def speaker_order(utterances: Iterable[Utterance]) -> list[str]:
-    """List the speakers in natural order; if each has one session, by session, then men first: 1M, 1F, 2M.
-
-    Utterances without a speaker are ignored.
-    """
+    """List the speakers in natural order; if each has one session, by session, then men first: 1M, 1F, 2M."""
     facts = {(u.session, u.gender, u.speaker) for u in utterances if u.speaker is not None}
     speakers = {speaker for _, _, speaker in facts}
     if len(speakers) < len(facts) or any(session is None for session, _, _ in facts):

@@ -87,9 +87,8 @@ class ExtractorCase(ModuleCase):
     @contract
     def front_end_args_tell_arguments_apart(self) -> None:
         """An argument that changes features changes `front_end_args` too; other values of each are tried in turn."""
-        if not isinstance(
-            cls := unwrapped(self.make), type
-        ):  # the arguments of a function say nothing about the plugin's
+        cls = unwrapped(self.make)
+        if not isinstance(cls, type):
             return
         given = {**getattr(self.make, "keywords", {}), "segment_samples": self.segment_samples}
         torch.manual_seed(0)

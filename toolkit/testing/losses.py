@@ -102,7 +102,7 @@ class LossCase(ModuleCase):
 
     @contract
     def only_steps_leave_a_trace(self) -> None:
-        """Neither a skipped step (after NaN and infinity) nor eval() mode changes the state, or that of the next step."""
+        """Neither a skipped step (after NaN and infinity) nor eval() mode changes this or the next step's state."""
         one, other = self._pair()
         first, bad, unseen, last = (self.inputs(one) for _ in range(4))
         bad[0][0], bad[0][1] = float("nan"), float("inf")

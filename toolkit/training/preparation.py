@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.corpus import Corpus, Utterance, apply_labels
-from toolkit.corpus.audit import refuse_shared
-from toolkit.corpus.folds import Fold, pick_fold
+from toolkit.corpus.folds import Fold, pick_fold, refuse_shared
 from toolkit.corpus.labels import alike_names, join_names
 from toolkit.corpus.protocols import UNKNOWN_SPEAKERS_STAMP, make_folds
 from toolkit.corpus.targets import LABEL, Target

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from toolkit.corpus.audit import refuse_shared_audio
+from toolkit.corpus.folds import refuse_shared_audio
 from toolkit.corpus.manifests import manifest_text
 from toolkit.corpus.protocols import selects_on, stopping_rules, training_protocol
 from toolkit.data.augmentation import Augmentations, build_augmentations, say_cost
