@@ -257,13 +257,13 @@ class Float32Only(GoodExtractor):
 
 EXTRACTORS = {
     "arguments_are_documented": [PositionalArgument, UnexplainedArgument],
-    "attributes_are_as_declared": [FloatChannels, TensorInArgs],
+    "attributes_are_as_declared": [FloatChannels],
     "shapes_are_as_declared": [WrongChannels, RoundsUp, SaysFull, NanFeatures, EncodesToTensor],
     "garbage_changes_nothing": [ReadsWholeWave, ReadsWholeFeatures],
     "batch_equals_alone": [ReadsWholeWave, AveragesBatch, ReadsWholeFeatures],
     "features_learn_nothing": [LearnsInFeatures, NoisyFeatures, ForgetsEval],
     "gradients_reach_what_is_trained": [DetachedParameter, NanGradients],
-    "evaluation_is_deterministic": [RandomFeatures],
+    "evaluation_is_deterministic": [RandomFeatures, TensorInArgs],
     "state_survives_safetensors": [ScaleIsNoState],
     "portable_args_build_it_again": [OtherHop, AsksTheNetwork, TensorInPortableArgs, ForgetsStandaloneArgs],
     "front_end_args_identify_features": [RandomFrontEnd],

@@ -85,10 +85,6 @@ def _speaker_problems(utterances: Sequence[Utterance], covariates: Sequence[str]
     genders = Counter(speaker for speaker, _ in {(u.speaker, u.gender) for u in utterances if u.speaker and u.gender})
     for speaker in sorted((who for who, count in genders.items() if count > 1), key=natural_key):
         yield Problem("two-genders", "error", f"speaker {speaker!r} is F and M in different utterances", speaker)
-    nameless = [u.id for u in utterances if u.speaker is None]
-    if 0 < len(nameless) < len(utterances):
-        text = f"{counted_ids(nameless)} without a speaker; most protocols need one for each"
-        yield Problem("speaker-missing", "warning", text, nameless[0])
     for name in covariates:
         if lacking := [u.id for u in utterances if u.value(name) is None]:
             text = f"the recipe's covariate {name!r} is missing for {counted_ids(lacking)}"

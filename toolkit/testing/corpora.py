@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from toolkit.corpus import Utterance
-from toolkit.corpus.protocols import PROTOCOLS
 from toolkit.errors import ToolkitError, one_line
 from toolkit.testing import Case, contract, require, unwrapped
 
@@ -25,13 +24,6 @@ class CorpusCase(Case):
     def read(self) -> list[Utterance]:
         """The utterances that a new corpus reads."""
         return self.build().read(None if self.folder is None else Path(self.folder))
-
-    @contract
-    def attributes_are_as_declared(self) -> None:
-        """Its attributes have the types that `toolkit.corpus.Corpus` states; `protocols` are names of protocols."""
-        super().attributes_are_as_declared()
-        protocols = self.build().protocols
-        require({*protocols} <= {*PROTOCOLS}, f"protocols is {protocols!r}; known are {[*PROTOCOLS]}")
 
     @contract
     def read_lists_utterances(self) -> None:

@@ -67,12 +67,6 @@ class ExtractorCase(ModuleCase):
         return Seq(0.2 * tone + 0.05 * noise, torch.tensor(lengths)).zeroed()
 
     @contract
-    def attributes_are_as_declared(self) -> None:
-        """Its attributes have the types of `toolkit.contracts.Extractor`; `front_end_args` can be written as JSON."""
-        super().attributes_are_as_declared()
-        front_end(self.unfitted())
-
-    @contract
     def front_end_args_identify_features(self) -> None:
         """`front_end_args` do not change with use; where they are equal, features are."""
         one, other = self.build(), self.build()

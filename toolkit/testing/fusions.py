@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import ClassVar
 
 import torch
@@ -49,13 +50,12 @@ class FusionCase(ModuleCase):
         frames, given = self.inputs()
         return {name: Seq(seq.values.bfloat16(), seq.lengths) for name, seq in frames.items()}, given
 
-    def trained_pass(self, module: Fusion) -> tuple[Tensor, dict[str, Seq]]:
+    def trained_pass(self, module: Fusion) -> tuple[Tensor, dict[str, Tensor]]:
         """A scalar from frames with NaN beyond the lengths, and these frames."""
         frames, given = self.inputs()
         frames = {name: seq.filled(float("nan")) for name, seq in frames.items()}
-        for seq in frames.values():
-            seq.values.requires_grad_()
-        return random_sum(module(frames, given)), {f"level {name!r}": seq for name, seq in frames.items()}
+        reached = {f"level {name!r}": seq.values.requires_grad_() for name, seq in frames.items()}
+        return random_sum(module(frames, given)), reached
 
     @contract
     def sizes_are_as_declared(self) -> None:
@@ -72,11 +72,10 @@ class FusionCase(ModuleCase):
         """Frames beyond the lengths change nothing: NaN, infinity, 1e4."""
         fusion, (frames, given) = self.build(), self.inputs()
         expected = fusion({name: seq.zeroed() for name, seq in frames.items()}, given)
-        for garbage in GARBAGE:
-            for level in frames:
-                dirty = {n: s.filled(garbage) if n == level else s for n, s in frames.items()}
-                what = f"with {garbage} beyond lengths {frames[level].lengths.tolist()} of level {level!r}"
-                require_same(fusion(dirty, given), expected, self.tolerance, what)
+        for level, garbage in product(frames, GARBAGE):
+            dirty = {**frames, level: frames[level].filled(garbage)}
+            what = f"with {garbage} beyond lengths {frames[level].lengths.tolist()} of level {level!r}"
+            require_same(fusion(dirty, given), expected, self.tolerance, what)
 
     @contract
     def every_input_changes_fused(self) -> None:

@@ -47,7 +47,7 @@ class ModuleCase(Case):
         """The arguments that it gets under autocast."""
         return self.inputs(module)
 
-    def trained_pass(self, module: nn.Module) -> tuple[Tensor, Mapping[str, Tensor | Seq]]:
+    def trained_pass(self, module: nn.Module) -> tuple[Tensor, Mapping[str, Tensor]]:
         """A scalar from random inputs, and those inputs that need a gradient, by name."""
         inputs = self.inputs(module)
         reached = {f"input {i}": given.requires_grad_() for i, given in enumerate(inputs) if given.is_floating_point()}
@@ -64,12 +64,7 @@ class ModuleCase(Case):
             total, inputs = self.trained_pass(module)
             if total.requires_grad:
                 total.backward()
-            tensors = dict(module.named_parameters())
-            for name, given in inputs.items():
-                tensors[name] = given.values if isinstance(given, Seq) else given
-                if isinstance(given, Seq) and given.values.grad is not None:
-                    require(not given.values.grad[~given.mask].any(), f"{name} beyond the lengths gets a gradient")
-            for name, tensor in tensors.items():
+            for name, tensor in [*module.named_parameters(), *inputs.items()]:
                 gradient, frozen = tensor.grad, not tensor.requires_grad
                 require(gradient is None or not frozen, f"{name} is frozen and has a gradient")
                 require(gradient is None or gradient.isfinite().all(), f"{name}.grad is not finite")
