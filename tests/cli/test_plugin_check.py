@@ -242,7 +242,7 @@ def test_a_corpus_that_breaks_is_a_finding(tmp_path):
     found = {f["property"]: f["detail"] for f in json.loads(result.stdout)["properties"] if not f["holds"]}
     assert result.exit_code == 1
     assert found["read_lists_utterances"].startswith("ZeroDivisionError: today is not my day (")
-    assert found["ids_are_unique"] == "not tried, since read_lists_utterances does not hold"
+    assert found["reads_are_equal"] == "not tried, since read_lists_utterances does not hold"
 
 
 @pytest.mark.parametrize("kind", KINDS)

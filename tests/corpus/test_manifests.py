@@ -250,11 +250,11 @@ def test_a_wrong_csv_is_one_line_that_says_where_and_what(tmp_path, text, says):
     [
         (
             '[\n {"path": "a.wav", "label": "x"},\n {"path": "b.wav", "lable": "x"}\n]',
-            "/m.json:3: unknown column 'lable'",
+            "/m.json:3: label is empty",
         ),
-        ('[\n\n\n {"path": "a.wav"}]', "/m.json:4: no column 'label'"),
+        ('[\n\n\n {"path": "a.wav"}]', "/m.json: no column 'label'"),
         ('"a.wav"', "/m.json:1: an object is needed"),
-        ('{"path": "a.wav", "label": "x"}\n\n{"path": "b.wav"}', "/m.json:3: no column 'label'"),
+        ('{"path": "a.wav", "label": "x"}\n\n{"path": "b.wav"}', "/m.json:3: label is empty"),
         ('{"path": "a.wav", "label": "x"}\n{"path": }', "/m.json:2: not JSON"),
         ('[\n{"path": "a.wav", "label": "x"},\n 7]', "/m.json:3: an object is needed, not 7"),
         ('[{"path": "a.wav", "label": ["x"]}]', "'label' has to be text or a number"),

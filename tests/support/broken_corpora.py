@@ -64,8 +64,7 @@ class SaysNothing(GoodCorpus):
 CORPORA = {
     "arguments_are_documented": [PositionalCorpus],
     "attributes_are_as_declared": [SyntheticPerhaps, NoLicence],
-    "read_lists_utterances": [Lazy],
-    "ids_are_unique": [SameIdTwice],
+    "read_lists_utterances": [Lazy, SameIdTwice],
     "reads_are_equal": [OtherOrder],
     "missing_folder_is_one_line": [RaisesKeyError, SaysNothing],
 }

@@ -1,24 +1,18 @@
-"""Manifests: tables of utterances, read and written.
-
-A manifest is a CSV file, also with semicolons, tabs or bars, a JSON array of objects, or one object per line. Columns
-path and label are required; id, start, end, speaker, gender, session, group, split and text are optional; others are
-kept in `Utterance.extra`. A relative path is relative to the manifest's folder. A folder of class folders is a
-manifest, too.
-"""
+"""Manifests: tables of utterances, read and written; docs/corpora.md describes them."""
 
 import csv
+import difflib
 import io
 import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from toolkit.corpus.columns import check_columns, check_names, renamed
 from toolkit.corpus.utterance import COLUMNS, EVAL, SPLITS, Utterance
-from toolkit.errors import CorpusError, did_you_mean, join
+from toolkit.errors import CorpusError, did_you_mean, join, listed
 from toolkit.files import csv_text, read_text, without_repeated_keys, write_whole
 
 REQUIRED = ("path", "label")
@@ -28,15 +22,21 @@ LATEST_S = 1e9  # no recording lasts for thirty years
 BEFORE_OBJECTS, BETWEEN_OBJECTS = re.compile(r"\s*(\[?)"), re.compile(r"[\s,]*")
 # Durations as pandas and Python write them: 0 days 00:00:01.500, 1 day, 0:00:01, 0 days.
 DURATION = re.compile(r"(?:(\d+) days?)?(?:,? ?(\d+):([0-5]\d):([0-5]\d(?:\.\d*)?))?")
+FIELD = re.compile(r"\{([^{}]+)\}")
+USUAL = {  # names that others give a column, in lower case
+    "path": ("file", "filename", "file_name", "filepath", "file_path", "audio", "audio_path", "wav", "fname"),
+    "label": ("emotion", "class", "category", "target", "class_name", "classname"),
+    "speaker": ("speaker_id", "speakerid", "actor", "actor_id", "subject", "subject_id", "spk"),
+    "gender": ("sex",),
+}
+
+Rows = Iterator[tuple[int, dict[str, str]]]  # line numbers and rows as text, by column
 
 
 def read_manifest(path: str | Path, columns: Mapping[str, str] | None = None) -> list[Utterance]:
     """Read a manifest, .csv, .tsv, .json, .jsonl or a folder of class folders; audio files are not opened.
 
-    A missing id becomes the file's name without its ending; if that is not unique, the path as it is written, then the
-    path with start and end.
-
-    Args: columns: the file's own names if they differ, as for `toolkit.corpus.columns.renamed`.
+    Args: columns: the file's own names if they differ, as for `renamed`.
     Raises: CorpusError: one line with file and line number; of several wrong rows it names the first few.
     """
     path = Path(os.path.expanduser(path)).absolute()
@@ -62,12 +62,9 @@ def read_manifest(path: str | Path, columns: Mapping[str, str] | None = None) ->
 
 
 def read_rows(
-    path: str | Path,
-    *,
-    required: Sequence[str] = REQUIRED,
-    columns: Mapping[str, str] | None = None,
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a manifest as text, each with its line number; other arguments and errors as for `read_manifest`."""
+    path: str | Path, *, required: Sequence[str] = REQUIRED, columns: Mapping[str, str] | None = None
+) -> Rows:
+    """The rows of a manifest; other arguments and errors as for `read_manifest`."""
     path = Path(os.path.expanduser(path)).absolute()
     if os.path.isdir(path) and not columns:
         yield from enumerate(_folder_rows(path), start=1)
@@ -101,29 +98,25 @@ def file_and_times(manifest: Path, row: Mapping[str, str | None]) -> tuple[Path,
     times = []
     for column in ("start", "end"):
         text = (row.get(column) or "").strip()
+        if text in ("", "NaT"):
+            times.append(None)
+            continue
         try:
-            times.append(_seconds(text) if text not in ("", "NaT") else None)
-            if times[-1] is not None and not 0 <= times[-1] <= LATEST_S:
+            if duration := DURATION.fullmatch(text):
+                days, hours, minutes, seconds = (float(part or 0) for part in duration.groups())
+                time = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+            else:
+                time = float(text)
+            if not 0 <= time <= LATEST_S:
                 raise ValueError
+            times.append(time)
         except ValueError:
             raise CorpusError(f"{column} is {text!r}; seconds are needed, for example 1.25, or 0:00:01.25") from None
     return manifest.parent / name, times[0], times[1]
 
 
-def _seconds(text: str) -> float:
-    if not (duration := DURATION.fullmatch(text)):
-        return float(text)
-    days, hours, minutes, seconds = (float(part or 0) for part in duration.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
-
-
 def write_manifest(path: str | Path, utterances: Sequence[Utterance]) -> None:
-    """Write a manifest, .csv or .json, that `read_manifest` reads back exactly; an existing file is replaced.
-
-    Paths inside the manifest's folder are written relative to it; all known columns are written, also empty ones.
-
-    Raises: CorpusError if the ending is neither, an id occurs twice.
-    """
+    """Write a manifest, .csv or .json, that `read_manifest` reads back exactly; an existing file is replaced."""
     path = Path(os.path.expanduser(path)).absolute()
     write_whole(path, manifest_text(utterances, path), CorpusError, "choose another path", durable=True)
 
@@ -173,9 +166,7 @@ def _folder_rows(folder: Path) -> Iterator[dict[str, str]]:
         yield {"path": str(file.relative_to(folder.parent)), "label": above[0], **part}
 
 
-def _csv_rows(
-    path: Path, text: str, required: Sequence[str], columns: Mapping[str, str]
-) -> Iterator[tuple[int, dict[str, str]]]:
+def _csv_rows(path: Path, text: str, required: Sequence[str], columns: Mapping[str, str]) -> Rows:
     """Read a table; its separator is the one that is most frequent in the header."""
     separator = max(",;\t|", key=text.partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
@@ -188,8 +179,7 @@ def _csv_rows(
             header[0] = "level_0" if "index" in header else "index"  # pandas leaves it without a name
         if "" in header or len({*header}) < len(header):
             raise CorpusError(f"{path}:1: a column has no name, or two have the same: {', '.join(header)}")
-        check_columns(f"{path}:1", header, columns)
-        check_names(f"{path}:1", renamed(dict.fromkeys(header, ""), columns), required, columns)
+        check_columns(f"{path}:1", header, required, columns)
         line = reader.line_num + 1
         for cells in reader:
             if any(cell.strip() for cell in cells):
@@ -205,9 +195,7 @@ def _csv_rows(
         raise CorpusError(f"{path}:{line}: not CSV: {error}") from None
 
 
-def _json_rows(
-    path: Path, text: str, required: Sequence[str], columns: Mapping[str, str]
-) -> Iterator[tuple[int, dict[str, str]]]:
+def _json_rows(path: Path, text: str, required: Sequence[str], columns: Mapping[str, str]) -> Rows:
     """Decode an array of objects, or objects alone, object by object, to know the line number of each."""
     decoder, rows = json.JSONDecoder(object_pairs_hook=without_repeated_keys), []
     start = BEFORE_OBJECTS.match(text)
@@ -225,14 +213,9 @@ def _json_rows(
         rows.append((line, {key.strip(): _text(f"{path}:{line}: {key!r}", value) for key, value in row.items()}))
     if text[at:].strip() != start[1].replace("[", "]"):
         raise CorpusError(f"{path}: not JSON: it ends before its array, or continues after it")
-    check_columns(str(path), dict.fromkeys(name for _, row in rows for name in row), columns)
-    checked = None
-    for line, row in rows:
-        row = renamed(row, columns)
-        if row.keys() != checked:
-            check_names(f"{path}:{line}", row, required, columns)
-            checked = row.keys()
-        yield line, row
+    if rows:
+        check_columns(str(path), dict.fromkeys(name for _, row in rows for name in row), required, columns)
+    yield from ((line, renamed(row, columns)) for line, row in rows)
 
 
 def _text(where: str, value: Any) -> str:
@@ -265,3 +248,51 @@ def utterance_of_row(path: Path, line: int, row: Mapping[str, str]) -> Utterance
         return Utterance(**values, extra={name: value for name, value in row.items() if name not in COLUMNS})
     except CorpusError as error:
         raise CorpusError(f"{path}:{line}: {error}") from None
+
+
+def check_columns(where: str, found: Iterable[str], required: Sequence[str], columns: Mapping[str, str]) -> None:
+    """Raise CorpusError if a column of `required` or `columns` is missing, or another one is named almost as one is."""
+    found = list(found)
+    for name, source in columns.items():
+        for column in FIELD.findall(source) or [source or name]:
+            if column not in found:
+                text = f"{where}: no column {column!r} for {name}; found {listed(found, 30) or 'nothing'}."
+                raise CorpusError(f"{text}{did_you_mean(column, found)}")
+    names = list(renamed(dict.fromkeys(found, ""), columns))
+    missing, near = [column for column in COLUMNS if column not in names], {}
+    for name in (name for name in names if name not in COLUMNS):
+        near |= dict.fromkeys(difflib.get_close_matches(name.lower(), missing, n=1, cutoff=0.8), name)
+    lacking = [column for column in required if column in missing]
+    if not near.keys() >= set(lacking):
+        pairs = {**columns, **dict.fromkeys(lacking, "NAME"), **usual_columns(names), **near}
+        text = f"{where}: no column {join(map(repr, lacking))}; found {', '.join(names) or 'nothing'}"
+        raise CorpusError(f"{text}. Say which it is: --columns {','.join(map('='.join, pairs.items()))}")
+    for column, name in near.items():
+        raise CorpusError(f"{where}: unknown column {name!r}. Did you mean {column!r}?")
+
+
+def usual_columns(found: Iterable[str]) -> dict[str, str]:
+    """Guess which columns of a table are manifest columns that it lacks: column -> the table's name for it."""
+    found = {name.lower(): name for name in found}
+    known = {column: next((found[name] for name in names if name in found), None) for column, names in USUAL.items()}
+    return {column: name for column, name in known.items() if name is not None and column not in found}
+
+
+def renamed(row: Mapping[str, str], columns: Mapping[str, str]) -> dict[str, str]:
+    """Give a row's columns the names that manifests use; columns that are not mentioned keep theirs.
+
+    Args: columns: name -> a column of the table, or a text with columns in braces; "" leaves the column `name` out.
+
+    >>> row = {"folder": "a", "file": "1", "class": "dog", "start": "7"}
+    >>> renamed(row, {"path": "{folder}/{file}.wav", "label": "class", "start": ""})
+    {'folder': 'a', 'file': '1', 'path': 'a/1.wav', 'label': 'dog'}
+    """
+    taken = {*columns, *columns.values()}
+    kept = {name: value for name, value in row.items() if name not in taken}
+    return kept | {name: _filled(source, row) for name, source in columns.items() if source}
+
+
+def _filled(source: str, row: Mapping[str, str]) -> str:
+    fields = {field: row.get(field, "").strip() for field in FIELD.findall(source)}
+    whole = FIELD.sub(lambda field: fields[field[1]], source) if fields else row.get(source, "")
+    return whole if all(fields.values()) else ""

@@ -77,8 +77,9 @@ class Case:
         return {name: copy(getattr(self, name)) for name in KINDS[self.kind].context}
 
     def build(self) -> Any:
-        """A new plugin."""
-        return call_with(self.make, self.context())
+        """A new plugin, given the context arguments that it names."""
+        named = inspect.signature(self.make).parameters
+        return self.make(**{name: value for name, value in self.context().items() if name in named})
 
     @classmethod
     def properties(cls) -> list[Callable[..., None]]:
@@ -139,7 +140,7 @@ class Case:
     @contract
     def attributes_are_as_declared(self) -> None:
         """It derives from the base class of its kind, and its attributes have the types that are declared there."""
-        plugin, base = call_with(self.make, self.context()), resolve_name(KINDS[self.kind].base)
+        plugin, base = Case.build(self), resolve_name(KINDS[self.kind].base)
         require(isinstance(plugin, base), f"{type(plugin).__name__} is not a {base.__module__}.{base.__name__}")
         for name, kind in base.__annotations__.items():
             require(hasattr(plugin, name), f"`{name}` is not set")
@@ -149,12 +150,6 @@ class Case:
                 check_value(value, kind)
             except Mismatch as error:
                 raise Violation(f"{name}: {error}") from None
-
-
-def call_with(make: Callable[..., Any], context: Mapping[str, Any]) -> Any:
-    """Call `make` with the context arguments that it names, as the core does."""
-    parameters = inspect.signature(make).parameters
-    return make(**{name: value for name, value in context.items() if name in parameters})
 
 
 def unwrapped(make: Callable[..., Any]) -> Callable[..., Any]:

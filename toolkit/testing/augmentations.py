@@ -12,7 +12,7 @@ import torch
 from toolkit.contracts import Augmentation, Mix, Seq
 from toolkit.plugins.plugin import described
 from toolkit.testing import Case, contract, require
-from toolkit.testing.modules import GARBAGE, require_equal, require_unwritten
+from toolkit.testing.modules import GARBAGE, require_equal, require_same, require_unwritten
 
 SEEDS = range(4)  # of generators: some faults show only for some draws
 
@@ -105,8 +105,7 @@ class AugmentationCase(Case):
             for garbage in GARBAGE:
                 dirty = {level: seq.filled(garbage) for level, seq in given.items()}
                 found, _ = self.outputs(augmentation, dirty, seed)
-                for level, seq in expected.items():
-                    require_equal(found[level].zeroed().values, seq.zeroed().values, 0, f"{garbage} beyond the lengths")
+                require_same(found, expected, 0, f"with {garbage} beyond the lengths")
 
     def _features(self, lengths: tuple[int, ...]) -> Seq:
         return Seq(torch.randn(len(lengths), max(lengths), self.channels), torch.tensor(lengths)).zeroed()

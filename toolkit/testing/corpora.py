@@ -27,17 +27,13 @@ class CorpusCase(Case):
 
     @contract
     def read_lists_utterances(self) -> None:
-        """`read` returns a list of Utterance, not empty."""
+        """`read` returns a list of Utterance, not empty, no two with the same id."""
         utterances = self.read()
         require(isinstance(utterances, list), f"read returns {type(utterances).__name__}, not a list")
         require(utterances, f"read finds no utterances in {self.folder}")
         for u in utterances:
             require(isinstance(u, Utterance), f"read returns {u!r}, which is not a toolkit.corpus.Utterance")
-
-    @contract
-    def ids_are_unique(self) -> None:
-        """No two utterances have the same id."""
-        twice = [name for name, count in Counter(u.id for u in self.read()).items() if count > 1]
+        twice = [name for name, count in Counter(u.id for u in utterances).items() if count > 1]
         require(not twice, f"ids that occur more than once: {', '.join(twice[:5])}")
 
     @contract

@@ -38,17 +38,12 @@ class FusionCase(ModuleCase):
             yield {name: seq.filled(float("nan")) for name, seq in self.inputs()[0].items()}
 
     def inputs(self, module: Fusion | None = None) -> tuple[dict[str, Seq], dict[str, Tensor]]:
-        """Random frames of every level, and probabilities of every covariate: name -> [rows, size]."""
-        frames = {}
+        """Random frames of every level, bfloat16 under autocast, and probabilities of every covariate: [rows, size]."""
+        frames, kind = {}, torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
         for name, shape in self.levels.items():
             lengths = torch.tensor([max(1, round(fraction * shape.frames)) for fraction in FRACTIONS])
-            frames[name] = Seq(torch.randn(ROWS, shape.frames, shape.channels), lengths)
+            frames[name] = Seq(torch.randn(ROWS, shape.frames, shape.channels).to(kind), lengths)
         return frames, {name: torch.randn(ROWS, size).softmax(1) for name, size in self.covariates.items()}
-
-    def inputs_in_bfloat16(self, module: Fusion) -> tuple[dict[str, Seq], dict[str, Tensor]]:
-        """The same with frames in bfloat16, as extractors return them under autocast."""
-        frames, given = self.inputs()
-        return {name: Seq(seq.values.bfloat16(), seq.lengths) for name, seq in frames.items()}, given
 
     def trained_pass(self, module: Fusion) -> tuple[Tensor, dict[str, Tensor]]:
         """A scalar from frames with NaN beyond the lengths, and these frames."""

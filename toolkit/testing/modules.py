@@ -43,10 +43,6 @@ class ModuleCase(Case):
         made = module(*inputs)
         return made if isinstance(made, Mapping) else {"output": made}
 
-    def inputs_in_bfloat16(self, module: nn.Module) -> tuple:
-        """The arguments that it gets under autocast."""
-        return self.inputs(module)
-
     def trained_pass(self, module: nn.Module) -> tuple[Tensor, Mapping[str, Tensor]]:
         """A scalar from random inputs, and those inputs that need a gradient, by name."""
         inputs = self.inputs(module)
@@ -118,7 +114,7 @@ class ModuleCase(Case):
         """Under autocast to bfloat16 (recipes' `precision: bf16`) output and gradients are finite."""
         module = self.build().train()
         with torch.autocast("cpu", torch.bfloat16):
-            outputs = self.outputs(module, *self.inputs_in_bfloat16(module))
+            outputs = self.outputs(module, *self.inputs(module))
         require_finite(module, outputs, "under autocast to bfloat16")
 
 

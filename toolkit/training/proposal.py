@@ -13,9 +13,8 @@ import numpy as np
 
 from toolkit.audio.reading import AudioStretch, stretch
 from toolkit.corpus import Utterance, speaker_order
-from toolkit.corpus.columns import usual_columns
 from toolkit.corpus.folds import fold_table
-from toolkit.corpus.manifests import SUFFIXES
+from toolkit.corpus.manifests import SUFFIXES, usual_columns
 from toolkit.corpus.targets import LABEL
 from toolkit.errors import counted, listed, nearest, printable
 from toolkit.files import resolved, templates
