@@ -133,13 +133,11 @@ def _shared(heard: Sounds, folds: Sequence[Fold]) -> Iterator[Problem]:
 
 def summarise(problems: Sequence[Problem]) -> list[str]:
     """Lines for a terminal: the number of problems of each severity and kind, and the first few messages."""
-    kinds: dict[tuple[str, str], list[Problem]] = {}
+    kinds: dict[str, list[str]] = {}
     for problem in problems:
-        kinds.setdefault((problem.severity, problem.kind), []).append(problem)
+        kinds.setdefault(f"{problem.severity}: {problem.kind}", []).append(f"  {problem.message}")
     lines = []
-    for (severity, kind), alike in kinds.items():
-        lines.append(f"{severity}: {kind} ({len(alike)})")
-        lines += [f"  {problem.message}" for problem in alike[:SHOWN]]
-        if len(alike) > SHOWN:
-            lines.append(f"  and {len(alike) - SHOWN} more; --json lists all")
+    for kind, messages in kinds.items():
+        more = [f"  and {len(messages) - SHOWN} more; --json lists all"] if len(messages) > SHOWN else []
+        lines += [f"{kind} ({len(messages)})", *messages[:SHOWN], *more]
     return lines

@@ -27,9 +27,6 @@ MESSAGES = {
     "text": ("sentence", "in {there}, too"),
 }
 BY_SOUND = ("audio", "copy")  # kinds that count utterances; the others count names
-UNLESS_ALLOWED = (
-    "results would be meaningless, unless the protocol allows it: speaker-dependent, or given with speakers: shared"
-)
 
 Parts = Mapping[str, Sequence[Utterance]]  # train, valid and test -> utterances
 Heard = Mapping[str, Mapping[Hashable, Hashable]]  # "audio" or "copy" -> place -> key of its group
@@ -56,14 +53,9 @@ class Fold:
         parts = [sorted(getattr(self, part)) for part in PARTS]
         return hashlib.sha256(json.dumps([self.name, *parts]).encode()).hexdigest()[:16]
 
-    @property
-    def part_of(self) -> dict[str, str]:
-        """Id of an utterance -> its part; "test" if it also validates, as in loso-as-published."""
-        return {i: part for part in PARTS for i in getattr(self, part)}
-
     def parts(self, utterances: Sequence[Utterance]) -> dict[str, list[Utterance]]:
-        """Part -> its utterances; those that both validate and test count as test."""
-        part_of = self.part_of
+        """Part -> its utterances; those that both validate and test, as in loso-as-published, count as test."""
+        part_of = {i: part for part in PARTS for i in getattr(self, part)}
         return {part: [u for u in utterances if part_of.get(u.id) == part] for part in PARTS}
 
     def __post_init__(self):
@@ -170,10 +162,7 @@ def _name(kind: str, u: Utterance, part: str, other: Utterance, there: str) -> s
 
 
 def imbalances(parts: Parts) -> Iterator[str]:
-    """Messages on classes and genders whose shares in valid or test are far from those in train, or missing classes.
-
-    Genders are not compared if a part has a single speaker.
-    """
+    """Messages on classes that are missing, and classes and genders whose shares are far from those in train."""
     for column, part in product(("label", "gender"), PARTS[1:]):
         train, mine = ([u.value(column) for u in parts.get(name, ()) if u.value(column)] for name in ("train", part))
         shares = {v: (mine.count(v) / max(1, len(mine)), train.count(v) / max(1, len(train))) for v in {*train, *mine}}
@@ -186,15 +175,13 @@ def imbalances(parts: Parts) -> Iterator[str]:
 
 
 def refuse_shared(fold: Fold, utterances: Sequence[Utterance], *, alike: bool = False) -> None:
-    """Raise ProtocolError if parts of a fold share a speaker (unless its stamp allows it) or a file without a speaker.
-
-    Args: alike: whether speakers whose names are alike count as one.
-    """
+    """Raise ProtocolError if parts share a speaker (unless the fold's stamp allows it) or a file without a speaker."""
     kinds = ("file",) if fold.stamp == SPEAKER_DEPENDENT_STAMP else ("speaker", "file")
     for shared in audit(fold.parts(utterances), kinds=kinds, alike=alike):
         if shared.names:
             where = f"fold {fold.name!r} of protocol {fold.protocol!r}"
-            raise ProtocolError(f"{where}: {shared.message}; {UNLESS_ALLOWED}", fold)
+            unless = "unless the protocol allows it: speaker-dependent, or given with speakers: shared"
+            raise ProtocolError(f"{where}: {shared.message}; results would be meaningless, {unless}", fold)
 
 
 def check_fold(fold: Fold, utterances: Sequence[Utterance], heard: Heard) -> Iterator[Problem]:
@@ -216,12 +203,12 @@ def refuse_shared_audio(fold: Fold, utterances: Sequence[Utterance], parts: Coll
     """
     from toolkit.audio.reading import stretch
 
-    part_of, groups = fold.part_of, {}
-    for u in (u for u in utterances if part_of.get(u.id) in parts):
+    groups: dict[tuple, list[tuple[str, Utterance]]] = {}
+    for part, u in ((part, u) for part, us in fold.parts(utterances).items() if part in parts for u in us):
         sound = stretch(u.path, start_s=u.start, end_s=u.end)
         middle = b"".join(block.tobytes() for block in sound.blocks(sound.frames // 2, sound.frames // 2 + 64))
-        groups.setdefault((sound.frames, sound.rate, middle), []).append(u)
-    read = [u for alike in groups.values() if len({part_of[u.id] for u in alike}) > 1 for u in alike]
+        groups.setdefault((sound.frames, sound.rate, middle), []).append((part, u))
+    read = [u for alike in groups.values() if len({part for part, _ in alike}) > 1 for _, u in alike]
     same = {u.place: sound.digest for u, sound in listen(read) if sound.digest}
     problems = list(check_fold(fold, utterances, {"audio": same}))
     for problem in problems:

@@ -53,9 +53,8 @@ def apply_labels(
     labels: Sequence[str] | None = None,  # the classes in order; None for all that are left, sorted
     label_map: Mapping[str, str | None] | None = None,  # label of the corpus -> class, or None to leave it out
 ) -> tuple[list[Utterance], list[str]]:
-    """Apply a recipe's `label_map` and `labels` to utterances as the corpus has them.
+    """Apply a recipe's `label_map` and `labels`: the utterances kept, with their class as label, and classes in order.
 
-    Returns: the utterances kept, with their class as label, and the classes in order.
     Raises: CorpusError if a label is neither a class nor mapped, or a class has no utterance.
     """
     if faults := label_faults(utterances, labels, label_map):

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -89,10 +89,8 @@ def _heard(u: Utterance) -> Sound:
                 mono.append(block.mean(axis=1))
     except AudioError as error:
         return Sound(error)
-    known = Sound(None, file.frames, file.rate, channels)
-    if peak < SILENT_PEAK:
-        return known
-    return replace(known, digest=digest.digest(), spectrum=_spectrum(np.concatenate(mono), file.rate))
+    loud = (digest.digest(), _spectrum(np.concatenate(mono), file.rate)) if peak >= SILENT_PEAK else ()
+    return Sound(None, file.frames, file.rate, channels, *loud)
 
 
 def _spectrum(wave: np.ndarray, rate: int) -> np.ndarray:

@@ -34,10 +34,7 @@ def read_splits(
     pattern: str | None = None,
     data_folder: str | Path | None = None,
 ) -> dict[str, dict[str, list[Utterance]]]:
-    """Read folds: name -> train, valid or test -> utterances; docs/auditing-a-split.md explains the arguments.
-
-    Raises: CorpusError if no fold is found, a fold lacks train or test, or the pattern does not find a speaker.
-    """
+    """Read folds: name -> train, valid or test -> utterances; docs/auditing-a-split.md explains the arguments."""
     path = Path(os.path.expanduser(path)).absolute()
     lists, files = os.path.isdir(path), _files_by_name(data_folder) if data_folder else {}
     if lists and column:

@@ -1,7 +1,6 @@
 """What a head predicts, or a fusion takes as a covariate: for each utterance, one of several classes. No torch.
 
-A `Target` has everything that would differ for another kind of target (a number, several classes at once): the values,
-the meaning of a head's output, the metrics that fit, and the score that selects the epoch.
+A `Target` has everything that would differ for another kind of target, such as a number or several classes at once.
 """
 
 import hashlib

@@ -1,14 +1,6 @@
 """The contract suite: properties that every plugin of a kind must have.
 
-In a plugin's own tests:
-
-    from functools import partial
-    from toolkit.testing import assert_contract
-
-    def test_pitch_keeps_the_contract():
-        assert_contract("extractor", partial(Pitch, low=50.0))
-
-`check_plugin` returns a `Finding` for each property. `toolkit check-plugin KIND NAME` examines an installed plugin.
+A plugin's own tests call `assert_contract`; `toolkit check-plugin KIND NAME` examines an installed plugin.
 """
 
 import inspect
@@ -167,12 +159,10 @@ def case_class(kind: str) -> type[Case]:
 def check_plugin(
     kind: str, make: Callable[..., Any], args: Mapping[str, Any] | None = None, **options: Any
 ) -> list[Finding]:
-    """Examine a plugin of any kind.
+    """Examine a plugin of any kind: a Finding for each property. Raises: PluginError if the kind is unknown.
 
-    Args: make: the class, or any function that returns a new plugin; it is called with `args`, as a recipe would give
-        them, and the context arguments (`toolkit.plugins.kinds`) that it names; options: arguments of the kind's
-        `Case`, such as `samples` for an extractor or `folder` for a corpus.
-    Returns: a Finding for each property. Raises: PluginError if the kind is unknown.
+    Args: make: as in `Case`; args: as in a recipe; options: arguments of the kind's `Case`, such as `samples` for an
+        extractor or `folder` for a corpus.
     """
     return case_class(kind)(partial(make, **args) if args else make, **options).examine()
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from toolkit.contracts import Fusion, LevelShape, Seq
 from toolkit.model.boundary import checked_embeddings
 from toolkit.testing import Case, contract, require
-from toolkit.testing.modules import GARBAGE, TRIALS, ModuleCase, random_sum, require_finite, require_same
+from toolkit.testing.modules import GARBAGE, TRIALS, ModuleCase, require_finite, require_same
 
 LEVELS = {  # named as in recipes, since an argument may name one
     "spectrogram": LevelShape(channels=5, frames=7),
@@ -45,12 +45,12 @@ class FusionCase(ModuleCase):
             frames[name] = Seq(torch.randn(ROWS, shape.frames, shape.channels).to(kind), lengths)
         return frames, {name: torch.randn(ROWS, size).softmax(1) for name, size in self.covariates.items()}
 
-    def trained_pass(self, module: Fusion) -> tuple[Tensor, dict[str, Tensor]]:
-        """A scalar from frames with NaN beyond the lengths, and these frames."""
+    def trained_pass(self, module: Fusion) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The outputs for frames with NaN beyond the lengths, and these frames."""
         frames, given = self.inputs()
         frames = {name: seq.filled(float("nan")) for name, seq in frames.items()}
         reached = {f"level {name!r}": seq.values.requires_grad_() for name, seq in frames.items()}
-        return random_sum(module(frames, given)), reached
+        return module(frames, given), reached
 
     @contract
     def sizes_are_as_declared(self) -> None:
