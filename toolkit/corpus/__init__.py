@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from toolkit.corpus.labels import apply_labels
-from toolkit.corpus.manifests import file_and_times, read_manifest, read_rows, write_manifest
+from toolkit.corpus.manifests import file_and_times, read_manifest, read_rows
 from toolkit.corpus.utterance import Utterance, natural_key, speaker_order
 
 __all__ = [
@@ -16,7 +16,6 @@ __all__ = [
     "read_manifest",
     "read_rows",
     "speaker_order",
-    "write_manifest",
 ]
 
 

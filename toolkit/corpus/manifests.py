@@ -1,4 +1,4 @@
-"""Manifests: tables of utterances, read and written; docs/corpora.md describes them."""
+"""Manifests: tables of utterances; docs/corpora.md describes them."""
 
 import csv
 import difflib
@@ -13,7 +13,7 @@ from typing import Any
 
 from toolkit.corpus.utterance import COLUMNS, EVAL, SPLITS, Utterance
 from toolkit.errors import CorpusError, did_you_mean, join, listed
-from toolkit.files import csv_text, read_text, without_repeated_keys, write_whole
+from toolkit.files import csv_text, read_text, without_repeated_keys
 
 REQUIRED = ("path", "label")
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
@@ -115,23 +115,13 @@ def file_and_times(manifest: Path, row: Mapping[str, str | None]) -> tuple[Path,
     return manifest.parent / name, times[0], times[1]
 
 
-def write_manifest(path: str | Path, utterances: Sequence[Utterance]) -> None:
-    """Write a manifest, .csv or .json, that `read_manifest` reads back exactly; an existing file is replaced."""
-    path = Path(os.path.expanduser(path)).absolute()
-    write_whole(path, manifest_text(utterances, path), CorpusError, "choose another path", durable=True)
-
-
 def manifest_text(utterances: Sequence[Utterance], path: Path) -> str:
-    """The text that `write_manifest` writes to a path: CSV or JSON by its ending, paths relative to its folder."""
+    """A manifest as CSV, which `read_manifest` reads back exactly from `path`; paths are relative to its folder."""
     for i, count in Counter(u.id for u in utterances).most_common(1):
         if count > 1:
             raise CorpusError(f"{path}: id {i!r} is on {count} utterances")
-    rows = [_row(path.parent, u) for u in utterances]
-    if path.suffix.lower() == ".json":
-        return json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
-    if path.suffix.lower() != ".csv":
-        raise CorpusError(f"{path}: a manifest ends in .csv or .json, not in {path.suffix or 'nothing'!r}")
     columns = [*COLUMNS, *dict.fromkeys(key for u in utterances for key in u.extra)]
+    rows = (_row(path.parent, u) for u in utterances)
     return csv_text([columns, *([row.get(column) for column in columns] for row in rows)])
 
 
