@@ -9,12 +9,11 @@ import pytest
 from toolkit.corpus import (
     Utterance,
     apply_labels,
-    file_and_times,
     natural_key,
     read_manifest,
     speaker_order,
 )
-from toolkit.corpus.manifests import manifest_text
+from toolkit.corpus.manifests import file_and_times, manifest_text
 from toolkit.corpus.targets import Target
 from toolkit.errors import CorpusError
 

@@ -4,19 +4,10 @@ import os
 from pathlib import Path
 
 from toolkit.corpus.labels import apply_labels
-from toolkit.corpus.manifests import file_and_times, read_manifest, read_rows
+from toolkit.corpus.manifests import read_manifest, read_rows
 from toolkit.corpus.utterance import Utterance, natural_key, speaker_order
 
-__all__ = [
-    "Corpus",
-    "Utterance",
-    "apply_labels",
-    "file_and_times",
-    "natural_key",
-    "read_manifest",
-    "read_rows",
-    "speaker_order",
-]
+__all__ = ["Corpus", "Utterance", "apply_labels", "natural_key", "read_manifest", "read_rows", "speaker_order"]
 
 
 class Corpus:

@@ -16,8 +16,8 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 
 from toolkit.audio.reading import AUDIO_SUFFIXES, DIVIDE, HIGHEST, check_samples, files_below
-from toolkit.corpus import file_and_times, read_rows
 from toolkit.corpus.manifests import SUFFIXES as MANIFEST_SUFFIXES
+from toolkit.corpus.manifests import file_and_times, read_rows
 from toolkit.errors import (
     AudioError,
     CorpusError,
