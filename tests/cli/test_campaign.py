@@ -35,5 +35,5 @@ def test_a_fault_is_found(work, monkeypatch):
 
     case = next(case for case in cases() if "evaluate of a manifest: cut" in case.about)
     assert run_case(case, work, 10_001).fault == ""
-    monkeypatch.setattr(manifests, "parse_json", broken)
+    monkeypatch.setattr(manifests, "read_text", broken)
     assert run_case(case, work, 10_002).fault.startswith("traceback: ZeroDivisionError")

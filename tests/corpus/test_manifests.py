@@ -256,7 +256,7 @@ def test_a_wrong_csv_is_one_line_that_says_where_and_what(tmp_path, text, says):
         ('[\n{"path": "a.wav", "label": "x"},\n 7]', "/m.json:3: an object is needed, not 7"),
         ('[{"path": "a.wav", "label": ["x"]}]', "'label' has to be text or a number"),
         ('[\n{"path": }]', "/m.json:2: not JSON"),
-        ('[\n{"path": "a.wav", "path": "b.wav", "label": "x"}]', "/m.json:2: a key occurs twice"),
+        ('[\n{"path": "a.wav", "path": "b.wav", "label": "x"}]', "/m.json:2: not JSON: a key occurs twice"),
         ('[{"path": "a.wav", "label": "x"},', "not JSON: it ends before its array"),
         ('[{"path": "a.wav", "label": "x"}][]', "or continues after it"),
         ('[{"path": "a", "label": "x"}, {"path": "a", "label": "x"}]', "this stretch of the same file is on line 1"),

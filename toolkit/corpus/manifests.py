@@ -194,10 +194,8 @@ def _json_rows(path: Path, text: str, required: Sequence[str], columns: Mapping[
         line, counted = line + text.count("\n", counted, at), at
         try:
             row, end = decoder.raw_decode(text, at)
-        except json.JSONDecodeError as error:
-            raise CorpusError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
-        except ValueError as error:
-            raise CorpusError(f"{path}:{line}: {error}") from None
+        except (ValueError, RecursionError) as error:
+            raise CorpusError(f"{path}:{line}: not JSON: {error}") from None
         if not isinstance(row, dict):
             raise CorpusError(f"{path}:{line}: an object is needed, not {text[at:end][:40]}")
         rows.append((line, {key.strip(): _text(f"{path}:{line}: {key!r}", value) for key, value in row.items()}))
