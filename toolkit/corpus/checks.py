@@ -20,25 +20,13 @@ class CheckReport:
 
     counts: Mapping[str, Mapping[str, int]]
     problems: Sequence[Problem]  # errors first
-    left_out: Mapping[str, int]  # label -> utterances that label_map leaves out
-    seconds: float  # of audio that could be read
-    segments: int  # cut from it
+    notes: Sequence[str]  # facts that are not problems, one line each
     folds: Sequence[Mapping[str, Any]] = ()  # as `fold_table` gives them
 
     @property
     def stops(self) -> bool:
         """Whether something would stop training."""
         return any(problem.severity == "error" for problem in self.problems)
-
-    @property
-    def notes(self) -> list[str]:
-        """Facts that are not problems; one line each."""
-        found = counted(sum(sum(row.values()) for row in self.counts.values()), "utterance")
-        notes = [f"{found}, {self.seconds / 3600:.2f} h could be read, {counted(self.segments, 'segment')}"]
-        if self.left_out:
-            labels = ", ".join(f"{label} ({count})" for label, count in sorted(self.left_out.items()))
-            notes.append(f"left out on purpose by label_map: {labels}")
-        return notes
 
     def as_dict(self) -> dict:
         """{"counts": {"1M": {"ang": 82, ...}}, "folds": ..., "problems": [{kind, severity, message, where}, ...]}."""
@@ -63,13 +51,14 @@ def check_corpus(
     heard = listen(used)
     problems = [*label_faults(utterances, labels, label_map), *_speaker_problems(used, covariates)]
     problems += [*_faults(heard, sample_rate), *_shared(heard, folds)]
-    return CheckReport(
-        counts=_counts(kept, classes),
-        problems=sorted(dict.fromkeys(problems), key=lambda problem: problem.severity),
-        left_out=Counter(u.label for u, label in mapped if label is None),
-        seconds=sum(sound.frames / sound.rate for _, sound in heard if sound.rate),
-        segments=sum(-(-sound.samples(sample_rate) // segment_samples) for _, sound in heard),
-    )
+    hours = sum(sound.frames / sound.rate for _, sound in heard if sound.rate) / 3600
+    segments = sum(-(-sound.samples(sample_rate) // segment_samples) for _, sound in heard)
+    notes = [f"{counted(len(used), 'utterance')}, {hours:.2f} h could be read, {counted(segments, 'segment')}"]
+    if left_out := Counter(u.label for u, label in mapped if label is None):
+        labels = ", ".join(f"{label} ({count})" for label, count in sorted(left_out.items()))
+        notes.append(f"left out on purpose by label_map: {labels}")
+    problems = sorted(dict.fromkeys(problems), key=lambda problem: problem.severity)
+    return CheckReport(_counts(kept, classes), problems, notes)
 
 
 def _counts(kept: Sequence[tuple[Utterance, str]], classes: Sequence[str]) -> dict[str, dict[str, int]]:

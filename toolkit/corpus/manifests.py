@@ -41,14 +41,13 @@ def read_manifest(path: str | Path, columns: Mapping[str, str] | None = None) ->
     """
     path = Path(os.path.expanduser(path)).absolute()
     faults: list[str] = []
-    rows = list(read_rows(path, columns=columns))
-    given, lines, utterances = _fill_ids(rows), {}, []
-    for line, row in rows:
+    lines, utterances = {}, []
+    for line, row in _with_ids(list(read_rows(path, columns=columns))):
         try:
             u = utterance_of_row(path, line, row)
             if first := lines.get(u.id):  # perhaps the same line, in JSON
-                what = f"id {u.id!r}" if u.id in given else "this stretch of the same file"
-                raise CorpusError(f"{path}:{line}: {what} is on line {first} already; remove it or give different ids")
+                found = f"the same stretch of a file, or the same id, is on line {first} already"
+                raise CorpusError(f"{path}:{line}: {found}; remove the row or give different ids")
             lines[u.id] = line
             utterances.append(u)
         except CorpusError as error:
@@ -213,8 +212,8 @@ def _text(where: str, value: Any) -> str:
     return "" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
-def _fill_ids(rows: list[tuple[int, dict[str, str]]]) -> set[str]:
-    """Give the rows without an id the shortest of five names that is unique; returns the ids that the others have."""
+def _with_ids(rows: list[tuple[int, dict[str, str]]]) -> list[tuple[int, dict[str, str]]]:
+    """Give the rows without an id the shortest of five names that is unique."""
     given = Counter(row["id"].strip() for _, row in rows if row.get("id", "").strip())
     nameless, options = [row for _, row in rows if not row.get("id", "").strip()], []
     for row in nameless:
@@ -225,7 +224,7 @@ def _fill_ids(rows: list[tuple[int, dict[str, str]]]) -> set[str]:
     seen = [Counter(names) + given for names in zip(*options, strict=True)]
     for row, names in zip(nameless, options, strict=True):
         row["id"] = next((name for name, count in zip(names, seen, strict=True) if count[name] == 1), names[-1])
-    return set(given)
+    return rows
 
 
 def utterance_of_row(path: Path, line: int, row: Mapping[str, str]) -> Utterance:
