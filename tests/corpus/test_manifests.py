@@ -186,12 +186,9 @@ def test_an_empty_last_column_without_a_name_is_ignored(tmp_path):
 
 
 def test_the_same_row_twice_is_refused_with_both_lines(tmp_path):
-    assert refusal(tmp_path, "path,label\na.wav,x\nb.wav,x\na.wav,y\n").startswith(
-        "/m.csv:4: the same stretch of a file, or the same id, is on line 2"
-    )
-    assert refusal(tmp_path, "id,path,label\nq,a.wav,x\nq,b.wav,x\n").startswith(
-        "/m.csv:3: the same stretch of a file, or the same id, is on line 2"
-    )
+    same = "the same stretch of a file, or the same id, is on line 2 already"
+    assert refusal(tmp_path, "path,label\na.wav,x\nb.wav,x\na.wav,y\n").startswith(f"/m.csv:4: {same}")
+    assert refusal(tmp_path, "id,path,label\nq,a.wav,x\nq,b.wav,x\n").startswith(f"/m.csv:3: {same}")
 
 
 def test_several_wrong_rows_are_named_in_one_message(tmp_path):
@@ -261,10 +258,10 @@ def test_a_wrong_csv_is_one_line_that_says_where_and_what(tmp_path, text, says):
         ('[\n{"path": "a.wav", "path": "b.wav", "label": "x"}]', "/m.json:2: not JSON: a key occurs twice"),
         ('[{"path": "a.wav", "label": "x"},', "not JSON: it ends before its array"),
         ('[{"path": "a.wav", "label": "x"}][]', "or continues after it"),
-        ('[{"path": "a", "label": "x"}, {"path": "a", "label": "x"}]', "or the same id, is on line 1"),
+        ('[{"path": "a", "label": "x"}, {"path": "a", "label": "x"}]', "is on line 1"),
         (
             '[{"id": "q", "path": "a", "label": "x"}, {"id": " q", "path": "b", "label": "x"}]',
-            "or the same id, is on line 1",
+            "is on line 1",
         ),
         ("[]", "holds no utterance"),
     ],
