@@ -121,44 +121,38 @@ def audit(
     Args: heard: from `hear`; kinds: to compare; alike: whether speakers whose names are alike count as one.
     """
     nameless = {u.path for us in parts.values() for u in us if not u.speaker}
-    keys: dict[str, Callable[[Utterance], Hashable]] = {
-        "speaker": lambda u: u.speaker and (plain_name(u.speaker) if alike else u.speaker),
-        "file": lambda u: u.path if u.path in nameless else None,
-        "text": lambda u: _words(u) and plain_name(_words(u)),
+    values: dict[str, Callable[[Utterance], Hashable]] = {
+        "speaker": lambda u: u.speaker,
+        "file": lambda u: str(u.path) if u.path in nameless else None,
+        "text": lambda u: u.text or u.value("sentence"),
         **{kind: lambda u, groups=groups: groups.get(u.place) for kind, groups in (heard or {}).items()},
     }
-    for kind in (kind for kind in kinds if kind in keys):
+    for kind in (kind for kind in kinds if kind in values):
+        plain = plain_name if kind == "text" or (kind == "speaker" and alike) else lambda value: value
         before: dict[Hashable, tuple[Utterance, str]] = {}  # key -> one that has it, and its part
         for part in PARTS:
-            mine = [(key, u) for u in parts.get(part, ()) if (key := keys[kind](u)) is not None]
+            mine = [(plain(value), u) for u in parts.get(part, ()) if (value := values[kind](u)) is not None]
             if kind not in BY_SOUND:
                 mine = list(dict(mine).items())  # one utterance for each name
             if mine and part != PARTS[0]:
                 pairs = [(u, *before[key]) for key, u in mine if key in before]
-                yield _shared(kind, part, pairs, total=len(parts[part]) if kind in BY_SOUND else len(mine))
+                names = sorted((_name(kind, values[kind], u, part, *other) for u, *other in pairs), key=natural_key)
+                total = len(parts[part]) if kind in BY_SOUND else len(mine)
+                noun, what = MESSAGES[kind]
+                there = join(dict.fromkeys(there for _, _, there in pairs)) if pairs else ""
+                found = f"{len(names)} of {counted(total, noun)} of {part} {'is' if len(names) == 1 else 'are'}"
+                yield Shared(kind, part, names, total, f"{found} {what.format(there=there)}: {listed(names)}")
             before = {key: (u, part) for key, u in mine} | before
 
 
-def _shared(kind: str, part: str, pairs: Sequence[tuple[Utterance, Utterance, str]], total: int) -> Shared:
-    """Args: pairs: an utterance of the part, an earlier one with the same key, and that one's part."""
-    names = sorted((_name(kind, u, part, other, there) for u, other, there in pairs), key=natural_key)
-    where = join(dict.fromkeys(there for _, _, there in pairs)) if pairs else "train"
-    noun, what = MESSAGES[kind]
-    found = f"{len(names)} of {counted(total, noun)} of {part} {'is' if len(names) == 1 else 'are'}"
-    return Shared(kind, part, names, total, f"{found} {what.format(there=where)}: {listed(names)}")
-
-
-def _words(u: Utterance) -> str | None:
-    return u.text or u.value("sentence")
-
-
-def _name(kind: str, u: Utterance, part: str, other: Utterance, there: str) -> str:
+def _name(kind: str, value: Callable, u: Utterance, part: str, other: Utterance, there: str) -> str:
+    """What an utterance of a part shares with another one, which is there."""
     if kind in BY_SOUND:
         one, two = (f"{v.path}{f' (speaker {v.speaker!r})' if v.speaker else ''}" for v in (other, u))
         return f"{one} in {there} and {two} in {part}"
     if kind == "speaker" and u.speaker != other.speaker:
         return f"{other.speaker!r} in {there} and {u.speaker!r} in {part}, which {ALIKE} ({REMEDY})"
-    return repr({"speaker": u.speaker, "file": str(u.path), "text": _words(u)}[kind])
+    return repr(value(u))
 
 
 def imbalances(parts: Parts) -> Iterator[str]:
