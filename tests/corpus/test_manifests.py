@@ -69,7 +69,7 @@ def test_a_round_trip_is_exact_whatever_the_fields_hold(tmp_path):
         made.append(
             Utterance(
                 id=f"{i}{text()}",
-                path=draw.choice([tmp_path / "x y", Path("/elsewhere"), tmp_path / ".."]) / f" {i}.wav",
+                path=draw.choice([tmp_path / "x y", Path("/elsewhere"), tmp_path / ".."]) / f"{i}.wav",
                 label="l" + text(),
                 start=start,
                 end=draw.choice([None, (start or 0) + 1e-3 + draw.random()]),

@@ -125,11 +125,8 @@ def manifest_text(utterances: Sequence[Utterance], path: Path) -> str:
 
 
 def _row(folder: Path, u: Utterance) -> dict:
-    row = {column: getattr(u, column) for column in COLUMNS}
-    row["path"] = u.path.relative_to(folder).as_posix() if u.path.is_relative_to(folder) else str(u.path)
-    if row["path"] != row["path"].strip():
-        row["path"] = f"./{row['path']}"
-    return {**row, **u.extra}
+    path = u.path.relative_to(folder).as_posix() if u.path.is_relative_to(folder) else str(u.path)
+    return {**{column: getattr(u, column) for column in COLUMNS}, "path": path, **u.extra}
 
 
 def _folder_rows(folder: Path) -> Iterator[dict[str, str]]:

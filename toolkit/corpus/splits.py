@@ -100,7 +100,7 @@ def _of_lists(folder: Path, columns: Mapping[str, str] | None) -> Iterator[tuple
             rest = re.sub(r"[_.-]{2,}", "_", PART.sub("", file.stem, count=1)).strip("_.-")
             fold = "/".join([*file.parent.relative_to(folder).parts, *filter(None, [rest])]) or folder.name
             for line, row in _rows(file, columns):
-                yield fold, part[0], utterance_of_row(file, line, {"label": "-", "id": row["path"], **row})
+                yield fold, part[0], utterance_of_row(file, line, {"label": "-", "id": row.get("path"), **row})
 
 
 def _rows(file: Path, columns: Mapping[str, str] | None) -> Iterable[tuple[int, dict[str, str]]]:

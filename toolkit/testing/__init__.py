@@ -161,8 +161,7 @@ def check_plugin(
 ) -> list[Finding]:
     """Examine a plugin of any kind: a Finding for each property. Raises: PluginError if the kind is unknown.
 
-    Args: make: as in `Case`; args: as in a recipe; options: arguments of the kind's `Case`, such as `samples` for an
-        extractor or `folder` for a corpus.
+    Args: make: as in `Case`; args: as in a recipe; options: arguments of the kind's `Case`, such as `folder`.
     """
     return case_class(kind)(partial(make, **args) if args else make, **options).examine()
 

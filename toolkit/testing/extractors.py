@@ -1,7 +1,6 @@
 """The contract of extractors, property by property."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Literal, get_args, get_origin
@@ -32,7 +31,6 @@ class ExtractorCase(ModuleCase):
 
     sample_rate: int = 16_000
     segment_samples: int = 16_000
-    samples: Sequence[int] | None = None  # lengths to try; by default a whole segment, parts of it and a single sample
     kind: ClassVar[str] = "extractor"
     basic = (*Case.basic, "shapes_are_as_declared", *ModuleCase.basic)
 
@@ -49,11 +47,11 @@ class ExtractorCase(ModuleCase):
         return {"features": module.features(wave), "output": module(wave)}
 
     def lengths(self, extractor: Extractor) -> list[int]:
-        """The lengths to try, in samples; only `fixed_samples` if the extractor has it."""
+        """The lengths to try, from a whole segment to a single sample; only `fixed_samples` if the extractor has it."""
         if extractor.fixed_samples is not None:
             return [extractor.fixed_samples] * 3
         whole = self.segment_samples
-        return sorted(self.samples or (whole, whole * 5 // 8 + 7, whole // 4, 399, 1), reverse=True)
+        return sorted((whole, whole * 5 // 8 + 7, whole // 4, 399, 1), reverse=True)
 
     def wave(self, extractor: Extractor, shift: int = 0) -> Seq:
         """Tones in noise, one row for each of `lengths`, zeros beyond them."""
