@@ -101,8 +101,8 @@ def _groups(utterances: Sequence[Utterance], k: int | None = None) -> list[Fold]
         raise ProtocolError(f"{found}; there have to be three or more, each with a speaker: set protocol.args.k")
     # Men and women alternate in many corpora (RAVDESS): dealt in that order, an even k would separate them.
     gender = {u.speaker: u.gender or "" for u in utterances}
-    dealt = sorted(sorted(speakers, key=natural_key), key=lambda s: gender[s])
-    group = {s: str(i % k + 1) for i, s in enumerate(dealt)}
+    dealt = sorted(speakers, key=lambda speaker: (gender[speaker], natural_key(speaker)))
+    group = {speaker: str(i % k + 1) for i, speaker in enumerate(dealt)}
     return _rotate("groups", "groups", {i: group[speaker] for i, speaker in speaker_of.items()})
 
 
@@ -121,8 +121,8 @@ def _speaker_dependent(utterances: Sequence[Utterance], k: int = 5, seed: int = 
     dealt, speaker = [], {u.path: u.speaker for u in utterances}
     for label, paths in _files_by_label(utterances).items():
         if not 3 <= k <= len(paths):
-            found = f"protocol 'speaker-dependent' cannot deal {len(paths)} files of class {label!r} into k = {k} folds"
-            raise ProtocolError(f"{found}; k has to be from 3 to that number")
+            found = f"cannot deal {len(paths)} files of class {label!r} into k = {k} folds, at least 3"
+            raise ProtocolError(f"protocol 'speaker-dependent' {found}")
         random.Random(f"{seed}:{label}").shuffle(paths)
         dealt += sorted(paths, key=speaker.get)
     fold = {path: str(i % k + 1) for i, path in enumerate(dealt)}
