@@ -57,9 +57,9 @@ def test_systems_can_be_left_out_and_the_page_names_them(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--baseline", "serr"], "No system of this experiment is called 'serr'. Did you mean 'ser'?"),
+        (["--baseline", "serr"], "--baseline: this experiment has no system 'serr'. Did you mean 'ser'?"),
         (["--protocol", "losso"], "'losso'"),
-        (["--systems", "serr"], "No system of this experiment is called 'serr'. Did you mean 'ser'?"),
+        (["--systems", "serr"], "--systems: this experiment has no system 'serr'. Did you mean 'ser'?"),
         (["--systems", "ser", "--baseline", "mf"], "--systems leaves out the baseline, 'mf'"),
     ],
 )

@@ -3,6 +3,7 @@
 Everything on the page comes from the runs' files. The same experiment always gives the same bytes.
 """
 
+import base64
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -10,10 +11,9 @@ from typing import Any
 
 from toolkit.errors import ExperimentError
 from toolkit.files import resolved, templates, write_whole
-from toolkit.report.evidence import Evidence
+from toolkit.report.evidence import Evidence, stamps_of
 from toolkit.report.sections import choose, sections, summarise
-from toolkit.report.tables.files import TEMPLATES, to_csv, to_latex, to_markdown
-from toolkit.report.tables.table import Table, spans
+from toolkit.report.tables.table import TEMPLATES, Table
 
 PAGE = "report.html"
 
@@ -40,28 +40,24 @@ def write_report(
     evidence.check_splits()
     choices = choose(evidence, **options)
     target = Path(folder if output is None else output)
-    try:
-        target.mkdir(parents=True, exist_ok=True)  # fails before the long computation
-    except OSError as error:
-        raise ExperimentError(f"{target} cannot be written ({error.strerror}): choose another --output.") from None
     parts = sections(evidence, choices)
     files: dict[str, bytes | str] = {}
-    pictures: dict[str, str] = {}  # figure name -> its SVG for the page
+    pictures: dict[str, str] = {}  # figure name -> its SVG in base64
     for item in (item for section in parts for item in section.items):
         if isinstance(item, Table):
-            for ending, text in (("md", to_markdown(item)), ("csv", to_csv(item)), ("tex", to_latex(item))):
-                files[f"tables/{item.name}.{ending}"] = text
+            texts = {"md": item.markdown(), "csv": item.csv(), "tex": item.latex()}
+            files |= {f"tables/{item.name}.{ending}": text for ending, text in texts.items()}
         else:
-            drawn, pictures[item.name] = item.render()
-            files |= {f"figures/{item.name}.{ending}": content for ending, content in drawn.items()}
+            images = item.files()
+            pictures[item.name] = base64.b64encode(images["svg"]).decode()
+            files |= {f"figures/{item.name}.{ending}": image for ending, image in images.items()}
     template = templates(TEMPLATES, autoescape=True).get_template("page.html.j2")
     page = template.render(
         title=f"Experiment {resolved(evidence.folder).name}",
         summary=summarise(evidence, choices.protocol),
-        stamps=evidence.stamps(),
+        stamps=stamps_of(evidence.tested()),
         sections=parts,
         pictures=pictures,
-        spans=spans,
     )
     files[PAGE] = re.sub(r"\n\s*\n+", "\n", page).lstrip()  # written last: if it is new, all files are
     for name, content in files.items():

@@ -14,7 +14,7 @@ from toolkit.experiment.search_space import setting_text, settings_of
 from toolkit.files import resolved, write_whole
 from toolkit.recipe.loading import dump_yaml
 from toolkit.report.figures.figure import COLOURS, image_bytes, new_figure, stamp, styled
-from toolkit.report.tables.files import escape_markdown
+from toolkit.report.tables.table import escape_markdown
 
 PAGE, FIGURE = "search.md", "search.png"
 

@@ -5,29 +5,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from toolkit.errors import ExperimentError, counted, did_you_mean, join
-from toolkit.report.evidence import Evidence, SystemRuns
+from toolkit.errors import ExperimentError, counted, join
+from toolkit.report.evidence import Evidence, SystemRuns, check_known
 from toolkit.report.figures.figure import Figure
 from toolkit.report.figures.pair import confusion_figure, embedding_figure, reliability_figure
 from toolkit.report.figures.systems import curve_figure, difference_figure
 from toolkit.report.provenance import facts, missing_table, systems_table
 from toolkit.report.tables import differences
-from toolkit.report.tables.accuracy import accuracy_table
-from toolkit.report.tables.breakdowns import duration_table, gender_table, speaker_tables
+from toolkit.report.tables.accuracy import accuracy_table, duration_table, gender_table, speaker_tables
 from toolkit.report.tables.confidence import abstention_table, calibration_table
 from toolkit.report.tables.differences import compared, families
 from toolkit.report.tables.hard_utterances import hard_utterance_table
 from toolkit.report.tables.table import Table
-from toolkit.statistics.comparison import TOO_FEW, UNNAMED, Comparison
+from toolkit.statistics.comparison import Comparison
 from toolkit.statistics.metrics import METRICS
 
 TITLES = {"ablation": "Ablation", "single_levels": "Single levels", "all_systems": "All systems"}
 CURVES = 3  # test folds whose curves are drawn by default
-NONE_IS_HARD = "Every utterance that all systems were tested on was classified correctly at least once."
-AUDIO_NOTE = (
-    "The players read the audio files from this machine. The page itself holds no audio, since a corpus's licence "
-    "rarely allows passing it on; on other machines the players stay silent."
-)
 STEPS_NOTE = (
     "loso-test-epoch differs from loso only in that the epoch is chosen on the test speaker; in loso-as-published the "
     "test speaker also validates and its partner trains. A step is the difference that this change alone makes."
@@ -66,19 +60,19 @@ def choose(
     tsne_fold: str | None = None,
     speakers: Sequence[str] = (),
 ) -> Choices:
-    """Check the options; by default the first protocol, the baseline and the system with most parts, the first folds.
+    """Check the options; by default the first protocol, the baseline and the largest system, the first folds.
 
     Raises: ExperimentError if an option names something that the experiment does not have.
     """
     protocol = protocol or evidence.protocols[0]
-    _check_known("--protocol", "protocol", [protocol], evidence.protocols)
+    check_known("--protocol", "protocol", [protocol], evidence.protocols)
     folds = evidence.plan.folds[protocol]
     if len(pair) not in (0, 2):
         example = ",".join([*evidence.plan.systems][:2])
         raise ExperimentError(f"--pair takes two systems, for example {example}; found {len(pair)}.")
-    _check_known("--pair", "system", pair, evidence.plan.systems)
-    _check_known("--tsne-fold", "fold", [tsne_fold] if tsne_fold else (), folds)
-    _check_known("--speakers", "test fold", speakers, folds)
+    check_known("--pair", "system", pair, evidence.plan.systems)
+    check_known("--tsne-fold", "fold", [tsne_fold] if tsne_fold else (), folds)
+    check_known("--speakers", "test fold", speakers, folds)
     chosen = tuple(evidence.all_of(dict.fromkeys(pair), protocol)) if pair else _default_pair(evidence, protocol)
     for tested in chosen:
         if not tested.runs:
@@ -104,8 +98,7 @@ def summarise(evidence: Evidence, protocol: str) -> list[str]:
         sentences.append("The experiment is not complete: all figures below cover only the cells that are done.")
     for name, systems in families(evidence).items():
         if found := compared(evidence.all_of(systems, protocol)):
-            verdicts = "; ".join(_verdicts(evidence, found, protocol))
-            sentences.append(f"{TITLES[name]}, against {systems[0]}: {verdicts}.")
+            sentences.append(f"{TITLES[name]}, against {systems[0]}: {_verdicts(found)}.")
     return sentences
 
 
@@ -151,40 +144,21 @@ def _details(evidence: Evidence, choices: Choices) -> Iterator[Section]:
     yield Section("breakdowns", "By gender, duration and speaker", tables)
     items = (calibration_table(tested), reliability_figure(choices.pair), abstention_table(tested))
     yield Section("calibration", "Calibration", items)
-    table = hard_utterance_table(evidence, protocol)
-    texts = (AUDIO_NOTE,) if any(column.format.page_only for column in table.columns) else ()
-    if not table.rows:
-        table, texts = None, (NONE_IS_HARD,)
-    yield Section("hard-utterances", "What all systems get wrong", (table,), texts)
+    yield Section("hard-utterances", "What all systems get wrong", (hard_utterance_table(evidence, protocol),))
 
 
-def _verdicts(evidence: Evidence, comparisons: Sequence[Comparison], protocol: str) -> list[str]:
-    """The systems that are better or worse, with the metrics, and the number of those without any difference."""
-    found: dict[str, dict[str, list[str]]] = defaultdict(dict)  # verdict -> system -> metrics
+def _verdicts(comparisons: Sequence[Comparison]) -> str:
+    """What is better or worse in which metric, and how many of the other comparisons have which verdict."""
+    found = defaultdict(list)
     for c in comparisons:
-        found[c.verdict].setdefault(c.system, []).append(c.metric.upper())
-    texts, without = [], {c.system for c in comparisons} - found["better"].keys() - found["worse"].keys()
-    for verdict in ("better", "worse"):
-        missing = {s: "" if evidence.runs_of(s, protocol).complete else ", cells missing" for s in found[verdict]}
-        names = ", ".join(f"{s} ({' and '.join(metrics)}{missing[s]})" for s, metrics in found[verdict].items())
-        texts += [f"{verdict}: {names}"] if names else []
-    unnamed, few = (without & found[verdict].keys() for verdict in (UNNAMED, TOO_FEW))
-    for verdict, systems in (("no difference shown", without - few - unnamed), (TOO_FEW, few), (UNNAMED, unnamed)):
-        texts += [f"{verdict} for {counted(len(systems), 'system')}"] if systems else []
-    return texts
+        found[c.verdict].append(f"{c.system} in {c.metric.upper()}")
+    texts = [f"{verdict}: {', '.join(found.pop(verdict))}" for verdict in ("better", "worse") if verdict in found]
+    texts += [f"{verdict} in {counted(len(those), 'comparison')}" for verdict, those in found.items()]
+    return "; ".join(texts)
 
 
 def _default_pair(evidence: Evidence, protocol: str) -> tuple[SystemRuns, ...]:
-    """The baseline, or else the first system with runs; and of the others, the last one with the most parts."""
-
-    def parts(tested: SystemRuns) -> int:
-        return sum(len(tested.recipe["model"][kind]) for kind in ("levels", "covariates", "heads", "losses"))
-
+    """The baseline, or else the first system with runs; and the largest of the others."""
     there = sorted(evidence.tested(protocol), key=lambda tested: tested.name != evidence.baseline)
-    return (there[0], max(reversed(there[1:]), key=parts)) if len(there) > 1 else tuple(there)
-
-
-def _check_known(option: str, noun: str, names: Sequence[str], known: Sequence[str]) -> None:
-    for name in (name for name in names if name not in known):
-        near = did_you_mean(name, known)
-        raise ExperimentError(f"{option}: this experiment has no {noun} {name!r}.{near} It has {', '.join(known)}.")
+    largest = max(there[1:], key=lambda tested: tested.runs[0].results["parameters"], default=None)
+    return tuple(there[:1]) if largest is None else (there[0], largest)

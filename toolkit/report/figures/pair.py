@@ -5,82 +5,45 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.report.evidence import SystemRuns, stamps_of
-from toolkit.report.figures.figure import (
-    HEAT,
-    INK,
-    MUTED,
-    ON_HEAT,
-    PAPER,
-    RULE,
-    Figure,
-    incomplete_sentence,
-    line_style,
-    names_of,
-    new_figure,
-    point_style,
-)
+from toolkit.report.evidence import SystemRuns
+from toolkit.report.figures.figure import HEAT, INK, MUTED, RULE, Figure, line_style, names_of, new_figure, point_style
 from toolkit.statistics.calibration import BINS, ReliabilityCurve, reliability_curve
 
-BRIGHT_ABOVE = 0.75  # share of the row above which a cell is so dark that its text is light
 PERPLEXITY = 30.0
 
 
 def confusion_figure(pair: Sequence[SystemRuns]) -> Figure:
     """The pair's confusion matrices."""
-    labels = pair[0].labels
     matrices = {tested.name: np.sum([*tested.confusions.values()], axis=0) for tested in pair}
     return Figure(
         "confusion",
         f"Confusion of {names_of(pair)}",
-        "For each class (row), the percentage predicted as each class (column); all test utterances, mean over seeds."
-        + incomplete_sentence(pair),
-        f"Row-normalised confusion matrices of {names_of(pair)}. " + _recalls(matrices, labels),
-        lambda: draw_confusions(matrices, labels),
-        stamps_of(pair),
+        "For each class (row), the percentage predicted as each class (column); all test utterances, mean over seeds.",
+        lambda: draw_confusions(matrices, pair[0].labels),
+        pair,
     )
 
 
 def draw_confusions(matrices: Mapping[str, np.ndarray], labels: Sequence[str]) -> Any:
     """One panel per system -> counts [classes, classes], rows are the reference; cells show percent of their row."""
-    size = len(labels)
+    from matplotlib.colors import LinearSegmentedColormap
+    from sklearn.metrics import ConfusionMatrixDisplay
+
     wide = 4.8 if len(matrices) > 1 else 2.8  # half the figure's width, in inches
-    figure, (panels,) = new_figure(columns=len(matrices), height=wide * (0.78 + 0.02 * min(size, 8)) + 0.2)
-    long = max(map(len, labels)) * size > 34
-    turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if long else {}
+    figure, (panels,) = new_figure(columns=len(matrices), height=wide * (0.78 + 0.02 * min(len(labels), 8)) + 0.2)
+    shades = LinearSegmentedColormap.from_list("shades", ["white", HEAT])
+    turned = 40 if max(map(len, labels)) * len(labels) > 34 else 0
     for panel, (system, matrix) in zip(panels, matrices.items(), strict=True):
-        _draw_cells(panel, np.asarray(matrix, dtype=float), size)
+        totals = np.sum(matrix, axis=1)
+        shown = ConfusionMatrixDisplay(100 * matrix / np.maximum(totals, 1e-9)[:, None], display_labels=labels)
+        look = {"values_format": ".1f", "cmap": shades, "im_kw": {"vmin": 0, "vmax": 100}, "colorbar": False}
+        shown.plot(ax=panel, text_kw={"fontsize": 9 if len(labels) <= 5 else 7.5}, xticks_rotation=turned, **look)
+        for text in shown.text_[totals == 0].flat:  # of a class without utterances
+            text.set_text("\N{EN DASH}")
         panel.set_title(system, pad=8)
-        panel.set_xticks(range(size), labels, **turned)
-        panel.set_yticks(range(size), labels)
         panel.tick_params(length=0)
-        panel.set(xlabel="predicted")
-        panel.spines[:].set_visible(False)
-    panels[0].set(ylabel="reference")
+        panel.set(xlabel="predicted", ylabel="reference" if panel is panels[0] else "")
     return figure
-
-
-def _recalls(matrices: Mapping[str, np.ndarray], labels: Sequence[str]) -> str:
-    texts = []
-    for system, matrix in matrices.items():
-        found = zip(labels, matrix.diagonal(), matrix.sum(axis=1), strict=True)
-        recalls = [f"{label} {100 * hits / total:.0f} %" for label, hits, total in found if total]
-        texts.append(f"{system}: {', '.join(recalls)} correct.")
-    return " ".join(texts)
-
-
-def _draw_cells(panel: Any, matrix: np.ndarray, size: int) -> None:
-    from matplotlib.patches import Rectangle
-
-    totals = matrix.sum(axis=1, keepdims=True)
-    fractions = np.divide(matrix, totals, out=np.zeros_like(matrix), where=totals > 0)
-    for (row, column), fraction in np.ndenumerate(fractions):
-        corner, fill = (column - 0.5, row - 0.5), (HEAT, round(float(fraction), 4))
-        panel.add_patch(Rectangle(corner, 1, 1, facecolor=fill, edgecolor=PAPER, linewidth=1.5))
-        text = f"{100 * fraction:.1f}" if totals[row, 0] else "\N{EN DASH}"
-        shade = ON_HEAT if fraction > BRIGHT_ABOVE else INK
-        panel.text(column, row, text, ha="center", va="center", color=shade, fontsize=9 if size <= 5 else 7.5)
-    panel.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal")
 
 
 def embedding_figure(pair: Sequence[SystemRuns], cell: tuple[str, int] | None) -> Figure | None:
@@ -94,22 +57,11 @@ def embedding_figure(pair: Sequence[SystemRuns], cell: tuple[str, int] | None) -
     return Figure(
         "tsne",
         f"Fused embeddings of {names_of(pair)}",
-        f"t-SNE of the test utterances of fold {fold}, seed {seed} ({len(reference)} utterances), perplexity "
-        f"{perplexity(len(reference)):.3g}. Each panel is projected by itself: distances between groups, sizes and "
-        "directions mean nothing.",
-        f"Two-dimensional projections of the fused embeddings of {names_of(pair)}, coloured by class.",
+        f"t-SNE of the test utterances of fold {fold}, seed {seed} ({len(reference)} utterances). Each panel is "
+        "projected by itself: distances between groups, sizes and directions mean nothing.",
         lambda: draw_embeddings(embeddings, reference, pair[0].labels),
-        stamps_of(pair),
+        pair,
     )
-
-
-def perplexity(utterances: int) -> float:
-    """About how many neighbours a point has in t-SNE; less than a third of the points.
-
-    >>> perplexity(500), perplexity(46)
-    (30.0, 15.0)
-    """
-    return min(PERPLEXITY, max(1.0, (utterances - 1) / 3))
 
 
 def project(embeddings: np.ndarray) -> np.ndarray:
@@ -119,9 +71,9 @@ def project(embeddings: np.ndarray) -> np.ndarray:
 
     if len(embeddings) < 4 or min(embeddings.shape) < 2 or not np.ptp(embeddings, axis=0).any():
         return np.pad(embeddings, ((0, 0), (0, 2)))[:, :2]  # too little to project
+    perplexity = min(PERPLEXITY, (len(embeddings) - 1) / 3)  # about how many neighbours a point has
     with threadpool_limits(1):  # sums of several threads differ in their last bits
-        tsne = TSNE(init="pca", learning_rate="auto", perplexity=perplexity(len(embeddings)), random_state=0)
-        return tsne.fit_transform(embeddings)
+        return TSNE(init="pca", learning_rate="auto", perplexity=perplexity, random_state=0).fit_transform(embeddings)
 
 
 def draw_embeddings(embeddings: Mapping[str, np.ndarray], reference: np.ndarray, labels: Sequence[str]) -> Any:
@@ -155,10 +107,9 @@ def reliability_figure(pair: Sequence[SystemRuns]) -> Figure:
         f"Reliability of {names_of(pair)}",
         "Above: how often answers of a confidence are correct; on the dashed line confidence and accuracy agree, "
         "below it the system is overconfident. Below: the percentage of answers of that confidence, before the "
-        "temperature, which is fitted on each run's validation part." + incomplete_sentence(pair),
-        f"Reliability curves of {names_of(pair)}, accuracy against confidence.",
+        "temperature, which is fitted on each run's validation part.",
         lambda: draw_reliability(curves),
-        stamps_of(pair),
+        pair,
     )
 
 

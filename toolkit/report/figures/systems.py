@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from toolkit.corpus.protocols import chooses_on_test
-from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
-from toolkit.report.figures.figure import MUTED, PAPER, Figure, incomplete_sentence, line_style, new_figure, point_style
+from toolkit.report.evidence import Evidence, SystemRuns
+from toolkit.report.figures.figure import MUTED, Figure, line_style, new_figure, point_style
 from toolkit.report.tables.differences import compared
 from toolkit.statistics.comparison import Comparison
 from toolkit.statistics.metrics import METRICS
@@ -16,12 +16,11 @@ from toolkit.statistics.metrics import METRICS
 def curve_figure(evidence: Evidence, protocol: str, folds: Sequence[str], metric: str) -> Figure | None:
     """Accuracy against epoch for some test folds; None where none of them has runs of several epochs."""
     tested = evidence.tested(protocol)
-    noun = "speaker" if protocol.startswith("loso") else "fold"
     panels = {}
     for fold in folds:
         curves = {system.name: _mean_curve(system, fold, metric) for system in tested}
-        if found := {system: values for system, values in curves.items() if values is not None}:
-            panels[f"test {noun} {fold}"] = found
+        if found := {system: values for system, values in curves.items() if values}:
+            panels[f"fold {fold}"] = found
     if not panels:
         return None
     systems, title = [system.name for system in tested], metric.upper()
@@ -35,10 +34,8 @@ def curve_figure(evidence: Evidence, protocol: str, folds: Sequence[str], metric
         f"curves_{metric}",
         f"{title} against epoch",
         f"{title} of the test part after each epoch. {chose}{seeds}",
-        f"Line charts of test {title} against epoch, one panel for each of {', '.join(panels)}; "
-        f"lines: {', '.join(systems)}.",
         lambda: draw_curves(panels, metric=metric, systems=systems),
-        stamps_of(tested),
+        tested,
     )
 
 
@@ -54,45 +51,37 @@ def draw_curves(panels: Mapping[str, Mapping[str, Mapping[int, float]]], *, metr
             step = max(1, len(curve) // 12)  # epochs between two markers
             look = {**line_style(index), "markevery": (index % step, step)}
             (handles[system],) = axis.plot(list(curve), accuracies, label=system, **look)
-        axis.set_title(title)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(axis="y")
-        axis.label_outer(remove_inner_ticks=False)
+        axis.set(title=title, ylabel=f"{metric.upper()} (%)")
+        axis.label_outer()
         axis.set_xlabel("epoch")
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
-    for axis in axes[:, 0]:
-        axis.set_ylabel(f"{metric.upper()} (%)")
     shown = [handles[system] for system in systems if system in handles]
     figure.legend(handles=shown, loc="outside upper center", ncols=min(len(shown), 5))
     return figure
 
 
-def _mean_curve(tested: SystemRuns, fold: str, metric: str) -> dict[int, float] | None:
-    """The mean over seeds after each epoch that all seeds have: epoch -> accuracy; a fitted system begins with 0."""
+def _mean_curve(tested: SystemRuns, fold: str, metric: str) -> dict[int, float]:
+    """The mean over seeds after each epoch that all seeds have: epoch -> accuracy; empty for a single epoch."""
     curves = [run.curve(metric) for run in tested.runs if run.cell.fold == fold]
     epochs = [epoch for epoch in (curves[0] if curves else ()) if all(epoch in curve for curve in curves)]
-    return {epoch: float(np.mean([c[epoch] for c in curves])) for epoch in epochs} if len(epochs) > 1 else None
+    return {epoch: float(np.mean([c[epoch] for c in curves])) for epoch in epochs} if len(epochs) > 1 else {}
 
 
 def difference_figure(tested: Sequence[SystemRuns], *, name: str) -> Figure | None:
     """Differences from the first system; None where there is nothing to compare."""
     if not (found := [c for c in compared(tested) if c.difference is not None]):
         return None
-    baseline = tested[0].name
-    reading = (
-        "Lines: 95 % intervals, paired by speaker, not corrected. Filled points: the verdict is better or worse, "
-        "after the correction for the number of tests; hollow points: no difference is shown."
-        if any(c.interval for c in found)
-        else "Too few speakers for intervals: no difference is shown."
-    )
     return Figure(
         name,
-        f"Difference from {baseline}",
-        f"In percentage points. {reading}{incomplete_sentence(tested)}",
-        f"Dot plot of the differences from {baseline} with intervals; the figures are in the table above.",
+        f"Difference from {tested[0].name}",
+        "In percentage points. Lines: 95 % intervals, paired by speaker, not corrected; none with too few speakers. "
+        "Filled points: the verdict is better or worse, after the correction for the number of tests; hollow points: "
+        "no difference is shown.",
         lambda: draw_differences(found),
-        stamps_of(tested),
+        tested,
     )
 
 
@@ -107,7 +96,7 @@ def draw_differences(comparisons: Sequence[Comparison]) -> Any:
             if found is not None:
                 panel.plot([100 * found.low, 100 * found.high], [row, row], color=look["color"], linewidth=1.8)
             if comparison.verdict not in ("better", "worse"):
-                look = {**look, "markerfacecolor": PAPER}
+                look = {**look, "markerfacecolor": "white"}
             panel.plot(100 * comparison.difference, row, **look, markeredgewidth=1.5, markersize=6)
         panel.set_yticks(range(len(systems)), systems)
         panel.set(xlabel=f"{metric.upper()}, points", ylim=(len(systems) - 0.5, -0.5))

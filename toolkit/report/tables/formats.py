@@ -19,7 +19,6 @@ from toolkit.terminal import clock
 
 DASH = "\N{EN DASH}"  # an unknown value
 MINUS = "\N{MINUS SIGN}"
-INCOMPLETE = "†"
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,6 @@ class Format:
     parts: tuple[str, ...] = ("",)  # suffixes of a value's CSV columns
     numeric: bool = True  # aligned to the right
     wraps: bool = False  # whether a page may wrap it
-    page_only: bool = False  # whether files leave it out
 
     def show(self, value: Any) -> str:
         """Text for a reader."""
@@ -59,9 +57,6 @@ def _mean_and_sd(value: Spread) -> str:
 _ENDS = ("_low", "_high")
 TEXT = Format(str, numeric=False)
 LONG_TEXT = Format(str, numeric=False, wraps=True)
-SYSTEM_NAME = Format(
-    lambda v: v.name if v.complete else f"{v.name} {INCOMPLETE}", lambda v: (v.name,), numeric=False
-)  # of `SystemRuns`
 COUNT = Format(lambda v: f"{v:,}")
 NUMBER = Format(lambda v: f"{v:.1f}")
 SECONDS = Format(lambda v: f"{v:.2f}")
@@ -76,4 +71,3 @@ P_VALUE = Format(lambda v: "< 0.001" if v < 0.001 else f"{v:.3f}")
 DONE = Format(lambda v: f"{v[0]} of {v[1]}", tuple, ("_done", "_planned"))
 OVER_FOLDS = Format(_mean_and_sd, lambda v: (v.mean, v.over_folds), ("_fold_mean", "_fold_sd"))
 OVER_SEEDS = Format(lambda v: PERCENT.show(v.over_seeds), lambda v: (v.over_seeds,), ("_seed_sd",))
-AUDIO = Format(str, numeric=False, page_only=True)
