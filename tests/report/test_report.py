@@ -73,7 +73,7 @@ def test_every_table_and_figure_carries_its_stamps(stamped):
 def test_a_protocols_stamp_is_only_on_what_shows_that_protocol(stamped):
     carrying = {path.stem for path in stamped.parent.glob("tables/*.md") if "loso\\-as" in path.read_text()}
     carrying |= {path.stem for path in stamped.parent.glob("tables/*.md") if AS_PUBLISHED_STAMP in path.read_text()}
-    assert carrying == {"protocols", "protocol_steps", "systems", "missing_cells"}
+    assert carrying == {"protocols", "protocol_steps", "run", "systems", "missing_cells"}
     assert AS_PUBLISHED_STAMP in re.sub(r"\s+", " ", stamped.read_text())
 
 
@@ -146,7 +146,7 @@ def test_the_same_experiment_gives_the_same_bytes(tmp_path):
 
 def test_an_experiment_without_a_finished_cell_is_one_line(tmp_path):
     experiment = FakeExperiment({"ser": SER}, left=lambda *place: True)
-    with pytest.raises(ExperimentError, match="no cell is done"):
+    with pytest.raises(ExperimentError, match="no cell of protocol loso is done"):
         write_report(experiment.write(tmp_path))
     assert not (tmp_path / "report.html").exists()
 

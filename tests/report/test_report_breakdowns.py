@@ -6,8 +6,8 @@ import sklearn.metrics as oracle
 from fake_experiment import LABELS, SER, TEN, FakeExperiment, FakeSystem, paper_experiment, predictions
 
 from toolkit.report.evidence import Evidence
-from toolkit.report.provenance import facts, systems_table
-from toolkit.report.sections import choose, sections
+from toolkit.report.provenance import run_table, systems_table
+from toolkit.report.sections import sections, shown_pair
 from toolkit.report.tables.accuracy import duration_table, gender_table, speaker_tables
 from toolkit.report.tables.confidence import abstention_table, calibration_table
 from toolkit.report.tables.differences import covariate_families, covariate_table, covariates
@@ -229,7 +229,7 @@ def test_what_was_run_names_weights_hardware_and_each_training_once(tmp_path):
     systems = {"ser": SER, "w2e": FakeSystem(levels=("wav2vec2",))}
     protocols = ("loso", "loso-test-epoch", "loso-as-published")
     found = evidence(tmp_path, FakeExperiment(systems, protocols=protocols, folds={"1M": ("1M",), "1F": ("1F",)}))
-    said = dict(facts(found))
+    said = {row["fact"]: row["value"] for row in run_table(found).rows}
     assert said["Training time"] == "12 min 0 s in 8 trainings"  # of 90 s; two protocols share
     assert said["Cells"] == "12 of 12 done" and said["Hardware"] == "a processor, 8 cores, fp32"
     assert said["Folds"] == "; ".join(f"2 of {protocol} (1M, 1F)" for protocol in protocols)
@@ -257,7 +257,6 @@ def test_what_each_system_changes_against_the_baseline_stands_below_the_systems(
 
 def test_one_system_is_reported_without_comparisons(tmp_path):
     found = evidence(tmp_path, FakeExperiment({"mfcc": FakeSystem(levels=("mfcc",))}, folds={"1M": ("1M",)}))
-    choices = choose(found)
-    assert [system.name for system in choices.pair] == ["mfcc"]
-    names = [item.name for section in sections(found, choices) for item in section.items]
+    assert [system.name for system in shown_pair(found, "loso")] == ["mfcc"]
+    names = [item.name for items in sections(found, "loso").values() for item in items]
     assert "all_systems" in names and not [name for name in names if "differences" in name]

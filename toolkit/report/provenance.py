@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from toolkit.corpus.protocols import training_protocol
@@ -13,8 +14,8 @@ from toolkit.report.tables.table import Column, Table
 from toolkit.terminal import clock
 
 
-def facts(evidence: Evidence) -> list[tuple[str, str]]:
-    """What was run, as pairs (name, text)."""
+def run_table(evidence: Evidence) -> Table:
+    """What was run: one fact a row."""
     results, trained = [run.results for run in evidence.runs], _training_seconds(evidence).values()
     left_out = [f"by --systems: {', '.join(evidence.left_out)}"] if evidence.left_out else []
     failed = f", {len(evidence.failures)} failed" if evidence.failures else ""
@@ -30,7 +31,8 @@ def facts(evidence: Evidence) -> list[tuple[str, str]]:
         "Hardware": _each_once(f"{r.get('hardware') or r['device']}, {r['precision']}" for r in results),
         "Versions": _each_once(", ".join(map(" ".join, r["versions"].items())) for r in results),
     }
-    return [(name, text) for name, text in found.items() if text]
+    columns = [Column("fact", "fact", value=itemgetter(0)), Column("value", "value", LONG_TEXT, value=itemgetter(1))]
+    return Table("run", "What was run", columns, filter(itemgetter(1), found.items()), evidence.tested())
 
 
 def systems_table(evidence: Evidence) -> Table:

@@ -8,13 +8,11 @@ import io
 import textwrap
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from toolkit.errors import join
 from toolkit.report.evidence import SystemRuns, incomplete_note, stamps_of
 
 STYLE_SHEET = Path(__file__).with_name("report.mplstyle")  # it has the same greys
@@ -35,25 +33,19 @@ _METADATA = {  # without what would differ each time
 }
 
 
-@dataclass(frozen=True)
 class Figure:
     """A figure that can be drawn."""
 
-    name: str  # of its files, without ending
-    title: str  # what it shows, in one line
-    reading: str  # how to read it
-    draw: Callable[[], Any]  # makes the matplotlib figure, without its stamps
-    tested: Sequence[SystemRuns]  # what it is made from
-
-    @property
-    def caption(self) -> str:
-        """How to read it, and which systems lack cells."""
-        return " ".join([self.reading, *incomplete_note(self.tested)])
-
-    @property
-    def stamps(self) -> tuple[str, ...]:
-        """The notes that are drawn into the image."""
-        return stamps_of(self.tested)
+    def __init__(
+        self,
+        name: str,  # of its files, without ending
+        title: str,  # what it shows, in one line
+        reading: str,  # how to read it
+        draw: Callable[[], Any],  # makes the matplotlib figure, without its stamps
+        tested: Sequence[SystemRuns],  # what it is made from: their stamps are drawn into the image
+    ):
+        self.name, self.title, self.draw = name, title, draw
+        self.caption, self.stamps = " ".join([reading, *incomplete_note(tested)]), stamps_of(tested)
 
     def files(self) -> dict[str, bytes]:
         """Its files by ending."""
@@ -98,11 +90,6 @@ def stamp(figure: Any, stamps: Sequence[str]) -> None:
         wide = round(figure.get_figwidth() * _STAMP_CHARACTERS_PER_INCH)
         lines = [line for note in stamps for line in textwrap.wrap(f"NOTE: {note}", wide, subsequent_indent="  ")]
         figure.supxlabel("\n".join(lines), x=0.008, ha="left", fontsize=7.5, fontweight="bold", color=INK)
-
-
-def names_of(tested: Sequence[SystemRuns]) -> str:
-    """The systems' names as a list in a sentence."""
-    return join(system.name for system in tested)
 
 
 def image_bytes(drawn: Any, kind: str) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.report.evidence import SystemRuns
-from toolkit.report.figures.figure import HEAT, INK, MUTED, RULE, Figure, line_style, names_of, new_figure, point_style
+from toolkit.report.figures.figure import HEAT, INK, MUTED, RULE, Figure, line_style, new_figure, point_style
 from toolkit.statistics.calibration import BINS, ReliabilityCurve, reliability_curve
 
 PERPLEXITY = 30.0
@@ -17,7 +17,7 @@ def confusion_figure(pair: Sequence[SystemRuns]) -> Figure:
     matrices = {tested.name: np.sum([*tested.confusions.values()], axis=0) for tested in pair}
     return Figure(
         "confusion",
-        f"Confusion of {names_of(pair)}",
+        "Confusion",
         "For each class (row), the percentage predicted as each class (column); all test utterances, mean over seeds.",
         lambda: draw_confusions(matrices, pair[0].labels),
         pair,
@@ -56,7 +56,7 @@ def embedding_figure(pair: Sequence[SystemRuns], cell: tuple[str, int] | None) -
     reference = runs[0].answers.reference
     return Figure(
         "tsne",
-        f"Fused embeddings of {names_of(pair)}",
+        "Fused embeddings",
         f"t-SNE of the test utterances of fold {fold}, seed {seed} ({len(reference)} utterances). Each panel is "
         "projected by itself: distances between groups, sizes and directions mean nothing.",
         lambda: draw_embeddings(embeddings, reference, pair[0].labels),
@@ -104,7 +104,7 @@ def reliability_figure(pair: Sequence[SystemRuns]) -> Figure:
         }
     return Figure(
         "reliability",
-        f"Reliability of {names_of(pair)}",
+        "Reliability",
         "Above: how often answers of a confidence are correct; on the dashed line confidence and accuracy agree, "
         "below it the system is overconfident. Below: the percentage of answers of that confidence, before the "
         "temperature, which is fitted on each run's validation part.",

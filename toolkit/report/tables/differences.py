@@ -16,6 +16,10 @@ from toolkit.statistics.metrics import METRICS
 
 SOURCES = ("without", "label", "predicted", "shuffled")
 NOT_OF_THE_SYSTEM = ("name", "published", *NOT_THE_SYSTEMS)
+STEPS_NOTE = (
+    "loso-test-epoch differs from loso only in that the epoch is chosen on the test speaker; in loso-as-published the "
+    "test speaker also validates and its partner trains. A step is the difference that this change alone makes."
+)
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ def step_table(evidence: Evidence) -> Table:
             comparisons = {c.metric: c for c in compare(found, baseline=before.protocol)}
             rows.append(Difference(after, before, comparisons))
     notes = ["Paired by speaker; each interval is for one step, not corrected for the number of steps."]
+    notes += [STEPS_NOTE] if any(name.startswith("loso-") for name in evidence.protocols) else []
     return Table("protocol_steps", "The difference that each step makes", columns, rows, evidence.tested(), notes)
 
 
