@@ -8,8 +8,15 @@ from fake_experiment import SER, FakeExperiment
 
 from toolkit.report.evidence import Evidence
 from toolkit.report.figures.figure import image_bytes, line_style, point_style, stamp, styled
-from toolkit.report.figures.pair import draw_confusions, draw_embeddings, draw_reliability, project
-from toolkit.report.figures.systems import curve_figure, draw_curves, draw_differences
+from toolkit.report.figures.results import (
+    curve_figure,
+    draw_confusions,
+    draw_curves,
+    draw_differences,
+    draw_embeddings,
+    draw_reliability,
+    project,
+)
 from toolkit.statistics.calibration import reliability_curve
 from toolkit.statistics.comparison import Comparison
 from toolkit.statistics.intervals import Interval

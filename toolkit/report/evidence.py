@@ -20,14 +20,7 @@ from toolkit.statistics.calibration import at_temperature
 from toolkit.statistics.confusions import Accuracies, Confusions, pooled_accuracies, speaker_confusions
 from toolkit.statistics.metrics import METRICS, Spread, spread
 from toolkit.training.predictions import Answers, read_answers, read_confidence, read_csv
-from toolkit.training.run_folder import (
-    EMBEDDINGS,
-    EPOCHS,
-    PREDICTIONS,
-    RESULTS,
-    read_results,
-    validation_score,
-)
+from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, PREDICTIONS, RESULTS, read_results, validation_score
 
 
 @dataclass(frozen=True)
@@ -183,10 +176,7 @@ class Evidence:
         self._runs_of = {(name, p): SystemRuns(self, name, p) for p in self.protocols for name in kept}
 
     def check_splits(self) -> None:
-        """Refuse runs of one fold whose training or test utterances differ.
-
-        Raises: ExperimentError, with the names of two runs.
-        """
+        """Raise ExperimentError if the training or test utterances of two runs of one fold differ."""
         first: dict[tuple, tuple] = {}
         for run in self.runs:
             split, ids = run.results.get("split"), frozenset(run.answers.id.tolist())

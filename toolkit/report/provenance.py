@@ -1,7 +1,6 @@
 """What was run, where and with what: facts, the systems, and the cells that are missing."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -28,8 +27,8 @@ def run_table(evidence: Evidence) -> Table:
         "Cells": f"{len(evidence.runs)} of {len(evidence.cells)} done{failed}",
         "Left out": "; ".join([*left_out, *evidence.changed]),
         "Training time": f"{clock(sum(trained))} in {counted(len(trained), 'training')}",
-        "Hardware": _each_once(f"{r.get('hardware') or r['device']}, {r['precision']}" for r in results),
-        "Versions": _each_once(", ".join(map(" ".join, r["versions"].items())) for r in results),
+        "Hardware": "; ".join({f"{r.get('hardware') or r['device']}, {r['precision']}": None for r in results}),
+        "Versions": "; ".join({", ".join(map(" ".join, r["versions"].items())): None for r in results}),
     }
     columns = [Column("fact", "fact", value=itemgetter(0)), Column("value", "value", LONG_TEXT, value=itemgetter(1))]
     return Table("run", "What was run", columns, filter(itemgetter(1), found.items()), evidence.tested())
@@ -41,11 +40,12 @@ def systems_table(evidence: Evidence) -> Table:
     results = {system: [run.results for run in evidence.runs if run.cell.system == system] for system in model}
     trained = _training_seconds(evidence).items()
     seconds = {system: [took for key, took in trained if key[0] == system] for system in model}
+    sources = {s: [f"{name} ({spec['source']})" for name, spec in model[s]["covariates"].items()] for s in model}
     columns = [
         Column("system", "system", value=str),
         Column("levels", "levels (weights)", LONG_TEXT, value=lambda s: _levels(model[s], *results[s][:1])),
         Column("fusion", "fusion", value=lambda s: model[s]["fusion"]["plugin"]),
-        Column("covariates", "covariates", LONG_TEXT, value=lambda s: _covariates(model[s]) or None),
+        Column("covariates", "covariates", LONG_TEXT, value=lambda s: ", ".join(sources[s]) or None),
         Column("heads", "heads", LONG_TEXT, value=lambda s: ", ".join(model[s]["heads"])),
         Column("losses", "losses", LONG_TEXT, value=lambda s: ", ".join(model[s]["losses"])),
         Column("parameters", "parameters", COUNT, value=lambda s: results[s][0]["parameters"] if results[s] else None),
@@ -103,17 +103,5 @@ def _levels(model: Mapping[str, Any], results: Mapping[str, Any] | None = None) 
     return ", ".join(f"{level} ({weights[level]})" if weights.get(level) else level for level in model["levels"])
 
 
-def _covariates(model: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} ({spec['source']})" for name, spec in model["covariates"].items())
-
-
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-def _each_once(values: Iterable[str]) -> str:
-    """Each value once; if there are several, with the number of runs that have it."""
-    counts = Counter(values)
-    if len(counts) == 1:
-        return next(iter(counts))
-    return "; ".join(f"{value} ({counted(count, 'run')})" for value, count in sorted(counts.items()))

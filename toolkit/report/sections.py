@@ -7,8 +7,13 @@ from itertools import product
 from toolkit.errors import ExperimentError, counted, join
 from toolkit.report.evidence import Evidence, SystemRuns, check_known
 from toolkit.report.figures.figure import Figure
-from toolkit.report.figures.pair import confusion_figure, embedding_figure, reliability_figure
-from toolkit.report.figures.systems import curve_figure, difference_figure
+from toolkit.report.figures.results import (
+    confusion_figure,
+    curve_figure,
+    difference_figure,
+    embedding_figure,
+    reliability_figure,
+)
 from toolkit.report.provenance import missing_table, run_table, systems_table
 from toolkit.report.tables import differences
 from toolkit.report.tables.accuracy import accuracy_table, duration_table, gender_table, speaker_tables

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from toolkit.errors import counted
 from toolkit.report.evidence import Evidence, SystemRuns
 from toolkit.report.tables.formats import COUNT, DONE, INTERVAL, OVER_FOLDS, OVER_SEEDS, PERCENT, PERCENT_1
 from toolkit.report.tables.table import SYSTEM, Column, Table, percent
@@ -33,7 +32,7 @@ def accuracy_table(rows: Sequence[SystemRuns], *, name: str, title: str) -> Tabl
     if sources := dict.fromkeys(_published(row)["source"] for row in rows if _published(row)):
         notes.append(f"Published: {'; '.join(sources)}; their protocol may differ from ours.")
     for row in (row for row in rows if 0 < len(row.folds) < row.planned_folds):
-        few = f"{len(row.folds)} of {counted(row.planned_folds, 'fold')} only"
+        few = f"{len(row.folds)} of {row.planned_folds} folds only"
         notes.append(f"{row.name}: {few}; its row is not comparable with the others.")
     return Table(name, title, columns, rows, rows, notes)
 

@@ -47,10 +47,12 @@ def families(evidence: Evidence) -> dict[str, list[str]]:
     levels = {system: len(recipe["model"]["levels"]) for system, recipe in evidence.recipes.items()}
     single = [system for system in others if levels[system] == 1]
     several = [system for system in others if levels[system] > 1]
+    found = {"ablation": several, "single_levels": single}
     if levels[evidence.baseline] == 1 or not several:
-        return {"all_systems": [evidence.baseline, *others]}
-    found = {"ablation": [evidence.baseline, *several]}
-    return {**found, "single_levels": [evidence.baseline, *single]} if single else found
+        found = {"all_systems": others}
+    return {
+        name: [evidence.baseline, *systems] for name, systems in found.items() if systems or name != "single_levels"
+    }
 
 
 def difference_table(tested: Sequence[SystemRuns], *, name: str, title: str) -> Table:

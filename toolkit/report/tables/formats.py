@@ -3,11 +3,8 @@
 Accuracies are fractions of 1; a reader sees percent, and differences in points. An unknown value is an en dash for
 a reader and empty in a CSV file.
 
->>> PERCENT.show(0.7056), POINTS.show(-0.004), PERCENT.show(None)
-('70.56', '−0.40', '–')
->>> from toolkit.statistics.intervals import Interval
->>> INTERVAL.show(Interval(0.68914, 0.72196)), INTERVAL.plain(Interval(0.68914, 0.72196))
-('68.91–72.20', (0.68914, 0.72196))
+>>> PERCENT.show(0.7056), POINTS.show(-0.004), POINTS.show(0.00001), PERCENT.show(None)
+('70.56', '−0.40', '0.00', '–')
 """
 
 from collections.abc import Callable
@@ -41,11 +38,7 @@ class Format:
 
 
 def signed(value: float) -> str:
-    """A difference with its sign; a value that rounds to 0 has none.
-
-    >>> signed(1.24), signed(-0.1), signed(0.001)
-    ('+1.24', '−0.10', '0.00')
-    """
+    """A difference with its sign; a value that rounds to 0 has none."""
     text = f"{value:+.2f}"
     return "0.00" if float(text) == 0 else text.replace("-", MINUS)
 

@@ -23,11 +23,6 @@ class AnsweredUtterance:
     predicted: dict[str, list[str]] = field(default_factory=dict)  # by system
     probabilities: list[float] = field(default_factory=list)
 
-    @property
-    def given(self) -> float:
-        """The mean of the probabilities."""
-        return float(np.mean(self.probabilities))
-
 
 def hard_utterance_table(evidence: Evidence, protocol: str) -> Table:
     """Utterances that all systems were tested on and always got wrong; lowest probability of the true class first."""
@@ -41,13 +36,14 @@ def hard_utterance_table(evidence: Evidence, protocol: str) -> Table:
             u.probabilities.append(probabilities[system.labels.index(reference)])
     of_all = [u for u in found.values() if len(u.predicted) == len(tested)]
     hard = [u for u in of_all if not any(u.reference in predicted for predicted in u.predicted.values())]
-    hard.sort(key=lambda u: (u.given, u.id))
+    given = {u.id: float(np.mean(u.probabilities)) for u in hard}
+    hard.sort(key=lambda u: (given[u.id], u.id))
     columns = [
         Column("id", "utterance"),
         Column("speaker", "speaker", value=lambda u: u.speaker or None),
         Column("seconds", "seconds", SECONDS, value=lambda u: u.seconds if u.seconds > 0 else None),
         Column("reference", "is"),
-        Column("given", "its probability %", PERCENT_1),
+        Column("given", "its probability %", PERCENT_1, value=lambda u: given[u.id]),
     ]
     for name in (system.name for system in tested):
         answers = lambda u, name=name: _counts(u.predicted[name])  # noqa: E731

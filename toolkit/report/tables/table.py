@@ -1,23 +1,16 @@
-r"""A table, and its Markdown, CSV and LaTeX, with its stamps in each.
-
->>> escape_markdown("mf_mtl|cr"), escape_latex("50 % of a_b")
-('mf\\_mtl\\|cr', '50 \\% of a\\_b')
-"""
+"""A table, and its Markdown, CSV and LaTeX, with its stamps in each."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from toolkit.files import csv_text, templates, to_cell
 from toolkit.report.evidence import SystemRuns, incomplete_note, stamps_of
 from toolkit.report.tables.formats import TEXT, Format
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 TEMPLATES = Path(__file__).parents[1] / "template"
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
@@ -49,10 +42,6 @@ class Column:
     group: str = ""  # a heading above several neighbouring columns
     value: Callable[[Any], Any] | None = None  # of a row; by default the row's attribute called `key`
 
-    def of(self, row: Any) -> Any:
-        """Its value in a row."""
-        return getattr(row, self.key) if self.value is None else self.value(row)
-
 
 class Table:
     """A table; its rows are mappings from column key to value."""
@@ -68,7 +57,8 @@ class Table:
         shown: int | None = None,  # how many rows a page shows, None for all; a CSV file has all
     ):
         self.name, self.title, self.columns = name, title, columns
-        self.rows: list[Mapping[str, Any]] = [{column.key: column.of(row) for column in columns} for row in rows]
+        reads = {column.key: column.value or attrgetter(column.key) for column in columns}
+        self.rows: list[Mapping[str, Any]] = [{key: read(row) for key, read in reads.items()} for row in rows]
         self.shown_rows = self.rows[:shown]
         self.stamps, self.notes = stamps_of(tested), [*notes, *incomplete_note(tested)]
 
@@ -80,7 +70,7 @@ class Table:
 
     def markdown(self) -> str:
         """A GitHub-flavoured table below its title, with stamps and notes around it."""
-        return _template("table.md.j2", escape_markdown).render(table=self)
+        return templates(TEMPLATES, escape=escape_markdown).get_template("table.md.j2").render(table=self)
 
     def csv(self) -> str:
         """All rows with plain numbers in full precision; the stamps are a last column `note`, as in a run's files."""
@@ -94,7 +84,7 @@ class Table:
     def latex(self) -> str:
         """A table environment for booktabs."""
         marks = {"variable_start_string": "<<", "variable_end_string": ">>"}  # braces are LaTeX's own
-        return _template("table.tex.j2", escape_latex, **marks).render(table=self)
+        return templates(TEMPLATES, escape=escape_latex, **marks).get_template("table.tex.j2").render(table=self)
 
 
 SYSTEM = Column("system", "system", value=lambda tested: tested.name)
@@ -114,8 +104,3 @@ def escape_latex(text: str) -> str:
     """Text that LaTeX prints unchanged, in one line."""
     parts = re.split("-(?=-)", " ".join(str(text).split()))  # two hyphens would become a dash
     return "-{}".join(part.translate(str.maketrans(_LATEX)) for part in parts)
-
-
-@cache
-def _template(name: str, escape: Callable[[str], str], **marks: str) -> "Template":
-    return templates(TEMPLATES, escape=escape, **marks).get_template(name)
