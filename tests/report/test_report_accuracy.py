@@ -28,7 +28,7 @@ def by_system(table):
 
 def rows_of(found, system, protocol="loso", seed=None):
     return [
-        row for run in found.runs_of(system, protocol).runs if seed in (None, run.cell.seed) for row in predictions(run)
+        row for run in found.runs_of[system, protocol].runs if seed in (None, run.cell.seed) for row in predictions(run)
     ]
 
 
@@ -67,7 +67,7 @@ def test_pooled_accuracies_are_the_mean_over_seeds_of_scikit_learns(two_seeds):
 def test_folds_and_seeds_have_the_deviations_of_their_means(two_seeds):
     row = by_system(accuracy_table(two_seeds.all_of(["ser"], "loso"), name="t", title="t"))["ser"]
     folds = {}
-    for run in two_seeds.runs_of("ser", "loso").runs:
+    for run in two_seeds.runs_of["ser", "loso"].runs:
         rows = predictions(run)
         right = oracle.accuracy_score([r["reference"] for r in rows], [r["predicted"] for r in rows])
         folds.setdefault(run.cell.fold, {})[run.cell.seed] = right

@@ -36,7 +36,7 @@ def scores(found, system, keep):
     """n, WA and UA of the rows to keep, the mean over both seeds."""
     values = []
     for seed in (1, 2):
-        runs = [run for run in found.runs_of(system, "loso").runs if run.cell.seed == seed]
+        runs = [run for run in found.runs_of[system, "loso"].runs if run.cell.seed == seed]
         rows = [row for run in runs for row in predictions(run) if keep(row)]
         args = ([r["reference"] for r in rows], [r["predicted"] for r in rows])
         values.append((len(rows), oracle.accuracy_score(*args), oracle.balanced_accuracy_score(*args)))
@@ -52,7 +52,7 @@ def test_gender_has_the_accuracies_of_its_utterances(found):
 def test_durations_are_cut_into_thirds_of_all_test_utterances(found):
     table = duration_table(found.tested("loso"))
     seconds = {
-        row["id"]: float(row["seconds"]) for run in found.runs_of("ser", "loso").runs for row in predictions(run)
+        row["id"]: float(row["seconds"]) for run in found.runs_of["ser", "loso"].runs for row in predictions(run)
     }
     low, high = np.quantile(list(seconds.values()), [1 / 3, 2 / 3])
     groups = [column.group for column in table.columns if column.group]
@@ -88,7 +88,7 @@ def test_unknown_genders_and_speakers_give_no_table(tmp_path):
 
 def test_calibration_is_that_of_all_answers(found):
     row = calibration_table(found.tested("loso")).rows[0]
-    rows = [row for run in found.runs_of("ser", "loso").runs for row in predictions(run)]
+    rows = [row for run in found.runs_of["ser", "loso"].runs for row in predictions(run)]
     probabilities = np.array([[float(r[f"p_{label}"]) for label in LABELS] for r in rows])
     confidence = probabilities.max(axis=1)
     right = np.array([r["predicted"] == r["reference"] for r in rows])
@@ -99,7 +99,7 @@ def test_calibration_is_that_of_all_answers(found):
 
 
 def test_each_runs_temperature_and_thresholds_are_those_of_its_validation_part(found):
-    tested = found.runs_of("ser", "loso")
+    tested = found.runs_of["ser", "loso"]
     after, answered, wrong = [], [], []
     for run in tested.runs:
         valid, test = (read_answers(run.folder, LABELS, file) for file in ("validation.csv", "predictions.csv"))

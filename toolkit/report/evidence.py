@@ -173,7 +173,7 @@ class Evidence:
         self.runs = [FinishedRun(c.cell, run_folder(c.record), self.plan.labels) for c in done]  # as planned
         self.failures = {c.cell.key: c.record.error or "" for c in cells if c.state == "failed"}
         self.recipes = {name: system.recipe for name, system in kept.items()}  # resolved
-        self._runs_of = {(name, p): SystemRuns(self, name, p) for p in self.protocols for name in kept}
+        self.runs_of = {(name, p): SystemRuns(self, name, p) for p in self.protocols for name in kept}
 
     def check_splits(self) -> None:
         """Raise ExperimentError if the training or test utterances of two runs of one fold differ."""
@@ -187,17 +187,13 @@ class Evidence:
                     "compares systems on the same folds. Train one of the two again, in a separate experiment."
                 )
 
-    def runs_of(self, system: str, protocol: str) -> SystemRuns:
-        """The finished runs of a system under a protocol."""
-        return self._runs_of[system, protocol]
-
     def all_of(self, systems: Iterable[str], protocol: str) -> list[SystemRuns]:
         """The runs of these systems under a protocol."""
-        return [self.runs_of(system, protocol) for system in systems]
+        return [self.runs_of[system, protocol] for system in systems]
 
     def tested(self, protocol: str | None = None) -> list[SystemRuns]:
         """The systems that have a finished run under a protocol, in order; by default under each of the protocols."""
-        return [runs for runs in self._runs_of.values() if runs.runs and protocol in (None, runs.protocol)]
+        return [runs for runs in self.runs_of.values() if runs.runs and protocol in (None, runs.protocol)]
 
     def speakers(self, protocol: str) -> list[str]:
         """Names of the test speakers, in the order of the folds."""

@@ -64,8 +64,6 @@ def _state(trial: FrozenTrial) -> str:
 
 def _figure(search: Search, scored: list, stamps: list[str]) -> bytes:
     """The scores in the order of the trials, and the importance of each key (PED-ANOVA), as PNG."""
-    from matplotlib.ticker import MaxNLocator
-
     numbers, values = [trial.number for trial in scored], [trial.value for trial in scored]
     evaluator = PedAnovaImportanceEvaluator()
     weights = get_param_importances(search.study, evaluator=evaluator) if len(set(values)) > 1 else {}
@@ -74,7 +72,7 @@ def _figure(search: Search, scored: list, stamps: list[str]) -> bytes:
         history.plot(numbers, values, "o", color=COLOURS[0])
         history.plot(numbers, [*accumulate(values, max)], color=COLOURS[1], drawstyle="steps-post")
         history.set(xlabel="trial", ylabel="valid WA + UA")
-        history.xaxis.set_major_locator(MaxNLocator(integer=True))
+        history.xaxis.get_major_locator().set_params(integer=True)
         importance.barh([*weights][::-1], [*weights.values()][::-1], color=COLOURS[0])
         importance.set(xlabel="importance")
         stamp(figure, stamps)

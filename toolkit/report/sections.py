@@ -6,14 +6,8 @@ from itertools import product
 
 from toolkit.errors import ExperimentError, counted, join
 from toolkit.report.evidence import Evidence, SystemRuns, check_known
+from toolkit.report.figures import results
 from toolkit.report.figures.figure import Figure
-from toolkit.report.figures.results import (
-    confusion_figure,
-    curve_figure,
-    difference_figure,
-    embedding_figure,
-    reliability_figure,
-)
 from toolkit.report.provenance import missing_table, run_table, systems_table
 from toolkit.report.tables import differences
 from toolkit.report.tables.accuracy import accuracy_table, duration_table, gender_table, speaker_tables
@@ -73,15 +67,17 @@ def sections(
     found = {
         "What was run": [run_table(evidence), systems_table(evidence)],
         **_results(evidence, protocol),
-        "Confusion": [confusion_figure(shown)],
-        "Embeddings": [embedding_figure(shown, embedded)],
-        "Accuracy against epoch": [curve_figure(evidence, protocol, speakers or folds[:CURVES], m) for m in METRICS],
+        "Confusion": [results.confusion_figure(shown)],
+        "Embeddings": [results.embedding_figure(shown, embedded)],
+        "Accuracy against epoch": [
+            results.curve_figure(evidence, protocol, speakers or folds[:CURVES], m) for m in METRICS
+        ],
         "By gender, duration and speaker": [
             gender_table(tested),
             duration_table(tested),
             *speaker_tables(evidence, protocol),
         ],
-        "Calibration": [calibration_table(tested), reliability_figure(shown), abstention_table(tested)],
+        "Calibration": [calibration_table(tested), results.reliability_figure(shown), abstention_table(tested)],
         "What all systems get wrong": [hard_utterance_table(evidence, protocol)],
         "Failed and missing cells": [missing_table(evidence)],
     }
@@ -97,7 +93,7 @@ def _results(evidence: Evidence, protocol: str) -> dict[str, list[Table | Figure
         if len(systems) > 1:
             name, against = f"{name}_differences", f"{title}: difference from {systems[0]} under {protocol}"
             found[title].append(differences.difference_table(tested, name=name, title=against))
-            found[title].append(difference_figure(tested, name=name))
+            found[title].append(results.difference_figure(tested, name=name))
     if len(evidence.protocols) > 1:
         found["Protocols side by side"] = [differences.protocol_table(evidence), differences.step_table(evidence)]
     for covariate in differences.covariates(evidence):

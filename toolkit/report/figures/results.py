@@ -13,8 +13,6 @@ from toolkit.statistics.calibration import BINS, ReliabilityCurve, reliability_c
 from toolkit.statistics.comparison import Comparison
 from toolkit.statistics.metrics import METRICS
 
-PERPLEXITY = 30.0
-
 
 def curve_figure(evidence: Evidence, protocol: str, folds: Sequence[str], metric: str) -> Figure | None:
     """Accuracy against epoch for some test folds; None where none of them has runs of several epochs."""
@@ -168,7 +166,7 @@ def project(embeddings: np.ndarray) -> np.ndarray:
 
     if len(embeddings) < 4 or min(embeddings.shape) < 2 or not np.ptp(embeddings, axis=0).any():
         return np.pad(embeddings, ((0, 0), (0, 2)))[:, :2]  # too little to project
-    perplexity = min(PERPLEXITY, (len(embeddings) - 1) / 3)  # about how many neighbours a point has
+    perplexity = min(30.0, (len(embeddings) - 1) / 3)  # about how many neighbours a point has
     with threadpool_limits(1):  # sums of several threads differ in their last bits
         return TSNE(init="pca", learning_rate="auto", perplexity=perplexity, random_state=0).fit_transform(embeddings)
 

@@ -47,12 +47,10 @@ def families(evidence: Evidence) -> dict[str, list[str]]:
     levels = {system: len(recipe["model"]["levels"]) for system, recipe in evidence.recipes.items()}
     single = [system for system in others if levels[system] == 1]
     several = [system for system in others if levels[system] > 1]
-    found = {"ablation": several, "single_levels": single}
     if levels[evidence.baseline] == 1 or not several:
-        found = {"all_systems": others}
-    return {
-        name: [evidence.baseline, *systems] for name, systems in found.items() if systems or name != "single_levels"
-    }
+        return {"all_systems": [evidence.baseline, *others]}
+    found = {"ablation": several, "single_levels": single}
+    return {name: [evidence.baseline, *systems] for name, systems in found.items() if systems}
 
 
 def difference_table(tested: Sequence[SystemRuns], *, name: str, title: str) -> Table:
@@ -73,7 +71,7 @@ def protocol_table(evidence: Evidence) -> Table:
     columns = [Column("system", "system", value=str)]
     for metric in METRICS:
         for protocol in _in_order(evidence):
-            value = lambda name, m=metric, p=protocol: getattr(evidence.runs_of(name, p).pooled, m, None)  # noqa: E731
+            value = lambda name, m=metric, p=protocol: getattr(evidence.runs_of[name, p].pooled, m, None)  # noqa: E731
             columns.append(Column(f"{metric}_{protocol}", protocol, PERCENT, percent(metric), value))
     notes = ["Pooled over all test utterances, the mean over seeds."]
     return Table("protocols", "Systems under each protocol", columns, evidence.plan.systems, evidence.tested(), notes)
@@ -90,7 +88,7 @@ def step_table(evidence: Evidence) -> Table:
     columns.append(Column("speakers", "speakers", COUNT, value=lambda row: row.comparisons[METRICS[0]].n_speakers))
     rows = []
     for system in evidence.plan.systems:
-        for before, after in itertools.pairwise(evidence.runs_of(system, protocol) for protocol in _in_order(evidence)):
+        for before, after in itertools.pairwise(evidence.runs_of[system, protocol] for protocol in _in_order(evidence)):
             speakers = _tested_alike(before, after)
             found = {t.protocol: {name: t.confusions[name] for name in speakers} for t in (before, after)}
             comparisons = {c.metric: c for c in compare(found, baseline=before.protocol)}
