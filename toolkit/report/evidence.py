@@ -14,6 +14,7 @@ from toolkit.corpus.protocols import chooses_on_test
 from toolkit.errors import ExperimentError, did_you_mean, join, one_line
 from toolkit.experiment.plan import Cell, existing_plan, without_unused
 from toolkit.experiment.progress import Progress
+from toolkit.files import require_file
 from toolkit.recipe.schema import FUSED
 from toolkit.statistics.abstention import Confidence
 from toolkit.statistics.calibration import at_temperature
@@ -56,7 +57,7 @@ class FinishedRun:
 
         Raises: ExperimentError if embeddings.npz is damaged, or belongs to another run.
         """
-        with _damage_of(self.folder / EMBEDDINGS) as path, path.open("rb") as file:
+        with _damage_of(self.folder / EMBEDDINGS) as path, require_file(path).open("rb") as file:
             arrays = np.load(file)
             if arrays["id"].tolist() != self.answers.id.tolist():
                 raise ValueError(f"it has other utterances than {PREDICTIONS}")
