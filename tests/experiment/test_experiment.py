@@ -24,7 +24,7 @@ from toolkit.experiment import command, engine
 from toolkit.experiment.plan import read_plan
 from toolkit.experiment.progress import Progress, is_alive
 from toolkit.report.evidence import Evidence
-from toolkit.report.provenance import facts
+from toolkit.report.provenance import run_table
 from toolkit.training.predictions import read_csv
 
 RUN = [sys.executable, "-m", "toolkit"]
@@ -116,7 +116,8 @@ def test_all_cells_are_trained_once_and_the_same_command_trains_nothing(recipes,
 
     shown = status(folder).stdout
     assert "5 of 5 cells done" in shown and "small: the tables leave out 4 cells with other settings or code" in shown
-    assert dict(facts(Evidence(folder)))["Left out"].startswith("small: the tables leave out 4 cells")
+    said = {row["fact"]: row["value"] for row in run_table(Evidence(folder)).rows}
+    assert said["Left out"].startswith("small: the tables leave out 4 cells")
     assert "No process runs this experiment." in shown
 
 

@@ -253,7 +253,7 @@ def test_folds_whose_names_become_alike_are_trained_recorded_and_reported_separa
     found = Evidence(folder)
     assert len({run.folder for run in found.runs}) == len(list(folder.glob("cells/*.json"))) == 6
     assert [run.results["fold"] for run in found.runs] == [run.cell.fold for run in found.runs]
-    tested = found.runs_of("small", "loso")
+    tested = found.runs_of["small", "loso"]
     assert {run.cell.fold: set(run.answers.speaker) for run in tested.runs} == {name: {name} for name in odd.values()}
     assert sum(matrix.sum() for matrix in tested.confusions.values()) == 24
 

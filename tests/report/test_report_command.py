@@ -48,7 +48,7 @@ def test_systems_can_be_left_out_and_the_page_names_them(tmp_path):
     folder = FakeExperiment(systems, {"1M": ["1M"], "1F": ["1F"]}).write(tmp_path / "experiment")
     done = CliRunner().invoke(main, ["report", str(folder), "--systems", "mf,ser", "--output", str(tmp_path)])
     page = (tmp_path / "report.html").read_text()
-    assert done.exit_code == 0 and re.search(r"<dt>Left out</dt>\s*<dd>by --systems: bad</dd>", page)
+    assert done.exit_code == 0 and re.search(r"Left out</th>\s*<td[^>]*>by --systems: bad</td>", page)
     assert page.count("bad") == 1 and "4 of 4 done" in page
     rows = (tmp_path / "tables" / "ablation.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["system", "ser", "mf"]
@@ -57,9 +57,9 @@ def test_systems_can_be_left_out_and_the_page_names_them(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--baseline", "serr"], "No system of this experiment is called 'serr'. Did you mean 'ser'?"),
+        (["--baseline", "serr"], "--baseline: this experiment has no system 'serr'. Did you mean 'ser'?"),
         (["--protocol", "losso"], "'losso'"),
-        (["--systems", "serr"], "No system of this experiment is called 'serr'. Did you mean 'ser'?"),
+        (["--systems", "serr"], "--systems: this experiment has no system 'serr'. Did you mean 'ser'?"),
         (["--systems", "ser", "--baseline", "mf"], "--systems leaves out the baseline, 'mf'"),
     ],
 )

@@ -24,14 +24,6 @@ def test_systems_that_were_tested_on_other_utterances_of_a_fold_are_not_compared
         write_report(folder)
 
 
-def test_a_manifest_that_was_cut_is_named(tmp_path):
-    folder = FakeExperiment({"ser": SER}, folds={"1M": ("1M",), "1F": ("1F",)}).write(tmp_path)
-    manifest = Evidence(folder).runs[0].folder / "manifest.csv"
-    manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:3]))
-    with pytest.raises(ExperimentError, match=r"manifest.csv lacks '.*': delete the run and train it again"):
-        write_report(folder)
-
-
 def test_damaged_predictions_are_named(tmp_path):
     folder = FakeExperiment({"ser": SER}, folds={"1M": ("1M",)}).write(tmp_path)
     (run,) = Evidence(folder).runs
@@ -67,10 +59,9 @@ def test_a_damaged_file_of_a_figure_is_named(tmp_path, file, content):
         write_report(folder)
 
 
-@pytest.mark.parametrize("change", [{"fused": np.zeros(6)}, {"fused": np.full((6, 2), np.nan)}, {"id": np.arange(6)}])
-def test_embeddings_of_another_run_or_shape_are_named(tmp_path, change):
+def test_embeddings_of_another_run_are_named(tmp_path):
     folder = FakeExperiment({"ser": SER}, folds={"1M": ("1M",)}, utterances=6).write(tmp_path)
     (run,) = Evidence(folder).runs
-    np.savez(run.folder / "embeddings.npz", **{**np.load(run.folder / "embeddings.npz"), **change})
+    np.savez(run.folder / "embeddings.npz", **{**np.load(run.folder / "embeddings.npz"), "id": np.arange(6)})
     with pytest.raises(ExperimentError, match=r"embeddings.npz is damaged .*: delete the run and train it again"):
         write_report(folder)

@@ -5,9 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from toolkit.report.tables.files import escape_latex, escape_markdown, to_csv, to_latex, to_markdown
 from toolkit.report.tables.formats import (
-    AUDIO,
     COUNT,
     DASH,
     INTERVAL,
@@ -17,36 +15,28 @@ from toolkit.report.tables.formats import (
     PERCENT,
     POINTS,
     POINTS_INTERVAL,
-    SYSTEM_NAME,
     TEXT,
 )
-from toolkit.report.tables.table import Column, Table
+from toolkit.report.tables.table import Column, Table, escape_latex, escape_markdown
 from toolkit.statistics.intervals import Interval
 from toolkit.statistics.metrics import Spread
 
 COLUMNS = [
-    Column("system", "system", SYSTEM_NAME),
+    Column("system", "system"),
     Column("wa", "pooled", PERCENT, "WA %"),
     Column("wa_interval", "95 % interval", INTERVAL, "WA %"),
     Column("n", "n", COUNT),
-    Column("audio", "listen", AUDIO),
 ]
 ROWS = [
-    {
-        "system": SimpleNamespace(name="mf_mtl", complete=False),
-        "wa": 0.70561,
-        "wa_interval": Interval(0.6, 0.8125),
-        "n": 5531,
-        "audio": "file:///x",
-    },
-    {"system": SimpleNamespace(name="a|b", complete=True), "wa": None, "wa_interval": None, "n": 0, "audio": None},
+    {"system": "mf_mtl", "wa": 0.70561, "wa_interval": Interval(0.6, 0.8125), "n": 5531},
+    {"system": "a|b", "wa": None, "wa_interval": None, "n": 0},
 ]
 STAMPS = ("made up: 50 % & more", "second")
 
 
-def table(**changes):
-    values = {"name": "t", "title": "A_title", "columns": COLUMNS, "rows": ROWS, "stamps": STAMPS, **changes}
-    return Table(**values | {"rows": [SimpleNamespace(**row) for row in values["rows"]]})
+def table(name="t", stamps=STAMPS, complete=True):
+    rows, runs = [SimpleNamespace(**row) for row in ROWS], [SimpleNamespace(results={"stamps": stamps})]
+    return Table(name, "A_title", COLUMNS, rows, [SimpleNamespace(name="mf_mtl", complete=complete, runs=runs)])
 
 
 @pytest.mark.parametrize(
@@ -70,7 +60,7 @@ def test_a_value_is_rounded_for_a_reader_and_whole_for_a_file(format, value, tex
 
 
 def test_a_csv_file_has_plain_numbers_in_full_precision_and_the_stamps_in_a_last_column():
-    rows = list(csv.DictReader(io.StringIO(to_csv(table()))))
+    rows = list(csv.DictReader(io.StringIO(table().csv())))
     assert list(rows[0]) == ["system", "wa", "wa_interval_low", "wa_interval_high", "n", "note"]
     note = "made up: 50 % & more; second"
     assert list(rows[0].values()) == ["mf_mtl", "0.70561", "0.6", "0.8125", "5531", note]
@@ -78,29 +68,34 @@ def test_a_csv_file_has_plain_numbers_in_full_precision_and_the_stamps_in_a_last
 
 
 def test_without_stamps_there_is_no_note():
-    assert to_csv(table(stamps=())).splitlines()[0].endswith(",n")
-    assert "NOTE" not in to_markdown(table(stamps=())) + to_latex(table(stamps=()))
+    assert table(stamps=()).csv().splitlines()[0].endswith(",n")
+    assert "NOTE" not in table(stamps=()).markdown() + table(stamps=()).latex()
+
+
+def test_a_note_names_the_systems_with_missing_cells():
+    note = "Not all cells of mf_mtl are done: only finished ones count."
+    assert table(complete=False).notes == [note] and table().notes == []
 
 
 def test_a_markdown_table_has_its_stamps_and_as_many_cells_in_each_row():
-    lines = to_markdown(table()).splitlines()
+    lines = table().markdown().splitlines()
     assert lines[0] == r"**A\_title**"
     assert lines[2] == r"> NOTE: made up: 50 % \& more"
     cells = [re.split(r"(?<!\\)\|", line) for line in lines if line.startswith("|")]
     assert [len(row) for row in cells] == [6, 6, 6, 6]
     assert cells[0] == ["", " system ", " WA % pooled ", " WA % 95 % interval ", " n ", ""]
-    assert cells[2] == ["", r" mf\_mtl † ", " 70.56 ", f" 60.00{DASH}81.25 ", " 5,531 ", ""]
+    assert cells[2] == ["", r" mf\_mtl ", " 70.56 ", f" 60.00{DASH}81.25 ", " 5,531 ", ""]
     assert cells[3] == ["", r" a\|b ", f" {DASH} ", f" {DASH} ", " 0 ", ""]
 
 
 def test_a_latex_table_is_set_with_booktabs_and_its_stamps_are_printed():
-    lines = to_latex(table(name="a_name")).splitlines()
+    lines = table(name="a_name").latex().splitlines()
     assert lines[1] == "% NOTE: made up: 50 % & more"
     assert "\\caption{A\\_title}\\label{tab:a_name}" in lines
     assert "\\begin{tabular}{lrrr}" in lines
     assert " & \\multicolumn{2}{c}{WA \\%} &  \\\\" in lines
     assert "\\cmidrule(lr){2-3}" in lines
-    assert "mf\\_mtl \\dag{} & 70.56 & 60.00--81.25 & 5,531 \\\\" in lines
+    assert "mf\\_mtl & 70.56 & 60.00--81.25 & 5,531 \\\\" in lines
     assert "\\smallskip\\parbox{\\linewidth}{\\footnotesize NOTE: made up: 50 \\% \\& more}" in lines
     assert lines.index("\\toprule") < lines.index("\\midrule") < lines.index("\\bottomrule")
     assert "".join(lines).count("\\begin{") == "".join(lines).count("\\end{") == 2
@@ -121,6 +116,6 @@ def test_markdown_gets_every_special_character_as_text():
 
 def test_a_csv_file_has_all_rows_and_markdown_only_the_shown_ones():
     rows = [{"id": str(number)} for number in range(60)]
-    long = Table("t", "t", [Column("id", "id", TEXT)], [SimpleNamespace(**row) for row in rows], shown=50)
-    assert len(to_csv(long).splitlines()) == 61
-    assert to_markdown(long).count("\n| ") == 1 + 1 + 50 and "| 50 |" not in to_markdown(long)
+    long = Table("t", "t", [Column("id", "id", TEXT)], [SimpleNamespace(**row) for row in rows], (), shown=50)
+    assert len(long.csv().splitlines()) == 61
+    assert long.markdown().count("\n| ") == 1 + 1 + 50 and "| 50 |" not in long.markdown()

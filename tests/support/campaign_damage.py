@@ -27,7 +27,6 @@ CUT = (
     ("experiment", "runs/*/predictions.csv", "report OWN/experiment --output OWN/r"),
     ("experiment", "runs/*/epochs.csv", "report OWN/experiment --output OWN/r"),
     ("experiment", "runs/*/epochs.csv", "status OWN/experiment"),
-    ("experiment", "runs/*/manifest.csv", "report OWN/experiment --output OWN/r"),
     ("experiment", "runs/*/embeddings.npz", "report OWN/experiment --output OWN/r"),
     ("bundle", "model.safetensors", f"predict OWN/bundle {WAV}"),
     ("bundle", "README.md", f"predict OWN/bundle {WAV}"),

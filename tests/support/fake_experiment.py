@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from toolkit.corpus import Utterance
-from toolkit.corpus.manifests import manifest_text
 from toolkit.corpus.protocols import AS_PUBLISHED_STAMP, TEST_EPOCH_STAMP
 from toolkit.corpus.targets import Target
 from toolkit.experiment.plan import Cell, Plan, PlannedSystem, write_plan
@@ -21,7 +20,6 @@ from toolkit.training.predictions import read_csv
 from toolkit.training.run_folder import (
     EMBEDDINGS,
     EPOCHS,
-    MANIFEST,
     PREDICTIONS,
     RECIPE,
     RESULTS,
@@ -73,7 +71,6 @@ class FakeExperiment:
         left: cells (system, protocol, fold, seed) that are not done, or those for which a function says so.
         failed: such cells -> their error.
         answer: gives (scores [utterances, classes]) for a cell; made up where not given.
-        audio: where utterances' files are; the files themselves are not written.
     """
 
     systems: Mapping[str, FakeSystem]
@@ -86,7 +83,6 @@ class FakeExperiment:
     utterances: int = 24
     named: bool = True
     genders: bool = True
-    audio: Path = Path("/nowhere")
     planned: Callable[..., bool] = lambda *key: True
     left: Callable[..., bool] = lambda *key: False
     failed: Mapping[tuple, str] = field(default_factory=dict)
@@ -116,7 +112,7 @@ class FakeExperiment:
         return [
             Utterance(
                 id=f"{speaker}_{number:03d}",
-                path=self.audio / f"{speaker}_{number:03d}.wav",
+                path=Path(f"/nowhere/{speaker}_{number:03d}.wav"),
                 label=self.labels[label],
                 speaker=speaker if self.named else None,
                 session=speaker[:-1],
@@ -183,8 +179,6 @@ class FakeExperiment:
         summary = metrics.summary([u.label for u in test], [r["predicted"] for r in rows], labels=self.labels)
         run.write_rows(EPOCHS, [_epoch(e, summary) for e in range(1, EPOCHS_TRAINED + 1)])
         run.write(RECIPE, "name: unread\n")
-        manifest = [u for speakers in self.folds.values() for s in speakers for u in self.speaker_utterances(s)]
-        run.write(MANIFEST, manifest_text(manifest, (run.path / MANIFEST).absolute()))
         embeddings = io.BytesIO()
         fused = np.hstack([scores, np.sin(scores)]).astype(np.float32)
         np.savez(embeddings, fused=fused, id=[u.id for u in test], reference=[u.label for u in test])

@@ -3,6 +3,7 @@
 Everything on the page comes from the runs' files. The same experiment always gives the same bytes.
 """
 
+import base64
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -10,10 +11,9 @@ from typing import Any
 
 from toolkit.errors import ExperimentError
 from toolkit.files import resolved, templates, write_whole
-from toolkit.report.evidence import Evidence
-from toolkit.report.sections import choose, sections, summarise
-from toolkit.report.tables.files import TEMPLATES, to_csv, to_latex, to_markdown
-from toolkit.report.tables.table import Table, spans
+from toolkit.report.evidence import Evidence, check_known, stamps_of
+from toolkit.report.sections import sections, summarise
+from toolkit.report.tables.table import TEMPLATES, Table
 
 PAGE = "report.html"
 
@@ -23,47 +23,48 @@ def write_report(
     *,
     baseline: str | None = None,
     systems: Collection[str] = (),
+    protocol: str | None = None,
     output: str | Path | None = None,
     **options: Any,
 ) -> Path:
     """Write report.html, tables/ (Markdown, CSV, LaTeX) and figures/ (PNG, SVG, PDF).
 
     Args: folder: the experiment's folder, finished or not; baseline: the system to compare with, by default the first;
-        systems: those that are shown, by default all; output: where to write, by default the same folder; options:
-        pair, protocol, tsne_fold and speakers, as in `toolkit report`.
+        systems: those that are shown, by default all; protocol: the one whose results are shown, by default the first;
+        output: where to write, by default the same folder; options: pair, tsne_fold and speakers, as in `toolkit
+        report`.
     Returns: the path of report.html.
-    Raises: ExperimentError if the experiment has no finished run, lacks what an option names, or a file is refused.
+    Raises: ExperimentError if the protocol has no finished run, the experiment lacks what an option names, or a file
+        is refused.
     """
     evidence = Evidence(folder, baseline, systems)
-    if not evidence.runs:
-        raise ExperimentError(f"{folder}: no cell is done, so there is nothing to report. `toolkit status` shows why.")
+    protocol = protocol or evidence.protocols[0]
+    check_known("--protocol", "protocol", [protocol], evidence.protocols)
+    if not evidence.tested(protocol):
+        found = f"{folder}: no cell of protocol {protocol} is done, so there is nothing to report"
+        raise ExperimentError(f"{found}. `toolkit status` shows why.")
     evidence.check_splits()
-    choices = choose(evidence, **options)
-    target = Path(folder if output is None else output)
-    try:
-        target.mkdir(parents=True, exist_ok=True)  # fails before the long computation
-    except OSError as error:
-        raise ExperimentError(f"{target} cannot be written ({error.strerror}): choose another --output.") from None
-    parts = sections(evidence, choices)
+    parts = sections(evidence, protocol, **options)
     files: dict[str, bytes | str] = {}
-    pictures: dict[str, str] = {}  # figure name -> its SVG for the page
-    for item in (item for section in parts for item in section.items):
+    pictures: dict[str, str] = {}  # figure name -> its SVG in base64
+    for item in (item for items in parts.values() for item in items):
         if isinstance(item, Table):
-            for ending, text in (("md", to_markdown(item)), ("csv", to_csv(item)), ("tex", to_latex(item))):
-                files[f"tables/{item.name}.{ending}"] = text
+            texts = {"md": item.markdown(), "csv": item.csv(), "tex": item.latex()}
+            files |= {f"tables/{item.name}.{ending}": text for ending, text in texts.items()}
         else:
-            drawn, pictures[item.name] = item.render()
-            files |= {f"figures/{item.name}.{ending}": content for ending, content in drawn.items()}
+            images = item.files()
+            pictures[item.name] = base64.b64encode(images["svg"]).decode()
+            files |= {f"figures/{item.name}.{ending}": image for ending, image in images.items()}
     template = templates(TEMPLATES, autoescape=True).get_template("page.html.j2")
     page = template.render(
         title=f"Experiment {resolved(evidence.folder).name}",
-        summary=summarise(evidence, choices.protocol),
-        stamps=evidence.stamps(),
+        summary=summarise(evidence, protocol),
+        stamps=stamps_of(evidence.tested()),
         sections=parts,
         pictures=pictures,
-        spans=spans,
     )
     files[PAGE] = re.sub(r"\n\s*\n+", "\n", page).lstrip()  # written last: if it is new, all files are
+    target = Path(folder if output is None else output)
     for name, content in files.items():
         write_whole(target / name, content, ExperimentError, "choose another --output")
     return target / PAGE

@@ -1,44 +1,37 @@
 """What was run, where and with what: facts, the systems, and the cells that are missing."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from toolkit.corpus.protocols import training_protocol
-from toolkit.errors import counted
+from toolkit.errors import counted, listed
 from toolkit.report.evidence import Evidence
 from toolkit.report.tables.differences import NOT_OF_THE_SYSTEM
 from toolkit.report.tables.formats import CLOCK, COUNT, LONG_TEXT, NUMBER
 from toolkit.report.tables.table import Column, Table
 from toolkit.terminal import clock
 
-SHOWN_KEYS = 8  # of a recipe's keys that a note lists
 
-
-def facts(evidence: Evidence) -> list[tuple[str, str]]:
-    """What was run, as pairs (name, text)."""
-    results = [run.results for run in evidence.runs]
-    trained = _training_seconds(evidence).values()
-    distributions = dict.fromkeys(name for r in results for name in r["versions"])
-    versions = [f"{name} {_each_once(r['versions'].get(name, 'none') for r in results)}" for name in distributions]
+def run_table(evidence: Evidence) -> Table:
+    """What was run: one fact a row."""
+    results, trained = [run.results for run in evidence.runs], _training_seconds(evidence).values()
     left_out = [f"by --systems: {', '.join(evidence.left_out)}"] if evidence.left_out else []
-    left_out += evidence.changed
     failed = f", {len(evidence.failures)} failed" if evidence.failures else ""
     found = {
         "Baseline": evidence.baseline,
         "Corpus": ", ".join(dict.fromkeys(recipe["corpus"]["plugin"] for recipe in evidence.recipes.values())),
         "Classes": ", ".join(evidence.plan.labels),
-        "Protocols": ", ".join(evidence.protocols),
-        "Folds": "; ".join(_folds(evidence.plan.folds)),
+        "Folds": "; ".join(f"{len(names)} of {p} ({', '.join(names)})" for p, names in evidence.plan.folds.items()),
         "Seeds": ", ".join(map(str, evidence.plan.seeds)),
         "Cells": f"{len(evidence.runs)} of {len(evidence.cells)} done{failed}",
-        "Left out": "; ".join(left_out),
+        "Left out": "; ".join([*left_out, *evidence.changed]),
         "Training time": f"{clock(sum(trained))} in {counted(len(trained), 'training')}",
-        "Hardware": _each_once(r.get("hardware") or r["device"] for r in results),
-        "Computing": _each_once(map(_computing, results)),
-        "Versions": ", ".join(versions),
+        "Hardware": "; ".join({f"{r.get('hardware') or r['device']}, {r['precision']}": None for r in results}),
+        "Versions": "; ".join({", ".join(map(" ".join, r["versions"].items())): None for r in results}),
     }
-    return [(name, text) for name, text in found.items() if text]
+    columns = [Column("fact", "fact", value=itemgetter(0)), Column("value", "value", LONG_TEXT, value=itemgetter(1))]
+    return Table("run", "What was run", columns, filter(itemgetter(1), found.items()), evidence.tested())
 
 
 def systems_table(evidence: Evidence) -> Table:
@@ -47,35 +40,35 @@ def systems_table(evidence: Evidence) -> Table:
     results = {system: [run.results for run in evidence.runs if run.cell.system == system] for system in model}
     trained = _training_seconds(evidence).items()
     seconds = {system: [took for key, took in trained if key[0] == system] for system in model}
+    sources = {s: [f"{name} ({spec['source']})" for name, spec in model[s]["covariates"].items()] for s in model}
     columns = [
         Column("system", "system", value=str),
-        Column("levels", "levels (weights)", LONG_TEXT, value=lambda s: _levels(model[s], results[s])),
+        Column("levels", "levels (weights)", LONG_TEXT, value=lambda s: _levels(model[s], *results[s][:1])),
         Column("fusion", "fusion", value=lambda s: model[s]["fusion"]["plugin"]),
-        Column("covariates", "covariates", LONG_TEXT, value=lambda s: _covariates(model[s]) or None),
+        Column("covariates", "covariates", LONG_TEXT, value=lambda s: ", ".join(sources[s]) or None),
         Column("heads", "heads", LONG_TEXT, value=lambda s: ", ".join(model[s]["heads"])),
-        Column("losses", "losses", LONG_TEXT, value=lambda s: _losses(model[s])),
+        Column("losses", "losses", LONG_TEXT, value=lambda s: ", ".join(model[s]["losses"])),
         Column("parameters", "parameters", COUNT, value=lambda s: results[s][0]["parameters"] if results[s] else None),
         Column("epoch", "tested epoch, mean", NUMBER, value=lambda s: _mean([r["epoch"] for r in results[s]])),
         Column("seconds", "time per training", CLOCK, value=lambda s: _mean(seconds[s])),
     ]
     notes = _differing_settings(evidence.recipes, evidence.baseline)
-    return Table("systems", "The systems", columns, tuple(evidence.plan.systems), evidence.stamps(), notes)
+    return Table("systems", "The systems", columns, evidence.plan.systems, evidence.tested(), notes)
 
 
 def missing_table(evidence: Evidence) -> Table | None:
-    """Cells that failed, then those that are not done, and those that only other systems have; None without any."""
+    """Cells that failed, then those that are not done, also if only other systems have them; None without any."""
     done = {run.cell.key for run in evidence.runs}
     if not (missing := [cell for cell in evidence.cells if cell.key not in done]):
         return None
-    states = {cell.key: "not run" for cell in evidence.not_run} | dict.fromkeys(evidence.failures, "failed")
     missing.sort(key=lambda cell: cell.key not in evidence.failures)
     columns = [
         *(Column(key, key) for key in ("system", "protocol", "fold")),
         Column("seed", "seed", value=lambda cell: str(cell.seed)),
-        Column("state", "state", value=lambda cell: states.get(cell.key, "not done")),
+        Column("state", "state", value=lambda cell: "failed" if cell.key in evidence.failures else "not done"),
         Column("error", "error", LONG_TEXT, value=lambda cell: evidence.failures.get(cell.key) or None),
     ]
-    return Table("missing_cells", "Cells that failed or are not done", columns, missing, evidence.stamps(), shown=100)
+    return Table("missing_cells", "Cells that failed or are not done", columns, missing, evidence.tested(), shown=100)
 
 
 def _differing_settings(recipes: Mapping[str, Mapping[str, Any]], baseline: str) -> list[str]:
@@ -84,9 +77,8 @@ def _differing_settings(recipes: Mapping[str, Mapping[str, Any]], baseline: str)
     for system in (name for name in recipes if name != baseline):
         keys = [key for key in _differing_keys(recipes[baseline], recipes[system]) if key != "corpus.args.path"]
         keys = [key for key in keys if key.partition(".")[0] not in NOT_OF_THE_SYSTEM]
-        more = f" and {len(keys) - SHOWN_KEYS} more" if len(keys) > SHOWN_KEYS else ""
-        differs = f"differs from {baseline} in: {', '.join(keys[:SHOWN_KEYS])}{more}"
-        notes.append(f"{system} {differs if keys else f'has the same settings as {baseline}'}.")
+        differs = f"differs from {baseline} in: {listed(keys)}" if keys else f"has the same settings as {baseline}"
+        notes.append(f"{system} {differs}.")
     return notes
 
 
@@ -106,44 +98,10 @@ def _training_seconds(evidence: Evidence) -> dict[tuple, float]:
     }
 
 
-def _levels(model: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
-    texts = []
-    for level in model["levels"]:
-        weights = dict.fromkeys(str(r["pretrained"].get(level) or "") for r in results)
-        known = f" ({', '.join(weight or 'none' for weight in weights)})" if any(weights) else ""
-        texts.append(f"{level}{known}")
-    return ", ".join(texts)
-
-
-def _covariates(model: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} ({spec['source']})" for name, spec in model["covariates"].items())
-
-
-def _losses(model: Mapping[str, Any]) -> str:
-    weights = {name: spec["weight"] for name, spec in model["losses"].items()}
-    return ", ".join(name if weight == 1 else f"{name} ({weight:g})" for name, weight in weights.items())
+def _levels(model: Mapping[str, Any], results: Mapping[str, Any] | None = None) -> str:
+    weights = results["pretrained"] if results else {}
+    return ", ".join(f"{level} ({weights[level]})" if weights.get(level) else level for level in model["levels"])
 
 
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-def _folds(folds: Mapping[str, Sequence[str]]) -> list[str]:
-    """The folds of each protocol; protocols with the same folds share an entry."""
-    having: dict[tuple[str, ...], list[str]] = {}
-    for protocol, names in folds.items():
-        having.setdefault(tuple(names), []).append(protocol)
-    return [f"{len(names)} of {', '.join(protocols)} ({', '.join(names)})" for names, protocols in having.items()]
-
-
-def _computing(results: Mapping[str, Any]) -> str:
-    threads = f", {counted(results['threads'], 'thread')}" if results.get("threads") else ""
-    return f"{results['device']}, {results['precision']}{threads}"
-
-
-def _each_once(values: Iterable[str]) -> str:
-    """Each value once; if there are several, with the number of runs that have it."""
-    counts = Counter(values)
-    if len(counts) == 1:
-        return next(iter(counts))
-    return "; ".join(f"{value} ({counted(count, 'run')})" for value, count in sorted(counts.items()))

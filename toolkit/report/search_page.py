@@ -14,7 +14,7 @@ from toolkit.experiment.search_space import setting_text, settings_of
 from toolkit.files import resolved, write_whole
 from toolkit.recipe.loading import dump_yaml
 from toolkit.report.figures.figure import COLOURS, image_bytes, new_figure, stamp, styled
-from toolkit.report.tables.files import escape_markdown
+from toolkit.report.tables.table import escape_markdown
 
 PAGE, FIGURE = "search.md", "search.png"
 
@@ -64,8 +64,6 @@ def _state(trial: FrozenTrial) -> str:
 
 def _figure(search: Search, scored: list, stamps: list[str]) -> bytes:
     """The scores in the order of the trials, and the importance of each key (PED-ANOVA), as PNG."""
-    from matplotlib.ticker import MaxNLocator
-
     numbers, values = [trial.number for trial in scored], [trial.value for trial in scored]
     evaluator = PedAnovaImportanceEvaluator()
     weights = get_param_importances(search.study, evaluator=evaluator) if len(set(values)) > 1 else {}
@@ -74,7 +72,7 @@ def _figure(search: Search, scored: list, stamps: list[str]) -> bytes:
         history.plot(numbers, values, "o", color=COLOURS[0])
         history.plot(numbers, [*accumulate(values, max)], color=COLOURS[1], drawstyle="steps-post")
         history.set(xlabel="trial", ylabel="valid WA + UA")
-        history.xaxis.set_major_locator(MaxNLocator(integer=True))
+        history.xaxis.get_major_locator().set_params(integer=True)
         importance.barh([*weights][::-1], [*weights.values()][::-1], color=COLOURS[0])
         importance.set(xlabel="importance")
         stamp(figure, stamps)

@@ -10,9 +10,9 @@ from toolkit.corpus.protocols import selects_on
 from toolkit.errors import join, one_line
 from toolkit.files import DISTRIBUTION, templates
 from toolkit.inference.bundle.config import BundleConfig
-from toolkit.report.tables.breakdowns import GENDERS
-from toolkit.report.tables.files import escape_markdown
+from toolkit.report.tables.accuracy import GENDERS
 from toolkit.report.tables.formats import COUNT, INTERVAL, NATS, PERCENT
+from toolkit.report.tables.table import escape_markdown
 from toolkit.statistics.abstention import RULES
 from toolkit.statistics.calibration import BINS
 from toolkit.statistics.confusions import MIN_SPEAKERS

@@ -1,16 +1,15 @@
 """How reliable a system's probabilities are, as computed and at a temperature, and what abstaining changes."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 
 from toolkit.errors import PredictionError
-from toolkit.report.evidence import SystemRuns, stamps_of
-from toolkit.report.tables.formats import COUNT, DONE, NATS, PERCENT, SYSTEM_NAME
-from toolkit.report.tables.table import SYSTEM, Column, Table, incomplete_note
-from toolkit.statistics.abstention import RULES, Answered, Confidence, read_rule
+from toolkit.report.evidence import SystemRuns
+from toolkit.report.tables.formats import COUNT, DONE, NATS, PERCENT, Format
+from toolkit.report.tables.table import SYSTEM, Column, Table
+from toolkit.statistics.abstention import RULES, Answered, read_rule
 from toolkit.statistics.calibration import BINS, expected_calibration_error, negative_log_likelihood
 
 MEASURES = (  # key, title, format, function of probabilities, reference and labels
@@ -33,9 +32,8 @@ def calibration_table(rows: Sequence[SystemRuns]) -> Table:
         f"ECE: expected calibration error in {BINS} bins; few answers make it larger than the true error. NLL: "
         "negative log-likelihood. 0 is best for both. Confidence: the probability of the predicted class. Answers: "
         "test utterances of all seeds. The temperature of a run is fitted on its validation part.",
-        *incomplete_note(rows),
     ]
-    return Table("calibration", "Calibration", columns, rows, stamps_of(rows), notes)
+    return Table("calibration", "Calibration", columns, rows, rows, notes)
 
 
 def abstention_table(tested: Sequence[SystemRuns]) -> Table | None:
@@ -43,7 +41,7 @@ def abstention_table(tested: Sequence[SystemRuns]) -> Table | None:
     systems = [system for system in tested if system.calibrated is not None]
     rows = [_abstaining(system, rule) for system in systems for rule in RULES]
     columns = [
-        Column("system", "system", SYSTEM_NAME),
+        Column("system", "system"),
         Column("rule", "--abstain"),
         Column("runs", "runs", DONE),
         Column("coverage", "labelled %", PERCENT),
@@ -53,35 +51,32 @@ def abstention_table(tested: Sequence[SystemRuns]) -> Table | None:
     notes = [
         "Over the test parts of all runs. Runs: those whose validation part can promise the rate; the others give no "
         "labels. An error rate is promised for the mean over speakers like those of the validation part.",
-        *incomplete_note(systems),
     ]
-    return Table("abstaining", "Abstaining", columns, rows, stamps_of(systems), notes) if rows else None
+    return Table("abstaining", "Abstaining", columns, rows, systems, notes) if rows else None
 
 
 def _measure_columns(group: str, suffix: str, read: Callable[[SystemRuns], np.ndarray | None]) -> list[Column]:
     """A column for each of `MEASURES`, of the probabilities that `read` gives; the suffix ends its key."""
 
-    def measured(measure: Callable[..., float], tested: SystemRuns) -> float | None:
-        probabilities = read(tested)
-        return None if probabilities is None else measure(probabilities, tested.answers.reference, labels=tested.labels)
+    def column(key: str, title: str, format: Format, measure: Callable[..., float]) -> Column:
+        def value(tested: SystemRuns) -> float | None:
+            found = read(tested)
+            return None if found is None else measure(found, tested.answers.reference, labels=tested.labels)
 
-    return [
-        Column(key + suffix, title, format, group, partial(measured, measure))
-        for key, title, format, measure in MEASURES
-    ]
+        return Column(key + suffix, title, format, group, value)
+
+    return [column(*measure) for measure in MEASURES]
 
 
 def _abstaining(tested: SystemRuns, rule: str) -> SimpleNamespace:
     """The row of a system and a rule; a run that cannot promise the rule's rate gives no labels."""
-    found, a = [_threshold(run.confidence, rule) for run in tested.runs], tested.answers
+    found, a = [], tested.answers
+    for run in tested.runs:
+        try:
+            found.append(run.confidence.threshold(*read_rule(rule)))
+        except PredictionError:
+            found.append(np.inf)
     thresholds = np.repeat(found, [len(run.answers.id) for run in tested.runs])
     answered = Answered.of(tested.calibrated.max(axis=1) >= thresholds, a.predicted == a.reference, a.speaker)
     runs = int(np.isfinite(found).sum()), len(found)
-    return SimpleNamespace(system=tested, rule=rule, runs=runs, **vars(answered))
-
-
-def _threshold(confidence: Confidence, rule: str) -> float:
-    try:
-        return confidence.threshold(*read_rule(rule))
-    except PredictionError:
-        return np.inf
+    return SimpleNamespace(system=tested.name, rule=rule, runs=runs, **vars(answered))

@@ -6,20 +6,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from toolkit.corpus.protocols import PROTOCOLS
-from toolkit.errors import counted
 from toolkit.experiment.plan import NOT_THE_SYSTEMS
-from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
-from toolkit.report.tables.formats import COUNT, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL, SYSTEM_NAME, TEXT
-from toolkit.report.tables.table import Column, Table, accuracy_column, incomplete_note, percent
+from toolkit.report.evidence import Evidence, SystemRuns
+from toolkit.report.tables.formats import COUNT, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL, TEXT
+from toolkit.report.tables.table import Column, Table, percent
 from toolkit.statistics.comparison import ALPHA, Comparison, compare, corrected
 from toolkit.statistics.confusions import MIN_SPEAKERS
 from toolkit.statistics.metrics import METRICS
 
-SPEAKERS = Column("speakers", "speakers", COUNT, value=lambda row: len(row.tested.speakers & row.against.speakers))
-
-WITHOUT = "without"
-SOURCES = (WITHOUT, "label", "predicted", "shuffled")
+SOURCES = ("without", "label", "predicted", "shuffled")
 NOT_OF_THE_SYSTEM = ("name", "published", *NOT_THE_SYSTEMS)
+STEPS_NOTE = (
+    "loso-test-epoch differs from loso only in that the epoch is chosen on the test speaker; in loso-as-published the "
+    "test speaker also validates and its partner trains. A step is the difference that this change alone makes."
+)
 
 
 @dataclass(frozen=True)
@@ -49,41 +49,32 @@ def families(evidence: Evidence) -> dict[str, list[str]]:
     several = [system for system in others if levels[system] > 1]
     if levels[evidence.baseline] == 1 or not several:
         return {"all_systems": [evidence.baseline, *others]}
-    found = {"ablation": [evidence.baseline, *several]}
-    return {**found, "single_levels": [evidence.baseline, *single]} if single else found
+    found = {"ablation": several, "single_levels": single}
+    return {name: [evidence.baseline, *systems] for name, systems in found.items() if systems}
 
 
 def difference_table(tested: Sequence[SystemRuns], *, name: str, title: str) -> Table:
     """Each system's difference from the first one: interval, corrected p and verdict."""
     baseline, *others = tested
     found = compared(tested)
-    columns = [Column("system", "system", SYSTEM_NAME, value=lambda row: row.tested)]
+    columns = [Column("system", "system", value=lambda row: row.tested.name)]
     for metric in METRICS:
-        columns += difference_columns(metric, f"{metric.upper()}, points")
-    columns.append(SPEAKERS)
+        columns += difference_columns(metric)
+    common = lambda row: len(row.tested.speakers & baseline.speakers)  # noqa: E731
+    columns.append(Column("speakers", "speakers", COUNT, value=common))
     rows = [Difference.of(system, baseline, found) for system in others]
-    notes = [*comparison_notes(found), *incomplete_note(others)]
-    if not baseline.complete:
-        notes.append(f"Not all cells of {baseline.name}, the baseline, are done.")
-    return Table(name, title, columns, rows, stamps_of(tested), notes)
+    return Table(name, title, columns, rows, tested, comparison_notes(found))
 
 
 def protocol_table(evidence: Evidence) -> Table:
     """WA and UA of every system under every protocol."""
-    protocols, systems = _in_order(evidence), evidence.plan.systems
-    pooled = {protocol: {t.name: t.pooled for t in evidence.all_of(systems, protocol)} for protocol in protocols}
     columns = [Column("system", "system", value=str)]
     for metric in METRICS:
-        columns += [accuracy_column(metric, name, PERCENT, accuracies.get) for name, accuracies in pooled.items()]
-    missing = [
-        f"{t.name} under {t.protocol} ({len(t.runs)} of {counted(t.planned, 'cell')})"
-        for t in (evidence.runs_of(system, protocol) for system in systems for protocol in protocols)
-        if not t.complete
-    ]
+        for protocol in _in_order(evidence):
+            value = lambda name, m=metric, p=protocol: getattr(evidence.runs_of[name, p].pooled, m, None)  # noqa: E731
+            columns.append(Column(f"{metric}_{protocol}", protocol, PERCENT, percent(metric), value))
     notes = ["Pooled over all test utterances, the mean over seeds."]
-    if missing:
-        notes.append(f"Not complete: {'; '.join(missing)}.")
-    return Table("protocols", "Systems under each protocol", columns, systems, evidence.stamps(), notes)
+    return Table("protocols", "Systems under each protocol", columns, evidence.plan.systems, evidence.tested(), notes)
 
 
 def step_table(evidence: Evidence) -> Table:
@@ -93,23 +84,22 @@ def step_table(evidence: Evidence) -> Table:
         Column("step", "step", value=lambda row: f"{row.against.protocol} → {row.tested.protocol}"),
     ]
     for metric in METRICS:
-        columns += difference_columns(metric, f"{metric.upper()}, points", test=False)
+        columns += difference_columns(metric, test=False)
     columns.append(Column("speakers", "speakers", COUNT, value=lambda row: row.comparisons[METRICS[0]].n_speakers))
     rows = []
     for system in evidence.plan.systems:
-        for before, after in itertools.pairwise(evidence.runs_of(system, protocol) for protocol in _in_order(evidence)):
+        for before, after in itertools.pairwise(evidence.runs_of[system, protocol] for protocol in _in_order(evidence)):
             speakers = _tested_alike(before, after)
             found = {t.protocol: {name: t.confusions[name] for name in speakers} for t in (before, after)}
             comparisons = {c.metric: c for c in compare(found, baseline=before.protocol)}
             rows.append(Difference(after, before, comparisons))
     notes = ["Paired by speaker; each interval is for one step, not corrected for the number of steps."]
-    return Table("protocol_steps", "The difference that each step makes", columns, rows, evidence.stamps(), notes)
+    notes += [STEPS_NOTE] if any(name.startswith("loso-") for name in evidence.protocols) else []
+    return Table("protocol_steps", "The difference that each step makes", columns, rows, evidence.tested(), notes)
 
 
 def _tested_alike(before: SystemRuns, after: SystemRuns) -> list[str]:
-    """The speakers with the same test utterances under both protocols; empty if any speaker has no name."""
-    if "" in before.confusions or "" in after.confusions:
-        return []
+    """The speakers with the same test utterances under both protocols."""
     a, b = (
         {pair for run in t.runs for pair in zip(run.answers.speaker.tolist(), run.answers.id.tolist(), strict=True)}
         for t in (before, after)
@@ -129,7 +119,7 @@ def covariate_families(evidence: Evidence, covariate: str) -> list[dict[str, str
     found: dict[str, dict[str, str]] = {}
     for system, recipe in evidence.recipes.items():
         others = dict(recipe["model"]["covariates"])
-        source = others.pop(covariate, {}).get("source", WITHOUT)
+        source = others.pop(covariate, {}).get("source", SOURCES[0])
         rest = {key: value for key, value in recipe.items() if key not in NOT_OF_THE_SYSTEM}
         rest["model"] = {**recipe["model"], "covariates": others}
         found.setdefault(json.dumps(rest, sort_keys=True), {})[system] = source
@@ -159,7 +149,7 @@ def covariate_table(evidence: Evidence, covariate: str, protocol: str) -> Table 
     for metric in METRICS:
         pooled = lambda row, metric=metric: getattr(row.tested.pooled, metric, None)  # noqa: E731
         columns.append(Column(metric, "pooled", PERCENT, percent(metric), pooled))
-        columns += difference_columns(metric, percent(metric), title="points")
+        columns += difference_columns(metric)
     notes = [
         f"Label: the true {covariate} is given, in the test too. Predicted: predicted from the audio by a small head, "
         f"whose {covariate} loss also trains the level that it reads, so that a gain may come from this second task. "
@@ -167,10 +157,8 @@ def covariate_table(evidence: Evidence, covariate: str, protocol: str) -> Table 
         "differs from the first system and the other does not is not a test.",
         *comparison_notes(found),
     ]
-    if missing := [row.tested.name for row in rows if not row.tested.complete]:
-        notes.append(f"Not all cells of {', '.join(missing)} are done.")
-    title = f"Systems that differ in {covariate} alone"
-    return Table(f"covariate_{covariate}", title, columns, rows, stamps_of(row.tested for row in rows), notes)
+    title, tested = f"Systems that differ in {covariate} alone", [row.tested for row in rows]
+    return Table(f"covariate_{covariate}", title, columns, rows, tested, notes)
 
 
 def compared(tested: Sequence[SystemRuns]) -> list[Comparison]:
@@ -183,7 +171,7 @@ def compared(tested: Sequence[SystemRuns]) -> list[Comparison]:
     return corrected(found)
 
 
-def difference_columns(metric: str, group: str, *, title: str = "difference", test: bool = True) -> list[Column]:
+def difference_columns(metric: str, *, test: bool = True) -> list[Column]:
     """Columns of a metric: difference and interval, and with `test` p and verdict; rows are `Difference`."""
 
     def of(name: str):
@@ -195,8 +183,9 @@ def difference_columns(metric: str, group: str, *, title: str = "difference", te
             return comparison.verdict
         return None if row.against is None else "not compared"
 
+    group = percent(metric)
     columns = [
-        Column(f"{metric}_difference", title, POINTS, group, of("difference")),
+        Column(f"{metric}_difference", "points", POINTS, group, of("difference")),
         Column(f"{metric}_interval", "95 % interval", POINTS_INTERVAL, group, of("interval")),
         Column(f"{metric}_p", "p", P_VALUE, group, of("p_corrected")),
         Column(f"{metric}_verdict", "verdict", TEXT, group, verdict),

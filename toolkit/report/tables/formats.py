@@ -3,11 +3,8 @@
 Accuracies are fractions of 1; a reader sees percent, and differences in points. An unknown value is an en dash for
 a reader and empty in a CSV file.
 
->>> PERCENT.show(0.7056), POINTS.show(-0.004), PERCENT.show(None)
-('70.56', '−0.40', '–')
->>> from toolkit.statistics.intervals import Interval
->>> INTERVAL.show(Interval(0.68914, 0.72196)), INTERVAL.plain(Interval(0.68914, 0.72196))
-('68.91–72.20', (0.68914, 0.72196))
+>>> PERCENT.show(0.7056), POINTS.show(-0.004), POINTS.show(0.00001), PERCENT.show(None)
+('70.56', '−0.40', '0.00', '–')
 """
 
 from collections.abc import Callable
@@ -19,7 +16,6 @@ from toolkit.terminal import clock
 
 DASH = "\N{EN DASH}"  # an unknown value
 MINUS = "\N{MINUS SIGN}"
-INCOMPLETE = "†"
 
 
 @dataclass(frozen=True)
@@ -31,7 +27,6 @@ class Format:
     parts: tuple[str, ...] = ("",)  # suffixes of a value's CSV columns
     numeric: bool = True  # aligned to the right
     wraps: bool = False  # whether a page may wrap it
-    page_only: bool = False  # whether files leave it out
 
     def show(self, value: Any) -> str:
         """Text for a reader."""
@@ -43,11 +38,7 @@ class Format:
 
 
 def signed(value: float) -> str:
-    """A difference with its sign; a value that rounds to 0 has none.
-
-    >>> signed(1.24), signed(-0.1), signed(0.001)
-    ('+1.24', '−0.10', '0.00')
-    """
+    """A difference with its sign; a value that rounds to 0 has none."""
     text = f"{value:+.2f}"
     return "0.00" if float(text) == 0 else text.replace("-", MINUS)
 
@@ -59,9 +50,6 @@ def _mean_and_sd(value: Spread) -> str:
 _ENDS = ("_low", "_high")
 TEXT = Format(str, numeric=False)
 LONG_TEXT = Format(str, numeric=False, wraps=True)
-SYSTEM_NAME = Format(
-    lambda v: v.name if v.complete else f"{v.name} {INCOMPLETE}", lambda v: (v.name,), numeric=False
-)  # of `SystemRuns`
 COUNT = Format(lambda v: f"{v:,}")
 NUMBER = Format(lambda v: f"{v:.1f}")
 SECONDS = Format(lambda v: f"{v:.2f}")
@@ -76,4 +64,3 @@ P_VALUE = Format(lambda v: "< 0.001" if v < 0.001 else f"{v:.3f}")
 DONE = Format(lambda v: f"{v[0]} of {v[1]}", tuple, ("_done", "_planned"))
 OVER_FOLDS = Format(_mean_and_sd, lambda v: (v.mean, v.over_folds), ("_fold_mean", "_fold_sd"))
 OVER_SEEDS = Format(lambda v: PERCENT.show(v.over_seeds), lambda v: (v.over_seeds,), ("_seed_sd",))
-AUDIO = Format(str, numeric=False, page_only=True)

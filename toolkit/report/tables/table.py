@@ -1,13 +1,35 @@
-"""A table: columns (each with a title, a value and a format), rows, stamps and notes; and what tables share."""
+"""A table, and its Markdown, CSV and LaTeX, with its stamps in each."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
-from toolkit.report.evidence import SystemRuns
-from toolkit.report.tables.formats import INCOMPLETE, SYSTEM_NAME, TEXT, Format
-from toolkit.statistics.confusions import Accuracies
+from toolkit.files import csv_text, templates, to_cell
+from toolkit.report.evidence import SystemRuns, incomplete_note, stamps_of
+from toolkit.report.tables.formats import TEXT, Format
+
+TEMPLATES = Path(__file__).parents[1] / "template"
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
+_LATEX = {
+    **{character: rf"\{character}" for character in "{}$&#%_"},
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "[": "{[}",  # at the start of a row it would be an argument of the row before
+    "]": "{]}",
+    "\N{MINUS SIGN}": "$-$",
+    "\N{EN DASH}": "--",
+    "±": r"$\pm$",
+    "→": r"$\rightarrow$",
+}
 
 
 @dataclass(frozen=True)
@@ -20,34 +42,52 @@ class Column:
     group: str = ""  # a heading above several neighbouring columns
     value: Callable[[Any], Any] | None = None  # of a row; by default the row's attribute called `key`
 
-    def of(self, row: Any) -> Any:
-        """Its value in a row."""
-        return getattr(row, self.key) if self.value is None else self.value(row)
 
-
-@dataclass(frozen=True)
 class Table:
-    """A table; `rows` are whatever its columns read, and are kept as mappings from column key to value."""
+    """A table; its rows are mappings from column key to value."""
 
-    name: str  # of its files, without ending
-    title: str  # what it shows, in one line
-    columns: Sequence[Column]  # the first one names the row
-    rows: Sequence[Any]
-    stamps: Sequence[str] = ()  # notes that must be shown wherever its figures are
-    notes: Sequence[str] = ()  # how to read it
-    shown: int | None = None  # how many rows a page shows, None for all; a CSV file has all
-
-    def __post_init__(self):
-        rows = tuple({column.key: column.of(row) for column in self.columns} for row in self.rows)
-        object.__setattr__(self, "rows", rows)
+    def __init__(
+        self,
+        name: str,  # of its files, without ending
+        title: str,  # what it shows, in one line
+        columns: Sequence[Column],  # the first one names the row
+        rows: Iterable[Any],  # whatever the columns read
+        tested: Sequence[SystemRuns],  # what it is made from: their stamps are shown wherever its figures are
+        notes: Sequence[str] = (),  # how to read it
+        shown: int | None = None,  # how many rows a page shows, None for all; a CSV file has all
+    ):
+        self.name, self.title, self.columns = name, title, columns
+        reads = {column.key: column.value or attrgetter(column.key) for column in columns}
+        self.rows: list[Mapping[str, Any]] = [{key: read(row) for key, read in reads.items()} for row in rows]
+        self.shown_rows = self.rows[:shown]
+        self.stamps, self.notes = stamps_of(tested), [*notes, *incomplete_note(tested)]
 
     @property
-    def shown_rows(self) -> Sequence[Mapping[str, Any]]:
-        """The rows that a page shows."""
-        return self.rows[: self.shown]
+    def spans(self) -> list[tuple[str, int]]:
+        """Each group with the number of its neighbouring columns; a column without a group stands alone."""
+        neighbours = groupby(self.columns, key=lambda column: (column.group, "" if column.group else column.key))
+        return [(group, len([*members])) for (group, _), members in neighbours]
+
+    def markdown(self) -> str:
+        """A GitHub-flavoured table below its title, with stamps and notes around it."""
+        return templates(TEMPLATES, escape=escape_markdown).get_template("table.md.j2").render(table=self)
+
+    def csv(self) -> str:
+        """All rows with plain numbers in full precision; the stamps are a last column `note`, as in a run's files."""
+        head = [column.key + part for column in self.columns for part in column.format.parts]
+        note = ["; ".join(self.stamps)] if self.stamps else []
+        rows = [
+            [value for column in self.columns for value in column.format.plain(row[column.key])] for row in self.rows
+        ]
+        return csv_text([[*head, "note"] if note else head, *([*map(to_cell, values), *note] for values in rows)])
+
+    def latex(self) -> str:
+        """A table environment for booktabs."""
+        marks = {"variable_start_string": "<<", "variable_end_string": ">>"}  # braces are LaTeX's own
+        return templates(TEMPLATES, escape=escape_latex, **marks).get_template("table.tex.j2").render(table=self)
 
 
-SYSTEM = Column("system", "system", SYSTEM_NAME, value=lambda tested: tested)
+SYSTEM = Column("system", "system", value=lambda tested: tested.name)
 
 
 def percent(metric: str) -> str:
@@ -55,28 +95,12 @@ def percent(metric: str) -> str:
     return f"{metric.upper()} %"
 
 
-def accuracy_column(
-    metric: str, name: str, format: Format, accuracies_of_row: Callable[[Any], Accuracies | None]
-) -> Column:
-    """The column of a metric and of what `name` says."""
-    key, group = f"{metric}_{name}", percent(metric)
-    return Column(key, name, format, group, lambda row: getattr(accuracies_of_row(row), metric, None))
+def escape_markdown(text: str) -> str:
+    """Text that Markdown shows unchanged, in one line."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split()))
 
 
-def incomplete_note(rows: Sequence[SystemRuns]) -> list[str]:
-    """A note on the mark of incomplete systems, if a row has it."""
-    if all(row.complete for row in rows):
-        return []
-    found = "accuracies are of finished ones, differences over common speakers and folds"
-    return [f"{INCOMPLETE} Not all cells are done: {found}."]
-
-
-def spans(columns: Iterable[Column]) -> list[tuple[str, tuple[Column, ...]]]:
-    """Each group with its neighbouring columns; a column without a group stands alone.
-
-    >>> columns = [Column("a", "a"), Column("b", "b", group="WA"), Column("c", "c", group="WA")]
-    >>> [(group, len(members)) for group, members in spans(columns)]
-    [('', 1), ('WA', 2)]
-    """
-    neighbours = groupby(columns, key=lambda column: (column.group, "" if column.group else column.key))
-    return [(group, tuple(members)) for (group, _), members in neighbours]
+def escape_latex(text: str) -> str:
+    """Text that LaTeX prints unchanged, in one line."""
+    parts = re.split("-(?=-)", " ".join(str(text).split()))  # two hyphens would become a dash
+    return "-{}".join(part.translate(str.maketrans(_LATEX)) for part in parts)
