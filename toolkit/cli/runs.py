@@ -13,7 +13,7 @@ from toolkit.cli.commands import Command, say_next
 from toolkit.cli.options import OVERRIDES, as_json, columns, one_recipe, read_source, show
 from toolkit.cli.tables import print_audits, print_check_report, print_folds, print_recipes, print_results
 from toolkit.errors import RecipeError
-from toolkit.files import require_file, write_whole
+from toolkit.files import write_whole
 from toolkit.plugins.plugin import plugin_failures
 from toolkit.terminal import quiet_libraries, say
 
@@ -89,14 +89,13 @@ def new_recipe(
 @click.option("--fold", help="Which fold to test, by name; by default the protocol's first.")
 @click.option("--seed", type=int, help="Seed of the weights, the batches and all random draws.")
 @click.option("--output_folder", "--output-folder", help="Where the run's folder goes; by default results/.")
-@click.option("--device", "training__device", help="cpu, cuda, cuda:1, ...; by default a GPU if there is one.")
+@click.option("--device", help="cpu, cuda, cuda:1, ...; by default a GPU if there is one.")
 @click.option(
     "--init_from",
     "--init-from",
-    "training__init_from",
     help="A bundle whose levels and fusion the training starts from.",
 )
-@click.option("--precision", "training__precision", help="fp32, bf16 or fp16.")
+@click.option("--precision", help="fp32, bf16 or fp16.")
 @click.option(
     "--profile", is_flag=True, help="Print the most expensive parts of a step; a trace goes into the run's folder."
 )
@@ -113,7 +112,7 @@ def train(ctx, words, profile, profile_file, **options):
 
     with together(), plugin_failures():
         source = read_source(words, search_folder=ctx.obj, **options)
-        trace = _trace(profile_file) if profile_file is not None else Path(PROFILE) if profile else None
+        trace = Path(profile_file).absolute() if profile_file else Path(PROFILE) if profile else None
 
         from toolkit.distributed import rank
         from toolkit.training.preparation import prepare
@@ -175,27 +174,8 @@ def audit_split(split, as_json, **options):
 
 def _words_for_experiment(words: Sequence[str], options: Mapping[str, Any]) -> list[str]:
     """What `toolkit train` was given, as `toolkit experiment` takes it."""
-    given = {
-        "data_folder": options["data_folder"],
-        "manifest": options["manifest"],
-        "columns": ",".join(f"{name}={column}" for name, column in (options["columns"] or {}).items()) or None,
-        "protocol": options["protocol__name"],
-        "init_from": options["training__init_from"],
-        "precision": options["training__precision"],
-    }
-    words = [re.sub(r"\A--protocol\.name(=|\Z)", r"--protocol\1", word) for word in words]
-    words += [f"--{key}={value}" for key, value in given.items() if value is not None]
+    columns = ",".join(f"{name}={column}" for name, column in (options["columns"] or {}).items())
+    kept = ("data_folder", "manifest", "protocol", "init_from", "precision")
+    given = {"columns": columns or None, **{key: options[key] for key in kept}}
+    words = [*words, *(f"--{key}={value}" for key, value in given.items() if value is not None)]
     return [*words, "--trust-recipe"] if options["trust"] else words
-
-
-def _trace(profile_file: str) -> Path:
-    trace = Path(profile_file).absolute()
-    if not os.path.isdir(trace.parent):
-        raise RecipeError(f"--profile-file {profile_file}: the folder {trace.parent} does not exist.")
-    try:
-        require_file(trace)
-    except FileNotFoundError:
-        pass
-    except OSError:
-        raise RecipeError(f"--profile-file {profile_file}: a trace cannot be written there.") from None
-    return trace
