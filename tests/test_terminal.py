@@ -7,7 +7,7 @@ import time
 import pytest
 
 from toolkit.cli.tables import print_counts, print_results
-from toolkit.experiment.display import live_display, print_cells
+from toolkit.experiment.command import live_display, print_cells
 from toolkit.experiment.plan import Cell
 from toolkit.experiment.progress import CellProgress, Record
 from toolkit.inference.predict.predictions import Prediction, table_rows

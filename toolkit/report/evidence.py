@@ -16,7 +16,7 @@ import numpy as np
 from toolkit.corpus import Utterance, read_manifest, speaker_order
 from toolkit.corpus.protocols import chooses_on_test
 from toolkit.errors import ExperimentError, did_you_mean, one_line
-from toolkit.experiment.plan import Cell, Plan, existing_plan, without_unused
+from toolkit.experiment.plan import Cell, Plan, existing_plan
 from toolkit.experiment.progress import Progress
 from toolkit.files import require_file
 from toolkit.recipe.schema import FUSED
@@ -273,7 +273,7 @@ class Evidence:
 def _without(names: Collection[str], plan: Plan) -> Plan:
     systems = {name: system for name, system in plan.systems.items() if name not in names}
     cells = tuple(cell for cell in plan.cells if cell.system in systems)
-    return without_unused(replace(plan, systems=systems, cells=cells))
+    return replace(plan, systems=systems, cells=cells)
 
 
 def stamps_of(tested: Iterable[SystemRuns]) -> tuple[str, ...]:
