@@ -139,6 +139,7 @@ def test_a_worker_that_is_not_ready_is_not_free(workers, monkeypatch):
     assert workers._free() == 1
 
 
+@pytest.mark.filterwarnings("ignore:Module 'speechbrain")  # Dask looks at all modules, and SpeechBrain warns of some
 def test_a_lost_scheduler_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "CONNECT_S", 2)
     with local_cluster(1) as small, cluster_workers(small.scheduler_address, resources=ONE) as workers:
