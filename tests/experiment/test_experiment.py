@@ -22,7 +22,7 @@ from toolkit.cli.main import main
 from toolkit.errors import ExperimentError
 from toolkit.experiment import engine
 from toolkit.experiment.plan import read_plan
-from toolkit.experiment.progress import Progress, is_alive
+from toolkit.experiment.progress import Records, is_alive
 from toolkit.report.evidence import Evidence
 from toolkit.report.provenance import facts
 from toolkit.training.predictions import read_csv
@@ -85,7 +85,7 @@ def wait_for(condition, seconds=120):
 
 def cell_states(folder):
     plan = read_plan(folder)
-    return Counter(c.state for c in Progress(folder, plan).cells(alive=True)) if plan else Counter()
+    return Counter(c.state for c in Records(folder).progress(plan, alive=True)) if plan else Counter()
 
 
 def running_pids(folder):

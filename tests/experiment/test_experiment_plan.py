@@ -10,7 +10,7 @@ from toolkit.errors import CorpusError, ExperimentError, ProtocolError, RecipeEr
 from toolkit.experiment import progress as progress_module
 from toolkit.experiment.command import describe, live_display
 from toolkit.experiment.plan import Cell, make_plan, merged, read_plan, with_protocol, write_plan
-from toolkit.experiment.progress import CellProgress, Progress, Record, Records, seconds_left
+from toolkit.experiment.progress import CellProgress, Record, Records, seconds_left
 from toolkit.experiment.tasks import Threads, make_tasks, run_task
 from toolkit.report.evidence import Evidence
 from toolkit.training.preparation import load_source
@@ -89,7 +89,7 @@ def test_systems_on_other_labels_or_utterances_are_refused(small, tmp_path):
     with pytest.raises(ExperimentError, match="'a' and 'b' have different labels, noise, tone and tone, noise"):
         make_plan([small("a"), small("b", labels="[tone, noise]")])
     more = write_corpus(tmp_path / "more", utterances=6)
-    with pytest.raises(ExperimentError, match="'a' and 'b' use different utterances"):
+    with pytest.raises(ExperimentError, match="'a' and 'b' have different utterances"):
         make_plan([small("a"), small("b", **{"corpus.args.path": more})])
 
 
@@ -108,7 +108,7 @@ def test_systems_with_other_folds_are_refused_in_one_command_and_in_two(small):
     three, five = (small(f"k{k}", **{"protocol.name": "groups", "protocol.args": f"{{k: {k}}}"}) for k in (3, 5))
     with pytest.raises(ExperimentError, match="'k3' and 'k5' have different folds of protocol 'groups'"):
         make_plan([three, five])
-    with pytest.raises(ExperimentError, match="holds other folds of 'groups'"):
+    with pytest.raises(ExperimentError, match="one in the folder have different folds of protocol 'groups'"):
         merged(make_plan([three]), make_plan([five]))
 
 
@@ -157,7 +157,7 @@ def test_a_plan_holds_no_protocol_fold_or_seed_whose_cells_are_all_left_out(smal
 
 
 def test_an_experiment_on_other_data_needs_another_folder(small):
-    with pytest.raises(ExperimentError, match="choose another --output"):
+    with pytest.raises(ExperimentError, match="in the folder have different utterances: .* another --output"):
         merged(make_plan([small()]), replace(make_plan([small()]), corpus="other"))
 
 
@@ -175,22 +175,22 @@ def test_the_progress_of_a_fitted_system_does_not_count_epoch_0(small, tmp_path)
     Records(tmp_path).write(Record(plan.cells[0], "running", 1.5, epochs=3, run="run"))
     (tmp_path / "runs" / "run").mkdir(parents=True)
     (tmp_path / "runs" / "run" / "epochs.csv").write_text("epoch,valid_wa\n0,0.5\n1,0.6\n")
-    (cell,) = Progress(tmp_path, plan).cells(alive=True)
+    (cell,) = Records(tmp_path).progress(plan, alive=True)
     assert cell.epoch == 1 and "running: 1 of 3 epochs" in describe(cell)
 
 
 def test_a_finished_cell_is_read_once_unless_it_runs_again_for_its_weights(small, tmp_path, monkeypatch):
     monkeypatch.setattr(progress_module, "read_results", lambda path: {"ua": 0.5, "stamps": []})
-    again, once = make_plan([small()], folds=("S1", "S2")).cells
-    progress = Progress(tmp_path, make_plan([small()], folds=("S1", "S2")))
+    plan, records = make_plan([small()], folds=("S1", "S2")), Records(tmp_path)
+    again, once = plan.cells
     for cell in (again, once):
         (tmp_path / "runs" / cell.fold).mkdir(parents=True)
         (tmp_path / "runs" / cell.fold / "results.json").write_text("{}")
-        progress.records.write(Record(cell, "done", 1.0, ended=2.0, run=cell.fold, random=cell is again))
-    assert [cell.state for cell in progress.cells(alive=True)] == ["done", "done"]
+        records.write(Record(cell, "done", 1.0, ended=2.0, run=cell.fold, random=cell is again))
+    assert [cell.state for cell in records.progress(plan, alive=True)] == ["done", "done"]
     for cell in (again, once):
-        progress.records.write(Record(cell, "running", 3.0, run=cell.fold))
-    assert [cell.state for cell in progress.cells(alive=True)] == ["running", "done"]
+        records.write(Record(cell, "running", 3.0, run=cell.fold))
+    assert [cell.state for cell in records.progress(plan, alive=True)] == ["running", "done"]
 
 
 def test_a_cell_that_runs_again_is_shown_when_it_ends_and_not_before(capsys):

@@ -27,8 +27,6 @@ from worker_calls import (
 from toolkit.experiment import engine
 from toolkit.experiment.engine import WorkerOptions, local_workers
 
-OOM = ", which is what the kernel sends when memory runs out"
-
 
 @pytest.mark.parametrize("gpus", [("5", "GPU-8f"), ()])
 def test_each_process_has_its_threads_and_its_gpu_and_this_one_stays_as_it_was(tmp_path, monkeypatch, gpus):
@@ -54,7 +52,8 @@ def test_a_killed_process_is_replaced_and_its_call_starts_again_while_the_other_
         assert {error for some in results for _, error in some} == {None}
         assert len(pids_in(other)) == 1 and lines_in(first) == 2
     assert capsys.readouterr().err == (
-        f"Worker process {victim} was killed by signal 9{OOM}. Its cell starts again; after 3 deaths it fails.\n"
+        f"Dask: Worker process {victim} was killed by signal 9. A cell that ran there starts again; "
+        "after 3 deaths it fails.\n"
     )
 
 

@@ -4,7 +4,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from rich.text import Text
 from toolkit.errors import ExperimentError, counted, printable
 from toolkit.experiment.engine import WorkerOptions
 from toolkit.experiment.plan import TRIALS, Cell, existing_plan, make_plan, merged, read_plan, write_plan
-from toolkit.experiment.progress import LOCK, CellProgress, Progress, Record, Records, is_alive, seconds_left
+from toolkit.experiment.progress import LOCK, CellProgress, Record, Records, is_alive, seconds_left
 from toolkit.experiment.tasks import Task, error_text, make_tasks, run_task
 from toolkit.files import locked
 from toolkit.terminal import PlainConsole, clock, console_for_output, doing, say, table_of
@@ -23,7 +23,6 @@ from toolkit.training.preparation import Source
 INSTEAD = {"fold": "--folds", "seed": "--seeds", "output_folder": "--output", "protocol.name": "--protocol"}
 STATES = ("done", "running", "interrupted", "failed", "waiting")
 REFRESH_S = 2.0
-LOOK_AGAIN_S = 1.0
 
 
 def run_experiment(
@@ -37,7 +36,7 @@ def run_experiment(
 ) -> tuple[int, int]:
     """Plan and run an experiment, and print how it went.
 
-    One process at a time runs the experiment of a folder. A second one waits for it, shows its progress, and then runs
+    One process at a time runs the experiment of a folder. A second one waits for it, and then runs
     what is missing. Cells of other commands in the folder are left as they are.
 
     Returns: how many of its cells failed, and how many are done.
@@ -51,43 +50,31 @@ def run_experiment(
     folder = Path(output).absolute()
     if os.path.isdir(folder / TRIALS):
         raise ExperimentError(f"{folder} holds a search of `toolkit tune`: choose another --output.")
-    progress = Progress(folder, plan)
-    with live_display() as show, _turn(folder, lambda: show(progress.cells(alive=True))):
+    records = Records(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        if not stack.enter_context(locked(folder / LOCK, wait=False)):
+            say("Another process runs this experiment. This one waits, and then runs what is left.")
+            stack.enter_context(locked(folder / LOCK, wait=True))
+        show = stack.enter_context(live_display())
         whole = merged(read_plan(folder), plan)
         write_plan(folder, whole)
-        for line in progress.records.left_out(whole):
+        for line in records.left_out(whole):
             say(line)
-        missing = [c.cell for c in progress.cells(alive=False) if c.state != "done" or c.record.random]
+        missing = [c.cell for c in records.progress(plan, alive=False) if c.state != "done" or c.record.random]
         if tasks := make_tasks(folder, plan, missing, options.threads_each):
             with options.workers(len(tasks)) as workers:
-                show(progress.cells(alive=True))
+                show(records.progress(plan, alive=True))
                 for ended in workers.run(run_task, tasks):
                     for task, error in ended:
                         if error is not None:
-                            _record_loss(progress.records, task, error)
-                    show(progress.cells(alive=True))
-    cells = progress.cells(alive=False)
+                            _record_loss(records, task, error)
+                    show(records.progress(plan, alive=True))
+    cells = records.progress(plan, alive=False)
     print_cells(cells)
     if failed := sum(cell.state == "failed" for cell in cells):
         say(f"Failed: {failed}. Their output is in {Path(output) / 'cells'}; the same command tries them again.")
     return failed, sum(cell.state == "done" for cell in cells)
-
-
-@contextmanager
-def _turn(folder: Path, show: Callable[[], None]) -> Iterator[None]:
-    """Wait until no other process runs the experiment of a folder, then keep others waiting during the block."""
-    folder.mkdir(parents=True, exist_ok=True)
-    told = False
-    while True:
-        with locked(folder / LOCK, wait=False) as ours:
-            if ours:
-                yield
-                return
-        if not told:
-            say("Another process runs this experiment. This one waits, and then runs what is left.")
-        told = True
-        show()
-        time.sleep(LOOK_AGAIN_S)
 
 
 def _record_loss(records: Records, task: Task, error: Exception) -> None:
@@ -101,13 +88,13 @@ def _record_loss(records: Records, task: Task, error: Exception) -> None:
 
 def show_status(folder: str, *, watch: bool) -> None:
     """Print the progress of an experiment; with `watch`, again and again while a process runs it."""
-    progress = Progress(Path(folder), existing_plan(Path(folder)))
+    records, plan = Records(Path(folder)), existing_plan(Path(folder))
     while True:
         alive = is_alive(Path(folder))
         if watch:
             click.clear()
-        print_cells(progress.cells(alive=alive))
-        for line in progress.records.left_out(progress.plan):
+        print_cells(records.progress(plan, alive=alive))
+        for line in records.left_out(plan):
             click.echo(line)
         click.echo("A process runs this experiment." if alive else "No process runs this experiment.")
         if not watch or not alive:

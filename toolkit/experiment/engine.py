@@ -179,7 +179,7 @@ def local_workers(jobs: int, *, threads: int, gpus: Sequence[str] = ()) -> Itera
     import dask
     from distributed import Nanny, Scheduler, SpecCluster
 
-    _silence_dask()
+    _log_little()
     common = {"host": "127.0.0.1", "nthreads": 1, "memory_limit": 0, "dashboard": False, "silence_logs": SILENT}
     environments = [{"CUDA_VISIBLE_DEVICES": gpus[i]} if gpus else {} for i in range(jobs)]
     specs = {i: {"cls": Nanny, "options": common | {"env": variables}} for i, variables in enumerate(environments)}
@@ -198,7 +198,7 @@ def local_workers(jobs: int, *, threads: int, gpus: Sequence[str] = ()) -> Itera
         try:
             if dashboard:
                 say(f"Dask's dashboard: {cluster.dashboard_link}")
-            with _deaths(), cluster_workers(cluster.scheduler_address) as workers:
+            with cluster_workers(cluster.scheduler_address) as workers:
                 yield workers
         except BaseException:
             for nanny in cluster.workers.values():
@@ -225,7 +225,7 @@ def cluster_workers(
     """
     from distributed import Client
 
-    _silence_dask()
+    _log_little()
     resources = resources or {}
     try:
         client = Client(address, timeout=CONNECT_S, set_as_default=False, name="toolkit-experiment")
@@ -258,29 +258,16 @@ def _room(worker: Mapping[str, Any], resources: Mapping[str, float]) -> int:
     return min([worker["nthreads"], *(int(offered.get(name, 0) // amount) for name, amount in resources.items())])
 
 
-@contextlib.contextmanager
-def _deaths() -> Iterator[None]:
-    """Show the user what Dask logs when a worker process dies or cannot be started."""
-
-    def show(record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        if message.startswith("Worker process"):
-            hint = ", which is what the kernel sends when memory runs out" if message.endswith("signal 9") else ""
-            say(f"{message}{hint}. Its cell starts again; after {ATTEMPTS} deaths it fails.")
-        elif record.levelno >= logging.ERROR:
-            say(f"Dask: {one_line(message)}")
-        return True
-
-    logger = logging.getLogger("distributed.nanny")
-    logger.addFilter(show)
-    try:
-        yield
-    finally:
-        logger.removeFilter(show)
-
-
-def _silence_dask() -> None:
-    """Print nothing that Dask logs: our own messages say what the user needs."""
+def _log_little() -> None:
+    """Print nothing that Dask logs, except that a worker process has died or cannot be started."""
     for name in ("distributed", "distributed.client", "tornado.application"):
         for handler in logging.getLogger(name).handlers:
             handler.setLevel(SILENT)
+    logging.getLogger("distributed.nanny").addFilter(_say_death)
+
+
+def _say_death(record: logging.LogRecord) -> bool:
+    message = record.getMessage()
+    if message.startswith("Worker process") or record.levelno >= logging.ERROR:
+        say(f"Dask: {one_line(message)}. A cell that ran there starts again; after {ATTEMPTS} deaths it fails.")
+    return True

@@ -108,35 +108,43 @@ def make_plan(
     own = tuple(dict.fromkeys(source.recipe.protocol.name for source in sources))
     if protocols is None and len(own) > 1:
         raise ExperimentError(f"The recipes' protocols differ, {', '.join(own)}: choose with --protocol.")
-    protocols = tuple(dict.fromkeys(protocols or own))
-    systems, by_protocol, splits, first = {}, {}, {}, None
-    for source in sources:
-        recipe = source.recipe
-        for kind, _, part in parts(recipe):
-            find_part(kind.name, part).check_args(part.args)
-        utterances = source.read()
-        systems[recipe.name] = _planned(source, utterances)
-        for protocol in protocols:
-            prepared = prepare_folds(replace(source, recipe=with_protocol(recipe, protocol)), utterances)
-            first = first or prepared[0]
-            _refuse_other_data(first, prepared[0])
-            split = hashlib.sha256("".join(one.fold.digest for one in prepared).encode()).hexdigest()
-            if splits.setdefault(protocol, split) != split:
-                raise ExperimentError(
-                    f"Recipes {names[0]!r} and {recipe.name!r} have different folds of protocol {protocol!r}, "
-                    "and an experiment compares systems on the same folds: give them the same --protocol.args."
-                )
-            chosen = by_protocol.setdefault(protocol, _chosen(prepared, folds))
-            for preparation in (p for p in prepared if p.fold.name in chosen):
-                refuse_missing_labels(preparation)
-    cells = [
-        Cell(name, protocol, fold, seed, systems[name].fingerprint)
-        for seed in seeds
-        for protocol in protocols
-        for fold in by_protocol[protocol]
-        for name in names
-    ]
-    return Plan(systems, first.targets[LABEL].classes, _corpus_hash(first.utterances), tuple(cells), splits)
+    first, *others = [_plan_of_one(source, tuple(dict.fromkeys(protocols or own)), folds, seeds) for source in sources]
+    for other in others:
+        _refuse_another_task(first, other, f"{names[0]!r} and {next(iter(other.systems))!r}")
+    systems = {name: system for plan in (first, *others) for name, system in plan.systems.items()}
+    cells = [cell for of_all in zip(*(plan.cells for plan in (first, *others)), strict=True) for cell in of_all]
+    return replace(first, systems=systems, cells=tuple(cells))
+
+
+def _plan_of_one(source: Source, protocols: Sequence[str], folds: Sequence[str] | None, seeds: Sequence[int]) -> Plan:
+    recipe = source.recipe
+    for kind, _, part in parts(recipe):
+        find_part(kind.name, part).check_args(part.args)
+    utterances = source.read()
+    system, places, splits = _planned(source, utterances), [], {}
+    for protocol in protocols:
+        prepared = prepare_folds(replace(source, recipe=with_protocol(recipe, protocol)), utterances)
+        splits[protocol] = hashlib.sha256("".join(one.fold.digest for one in prepared).encode()).hexdigest()
+        chosen = _chosen(prepared, folds)
+        for preparation in (one for one in prepared if one.fold.name in chosen):
+            refuse_missing_labels(preparation)
+        places += [(protocol, fold) for fold in chosen]
+    cells = tuple(Cell(recipe.name, *place, seed, system.fingerprint) for seed in seeds for place in places)
+    rows = [{"id": u.id, "label": u.label, "speaker": u.speaker} for u in prepared[0].utterances]
+    return Plan({recipe.name: system}, prepared[0].targets[LABEL].classes, run_hash({}, rows, {}), cells, splits)
+
+
+def _refuse_another_task(one: Plan, other: Plan, both: str) -> None:
+    """Raises: ExperimentError if the labels, the utterances or the folds of a protocol differ."""
+    found = f"{both} have different"
+    remedy = "an experiment compares systems on one task, so another task needs another --output"
+    if one.labels != other.labels:
+        raise ExperimentError(f"{found} labels, {listed(one.labels)} and {listed(other.labels)}: {remedy}.")
+    if one.corpus != other.corpus:
+        raise ExperimentError(f"{found} utterances: {remedy}.")
+    for protocol in one.splits.keys() & other.splits.keys():
+        if one.splits[protocol] != other.splits[protocol]:
+            raise ExperimentError(f"{found} folds of protocol {protocol!r} (--protocol.args): {remedy}.")
 
 
 def _planned(source: Source, utterances: Sequence[Utterance]) -> PlannedSystem:
@@ -170,21 +178,6 @@ def _chosen(prepared: Sequence[Preparation], names: Sequence[str] | None) -> tup
     return tuple(name for name in known if names is None or name in names)
 
 
-def _refuse_other_data(first: Preparation, other: Preparation) -> None:
-    names = f"{first.source.recipe.name!r} and {other.source.recipe.name!r}"
-    one, two = (preparation.targets[LABEL] for preparation in (first, other))
-    if one != two:
-        found = f"Recipes {names} have different labels, {listed(one.classes)} and {listed(two.classes)}"
-        raise ExperimentError(f"{found}: an experiment compares systems on one task.")
-    if _corpus_hash(first.utterances) != _corpus_hash(other.utterances):
-        found = f"Recipes {names} use different utterances"
-        raise ExperimentError(f"{found}: an experiment compares systems on one corpus.")
-
-
-def _corpus_hash(utterances: Sequence[Utterance]) -> str:
-    return run_hash({}, [{"id": u.id, "label": u.label, "speaker": u.speaker} for u in utterances], {})
-
-
 def merged(old: Plan | None, new: Plan) -> Plan:
     """Add a plan to the one that its folder holds.
 
@@ -194,13 +187,7 @@ def merged(old: Plan | None, new: Plan) -> Plan:
     """
     if old is None:
         return new
-    if (old.corpus, old.labels) != (new.corpus, new.labels):
-        raise ExperimentError(
-            "This folder holds an experiment on other utterances or labels: choose another --output for this one."
-        )
-    for protocol in old.splits.keys() & new.splits.keys():
-        if old.splits[protocol] != new.splits[protocol]:
-            raise ExperimentError(f"This folder holds other folds of {protocol!r}: choose another --output for these.")
+    _refuse_another_task(old, new, "This experiment and the one in the folder")
     systems = {**old.systems, **new.systems}
     kept = (cell for cell in old.cells if cell.fingerprint == systems[cell.system].fingerprint)
     cells = {cell.key: cell for cell in (*kept, *new.cells)}.values()

@@ -37,11 +37,25 @@ class Record:
     pid: int = 0
 
 
+@dataclass(frozen=True)
+class CellProgress:
+    """The progress of a cell."""
+
+    cell: Cell
+    state: Literal["waiting", "running", "interrupted", "done", "failed"]
+    record: Record | None = None  # None while it waits
+    epoch: int = 0  # epochs that are done, while it runs
+    seconds: float = 0.0  # from its start to its end, or until now while it runs
+    ua: float | None = None  # of its test, if it is done
+    stamps: tuple[str, ...] = ()  # notes that belong to its result
+
+
 class Records:
-    """The records in an experiment's folder, one small file for each cell."""
+    """The records in an experiment's folder, one small file for each cell; results of finished cells are read once."""
 
     def __init__(self, folder: Path):
         self.experiment, self.folder = Path(folder), Path(folder) / CELLS
+        self._done: dict[Cell, CellProgress] = {}
 
     def write(self, record: Record) -> None:
         """Write or replace a cell's record; ExperimentError if the disk is full or cannot be written."""
@@ -75,43 +89,14 @@ class Records:
         """The folder of a cell's run, once it is known."""
         return self.experiment / RUNS / record.run if record.run else None
 
-
-def _read(path: Path) -> Record:
-    remedy = "delete it and run the command again, which continues its cell"
-    try:
-        return read_plain(Record, read_json(path, ExperimentError, remedy))
-    except RecipeError as error:
-        raise ExperimentError(f"{path} is damaged ({error}): {remedy}.") from None
-
-
-@dataclass(frozen=True)
-class CellProgress:
-    """The progress of a cell."""
-
-    cell: Cell
-    state: Literal["waiting", "running", "interrupted", "done", "failed"]
-    record: Record | None = None  # None while it waits
-    epoch: int = 0  # epochs that are done, while it runs
-    seconds: float = 0.0  # from its start to its end, or until now while it runs
-    ua: float | None = None  # of its test, if it is done
-    stamps: tuple[str, ...] = ()  # notes that belong to its result
-
-
-class Progress:
-    """Reads the progress of a plan's cells from the experiment's folder; finished cells are read once."""
-
-    def __init__(self, folder: Path, plan: Plan):
-        self.plan, self.records = plan, Records(folder)
-        self._done: dict[Cell, CellProgress] = {}
-
-    def cells(self, *, alive: bool) -> list[CellProgress]:
+    def progress(self, plan: Plan, *, alive: bool) -> list[CellProgress]:
         """The plan's cells in order; unless a process runs them (`alive`), running ones count as interrupted."""
-        return [self._done.get(cell) or self._cell(cell, alive) for cell in self.plan.cells]
+        return [self._done.get(cell) or self._cell(cell, alive) for cell in plan.cells]
 
     def _cell(self, cell: Cell, alive: bool) -> CellProgress:
-        if (record := self.records.read(cell)) is None:
+        if (record := self.read(cell)) is None:
             return CellProgress(cell, "waiting")
-        run = self.records.run_folder(record)
+        run = self.run_folder(record)
         if record.state == "running":
             state, epoch = "running" if alive else "interrupted", 0
             if run is not None:
@@ -128,6 +113,14 @@ class Progress:
         if not record.random:  # such a cell runs again
             self._done[cell] = done
         return done
+
+
+def _read(path: Path) -> Record:
+    remedy = "delete it and run the command again, which continues its cell"
+    try:
+        return read_plain(Record, read_json(path, ExperimentError, remedy))
+    except RecipeError as error:
+        raise ExperimentError(f"{path} is damaged ({error}): {remedy}.") from None
 
 
 def seconds_left(cells: Sequence[CellProgress]) -> float | None:

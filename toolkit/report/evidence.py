@@ -17,7 +17,7 @@ from toolkit.corpus import Utterance, read_manifest, speaker_order
 from toolkit.corpus.protocols import chooses_on_test
 from toolkit.errors import ExperimentError, did_you_mean, one_line
 from toolkit.experiment.plan import Cell, Plan, existing_plan
-from toolkit.experiment.progress import Progress
+from toolkit.experiment.progress import Records
 from toolkit.files import require_file
 from toolkit.recipe.schema import FUSED
 from toolkit.statistics.abstention import Confidence
@@ -201,9 +201,9 @@ class Evidence:
         every = (Cell(name, *place, system.fingerprint) for (name, system), place in pairs)
         self.not_run = [cell for cell in every if cell.key not in planned]  # another system has them, this one has not
         self.cells = (*self.plan.cells, *self.not_run)
-        progress = Progress(self.folder, self.plan)
-        self.changed = progress.records.left_out(self.plan)
-        cells, run_folder = progress.cells(alive=False), progress.records.run_folder
+        records = Records(self.folder)
+        self.changed = records.left_out(self.plan)
+        cells, run_folder = records.progress(self.plan, alive=False), records.run_folder
         done = [cell for cell in cells if cell.state == "done"]
         self.runs = [FinishedRun(c.cell, run_folder(c.record), self.plan.labels) for c in done]  # as planned
         self.failures = {c.cell.key: c.record.error or "" for c in cells if c.state == "failed"}
