@@ -45,13 +45,6 @@ class Quits(GoodExtractor):
         raise SystemExit("enough")
 
 
-class Detached(Loss):
-    """Has no gradient."""
-
-    def forward(self, inputs, targets):
-        return functional.cross_entropy(inputs, targets).detach()
-
-
 class ThreeClasses(Loss):
     """Knows three classes."""
 
@@ -86,7 +79,6 @@ TARGETS = {
     ("extractor", "leaky"): "broken_extractors:ReadsWholeFeatures",
     ("extractor", "particular"): "test_plugin_check:Particular",
     ("extractor", "quits"): "test_plugin_check:Quits",
-    ("loss", "detached"): "test_plugin_check:Detached",
     ("loss", "three"): "test_plugin_check:ThreeClasses",
     ("corpus", "files"): "broken_corpora:GoodCorpus",
     ("corpus", "placed"): "corpora_to_check:FromEnvironment",
@@ -169,15 +161,13 @@ def test_a_plugin_that_exits_is_a_finding():
     assert found["input_is_left_alone"]["holds"] is None
 
 
-def test_what_was_not_tried_is_counted_and_an_error_is_shown_once():
+def test_what_was_not_tried_is_counted():
     result = check("quits")
     text = " ".join(result.output.split())
     assert text.endswith(
         f"1 of {len(PROPERTIES)} properties does not hold. {len(PROPERTIES) - 3} were not tried: mend this first."
     )
     assert "input_is_left_alone" not in text
-    text = " ".join(check("detached").output.split())
-    assert text.count("element 0 of tensors does not require grad") == 1 and text.count("found: as above") == 2
 
 
 def test_traceback_shows_where_the_first_error_was_raised():

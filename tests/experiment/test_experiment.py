@@ -85,7 +85,7 @@ def wait_for(condition, seconds=120):
 
 def cell_states(folder):
     plan = read_plan(folder)
-    return Counter(c.state for c in Records(folder).progress(plan, alive=True)) if plan else Counter()
+    return Counter(c.state for c in Records(folder).progress(plan, alive=True))
 
 
 def running_pids(folder):

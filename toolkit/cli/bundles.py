@@ -33,8 +33,8 @@ def export(run: str, bundle: str | None, push: str | None, **options):
         raise click.UsageError("Missing BUNDLE, or --push USER/NAME.")
     if bundle is not None and (named := on_hub(bundle)):
         raise click.UsageError(f"{bundle} is a name on the hub: --push {named[0]} pushes there.")
-    if push is not None and ("@" in push or not on_hub(f"{PREFIX}{push}")):
-        raise click.BadParameter(f"{push} has a revision: a push makes a new one.", param_hint="'--push'")
+    if push is not None:
+        on_hub(f"{PREFIX}{push}")  # refuses what is no name
     quiet_libraries()
     with TemporaryDirectory() as folder:
         path = export_bundle(run, bundle or Path(folder) / "bundle", **options, say=say)

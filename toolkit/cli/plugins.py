@@ -36,16 +36,13 @@ def _mapping(ctx: click.Context, option: click.Parameter, text: str | None) -> M
 
 
 @click.command("list-plugins", cls=Command)
-@click.argument("word", required=False, metavar="[KIND]")
 @click.option("--kind", help=f"Only this kind: {join(KINDS, 'or')}.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+@as_json
 @click.option("--refresh", is_flag=True, help="Probe other distributions again instead of using cached answers.")
-def list_plugins(word: str | None, kind: str | None, as_json: bool, refresh: bool):
+def list_plugins(kind: str | None, as_json: bool, refresh: bool):
     """List the plugins of all installed distributions; broken ones with the reason."""
-    if word is not None and kind not in (None, word):
-        raise click.UsageError(f"One kind at a time, not {word} and --kind {kind}.")
     found = registry.discover(refresh=refresh)
-    infos = found.list_plugins(kind or word)
+    infos = found.list_plugins(kind)
     show([asdict(info) for info in infos], print_plugins, as_json=as_json)
     hidden = [info for info in found.list_plugins() if info.kind is None and info not in infos]
     if hidden:

@@ -99,9 +99,8 @@ def new_recipe(
 @click.option(
     "--profile", is_flag=True, help="Print the most expensive parts of a step; a trace goes into the run's folder."
 )
-@click.option("--profile-file", help="As --profile, with the trace in this file.")
 @click.pass_context
-def train(ctx, words, profile, profile_file, **options):
+def train(ctx, words, profile, **options):
     """Train the system of RECIPE on one fold, test it, and write the results into a folder.
 
     Any key of the recipe can be replaced, nested ones too: --model.fusion.args.dim 64. The same command again continues
@@ -112,7 +111,6 @@ def train(ctx, words, profile, profile_file, **options):
 
     with together(), plugin_failures():
         source = read_source(words, search_folder=ctx.obj, **options)
-        trace = Path(profile_file).absolute() if profile_file else Path(PROFILE) if profile else None
 
         from toolkit.distributed import rank
         from toolkit.training.preparation import prepare
@@ -121,6 +119,7 @@ def train(ctx, words, profile, profile_file, **options):
 
         preparation = prepare(source)
         quiet_libraries()
+        trace = Path(PROFILE) if profile else None
         results = Run(preparation, say=say, progress=sys.stderr.isatty(), trace=trace).train()
         if rank() == 0:
             print_results(read_results(results))
@@ -135,7 +134,7 @@ def train(ctx, words, profile, profile_file, **options):
 
 @click.command("check-data", cls=Command, context_settings=OVERRIDES)
 @one_recipe
-@click.option("--json", "as_json", is_flag=True, help="Print counts and problems as JSON.")
+@as_json
 @click.pass_context
 def check_data(ctx, words, as_json, **options):
     """Count the corpus of RECIPE by speaker and class, and check every audio file.

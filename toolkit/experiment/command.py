@@ -3,17 +3,18 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import click
+from rich.status import Status
 from rich.text import Text
 
 from toolkit.errors import ExperimentError, counted, printable
 from toolkit.experiment.engine import WorkerOptions
-from toolkit.experiment.plan import TRIALS, Cell, existing_plan, make_plan, merged, read_plan, write_plan
+from toolkit.experiment.plan import PLAN, TRIALS, Cell, make_plan, merged, read_plan, write_plan
 from toolkit.experiment.progress import LOCK, CellProgress, Record, Records, is_alive, seconds_left
 from toolkit.experiment.tasks import Task, error_text, make_tasks, run_task
 from toolkit.files import locked
@@ -56,20 +57,21 @@ def run_experiment(
         if not stack.enter_context(locked(folder / LOCK, wait=False)):
             say("Another process runs this experiment. This one waits, and then runs what is left.")
             stack.enter_context(locked(folder / LOCK, wait=True))
-        show = stack.enter_context(live_display())
-        whole = merged(read_plan(folder), plan)
+        status = stack.enter_context(PlainConsole(stderr=True).status(""))
+        whole = merged(read_plan(folder), plan) if (folder / PLAN).exists() else plan
         write_plan(folder, whole)
         for line in records.left_out(whole):
             say(line)
         missing = [c.cell for c in records.progress(plan, alive=False) if c.state != "done" or c.record.random]
         if tasks := make_tasks(folder, plan, missing, options.threads_each):
             with options.workers(len(tasks)) as workers:
-                show(records.progress(plan, alive=True))
+                show_live(status, records.progress(plan, alive=True))
                 for ended in workers.run(run_task, tasks):
                     for task, error in ended:
                         if error is not None:
                             _record_loss(records, task, error)
-                    show(records.progress(plan, alive=True))
+                    over = {cell for task, _ in ended for cell in task.cells}
+                    show_live(status, records.progress(plan, alive=True), over)
     cells = records.progress(plan, alive=False)
     print_cells(cells)
     if failed := sum(cell.state == "failed" for cell in cells):
@@ -88,7 +90,7 @@ def _record_loss(records: Records, task: Task, error: Exception) -> None:
 
 def show_status(folder: str, *, watch: bool) -> None:
     """Print the progress of an experiment; with `watch`, again and again while a process runs it."""
-    records, plan = Records(Path(folder)), existing_plan(Path(folder))
+    records, plan = Records(Path(folder)), read_plan(Path(folder))
     while True:
         alive = is_alive(Path(folder))
         if watch:
@@ -133,28 +135,14 @@ def describe(cell: CellProgress) -> str:
     return f"{name}  waiting"
 
 
-@contextmanager
-def live_display() -> Iterator[Callable[[Sequence[CellProgress]], None]]:
-    """Yield a function that shows the progress of cells; call it again whenever it may have changed.
-
-    It prints a line for each cell that ends; a terminal also shows those that run.
-    """
-    console = PlainConsole(stderr=True)
-    seen: set[Cell] | None = None
-    with console.status("") as status:
-
-        def show(cells: Sequence[CellProgress]) -> None:
-            nonlocal seen
-            ended = {cell.cell: cell for cell in cells if cell.state in ("done", "failed")}
-            seen = set(ended) if seen is None else seen & ended.keys()  # without those that run again
-            for cell in [cell for cell in ended if cell not in seen]:
-                seen.add(cell)
-                console.print(f"[{len(seen)}/{len(cells)}] {describe(ended[cell])}", soft_wrap=True)
-            running = [f"  {printable(describe(cell))}" for cell in cells if cell.state == "running"]
-            status.update(Text("\n".join([headline(cells), *running]), no_wrap=True))
-            doing(headline(cells))
-
-        yield show
+def show_live(status: Status, cells: Sequence[CellProgress], ended: Collection[Cell] = ()) -> None:
+    """Print a line for each cell that has ended since the last call; a terminal also shows those that run."""
+    over = sum(cell.state in ("done", "failed") for cell in cells)
+    for cell in (cell for cell in cells if cell.cell in ended):
+        status.console.print(f"[{over}/{len(cells)}] {describe(cell)}", soft_wrap=True)
+    running = [f"  {printable(describe(cell))}" for cell in cells if cell.state == "running"]
+    status.update(Text("\n".join([headline(cells), *running]), no_wrap=True))
+    doing(headline(cells))
 
 
 def print_cells(cells: Sequence[CellProgress]) -> None:

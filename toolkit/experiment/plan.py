@@ -178,15 +178,13 @@ def _chosen(prepared: Sequence[Preparation], names: Sequence[str] | None) -> tup
     return tuple(name for name in known if names is None or name in names)
 
 
-def merged(old: Plan | None, new: Plan) -> Plan:
+def merged(old: Plan, new: Plan) -> Plan:
     """Add a plan to the one that its folder holds.
 
     Cells whose system has changed since, in its settings, data or code, are left out: no table mixes the two.
 
     Raises: ExperimentError if the two have different data, labels or splits.
     """
-    if old is None:
-        return new
     _refuse_another_task(old, new, "This experiment and the one in the folder")
     systems = {**old.systems, **new.systems}
     kept = (cell for cell in old.cells if cell.fingerprint == systems[cell.system].fingerprint)
@@ -203,15 +201,8 @@ def write_plan(folder: Path, plan: Plan) -> None:
     write_whole(Path(folder) / PLAN, text, ExperimentError, "choose another --output")
 
 
-def existing_plan(folder: Path) -> Plan:
-    """The plan that a folder holds; ExperimentError if it holds none or `read_plan` raises."""
-    if (plan := read_plan(folder)) is None:
-        raise ExperimentError(f"{folder} holds no experiment ({PLAN} is missing): give the --output of one.")
-    return plan
-
-
-def read_plan(folder: Path) -> Plan | None:
-    """The plan that a folder holds, or None; ExperimentError if it is damaged or has another version."""
+def read_plan(folder: Path) -> Plan:
+    """The plan that a folder holds; ExperimentError if it holds none, a damaged one, or one of another version."""
     path, remedy = Path(folder) / PLAN, "delete it and run the command again; finished cells are kept"
     try:
         values = read_json(path, ExperimentError, remedy)
@@ -222,6 +213,6 @@ def read_plan(folder: Path) -> Plan | None:
         systems = {name: replace(system, recipe=recipes[name]) for name, system in plan.systems.items()}
         return replace(plan, systems=systems, cells=tuple(read_plain(Cell, cell) for cell in plan.cells))
     except FileNotFoundError:
-        return None
+        raise ExperimentError(f"{folder} holds no experiment ({PLAN} is missing): give the --output of one.") from None
     except (KeyError, RecipeError) as error:
         raise ExperimentError(f"{path} is damaged ({one_line(str(error))}): {remedy}.") from None

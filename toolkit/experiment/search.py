@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -47,25 +47,17 @@ def optuna_class(kind: str, name: str) -> Callable:
     return next(c for key, c in vars(getattr(optuna, f"{kind}s")).items() if key.lower() == name + kind)
 
 
-class StudyAddress(NamedTuple):
-    """What a process needs to open a study."""
-
-    storage: str
-    name: str
-    pruner: str
-
-
 @lru_cache(maxsize=1)
-def open_study(address: StudyAddress) -> optuna.Study:
+def open_study(storage: str, name: str, pruner: str) -> optuna.Study:
     """The study of a name in a storage, created if missing; ExperimentError if the storage cannot be used."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the user has chosen the sampler
-    options = {"sampler": optuna.samplers.RandomSampler(), "pruner": optuna_class("pruner", address.pruner)()}
-    options |= {"study_name": address.name, "direction": "maximize", "load_if_exists": True}
+    options = {"sampler": optuna.samplers.RandomSampler(), "pruner": optuna_class("pruner", pruner)()}
+    options |= {"study_name": name, "direction": "maximize", "load_if_exists": True}
     try:
-        return optuna.create_study(storage=address.storage, **options)
+        return optuna.create_study(storage=storage, **options)
     except Exception as error:  # a database's driver may raise anything
-        found = f"The storage {address.storage} cannot be used ({one_line(error)})"
+        found = f"The storage {storage} cannot be used ({one_line(error)})"
         raise ExperimentError(f"{found}: repair it, or choose another --output or --storage.") from error
 
 
@@ -73,12 +65,12 @@ def open_study(address: StudyAddress) -> optuna.Study:
 class EpochReporter:
     """Gives Optuna the validation score of a trial after each epoch; raises ToolkitError if Optuna prunes the trial."""
 
-    address: StudyAddress
+    study: tuple[str, str, str]  # what opens it
     number: int
 
     def __call__(self, history: "History") -> None:
         """Report the last epoch, unless that was done before an interruption."""
-        study, row, step = open_study(self.address), history.rows[-1], len(history.rows) - 1
+        study, row, step = open_study(*self.study), history.rows[-1], len(history.rows) - 1
         stored = study.get_trials(deepcopy=False)[self.number]
         trial = Trial(study, stored._trial_id)
         if step not in stored.intermediate_values:
@@ -122,8 +114,8 @@ class Search:
             found = f"{folder} holds another search, {others[0]}, with another recipe, space, seed, fold or code"
             raise ExperimentError(f"{found}: choose another --output.")
         self.locks.mkdir(parents=True, exist_ok=True)
-        self.address = StudyAddress(storage or f"sqlite:///{folder / 'study.db'}", name, pruner)
-        self.study = open_study(self.address)
+        self.address = (storage or f"sqlite:///{folder / 'study.db'}", name, pruner)
+        self.study = open_study(*self.address)
         self._held: dict[int, ExitStack] = {}  # locks of the trials that this process runs
 
     def run(self, options: WorkerOptions, *, trials: int) -> None:

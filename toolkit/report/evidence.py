@@ -16,7 +16,7 @@ import numpy as np
 from toolkit.corpus import Utterance, read_manifest, speaker_order
 from toolkit.corpus.protocols import chooses_on_test
 from toolkit.errors import ExperimentError, did_you_mean, one_line
-from toolkit.experiment.plan import Cell, Plan, existing_plan
+from toolkit.experiment.plan import Cell, Plan, read_plan
 from toolkit.experiment.progress import Records
 from toolkit.files import require_file
 from toolkit.recipe.schema import FUSED
@@ -186,7 +186,7 @@ class Evidence:
     """
 
     def __init__(self, folder: str | Path, baseline: str | None = None, systems: Collection[str] = ()):
-        self.folder, whole = Path(folder), existing_plan(Path(folder))
+        self.folder, whole = Path(folder), read_plan(Path(folder))
         for name in (name for name in (*systems, *([baseline] if baseline else ())) if name not in whole.systems):
             near, there = did_you_mean(name, whole.systems), f"Its systems are {', '.join(whole.systems)}."
             raise ExperimentError(f"No system of this experiment is called {name!r}.{near} {there}")
