@@ -19,6 +19,7 @@ from toolkit.cli.options import names
         ("train a.yaml --fold", "toolkit train: Option '--fold' requires an argument."),
         ("show-plugin a b c", "toolkit show-plugin: One plugin at a time: [KIND] NAME."),
         ("train a.yaml --fold=", "toolkit train: --fold is empty: leave it out or give a value."),
+        ("experiment a.yaml --output o --gpus=", "toolkit experiment: --gpus is empty: leave it out or give a value."),
         ("train --fold=a", "toolkit train: Missing argument 'RECIPE [--KEY VALUE]...'."),
     ],
 )
@@ -48,6 +49,7 @@ def test_a_group_alone_prints_its_help(words):
         ("1M,1F", ("1M", "1F")),
         ('"Doe, J",X', ("Doe, J", "X")),
         ('a"b', ('a"b',)),
+        ("", ("",)),
         ("a,,b", ("a", "", "b")),
     ],
 )

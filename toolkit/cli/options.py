@@ -28,7 +28,7 @@ def _pairs(ctx: click.Context, option: click.Parameter, text: str | None) -> dic
 
 def names(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[str, ...]:
     """Names with commas between them, as in CSV: `"Doe, J",X` are two; none if the option is not given."""
-    return () if text is None else tuple(next(csv.reader([text])))
+    return () if text is None else tuple(next(csv.reader([text])) or [text])
 
 
 def _amounts(ctx: click.Context, option: click.Parameter, words: Sequence[str]) -> dict[str, float]:

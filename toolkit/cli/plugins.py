@@ -69,14 +69,7 @@ def show_plugin(words: tuple[str, ...]):
 )
 @as_json
 @click.pass_context
-def check_plugin(
-    ctx: click.Context,
-    words: tuple[str, ...],
-    args: Mapping[str, Any],
-    context: Mapping[str, Any],
-    data_folder: str | None,
-    as_json: bool,
-):
+def check_plugin(ctx, words, args, context, data_folder, as_json):
     """Check an installed plugin against everything that its contract asks for.
 
     Small arguments keep it fast: a plugin is built dozens of times. Exit code 1 if a property does not hold;
@@ -123,9 +116,7 @@ def _find(words: tuple[str, ...]) -> Plugin:
     return known.find(kind, words[-1])
 
 
-def _try_out(
-    plugin: Plugin, args: Mapping[str, Any], context: Mapping[str, Any], data_folder: str | None
-) -> "list[Finding]":
+def _try_out(plugin: Plugin, args: Mapping, context: Mapping, data_folder: str | None) -> "list[Finding]":
     """Run the contract suite."""
     from toolkit.recipe.reading import read_plain
     from toolkit.testing import case_class

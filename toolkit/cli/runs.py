@@ -48,15 +48,7 @@ def list_recipes(as_json: bool):
 @click.option("--name", help="The system's name; by default that of the output, else of the manifest.")
 @click.option("--output", metavar="FILE", help="The recipe's file; by default NAME.yaml in the working directory.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
-def new_recipe(
-    manifest: str,
-    name: str | None,
-    output: str | None,
-    overwrite: bool,
-    columns: dict | None,
-    normalize: bool | None,
-    **options,
-):
+def new_recipe(manifest, name, output, overwrite, columns, normalize, **options):
     """Write a recipe for your recordings, and show who would train, validate and test.
 
     MANIFEST is a table (.csv, .json) with columns path, label and, if known, speaker; FOLDER has a folder of recordings
