@@ -165,18 +165,18 @@ class Search:
 
     def _tell(self, number: int, cells: Iterable[Cell], error: Exception | None) -> None:
         """Report to Optuna how a trial ended, and release its lock."""
-        records = Records(self.folder)
-        trial = Trial(self.study, self.study.get_trials(deepcopy=False)[number]._trial_id)
-        runs = [records.run_folder(record) for cell in cells if (record := records.read(cell)) and record.run]
+        records, trial = Records(self.folder), self.study.get_trials(deepcopy=False)[number]
+        runs = [(record := records.read(cell)) and records.run_folder(record) for cell in cells]
         if error is None:
             results = [read_results(run / RESULTS, trials=True) for run in runs]
-            trial.set_user_attr(STAMPS, [*dict.fromkeys(stamp for result in results for stamp in result[STAMPS])])
+            stamps = [*dict.fromkeys(stamp for result in results for stamp in result[STAMPS])]
+            self.study._storage.set_trial_user_attr(trial._trial_id, STAMPS, stamps)
             value, state = fmean(map(validation_score, results)), None
             said = f"WA + UA {value:.4f}"
         else:
             said = error_text(error)
             value, state = None, TrialState.PRUNED if said.startswith(PRUNED) else TrialState.FAIL
-            for run in filter(Path.is_dir, runs):
+            for run in (run for run in runs if run and run.is_dir()):
                 with suppress(CheckpointError), RunFolder(run).locked():  # another process may train it for a trial
                     RunFolder(run).delete_weights()
         try:
