@@ -38,7 +38,7 @@ def test_a_reader_that_goes_away_ends_the_command_without_a_word():
     assert (done.exit_code, done.output) == (141, "")
 
 
-@pytest.mark.parametrize("words", [["train", "--help"], ["list-plugins"]])
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["list-plugins"]])
 def test_a_reader_may_go_away_at_any_output(words, monkeypatch):
     def full(*arguments, **options):
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
