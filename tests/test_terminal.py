@@ -7,11 +7,11 @@ import time
 import pytest
 
 from toolkit.cli.tables import print_counts, print_results
-from toolkit.experiment.display import live_display, print_cells
+from toolkit.experiment.command import print_cells, show_live
 from toolkit.experiment.plan import Cell
 from toolkit.experiment.progress import CellProgress, Record
 from toolkit.inference.predict.predictions import Prediction, table_rows
-from toolkit.terminal import progress, say, signs_of_life
+from toolkit.terminal import PlainConsole, progress, say, signs_of_life
 
 HOSTILE = {"[laughter]": "[laughter]", "[/x]": "[/x]", ":smile:": ":smile:", "\x1b[31mred\x07": "?[31mred?"}
 
@@ -30,9 +30,8 @@ def cell(name: str) -> CellProgress:
 
 
 def live(name: str) -> None:
-    with live_display() as show:
-        show([])  # cells that have ended before are not shown
-        show([cell(name)])
+    with PlainConsole(stderr=True).status("") as status:
+        show_live(status, [cell(name)], [cell(name).cell])
 
 
 @pytest.mark.parametrize(

@@ -10,17 +10,16 @@ from toolkit.cli.options import names
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ("predict --fromat csv", "toolkit predict: No option is called '--fromat'. Did you mean '--format'?"),
-        ("predcit", "toolkit: No command is called 'predcit'. Did you mean 'predict'?"),
-        ("--versoin", "toolkit: No option is called '--versoin'. Did you mean '--version'?"),
-        ("cache cler", "toolkit cache: No command is called 'cler'. Did you mean 'clear'?"),
+        ("predict --fromat csv", "toolkit predict: No such option '--fromat'. Did you mean '--format'?"),
+        ("predcit", "toolkit: No such command 'predcit'. Did you mean 'predict'?"),
+        ("cache cler", "toolkit cache: No such command 'cler'. Did you mean 'clear'?"),
         ("predict", "toolkit predict: Missing argument 'BUNDLE'."),
         ("experiment a.yaml", "toolkit experiment: Missing option '--output'."),
         ("predict a b --format", "toolkit predict: Option '--format' requires an argument."),
         ("train a.yaml --fold", "toolkit train: Option '--fold' requires an argument."),
         ("show-plugin a b c", "toolkit show-plugin: One plugin at a time: [KIND] NAME."),
         ("train a.yaml --fold=", "toolkit train: --fold is empty: leave it out or give a value."),
-        ("experiment a.yaml --output o --folds 1M,", "toolkit experiment: --folds holds an empty name."),
+        ("experiment a.yaml --output o --gpus=", "toolkit experiment: --gpus is empty: leave it out or give a value."),
         ("train --fold=a", "toolkit train: Missing argument 'RECIPE [--KEY VALUE]...'."),
     ],
 )

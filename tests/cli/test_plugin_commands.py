@@ -43,7 +43,6 @@ def test_the_option_kind_keeps_one_kind():
     ("arguments", "message"),
     [
         (["list-plugins", "--kind", "extracto"], "No kind of plugin is called 'extracto'. Did you mean 'extractor'?"),
-        (["list-plugins", "head", "--kind", "loss"], "One kind at a time, not head and --kind loss."),
         (["show-plugin", "cros_entropy"], "No plugin is called 'cros_entropy'. Did you mean 'cross_entropy'?"),
         (["show-plugin", "loss", "cros_entropy"], "No loss is called 'cros_entropy'. Did you mean 'cross_entropy'?"),
         (["show-plugin", "fusion", "cross_entropy"], "Its kind is loss."),

@@ -129,12 +129,10 @@ def test_a_hyphen_may_stand_for_the_underscore_of_an_option(tmp_path):
 
 def test_no_next_command_is_one_that_would_be_refused(tmp_path):
     shuffled = "--model.covariates={gender: {source: shuffled}}"
-    done = in_this_process(
-        "train", write_recipe(tmp_path), "--protocol.name", "groups", "--training.epochs=1", shuffled
-    )
+    done = in_this_process("train", write_recipe(tmp_path), "--protocol", "groups", "--training.epochs=1", shuffled)
     assert done.exit_code == 0, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("Next")]
-    assert "toolkit experiment" in line and " --protocol groups " in line, "a shuffled covariate cannot be exported"
+    assert "toolkit experiment" in line and " --protocol=groups " in line, "a shuffled covariate cannot be exported"
 
 
 @pytest.mark.parametrize(

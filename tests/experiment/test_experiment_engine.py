@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 import socket
-import threading
 import time
 
 import dask
@@ -46,7 +45,7 @@ def local_cluster(n_workers, *, processes=False):
 @pytest.fixture(scope="module")
 def cluster():
     quiet = dask.config.set({"distributed.nanny.pre-spawn-environ": {}})  # it would change this process, too
-    with engine._environment(), quiet, local_cluster(2, processes=True) as started:
+    with quiet, local_cluster(2, processes=True) as started:
         yield started
     assert multiprocessing.active_children() == []
 
@@ -140,34 +139,34 @@ def test_a_worker_that_is_not_ready_is_not_free(workers, monkeypatch):
     assert workers._free() == 1
 
 
-def test_a_lost_scheduler_fails_the_calls_with_a_line(tmp_path, monkeypatch):
+@pytest.mark.filterwarnings("ignore:Module 'speechbrain")  # Dask looks at all modules, and SpeechBrain warns of some
+def test_a_lost_scheduler_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "CONNECT_S", 2)
     with local_cluster(1) as small, cluster_workers(small.scheduler_address, resources=ONE) as workers:
         results = workers.run(wait_a_little, [(tmp_path, i) for i in range(2)])
         until(lambda: next(results) == [] and pids_in(tmp_path))
         small.close()
-        texts = [str(error) for some in results for _, error in some]
-    assert len(texts) == 2
-    assert all(text.startswith(f"The Dask scheduler at {small.scheduler_address} was lost") for text in texts)
+        with pytest.raises(ExperimentError, match=f"The Dask scheduler at {small.scheduler_address} was lost"):
+            list(results)
 
 
-def test_resources_that_no_worker_offers_are_refused_with_what_they_offer(cluster):
+def test_resources_that_no_worker_offers_are_refused(cluster):
     address = cluster.scheduler_address
     until(lambda: len(cluster.scheduler.workers) == 2)
     with pytest.raises(ExperimentError) as refused, cluster_workers(address, resources={"GPU": 1}):
         pass
     assert str(refused.value) == (
-        f"No worker of the Dask scheduler at {address} offers GPU=1; its workers offer cell=1 (2 of them): start some "
-        f'with `dask worker {address} --nthreads 1 --resources "GPU=1"`.'
+        f"The Dask scheduler at {address} has no worker that offers GPU=1: start some with "
+        f'`dask worker {address} --nthreads 1 --resources "GPU=1"`.'
     )
-    with pytest.raises(ExperimentError, match="offers cell=2;"), cluster_workers(address, resources={"cell": 2}):
+    with pytest.raises(ExperimentError, match="offers cell=2:"), cluster_workers(address, resources={"cell": 2}):
         pass
 
 
 def test_a_scheduler_without_workers_is_refused():
     with (
         local_cluster(0) as empty,
-        pytest.raises(ExperimentError, match=r"has no workers: start some with `dask worker tcp:.* --nthreads 1`"),
+        pytest.raises(ExperimentError, match=r"has no worker: start some with `dask worker tcp:.* --nthreads 1`"),
         cluster_workers(empty.scheduler_address),
     ):
         pass
@@ -189,13 +188,6 @@ def test_an_address_where_no_scheduler_answers_is_refused(address, monkeypatch):
             pass
     assert str(refused.value).startswith(f"No Dask scheduler answers at {address!r} (")
     assert "\n" not in str(refused.value)
-
-
-def test_a_client_that_could_not_be_made_leaves_no_thread():
-    before = set(threading.enumerate())
-    with pytest.raises(ExperimentError) as refused, cluster_workers("nonsense"):
-        pass
-    assert refused and set(threading.enumerate()) <= before  # the error holds what is not closed
 
 
 def code_version():
@@ -222,7 +214,7 @@ def test_a_worker_with_other_code_is_named_with_both_values(cluster):
 
 def test_a_worker_that_does_not_report_its_code_is_named(cluster):
     with (
-        pytest.raises(ExperimentError, match=r"The worker at tcp://\S+ does not .* \(OSError: no such source\): ins"),
+        pytest.raises(ExperimentError, match=r"The worker at tcp://\S+ has other code: OSError: no such source there"),
         cluster_workers(cluster.scheduler_address, resources=ONE, same=code_that_workers_do_not_have),
     ):
         pass

@@ -17,7 +17,7 @@ from small_system import write_recipe
 from trained_model import predictions_by_fold
 
 from toolkit.cli.main import main
-from toolkit.experiment.plan import read_plan
+from toolkit.experiment.plan import PLAN, read_plan
 from toolkit.experiment.progress import Records
 from toolkit.report.evidence import Evidence
 
@@ -51,8 +51,8 @@ if __name__ == "__main__":
 
 
 def running(folder):
-    plan, records = read_plan(folder), Records(folder)
-    found = [records.read(cell) for cell in plan.cells] if plan else []
+    records = Records(folder)
+    found = [records.read(cell) for cell in read_plan(folder).cells] if (folder / PLAN).exists() else []
     return [record.pid for record in found if record and record.state == "running" and record.epochs]
 
 

@@ -25,10 +25,7 @@ from worker_calls import (
 )
 
 from toolkit.experiment import engine
-from toolkit.experiment.command import WorkerOptions
-from toolkit.experiment.engine import local_workers
-
-OOM = ", which is what the kernel sends when memory runs out"
+from toolkit.experiment.engine import WorkerOptions, local_workers
 
 
 @pytest.mark.parametrize("gpus", [("5", "GPU-8f"), ()])
@@ -55,7 +52,8 @@ def test_a_killed_process_is_replaced_and_its_call_starts_again_while_the_other_
         assert {error for some in results for _, error in some} == {None}
         assert len(pids_in(other)) == 1 and lines_in(first) == 2
     assert capsys.readouterr().err == (
-        f"Worker process {victim} was killed by signal 9{OOM}. Its cell starts again; after 3 deaths it fails.\n"
+        f"Dask: Worker process {victim} was killed by signal 9. A cell that ran there starts again; "
+        "after 3 deaths it fails.\n"
     )
 
 
@@ -154,7 +152,7 @@ def test_the_users_dask_settings_are_ignored_and_nothing_is_written_here(tmp_pat
 
 @pytest.mark.parametrize(
     ("variable", "given", "threads"),
-    [("3", None, 3), ("3,1", None, 3), ("3", 1, 1), ("", None, 2), ("0", None, 2), ("many", None, 2)],
+    [("3", None, 3), ("3,1", None, 3), ("3", 1, 1), ("", None, 2), ("0", None, 2)],
 )
 def test_the_variable_for_threads_is_obeyed_unless_the_option_is_given(monkeypatch, variable, given, threads):
     monkeypatch.setenv("OMP_NUM_THREADS", variable)

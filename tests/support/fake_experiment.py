@@ -154,8 +154,7 @@ class FakeExperiment:
             name: PlannedSystem(f"{index:08x}", self._recipe(name, system), None, False)
             for index, (name, system) in enumerate(self.systems.items())
         }
-        folds = {protocol: tuple(self.folds) for protocol in self.protocols}
-        return Plan(systems, folds, tuple(self.seeds), tuple(self.labels), "c0ffee00", tuple(cells))
+        return Plan(systems, tuple(self.labels), "c0ffee00", tuple(cells))
 
     def _scores(self, cell: Cell, reference: np.ndarray) -> np.ndarray:
         if self.answer is not None:

@@ -7,10 +7,10 @@ from tempfile import TemporaryDirectory
 import click
 
 from toolkit.cli.commands import Command, say_next
-from toolkit.cli.options import Range, abstain, hop, labelled_options, model_options, show
+from toolkit.cli.options import abstain, hop, labelled_options, model_options, show
 from toolkit.terminal import quiet_libraries, say
 
-LIMIT = Range(0, 10_000, min_open=True)
+LIMIT = click.FloatRange(0, 10_000, min_open=True)
 
 
 @click.command("export", cls=Command)
@@ -30,11 +30,11 @@ def export(run: str, bundle: str | None, push: str | None, **options):
     from toolkit.model.hub import PREFIX, on_hub, push_bundle
 
     if bundle is None and push is None:
-        raise click.UsageError("Missing BUNDLE, or --push USER/NAME")
+        raise click.UsageError("Missing BUNDLE, or --push USER/NAME.")
     if bundle is not None and (named := on_hub(bundle)):
-        raise click.UsageError(f"{bundle} is a name on the hub: --push {named[0]} pushes there")
-    if push is not None and ("@" in push or not on_hub(f"{PREFIX}{push}")):
-        raise click.BadParameter(f"{push} has a revision: a push makes a new one.", param_hint="'--push'")
+        raise click.UsageError(f"{bundle} is a name on the hub: --push {named[0]} pushes there.")
+    if push is not None:
+        on_hub(f"{PREFIX}{push}")  # refuses what is no name
     quiet_libraries()
     with TemporaryDirectory() as folder:
         path = export_bundle(run, bundle or Path(folder) / "bundle", **options, say=say)
@@ -75,21 +75,15 @@ def predict(bundle: str, names: tuple[str, ...], microphone: bool, **options):
     from toolkit.inference.predict.microphone import listen
     from toolkit.inference.predict.recordings import STANDARD_INPUT
 
-    if microphone and names:
-        raise click.UsageError("Name what to label, or give --microphone without a name")
-    if not microphone and not names:
-        raise click.UsageError("Name what to label, or give --microphone")
+    if microphone == bool(names):
+        raise click.UsageError("Name what to label, or give --microphone without a name.")
     ending = Path(options["output"] or "").suffix[1:].lower()
     options["format"] = options["format"] or (ending if ending in ("csv", "jsonl", "rttm") else "table")
-    if microphone and options["columns"]:
-        raise click.UsageError("--columns names columns of a manifest, and --microphone has none")
     quiet_libraries()
     if microphone:
         kept = ("format", "hop_s", "abstain", "output", "device", "covariates")
         listen(bundle, **{name: options[name] for name in kept})
-    lines = ()
-    if STANDARD_INPUT in names and sys.stdin is not None:
-        lines = iter(lambda: sys.stdin.buffer.readline(1 << 16), b"")
+    lines = iter(lambda: sys.stdin.buffer.readline(1 << 16), b"") if STANDARD_INPUT in names else ()
     sys.exit(0 if write_predictions(bundle, names, **options, lines=lines) else 1)
 
 
@@ -148,7 +142,7 @@ def compare(bundle_a: str, bundle_b: str, manifest: str, as_json: bool, **option
 
     quiet_libraries()
     if bundle_a == bundle_b:
-        raise click.UsageError(f"{bundle_a} is compared with itself: name two bundles")
+        raise click.UsageError(f"{bundle_a} is compared with itself: name two bundles.")
     comparison = SystemComparison.of(evaluate_bundles([bundle_a, bundle_b], manifest, **options), "by both systems")
     show(comparison, print_comparison, as_json=as_json)
     sys.exit(1 if comparison.n_skipped else 0)
@@ -158,7 +152,7 @@ def compare(bundle_a: str, bundle_b: str, manifest: str, as_json: bool, **option
 @click.argument("bundle", metavar="BUNDLE")
 @click.option("--condition", "only", multiple=True, metavar="NAME", help="Only this condition, for example noise-10.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the noise, the room and the cut.")
-@click.option("--max-drop", type=Range(0), help="Exit with 1 if UA falls by more points than this.")
+@click.option("--max-drop", type=click.FloatRange(0), help="Exit with 1 if UA falls by more points than this.")
 @click.option("--figure", help="Draw the table as a figure into this .png or .svg file.")
 @labelled_options
 def stress(bundle: str, manifest: str, as_json: bool, max_drop: float | None, figure: str | None, **options):

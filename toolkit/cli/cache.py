@@ -19,7 +19,7 @@ from toolkit.data.cache.store import (
     megabytes,
     stored_front_ends,
 )
-from toolkit.errors import CacheError, did_you_mean
+from toolkit.errors import CacheError
 from toolkit.terminal import console_for_output, say
 
 
@@ -54,8 +54,7 @@ def clear(names: tuple[str, ...], yes: bool):
     stored_here = stored_front_ends()
     for name in names:
         if not name or not any(stored.path.name.startswith(name) for stored in stored_here):
-            near = did_you_mean(name, [stored.path.name for stored in stored_here])
-            raise CacheError(f"No front end in {folder} is called {name!r}.{near} `toolkit cache info` lists them.")
+            raise CacheError(f"No front end in {folder} is called {name!r}: `toolkit cache info` lists them.")
     front_ends = [stored for stored in stored_here if stored.path.name.startswith(names or "")]
     if not front_ends:
         click.echo(f"Nothing to delete in {folder}.")
@@ -72,10 +71,9 @@ def clear(names: tuple[str, ...], yes: bool):
 
 
 def _facts(stored: StoredFrontEnd) -> dict[str, Any]:
-    measured = {"name": stored.path.name}
-    measured |= {key: getattr(stored, key) for key in ("utterances", "bytes", "last_used")}
-    described = stored.description()
-    return measured | {key: described[key] for key in described if key not in {"format", *measured}}
+    measured = {key: getattr(stored, key) for key in ("utterances", "bytes", "last_used")}
+    measured = {"name": stored.path.name, **measured}
+    return {**measured, **stored.description(), **measured}
 
 
 def _print_info(info: Mapping[str, Any]) -> None:

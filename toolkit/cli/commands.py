@@ -1,8 +1,6 @@
 """Commands that print a user's mistake as one line."""
 
-import codecs
 import io
-import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -10,7 +8,7 @@ from contextlib import contextmanager, nullcontext, suppress
 
 import click
 
-from toolkit.errors import FailedPlugin, ToolkitError, did_you_mean, printable
+from toolkit.errors import FailedPlugin, ToolkitError, one_line
 from toolkit.plugins.plugin import plugin_failures
 from toolkit.terminal import say, signs_of_life
 
@@ -26,46 +24,37 @@ def say_next(*words: object, what: str = "") -> None:
 
 
 @contextmanager
-def _in_one_line(ctx: click.Context, *, traceback: bool = False) -> Iterator[None]:
-    """End the command with one line on standard error, or none, for everything that is not a bug in the toolkit."""
+def _in_one_line(ctx: click.Context) -> Iterator[None]:
+    """End the command with one line on standard error whatever goes wrong; --traceback lets errors through."""
     name = ctx.find_root().info_name
-    _replace_closed_streams()
     try:
         yield
         sys.stdout.flush()
-    except click.exceptions.NoArgsIsHelpError:  # `toolkit` alone prints its help
+    except (click.exceptions.Exit, click.exceptions.NoArgsIsHelpError):  # a group alone prints its help
         raise
     except click.UsageError as error:
-        text = printable(error.format_message())
-        if isinstance(error, click.NoSuchOption):
-            options = [option for parameter in ctx.command.get_params(ctx) for option in parameter.opts]
-            text = printable(f"No option is called {error.option_name!r}.{did_you_mean(error.option_name, options)}")
-        end = "" if text.endswith((".", "?")) else "."
-        _end(ctx, f"{ctx.command_path}: {text}{end} See `{ctx.command_path} --help`.", 2)  # click takes four lines
+        where = (error.ctx or ctx).command_path
+        _end(ctx, f"{where}: {error.format_message()} See `{where} --help`.", 2)  # click takes four lines
     except (KeyboardInterrupt, click.Abort) as error:
         if not isinstance(error, KeyboardInterrupt) and not isinstance(error.__context__, KeyboardInterrupt):
             raise  # the user declined
         again = " The same command continues where this one stopped." if ctx.command.name in RESUMED else ""
         _end(ctx, f"{name}: Stopped.{again}", INTERRUPTED)
-    except ToolkitError as error:
-        if traceback:
-            raise
-        hint = " --traceback shows the whole traceback." if isinstance(error, FailedPlugin) else ""
-        _end(ctx, f"{name}: {error}{hint}", 2)
     except BrokenPipeError:  # the reader of the output has gone away
         _end(ctx, "", READER_GONE)
-    except OSError as error:
-        if traceback:
+    except Exception as error:
+        if ctx.meta.get(DEBUG):
             raise
-        what = f"{error.filename}: " if error.filename else "The output cannot be written: "
-        _end(ctx, f"{name}: {what}{error.strerror or error}", 2)
+        _end(ctx, f"{name}: {_sentence(error)}", 2)
 
 
-def _replace_closed_streams() -> None:
-    """Give closed streams a file: writing results then fails, as on a full disk, and messages are dropped."""
-    for stream, mode in (("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
-        if getattr(sys, stream) is None:
-            setattr(sys, stream, os.fdopen(os.open(os.devnull, mode), "w", closefd=False))
+def _sentence(error: Exception) -> str:
+    hint = "--traceback shows the whole traceback."
+    if isinstance(error, OSError):
+        return f"{error.filename or 'The output cannot be written'}: {error.strerror or error}"
+    if isinstance(error, FailedPlugin):
+        return f"{error} {hint}"
+    return str(error) if isinstance(error, ToolkitError) else f"{one_line(error)}; {hint}"
 
 
 def _end(ctx: click.Context, text: str, code: int) -> None:
@@ -88,44 +77,36 @@ class Command(click.Command):
         super().__init__(*args, params=[*(params or ()), traceback], **kwargs)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the command line; a mistake in it becomes one line on standard error."""
+        """Read the command line; an option without a value, as from a variable that is not set, is refused."""
         with _in_one_line(ctx):
-            if any("\0" in word for word in args):
-                raise click.UsageError("an argument holds a NUL, which no file name can")
             rest = super().parse_args(ctx, args)
-            for parameter in self.params:
-                value = ctx.params.get(parameter.name)
-                values = value if isinstance(value, tuple) else (value,)
-                if isinstance(parameter, click.Option) and "" in values:
-                    found = "is empty: leave it out or give a value" if values == ("",) else "holds an empty name"
-                    raise click.UsageError(f"{parameter.opts[0]} {found}")
+            for option in (parameter for parameter in self.params if isinstance(parameter, click.Option)):
+                if ctx.params.get(option.name) in ("", ("",)):
+                    raise click.UsageError(f"{option.opts[0]} is empty: leave it out or give a value.")
             return rest
 
     def invoke(self, ctx: click.Context):
-        """Run the command; without --traceback, a mistake or an operating system's error becomes one line."""
+        """Run the command; without --traceback, an error becomes one line."""
         if hasattr(sys.stdout, "reconfigure"):  # file names are bytes, and a console may lack a label's characters
-            utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+            utf8 = sys.stdout.encoding.lower().startswith("utf")
             sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "replace")
         life = nullcontext() if self.name in SERVING else signs_of_life(ctx.info_name)
-        traceback = ctx.meta[DEBUG] = ctx.params.pop("traceback")
-        with _in_one_line(ctx, traceback=traceback), plugin_failures(), life:
+        ctx.meta[DEBUG] = ctx.params.pop("traceback")
+        with _in_one_line(ctx), plugin_failures(), life:
             return super().invoke(ctx)
 
 
 class Commands(click.Group):
-    """A group whose own mistakes are one line, as a `Command`'s are."""
+    """A group whose commands' lines are read as a `Command` is run."""
 
     command_class = Command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the command line as `Command` does."""
+        """Read the options before the command's name."""
         with _in_one_line(ctx):
             return super().parse_args(ctx, args)
 
-    def resolve_command(self, ctx: click.Context, args: list[str]):
-        """Find the command that is named."""
+    def invoke(self, ctx: click.Context):
+        """Find, read and run the command that is named."""
         with _in_one_line(ctx):
-            if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-                near = did_you_mean(args[0], self.list_commands(ctx))
-                raise click.UsageError(f"No command is called {args[0]!r}.{near}")
-            return super().resolve_command(ctx, args)
+            return super().invoke(ctx)

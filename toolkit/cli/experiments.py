@@ -1,5 +1,6 @@
 """Commands on experiments and searches: run, show, report. Each imports heavy modules only when it runs."""
 
+import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,10 +18,16 @@ from toolkit.cli.options import (
     recipes_and_overrides,
     worker_options,
 )
-from toolkit.errors import ExperimentError, RecipeError
+from toolkit.errors import ExperimentError
 
 SAMPLERS = click.Choice(["tpe", "random", "gp", "cmaes", "qmc", "bruteforce"])
 PRUNERS = click.Choice(["median", "hyperband", "successivehalving", "nop"])
+
+
+def _seeds(ctx: click.Context, option: click.Parameter, text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"\d{1,18}(,\d{1,18})*", text, re.ASCII):
+        raise click.BadParameter(f"whole numbers from 0 with commas between them are needed, not {text!r}.")
+    return tuple(dict.fromkeys(map(int, text.split(","))))
 
 
 @click.command("experiment", cls=Command, context_settings=OVERRIDES)
@@ -29,7 +36,7 @@ PRUNERS = click.Choice(["median", "hyperband", "successivehalving", "nop"])
 @click.option(
     "--folds", default="all", show_default=True, callback=names, help="Names of folds, for example 1M,1F; or all."
 )
-@click.option("--seeds", default="1", show_default=True, help="Seeds, for example 1,2,3.")
+@click.option("--seeds", default="1", show_default=True, callback=_seeds, help="Seeds, for example 1,2,3.")
 @click.option(
     "--protocol", callback=names, help="Protocols, for example loso,loso-test-epoch; by default the recipes' own."
 )
@@ -42,17 +49,13 @@ def experiment(words, folds, seeds, protocol, output, **options):
     cells are kept, interrupted ones continue where they stopped, failed ones are recorded and tried again next time.
     `toolkit status DIR` shows the progress, `toolkit report DIR` the results. Exit code 1 if a cell failed.
     """
-    from toolkit.experiment.command import WorkerOptions, refuse_options_of_one_run, run_experiment
+    from toolkit.experiment.command import refuse_options_of_one_run, run_experiment
+    from toolkit.experiment.engine import WorkerOptions
 
     recipes, overrides = recipes_and_overrides(words)
     refuse_options_of_one_run(overrides, "an experiment")
     workers = WorkerOptions.taken_from(options)
-    sources = []
-    for recipe in recipes:
-        try:
-            sources.append(read_source([recipe, *overrides], **options))
-        except RecipeError as error:
-            raise error if len(recipes) == 1 else RecipeError(f"{recipe}: {error}") from None
+    sources = [read_source([recipe, *overrides], **options) for recipe in recipes]
     failed, done = run_experiment(sources, workers, folds=folds, seeds=seeds, protocols=protocol, output=output)
     if done:
         say_next("report", output)
@@ -82,10 +85,9 @@ def tune(words, space, trials, output, folds, sampler, pruner, storage, **option
     """
     if find_spec("optuna") is None:
         raise ExperimentError("tune needs optuna: pip install 'audio-classification-toolkit[tune]'.")
-    if sampler == "cmaes" and find_spec("cmaes") is None:
-        raise ExperimentError("--sampler cmaes needs the package cmaes: pip install cmaes.")
-    from toolkit.experiment.command import WorkerOptions, refuse_options_of_one_run
-    from toolkit.experiment.search import Search, storage_errors
+    from toolkit.experiment.command import refuse_options_of_one_run
+    from toolkit.experiment.engine import WorkerOptions
+    from toolkit.experiment.search import Search
     from toolkit.recipe.loading import as_overrides
     from toolkit.report.search_page import write_search
 
@@ -96,9 +98,8 @@ def tune(words, space, trials, output, folds, sampler, pruner, storage, **option
     workers = WorkerOptions.taken_from(options)
     folder = Path(output).absolute()
     search = Search(read, Path(space), folder, folds=folds, sampler=sampler, pruner=pruner, storage=storage)
-    with storage_errors(search.address.storage):
-        search.run(workers, trials=trials)
-        click.echo(write_search(search))
+    search.run(workers, trials=trials)
+    click.echo(write_search(search))
 
 
 @click.command("status", cls=Command)

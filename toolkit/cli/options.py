@@ -15,47 +15,30 @@ if TYPE_CHECKING:
 OVERRIDES = {"ignore_unknown_options": True}  # context settings of a command that takes a recipe's --KEY VALUE
 
 
-class Range(click.FloatRange):
-    """Numbers within bounds; NaN, which no comparison excludes, is refused."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Convert as click does, and refuse NaN."""
-        found = super().convert(value, param, ctx)
-        return found if found == found else self.fail(f"{found} is not in the range {self._describe_range()}.", param)
-
-
 def _pairs(ctx: click.Context, option: click.Parameter, text: str | None) -> dict[str, str] | None:
     """NAME=COLUMN,... as a dict."""
     if text is None:
         return None
     pairs = [[part.strip() for part in pair.partition("=")] for pair in text.split(",")]
-    if not all(name and equals for name, equals, _ in pairs):
-        raise click.BadParameter(f"NAME=COLUMN,... is needed, not {text!r}.")
-    found = [name for name, *_ in pairs]
-    for name in found:
-        if found.count(name) > 1:
-            raise click.BadParameter(f"{name} is named twice.")
-    return {name: column for name, _, column in pairs}
+    found = {name: column for name, _, column in pairs}
+    if not all(name and equals for name, equals, _ in pairs) or len(found) < len(pairs):
+        raise click.BadParameter(f"NAME=COLUMN,... is needed, each name once, not {text!r}.")
+    return found
 
 
 def names(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[str, ...]:
     """Names with commas between them, as in CSV: `"Doe, J",X` are two; none if the option is not given."""
-    try:
-        return () if text is None else tuple(next(csv.reader([text])) or [text])
-    except csv.Error:
-        raise click.BadParameter(f"names with commas between them are needed, not {text!r}.") from None
+    return () if text is None else tuple(next(csv.reader([text])) or [text])
 
 
 def _amounts(ctx: click.Context, option: click.Parameter, words: Sequence[str]) -> dict[str, float]:
     """NAME=AMOUNT of each word as a dict."""
-    amounts = {}
-    for name, _, amount in (word.partition("=") for word in words):
-        try:
-            amounts[name] = float(amount)
-        except ValueError:
-            amounts[name] = math.nan
-        if not 0 < amounts[name] < math.inf:
-            raise click.BadParameter(f"{name!r} needs an amount above 0, for example GPU=1.")
+    try:
+        amounts = {name: float(amount) for name, _, amount in (word.partition("=") for word in words)}
+    except ValueError:
+        amounts = {"": 0.0}
+    if not all(0 < amount < math.inf for amount in amounts.values()):
+        raise click.BadParameter("an amount above 0 is needed, for example GPU=1.")
     return amounts
 
 
@@ -100,7 +83,7 @@ recipe_options = _together(
 one_recipe = _together(
     click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="RECIPE [--KEY VALUE]..."),
     recipe_options,
-    click.option("--protocol", "protocol__name", help="Replaces protocol.name: loso, session-out, groups, given, ..."),
+    click.option("--protocol", help="Replaces protocol.name: loso, session-out, groups, given, ..."),
 )
 worker_options = _together(
     click.option("--jobs", type=click.IntRange(1), help="Trainings at a time on this machine; by default 1."),
@@ -164,19 +147,16 @@ def read_source(
     manifest: str | None = None,
     trust: bool = False,
     columns: dict[str, str] | None = None,
-    search_folder: Path | None = None,
-    **shortcuts: Any,
+    protocol: str | None = None,
+    search_folder: Path | None = None,  # searched first for the recipe
+    **overriding: Any,  # options that stand for an override
 ) -> "Source":
-    """Read the recipe, with where its data is.
-
-    Recipes after the first stay among the overrides, where they are refused by name. The recipe is looked for in
-    `search_folder` first. `shortcuts` are options that stand for an override, with "__" for the dots of its key.
-    """
+    """Read the recipe, with where its data is; recipes after the first are overrides, and as such refused by name."""
     from toolkit.training.preparation import load_source
 
     recipes, overrides = recipes_and_overrides(words)
-    shortcuts["corpus__args__columns"] = None if columns is None else json.dumps(columns)
-    given = [f"--{key.replace('__', '.')}={value}" for key, value in shortcuts.items() if value is not None]
+    overriding |= {"protocol.name": protocol, "corpus.args.columns": json.dumps(columns) if columns else None}
+    given = [f"--{key}={value}" for key, value in overriding.items() if value is not None]
     where = {"data_folder": data_folder, "manifest": manifest, "search_folder": search_folder, "trust": trust}
     return load_source(recipes[0], [*overrides, *recipes[1:], *given], **where)
 

@@ -13,7 +13,7 @@ from toolkit.cli.commands import Command, say_next
 from toolkit.cli.options import OVERRIDES, as_json, columns, one_recipe, read_source, show
 from toolkit.cli.tables import print_audits, print_check_report, print_folds, print_recipes, print_results
 from toolkit.errors import RecipeError
-from toolkit.files import require_file, write_whole
+from toolkit.files import write_whole
 from toolkit.plugins.plugin import plugin_failures
 from toolkit.terminal import quiet_libraries, say
 
@@ -48,15 +48,7 @@ def list_recipes(as_json: bool):
 @click.option("--name", help="The system's name; by default that of the output, else of the manifest.")
 @click.option("--output", metavar="FILE", help="The recipe's file; by default NAME.yaml in the working directory.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
-def new_recipe(
-    manifest: str,
-    name: str | None,
-    output: str | None,
-    overwrite: bool,
-    columns: dict | None,
-    normalize: bool | None,
-    **options,
-):
+def new_recipe(manifest, name, output, overwrite, columns, normalize, **options):
     """Write a recipe for your recordings, and show who would train, validate and test.
 
     MANIFEST is a table (.csv, .json) with columns path, label and, if known, speaker; FOLDER has a folder of recordings
@@ -89,20 +81,18 @@ def new_recipe(
 @click.option("--fold", help="Which fold to test, by name; by default the protocol's first.")
 @click.option("--seed", type=int, help="Seed of the weights, the batches and all random draws.")
 @click.option("--output_folder", "--output-folder", help="Where the run's folder goes; by default results/.")
-@click.option("--device", "training__device", help="cpu, cuda, cuda:1, ...; by default a GPU if there is one.")
+@click.option("--device", help="cpu, cuda, cuda:1, ...; by default a GPU if there is one.")
 @click.option(
     "--init_from",
     "--init-from",
-    "training__init_from",
     help="A bundle whose levels and fusion the training starts from.",
 )
-@click.option("--precision", "training__precision", help="fp32, bf16 or fp16.")
+@click.option("--precision", help="fp32, bf16 or fp16.")
 @click.option(
     "--profile", is_flag=True, help="Print the most expensive parts of a step; a trace goes into the run's folder."
 )
-@click.option("--profile-file", help="As --profile, with the trace in this file.")
 @click.pass_context
-def train(ctx, words, profile, profile_file, **options):
+def train(ctx, words, profile, **options):
     """Train the system of RECIPE on one fold, test it, and write the results into a folder.
 
     Any key of the recipe can be replaced, nested ones too: --model.fusion.args.dim 64. The same command again continues
@@ -113,7 +103,6 @@ def train(ctx, words, profile, profile_file, **options):
 
     with together(), plugin_failures():
         source = read_source(words, search_folder=ctx.obj, **options)
-        trace = _trace(profile_file) if profile_file is not None else Path(PROFILE) if profile else None
 
         from toolkit.distributed import rank
         from toolkit.training.preparation import prepare
@@ -122,6 +111,7 @@ def train(ctx, words, profile, profile_file, **options):
 
         preparation = prepare(source)
         quiet_libraries()
+        trace = Path(PROFILE) if profile else None
         results = Run(preparation, say=say, progress=sys.stderr.isatty(), trace=trace).train()
         if rank() == 0:
             print_results(read_results(results))
@@ -136,7 +126,7 @@ def train(ctx, words, profile, profile_file, **options):
 
 @click.command("check-data", cls=Command, context_settings=OVERRIDES)
 @one_recipe
-@click.option("--json", "as_json", is_flag=True, help="Print counts and problems as JSON.")
+@as_json
 @click.pass_context
 def check_data(ctx, words, as_json, **options):
     """Count the corpus of RECIPE by speaker and class, and check every audio file.
@@ -175,27 +165,8 @@ def audit_split(split, as_json, **options):
 
 def _words_for_experiment(words: Sequence[str], options: Mapping[str, Any]) -> list[str]:
     """What `toolkit train` was given, as `toolkit experiment` takes it."""
-    given = {
-        "data_folder": options["data_folder"],
-        "manifest": options["manifest"],
-        "columns": ",".join(f"{name}={column}" for name, column in (options["columns"] or {}).items()) or None,
-        "protocol": options["protocol__name"],
-        "init_from": options["training__init_from"],
-        "precision": options["training__precision"],
-    }
-    words = [re.sub(r"\A--protocol\.name(=|\Z)", r"--protocol\1", word) for word in words]
-    words += [f"--{key}={value}" for key, value in given.items() if value is not None]
+    columns = ",".join(f"{name}={column}" for name, column in (options["columns"] or {}).items())
+    kept = ("data_folder", "manifest", "protocol", "init_from", "precision")
+    given = {"columns": columns or None, **{key: options[key] for key in kept}}
+    words = [*words, *(f"--{key}={value}" for key, value in given.items() if value is not None)]
     return [*words, "--trust-recipe"] if options["trust"] else words
-
-
-def _trace(profile_file: str) -> Path:
-    trace = Path(profile_file).absolute()
-    if not os.path.isdir(trace.parent):
-        raise RecipeError(f"--profile-file {profile_file}: the folder {trace.parent} does not exist.")
-    try:
-        require_file(trace)
-    except FileNotFoundError:
-        pass
-    except OSError:
-        raise RecipeError(f"--profile-file {profile_file}: a trace cannot be written there.") from None
-    return trace

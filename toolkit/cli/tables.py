@@ -1,5 +1,6 @@
 """Tables that commands print; no torch."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -65,12 +66,10 @@ def print_check_report(report: "CheckReport") -> None:
 def print_counts(counts: Mapping[str, Mapping[str, int]]) -> None:
     """Utterances by speaker and class, with sums; `counts` is speaker -> label -> number."""
     labels = list(dict.fromkeys(label for row in counts.values() for label in row))
-    table = Table(title="Utterances by speaker and class", show_footer=len(counts) > 1)
-    table.add_column("speaker", footer="all")
-    for label in labels:
-        table.add_column(label, justify="right", footer=str(sum(row.get(label, 0) for row in counts.values())))
-    table.add_column("all", justify="right", footer=str(sum(sum(row.values()) for row in counts.values())))
-    for speaker, row in counts.items():
+    table, rows = table_of("speaker", *labels, "all", title="Utterances by speaker and class"), {**counts}
+    if len(counts) > 1:
+        rows["all"] = sum(map(Counter, counts.values()), Counter())
+    for speaker, row in rows.items():
         table.add_row(speaker, *(str(row.get(label, 0)) for label in labels), str(sum(row.values())))
     console_for_output().print(table)
 
@@ -156,13 +155,10 @@ def print_check(check: Mapping[str, Any]) -> None:
     title = f"{check['kind']} {check['name']} from {check['distribution']} {check['version']}{args}"
     console.print(title, style="bold")
     table = plain_table("holds", "property", "what it asks for", folded=("what it asks for",))
-    shown: set[str] = set()
     for finding in findings:
         about = Text(finding["asks"])
         if finding["holds"] is False:
-            detail = "as above" if finding["detail"] in shown else printable(finding["detail"])
-            about.append("\n").append(f"found: {detail}", style="red")
-            shown.add(finding["detail"])
+            about.append("\n").append(f"found: {printable(finding['detail'])}", style="red")
         if finding["holds"] is not None:
             table.add_row("yes" if finding["holds"] else Text("NO", style="red"), finding["property"], about)
     console.print(table)

@@ -1,18 +1,22 @@
-"""Runs cells with Dask, on worker processes of this machine or on a cluster's workers. Imports Dask when it is used."""
+"""Where cells are trained: Dask runs them on processes of this machine or on a cluster. Imports it when it is used."""
 
 import contextlib
 import logging
 import os
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 from unittest.mock import patch
 
 from toolkit.errors import ExperimentError, counted, one_line
+from toolkit.experiment.tasks import Threads
+from toolkit.files import DISTRIBUTION
+from toolkit.plugins.versions import code_version
 from toolkit.terminal import say
 
 if TYPE_CHECKING:
@@ -35,6 +39,73 @@ SETTINGS = {  # instead of Dask's defaults and the user's Dask configuration, fo
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class WorkerOptions:
+    """Where cells are trained, as the command's options say; None or empty: the option was not given.
+
+    Raises: ExperimentError if two options exclude each other, or torch does not find a named GPU.
+    """
+
+    jobs: int | None = None
+    gpus: tuple[str, ...] = ()
+    threads: int | None = None
+    scheduler: str | None = None
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.scheduler is None and self.resources:
+            raise ExperimentError("--resource is for the workers of a Dask cluster: give its --scheduler too.")
+        if self.scheduler is not None and (self.jobs or self.gpus):
+            raise ExperimentError("--jobs and --gpus are for this machine; --scheduler trains on a cluster.")
+        if self.gpus and self.jobs not in (None, len(self.gpus)):
+            raise ExperimentError(f"--gpus names {len(self.gpus)} and --jobs is {self.jobs}: each job takes one GPU.")
+        if self.gpus:  # torch would silently train on the CPU
+            import torch
+
+            here, found = os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count()
+            known = here.split(",")[:found] if here else [str(number) for number in range(found)]
+            if unknown := [name for name in self.gpus if name not in known and (name.isdecimal() or not found)]:
+                has = ", ".join(known) or "none"
+                raise ExperimentError(f"--gpus: this machine has no GPU {unknown[0]!r}; it has {has}.")
+
+    @classmethod
+    def taken_from(cls, options: dict[str, Any]) -> "WorkerOptions":
+        """The options of this class, which are removed from a command's others."""
+        return cls(**{one.name: options.pop(one.name) for one in fields(cls)})
+
+    @property
+    def at_a_time(self) -> int:
+        """How many cells this machine trains at a time."""
+        return len(self.gpus) or self.jobs or 1
+
+    @property
+    def threads_each(self) -> Threads:
+        """The threads of each training.
+
+        They are --threads, else OMP_NUM_THREADS, else its share of the cores; on a cluster --threads, else the
+        resource `threads`, else 1.
+        """
+        if self.scheduler is not None:
+            return Threads(self.threads or max(1, int(self.resources.get("threads", 1))))
+        from dask.system import cpu_count
+
+        given = self.threads or int(os.environ.get("OMP_NUM_THREADS", "").partition(",")[0] or 0)
+        return Threads(given or max(1, cpu_count() // self.at_a_time), asked=given > 0)
+
+    def workers(self, tasks: int) -> contextlib.AbstractContextManager["Workers"]:
+        """The workers for a number of tasks."""
+        if self.scheduler is not None:
+            return cluster_workers(self.scheduler, resources=self.resources, same=used_code)
+        jobs = min(self.at_a_time, tasks)
+        return local_workers(jobs, threads=self.threads_each.number, gpus=self.gpus[:jobs])
+
+
+def used_code() -> dict[str, str]:
+    """The versions of the toolkit and torch: if they differ between workers, so may the results."""
+    own = code_version(DISTRIBUTION, frozenset({"toolkit", "toolkit_plugins"}))
+    return {DISTRIBUTION: own, "torch": version("torch")}
+
+
 class Workers:
     """The workers of a Dask scheduler; a call takes one thread of a worker, and `resources`, name -> amount."""
 
@@ -50,6 +121,7 @@ class Workers:
         again on another one.
 
         Yields: at least once a second, for each call that has ended since: its argument, and its error or None.
+        Raises: ExperimentError if the scheduler is gone.
         """
         waiting, running, more = iter(arguments), {}, True
         while True:
@@ -63,17 +135,12 @@ class Workers:
             until = time.monotonic() + WATCH_S
             while not (ended := [future for future in running if future.done()]) and time.monotonic() < until:
                 time.sleep(POLL_S)
+            if self.client.status == "closed" or any(future.cancelled() for future in ended):
+                remedy = "check that it is running, and run the same command again"
+                raise ExperimentError(f"The Dask scheduler at {self._address} was lost: {remedy}.")
             found = [(running.pop(future), self._error(future)) for future in ended]
             del ended  # for a live future, Dask keeps the result, and runs the call again if it is lost
-            if self.lost:
-                found += [(argument, self._loss()) for argument in waiting]
-                more = False
             yield found
-
-    @property
-    def lost(self) -> bool:
-        """Whether the scheduler is gone."""
-        return self.client.status == "closed"
 
     def _free(self) -> int:
         """How many calls all workers together can run at a time."""
@@ -89,8 +156,6 @@ class Workers:
     def _error(self, future: "Future") -> Exception | None:
         from distributed import KilledWorker
 
-        if future.cancelled():
-            return self._loss()
         error = future.exception()
         if isinstance(error, KilledWorker):
             return ExperimentError(
@@ -99,10 +164,6 @@ class Workers:
                 "take smaller batches."
             )
         return error
-
-    def _loss(self) -> ExperimentError:
-        remedy = "check that it is running, and run the same command again"
-        return ExperimentError(f"The Dask scheduler at {self._address} was lost during this cell: {remedy}.")
 
 
 @contextlib.contextmanager
@@ -118,14 +179,16 @@ def local_workers(jobs: int, *, threads: int, gpus: Sequence[str] = ()) -> Itera
     import dask
     from distributed import Nanny, Scheduler, SpecCluster
 
-    _silence_dask()
+    _log_little()
     common = {"host": "127.0.0.1", "nthreads": 1, "memory_limit": 0, "dashboard": False, "silence_logs": SILENT}
     environments = [{"CUDA_VISIBLE_DEVICES": gpus[i]} if gpus else {} for i in range(jobs)]
     specs = {i: {"cls": Nanny, "options": common | {"env": variables}} for i, variables in enumerate(environments)}
     dashboard = find_spec("bokeh") is not None
     scheduler = {"host": "127.0.0.1", "dashboard": dashboard, "dashboard_address": "127.0.0.1:0"}
     settings = {**dask.config.merge(*dask.config.defaults), **SETTINGS}
-    with dask.config.set(settings), _environment(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads)):
+    environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    environment["PYTHONWARNINGS"] = "ignore:resource_tracker"  # on semaphores of killed processes
+    with dask.config.set(settings), patch.dict(os.environ, environment):
         # A terminal sends Ctrl-C to all processes: it is blocked for those that start here, and this one decides.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -135,7 +198,7 @@ def local_workers(jobs: int, *, threads: int, gpus: Sequence[str] = ()) -> Itera
         try:
             if dashboard:
                 say(f"Dask's dashboard: {cluster.dashboard_link}")
-            with _deaths(), cluster_workers(cluster.scheduler_address) as workers:
+            with cluster_workers(cluster.scheduler_address) as workers:
                 yield workers
         except BaseException:
             for nanny in cluster.workers.values():
@@ -160,57 +223,29 @@ def cluster_workers(
     Raises: ExperimentError if the scheduler cannot be reached, no worker offers the resources, or `same` differs on a
         worker.
     """
-    resources = resources or {}
-    client = _connect(address)
-    try:
-        _check_resources(client, address, resources)
-        if same is not None:
-            _check_same(client, same)
-        yield Workers(client, resources)
-    finally:
-        client.close()
-
-
-def _connect(address: str) -> "Client":
     from distributed import Client
 
-    _silence_dask()
-    client = Client.__new__(Client)  # kept for `close`: collecting a failed client as garbage can block the next one
+    _log_little()
+    resources = resources or {}
     try:
-        client.__init__(address, timeout=CONNECT_S, set_as_default=False, name="toolkit-experiment")
+        client = Client(address, timeout=CONNECT_S, set_as_default=False, name="toolkit-experiment")
     except Exception as error:
-        with contextlib.suppress(Exception):  # it may have failed before there was anything to close
-            client.close()
         raise ExperimentError(
             f"No Dask scheduler answers at {address!r} ({one_line(error)}): start one with `dask scheduler` and give "
             "the address that it prints, for example tcp://host:8786."
         ) from error
-    return client
-
-
-def _check_resources(client: "Client", address: str, resources: Mapping[str, float]) -> None:
-    workers = _workers(client).values()
-    if any(_room(worker, resources) for worker in workers):
-        return
-    start = f"dask worker {address} --nthreads 1" + (f' --resources "{_listed(resources)}"' if resources else "")
-    if not workers:
-        raise ExperimentError(f"The Dask scheduler at {address} has no workers: start some with `{start}`.")
-    offers = Counter(_listed(worker["resources"]) for worker in workers)
-    raise ExperimentError(
-        f"No worker of the Dask scheduler at {address} offers {_listed(resources)}; its workers offer "
-        f"{'; '.join(f'{offer} ({n} of them)' for offer, n in offers.items())}: start some with `{start}`."
-    )
-
-
-def _check_same(client: "Client", same: Callable[[], Any]) -> None:
-    here = same()
-    for worker, there in client.run(same, on_error="return").items():
-        if isinstance(there, BaseException):
-            found = f"The worker at {worker} does not report the version of its code ({one_line(there)})"
-            raise ExperimentError(f"{found}: install the same version of the toolkit there.")
-        if there != here:
-            found = f"The worker at {worker} has other code: {there} there, {here} here"
-            raise ExperimentError(f"{found}. Install the same version and restart the worker.")
+    with client:
+        if not any(_room(worker, resources) for worker in _workers(client).values()):
+            listed = ",".join(f"{name}={amount:g}" for name, amount in resources.items())
+            start = f"dask worker {address} --nthreads 1" + (f' --resources "{listed}"' if listed else "")
+            offers = f" that offers {listed}" if listed else ""
+            raise ExperimentError(f"The Dask scheduler at {address} has no worker{offers}: start some with `{start}`.")
+        here = same() if same else None
+        for worker, there in client.run(same, on_error="return").items() if same else ():
+            if there != here:
+                found = f"The worker at {worker} has other code: {one_line(there)} there, {here} here"
+                raise ExperimentError(f"{found}. Install the same version and restart the worker.")
+        yield Workers(client, resources)
 
 
 def _workers(client: "Client") -> Mapping[str, Mapping[str, Any]]:
@@ -223,39 +258,16 @@ def _room(worker: Mapping[str, Any], resources: Mapping[str, float]) -> int:
     return min([worker["nthreads"], *(int(offered.get(name, 0) // amount) for name, amount in resources.items())])
 
 
-def _listed(resources: Mapping[str, float]) -> str:
-    return ",".join(f"{name}={amount:g}" for name, amount in resources.items()) or "nothing"
-
-
-@contextlib.contextmanager
-def _deaths() -> Iterator[None]:
-    """Show the user what Dask logs when a worker process dies or cannot be started."""
-
-    def show(record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        if message.startswith("Worker process"):
-            hint = ", which is what the kernel sends when memory runs out" if message.endswith("signal 9") else ""
-            say(f"{message}{hint}. Its cell starts again; after {ATTEMPTS} deaths it fails.")
-        elif record.levelno >= logging.ERROR:
-            say(f"Dask: {one_line(message)}")
-        return True
-
-    logger = logging.getLogger("distributed.nanny")
-    logger.addFilter(show)
-    try:
-        yield
-    finally:
-        logger.removeFilter(show)
-
-
-def _silence_dask() -> None:
-    """Print nothing that Dask logs: our own messages say what the user needs."""
+def _log_little() -> None:
+    """Print nothing that Dask logs, except that a worker process has died or cannot be started."""
     for name in ("distributed", "distributed.client", "tornado.application"):
         for handler in logging.getLogger(name).handlers:
             handler.setLevel(SILENT)
+    logging.getLogger("distributed.nanny").addFilter(_say_death)
 
 
-def _environment(**variables: str) -> contextlib.AbstractContextManager:
-    """Set variables for processes that start in the block; its end undoes all changes to the environment."""
-    filters = os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker"  # on semaphores of killed processes
-    return patch.dict(os.environ, variables, PYTHONWARNINGS=",".join(filter(None, filters)))
+def _say_death(record: logging.LogRecord) -> bool:
+    message = record.getMessage()
+    if message.startswith("Worker process") or record.levelno >= logging.ERROR:
+        say(f"Dask: {one_line(message)}. A cell that ran there starts again; after {ATTEMPTS} deaths it fails.")
+    return True

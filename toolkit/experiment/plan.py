@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import os
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from toolkit.corpus import Utterance
 from toolkit.corpus.labels import apply_labels
 from toolkit.corpus.protocols import PROTOCOLS, arguments_of
 from toolkit.corpus.targets import LABEL
-from toolkit.errors import ExperimentError, RecipeError, counted, did_you_mean, listed, one_line
+from toolkit.errors import ExperimentError, RecipeError, did_you_mean, listed, one_line
 from toolkit.files import read_json, write_whole
 from toolkit.model.hub import local_bundle
 from toolkit.plugins.kinds import parts
@@ -25,7 +23,7 @@ from toolkit.recipe.reading import read_plain
 from toolkit.recipe.schema import ProtocolSpec, Recipe
 from toolkit.training.identity import manifest_rows, run_hash
 from toolkit.training.init_from import Origin
-from toolkit.training.preparation import Preparation, Source, names_of, prepare_folds, refuse_missing_labels
+from toolkit.training.preparation import Preparation, Source, prepare_folds, refuse_missing_labels
 
 PLAN = "experiment.json"
 TRIALS = "trials"  # only in the folder of a search
@@ -75,12 +73,21 @@ class Plan:
     """An experiment: labels, corpus and splits are the same for all systems."""
 
     systems: Mapping[str, PlannedSystem]  # name -> its recipe; the first one is the baseline
-    folds: Mapping[str, tuple[str, ...]]  # protocol, in order -> names of the planned folds, in the protocol's order
-    seeds: tuple[int, ...]
     labels: tuple[str, ...]  # the classes
     corpus: str  # hash of ids, labels and speakers
     cells: tuple[Cell, ...]  # in the order in which they are run
     splits: Mapping[str, str] = field(default_factory=dict)  # protocol -> hash of the parts of all its folds
+
+    @property
+    def folds(self) -> dict[str, tuple[str, ...]]:
+        """The names of each protocol's folds, in the order of the cells."""
+        found = dict.fromkeys((cell.protocol, cell.fold) for cell in self.cells)
+        return {name: tuple(fold for of, fold in found if of == name) for name, _ in found}
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds, in the order of the cells."""
+        return tuple(dict.fromkeys(cell.seed for cell in self.cells))
 
 
 def make_plan(
@@ -93,7 +100,7 @@ def make_plan(
     """Plan every system on every fold with every seed.
 
     Raises: ExperimentError if two recipes have the same name, the recipes differ in utterances, labels, protocol or
-        splits, or a protocol or fold is unknown; ProtocolError, CorpusError if a corpus cannot be split.
+        splits, or a fold is unknown; ProtocolError, CorpusError if a corpus cannot be split.
     """
     names = [source.recipe.name for source in sources]
     for twice in (name for name in names if names.count(name) > 1):
@@ -101,63 +108,43 @@ def make_plan(
     own = tuple(dict.fromkeys(source.recipe.protocol.name for source in sources))
     if protocols is None and len(own) > 1:
         raise ExperimentError(f"The recipes' protocols differ, {', '.join(own)}: choose with --protocol.")
-    protocols = tuple(dict.fromkeys(protocols or own))
-    corpora: dict[str, list[Utterance]] = {}
-    systems, by_protocol, splits, first = {}, {}, {}, None
-    for source in sources:
-        recipe = source.recipe
-        for kind, _, part in parts(recipe):
-            find_part(kind.name, part).check_args(part.args)
-        utterances = _read_once(source, corpora)
-        systems[recipe.name] = _planned(source, utterances)
-        _check_arguments(recipe, protocols)
-        for protocol in protocols:
-            prepared = prepare_folds(replace(source, recipe=with_protocol(recipe, protocol)), utterances)
-            first = first or prepared[0]
-            _refuse_other_data(first, prepared[0])
-            split = _split_hash(prepared)
-            if splits.setdefault(protocol, split) != split:
-                raise ExperimentError(
-                    f"Recipes {names[0]!r} and {recipe.name!r} have different folds of protocol {protocol!r}, "
-                    "and an experiment compares systems on the same folds: give them the same --protocol.args."
-                )
-            chosen = by_protocol.setdefault(protocol, _chosen(prepared, folds))
-            for preparation in (p for p in prepared if p.fold.name in chosen):
-                refuse_missing_labels(preparation)
-    cells = [
-        Cell(name, protocol, fold, seed, systems[name].fingerprint)
-        for seed in seeds
-        for protocol in protocols
-        for fold in by_protocol[protocol]
-        for name in names
-    ]
-    labels, corpus = first.targets[LABEL].classes, _corpus_hash(first.utterances)
-    return Plan(systems, by_protocol, tuple(seeds), labels, corpus, tuple(cells), splits)
+    first, *others = [_plan_of_one(source, tuple(dict.fromkeys(protocols or own)), folds, seeds) for source in sources]
+    for other in others:
+        _refuse_another_task(first, other, f"{names[0]!r} and {next(iter(other.systems))!r}")
+    systems = {name: system for plan in (first, *others) for name, system in plan.systems.items()}
+    cells = [cell for of_all in zip(*(plan.cells for plan in (first, *others)), strict=True) for cell in of_all]
+    return replace(first, systems=systems, cells=tuple(cells))
 
 
-def _read_once(source: Source, corpora: dict[str, list[Utterance]]) -> list[Utterance]:
-    """A source's utterances, from `corpora` if an earlier source has read the same; else they are kept there."""
-    recipe, plain = source.recipe, source.recipe.as_dict()
-    joined = [plain["labels"], plain["label_map"], names_of(recipe)] if recipe.normalize else None
-    key = json.dumps([plain["corpus"], str(source.folder), joined], sort_keys=True)
-    corpora[key] = corpora.get(key) or source.read()
-    return corpora[key]
+def _plan_of_one(source: Source, protocols: Sequence[str], folds: Sequence[str] | None, seeds: Sequence[int]) -> Plan:
+    recipe = source.recipe
+    for kind, _, part in parts(recipe):
+        find_part(kind.name, part).check_args(part.args)
+    utterances = source.read()
+    system, places, splits = _planned(source, utterances), [], {}
+    for protocol in protocols:
+        prepared = prepare_folds(replace(source, recipe=with_protocol(recipe, protocol)), utterances)
+        splits[protocol] = hashlib.sha256("".join(one.fold.digest for one in prepared).encode()).hexdigest()
+        chosen = _chosen(prepared, folds)
+        for preparation in (one for one in prepared if one.fold.name in chosen):
+            refuse_missing_labels(preparation)
+        places += [(protocol, fold) for fold in chosen]
+    cells = tuple(Cell(recipe.name, *place, seed, system.fingerprint) for seed in seeds for place in places)
+    rows = [{"id": u.id, "label": u.label, "speaker": u.speaker} for u in prepared[0].utterances]
+    return Plan({recipe.name: system}, prepared[0].targets[LABEL].classes, run_hash({}, rows, {}), cells, splits)
 
 
-def _check_arguments(recipe: Recipe, protocols: Sequence[str]) -> None:
-    """Refuse an unknown protocol, and an argument of the recipe that none of the protocols takes."""
-    for unknown in (name for name in protocols if name not in PROTOCOLS):
-        found = f"no protocol is called {unknown!r}.{did_you_mean(unknown, PROTOCOLS)}"
-        raise ExperimentError(f"--protocol: {found} Protocols are {', '.join(PROTOCOLS)}.")
-    known = {recipe.protocol.name, *protocols} & PROTOCOLS.keys()
-    taken = {argument for name in known for argument in arguments_of(name)}
-    for argument in (argument for argument in recipe.protocol.args if argument not in taken):
-        raise ExperimentError(f"protocol.args.{argument}: no protocol among {', '.join(protocols)} takes it.")
-
-
-def _split_hash(prepared: Sequence[Preparation]) -> str:
-    """A hash of the parts of all folds."""
-    return hashlib.sha256("".join(preparation.fold.digest for preparation in prepared).encode()).hexdigest()
+def _refuse_another_task(one: Plan, other: Plan, both: str) -> None:
+    """Raises: ExperimentError if the labels, the utterances or the folds of a protocol differ."""
+    found = f"{both} have different"
+    remedy = "an experiment compares systems on one task, so another task needs another --output"
+    if one.labels != other.labels:
+        raise ExperimentError(f"{found} labels, {listed(one.labels)} and {listed(other.labels)}: {remedy}.")
+    if one.corpus != other.corpus:
+        raise ExperimentError(f"{found} utterances: {remedy}.")
+    for protocol in one.splits.keys() & other.splits.keys():
+        if one.splits[protocol] != other.splits[protocol]:
+            raise ExperimentError(f"{found} folds of protocol {protocol!r} (--protocol.args): {remedy}.")
 
 
 def _planned(source: Source, utterances: Sequence[Utterance]) -> PlannedSystem:
@@ -174,10 +161,12 @@ def _planned(source: Source, utterances: Sequence[Utterance]) -> PlannedSystem:
 
 
 def with_protocol(recipe: Recipe, name: str) -> Recipe:
-    """The recipe under a protocol, with only the arguments that the protocol takes."""
+    """The recipe under a protocol, without the arguments that only other protocols take."""
     if recipe.protocol.name == name:
         return recipe
-    args = {key: value for key, value in recipe.protocol.args.items() if key in arguments_of(name)}
+    known = {other: arguments_of(other).keys() for other in PROTOCOLS}
+    others = {argument for arguments in known.values() for argument in arguments} - known.get(name, set())
+    args = {key: value for key, value in recipe.protocol.args.items() if key not in others}
     return replace(recipe, protocol=ProtocolSpec(name=name, args=args))
 
 
@@ -189,98 +178,41 @@ def _chosen(prepared: Sequence[Preparation], names: Sequence[str] | None) -> tup
     return tuple(name for name in known if names is None or name in names)
 
 
-def _refuse_other_data(first: Preparation, other: Preparation) -> None:
-    names = f"{first.source.recipe.name!r} and {other.source.recipe.name!r}"
-    one, two = (preparation.targets[LABEL] for preparation in (first, other))
-    if one != two:
-        found = f"Recipes {names} have different labels, {listed(one.classes)} and {listed(two.classes)}"
-        raise ExperimentError(f"{found}: an experiment compares systems on one task.")
-    if _corpus_hash(first.utterances) != _corpus_hash(other.utterances):
-        found = f"Recipes {names} use different utterances"
-        raise ExperimentError(f"{found}: an experiment compares systems on one corpus.")
-
-
-def _corpus_hash(utterances: Sequence[Utterance]) -> str:
-    return run_hash({}, [{"id": u.id, "label": u.label, "speaker": u.speaker} for u in utterances], {})
-
-
-def merged(old: Plan | None, new: Plan) -> tuple[Plan, list[str]]:
+def merged(old: Plan, new: Plan) -> Plan:
     """Add a plan to the one that its folder holds.
 
     Cells whose system has changed since, in its settings, data or code, are left out: no table mixes the two.
 
-    Returns: the plan of both, and a line for each system with cells that were left out.
     Raises: ExperimentError if the two have different data, labels or splits.
     """
-    if old is None:
-        return new, []
-    if (old.corpus, old.labels) != (new.corpus, new.labels):
-        raise ExperimentError(
-            "This folder holds an experiment on other utterances or labels: choose another --output for this one."
-        )
-    for protocol in old.splits.keys() & new.splits.keys():
-        if old.splits[protocol] != new.splits[protocol]:
-            raise ExperimentError(f"This folder holds other folds of {protocol!r}: choose another --output for these.")
-    systems, keys = {**old.systems, **new.systems}, {cell.key for cell in new.cells}
-    changed = [cell.system for cell in old.cells if cell.fingerprint != systems[cell.system].fingerprint]
-    kept = [cell for cell in old.cells if cell.system not in changed and cell.key not in keys]
-    folds = {
-        name: tuple(dict.fromkeys((*old.folds.get(name, ()), *new.folds.get(name, ()))))
-        for name in {**old.folds, **new.folds}
-    }
-    seeds, splits = tuple(dict.fromkeys((*old.seeds, *new.seeds))), {**old.splits, **new.splits}
-    whole = Plan(systems, folds, seeds, new.labels, new.corpus, (*kept, *new.cells), splits)
-    return without_unused(whole), left_out(changed)
-
-
-def left_out(systems: Iterable[str]) -> list[str]:
-    """A line for each system, which is named once for each of its cells that the tables leave out."""
-    return [
-        f"{system}: the tables leave out {counted(count, 'cell')} with other settings or code; runs/ keeps their runs"
-        for system, count in Counter(systems).items()
-    ]
-
-
-def without_unused(plan: Plan) -> Plan:
-    """The plan without the protocols, folds and seeds that no cell has."""
-    used = {value for cell in plan.cells for value in (cell.protocol, (cell.protocol, cell.fold), cell.seed)}
-    folds = {name: tuple(f for f in folds if (name, f) in used) for name, folds in plan.folds.items() if name in used}
-    splits = {name: split for name, split in plan.splits.items() if name in used}
-    return replace(plan, folds=folds, splits=splits, seeds=tuple(seed for seed in plan.seeds if seed in used))
+    _refuse_another_task(old, new, "This experiment and the one in the folder")
+    systems = {**old.systems, **new.systems}
+    kept = (cell for cell in old.cells if cell.fingerprint == systems[cell.system].fingerprint)
+    cells = {cell.key: cell for cell in (*kept, *new.cells)}.values()
+    used = {cell.protocol for cell in cells}
+    splits = {name: split for name, split in {**old.splits, **new.splits}.items() if name in used}
+    return Plan(systems, new.labels, new.corpus, tuple(cells), splits)
 
 
 def write_plan(folder: Path, plan: Plan) -> None:
     """Write a plan to its folder, whole or not at all."""
-    text = json.dumps({"version": VERSION, **asdict(plan)}, indent=1) + "\n"
+    values = {"version": VERSION, **asdict(plan), "folds": plan.folds, "seeds": plan.seeds}  # also for other readers
+    text = json.dumps(values, indent=1) + "\n"
     write_whole(Path(folder) / PLAN, text, ExperimentError, "choose another --output")
 
 
-def existing_plan(folder: Path) -> Plan:
-    """The plan that a folder holds; ExperimentError if it holds none or `read_plan` raises."""
-    if (plan := read_plan(folder)) is None:
-        if os.path.isdir(Path(folder) / TRIALS):
-            raise ExperimentError(f"{folder} holds a search of `toolkit tune`: its search.md shows the trials.")
-        raise ExperimentError(f"{folder} holds no experiment ({PLAN} is missing): give the --output of one.")
-    return plan
-
-
-def read_plan(folder: Path) -> Plan | None:
-    """The plan that a folder holds, or None; ExperimentError if it is damaged or has another version."""
+def read_plan(folder: Path) -> Plan:
+    """The plan that a folder holds; ExperimentError if it holds none, a damaged one, or one of another version."""
     path, remedy = Path(folder) / PLAN, "delete it and run the command again; finished cells are kept"
     try:
         values = read_json(path, ExperimentError, remedy)
-        version = values.pop("version")
-        if version != VERSION:
+        if (version := values["version"]) != VERSION:
             raise ExperimentError(f"{path} has version {version}; this toolkit reads version {VERSION}.")
         plan = read_plain(Plan, {key: value for key, value in values.items() if key in Plan.__dataclass_fields__})
         recipes = {name: read_recipe_dict(s.recipe, source=PLAN).as_dict() for name, s in plan.systems.items()}
         systems = {name: replace(system, recipe=recipes[name]) for name, system in plan.systems.items()}
-        plan = replace(plan, systems=systems, cells=tuple(read_plain(Cell, cell) for cell in plan.cells))
-        for cell in plan.cells:
-            if cell.system not in plan.systems or cell.fold not in plan.folds.get(cell.protocol, ()):
-                raise ValueError(f"the plan lacks the system or fold of {cell.name}")
-        return plan
+        return replace(plan, systems=systems, cells=tuple(read_plain(Cell, cell) for cell in plan.cells))
     except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, RecipeError) as error:
+        raise ExperimentError(f"{folder} holds no experiment ({PLAN} is missing): give the --output of one.") from None
+    except (KeyError, RecipeError) as error:
         raise ExperimentError(f"{path} is damaged ({one_line(str(error))}): {remedy}.") from None

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -10,11 +11,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
-from toolkit.errors import ExperimentError, RecipeError, ToolkitError, one_line
-from toolkit.experiment.plan import Cell, Plan, left_out
-from toolkit.files import locked, parse_json, read_text, write_whole
+from toolkit.errors import ExperimentError, RecipeError, ToolkitError, counted
+from toolkit.experiment.plan import Cell, Plan
+from toolkit.files import locked, read_json, write_whole
 from toolkit.recipe.reading import read_plain
-from toolkit.terminal import say
 from toolkit.training.predictions import read_csv
 from toolkit.training.run_folder import EPOCHS, RESULTS, read_results
 
@@ -37,57 +37,6 @@ class Record:
     pid: int = 0
 
 
-class Records:
-    """The records in an experiment's folder, one small file for each cell."""
-
-    def __init__(self, folder: Path):
-        self.experiment, self.folder = Path(folder), Path(folder) / CELLS
-        self.damaged: set[Path] = set()
-
-    def write(self, record: Record) -> None:
-        """Write or replace a cell's record; ExperimentError if the disk is full or cannot be written."""
-        text = json.dumps(asdict(record), indent=1) + "\n"
-        write_whole(self.path(record.cell), text, ExperimentError, "make room and run the same command again")
-
-    def read(self, cell: Cell) -> Record | None:
-        """A cell's record; None if there is none or it is damaged. Damage is reported once; the cell runs again."""
-        path = self.path(cell)
-        try:
-            record = read_plain(Record, parse_json(read_text(path), strict=True))
-            if record.cell == cell:
-                return record
-            raise ValueError("it belongs to another cell")
-        except (OSError, ValueError, RecipeError) as error:
-            if path not in self.damaged and not isinstance(error, FileNotFoundError):
-                reason = one_line(getattr(error, "strerror", None) or str(error))
-                say(f"{path} is damaged ({reason}): the same experiment command runs its cell again.")
-                self.damaged.add(path)
-            return None
-
-    def left_out(self, plan: Plan) -> list[str]:
-        """A line for each of the plan's systems with cells that were done with other settings or code."""
-        planned, systems = {self.path(cell) for cell in plan.cells}, []
-        for path in sorted(path for path in self.folder.glob("*.json") if path not in planned):
-            with suppress(OSError, ValueError, RecipeError):
-                record = read_plain(Record, parse_json(read_text(path), strict=True))
-                system = plan.systems.get(record.cell.system)
-                if system and record.state == "done" and record.cell.fingerprint != system.fingerprint:
-                    systems.append(record.cell.system)
-        return left_out(systems)
-
-    def path(self, cell: Cell) -> Path:
-        """The file of a cell's record."""
-        return self.folder / f"{cell.name}.json"
-
-    def log(self, cell: Cell) -> Path:
-        """The file with everything that a cell's run prints."""
-        return self.folder / f"{cell.name}.log"
-
-    def run_folder(self, record: Record) -> Path | None:
-        """The folder of a cell's run, once it is known."""
-        return self.experiment / RUNS / record.run if record.run else None
-
-
 @dataclass(frozen=True)
 class CellProgress:
     """The progress of a cell."""
@@ -101,22 +50,53 @@ class CellProgress:
     stamps: tuple[str, ...] = ()  # notes that belong to its result
 
 
-class Progress:
-    """Reads the progress of a plan's cells from the experiment's folder; finished cells are read once."""
+class Records:
+    """The records in an experiment's folder, one small file for each cell; results of finished cells are read once."""
 
-    def __init__(self, folder: Path, plan: Plan):
-        self.plan, self.records = plan, Records(folder)
-        self.again: Sequence[Record] = ()  # failed ones whose cells run again: they count as waiting
+    def __init__(self, folder: Path):
+        self.experiment, self.folder = Path(folder), Path(folder) / CELLS
         self._done: dict[Cell, CellProgress] = {}
 
-    def cells(self, *, alive: bool) -> list[CellProgress]:
+    def write(self, record: Record) -> None:
+        """Write or replace a cell's record; ExperimentError if the disk is full or cannot be written."""
+        text = json.dumps(asdict(record), indent=1) + "\n"
+        write_whole(self.path(record.cell), text, ExperimentError, "make room and run the same command again")
+
+    def read(self, cell: Cell) -> Record | None:
+        """A cell's record, or None; ExperimentError if it is damaged."""
+        path = self.path(cell)
+        return _read(path) if path.exists() else None
+
+    def left_out(self, plan: Plan) -> list[str]:
+        """A line for each of the plan's systems with cells that were done with other settings or code."""
+        planned = {self.path(cell) for cell in plan.cells}
+        records = [_read(path) for path in sorted(self.folder.glob("*.json")) if path not in planned]
+        done = [record.cell for record in records if record.state == "done" and record.cell.system in plan.systems]
+        changed = [cell.system for cell in done if cell.fingerprint != plan.systems[cell.system].fingerprint]
+        why = "with other settings or code; runs/ keeps their runs"
+        counts = Counter(changed).items()
+        return [f"{system}: the tables leave out {counted(count, 'cell')} {why}" for system, count in counts]
+
+    def path(self, cell: Cell) -> Path:
+        """The file of a cell's record."""
+        return self.folder / f"{cell.name}.json"
+
+    def log(self, cell: Cell) -> Path:
+        """The file with everything that a cell's run prints."""
+        return self.folder / f"{cell.name}.log"
+
+    def run_folder(self, record: Record) -> Path | None:
+        """The folder of a cell's run, once it is known."""
+        return self.experiment / RUNS / record.run if record.run else None
+
+    def progress(self, plan: Plan, *, alive: bool) -> list[CellProgress]:
         """The plan's cells in order; unless a process runs them (`alive`), running ones count as interrupted."""
-        return [self._done.get(cell) or self._cell(cell, alive) for cell in self.plan.cells]
+        return [self._done.get(cell) or self._cell(cell, alive) for cell in plan.cells]
 
     def _cell(self, cell: Cell, alive: bool) -> CellProgress:
-        if (record := self.records.read(cell)) is None or record in self.again:
+        if (record := self.read(cell)) is None:
             return CellProgress(cell, "waiting")
-        run = self.records.run_folder(record)
+        run = self.run_folder(record)
         if record.state == "running":
             state, epoch = "running" if alive else "interrupted", 0
             if run is not None:
@@ -128,16 +108,19 @@ class Progress:
             return CellProgress(cell, "failed", record, seconds=seconds)
         if run is None or not os.path.exists(run / RESULTS):
             return CellProgress(cell, "waiting")  # its run was deleted
-        ua, stamps = None, ()
-        try:
-            results = read_results(run / RESULTS)
-            ua, stamps = results["ua"], tuple(results["stamps"])
-        except ToolkitError as error:
-            say(str(error))
-        done = CellProgress(cell, "done", record, seconds=seconds, ua=ua, stamps=stamps)
+        results = read_results(run / RESULTS)
+        done = CellProgress(cell, "done", record, seconds=seconds, ua=results["ua"], stamps=tuple(results["stamps"]))
         if not record.random:  # such a cell runs again
             self._done[cell] = done
         return done
+
+
+def _read(path: Path) -> Record:
+    remedy = "delete it and run the command again, which continues its cell"
+    try:
+        return read_plain(Record, read_json(path, ExperimentError, remedy))
+    except RecipeError as error:
+        raise ExperimentError(f"{path} is damaged ({error}): {remedy}.") from None
 
 
 def seconds_left(cells: Sequence[CellProgress]) -> float | None:

@@ -1,31 +1,35 @@
-"""The trials of a search: proposed by Optuna, trained by workers, reported to Optuna; interrupted ones continue."""
+"""A search: its space, and its trials, proposed by Optuna, trained by workers and reported to Optuna."""
 
+import json
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.distributions import FloatDistribution
-from optuna.exceptions import OptunaError
-from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import BaseTrial, Trial, TrialState
 
 from toolkit.corpus.protocols import chooses_on_test
-from toolkit.errors import ExperimentError, ToolkitError, one_line
-from toolkit.experiment.command import WorkerOptions
-from toolkit.experiment.engine import Workers
+from toolkit.errors import CheckpointError, ExperimentError, RecipeError, ToolkitError, one_line
+from toolkit.experiment.engine import WorkerOptions
 from toolkit.experiment.plan import PLAN, TRIALS, Cell, make_plan
-from toolkit.experiment.progress import LOCK, Records
-from toolkit.experiment.search_space import ReadRecipe, read_space, setting_text, settings_of
+from toolkit.experiment.progress import Records
 from toolkit.experiment.tasks import Task, Threads, error_text, run_task
 from toolkit.files import locked
+from toolkit.plugins.kinds import parts
+from toolkit.plugins.registry import find_part
+from toolkit.recipe.checks import check_value, members, require_known
+from toolkit.recipe.locations import COMMAND_LINE, Location
+from toolkit.recipe.reading import annotation_at
+from toolkit.recipe.yaml_files import read_yaml
 from toolkit.terminal import say
 from toolkit.training.identity import run_hash
+from toolkit.training.preparation import Source
 from toolkit.training.run_folder import RESULTS, RunFolder, read_results, validation_score
 
 if TYPE_CHECKING:
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
 PRUNED = "pruned after epoch"
 STAMPS = "stamps"  # of the runs of a trial, kept with it
 EXHAUSTED = "exhausted"  # kept with a study: every setting of its space has been tried
+SEARCHED = ("audio", "model", "augmentations", "training")  # a recipe's other keys are the task, not the system
+ReadRecipe = Callable[[Mapping[str, Any]], Source]  # gives the recipe with the values of some dotted keys replaced
 
 
 def optuna_class(kind: str, name: str) -> Callable:
@@ -41,52 +47,30 @@ def optuna_class(kind: str, name: str) -> Callable:
     return next(c for key, c in vars(getattr(optuna, f"{kind}s")).items() if key.lower() == name + kind)
 
 
-class StudyAddress(NamedTuple):
-    """What a process needs to open a study."""
-
-    storage: str
-    name: str
-    pruner: str
-
-
 @lru_cache(maxsize=1)
-def open_study(address: StudyAddress) -> optuna.Study:
+def open_study(storage: str, name: str, pruner: str) -> optuna.Study:
     """The study of a name in a storage, created if missing; ExperimentError if the storage cannot be used."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the user has chosen the sampler
-    options = {"sampler": optuna.samplers.RandomSampler(), "pruner": optuna_class("pruner", address.pruner)()}
-    options |= {"study_name": address.name, "direction": "maximize", "load_if_exists": True}
+    options = {"sampler": optuna.samplers.RandomSampler(), "pruner": optuna_class("pruner", pruner)()}
+    options |= {"study_name": name, "direction": "maximize", "load_if_exists": True}
     try:
-        return optuna.create_study(storage=address.storage, **options)
+        return optuna.create_study(storage=storage, **options)
     except Exception as error:  # a database's driver may raise anything
-        raise _unusable(address.storage, error) from error
-
-
-@contextmanager
-def storage_errors(storage: str) -> Iterator[None]:
-    """Turn an error of a storage that was opened, and is damaged or gone, into an ExperimentError."""
-    try:
-        yield
-    except (OptunaError, SQLAlchemyError) as error:
-        raise _unusable(storage, error.__cause__ or error) from error
-
-
-def _unusable(storage: str, error: BaseException) -> ExperimentError:
-    return ExperimentError(
-        f"The storage {storage} cannot be used ({one_line(error)}): repair it, or choose another --output or --storage."
-    )
+        found = f"The storage {storage} cannot be used ({one_line(error)})"
+        raise ExperimentError(f"{found}: repair it, or choose another --output or --storage.") from error
 
 
 @dataclass(frozen=True)
 class EpochReporter:
     """Gives Optuna the validation score of a trial after each epoch; raises ToolkitError if Optuna prunes the trial."""
 
-    address: StudyAddress
+    study: tuple[str, str, str]  # what opens it
     number: int
 
     def __call__(self, history: "History") -> None:
         """Report the last epoch, unless that was done before an interruption."""
-        study, row, step = open_study(self.address), history.rows[-1], len(history.rows) - 1
+        study, row, step = open_study(*self.study), history.rows[-1], len(history.rows) - 1
         stored = study.get_trials(deepcopy=False)[self.number]
         trial = Trial(study, stored._trial_id)
         if step not in stored.intermediate_values:
@@ -116,9 +100,6 @@ class Search:
     ):
         self.read, self.folder, self.sampler, self.source = read, folder, sampler, read({})
         self.space = read_space(space, read)
-        endless = (key for key, d in self.space.items() if isinstance(d, FloatDistribution) and d.step is None)
-        if sampler == "bruteforce" and (key := next(endless, None)):
-            raise ExperimentError(f"--sampler bruteforce tries all values, but {key} has infinitely many: add a step.")
         recipe = self.source.recipe
         if chooses_on_test(recipe.protocol.name):
             raise ExperimentError(f"Protocol {recipe.protocol.name} validates on the test part: take another one.")
@@ -127,40 +108,31 @@ class Search:
         task = {"space": repr(self.space), "folds": self.folds, "seed": recipe.seed, "cell": cells[0].name}
         name = f"{recipe.name}-{run_hash(task, [], {})}"
         self.locks = folder / TRIALS / name
-        try:
-            if (folder / PLAN).exists():
-                raise ExperimentError(f"{folder} holds an experiment: choose another --output.")
-            if others := [p.parent.name for p in (folder / TRIALS).glob("*/lock") if p.parent != self.locks]:
-                found = f"{folder} holds another search, {others[0]}, with another recipe, space, seed, fold or code"
-                raise ExperimentError(f"{found}: choose another --output.")
-            self.locks.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ExperimentError(f"{folder} cannot be written ({error.strerror}): choose another --output.") from error
-        self.address = StudyAddress(storage or f"sqlite:///{folder / 'study.db'}", name, pruner)
-        self.study = open_study(self.address)
+        if (folder / PLAN).exists():
+            raise ExperimentError(f"{folder} holds an experiment: choose another --output.")
+        if others := [p.parent.name for p in (folder / TRIALS).glob("*/lock") if p.parent != self.locks]:
+            found = f"{folder} holds another search, {others[0]}, with another recipe, space, seed, fold or code"
+            raise ExperimentError(f"{found}: choose another --output.")
+        self.locks.mkdir(parents=True, exist_ok=True)
+        self.address = (storage or f"sqlite:///{folder / 'study.db'}", name, pruner)
+        self.study = open_study(*self.address)
         self._held: dict[int, ExitStack] = {}  # locks of the trials that this process runs
-        self._twins: dict[int, list[int]] = {}  # a trial -> those with its settings: they end as it does
 
     def run(self, options: WorkerOptions, *, trials: int) -> None:
         """Run trials until the study has this many, counting failed ones and those of other processes."""
-        missing = trials - sum(trial.state.is_finished() for trial in self._trials())
+        missing = trials - sum(trial.state.is_finished() for trial in self.study.get_trials(deepcopy=False))
         if missing > 0:
             with options.workers(missing) as workers:
-                for ended in workers.run(run_task, self._tasks(workers, trials, options.threads_each)):
+                for ended in workers.run(run_task, self._tasks(trials, options.threads_each)):
                     for task, error in ended:
-                        if error and workers.lost:  # the trial continues when the command is repeated
-                            raise error
                         self._tell(task.watch.number, task.cells, error)
 
-    def _tasks(self, workers: Workers, trials: int, threads: Threads) -> Iterator[Task]:
-        while not workers.lost and (trial := self._next(trials)) is not None:
+    def _tasks(self, trials: int, threads: Threads) -> Iterator[Task]:
+        while (trial := self._next(trials)) is not None:
             try:
                 plan = make_plan([self.read(settings_of(trial))], folds=self.folds, seeds=(self.source.recipe.seed,))
             except ToolkitError as error:  # settings that do not go together
                 self._tell(trial.number, (), error)
-                continue
-            if twin := self._twin(trial):
-                self._twins.setdefault(twin.number, []).append(trial.number)
                 continue
             (system,) = plan.systems.values()
             watch = EpochReporter(self.address, trial.number)
@@ -169,32 +141,19 @@ class Search:
     def _next(self, trials: int) -> BaseTrial | None:
         """An unfinished trial that no process runs, else a new one; None if there are enough."""
         with locked(self.locks / "lock", wait=True):
-            for trial in self._trials():
+            known = self.study.get_trials(deepcopy=False)
+            for trial in known:
                 if not trial.state.is_finished() and trial.number not in self._held and self._hold(trial.number):
                     if trial.params.keys() == self.space.keys():
                         return trial
                     self._tell(trial.number, (), ExperimentError("its process ended while it was drawn"))
-            if EXHAUSTED in self.study.user_attrs or (count := len(self._trials())) >= trials:
+            if EXHAUSTED in self.study.user_attrs or len(known) >= trials:
                 return None
-            seed = self.source.recipe.seed + count  # one for all would draw the same values again after an interruption
-            self.study.sampler = optuna_class("sampler", self.sampler)(seed=seed)
+            # one seed for all would draw the same values again after an interruption
+            self.study.sampler = optuna_class("sampler", self.sampler)(seed=self.source.recipe.seed + len(known))
             trial = self.study.ask(self.space)
             self._hold(trial.number)
             return trial
-
-    def _twin(self, trial: BaseTrial) -> FrozenTrial | None:
-        """Another trial with the same settings, and so the same runs, that this process holds."""
-        held = (t for t in self._trials() if t.number in self._held and t.number != trial.number)
-        return next((t for t in held if t.params == trial.params), None)
-
-    def _trials(self) -> list[FrozenTrial]:
-        """The trials that count.
-
-        Not those whose process ended while they were drawn: the next trial gets their settings. Nor those that a user
-        queued with Optuna: its `ask` takes them first.
-        """
-        begun = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
-        return [trial for trial in begun if not trial.state.is_finished() or trial.params.keys() == self.space.keys()]
 
     def _hold(self, number: int) -> bool:
         """Take the lock of a trial, unless another process holds it or has told how the trial ended."""
@@ -205,42 +164,78 @@ class Search:
             return number in self._held
 
     def _tell(self, number: int, cells: Iterable[Cell], error: Exception | None) -> None:
-        """Report to Optuna how a trial ended, and release its lock; so ends each trial that waited for its runs."""
-        records, trials = Records(self.folder), self.study.get_trials(deepcopy=False)
-        trial = trials[number]
-        ended = [record for cell in cells if (record := records.read(cell))]
-        failed = error_text(error) if error else next((record.error for record in ended if record.error), None)
-        if failed is None:
-            results = [read_results(records.run_folder(record) / RESULTS, trials=True) for record in ended]
+        """Report to Optuna how a trial ended, and release its lock."""
+        records, trial = Records(self.folder), self.study.get_trials(deepcopy=False)[number]
+        runs = [(record := records.read(cell)) and records.run_folder(record) for cell in cells]
+        if error is None:
+            results = [read_results(run / RESULTS, trials=True) for run in runs]
             stamps = [*dict.fromkeys(stamp for result in results for stamp in result[STAMPS])]
             self.study._storage.set_trial_user_attr(trial._trial_id, STAMPS, stamps)
             value, state = fmean(map(validation_score, results)), None
+            said = f"WA + UA {value:.4f}"
         else:
-            _delete_weights(map(records.run_folder, ended))
-            value, state = None, TrialState.PRUNED if failed.startswith(PRUNED) else TrialState.FAIL
-        if not trial.intermediate_values and state != TrialState.FAIL:  # an earlier trial has trained its runs
-            self._copy_history(trial, trials)
+            said = error_text(error)
+            value, state = None, TrialState.PRUNED if said.startswith(PRUNED) else TrialState.FAIL
+            for run in (run for run in runs if run and run.is_dir()):
+                with suppress(CheckpointError), RunFolder(run).locked():  # another process may train it for a trial
+                    RunFolder(run).delete_weights()
         try:
             self.study.tell(number, value, state)
         except RuntimeError:  # from Study.stop: the bruteforce sampler has tried everything
             self.study.set_user_attr(EXHAUSTED, True)
         settings = ", ".join(f"{key} {setting_text(setting)}" for key, setting in trial.params.items())
-        say(f"trial {number}  {f'WA + UA {value:.4f}' if failed is None else failed}  {settings}")
+        say(f"trial {number}  {said}  {settings}")
         self._held.pop(number).close()
-        for twin in self._twins.pop(number, ()):
-            self._tell(twin, cells, error)
-
-    def _copy_history(self, trial: FrozenTrial, trials: Iterable[FrozenTrial]) -> None:
-        """Give a trial the scores that another one with the same settings has reported."""
-        same = (other.intermediate_values for other in trials if other.params == trial.params)
-        for step, value in max(same, key=len).items():
-            self.study._storage.set_trial_intermediate_value(trial._trial_id, step, value)
 
 
-def _delete_weights(runs: Iterable[Path | None]) -> None:
-    """Delete the weights in folders of runs, except in those that another process trains for a trial of its own."""
-    for run in runs:
-        if run and run.is_dir():
-            with locked(run / LOCK, wait=False) as free:
-                if free:
-                    RunFolder(run).delete_weights()
+def read_space(path: Path, read: ReadRecipe) -> dict[str, BaseDistribution]:
+    """The distribution of each key in a search's file; choices are JSON texts.
+
+    Raises: RecipeError for the first key that the recipe does not have, or whose bounds or choices it cannot hold.
+    """
+    if not (keys := read_yaml(path)):
+        raise RecipeError(f"{path} names no key that is searched, such as training.batch_size: [16, 32].")
+    space = {}
+    for key, value in keys.items():
+        try:
+            space[key] = _distribution(key, value, read)
+        except (ToolkitError, ValueError, TypeError, KeyError) as error:
+            text = f"{error} is missing" if isinstance(error, KeyError) else one_line(str(error))
+            text = text.replace(f" {COMMAND_LINE}", "").removeprefix("--").removeprefix(f"{key}: ")
+            raise RecipeError(f"{Location(key, keys.marks[key])}: {text}") from None
+    return space
+
+
+def _distribution(key: str, value: Any, read: ReadRecipe) -> BaseDistribution:
+    require_known("it", [key.partition(".")[0]], SEARCHED, "part of a recipe that can be searched")
+    tried = _values_to_try(value)
+    for one in tried:
+        for kind, _, part in parts(read({key: one}).recipe):
+            find_part(kind.name, part).check_args(part.args)
+    if isinstance(value, list):
+        return CategoricalDistribution([json.dumps(choice) for choice in value])
+    takes_real = float in members(annotation_at(tuple(key.split("."))))
+    whole = not takes_real and all(type(one) is int for one in tried)
+    return (IntDistribution if whole else FloatDistribution)(**value)
+
+
+def _values_to_try(value: Any) -> Sequence[Any]:
+    """All choices of a list, or the ends of a range and its first step."""
+    if isinstance(value, list):
+        return value
+    if not isinstance(value, Mapping):
+        raise RecipeError("a list of choices, or a range such as {low: 1, high: 8}, is needed.")
+    require_known("it", value, ("low", "high", "log", "step"), "key of a range")
+    check_value(value.get("log", False), bool)
+    low, high = value["low"], value["high"]
+    return [low, high, low + value["step"]] if "step" in value else [low, high]
+
+
+def settings_of(trial: BaseTrial) -> dict[str, Any]:
+    """A trial's values by key."""
+    return {key: json.loads(value) if isinstance(value, str) else value for key, value in trial.params.items()}
+
+
+def setting_text(value: Any) -> str:
+    """A setting as text, for a line or a table."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

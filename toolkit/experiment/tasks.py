@@ -58,7 +58,7 @@ def make_tasks(folder: Path, plan: Plan, cells: Iterable[Cell], threads: Threads
 def run_task(task: Task) -> None:
     """Train and test each cell that is not finished; a failure is recorded with its error, and the next cell runs.
 
-    Raises: ExperimentError if a record cannot be written.
+    Raises: ExperimentError if a record cannot be written; ToolkitError if a trial's cell fails.
     """
     from toolkit.hardware import give_back
 
@@ -66,13 +66,15 @@ def run_task(task: Task) -> None:
         for cell in task.cells:
             ended = _run_cell(task, cell)
             give_back()
-            if ended == "failed" and not task.test:
-                return
+            if ended.error and not task.test:
+                raise ToolkitError(ended.error)
 
 
-def _run_cell(task: Task, cell: Cell) -> str:
+def _run_cell(task: Task, cell: Cell) -> Record:
     records = Records(task.folder)
-    record = Record(cell, "running", time.time(), host=platform.node(), pid=os.getpid())
+    before = records.read(cell)
+    run = before.run if before else None
+    record = Record(cell, "running", time.time(), run=run, host=platform.node(), pid=os.getpid())
     records.write(record)
     log = records.log(cell).open("a", encoding="utf-8", buffering=1)
     with log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
@@ -88,7 +90,7 @@ def _run_cell(task: Task, cell: Cell) -> str:
             traceback.print_exc()
             record = replace(record, state="failed", ended=time.time(), error=error_text(error))
         records.write(record)
-    return record.state
+    return record
 
 
 def _prepared_run(task: Task, cell: Cell, log: TextIO) -> "Run":

@@ -12,8 +12,8 @@ import numpy as np
 
 from toolkit.corpus.protocols import chooses_on_test
 from toolkit.errors import ExperimentError, did_you_mean, join, one_line
-from toolkit.experiment.plan import Cell, existing_plan, without_unused
-from toolkit.experiment.progress import Progress
+from toolkit.experiment.plan import Cell, read_plan
+from toolkit.experiment.progress import Records
 from toolkit.files import require_file
 from toolkit.recipe.schema import FUSED
 from toolkit.statistics.abstention import Confidence
@@ -154,7 +154,7 @@ class Evidence:
     """
 
     def __init__(self, folder: str | Path, baseline: str | None = None, systems: Collection[str] = ()):
-        self.folder, whole = Path(folder), existing_plan(Path(folder))
+        self.folder, whole = Path(folder), read_plan(Path(folder))
         check_known("--systems", "system", systems, whole.systems)
         check_known("--baseline", "system", [baseline] if baseline else (), whole.systems)
         self.left_out = [name for name in whole.systems if systems and name not in systems]
@@ -162,14 +162,14 @@ class Evidence:
             raise ExperimentError(f"--systems leaves out the baseline, {baseline!r}: add it, or choose another one.")
         kept = {name: system for name, system in whole.systems.items() if name not in self.left_out}
         cells = tuple(cell for cell in whole.cells if cell.system in kept)
-        self.plan = without_unused(replace(whole, systems=kept, cells=cells))
+        self.plan = replace(whole, systems=kept, cells=cells)
         self.protocols, self.baseline = tuple(self.plan.folds), baseline or next(iter(kept))
         places = dict.fromkeys((cell.protocol, cell.fold, cell.seed) for cell in cells)
         # each system should have every place that any has: a table compares them
         self.cells = [Cell(name, *place, system.fingerprint) for place in places for name, system in kept.items()]
-        progress = Progress(self.folder, self.plan)
-        self.changed = progress.records.left_out(self.plan)
-        cells, run_folder = progress.cells(alive=False), progress.records.run_folder
+        records = Records(self.folder)
+        self.changed = records.left_out(self.plan)
+        cells, run_folder = records.progress(self.plan, alive=False), records.run_folder
         done = [cell for cell in cells if cell.state == "done"]
         self.runs = [FinishedRun(c.cell, run_folder(c.record), self.plan.labels) for c in done]  # as planned
         self.failures = {c.cell.key: c.record.error or "" for c in cells if c.state == "failed"}

@@ -9,8 +9,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial
 
 from toolkit.errors import ExperimentError, counted, join
-from toolkit.experiment.search import STAMPS, Search
-from toolkit.experiment.search_space import setting_text, settings_of
+from toolkit.experiment.search import STAMPS, Search, setting_text, settings_of
 from toolkit.files import resolved, write_whole
 from toolkit.recipe.loading import dump_yaml
 from toolkit.report.figures.figure import COLOURS, image_bytes, new_figure, stamp, styled

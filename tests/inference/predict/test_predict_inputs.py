@@ -43,9 +43,9 @@ def test_a_table_is_read_under_the_names_of_its_columns(bundle, folder, tmp_path
     done = run(bundle, folder, "--columns", "path=file")
     assert done.exit_code == 2 and f"names columns of a manifest, and {folder} is not one" in done.stderr
     done = run(bundle, table, "--columns", "path=file,path=folder")
-    assert done.exit_code == 2 and "'--columns': path is named twice." in done.stderr
+    assert done.exit_code == 2 and "'--columns': NAME=COLUMN,... is needed, each name once" in done.stderr
     done = run(bundle, table, "--columns", "path")
-    assert done.exit_code == 2 and "'--columns': NAME=COLUMN,... is needed, not 'path'" in done.stderr
+    assert done.exit_code == 2 and "'--columns': NAME=COLUMN,... is needed, each name once, not 'path'" in done.stderr
 
 
 def test_a_manifest_needs_no_labels_and_its_stretches_are_labelled_by_themselves(bundle, folder):
