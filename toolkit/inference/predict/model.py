@@ -1,7 +1,6 @@
 """A trained system in use: audio in, segment by segment in constant memory, predictions out."""
 
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toolkit.audio.reading import BLOCK_VALUES, stretch
+from toolkit.audio.reading import stretch
 from toolkit.audio.waves import Cutter, Resampler, through, waves
 from toolkit.data.segments import padded_waves
 from toolkit.errors import PredictionError, ToolkitError
@@ -36,9 +35,8 @@ def segment_waves(recording: AnyRecording, audio: AudioSpec, hop_samples: int | 
     """
     cutter = Cutter(segment_samples=audio.segment_samples, hop_samples=hop_samples)
     if isinstance(recording, Samples):
-        pieces = np.array_split(recording.values, len(recording.values) // BLOCK_VALUES + 1)
         resampler = Resampler(recording.sample_rate, audio.sample_rate)
-        yield from through(cutter, map(torch.from_numpy, through(resampler, pieces)))
+        yield from through(cutter, map(torch.from_numpy, through(resampler, [recording.values])))
     elif isinstance(recording, Encoded):
         with recording.as_file() as path:
             yield from through(cutter, waves(stretch(path), audio.sample_rate))
@@ -97,11 +95,7 @@ class Model:
         return self._result(recording_of(audio, sample_rate, covariates), hop_s).prediction()
 
     def predict_many(
-        self,
-        recordings: Iterable[Any],
-        *,
-        batch_size: int = BATCH_SIZE,
-        hop_s: float | None = None,
+        self, recordings: Iterable[Any], *, batch_size: int = BATCH_SIZE, hop_s: float | None = None
     ) -> Iterator[Prediction]:
         """Label recordings one after the other, segments of several at a time.
 
@@ -117,11 +111,7 @@ class Model:
             yield result
 
     def results(
-        self,
-        recordings: Iterable[Any],
-        *,
-        batch_size: int = BATCH_SIZE,
-        hop_s: float | None = None,
+        self, recordings: Iterable[Any], *, batch_size: int = BATCH_SIZE, hop_s: float | None = None
     ) -> Iterator[tuple[AnyRecording, Prediction | ToolkitError]]:
         """Label recordings as `predict_many` does, but go on after those that cannot be labelled.
 
@@ -168,12 +158,7 @@ class Model:
         return result
 
     def _results(
-        self,
-        recordings: Iterable[AnyRecording],
-        *,
-        batch_size: int,
-        hop_s: float | None,
-        embeddings: bool = False,
+        self, recordings: Iterable[AnyRecording], *, batch_size: int, hop_s: float | None, embeddings: bool = False
     ) -> Iterator[RecordingResult]:
         """Compute recordings, with segments of several in one batch; yield each result when it is done, in order.
 
@@ -182,26 +167,23 @@ class Model:
         if batch_size < 1:
             raise PredictionError(f"batch_size is {batch_size}; a batch holds at least one segment")
         hop_samples = self.usage.hop_samples(hop_s)
-        undone: deque[RecordingResult] = deque()
         batch: list[tuple[RecordingResult, Tensor]] = []
+        read: list[RecordingResult] = []  # to their ends, but their last segments wait in the batch
         for recording in recordings:
             result = RecordingResult(recording, self.usage, hop_samples)
-            undone.append(result)
             for wave in _segments(result):
                 batch.append((result, wave))
                 if len(batch) == batch_size:
                     self._compute(batch, embeddings)
-                    yield from _done(undone)
-                if result.error is not None:
-                    break
-            result.read = True
-            if result.error is not None:
-                batch = [(other, wave) for other, wave in batch if other is not result]
-            if len(undone) > batch_size:  # failed ones, behind one that waits for a full batch
+                    yield from read
+                    read.clear()
+            read.append(result)
+            if not batch or len(read) > batch_size:  # many that failed wait behind one that did not
                 self._compute(batch, embeddings)
-            yield from _done(undone)
+                yield from read
+                read.clear()
         self._compute(batch, embeddings)
-        yield from _done(undone)
+        yield from read
 
     def _compute(self, batch: list[tuple[RecordingResult, Tensor]], embeddings: bool = False) -> None:
         """Run the system on a batch, add its output to the results, and empty the batch."""
@@ -227,15 +209,8 @@ def _segments(result: RecordingResult) -> Iterator[Tensor]:
     recording, usage = result.recording, result.usage
     try:
         result.covariates = class_indices(usage.covariates, recording.covariates)
-        for wave in segment_waves(recording, usage.audio, result.hop_samples):
-            result.waiting += 1
-            yield wave
+        yield from segment_waves(recording, usage.audio, result.hop_samples)
     except PredictionError as error:
         result.error = PredictionError(f"{recording.name}: {error}")
     except ToolkitError as error:
         result.error = error
-
-
-def _done(undone: deque[RecordingResult]) -> Iterator[RecordingResult]:
-    while undone and undone[0].done:
-        yield undone.popleft()

@@ -8,14 +8,10 @@ import torch
 from torch import Tensor
 
 from toolkit.audio.waves import Cutter, Resampler, through
-from toolkit.corpus.targets import LABEL
 from toolkit.errors import PredictionError, ToolkitError
 from toolkit.inference.bundle.config import Usage
 from toolkit.inference.predict.predictions import Prediction
 from toolkit.inference.predict.recordings import AnyRecording, mono, whole_rate
-from toolkit.statistics.utterance_means import UtteranceMeans
-
-_ONE = np.zeros(1, dtype=np.int64)  # the index of the only recording in its UtteranceMeans
 
 
 class RecordingResult:
@@ -24,40 +20,35 @@ class RecordingResult:
     def __init__(self, recording: AnyRecording, usage: Usage, hop_samples: int):
         self.recording, self.usage, self.hop_samples = recording, usage, hop_samples
         self.covariates: dict[str, int] = {}  # class indices, once they have been checked
-        self.waiting = 0  # segments that have been cut but not added
-        self.read = False  # whether the last segment has been cut
         self.error: ToolkitError | None = None  # why it cannot be labelled
-        self._scores, self._embeddings = UtteranceMeans(), UtteranceMeans()
         self.segments: list[Prediction] = []
+        self._weight, self._scores = 0, np.zeros(1)  # sums over segments, in float64
+        self._embeddings: dict[str, np.ndarray] = {}
         self._start = self._stop = 0  # where the next segment starts and the last one ends
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing more is to come."""
-        return self.error is not None or (self.read and not self.waiting)
 
     def add(self, samples: int, scores: np.ndarray, embeddings: Mapping[str, np.ndarray]) -> None:
         """Add the next segment: its length, log-probabilities [classes], embeddings name -> [size]."""
-        self.waiting -= 1
         if not np.isfinite(scores).all():
             self.error = PredictionError(f"{self.recording.name}: the system's scores are not finite")
             return
-        weights = np.array([samples if self.usage.audio.tail == "weighted" else 1])
-        self._scores.add(_ONE, weights, {LABEL: scores[None]})
-        self._embeddings.add(_ONE, weights, {name: values[None] for name, values in embeddings.items()})
+        scores, weight = scores.astype(np.float64), samples if self.usage.audio.tail == "weighted" else 1
+        self._weight += weight
+        self._scores = self._scores + weight * scores
+        for name, values in embeddings.items():
+            self._embeddings[name] = self._embeddings.get(name, 0.0) + weight * values.astype(np.float64)
         self._stop = self._start + samples
-        self.segments.append(self._predicted(self._start, scores.astype(np.float64)))
+        self.segments.append(self._predicted(self._start, scores))
         self._start += self.hop_samples
 
     def prediction(self) -> Prediction:
         """The prediction for the segments so far; PredictionError if there is none."""
         if not self._stop:
             raise PredictionError(f"{self.recording.name}: no segment has been labelled")
-        return self._predicted(0, self._scores[LABEL][0], tuple(self.segments))
+        return self._predicted(0, self._scores / self._weight, tuple(self.segments))
 
     def embeddings(self) -> dict[str, np.ndarray]:
         """The mean of every embedding, once it is done: [size], float32."""
-        return {name: self._embeddings[name][0].astype(np.float32) for name in self._embeddings.names}
+        return {name: (sums / self._weight).astype(np.float32) for name, sums in self._embeddings.items()}
 
     def _predicted(self, start: int, scores: np.ndarray, segments: tuple[Prediction, ...] = ()) -> Prediction:
         """The prediction that scores give for the samples from `start` to the end of the last segment."""
@@ -106,7 +97,6 @@ class Stream:
 
     def _labelled(self, segments: Iterable[Tensor]) -> list[Prediction]:
         for wave in segments:
-            self._result.waiting += 1
             self._compute([(self._result, wave)])
             if self._result.error is not None:
                 self._ended = True
