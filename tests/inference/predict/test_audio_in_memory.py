@@ -96,12 +96,12 @@ def test_no_room_for_a_copy_is_one_line(model, monkeypatch):
     [
         (None, None, PredictionError, "None is not audio: a path, the bytes of a file, a binary file object"),
         (3, 16_000, PredictionError, "3 is not audio"),
-        (["a.wav", "b.wav"], None, PredictionError, "a list of paths is given: predict_many takes several"),
+        (["a.wav", "b.wav"], None, PredictionError, "is not audio: .*; predict_many takes several recordings"),
         ({"a": 1}, None, PredictionError, r"\{'a': 1\} is not audio"),
         (b"RIFF", 16_000, PredictionError, "sample_rate is for arrays, and the file in memory states its own: leave"),
-        ([0.0, 0.1], None, PredictionError, "sample_rate=16000"),
-        ([0.0, 0.1], True, PredictionError, "sample_rate is True; a whole number of Hz up to 10,000,000 is needed"),
-        ([[0.0, 0.1], [0.2]], 16_000, ShapeError, "samples are"),
+        (np.zeros(9), None, PredictionError, "sample_rate=16000"),
+        (np.zeros(9), 0.5, PredictionError, "sample_rate is 0.5; a whole number of Hz up to 10,000,000 is needed"),
+        (np.zeros((9, 2)), 16_000, ShapeError, "samples are"),
     ],
 )
 def test_an_argument_that_is_not_audio_is_one_line(model, audio, rate, error, message):
