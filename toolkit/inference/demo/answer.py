@@ -8,8 +8,7 @@ import numpy as np
 
 from toolkit.audio.reading import AudioStretch
 from toolkit.files import templates
-from toolkit.inference.predict.predictions import Prediction
-from toolkit.inference.predict.tracks import intervals
+from toolkit.inference.predict.predictions import Prediction, intervals
 from toolkit.report.figures.figure import COLOURS, INK, YELLOW
 
 COLUMNS = 600  # of a waveform's outline
