@@ -147,8 +147,6 @@ def compare(bundle_a: str, bundle_b: str, manifest: str, as_json: bool, **option
     from toolkit.inference.predict.evaluation import evaluate as evaluate_bundles
 
     quiet_libraries()
-    if bundle_a == bundle_b:
-        raise click.UsageError(f"{bundle_a} is compared with itself: name two bundles")
     comparison = SystemComparison.of(evaluate_bundles([bundle_a, bundle_b], manifest, **options), "by both systems")
     show(comparison, print_comparison, as_json=as_json)
     sys.exit(1 if comparison.n_skipped else 0)

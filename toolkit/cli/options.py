@@ -25,12 +25,12 @@ class Range(click.FloatRange):
 
 
 def _pairs(ctx: click.Context, option: click.Parameter, text: str | None) -> dict[str, str] | None:
-    """NAME=COLUMN,... as a dict."""
+    """NAME=VALUE,... as a dict."""
     if text is None:
         return None
     pairs = [[part.strip() for part in pair.partition("=")] for pair in text.split(",")]
     if not all(name and equals for name, equals, _ in pairs):
-        raise click.BadParameter(f"NAME=COLUMN,... is needed, not {text!r}.")
+        raise click.BadParameter(f"{option.metavar} is needed, not {text!r}.")
     found = [name for name, *_ in pairs]
     for name in found:
         if found.count(name) > 1:
@@ -136,6 +136,7 @@ labelled_options = _together(
         "--map",
         "label_map",
         multiple=True,
+        callback=lambda ctx, option, words: _pairs(ctx, option, ",".join(words) if words else None) or {},
         metavar="LABEL=CLASS,...",
         help="The system's class for a label of the manifest: angry=ang; angry= leaves its utterances out.",
     ),

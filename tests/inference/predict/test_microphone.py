@@ -165,7 +165,6 @@ def test_options_that_contradict_the_microphone_are_refused(hears, bundle, talk,
     assert "Name what to label, or give --microphone without a name." in ends(bundle, talk)
     done = run(bundle)
     assert done.exit_code == 2 and "Name what to label, or give --microphone." in done.stderr
-    assert "--covariate gender=@sex reads a column of a manifest" in ends(bundle, "--covariate", "gender=@sex")
     gendered = write_bundle(tmp_path / "gendered", covariate="{source: label}")
     assert "--covariate gender=F" in ends(gendered)
     assert "--microphone has none" in ends(bundle, "--columns", "path=file")

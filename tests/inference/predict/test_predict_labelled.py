@@ -140,7 +140,7 @@ def test_a_class_without_utterances_is_reported_and_does_not_count(bundle, corpu
         ),
         (["--map", "hum=tones,hiss=noise,cough="], "Did you mean 'tone'?"),
         (["--map", "hum"], "LABEL=CLASS"),
-        (["--map", "hum=tone,hum=noise"], "'hum' twice"),
+        (["--map", "hum=tone,hum=noise"], "hum is named twice"),
         (["--map", "hum=,hiss=,cough="], "leaves out every utterance"),
         (
             ["--map", "hum=tone,hiss=noise,cough=,hish=noise"],
@@ -158,12 +158,6 @@ def test_a_label_near_a_class_gets_a_suggestion(bundle, corpus, tmp_path):
     (tmp_path / "m.csv").write_text(f"path,label\n{corpus.parent}/0-0.wav,tones\n{corpus.parent}/0-1.wav,cough\n")
     done = run("evaluate", bundle, tmp_path / "m.csv")
     assert done.exit_code == 2 and "'cough' (1), 'tones' (1). Did you mean 'tone'? Add --map tones=CLASS" in done.stderr
-
-
-def test_a_label_may_hold_what_separates_the_pairs(bundle, corpus, tmp_path):
-    (tmp_path / "m.csv").write_text(f'path,label\n{corpus.parent}/0-0.wav,"a,b"\n{corpus.parent}/0-1.wav,=1+1\n')
-    done = run("evaluate", bundle, tmp_path / "m.csv", "--map", "a,b=tone", "--map", " =1+1=noise")
-    assert done.exit_code == 0, done.stderr
 
 
 def part_of(corpus: Path, path: Path, change) -> Path:
@@ -207,7 +201,7 @@ def test_a_covariate_is_read_from_the_column_of_its_name_or_given(corpus, tmp_pa
     done = run("evaluate", gendered, without, *MAP)
     assert done.exit_code == 2 and "--covariate gender=F (it knows F, M)" in done.stderr
     done = run("evaluate", gendered, corpus, *MAP, "--covariate", "gender=@sex")
-    assert done.exit_code == 2 and "--covariate gender=@sex: no utterance has a value in this column." in done.stderr
+    assert done.exit_code == 2 and "no utterance has a value in the column 'sex'." in done.stderr
     done = run("evaluate", gendered, corpus, *MAP, "--covariate", "gendre=F")
     assert done.exit_code == 2 and "Did you mean 'gender'?" in done.stderr
 

@@ -34,12 +34,11 @@ class PairedEvaluations:
         common = reduce(np.intersect1d, (e.answers.id for e in evaluations.values()))
         if not len(common):
             raise PredictionError(f"No utterance could be labelled {how}: there is nothing to compare")
-        first, found = next(iter(evaluations.values())), {}
-        n_skipped = len(first.answers.id) + first.n_skipped - len(common)
+        found = {}
         for name, evaluation in evaluations.items():
             rows = np.isin(evaluation.answers.id, common)
             answers = Answers(**{column: values[rows] for column, values in vars(evaluation.answers).items()})
-            found[name] = replace(evaluation, answers=answers, n_skipped=n_skipped)
+            found[name] = replace(evaluation, answers=answers)
         return cls(found)
 
     @property

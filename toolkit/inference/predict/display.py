@@ -19,7 +19,7 @@ ACCURACIES = ("WA %", "95 % interval", "UA %", "95 % interval")
 def print_evaluation(evaluation: CorpusEvaluation) -> None:
     """Print accuracies with intervals and by gender, confusion, calibration, abstaining and notes."""
     console, test = console_for_output(), evaluation.summary
-    title = f"{evaluation.bundle} on {evaluation.manifest}"
+    title = f"{evaluation.test.bundle} on {evaluation.test.manifest}"
     table = table_of("utterances", "speakers", *ACCURACIES, "macro F1 %", "ECE %", title=title)
     cells = [*_accuracies(test), PERCENT.show(test.macro_f1), PERCENT.show(test.ece)]
     table.add_row(str(test.n_utterances), str(evaluation.n_speakers), *cells)
@@ -32,7 +32,9 @@ def print_evaluation(evaluation: CorpusEvaluation) -> None:
     console.print(confusion_table(evaluation.target.classes, test.confusion))
     table = table_of("", "ECE %", "NLL", "mean confidence %", title="Calibration")
     for when, found in evaluation.calibration.items():
-        name = "as computed" if when == "before" else f"at temperature {evaluation.confidence.temperature:.2f}"
+        name = (
+            "as computed" if when == "before" else f"at temperature {evaluation.test.usage.confidence.temperature:.2f}"
+        )
         table.add_row(name, PERCENT.show(found.ece), NATS.show(found.nll), PERCENT.show(found.confidence))
     console.print(table)
     if evaluation.abstaining:
@@ -40,7 +42,7 @@ def print_evaluation(evaluation: CorpusEvaluation) -> None:
         for rule, found in evaluation.abstaining.items():
             table.add_row(rule, *map(PERCENT.show, (found.coverage, found.error, found.error_by_speaker)))
         console.print(table)
-    _print_notes(console, evaluation.notes, evaluation.stamps)
+    _print_notes(console, evaluation.notes, evaluation.test.stamps)
 
 
 def print_comparison(comparison: SystemComparison) -> None:
@@ -48,7 +50,7 @@ def print_comparison(comparison: SystemComparison) -> None:
     console = console_for_output()
     table = table_of("", "utterances", "speakers", *ACCURACIES)
     for letter, e in zip("AB", comparison.evaluations.values(), strict=True):
-        name, n_utterances = f"{letter}: {e.bundle}", str(e.summary.n_utterances)
+        name, n_utterances = f"{letter}: {e.test.bundle}", str(e.summary.n_utterances)
         table.add_row(name, n_utterances, str(e.n_speakers), *_accuracies(e.summary))
     console.print(table)
     table = table_of("", "points", "95 % interval", "p", "verdict", title="B minus A")
@@ -56,7 +58,7 @@ def print_comparison(comparison: SystemComparison) -> None:
         cells = POINTS.show(found.difference), POINTS_INTERVAL.show(found.interval), P_VALUE.show(found.p_corrected)
         table.add_row(found.metric.upper(), *cells, found.verdict)
     console.print(table)
-    stamps = [f"{e.bundle}: {stamp}" for e in comparison.evaluations.values() for stamp in e.stamps]
+    stamps = [f"{e.test.bundle}: {stamp}" for e in comparison.evaluations.values() for stamp in e.test.stamps]
     _print_notes(console, comparison.notes, stamps)
 
 
@@ -64,7 +66,9 @@ def print_stress(test: StressTest) -> None:
     """Print UA in each condition with its change, by gender and for the worst speaker, and notes."""
     console, genders = console_for_output(), list(test.baseline.summary.by_gender)
     columns = ("UA %", "95 % interval", "change, points", "95 % interval", *(f"UA %, {GENDERS[g]}" for g in genders))
-    table = table_of("", *columns, "worst speaker", title=f"{test.baseline.bundle} on {test.baseline.manifest}")
+    table = table_of(
+        "", *columns, "worst speaker", title=f"{test.baseline.test.bundle} on {test.baseline.test.manifest}"
+    )
     for title, evaluation in test.evaluations.items():
         summary, change, worst = evaluation.summary, test.changes.get(title), test.worst_speaker(title)
         cells = [PERCENT.show(summary.ua), INTERVAL.show(summary.interval("ua"))]
@@ -72,7 +76,7 @@ def print_stress(test: StressTest) -> None:
         cells += [PERCENT.show(summary.by_gender[gender].ua) for gender in genders]
         table.add_row(title, *cells, f"{worst[0]}: {PERCENT.show(worst[1])}" if worst else DASH)
     console.print(table)
-    _print_notes(console, test.baseline.notes, test.baseline.stamps)
+    _print_notes(console, test.baseline.notes, test.baseline.test.stamps)
 
 
 def _accuracies(test: TestSummary) -> list[str]:

@@ -4,7 +4,7 @@ import queue
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
@@ -42,9 +42,6 @@ def listen(
         waits for a system that is too slow.
     """
     given = GivenCovariates.read(covariates)
-    if given.columns:
-        name, column = next(iter(given.columns.items()))
-        raise PredictionError(f"--covariate {name}=@{column} reads a column of a manifest, and --microphone has none")
     refuse_inputs(output, bundle)
     with _sounddevice() as sounddevice:
         microphone = sounddevice.query_devices(kind="input")
@@ -72,12 +69,11 @@ def listen(
 
 def _chunks(rate: int) -> Iterator[np.ndarray]:
     """What the microphone hears until Ctrl-C, in chunks [samples], float32; PredictionError if it stops by itself."""
-    heard: queue.Queue = queue.Queue(maxsize=round(LONGEST_WAIT_S / CHUNK_S))
+    heard: queue.Queue = queue.Queue()
 
     def take(samples: np.ndarray, frames: int, time: object, status: object) -> None:
         if not interrupted.is_set():
-            with suppress(queue.Full):
-                heard.put_nowait((samples[:, 0].copy(), status))
+            heard.put((samples[:, 0].copy(), status))
 
     lost = False
     options = {"channels": 1, "dtype": "float32", "blocksize": round(CHUNK_S * rate), "callback": take}
@@ -87,7 +83,7 @@ def _chunks(rate: int) -> Iterator[np.ndarray]:
         sounddevice.InputStream(samplerate=rate, **options) as microphone,
     ):
         while not (interrupted.is_set() and heard.empty()):
-            if heard.full() and not interrupted.is_set():
+            if CHUNK_S * heard.qsize() > LONGEST_WAIT_S and not interrupted.is_set():
                 waiting = f"{LONGEST_WAIT_S} s of it wait for labels"
                 raise PredictionError(f"The system is slower than the audio: {waiting}. Give a larger --hop.")
             try:
@@ -122,13 +118,13 @@ def _sounddevice() -> Iterator[ModuleType]:
 @contextmanager
 def _interrupted() -> Iterator[threading.Event]:
     """An event that Ctrl-C sets; a second Ctrl-C interrupts."""
-    event, before = threading.Event(), signal.getsignal(signal.SIGINT)
+    event = threading.Event()
 
     def note(*_: object) -> None:
         event.set()
         signal.signal(signal.SIGINT, before)
 
-    signal.signal(signal.SIGINT, note)
+    before = signal.signal(signal.SIGINT, note)
     try:
         yield event
     finally:

@@ -34,16 +34,12 @@ class Condition(NamedTuple):
     args: Mapping[str, Any]
 
 
-def _pink(db: int) -> Condition:
-    return Condition(f"pink noise at {db} dB", "noise", {"snr_db": [db, db], "colour": "pink"})
-
-
 CONDITIONS = {
     "softer": Condition("20 dB softer", "gain", {"db": [-20, -20]}),
     "louder": Condition("10 dB louder, clipped", "gain", {"db": [10, 10]}),
-    "noise-20": _pink(20),
-    "noise-10": _pink(10),
-    "noise-0": _pink(0),
+    "noise-20": Condition("pink noise at 20 dB", "noise", {"snr_db": [20, 20], "colour": "pink"}),
+    "noise-10": Condition("pink noise at 10 dB", "noise", {"snr_db": [10, 10], "colour": "pink"}),
+    "noise-0": Condition("pink noise at 0 dB", "noise", {"snr_db": [0, 0], "colour": "pink"}),
     "telephone": Condition("by telephone", "telephone", {}),
     "mp3": Condition("MP3 at 32 kbit/s", "codec", {"kbit_per_s": [32, 32]}),
     "room": Condition("in a room, 0.6 s", "reverb", {"seconds": [0.6, 0.6], "direct_db": [0, 0]}),
@@ -131,7 +127,7 @@ def write_figure(test: StressTest, path: str) -> None:
         axis.invert_yaxis()
         axis.set_xlabel("UA (%)")
         axis.grid(axis="x")
-        stamp(figure, test.baseline.stamps)
+        stamp(figure, test.baseline.test.stamps)
         drawn = image_bytes(figure, Path(path).suffix[1:])
     write_whole(Path(path), drawn, PredictionError, "choose another --figure", stream=True)
 
@@ -143,8 +139,7 @@ def _augmentation(name: str, audio: AudioSpec) -> Augmentation:
     try:
         return build("augmentation", PartSpec(plugin=f"{DISTRIBUTION}:{plugin}", args=args), context)
     except RecipeError as error:
-        remedy = f"name the conditions to test with --condition, without {name}"
-        raise PredictionError(f"Condition {name} does not fit the system: {error}; {remedy}") from None
+        raise PredictionError(f"{name} does not fit the system: {error}; name other conditions") from None
 
 
 def _changed(recordings: Iterable[Recording], augmentation: Augmentation, rate: int, key: tuple) -> Iterator[Samples]:
