@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from toolkit.audio.reading import stretch
 from toolkit.cli.main import main
-from toolkit.inference.demo.answer import COLUMNS, PALETTE, answer_html, colours_of, outline
+from toolkit.inference.demo.page import COLUMNS, PALETTE, answer_html, colours_of, outline
 from toolkit.inference.demo.serving import sweep
 from toolkit.inference.predict.predictions import Prediction
 

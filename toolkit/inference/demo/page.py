@@ -1,11 +1,12 @@
-"""The page: trained systems label a recording side by side, and the recording is deleted afterwards."""
+"""The page: trained systems label a recording side by side, and the recording is deleted afterwards.
+
+An answer shows the waveform over its segments, which are coloured and named by label.
+"""
 
 import html
-import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -13,15 +14,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from toolkit.audio.reading import stretch
+from toolkit.audio.reading import AudioStretch, stretch
 from toolkit.errors import AudioError, PredictionError, ToolkitError, join, one_line
+from toolkit.files import templates
 from toolkit.inference.bundle import read_bundle
-from toolkit.inference.demo.answer import answer_html, colours_of, outline
 from toolkit.inference.predict.model import Model
-from toolkit.inference.predict.predictions import Prediction
+from toolkit.inference.predict.predictions import Prediction, intervals
 from toolkit.inference.predict.recordings import Recording
 from toolkit.model.archive import CARD, read_file
 from toolkit.plugins.plugin import plugin_failures
+from toolkit.report.figures.figure import COLOURS, INK, YELLOW
 from toolkit.statistics.abstention import CONFIDENCE, COVERAGE, ERROR
 from toolkit.terminal import clock
 
@@ -35,6 +37,12 @@ RULES = [
     ("so that a share gets an answer", COVERAGE),
     ("so that at most a share of the answers is wrong", ERROR),
 ]
+COLUMNS = 600  # of a waveform's outline
+PALETTE = (*(colour for colour in COLOURS if colour != INK), YELLOW, "#999999")  # ink is invisible on a dark page
+TICKS, LAST = 6, 0.93  # their greatest number, and the fraction of the width beyond which text has no room
+STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600)  # seconds from tick to tick
+TEMPLATES = Path(__file__).parent / "template"
+STYLE = (TEMPLATES / "demo.css").read_text(encoding="utf-8")
 _FRONT_MATTER = re.compile(r"\A---\n.*?^---\n", re.DOTALL | re.MULTILINE)  # a card's header for the hub
 
 
@@ -97,8 +105,6 @@ class Page:
                 if self.uploads[path] <= 0:  # else somebody else's upload with the same bytes and name waits
                     del self.uploads[path]
                     Path(path).unlink(missing_ok=True)
-                    with suppress(OSError):  # the folder holds another upload with the same bytes
-                        Path(path).parent.rmdir()
         return [heard, refusal, *self.show(heard, kind, share)]
 
     def show(self, heard: Heard | None, kind: str, share: float) -> list[str]:
@@ -129,10 +135,7 @@ class Page:
         results = []
         for model in (system.model for system in self.systems):
             given = {name: value for name, value in covariates.items() if name in model.usage.covariates}
-            recording = Recording(path, covariates=given, name=path.name)
-            with suppress(OSError):
-                os.utime(path)  # what is being labelled is never old
-            ((_, result),) = model.results([recording], hop_s=self.hop_s)
+            ((_, result),) = model.results([Recording(path, covariates=given, name=path.name)], hop_s=self.hop_s)
             results.append(_without_folder(result, path) if isinstance(result, ToolkitError) else result)
         return Heard(peaks, results)
 
@@ -183,3 +186,55 @@ def _without_folder(error: ToolkitError, path: Path) -> ToolkitError:
 
 def _refusal_html(what: object) -> str:
     return f'<p class="refused" role="alert">{html.escape(one_line(str(what)))}</p>'
+
+
+def outline(audio: AudioStretch) -> np.ndarray:
+    """The peaks of a recording in stretches of equal length, as fractions of the highest: [COLUMNS], float32."""
+    peaks, at = np.zeros(COLUMNS, dtype=np.float32), 0
+    for block in audio.blocks():
+        columns = np.arange(at, at + len(block)) * COLUMNS // audio.frames
+        np.maximum.at(peaks, columns, np.abs(block).max(axis=1))
+        at += len(block)
+    return peaks / (peaks.max() or 1)
+
+
+def ticks(seconds: float) -> list[tuple[float, str]]:
+    """Times in seconds to mark below a waveform, each with its text.
+
+    >>> ticks(2.5)
+    [(0.0, '0 s'), (0.5, '0.5 s'), (1.0, '1 s'), (1.5, '1.5 s'), (2.0, '2 s')]
+    >>> ticks(100)
+    [(0, '0:00'), (30, '0:30'), (60, '1:00'), (90, '1:30')]
+    """
+    step = next((step for step in STEPS if seconds / step <= TICKS), seconds)
+    times = [number * step for number in range(TICKS + 1) if number * step <= LAST * seconds]
+    return [(t, f"{t // 60:.0f}:{t % 60:02.0f}" if seconds >= 60 else f"{t:g} s") for t in times]
+
+
+def answer_html(prediction: Prediction, peaks: np.ndarray, *, abstain: float, colours: Mapping[str, str]) -> str:
+    """The answer as HTML.
+
+    Args: prediction: of a recording; peaks: its `outline`; abstain: the confidence that a label needs;
+        colours: label -> CSS colour.
+    """
+    found, totals = intervals(prediction.segments, abstain), Counter()
+    for interval in found:
+        totals[interval.label] += interval.end_s - interval.start_s
+    upper = [f"{column} {50 - 48 * peak:.1f}" for column, peak in enumerate(peaks)]
+    lower = [f"{column} {50 + 48 * peak:.1f}" for column, peak in enumerate(peaks)]
+    template = templates(TEMPLATES, autoescape=True).get_template("answer.html.j2")
+    return template.render(
+        prediction=prediction,
+        abstain=abstain,
+        columns=COLUMNS,
+        path=f"M{'L'.join(upper + lower[::-1])}Z",
+        intervals=found,
+        totals=totals,
+        ticks=ticks(prediction.seconds),
+        colours=colours,
+    )
+
+
+def colours_of(labels: Iterable[str]) -> dict[str, str]:
+    """A colour for each label; colours repeat if there are more labels than colours."""
+    return {label: PALETTE[index % len(PALETTE)] for index, label in enumerate(dict.fromkeys(labels))}

@@ -16,8 +16,7 @@ import click
 
 from toolkit.errors import PredictionError, one_line
 from toolkit.files import DISTRIBUTION
-from toolkit.inference.demo.answer import STYLE
-from toolkit.inference.demo.page import DemoSystem, Page
+from toolkit.inference.demo.page import STYLE, DemoSystem, Page
 from toolkit.model.hub import on_hub
 from toolkit.statistics.abstention import read_rule
 from toolkit.terminal import say
@@ -49,9 +48,8 @@ def demo(
         raise PredictionError(f"demo needs gradio: pip install '{DISTRIBUTION}[demo]'.")
     try:
         socket.create_server((host, port or 0)).close()
-    except (OSError, UnicodeError, TypeError) as error:
-        why = one_line(getattr(error, "strerror", "no host has this name"))
-        where = f"{f'port {port} of ' if port else ''}{host} ({why})"
+    except (OSError, UnicodeError) as error:
+        where = f"{f'port {port} of ' if port else ''}{host} ({one_line(error)})"
         raise PredictionError(f"The page cannot be served at {where}: choose another --port or --host.") from None
     short = [name if on_hub(name) else Path(name).absolute().name for name in bundles]
     names = short if len(set(short)) == len(short) else bundles
