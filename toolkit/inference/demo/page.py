@@ -50,7 +50,7 @@ class Heard(NamedTuple):
     """A recording that has been labelled."""
 
     peaks: np.ndarray  # its outline
-    results: list[Prediction | ToolkitError]  # each system's answer or error
+    results: list[Prediction | str]  # each system's answer, or as HTML why it has none
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,11 @@ class Page:
     @property
     def covariates(self) -> dict[str, list[str]]:
         """The covariates that the systems need, each with the values that they know."""
-        found: dict[str, dict[str, None]] = {}
-        for name, values in chain.from_iterable(system.model.usage.covariates.items() for system in self.systems):
-            found.setdefault(name, {}).update(dict.fromkeys(values))
-        return {name: list(values) for name, values in found.items()}
+        found: dict[str, list[str]] = {}
+        for system in self.systems:
+            for name, values in system.model.usage.covariates.items():
+                found[name] = list(dict.fromkeys([*found.get(name, []), *values]))
+        return found
 
     def label(self, path: str | None, kind: str, share: float, *values: str | None) -> list[Any]:
         """Label a recording and delete it.
@@ -99,7 +100,7 @@ class Page:
                 with plugin_failures():
                     heard = self._hear(Path(path), dict(zip(self.covariates, values, strict=True)))
             except ToolkitError as error:
-                refusal = _refusal_html(_without_folder(error, Path(path)))
+                refusal = _refusal_html(error, f"{Path(path).parent}/")
             finally:
                 self.uploads[path] -= 1
                 if self.uploads[path] <= 0:  # else somebody else's upload with the same bytes and name waits
@@ -116,12 +117,12 @@ class Page:
         rule = f"{share:g}" if kind == CONFIDENCE else f"{kind}:{share:g}"
         for system, result in zip(self.systems, heard.results, strict=True):
             try:
-                if isinstance(result, ToolkitError):
-                    raise result
                 threshold = system.model.threshold(rule)
-                shown.append(answer_html(result, heard.peaks, abstain=threshold, colours=colours))
             except ToolkitError as error:
-                shown.append(_refusal_html(error))
+                result = _refusal_html(error)
+            if isinstance(result, Prediction):
+                result = answer_html(result, heard.peaks, abstain=threshold, colours=colours)
+            shown.append(result)
         return shown
 
     def _hear(self, path: Path, covariates: Mapping[str, str | None]) -> Heard:
@@ -136,7 +137,7 @@ class Page:
         for model in (system.model for system in self.systems):
             given = {name: value for name, value in covariates.items() if name in model.usage.covariates}
             ((_, result),) = model.results([Recording(path, covariates=given, name=path.name)], hop_s=self.hop_s)
-            results.append(_without_folder(result, path) if isinstance(result, ToolkitError) else result)
+            results.append(_refusal_html(result, f"{path.parent}/") if isinstance(result, ToolkitError) else result)
         return Heard(peaks, results)
 
     def blocks(self) -> "Blocks":
@@ -180,12 +181,9 @@ class Page:
         return page
 
 
-def _without_folder(error: ToolkitError, path: Path) -> ToolkitError:
-    return PredictionError(str(error).replace(str(path), path.name))
-
-
-def _refusal_html(what: object) -> str:
-    return f'<p class="refused" role="alert">{html.escape(one_line(str(what)))}</p>'
+def _refusal_html(error: ToolkitError, folder: str = "") -> str:
+    text = one_line(str(error).replace(folder, ""))
+    return f'<p class="refused" role="alert">{html.escape(text)}</p>'
 
 
 def outline(audio: AudioStretch) -> np.ndarray:
