@@ -11,8 +11,7 @@ from toolkit.report.figures.figure import INK, PAPER, image_bytes, line_style, p
 from toolkit.report.figures.pair import draw_confusions, draw_embeddings, draw_reliability, perplexity, project
 from toolkit.report.figures.systems import curve_figure, draw_curves, draw_differences
 from toolkit.statistics.calibration import reliability_curve
-from toolkit.statistics.comparison import Comparison
-from toolkit.statistics.intervals import Interval
+from toolkit.statistics.comparison import Comparison, Interval
 
 STAMP = "loso-as-published: the test speaker also validated, and the partner of the test speaker was in training"
 LABELS = ("ang", "h$p", "<neu>", 'id="sad"')

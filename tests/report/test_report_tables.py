@@ -21,7 +21,7 @@ from toolkit.report.tables.formats import (
     TEXT,
 )
 from toolkit.report.tables.table import Column, Table
-from toolkit.statistics.intervals import Interval
+from toolkit.statistics.comparison import Interval
 from toolkit.statistics.metrics import Spread
 
 COLUMNS = [

@@ -3,10 +3,9 @@ import pytest
 from scipy import stats
 from simulated_speakers import confusions_of, draw_pair, draw_system, true_accuracies
 
-from toolkit.statistics import intervals
-from toolkit.statistics.confusions import hits_and_totals, pooled_accuracies
-from toolkit.statistics.intervals import Interval, interval
-from toolkit.statistics.metrics import accuracy
+from toolkit.statistics import comparison
+from toolkit.statistics.comparison import Interval, interval
+from toolkit.statistics.metrics import accuracy, hits_and_totals, pooled_accuracies
 
 TEN = draw_system(np.random.default_rng(3), 10)
 OTHER = confusions_of(np.maximum(np.diagonal(TEN, axis1=1, axis2=2) - 5, 0), TEN.sum(axis=2))
@@ -14,12 +13,12 @@ OTHER = confusions_of(np.maximum(np.diagonal(TEN, axis1=1, axis2=2) - 5, 0), TEN
 
 @pytest.fixture
 def few_resamples(monkeypatch):
-    monkeypatch.setattr(intervals, "RESAMPLES", 600)
+    monkeypatch.setattr(comparison, "RESAMPLES", 600)
 
 
 def percentile(confusions, metric, *, seed):
     """The textbook's interval over speakers."""
-    drawn = np.random.default_rng(seed).integers(0, len(confusions), (intervals.RESAMPLES, len(confusions)))
+    drawn = np.random.default_rng(seed).integers(0, len(confusions), (comparison.RESAMPLES, len(confusions)))
     return middle_95(confusions[drawn].sum(axis=1), metric)
 
 
@@ -28,7 +27,7 @@ def over_utterances(confusions, metric, *, seed):
     generator, pooled = np.random.default_rng(seed), confusions.sum(axis=0)
     n = int(pooled.sum())
     return middle_95(
-        generator.multinomial(n, pooled.ravel() / n, size=intervals.RESAMPLES).reshape(-1, *pooled.shape), metric
+        generator.multinomial(n, pooled.ravel() / n, size=comparison.RESAMPLES).reshape(-1, *pooled.shape), metric
     )
 
 

@@ -16,9 +16,8 @@ from toolkit.corpus import read_manifest
 from toolkit.report.tables.formats import INTERVAL
 from toolkit.statistics import metrics
 from toolkit.statistics.calibration import expected_calibration_error
-from toolkit.statistics.comparison import holm, sign_flip_test
-from toolkit.statistics.confusions import speaker_confusions
-from toolkit.statistics.intervals import Interval, interval
+from toolkit.statistics.comparison import Interval, holm, interval, sign_flip_test
+from toolkit.statistics.metrics import speaker_confusions
 
 pytestmark = pytest.mark.usefixtures("stand_in")
 

@@ -11,8 +11,7 @@ from toolkit.errors import PredictionError
 from toolkit.inference.predict.evaluation import CorpusEvaluation
 from toolkit.inference.summary import confusions_by
 from toolkit.report.tables.differences import comparison_notes
-from toolkit.statistics.comparison import Comparison, compare
-from toolkit.statistics.intervals import LEVEL
+from toolkit.statistics.comparison import LEVEL, Comparison, compare
 from toolkit.statistics.metrics import METRICS
 from toolkit.training.predictions import Answers
 

@@ -20,8 +20,7 @@ from toolkit.inference.predict.recordings import Recording, Samples
 from toolkit.inference.summary import CalibrationSummary, TestSummary, abstaining, calibration
 from toolkit.model.hub import pinned
 from toolkit.statistics.abstention import Answered
-from toolkit.statistics.confusions import MIN_SPEAKERS
-from toolkit.statistics.intervals import LEVEL
+from toolkit.statistics.comparison import LEVEL, MIN_SPEAKERS
 from toolkit.statistics.metrics import METRICS
 from toolkit.terminal import progress, say
 from toolkit.training.predictions import Answers

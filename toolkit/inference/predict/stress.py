@@ -20,8 +20,7 @@ from toolkit.plugins.registry import build
 from toolkit.recipe.schema import AudioSpec, PartSpec
 from toolkit.report.figures.figure import MUTED, image_bytes, line_style, new_figure, stamp, styled
 from toolkit.statistics.comparison import Comparison
-from toolkit.statistics.confusions import accuracies_of
-from toolkit.statistics.metrics import METRICS
+from toolkit.statistics.metrics import METRICS, accuracies_of
 
 AS_RECORDED = "as recorded"
 

@@ -8,7 +8,7 @@ from toolkit.errors import counted
 from toolkit.report.evidence import SystemRuns, stamps_of
 from toolkit.report.tables.formats import COUNT, DONE, INTERVAL, OVER_FOLDS, OVER_SEEDS, PERCENT
 from toolkit.report.tables.table import SYSTEM, Column, Table, incomplete_note, percent
-from toolkit.statistics.intervals import interval
+from toolkit.statistics.comparison import interval
 from toolkit.statistics.metrics import METRICS
 
 

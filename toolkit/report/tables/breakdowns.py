@@ -7,8 +7,7 @@ import numpy as np
 from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
 from toolkit.report.tables.formats import COUNT, PERCENT_1
 from toolkit.report.tables.table import SYSTEM, Column, Table, accuracy_column, incomplete_note, percent
-from toolkit.statistics.confusions import accuracies_of
-from toolkit.statistics.metrics import METRICS
+from toolkit.statistics.metrics import METRICS, accuracies_of
 from toolkit.training.predictions import Answers
 
 MAX_SYSTEMS = 6  # that fit side by side twice

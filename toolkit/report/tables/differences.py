@@ -11,8 +11,7 @@ from toolkit.experiment.plan import NOT_THE_SYSTEMS
 from toolkit.report.evidence import Evidence, SystemRuns, stamps_of
 from toolkit.report.tables.formats import COUNT, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL, SYSTEM_NAME, TEXT
 from toolkit.report.tables.table import Column, Table, accuracy_column, incomplete_note, percent
-from toolkit.statistics.comparison import ALPHA, Comparison, compare, corrected
-from toolkit.statistics.confusions import MIN_SPEAKERS
+from toolkit.statistics.comparison import ALPHA, MIN_SPEAKERS, Comparison, compare, corrected
 from toolkit.statistics.metrics import METRICS
 
 SPEAKERS = Column("speakers", "speakers", COUNT, value=lambda row: len(row.tested.speakers & row.against.speakers))

@@ -5,7 +5,7 @@ a reader and empty in a CSV file.
 
 >>> PERCENT.show(0.7056), POINTS.show(-0.004), PERCENT.show(None)
 ('70.56', '−0.40', '–')
->>> from toolkit.statistics.intervals import Interval
+>>> from toolkit.statistics.comparison import Interval
 >>> INTERVAL.show(Interval(0.68914, 0.72196)), INTERVAL.plain(Interval(0.68914, 0.72196))
 ('68.91–72.20', (0.68914, 0.72196))
 """

@@ -7,7 +7,7 @@ from typing import Any
 
 from toolkit.report.evidence import SystemRuns
 from toolkit.report.tables.formats import INCOMPLETE, SYSTEM_NAME, TEXT, Format
-from toolkit.statistics.confusions import Accuracies
+from toolkit.statistics.metrics import Accuracies
 
 
 @dataclass(frozen=True)
