@@ -31,8 +31,7 @@ class ReliabilityCurve:
 def expected_calibration_error(probabilities: np.ndarray, reference: Labels, *, labels: Sequence) -> float:
     """The mean distance between a bin's accuracy and its confidence, weighted by utterances: from 0, the best, to 1.
 
-    It is never below 0, so few utterances make it larger than the true error: compare it only between systems that
-    were tested on the same utterances. Predictions of several seeds are concatenated.
+    Few utterances make it larger than the true error: compare it only between systems tested on the same utterances.
 
     Args: probabilities: [utterances, classes]; the largest of a row is the prediction; reference: true label of each
         utterance; labels: the name of each column.
@@ -85,13 +84,7 @@ def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
-    """Scores, such as log-probabilities, as probabilities along the last axis: [..., classes].
-
-    It gives the same bits as scipy.special.softmax, whose import takes a third of a second.
-
-    >>> softmax(np.log(np.array([[1.0, 3.0]]))).round(6).tolist()
-    [[0.25, 0.75]]
-    """
+    """Scores as probabilities: [..., classes]; the bits of scipy.special.softmax, whose import takes 0.3 s."""
     shifted = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
@@ -99,9 +92,8 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 def fit_temperature(probabilities: np.ndarray, reference: Labels, *, labels: Sequence) -> float:
     """The temperature with the lowest negative log-likelihood within `TEMPERATURES`, or 1 if none is better.
 
-    If all predictions are correct it is 1, since every lower temperature would then be better.
-
-    Arguments and errors as for `expected_calibration_error`.
+    It is 1 if all predictions are correct: the lowest would be best. Arguments and errors as for
+    `expected_calibration_error`.
     """
     from scipy.optimize import minimize_scalar  # slow to import, and only needed here
     from scipy.special import logsumexp
@@ -126,10 +118,7 @@ def _logarithms(probabilities: np.ndarray) -> np.ndarray:
 def checked_probabilities(
     probabilities: np.ndarray, reference: Labels, labels: Sequence
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The probabilities as an array [utterances, classes], and the column of each true label [utterances].
-
-    Raises: ShapeError if a row does not hold probabilities of these classes.
-    """
+    """The probabilities as an array, and the column of each true label; as for `expected_calibration_error`."""
     probabilities = np.asarray(probabilities, dtype=float)
     if probabilities.shape != (len(reference), len(labels)) or not probabilities.size:
         wanted = f"{len(reference)} true labels, of the classes {list(labels)}"

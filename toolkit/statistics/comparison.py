@@ -117,8 +117,8 @@ def compare(systems: Mapping[str, Confusions], *, baseline: str, metrics: Sequen
     returned, as one family. The smallest p that n speakers can give is 2 / 2**n, so six of them (0.031) show nothing
     once two metrics are compared.
 
-    Args: systems: name -> confusions by speaker, of the same classes, in the order of the result; the baseline's too.
-            With utterances of unknown speakers, under "", there is neither a test nor an interval.
+    Args: systems: name -> confusions by speaker, of the same classes; with unknown speakers, under "", there is neither
+        a test nor an interval.
     Returns: one for each other system and metric, system by system.
     Raises: ShapeError if two systems have different utterances of a common speaker.
     """
@@ -147,18 +147,13 @@ def compare(systems: Mapping[str, Confusions], *, baseline: str, metrics: Sequen
 
 
 def sign_flip_test(differences: Sequence[float] | np.ndarray, *, seed: int = 0) -> float | None:
-    """Return p of a two-sided test of whether paired differences are shifted from 0.
+    """The p of a two-sided test of whether paired differences are shifted from 0 (Fisher, 1935); seed: of the draws.
 
-    If two systems are equally good, either's answers for a speaker could be the other's, and every choice of signs
-    is as likely as the observed one. p is the fraction of choices whose sum is at least as far from 0 as the observed
-    sum; sums that differ only by rounding are equal. All choices are counted where up to `EXACT_UP_TO` differences
-    are not 0, which scipy's permutation_test cannot do beyond some 20. With more, `DRAWS` choices are drawn and p is
-    (1 + how many reach the observed sum) / (1 + `DRAWS`) (Phipson and Smyth, 2010).
-
-    Source: Fisher, "The design of experiments", 1935.
-
-    Args: differences: one for each speaker, the mean over its seeds, which are not independent; seed: of the draws.
-    Returns: p, or None below `MIN_SPEAKERS` differences.
+    If two systems are equally good, every choice of the differences' signs is as likely as the observed one. p is the
+    fraction of choices whose sum is at least as far from 0 as the observed sum; sums that differ only by rounding are
+    equal. All choices are counted where up to `EXACT_UP_TO` differences are not 0, which scipy's permutation_test
+    cannot do beyond some 20. With more, `DRAWS` choices are drawn and p is (1 + how many reach the observed sum) /
+    (1 + `DRAWS`) (Phipson and Smyth, 2010). p is None below `MIN_SPEAKERS` differences.
 
     >>> sign_flip_test([0.02, 0.01, 0.03, 0.02, 0.01, 0.04])  # two of the 64 choices: all up and all down
     0.03125
@@ -191,13 +186,10 @@ def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Correct p values for their number: the chance of any false positive among them stays below the level.
+    """Correct p values for their number, so that the chance of any false positive stays below the level.
 
-    Source: Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6,
-    1979.
-
-    Args: p_values: 0 to 1; None where nothing was tested, which does not count.
-    Returns: the corrected values in the same order, never above 1; None stays None.
+    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979. None,
+    where nothing was tested, does not count and stays None.
 
     >>> holm([0.01, None, 0.04, 0.03])
     [0.03, None, 0.06, 0.06]
