@@ -38,6 +38,11 @@ def _pairs(ctx: click.Context, option: click.Parameter, text: str | None) -> dic
     return {name: column for name, _, column in pairs}
 
 
+def _all_pairs(ctx: click.Context, option: click.Parameter, words: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE,... of each word, as one dict."""
+    return _pairs(ctx, option, ",".join(words) or None) or {}
+
+
 def names(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[str, ...]:
     """Names with commas between them, as in CSV: `"Doe, J",X` are two; none if the option is not given."""
     try:
@@ -124,7 +129,8 @@ model_options = _together(
         "--covariate",
         "covariates",
         multiple=True,
-        metavar="NAME=VALUE",
+        callback=_all_pairs,
+        metavar="NAME=VALUE,...",
         help="What the system needs besides audio, for example gender=F; gender=@COLUMN reads it from the manifest.",
     ),
     columns,
@@ -136,7 +142,7 @@ labelled_options = _together(
         "--map",
         "label_map",
         multiple=True,
-        callback=lambda ctx, option, words: _pairs(ctx, option, ",".join(words) if words else None) or {},
+        callback=_all_pairs,
         metavar="LABEL=CLASS,...",
         help="The system's class for a label of the manifest: angry=ang; angry= leaves its utterances out.",
     ),

@@ -23,7 +23,7 @@ from toolkit.training.run import Run
 
 NAME = "hf:me/emotions"
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>'.*:DeprecationWarning")  # huggingface_hub's upload
-OPTIONS = {"label_map": {}, "covariates": [], "batch_size": 8, "device": "cpu"}
+OPTIONS = {"label_map": {}, "covariates": {}, "batch_size": 8, "device": "cpu"}
 
 
 def command(*words: object):

@@ -11,7 +11,7 @@ from trained_model import random_model
 
 from toolkit.errors import AudioError, PredictionError, ShapeError, ToolkitError
 from toolkit.inference.predict.model import Model
-from toolkit.inference.predict.recordings import Encoded
+from toolkit.inference.predict.recordings import Recording
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_bytes_and_file_objects_are_labelled_as_the_file_is(model, file):
             model.predict(opened)
         opened.seek(0)
         assert np.array_equal(model.embed(opened)["fused"], model.embed(file)["fused"])
-    found = list(model.predict_many([data, file, Encoded(data)], batch_size=1))
+    found = list(model.predict_many([data, file, Recording(data)], batch_size=1))
     assert found == list(model.predict_many([file] * 3, batch_size=1))
 
 

@@ -83,7 +83,7 @@ def test_the_noise_of_a_recording_does_not_depend_on_the_others(bundle, corpus):
     head, *rows = corpus.read_text().splitlines()
     fewer = corpus.with_name("fewer.csv")
     fewer.write_text("\n".join([head, *reversed(rows[4:])]) + "\n")
-    plain = {"label_map": {}, "covariates": (), "batch_size": 1, "device": "cpu", "columns": None}
+    plain = {"label_map": {}, "covariates": {}, "batch_size": 1, "device": "cpu", "columns": None}
     answers = [
         stress(str(bundle), str(manifest), only=["noise-0"], **plain).evaluations["pink noise at 0 dB"].answers
         for manifest in (corpus, fewer)

@@ -25,7 +25,7 @@ def predict(
     output: str | None,
     batch_size: int,
     device: str | None,
-    covariates: Sequence[str],
+    covariates: Mapping[str, str],
     lines: Iterable[bytes],
     columns: Mapping[str, str] | None = None,
 ) -> bool:
@@ -38,7 +38,7 @@ def predict(
     if not any(name == STANDARD_INPUT or os.path.exists(name) for name in names):
         raise PredictionError(f"There is nothing to label: {join(names)} cannot be found")
     refuse_inputs(output, bundle, names)
-    sources = RecordingSources(names, GivenCovariates.read(covariates), lines, columns)
+    sources = RecordingSources(names, GivenCovariates.of(covariates), lines, columns)
     complete = True
 
     def skip(message: str) -> None:

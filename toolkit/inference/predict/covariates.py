@@ -44,25 +44,14 @@ class GivenCovariates:
     columns: Mapping[str, str]
 
     @classmethod
-    def read(cls, options: Sequence[str]) -> "GivenCovariates":
+    def of(cls, options: Mapping[str, str]) -> "GivenCovariates":
         """Read NAME=VALUE and NAME=@COLUMN.
 
-        Raises: PredictionError if an option is neither, or names a covariate twice.
-
-        >>> GivenCovariates.read(["gender=F", "language=@lang"])
+        >>> GivenCovariates.of({"gender": "F", "language": "@lang"})
         GivenCovariates(values={'gender': 'F'}, columns={'language': 'lang'})
         """
-        found = cls({}, {})
-        for option in options:
-            name, _, value = (part.strip() for part in option.partition("="))
-            if not (name and value.removeprefix(COLUMN)):
-                needed = "NAME=VALUE or NAME=@COLUMN is needed, for example gender=F"
-                raise PredictionError(f"--covariate {option!r}: {needed}")
-            if name in found.values or name in found.columns:
-                raise PredictionError(f"--covariate {name} is given twice; once is enough")
-            kind = found.columns if value.startswith(COLUMN) else found.values
-            kind[name] = value.removeprefix(COLUMN)
-        return found
+        columns = {name: text[len(COLUMN) :] for name, text in options.items() if text.startswith(COLUMN)}
+        return cls({name: text for name, text in options.items() if name not in columns}, columns)
 
     def check(self, wanted: Mapping[str, Sequence[str]]) -> None:
         """Refuse what a system would refuse for every recording; arguments and errors as for `class_indices`."""

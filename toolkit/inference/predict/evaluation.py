@@ -176,7 +176,7 @@ def read_tests(
     manifest: str,
     *,
     label_map: Mapping[str, str],
-    covariates: Sequence[str],
+    covariates: Mapping[str, str],
     batch_size: int,
     device: str | None,
     columns: Mapping[str, str] | None = None,
@@ -187,7 +187,7 @@ def read_tests(
 
     Raises: ToolkitError if a bundle, the manifest or an option is wrong, or a label is not one of the classes.
     """
-    given = GivenCovariates.read(covariates)
+    given = GivenCovariates.of(covariates)
     utterances = read_manifest(manifest, columns)
     names = [pinned(bundle) for bundle in bundles]
     if len(set(names)) < len(names):

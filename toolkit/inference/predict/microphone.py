@@ -3,7 +3,7 @@
 import queue
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +14,6 @@ import numpy as np
 import toolkit
 from toolkit.errors import PredictionError, ToolkitError, one_line
 from toolkit.files import DISTRIBUTION
-from toolkit.inference.predict.covariates import GivenCovariates
 from toolkit.inference.predict.output import refuse_inputs, written
 from toolkit.inference.predict.predictions import Prediction
 from toolkit.inference.predict.recordings import Recording
@@ -33,7 +32,7 @@ def listen(
     abstain: str,
     output: str | None,
     device: str | None,
-    covariates: Sequence[str],
+    covariates: Mapping[str, str],
 ) -> NoReturn:
     """Label what the default microphone hears, with the options of `toolkit predict`.
 
@@ -41,14 +40,13 @@ def listen(
         the microphone stops by itself. Everything heard until then is still labelled and written, except audio that
         waits for a system that is too slow.
     """
-    given = GivenCovariates.read(covariates)
     refuse_inputs(output, bundle)
     with _sounddevice() as sounddevice:
         microphone = sounddevice.query_devices(kind="input")
     rate = int(microphone["default_samplerate"])
     model = toolkit.load(bundle, device=device)
     hop_s = min(HOP_S, model.usage.audio.segment_seconds) if hop_s is None else hop_s
-    stream = model.stream(rate, hop_s=hop_s, covariates=given.values)
+    stream = model.stream(rate, hop_s=hop_s, covariates=covariates)
     reason: BaseException = KeyboardInterrupt()
 
     def labelled() -> Iterator[Prediction]:

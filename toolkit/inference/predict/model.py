@@ -17,7 +17,7 @@ from toolkit.hardware import available_device
 from toolkit.inference.bundle.config import Usage
 from toolkit.inference.predict.covariates import class_indices
 from toolkit.inference.predict.predictions import Prediction
-from toolkit.inference.predict.recordings import AnyRecording, Encoded, Recording, Samples, recording_of
+from toolkit.inference.predict.recordings import AnyRecording, Recording, Samples, recording_of
 from toolkit.inference.predict.results import RecordingResult, Stream
 from toolkit.model.seen import UNSEEN, Seen
 from toolkit.model.system import System
@@ -37,11 +37,9 @@ def segment_waves(recording: AnyRecording, audio: AudioSpec, hop_samples: int | 
     if isinstance(recording, Samples):
         resampler = Resampler(recording.sample_rate, audio.sample_rate)
         yield from through(cutter, map(torch.from_numpy, through(resampler, [recording.values])))
-    elif isinstance(recording, Encoded):
-        with recording.as_file() as path:
-            yield from through(cutter, waves(stretch(path), audio.sample_rate))
-    else:
-        file = stretch(recording.path, start_s=recording.start_s, end_s=recording.end_s)
+        return
+    with recording.file() as path:
+        file = stretch(path, start_s=recording.start_s, end_s=recording.end_s)
         yield from through(cutter, waves(file, audio.sample_rate))
 
 
@@ -99,7 +97,7 @@ class Model:
     ) -> Iterator[Prediction]:
         """Label recordings one after the other, segments of several at a time.
 
-        Args: recordings: each as for `predict`, or a `Recording`, `Samples` or `Encoded` of predict.recordings; each is
+        Args: recordings: each as for `predict`, or a `Recording` or `Samples` of predict.recordings; each is
             read when its turn comes, so there may be endlessly many; batch_size: segments in a batch, and the most that
             are held; hop_s: as for `predict`.
         Yields: a prediction for each, in order.
@@ -164,8 +162,6 @@ class Model:
 
         No more than `batch_size` segments are held, however many or long the recordings are.
         """
-        if batch_size < 1:
-            raise PredictionError(f"batch_size is {batch_size}; a batch holds at least one segment")
         hop_samples = self.usage.hop_samples(hop_s)
         batch: list[tuple[RecordingResult, Tensor]] = []
         read: list[RecordingResult] = []  # to their ends, but their last segments wait in the batch

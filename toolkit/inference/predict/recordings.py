@@ -42,7 +42,7 @@ _BINARY = re.compile(rb"[\0-\x08\x0e-\x1f]")
 class Recording:
     """An audio file, or a stretch of it."""
 
-    path: Path
+    path: Path | bytes | BinaryIO  # or its bytes, or a binary file object, which is read from its position to its end
     start_s: float | None = None  # where the stretch begins, in seconds; None is the start of the file
     end_s: float | None = None  # None is its end
     covariates: Mapping[str, str] = field(default_factory=dict)  # name -> value, of those that the system needs
@@ -51,9 +51,34 @@ class Recording:
     below: str = ""  # its path below the folder that was searched; by default the file's name
 
     def __post_init__(self):
-        object.__setattr__(self, "name", self.name or str(self.path))
-        object.__setattr__(self, "path", Path(self.path))
-        object.__setattr__(self, "below", self.below or self.path.name)
+        on_disk = isinstance(self.path, str | os.PathLike)
+        name = str(self.path if on_disk else getattr(self.path, "name", "the file in memory"))
+        object.__setattr__(self, "name", self.name or name)
+        object.__setattr__(self, "path", Path(self.path) if on_disk else self.path)
+        object.__setattr__(self, "below", self.below or Path(name).name)
+
+    @contextmanager
+    def file(self) -> Iterator[Path]:
+        """Yield the path of the file, for what is in memory that of a temporary copy.
+
+        Raises: AudioError if the content cannot be read or copied; one in the `with` block is raised with `name`.
+        """
+        if isinstance(self.path, Path):
+            yield self.path
+            return
+        try:
+            with NamedTemporaryFile() as copy:
+                copyfileobj(self.path if hasattr(self.path, "read") else BytesIO(self.path), copy)
+                copy.flush()
+                if not copy.tell():
+                    reason = "has no bytes to read: it is empty, or has been read to its end"
+                    raise AudioError(f"{self.name} {reason}", "empty")
+                yield Path(copy.name)
+        except AudioError as error:
+            raise AudioError(str(error).replace(copy.name, self.name), error.kind) from None
+        except (OSError, TypeError, ValueError) as error:
+            needed = "an open binary file object is needed, as from open(path, 'rb'), and room for a copy"
+            raise AudioError(f"{self.name} cannot be read ({one_line(error)}): {needed}") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,51 +100,15 @@ class Samples:
         object.__setattr__(self, "values", mono(self.values))
 
 
-@dataclass(frozen=True, eq=False)
-class Encoded:
-    """An audio file as bytes, or as a binary file object, which is read from its position to its end."""
-
-    content: bytes | BinaryIO
-    covariates: Mapping[str, str] = field(default_factory=dict)
-    name: str = ""  # in errors; by default that of the file object, if it has one
-    start_s: ClassVar[None] = None
-
-    def __post_init__(self):
-        name = self.name or getattr(self.content, "name", "")
-        object.__setattr__(self, "name", name if name and isinstance(name, str) else "the file in memory")
-
-    @contextmanager
-    def as_file(self) -> Iterator[Path]:
-        """Yield a temporary file with the same content.
-
-        Raises: AudioError if the content cannot be read or copied; one in the `with` block is raised with `name`.
-        """
-        try:
-            with NamedTemporaryFile() as copy:
-                copyfileobj(self.content if hasattr(self.content, "read") else BytesIO(self.content), copy)
-                copy.flush()
-                if not copy.tell():
-                    reason = "has no bytes to read: it is empty, or has been read to its end"
-                    raise AudioError(f"{self.name} {reason}", "empty")
-                yield Path(copy.name)
-        except AudioError as error:
-            raise AudioError(str(error).replace(copy.name, self.name), error.kind) from None
-        except (OSError, TypeError, ValueError) as error:
-            needed = "an open binary file object is needed, as from open(path, 'rb'), and room for a copy"
-            raise AudioError(f"{self.name} cannot be read ({one_line(error)}): {needed}") from None
-
-
-AnyRecording = Recording | Samples | Encoded
+AnyRecording = Recording | Samples
 
 
 def recording_of(
     audio: Any, sample_rate: int | None = None, covariates: Mapping[str, str] | None = None
 ) -> AnyRecording:
     """The recording that `Model.predict` is given; errors as for `Samples`, PredictionError if it is not audio."""
-    if isinstance(audio, str | os.PathLike):
-        recording = Recording(Path(audio), covariates=covariates or {})
-    elif isinstance(audio, bytes | bytearray | memoryview) or hasattr(audio, "read"):
-        recording = Encoded(audio, covariates or {})
+    if isinstance(audio, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(audio, "read"):
+        recording = Recording(audio, covariates=covariates or {})
     elif not hasattr(audio, "__array__"):
         needed = "a path, the bytes of a file, a binary file object, an array or a tensor is needed"
         raise PredictionError(f"{one_line(repr(audio))} is not audio: {needed}; predict_many takes several recordings")
