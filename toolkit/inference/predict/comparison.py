@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from toolkit.errors import PredictionError
+from toolkit.errors import PredictionError, join
 from toolkit.inference.predict.evaluation import CorpusEvaluation
 from toolkit.inference.summary import confusions_by
 from toolkit.report.tables.differences import comparison_notes
@@ -66,7 +66,7 @@ class SystemComparison(PairedEvaluations):
         """Notes for a reader of the figures."""
         a = self.baseline
         notes = [f"Left out, since not both systems could read them: {self.n_skipped}."] if self.n_skipped else []
-        notes += [f"No utterance is {' or '.join(a.missing)}."] if a.missing else []
+        notes += [f"No utterance is {join(a.missing, 'or')}."] if a.missing else []
         return [*notes, *a.speaker_notes, *comparison_notes(self.differences)]
 
     def as_dict(self) -> dict[str, Any]:
@@ -75,13 +75,8 @@ class SystemComparison(PairedEvaluations):
         kept = ("bundle", *METRICS, "intervals", "stamps")
         systems = [{key: values[key] for key in kept} for values in (e.as_dict() for e in self.evaluations.values())]
         differences = {
-            found.metric: {
-                "difference": found.difference,
-                "interval": found.interval and astuple(found.interval),
-                "p": found.p,
-                "p_corrected": found.p_corrected,
-                "verdict": found.verdict,
-            }
+            found.metric: {key: getattr(found, key) for key in ("difference", "p", "p_corrected", "verdict")}
+            | {"interval": found.interval and astuple(found.interval)}
             for found in self.differences
         }
         return {

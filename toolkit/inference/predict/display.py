@@ -19,8 +19,7 @@ ACCURACIES = ("WA %", "95 % interval", "UA %", "95 % interval")
 def print_evaluation(evaluation: CorpusEvaluation) -> None:
     """Print accuracies with intervals and by gender, confusion, calibration, abstaining and notes."""
     console, test = console_for_output(), evaluation.summary
-    title = f"{evaluation.test.bundle} on {evaluation.test.manifest}"
-    table = table_of("utterances", "speakers", *ACCURACIES, "macro F1 %", "ECE %", title=title)
+    table = table_of("utterances", "speakers", *ACCURACIES, "macro F1 %", "ECE %", title=evaluation.test.title)
     cells = [*_accuracies(test), PERCENT.show(test.macro_f1), PERCENT.show(test.ece)]
     table.add_row(str(test.n_utterances), str(evaluation.n_speakers), *cells)
     console.print(table)
@@ -31,10 +30,9 @@ def print_evaluation(evaluation: CorpusEvaluation) -> None:
         console.print(table)
     console.print(confusion_table(evaluation.target.classes, test.confusion))
     table = table_of("", "ECE %", "NLL", "mean confidence %", title="Calibration")
+    temperature = evaluation.test.model.usage.confidence.temperature
     for when, found in evaluation.calibration.items():
-        name = (
-            "as computed" if when == "before" else f"at temperature {evaluation.test.usage.confidence.temperature:.2f}"
-        )
+        name = "as computed" if when == "before" else f"at temperature {temperature:.2f}"
         table.add_row(name, PERCENT.show(found.ece), NATS.show(found.nll), PERCENT.show(found.confidence))
     console.print(table)
     if evaluation.abstaining:
@@ -66,9 +64,7 @@ def print_stress(test: StressTest) -> None:
     """Print UA in each condition with its change, by gender and for the worst speaker, and notes."""
     console, genders = console_for_output(), list(test.baseline.summary.by_gender)
     columns = ("UA %", "95 % interval", "change, points", "95 % interval", *(f"UA %, {GENDERS[g]}" for g in genders))
-    table = table_of(
-        "", *columns, "worst speaker", title=f"{test.baseline.test.bundle} on {test.baseline.test.manifest}"
-    )
+    table = table_of("", *columns, "worst speaker", title=test.baseline.test.title)
     for title, evaluation in test.evaluations.items():
         summary, change, worst = evaluation.summary, test.changes.get(title), test.worst_speaker(title)
         cells = [PERCENT.show(summary.ua), INTERVAL.show(summary.interval("ua"))]

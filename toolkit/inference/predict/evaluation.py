@@ -12,8 +12,7 @@ import numpy as np
 import toolkit
 from toolkit.corpus import Utterance, read_manifest
 from toolkit.corpus.targets import Target
-from toolkit.errors import PredictionError, ToolkitError, did_you_mean, listed, nearest
-from toolkit.inference.bundle.config import Usage
+from toolkit.errors import PredictionError, ToolkitError, did_you_mean, join, listed, nearest
 from toolkit.inference.predict.covariates import GivenCovariates, check_names
 from toolkit.inference.predict.model import Model
 from toolkit.inference.predict.recordings import Recording, Samples
@@ -40,9 +39,9 @@ class LabelledTest:
     batch_size: int
 
     @property
-    def usage(self) -> Usage:
-        """How audio goes into the system and what comes out."""
-        return self.model.usage
+    def title(self) -> str:
+        """What is tested, on what."""
+        return f"{self.bundle} on {self.manifest}"
 
     def recordings(self) -> list[Recording]:
         """The utterances, with the covariates that the system needs."""
@@ -82,7 +81,7 @@ class CorpusEvaluation:
     @property
     def target(self) -> Target:
         """The label, with the system's classes."""
-        return self.test.usage.target
+        return self.test.model.usage.target
 
     @cached_property
     def summary(self) -> TestSummary:
@@ -92,12 +91,12 @@ class CorpusEvaluation:
     @cached_property
     def calibration(self) -> dict[str, CalibrationSummary]:
         """Calibration before and after the system's temperature."""
-        return calibration(self.answers, self.target, self.test.usage.confidence)
+        return calibration(self.answers, self.target, self.test.model.usage.confidence)
 
     @cached_property
     def abstaining(self) -> dict[str, Answered]:
         """Coverage and error of each rule for abstaining."""
-        return abstaining(self.answers, self.test.usage.confidence)
+        return abstaining(self.answers, self.test.model.usage.confidence)
 
     @property
     def n_speakers(self) -> int:
@@ -123,9 +122,7 @@ class CorpusEvaluation:
         """Notes for a reader of the figures."""
         notes = []
         if self.missing:
-            found = len(self.target.classes) - len(self.missing)
-            classes = f"{found} classes that occur" if found > 1 else "one class that occurs"
-            notes.append(f"No utterance is {' or '.join(self.missing)}: UA is over the {classes}.")
+            notes.append(f"No utterance is {join(self.missing, 'or')}: UA is over the classes that occur.")
         if self.test.left_out:
             left_out = listed(f"{label} ({count})" for label, count in self.test.left_out.items())
             notes.append(f"Left out by --map: {left_out}.")
@@ -134,7 +131,7 @@ class CorpusEvaluation:
         notes += self.speaker_notes
         if self.n_speakers and self.summary.wa_interval is None:
             notes.append(f"Too few speakers: an interval needs at least {MIN_SPEAKERS}.")
-        if not self.test.usage.confidence.utterances:
+        if not self.test.model.usage.confidence.utterances:
             notes.append("The bundle has no temperature: its probabilities are as its system computes them.")
         return notes
 
@@ -152,7 +149,7 @@ class CorpusEvaluation:
             "n_speakers": self.n_speakers,
             "by_gender": {gender: vars(found) for gender, found in test.by_gender.items()},
             "calibration_error": test.ece,
-            "temperature": self.test.usage.confidence.temperature,
+            "temperature": self.test.model.usage.confidence.temperature,
             "calibration": {when: vars(found) for when, found in self.calibration.items()},
             "abstaining": {rule: vars(found) for rule, found in self.abstaining.items()},
             "missing_classes": self.missing,
@@ -253,9 +250,8 @@ def map_corpus(
             raise PredictionError(f"{found}.{did_you_mean(label, counts)} The manifest has {listed(sorted(counts))}")
     if unknown := [label for label in sorted(counts) if label not in label_map and label not in classes]:
         shown = listed(f"{label!r} ({counts[label]})" for label in unknown)
-        what = f"{len(unknown)} labels of the manifest are" if len(unknown) > 1 else "1 label of the manifest is"
         one = next((label for label in unknown if nearest(label, classes)), unknown[0])
-        found = f"{what} not among the system's classes ({listed(classes)}): {shown}.{did_you_mean(one, classes)}"
+        found = f"Labels that are no class of the system ({listed(classes)}): {shown}.{did_you_mean(one, classes)}"
         options = f"--map {one}=CLASS to count one as a class, or --map {one}= to leave its utterances out"
         raise PredictionError(f"{found} Add {options}")
     mapped = [(u, label_map.get(u.label, u.label)) for u in utterances]

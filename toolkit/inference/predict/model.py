@@ -90,16 +90,15 @@ class Model:
             array has another shape; PredictionError if it is none of these, its sample rate or a covariate is missing
             or unknown, or the hop is not above 0 or is longer than a segment.
         """
-        return self._result(recording_of(audio, sample_rate, covariates), hop_s).prediction()
+        return next(self.predict_many([recording_of(audio, sample_rate, covariates)], hop_s=hop_s))
 
     def predict_many(
         self, recordings: Iterable[Any], *, batch_size: int = BATCH_SIZE, hop_s: float | None = None
     ) -> Iterator[Prediction]:
         """Label recordings one after the other, segments of several at a time.
 
-        Args: recordings: each as for `predict`, or a `Recording` or `Samples` of predict.recordings; each is
-            read when its turn comes, so there may be endlessly many; batch_size: segments in a batch, and the most that
-            are held; hop_s: as for `predict`.
+        Args: recordings: each as for `predict`, or a `Recording` or `Samples` of predict.recordings; each is read when
+            its turn comes, so there may be endlessly many; batch_size: segments in a batch, and the most that are held.
         Yields: a prediction for each, in order.
         Raises: ToolkitError as for `predict`, at the first recording that cannot be labelled.
         """
@@ -111,10 +110,7 @@ class Model:
     def results(
         self, recordings: Iterable[Any], *, batch_size: int = BATCH_SIZE, hop_s: float | None = None
     ) -> Iterator[tuple[AnyRecording, Prediction | ToolkitError]]:
-        """Label recordings as `predict_many` does, but go on after those that cannot be labelled.
-
-        Yields: each recording with its prediction, or with the error.
-        """
+        """Label recordings as `predict_many`; yield each with its prediction, or with the error if it has none."""
         if isinstance(recordings, str):
             raise PredictionError(f"{recordings!r} is one path: give a list of them, or call `predict`")
         inputs = (r if isinstance(r, AnyRecording) else recording_of(r) for r in recordings)
@@ -143,17 +139,13 @@ class Model:
     ) -> dict[str, np.ndarray]:
         """The embeddings of a recording, which the heads read: means over segments, weighted as for predictions.
 
-        Args and errors are those of `predict`.
-
-        Returns: "fused" and each level -> [size], float32.
+        Arguments and errors are those of `predict`. Returns: "fused" and each level -> [size], float32.
         """
-        return self._result(recording_of(audio, sample_rate, covariates), hop_s, embeddings=True).embeddings()
-
-    def _result(self, recording: AnyRecording, hop_s: float | None, *, embeddings: bool = False) -> RecordingResult:
-        (result,) = self._results([recording], batch_size=BATCH_SIZE, hop_s=hop_s, embeddings=embeddings)
+        recording = recording_of(audio, sample_rate, covariates)
+        (result,) = self._results([recording], batch_size=BATCH_SIZE, hop_s=hop_s, embeddings=True)
         if result.error is not None:
             raise result.error
-        return result
+        return result.embeddings()
 
     def _results(
         self, recordings: Iterable[AnyRecording], *, batch_size: int, hop_s: float | None, embeddings: bool = False

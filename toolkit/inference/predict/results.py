@@ -58,16 +58,13 @@ class RecordingResult:
         return Prediction(probabilities, start_s=start_s, end_s=end_s, segments=segments)
 
 
-Compute = Callable[[list[tuple[RecordingResult, Tensor]]], None]
-
-
 class Stream:
     """A stream of audio that `Model.stream` labels; for one thread, in constant memory.
 
     Each segment is computed alone, so that predictions are those of `Model.predict_many(..., batch_size=1)` to the bit.
     """
 
-    def __init__(self, result: RecordingResult, compute: Compute, sample_rate: int):
+    def __init__(self, result: RecordingResult, compute: Callable[[list], None], sample_rate: int):
         audio = result.usage.audio
         self._result, self._compute, self._ended = result, compute, False
         self._resampler = Resampler(whole_rate(sample_rate), audio.sample_rate)
