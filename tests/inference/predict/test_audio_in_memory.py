@@ -101,7 +101,7 @@ def test_no_room_for_a_copy_is_one_line(model, monkeypatch):
         (b"RIFF", 16_000, PredictionError, "sample_rate is for arrays, and the file in memory states its own: leave"),
         (np.zeros(9), None, PredictionError, "sample_rate=16000"),
         (np.zeros(9), 0.5, PredictionError, "sample_rate is 0.5; a whole number of Hz up to 10,000,000 is needed"),
-        (np.zeros((9, 2)), 16_000, ShapeError, "samples are"),
+        (np.zeros((99, 2)), 16_000, ShapeError, "99 channels: transpose it"),
     ],
 )
 def test_an_argument_that_is_not_audio_is_one_line(model, audio, rate, error, message):

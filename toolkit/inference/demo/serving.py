@@ -5,7 +5,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +24,7 @@ from toolkit.terminal import say
 EVERY_S = 60.0  # how often uploads that were never labelled are deleted
 KEPT_S = 6 * 3600.0  # from what age: other recordings may be labelled first
 LOOPBACK = ("127.0.0.1", "localhost")
-POLICY = b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"  # whatever links a card holds
+POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"  # whatever links a card holds
 ALONE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "*", "no_proxy": "*"}
 FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # of the reader's machine
 
@@ -93,6 +93,7 @@ def served(page: Page, folder: str, *, host: str, port: int | None, max_megabyte
     os.environ |= {**ALONE, "GRADIO_TEMP_DIR": folder}
     import gradio
     from starlette.middleware import Middleware
+    from starlette.middleware.base import BaseHTTPMiddleware
 
     blocks = page.blocks()
     _, url, _ = blocks.launch(
@@ -101,7 +102,7 @@ def served(page: Page, folder: str, *, host: str, port: int | None, max_megabyte
         max_file_size=int(max_megabytes * 2**20),
         theme=gradio.themes.Base(**FONTS),
         head=f"<style>{STYLE}</style>",  # gradio itself would drop rules that it does not know
-        app_kwargs={"middleware": [Middleware(_nothing_from_elsewhere)]},
+        app_kwargs={"middleware": [Middleware(BaseHTTPMiddleware, dispatch=_nothing_from_elsewhere)]},
         share=False,
         ssr_mode=False,
         mcp_server=False,
@@ -118,15 +119,8 @@ def served(page: Page, folder: str, *, host: str, port: int | None, max_megabyte
         blocks.close(verbose=False)
 
 
-def _nothing_from_elsewhere(app: Any) -> Any:
-    """Middleware that tells the browser with every response to load nothing from other machines."""
-
-    async def respond(scope: Any, receive: Any, send: Any) -> None:
-        async def send_with_policy(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), (b"content-security-policy", POLICY)]
-            await send(message)
-
-        await app(scope, receive, send_with_policy)
-
-    return respond
+async def _nothing_from_elsewhere(request: Any, answer: Callable) -> Any:
+    """Tell the browser with every response to load nothing from other machines."""
+    response = await answer(request)
+    response.headers["Content-Security-Policy"] = POLICY
+    return response

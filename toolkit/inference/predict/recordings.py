@@ -33,7 +33,7 @@ from toolkit.errors import (
 from toolkit.inference.predict.covariates import GivenCovariates
 
 STANDARD_INPUT = "-"
-MOST_CHANNELS = 64  # of a chunk; one with more needs to be transposed
+MOST_CHANNELS = 64  # an array with more needs to be transposed
 Report = Callable[[str], object]
 _BINARY = re.compile(rb"[\0-\x08\x0e-\x1f]")
 
@@ -223,11 +223,8 @@ def whole_rate(rate: Any) -> int:
     return int(rate)
 
 
-def mono(values: Any, *, chunk: bool = False) -> np.ndarray:
-    """The mean of [samples] or [channels, samples] over channels: [samples], float32; errors as for `Samples`.
-
-    A chunk of a stream may be empty, or have fewer samples than channels.
-    """
+def mono(values: Any) -> np.ndarray:
+    """The mean of [samples] or [channels, samples] over channels: [samples], float32; errors as for `Samples`."""
     if hasattr(values, "detach"):  # a torch tensor, perhaps on a GPU
         values = values.detach().cpu()
         values = values.float() if values.is_floating_point() else values  # numpy has no bfloat16
@@ -236,11 +233,9 @@ def mono(values: Any, *, chunk: bool = False) -> np.ndarray:
     if values.ndim not in (1, 2):
         raise ShapeError(f"samples are [samples] or [channels, samples], not {shape}")
     if not values.size:
-        if chunk:
-            return np.zeros(0, np.float32)
         raise AudioError(f"the array holds no samples: {shape}")
-    if values.ndim == 2 and shape[0] > max(shape[1], MOST_CHANNELS if chunk else 0):
-        raise ShapeError(f"samples are [channels, samples], and {shape} has more channels: transpose it")
+    if values.ndim == 2 and shape[0] > MOST_CHANNELS:
+        raise ShapeError(f"samples are [channels, samples], and {shape} has {shape[0]} channels: transpose it")
     if not np.issubdtype(values.dtype, np.floating):
         raise ShapeError(f"samples are floating-point numbers with full scale at 1, not {values.dtype}: {DIVIDE}")
     values = values.astype(np.float32)

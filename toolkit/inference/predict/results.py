@@ -78,7 +78,9 @@ class Stream:
         """
         if self._ended:
             raise PredictionError("The stream has ended; model.stream(sample_rate) begins another")
-        waves = map(torch.from_numpy, self._resampler.add(mono(samples, chunk=True)))
+        if 0 in np.shape(samples):
+            return []
+        waves = map(torch.from_numpy, self._resampler.add(mono(samples)))
         return self._labelled(segment for wave in waves for segment in self._cutter.add(wave))
 
     def end(self) -> list[Prediction]:
