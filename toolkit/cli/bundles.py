@@ -11,6 +11,7 @@ from toolkit.cli.options import Range, abstain, hop, labelled_options, model_opt
 from toolkit.terminal import quiet_libraries, say
 
 LIMIT = Range(0, 10_000, min_open=True)
+CONDITIONS = click.Choice(["softer", "louder", "noise-20", "noise-10", "noise-0", "telephone", "mp3", "room", "half"])
 
 
 @click.command("export", cls=Command)
@@ -154,7 +155,7 @@ def compare(bundle_a: str, bundle_b: str, manifest: str, as_json: bool, **option
 
 @click.command("stress", cls=Command)
 @click.argument("bundle", metavar="BUNDLE")
-@click.option("--condition", "only", multiple=True, metavar="NAME", help="Only this condition, for example noise-10.")
+@click.option("--condition", "only", multiple=True, type=CONDITIONS, metavar="NAME", help="Only this condition.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the noise, the room and the cut.")
 @click.option("--max-drop", type=Range(0), help="Exit with 1 if UA falls by more points than this.")
 @click.option("--figure", help="Draw the table as a figure into this .png or .svg file.")

@@ -4,7 +4,6 @@ An answer shows the waveform over its segments, which are coloured and named by 
 """
 
 import html
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,11 +38,8 @@ RULES = [
 ]
 COLUMNS = 600  # of a waveform's outline
 PALETTE = (*(colour for colour in COLOURS if colour != INK), YELLOW, "#999999")  # ink is invisible on a dark page
-TICKS, LAST = 6, 0.93  # their greatest number, and the fraction of the width beyond which text has no room
-STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600)  # seconds from tick to tick
 TEMPLATES = Path(__file__).parent / "template"
 STYLE = (TEMPLATES / "demo.css").read_text(encoding="utf-8")
-_FRONT_MATTER = re.compile(r"\A---\n.*?^---\n", re.DOTALL | re.MULTILINE)  # a card's header for the hub
 
 
 class Heard(NamedTuple):
@@ -66,7 +62,8 @@ class DemoSystem:
         """Read a bundle. Raises: ToolkitError if the bundle or the device cannot be used."""
         found = read_bundle(bundle)
         card = read_file(found.path, CARD).decode("utf-8", errors="replace")
-        return cls(name, Model(found.system, found.usage, device=device), _FRONT_MATTER.sub("", card))
+        card = card.split("\n---\n", 1)[-1] if card.startswith("---\n") else card  # without its header for the hub
+        return cls(name, Model(found.system, found.usage, device=device), card)
 
 
 @dataclass(frozen=True)
@@ -196,19 +193,6 @@ def outline(audio: AudioStretch) -> np.ndarray:
     return peaks / (peaks.max() or 1)
 
 
-def ticks(seconds: float) -> list[tuple[float, str]]:
-    """Times in seconds to mark below a waveform, each with its text.
-
-    >>> ticks(2.5)
-    [(0.0, '0 s'), (0.5, '0.5 s'), (1.0, '1 s'), (1.5, '1.5 s'), (2.0, '2 s')]
-    >>> ticks(100)
-    [(0, '0:00'), (30, '0:30'), (60, '1:00'), (90, '1:30')]
-    """
-    step = next((step for step in STEPS if seconds / step <= TICKS), seconds)
-    times = [number * step for number in range(TICKS + 1) if number * step <= LAST * seconds]
-    return [(t, f"{t // 60:.0f}:{t % 60:02.0f}" if seconds >= 60 else f"{t:g} s") for t in times]
-
-
 def answer_html(prediction: Prediction, peaks: np.ndarray, *, abstain: float, colours: Mapping[str, str]) -> str:
     """The answer as HTML.
 
@@ -228,7 +212,6 @@ def answer_html(prediction: Prediction, peaks: np.ndarray, *, abstain: float, co
         path=f"M{'L'.join(upper + lower[::-1])}Z",
         intervals=found,
         totals=totals,
-        ticks=ticks(prediction.seconds),
         colours=colours,
     )
 

@@ -64,6 +64,6 @@ def predict(
                 known = getattr(result, "kind", "") != "unreadable" or recording.path.suffix.lower() in AUDIO_SUFFIXES
                 hint = "" if known else f". Manifests end in {join(MANIFEST_SUFFIXES, 'or')}"
                 skip(f"{result}{recording.where}{hint}")
-                continue
-            write(recording, result.segments if by_segment else (result,))
+            else:
+                write(recording, result.segments if by_segment else (result,))
     return complete

@@ -18,7 +18,7 @@ ACCURACIES = ("WA %", "95 % interval", "UA %", "95 % interval")
 
 def print_evaluation(evaluation: CorpusEvaluation) -> None:
     """Print accuracies with intervals and by gender, confusion, calibration, abstaining and notes."""
-    console, test = console_for_output(), evaluation.summary
+    console, test, values = console_for_output(), evaluation.summary, evaluation.as_dict()
     table = table_of("utterances", "speakers", *ACCURACIES, "macro F1 %", "ECE %", title=evaluation.test.title)
     cells = [*_accuracies(test), PERCENT.show(test.macro_f1), PERCENT.show(test.ece)]
     table.add_row(str(test.n_utterances), str(evaluation.n_speakers), *cells)
@@ -30,15 +30,14 @@ def print_evaluation(evaluation: CorpusEvaluation) -> None:
         console.print(table)
     console.print(confusion_table(evaluation.target.classes, test.confusion))
     table = table_of("", "ECE %", "NLL", "mean confidence %", title="Calibration")
-    temperature = evaluation.test.model.usage.confidence.temperature
-    for when, found in evaluation.calibration.items():
-        name = "as computed" if when == "before" else f"at temperature {temperature:.2f}"
-        table.add_row(name, PERCENT.show(found.ece), NATS.show(found.nll), PERCENT.show(found.confidence))
+    for when, found in values["calibration"].items():
+        name = "as computed" if when == "before" else f"at temperature {values['temperature']:.2f}"
+        table.add_row(name, PERCENT.show(found["ece"]), NATS.show(found["nll"]), PERCENT.show(found["confidence"]))
     console.print(table)
-    if evaluation.abstaining:
+    if values["abstaining"]:
         table = table_of("--abstain", "labelled %", "of these wrong %", "mean of speakers %", title="Abstaining")
-        for rule, found in evaluation.abstaining.items():
-            table.add_row(rule, *map(PERCENT.show, (found.coverage, found.error, found.error_by_speaker)))
+        for rule, found in values["abstaining"].items():
+            table.add_row(rule, *(PERCENT.show(found[key]) for key in ("coverage", "error", "error_by_speaker")))
         console.print(table)
     _print_notes(console, evaluation.notes, evaluation.test.stamps)
 

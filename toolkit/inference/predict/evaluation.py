@@ -13,12 +13,11 @@ import toolkit
 from toolkit.corpus import Utterance, read_manifest
 from toolkit.corpus.targets import Target
 from toolkit.errors import PredictionError, ToolkitError, did_you_mean, join, listed, nearest
-from toolkit.inference.predict.covariates import GivenCovariates, check_names
+from toolkit.inference.predict.covariates import COLUMN, GivenCovariates, check_names
 from toolkit.inference.predict.model import Model
 from toolkit.inference.predict.recordings import Recording, Samples
-from toolkit.inference.summary import CalibrationSummary, TestSummary, abstaining, calibration
+from toolkit.inference.summary import TestSummary, abstaining, calibration
 from toolkit.model.hub import pinned
-from toolkit.statistics.abstention import Answered
 from toolkit.statistics.comparison import LEVEL, MIN_SPEAKERS
 from toolkit.statistics.metrics import METRICS
 from toolkit.terminal import progress, say
@@ -88,16 +87,6 @@ class CorpusEvaluation:
         """Accuracies, intervals, confusion and calibration."""
         return TestSummary.of(self.answers, self.target, all_speakers_known=False)
 
-    @cached_property
-    def calibration(self) -> dict[str, CalibrationSummary]:
-        """Calibration before and after the system's temperature."""
-        return calibration(self.answers, self.target, self.test.model.usage.confidence)
-
-    @cached_property
-    def abstaining(self) -> dict[str, Answered]:
-        """Coverage and error of each rule for abstaining."""
-        return abstaining(self.answers, self.test.model.usage.confidence)
-
     @property
     def n_speakers(self) -> int:
         """The number of speakers with a name."""
@@ -137,7 +126,7 @@ class CorpusEvaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON; accuracies are fractions of 1."""
-        test = self.summary
+        test, confidence = self.summary, self.test.model.usage.confidence
         return {
             "bundle": self.test.bundle,
             "manifest": self.test.manifest,
@@ -149,9 +138,9 @@ class CorpusEvaluation:
             "n_speakers": self.n_speakers,
             "by_gender": {gender: vars(found) for gender, found in test.by_gender.items()},
             "calibration_error": test.ece,
-            "temperature": self.test.model.usage.confidence.temperature,
-            "calibration": {when: vars(found) for when, found in self.calibration.items()},
-            "abstaining": {rule: vars(found) for rule, found in self.abstaining.items()},
+            "temperature": confidence.temperature,
+            "calibration": {w: vars(found) for w, found in calibration(self.answers, self.target, confidence).items()},
+            "abstaining": {rule: vars(found) for rule, found in abstaining(self.answers, confidence).items()},
             "missing_classes": self.missing,
             "left_out": self.test.left_out,
             "n_skipped": self.n_skipped,
@@ -184,7 +173,6 @@ def read_tests(
 
     Raises: ToolkitError if a bundle, the manifest or an option is wrong, or a label is not one of the classes.
     """
-    given = GivenCovariates.of(covariates)
     utterances = read_manifest(manifest, columns)
     names = [pinned(bundle) for bundle in bundles]
     if len(set(names)) < len(names):
@@ -197,11 +185,11 @@ def read_tests(
         if set(model.labels) != set(first.labels):
             found = f"{bundles[0]} knows the classes {listed(first.labels)} and {bundle} knows {listed(model.labels)}"
             raise PredictionError(f"{found}: only systems with the same classes can be compared")
-    check_names([n for model in models for n in model.usage.covariates], [*given.values, *given.columns])
+    check_names([n for model in models for n in model.usage.covariates], covariates)
     utterances, left_out = map_corpus(utterances, first.labels, label_map)
     tests = []
     for name, model in zip(names, models, strict=True):
-        needed = _for_system(given, model.usage.covariates, utterances)
+        needed = _for_system(covariates, model.usage.covariates, utterances)
         stamps = (*model.usage.stamps, *model.seen.stamps(utterances))
         for stamp in stamps:
             say(f"NOTE: {name}: {stamp}" if others else f"NOTE: {stamp}")
@@ -210,18 +198,16 @@ def read_tests(
 
 
 def _for_system(
-    given: GivenCovariates, wanted: Mapping[str, Sequence[str]], utterances: Sequence[Utterance]
+    given: Mapping[str, str], wanted: Mapping[str, Sequence[str]], utterances: Sequence[Utterance]
 ) -> GivenCovariates:
-    """The covariates that a system needs; one without a given value is read from a column."""
-    values = {name: given.values[name] for name in wanted if name in given.values}
-    columns = {name: given.columns.get(name, name) for name in wanted if name not in values}
-    for name, column in columns.items():
+    """The covariates that a system needs; one that is not given is read from the column of its name."""
+    found = GivenCovariates.of({name: given.get(name, f"{COLUMN}{name}") for name in wanted})
+    for name, column in found.columns.items():
         if not any(u.value(column) for u in utterances):
             near = did_you_mean(column, {column for u in utterances for column in u.extra})
-            found = f"The system needs {name!r}, and no utterance has a value in the column {column!r}.{near}"
+            problem = f"The system needs {name!r}, and no utterance has a value in the column {column!r}.{near}"
             one = f"--covariate {name}={wanted[name][0]} (it knows {', '.join(wanted[name])}) for all utterances"
-            raise PredictionError(f"{found} Give {one}, or --covariate {name}=@column for another column")
-    found = GivenCovariates(values, columns)
+            raise PredictionError(f"{problem} Give {one}, or --covariate {name}=@column for another column")
     found.check(wanted)
     return found
 
