@@ -48,22 +48,17 @@ def confusion_matrix(reference: Labels, predicted: Labels, *, labels: Labels) ->
     return matrix
 
 
-def summary(reference: Labels, predicted: Labels, *, labels: Labels) -> dict[str, Any]:
-    """All metrics, JSON-able. Arguments and errors as for `confusion_matrix`.
+def summary(matrix: np.ndarray, *, labels: Sequence[Hashable]) -> dict[str, Any]:
+    """All metrics of a confusion matrix with at least one utterance, JSON-able.
 
     Returns: n_utterances, wa, ua (`accuracy`), macro_f1 (over the labels that occur in reference or prediction), f1
         (label -> F1, 0 for a label that never occurs), recall (label -> recall, None for a label without reference),
         labels, confusion (rows are the reference).
 
-    >>> found = summary(["ang", "sad", "sad"], ["ang", "ang", "sad"], labels=["ang", "sad"])
-    >>> found["ua"], found["recall"], found["confusion"]
-    (0.75, {'ang': 1.0, 'sad': 0.5}, [[1, 0], [1, 1]])
+    >>> found = summary(np.array([[1, 0], [1, 1]]), labels=["ang", "sad"])
+    >>> found["ua"], found["recall"]
+    (0.75, {'ang': 1.0, 'sad': 0.5})
     """
-    return summary_of(confusion_matrix(reference, predicted, labels=labels), labels=np.asarray(labels).tolist())
-
-
-def summary_of(matrix: np.ndarray, *, labels: Sequence[Hashable]) -> dict[str, Any]:
-    """All metrics of a confusion matrix, as `summary`; it has at least one utterance."""
     hits, totals = matrix.diagonal(), matrix.sum(axis=1)
     occurrences = matrix.sum(axis=0) + totals
     f1 = 2 * hits / np.maximum(occurrences, 1)
@@ -74,7 +69,7 @@ def summary_of(matrix: np.ndarray, *, labels: Sequence[Hashable]) -> dict[str, A
         "macro_f1": float(f1[occurrences > 0].mean()),
         "f1": dict(zip(labels, f1.tolist(), strict=True)),
         "recall": dict(zip(labels, recall, strict=True)),
-        "labels": labels,
+        "labels": list(labels),
         "confusion": matrix.tolist(),
     }
 
@@ -202,3 +197,34 @@ def spread(runs: Iterable[tuple[Hashable, Hashable, float, float]]) -> dict[str,
 
 def _deviation(means: np.ndarray | list[np.ndarray]) -> list[float | None]:
     return [None] * len(METRICS) if len(means) < 2 else np.std(means, axis=0, ddof=1).tolist()
+
+
+class UtteranceMeans:
+    """From segments to utterances: means of their values weighted by length, in float64.
+
+    >>> means = UtteranceMeans()
+    >>> means.add(np.array([7, 7, 9]), np.array([3.0, 1.0, 2.0]), {"emotion": np.array([[0.0], [4.0], [5.0]])})
+    >>> means["emotion"].tolist()  # of utterance 7, then of 9
+    [[1.0], [5.0]]
+    """
+
+    def __init__(self):
+        self._weights: dict[int, float] = {}
+        self._sums: dict[str, dict[int, np.ndarray]] = {}
+
+    def add(self, utterances: np.ndarray, weights: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
+        """Take in a batch: utterances [batch], weights [batch], values name -> [batch, size]."""
+        for row, (utterance, weight) in enumerate(zip(utterances.tolist(), weights.tolist(), strict=True)):
+            self._weights[utterance] = self._weights.get(utterance, 0.0) + weight
+            for name, vectors in values.items():
+                sums = self._sums.setdefault(name, {})
+                sums[utterance] = sums.get(utterance, 0.0) + vectors[row].astype(np.float64) * weight
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the values."""
+        return list(self._sums)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """The means of a value, in the order of the utterances' indices: [utterances, size]."""
+        return np.stack([self._sums[name][u] / self._weights[u] for u in sorted(self._weights)])

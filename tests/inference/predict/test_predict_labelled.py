@@ -84,7 +84,7 @@ def test_every_figure_is_that_of_the_answers_file_by_file(bundle, corpus):
     result = found("evaluate", bundle, corpus, *MAP)
     speakers, reference, predicted, probabilities = by_hand(bundle, corpus)
     labels = ["noise", "tone"]
-    expected = metrics.summary(reference, predicted, labels=labels)
+    expected = metrics.summary(metrics.confusion_matrix(reference, predicted, labels=labels), labels=labels)
     assert {key: result[key] for key in expected} == expected
     assert result["n_utterances"] == 45 and result["n_speakers"] == 8 and result["left_out"] == {"cough": 3}
     counts = np.stack([*speaker_confusions(speakers, reference, predicted, classes=labels).values()])

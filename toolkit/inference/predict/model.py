@@ -1,7 +1,7 @@
 """A trained system in use: audio in, segment by segment in constant memory, predictions out."""
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,7 @@ from toolkit.hardware import available_device
 from toolkit.inference.bundle.config import Usage
 from toolkit.inference.predict.covariates import class_indices
 from toolkit.inference.predict.predictions import Prediction
-from toolkit.inference.predict.recordings import AnyRecording, Recording, Samples, recording_of
-from toolkit.inference.predict.results import RecordingResult, Stream
+from toolkit.inference.predict.recordings import AnyRecording, Recording, Samples, mono, recording_of, whole_rate
 from toolkit.model.seen import UNSEEN, Seen
 from toolkit.model.system import System
 from toolkit.recipe.schema import AudioSpec
@@ -41,6 +40,96 @@ def segment_waves(recording: AnyRecording, audio: AudioSpec, hop_samples: int | 
     with recording.file() as path:
         file = stretch(path, start_s=recording.start_s, end_s=recording.end_s)
         yield from through(cutter, waves(file, audio.sample_rate))
+
+
+class RecordingResult:
+    """What has been computed for one recording so far."""
+
+    def __init__(self, recording: AnyRecording, usage: Usage, hop_samples: int):
+        self.recording, self.usage, self.hop_samples = recording, usage, hop_samples
+        self.covariates: dict[str, int] = {}  # class indices, once they have been checked
+        self.error: ToolkitError | None = None  # why it cannot be labelled
+        self.segments: list[Prediction] = []
+        self._weight, self._scores = 0, np.zeros(1)  # sums over segments, in float64
+        self._embeddings: dict[str, np.ndarray] = {}
+        self._start = self._stop = 0  # where the next segment starts and the last one ends
+
+    def add(self, samples: int, scores: np.ndarray, embeddings: Mapping[str, np.ndarray]) -> None:
+        """Add the next segment: its length, log-probabilities [classes], embeddings name -> [size]."""
+        if not np.isfinite(scores).all():
+            self.error = PredictionError(f"{self.recording.name}: the system's scores are not finite")
+            return
+        scores, weight = scores.astype(np.float64), samples if self.usage.audio.tail == "weighted" else 1
+        self._weight += weight
+        self._scores = self._scores + weight * scores
+        for name, values in embeddings.items():
+            self._embeddings[name] = self._embeddings.get(name, 0.0) + weight * values.astype(np.float64)
+        self._stop = self._start + samples
+        self.segments.append(self._predicted(self._start, scores))
+        self._start += self.hop_samples
+
+    def prediction(self) -> Prediction:
+        """The prediction for the segments so far; PredictionError if there is none."""
+        if not self._stop:
+            raise PredictionError(f"{self.recording.name}: no segment has been labelled")
+        return self._predicted(0, self._scores / self._weight, tuple(self.segments))
+
+    def embeddings(self) -> dict[str, np.ndarray]:
+        """The mean of every embedding, once it is done: [size], float32."""
+        return {name: (sums / self._weight).astype(np.float32) for name, sums in self._embeddings.items()}
+
+    def _predicted(self, start: int, scores: np.ndarray, segments: tuple[Prediction, ...] = ()) -> Prediction:
+        """The prediction that scores give for the samples from `start` to the end of the last segment."""
+        target, rate = self.usage.target, self.usage.audio.sample_rate
+        start_s, end_s = ((self.recording.start_s or 0.0) + sample / rate for sample in (start, self._stop))
+        probabilities = target.named(target.probabilities(scores))
+        return Prediction(probabilities, start_s=start_s, end_s=end_s, segments=segments)
+
+
+class Stream:
+    """A stream of audio that `Model.stream` labels; for one thread, in constant memory.
+
+    Each segment is computed alone, so that predictions are those of `Model.predict_many(..., batch_size=1)` to the bit.
+    """
+
+    def __init__(self, result: RecordingResult, compute: Callable[[list], None], sample_rate: int):
+        audio = result.usage.audio
+        self._result, self._compute, self._ended = result, compute, False
+        self._resampler = Resampler(whole_rate(sample_rate), audio.sample_rate)
+        self._cutter = Cutter(segment_samples=audio.segment_samples, hop_samples=result.hop_samples)
+
+    def add(self, samples: Any) -> list[Prediction]:
+        """Take the next chunk and label the segments that it completes, in order.
+
+        Args: samples: as for `Model.predict`, any number of them.
+        Raises: as for `Model.predict`; PredictionError after `end`.
+        """
+        if self._ended:
+            raise PredictionError("The stream has ended; model.stream(sample_rate) begins another")
+        if 0 in np.shape(samples):
+            return []
+        waves = map(torch.from_numpy, self._resampler.add(mono(samples)))
+        return self._labelled(segment for wave in waves for segment in self._cutter.add(wave))
+
+    def end(self) -> list[Prediction]:
+        """Label what is left after the last chunk."""
+        if self._ended:
+            return []
+        self._ended = True
+        return self._labelled(through(self._cutter, map(torch.from_numpy, self._resampler.end())))
+
+    def prediction(self) -> Prediction:
+        """The prediction for everything labelled so far, without its segments; PredictionError if there is nothing."""
+        return self._result.prediction()
+
+    def _labelled(self, segments: Iterable[Tensor]) -> list[Prediction]:
+        for wave in segments:
+            self._compute([(self._result, wave)])
+            if self._result.error is not None:
+                self._ended = True
+                raise self._result.error
+        found, self._result.segments = self._result.segments, []
+        return found
 
 
 class Model:
