@@ -120,6 +120,7 @@ BETTER = Comparison("b", "a", "wa", 0.05, Interval(0.01, 0.09), 0.004, 0.02, 10)
         ({"difference": -0.05, "interval": Interval(-0.09, -0.01)}, "worse"),
         ({"interval": Interval(-0.001, 0.09)}, "no difference shown"),
         ({"interval": Interval(0.0, 0.09)}, "no difference shown"),
+        ({"interval": Interval(1e-17, 0.09)}, "no difference shown"),
         ({"p_corrected": 0.05}, "no difference shown"),
         ({"p_corrected": 0.06, "p": 0.004}, "no difference shown"),
         ({"interval": None, "p": None, "p_corrected": None, "n_speakers": 5}, "too few speakers to tell"),

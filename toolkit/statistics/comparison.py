@@ -38,10 +38,6 @@ class Interval:
     low: float
     high: float
 
-    def excludes_zero(self) -> bool:
-        """Whether all of it is on one side of 0, by more than rounding."""
-        return self.low > NEGLIGIBLE or self.high < -NEGLIGIBLE
-
 
 def interval(confusions: np.ndarray, metric: str, *, minus: np.ndarray | None = None, seed: int = 0) -> Interval | None:
     """A 95 % interval for the pooled accuracy over speakers like these, or for its difference from that of `minus`.
@@ -51,6 +47,8 @@ def interval(confusions: np.ndarray, metric: str, *, minus: np.ndarray | None = 
         drawn speaker counts in both; seed: of the draws.
     Returns: the interval, or None below `MIN_SPEAKERS` speakers.
     """
+    from scipy import stats  # slow to import, and only intervals need it
+
     hits, totals = hits_and_totals(confusions, minus)  # accuracies are linear in hits, and so in their differences
     n = len(hits)
     if n < MIN_SPEAKERS:
@@ -61,19 +59,10 @@ def interval(confusions: np.ndarray, metric: str, *, minus: np.ndarray | None = 
         size = min(_RESAMPLE_BLOCK, RESAMPLES - start)
         drawn = generator.multinomial(n, np.full(n, 1 / n), size=size).astype(float)  # [resamples, speakers]
         found.append(accuracy(drawn @ hits, drawn @ totals, metric))
-    tail = _expanded_tail((1 - LEVEL) / 2, n)
+    # the bootstrap's spread is too small by sqrt((n - 1) / n), and the normal quantile stands where Student's should
+    tail = float(stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf((1 - LEVEL) / 2, n - 1)))
     low, high = np.quantile(np.concatenate(found), [tail, 1 - tail])
     return Interval(float(low), float(high))
-
-
-def _expanded_tail(tail: float, n: int) -> float:
-    """The fraction to cut off at each end so that n speakers cover what infinitely many would.
-
-    The bootstrap's spread is too small by sqrt((n - 1) / n), and the normal quantile stands where Student's should.
-    """
-    from scipy import stats  # slow to import, and only intervals need it
-
-    return float(stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf(tail, n - 1)))
 
 
 @dataclass(frozen=True)
@@ -105,9 +94,9 @@ class Comparison:
             return UNNAMED
         if self.interval is None or self.p_corrected is None or (self.least_p or 0.0) >= ALPHA:
             return TOO_FEW
-        if self.p_corrected >= ALPHA or not self.interval.excludes_zero():
-            return "no difference shown"
-        return "better" if self.interval.low > 0 else "worse"
+        if self.p_corrected < ALPHA and self.interval.low > NEGLIGIBLE:
+            return "better"
+        return "worse" if self.p_corrected < ALPHA and self.interval.high < -NEGLIGIBLE else "no difference shown"
 
 
 def compare(systems: Mapping[str, Confusions], *, baseline: str, metrics: Sequence[str] = METRICS) -> list[Comparison]:

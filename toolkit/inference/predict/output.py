@@ -49,12 +49,10 @@ def written(
         told of a recording whose file would be that of an earlier one.
     Raises: PredictionError if the output is not one for the format, or the format cannot hold a label.
     """
-    if format in TRACKS:
-        _check_folder(output, format, usage.labels)
     for stamp in usage.stamps:
         say(f"NOTE: {stamp}")
     if format in TRACKS:
-        yield _track_writer(Path(output), format, threshold, skip)
+        yield _track_writer(format, output, usage.labels, threshold, skip)
         return
     with _opened(output) as file:
         head, row = ROWS[format](usage.labels, "; ".join(usage.stamps)) if format in ROWS else ("", None)
@@ -72,18 +70,16 @@ def written(
         yield write
 
 
-def _check_folder(output: str | None, format: str, labels: Sequence[str]) -> None:
-    ending, _ = TRACKS[format]
+def _track_writer(
+    format: str, output: str | None, labels: Sequence[str], threshold: float, skip: Report
+) -> RecordingWriter:
+    ending, text = TRACKS[format]
     if output is None or output.endswith(ending) or os.path.isfile(output):
         problem = "name a folder with --output" if output is None else f"--output {output} must be a folder"
         raise PredictionError(f"--format {format} writes a file for each recording: {problem}")
     for label in labels:
         if CONTROLS.search(label):
             raise PredictionError(f"--format {format} cannot hold the label {label!r}: jsonl and rttm can")
-
-
-def _track_writer(folder: Path, format: str, threshold: float, skip: Report) -> RecordingWriter:
-    ending, text = TRACKS[format]
     files: dict[str, tuple] = {}  # name -> its recording, and which stretch of it
 
     def write(recording: Recording, predictions: Iterable[Prediction]) -> None:
@@ -92,7 +88,7 @@ def _track_writer(folder: Path, format: str, threshold: float, skip: Report) -> 
         if (other := files.setdefault(name, own)) != own:
             skip(f"{recording.name}{recording.where}: {name} is already the file of {other[0]}: give another --output")
         elif found := intervals(predictions, threshold):
-            write_whole(folder / name, text(found), PredictionError, REMEDY)
+            write_whole(Path(output, name), text(found), PredictionError, REMEDY)
 
     return write
 
