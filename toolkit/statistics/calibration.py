@@ -66,20 +66,13 @@ def negative_log_likelihood(probabilities: np.ndarray, reference: Labels, *, lab
     """The mean of -log of the true class's probability, in nats: from 0, the best.
 
     Arguments and errors as for `expected_calibration_error`.
-
-    >>> round(negative_log_likelihood(np.array([[0.5, 0.5], [0.0, 1.0]]), list("ab"), labels="ab"), 3)  # log(2) / 2
-    0.347
     """
     probabilities, true = checked_probabilities(probabilities, reference, labels)
     return float(-_logarithms(probabilities)[np.arange(len(true)), true].mean())
 
 
 def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """The softmax of log-probabilities divided by a temperature: [utterances, classes].
-
-    >>> at_temperature(np.array([[0.8, 0.2]]), 2.0).round(3).tolist()  # square roots are as 2 to 1
-    [[0.667, 0.333]]
-    """
+    """The softmax of log-probabilities divided by a temperature: [utterances, classes]."""
     return softmax(_logarithms(probabilities) / temperature)
 
 

@@ -38,10 +38,6 @@ def confusion_matrix(reference: Labels, predicted: Labels, *, labels: Labels) ->
 
     Args: reference, predicted: the label of each utterance; labels: all, in the order of rows and columns.
     Raises: ValueError if an utterance has a label that is not in `labels`.
-
-    >>> confusion_matrix(["ang", "sad", "sad"], ["ang", "ang", "sad"], labels=["sad", "ang"])
-    array([[1, 1],
-           [0, 1]])
     """
     matrix = np.zeros((len(labels), len(labels)), dtype=np.int64)
     np.add.at(matrix, (label_indices(reference, labels), label_indices(predicted, labels)), 1)

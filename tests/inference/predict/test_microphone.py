@@ -146,8 +146,8 @@ def test_a_missing_device_is_one_line(hears, bundle):
 @pytest.mark.parametrize(
     ("code", "line"),
     [
-        (None, "--microphone needs sounddevice: pip install 'audio-classification-toolkit[microphone]'."),
-        ("raise OSError('PortAudio library not found')", "(PortAudio library not found): install PortAudio"),
+        (None, "pip install 'audio-classification-toolkit[microphone]'; on Debian and Ubuntu also"),
+        ("raise OSError('PortAudio library not found')", "(PortAudio library not found): pip install"),
     ],
 )
 def test_a_missing_library_is_one_line(bundle, tmp_path, monkeypatch, code, line):

@@ -45,11 +45,7 @@ class GivenCovariates:
 
     @classmethod
     def of(cls, options: Mapping[str, str]) -> "GivenCovariates":
-        """Read NAME=VALUE and NAME=@COLUMN.
-
-        >>> GivenCovariates.of({"gender": "F", "language": "@lang"})
-        GivenCovariates(values={'gender': 'F'}, columns={'language': 'lang'})
-        """
+        """Read NAME=VALUE and NAME=@COLUMN."""
         columns = {name: text[len(COLUMN) :] for name, text in options.items() if text.startswith(COLUMN)}
         return cls({name: text for name, text in options.items() if name not in columns}, columns)
 

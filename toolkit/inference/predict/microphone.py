@@ -101,10 +101,8 @@ def _sounddevice() -> Iterator[ModuleType]:
     """The library, whose errors become one line."""
     try:
         import sounddevice
-    except ImportError:
-        raise PredictionError(f"--microphone needs sounddevice: pip install '{DISTRIBUTION}[microphone]'.") from None
-    except OSError as error:  # its C library cannot be loaded
-        needed = "install PortAudio, on Debian and Ubuntu by `apt install libportaudio2`"
+    except (ImportError, OSError) as error:  # OSError: its C library cannot be loaded
+        needed = f"pip install '{DISTRIBUTION}[microphone]'; on Debian and Ubuntu also apt install libportaudio2"
         raise PredictionError(f"--microphone cannot be used ({one_line(str(error))}): {needed}.") from None
     try:
         yield sounddevice

@@ -27,11 +27,7 @@ BATCH_SIZE = 16
 
 
 def segment_waves(recording: AnyRecording, audio: AudioSpec, hop_samples: int | None = None) -> Iterator[Tensor]:
-    """Cut a recording into segments, as `toolkit.audio.waves.Cutter` does.
-
-    Yields: each segment, the mean of its channels: [samples], float32.
-    Raises: AudioError as `toolkit.audio.waves.read_audio`; if decoding fails, after the segments before that place.
-    """
+    """Cut a recording into segments, each the mean of its channels: [samples], float32; errors as for `read_audio`."""
     cutter = Cutter(segment_samples=audio.segment_samples, hop_samples=hop_samples)
     if isinstance(recording, Samples):
         resampler = Resampler(recording.sample_rate, audio.sample_rate)

@@ -43,10 +43,7 @@ def written(
 ) -> Iterator[RecordingWriter]:
     """Print the system's stamps and yield a function that writes predictions.
 
-    A file of rows or RTTM appears only once it is complete.
-
-    Args: format, output: of `toolkit predict`; usage: of the system; threshold: a label needs this confidence; skip: is
-        told of a recording whose file would be that of an earlier one.
+    Args: threshold: a label needs this confidence; skip: called for a recording whose file is that of an earlier one.
     Raises: PredictionError if the output is not one for the format, or the format cannot hold a label.
     """
     for stamp in usage.stamps:

@@ -148,8 +148,7 @@ class RecordingSources:
     def recordings(self, report: Report = lambda _: None, note: Report = lambda _: None) -> Iterator[Recording]:
         """Find the recordings one by one, in the order of the names; files that begin with a dot are left out.
 
-        Args: report: called for each folder, row of a manifest and line of standard input that cannot be used.
-            note: called for each folder with files that are passed over, since their endings are not those of audio.
+        Args: report: called for what cannot be used; note: called for folders with files that are not audio by name.
         Raises: PredictionError if standard input is not text.
         """
         given = self.covariates.values  # those of columns are in manifests

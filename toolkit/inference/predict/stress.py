@@ -77,8 +77,7 @@ def stress(bundle: str, manifest: str, *, only: Sequence[str] = (), seed: int = 
     """Test a system on a labelled manifest as recorded and in every condition.
 
     Args: only: names of `CONDITIONS`, by default all; seed: of noise, rooms and cuts; options: those of `read_tests`.
-    Raises: PredictionError if a condition does not fit the system's sample rate, or no utterance can be read;
-        ToolkitError as for `read_tests`.
+    Raises: PredictionError if a condition does not fit the system's sample rate; ToolkitError as for `read_tests`.
     """
     (test,) = read_tests([bundle], manifest, **options)
     audio = test.model.usage.audio
@@ -95,11 +94,7 @@ def stress(bundle: str, manifest: str, *, only: Sequence[str] = (), seed: int = 
 
 
 def write_figure(test: StressTest, path: str) -> None:
-    """Draw UA in each condition, with its interval, beside that of the recordings as they are.
-
-    Args: path: of a .png or .svg file.
-    Raises: PredictionError if it cannot be written.
-    """
+    """Draw UA in each condition, with its interval, as .png or .svg; PredictionError if it cannot be written."""
     found = {title: evaluation.summary for title, evaluation in test.evaluations.items()}
     with styled():
         figure, ((axis,),) = new_figure(columns=1, height=0.6 + 0.32 * len(found))
