@@ -167,9 +167,9 @@ def stress(bundle: str, manifest: str, as_json: bool, max_drop: float | None, fi
     softer, louder, noise-20, noise-10, noise-0, telephone, mp3, room and half. Files that cannot be read are named on
     standard error and left out; the exit code is then 1.
     """
+    from toolkit.inference.predict.comparison import stress as stress_bundle
+    from toolkit.inference.predict.comparison import write_figure
     from toolkit.inference.predict.display import print_stress
-    from toolkit.inference.predict.stress import stress as stress_bundle
-    from toolkit.inference.predict.stress import write_figure
 
     if figure is not None and not figure.endswith((".png", ".svg")):
         raise click.BadParameter(f"{figure} ends in neither .png nor .svg.", param_hint="'--figure'")

@@ -13,10 +13,10 @@ from stand_in_bundle import write_bundle
 
 import toolkit
 from toolkit.cli.main import main as cli
+from toolkit.inference.predict.comparison import AS_RECORDED, CONDITIONS, stress
 from toolkit.inference.predict.evaluation import LabelledTest
 from toolkit.inference.predict.model import RecordingResult
 from toolkit.inference.predict.recordings import Samples
-from toolkit.inference.predict.stress import AS_RECORDED, CONDITIONS, stress
 from toolkit_plugins.augmentations.gain import amplified
 from toolkit_plugins.augmentations.telephone import telephoned
 

@@ -68,7 +68,6 @@ def demo(
             say(f"NOTE: anyone who can reach {host} from another machine can use the page, too.")
         say("The page is served until Ctrl-C:")
         click.echo(url)
-        sys.stdout.flush()
         while True:
             time.sleep(EVERY_S)
             sweep(Path(folder), KEPT_S)
@@ -109,7 +108,6 @@ def served(page: Page, folder: str, *, host: str, port: int | None, max_megabyte
         run_history=False,
         enable_monitoring=False,
         footer_links=[],
-        inline=False,
         quiet=True,
         prevent_thread_lock=True,
     )

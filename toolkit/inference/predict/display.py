@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from toolkit.inference.predict.comparison import SystemComparison
+from toolkit.inference.predict.comparison import StressTest, SystemComparison
 from toolkit.inference.predict.evaluation import CorpusEvaluation
-from toolkit.inference.predict.stress import StressTest
 from toolkit.inference.summary import TestSummary
 from toolkit.report.tables.breakdowns import GENDERS
 from toolkit.report.tables.formats import DASH, INTERVAL, NATS, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL
