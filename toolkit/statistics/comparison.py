@@ -49,7 +49,9 @@ def interval(confusions: np.ndarray, metric: str, *, minus: np.ndarray | None = 
     """
     from scipy import stats  # slow to import, and only intervals need it
 
-    hits, totals = hits_and_totals(confusions, minus)  # accuracies are linear in hits, and so in their differences
+    hits, totals = hits_and_totals(confusions)
+    if minus is not None:  # accuracies are linear in hits, and so in their differences
+        hits = hits - hits_and_totals(minus)[0]
     n = len(hits)
     if n < MIN_SPEAKERS:
         return None

@@ -147,22 +147,18 @@ def difference_by_speaker(a: np.ndarray, b: np.ndarray, metric: str) -> np.ndarr
     >>> difference_by_speaker(a, b, "wa").tolist()
     [0.0, 0.25]
     """
-    gained, totals = hits_and_totals(b, minus=a)
+    (hits, totals), (before, _) = hits_and_totals(b), hits_and_totals(a)
     # accuracy() is linear in the hits: a speaker's contribution is the pooled accuracy with the others' gains left out.
-    return accuracy(gained, np.broadcast_to(totals.sum(axis=0), totals.shape), metric)
+    return accuracy(hits - before, np.broadcast_to(totals.sum(axis=0), totals.shape), metric)
 
 
-def hits_and_totals(confusions: np.ndarray, minus: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def hits_and_totals(confusions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Correct utterances and all utterances of confusions, by speaker and true class: two arrays [speakers, classes].
 
-    Accuracies need nothing else. With `minus`, of the same utterances: how many more are correct than there.
+    Accuracies need nothing else.
     """
     counts = np.asarray(confusions, dtype=float)
-    hits = np.diagonal(counts, axis1=1, axis2=2)
-    if minus is None:
-        return hits, counts.sum(axis=2)
-    others, totals = hits_and_totals(minus)
-    return hits - others, totals
+    return np.diagonal(counts, axis1=1, axis2=2), counts.sum(axis=2)
 
 
 @dataclass(frozen=True)

@@ -74,12 +74,11 @@ def demo(
 
 
 def sweep(folder: Path, kept_s: float) -> None:
-    """Delete what is older than `kept_s` seconds: uploads that were never labelled, or never complete."""
-    for parent, folders, files in os.walk(folder, topdown=False):  # files before their folders
-        for path in (Path(parent, name) for name in files + folders):
-            with suppress(OSError):  # labelled just now, or the folder of a newer file
-                if time.time() - path.stat().st_mtime > kept_s:
-                    path.rmdir() if os.path.isdir(path) else path.unlink()
+    """Delete files that are older than `kept_s` seconds: uploads that were never labelled, or never complete."""
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # labelled just now
+            if path.is_file() and time.time() - path.stat().st_mtime > kept_s:
+                path.unlink()
 
 
 @contextmanager

@@ -108,17 +108,13 @@ def recording_of(
 ) -> AnyRecording:
     """The recording that `Model.predict` is given; errors as for `Samples`, PredictionError if it is not audio."""
     if isinstance(audio, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(audio, "read"):
-        recording = Recording(audio, covariates=covariates or {})
-    elif not hasattr(audio, "__array__"):
+        return Recording(audio, covariates=covariates or {})
+    if not hasattr(audio, "__array__"):
         needed = "a path, the bytes of a file, a binary file object, an array or a tensor is needed"
         raise PredictionError(f"{one_line(repr(audio))} is not audio: {needed}; predict_many takes several recordings")
-    elif sample_rate is None:
+    if sample_rate is None:
         raise PredictionError("The sample rate of an array is needed, in Hz: for example sample_rate=16000")
-    else:
-        return Samples(audio, sample_rate, covariates or {})
-    if sample_rate is not None:
-        raise PredictionError(f"sample_rate is for arrays, and {recording.name} states its own: leave it out")
-    return recording
+    return Samples(audio, sample_rate, covariates or {})
 
 
 @dataclass(frozen=True)
