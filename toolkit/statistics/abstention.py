@@ -93,11 +93,7 @@ def read_rule(text: str) -> tuple[str, float]:
 
 
 def coverage_thresholds(confidence: np.ndarray) -> tuple[float, ...]:
-    """For each of `PERCENTS`, a threshold at which that share of the utterances gets a label, or the next larger one.
-
-    >>> coverage_thresholds(np.array([0.3, 0.9, 0.7, 0.5]))[50 - 1]  # two of four
-    0.6
-    """
+    """For each of `PERCENTS`, a threshold at which that share of utterances gets a label, or the next larger one."""
     levels, counts = np.unique(-confidence, return_counts=True)
     labelled = np.cumsum(counts) / len(confidence)
     rows = np.searchsorted(labelled, np.array(PERCENTS) / 100 - 1e-12)

@@ -37,10 +37,6 @@ def expected_calibration_error(probabilities: np.ndarray, reference: Labels, *, 
         utterance; labels: the name of each column.
     Raises: ShapeError if the rows are not probabilities, or there is not one reference for each; ValueError if a
         reference is not one of the labels.
-
-    >>> probabilities = np.array([[0.75, 0.25], [0.75, 0.25], [0.0, 1.0], [0.0, 1.0]])
-    >>> expected_calibration_error(probabilities, list("abbb"), labels="ab")  # half of the 75 %, all of the 100 %
-    0.125
     """
     curve = reliability_curve(probabilities, reference, labels=labels)
     return float(np.average(np.abs(curve.accuracy - curve.confidence), weights=curve.count))

@@ -50,10 +50,6 @@ def summary(matrix: np.ndarray, *, labels: Sequence[Hashable]) -> dict[str, Any]
     Returns: n_utterances, wa, ua (`accuracy`), macro_f1 (over the labels that occur in reference or prediction), f1
         (label -> F1, 0 for a label that never occurs), recall (label -> recall, None for a label without reference),
         labels, confusion (rows are the reference).
-
-    >>> found = summary(np.array([[1, 0], [1, 1]]), labels=["ang", "sad"])
-    >>> found["ua"], found["recall"]
-    (0.75, {'ang': 1.0, 'sad': 0.5})
     """
     hits, totals = matrix.diagonal(), matrix.sum(axis=1)
     occurrences = matrix.sum(axis=0) + totals
@@ -119,11 +115,7 @@ def speaker_confusions(
 
 
 def pooled_accuracies(confusions: np.ndarray) -> Accuracies:
-    """WA and UA of the sum of the speakers' matrices, [speakers, classes, classes].
-
-    >>> pooled_accuracies(np.array([[[2, 0], [1, 1]], [[4, 2], [0, 0]]]))
-    Accuracies(wa=0.7, ua=0.625, n=10)
-    """
+    """WA and UA of the sum of the speakers' matrices, [speakers, classes, classes]."""
     hits, totals = (x.sum(axis=0) for x in hits_and_totals(confusions))
     wa, ua = (float(accuracy(hits, totals, metric)) for metric in METRICS)
     return Accuracies(wa, ua, round(totals.sum()))
@@ -141,11 +133,6 @@ def difference_by_speaker(a: np.ndarray, b: np.ndarray, metric: str) -> np.ndarr
     Swapping the two systems' answers for one speaker changes the sign of that speaker's contribution.
 
     Args: a: [speakers, classes, classes]; b: the same speakers, with the same utterances; metric: "wa" or "ua".
-
-    >>> a = np.array([[[2, 0], [1, 1]], [[2, 2], [0, 0]]])
-    >>> b = np.array([[[1, 1], [0, 2]], [[4, 0], [0, 0]]])
-    >>> difference_by_speaker(a, b, "wa").tolist()
-    [0.0, 0.25]
     """
     (hits, totals), (before, _) = hits_and_totals(b), hits_and_totals(a)
     # accuracy() is linear in the hits: a speaker's contribution is the pooled accuracy with the others' gains left out.

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,14 +39,8 @@ RULES = [
 COLUMNS = 600  # of a waveform's outline
 PALETTE = (*(colour for colour in COLOURS if colour != INK), YELLOW, "#999999")  # ink is invisible on a dark page
 TEMPLATES = Path(__file__).parent / "template"
+Heard = tuple[np.ndarray, list[Prediction | str]]  # a recording's outline; each system's answer, or why it has none
 STYLE = (TEMPLATES / "demo.css").read_text(encoding="utf-8")
-
-
-class Heard(NamedTuple):
-    """A recording that has been labelled."""
-
-    peaks: np.ndarray  # its outline
-    results: list[Prediction | str]  # each system's answer, or as HTML why it has none
 
 
 @dataclass(frozen=True)
@@ -109,16 +103,16 @@ class Page:
         """Each system's answer as HTML, abstaining by the rule that `read_rule` returns as `kind` and `share`."""
         if heard is None:
             return [""] * len(self.systems)
-        shown = []
+        (peaks, results), shown = heard, []
         colours = colours_of(chain.from_iterable(system.model.labels for system in self.systems))
         rule = f"{share:g}" if kind == CONFIDENCE else f"{kind}:{share:g}"
-        for system, result in zip(self.systems, heard.results, strict=True):
+        for system, result in zip(self.systems, results, strict=True):
             try:
                 threshold = system.model.threshold(rule)
             except ToolkitError as error:
                 result = _refusal_html(error)
             if isinstance(result, Prediction):
-                result = answer_html(result, heard.peaks, abstain=threshold, colours=colours)
+                result = answer_html(result, peaks, abstain=threshold, colours=colours)
             shown.append(result)
         return shown
 
@@ -135,7 +129,7 @@ class Page:
             given = {name: value for name, value in covariates.items() if name in model.usage.covariates}
             ((_, result),) = model.results([Recording(path, covariates=given, name=path.name)], hop_s=self.hop_s)
             results.append(_refusal_html(result, f"{path.parent}/") if isinstance(result, ToolkitError) else result)
-        return Heard(peaks, results)
+        return peaks, results
 
     def blocks(self) -> "Blocks":
         """The page for gradio to serve."""

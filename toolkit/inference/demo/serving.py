@@ -23,7 +23,6 @@ from toolkit.terminal import say
 
 EVERY_S = 60.0  # how often uploads that were never labelled are deleted
 KEPT_S = 6 * 3600.0  # from what age: other recordings may be labelled first
-LOOPBACK = ("127.0.0.1", "localhost")
 POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"  # whatever links a card holds
 ALONE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "*", "no_proxy": "*"}
 FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # of the reader's machine
@@ -64,7 +63,7 @@ def demo(
         TemporaryDirectory(prefix="toolkit-demo-") as folder,
         served(page, folder, host=host, port=port, max_megabytes=max_megabytes) as url,
     ):
-        if host not in LOOPBACK:
+        if host not in ("127.0.0.1", "localhost"):
             say(f"NOTE: anyone who can reach {host} from another machine can use the page, too.")
         say("The page is served until Ctrl-C:")
         click.echo(url)

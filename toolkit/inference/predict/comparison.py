@@ -47,15 +47,11 @@ class PairedEvaluations:
     metrics: ClassVar[Sequence[str]] = METRICS
 
     @classmethod
-    def of(cls, evaluations: Mapping[str, CorpusEvaluation], how: str) -> "PairedEvaluations":
-        """Reduce evaluations to the utterances that all could read.
-
-        Args: evaluations: the first one has the whole manifest; how: for the error, "by both systems".
-        Raises: PredictionError if not one utterance is left.
-        """
+    def of(cls, evaluations: Mapping[str, CorpusEvaluation]) -> "PairedEvaluations":
+        """Reduce evaluations to the utterances that all could read; PredictionError if there is none."""
         common = reduce(np.intersect1d, (e.answers.id for e in evaluations.values()))
         if not len(common):
-            raise PredictionError(f"No utterance could be labelled {how}: there is nothing to compare")
+            raise PredictionError("No utterance could be labelled each time: there is nothing to compare")
         found = {}
         for name, evaluation in evaluations.items():
             rows = np.isin(evaluation.answers.id, common)
@@ -67,11 +63,6 @@ class PairedEvaluations:
     def baseline(self) -> CorpusEvaluation:
         """The first evaluation."""
         return next(iter(self.evaluations.values()))
-
-    @property
-    def n_skipped(self) -> int:
-        """The number of utterances that are left out, since not all evaluations could read them."""
-        return self.baseline.n_skipped
 
     @cached_property
     def differences(self) -> list[Comparison]:
@@ -88,7 +79,7 @@ class SystemComparison(PairedEvaluations):
     def notes(self) -> list[str]:
         """Notes for a reader of the figures."""
         a = self.baseline
-        notes = [f"Left out, since not both systems could read them: {self.n_skipped}."] if self.n_skipped else []
+        notes = [f"Left out, since not both systems could read them: {a.n_skipped}."] if a.n_skipped else []
         notes += [f"No utterance is {join(a.missing, 'or')}."] if a.missing else []
         return [*notes, *a.speaker_notes, *comparison_notes(self.differences)]
 
@@ -108,7 +99,7 @@ class SystemComparison(PairedEvaluations):
             "interval_level": LEVEL,
             "n_utterances": len(a.answers.id),
             "n_speakers": a.n_speakers,
-            "n_skipped": self.n_skipped,
+            "n_skipped": a.n_skipped,
             "missing_classes": a.missing,
             "notes": self.notes,
         }
@@ -168,7 +159,7 @@ def stress(bundle: str, manifest: str, *, only: Sequence[str] = (), seed: int = 
         title, *_ = CONDITIONS[name]
         changed = _changed(test.recordings(), augmentation, audio.sample_rate, (seed, "stress", name))
         evaluations[title] = test.run(changed, what=title)
-    return StressTest.of(evaluations, "in all conditions")
+    return StressTest.of(evaluations)
 
 
 def write_figure(test: StressTest, path: str) -> None:

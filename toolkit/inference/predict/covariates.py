@@ -13,9 +13,6 @@ def class_indices(wanted: Mapping[str, Sequence[str]], given: Mapping[str, str |
     """The indices of a recording's values (`given`) among those that a system knows (`wanted`), by covariate.
 
     Raises: PredictionError if a wanted covariate is not given, a given one is not wanted, or a value is unknown.
-
-    >>> class_indices({"gender": ("F", "M")}, {"gender": "male"})
-    {'gender': 1}
     """
     check_names(wanted, given)
     for name, values in wanted.items():

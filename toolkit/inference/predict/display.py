@@ -18,7 +18,8 @@ ACCURACIES = ("WA %", "95 % interval", "UA %", "95 % interval")
 def print_evaluation(evaluation: CorpusEvaluation) -> None:
     """Print accuracies with intervals and by gender, confusion, calibration, abstaining and notes."""
     console, test, values = console_for_output(), evaluation.summary, evaluation.as_dict()
-    table = table_of("utterances", "speakers", *ACCURACIES, "macro F1 %", "ECE %", title=evaluation.test.title)
+    title = f"{values['bundle']} on {values['manifest']}"
+    table = table_of("utterances", "speakers", *ACCURACIES, "macro F1 %", "ECE %", title=title)
     cells = [*_accuracies(test), PERCENT.show(test.macro_f1), PERCENT.show(test.ece)]
     table.add_row(str(test.n_utterances), str(evaluation.n_speakers), *cells)
     console.print(table)
@@ -60,9 +61,9 @@ def print_comparison(comparison: SystemComparison) -> None:
 
 def print_stress(test: StressTest) -> None:
     """Print UA in each condition with its change, by gender and for the worst speaker, and notes."""
-    console, genders = console_for_output(), list(test.baseline.summary.by_gender)
+    console, first, genders = console_for_output(), test.baseline.test, list(test.baseline.summary.by_gender)
     columns = ("UA %", "95 % interval", "change, points", "95 % interval", *(f"UA %, {GENDERS[g]}" for g in genders))
-    table = table_of("", *columns, "worst speaker", title=test.baseline.test.title)
+    table = table_of("", *columns, "worst speaker", title=f"{first.bundle} on {first.manifest}")
     for title, evaluation in test.evaluations.items():
         summary, change, worst = evaluation.summary, test.changes.get(title), test.worst_speaker(title)
         cells = [PERCENT.show(summary.ua), INTERVAL.show(summary.interval("ua"))]
@@ -70,7 +71,7 @@ def print_stress(test: StressTest) -> None:
         cells += [PERCENT.show(summary.by_gender[gender].ua) for gender in genders]
         table.add_row(title, *cells, f"{worst[0]}: {PERCENT.show(worst[1])}" if worst else DASH)
     console.print(table)
-    _print_notes(console, test.baseline.notes, test.baseline.test.stamps)
+    _print_notes(console, test.baseline.notes, first.stamps)
 
 
 def _accuracies(test: TestSummary) -> list[str]:

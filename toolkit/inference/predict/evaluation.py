@@ -37,11 +37,6 @@ class LabelledTest:
     stamps: tuple[str, ...]  # of its result
     batch_size: int
 
-    @property
-    def title(self) -> str:
-        """What is tested, on what."""
-        return f"{self.bundle} on {self.manifest}"
-
     def recordings(self) -> list[Recording]:
         """The utterances, with the covariates that the system needs."""
         return [Recording(u.path, u.start, u.end, self.given.values_for(u.value), u.id) for u in self.utterances]
@@ -220,11 +215,6 @@ def map_corpus(
     Returns: the utterances with a class, in order, and how many of each label were left out.
     Raises: PredictionError if a mapped label does not occur or its class is unknown, or if unmapped labels are no
         classes: lists all of these.
-
-    >>> corpus = [Utterance(id=str(i), path=f"{i}.wav", label=x) for i, x in enumerate(["angry", "sad", "calm"])]
-    >>> mapped, left_out = map_corpus(corpus, ["ang", "neu", "sad"], {"angry": "ang", "calm": ""})
-    >>> [u.label for u in mapped], left_out
-    (['ang', 'sad'], {'calm': 1})
     """
     counts = Counter(u.label for u in utterances)
     for label, name in label_map.items():

@@ -205,10 +205,7 @@ class Model:
     def stream(
         self, sample_rate: int, *, hop_s: float | None = None, covariates: Mapping[str, str] | None = None
     ) -> Stream:
-        """Label audio that is still coming; arguments and errors are those of `predict`.
-
-        Returns: a `Stream`: it takes audio in chunks and gives the predictions that `predict` gives for its segments.
-        """
+        """Label audio that is still coming, in chunks; arguments and errors are those of `predict`."""
         recording = Recording(Path(), covariates=covariates or {}, name="the stream")
         result = RecordingResult(recording, self.usage, self.usage.hop_samples(hop_s))
         result.covariates = class_indices(self.usage.covariates, recording.covariates)
