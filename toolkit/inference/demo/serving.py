@@ -76,7 +76,7 @@ def sweep(folder: Path, kept_s: float) -> None:
     """Delete files that are older than `kept_s` seconds: uploads that were never labelled, or never complete."""
     for path in folder.rglob("*"):
         with suppress(OSError):  # labelled just now
-            if path.is_file() and time.time() - path.stat().st_mtime > kept_s:
+            if os.path.isfile(path) and time.time() - path.stat().st_mtime > kept_s:
                 path.unlink()
 
 
